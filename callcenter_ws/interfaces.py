@@ -1,0 +1,215 @@
+"""The seams between the parts, as typing Protocols. No logic lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from callcenter_ws.core.access import Principal
+    from callcenter_ws.core.message import Event, Message
+    from callcenter_ws.errors import CloseCode, Refusal
+
+
+class Timer(Protocol):
+    """A call that a Clock will make."""
+
+    def cancel(self) -> None:
+        """Forget the call. Cancelling one that was made, or cancelled, is harmless."""
+
+
+class Clock(Protocol):
+    """Time, as the core is given it."""
+
+    def time(self) -> float:
+        """Unix time in seconds."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back, for measuring spans."""
+
+    def call_later(self, delay: float, call: Callable[..., object], *args: object) -> Timer:
+        """Call ``call(*args)`` after ``delay`` seconds; 0 means in the reactor's next turn."""
+
+
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs a coroutine to its end in the background; what it raises is logged as a bug."""
+
+
+class Journal(Protocol):
+    """Where the core notes what an operator should know. Never given a token or a payload."""
+
+    def refused(self, who: str, refusal: Refusal) -> None:
+        """A client asked for something and was refused."""
+
+    def closed(self, who: str, code: CloseCode) -> None:
+        """The gateway closed a connection."""
+
+
+class Transport(Protocol):
+    """One WebSocket, seen from its Client. Frames are complete RFC 6455 frames."""
+
+    def write(self, data: bytes) -> None:
+        """Send one or more whole frames."""
+
+    def close(self, code: CloseCode) -> None:
+        """Start the closing handshake with ``code`` and its text. Harmless on a closed socket."""
+
+    def unsent_bytes(self) -> int:
+        """Bytes that the operating system has not taken yet."""
+
+
+class Authenticator(Protocol):
+    """Turns a token into a Principal."""
+
+    def verify(self, token: str) -> Principal:
+        """Return who the token speaks for.
+
+        Synchronous by contract: keys are fetched beforehand, never in the request path.
+
+        Raises:
+            Refusal: ``unauthorized``, with a text that names what is wrong and never holds the token.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The head of a tenant's stream: ``epoch`` names the history, ``seq`` its last event (0: none yet)."""
+
+    epoch: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publisher is told: where its event stands in the stream.
+
+    ``duplicate`` is True when the same ``event_id`` was published before and nothing was published now.
+    """
+
+    epoch: str
+    seq: int
+    event_id: str
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A stretch of a tenant's history.
+
+    Attributes:
+        epoch: the epoch that the messages belong to.
+        messages: in ``seq`` order without holes.
+        reachable: False when the history no longer reaches back to the asked position; then no messages.
+        head: ``seq`` of the newest message of the tenant.
+    """
+
+    epoch: str
+    messages: Sequence[Message]
+    reachable: bool
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a tenant at ``seq``: the last message of each slot (PROTOCOL section 4.2), by ``seq``."""
+
+    epoch: str
+    seq: int
+    messages: Sequence[Message]
+
+
+Deliver = Callable[[Sequence["Message"]], None]
+"""Takes messages of one tenant, durable, in ``seq`` order, each exactly once per node."""
+
+
+class Broker(Protocol):
+    """Makes events durable and gives them their position.
+
+    All methods that take a ``tenant_id`` concern that tenant alone. Every broker passes
+    ``tests/broker/contract.py``.
+    """
+
+    def start(self, deliver: Deliver) -> Awaitable[None]:
+        """Open the store; from now on hand over what was made durable to ``deliver``."""
+
+    def stop(self) -> Awaitable[None]:
+        """Finish what was accepted, then close the store."""
+
+    def attach(self, tenant_id: str) -> None:
+        """The tenant has clients on this node from now on. Calls do not nest."""
+
+    def detach(self, tenant_id: str) -> None:
+        """The tenant has no client on this node any more; its memory may go first."""
+
+    def publish(self, events: Sequence[Event]) -> Awaitable[list[Published | Refusal]]:
+        """Append events, possibly of several tenants, in the given order.
+
+        One outcome per event, in the same order. When the answer is there the events are durable, and
+        have been or will be delivered in ``seq`` order. An ``event_id`` seen for the tenant within the
+        last 5 minutes yields the first position with ``duplicate`` set.
+        """
+
+    def position(self, tenant_id: str) -> Awaitable[Position]:
+        """The head of the tenant's stream. A tenant that never published is at ``seq`` 0."""
+
+    def read(self, tenant_id: str, after: int, limit: int) -> Awaitable[Slice]:
+        """At most ``limit`` messages with ``seq`` greater than ``after``."""
+
+    def snapshot(self, tenant_id: str) -> Awaitable[Snapshot]:
+        """The tenant's state, consistent with its ``seq``."""
+
+    def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
+        """``seq`` of the newest known message with this conflation key; 0 when none is known."""
+
+    def state(self) -> dict[str, Any]:
+        """What ``/ws/stats`` shows of the broker: JSON-ready, with at least ``kind`` and ``ready``."""
+
+    def not_ready(self) -> str | None:
+        """Why the broker cannot serve now, for ``/readyz``; None when it can."""
+
+
+class Listener(Protocol):
+    """Is shown every delivered message once per node, after the clients' outboxes (AMP ``Subscribe``)."""
+
+    def __call__(self, message: Message) -> None:
+        """Take note; never raise, never block."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserPresence:
+    """Whether a user is connected. Instants are Unix seconds; None when not known."""
+
+    online: bool
+    connections: int
+    since: float | None
+    last_seen: float | None
+
+
+class Directory(Protocol):
+    """What the edges may ask of the Hub about who is connected, and do about it."""
+
+    def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
+        """Whether the user has open connections on this node."""
+
+    def disconnect_user(self, tenant_id: str, user_id: str) -> int:
+        """Close all connections of a user with 4503; return how many."""
+
+    def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
+        """Refuse a token, or all tokens a user was issued until now; close their connections.
+
+        Returns:
+            How many connections were closed.
+
+        Raises:
+            Refusal: ``invalid_message`` when neither is given, ``overloaded`` when the list is full.
+        """
+
+    def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
+        """Connections and messages of one tenant, or of all: JSON-ready, see ``docs/http.rst``."""
+
+    def listen(self, listener: Listener) -> None:
+        """Show every delivered message to ``listener`` from now on."""
+
+    def unlisten(self, listener: Listener) -> None:
+        """Stop showing messages to ``listener``."""

@@ -1,0 +1,45 @@
+"""What every test gets: it fails when something was logged as an error that it did not announce."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
+
+
+@implementer(ILogObserver)
+class ErrorLog:
+    """Collects what is logged as an error."""
+
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("log_level", LogLevel.info) >= LogLevel.error:
+            self.events.append(event)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{formatEvent(event)}\n{event['log_failure'].getTraceback() if 'log_failure' in event else ''}"
+            for event in self.events
+        )
+
+
+@pytest.fixture(autouse=True)
+def error_log(request: pytest.FixtureRequest) -> Iterator[ErrorLog]:
+    """The errors logged during a test; one that expects some is marked ``logs_errors``."""
+    log = ErrorLog()
+    globalLogPublisher.addObserver(log)
+    try:
+        yield log
+    finally:
+        globalLogPublisher.removeObserver(log)
+    if log.events and request.node.get_closest_marker("logs_errors") is None:
+        pytest.fail(f"the test logged errors:\n{log}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker of tests that provoke an error on purpose."""
+    config.addinivalue_line("markers", "logs_errors: the test provokes a bug or a failure that is logged as an error")
