@@ -1,0 +1,1 @@
+"""Brokers: where events become durable and get their position."""

@@ -1,0 +1,410 @@
+"""Client: one connection's session, from its welcome to its end.
+
+A live client is offered each message as it is delivered and holds it in a bounded outbox until the turn ends.
+A client that is behind (it resumes, or its outbox overflowed) is a position in the tenant's history and is
+brought up to the head by its Feed. Only the Client drops, lags or closes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from callcenter_ws.core.access import Principal
+from callcenter_ws.core.counters import add
+from callcenter_ws.core.expiry import TokenExpiry
+from callcenter_ws.core.feed import Feed, Replay, TakeSnapshot
+from callcenter_ws.core.gateway import Gateway
+from callcenter_ws.core.message import ControlFrame, control_frame, decode_json, rfc3339
+from callcenter_ws.core.pace import MistakeCount, TokenBucket
+from callcenter_ws.core.slowness import SlowWatch
+from callcenter_ws.core.subscription import Subscription
+from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
+from callcenter_ws.interfaces import Transport
+
+if TYPE_CHECKING:
+    from callcenter_ws.core.tenant import Group, Tenant
+
+MAX_REQUEST_ID = 255
+MAX_ANSWERS = 256
+"""Answers that an outbox takes beyond its limit on events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client asked for as it connected, in the query of its URL."""
+
+    epoch: str | None = None
+    seq: int | None = None
+    snapshot: bool = False
+
+
+class Client:
+    """One authenticated connection.
+
+    Args:
+        endpoint: ``ws`` or ``public``; a label of statistics.
+        session_token: given to an anonymous visitor in its welcome, to come back with.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_base",
+        "_bucket",
+        "_closed",
+        "_expiry",
+        "_fed",
+        "_feed",
+        "_floods",
+        "_gateway",
+        "_greeted",
+        "_limit",
+        "_live",
+        "_mistakes",
+        "_paused",
+        "_session_token",
+        "_slow",
+        "_transport",
+        "connection_id",
+        "endpoint",
+        "group",
+        "lagging",
+        "outbox",
+        "position",
+        "principal",
+        "subscription",
+        "tenant",
+    )
+
+    tenant: Tenant
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        transport: Transport,
+        principal: Principal,
+        *,
+        connection_id: str,
+        endpoint: str,
+        session_token: str | None = None,
+    ) -> None:
+        limits, clock = gateway.limits, gateway.clock
+        self._gateway = gateway
+        self._transport = transport
+        self.principal = principal
+        self.connection_id = connection_id
+        self.endpoint = endpoint
+        self._session_token = session_token
+        self.subscription = Subscription(principal.role)
+        self.group: Group | None = None
+        self.outbox: list[bytes] = []
+        self.position = 0
+        self.lagging = False
+        # How many frames at the front of the outbox came before the client went live, and so cannot be taken
+        # from the history again; where it stands when the events behind them are thrown away.
+        self._fed = 0
+        self._base: int | None = None
+        self._limit = limits.outbox
+        self._greeted = False
+        self._live = False
+        self._paused = False
+        self._closed = False
+        self._feed = Feed(self, gateway)
+        self._bucket = TokenBucket(limits.rate, limits.burst, clock.monotonic())
+        self._mistakes = MistakeCount(limits.bad_messages)
+        self._floods = MistakeCount(limits.bad_messages)
+        self._slow = SlowWatch(clock, transport, limits.slow_timeout, self)
+        self._expiry = TokenExpiry(clock, self)
+
+    def __str__(self) -> str:
+        who = self.principal
+        return f"{who.tenant_id}/{who.user_id} ({who.role}, connection {self.connection_id})"
+
+    @property
+    def live(self) -> bool:
+        """Whether the client is offered messages as they come."""
+        return self._live
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client's session is over."""
+        return self._closed
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing can be written now; the welcome comes before everything else."""
+        return self._paused or self._closed or not self._greeted
+
+    @property
+    def room(self) -> int:
+        """How many more events the outbox takes."""
+        return max(0, self._limit - len(self.outbox))
+
+    # From the edge: the life of the connection
+
+    def open(self, wish: Wish = Wish()) -> None:
+        """Register with the Hub, send the welcome, then what ``wish`` asks for, then live messages."""
+        self._gateway.hub.register(self)
+        self._expiry.set(self.principal.expires_at)
+        if wish.epoch is not None and wish.seq is not None:
+            self._feed.ask(Replay(wish.epoch, wish.seq))
+        elif wish.snapshot:
+            self._feed.ask(TakeSnapshot())
+        self._gateway.spawn(self._greet())
+
+    async def _greet(self) -> None:
+        try:
+            head = await self._gateway.broker.position(self.principal.tenant_id)
+        except Refusal as refusal:
+            # It takes the welcome's place.
+            self.outbox, self._greeted = [], True
+            self.refuse(refusal)
+            self.close(CloseCode.INTERNAL_ERROR)
+            return
+        except Exception:
+            self.close(CloseCode.INTERNAL_ERROR)
+            raise
+        if self._closed:
+            return
+        self.position = head.seq
+        self._greeted = True
+        # The peer may have asked for something already; its answer waits behind.
+        self.outbox.insert(0, self._welcome(head.epoch, head.seq))
+        self._gateway.hub.mark_dirty(self)
+        self._expiry.announce_if_soon()
+        self._feed.proceed()
+
+    def _welcome(self, epoch: str, seq: int) -> ControlFrame:
+        who = self.principal
+        payload: dict[str, Any] = {
+            "connection_id": self.connection_id,
+            "user_id": who.user_id,
+            "tenant_id": who.tenant_id,
+            "role": who.role,
+            "epoch": epoch,
+            "seq": seq,
+            "server_time": rfc3339(self._gateway.clock.time()),
+            "ping_interval": self._gateway.limits.ping_interval,
+            "token_expires_at": None if who.expires_at is None else rfc3339(who.expires_at),
+        }
+        if who.session_id is not None:
+            payload["session_id"] = who.session_id
+        if self._session_token is not None:
+            payload["session_token"] = self._session_token
+        return control_frame("welcome", payload, tenant_id=who.tenant_id)
+
+    def close(self, code: CloseCode) -> None:
+        """End the session: what is queued goes out if it can, then the close frame."""
+        if self._closed:
+            return
+        if self.outbox and not self.blocked:
+            self._write(b"".join(self.outbox))
+        if self.closed:
+            # The transport broke under the write and said so.
+            return
+        self._end(code)
+        self._gateway.journal.closed(str(self), code)
+        self._transport.close(code)
+
+    def lost(self, code: CloseCode) -> None:
+        """The connection is gone; ``code`` is what the peer or the network ended it with."""
+        if not self._closed:
+            self._end(code)
+
+    def _end(self, code: CloseCode) -> None:
+        self._closed = True
+        self._live = False
+        self.catch_up_done()
+        self._slow.stop()
+        self._expiry.stop()
+        self.outbox = []
+        self._gateway.hub.unregister(self, code)
+
+    def pause(self) -> None:
+        """The socket takes nothing for now."""
+        self._paused = True
+        self._slow.start()
+
+    def drained(self) -> None:
+        """The socket has taken everything: go on."""
+        self._paused = False
+        self._slow.stop()
+        if self._closed:
+            return
+        if self.outbox:
+            self._gateway.hub.mark_dirty(self)
+        if not self._live:
+            self._feed.proceed()
+
+    def renew(self, principal: Principal) -> None:
+        """Go on with a fresh token of the same user: its claims and expiry hold from now on."""
+        self.tenant.remove(self)
+        self.principal = principal
+        self.tenant.add(self)
+        self._expiry.set(principal.expires_at)
+        # In the next turn, behind the answer.
+        self._gateway.clock.call_later(0, self._expiry.announce_if_soon)
+
+    def refile(self) -> None:
+        """The subscription has changed: tell the tenant's files."""
+        self.tenant.remove(self)
+        self.tenant.add(self)
+
+    # From the Hub: what the client may see
+
+    def offer(self, frame: bytes, seq: int) -> None:
+        """Queue a message that the client may see, unless its Feed will bring it."""
+        if not self._live or seq <= self.position:
+            return
+        outbox = self.outbox
+        if len(outbox) >= self._limit:
+            self._fall_behind(seq)
+            return
+        if not outbox:
+            self._gateway.hub.mark_dirty(self)
+        if self._base is None:
+            self._base = seq - 1
+        outbox.append(frame)
+
+    def _fall_behind(self, seq: int) -> None:
+        """The outbox has no room for ``seq``: from now on the client is a position in the history."""
+        self.position = seq - 1 if self._base is None else self._base
+        offered = self.outbox[self._fed :]
+        self.outbox = self.outbox[: self._fed] + [frame for frame in offered if isinstance(frame, ControlFrame)]
+        self._base = None
+        self._live = False
+        self.lagging = True
+        self._gateway.hub.counters.lagging += 1
+        self._feed.proceed()
+
+    def transmit(self, joined: bytes) -> None:
+        """Write the outbox, whose frames ``joined`` holds; a blocked client keeps it for later."""
+        if self.outbox and not self.blocked:
+            self._write(joined)
+
+    def _write(self, joined: bytes) -> None:
+        count = len(self.outbox)
+        self.outbox = []
+        self._fed = 0
+        self._base = None
+        self._gateway.hub.counters.delivered += count
+        self.tenant.counters.delivered += count
+        self._transport.write(joined)
+
+    # From the Feed: how a client that is behind comes up to the head
+
+    def queue(self, frame: bytes) -> None:
+        """Put a frame of the history into the outbox; the Feed keeps within its ``room``."""
+        if not self.outbox:
+            self._gateway.hub.mark_dirty(self)
+        self.outbox.append(frame)
+
+    def step_aside(self) -> None:
+        """Stop taking messages as they come: the Feed has older ones to bring first."""
+        if self._live:
+            self._live = False
+            # Whatever was delivered until now is in the outbox or has been written.
+            self.position = max(self.position, self.tenant.head)
+
+    def go_live(self) -> None:
+        """The Feed has brought everything: take messages as they come."""
+        self.catch_up_done()
+        self._live = True
+        self._fed = len(self.outbox)
+        self._base = None
+
+    def catch_up_done(self) -> None:
+        """The client no longer lags."""
+        if self.lagging:
+            self.lagging = False
+            self._gateway.hub.counters.lagging -= 1
+
+    def count_dropped(self, reason: str, amount: int) -> None:
+        """Count messages that this client was told it does not get."""
+        add(self._gateway.hub.counters.dropped, reason, amount)
+        self.tenant.counters.dropped += amount
+
+    # Requests and their answers
+
+    @property
+    def feed(self) -> Feed:
+        """Brings this client what it missed."""
+        return self._feed
+
+    def send(self, frame: ControlFrame) -> None:
+        """Queue an answer, behind what is queued already.
+
+        A client that asks and asks but reads no answer ends as the slow consumer that it is.
+        """
+        if self._closed:
+            return
+        if len(self.outbox) >= self._limit + MAX_ANSWERS:
+            self.close(CloseCode.SLOW_CONSUMER)
+            return
+        self.queue(frame)
+
+    def receive(self, text: bytes) -> None:
+        """Take a text message that the peer sent."""
+        if self._closed:
+            return
+        gateway = self._gateway
+        gateway.hub.counters.received += 1
+        self.tenant.counters.received += 1
+        now = gateway.clock.monotonic()
+        wait = self._bucket.wait_for(now)
+        if not wait:
+            gateway.spawn(self._answer(text))
+            return
+        self.refuse(Refusal(ErrorCode.RATE_LIMITED, retry_after=wait))
+        if self._floods.too_many(now):
+            self.close(CloseCode.RATE_LIMITED)
+
+    async def _answer(self, text: bytes) -> None:
+        request_id = None
+        try:
+            message = decode_json(text)
+            if not isinstance(message, dict):
+                raise Refusal(ErrorCode.INVALID_MESSAGE, "expected a JSON object with type and payload")
+            request_id = _request_id(message.get("id"))
+            await self._gateway.handlers.handle(self, message, request_id)
+        except Refusal as refusal:
+            self.refuse(refusal, request_id)
+
+    def refuse(self, refusal: Refusal, request_id: str | int | None = None) -> None:
+        """Tell the peer that its request is refused; too many of these end the connection."""
+        if self._closed:
+            return
+        self._gateway.journal.refused(str(self), refusal)
+        self.send(error_frame(refusal, request_id))
+        if refusal.code in _MISTAKES and self._mistakes.too_many(self._gateway.clock.monotonic()):
+            self.close(CloseCode.PROTOCOL_ABUSE)
+
+
+_MISTAKES = frozenset(
+    {
+        ErrorCode.INVALID_JSON,
+        ErrorCode.INVALID_MESSAGE,
+        ErrorCode.INVALID_EVENT,
+        ErrorCode.UNKNOWN_TYPE,
+        ErrorCode.UNKNOWN_EVENT,
+        ErrorCode.FORBIDDEN,
+        ErrorCode.UNAUTHORIZED,
+        ErrorCode.TOO_LARGE,
+    }
+)
+
+
+def _request_id(value: object) -> str | int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int) or len(str(value)) > MAX_REQUEST_ID:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"id: expected a string of at most {MAX_REQUEST_ID} characters")
+    return value
+
+
+def error_frame(refusal: Refusal, request_id: str | int | None = None) -> ControlFrame:
+    """Return an ``error`` message."""
+    payload: dict[str, Any] = {"code": refusal.ws_code, "message": refusal.message}
+    if refusal.retry_after_ms is not None:
+        payload["retry_after_ms"] = refusal.retry_after_ms
+    return control_frame("error", payload, in_reply_to=request_id)

@@ -1,0 +1,237 @@
+"""Feed: brings a client that is behind up to the head of its tenant's stream.
+
+It reads the history in bounded chunks, one per reactor turn, and only while the socket takes what it writes:
+no client that resumes or lags delays another. Order and completeness rest on one rule: while a client is
+fed it is offered nothing, and it goes live in the very step that finds its position at the head.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from callcenter_ws.core.message import ControlFrame, Message, control_frame, encode_json, text_frame
+from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
+from callcenter_ws.interfaces import Snapshot
+
+if TYPE_CHECKING:
+    from callcenter_ws.core.client import Client
+    from callcenter_ws.core.gateway import Gateway
+
+CHUNK_EVENTS = 100
+CHUNK_BYTES = 262_144
+MAX_REPLAY = 10_000
+MAX_JOBS = 4
+RETRY = 1.0
+"""Seconds to wait when the store cannot be read."""
+
+RequestId = str | int | None
+
+
+@dataclass(slots=True)
+class Replay:
+    """A client's wish for everything after a position."""
+
+    epoch: str
+    seq: int
+    request_id: RequestId = None
+    until: int = 0
+    count: int = 0
+
+
+@dataclass(slots=True)
+class TakeSnapshot:
+    """A client's wish for the tenant's state."""
+
+    request_id: RequestId = None
+    until: int = 0
+    taken: Snapshot | None = None
+
+
+Job = Replay | TakeSnapshot
+
+
+class Feed:
+    """Serves one client's replays, snapshots and lags, one after the other."""
+
+    __slots__ = ("_client", "_due", "_gateway", "_job", "_jobs", "_running")
+
+    def __init__(self, client: Client, gateway: Gateway) -> None:
+        self._client = client
+        self._gateway = gateway
+        self._jobs: deque[Job] = deque()
+        self._job: Job | None = None
+        self._due = False
+        self._running = False
+
+    def ask(self, job: Job) -> None:
+        """Serve ``job`` after those that were asked for before.
+
+        Raises:
+            Refusal: ``rate_limited`` when ``MAX_JOBS`` are waiting.
+        """
+        if len(self._jobs) >= MAX_JOBS:
+            raise Refusal(ErrorCode.RATE_LIMITED, "wait for the answers to the earlier requests", retry_after=1)
+        self._jobs.append(job)
+        self._client.step_aside()
+        self.proceed()
+
+    def proceed(self) -> None:
+        """Go on in the next turn, unless that is arranged already."""
+        if not self._due and not self._running:
+            self._due = True
+            self._gateway.clock.call_later(0, self._turn)
+
+    def _turn(self) -> None:
+        self._due = False
+        # A blocked client calls proceed() once its socket has drained.
+        if not self._client.blocked:
+            self._running = True
+            self._gateway.spawn(self._run())
+
+    async def _run(self) -> None:
+        wait = 0.0
+        try:
+            await self._step()
+        except Refusal:
+            wait = RETRY
+        except BaseException:
+            self._client.close(CloseCode.INTERNAL_ERROR)
+            raise
+        finally:
+            self._running = False
+        if self._client.live or self._client.closed:
+            return
+        if wait:
+            self._due = True
+            self._gateway.clock.call_later(wait, self._turn)
+        else:
+            self.proceed()
+
+    async def _step(self) -> None:
+        """Begin a job, feed a chunk, finish a job, or go live: one bounded piece of work."""
+        client = self._client
+        if self._job is None and self._jobs:
+            await self._begin(self._jobs[0])
+            self._jobs.popleft()
+        end = client.tenant.head if self._job is None else self._job.until
+        if client.position < end:
+            await self._feed_chunk(end)
+        if client.closed:
+            return
+        job = self._job
+        if job is not None and client.position >= job.until:
+            self._job = None
+            self._finish(job)
+        if self._job is None and not self._jobs and client.position >= client.tenant.head:
+            client.go_live()
+
+    async def _begin(self, job: Job) -> None:
+        if isinstance(job, TakeSnapshot):
+            job.taken = await self._gateway.broker.snapshot(self._client.principal.tenant_id)
+            job.until = job.taken.seq
+            self._job = job
+        else:
+            await self._begin_replay(job)
+
+    async def _begin_replay(self, job: Replay) -> None:
+        tenant_id = self._client.principal.tenant_id
+        broker = self._gateway.broker
+        head = await broker.position(tenant_id)
+        reason = None
+        if job.epoch != head.epoch:
+            reason = "epoch_changed"
+        elif job.seq > head.seq:
+            reason = "ahead"
+        elif head.seq - job.seq > MAX_REPLAY:
+            reason = "too_many"
+        elif not (await broker.read(tenant_id, job.seq, 0)).reachable:
+            reason = "too_old"
+        if reason is not None:
+            await self._reset(reason, job)
+            return
+        job.until = head.seq
+        self._client.position = job.seq
+        self._job = job
+
+    async def _reset(self, reason: str, job: Replay) -> None:
+        snapshot = await self._gateway.broker.snapshot(self._client.principal.tenant_id)
+        payload = {"reason": reason, "epoch": snapshot.epoch, "seq": snapshot.seq}
+        self._client.send(control_frame("reset", payload, in_reply_to=job.request_id))
+        self._send_snapshot(snapshot, None)
+        self._client.position = snapshot.seq
+
+    async def _feed_chunk(self, end: int) -> None:
+        client = self._client
+        limit = min(CHUNK_EVENTS, client.room, end - client.position)
+        if not limit:
+            return
+        chunk = await self._gateway.broker.read(client.principal.tenant_id, client.position, limit)
+        if client.closed:
+            return
+        if chunk.reachable:
+            self._queue(chunk.messages)
+        else:
+            await self._leap()
+
+    def _queue(self, messages: Sequence[Message]) -> None:
+        client = self._client
+        size = 0
+        for message in messages:
+            if not client.room:
+                # Answers came into the outbox while the history was read.
+                return
+            client.position = message.seq
+            if not client.tenant.sees(client, message) or self._is_outdated(message):
+                continue
+            frame = message.frame(client.principal.view)
+            client.queue(frame)
+            if isinstance(self._job, Replay):
+                self._job.count += 1
+            size += len(frame)
+            if size > CHUNK_BYTES:
+                return
+
+    def _is_outdated(self, message: Message) -> bool:
+        """Whether a lagging client is better off with a newer message of the same key."""
+        key = message.event.conflation_key
+        if key is None or not self._client.lagging or self._job is not None:
+            return False
+        return self._gateway.broker.newest_of(message.event.tenant_id, key) > message.seq
+
+    async def _leap(self) -> None:
+        """The history no longer reaches back to the client: say so, then send the state."""
+        client, job = self._client, self._job
+        if isinstance(job, Replay):
+            await self._reset("too_old", job)
+            self._job = None
+            return
+        snapshot = await self._gateway.broker.snapshot(client.principal.tenant_id)
+        missing = {"from_seq": client.position + 1, "to_seq": snapshot.seq, "reason": "history_exceeded"}
+        client.send(control_frame("gap", missing))
+        client.count_dropped("history_exceeded", snapshot.seq - client.position)
+        client.position = snapshot.seq
+        if job is None:
+            self._send_snapshot(snapshot, None)
+        else:
+            # The one that was taken earlier would take the client back in time.
+            job.taken, job.until = snapshot, snapshot.seq
+
+    def _finish(self, job: Job) -> None:
+        if isinstance(job, Replay):
+            payload = {"epoch": job.epoch, "from_seq": job.seq, "to_seq": job.until, "count": job.count}
+            self._client.send(control_frame("resumed", payload, in_reply_to=job.request_id))
+        elif job.taken is not None:
+            self._send_snapshot(job.taken, job.request_id)
+
+    def _send_snapshot(self, snapshot: Snapshot, request_id: RequestId) -> None:
+        client = self._client
+        view = client.principal.view
+        events = b",".join([m.body(view) for m in snapshot.messages if client.tenant.sees(client, m)])
+        reply: dict[str, Any] = {} if request_id is None else {"in_reply_to": request_id}
+        head = encode_json({"type": "snapshot", "tenant_id": client.principal.tenant_id, **reply})[:-1]
+        epoch = encode_json(snapshot.epoch)
+        body = b'%b,"payload":{"epoch":%b,"seq":%d,"events":[%b]}}' % (head, epoch, snapshot.seq, events)
+        client.send(ControlFrame(text_frame(body)))

@@ -1,0 +1,29 @@
+"""What every connection works with, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from callcenter_ws.core.broadcaster import EventBroadcaster
+from callcenter_ws.core.hub import Hub
+from callcenter_ws.core.limits import Limits
+from callcenter_ws.interfaces import Authenticator, Broker, Clock, Journal, Spawn
+
+if TYPE_CHECKING:
+    from callcenter_ws.core.handlers import Handlers
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The parts that a Client needs. Built once, by the service."""
+
+    hub: Hub
+    broker: Broker
+    broadcaster: EventBroadcaster
+    authenticator: Authenticator
+    handlers: Handlers
+    clock: Clock
+    spawn: Spawn
+    journal: Journal
+    limits: Limits = field(default_factory=Limits)

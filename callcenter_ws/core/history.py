@@ -1,0 +1,139 @@
+"""A tenant's recent messages, and its state compacted from them (PROTOCOL sections 4.2 and 7)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from callcenter_ws.core.events import EntityKey, Slot
+from callcenter_ws.core.message import Message
+
+ENTITY_LIFETIME = 86_400.0
+"""Seconds after which an entity that nobody ended falls out of the snapshot."""
+
+MAX_ENTITIES = 50_000
+"""Entities of one tenant's snapshot; the one longest unchanged falls out first."""
+
+_OVERHEAD = 700
+"""Bytes of a message beside its payload and frame, measured with ``sys.getsizeof`` on CPython 3.11."""
+
+
+def memory_size(message: Message) -> int:
+    """Return about how many bytes a message and its frame take in memory."""
+    return _OVERHEAD + 2 * len(message.event.payload)
+
+
+class History:
+    """The most recent messages of one tenant, without holes, oldest first.
+
+    Invariant: ``seq`` of neighbours differ by one, so that a position is an index.
+    """
+
+    def __init__(self) -> None:
+        self._ring: deque[Message] = deque()
+        self._newest: dict[tuple[str, ...], int] = {}
+        self.head = 0
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    @property
+    def floor(self) -> int:
+        """The lowest position from which everything after it is still here."""
+        return self.head - len(self._ring)
+
+    def append(self, message: Message) -> None:
+        """Add the next message; its ``seq`` is ``head + 1``."""
+        self._ring.append(message)
+        self.head = message.seq
+        self.bytes += memory_size(message)
+        key = message.event.conflation_key
+        if key is not None:
+            self._newest[key] = message.seq
+
+    def keep(self, count: int, received_after: float) -> None:
+        """Forget the oldest so that at most ``count`` are left, none older than ``received_after``."""
+        ring = self._ring
+        while ring and (len(ring) > count or ring[0].event.received_at < received_after):
+            self._forget(ring.popleft())
+
+    def _forget(self, message: Message) -> None:
+        self.bytes -= memory_size(message)
+        key = message.event.conflation_key
+        if key is not None and self._newest.get(key) == message.seq:
+            del self._newest[key]
+
+    def after(self, position: int, limit: int) -> Sequence[Message]:
+        """At most ``limit`` messages after ``position``, which must not lie below ``floor``."""
+        start = max(0, position - self.floor)
+        return list(islice(self._ring, start, start + limit))
+
+    def newest_of(self, conflation_key: tuple[str, ...]) -> int:
+        """``seq`` of the newest message with this key, 0 when there is none here."""
+        return self._newest.get(conflation_key, 0)
+
+
+@dataclass(slots=True)
+class _Entity:
+    """What is kept of one entity.
+
+    Attributes:
+        changed_at: when the last message that concerned it was received, one that emptied a slot included.
+        slots: the last message by slot and by the one user that it is for, or None.
+    """
+
+    changed_at: float
+    slots: dict[tuple[str, str | None], Message]
+
+
+class State:
+    """A tenant's state: per entity the last message of each slot, kept up to date message by message.
+
+    What only one user was told fills and empties slots of that user's own: it changes nothing for the others.
+    """
+
+    def __init__(self) -> None:
+        # Ordered by last change: the front is what falls out first.
+        self._entities: dict[EntityKey, _Entity] = {}
+
+    def apply(self, message: Message) -> None:
+        """Take a message into account."""
+        event = message.event
+        slot, key = event.type.slot, event.entity
+        if slot is None or key is None:
+            return
+        # Whoever rebuilds the state from the stream later forgets at the same message.
+        self.forget_before(event.received_at - ENTITY_LIFETIME)
+        known = self._entities.pop(key, None)
+        filled = {} if known is None else known.slots
+        if slot.keeps is not None:
+            filled[slot.keeps, event.user_id] = message
+        else:
+            filled = {place: kept for place, kept in filled.items() if not _empties(slot, event.user_id, place)}
+        if filled:
+            self._entities[key] = _Entity(event.received_at, filled)
+        if len(self._entities) > MAX_ENTITIES:
+            del self._entities[next(iter(self._entities))]
+
+    def forget_before(self, received_at: float) -> None:
+        """Let entities fall out whose last message was received before that monotonic time."""
+        while self._entities:
+            oldest = next(iter(self._entities))
+            if self._entities[oldest].changed_at >= received_at:
+                return
+            del self._entities[oldest]
+
+    def messages(self) -> list[Message]:
+        """The messages that make up the state, in ``seq`` order."""
+        kept = [message for entity in self._entities.values() for message in entity.slots.values()]
+        kept.sort(key=lambda message: message.seq)
+        return kept
+
+
+def _empties(slot: Slot, user_id: str | None, place: tuple[str, str | None]) -> bool:
+    """Whether a message that drops slots, for everybody or for one user, empties that place."""
+    name, owner = place
+    return slot.drops in ("*", name) and user_id in (None, owner)

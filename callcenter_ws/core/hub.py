@@ -1,0 +1,213 @@
+"""The Hub: the only place that decides who receives a message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from callcenter_ws.core.access import EVERY_TENANT, AgentCalls
+from callcenter_ws.core.counters import HubCounters, add
+from callcenter_ws.core.message import control_frame
+from callcenter_ws.core.presence import Presence
+from callcenter_ws.core.revocation import Revocations
+from callcenter_ws.core.tenant import Tenant
+from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
+from callcenter_ws.interfaces import Broker, Clock, Listener, UserPresence
+
+if TYPE_CHECKING:
+    from callcenter_ws.core.client import Client
+    from callcenter_ws.core.message import Message
+
+
+class Hub:
+    """Knows every client of this node and brings them the messages that they may see.
+
+    Args:
+        presence: is told who comes and goes.
+        agent_calls: the policy for agents (``core.access``).
+        burst: messages after which the outboxes are flushed without waiting for the turn's end, so that a
+            large batch does not make healthy clients overflow.
+        observe_latency: is given the seconds from taking an event in to handing it to the sockets.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        presence: Presence,
+        clock: Clock,
+        *,
+        agent_calls: AgentCalls = "all",
+        burst: int = 128,
+        observe_latency: Callable[[float], object] = lambda seconds: None,
+    ) -> None:
+        self._broker = broker
+        self._presence = presence
+        self._clock = clock
+        self._agent_calls = agent_calls
+        self._burst = burst
+        self._observe_latency = observe_latency
+        self._tenants: dict[str, Tenant] = {}
+        self._dirty: list[Client] = []
+        self._flush_is_due = False
+        self._taken_in: list[float] = []
+        self._listeners: list[Listener] = []
+        self.revocations = Revocations()
+        self.counters = HubCounters()
+
+    # What flows through
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        """Bring messages of one tenant, durable and in ``seq`` order, to those who may see them."""
+        tenant = self._tenants.get(messages[0].event.tenant_id)
+        if tenant is not None and tenant.clients:
+            for message in messages:
+                tenant.deliver(message)
+                self._taken_in.append(message.event.received_at)
+                if len(self._taken_in) >= self._burst:
+                    self.flush()
+            if self._taken_in:
+                self._want_flush()
+        for listener in list(self._listeners):
+            for message in messages:
+                listener(message)
+
+    def mark_dirty(self, client: Client) -> None:
+        """A client has something in its outbox: write it at the end of this turn."""
+        self._dirty.append(client)
+        self._want_flush()
+
+    def _want_flush(self) -> None:
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._clock.call_later(0, self.flush)
+
+    def flush(self) -> None:
+        """Write what the outboxes hold, one write per client; equal outboxes share the joined bytes."""
+        self._flush_is_due = False
+        dirty, self._dirty = self._dirty, []
+        previous: list[bytes] = []
+        joined = b""
+        for client in dirty:
+            outbox = client.outbox
+            if outbox != previous:
+                previous, joined = outbox, b"".join(outbox)
+            client.transmit(joined)
+        now = self._clock.monotonic()
+        taken_in, self._taken_in = self._taken_in, []
+        for received_at in taken_in:
+            self._observe_latency(now - received_at)
+
+    # Who is connected
+
+    def register(self, client: Client) -> None:
+        """Count and file a client; from now on it is offered what it may see."""
+        principal = client.principal
+        tenant = self._tenants.get(principal.tenant_id)
+        if tenant is None:
+            tenant = self._tenants[principal.tenant_id] = Tenant(principal.tenant_id, self._agent_calls)
+        if not tenant.clients:
+            self._broker.attach(tenant.tenant_id)
+        tenant.add(client)
+        client.tenant = tenant
+        self.counters.opened += 1
+        add(self.counters.connections_by, (principal.role.value, client.endpoint))
+        self._presence.arrived(principal)
+
+    def unregister(self, client: Client, code: CloseCode) -> None:
+        """Forget a client that was registered."""
+        principal = client.principal
+        tenant = client.tenant
+        tenant.remove(client)
+        add(self.counters.closed, CLOSES[code].name)
+        add(self.counters.connections_by, (principal.role.value, client.endpoint), -1)
+        self._presence.left(principal)
+        if not tenant.clients:
+            tenant.head = 0
+            self._broker.detach(tenant.tenant_id)
+
+    def connections(self, tenant_id: str | None = None, user_id: str | None = None) -> int:
+        """How many connections the node, a tenant, or one of its users has."""
+        if tenant_id is None:
+            return sum(self.counters.connections_by.values())
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            return 0
+        return len(tenant.clients) if user_id is None else len(tenant.of_user(user_id))
+
+    def drain(self, spread: float) -> None:
+        """Send every client away, asked to come back at a moment of its own within ``spread`` seconds."""
+        clients = [client for tenant in self._tenants.values() for client in tenant.clients]
+        for place, client in enumerate(clients):
+            client.send(control_frame("drain", {"reconnect_after_ms": int(1000 * spread * place / len(clients))}))
+            client.close(CloseCode.DRAINING)
+
+    # What the edges ask (interfaces.Directory)
+
+    def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
+        """Whether the user has open connections on this node."""
+        return self._presence.of(tenant_id, user_id)
+
+    def disconnect_user(self, tenant_id: str, user_id: str) -> int:
+        """Close all connections of a user; return how many."""
+        return self._close_where([tenant_id], lambda client: client.principal.user_id == user_id)
+
+    def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
+        """Refuse a token, or a user's tokens issued until now, and close their connections; return how many.
+
+        Raises:
+            Refusal: ``invalid_message`` when neither is given, ``overloaded`` when the list is full.
+        """
+        if jti is None and user_id is None:
+            raise Refusal(ErrorCode.INVALID_MESSAGE, "jti or user_id: one of them is required")
+        if jti is not None:
+            self.revocations.revoke_token(tenant_id, jti)
+        if user_id is not None:
+            self.revocations.revoke_user(tenant_id, user_id, self._clock.time())
+        # A token for every tenant is in use in one that its holder named.
+        return self._close_where(self._tenants if tenant_id == EVERY_TENANT else [tenant_id], self._is_revoked)
+
+    def _is_revoked(self, client: Client) -> bool:
+        try:
+            self.revocations.check(client.principal)
+        except Refusal:
+            return True
+        return False
+
+    def _close_where(self, tenant_ids: Iterable[str], condition: Callable[[Client], bool]) -> int:
+        tenants = [self._tenants[name] for name in tenant_ids if name in self._tenants]
+        closing = [client for tenant in tenants for client in tenant.clients if condition(client)]
+        for client in closing:
+            client.close(CloseCode.REVOKED)
+        return len(closing)
+
+    def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
+        """Connections and messages of one tenant, or of all with a count per tenant."""
+        names = self._tenants if tenant_id is None else [tenant_id]
+        tenants = [self._tenants[name] for name in names if name in self._tenants]
+        clients = [client for tenant in tenants for client in tenant.clients]
+        by_role: dict[str, int] = {}
+        by_endpoint: dict[str, int] = {}
+        for client in clients:
+            add(by_role, client.principal.role.value)
+            add(by_endpoint, client.endpoint)
+        connections: dict[str, Any] = {"total": len(clients), "by_role": by_role, "by_endpoint": by_endpoint}
+        if tenant_id is None:
+            connections["by_tenant"] = {tenant.tenant_id: len(tenant.clients) for tenant in tenants if tenant.clients}
+        return {
+            "connections": connections,
+            "messages": {
+                "received": sum(tenant.counters.received for tenant in tenants),
+                "delivered": sum(tenant.counters.delivered for tenant in tenants),
+                "dropped": sum(tenant.counters.dropped for tenant in tenants),
+            },
+            "lagging": sum(client.lagging for client in clients),
+        }
+
+    def listen(self, listener: Listener) -> None:
+        """Show every delivered message to ``listener`` from now on."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Stop showing messages to ``listener``."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)

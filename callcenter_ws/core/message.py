@@ -1,0 +1,315 @@
+"""Event (validated), Message (positioned), and the bytes that a socket gets.
+
+An event is encoded once per view; every outbox then holds references to the same frame.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from callcenter_ws.core.access import EVERY_TENANT, View, redact
+from callcenter_ws.core.events import CATALOGUE, EntityKey, EventType, Slot
+from callcenter_ws.errors import ErrorCode, Refusal
+
+encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
+
+MAX_ID_LENGTH = 255
+
+MAX_DEPTH = 100
+"""Levels of a payload. The interpreter's own limit depends on who calls: what was read could not be written."""
+
+_FIN_TEXT = 0x81
+_MISSING = re.compile(r"Object missing required field `(.+)`")
+_PLACE = re.compile(r"(.*) - at `\$(.*)`", re.DOTALL)
+
+
+class Origin(StrEnum):
+    """Where an event came from; daemons may subscribe to what daemons did not send."""
+
+    PRODUCER = "producer"
+    CLIENT = "client"
+    GATEWAY = "gateway"
+
+
+def decode_json(text: bytes | str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        Refusal: ``invalid_json``, for anything that is not JSON, nested too deep included.
+    """
+    try:
+        return _decode_json(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        where = "nested too deep" if isinstance(error, RecursionError) else "malformed JSON"
+        raise Refusal(ErrorCode.INVALID_JSON, where) from None
+
+
+def rfc3339(unix_time: float) -> str:
+    """Return an instant as the wire has it: UTC with milliseconds (RFC 3339 section 5.6)."""
+    return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def text_frame(payload: bytes) -> bytes:
+    """Return ``payload`` as one unmasked text frame (RFC 6455 section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return bytes((_FIN_TEXT, size)) + payload
+    if size < 65536:
+        return struct.pack("!BBH", _FIN_TEXT, 126, size) + payload
+    return struct.pack("!BBQ", _FIN_TEXT, 127, size) + payload
+
+
+class ControlFrame(bytes):
+    """A frame that answers one client. Unlike a stream event it cannot be fetched from history again."""
+
+    __slots__ = ()
+
+
+def control_frame(
+    type_: str, payload: Mapping[str, Any], *, tenant_id: str | None = None, in_reply_to: Any = None
+) -> ControlFrame:
+    """Return a control message as a frame."""
+    message: dict[str, Any] = {"type": type_}
+    if tenant_id is not None:
+        message["tenant_id"] = tenant_id
+    if in_reply_to is not None:
+        message["in_reply_to"] = in_reply_to
+    message["payload"] = payload
+    return ControlFrame(text_frame(encode_json(message)))
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """A validated event that has no position yet. Made by ``make_event`` alone.
+
+    Attributes:
+        payload: the payload's JSON text, with every field that the producer gave.
+        timestamp: RFC 3339 in UTC with milliseconds.
+        user_id: the one user that it is for, or None.
+        received_at: the monotonic clock when the gateway took it in, for measuring latency.
+        entity: the key of the snapshot entity that it concerns, or None.
+        agents: decimal texts or names of the agents that handle it.
+    """
+
+    type: EventType
+    tenant_id: str
+    event_id: str
+    timestamp: str
+    user_id: str | None
+    payload: bytes
+    persist: bool
+    origin: Origin
+    received_at: float
+    queue_name: str | None
+    session_id: str | None
+    private: bool
+    agents: tuple[str, ...]
+    entity: EntityKey | None
+    conflation_key: tuple[str, ...] | None
+
+
+class Message:
+    """An event with its position in the tenant's stream; immutable but for the cache of its frames."""
+
+    __slots__ = ("_frames", "event", "seq")
+
+    def __init__(self, event: Event, seq: int) -> None:
+        self.event = event
+        self.seq = seq
+        self._frames: list[bytes | None] = [None, None, None]
+
+    def frame(self, view: View) -> bytes:
+        """The message as a frame, as ``view`` shows it. Encoded once per view."""
+        frame = self._frames[view]
+        if frame is None:
+            frame = self._frames[view] = text_frame(self.body(view))
+        return frame
+
+    def body(self, view: View) -> bytes:
+        """The message as a JSON object."""
+        event = self.event
+        user = b"" if event.user_id is None else b',"user_id":' + encode_json(event.user_id)
+        return b'{"type":"%b","tenant_id":%b%b,"id":%b,"seq":%d,"timestamp":"%b","payload":%b}' % (
+            event.type.name.encode(),
+            encode_json(event.tenant_id),
+            user,
+            encode_json(event.event_id),
+            self.seq,
+            event.timestamp.encode(),
+            self._payload(view),
+        )
+
+    def _payload(self, view: View) -> bytes:
+        event = self.event
+        if view is View.FULL or (view is View.WALLBOARD and not event.type.carries_call):
+            return event.payload
+        return encode_json(redact(_decode_json(event.payload), view))
+
+
+def make_event(
+    *,
+    tenant_id: Any,
+    type_: Any,
+    payload: Any,
+    event_id: Any,
+    now: float,
+    received_at: float,
+    user_id: Any = None,
+    timestamp: Any = None,
+    persist: Any = False,
+    origin: Origin = Origin.PRODUCER,
+    max_bytes: int = 524_288,
+) -> Event:
+    """Validate what a producer sent into an Event.
+
+    Args:
+        payload: the decoded JSON value; must be an object that matches the type's declaration.
+        timestamp: RFC 3339 with an offset, or None for ``now`` (Unix seconds).
+        max_bytes: the largest payload, in bytes of JSON.
+
+    Raises:
+        Refusal: ``unknown_event``, ``invalid_event`` with the path of what is wrong, ``too_large``,
+            or ``forbidden`` for the pseudo-tenant ``*``.
+    """
+    type_found = CATALOGUE.get(type_) if isinstance(type_, str) else None
+    if type_found is None:
+        raise Refusal(ErrorCode.UNKNOWN_EVENT, f"type: there is no event type {_shown(type_)}")
+    _check_id("tenant_id", tenant_id)
+    _check_id("event_id", event_id)
+    if tenant_id == EVERY_TENANT:
+        raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: an event belongs to one tenant, not to '*'")
+    user_id = _user(type_found, user_id)
+    if not isinstance(persist, bool):
+        raise Refusal(ErrorCode.INVALID_EVENT, "persist: expected true or false")
+    _check_payload(type_found, payload)
+    body = _encode_payload(payload, max_bytes)
+    slot = type_found.slot
+    return Event(
+        type=type_found,
+        tenant_id=tenant_id,
+        event_id=event_id,
+        timestamp=rfc3339(now) if timestamp is None else _instant(timestamp),
+        user_id=user_id,
+        payload=body,
+        persist=persist,
+        origin=origin,
+        received_at=received_at,
+        queue_name=_text_of(payload.get("queue_name")),
+        session_id=_text_of(payload.get("session_id")),
+        private=payload.get("private") is True,
+        agents=_agents(type_found, payload),
+        entity=None if slot is None else _entity(slot, payload),
+        conflation_key=_conflation_key(type_found, payload, user_id),
+    )
+
+
+def _shown(value: object) -> str:
+    """A short, safe rendering of what a peer sent as a name."""
+    return repr(value[:64]) if isinstance(value, str) else f"of JSON type {type(value).__name__}"
+
+
+def _check_id(field: str, value: object) -> None:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH:
+        raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: expected a string of 1 to {MAX_ID_LENGTH} characters")
+
+
+def _user(type_: EventType, user_id: object) -> str | None:
+    if isinstance(user_id, int) and not isinstance(user_id, bool):
+        user_id = str(user_id)
+    if user_id is None:
+        if type_.needs_user:
+            raise Refusal(ErrorCode.INVALID_EVENT, f"user_id: required for {type_.name}, which is for one user")
+        return None
+    _check_id("user_id", user_id)
+    assert isinstance(user_id, str)  # noqa: S101 - narrows the type; _check_id has refused everything else
+    return user_id
+
+
+def _check_payload(type_: EventType, payload: object) -> None:
+    try:
+        msgspec.convert(payload, type_.payload)
+    except msgspec.ValidationError as error:
+        raise Refusal(ErrorCode.INVALID_EVENT, payload_path(str(error))) from None
+
+
+def payload_path(text: str) -> str:
+    """Turn msgspec's ``… - at `$.field` `` into ``payload.field: …``, without any value that was sent."""
+    found = _PLACE.fullmatch(text)
+    what, where = (found[1], found[2]) if found else (text, "")
+    missing = _MISSING.fullmatch(what)
+    if missing:
+        return f"payload{where}.{missing[1]}: required"
+    if what.startswith("Invalid enum value"):
+        what = "not one of the values that the protocol lists"
+    return f"payload{where}: {what[:1].lower()}{what[1:]}"
+
+
+def _encode_payload(payload: object, max_bytes: int) -> bytes:
+    try:
+        body = encode_json(payload)
+    except RecursionError:
+        raise Refusal(ErrorCode.INVALID_EVENT, "payload: nested too deep") from None
+    if len(body) > max_bytes:
+        raise Refusal(ErrorCode.TOO_LARGE, f"payload: {len(body)} bytes of JSON, the limit is {max_bytes}")
+    # Counting brackets, which costs next to nothing, clears nearly every payload.
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth(payload) > MAX_DEPTH:
+        raise Refusal(ErrorCode.INVALID_EVENT, f"payload: nested deeper than {MAX_DEPTH} levels")
+    return body
+
+
+def _depth(payload: object) -> int:
+    """How many objects and arrays lie within each other, counted at most just past ``MAX_DEPTH``."""
+    level, depth = [payload], 0
+    while level and depth <= MAX_DEPTH:
+        inner = [
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
+        ]
+        level = [value for values in inner for value in values]
+        depth += bool(inner)
+    return depth
+
+
+def _instant(value: object) -> str:
+    try:
+        instant = msgspec.convert(value, datetime)
+        if instant.tzinfo is None:
+            raise Refusal(ErrorCode.INVALID_EVENT, "timestamp: the offset is missing, write Z or +01:00")
+        return rfc3339(instant.timestamp())
+    except (msgspec.ValidationError, OverflowError, ValueError):
+        raise Refusal(ErrorCode.INVALID_EVENT, "timestamp: expected an RFC 3339 instant") from None
+
+
+def _text_of(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _agents(type_: EventType, payload: Mapping[str, Any]) -> tuple[str, ...]:
+    if not type_.carries_call:
+        return ()
+    return tuple([str(payload[field]) for field in _HANDLED_BY if payload.get(field) is not None])
+
+
+_HANDLED_BY = ("agent_id", "from_agent_id", "to_agent_id")
+
+
+def _entity(slot: Slot, payload: Mapping[str, Any]) -> EntityKey:
+    return (slot.kind, *[_first_of(field, payload) for field in slot.entity])
+
+
+def _first_of(alternatives: str, payload: Mapping[str, Any]) -> str:
+    return next((str(payload[field]) for field in alternatives.split("|") if payload.get(field) is not None), "")
+
+
+def _conflation_key(type_: EventType, payload: Mapping[str, Any], user_id: str | None) -> tuple[str, ...] | None:
+    if type_.conflate_by is None:
+        return None
+    return (type_.name, user_id or "", *[str(payload.get(field, "")) for field in type_.conflate_by])

@@ -1,0 +1,125 @@
+"""The clients of one tenant, filed by what they may be interested in.
+
+The cost of an event follows from who receives it, not from who is connected: a targeted event looks at one
+user's clients, a chat event at one session's visitors, and any other at the groups that want its type.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callcenter_ws.core.access import AgentCalls, Role, interest, may_see
+from callcenter_ws.core.counters import TenantCounters
+
+if TYPE_CHECKING:
+    from callcenter_ws.core.client import Client
+    from callcenter_ws.core.message import Message
+
+Clients = dict["Client", None]
+"""A set that keeps the order of arrival, so that delivery is reproducible."""
+
+
+class Group:
+    """Clients that see the same untargeted events: one decision for all of them."""
+
+    __slots__ = ("clients", "key", "names", "principal", "view")
+
+    def __init__(self, key: tuple[object, ...], client: Client) -> None:
+        self.key = key
+        self.principal = client.principal
+        self.names = client.subscription.names
+        self.view = client.principal.view
+        self.clients: Clients = {}
+
+
+class Tenant:
+    """One tenant's clients on this node.
+
+    Attributes:
+        head: ``seq`` of the last message that was brought to the clients here; 0 before the first.
+    """
+
+    def __init__(self, tenant_id: str, agent_calls: AgentCalls) -> None:
+        self.tenant_id = tenant_id
+        self.head = 0
+        self.clients: Clients = {}
+        self.counters = TenantCounters()
+        self._agent_calls = agent_calls
+        self._users: dict[str, Clients] = {}
+        self._sessions: dict[str, Clients] = {}
+        self._groups: dict[tuple[object, ...], Group] = {}
+        self._wanting: dict[str, list[Group]] = {}
+
+    def add(self, client: Client) -> None:
+        """File a client under all that it may be interested in."""
+        self.clients[client] = None
+        principal = client.principal
+        self._users.setdefault(principal.user_id, {})[client] = None
+        if principal.role is Role.VISITOR:
+            if principal.session_id is not None:
+                self._sessions.setdefault(principal.session_id, {})[client] = None
+            return
+        key = (client.subscription.names, *interest(principal, self._agent_calls))
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(key, client)
+            self._wanting.clear()
+        group.clients[client] = None
+        client.group = group
+
+    def remove(self, client: Client) -> None:
+        """Forget a client, which is filed under the principal and subscription that it was added with."""
+        self.clients.pop(client, None)
+        principal = client.principal
+        _discard(self._users, principal.user_id, client)
+        if principal.session_id is not None:
+            _discard(self._sessions, principal.session_id, client)
+        group, client.group = client.group, None
+        if group is not None:
+            group.clients.pop(client, None)
+            if not group.clients:
+                del self._groups[group.key]
+                self._wanting.clear()
+
+    def of_user(self, user_id: str) -> list[Client]:
+        """The user's clients."""
+        return list(self._users.get(user_id, ()))
+
+    def sees(self, client: Client, message: Message) -> bool:
+        """Whether a client may see a message and asked for its type."""
+        event = message.event
+        return event.type.name in client.subscription.names and may_see(client.principal, event, self._agent_calls)
+
+    def deliver(self, message: Message) -> None:
+        """Offer a message to the clients that may see it, and to no other."""
+        self.head = message.seq
+        event = message.event
+        if event.user_id is not None:
+            self._offer(self._users.get(event.user_id, {}), message)
+            return
+        for group in self._groups_wanting(event.type.name):
+            if may_see(group.principal, event, self._agent_calls):
+                frame, seq = message.frame(group.view), message.seq
+                for client in group.clients:
+                    client.offer(frame, seq)
+        if event.session_id is not None and event.session_id in self._sessions:
+            self._offer(self._sessions[event.session_id], message)
+
+    def _offer(self, clients: Clients, message: Message) -> None:
+        for client in clients:
+            if self.sees(client, message):
+                client.offer(message.frame(client.principal.view), message.seq)
+
+    def _groups_wanting(self, name: str) -> list[Group]:
+        groups = self._wanting.get(name)
+        if groups is None:
+            groups = self._wanting[name] = [group for group in self._groups.values() if name in group.names]
+        return groups
+
+
+def _discard(files: dict[str, Clients], name: str, client: Client) -> None:
+    clients = files.get(name)
+    if clients is not None:
+        clients.pop(client, None)
+        if not clients:
+            del files[name]

@@ -1,0 +1,145 @@
+"""The broker that keeps everything in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_twisted
+from contract import A, B, Bench, BrokerContract, payload_of
+
+from callcenter_ws.broker.memory import MemoryBroker
+from callcenter_ws.core.history import memory_size
+from callcenter_ws.core.message import Message
+from callcenter_ws.interfaces import Broker
+
+
+class MemoryBench(Bench):
+    """A MemoryBroker on a fake clock."""
+
+    memory_bytes = 268_435_456
+
+    def make(self, *, history_events: int, history_seconds: float) -> Broker:
+        return MemoryBroker(
+            self.clock,
+            memory_events=history_events,
+            history_seconds=history_seconds,
+            memory_bytes=self.memory_bytes,
+        )
+
+
+@pytest_twisted.async_yield_fixture
+async def bench() -> AsyncIterator[MemoryBench]:
+    bench = MemoryBench()
+    await bench.open()
+    yield bench
+    await bench.close()
+
+
+class TestMemoryBroker(BrokerContract):
+    """Keeps the contract."""
+
+
+class TestMemory:
+    """Bytes over all tenants: whoever has no clients gives way first."""
+
+    async def open(self, bench: MemoryBench, events: int) -> MemoryBroker:
+        """A store with room for so many alerts."""
+        bench.memory_bytes = events * memory_size(Message(bench.event(), 1))
+        broker = await bench.open()
+        assert isinstance(broker, MemoryBroker)
+        return broker
+
+    async def reach(self, bench: MemoryBench, tenant_id: str) -> int:
+        """How many messages the history of a tenant holds."""
+        head = (await bench.broker.position(tenant_id)).seq
+        for after in range(head + 1):
+            if (await bench.broker.read(tenant_id, after, 0)).reachable:
+                return head - after
+        raise AssertionError("not even the head is reachable")
+
+    @pytest_twisted.ensureDeferred
+    async def test_everything_while_there_is_room(self, bench: MemoryBench) -> None:
+        broker = await self.open(bench, 100)
+        await bench.alerts(60)
+        await bench.alerts(40, B)
+        assert (await self.reach(bench, A), await self.reach(bench, B)) == (60, 40)
+        assert broker.state()["memory_bytes"] == bench.memory_bytes
+
+    @pytest_twisted.ensureDeferred
+    async def test_tenants_without_clients_give_way(self, bench: MemoryBench) -> None:
+        broker = await self.open(bench, 100)
+        broker.attach(A)
+        await bench.alerts(40, B)
+        await bench.alerts(80)
+        assert await self.reach(bench, A) == 80
+        assert await self.reach(bench, B) <= 20
+        assert broker.state()["memory_bytes"] <= bench.memory_bytes
+
+    @pytest_twisted.ensureDeferred
+    async def test_then_the_others(self, bench: MemoryBench) -> None:
+        broker = await self.open(bench, 100)
+        broker.attach(A)
+        broker.attach(B)
+        await bench.alerts(30, B)
+        await bench.alerts(150)
+        assert await self.reach(bench, B) == 30
+        assert 0 < await self.reach(bench, A) <= 70
+        assert broker.state()["memory_bytes"] <= bench.memory_bytes
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_tenant_whose_clients_left_gives_way(self, bench: MemoryBench) -> None:
+        broker = await self.open(bench, 100)
+        broker.attach(A)
+        broker.attach(B)
+        await bench.alerts(50, B)
+        broker.detach(B)
+        await bench.alerts(100)
+        assert (await self.reach(bench, A), await self.reach(bench, B)) == (100, 0)
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_state_does_not_give_way(self, bench: MemoryBench) -> None:
+        await self.open(bench, 10)
+        await bench.publish(bench.event("agent.login", payload_of("agent.login")))
+        await bench.alerts(100)
+        assert await bench.state() == [1]
+
+    @pytest_twisted.ensureDeferred
+    async def test_everything_is_delivered_though_there_is_no_room(self, bench: MemoryBench) -> None:
+        await self.open(bench, 0)
+        assert await bench.alerts(3) == [1, 2, 3]
+        assert bench.seqs() == [1, 2, 3]
+        assert await self.reach(bench, A) == 0
+        assert await bench.alerts(1) == [4]
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_is_counted_is_what_is_there(self, bench: MemoryBench) -> None:
+        broker = await self.open(bench, 1_000)
+        await bench.alerts(50)
+        await bench.alerts(50, B)
+        for _ in range(25):
+            bench.clock.advance(3600)
+        assert (await self.reach(bench, A), await self.reach(bench, B)) == (0, 0)
+        assert broker.state()["memory_bytes"] == 0
+
+
+class TestLife:
+    @pytest_twisted.ensureDeferred
+    async def test_its_epoch_ends_with_it(self, bench: MemoryBench) -> None:
+        before = (await bench.broker.position(A)).epoch
+        await bench.open()
+        assert (await bench.broker.position(A)).epoch != before
+
+    @pytest_twisted.ensureDeferred
+    async def test_stopped_it_leaves_nothing_to_do(self, bench: MemoryBench) -> None:
+        await bench.broker.stop()
+        assert all(timer.cancelled for _, _, timer in bench.clock._due)
+        await bench.broker.stop()
+
+    def test_not_ready_before_the_start(self) -> None:
+        assert MemoryBench().make(history_events=1, history_seconds=1).not_ready() == "the store is closed"
+
+
+@pytest.mark.parametrize("name", ["kind", "ready", "epoch", "tenants", "memory_bytes"])
+def test_what_the_statistics_show(name: str) -> None:
+    assert name in MemoryBench().make(history_events=1, history_seconds=1).state()
