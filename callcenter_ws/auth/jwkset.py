@@ -1,0 +1,89 @@
+"""A JWK set, as an identity provider publishes it (RFC 7517 section 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from jwt import PyJWK
+from jwt.exceptions import PyJWTError
+
+from callcenter_ws.auth.keys import EDDSA, UnusableKey, VerificationKey, public_key
+
+_PYJWT_NAME = {
+    ("RSA", None): "RS256",
+    ("EC", "P-256"): "ES256",
+    ("EC", "P-384"): "ES384",
+    ("EC", "P-521"): "ES512",
+    ("OKP", "Ed25519"): EDDSA,
+}
+"""By ``kty`` and ``crv``: an algorithm by which PyJWT knows how to load such a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class JwkSet:
+    """The keys of a set that tokens can be verified with.
+
+    Attributes:
+        ignored: one text for each key that was passed over, with its place in the set and the reason.
+    """
+
+    keys: tuple[VerificationKey, ...]
+    ignored: tuple[str, ...]
+
+
+def parse_jwk_set(document: bytes) -> JwkSet:
+    """Read a JWK set.
+
+    Keys that are not for signatures, of a kind that is not supported, symmetric or private are passed over:
+    who publishes a secret has no secret any more.
+
+    Raises:
+        UnusableKey: when the document is no JWK set, or no key of it can be used.
+    """
+    try:
+        entries = msgspec.json.decode(document, type=_Document).keys
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise UnusableKey("the document is not a JWK set, a JSON object with a list named keys") from None
+    keys = []
+    ignored = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            keys.append(_key(entry))
+        except UnusableKey as error:
+            ignored.append(f"key {number}: {error}")
+    if not keys:
+        raise UnusableKey("; ".join(["the JWK set holds no key that verifies signatures", *ignored[:3]]))
+    return JwkSet(tuple(keys), tuple(ignored))
+
+
+class _Document(msgspec.Struct):
+    keys: list[dict[str, Any]]
+
+
+def _key(entry: dict[str, Any]) -> VerificationKey:
+    kid, algorithm, kind = entry.get("kid"), entry.get("alg"), entry.get("kty")
+    if kind == "oct":
+        raise UnusableKey("it is a symmetric key, which must not be published")
+    if "d" in entry:
+        raise UnusableKey("it is a private key, which must not be published; replace it at the issuer")
+    if not _is_for_signatures(entry):
+        raise UnusableKey("it is not for signatures")
+    if not isinstance(kid, str | None) or not isinstance(algorithm, str | None):
+        raise UnusableKey("its kid or alg is not a string")
+    crv = None if kind == "RSA" else entry.get("crv")
+    name = _PYJWT_NAME.get((kind, crv)) if isinstance(kind, str) and isinstance(crv, str | None) else None
+    if name is None:
+        raise UnusableKey("its kind or curve is not supported")
+    try:
+        material = PyJWK(entry, name).key
+    except (PyJWTError, UnsupportedAlgorithm, ValueError, TypeError):
+        raise UnusableKey("it cannot be read") from None
+    return public_key(material, only=algorithm, kid=kid)
+
+
+def _is_for_signatures(entry: dict[str, Any]) -> bool:
+    operations = entry.get("key_ops", ["verify"])
+    return entry.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations

@@ -1,0 +1,589 @@
+"""JwksSource against a real web server on the loopback interface."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from auth_issuer import issue, jwk, jwk_set, private, public
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.internet import reactor, ssl
+from twisted.internet.task import deferLater
+from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+
+from callcenter_ws.auth.jwks import FIRST_RETRY, MAX_DOCUMENT_BYTES, TIMEOUT, JwksSource
+from callcenter_ws.auth.keys import KeyRing, UnusableKey
+from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.testing import FakeClock
+
+FIRST = jwk_set(jwk("p256", 0, kid="first"))
+SECOND = jwk_set(jwk("p256", 1, kid="second"))
+DEADLINE = 5.0
+INTERVAL = 300.0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the reactor turn until ``condition`` holds."""
+    end = reactor.seconds() + DEADLINE
+    while not condition():
+        assert reactor.seconds() < end, "what was waited for did not happen"
+        await deferLater(reactor, 0.002)
+
+
+class KeyPage(Resource):
+    """Answers as it is told, and counts who asked."""
+
+    isLeaf = True
+
+    def __init__(self, document: bytes = FIRST) -> None:
+        super().__init__()
+        self.answer: Callable[[Any], Any] = lambda _: document
+        self.asked = 0
+        self.hung_up = 0
+        self.paths: list[bytes] = []
+
+    def render_GET(self, request: Any) -> Any:
+        self.asked += 1
+        self.paths.append(request.uri)
+        request.notifyFinish().addErrback(self._lost)
+        return self.answer(request)
+
+    def _lost(self, _: object) -> None:
+        self.hung_up += 1
+
+    def serve(self, document: bytes) -> None:
+        self.answer = lambda _: document
+
+
+def status(code: int, document: bytes = FIRST, **headers: str) -> Callable[[Any], bytes]:
+    def answer(request: Any) -> bytes:
+        request.setResponseCode(code)
+        for name, value in headers.items():
+            request.setHeader(name.encode(), value.encode())
+        return document
+
+    return answer
+
+
+def half_an_answer(request: Any) -> Any:
+    request.setHeader(b"Content-Length", str(len(FIRST)).encode())
+    request.write(FIRST[:-1])
+    request.loseConnection()
+    return NOT_DONE_YET
+
+
+class CountingAgent:
+    """Twisted's agent; knows at once how often it was used, while the page hears of it turns later."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self.used = 0
+
+    def request(self, *args: Any) -> Any:
+        self.used += 1
+        return self._agent.request(*args)
+
+
+class Setup:
+    """A page of keys, and a source that fetches it with the time in our hands."""
+
+    def __init__(self, document: bytes = FIRST, *, random: Callable[[], float] = lambda: 0.5) -> None:
+        self.page = KeyPage(document)
+        self.port = reactor.listenTCP(0, Site(self.page), interface="127.0.0.1")
+        self.clock = FakeClock()
+        self.ring = KeyRing(awaits_fetched=True)
+        self.url = f"http://127.0.0.1:{self.port.getHost().port}/keys"
+        self.random = random
+        self.source = self.make()
+
+    def make(self, url: str | None = None, agent: Agent | None = None) -> JwksSource:
+        self.agent = CountingAgent(agent or Agent(reactor))
+        web: Any = self.agent
+        self.source = JwksSource(url or self.url, self.ring, web, self.clock, interval=INTERVAL, random=self.random)
+        return self.source
+
+    def knows(self, number: int, kid: str) -> bool:
+        verifier = TokenVerifier(self.ring, TokenRules(("ES256",)), self.clock.time)
+        try:
+            verifier.verify(issue("ES256", number=number, header={"kid": kid}))
+        except Refusal:
+            return False
+        return True
+
+    async def start(self) -> None:
+        self.source.startService()
+        await self.settled(1)
+
+    async def settled(self, asked: int) -> None:
+        """Wait until the page was asked that often and the source has done with its answer."""
+        await until(lambda: self.page.asked == asked and self.source._round is None)
+
+    async def close(self) -> None:
+        await self.stop()
+        await self.port.stopListening()
+
+    async def stop(self) -> None:
+        stopped = self.source.stopService()
+        await until(lambda: stopped is None or stopped.called)
+
+
+def hearing(events: list[dict[str, Any]], level: LogLevel) -> list[str]:
+    """What the source has logged at ``level``."""
+    mine = [event for event in events if event.get("log_namespace", "").startswith("callcenter_ws.auth")]
+    return [formatEvent(event) for event in mine if event["log_level"] is level]
+
+
+@contextmanager
+def heard() -> Iterator[Callable[[LogLevel], list[str]]]:
+    with capturedLogs() as events:
+        yield partial(hearing, events)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_first_fetch_is_at_start() -> None:
+    setup = Setup()
+    try:
+        assert not setup.source.ready
+        assert "not been fetched yet" in (setup.source.not_ready() or "")
+        assert setup.agent.used == 0
+        with heard() as logged:
+            await setup.start()
+        assert setup.source.ready
+        assert setup.source.not_ready() is None
+        assert setup.knows(0, "first")
+        assert not setup.knows(1, "first")
+        (line,) = logged(LogLevel.info)
+        assert f"{setup.url}: 1 of use (first)" in line
+    finally:
+        await setup.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_before_the_first_fetch_a_token_is_told_to_come_again() -> None:
+    setup = Setup()
+    verifier = TokenVerifier(setup.ring, TokenRules(("ES256",)), setup.clock.time)
+    try:
+        with pytest.raises(Refusal) as caught:
+            verifier.verify(issue("ES256", header={"kid": "first"}))
+        assert caught.value.code is ErrorCode.UNAVAILABLE
+        assert setup.agent.used == 0
+    finally:
+        await setup.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_rotated_keys_are_taken_over_with_the_next_fetch() -> None:
+    setup = Setup()
+    try:
+        await setup.start()
+        setup.page.serve(SECOND)
+        for _ in range(3):
+            # An unknown kid makes nobody fetch: strangers must not decide when the issuer is asked.
+            assert not setup.knows(1, "second")
+        setup.clock.advance(INTERVAL - 1)
+        assert setup.agent.used == 1
+        setup.clock.advance(1)
+        await setup.settled(2)
+        assert setup.knows(1, "second")
+        assert not setup.knows(0, "first")
+    finally:
+        await setup.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_unchanged_keys_are_not_worth_a_line() -> None:
+    setup = Setup(jwk_set(jwk("p256", kid="first"), {"kty": "oct", "k": "c2VjcmV0"}))
+    try:
+        with heard() as logged:
+            await setup.start()
+        (line,) = logged(LogLevel.warn)
+        assert "key 2: it is a symmetric key" in line
+        with heard() as logged:
+            setup.clock.advance(INTERVAL)
+            await setup.settled(2)
+        assert logged(LogLevel.info) == logged(LogLevel.warn) == []
+    finally:
+        await setup.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (status(500), "status 500"),
+        (status(404), "status 404"),
+        (status(204, b""), "status 204"),
+        (status(200, b"<html>"), "not a JWK set"),
+        (status(200, b""), "not a JWK set"),
+        (status(200, b'{"keys":[]}'), "no key that verifies"),
+        (status(200, jwk_set({"kty": "oct", "k": "c2VjcmV0"})), "symmetric"),
+        (status(200, jwk_set(*[jwk("p256")] * 9)), "cannot be told apart"),
+        (lambda request: request.loseConnection() or NOT_DONE_YET, "connection"),
+        (half_an_answer, "connection"),
+    ],
+    ids=["500", "404", "204", "html", "empty", "no keys", "oct", "too many", "no answer", "half an answer"],
+)
+@pytest_twisted.ensureDeferred
+async def test_after_a_bad_answer_the_last_good_keys_stay(answer: Callable[[Any], Any], why: str) -> None:
+    setup = Setup()
+    try:
+        await setup.start()
+        setup.page.answer = answer
+        with heard() as logged:
+            setup.clock.advance(INTERVAL)
+            await setup.settled(2)
+        (line,) = logged(LogLevel.warn)
+        assert why.lower() in line.lower()
+        assert setup.url in line
+        assert "the last good ones stay in use" in line
+        assert "\n" not in line
+        assert setup.knows(0, "first")
+        assert setup.source.not_ready() is None
+    finally:
+        await setup.close()
+
+
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_failures_are_tried_again_soon_and_then_less_often() -> None:
+    setup = Setup()
+    setup.page.answer = status(503)
+    try:
+        with heard() as logged:
+            await setup.start()
+            pauses = [FIRST_RETRY * 2**number for number in range(6)] + [INTERVAL, INTERVAL]
+            for asked, pause in enumerate(pauses, 1):
+                setup.clock.advance(pause - 0.01)
+                assert setup.agent.used == asked
+                setup.clock.advance(0.01)
+                await setup.settled(asked + 1)
+            assert all("no token can be verified" in line for line in logged(LogLevel.error))
+            assert len(logged(LogLevel.error)) == len(pauses) + 1
+        assert not setup.source.ready
+        setup.page.serve(FIRST)
+        with heard() as logged:
+            setup.clock.advance(INTERVAL)
+            await setup.settled(len(pauses) + 2)
+        assert len(logged(LogLevel.info)) == 1
+        assert setup.source.ready
+        setup.clock.advance(INTERVAL - 1)
+        assert setup.agent.used == len(pauses) + 2
+        setup.page.answer = status(503)
+        setup.clock.advance(1)
+        await setup.settled(len(pauses) + 3)
+        setup.clock.advance(FIRST_RETRY)
+        await setup.settled(len(pauses) + 4)
+    finally:
+        await setup.close()
+
+
+@pytest.mark.parametrize(("random", "factor"), [(0.0, 0.9), (1.0, 1.1)])
+@pytest_twisted.ensureDeferred
+async def test_many_nodes_do_not_fetch_at_once(random: float, factor: float) -> None:
+    setup = Setup(random=lambda: random)
+    try:
+        await setup.start()
+        setup.clock.advance(INTERVAL * factor - 0.01)
+        assert setup.agent.used == 1
+        setup.clock.advance(0.02)
+        await setup.settled(2)
+    finally:
+        await setup.close()
+
+
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_an_unreachable_issuer_is_tried_again() -> None:
+    setup = Setup()
+    number = setup.port.getHost().port
+    await setup.port.stopListening()
+    try:
+        with heard() as logged:
+            setup.source.startService()
+            await until(lambda: logged(LogLevel.error))
+        (line,) = logged(LogLevel.error)
+        assert "refused" in line
+        setup.port = reactor.listenTCP(number, Site(setup.page), interface="127.0.0.1")
+        await until(lambda: setup.source._round is None)
+        setup.clock.advance(FIRST_RETRY)
+        await setup.settled(1)
+        assert setup.knows(0, "first")
+    finally:
+        await setup.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_endless_document_is_hung_up_on() -> None:
+    setup = Setup()
+
+    def pour(request: Any) -> Any:
+        def more() -> None:
+            if not request._disconnected:
+                sent.append(request.write(b" " * 16_384))
+                reactor.callLater(0, more)
+
+        more()
+        return NOT_DONE_YET
+
+    sent: list[None] = []
+    try:
+        await setup.start()
+        setup.page.answer = pour
+        with heard() as logged:
+            setup.clock.advance(INTERVAL)
+            await setup.settled(2)
+        assert f"larger than {MAX_DOCUMENT_BYTES} bytes" in logged(LogLevel.warn)[0]
+        await until(lambda: setup.page.hung_up == 1)
+        assert setup.knows(0, "first")
+    finally:
+        await setup.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_waits_for_the_body_of_a_refusal() -> None:
+    setup = Setup()
+
+    def refuse_at_length(request: Any) -> Any:
+        request.setResponseCode(500)
+        request.write(b"well, ")
+        return NOT_DONE_YET
+
+    try:
+        await setup.start()
+        setup.page.answer = refuse_at_length
+        with heard() as logged:
+            setup.clock.advance(INTERVAL)
+            await setup.settled(2)
+        assert "status 500" in logged(LogLevel.warn)[0]
+        await until(lambda: setup.page.hung_up == 1)
+    finally:
+        await setup.close()
+
+
+@pytest.mark.parametrize(("extra", "taken"), [(0, True), (1, False)])
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_the_bound_of_a_document_is_exact(extra: int, taken: bool) -> None:
+    setup = Setup(FIRST + b" " * (MAX_DOCUMENT_BYTES - len(FIRST) + extra))
+    try:
+        with heard():
+            await setup.start()
+        assert setup.source.ready is taken
+    finally:
+        await setup.close()
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_a_redirect_is_not_followed(code: int) -> None:
+    setup = Setup()
+    elsewhere = KeyPage(SECOND)
+    port = reactor.listenTCP(0, Site(elsewhere), interface="127.0.0.1")
+    setup.page.answer = status(code, Location=f"http://127.0.0.1:{port.getHost().port}/keys")
+    try:
+        with heard() as logged:
+            await setup.start()
+        assert f"redirect ({code}), which is not followed" in logged(LogLevel.error)[0]
+        assert elsewhere.asked == 0
+        assert setup.page.asked == 1
+        assert not setup.source.ready
+    finally:
+        await setup.close()
+        await port.stopListening()
+
+
+@pytest.mark.parametrize("begun", [b"", b'{"keys"'])
+@pytest_twisted.ensureDeferred
+async def test_an_issuer_that_does_not_finish_is_given_up(begun: bytes) -> None:
+    setup = Setup()
+
+    def stall(request: Any) -> Any:
+        if begun:
+            request.write(begun)
+        return NOT_DONE_YET
+
+    try:
+        await setup.start()
+        setup.page.answer = stall
+        setup.clock.advance(INTERVAL)
+        await until(lambda: setup.page.asked == 2)
+        with heard() as logged:
+            setup.clock.advance(TIMEOUT - 0.01)
+            assert setup.source._round is not None
+            setup.clock.advance(0.01)
+            await until(lambda: setup.source._round is None)
+        assert "no whole answer within 10 s" in logged(LogLevel.warn)[0]
+        await until(lambda: setup.page.hung_up == 1)
+        assert setup.knows(0, "first")
+        setup.page.serve(SECOND)
+        setup.clock.advance(FIRST_RETRY)
+        await setup.settled(3)
+        assert setup.knows(1, "second")
+    finally:
+        await setup.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopping_breaks_off_a_fetch_and_ends_all() -> None:
+    setup = Setup()
+    setup.page.answer = lambda _: NOT_DONE_YET
+    try:
+        with heard() as logged:
+            setup.source.startService()
+            await until(lambda: setup.page.asked == 1)
+            await setup.stop()
+            setup.clock.advance(10 * INTERVAL)
+            await until(lambda: setup.page.hung_up == 1)
+        assert setup.agent.used == 1
+        assert logged(LogLevel.warn) == logged(LogLevel.error) == []
+    finally:
+        await setup.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_fetched_after_stopping() -> None:
+    setup = Setup()
+    try:
+        await setup.start()
+        assert setup.source.stopService() is None
+        setup.clock.advance(10 * INTERVAL)
+        assert setup.agent.used == 1
+        setup.source.startService()
+        await setup.settled(2)
+    finally:
+        await setup.close()
+
+
+class BrokenAgent:
+    """An agent with a bug."""
+
+    def request(self, *_: object) -> Any:
+        raise KeyError("a bug")
+
+
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_a_bug_is_logged_and_does_not_end_the_fetching() -> None:
+    setup = Setup()
+    try:
+        with heard() as logged:
+            setup.make(agent=BrokenAgent()).startService()  # type: ignore[arg-type]  # it need not be a whole one
+            setup.clock.advance(INTERVAL)
+            assert len(logged(LogLevel.critical)) == 2
+        assert not setup.source.ready
+    finally:
+        await setup.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_query_of_the_url_is_sent_but_not_logged() -> None:
+    setup = Setup()
+    setup.make(setup.url + "?key=SECRETIVE")
+    try:
+        with heard() as logged:
+            await setup.start()
+            setup.page.answer = status(500)
+            setup.clock.advance(INTERVAL)
+            await setup.settled(2)
+        assert setup.page.paths == [b"/keys?key=SECRETIVE"] * 2
+        lines = logged(LogLevel.info) + logged(LogLevel.warn)
+        assert len(lines) == 2
+        assert "SECRETIVE" not in "".join(lines)
+    finally:
+        await setup.close()
+
+
+# Whom the keys come from
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://id.example/keys",
+        "http://10.0.0.1/keys",
+        "http://127.0.0.1.example/keys",
+        "http://localhost.example/keys",
+        "http://127.0.0.1@id.example/keys",
+        "ftp://127.0.0.1/keys",
+        "file:///etc/keys",
+        "https:///keys",
+        "https://[::1/keys",
+        "https://é.example/keys",
+        "keys",
+        "",
+    ],
+)
+def test_a_url_that_anybody_could_answer_is_refused(url: str) -> None:
+    with pytest.raises(UnusableKey, match="jwks_url"):
+        JwksSource(url, KeyRing(), Agent(reactor), FakeClock())
+
+
+@pytest.mark.parametrize(
+    "url", ["https://id.example/keys", "http://localhost:8080/", "http://127.0.0.1/k", "http://[::1]:8080/keys"]
+)
+def test_https_and_this_machine_are_taken(url: str) -> None:
+    assert not JwksSource(url, KeyRing(), Agent(reactor), FakeClock()).ready
+
+
+def certificate_for(host: str) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    alternative = x509.IPAddress(ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
+    return (
+        x509.CertificateBuilder(name, name, public("p256"), 1, now, now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private("p256"), hashes.SHA256())
+    )
+
+
+def pem_with_key(certificate: x509.Certificate) -> bytes:
+    key = private("p256").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return bytes(key + certificate.public_bytes(Encoding.PEM))
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "why"),
+    [
+        ("127.0.0.1", True, None),
+        ("127.0.0.1", False, "certificate verify failed"),
+        ("id.example", True, "the certificate is not for this host"),
+    ],
+)
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_over_tls_the_issuer_must_prove_who_it_is(
+    tmp_path: Path, host: str, trusted: bool, why: str | None
+) -> None:
+    setup = Setup()
+    certificate = certificate_for(host)
+    file = tmp_path / "server.pem"
+    file.write_bytes(pem_with_key(certificate))
+    server = ssl.DefaultOpenSSLContextFactory(str(file), str(file))
+    port = reactor.listenSSL(0, Site(setup.page), server, interface="127.0.0.1")
+    root = ssl.Certificate.loadPEM(certificate.public_bytes(Encoding.PEM))
+    agent = Agent(reactor, BrowserLikePolicyForHTTPS(trustRoot=root)) if trusted else Agent(reactor)
+    setup.make(f"https://127.0.0.1:{port.getHost().port}/keys", agent)
+    try:
+        with heard() as logged:
+            setup.source.startService()
+            await until(lambda: setup.source._round is None)
+        assert setup.source.ready is (why is None)
+        assert setup.page.asked == (why is None)
+        assert [why in line for line in logged(LogLevel.error) if why] == [True] * (why is not None)
+    finally:
+        await setup.close()
+        await port.stopListening()
