@@ -1,0 +1,1 @@
+"""The HTTP resources beside the WebSocket endpoints."""

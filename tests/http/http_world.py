@@ -1,0 +1,139 @@
+"""A whole site over in-memory transports: everything real but the sockets, the keys and the Hub."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock as ReactorTime
+from twisted.internet.testing import StringTransport
+
+from callcenter_ws.broker.memory import MemoryBroker
+from callcenter_ws.core.access import Principal, Role
+from callcenter_ws.core.broadcaster import EventBroadcaster
+from callcenter_ws.core.message import Message
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.http.answers import JsonNotFound, JsonResource
+from callcenter_ws.http.events import EventsResource
+from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
+from callcenter_ws.http.site import GatewaySite
+from callcenter_ws.http.stats import StatsResource
+from callcenter_ws.http.users import UsersResource
+from callcenter_ws.interfaces import UserPresence
+from callcenter_ws.ops.health import Health, Node
+from callcenter_ws.testing import FakeClock, run
+
+MINE = "acme"
+OTHER = "globex"
+
+
+class Tokens:
+    """An Authenticator for tokens that read ``<role>@<tenant>``."""
+
+    def verify(self, token: str) -> Principal:
+        role, at, tenant_id = token.partition("@")
+        if not at or role not in set(Role):
+            raise Refusal(ErrorCode.UNAUTHORIZED, "the token's signature is wrong")
+        return Principal(tenant_id=tenant_id, user_id="u1", role=Role(role))
+
+
+class People:
+    """The part of a Directory that HTTP asks."""
+
+    def __init__(self) -> None:
+        self.present: dict[tuple[str, str], UserPresence] = {}
+        self.asked: list[str | None] = []
+
+    def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
+        return self.present.get((tenant_id, user_id), UserPresence(False, 0, None, None))
+
+    def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
+        self.asked.append(tenant_id)
+        connections: dict[str, Any] = {"total": 3, "by_role": {"agent": 3}, "by_endpoint": {"/ws": 3}}
+        if tenant_id is None:
+            connections["by_tenant"] = {MINE: 2, OTHER: 1}
+        return {
+            "connections": connections,
+            "messages": {"received": 7, "delivered": 21, "dropped": 1},
+            "lagging": 1,
+        }
+
+
+@dataclass
+class Response:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        return self.json["error"]["code"]
+
+
+def parse(raw: bytes, *, head_only: bool = False) -> tuple[Response, bytes]:
+    """Split the first response off what a server sent."""
+    head, blank, rest = raw.partition(b"\r\n\r\n")
+    assert blank, f"no complete answer in {raw!r}"
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    size = 0 if head_only else int(headers.get("content-length", "0"))
+    assert len(rest) >= size, "the answer is cut off"
+    return Response(int(first.split(" ")[1]), headers, rest[:size]), rest[size:]
+
+
+def request(method: str = "GET", path: str = "/", token: str | None = None, body: bytes = b"", **headers: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: gateway"]
+    if token is not None:
+        lines.append(f"Authorization: Bearer {token}")
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@dataclass
+class World:
+    reactor: ReactorTime = field(default_factory=ReactorTime)
+    clock: FakeClock = field(default_factory=FakeClock)
+    people: People = field(default_factory=People)
+    tokens: Tokens = field(default_factory=Tokens)
+    health: Health = field(default_factory=Health)
+    delivered: list[Message] = field(default_factory=list)
+    peer: str = "192.0.2.7"
+
+    def __post_init__(self) -> None:
+        self.broker = MemoryBroker(self.clock)
+        run(self.broker.start(self.delivered.extend))
+        self.broadcaster = EventBroadcaster(self.broker, self.clock)
+        self.root = JsonNotFound()
+        self.site = GatewaySite(self.root, self.reactor, authenticator=self.tokens)
+        websockets = JsonResource()
+        node = Node("node-1", "1.2.3", self.clock.time() - 90)
+        stats = StatsResource(self.tokens, self.people, self.broker, self.broadcaster.intake, node, self.clock)
+        websockets.putChild(b"stats", stats)
+        websockets.putChild(b"users", UsersResource(self.tokens, self.people))
+        websockets.putChild(b"events", EventsResource(self.tokens, self.broadcaster))
+        self.root.putChild(b"ws", websockets)
+        self.root.putChild(b"livez", LiveResource())
+        self.root.putChild(b"readyz", ReadyResource(self.health))
+        self.root.putChild(b"metrics", MetricsResource(lambda: b"up 1\n", "text/plain", self.tokens))
+
+    def connect(self) -> tuple[Any, StringTransport]:
+        transport = StringTransport(peerAddress=IPv4Address("TCP", self.peer, 40_000))
+        channel = self.site.buildProtocol(transport.getPeer())
+        channel.makeConnection(transport)
+        return channel, transport
+
+    def ask(self, *args: Any, **kwargs: Any) -> Response:
+        channel, transport = self.connect()
+        sent = request(*args, **kwargs)
+        channel.dataReceived(sent)
+        response, rest = parse(transport.value(), head_only=sent.startswith(b"HEAD "))
+        assert rest == b""
+        return response

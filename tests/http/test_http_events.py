@@ -1,0 +1,139 @@
+"""POST /ws/events."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from http_world import MINE, OTHER, Response, World, parse, request
+
+ALERT = {"type": "alert", "payload": {"title": "Fire", "message": "Leave the building"}}
+
+
+def post(world: World, body: Any, token: str = f"service@{MINE}", **headers: str) -> Response:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return world.ask("POST", "/ws/events", token, raw, **headers)
+
+
+def test_one_event(world: World) -> None:
+    response = post(world, ALERT | {"event_id": "e1"})
+    assert response.status == 200
+    assert response.json["seq"] == 1
+    assert response.json["event_id"] == "e1"
+    assert response.json["duplicate"] is False
+    (message,) = world.delivered
+    assert (message.event.tenant_id, message.event.type.name) == (MINE, "alert")
+    assert response.json["epoch"]
+
+
+def test_the_same_event_again(world: World) -> None:
+    first = post(world, ALERT | {"event_id": "e1"}).json
+    second = post(world, ALERT | {"event_id": "e1"}).json
+    assert second == first | {"duplicate": True}
+    assert len(world.delivered) == 1
+
+
+def test_a_list_keeps_its_order_and_its_good_events(world: World) -> None:
+    foreign = ALERT | {"tenant_id": OTHER}
+    response = post(world, [ALERT, {"type": "nonsense"}, 7, None, foreign, ALERT | {"tenant_id": MINE}])
+    assert response.status == 200
+    results = response.json["results"]
+    assert [result.get("seq") for result in results] == [1, None, None, None, None, 2]
+    codes = [result["error"]["code"] for result in results if "error" in result]
+    assert codes == ["unknown_event", "invalid_event", "invalid_event", "forbidden"]
+    assert response.json["epoch"] == results[0]["epoch"]
+    assert {message.event.tenant_id for message in world.delivered} == {MINE}
+
+
+def test_an_epoch_belongs_to_a_tenant(world: World) -> None:
+    mixed = post(world, [ALERT | {"tenant_id": MINE}, ALERT | {"tenant_id": OTHER}], "admin@*").json
+    assert "epoch" not in mixed
+    assert all(result["epoch"] for result in mixed["results"])
+    assert "epoch" not in post(world, [{"type": "nonsense"}]).json
+
+
+def test_a_token_of_every_tenant_names_the_tenant(world: World) -> None:
+    response = post(world, ALERT, "service@*")
+    assert (response.status, response.error) == (400, "invalid_event")
+    assert "tenant_id" in response.json["error"]["message"]
+    assert post(world, ALERT | {"tenant_id": "*"}, "service@*").status == 403
+    assert post(world, ALERT | {"tenant_id": OTHER}, "service@*").status == 200
+
+
+@pytest.mark.parametrize("token", ["agent@acme", "supervisor@acme", "wallboard@acme", "visitor@acme"])
+def test_other_roles_may_not_publish(world: World, token: str) -> None:
+    assert post(world, ALERT, token).status == 403
+    assert world.delivered == []
+
+
+def test_a_foreign_tenant_is_forbidden(world: World) -> None:
+    assert post(world, ALERT | {"tenant_id": OTHER}).error == "forbidden"
+    assert world.delivered == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "invalid_json"),
+        (b"{", 400, "invalid_json"),
+        (b"\xff\xfe", 400, "invalid_json"),
+        (b"[" * 16_000, 400, "invalid_json"),
+        (b'{"a":' * 3_000, 400, "invalid_json"),
+        (b"7", 400, "invalid_event"),
+        (b"null", 400, "invalid_event"),
+        (b'"text"', 400, "invalid_event"),
+        (b"{}", 400, "unknown_event"),
+        (b'{"type": "alert", "payload": []}', 400, "invalid_event"),
+        (b'{"type": "alert", "payload": {"title": 1, "message": "x"}}', 400, "invalid_event"),
+        (b'{"type": "alert", "payload": {"title": "x", "message": "x"}, "more": 1}', 400, "invalid_event"),
+    ],
+)
+def test_bad_bodies(world: World, body: bytes, status: int, code: str) -> None:
+    response = post(world, body)
+    assert (response.status, response.error) == (status, code)
+    assert world.delivered == []
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", "nonsense"]
+)
+def test_the_content_type_does_not_matter(world: World, content_type: str) -> None:
+    assert post(world, ALERT, Content_Type=content_type).status == 200
+
+
+def test_an_event_over_its_limit(world: World) -> None:
+    response = post(world, {"type": "alert", "payload": {"title": "x" * 524_288, "message": "x"}})
+    assert (response.status, response.error) == (413, "too_large")
+
+
+def test_an_empty_list(world: World) -> None:
+    assert post(world, []).json == {"results": []}
+
+
+def test_the_number_of_events_is_bounded(world: World) -> None:
+    assert len(post(world, [ALERT] * 1_000).json["results"]) == 1_000
+    assert post(world, [ALERT] * 1_001).error == "too_large"
+    assert len(world.delivered) == 1_000
+
+
+def test_a_closed_store_is_503(world: World) -> None:
+    from callcenter_ws.testing import run
+
+    run(world.broker.stop())
+    assert (post(world, ALERT).status, post(world, ALERT).error) == (503, "unavailable")
+    assert post(world, [ALERT]).json["results"][0]["error"]["code"] == "unavailable"
+
+
+def test_a_large_body_costs_one_more_verification_however_it_is_cut(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[str] = []
+    verify = world.tokens.verify
+    monkeypatch.setattr(world.tokens, "verify", lambda token: verified.append(token) or verify(token))
+    channel, transport = world.connect()
+    channel.dataReceived(request("POST", "/ws/events", "service@acme", Content_Length="100000"))
+    for piece in [b" " * 1_000] * 99 + [b"[]".rjust(1_000)]:
+        channel.dataReceived(piece)
+    assert parse(transport.value())[0].json == {"results": []}
+    assert verified == ["service@acme"] * 2

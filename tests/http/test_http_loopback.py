@@ -1,0 +1,103 @@
+"""The same site over real sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from http_world import World, parse, request
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, serverFromString
+from twisted.internet.protocol import Factory, Protocol
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
+from twisted.web.http_headers import Headers
+
+from callcenter_ws.http.site import BODY_BYTES, GatewaySite
+
+DEADLINE = 10
+
+
+@pytest.fixture
+def reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
+
+
+@pytest_twisted.async_yield_fixture
+async def port(world: World, reactor: Any) -> AsyncIterator[int]:
+    site = GatewaySite(world.root, reactor, authenticator=world.tokens, handshake_timeout=0.2, idle_timeout=30)
+    listening = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
+    yield listening.getHost().port
+    await listening.stopListening()
+
+
+class Collector(Protocol):
+    """Keeps everything until the connection closes."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.closed: Deferred[bytes] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Any) -> None:
+        self.closed.callback(self.received)
+
+
+async def body_of(response: Any) -> bytes:
+    collector = Collector()
+    response.deliverBody(collector)
+    return await collector.closed
+
+
+async def connect(reactor: Any, port: int) -> Collector:
+    return await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(Factory.forProtocol(Collector))
+
+
+@pytest_twisted.ensureDeferred
+async def test_publish_and_ask_with_an_agent(world: World, reactor: Any, port: int) -> None:
+    from io import BytesIO
+
+    pool = HTTPConnectionPool(reactor)
+    agent = Agent(reactor, pool=pool)
+    headers = Headers({"Authorization": ["Bearer service@acme"]})
+    body = json.dumps([{"type": "alert", "payload": {"title": "t", "message": "x" * 500_000}}] * 5).encode()
+    for seq in (5, 10):
+        response = await agent.request(
+            b"POST", f"http://127.0.0.1:{port}/ws/events".encode(), headers, FileBodyProducer(BytesIO(body))
+        )
+        assert response.code == 200
+        assert json.loads(await body_of(response))["results"][-1]["seq"] == seq
+    response = await agent.request(b"HEAD", f"http://127.0.0.1:{port}/ws/stats".encode(), headers)
+    assert (response.code, response.headers.getRawHeaders("Content-Type")) == (200, ["application/json"])
+    await pool.closeCachedConnections()
+    assert len(world.delivered) == 10
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_sender_of_too_much_reads_its_413(reactor: Any, port: int) -> None:
+    peer = await connect(reactor, port)
+    peer.transport.write(request("POST", "/ws/events", "service@acme", b"x" * (2 * BODY_BYTES)))
+    raw = await peer.closed.addTimeout(DEADLINE, reactor)
+    response, rest = parse(raw)
+    assert (response.status, response.error, rest) == (413, "too_large", b"")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_silent_peer_is_cut_off(reactor: Any, port: int) -> None:
+    peer = await connect(reactor, port)
+    peer.transport.write(b"GET / HTTP/1.1\r\n")
+    assert await peer.closed.addTimeout(DEADLINE, reactor) == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_connection_close(reactor: Any, port: int) -> None:
+    peer = await connect(reactor, port)
+    peer.transport.write(request("GET", "/metrics", Connection="close"))
+    response, _ = parse(await peer.closed.addTimeout(DEADLINE, reactor))
+    assert (response.status, response.body) == (200, b"up 1\n")

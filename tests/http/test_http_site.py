@@ -1,0 +1,302 @@
+"""What the site takes from a peer is bounded, in size and in time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from http_world import World, parse, request
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IProtocolNegotiationFactory
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogLevel, formatEvent
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from callcenter_ws.http.channel import CLOSE_TIMEOUT, LINGER_TIMEOUT
+from callcenter_ws.http.site import BODY_BYTES, UNTRUSTED_BODY_BYTES, GatewaySite
+
+HEAD = request("GET", "/livez")
+
+
+def lose(channel: Any) -> None:
+    channel.connectionLost(Failure(ConnectionDone()))
+
+
+def test_a_head_that_trickles_is_cut_off_at_the_deadline(world: World) -> None:
+    channel, transport = world.connect()
+    trickle = b"GET / HTTP/1.1\r\nX: ".ljust(99, b"y")
+    for at in range(99):
+        channel.dataReceived(trickle[at : at + 1])
+        world.reactor.advance(0.1)
+    assert not transport.disconnected
+    world.reactor.advance(0.2)
+    assert transport.disconnected
+
+
+def test_a_connection_that_says_nothing_is_cut_off(world: World) -> None:
+    _, transport = world.connect()
+    world.reactor.advance(9.9)
+    assert not transport.disconnected
+    world.reactor.advance(0.2)
+    assert transport.disconnected
+
+
+@pytest.mark.parametrize("stop_at", range(0, len(HEAD), 7))
+def test_no_part_of_a_head_holds_a_connection(world: World, stop_at: int) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(HEAD[:stop_at])
+    world.reactor.advance(10)
+    assert transport.disconnected
+
+
+def test_a_later_head_has_the_same_deadline_from_its_first_byte(world: World) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(HEAD)
+    world.reactor.advance(40)
+    assert not transport.disconnected
+    for _ in range(10):
+        assert not transport.disconnected
+        channel.dataReceived(b"G")
+        world.reactor.advance(1)
+    assert transport.disconnected
+
+
+def test_a_pipelined_half_of_a_head_has_the_deadline_too(world: World) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(HEAD + b"GET /")
+    world.reactor.advance(9.9)
+    assert not transport.disconnected
+    world.reactor.advance(0.2)
+    assert transport.disconnected
+
+
+def test_many_requests_on_one_connection(world: World) -> None:
+    channel, transport = world.connect()
+    for _ in range(20):
+        channel.dataReceived(HEAD)
+        assert parse(transport.value())[0].status == 200
+        transport.clear()
+        world.reactor.advance(30)
+    assert not transport.disconnecting
+
+
+def test_an_idle_connection_is_closed_in_the_end(world: World) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(HEAD)
+    world.reactor.advance(60)
+    assert transport.disconnecting
+    world.reactor.advance(CLOSE_TIMEOUT)
+    assert transport.disconnected
+
+
+def test_a_body_that_trickles_is_cut_off(world: World) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(b"POST /ws/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(30):
+        assert not transport.disconnected
+        channel.dataReceived(b" ")
+        world.reactor.advance(1)
+    assert transport.disconnected
+
+
+def test_nothing_is_left_running_after_a_connection(world: World) -> None:
+    for sent in (b"", HEAD, HEAD[:9], HEAD + b"G", b"\x00\r\n\r\n", request("POST", "/x", body=b"x" * 20_000)):
+        channel, _ = world.connect()
+        channel.dataReceived(sent)
+        lose(channel)
+        assert world.reactor.getDelayedCalls() == []
+
+
+class TakesOver(Resource):
+    """Takes the transport away from the channel, as the WebSocket edge does."""
+
+    def render(self, request: Any) -> int:
+        channel = request.channel
+        channel.transport = None
+        channel.setTimeout(None)
+        return NOT_DONE_YET
+
+
+def test_an_upgraded_connection_has_no_deadline(world: World) -> None:
+    world.root.putChild(b"upgrade", TakesOver())
+    channel, transport = world.connect()
+    channel.dataReceived(request("GET", "/upgrade", Connection="Upgrade", Upgrade="websocket"))
+    assert world.reactor.getDelayedCalls() == []
+    world.reactor.advance(3600)
+    assert not transport.disconnecting
+
+
+def test_a_peer_that_does_not_read_the_last_bytes_is_cut_off(world: World) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(request("GET", "/livez", Connection="close"))
+    assert transport.disconnecting
+    assert not transport.disconnected
+    world.reactor.advance(CLOSE_TIMEOUT)
+    assert transport.disconnected
+
+
+def test_a_declared_body_over_the_limit_is_refused_before_it_comes(world: World) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(
+        b"POST /ws/events HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES + 1)
+    )
+    response, rest = parse(transport.value())
+    assert rest == b""
+    assert (response.status, response.error) == (413, "too_large")
+    assert response.headers["connection"] == "close"
+    assert response.headers["server"] == "callcenter-ws"
+    channel.dataReceived(b"x" * 65_536)
+    assert not transport.disconnecting
+    world.reactor.advance(LINGER_TIMEOUT)
+    assert transport.disconnected
+
+
+def test_the_rest_of_a_refused_body_is_thrown_away_and_then_the_connection_closes(world: World) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(b"POST /ws/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES + 1))
+    for _ in range(BODY_BYTES // 65_536):
+        channel.dataReceived(b"x" * 65_536)
+    assert channel.requests[0].content.getbuffer().nbytes == 0
+    assert not transport.disconnecting
+    channel.dataReceived(b"x" + HEAD)
+    assert transport.disconnecting
+    assert parse(transport.value())[1] == b""
+
+
+def chunks(total: int, size: int = 65_536) -> list[bytes]:
+    return [b"%x\r\n" % size + b" " * size + b"\r\n"] * (total // size)
+
+
+def test_a_streamed_body_is_refused_as_soon_as_it_is_too_large(world: World) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(request("POST", "/ws/events", "service@acme", Transfer_Encoding="chunked"))
+    for chunk in chunks(BODY_BYTES):
+        channel.dataReceived(chunk)
+    assert transport.value() == b""
+    channel.dataReceived(b"1\r\nx\r\n")
+    assert parse(transport.value())[0].status == 413
+    channel.dataReceived(b"0\r\n\r\n")
+    assert transport.disconnecting
+
+
+def test_a_body_at_the_limit_is_taken(world: World) -> None:
+    spaces = b" " * (BODY_BYTES - 2)
+    assert world.ask("POST", "/ws/events", "service@acme", spaces + b"[]").json == {"results": []}
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "code"),
+    [(None, 401, "unauthorized"), ("nonsense", 401, "unauthorized"), ("agent@acme", 403, "forbidden")],
+)
+@pytest.mark.parametrize("declared", [True, False])
+def test_nobody_else_gets_to_store_a_large_body(
+    world: World, token: str | None, status: int, code: str, declared: bool
+) -> None:
+    channel, transport = world.connect()
+    size = UNTRUSTED_BODY_BYTES + 1
+    length = {"Content_Length": str(size)} if declared else {"Transfer_Encoding": "chunked"}
+    channel.dataReceived(request("POST", "/ws/events", token, **length))
+    if not declared:
+        assert transport.value() == b""
+        channel.dataReceived(b"%x\r\n" % size + b" " * size)
+    response, rest = parse(transport.value())
+    assert rest == b""
+    assert (response.status, response.error) == (status, code)
+
+
+def test_without_an_authenticator_no_body_is_large() -> None:
+    site = GatewaySite(Resource(), Clock())
+    transport = StringTransport()
+    channel = site.buildProtocol(transport.getPeer())
+    channel.makeConnection(transport)
+    channel.dataReceived(request("POST", "/", "service@acme", b" " * (UNTRUSTED_BODY_BYTES + 1)))
+    assert parse(transport.value())[0].error == "too_large"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\r\n\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 501 + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 16_000 + b"\r\nZ: " + b"y" * 1_000 + b"\r\n\r\n",
+        b"GET /" + b"y" * 17_000,
+    ],
+    ids=lambda sent: repr(sent[:40]),
+)
+def test_malformed_requests_cost_their_sender_the_connection(
+    world: World, logged: list[dict[str, Any]], sent: bytes
+) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(sent + HEAD)
+    assert transport.disconnecting
+    assert transport.value() in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert not [event for event in logged if event["log_level"] >= LogLevel.warn]
+    lose(channel)
+    assert world.reactor.getDelayedCalls() == []
+
+
+class Broken(Resource):
+    """A resource with a bug."""
+
+    def render(self, request: Any) -> int:
+        raise ZeroDivisionError("secret detail")
+
+
+@pytest.mark.logs_errors
+def test_a_bug_in_a_resource_is_json_and_logged(world: World, logged: list[dict[str, Any]]) -> None:
+    world.root.putChild(b"broken", Broken())
+    response = world.ask("GET", "/broken?token=hidden")
+    assert (response.status, response.error) == (500, "internal_error")
+    assert b"secret" not in response.body
+    (event,) = [event for event in logged if "log_failure" in event]
+    assert event["path"] == "/broken"
+
+
+@pytest.mark.logs_errors
+def test_a_bug_amid_an_answer_closes_the_connection(world: World) -> None:
+    class HalfBroken(Resource):
+        def render(self, request: Any) -> int:
+            request.write(b"half")
+            raise ZeroDivisionError
+
+    world.root.putChild(b"half", HalfBroken())
+    channel, transport = world.connect()
+    channel.dataReceived(request("GET", "/half"))
+    assert transport.disconnecting
+
+
+@pytest.mark.logs_errors
+def test_query_strings_are_never_logged(world: World, logged: list[dict[str, Any]]) -> None:
+    world.root.putChild(b"broken", Broken())
+    for path in ("/livez", "/nowhere", "/broken", "/ws/stats", "/%0a\x7f"):
+        for method in ("GET", "HEAD", "POST", "BREW"):
+            channel, _ = world.connect()
+            channel.dataReceived(request(method, f"{path}?access_token=hidden"))
+    channel, _ = world.connect()
+    channel.dataReceived(request("POST", "/livez?token=hidden", body=b"x" * 20_000))
+    lines = [formatEvent(event) for event in logged]
+    assert any("/broken" in line for line in lines)
+    assert not [line for line in lines if "hidden" in line]
+    assert not [event for event in logged if "hidden" in repr(event)]
+
+
+def test_http2_is_never_negotiated(world: World) -> None:
+    assert IProtocolNegotiationFactory.providedBy(world.site)
+    assert world.site.acceptableProtocols() == [b"http/1.1"]
+
+
+def test_the_site_opens_no_log_and_starts_no_clock(world: World) -> None:
+    world.site.doStart()
+    assert world.reactor.getDelayedCalls() == []
+    world.site.doStop()

@@ -1,0 +1,65 @@
+"""/ws/users/{user_id}/online."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from http_world import MINE, OTHER, World
+
+from callcenter_ws.interfaces import UserPresence
+
+
+def test_online(world: World) -> None:
+    world.people.present[MINE, "42"] = UserPresence(True, 2, 1_800_000_000.5, 1_800_000_009)
+    response = world.ask("GET", "/ws/users/42/online", f"agent@{MINE}")
+    assert response.status == 200
+    assert response.json == {
+        "user_id": "42",
+        "online": True,
+        "connections": 2,
+        "since": "2027-01-15T08:00:00.500Z",
+        "last_seen": "2027-01-15T08:00:09.000Z",
+    }
+
+
+def test_unknown_is_offline(world: World) -> None:
+    assert world.ask("GET", "/ws/users/9/online", f"agent@{MINE}").json == {
+        "user_id": "9",
+        "online": False,
+        "connections": 0,
+        "since": None,
+        "last_seen": None,
+    }
+
+
+def test_a_tenant_sees_only_its_own_users(world: World) -> None:
+    world.people.present[OTHER, "42"] = UserPresence(True, 1, None, None)
+    assert not world.ask("GET", "/ws/users/42/online", f"admin@{MINE}").json["online"]
+    assert world.ask("GET", "/ws/users/42/online?tenant_id=globex", f"admin@{MINE}").status == 403
+    assert world.ask("GET", "/ws/users/42/online?tenant_id=globex", "admin@*").json["online"]
+
+
+@pytest.mark.parametrize("user_id", ["a/b", "zoë", "100%", "a b", "..", "x" * 255, "日本", "?", "online"])
+def test_ids_are_percent_decoded(world: World, user_id: str) -> None:
+    world.people.present[MINE, user_id] = UserPresence(True, 1, None, None)
+    response = world.ask("GET", f"/ws/users/{quote(user_id, safe='')}/online", f"agent@{MINE}")
+    assert (response.json["user_id"], response.json["online"]) == (user_id, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "status"),
+    [
+        ("/ws/users//online", "agent@acme", 400),
+        ("/ws/users/%ff/online", "agent@acme", 400),
+        ("/ws/users/" + "x" * 256 + "/online", "agent@acme", 400),
+        ("/ws/users/42/online", "admin@*", 400),
+        ("/ws/users/42/online", "visitor@acme", 403),
+        ("/ws/users/42/online/more", "agent@acme", 404),
+        ("/ws/users/42/offline", "agent@acme", 404),
+        ("/ws/users/42/x/online", "agent@acme", 404),
+        ("/ws/users/%ff/online", None, 401),
+    ],
+)
+def test_refusals(world: World, path: str, token: str | None, status: int) -> None:
+    assert world.ask("GET", path, token).status == status

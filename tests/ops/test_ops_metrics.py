@@ -1,0 +1,118 @@
+"""The exposition, as Prometheus would parse it."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from callcenter_ws.core.broadcaster import Intake
+from callcenter_ws.core.counters import HubCounters
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.interfaces import Published
+from callcenter_ws.ops.metrics import MAX_SERIES, Metrics
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@pytest.fixture
+def hub() -> HubCounters:
+    return HubCounters()
+
+
+@pytest.fixture
+def intake() -> Intake:
+    return Intake()
+
+
+@pytest.fixture
+def metrics(hub: HubCounters, intake: Intake) -> Metrics:
+    metrics = Metrics()
+    metrics.watch(hub, intake, lambda: 3)
+    return metrics
+
+
+def samples(metrics: Metrics) -> Samples:
+    families = list(text_string_to_metric_families(metrics.render().decode()))
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return samples(metrics)[f"callcenter_ws_{name}", tuple(sorted(labels.items()))]
+
+
+def test_counters_are_read_at_the_time_of_the_scrape(metrics: Metrics, hub: HubCounters) -> None:
+    assert value(metrics, "messages_delivered_total") == 0
+    hub.delivered += 5
+    assert value(metrics, "messages_delivered_total") == 5
+
+
+def test_the_hub(metrics: Metrics, hub: HubCounters) -> None:
+    hub.connections_by.update({("agent", "/ws"): 2, ("visitor", "/ws/public"): 1})
+    hub.opened, hub.received, hub.lagging = 4, 9, 1
+    hub.closed["normal"] = 1
+    hub.dropped["gap"] = 6
+    hub.handshakes_refused["unauthorized"] = 7
+    assert value(metrics, "connections", role="agent", endpoint="/ws") == 2
+    assert value(metrics, "connections", role="visitor", endpoint="/ws/public") == 1
+    assert value(metrics, "connections_opened_total") == 4
+    assert value(metrics, "connections_closed_total", code="normal") == 1
+    assert value(metrics, "messages_received_total") == 9
+    assert value(metrics, "messages_dropped_total", reason="gap") == 6
+    assert value(metrics, "handshakes_refused_total", reason="unauthorized") == 7
+    assert value(metrics, "lagging_clients") == 1
+    assert value(metrics, "amp_peers") == 3
+
+
+def test_the_intake(metrics: Metrics, intake: Intake) -> None:
+    intake.count(Published("e", 1, "a"))
+    intake.count(Published("e", 1, "a", duplicate=True))
+    intake.count(Refusal(ErrorCode.INVALID_EVENT))
+    intake.count(Refusal(ErrorCode.INVALID_EVENT))
+    assert value(metrics, "events_accepted_total") == 1
+    assert value(metrics, "events_duplicate_total") == 1
+    assert value(metrics, "events_refused_total", reason="invalid_event") == 2
+
+
+def test_latency(metrics: Metrics) -> None:
+    metrics.observe_latency(0.003)
+    metrics.observe_latency(99)
+    assert value(metrics, "publish_to_socket_seconds_count") == 2
+    assert value(metrics, "publish_to_socket_seconds_bucket", le="0.0025") == 0
+    assert value(metrics, "publish_to_socket_seconds_bucket", le="0.005") == 1
+    assert value(metrics, "publish_to_socket_seconds_bucket", le="10.0") == 1
+
+
+def test_labels_are_bounded(metrics: Metrics, hub: HubCounters) -> None:
+    hub.closed.update({f"code-{number}": 1 for number in range(1_000)})
+    hub.connections_by.update({(f"role-{number}", "/ws"): 1 for number in range(1_000)})
+    found = samples(metrics)
+    for name in ("callcenter_ws_connections_closed_total", "callcenter_ws_connections"):
+        series = [count for (sample, _), count in found.items() if sample == name]
+        assert len(series) == MAX_SERIES
+        assert sum(series) == 1_000
+    assert value(metrics, "connections_closed_total", code="other") == 1_000 - MAX_SERIES + 1
+
+
+def test_no_label_can_name_a_tenant_a_user_or_an_address(metrics: Metrics, hub: HubCounters, intake: Intake) -> None:
+    hub.connections_by["agent", "/ws"] = hub.closed["normal"] = hub.dropped["gap"] = 1
+    hub.handshakes_refused["forbidden"] = intake.refused["forbidden"] = 1
+    ours = {label for name, labels in samples(metrics) if name.startswith("callcenter_ws_") for label, _ in labels}
+    assert ours == {"role", "endpoint", "code", "reason", "le"}
+
+
+def test_every_family_says_what_it_is(metrics: Metrics) -> None:
+    families = list(text_string_to_metric_families(metrics.render().decode()))
+    assert all(family.documentation and family.type != "unknown" for family in families)
+    names = {family.name for family in families}
+    assert {"process_open_fds", "python_info", "python_gc_objects_collected"} <= names
+
+
+def test_two_nodes_in_one_process_do_not_share_anything(hub: HubCounters) -> None:
+    first, second = Metrics(), Metrics()
+    first.observe_latency(1)
+    assert value(second, "publish_to_socket_seconds_count") == 0
+    assert b"version=" in first.content_type.encode()
