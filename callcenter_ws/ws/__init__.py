@@ -1,0 +1,1 @@
+"""The WebSocket edge: Autobahn on one side, Client on the other."""

@@ -1,0 +1,125 @@
+"""The resources ``/ws`` and ``/ws/public``: from an HTTP request to a WebSocket.
+
+twisted.web has parsed the request, strictly and within bounds; what it read is handed over, not parsed again.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from callcenter_ws.core.admission import Endpoint
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.ws.factory import GatewayFactory
+from callcenter_ws.ws.handshake import Handshake, TokenPlaces, header_values, read_handshake
+from callcenter_ws.ws.peer import TrustedProxies
+from callcenter_ws.ws.protocol import OF_THE_PEER, GatewayProtocol, Visit
+
+
+class WebSocketEndpoint(Resource):
+    """Opens WebSockets for one of the two endpoints."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        factory: GatewayFactory,
+        places: TokenPlaces,
+        proxies: TrustedProxies,
+        not_found: Resource,
+    ) -> None:
+        super().__init__()
+        self._not_found = not_found
+        self._endpoint = endpoint
+        self._factory = factory
+        self._places = places
+        self._proxies = proxies
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """``/ws/`` is ``/ws``; anything else below it does not exist."""
+        return self if path == b"" else self._not_found
+
+    def render(self, request: Request) -> bytes | int:
+        """Upgrade the connection, or refuse in JSON."""
+        ip = self._proxies.client_ip(
+            getattr(request.getClientAddress(), "host", None),
+            header_values(request, "X-Forwarded-For"),
+        )
+        try:
+            handshake = read_handshake(request, self._places)
+            self._factory.doorkeeper.check_origin(self._endpoint, handshake.origin)
+            self._factory.admission.open_socket(ip)
+        except Refusal as refusal:
+            return self._refuse(request, ip, refusal)
+        try:
+            visit = self._visit(handshake, ip)
+        except Refusal as refusal:
+            self._factory.admission.close_socket(ip)
+            return self._refuse(request, ip, refusal)
+        protocol = self._factory.build()
+        protocol.visit = visit
+        _take_over(request, protocol)
+        protocol.upgrade(handshake.key, visit, speaks_subprotocol=handshake.speaks_subprotocol)
+        return NOT_DONE_YET
+
+    def _visit(self, handshake: Handshake, ip: str) -> Visit:
+        """Find out who it is.
+
+        A browser cannot read the status of a refused handshake: a client that speaks our subprotocol is let in
+        to be told why it is refused.
+
+        Raises:
+            Refusal: the client does not speak our subprotocol, or may come again as it is.
+        """
+        principal = session_token = refused = None
+        try:
+            principal, session_token = self._factory.doorkeeper.identify(self._endpoint, handshake)
+        except Refusal as refusal:
+            if not handshake.speaks_subprotocol or refusal.code not in OF_THE_PEER:
+                raise
+            refused = refusal
+        return Visit(
+            self._endpoint,
+            ip,
+            handshake.wish,
+            handshake.tenant_id,
+            handshake.origin,
+            principal=principal,
+            session_token=session_token,
+            refusal=refused,
+        )
+
+    def _refuse(self, request: Request, ip: str, refusal: Refusal) -> bytes:
+        self._factory.note_refused(ip, refusal)
+        status = HTTPStatus(refusal.entry.http_status)
+        # twisted.web has no words for 426 and 429.
+        request.setResponseCode(status, status.phrase.encode())
+        for name, value in refusal.http_headers.items():
+            request.setHeader(name, value)
+        if refusal.code is ErrorCode.UPGRADE_REQUIRED:
+            request.setHeader("Upgrade", "websocket")
+            request.setHeader("Sec-WebSocket-Version", "13")
+        elif refusal.code is ErrorCode.METHOD_NOT_ALLOWED:
+            request.setHeader("Allow", "GET")
+        return refusal.http_body
+
+
+def _take_over(request: Any, protocol: GatewayProtocol) -> None:
+    """Give the request's connection to ``protocol``, as Autobahn's ``WebSocketResource`` does."""
+    channel = request.channel
+    transport = channel.transport
+    channel.setTimeout(None)
+    transport.unregisterProducer()
+    if isinstance(transport, ProtocolWrapper):  # TLS
+        transport.wrappedProtocol = protocol  # type: ignore[assignment]  # mypy cannot read zope.interface
+    else:
+        transport.protocol = protocol
+    # A first frame that came in one segment with the handshake is still in the channel's hands.
+    channel.rawDataReceived = protocol.dataReceived
+    channel.transport = None
+    protocol.makeConnection(transport)
+    # The channel pauses reading while it serves a request whose client sends on.
+    transport.resumeProducing()

@@ -1,0 +1,91 @@
+"""The factory of GatewayProtocol: Autobahn's options, and what all connections share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import txaio
+from autobahn.twisted.websocket import WebSocketServerFactory
+
+from callcenter_ws.core.admission import Admission
+from callcenter_ws.core.counters import add
+from callcenter_ws.core.gateway import Gateway
+from callcenter_ws.core.limits import Limits
+from callcenter_ws.errors import CloseCode, Refusal
+from callcenter_ws.ws.doorkeeper import Doorkeeper
+from callcenter_ws.ws.protocol import CLOSE_TIMEOUT, GatewayProtocol
+
+txaio.use_twisted()
+
+
+def autobahn_options(limits: Limits) -> dict[str, Any]:
+    """Return the options of Autobahn's server protocol, by the names of its class attributes."""
+    return {
+        "logOctets": False,
+        "logFrames": False,
+        "trackTimings": False,
+        "utf8validateIncoming": True,
+        "applyMask": True,
+        "maxFramePayloadSize": 0,
+        "maxMessagePayloadSize": limits.message_bytes,
+        "autoFragmentSize": 0,
+        # False, or the peer sees 1006 in place of 1002, 1007 and 1009.
+        "failByDrop": False,
+        "echoCloseCodeReason": False,
+        # The site has its own deadline for the handshake, which is over when Autobahn begins.
+        "openHandshakeTimeout": 0,
+        "closeHandshakeTimeout": CLOSE_TIMEOUT,
+        "tcpNoDelay": True,
+        "autoPingInterval": limits.ping_interval,
+        "autoPingTimeout": limits.ping_timeout,
+        "autoPingSize": 12,
+        "autoPingRestartOnAnyTraffic": True,
+        "requireMaskedClientFrames": True,
+        "maskServerFrames": False,
+        "perMessageCompressionAccept": staticmethod(lambda offers: None),
+    }
+
+
+class GatewayFactory(WebSocketServerFactory):
+    """Makes the protocol of each upgraded connection.
+
+    Attributes:
+        unheard: the connections whose first frame has yet to say who they are.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        gateway: Gateway,
+        admission: Admission,
+        doorkeeper: Doorkeeper,
+        new_id: Callable[[], str],
+        note_refused: Callable[[str, Refusal], None],
+    ) -> None:
+        super().__init__(reactor=reactor, server="callcenter-ws")
+        self.gateway = gateway
+        self.admission = admission
+        self.doorkeeper = doorkeeper
+        self.new_id = new_id
+        self._note_refused = note_refused
+        self.unheard: set[GatewayProtocol] = set()
+        self._configured: type[GatewayProtocol] = type(
+            "ConfiguredProtocol", (GatewayProtocol,), autobahn_options(gateway.limits)
+        )
+
+    def build(self) -> GatewayProtocol:
+        """Return a protocol that is not connected yet."""
+        protocol = self._configured()
+        protocol.factory = self
+        return protocol
+
+    def drain(self) -> None:
+        """Send away who has not authenticated; the Hub does so with its clients."""
+        for protocol in list(self.unheard):
+            protocol.close(CloseCode.DRAINING)
+
+    def note_refused(self, ip: str, refusal: Refusal) -> None:
+        """Count and log a handshake that was refused."""
+        add(self.gateway.hub.counters.handshakes_refused, refusal.code.value)
+        self._note_refused(ip, refusal)

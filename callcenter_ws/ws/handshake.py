@@ -1,0 +1,159 @@
+"""What a WebSocket opening handshake says (RFC 6455 section 4.2.1), read from a request of twisted.web."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import parse_qs
+
+from twisted.web.http import Request
+
+from callcenter_ws.core.client import Wish
+from callcenter_ws.errors import ErrorCode, Refusal
+
+SUBPROTOCOL = "callcenter.v1"
+_BEARER_SUBPROTOCOL = "bearer."
+_VERSION = "13"
+_KEY_BYTES = 16
+
+
+class TokenSource(Enum):
+    """Where a token was found; the order is that of PROTOCOL section 1.1."""
+
+    HEADER = 1
+    SUBPROTOCOL = 2
+    COOKIE = 3
+    QUERY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """A well-formed opening handshake.
+
+    Attributes:
+        key: the ``Sec-WebSocket-Key``.
+        speaks_subprotocol: the client offered ``callcenter.v1``.
+        token: the token and where it was found, or None.
+        wish: what the query asks for.
+        tenant_id: the tenant that the query names.
+    """
+
+    key: str
+    speaks_subprotocol: bool
+    origin: str | None
+    token: tuple[TokenSource, str] | None
+    wish: Wish
+    tenant_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPlaces:
+    """Which of the optional places may hold a token: the name of a cookie, and the query."""
+
+    cookie: str | None = None
+    query: bool = False
+
+
+def read_handshake(request: Request, places: TokenPlaces) -> Handshake:
+    """Return what the handshake says.
+
+    Raises:
+        Refusal: ``method_not_allowed``, ``upgrade_required`` or ``invalid_message``.
+    """
+    if request.method != b"GET":
+        raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, "a WebSocket opens with GET")
+    if "websocket" not in _tokens(request, "Upgrade") or "upgrade" not in _tokens(request, "Connection"):
+        raise Refusal(ErrorCode.UPGRADE_REQUIRED)
+    if request.clientproto != b"HTTP/1.1":
+        raise Refusal(ErrorCode.UPGRADE_REQUIRED, "a WebSocket opens over HTTP/1.1")
+    if _only(request, "Sec-WebSocket-Version") != _VERSION:
+        raise Refusal(ErrorCode.UPGRADE_REQUIRED, f"Sec-WebSocket-Version: only {_VERSION} is spoken here")
+    key = _only(request, "Sec-WebSocket-Key")
+    if key is None or not _is_key(key):
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "Sec-WebSocket-Key: expected one, 16 bytes in base64")
+    query = _query(request)
+    offered = [name for value in header_values(request, "Sec-WebSocket-Protocol") for name in _split(value)]
+    return Handshake(
+        key=key,
+        speaks_subprotocol=SUBPROTOCOL in offered,
+        origin=_only(request, "Origin"),
+        token=_find_token(request, places, offered, query),
+        wish=_wish(query),
+        tenant_id=query.get("tenant_id"),
+    )
+
+
+def header_values(request: Request, name: str) -> list[str]:
+    """Return what the headers of that name hold, in order."""
+    # Asked for by a str, twisted.web would decode the values as UTF-8, and raise.
+    return [value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(name.encode(), [])]
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _tokens(request: Request, name: str) -> list[str]:
+    return [token.lower() for value in header_values(request, name) for token in _split(value)]
+
+
+def _only(request: Request, name: str) -> str | None:
+    """The value of a header that may come once.
+
+    Raises:
+        Refusal: ``invalid_message`` when it comes more than once.
+    """
+    values = header_values(request, name)
+    if len(values) > 1:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name}: must not come twice")
+    return values[0].strip() if values else None
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _query(request: Request) -> dict[str, str]:
+    text = request.uri.partition(b"?")[2].decode("latin-1")
+    try:
+        fields = parse_qs(text, keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "the query has too many fields") from None
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _find_token(
+    request: Request, places: TokenPlaces, offered: list[str], query: dict[str, str]
+) -> tuple[TokenSource, str] | None:
+    authorization = _only(request, "Authorization")
+    if authorization is not None:
+        scheme, _, credentials = authorization.partition(" ")
+        # Another scheme is for a proxy in front; browsers send it along by themselves.
+        if scheme.lower() == "bearer":
+            return TokenSource.HEADER, credentials.strip()
+    for name in offered:
+        if name.startswith(_BEARER_SUBPROTOCOL):
+            return TokenSource.SUBPROTOCOL, name[len(_BEARER_SUBPROTOCOL) :]
+    if places.cookie is not None:
+        cookie = request.getCookie(places.cookie.encode())
+        if cookie is not None:
+            return TokenSource.COOKIE, cookie.decode("latin-1")
+    if places.query:
+        for field in ("access_token", "token"):
+            if field in query:
+                return TokenSource.QUERY, query[field]
+    return None
+
+
+def _wish(query: dict[str, str]) -> Wish:
+    epoch, seq = query.get("epoch"), query.get("seq")
+    if (epoch is None) != (seq is None):
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "epoch and seq: to resume, both are needed")
+    if seq is not None and not (seq.isascii() and seq.isdigit() and len(seq) <= 16):
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "seq: expected a whole number")
+    return Wish(epoch, None if seq is None else int(seq), query.get("snapshot") == "1")

@@ -1,0 +1,303 @@
+"""One WebSocket: Autobahn's protocol on the socket's side, a Client on the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from callcenter_ws.core.access import Principal
+from callcenter_ws.core.admission import Endpoint
+from callcenter_ws.core.client import Client, Wish, error_frame
+from callcenter_ws.core.message import decode_json
+from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
+from callcenter_ws.interfaces import Timer
+from callcenter_ws.ws.backlog import unsent_bytes
+from callcenter_ws.ws.handshake import SUBPROTOCOL
+from callcenter_ws.ws.quiet import QuietLog
+
+if TYPE_CHECKING:
+    from callcenter_ws.ws.factory import GatewayFactory
+
+CLOSE_TIMEOUT = 5
+"""Seconds that a peer has to end the connection after a close frame. Autobahn rounds timers to seconds."""
+
+MAX_AUTH_BYTES = 16_384
+"""The largest message from a peer that has not authenticated: a token and its envelope."""
+
+OF_THE_PEER = frozenset(
+    {ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN, ErrorCode.CONNECTION_LIMIT, ErrorCode.TENANT_SUSPENDED}
+)
+"""Refusals that trying again does not mend: a browser must be told, or it would try for ever."""
+
+_LAST_DATA_OPCODE = 7
+
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What the handshake found out about a connection.
+
+    Attributes:
+        principal: who it is; None when the first frame will tell.
+        refusal: why it is let in only to be told that it is refused.
+    """
+
+    endpoint: Endpoint
+    ip: str
+    wish: Wish
+    tenant_id: str | None
+    origin: str | None
+    principal: Principal | None = None
+    session_token: str | None = None
+    refusal: Refusal | None = None
+
+
+@implementer(IPushProducer)
+class GatewayProtocol(WebSocketServerProtocol):
+    """Implements ``interfaces.Transport`` for its Client.
+
+    Autobahn's options are class attributes, set once by the factory: copying them to each connection is most
+    of what accepting one would cost.
+    """
+
+    CONFIG_ATTRS: list[str] = []  # noqa: RUF012 - Autobahn's name for the options that it would copy
+    log = QuietLog()
+    factory: GatewayFactory
+    transport: Any
+    visit: Visit
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._client: Client | None = None
+        self._auth_timer: Timer | None = None
+        self._abort_timer: Timer | None = None
+        self._fragments = 0
+        self._turned_away = False
+        self._blocked = False
+        self._owed_pong: bytes | None = None
+
+    # From the endpoint
+
+    def upgrade(self, key: str, visit: Visit, *, speaks_subprotocol: bool) -> None:
+        """Answer a handshake that the endpoint has read and accepted; the transport is connected."""
+        self.visit = visit
+        self._wskey = key
+        self.websocket_version = 13
+        self.websocket_protocols = [SUBPROTOCOL] if speaks_subprotocol else []
+        self.websocket_extensions: list[object] = []
+        self.succeedHandshake(SUBPROTOCOL if speaks_subprotocol else None)
+
+    # From Twisted
+
+    def connectionMade(self) -> None:
+        """Take over a transport on which the handshake request has been read."""
+        # Autobahn's own connectionMade reads the option tcpNoDelay before it is set, and describes the
+        # transport at length for WAMP.
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        self._connectionMade()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """The socket is gone."""
+        for timer in (self._auth_timer, self._abort_timer):
+            if timer is not None:
+                timer.cancel()
+        self.factory.unheard.discard(self)
+        self._connectionLost(reason)
+        self._leave(None)
+        self.factory.admission.close_socket(self.visit.ip)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes have come. Autobahn would keep those that come after the end."""
+        if self.state != self.STATE_CLOSED:
+            super().dataReceived(data)
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full."""
+        self._blocked = True
+        if self._client is not None:
+            self._client.pause()
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty."""
+        self._blocked = False
+        pong, self._owed_pong = self._owed_pong, None
+        if pong is not None:
+            self.sendPong(pong)
+        if self._client is not None:
+            self._client.drained()
+
+    def stopProducing(self) -> None:
+        """The transport is closing; ``connectionLost`` follows."""
+
+    # From Autobahn
+
+    def _onOpen(self) -> None:  # noqa: N802 - Autobahn's name; its version reads the transport details
+        if self.visit.refusal is not None:
+            self._turn_away(self.visit.refusal)
+        elif self.visit.principal is not None:
+            self._enter(self.visit.principal)
+        else:
+            self.factory.unheard.add(self)
+            self.maxMessagePayloadSize = MAX_AUTH_BYTES
+            gateway = self.factory.gateway
+            self._auth_timer = gateway.clock.call_later(
+                gateway.limits.auth_timeout, self._end_unheard, CloseCode.AUTH_TIMEOUT
+            )
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Count the fragments of a message, which Autobahn's limit on bytes does not."""
+        self._fragments += 1
+        if self._fragments > self.factory.gateway.limits.fragments and not self.failedByMe:
+            self._fail_connection(CloseCode.TOO_LARGE, "")
+        super().onMessageFrameBegin(length)
+
+    def onFrameData(self, payload: bytes) -> bool | None:
+        """Keep nothing of a control frame that is larger than any may be, which has failed the connection."""
+        if self.failedByMe and self.current_frame.opcode > _LAST_DATA_OPCODE:
+            return None
+        return super().onFrameData(payload)
+
+    def onPing(self, payload: bytes) -> None:
+        """Answer, but a peer that reads no answers gets one, to its last ping (RFC 6455 section 5.5.3)."""
+        if self._blocked:
+            self._owed_pong = payload
+        else:
+            super().onPing(payload)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """A whole message has come."""
+        self._fragments = 0
+        if self.state != self.STATE_OPEN:
+            return
+        try:
+            if isBinary:
+                self._fail_connection(CloseCode.UNSUPPORTED_DATA, "")
+            elif self._client is not None:
+                self._client.receive(payload)
+            else:
+                self._authenticate(payload)
+        except Exception:
+            _log.failure("a message from {who} met a bug", who=self._who())
+            self._fail_connection(CloseCode.INTERNAL_ERROR, "")
+
+    def onAutoPingTimeout(self) -> None:
+        """The peer answered no ping in time."""
+        self.autoPingTimeoutCall = None
+        self._fail_connection(CloseCode.KEEPALIVE_TIMEOUT, "")
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Autobahn's last word; ``connectionLost`` has the details."""
+
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        """End the session, then send the close frame, so that nothing is written behind it."""
+        if self.state == self.STATE_OPEN:
+            self._leave(None if isReply else _known(code))
+            if not isReply:
+                reasonUtf8 = CLOSES[_known(code)].text.encode()
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+
+    def _fail_connection(self, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
+        """Tell the peer what it did wrong, once.
+
+        At a second violation Autobahn would drop the socket, and with it perhaps the close frame on its way.
+        Instead the rest is read and thrown away until the peer answers or its time is over.
+        """
+        if self.state == self.STATE_CLOSING:
+            self.failedByMe = True
+        else:
+            super()._fail_connection(code, reason)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Close the socket; a peer that does not read is aborted after a while.
+
+        After a proper closing handshake Autobahn would abort, which may overtake the last bytes.
+        """
+        abort = abort and not self.wasClean
+        if not abort and self._abort_timer is None:
+            clock = self.factory.gateway.clock
+            self._abort_timer = clock.call_later(CLOSE_TIMEOUT, self.transport.abortConnection)
+        super().dropConnection(abort)
+
+    # For the Client (interfaces.Transport)
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames."""
+        if self.state == self.STATE_OPEN:
+            self.transport.write(data)
+
+    def close(self, code: CloseCode) -> None:
+        """Start the closing handshake."""
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code)
+
+    def unsent_bytes(self) -> int:
+        """Bytes that the operating system has not taken yet."""
+        return unsent_bytes(self.transport)
+
+    # The door
+
+    def _authenticate(self, payload: bytes) -> None:
+        """Take the first frame of a peer that brought no token."""
+        try:
+            self._enter(self.factory.doorkeeper.principal_of_frame(decode_json(payload), self.visit))
+        except Refusal as refusal:
+            if refusal.code is ErrorCode.INVALID_JSON:
+                refusal = Refusal(ErrorCode.UNAUTHORIZED, f"the first message must be auth: {refusal.message}")
+            self._turn_away(refusal)
+
+    def _enter(self, principal: Principal) -> None:
+        self.factory.unheard.discard(self)
+        if self._auth_timer is not None:
+            self._auth_timer.cancel()
+            self._auth_timer = None
+        gateway = self.factory.gateway
+        self.maxMessagePayloadSize = gateway.limits.message_bytes
+        self._client = Client(
+            gateway,
+            self,
+            principal,
+            connection_id=self.factory.new_id(),
+            endpoint=self.visit.endpoint.value,
+            session_token=self.visit.session_token,
+        )
+        self._client.open(self.visit.wish)
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Tell a peer that is registered nowhere why it is refused."""
+        self._turned_away = True
+        self.factory.note_refused(self.visit.ip, refusal)
+        self.write(error_frame(refusal))
+        self._end_unheard(refusal.close_code)
+
+    def _end_unheard(self, code: CloseCode) -> None:
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code)
+
+    def _leave(self, code: CloseCode | None) -> None:
+        """End the Client's session, if there is one; ``code`` None means that the peer ended it."""
+        who = self._who()
+        client, self._client = self._client, None
+        if self._turned_away or (client is not None and client.closed):
+            return
+        if code is not None:
+            self.factory.gateway.journal.closed(who, code)
+        if client is not None:
+            client.lost(code or (CloseCode.NORMAL if self.wasClean else CloseCode.ABNORMAL))
+
+    def _who(self) -> str:
+        return f"an unauthenticated peer at {self.visit.ip}" if self._client is None else str(self._client)
+
+
+def _known(code: int | None) -> CloseCode:
+    try:
+        return CloseCode(code or CloseCode.NORMAL)
+    except ValueError:
+        return CloseCode.PROTOCOL_ERROR

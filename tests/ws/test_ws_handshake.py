@@ -1,0 +1,181 @@
+"""What is read from an opening handshake, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from twisted.web.http import Request
+from twisted.web.http_headers import Headers
+from twisted.web.test.requesthelper import DummyChannel
+from ws_world import KEY, World, request
+
+from callcenter_ws.core.client import Wish
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.ws.handshake import Handshake, TokenPlaces, TokenSource, read_handshake
+
+EVERYWHERE = TokenPlaces(cookie="session", query=True)
+ORDER = {
+    "Authorization": ["Bearer by-header"],
+    "Sec-WebSocket-Protocol": ["callcenter.v1, bearer.by-subprotocol"],
+    "Cookie": ["other=1; session=by-cookie"],
+}
+
+
+def read(query: str = "", places: TokenPlaces = EVERYWHERE, **headers: list[str]) -> Handshake:
+    made = Request(DummyChannel(), False)
+    made.method, made.clientproto, made.uri = b"GET", b"HTTP/1.1", b"/ws" + query.encode()
+    named = {name.replace("_", "-"): values for name, values in headers.items()}
+    made.requestHeaders = Headers(
+        {
+            "Upgrade": ["websocket"],
+            "Connection": ["keep-alive, Upgrade"],
+            "Sec-WebSocket-Version": ["13"],
+            "Sec-WebSocket-Key": [KEY],
+            **named,
+        }
+    )
+    made.parseCookies()
+    return read_handshake(made, places)
+
+
+def test_the_least_that_a_client_says() -> None:
+    assert read() == Handshake(KEY, False, None, None, Wish(), None)
+
+
+@pytest.mark.parametrize(
+    ("source", "token"),
+    [
+        (TokenSource.HEADER, "by-header"),
+        (TokenSource.SUBPROTOCOL, "by-subprotocol"),
+        (TokenSource.COOKIE, "by-cookie"),
+        (TokenSource.QUERY, "by-query"),
+    ],
+)
+def test_the_first_place_that_holds_a_token_decides(source: TokenSource, token: str) -> None:
+    places = dict(list(ORDER.items())[source.value - 1 :])
+    assert read("?token=late&access_token=by-query", **places).token == (source, token)
+
+
+@pytest.mark.parametrize("query", ["?access_token=t", "?token=t"])
+def test_the_query_holds_a_token_only_where_that_is_allowed(query: str) -> None:
+    assert read(query).token == (TokenSource.QUERY, "t")
+    assert read(query, TokenPlaces(query=False)).token is None
+
+
+def test_a_cookie_is_read_only_where_one_is_named() -> None:
+    assert read(places=TokenPlaces(), Cookie=["session=t"]).token is None
+    assert read(places=TokenPlaces(cookie="other"), Cookie=["session=t"]).token is None
+
+
+def test_an_empty_token_is_one_and_decides() -> None:
+    assert read(Authorization=["Bearer "], Cookie=["session=t"]).token == (TokenSource.HEADER, "")
+    assert read(Sec_WebSocket_Protocol=["bearer."], Cookie=["session=t"]).token == (TokenSource.SUBPROTOCOL, "")
+
+
+def test_a_scheme_that_is_not_ours_is_somebody_elses() -> None:
+    assert read(Authorization=["Basic dTpw"], Sec_WebSocket_Protocol=["bearer.t"]).token == (
+        TokenSource.SUBPROTOCOL,
+        "t",
+    )
+    assert read(Authorization=["bearer t"]).token == (TokenSource.HEADER, "t")
+
+
+@pytest.mark.parametrize(
+    ("offered", "speaks"),
+    [
+        (["callcenter.v1"], True),
+        (["chat", " callcenter.v1 ,bearer.t"], True),
+        (["callcenter.v2"], False),
+        (["Callcenter.V1"], False),
+        (["", ",,"], False),
+    ],
+)
+def test_the_subprotocol_may_stand_anywhere_in_the_list(offered: list[str], speaks: bool) -> None:
+    assert read(Sec_WebSocket_Protocol=offered).speaks_subprotocol is speaks
+
+
+def test_the_query_says_what_the_client_wants() -> None:
+    wish = read("?epoch=e%2B1&seq=42&snapshot=1&tenant_id=acme")
+    assert wish.wish == Wish("e+1", 42, True) and wish.tenant_id == "acme"
+    assert read("?snapshot=yes&colour=red").wish == Wish()
+
+
+def refusal(query: str = "", **headers: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        read(query, **headers)
+    return caught.value
+
+
+NOT_AN_ASCII_DIGIT = "\u0661"
+MANY_FIELDS = "?" + "&".join(f"f{number}=1" for number in range(21))
+
+
+@pytest.mark.parametrize("seq", ["", "-1", "1.5", "1_0", NOT_AN_ASCII_DIGIT, str(10**17)])
+def test_a_position_that_is_no_number_is_refused(seq: str) -> None:
+    assert refusal(f"?epoch=e&seq={seq}").code is ErrorCode.INVALID_MESSAGE
+
+
+@pytest.mark.parametrize("query", ["?seq=1", "?epoch=e", MANY_FIELDS])
+def test_a_query_that_means_nothing_is_refused(query: str) -> None:
+    assert refusal(query).code is ErrorCode.INVALID_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("header", "values", "code"),
+    [
+        ("Upgrade", ["h2c"], ErrorCode.UPGRADE_REQUIRED),
+        ("Upgrade", [], ErrorCode.UPGRADE_REQUIRED),
+        ("Connection", ["keep-alive"], ErrorCode.UPGRADE_REQUIRED),
+        ("Sec-WebSocket-Version", ["8"], ErrorCode.UPGRADE_REQUIRED),
+        ("Sec-WebSocket-Version", ["013"], ErrorCode.UPGRADE_REQUIRED),
+        ("Sec-WebSocket-Version", [], ErrorCode.UPGRADE_REQUIRED),
+        ("Sec-WebSocket-Version", ["13", "13"], ErrorCode.INVALID_MESSAGE),
+        ("Sec-WebSocket-Key", [], ErrorCode.INVALID_MESSAGE),
+        ("Sec-WebSocket-Key", [KEY, KEY], ErrorCode.INVALID_MESSAGE),
+        ("Sec-WebSocket-Key", ["c2hvcnQ="], ErrorCode.INVALID_MESSAGE),
+        ("Sec-WebSocket-Key", ["not base64, not base64 =="], ErrorCode.INVALID_MESSAGE),
+        ("Sec-WebSocket-Key", [KEY + "\xe9"], ErrorCode.INVALID_MESSAGE),
+        ("Authorization", ["Bearer a", "Bearer b"], ErrorCode.INVALID_MESSAGE),
+        ("Origin", ["https://a.example", "https://b.example"], ErrorCode.INVALID_MESSAGE),
+    ],
+)
+def test_a_header_that_is_wrong_is_refused(header: str, values: list[str], code: ErrorCode) -> None:
+    assert refusal(**{header: values}).code is code
+
+
+def test_a_refusal_never_shows_the_token() -> None:
+    for headers in ({"Authorization": ["Bearer secret-a", "Bearer secret-b"]}, {"Sec-WebSocket-Key": ["secret-a"]}):
+        assert "secret" not in refusal("?token=secret-c", **headers).message
+
+
+# The same over the wire
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "header"),
+    [
+        (request(method="POST"), 405, ("allow", "GET")),
+        (request(drop=("Upgrade", "Connection")), 426, ("upgrade", "websocket")),
+        (request(version="1.0"), 426, ("sec-websocket-version", "13")),
+        (request(Sec_WebSocket_Version="12"), 426, ("sec-websocket-version", "13")),
+        (request(drop=("Sec-WebSocket-Key",)), 400, ("content-type", "application/json")),
+        (request("/ws?seq=x&epoch=e"), 400, ("content-type", "application/json")),
+        (request(), 401, ("www-authenticate", 'Bearer error="invalid_token"')),
+        (request(Origin="https://evil.example"), 403, ("content-type", "application/json")),
+        (request("/ws/nothing"), 404, ("content-type", "application/json")),
+    ],
+)
+def test_refusals_are_http_answers_in_json(world: World, raw: bytes, status: int, header: tuple[str, str]) -> None:
+    answer = world.peer().ask(raw)
+    assert answer.status == status
+    assert answer.headers[header[0]] == header[1]
+    assert set(json.loads(answer.rest)["error"]) == {"code", "message"}
+    assert len(world.journal.lines) == (status != 404)
+    assert world.admission.sockets == 0
+
+
+def test_a_trailing_slash_is_the_same_endpoint(world: World) -> None:
+    assert world.peer().ask(request("/ws/", Authorization="Bearer good:agent:acme:u1")).status == 101
+    assert world.peer().ask(request("/ws/public/", Authorization="Bearer good:visitor:acme:u1")).status == 101

@@ -1,0 +1,587 @@
+"""GatewayProtocol behind the real site, over in-memory transports."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from ws_world import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    KEY,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    Peer,
+    World,
+    decode,
+    encode,
+    request,
+    text,
+)
+
+from callcenter_ws.errors import CLOSES, CloseCode
+from callcenter_ws.ws.protocol import CLOSE_TIMEOUT, MAX_AUTH_BYTES
+
+HANDSHAKE = request(Authorization="Bearer good:agent:acme:u1", Sec_WebSocket_Protocol="callcenter.v1, bearer.good:x")
+
+
+def test_the_answer_proves_that_the_key_was_read(world: World) -> None:
+    answer = world.peer().ask(HANDSHAKE)
+    accept = base64.b64encode(hashlib.sha1(KEY.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324 - RFC 6455
+    assert answer.status == 101
+    assert answer.headers["sec-websocket-accept"] == accept.decode()
+    assert answer.headers["upgrade"].lower() == "websocket"
+    assert answer.headers["connection"].lower() == "upgrade"
+
+
+def test_the_answer_names_the_subprotocol_and_never_the_token(world: World) -> None:
+    peer = world.peer()
+    answer = peer.ask(request(Sec_WebSocket_Protocol="bearer.good:agent:acme:u1, callcenter.v1"))
+    assert answer.status == 101
+    assert answer.headers["sec-websocket-protocol"] == "callcenter.v1"
+    assert "good:" not in str(answer.headers)
+    assert b"good:" not in answer.rest
+
+
+def test_a_client_that_offered_no_subprotocol_is_told_none(world: World) -> None:
+    answer = world.peer().ask(request(Authorization="Bearer good:agent:acme:u1"))
+    assert "sec-websocket-protocol" not in answer.headers
+    assert "sec-websocket-extensions" not in answer.headers
+
+
+def test_small_messages_are_sent_without_delay(world: World) -> None:
+    assert world.client().wire.no_delay is True
+
+
+def conversation() -> bytes:
+    """A handshake, and what a hurried client sends with it: a ping, a fragmented request, one with an unknown type."""
+    fragments = [
+        encode(TEXT, b'{"type":"ping",', fin=False),
+        encode(PING, b"between"),
+        encode(CONTINUATION, b'"id":"b"}'),
+    ]
+    return b"".join([HANDSHAKE, text("ping", id="a"), *fragments, text("nonsense", id="c"), encode(CLOSE, b"\x03\xe8")])
+
+
+def spoken(stream: bytes) -> tuple[list[Any], list[Frame]]:
+    """What a server answered: the replies to requests in order, and the other frames."""
+    head, _, rest = stream.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101")
+    frames = decode(rest)
+    replies = [frame.json.get("in_reply_to") for frame in frames if frame.opcode == TEXT]
+    return replies, [frame for frame in frames if frame.opcode != TEXT]
+
+
+def converse(*pieces: bytes) -> bytes:
+    world = World()
+    peer = world.peer()
+    for piece in pieces:
+        peer.feed(piece)
+    assert peer.wire.disconnecting
+    peer.hang_up()
+    assert world.hub.connections() == 0 and world.admission.sockets == 0
+    return peer.wire.value()
+
+
+def test_a_conversation_may_be_cut_at_any_byte() -> None:
+    whole = conversation()
+    others = [Frame(PONG, b"between"), Frame(CLOSE, b"\x03\xe8")]
+    for at in range(len(HANDSHAKE) - 5, len(whole) - 1):
+        replies, rest = spoken(converse(whole[:at], whole[at:]))
+        assert rest == others, at
+        # What is in the same segment as the close frame goes unanswered, as the peer has gone.
+        assert replies == [None, "a", "b", "c"][: len(replies)], at
+
+
+def test_a_handshake_may_be_cut_at_any_byte() -> None:
+    for at in range(1, len(HANDSHAKE)):
+        peer = World().peer()
+        peer.feed(HANDSHAKE[:at])
+        assert peer.wire.value() == b""
+        answer = peer.ask(HANDSHAKE[at:])
+        assert [frame.json["type"] for frame in answer.frames] == ["welcome"], at
+
+
+def test_a_conversation_may_come_byte_by_byte() -> None:
+    whole = conversation()
+    replies, rest = spoken(converse(*[whole[at : at + 1] for at in range(len(whole))]))
+    assert replies == [None, "a", "b", "c"]
+    assert rest == [Frame(PONG, b"between"), Frame(CLOSE, b"\x03\xe8")]
+
+
+def test_a_first_frame_in_one_segment_with_the_handshake_is_read(world: World) -> None:
+    peer = world.peer()
+    token = {"token": "good:agent:acme:u1"}
+    answer = peer.ask(request(Sec_WebSocket_Protocol="callcenter.v1") + text("auth", token) + text("ping", id="p"))
+    assert [frame.json["type"] for frame in answer.frames] == ["welcome", "pong"]
+
+
+def test_requests_before_the_handshake_on_the_same_connection(world: World) -> None:
+    peer = world.peer()
+    peer.feed(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n" + HANDSHAKE + text("ping", id="p"))
+    first, _, rest = peer.wire.value().partition(b"HTTP/1.1 101")
+    assert first.startswith(b"HTTP/1.1 404")
+    assert [frame.json["type"] for frame in decode(rest.partition(b"\r\n\r\n")[2])] == ["welcome", "pong"]
+
+
+def test_each_message_is_a_frame_of_its_own(world: World) -> None:
+    peer = world.client()
+    for number in range(50):
+        world.publish(payload={"title": str(number), "message": "m"})
+    peer.feed(text("ping", id="p"))
+    messages = peer.messages()
+    assert [message["seq"] for message in messages[:-1]] == list(range(1, 51))
+    assert all(isinstance(message, dict) for message in messages)
+
+
+def test_one_turn_is_one_write(world: World) -> None:
+    peer = world.client()
+    before = len(peer.wire.writes)
+    peer.feed(b"".join(text("ping", id=str(number)) for number in range(10)))
+    assert len(peer.wire.writes) == before + 1
+    assert [message["in_reply_to"] for message in peer.messages()] == [str(number) for number in range(10)]
+
+
+# Violations of RFC 6455
+
+
+TWO_HALVES = encode(TEXT, b" " * 300_000, fin=False) + encode(CONTINUATION, b" " * 300_000)
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        pytest.param(encode(TEXT, b"{}", masked=False), 1002, id="unmasked"),
+        pytest.param(encode(TEXT, b"{}", rsv=4), 1002, id="rsv1 without an extension"),
+        pytest.param(encode(TEXT, b"{}", rsv=1), 1002, id="rsv3"),
+        pytest.param(encode(3, b"{}"), 1002, id="reserved data opcode"),
+        pytest.param(encode(11, b""), 1002, id="reserved control opcode"),
+        pytest.param(encode(PING, b"", fin=False), 1002, id="fragmented ping"),
+        pytest.param(encode(PING, b"x" * 126), 1002, id="long ping"),
+        pytest.param(encode(CONTINUATION, b"{}"), 1002, id="continuation of nothing"),
+        pytest.param(encode(TEXT, b"{", fin=False) + encode(TEXT, b"}"), 1002, id="text within a text"),
+        pytest.param(encode(CLOSE, b"\x03"), 1002, id="close with half a code"),
+        pytest.param(encode(CLOSE, b"\x03\xed"), 1002, id="close with a reserved code"),
+        pytest.param(encode(CLOSE, b"\x13\x88"), 1002, id="close with a code out of range"),
+        pytest.param(encode(CLOSE, b"\x03\xe8\xff"), 1007, id="close with a reason that is not UTF-8"),
+        pytest.param(b"\x81\xfe\x00\x02mask{}", 1002, id="length not in its shortest form"),
+        pytest.param(b"\x81\xff" + b"\xff" * 8 + b"mask", 1002, id="length over 2^63"),
+        pytest.param(encode(TEXT, b'{"type":"\xff"}'), 1007, id="not UTF-8"),
+        pytest.param(encode(TEXT, b"\xed\xa0\x80"), 1007, id="not UTF-8, a surrogate"),
+        pytest.param(encode(TEXT, b"\xe2\x82"), 1007, id="ends within a character"),
+        pytest.param(encode(BINARY, b"{}"), 1003, id="binary"),
+        pytest.param(encode(BINARY), 1003, id="binary, empty"),
+        pytest.param(encode(TEXT, b" " * 524_289), 1009, id="too large"),
+        pytest.param(b"\x81\xff" + (2**62).to_bytes(8, "big") + b"mask", 1009, id="announces 2^62 bytes"),
+        pytest.param(encode(TEXT, b"", fin=False) + 64 * encode(CONTINUATION, b"", fin=False), 1009, id="65 fragments"),
+        pytest.param(TWO_HALVES, 1009, id="too large over fragments"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("authenticated", [True, False])
+def test_a_violation_is_told_by_its_close_code(frames: bytes, code: int, authenticated: bool) -> None:
+    world = World()
+    peer = world.client() if authenticated else world.unheard()
+    neighbour = world.client(user="u2")
+    peer.feed(frames)
+    (close,) = peer.take()
+    assert close.close_code == code
+    assert close.payload[2:].decode() == CLOSES[CloseCode(code)].text
+    assert world.journal.lines == [f"closed {code}"]
+    assert world.hub.connections("acme", "u1") == 0
+    world.publish()
+    assert peer.wire.value() == b""
+    assert [message["type"] for message in neighbour.messages()] == ["alert"]
+
+
+@pytest.mark.parametrize(
+    "frames", [64 * [b" " * 8192], [b'{"type":"ping","id":"x"}'] + 63 * [b""], [b'{"type":"ping","id":"x"}']]
+)
+def test_what_is_just_within_the_limits_is_a_message(world: World, frames: list[bytes]) -> None:
+    peer = world.client()
+    last = len(frames) - 1
+    peer.feed(b"".join(encode(CONTINUATION if at else TEXT, part, fin=at == last) for at, part in enumerate(frames)))
+    (message,) = peer.messages()
+    assert message["type"] in ("pong", "error")
+    peer.feed(text("ping", id="y"))
+    assert peer.messages()[0]["in_reply_to"] == "y"
+
+
+def test_fragments_are_counted_for_each_message(world: World) -> None:
+    peer = world.client()
+    for number in range(3):
+        message = json.dumps({"type": "ping", "id": str(number)}).encode()
+        peer.feed(
+            encode(TEXT, message, fin=False) + 40 * encode(CONTINUATION, b"", fin=False) + encode(CONTINUATION, b"")
+        )
+    assert [message["in_reply_to"] for message in peer.messages()] == ["0", "1", "2"]
+
+
+def test_a_peer_that_nobody_knows_may_send_a_token_and_no_more(world: World) -> None:
+    peer = world.unheard()
+    peer.feed(encode(TEXT, b" " * (MAX_AUTH_BYTES + 1)))
+    assert peer.only_close() == CloseCode.TOO_LARGE
+
+
+# The end
+
+
+def test_nothing_is_written_behind_the_close_frame(world: World) -> None:
+    peer = world.client()
+    world.publish()
+    assert world.hub.disconnect_user("acme", "u1") == 1
+    world.publish()
+    world.advance(1)
+    assert [frame.opcode for frame in peer.take()] == [TEXT, CLOSE]
+    peer.feed(text("ping", id="late") + encode(PING, b"late"))
+    assert peer.take() == []
+
+
+def test_what_was_queued_goes_out_before_the_close_frame(world: World) -> None:
+    peer = world.client()
+    peer.wire.protocol.dataReceived(text("ping", id="a"))
+    world.hub.disconnect_user("acme", "u1")
+    world.turn()
+    pong, close = peer.take()
+    assert pong.json["in_reply_to"] == "a"
+    assert close.close_code == CloseCode.REVOKED
+
+
+def test_a_peers_close_is_answered_and_the_socket_closed(world: World) -> None:
+    peer = world.client()
+    peer.feed(encode(CLOSE, b"\x03\xe9going"))
+    assert peer.only_close() == CloseCode.NORMAL
+    assert peer.wire.disconnecting and not peer.wire.aborted
+    assert world.journal.lines == []
+    peer.hang_up()
+    world.advance(CLOSE_TIMEOUT + 1)
+    assert not peer.wire.aborted
+
+
+def test_an_empty_close_is_answered(world: World) -> None:
+    peer = world.client()
+    peer.feed(encode(CLOSE))
+    assert peer.only_close() == CloseCode.NORMAL
+
+
+def test_a_peer_that_closes_and_reads_no_more_is_aborted(world: World) -> None:
+    peer = world.client()
+    peer.feed(encode(CLOSE, b"\x03\xe8"))
+    world.advance(CLOSE_TIMEOUT - 1)
+    assert not peer.wire.aborted
+    world.advance(2)
+    assert peer.wire.aborted
+
+
+def test_a_peer_that_answers_no_close_is_aborted(world: World) -> None:
+    peer = world.client()
+    world.hub.disconnect_user("acme", "u1")
+    world.advance(CLOSE_TIMEOUT - 2)
+    assert not peer.wire.aborted
+    world.advance(4)
+    assert peer.wire.aborted
+
+
+def test_an_orderly_end_aborts_nothing(world: World) -> None:
+    peer = world.client()
+    world.hub.disconnect_user("acme", "u1")
+    peer.feed(encode(CLOSE, (4503).to_bytes(2, "big")))
+    assert peer.wire.disconnecting and not peer.wire.aborted
+
+
+def test_an_invalid_close_code_does_not_overtake_its_own_answer(world: World) -> None:
+    peer = world.client()
+    peer.feed(encode(CLOSE, b"\x00\x01"))
+    assert peer.only_close() == CloseCode.PROTOCOL_ERROR
+    assert peer.wire.disconnecting and not peer.wire.aborted
+
+
+def test_a_second_violation_does_not_cut_off_the_first_ones_answer(world: World) -> None:
+    peer = world.client()
+    peer.feed(encode(TEXT, b"{}", masked=False))
+    peer.feed(encode(TEXT, b"{}", masked=False) + encode(3, b"") + encode(TEXT, b"\xff"))
+    assert peer.only_close() == CloseCode.PROTOCOL_ERROR
+    assert not peer.wire.disconnecting and not peer.wire.aborted
+    peer.feed(encode(CLOSE, b"\x03\xea"))
+    assert peer.wire.disconnecting
+    assert world.journal.lines == ["closed 1002"]
+
+
+def held_bytes(peer: Peer) -> int:
+    """What the protocol keeps of what a peer sent."""
+    protocol = peer.wire.protocol
+    lists = [getattr(protocol, name, None) or [] for name in ("control_frame_data", "message_data", "frame_data")]
+    return len(protocol.data) + sum(len(piece) for pieces in lists for piece in pieces)
+
+
+@pytest.mark.parametrize("opcode", [PING, TEXT, 11])
+def test_an_endless_frame_is_not_kept(world: World, opcode: int) -> None:
+    peer = world.client()
+    peer.feed(bytes([0x80 | opcode, 0xFF]) + (2**60).to_bytes(8, "big") + b"mask")
+    for _ in range(64):
+        peer.feed(b"x" * 65_536)
+    assert held_bytes(peer) <= 65_536
+
+
+def test_a_closed_connection_keeps_no_bytes(world: World) -> None:
+    peer = world.client()
+    peer.feed(encode(CLOSE, b"\x03\xe8"))
+    for _ in range(64):
+        peer.feed(b"x" * 65_536)
+    assert len(peer.wire.protocol.data) == 0
+
+
+def test_a_lost_connection_leaves_nothing_behind(world: World) -> None:
+    for peer in (world.client(), world.unheard()):
+        peer.hang_up()
+    assert world.hub.connections() == 0
+    assert world.admission.sockets == 0
+    world.advance(120)
+    assert world.journal.lines == []
+    assert world.time.getDelayedCalls() == []
+
+
+# Time
+
+
+def test_a_peer_that_sends_no_token_in_time_is_closed(world: World) -> None:
+    peer = world.unheard()
+    world.advance(9)
+    assert peer.take() == []
+    world.advance(2)
+    assert peer.only_close() == CloseCode.AUTH_TIMEOUT
+    assert world.journal.lines == ["closed 4502"]
+    peer.feed(text("auth", {"token": "good:agent:acme:u1"}))
+    assert peer.take() == [] and world.hub.connections() == 0
+
+
+def test_a_token_in_time_ends_the_wait(world: World) -> None:
+    peer = world.unheard()
+    world.advance(9)
+    peer.feed(text("auth", {"token": "good:agent:acme:u1"}))
+    assert [message["type"] for message in peer.messages()] == ["welcome"]
+    world.advance(20)
+    assert peer.take() == []
+
+
+def test_a_peer_that_answers_no_ping_is_gone(world: World) -> None:
+    peer = world.client()
+    world.advance(55)
+    (ping,) = peer.take()
+    assert ping.opcode == PING
+    world.advance(7)
+    assert peer.only_close() == CloseCode.KEEPALIVE_TIMEOUT
+    assert world.journal.lines == ["closed 4002"]
+    assert world.hub.connections() == 0
+    world.advance(CLOSE_TIMEOUT + 1)
+    assert peer.wire.aborted
+
+
+@pytest.mark.parametrize("answer", ["pong", "message"])
+def test_a_peer_that_lives_stays(world: World, answer: str) -> None:
+    peer = world.client()
+    for _ in range(5):
+        world.advance(55)
+        ping = next(frame for frame in peer.take() if frame.opcode == PING)
+        peer.feed(encode(PONG, ping.payload) if answer == "pong" else text("ping"))
+        peer.take()
+    assert world.hub.connections() == 1
+    assert world.journal.lines == []
+
+
+def test_pongs_that_nobody_asked_for_do_no_harm(world: World) -> None:
+    peer = world.client()
+    peer.feed(encode(PONG, b"x") + encode(PONG))
+    world.advance(55)
+    peer.feed(encode(PONG, b"wrong"))
+    assert [frame.opcode for frame in peer.take()] == [PING]
+    world.advance(7)
+    assert peer.only_close() == CloseCode.KEEPALIVE_TIMEOUT
+
+
+# Back-pressure
+
+
+def test_a_blocked_client_is_written_nothing(world: World) -> None:
+    peer = world.client()
+    peer.wire.producer.pauseProducing()
+    for _ in range(10):
+        world.publish()
+    assert peer.take() == []
+    peer.wire.producer.resumeProducing()
+    world.turn()
+    assert [message["seq"] for message in peer.messages()] == list(range(1, 11))
+
+
+def test_a_blocked_client_loses_nothing_when_its_outbox_overflows() -> None:
+    world = World(outbox=8)
+    peer, neighbour = world.client(), world.client(user="u2")
+    peer.wire.producer.pauseProducing()
+    for _ in range(100):
+        world.publish()
+    assert [message["seq"] for message in neighbour.messages()] == list(range(1, 101))
+    peer.wire.producer.resumeProducing()
+    for _ in range(100):
+        world.turn()
+    world.publish()
+    assert [message["seq"] for message in peer.messages()] == list(range(1, 102))
+
+
+def test_a_client_that_drains_nothing_is_closed(world: World) -> None:
+    peer = world.client()
+    peer.wire.producer.pauseProducing()
+    world.advance(29)
+    assert peer.take() == []
+    world.advance(2)
+    assert peer.only_close() == CloseCode.SLOW_CONSUMER
+    assert world.journal.lines == ["closed 4001"]
+
+
+def test_a_peer_that_pings_but_does_not_read_costs_no_memory(world: World) -> None:
+    peer = world.client()
+    peer.wire.producer.pauseProducing()
+    for number in range(1000):
+        peer.feed(encode(PING, b"%d" % number))
+    assert peer.take() == []
+    peer.wire.producer.resumeProducing()
+    assert peer.take() == [Frame(PONG, b"999")]
+    peer.feed(encode(PING, b"next"))
+    assert peer.take() == [Frame(PONG, b"next")]
+
+
+# Who comes in
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        encode(TEXT, b"not json"),
+        encode(TEXT, b"[]"),
+        encode(TEXT, b"null"),
+        text("ping"),
+        text("auth"),
+        text("auth", {"token": 7}),
+        text("auth", {"token": ""}),
+        text("auth", {"token": "forged"}),
+        encode(TEXT, b'{"type":"auth","payload":[]}'),
+        text("auth", {"token": "good:visitor:acme:u1"}),
+        encode(TEXT, b"[" * 10_000),
+    ],
+    ids=range(11),
+)
+def test_a_first_frame_that_is_no_good_gets_an_error_and_the_end(world: World, frame: bytes) -> None:
+    peer = world.unheard()
+    peer.feed(frame + text("ping", id="more"))
+    error, close = peer.take()
+    assert error.json["type"] == "error"
+    assert error.json["payload"]["code"] in ("unauthorized", "forbidden")
+    assert close.close_code == CloseCode.UNAUTHORIZED
+    assert len(world.journal.lines) == 1
+    assert "forged" not in str(error)
+    assert world.hub.connections() == 0 and world.hub.counters.opened == 0
+
+
+def test_a_refused_browser_is_told_why_and_is_registered_nowhere(world: World) -> None:
+    peer = world.peer()
+    answer = peer.ask(request(Sec_WebSocket_Protocol="callcenter.v1, bearer.forged"))
+    assert answer.status == 101
+    error, close = answer.frames
+    assert error.json["payload"]["code"] == "unauthorized"
+    assert close.close_code == CloseCode.UNAUTHORIZED
+    assert world.journal.lines == ["handshake 192.0.2.1 unauthorized"]
+    assert world.hub.counters.opened == 0
+    world.publish()
+    assert peer.take() == []
+
+
+def test_a_refused_daemon_gets_401(world: World) -> None:
+    answer = world.peer().ask(request(Authorization="Bearer forged"))
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    assert json.loads(answer.rest)["error"]["code"] == "unauthorized"
+    assert world.journal.lines == ["handshake 192.0.2.1 unauthorized"]
+    assert world.admission.sockets == 0
+
+
+def test_the_users_limit_holds_and_frees_again() -> None:
+    world = World(connections_per_user=2)
+    first, _ = world.client(), world.client()
+    refused = world.peer().ask(request(Authorization="Bearer good:agent:acme:u1"))
+    assert refused.status == 429 and int(refused.headers["retry-after"]) > 0
+    browser = world.peer().ask(request(Sec_WebSocket_Protocol="callcenter.v1, bearer.good:agent:acme:u1"))
+    assert browser.frames[-1].close_code == CloseCode.CONNECTION_LIMIT
+    world.client(user="somebody-else")
+    first.hang_up()
+    world.client()
+
+
+def test_the_address_limit_counts_those_too_who_have_not_authenticated() -> None:
+    world = World(connections_per_ip=2)
+    peer, _ = world.unheard(), world.unheard()
+    for protocol in ("", "callcenter.v1"):
+        refused = world.peer().ask(request(Sec_WebSocket_Protocol=protocol, Authorization="Bearer good:agent:acme:u1"))
+        assert refused.status == 429 and int(refused.headers["retry-after"]) > 0
+    assert world.peer("192.0.2.9").ask(HANDSHAKE).status == 101
+    peer.hang_up()
+    assert world.peer().ask(HANDSHAKE).status == 101
+
+
+def test_refused_handshakes_do_not_count_against_the_address() -> None:
+    world = World(connections_per_ip=1)
+    for _ in range(3):
+        assert world.peer().ask(request(Authorization="Bearer forged")).status == 401
+    assert world.peer().ask(HANDSHAKE).status == 101
+
+
+def test_the_address_is_that_of_a_trusted_proxys_client() -> None:
+    world = World(connections_per_ip=1, proxies=("192.0.2.0/24",))
+    for client, status in (("203.0.113.1", 101), ("203.0.113.2", 101), ("203.0.113.1", 429)):
+        assert world.peer().ask(HANDSHAKE[:-2] + f"X-Forwarded-For: {client}\r\n\r\n".encode()).status == status
+
+
+def test_the_node_limit() -> None:
+    world = World(connections=1)
+    world.unheard()
+    assert world.peer("198.51.100.1").ask(HANDSHAKE).status == 429
+
+
+def test_a_draining_node_takes_nobody(world: World) -> None:
+    waiting = world.unheard()
+    world.admission.draining = True
+    answer = world.peer().ask(HANDSHAKE)
+    assert answer.status == 503 and int(answer.headers["retry-after"]) > 0
+    waiting.feed(text("auth", {"token": "good:agent:acme:u1"}))
+    error, close = waiting.take()
+    assert error.json["payload"]["code"] == "unavailable"
+    assert close.close_code == CloseCode.DRAINING
+
+
+def test_a_bug_costs_one_connection_and_is_logged(
+    world: World, monkeypatch: pytest.MonkeyPatch, error_log: Any
+) -> None:
+    peer = world.unheard()
+
+    def stumble(*args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.doorkeeper, "principal_of_frame", stumble)
+    peer.feed(text("auth", {"token": "good:agent:acme:u1"}))
+    assert peer.only_close() == CloseCode.INTERNAL_ERROR
+    assert "good:agent" not in str(error_log)
+    assert len(error_log.events) == 1
+    error_log.events.clear()
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [("Origin", 403), ("X-Forwarded-For", 101), ("Authorization", 401), ("Cookie", 101), ("Sec-WebSocket-Key", 400)],
+)  # fmt: skip
+def test_headers_that_are_not_ascii_are_no_bug(world: World, header: str, status: int) -> None:
+    name = header.replace("-", "_")
+    token = {} if header == "Authorization" else {"Authorization": "Bearer good:agent:acme:u1"}
+    assert world.peer().ask(request(**{**token, name: "Bearer \xff\xfe=\x80"})).status == status
