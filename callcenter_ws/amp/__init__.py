@@ -1,0 +1,1 @@
+"""The AMP edge: how telephony daemons send events."""

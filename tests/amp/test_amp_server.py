@@ -1,0 +1,336 @@
+"""What a well-behaved daemon asks and is answered."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from callcenter_ws import __version__
+from callcenter_ws.amp import commands
+from callcenter_ws.errors import ErrorCode, Refusal
+
+CALL = {"unique_id": "u1", "caller_id": "+3212345", "destination": "100"}
+NOTE = {"type": "a", "title": "b", "message": "c"}
+EVENT: dict[str, Any] = {"tenant_id": "acme", "type": "call.incoming"}
+
+
+def text(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def publish(peer: Any, **changes: Any) -> Any:
+    return peer.ask(commands.PublishEvent, **{**EVENT, "payload": text(CALL), **changes})
+
+
+def batch(peer: Any, events: Any) -> Any:
+    answer = peer.ask(commands.PublishBatch, events=text(events))
+    return answer if isinstance(answer, tuple) else (answer["epoch"], json.loads(answer["results"]))
+
+
+@pytest.fixture
+def peer(server: Any) -> Any:
+    return server.unix()
+
+
+def test_an_event_is_published_with_every_argument(server: Any, peer: Any) -> None:
+    answer = publish(
+        peer, event_id="e1", user_id="7", timestamp="2026-11-22T20:40:00+01:00", persist=True, type="call.incoming"
+    )
+    (message,) = server.delivered
+    assert answer == {"epoch": answer["epoch"], "seq": 1, "event_id": "e1"}
+    event = message.event
+    assert (event.tenant_id, event.type.name, event.user_id) == ("acme", "call.incoming", "7")
+    assert (event.event_id, event.timestamp, event.persist) == ("e1", "2026-11-22T19:40:00.000Z", True)
+    assert json.loads(event.payload) == CALL
+
+
+def test_the_same_event_id_is_published_once(server: Any, peer: Any) -> None:
+    assert publish(peer, event_id="e1") == publish(peer, event_id="e1")
+    assert len(server.delivered) == 1
+
+
+def test_an_event_without_id_is_given_one(peer: Any) -> None:
+    assert len(publish(peer)["event_id"]) == 26
+
+
+def test_a_payload_over_64_kib_arrives(server: Any, peer: Any) -> None:
+    assert publish(peer, payload=text({**CALL, "note": "x" * 300_000}))["seq"] == 1
+    assert len(json.loads(server.delivered[0].event.payload)["note"]) == 300_000
+
+
+def test_boxes_may_be_split_at_every_byte(server: Any) -> None:
+    whole = server.tcp()
+    box = whole.box(commands.PublishEvent, **EVENT, payload=text(CALL))
+    for at in range(1, len(box)):
+        peer = server.unix()
+        peer.send(box[:at])
+        assert peer.boxes() == []
+        peer.send(box[at:])
+        assert b"_answer" in peer.boxes()[0]
+    one_by_one = server.unix()
+    for at in range(len(box)):
+        one_by_one.send(box[at : at + 1])
+    assert b"_answer" in one_by_one.boxes()[0]
+    assert [message.seq for message in server.delivered] == list(range(1, len(box) + 1))
+
+
+def test_many_boxes_in_one_segment_are_answered_in_order(server: Any, peer: Any) -> None:
+    peer.send(b"".join(peer.box(commands.PublishEvent, **EVENT, payload=text(CALL)) for _ in range(50)))
+    assert [int(answer[b"seq"]) for answer in peer.boxes()] == list(range(1, 51))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "where"),
+    [
+        ({"payload": b"{"}, b"INVALID_EVENT", "payload: malformed JSON"),
+        ({"payload": b"\xff"}, b"INVALID_EVENT", "payload: malformed JSON"),
+        ({"payload": b"[1]"}, b"INVALID_EVENT", "payload: "),
+        ({"payload": b"[" * 60_000}, b"INVALID_EVENT", "payload: "),
+        ({"payload": text({"unique_id": "u1"})}, b"INVALID_EVENT", "payload.caller_id: required"),
+        ({"type": "call.exploded"}, b"INVALID_EVENT", "type: there is no event type 'call.exploded'"),
+        ({"tenant_id": "*"}, b"FORBIDDEN", "tenant_id: "),
+        ({"tenant_id": ""}, b"INVALID_EVENT", "tenant_id: "),
+        ({"timestamp": "yesterday"}, b"INVALID_EVENT", "timestamp: "),
+        ({"event_id": "x" * 256}, b"INVALID_EVENT", "event_id: "),
+        (
+            {"type": "notification", "payload": text({"type": "a", "title": "b", "message": "c"})},
+            b"INVALID_EVENT",
+            "user_id: ",
+        ),
+    ],
+)
+def test_a_bad_event_is_refused_by_the_name_of_its_field(
+    server: Any, peer: Any, changes: dict[str, Any], code: bytes, where: str
+) -> None:
+    answer = publish(peer, **changes)
+    assert answer[0] == code
+    assert answer[1].startswith(where)
+    assert server.delivered == []
+    assert peer.connected
+    assert publish(peer)["seq"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ({"type": b"alert", "payload": b"{}"}, "tenant_id: required"),
+        ({"tenant_id": b"a", "type": b"alert"}, "payload: required"),
+        ({"tenant_id": b"\xff", "type": b"alert", "payload": b"{}"}, "tenant_id: not an AMP Unicode"),
+        ({"tenant_id": b"a", "type": b"alert", "payload": b"{}", "persist": b"yes"}, "persist: not an AMP Boolean"),
+        ({"tenant_id": b"a", "type": b"alert", "payload": b"{}", "payload.2": b"{}"}, "payload: part 1 of it"),
+    ],
+)
+def test_a_malformed_argument_is_named(peer: Any, arguments: dict[str, bytes], where: str) -> None:
+    code, message = peer.ask(b"PublishEvent", **arguments)
+    assert code == b"INVALID_EVENT"
+    assert message.startswith(where)
+    assert peer.connected
+
+
+def test_an_event_without_ask_is_published_and_its_refusal_is_silent(
+    server: Any, peer: Any, warnings_logged: Any
+) -> None:
+    box = peer.box(commands.PublishEvent, **EVENT, payload=text(CALL))
+    bad = peer.box(commands.PublishEvent, **EVENT, payload=b"{")
+    peer.send(b"".join(part.replace(b"\x00\x04_ask\x00\x01", b"\x00\x04_nix\x00\x01") for part in (bad, box)))
+    assert peer.boxes() == []
+    assert len(server.delivered) == 1
+    assert peer.connected
+    assert warnings_logged() == []
+
+
+def test_one_bad_event_of_a_batch_does_not_lose_the_others(server: Any, peer: Any) -> None:
+    good = {**EVENT, "payload": CALL}
+    epoch, results = batch(
+        peer, [good, {**good, "type": "nope"}, 7, {**good, "extra": 1}, good, {**good, "payload": {}}, good]
+    )
+    assert epoch
+    assert [result if isinstance(result, int) else result["code"] for result in results] == [
+        1,
+        "INVALID_EVENT",
+        "INVALID_EVENT",
+        "INVALID_EVENT",
+        2,
+        "INVALID_EVENT",
+        3,
+    ]
+    assert results[5] == {"code": "INVALID_EVENT", "message": "payload.unique_id: required"}
+    assert [message.seq for message in server.delivered] == [1, 2, 3]
+
+
+def test_a_batch_of_bad_events_has_no_epoch(peer: Any) -> None:
+    epoch, results = batch(peer, [{}])
+    assert epoch == ""
+    assert results[0]["code"] == "INVALID_EVENT"
+
+
+def test_batches_are_bounded(server: Any, peer: Any) -> None:
+    good = {**EVENT, "payload": CALL}
+    assert len(batch(peer, [good] * 1000)[1]) == 1000
+    assert batch(peer, [good] * 1001)[0] == b"TOO_LARGE"
+    assert len(server.delivered) == 1000
+
+
+def test_the_errors_of_a_full_batch_fit_into_the_answer(peer: Any) -> None:
+    bad = {"tenant_id": "a", "type": "\U0001f4de" * 64, "payload": {}}
+    _, results = batch_utf8(peer, [bad] * 1000)
+    assert len(results) == 1000
+
+
+def batch_utf8(peer: Any, events: Any) -> Any:
+    encoded = json.dumps(events, ensure_ascii=False).encode()
+    answer = peer.ask(commands.PublishBatch, events=encoded)
+    return answer["epoch"], json.loads(answer["results"])
+
+
+@pytest.mark.parametrize("events", [b"{}", b"nonsense", b"1"])
+def test_a_batch_that_is_no_list_is_refused(peer: Any, events: bytes) -> None:
+    code, message = peer.ask(commands.PublishBatch, events=events)
+    assert code == b"INVALID_EVENT"
+    assert message.startswith("events: ")
+
+
+def test_the_store_s_refusal_reaches_the_peer(server: Any, peer: Any) -> None:
+    server.broker.raises = Refusal(ErrorCode.OVERLOADED, "the queue of the store is full")
+    assert publish(peer) == (b"OVERLOADED", "the queue of the store is full")
+    assert batch(peer, [{**EVENT, "payload": CALL}]) == (b"OVERLOADED", "the queue of the store is full")
+
+
+@pytest.mark.logs_errors
+def test_a_bug_is_logged_with_its_context_and_kept_from_the_peer(server: Any, peer: Any, warnings_logged: Any) -> None:
+    server.broker.raises = RuntimeError("the secret is swordfish")
+    code, message = publish(peer)
+    assert code == b"UNAVAILABLE"
+    assert "swordfish" not in message
+    (line,) = warnings_logged()
+    assert "PublishEvent" in line
+    assert "/run/callcenter-ws.sock" in line
+    assert "+3212345" not in line
+    server.broker.raises = None
+    assert publish(peer)["seq"] == 1
+
+
+def test_the_directory_answers(server: Any, peer: Any) -> None:
+    assert peer.ask(commands.UserOnline, tenant_id="acme", user_id="7") == {"online": True, "connections": 2}
+    assert peer.ask(commands.DisconnectUser, tenant_id="acme", user_id="7", reason="left") == {"closed": 3}
+    assert peer.ask(commands.DisconnectUser, tenant_id="acme", user_id="7") == {"closed": 3}
+    assert peer.ask(commands.RevokeToken, tenant_id="acme", jti="j") == {"closed": 4}
+    assert peer.ask(commands.RevokeToken, tenant_id="acme", user_id="7") == {"closed": 4}
+    assert peer.ask(commands.RevokeToken, tenant_id="acme") == (b"INVALID_EVENT", "give jti or user_id")
+    assert server.directory.asked == [
+        ("user_presence", "acme", "7"),
+        ("disconnect_user", "acme", "7"),
+        ("disconnect_user", "acme", "7"),
+        ("revoke", "acme", "j", None),
+        ("revoke", "acme", None, "7"),
+    ]
+
+
+def test_ping_says_who_is_there(peer: Any) -> None:
+    assert peer.ask(commands.Ping) == {"version": __version__, "node": "node-1"}
+
+
+# Authority
+
+
+def test_a_service_token_speaks_for_its_tenant_alone(server: Any) -> None:
+    peer = server.tcp()
+    principal = json.loads(peer.ask(commands.Authenticate, token="acme-service")["principal"])
+    assert principal["tenant_id"] == "acme"
+    assert principal["role"] == "service"
+    assert publish(peer)["seq"] == 1
+    assert publish(peer, tenant_id="globex")[0] == b"FORBIDDEN"
+    good = {**EVENT, "payload": CALL}
+    _, results = batch(peer, [good, {**good, "tenant_id": "globex"}])
+    assert results[0] == 2
+    assert results[1]["code"] == "FORBIDDEN"
+    for command in (commands.UserOnline, commands.DisconnectUser, commands.RevokeToken):
+        for tenant_id, code in (("globex", b"FORBIDDEN"), ("*", b"INVALID_EVENT")):
+            assert peer.ask(command, tenant_id=tenant_id, user_id="7")[0] == code
+    assert server.directory.asked == []
+
+
+def test_the_shared_secret_speaks_for_all_tenants(server: Any) -> None:
+    peer = server.tcp()
+    answer = peer.ask(commands.Authenticate, token="a-shared-secret-of-the-tests")
+    assert json.loads(answer["principal"])["tenant_id"] == "*"
+    assert publish(peer, tenant_id="acme")["seq"] == 1
+    assert publish(peer, tenant_id="globex")["seq"] == 1
+
+
+def test_a_token_narrows_a_peer_on_a_unix_socket(server: Any, peer: Any) -> None:
+    assert publish(peer, tenant_id="globex")["seq"] == 1
+    peer.ask(commands.Authenticate, token="acme-service")
+    assert publish(peer, tenant_id="globex")[0] == b"FORBIDDEN"
+
+
+def test_a_token_of_another_role_is_refused(server: Any) -> None:
+    peer = server.tcp()
+    assert peer.ask(commands.Authenticate, token="acme-agent")[0] == b"FORBIDDEN"
+    assert publish(peer)[0] == b"UNAUTHENTICATED"
+
+
+def test_a_peer_may_stay_after_a_wrong_token_and_a_right_one(server: Any) -> None:
+    peer = server.tcp()
+    assert peer.ask(commands.Authenticate, token="acme-ser")[0] == b"UNAUTHENTICATED"
+    assert peer.ask(commands.Authenticate, token="wrong")[0] == b"UNAUTHENTICATED"
+    peer.ask(commands.Authenticate, token="acme-service")
+    server.clock.advance(60)
+    assert peer.connected
+    assert publish(peer)["seq"] == 1
+
+
+def test_a_peer_goes_when_its_token_expires_unless_it_brings_a_new_one(server: Any, warnings_logged: Any) -> None:
+    late, renewed = server.tcp(), server.tcp()
+    for peer in (late, renewed):
+        peer.ask(commands.Authenticate, token="acme-service")
+    server.clock.advance(3599)
+    assert late.connected
+    renewed.ask(commands.Authenticate, token="globex-service")
+    server.clock.advance(2)
+    assert not late.connected
+    assert renewed.connected
+    assert warnings_logged() == ["AMP peer 192.0.2.7:5000 is cut off: its token has expired"]
+
+
+# Draining
+
+
+def test_draining_answers_what_is_in_flight_and_hangs_up(server: Any) -> None:
+    busy, idle = server.unix(), server.tcp()
+    server.broker.closed = True
+    busy.send(busy.box(commands.PublishEvent, **EVENT, payload=text(CALL)))
+    drained = server.factory.drain()
+    server.clock.turn()
+    assert idle.transport.disconnected
+    assert not drained.called
+    assert server.factory.buildProtocol(None) is None
+    server.broker.open()
+    assert b"_answer" in busy.boxes()[0]
+    server.clock.turn()
+    assert drained.called
+    assert server.factory.sessions == {}
+
+
+def test_draining_can_be_cut_short(server: Any, warnings_logged: Any) -> None:
+    peer = server.unix()
+    server.broker.closed = True
+    peer.send(peer.box(commands.PublishEvent, **EVENT, payload=text(CALL)))
+    drained = server.factory.drain()
+    server.factory.abort()
+    assert drained.called
+    server.broker.open()
+    server.clock.advance(60)
+    assert warnings_logged() == []
+
+
+def test_without_any_credentials_tcp_is_closed(server: Any) -> None:
+    from callcenter_ws.amp.credentials import Credentials
+
+    with pytest.raises(Refusal) as refused:
+        Credentials(None, None).verify("")
+    assert refused.value.code is ErrorCode.UNAUTHORIZED
+    with pytest.raises(ValueError, match="empty"):
+        Credentials(b" \n", None)

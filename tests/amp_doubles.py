@@ -1,0 +1,184 @@
+"""What stands around the AMP server in tests: a recording Directory, tokens, and a broker with a gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+
+from callcenter_ws.amp.factory import AmpServerFactory
+from callcenter_ws.broker.memory import MemoryBroker
+from callcenter_ws.clock import ReactorClock
+from callcenter_ws.core.access import Principal, Role
+from callcenter_ws.core.broadcaster import EventBroadcaster
+from callcenter_ws.core.message import Message, Origin
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.interfaces import Clock, Listener, UserPresence
+from callcenter_ws.testing import run
+
+SECRET = b"a-shared-secret-of-the-tests"
+
+
+class RecordingDirectory:
+    """A Directory without a hub: keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.listeners: list[Listener] = []
+        self.refusal: Refusal | None = None
+
+    def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
+        self.asked.append(("user_presence", tenant_id, user_id))
+        return UserPresence(True, 2, 1.0, None)
+
+    def disconnect_user(self, tenant_id: str, user_id: str) -> int:
+        self.asked.append(("disconnect_user", tenant_id, user_id))
+        return 3
+
+    def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
+        if jti is None and user_id is None:
+            raise Refusal(ErrorCode.INVALID_MESSAGE, "give jti or user_id")
+        self.asked.append(("revoke", tenant_id, jti, user_id))
+        return 4
+
+    def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
+        return {}
+
+    def listen(self, listener: Listener) -> None:
+        self.listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        self.listeners.remove(listener)
+
+
+class Tokens:
+    """An Authenticator that knows its tokens by heart."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._known = {
+            "acme-service": Principal("acme", "acd", Role.SERVICE, expires_at=clock.time() + 3600),
+            "globex-service": Principal("globex", "acd", Role.SERVICE),
+            "acme-agent": Principal("acme", "7", Role.AGENT),
+        }
+
+    def verify(self, token: str) -> Principal:
+        if token not in self._known:
+            raise Refusal(ErrorCode.UNAUTHORIZED, "the signature is wrong")
+        return self._known[token]
+
+
+class Gate:
+    """Stands before a broker and, while ``closed``, keeps publishers waiting."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self.closed = False
+        self.waiting: list[Deferred[None]] = []
+        self.published: list[str] = []
+        self.raises: Exception | None = None
+        self.attempts = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    async def publish(self, events: Any) -> Any:
+        self.attempts += 1
+        if self.raises is not None:
+            raise self.raises
+        if self.closed:
+            turn: Deferred[None] = Deferred()
+            self.waiting.append(turn)
+            await turn
+        self.published += [event.event_id for event in events]
+        return await self._broker.publish(events)
+
+    def open(self) -> None:
+        self.closed = False
+        waiting, self.waiting = self.waiting, []
+        for turn in waiting:
+            turn.callback(None)
+
+
+class Gateway:
+    """An AMP server factory with a real broadcaster and broker behind it.
+
+    Attributes:
+        delivered: every message that the broker has delivered.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.delivered: list[Message] = []
+        self.directory = RecordingDirectory()
+        self.broker = Gate(MemoryBroker(clock))
+        run(self.broker.start(self._deliver))
+        self.broadcaster = EventBroadcaster(self.broker, clock)
+        self.factory = AmpServerFactory(
+            self.broadcaster,
+            self.directory,
+            clock,
+            node_id="node-1",
+            secret=SECRET,
+            authenticate=Tokens(clock),
+        )
+
+    def _deliver(self, messages: Any) -> None:
+        self.delivered += messages
+        for message in messages:
+            for listener in list(self.directory.listeners):
+                listener(message)
+
+    def chat(self, number: int, *, tenant_id: str = "acme", body: str = "hello") -> None:
+        """A visitor writes."""
+        payload = {
+            "session_id": "s",
+            "message_id": f"m{number}",
+            "sender_id": "v",
+            "sender_type": "visitor",
+            "body": body,
+        }
+        event_id = f"{tenant_id}-{number}"
+        run(self.broadcaster.publish(tenant_id, "chat.message", payload, event_id=event_id, origin=Origin.CLIENT))
+
+
+class LoopbackGateway(Gateway):
+    """A Gateway on a real TCP port of the loopback interface that can be killed and come back on the same port."""
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(ReactorClock(reactor))
+        self._reactor = reactor
+        self._port: IListeningPort | None = None
+        self.number = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"tcp:127.0.0.1:{self.number}"
+
+    def listen(self, factory: Factory | None = None) -> None:
+        self._port = self._reactor.listenTCP(self.number, factory or self.factory, interface="127.0.0.1")
+        self.number = self._port.getHost().port
+
+    async def kill(self) -> None:
+        """Stop listening and drop every connection, mid-sentence."""
+        port, self._port = self._port, None
+        if port is not None:
+            await port.stopListening()
+        self.factory.abort()
+        await until(self._reactor, lambda: not self.factory.sessions)
+
+    async def close(self) -> None:
+        """End for good; forget everything that would keep the reactor busy."""
+        await self.kill()
+        self.factory.drain()
+        await self.broker.stop()
+
+
+async def until(reactor: Any, condition: Any, deadline: float = 10.0) -> None:
+    """Wait for a condition."""
+    end = reactor.seconds() + deadline
+    while not condition():
+        assert reactor.seconds() < end, "the condition never came true"
+        turn: Deferred[None] = Deferred()
+        reactor.callLater(0.002, turn.callback, None)
+        await turn

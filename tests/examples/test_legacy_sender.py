@@ -1,0 +1,126 @@
+"""``examples/legacy_sender.py`` as its users run it: in a process of its own, on every Python there is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from amp_doubles import LoopbackGateway
+from twisted.internet import reactor
+from twisted.internet.utils import getProcessOutputAndValue
+
+SENDER = Path(__file__).parents[2] / "examples" / "legacy_sender.py"
+STORY = [
+    "agent.login",
+    "call.incoming",
+    "queue.joined",
+    "call.ringing",
+    "agent.state.changed",
+    "call.answered",
+    "agent.state.changed",
+    "call.hold",
+    "call.unhold",
+    "call.ended",
+    "agent.state.changed",
+    "notification",
+]
+
+
+def python27() -> str:
+    """A Python 2.7 that has Twisted, or skip."""
+    tried = [os.environ.get("CALLCENTER_WS_PYTHON27"), shutil.which("python2.7"), shutil.which("python2")]
+    for candidate in filter(None, tried):
+        probe = subprocess.run(
+            [candidate, "-c", "import sys, twisted; assert sys.version_info[:2] == (2, 7)"],
+            capture_output=True,
+            check=False,
+        )
+        if probe.returncode == 0:
+            return candidate
+    return pytest.skip("no Python 2.7 with Twisted: set CALLCENTER_WS_PYTHON27 to one")
+
+
+@pytest.fixture(params=["python3", "python2.7"])
+def python(request: pytest.FixtureRequest) -> str:
+    return sys.executable if request.param == "python3" else python27()
+
+
+@pytest_twisted.async_yield_fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[LoopbackGateway]:
+    gateway = LoopbackGateway(reactor)
+    gateway.listen()
+    local = reactor.listenUNIX(str(tmp_path / "amp.sock"), gateway.factory, mode=0o660)
+    yield gateway
+    await local.stopListening()
+    await gateway.close()
+
+
+async def send(python: str, *arguments: str) -> tuple[list[str], str, int]:
+    out, err, code = await getProcessOutputAndValue(python, [str(SENDER), *arguments], env=os.environ)
+    return out.decode().splitlines(), err.decode(), code
+
+
+def check_story(gateway: LoopbackGateway, lines: list[str]) -> None:
+    assert lines == [f"{seq} {type_}" for seq, type_ in enumerate(STORY, 1)]
+    assert [message.event.type.name for message in gateway.delivered] == STORY
+    assert {message.event.tenant_id for message in gateway.delivered} == {"acme"}
+    payloads: list[dict[str, Any]] = [json.loads(message.event.payload) for message in gateway.delivered]
+    assert payloads[1]["caller_name"] == "Zoé Dupont"
+    assert len(payloads[9]["variables"]["transcript"]) == 4000
+    assert len(gateway.delivered[9].event.payload) > 65_535
+    assert gateway.delivered[11].event.user_id == "7"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_story_arrives_over_a_unix_socket(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
+    lines, errors, code = await send(python, f"unix:{tmp_path}/amp.sock")
+    assert (errors, code) == ("", 0)
+    check_story(gateway, lines)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_story_arrives_over_tcp(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("acme-service\n")
+    lines, errors, code = await send(python, gateway.endpoint, "--token-file", str(token))
+    assert (errors, code) == ("", 0)
+    check_story(gateway, lines)
+
+
+@pytest_twisted.ensureDeferred
+async def test_count_and_tenant(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
+    lines, _, code = await send(python, f"unix:{tmp_path}/amp.sock", "--tenant", "globex", "--count", "2")
+    assert code == 0
+    assert len(lines) == 2 * len(STORY)
+    assert {message.event.tenant_id for message in gateway.delivered} == {"globex"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_ends_with_its_reason(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("swordfish")
+    for arguments, reason in [
+        ((gateway.endpoint,), "UNAUTHENTICATED: call Authenticate"),
+        ((gateway.endpoint, "--token-file", str(token)), "UNAUTHENTICATED: the signature is wrong"),
+        ((f"unix:{tmp_path}/amp.sock", "--tenant", "*"), "FORBIDDEN: tenant_id: "),
+        ((f"unix:{tmp_path}/nowhere",), "ConnectError"),
+    ]:
+        lines, errors, code = await send(python, *arguments)
+        assert (lines, code) == ([], 1)
+        assert reason.partition(":")[0] in errors
+        assert reason in errors or "nowhere" in arguments[0]
+        assert "swordfish" not in errors
+        assert "Traceback" not in errors
+    assert gateway.delivered == []
+
+
+def test_it_imports_nothing_of_ours() -> None:
+    assert "callcenter_ws" not in SENDER.read_text().replace("callcenter-ws", "")

@@ -1,0 +1,41 @@
+"""A gateway on a loopback port, and EventBroadcasters that are stopped when the test is over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest_twisted
+from amp_doubles import LoopbackGateway
+
+from callcenter_ws.remote import EventBroadcaster
+
+SECRET = "a-shared-secret-of-the-tests"
+
+
+@pytest_twisted.async_yield_fixture
+async def gateway() -> AsyncIterator[LoopbackGateway]:
+    from twisted.internet import reactor
+
+    gateway = LoopbackGateway(reactor)
+    gateway.listen()
+    yield gateway
+    await gateway.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def connect(gateway: LoopbackGateway) -> AsyncIterator[Callable[..., EventBroadcaster]]:
+    """Makes started broadcasters."""
+    from twisted.internet import reactor
+
+    made: list[EventBroadcaster] = []
+
+    def start(**options: Any) -> EventBroadcaster:
+        remote = EventBroadcaster(gateway.endpoint, reactor, **{"token": SECRET, "stop_timeout": 0.2, **options})
+        remote.startService()
+        made.append(remote)
+        return remote
+
+    yield start
+    for remote in made:
+        await remote.stopService()
