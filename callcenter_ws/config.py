@@ -1,0 +1,356 @@
+"""Where the settings come from: one TOML file, the environment, ``--set``; the later ones win.
+
+Whatever is wrong is told at once, each problem with its source, its key and a reason for a person.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType, NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from callcenter_ws import rules, vetting
+from callcenter_ws.core.access import EVERY_TENANT
+from callcenter_ws.settings import KEYS, SECTIONS, PublicTenant, Settings
+
+__all__ = ["ConfigError", "Problem", "Settings", "load"]
+
+ENVIRONMENT_PREFIX = "CALLCENTER_WS_"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        source: where it was written: a file, the name of a variable, ``--set``.
+        key: ``section.key``; empty where the source as a whole is at fault.
+        reason: why, for a person; never what a secret's file holds.
+    """
+
+    source: str
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.source, self.key, self.reason) if part)
+
+
+class ConfigError(Exception):
+    """The settings cannot be used; ``problems`` holds every reason."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        head = "the configuration has 1 problem:"
+        if len(self.problems) != 1:
+            head = f"the configuration has {len(self.problems)} problems:"
+        return "\n".join([head, *(f"  - {problem}" for problem in self.problems)])
+
+
+def load(
+    path: Path | None,
+    *,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] = MappingProxyType({}),
+    demo: bool = False,
+) -> Settings:
+    """Return the settings, complete and checked.
+
+    Args:
+        path: the TOML file; None: there is none.
+        overrides: ``section.key=value``, as given to ``--set``.
+        environ: of it, the variables named ``CALLCENTER_WS_SECTION__KEY`` are read.
+        demo: the demo brings its own secrets, so that missing ones are nothing to warn of.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
+    problems: list[Problem] = []
+    found: dict[str, _Found] = {}
+    file_is_read = True
+    if path is not None:
+        try:
+            _take_table(_parse(path), path, found, problems)
+        except ValueError as error:
+            problems.append(Problem(str(path), "", str(error)))
+            file_is_read = False
+    _take_environment(environ, found, problems)
+    _take_overrides(overrides, found, problems)
+    decoder = _Decoder(found, str(path or "defaults"), problems)
+    settings = decoder.settings(path.absolute().parent if path else Path.cwd())
+    # Without the file everything is at its default: complaints about that would only mislead.
+    if file_is_read:
+        problems += decoder.findings(rules.RULES, settings)
+    if problems:
+        raise ConfigError(problems)
+    unwise = rules.WARNINGS if demo else (*rules.SOMEBODY_IS_LET_IN, *rules.WARNINGS)
+    warnings = [str(warning) for warning in decoder.findings(unwise, settings)]
+    return msgspec.structs.replace(settings, warnings=tuple(warnings))
+
+
+# Reading the sources
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A value as it was found. ``base`` is the folder in which its relative paths start."""
+
+    value: Any
+    source: str
+    base: Path
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise ValueError(f"cannot read the file: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 text (byte {error.start})") from None
+    except RecursionError:
+        raise ValueError("is not TOML: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"is not TOML: {error}") from None
+
+
+def _take_table(table: Mapping[str, Any], path: Path, found: dict[str, _Found], problems: list[Problem]) -> None:
+    base = path.absolute().parent
+    for section, entries in table.items():
+        if section not in SECTIONS:
+            problems.append(Problem(str(path), section, _unknown("section", section, SECTIONS)))
+        elif not isinstance(entries, dict):
+            problems.append(Problem(str(path), section, f"expected a table, written as [{section}]"))
+        else:
+            for name, value in entries.items():
+                key = f"{section}.{name}"
+                if key in KEYS:
+                    found[key] = _Found(value, str(path), base)
+                else:
+                    problems.append(Problem(str(path), key, _unknown("key", key, KEYS)))
+
+
+def _take_environment(environ: Mapping[str, str], found: dict[str, _Found], problems: list[Problem]) -> None:
+    for variable in sorted(environ):
+        section, separator, name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if variable.startswith(ENVIRONMENT_PREFIX) and separator:
+            _take_text(f"{section}.{name}", environ[variable], variable, found, problems)
+
+
+def _take_overrides(overrides: Sequence[str], found: dict[str, _Found], problems: list[Problem]) -> None:
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if separator:
+            _take_text(key.strip(), text, "--set", found, problems)
+        else:
+            problems.append(Problem("--set", key[:80], "expected section.key=value"))
+
+
+def _take_text(key: str, text: str, source: str, found: dict[str, _Found], problems: list[Problem]) -> None:
+    if key not in KEYS:
+        problems.append(Problem(source, key[:80], _unknown("key", key, KEYS)))
+        return
+    try:
+        found[key] = _Found(_from_text(KEYS[key], text), source, Path.cwd())
+    except ValueError as error:
+        problems.append(Problem(source, key, str(error)))
+
+
+def _unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
+    if name.startswith("public.tenants."):
+        return "tenants are given as a whole: 'public.tenants={acme = {origins = [\"https://acme.example\"]}}'"
+    close = get_close_matches(name[:80], known, 1)
+    return f"there is no such {what}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+_NOT_TOML = object()
+
+
+def _from_text(hint: Any, text: str) -> Any:
+    """The value that a piece of text from a shell means for a field of type ``hint``."""
+    hint = _required(hint)
+    parsed = _toml_value(text)
+    if get_origin(hint) is tuple:
+        if isinstance(parsed, list):
+            return parsed
+        if text.lstrip().startswith("["):
+            raise ValueError("is not a TOML list; did the shell take the quotes away?")
+        return [parsed] if isinstance(parsed, str) else [item.strip() for item in text.split(",") if item.strip()]
+    if hint in (str, Path) or get_origin(hint) is Literal:
+        return parsed if isinstance(parsed, str) else text
+    return text if parsed is _NOT_TOML else parsed
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return _NOT_TOML
+    return table["value"] if len(table) == 1 else _NOT_TOML
+
+
+def _required(hint: Any) -> Any:
+    """``X`` for ``X | None``, anything else as it is."""
+    alternatives = get_args(hint)
+    if NoneType in alternatives:
+        (hint,) = (alternative for alternative in alternatives if alternative is not NoneType)
+    return hint
+
+
+# Making values
+
+
+class _Invalid(Exception):
+    """The value, or a part of it, was reported as a problem."""
+
+
+class _Decoder:
+    """Makes settings of what was found, and remembers which keys could not be used."""
+
+    def __init__(self, found: Mapping[str, _Found], default_source: str, problems: list[Problem]) -> None:
+        self._found = found
+        self._default_source = default_source
+        self._problems = problems
+        self._invalid: set[str] = set()
+
+    def settings(self, folder: Path) -> Settings:
+        """The settings; keys with problems keep their defaults."""
+        values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        for key, found in self._found.items():
+            section, _, name = key.partition(".")
+            try:
+                values[section][name] = self._decode(key, found)
+            except _Invalid:
+                self._invalid.add(key)
+        return Settings(folder=folder, **{section: SECTIONS[section](**values[section]) for section in SECTIONS})
+
+    def findings(self, checks: Sequence[rules.Rule], settings: Settings) -> list[Problem]:
+        """What ``checks`` find, but for what follows from keys that have a problem already."""
+        return [
+            Problem(self._source(finding.key), finding.key, finding.reason)
+            for check in checks
+            for finding in check(settings)
+            if self._invalid.isdisjoint((finding.key, *finding.also))
+        ]
+
+    def _source(self, key: str) -> str:
+        found = self._found.get(key)
+        return found.source if found else self._default_source
+
+    def _decode(self, key: str, found: _Found) -> Any:
+        if key == "public.tenants":
+            return self._tenants(key, found)
+        return self._value(key, key, KEYS[key], found.value, found)
+
+    def _value(self, key: str, rule: str, hint: Any, value: Any, found: _Found) -> Any:
+        """``value`` as ``hint``, vetted as ``rule`` says."""
+        if value == "" and NoneType in get_args(hint):
+            return None
+        hint = _required(hint)
+        if get_origin(hint) is not tuple:
+            try:
+                return _leaf(rule, hint, value, found.base)
+            except ValueError as error:
+                raise self._invalid_because(key, found, str(error)) from None
+        if not isinstance(value, list):
+            raise self._invalid_because(key, found, f"expected a list, got {_kind(value)}")
+        return tuple(self._all(key, rule, get_args(hint)[0], value, found))
+
+    def _all(self, key: str, rule: str, hint: Any, values: Sequence[Any], found: _Found) -> list[Any]:
+        items = []
+        for number, value in enumerate(values, 1):
+            try:
+                items.append(_leaf(rule, hint, value, found.base))
+            except ValueError as error:
+                self._problems.append(Problem(found.source, key, f"item {number}: {error}"))
+        if len(items) < len(values):
+            raise _Invalid
+        return list(dict.fromkeys(items))
+
+    def _invalid_because(self, key: str, found: _Found, reason: str) -> _Invalid:
+        self._problems.append(Problem(found.source, key, reason))
+        return _Invalid()
+
+    def _tenants(self, key: str, found: _Found) -> Mapping[str, PublicTenant]:
+        if not isinstance(found.value, dict):
+            raise self._invalid_because(key, found, "expected tables, each written as [public.tenants.NAME]")
+        before = len(self._problems)
+        tenants = {}
+        for name, table in found.value.items():
+            path = f"{key}.{name if re.fullmatch('[A-Za-z0-9_-]+', name) else json.dumps(name)}"
+            if not 0 < len(name) <= 255 or name == EVERY_TENANT:
+                self._problems.append(Problem(found.source, path, "cannot be the name of a tenant"))
+            tenants[name] = self._tenant(path, table, found)
+        if len(self._problems) > before:
+            raise _Invalid
+        return MappingProxyType(tenants)
+
+    def _tenant(self, path: str, table: Any, found: _Found) -> PublicTenant:
+        if not isinstance(table, dict):
+            self._problems.append(Problem(found.source, path, f"expected a table, written as [{path}]"))
+            return PublicTenant()
+        hints = get_type_hints(PublicTenant)
+        values = {}
+        for name, value in table.items():
+            key = f"{path}.{name}"
+            if name not in hints:
+                self._problems.append(Problem(found.source, key, _unknown("field", name, hints)))
+                continue
+            try:
+                values[name] = self._value(key, f"public.tenants.*.{name}", hints[name], value, found)
+            except _Invalid:
+                continue
+        return PublicTenant(**values)
+
+
+def _leaf(rule: str, hint: Any, value: Any, base: Path) -> Any:
+    """One value that is no list, as ``hint``; raises ``ValueError`` with a reason."""
+    if hint is Path:
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"expected the path of a file, got {_kind(value)}")
+        path = base / value
+        return vetting.public_key_file(path) if rule == "jwt.public_key_files" else path
+    try:
+        converted = msgspec.convert(value, hint)
+    except (msgspec.ValidationError, OverflowError, UnicodeError):
+        raise ValueError(f"expected {_expected(hint)}, got {_kind(value)}") from None
+    if rule in rules.RANGES:
+        low, high = rules.RANGES[rule]
+        if not (math.isfinite(converted) and low <= converted <= high):
+            raise ValueError(f"{converted} is out of range: {low} to {high}")
+    vet: Callable[[str], str] | None = rules.TEXTS.get(rule)
+    return vet(converted) if vet else converted
+
+
+def _expected(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(json.dumps(choice) for choice in get_args(hint))
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string in quotes"}[hint]
+
+
+def _kind(value: Any) -> str:
+    for kinds, words in _KINDS:
+        if isinstance(value, kinds):
+            return words if value != "" else "an empty string"
+    return "a date or time"
+
+
+_KINDS: tuple[tuple[Any, str], ...] = (
+    (bool, "a boolean"),
+    (int, "a whole number"),
+    (float, "a number with a fraction"),
+    (str, "a string"),
+    (list, "a list"),
+    (dict, "a table"),
+)

@@ -1,0 +1,227 @@
+"""What a setting's text must mean. Each function returns the text as the gateway uses it.
+
+All raise ``ValueError`` with a reason for the person who wrote the text. No reason shows what a file holds,
+nor a URL that may carry a password.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from twisted.internet.endpoints import serverFromString
+
+from callcenter_ws.auth.keys import EC_OF_CURVE, EDDSA, HMAC_BYTES, RSA, read_public_key, read_secret
+
+ENDPOINT_KINDS = ("tcp", "ssl", "unix", "systemd")
+
+ALGORITHMS = (*HMAC_BYTES, *sorted(RSA), *EC_OF_CURVE.values(), EDDSA)
+"""The JWS algorithms that the gateway verifies."""
+
+_DEFAULT_PORT = {"http": 80, "https": 443}
+_ORIGIN = re.compile(r"(https?)://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
+_LABELS = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
+_COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+
+
+def shown(text: str) -> str:
+    """A piece of what was written, safe to print."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+# Endpoints
+
+
+def endpoint(description: str) -> str:
+    """A Twisted server endpoint description of a kind that the gateway is tested with."""
+    kind, _, rest = description.partition(":")
+    if kind not in ENDPOINT_KINDS or not rest:
+        kinds = ", ".join(f"{kind}:" for kind in ENDPOINT_KINDS)
+        raise ValueError(f"{shown(description)} is not an endpoint; it starts with one of {kinds}")
+    if kind == "systemd":
+        _systemd(endpoint_options(description), description)
+        return description
+    if kind in ("tcp", "ssl"):
+        _port(endpoint_options(description).get("port", rest.partition(":")[0]), description)
+    try:
+        # Parsing asks nothing of the reactor; only listening does.
+        serverFromString(object(), description)
+    except OSError as error:
+        raise ValueError(f"{shown(description)}: cannot read {error.filename}: {error.strerror}") from None
+    except TypeError:
+        raise ValueError(f"{shown(description)}: an option is unknown, missing or given twice") from None
+    except Exception as error:
+        # The certificate parsers raise errors of their own kinds; which one does not matter here.
+        raise ValueError(f"{shown(description)}: {_first_line(error)}") from None
+    return description
+
+
+def endpoint_arguments(description: str) -> tuple[list[str], dict[str, str]]:
+    """The arguments of an endpoint description, unescaped: those without a name, and those with one."""
+    parts = re.split(r"(?<!\\):", description)[1:]
+    named = [part.partition("=") for part in parts if "=" in part]
+    return [_unescaped(part) for part in parts if "=" not in part], {name: _unescaped(text) for name, _, text in named}
+
+
+def endpoint_options(description: str) -> dict[str, str]:
+    """The named arguments of an endpoint description."""
+    return endpoint_arguments(description)[1]
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def _systemd(options: Mapping[str, str], description: str) -> None:
+    # Twisted looks for the descriptor itself, which is there only when systemd started this very process.
+    if options.get("domain") not in ("INET", "INET6", "UNIX") or ("index" in options) == ("name" in options):
+        raise ValueError(f"{shown(description)}: write systemd:domain=INET:name=… (or INET6, UNIX; or index=0)")
+    if not options.get("index", "0").isdecimal():
+        raise ValueError(f"{shown(description)}: index is not a number")
+
+
+def _port(text: str, description: str) -> None:
+    if not (text.isdecimal() and int(text) <= 65_535):
+        raise ValueError(f"{shown(description)}: the port is not a number from 0 to 65535")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+# Names on the network
+
+
+def origin(text: str) -> str:
+    """An origin as browsers send it (RFC 6454 section 6.2), or ``https://*.`` before a domain."""
+    if text in ("*", "null") or text.endswith("://*"):
+        raise ValueError(f"{text!r} would let every web site act as your users; list the sites one by one")
+    match = _ORIGIN.fullmatch(text.lower())
+    if match is None:
+        raise ValueError(
+            f"{shown(text)} is not an origin: write scheme://host or scheme://host:port, nothing behind it"
+        )
+    scheme, wildcard, host, port = match.groups()
+    _host(host, text)
+    if wildcard and (scheme != "https" or "." not in host or host[-1].isdecimal() or host.startswith("[")):
+        raise ValueError(f"{shown(text)}: a wildcard stands before a domain of your own, as https://*.example.com")
+    if port and not 0 < int(port) <= 65_535:
+        raise ValueError(f"{shown(text)}: there is no such port")
+    suffix = "" if port is None or int(port) == _DEFAULT_PORT[scheme] else f":{int(port)}"
+    return f"{scheme}://{wildcard or ''}{host}{suffix}"
+
+
+def _host(host: str, text: str) -> None:
+    if host.startswith("["):
+        ip_address(host[1:-1])
+    elif not _LABELS.fullmatch(host):
+        raise ValueError(f"{shown(text)}: {shown(host)} is not a host name")
+
+
+def network(text: str) -> str:
+    """An IP address or network in CIDR notation."""
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{shown(text)}: {_first_line(error)}") from None
+
+
+def jwks_url(text: str) -> str:
+    """An https URL, or an http one that stays on this machine."""
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if url.scheme not in ("http", "https") or not host or port == 0 or re.search(r"[\x00-\x20\x7f]", text):
+        raise ValueError("is not an https:// URL")
+    if url.scheme == "http" and not _is_loopback(host):
+        raise ValueError("must be https: who can change the keys on their way can make any token")
+    if url.username is not None or url.password is not None:
+        raise ValueError("must not hold a user name or password")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+# Tokens
+
+
+def algorithm(text: str) -> str:
+    """The name of a JWS algorithm that the gateway verifies."""
+    if text.lower() == "none":
+        raise ValueError(f"{text!r} would accept tokens that anybody wrote")
+    if text not in ALGORITHMS:
+        raise ValueError(f"{shown(text)} is not one of {', '.join(ALGORITHMS)}")
+    return text
+
+
+def cookie_name(text: str) -> str:
+    """The name of a cookie (RFC 6265 section 4.1.1)."""
+    if not _COOKIE_NAME.fullmatch(text):
+        raise ValueError(f"{shown(text)} cannot be the name of a cookie")
+    return text
+
+
+# Files
+
+
+def secret(path: Path) -> bytes:
+    """What a secret's file holds, if nobody else can put something else there.
+
+    A path that leads nowhere is not shown: some write the secret itself where its file belongs.
+    """
+    _no_pipe(path)
+    content = read_secret(path)
+    if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ValueError(f"others than its owner may write to {path}; run: chmod go-w {path}")
+    return content
+
+
+def readable_by_others(path: Path) -> bool:
+    """Whether every user of the machine may read a file."""
+    return bool(path.stat().st_mode & stat.S_IROTH)
+
+
+def public_key_file(path: Path) -> Path:
+    """The path of a PEM public key or certificate."""
+    _no_pipe(path)
+    read_public_key(path)
+    return path
+
+
+def _no_pipe(path: Path) -> None:
+    # Reading one would wait for ever.
+    if path.is_fifo():
+        raise ValueError("the file is a pipe")
+
+
+# The store
+
+
+def store_url(text: str) -> str:
+    """The URL of a store that this release has."""
+    scheme = text.partition(":")[0]
+    if scheme in ("sqlite", "redis", "rediss"):
+        raise ValueError(f"the {scheme} store comes with a later release; this one has memory: only")
+    if text != "memory:":
+        raise ValueError("there is no such store; this release has memory: only")
+    return text
+
+
+def node_id(text: str) -> str:
+    """A name for a node, fit for a log line and a metric's label."""
+    if not re.fullmatch(r"[!-~]{1,255}", text):
+        raise ValueError(f"{shown(text)} is not a name of 1 to 255 printable ASCII characters without spaces")
+    return text

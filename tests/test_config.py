@@ -1,0 +1,637 @@
+"""The configuration: every rule with its key and reason, all problems at once, and who overrides whom."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from callcenter_ws.config import ConfigError, Problem, Settings, load
+from callcenter_ws.core.limits import Limits
+from callcenter_ws.rules import RANGES
+from callcenter_ws.settings import KEYS, SECTIONS, PublicTenant
+
+ANNOTATED = Path(__file__).parent.parent / "etc" / "callcenter-ws.toml"
+SECRET = "correct horse battery staple, thrice, and some more of it: 64 bytes"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with everything that a configuration may refer to."""
+    (tmp_path / "jwt.secret").write_text(SECRET + "\n")
+    (tmp_path / "short.secret").write_text("short\n")
+    (tmp_path / "shared.secret").write_text(SECRET)
+    key = Ed25519PrivateKey.generate()
+    (tmp_path / "public.pem").write_bytes(
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    (tmp_path / "private.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (tmp_path / "nonsense.pem").write_text("-----BEGIN PUBLIC KEY-----\nnonsense\n-----END PUBLIC KEY-----\n")
+    (tmp_path / "large.pem").write_bytes(bytes(70_000))
+    os.mkfifo(tmp_path / "pipe")
+    for file in tmp_path.iterdir():
+        file.chmod(0o600)
+    (tmp_path / "shared.secret").chmod(0o620)
+    return tmp_path
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "gw.toml"
+    file.write_text(text)
+    return file
+
+
+def problems_of(path: Path | None, **sources: Any) -> list[Problem]:
+    with pytest.raises(ConfigError) as caught:
+        load(path, **sources)
+    return caught.value.problems
+
+
+def outcome_of(path: Path | None, **sources: Any) -> Settings | ConfigError:
+    try:
+        return load(path, **sources)
+    except ConfigError as error:
+        return error
+
+
+def demo_problems(path: Path | None, **sources: Any) -> list[Problem]:
+    return problems_of(path, demo=True, **sources)
+
+
+# Every rule
+
+FILE_RULES = [
+    ("", "web = 3", "web", r"expected a table, written as \[web\]"),
+    ("", "[webb]\nlisten = []", "webb", "no such section; did you mean web?"),
+    ("web", "lisen = []", "web.lisen", "no such key; did you mean web.listen?"),
+    ("web", "xyzzy = 1", "web.xyzzy", "no such key"),
+    ("web", "listen = []", "web.listen", "no endpoint"),
+    ("web", 'listen = "tcp:80"', "web.listen", "expected a list, got a string"),
+    ("web", "listen = [80]", "web.listen", "item 1: expected a string in quotes, got a whole number"),
+    ("web", 'listen = ["8080"]', "web.listen", "'8080' is not an endpoint; it starts with one of tcp:, ssl:"),
+    ("web", 'listen = ["onion:80"]', "web.listen", "not an endpoint"),
+    ("web", 'listen = ["tcp:"]', "web.listen", "not an endpoint"),
+    ("web", 'listen = ["tcp:http"]', "web.listen", "the port is not a number from 0 to 65535"),
+    ("web", 'listen = ["tcp:65536"]', "web.listen", "the port is not a number"),
+    ("web", 'listen = ["tcp:port=x"]', "web.listen", "the port is not a number"),
+    ("web", 'listen = ["tcp:80:interfaces=::1"]', "web.listen", "option is unknown"),
+    ("web", 'listen = ["unix:/x:mode=rw"]', "web.listen", "invalid literal"),
+    ("web", 'listen = ["ssl:443:privateKey=/nowhere/k.pem"]', "web.listen", "cannot read /nowhere/k.pem: No such file"),
+    ("web", 'listen = ["systemd:domain=INET"]', "web.listen", "write systemd:domain=INET:name="),
+    ("web", 'listen = ["systemd:domain=X:index=0"]', "web.listen", "write systemd:"),
+    ("web", 'listen = ["systemd:domain=INET:index=a"]', "web.listen", "index is not a number"),
+    ("web", 'metrics_listen = "9100"', "web.metrics_listen", "not an endpoint"),
+    ("web", 'metrics_listen = "tcp:8080:interface=127.0.0.1"', "web.metrics_listen", "another listener"),
+    ("web", 'allowed_origins = ["*"]', "web.allowed_origins", "every web site act as your users"),
+    ("web", 'allowed_origins = ["null"]', "web.allowed_origins", "every web site"),
+    ("web", 'allowed_origins = ["https://*"]', "web.allowed_origins", "every web site"),
+    ("web", 'allowed_origins = ["https://*.com"]', "web.allowed_origins", "domain of your own"),
+    ("web", 'allowed_origins = ["https://*.0.0.1"]', "web.allowed_origins", "domain of your own"),
+    ("web", 'allowed_origins = ["http://*.example.com"]', "web.allowed_origins", "domain of your own"),
+    ("web", 'allowed_origins = ["https://a.*.example.com"]', "web.allowed_origins", "not an origin"),
+    ("web", 'allowed_origins = ["example.com"]', "web.allowed_origins", "not an origin"),
+    ("web", 'allowed_origins = ["https://example.com/"]', "web.allowed_origins", "not an origin"),
+    ("web", 'allowed_origins = ["https://u@example.com"]', "web.allowed_origins", "not an origin"),
+    ("web", 'allowed_origins = ["ftp://example.com"]', "web.allowed_origins", "not an origin"),
+    ("web", 'allowed_origins = ["https://exämple.com"]', "web.allowed_origins", "not an origin"),
+    ("web", 'allowed_origins = ["https://a..b"]', "web.allowed_origins", "'a..b' is not a host name"),
+    ("web", 'allowed_origins = ["https://[::x]"]', "web.allowed_origins", "not an origin"),
+    ("web", 'allowed_origins = ["https://[::1::]"]', "web.allowed_origins", "not"),
+    ("web", 'allowed_origins = ["https://example.com:0"]', "web.allowed_origins", "no such port"),
+    ("web", 'allowed_origins = ["https://example.com:65536"]', "web.allowed_origins", "no such port"),
+    ("web", 'demo = "yes"', "web.demo", "expected true or false, got a string"),
+    ("web", 'trusted_proxies = ["proxy"]', "web.trusted_proxies", "'proxy': .*IPv4 or IPv6"),
+    ("web", 'trusted_proxies = ["10.0.0.1/8"]', "web.trusted_proxies", "host bits"),
+    ("amp", 'listen = ["tcp:8080:interface=127.0.0.1"]', "amp.listen", "another listener"),
+    ("amp", 'token_file = "none"', "amp.token_file", "cannot read the file of the secret: No such file"),
+    ("amp", 'token_file = "short.secret"', "amp.token_file", "has 5 bytes, it needs at least 16"),
+    ("amp", "token_file = 1", "amp.token_file", "expected the path of a file, got a whole number"),
+    ("jwt", "algorithms = []", "jwt.algorithms", "lists no algorithm"),
+    ("jwt", 'algorithms = ["none"]', "jwt.algorithms", "tokens that anybody wrote"),
+    ("jwt", 'algorithms = ["NONE"]', "jwt.algorithms", "tokens that anybody wrote"),
+    ("jwt", 'algorithms = ["hs256"]', "jwt.algorithms", "'hs256' is not one of HS256, HS384"),
+    ("jwt", 'secret_file = "none"', "jwt.secret_file", "cannot read the file of the secret: No such file"),
+    ("jwt", 'secret_file = "."', "jwt.secret_file", "cannot read the file of the secret: Is a directory"),
+    ("jwt", 'secret_file = "pipe"', "jwt.secret_file", "is a pipe"),
+    ("jwt", r'secret_file = "a\u0000b"', "jwt.secret_file", "null"),
+    ("jwt", 'secret_file = "short.secret"', "jwt.secret_file", "has 5 bytes, HS256 needs at least 32"),
+    ("jwt", 'secret_file = "shared.secret"', "jwt.secret_file", "others than its owner may write"),
+    ("jwt", 'secret_file = "jwt.secret"\nalgorithms = ["RS256"]', "jwt.secret_file", "lists none"),
+    ("jwt", 'secret_file = "jwt.secret"\nalgorithms = ["HS256", "RS256"]', "jwt.algorithms", "RS256 needs public_key"),
+    ("jwt", 'public_key_files = ["public.pem"]', "jwt.public_key_files", "lists none for public keys"),
+    ("jwt", 'public_key_files = ["public.pem"]', "jwt.algorithms", "HS256 needs secret_file"),
+    ("jwt", 'public_key_files = ["none.pem"]', "jwt.public_key_files", "cannot read .*none.pem: No such file"),
+    ("jwt", 'public_key_files = ["private.pem"]', "jwt.public_key_files", "holds a private key"),
+    ("jwt", 'public_key_files = ["nonsense.pem"]', "jwt.public_key_files", "no public key in PEM form"),
+    ("jwt", 'public_key_files = ["large.pem"]', "jwt.public_key_files", "larger than"),
+    ("jwt", 'algorithms = ["RS256"]\npublic_key_files = ["public.pem"]', "jwt.public_key_files", "is for EdDSA, and"),
+    ("jwt", 'algorithms = ["EdDSA", "ES256"]\npublic_key_files = ["public.pem"]', "jwt.algorithms", "a key for ES256"),
+    ("jwt", 'public_key_files = ["pipe"]', "jwt.public_key_files", "is a pipe"),
+    ("jwt", 'secret_file = "public.pem"', "jwt.secret_file", "is a public or private key"),
+    ("jwt", 'public_key_files = [""]', "jwt.public_key_files", "item 1: expected the path of a file, got an empty"),
+    ("jwt", 'jwks_url = "https://login.example.com/keys"', "jwt.jwks_url", "lists none for public keys"),
+    ("jwt", 'jwks_url = "http://login.example.com/keys"', "jwt.jwks_url", "must be https"),
+    ("jwt", 'jwks_url = "https://user:pw@login.example.com/"', "jwt.jwks_url", "user name or password"),
+    ("jwt", 'jwks_url = "file:///etc/keys"', "jwt.jwks_url", "not an https:// URL"),
+    ("jwt", 'jwks_url = "https://[::1"', "jwt.jwks_url", "not a URL"),
+    ("jwt", 'jwks_url = "https://login.example.com:99999/"', "jwt.jwks_url", "not a URL"),
+    ("jwt", r'jwks_url = "https://login.example.com/\r\nHost: x"', "jwt.jwks_url", "not an https:// URL"),
+    ("jwt", "leeway = -1", "jwt.leeway", "-1.0 is out of range: 0 to 300"),
+    ("jwt", "leeway = nan", "jwt.leeway", "nan is out of range"),
+    ("jwt", "leeway = inf", "jwt.leeway", "inf is out of range"),
+    ("jwt", "issuer = 3", "jwt.issuer", "expected a string in quotes"),
+    ("jwt", "issuer = 2026-11-22", "jwt.issuer", "got a date or time"),
+    ("jwt", 'cookie = "a b"', "jwt.cookie", "'a b' cannot be the name of a cookie"),
+    ("store", 'url = "sqlite:/var/lib/gw.db"', "store.url", "sqlite store comes with a later release"),
+    ("store", 'url = "redis://:hunter2@db"', "store.url", "redis store comes with a later release"),
+    ("store", 'url = "memory"', "store.url", "no such store"),
+    ("store", 'url = ""', "store.url", "no such store"),
+    ("store", 'synchronous = "off"', "store.synchronous", 'expected "normal" or "full", got a string'),
+    ("store", "history_events = 1.5", "store.history_events", "expected a whole number, got a number with a fraction"),
+    ("limits", "ping_interval = 2", "limits.ping_interval", "2.0 is out of range: 3 to 3600"),
+    ("limits", "ping_timeout = 2.9", "limits.ping_timeout", "2.9 is out of range: 3 to"),
+    ("limits", "outbox = 0", "limits.outbox", "0 is out of range: 1 to"),
+    ("limits", "connections = -1", "limits.connections", "-1 is out of range: 0 to"),
+    ("limits", f"connections = {10**30}", "limits.connections", "range|expected"),
+    ("limits", "rate = true", "limits.rate", "expected a number, got a boolean"),
+    ("limits", 'rate = "20"', "limits.rate", "expected a number, got a string"),
+    ("public", "tenants = []", "public.tenants", r"written as \[public.tenants.NAME\]"),
+    ("public", "tenants.acme = true", "public.tenants.acme", r"written as \[public.tenants.acme\]"),
+    ("public", "tenants.acme.origin = []", "public.tenants.acme.origin", "no such field; did you mean origins?"),
+    ("public", 'tenants.acme.origins = ["*"]', "public.tenants.acme.origins", "item 1: '\\*' would let every"),
+    ("public", "tenants.acme.anonymous = 1", "public.tenants.acme.anonymous", "expected true or false"),
+    ("public", 'tenants."*".anonymous = true', 'public.tenants."*"', "cannot be the name of a tenant"),
+    ("public", 'tenants."".anonymous = true', 'public.tenants.""', "cannot be the name of a tenant"),
+    ("public", 'session_key_file = "short.secret"', "public.session_key_file", "has 5 bytes, it needs at least 32"),
+    ("policy", 'agent_calls = "none"', "policy.agent_calls", 'expected "all" or "own"'),
+    ("cluster", 'node_id = "a b"', "cluster.node_id", "not a name"),
+    ("cluster", 'node_id = ""', "cluster.node_id", "not a name"),
+]
+
+
+@pytest.mark.parametrize(("section", "line", "key", "reason"), FILE_RULES)
+def test_a_bad_value_is_refused(folder: Path, section: str, line: str, key: str, reason: str) -> None:
+    file = write(folder, f"[{section}]\n{line}\n" if section else line)
+    found = [problem for problem in demo_problems(file) if problem.key == key]
+    assert any(re.search(reason, problem.reason) for problem in found), found
+    assert {problem.source for problem in found} == {str(file)}
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("web", 'listen = ["tcp:0", "unix:/run/w.sock:mode=660", "systemd:domain=INET6:name=web"]'),
+        ("web", 'trusted_proxies = ["10.0.0.0/8", "::1"]'),
+        ("amp", "listen = []"),
+        ("amp", 'listen = ["unix:/run/amp.sock"]'),
+        ("amp", 'listen = ["systemd:domain=UNIX:index=0"]'),
+        ("jwt", 'algorithms = ["EdDSA"]\npublic_key_files = ["public.pem"]'),
+        ("jwt", 'algorithms = ["ES256"]\njwks_url = "http://127.0.0.1:9/keys"'),
+        ("jwt", 'algorithms = ["HS512", "RS256"]\nsecret_file = "jwt.secret"\njwks_url = "https://a.example/"'),
+        ("public", 'session_key_file = "jwt.secret"'),
+        ("store", 'synchronous = "full"'),
+        ("policy", 'agent_calls = "own"'),
+        ("limits", "ping_interval = 3\nping_timeout = 3\nconnections_per_user = 0"),
+    ],
+)
+def test_a_good_value_is_taken(folder: Path, section: str, line: str) -> None:
+    load(write(folder, f"[{section}]\n{line}\n"), demo=True)
+
+
+def test_an_hmac_secret_is_as_long_as_its_algorithm_needs(folder: Path) -> None:
+    (folder / "32.secret").write_text("x" * 32)
+    (folder / "32.secret").chmod(0o600)
+    load(write(folder, '[jwt]\nsecret_file = "32.secret"'))
+    (problem,) = problems_of(write(folder, '[jwt]\nsecret_file = "32.secret"\nalgorithms = ["HS512"]'))
+    assert (problem.key, problem.reason) == ("jwt.secret_file", "the secret has 32 bytes, HS512 needs at least 64")
+
+
+def test_every_number_has_a_range() -> None:
+    numbers = {key for key, hint in KEYS.items() if hint in (int, float)}
+    assert numbers == RANGES.keys()
+    defaults = {key: getattr(getattr(Settings(), key.partition(".")[0]), key.partition(".")[2]) for key in numbers}
+    assert all(RANGES[key][0] <= default <= RANGES[key][1] for key, default in defaults.items())
+
+
+# Normalised values
+
+
+@pytest.mark.parametrize(
+    ("written", "used"),
+    [
+        ("https://Example.COM", "https://example.com"),
+        ("https://example.com:443", "https://example.com"),
+        ("http://example.com:80", "http://example.com"),
+        ("https://example.com:8443", "https://example.com:8443"),
+        ("https://*.Example.com:443", "https://*.example.com"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("https://[::1]:443", "https://[::1]"),
+        ("https://xn--exmple-cua.com", "https://xn--exmple-cua.com"),
+    ],
+)
+def test_origins_are_as_browsers_send_them(written: str, used: str) -> None:
+    overrides = [f"web.allowed_origins={written}", f'public.tenants={{acme = {{origins = ["{written}"]}}}}']
+    loaded = load(None, overrides=overrides, demo=True)
+    assert loaded.web.allowed_origins == (used,)
+    assert loaded.public.tenants == {"acme": PublicTenant(origins=(used,))}
+
+
+def test_limits_are_what_the_core_takes() -> None:
+    limits = load(None, overrides=["limits.outbox=7"], demo=True).limits
+    assert isinstance(limits, Limits)
+    assert limits == Limits(outbox=7)
+
+
+def test_an_empty_string_means_not_set(folder: Path) -> None:
+    loaded = load(write(folder, '[jwt]\nissuer = ""\nsecret_file = ""\n[web]\nmetrics_listen = ""'), demo=True)
+    assert (loaded.jwt.issuer, loaded.jwt.secret_file, loaded.web.metrics_listen) == (None, None, None)
+
+
+def test_settings_cannot_be_changed() -> None:
+    loaded = load(None, overrides=["public.tenants={acme = {anonymous = true}}"], demo=True)
+    with pytest.raises(AttributeError):
+        loaded.web.demo = True  # type: ignore[misc]  # that it fails is the point
+    with pytest.raises(TypeError):
+        loaded.public.tenants["other"] = PublicTenant()  # type: ignore[index]  # likewise
+
+
+# Files
+
+
+def test_paths_in_the_file_start_in_its_folder_and_others_where_we_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "etc").mkdir()
+    (folder / "jwt.secret").rename(folder / "etc" / "jwt.secret")
+    (folder / "here.secret").write_text(SECRET)
+    (folder / "here.secret").chmod(0o600)
+    file = write(folder / "etc", '[jwt]\nsecret_file = "jwt.secret"')
+    monkeypatch.chdir(folder)
+    assert load(file).jwt.secret_file == folder / "etc" / "jwt.secret"
+    assert load(Path("etc/gw.toml")).jwt.secret_file == folder / "etc" / "jwt.secret"
+    loaded = load(
+        file, overrides=["amp.token_file=here.secret"], environ={"CALLCENTER_WS_JWT__SECRET_FILE": "here.secret"}
+    )
+    assert loaded.jwt.secret_file == loaded.amp.token_file == folder / "here.secret"
+
+
+def test_no_reason_shows_a_secret(folder: Path) -> None:
+    file = write(
+        folder,
+        f"""
+        [jwt]
+        secret = "{SECRET}"
+        secret_file = "{SECRET}"
+        jwks_url = "http://x:hunter2@example.com"
+        [amp]
+        token_file = "short.secret"
+        [store]
+        url = "redis://:hunter2@db"
+        """,
+    )
+    text = str(ConfigError(problems_of(file)))
+    assert "jwt.secret_file" in text
+    assert "hunter2" not in text
+    assert "horse" not in text
+    assert "short\n" not in text
+
+
+def test_a_secret_that_everybody_can_read_is_a_warning(folder: Path) -> None:
+    file = write(folder, '[jwt]\nsecret_file = "jwt.secret"\n[amp]\ntoken_file = "jwt.secret"')
+    assert load(file).warnings == ()
+    (folder / "jwt.secret").chmod(0o644)
+    first, second = load(file).warnings
+    assert "jwt.secret_file: every user of this machine can read" in first
+    assert "amp.token_file" in second
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "warning"),
+    [
+        ("jwt", "allow_query_token = true", "jwt.allow_query_token: tokens in URLs"),
+        ("web", 'trusted_proxies = ["0.0.0.0/0"]', "web.trusted_proxies: 0.0.0.0/0 lets every client choose"),
+        ("amp", 'listen = ["unix:/run/amp.sock:mode=666"]', "amp.listen: .*every user of this machine may publish"),
+    ],
+)
+def test_what_is_left_open_is_a_warning(folder: Path, section: str, line: str, warning: str) -> None:
+    (found,) = load(write(folder, f"[{section}]\n{line}\n"), demo=True).warnings
+    assert re.search(warning, found)
+
+
+def test_a_file_that_is_not_there(folder: Path) -> None:
+    assert problems_of(folder / "none.toml") == [
+        Problem(str(folder / "none.toml"), "", "cannot read the file: No such file or directory")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[web\n", r"is not TOML: .*line 1"),
+        (b"[web]\nlisten = [\n", "is not TOML"),
+        (b"\xff\xfe", r"is not UTF-8 text \(byte 0\)"),
+        (b"x = " + b"[" * 100_000, "is not TOML: nested too deeply"),
+        (b"x = " + b"9" * 10_000, "is not TOML"),
+    ],
+)
+def test_a_file_that_is_not_toml_has_that_one_problem(folder: Path, content: bytes, reason: str) -> None:
+    file = folder / "gw.toml"
+    file.write_bytes(content)
+    (problem,) = problems_of(file)
+    assert re.match(reason, problem.reason)
+
+
+# All at once
+
+
+def test_all_problems_are_told_at_once(folder: Path) -> None:
+    file = write(
+        folder,
+        """
+        [web]
+        listen = ["tcp:x", "onion:1"]
+        lisen = 1
+        allowed_origins = ["*", "https://ok.example", "nonsense"]
+        [jwt]
+        algorithms = ["none", "HS1"]
+        [limits]
+        outbox = 0
+        ping_timeout = 1
+        [public.tenants.acme]
+        origins = ["*"]
+        anonymous = "yes"
+        [publik]
+        """,
+    )
+    found = problems_of(
+        file, overrides=["store.url=redis://x", "nonsense", "a.b=c"], environ={"CALLCENTER_WS_LIMITS__RATE": "fast"}
+    )
+    counted = sorted((Path(problem.source).name, problem.key) for problem in found)
+    assert counted == sorted(
+        [
+            ("gw.toml", "web.lisen"),
+            ("gw.toml", "publik"),
+            ("--set", "nonsense"),
+            ("--set", "a.b"),
+            *[("gw.toml", "web.listen")] * 2,
+            *[("gw.toml", "web.allowed_origins")] * 2,
+            *[("gw.toml", "jwt.algorithms")] * 2,
+            ("gw.toml", "limits.outbox"),
+            ("gw.toml", "limits.ping_timeout"),
+            ("gw.toml", "public.tenants.acme.origins"),
+            ("gw.toml", "public.tenants.acme.anonymous"),
+            ("--set", "store.url"),
+            ("CALLCENTER_WS_LIMITS__RATE", "limits.rate"),
+        ]
+    )
+
+
+def test_the_text_lists_each_problem_on_a_line() -> None:
+    error = ConfigError([Problem("gw.toml", "web.listen", "no"), Problem("--set", "", "nor this")])
+    assert str(error) == "the configuration has 2 problems:\n  - gw.toml: web.listen: no\n  - --set: nor this"
+    assert str(ConfigError(error.problems[:1])).startswith("the configuration has 1 problem:\n")
+
+
+def test_what_follows_from_a_problem_is_not_a_second_one(folder: Path) -> None:
+    file = write(folder, '[jwt]\nsecret_file = 5\nalgorithms = ["HS256"]')
+    assert [problem.key for problem in problems_of(file)] == ["jwt.secret_file"]
+
+
+# Who overrides whom
+
+
+def test_the_command_line_beats_the_environment_which_beats_the_file(folder: Path) -> None:
+    file = write(folder, "[limits]\noutbox = 1\nburst = 1\nrate = 1")
+    environ = {"CALLCENTER_WS_LIMITS__OUTBOX": "2", "CALLCENTER_WS_LIMITS__BURST": "2", "HOME": "/x"}
+    limits = load(file, environ=environ, overrides=["limits.outbox=3", "limits.outbox=4"], demo=True).limits
+    assert (limits.outbox, limits.burst, limits.rate) == (4, 2, 1)
+
+
+def test_a_bad_value_that_is_overridden_does_no_harm(folder: Path) -> None:
+    file = write(folder, "[limits]\noutbox = 0")
+    assert load(file, overrides=["limits.outbox=3"], demo=True).limits.outbox == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("cluster.node_id=gw-1", "gw-1"),
+        ("cluster.node_id=7", "7"),
+        ('cluster.node_id="quoted"', "quoted"),
+        ("jwt.issuer=https://login.example.com", "https://login.example.com"),
+        ("jwt.issuer=a=b", "a=b"),
+        ("jwt.issuer=1\nx = 2", "1\nx = 2"),
+        ("jwt.issuer=", None),
+        ("web.demo=true", True),
+        ("limits.rate=0.5", 0.5),
+        ("limits.outbox=1_000", 1000),
+        ("web.listen=tcp:1:interface=127.0.0.1", ("tcp:1:interface=127.0.0.1",)),
+        ("web.listen=tcp:1, tcp:2", ("tcp:1", "tcp:2")),
+        ('web.listen=["tcp:1", "tcp:2"]', ("tcp:1", "tcp:2")),
+        ('web.listen="tcp:1"', ("tcp:1",)),
+        ("web.allowed_origins=", ()),
+        ("web.trusted_proxies=10.0.0.0/8,::1", ("10.0.0.0/8", "::1/128")),
+        ("jwt.algorithms=HS256,HS256", ("HS256",)),
+        ("store.synchronous=full", "full"),
+        ("policy.agent_calls=own", "own"),
+        ('public.tenants={"a.b" = {anonymous = true}}', {"a.b": PublicTenant(anonymous=True)}),
+    ],
+)
+@pytest.mark.parametrize("way", ["--set", "environment"])
+def test_how_text_from_a_shell_is_read(override: str, value: Any, way: str) -> None:
+    key, _, text = override.partition("=")
+    variable = "CALLCENTER_WS_" + key.upper().replace(".", "__")
+    loaded = (
+        load(None, overrides=[override], demo=True)
+        if way == "--set"
+        else load(None, environ={variable: text}, demo=True)
+    )
+    section, _, name = key.partition(".")
+    assert getattr(getattr(loaded, section), name) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "reason"),
+    [
+        ("limits.outbox=many", "limits.outbox", "expected a whole number, got a string"),
+        ("web.demo=1", "web.demo", "expected true or false, got a whole number"),
+        ("web.listen=[tcp:1]", "web.listen", "not a TOML list; did the shell take the quotes away?"),
+        ("web.listen", "web.listen", "expected section.key=value"),
+        ("listen=tcp:1", "listen", "no such key"),
+        ("=x", "", "no such key"),
+        ("", "", "expected section.key=value"),
+        ("public.tenants.acme.anonymous=true", "public.tenants.acme.anonymous", "tenants are given as a whole"),
+        ("web.lisen=tcp:1", "web.lisen", "did you mean web.listen?"),
+        ("cluster.node_id=\udcff", "cluster.node_id", "expected a string|not a name"),
+    ],
+)
+def test_a_bad_override_is_refused(override: str, key: str, reason: str) -> None:
+    (problem,) = demo_problems(None, overrides=[override])
+    assert (problem.source, problem.key) == ("--set", key)
+    assert re.search(reason, problem.reason)
+
+
+def test_a_variable_that_looks_like_ours_must_be_one() -> None:
+    (problem,) = demo_problems(None, environ={"CALLCENTER_WS_WEB__LISEN": "tcp:1", "CALLCENTER_WS_TOKEN": "x"})
+    assert (problem.source, problem.key) == ("CALLCENTER_WS_WEB__LISEN", "web.lisen")
+    assert "did you mean web.listen?" in problem.reason
+
+
+# What a gateway needs before it is of use
+
+
+def test_without_a_key_the_way_to_make_one_is_told_and_it_works(folder: Path) -> None:
+    file = write(folder, "")
+    secret, token = load(file).warnings
+    assert "jwt.secret_file: " in secret
+    assert "amp.token_file: " in token
+    (command,) = re.findall(r"^ *(\(umask 077; .*\))$", secret, re.MULTILINE)
+    (folder / "jwt.secret").unlink()
+    subprocess.run(["sh", "-c", command.replace("python3", sys.executable)], check=True, timeout=30)
+    assert (folder / "jwt.secret").stat().st_mode & 0o777 == 0o600
+    assert load(write(folder, '[jwt]\nsecret_file = "jwt.secret"')).warnings == ()
+
+
+def test_daemons_on_a_network_need_something_to_authenticate_with(folder: Path) -> None:
+    overrides = ["amp.listen=unix:/run/amp.sock:mode=660,systemd:domain=UNIX:index=0"]
+    (warning,) = load(None, overrides=overrides).warnings
+    assert "jwt.secret_file: " in warning
+    overrides.append(f"amp.token_file={folder / 'jwt.secret'}")
+    (warning,) = load(None, overrides=overrides[1:]).warnings
+    assert "jwt.secret_file: " in warning
+
+
+def test_the_demo_needs_nothing() -> None:
+    assert load(None, demo=True) == Settings()
+
+
+# The annotated file
+
+
+def _listed(text: str) -> dict[str, str]:
+    """Every key of the file, set or shown in a comment, with the TOML line that sets it."""
+    listed = {}
+    section = ""
+    for line in text.splitlines():
+        if header := re.fullmatch(r"(?:# )?\[([a-z.]+)\]", line):
+            section = header[1]
+        elif entry := re.fullmatch(r"(?:# )?([a-z_]+) = (.+)", line):
+            listed[f"{section}.{entry[1]}"] = f"{entry[1]} = {entry[2]}"
+    return listed
+
+
+def test_the_annotated_file_lists_exactly_the_keys() -> None:
+    listed = _listed(ANNOTATED.read_text())
+    tenant = {key: listed.pop(key) for key in list(listed) if key.startswith("public.tenants.")}
+    assert {*listed, "public.tenants"} == KEYS.keys()
+    assert {key.removeprefix("public.tenants.acme.") for key in tenant} == set(PublicTenant.__struct_fields__)
+
+
+def test_what_the_annotated_file_sets_are_the_defaults() -> None:
+    assert load(ANNOTATED, demo=True) == Settings(folder=ANNOTATED.parent)
+    written = tomllib.loads(ANNOTATED.read_text())
+    missing = {key for key in KEYS if key.partition(".")[2] not in written[key.partition(".")[0]]}
+    without_default = {key for key, hint in KEYS.items() if type(None) in get_args(hint)}
+    assert missing == without_default | {"public.tenants", "cluster.node_id"}
+
+
+def test_what_the_annotated_file_shows_in_comments_is_valid(tmp_path: Path) -> None:
+    sections: dict[str, list[str]] = {}
+    for key, line in _listed(ANNOTATED.read_text()).items():
+        sections.setdefault(key.rpartition(".")[0], []).append(line)
+    text = "\n".join("\n".join([f"[{section}]", *lines]) for section, lines in sections.items())
+    for name in ("jwt", "amp", "sessions"):
+        (tmp_path / f"{name}.secret").write_text(SECRET)
+        (tmp_path / f"{name}.secret").chmod(0o600)
+    text = text.replace('algorithms = ["HS256"]', 'algorithms = ["HS256", "RS256"]')
+    loaded = load(write(tmp_path, text))
+    assert loaded.warnings == ()
+    assert loaded.public.tenants == {"acme": PublicTenant(origins=("https://www.acme.example",), anonymous=True)}
+
+
+def test_no_reactor_is_installed_by_reading_a_configuration() -> None:
+    code = (
+        "import sys; from callcenter_ws.config import load; "
+        "load(None, demo=True); assert 'twisted.internet.reactor' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_sections_are_those_of_the_contract() -> None:
+    assert set(SECTIONS) == {"web", "amp", "jwt", "store", "limits", "public", "policy", "cluster"}
+    assert {key.partition(".")[2] for key in KEYS if key.startswith("limits.")} == {
+        limit.name for limit in dataclass_fields(Limits)
+    }
+
+
+# Whatever comes
+
+_SCALARS = (
+    st.text(max_size=40)
+    | st.integers()
+    | st.floats()
+    | st.booleans()
+    | st.dates()
+    | st.sampled_from(
+        ["tcp:1", "unix:/x:mode=8", "https://*.a.b", "::1", "HS256", "memory:", "*", "a\0b", "ssl:1", "tcp:1:x=\\"]
+    )
+)
+_VALUES = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+)
+_NAMES = {
+    section: sorted(key.partition(".")[2] for key in KEYS if key.startswith(f"{section}.")) for section in SECTIONS
+}
+_TENANTS = st.dictionaries(st.text(max_size=9), st.dictionaries(st.sampled_from(["origins", "anonymous"]), _VALUES))
+_SECTION = st.sampled_from(sorted(SECTIONS)).flatmap(
+    lambda section: st.tuples(
+        st.just(section),
+        st.dictionaries(st.sampled_from(_NAMES[section]) | st.text(max_size=9), _VALUES | _TENANTS, max_size=5),
+    )
+)
+_TABLES = st.lists(_SECTION, max_size=4).map(dict) | st.dictionaries(st.text(max_size=9), _VALUES, max_size=3)
+
+
+@given(_TABLES)
+@example({"limits": {"rate": 10**400}})
+@example({"public": {"tenants": {"a\n[b]": {"origins": ["*"]}}}})
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+def test_no_table_raises_anything_but_config_errors(monkeypatch: pytest.MonkeyPatch, table: dict[str, Any]) -> None:
+    with monkeypatch.context() as patched:
+        # Not every such table can be written as TOML, but the file could say it in some other way.
+        patched.setattr("callcenter_ws.config._parse", lambda path: table)
+        outcome = outcome_of(Path("gw.toml"))
+    assert isinstance(outcome, Settings) or outcome.problems
+    assert str(outcome)
+
+
+@given(st.lists(st.text(max_size=60) | st.builds("{}={}".format, st.sampled_from(sorted(KEYS)), st.text(max_size=40))))
+@settings(deadline=None)
+def test_no_override_raises_anything_but_config_errors(overrides: list[str]) -> None:
+    environ = {
+        "CALLCENTER_WS_" + name.upper().replace(".", "__"): text
+        for name, _, text in (o.partition("=") for o in overrides)
+    }
+    for sources in ({"overrides": overrides}, {"environ": environ}):
+        outcome = outcome_of(None, demo=True, **sources)
+        assert isinstance(outcome, Settings) or outcome.problems
+
+
+@given(st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_file_raises_anything_but_config_errors(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "gw.toml"
+    file.write_bytes(content)
+    outcome = outcome_of(file)
+    assert isinstance(outcome, Settings) or outcome.problems
