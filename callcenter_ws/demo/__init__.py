@@ -1,0 +1,1 @@
+"""A small simulated call center, for a first look and for development."""

@@ -1,0 +1,90 @@
+"""Who plays in the demo: agents, queues, callers, visitors and what they write. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An agent as the directory has it: ``user_id``, ``name``, ``extension`` and the ``queues`` it serves."""
+
+    user_id: str
+    name: str
+    extension: str
+    queues: tuple[str, ...]
+
+
+QUEUES = {"sales": "+12025550110", "support": "+12025550120", "billing": "+12025550130"}
+"""The queues and the numbers that lead to them."""
+
+_NAMES = (
+    "Amara Okafor",
+    "Bruno Keller",
+    "Chiara Conti",
+    "Dmitri Volkov",
+    "Elif Demir",
+    "Farid Haddad",
+    "Grace Lindqvist",
+    "Hiro Tanaka",
+    "Ines Carvalho",
+    "Jonas Meyer",
+    "Kavya Nair",
+    "Liam Byrne",
+    "Mei Chen",
+    "Noah Dubois",
+    "Olga Nowak",
+    "Pablo Ruiz",
+    "Quinn Walker",
+    "Rosa Jimenez",
+    "Samir Aziz",
+    "Tove Hansen",
+)
+_SERVES = (("sales",), ("support",), ("billing", "support"), ("sales", "billing"), ("support", "sales"))
+
+AGENTS = tuple(
+    Person(f"agent-{number:02d}", name, str(1000 + number), _SERVES[number % len(_SERVES)])
+    for number, name in enumerate(_NAMES, start=1)
+)
+
+DEMO_AGENT = AGENTS[0]
+"""The agent that the ready-made agent token speaks for."""
+
+DEMO_SESSION = "chat-demo"
+"""The chat session of the ready-made visitor token. It is opened again each time it has ended."""
+
+CALLERS = (
+    "Ada Price",
+    "Ben Ortiz",
+    "Clara Vogel",
+    "Daniel Osei",
+    "Eva Lund",
+    "Felix Roy",
+    "Gina Moretti",
+    "Hassan Ali",
+    "Ida Berg",
+    "Jack Murphy",
+    "Karin Wolf",
+    "Luis Vega",
+    "Marta Silva",
+    "Nils Holm",
+    "Petra Novak",
+    "Rahul Mehta",
+)
+
+DIALOGUE = (
+    ("Hello, I have a question about my order.", "Good morning! Of course, what is the order number?"),
+    ("It is 48213. It should have come on Friday.", "Thank you. I can see it left our warehouse this morning."),
+    ("Can I still change the address?", "Yes, I am changing it for you now. Which street?"),
+    ("Harbour Road 12, please.", "Done. You will get a confirmation in a minute."),
+    ("Does that cost extra?", "No, not at all."),
+    ("Great, and the invoice?", "A copy is on its way to you."),
+)
+
+PRIVATE_NOTES = ("Customer since 2019, be generous.", "Second contact this week.", "Address changed, please check.")
+
+NOTIFICATIONS = (
+    ("callback_due", "Callback due", "You promised {caller} a call in five minutes."),
+    ("mention", "You were mentioned", "A colleague asked you about the ticket of {caller}."),
+    ("coaching", "Feedback is ready", "Your supervisor commented on the call with {caller}."),
+)

@@ -1,0 +1,527 @@
+// The demo page: one WebSocket client of the gateway, without a library.
+// Whatever comes from the stream reaches the page through textContent alone.
+"use strict";
+
+const SUBPROTOCOL = "callcenter.v1";
+const KEPT_LINES = 200;
+const BACKOFF_FIRST_MS = 500;
+const BACKOFF_MOST_MS = 15000;
+const STEADY_AFTER_MS = 5000;
+const FIRST_FATAL_CLOSE = 4500;
+const ROLES = ["supervisor", "agent", "wallboard"];
+const MANY_WAITING = 4;
+
+const byId = (id) => document.getElementById(id);
+
+const element = (tag, className, text) => {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+};
+
+// ---- The board: what the events say about queues and agents ----
+
+class Board {
+  constructor() {
+    this.clear();
+  }
+
+  clear() {
+    this.queues = new Map();
+    this.agents = new Map();
+    this.changed = true;
+  }
+
+  apply({ type, payload, timestamp }) {
+    if (type === "queue.stats") {
+      this.queues.set(String(payload.queue_name), payload);
+    } else if (type === "agent.login" || type === "agent.state.changed") {
+      const id = String(payload.user_id);
+      const since = Date.parse(payload.since_at || timestamp);
+      this.agents.set(id, { name: payload.username, state: payload.state || "available", since });
+    } else if (type === "agent.logout") {
+      this.agents.delete(String(payload.user_id));
+    } else {
+      return;
+    }
+    this.changed = true;
+  }
+}
+
+// ---- The lines of the stream ----
+
+const seconds = (value) => (value === undefined || value === null ? "" : `${Math.round(value)} s`);
+const words = (...parts) => parts.filter((part) => part !== undefined && part !== null && part !== "").join(" ");
+const after = (word, value) => (value === undefined || value === null || value === "" ? "" : `${word} ${value}`);
+const caller = (p) => words(p.caller_name || "", p.caller_id && p.caller_id !== p.caller_name ? p.caller_id : "") || p.unique_id;
+const agent = (p) => p.agent_name || p.agent_id || "";
+const member = (p) => p.username || p.user_id;
+const state = (value) => String(value || "").replace("_", " ");
+
+const LINES = {
+  "agent.login": (p) => words(p.username, "logged in", after("at", p.extension)),
+  "agent.state.changed": (p) => words(`${p.username}:`, state(p.state), p.reason ? `(${state(p.reason)})` : ""),
+  "agent.logout": (p) => words(p.username, "logged out"),
+  "call.incoming": (p) => words(caller(p), "calls", p.destination),
+  "call.ringing": (p) => words(caller(p), "rings at", agent(p)),
+  "call.answered": (p) => words(agent(p), "answered", caller(p), after("after", seconds(p.wait_seconds))),
+  "call.hold": (p) => words(caller(p), "is on hold", after("with", agent(p))),
+  "call.unhold": (p) => words(caller(p), "is off hold", after("with", agent(p))),
+  "call.transferred": (p) => words(caller(p), "is passed on to", p.destination),
+  "call.missed": (p) => words(agent(p), "missed", caller(p)),
+  "call.abandoned": (p) => words(caller(p), "gave up in", p.queue_name, after("after", seconds(p.wait_seconds))),
+  "call.ended": (p) => words("call with", caller(p), "ended after", seconds(p.duration)),
+  "queue.joined": (p) => words(caller(p), "waits in", p.queue_name, after("at position", p.position)),
+  "queue.left": (p) => words(caller(p), "left", p.queue_name, p.reason ? `(${p.reason})` : ""),
+  "queue.stats": (p) => `${p.queue_name}: ${p.calls_waiting} waiting, ${p.available_agents} of ${p.logged_in_agents} agents free`,
+  "queue.member.added": (p) => words(member(p), "serves", p.queue_name),
+  "queue.member.removed": (p) => words(member(p), "no longer serves", p.queue_name),
+  "queue.member.paused": (p) => words(member(p), "pauses in", p.queue_name, p.reason ? `(${p.reason})` : ""),
+  "queue.member.unpaused": (p) => words(member(p), "is back in", p.queue_name),
+  "chat.session.started": (p) => words(p.visitor_name || "a visitor", "opened a chat", after("with", agent(p))),
+  "chat.message": (p) => words(p.sender_name || p.sender_id, p.private ? "noted:" : "wrote:", p.body),
+  "chat.typing": (p) => words(p.sender_name || p.sender_type, p.is_typing ? "is typing" : "stopped typing"),
+  "chat.transferred": (p) => words("chat", p.session_id, "is passed on to", p.agent_name || p.to_agent_id),
+  "chat.session.ended": (p) => words("chat", p.session_id, "ended", p.reason ? `(${p.reason})` : ""),
+  "notification": (p) => `${p.title}: ${p.message}`,
+  "alert": (p) => `${p.title}: ${p.message}`,
+  "presence.changed": (p) => words(p.user_id, "is", p.online ? "online" : "offline"),
+};
+
+const describe = (message) => {
+  const known = Object.hasOwn(LINES, message.type);
+  const text = known ? LINES[message.type](message.payload) : JSON.stringify(message.payload);
+  return message.offline ? `${text} (while you were away)` : text;
+};
+
+const familyOf = (type) => {
+  const family = type.split(".")[0];
+  return ["alert", "notification", "presence"].includes(family) ? "people" : family;
+};
+
+class Stream {
+  constructor(list) {
+    this.list = list;
+    this.pending = [];
+    this.kept = [];
+    this.family = "";
+    this.paused = false;
+  }
+
+  add(at, type, text, kind) {
+    this.pending.push({ at, type, text, kind });
+    if (this.pending.length > KEPT_LINES) this.pending.shift();
+  }
+
+  note(type, text, kind = "control") {
+    this.add(new Date(), type, text, kind);
+  }
+
+  show(family) {
+    this.family = family;
+    this.list.replaceChildren(...this.kept.filter((line) => this.fits(line)).map((line) => this.item(line)).reverse());
+  }
+
+  fits(line) {
+    return !this.family || line.kind !== "event" || familyOf(line.type) === this.family;
+  }
+
+  item({ at, type, text, kind }) {
+    const item = element("li", kind);
+    const time = element("time", "", at.toLocaleTimeString([], { hour12: false }));
+    time.dateTime = at.toISOString();
+    item.append(time, element("span", "type", type), element("span", "text", text));
+    return item;
+  }
+
+  // Somebody who has scrolled down to read stays where they are.
+  render() {
+    if (this.paused || !this.pending.length) return;
+    const lines = this.pending.splice(0);
+    this.kept = this.kept.concat(lines).slice(-KEPT_LINES);
+    const reading = this.list.scrollTop > 8;
+    const before = this.list.scrollHeight;
+    this.list.prepend(...lines.filter((line) => this.fits(line)).map((line) => this.item(line)).reverse());
+    if (reading) this.list.scrollTop += this.list.scrollHeight - before;
+    while (this.list.children.length > KEPT_LINES) this.list.lastElementChild.remove();
+  }
+}
+
+// ---- Drawing ----
+
+const duration = (ms) => {
+  const whole = Math.max(0, Math.floor(ms / 1000));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+};
+
+const put = (node, text) => {
+  const value = String(text);
+  if (node.textContent !== value) node.textContent = value;
+};
+
+// Keeps one child per key, in the order of the keys; `make` builds a child, `fill` updates it.
+const reconcile = (list, entries, make, fill) => {
+  const known = new Map([...list.children].map((child) => [child.dataset.key, child]));
+  entries.forEach(([key, value], place) => {
+    const child = known.get(key) || make(key);
+    known.delete(key);
+    child.dataset.key = key;
+    fill(child, value, key);
+    if (list.children[place] !== child) list.insertBefore(child, list.children[place] || null);
+  });
+  known.forEach((child) => child.remove());
+};
+
+const FIGURES = [
+  ["longest wait", (s) => duration(1000 * (s.longest_wait_time || 0))],
+  ["agents free", (s) => `${s.available_agents} of ${s.logged_in_agents}`],
+  ["talking", (s) => s.talking_agents ?? "-"],
+  ["completed", (s) => s.completed_calls ?? "-"],
+  ["abandoned", (s) => s.abandoned_calls ?? "-"],
+];
+
+const makeQueue = () => {
+  const card = element("li", "queue");
+  const waiting = element("p", "waiting");
+  waiting.append(element("strong"), element("span", "quiet", "waiting"));
+  const figures = element("dl", "figures");
+  for (const [name] of FIGURES) {
+    const row = element("div");
+    row.append(element("dt", "", name), element("dd"));
+    figures.append(row);
+  }
+  card.append(element("h3"), waiting, figures);
+  return card;
+};
+
+const fillQueue = (card, stats, name) => {
+  const waiting = stats.calls_waiting;
+  card.dataset.load = waiting >= MANY_WAITING ? "many" : waiting > 0 ? "some" : "none";
+  put(card.querySelector("h3"), name);
+  put(card.querySelector("strong"), waiting);
+  card.querySelectorAll("dd").forEach((cell, place) => put(cell, FIGURES[place][1](stats)));
+};
+
+const makeAgent = () => {
+  const card = element("li", "agent");
+  const doing = element("span", "doing");
+  doing.append(element("span", "state"), element("span", "since"));
+  card.append(element("span", "name"), doing);
+  return card;
+};
+
+const fillAgent = (card, { name, state: doing, since }) => {
+  card.dataset.state = doing;
+  card.dataset.since = since;
+  put(card.querySelector(".name"), name);
+  put(card.querySelector(".state"), state(doing));
+};
+
+// ---- The connection ----
+
+class Connection {
+  // The page is told through link, control, welcome, event, snapshot, position and reset.
+  constructor(role, page) {
+    this.role = role;
+    this.page = page;
+    this.position = null;
+    this.attempt = 0;
+    this.socket = null;
+    this.timer = 0;
+    this.steady = 0;
+    this.stopped = false;
+    this.refusal = "";
+    this.connect();
+  }
+
+  stop() {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    this.letGo();
+  }
+
+  letGo() {
+    const socket = this.socket;
+    this.socket = null;
+    clearTimeout(this.steady);
+    if (socket) socket.close(1000);
+  }
+
+  async token() {
+    // What stands behind "#" stays in the browser: outside the demo, a token is brought along as /#token=…
+    const brought = new URLSearchParams(location.hash.slice(1)).get("token");
+    if (brought) return brought;
+    const answer = await fetch(`demo/token?role=${encodeURIComponent(this.role)}`, { cache: "no-store" });
+    if (answer.status === 404) throw new Error("no token: open this page as /#token=…");
+    if (!answer.ok) throw new Error(`no token: HTTP ${answer.status}`);
+    return (await answer.json()).token;
+  }
+
+  address() {
+    const url = new URL("ws", document.baseURI);
+    url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    url.hash = "";
+    url.search = this.position
+      ? new URLSearchParams({ epoch: this.position.epoch, seq: this.position.seq })
+      : "snapshot=1";
+    return url.href;
+  }
+
+  async connect() {
+    this.page.link("connecting", this.attempt ? "Connecting again" : "Connecting");
+    let token;
+    try {
+      token = await this.token();
+    } catch (error) {
+      this.retry(`The gateway does not answer (${error.message})`);
+      return;
+    }
+    if (this.stopped) return;
+    this.refusal = "";
+    this.welcomed = false;
+    const socket = (this.socket = new WebSocket(this.address(), [SUBPROTOCOL, `bearer.${token}`]));
+    socket.onmessage = ({ data }) => socket === this.socket && this.receive(JSON.parse(data));
+    socket.onclose = (close) => socket === this.socket && this.closed(close);
+  }
+
+  closed({ code, reason }) {
+    this.socket = null;
+    clearTimeout(this.steady);
+    const why = this.refusal || reason || "no reason given";
+    if (code >= FIRST_FATAL_CLOSE) {
+      this.stopped = true;
+      this.page.control("closed", `${code}: ${why}`, "problem");
+      this.page.link("stopped", `Stopped: ${why} (${code})`);
+      return;
+    }
+    this.page.control("closed", `${code}: ${why}`);
+    this.retry(code === 1006 ? "The connection was lost" : `Closed: ${why}`);
+  }
+
+  // Half of the delay is random, so that a thousand pages do not come back in the same moment.
+  retry(why) {
+    if (this.stopped) return;
+    const ceiling = Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** this.attempt);
+    this.attempt += 1;
+    this.reconnectIn(ceiling / 2 + (Math.random() * ceiling) / 2, why);
+  }
+
+  reconnectIn(delay, why) {
+    clearTimeout(this.timer);
+    this.page.link("waiting", `${why}, trying again in ${Math.max(1, Math.round(delay / 1000))} s`);
+    this.timer = setTimeout(() => this.connect(), delay);
+  }
+
+  hurry() {
+    if (this.stopped || this.socket) return;
+    clearTimeout(this.timer);
+    this.connect();
+  }
+
+  receive(message) {
+    if (Object.hasOwn(Connection.CONTROLS, message.type)) {
+      Connection.CONTROLS[message.type].call(this, message.payload || {});
+    } else if (message.seq !== undefined) {
+      this.receiveEvent(message);
+    }
+  }
+
+  // A message from the mailbox is older than the place in the stream that this client has reached.
+  receiveEvent(message) {
+    if (!message.offline && this.position) {
+      if (message.seq <= this.position.seq) return;
+      this.moveTo(this.position.epoch, message.seq);
+    }
+    this.page.event(message);
+  }
+
+  moveTo(epoch, seq) {
+    this.position = { epoch, seq };
+    this.page.position(epoch, seq);
+  }
+
+  async refresh() {
+    try {
+      const token = await this.token();
+      if (this.socket) this.socket.send(JSON.stringify({ type: "auth", payload: { token } }));
+    } catch (error) {
+      this.page.control("session.expiring", `no fresh token: ${error.message}`, "problem");
+    }
+  }
+}
+
+Connection.CONTROLS = {
+  welcome(payload) {
+    this.welcomed = true;
+    this.steady = setTimeout(() => (this.attempt = 0), STEADY_AFTER_MS);
+    this.page.welcome(payload);
+    this.page.link("live", `Connected as ${this.role}`);
+  },
+  snapshot({ epoch, seq, events }) {
+    this.moveTo(epoch, seq);
+    this.page.snapshot(events || []);
+    this.page.control("snapshot", `the state at ${seq}, told by ${(events || []).length} events`);
+  },
+  resumed({ epoch, from_seq: from, to_seq: to, count }) {
+    this.moveTo(epoch, to);
+    this.page.control("resumed", `${count} missed events sent again, ${from} to ${to}`);
+  },
+  reset({ reason }) {
+    this.position = null;
+    this.page.reset();
+    this.page.control("reset", `the position cannot be served: ${reason}`);
+  },
+  gap({ from_seq: from, to_seq: to, reason }) {
+    this.page.control("gap", `events ${from} to ${to} were not sent: ${reason}`, "problem");
+  },
+  drain({ reconnect_after_ms: delay }) {
+    this.page.control("drain", "the node is about to close, moving on");
+    this.letGo();
+    this.reconnectIn(delay || 0, "The node is restarting");
+  },
+  "session.expiring"({ expires_at: at }) {
+    this.page.control("session.expiring", `the token ends at ${at}, sending a fresh one`);
+    this.refresh();
+  },
+  error({ code, message }) {
+    if (!this.welcomed) this.refusal = message || code;
+    this.page.control("error", `${code}: ${message}`, "problem");
+  },
+  pong() {},
+  subscribed() {},
+};
+
+// ---- The page ----
+
+class Page {
+  constructor() {
+    this.board = new Board();
+    this.stream = new Stream(byId("stream"));
+    this.seen = 0;
+    this.skew = 0;
+    this.connection = null;
+    this.scheduled = false;
+  }
+
+  start() {
+    const wanted = location.hash.slice(1);
+    const first = ROLES.includes(wanted) ? wanted : ROLES[0];
+    for (const input of document.querySelectorAll("input[name=role]")) {
+      input.checked = input.value === first;
+      input.addEventListener("change", () => this.play(input.value));
+    }
+    byId("again").addEventListener("click", () => this.play(this.connection.role));
+    byId("pause").addEventListener("click", () => this.togglePause());
+    byId("family").addEventListener("change", ({ target }) => this.stream.show(target.value));
+    window.addEventListener("online", () => this.connection.hurry());
+    setInterval(() => this.tick(), 1000);
+    this.play(first);
+  }
+
+  play(role) {
+    if (this.connection) {
+      this.connection.stop();
+      history.replaceState(null, "", `#${role}`);
+    }
+    this.reset();
+    this.connection = new Connection(role, this);
+  }
+
+  togglePause() {
+    this.stream.paused = !this.stream.paused;
+    byId("pause").setAttribute("aria-pressed", String(this.stream.paused));
+    this.draw();
+  }
+
+  // What the connection says
+
+  link(linkState, text) {
+    byId("link").dataset.state = linkState;
+    document.body.dataset.link = linkState;
+    byId("again").hidden = linkState !== "stopped";
+    put(byId("link-text"), text);
+  }
+
+  control(type, text, kind) {
+    this.stream.note(type, text, kind);
+    this.draw();
+  }
+
+  welcome(payload) {
+    this.skew = Date.parse(payload.server_time) - Date.now() || 0;
+    put(byId("tenant"), payload.tenant_id);
+    put(byId("user"), `${payload.user_id} (${payload.role})`);
+    put(byId("epoch"), payload.epoch);
+  }
+
+  position(epoch, seq) {
+    this.at = { epoch, seq };
+    this.draw();
+  }
+
+  event(message) {
+    this.seen += 1;
+    this.board.apply(message);
+    this.stream.add(new Date(message.timestamp), message.type, describe(message), "event");
+    if (message.type === "alert") this.alert(message.payload);
+    this.draw();
+  }
+
+  snapshot(events) {
+    this.board.clear();
+    for (const message of events) this.board.apply(message);
+    this.draw();
+  }
+
+  reset() {
+    this.board.clear();
+    this.draw();
+  }
+
+  alert(payload) {
+    const box = byId("alert");
+    box.dataset.severity = payload.severity || "info";
+    put(box, `${payload.title}: ${payload.message}`);
+    box.hidden = false;
+    clearTimeout(this.alertTimer);
+    this.alertTimer = setTimeout(() => (box.hidden = true), 30000);
+  }
+
+  // Drawing, at most once a frame
+
+  draw() {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    requestAnimationFrame(() => {
+      this.scheduled = false;
+      this.stream.render();
+      put(byId("seen"), this.seen);
+      if (this.at) {
+        put(byId("epoch"), this.at.epoch);
+        put(byId("seq"), this.at.seq);
+      }
+      if (this.board.changed) this.drawBoard();
+    });
+  }
+
+  drawBoard() {
+    this.board.changed = false;
+    const queues = [...this.board.queues].sort(([a], [b]) => a.localeCompare(b));
+    const agents = [...this.board.agents].sort(([, a], [, b]) => String(a.name).localeCompare(String(b.name)));
+    reconcile(byId("queues"), queues, makeQueue, fillQueue);
+    reconcile(byId("agents"), agents, makeAgent, fillAgent);
+    byId("queues-empty").hidden = queues.length > 0;
+    byId("agents-empty").hidden = agents.length > 0;
+    const free = agents.filter(([, one]) => one.state === "available").length;
+    put(byId("agents-count"), agents.length ? `${agents.length} logged in, ${free} available` : "");
+    this.tick();
+  }
+
+  tick() {
+    const now = Date.now() + this.skew;
+    for (const card of byId("agents").children) put(card.querySelector(".since"), duration(now - card.dataset.since));
+  }
+}
+
+new Page().start();

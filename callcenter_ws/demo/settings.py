@@ -1,0 +1,45 @@
+"""What ``--demo`` changes in the settings: its own secret, socket and tenant, and nothing that was set by hand."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from callcenter_ws.demo.state import DemoState
+from callcenter_ws.settings import PublicTenant, Settings
+from callcenter_ws.vetting import endpoint_arguments
+
+_ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
+def page_url(settings: Settings) -> str:
+    """Where the demo's page is found from this machine, as ``http://127.0.0.1:8080/``."""
+    listen = settings.web.listen[0]
+    positional, named = endpoint_arguments(listen)
+    port = named.get("port") or positional[0]
+    interface = named.get("interface", "")
+    host = "127.0.0.1" if interface in _ANY_INTERFACE else interface
+    host = f"[{host}]" if ":" in host else host
+    return f"{'https' if listen.startswith('ssl:') else 'http'}://{host}:{port}/"
+
+
+def demo_settings(settings: Settings, state: DemoState) -> Settings:
+    """Return ``settings`` with what the demo needs.
+
+    Its page may connect, tokens are signed with its development secret, its simulator sends over its own
+    unix socket, and visitors of its tenant need no token.
+    """
+    page = state.url.rstrip("/")
+    port = page.rpartition(":")[2]
+    scheme = page.partition(":")[0]
+    origins = {page: None, f"{scheme}://localhost:{port}": None, f"{scheme}://127.0.0.1:{port}": None}
+    tenant = settings.public.tenants.get(state.tenant, PublicTenant(anonymous=True))
+    own_secret = settings.jwt.secret_file is None and "HS256" in settings.jwt.algorithms
+    # The default TCP listener of AMP needs a shared secret, which the demo has not.
+    other_listeners = settings.amp.listen if settings.amp.token_file is not None else ()
+    return replace(
+        settings,
+        web=replace(settings.web, demo=True, allowed_origins=(*settings.web.allowed_origins, *origins)),
+        jwt=replace(settings.jwt, secret_file=state.secret_file) if own_secret else settings.jwt,
+        amp=replace(settings.amp, listen=(state.amp_listen, *other_listeners)),
+        public=replace(settings.public, tenants={**settings.public.tenants, state.tenant: tenant}),
+    )

@@ -1,0 +1,80 @@
+"""Tokens of the demo, and what is printed about them when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from callcenter_ws.auth.minting import mint
+from callcenter_ws.demo.cast import DEMO_AGENT, DEMO_SESSION
+from callcenter_ws.demo.state import DemoState
+from callcenter_ws.errors import ErrorCode, Refusal
+
+LIFETIME = 12 * 3600
+"""Seconds for which a token of the demo is valid."""
+
+_CLAIMS: dict[str, dict[str, str]] = {
+    "agent": {"sub": DEMO_AGENT.user_id, "name": DEMO_AGENT.name, "extension": DEMO_AGENT.extension},
+    "supervisor": {"sub": "supervisor-01", "name": "Demo Supervisor"},
+    "wallboard": {"sub": "wallboard-01", "name": "Demo Wallboard"},
+    "visitor": {"sub": f"visitor-{DEMO_SESSION}", "name": "Demo Visitor", "session_id": DEMO_SESSION},
+}
+
+
+class DemoTokens:
+    """Mints the tokens of the demo; call it with a role.
+
+    Args:
+        time: Unix time in seconds.
+    """
+
+    def __init__(self, state: DemoState, time: Callable[[], float]) -> None:
+        self._secret = state.read_secret()
+        self._tenant = state.tenant
+        self._time = time
+
+    def __call__(self, role: str) -> str:
+        """Return a token for ``role``, valid for 12 hours.
+
+        Raises:
+            Refusal: ``invalid_message``, for a role that the demo does not have.
+        """
+        claims = _CLAIMS.get(role)
+        if claims is None:
+            raise Refusal(ErrorCode.INVALID_MESSAGE, f"role: expected one of {', '.join(_CLAIMS)}")
+        now = int(self._time())
+        always = {"tenant_id": self._tenant, "role": role, "iat": now, "exp": now + LIFETIME}
+        return mint(self._secret, {**claims, **always})
+
+
+def ready_made_tokens(state: DemoState, now: float) -> dict[str, str]:
+    """Return a token for each role of the demo: agent, supervisor, wallboard, visitor.
+
+    Args:
+        now: Unix time in seconds.
+    """
+    tokens = DemoTokens(state, lambda: now)
+    return {role: tokens(role) for role in _CLAIMS}
+
+
+def announcement(state: DemoState, tokens: Mapping[str, str]) -> str:
+    """Return what is printed once when the demo starts: where the page is, the tokens, and what to try."""
+    listed = "\n".join(f"  {role:<11}{token}" for role, token in tokens.items())
+    websocket = f"ws{state.url.removeprefix('http').rstrip('/')}/ws"
+    return f"""\
+The demo of callcenter-ws is running.
+
+  Open  {state.url}  in a browser.
+
+Development tokens, valid for 12 hours, tenant "{state.tenant}":
+
+{listed}
+
+To try in another terminal:
+
+  callcenter-ws tail
+  callcenter-ws emit alert '{{"title": "Hello", "message": "from the command line"}}'
+  wscat -c "{websocket}?snapshot=1" -H "Authorization: Bearer $(callcenter-ws token --role supervisor)"
+  wscat -c {websocket}/public -H "Authorization: Bearer $(callcenter-ws token --role visitor --session {DEMO_SESSION})"
+
+The signing secret is in {state.secret_file}: for development only.
+"""

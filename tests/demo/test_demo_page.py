@@ -1,0 +1,142 @@
+"""The demo page's resources, asked over HTTP through the gateway's own site."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from callcenter_ws.demo.page import demo_page
+from callcenter_ws.errors import CLOSES, ErrorCode, Refusal
+from callcenter_ws.http.answers import JsonNotFound
+from callcenter_ws.http.site import GatewaySite
+
+
+def tokens(role: str) -> str:
+    if role != "supervisor":
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "role: expected one of supervisor")
+    return "a.fresh.token"
+
+
+def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of one request."""
+    root = JsonNotFound()
+    for segment, resource in demo_page(tokens).items():
+        root.putChild(segment, resource)
+    channel = GatewaySite(root, Clock()).buildProtocol(None)
+    transport = StringTransport()
+    transport.abortConnection = transport.loseConnection
+    channel.makeConnection(transport)
+    sent = {"Host": "localhost", "Connection": "close", **{k.replace("_", "-"): v for k, v in headers.items()}}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    channel.dataReceived(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode())
+    head, _, body = transport.value().partition(b"\r\n\r\n")
+    status, *fields = head.decode().split("\r\n")
+    return int(status.split()[1]), {k.lower(): v for k, v in (f.split(": ", 1) for f in fields)}, body
+
+
+class References(HTMLParser):
+    """What a page loads, and whatever is written inline."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.ids: set[str] = set()
+        self.inline: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag in ("script", "link", "img"):
+            self.loaded.append(given.get("src") or given.get("href") or "inline")
+        if "id" in given:
+            self.ids.add(str(given["id"]))
+        self.inline += [name for name in given if name == "style" or name.startswith("on")]
+        self.inline += [tag] if tag == "style" else []
+
+
+def test_the_page_loads_nothing_but_its_own_files() -> None:
+    status, headers, body = ask("/")
+    assert status == 200
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    page = References(body.decode())
+    assert page.inline == []
+    assert sorted(page.loaded) == ["demo/icon.svg", "demo/page.css", "demo/page.js"]
+    for path in page.loaded:
+        assert ask(f"/{path}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("page.js", "text/javascript; charset=utf-8"),
+        ("page.css", "text/css; charset=utf-8"),
+        ("icon.svg", "image/svg+xml"),
+    ],
+)
+def test_files_have_their_type_and_a_strict_policy(path: str, content_type: str) -> None:
+    status, headers, body = ask(f"/demo/{path}")
+    assert (status, headers["content-type"]) == (200, content_type)
+    assert int(headers["content-length"]) == len(body) > 0
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-cache"
+
+
+def test_head_has_no_body() -> None:
+    status, headers, body = ask("/", "HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers["content-length"]) > 0
+
+
+def test_a_token_is_fresh_and_never_stored() -> None:
+    status, headers, body = ask("/demo/token?role=supervisor", Sec_Fetch_Site="same-origin")
+    assert (status, json.loads(body)) == (200, {"token": "a.fresh.token"})
+    assert headers["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "headers", "status", "code"),
+    [
+        ("/demo/token?role=admin", "GET", {}, 400, "invalid_message"),
+        ("/demo/token?role=%FF", "GET", {}, 400, "invalid_message"),
+        ("/demo/token?role=supervisor&role=agent", "GET", {}, 400, "invalid_message"),
+        ("/demo/token", "GET", {}, 400, "invalid_message"),
+        ("/demo/token?role=supervisor", "GET", {"Sec_Fetch_Site": "cross-site"}, 403, "forbidden"),
+        ("/demo/token?role=supervisor", "GET", {"Sec_Fetch_Site": "same-site"}, 403, "forbidden"),
+        ("/demo/token?role=supervisor", "POST", {"Content_Length": "0"}, 405, "method_not_allowed"),
+        ("/", "POST", {"Content_Length": "0"}, 405, "method_not_allowed"),
+        ("/demo/token/more", "GET", {}, 404, "not_found"),
+        ("/demo", "GET", {}, 404, "not_found"),
+        ("/demo/", "GET", {}, 404, "not_found"),
+        ("/demo/../page.py", "GET", {}, 404, "not_found"),
+        ("/demo/page.py", "GET", {}, 404, "not_found"),
+        ("/demo/page.js/more", "GET", {}, 404, "not_found"),
+    ],
+)
+def test_anything_else_is_refused(path: str, method: str, headers: dict[str, str], status: int, code: str) -> None:
+    answered, _, body = ask(path, method, **headers)
+    assert (answered, json.loads(body)["error"]["code"]) == (status, code)
+
+
+def test_the_script_never_writes_markup() -> None:
+    script = ask("/demo/page.js")[2].decode()
+    for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("):
+        assert dangerous not in script
+
+
+def test_the_script_finds_what_it_names_in_the_page() -> None:
+    named = set(re.findall(r'byId\("([^"]+)"\)', ask("/demo/page.js")[2].decode()))
+    assert named <= References(ask("/")[2].decode()).ids
+
+
+def test_the_script_tells_fatal_closes_as_the_table_does() -> None:
+    found = re.search(r"FIRST_FATAL_CLOSE = (\d+)", ask("/demo/page.js")[2].decode())
+    assert found is not None
+    assert all((code < int(found[1])) == code.reconnect for code in CLOSES)
