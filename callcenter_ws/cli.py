@@ -1,0 +1,350 @@
+"""The ``callcenter-ws`` command: what an operator and a developer do besides running the gateway."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, TimeoutError
+
+from callcenter_ws import __version__, config
+from callcenter_ws.core.access import EVERY_TENANT, Role
+from callcenter_ws.demo.state import DemoState, DemoUnavailable
+from callcenter_ws.emit import emit
+from callcenter_ws.errors import Refusal
+from callcenter_ws.settings import Settings
+from callcenter_ws.tail import Wanted, tail
+from callcenter_ws.target import Failure, Target, read_token
+
+TOKEN_VARIABLE = "CALLCENTER_WS_TOKEN"  # noqa: S105 - the name of a variable
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code: 0 done, 1 not done, 2 the arguments make no sense."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except (Failure, DemoUnavailable) as failure:
+        print(f"callcenter-ws {arguments.command}: {failure}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has enough, as in "callcenter-ws tail | head". Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+# The commands
+
+
+def check_config(arguments: argparse.Namespace) -> int:
+    """Tell whether the gateway can start with this configuration, or everything that is in the way."""
+    settings = _load(arguments)
+    limits = settings.limits
+    print(f"OK: {arguments.config or 'the defaults and what overrides them'}")
+    print(f"  WebSocket and HTTP  {', '.join(settings.web.listen)}")
+    print(f"  metrics             {settings.web.metrics_listen or 'there too'}")
+    print(f"  AMP                 {', '.join(settings.amp.listen) or 'nowhere'}")
+    print(f"  tokens              {', '.join(settings.jwt.algorithms)}")
+    print(f"  origins             {', '.join(settings.web.allowed_origins) or 'none but this site'}")
+    print(f"  visitors            {', '.join(settings.public.tenants) or 'with a token only'}")
+    print(f"  store               {settings.store.url}")
+    print(
+        f"  node                {settings.cluster.node_id}, at most {limits.connections or 'any number of'} connections"
+    )
+    for warning in settings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return 0
+
+
+def print_token(arguments: argparse.Namespace) -> int:
+    """Print a signed token, for tests and for a first look."""
+    target = Target(secret_file=arguments.secret_file) if arguments.secret_file else _target(arguments)
+    tenant = _tenant(arguments, target)
+    if arguments.role == Role.VISITOR and not arguments.session:
+        raise Failure("which chat session is the visitor's? Give --session ID")
+    claims = {
+        "sub": arguments.user or f"test-{arguments.role}",
+        "tenant_id": tenant,
+        "role": arguments.role,
+        "name": arguments.name,
+        "queues": arguments.queues,
+        "session_id": arguments.session,
+    }
+    print(target.token({name: value for name, value in claims.items() if value is not None}, arguments.ttl))
+    return 0
+
+
+def _target(arguments: argparse.Namespace, address: str | None = None) -> Target:
+    """The gateway that is meant: that of the configuration, or the one at ``address``, or the demo."""
+    if arguments.config is not None or arguments.set:
+        return Target.of_settings(_load(arguments))
+    return Target() if address else Target.of_demo(DemoState.find())
+
+
+def _load(arguments: argparse.Namespace) -> Settings:
+    try:
+        return config.load(arguments.config, overrides=arguments.set, environ=os.environ)
+    except config.ConfigError as error:
+        raise Failure(str(error)) from None
+
+
+def _tenant(arguments: argparse.Namespace, target: Target) -> str:
+    tenant: str | None = arguments.tenant or target.tenant
+    if tenant is None:
+        raise Failure("for which tenant? Give --tenant ID")
+    return tenant
+
+
+def version(arguments: argparse.Namespace) -> int:
+    """Print the versions that a report of a fault needs."""
+    parts = ", ".join(f"{name} {version_of(name)}" for name in ("Twisted", "autobahn", "msgspec"))
+    print(f"callcenter-ws {__version__} (Python {platform.python_version()}, {parts})")
+    return 0
+
+
+def emit_event(arguments: argparse.Namespace) -> int:
+    """Publish one event over AMP and print where it stands in the stream."""
+    payload = _payload(sys.stdin.read() if arguments.payload == "-" else arguments.payload)
+    target = _target(arguments, arguments.amp)
+    endpoint = arguments.amp or target.amp_endpoint
+    if endpoint is None:
+        raise Failure("where is its AMP listener? Give --amp ENDPOINT, as tcp:host=gw.example.com:port=8081")
+    event = {
+        "tenant_id": _tenant(arguments, target),
+        "type": arguments.type,
+        "payload": payload,
+        "user_id": arguments.user_id,
+        "event_id": arguments.event_id,
+        "persist": arguments.persist,
+    }
+    token = _amp_token(arguments, target, endpoint)
+    try:
+        published = _run(
+            lambda reactor: Deferred.fromCoroutine(emit(reactor, endpoint, token, event)).addTimeout(
+                arguments.timeout, reactor
+            )
+        )
+    except Refusal as refusal:
+        raise Failure(str(refusal)) from None
+    except TimeoutError:
+        raise Failure(f"no answer from {endpoint} within {arguments.timeout:g} s; it may still be published") from None
+    print(json.dumps({"epoch": published.epoch, "seq": published.seq, "event_id": published.event_id}))
+    return 0
+
+
+def _payload(text: str) -> bytes:
+    try:
+        payload = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Failure(f"the payload is not JSON: {error}") from None
+    if not isinstance(payload, dict):
+        raise Failure('the payload is not a JSON object; it is written as {"title": …}')
+    return text.encode(errors="replace")
+
+
+def _amp_token(arguments: argparse.Namespace, target: Target, endpoint: str) -> str | None:
+    """What to authenticate with; None where a unix socket's mode is enough."""
+    token_file = arguments.amp_token_file or target.amp_token_file
+    if token_file is not None:
+        return read_token(token_file)
+    if endpoint.startswith("unix:") or target.secret_file is None:
+        return None
+    return target.token({"sub": "callcenter-ws emit", "tenant_id": EVERY_TENANT, "role": Role.SERVICE})
+
+
+def tail_stream(arguments: argparse.Namespace) -> int:
+    """Connect as a client and print what comes, one JSON message a line."""
+    target = _target(arguments, arguments.url)
+    url = arguments.url or target.url
+    if url is None:
+        raise Failure("where is it? Give --url wss://gw.example.com/ws, with the name in its certificate")
+    token = _presented_token(arguments)
+    if token is None and not arguments.url:
+        token = _own_token(target)
+    wanted = Wanted(
+        url=url,
+        token=token,
+        events=tuple(arguments.events),
+        count=arguments.count,
+        resume=arguments.resume,
+        snapshot=arguments.snapshot,
+    )
+    reason = _run(lambda reactor: tail(reactor, wanted, lambda line: print(line, flush=True)))
+    if reason is not None:
+        raise Failure(reason)
+    return 0
+
+
+def _presented_token(arguments: argparse.Namespace) -> str | None:
+    if arguments.token_file is not None:
+        return read_token(arguments.token_file)
+    given: str | None = arguments.token or os.environ.get(TOKEN_VARIABLE)
+    return given
+
+
+def _own_token(target: Target) -> str:
+    """A supervisor's token, where the tenant is known: in the demo."""
+    if target.tenant is None:
+        raise Failure(f"whose stream? Give --token-file FILE or set {TOKEN_VARIABLE}; callcenter-ws token makes one")
+    return target.token({"sub": "tail", "name": "tail", "tenant_id": target.tenant, "role": Role.SUPERVISOR})
+
+
+T = TypeVar("T")
+
+
+def _run(work: Callable[[Any], Awaitable[T]]) -> T:
+    """Run ``work`` under the reactor; return or raise what it does."""
+    # Installs the reactor, which only the commands that use the network need.
+    from twisted.internet.task import react
+
+    results: list[T] = []
+    errors: list[Exception] = []
+
+    async def finish(reactor: Any) -> None:
+        interrupted: list[bool] = []
+        reactor.addSystemEventTrigger("before", "shutdown", interrupted.append, True)
+        try:
+            result = await work(reactor)
+        except Exception as error:
+            # react would print it as the failure of a server; what an interrupt tears down is no failure.
+            if not interrupted:
+                errors.append(error)
+        else:
+            if not interrupted:
+                results.append(result)
+
+    with suppress(SystemExit):
+        react(lambda reactor: Deferred.fromCoroutine(finish(reactor)))
+    if errors:
+        raise errors[0]
+    if not results:
+        raise KeyboardInterrupt
+    return results[0]
+
+
+# The arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="callcenter-ws",
+        description="Work with a callcenter-ws gateway. The gateway itself is started with: twistd -n callcenter-ws",
+        epilog="Without --config, token, emit and tail are for the demo that this user started last.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_check_config(commands)
+    _add_token(commands)
+    _add_emit(commands)
+    _add_tail(commands)
+    _add(commands, "version", version, "print the versions", "callcenter-ws version")
+    return parser
+
+
+def _add(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, example: str
+) -> argparse.ArgumentParser:
+    description = f"{text[0].upper()}{text[1:]}."
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", metavar="FILE", type=Path, help="the gateway's TOML file")
+    command.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override one setting, as web.demo=true"
+    )
+
+
+def _add_check_config(commands: Any) -> None:
+    example = "callcenter-ws check-config --config /etc/callcenter-ws/callcenter-ws.toml"
+    text = "say whether the gateway can start with a configuration, or everything that is wrong with it"
+    _add_settings(_add(commands, "check-config", check_config, text, example))
+
+
+def _add_token(commands: Any) -> None:
+    example = "callcenter-ws token --config gw.toml --tenant acme --user 1001 --role supervisor --ttl 600"
+    command = _add(commands, "token", print_token, "make a signed token for a test", example)
+    _add_settings(command)
+    command.add_argument("--secret-file", metavar="FILE", type=Path, help="sign with this secret (HS256)")
+    command.add_argument("--tenant", metavar="ID", help="tenant; * is all, for the roles admin and service")
+    command.add_argument("--user", metavar="ID", help="user (default: test-ROLE)")
+    command.add_argument("--role", choices=[role.value for role in Role], default=Role.AGENT.value)
+    command.add_argument("--name", help="name to show")
+    command.add_argument("--queues", metavar="A,B", type=_names, help="only these queues")
+    command.add_argument("--session", metavar="ID", help="a visitor's chat session")
+    command.add_argument("--ttl", metavar="SECONDS", type=_positive, default=3_600, help="(default: 3600)")
+
+
+def _add_emit(commands: Any) -> None:
+    example = """callcenter-ws emit alert '{"title": "Fire drill", "message": "Leave by door B"}' --tenant acme"""
+    command = _add(commands, "emit", emit_event, "publish one event over AMP", example)
+    _add_settings(command)
+    command.add_argument("type", metavar="TYPE", help="type of the event, as call.incoming")
+    command.add_argument("payload", metavar="PAYLOAD", help="JSON object; - reads it from standard input")
+    command.add_argument("--tenant", metavar="ID", help="whose event it is")
+    command.add_argument("--user-id", metavar="ID", help="deliver it to this user alone")
+    command.add_argument("--event-id", metavar="ID", help="publish it once, however often it is sent")
+    command.add_argument("--persist", action="store_true", help="keep it for the user while they are offline")
+    command.add_argument("--amp", metavar="ENDPOINT", help="as tcp:host=127.0.0.1:port=8081 or unix:path=/run/amp.sock")
+    command.add_argument("--amp-token-file", metavar="FILE", type=Path, help="what to authenticate with")
+    command.add_argument("--timeout", metavar="SECONDS", type=_positive, default=10, help="(default: 10)")
+
+
+def _add_tail(commands: Any) -> None:
+    example = "callcenter-ws tail --url wss://gw.example.com/ws --token-file my.token --events 'call.*' agent.login"
+    command = _add(commands, "tail", tail_stream, "connect as a client and print what comes, one JSON a line", example)
+    _add_settings(command)
+    command.add_argument("--url", help="ws:// or wss:// (SSL_CERT_FILE names the CAs to trust, if not the system's)")
+    command.add_argument("--token", help=f"seen by everybody in the list of processes: prefer {TOKEN_VARIABLE}")
+    command.add_argument("--token-file", metavar="FILE", type=Path, help="file with the token")
+    command.add_argument("--events", metavar="NAME", nargs="+", default=[], help="only these, as call.* or agent.login")
+    command.add_argument("--count", metavar="N", type=_count, help="end after N events; control messages do not count")
+    command.add_argument("--resume", metavar="EPOCH:SEQ", type=_position, help="start with what came after this one")
+    command.add_argument("--snapshot", action="store_true", help="start with the present state")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _position(text: str) -> tuple[str, int]:
+    epoch, _, seq = text.rpartition(":")
+    if not epoch or not seq.isdecimal():
+        raise argparse.ArgumentTypeError("is written as EPOCH:SEQ, both as in the welcome message")
+    return epoch, int(seq)

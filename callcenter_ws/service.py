@@ -1,0 +1,275 @@
+"""The one place where objects are wired: from the settings to a running gateway."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web.client import Agent
+
+from callcenter_ws import __version__
+from callcenter_ws.amp.factory import AmpServerFactory
+from callcenter_ws.auth.jwks import JwksSource
+from callcenter_ws.auth.keys import KeyRing, hmac_key, read_public_key, read_secret
+from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
+from callcenter_ws.auth.visitors import GatewayTokens, VisitorSessions
+from callcenter_ws.broker.memory import MemoryBroker
+from callcenter_ws.clock import ReactorClock
+from callcenter_ws.core.admission import Admission, Endpoint
+from callcenter_ws.core.broadcaster import EventBroadcaster
+from callcenter_ws.core.gateway import Gateway
+from callcenter_ws.core.handlers import all_handlers
+from callcenter_ws.core.hub import Hub
+from callcenter_ws.core.identity import IdMaker
+from callcenter_ws.core.message import Origin
+from callcenter_ws.core.presence import Presence
+from callcenter_ws.core.revocation import UnrevokedTokens
+from callcenter_ws.demo.page import demo_page
+from callcenter_ws.demo.service import SimulatorProcess
+from callcenter_ws.demo.state import DemoState
+from callcenter_ws.demo.tokens import DemoTokens
+from callcenter_ws.http.answers import JsonNotFound
+from callcenter_ws.http.events import EventsResource
+from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
+from callcenter_ws.http.site import GatewaySite
+from callcenter_ws.http.stats import StatsResource
+from callcenter_ws.http.users import UsersResource
+from callcenter_ws.journal import LogJournal, spawn
+from callcenter_ws.listening import Listener, private_unix
+from callcenter_ws.ops.health import Health, Node
+from callcenter_ws.ops.metrics import Metrics
+from callcenter_ws.settings import Settings
+from callcenter_ws.ws.doorkeeper import Doorkeeper
+from callcenter_ws.ws.endpoint import WebSocketEndpoint
+from callcenter_ws.ws.factory import GatewayFactory
+from callcenter_ws.ws.handshake import TokenPlaces
+from callcenter_ws.ws.origin import OriginList, OriginPolicy, PublicTenant
+from callcenter_ws.ws.peer import TrustedProxies
+
+_log = Logger()
+
+FAREWELL_TIMEOUT = 6.0
+"""Seconds for which a stopping gateway waits for its peers to close their sockets."""
+
+
+class GatewayService(MultiService):
+    """A gateway. Its parts are public attributes, for embedding and for tests.
+
+    Attributes:
+        web_listeners, amp_listeners: one Listener for each endpoint, whose ``port`` tells where it listens.
+    """
+
+    def __init__(self, reactor: Any, settings: Settings, *, demo: DemoState | None = None) -> None:
+        super().__init__()
+        self.settings = settings
+        self._reactor = reactor
+        self.clock = ReactorClock(reactor)
+        self._build_core()
+        self._build_auth()
+        self._build_websocket()
+        self.amp_factory = self._amp_factory()
+        self.metrics.watch(self.hub.counters, self.broadcaster.intake, lambda: len(self.amp_factory.sessions))
+        self.site = self._site(self._root(demo))
+        self.web_listeners = [self._listen(where, self.site) for where in settings.web.listen]
+        self.amp_listeners = [self._listen(private_unix(where), self.amp_factory) for where in settings.amp.listen]
+        if settings.web.metrics_listen is not None:
+            self._listen(settings.web.metrics_listen, self._site(self._metrics_root()))
+        if demo is not None:
+            SimulatorProcess(reactor, demo.amp_endpoint, demo.tenant).setServiceParent(self)
+
+    # Wiring
+
+    def _build_core(self) -> None:
+        settings, clock = self.settings, self.clock
+        self.metrics = Metrics()
+        self.broker = MemoryBroker(
+            clock,
+            memory_events=min(settings.store.memory_events, settings.store.history_events),
+            memory_bytes=settings.store.memory_bytes,
+            history_seconds=settings.store.history_seconds,
+        )
+        self.broadcaster = EventBroadcaster(self.broker, clock, max_payload_bytes=settings.limits.message_bytes)
+        self.presence = Presence(clock, spawn, self._announce_presence, settings.limits.presence_grace)
+        self.hub = Hub(
+            self.broker,
+            self.presence,
+            clock,
+            agent_calls=settings.policy.agent_calls,
+            burst=max(1, settings.limits.outbox // 2),
+            observe_latency=self.metrics.observe_latency,
+        )
+
+    async def _announce_presence(self, tenant_id: str, payload: dict[str, Any]) -> None:
+        await self.broadcaster.publish(tenant_id, "presence.changed", payload, origin=Origin.GATEWAY)
+
+    def _build_auth(self) -> None:
+        jwt = self.settings.jwt
+        fixed = [read_public_key(path) for path in jwt.public_key_files]
+        if jwt.secret_file is not None:
+            fixed.append(hmac_key(read_secret(jwt.secret_file), jwt.algorithms))
+        keys = KeyRing(fixed, awaits_fetched=jwt.jwks_url is not None)
+        self.jwks: JwksSource | None = None
+        if jwt.jwks_url is not None:
+            agent = Agent(self._reactor, connectTimeout=10)
+            self.jwks = JwksSource(jwt.jwks_url, keys, agent, self.clock, interval=jwt.jwks_refresh)
+            self.jwks.setServiceParent(self)
+        rules = TokenRules(jwt.algorithms, jwt.issuer, jwt.audience, jwt.leeway)
+        session_key = _session_key(self.settings.public.session_key_file)
+        self.visitors = VisitorSessions(session_key, self.clock.time, lambda: secrets.token_urlsafe(16))
+        verifier = TokenVerifier(keys, rules, self.clock.time)
+        self.authenticator = UnrevokedTokens(GatewayTokens(self.visitors, verifier), self.hub.revocations)
+
+    def _keys_are_missing(self) -> str | None:
+        if self.jwks is not None:
+            return self.jwks.not_ready()
+        jwt = self.settings.jwt
+        return None if jwt.secret_file or jwt.public_key_files else "jwt: no key is configured, so everybody is refused"
+
+    def _build_websocket(self) -> None:
+        settings, journal = self.settings, LogJournal()
+        self.gateway = Gateway(
+            hub=self.hub,
+            broker=self.broker,
+            broadcaster=self.broadcaster,
+            authenticator=self.authenticator,
+            handlers=all_handlers(self.broadcaster, self.authenticator, self.hub.revocations, self.clock),
+            clock=self.clock,
+            spawn=spawn,
+            journal=journal,
+            limits=settings.limits,
+        )
+        self.admission = Admission(self.hub, settings.limits)
+        public = {
+            name: PublicTenant(OriginList(tenant.origins), tenant.anonymous)
+            for name, tenant in settings.public.tenants.items()
+        }
+        origins = OriginPolicy(OriginList(settings.web.allowed_origins), public)
+        doorkeeper = Doorkeeper(self.authenticator, self.admission, origins, self.visitors.open)
+        self.websocket_factory = GatewayFactory(
+            self._reactor,
+            self.gateway,
+            self.admission,
+            doorkeeper,
+            IdMaker(self.clock.time),
+            journal.handshake_refused,
+        )
+
+    def _amp_factory(self) -> AmpServerFactory:
+        token_file = self.settings.amp.token_file
+        return AmpServerFactory(
+            self.broadcaster,
+            self.hub,
+            self.clock,
+            node_id=self.settings.cluster.node_id,
+            secret=None if token_file is None else token_file.read_bytes().strip(),
+            authenticate=self.authenticator,
+        )
+
+    def _root(self, demo: DemoState | None) -> Any:
+        """The way of a path to its resource (PROTOCOL section 5)."""
+        node = Node(self.settings.cluster.node_id, __version__, self.clock.time())
+        self.health = Health(self.broker.not_ready, self._keys_are_missing)
+        root: Any = JsonNotFound()  # Any: mypy cannot see that a Resource is an IResource
+        ws: Any = self._endpoint(Endpoint.STAFF)
+        root.putChild(b"ws", ws)
+        if self.settings.public.enabled:
+            ws.putChild(b"public", self._endpoint(Endpoint.PUBLIC))
+        ws.putChild(
+            b"stats",
+            StatsResource(self.authenticator, self.hub, self.broker, self.broadcaster.intake, node, self.clock),
+        )
+        ws.putChild(b"users", UsersResource(self.authenticator, self.hub))
+        ws.putChild(b"events", EventsResource(self.authenticator, self.broadcaster))
+        root.putChild(b"livez", LiveResource())
+        root.putChild(b"readyz", ReadyResource(self.health))
+        if self.settings.web.metrics_listen is None:
+            metrics = MetricsResource(self.metrics.render, self.metrics.content_type, self.authenticator)
+            root.putChild(b"metrics", metrics)
+        if self.settings.web.demo:
+            tokens = None if demo is None else DemoTokens(demo, self.clock.time)
+            for name, resource in demo_page(tokens).items():
+                root.putChild(name, resource)
+        return root
+
+    def _endpoint(self, endpoint: Endpoint) -> WebSocketEndpoint:
+        jwt, web = self.settings.jwt, self.settings.web
+        places = TokenPlaces(cookie=jwt.cookie, query=jwt.allow_query_token)
+        proxies = TrustedProxies(web.trusted_proxies)
+        return WebSocketEndpoint(endpoint, self.websocket_factory, places, proxies, JsonNotFound())
+
+    def _metrics_root(self) -> Any:
+        root: Any = JsonNotFound()
+        root.putChild(b"metrics", MetricsResource(self.metrics.render, self.metrics.content_type))
+        return root
+
+    def _site(self, root: Any) -> GatewaySite:
+        return GatewaySite(
+            root,
+            self._reactor,
+            authenticator=self.authenticator,
+            handshake_timeout=self.settings.limits.handshake_timeout,
+        )
+
+    def _listen(self, description: str, factory: Any) -> Listener:
+        listener = Listener(self._reactor, description, factory, self._give_up)
+        listener.setServiceParent(self)
+        return listener
+
+    def _give_up(self) -> None:
+        """A part cannot start: a gateway that only half works is worse than one that is plainly down."""
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+    # Life
+
+    def startService(self) -> None:
+        """Open the store, then everything else."""
+        for warning in self.settings.warnings:
+            _log.warn("settings: {warning}", warning=warning)
+        spawn(self.broker.start(self.hub.deliver))
+        super().startService()
+        _log.info(
+            "callcenter-ws {version} serves {web} and takes events at {amp}",
+            version=__version__,
+            web=", ".join(self.settings.web.listen),
+            amp=", ".join(self.settings.amp.listen),
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Take no more connections, say goodbye to those that are open, then close the store."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self.health.drain()
+        self.admission.draining = True
+        for listener in (*self.web_listeners, *self.amp_listeners):
+            await listener.close()
+        amp_is_done = self.amp_factory.drain()
+        amp_is_done.addTimeout(FAREWELL_TIMEOUT, self._reactor, onTimeoutCancel=lambda *_: self.amp_factory.abort())
+        self.hub.drain(self.settings.limits.drain_timeout)
+        self.websocket_factory.drain()
+        await amp_is_done
+        await self._peers_gone()
+        await self.broker.stop()
+        await _settled(super().stopService())
+
+    async def _peers_gone(self) -> None:
+        """Wait until the sockets are closed, but not for long."""
+        deadline = self.clock.monotonic() + FAREWELL_TIMEOUT
+        while self.admission.sockets and self.clock.monotonic() < deadline:
+            turn: Deferred[None] = Deferred()
+            self._reactor.callLater(0.05, turn.callback, None)
+            await turn
+
+
+async def _settled(result: Deferred[Any] | None) -> None:
+    if result is not None:
+        await result
+
+
+def _session_key(path: Path | None) -> bytes:
+    """The key of the visitors' session tokens; without a file their sessions end with this process."""
+    return secrets.token_bytes(32) if path is None else read_secret(path)

@@ -1,0 +1,71 @@
+"""What ``twistd callcenter-ws`` runs: its options, and the service that they describe."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from twisted.python import usage
+
+from callcenter_ws import __version__
+from callcenter_ws.config import ConfigError, load
+from callcenter_ws.demo.settings import demo_settings, page_url
+from callcenter_ws.demo.state import DemoState, DemoUnavailable
+from callcenter_ws.demo.tokens import announcement, ready_made_tokens
+from callcenter_ws.service import GatewayService
+from callcenter_ws.settings import Settings
+
+
+class Options(usage.Options):
+    """Command line of the plugin."""
+
+    synopsis = "[--config FILE] [--set SECTION.KEY=VALUE]... [--demo]"
+    longdesc = "A real-time event gateway for call centers: events in over AMP, out over WebSocket."
+    optParameters = [  # noqa: RUF012 - Twisted's name and form
+        ["config", "c", None, "TOML file with the settings (see etc/callcenter-ws.toml)."],
+    ]
+    optFlags = [  # noqa: RUF012 - Twisted's name and form
+        ["demo", None, "Run with a development secret, a simulated call center and a page to look at."],
+    ]
+    compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
+
+    settings: Settings
+    demo: DemoState | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.overrides: list[str] = []
+
+    def opt_set(self, assignment: str) -> None:
+        """Override one setting, as web.demo=true. May be given several times."""
+        self.overrides.append(assignment)
+
+    opt_s = opt_set
+
+    def opt_version(self) -> None:
+        """Print the version of callcenter-ws and exit."""
+        print(f"callcenter-ws {__version__}")
+        sys.exit(0)
+
+    def postOptions(self) -> None:
+        """Load the settings; everything that is wrong with them is printed at once."""
+        path = Path(self["config"]) if self["config"] is not None else None
+        try:
+            settings = load(path, overrides=self.overrides, environ=os.environ, demo=bool(self["demo"]))
+            self.demo = DemoState.prepare(page_url(settings)) if self["demo"] else None
+        except (ConfigError, DemoUnavailable) as error:
+            print(f"callcenter-ws cannot start:\n{error}", file=sys.stderr)
+            sys.exit(1)
+        self.settings = settings if self.demo is None else demo_settings(settings, self.demo)
+
+
+def makeService(options: Options) -> GatewayService:
+    """Return the gateway, wired and ready to start."""
+    from twisted.internet import reactor
+
+    service = GatewayService(reactor, options.settings, demo=options.demo)
+    if options.demo is not None:
+        print(announcement(options.demo, ready_made_tokens(options.demo, time.time())), flush=True)
+    return service

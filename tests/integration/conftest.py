@@ -1,0 +1,276 @@
+"""A real gateway: ``twistd -n callcenter-ws`` in a process of its own, on ports that the system chooses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+DEADLINE = 30.0
+TWISTD = Path(sys.executable).with_name("twistd")
+
+
+def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """Return what ``condition`` returns once it is true; fail after ``deadline`` seconds."""
+    end = time.monotonic() + deadline
+    pause = threading.Event()
+    while time.monotonic() < end:
+        result = condition()
+        if result:
+            return result
+        pause.wait(0.02)
+    raise AssertionError(f"waited {deadline:g} s in vain for: {what}")
+
+
+@dataclass
+class RunningGateway:
+    """A gateway process, and how to reach it."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    secret: str
+    lines: list[str] = field(default_factory=list)
+    ports: dict[str, list[int]] = field(default_factory=dict)
+    scheme: str = "http"
+    reader: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The first port of the site."""
+        return self.ports["GatewaySite"][0]
+
+    @property
+    def amp_path(self) -> Path:
+        """The AMP unix socket."""
+        return self.folder / "amp.sock"
+
+    @property
+    def log(self) -> str:
+        """All that the process has printed."""
+        return "".join(self.lines)
+
+    def url(self, path: str) -> str:
+        """The URL of an HTTP path."""
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
+
+    def token(self, role: str = "agent", **claims: Any) -> str:
+        """A valid token; a claim of None is left out."""
+        now = int(time.time())
+        all_claims = {"sub": f"{role}-1", "tenant_id": "acme", "role": role, "iat": now, "exp": now + 600, **claims}
+        if role == "visitor":
+            all_claims.setdefault("session_id", "chat-1")
+        return jwt.encode({key: value for key, value in all_claims.items() if value is not None}, self.secret, "HS256")
+
+    def connect(self, role: str = "agent", path: str | None = None, token: str | None = None, **options: Any) -> Client:
+        """Open a WebSocket with a token in the Authorization header, and read the welcome."""
+        claims = options.pop("claims", {})
+        path = path or ("/ws/public" if role == "visitor" else "/ws")
+        headers = {"Authorization": f"Bearer {token or self.token(role, **claims)}", **options.pop("headers", {})}
+        client = Client(self.raw_connect(path, additional_headers=headers, **options))
+        client.welcome = client.receive()
+        assert client.welcome["type"] == "welcome"
+        return client
+
+    def raw_connect(self, path: str, **options: Any) -> ClientConnection:
+        """Open a WebSocket as asked, and read nothing."""
+        scheme = "wss" if self.scheme == "https" else "ws"
+        options.setdefault("compression", None)
+        # Not as a context manager: a test holds many of them at once.
+        options.setdefault("legacy", True)
+        return connect(f"{scheme}://127.0.0.1:{self.port}{path}", open_timeout=DEADLINE, **options)
+
+    def http(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        token: str | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """Return status and decoded JSON (or text) of a request."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url(path), data=data, method=method, headers=dict(headers or {}))
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+                status, text = answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            status, text = error.code, error.read().decode()
+        try:
+            return status, json.loads(text)
+        except ValueError:
+            return status, text
+
+    def publish(self, type_: str, payload: dict[str, Any], **fields: Any) -> dict[str, Any]:
+        """Publish one event over HTTP and return the answer."""
+        token = self.token("service", tenant_id="*")
+        event = {"tenant_id": "acme", "type": type_, "payload": payload, **fields}
+        status, answer = self.http("/ws/events", method="POST", token=token, body=event)
+        assert status == 200, answer
+        return answer
+
+    def stop(self) -> int:
+        """End the process as an operator would, and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(DEADLINE)
+        if self.reader is not None:
+            self.reader.join(DEADLINE)
+        return status
+
+
+class Client:
+    """A WebSocket of the ``websockets`` library, in JSON."""
+
+    welcome: dict[str, Any]
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    def receive(self) -> dict[str, Any]:
+        """The next message."""
+        message = self.socket.recv(timeout=DEADLINE)
+        assert isinstance(message, str)
+        decoded = json.loads(message)
+        assert isinstance(decoded, dict)
+        return decoded
+
+    def receive_type(self, type_: str) -> dict[str, Any]:
+        """The next message of a type; others before it are dropped."""
+        while True:
+            message = self.receive()
+            if message["type"] == type_:
+                return message
+
+    def send(self, type_: str, payload: dict[str, Any] | None = None, **more: Any) -> None:
+        """Send a message."""
+        self.socket.send(json.dumps({"type": type_, "payload": payload or {}, **more}))
+
+    def ask(self, type_: str, payload: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a message with an id and return its answer; what comes in between is dropped."""
+        request_id = secrets.token_hex(4)
+        self.send(type_, payload, id=request_id)
+        while True:
+            message = self.receive()
+            if message.get("in_reply_to") == request_id:
+                return message
+
+    def received_before_pong(self) -> list[dict[str, Any]]:
+        """Everything that was on its way: what comes before the answer to a ping."""
+        request_id = secrets.token_hex(4)
+        self.send("ping", id=request_id)
+        messages = []
+        while True:
+            message = self.receive()
+            if message.get("in_reply_to") == request_id:
+                return messages
+            messages.append(message)
+
+    def close_code(self) -> int:
+        """Read to the end, and return the close code."""
+        try:
+            while True:
+                self.socket.recv(timeout=DEADLINE)
+        except TimeoutError:
+            raise AssertionError("the socket was not closed") from None
+        except Exception:
+            assert self.socket.protocol.close_rcvd is not None
+            return self.socket.protocol.close_rcvd.code
+
+
+def run_gateway(
+    folder: Path, settings: str = "", *arguments: str, web: str = "tcp:0:interface=127.0.0.1", amp: Sequence[str] = ()
+) -> RunningGateway:
+    """Start a gateway and wait until it is ready; ``amp`` are endpoints beside its unix socket."""
+    secret = secrets.token_hex(32)
+    (folder / "secret").write_text(secret)
+    (folder / "secret").chmod(0o600)
+    config = folder / "callcenter-ws.toml"
+    escaped = web.replace("\\", "\\\\")
+    config.write_text(
+        f'[web]\nlisten = ["{escaped}"]\nallowed_origins = ["https://app.example"]\n'
+        f"[amp]\nlisten = {json.dumps([f'unix:{folder}/amp.sock:mode=660', *amp])}\n"
+        '[jwt]\nsecret_file = "secret"\n[cluster]\nnode_id = "test-node"\n' + settings
+    )
+    command = [str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--config", str(config), *arguments]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command, cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    gateway = RunningGateway(process, folder, secret, scheme="https" if web.startswith("ssl:") else "http")
+    gateway.reader = threading.Thread(target=_read_log, args=(gateway,), daemon=True)
+    gateway.reader.start()
+    try:
+        wait_until(lambda: "GatewaySite" in gateway.ports or process.poll() is not None, "the site to listen")
+        assert process.poll() is None, gateway.log
+        wait_until(gateway.amp_path.exists, "the AMP socket")
+        wait_until(lambda: gateway.log.count("AmpServerFactory starting on") > len(amp), "the other AMP endpoints")
+    except BaseException:
+        process.kill()
+        raise
+    return gateway
+
+
+def _read_log(gateway: RunningGateway) -> None:
+    assert gateway.process.stdout is not None
+    with gateway.process.stdout as log:
+        for line in log:
+            gateway.lines.append(line)
+            started = re.search(r"(\w+)(?: \(TLS\))? starting on (\d+)", line)
+            if started:
+                gateway.ports.setdefault(started[1], []).append(int(started[2]))
+
+
+@pytest.fixture
+def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningGateway]]:
+    """Starts gateways that end with the test; one that logged a bug fails the test."""
+    yield from _starter(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def start_shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningGateway]]:
+    """As ``start_gateway``, for gateways that all tests of a module share."""
+    yield from _starter(tmp_path_factory)
+
+
+def _starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningGateway]]:
+    started: list[RunningGateway] = []
+
+    def start(settings: str = "", *arguments: str, **options: Any) -> RunningGateway:
+        gateway = run_gateway(tmp_path_factory.mktemp("gw"), settings, *arguments, **options)
+        started.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in started:
+        gateway.stop()
+        assert "Traceback" not in gateway.log, gateway.log
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """One gateway with the default settings for all tests of a module."""
+    running = run_gateway(tmp_path_factory.mktemp("gw"))
+    yield running
+    status = running.stop()
+    assert "Traceback" not in running.log, running.log
+    # Twisted ends with the signal that it was stopped with, so that the caller can see it.
+    assert status == -signal.SIGTERM, running.log

@@ -1,0 +1,228 @@
+"""Hostile WebSocket peers of a running gateway: each costs itself only."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from raw_socket import RawPeer, frame, message
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+
+
+@pytest.fixture
+def peer(gateway: Any) -> Iterator[RawPeer]:
+    """An authenticated peer that has read its welcome."""
+    with RawPeer(gateway.port) as raw:
+        assert raw.ask(token=gateway.token(sub="mallory"))[0] == 101
+        assert raw.read_message()["type"] == "welcome"
+        yield raw
+
+
+VIOLATIONS = {
+    "unmasked": (frame(TEXT, b"{}", masked=False), 1002),
+    "reserved bit": (frame(TEXT, b"{}", rsv=4), 1002),
+    "reserved opcode": (frame(3, b"{}"), 1002),
+    "reserved control opcode": (frame(12), 1002),
+    "fragmented ping": (frame(PING, fin=False), 1002),
+    "long ping": (frame(PING, b"x" * 126), 1002),
+    "continuation of nothing": (frame(0, b"x"), 1002),
+    "invalid close code": (frame(CLOSE, b"\x03\xed"), 1002),
+    "close of one byte": (frame(CLOSE, b"\x03"), 1002),
+    "not UTF-8": (frame(TEXT, b'{"type":"\xff"}'), 1007),
+    "binary": (frame(BINARY, b"{}"), 1003),
+    "too large": (frame(TEXT, b" " * 524_289), 1009),
+    "too large over fragments": (frame(TEXT, b" " * 300_000, fin=False) + frame(0, b" " * 300_000), 1009),
+    "65 fragments": (frame(TEXT, fin=False) + 64 * frame(0, fin=False), 1009),
+    "announced and never sent": (b"\x81\xff" + (2**62).to_bytes(8, "big") + bytes(4), 1009),
+}
+
+
+@pytest.mark.parametrize("what", VIOLATIONS)
+def test_a_violation_is_told_and_disturbs_nobody(gateway: Any, peer: RawPeer, what: str) -> None:
+    witness = gateway.connect("supervisor", claims={"sub": "witness"})
+    frames, code = VIOLATIONS[what]
+    before = len(gateway.lines)
+    peer.send(frames)
+    assert peer.read_close() == code
+    peer.send(frame(CLOSE, code.to_bytes(2, "big")))
+    assert peer.read_end() == b""
+    assert witness.ask("ping")["type"] == "pong"
+    seen = [m["type"] for m in witness.received_before_pong()]
+    assert set(seen) <= {"presence.changed"}
+    witness.socket.close()
+    about = [line for line in gateway.lines[before:] if "mallory" in line]
+    assert len(about) <= 1 and all(f"closed with {code} " in line for line in about), about
+
+
+def test_a_violation_by_a_peer_that_goes_on_sending_is_told_too(gateway: Any, peer: RawPeer) -> None:
+    peer.send(frame(TEXT, b"{}", masked=False) + b"\x00\xff garbage" * 5_000)
+    assert peer.read_close() == 1002
+
+
+def test_a_message_of_many_megabytes_is_told_its_limit(gateway: Any, peer: RawPeer) -> None:
+    """The close frame reaches a peer that is still busy sending."""
+
+    def send() -> None:
+        try:
+            for _ in range(64):
+                peer.send(b"x" * 65_536)
+        except OSError:
+            return
+
+    peer.send(b"\x81\xff" + (64 * 65_536).to_bytes(8, "big") + bytes(4))
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert peer.read_close() == 1009
+    sender.join(30)
+    peer.send(frame(CLOSE, b"\x03\xf1"))
+    assert peer.read_end() == b""
+
+
+def memory_kib(gateway: Any) -> int:
+    """What the process holds (VmRSS)."""
+    with open(f"/proc/{gateway.process.pid}/status") as status:
+        found = re.search(r"VmRSS:\s+(\d+) kB", status.read())
+    assert found is not None
+    return int(found[1])
+
+
+@pytest.mark.parametrize("opcode", [PING, 11], ids=["ping", "reserved"])
+def test_an_endless_control_frame_costs_no_memory(gateway: Any, peer: RawPeer, opcode: int) -> None:
+    before = memory_kib(gateway)
+    peer.send(bytes([0x80 | opcode, 0xFF]) + (2**60).to_bytes(8, "big") + bytes(4))
+    try:
+        for _ in range(1_000):
+            peer.send(b"x" * 65_536)
+    except OSError:
+        pass  # cut off
+    assert memory_kib(gateway) - before < 20_000
+
+
+def test_pings_without_end_and_nobody_reads(gateway: Any) -> None:
+    witness = gateway.connect(claims={"sub": "witness"})
+    before = memory_kib(gateway)
+    with RawPeer(gateway.port, receive_buffer=4_096) as deaf:
+        assert deaf.ask(token=gateway.token(sub="deaf"))[0] == 101
+        pings = frame(PING, b"x" * 125) * 500
+        for _ in range(300):
+            deaf.send(pings)
+        assert witness.ask("ping")["type"] == "pong"
+        assert memory_kib(gateway) - before < 10_000
+    witness.socket.close()
+
+
+def test_two_hostile_peers_do_not_disturb_a_third(gateway: Any) -> None:
+    good = gateway.connect("supervisor", claims={"sub": "good", "tenant_id": "calm"})
+    with RawPeer(gateway.port) as flooder, RawPeer(gateway.port) as garbler:
+        for peer in (flooder, garbler):
+            assert peer.ask(token=gateway.token("supervisor", sub="bad", tenant_id="calm"))[0] == 101
+        garbage = threading.Thread(target=_send_all, args=(garbler, [bytes(range(256)) * 64] * 50))
+        flood = threading.Thread(
+            target=_send_all, args=(flooder, [message("chat.typing", {"session_id": "c"}) * 50] * 20)
+        )
+        garbage.start()
+        flood.start()
+        for number in range(20):
+            gateway.publish("alert", {"title": str(number), "message": "m"}, tenant_id="calm")
+        titles = [good.receive_type("alert")["payload"]["title"] for _ in range(20)]
+        garbage.join(30)
+        flood.join(30)
+    assert titles == [str(number) for number in range(20)]
+    assert good.ask("ping")["type"] == "pong"
+    good.socket.close()
+
+
+def _send_all(peer: RawPeer, pieces: list[bytes]) -> None:
+    try:
+        for piece in pieces:
+            peer.send(piece)
+    except OSError:
+        return
+
+
+# Who has not authenticated
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        frame(PONG, b"x") + message("ping"),
+        message("subscribe", {"events": ["*"]}),
+        message("snapshot"),
+        message("resume", {"epoch": "e", "seq": 0}),
+        message("auth", {"token": "forged"}) + message("snapshot"),
+        frame(TEXT, b"\x00"),
+    ],
+)
+def test_a_peer_that_nobody_knows_gets_its_refusal_and_nothing_else(gateway: Any, frames: bytes) -> None:
+    with RawPeer(gateway.port) as stranger:
+        assert stranger.ask(Sec_WebSocket_Protocol="callcenter.v1")[0] == 101
+        gateway.publish("alert", {"title": "secret", "message": "m"})
+        stranger.send(frames)
+        error = stranger.read_message()
+        assert (error["type"], error["payload"]["code"]) == ("error", "unauthorized")
+        assert set(error["payload"]) == {"code", "message"}
+        assert stranger.read_close() == 4500
+        stranger.send(frame(CLOSE))
+        assert stranger.read_end() == b""
+
+
+def test_a_refused_handshake_is_answered_and_no_more(gateway: Any) -> None:
+    with RawPeer(gateway.port) as stranger:
+        status, headers = stranger.ask(token="forged", Connection="Upgrade, close")
+        assert status == 401
+        body = stranger.read(int(headers["content-length"]))
+        assert b"unauthorized" in body
+        # The rest is HTTP again: frames are no request.
+        stranger.send(message("snapshot") + b"\r\n\r\n")
+        assert b"snapshot" not in stranger.read_end()
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET /ws HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 5_000 + b"\r\n", 400),
+        (b"GET /ws HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"GET /ws HTTP/2.0\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", 400),
+        (b"POST /ws HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405),
+        (b"GET /ws HTTP/1.1\r\nHost: x\r\nOrigin: \xff\xfe\r\n\r\n", 426),
+        (b"GET /ws/%2e%2e/secret HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+    ],
+    ids=["many headers", "no colon", "TLS hello", "HTTP/2.0", "POST", "not ASCII", "path"],
+)
+def test_malformed_requests(gateway: Any, raw: bytes, status: int) -> None:
+    with RawPeer(gateway.port) as stranger:
+        _send_all(stranger, [raw])
+        assert stranger.read_head()[0] == status
+    assert gateway.http("/livez")[0] == 200
+
+
+def test_a_header_without_end_is_cut_off(gateway: Any) -> None:
+    with RawPeer(gateway.port) as stranger:
+        _send_all(stranger, [b"GET /ws HTTP/1.1\r\nHost: x\r\nX: ", *[b"x" * 65_536] * 20])
+        assert stranger.read_end() == b""
+
+
+def test_a_handshake_that_trickles_is_cut_off(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("[limits]\nhandshake_timeout = 1\n")
+    with RawPeer(gateway.port) as trickling:
+        trickling.send(b"GET /ws HTTP/1.1\r\nHost: x\r\n")
+        assert trickling.read_end() == b""
+
+
+def test_a_peer_that_vanishes_is_forgotten(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("[limits]\nping_interval = 3\nping_timeout = 3\n")
+    with RawPeer(gateway.port) as silent:
+        assert silent.ask(token=gateway.token(sub="silent"))[0] == 101
+        assert silent.read_message()["type"] == "welcome"
+        opcode, _ = silent.read_frame()
+        assert opcode == PING
+        opcode, payload = silent.read_frame()
+        while opcode == PING:
+            opcode, payload = silent.read_frame()
+        assert opcode == CLOSE and int.from_bytes(payload[:2], "big") == 4002

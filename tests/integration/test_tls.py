@@ -1,0 +1,190 @@
+"""The site behind an ``ssl:`` endpoint string, with a certificate of the test's own making."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import socket
+import ssl
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from raw_socket import frame, message
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a self-signed certificate for 127.0.0.1 and its key; return both paths."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "callcenter-ws test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    key_file.write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    return certificate_file, key_file
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def gateway(start_shared_gateway: Callable[..., Any], authority: tuple[Path, Path]) -> Any:
+    """A gateway that speaks TLS only."""
+    certificate, key = authority
+    web = f"ssl:0:interface=127.0.0.1:certKey={certificate}:privateKey={key}"
+    return start_shared_gateway(web=web)
+
+
+@pytest.fixture
+def trusting(authority: tuple[Path, Path]) -> ssl.SSLContext:
+    """A client that trusts the certificate and checks the name."""
+    return ssl.create_default_context(cafile=str(authority[0]))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_of_either_version(gateway: Any, trusting: ssl.SSLContext, version: ssl.TLSVersion) -> None:
+    trusting.minimum_version = trusting.maximum_version = version
+    client = gateway.connect(ssl=trusting)
+    assert client.socket.socket.version() == version.name.replace("_", ".")
+    client.send("chat.message", {"session_id": "s", "body": "hello"}, id="m")
+    answers = {client.receive()["type"], client.receive()["type"]}
+    assert answers == {"accepted", "chat.message"}
+    client.socket.close()
+    assert client.socket.protocol.close_rcvd.code == 1000
+
+
+def test_who_does_not_know_the_certificate_does_not_connect(gateway: Any) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError):
+        gateway.connect(ssl=ssl.create_default_context())
+
+
+def test_a_bad_token_is_refused_over_tls_too(gateway: Any, trusting: ssl.SSLContext) -> None:
+    with pytest.raises(Exception, match="401"):
+        gateway.connect(token="forged", ssl=trusting)
+    browser = gateway.raw_connect("/ws", subprotocols=["callcenter.v1", "bearer.forged"], ssl=trusting)
+    assert json.loads(browser.recv(timeout=30))["type"] == "error"
+    with pytest.raises(Exception, match="4500"):
+        browser.recv(timeout=30)
+
+
+def alert_of(answer: bytes) -> int:
+    """The description of a TLS alert record (RFC 8446 section 6)."""
+    assert answer[:1] == b"\x15", answer
+    return answer[6]
+
+
+PROTOCOL_VERSION = 70
+
+
+@pytest.mark.parametrize("version", [b"\x03\x01", b"\x03\x02"], ids=["TLS 1.0", "TLS 1.1"])
+def test_older_versions_are_refused_by_the_server_itself(gateway: Any, version: bytes) -> None:
+    """A ClientHello by hand: the TLS library of a machine may be unable to offer what is to be refused."""
+    suites = bytes.fromhex("c009 c00a c013 c014 002f 0035")
+    groups = b"\x00\x0a\x00\x04\x00\x02\x00\x17" + b"\x00\x0b\x00\x02\x01\x00"
+    body = version + bytes(32) + b"\x00" + len(suites).to_bytes(2, "big") + suites + b"\x01\x00"
+    body += len(groups).to_bytes(2, "big") + groups
+    hello = b"\x01" + len(body).to_bytes(3, "big") + body
+    with socket.create_connection(("127.0.0.1", gateway.port), 30) as link:
+        link.sendall(b"\x16\x03\x01" + len(hello).to_bytes(2, "big") + hello)
+        assert alert_of(link.recv(1_024)) == PROTOCOL_VERSION
+
+
+def test_a_client_that_knows_nothing_newer_is_refused(gateway: Any, trusting: ssl.SSLContext) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # asking for TLS 1.1 is what is tested
+        trusting.minimum_version = ssl.TLSVersion.TLSv1
+        trusting.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError):
+        gateway.connect(ssl=trusting)
+
+
+def test_only_http_1_is_negotiated(gateway: Any, trusting: ssl.SSLContext) -> None:
+    trusting.set_alpn_protocols(["h2", "http/1.1"])
+    client = gateway.connect(ssl=trusting)
+    assert client.socket.socket.selected_alpn_protocol() == "http/1.1"
+    client.socket.close()
+
+
+def test_a_message_in_one_write_with_the_handshake(gateway: Any, trusting: ssl.SSLContext) -> None:
+    lines = [
+        "GET /ws HTTP/1.1",
+        "Host: x",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        f"Authorization: Bearer {gateway.token()}",
+    ]
+    head = "\r\n".join([*lines, "", ""]).encode()
+    link = socket.create_connection(("127.0.0.1", gateway.port), 30)
+    with trusting.wrap_socket(link, server_hostname="127.0.0.1") as secure:
+        secure.sendall(head + message("ping", id="p") + frame(8, b"\x03\xe8"))
+        received = b""
+        while piece := secure.recv(65_536):
+            received += piece
+    assert received.startswith(b"HTTP/1.1 101") and received.endswith(b"\x88\x02\x03\xe8")
+
+
+def test_a_large_snapshot(gateway: Any, trusting: ssl.SSLContext) -> None:
+    """Megabytes in one frame, through the TLS layer's own buffers, to a reader that begins late."""
+    rows = [
+        {
+            "type": "call.incoming",
+            "payload": {"unique_id": str(n), "caller_id": "1", "destination": "2", "note": "x" * 5_000},
+        }
+        for n in range(800)
+    ]
+    token = gateway.token("service", tenant_id="*")
+    for start in range(0, len(rows), 200):
+        post(gateway, trusting, token, [{"tenant_id": "large", **row} for row in rows[start : start + 200]])
+    client = gateway.connect("supervisor", "/ws?snapshot=1", claims={"tenant_id": "large"}, ssl=trusting, max_size=None)
+    snapshot = client.receive_type("snapshot")
+    assert [event["payload"]["unique_id"] for event in snapshot["payload"]["events"]] == [str(n) for n in range(800)]
+    post(gateway, trusting, token, [{"tenant_id": "large", "type": "alert", "payload": {"title": "t", "message": "m"}}])
+    assert client.receive_type("alert")["seq"] == snapshot["payload"]["seq"] + 1
+    client.socket.close()
+
+
+def post(gateway: Any, context: ssl.SSLContext, token: str, events: list[dict[str, Any]]) -> None:
+    """Publish events over HTTPS."""
+    from urllib.request import Request, urlopen
+
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = Request(gateway.url("/ws/events"), json.dumps(events).encode(), headers)
+    with urlopen(request, timeout=30, context=context) as answer:
+        assert answer.status == 200
+
+
+def test_noise_in_place_of_a_handshake_is_no_bug(gateway: Any, trusting: ssl.SSLContext) -> None:
+    for noise in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 1_000, b"\x16\x03\x01\xff\xff" + b"\xff" * 1_000):
+        with socket.create_connection(("127.0.0.1", gateway.port), 30) as link:
+            link.sendall(noise)
+            link.shutdown(socket.SHUT_WR)
+            try:
+                while link.recv(1_024):
+                    pass
+            except ConnectionResetError:
+                pass
+    assert gateway.connect(ssl=trusting).ask("ping")["type"] == "pong"

@@ -1,0 +1,334 @@
+"""WebSockets of a running gateway: connections, limits, the way back, the end."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from raw_socket import RawPeer, frame, message
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import unix_connect
+
+SUBPROTOCOL = "callcenter.v1"
+ALERT = {"title": "t", "message": "m"}
+
+
+def publish_many(gateway: Any, count: int, padding: int = 0, tenant_id: str = "acme") -> int:
+    """Publish alerts, numbered in their titles; return the last seq."""
+    last = 0
+    for start in range(0, count, 500):
+        events = [
+            {"tenant_id": tenant_id, "type": "alert", "payload": {"title": str(number), "message": "x" * padding}}
+            for number in range(start, min(count, start + 500))
+        ]
+        token = gateway.token("service", tenant_id="*")
+        status, answer = gateway.http("/ws/events", method="POST", token=token, body=events)
+        assert status == 200, answer
+        last = answer["results"][-1]["seq"]
+    return last
+
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture
+def connect(gateway: Any) -> Iterator[Connect]:
+    """Opens clients of the shared gateway, each a user of its own, that end with the test."""
+    clients: list[Any] = []
+
+    def open_client(role: str = "agent", path: str | None = None, **options: Any) -> Any:
+        claims = {"sub": secrets.token_hex(8), **options.pop("claims", {})}
+        clients.append(gateway.connect(role, path, claims=claims, **options))
+        return clients[-1]
+
+    yield open_client
+    for client in clients:
+        client.socket.close()
+
+
+# Messages
+
+
+def test_the_welcome_is_first_and_alone(connect: Connect) -> None:
+    client = connect()
+    assert client.welcome["tenant_id"] == "acme"
+    assert client.received_before_pong() == []
+
+
+def test_answers_name_the_request(connect: Connect) -> None:
+    client = connect()
+    for request_id in ("a", "ü" * 255, 7):
+        client.send("ping", id=request_id)
+        assert client.receive()["in_reply_to"] == request_id
+
+
+def test_a_large_message_is_taken_and_answered(connect: Connect) -> None:
+    client = connect()
+    client.socket.send(json.dumps({"type": "ping", "id": "x", "payload": {"padding": "x" * 500_000}}))
+    assert client.receive()["in_reply_to"] == "x"
+
+
+def test_fragments_are_one_message(connect: Connect) -> None:
+    client = connect()
+    client.socket.send(iter(['{"type":', '"ping","id"', ':"in pieces"}']))
+    assert client.receive()["in_reply_to"] == "in pieces"
+
+
+def test_compression_is_not_spoken_but_offering_it_does_no_harm(connect: Connect) -> None:
+    client = connect(compression="deflate")
+    assert client.ask("ping")["type"] == "pong"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("{", "invalid_json"),
+        ("", "invalid_json"),
+        ("NaN", "invalid_json"),
+        pytest.param("[" * 100_000, "invalid_json", id="deep"),
+        ("[]", "invalid_message"),
+        ("null", "invalid_message"),
+        ("{}", "invalid_message"),
+        ('{"type":1}', "invalid_message"),
+        ('{"type":"ping","payload":7}', "invalid_message"),
+        ('{"type":"ping","id":{}}', "invalid_message"),
+        pytest.param(json.dumps({"type": "ping", "id": "x" * 256}), "invalid_message", id="long id"),
+        ('{"type":"subscribe"}', "invalid_message"),
+        ('{"type":"subscribe","payload":{"events":"call.*"}}', "invalid_message"),
+        ('{"type":"subscribe","payload":{"events":[]}}', "invalid_message"),
+        ('{"type":"subscribe","payload":{"events":["no.such"]}}', "unknown_event"),
+        ('{"type":"resume","payload":{"epoch":"e","seq":-1}}', "invalid_message"),
+        ('{"type":"resume","payload":{"epoch":"e","seq":1e300}}', "invalid_message"),
+        ('{"type":"call.incoming","payload":{}}', "unknown_type"),
+        ('{"type":"welcome"}', "unknown_type"),
+        ('{"type":"auth","payload":{"token":"forged"}}', "unauthorized"),
+        ('{"type":"chat.message","payload":{"session_id":"c"}}', "invalid_message"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_understood_gets_an_error_and_the_connection_lives(
+    connect: Connect, text: str, code: str
+) -> None:
+    client = connect(claims={"sub": "clumsy"})
+    witness = connect("supervisor", claims={"sub": "witness"})
+    client.socket.send(text)
+    error = client.receive()
+    assert (error["type"], error["payload"]["code"]) == ("error", code)
+    assert client.ask("ping")["type"] == "pong"
+    assert [m for m in witness.received_before_pong() if m["type"] != "presence.changed"] == []
+
+
+def test_too_many_mistakes_end_the_connection(connect: Connect) -> None:
+    client = connect(claims={"sub": "abuser"})
+    for _ in range(21):
+        client.socket.send("{")
+    codes = [client.receive()["payload"]["code"] for _ in range(21)]
+    assert codes == ["invalid_json"] * 21
+    assert client.close_code() == 4501
+
+
+def test_a_flood_is_slowed_then_ended(connect: Connect) -> None:
+    client = connect(claims={"sub": "flooder"})
+    for number in range(200):
+        try:
+            client.send("ping", id=number)
+        except Exception:  # closed by the gateway meanwhile
+            break
+    answers = [client.receive() for _ in range(45)]
+    assert [answer["type"] for answer in answers[:40]] == ["pong"] * 40
+    limited = [answer for answer in answers if answer["type"] == "error"]
+    assert limited[0]["payload"]["code"] == "rate_limited" and limited[0]["payload"]["retry_after_ms"] > 0
+    assert client.close_code() == 4004
+
+
+# Limits
+
+
+def test_connections_per_user(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("[limits]\nconnections_per_user = 2\n")
+    first, _second = gateway.connect(), gateway.connect()
+    with pytest.raises(InvalidStatus) as caught:
+        gateway.connect()
+    assert caught.value.response.status_code == 429
+    assert int(caught.value.response.headers["Retry-After"]) > 0
+    browser = gateway.raw_connect("/ws", subprotocols=[SUBPROTOCOL, f"bearer.{gateway.token()}"])
+    error = json.loads(browser.recv(timeout=30))
+    assert error["type"] == "error" and error["payload"]["retry_after_ms"] > 0
+    with pytest.raises(Exception, match="4504"):
+        browser.recv(timeout=30)
+    gateway.connect(claims={"sub": "somebody-else"})
+    gateway.connect(claims={"tenant_id": "globex"})
+    first.socket.close()
+    gateway.connect()
+
+
+def test_connections_per_address(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("[limits]\nconnections_per_ip = 2\n")
+    with RawPeer(gateway.port) as first, RawPeer(gateway.port) as second, RawPeer(gateway.port) as third:
+        assert first.ask(Sec_WebSocket_Protocol=SUBPROTOCOL)[0] == 101
+        assert second.ask(token=gateway.token())[0] == 101
+        status, headers = third.ask(token=gateway.token())
+        assert status == 429 and int(headers["retry-after"]) > 0
+        assert gateway.http("/livez")[0] == 200
+        first.send(frame(8))
+        assert first.read_close() == 1000
+        first.read_end()
+    gateway.connect()
+
+
+# The way back
+
+
+def test_resume_by_the_url_brings_what_was_missed_once_and_in_order(gateway: Any, connect: Connect) -> None:
+    first = connect("supervisor", claims={"sub": "resumer", "tenant_id": "resume"})
+    seen = publish_many(gateway, 3, tenant_id="resume")
+    seqs = [first.receive_type("alert")["seq"] for _ in range(3)]
+    first.socket.socket.close()
+    last = publish_many(gateway, 600, tenant_id="resume")
+    epoch = first.welcome["payload"]["epoch"]
+    claims = {"sub": "resumer", "tenant_id": "resume"}
+    again = connect("supervisor", f"/ws?epoch={epoch}&seq={seqs[-1]}", claims=claims)
+    missed = []
+    while (received := again.receive())["type"] != "resumed":
+        missed.append(received["seq"])
+    # Between the two stands, at most, that the user has gone and come.
+    assert missed == sorted(set(missed)) and missed[0] == seen + 1
+    assert set(range(last - 599, last + 1)) <= set(missed)
+    payload = received["payload"]
+    assert (payload["epoch"], payload["from_seq"], payload["to_seq"]) == (epoch, seqs[-1], last)
+    assert payload["count"] == len(missed)
+    live = publish_many(gateway, 1, tenant_id="resume")
+    assert again.receive()["seq"] == live
+
+
+@pytest.mark.parametrize(("epoch", "seq", "reason"), [("another", 0, "epoch_changed"), (None, 10**9, "ahead")])
+def test_a_position_that_cannot_be_served(connect: Connect, epoch: str | None, seq: int, reason: str) -> None:
+    known = connect().welcome["payload"]["epoch"]
+    client = connect(path=f"/ws?epoch={epoch or known}&seq={seq}")
+    reset = client.receive()
+    assert (reset["type"], reset["payload"]["reason"]) == ("reset", reason)
+    assert client.receive()["type"] == "snapshot"
+
+
+def test_a_snapshot_by_the_url(connect: Connect) -> None:
+    assert connect(path="/ws?snapshot=1").receive()["type"] == "snapshot"
+
+
+# Slow readers
+
+
+def drain(peer: RawPeer, last: int) -> list[dict[str, Any]]:
+    """Read until the message with that seq, or a snapshot of it, has come."""
+    received = []
+    while True:
+        message_ = peer.read_message()
+        received.append(message_)
+        if message_.get("seq", message_["payload"].get("seq")) == last:
+            return received
+
+
+def test_a_slow_reader_delays_nobody_and_loses_nothing(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("[store]\nmemory_events = 20000\n[limits]\nslow_timeout = 60\n")
+    count = 4_000
+    fast = gateway.connect("supervisor", claims={"sub": "fast"})
+    with RawPeer(gateway.port, receive_buffer=4_096) as slow:
+        assert slow.ask(token=gateway.token("supervisor", sub="slow"))[0] == 101
+        assert slow.read_message()["type"] == "welcome"
+        seqs: list[int] = []
+
+        def read() -> None:
+            while len(seqs) < count:
+                seqs.append(fast.receive_type("alert")["seq"])
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        last = publish_many(gateway, count, padding=3_000)
+        reader.join(60)
+        assert len(seqs) == count and seqs == sorted(set(seqs)) and seqs[-1] == last
+        stats = gateway.http("/ws/stats", token=gateway.token("admin"))[1]
+        assert stats["lagging"] == 1, stats
+        received = [m for m in drain(slow, last) if m["type"] != "presence.changed"]
+        assert [m["type"] for m in received] == ["alert"] * count
+        assert [m["payload"]["title"] for m in received] == [str(number) for number in range(count)]
+        live = publish_many(gateway, 1)
+        assert slow.read_message()["seq"] == live
+
+
+def test_a_slow_reader_that_the_history_has_left_behind_is_told(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("[store]\nmemory_events = 300\nhistory_events = 300\n[limits]\nslow_timeout = 60\n")
+    with RawPeer(gateway.port, receive_buffer=4_096) as slow:
+        assert slow.ask(token=gateway.token("supervisor", sub="slow"))[0] == 101
+        assert slow.read_message()["type"] == "welcome"
+        last = publish_many(gateway, 4_000, padding=3_000)
+        received = drain(slow, last)
+        types = [m["type"] for m in received]
+        gap = received[types.index("gap")]
+        assert types[types.index("gap") + 1] == "snapshot"
+        seqs = [m["seq"] for m in received if "seq" in m]
+        before = [seq for seq in seqs if seq < gap["payload"]["from_seq"]]
+        assert before == list(range(before[0], gap["payload"]["from_seq"]))
+        assert seqs == sorted(set(seqs))
+        assert all(seq > gap["payload"]["to_seq"] for seq in seqs if seq not in before)
+        assert gap["payload"]["reason"]
+
+
+def test_a_reader_that_takes_nothing_is_closed(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("[store]\nmemory_events = 20000\n[limits]\nslow_timeout = 1\npresence_grace = 0\n")
+    with RawPeer(gateway.port, receive_buffer=4_096) as stuck:
+        assert stuck.ask(token=gateway.token("supervisor", sub="stuck"))[0] == 101
+        publish_many(gateway, 4_000, padding=3_000)
+        witness = gateway.connect("supervisor", claims={"sub": "witness"})
+        while (gone := witness.receive_type("presence.changed")["payload"])["user_id"] != "stuck" or gone["online"]:
+            pass
+    gateway.stop()
+    gateway.reader.join()
+    assert gateway.log.count("4001 slow_consumer") == 1
+
+
+# The end
+
+
+def test_sigterm_says_goodbye_to_everybody(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("[limits]\ndrain_timeout = 9\n")
+    clients = [gateway.connect(claims={"sub": f"u{number}"}) for number in range(3)]
+    gateway.process.send_signal(signal.SIGTERM)
+    delays = [client.receive_type("drain")["payload"]["reconnect_after_ms"] for client in clients]
+    assert [client.close_code() for client in clients] == [4003] * 3
+    assert sorted(delays) == [0, 3_000, 6_000]
+    gateway.process.wait(30)
+    gateway.reader.join()
+    assert gateway.log.count("4003 draining") == 3
+
+
+def test_a_peer_that_does_not_answer_does_not_hold_up_the_end(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway()
+    with RawPeer(gateway.port) as stubborn, RawPeer(gateway.port) as unheard:
+        assert stubborn.ask(token=gateway.token())[0] == 101
+        assert unheard.ask(Sec_WebSocket_Protocol=SUBPROTOCOL)[0] == 101
+        gateway.process.send_signal(signal.SIGTERM)
+        assert stubborn.read_message()["type"] == "welcome"
+        assert stubborn.read_message()["type"] == "drain"
+        assert stubborn.read_close() == 4003
+        stubborn.send(message("ping"))
+        gateway.process.wait(30)
+        assert stubborn.read_end() == b""
+
+
+def test_a_peers_close_is_answered(connect: Connect) -> None:
+    client = connect()
+    client.socket.close(1000)
+    assert client.socket.protocol.close_rcvd.code == 1000
+
+
+def test_behind_a_proxy_on_a_unix_socket(start_gateway: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    listen = f'["tcp:0:interface=127.0.0.1", "unix:{path}"]'
+    gateway = start_gateway("", "--set", f"web.listen={listen}")
+    headers = {"Authorization": f"Bearer {gateway.token()}"}
+    with unix_connect(str(path), "ws://gateway/ws", additional_headers=headers) as socket:
+        assert json.loads(socket.recv(timeout=30))["type"] == "welcome"

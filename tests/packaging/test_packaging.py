@@ -1,0 +1,118 @@
+"""What is installed carries the plugin, the page and the types, and twistd finds the plugin from any folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import callcenter_ws
+
+ROOT = Path(__file__).parent.parent.parent
+PLUGIN = "twisted/plugins/callcenter_ws_plugin.py"
+NEEDED = {PLUGIN, "callcenter_ws/py.typed", "callcenter_ws/demo/page/index.html"}
+NOT_THE_SOURCE = shutil.ignore_patterns(
+    ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist", "_build", "dropin.cache"
+)
+MINUTES = 10 * 60
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command as a user would, without the ways that lead back to this checkout; return what it printed."""
+    ours = ("PYTHON", "COVERAGE", "PYTEST", "CALLCENTER_WS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=MINUTES,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, in a folder with a space in its name."""
+    copy = tmp_path_factory.mktemp("a clone") / "callcenter ws"
+    shutil.copytree(ROOT, copy, ignore=NOT_THE_SOURCE)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def distributions(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist, and the wheel that was built from the sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", folder, source, cwd=folder)
+    (sdist,) = folder.glob("*.tar.gz")
+    (wheel,) = folder.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """A fresh virtual environment."""
+    folder = tmp_path / "environment"
+    venv.create(folder, with_pip=True)
+    return folder
+
+
+def test_the_sdist_holds_what_is_needed_to_build_and_to_test(distributions: tuple[Path, Path]) -> None:
+    with tarfile.open(distributions[0]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    also = {"setup.py", "LICENSE", "README.rst", "etc/callcenter-ws.toml", "tests/packaging/test_packaging.py"}
+    assert names >= NEEDED | also
+    assert "twisted/__init__.py" not in names
+
+
+def test_the_wheel_adds_to_twisted_nothing_but_the_plugin(distributions: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(distributions[1]) as archive:
+        names = set(archive.namelist())
+    assert names >= NEEDED
+    assert {name for name in names if name.startswith("twisted/")} == {PLUGIN}
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"callcenter_ws", "twisted", f"callcenter_ws-{callcenter_ws.__version__}.dist-info"}
+
+
+def test_every_module_is_in_the_wheel(distributions: tuple[Path, Path], source: Path) -> None:
+    with zipfile.ZipFile(distributions[1]) as archive:
+        names = set(archive.namelist())
+    modules = {str(path.relative_to(source)) for path in (source / "callcenter_ws").rglob("*.py")}
+    assert modules - names == set()
+
+
+def assert_it_runs(environment: Path, elsewhere: Path) -> None:
+    """Both commands work in a folder that is not the project's."""
+    elsewhere.mkdir()
+    bin_ = environment / "bin"
+    assert "callcenter-ws" in run(bin_ / "twistd", "--help", cwd=elsewhere)
+    options = run(bin_ / "twistd", "callcenter-ws", "--help", cwd=elsewhere)
+    assert "--config" in options
+    assert "--demo" in options
+    assert callcenter_ws.__version__ in run(bin_ / "callcenter-ws", "version", cwd=elsewhere)
+    where = run(bin_ / "python", "-c", "import twisted; print(twisted.__file__)", cwd=elsewhere)
+    assert where.strip().startswith(str(environment)), "Twisted itself was hidden"
+
+
+def test_the_installed_wheel_runs(distributions: tuple[Path, Path], environment: Path, tmp_path: Path) -> None:
+    run(environment / "bin" / "python", "-m", "pip", "install", "--quiet", distributions[1], cwd=tmp_path)
+    assert_it_runs(environment, tmp_path / "elsewhere")
+
+
+def test_an_editable_install_runs(source: Path, environment: Path, tmp_path: Path) -> None:
+    run(environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--editable", source, cwd=tmp_path)
+    assert_it_runs(environment, tmp_path / "elsewhere")

@@ -1,0 +1,610 @@
+"""The ``callcenter-ws`` command: what it prints, how it exits, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import pytest_twisted
+from amp_doubles import SECRET as AMP_SECRET
+from amp_doubles import LoopbackGateway, until
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionDeny
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from twisted.internet import reactor
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.utils import getProcessOutputAndValue
+
+from callcenter_ws import __version__
+from callcenter_ws.cli import main
+from callcenter_ws.config import load
+from callcenter_ws.demo.state import DemoState
+from callcenter_ws.emit import emit
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.tail import Wanted, tail
+from callcenter_ws.target import Target
+
+JWT_SECRET = "a secret of the tests, long enough for HS512: sixty-four bytes, at least"
+EVENT = {
+    "tenant_id": "acme",
+    "type": "alert",
+    "payload": b'{"title": "Fire drill", "message": "now"}',
+    "persist": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No demo and no settings of whoever runs the tests."""
+    monkeypatch.setenv("CALLCENTER_WS_DEMO_DIR", str(tmp_path / "demo"))
+    monkeypatch.delenv("CALLCENTER_WS_TOKEN", raising=False)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    (tmp_path / "jwt.secret").write_text(JWT_SECRET + "\n")
+    (tmp_path / "jwt.secret").chmod(0o600)
+    file = tmp_path / "gw.toml"
+    file.write_text(
+        '[jwt]\nsecret_file = "jwt.secret"\nalgorithms = ["HS512"]\nissuer = "https://i.example"\naudience = "gw"\n'
+    )
+    return file
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("command", ["check-config", "token", "emit", "tail", "version"])
+def test_the_help_of_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"example:\n  callcenter-ws {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["emit", "alert"],
+        ["token", "--ttl", "0"],
+        ["token", "--ttl", "nan"],
+        ["token", "--role", "boss"],
+        ["tail", "--count", "0"],
+        ["tail", "--resume", "17"],
+        ["tail", "--resume", "epoch:x"],
+    ],
+)
+def test_arguments_that_make_no_sense_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "usage: callcenter-ws" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out.startswith(f"callcenter-ws {__version__} (Python 3.")
+
+
+# check-config
+
+
+def test_a_good_configuration_is_summed_up(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-config", "--config", str(config_file), "--set", "web.allowed_origins=https://A.example"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"OK: {config_file}\n")
+    for text in ("tcp:8080:interface=127.0.0.1", "tcp:8081", "HS512", "https://a.example", "memory:"):
+        assert text in printed.out
+    assert printed.err == ""
+
+
+def test_warnings_do_not_fail_it(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (config_file.parent / "jwt.secret").chmod(0o644)
+    assert main(["check-config", "--config", str(config_file)]) == 0
+    assert "warning: " in capsys.readouterr().err
+
+
+def test_all_problems_of_a_configuration_are_printed(
+    config_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLCENTER_WS_LIMITS__BURST", "0")
+    assert main(["check-config", "--config", str(config_file), "--set", "web.listen=80", "--set", "x.y=1"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "the configuration has 3 problems:" in printed.err
+    for start in ("--set: x.y: ", "--set: web.listen: ", "CALLCENTER_WS_LIMITS__BURST: limits.burst: "):
+        assert f"\n  - {start}" in printed.err
+
+
+# token
+
+
+def _minted(capsys: pytest.CaptureFixture[str], secret: str = JWT_SECRET, **options: Any) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(capsys.readouterr().out.strip(), secret, **options)
+    return claims
+
+
+def test_a_token_for_a_configuration(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--tenant",
+        "acme",
+        "--user",
+        "7",
+        "--role",
+        "supervisor",
+        "--name",
+        "Ada",
+        "--queues",
+        "a, b",
+        "--ttl",
+        "60",
+    ]
+    assert main(["token", "--config", str(config_file), *arguments]) == 0
+    claims = _minted(capsys, algorithms=["HS512"], audience="gw", issuer="https://i.example")
+    assert claims.pop("exp") - claims.pop("iat") == 60
+    assert claims.pop("jti")
+    assert claims == {
+        "iss": "https://i.example",
+        "aud": "gw",
+        "sub": "7",
+        "tenant_id": "acme",
+        "role": "supervisor",
+        "name": "Ada",
+        "queues": ["a", "b"],
+    }
+
+
+def test_a_token_for_a_secret(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    secret_file = str(config_file.parent / "jwt.secret")
+    arguments = ["--secret-file", secret_file, "--tenant", "t", "--role", "visitor", "--session", "s"]
+    assert main(["token", *arguments]) == 0
+    claims = _minted(capsys, algorithms=["HS256"])
+    assert (claims["sub"], claims["role"], claims["session_id"]) == ("test-visitor", "visitor", "s")
+    assert "queues" not in claims
+
+
+def test_a_token_for_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    demo = DemoState.prepare("http://127.0.0.1:8080/")
+    assert main(["token"]) == 0
+    claims = _minted(capsys, demo.read_secret(), algorithms=["HS256"])
+    assert (claims["tenant_id"], claims["role"]) == (demo.tenant, "agent")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["token"], "no demo has run yet"),
+        (["token", "--config", "{config}"], "for which tenant? Give --tenant ID"),
+        (["token", "--config", "{config}", "--tenant", "t", "--role", "visitor"], "which chat session"),
+        (["token", "--config", "nowhere.toml"], "nowhere.toml: cannot read the file"),
+        (["token", "--secret-file", "nowhere", "--tenant", "t"], "cannot read the file of the secret"),
+        (["token", "--secret-file", "{short}", "--tenant", "t"], "the secret has 5 bytes"),
+        (["emit", "alert", "{{"], "the payload is not JSON"),
+        (["emit", "alert", "[]"], "the payload is not a JSON object"),
+        (["emit", "alert", "{{}}"], "no demo has run yet"),
+        (["emit", "alert", "{{}}", "--amp", "tcp:1"], "for which tenant?"),
+        (
+            ["emit", "alert", "{{}}", "--config", "{config}", "--set", "amp.listen=systemd:domain=UNIX:index=0"],
+            "Give --amp",
+        ),
+        (["emit", "alert", "{{}}", "--amp", "tcp:1", "--tenant", "t", "--amp-token-file", "{binary}"], "not ASCII"),
+        (
+            ["emit", "alert", "{{}}", "--amp", "tcp:1", "--tenant", "t", "--amp-token-file", "nowhere"],
+            "cannot read nowhere",
+        ),
+        (["tail"], "no demo has run yet"),
+        (["tail", "--config", "{config}"], "whose stream? Give --token-file"),
+        (["tail", "--config", "{config}", "--set", "web.listen=unix:/x"], "Give --url"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    arguments: list[str], reason: str, config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config_file.parent / "short").write_text("short")
+    (config_file.parent / "binary").write_bytes(b"\xff")
+    names = {"config": config_file, "short": config_file.parent / "short", "binary": config_file.parent / "binary"}
+    assert main([argument.format(**names) for argument in arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"callcenter-ws {arguments[0]}: ")
+    assert reason in printed.err
+    assert printed.out == ""
+
+
+# Where the gateway is
+
+
+@pytest.mark.parametrize(
+    ("listen", "endpoint", "url"),
+    [
+        ("tcp:9000:interface=127.0.0.1", "tcp:host=127.0.0.1:port=9000", "ws://127.0.0.1:9000/ws"),
+        ("tcp:port=8081", "tcp:host=127.0.0.1:port=8081", "ws://127.0.0.1:8081/ws"),
+        ("tcp:8081:interface=0.0.0.0", "tcp:host=127.0.0.1:port=8081", "ws://127.0.0.1:8081/ws"),
+        (r"tcp:8081:interface=\:\:", r"tcp:host=\:\:1:port=8081", "ws://[::1]:8081/ws"),
+        (r"unix:/run/a\:b.sock:mode=660", r"unix:path=/run/a\:b.sock", None),
+        ("unix:address=/run/amp.sock", "unix:path=/run/amp.sock", None),
+        ("systemd:domain=INET:index=0", None, None),
+    ],
+)
+def test_an_address_follows_from_where_it_listens(listen: str, endpoint: str | None, url: str | None) -> None:
+    assert Target.of_settings(load(None, overrides=[f"amp.listen={listen}"], demo=True)).amp_endpoint == endpoint
+    assert Target.of_settings(load(None, overrides=[f"web.listen={listen}"], demo=True)).url == url
+
+
+@pytest.mark.parametrize(
+    ("page", "url"),
+    [("http://127.0.0.1:8080/", "ws://127.0.0.1:8080/ws"), ("https://[::1]:1/", "wss://[::1]:1/ws")],
+)
+def test_the_demo_is_where_its_page_is(page: str, url: str) -> None:
+    assert Target.of_demo(DemoState.prepare(page)).url == url
+
+
+# emit
+
+
+@asynccontextmanager
+async def amp_gateway() -> AsyncIterator[LoopbackGateway]:
+    gateway = LoopbackGateway(reactor)
+    gateway.listen()
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_is_published_once_under_its_id() -> None:
+    async with amp_gateway() as gateway:
+        event = {**EVENT, "event_id": "e1", "user_id": None}
+        first = await emit(reactor, gateway.endpoint, AMP_SECRET.decode(), event)
+        second = await emit(reactor, gateway.endpoint, AMP_SECRET.decode(), event)
+        assert (first.seq, first.event_id) == (1, "e1")
+        assert second == first
+        assert [message.event.event_id for message in gateway.delivered] == ["e1"]
+        await until(reactor, lambda: not gateway.factory.sessions)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_payload_longer_than_an_amp_value_arrives_whole() -> None:
+    async with amp_gateway() as gateway:
+        payload = json.dumps({"title": "t", "message": "x" * 200_000}).encode()
+        await emit(reactor, gateway.endpoint, AMP_SECRET.decode(), {**EVENT, "payload": payload})
+        assert len(gateway.delivered) == 1
+
+
+@pytest.mark.parametrize(
+    ("token", "change", "code", "reason"),
+    [
+        (None, {}, ErrorCode.UNAUTHORIZED, "token|uthenticate"),
+        ("wrong", {}, ErrorCode.UNAUTHORIZED, "signature"),
+        ("globex-service", {}, ErrorCode.FORBIDDEN, "tenant"),
+        ("acme-service", {"type": "no.such"}, ErrorCode.INVALID_EVENT, "no.such"),
+        ("acme-service", {"payload": b"{}"}, ErrorCode.INVALID_EVENT, "title"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_the_gateway_refuses_is_told(
+    token: str | None, change: dict[str, Any], code: ErrorCode, reason: str
+) -> None:
+    async with amp_gateway() as gateway:
+        with pytest.raises(Refusal, match=reason) as caught:
+            await emit(reactor, gateway.endpoint, token, {**EVENT, **change})
+        assert caught.value.code is code
+        assert gateway.delivered == []
+        await until(reactor, lambda: not gateway.factory.sessions)
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "tcp:127.0.0.1:x", "unix:/nowhere/amp.sock", "tcp:127.0.0.1:1"])
+@pytest_twisted.ensureDeferred
+async def test_a_gateway_that_is_not_there_is_told(endpoint: str) -> None:
+    with pytest.raises(Refusal, match=f"cannot connect to {endpoint}") as caught:
+        await emit(reactor, endpoint, None, dict(EVENT))
+    assert caught.value.code is ErrorCode.UNAVAILABLE
+
+
+async def command(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run the command in a process of its own; return its exit code and what it printed."""
+    code = "import sys; from callcenter_ws.cli import main; sys.exit(main())"
+    out, err, status = await getProcessOutputAndValue(
+        sys.executable, ["-c", code, *arguments], env={**os.environ, **environment}, reactor=reactor
+    )
+    return status, out.decode(), err.decode()
+
+
+@pytest_twisted.ensureDeferred
+async def test_emit_prints_the_position(tmp_path: Path) -> None:
+    (tmp_path / "amp.secret").write_bytes(AMP_SECRET + b"\n")
+    async with amp_gateway() as gateway:
+        address = ["--amp", gateway.endpoint, "--amp-token-file", str(tmp_path / "amp.secret"), "--tenant", "acme"]
+        payload = '{"type": "info", "title": "Hi", "message": "é"}'
+        status, out, err = await command(
+            "emit", "notification", payload, *address, "--user-id", "7", "--event-id", "e1"
+        )
+        assert (status, err) == (0, "")
+        printed = json.loads(out)
+        assert (printed["seq"], printed["event_id"]) == (1, "e1")
+        assert printed["epoch"]
+        (message,) = gateway.delivered
+        assert message.event.user_id == "7"
+        status, out, err = await command("emit", "no.such", "{}", *address)
+        assert (status, out) == (1, "")
+        assert err.startswith("callcenter-ws emit: invalid_event: ")
+
+
+@pytest_twisted.ensureDeferred
+async def test_emit_does_not_wait_for_ever() -> None:
+    port = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
+    try:
+        endpoint = f"tcp:127.0.0.1:{port.getHost().port}"
+        status, _, err = await command("emit", "alert", "{}", "--amp", endpoint, "--tenant", "t", "--timeout", "0.2")
+        assert status == 1
+        assert err == f"callcenter-ws emit: no answer from {endpoint} within 0.2 s; it may still be published\n"
+    finally:
+        await port.stopListening()
+
+
+# tail
+
+
+class ScriptedServer(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn has no annotations
+    """A WebSocket server that says its lines and notes what it hears."""
+
+    noisy = False
+
+    def __init__(self, *lines: str, close: int | None = None, deny: int | None = None) -> None:
+        super().__init__()
+        self.lines, self.close, self.deny = lines, close, deny
+        self.requests: list[Any] = []
+        self.heard: list[Any] = []
+        self.closes: list[int | None] = []
+        self.port: Any = None
+
+    def buildProtocol(self, addr: object) -> Any:
+        protocol = ScriptedProtocol()
+        protocol.factory = self
+        return protocol
+
+    @property
+    def address(self) -> str:
+        return f"ws://127.0.0.1:{self.port.getHost().port}/ws"
+
+
+class ScriptedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autobahn has no annotations
+    def onConnect(self, request: Any) -> str | None:
+        self.factory.requests.append(request)
+        if self.factory.deny:
+            raise ConnectionDeny(self.factory.deny, "no")
+        return "callcenter.v1" if "callcenter.v1" in request.protocols else None
+
+    def onOpen(self) -> None:
+        for line in self.factory.lines:
+            self.sendMessage(line.encode())
+        if self.factory.close:
+            self.sendClose(self.factory.close, "said so")
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self.factory.heard.append(json.loads(payload))
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        self.factory.closes.append(code)
+
+
+@asynccontextmanager
+async def serving(server: ScriptedServer) -> AsyncIterator[ScriptedServer]:
+    server.port = reactor.listenTCP(0, server, interface="127.0.0.1")
+    try:
+        yield server
+        await until(reactor, lambda: len(server.closes) >= len(server.requests))
+    finally:
+        await server.port.stopListening()
+
+
+def self_signed(folder: Path) -> Path:
+    """Make a certificate for 127.0.0.1, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1)
+    )
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = builder.add_extension(names, critical=False).sign(key, SHA256())
+    file = folder / "server.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)
+    )
+    return file
+
+
+def event(seq: int, name: str = "alert") -> str:
+    return json.dumps({"type": name, "tenant_id": "acme", "id": f"e{seq}", "seq": seq, "payload": {"ö": "ü"}})
+
+
+WELCOME = json.dumps({"type": "welcome", "payload": {"seq": 7}})
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_prints_every_message_as_it_came() -> None:
+    printed: list[str] = []
+    lines = [WELCOME, event(1), event(2, "call.incoming")]
+    async with serving(ScriptedServer(*lines, close=1000)) as server:
+        assert await tail(reactor, Wanted(url=server.address, token="t.o.k"), printed.append) is None
+    assert printed == lines
+    (request,) = server.requests
+    assert request.headers["authorization"] == "Bearer t.o.k"
+    assert request.protocols == ["callcenter.v1"]
+    assert server.heard == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_stops_after_as_many_events_as_wanted() -> None:
+    printed: list[str] = []
+    async with serving(ScriptedServer(WELCOME, event(1), event(2), event(3))) as server:
+        assert await tail(reactor, Wanted(url=server.address, token="t", count=2), printed.append) is None
+    assert printed == [WELCOME, event(1), event(2)]
+    assert server.closes == [1000]
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_asks_for_events_and_leaves_out_what_was_sent_before() -> None:
+    printed: list[str] = []
+    lines = [WELCOME, event(1), event(2, "call.incoming"), event(3, "calls"), event(4, "agent.login")]
+    async with serving(ScriptedServer(*lines)) as server:
+        wanted = Wanted(url=server.address, token="t", events=("call.*", "agent.login"), count=2)
+        assert await tail(reactor, wanted, printed.append) is None
+    assert printed == [WELCOME, event(2, "call.incoming"), event(4, "agent.login")]
+    assert server.heard == [{"type": "subscribe", "id": "tail", "payload": {"events": ["call.*", "agent.login"]}}]
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_ends_when_its_subscription_is_refused() -> None:
+    refusal = {"type": "error", "in_reply_to": "tail", "payload": {"code": "unknown_event", "message": "there is no x"}}
+    other = json.dumps({**refusal, "in_reply_to": None})
+    printed: list[str] = []
+    async with serving(ScriptedServer(WELCOME, other, json.dumps(refusal))) as server:
+        wanted = Wanted(url=server.address, token="t", events=("x",))
+        assert await tail(reactor, wanted, printed.append) == "refused: there is no x"
+    assert len(printed) == 3
+    assert server.closes == [1000]
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_as_a_visitor_without_a_token_offers_no_subprotocol() -> None:
+    async with serving(ScriptedServer(close=1000)) as server:
+        await tail(reactor, Wanted(url=server.address), print)
+    (request,) = server.requests
+    assert "authorization" not in request.headers
+    assert request.protocols == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "query"),
+    [
+        (Wanted(url="ws://h/ws"), ""),
+        (Wanted(url="ws://h/ws", snapshot=True), "?snapshot=1"),
+        (Wanted(url="ws://h/ws", resume=("a b", 3)), "?epoch=a+b&seq=3"),
+        (Wanted(url="ws://h/ws?ack=1", resume=("e", 3), snapshot=True), "?ack=1&snapshot=1&epoch=e&seq=3"),
+    ],
+)
+def test_where_to_start_is_said_in_the_url(wanted: Wanted, query: str) -> None:
+    assert wanted.full_url == "ws://h/ws" + query
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_prints_even_what_is_no_message_of_ours() -> None:
+    printed: list[str] = []
+    lines = ["not JSON", "[]", '{"seq": 1}']
+    async with serving(ScriptedServer(*lines, close=1000)) as server:
+        await tail(reactor, Wanted(url=server.address), printed.append)
+    assert printed == lines
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_stops_when_nobody_reads() -> None:
+    def write(line: str) -> None:
+        raise BrokenPipeError
+
+    async with serving(ScriptedServer(WELCOME, event(1))) as server:
+        assert await tail(reactor, Wanted(url=server.address), write) is None
+    assert server.closes == [1000]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ({"close": 4500}, "closed: 4500 unauthorized: said so"),
+        ({"close": 4003}, "closed: 4003 draining: said so"),
+        ({"close": 4999}, "closed: said so"),
+        ({"deny": 401}, 'closed: connection was closed uncleanly ("WebSocket connection upgrade failed [401]'),
+        ({"deny": 403}, "403"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_is_told_by_its_name(behaviour: dict[str, int], reason: str) -> None:
+    async with serving(ScriptedServer(**behaviour)) as server:
+        told = await tail(reactor, Wanted(url=server.address, token="t"), print)
+    assert told is not None
+    assert reason in told
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://127.0.0.1:1/ws?token=geheim", "nonsense", "http://127.0.0.1/", "wss://:x", "ws://[::1"]
+)
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_is_not_there_is_told_without_the_query(url: str) -> None:
+    told = await tail(reactor, Wanted(url=url), print)
+    assert told is not None
+    assert told.startswith(f"cannot connect to {url.partition('?')[0]}: ")
+    assert "geheim" not in told
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_as_a_command(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from.a.file\n")
+    async with serving(ScriptedServer(WELCOME, event(1))) as server:
+        ways = [["--token", "from.the.arguments"], ["--token-file", str(tmp_path / "token")], []]
+        for way in ways:
+            status, out, err = await command(
+                "tail", "--url", server.address, "--count", "1", *way, CALLCENTER_WS_TOKEN="from.the.environment"
+            )
+            assert (status, out, err) == (0, f"{WELCOME}\n{event(1)}\n", "")
+    assert [request.headers["authorization"] for request in server.requests] == [
+        "Bearer from.the.arguments",
+        "Bearer from.a.file",
+        "Bearer from.the.environment",
+    ]
+
+
+@pytest.mark.logs_errors  # the server, that the client does not know its certificate
+@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")  # Twisted does
+@pytest_twisted.ensureDeferred
+async def test_tail_trusts_a_certificate_only_if_it_can_be_verified(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path)
+    server = ScriptedServer(event(1))
+    server.port = await serverFromString(reactor, f"ssl:0:interface=127.0.0.1:privateKey={certificate}").listen(server)
+    try:
+        url = f"wss://127.0.0.1:{server.port.getHost().port}/ws"
+        # Parsing the description for check-config reads the certificate, too.
+        assert load(None, overrides=[f"web.listen=ssl:443:privateKey={certificate}"], demo=True).web.listen
+        status, out, err = await command("tail", "--url", url, "--token", "t", "--count", "1")
+        assert (status, out) == (1, "")
+        assert "certificate verify failed" in err
+        assert server.requests == []
+        status, out, err = await command("tail", "--url", url, "--count", "1", SSL_CERT_FILE=str(certificate))
+        assert (status, out, err) == (0, event(1) + "\n", "")
+        await until(reactor, lambda: 1000 in server.closes)
+    finally:
+        await server.port.stopListening()
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_as_a_command_that_is_refused() -> None:
+    async with serving(ScriptedServer('{"type":"error","payload":{}}', close=4506)) as server:
+        status, out, err = await command("tail", "--url", server.address)
+    assert (status, out) == (1, '{"type":"error","payload":{}}\n')
+    assert err == "callcenter-ws tail: closed: 4506 tenant_suspended: said so\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_without_arguments_is_a_supervisor_of_the_demo() -> None:
+    async with serving(ScriptedServer(event(1))) as server:
+        demo = DemoState.prepare(f"http://127.0.0.1:{server.port.getHost().port}/")
+        status, out, _ = await command("tail", "--count", "1")
+    assert (status, out) == (0, event(1) + "\n")
+    (request,) = server.requests
+    claims = jwt.decode(
+        request.headers["authorization"].removeprefix("Bearer "), demo.read_secret(), algorithms=["HS256"]
+    )
+    assert (claims["tenant_id"], claims["role"]) == (demo.tenant, "supervisor")
+    assert request.path == "/ws"

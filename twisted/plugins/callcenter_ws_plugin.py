@@ -1,0 +1,10 @@
+"""Makes ``twistd callcenter-ws`` known to Twisted."""
+
+from twisted.application.service import ServiceMaker
+
+callcenter_ws = ServiceMaker(
+    "callcenter-ws",
+    "callcenter_ws.tap",
+    "Real-time event gateway for call centers: events in over AMP, out over WebSocket.",
+    "callcenter-ws",
+)
