@@ -127,7 +127,8 @@ class GatewayCommands:
         self, peer: PeerSession, *, tenant_id: str, jti: str | None, user_id: str | None
     ) -> dict[str, Any]:
         """Refuse a token, or a user's tokens, from now on."""
-        _check_authority(peer, tenant_id)
+        if tenant_id != EVERY_TENANT or not _principal(peer).every_tenant:
+            _check_authority(peer, tenant_id)
         closed = self._directory.revoke(tenant_id, jti=jti, user_id=user_id)
         _log.info(
             "AMP peer {peer} revoked {what} of {tenant_id!r} ({closed} connections)",

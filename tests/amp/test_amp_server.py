@@ -218,6 +218,7 @@ def test_the_directory_answers(server: Any, peer: Any) -> None:
     assert peer.ask(commands.DisconnectUser, tenant_id="acme", user_id="7") == {"closed": 3}
     assert peer.ask(commands.RevokeToken, tenant_id="acme", jti="j") == {"closed": 4}
     assert peer.ask(commands.RevokeToken, tenant_id="acme", user_id="7") == {"closed": 4}
+    assert peer.ask(commands.RevokeToken, tenant_id="*", jti="root") == {"closed": 4}
     assert peer.ask(commands.RevokeToken, tenant_id="acme") == (b"INVALID_EVENT", "give jti or user_id")
     assert server.directory.asked == [
         ("user_presence", "acme", "7"),
@@ -225,6 +226,7 @@ def test_the_directory_answers(server: Any, peer: Any) -> None:
         ("disconnect_user", "acme", "7"),
         ("revoke", "acme", "j", None),
         ("revoke", "acme", None, "7"),
+        ("revoke", "*", "root", None),
     ]
 
 
