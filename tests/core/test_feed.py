@@ -345,6 +345,26 @@ class TestLagging:
         socket.client.drained()
         assert socket.seqs() == [1, 2, 3, 4, 5]
 
+    def test_all_figures_to_whoever_has_just_come(self) -> None:
+        stage = Stage(slow=True)
+        socket = stage.connect()
+        for waiting in range(5):
+            stage.stats(waiting)
+        messages = socket.read()
+        assert seqs(messages) == list(range(messages[0]["payload"]["seq"] + 1, 6))
+        assert len(messages) > 2
+
+    def test_all_figures_when_a_lagging_client_asks_for_them(self, stage: Stage) -> None:
+        for waiting in range(5):
+            stage.stats(waiting)
+        socket = self.fall_behind(stage, 300)
+        stage.stats(5)
+        socket.say("resume", {"epoch": stage.epoch, "seq": 0})
+        socket.client.drained()
+        messages = socket.read()
+        assert seqs(messages) == list(range(1, 307))
+        assert messages[-1]["payload"]["count"] == 306
+
     def test_answers_survive_the_overflow(self, stage: Stage) -> None:
         socket = stage.live()
         socket.client.pause()

@@ -69,6 +69,18 @@ def test_stopped(socket: Watched) -> None:
     assert socket.transport.closed_with is None
 
 
+def test_started_twice_it_looks_once(socket: Watched) -> None:
+    socket.transport.unsent = 100
+    socket.watch.start()
+    socket.clock.advance(20)
+    socket.transport.unsent = 50
+    socket.watch.start()
+    socket.clock.advance(20)
+    assert socket.transport.closed_with is None
+    socket.clock.advance(10)
+    assert socket.transport.closed_with is CloseCode.SLOW_CONSUMER
+
+
 def test_started_anew_the_time_begins_anew(socket: Watched) -> None:
     socket.watch.start()
     socket.clock.advance(20)
