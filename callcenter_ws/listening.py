@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 _log = Logger()
 
@@ -21,45 +20,42 @@ class Listener(Service):
     The socket is opened in ``privilegedStartService``, so that a port below 1024 is bound before twistd gives up
     its privileges.
 
-    Args:
-        give_up: called when the endpoint cannot be opened, after the log said why.
+    Attributes:
+        port: the listening port; None while the socket is not open.
     """
 
-    def __init__(
-        self, reactor: Any, description: str, factory: IProtocolFactory, give_up: Callable[[], object]
-    ) -> None:
+    def __init__(self, reactor: Any, description: str, factory: IProtocolFactory) -> None:
         self._reactor = reactor
         self._description = description
         self._factory = factory
-        self._give_up = give_up
-        self._begun = False
-        self.port: Any = None  # an IListeningPort, while the socket is open
+        self.port: Any = None  # an IListeningPort
 
     def privilegedStartService(self) -> None:
         """Open the socket while there may be the privileges for it."""
         super().privilegedStartService()
-        self._begin()
+        self._listen()
 
     def startService(self) -> None:
         """Open the socket, unless that is done."""
         super().startService()
-        self._begin()
+        if self.port is None:
+            self._listen()
 
-    def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
-            Deferred.fromCoroutine(self._listen()).addErrback(
-                lambda failure: _log.failure("listening on {endpoint} met a bug", failure, endpoint=self._description)
-            )
+    def _listen(self) -> None:
+        """Open the socket, or say why not and end the start: half a gateway is worse than one that is plainly down."""
+        # Every endpoint that the settings allow answers at once.
+        serverFromString(self._reactor, self._description).listen(self._factory).addCallbacks(
+            self._opened, self._refused
+        )
+        if self.port is None:
+            raise SystemExit(1)
 
-    async def _listen(self) -> None:
-        endpoint = serverFromString(self._reactor, self._description)
-        try:
-            self.port = await endpoint.listen(self._factory)
-        except (CannotListenError, OSError) as error:
-            reason = getattr(error, "socketError", error)
-            _log.critical("cannot listen on {endpoint}: {reason}", endpoint=self._description, reason=reason)
-            self._give_up()
+    def _opened(self, port: Any) -> None:
+        self.port = port
+
+    def _refused(self, failure: Failure) -> None:
+        reason = getattr(failure.value, "socketError", failure.value)
+        _log.critical("cannot listen on {endpoint}: {reason}", endpoint=self._description, reason=reason)
 
     async def close(self) -> None:
         """Take no more connections; those that are open stay."""

@@ -215,13 +215,9 @@ class GatewayService(MultiService):
         )
 
     def _listen(self, description: str, factory: Any) -> Listener:
-        listener = Listener(self._reactor, description, factory, self._give_up)
+        listener = Listener(self._reactor, description, factory)
         listener.setServiceParent(self)
         return listener
-
-    def _give_up(self) -> None:
-        """A part cannot start: a gateway that only half works is worse than one that is plainly down."""
-        self._reactor.callWhenRunning(self._reactor.stop)
 
     # Life
 

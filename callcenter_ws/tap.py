@@ -67,5 +67,7 @@ def makeService(options: Options) -> GatewayService:
 
     service = GatewayService(reactor, options.settings, demo=options.demo)
     if options.demo is not None:
-        print(announcement(options.demo, ready_made_tokens(options.demo, time.time())), flush=True)
+        # Once it runs, so that nobody is sent to a page that is not there; by then twistd logs what is printed.
+        text = announcement(options.demo, ready_made_tokens(options.demo, time.time()))
+        reactor.callWhenRunning(print, text, file=sys.__stdout__, flush=True)
     return service

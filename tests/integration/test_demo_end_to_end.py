@@ -194,8 +194,10 @@ def test_it_does_not_start_where_it_cannot_listen(demo: Demo, tmp_path: Path) ->
     command = [*demo.process.args[:-1], listen]
     second = Process(command, {"CALLCENTER_WS_DEMO_DIR": str(tmp_path / "state")})
     second.expect(f"cannot listen on tcp:{demo.port}")
-    assert second.wait() is not None
+    assert second.wait() == 1
     assert "Traceback" not in second.output, second.output
+    assert "callcenter-ws serves" not in second.output
+    assert second.output.count("eyJ") == 0
 
 
 def test_a_visitor_sees_the_chat_of_its_session_and_no_other(demo: Demo) -> None:
