@@ -45,6 +45,9 @@ class Journal(Protocol):
     def closed(self, who: str, code: CloseCode) -> None:
         """The gateway closed a connection."""
 
+    def bug(self, what: str) -> None:
+        """The exception being handled is a bug; what met it is told in ``what``."""
+
 
 class Transport(Protocol):
     """One WebSocket, seen from its Client. Frames are complete RFC 6455 frames."""
@@ -68,7 +71,8 @@ class Authenticator(Protocol):
         Synchronous by contract: keys are fetched beforehand, never in the request path.
 
         Raises:
-            Refusal: ``unauthorized``, with a text that names what is wrong and never holds the token.
+            Refusal: ``unauthorized``, with a text that names what is wrong and never holds the token;
+                ``unavailable`` while the keys have not been fetched.
         """
 
 
@@ -120,7 +124,7 @@ class Snapshot:
 
 
 Deliver = Callable[[Sequence["Message"]], None]
-"""Takes messages of one tenant, durable, in ``seq`` order, each exactly once per node."""
+"""Takes messages of one tenant, durable, in ``seq`` order, each exactly once per node. Never raises."""
 
 
 class Broker(Protocol):

@@ -24,6 +24,10 @@ class LogJournal:
         """The gateway closed a connection."""
         _log.info("{who} is closed with {code} {name}", who=who, code=code.value, name=CLOSES[code].name)
 
+    def bug(self, what: str) -> None:
+        """The exception being handled is a bug."""
+        _log.failure("{what} met a bug", what=what)
+
     def handshake_refused(self, ip: str, refusal: Refusal) -> None:
         """A peer asked for a WebSocket and got none."""
         _log.info(

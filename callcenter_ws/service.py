@@ -92,12 +92,13 @@ class GatewayService(MultiService):
             memory_bytes=settings.store.memory_bytes,
             history_seconds=settings.store.history_seconds,
         )
-        self.broadcaster = EventBroadcaster(self.broker, clock, max_payload_bytes=settings.limits.message_bytes)
+        self.broadcaster = EventBroadcaster(self.broker, clock)
         self.presence = Presence(clock, spawn, self._announce_presence, settings.limits.presence_grace)
         self.hub = Hub(
             self.broker,
             self.presence,
             clock,
+            LogJournal(),
             agent_calls=settings.policy.agent_calls,
             burst=max(1, settings.limits.outbox // 2),
             observe_latency=self.metrics.observe_latency,
@@ -167,6 +168,7 @@ class GatewayService(MultiService):
             node_id=self.settings.cluster.node_id,
             secret=None if token_file is None else token_file.read_bytes().strip(),
             authenticate=self.authenticator,
+            revocations=self.hub.revocations,
         )
 
     def _root(self, demo: DemoState | None) -> Any:
@@ -191,7 +193,8 @@ class GatewayService(MultiService):
             root.putChild(b"metrics", metrics)
         if self.settings.web.demo:
             tokens = None if demo is None else DemoTokens(demo, self.clock.time)
-            for name, resource in demo_page(tokens).items():
+            hosts = {origin.partition("://")[2] for origin in self.settings.web.allowed_origins}
+            for name, resource in demo_page(tokens, hosts).items():
                 root.putChild(name, resource)
         return root
 
@@ -222,7 +225,7 @@ class GatewayService(MultiService):
     # Life
 
     def startService(self) -> None:
-        """Open the store, then everything else."""
+        """Open the store and everything else; requests that come before the store is open are told so."""
         for warning in self.settings.warnings:
             _log.warn("settings: {warning}", warning=warning)
         spawn(self.broker.start(self.hub.deliver))

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.ssl import optionsForClientTLS
 
 from callcenter_ws import __version__
+from callcenter_ws.core.events import covers
 from callcenter_ws.errors import CLOSES, CloseCode
 
 SUBPROTOCOL = "callcenter.v1"
@@ -47,9 +48,7 @@ class Wanted:
 
     def matches(self, name: str) -> bool:
         """Whether a stream event of this name is wanted."""
-        return not self.events or any(
-            name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for pattern in self.events
-        )
+        return not self.events or any(covers(pattern, name) for pattern in self.events)
 
     @property
     def full_url(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,9 +14,13 @@ from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.clock import ReactorClock
 from callcenter_ws.core.access import Principal, Role
 from callcenter_ws.core.broadcaster import EventBroadcaster
+from callcenter_ws.core.hub import Hub
 from callcenter_ws.core.message import Message, Origin
+from callcenter_ws.core.presence import Presence
+from callcenter_ws.core.revocation import Revocations, UnrevokedTokens
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Clock, Listener, UserPresence
+from callcenter_ws.interfaces import Authenticator, Clock, Directory, Listener, UserPresence
+from callcenter_ws.journal import LogJournal
 from callcenter_ws.testing import run
 
 SECRET = b"a-shared-secret-of-the-tests"
@@ -27,7 +32,6 @@ class RecordingDirectory:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self.listeners: list[Listener] = []
-        self.refusal: Refusal | None = None
 
     def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
         self.asked.append(("user_presence", tenant_id, user_id))
@@ -38,8 +42,6 @@ class RecordingDirectory:
         return 3
 
     def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
-        if jti is None and user_id is None:
-            raise Refusal(ErrorCode.INVALID_MESSAGE, "give jti or user_id")
         self.asked.append(("revoke", tenant_id, jti, user_id))
         return 4
 
@@ -59,6 +61,8 @@ class Tokens:
     def __init__(self, clock: Clock) -> None:
         self._known = {
             "acme-service": Principal("acme", "acd", Role.SERVICE, expires_at=clock.time() + 3600),
+            "acme-jti": Principal("acme", "dialer", Role.SERVICE, jti="j1", issued_at=clock.time()),
+            "root-unix": Principal("*", "unix", Role.SERVICE, issued_at=clock.time()),
             "globex-service": Principal("globex", "acd", Role.SERVICE),
             "acme-agent": Principal("acme", "7", Role.AGENT),
         }
@@ -70,11 +74,16 @@ class Tokens:
 
 
 class Gate:
-    """Stands before a broker and, while ``closed``, keeps publishers waiting."""
+    """Stands before a broker and, while ``closed``, keeps publishers waiting.
+
+    Attributes:
+        epoch_per_tenant: every tenant has an epoch of its own, which a MemoryBroker does not give it.
+    """
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
         self.closed = False
+        self.epoch_per_tenant = False
         self.waiting: list[Deferred[None]] = []
         self.published: list[str] = []
         self.raises: Exception | None = None
@@ -92,7 +101,13 @@ class Gate:
             self.waiting.append(turn)
             await turn
         self.published += [event.event_id for event in events]
-        return await self._broker.publish(events)
+        outcomes = await self._broker.publish(events)
+        if not self.epoch_per_tenant:
+            return outcomes
+        return [
+            replace(outcome, epoch=f"epoch of {event.tenant_id}")
+            for event, outcome in zip(events, outcomes, strict=True)
+        ]
 
     def open(self) -> None:
         self.closed = False
@@ -102,7 +117,7 @@ class Gate:
 
 
 class Gateway:
-    """An AMP server factory with a real broadcaster and broker behind it.
+    """An AMP server factory with a real broadcaster and broker behind it, and a Directory beside it.
 
     Attributes:
         delivered: every message that the broker has delivered.
@@ -110,18 +125,32 @@ class Gateway:
 
     def __init__(self, clock: Clock) -> None:
         self.delivered: list[Message] = []
-        self.directory = RecordingDirectory()
         self.broker = Gate(MemoryBroker(clock))
         run(self.broker.start(self._deliver))
         self.broadcaster = EventBroadcaster(self.broker, clock)
-        self.factory = AmpServerFactory(
+        self.directory = RecordingDirectory()
+        self.factory = self._factory(clock, self.directory, Tokens(clock))
+
+    def _factory(
+        self, clock: Clock, directory: Directory, tokens: Authenticator, revocations: Revocations | None = None
+    ) -> AmpServerFactory:
+        return AmpServerFactory(
             self.broadcaster,
-            self.directory,
+            directory,
             clock,
             node_id="node-1",
             secret=SECRET,
-            authenticate=Tokens(clock),
+            authenticate=tokens,
+            revocations=revocations,
         )
+
+    def use_hub(self, clock: Clock) -> Hub:
+        """Take a real Hub as the Directory, which refuses revoked tokens from now on."""
+        presence = Presence(clock, run, lambda tenant_id, payload: self.broadcaster.publish(tenant_id, "", payload), 5)
+        hub = Hub(self.broker, presence, clock, LogJournal())
+        tokens = UnrevokedTokens(Tokens(clock), hub.revocations)
+        self.factory = self._factory(clock, hub, tokens, hub.revocations)
+        return hub
 
     def _deliver(self, messages: Any) -> None:
         self.delivered += messages

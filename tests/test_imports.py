@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interfaces": {"errors"},
     "core": {"errors", "interfaces"},
     "clock": {"errors", "interfaces"},
-    **dict.fromkeys(EDGES, FOUNDATION),
+    "backlog": set(),
+    **dict.fromkeys(EDGES, FOUNDATION | {"backlog"}),
     # The remote side shares the definitions of the wire with the server, and nothing else.
     "remote": FOUNDATION | {"amp.commands"},
     "testing": FOUNDATION | {"clock", "broker"},

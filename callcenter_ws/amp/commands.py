@@ -120,7 +120,8 @@ class PublishBatch(GatewayCommand):
 
     ``events`` is a JSON list of objects with the arguments of ``PublishEvent``, ``payload`` being an object.
     ``results`` is a JSON list with one entry per event, in order: its ``seq``, an integer, or
-    ``{"code": AMP error code, "message": text}``. ``epoch`` is empty when no event was taken.
+    ``{"code": AMP error code, "message": text}``. ``epoch`` is that of every event that was
+    taken; it is empty when there is none, or when they do not share one, being of several tenants.
     """
 
     arguments: ClassVar = [(b"events", JsonText())]
@@ -170,7 +171,8 @@ class Subscribe(GatewayCommand):
 class ClientEvent(GatewayCommand):
     """Called by the gateway: a visitor or an agent sent a message, or a presence changed.
 
-    The peer's answer is the acknowledgement. Without one the same ``event_id`` comes again.
+    The peer's answer is the acknowledgement, and so is an error, except for ``OVERLOADED``, ``UNAVAILABLE`` and
+    those that are not declared: then, as without any answer, the same ``event_id`` comes again.
     """
 
     arguments: ClassVar = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from typing import Protocol
 
 from callcenter_ws.core.access import EVERY_TENANT, Principal, Role
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -11,7 +12,30 @@ from callcenter_ws.interfaces import Authenticator
 LOCAL = Principal(EVERY_TENANT, "unix", Role.SERVICE)
 """Whoever could open our unix socket: the file's mode has decided."""
 
-_SHARED = Principal(EVERY_TENANT, "token-file", Role.SERVICE)
+SHARED = Principal(EVERY_TENANT, "token-file", Role.SERVICE)
+"""Whoever knows the secret of ``amp.token_file``."""
+
+
+class Revocations(Protocol):
+    """The tokens that are refused although they are valid."""
+
+    def check(self, principal: Principal) -> None:
+        """Let a principal pass.
+
+        Raises:
+            Refusal: ``unauthorized``, its token was revoked.
+        """
+
+
+def is_revoked(principal: Principal | None, revocations: Revocations) -> bool:
+    """Whether the token that a peer has presented is revoked by now; one that has none cannot lose it."""
+    if principal is None or principal is LOCAL or principal is SHARED:
+        return False
+    try:
+        revocations.check(principal)
+    except Refusal:
+        return True
+    return False
 
 
 class Credentials:
@@ -35,7 +59,7 @@ class Credentials:
             Refusal: ``unauthorized``; ``forbidden`` for a valid token of another role than ``service``.
         """
         if self._secret is not None and hmac.compare_digest(token.encode(), self._secret):
-            return _SHARED
+            return SHARED
         if self._authenticator is None:
             raise Refusal(ErrorCode.UNAUTHORIZED, "token: it is not the shared secret of this gateway")
         principal = self._authenticator.verify(token)

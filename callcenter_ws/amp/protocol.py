@@ -22,10 +22,15 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from callcenter_ws.backlog import held_bytes, unsent_bytes
 from callcenter_ws.interfaces import Clock, Timer
 
 BOX_BYTES = 614_400
 BOX_KEYS = 64
+STRANGER_BOX_BYTES = 16_384
+STRANGER_BOX_KEYS = 8
+"""What a peer may send in one box, and before it has authenticated: a token and little more."""
+
 UNWRITTEN_BYTES = 4_194_304
 READ_TIMEOUT = 60.0
 _HANG_UP_TIMEOUT = 5.0
@@ -47,6 +52,7 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         peer: who it is, for log lines.
         trusted: it came over a unix socket, whose file mode has decided that it may.
         writable: the peer keeps up with what is written to it.
+        is_cut: the connection is about to end.
     """
 
     # Twisted's interfaces are not understood by mypy without a plugin.
@@ -58,10 +64,12 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         self._clock = clock
         self._holds: set[str] = set()
         self._timers: dict[str, Timer] = {}
-        self._is_cut = False
+        self.is_cut = False
         self._box_keys = 0
         self._box_bytes = 0
-        self._unwritten = 0
+        self._most_keys = STRANGER_BOX_KEYS
+        self._most_bytes = STRANGER_BOX_BYTES
+        self._written = 0
         self.peer = "unconnected"
         self.trusted = False
         self.writable = True
@@ -88,6 +96,10 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         super().connectionLost(reason)
         self.transport = None
 
+    def admit(self) -> None:
+        """It is known who the peer is: its boxes may be as large as any."""
+        self._most_keys, self._most_bytes = BOX_KEYS, BOX_BYTES
+
     def cut_off(self, reason: str) -> None:
         """End the connection of a peer that broke the rules.
 
@@ -96,16 +108,16 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         Args:
             reason: goes to the log; never holds a payload or a token.
         """
-        if self._is_cut or self.transport is None:
+        if self.is_cut or self.transport is None:
             return
         _log.warn("AMP peer {peer} is cut off: {reason}", peer=self.peer, reason=reason)
         self.hang_up()
 
     def hang_up(self) -> None:
         """End the connection in the next turn of the reactor, or 5 s later if the peer does not let go."""
-        if self._is_cut or self.transport is None:
+        if self.is_cut or self.transport is None:
             return
-        self._is_cut = True
+        self.is_cut = True
         self.hold("cut off")
         self._timers["close"] = self._clock.call_later(0, self._close)
         self._timers["abort"] = self._clock.call_later(_HANG_UP_TIMEOUT, self.abort)
@@ -143,7 +155,7 @@ class GatewayAMP(amp.BinaryBoxProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Parse what came, unless the peer was cut off."""
-        if not self._is_cut:
+        if not self.is_cut:
             super().dataReceived(data)
 
     def proto_init(self, string: bytes) -> str:
@@ -169,11 +181,11 @@ class GatewayAMP(amp.BinaryBoxProtocol):
 
     def _fits(self, string: bytes) -> bool:
         self._box_bytes += 2 + len(string)
-        if string and self._box_keys > BOX_KEYS:
-            self.cut_off(f"a box of more than {BOX_KEYS} keys")
-        elif self._box_bytes > BOX_BYTES:
-            self.cut_off(f"a box of more than {BOX_BYTES} bytes")
-        return not self._is_cut
+        if string and self._box_keys > self._most_keys:
+            self.cut_off(f"a box of more than {self._most_keys} keys")
+        elif self._box_bytes > self._most_bytes:
+            self.cut_off(f"a box of more than {self._most_bytes} bytes")
+        return not self.is_cut
 
     def lengthLimitExceeded(self, length: int) -> None:  # noqa: N802 - Twisted's name
         """Only a key can be too long: this is not AMP."""
@@ -195,11 +207,10 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         if self.transport is None:
             raise ConnectionLost
         data = box.serialize()
-        if not self.writable:
-            self._unwritten += len(data)
-            if self._unwritten > UNWRITTEN_BYTES:
-                self.cut_off(f"it does not read: more than {UNWRITTEN_BYTES} bytes wait for it")
-                return
+        if not self.writable and held_bytes(self.transport) + len(data) > UNWRITTEN_BYTES:
+            self.cut_off(f"it does not read: more than {UNWRITTEN_BYTES} bytes wait for it")
+            return
+        self._written += len(data)
         self.transport.write(data)
 
     def unhandledError(self, failure: Failure) -> None:  # noqa: N802 - Twisted's name
@@ -209,17 +220,27 @@ class GatewayAMP(amp.BinaryBoxProtocol):
             self.hang_up()
 
     def peer_reads_not(self) -> None:
-        """The transport has more than it can pass on."""
-        self.writable = False
-        self.hold("unread")
-        self._timers["unread"] = self._clock.call_later(
-            READ_TIMEOUT, self.cut_off, f"it has read nothing for {READ_TIMEOUT:g} s"
-        )
+        """The transport has more than it can pass on. It says so again with every write."""
+        if self.writable:
+            self.writable = False
+            self.hold("unread")
+            self._expect_reading()
+
+    def _expect_reading(self) -> None:
+        self._timers["unread"] = self._clock.call_later(READ_TIMEOUT, self._check_reading, self._read_by_peer())
+
+    def _check_reading(self, read_before: int) -> None:
+        if self._read_by_peer() > read_before:
+            self._expect_reading()
+        else:
+            self.cut_off(f"it has read nothing for {READ_TIMEOUT:g} s")
+
+    def _read_by_peer(self) -> int:
+        return self._written - unsent_bytes(self.transport)
 
     def peer_reads_again(self) -> None:
         """The transport has passed everything on."""
         self.writable = True
-        self._unwritten = 0
         timer = self._timers.pop("unread", None)
         if timer is not None:
             timer.cancel()

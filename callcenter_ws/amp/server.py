@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.logger import Logger
@@ -15,7 +15,13 @@ from callcenter_ws.amp.session import PeerSession, Responder
 from callcenter_ws.amp.subscription import Subscriptions, wanted_events
 from callcenter_ws.core.access import EVERY_TENANT, Principal
 from callcenter_ws.core.broadcaster import EventBroadcaster
-from callcenter_ws.core.message import decode_json, encode_json
+from callcenter_ws.core.message import (
+    MAX_BATCH_CONTAINERS,
+    MAX_CONTAINERS,
+    MAX_ID_LENGTH,
+    decode_json,
+    encode_json,
+)
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Directory, Published
 
@@ -26,6 +32,9 @@ _log = Logger()
 
 class GatewayCommands:
     """The responders, shared by all sessions.
+
+    Args:
+        cut_off_revoked: ends the sessions whose own token is revoked by now, and returns how many.
 
     Attributes:
         responders: by the command's name on the wire.
@@ -38,12 +47,14 @@ class GatewayCommands:
         credentials: Credentials,
         subscriptions: Subscriptions,
         node_id: str,
+        cut_off_revoked: Callable[[], int],
     ) -> None:
         self._broadcaster = broadcaster
         self._directory = directory
         self._credentials = credentials
         self._subscriptions = subscriptions
         self._node_id = node_id
+        self._cut_off_revoked = cut_off_revoked
         answers: list[tuple[type[GatewayCommand], Responder]] = [
             (commands.Authenticate, self.authenticate),
             (commands.PublishEvent, self.publish_event),
@@ -90,19 +101,20 @@ class GatewayCommands:
 
     async def publish_batch(self, peer: PeerSession, *, events: bytes) -> dict[str, Any]:
         """Publish many events: a position or an error for each."""
-        drafts = _json("events", events)
+        drafts = _json("events", events, MAX_BATCH_CONTAINERS)
         if not isinstance(drafts, list):
             raise Refusal(ErrorCode.INVALID_EVENT, "events: expected a list")
         if len(drafts) > BATCH_EVENTS:
             raise Refusal(ErrorCode.TOO_LARGE, f"events: {len(drafts)} events, the limit is {BATCH_EVENTS}")
         with peer.carrying(events=len(drafts)):
             outcomes = await self._broadcaster.publish_batch(drafts, authority=_principal(peer).tenant_id)
-        epochs = [outcome.epoch for outcome in outcomes if isinstance(outcome, Published)]
+        epochs = {outcome.epoch for outcome in outcomes if isinstance(outcome, Published)}
         results = [_result(outcome) for outcome in outcomes]
-        return {"epoch": epochs[-1] if epochs else "", "results": encode_json(results)}
+        return {"epoch": epochs.pop() if len(epochs) == 1 else "", "results": encode_json(results)}
 
     async def user_online(self, peer: PeerSession, *, tenant_id: str, user_id: str) -> dict[str, Any]:
         """Say whether a user is connected."""
+        _check_identifiers(tenant_id=tenant_id, user_id=user_id)
         _check_authority(peer, tenant_id)
         presence = self._directory.user_presence(tenant_id, user_id)
         return {"online": presence.online, "connections": presence.connections}
@@ -111,29 +123,33 @@ class GatewayCommands:
         self, peer: PeerSession, *, tenant_id: str, user_id: str, reason: str | None
     ) -> dict[str, Any]:
         """Close a user's connections."""
+        _check_identifiers(tenant_id=tenant_id, user_id=user_id)
         _check_authority(peer, tenant_id)
         closed = self._directory.disconnect_user(tenant_id, user_id)
         _log.info(
-            "AMP peer {peer} disconnected user {user_id!r} of {tenant_id!r} ({closed} connections): {reason}",
+            "AMP peer {peer} disconnected user {user_id!r} of {tenant_id!r} ({closed} connections): {reason!r}",
             peer=peer.name,
-            user_id=user_id[:_ERROR_LENGTH],
+            user_id=user_id,
             tenant_id=tenant_id,
             closed=closed,
-            reason=repr((reason or "no reason given")[:_ERROR_LENGTH]),
+            reason=(reason or "no reason given")[:_ERROR_LENGTH],
         )
         return {"closed": closed}
 
     async def revoke_token(
         self, peer: PeerSession, *, tenant_id: str, jti: str | None, user_id: str | None
     ) -> dict[str, Any]:
-        """Refuse a token, or a user's tokens, from now on."""
+        """Refuse a token, or a user's tokens, from now on, and end what uses them."""
+        _check_identifiers(tenant_id=tenant_id, jti=jti, user_id=user_id)
         if tenant_id != EVERY_TENANT or not _principal(peer).every_tenant:
             _check_authority(peer, tenant_id)
         closed = self._directory.revoke(tenant_id, jti=jti, user_id=user_id)
+        closed += self._cut_off_revoked()
+        revoked = {"token": jti, "the tokens of user": user_id}
         _log.info(
             "AMP peer {peer} revoked {what} of {tenant_id!r} ({closed} connections)",
             peer=peer.name,
-            what="one token" if user_id is None else f"the tokens of user {user_id[:_ERROR_LENGTH]!r}",
+            what=" and ".join(f"{kind} {name!r}" for kind, name in revoked.items() if name is not None),
             tenant_id=tenant_id,
             closed=closed,
         )
@@ -162,9 +178,9 @@ def _result(outcome: Published | Refusal) -> int | dict[str, str]:
     return {"code": outcome.entry.amp_code.decode(), "message": outcome.message[:_ERROR_LENGTH]}
 
 
-def _json(name: str, text: bytes) -> Any:
+def _json(name: str, text: bytes, max_containers: int = MAX_CONTAINERS) -> Any:
     try:
-        return decode_json(text)
+        return decode_json(text, max_containers)
     except Refusal as refusal:
         raise Refusal(refusal.code, f"{name}: {refusal.message}") from None
 
@@ -177,6 +193,12 @@ def _principal(peer: PeerSession) -> Principal:
     if peer.principal is None:
         raise Refusal(ErrorCode.UNAUTHORIZED, "call Authenticate with a valid token first")
     return peer.principal
+
+
+def _check_identifiers(**identifiers: str | None) -> None:
+    for name, value in identifiers.items():
+        if value is not None and not 1 <= len(value) <= MAX_ID_LENGTH:
+            raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: expected a string of 1 to {MAX_ID_LENGTH} characters")
 
 
 def _check_authority(peer: PeerSession, tenant_id: str) -> None:

@@ -96,6 +96,7 @@ class PeerSession(amp.BoxDispatcher):
         self._wire = boxSender
         if boxSender.trusted:
             self.principal = LOCAL
+            boxSender.admit()
         else:
             self._limit(AUTH_TIMEOUT, f"no valid Authenticate within {AUTH_TIMEOUT:g} s")
 
@@ -123,6 +124,7 @@ class PeerSession(amp.BoxDispatcher):
     def authenticated(self, principal: Principal) -> None:
         """The peer has proven who it is."""
         self.principal = principal
+        self._wire.admit()
         self._refused_tokens = self._stranger_commands = 0
         if principal.expires_at is None:
             self._limit(None, "")
@@ -138,6 +140,7 @@ class PeerSession(amp.BoxDispatcher):
     def token_refused(self) -> None:
         """The peer tried a token that is no good."""
         self._refused_tokens += 1
+        _log.info("AMP peer {peer} is refused: its token is no good", peer=self.name)
         if self._refused_tokens >= REFUSED_TOKENS:
             self.cut_off(f"{REFUSED_TOKENS} refused tokens")
 
@@ -198,6 +201,8 @@ class PeerSession(amp.BoxDispatcher):
             raise wire_error(bug) from None
 
     def _find(self, name: bytes) -> tuple[type[GatewayCommand], Responder]:
+        if name == amp.StartTLS.commandName:
+            self.cut_off("it asked for StartTLS, which an ssl: endpoint stands for")
         if self.principal is None and name != Authenticate.commandName:
             self._stranger_commands += 1
             if self._stranger_commands >= STRANGER_COMMANDS:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from callcenter_ws.core.access import EVERY_TENANT, Principal
-from callcenter_ws.core.events import CATALOGUE
+from callcenter_ws.core.events import names_matching
 from callcenter_ws.core.message import Message, Origin
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Clock, Directory, Timer
@@ -19,8 +20,14 @@ QUEUE_MESSAGES = 1_000
 QUEUE_BYTES = 16_777_216
 WINDOW = 64
 ANSWER_TIMEOUT = 30.0
+TRIES = 5
+FIRST_PAUSE = 0.5
 ABSENCE = 60.0
 _MOST_ABSENT = 64
+_ERROR_LENGTH = 200
+
+_PASSING = frozenset({ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE})
+"""Errors of a peer that say nothing about the message: it comes again."""
 
 _log = Logger()
 
@@ -39,7 +46,10 @@ class Callee(Protocol):
         """Whether it keeps up with what is written to it."""
 
     def client_event(self, message: Message) -> Deferred[None]:
-        """Call it with a message; fires when it answered, fails with ``Refusal`` if it answered with an error."""
+        """Call it with a message; fires when it answered.
+
+        Fails with ``Refusal`` if the answer was an error, ``unavailable`` for one that is not declared.
+        """
 
     def cut_off(self, reason: str) -> None:
         """End its connection."""
@@ -55,19 +65,19 @@ def wanted_events(kinds: Any) -> frozenset[str]:
         raise Refusal(ErrorCode.INVALID_EVENT, "kinds: expected a list of event names")
     wanted: set[str] = set()
     for place, kind in enumerate(kinds):
-        found = _events_of(kind) if isinstance(kind, str) else set()
+        found = names_matching(kind) if isinstance(kind, str) else None
         if not found:
             raise Refusal(ErrorCode.INVALID_EVENT, f"kinds[{place}]: there is no such event type")
         wanted |= found
     return frozenset(wanted)
 
 
-def _events_of(kind: str) -> set[str]:
-    if kind == "*":
-        return set(CATALOGUE)
-    if kind.endswith(".*"):
-        return {name for name in CATALOGUE if name.startswith(kind[:-1])}
-    return {kind} & CATALOGUE.keys()
+@dataclass(slots=True, eq=False)
+class _Owed:
+    """A message for the peer, and how often it has answered it with a passing error on this connection."""
+
+    message: Message
+    refusals: int = 0
 
 
 class Subscription:
@@ -75,6 +85,10 @@ class Subscription:
 
     It outlives its connection by ``ABSENCE`` seconds, so that a daemon that reconnects gets what it missed;
     a message that it had not acknowledged comes again.
+
+    A message that the peer answers with ``overloaded`` or ``unavailable`` is kept. When the peer has answered
+    everything under way, and after a pause, it is called again with what it refused, in order and one message
+    at a time; after ``TRIES`` times with the same message it is cut off.
     """
 
     def __init__(self, key: Key, clock: Clock, registry: Subscriptions) -> None:
@@ -82,15 +96,17 @@ class Subscription:
         self._clock = clock
         self._registry = registry
         self._callee: Callee | None = None
-        self._waiting: deque[Message] = deque()
-        self._unanswered: dict[int, tuple[Message, Timer]] = {}
+        self._waiting: deque[_Owed] = deque()
+        self._unanswered: dict[int, tuple[_Owed, Timer]] = {}
+        self._again: dict[int, _Owed] = {}
+        self._pause: Timer | None = None
         self._calls = 0
         self._bytes = 0
         self._has_complained = False
 
     def __len__(self) -> int:
         """How many messages are not acknowledged."""
-        return len(self._waiting) + len(self._unanswered)
+        return len(self._waiting) + len(self._unanswered) + len(self._again)
 
     def __call__(self, message: Message) -> None:
         """Take a delivered message, if it is for this peer: an ``interfaces.Listener``."""
@@ -100,7 +116,7 @@ class Subscription:
             return
         if tenant_id not in (EVERY_TENANT, event.tenant_id):
             return
-        self._waiting.append(message)
+        self._waiting.append(_Owed(message))
         self._bytes += len(event.payload)
         if len(self) > QUEUE_MESSAGES or self._bytes > QUEUE_BYTES:
             self._overflow()
@@ -115,24 +131,31 @@ class Subscription:
     def detach(self) -> None:
         """The connection is gone: what was not acknowledged waits again, in order."""
         self._callee = None
-        for message, timer in reversed(self._unanswered.values()):
+        for call, (owed, timer) in self._unanswered.items():
             timer.cancel()
-            self._waiting.appendleft(message)
+            self._again[call] = owed
         self._unanswered.clear()
+        for owed in self._again.values():
+            owed.refusals = 0
+        self._put_back()
 
     def feed(self) -> None:
         """Call the peer, as far as it keeps up."""
-        while self._waiting and len(self._unanswered) < WINDOW:
+        while self._waiting and not self._again and len(self._unanswered) < self._window():
             callee = self._callee
             if callee is None or not callee.writable:
                 return
-            message = self._waiting.popleft()
+            owed = self._waiting.popleft()
             self._calls += 1
             timer = self._clock.call_later(
                 ANSWER_TIMEOUT, callee.cut_off, f"it left a ClientEvent unanswered for {ANSWER_TIMEOUT:g} s"
             )
-            self._unanswered[self._calls] = (message, timer)
-            callee.client_event(message).addBoth(self._answered, self._calls, callee)
+            self._unanswered[self._calls] = (owed, timer)
+            callee.client_event(owed.message).addBoth(self._answered, self._calls, callee)
+
+    def _window(self) -> int:
+        oldest = next((owed for owed, _ in self._unanswered.values()), self._waiting[0])
+        return 1 if oldest.refusals else WINDOW
 
     def _answered(self, result: object, call: int, callee: Callee) -> None:
         if self._callee is not callee or call not in self._unanswered:
@@ -140,13 +163,42 @@ class Subscription:
         error = getattr(result, "value", None)
         if error is not None and not isinstance(error, Refusal):
             return  # the connection is breaking; detach puts the message back
-        message, timer = self._unanswered.pop(call)
+        owed, timer = self._unanswered.pop(call)
         timer.cancel()
+        if error is not None and error.code in _PASSING:
+            owed.refusals += 1
+            self._again[call] = owed
+            if owed.refusals >= TRIES:
+                callee.cut_off(f"it refused a ClientEvent {TRIES} times: {error.message[:_ERROR_LENGTH]!r}")
+                return
+        else:
+            self._acknowledged(owed.message, callee, error)
+        if self._again and not self._unanswered:
+            delay = FIRST_PAUSE * 2 ** (max(again.refusals for again in self._again.values()) - 1)
+            self._pause = self._clock.call_later(delay, self._try_again)
+        else:
+            self.feed()
+
+    def _acknowledged(self, message: Message, callee: Callee, error: Refusal | None) -> None:
         self._bytes -= len(message.event.payload)
         if error is not None and not self._has_complained:
             self._has_complained = True
-            _log.warn("AMP peer {peer} refuses a ClientEvent: {error}", peer=callee.name, error=error.message)
+            _log.warn(
+                "AMP peer {peer} refuses a ClientEvent: {error!r}",
+                peer=callee.name,
+                error=error.message[:_ERROR_LENGTH],
+            )
+
+    def _try_again(self) -> None:
+        self._put_back()
         self.feed()
+
+    def _put_back(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._waiting.extendleft(self._again[call] for call in sorted(self._again, reverse=True))
+        self._again.clear()
 
     def _overflow(self) -> None:
         callee, count = self._callee, len(self)

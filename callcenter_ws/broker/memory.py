@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from callcenter_ws.core.calls import CALL_LIFETIME, CallTable
 from callcenter_ws.core.history import ENTITY_LIFETIME, History, State
 from callcenter_ws.core.idempotency import WINDOW, RecentIds
 from callcenter_ws.core.identity import IdMaker
@@ -18,11 +19,17 @@ _HOUSEKEEPING = 60.0
 
 @dataclass(slots=True)
 class _Stream:
-    """One tenant's stream."""
+    """One tenant's stream.
+
+    Attributes:
+        counted: the bytes of history and state that the broker's total holds.
+    """
 
     history: History = field(default_factory=History)
     state: State = field(default_factory=State)
     recent: RecentIds = field(default_factory=RecentIds)
+    calls: CallTable = field(default_factory=CallTable)
+    counted: int = 0
 
 
 class MemoryBroker:
@@ -30,7 +37,8 @@ class MemoryBroker:
 
     Args:
         memory_events: messages kept per tenant.
-        memory_bytes: bytes kept over all tenants; when exceeded, tenants without clients give way first.
+        memory_bytes: bytes of messages kept over all tenants. When they are exceeded the history gives way, then
+            the state, of tenants without clients first.
         history_seconds: how long a message is kept.
     """
 
@@ -97,15 +105,20 @@ class MemoryBroker:
         first = stream.recent.seq_of(event.event_id, event.received_at)
         if first is not None:
             return Published(self._epoch, first, event.event_id, duplicate=True), None
-        history = stream.history
-        message = Message(event, history.head + 1)
-        before = history.bytes
-        history.append(message)
-        history.keep(self._memory_events, event.received_at - self._history_seconds)
-        self._bytes += history.bytes - before
+        stream.calls.complete(event)
+        message = Message(event, stream.history.head + 1)
+        stream.history.append(message)
+        stream.history.keep(self._memory_events, event.received_at - self._history_seconds)
         stream.state.apply(message)
+        self._count(stream)
         stream.recent.remember(event.event_id, message.seq, event.received_at)
         return Published(self._epoch, message.seq, event.event_id), message
+
+    def _count(self, stream: _Stream) -> None:
+        """Bring the total up to date after a stream grew or shrank."""
+        held = stream.history.bytes + stream.state.bytes
+        self._bytes += held - stream.counted
+        stream.counted = held
 
     async def position(self, tenant_id: str) -> Position:
         """The head of the tenant's stream."""
@@ -128,6 +141,7 @@ class MemoryBroker:
         if stream is None:
             return Snapshot(self._epoch, 0, [])
         stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
+        self._count(stream)
         return Snapshot(self._epoch, stream.history.head, stream.state.messages())
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
@@ -150,27 +164,36 @@ class MemoryBroker:
         return "the store is closed" if self._deliver is None else None
 
     def _make_room(self) -> None:
-        detached = [tenant for tenant in self._streams if tenant not in self._attached]
-        attached = [tenant for tenant in self._streams if tenant in self._attached]
-        for tenants in (detached, attached):
-            for tenant in sorted(tenants, key=lambda name: self._streams[name].history.bytes, reverse=True):
-                if self._bytes <= self._memory_bytes:
-                    return
-                self._halve(self._streams[tenant].history)
+        detached = [stream for tenant, stream in self._streams.items() if tenant not in self._attached]
+        attached = [stream for tenant, stream in self._streams.items() if tenant in self._attached]
+        for streams in (detached, attached):
+            for stream in sorted(streams, key=lambda stream: stream.history.bytes, reverse=True):
+                self._halve_history(stream)
+        if self._bytes <= self._memory_bytes:
+            return
+        # Somewhat more than needed, or every event from now on would cost all tenants their history.
+        enough = self._memory_bytes - self._memory_bytes // 16
+        for streams in (detached, attached):
+            for stream in sorted(streams, key=lambda stream: stream.state.bytes, reverse=True):
+                self._shrink_state(stream, enough)
 
-    def _halve(self, history: History) -> None:
-        while history and self._bytes > self._memory_bytes:
-            before = history.bytes
-            history.keep(len(history) // 2, 0)
-            self._bytes += history.bytes - before
+    def _halve_history(self, stream: _Stream) -> None:
+        while stream.history and self._bytes > self._memory_bytes:
+            stream.history.keep(len(stream.history) // 2, 0)
+            self._count(stream)
+
+    def _shrink_state(self, stream: _Stream, enough: int) -> None:
+        while stream.state and self._bytes > enough:
+            stream.state.forget_oldest()
+            self._count(stream)
 
     def _keep_house(self) -> None:
         """Let age take its toll on tenants that publish nothing."""
         now = self._clock.monotonic()
         for stream in self._streams.values():
-            before = stream.history.bytes
             stream.history.keep(self._memory_events, now - self._history_seconds)
-            self._bytes += stream.history.bytes - before
             stream.state.forget_before(now - ENTITY_LIFETIME)
             stream.recent.forget_before(now - WINDOW)
+            stream.calls.forget_before(now - CALL_LIFETIME)
+            self._count(stream)
         self._housekeeping = self._clock.call_later(_HOUSEKEEPING, self._keep_house)

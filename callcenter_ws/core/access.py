@@ -81,6 +81,11 @@ class Principal:
         return replace(self, tenant_id=tenant_id, narrowed=True)
 
     @property
+    def is_visitor(self) -> bool:
+        """Whether this is a visitor of a website, whose ids are not the staff's."""
+        return self.role is Role.VISITOR
+
+    @property
     def view(self) -> View:
         """The view of a payload that this principal gets."""
         return _VIEW_OF_ROLE.get(self.role, View.FULL)
@@ -101,7 +106,7 @@ def redact(payload: dict[str, Any], view: View) -> dict[str, Any]:
     if view is View.WALLBOARD:
         masked = _CALLER | {"destination"} if payload.get("direction") == "outbound" else _CALLER
         shown = {key: value for key, value in payload.items() if key != "variables"}
-        return {key: _MASK if key in masked and value else value for key, value in shown.items()}
+        return {key: _MASK if key in masked and value else _without_callers(value) for key, value in shown.items()}
     if view is View.VISITOR:
         return {key: _without_emails(value) for key, value in payload.items() if "email" not in key.lower()}
     return payload
@@ -112,6 +117,13 @@ def _without_emails(value: Any) -> Any:
     if isinstance(value, dict):
         return redact(value, View.VISITOR)
     return [_without_emails(item) for item in value] if isinstance(value, list) else value
+
+
+def _without_callers(value: Any) -> Any:
+    """Mask the caller wherever a producer has repeated it."""
+    if isinstance(value, dict):
+        return redact(value, View.WALLBOARD)
+    return [_without_callers(item) for item in value] if isinstance(value, list) else value
 
 
 _CALLER = frozenset({"caller_id", "caller_name"})

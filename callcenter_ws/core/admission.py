@@ -89,6 +89,6 @@ class Admission:
         limits, tenant_id = self._limits, principal.tenant_id
         if limits.connections_per_tenant and self._hub.connections(tenant_id) >= limits.connections_per_tenant:
             raise Refusal(ErrorCode.CONNECTION_LIMIT, "the tenant has too many connections", retry_after=RETRY_AFTER)
-        mine = self._hub.connections(tenant_id, principal.user_id)
+        mine = self._hub.connections_of(principal)
         if limits.connections_per_user and mine >= limits.connections_per_user:
             raise Refusal(ErrorCode.CONNECTION_LIMIT, "the user has too many connections", retry_after=RETRY_AFTER)

@@ -12,7 +12,7 @@ from typing import Any
 
 from callcenter_ws.core.access import EVERY_TENANT
 from callcenter_ws.core.identity import IdMaker
-from callcenter_ws.core.message import Event, Origin, make_event
+from callcenter_ws.core.message import PAYLOAD_BYTES, Event, Origin, make_event
 from callcenter_ws.core.vocabulary import EventVocabulary
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Broker, Clock, Published
@@ -45,7 +45,7 @@ class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
         max_payload_bytes: the largest payload, in bytes of JSON.
     """
 
-    def __init__(self, broker: Broker, clock: Clock, *, max_payload_bytes: int = 524_288) -> None:
+    def __init__(self, broker: Broker, clock: Clock, *, max_payload_bytes: int = PAYLOAD_BYTES) -> None:
         self._broker = broker
         self._clock = clock
         self._new_id = IdMaker(clock.time)

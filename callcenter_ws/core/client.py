@@ -67,6 +67,7 @@ class Client:
         "_transport",
         "connection_id",
         "endpoint",
+        "epoch",
         "group",
         "lagging",
         "outbox",
@@ -98,6 +99,7 @@ class Client:
         self.subscription = Subscription(principal.role)
         self.group: Group | None = None
         self.outbox: list[bytes] = []
+        self.epoch = ""
         self.position = 0
         self.lagging = False
         # How many frames at the front of the outbox came before the client went live, and so cannot be taken
@@ -118,7 +120,7 @@ class Client:
 
     def __str__(self) -> str:
         who = self.principal
-        return f"{who.tenant_id}/{who.user_id} ({who.role}, connection {self.connection_id})"
+        return f"{_printable(who.tenant_id)}/{_printable(who.user_id)} ({who.role}, connection {self.connection_id})"
 
     @property
     def live(self) -> bool:
@@ -166,7 +168,7 @@ class Client:
             raise
         if self._closed:
             return
-        self.position = head.seq
+        self.epoch, self.position = head.epoch, head.seq
         self._greeted = True
         # The peer may have asked for something already; its answer waits behind.
         self.outbox.insert(0, self._welcome(head.epoch, head.seq))
@@ -205,6 +207,11 @@ class Client:
         self._end(code)
         self._gateway.journal.closed(str(self), code)
         self._transport.close(code)
+
+    def abandon(self) -> None:
+        """Writing has failed, so nothing more is written: end the session."""
+        self.outbox = []
+        self.close(CloseCode.INTERNAL_ERROR)
 
     def lost(self, code: CloseCode) -> None:
         """The connection is gone; ``code`` is what the peer or the network ended it with."""
@@ -252,19 +259,31 @@ class Client:
 
     # From the Hub: what the client may see
 
-    def offer(self, frame: bytes, seq: int) -> None:
-        """Queue a message that the client may see, unless its Feed will bring it."""
-        if not self._live or seq <= self.position:
+    def offer(self, frames: list[bytes], seqs: list[int]) -> None:
+        """Queue messages that the client may see, in ``seq`` order, unless its Feed will bring them."""
+        if not self._live:
             return
         outbox = self.outbox
-        if len(outbox) >= self._limit:
-            self._fall_behind(seq)
+        if seqs[0] <= self.position or len(outbox) + len(frames) > self._limit:
+            self._offer_singly(frames, seqs)
             return
         if not outbox:
             self._gateway.hub.mark_dirty(self)
         if self._base is None:
-            self._base = seq - 1
-        outbox.append(frame)
+            self._base = seqs[0] - 1
+        outbox += frames
+
+    def _offer_singly(self, frames: list[bytes], seqs: list[int]) -> None:
+        """As ``offer``, for what the client has in part, or has no room for as a whole."""
+        for frame, seq in zip(frames, seqs, strict=True):
+            if not self._live:
+                return
+            if seq <= self.position:
+                continue
+            if len(self.outbox) >= self._limit:
+                self._fall_behind(seq)
+            else:
+                self.offer([frame], [seq])
 
     def _fall_behind(self, seq: int) -> None:
         """The outbox has no room for ``seq``: from now on the client is a position in the history."""
@@ -283,13 +302,13 @@ class Client:
             self._write(joined)
 
     def _write(self, joined: bytes) -> None:
+        self._transport.write(joined)
         count = len(self.outbox)
         self.outbox = []
         self._fed = 0
         self._base = None
         self._gateway.hub.counters.delivered += count
         self.tenant.counters.delivered += count
-        self._transport.write(joined)
 
     # From the Feed: how a client that is behind comes up to the head
 
@@ -369,6 +388,9 @@ class Client:
             await self._gateway.handlers.handle(self, message, request_id)
         except Refusal as refusal:
             self.refuse(refusal, request_id)
+        except Exception:
+            self._gateway.journal.bug(f"a request of {self}")
+            self.refuse(Refusal(ErrorCode.UNAVAILABLE, "the gateway met an error of its own"), request_id)
 
     def refuse(self, refusal: Refusal, request_id: str | int | None = None) -> None:
         """Tell the peer that its request is refused; too many of these end the connection."""
@@ -392,6 +414,11 @@ _MISTAKES = frozenset(
         ErrorCode.TOO_LARGE,
     }
 )
+
+
+def _printable(name: str) -> str:
+    """A name as a line of the log may show it."""
+    return name if name.isprintable() else repr(name)
 
 
 def _request_id(value: object) -> str | int | None:

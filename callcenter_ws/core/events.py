@@ -94,6 +94,9 @@ class EventType:
 
 CATALOGUE: dict[str, EventType] = {}
 
+EVERYTHING = "*"
+"""The pattern that covers every event type."""
+
 P = TypeVar("P", bound=Payload)
 
 
@@ -341,3 +344,25 @@ class PresenceChanged(Payload, kw_only=True):
     online: bool
     connections: Count | None = None
     reason: Text | None = None
+
+
+def covers(pattern: str, name: str) -> bool:
+    """Whether ``pattern`` is this name, a prefix of it (``call.*``), or ``*``."""
+    return pattern in (EVERYTHING, name) or (pattern.endswith(".*") and name.startswith(pattern[:-1]))
+
+
+def names_matching(pattern: str) -> frozenset[str]:
+    """The event types that a name, a prefix (``call.*``) or ``*`` stands for; none when it is unknown."""
+    return _MATCHING.get(pattern, frozenset())
+
+
+def _patterns_of(name: str) -> Iterable[str]:
+    words = name.split(".")
+    return (EVERYTHING, name, *(".".join(words[:place]) + ".*" for place in range(1, len(words))))
+
+
+# Not a cache of what was asked: a client chooses what it asks for, and would fill it.
+_MATCHING = {
+    pattern: frozenset(name for name in CATALOGUE if covers(pattern, name))
+    for pattern in {pattern for name in CATALOGUE for pattern in _patterns_of(name)}
+}

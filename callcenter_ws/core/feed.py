@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from callcenter_ws.core.message import ControlFrame, Message, control_frame, encode_json, text_frame
+from callcenter_ws.core.message import Message, control_frame
+from callcenter_ws.core.shared_snapshot import RequestId
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Snapshot
 
@@ -26,8 +27,6 @@ MAX_REPLAY = 10_000
 MAX_JOBS = 4
 RETRY = 1.0
 """Seconds to wait when the store cannot be read."""
-
-RequestId = str | int | None
 
 
 @dataclass(slots=True)
@@ -130,7 +129,7 @@ class Feed:
 
     async def _begin(self, job: Job) -> None:
         if isinstance(job, TakeSnapshot):
-            job.taken = await self._gateway.broker.snapshot(self._client.principal.tenant_id)
+            job.taken = await self._take_snapshot()
             job.until = job.taken.seq
             self._job = job
         else:
@@ -150,18 +149,19 @@ class Feed:
         elif not (await broker.read(tenant_id, job.seq, 0)).reachable:
             reason = "too_old"
         if reason is not None:
-            await self._reset(reason, job)
+            await self._reset(reason, job.request_id)
             return
         job.until = head.seq
         self._client.position = job.seq
         self._job = job
 
-    async def _reset(self, reason: str, job: Replay) -> None:
-        snapshot = await self._gateway.broker.snapshot(self._client.principal.tenant_id)
+    async def _reset(self, reason: str, request_id: RequestId = None) -> None:
+        client = self._client
+        snapshot = await self._take_snapshot()
         payload = {"reason": reason, "epoch": snapshot.epoch, "seq": snapshot.seq}
-        self._client.send(control_frame("reset", payload, in_reply_to=job.request_id))
+        client.send(control_frame("reset", payload, in_reply_to=request_id))
         self._send_snapshot(snapshot, None)
-        self._client.position = snapshot.seq
+        client.epoch, client.position = snapshot.epoch, snapshot.seq
 
     async def _feed_chunk(self, end: int) -> None:
         client = self._client
@@ -171,7 +171,10 @@ class Feed:
         chunk = await self._gateway.broker.read(client.principal.tenant_id, client.position, limit)
         if client.closed:
             return
-        if chunk.reachable:
+        if chunk.epoch != client.epoch:
+            job, self._job = self._job, None
+            await self._reset("epoch_changed", None if job is None else job.request_id)
+        elif chunk.reachable:
             self._queue(chunk.messages)
         else:
             await self._leap()
@@ -205,10 +208,10 @@ class Feed:
         """The history no longer reaches back to the client: say so, then send the state."""
         client, job = self._client, self._job
         if isinstance(job, Replay):
-            await self._reset("too_old", job)
+            await self._reset("too_old", job.request_id)
             self._job = None
             return
-        snapshot = await self._gateway.broker.snapshot(client.principal.tenant_id)
+        snapshot = await self._take_snapshot()
         missing = {"from_seq": client.position + 1, "to_seq": snapshot.seq, "reason": "history_exceeded"}
         client.send(control_frame("gap", missing))
         client.count_dropped("history_exceeded", snapshot.seq - client.position)
@@ -226,12 +229,16 @@ class Feed:
         elif job.taken is not None:
             self._send_snapshot(job.taken, job.request_id)
 
+    async def _take_snapshot(self) -> Snapshot:
+        """The tenant's state; the one that another client was sent, if nothing has happened since."""
+        tenant, broker = self._client.tenant, self._gateway.broker
+        shared = tenant.shared
+        if shared is not None:
+            head = await broker.position(tenant.tenant_id)
+            if (shared.snapshot.epoch, shared.snapshot.seq) == (head.epoch, head.seq):
+                return shared.snapshot
+        return await broker.snapshot(tenant.tenant_id)
+
     def _send_snapshot(self, snapshot: Snapshot, request_id: RequestId) -> None:
         client = self._client
-        view = client.principal.view
-        events = b",".join([m.body(view) for m in snapshot.messages if client.tenant.sees(client, m)])
-        reply: dict[str, Any] = {} if request_id is None else {"in_reply_to": request_id}
-        head = encode_json({"type": "snapshot", "tenant_id": client.principal.tenant_id, **reply})[:-1]
-        epoch = encode_json(snapshot.epoch)
-        body = b'%b,"payload":{"epoch":%b,"seq":%d,"events":[%b]}}' % (head, epoch, snapshot.seq, events)
-        client.send(ControlFrame(text_frame(body)))
+        client.send(client.tenant.share(snapshot).frame_for(client, request_id))

@@ -15,13 +15,13 @@ from callcenter_ws.core.feed import Replay, TakeSnapshot
 from callcenter_ws.core.identity import IdMaker
 from callcenter_ws.core.message import Origin, control_frame, payload_path, rfc3339
 from callcenter_ws.core.revocation import Revocations
+from callcenter_ws.core.shared_snapshot import RequestId
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Authenticator, Clock
 
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
 
-RequestId = str | int | None
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Id = Name | int
 Names = Annotated[list[Name], Meta(min_length=1, max_length=100)]

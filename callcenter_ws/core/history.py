@@ -7,22 +7,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from callcenter_ws.core.access import Role
 from callcenter_ws.core.events import EntityKey, Slot
 from callcenter_ws.core.message import Message
 
 ENTITY_LIFETIME = 86_400.0
 """Seconds after which an entity that nobody ended falls out of the snapshot."""
 
-MAX_ENTITIES = 50_000
-"""Entities of one tenant's snapshot; the one longest unchanged falls out first."""
+MAX_SLOTS = 50_000
+"""Messages of one tenant's snapshot; when there are more, the entity longest unchanged falls out first."""
 
 _OVERHEAD = 700
-"""Bytes of a message beside its payload and frame, measured with ``sys.getsizeof`` on CPython 3.11."""
+"""Bytes of a message beside its payload and frames, measured with ``sys.getsizeof`` on CPython 3.11."""
 
 
 def memory_size(message: Message) -> int:
-    """Return about how many bytes a message and its frame take in memory."""
-    return _OVERHEAD + 2 * len(message.event.payload)
+    """Return about how many bytes a message takes in memory with every frame that may be made of it.
+
+    One frame for those who see everything, and one for wallboards or for visitors, of types that are shown to them in
+    part. Frames count before they are made, so that the size of a message never changes.
+    """
+    type_ = message.event.type
+    partly_shown = type_.carries_call or Role.VISITOR in type_.audience
+    return _OVERHEAD + (3 if partly_shown else 2) * len(message.event.payload)
 
 
 class History:
@@ -76,28 +83,40 @@ class History:
         return self._newest.get(conflation_key, 0)
 
 
+Place = tuple[str, str | None]
+"""A slot of an entity, and the one user whom its message is for, or None."""
+
+
 @dataclass(slots=True)
 class _Entity:
     """What is kept of one entity.
 
     Attributes:
         changed_at: when the last message that concerned it was received, one that emptied a slot included.
-        slots: the last message by slot and by the one user that it is for, or None.
+        slots: the last message of each place.
     """
 
     changed_at: float
-    slots: dict[tuple[str, str | None], Message]
+    slots: dict[Place, Message]
 
 
 class State:
     """A tenant's state: per entity the last message of each slot, kept up to date message by message.
 
     What only one user was told fills and empties slots of that user's own: it changes nothing for the others.
+
+    Attributes:
+        bytes: of all the messages that it holds, whether a History holds them too or not.
     """
 
     def __init__(self) -> None:
         # Ordered by last change: the front is what falls out first.
         self._entities: dict[EntityKey, _Entity] = {}
+        self._slots = 0
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return self._slots
 
     def apply(self, message: Message) -> None:
         """Take a message into account."""
@@ -109,22 +128,37 @@ class State:
         self.forget_before(event.received_at - ENTITY_LIFETIME)
         known = self._entities.pop(key, None)
         filled = {} if known is None else known.slots
-        if slot.keeps is not None:
-            filled[slot.keeps, event.user_id] = message
+        if slot.keeps is None:
+            for place in [place for place in filled if _empties(slot, event.user_id, place)]:
+                self._uncount(filled.pop(place))
         else:
-            filled = {place: kept for place, kept in filled.items() if not _empties(slot, event.user_id, place)}
+            self._fill(filled, (slot.keeps, event.user_id), message)
         if filled:
             self._entities[key] = _Entity(event.received_at, filled)
-        if len(self._entities) > MAX_ENTITIES:
-            del self._entities[next(iter(self._entities))]
+        while self._slots > MAX_SLOTS:
+            self.forget_oldest()
+
+    def _fill(self, slots: dict[Place, Message], place: Place, message: Message) -> None:
+        replaced = slots.get(place)
+        if replaced is not None:
+            self._uncount(replaced)
+        slots[place] = message
+        self._slots += 1
+        self.bytes += memory_size(message)
+
+    def _uncount(self, message: Message) -> None:
+        self._slots -= 1
+        self.bytes -= memory_size(message)
+
+    def forget_oldest(self) -> None:
+        """Let the entity fall out that is longest unchanged; there must be one."""
+        for message in self._entities.pop(next(iter(self._entities))).slots.values():
+            self._uncount(message)
 
     def forget_before(self, received_at: float) -> None:
         """Let entities fall out whose last message was received before that monotonic time."""
-        while self._entities:
-            oldest = next(iter(self._entities))
-            if self._entities[oldest].changed_at >= received_at:
-                return
-            del self._entities[oldest]
+        while self._entities and next(iter(self._entities.values())).changed_at < received_at:
+            self.forget_oldest()
 
     def messages(self) -> list[Message]:
         """The messages that make up the state, in ``seq`` order."""
@@ -133,7 +167,7 @@ class State:
         return kept
 
 
-def _empties(slot: Slot, user_id: str | None, place: tuple[str, str | None]) -> bool:
+def _empties(slot: Slot, user_id: str | None, place: Place) -> bool:
     """Whether a message that drops slots, for everybody or for one user, empties that place."""
     name, owner = place
     return slot.drops in ("*", name) and user_id in (None, owner)

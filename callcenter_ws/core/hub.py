@@ -1,22 +1,26 @@
-"""The Hub: the only place that decides who receives a message."""
+"""The Hub: brings each message to those who may see it, and knows who is connected."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from callcenter_ws.core.access import EVERY_TENANT, AgentCalls
+from callcenter_ws.core.access import EVERY_TENANT, AgentCalls, Principal
 from callcenter_ws.core.counters import HubCounters, add
 from callcenter_ws.core.message import control_frame
 from callcenter_ws.core.presence import Presence
 from callcenter_ws.core.revocation import Revocations
 from callcenter_ws.core.tenant import Tenant
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
-from callcenter_ws.interfaces import Broker, Clock, Listener, UserPresence
+from callcenter_ws.interfaces import Broker, Clock, Journal, Listener, UserPresence
 
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
     from callcenter_ws.core.message import Message
+
+RECONNECT_PAUSE = 1.0
+"""Seconds that even the first client waits before it comes back to a node that stops."""
 
 
 class Hub:
@@ -24,6 +28,7 @@ class Hub:
 
     Args:
         presence: is told who comes and goes.
+        journal: is told of bugs: a client or a listener that meets one costs the others nothing.
         agent_calls: the policy for agents (``core.access``).
         burst: messages after which the outboxes are flushed without waiting for the turn's end, so that a
             large batch does not make healthy clients overflow.
@@ -35,6 +40,7 @@ class Hub:
         broker: Broker,
         presence: Presence,
         clock: Clock,
+        journal: Journal,
         *,
         agent_calls: AgentCalls = "all",
         burst: int = 128,
@@ -43,6 +49,7 @@ class Hub:
         self._broker = broker
         self._presence = presence
         self._clock = clock
+        self._journal = journal
         self._agent_calls = agent_calls
         self._burst = burst
         self._observe_latency = observe_latency
@@ -60,16 +67,22 @@ class Hub:
         """Bring messages of one tenant, durable and in ``seq`` order, to those who may see them."""
         tenant = self._tenants.get(messages[0].event.tenant_id)
         if tenant is not None and tenant.clients:
-            for message in messages:
-                tenant.deliver(message)
-                self._taken_in.append(message.event.received_at)
+            at = 0
+            while at < len(messages):
+                burst = messages[at : at + self._burst - len(self._taken_in)]
+                at += len(burst)
+                tenant.deliver(burst)
+                self._taken_in += [message.event.received_at for message in burst]
                 if len(self._taken_in) >= self._burst:
                     self.flush()
             if self._taken_in:
                 self._want_flush()
         for listener in list(self._listeners):
-            for message in messages:
-                listener(message)
+            try:
+                for message in messages:
+                    listener(message)
+            except Exception:
+                self._journal.bug("a listener")
 
     def mark_dirty(self, client: Client) -> None:
         """A client has something in its outbox: write it at the end of this turn."""
@@ -90,8 +103,13 @@ class Hub:
         for client in dirty:
             outbox = client.outbox
             if outbox != previous:
-                previous, joined = outbox, b"".join(outbox)
-            client.transmit(joined)
+                # A frame alone is sent as it is: a snapshot that many wait for exists once.
+                previous, joined = outbox, outbox[0] if len(outbox) == 1 else b"".join(outbox)
+            try:
+                client.transmit(joined)
+            except Exception:
+                self._journal.bug(f"writing to {client}")
+                self._attempt(client.abandon, client)
         now = self._clock.monotonic()
         taken_in, self._taken_in = self._taken_in, []
         for received_at in taken_in:
@@ -125,21 +143,33 @@ class Hub:
             tenant.head = 0
             self._broker.detach(tenant.tenant_id)
 
-    def connections(self, tenant_id: str | None = None, user_id: str | None = None) -> int:
-        """How many connections the node, a tenant, or one of its users has."""
+    def connections(self, tenant_id: str | None = None) -> int:
+        """How many connections the node or a tenant has."""
         if tenant_id is None:
             return sum(self.counters.connections_by.values())
         tenant = self._tenants.get(tenant_id)
-        if tenant is None:
-            return 0
-        return len(tenant.clients) if user_id is None else len(tenant.of_user(user_id))
+        return 0 if tenant is None else len(tenant.clients)
+
+    def connections_of(self, principal: Principal) -> int:
+        """How many connections a user has; a visitor and an agent with the same id are two people."""
+        tenant = self._tenants.get(principal.tenant_id)
+        clients = [] if tenant is None else tenant.of_user(principal.user_id)
+        return sum(client.principal.is_visitor == principal.is_visitor for client in clients)
 
     def drain(self, spread: float) -> None:
         """Send every client away, asked to come back at a moment of its own within ``spread`` seconds."""
         clients = [client for tenant in self._tenants.values() for client in tenant.clients]
         for place, client in enumerate(clients):
-            client.send(control_frame("drain", {"reconnect_after_ms": int(1000 * spread * place / len(clients))}))
-            client.close(CloseCode.DRAINING)
+            wait = RECONNECT_PAUSE + spread * place / len(clients)
+            client.send(control_frame("drain", {"reconnect_after_ms": int(1000 * wait)}))
+            self._attempt(partial(client.close, CloseCode.DRAINING), client)
+
+    def _attempt(self, closing: Callable[[], None], client: Client) -> None:
+        """One client that cannot be closed must not keep the others from being closed."""
+        try:
+            closing()
+        except Exception:
+            self._journal.bug(f"closing {client}")
 
     # What the edges ask (interfaces.Directory)
 
@@ -177,7 +207,7 @@ class Hub:
         tenants = [self._tenants[name] for name in tenant_ids if name in self._tenants]
         closing = [client for tenant in tenants for client in tenant.clients if condition(client)]
         for client in closing:
-            client.close(CloseCode.REVOKED)
+            self._attempt(partial(client.close, CloseCode.REVOKED), client)
         return len(closing)
 
     def stats(self, tenant_id: str | None = None) -> dict[str, Any]:

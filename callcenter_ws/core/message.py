@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -23,6 +24,16 @@ encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 
 MAX_ID_LENGTH = 255
+
+PAYLOAD_BYTES = 524_288
+"""The largest payload, in bytes of JSON, unless configured otherwise."""
+
+MAX_CONTAINERS = 20_000
+"""Objects and arrays of a JSON text. Half a MiB of empty ones would hold up the reactor: each is allocated, and
+collecting the garbage visits each."""
+
+MAX_BATCH_CONTAINERS = 100_000
+"""The same, for a list of many events."""
 
 MAX_DEPTH = 100
 """Levels of a payload. The interpreter's own limit depends on who calls: what was read could not be written."""
@@ -40,17 +51,27 @@ class Origin(StrEnum):
     GATEWAY = "gateway"
 
 
-def decode_json(text: bytes | str) -> Any:
-    """Return the value of a JSON text.
+def decode_json(text: bytes | str, max_containers: int = MAX_CONTAINERS) -> Any:
+    """Return the value of a JSON text of at most ``max_containers`` objects and arrays.
+
+    They are counted by their opening brackets before anything is decoded, so brackets within strings count too.
 
     Raises:
-        Refusal: ``invalid_json``, for anything that is not JSON, nested too deep included.
+        Refusal: ``invalid_json``, for anything that is not JSON, nested too deep or of too many parts included.
     """
+    if _brackets(text) > max_containers:
+        raise Refusal(ErrorCode.INVALID_JSON, f"more than {max_containers:,} objects and arrays")
     try:
         return _decode_json(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         where = "nested too deep" if isinstance(error, RecursionError) else "malformed JSON"
         raise Refusal(ErrorCode.INVALID_JSON, where) from None
+
+
+def _brackets(text: bytes | str) -> int:
+    if isinstance(text, str):
+        return text.count("{") + text.count("[")
+    return text.count(b"{") + text.count(b"[")
 
 
 def rfc3339(unix_time: float) -> str:
@@ -66,6 +87,11 @@ def text_frame(payload: bytes) -> bytes:
     if size < 65536:
         return struct.pack("!BBH", _FIN_TEXT, 126, size) + payload
     return struct.pack("!BBQ", _FIN_TEXT, 127, size) + payload
+
+
+def _header_size(frame: bytes) -> int:
+    """Bytes before the payload of what ``text_frame`` made, told by the length field."""
+    return {126: 4, 127: 10}.get(frame[1], 2)
 
 
 class ControlFrame(bytes):
@@ -96,8 +122,10 @@ class Event:
         timestamp: RFC 3339 in UTC with milliseconds.
         user_id: the one user that it is for, or None.
         received_at: the monotonic clock when the gateway took it in, for measuring latency.
+        queue_name: the queue that it concerns: as the payload says, else as the call's earlier events did.
+        agents: ids of the agents that handle it: those the payload names, and those the call's earlier events did.
         entity: the key of the snapshot entity that it concerns, or None.
-        agents: decimal texts or names of the agents that handle it.
+        call_id: the call that it concerns (``call_id``, else ``unique_id``), or None.
     """
 
     type: EventType
@@ -114,6 +142,7 @@ class Event:
     private: bool
     agents: tuple[str, ...]
     entity: EntityKey | None
+    call_id: str | None
     conflation_key: tuple[str, ...] | None
 
 
@@ -128,14 +157,20 @@ class Message:
         self._frames: list[bytes | None] = [None, None, None]
 
     def frame(self, view: View) -> bytes:
-        """The message as a frame, as ``view`` shows it. Encoded once per view."""
+        """The message as a frame, as ``view`` shows it. Encoded once; views that are shown the same share it."""
+        if view is View.WALLBOARD and not self.event.type.carries_call:
+            view = View.FULL
         frame = self._frames[view]
         if frame is None:
-            frame = self._frames[view] = text_frame(self.body(view))
+            frame = self._frames[view] = text_frame(self._encode(view))
         return frame
 
     def body(self, view: View) -> bytes:
-        """The message as a JSON object."""
+        """The message as a JSON object, taken from its frame."""
+        frame = self.frame(view)
+        return frame[_header_size(frame) :]
+
+    def _encode(self, view: View) -> bytes:
         event = self.event
         user = b"" if event.user_id is None else b',"user_id":' + encode_json(event.user_id)
         return b'{"type":"%b","tenant_id":%b%b,"id":%b,"seq":%d,"timestamp":"%b","payload":%b}' % (
@@ -149,10 +184,8 @@ class Message:
         )
 
     def _payload(self, view: View) -> bytes:
-        event = self.event
-        if view is View.FULL or (view is View.WALLBOARD and not event.type.carries_call):
-            return event.payload
-        return encode_json(redact(_decode_json(event.payload), view))
+        payload = self.event.payload
+        return payload if view is View.FULL else encode_json(redact(_decode_json(payload), view))
 
 
 def make_event(
@@ -167,7 +200,7 @@ def make_event(
     timestamp: Any = None,
     persist: Any = False,
     origin: Origin = Origin.PRODUCER,
-    max_bytes: int = 524_288,
+    max_bytes: int = PAYLOAD_BYTES,
 ) -> Event:
     """Validate what a producer sent into an Event.
 
@@ -208,6 +241,7 @@ def make_event(
         private=payload.get("private") is True,
         agents=_agents(type_found, payload),
         entity=None if slot is None else _entity(slot, payload),
+        call_id=_first_of("call_id|unique_id", payload) if type_found.carries_call else None,
         conflation_key=_conflation_key(type_found, payload, user_id),
     )
 
@@ -260,22 +294,25 @@ def _encode_payload(payload: object, max_bytes: int) -> bytes:
         raise Refusal(ErrorCode.INVALID_EVENT, "payload: nested too deep") from None
     if len(body) > max_bytes:
         raise Refusal(ErrorCode.TOO_LARGE, f"payload: {len(body)} bytes of JSON, the limit is {max_bytes}")
+    containers = _brackets(body)
+    if containers > MAX_CONTAINERS:
+        raise Refusal(ErrorCode.INVALID_EVENT, f"payload: more than {MAX_CONTAINERS:,} objects and arrays")
     # Counting brackets, which costs next to nothing, clears nearly every payload.
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth(payload) > MAX_DEPTH:
+    if containers > MAX_DEPTH and _depth(body) > MAX_DEPTH:
         raise Refusal(ErrorCode.INVALID_EVENT, f"payload: nested deeper than {MAX_DEPTH} levels")
     return body
 
 
-def _depth(payload: object) -> int:
-    """How many objects and arrays lie within each other, counted at most just past ``MAX_DEPTH``."""
-    level, depth = [payload], 0
-    while level and depth <= MAX_DEPTH:
-        inner = [
-            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
-        ]
-        level = [value for values in inner for value in values]
-        depth += bool(inner)
-    return depth
+_NEITHER_QUOTE_NOR_BRACKET = bytes(set(range(256)) - set(b'"{}[]'))
+_STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+
+
+def _depth(text: bytes) -> int:
+    """How many objects and arrays of a valid JSON text lie within each other."""
+    marks = text.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NEITHER_QUOTE_NOR_BRACKET)
+    # Two quotes in a row end or empty a string, or join two: what lies outside of strings stays outside.
+    brackets = b"".join(marks.replace(b'""', b"").split(b'"')[::2])
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
 
 def _instant(value: object) -> str:

@@ -16,7 +16,8 @@ MAX_REMEMBERED = 50_000
 Announce = Callable[[str, dict[str, Any]], Awaitable[object]]
 """Publishes ``presence.changed`` with a payload for a tenant."""
 
-UserKey = tuple[str, str]
+UserKey = tuple[str, str, bool]
+"""Tenant, user, and whether it is a visitor: a visitor and an agent with the same id are two people."""
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class Presence:
 
     def arrived(self, principal: Principal) -> None:
         """A connection of the principal has opened."""
-        key = (principal.tenant_id, principal.user_id)
+        key = (principal.tenant_id, principal.user_id, principal.is_visitor)
         stay = self._stays.get(key)
         if stay is None:
             stay = self._stays[key] = _Stay(self._clock.time())
@@ -60,7 +61,7 @@ class Presence:
 
     def left(self, principal: Principal) -> None:
         """A connection of the principal has closed."""
-        key = (principal.tenant_id, principal.user_id)
+        key = (principal.tenant_id, principal.user_id, principal.is_visitor)
         stay = self._stays[key]
         stay.connections -= 1
         if stay.connections == 0:
@@ -71,8 +72,11 @@ class Presence:
             stay.farewell = self._clock.call_later(self._grace, self._gone, key)
 
     def of(self, tenant_id: str, user_id: str) -> UserPresence:
-        """Whether a user is connected; see ``UserPresence``."""
-        key = (tenant_id, user_id)
+        """Whether a user is connected; see ``UserPresence``. A visitor is told of where no staff has that id."""
+        staff = self._presence_of((tenant_id, user_id, False))
+        return staff if staff.online or staff.last_seen is not None else self._presence_of((tenant_id, user_id, True))
+
+    def _presence_of(self, key: UserKey) -> UserPresence:
         stay = self._stays.get(key)
         if stay is None or stay.connections == 0:
             return UserPresence(False, 0, None, self._last_seen.get(key))
@@ -84,7 +88,7 @@ class Presence:
             self._say(key, online=False, connections=0, reason="disconnected")
 
     def _say(self, key: UserKey, **facts: object) -> None:
-        tenant_id, user_id = key
+        tenant_id, user_id, _ = key
         self._spawn(self._publish(tenant_id, {"user_id": user_id, **facts}))
 
     async def _publish(self, tenant_id: str, payload: dict[str, Any]) -> None:

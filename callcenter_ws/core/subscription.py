@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from callcenter_ws.core.access import Role, may_ever_see
-from callcenter_ws.core.events import CATALOGUE
+from callcenter_ws.core.events import CATALOGUE, EVERYTHING, names_matching
 from callcenter_ws.errors import ErrorCode, Refusal
 
-EVERYTHING = "*"
 
-
+@cache
 def names_visible_to(role: Role) -> frozenset[str]:
     """The event types that ``role`` may ever see."""
     return frozenset(name for name, type_ in CATALOGUE.items() if may_ever_see(role, type_.audience))
-
-
-def names_matching(pattern: str) -> frozenset[str]:
-    """The event types that a name, a prefix (``call.*``) or ``*`` stands for; none when it is unknown."""
-    if pattern == EVERYTHING:
-        return frozenset(CATALOGUE)
-    if pattern.endswith(".*"):
-        return frozenset(name for name in CATALOGUE if name.startswith(pattern[:-1]))
-    return frozenset({pattern} & CATALOGUE.keys())
 
 
 class Subscription:

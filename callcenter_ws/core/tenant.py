@@ -6,23 +6,31 @@ user's clients, a chat event at one session's visitors, and any other at the gro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from callcenter_ws.core.access import AgentCalls, Role, interest, may_see
 from callcenter_ws.core.counters import TenantCounters
+from callcenter_ws.core.shared_snapshot import SharedSnapshot
+from callcenter_ws.interfaces import Snapshot
 
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
     from callcenter_ws.core.message import Message
 
 Clients = dict["Client", None]
-"""A set that keeps the order of arrival, so that delivery is reproducible."""
+Groups = dict["Group", None]
+"""Sets that keep the order of arrival, so that delivery is reproducible."""
 
 
 class Group:
-    """Clients that see the same untargeted events: one decision for all of them."""
+    """Clients that see the same untargeted events: one decision for all of them.
 
-    __slots__ = ("clients", "key", "names", "principal", "view")
+    Attributes:
+        frames, seqs: of the messages that the group is about to be offered.
+    """
+
+    __slots__ = ("clients", "frames", "key", "names", "principal", "seqs", "view")
 
     def __init__(self, key: tuple[object, ...], client: Client) -> None:
         self.key = key
@@ -30,6 +38,15 @@ class Group:
         self.names = client.subscription.names
         self.view = client.principal.view
         self.clients: Clients = {}
+        self.frames: list[bytes] = []
+        self.seqs: list[int] = []
+
+    def offer(self) -> None:
+        """Offer the clients what was gathered for them."""
+        frames, self.frames = self.frames, []
+        seqs, self.seqs = self.seqs, []
+        for client in self.clients:
+            client.offer(frames, seqs)
 
 
 class Tenant:
@@ -37,6 +54,7 @@ class Tenant:
 
     Attributes:
         head: ``seq`` of the last message that was brought to the clients here; 0 before the first.
+        shared: the snapshot that was asked for last, until the next message.
     """
 
     def __init__(self, tenant_id: str, agent_calls: AgentCalls) -> None:
@@ -45,6 +63,7 @@ class Tenant:
         self.clients: Clients = {}
         self.counters = TenantCounters()
         self._agent_calls = agent_calls
+        self.shared: SharedSnapshot | None = None
         self._users: dict[str, Clients] = {}
         self._sessions: dict[str, Clients] = {}
         self._groups: dict[tuple[object, ...], Group] = {}
@@ -90,31 +109,50 @@ class Tenant:
         event = message.event
         return event.type.name in client.subscription.names and may_see(client.principal, event, self._agent_calls)
 
-    def deliver(self, message: Message) -> None:
-        """Offer a message to the clients that may see it, and to no other."""
-        self.head = message.seq
-        event = message.event
-        if event.user_id is not None:
-            self._offer(self._users.get(event.user_id, {}), message)
-            return
-        for group in self._groups_wanting(event.type.name):
-            if may_see(group.principal, event, self._agent_calls):
-                frame, seq = message.frame(group.view), message.seq
-                for client in group.clients:
-                    client.offer(frame, seq)
-        if event.session_id is not None and event.session_id in self._sessions:
-            self._offer(self._sessions[event.session_id], message)
+    def share(self, snapshot: Snapshot) -> SharedSnapshot:
+        """Return ``snapshot`` prepared for the clients here, together with those who asked at the same position."""
+        if self.shared is None or self.shared.snapshot is not snapshot:
+            self.shared = SharedSnapshot(snapshot, self)
+        return self.shared
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        """Offer messages, in order, to the clients that may see them, and to no other."""
+        self.head = messages[-1].seq
+        self.shared = None
+        gathered: Groups = {}
+        for message in messages:
+            event = message.event
+            visitors = {} if event.session_id is None else self._sessions.get(event.session_id, {})
+            if event.user_id is not None:
+                # What was gathered before it comes before it.
+                gathered = _offer_all(gathered)
+                self._offer(self._users.get(event.user_id, {}), message)
+                continue
+            for group in self._groups_wanting(event.type.name):
+                if may_see(group.principal, event, self._agent_calls):
+                    group.frames.append(message.frame(group.view))
+                    group.seqs.append(message.seq)
+                    gathered[group] = None
+            self._offer(visitors, message)
+        _offer_all(gathered)
 
     def _offer(self, clients: Clients, message: Message) -> None:
         for client in clients:
             if self.sees(client, message):
-                client.offer(message.frame(client.principal.view), message.seq)
+                client.offer([message.frame(client.principal.view)], [message.seq])
 
     def _groups_wanting(self, name: str) -> list[Group]:
         groups = self._wanting.get(name)
         if groups is None:
             groups = self._wanting[name] = [group for group in self._groups.values() if name in group.names]
         return groups
+
+
+def _offer_all(gathered: Groups) -> Groups:
+    """Offer each group what was gathered for it; return that nothing is left."""
+    for group in gathered:
+        group.offer()
+    return {}
 
 
 def _discard(files: dict[str, Clients], name: str, client: Client) -> None:

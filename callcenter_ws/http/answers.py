@@ -183,6 +183,8 @@ class JsonResource(Resource):
         try:
             return await self._handler(request)
         except Refusal as refusal:
+            if refusal.code in _TOLD_TO_THE_OPERATOR:
+                _log_refusal(refusal, request)
             return refusal_answer(refusal)
         except Exception:
             _log_bug(Failure(), request)
@@ -205,6 +207,20 @@ class JsonNotFound(JsonResource):
 
     async def _handler(self, request: Request) -> Answer:
         raise Refusal(ErrorCode.NOT_FOUND)
+
+
+_TOLD_TO_THE_OPERATOR = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN})
+
+
+def _log_refusal(refusal: Refusal, request: Request) -> None:
+    _log.info(
+        "{method} {path} from {peer} is refused: {code}, {reason}",
+        method=request.method.decode("ascii", "backslashreplace"),
+        path=loggable_path(request),
+        peer=str(getattr(request.getClientAddress(), "host", "a unix socket")),
+        code=refusal.code.value,
+        reason=refusal.message,
+    )
 
 
 def _log_bug(failure: Failure, request: Request) -> None:

@@ -9,7 +9,7 @@ from twisted.web.server import Request
 
 from callcenter_ws.core.access import Principal
 from callcenter_ws.core.broadcaster import EventBroadcaster
-from callcenter_ws.core.message import decode_json
+from callcenter_ws.core.message import MAX_BATCH_CONTAINERS, decode_json
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.http.answers import PUBLISHERS, Answer, JsonResource, authorize, body_of, json_answer
 from callcenter_ws.interfaces import Authenticator, Published
@@ -36,7 +36,7 @@ class EventsResource(JsonResource):
 
     async def _publish(self, request: Request) -> Answer:
         principal = authorize(self._authenticator, request, PUBLISHERS)
-        body = decode_json(body_of(request))
+        body = decode_json(body_of(request), MAX_BATCH_CONTAINERS)
         if isinstance(body, list):
             return await self._publish_list(body, principal)
         if not isinstance(body, dict):

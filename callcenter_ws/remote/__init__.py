@@ -20,7 +20,8 @@ A daemon makes one ``EventBroadcaster``, starts it with its other services, and 
     gateway.subscribe(["chat.*", "presence.changed"], said)
 
 Nothing waits for the connection: events are kept in order, bounded, and sent again with the same ids until the
-gateway has answered for each of them.
+gateway has answered for each of them. The gateway knows an id for 5 minutes: an event whose answer was lost in a
+longer outage may be published twice, under the same id.
 """
 
 from callcenter_ws.errors import ErrorCode, Refusal

@@ -6,31 +6,25 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from twisted.application.internet import ClientService
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from callcenter_ws.amp.commands import Authenticate, DisconnectUser, GatewayCommand, Ping, RevokeToken, UserOnline
+from callcenter_ws.amp.commands import DisconnectUser, GatewayCommand, Ping, RevokeToken, UserOnline
 from callcenter_ws.core.identity import IdMaker
 from callcenter_ws.core.message import encode_json, rfc3339
 from callcenter_ws.core.vocabulary import EventVocabulary
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published, UserPresence
-from callcenter_ws.remote.backoff import Backoff
 from callcenter_ws.remote.buffer import Buffer, Unacknowledged
-from callcenter_ws.remote.link import GatewayLink
+from callcenter_ws.remote.connection import Connection
 from callcenter_ws.remote.sender import Sender
-from callcenter_ws.remote.subscriptions import Callback, Subscriptions, message_of
+from callcenter_ws.remote.subscriptions import Callback, Subscriptions
 
 PAYLOAD_BYTES = 524_288
 _BUFFER_BYTES = 67_108_864
-_FIRST_RECONNECT = 0.2
-_LAST_RECONNECT = 30.0
-_CONNECT_TIMEOUT = 10.0
 
 _log = Logger()
 
@@ -46,9 +40,12 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
     """Says what happens to a gateway in another process.
 
     Every event is given its ``event_id`` and its time at once, and is kept until the gateway has answered for
-    it: over reconnects, in order, under the same id, so that the gateway publishes it once. ``publish`` and
-    every method of the vocabulary return a Deferred that fires with ``Published`` when the event is durable,
-    and fails with ``Refusal`` when
+    it: over reconnects, in order, under the same id. The gateway publishes an id once within 5 minutes, so
+    an event arrives once, with one exception: the gateway took it, the link broke before the answer, and
+    5 minutes or more passed until it could be sent again. Then it may be published twice, both under the same id.
+
+    ``publish`` and every method of the vocabulary return a Deferred that fires with ``Published`` when the event
+    is durable; its ``duplicate`` is always False, because AMP does not carry it. It fails with ``Refusal`` when
 
     * the gateway refuses the event itself (``invalid_event``, ``forbidden``, ``too_large``),
     * the buffer is full (``overloaded``); nothing was kept,
@@ -72,18 +69,14 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
         buffer: int = 10_000,
         stop_timeout: float = 5.0,
     ) -> None:
-        self._endpoint = clientFromString(reactor, endpoint) if isinstance(endpoint, str) else endpoint
         self._reactor = reactor
-        self._token = token
         self._stop_timeout = stop_timeout
         self._new_id = IdMaker(reactor.seconds)
         self._buffer = Buffer(buffer, _BUFFER_BYTES)
         self._sender = Sender(self._buffer, reactor, self._emptied)
         self._subscriptions = Subscriptions()
-        self._reconnect = Backoff(_FIRST_RECONNECT, _LAST_RECONNECT)
-        self._connecting: ClientService | None = None
-        self._links: set[GatewayLink] = set()
-        self._waiting_for_link: list[Deferred[GatewayLink]] = []
+        where = clientFromString(reactor, endpoint) if isinstance(endpoint, str) else endpoint
+        self._connection = Connection(where, reactor, token, self._sender, self._subscriptions)
         self._waiting_for_empty: Deferred[None] | None = None
         self._is_stopped = False
 
@@ -98,12 +91,7 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
         """Connect, and stay connected."""
         super().startService()
         self._is_stopped = False
-        factory: Any = Factory.forProtocol(lambda: GatewayLink(self, self._reactor))
-        factory.noisy = False
-        self._connecting = ClientService(
-            self._endpoint, factory, retryPolicy=lambda _: self._reconnect.delay(), clock=self._reactor
-        )
-        self._connecting.startService()
+        self._connection.start()
 
     def stopService(self) -> Deferred[None]:
         """Take no more events, wait for the answers to those kept, then refuse the rest and disconnect."""
@@ -122,14 +110,7 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
                 self._waiting_for_empty = None
         refusal = Refusal(ErrorCode.UNAVAILABLE, "stopped before the gateway answered")
         self._buffer.give_up(refusal)
-        for waiting in list(self._waiting_for_link):
-            waiting.errback(refusal)
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            stopped = connecting.stopService()
-            for link in self._links:
-                link.abort_after(self._stop_timeout)
-            await stopped
+        await self._connection.stop(refusal, self._stop_timeout)
 
     def _emptied(self) -> None:
         if self._waiting_for_empty is not None and not self._waiting_for_empty.called:
@@ -172,7 +153,7 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
         """Ask whether a user has open connections; ``since`` and ``last_seen`` are not known over AMP."""
 
         async def ask() -> UserPresence:
-            answer = await self._call(UserOnline, tenant_id=tenant_id, user_id=user_id)
+            answer = await self._connection.call(UserOnline, tenant_id=tenant_id, user_id=user_id)
             return UserPresence(answer["online"], answer["connections"], None, None)
 
         return Deferred.fromCoroutine(ask())
@@ -189,7 +170,7 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
         """Ask who is there."""
 
         async def ask() -> Pong:
-            answer = await self._call(Ping)
+            answer = await self._connection.call(Ping)
             return Pong(answer["version"], answer["node"])
 
         return Deferred.fromCoroutine(ask())
@@ -207,73 +188,15 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
             Fires when the gateway has agreed; fails with ``Refusal`` for kinds that do not exist.
         """
         granted = self._subscriptions.add(kinds, callback)
-        link = self._sender.link
-        if link is not None:
-            self._spawn_ask(link)
+        self._connection.ask()
         return granted
 
     def _closed(self, command: type[GatewayCommand], **arguments: Any) -> Deferred[int]:
         async def ask() -> int:
-            closed: int = (await self._call(command, **arguments))["closed"]
+            closed: int = (await self._connection.call(command, **arguments))["closed"]
             return closed
 
         return Deferred.fromCoroutine(ask())
-
-    async def _call(self, command: type[GatewayCommand], **arguments: Any) -> dict[str, Any]:
-        link = self._sender.link
-        if link is None:
-            waiting: Deferred[GatewayLink] = Deferred()
-            self._waiting_for_link.append(waiting)
-            try:
-                link = await waiting.addTimeout(_CONNECT_TIMEOUT, self._reactor)
-            except defer.TimeoutError:
-                raise Refusal(ErrorCode.UNAVAILABLE, "there is no connection to the gateway") from None
-            finally:
-                self._waiting_for_link.remove(waiting)
-        return await link.call(command, **arguments)
-
-    # The link
-
-    async def link_made(self, link: GatewayLink) -> None:
-        """Prove who we are, ask for what we heard before, and begin to send."""
-        self._links.add(link)
-        try:
-            token = self._token() if callable(self._token) else self._token
-            if token is not None:
-                await link.call(Authenticate, token=token)
-            await self._subscriptions.renew(link)
-        except Refusal as refusal:
-            if refusal.code in (ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN):
-                self._reconnect.worst()
-                _log.error(
-                    "the gateway refuses this daemon's token ({reason}); the next try is in about {seconds:g} s",
-                    reason=refusal.message,
-                    seconds=_LAST_RECONNECT,
-                )
-            link.drop(f"it does not let us begin: {refusal.message}")
-            return
-        self._reconnect.reset()
-        self._sender.link = link
-        self._sender.wake()
-        for waiting in list(self._waiting_for_link):
-            waiting.callback(link)
-        await self._subscriptions.ask(link)
-
-    def link_lost(self, link: GatewayLink) -> None:
-        """What is not acknowledged is sent again over the next link."""
-        self._links.discard(link)
-        if self._sender.link is link:
-            self._sender.link = None
-
-    async def client_event(
-        self, tenant_id: str, type_: str, payload: bytes, user_id: str | None, event_id: str
-    ) -> None:
-        """The gateway passes on what a client said."""
-        await self._subscriptions.heard(message_of(tenant_id, type_, payload, user_id, event_id))
-
-    def _spawn_ask(self, link: GatewayLink) -> None:
-        asked = Deferred.fromCoroutine(self._subscriptions.ask(link))
-        asked.addErrback(lambda failure: _log.failure("subscribing failed", failure))
 
 
 def _unacknowledged(fields: dict[str, Any], persist: bool, payload: Any) -> Unacknowledged:

@@ -36,6 +36,12 @@ class Unacknowledged:
     answer: Deferred[Published]
     alone: bool = False
 
+    @property
+    def tenant_id(self) -> str:
+        """The tenant whose stream it joins."""
+        tenant_id: str = self.fields["tenant_id"]
+        return tenant_id
+
     def draft(self) -> bytes:
         """The event as an element of the list in ``PublishBatch``."""
         return encode_json({**self.fields, "payload": msgspec.Raw(self.payload)})
@@ -84,13 +90,16 @@ class Buffer:
         self._bytes += event.size
 
     def take(self) -> list[Unacknowledged]:
-        """Take the oldest events as the batch that is under way; the one before must be settled."""
+        """Take the oldest events as the batch that is under way; the one before must be settled.
+
+        They are of one tenant, because the gateway answers a batch with one epoch, and tenants need not share theirs.
+        """
         waiting, batch = self._waiting, self._taken
         size = 0
         while waiting and len(batch) < BATCH_EVENTS:
             event = waiting[0]
             size += event.size
-            if batch and (event.alone or size > BATCH_BYTES):
+            if batch and (event.alone or size > BATCH_BYTES or event.tenant_id != batch[0].tenant_id):
                 break
             batch.append(waiting.popleft())
             if event.alone:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import InvalidEvent, Subscribe
+from callcenter_ws.core.events import covers
 from callcenter_ws.core.message import decode_json, encode_json
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote.link import GatewayLink
@@ -43,7 +44,7 @@ class _Wish:
     answer: Deferred[None]
 
     def covers(self, type_: str) -> bool:
-        return any(kind in ("*", type_) or (kind.endswith(".*") and type_.startswith(kind[:-1])) for kind in self.kinds)
+        return any(covers(kind, type_) for kind in self.kinds)
 
 
 class Subscriptions:

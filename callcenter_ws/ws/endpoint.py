@@ -8,6 +8,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -18,6 +19,8 @@ from callcenter_ws.ws.factory import GatewayFactory
 from callcenter_ws.ws.handshake import Handshake, TokenPlaces, header_values, read_handshake
 from callcenter_ws.ws.peer import TrustedProxies
 from callcenter_ws.ws.protocol import OF_THE_PEER, GatewayProtocol, Visit
+
+_log = Logger()
 
 
 class WebSocketEndpoint(Resource):
@@ -59,10 +62,17 @@ class WebSocketEndpoint(Resource):
         except Refusal as refusal:
             self._factory.admission.close_socket(ip)
             return self._refuse(request, ip, refusal)
+        except BaseException:
+            self._factory.admission.close_socket(ip)
+            raise
         protocol = self._factory.build()
         protocol.visit = visit
         _take_over(request, protocol)
-        protocol.upgrade(handshake.key, visit, speaks_subprotocol=handshake.speaks_subprotocol)
+        try:
+            protocol.upgrade(handshake.key, visit, speaks_subprotocol=handshake.speaks_subprotocol)
+        except Exception:
+            _log.failure("opening a WebSocket for {ip} met a bug", ip=ip)
+            protocol.transport.abortConnection()
         return NOT_DONE_YET
 
     def _visit(self, handshake: Handshake, ip: str) -> Visit:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from callcenter_ws.errors import ErrorCode, Refusal
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_NEVER_IN_ORIGINS = frozenset("@\\?#")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Origin:
             ValueError: for anything but ``scheme://host[:port]``; ``null`` included.
         """
         parts = urlsplit(text.strip().lower())
+        if not _NEVER_IN_ORIGINS.isdisjoint(text):
+            raise ValueError(f"not an origin: {text[:100]!r}")
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.path not in ("", "/"):
             raise ValueError(f"not an origin: {text[:100]!r}")
         return cls(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme])

@@ -10,13 +10,14 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from callcenter_ws.backlog import unsent_bytes
 from callcenter_ws.core.access import Principal
 from callcenter_ws.core.admission import Endpoint
 from callcenter_ws.core.client import Client, Wish, error_frame
 from callcenter_ws.core.message import decode_json
+from callcenter_ws.core.pace import TokenBucket
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Timer
-from callcenter_ws.ws.backlog import unsent_bytes
 from callcenter_ws.ws.handshake import SUBPROTOCOL
 from callcenter_ws.ws.quiet import QuietLog
 
@@ -34,7 +35,11 @@ OF_THE_PEER = frozenset(
 )
 """Refusals that trying again does not mend: a browser must be told, or it would try for ever."""
 
+CONTROL_FRAMES = (20.0, 100)
+"""Pings and pongs that a peer may send: a second on average, and at once. Sixty a minute is much already."""
+
 _LAST_DATA_OPCODE = 7
+_ABUSE = frozenset({CloseCode.RATE_LIMITED, CloseCode.PROTOCOL_ABUSE})
 
 _log = Logger()
 
@@ -78,6 +83,9 @@ class GatewayProtocol(WebSocketServerProtocol):
         self._auth_timer: Timer | None = None
         self._abort_timer: Timer | None = None
         self._fragments = 0
+        self._control: TokenBucket | None = None
+        self._deaf = False
+        self._unsent_at_ping = 0
         self._turned_away = False
         self._blocked = False
         self._owed_pong: bytes | None = None
@@ -115,8 +123,8 @@ class GatewayProtocol(WebSocketServerProtocol):
         self.factory.admission.close_socket(self.visit.ip)
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes have come. Autobahn would keep those that come after the end."""
-        if self.state != self.STATE_CLOSED:
+        """Bytes have come. Autobahn would keep those that come after the end, and parse those of a flood."""
+        if self.state != self.STATE_CLOSED and not self._deaf:
             super().dataReceived(data)
 
     def pauseProducing(self) -> None:
@@ -166,11 +174,30 @@ class GatewayProtocol(WebSocketServerProtocol):
         return super().onFrameData(payload)
 
     def onPing(self, payload: bytes) -> None:
-        """Answer, but a peer that reads no answers gets one, to its last ping (RFC 6455 section 5.5.3)."""
+        """Answer, but a peer that reads no answers gets one, to its last ping (RFC 6455 section 5.5.3).
+
+        Who has not said who it is gets none: nothing is sent before that.
+        """
+        if not self._control_is_allowed() or self._client is None:
+            return
         if self._blocked:
             self._owed_pong = payload
         else:
             super().onPing(payload)
+
+    def onPong(self, payload: bytes) -> None:
+        """Take note; the keepalive is Autobahn's."""
+        self._control_is_allowed()
+
+    def _control_is_allowed(self) -> bool:
+        """Whether the peer keeps within ``CONTROL_FRAMES``; a flood of six-byte frames would stall everybody."""
+        now = self.factory.gateway.clock.monotonic()
+        if self._control is None:
+            self._control = TokenBucket(*CONTROL_FRAMES, now)
+        if not self._control.wait_for(now):
+            return True
+        self.close(CloseCode.RATE_LIMITED)
+        return False
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """A whole message has come."""
@@ -188,10 +215,23 @@ class GatewayProtocol(WebSocketServerProtocol):
             _log.failure("a message from {who} met a bug", who=self._who())
             self._fail_connection(CloseCode.INTERNAL_ERROR, "")
 
+    def _sendAutoPing(self) -> None:  # noqa: N802 - Autobahn's name
+        super()._sendAutoPing()
+        self._unsent_at_ping = self.unsent_bytes()
+
     def onAutoPingTimeout(self) -> None:
-        """The peer answered no ping in time."""
+        """The peer answered no ping in time: it is gone, unless the ping is still on its way behind a backlog.
+
+        A slow client is fed, not closed; whether it takes anything at all is for its SlowWatch to say.
+        """
         self.autoPingTimeoutCall = None
-        self._fail_connection(CloseCode.KEEPALIVE_TIMEOUT, "")
+        unsent = self.unsent_bytes()
+        if self._blocked or 0 < unsent < self._unsent_at_ping:
+            self._unsent_at_ping = unsent
+            wait = self.factory.gateway.limits.ping_timeout
+            self.autoPingTimeoutCall = self.factory._batched_timer.call_later(wait, self.onAutoPingTimeout)
+        else:
+            self._fail_connection(CloseCode.KEEPALIVE_TIMEOUT, "")
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Autobahn's last word; ``connectionLost`` has the details."""
@@ -203,6 +243,8 @@ class GatewayProtocol(WebSocketServerProtocol):
             if not isReply:
                 reasonUtf8 = CLOSES[_known(code)].text.encode()
         super().sendCloseFrame(code, reasonUtf8, isReply)
+        if code in _ABUSE:
+            self._deaf, self.data = True, b""
 
     def _fail_connection(self, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
         """Tell the peer what it did wrong, once.

@@ -16,9 +16,18 @@ from callcenter_ws.testing import FakeClock
 
 
 class Transport(StringTransportWithDisconnection):
-    """A transport in memory that tells its protocol when it is closed, and may be read by nobody."""
+    """A transport in memory that tells its protocol when it is closed, and may be read by nobody.
+
+    Attributes:
+        taken: how many of the bytes written the operating system has taken; None: all.
+    """
 
     disconnected = False
+    taken: int | None = None
+
+    @property
+    def dataBuffer(self) -> bytes:  # noqa: N802 - Twisted's name
+        return b"" if self.taken is None else self.value()[self.taken :]
 
     def loseConnection(self) -> None:
         if not self.disconnected:
@@ -60,6 +69,16 @@ class Peer:
 
     def send(self, data: bytes) -> None:
         self.protocol.dataReceived(data)
+
+    def stop_reading(self) -> None:
+        """Take nothing more of what is written from now on."""
+        self.transport.taken = len(self.transport.value())
+        self.transport.producer.pauseProducing()
+
+    def read_on(self) -> None:
+        """Take everything that was written."""
+        self.transport.taken = None
+        self.transport.producer.resumeProducing()
 
     def boxes(self) -> list[dict[bytes, bytes]]:
         """The boxes that came since the last call."""

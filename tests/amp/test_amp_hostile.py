@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 
 from callcenter_ws.amp import commands
-from callcenter_ws.amp.protocol import BOX_BYTES, UNWRITTEN_BYTES
+from callcenter_ws.amp.factory import CONNECTIONS, STRANGERS
+from callcenter_ws.amp.protocol import BOX_BYTES, STRANGER_BOX_BYTES, UNWRITTEN_BYTES
 
 CALL = {"unique_id": "u1", "caller_id": "+3212345", "destination": "100"}
 EVENT: dict[str, Any] = {"tenant_id": "acme", "type": "call.incoming", "payload": json.dumps(CALL).encode()}
@@ -88,7 +89,7 @@ def test_an_empty_box(server: Any, bystander: Any, cut_off_line: Any) -> None:
 
 
 def test_a_box_of_endlessly_many_keys(server: Any, bystander: Any, cut_off_line: Any) -> None:
-    peer = server.tcp()
+    peer = server.unix()
     sent = endless((key(b"k%d" % number) + value(1) for number in range(1000)), peer, 1000)
     assert sent < 1000
     assert "more than 64 keys" in cut_off_line()
@@ -100,8 +101,15 @@ def test_a_box_that_repeats_one_key(server: Any, bystander: Any, cut_off_line: A
     assert "more than 64 keys" in cut_off_line()
 
 
-def test_a_box_of_endlessly_large_values(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_a_stranger_gets_little_memory(server: Any, bystander: Any, cut_off_line: Any) -> None:
     peer = server.tcp()
+    sent = endless((key(b"k%d" % number) + value(4_000) for number in range(64)), peer, STRANGER_BOX_BYTES + 5_000)
+    assert sent > STRANGER_BOX_BYTES
+    assert f"more than {STRANGER_BOX_BYTES} bytes" in cut_off_line()
+
+
+def test_a_box_of_endlessly_large_values(server: Any, bystander: Any, cut_off_line: Any) -> None:
+    peer = server.unix()
     sent = endless((key(b"k%d" % number) + value(65_535) for number in range(64)), peer, BOX_BYTES + 70_000)
     assert sent > BOX_BYTES
     assert f"more than {BOX_BYTES} bytes" in cut_off_line()
@@ -125,13 +133,21 @@ def test_a_key_that_never_ends_is_waited_for_until_the_deadline(server: Any, bys
     assert "no valid Authenticate within 10 s" in cut_off_line()
 
 
-def test_start_tls_is_an_unknown_command(server: Any, bystander: Any, warnings_logged: Any) -> None:
-    peer = server.unix()
-    code, message = peer.ask(b"StartTLS")
-    assert code == amp.UNHANDLED_ERROR_CODE
-    assert "StartTLS" in message
-    assert peer.connected
-    assert warnings_logged() == []
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_start_tls_is_cut_off(server: Any, bystander: Any, cut_off_line: Any, kind: str) -> None:
+    peer = getattr(server, kind)()
+    peer.send(_start_tls())
+    server.clock.advance(1)
+    assert not peer.connected
+    assert "StartTLS" in cut_off_line()
+
+
+def _start_tls() -> bytes:
+    return key(b"_ask") + value_of(b"1") + key(b"_command") + value_of(b"StartTLS") + b"\x00\x00"
+
+
+def value_of(data: bytes) -> bytes:
+    return len(data).to_bytes(2, "big") + data
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
@@ -304,9 +320,11 @@ def test_answering_at_once_while_the_reader_is_held_does_not_confuse_the_parser(
 
 def test_a_peer_that_does_not_read_is_not_read_either(server: Any, bystander: Any, warnings_logged: Any) -> None:
     peer = server.unix()
+    peer.stop_reading()
+    # A transport says so again with every write while it is full.
     peer.transport.producer.pauseProducing()
     assert not peer.read_from
-    peer.transport.producer.resumeProducing()
+    peer.read_on()
     assert peer.read_from
     server.clock.advance(600)
     assert peer.connected
@@ -315,12 +333,43 @@ def test_a_peer_that_does_not_read_is_not_read_either(server: Any, bystander: An
 
 def test_a_peer_that_never_reads_is_cut_off(server: Any, bystander: Any, cut_off_line: Any) -> None:
     peer = server.unix()
-    peer.transport.producer.pauseProducing()
+    peer.stop_reading()
     server.clock.advance(59)
     assert peer.connected
     server.clock.advance(2)
     assert not peer.connected
     assert "has read nothing for 60 s" in cut_off_line()
+
+
+def test_a_peer_that_reads_slowly_is_not_taken_for_one_that_does_not(
+    server: Any, bystander: Any, cut_off_line: Any
+) -> None:
+    peer = server.unix()
+    server.broker.closed = True
+    peer.send(peer.box(commands.PublishEvent, **EVENT) * 500)
+    peer.stop_reading()
+    server.broker.open()
+    for _ in range(20):
+        server.clock.advance(59)
+        peer.transport.taken += 1
+    assert peer.connected
+    server.clock.advance(121)
+    assert not peer.connected
+    assert "has read nothing for 60 s" in cut_off_line()
+
+
+def test_what_a_slow_reader_has_read_does_not_count_as_unread(server: Any, bystander: Any) -> None:
+    peer = server.unix()
+    server.broker.closed = True
+    box = peer.box(commands.PublishEvent, **EVENT).replace(b"\x00\x04_ask\x00\x011", key(b"_ask") + value(60_000))
+    peer.send(box * 200)
+    peer.stop_reading()
+    server.broker.closed = False
+    for turn in server.broker.waiting:
+        turn.callback(None)
+        peer.transport.taken = len(peer.transport.value())
+    assert len(peer.transport.value()) > UNWRITTEN_BYTES
+    assert peer.connected
 
 
 def test_answers_that_nobody_reads_are_bounded(server: Any, bystander: Any, cut_off_line: Any) -> None:
@@ -331,19 +380,31 @@ def test_answers_that_nobody_reads_are_bounded(server: Any, bystander: Any, cut_
     peer.send(box * 200)
     assert not peer.read_from
     assert len(server.broker.waiting) < 150
-    peer.transport.producer.pauseProducing()
+    peer.stop_reading()
     server.broker.open()
     assert len(peer.transport.value()) < UNWRITTEN_BYTES
     assert not peer.connected
     assert "it does not read" in cut_off_line()
 
 
-def test_connections_are_bounded(server: Any, warnings_logged: Any) -> None:
-    peers = [server.tcp() for _ in range(1000)]
+def test_strangers_cannot_lock_the_daemons_out(server: Any, warnings_logged: Any) -> None:
+    strangers = [server.tcp() for _ in range(STRANGERS)]
     assert server.factory.buildProtocol(None) is None
-    assert warnings_logged() == ["an AMP connection is refused: there are 1000 already"]
-    peers[0].transport.loseConnection()
+    assert server.factory.buildProtocol(None) is None
+    assert warnings_logged() == [
+        f"AMP connections over the network are refused: {STRANGERS} have not authenticated yet"
+    ]
+    assert server.unix().connected
+    strangers[0].transport.loseConnection()
     assert server.factory.buildProtocol(None) is not None
+
+
+def test_connections_are_bounded(server: Any, warnings_logged: Any) -> None:
+    for _ in range(CONNECTIONS):
+        server.tcp().ask(commands.Authenticate, token="a-shared-secret-of-the-tests")
+    assert server.factory.buildProtocol(None) is None
+    assert warnings_logged() == [f"AMP connections over the network are refused: there are {CONNECTIONS} already"]
+    assert server.unix().connected
 
 
 # Whatever comes

@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols import amp
 
 from callcenter_ws.amp import commands
+from callcenter_ws.backlog import held_bytes, unsent_bytes
 
 
 @pytest_twisted.async_yield_fixture
@@ -63,6 +64,33 @@ async def test_a_peer_that_asks_and_never_reads_is_cut_off(
     assert "has read nothing for 0.2 s" in line
     assert (await bystander.callRemote(commands.Ping))["node"] == "node-1"
     bystander.transport.loseConnection()
+
+
+class Late(Protocol):
+    """Reads when it is told to."""
+
+    def connectionMade(self) -> None:
+        self.transport.pauseProducing()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_what_the_peer_has_not_read_can_be_told(gateway: LoopbackGateway, tmp_path: Path, kind: str) -> None:
+    port = reactor.listenUNIX(str(tmp_path / "amp.sock"), gateway.factory, mode=0o660)
+    peer = await connect(gateway.endpoint if kind == "tcp" else f"unix:{tmp_path}/amp.sock", Late)
+    await until(reactor, lambda: gateway.factory.sessions)
+    (connection,) = gateway.factory.sessions.values()
+    assert unsent_bytes(connection.transport) == 0
+    connection.transport.write(b"x" * 20_000_000)
+    assert held_bytes(connection.transport) == 20_000_000
+    await until(reactor, lambda: unsent_bytes(connection.transport) > held_bytes(connection.transport) > 0)
+    before = unsent_bytes(connection.transport)
+    peer.transport.resumeProducing()
+    await until(reactor, lambda: unsent_bytes(connection.transport) < before)
+    await until(reactor, lambda: unsent_bytes(connection.transport) == 0)
+    peer.transport.abortConnection()
+    await until(reactor, lambda: not gateway.factory.sessions)
+    await port.stopListening()
 
 
 @pytest_twisted.ensureDeferred

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from callcenter_ws import __version__
 from callcenter_ws.amp import commands
@@ -160,6 +162,15 @@ def test_one_bad_event_of_a_batch_does_not_lose_the_others(server: Any, peer: An
     assert [message.seq for message in server.delivered] == [1, 2, 3]
 
 
+def test_a_batch_of_tenants_with_different_epochs_has_none(server: Any, peer: Any) -> None:
+    server.broker.epoch_per_tenant = True
+    here, there = ({**EVENT, "tenant_id": tenant_id, "payload": CALL} for tenant_id in ("acme", "globex"))
+    acme, globex = publish(peer)["epoch"], publish(peer, tenant_id="globex")["epoch"]
+    assert acme != globex
+    assert batch(peer, [here, {}, here]) == (acme, [2, ANY, 3])
+    assert batch(peer, [here, there]) == ("", [4, 2])
+
+
 def test_a_batch_of_bad_events_has_no_epoch(peer: Any) -> None:
     epoch, results = batch(peer, [{}])
     assert epoch == ""
@@ -219,7 +230,6 @@ def test_the_directory_answers(server: Any, peer: Any) -> None:
     assert peer.ask(commands.RevokeToken, tenant_id="acme", jti="j") == {"closed": 4}
     assert peer.ask(commands.RevokeToken, tenant_id="acme", user_id="7") == {"closed": 4}
     assert peer.ask(commands.RevokeToken, tenant_id="*", jti="root") == {"closed": 4}
-    assert peer.ask(commands.RevokeToken, tenant_id="acme") == (b"INVALID_EVENT", "give jti or user_id")
     assert server.directory.asked == [
         ("user_presence", "acme", "7"),
         ("disconnect_user", "acme", "7"),
@@ -228,6 +238,93 @@ def test_the_directory_answers(server: Any, peer: Any) -> None:
         ("revoke", "acme", None, "7"),
         ("revoke", "*", "root", None),
     ]
+
+
+def test_without_a_token_or_a_user_nothing_is_revoked(server: Any) -> None:
+    server.use_hub(server.clock)
+    refusal = (b"INVALID_EVENT", "jti or user_id: one of them is required")
+    assert server.unix().ask(commands.RevokeToken, tenant_id="acme") == refusal
+
+
+@pytest.mark.parametrize("value", ["", "x" * 256])
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        (commands.UserOnline, "tenant_id"),
+        (commands.UserOnline, "user_id"),
+        (commands.DisconnectUser, "tenant_id"),
+        (commands.DisconnectUser, "user_id"),
+        (commands.RevokeToken, "tenant_id"),
+        (commands.RevokeToken, "user_id"),
+        (commands.RevokeToken, "jti"),
+    ],
+)
+def test_identifiers_are_bounded(server: Any, peer: Any, command: Any, field: str, value: str) -> None:
+    arguments = {"tenant_id": "acme", "user_id": "7", field: value}
+    refusal = (b"INVALID_EVENT", f"{field}: expected a string of 1 to 255 characters")
+    assert peer.ask(command, **arguments) == refusal
+    assert server.directory.asked == []
+    assert isinstance(peer.ask(command, **{**arguments, field: "x" * 255}), dict)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (commands.DisconnectUser, {"user_id": "u\n", "reason": "r\n"}),
+        (commands.RevokeToken, {"user_id": "u\n"}),
+        (commands.RevokeToken, {"jti": "j\n"}),
+    ],
+)
+def test_what_a_peer_gives_as_a_name_stays_within_its_log_line(peer: Any, command: Any, arguments: Any) -> None:
+    with capturedLogs() as captured:
+        peer.ask(command, tenant_id="t\n", **arguments)
+    (line,) = map(formatEvent, captured)
+    assert "\n" not in line
+    for name in ("t\n", *arguments.values()):
+        assert repr(name) in line
+
+
+# Revocation
+
+
+@pytest.mark.parametrize("revoked", [{"jti": "j1"}, {"user_id": "dialer"}])
+def test_revoking_reaches_the_sessions_of_that_token(server: Any, warnings_logged: Any, revoked: Any) -> None:
+    server.use_hub(server.clock)
+    hit, other, away, boss = server.tcp(), server.tcp(), server.tcp(), server.unix()
+    for peer, token in ((hit, "acme-jti"), (other, "acme-service"), (away, "globex-service")):
+        peer.ask(commands.Authenticate, token=token)
+    assert boss.ask(commands.RevokeToken, tenant_id="globex", **revoked) == {"closed": 0}
+    assert hit.connected
+    assert boss.ask(commands.RevokeToken, tenant_id="acme", **revoked) == {"closed": 1}
+    # Called again before it is gone: it is counted once.
+    assert boss.ask(commands.RevokeToken, tenant_id="acme", **revoked) == {"closed": 0}
+    assert not hit.connected
+    assert other.connected
+    assert away.connected
+    assert boss.connected
+    assert warnings_logged() == ["AMP peer 192.0.2.7:5000 is cut off: its token was revoked"]
+    again = server.tcp()
+    assert again.ask(commands.Authenticate, token="acme-jti") == (b"UNAUTHENTICATED", "the token was revoked")
+
+
+def test_who_revokes_its_own_token_is_answered_first(server: Any) -> None:
+    server.use_hub(server.clock)
+    peer = server.tcp()
+    peer.ask(commands.Authenticate, token="acme-jti")
+    assert peer.ask(commands.RevokeToken, tenant_id="acme", jti="j1") == {"closed": 1}
+    assert not peer.connected
+
+
+def test_who_has_no_token_cannot_lose_it(server: Any) -> None:
+    server.use_hub(server.clock)
+    boss, shared, named = server.unix(), server.tcp(), server.tcp()
+    shared.ask(commands.Authenticate, token="a-shared-secret-of-the-tests")
+    named.ask(commands.Authenticate, token="root-unix")
+    for user_id, closed in (("unix", 1), ("token-file", 0)):
+        assert boss.ask(commands.RevokeToken, tenant_id="*", user_id=user_id) == {"closed": closed}
+    assert boss.connected
+    assert shared.connected
+    assert not named.connected
 
 
 def test_ping_says_who_is_there(peer: Any) -> None:

@@ -151,10 +151,10 @@ def test_the_queue_is_bounded_in_bytes(server: Any, peer: Any, warnings_logged: 
 
 
 def test_a_peer_that_does_not_read_is_not_called(server: Any, peer: Any) -> None:
-    peer.transport.producer.pauseProducing()
+    peer.stop_reading()
     server.chat(1)
     assert peer.boxes() == []
-    peer.transport.producer.resumeProducing()
+    peer.read_on()
     assert ids(peer.boxes()) == ["acme-1"]
 
 
@@ -214,16 +214,105 @@ def test_absent_peers_are_bounded(server: Any) -> None:
     assert len(server.directory.listeners) == 64
 
 
-@pytest.mark.parametrize("code", [b"INVALID_EVENT", amp.UNHANDLED_ERROR_CODE, b"WHAT"])
-def test_an_error_counts_as_heard_and_is_logged_once(server: Any, peer: Any, warnings_logged: Any, code: bytes) -> None:
+HEARD = [b"INVALID_EVENT", b"UNAUTHENTICATED", b"FORBIDDEN", b"TOO_LARGE"]
+PASSING = [b"OVERLOADED", b"UNAVAILABLE", amp.UNHANDLED_ERROR_CODE, amp.UNKNOWN_ERROR_CODE, b"WHAT"]
+
+
+@pytest.mark.parametrize("code", PASSING)
+def test_what_a_busy_peer_refuses_comes_again_in_order(
+    server: Any, peer: Any, warnings_logged: Any, code: bytes
+) -> None:
+    for number in range(4):
+        server.chat(number)
+    first, second, third, fourth = peer.boxes()
+    answer(peer, third, code=code)
+    answer(peer, second, code=code)
+    answer(peer, fourth)
+    server.chat(4)
+    server.clock.advance(10)
+    assert peer.boxes() == []
+    answer(peer, first)
+    server.clock.advance(0.4)
+    assert peer.boxes() == []
+    server.clock.advance(0.2)
+    heard = []
+    while boxes := peer.boxes():
+        (box,) = boxes
+        heard += ids(boxes)
+        answer(peer, box)
+    assert heard == ["acme-1", "acme-2", "acme-4"]
+    assert len(server.directory.listeners[0]) == 0
+    assert warnings_logged() == []
+
+
+@pytest.mark.parametrize("code", PASSING)
+def test_a_peer_that_stays_busy_is_dropped_and_gets_it_when_it_comes_back(
+    server: Any, peer: Any, warnings_logged: Any, code: bytes
+) -> None:
+    server.chat(1)
+    server.chat(2)
+    boxes = peer.boxes()
+    answer(peer, boxes.pop())
+    pauses = []
+    while boxes:
+        answer(peer, *boxes, code=code)
+        paused_at = server.clock.time()
+        while peer.connected and not (boxes := peer.boxes()):
+            assert server.clock.time() < paused_at + 60
+            server.clock.advance(0.5)
+        pauses.append(server.clock.time() - paused_at)
+        boxes = boxes if peer.connected else []
+    assert pauses == [0.5, 1, 2, 4, 0]
+    (line,) = warnings_logged()
+    assert "is cut off: it refused a ClientEvent 5 times" in line
+    again = server.unix()
+    again.send(again.box(commands.Subscribe, kinds=b'["chat.*"]'))
+    boxes = [box for box in again.boxes() if b"_command" in box]
+    assert ids(boxes) == ["acme-1"]
+    answer(again, boxes[0], code=code)
+    assert again.connected
+
+
+def test_a_peer_that_goes_while_it_is_given_a_pause_gets_everything_in_order(server: Any, peer: Any) -> None:
+    for number in range(3):
+        server.chat(number)
+    boxes = peer.boxes()
+    for place in (2, 0, 1):
+        answer(peer, boxes[place], code=b"OVERLOADED")
+    server.chat(3)
+    peer.transport.loseConnection()
+    server.clock.advance(10)
+    again = server.unix()
+    again.send(again.box(commands.Subscribe, kinds=b'["chat.*"]'))
+    boxes = [box for box in again.boxes() if b"_command" in box]
+    assert ids(boxes) == [f"acme-{number}" for number in range(4)]
+    server.clock.advance(10)
+    assert again.boxes() == []
+
+
+def test_the_queue_of_a_busy_peer_is_bounded(server: Any, peer: Any) -> None:
+    server.chat(0)
+    (box,) = peer.boxes()
+    answer(peer, box, code=b"OVERLOADED")
+    for number in range(1, 1001):
+        assert peer.connected
+        server.chat(number)
+    assert not peer.connected
+
+
+@pytest.mark.parametrize("code", HEARD)
+def test_an_error_about_the_message_counts_as_heard_and_is_logged_once(
+    server: Any, peer: Any, warnings_logged: Any, code: bytes
+) -> None:
     for number in range(3):
         server.chat(number)
     for box in peer.boxes():
         answer(peer, box, code=code)
     server.clock.advance(60)
     assert peer.connected
-    (line,) = warnings_logged()
-    assert "refuses a ClientEvent" in line
+    assert len(server.directory.listeners[0]) == 0
+    assert peer.boxes() == []
+    assert warnings_logged() == ["AMP peer unix:/run/callcenter-ws.sock refuses a ClientEvent: 'no'"]
 
 
 def test_a_new_token_ends_the_subscription_of_the_old_one(server: Any) -> None:

@@ -17,6 +17,7 @@ import pytest_twisted
 from reference import compacted
 from twisted.internet import reactor, task
 
+from callcenter_ws.core.access import Principal, Role, may_see
 from callcenter_ws.core.message import Event, Message, make_event
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Broker, Published
@@ -94,6 +95,13 @@ class Bench(ABC):
         while not condition():
             assert reactor.seconds() < deadline, "it never came"
             await task.deferLater(reactor, 0.002)
+
+
+def seen_by(event: Event) -> str:
+    """Which agents see an event of a call where they see only their own, and ``s`` if a supervisor of queue a does."""
+    agents = [user for user in "789" if may_see(Principal(event.tenant_id, user, Role.AGENT), event, "own")]
+    supervisor = Principal(event.tenant_id, "1", Role.SUPERVISOR, queues=frozenset({"a"}))
+    return "".join(["s" * may_see(supervisor, event), *agents])
 
 
 def shown(messages: Sequence[Message]) -> list[int]:
@@ -440,6 +448,41 @@ class BrokerContract:
         await bench.until(lambda: len(bench.delivered) == sum(map(len, streams.values())))
         for tenant, stream in streams.items():
             assert bench.seqs(tenant) == shown(stream) == list(range(1, len(stream) + 1))
+
+    # Who may see it
+
+    @pytest_twisted.ensureDeferred
+    async def test_who_may_see_an_event_follows_from_the_whole_call(self, bench: Bench) -> None:
+        """Queue and agents that an event leaves out are those of its call's earlier events; see ``core.calls``."""
+        story = [
+            ("queue.joined", {"queue_name": "a"}, "s"),
+            ("call.ringing", {"agent_id": "7"}, "s7"),
+            ("call.ringing", {"agent_id": "8"}, "s8"),
+            ("call.answered", {"agent_id": "7"}, "s78"),
+            ("call.hold", {}, "s7"),
+            ("call.unhold", {}, "s7"),
+            ("call.transferred", {"destination": "9", "to_agent_id": "9"}, "s79"),
+            ("call.ended", {"duration": 1}, "s79"),
+        ]
+        events = [
+            bench.event(type_, {**CALL, "unique_id": f"leg {leg}", **payload})
+            for leg, (type_, payload, _) in enumerate(story)
+        ]
+        payloads = [event.payload for event in events]
+        await bench.publish(bench.event("call.answered", payload_of("call.answered"), tenant_id=B), *events)
+        await bench.until(lambda: len(bench.delivered) == 9)
+        live = [message for message in bench.delivered if message.event.tenant_id == A]
+        for messages in (live, (await bench.broker.read(A, 0, 10)).messages):
+            assert [seen_by(message.event) for message in messages] == [who for _, _, who in story]
+            assert [message.event.payload for message in messages] == payloads
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_repetition_tells_nothing_about_a_call(self, bench: Bench) -> None:
+        await bench.publish(bench.event("call.answered", {**CALL, "agent_id": "7"}, event_id="x"))
+        await bench.publish(bench.event("call.answered", {**CALL, "agent_id": "8"}, event_id="x"))
+        await bench.publish(bench.event("call.hold", CALL))
+        await bench.until(lambda: len(bench.delivered) == 2)
+        assert seen_by(bench.delivered[1].event) == "7"
 
     # Conflation
 

@@ -105,6 +105,35 @@ class TestMemory:
         assert await bench.state() == [1]
 
     @pytest_twisted.ensureDeferred
+    async def test_calls_that_nobody_ends_stay_within_it(self, bench: MemoryBench) -> None:
+        """Their payloads are kept for the snapshot long after the history forgot them."""
+        bench.memory_bytes = 100_000_000
+        broker = await bench.open(history_events=10)
+        log = "x" * 400_000
+        for number in range(1_500):
+            call = payload_of("call.incoming", unique_id=str(number), call_id=None, log=log)
+            await bench.publish(bench.event("call.incoming", call))
+            bench.delivered.clear()
+            assert broker.state()["memory_bytes"] <= bench.memory_bytes
+        kept = await bench.state()
+        assert sum(memory_size(message) for message in (await broker.snapshot(A)).messages) <= bench.memory_bytes
+        assert kept == list(range(1_501 - len(kept), 1_501))
+        assert len(kept) > 20
+
+    @pytest_twisted.ensureDeferred
+    async def test_then_the_state_of_those_without_clients(self, bench: MemoryBench) -> None:
+        login = memory_size(Message(bench.event("agent.login", payload_of("agent.login", user_id="00")), 1))
+        bench.memory_bytes = 50 * login
+        broker = await bench.open()
+        broker.attach(A)
+        for tenant, count in ((B, 20), (A, 45)):
+            for number in range(count):
+                payload = payload_of("agent.login", user_id=f"{number:02}")
+                await bench.publish(bench.event("agent.login", payload, tenant_id=tenant))
+        assert len(await bench.state()) == 45
+        assert 0 < len(await bench.state(B)) <= 5
+
+    @pytest_twisted.ensureDeferred
     async def test_everything_is_delivered_though_there_is_no_room(self, bench: MemoryBench) -> None:
         await self.open(bench, 0)
         assert await bench.alerts(3) == [1, 2, 3]
@@ -117,6 +146,7 @@ class TestMemory:
         broker = await self.open(bench, 1_000)
         await bench.alerts(50)
         await bench.alerts(50, B)
+        await bench.publish(bench.event("agent.login", payload_of("agent.login")))
         for _ in range(25):
             bench.clock.advance(3600)
         assert (await self.reach(bench, A), await self.reach(bench, B)) == (0, 0)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.broker.memory import MemoryBroker
@@ -39,6 +40,10 @@ class Journal:
 
     def closed(self, who: str, code: CloseCode) -> None:
         self.closes.append(code)
+
+    def bug(self, what: str) -> None:
+        # Into the real log, so that a test which did not announce a bug fails.
+        Logger("journal").failure(what)
 
 
 class Tokens:
@@ -213,7 +218,7 @@ class Stage:
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
         self._announces = announces
         self.presence = Presence(self.clock, self.spawn, self._announce, self.limits.presence_grace)
-        self.hub = Hub(self.broker, self.presence, self.clock, agent_calls=agent_calls, burst=burst)
+        self.hub = Hub(self.broker, self.presence, self.clock, self.journal, agent_calls=agent_calls, burst=burst)
         self.gateway = Gateway(
             hub=self.hub,
             broker=self.broker,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from callcenter_ws.core import history as history_module
+from callcenter_ws.core.access import Role, View
 from callcenter_ws.core.history import ENTITY_LIFETIME, History, State, memory_size
 from callcenter_ws.core.message import Message, make_event
 
@@ -129,12 +130,35 @@ class TestState:
         state.apply(message(2, "call.ringing", at=ENTITY_LIFETIME + 1, unique_id="1", agent_id="7"))
         assert seqs(state.messages()) == [2]
 
-    def test_holds_a_bounded_number_of_entities(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(history_module, "MAX_ENTITIES", 3)
+    def test_holds_a_bounded_number_of_messages(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(history_module, "MAX_SLOTS", 3)
         state = State()
         for seq, name in enumerate("abcad", start=1):
             state.apply(login(seq, name, 0.0))
         assert seqs(state.messages()) == [3, 4, 5]
+
+    def test_what_users_are_told_about_one_entity_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(history_module, "MAX_SLOTS", 3)
+        state = State()
+        for seq in range(1, 11):
+            state.apply(login(seq, "a", 0.0, user_id=str(seq)))
+            assert len(state) == len(state.messages()) <= 3
+        state.apply(login(11, "b", 0.0))
+        assert state.messages()[-1].seq == 11
+
+    def test_counts_its_bytes(self) -> None:
+        state = State()
+        call = {"unique_id": "1", "caller_id": "1", "destination": "2", "queue_name": "q"}
+        told = ["call.incoming", "queue.joined", "call.incoming", "queue.left", "queue.joined", "call.ended"]
+        for seq, type_ in enumerate(told, start=1):
+            state.apply(message(seq, type_, **call, x="x" * seq, duration=1))
+            state.apply(login(100 + seq, str(seq % 2), seq))
+            assert state.bytes == sum(memory_size(each) for each in state.messages())
+            assert len(state) == len(state.messages())
+        state.forget_oldest()
+        assert state.bytes == sum(memory_size(each) for each in state.messages()) > 0
+        state.forget_before(1_000.0)
+        assert (state.bytes, len(state)) == (0, 0)
 
     def test_what_ended_is_held_no_more(self) -> None:
         state = State()
@@ -144,12 +168,25 @@ class TestState:
         assert state._entities == {}
 
 
-def login(seq: int, name: str, at: float) -> Message:
+@pytest.mark.parametrize("type_", ["alert", "call.hold", "chat.message"])
+def test_a_message_never_takes_more_than_was_counted(type_: str) -> None:
+    payload = {"unique_id": "1", "session_id": "s", "message_id": "m", "sender_id": "v", "sender_type": "visitor"}
+    big = message(1, type_, **payload, body="b", x="x" * 100_000)
+    role_views = [view for role, view in VIEWS.items() if role in big.event.type.audience]
+    frames = {id(frame): len(frame) for frame in [big.frame(view) for view in role_views]}
+    assert memory_size(big) >= len(big.event.payload) + sum(frames.values())
+
+
+VIEWS = {Role.ADMIN: View.FULL, Role.WALLBOARD: View.WALLBOARD, Role.VISITOR: View.VISITOR}
+
+
+def login(seq: int, name: str, at: float, user_id: str | None = None) -> Message:
     event = make_event(
         tenant_id="acme",
         type_="agent.login",
         payload={"user_id": name, "username": "n"},
         event_id=str(seq),
+        user_id=user_id,
         now=0.0,
         received_at=at,
     )

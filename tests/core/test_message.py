@@ -14,9 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import REQUIRED, event, payload_of
 
+from callcenter_ws.core import message as message_module
 from callcenter_ws.core.access import View
 from callcenter_ws.core.message import (
+    MAX_CONTAINERS,
     MAX_DEPTH,
+    PAYLOAD_BYTES,
     ControlFrame,
     Message,
     control_frame,
@@ -55,7 +58,7 @@ class TestDecoding:
         [
             b"", b" ", b"{", b"}", b'{"a":1', b'{"a":1}{"b":2}', b'{"a":1}\n{"b":2}', b"{'a':1}", b'{"a":01}', b"NaN",
             b"Infinity", b"-Infinity", b'{"a":NaN}', b"1e999", b'{"a":1,}', b"undefined", b'"\\ud800"', b'"\xff"',
-            b'\xef\xbb\xbf{"a":1}', b'{"a":"\x00"}', b"1" * 5000, b'{"a":1} x', b"tru", b"[" * 100_000,
+            b'\xef\xbb\xbf{"a":1}', b'{"a":"\x00"}', b"1" * 5000, b'{"a":1} x', b"tru", b"[" * 20_000,
             b'{"a":' * 5_000, b"\x00", "{\ud800}".encode("utf-16-le", "surrogatepass"),
         ],
         ids=lambda text: repr(text)[:24],
@@ -72,6 +75,17 @@ class TestDecoding:
             decode_json(text)
         except Refusal as refusal:
             assert refusal.code is ErrorCode.INVALID_JSON
+
+    @pytest.mark.parametrize("part", ["[]", "{}", '{"a":[]}', '"[é{"'])
+    @pytest.mark.parametrize("convert", [str, str.encode])
+    def test_a_text_of_too_many_parts_is_refused_before_it_is_decoded(self, part: str, convert: Any) -> None:
+        """Half a MiB of empty arrays took the reactor a tenth of a second, most of it in the garbage collector."""
+        room = (MAX_CONTAINERS - 1) // (1 if len(part) == 2 else 2)
+        assert len(decode_json(convert(f"[{','.join([part] * room)}]"))) == room
+        with pytest.raises(Refusal) as raised:
+            decode_json(convert(f"[{','.join([part] * (room + 1))}]"))
+        assert raised.value.code is ErrorCode.INVALID_JSON
+        assert raised.value.message == "more than 20,000 objects and arrays"
 
     def test_a_huge_integer_stays_exact(self) -> None:
         assert decode_json(b'{"n":%d}' % 10**300) == {"n": 10**300}
@@ -117,6 +131,7 @@ class TestRefusals:
         refusal = refused(max_bytes=size - 1)
         assert refusal.code is ErrorCode.TOO_LARGE
         assert refusal.message == f"payload: {size} bytes of JSON, the limit is {size - 1}"
+        assert refused(payload={**REQUIRED["alert"], "x": "x" * PAYLOAD_BYTES}).message.endswith("limit is 524288")
 
     def test_the_path_of_a_fault_is_told(self) -> None:
         assert payload_path("Expected `str`, got `int` - at `$.a[0].b`") == "payload.a[0].b: expected `str`, got `int`"
@@ -142,6 +157,21 @@ class TestDepth:
 
     def test_one_that_cannot_even_be_encoded_is_refused(self) -> None:
         assert refused(payload=nested(100_000)).code is ErrorCode.INVALID_EVENT
+
+    @pytest.mark.parametrize("levels", [MAX_DEPTH, MAX_DEPTH + 1])
+    @pytest.mark.parametrize("text", ['"', "\\", '\\"', '\\\\"[', "[" * 300, "]}" * 300, '"[', "", '","', "{é"])
+    def test_what_stands_in_strings_is_not_depth(self, levels: int, text: str) -> None:
+        payload = {text: [text, text], **nested(levels), "z": {"y": [text, "", text], text + "x": ""}}
+        if levels > MAX_DEPTH:
+            assert refused(payload=payload).message == "payload: nested deeper than 100 levels"
+        else:
+            assert payload_of(make(payload=payload)) == payload
+
+    def test_a_payload_that_could_not_be_read_again_is_refused(self) -> None:
+        """Escaped, its brackets came through ``decode_json``; written out, they would not come through again."""
+        refusal = refused(payload={**REQUIRED["alert"], "x": "[" * MAX_CONTAINERS})
+        assert refusal.code is ErrorCode.INVALID_EVENT
+        assert refusal.message == "payload: more than 20,000 objects and arrays"
 
     def test_a_wide_payload_is_not_a_deep_one(self) -> None:
         payload = {**REQUIRED["alert"], "rows": [[index, {"a": []}] for index in range(2_000)]}
@@ -230,6 +260,25 @@ class TestFrames:
         for view in View:
             assert message.frame(view) is message.frame(view)
         assert message.frame(View.FULL) != message.frame(View.WALLBOARD)
+
+    @pytest.mark.parametrize("first", [Message.frame, Message.body])
+    def test_a_snapshot_does_not_encode_it_again(self, first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        message, redacted = Message(event("call.incoming"), 1), []
+        redact = message_module.redact
+        monkeypatch.setattr(message_module, "redact", lambda *given: redacted.append(given) or redact(*given))
+        first(message, View.WALLBOARD)
+        bodies = [message.body(View.WALLBOARD) for _ in range(3)]
+        assert text_payloads(message.frame(View.WALLBOARD)) == bodies[:1]
+        assert len(redacted) == 1
+
+    @pytest.mark.parametrize("size", [1, 300, 70_000])
+    def test_the_body_is_what_the_frame_carries(self, size: int) -> None:
+        message = Message(make(payload={"title": "t", "message": "m" * size}), 1)
+        assert text_payloads(message.frame(View.FULL)) == [message.body(View.FULL)]
+
+    def test_who_is_shown_the_same_shares_the_frame(self) -> None:
+        message = Message(event("queue.stats"), 1)
+        assert message.frame(View.WALLBOARD) is message.frame(View.FULL)
 
     def test_an_unmasked_payload_is_the_very_text_that_was_validated(self) -> None:
         made = event("queue.stats", {"big": 2**90, "f": 0.1})

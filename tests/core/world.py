@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
+from twisted.logger import Logger
 
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.core.access import AgentCalls, Principal, Role
@@ -86,6 +87,10 @@ class NoteBook:
     def closed(self, who: str, code: CloseCode) -> None:
         self.closings.append((who, code))
 
+    def bug(self, what: str) -> None:
+        # Into the real log, so that a test which did not announce a bug fails.
+        Logger("journal").failure(what)
+
 
 class KnownTokens:
     """An Authenticator that knows some tokens by heart."""
@@ -147,9 +152,9 @@ class World:
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
         self.announces = announces
         self.presence = Presence(self.clock, run, self._announce, grace=10)
-        self.hub = Hub(self.broker, self.presence, self.clock, agent_calls=agent_calls)
-        self.tokens = KnownTokens()
         self.notes = NoteBook()
+        self.hub = Hub(self.broker, self.presence, self.clock, self.notes, agent_calls=agent_calls)
+        self.tokens = KnownTokens()
         self.limits = Limits(**limits)
         self.gateway = Gateway(
             hub=self.hub,

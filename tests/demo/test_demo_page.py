@@ -25,7 +25,7 @@ def tokens(role: str) -> str:
 def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers and body of one request."""
     root = JsonNotFound()
-    for segment, resource in demo_page(tokens).items():
+    for segment, resource in demo_page(tokens, {"localhost"}).items():
         root.putChild(segment, resource)
     channel = GatewaySite(root, Clock()).buildProtocol(None)
     transport = StringTransport()
@@ -140,3 +140,10 @@ def test_the_script_tells_fatal_closes_as_the_table_does() -> None:
     found = re.search(r"FIRST_FATAL_CLOSE = (\d+)", ask("/demo/page.js")[2].decode())
     assert found is not None
     assert all((code < int(found[1])) == code.reconnect for code in CLOSES)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost:1", ""])
+def test_no_token_for_a_name_that_somebody_else_has_pointed_here(host: str) -> None:
+    status, _, body = ask("/demo/token?role=supervisor", Host=host, Sec_Fetch_Site="same-origin")
+    assert status in (400, 403)
+    assert b"a.fresh.token" not in body

@@ -156,7 +156,8 @@ def test_the_configuration_of_the_project_is_checked(demo: Demo) -> None:
     defaults = str(ROOT / "etc" / "callcenter-ws.toml")
     secret = f"jwt.secret_file={demo.folder / 'secret'}"
     keyless = run("check-config", "--config", defaults)
-    assert keyless.returncode == 0 and "jwt.secret_file: there is no key to verify tokens with" in keyless.stderr
+    assert keyless.returncode == 0 and keyless.stdout.startswith("starts, but lets nobody in: ")
+    assert "jwt.secret_file: there is no key to verify tokens with" in keyless.stderr
     checked = run("check-config", "--config", defaults, "--set", secret)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout.startswith("OK: ")
@@ -198,6 +199,17 @@ def test_it_does_not_start_where_it_cannot_listen(demo: Demo, tmp_path: Path) ->
     assert "Traceback" not in second.output, second.output
     assert "callcenter-ws serves" not in second.output
     assert second.output.count("eyJ") == 0
+
+
+def test_a_second_demo_is_refused_and_disturbs_nothing(demo: Demo) -> None:
+    recorded = (demo.folder / "demo.json").read_text()
+    second = Process([*demo.process.args[:-1], f"web.listen=tcp:{free_port()}:interface=127.0.0.1"], demo.environment)
+    second.expect(f"a demo of yours is already running at {demo.url()} .pid {demo.pid}.: stop it, or set")
+    assert second.wait() == 1
+    assert (demo.folder / "demo.json").read_text() == recorded
+    assert json.loads(recorded)["pid"] == demo.pid
+    emitted = run("emit", "alert", '{"title": "Still", "message": "here"}', environment=demo.environment)
+    assert emitted.returncode == 0, emitted.stderr
 
 
 def test_a_visitor_sees_the_chat_of_its_session_and_no_other(demo: Demo) -> None:

@@ -116,6 +116,26 @@ async def test_order_is_kept_over_many_batches(gateway: LoopbackGateway, connect
 
 
 @pytest_twisted.ensureDeferred
+async def test_every_event_is_told_the_epoch_of_its_own_tenant(gateway: LoopbackGateway, connect: Connect) -> None:
+    gateway.broker.epoch_per_tenant = True
+    remote = connect()
+    tenants = ["acme", "acme", "globex", "globex", "acme"]
+    answers = [remote.call_hold(tenant_id, "u") for tenant_id in tenants]
+    published = await gatherResults(answers)
+    epochs = {tenant_id: (await remote.call_hold(tenant_id, "u")).epoch for tenant_id in set(tenants)}
+    assert epochs["acme"] != epochs["globex"]
+    assert [answer.epoch for answer in published] == [epochs[tenant_id] for tenant_id in tenants]
+    assert [answer.seq for answer in published] == [1, 2, 1, 2, 3]
+
+
+def test_what_a_daemon_does_not_call_is_hidden() -> None:
+    """All public names are in the manual."""
+    said = {"publish", "unacknowledged", "user_online", "disconnect_user", "revoke_token", "ping", "subscribe"}
+    service = {"startService", "stopService"}
+    assert {name for name in vars(EventBroadcaster) if not name.startswith("_")} == said | service
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_refused_event_says_why_and_costs_the_others_nothing(
     gateway: LoopbackGateway, connect: Connect
 ) -> None:
@@ -258,7 +278,7 @@ async def test_a_publisher_may_give_up_waiting(gateway: LoopbackGateway, connect
 async def test_a_refused_token_is_logged_and_the_next_one_is_used(
     gateway: LoopbackGateway, connect: Connect, error_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callcenter_ws.remote.broadcaster._LAST_RECONNECT", 0.05)
+    monkeypatch.setattr("callcenter_ws.remote.connection._LAST_RECONNECT", 0.05)
     tokens = iter(["swordfish", "acme-agent"])
     remote = connect(token=lambda: next(tokens, "acme-service"))
     assert (await remote.call_hold("acme", "u1")).seq == 1
@@ -272,7 +292,7 @@ async def test_questions_are_answered(gateway: LoopbackGateway, connect: Connect
     assert await remote.user_online("acme", "7") == UserPresence(True, 2, None, None)
     assert await remote.disconnect_user("acme", "7", "shift is over") == 3
     assert await remote.revoke_token("acme", jti="j") == 4
-    assert (await refusal_of(remote.revoke_token("acme"))).code is ErrorCode.INVALID_EVENT
+    assert (await refusal_of(remote.user_online("*", "7"))).code is ErrorCode.INVALID_EVENT
     assert tuple(await remote.ping()) == (__version__, "node-1")
 
 
@@ -388,7 +408,7 @@ async def test_what_is_no_gateway_is_given_up_and_tried_again(
     gateway: LoopbackGateway, connect: Connect, monkeypatch: pytest.MonkeyPatch, protocol: type[Protocol]
 ) -> None:
     monkeypatch.setattr("callcenter_ws.remote.link.CALL_TIMEOUT", 0.05)
-    monkeypatch.setattr("callcenter_ws.remote.broadcaster._LAST_RECONNECT", 0.05)
+    monkeypatch.setattr("callcenter_ws.remote.connection._LAST_RECONNECT", 0.05)
     await gateway.kill()
     other = counting(protocol)
     gateway.listen(other)

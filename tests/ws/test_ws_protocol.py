@@ -193,7 +193,7 @@ def test_a_violation_is_told_by_its_close_code(frames: bytes, code: int, authent
     assert close.close_code == code
     assert close.payload[2:].decode() == CLOSES[CloseCode(code)].text
     assert world.journal.lines == [f"closed {code}"]
-    assert world.hub.connections("acme", "u1") == 0
+    assert world.hub.connections("acme") == 1
     world.publish()
     assert peer.wire.value() == b""
     assert [message["type"] for message in neighbour.messages()] == ["alert"]
@@ -382,6 +382,20 @@ def test_a_peer_that_answers_no_ping_is_gone(world: World) -> None:
     assert peer.wire.aborted
 
 
+def test_a_peer_whose_ping_waits_behind_a_backlog_is_not_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = world.client()
+    backlog = iter(range(9_000, 0, -1_000))
+    monkeypatch.setattr(peer.wire.protocol, "unsent_bytes", lambda: next(backlog, 1_000))
+    world.advance(55)
+    peer.take()
+    for _ in range(6):
+        world.advance(6)
+        assert peer.take() == []
+    # Then nothing drains any more.
+    world.advance(30)
+    assert peer.only_close() == CloseCode.KEEPALIVE_TIMEOUT
+
+
 @pytest.mark.parametrize("answer", ["pong", "message"])
 def test_a_peer_that_lives_stays(world: World, answer: str) -> None:
     peer = world.client()
@@ -445,13 +459,41 @@ def test_a_client_that_drains_nothing_is_closed(world: World) -> None:
 def test_a_peer_that_pings_but_does_not_read_costs_no_memory(world: World) -> None:
     peer = world.client()
     peer.wire.producer.pauseProducing()
-    for number in range(1000):
+    for number in range(90):
         peer.feed(encode(PING, b"%d" % number))
     assert peer.take() == []
     peer.wire.producer.resumeProducing()
-    assert peer.take() == [Frame(PONG, b"999")]
+    assert peer.take() == [Frame(PONG, b"89")]
     peer.feed(encode(PING, b"next"))
     assert peer.take() == [Frame(PONG, b"next")]
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+@pytest.mark.parametrize("authenticated", [True, False])
+def test_a_flood_of_control_frames_is_not_even_read(world: World, opcode: int, authenticated: bool) -> None:
+    peer = world.client() if authenticated else world.unheard()
+    peer.feed(encode(opcode, b"") * 10_000)
+    *pongs, close = peer.take()
+    assert close.close_code == CloseCode.RATE_LIMITED
+    assert len(pongs) == (100 if authenticated and opcode == PING else 0)
+    peer.feed(encode(opcode, b"") * 10_000)
+    assert peer.take() == []
+    assert peer.wire.protocol.data == b""
+
+
+def test_nobody_is_answered_who_has_not_said_who_it_is(world: World) -> None:
+    peer = world.unheard()
+    peer.feed(encode(PING, b"hello"))
+    assert peer.take() == []
+
+
+def test_what_comes_behind_a_flood_of_messages_is_not_read(world: World) -> None:
+    peer = world.client()
+    peer.feed(text("ping") * 10_000)
+    frames = peer.take()
+    assert frames[-1].close_code == CloseCode.RATE_LIMITED
+    assert peer.wire.protocol.data == b""
+    assert world.hub.counters.received < 100
 
 
 # Who comes in

@@ -15,6 +15,7 @@ import txaio
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock as ReactorTime
 from twisted.internet.testing import StringTransport
+from twisted.logger import Logger
 
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.core.access import Principal, Role
@@ -70,6 +71,10 @@ class Journal:
 
     def closed(self, who: str, code: CloseCode) -> None:
         self.lines.append(f"closed {code.value}")
+
+    def bug(self, what: str) -> None:
+        # Into the real log, so that a test which did not announce a bug fails.
+        Logger("journal").failure(what)
 
     def handshake_refused(self, ip: str, refusal: Refusal) -> None:
         self.lines.append(f"handshake {ip} {refusal.code.value}")
@@ -247,7 +252,7 @@ class World:
         self.limits = Limits(**limits)
         self.broker = MemoryBroker(self.clock)
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
-        self.hub = Hub(self.broker, Presence(self.clock, spawn, self._announce, 0), self.clock)
+        self.hub = Hub(self.broker, Presence(self.clock, spawn, self._announce, 0), self.clock, self.journal)
         tokens = Tokens()
         self.gateway = Gateway(
             hub=self.hub,
