@@ -52,10 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check_config(arguments: argparse.Namespace) -> int:
-    """Tell whether the gateway can start with this configuration, or everything that is in the way."""
+    """Tell whether the gateway can start with this configuration and let somebody in, or all that is in the way."""
     settings = _load(arguments)
     limits = settings.limits
-    print(f"OK: {arguments.config or 'the defaults and what overrides them'}")
+    verdict = "OK" if settings.jwt.has_keys else "starts, but lets nobody in"
+    print(f"{verdict}: {arguments.config or 'the defaults and what overrides them'}")
     print(f"  WebSocket and HTTP  {', '.join(settings.web.listen)}")
     print(f"  metrics             {settings.web.metrics_listen or 'there too'}")
     print(f"  AMP                 {', '.join(settings.amp.listen) or 'nowhere'}")
@@ -75,6 +76,8 @@ def print_token(arguments: argparse.Namespace) -> int:
     """Print a signed token, for tests and for a first look."""
     target = Target(secret_file=arguments.secret_file) if arguments.secret_file else _target(arguments)
     tenant = _tenant(arguments, target)
+    if tenant == EVERY_TENANT and arguments.role not in (Role.ADMIN, Role.SERVICE):
+        raise Failure(f"the tenant {EVERY_TENANT} is for the roles admin and service alone, not for {arguments.role}")
     if arguments.role == Role.VISITOR and not arguments.session:
         raise Failure("which chat session is the visitor's? Give --session ID")
     claims = {
@@ -112,9 +115,13 @@ def _tenant(arguments: argparse.Namespace, target: Target) -> str:
 
 def version(arguments: argparse.Namespace) -> int:
     """Print the versions that a report of a fault needs."""
-    parts = ", ".join(f"{name} {version_of(name)}" for name in ("Twisted", "autobahn", "msgspec"))
-    print(f"callcenter-ws {__version__} (Python {platform.python_version()}, {parts})")
+    print(_versions())
     return 0
+
+
+def _versions() -> str:
+    parts = ", ".join(f"{name} {version_of(name)}" for name in ("Twisted", "autobahn", "msgspec"))
+    return f"callcenter-ws {__version__} (Python {platform.python_version()}, {parts})"
 
 
 def emit_event(arguments: argparse.Namespace) -> int:
@@ -174,8 +181,8 @@ def tail_stream(arguments: argparse.Namespace) -> int:
     if url is None:
         raise Failure("where is it? Give --url wss://gw.example.com/ws, with the name in its certificate")
     token = _presented_token(arguments)
-    if token is None and not arguments.url:
-        token = _own_token(target)
+    if token is None and (arguments.tenant or not arguments.url):
+        token = _own_token(target, arguments.tenant or target.tenant)
     wanted = Wanted(
         url=url,
         token=token,
@@ -197,11 +204,13 @@ def _presented_token(arguments: argparse.Namespace) -> str | None:
     return given
 
 
-def _own_token(target: Target) -> str:
-    """A supervisor's token, where the tenant is known: in the demo."""
-    if target.tenant is None:
-        raise Failure(f"whose stream? Give --token-file FILE or set {TOKEN_VARIABLE}; callcenter-ws token makes one")
-    return target.token({"sub": "tail", "name": "tail", "tenant_id": target.tenant, "role": Role.SUPERVISOR})
+def _own_token(target: Target, tenant: str | None) -> str:
+    """A supervisor's token, where the tenant is known: because it was given, or in the demo."""
+    if tenant is None:
+        raise Failure(f"whose stream? Give --tenant ID, or a token by --token-file FILE or in {TOKEN_VARIABLE}")
+    if tenant == EVERY_TENANT:
+        raise Failure("a stream is that of one tenant: give --tenant ID")
+    return target.token({"sub": "tail", "name": "tail", "tenant_id": tenant, "role": Role.SUPERVISOR})
 
 
 T = TypeVar("T")
@@ -246,6 +255,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Work with a callcenter-ws gateway. The gateway itself is started with: twistd -n callcenter-ws",
         epilog="Without --config, token, emit and tail are for the demo that this user started last.",
     )
+    parser.add_argument("--version", action="version", version=_versions(), help="print the versions")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_check_config(commands)
     _add_token(commands)
@@ -319,7 +329,15 @@ def _add_tail(commands: Any) -> None:
     command.add_argument("--url", help="ws:// or wss:// (SSL_CERT_FILE names the CAs to trust, if not the system's)")
     command.add_argument("--token", help=f"seen by everybody in the list of processes: prefer {TOKEN_VARIABLE}")
     command.add_argument("--token-file", metavar="FILE", type=Path, help="file with the token")
-    command.add_argument("--events", metavar="NAME", nargs="+", default=[], help="only these, as call.* or agent.login")
+    command.add_argument("--tenant", metavar="ID", help="connect as a supervisor of this tenant; signs its own token")
+    command.add_argument(
+        "--events",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="only these, as call.* or agent.login",
+    )
     command.add_argument("--count", metavar="N", type=_count, help="end after N events; control messages do not count")
     command.add_argument("--resume", metavar="EPOCH:SEQ", type=_position, help="start with what came after this one")
     command.add_argument("--snapshot", action="store_true", help="start with the present state")

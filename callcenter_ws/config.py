@@ -26,6 +26,9 @@ __all__ = ["ConfigError", "Problem", "Settings", "load"]
 
 ENVIRONMENT_PREFIX = "CALLCENTER_WS_"
 
+OTHER_VARIABLES = frozenset({"CALLCENTER_WS_DEMO_DIR", "CALLCENTER_WS_TOKEN", "CALLCENTER_WS_PYTHON27"})
+"""Variables of the demo, of ``callcenter-ws tail`` and of the tests, which are no settings."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -71,7 +74,8 @@ def load(
     Args:
         path: the TOML file; None: there is none.
         overrides: ``section.key=value``, as given to ``--set``.
-        environ: of it, the variables named ``CALLCENTER_WS_SECTION__KEY`` are read.
+        environ: of it, the variables named ``CALLCENTER_WS_SECTION__KEY`` are read. Others that begin like them are
+            warned of, unless they are known to mean something else.
         demo: the demo brings its own secrets, so that missing ones are nothing to warn of.
 
     Raises:
@@ -96,7 +100,7 @@ def load(
     if problems:
         raise ConfigError(problems)
     unwise = rules.WARNINGS if demo else (*rules.SOMEBODY_IS_LET_IN, *rules.WARNINGS)
-    warnings = [str(warning) for warning in decoder.findings(unwise, settings)]
+    warnings = [str(warning) for warning in (*_strange_variables(environ), *decoder.findings(unwise, settings))]
     return msgspec.structs.replace(settings, warnings=tuple(warnings))
 
 
@@ -146,6 +150,21 @@ def _take_environment(environ: Mapping[str, str], found: dict[str, _Found], prob
         section, separator, name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
         if variable.startswith(ENVIRONMENT_PREFIX) and separator:
             _take_text(f"{section}.{name}", environ[variable], variable, found, problems)
+
+
+def _strange_variables(environ: Mapping[str, str]) -> list[Problem]:
+    """Variables that look like settings and are none, most often for want of the second underscore."""
+    meant = {key.replace(".", "_").upper(): key.replace(".", "__").upper() for key in KEYS}
+    problems = []
+    for variable in sorted(environ):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if variable.startswith(ENVIRONMENT_PREFIX) and "__" not in name and variable not in OTHER_VARIABLES:
+            close = get_close_matches(name.upper(), meant, 1)
+            reason = "is not a setting, and is not read" + (
+                f"; did you mean {ENVIRONMENT_PREFIX}{meant[close[0]]}?" if close else ""
+            )
+            problems.append(Problem(variable, "", reason))
+    return problems
 
 
 def _take_overrides(overrides: Sequence[str], found: dict[str, _Found], problems: list[Problem]) -> None:

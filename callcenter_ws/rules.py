@@ -138,16 +138,17 @@ def secrets_are_kept(settings: Settings) -> Iterator[Finding]:
             secret = vetting.secret(path)
             if key == "jwt.secret_file":
                 hmac, _ = _families(settings.jwt)
-                hmac_key(secret, hmac or HMAC_BYTES)
+                # Which is the strictest is unknown while the algorithms make no sense; the least holds anyway.
+                hmac_key(secret, hmac or ("HS256",))
             elif len(secret.strip()) < _LEAST_BYTES[key]:
                 yield Finding(key, f"the secret has {len(secret.strip())} bytes, it needs at least {_LEAST_BYTES[key]}")
         except ValueError as error:
-            yield Finding(key, str(error), ("jwt.algorithms",))
+            yield Finding(key, str(error))
 
 
 def tokens_can_be_verified(settings: Settings) -> Iterator[Finding]:
     """There is a key to verify tokens with."""
-    if not _has_keys(settings):
+    if not settings.jwt.has_keys:
         file = shlex.quote(str(settings.folder / "jwt.secret"))
         reason = (
             "there is no key to verify tokens with, so everybody is refused. Make a secret:\n"
@@ -161,7 +162,7 @@ def tokens_can_be_verified(settings: Settings) -> Iterator[Finding]:
 def amp_peers_can_authenticate(settings: Settings) -> Iterator[Finding]:
     """A daemon that comes over the network has something to authenticate with (PROTOCOL section 6)."""
     on_network = [description for description in settings.amp.listen if not _is_unix(description)]
-    if on_network and not settings.amp.token_file and not _has_keys(settings):
+    if on_network and not settings.amp.token_file and not settings.jwt.has_keys:
         reason = (
             f"daemons that connect to {vetting.shown(on_network[0])} must authenticate, and have nothing to do it "
             "with. Set token_file, or jwt.secret_file: then tokens of role service will do"
@@ -177,10 +178,15 @@ SOMEBODY_IS_LET_IN: tuple[Rule, ...] = (tokens_can_be_verified, amp_peers_can_au
 
 
 def secrets_are_private(settings: Settings) -> Iterator[Finding]:
-    """Files with secrets are for one user."""
+    """Files with secrets and private keys are for one user."""
     for key, path in _secret_files(settings):
         if vetting.readable_by_others(path):
             yield Finding(key, f"every user of this machine can read {path}; run: chmod o-r {path}")
+    for key, description in _listeners(settings):
+        if description.startswith("ssl:"):
+            path = vetting.private_key_file(description)
+            if vetting.readable_by_others(path):
+                yield Finding(key, f"every user of this machine can read the key {path}; run: chmod o-r {path}")
 
 
 def little_is_left_open(settings: Settings) -> Iterator[Finding]:
@@ -206,12 +212,15 @@ def _families(jwt: Jwt) -> tuple[list[str], list[str]]:
     return hmac, [name for name in jwt.algorithms if name not in HMAC_BYTES]
 
 
-def _has_keys(settings: Settings) -> bool:
-    return bool(settings.jwt.secret_file or settings.jwt.public_key_files or settings.jwt.jwks_url)
-
-
 def _is_unix(description: str) -> bool:
     return description.startswith("unix:") or vetting.endpoint_options(description).get("domain") == "UNIX"
+
+
+def _listeners(settings: Settings) -> Iterator[tuple[str, str]]:
+    yield from (("web.listen", description) for description in settings.web.listen)
+    if settings.web.metrics_listen:
+        yield "web.metrics_listen", settings.web.metrics_listen
+    yield from (("amp.listen", description) for description in settings.amp.listen)
 
 
 def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:

@@ -79,12 +79,17 @@ class Jwt(Section, frozen=True):
     cookie: str | None = None
     allow_query_token: bool = False
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is anything to verify tokens with. Without, the gateway lets nobody in."""
+        return bool(self.secret_file or self.public_key_files or self.jwks_url)
+
 
 class Store(Section, frozen=True):
     """Where events are kept.
 
     Attributes:
-        history_events: events kept for each tenant.
+        history_events: events kept for each tenant; ``memory:`` keeps no more than ``memory_events``.
         history_seconds: age at which an event is forgotten.
         memory_events: events of each tenant held in memory.
         memory_bytes: memory for the events of all tenants.

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from twisted.logger import Logger
 from twisted.python import usage
 
 from callcenter_ws import __version__
@@ -16,6 +17,8 @@ from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.demo.tokens import announcement, ready_made_tokens
 from callcenter_ws.service import GatewayService
 from callcenter_ws.settings import Settings
+
+_log = Logger()
 
 
 class Options(usage.Options):
@@ -67,7 +70,16 @@ def makeService(options: Options) -> GatewayService:
 
     service = GatewayService(reactor, options.settings, demo=options.demo)
     if options.demo is not None:
-        # Once it runs, so that nobody is sent to a page that is not there; by then twistd logs what is printed.
-        text = announcement(options.demo, ready_made_tokens(options.demo, time.time()))
-        reactor.callWhenRunning(print, text, file=sys.__stdout__, flush=True)
+        # Once it runs: a port that cannot be opened ends the start before, and nobody is sent to what is not there.
+        reactor.callWhenRunning(_announce, options.demo)
     return service
+
+
+def _announce(demo: DemoState) -> None:
+    """Say where the demo is: to the commands of its user, and to the person at the terminal."""
+    try:
+        demo.record()
+    except DemoUnavailable as error:
+        _log.critical("callcenter-ws token, emit and tail will not find this demo: {reason}", reason=error)
+    # By now twistd would log what is printed.
+    print(announcement(demo, ready_made_tokens(demo, time.time())), file=sys.__stdout__, flush=True)

@@ -6,6 +6,7 @@ nor a URL that may carry a password.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Mapping
@@ -13,9 +14,12 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate
 from twisted.internet.endpoints import serverFromString
 
-from callcenter_ws.auth.keys import EC_OF_CURVE, EDDSA, HMAC_BYTES, RSA, read_public_key, read_secret
+from callcenter_ws.auth.keys import EC_OF_CURVE, EDDSA, HMAC_BYTES, RSA, UnusableKey, read_public_key, read_secret
 
 ENDPOINT_KINDS = ("tcp", "ssl", "unix", "systemd")
 
@@ -55,8 +59,9 @@ def endpoint(description: str) -> str:
     except TypeError:
         raise ValueError(f"{shown(description)}: an option is unknown, missing or given twice") from None
     except Exception as error:
-        # The certificate parsers raise errors of their own kinds; which one does not matter here.
-        raise ValueError(f"{shown(description)}: {_first_line(error)}") from None
+        # The parsers of keys and certificates raise errors of their own kinds, which do not tell the file.
+        reason = (_unusable_pem(description) if kind == "ssl" else None) or _first_line(error)
+        raise ValueError(f"{shown(description)}: {reason}") from None
     return description
 
 
@@ -70,6 +75,28 @@ def endpoint_arguments(description: str) -> tuple[list[str], dict[str, str]]:
 def endpoint_options(description: str) -> dict[str, str]:
     """The named arguments of an endpoint description."""
     return endpoint_arguments(description)[1]
+
+
+def private_key_file(description: str) -> Path:
+    """The file with the private key of an ``ssl:`` endpoint. Relative paths start where the process was started."""
+    return Path(endpoint_options(description).get("privateKey", "server.pem"))
+
+
+def _unusable_pem(description: str) -> str | None:
+    """Which file of an ``ssl:`` endpoint does not hold what it should; None: both do."""
+    key_file = private_key_file(description)
+    certificate_file = Path(endpoint_options(description).get("certKey", key_file))
+    try:
+        load_pem_private_key(key_file.read_bytes(), None)
+    except TypeError:
+        return f"the private key in {key_file} is encrypted; the gateway has nobody to ask for the passphrase"
+    except (ValueError, UnsupportedAlgorithm):
+        return f"{key_file} holds no private key in PEM form"
+    try:
+        load_pem_x509_certificate(certificate_file.read_bytes())
+    except ValueError:
+        return f"{certificate_file} holds no certificate in PEM form"
+    return None
 
 
 def _unescaped(text: str) -> str:
@@ -180,10 +207,15 @@ def cookie_name(text: str) -> str:
 def secret(path: Path) -> bytes:
     """What a secret's file holds, if nobody else can put something else there.
 
-    A path that leads nowhere is not shown: some write the secret itself where its file belongs.
+    A path that leads nowhere is not shown: some write the secret itself where its file belongs. The last folder on
+    the way that exists is, because that tells what a relative path was taken to be relative to.
     """
     _no_pipe(path)
-    content = read_secret(path)
+    try:
+        content = read_secret(path)
+    except UnusableKey as error:
+        folder = next((folder for folder in path.absolute().parents if os.path.isdir(folder)), "/")
+        raise ValueError(f"{error}; looked in {folder}") from None
     if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ValueError(f"others than its owner may write to {path}; run: chmod go-w {path}")
     return content

@@ -65,6 +65,13 @@ def config_file(tmp_path: Path) -> Path:
     return file
 
 
+def started_demo(url: str) -> DemoState:
+    """What a demo leaves behind that listens."""
+    demo = DemoState.prepare(url)
+    demo.record()
+    return demo
+
+
 # Arguments
 
 
@@ -93,8 +100,9 @@ def test_arguments_that_make_no_sense_exit_with_2(arguments: list[str], capsys: 
     assert "usage: callcenter-ws" in capsys.readouterr().err
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["version"]) == 0
+@pytest.mark.parametrize("argument", ["version", "--version"])
+def test_version(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([argument]) == 0
     assert capsys.readouterr().out.startswith(f"callcenter-ws {__version__} (Python 3.")
 
 
@@ -114,6 +122,14 @@ def test_warnings_do_not_fail_it(config_file: Path, capsys: pytest.CaptureFixtur
     (config_file.parent / "jwt.secret").chmod(0o644)
     assert main(["check-config", "--config", str(config_file)]) == 0
     assert "warning: " in capsys.readouterr().err
+
+
+def test_a_configuration_without_a_key_is_not_called_good(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-config"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("starts, but lets nobody in: the defaults")
+    assert "OK" not in printed.out
+    assert "jwt.secret_file: there is no key" in printed.err
 
 
 def test_all_problems_of_a_configuration_are_printed(
@@ -176,7 +192,7 @@ def test_a_token_for_a_secret(config_file: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_token_for_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
-    demo = DemoState.prepare("http://127.0.0.1:8080/")
+    demo = started_demo("http://127.0.0.1:8080/")
     assert main(["token"]) == 0
     claims = _minted(capsys, demo.read_secret(), algorithms=["HS256"])
     assert (claims["tenant_id"], claims["role"]) == (demo.tenant, "agent")
@@ -205,7 +221,10 @@ def test_a_token_for_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
             "cannot read nowhere",
         ),
         (["tail"], "no demo has run yet"),
-        (["tail", "--config", "{config}"], "whose stream? Give --token-file"),
+        (["tail", "--config", "{config}"], "whose stream? Give --tenant ID"),
+        (["tail", "--config", "{config}", "--tenant", "*"], "a stream is that of one tenant"),
+        (["tail", "--url", "ws://127.0.0.1:1/ws", "--tenant", "t"], "no secret to sign a token with"),
+        (["token", "--config", "{config}", "--tenant", "*"], "the tenant * is for the roles admin and service"),
         (["tail", "--config", "{config}", "--set", "web.listen=unix:/x"], "Give --url"),
     ],
 )
@@ -597,9 +616,31 @@ async def test_tail_as_a_command_that_is_refused() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_tail_signs_its_own_token_for_a_tenant_of_a_configuration(config_file: Path) -> None:
+    async with serving(ScriptedServer(event(1))) as server:
+        ways = [["--set", f"web.listen=tcp:{server.port.getHost().port}"], ["--url", server.address]]
+        for way in ways:
+            arguments = ["tail", "--config", str(config_file), "--tenant", "acme", "--count", "1", *way]
+            assert await command(*arguments) == (0, event(1) + "\n", "")
+    for request in server.requests:
+        token = request.headers["authorization"].removeprefix("Bearer ")
+        claims = jwt.decode(token, JWT_SECRET, algorithms=["HS512"], audience="gw", issuer="https://i.example")
+        assert (claims["tenant_id"], claims["role"]) == ("acme", "supervisor")
+
+
+@pytest_twisted.ensureDeferred
+async def test_events_may_be_named_in_one_option_or_in_several() -> None:
+    async with serving(ScriptedServer(event(1))) as server:
+        address = ["tail", "--url", server.address, "--token", "t", "--count", "1"]
+        status, _, err = await command(*address, "--events", "call.*", "--events", "alert", "agent.login")
+    assert (status, err) == (0, "")
+    assert server.heard[0]["payload"]["events"] == ["call.*", "alert", "agent.login"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_tail_without_arguments_is_a_supervisor_of_the_demo() -> None:
     async with serving(ScriptedServer(event(1))) as server:
-        demo = DemoState.prepare(f"http://127.0.0.1:{server.port.getHost().port}/")
+        demo = started_demo(f"http://127.0.0.1:{server.port.getHost().port}/")
         status, out, _ = await command("tail", "--count", "1")
     assert (status, out) == (0, event(1) + "\n")
     (request,) = server.requests

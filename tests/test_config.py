@@ -8,12 +8,23 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import fields as dataclass_fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +49,8 @@ def folder(tmp_path: Path) -> Path:
     )
     (tmp_path / "private.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     (tmp_path / "nonsense.pem").write_text("-----BEGIN PUBLIC KEY-----\nnonsense\n-----END PUBLIC KEY-----\n")
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open sesame"))
+    (tmp_path / "locked.pem").write_bytes(encrypted)
     (tmp_path / "large.pem").write_bytes(bytes(70_000))
     os.mkfifo(tmp_path / "pipe")
     for file in tmp_path.iterdir():
@@ -88,6 +101,9 @@ FILE_RULES = [
     ("web", 'listen = ["tcp:80:interfaces=::1"]', "web.listen", "option is unknown"),
     ("web", 'listen = ["unix:/x:mode=rw"]', "web.listen", "invalid literal"),
     ("web", 'listen = ["ssl:443:privateKey=/nowhere/k.pem"]', "web.listen", "cannot read /nowhere/k.pem: No such file"),
+    ("web", 'listen = ["ssl:443:privateKey={folder}/nonsense.pem"]', "web.listen", "nonsense.pem holds no private key"),
+    ("web", 'listen = ["ssl:443:privateKey={folder}/private.pem"]', "web.listen", "private.pem holds no certificate"),
+    ("web", 'listen = ["ssl:443:privateKey={folder}/locked.pem"]', "web.listen", "locked.pem is encrypted"),
     ("web", 'listen = ["systemd:domain=INET"]', "web.listen", "write systemd:domain=INET:name="),
     ("web", 'listen = ["systemd:domain=X:index=0"]', "web.listen", "write systemd:"),
     ("web", 'listen = ["systemd:domain=INET:index=a"]', "web.listen", "index is not a number"),
@@ -182,7 +198,8 @@ FILE_RULES = [
 
 @pytest.mark.parametrize(("section", "line", "key", "reason"), FILE_RULES)
 def test_a_bad_value_is_refused(folder: Path, section: str, line: str, key: str, reason: str) -> None:
-    file = write(folder, f"[{section}]\n{line}\n" if section else line)
+    text = line.replace("{folder}", str(folder))
+    file = write(folder, f"[{section}]\n{text}\n" if section else text)
     found = [problem for problem in demo_problems(file) if problem.key == key]
     assert any(re.search(reason, problem.reason) for problem in found), found
     assert {problem.source for problem in found} == {str(file)}
@@ -305,6 +322,52 @@ def test_no_reason_shows_a_secret(folder: Path) -> None:
     assert "hunter2" not in text
     assert "horse" not in text
     assert "short\n" not in text
+
+
+def test_the_folder_in_which_a_secret_was_looked_for_is_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    (folder / "etc").mkdir()
+    (in_file,) = problems_of(write(folder, f'[jwt]\nsecret_file = "etc/{SECRET}"'))
+    assert in_file.reason.endswith(f"; looked in {folder / 'etc'}")
+    (nowhere,) = problems_of(write(folder, '[jwt]\nsecret_file = "none/jwt.secret"'))
+    assert nowhere.reason.endswith(f"No such file or directory; looked in {folder}")
+    (on_command_line,) = problems_of(None, overrides=["amp.token_file=none"])
+    assert on_command_line.reason.endswith("; looked in /")
+
+
+def test_bad_secrets_are_told_beside_bad_algorithms(folder: Path) -> None:
+    file = write(
+        folder,
+        """
+        [jwt]
+        algorithms = ["none"]
+        secret_file = "short.secret"
+        [amp]
+        token_file = "missing"
+        """,
+    )
+    assert [(problem.key, problem.reason[:23]) for problem in problems_of(file)] == [
+        ("jwt.algorithms", "item 1: 'none' would ac"),
+        ("jwt.secret_file", "the secret has 5 bytes,"),
+        ("amp.token_file", "cannot read the file of"),
+    ]
+
+
+def test_a_tls_key_that_everybody_can_read_is_a_warning(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(1)).sign(key, SHA256())
+    (folder / "chain.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (folder / "key.pem").chmod(0o600)
+    endpoint = f"ssl:443:privateKey={folder}/key.pem:certKey={folder}/chain.pem"
+    for override in (f"web.listen={endpoint}", f"web.metrics_listen={endpoint}", f"amp.listen={endpoint}"):
+        (folder / "key.pem").chmod(0o600)
+        assert load(None, overrides=[override], demo=True).warnings == ()
+        (folder / "key.pem").chmod(0o644)
+        (warning,) = load(None, overrides=[override], demo=True).warnings
+        assert f"{override.partition('=')[0]}: every user of this machine can read the key {folder}/key.pem" in warning
 
 
 def test_a_secret_that_everybody_can_read_is_a_warning(folder: Path) -> None:
@@ -486,6 +549,22 @@ def test_a_variable_that_looks_like_ours_must_be_one() -> None:
     (problem,) = demo_problems(None, environ={"CALLCENTER_WS_WEB__LISEN": "tcp:1", "CALLCENTER_WS_TOKEN": "x"})
     assert (problem.source, problem.key) == ("CALLCENTER_WS_WEB__LISEN", "web.lisen")
     assert "did you mean web.listen?" in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("CALLCENTER_WS_LIMITS_OUTBOX", "; did you mean CALLCENTER_WS_LIMITS__OUTBOX?"),
+        ("CALLCENTER_WS_JWT_SECRET_FIL", "; did you mean CALLCENTER_WS_JWT__SECRET_FILE?"),
+        ("CALLCENTER_WS_XYZZY", ""),
+        ("CALLCENTER_WS_", ""),
+    ],
+)
+def test_a_variable_that_is_not_read_is_a_warning(variable: str, hint: str) -> None:
+    known = {"CALLCENTER_WS_DEMO_DIR": "/x", "CALLCENTER_WS_TOKEN": "x", "CALLCENTER_WS_PYTHON27": "x", "PATH": "x"}
+    assert load(None, environ=known, demo=True).warnings == ()
+    (warning,) = load(None, environ={**known, variable: "5"}, demo=True).warnings
+    assert warning == f"{variable}: is not a setting, and is not read{hint}"
 
 
 # What a gateway needs before it is of use

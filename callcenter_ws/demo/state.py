@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -67,21 +68,34 @@ class DemoState:
 
     @classmethod
     def prepare(cls, url: str, environ: Mapping[str, str] = os.environ) -> DemoState:
-        """Make the folder and the secret where they are missing, and record where the demo is.
+        """Make the folder and the secret where they are missing.
+
+        Nothing is recorded yet, so that a demo that cannot start does not hide one that runs.
 
         Raises:
-            DemoUnavailable: the folder cannot be made or written, or belongs to somebody else.
+            DemoUnavailable: the folder cannot be made or written, or belongs to somebody else; or a demo runs in it.
         """
         directory = _folder(environ)
         try:
             _make_private(directory)
+            _refuse_second(directory)
             state = cls(directory, _socket_path(directory), url)
             _create_secret(state.secret_file)
-            record = {"url": url, "tenant": state.tenant, "amp_socket": str(state.amp_socket)}
-            _write_whole(directory / _RECORD, json.dumps(record, indent=2) + "\n")
         except OSError as error:
             raise DemoUnavailable(_cannot_use(directory, error)) from error
         return state
+
+    def record(self) -> None:
+        """Leave behind where the demo is, for ``find``. To be called by the process that serves it, once it does.
+
+        Raises:
+            DemoUnavailable: the folder cannot be written any more.
+        """
+        record = {"url": self.url, "tenant": self.tenant, "amp_socket": str(self.amp_socket), "pid": os.getpid()}
+        try:
+            _write_whole(self.directory / _RECORD, json.dumps(record, indent=2) + "\n")
+        except OSError as error:
+            raise DemoUnavailable(_cannot_use(self.directory, error)) from error
 
     @classmethod
     def find(cls, environ: Mapping[str, str] = os.environ) -> DemoState:
@@ -133,6 +147,43 @@ def _folder(environ: Mapping[str, str]) -> Path:
 def _make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
+
+
+def _refuse_second(directory: Path) -> None:
+    """Raise ``DemoUnavailable`` if the demo that was recorded last runs. What a dead one left behind is no obstacle."""
+    try:
+        record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
+        url, pid, amp_socket = record["url"], int(record["pid"]), str(record["amp_socket"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    # The number of a process that is gone may be another's by now; a socket that takes connections is a demo's.
+    if _lives(pid) and _takes_connections(amp_socket):
+        raise DemoUnavailable(
+            f"a demo of yours is already running at {url} (pid {pid}): stop it, or set {FOLDER_VARIABLE} to another "
+            "folder and web.listen to another port"
+        )
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _takes_connections(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.setblocking(False)
+        try:
+            peer.connect(path)
+        except BlockingIOError:
+            return True  # its backlog is full
+        except (OSError, ValueError):
+            return False
+    return True
 
 
 def _create_secret(path: Path) -> None:

@@ -65,11 +65,13 @@ The demo of callcenter-ws is running.
 
   Open  {state.url}  in a browser.
 
-Development tokens, valid for 12 hours, tenant "{state.tenant}":
+  Daemons send to  {state.amp_endpoint}  tenant "{state.tenant}".
+
+Development tokens, valid for 12 hours:
 
 {listed}
 
-To try in another terminal:
+To try in another terminal, in the same environment (. .venv/bin/activate):
 
   callcenter-ws tail
   callcenter-ws emit alert '{{"title": "Hello", "message": "from the command line"}}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
 import threading
@@ -21,13 +22,20 @@ def environ(folder: Path) -> dict[str, str]:
     return {"CALLCENTER_WS_DEMO_DIR": str(folder)}
 
 
+def started(folder: Path, url: str = URL) -> DemoState:
+    """A demo that has come so far as to listen."""
+    state = DemoState.prepare(url, environ(folder))
+    state.record()
+    return state
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_prepare_makes_a_private_folder_that_find_finds(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "demo"
-    prepared = DemoState.prepare(URL, environ(folder))
+    prepared = started(folder)
     assert DemoState.find(environ(folder)) == prepared
     assert (prepared.url, prepared.tenant, prepared.amp_token_file) == (URL, "demo", None)
     assert mode(folder) == 0o700
@@ -47,7 +55,7 @@ def test_a_folder_that_others_could_read_is_closed(tmp_path: Path) -> None:
 def test_the_secret_is_long_and_stays(tmp_path: Path) -> None:
     first = DemoState.prepare(URL, environ(tmp_path)).read_secret()
     assert len(first) >= 43
-    assert DemoState.prepare("http://127.0.0.1:9090/", environ(tmp_path)).read_secret() == first
+    assert started(tmp_path, "http://127.0.0.1:9090/").read_secret() == first
     assert DemoState.find(environ(tmp_path)).url == "http://127.0.0.1:9090/"
     assert DemoState.prepare(URL, environ(tmp_path / "other")).read_secret() != first
 
@@ -82,7 +90,7 @@ def test_where_the_folder_is(tmp_path: Path, variables: dict[str, str], expected
 
 def test_a_long_path_gets_a_short_socket_and_keeps_it(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 25)
-    state = DemoState.prepare(URL, environ(folder))
+    state = started(folder)
     try:
         assert len(str(state.amp_socket)) <= 107
         assert mode(state.amp_socket.parent) == 0o700
@@ -124,8 +132,48 @@ def test_a_damaged_record_is_told(tmp_path: Path, record: str) -> None:
 
 def test_a_damaged_record_is_written_anew(tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_text("{")
-    DemoState.prepare(URL, environ(tmp_path))
+    started(tmp_path)
     assert json.loads((tmp_path / "demo.json").read_text())["url"] == URL
+
+
+def test_a_demo_that_did_not_come_to_listen_hides_no_other(tmp_path: Path) -> None:
+    first = started(tmp_path)
+    DemoState.prepare("http://127.0.0.1:9090/", environ(tmp_path))
+    assert DemoState.find(environ(tmp_path)) == first
+
+
+def test_a_second_demo_is_refused_while_the_first_one_listens(tmp_path: Path) -> None:
+    first = started(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(first.amp_socket))
+        listening.listen(1)
+        with pytest.raises(DemoUnavailable) as refused:
+            DemoState.prepare("http://127.0.0.1:9090/", environ(tmp_path))
+        text = (
+            f"a demo of yours is already running at {URL} (pid {os.getpid()}): stop it, or set CALLCENTER_WS_DEMO_DIR"
+        )
+        assert str(refused.value).startswith(text)
+        assert DemoState.prepare(URL, environ(tmp_path / "other"))
+    # The process lives, as one that took over the number would, but the socket is a dead one.
+    assert DemoState.prepare(URL, environ(tmp_path)) == first
+
+
+@pytest.mark.parametrize("pid", [None, "x", 2**22 + 1, 2**70])
+def test_what_a_dead_demo_left_behind_refuses_nobody(tmp_path: Path, pid: object) -> None:
+    first = started(tmp_path)
+    record = json.loads((tmp_path / "demo.json").read_text())
+    (tmp_path / "demo.json").write_text(json.dumps({**record, "pid": pid}))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(first.amp_socket))
+        listening.listen(1)
+        assert DemoState.prepare(URL, environ(tmp_path)) == first
+
+
+def test_a_record_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    state = DemoState.prepare(URL, environ(tmp_path / "demo"))
+    (tmp_path / "demo").rename(tmp_path / "moved")
+    with pytest.raises(DemoUnavailable, match="CALLCENTER_WS_DEMO_DIR"):
+        state.record()
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -59,5 +59,6 @@ def test_the_announcement_says_where_and_how_but_not_the_secret(state: DemoState
     assert all(token in text for token in tokens.values())
     assert "ws://127.0.0.1:8080/ws?snapshot=1" in text
     assert "callcenter-ws emit alert" in text
+    assert f"Daemons send to  {state.amp_endpoint}  tenant" in text
     assert state.read_secret().decode() not in text
     assert str(state.secret_file) in text
