@@ -38,6 +38,9 @@ OF_THE_PEER = frozenset(
 CONTROL_FRAMES = (20.0, 100)
 """Pings and pongs that a peer may send: a second on average, and at once. Sixty a minute is much already."""
 
+FRAMES_AFTER_CLOSE = 64
+"""Frames that are still read after a close frame of ours, in search of the answer to it."""
+
 _LAST_DATA_OPCODE = 7
 _ABUSE = frozenset({CloseCode.RATE_LIMITED, CloseCode.PROTOCOL_ABUSE})
 
@@ -85,6 +88,7 @@ class GatewayProtocol(WebSocketServerProtocol):
         self._fragments = 0
         self._control: TokenBucket | None = None
         self._deaf = False
+        self._frames_after_close = 0
         self._unsent_at_ping = 0
         self._turned_away = False
         self._blocked = False
@@ -159,6 +163,18 @@ class GatewayProtocol(WebSocketServerProtocol):
             self._auth_timer = gateway.clock.call_later(
                 gateway.limits.auth_timeout, self._end_unheard, CloseCode.AUTH_TIMEOUT
             )
+
+    def onFrameBegin(self) -> None:
+        """A frame begins; of what follows a close frame of ours only so much is looked at."""
+        super().onFrameBegin()
+        if self.state == self.STATE_CLOSING:
+            self._frames_after_close += 1
+            if self._frames_after_close > FRAMES_AFTER_CLOSE:
+                self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        """Throw away what has come and what comes: the close timeout ends the rest."""
+        self._deaf, self.data = True, b""
 
     def onMessageFrameBegin(self, length: int) -> None:
         """Count the fragments of a message, which Autobahn's limit on bytes does not."""
@@ -244,7 +260,7 @@ class GatewayProtocol(WebSocketServerProtocol):
                 reasonUtf8 = CLOSES[_known(code)].text.encode()
         super().sendCloseFrame(code, reasonUtf8, isReply)
         if code in _ABUSE:
-            self._deaf, self.data = True, b""
+            self._hear_no_more()
 
     def _fail_connection(self, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
         """Tell the peer what it did wrong, once.
