@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from twisted.logger import Logger
 from twisted.python import usage
@@ -69,10 +71,17 @@ def makeService(options: Options) -> GatewayService:
     from twisted.internet import reactor
 
     service = GatewayService(reactor, options.settings, demo=options.demo)
+    reactor.callWhenRunning(_survive_hangup, reactor)
     if options.demo is not None:
         # Once it runs: a port that cannot be opened ends the start before, and nobody is sent to what is not there.
         reactor.callWhenRunning(_announce, options.demo)
     return service
+
+
+def _survive_hangup(reactor: Any) -> None:
+    """SIGHUP is what a closed terminal and many scripts send; by default it would end the process without a word."""
+    text = "SIGHUP: this version reloads nothing; restart it to take new settings or certificates"
+    signal.signal(signal.SIGHUP, lambda number, frame: reactor.callFromThread(_log.warn, text))
 
 
 def _announce(demo: DemoState) -> None:

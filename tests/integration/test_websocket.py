@@ -293,6 +293,16 @@ def test_a_reader_that_takes_nothing_is_closed(start_gateway: Callable[..., Any]
 # The end
 
 
+def test_sighup_ends_nothing(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway()
+    client = gateway.connect()
+    gateway.process.send_signal(signal.SIGHUP)
+    assert client.ask("ping")["type"] == "pong"
+    gateway.stop()
+    gateway.reader.join()
+    assert "SIGHUP: this version reloads nothing" in gateway.log
+
+
 def test_sigterm_says_goodbye_to_everybody(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway("[limits]\ndrain_timeout = 9\n")
     clients = [gateway.connect(claims={"sub": f"u{number}"}) for number in range(3)]
