@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -577,7 +578,7 @@ def test_without_a_key_the_way_to_make_one_is_told_and_it_works(folder: Path) ->
     assert "amp.token_file: " in token
     (command,) = re.findall(r"^ *(\(umask 077; .*\))$", secret, re.MULTILINE)
     (folder / "jwt.secret").unlink()
-    subprocess.run(["sh", "-c", command.replace("python3", sys.executable)], check=True, timeout=30)
+    subprocess.run(["sh", "-c", command.replace("python3", shlex.quote(sys.executable))], check=True, timeout=30)
     assert (folder / "jwt.secret").stat().st_mode & 0o777 == 0o600
     assert load(write(folder, '[jwt]\nsecret_file = "jwt.secret"')).warnings == ()
 
