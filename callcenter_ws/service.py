@@ -30,6 +30,7 @@ from callcenter_ws.core.presence import Presence
 from callcenter_ws.core.revocation import UnrevokedTokens
 from callcenter_ws.demo.page import demo_page
 from callcenter_ws.demo.service import SimulatorProcess
+from callcenter_ws.demo.settings import page_hosts
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.demo.tokens import DemoTokens
 from callcenter_ws.http.answers import JsonNotFound
@@ -193,7 +194,7 @@ class GatewayService(MultiService):
             root.putChild(b"metrics", metrics)
         if self.settings.web.demo:
             tokens = None if demo is None else DemoTokens(demo, self.clock.time)
-            hosts = {origin.partition("://")[2] for origin in self.settings.web.allowed_origins}
+            hosts = frozenset() if demo is None else page_hosts(demo.url)
             for name, resource in demo_page(tokens, hosts).items():
                 root.putChild(name, resource)
         return root

@@ -25,6 +25,9 @@ CHUNK_EVENTS = 100
 CHUNK_BYTES = 262_144
 MAX_REPLAY = 10_000
 MAX_JOBS = 4
+SHARED_FOR = 1.0
+"""Seconds for which a snapshot is kept for others who ask: it is not counted among the store's memory."""
+
 RETRY = 1.0
 """Seconds to wait when the store cannot be read."""
 
@@ -241,4 +244,6 @@ class Feed:
 
     def _send_snapshot(self, snapshot: Snapshot, request_id: RequestId) -> None:
         client = self._client
-        client.send(client.tenant.share(snapshot).frame_for(client, request_id))
+        shared = client.tenant.share(snapshot)
+        self._gateway.clock.call_later(SHARED_FOR, client.tenant.unshare, shared)
+        client.send(shared.frame_for(client, request_id))

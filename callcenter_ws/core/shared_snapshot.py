@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from callcenter_ws.core.events import EntityKey
 from callcenter_ws.core.message import ControlFrame, Message, encode_json, text_frame
 from callcenter_ws.interfaces import Snapshot
 
@@ -28,46 +29,45 @@ class SharedSnapshot:
         self._for_all: list[Message] = []
         self._for_user: dict[str, list[Message]] = {}
         self._of_session: dict[str, list[Message]] = {}
-        self._seen_by_group: dict[tuple[object, ...], list[Message]] = {}
+        self._seen_by_group: dict[tuple[object, ...], tuple[list[Message], set[EntityKey | None]]] = {}
         self._frames: dict[tuple[object, ...], ControlFrame] = {}
         for message in snapshot.messages:
             event = message.event
-            if event.user_id is not None:
-                self._for_user.setdefault(event.user_id, []).append(message)
-                continue
-            self._for_all.append(message)
             if event.session_id is not None:
                 self._of_session.setdefault(event.session_id, []).append(message)
+            if event.user_id is None:
+                self._for_all.append(message)
+            else:
+                self._for_user.setdefault(event.user_id, []).append(message)
 
     def frame_for(self, client: Client, request_id: RequestId) -> ControlFrame:
         """The ``snapshot`` message for a client; the same object for clients that see the same."""
-        own = self._visible(client, self._for_user.get(client.principal.user_id, ()))
-        group = client.group
+        sees, group = self._tenant.sees, client.group
         if group is None:
-            shared = self._visible(client, self._of_session.get(client.principal.session_id or "", ()))
-        else:
-            seen = self._seen_by_group.get(group.key)
-            shared = seen if seen is not None else self._visible(client, self._for_all)
-            self._seen_by_group[group.key] = shared
-        if group is None or own or request_id is not None:
-            return self._encode(client, sorted([*shared, *own], key=lambda message: message.seq), request_id)
+            mine = self._of_session.get(client.principal.session_id or "", ())
+            return self._encode(client, [message for message in mine if sees(client, message)], request_id)
+        shown = self._seen_by_group.get(group.key)
+        if shown is None:
+            shown = self._seen_by_group[group.key] = self._seen(client)
+        seen, answered = shown
+        own = [message for message in self._for_user.get(client.principal.user_id, ()) if sees(client, message)]
+        own = _without_ringing(own, answered)
+        if own or request_id is not None:
+            return self._encode(client, sorted([*seen, *own], key=lambda message: message.seq), request_id)
         frame = self._frames.get(group.key)
         if frame is None:
-            frame = self._frames[group.key] = self._encode(client, shared, None)
+            frame = self._frames[group.key] = self._encode(client, seen, None)
         return frame
 
-    def _visible(self, client: Client, messages: Iterable[Message]) -> list[Message]:
-        """What a client may see; not the ringing of a call that somebody out of its sight has answered."""
-        sees = self._tenant.sees
-        kept, answered_elsewhere = [], set()
-        for message in messages:
-            if sees(client, message):
-                kept.append(message)
-            elif message.event.type.slot is not None and message.event.type.slot.keeps == "answered":
-                answered_elsewhere.add(message.event.entity)
-        if not answered_elsewhere:
-            return kept
-        return [m for m in kept if not (m.event.type.unanswered and m.event.entity in answered_elsewhere)]
+    def _seen(self, client: Client) -> tuple[list[Message], set[EntityKey | None]]:
+        """What a client's group sees of what is for all, and the calls that somebody out of its sight has answered."""
+        tenant = self._tenant
+        answered = {
+            message.event.entity
+            for message in self._for_all
+            if _is_answer(message) and not tenant.permits(client, message)
+        }
+        return _without_ringing([m for m in self._for_all if tenant.sees(client, m)], answered), answered
 
     def _encode(self, client: Client, messages: Iterable[Message], request_id: RequestId) -> ControlFrame:
         view = client.principal.view
@@ -83,3 +83,15 @@ class SharedSnapshot:
             events,
         )
         return ControlFrame(text_frame(body))
+
+
+def _is_answer(message: Message) -> bool:
+    slot = message.event.type.slot
+    return slot is not None and slot.keeps == "answered"
+
+
+def _without_ringing(messages: list[Message], answered: set[EntityKey | None]) -> list[Message]:
+    """Leave out what speaks of a call as unanswered that has been answered."""
+    if not answered:
+        return messages
+    return [m for m in messages if not (m.event.type.unanswered and m.event.entity in answered)]

@@ -54,7 +54,7 @@ class Tenant:
 
     Attributes:
         head: ``seq`` of the last message that was brought to the clients here; 0 before the first.
-        shared: the snapshot that was asked for last, until the next message.
+        shared: the snapshot that was asked for last, until the next message or for a moment.
     """
 
     def __init__(self, tenant_id: str, agent_calls: AgentCalls) -> None:
@@ -106,14 +106,22 @@ class Tenant:
 
     def sees(self, client: Client, message: Message) -> bool:
         """Whether a client may see a message and asked for its type."""
-        event = message.event
-        return event.type.name in client.subscription.names and may_see(client.principal, event, self._agent_calls)
+        return message.event.type.name in client.subscription.names and self.permits(client, message)
+
+    def permits(self, client: Client, message: Message) -> bool:
+        """Whether a client may see a message, asked for or not."""
+        return may_see(client.principal, message.event, self._agent_calls)
 
     def share(self, snapshot: Snapshot) -> SharedSnapshot:
         """Return ``snapshot`` prepared for the clients here, together with those who asked at the same position."""
         if self.shared is None or self.shared.snapshot is not snapshot:
             self.shared = SharedSnapshot(snapshot, self)
         return self.shared
+
+    def unshare(self, shared: SharedSnapshot) -> None:
+        """Hold a shared snapshot no longer: those who reconnect together have had it."""
+        if self.shared is shared:
+            self.shared = None
 
     def deliver(self, messages: Sequence[Message]) -> None:
         """Offer messages, in order, to the clients that may see them, and to no other."""

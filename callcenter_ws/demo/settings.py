@@ -22,16 +22,27 @@ def page_url(settings: Settings) -> str:
     return f"{'https' if listen.startswith('ssl:') else 'http'}://{host}:{port}/"
 
 
+def page_origins(url: str) -> list[str]:
+    """The origins under which a browser on this machine finds the page at ``url``, each with its port."""
+    page = url.rstrip("/")
+    scheme, port = page.partition(":")[0], page.rpartition(":")[2]
+    return list(dict.fromkeys([page, f"{scheme}://localhost:{port}", f"{scheme}://127.0.0.1:{port}"]))
+
+
+def page_hosts(url: str) -> frozenset[str]:
+    """What a browser sends as ``Host`` for those origins: without the port, where it is the scheme's own."""
+    hosts = [origin.partition("://")[2] for origin in page_origins(url)]
+    default = ":443" if url.startswith("https:") else ":80"
+    return frozenset([*hosts, *[host.removesuffix(default) for host in hosts]])
+
+
 def demo_settings(settings: Settings, state: DemoState) -> Settings:
     """Return ``settings`` with what the demo needs.
 
     Its page may connect, tokens are signed with its development secret, its simulator sends over its own
     unix socket, and visitors of its tenant need no token.
     """
-    page = state.url.rstrip("/")
-    port = page.rpartition(":")[2]
-    scheme = page.partition(":")[0]
-    origins = {page: None, f"{scheme}://localhost:{port}": None, f"{scheme}://127.0.0.1:{port}": None}
+    origins = page_origins(state.url)
     tenant = settings.public.tenants.get(state.tenant, PublicTenant(anonymous=True))
     own_secret = settings.jwt.secret_file is None and "HS256" in settings.jwt.algorithms
     # The default TCP listener of AMP needs a shared secret, which the demo has not.

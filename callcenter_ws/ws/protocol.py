@@ -41,6 +41,9 @@ CONTROL_FRAMES = (20.0, 100)
 FRAMES_AFTER_CLOSE = 64
 """Frames that are still read after a close frame of ours, in search of the answer to it."""
 
+PING_BYTES = 256
+"""More than a ping takes, in TLS, too."""
+
 _LAST_DATA_OPCODE = 7
 _ABUSE = frozenset({CloseCode.RATE_LIMITED, CloseCode.PROTOCOL_ABUSE})
 
@@ -132,9 +135,9 @@ class GatewayProtocol(WebSocketServerProtocol):
             super().dataReceived(data)
 
     def pauseProducing(self) -> None:
-        """The transport's buffer is full."""
-        self._blocked = True
-        if self._client is not None:
+        """The transport's buffer is full. Twisted says so again with every write."""
+        already, self._blocked = self._blocked, True
+        if self._client is not None and not already:
             self._client.pause()
 
     def resumeProducing(self) -> None:
@@ -233,7 +236,7 @@ class GatewayProtocol(WebSocketServerProtocol):
 
     def _sendAutoPing(self) -> None:  # noqa: N802 - Autobahn's name
         super()._sendAutoPing()
-        self._unsent_at_ping = self.unsent_bytes()
+        self._unsent_at_ping = self._backlog()
 
     def onAutoPingTimeout(self) -> None:
         """The peer answered no ping in time: it is gone, unless the ping is still on its way behind a backlog.
@@ -241,13 +244,18 @@ class GatewayProtocol(WebSocketServerProtocol):
         A slow client is fed, not closed; whether it takes anything at all is for its SlowWatch to say.
         """
         self.autoPingTimeoutCall = None
-        unsent = self.unsent_bytes()
-        if self._blocked or 0 < unsent < self._unsent_at_ping:
+        unsent = self._backlog()
+        if self._blocked or unsent < self._unsent_at_ping:
             self._unsent_at_ping = unsent
             wait = self.factory.gateway.limits.ping_timeout
             self.autoPingTimeoutCall = self.factory._batched_timer.call_later(wait, self.onAutoPingTimeout)
         else:
             self._fail_connection(CloseCode.KEEPALIVE_TIMEOUT, "")
+
+    def _backlog(self) -> int:
+        """What is on its way to the peer, beside the ping."""
+        unsent = self.unsent_bytes()
+        return unsent if unsent > PING_BYTES else 0
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Autobahn's last word; ``connectionLost`` has the details."""

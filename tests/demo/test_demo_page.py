@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from callcenter_ws.demo.page import demo_page
+from callcenter_ws.demo.settings import page_hosts
 from callcenter_ws.errors import CLOSES, ErrorCode, Refusal
 from callcenter_ws.http.answers import JsonNotFound
 from callcenter_ws.http.site import GatewaySite
@@ -147,3 +148,9 @@ def test_no_token_for_a_name_that_somebody_else_has_pointed_here(host: str) -> N
     status, _, body = ask("/demo/token?role=supervisor", Host=host, Sec_Fetch_Site="same-origin")
     assert status in (400, 403)
     assert b"a.fresh.token" not in body
+
+
+def test_the_hosts_are_what_browsers_send() -> None:
+    assert page_hosts("http://127.0.0.1:8080/") == {"127.0.0.1:8080", "localhost:8080"}
+    assert {"127.0.0.1", "localhost"} <= page_hosts("http://127.0.0.1:80/")
+    assert {"127.0.0.1", "localhost"} <= page_hosts("https://127.0.0.1:443/")
