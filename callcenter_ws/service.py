@@ -19,6 +19,7 @@ from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.auth.visitors import GatewayTokens, VisitorSessions
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.clock import ReactorClock
+from callcenter_ws.config.settings import Settings
 from callcenter_ws.core.admission import Admission, Endpoint
 from callcenter_ws.core.broadcaster import EventBroadcaster
 from callcenter_ws.core.gateway import Gateway
@@ -43,7 +44,6 @@ from callcenter_ws.journal import LogJournal, spawn
 from callcenter_ws.listening import Listener, private_unix
 from callcenter_ws.ops.health import Health, Node
 from callcenter_ws.ops.metrics import Metrics
-from callcenter_ws.settings import Settings
 from callcenter_ws.ws.doorkeeper import Doorkeeper
 from callcenter_ws.ws.endpoint import WebSocketEndpoint
 from callcenter_ws.ws.factory import GatewayFactory

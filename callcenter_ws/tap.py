@@ -13,12 +13,12 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from callcenter_ws import __version__
-from callcenter_ws.config import ConfigError, load
+from callcenter_ws.config.load import ConfigError, load
+from callcenter_ws.config.settings import Settings
 from callcenter_ws.demo.settings import demo_settings, page_url
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.demo.tokens import announcement, ready_made_tokens
 from callcenter_ws.service import GatewayService
-from callcenter_ws.settings import Settings
 
 _log = Logger()
 

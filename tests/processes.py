@@ -26,7 +26,7 @@ _SCRIPT = Path(sys.executable).with_name("callcenter-ws")
 CALLCENTER_WS = (
     [str(_SCRIPT)]
     if _SCRIPT.exists()
-    else [sys.executable, "-c", "import sys; from callcenter_ws.cli import main; sys.exit(main())"]
+    else [sys.executable, "-c", "import sys; from callcenter_ws.cli.main import main; sys.exit(main())"]
 )
 
 

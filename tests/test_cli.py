@@ -30,13 +30,13 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.utils import getProcessOutputAndValue
 
 from callcenter_ws import __version__
-from callcenter_ws.cli import main
-from callcenter_ws.config import load
+from callcenter_ws.cli.emit import emit
+from callcenter_ws.cli.main import main
+from callcenter_ws.cli.tail import Wanted, tail
+from callcenter_ws.cli.target import Target
+from callcenter_ws.config.load import load
 from callcenter_ws.demo.state import DemoState
-from callcenter_ws.emit import emit
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.tail import Wanted, tail
-from callcenter_ws.target import Target
 
 JWT_SECRET = "a secret of the tests, long enough for HS512: sixty-four bytes, at least"
 EVENT = {
@@ -334,7 +334,7 @@ async def test_a_gateway_that_is_not_there_is_told(endpoint: str) -> None:
 
 async def command(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """Run the command in a process of its own; return its exit code and what it printed."""
-    code = "import sys; from callcenter_ws.cli import main; sys.exit(main())"
+    code = "import sys; from callcenter_ws.cli.main import main; sys.exit(main())"
     out, err, status = await getProcessOutputAndValue(
         sys.executable, ["-c", code, *arguments], env={**os.environ, **environment}, reactor=reactor
     )

@@ -29,10 +29,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from callcenter_ws.config import ConfigError, Problem, Settings, load
+from callcenter_ws.config.load import ConfigError, Problem, Settings, load
+from callcenter_ws.config.rules import RANGES
+from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenant
 from callcenter_ws.core.limits import Limits
-from callcenter_ws.rules import RANGES
-from callcenter_ws.settings import KEYS, SECTIONS, PublicTenant
 
 ANNOTATED = Path(__file__).parent.parent / "etc" / "callcenter-ws.toml"
 SECRET = "correct horse battery staple, thrice, and some more of it: 64 bytes"
@@ -642,7 +642,7 @@ def test_what_the_annotated_file_shows_in_comments_is_valid(tmp_path: Path) -> N
 
 def test_no_reactor_is_installed_by_reading_a_configuration() -> None:
     code = (
-        "import sys; from callcenter_ws.config import load; "
+        "import sys; from callcenter_ws.config.load import load; "
         "load(None, demo=True); assert 'twisted.internet.reactor' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -690,7 +690,7 @@ _TABLES = st.lists(_SECTION, max_size=4).map(dict) | st.dictionaries(st.text(max
 def test_no_table_raises_anything_but_config_errors(monkeypatch: pytest.MonkeyPatch, table: dict[str, Any]) -> None:
     with monkeypatch.context() as patched:
         # Not every such table can be written as TOML, but the file could say it in some other way.
-        patched.setattr("callcenter_ws.config._parse", lambda path: table)
+        patched.setattr("callcenter_ws.config.load._parse", lambda path: table)
         outcome = outcome_of(Path("gw.toml"))
     assert isinstance(outcome, Settings) or outcome.problems
     assert str(outcome)

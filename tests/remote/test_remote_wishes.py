@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from callcenter_ws.cli.tail import Wanted
 from callcenter_ws.core.events import CATALOGUE, covers, names_matching
 from callcenter_ws.remote.subscriptions import ClientMessage, Subscriptions
-from callcenter_ws.tail import Wanted
 from callcenter_ws.testing import run
 
 PATTERNS = ["*", "call.*", "queue.member.*", "call.ended", "cal*", "call*", "call.e*", "call", "call.", ".*", "*.*", ""]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 
-from callcenter_ws import vetting
 from callcenter_ws.auth.keys import HMAC_BYTES, KeyRing, UnusableKey, hmac_key, read_public_key
-from callcenter_ws.settings import Jwt, Settings
+from callcenter_ws.config import validators
+from callcenter_ws.config.settings import Jwt, Settings
 
 _COUNT = (0, 10_000_000)
 _SOME = (1, 1_000_000)
@@ -46,17 +46,17 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """The smallest and the largest value of every number."""
 
 TEXTS: Mapping[str, Callable[[str], str]] = {
-    "web.listen": vetting.endpoint,
-    "web.metrics_listen": vetting.endpoint,
-    "web.allowed_origins": vetting.origin,
-    "web.trusted_proxies": vetting.network,
-    "amp.listen": vetting.endpoint,
-    "jwt.algorithms": vetting.algorithm,
-    "jwt.jwks_url": vetting.jwks_url,
-    "jwt.cookie": vetting.cookie_name,
-    "store.url": vetting.store_url,
-    "public.tenants.*.origins": vetting.origin,
-    "cluster.node_id": vetting.node_id,
+    "web.listen": validators.endpoint,
+    "web.metrics_listen": validators.endpoint,
+    "web.allowed_origins": validators.origin,
+    "web.trusted_proxies": validators.network,
+    "amp.listen": validators.endpoint,
+    "jwt.algorithms": validators.algorithm,
+    "jwt.jwks_url": validators.jwks_url,
+    "jwt.cookie": validators.cookie_name,
+    "store.url": validators.store_url,
+    "public.tenants.*.origins": validators.origin,
+    "cluster.node_id": validators.node_id,
 }
 """How the text under a key, or each text of its list, is checked and normalised."""
 
@@ -85,7 +85,7 @@ def listens_somewhere(settings: Settings) -> Iterator[Finding]:
     for key, description in [*others, *(("amp.listen", description) for description in settings.amp.listen)]:
         if description in taken and not description.startswith("tcp:0"):
             yield Finding(
-                key, f"{vetting.shown(description)} is in use by another listener of this file", ("web.listen",)
+                key, f"{validators.shown(description)} is in use by another listener of this file", ("web.listen",)
             )
         taken.add(description)
 
@@ -135,7 +135,7 @@ def secrets_are_kept(settings: Settings) -> Iterator[Finding]:
     """Files with secrets can be read, written by nobody else, and hold enough."""
     for key, path in _secret_files(settings):
         try:
-            secret = vetting.secret(path)
+            secret = validators.secret(path)
             if key == "jwt.secret_file":
                 hmac, _ = _families(settings.jwt)
                 # Which is the strictest is unknown while the algorithms make no sense; the least holds anyway.
@@ -164,7 +164,7 @@ def amp_peers_can_authenticate(settings: Settings) -> Iterator[Finding]:
     on_network = [description for description in settings.amp.listen if not _is_unix(description)]
     if on_network and not settings.amp.token_file and not settings.jwt.has_keys:
         reason = (
-            f"daemons that connect to {vetting.shown(on_network[0])} must authenticate, and have nothing to do it "
+            f"daemons that connect to {validators.shown(on_network[0])} must authenticate, and have nothing to do it "
             "with. Set token_file, or jwt.secret_file: then tokens of role service will do"
         )
         yield Finding("amp.token_file", reason, ("amp.listen", *_KEY_SOURCES))
@@ -180,12 +180,12 @@ SOMEBODY_IS_LET_IN: tuple[Rule, ...] = (tokens_can_be_verified, amp_peers_can_au
 def secrets_are_private(settings: Settings) -> Iterator[Finding]:
     """Files with secrets and private keys are for one user."""
     for key, path in _secret_files(settings):
-        if vetting.readable_by_others(path):
+        if validators.readable_by_others(path):
             yield Finding(key, f"every user of this machine can read {path}; run: chmod o-r {path}")
     for key, description in _listeners(settings):
         if description.startswith("ssl:"):
-            path = vetting.private_key_file(description)
-            if vetting.readable_by_others(path):
+            path = validators.private_key_file(description)
+            if validators.readable_by_others(path):
                 yield Finding(key, f"every user of this machine can read the key {path}; run: chmod o-r {path}")
 
 
@@ -199,8 +199,11 @@ def little_is_left_open(settings: Settings) -> Iterator[Finding]:
                 "web.trusted_proxies", f"{text} lets every client choose the address that it is counted under"
             )
     for description in settings.amp.listen:
-        if description.startswith("unix:") and int(vetting.endpoint_options(description).get("mode", "660"), 8) & 0o002:
-            yield Finding("amp.listen", f"{vetting.shown(description)}: every user of this machine may publish")
+        if (
+            description.startswith("unix:")
+            and int(validators.endpoint_options(description).get("mode", "660"), 8) & 0o002
+        ):
+            yield Finding("amp.listen", f"{validators.shown(description)}: every user of this machine may publish")
 
 
 WARNINGS: tuple[Rule, ...] = (secrets_are_private, little_is_left_open)
@@ -213,7 +216,7 @@ def _families(jwt: Jwt) -> tuple[list[str], list[str]]:
 
 
 def _is_unix(description: str) -> bool:
-    return description.startswith("unix:") or vetting.endpoint_options(description).get("domain") == "UNIX"
+    return description.startswith("unix:") or validators.endpoint_options(description).get("domain") == "UNIX"
 
 
 def _listeners(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -15,14 +15,15 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, TimeoutError
 
-from callcenter_ws import __version__, config
+from callcenter_ws import __version__
+from callcenter_ws.cli.emit import emit
+from callcenter_ws.cli.tail import Wanted, tail
+from callcenter_ws.cli.target import Failure, Target, read_token
+from callcenter_ws.config.load import ConfigError, load
+from callcenter_ws.config.settings import Settings
 from callcenter_ws.core.access import EVERY_TENANT, Role
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
-from callcenter_ws.emit import emit
 from callcenter_ws.errors import Refusal
-from callcenter_ws.settings import Settings
-from callcenter_ws.tail import Wanted, tail
-from callcenter_ws.target import Failure, Target, read_token
 
 TOKEN_VARIABLE = "CALLCENTER_WS_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -101,8 +102,8 @@ def _target(arguments: argparse.Namespace, address: str | None = None) -> Target
 
 def _load(arguments: argparse.Namespace) -> Settings:
     try:
-        return config.load(arguments.config, overrides=arguments.set, environ=os.environ)
-    except config.ConfigError as error:
+        return load(arguments.config, overrides=arguments.set, environ=os.environ)
+    except ConfigError as error:
         raise Failure(str(error)) from None
 
 

@@ -18,9 +18,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from callcenter_ws import rules, vetting
+from callcenter_ws.config import rules, validators
+from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenant, Settings
 from callcenter_ws.core.access import EVERY_TENANT
-from callcenter_ws.settings import KEYS, SECTIONS, PublicTenant, Settings
 
 __all__ = ["ConfigError", "Problem", "Settings", "load"]
 
@@ -339,7 +339,7 @@ def _leaf(rule: str, hint: Any, value: Any, base: Path) -> Any:
         if not isinstance(value, str) or not value:
             raise ValueError(f"expected the path of a file, got {_kind(value)}")
         path = base / value
-        return vetting.public_key_file(path) if rule == "jwt.public_key_files" else path
+        return validators.public_key_file(path) if rule == "jwt.public_key_files" else path
     try:
         converted = msgspec.convert(value, hint)
     except (msgspec.ValidationError, OverflowError, UnicodeError):

@@ -1,6 +1,6 @@
 """The typed settings (PROTOCOL section 8): which keys exist, what each means and what it is by default.
 
-Values in here are checked and normalised; ``callcenter_ws.config`` says where they come from.
+Values in here are checked and normalised; ``callcenter_ws.config.load`` says where they come from.
 ``etc/callcenter-ws.toml`` lists the same keys for the person who fills them in.
 """
 

@@ -1,0 +1,1 @@
+"""The ``callcenter-ws`` command."""
