@@ -26,7 +26,7 @@ _decode_json = msgspec.json.Decoder().decode
 MAX_ID_LENGTH = 255
 
 PAYLOAD_BYTES = 524_288
-"""The largest payload, in bytes of JSON, unless configured otherwise."""
+"""The largest payload of an event, in bytes of JSON."""
 
 MAX_CONTAINERS = 20_000
 """Objects and arrays of a JSON text. Half a MiB of empty ones would hold up the reactor: each is allocated, and

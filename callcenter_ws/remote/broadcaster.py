@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import DisconnectUser, GatewayCommand, Ping, RevokeToken, UserOnline
 from callcenter_ws.core.identity import IdMaker
-from callcenter_ws.core.message import encode_json, rfc3339
+from callcenter_ws.core.message import PAYLOAD_BYTES, encode_json, rfc3339
 from callcenter_ws.core.vocabulary import EventVocabulary
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published, UserPresence
@@ -23,7 +23,6 @@ from callcenter_ws.remote.connection import Connection
 from callcenter_ws.remote.sender import Sender
 from callcenter_ws.remote.subscriptions import Callback, Subscriptions
 
-PAYLOAD_BYTES = 524_288
 _BUFFER_BYTES = 67_108_864
 
 _log = Logger()
