@@ -123,6 +123,30 @@ class Snapshot:
     messages: Sequence[Message]
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message that waits in a user's mailbox; ``sent``: it was written to a socket before."""
+
+    message: Message
+    sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Messages that fell out of a mailbox undelivered: they lie between these positions, both included."""
+
+    from_seq: int
+    to_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A stretch of a user's mailbox, oldest first, and what fell out of it since the user last took anything."""
+
+    letters: Sequence[Letter]
+    loss: Loss | None
+
+
 Deliver = Callable[[Sequence["Message"]], None]
 """Takes messages of one tenant, durable, in ``seq`` order, each exactly once per node. Never raises."""
 
@@ -163,6 +187,19 @@ class Broker(Protocol):
     def snapshot(self, tenant_id: str) -> Awaitable[Snapshot]:
         """The tenant's state, consistent with its ``seq``."""
 
+    def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Awaitable[Mail]:
+        """At most ``limit`` messages in a user's mailbox with ``seq`` greater than ``after``.
+
+        An event with ``is_mail`` is in its user's mailbox from the moment that it is durable until ``mail_taken``,
+        the end of its time, or 1,000 newer ones.
+        """
+
+    def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+        """Messages were written to a socket of the user; whether they arrived is not known yet."""
+
+    def mail_taken(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+        """The user has these messages: strike them off. Unknown identifiers mean nothing."""
+
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
         """``seq`` of the newest known message with this conflation key; 0 when none is known."""
 
@@ -188,6 +225,33 @@ class UserPresence:
     connections: int
     since: float | None
     last_seen: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """What a store remembers of a user's presence.
+
+    Attributes:
+        visitor: a visitor and an agent with the same id are two people.
+        since: since when the user is here, and was announced so; None: gone.
+        last_seen: Unix time.
+    """
+
+    tenant_id: str
+    user_id: str
+    visitor: bool
+    since: float | None
+    last_seen: float
+
+
+class Register(Protocol):
+    """Remembers who was here, over restarts if it can."""
+
+    def recall(self) -> Sequence[Attendance]:
+        """What was noted before this process started, the latest of each user, longest ago first."""
+
+    def note(self, attendance: Attendance) -> None:
+        """Remember this instead of what was noted of the user before. Never blocks, never fails."""
 
 
 class Directory(Protocol):

@@ -6,29 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from callcenter_ws.core.calls import CALL_LIFETIME, CallTable
-from callcenter_ws.core.history import ENTITY_LIFETIME, History, State
-from callcenter_ws.core.idempotency import WINDOW, RecentIds
+from callcenter_ws.core.history import ENTITY_LIFETIME
 from callcenter_ws.core.identity import IdMaker
+from callcenter_ws.core.mailbox import Mailboxes
 from callcenter_ws.core.message import Event, Message
+from callcenter_ws.core.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Clock, Deliver, Position, Published, Slice, Snapshot, Timer
+from callcenter_ws.interfaces import Attendance, Clock, Deliver, Mail, Position, Published, Slice, Snapshot, Timer
 
 _HOUSEKEEPING = 60.0
 
 
 @dataclass(slots=True)
-class _Stream:
-    """One tenant's stream.
+class _Tenant:
+    """One tenant's stream and mailboxes.
 
     Attributes:
-        counted: the bytes of history and state that the broker's total holds.
+        counted: their bytes that the broker's total holds.
     """
 
-    history: History = field(default_factory=History)
-    state: State = field(default_factory=State)
-    recent: RecentIds = field(default_factory=RecentIds)
-    calls: CallTable = field(default_factory=CallTable)
+    stream: Stream = field(default_factory=Stream)
+    mailboxes: Mailboxes = field(default_factory=Mailboxes)
     counted: int = 0
 
 
@@ -38,7 +36,7 @@ class MemoryBroker:
     Args:
         memory_events: messages kept per tenant.
         memory_bytes: bytes of messages kept over all tenants. When they are exceeded the history gives way, then
-            the state, of tenants without clients first.
+            the state, of tenants without clients first, then the oldest messages in mailboxes.
         history_seconds: how long a message is kept.
     """
 
@@ -55,7 +53,7 @@ class MemoryBroker:
         self._memory_events = memory_events
         self._memory_bytes = memory_bytes
         self._history_seconds = history_seconds
-        self._streams: dict[str, _Stream] = {}
+        self._tenants: dict[str, _Tenant] = {}
         self._attached: set[str] = set()
         self._bytes = 0
         self._deliver: Deliver | None = None
@@ -99,55 +97,83 @@ class MemoryBroker:
         return outcomes
 
     def _append(self, event: Event) -> tuple[Published, Message | None]:
-        stream = self._streams.get(event.tenant_id)
-        if stream is None:
-            stream = self._streams[event.tenant_id] = _Stream()
-        first = stream.recent.seq_of(event.event_id, event.received_at)
+        tenant = self._tenants.get(event.tenant_id)
+        if tenant is None:
+            tenant = self._tenants[event.tenant_id] = _Tenant()
+        stream = tenant.stream
+        first = stream.first_seq_of(event)
         if first is not None:
             return Published(self._epoch, first, event.event_id, duplicate=True), None
-        stream.calls.complete(event)
-        message = Message(event, stream.history.head + 1)
-        stream.history.append(message)
+        message = stream.stage(event)
+        stream.settle(message)
         stream.history.keep(self._memory_events, event.received_at - self._history_seconds)
-        stream.state.apply(message)
-        self._count(stream)
-        stream.recent.remember(event.event_id, message.seq, event.received_at)
+        if event.is_mail:
+            tenant.mailboxes.put(message, self._clock.time())
+        self._count(tenant)
         return Published(self._epoch, message.seq, event.event_id), message
 
-    def _count(self, stream: _Stream) -> None:
-        """Bring the total up to date after a stream grew or shrank."""
-        held = stream.history.bytes + stream.state.bytes
-        self._bytes += held - stream.counted
-        stream.counted = held
+    def _count(self, tenant: _Tenant) -> None:
+        """Bring the total up to date after something grew or shrank."""
+        held = tenant.stream.bytes + tenant.mailboxes.bytes
+        self._bytes += held - tenant.counted
+        tenant.counted = held
 
     async def position(self, tenant_id: str) -> Position:
         """The head of the tenant's stream."""
-        stream = self._streams.get(tenant_id)
-        return Position(self._epoch, 0 if stream is None else stream.history.head)
+        tenant = self._tenants.get(tenant_id)
+        return Position(self._epoch, 0 if tenant is None else tenant.stream.history.head)
 
     async def read(self, tenant_id: str, after: int, limit: int) -> Slice:
         """At most ``limit`` messages after ``after``, as far as memory reaches back."""
-        stream = self._streams.get(tenant_id)
-        if stream is None:
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
             return Slice(self._epoch, [], after >= 0, 0)
-        history = stream.history
+        history = tenant.stream.history
         if after < history.floor:
             return Slice(self._epoch, [], False, history.head)
         return Slice(self._epoch, history.after(after, limit), True, history.head)
 
     async def snapshot(self, tenant_id: str) -> Snapshot:
         """The tenant's state at its head."""
-        stream = self._streams.get(tenant_id)
-        if stream is None:
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
             return Snapshot(self._epoch, 0, [])
+        stream = tenant.stream
         stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
-        self._count(stream)
+        self._count(tenant)
         return Snapshot(self._epoch, stream.history.head, stream.state.messages())
+
+    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Mail:
+        """What waits for a user; see ``interfaces.Broker.mail``."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            return Mail([], None)
+        return tenant.mailboxes.read(user_id, after, limit, self._clock.time())
+
+    def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+        """Messages were written to a socket of the user."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is not None:
+            tenant.mailboxes.mark_sent(user_id, event_ids)
+
+    def mail_taken(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+        """The user has these messages."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is not None:
+            tenant.mailboxes.take(user_id, event_ids)
+            self._count(tenant)
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
         """``seq`` of the newest message in memory with this key, or 0."""
-        stream = self._streams.get(tenant_id)
-        return 0 if stream is None else stream.history.newest_of(conflation_key)
+        tenant = self._tenants.get(tenant_id)
+        return 0 if tenant is None else tenant.stream.history.newest_of(conflation_key)
+
+    def recall(self) -> Sequence[Attendance]:
+        """Nothing: this memory begins with the process (``interfaces.Register``)."""
+        return ()
+
+    def note(self, attendance: Attendance) -> None:
+        """Nothing is remembered beyond what ``Presence`` itself knows."""
 
     def state(self) -> dict[str, Any]:
         """What ``/ws/stats`` shows of this broker."""
@@ -155,7 +181,7 @@ class MemoryBroker:
             "kind": "memory",
             "ready": self.not_ready() is None,
             "epoch": self._epoch,
-            "tenants": len(self._streams),
+            "tenants": len(self._tenants),
             "memory_bytes": self._bytes,
         }
 
@@ -164,36 +190,43 @@ class MemoryBroker:
         return "the store is closed" if self._deliver is None else None
 
     def _make_room(self) -> None:
-        detached = [stream for tenant, stream in self._streams.items() if tenant not in self._attached]
-        attached = [stream for tenant, stream in self._streams.items() if tenant in self._attached]
-        for streams in (detached, attached):
-            for stream in sorted(streams, key=lambda stream: stream.history.bytes, reverse=True):
-                self._halve_history(stream)
+        detached = [tenant for name, tenant in self._tenants.items() if name not in self._attached]
+        attached = [tenant for name, tenant in self._tenants.items() if name in self._attached]
+        for tenants in (detached, attached):
+            for tenant in sorted(tenants, key=lambda tenant: tenant.stream.history.bytes, reverse=True):
+                self._halve_history(tenant)
         if self._bytes <= self._memory_bytes:
             return
         # Somewhat more than needed, or every event from now on would cost all tenants their history.
         enough = self._memory_bytes - self._memory_bytes // 16
-        for streams in (detached, attached):
-            for stream in sorted(streams, key=lambda stream: stream.state.bytes, reverse=True):
-                self._shrink_state(stream, enough)
+        for tenants in (detached, attached):
+            for tenant in sorted(tenants, key=lambda tenant: tenant.stream.state.bytes, reverse=True):
+                self._shrink_state(tenant, enough)
+        for tenant in sorted(self._tenants.values(), key=lambda tenant: tenant.mailboxes.bytes, reverse=True):
+            self._shrink_mailboxes(tenant, enough)
 
-    def _halve_history(self, stream: _Stream) -> None:
-        while stream.history and self._bytes > self._memory_bytes:
-            stream.history.keep(len(stream.history) // 2, 0)
-            self._count(stream)
+    def _halve_history(self, tenant: _Tenant) -> None:
+        history = tenant.stream.history
+        while history and self._bytes > self._memory_bytes:
+            history.keep(len(history) // 2, 0)
+            self._count(tenant)
 
-    def _shrink_state(self, stream: _Stream, enough: int) -> None:
-        while stream.state and self._bytes > enough:
-            stream.state.forget_oldest()
-            self._count(stream)
+    def _shrink_state(self, tenant: _Tenant, enough: int) -> None:
+        while tenant.stream.state and self._bytes > enough:
+            tenant.stream.state.forget_oldest()
+            self._count(tenant)
+
+    def _shrink_mailboxes(self, tenant: _Tenant, enough: int) -> None:
+        while tenant.mailboxes and self._bytes > enough:
+            tenant.mailboxes.forget_oldest()
+            self._count(tenant)
 
     def _keep_house(self) -> None:
         """Let age take its toll on tenants that publish nothing."""
         now = self._clock.monotonic()
-        for stream in self._streams.values():
-            stream.history.keep(self._memory_events, now - self._history_seconds)
-            stream.state.forget_before(now - ENTITY_LIFETIME)
-            stream.recent.forget_before(now - WINDOW)
-            stream.calls.forget_before(now - CALL_LIFETIME)
-            self._count(stream)
+        for tenant in self._tenants.values():
+            tenant.stream.history.keep(self._memory_events, now - self._history_seconds)
+            tenant.stream.age(now)
+            tenant.mailboxes.forget_expired(self._clock.time())
+            self._count(tenant)
         self._housekeeping = self._clock.call_later(_HOUSEKEEPING, self._keep_house)

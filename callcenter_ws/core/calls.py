@@ -25,7 +25,7 @@ _LAST = frozenset({"call.ended", "call.abandoned"})
 
 
 @dataclass(slots=True)
-class _Call:
+class Call:
     """What is known of one call.
 
     Attributes:
@@ -47,7 +47,7 @@ class CallTable:
 
     def __init__(self) -> None:
         # Ordered by last event: the front is what is forgotten first.
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, Call] = {}
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -62,7 +62,7 @@ class CallTable:
         self.forget_before(event.received_at - CALL_LIFETIME)
         if event.call_id is None or event.user_id is not None:
             return
-        call = self._calls.pop(event.call_id, None) or _Call()
+        call = self._calls.pop(event.call_id, None) or Call()
         named, known, queue_name = event.agents, call.agents, call.queue_name
         event.queue_name = event.queue_name or queue_name
         if not (named and event.type.name in _OF_ONE_AGENT):
@@ -79,6 +79,14 @@ class CallTable:
         self._calls[event.call_id] = call
         if len(self._calls) > MAX_CALLS:
             del self._calls[next(iter(self._calls))]
+
+    def restore(self, call_id: str, call: Call) -> None:
+        """Put back what was known of a call, the one longest without an event first."""
+        self._calls[call_id] = call
+
+    def get(self, call_id: str) -> Call | None:
+        """What is known of a call."""
+        return self._calls.get(call_id)
 
     def forget_before(self, received_at: float) -> None:
         """Forget the calls whose last event was received before that monotonic time."""

@@ -79,6 +79,7 @@ class EventType:
         unanswered: the call still waits for somebody (``agent_calls = "own"`` shows it to the queue's agents).
         conflate_by: fields of the key under which only the newest message matters; None: all matter.
         needs_user: it makes sense for one user only, so ``user_id`` is required.
+        persists: it waits in its user's mailbox, as if it had been published with ``persist``.
     """
 
     name: str
@@ -90,6 +91,7 @@ class EventType:
     slot: Slot | None = None
     conflate_by: tuple[str, ...] | None = None
     needs_user: bool = False
+    persists: bool = False
 
 
 CATALOGUE: dict[str, EventType] = {}
@@ -107,6 +109,7 @@ def _declare(
     conflate_by: tuple[str, ...] | None = None,
     unanswered: bool = False,
     needs_user: bool = False,
+    persists: bool = False,
 ) -> Callable[[type[P]], type[P]]:
     def declare(payload: type[P]) -> type[P]:
         for name in names:
@@ -121,6 +124,7 @@ def _declare(
                 slot=slot,
                 conflate_by=conflate_by,
                 needs_user=needs_user,
+                persists=persists,
             )
         return payload
 
@@ -319,7 +323,7 @@ class ChatSessionEnded(Payload, kw_only=True):
     ended_by: Text | None = None
 
 
-@_declare("notification", audience=STAFF_AND_WALLS, needs_user=True)
+@_declare("notification", audience=STAFF_AND_WALLS, needs_user=True, persists=True)
 class Notification(Payload, kw_only=True):
     type: Text
     title: Text

@@ -93,10 +93,12 @@ class _Entity:
 
     Attributes:
         changed_at: when the last message that concerned it was received, one that emptied a slot included.
+        changed_by: the ``seq`` of that message.
         slots: the last message of each place.
     """
 
     changed_at: float
+    changed_by: int
     slots: dict[Place, Message]
 
 
@@ -134,7 +136,7 @@ class State:
         else:
             self._fill(filled, (slot.keeps, event.user_id), message)
         if filled:
-            self._entities[key] = _Entity(event.received_at, filled)
+            self._entities[key] = _Entity(event.received_at, message.seq, filled)
         while self._slots > MAX_SLOTS:
             self.forget_oldest()
 
@@ -159,6 +161,15 @@ class State:
         """Let entities fall out whose last message was received before that monotonic time."""
         while self._entities and next(iter(self._entities.values())).changed_at < received_at:
             self.forget_oldest()
+
+    def sources(self) -> set[int]:
+        """The positions of all messages that the state can be made from again, by applying them in order.
+
+        Those that it holds, and of each entity the last that concerned it, which tells its age.
+        """
+        kept = {message.seq for entity in self._entities.values() for message in entity.slots.values()}
+        kept.update(entity.changed_by for entity in self._entities.values())
+        return kept
 
     def messages(self) -> list[Message]:
         """The messages that make up the state, in ``seq`` order."""

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from callcenter_ws.core.access import EVERY_TENANT, View, redact
-from callcenter_ws.core.events import CATALOGUE, EntityKey, EventType, Slot
+from callcenter_ws.core.events import CATALOGUE, EntityKey, EventType, Payload, Slot
 from callcenter_ws.errors import ErrorCode, Refusal
 
 encode_json = msgspec.json.Encoder().encode
@@ -145,6 +145,11 @@ class Event:
     call_id: str | None
     conflation_key: tuple[str, ...] | None
 
+    @property
+    def is_mail(self) -> bool:
+        """Whether it is kept in its user's mailbox until it is delivered (PROTOCOL section 4.3)."""
+        return self.user_id is not None and (self.persist or self.type.persists)
+
 
 class Message:
     """An event with its position in the tenant's stream; immutable but for the cache of its frames."""
@@ -170,16 +175,21 @@ class Message:
         frame = self.frame(view)
         return frame[_header_size(frame) :]
 
-    def _encode(self, view: View) -> bytes:
+    def mail_frame(self, view: View, *, redelivered: bool) -> bytes:
+        """The message as a frame out of a mailbox. Made anew each time: few are ever sent twice."""
+        return text_frame(self._encode(view, b',"offline":true,"redelivered":true' if redelivered else b',"offline":true'))
+
+    def _encode(self, view: View, marks: bytes = b"") -> bytes:
         event = self.event
         user = b"" if event.user_id is None else b',"user_id":' + encode_json(event.user_id)
-        return b'{"type":"%b","tenant_id":%b%b,"id":%b,"seq":%d,"timestamp":"%b","payload":%b}' % (
+        return b'{"type":"%b","tenant_id":%b%b,"id":%b,"seq":%d,"timestamp":"%b"%b,"payload":%b}' % (
             event.type.name.encode(),
             encode_json(event.tenant_id),
             user,
             encode_json(event.event_id),
             self.seq,
             event.timestamp.encode(),
+            marks,
             self._payload(view),
         )
 
@@ -224,25 +234,73 @@ def make_event(
     if not isinstance(persist, bool):
         raise Refusal(ErrorCode.INVALID_EVENT, "persist: expected true or false")
     _check_payload(type_found, payload)
-    body = _encode_payload(payload, max_bytes)
-    slot = type_found.slot
+    return _event(
+        type_found,
+        tenant_id,
+        event_id,
+        rfc3339(now) if timestamp is None else _instant(timestamp),
+        user_id,
+        payload,
+        _encode_payload(payload, max_bytes),
+        persist,
+        origin,
+        received_at,
+    )
+
+
+def restore_event(
+    *,
+    type_: str,
+    tenant_id: str,
+    event_id: str,
+    timestamp: str,
+    user_id: str | None,
+    payload: bytes,
+    persist: bool,
+    origin: str,
+    received_at: float,
+) -> Event:
+    """Return an Event that was validated before, as it was before its call was looked up.
+
+    A type that the catalogue does not know (any more, or yet) is kept in its place and shown to nobody.
+    """
+    declared = CATALOGUE.get(type_) or EventType(type_, Payload, frozenset())
+    fields = _decode_json(payload)
+    return _event(
+        declared, tenant_id, event_id, timestamp, user_id, fields, payload, persist, Origin(origin), received_at
+    )
+
+
+def _event(
+    type_: EventType,
+    tenant_id: str,
+    event_id: str,
+    timestamp: str,
+    user_id: str | None,
+    fields: Mapping[str, Any],
+    payload: bytes,
+    persist: bool,
+    origin: Origin,
+    received_at: float,
+) -> Event:
+    slot = type_.slot
     return Event(
-        type=type_found,
+        type=type_,
         tenant_id=tenant_id,
         event_id=event_id,
-        timestamp=rfc3339(now) if timestamp is None else _instant(timestamp),
+        timestamp=timestamp,
         user_id=user_id,
-        payload=body,
+        payload=payload,
         persist=persist,
         origin=origin,
         received_at=received_at,
-        queue_name=_text_of(payload.get("queue_name")),
-        session_id=_text_of(payload.get("session_id")),
-        private=payload.get("private") is True,
-        agents=_agents(type_found, payload),
-        entity=None if slot is None else _entity(slot, payload),
-        call_id=_first_of("call_id|unique_id", payload) if type_found.carries_call else None,
-        conflation_key=_conflation_key(type_found, payload, user_id),
+        queue_name=_text_of(fields.get("queue_name")),
+        session_id=_text_of(fields.get("session_id")),
+        private=fields.get("private") is True,
+        agents=_agents(type_, fields),
+        entity=None if slot is None else _entity(slot, fields),
+        call_id=_first_of("call_id|unique_id", fields) if type_.carries_call else None,
+        conflation_key=_conflation_key(type_, fields, user_id),
     )
 
 
