@@ -122,12 +122,20 @@ class State:
 
     def apply(self, message: Message) -> None:
         """Take a message into account."""
+        if message.event.entity is not None:
+            # Whoever rebuilds the state from the stream later forgets at the same message.
+            self.forget_before(message.event.received_at - ENTITY_LIFETIME)
+            self.restore(message)
+
+    def restore(self, message: Message) -> None:
+        """Take one of its ``sources`` into account again.
+
+        Nothing falls out for its age: what kept an entity alive until its last message is no longer told.
+        """
         event = message.event
         slot, key = event.type.slot, event.entity
         if slot is None or key is None:
             return
-        # Whoever rebuilds the state from the stream later forgets at the same message.
-        self.forget_before(event.received_at - ENTITY_LIFETIME)
         known = self._entities.pop(key, None)
         filled = {} if known is None else known.slots
         if slot.keeps is None:

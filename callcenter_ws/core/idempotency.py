@@ -18,6 +18,11 @@ class RecentIds:
     def __len__(self) -> int:
         return len(self._seen)
 
+    @property
+    def oldest(self) -> int | None:
+        """The ``seq`` of the oldest that is remembered."""
+        return next(iter(self._seen.values()))[0] if self._seen else None
+
     def seq_of(self, event_id: str, now: float) -> int | None:
         """The ``seq`` that the event was given, or None when it was not published within the window."""
         self.forget_before(now - WINDOW)

@@ -4,56 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-import msgspec
-from twisted.internet.defer import Deferred
-
-from callcenter_ws.core.message import encode_json
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published
+from callcenter_ws.remote.keeping import Keeping
+from callcenter_ws.remote.unacknowledged import Unacknowledged
 
 BATCH_EVENTS = 100
 BATCH_BYTES = 262_144
 
+WhenFull = Literal["refuse_newest", "refuse_oldest"]
+"""Whom a full buffer refuses: the event that comes, or those that wait longest and are not under way."""
 
-@dataclass(slots=True, eq=False)
-class Unacknowledged:
-    """One event under way.
-
-    Attributes:
-        fields: the arguments of ``PublishEvent`` but for the payload.
-        payload: the payload's JSON text.
-        size: bytes that it takes in a batch.
-        answer: fires with ``Published`` or fails with ``Refusal``.
-        alone: it is sent by itself, being large, or a member of a batch that was refused as a whole.
-    """
-
-    fields: dict[str, Any]
-    payload: bytes
-    size: int
-    answer: Deferred[Published]
-    alone: bool = False
-
-    @property
-    def tenant_id(self) -> str:
-        """The tenant whose stream it joins."""
-        tenant_id: str = self.fields["tenant_id"]
-        return tenant_id
-
-    def draft(self) -> bytes:
-        """The event as an element of the list in ``PublishBatch``."""
-        return encode_json({**self.fields, "payload": msgspec.Raw(self.payload)})
-
-    def settle(self, outcome: Published | Refusal) -> None:
-        """Tell the publisher, unless it gave up waiting."""
-        if self.answer.called:
-            return
-        if isinstance(outcome, Refusal):
-            self.answer.errback(outcome)
-        else:
-            self.answer.callback(outcome)
+_STOPPED = "stopped before the gateway answered"
+_STOPPED_AND_KEPT = f"{_STOPPED}; the event is kept in the spool and will be sent at the next start"
 
 
 class Buffer:
@@ -62,11 +27,16 @@ class Buffer:
     Args:
         max_events: how many events are kept, those under way included.
         max_bytes: how many bytes of them are kept.
+        keeping: where they are kept besides in memory. What is not is not taken yet.
     """
 
-    def __init__(self, max_events: int, max_bytes: int) -> None:
+    def __init__(
+        self, max_events: int, max_bytes: int, keeping: Keeping, when_full: WhenFull = "refuse_newest"
+    ) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._keeping = keeping
+        self._when_full = when_full
         self._waiting: deque[Unacknowledged] = deque()
         self._taken: list[Unacknowledged] = []
         self._bytes = 0
@@ -75,19 +45,62 @@ class Buffer:
         """How many events are kept."""
         return len(self._waiting) + len(self._taken)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._waiting) and self._keeping.may_send(self._waiting[0])
+
+    @property
+    def mortal(self) -> int:
+        """How many events would be lost with this process."""
+        return sum(not self._keeping.survives(event) for event in (*self._taken, *self._waiting))
+
+    def open(self) -> Sequence[Unacknowledged]:
+        """Take up, and return, what an earlier process left; it goes before all that has come since."""
+        left = self._keeping.open()
+        for event in left:
+            self._count(event)
+        self._waiting.extendleft(reversed(left))
+        return left
+
     def append(self, event: Unacknowledged) -> None:
         """Keep an event.
 
         Raises:
             Refusal: ``overloaded``, the buffer is full.
         """
-        if len(self) >= self._max_events or self._bytes + event.size > self._max_bytes:
+        given_up = self._make_room(event.size)
+        self._count(event)
+        self._waiting.append(event)
+        self._keeping.add(event)
+        for older in given_up:
+            older.settle(
+                Refusal(ErrorCode.OVERLOADED, f"given up for a newer event: {len(self)} wait for the gateway already")
+            )
+
+    def _count(self, event: Unacknowledged) -> None:
+        event.alone = event.size > BATCH_BYTES
+        self._bytes += event.size
+
+    def _make_room(self, size: int) -> Sequence[Unacknowledged]:
+        if not self._is_full(size):
+            return ()
+        under_way = sum(event.size for event in self._taken)
+        fits_at_all = len(self._taken) < self._max_events and under_way + size <= self._max_bytes
+        if self._when_full == "refuse_newest" or not fits_at_all:
             raise Refusal(
                 ErrorCode.OVERLOADED, f"{len(self)} events wait for the gateway, no more are kept", retry_after=1
             )
-        event.alone = event.size > BATCH_BYTES
-        self._waiting.append(event)
-        self._bytes += event.size
+        given_up = []
+        while self._is_full(size):
+            event = self._waiting.popleft()
+            self._bytes -= event.size
+            given_up.append(event)
+        self._keeping.remove(given_up)
+        return given_up
+
+    def _is_full(self, size: int) -> bool:
+        return len(self) >= self._max_events or self._bytes + size > self._max_bytes
 
     def take(self) -> list[Unacknowledged]:
         """Take the oldest events as the batch that is under way; the one before must be settled.
@@ -96,7 +109,7 @@ class Buffer:
         """
         waiting, batch = self._waiting, self._taken
         size = 0
-        while waiting and len(batch) < BATCH_EVENTS:
+        while self.is_ready and len(batch) < BATCH_EVENTS:
             event = waiting[0]
             size += event.size
             if batch and (event.alone or size > BATCH_BYTES or event.tenant_id != batch[0].tenant_id):
@@ -116,15 +129,17 @@ class Buffer:
         self._taken = []
         again = [event for event, outcome in zip(batch, outcomes, strict=True) if outcome is None]
         self._waiting.extendleft(reversed(again))
+        self._keeping.remove(event for event, outcome in zip(batch, outcomes, strict=True) if outcome is not None)
         for event, outcome in zip(batch, outcomes, strict=True):
             if outcome is not None:
                 self._bytes -= event.size
                 event.settle(outcome)
 
-    def give_up(self, refusal: Refusal) -> None:
-        """Refuse everything that is kept, that under way included."""
+    def give_up(self) -> None:
+        """Forget everything, that under way included, and tell the publishers what becomes of it."""
         events = [*self._taken, *self._waiting]
         self._waiting.clear()
         self._taken, self._bytes = [], 0
         for event in events:
-            event.settle(refusal)
+            text = _STOPPED_AND_KEPT if self._keeping.survives(event) else _STOPPED
+            event.settle(Refusal(ErrorCode.UNAVAILABLE, text))

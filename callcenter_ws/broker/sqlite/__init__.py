@@ -1,0 +1,1 @@
+"""The store in one SQLite file: events survive the process, and with ``synchronous = "full"`` power loss."""

@@ -1,0 +1,285 @@
+"""SqliteBroker: the store that survives the process, on one node."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from callcenter_ws.broker.sqlite import reading
+from callcenter_ws.broker.sqlite.cache import Cache
+from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous, reason_of
+from callcenter_ws.broker.sqlite.intake import Outcome
+from callcenter_ws.broker.sqlite.pipeline import RETRY, Pipeline
+from callcenter_ws.broker.sqlite.tenant import TenantRecord
+from callcenter_ws.broker.sqlite.threads import Threads
+from callcenter_ws.broker.sqlite.upkeep import Upkeep
+from callcenter_ws.core.history import ENTITY_LIFETIME
+from callcenter_ws.core.identity import IdMaker
+from callcenter_ws.core.message import Event, Message
+from callcenter_ws.core.presence import MAX_REMEMBERED
+from callcenter_ws.core.stream import Stream
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.interfaces import Attendance, Clock, Deliver, Mail, Position, Slice, Snapshot
+
+_CLOSED = "the store is closed"
+
+_log = Logger("callcenter_ws.broker")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SqliteBroker:
+    """Implements ``interfaces.Broker`` and ``interfaces.Register`` in a SQLite file.
+
+    Args:
+        path: the file; it is made where it does not exist.
+        synchronous: ``normal`` survives the end of the process, ``full`` power loss, too.
+        history_events, history_seconds: how much of each tenant's stream is kept.
+        memory_events: messages of each tenant that are held in memory as well.
+        memory_bytes: bytes of them over all tenants.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        clock: Clock,
+        path: Path,
+        *,
+        synchronous: Synchronous = "normal",
+        history_events: int = 10_000,
+        history_seconds: float = 86_400,
+        memory_events: int = 1_000,
+        memory_bytes: int = 268_435_456,
+    ) -> None:
+        self._reactor = reactor
+        self._clock = clock
+        self._path = path
+        self._synchronous = synchronous
+        self._history_events = history_events
+        self._history_seconds = history_seconds
+        self._memory_events = memory_events
+        self._memory_bytes = memory_bytes
+        self._open: _OpenStore | None = None
+        self._is_stopping = False
+
+    # Life
+
+    async def start(self, deliver: Deliver) -> None:
+        """Open the file, which blocks and happens before anything is served, and begin to take events.
+
+        Raises:
+            StoreUnusable: the file cannot be used.
+        """
+        file = StoreFile(self._path, self._synchronous, IdMaker(self._clock.time))
+        self._is_stopping = False
+        self._open = _OpenStore(self, file, deliver)
+
+    async def stop(self) -> None:
+        """Write what was accepted, then close the file."""
+        store = self._open
+        if store is None or self._is_stopping:
+            return
+        self._is_stopping = True
+        store.upkeep.stop()
+        await store.pipeline.finish()
+        store.threads.stop_reading()
+        await store.threads.write(store.file.close)
+        store.threads.stop()
+        self._open = None
+
+    def attach(self, tenant_id: str) -> None:
+        """The tenant has clients here."""
+        if self._open is not None:
+            self._open.cache.attach(tenant_id)
+
+    def detach(self, tenant_id: str) -> None:
+        """The tenant has no clients here."""
+        if self._open is not None:
+            self._open.cache.detach(tenant_id)
+
+    # Publishing
+
+    def publish(self, events: Sequence[Event]) -> Deferred[list[Outcome]]:
+        """Append the events; see ``interfaces.Broker.publish``."""
+        if not events:
+            return succeed([])
+        if self._open is None or self._is_stopping:
+            return succeed([Refusal(ErrorCode.UNAVAILABLE, _CLOSED) for _ in events])
+        return self._open.pipeline.publish(events)
+
+    # Reading
+
+    async def position(self, tenant_id: str) -> Position:
+        """The head of the tenant's stream."""
+        store, _, stream = await self._loaded(tenant_id)
+        return Position(store.file.epoch, stream.history.head)
+
+    async def read(self, tenant_id: str, after: int, limit: int) -> Slice:
+        """At most ``limit`` messages after ``after``, from memory as far as that reaches back, else from the file."""
+        store, record, stream = await self._loaded(tenant_id)
+        epoch, history, head = store.file.epoch, stream.history, stream.history.head
+        if after >= head:
+            return Slice(epoch, [], True, head)
+        if after < max(record.floor, head - self._history_events):
+            return Slice(epoch, [], False, head)
+        messages: Sequence[Message]
+        # One at least, whose age tells whether the history still reaches back so far.
+        if after >= history.floor:
+            messages = history.after(after, max(limit, 1))
+        else:
+            messages = await self._stretch(store, record, after, max(limit, 1))
+        if not messages or messages[0].event.received_at < self._clock.monotonic() - self._history_seconds:
+            return Slice(epoch, [], False, head)
+        return Slice(epoch, messages[:limit], True, head)
+
+    async def _stretch(self, store: _OpenStore, record: TenantRecord, after: int, limit: int) -> Sequence[Message]:
+        number, offset = record.number or 0, self._clock.time() - self._clock.monotonic()
+        return await _read(store, reading.stretch, store.file, record.tenant_id, number, after, limit, offset)
+
+    async def snapshot(self, tenant_id: str) -> Snapshot:
+        """The tenant's state at its head."""
+        store, record, stream = await self._loaded(tenant_id)
+        stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
+        store.cache.count(record)
+        return Snapshot(store.file.epoch, stream.history.head, stream.state.messages())
+
+    def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
+        """``seq`` of the newest message in memory with this key, or 0."""
+        stream = None if self._open is None else self._open.cache.peek(tenant_id)
+        return 0 if stream is None else stream.history.newest_of(conflation_key)
+
+    async def _loaded(self, tenant_id: str) -> tuple[_OpenStore, TenantRecord, Stream]:
+        if self._open is None:
+            raise Refusal(ErrorCode.UNAVAILABLE, _CLOSED)
+        return self._open, *await self._open.cache.loaded(tenant_id)
+
+    # Mailboxes
+
+    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Mail:
+        """What waits for a user; see ``interfaces.Broker.mail``."""
+        store, record, _ = await self._loaded(tenant_id)
+        if record.number is None:
+            return Mail([], None)
+        now = self._clock.time()
+        offset = now - self._clock.monotonic()
+        mail = await _read(
+            store, reading.mail, store.file, tenant_id, record.number, user_id, after, limit, now, offset
+        )
+        if mail.loss is not None and not mail.letters and not after:
+            # Nothing will be taken that would tell that the loss is known.
+            store.pipeline.notes.told.append((record.number, user_id))
+            store.pipeline.go_on()
+        return mail
+
+    def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+        """Messages were written to a socket of the user."""
+        if self._open is not None:
+            self._note_mail(self._open, self._open.pipeline.notes.sent, tenant_id, user_id, event_ids)
+
+    def mail_taken(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+        """The user has these messages."""
+        if self._open is not None:
+            self._note_mail(self._open, self._open.pipeline.notes.taken, tenant_id, user_id, event_ids)
+
+    def _note_mail(
+        self,
+        store: _OpenStore,
+        notes: deque[tuple[int, str, str]],
+        tenant_id: str,
+        user_id: str,
+        event_ids: Sequence[str],
+    ) -> None:
+        number = store.cache.get(tenant_id).number
+        if number is not None:
+            notes.extend((number, user_id, event_id) for event_id in event_ids)
+            store.pipeline.go_on()
+
+    # Who was here (interfaces.Register)
+
+    def recall(self) -> Sequence[Attendance]:
+        """What was noted of users before; who was here when the process ended was seen when it last wrote."""
+        return () if self._open is None else self._open.attendance
+
+    def note(self, attendance: Attendance) -> None:
+        """Remember a user's presence."""
+        if self._open is not None:
+            self._open.pipeline.notes.attend(attendance)
+            self._open.pipeline.go_on()
+
+    # For operators
+
+    def state(self) -> dict[str, Any]:
+        """What ``/ws/stats`` shows of this broker."""
+        store = self._open
+        facts: dict[str, Any] = {
+            "kind": "sqlite",
+            "ready": self.not_ready() is None,
+            "synchronous": self._synchronous,
+        }
+        if store is not None:
+            facts |= {
+                "epoch": store.file.epoch,
+                "tenants": len(store.cache),
+                "memory_bytes": store.cache.bytes,
+                "file_bytes": store.file.bytes(),
+                "waiting_events": store.pipeline.waiting_events,
+            }
+        return facts
+
+    def not_ready(self) -> str | None:
+        """Why nothing can be written now."""
+        if self._open is None or self._is_stopping:
+            return _CLOSED
+        trouble = self._open.pipeline.trouble
+        return None if trouble is None else f"the store cannot be written: {trouble}"
+
+
+class _OpenStore:
+    """The parts that work together while the file is open."""
+
+    def __init__(self, broker: SqliteBroker, file: StoreFile, deliver: Deliver) -> None:
+        clock, reactor = broker._clock, broker._reactor
+        self.file = file
+        self.attendance = reading.attendance(file.writer, MAX_REMEMBERED)
+        self.threads = Threads(reactor)
+        self.cache = Cache(
+            file, self.threads, clock, memory_bytes=broker._memory_bytes, loaded=lambda r: self.pipeline.tenant_is_loaded(r)
+        )
+        self.upkeep = Upkeep(
+            file,
+            self.threads,
+            clock,
+            self.cache,
+            history_events=broker._history_events,
+            history_seconds=broker._history_seconds,
+            checkpoint=lambda record: self.pipeline.want_checkpoint(record),
+        )
+        self.pipeline = Pipeline(
+            reactor,
+            clock,
+            file,
+            self.threads,
+            self.cache,
+            deliver,
+            self.upkeep.trim,
+            memory_events=broker._memory_events,
+            history_seconds=broker._history_seconds,
+        )
+        self.threads.start()
+        self.upkeep.start()
+
+
+async def _read(store: _OpenStore, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return await store.threads.read(call, *args, **kwargs)
+    except sqlite3.Error as error:
+        reason = reason_of(error)
+        _log.error("the store cannot be read: {reason}", reason=reason)
+        raise Refusal(ErrorCode.UNAVAILABLE, f"the store cannot be read: {reason}", retry_after=RETRY) from None

@@ -1,0 +1,288 @@
+"""Group: what is written in one transaction, and how.
+
+Everything in here runs in the store's writing thread. While the reactor is busy, each call into SQLite may wait five
+milliseconds for the interpreter's lock (``sys.getswitchinterval``): ``executemany``, which takes it twice a row,
+then writes 400 events a second, and the same rows in a few long statements 14,000. So there are few, long ones.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from callcenter_ws.broker.sqlite.file import StoreFile
+from callcenter_ws.broker.sqlite.row import COLUMNS, WIDTH, Row
+from callcenter_ws.broker.sqlite.schema import place_of, seq_of
+from callcenter_ws.core.mailbox import MAX_LETTERS, is_loss
+from callcenter_ws.interfaces import Attendance
+
+TRIM_EVENTS = 500
+"""Events that are forgotten in one transaction, so that the next group does not wait for long."""
+
+_MOST_VALUES = 256
+_MAIL_WIDTH = WIDTH + 2
+
+MailKey = tuple[int, str, str]
+"""Tenant's number, user, event id."""
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """What a tenant's stream came to, as the difference to the checkpoint before.
+
+    Attributes:
+        seq: the position that it describes.
+        fresh, stale: positions whose events the state is made of now, and is not any more.
+        calls: what is known of the calls that changed; None: nothing any more.
+        calls_since: calls that were touched before this Unix time are forgotten.
+    """
+
+    tenant: int
+    seq: int
+    fresh: Sequence[int]
+    stale: Sequence[int]
+    calls: Sequence[tuple[str, tuple[str | None, str, float] | None]]
+    calls_since: float
+
+
+@dataclass(slots=True)
+class Group:
+    """One transaction.
+
+    Attributes:
+        tenants: numbers and names of tenants whose history begins, for the first time or again, and the Unix time
+            when it does.
+        told: users who know by now what their mailboxes have lost.
+        letters: rows of events for mailboxes, with the tenant's number and the Unix time when they end.
+        facts: notes about the store itself.
+    """
+
+    tenants: list[tuple[int, str, float]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    letters: list[Row] = field(default_factory=list)
+    sent: list[MailKey] = field(default_factory=list)
+    taken: list[MailKey] = field(default_factory=list)
+    told: list[tuple[int, str]] = field(default_factory=list)
+    attendance: list[Attendance] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        notes = (self.sent, self.taken, self.told, self.attendance, self.facts)
+        return any((self.tenants, self.rows, self.checkpoints, *notes))
+
+
+def write(file: StoreFile, group: Group) -> None:
+    """Write a group, all of it or nothing.
+
+    Raises:
+        sqlite3.Error: nothing was written.
+    """
+    db = file.writer
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        _begin_histories(db, group.tenants)
+        insert(db, f"event ({COLUMNS})", group.rows, WIDTH)
+        if group.letters:
+            insert(db, f"mail ({COLUMNS}, tenant, ends_at)", group.letters, _MAIL_WIDTH)
+            _bound_mailboxes(db, group.letters)
+        _note_mail(db, group)
+        _note_attendance(db, group.attendance)
+        for checkpoint in group.checkpoints:
+            _write_checkpoint(db, checkpoint)
+        if group.facts:
+            file.put(**group.facts)
+        db.execute("COMMIT")
+    except BaseException:
+        roll_back(db)
+        raise
+
+
+def roll_back(db: sqlite3.Connection) -> None:
+    """End a transaction that failed; SQLite itself may have done so."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+def insert(db: sqlite3.Connection, table: str, rows: Sequence[Row], width: int, or_: str = "") -> None:
+    """Insert rows, many by one statement. Numbers of rows are powers of two: few statements to be prepared."""
+    one = f"({','.join('?' * width)})"
+    at = 0
+    while at < len(rows):
+        count = min(_MOST_VALUES, 1 << (len(rows) - at).bit_length() - 1)
+        values = [value for row in rows[at : at + count] for value in row]
+        db.execute(f"INSERT {or_} INTO {table} VALUES {','.join([one] * count)}", values)  # noqa: S608 - our own names
+        at += count
+
+
+def _begin_histories(db: sqlite3.Connection, tenants: Iterable[tuple[int, str, float]]) -> None:
+    for tenant in tenants:
+        db.execute(
+            "INSERT INTO tenant (id, name, oldest) VALUES (?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET oldest = excluded.oldest",
+            tenant,
+        )
+
+
+# Mailboxes
+
+
+def _bound_mailboxes(db: sqlite3.Connection, letters: Iterable[Row]) -> None:
+    """Let the oldest fall out of mailboxes that hold too much by now."""
+    users = {(row[WIDTH], row[4]) for row in letters}
+    overfull = db.execute(
+        """
+        DELETE FROM mail WHERE place IN (
+            SELECT place FROM (
+                SELECT place, row_number() OVER (PARTITION BY tenant, user_id ORDER BY place DESC) AS age FROM mail
+                WHERE (tenant, user_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))
+            ) WHERE age > ?
+        ) RETURNING tenant, user_id, place
+        """,
+        (json.dumps(list(users)), MAX_LETTERS),
+    ).fetchall()
+    _note_losses(db, overfull)
+
+
+def _note_losses(db: sqlite3.Connection, lost: Iterable[tuple[int, str, int]]) -> None:
+    rows = [(tenant, user_id, seq_of(place), seq_of(place)) for tenant, user_id, place in lost]
+    for row in rows:
+        db.execute(
+            """
+            INSERT INTO mail_loss VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+            SET from_seq = min(from_seq, excluded.from_seq), to_seq = max(to_seq, excluded.to_seq)
+            """,
+            row,
+        )
+
+
+_NAMED = "SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?)"
+
+
+def _note_mail(db: sqlite3.Connection, group: Group) -> None:
+    if group.sent:
+        db.execute(f"UPDATE mail SET sent = 1 WHERE (tenant, user_id, event_id) IN ({_NAMED})", (json.dumps(group.sent),))  # noqa: S608 - our own names
+    if group.taken:
+        db.execute(f"DELETE FROM mail WHERE (tenant, user_id, event_id) IN ({_NAMED})", (json.dumps(group.taken),))  # noqa: S608 - our own names
+    # What was lost was told before what has been taken now.
+    told = {*group.told, *[key[:2] for key in group.taken]}
+    if told:
+        db.execute(
+            "DELETE FROM mail_loss WHERE (tenant, user_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+            (json.dumps(list(told)),),
+        )
+
+
+def end_mail(file: StoreFile, now: float) -> bool:
+    """Let messages fall out of mailboxes whose time is over, a bounded number; tell whether there may be more."""
+    db = file.writer
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        ended = db.execute(
+            "DELETE FROM mail WHERE place IN (SELECT place FROM mail WHERE ends_at <= ? LIMIT ?) "
+            "RETURNING tenant, user_id, place, received_at, ends_at",
+            (now, TRIM_EVENTS),
+        ).fetchall()
+        _note_losses(db, [row[:3] for row in ended if is_loss(row[3], row[4])])
+        db.execute("COMMIT")
+    except BaseException:
+        roll_back(db)
+        raise
+    return len(ended) == TRIM_EVENTS
+
+
+# Who was here
+
+
+def _note_attendance(db: sqlite3.Connection, notes: Sequence[Attendance]) -> None:
+    rows = [(note.tenant_id, note.user_id, note.visitor, note.since, note.last_seen) for note in notes]
+    insert(db, "attendance", rows, 5, "OR REPLACE")
+
+
+# Checkpoints and retention
+
+
+def _write_checkpoint(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
+    tenant = checkpoint.tenant
+    fresh = [place_of(tenant, seq) for seq in checkpoint.fresh]
+    stale = [place_of(tenant, seq) for seq in checkpoint.stale]
+    db.execute(
+        f"INSERT INTO state SELECT {COLUMNS} FROM event WHERE place IN (SELECT value FROM json_each(?))",  # noqa: S608 - our own names
+        (json.dumps(fresh),),
+    )
+    db.execute("DELETE FROM state WHERE place IN (SELECT value FROM json_each(?))", (json.dumps(stale),))
+    known = [(tenant, call_id, *call) for call_id, call in checkpoint.calls if call is not None]
+    insert(db, "call", known, 5, "OR REPLACE")
+    gone = json.dumps([call_id for call_id, call in checkpoint.calls if call is None])
+    db.execute(
+        "DELETE FROM call WHERE tenant = ?1 AND "
+        "(call_id IN (SELECT value FROM json_each(?2)) OR touched_at < ?3)",
+        (tenant, gone, checkpoint.calls_since),
+    )
+    db.execute("UPDATE tenant SET checkpoint = ? WHERE id = ?", (checkpoint.seq, tenant))
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """What of a tenant's history may go.
+
+    Attributes:
+        floor: the position up to which it has gone.
+        by_count: it goes up to here, whatever its age.
+        by_age: what was received before this Unix time goes, too.
+        most: but nothing beyond this position.
+    """
+
+    tenant: int
+    floor: int
+    by_count: int
+    by_age: float
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """How far the history has gone, whether more of it may, and since when (Unix time) there is any."""
+
+    floor: int
+    more: bool
+    oldest: float | None
+
+
+def trim(file: StoreFile, wanted: Trim) -> Trimmed:
+    """Forget the oldest events of a tenant, at most ``TRIM_EVENTS``."""
+    db = file.writer
+    low, high = place_of(wanted.tenant, wanted.floor), place_of(wanted.tenant, wanted.most)
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        kept = db.execute(
+            "SELECT place, received_at FROM event WHERE place > ? AND place <= ? AND place > ? AND received_at >= ? "
+            "ORDER BY place LIMIT 1",
+            (low, low + TRIM_EVENTS, place_of(wanted.tenant, wanted.by_count), wanted.by_age),
+        ).fetchone()
+        end = min(high, low + TRIM_EVENTS, *([] if kept is None else [kept[0] - 1]))
+        db.execute("DELETE FROM event WHERE place > ? AND place <= ?", (low, end))
+        oldest = db.execute(
+            "SELECT received_at FROM event WHERE place > ? AND place < ? ORDER BY place LIMIT 1",
+            (end, place_of(wanted.tenant + 1, 0)),
+        ).fetchone()
+        floor = max(wanted.floor, seq_of(end))
+        begins = None if oldest is None else oldest[0]
+        db.execute("UPDATE tenant SET floor = max(floor, ?), oldest = ? WHERE id = ?", (floor, begins, wanted.tenant))
+        db.execute("COMMIT")
+    except BaseException:
+        roll_back(db)
+        raise
+    return Trimmed(floor, kept is None and end == low + TRIM_EVENTS and end < high, begins)
+
+
+def forget_attendance(file: StoreFile, most: int) -> None:
+    """Forget the users who were seen longest ago, beyond ``most``."""
+    file.writer.execute(
+        "DELETE FROM attendance WHERE since IS NULL AND last_seen < "
+        "(SELECT last_seen FROM attendance ORDER BY last_seen DESC LIMIT 1 OFFSET ?)",
+        (most,),
+    )

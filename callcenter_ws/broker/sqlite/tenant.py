@@ -1,0 +1,99 @@
+"""TenantRecord: what the reactor's side of the store knows of one tenant."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+
+from callcenter_ws.broker.sqlite.group import Checkpoint, Trim
+from callcenter_ws.broker.sqlite.intake import Entry
+from callcenter_ws.broker.sqlite.reading import Loaded
+from callcenter_ws.core.calls import CALL_LIFETIME
+from callcenter_ws.core.message import encode_json
+from callcenter_ws.core.stream import Stream
+
+CHECKPOINT_EVENTS = 1_000
+"""Events after which state and calls are written down, so that loading a tenant applies no more than these; or as
+many as the state has messages, so that a large one is not looked through for every few events."""
+
+
+@dataclass(slots=True, eq=False)
+class TenantRecord:
+    """One tenant.
+
+    Attributes:
+        number: the tenant's in the file; None before its first event.
+        stream: None while it is not in memory.
+        floor, checkpoint, oldest, stored_state, changed_calls: see ``reading.Loaded``.
+        waiting: its events that no group has taken yet.
+        delivered: ``seq`` of the last message that was delivered.
+        loading: those who wait for the stream, while it is read.
+        busy: a group that is not committed yet holds events of it, or a checkpoint.
+        counted: its bytes that the total of the memory holds.
+        used_at: when it was last asked for, on the monotonic clock.
+    """
+
+    tenant_id: str
+    number: int | None = None
+    stream: Stream | None = None
+    floor: int = 0
+    checkpoint: int = 0
+    oldest: float | None = None
+    stored_state: set[int] = field(default_factory=set)
+    changed_calls: set[str] = field(default_factory=set)
+    waiting: deque[Entry] = field(default_factory=deque)
+    delivered: int | None = None
+    loading: list[Deferred[None]] | None = None
+    busy: bool = False
+    counted: int = 0
+    used_at: float = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be dropped from memory."""
+        return not (self.waiting or self.busy or self.loading is not None)
+
+    def take(self, loaded: Loaded) -> None:
+        """Take over what was read from the file."""
+        self.number, self.stream = loaded.number, loaded.stream
+        self.floor, self.checkpoint, self.oldest = loaded.floor, loaded.checkpoint, loaded.oldest
+        self.stored_state, self.changed_calls = loaded.stored_state, loaded.changed_calls
+
+    def wants_checkpoint(self, stream: Stream) -> bool:
+        """Whether enough has come since the last one."""
+        return stream.history.head - self.checkpoint >= max(CHECKPOINT_EVENTS, len(stream.state))
+
+    def next_checkpoint(self, stream: Stream, clock_offset: float, now: float) -> Checkpoint:
+        """The difference between the last checkpoint and the present; nothing may be staged that is not settled.
+
+        Args:
+            now: Unix time.
+        """
+        assert self.number is not None  # noqa: S101 - narrows the type: what is asked for has been published
+        sources = stream.state.sources()
+        changed, self.changed_calls = self.changed_calls, set()
+        calls = []
+        for call_id in changed:
+            call = stream.calls.get(call_id)
+            known = (
+                None
+                if call is None
+                else (call.queue_name, encode_json(call.agents).decode(), call.touched_at + clock_offset)
+            )
+            calls.append((call_id, known))
+        fresh, stale = sorted(sources - self.stored_state), sorted(self.stored_state - sources)
+        self.stored_state = sources
+        return Checkpoint(self.number, stream.history.head, fresh, stale, calls, now - CALL_LIFETIME)
+
+    def next_trim(self, stream: Stream, history_events: int, received_after: float) -> Trim:
+        """What of the history may go now.
+
+        What was published within the last minutes stays whatever the limits, because its identifiers are known by it.
+        """
+        assert self.number is not None  # noqa: S101 - narrows the type: what is asked for has been published
+        recent = stream.recent.oldest
+        most = self.checkpoint if recent is None else min(self.checkpoint, recent - 1)
+        by_count = max(0, stream.history.head - history_events)
+        return Trim(self.number, self.floor, by_count, received_after, max(self.floor, most))

@@ -1,0 +1,131 @@
+"""Upkeep: what is done now and then, in small pieces, so that the file does not grow."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from callcenter_ws.broker.sqlite.cache import Cache
+from callcenter_ws.broker.sqlite.file import StoreFile, reason_of
+from callcenter_ws.broker.sqlite.group import end_mail, forget_attendance, trim
+from callcenter_ws.broker.sqlite.reading import dormant
+from callcenter_ws.broker.sqlite.tenant import TenantRecord
+from callcenter_ws.broker.sqlite.threads import Threads
+from callcenter_ws.core.presence import MAX_REMEMBERED
+from callcenter_ws.errors import Refusal
+from callcenter_ws.interfaces import Clock, Timer
+
+INTERVAL = 60.0
+DORMANT_TENANTS = 100
+"""Tenants that nobody speaks of any more, and whose history is looked after in one round."""
+
+_log = Logger("callcenter_ws.broker")
+
+
+class Upkeep:
+    """Forgets what is too old or too much.
+
+    Each piece is a transaction of its own in the writing thread, so that a group waits for one piece at the most.
+
+    Args:
+        checkpoint: has a tenant's checkpoint written, and ``trim`` called after it.
+    """
+
+    def __init__(
+        self,
+        file: StoreFile,
+        threads: Threads,
+        clock: Clock,
+        cache: Cache,
+        *,
+        history_events: int,
+        history_seconds: float,
+        checkpoint: Callable[[TenantRecord], None],
+    ) -> None:
+        self._file = file
+        self._threads = threads
+        self._clock = clock
+        self._cache = cache
+        self._history_events = history_events
+        self._history_seconds = history_seconds
+        self._checkpoint = checkpoint
+        self._wanting: dict[TenantRecord, None] = {}
+        self._is_trimming = False
+        self._is_stopped = False
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Look around every minute."""
+        self._timer = self._clock.call_later(INTERVAL, self._look_around)
+
+    def stop(self) -> None:
+        """Begin nothing any more."""
+        self._is_stopped = True
+        self._wanting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def trim(self, record: TenantRecord) -> None:
+        """Forget what a tenant's history need not hold any more, soon."""
+        self._wanting[record] = None
+        if not self._is_trimming and not self._is_stopped:
+            self._is_trimming = True
+            self._run(self._trim_all())
+
+    async def _trim_all(self) -> None:
+        try:
+            while self._wanting:
+                record = next(iter(self._wanting))
+                del self._wanting[record]
+                await self._trim_some(record)
+        finally:
+            self._is_trimming = False
+
+    async def _trim_some(self, record: TenantRecord) -> None:
+        if record.stream is None or record.number is None:
+            return
+        wanted = record.next_trim(record.stream, self._history_events, self._clock.time() - self._history_seconds)
+        trimmed = await self._threads.write(trim, self._file, wanted)
+        record.floor, record.oldest = max(record.floor, trimmed.floor), trimmed.oldest
+        if trimmed.more and not self._is_stopped:
+            self._wanting[record] = None
+
+    def _look_around(self) -> None:
+        self._timer = self._clock.call_later(INTERVAL, self._look_around)
+        self._cache.age(self._clock.monotonic() - self._history_seconds)
+        too_old = self._clock.time() - self._history_seconds
+        for record in self._cache.records():
+            if record.stream is not None and record.oldest is not None and record.oldest < too_old:
+                self._checkpoint(record)
+        self._run(self._clean_up(too_old - INTERVAL))
+
+    async def _clean_up(self, too_old: float) -> None:
+        now = self._clock.time()
+        while self._runs() and await self._threads.write(end_mail, self._file, now):
+            continue
+        if self._runs():
+            await self._threads.write(forget_attendance, self._file, MAX_REMEMBERED)
+        names = await self._threads.read(dormant, self._file, too_old, DORMANT_TENANTS) if self._runs() else []
+        for tenant_id in names:
+            if self._runs():
+                record, _ = await self._cache.loaded(tenant_id)
+                self._checkpoint(record)
+
+    def _runs(self) -> bool:
+        return not self._is_stopped
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        Deferred.fromCoroutine(work).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        """It is tried again at the next round; publishers are told by their own failures."""
+        error = failure.value
+        if isinstance(error, sqlite3.Error):
+            _log.warn("the store cannot be tidied up: {reason}", reason=reason_of(error))
+        elif not isinstance(error, Refusal):
+            _log.failure("tidying up the store met a bug", failure)
