@@ -9,6 +9,7 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.client import Agent
 
 from callcenter_ws import __version__
@@ -18,6 +19,8 @@ from callcenter_ws.auth.keys import KeyRing, hmac_key, read_public_key, read_sec
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.auth.visitors import GatewayTokens, VisitorSessions
 from callcenter_ws.broker.memory import MemoryBroker
+from callcenter_ws.broker.sqlite.broker import SqliteBroker
+from callcenter_ws.broker.sqlite.file import StoreUnusable
 from callcenter_ws.clock import ReactorClock
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.core.admission import Admission, Endpoint
@@ -87,12 +90,7 @@ class GatewayService(MultiService):
     def _build_core(self) -> None:
         settings, clock = self.settings, self.clock
         self.metrics = Metrics()
-        self.broker = MemoryBroker(
-            clock,
-            memory_events=min(settings.store.memory_events, settings.store.history_events),
-            memory_bytes=settings.store.memory_bytes,
-            history_seconds=settings.store.history_seconds,
-        )
+        self.broker = self._store()
         self.broadcaster = EventBroadcaster(self.broker, clock)
         self.presence = Presence(clock, spawn, self._announce_presence, settings.limits.presence_grace)
         self.hub = Hub(
@@ -103,6 +101,26 @@ class GatewayService(MultiService):
             agent_calls=settings.policy.agent_calls,
             burst=max(1, settings.limits.outbox // 2),
             observe_latency=self.metrics.observe_latency,
+        )
+
+    def _store(self) -> MemoryBroker | SqliteBroker:
+        store, file = self.settings.store, self.settings.store_file
+        if file is None:
+            return MemoryBroker(
+                self.clock,
+                memory_events=min(store.memory_events, store.history_events),
+                memory_bytes=store.memory_bytes,
+                history_seconds=store.history_seconds,
+            )
+        return SqliteBroker(
+            self._reactor,
+            self.clock,
+            file,
+            synchronous=store.synchronous,
+            history_events=store.history_events,
+            history_seconds=store.history_seconds,
+            memory_events=store.memory_events,
+            memory_bytes=store.memory_bytes,
         )
 
     async def _announce_presence(self, tenant_id: str, payload: dict[str, Any]) -> None:
@@ -226,10 +244,10 @@ class GatewayService(MultiService):
     # Life
 
     def startService(self) -> None:
-        """Open the store and everything else; requests that come before the store is open are told so."""
+        """Open the store and everything else."""
         for warning in self.settings.warnings:
             _log.warn("settings: {warning}", warning=warning)
-        spawn(self.broker.start(self.hub.deliver))
+        self._open_store()
         super().startService()
         _log.info(
             "callcenter-ws {version} serves {web} and takes events at {amp}",
@@ -237,6 +255,19 @@ class GatewayService(MultiService):
             web=", ".join(self.settings.web.listen),
             amp=", ".join(self.settings.amp.listen),
         )
+
+    def _open_store(self) -> None:
+        """Open the store, or say why not and end the start: without it the gateway would lose what it is told."""
+        failures: list[Failure] = []
+        # A file is opened before anything else runs, so that the outcome is known at once.
+        Deferred.fromCoroutine(self.broker.start(self.hub.deliver)).addErrback(failures.append)
+        if not failures:
+            return
+        error = failures[0].value
+        if not isinstance(error, StoreUnusable):
+            failures[0].raiseException()
+        _log.critical("cannot open the store: {reason}", reason=error)
+        raise SystemExit(1)
 
     def stopService(self) -> Deferred[None]:
         """Take no more connections, say goodbye to those that are open, then close the store."""

@@ -349,7 +349,8 @@ def _leaf(rule: str, hint: Any, value: Any, base: Path) -> Any:
         if not (math.isfinite(converted) and low <= converted <= high):
             raise ValueError(f"{converted} is out of range: {low} to {high}")
     vet: Callable[[str], str] | None = rules.TEXTS.get(rule)
-    return vet(converted) if vet else converted
+    vetted = vet(converted) if vet else converted
+    return validators.store_url_from(vetted, base) if rule == "store.url" else vetted
 
 
 def _expected(hint: Any) -> str:

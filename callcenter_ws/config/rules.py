@@ -170,7 +170,24 @@ def amp_peers_can_authenticate(settings: Settings) -> Iterator[Finding]:
         yield Finding("amp.token_file", reason, ("amp.listen", *_KEY_SOURCES))
 
 
-RULES: tuple[Rule, ...] = (listens_somewhere, keys_match_algorithms, public_keys_are_of_use, secrets_are_kept)
+def store_has_a_folder(settings: Settings) -> Iterator[Finding]:
+    """The folder of the store's file exists. The file itself is made where it does not."""
+    file = settings.store_file
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        yield Finding("store.url", f"there is no folder {file.parent}; make it, for the gateway's user alone")
+    elif file.is_dir():
+        yield Finding("store.url", f"{file} is a folder; name a file in it")
+
+
+RULES: tuple[Rule, ...] = (
+    listens_somewhere,
+    keys_match_algorithms,
+    public_keys_are_of_use,
+    secrets_are_kept,
+    store_has_a_folder,
+)
 """Always."""
 
 SOMEBODY_IS_LET_IN: tuple[Rule, ...] = (tokens_can_be_verified, amp_peers_can_authenticate)

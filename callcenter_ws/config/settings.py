@@ -89,13 +89,15 @@ class Store(Section, frozen=True):
     """Where events are kept.
 
     Attributes:
+        url: ``sqlite:PATH`` or ``memory:``. A relative path begins in the folder of the settings.
+        synchronous: how durable a write of ``sqlite:`` is.
         history_events: events kept for each tenant; ``memory:`` keeps no more than ``memory_events``.
         history_seconds: age at which an event is forgotten.
         memory_events: events of each tenant held in memory.
         memory_bytes: memory for the events of all tenants.
     """
 
-    url: str = "memory:"
+    url: str = "sqlite:callcenter-ws.sqlite"
     synchronous: Synchronous = "normal"
     history_events: int = 10_000
     history_seconds: float = 86_400
@@ -159,6 +161,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cluster: Cluster = msgspec.field(default_factory=Cluster)
     folder: Path = msgspec.field(default_factory=Path.cwd)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def store_file(self) -> Path | None:
+        """The file of a ``sqlite:`` store; None for any other."""
+        scheme, _, path = self.store.url.partition(":")
+        return self.folder / path if scheme == "sqlite" else None
 
 
 SECTIONS: Mapping[str, type[Any]] = {

@@ -244,12 +244,22 @@ def _no_pipe(path: Path) -> None:
 
 def store_url(text: str) -> str:
     """The URL of a store that this release has."""
-    scheme = text.partition(":")[0]
-    if scheme in ("sqlite", "redis", "rediss"):
-        raise ValueError(f"the {scheme} store comes with a later release; this one has memory: only")
+    scheme, _, path = text.partition(":")
+    if scheme in ("redis", "rediss"):
+        raise ValueError(f"the {scheme} store comes with a later release; this one has sqlite:PATH and memory:")
+    if scheme == "sqlite":
+        if not path or path.startswith("//") or "\0" in path or path.endswith("/"):
+            raise ValueError("write sqlite: and the path of a file, as sqlite:/var/lib/callcenter-ws/events.sqlite")
+        return text
     if text != "memory:":
-        raise ValueError("there is no such store; this release has memory: only")
+        raise ValueError("there is no such store; write sqlite:PATH or memory:")
     return text
+
+
+def store_url_from(text: str, base: Path) -> str:
+    """The URL of a store, with a relative path made whole: it begins in ``base``."""
+    scheme, _, path = text.partition(":")
+    return f"sqlite:{base / path}" if scheme == "sqlite" else text
 
 
 def node_id(text: str) -> str:

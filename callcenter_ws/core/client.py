@@ -15,12 +15,13 @@ from callcenter_ws.core.counters import add
 from callcenter_ws.core.expiry import TokenExpiry
 from callcenter_ws.core.feed import Feed, Replay, TakeSnapshot
 from callcenter_ws.core.gateway import Gateway
-from callcenter_ws.core.message import ControlFrame, control_frame, decode_json, rfc3339
+from callcenter_ws.core.mailbag import Mailbag
+from callcenter_ws.core.message import ControlFrame, Message, control_frame, decode_json, rfc3339
 from callcenter_ws.core.pace import MistakeCount, TokenBucket
 from callcenter_ws.core.slowness import SlowWatch
 from callcenter_ws.core.subscription import Subscription
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
-from callcenter_ws.interfaces import Transport
+from callcenter_ws.interfaces import Letter, Transport
 
 if TYPE_CHECKING:
     from callcenter_ws.core.tenant import Group, Tenant
@@ -32,11 +33,16 @@ MAX_ANSWERS = 256
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a client asked for as it connected, in the query of its URL."""
+    """What a client asked for as it connected, in the query of its URL.
+
+    Attributes:
+        ack: it acknowledges what comes out of its user's mailbox.
+    """
 
     epoch: str | None = None
     seq: int | None = None
     snapshot: bool = False
+    ack: bool = False
 
 
 class Client:
@@ -60,6 +66,7 @@ class Client:
         "_greeted",
         "_limit",
         "_live",
+        "_mailbag",
         "_mistakes",
         "_paused",
         "_session_token",
@@ -111,6 +118,7 @@ class Client:
         self._live = False
         self._paused = False
         self._closed = False
+        self._mailbag = Mailbag(gateway.broker, principal, acknowledges=False)
         self._feed = Feed(self, gateway)
         self._bucket = TokenBucket(limits.rate, limits.burst, clock.monotonic())
         self._mistakes = MistakeCount(limits.bad_messages)
@@ -148,6 +156,7 @@ class Client:
         """Register with the Hub, send the welcome, then what ``wish`` asks for, then live messages."""
         self._gateway.hub.register(self)
         self._expiry.set(self.principal.expires_at)
+        self._mailbag = Mailbag(self._gateway.broker, self.principal, acknowledges=wish.ack)
         if wish.epoch is not None and wish.seq is not None:
             self._feed.ask(Replay(wish.epoch, wish.seq))
         elif wish.snapshot:
@@ -259,6 +268,12 @@ class Client:
 
     # From the Hub: what the client may see
 
+    def offer_mail(self, message: Message) -> None:
+        """Queue a message that is in the user's mailbox too."""
+        self.offer([message.frame(self.principal.view)], [message.seq])
+        if self._live and message.seq > self.position:
+            self._mailbag.put(message)
+
     def offer(self, frames: list[bytes], seqs: list[int]) -> None:
         """Queue messages that the client may see, in ``seq`` order, unless its Feed will bring them."""
         if not self._live:
@@ -291,6 +306,7 @@ class Client:
         offered = self.outbox[self._fed :]
         self.outbox = self.outbox[: self._fed] + [frame for frame in offered if isinstance(frame, ControlFrame)]
         self._base = None
+        self._mailbag.withdraw(self.position)
         self._live = False
         self.lagging = True
         self._gateway.hub.counters.lagging += 1
@@ -307,6 +323,7 @@ class Client:
         self.outbox = []
         self._fed = 0
         self._base = None
+        self._mailbag.written()
         self._gateway.hub.counters.delivered += count
         self.tenant.counters.delivered += count
 
@@ -317,6 +334,18 @@ class Client:
         if not self.outbox:
             self._gateway.hub.mark_dirty(self)
         self.outbox.append(frame)
+
+    def queue_mail(self, letter: Letter) -> None:
+        """Put a message of the user's mailbox into the outbox; the Feed keeps within its ``room``."""
+        message = letter.message
+        self.queue(message.mail_frame(self.principal.view, redelivered=letter.sent))
+        self._mailbag.brought.add(message.seq)
+        self._mailbag.put(message)
+
+    @property
+    def mailbag(self) -> Mailbag:
+        """The mailbox messages that this connection was given."""
+        return self._mailbag
 
     def step_aside(self) -> None:
         """Stop taking messages as they come: the Feed has older ones to bring first."""
@@ -366,6 +395,7 @@ class Client:
         """Take a text message that the peer sent."""
         if self._closed:
             return
+        self.heard()
         gateway = self._gateway
         gateway.hub.counters.received += 1
         self.tenant.counters.received += 1
@@ -377,6 +407,10 @@ class Client:
         self.refuse(Refusal(ErrorCode.RATE_LIMITED, retry_after=wait))
         if self._floods.too_many(now):
             self.close(CloseCode.RATE_LIMITED)
+
+    def heard(self) -> None:
+        """The peer has sent something, were it a pong."""
+        self._mailbag.heard()
 
     async def _answer(self, text: bytes) -> None:
         request_id = None

@@ -56,13 +56,15 @@ Job = Replay | TakeSnapshot
 
 
 class Feed:
-    """Serves one client's replays, snapshots and lags, one after the other."""
+    """Serves one client's mailbox, replays, snapshots and lags, one after the other."""
 
-    __slots__ = ("_client", "_due", "_gateway", "_job", "_jobs", "_running")
+    __slots__ = ("_client", "_due", "_gateway", "_job", "_jobs", "_mail_after", "_running")
 
     def __init__(self, client: Client, gateway: Gateway) -> None:
         self._client = client
         self._gateway = gateway
+        # Up to where the mailbox has been read; None: it has been read.
+        self._mail_after: int | None = 0
         self._jobs: deque[Job] = deque()
         self._job: Job | None = None
         self._due = False
@@ -113,8 +115,12 @@ class Feed:
             self.proceed()
 
     async def _step(self) -> None:
-        """Begin a job, feed a chunk, finish a job, or go live: one bounded piece of work."""
+        """Fetch mail, begin a job, feed a chunk, finish a job, or go live: one bounded piece of work."""
         client = self._client
+        if self._mail_after is not None:
+            self._mail_after = await self._fetch_mail(self._mail_after)
+            if self._mail_after is not None or client.closed:
+                return
         if self._job is None and self._jobs:
             await self._begin(self._jobs[0])
             self._jobs.popleft()
@@ -137,6 +143,33 @@ class Feed:
             self._job = job
         else:
             await self._begin_replay(job)
+
+    async def _fetch_mail(self, after: int) -> int | None:
+        """Bring what waits for the user; what came after the welcome is for the stream to bring.
+
+        Returns:
+            The position from which to read on; None: nothing is left.
+        """
+        client, who = self._client, self._client.principal
+        limit = min(CHUNK_EVENTS, client.room)
+        if not limit:
+            return after
+        mail = await self._gateway.broker.mail(who.tenant_id, who.user_id, after, limit)
+        if client.closed:
+            return None
+        if mail.loss is not None and not after:
+            missing = {"from_seq": mail.loss.from_seq, "to_seq": mail.loss.to_seq, "reason": "mailbox"}
+            client.send(control_frame("gap", missing))
+        for letter in mail.letters:
+            if letter.message.seq > client.position:
+                return None
+            if not client.room:
+                # Answers came into the outbox while the mailbox was read.
+                return after
+            after = letter.message.seq
+            if client.tenant.sees(client, letter.message):
+                client.queue_mail(letter)
+        return after if mail.letters else None
 
     async def _begin_replay(self, job: Replay) -> None:
         tenant_id = self._client.principal.tenant_id
@@ -192,8 +225,12 @@ class Feed:
             client.position = message.seq
             if not client.tenant.sees(client, message) or self._is_outdated(message):
                 continue
+            if message.seq in client.mailbag.brought:
+                continue
             frame = message.frame(client.principal.view)
             client.queue(frame)
+            if message.event.is_mail:
+                client.mailbag.put(message)
             if isinstance(self._job, Replay):
                 self._job.count += 1
             size += len(frame)

@@ -152,13 +152,14 @@ class MessageIds(msgspec.Struct):
 
 
 class AckHandler(Handler):
-    """Takes acknowledgements of mailbox messages; without a mailbox there is nothing to strike off."""
+    """Takes acknowledgements of mailbox messages."""
 
     name = "ack"
     payload = MessageIds
 
     async def handle(self, client: Client, payload: MessageIds, request_id: RequestId) -> None:
-        """Accept acknowledgements in silence, as the protocol has it."""
+        """Strike the messages off, in silence, as the protocol has it."""
+        client.mailbag.acknowledged(payload.ids)
 
 
 class PingHandler(Handler):

@@ -146,7 +146,11 @@ class Tenant:
 
     def _offer(self, clients: Clients, message: Message) -> None:
         for client in clients:
-            if self.sees(client, message):
+            if not self.sees(client, message):
+                continue
+            if message.event.is_mail:
+                client.offer_mail(message)
+            else:
                 client.offer([message.frame(client.principal.view)], [message.seq])
 
     def _groups_wanting(self, name: str) -> list[Group]:

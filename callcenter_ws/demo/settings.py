@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from callcenter_ws.config.settings import PublicTenant, Settings
+from callcenter_ws.config.settings import PublicTenant, Settings, Store
 from callcenter_ws.config.validators import endpoint_arguments
 from callcenter_ws.demo.state import DemoState
 
@@ -40,15 +40,17 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
     """Return ``settings`` with what the demo needs.
 
     Its page may connect, tokens are signed with its development secret, its simulator sends over its own
-    unix socket, and visitors of its tenant need no token.
+    unix socket, visitors of its tenant need no token, and its events are kept beside its secret.
     """
     origins = page_origins(state.url)
     tenant = settings.public.tenants.get(state.tenant, PublicTenant(anonymous=True))
     own_secret = settings.jwt.secret_file is None and "HS256" in settings.jwt.algorithms
     # The default TCP listener of AMP needs a shared secret, which the demo has not.
     other_listeners = settings.amp.listen if settings.amp.token_file is not None else ()
+    own_store = settings.store.url == Store().url
     return replace(
         settings,
+        store=replace(settings.store, url=f"sqlite:{state.store_file}") if own_store else settings.store,
         web=replace(settings.web, demo=True, allowed_origins=(*settings.web.allowed_origins, *origins)),
         jwt=replace(settings.jwt, secret_file=state.secret_file) if own_secret else settings.jwt,
         amp=replace(settings.amp, listen=(state.amp_listen, *other_listeners)),

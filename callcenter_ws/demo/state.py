@@ -57,6 +57,11 @@ class DemoState:
         return self.directory / "secret"
 
     @property
+    def store_file(self) -> Path:
+        """Where its events are kept, as long as it runs: the next demo simulates other calls."""
+        return self.directory / "events.sqlite"
+
+    @property
     def amp_endpoint(self) -> str:
         """The Twisted client endpoint string of the AMP listener."""
         return f"unix:path={quoteStringArgument(str(self.amp_socket))}"
@@ -81,6 +86,8 @@ class DemoState:
             _refuse_second(directory)
             state = cls(directory, _socket_path(directory), url)
             _create_secret(state.secret_file)
+            for suffix in ("", "-wal", "-shm"):
+                state.store_file.with_name(state.store_file.name + suffix).unlink(missing_ok=True)
         except OSError as error:
             raise DemoUnavailable(_cannot_use(directory, error)) from error
         return state

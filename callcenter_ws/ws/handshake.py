@@ -156,4 +156,4 @@ def _wish(query: dict[str, str]) -> Wish:
         raise Refusal(ErrorCode.INVALID_MESSAGE, "epoch and seq: to resume, both are needed")
     if seq is not None and not (seq.isascii() and seq.isdigit() and len(seq) <= 16):
         raise Refusal(ErrorCode.INVALID_MESSAGE, "seq: expected a whole number")
-    return Wish(epoch, None if seq is None else int(seq), query.get("snapshot") == "1")
+    return Wish(epoch, None if seq is None else int(seq), query.get("snapshot") == "1", query.get("ack") == "1")

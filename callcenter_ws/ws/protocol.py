@@ -199,6 +199,7 @@ class GatewayProtocol(WebSocketServerProtocol):
         """
         if not self._control_is_allowed() or self._client is None:
             return
+        self._client.heard()
         if self._blocked:
             self._owed_pong = payload
         else:
@@ -206,7 +207,8 @@ class GatewayProtocol(WebSocketServerProtocol):
 
     def onPong(self, payload: bytes) -> None:
         """Take note; the keepalive is Autobahn's."""
-        self._control_is_allowed()
+        if self._control_is_allowed() and self._client is not None:
+            self._client.heard()
 
     def _control_is_allowed(self) -> bool:
         """Whether the peer keeps within ``CONTROL_FRAMES``; a flood of six-byte frames would stall everybody."""

@@ -77,9 +77,12 @@ class TestResume:
         stage.alerts(2)
         stage.publish("notification", {"type": "x", "title": "t", "message": "m"}, user_id="someone-else")
         stage.publish("notification", {"type": "x", "title": "t", "message": "m"}, user_id="me")
+        stage.publish("agent.login", {"user_id": "me", "username": "m"}, user_id="someone-else")
+        stage.publish("agent.login", {"user_id": "me", "username": "m"}, user_id="me")
         messages = stage.resume(1, user_id="me").read()
-        assert seqs(messages) == [2, 4]
-        assert messages[-1]["payload"] == {"epoch": stage.epoch, "from_seq": 1, "to_seq": 4, "count": 2}
+        # What waited in the mailbox comes first, and once.
+        assert seqs(messages) == [4, 2, 6]
+        assert messages[-1]["payload"] == {"epoch": stage.epoch, "from_seq": 1, "to_seq": 6, "count": 2}
 
     def test_only_what_the_client_subscribed_to(self, stage: Stage) -> None:
         socket = stage.live()

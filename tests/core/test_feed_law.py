@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_stage import SlowBroker, Socket, Stage
+from core_stage import TENANT, SlowBroker, Socket, Stage
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +23,7 @@ from callcenter_ws.core.client import Wish
 from callcenter_ws.core.limits import Limits
 from callcenter_ws.core.message import Message, decode_json
 from callcenter_ws.errors import CloseCode
+from callcenter_ws.testing import run
 
 USERS = ("ada", "bob")
 Told = dict[str, Any]
@@ -79,6 +80,8 @@ class Reader:
         self.broke_off = broke_off
         self.asked = asked
         self.cursor = 0
+        self.brought: list[int] = []
+        self.pongs: list[Any] = []
         self.answered: list[Any] = []
         self._pending: list[int] = []
 
@@ -94,7 +97,9 @@ class Reader:
         self.cursor = told[0]["payload"]["seq"]
         following = iter(told[1:])
         for message in following:
-            if "seq" in message:
+            if message.get("offline"):
+                self._mail(message)
+            elif "seq" in message:
                 assert message["type"] == self.log.messages[message["seq"] - 1].event.type.name
                 self._pending.append(message["seq"])
             else:
@@ -104,6 +109,20 @@ class Reader:
             self._live_then_part_of(unanswered[0])
         else:
             self._live(self._take_pending(), None)
+
+    def _mail(self, message: Told) -> None:
+        """The mailbox comes before everything else, in order, and holds what is the user's alone."""
+        assert not self._pending
+        # Answers that say nothing about the stream may come before it.
+        assert all(request in self.pongs for request in self.answered)
+        seq = message["seq"]
+        assert max(self.brought, default=0) < seq <= self.cursor
+        assert self.log.messages[seq - 1].event.user_id == self.user_id
+        self.brought.append(seq)
+
+    def _missed(self, after: int, until: int) -> list[int]:
+        """What a replay brings: not what came out of the mailbox on the same connection."""
+        return [seq for seq in self.log.visible(self.user_id, after, until) if seq not in self.brought]
 
     def _live(self, seqs: list[int], until: int | None) -> None:
         """Live events, or events brought to a lagging client: contiguous but for outdated figures."""
@@ -120,7 +139,7 @@ class Reader:
         pending, asked, cursor = self._take_pending(), self.asked[request], self.cursor
         for split in range(len(pending), -1, -1):
             part = pending[split:]
-            if not part or part == self.log.visible(self.user_id, asked, part[-1]):
+            if not part or part == self._missed(asked, part[-1]):
                 try:
                     self._live(pending[:split], None)
                 except AssertionError:
@@ -145,7 +164,7 @@ class Reader:
         split = len(pending) - payload["count"]
         assert split >= 0
         self._live(pending[:split], None)
-        assert pending[split:] == self.log.visible(self.user_id, payload["from_seq"], payload["to_seq"])
+        assert pending[split:] == self._missed(payload["from_seq"], payload["to_seq"])
         assert payload["to_seq"] >= self.cursor
         self.cursor = payload["to_seq"]
 
@@ -187,9 +206,11 @@ class Reader:
     def _error(self, message: Told, following: Iterator[Told]) -> None:
         assert message["payload"]["code"] == "rate_limited"
         event("refused a request")
+        self.pongs.append(message["in_reply_to"])
         self.answered.append(message["in_reply_to"])
 
     def _pong(self, message: Told, following: Iterator[Told]) -> None:
+        self.pongs.append(message["in_reply_to"])
         self.answered.append(message["in_reply_to"])
 
 
@@ -286,6 +307,19 @@ class Play:
                 assert sorted(map(str, reader.answered)) == sorted(map(str, requests))
             if socket.client.lagging:
                 raise AssertionError("still lagging")
+        self._check_mailboxes()
+
+    def _check_mailboxes(self) -> None:
+        """Who was sent a message of the mailbox and was heard of after that has it; every other one waits."""
+        for user_id in USERS:
+            told = [message for socket, who, *_ in self.sockets if who == user_id for message in socket.messages]
+            seen = {message["seq"] for message in told if "seq" in message}
+            waiting = {letter.message.seq for letter in run(self.stage.broker.inner.mail(TENANT, user_id, 0, 999)).letters}
+            letters = {m.seq for m in self.log.messages if m.event.user_id == user_id}
+            assert waiting <= letters
+            assert letters - waiting <= seen, "struck off, and never shown"
+            if any(message.get("redelivered") for message in told):
+                event("redelivered")
 
 
 places = st.integers(0, 1)
