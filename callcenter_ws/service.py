@@ -92,7 +92,9 @@ class GatewayService(MultiService):
         self.metrics = Metrics()
         self.broker = self._store()
         self.broadcaster = EventBroadcaster(self.broker, clock)
-        self.presence = Presence(clock, spawn, self._announce_presence, settings.limits.presence_grace)
+        self.presence = Presence(
+            clock, spawn, self._announce_presence, self.broker, settings.limits.presence_grace
+        )
         self.hub = Hub(
             self.broker,
             self.presence,
@@ -262,6 +264,8 @@ class GatewayService(MultiService):
         # A file is opened before anything else runs, so that the outcome is known at once.
         Deferred.fromCoroutine(self.broker.start(self.hub.deliver)).addErrback(failures.append)
         if not failures:
+            # Who was here when this process ended was told to come back within the time to drain.
+            self.presence.resume(self.settings.limits.drain_timeout)
             return
         error = failures[0].value
         if not isinstance(error, StoreUnusable):

@@ -146,7 +146,9 @@ class Gateway:
 
     def use_hub(self, clock: Clock) -> Hub:
         """Take a real Hub as the Directory, which refuses revoked tokens from now on."""
-        presence = Presence(clock, run, lambda tenant_id, payload: self.broadcaster.publish(tenant_id, "", payload), 5)
+        presence = Presence(
+            clock, run, lambda tenant_id, payload: self.broadcaster.publish(tenant_id, "", payload), self.broker, 5
+        )
         hub = Hub(self.broker, presence, clock, LogJournal())
         tokens = UnrevokedTokens(Tokens(clock), hub.revocations)
         self.factory = self._factory(clock, hub, tokens, hub.revocations)

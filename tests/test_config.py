@@ -170,7 +170,11 @@ FILE_RULES = [
     ("jwt", "issuer = 3", "jwt.issuer", "expected a string in quotes"),
     ("jwt", "issuer = 2026-11-22", "jwt.issuer", "got a date or time"),
     ("jwt", 'cookie = "a b"', "jwt.cookie", "'a b' cannot be the name of a cookie"),
-    ("store", 'url = "sqlite:/var/lib/gw.db"', "store.url", "sqlite store comes with a later release"),
+    ("store", 'url = "sqlite:"', "store.url", "write sqlite: and the path of a file"),
+    ("store", 'url = "sqlite://var/lib/gw.db"', "store.url", "write sqlite: and the path of a file"),
+    ("store", 'url = "sqlite:/var/lib/"', "store.url", "write sqlite: and the path of a file"),
+    ("store", 'url = "sqlite:/no/such/folder/gw.db"', "store.url", "there is no folder /no/such/folder"),
+    ("store", 'url = "sqlite:/etc"', "store.url", "/etc is a folder"),
     ("store", 'url = "redis://:hunter2@db"', "store.url", "redis store comes with a later release"),
     ("store", 'url = "memory"', "store.url", "no such store"),
     ("store", 'url = ""', "store.url", "no such store"),
@@ -715,3 +719,24 @@ def test_no_file_raises_anything_but_config_errors(tmp_path: Path, content: byte
     file.write_bytes(content)
     outcome = outcome_of(file)
     assert isinstance(outcome, Settings) or outcome.problems
+
+
+# The store
+
+
+def test_a_relative_store_begins_in_the_folder_of_the_file(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, '[store]\nurl = "sqlite:events.sqlite"'), demo=True)
+    assert settings.store_file == tmp_path / "events.sqlite"
+
+
+def test_without_a_word_about_it_the_store_is_beside_the_file(tmp_path: Path) -> None:
+    assert load(write(tmp_path, ""), demo=True).store_file == tmp_path / "callcenter-ws.sqlite"
+
+
+def test_a_relative_store_in_an_override_begins_where_it_was_written(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, ""), overrides=["store.url=sqlite:events.sqlite"], demo=True)
+    assert settings.store_file == Path.cwd() / "events.sqlite"
+
+
+def test_memory_has_no_file(tmp_path: Path) -> None:
+    assert load(write(tmp_path, '[store]\nurl = "memory:"'), demo=True).store_file is None

@@ -249,7 +249,10 @@ class _Decoder:
         for key, found in self._found.items():
             section, _, name = key.partition(".")
             try:
-                values[section][name] = self._decode(key, found)
+                value = self._decode(key, found)
+                if key == "store.url" and found.base != folder:
+                    value = validators.store_url_from(value, found.base)
+                values[section][name] = value
             except _Invalid:
                 self._invalid.add(key)
         return Settings(folder=folder, **{section: SECTIONS[section](**values[section]) for section in SECTIONS})
@@ -349,8 +352,7 @@ def _leaf(rule: str, hint: Any, value: Any, base: Path) -> Any:
         if not (math.isfinite(converted) and low <= converted <= high):
             raise ValueError(f"{converted} is out of range: {low} to {high}")
     vet: Callable[[str], str] | None = rules.TEXTS.get(rule)
-    vetted = vet(converted) if vet else converted
-    return validators.store_url_from(vetted, base) if rule == "store.url" else vetted
+    return vet(converted) if vet else converted
 
 
 def _expected(hint: Any) -> str:

@@ -8,10 +8,13 @@ from typing import Any
 
 from callcenter_ws.core.access import Principal, is_announced
 from callcenter_ws.errors import Refusal
-from callcenter_ws.interfaces import Clock, Spawn, Timer, UserPresence
+from callcenter_ws.interfaces import Attendance, Clock, Register, Spawn, Timer, UserPresence
 
 MAX_REMEMBERED = 50_000
 """Users whose ``last_seen`` is remembered; above that the one gone longest is forgotten."""
+
+RETRY = 5.0
+"""Seconds after which an announcement that the store did not take is made again."""
 
 Announce = Callable[[str, dict[str, Any]], Awaitable[object]]
 """Publishes ``presence.changed`` with a payload for a tenant."""
@@ -22,11 +25,15 @@ UserKey = tuple[str, str, bool]
 
 @dataclass(slots=True)
 class _Stay:
-    """A user's time with us, over all its connections."""
+    """A user's time with us, over all its connections.
+
+    Attributes:
+        person: others are told of its coming and going.
+    """
 
     since: float
     connections: int = 0
-    announced: bool = False
+    person: bool = False
     farewell: Timer | None = None
 
 
@@ -34,16 +41,31 @@ class Presence:
     """Counts each user's connections and announces the first one and, after a grace, the end of the last.
 
     Args:
+        register: remembers who was here, so that the end of a stay is announced over a restart, too.
         grace: seconds that a user may be away, as when a page is reloaded, without being announced gone.
     """
 
-    def __init__(self, clock: Clock, spawn: Spawn, announce: Announce, grace: float) -> None:
+    def __init__(self, clock: Clock, spawn: Spawn, announce: Announce, register: Register, grace: float) -> None:
         self._clock = clock
         self._spawn = spawn
         self._announce = announce
+        self._register = register
         self._grace = grace
         self._stays: dict[UserKey, _Stay] = {}
         self._last_seen: dict[UserKey, float] = {}
+        # What others were told last, or are being told: who is not in here is gone.
+        self._told: set[UserKey] = set()
+        self._telling: set[UserKey] = set()
+
+    def resume(self, patience: float) -> None:
+        """Take up what the register knows. Who was here has ``patience`` seconds beyond the grace to come back."""
+        for known in self._register.recall():
+            key = (known.tenant_id, known.user_id, known.visitor)
+            self._last_seen[key] = known.last_seen
+            if known.since is not None:
+                stay = self._stays[key] = _Stay(known.since, person=True)
+                self._told.add(key)
+                stay.farewell = self._clock.call_later(self._grace + patience, self._gone, key)
 
     def arrived(self, principal: Principal) -> None:
         """A connection of the principal has opened."""
@@ -55,9 +77,10 @@ class Presence:
             stay.farewell.cancel()
             stay.farewell = None
         stay.connections += 1
-        if not stay.announced and is_announced(principal):
-            stay.announced = True
-            self._say(key, online=True, connections=stay.connections, reason="connected")
+        if not stay.person and is_announced(principal):
+            stay.person = True
+            self._note(key, stay)
+            self._tell(key)
 
     def left(self, principal: Principal) -> None:
         """A connection of the principal has closed."""
@@ -69,6 +92,7 @@ class Presence:
             self._last_seen[key] = self._clock.time()
             if len(self._last_seen) > MAX_REMEMBERED:
                 del self._last_seen[next(iter(self._last_seen))]
+            self._note(key, stay)
             stay.farewell = self._clock.call_later(self._grace, self._gone, key)
 
     def of(self, tenant_id: str, user_id: str) -> UserPresence:
@@ -83,17 +107,40 @@ class Presence:
         return UserPresence(True, stay.connections, stay.since, self._clock.time())
 
     def _gone(self, key: UserKey) -> None:
-        stay = self._stays.pop(key)
-        if stay.announced:
-            self._say(key, online=False, connections=0, reason="disconnected")
+        if self._stays.pop(key).person:
+            self._note(key, None)
+            self._tell(key)
 
-    def _say(self, key: UserKey, **facts: object) -> None:
-        tenant_id, user_id, _ = key
-        self._spawn(self._publish(tenant_id, {"user_id": user_id, **facts}))
+    def _note(self, key: UserKey, stay: _Stay | None) -> None:
+        """In one turn with the announcement, so that a store which can keeps both or neither."""
+        now = self._clock.time()
+        last_seen = now if stay is not None else self._last_seen.get(key, now)
+        since = stay.since if stay is not None and stay.person else None
+        self._register.note(Attendance(*key, since, last_seen))
 
-    async def _publish(self, tenant_id: str, payload: dict[str, Any]) -> None:
+    def _tell(self, key: UserKey) -> None:
+        if key not in self._telling:
+            self._telling.add(key)
+            self._spawn(self._tell_all(key))
+
+    async def _tell_all(self, key: UserKey) -> None:
+        """Announce what is the case until others know it."""
         try:
-            await self._announce(tenant_id, payload)
-        except Refusal:
-            # The store takes nothing now. Publishers are told so themselves, and /readyz says it to operators.
-            return
+            while (online := self._is_here(key)) != (key in self._told):
+                stay = self._stays.get(key)
+                connections = 0 if stay is None else stay.connections
+                reason = "connected" if online else "disconnected"
+                payload = {"user_id": key[1], "online": online, "connections": connections, "reason": reason}
+                try:
+                    await self._announce(key[0], payload)
+                except Refusal:
+                    # The store takes nothing now. Publishers are told so themselves, /readyz says it to operators.
+                    self._clock.call_later(RETRY, self._tell, key)
+                    return
+                (self._told.add if online else self._told.discard)(key)
+        finally:
+            self._telling.discard(key)
+
+    def _is_here(self, key: UserKey) -> bool:
+        stay = self._stays.get(key)
+        return stay is not None and stay.person

@@ -217,7 +217,7 @@ class Stage:
         self.limits = limits or Limits()
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
         self._announces = announces
-        self.presence = Presence(self.clock, self.spawn, self._announce, self.limits.presence_grace)
+        self.presence = Presence(self.clock, self.spawn, self._announce, self.broker, self.limits.presence_grace)
         self.hub = Hub(self.broker, self.presence, self.clock, self.journal, agent_calls=agent_calls, burst=burst)
         self.gateway = Gateway(
             hub=self.hub,

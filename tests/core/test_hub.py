@@ -294,7 +294,7 @@ class TestSendingAway:
 def test_presence_that_the_store_refuses_to_take_is_no_bug(world: World) -> None:
     """While the store is away people come and go all the same."""
     world.announces = True
-    presence = Presence(world.clock, run, world._announce, grace=10)
+    presence = Presence(world.clock, run, world._announce, world.broker, grace=10)
     run(world.broker.stop())
     presence.arrived(principal())
     presence.left(principal())

@@ -151,7 +151,7 @@ class World:
         self.broker = MemoryBroker(self.clock)
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
         self.announces = announces
-        self.presence = Presence(self.clock, run, self._announce, grace=10)
+        self.presence = Presence(self.clock, run, self._announce, self.broker, grace=10)
         self.notes = NoteBook()
         self.hub = Hub(self.broker, self.presence, self.clock, self.notes, agent_calls=agent_calls)
         self.tokens = KnownTokens()

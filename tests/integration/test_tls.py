@@ -163,7 +163,7 @@ def test_a_large_snapshot(gateway: Any, trusting: ssl.SSLContext) -> None:
     snapshot = client.receive_type("snapshot")
     assert [event["payload"]["unique_id"] for event in snapshot["payload"]["events"]] == [str(n) for n in range(800)]
     post(gateway, trusting, token, [{"tenant_id": "large", "type": "alert", "payload": {"title": "t", "message": "m"}}])
-    assert client.receive_type("alert")["seq"] == snapshot["payload"]["seq"] + 1
+    assert client.receive_type("alert")["seq"] > snapshot["payload"]["seq"]
     client.socket.close()
 
 
