@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from callcenter_ws.core.access import Principal
     from callcenter_ws.core.message import Event, Message
@@ -84,9 +86,8 @@ class Position:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What a publisher is told: where its event stands in the stream.
+class Published(msgspec.Struct, frozen=True):
+    """What a publisher is told: where its event stands in the stream. A Struct, because one is made for each event.
 
     ``duplicate`` is True when the same ``event_id`` was published before and nothing was published now.
     """

@@ -92,9 +92,7 @@ class GatewayService(MultiService):
         self.metrics = Metrics()
         self.broker = self._store()
         self.broadcaster = EventBroadcaster(self.broker, clock)
-        self.presence = Presence(
-            clock, spawn, self._announce_presence, self.broker, settings.limits.presence_grace
-        )
+        self.presence = Presence(clock, spawn, self._announce_presence, self.broker, settings.limits.presence_grace)
         self.hub = Hub(
             self.broker,
             self.presence,

@@ -62,7 +62,7 @@ def _about(type_: EventType) -> Iterator[str]:
     if type_.needs_user:
         yield ":for one user: ``user_id`` is required beside the payload"
     if type_.slot is not None:
-        entity = ", ".join(f"``{field.replace('|', '`` or ``')}``" for field in type_.slot.entity)
+        entity = ", ".join(" or ".join(f"``{field}``" for field in fields) for fields in type_.slot.entity)
         yield f":snapshot: {_slot(type_.slot.kind, type_.slot.keeps, type_.slot.drops)} (by {entity})"
     if type_.conflate_by is not None:
         keys = ", ".join(f"``{field}``" for field in type_.conflate_by)

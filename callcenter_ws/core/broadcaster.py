@@ -6,7 +6,7 @@ here, once, and goes to the Broker.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from callcenter_ws.core.vocabulary import EventVocabulary
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Broker, Clock, Published
 
-_FIELDS = ("tenant_id", "type", "payload", "user_id", "event_id", "timestamp", "persist")
+_FIELDS = frozenset(("tenant_id", "type", "payload", "user_id", "event_id", "timestamp", "persist"))
 
 
 @dataclass(slots=True)
@@ -97,9 +97,10 @@ class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
         outcomes: list[Published | Refusal | None] = [None] * len(drafts)
         events: list[Event] = []
         places: list[int] = []
+        now, received_at = self._clock.time(), self._clock.monotonic()
         for place, draft in enumerate(drafts):
             try:
-                events.append(self._validate(draft, authority, origin))
+                events.append(self._validate(draft, authority, origin, now, received_at))
                 places.append(place)
             except Refusal as refusal:
                 outcomes[place] = refusal
@@ -111,12 +112,12 @@ class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
             self.intake.count(outcome)
         return answered
 
-    def _validate(self, draft: Any, authority: str, origin: Origin) -> Event:
-        if not isinstance(draft, Mapping):
+    def _validate(self, draft: Any, authority: str, origin: Origin, now: float, received_at: float) -> Event:
+        if not isinstance(draft, dict):
             raise Refusal(ErrorCode.INVALID_EVENT, "expected an object with tenant_id, type and payload")
-        unknown = [str(key)[:64] for key in draft if key not in _FIELDS]
-        if unknown:
-            raise Refusal(ErrorCode.INVALID_EVENT, f"unknown field {unknown[0]!r}; extra fields belong into payload")
+        if not draft.keys() <= _FIELDS:
+            unknown = next(str(key)[:64] for key in draft if key not in _FIELDS)
+            raise Refusal(ErrorCode.INVALID_EVENT, f"unknown field {unknown!r}; extra fields belong into payload")
         if authority not in (EVERY_TENANT, draft.get("tenant_id")):
             raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token speaks for another tenant")
         event_id = draft.get("event_id")
@@ -128,8 +129,8 @@ class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
             event_id=self._new_id() if event_id is None else event_id,
             timestamp=draft.get("timestamp"),
             persist=draft.get("persist", False),
-            now=self._clock.time(),
-            received_at=self._clock.monotonic(),
+            now=now,
+            received_at=received_at,
             origin=origin,
             max_bytes=self._max_payload_bytes,
         )

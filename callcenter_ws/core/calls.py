@@ -6,7 +6,7 @@ is joined, but neither when it is put on hold or ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from callcenter_ws.core.message import Event
@@ -47,7 +47,7 @@ class CallTable:
 
     def __init__(self) -> None:
         # Ordered by last event: the front is what is forgotten first.
-        self._calls: dict[str, Call] = {}
+        self._calls: OrderedDict[str, Call] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -78,7 +78,7 @@ class CallTable:
             return
         self._calls[event.call_id] = call
         if len(self._calls) > MAX_CALLS:
-            del self._calls[next(iter(self._calls))]
+            self._calls.popitem(last=False)
 
     def restore(self, call_id: str, call: Call) -> None:
         """Put back what was known of a call, the one longest without an event first."""
@@ -90,11 +90,8 @@ class CallTable:
 
     def forget_before(self, received_at: float) -> None:
         """Forget the calls whose last event was received before that monotonic time."""
-        while self._calls:
-            oldest = next(iter(self._calls))
-            if self._calls[oldest].touched_at >= received_at:
-                return
-            del self._calls[oldest]
+        while self._calls and next(iter(self._calls.values())).touched_at < received_at:
+            self._calls.popitem(last=False)
 
 
 def _agents_after(type_: str, known: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
@@ -106,5 +103,7 @@ def _agents_after(type_: str, known: tuple[str, ...], named: tuple[str, ...]) ->
     return _joined(known, named)[-MAX_AGENTS:]
 
 
-def _joined(known: Iterable[str], named: tuple[str, ...]) -> tuple[str, ...]:
+def _joined(known: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
+    if not named or known == named:
+        return known
     return (*[agent for agent in known if agent not in named], *dict.fromkeys(named))

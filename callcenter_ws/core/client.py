@@ -57,6 +57,7 @@ class Client:
         "__weakref__",
         "_base",
         "_bucket",
+        "_bundled",
         "_closed",
         "_expiry",
         "_fed",
@@ -114,6 +115,8 @@ class Client:
         self._fed = 0
         self._base: int | None = None
         self._limit = limits.outbox
+        # How many messages the outbox holds beyond the number of its pieces.
+        self._bundled = 0
         self._greeted = False
         self._live = False
         self._paused = False
@@ -148,7 +151,7 @@ class Client:
     @property
     def room(self) -> int:
         """How many more events the outbox takes."""
-        return max(0, self._limit - len(self.outbox))
+        return max(0, self._limit - len(self.outbox) - self._bundled)
 
     # From the edge: the life of the connection
 
@@ -319,8 +322,9 @@ class Client:
 
     def _write(self, joined: bytes) -> None:
         self._transport.write(joined)
-        count = len(self.outbox)
+        count = len(self.outbox) + self._bundled
         self.outbox = []
+        self._bundled = 0
         self._fed = 0
         self._base = None
         self._mailbag.written()
@@ -334,6 +338,11 @@ class Client:
         if not self.outbox:
             self._gateway.hub.mark_dirty(self)
         self.outbox.append(frame)
+
+    def queue_stretch(self, frames: bytes, count: int) -> None:
+        """Put many frames of the history into the outbox in one piece; the Feed keeps within its ``room``."""
+        self.queue(frames)
+        self._bundled += count - 1
 
     def queue_mail(self, letter: Letter) -> None:
         """Put a message of the user's mailbox into the outbox; the Feed keeps within its ``room``."""

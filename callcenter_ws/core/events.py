@@ -56,14 +56,14 @@ class Slot:
     """What a message does to the snapshot.
 
     Attributes:
-        entity: the fields that name the entity; of alternatives (``a|b``) the first that is present.
+        entity: the fields that name the entity; of the alternatives for each the first that is present.
         kind: the kind of entity, the first part of its key.
         keeps: the slot that the message fills.
         drops: the slot that it empties, or ``*`` for the whole entity.
     """
 
     kind: str
-    entity: tuple[str, ...]
+    entity: tuple[tuple[str, ...], ...]
     keeps: str | None = None
     drops: str | None = None
 
@@ -80,6 +80,8 @@ class EventType:
         conflate_by: fields of the key under which only the newest message matters; None: all matter.
         needs_user: it makes sense for one user only, so ``user_id`` is required.
         persists: it waits in its user's mailbox, as if it had been published with ``persist``.
+        copies: how often a message may hold its payload: once, in a frame for those who see everything, and in one
+            for wallboards or for visitors, if they see it in part.
     """
 
     name: str
@@ -92,6 +94,7 @@ class EventType:
     conflate_by: tuple[str, ...] | None = None
     needs_user: bool = False
     persists: bool = False
+    copies: int = 2
 
 
 CATALOGUE: dict[str, EventType] = {}
@@ -125,16 +128,18 @@ def _declare(
                 conflate_by=conflate_by,
                 needs_user=needs_user,
                 persists=persists,
+                copies=3 if issubclass(payload, Call) or Role.VISITOR in audience else 2,
             )
         return payload
 
     return declare
 
 
-_AGENT = ("user_id",)
-_CALL = ("call_id|unique_id",)
-_MEMBER = ("queue_name", "user_id")
-_CHAT = ("session_id",)
+_AGENT = (("user_id",),)
+_CALL = (("call_id", "unique_id"),)
+_QUEUE = (("queue_name",),)
+_MEMBER = (("queue_name",), ("user_id",))
+_CHAT = (("session_id",),)
 
 
 @_declare("agent.login", slot=Slot("agent", _AGENT, keeps="state"))
@@ -232,7 +237,7 @@ class QueueLeft(Call, kw_only=True):
     wait_seconds: Number | None = None
 
 
-@_declare("queue.stats", slot=Slot("queue", ("queue_name",), keeps="stats"), conflate_by=("queue_name",))
+@_declare("queue.stats", slot=Slot("queue", _QUEUE, keeps="stats"), conflate_by=("queue_name",))
 class QueueStats(Payload, kw_only=True):
     queue_name: Id
     calls_waiting: Count

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from callcenter_ws.core.message import Message, control_frame
+from callcenter_ws.core.replay_cache import Stretch
 from callcenter_ws.core.shared_snapshot import RequestId
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Snapshot
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
     from callcenter_ws.core.gateway import Gateway
 
-CHUNK_EVENTS = 100
+CHUNK_EVENTS = 200
 CHUNK_BYTES = 262_144
 MAX_REPLAY = 10_000
 MAX_JOBS = 4
@@ -58,7 +59,7 @@ Job = Replay | TakeSnapshot
 class Feed:
     """Serves one client's mailbox, replays, snapshots and lags, one after the other."""
 
-    __slots__ = ("_client", "_due", "_gateway", "_job", "_jobs", "_mail_after", "_running")
+    __slots__ = ("_client", "_due", "_gateway", "_job", "_jobs", "_mail_after", "_parked", "_running")
 
     def __init__(self, client: Client, gateway: Gateway) -> None:
         self._client = client
@@ -69,6 +70,8 @@ class Feed:
         self._job: Job | None = None
         self._due = False
         self._running = False
+        # Another client prepares what this one is to be sent, and will have it go on.
+        self._parked = False
 
     def ask(self, job: Job) -> None:
         """Serve ``job`` after those that were asked for before.
@@ -84,6 +87,7 @@ class Feed:
 
     def proceed(self) -> None:
         """Go on in the next turn, unless that is arranged already."""
+        self._parked = False
         if not self._due and not self._running:
             self._due = True
             self._gateway.clock.call_later(0, self._turn)
@@ -106,7 +110,7 @@ class Feed:
             raise
         finally:
             self._running = False
-        if self._client.live or self._client.closed:
+        if self._client.live or self._client.closed or self._parked:
             return
         if wait:
             self._due = True
@@ -201,6 +205,8 @@ class Feed:
 
     async def _feed_chunk(self, end: int) -> None:
         client = self._client
+        if isinstance(self._job, Replay) and await self._feed_stretch(self._job, end):
+            return
         limit = min(CHUNK_EVENTS, client.room, end - client.position)
         if not limit:
             return
@@ -214,6 +220,45 @@ class Feed:
             self._queue(chunk.messages)
         else:
             await self._leap()
+
+    async def _feed_stretch(self, job: Replay, end: int) -> bool:
+        """Send what others are sent, too; whether that could be done.
+
+        Stretches end at multiples of their size, so that clients which begin at different positions soon share.
+        """
+        client, group, cache = self._client, self._client.group, self._gateway.hub.replays
+        size = min(CHUNK_EVENTS, self._gateway.limits.outbox)
+        until = min(end, client.position - client.position % size + size)
+        if group is None or client.room < until - client.position:
+            return False
+        tenant_id = client.tenant.tenant_id
+        key = (tenant_id, job.epoch, group.key, client.position, until)
+        stretch = cache.get(key)
+        if stretch is None:
+            if cache.waits_for(key, self.proceed):
+                self._parked = True
+                return True
+            stretch = await self._prepare(key, client.position, until - client.position)
+        if client.closed:
+            return True
+        if stretch is None or client.principal.user_id in stretch.users or client.group is not group:
+            return False
+        client.position = stretch.to_seq
+        job.count += stretch.count
+        if stretch.count:
+            client.queue_stretch(stretch.frames, stretch.count)
+        return True
+
+    async def _prepare(self, key: tuple[object, ...], after: int, limit: int) -> Stretch | None:
+        client, cache = self._client, self._gateway.hub.replays
+        stretch = None
+        try:
+            chunk = await self._gateway.broker.read(client.tenant.tenant_id, after, limit)
+            if chunk.messages and chunk.epoch == client.epoch and client.group is not None:
+                stretch = Stretch.seen_by(client, chunk.messages)
+        finally:
+            cache.done(key, stretch)
+        return stretch
 
     def _queue(self, messages: Sequence[Message]) -> None:
         client = self._client

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from callcenter_ws.core.access import Role
 from callcenter_ws.core.events import EntityKey, Slot
 from callcenter_ws.core.message import Message
 
@@ -16,20 +15,6 @@ ENTITY_LIFETIME = 86_400.0
 
 MAX_SLOTS = 50_000
 """Messages of one tenant's snapshot; when there are more, the entity longest unchanged falls out first."""
-
-_OVERHEAD = 700
-"""Bytes of a message beside its payload and frames, measured with ``sys.getsizeof`` on CPython 3.11."""
-
-
-def memory_size(message: Message) -> int:
-    """Return about how many bytes a message takes in memory with every frame that may be made of it.
-
-    One frame for those who see everything, and one for wallboards or for visitors, of types that are shown to them in
-    part. Frames count before they are made, so that the size of a message never changes.
-    """
-    type_ = message.event.type
-    partly_shown = type_.carries_call or Role.VISITOR in type_.audience
-    return _OVERHEAD + (3 if partly_shown else 2) * len(message.event.payload)
 
 
 class History:
@@ -56,7 +41,7 @@ class History:
         """Add the next message; its ``seq`` is ``head + 1``."""
         self._ring.append(message)
         self.head = message.seq
-        self.bytes += memory_size(message)
+        self.bytes += message.memory
         key = message.event.conflation_key
         if key is not None:
             self._newest[key] = message.seq
@@ -68,7 +53,7 @@ class History:
             self._forget(ring.popleft())
 
     def _forget(self, message: Message) -> None:
-        self.bytes -= memory_size(message)
+        self.bytes -= message.memory
         key = message.event.conflation_key
         if key is not None and self._newest.get(key) == message.seq:
             del self._newest[key]
@@ -113,7 +98,7 @@ class State:
 
     def __init__(self) -> None:
         # Ordered by last change: the front is what falls out first.
-        self._entities: dict[EntityKey, _Entity] = {}
+        self._entities: OrderedDict[EntityKey, _Entity] = OrderedDict()
         self._slots = 0
         self.bytes = 0
 
@@ -154,15 +139,15 @@ class State:
             self._uncount(replaced)
         slots[place] = message
         self._slots += 1
-        self.bytes += memory_size(message)
+        self.bytes += message.memory
 
     def _uncount(self, message: Message) -> None:
         self._slots -= 1
-        self.bytes -= memory_size(message)
+        self.bytes -= message.memory
 
     def forget_oldest(self) -> None:
         """Let the entity fall out that is longest unchanged; there must be one."""
-        for message in self._entities.pop(next(iter(self._entities))).slots.values():
+        for message in self._entities.popitem(last=False)[1].slots.values():
             self._uncount(message)
 
     def forget_before(self, received_at: float) -> None:

@@ -10,6 +10,7 @@ from callcenter_ws.core.access import EVERY_TENANT, AgentCalls, Principal
 from callcenter_ws.core.counters import HubCounters, add
 from callcenter_ws.core.message import control_frame
 from callcenter_ws.core.presence import Presence
+from callcenter_ws.core.replay_cache import ReplayCache
 from callcenter_ws.core.revocation import Revocations
 from callcenter_ws.core.tenant import Tenant
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
@@ -59,6 +60,7 @@ class Hub:
         self._taken_in: list[float] = []
         self._listeners: list[Listener] = []
         self.revocations = Revocations()
+        self.replays = ReplayCache(clock)
         self.counters = HubCounters()
 
     # What flows through

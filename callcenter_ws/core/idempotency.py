@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 WINDOW = 300.0
 """Seconds for which an ``event_id`` is remembered (PROTOCOL section 6)."""
 
@@ -13,7 +15,8 @@ class RecentIds:
     """Event ids of one tenant and the ``seq`` that each was given, for the last ``WINDOW`` seconds."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[int, float]] = {}
+        # Not a dict: the first of one that has lost many at its front is searched for anew each time.
+        self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -25,20 +28,17 @@ class RecentIds:
 
     def seq_of(self, event_id: str, now: float) -> int | None:
         """The ``seq`` that the event was given, or None when it was not published within the window."""
-        self.forget_before(now - WINDOW)
         found = self._seen.get(event_id)
-        return None if found is None else found[0]
+        return None if found is None or found[1] < now - WINDOW else found[0]
 
     def remember(self, event_id: str, seq: int, now: float) -> None:
         """Remember an event that was published at ``now`` (monotonic)."""
         self._seen[event_id] = (seq, now)
+        self._seen.move_to_end(event_id)
         if len(self._seen) > MAX_IDS:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
 
     def forget_before(self, moment: float) -> None:
         """Forget what was published before ``moment``."""
-        while self._seen:
-            oldest = next(iter(self._seen))
-            if self._seen[oldest][1] >= moment:
-                return
-            del self._seen[oldest]
+        while self._seen and next(iter(self._seen.values()))[1] < moment:
+            self._seen.popitem(last=False)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -37,6 +37,9 @@ MAX_BATCH_CONTAINERS = 100_000
 
 MAX_DEPTH = 100
 """Levels of a payload. The interpreter's own limit depends on who calls: what was read could not be written."""
+
+_OVERHEAD = 700
+"""Bytes of a message beside its payload and frames, measured with ``sys.getsizeof`` on CPython 3.11."""
 
 _FIN_TEXT = 0x81
 _MISSING = re.compile(r"Object missing required field `(.+)`")
@@ -74,6 +77,7 @@ def _brackets(text: bytes | str) -> int:
     return text.count(b"{") + text.count(b"[")
 
 
+@lru_cache(maxsize=16)  # the events of a batch are taken in at one instant
 def rfc3339(unix_time: float) -> str:
     """Return an instant as the wire has it: UTC with milliseconds (RFC 3339 section 5.6)."""
     return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
@@ -113,9 +117,10 @@ def control_frame(
     return ControlFrame(text_frame(encode_json(message)))
 
 
-@dataclass(slots=True, eq=False)
-class Event:
-    """A validated event that has no position yet. Made by ``make_event`` alone.
+class Event(msgspec.Struct, eq=False, kw_only=True):
+    """A validated event that has no position yet. Made by ``make_event``, and by ``restore_event``.
+
+    A Struct, because it is made in a quarter of the time that a dataclass takes.
 
     Attributes:
         payload: the payload's JSON text, with every field that the producer gave.
@@ -152,13 +157,19 @@ class Event:
 
 
 class Message:
-    """An event with its position in the tenant's stream; immutable but for the cache of its frames."""
+    """An event with its position in the tenant's stream; immutable but for the cache of its frames.
 
-    __slots__ = ("_frames", "event", "seq")
+    Attributes:
+        memory: about how many bytes it takes with every frame that may be made of it. Frames count before they are
+            made, so that the size of a message never changes.
+    """
+
+    __slots__ = ("_frames", "event", "memory", "seq")
 
     def __init__(self, event: Event, seq: int) -> None:
         self.event = event
         self.seq = seq
+        self.memory = _OVERHEAD + event.type.copies * len(event.payload)
         self._frames: list[bytes | None] = [None, None, None]
 
     def frame(self, view: View) -> bytes:
@@ -177,7 +188,9 @@ class Message:
 
     def mail_frame(self, view: View, *, redelivered: bool) -> bytes:
         """The message as a frame out of a mailbox. Made anew each time: few are ever sent twice."""
-        return text_frame(self._encode(view, b',"offline":true,"redelivered":true' if redelivered else b',"offline":true'))
+        return text_frame(
+            self._encode(view, b',"offline":true,"redelivered":true' if redelivered else b',"offline":true')
+        )
 
     def _encode(self, view: View, marks: bytes = b"") -> bytes:
         event = self.event
@@ -283,7 +296,7 @@ def _event(
     origin: Origin,
     received_at: float,
 ) -> Event:
-    slot = type_.slot
+    call_id = _first_of(_CALL_ID, fields) if type_.carries_call else None
     return Event(
         type=type_,
         tenant_id=tenant_id,
@@ -298,9 +311,9 @@ def _event(
         session_id=_text_of(fields.get("session_id")),
         private=fields.get("private") is True,
         agents=_agents(type_, fields),
-        entity=None if slot is None else _entity(slot, fields),
-        call_id=_first_of("call_id|unique_id", fields) if type_.carries_call else None,
-        conflation_key=_conflation_key(type_, fields, user_id),
+        entity=None if type_.slot is None else _entity(type_.slot, fields, call_id),
+        call_id=call_id,
+        conflation_key=None if type_.conflate_by is None else _conflation_key(type_, fields, user_id),
     )
 
 
@@ -394,17 +407,23 @@ def _agents(type_: EventType, payload: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 _HANDLED_BY = ("agent_id", "from_agent_id", "to_agent_id")
+_CALL_ID = ("call_id", "unique_id")
 
 
-def _entity(slot: Slot, payload: Mapping[str, Any]) -> EntityKey:
-    return (slot.kind, *[_first_of(field, payload) for field in slot.entity])
+def _entity(slot: Slot, payload: Mapping[str, Any], call_id: str | None) -> EntityKey:
+    if call_id is not None:
+        return (slot.kind, call_id)
+    return (slot.kind, *[_first_of(alternatives, payload) for alternatives in slot.entity])
 
 
-def _first_of(alternatives: str, payload: Mapping[str, Any]) -> str:
-    return next((str(payload[field]) for field in alternatives.split("|") if payload.get(field) is not None), "")
+def _first_of(alternatives: tuple[str, ...], payload: Mapping[str, Any]) -> str:
+    for field in alternatives:
+        value = payload.get(field)
+        if value is not None:
+            return str(value)
+    return ""
 
 
-def _conflation_key(type_: EventType, payload: Mapping[str, Any], user_id: str | None) -> tuple[str, ...] | None:
-    if type_.conflate_by is None:
-        return None
-    return (type_.name, user_id or "", *[str(payload.get(field, "")) for field in type_.conflate_by])
+def _conflation_key(type_: EventType, payload: Mapping[str, Any], user_id: str | None) -> tuple[str, ...]:
+    fields = type_.conflate_by or ()
+    return (type_.name, user_id or "", *[str(payload.get(field, "")) for field in fields])

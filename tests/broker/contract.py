@@ -17,16 +17,17 @@ import pytest_twisted
 from reference import compacted
 from twisted.internet import reactor, task
 
-from callcenter_ws.core.access import Principal, Role, may_see
-from callcenter_ws.core.message import Event, Message, make_event
+from callcenter_ws.core.access import Principal, Role, View, may_see
+from callcenter_ws.core.message import Event, Message, make_event, rfc3339
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Broker, Published
+from callcenter_ws.interfaces import Broker, Loss, Published
 from callcenter_ws.testing import FakeClock
 
 A, B = "acme", "globex"
 CALL = {"unique_id": "1.1", "call_id": "c-1"}
 STATS = {"calls_waiting": 1, "available_agents": 1, "logged_in_agents": 1}
 WINDOW = 300.0
+WEEK = 7 * 86_400.0
 DEADLINE = 10.0
 
 
@@ -544,6 +545,147 @@ class BrokerContract:
         await bench.until(lambda: bench.seqs() == [1, 2, 3, 4, 5, 6])
 
 
+class MailContract:
+    """Mailboxes (PROTOCOL section 4.3)."""
+
+    @staticmethod
+    async def notify(
+        bench: Bench, *event_ids: str, user_id: str = "7", tenant_id: str = A, **payload: Any
+    ) -> list[int]:
+        note = {"type": "x", "title": "t", "message": "m", **payload}
+        events = [
+            bench.event("notification", note, user_id=user_id, tenant_id=tenant_id, event_id=event_id)
+            for event_id in event_ids
+        ]
+        return [taken.seq for taken in await bench.publish(*events)]
+
+    @staticmethod
+    async def waiting(bench: Bench, user_id: str = "7", tenant_id: str = A) -> list[str]:
+        mail = await bench.broker.mail(tenant_id, user_id, 0, 2_000)
+        return [letter.message.event.event_id for letter in mail.letters]
+
+    @pytest_twisted.ensureDeferred
+    async def test_nobody_has_mail_at_first(self, bench: Bench) -> None:
+        mail = await bench.broker.mail(A, "7", 0, 10)
+        assert (list(mail.letters), mail.loss) == ([], None)
+        bench.broker.mail_sent(A, "7", ["x"])
+        bench.broker.mail_taken(A, "7", ["x"])
+        assert (await bench.broker.position(A)).seq == 0
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_waits_is_read_oldest_first(self, bench: Bench) -> None:
+        await bench.alerts(1)
+        assert await self.notify(bench, "a", "b", "c") == [2, 3, 4]
+        mail = await bench.broker.mail(A, "7", 0, 10)
+        assert shown([letter.message for letter in mail.letters]) == [2, 3, 4]
+        assert [letter.sent for letter in mail.letters] == [False] * 3
+        assert mail.loss is None
+        await bench.until(lambda: len(bench.delivered) == 4)
+        for letter, delivered in zip(mail.letters, bench.delivered[1:], strict=True):
+            assert letter.message.frame(View.FULL) == delivered.frame(View.FULL)
+
+    @pytest_twisted.ensureDeferred
+    async def test_it_is_read_in_chunks(self, bench: Bench) -> None:
+        await self.notify(bench, *"abcde")
+        for after, limit, found in ((0, 2, [1, 2]), (2, 2, [3, 4]), (4, 2, [5]), (5, 2, [])):
+            mail = await bench.broker.mail(A, "7", after, limit)
+            assert shown([letter.message for letter in mail.letters]) == found
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_is_kept(self, bench: Bench) -> None:
+        """A notification, and what is published with ``persist`` for one user; nothing else."""
+        login = payload_of("agent.login")
+        await bench.publish(
+            bench.event("agent.login", login, event_id="for all", persist=True),
+            bench.event("agent.login", login, event_id="for one", user_id="7"),
+            bench.event("agent.login", login, event_id="kept", user_id="7", persist=True),
+        )
+        await self.notify(bench, "note")
+        assert await self.waiting(bench) == ["kept", "note"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_everybody_has_their_own(self, bench: Bench) -> None:
+        await self.notify(bench, "a", "b")
+        await self.notify(bench, "c", user_id="8")
+        await self.notify(bench, "a", tenant_id=B)
+        bench.broker.mail_taken(A, "8", ["a", "c"])
+        await bench.alerts(1)
+        assert await self.waiting(bench) == ["a", "b"]
+        assert await self.waiting(bench, "8") == []
+        assert await self.waiting(bench, tenant_id=B) == ["a"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_was_sent_is_marked_and_what_was_taken_is_gone(self, bench: Bench) -> None:
+        await self.notify(bench, "a", "b", "c")
+        bench.broker.mail_sent(A, "7", ["a", "b"])
+        bench.broker.mail_taken(A, "7", ["b", "unknown"])
+        await bench.alerts(1)
+        mail = await bench.broker.mail(A, "7", 0, 10)
+        assert [(letter.message.event.event_id, letter.sent) for letter in mail.letters] == [("a", True), ("c", False)]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_repetition_is_not_kept_twice(self, bench: Bench) -> None:
+        await self.notify(bench, "a", "a")
+        await self.notify(bench, "a")
+        assert await self.waiting(bench) == ["a"]
+        bench.broker.mail_taken(A, "7", ["a"])
+        await self.notify(bench, "a")
+        assert await self.waiting(bench) == []
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_oldest_fall_out_of_a_full_one_and_that_is_told(self, bench: Bench) -> None:
+        await self.notify(bench, "other", user_id="8")
+        for start in range(0, 1_002, 167):
+            await self.notify(bench, *[str(number) for number in range(start, start + 167)])
+        mail = await bench.broker.mail(A, "7", 0, 1)
+        assert (mail.letters[0].message.event.event_id, mail.loss) == ("2", Loss(2, 3))
+        assert await self.waiting(bench, "8") == ["other"]
+        bench.broker.mail_taken(A, "7", ["2"])
+        await bench.alerts(1)
+        mail = await bench.broker.mail(A, "7", 0, 1)
+        assert (mail.letters[0].message.event.event_id, mail.loss) == ("3", None)
+
+    @pytest_twisted.ensureDeferred
+    async def test_it_waits_for_a_week(self, bench: Bench) -> None:
+        await self.notify(bench, "a")
+        bench.clock.advance(WEEK - 3600)
+        await self.notify(bench, "b")
+        assert await self.waiting(bench) == ["a", "b"]
+        bench.clock.advance(3601)
+        assert await self.waiting(bench) == ["b"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_waited_too_long_is_told_once(self, bench: Bench) -> None:
+        await self.notify(bench, "a", "b")
+        for _ in range(3):
+            bench.clock.advance(WEEK / 2)
+            await bench.alerts(1)
+
+        async def loss() -> Loss | None:
+            return (await bench.broker.mail(A, "7", 0, 10)).loss
+
+        while (told := await loss()) is None:
+            bench.clock.advance(60)
+            await bench.alerts(1)
+        assert told == Loss(1, 2)
+        await bench.alerts(1)
+        assert await loss() is None
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_ends_by_itself_is_no_loss(self, bench: Bench) -> None:
+        ends = rfc3339(bench.clock.time() + 100)
+        await self.notify(bench, "a", expires_at=ends)
+        await self.notify(bench, "b")
+        bench.clock.advance(99)
+        assert await self.waiting(bench) == ["a", "b"]
+        bench.clock.advance(2)
+        assert await self.waiting(bench) == ["b"]
+        for _ in range(5):
+            bench.clock.advance(60)
+            await bench.alerts(1)
+        assert (await bench.broker.mail(A, "7", 0, 10)).loss is None
+
+
 class DurableContract:
     """What a store keeps whose events survive the process: ``bench.open()`` again is a restart."""
 
@@ -564,6 +706,77 @@ class DurableContract:
         await bench.open()
         (again,) = await bench.publish(bench.event(event_id="x"))
         assert (again.seq, again.duplicate) == (1, True)
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_was_delivered_is_read_to_the_byte(self, bench: Bench) -> None:
+        source = random.Random(3)
+        await bench.publish(*[random_event(bench, source, A) for _ in range(80)])
+        delivered = list(bench.delivered)
+        await bench.open()
+        messages = (await bench.broker.read(A, 0, 100)).messages
+        assert shown(messages) == shown(delivered)
+        for message, before in zip(messages, delivered, strict=True):
+            for view in View:
+                assert message.frame(view) == before.frame(view)
+            for name in ("queue_name", "agents", "session_id", "private", "entity", "call_id", "conflation_key"):
+                assert getattr(message.event, name) == getattr(before.event, name)
+
+    @pytest_twisted.ensureDeferred
+    async def test_calls_are_still_known(self, bench: Bench) -> None:
+        """Whose eyes an event is for follows from what was told of its call before the restart."""
+        for type_, payload in (
+            ("queue.joined", {"queue_name": "a"}),
+            ("call.ringing", {"agent_id": "7"}),
+            ("call.answered", {"agent_id": "7"}),
+        ):
+            await bench.publish(bench.event(type_, {**CALL, **payload}))
+        await bench.open()
+        await bench.publish(bench.event("call.hold", CALL))
+        await bench.until(lambda: len(bench.delivered) == 4)
+        assert seen_by(bench.delivered[-1].event) == "s7"
+
+    @pytest_twisted.ensureDeferred
+    async def test_an_identifier_is_forgotten_in_time(self, bench: Bench) -> None:
+        await bench.publish(bench.event(event_id="x"))
+        bench.clock.advance(WINDOW - 1)
+        await bench.open()
+        (again,) = await bench.publish(bench.event(event_id="x"))
+        assert again.duplicate
+        bench.clock.advance(2)
+        (again,) = await bench.publish(bench.event(event_id="x"))
+        assert (again.seq, again.duplicate) == (2, False)
+
+    @pytest_twisted.ensureDeferred
+    async def test_identifiers_are_known_for_longer_than_the_history(self, bench: Bench) -> None:
+        await bench.open(history_events=5, history_seconds=10)
+        await bench.publish(bench.event(event_id="x"))
+        await bench.alerts(50)
+        for _ in range(4):
+            bench.clock.advance(61)
+            await bench.alerts(1)
+        await bench.open(history_events=5, history_seconds=10)
+        (again,) = await bench.publish(bench.event(event_id="x"))
+        assert (again.seq, again.duplicate) == (1, True)
+
+    @pytest_twisted.ensureDeferred
+    async def test_mailboxes_are_still_there(self, bench: Bench) -> None:
+        await MailContract.notify(bench, "a", "b", "c", *[f"n{number}" for number in range(999)])
+        bench.broker.mail_sent(A, "7", ["c"])
+        bench.broker.mail_taken(A, "7", ["n0"])
+        await MailContract.notify(bench, "d")
+        await bench.open()
+        mail = await bench.broker.mail(A, "7", 0, 2)
+        assert [(letter.message.event.event_id, letter.sent) for letter in mail.letters] == [("c", True), ("n1", False)]
+        assert len(await MailContract.waiting(bench)) == 1_000
+        bench.broker.mail_taken(A, "7", ["c"])
+        await bench.open()
+        assert len(await MailContract.waiting(bench)) == 999
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_loss_is_still_known(self, bench: Bench) -> None:
+        await MailContract.notify(bench, *[str(number) for number in range(1_001)])
+        await bench.open()
+        assert (await bench.broker.mail(A, "7", 0, 1)).loss == Loss(1, 1)
 
     @pytest_twisted.ensureDeferred
     async def test_the_state_is_still_known(self, bench: Bench) -> None:

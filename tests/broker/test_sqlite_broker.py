@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_twisted
-from contract import Bench, BrokerContract, DurableContract
+from contract import Bench, BrokerContract, DurableContract, MailContract
 from twisted.internet import reactor
 
 from callcenter_ws.broker.sqlite.broker import SqliteBroker
@@ -38,5 +37,5 @@ async def bench(tmp_path: Path) -> AsyncIterator[SqliteBench]:
     await bench.close()
 
 
-class TestSqliteBroker(BrokerContract, DurableContract):
+class TestSqliteBroker(BrokerContract, MailContract, DurableContract):
     """Keeps the contract."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from core_stage import TENANT, SlowBroker, Socket, Stage
 
-from callcenter_ws.core import feed
+from callcenter_ws.core import feed, replay_cache
 from callcenter_ws.core.access import Role
 from callcenter_ws.core.client import Wish
 from callcenter_ws.core.limits import Limits
@@ -68,6 +68,7 @@ class TestResume:
 
     def test_a_chunk_ends_where_it_grows_too_large(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(feed, "CHUNK_BYTES", 1)
+        monkeypatch.setattr(replay_cache, "STRETCH_BYTES", 1)
         stage.alerts(30)
         socket = stage.resume(0)
         assert seqs(socket.read()) == list(range(1, 31))

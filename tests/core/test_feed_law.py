@@ -18,7 +18,7 @@ from core_stage import TENANT, SlowBroker, Socket, Stage
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from callcenter_ws.core import feed
+from callcenter_ws.core import feed, replay_cache
 from callcenter_ws.core.client import Wish
 from callcenter_ws.core.limits import Limits
 from callcenter_ws.core.message import Message, decode_json
@@ -314,7 +314,9 @@ class Play:
         for user_id in USERS:
             told = [message for socket, who, *_ in self.sockets if who == user_id for message in socket.messages]
             seen = {message["seq"] for message in told if "seq" in message}
-            waiting = {letter.message.seq for letter in run(self.stage.broker.inner.mail(TENANT, user_id, 0, 999)).letters}
+            waiting = {
+                letter.message.seq for letter in run(self.stage.broker.inner.mail(TENANT, user_id, 0, 999)).letters
+            }
             letters = {m.seq for m in self.log.messages if m.event.user_id == user_id}
             assert waiting <= letters
             assert letters - waiting <= seen, "struck off, and never shown"
@@ -356,6 +358,7 @@ steps = st.one_of(
     burst=st.integers(1, 30),
     memory_events=st.sampled_from([4, 12, 1000]),
     chunk=st.integers(1, 6),
+    stretch_bytes=st.sampled_from([1, 400, 10_000]),
 )
 def test_every_event_once_in_order_or_said_to_be_missing(
     play: list[tuple[Any, ...]],
@@ -365,12 +368,14 @@ def test_every_event_once_in_order_or_said_to_be_missing(
     burst: int,
     memory_events: int,
     chunk: int,
+    stretch_bytes: int,
 ) -> None:
     limits = Limits(outbox=outbox, rate=1e9, burst=10**6, bad_messages=10**6)
     stage = Stage(limits=limits, slow=True, burst=burst, memory_events=memory_events)
     acts = Play(stage, delays, failures)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feed, "CHUNK_EVENTS", chunk)
+        patch.setattr(replay_cache, "STRETCH_BYTES", stretch_bytes)
         patch.setattr(feed, "MAX_REPLAY", 25)
         acts.connect(0, "ada", None, False)
         acts.connect(1, "bob", None, False)

@@ -8,7 +8,7 @@ import pytest
 
 from callcenter_ws.core import history as history_module
 from callcenter_ws.core.access import Role, View
-from callcenter_ws.core.history import ENTITY_LIFETIME, History, State, memory_size
+from callcenter_ws.core.history import ENTITY_LIFETIME, History, State
 from callcenter_ws.core.message import Message, make_event
 
 
@@ -73,9 +73,9 @@ class TestHistory:
 
     def test_counts_its_bytes(self) -> None:
         history = filled(5)
-        assert history.bytes == sum(memory_size(each) for each in history.after(0, 5))
+        assert history.bytes == sum(each.memory for each in history.after(0, 5))
         history.keep(2, 0.0)
-        assert history.bytes == sum(memory_size(each) for each in history.after(3, 5))
+        assert history.bytes == sum(each.memory for each in history.after(3, 5))
 
     def test_knows_the_newest_of_a_key_as_long_as_it_holds_it(self) -> None:
         history = History()
@@ -153,10 +153,10 @@ class TestState:
         for seq, type_ in enumerate(told, start=1):
             state.apply(message(seq, type_, **call, x="x" * seq, duration=1))
             state.apply(login(100 + seq, str(seq % 2), seq))
-            assert state.bytes == sum(memory_size(each) for each in state.messages())
+            assert state.bytes == sum(each.memory for each in state.messages())
             assert len(state) == len(state.messages())
         state.forget_oldest()
-        assert state.bytes == sum(memory_size(each) for each in state.messages()) > 0
+        assert state.bytes == sum(each.memory for each in state.messages()) > 0
         state.forget_before(1_000.0)
         assert (state.bytes, len(state)) == (0, 0)
 
@@ -174,7 +174,7 @@ def test_a_message_never_takes_more_than_was_counted(type_: str) -> None:
     big = message(1, type_, **payload, body="b", x="x" * 100_000)
     role_views = [view for role, view in VIEWS.items() if role in big.event.type.audience]
     frames = {id(frame): len(frame) for frame in [big.frame(view) for view in role_views]}
-    assert memory_size(big) >= len(big.event.payload) + sum(frames.values())
+    assert big.memory >= len(big.event.payload) + sum(frames.values())
 
 
 VIEWS = {Role.ADMIN: View.FULL, Role.WALLBOARD: View.WALLBOARD, Role.VISITOR: View.VISITOR}

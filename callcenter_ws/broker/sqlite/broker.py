@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -165,40 +164,54 @@ class SqliteBroker:
     async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Mail:
         """What waits for a user; see ``interfaces.Broker.mail``."""
         store, record, _ = await self._loaded(tenant_id)
-        if record.number is None:
+        number = record.number
+        if number is None or not record.may_have_mail(user_id):
             return Mail([], None)
-        now = self._clock.time()
-        offset = now - self._clock.monotonic()
-        mail = await _read(
-            store, reading.mail, store.file, tenant_id, record.number, user_id, after, limit, now, offset
-        )
-        if mail.loss is not None and not mail.letters and not after:
+        staged = record.letters_staged
+        mail = await self._read_mail(store, record, number, user_id, after, limit)
+        if after or mail.letters:
+            return mail
+        if mail.loss is not None:
             # Nothing will be taken that would tell that the loss is known.
-            store.pipeline.notes.told.append((record.number, user_id))
+            store.pipeline.notes.told.append((number, user_id))
             store.pipeline.go_on()
+        elif record.letters_staged == staged:
+            record.has_no_mail(user_id)
         return mail
+
+    async def _read_mail(
+        self, store: _OpenStore, record: TenantRecord, number: int, user_id: str, after: int, limit: int
+    ) -> Mail:
+        """A stretch of a mailbox in the file, but for what was struck off and may still be there."""
+        loss = None
+        while True:
+            now = self._clock.time()
+            offset = now - self._clock.monotonic()
+            gone = store.pipeline.struck_off(number, user_id)
+            mail = await _read(
+                store, reading.mail, store.file, record.tenant_id, number, user_id, after, limit, now, offset
+            )
+            gone |= store.pipeline.struck_off(number, user_id)
+            kept = [letter for letter in mail.letters if letter.message.event.event_id not in gone]
+            loss = loss or mail.loss
+            if kept or not mail.letters:
+                return Mail(kept, loss)
+            after = mail.letters[-1].message.seq
 
     def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Messages were written to a socket of the user."""
-        if self._open is not None:
-            self._note_mail(self._open, self._open.pipeline.notes.sent, tenant_id, user_id, event_ids)
+        store = self._open
+        number = None if store is None else store.cache.get(tenant_id).number
+        if store is not None and number is not None:
+            store.pipeline.notes.send(number, user_id, event_ids)
+            store.pipeline.go_on()
 
     def mail_taken(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """The user has these messages."""
-        if self._open is not None:
-            self._note_mail(self._open, self._open.pipeline.notes.taken, tenant_id, user_id, event_ids)
-
-    def _note_mail(
-        self,
-        store: _OpenStore,
-        notes: deque[tuple[int, str, str]],
-        tenant_id: str,
-        user_id: str,
-        event_ids: Sequence[str],
-    ) -> None:
-        number = store.cache.get(tenant_id).number
-        if number is not None:
-            notes.extend((number, user_id, event_id) for event_id in event_ids)
+        store = self._open
+        number = None if store is None else store.cache.get(tenant_id).number
+        if store is not None and number is not None:
+            store.pipeline.notes.strike_off(number, user_id, event_ids)
             store.pipeline.go_on()
 
     # Who was here (interfaces.Register)
@@ -250,7 +263,11 @@ class _OpenStore:
         self.attendance = reading.attendance(file.writer, MAX_REMEMBERED)
         self.threads = Threads(reactor)
         self.cache = Cache(
-            file, self.threads, clock, memory_bytes=broker._memory_bytes, loaded=lambda r: self.pipeline.tenant_is_loaded(r)
+            file,
+            self.threads,
+            clock,
+            memory_bytes=broker._memory_bytes,
+            loaded=lambda r: self.pipeline.tenant_is_loaded(r),
         )
         self.upkeep = Upkeep(
             file,

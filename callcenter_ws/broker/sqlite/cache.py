@@ -133,6 +133,13 @@ class Cache:
         if record.idle and record.tenant_id not in self._attached:
             self._records.pop(record.tenant_id, None)
 
+    def distrust(self, record: TenantRecord) -> None:
+        """Forget what is in memory of a tenant because a write of it failed, and see what the file says."""
+        record.busy, record.doubtful = False, True
+        self.drop(record)
+        # Whoever needs the stream is told if it cannot be read.
+        self.load(record).addErrback(lambda failure: failure.trap(Refusal))
+
     def count(self, record: TenantRecord) -> None:
         """Bring the total up to date after a stream grew or shrank."""
         held = 0 if record.stream is None else record.stream.bytes

@@ -85,11 +85,12 @@ def write(file: StoreFile, group: Group) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         _begin_histories(db, group.tenants)
+        # What is noted about mail concerns what was delivered before.
+        _note_mail(db, group)
         insert(db, f"event ({COLUMNS})", group.rows, WIDTH)
         if group.letters:
             insert(db, f"mail ({COLUMNS}, tenant, ends_at)", group.letters, _MAIL_WIDTH)
             _bound_mailboxes(db, group.letters)
-        _note_mail(db, group)
         _note_attendance(db, group.attendance)
         for checkpoint in group.checkpoints:
             _write_checkpoint(db, checkpoint)
@@ -159,14 +160,21 @@ def _note_losses(db: sqlite3.Connection, lost: Iterable[tuple[int, str, int]]) -
         )
 
 
-_NAMED = "SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?)"
+_MARK_SENT = """
+    UPDATE mail SET sent = 1
+    WHERE (tenant, user_id, event_id) IN (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))
+"""
+_STRIKE_OFF = """
+    DELETE FROM mail
+    WHERE (tenant, user_id, event_id) IN (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))
+"""
 
 
 def _note_mail(db: sqlite3.Connection, group: Group) -> None:
     if group.sent:
-        db.execute(f"UPDATE mail SET sent = 1 WHERE (tenant, user_id, event_id) IN ({_NAMED})", (json.dumps(group.sent),))  # noqa: S608 - our own names
+        db.execute(_MARK_SENT, (json.dumps(group.sent),))
     if group.taken:
-        db.execute(f"DELETE FROM mail WHERE (tenant, user_id, event_id) IN ({_NAMED})", (json.dumps(group.taken),))  # noqa: S608 - our own names
+        db.execute(_STRIKE_OFF, (json.dumps(group.taken),))
     # What was lost was told before what has been taken now.
     told = {*group.told, *[key[:2] for key in group.taken]}
     if told:
@@ -218,8 +226,7 @@ def _write_checkpoint(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
     insert(db, "call", known, 5, "OR REPLACE")
     gone = json.dumps([call_id for call_id, call in checkpoint.calls if call is None])
     db.execute(
-        "DELETE FROM call WHERE tenant = ?1 AND "
-        "(call_id IN (SELECT value FROM json_each(?2)) OR touched_at < ?3)",
+        "DELETE FROM call WHERE tenant = ?1 AND (call_id IN (SELECT value FROM json_each(?2)) OR touched_at < ?3)",
         (tenant, gone, checkpoint.calls_since),
     )
     db.execute("UPDATE tenant SET checkpoint = ? WHERE id = ?", (checkpoint.seq, tenant))

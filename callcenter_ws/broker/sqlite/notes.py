@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from callcenter_ws.broker.sqlite.group import Group, MailKey
 from callcenter_ws.interfaces import Attendance
@@ -12,10 +13,6 @@ MAX_NOTES = 50_000
 """Of each kind. The oldest is forgotten first, which makes a message come twice, or a ``last_seen`` too early."""
 
 UserKey = tuple[str, str, bool]
-
-
-def _bounded() -> deque[MailKey]:
-    return deque(maxlen=MAX_NOTES)
 
 
 @dataclass(slots=True)
@@ -29,19 +26,28 @@ class Notes:
         facts: about the store itself.
     """
 
-    sent: deque[MailKey] = field(default_factory=_bounded)
-    taken: deque[MailKey] = field(default_factory=_bounded)
+    sent: dict[MailKey, None] = field(default_factory=dict)
+    taken: dict[MailKey, None] = field(default_factory=dict)
     told: list[tuple[int, str]] = field(default_factory=list)
     attendance: dict[UserKey, Attendance] = field(default_factory=dict)
     facts: dict[str, object] = field(default_factory=dict)
+
+    def send(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
+        """Note that messages were written to a socket of their user."""
+        self.sent.update(dict.fromkeys((tenant, user_id, event_id) for event_id in event_ids))
+        _bound(self.sent)
+
+    def strike_off(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
+        """Note that a user has messages."""
+        self.taken.update(dict.fromkeys((tenant, user_id, event_id) for event_id in event_ids))
+        _bound(self.taken)
 
     def attend(self, note: Attendance) -> None:
         """Note a user's presence."""
         key = (note.tenant_id, note.user_id, note.visitor)
         self.attendance.pop(key, None)
         self.attendance[key] = note
-        if len(self.attendance) > MAX_NOTES:
-            del self.attendance[next(iter(self.attendance))]
+        _bound(self.attendance)
 
     def take(self, group: Group) -> Notes:
         """Put everything into a group, and return what was put there."""
@@ -51,13 +57,20 @@ class Notes:
         group.told += self.told
         group.attendance += self.attendance.values()
         group.facts.update(self.facts)
-        self.sent, self.taken, self.told, self.attendance, self.facts = _bounded(), _bounded(), [], {}, {}
+        self.sent, self.taken, self.told, self.attendance, self.facts = {}, {}, [], {}, {}
         return taken
 
     def put_back(self, earlier: Notes) -> None:
         """A group was not written: what was taken for it goes with the next one."""
-        self.sent.extendleft(reversed(earlier.sent))
-        self.taken.extendleft(reversed(earlier.taken))
+        self.sent = {**earlier.sent, **self.sent}
+        self.taken = {**earlier.taken, **self.taken}
         self.told = earlier.told + self.told
         self.attendance = {**earlier.attendance, **self.attendance}
+        for notes in (self.sent, self.taken, self.attendance):
+            _bound(notes)
         self.facts = {**earlier.facts, **self.facts}
+
+
+def _bound(notes: dict[Any, Any]) -> None:
+    while len(notes) > MAX_NOTES:
+        del notes[next(iter(notes))]

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.file import StoreFile, reason_of
 from callcenter_ws.broker.sqlite.group import Group, write
-from callcenter_ws.broker.sqlite.intake import Entry, Outcome, Submission
+from callcenter_ws.broker.sqlite.intake import Entry, Outcome, Submission, settle
 from callcenter_ws.broker.sqlite.notes import Notes
 from callcenter_ws.broker.sqlite.row import row_of
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
@@ -110,6 +110,7 @@ class Pipeline:
         self._is_writing = self._is_asked = False
         self._retry: Timer | None = None
         self._finished: Deferred[None] | None = None
+        self._notes_under_way = Notes()
         self.notes = Notes()
         self.waiting_events = 0
         self.trouble: str | None = None
@@ -122,10 +123,12 @@ class Pipeline:
         if refusal is not None:
             return succeed([refusal for _ in events])
         submission = Submission.of(events)
-        for index, event in enumerate(events):
-            record = self._cache.get(event.tenant_id)
-            record.waiting.append(Entry(submission, index, event))
-            self._ready[record] = None
+        record = None
+        for place, event in enumerate(events):
+            if record is None or record.tenant_id != event.tenant_id:
+                record = self._cache.get(event.tenant_id)
+                self._ready[record] = None
+            record.waiting.append((submission, place, event))
             self._waiting_bytes += len(event.payload)
         self.waiting_events += len(events)
         self.go_on()
@@ -160,6 +163,11 @@ class Pipeline:
         if record.waiting:
             self._ready[record] = None
             self.go_on()
+
+    def struck_off(self, tenant: int, user_id: str) -> set[str]:
+        """Identifiers of a user's mail that the file may still hold although the user has it."""
+        noted = (*self._notes_under_way.taken, *self.notes.taken)
+        return {key[2] for key in noted if key[:2] == (tenant, user_id)}
 
     def finish(self) -> Deferred[None]:
         """Write what was handed in; fires when nothing is left to write, or it cannot be written."""
@@ -199,6 +207,7 @@ class Pipeline:
 
     def _write(self, batch: _Batch) -> None:
         self._is_writing = True
+        self._notes_under_way = batch.notes
         writing = self._threads.write(write, self._file, batch.group)
         writing.addCallbacks(self._written, self._not_written, callbackArgs=(batch,), errbackArgs=(batch,))
         writing.addErrback(lambda failure: _log.failure("handing over what was written met a bug", failure))
@@ -239,7 +248,7 @@ class Pipeline:
         size = 0
         for _ in range(min(TENANT_SHARE, len(record.waiting))):
             entry = record.waiting.popleft()
-            event = entry.event
+            event = entry[2]
             self.waiting_events -= 1
             self._waiting_bytes -= len(event.payload)
             first = stream.first_seq_of(event)
@@ -247,7 +256,7 @@ class Pipeline:
                 part.fresh.append((entry, self._stage_event(part, event, group, offset)))
                 size += len(event.payload)
             elif first <= stream.history.head:
-                entry.settle(Published(self._epoch, first, event.event_id, duplicate=True))
+                settle(entry, Published(self._epoch, first, event.event_id, duplicate=True))
             else:
                 part.repeated.append((entry, first))
             if size > GROUP_BYTES:
@@ -268,6 +277,7 @@ class Pipeline:
         if event.call_id is not None:
             record.changed_calls.add(event.call_id)
         if event.is_mail:
+            record.expect_mail(event.user_id or "")
             group.letters.append((*row, record.number, mail_ends_at(event, event.received_at + offset)))
         return message
 
@@ -275,6 +285,7 @@ class Pipeline:
 
     def _written(self, _: None, batch: _Batch) -> None:
         self._is_writing = False
+        self._notes_under_way = Notes()
         if self.trouble is not None:
             self.trouble = None
             _log.info("the store can be written again")
@@ -307,13 +318,14 @@ class Pipeline:
             part.record.delivered = part.fresh[-1][1].seq
             self._deliver([message for _, message in part.fresh])
         for entry, message in part.fresh:
-            entry.settle(Published(self._epoch, message.seq, message.event.event_id))
+            settle(entry, Published(self._epoch, message.seq, message.event.event_id))
         for entry, seq in part.repeated:
-            entry.settle(Published(self._epoch, seq, entry.event.event_id, duplicate=True))
+            settle(entry, Published(self._epoch, seq, entry[2].event_id, duplicate=True))
 
     def _not_written(self, failure: Failure, batch: _Batch) -> None:
         """Nothing of the group was written, or it cannot be known."""
         self._is_writing = False
+        self._notes_under_way = Notes()
         error = failure.value
         if isinstance(error, sqlite3.Error):
             reason = reason_of(error)
@@ -324,12 +336,11 @@ class Pipeline:
             _log.error("the store cannot be written, publishing is refused: {reason}", reason=reason)
         self.trouble = reason
         for record in (*[record for record, _ in batch.checked], *[part.record for part in batch.parts]):
-            record.busy = False
-            self._cache.drop(record)
+            self._cache.distrust(record)
         self.notes.put_back(batch.notes)
         for part in batch.parts:
             for entry, _ in (*part.fresh, *part.repeated):
-                entry.settle(self._unwritable())
+                settle(entry, self._unwritable())
         self._refuse_waiting()
         if self._finished is None:
             self._retry = self._clock.call_later(RETRY, self._try_again)
@@ -363,8 +374,8 @@ class Pipeline:
         entries, record.waiting = record.waiting, deque()
         for entry in entries:
             self.waiting_events -= 1
-            self._waiting_bytes -= len(entry.event.payload)
+            self._waiting_bytes -= len(entry[2].payload)
         for entry in entries:
-            entry.settle(refusal)
+            settle(entry, refusal)
         if self._finished is not None:
             self.go_on()

@@ -15,6 +15,9 @@ from callcenter_ws.core.message import Message, decode_json
 from callcenter_ws.core.stream import Stream
 from callcenter_ws.interfaces import Attendance, Letter, Loss, Mail
 
+MAX_MAIL_USERS = 50_000
+"""Users of one tenant of whom it is known in memory that they may have mail."""
+
 CHUNK_BYTES = 262_144
 """Payload bytes after which a stretch ends, so that nobody's large events fill the memory."""
 
@@ -28,6 +31,7 @@ class Loaded:
         floor: the position up to which the history is gone.
         checkpoint: the position that the stored state and calls describe.
         oldest: the Unix time when the history begins; None: there is none.
+        mail_users: who may have mail; None: too many to know.
         stored_state: the positions whose events the file keeps for the state.
         changed_calls: the calls that have changed since the checkpoint.
     """
@@ -36,6 +40,7 @@ class Loaded:
     floor: int = 0
     checkpoint: int = 0
     oldest: float | None = None
+    mail_users: set[str] | None = field(default_factory=set)
     stored_state: set[int] = field(default_factory=set)
     changed_calls: set[str] = field(default_factory=set)
     stream: Stream = field(default_factory=Stream)
@@ -58,6 +63,7 @@ def load(file: StoreFile, tenant_id: str, now: float, clock_offset: float) -> Lo
         _load_calls(db, loaded, clock_offset)
         _load_history(db, loaded, tenant_id, clock_offset)
         _load_identifiers(db, loaded, now, clock_offset)
+        _load_mail_users(db, loaded)
         return loaded
     finally:
         db.execute("COMMIT")
@@ -104,6 +110,24 @@ def _load_identifiers(db: sqlite3.Connection, loaded: Loaded, now: float, clock_
         recent.append((event_id, seq_of(place), received_at - clock_offset))
     for event_id, seq, received_at in reversed(recent):
         loaded.stream.recent.remember(event_id, seq, received_at)
+
+
+def _load_mail_users(db: sqlite3.Connection, loaded: Loaded) -> None:
+    # From one user of the index to the next, without looking at the messages of each.
+    found = db.execute(
+        """
+        WITH RECURSIVE user (id) AS (
+            SELECT min(user_id) FROM mail WHERE tenant = ?1
+            UNION ALL
+            SELECT (SELECT min(user_id) FROM mail WHERE tenant = ?1 AND user_id > user.id)
+            FROM user WHERE user.id IS NOT NULL
+        )
+        SELECT id FROM user WHERE id IS NOT NULL UNION SELECT user_id FROM mail_loss WHERE tenant = ?1 LIMIT ?2
+        """,
+        (loaded.number, MAX_MAIL_USERS + 1),
+    )
+    users = {user_id for (user_id,) in found}
+    loaded.mail_users = users if len(users) <= MAX_MAIL_USERS else None
 
 
 def _rows(db: sqlite3.Connection, table: str, number: int | None, after: int) -> sqlite3.Cursor:
@@ -180,7 +204,5 @@ def attendance(db: sqlite3.Connection, most: int) -> list[Attendance]:
 
 def dormant(file: StoreFile, before: float, most: int) -> list[str]:
     """Return tenants whose history begins before that Unix time."""
-    found = file.reader().execute(
-        "SELECT name FROM tenant WHERE oldest < ? ORDER BY oldest LIMIT ?", (before, most)
-    )
+    found = file.reader().execute("SELECT name FROM tenant WHERE oldest < ? ORDER BY oldest LIMIT ?", (before, most))
     return [str(name) for (name,) in found]

@@ -76,7 +76,7 @@ CREATE INDEX attendance_by_age ON attendance (last_seen);
 """
 
 MIGRATIONS = (_VERSION_1,)
-"""What makes version ``n + 1`` of version ``n``; the first makes an empty file version 1. Never edited, only added to."""
+"""What makes version ``n + 1`` of version ``n``, an empty file being version 0. Never edited, only added to."""
 
 VERSION = len(MIGRATIONS)
 

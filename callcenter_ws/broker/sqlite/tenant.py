@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from callcenter_ws.broker.sqlite.group import Checkpoint, Trim
 from callcenter_ws.broker.sqlite.intake import Entry
-from callcenter_ws.broker.sqlite.reading import Loaded
+from callcenter_ws.broker.sqlite.reading import MAX_MAIL_USERS, Loaded
 from callcenter_ws.core.calls import CALL_LIFETIME
 from callcenter_ws.core.message import encode_json
 from callcenter_ws.core.stream import Stream
@@ -27,10 +27,13 @@ class TenantRecord:
         number: the tenant's in the file; None before its first event.
         stream: None while it is not in memory.
         floor, checkpoint, oldest, stored_state, changed_calls: see ``reading.Loaded``.
+        mail_users: users who may have mail; None: there are too many to know.
+        letters_staged: how many events for mailboxes were staged since it was loaded.
         waiting: its events that no group has taken yet.
         delivered: ``seq`` of the last message that was delivered.
         loading: those who wait for the stream, while it is read.
         busy: a group that is not committed yet holds events of it, or a checkpoint.
+        doubtful: a write of it failed, and whether it was committed all the same is not known yet.
         counted: its bytes that the total of the memory holds.
         used_at: when it was last asked for, on the monotonic clock.
     """
@@ -43,23 +46,44 @@ class TenantRecord:
     oldest: float | None = None
     stored_state: set[int] = field(default_factory=set)
     changed_calls: set[str] = field(default_factory=set)
+    mail_users: set[str] | None = field(default_factory=set)
+    letters_staged: int = 0
     waiting: deque[Entry] = field(default_factory=deque)
     delivered: int | None = None
     loading: list[Deferred[None]] | None = None
     busy: bool = False
+    doubtful: bool = False
     counted: int = 0
     used_at: float = 0.0
 
     @property
     def idle(self) -> bool:
         """Whether it may be dropped from memory."""
-        return not (self.waiting or self.busy or self.loading is not None)
+        return not (self.waiting or self.busy or self.doubtful or self.loading is not None)
 
     def take(self, loaded: Loaded) -> None:
         """Take over what was read from the file."""
-        self.number, self.stream = loaded.number, loaded.stream
+        self.number, self.stream, self.doubtful = loaded.number, loaded.stream, False
         self.floor, self.checkpoint, self.oldest = loaded.floor, loaded.checkpoint, loaded.oldest
         self.stored_state, self.changed_calls = loaded.stored_state, loaded.changed_calls
+        self.mail_users = loaded.mail_users
+
+    def expect_mail(self, user_id: str) -> None:
+        """An event for the user's mailbox was staged."""
+        self.letters_staged += 1
+        if self.mail_users is not None:
+            self.mail_users.add(user_id)
+            if len(self.mail_users) > MAX_MAIL_USERS:
+                self.mail_users = None
+
+    def may_have_mail(self, user_id: str) -> bool:
+        """Whether to look into the user's mailbox. Most have none, and thousands may connect at once."""
+        return self.mail_users is None or user_id in self.mail_users
+
+    def has_no_mail(self, user_id: str) -> None:
+        """The user's mailbox was found empty."""
+        if self.mail_users is not None:
+            self.mail_users.discard(user_id)
 
     def wants_checkpoint(self, stream: Stream) -> bool:
         """Whether enough has come since the last one."""

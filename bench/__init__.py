@@ -1,0 +1,1 @@
+"""How fast the gateway is, and what it costs: ``python -m bench``."""

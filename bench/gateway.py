@@ -1,0 +1,140 @@
+"""A real gateway: ``twistd -n callcenter-ws`` in a process and a folder of its own, with default settings."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.failure import Broken, Unavailable
+from callcenter_ws.auth.minting import mint
+
+TENANT = "acme"
+DEADLINE = 30.0
+_PAUSE = 0.01
+_TWISTD = Path(sys.executable).with_name("twistd")
+_SITE = re.compile(r"GatewaySite starting on (\d+)")
+
+
+class Gateway:
+    """A gateway that runs until it is stopped.
+
+    Args:
+        folder: for its settings, its secret, its log and its store.
+        settings: what differs from the defaults, by ``section.key``.
+
+    Raises:
+        Unavailable: it refuses these settings.
+        Broken: it does not start for any other reason.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        folder.mkdir()
+        self._secret = secrets.token_hex(32).encode()
+        self._log = folder / "log"
+        self.amp_path = folder / "amp.sock"
+        config = folder / "callcenter-ws.toml"
+        config.write_text(_toml({**self._settings(folder), **settings}))
+        command = [str(_TWISTD), "-n", "--pidfile=", "callcenter-ws", "--config", str(config)]
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - twistd of this environment
+                command, cwd=folder, stdout=log, stderr=subprocess.STDOUT
+            )
+        self.pid = self._process.pid
+        try:
+            self.port = self._await_port()
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    def _settings(self, folder: Path) -> dict[str, Any]:
+        secret = folder / "jwt.secret"
+        secret.touch(0o600)
+        secret.write_bytes(self._secret)
+        return {
+            "web.listen": ["tcp:0:interface=127.0.0.1"],
+            "amp.listen": [f"unix:{self.amp_path}:mode=600"],
+            "jwt.secret_file": str(secret),
+        }
+
+    def _await_port(self) -> int:
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            ended = self._process.poll() is not None
+            log = self._log.read_text()
+            found = _SITE.search(log)
+            if found and self.amp_path.exists():
+                return int(found[1])
+            if ended and "Traceback" not in log:
+                raise Unavailable(_reason(log))
+            if ended:
+                raise Broken(f"the gateway does not start:\n{log}")
+            time.sleep(_PAUSE)
+        raise Broken(f"the gateway did not start within {DEADLINE:g} s:\n{self._log.read_text()}")
+
+    def token(self, user_id: str, role: str = "agent") -> str:
+        """A token that is valid for an hour."""
+        now = int(time.time())
+        claims = {"sub": user_id, "tenant_id": TENANT, "role": role, "iat": now, "exp": now + 3_600}
+        return mint(self._secret, claims)
+
+    def await_connections(self, count: int) -> None:
+        """Wait until the gateway knows of so many connections and no more, so that what ended costs nothing later.
+
+        Raises:
+            Broken: it does not come to that.
+        """
+        end = time.monotonic() + DEADLINE
+        while self._connections() != count:
+            if time.monotonic() > end:
+                raise Broken(f"the gateway counts {self._connections()} connections, {count} are open")
+            time.sleep(_PAUSE)
+
+    def _connections(self) -> int:
+        site = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        try:
+            token = self.token("bench", "supervisor")
+            site.request("GET", "/ws/stats", headers={"Authorization": f"Bearer {token}"})
+            total: int = json.load(site.getresponse())["connections"]["total"]
+            return total
+        finally:
+            site.close()
+
+    def stop(self) -> None:
+        """End the process as an operator would.
+
+        Raises:
+            Broken: it had ended before, or has logged a bug.
+        """
+        ended_before = self._process.poll() is not None
+        if not ended_before:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(DEADLINE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        log = self._log.read_text()
+        if ended_before or "Traceback" in log:
+            raise Broken(f"the gateway {'ended by itself' if ended_before else 'logged a bug'}:\n{log[-4_000:]}")
+
+
+def _toml(settings: Mapping[str, Any]) -> str:
+    # Dotted keys; TOML writes these values as JSON does.
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+
+
+def _reason(log: str) -> str:
+    """The line of a failed start that says why: the last that is none of Twisted's own."""
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not line.startswith(os.sep)]
+    return lines[-1].rpartition(".toml: ")[2] if lines else "it said nothing"

@@ -1,0 +1,27 @@
+"""The machine and the versions that figures belong to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sqlite3
+from pathlib import Path
+
+import callcenter_ws
+import twisted
+
+
+def describe() -> dict[str, str]:
+    """Return what a reader of the figures has to know, by name."""
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {
+        "cpu": found[1].strip() if found else platform.machine(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "load": f"{os.getloadavg()[0]:.2f}, as the run began",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "twisted": twisted.__version__,
+        "sqlite": sqlite3.sqlite_version,
+        "gateway": callcenter_ws.__version__,
+    }

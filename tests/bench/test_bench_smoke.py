@@ -1,0 +1,52 @@
+"""``python -m bench --quick`` runs to its end, and every event of every case arrives once and in order."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+DEADLINE = 120.0
+CASES = ("ingest", "resume", "snapshot")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run of all cases writes, by case."""
+    folder = tmp_path_factory.mktemp("bench")
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "--quick",
+        "--folder",
+        str(folder),
+        "--json",
+        str(folder / "results.json"),
+    ]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert run.returncode == 0, run.stderr
+    return {case["case"]: case for case in json.loads((folder / "results.json").read_text())["cases"]}
+
+
+def test_every_case_ran(results: dict[str, Any]) -> None:
+    assert tuple(results) == CASES
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_delivery_is_complete_and_in_order(results: dict[str, Any], case: str) -> None:
+    deliveries = results[case]["deliveries"]
+    assert deliveries
+    for delivery in deliveries:
+        assert 0 < delivery["expected"] == delivery["received"], delivery
+        assert (delivery["lost"], delivery["repeated_or_disordered"]) == (0, 0), delivery
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_store_is_measured(results: dict[str, Any], case: str) -> None:
+    assert [row["label"] for row in results[case]["rows"] if row["unavailable"]] == []
