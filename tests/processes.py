@@ -145,8 +145,9 @@ class Process:
 class RemoteDaemon(Process):
     """A daemon: ``callcenter_ws.remote.EventBroadcaster`` in a process of its own, which says what it is told to."""
 
-    def __init__(self, endpoint: str, token_file: Path | None = None) -> None:
-        more = [] if token_file is None else ["--token-file", str(token_file)]
+    def __init__(self, endpoint: str, token_file: Path | None = None, spool: Path | None = None) -> None:
+        given = {"--token-file": token_file, "--spool": spool}
+        more = [text for name, path in given.items() if path is not None for text in (name, str(path))]
         super().__init__([sys.executable, str(REMOTE_DAEMON), endpoint, *more])
         self._told = 0
         self._answers: dict[int, dict[str, Any]] = {}

@@ -22,11 +22,28 @@ A daemon makes one ``EventBroadcaster``, starts it with its other services, and 
 Nothing waits for the connection: events are kept in order, bounded, and sent again with the same ids until the
 gateway has answered for each of them. The gateway knows an id for 5 minutes: an event whose answer was lost in a
 longer outage may be published twice, under the same id.
+
+They are kept in memory. Where the daemon may be restarted while the gateway is down, have them kept on disk, too::
+
+    gateway = EventBroadcaster("unix:/run/callcenter-ws/amp.sock", reactor, spool="/var/lib/dialer/events.spool")
+
+What one process leaves there, the next one sends first.
 """
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published
 from callcenter_ws.remote.broadcaster import EventBroadcaster, Pong
+from callcenter_ws.remote.leftovers import SpooledEvent
+from callcenter_ws.remote.spool_file import SpoolUnusable
 from callcenter_ws.remote.subscriptions import ClientMessage
 
-__all__ = ["ClientMessage", "ErrorCode", "EventBroadcaster", "Pong", "Published", "Refusal"]
+__all__ = [
+    "ClientMessage",
+    "ErrorCode",
+    "EventBroadcaster",
+    "Pong",
+    "Published",
+    "Refusal",
+    "SpoolUnusable",
+    "SpooledEvent",
+]

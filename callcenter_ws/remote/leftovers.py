@@ -55,7 +55,7 @@ class Leftovers:
         if not isinstance(refusal, Refusal):
             _log.failure("the answer for an event of the spool was lost", failure)
         elif refusal.code is not ErrorCode.UNAVAILABLE:  # which says that it stays in the spool
-            self._tell(SpooledEvent(**event.fields, payload=event.payload), refusal)
+            self._tell(SpooledEvent(**{"user_id": None, **event.fields}, payload=event.payload), refusal)
 
     def _tell(self, event: SpooledEvent, refusal: Refusal) -> None:
         _log.error(

@@ -14,8 +14,9 @@ from callcenter_ws.amp.commands import PublishBatch, PublishEvent, refusal_of
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published
 from callcenter_ws.remote.backoff import Backoff
-from callcenter_ws.remote.buffer import Buffer, Unacknowledged
+from callcenter_ws.remote.buffer import Buffer
 from callcenter_ws.remote.link import GatewayLink
+from callcenter_ws.remote.unacknowledged import Unacknowledged
 
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 5.0
@@ -51,7 +52,7 @@ class Sender:
 
     def wake(self) -> None:
         """There may be something to send: begin in the next turn of the reactor, with all that comes until then."""
-        if not self._is_running and self.link is not None and len(self._buffer):
+        if not self._is_running and self.link is not None and self._buffer.is_ready:
             self._is_running = True
             self._reactor.callLater(0, self._start)
 
@@ -69,9 +70,8 @@ class Sender:
                     await deferLater(self._reactor, self._backoff.delay())
         finally:
             self._is_running = False
-        if len(self._buffer):
-            self.wake()
-        else:
+        self.wake()
+        if not len(self._buffer):
             self._emptied()
 
     async def _outcomes(self, link: GatewayLink, batch: Sequence[Unacknowledged]) -> Sequence[Outcome]:

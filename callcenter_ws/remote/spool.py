@@ -104,13 +104,10 @@ class Spool:
 
     async def flush(self) -> None:
         """Write everything, however long that takes; try once more if the disk has failed before."""
-        while self._file is not None and (self._unwritten or self._gone):
-            self._cancel_retry()
-            self._wake()
-            if self._writing is not None:
-                await self._writing
-            if self._is_failing:
-                return
+        self._cancel_retry()
+        self._wake()
+        if self._writing is not None:
+            await self._writing
 
     async def close(self) -> None:
         """Close the file and end the thread; call ``flush`` first."""
@@ -131,8 +128,13 @@ class Spool:
 
     # Writing
 
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._unwritten or self._gone)
+
     def _wake(self) -> None:
-        if self._file is None or self._writing is not None or self._retry is not None:
+        is_busy = self._writing is not None or self._retry is not None
+        if self._file is None or is_busy or not self._has_work:
             return
         self._writing = Deferred.fromCoroutine(self._write(self._file))
         self._writing.addErrback(lambda failure: _log.failure("writing the spool failed", failure))
@@ -141,19 +143,18 @@ class Spool:
         # What else comes in this turn of the reactor joins the first group.
         await deferLater(self._reactor, 0)
         try:
-            while (self._unwritten or self._gone) and self._retry is None:
+            while self._has_work and self._retry is None:
                 await self._write_group(file)
         finally:
             self._writing = None
 
     async def _write_group(self, file: SpoolFile) -> None:
         events = self._next_group()
-        rows = [_row_of(event) for event in events]
         gone, self._gone = self._gone, []
         try:
-            await self._thread.call(file.write, rows, gone)
+            await self._thread.call(file.write, [_row_of(event) for event in events], gone)
         except Exception as error:
-            # No row of the group is there: the keys are given up, and with them what has been removed meanwhile.
+            # No row of the group is there. Keys of such rows must not gather for as long as the disk fails.
             unused = {event.key for event in events}
             self._gone = gone + [key for key in self._gone if key not in unused]
             for event in events:

@@ -25,15 +25,14 @@ class _Pool(ThreadPool):
 
 
 class SpoolThread:
-    """One thread of our own, not the reactor's: those may all be waiting for a resolver. Can be started again."""
+    """One thread of our own, not of the reactor's: those may all be waiting for a resolver. Can be started again."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._pool: ThreadPool | None = None
+        self._pool = _new_pool()
 
     def start(self) -> None:
         """Begin."""
-        self._pool = _Pool(1, 1, name="callcenter-ws-spool")
         self._pool.start()
 
     def call(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
@@ -43,6 +42,9 @@ class SpoolThread:
 
     def stop(self) -> None:
         """End, when everything that was called is done."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()
+        pool, self._pool = self._pool, _new_pool()
+        pool.stop()
+
+
+def _new_pool() -> ThreadPool:
+    return _Pool(1, 1, name="callcenter-ws-spool")

@@ -58,8 +58,8 @@ class Orders(LineOnlyReceiver):
         self.ended.callback(None)
 
 
-async def live(reactor: Any, endpoint: str, token: str | None) -> None:
-    broadcaster = EventBroadcaster(endpoint, reactor, token=token)
+async def live(reactor: Any, endpoint: str, token: str | None, spool: Path | None) -> None:
+    broadcaster = EventBroadcaster(endpoint, reactor, token=token, spool=spool)
     broadcaster.startService()
     orders = Orders(broadcaster)
     StandardIO(orders, reactor=reactor)
@@ -77,7 +77,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("endpoint")
     parser.add_argument("--token-file", type=Path)
+    parser.add_argument("--spool", type=Path)
     options = parser.parse_args(sys.argv[1:])
     secret = None if options.token_file is None else options.token_file.read_text().strip()
     globalLogBeginner.beginLoggingTo([complain], redirectStandardIO=False)
-    react(lambda reactor: Deferred.fromCoroutine(live(reactor, options.endpoint, secret)))
+    react(lambda reactor: Deferred.fromCoroutine(live(reactor, options.endpoint, secret, options.spool)))

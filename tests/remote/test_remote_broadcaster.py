@@ -130,7 +130,16 @@ async def test_every_event_is_told_the_epoch_of_its_own_tenant(gateway: Loopback
 
 def test_what_a_daemon_does_not_call_is_hidden() -> None:
     """All public names are in the manual."""
-    said = {"publish", "unacknowledged", "user_online", "disconnect_user", "revoke_token", "ping", "subscribe"}
+    said = {
+        "publish",
+        "unacknowledged",
+        "unspooled",
+        "user_online",
+        "disconnect_user",
+        "revoke_token",
+        "ping",
+        "subscribe",
+    }
     service = {"startService", "stopService"}
     assert {name for name in vars(EventBroadcaster) if not name.startswith("_")} == said | service
 

@@ -1,0 +1,243 @@
+"""The file of a spool: whose it is, what it takes, and what it says when it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from callcenter_ws.remote.spool_file import VERSION, Row, SpoolFile, SpoolUnusable
+
+NOBODY = 65_534
+
+
+def row(key: int, payload: bytes = b"{}") -> Row:
+    return (key, "acme", "alert", f"id-{key}", "2026-11-22T19:40:00.123Z", None, 0, payload)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.spool"
+
+
+def filled(path: Path, count: int) -> None:
+    file = SpoolFile(path)
+    file.write([row(key) for key in range(1, count + 1)], [])
+    file.close()
+
+
+def test_what_was_written_is_read_by_the_next_one_in_order(path: Path) -> None:
+    file = SpoolFile(path)
+    rows = [
+        (3, "acme", "alert", "a\0b", "2026-11-22T19:40:00.123Z", "7", 1, b'{"title":"Zo\xc3\xa9"}'),
+        (1, "globex", "call.hold", "x" * 255, "2026-11-22T19:40:00.124Z", None, 0, b"{}"),
+    ]
+    file.write(rows, [])
+    file.write([row(2)], [])
+    file.close()
+    again = SpoolFile(path)
+    assert again.rows() == [rows[1], row(2), rows[0]]
+    again.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 255, 256, 257, 1_000])
+def test_any_number_is_written_and_forgotten(path: Path, count: int) -> None:
+    file = SpoolFile(path)
+    file.write([row(key) for key in range(1, count + 1)], [])
+    assert file.rows() == [row(key) for key in range(1, count + 1)]
+    odd = list(range(1, count + 1, 2))
+    file.write([row(count + 1)], odd)
+    assert [found[0] for found in file.rows()] == [*range(2, count + 1, 2), count + 1]
+    file.close()
+
+
+def test_a_group_is_written_whole_or_not_at_all(path: Path) -> None:
+    file = SpoolFile(path)
+    file.write([row(1), row(2)], [])
+    with pytest.raises(sqlite3.IntegrityError):
+        file.write([row(3), row(2)], [1])
+    assert file.rows() == [row(1), row(2)]
+    file.write([row(3)], [1])
+    assert file.rows() == [row(2), row(3)]
+    file.close()
+
+
+def test_a_full_disk_loses_nothing_and_what_is_forgotten_makes_room(path: Path) -> None:
+    file = SpoolFile(path)
+    pages = file._db.execute("PRAGMA page_count").fetchone()[0]
+    file._db.execute(f"PRAGMA max_page_count = {pages + 20}")
+    file.write([row(1, b"x" * 65_000)], [])
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        file.write([row(2, b"x" * 65_000)], [])
+    assert [found[0] for found in file.rows()] == [1]
+    file.write([row(3, b"x" * 65_000)], [1])
+    assert [found[0] for found in file.rows()] == [3]
+    file.close()
+
+
+def test_it_is_for_its_owner_alone(path: Path) -> None:
+    old = os.umask(0)
+    try:
+        file = SpoolFile(path)
+    finally:
+        os.umask(old)
+    file.write([row(1)], [])
+    assert {stat.S_IMODE(found.stat().st_mode) for found in path.parent.iterdir()} == {0o600}
+    file.close()
+
+
+# What cannot be used
+
+
+def folder_is_missing(path: Path) -> None:
+    path.parent.rmdir()
+
+
+def is_a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def is_a_text(path: Path) -> None:
+    path.write_text("These are the notes of somebody who would miss them.\n" * 100)
+
+
+def is_of_another_program(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE event (key INTEGER PRIMARY KEY)")
+    db.close()
+
+
+def is_newer(path: Path) -> None:
+    filled(path, 1)
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    db.close()
+
+
+def is_damaged(path: Path) -> None:
+    filled(path, 1_000)
+    with path.open("r+b") as file:
+        file.seek(2 * 4_096)
+        file.write(b"\xa5" * 4_096)
+
+
+def is_cut_off(path: Path) -> None:
+    filled(path, 1_000)
+    os.truncate(path, 3 * 4_096)
+
+
+def begins_with_nonsense(path: Path) -> None:
+    filled(path, 1)
+    with path.open("r+b") as file:
+        file.write(b"nonsense")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (folder_is_missing, "No such file or directory"),
+        (is_a_folder, "cannot be written: Is a directory"),
+        (is_a_text, "the file is no SQLite file"),
+        (is_of_another_program, "is a SQLite file of another program"),
+        (is_newer, f"has schema version {VERSION + 1}, this release knows {VERSION}"),
+        (is_damaged, "the file is damaged"),
+        (is_cut_off, "the file is damaged"),
+        (begins_with_nonsense, "the file is no SQLite file"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why_and_stays_as_it_is(
+    path: Path, spoil: Callable[[Path], None], text: str
+) -> None:
+    spoil(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(SpoolUnusable, match=text) as unusable:
+        SpoolFile(path)
+    assert str(path) in str(unusable.value)
+    assert (path.read_bytes() if path.is_file() else None) == before
+    # Nothing is held on to: it can be used as soon as it is mended.
+    shutil.rmtree(path.parent, ignore_errors=True)
+    path.parent.mkdir()
+    SpoolFile(path).close()
+
+
+def test_one_that_is_in_use_is_refused_under_any_of_its_names(path: Path) -> None:
+    other_name = path.with_name("link")
+    other_name.symlink_to(path)
+    file = SpoolFile(path)
+    for name in (path, other_name):
+        with pytest.raises(SpoolUnusable, match="in use by another"):
+            SpoolFile(name)
+    file.write([row(1)], [])
+    file.close()
+    SpoolFile(other_name).close()
+
+
+def test_one_that_another_process_uses_is_refused(path: Path) -> None:
+    script = "import sys, pathlib; from callcenter_ws.remote.spool_file import SpoolFile; "
+    script += "file = SpoolFile(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(SpoolUnusable, match="in use by another process"):
+            SpoolFile(path)
+        other.kill()
+    SpoolFile(path).close()
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may write everything; the tests may run as root."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_one_that_can_only_be_read_is_refused() -> None:
+    # Not in the folder of the tests, which nobody else may enter.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "events.spool"
+        filled(path, 1)
+        path.with_name("events.spool-lock").unlink()
+        path.chmod(0o444)
+        folder.chmod(0o777)
+        with as_nobody(), pytest.raises(SpoolUnusable, match="cannot be written: Permission denied"):
+            SpoolFile(path)
+        folder.chmod(0o555)
+        path.chmod(0o666)
+        path.with_name("events.spool-lock").unlink()
+        with as_nobody(), pytest.raises(SpoolUnusable, match=r"cannot open .*-lock beside it: Permission"):
+            SpoolFile(path)
+        folder.chmod(0o755)
+
+
+def test_one_that_somebody_else_is_writing_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callcenter_ws.remote.spool_file._BUSY_SECONDS", 0)
+    filled(path, 1)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SpoolUnusable, match="locked by another program"):
+        SpoolFile(path)
+    other.close()
+
+
+def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 37, 2))
+    with pytest.raises(SpoolUnusable, match="too old for a spool"):
+        SpoolFile(path)
