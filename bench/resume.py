@@ -23,10 +23,11 @@ from bench.scale import Scale
 from bench.stage import RAISED, Stage
 from bench.store import Store
 
-LIVE_RATE = 50
-"""Events a second that are published while clients come back."""
+LIVE_RATE = 5
+"""Events a second that are published while clients come back. Each goes to everybody by itself, as the dearest kind of
+live fan-out: many of them would be all that is measured."""
 
-MAX_LIVE = 300
+MAX_LIVE = 50
 """Of them at most: with those that were missed they have to fit into what the gateway keeps in memory."""
 
 SPREAD = 0.1

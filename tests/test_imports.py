@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listening": FOUNDATION,
     "service": FOUNDATION | EDGES | {"clock", "config", "demo", "journal", "listening"},
     "tap": FOUNDATION | {"clock", "config", "service", "demo"},
-    "cli": FOUNDATION | {"amp.commands", "auth", "config", "demo", "remote"},
+    "cli": FOUNDATION | {"amp.commands", "auth", "broker", "config", "demo", "remote"},
 }
 """What each part may import besides itself. A new part has to be given its place here."""
 

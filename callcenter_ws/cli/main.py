@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 
 from callcenter_ws import __version__
 from callcenter_ws.cli.emit import emit
+from callcenter_ws.cli.store import back_up_store, check_store, store_file
 from callcenter_ws.cli.tail import Wanted, tail
 from callcenter_ws.cli.target import Failure, Target, read_token
 from callcenter_ws.config.load import ConfigError, load
@@ -112,6 +113,24 @@ def _tenant(arguments: argparse.Namespace, target: Target) -> str:
     if tenant is None:
         raise Failure("for which tenant? Give --tenant ID")
     return tenant
+
+
+def check_the_store(arguments: argparse.Namespace) -> int:
+    """Tell what a store holds and whether it is whole."""
+    return check_store(_store_file(arguments))
+
+
+def back_up_the_store(arguments: argparse.Namespace) -> int:
+    """Copy a store while it is in use."""
+    return back_up_store(_store_file(arguments), arguments.copy)
+
+
+def _store_file(arguments: argparse.Namespace) -> Path:
+    if arguments.file is not None:
+        return store_file(arguments, None, None)
+    if arguments.config is not None or arguments.set:
+        return store_file(arguments, _load(arguments), None)
+    return store_file(arguments, None, DemoState.find().store_file)
 
 
 def version(arguments: argparse.Namespace) -> int:
@@ -254,7 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="callcenter-ws",
         description="Work with a callcenter-ws gateway. The gateway itself is started with: twistd -n callcenter-ws",
-        epilog="Without --config, token, emit and tail are for the demo that this user started last.",
+        epilog="Without --config, all but check-config and version are for the demo that this user started last.",
     )
     parser.add_argument("--version", action="version", version=_versions(), help="print the versions")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -262,6 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_token(commands)
     _add_emit(commands)
     _add_tail(commands)
+    _add_stores(commands)
     _add(commands, "version", version, "print the versions", "callcenter-ws version")
     return parser
 
@@ -292,6 +312,19 @@ def _add_check_config(commands: Any) -> None:
     example = "callcenter-ws check-config --config /etc/callcenter-ws/callcenter-ws.toml"
     text = "say whether the gateway can start with a configuration, or everything that is wrong with it"
     _add_settings(_add(commands, "check-config", check_config, text, example))
+
+
+def _add_stores(commands: Any) -> None:
+    example = "callcenter-ws check-store --config /etc/callcenter-ws/callcenter-ws.toml"
+    text = "say what the store on disk holds and whether it is whole; it may be in use"
+    checking = _add(commands, "check-store", check_the_store, text, example)
+    example = "callcenter-ws backup-store --config gw.toml /var/backups/events-monday.sqlite"
+    text = "copy the store on disk into a new file while it is in use"
+    copying = _add(commands, "backup-store", back_up_the_store, text, example)
+    copying.add_argument("copy", metavar="FILE", type=Path, help="the new file")
+    for command in (checking, copying):
+        _add_settings(command)
+        command.add_argument("--file", metavar="PATH", type=Path, help="the store, if not that of the configuration")
 
 
 def _add_token(commands: Any) -> None:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_twisted
-from contract import Bench, BrokerContract, DurableContract, MailContract
-from twisted.internet import reactor
+from contract import A, B, BrokerContract, DurableContract, MailContract, payload_of, shown
+from sqlite_bench import SqliteBench
+from twisted.internet.defer import DeferredList, gatherResults
 
-from callcenter_ws.broker.sqlite.broker import SqliteBroker
-from callcenter_ws.interfaces import Broker
+from callcenter_ws.broker.sqlite import cache, group, pipeline, tenant
+from callcenter_ws.broker.sqlite.inspection import check
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.interfaces import Attendance, Published
 
-
-class SqliteBench(Bench):
-    """A SqliteBroker on a fake clock, and the reactor's real threads."""
-
-    options: dict[str, Any]
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self.options = {}
-
-    def make(self, *, history_events: int, history_seconds: float) -> Broker:
-        limits = {"history_events": history_events, "history_seconds": history_seconds}
-        return SqliteBroker(reactor, self.clock, self.path, **{**limits, **self.options})
+OUTAGE = "the store cannot be written: it broke (OperationalError)"
 
 
 @pytest_twisted.async_yield_fixture
@@ -39,3 +32,355 @@ async def bench(tmp_path: Path) -> AsyncIterator[SqliteBench]:
 
 class TestSqliteBroker(BrokerContract, MailContract, DurableContract):
     """Keeps the contract."""
+
+
+class Gate:
+    """Stands before a function that a thread of the store runs, and lets calls through when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+        self._call = getattr(module, name)
+        self._open = threading.Event()
+        self.calls: list[tuple[Any, ...]] = []
+        monkeypatch.setattr(module, name, self._pass)
+
+    def _pass(self, *arguments: Any) -> Any:
+        self.calls.append(arguments)
+        assert self._open.wait(30)
+        return self._call(*arguments)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Return what breaks writing, or mends it."""
+    real = pipeline.write
+    broken = False
+
+    def write(*arguments: Any) -> None:
+        if broken:
+            raise sqlite3.OperationalError("it broke")
+        real(*arguments)
+
+    def switch(to: bool) -> None:
+        nonlocal broken
+        broken = to
+
+    monkeypatch.setattr(pipeline, "write", write)
+    return switch
+
+
+class TestGroups:
+    """What comes while one transaction is written goes into the next."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_one_transaction_for_all_that_came(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        gate = Gate(monkeypatch, pipeline, "write")
+        first = bench.broker.publish([bench.event()])
+        await bench.until(lambda: len(gate.calls) == 1)
+        more = [bench.broker.publish([bench.event()]) for _ in range(100)]
+        await bench.until(lambda: True)
+        assert bench.delivered == []
+        gate.open()
+        await DeferredList([first, *more])
+        assert [written.events for _, written in gate.calls] == [1, 100]
+        assert bench.seqs() == list(range(1, 102))
+
+    @pytest_twisted.ensureDeferred
+    async def test_nothing_is_answered_or_shown_before_it_is_written(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await bench.alerts(1)
+        gate = Gate(monkeypatch, pipeline, "write")
+        login = bench.event("agent.login", payload_of("agent.login"))
+        answers: list[Any] = []
+        bench.broker.publish([login]).addBoth(answers.append)
+        await bench.until(lambda: gate.calls)
+        assert (await bench.broker.position(A)).seq == 1
+        assert (await bench.broker.read(A, 0, 10)).head == 1
+        assert await bench.state() == []
+        assert (answers, len(bench.delivered)) == ([], 1)
+        gate.open()
+        await bench.until(lambda: answers)
+        assert await bench.state() == [2]
+
+    @pytest_twisted.ensureDeferred
+    async def test_tenants_have_their_turns(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        gate = Gate(monkeypatch, pipeline, "write")
+        first = bench.broker.publish([bench.event()])
+        await bench.until(lambda: gate.calls)
+        flood = bench.broker.publish([bench.event() for _ in range(3 * pipeline.GROUP_EVENTS)])
+        other = bench.broker.publish([bench.event(tenant_id=B)])
+        gate.open()
+        await gatherResults([first, other])
+        assert len(bench.seqs()) < 3 * pipeline.GROUP_EVENTS
+        await flood
+        assert bench.seqs() == list(range(1, 3 * pipeline.GROUP_EVENTS + 2))
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_waits_is_bounded(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pipeline, "MAX_WAITING_EVENTS", 10)
+        gate = Gate(monkeypatch, pipeline, "write")
+        first = bench.broker.publish([bench.event()])
+        await bench.until(lambda: gate.calls)
+        waiting = bench.broker.publish([bench.event() for _ in range(10)])
+        outcomes = await bench.broker.publish([bench.event(), bench.event(tenant_id=B)])
+        assert [outcome.code for outcome in outcomes if isinstance(outcome, Refusal)] == [ErrorCode.OVERLOADED] * 2
+        gate.open()
+        assert len(await waiting) == 10
+        await first
+        assert await bench.alerts(1) == [12]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_repetition_within_a_group(self, bench: SqliteBench) -> None:
+        calls = [bench.broker.publish([bench.event(event_id="x")]) for _ in range(3)]
+        outcomes = [outcome for call in calls for outcome in await call]
+        assert [(taken.seq, taken.duplicate) for taken in outcomes if isinstance(taken, Published)] == [
+            (1, False),
+            (1, True),
+            (1, True),
+        ]
+
+
+@pytest.mark.logs_errors
+class TestOutage:
+    """The file cannot be written: publishers are told at once, readers and connections notice nothing."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_publishing_is_refused_and_goes_on(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        broken = breaking(monkeypatch)
+        await bench.alerts(3)
+        broken(True)
+        for _ in range(2):
+            (outcome,) = await bench.broker.publish([bench.event()])
+            assert isinstance(outcome, Refusal)
+            assert (outcome.code, outcome.message) == (ErrorCode.UNAVAILABLE, OUTAGE)
+            assert outcome.retry_after == pipeline.RETRY
+        assert bench.broker.not_ready() == OUTAGE
+        assert shown((await bench.broker.read(A, 0, 10)).messages) == [1, 2, 3]
+        broken(False)
+        bench.clock.advance(pipeline.RETRY)
+        await bench.until(lambda: bench.broker.not_ready() is None)
+        assert await bench.alerts(2) == [4, 5]
+        assert bench.seqs() == [1, 2, 3, 4, 5]
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_waits_is_refused_too(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        broken = breaking(monkeypatch)
+        broken(True)
+        calls = [bench.broker.publish([bench.event(tenant_id=tenant_id)]) for tenant_id in (A, B, A)]
+        for outcomes in await gatherResults(calls):
+            assert isinstance(outcomes[0], Refusal)
+        broken(False)
+
+    @pytest_twisted.ensureDeferred
+    async def test_it_is_tried_again_until_it_works(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        broken = breaking(monkeypatch)
+        broken(True)
+        await bench.broker.publish([bench.event()])
+        for _ in range(3):
+            bench.clock.advance(pipeline.RETRY)
+            await bench.until(lambda: bench.store._open.pipeline._retry is not None)  # type: ignore[union-attr]
+            assert bench.broker.not_ready() == OUTAGE
+        broken(False)
+        bench.clock.advance(pipeline.RETRY)
+        await bench.until(lambda: bench.broker.not_ready() is None)
+
+    @pytest_twisted.ensureDeferred
+    async def test_notes_are_not_lost(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        await MailContract.notify(bench, "a", "b")
+        broken = breaking(monkeypatch)
+        broken(True)
+        bench.broker.mail_taken(A, "7", ["a"])
+        bench.store.note(Attendance(A, "7", False, 5.0, 6.0))
+        await bench.until(lambda: bench.broker.not_ready())
+        assert await MailContract.waiting(bench) == ["b"]
+        broken(False)
+        bench.clock.advance(pipeline.RETRY)
+        await bench.until(lambda: bench.broker.not_ready() is None)
+        await bench.open()
+        assert await MailContract.waiting(bench) == ["b"]
+        assert [known.user_id for known in bench.store.recall()] == ["7"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_commit_that_only_seemed_to_fail(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The publisher comes again and is told the first position; who is connected got it once."""
+        await bench.alerts(1)
+        real = pipeline.write
+
+        def write(*arguments: Any) -> None:
+            real(*arguments)
+            raise sqlite3.OperationalError("it broke")
+
+        monkeypatch.setattr(pipeline, "write", write)
+        (outcome,) = await bench.broker.publish([bench.event(event_id="x")])
+        assert isinstance(outcome, Refusal)
+        monkeypatch.setattr(pipeline, "write", real)
+        bench.clock.advance(pipeline.RETRY)
+        await bench.until(lambda: bench.broker.not_ready() is None and len(bench.delivered) == 2)
+        (again,) = await bench.publish(bench.event(event_id="x"))
+        assert (again.seq, again.duplicate) == (2, True)
+        assert await bench.alerts(1) == [3]
+        assert bench.seqs() == [1, 2, 3]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_bug_is_an_outage_with_a_traceback_in_the_log(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def write(*arguments: Any) -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, "write", write)
+            (outcome,) = await bench.broker.publish([bench.event()])
+        assert isinstance(outcome, Refusal)
+        assert outcome.message == "the store cannot be written: the gateway met an error of its own"
+        bench.clock.advance(pipeline.RETRY)
+        await bench.until(lambda: bench.broker.not_ready() is None)
+        assert await bench.alerts(1) == [1]
+
+    @pytest_twisted.ensureDeferred
+    async def test_it_ends_though_it_cannot_write(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        broken = breaking(monkeypatch)
+        broken(True)
+        await bench.broker.publish([bench.event()])
+        await bench.broker.stop()
+        broken(False)
+        await bench.open()
+        assert await bench.alerts(1) == [1]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_tenant_that_cannot_be_read(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        await bench.alerts(1)
+        await bench.open()
+
+        def load(*arguments: Any) -> None:
+            raise sqlite3.DatabaseError("it broke")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cache, "load", load)
+            (outcome,) = await bench.broker.publish([bench.event()])
+            assert isinstance(outcome, Refusal)
+            assert outcome.message == "the store cannot be read: it broke (DatabaseError)"
+            with pytest.raises(Refusal, match="cannot be read"):
+                await bench.broker.position(A)
+        assert await bench.alerts(1) == [2]
+
+
+class TestFile:
+    """What is on disk, and what in memory."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_is_older_than_the_memory_is_read_from_the_file(self, bench: SqliteBench) -> None:
+        bench.options = {"memory_events": 10}
+        await bench.open()
+        await bench.alerts(100)
+        assert shown((await bench.broker.read(A, 5, 20)).messages) == list(range(6, 26))
+        assert shown((await bench.broker.read(A, 85, 50)).messages) == list(range(86, 101))
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_stretch_of_large_events_is_short(self, bench: SqliteBench) -> None:
+        bench.options = {"memory_events": 1}
+        await bench.open()
+        large = {"title": "t", "message": "m" * 100_000}
+        await bench.publish(*[bench.event("alert", large) for _ in range(10)])
+        found = []
+        while len(found) < 9:
+            stretch = shown((await bench.broker.read(A, len(found), 9 - len(found))).messages)
+            assert 1 <= len(stretch) <= 3
+            found += stretch
+        assert found == list(range(1, 10))
+
+    @pytest_twisted.ensureDeferred
+    async def test_tenants_without_clients_leave_the_memory_first(self, bench: SqliteBench) -> None:
+        bench.options = {"memory_bytes": 200_000}
+        broker = await bench.open()
+        broker.attach(A)
+        for _ in range(20):
+            await bench.alerts(10)
+            await bench.alerts(10, B)
+            assert broker.state()["memory_bytes"] <= 200_000
+        assert bench.store._open is not None
+        assert bench.store._open.cache.peek(A) is not None
+        for tenant_id in (A, B):
+            assert shown((await broker.read(tenant_id, 0, 500)).messages)[:3] == [1, 2, 3]
+            assert (await broker.position(tenant_id)).seq == 200
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_tenant_nobody_speaks_of_leaves_the_memory(self, bench: SqliteBench) -> None:
+        await bench.alerts(1)
+        assert bench.broker.state()["tenants"] == 1
+        for _ in range(10):
+            bench.clock.advance(60)
+        assert bench.broker.state()["tenants"] == 0
+        assert await bench.alerts(1) == [2]
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_history_is_trimmed_on_disk(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tenant, "CHECKPOINT_EVENTS", 50)
+        monkeypatch.setattr(group, "TRIM_EVENTS", 7)
+        await bench.open(history_events=20)
+        await bench.publish(bench.event("agent.login", payload_of("agent.login")))
+        for _ in range(10):
+            await bench.alerts(30)
+            bench.clock.advance(301)
+        await bench.until(lambda: check(bench.path).events <= 20 + 50 + 30)
+        findings = check(bench.path)
+        assert (findings.problems, findings.state) == ([], 1)
+        assert await bench.state() == [1]
+        await bench.open(history_events=20)
+        assert await bench.state() == [1]
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_history_of_a_tenant_that_is_not_in_memory_goes_too(self, bench: SqliteBench) -> None:
+        await bench.open(history_seconds=1_000)
+        await bench.alerts(50)
+        await bench.alerts(50, B)
+        await bench.open(history_seconds=1_000)
+        for _ in range(40):
+            bench.clock.advance(60)
+            await bench.until(lambda: True)
+        await bench.until(lambda: check(bench.path).events == 0)
+        assert check(bench.path).problems == []
+        assert await bench.alerts(1) == [51]
+        assert await bench.alerts(1, B) == [51]
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_it_tells_of_itself(self, bench: SqliteBench) -> None:
+        await bench.alerts(1)
+        state = bench.broker.state()
+        assert (state["kind"], state["ready"], state["tenants"]) == ("sqlite", True, 1)
+        assert state["file_bytes"] > 0
+        await bench.broker.stop()
+        assert bench.broker.state() == {"kind": "sqlite", "ready": False, "synchronous": "normal"}
+        assert bench.broker.not_ready() == "the store is closed"
+
+
+class TestAttendance:
+    """Who was here, over a restart (``interfaces.Register``)."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_last_note_of_each_user(self, bench: SqliteBench) -> None:
+        assert list(bench.store.recall()) == []
+        for note in (
+            Attendance(A, "7", False, 1.0, 2.0),
+            Attendance(A, "7", False, None, 9.0),
+            Attendance(A, "7", True, None, 3.0),
+            Attendance(B, "7", False, None, 4.0),
+        ):
+            bench.store.note(note)
+        await bench.open()
+        assert [(known.tenant_id, known.visitor, known.since, known.last_seen) for known in bench.store.recall()] == [
+            (A, True, None, 3.0),
+            (B, False, None, 4.0),
+            (A, False, None, 9.0),
+        ]
+
+    @pytest_twisted.ensureDeferred
+    async def test_who_was_here_at_the_end_was_seen_until_then(self, bench: SqliteBench) -> None:
+        came = bench.clock.time()
+        bench.store.note(Attendance(A, "7", False, came, came))
+        bench.clock.advance(600)
+        await bench.open()
+        (known,) = bench.store.recall()
+        assert (known.since, known.last_seen) == (came, came + 600)

@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.row import COLUMNS, WIDTH, Row
@@ -21,7 +22,7 @@ from callcenter_ws.interfaces import Attendance
 TRIM_EVENTS = 500
 """Events that are forgotten in one transaction, so that the next group does not wait for long."""
 
-_MOST_VALUES = 256
+_MOST_ROWS = 1_024
 _MAIL_WIDTH = WIDTH + 2
 
 MailKey = tuple[int, str, str]
@@ -55,12 +56,14 @@ class Group:
         tenants: numbers and names of tenants whose history begins, for the first time or again, and the Unix time
             when it does.
         told: users who know by now what their mailboxes have lost.
+        events, values: rows of events, how many and all their values in a row.
         letters: rows of events for mailboxes, with the tenant's number and the Unix time when they end.
         facts: notes about the store itself.
     """
 
     tenants: list[tuple[int, str, float]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    events: int = 0
+    values: list[Any] = field(default_factory=list)
     letters: list[Row] = field(default_factory=list)
     sent: list[MailKey] = field(default_factory=list)
     taken: list[MailKey] = field(default_factory=list)
@@ -72,7 +75,7 @@ class Group:
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
         notes = (self.sent, self.taken, self.told, self.attendance, self.facts)
-        return any((self.tenants, self.rows, self.checkpoints, *notes))
+        return any((self.tenants, self.events, self.checkpoints, *notes))
 
 
 def write(file: StoreFile, group: Group) -> None:
@@ -87,9 +90,9 @@ def write(file: StoreFile, group: Group) -> None:
         _begin_histories(db, group.tenants)
         # What is noted about mail concerns what was delivered before.
         _note_mail(db, group)
-        insert(db, f"event ({COLUMNS})", group.rows, WIDTH)
+        insert(db, f"event ({COLUMNS})", WIDTH, group.values)
         if group.letters:
-            insert(db, f"mail ({COLUMNS}, tenant, ends_at)", group.letters, _MAIL_WIDTH)
+            insert(db, f"mail ({COLUMNS}, tenant, ends_at)", _MAIL_WIDTH, _flat(group.letters))
             _bound_mailboxes(db, group.letters)
         _note_attendance(db, group.attendance)
         for checkpoint in group.checkpoints:
@@ -108,15 +111,23 @@ def roll_back(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
 
 
-def insert(db: sqlite3.Connection, table: str, rows: Sequence[Row], width: int, or_: str = "") -> None:
-    """Insert rows, many by one statement. Numbers of rows are powers of two: few statements to be prepared."""
+def insert(db: sqlite3.Connection, table: str, width: int, values: Sequence[Any], or_: str = "") -> None:
+    """Insert rows, many by one statement. Numbers of rows are powers of two: few statements to be prepared.
+
+    Args:
+        width: how many of the values make a row.
+    """
     one = f"({','.join('?' * width)})"
-    at = 0
-    while at < len(rows):
-        count = min(_MOST_VALUES, 1 << (len(rows) - at).bit_length() - 1)
-        values = [value for row in rows[at : at + count] for value in row]
-        db.execute(f"INSERT {or_} INTO {table} VALUES {','.join([one] * count)}", values)  # noqa: S608 - our own names
+    at, end = 0, len(values) // width
+    while at < end:
+        count = min(_MOST_ROWS, 1 << (end - at).bit_length() - 1)
+        part = values[at * width : (at + count) * width]
+        db.execute(f"INSERT {or_} INTO {table} VALUES {','.join([one] * count)}", part)  # noqa: S608 - our own names
         at += count
+
+
+def _flat(rows: Iterable[Row]) -> list[Any]:
+    return [value for row in rows for value in row]
 
 
 def _begin_histories(db: sqlite3.Connection, tenants: Iterable[tuple[int, str, float]]) -> None:
@@ -207,7 +218,7 @@ def end_mail(file: StoreFile, now: float) -> bool:
 
 def _note_attendance(db: sqlite3.Connection, notes: Sequence[Attendance]) -> None:
     rows = [(note.tenant_id, note.user_id, note.visitor, note.since, note.last_seen) for note in notes]
-    insert(db, "attendance", rows, 5, "OR REPLACE")
+    insert(db, "attendance", 5, _flat(rows), "OR REPLACE")
 
 
 # Checkpoints and retention
@@ -215,15 +226,17 @@ def _note_attendance(db: sqlite3.Connection, notes: Sequence[Attendance]) -> Non
 
 def _write_checkpoint(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
     tenant = checkpoint.tenant
-    fresh = [place_of(tenant, seq) for seq in checkpoint.fresh]
-    stale = [place_of(tenant, seq) for seq in checkpoint.stale]
-    db.execute(
-        f"INSERT INTO state SELECT {COLUMNS} FROM event WHERE place IN (SELECT value FROM json_each(?))",  # noqa: S608 - our own names
-        (json.dumps(fresh),),
-    )
-    db.execute("DELETE FROM state WHERE place IN (SELECT value FROM json_each(?))", (json.dumps(stale),))
+    if checkpoint.fresh:
+        places = json.dumps([place_of(tenant, seq) for seq in checkpoint.fresh])
+        db.execute(
+            f"INSERT INTO state SELECT {COLUMNS} FROM event WHERE place IN (SELECT value FROM json_each(?))",  # noqa: S608 - our own names
+            (places,),
+        )
+    if checkpoint.stale:
+        places = json.dumps([place_of(tenant, seq) for seq in checkpoint.stale])
+        db.execute("DELETE FROM state WHERE place IN (SELECT value FROM json_each(?))", (places,))
     known = [(tenant, call_id, *call) for call_id, call in checkpoint.calls if call is not None]
-    insert(db, "call", known, 5, "OR REPLACE")
+    insert(db, "call", 5, _flat(known), "OR REPLACE")
     gone = json.dumps([call_id for call_id, call in checkpoint.calls if call is None])
     db.execute(
         "DELETE FROM call WHERE tenant = ?1 AND (call_id IN (SELECT value FROM json_each(?2)) OR touched_at < ?3)",

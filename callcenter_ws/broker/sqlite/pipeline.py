@@ -226,7 +226,7 @@ class Pipeline:
         """Stage events of the tenants in turn, up to the size of a group."""
         parts: dict[TenantRecord, _Part] = {}
         size = 0
-        while self._ready and len(batch.group.rows) < GROUP_EVENTS and size < GROUP_BYTES:
+        while self._ready and batch.group.events < GROUP_EVENTS and size < GROUP_BYTES:
             record = next(iter(self._ready))
             del self._ready[record]
             stream = record.stream
@@ -273,7 +273,8 @@ class Pipeline:
             group.tenants.append((record.number, record.tenant_id, record.oldest))
         message = part.stream.stage(event)
         row = row_of(message, record.number, offset)
-        group.rows.append(row)
+        group.values += row
+        group.events += 1
         if event.call_id is not None:
             record.changed_calls.add(event.call_id)
         if event.is_mail:
@@ -338,13 +339,13 @@ class Pipeline:
         for record in (*[record for record, _ in batch.checked], *[part.record for part in batch.parts]):
             self._cache.distrust(record)
         self.notes.put_back(batch.notes)
+        if self._finished is None:
+            self._retry = self._clock.call_later(RETRY, self._try_again)
         for part in batch.parts:
             for entry, _ in (*part.fresh, *part.repeated):
                 settle(entry, self._unwritable())
         self._refuse_waiting()
-        if self._finished is None:
-            self._retry = self._clock.call_later(RETRY, self._try_again)
-        elif not self._finished.called:
+        if self._finished is not None and not self._finished.called:
             self._finished.callback(None)
 
     def _try_again(self) -> None:

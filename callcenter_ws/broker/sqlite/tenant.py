@@ -15,7 +15,7 @@ from callcenter_ws.core.message import encode_json
 from callcenter_ws.core.stream import Stream
 
 CHECKPOINT_EVENTS = 1_000
-"""Events after which state and calls are written down, so that loading a tenant applies no more than these; or as
+"""Events after which state and calls are written down, so that loading a tenant applies no more than these; or twice as
 many as the state has messages, so that a large one is not looked through for every few events."""
 
 
@@ -87,7 +87,7 @@ class TenantRecord:
 
     def wants_checkpoint(self, stream: Stream) -> bool:
         """Whether enough has come since the last one."""
-        return stream.history.head - self.checkpoint >= max(CHECKPOINT_EVENTS, len(stream.state))
+        return stream.history.head - self.checkpoint >= max(CHECKPOINT_EVENTS, 2 * len(stream.state))
 
     def next_checkpoint(self, stream: Stream, clock_offset: float, now: float) -> Checkpoint:
         """The difference between the last checkpoint and the present; nothing may be staged that is not settled.

@@ -1,0 +1,229 @@
+"""The file of a store: whose it is, whether it may be used, and which history it holds."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from callcenter_ws.broker.sqlite import file as file_module
+from callcenter_ws.broker.sqlite.file import StoreFile, StoreUnusable, connect, reason_of
+from callcenter_ws.broker.sqlite.group import Group, write
+from callcenter_ws.broker.sqlite.schema import SEQ_BITS, VERSION, place_of, seq_of
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.sqlite"
+
+
+@pytest.fixture
+def boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that names the machine's present start."""
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text("monday\n")
+    monkeypatch.setattr(file_module, "_BOOT_ID", boot_id)
+    return boot_id
+
+
+EPOCHS = itertools.count(1)
+
+
+def opened(path: Path, synchronous: file_module.Synchronous = "normal") -> StoreFile:
+    return StoreFile(path, synchronous, lambda: f"epoch {next(EPOCHS)}")
+
+
+def epoch_after(path: Path, synchronous: file_module.Synchronous = "normal") -> str:
+    file = opened(path, synchronous)
+    file.close()
+    return file.epoch
+
+
+def killed(file: StoreFile) -> None:
+    """What is left of a file when its process is killed."""
+    file.writer.close()
+    file._release()
+
+
+# Opening
+
+
+def test_a_new_file_is_for_its_owner_alone(path: Path) -> None:
+    opened(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_its_log_is_for_its_owner_alone(path: Path) -> None:
+    file = opened(path)
+    write(file, Group(facts={"x": 1}))
+    assert path.with_name(path.name + "-wal").stat().st_mode & 0o777 == 0o600
+    file.close()
+
+
+def test_closed_there_is_one_file(path: Path) -> None:
+    file = opened(path)
+    write(file, Group(facts={"x": 1}))
+    file.close()
+    assert sorted(found.name for found in path.parent.iterdir()) == [path.name, path.name + "-lock"]
+
+
+def test_a_second_gateway_is_kept_away(path: Path) -> None:
+    file = opened(path)
+    with pytest.raises(StoreUnusable, match=r"events\.sqlite is in use by another gateway"):
+        opened(path)
+    file.close()
+    opened(path).close()
+
+
+def test_a_failed_start_leaves_it_free(path: Path) -> None:
+    path.write_text("this is no database at all, but a text")
+    for _ in range(2):
+        with pytest.raises(StoreUnusable, match="no SQLite file"):
+            opened(path)
+    path.unlink()
+    opened(path).close()
+
+
+@pytest.mark.parametrize("place", ["missing/events.sqlite", "file/events.sqlite"])
+def test_without_its_folder(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnusable, match=r"cannot make events\.sqlite-lock"):
+        opened(tmp_path / place)
+
+
+def test_a_folder_in_its_place(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreUnusable, match="cannot be written: Is a directory"):
+        opened(path)
+
+
+def test_another_programs_file(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE theirs (x)")
+    db.close()
+    with pytest.raises(StoreUnusable, match="is a SQLite file of another program"):
+        opened(path)
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM theirs").fetchone() == (0,)
+
+
+def test_a_newer_version(path: Path) -> None:
+    opened(path).close()
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    db.close()
+    with pytest.raises(StoreUnusable, match=f"schema version {VERSION + 1}, this release knows {VERSION}"):
+        opened(path)
+
+
+def test_a_damaged_schema(path: Path) -> None:
+    opened(path).close()
+    content = bytearray(path.read_bytes())
+    content[100:2000] = bytes(1900)
+    path.write_bytes(content)
+    with pytest.raises(StoreUnusable, match="damaged"):
+        opened(path)
+
+
+def test_a_truncated_file(path: Path) -> None:
+    file = opened(path)
+    rows = [
+        (place_of(1, seq), f"e{seq}", "alert", "t", None, False, "producer", 1.0, None, None, b"{}" * 100)
+        for seq in range(1, 500)
+    ]
+    write(file, Group(tenants=[(1, "acme", 1.0)], events=len(rows), values=[value for row in rows for value in row]))
+    file.close()
+    path.write_bytes(path.read_bytes()[:8192])
+    with pytest.raises(StoreUnusable, match="damaged"):
+        opened(path)
+
+
+def test_an_old_sqlite(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
+    with pytest.raises(StoreUnusable, match=r"3\.38 or later is needed"):
+        opened(path)
+
+
+def test_reading_connections_cannot_write(path: Path) -> None:
+    file = opened(path)
+    with pytest.raises(sqlite3.OperationalError):
+        file.reader().execute("DELETE FROM tenant")
+    file.close()
+
+
+# Which history it holds
+
+
+def test_the_epoch_stays(path: Path, boots: Path) -> None:
+    assert epoch_after(path) == epoch_after(path) == epoch_after(path, "full")
+
+
+def test_it_stays_when_the_process_is_killed(path: Path, boots: Path) -> None:
+    file = opened(path)
+    killed(file)
+    assert epoch_after(path) == file.epoch
+
+
+def test_it_stays_when_the_machine_was_stopped_in_order(path: Path, boots: Path) -> None:
+    epoch = epoch_after(path)
+    boots.write_text("tuesday")
+    assert epoch_after(path) == epoch
+
+
+def test_it_ends_with_the_machine_s_crash(path: Path, boots: Path) -> None:
+    """The last transactions may be gone, and their positions will be given again."""
+    file = opened(path)
+    killed(file)
+    boots.write_text("tuesday")
+    after = epoch_after(path)
+    assert after != file.epoch
+    assert epoch_after(path) == after
+
+
+def test_with_full_it_survives_that_too(path: Path, boots: Path) -> None:
+    file = opened(path, "full")
+    killed(file)
+    boots.write_text("tuesday")
+    assert epoch_after(path, "full") == file.epoch
+
+
+def test_the_mode_that_it_was_written_in_counts(path: Path, boots: Path) -> None:
+    file = opened(path, "normal")
+    killed(file)
+    boots.write_text("tuesday")
+    assert epoch_after(path, "full") != file.epoch
+
+
+def test_a_machine_that_does_not_name_its_starts(path: Path, boots: Path) -> None:
+    boots.unlink()
+    file = opened(path)
+    killed(file)
+    assert epoch_after(path) == file.epoch
+
+
+# Words
+
+
+@pytest.fixture
+def full_disk(path: Path) -> Iterator[sqlite3.Connection]:
+    db = connect(path)
+    db.execute("PRAGMA max_page_count = 2")
+    yield db
+    db.close()
+
+
+def test_what_an_error_means(full_disk: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        full_disk.execute("CREATE TABLE large AS SELECT randomblob(100000)")
+    assert reason_of(caught.value) == "the disk is full (SQLITE_FULL)"
+
+
+def test_an_error_without_a_name() -> None:
+    assert reason_of(sqlite3.OperationalError("it broke")) == "it broke (OperationalError)"
+
+
+def test_places() -> None:
+    assert [seq_of(place_of(7, seq)) for seq in (0, 1, (1 << SEQ_BITS) - 1)] == [0, 1, (1 << SEQ_BITS) - 1]
+    assert place_of(7, (1 << SEQ_BITS) - 1) < place_of(8, 0)
