@@ -9,7 +9,9 @@ from core_stage import TENANT, SlowBroker, Stage
 
 from callcenter_ws.core import presence as presence_module
 from callcenter_ws.core.access import Role
-from callcenter_ws.errors import CloseCode
+from callcenter_ws.core.presence import RETRY
+from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
+from callcenter_ws.interfaces import Attendance, UserPresence
 
 GRACE = 10.0
 
@@ -135,6 +137,120 @@ def test_who_left_longest_ago_is_forgotten_first(stage: Stage, monkeypatch: pyte
         stage.clock.advance(2 * GRACE)
     seen = {user_id: stage.hub.user_presence(TENANT, user_id).last_seen is not None for user_id in ("1", "2", "3")}
     assert seen == {"1": True, "2": False, "3": True}
+
+
+class Register:
+    """A Register that keeps what it is told."""
+
+    def __init__(self, *known: Attendance) -> None:
+        self.known = list(known)
+        self.notes: list[Attendance] = []
+
+    def recall(self) -> list[Attendance]:
+        return self.known
+
+    def note(self, attendance: Attendance) -> None:
+        self.notes.append(attendance)
+
+
+class TestRestart:
+    """What the register knows is taken up; who was here has a while to come back."""
+
+    PATIENCE = 30.0
+
+    def start(self, *known: Attendance) -> tuple[Stage, Register]:
+        stage, register = Stage(), Register(*known)
+        stage.presence._register = register
+        stage.presence.resume(self.PATIENCE)
+        return stage, register
+
+    def test_who_comes_back_is_not_announced(self) -> None:
+        stage, _ = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0))
+        assert stage.hub.user_presence(TENANT, "7") == UserPresence(False, 0, None, 2_000.0)
+        stage.clock.advance(GRACE + self.PATIENCE - 1)
+        stage.connect(Role.AGENT, user_id="7")
+        stage.clock.advance(5 * GRACE)
+        assert said(stage) == []
+        assert stage.hub.user_presence(TENANT, "7").since == 1_000.0
+
+    def test_who_does_not_is_announced_gone_once(self) -> None:
+        stage, register = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0))
+        stage.clock.advance(GRACE + self.PATIENCE - 1)
+        assert said(stage) == []
+        stage.clock.advance(2)
+        assert said(stage) == [GONE]
+        assert register.notes == [Attendance(TENANT, "7", False, None, 2_000.0)]
+        stage.clock.advance(100)
+        assert said(stage) == []
+        assert stage.hub.user_presence(TENANT, "7") == UserPresence(False, 0, None, 2_000.0)
+
+    def test_who_had_left_is_only_remembered(self) -> None:
+        stage, _ = self.start(Attendance(TENANT, "7", False, None, 2_000.0))
+        stage.clock.advance(100)
+        assert said(stage) == []
+        assert stage.hub.user_presence(TENANT, "7").last_seen == 2_000.0
+
+    def test_what_is_noted(self) -> None:
+        stage, register = self.start()
+        start = stage.clock.time()
+        socket = stage.connect(Role.AGENT, user_id="7")
+        visitor = stage.connect(Role.VISITOR, user_id="v", session_id="s")
+        stage.clock.advance(5)
+        for one in (socket, visitor):
+            one.client.lost(CloseCode.NORMAL)
+        stage.clock.advance(2 * GRACE)
+        assert register.notes == [
+            Attendance(TENANT, "7", False, start, start),
+            Attendance(TENANT, "7", False, start, start + 5),
+            Attendance(TENANT, "v", True, None, start + 5),
+            Attendance(TENANT, "7", False, None, start + 5),
+        ]
+
+
+class TestRefused:
+    """The store does not take an announcement: it is made again, as long as it is true."""
+
+    def stage(self) -> tuple[Stage, list[bool]]:
+        stage, refuses = Stage(), [True]
+        real = stage._announce
+
+        async def announce(tenant_id: str, payload: dict[str, Any]) -> None:
+            if refuses[0]:
+                raise Refusal(ErrorCode.UNAVAILABLE)
+            await real(tenant_id, payload)
+
+        stage.presence._announce = announce
+        return stage, refuses
+
+    def test_it_is_made_again(self) -> None:
+        stage, refuses = self.stage()
+        stage.connect(Role.AGENT, user_id="7")
+        stage.clock.advance(3 * RETRY)
+        assert said(stage) == []
+        refuses[0] = False
+        stage.clock.advance(RETRY)
+        assert said(stage) == [ARRIVED]
+        stage.clock.advance(3 * RETRY)
+        assert said(stage) == []
+
+    def test_what_is_no_longer_true_is_not_said(self) -> None:
+        stage, refuses = self.stage()
+        stage.connect(Role.AGENT, user_id="7").client.lost(CloseCode.NORMAL)
+        stage.clock.advance(2 * GRACE)
+        refuses[0] = False
+        stage.clock.advance(3 * RETRY)
+        assert said(stage) == []
+
+    def test_the_end_is_said_in_the_end(self) -> None:
+        stage, refuses = self.stage()
+        refuses[0] = False
+        socket = stage.connect(Role.AGENT, user_id="7")
+        refuses[0] = True
+        socket.client.lost(CloseCode.NORMAL)
+        stage.clock.advance(GRACE + RETRY)
+        refuses[0] = False
+        stage.clock.advance(2 * RETRY)
+        assert said(stage) == [ARRIVED, GONE]
 
 
 class TestPublished:

@@ -252,7 +252,9 @@ class World:
         self.limits = Limits(**limits)
         self.broker = MemoryBroker(self.clock)
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
-        self.hub = Hub(self.broker, Presence(self.clock, spawn, self._announce, self.broker, 0), self.clock, self.journal)
+        self.hub = Hub(
+            self.broker, Presence(self.clock, spawn, self._announce, self.broker, 0), self.clock, self.journal
+        )
         tokens = Tokens()
         self.gateway = Gateway(
             hub=self.hub,
