@@ -234,8 +234,10 @@ class Attendance:
 
     Attributes:
         visitor: a visitor and an agent with the same id are two people.
-        since: since when the user is here, and was announced so; None: gone.
+        since: since when the user is here, a person of whom others are told; None: gone.
         last_seen: Unix time.
+        told: others were told last that the user is here. The store knows by the ``presence.changed`` that the gateway
+            published, in one with which it was written down; what a note says of it means nothing.
     """
 
     tenant_id: str
@@ -243,6 +245,7 @@ class Attendance:
     visitor: bool
     since: float | None
     last_seen: float
+    told: bool = False
 
 
 class Register(Protocol):
@@ -252,7 +255,10 @@ class Register(Protocol):
         """What was noted before this process started, the latest of each user, longest ago first."""
 
     def note(self, attendance: Attendance) -> None:
-        """Remember this instead of what was noted of the user before. Never blocks, never fails."""
+        """Remember this instead of what was noted of the user before. Never blocks, never fails.
+
+        It is written down no later than what is published after it.
+        """
 
 
 class Directory(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +30,13 @@ class _Stay:
 
     Attributes:
         person: others are told of its coming and going.
+        noted: the register holds it as one that has not ended.
     """
 
     since: float
     connections: int = 0
     person: bool = False
+    noted: bool = False
     farewell: Timer | None = None
 
 
@@ -52,7 +55,7 @@ class Presence:
         self._register = register
         self._grace = grace
         self._stays: dict[UserKey, _Stay] = {}
-        self._last_seen: dict[UserKey, float] = {}
+        self._last_seen: OrderedDict[UserKey, float] = OrderedDict()
         # What others were told last, or are being told: who is not in here is gone.
         self._told: set[UserKey] = set()
         self._telling: set[UserKey] = set()
@@ -62,10 +65,15 @@ class Presence:
         for known in self._register.recall():
             key = (known.tenant_id, known.user_id, known.visitor)
             self._last_seen[key] = known.last_seen
-            if known.since is not None:
-                stay = self._stays[key] = _Stay(known.since, person=True)
+            if known.told:
                 self._told.add(key)
+            if known.since is not None:
+                # Who comes back is announced if the process ended before that was done.
+                stay = self._stays[key] = _Stay(known.since, person=known.told, noted=True)
                 stay.farewell = self._clock.call_later(self._grace + patience, self._gone, key)
+            elif known.told:
+                # The process ended before this could be said.
+                self._tell(key)
 
     def arrived(self, principal: Principal) -> None:
         """A connection of the principal has opened."""
@@ -88,10 +96,10 @@ class Presence:
         stay = self._stays[key]
         stay.connections -= 1
         if stay.connections == 0:
-            self._last_seen.pop(key, None)
             self._last_seen[key] = self._clock.time()
+            self._last_seen.move_to_end(key)
             if len(self._last_seen) > MAX_REMEMBERED:
-                del self._last_seen[next(iter(self._last_seen))]
+                self._last_seen.popitem(last=False)
             self._note(key, stay)
             stay.farewell = self._clock.call_later(self._grace, self._gone, key)
 
@@ -107,15 +115,16 @@ class Presence:
         return UserPresence(True, stay.connections, stay.since, self._clock.time())
 
     def _gone(self, key: UserKey) -> None:
-        if self._stays.pop(key).person:
+        if self._stays.pop(key).noted:
             self._note(key, None)
             self._tell(key)
 
     def _note(self, key: UserKey, stay: _Stay | None) -> None:
-        """In one turn with the announcement, so that a store which can keeps both or neither."""
         now = self._clock.time()
         last_seen = now if stay is not None else self._last_seen.get(key, now)
-        since = stay.since if stay is not None and stay.person else None
+        since = None
+        if stay is not None and stay.person:
+            since, stay.noted = stay.since, True
         self._register.note(Attendance(*key, since, last_seen))
 
     def _tell(self, key: UserKey) -> None:

@@ -28,6 +28,7 @@ from callcenter_ws.testing import FakeClock
 
 TENANT = "acme"
 WINDOW = 300.0
+DEADLINE = 10.0
 DAY = 86_400.0
 T = TypeVar("T")
 
@@ -205,7 +206,9 @@ class SqliteModel(RuleBasedStateMachine):
 
     def until_it_writes(self) -> Deferred[None]:
         async def wait() -> None:
+            deadline = reactor.seconds() + DEADLINE
             while self.broker.not_ready():
+                assert reactor.seconds() < deadline, "it never writes again"
                 turn: Deferred[None] = Deferred()
                 reactor.callLater(0.001, turn.callback, None)
                 await turn

@@ -165,7 +165,7 @@ class TestRestart:
         return stage, register
 
     def test_who_comes_back_is_not_announced(self) -> None:
-        stage, _ = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0))
+        stage, _ = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=True))
         assert stage.hub.user_presence(TENANT, "7") == UserPresence(False, 0, None, 2_000.0)
         stage.clock.advance(GRACE + self.PATIENCE - 1)
         stage.connect(Role.AGENT, user_id="7")
@@ -174,7 +174,7 @@ class TestRestart:
         assert stage.hub.user_presence(TENANT, "7").since == 1_000.0
 
     def test_who_does_not_is_announced_gone_once(self) -> None:
-        stage, register = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0))
+        stage, register = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=True))
         stage.clock.advance(GRACE + self.PATIENCE - 1)
         assert said(stage) == []
         stage.clock.advance(2)
@@ -189,6 +189,21 @@ class TestRestart:
         stage.clock.advance(100)
         assert said(stage) == []
         assert stage.hub.user_presence(TENANT, "7").last_seen == 2_000.0
+
+    def test_who_had_come_just_then_is_announced_when_back(self) -> None:
+        stage, _ = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=False))
+        stage.connect(Role.AGENT, user_id="7")
+        assert said(stage) == [ARRIVED]
+
+    def test_who_had_come_just_then_and_stays_away_was_never_here(self) -> None:
+        stage, register = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=False))
+        stage.clock.advance(GRACE + self.PATIENCE + 1)
+        assert said(stage) == []
+        assert register.notes == [Attendance(TENANT, "7", False, None, 2_000.0)]
+
+    def test_who_had_gone_just_then_is_announced_gone(self) -> None:
+        stage, _ = self.start(Attendance(TENANT, "7", False, None, 2_000.0, told=True))
+        assert said(stage) == [GONE]
 
     def test_what_is_noted(self) -> None:
         stage, register = self.start()

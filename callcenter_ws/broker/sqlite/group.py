@@ -58,6 +58,7 @@ class Group:
         told: users who know by now what their mailboxes have lost.
         events, values: rows of events, how many and all their values in a row.
         letters: rows of events for mailboxes, with the tenant's number and the Unix time when they end.
+        announced: tenants and users whose coming or going is among the events, and which of the two.
         facts: notes about the store itself.
     """
 
@@ -69,6 +70,7 @@ class Group:
     taken: list[MailKey] = field(default_factory=list)
     told: list[tuple[int, str]] = field(default_factory=list)
     attendance: list[Attendance] = field(default_factory=list)
+    announced: dict[tuple[str, str], bool] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ def write(file: StoreFile, group: Group) -> None:
             insert(db, f"mail ({COLUMNS}, tenant, ends_at)", _MAIL_WIDTH, _flat(group.letters))
             _bound_mailboxes(db, group.letters)
         _note_attendance(db, group.attendance)
+        _note_announcements(db, group.announced)
         for checkpoint in group.checkpoints:
             _write_checkpoint(db, checkpoint)
         if group.facts:
@@ -111,18 +114,19 @@ def roll_back(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
 
 
-def insert(db: sqlite3.Connection, table: str, width: int, values: Sequence[Any], or_: str = "") -> None:
+def insert(db: sqlite3.Connection, table: str, width: int, values: Sequence[Any], conflict: str = "") -> None:
     """Insert rows, many by one statement. Numbers of rows are powers of two: few statements to be prepared.
 
     Args:
         width: how many of the values make a row.
+        conflict: what happens to rows whose key is there already, as the end of the statement.
     """
     one = f"({','.join('?' * width)})"
     at, end = 0, len(values) // width
     while at < end:
         count = min(_MOST_ROWS, 1 << (end - at).bit_length() - 1)
         part = values[at * width : (at + count) * width]
-        db.execute(f"INSERT {or_} INTO {table} VALUES {','.join([one] * count)}", part)  # noqa: S608 - our own names
+        db.execute(f"INSERT INTO {table} VALUES {','.join([one] * count)} {conflict}", part)  # noqa: S608 - our own names
         at += count
 
 
@@ -218,7 +222,21 @@ def end_mail(file: StoreFile, now: float) -> bool:
 
 def _note_attendance(db: sqlite3.Connection, notes: Sequence[Attendance]) -> None:
     rows = [(note.tenant_id, note.user_id, note.visitor, note.since, note.last_seen) for note in notes]
-    insert(db, "attendance", 5, _flat(rows), "OR REPLACE")
+    columns = "attendance (tenant_id, user_id, visitor, since, last_seen)"
+    insert(
+        db, columns, 5, _flat(rows), "ON CONFLICT DO UPDATE SET since = excluded.since, last_seen = excluded.last_seen"
+    )
+
+
+def _note_announcements(db: sqlite3.Connection, announced: dict[tuple[str, str], bool]) -> None:
+    for told in (True, False):
+        users = [key for key, online in announced.items() if online is told]
+        if users:
+            db.execute(
+                "UPDATE attendance SET told = ? WHERE NOT visitor AND (tenant_id, user_id) IN "
+                "(SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+                (told, json.dumps(users)),
+            )
 
 
 # Checkpoints and retention
@@ -236,7 +254,11 @@ def _write_checkpoint(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
         places = json.dumps([place_of(tenant, seq) for seq in checkpoint.stale])
         db.execute("DELETE FROM state WHERE place IN (SELECT value FROM json_each(?))", (places,))
     known = [(tenant, call_id, *call) for call_id, call in checkpoint.calls if call is not None]
-    insert(db, "call", 5, _flat(known), "OR REPLACE")
+    replace = (
+        "ON CONFLICT DO UPDATE SET queue_name = excluded.queue_name, agents = excluded.agents, "
+        "touched_at = excluded.touched_at"
+    )
+    insert(db, "call", 5, _flat(known), replace)
     gone = json.dumps([call_id for call_id, call in checkpoint.calls if call is None])
     db.execute(
         "DELETE FROM call WHERE tenant = ?1 AND (call_id IN (SELECT value FROM json_each(?2)) OR touched_at < ?3)",
@@ -302,7 +324,7 @@ def trim(file: StoreFile, wanted: Trim) -> Trimmed:
 def forget_attendance(file: StoreFile, most: int) -> None:
     """Forget the users who were seen longest ago, beyond ``most``."""
     file.writer.execute(
-        "DELETE FROM attendance WHERE since IS NULL AND last_seen < "
+        "DELETE FROM attendance WHERE since IS NULL AND NOT told AND last_seen < "
         "(SELECT last_seen FROM attendance ORDER BY last_seen DESC LIMIT 1 OFFSET ?)",
         (most,),
     )

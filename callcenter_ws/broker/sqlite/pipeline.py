@@ -25,12 +25,12 @@ from callcenter_ws.broker.sqlite.row import row_of
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.core.mailbox import mail_ends_at
-from callcenter_ws.core.message import Event, Message
+from callcenter_ws.core.message import Event, Message, Origin, decode_json
 from callcenter_ws.core.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Clock, Deliver, Published, Timer
 
-GROUP_EVENTS = 1_024
+GROUP_EVENTS = 512
 GROUP_BYTES = 4_194_304
 TENANT_SHARE = 256
 """Events, and bytes of payload, in one transaction; and events of one tenant before the next has its turn."""
@@ -41,6 +41,8 @@ MAX_WAITING_BYTES = 67_108_864
 
 RETRY = 1.0
 """Seconds between two tries to write to a file that cannot be written. Meanwhile publishing is refused at once."""
+
+_PRESENCE = "presence.changed"
 
 _log = Logger("callcenter_ws.broker")
 
@@ -200,6 +202,8 @@ class Pipeline:
             self._take_checkpoints(batch, offset)
             self._take_events(batch, offset)
             batch.notes = self.notes.take(batch.group)
+        else:
+            self._refuse_waiting()
         if batch.group:
             self._write(batch)
         elif self._finished is not None and not self.waiting_events and not self._finished.called:
@@ -277,6 +281,9 @@ class Pipeline:
         group.events += 1
         if event.call_id is not None:
             record.changed_calls.add(event.call_id)
+        if event.type.name == _PRESENCE and event.origin is Origin.GATEWAY:
+            told = decode_json(event.payload)
+            group.announced[event.tenant_id, str(told["user_id"])] = told["online"]
         if event.is_mail:
             record.expect_mail(event.user_id or "")
             group.letters.append((*row, record.number, mail_ends_at(event, event.received_at + offset)))

@@ -194,11 +194,14 @@ def attendance(db: sqlite3.Connection, most: int) -> list[Attendance]:
     alive = db.execute("SELECT value FROM store WHERE name = 'alive_at'").fetchone()
     alive_at = 0.0 if alive is None else float(alive[0])
     found = db.execute(
-        "SELECT tenant_id, user_id, visitor, since, last_seen FROM attendance ORDER BY last_seen DESC LIMIT ?", (most,)
+        "SELECT tenant_id, user_id, visitor, since, last_seen, told FROM attendance ORDER BY last_seen DESC LIMIT ?",
+        (most,),
     ).fetchall()
     return [
-        Attendance(tenant_id, user_id, bool(visitor), since, seen if since is None else max(seen, alive_at))
-        for tenant_id, user_id, visitor, since, seen in reversed(found)
+        Attendance(
+            tenant_id, user_id, bool(visitor), since, seen if since is None else max(seen, alive_at), told=bool(told)
+        )
+        for tenant_id, user_id, visitor, since, seen, told in reversed(found)
     ]
 
 

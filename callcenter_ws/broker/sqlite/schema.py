@@ -70,6 +70,7 @@ CREATE TABLE attendance (
     visitor INTEGER NOT NULL,
     since REAL,
     last_seen REAL NOT NULL,
+    told INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, user_id, visitor)
 ) WITHOUT ROWID;
 CREATE INDEX attendance_by_age ON attendance (last_seen);
