@@ -12,7 +12,7 @@ import pytest
 import pytest_twisted
 from contract import A, B, BrokerContract, DurableContract, MailContract, payload_of, shown
 from sqlite_bench import SqliteBench
-from twisted.internet.defer import DeferredList, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from callcenter_ws.broker.sqlite import cache, group, pipeline, tenant
 from callcenter_ws.broker.sqlite.inspection import check
@@ -268,6 +268,32 @@ class TestOutage:
             with pytest.raises(Refusal, match="cannot be read"):
                 await bench.broker.position(A)
         assert await bench.alerts(1) == [2]
+
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_tenant_that_somebody_else_tries_to_read(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever waits for it is told, and the store can be stopped."""
+        await bench.alerts(1)
+        await bench.open()
+
+        def load(*arguments: Any) -> None:
+            raise sqlite3.DatabaseError("it broke")
+
+        monkeypatch.setattr(cache, "load", load)
+        gate = Gate(monkeypatch, cache, "load")
+        asking = Deferred.fromCoroutine(bench.store.position(A))
+        publishing = bench.broker.publish([bench.event()])
+        await bench.until(lambda: not bench.store._open.pipeline._ready)  # type: ignore[union-attr]
+        gate.open()
+        (outcome,) = await publishing
+        assert isinstance(outcome, Refusal)
+        with pytest.raises(Refusal, match="cannot be read"):
+            await asking
+        await bench.broker.stop()
+        monkeypatch.undo()
+        await bench.open()
 
 
 class TestFile:

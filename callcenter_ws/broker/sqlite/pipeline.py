@@ -235,8 +235,8 @@ class Pipeline:
             del self._ready[record]
             stream = record.stream
             if stream is None:
-                if record.loading is None:
-                    self._cache.load(record).addErrback(self._refuse_tenant, record)
+                # Somebody else may be waiting for it, too; who is told when it cannot be read is each of them.
+                self._cache.load(record).addErrback(self._refuse_tenant, record)
                 continue
             part = parts.get(record)
             if part is None:
