@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
@@ -10,6 +13,8 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from callcenter_ws.config.validators import endpoint_arguments
 
 _log = Logger()
 
@@ -43,6 +48,7 @@ class Listener(Service):
 
     def _listen(self) -> None:
         """Open the socket, or say why not and end the start: half a gateway is worse than one that is plainly down."""
+        _remove_leftovers(self._description)
         # Every endpoint that the settings allow answers at once.
         serverFromString(self._reactor, self._description).listen(self._factory).addCallbacks(
             self._opened, self._refused
@@ -79,3 +85,31 @@ def private_unix(description: str) -> str:
     if description.startswith("unix:") and ":mode=" not in description:
         return f"{description}:mode=660"
     return description
+
+
+def _remove_leftovers(description: str) -> None:
+    """Remove a unix socket that nobody listens on any more, and its lock.
+
+    Twisted's lock holds the number of the process that made it. When that was killed, the number may be another's by
+    now; in a container it is, as a rule, the new process's own.
+    """
+    if not description.startswith("unix:"):
+        return
+    positional, named = endpoint_arguments(description)
+    path = Path(named.get("address") or positional[0])
+    if path.exists() and not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.setblocking(False)
+        try:
+            peer.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            pass
+        except (OSError, ValueError):
+            # Not ours to judge.
+            return
+        else:
+            return
+    for leftover in (path.with_name(path.name + ".lock"), path):
+        with suppress(OSError):
+            leftover.unlink()

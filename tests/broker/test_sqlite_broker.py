@@ -269,7 +269,6 @@ class TestOutage:
                 await bench.broker.position(A)
         assert await bench.alerts(1) == [2]
 
-
     @pytest_twisted.ensureDeferred
     async def test_a_tenant_that_somebody_else_tries_to_read(
         self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch

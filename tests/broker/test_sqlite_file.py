@@ -13,6 +13,7 @@ from callcenter_ws.broker.sqlite import file as file_module
 from callcenter_ws.broker.sqlite.file import StoreFile, StoreUnusable, connect, reason_of
 from callcenter_ws.broker.sqlite.group import Group, write
 from callcenter_ws.broker.sqlite.schema import SEQ_BITS, VERSION, place_of, seq_of
+from callcenter_ws.interfaces import Attendance
 
 
 @pytest.fixture
@@ -227,3 +228,29 @@ def test_an_error_without_a_name() -> None:
 def test_places() -> None:
     assert [seq_of(place_of(7, seq)) for seq in (0, 1, (1 << SEQ_BITS) - 1)] == [0, 1, (1 << SEQ_BITS) - 1]
     assert place_of(7, (1 << SEQ_BITS) - 1) < place_of(8, 0)
+
+
+# What was under way when the process was killed
+
+
+def test_mail_for_who_was_here_is_supposed_to_have_been_sent(path: Path) -> None:
+    file = opened(path)
+    row = ("notification", "t", 0, "producer", 1.0, None, None, b"{}")
+    letters = [
+        (place_of(1, seq), f"e{seq}", row[0], row[1], user_id, *row[2:], 1, 9e9)
+        for seq, user_id in ((1, "here"), (2, "away"), (3, "unknown"))
+    ]
+    attendance = [Attendance("acme", "here", False, 1.0, 1.0), Attendance("acme", "away", False, None, 1.0)]
+    events = [value for letter in letters for value in letter[:-2]]
+    write(file, Group(tenants=[(1, "acme", 1.0)], events=3, values=events, letters=letters, attendance=attendance))
+
+    def sent() -> list[tuple[str, int]]:
+        return file.writer.execute("SELECT user_id, sent FROM mail ORDER BY place").fetchall()
+
+    file.close()
+    file = opened(path)
+    assert sent() == [("here", 0), ("away", 0), ("unknown", 0)]
+    killed(file)
+    file = opened(path)
+    assert sent() == [("here", 1), ("away", 0), ("unknown", 0)]
+    file.close()

@@ -274,6 +274,7 @@ class Reader:
 
     Attributes:
         position: epoch and ``seq`` of the last message that it dealt with.
+        offline_on_last: ids of what the mailbox brought on the latest connection.
         asks: it asks for what it missed once it is connected, and not with the URL. The answer comes behind what the
             mailbox brings.
         letters: ids of mailbox messages that it was shown, and how often.
@@ -291,6 +292,7 @@ class Reader:
         self.asks = viewer.events is not None
         self.letters: Counter[str] = Counter()
         self._shown_in: dict[str, int] = {}
+        self._life = 0
         self.offline_on_last: list[str] = []
         self.reasons: list[str] = []
         self.pongs: list[str | None] = []
@@ -323,6 +325,8 @@ class Reader:
             self._seen = set()
             self._holes = []
         self.caught_up = False
+        # What a process has written may be read when it has ended.
+        self._life = self.ledger.life
         self.offline_on_last = []
         self._held = []
         self._mail_cursor = self._replayed = 0
@@ -408,7 +412,7 @@ class Reader:
         if message.get("redelivered"):
             self.figures.redelivered += 1
         elif self.letters[event_id]:
-            if self._shown_in[event_id] == self.ledger.life:
+            if self._shown_in[event_id] == self._life:
                 raise Fault(f"{self} was brought {message} again, and not told that it is redelivered")
             # The process was killed after it had shown the letter and before it had noted that.
             self.figures.unflagged += 1
@@ -417,7 +421,7 @@ class Reader:
 
     def _count_letter(self, event_id: str) -> None:
         self.letters[event_id] += 1
-        self._shown_in[event_id] = self.ledger.life
+        self._shown_in[event_id] = self._life
 
     def _take_resumed(self, message: Told) -> None:
         payload = message["payload"]

@@ -28,6 +28,7 @@ class RoamingClient:
 
     Attributes:
         closed_with: close codes that the gateway sent.
+        acknowledges: as above.
         owes: it has opted in, and does not acknowledge for now.
     """
 
@@ -46,7 +47,7 @@ class RoamingClient:
         self._gateway = gateway
         self._rng = rng
         self._stays = stays
-        self._acknowledges = acknowledges
+        self.acknowledges = acknowledges
         self.owes = False
         self._socket: ClientConnection | None = None
         self._is_leaving = False
@@ -129,7 +130,7 @@ class RoamingClient:
     async def _connection(self) -> None:
         viewer = self.reader.viewer
         path = "/ws/public" if viewer.role == "visitor" else "/ws"
-        query = "&".join(filter(None, [self.reader.begin(), "ack=1" if self._acknowledges else ""]))
+        query = "&".join(filter(None, [self.reader.begin(), "ack=1" if self.acknowledges else ""]))
         socket = await connect(
             f"ws://127.0.0.1:{self._gateway.port}{path}?{query}",
             additional_headers={"Authorization": f"Bearer {self._gateway.token(viewer.role, **viewer.claims)}"},
@@ -159,7 +160,7 @@ class RoamingClient:
             if message["type"] == "welcome":
                 for request in self.reader.requests():
                     await socket.send(json.dumps(request))
-            if letter is not None and self._acknowledges and not self.owes:
+            if letter is not None and self.acknowledges and not self.owes:
                 await socket.send(json.dumps({"type": "ack", "payload": {"ids": [letter]}}))
             self.changed.set()
             if left and "seq" in message and not message.get("offline") and not self.reader.waits:

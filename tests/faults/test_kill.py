@@ -189,6 +189,10 @@ class Siege:
             await client.come_back()
             assert client.reader.position is not None
             assert client.reader.position[1] >= self.ledger.head(client.reader.viewer.tenant)
+            if client.acknowledges:
+                # What was acknowledged does not come again.
+                await client.come_back()
+                assert not client.reader.offline_on_last
         self.ledger.check_store(await asyncio.to_thread(stored_events, self.gateway.store))
         for client in self.clients:
             await client.leave()
@@ -329,7 +333,11 @@ def leave_behind(gateway: RestartableGateway, users: list[str]) -> None:
     """Note in the file that these users were here as the process was killed."""
     db = sqlite3.connect(gateway.store)
     with db:
-        db.executemany("INSERT INTO attendance VALUES ('acme', ?, 0, 1, 1)", [(user,) for user in users])
+        db.executemany(
+            "INSERT INTO attendance (tenant_id, user_id, visitor, since, last_seen, told) "
+            "VALUES ('acme', ?, 0, 1, 1, 1)",
+            [(user,) for user in users],
+        )
     db.close()
 
 

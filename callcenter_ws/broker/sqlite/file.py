@@ -93,9 +93,22 @@ class StoreFile:
         epoch = known.get("epoch")
         if epoch is None or crashed:
             epoch = new_epoch()
+        if known.get("is_open"):
+            self._suppose_sent()
         risk = boot if self._synchronous == "normal" else ""
-        self.put(epoch=epoch, open_since_boot=risk)
+        self.put(epoch=epoch, open_since_boot=risk, is_open=1)
         return str(epoch)
+
+    def _suppose_sent(self) -> None:
+        """The process that had the file was killed: what was for users who were here may have reached them."""
+        self.writer.execute(
+            """
+            UPDATE mail SET sent = 1 WHERE sent = 0 AND EXISTS (
+                SELECT 1 FROM attendance JOIN tenant ON tenant.name = attendance.tenant_id
+                WHERE tenant.id = mail.tenant AND attendance.user_id = mail.user_id AND attendance.since IS NOT NULL
+            )
+            """
+        )
 
     def put(self, **facts: object) -> None:
         """Note facts about the store; within a transaction of the writer's if there is one."""
@@ -116,7 +129,7 @@ class StoreFile:
             self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             # On the disk before it is noted that nothing can be missing.
             self.writer.execute("PRAGMA synchronous = FULL")
-            self.put(open_since_boot="")
+            self.put(open_since_boot="", is_open=0)
         except sqlite3.Error:
             # The note stays as it is: whoever opens the file next supposes the worst.
             pass

@@ -135,7 +135,7 @@ def _copy(path: Path, draft: Path, epoch: str) -> None:
         # One file, with no log beside it.
         target.execute("PRAGMA journal_mode = DELETE")
         target.execute("PRAGMA synchronous = FULL")
-        facts = [("epoch", epoch), ("open_since_boot", "")]
+        facts = [("epoch", epoch), ("open_since_boot", ""), ("is_open", 0)]
         target.executemany("INSERT OR REPLACE INTO store VALUES (?, ?)", facts)
     finally:
         source.close()
