@@ -248,8 +248,18 @@ class Attendance:
     told: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A token that is refused (``jti``), or a user whose tokens are, if they were issued until ``at`` (Unix time)."""
+
+    tenant_id: str
+    jti: str | None
+    user_id: str | None
+    at: float
+
+
 class Register(Protocol):
-    """Remembers who was here, over restarts if it can."""
+    """Remembers who was here and who may not come, over restarts if it can."""
 
     def recall(self) -> Sequence[Attendance]:
         """What was noted before this process started, the latest of each user, longest ago first."""
@@ -259,6 +269,12 @@ class Register(Protocol):
 
         It is written down no later than what is published after it.
         """
+
+    def recall_revocations(self) -> Sequence[Revocation]:
+        """What was revoked before this process started."""
+
+    def note_revocation(self, revocation: Revocation) -> None:
+        """Remember a revocation. Never blocks, never fails."""
 
 
 class Directory(Protocol):

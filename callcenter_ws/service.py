@@ -264,6 +264,7 @@ class GatewayService(MultiService):
         if not failures:
             # Who was here when this process ended was told to come back within the time to drain.
             self.presence.resume(self.settings.limits.drain_timeout)
+            self.hub.revocations.recall(self.broker.recall_revocations())
             return
         error = failures[0].value
         if not isinstance(error, StoreUnusable):

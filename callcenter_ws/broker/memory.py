@@ -12,7 +12,18 @@ from callcenter_ws.core.mailbox import Mailboxes
 from callcenter_ws.core.message import Event, Message
 from callcenter_ws.core.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Attendance, Clock, Deliver, Mail, Position, Published, Slice, Snapshot, Timer
+from callcenter_ws.interfaces import (
+    Attendance,
+    Clock,
+    Deliver,
+    Mail,
+    Position,
+    Published,
+    Revocation,
+    Slice,
+    Snapshot,
+    Timer,
+)
 
 _HOUSEKEEPING = 60.0
 
@@ -174,6 +185,13 @@ class MemoryBroker:
 
     def note(self, attendance: Attendance) -> None:
         """Nothing is remembered beyond what ``Presence`` itself knows."""
+
+    def recall_revocations(self) -> Sequence[Revocation]:
+        """Nothing, either."""
+        return ()
+
+    def note_revocation(self, revocation: Revocation) -> None:
+        """The list in memory ends with the process, as all here does."""
 
     def state(self) -> dict[str, Any]:
         """What ``/ws/stats`` shows of this broker."""

@@ -14,7 +14,7 @@ from callcenter_ws.core.replay_cache import ReplayCache
 from callcenter_ws.core.revocation import Revocations
 from callcenter_ws.core.tenant import Tenant
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
-from callcenter_ws.interfaces import Broker, Clock, Journal, Listener, UserPresence
+from callcenter_ws.interfaces import Broker, Clock, Journal, Listener, Revocation, UserPresence
 
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
@@ -191,10 +191,12 @@ class Hub:
         """
         if jti is None and user_id is None:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "jti or user_id: one of them is required")
+        now = self._clock.time()
         if jti is not None:
             self.revocations.revoke_token(tenant_id, jti)
         if user_id is not None:
-            self.revocations.revoke_user(tenant_id, user_id, self._clock.time())
+            self.revocations.revoke_user(tenant_id, user_id, now)
+        self._presence.register.note_revocation(Revocation(tenant_id, jti, user_id, now))
         # A token for every tenant is in use in one that its holder named.
         return self._close_where(self._tenants if tenant_id == EVERY_TENANT else [tenant_id], self._is_revoked)
 

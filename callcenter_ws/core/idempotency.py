@@ -33,6 +33,7 @@ class RecentIds:
 
     def remember(self, event_id: str, seq: int, now: float) -> None:
         """Remember an event that was published at ``now`` (monotonic)."""
+        self.forget_before(now - WINDOW)
         self._seen[event_id] = (seq, now)
         self._seen.move_to_end(event_id)
         if len(self._seen) > MAX_IDS:

@@ -46,13 +46,16 @@ class Presence:
     Args:
         register: remembers who was here, so that the end of a stay is announced over a restart, too.
         grace: seconds that a user may be away, as when a page is reloaded, without being announced gone.
+
+    Attributes:
+        register: the same, for whoever has something else to remember.
     """
 
     def __init__(self, clock: Clock, spawn: Spawn, announce: Announce, register: Register, grace: float) -> None:
         self._clock = clock
         self._spawn = spawn
         self._announce = announce
-        self._register = register
+        self.register = register
         self._grace = grace
         self._stays: dict[UserKey, _Stay] = {}
         self._last_seen: OrderedDict[UserKey, float] = OrderedDict()
@@ -62,7 +65,7 @@ class Presence:
 
     def resume(self, patience: float) -> None:
         """Take up what the register knows. Who was here has ``patience`` seconds beyond the grace to come back."""
-        for known in self._register.recall():
+        for known in self.register.recall():
             key = (known.tenant_id, known.user_id, known.visitor)
             self._last_seen[key] = known.last_seen
             if known.told:
@@ -125,7 +128,7 @@ class Presence:
         since = None
         if stay is not None and stay.person:
             since, stay.noted = stay.since, True
-        self._register.note(Attendance(*key, since, last_seen))
+        self.register.note(Attendance(*key, since, last_seen))
 
     def _tell(self, key: UserKey) -> None:
         if key not in self._telling:

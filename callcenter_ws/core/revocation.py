@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from callcenter_ws.core.access import EVERY_TENANT, Principal
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.interfaces import Authenticator, Revocation
 
 MAX_REVOCATIONS = 100_000
 
@@ -12,12 +14,20 @@ MAX_REVOCATIONS = 100_000
 class Revocations:
     """Revoked tokens by ``jti``, and users whose tokens issued until a moment are refused.
 
-    Held in memory, at most ``MAX_REVOCATIONS``; a full list refuses new ones rather than forget old ones.
+    At most ``MAX_REVOCATIONS``; a full list refuses new ones rather than forget old ones.
     """
 
     def __init__(self) -> None:
         self._tokens: set[tuple[str, str]] = set()
         self._users: dict[tuple[str, str], float] = {}
+
+    def recall(self, known: Iterable[Revocation]) -> None:
+        """Take up what was revoked before."""
+        for revocation in known:
+            if revocation.jti is not None:
+                self._tokens.add((revocation.tenant_id, revocation.jti))
+            if revocation.user_id is not None:
+                self._users[revocation.tenant_id, revocation.user_id] = revocation.at
 
     def revoke_token(self, tenant_id: str, jti: str) -> None:
         """Refuse the token with this ``jti`` from now on.

@@ -18,7 +18,7 @@ from callcenter_ws.broker.sqlite import cache, group, pipeline, tenant
 from callcenter_ws.broker.sqlite.inspection import check
 from callcenter_ws.core.message import Event, Origin
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Attendance, Published
+from callcenter_ws.interfaces import Attendance, Published, Revocation
 
 OUTAGE = "the store cannot be written: it broke (OperationalError)"
 
@@ -428,3 +428,25 @@ class TestAttendance:
         await bench.open()
         told = {(known.user_id, known.visitor): known.told for known in bench.store.recall()}
         assert told == {("7", False): True, ("7", True): False, ("8", False): False, ("9", False): False}
+
+
+class TestRevocations:
+    """What was revoked stays revoked over a restart (``interfaces.Register``)."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_tokens_and_users(self, bench: SqliteBench) -> None:
+        for revocation in (
+            Revocation(A, "token-1", None, 1.0),
+            Revocation(A, None, "7", 2.0),
+            Revocation(A, None, "7", 3.0),
+            Revocation("*", "token-2", "8", 4.0),
+        ):
+            bench.store.note_revocation(revocation)
+        assert list(bench.store.recall_revocations()) == []
+        await bench.open()
+        assert list(bench.store.recall_revocations()) == [
+            Revocation(A, "token-1", None, 1.0),
+            Revocation(A, None, "7", 3.0),
+            Revocation("*", "token-2", None, 4.0),
+            Revocation("*", None, "8", 4.0),
+        ]

@@ -20,7 +20,8 @@ def test_is_forgotten_when_the_window_is_over_though_nothing_else_happened() -> 
     recent = RecentIds()
     recent.remember("a", 1, 1000.0)
     assert recent.seq_of("a", 1000.1 + WINDOW) is None
-    assert len(recent) == 0
+    recent.remember("b", 2, 1000.1 + WINDOW)
+    assert len(recent) == 1
 
 
 def test_only_the_old_ones_are_forgotten() -> None:

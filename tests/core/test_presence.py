@@ -160,7 +160,7 @@ class TestRestart:
 
     def start(self, *known: Attendance) -> tuple[Stage, Register]:
         stage, register = Stage(), Register(*known)
-        stage.presence._register = register
+        stage.presence.register = register
         stage.presence.resume(self.PATIENCE)
         return stage, register
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from core_stage import Stage
 from world import principal
 
 from callcenter_ws.core import revocation
 from callcenter_ws.core.access import Principal
 from callcenter_ws.core.revocation import Revocations
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.interfaces import Revocation
 
 
 def passes(revocations: Revocations, who: Principal) -> bool:
@@ -78,3 +80,25 @@ def test_revoking_again_needs_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     revocations.revoke_token("acme", "t-1")
     revocations.revoke_user("acme", "7", 9.0)
     assert not passes(revocations, principal(issued_at=8.0))
+
+
+def test_what_was_revoked_before_is_taken_up() -> None:
+    revocations = Revocations()
+    revocations.recall([Revocation("acme", "t-1", None, 5.0), Revocation("acme", None, "8", 1000.0)])
+    assert not passes(revocations, principal(jti="t-1"))
+    assert not passes(revocations, principal(user_id="8", issued_at=1000.0))
+    assert passes(revocations, principal(user_id="8", issued_at=1001.0))
+
+
+def test_a_revocation_is_noted_once_it_holds() -> None:
+    stage = Stage()
+    noted: list[Revocation] = []
+    stage.presence.register.note_revocation = noted.append  # type: ignore[method-assign]  # to see what is noted
+    stage.hub.revoke("acme", jti="t-1")
+    stage.hub.revoke("acme", user_id="7")
+    with pytest.raises(Refusal):
+        stage.hub.revoke("acme")
+    assert noted == [
+        Revocation("acme", "t-1", None, stage.clock.time()),
+        Revocation("acme", None, "7", stage.clock.time()),
+    ]

@@ -24,7 +24,7 @@ from callcenter_ws.core.message import Event, Message
 from callcenter_ws.core.presence import MAX_REMEMBERED
 from callcenter_ws.core.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Attendance, Clock, Deliver, Mail, Position, Slice, Snapshot
+from callcenter_ws.interfaces import Attendance, Clock, Deliver, Mail, Position, Revocation, Slice, Snapshot
 
 _CLOSED = "the store is closed"
 
@@ -226,6 +226,16 @@ class SqliteBroker:
             self._open.pipeline.notes.attend(attendance)
             self._open.pipeline.go_on()
 
+    def recall_revocations(self) -> Sequence[Revocation]:
+        """What was revoked before this process started."""
+        return () if self._open is None else self._open.revocations
+
+    def note_revocation(self, revocation: Revocation) -> None:
+        """Remember a revocation."""
+        if self._open is not None:
+            self._open.pipeline.notes.revocations.append(revocation)
+            self._open.pipeline.go_on()
+
     # For operators
 
     def state(self) -> dict[str, Any]:
@@ -261,6 +271,7 @@ class _OpenStore:
         clock, reactor = broker._clock, broker._reactor
         self.file = file
         self.attendance = reading.attendance(file.writer, MAX_REMEMBERED)
+        self.revocations = reading.revocations(file.writer)
         self.threads = Threads(reactor)
         self.cache = Cache(
             file,

@@ -17,7 +17,7 @@ from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.row import COLUMNS, WIDTH, Row
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.core.mailbox import MAX_LETTERS, is_loss
-from callcenter_ws.interfaces import Attendance
+from callcenter_ws.interfaces import Attendance, Revocation
 
 TRIM_EVENTS = 500
 """Events that are forgotten in one transaction, so that the next group does not wait for long."""
@@ -70,13 +70,14 @@ class Group:
     taken: list[MailKey] = field(default_factory=list)
     told: list[tuple[int, str]] = field(default_factory=list)
     attendance: list[Attendance] = field(default_factory=list)
+    revocations: list[Revocation] = field(default_factory=list)
     announced: dict[tuple[str, str], bool] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
-        notes = (self.sent, self.taken, self.told, self.attendance, self.facts)
+        notes = (self.sent, self.taken, self.told, self.attendance, self.revocations, self.facts)
         return any((self.tenants, self.events, self.checkpoints, *notes))
 
 
@@ -98,6 +99,7 @@ def write(file: StoreFile, group: Group) -> None:
             _bound_mailboxes(db, group.letters)
         _note_attendance(db, group.attendance)
         _note_announcements(db, group.announced)
+        _note_revocations(db, group.revocations)
         for checkpoint in group.checkpoints:
             _write_checkpoint(db, checkpoint)
         if group.facts:
@@ -237,6 +239,14 @@ def _note_announcements(db: sqlite3.Connection, announced: dict[tuple[str, str],
                 "(SELECT value ->> 0, value ->> 1 FROM json_each(?))",
                 (told, json.dumps(users)),
             )
+
+
+def _note_revocations(db: sqlite3.Connection, revocations: Sequence[Revocation]) -> None:
+    rows = [(one.tenant_id, "token", one.jti, one.at) for one in revocations if one.jti is not None]
+    rows += [(one.tenant_id, "user", one.user_id, one.at) for one in revocations if one.user_id is not None]
+    # What is named twice in one statement would be a conflict within it.
+    latest = {row[:3]: row for row in rows}
+    insert(db, "revocation", 4, _flat(latest.values()), "ON CONFLICT DO UPDATE SET at = excluded.at")
 
 
 # Checkpoints and retention

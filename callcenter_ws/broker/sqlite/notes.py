@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callcenter_ws.broker.sqlite.group import Group, MailKey
-from callcenter_ws.interfaces import Attendance
+from callcenter_ws.interfaces import Attendance, Revocation
 
 MAX_NOTES = 50_000
 """Of each kind. The oldest is forgotten first, which makes a message come twice, or a ``last_seen`` too early."""
@@ -23,6 +23,7 @@ class Notes:
         sent, taken: messages of mailboxes.
         told: users who know by now what their mailboxes have lost.
         attendance: the latest of each user.
+        revocations: tokens and users that are refused.
         facts: about the store itself.
     """
 
@@ -30,6 +31,7 @@ class Notes:
     taken: dict[MailKey, None] = field(default_factory=dict)
     told: list[tuple[int, str]] = field(default_factory=list)
     attendance: dict[UserKey, Attendance] = field(default_factory=dict)
+    revocations: list[Revocation] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
 
     def send(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
@@ -51,13 +53,14 @@ class Notes:
 
     def take(self, group: Group) -> Notes:
         """Put everything into a group, and return what was put there."""
-        taken = Notes(self.sent, self.taken, self.told, self.attendance, self.facts)
+        taken = Notes(self.sent, self.taken, self.told, self.attendance, self.revocations, self.facts)
         group.sent += self.sent
         group.taken += self.taken
         group.told += self.told
         group.attendance += self.attendance.values()
+        group.revocations += self.revocations
         group.facts.update(self.facts)
-        self.sent, self.taken, self.told, self.attendance, self.facts = {}, {}, [], {}, {}
+        self.sent, self.taken, self.told, self.attendance, self.revocations, self.facts = {}, {}, [], {}, [], {}
         return taken
 
     def put_back(self, earlier: Notes) -> None:
@@ -68,6 +71,7 @@ class Notes:
         self.attendance = {**earlier.attendance, **self.attendance}
         for notes in (self.sent, self.taken, self.attendance):
             _bound(notes)
+        self.revocations = earlier.revocations + self.revocations
         self.facts = {**earlier.facts, **self.facts}
 
 

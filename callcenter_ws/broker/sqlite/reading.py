@@ -13,7 +13,7 @@ from callcenter_ws.core.calls import Call
 from callcenter_ws.core.idempotency import MAX_IDS, WINDOW
 from callcenter_ws.core.message import Message, decode_json
 from callcenter_ws.core.stream import Stream
-from callcenter_ws.interfaces import Attendance, Letter, Loss, Mail
+from callcenter_ws.interfaces import Attendance, Letter, Loss, Mail, Revocation
 
 MAX_MAIL_USERS = 50_000
 """Users of one tenant of whom it is known in memory that they may have mail."""
@@ -202,6 +202,14 @@ def attendance(db: sqlite3.Connection, most: int) -> list[Attendance]:
             tenant_id, user_id, bool(visitor), since, seen if since is None else max(seen, alive_at), told=bool(told)
         )
         for tenant_id, user_id, visitor, since, seen, told in reversed(found)
+    ]
+
+
+def revocations(db: sqlite3.Connection) -> list[Revocation]:
+    """Return everything that was revoked."""
+    return [
+        Revocation(tenant_id, name if kind == "token" else None, name if kind == "user" else None, at)
+        for tenant_id, kind, name, at in db.execute("SELECT tenant_id, kind, name, at FROM revocation ORDER BY at")
     ]
 
 

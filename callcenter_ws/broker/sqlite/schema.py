@@ -73,6 +73,13 @@ CREATE TABLE attendance (
     told INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, user_id, visitor)
 ) WITHOUT ROWID;
+CREATE TABLE revocation (
+    tenant_id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('token', 'user')),
+    name TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (tenant_id, kind, name)
+) WITHOUT ROWID;
 CREATE INDEX attendance_by_age ON attendance (last_seen);
 """
 
