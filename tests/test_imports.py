@@ -23,9 +23,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core": {"errors", "interfaces"},
     "clock": {"errors", "interfaces"},
     "backlog": set(),
+    "own_threads": set(),
+    "sqlite_file": set(),
     **dict.fromkeys(EDGES, FOUNDATION | {"backlog"}),
+    "broker": FOUNDATION | {"own_threads", "sqlite_file"},
     # The remote side shares the definitions of the wire with the server, and nothing else.
-    "remote": FOUNDATION | {"amp.commands"},
+    "remote": FOUNDATION | {"amp.commands", "own_threads", "sqlite_file"},
     "testing": FOUNDATION | {"clock", "broker"},
     # What makes a key good is known to auth alone.
     "config": FOUNDATION | {"auth"},

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Thread
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
+
+from callcenter_ws.own_threads import OwnThreads
 
 T = TypeVar("T")
 
 
-class _Thread(Thread):
-    """One that a daemon which ends without ``stopService`` does not wait for; the spool survives that."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options, daemon=True)
-
-
-class _Pool(ThreadPool):
-    threadFactory = _Thread  # noqa: N815 - Twisted's name
-
-
 class SpoolThread:
-    """One thread of our own, not of the reactor's: those may all be waiting for a resolver. Can be started again."""
+    """One thread. Can be started again."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -46,5 +35,5 @@ class SpoolThread:
         pool.stop()
 
 
-def _new_pool() -> ThreadPool:
-    return _Pool(1, 1, name="callcenter-ws-spool")
+def _new_pool() -> OwnThreads:
+    return OwnThreads(1, "callcenter-ws-spool")

@@ -222,13 +222,13 @@ def test_one_that_can_only_be_read_is_refused() -> None:
         folder.chmod(0o555)
         path.chmod(0o666)
         path.with_name("events.spool-lock").unlink()
-        with as_nobody(), pytest.raises(SpoolUnusable, match=r"cannot open .*-lock beside it: Permission"):
+        with as_nobody(), pytest.raises(SpoolUnusable, match=r"cannot make .*-lock beside it: Permission"):
             SpoolFile(path)
         folder.chmod(0o755)
 
 
 def test_one_that_somebody_else_is_writing_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("callcenter_ws.remote.spool_file._BUSY_SECONDS", 0)
+    monkeypatch.setattr("callcenter_ws.sqlite_file._BUSY_SECONDS", 0)
     filled(path, 1)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -239,5 +239,5 @@ def test_one_that_somebody_else_is_writing_is_refused(path: Path, monkeypatch: p
 
 def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 37, 2))
-    with pytest.raises(SpoolUnusable, match="too old for a spool"):
+    with pytest.raises(SpoolUnusable, match="is too old"):
         SpoolFile(path)

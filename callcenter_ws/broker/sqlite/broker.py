@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from callcenter_ws.broker.sqlite import reading
 from callcenter_ws.broker.sqlite.cache import Cache
-from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous, reason_of
+from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
 from callcenter_ws.broker.sqlite.intake import Outcome
 from callcenter_ws.broker.sqlite.pipeline import RETRY, Pipeline
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
@@ -25,6 +25,7 @@ from callcenter_ws.core.presence import MAX_REMEMBERED
 from callcenter_ws.core.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Attendance, Clock, Deliver, Mail, Position, Revocation, Slice, Snapshot
+from callcenter_ws.sqlite_file import reason_of
 
 _CLOSED = "the store is closed"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -11,17 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
+from callcenter_ws.sqlite_file import FileUnusable as StoreUnusable
+from callcenter_ws.sqlite_file import check_identity, connect, reason_of, take_file, use_log
+
+__all__ = ["StoreFile", "StoreUnusable", "Synchronous"]
 
 Synchronous = Literal["normal", "full"]
 
-_LEAST_SQLITE = (3, 38, 0)
-_BUSY_SECONDS = 5.0
-_CACHED_STATEMENTS = 512
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-class StoreUnusable(Exception):
-    """The file cannot be used. The text is for the person who starts the gateway."""
 
 
 class StoreFile:
@@ -44,11 +40,8 @@ class StoreFile:
         self._synchronous = synchronous
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
-        if sqlite3.sqlite_version_info < _LEAST_SQLITE:
-            raise StoreUnusable(f"SQLite {sqlite3.sqlite_version} is too old, 3.38 or later is needed")
-        self._lock = _lock(path)
+        self._lock = take_file(path, "another gateway")
         try:
-            _create_private(path)
             self.writer = connect(path)
             try:
                 self.epoch = self._prepare(new_epoch)
@@ -64,9 +57,8 @@ class StoreFile:
 
     def _prepare(self, new_epoch: Callable[[], str]) -> str:
         db = self.writer
-        version = check_identity(db, self.path)
-        if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise StoreUnusable(f"{self.path}: its file system cannot hold a SQLite file in WAL mode")
+        version = check_identity(db, self.path, APPLICATION_ID, VERSION)
+        use_log(db, self.path)
         db.execute(f"PRAGMA synchronous = {self._synchronous}")
         db.execute("BEGIN IMMEDIATE")
         for script in MIGRATIONS[version:]:
@@ -144,79 +136,6 @@ class StoreFile:
 
     def _release(self) -> None:
         os.close(self._lock)
-
-
-def connect(path: Path, *, mode: str = "rwc") -> sqlite3.Connection:
-    """Return a connection without transactions of its own making; ``mode`` as in https://www.sqlite.org/uri.html."""
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(
-        uri,
-        uri=True,
-        timeout=_BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=_CACHED_STATEMENTS,
-    )
-
-
-def check_identity(db: sqlite3.Connection, path: Path) -> int:
-    """Return the version of the file's schema, 0 for an empty file.
-
-    Raises:
-        StoreUnusable: it is no store, or a newer one.
-    """
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if application != APPLICATION_ID and (tables or version or application):
-        raise StoreUnusable(f"{path} is a SQLite file of another program")
-    if version > VERSION:
-        raise StoreUnusable(
-            f"{path} has schema version {version}, this release knows {VERSION}: it was written by a newer one"
-        )
-    return version
-
-
-def reason_of(error: sqlite3.Error) -> str:
-    """What an error of SQLite means, for a person."""
-    name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-    known = {
-        "SQLITE_FULL": "the disk is full",
-        "SQLITE_READONLY": "the file cannot be written",
-        "SQLITE_CORRUPT": "the file is damaged; see callcenter-ws check-store",
-        "SQLITE_NOTADB": "the file is no SQLite file, or its beginning is damaged",
-        "SQLITE_CANTOPEN": "the file cannot be opened or made; is the folder there, and may it be written?",
-        "SQLITE_BUSY": "the file is locked by another program",
-        "SQLITE_PERM": "access to the file is denied",
-    }
-    family = next((text for code, text in known.items() if str(name).startswith(code)), None)
-    return f"{family} ({name})" if family else f"{error} ({name})"
-
-
-def _lock(path: Path) -> int:
-    """Take the lock that keeps a second gateway away.
-
-    Beside the file, not on it: closing any descriptor of the file would drop the locks that SQLite holds on it.
-    """
-    beside = path.with_name(path.name + "-lock")
-    try:
-        handle = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreUnusable(f"{path}: cannot make {beside.name} beside it: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise StoreUnusable(f"{path} is in use by another gateway") from None
-    return handle
-
-
-def _create_private(path: Path) -> None:
-    """Make the file where it is missing, for its owner alone; SQLite would let everybody read it."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreUnusable(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _boot_id() -> str:

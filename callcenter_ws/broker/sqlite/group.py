@@ -1,8 +1,6 @@
 """Group: what is written in one transaction, and how.
 
-Everything in here runs in the store's writing thread. While the reactor is busy, each call into SQLite may wait five
-milliseconds for the interpreter's lock (``sys.getswitchinterval``): ``executemany``, which takes it twice a row,
-then writes 400 events a second, and the same rows in a few long statements 14,000. So there are few, long ones.
+Everything in here runs in the store's writing thread, in few and long statements; ``sqlite_file.insert`` says why.
 """
 
 from __future__ import annotations
@@ -18,11 +16,11 @@ from callcenter_ws.broker.sqlite.row import COLUMNS, WIDTH, Row
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.core.mailbox import MAX_LETTERS, is_loss
 from callcenter_ws.interfaces import Attendance, Revocation
+from callcenter_ws.sqlite_file import insert, roll_back
 
 TRIM_EVENTS = 500
 """Events that are forgotten in one transaction, so that the next group does not wait for long."""
 
-_MOST_ROWS = 1_024
 _MAIL_WIDTH = WIDTH + 2
 
 MailKey = tuple[int, str, str]
@@ -108,28 +106,6 @@ def write(file: StoreFile, group: Group) -> None:
     except BaseException:
         roll_back(db)
         raise
-
-
-def roll_back(db: sqlite3.Connection) -> None:
-    """End a transaction that failed; SQLite itself may have done so."""
-    if db.in_transaction:
-        db.execute("ROLLBACK")
-
-
-def insert(db: sqlite3.Connection, table: str, width: int, values: Sequence[Any], conflict: str = "") -> None:
-    """Insert rows, many by one statement. Numbers of rows are powers of two: few statements to be prepared.
-
-    Args:
-        width: how many of the values make a row.
-        conflict: what happens to rows whose key is there already, as the end of the statement.
-    """
-    one = f"({','.join('?' * width)})"
-    at, end = 0, len(values) // width
-    while at < end:
-        count = min(_MOST_ROWS, 1 << (end - at).bit_length() - 1)
-        part = values[at * width : (at + count) * width]
-        db.execute(f"INSERT INTO {table} VALUES {','.join([one] * count)} {conflict}", part)  # noqa: S608 - our own names
-        at += count
 
 
 def _flat(rows: Iterable[Row]) -> list[Any]:

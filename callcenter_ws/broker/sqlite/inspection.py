@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from callcenter_ws.broker.sqlite.file import StoreUnusable, check_identity, connect, reason_of
-from callcenter_ws.broker.sqlite.schema import SEQ_BITS, VERSION
+from callcenter_ws.broker.sqlite.file import StoreUnusable
+from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, SEQ_BITS, VERSION
+from callcenter_ws.sqlite_file import check_identity, connect, reason_of
 
 _BACKUP_PAGES = 1_024
 """Pages that are copied at once: between two pieces a gateway that runs may write."""
@@ -49,7 +50,7 @@ def check(path: Path) -> Findings:
     try:
         db = connect(path, mode="ro")
         try:
-            findings.version = check_identity(db, path)
+            findings.version = check_identity(db, path, APPLICATION_ID, VERSION)
             if findings.version == 0:
                 raise StoreUnusable(f"{path} is empty: no gateway has used it yet")
             db.execute("BEGIN")
@@ -129,7 +130,7 @@ def back_up(path: Path, copy: Path, new_epoch: Callable[[], str]) -> None:
 def _copy(path: Path, draft: Path, epoch: str) -> None:
     source, target = connect(path, mode="ro"), connect(draft)
     try:
-        if check_identity(source, path) == 0:
+        if check_identity(source, path, APPLICATION_ID, VERSION) == 0:
             raise StoreUnusable(f"{path} is empty: no gateway has used it yet")
         source.backup(target, pages=_BACKUP_PAGES)
         # One file, with no log beside it.

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.broker.sqlite.cache import Cache
-from callcenter_ws.broker.sqlite.file import StoreFile, reason_of
+from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.group import Group, write
 from callcenter_ws.broker.sqlite.intake import Entry, Outcome, Submission, settle
 from callcenter_ws.broker.sqlite.notes import Notes
@@ -29,6 +29,7 @@ from callcenter_ws.core.message import Event, Message, Origin, decode_json
 from callcenter_ws.core.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Clock, Deliver, Published, Timer
+from callcenter_ws.sqlite_file import reason_of
 
 GROUP_EVENTS = 512
 GROUP_BYTES = 4_194_304

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
+
+from callcenter_ws.own_threads import OwnThreads
 
 READERS = 2
 """One may load a large tenant while the other serves those who read on."""
@@ -17,24 +17,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Thread(Thread):
-    """One that a process which ends without ``stop`` does not wait for: the file survives that."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options, daemon=True)
-
-
-class _Pool(ThreadPool):
-    threadFactory = _Thread  # noqa: N815 - Twisted's name
-
-
 class Threads:
     """Runs calls into the file away from the reactor's thread, and not in the reactor's pool, which others fill."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._writer = _Pool(0, 1, "callcenter-ws store writer")
-        self._readers = _Pool(0, READERS, "callcenter-ws store reader")
+        self._writer = OwnThreads(1, "callcenter-ws store writer")
+        self._readers = OwnThreads(READERS, "callcenter-ws store reader")
 
     def start(self) -> None:
         """Take calls from now on."""

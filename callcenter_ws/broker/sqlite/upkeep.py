@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.broker.sqlite.cache import Cache
-from callcenter_ws.broker.sqlite.file import StoreFile, reason_of
+from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.group import end_mail, forget_attendance, trim
 from callcenter_ws.broker.sqlite.reading import dormant
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
@@ -19,6 +19,7 @@ from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.core.presence import MAX_REMEMBERED
 from callcenter_ws.errors import Refusal
 from callcenter_ws.interfaces import Clock, Timer
+from callcenter_ws.sqlite_file import reason_of
 
 INTERVAL = 60.0
 DORMANT_TENANTS = 100
