@@ -151,6 +151,7 @@ class Reunion:
         crowd.open()
         crowd.expect("resumed", 1)
         begun = time.monotonic()
+        publish()
         while crowd.told(1 / LIVE_RATE) is None:
             publish()
             if time.monotonic() > begun + DEADLINE:

@@ -128,6 +128,7 @@ def clients(gateway: Any) -> Iterator[dict[tuple[str, str], Any]]:
             connected[tenant, name] = client
             if name == "subscribed service":
                 assert client.ask("subscribe", {"events": BY_NAME})["type"] == "subscribed"
+    gateway.settle()
     for client in connected.values():
         client.received_before_pong()
     yield connected
@@ -267,6 +268,7 @@ def test_a_snapshot_shows_nothing_that_the_stream_does_not(
 def test_who_comes_is_announced_to_all_but_agents_and_visitors(
     gateway: Any, clients: dict[tuple[str, str], Any], received: dict[tuple[str, str], list[dict[str, Any]]]
 ) -> None:
+    gateway.settle()
     for client in clients.values():
         client.received_before_pong()
     newcomer = gateway.connect("supervisor", claims={"sub": "newcomer"})
@@ -285,6 +287,7 @@ def test_a_visitor_who_comes_is_not_announced(gateway: Any, clients: dict[tuple[
 
 
 def test_an_event_for_one_user_reaches_no_other(gateway: Any, clients: dict[tuple[str, str], Any]) -> None:
+    gateway.settle()
     for client in clients.values():
         client.received_before_pong()
     daemon = RemoteDaemon(f"unix:{gateway.amp_path}")
