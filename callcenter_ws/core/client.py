@@ -16,17 +16,16 @@ from callcenter_ws.core.expiry import TokenExpiry
 from callcenter_ws.core.feed import Feed, Replay, TakeSnapshot
 from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.mailbag import Mailbag
-from callcenter_ws.core.message import ControlFrame, Message, control_frame, decode_json, rfc3339
-from callcenter_ws.core.pace import MistakeCount, TokenBucket
+from callcenter_ws.core.message import ControlFrame, Message, control_frame, rfc3339
+from callcenter_ws.core.requests import Requests
 from callcenter_ws.core.slowness import SlowWatch
 from callcenter_ws.core.subscription import Subscription
-from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
+from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.interfaces import Letter, Transport
 
 if TYPE_CHECKING:
     from callcenter_ws.core.tenant import Group, Tenant
 
-MAX_REQUEST_ID = 255
 MAX_ANSWERS = 256
 """Answers that an outbox takes beyond its limit on events."""
 
@@ -56,20 +55,18 @@ class Client:
     __slots__ = (
         "__weakref__",
         "_base",
-        "_bucket",
         "_bundled",
         "_closed",
         "_expiry",
         "_fed",
         "_feed",
-        "_floods",
         "_gateway",
         "_greeted",
         "_limit",
         "_live",
         "_mailbag",
-        "_mistakes",
         "_paused",
+        "_requests",
         "_session_token",
         "_slow",
         "_transport",
@@ -121,11 +118,9 @@ class Client:
         self._live = False
         self._paused = False
         self._closed = False
-        self._mailbag = Mailbag(gateway.broker, principal, acknowledges=False)
+        self._mailbag = Mailbag(gateway.broker, principal)
         self._feed = Feed(self, gateway)
-        self._bucket = TokenBucket(limits.rate, limits.burst, clock.monotonic())
-        self._mistakes = MistakeCount(limits.bad_messages)
-        self._floods = MistakeCount(limits.bad_messages)
+        self._requests = Requests(self, gateway)
         self._slow = SlowWatch(clock, transport, limits.slow_timeout, self)
         self._expiry = TokenExpiry(clock, self)
 
@@ -159,7 +154,7 @@ class Client:
         """Register with the Hub, send the welcome, then what ``wish`` asks for, then live messages."""
         self._gateway.hub.register(self)
         self._expiry.set(self.principal.expires_at)
-        self._mailbag = Mailbag(self._gateway.broker, self.principal, acknowledges=wish.ack)
+        self._mailbag.acknowledges = wish.ack
         if wish.epoch is not None and wish.seq is not None:
             self._feed.ask(Replay(wish.epoch, wish.seq))
         elif wish.snapshot:
@@ -408,73 +403,17 @@ class Client:
         gateway = self._gateway
         gateway.hub.counters.received += 1
         self.tenant.counters.received += 1
-        now = gateway.clock.monotonic()
-        wait = self._bucket.wait_for(now)
-        if not wait:
-            gateway.spawn(self._answer(text))
-            return
-        self.refuse(Refusal(ErrorCode.RATE_LIMITED, retry_after=wait))
-        if self._floods.too_many(now):
-            self.close(CloseCode.RATE_LIMITED)
+        self._requests.receive(text)
 
     def heard(self) -> None:
         """The peer has sent something, were it a pong."""
         self._mailbag.heard()
 
-    async def _answer(self, text: bytes) -> None:
-        request_id = None
-        try:
-            message = decode_json(text)
-            if not isinstance(message, dict):
-                raise Refusal(ErrorCode.INVALID_MESSAGE, "expected a JSON object with type and payload")
-            request_id = _request_id(message.get("id"))
-            await self._gateway.handlers.handle(self, message, request_id)
-        except Refusal as refusal:
-            self.refuse(refusal, request_id)
-        except Exception:
-            self._gateway.journal.bug(f"a request of {self}")
-            self.refuse(Refusal(ErrorCode.UNAVAILABLE, "the gateway met an error of its own"), request_id)
-
-    def refuse(self, refusal: Refusal, request_id: str | int | None = None) -> None:
-        """Tell the peer that its request is refused; too many of these end the connection."""
-        if self._closed:
-            return
-        self._gateway.journal.refused(str(self), refusal)
-        self.send(error_frame(refusal, request_id))
-        if refusal.code in _MISTAKES and self._mistakes.too_many(self._gateway.clock.monotonic()):
-            self.close(CloseCode.PROTOCOL_ABUSE)
-
-
-_MISTAKES = frozenset(
-    {
-        ErrorCode.INVALID_JSON,
-        ErrorCode.INVALID_MESSAGE,
-        ErrorCode.INVALID_EVENT,
-        ErrorCode.UNKNOWN_TYPE,
-        ErrorCode.UNKNOWN_EVENT,
-        ErrorCode.FORBIDDEN,
-        ErrorCode.UNAUTHORIZED,
-        ErrorCode.TOO_LARGE,
-    }
-)
+    def refuse(self, refusal: Refusal) -> None:
+        """Tell the peer that it is refused; see ``Requests.refuse``."""
+        self._requests.refuse(refusal)
 
 
 def _printable(name: str) -> str:
     """A name as a line of the log may show it."""
     return name if name.isprintable() else repr(name)
-
-
-def _request_id(value: object) -> str | int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int) or len(str(value)) > MAX_REQUEST_ID:
-        raise Refusal(ErrorCode.INVALID_MESSAGE, f"id: expected a string of at most {MAX_REQUEST_ID} characters")
-    return value
-
-
-def error_frame(refusal: Refusal, request_id: str | int | None = None) -> ControlFrame:
-    """Return an ``error`` message."""
-    payload: dict[str, Any] = {"code": refusal.ws_code, "message": refusal.message}
-    if refusal.retry_after_ms is not None:
-        payload["retry_after_ms"] = refusal.retry_after_ms
-    return control_frame("error", payload, in_reply_to=request_id)

@@ -16,19 +16,17 @@ class Mailbag:
     A client that opted in acknowledges each message. Any other has what was written to its socket when it is heard of
     after that.
 
-    Args:
-        acknowledges: the client opted in.
-
     Attributes:
+        acknowledges: the client opted in.
         brought: positions of messages that came out of the mailbox on this connection.
     """
 
-    __slots__ = ("_acknowledges", "_broker", "_given", "_principal", "_queued", "_written", "brought")
+    __slots__ = ("_broker", "_given", "_principal", "_queued", "_written", "acknowledges", "brought")
 
-    def __init__(self, broker: Broker, principal: Principal, *, acknowledges: bool) -> None:
+    def __init__(self, broker: Broker, principal: Principal) -> None:
         self._broker = broker
         self._principal = principal
-        self._acknowledges = acknowledges
+        self.acknowledges = False
         self._queued: list[Message] = []
         self._written: list[str] = []
         self._given: dict[str, None] = {}
@@ -51,7 +49,7 @@ class Mailbag:
         self._given.update(dict.fromkeys(ids))
         while len(self._given) > MAX_LETTERS:
             del self._given[next(iter(self._given))]
-        if not self._acknowledges:
+        if not self.acknowledges:
             # The oldest would have fallen out of the mailbox by now.
             self._written = [*self._written, *ids][-MAX_LETTERS:]
         self._broker.mail_sent(self._principal.tenant_id, self._principal.user_id, ids)
