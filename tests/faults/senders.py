@@ -306,7 +306,7 @@ class AmpLink:
         self._receiving: asyncio.Task[None] | None = None
 
     async def open(self, path: Path) -> AmpLink:
-        """Connect."""
+        """Connect; ``close`` must follow, or the test after this one is blamed for it."""
         reader, self._writer = await asyncio.open_unix_connection(str(path))
         self._receiving = asyncio.create_task(self._receive(reader))
         return self

@@ -20,6 +20,13 @@ async def come_while_a_letter_is_written(gateway: RestartableGateway) -> None:
     ledger = Ledger()
     await asyncio.to_thread(gateway.start)
     link = await AmpLink(ledger).open(gateway.amp_path)
+    try:
+        await come_while_it_is_busy(gateway, ledger, link)
+    finally:
+        await link.close()
+
+
+async def come_while_it_is_busy(gateway: RestartableGateway, ledger: Ledger, link: AmpLink) -> None:
     assert not await link.publish(Offer("acme", "alert", TEXT, "first"))
     reader = Reader(ledger, Viewer("acme", "agent", "n1"), forgetful=True)
     # The answer to its request comes behind what the mailbox brings.
@@ -39,10 +46,9 @@ async def come_while_a_letter_is_written(gateway: RestartableGateway) -> None:
         other.execute("ROLLBACK")
     assert not await publishing
     await client.come_back()
+    await client.leave()
     # Its mailbox was found empty a moment before the letter was in it.
     assert reader.letters == {"letter": 1}
-    await client.leave()
-    await link.close()
 
 
 def test_who_came_while_a_letter_was_being_written_gets_it_the_next_time(

@@ -116,6 +116,16 @@ class Outage:
 
     # What must hold
 
+    async def suffer(self, fault: Fault) -> None:
+        fault.begin()
+        try:
+            for refusal in await self.publish_until_refused():
+                assert refusal.startswith("UNAVAILABLE ") and fault.reason in refusal, refusal
+            await self.check_fault(fault.reason)
+        finally:
+            fault.end()
+        await self.check_recovery()
+
     async def check_clients(self) -> None:
         """Everybody is still connected, is answered, and was shown just what was acknowledged."""
         for client in self.clients:
@@ -190,18 +200,13 @@ class Outage:
 
 async def live_through(gateway: RestartableGateway, fault: Fault) -> None:
     outage = Outage(gateway)
-    await outage.open()
-    for _ in range(2):
-        fault.begin()
-        try:
-            for refusal in await outage.publish_until_refused():
-                assert refusal.startswith("UNAVAILABLE ") and fault.reason in refusal, refusal
-            await outage.check_fault(fault.reason)
-        finally:
-            fault.end()
-        await outage.check_recovery()
-    await outage.check_restart()
-    await outage.close()
+    try:
+        await outage.open()
+        for _ in range(2):
+            await outage.suffer(fault)
+        await outage.check_restart()
+    finally:
+        await outage.close()
     # Said once for each outage, not once for each event.
     assert gateway.log.count("publishing is refused") == 2
     assert gateway.log.count("can be written again") == 2

@@ -262,6 +262,22 @@ def starts_or_says_why_not(gateway: RestartableGateway) -> None:
     asyncio.run(serve_damaged(gateway))
 
 
+async def publish_some(link: AmpLink, client: RoamingClient) -> list[str]:
+    """Publish for the client's tenant, once it is greeted or sent away; return why each was refused, or nothing."""
+    reader = client.reader
+    await client.until(lambda: client.is_here or reader.errors or client.closed_with)
+    tenant = reader.viewer.tenant
+    outcomes = [
+        await link.publish(Offer(tenant, "alert", {"title": "t", "message": MARK}, f"{tenant}-new-{number}"))
+        for number in range(20)
+    ]
+    for refusal in filter(None, outcomes):
+        assert refusal.startswith("UNAVAILABLE ") and "damaged" in refusal, refusal
+    for error in reader.errors:
+        assert error["payload"]["code"] == "unavailable" and "damaged" in error["payload"]["message"], error
+    return outcomes
+
+
 async def serve_damaged(gateway: RestartableGateway, healthy: str | None = None, damaged: str | None = None) -> None:
     """Publishing is answered or refused with a reason, and those who are connected stay so.
 
@@ -276,30 +292,20 @@ async def serve_damaged(gateway: RestartableGateway, healthy: str | None = None,
         client.start()
         clients.append(client)
     link = await AmpLink(ledger).open(gateway.amp_path)
-    outcomes = {}
-    for client in clients:
-        tenant = client.reader.viewer.tenant
-        await client.until(lambda client=client: client.is_here or client.reader.errors or client.closed_with)
-        outcomes[tenant] = [
-            await link.publish(Offer(tenant, "alert", {"title": "t", "message": MARK}, f"{tenant}-new-{number}"))
-            for number in range(20)
-        ]
-        for refusal in filter(None, outcomes[tenant]):
-            assert refusal.startswith("UNAVAILABLE ") and "damaged" in refusal, refusal
-        if client.reader.errors:
-            assert {error["payload"]["code"] for error in client.reader.errors} == {"unavailable"}
-            assert all("damaged" in error["payload"]["message"] for error in client.reader.errors)
-    for client in clients:
-        client.check()
-        if not client.reader.errors:
-            assert (client.reader.figures.connections, client.closed_with) == (1, []), outcomes
-            await client.hear_out()
-            client.reader.compare(ledger.head(client.reader.viewer.tenant))
+    try:
+        outcomes = {client.reader.viewer.tenant: await publish_some(link, client) for client in clients}
+        for client in clients:
+            client.check()
+            if not client.reader.errors:
+                assert (client.reader.figures.connections, client.closed_with) == (1, []), outcomes
+                await client.hear_out()
+                client.reader.compare(ledger.head(client.reader.viewer.tenant))
+    finally:
+        await link.close()
+        for client in clients:
+            await client.leave()
     if healthy is not None and damaged is not None:
         assert not any(outcomes[healthy]) and all(outcomes[damaged])
     ledger.check_refused()
-    await link.close()
-    for client in clients:
-        await client.leave()
     assert (await asyncio.to_thread(gateway.http, "/livez"))[0] == 200
     assert await asyncio.to_thread(gateway.end, signal.SIGTERM) == -signal.SIGTERM

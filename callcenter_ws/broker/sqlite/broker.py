@@ -174,7 +174,7 @@ class SqliteBroker:
             return mail
         if mail.loss is not None:
             # Nothing will be taken that would tell that the loss is known.
-            store.pipeline.notes.told.append((number, user_id))
+            store.pipeline.notes.tell(number, user_id)
             store.pipeline.go_on()
         elif record.letters_staged == staged:
             record.has_no_mail(user_id)

@@ -29,7 +29,7 @@ class Notes:
 
     sent: dict[MailKey, None] = field(default_factory=dict)
     taken: dict[MailKey, None] = field(default_factory=dict)
-    told: list[tuple[int, str]] = field(default_factory=list)
+    told: dict[tuple[int, str], None] = field(default_factory=dict)
     attendance: dict[UserKey, Attendance] = field(default_factory=dict)
     revocations: list[Revocation] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
@@ -43,6 +43,11 @@ class Notes:
         """Note that a user has messages."""
         self.taken.update(dict.fromkeys((tenant, user_id, event_id) for event_id in event_ids))
         _bound(self.taken)
+
+    def tell(self, tenant: int, user_id: str) -> None:
+        """Note that a user was told what the mailbox has lost."""
+        self.told[tenant, user_id] = None
+        _bound(self.told)
 
     def attend(self, note: Attendance) -> None:
         """Note a user's presence."""
@@ -60,16 +65,16 @@ class Notes:
         group.attendance += self.attendance.values()
         group.revocations += self.revocations
         group.facts.update(self.facts)
-        self.sent, self.taken, self.told, self.attendance, self.revocations, self.facts = {}, {}, [], {}, [], {}
+        self.sent, self.taken, self.told, self.attendance, self.revocations, self.facts = {}, {}, {}, {}, [], {}
         return taken
 
     def put_back(self, earlier: Notes) -> None:
         """A group was not written: what was taken for it goes with the next one."""
         self.sent = {**earlier.sent, **self.sent}
         self.taken = {**earlier.taken, **self.taken}
-        self.told = earlier.told + self.told
+        self.told = {**earlier.told, **self.told}
         self.attendance = {**earlier.attendance, **self.attendance}
-        for notes in (self.sent, self.taken, self.attendance):
+        for notes in (self.sent, self.taken, self.told, self.attendance):
             _bound(notes)
         self.revocations = earlier.revocations + self.revocations
         self.facts = {**earlier.facts, **self.facts}
