@@ -168,7 +168,8 @@ class SqliteBroker:
         number = record.number
         if number is None or not record.may_have_mail(user_id):
             return Mail([], None)
-        staged = record.letters_staged
+        # What is staged and not committed yet would not be found, and must not be forgotten for that.
+        staged = None if record.busy else record.letters_staged
         mail = await self._read_mail(store, record, number, user_id, after, limit)
         if after or mail.letters:
             return mail
@@ -262,7 +263,9 @@ class SqliteBroker:
         if self._open is None or self._is_stopping:
             return _CLOSED
         trouble = self._open.pipeline.trouble
-        return None if trouble is None else f"the store cannot be written: {trouble}"
+        if trouble is not None:
+            return f"the store cannot be written: {trouble}"
+        return self._open.upkeep.trouble
 
 
 class _OpenStore:

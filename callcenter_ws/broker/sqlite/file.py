@@ -132,7 +132,19 @@ class StoreFile:
 
     def bytes(self) -> int:
         """Bytes on disk, the log of the latest writes included."""
-        return sum(_size(self.path.with_name(self.path.name + suffix)) for suffix in ("", "-wal"))
+        return _size(self.path) + self.log_bytes()
+
+    def log_bytes(self) -> int:
+        """Bytes of the log, which SQLite moves to their place in the file now and then."""
+        return _size(self.path.with_name(self.path.name + "-wal"))
+
+    def move_log(self) -> None:
+        """Move what the log holds to its place; for the writing thread.
+
+        Raises:
+            sqlite3.Error: the file cannot be written, though the log can.
+        """
+        self.writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _release(self) -> None:
         os.close(self._lock)

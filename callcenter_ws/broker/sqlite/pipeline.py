@@ -43,6 +43,9 @@ MAX_WAITING_BYTES = 67_108_864
 RETRY = 1.0
 """Seconds between two tries to write to a file that cannot be written. Meanwhile publishing is refused at once."""
 
+LEAST_PROBE = 65_536
+"""Bytes that have to fit on the disk before publishing is tried again; or as many as did not fit the last time."""
+
 _PRESENCE = "presence.changed"
 
 _log = Logger("callcenter_ws.broker")
@@ -114,6 +117,7 @@ class Pipeline:
         self._retry: Timer | None = None
         self._finished: Deferred[None] | None = None
         self._notes_under_way = Notes()
+        self._probe_bytes = LEAST_PROBE
         self.notes = Notes()
         self.waiting_events = 0
         self.trouble: str | None = None
@@ -297,6 +301,8 @@ class Pipeline:
         self._notes_under_way = Notes()
         if self.trouble is not None:
             self.trouble = None
+            self._probe_bytes = LEAST_PROBE
+            self.notes.facts["probe"] = b""
             _log.info("the store can be written again")
         for part in batch.parts:
             self._settle(part)
@@ -344,6 +350,8 @@ class Pipeline:
         if self.trouble is None:
             _log.error("the store cannot be written, publishing is refused: {reason}", reason=reason)
         self.trouble = reason
+        size = sum(len(entry[2].payload) for part in batch.parts for entry, _ in part.fresh)
+        self._probe_bytes = max(LEAST_PROBE, self._probe_bytes, size)
         for record in (*[record for record, _ in batch.checked], *[part.record for part in batch.parts]):
             self._cache.distrust(record)
         self.notes.put_back(batch.notes)
@@ -357,10 +365,13 @@ class Pipeline:
             self._finished.callback(None)
 
     def _try_again(self) -> None:
-        """Write a note, to find out whether the file can be written."""
+        """Write as much as could not be written, to find out whether it can be now.
+
+        Less might fit on a disk that is nearly full, and would end the outage for a moment only.
+        """
         self._retry = None
         if not self._is_writing:
-            self.notes.facts["alive_at"] = self._clock.time()
+            self.notes.facts |= {"alive_at": self._clock.time(), "probe": bytes(self._probe_bytes)}
             batch = _Batch()
             batch.notes = self.notes.take(batch.group)
             self._write(batch)

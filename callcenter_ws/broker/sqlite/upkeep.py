@@ -22,6 +22,9 @@ from callcenter_ws.interfaces import Clock, Timer
 from callcenter_ws.sqlite_file import reason_of
 
 INTERVAL = 60.0
+LOG_BYTES = 67_108_864
+"""SQLite keeps its log to some megabytes. One that is larger could not be moved to its place in the file."""
+
 DORMANT_TENANTS = 100
 """Tenants that nobody speaks of any more, and whose history is looked after in one round."""
 
@@ -32,6 +35,9 @@ class Upkeep:
     """Forgets what is too old or too much.
 
     Each piece is a transaction of its own in the writing thread, so that a group waits for one piece at the most.
+
+    Attributes:
+        trouble: why the log grows, for a person; None: it does not.
 
     Args:
         checkpoint: has a tenant's checkpoint written, and ``trim`` called after it.
@@ -59,6 +65,7 @@ class Upkeep:
         self._is_trimming = False
         self._is_stopped = False
         self._timer: Timer | None = None
+        self.trouble: str | None = None
 
     def start(self) -> None:
         """Look around every minute."""
@@ -107,6 +114,8 @@ class Upkeep:
 
     async def _clean_up(self, too_old: float) -> None:
         now = self._clock.time()
+        if self._file.log_bytes() > LOG_BYTES or self.trouble is not None:
+            await self._move_log()
         while self._runs() and await self._threads.write(end_mail, self._file, now):
             continue
         if self._runs():
@@ -116,6 +125,16 @@ class Upkeep:
             if self._runs():
                 record, _ = await self._cache.loaded(tenant_id)
                 self._checkpoint(record)
+
+    async def _move_log(self) -> None:
+        """SQLite says nothing when it cannot: see whether it can, and tell if not."""
+        try:
+            await self._threads.write(self._file.move_log)
+        except sqlite3.Error as error:
+            self.trouble = f"the store's log grows, because the file cannot be written: {reason_of(error)}"
+            _log.error("{trouble}", trouble=self.trouble)
+        else:
+            self.trouble = None
 
     def _runs(self) -> bool:
         return not self._is_stopped
