@@ -38,7 +38,8 @@ def back_up_store(path: Path, copy: Path) -> int:
         back_up(path, copy, IdMaker(time.time))
     except StoreUnusable as error:
         raise Failure(str(error)) from None
-    print(f"{copy} holds what {path} held; to restore it, stop the gateway and put it in its place")
+    print(f"{copy} holds what {path} held.")
+    print(f"To restore it: stop the gateway, remove {path}-wal and {path}-shm, and put it in the place of {path}.")
     return 0
 
 

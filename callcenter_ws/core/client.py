@@ -406,8 +406,12 @@ class Client:
         self._requests.receive(text)
 
     def heard(self) -> None:
-        """The peer has sent something, were it a pong."""
-        self._mailbag.heard()
+        """The peer has sent something, were it a pong.
+
+        While its socket is blocked that says nothing about what was written last.
+        """
+        if not self._paused:
+            self._mailbag.heard()
 
     def refuse(self, refusal: Refusal) -> None:
         """Tell the peer that it is refused; see ``Requests.refuse``."""

@@ -21,6 +21,7 @@ from callcenter_ws.interfaces import Snapshot
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
     from callcenter_ws.core.gateway import Gateway
+    from callcenter_ws.core.tenant import Group
 
 CHUNK_EVENTS = 200
 CHUNK_BYTES = 262_144
@@ -238,7 +239,7 @@ class Feed:
             if cache.waits_for(key, self.proceed):
                 self._parked = True
                 return True
-            stretch = await self._prepare(key, client.position, until - client.position)
+            stretch = await self._prepare(key, group, client.position, until - client.position)
         if client.closed:
             return True
         if stretch is None or client.principal.user_id in stretch.users or client.group is not group:
@@ -249,12 +250,13 @@ class Feed:
             client.queue_stretch(stretch.frames, stretch.count)
         return True
 
-    async def _prepare(self, key: tuple[object, ...], after: int, limit: int) -> Stretch | None:
+    async def _prepare(self, key: tuple[object, ...], group: Group, after: int, limit: int) -> Stretch | None:
+        """Prepare what the group sees; nothing if the client has left it meanwhile, and would decide for another."""
         client, cache = self._client, self._gateway.hub.replays
         stretch = None
         try:
             chunk = await self._gateway.broker.read(client.tenant.tenant_id, after, limit)
-            if chunk.messages and chunk.epoch == client.epoch and client.group is not None:
+            if chunk.messages and chunk.epoch == client.epoch and client.group is group:
                 stretch = Stretch.seen_by(client, chunk.messages)
         finally:
             cache.done(key, stretch)

@@ -325,6 +325,8 @@ def _shown(value: object) -> str:
 def _check_id(field: str, value: object) -> None:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH:
         raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: expected a string of 1 to {MAX_ID_LENGTH} characters")
+    if "\0" in value:
+        raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: a NUL has no place in a name")
 
 
 def _user(type_: EventType, user_id: object) -> str | None:

@@ -646,6 +646,22 @@ class MailContract:
         assert (mail.letters[0].message.event.event_id, mail.loss) == ("3", None)
 
     @pytest_twisted.ensureDeferred
+    async def test_an_unknown_identifier_tells_nobody_of_a_loss(self, bench: Bench) -> None:
+        await self.notify(bench, *[str(number) for number in range(1_001)])
+        bench.broker.mail_taken(A, "7", ["unknown", "0"])
+        await bench.alerts(1)
+        assert (await bench.broker.mail(A, "7", 0, 1)).loss == Loss(1, 1)
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_name_with_a_nul_is_nobody_elses(self, bench: Bench) -> None:
+        await self.notify(bench, "a")
+        bench.broker.mail_taken(A, "7\0x", ["a"])
+        bench.broker.mail_sent(A, "7", ["a\0x"])
+        await bench.alerts(1)
+        mail = await bench.broker.mail(A, "7", 0, 10)
+        assert [(letter.message.event.event_id, letter.sent) for letter in mail.letters] == [("a", False)]
+
+    @pytest_twisted.ensureDeferred
     async def test_it_waits_for_a_week(self, bench: Bench) -> None:
         await self.notify(bench, "a")
         bench.clock.advance(WEEK - 3600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -294,6 +295,24 @@ class TestOutage:
         monkeypatch.undo()
         await bench.open()
 
+    @pytest_twisted.ensureDeferred
+    async def test_what_cannot_be_read_is_no_readiness(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await bench.alerts(1)
+        await bench.open()
+
+        def load(*arguments: Any) -> None:
+            raise sqlite3.DatabaseError("it broke")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cache, "load", load)
+            with pytest.raises(Refusal):
+                await bench.broker.position(A)
+        assert bench.broker.not_ready() == "the store cannot be read: it broke (DatabaseError)"
+        await bench.broker.position(A)
+        assert bench.broker.not_ready() is None
+
 
 class TestFile:
     """What is on disk, and what in memory."""
@@ -333,6 +352,49 @@ class TestFile:
         for tenant_id in (A, B):
             assert shown((await broker.read(tenant_id, 0, 500)).messages)[:3] == [1, 2, 3]
             assert (await broker.position(tenant_id)).seq == 200
+
+    @pytest_twisted.ensureDeferred
+    async def test_who_is_spoken_of_is_not_read_back_for_each_event(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench.options = {"memory_bytes": 20_000}
+        await bench.open()
+        loads = []
+        real = cache.load
+
+        def load(*arguments: Any) -> Any:
+            loads.append(arguments)
+            return real(*arguments)
+
+        monkeypatch.setattr(cache, "load", load)
+        for _ in range(50):
+            await bench.alerts(10)
+        assert len(loads) == 1
+        assert bench.broker.state()["memory_bytes"] <= 20_000
+        bench.clock.advance(cache.IN_USE + 1)
+        await bench.alerts(100, B)
+        assert bench.store._open is not None
+        assert bench.store._open.cache.peek(A) is None
+
+    @pytest_twisted.ensureDeferred
+    async def test_large_events_are_written_down_sooner(self, bench: SqliteBench) -> None:
+        large = {"title": "t", "message": "m" * 400_000}
+        await bench.publish(bench.event("agent.login", payload_of("agent.login")))
+        for _ in range(30):
+            await bench.publish(bench.event("alert", large))
+        await bench.until(lambda: check(bench.path).state == 1)
+
+    @pytest.mark.parametrize("name", ["_MARK_SENT", "_STRIKE_OFF", "_OVERFULL"])
+    @pytest_twisted.ensureDeferred
+    async def test_nobody_elses_mail_is_looked_through(self, bench: SqliteBench, name: str) -> None:
+        assert bench.store._open is not None
+        db = bench.store._open.file.writer
+        arguments = ("[]", 1_000) if name == "_OVERFULL" else ("[]",)
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {getattr(group, name)}", arguments)]
+        searches = [step for step in plan if step.startswith("SEARCH") and "mail_" in step]
+        assert searches
+        assert all("tenant=? AND user_id=?" in step for step in searches)
+        assert not [step for step in plan if step.startswith("SCAN") and "VIRTUAL" not in step]
 
     @pytest_twisted.ensureDeferred
     async def test_a_tenant_nobody_speaks_of_leaves_the_memory(self, bench: SqliteBench) -> None:
@@ -412,6 +474,21 @@ class TestAttendance:
         await bench.open()
         (known,) = bench.store.recall()
         assert (known.since, known.last_seen) == (came, came + 600)
+
+    @pytest_twisted.ensureDeferred
+    async def test_and_when_the_process_is_killed_until_it_last_wrote(self, bench: SqliteBench, tmp_path: Path) -> None:
+        came = bench.clock.time()
+        bench.store.note(Attendance(A, "7", False, came, came))
+        for _ in range(10):
+            bench.clock.advance(60)
+            await bench.alerts(1)
+        copy = SqliteBench(tmp_path / "copy.sqlite")
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{bench.path}{suffix}", f"{copy.path}{suffix}")
+        await copy.open()
+        (known,) = copy.store.recall()
+        assert known.last_seen == came + 600
+        await copy.close()
 
     @pytest_twisted.ensureDeferred
     async def test_what_others_were_told_is_known_by_the_event(self, bench: SqliteBench) -> None:

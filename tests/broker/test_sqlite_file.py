@@ -198,11 +198,13 @@ def test_the_mode_that_it_was_written_in_counts(path: Path, boots: Path) -> None
     assert epoch_after(path, "full") != file.epoch
 
 
-def test_a_machine_that_does_not_name_its_starts(path: Path, boots: Path) -> None:
+def test_of_a_machine_that_does_not_name_its_starts_the_worst_is_supposed(path: Path, boots: Path) -> None:
     boots.unlink()
     file = opened(path)
     killed(file)
-    assert epoch_after(path) == file.epoch
+    after = epoch_after(path)
+    assert after != file.epoch
+    assert epoch_after(path) == after
 
 
 # Words

@@ -113,6 +113,20 @@ def test_what_was_not_written_is_not_there(stage: Stage) -> None:
     assert told(connect(stage).read()) == [("welcome",), ("a", True, False)]
 
 
+def test_a_sign_of_life_on_a_blocked_socket_says_nothing(stage: Stage) -> None:
+    socket = connect(stage)
+    socket.read()
+    socket.high_water = 10
+    notify(stage, "a")
+    stage.settle()
+    assert "a" in [message.get("id") for message in socket.messages]
+    socket.client.heard()
+    assert waiting(stage) == ["a"]
+    socket.drain()
+    socket.client.heard()
+    assert waiting(stage) == []
+
+
 def test_who_acknowledges_is_taken_at_its_word(stage: Stage) -> None:
     notify(stage, "a", "b")
     socket = connect(stage, ack=True)

@@ -92,6 +92,10 @@ class TestDecoding:
 
 
 class TestRefusals:
+    @pytest.mark.parametrize("field", ["tenant_id", "event_id", "user_id"])
+    def test_identifiers_hold_no_nul(self, field: str) -> None:
+        assert refused(**{field: "a\0b"}).message == f"{field}: a NUL has no place in a name"
+
     @pytest.mark.parametrize("wrong", [None, "", 5, True, [], {}, "x" * 256])
     @pytest.mark.parametrize("field", ["tenant_id", "event_id"])
     def test_identifiers_are_texts(self, field: str, wrong: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,3 +147,30 @@ def test_what_is_kept_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) 
         assert stage.hub.replays._bytes <= 3_000
         assert stage.hub.replays._bytes == sum(len(stretch.frames) for stretch in stage.hub.replays._kept.values())
     assert stage.hub.connections(TENANT) == 40
+
+
+def leaves_its_group(stage: Stage, how: str) -> None:
+    """One of two who missed the same prepares it, and becomes another while the store is asked."""
+    queues = frozenset({"a"})
+    for queue in ("a", "secret"):
+        stage.stats(1, queue)
+    stage.alerts(5)
+    finish(stage)
+    first, second = stage.resume(0, queues=queues), stage.resume(0, queues=queues)
+    while not stage.hub.replays._waiting:
+        assert stage.clock.step()
+    if how == "subscribes":
+        first.say("subscribe", {"events": ["call.*"]})
+    else:
+        first.client.renew(replace(first.client.principal, queues=None))
+    finish(stage)
+    told = second.read()
+    assert seqs(told) == [1, 3, 4, 5, 6, 7]
+    assert told[-1]["payload"]["count"] == 6
+    expected = [] if how == "subscribes" else list(range(1, 8))
+    assert seqs(first.read()) == expected
+
+
+@pytest.mark.parametrize("how", ["subscribes", "renews"])
+def test_who_prepares_may_become_another(stage: Stage, how: str) -> None:
+    leaves_its_group(stage, how)

@@ -89,10 +89,11 @@ class SqliteBroker:
         self._is_stopping = True
         store.upkeep.stop()
         await store.pipeline.finish()
+        # What is noted from now on would come behind the end.
+        self._open = None
         store.threads.stop_reading()
         await store.threads.write(store.file.close)
         store.threads.stop()
-        self._open = None
 
     def attach(self, tenant_id: str) -> None:
         """The tenant has clients here."""
@@ -265,7 +266,7 @@ class SqliteBroker:
         trouble = self._open.pipeline.trouble
         if trouble is not None:
             return f"the store cannot be written: {trouble}"
-        return self._open.upkeep.trouble
+        return self._open.upkeep.trouble or self._open.cache.trouble
 
 
 class _OpenStore:
@@ -292,6 +293,7 @@ class _OpenStore:
             history_events=broker._history_events,
             history_seconds=broker._history_seconds,
             checkpoint=lambda record: self.pipeline.want_checkpoint(record),
+            note_alive=lambda: self.pipeline.note_alive(),
         )
         self.pipeline = Pipeline(
             reactor,

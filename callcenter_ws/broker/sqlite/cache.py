@@ -21,6 +21,9 @@ from callcenter_ws.sqlite_file import reason_of
 IDLE = 300.0
 """Seconds after which a tenant without clients, of whom nothing is heard, leaves the memory."""
 
+IN_USE = 10.0
+"""Seconds after which a tenant without clients may be dropped to make room: to read it back is dear."""
+
 _log = Logger("callcenter_ws.broker")
 
 
@@ -34,6 +37,7 @@ class Cache:
 
     Attributes:
         bytes: of all streams.
+        trouble: why the last tenant that was asked for could not be read; None: it could.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Cache:
         self._records: dict[str, TenantRecord] = {}
         self._attached: set[str] = set()
         self.bytes = 0
+        self.trouble: str | None = None
 
     def __len__(self) -> int:
         """How many tenants there are in memory."""
@@ -108,6 +113,7 @@ class Cache:
 
     def _take(self, loaded: Loaded, record: TenantRecord) -> None:
         record.take(loaded)
+        self.trouble = None
         self.count(record)
         waiting, record.loading = record.loading or [], None
         self._on_loaded(record)
@@ -122,7 +128,8 @@ class Cache:
         else:
             _log.failure("reading a tenant met a bug", failure)
             reason = "the gateway met an error of its own"
-        refusal = Refusal(ErrorCode.UNAVAILABLE, f"the store cannot be read: {reason}", retry_after=1)
+        self.trouble = f"the store cannot be read: {reason}"
+        refusal = Refusal(ErrorCode.UNAVAILABLE, self.trouble, retry_after=1)
         waiting, record.loading = record.loading or [], None
         for one in waiting:
             one.errback(refusal)
@@ -148,18 +155,22 @@ class Cache:
         record.counted = held
 
     def make_room(self) -> None:
-        """Keep within the memory: tenants without clients go, then the others' histories are halved.
+        """Keep within the memory: tenants without clients give way, those unused for longest first.
 
-        The state of tenants with clients stays: it is bounded by number, and snapshots are made of it.
+        Who is spoken of gives way by half its history, not as a whole, or it would be read back at once. The state of
+        tenants in use stays: it is bounded by number, and snapshots are made of it.
         """
         if self.bytes <= self._memory_bytes:
             return
         # Somewhat more than needed, or every event from now on would look for room.
         enough = self._memory_bytes - self._memory_bytes // 16
-        by_size = sorted(self._records.values(), key=lambda record: record.counted, reverse=True)
-        for record in by_size:
-            if self.bytes > enough and record.idle and record.tenant_id not in self._attached:
+        by_use = sorted(self._records.values(), key=lambda record: record.used_at)
+        detached = [record for record in by_use if record.tenant_id not in self._attached]
+        unused = self._clock.monotonic() - IN_USE
+        for record in detached:
+            if self.bytes > enough and record.idle and record.used_at < unused:
                 self.drop(record)
+        by_size = sorted(by_use, key=lambda record: (record.tenant_id in self._attached, -record.counted))
         for record in by_size:
             stream = record.stream
             while stream is not None and stream.history and self.bytes > enough:

@@ -18,6 +18,7 @@ __all__ = ["StoreFile", "StoreUnusable", "Synchronous"]
 Synchronous = Literal["normal", "full"]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_UNKNOWN = "unknown"
 
 
 class StoreFile:
@@ -81,7 +82,7 @@ class StoreFile:
         """
         known = dict(self.writer.execute("SELECT name, value FROM store"))
         boot = _boot_id()
-        crashed = known.get("open_since_boot") not in (None, "", boot)
+        crashed = known.get("open_since_boot") not in (None, "", boot) or known.get("open_since_boot") == _UNKNOWN
         epoch = known.get("epoch")
         if epoch is None or crashed:
             epoch = new_epoch()
@@ -154,7 +155,7 @@ def _boot_id() -> str:
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
-        return "unknown"
+        return _UNKNOWN
 
 
 def _size(path: Path) -> int:

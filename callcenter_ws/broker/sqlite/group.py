@@ -124,21 +124,35 @@ def _begin_histories(db: sqlite3.Connection, tenants: Iterable[tuple[int, str, f
 # Mailboxes
 
 
+def _listed(rows: Iterable[tuple[Any, ...]]) -> str:
+    """Rows as JSON. SQLite's ends a text at its first NUL, which would name another: such names are left out."""
+    return json.dumps([row for row in rows if not any(isinstance(part, str) and "\0" in part for part in row)])
+
+
+# In all of these the names lead, one by one, to the rows, and not the tenant to all its rows: ``IN (SELECT …)`` with
+# more than one column uses the first column of an index alone.
+_OVERFULL = """
+    DELETE FROM mail WHERE place IN (
+        SELECT mail.place FROM json_each(?1) AS user CROSS JOIN mail
+        WHERE mail.tenant = user.value ->> 0 AND mail.user_id = user.value ->> 1 AND mail.place <= (
+            SELECT place FROM mail AS newer
+            WHERE newer.tenant = user.value ->> 0 AND newer.user_id = user.value ->> 1
+            ORDER BY place DESC LIMIT 1 OFFSET ?2
+        )
+    ) RETURNING tenant, user_id, place
+"""
+_NAMED = """
+    SELECT mail.place FROM json_each(?) AS letter CROSS JOIN mail
+    WHERE mail.tenant = letter.value ->> 0 AND mail.user_id = letter.value ->> 1 AND mail.event_id = letter.value ->> 2
+"""
+_MARK_SENT = f"UPDATE mail SET sent = 1 WHERE place IN ({_NAMED})"  # noqa: S608 - our own text
+_STRIKE_OFF = f"DELETE FROM mail WHERE place IN ({_NAMED}) RETURNING tenant, user_id"  # noqa: S608 - our own text
+
+
 def _bound_mailboxes(db: sqlite3.Connection, letters: Iterable[Row]) -> None:
     """Let the oldest fall out of mailboxes that hold too much by now."""
     users = {(row[WIDTH], row[4]) for row in letters}
-    overfull = db.execute(
-        """
-        DELETE FROM mail WHERE place IN (
-            SELECT place FROM (
-                SELECT place, row_number() OVER (PARTITION BY tenant, user_id ORDER BY place DESC) AS age FROM mail
-                WHERE (tenant, user_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))
-            ) WHERE age > ?
-        ) RETURNING tenant, user_id, place
-        """,
-        (json.dumps(list(users)), MAX_LETTERS),
-    ).fetchall()
-    _note_losses(db, overfull)
+    _note_losses(db, db.execute(_OVERFULL, (_listed(users), MAX_LETTERS)).fetchall())
 
 
 def _note_losses(db: sqlite3.Connection, lost: Iterable[tuple[int, str, int]]) -> None:
@@ -153,28 +167,16 @@ def _note_losses(db: sqlite3.Connection, lost: Iterable[tuple[int, str, int]]) -
         )
 
 
-_MARK_SENT = """
-    UPDATE mail SET sent = 1
-    WHERE (tenant, user_id, event_id) IN (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))
-"""
-_STRIKE_OFF = """
-    DELETE FROM mail
-    WHERE (tenant, user_id, event_id) IN (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))
-"""
-
-
 def _note_mail(db: sqlite3.Connection, group: Group) -> None:
+    told = set(group.told)
     if group.sent:
-        db.execute(_MARK_SENT, (json.dumps(group.sent),))
+        db.execute(_MARK_SENT, (_listed(group.sent),))
     if group.taken:
-        db.execute(_STRIKE_OFF, (json.dumps(group.taken),))
-    # What was lost was told before what has been taken now.
-    told = {*group.told, *[key[:2] for key in group.taken]}
-    if told:
-        db.execute(
-            "DELETE FROM mail_loss WHERE (tenant, user_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
-            (json.dumps(list(told)),),
-        )
+        # What was lost was told before what has been taken now.
+        told.update(db.execute(_STRIKE_OFF, (_listed(group.taken),)).fetchall())
+    if told and db.execute("SELECT 1 FROM mail_loss LIMIT 1").fetchone():
+        for user in told:
+            db.execute("DELETE FROM mail_loss WHERE tenant = ? AND user_id = ?", user)
 
 
 def end_mail(file: StoreFile, now: float) -> bool:
@@ -211,9 +213,11 @@ def _note_announcements(db: sqlite3.Connection, announced: dict[tuple[str, str],
         users = [key for key, online in announced.items() if online is told]
         if users:
             db.execute(
-                "UPDATE attendance SET told = ? WHERE NOT visitor AND (tenant_id, user_id) IN "
-                "(SELECT value ->> 0, value ->> 1 FROM json_each(?))",
-                (told, json.dumps(users)),
+                """
+                UPDATE attendance SET told = ?1 FROM json_each(?2) AS user
+                WHERE tenant_id = user.value ->> 0 AND user_id = user.value ->> 1 AND visitor = 0
+                """,
+                (told, _listed(users)),
             )
 
 
@@ -245,9 +249,10 @@ def _write_checkpoint(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
         "touched_at = excluded.touched_at"
     )
     insert(db, "call", 5, _flat(known), replace)
-    gone = json.dumps([call_id for call_id, call in checkpoint.calls if call is None])
+    gone = _listed([(call_id,) for call_id, call in checkpoint.calls if call is None])
     db.execute(
-        "DELETE FROM call WHERE tenant = ?1 AND (call_id IN (SELECT value FROM json_each(?2)) OR touched_at < ?3)",
+        "DELETE FROM call "
+        "WHERE tenant = ?1 AND (call_id IN (SELECT value ->> 0 FROM json_each(?2)) OR touched_at < ?3)",
         (tenant, gone, checkpoint.calls_since),
     )
     db.execute("UPDATE tenant SET checkpoint = ? WHERE id = ?", (checkpoint.seq, tenant))

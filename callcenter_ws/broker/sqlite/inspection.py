@@ -13,7 +13,7 @@ from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, SEQ_BITS, VERSION
 from callcenter_ws.sqlite_file import check_identity, connect, reason_of
 
 _BACKUP_PAGES = 1_024
-"""Pages that are copied at once: between two pieces a gateway that runs may write."""
+"""Pages that are copied at once."""
 
 _MOST_PROBLEMS = 20
 
@@ -132,6 +132,9 @@ def _copy(path: Path, draft: Path, epoch: str) -> None:
     try:
         if check_identity(source, path, APPLICATION_ID, VERSION) == 0:
             raise StoreUnusable(f"{path} is empty: no gateway has used it yet")
+        # Within a transaction that reads, what others write meanwhile does not make the copy begin anew.
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM tenant").fetchone()
         source.backup(target, pages=_BACKUP_PAGES)
         # One file, with no log beside it.
         target.execute("PRAGMA journal_mode = DELETE")

@@ -43,6 +43,9 @@ MAX_WAITING_BYTES = 67_108_864
 RETRY = 1.0
 """Seconds between two tries to write to a file that cannot be written. Meanwhile publishing is refused at once."""
 
+ALIVE_INTERVAL = 5.0
+"""Seconds between two notes that the process lives, by which the next one knows until when it did."""
+
 LEAST_PROBE = 65_536
 """Bytes that have to fit on the disk before publishing is tried again; or as many as did not fit the last time."""
 
@@ -118,6 +121,7 @@ class Pipeline:
         self._finished: Deferred[None] | None = None
         self._notes_under_way = Notes()
         self._probe_bytes = LEAST_PROBE
+        self._alive_at = 0.0
         self.notes = Notes()
         self.waiting_events = 0
         self.trouble: str | None = None
@@ -206,6 +210,7 @@ class Pipeline:
         if self.trouble is None or self._finished is not None:
             self._take_checkpoints(batch, offset)
             self._take_events(batch, offset)
+            self._note_alive(batch.group)
             batch.notes = self.notes.take(batch.group)
         else:
             self._refuse_waiting()
@@ -213,6 +218,17 @@ class Pipeline:
             self._write(batch)
         elif self._finished is not None and not self.waiting_events and not self._finished.called:
             self._finished.callback(None)
+
+    def note_alive(self) -> None:
+        """Have it written down that the process lives."""
+        self._alive_at = self.notes.facts["alive_at"] = self._clock.time()
+        self.go_on()
+
+    def _note_alive(self, group: Group) -> None:
+        """Along with what is written anyhow, but not with each group."""
+        now = self._clock.time()
+        if group and now - self._alive_at > ALIVE_INTERVAL:
+            self._alive_at = group.facts["alive_at"] = now
 
     def _write(self, batch: _Batch) -> None:
         self._is_writing = True
@@ -323,6 +339,7 @@ class Pipeline:
             return
         for _, message in part.fresh:
             stream.settle(message)
+            record.unchecked_bytes += len(message.event.payload)
         stream.history.keep(self._memory_events, part.fresh[-1][1].event.received_at - self._history_seconds)
         self._cache.count(record)
         if record.wants_checkpoint(stream):

@@ -14,9 +14,10 @@ from callcenter_ws.core.calls import CALL_LIFETIME
 from callcenter_ws.core.message import encode_json
 from callcenter_ws.core.stream import Stream
 
+CHECKPOINT_BYTES = 8_388_608
 CHECKPOINT_EVENTS = 1_000
-"""Events after which state and calls are written down, so that loading a tenant applies no more than these; or twice as
-many as the state has messages, so that a large one is not looked through for every few events."""
+"""Payload bytes, and events, after which state and calls are written down, so that loading a tenant applies no more
+than these; or twice as many as the state has messages, so that a large one is not looked through for every few."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +30,7 @@ class TenantRecord:
         floor, checkpoint, oldest, stored_state, changed_calls: see ``reading.Loaded``.
         mail_users: users who may have mail; None: there are too many to know.
         letters_staged: how many events for mailboxes were staged since it was loaded.
+        unchecked_bytes: of payloads since the last checkpoint that was made here.
         waiting: its events that no group has taken yet.
         delivered: ``seq`` of the last message that was delivered.
         loading: those who wait for the stream, while it is read.
@@ -48,6 +50,7 @@ class TenantRecord:
     changed_calls: set[str] = field(default_factory=set)
     mail_users: set[str] | None = field(default_factory=set)
     letters_staged: int = 0
+    unchecked_bytes: int = 0
     waiting: deque[Entry] = field(default_factory=deque)
     delivered: int | None = None
     loading: list[Deferred[None]] | None = None
@@ -87,7 +90,9 @@ class TenantRecord:
 
     def wants_checkpoint(self, stream: Stream) -> bool:
         """Whether enough has come since the last one."""
-        return stream.history.head - self.checkpoint >= max(CHECKPOINT_EVENTS, 2 * len(stream.state))
+        return self.unchecked_bytes > CHECKPOINT_BYTES or stream.history.head - self.checkpoint >= max(
+            CHECKPOINT_EVENTS, 2 * len(stream.state)
+        )
 
     def next_checkpoint(self, stream: Stream, clock_offset: float, now: float) -> Checkpoint:
         """The difference between the last checkpoint and the present; nothing may be staged that is not settled.
@@ -96,6 +101,7 @@ class TenantRecord:
             now: Unix time.
         """
         assert self.number is not None  # noqa: S101 - narrows the type: what is asked for has been published
+        self.unchecked_bytes = 0
         sources = stream.state.sources()
         changed, self.changed_calls = self.changed_calls, set()
         calls = []

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.file import StoreFile
-from callcenter_ws.broker.sqlite.group import end_mail, forget_attendance, trim
+from callcenter_ws.broker.sqlite.group import TRIM_EVENTS, end_mail, forget_attendance, trim
 from callcenter_ws.broker.sqlite.reading import dormant
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
@@ -40,6 +40,7 @@ class Upkeep:
         trouble: why the log grows, for a person; None: it does not.
 
     Args:
+        note_alive: has it written down that the process lives.
         checkpoint: has a tenant's checkpoint written, and ``trim`` called after it.
     """
 
@@ -53,6 +54,7 @@ class Upkeep:
         history_events: int,
         history_seconds: float,
         checkpoint: Callable[[TenantRecord], None],
+        note_alive: Callable[[], None],
     ) -> None:
         self._file = file
         self._threads = threads
@@ -61,6 +63,7 @@ class Upkeep:
         self._history_events = history_events
         self._history_seconds = history_seconds
         self._checkpoint = checkpoint
+        self._note_alive = note_alive
         self._wanting: dict[TenantRecord, None] = {}
         self._is_trimming = False
         self._is_stopped = False
@@ -105,12 +108,19 @@ class Upkeep:
 
     def _look_around(self) -> None:
         self._timer = self._clock.call_later(INTERVAL, self._look_around)
+        self._note_alive()
         self._cache.age(self._clock.monotonic() - self._history_seconds)
         too_old = self._clock.time() - self._history_seconds
         for record in self._cache.records():
-            if record.stream is not None and record.oldest is not None and record.oldest < too_old:
+            if record.stream is not None and record.oldest is not None and self._holds_too_much(record, too_old):
                 self._checkpoint(record)
         self._run(self._clean_up(too_old - INTERVAL))
+
+    def _holds_too_much(self, record: TenantRecord, too_old: float) -> bool:
+        stream = record.stream
+        if stream is None or record.oldest is None:
+            return False
+        return record.oldest < too_old or stream.history.head - record.floor > self._history_events + TRIM_EVENTS
 
     async def _clean_up(self, too_old: float) -> None:
         now = self._clock.time()
@@ -123,8 +133,16 @@ class Upkeep:
         names = await self._threads.read(dormant, self._file, too_old, DORMANT_TENANTS) if self._runs() else []
         for tenant_id in names:
             if self._runs():
-                record, _ = await self._cache.loaded(tenant_id)
-                self._checkpoint(record)
+                await self._look_after(tenant_id)
+
+    async def _look_after(self, tenant_id: str) -> None:
+        """Let age take its toll on a tenant that nobody speaks of; one that cannot be read costs the others nothing."""
+        try:
+            record, _ = await self._cache.loaded(tenant_id)
+        except Refusal as refusal:
+            _log.warn("a tenant cannot be looked after: {reason}", reason=refusal.message)
+        else:
+            self._checkpoint(record)
 
     async def _move_log(self) -> None:
         """SQLite says nothing when it cannot: see whether it can, and tell if not."""
