@@ -72,6 +72,11 @@ def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     return switch
 
 
+def unreadable(*arguments: Any) -> None:
+    """Stands for ``load`` where the file cannot be read."""
+    raise sqlite3.DatabaseError("it broke")
+
+
 class TestGroups:
     """What comes while one transaction is written goes into the next."""
 
@@ -258,11 +263,8 @@ class TestOutage:
         await bench.alerts(1)
         await bench.open()
 
-        def load(*arguments: Any) -> None:
-            raise sqlite3.DatabaseError("it broke")
-
         with monkeypatch.context() as patch:
-            patch.setattr(cache, "load", load)
+            patch.setattr(cache, "load", unreadable)
             (outcome,) = await bench.broker.publish([bench.event()])
             assert isinstance(outcome, Refusal)
             assert outcome.message == "the store cannot be read: it broke (DatabaseError)"
@@ -278,10 +280,7 @@ class TestOutage:
         await bench.alerts(1)
         await bench.open()
 
-        def load(*arguments: Any) -> None:
-            raise sqlite3.DatabaseError("it broke")
-
-        monkeypatch.setattr(cache, "load", load)
+        monkeypatch.setattr(cache, "load", unreadable)
         gate = Gate(monkeypatch, cache, "load")
         asking = Deferred.fromCoroutine(bench.store.position(A))
         publishing = bench.broker.publish([bench.event()])
@@ -302,16 +301,26 @@ class TestOutage:
         await bench.alerts(1)
         await bench.open()
 
-        def load(*arguments: Any) -> None:
-            raise sqlite3.DatabaseError("it broke")
-
         with monkeypatch.context() as patch:
-            patch.setattr(cache, "load", load)
+            patch.setattr(cache, "load", unreadable)
             with pytest.raises(Refusal):
                 await bench.broker.position(A)
         assert bench.broker.not_ready() == "the store cannot be read: it broke (DatabaseError)"
         await bench.broker.position(A)
         assert bench.broker.not_ready() is None
+
+    @pytest_twisted.ensureDeferred
+    async def test_it_is_tried_again_though_nobody_asks(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await bench.alerts(1)
+        await bench.open()
+        with monkeypatch.context() as patch:
+            patch.setattr(cache, "load", unreadable)
+            with pytest.raises(Refusal):
+                await bench.broker.position(A)
+        bench.clock.advance(60)
+        await bench.until(lambda: bench.broker.not_ready() is None)
 
 
 class TestFile:

@@ -120,6 +120,34 @@ def test_a_newer_version(path: Path) -> None:
         opened(path)
 
 
+def test_an_older_version_is_brought_forward(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = opened(path)
+    write(before, Group(tenants=[(1, "acme", 1.0)]))
+    before.close()
+    monkeypatch.setattr(
+        file_module, "MIGRATIONS", (*file_module.MIGRATIONS, "CREATE TABLE more (x); ALTER TABLE tenant ADD y")
+    )
+    monkeypatch.setattr(file_module, "VERSION", VERSION + 1)
+    for _ in range(2):
+        after = opened(path)
+        assert after.writer.execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
+        assert after.writer.execute("SELECT name, y FROM tenant").fetchall() == [("acme", None)]
+        assert after.epoch == before.epoch
+        after.close()
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(path).close()
+    with monkeypatch.context() as patch:
+        patch.setattr(file_module, "MIGRATIONS", (*file_module.MIGRATIONS, "CREATE TABLE more (x); nonsense"))
+        patch.setattr(file_module, "VERSION", VERSION + 1)
+        with pytest.raises(StoreUnusable, match="syntax error"):
+            opened(path)
+    file = opened(path)
+    assert file.writer.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'more'").fetchone() == (0,)
+    file.close()
+
+
 def test_a_damaged_schema(path: Path) -> None:
     opened(path).close()
     content = bytearray(path.read_bytes())

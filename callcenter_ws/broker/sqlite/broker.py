@@ -14,6 +14,7 @@ from callcenter_ws.broker.sqlite import reading
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
 from callcenter_ws.broker.sqlite.intake import Outcome
+from callcenter_ws.broker.sqlite.notes import Notes
 from callcenter_ws.broker.sqlite.pipeline import RETRY, Pipeline
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
@@ -203,18 +204,24 @@ class SqliteBroker:
 
     def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Messages were written to a socket of the user."""
-        store = self._open
-        number = None if store is None else store.cache.get(tenant_id).number
-        if store is not None and number is not None:
-            store.pipeline.notes.send(number, user_id, event_ids)
-            store.pipeline.go_on()
+        self._note_mail(Notes.send, tenant_id, user_id, event_ids)
 
     def mail_taken(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """The user has these messages."""
+        self._note_mail(Notes.strike_off, tenant_id, user_id, event_ids)
+
+    def _note_mail(
+        self,
+        note: Callable[[Notes, int, str, Sequence[str]], None],
+        tenant_id: str,
+        user_id: str,
+        event_ids: Sequence[str],
+    ) -> None:
         store = self._open
         number = None if store is None else store.cache.get(tenant_id).number
+        # A tenant that has no number has published nothing.
         if store is not None and number is not None:
-            store.pipeline.notes.strike_off(number, user_id, event_ids)
+            note(store.pipeline.notes, number, user_id, event_ids)
             store.pipeline.go_on()
 
     # Who was here (interfaces.Register)

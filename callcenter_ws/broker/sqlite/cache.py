@@ -38,6 +38,7 @@ class Cache:
     Attributes:
         bytes: of all streams.
         trouble: why the last tenant that was asked for could not be read; None: it could.
+        unreadable: that tenant.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Cache:
         self._attached: set[str] = set()
         self.bytes = 0
         self.trouble: str | None = None
+        self.unreadable: str | None = None
 
     def __len__(self) -> int:
         """How many tenants there are in memory."""
@@ -113,7 +115,7 @@ class Cache:
 
     def _take(self, loaded: Loaded, record: TenantRecord) -> None:
         record.take(loaded)
-        self.trouble = None
+        self.trouble = self.unreadable = None
         self.count(record)
         waiting, record.loading = record.loading or [], None
         self._on_loaded(record)
@@ -128,7 +130,7 @@ class Cache:
         else:
             _log.failure("reading a tenant met a bug", failure)
             reason = "the gateway met an error of its own"
-        self.trouble = f"the store cannot be read: {reason}"
+        self.trouble, self.unreadable = f"the store cannot be read: {reason}", record.tenant_id
         refusal = Refusal(ErrorCode.UNAVAILABLE, self.trouble, retry_after=1)
         waiting, record.loading = record.loading or [], None
         for one in waiting:

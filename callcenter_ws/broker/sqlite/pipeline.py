@@ -256,7 +256,7 @@ class Pipeline:
             del self._ready[record]
             stream = record.stream
             if stream is None:
-                # Somebody else may be waiting for it, too; who is told when it cannot be read is each of them.
+                # Even if it is being read for somebody else: each of those who wait is told when it cannot be.
                 self._cache.load(record).addErrback(self._refuse_tenant, record)
                 continue
             part = parts.get(record)

@@ -131,6 +131,9 @@ class Upkeep:
         if self._runs():
             await self._threads.write(forget_attendance, self._file, MAX_REMEMBERED)
         names = await self._threads.read(dormant, self._file, too_old, DORMANT_TENANTS) if self._runs() else []
+        if self._cache.unreadable is not None:
+            # Nobody may be sent to a node that is not ready, so that nobody else would find out.
+            names.append(self._cache.unreadable)
         for tenant_id in names:
             if self._runs():
                 await self._look_after(tenant_id)
