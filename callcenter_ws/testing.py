@@ -70,10 +70,14 @@ class FakeClock:
 
 
 class RecordingTransport:
-    """A Transport that keeps what is written to it and can be held back like a slow socket."""
+    """A Transport that keeps what is written to it and can be held back like a slow socket.
+
+    Attributes:
+        latest: the very object that was written last.
+    """
 
     def __init__(self) -> None:
-        self.written = b""
+        self.written = self.latest = b""
         self.writes = 0
         self.closed_with: CloseCode | None = None
         self.unsent = 0
@@ -81,6 +85,7 @@ class RecordingTransport:
     def write(self, data: bytes) -> None:
         """Keep ``data``."""
         self.written += data
+        self.latest = data
         self.writes += 1
 
     def close(self, code: CloseCode) -> None:

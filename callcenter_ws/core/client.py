@@ -7,6 +7,7 @@ brought up to the head by its Feed. Only the Client drops, lags or closes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from callcenter_ws.core.expiry import TokenExpiry
 from callcenter_ws.core.feed import Feed, Replay, TakeSnapshot
 from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.mailbag import Mailbag
-from callcenter_ws.core.message import ControlFrame, Message, control_frame, rfc3339
+from callcenter_ws.core.message import PLAIN, ControlFrame, Form, Message, control_frame, rfc3339
 from callcenter_ws.core.requests import Requests
 from callcenter_ws.core.slowness import SlowWatch
 from callcenter_ws.core.subscription import Subscription
@@ -24,7 +25,8 @@ from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.interfaces import Letter, Transport
 
 if TYPE_CHECKING:
-    from callcenter_ws.core.tenant import Group, Tenant
+    from callcenter_ws.core.group import Group
+    from callcenter_ws.core.tenant import Tenant
 
 MAX_ANSWERS = 256
 """Answers that an outbox takes beyond its limit on events."""
@@ -49,6 +51,7 @@ class Client:
 
     Args:
         endpoint: ``ws`` or ``public``; a label of statistics.
+        forms: how messages are written for it, by view.
         session_token: given to an anonymous visitor in its welcome, to come back with.
     """
 
@@ -60,6 +63,7 @@ class Client:
         "_expiry",
         "_fed",
         "_feed",
+        "_forms",
         "_gateway",
         "_greeted",
         "_limit",
@@ -92,6 +96,7 @@ class Client:
         *,
         connection_id: str,
         endpoint: str,
+        forms: Sequence[Form] = PLAIN,
         session_token: str | None = None,
     ) -> None:
         limits, clock = gateway.limits, gateway.clock
@@ -100,6 +105,7 @@ class Client:
         self.principal = principal
         self.connection_id = connection_id
         self.endpoint = endpoint
+        self._forms = forms
         self._session_token = session_token
         self.subscription = Subscription(principal.role)
         self.group: Group | None = None
@@ -127,6 +133,11 @@ class Client:
     def __str__(self) -> str:
         who = self.principal
         return f"{_printable(who.tenant_id)}/{_printable(who.user_id)} ({who.role}, connection {self.connection_id})"
+
+    @property
+    def form(self) -> Form:
+        """How messages are written for this client."""
+        return self._forms[self.principal.view]
 
     @property
     def live(self) -> bool:
@@ -206,6 +217,7 @@ class Client:
         """End the session: what is queued goes out if it can, then the close frame."""
         if self._closed:
             return
+        self.step_out()
         if self.outbox and not self.blocked:
             self._write(b"".join(self.outbox))
         if self.closed:
@@ -231,12 +243,13 @@ class Client:
         self.catch_up_done()
         self._slow.stop()
         self._expiry.stop()
-        self.outbox = []
         self._gateway.hub.unregister(self, code)
+        self.outbox = []
 
     def pause(self) -> None:
         """The socket takes nothing for now."""
         self._paused = True
+        self.step_out()
         self._slow.start()
 
     def drained(self) -> None:
@@ -245,10 +258,12 @@ class Client:
         self._slow.stop()
         if self._closed:
             return
+        if self._live:
+            self._gateway.hub.mark_dirty(self)
+            return
         if self.outbox:
             self._gateway.hub.mark_dirty(self)
-        if not self._live:
-            self._feed.proceed()
+        self._feed.proceed()
 
     def renew(self, principal: Principal) -> None:
         """Go on with a fresh token of the same user: its claims and expiry hold from now on."""
@@ -266,9 +281,29 @@ class Client:
 
     # From the Hub: what the client may see
 
+    def step_out(self) -> None:
+        """Have an outbox of its own until that is written; see ``core.group``."""
+        if self.group is not None:
+            self.group.step_out(self)
+
+    def take_along(self, frames: list[bytes], since: int) -> None:
+        """From its group: what waits for everybody in step, all after the position ``since``, is its own now."""
+        self.outbox, self._base = frames, since
+        self._gateway.hub.mark_dirty(self)
+        if len(frames) > self._limit:
+            self._fall_behind(since + 1)
+
+    def fall_in(self) -> None:
+        """Be written to with its group from now on, if nothing concerns this client alone."""
+        if not self._live or self.outbox or self._paused or self.group is None:
+            return
+        # Before the head has come as far, the client might be offered what it has.
+        if self.position <= self.tenant.head:
+            self.group.fall_in(self, self._transport.write)
+
     def offer_mail(self, message: Message) -> None:
         """Queue a message that is in the user's mailbox too."""
-        self.offer([message.frame(self.principal.view)], [message.seq])
+        self.offer([message.frame(self.form)], [message.seq])
         if self._live and message.seq > self.position:
             self._mailbag.put(message)
 
@@ -314,6 +349,7 @@ class Client:
         """Write the outbox, whose frames ``joined`` holds; a blocked client keeps it for later."""
         if self.outbox and not self.blocked:
             self._write(joined)
+        self.fall_in()
 
     def _write(self, joined: bytes) -> None:
         self._transport.write(joined)
@@ -330,6 +366,7 @@ class Client:
 
     def queue(self, frame: bytes) -> None:
         """Put a frame of the history into the outbox; the Feed keeps within its ``room``."""
+        self.step_out()
         if not self.outbox:
             self._gateway.hub.mark_dirty(self)
         self.outbox.append(frame)
@@ -353,6 +390,7 @@ class Client:
 
     def step_aside(self) -> None:
         """Stop taking messages as they come: the Feed has older ones to bring first."""
+        self.step_out()
         if self._live:
             self._live = False
             # Whatever was delivered until now is in the outbox or has been written.
@@ -364,6 +402,7 @@ class Client:
         self._live = True
         self._fed = len(self.outbox)
         self._base = None
+        self._gateway.hub.mark_dirty(self)
 
     def catch_up_done(self) -> None:
         """The client no longer lags."""
@@ -390,6 +429,7 @@ class Client:
         """
         if self._closed:
             return
+        self.step_out()
         if len(self.outbox) >= self._limit + MAX_ANSWERS:
             self.close(CloseCode.SLOW_CONSUMER)
             return

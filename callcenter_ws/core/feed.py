@@ -21,7 +21,7 @@ from callcenter_ws.interfaces import Snapshot
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
     from callcenter_ws.core.gateway import Gateway
-    from callcenter_ws.core.tenant import Group
+    from callcenter_ws.core.group import Group
 
 CHUNK_EVENTS = 200
 CHUNK_BYTES = 262_144
@@ -274,7 +274,7 @@ class Feed:
                 continue
             if message.seq in client.mailbag.brought:
                 continue
-            frame = message.frame(client.principal.view)
+            frame = message.frame(client.form)
             client.queue(frame)
             if message.event.is_mail:
                 client.mailbag.put(message)

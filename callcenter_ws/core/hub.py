@@ -18,6 +18,7 @@ from callcenter_ws.interfaces import Broker, Clock, Journal, Listener, Revocatio
 
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
+    from callcenter_ws.core.group import Group
     from callcenter_ws.core.message import Message
 
 RECONNECT_PAUSE = 1.0
@@ -56,6 +57,7 @@ class Hub:
         self._observe_latency = observe_latency
         self._tenants: dict[str, Tenant] = {}
         self._dirty: list[Client] = []
+        self._waiting: list[Group] = []
         self._flush_is_due = False
         self._taken_in: list[float] = []
         self._listeners: list[Listener] = []
@@ -91,14 +93,20 @@ class Hub:
         self._dirty.append(client)
         self._want_flush()
 
+    def _is_waiting(self, group: Group) -> None:
+        """The same, for those who are in step."""
+        self._waiting.append(group)
+        self._want_flush()
+
     def _want_flush(self) -> None:
         if not self._flush_is_due:
             self._flush_is_due = True
             self._clock.call_later(0, self.flush)
 
     def flush(self) -> None:
-        """Write what the outboxes hold, one write per client; equal outboxes share the joined bytes."""
+        """Write what groups and outboxes hold, one write per client; equal outboxes share the joined bytes."""
         self._flush_is_due = False
+        self._flush_groups()
         dirty, self._dirty = self._dirty, []
         previous: list[bytes] = []
         joined = b""
@@ -110,12 +118,23 @@ class Hub:
             try:
                 client.transmit(joined)
             except Exception:
-                self._journal.bug(f"writing to {client}")
-                self._attempt(client.abandon, client)
+                self._broke(client)
         now = self._clock.monotonic()
         taken_in, self._taken_in = self._taken_in, []
         for received_at in taken_in:
             self._observe_latency(now - received_at)
+
+    def _flush_groups(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for group in waiting:
+            amount = group.transmit(self._broke)
+            self.counters.delivered += amount
+            group.tenant.counters.delivered += amount
+
+    def _broke(self, client: Client) -> None:
+        """Nothing can be written to a client: the exception being handled is a bug."""
+        self._journal.bug(f"writing to {client}")
+        self._attempt(client.abandon, client)
 
     # Who is connected
 
@@ -124,7 +143,9 @@ class Hub:
         principal = client.principal
         tenant = self._tenants.get(principal.tenant_id)
         if tenant is None:
-            tenant = self._tenants[principal.tenant_id] = Tenant(principal.tenant_id, self._agent_calls)
+            tenant = self._tenants[principal.tenant_id] = Tenant(
+                principal.tenant_id, self._agent_calls, self._is_waiting
+            )
         if not tenant.clients:
             self._broker.attach(tenant.tenant_id)
         tenant.add(client)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -117,6 +117,30 @@ def control_frame(
     return ControlFrame(text_frame(encode_json(message)))
 
 
+class Deflater(Protocol):
+    """Makes compressed frames of plain ones (RFC 7692)."""
+
+    def deflated(self, frame: bytes) -> bytes:
+        """A data frame that says the same and can be read by itself; ``frame`` where that would not be shorter."""
+
+
+class Form:
+    """How messages are written for a client: how much of them it is shown, and whether they are compressed.
+
+    There is one object for each form that is in use: forms are compared by identity.
+    """
+
+    __slots__ = ("deflater", "view")
+
+    def __init__(self, view: View, deflater: Deflater | None = None) -> None:
+        self.view = view
+        self.deflater = deflater
+
+
+PLAIN = tuple(Form(view) for view in View)
+"""The forms without compression, by view."""
+
+
 class Event(msgspec.Struct, eq=False, kw_only=True):
     """A validated event that has no position yet. Made by ``make_event``, and by ``restore_event``.
 
@@ -164,26 +188,38 @@ class Message:
             made, so that the size of a message never changes.
     """
 
-    __slots__ = ("_frames", "event", "memory", "seq")
+    __slots__ = ("_deflated", "_frames", "event", "memory", "seq")
 
     def __init__(self, event: Event, seq: int) -> None:
         self.event = event
         self.seq = seq
         self.memory = _OVERHEAD + event.type.copies * len(event.payload)
         self._frames: list[bytes | None] = [None, None, None]
+        self._deflated: list[bytes | None] = [None, None, None]
 
-    def frame(self, view: View) -> bytes:
-        """The message as a frame, as ``view`` shows it. Encoded once; views that are shown the same share it."""
-        if view is View.WALLBOARD and not self.event.type.carries_call:
-            view = View.FULL
+    def frame(self, form: Form) -> bytes:
+        """The message as a frame, in a client's form. Made once; forms that come out the same share it."""
+        if form.deflater is None:
+            return self._plain_frame(form.view)
+        view = self._shown_as(form.view)
+        frame = self._deflated[view]
+        if frame is None:
+            frame = self._deflated[view] = form.deflater.deflated(self._plain_frame(view))
+        return frame
+
+    def _plain_frame(self, view: View) -> bytes:
+        view = self._shown_as(view)
         frame = self._frames[view]
         if frame is None:
             frame = self._frames[view] = text_frame(self._encode(view))
         return frame
 
+    def _shown_as(self, view: View) -> View:
+        return View.FULL if view is View.WALLBOARD and not self.event.type.carries_call else view
+
     def body(self, view: View) -> bytes:
         """The message as a JSON object, taken from its frame."""
-        frame = self.frame(view)
+        frame = self._plain_frame(view)
         return frame[_header_size(frame) :]
 
     def mail_frame(self, view: View, *, redelivered: bool) -> bytes:

@@ -54,7 +54,7 @@ class Stretch:
             if message.event.user_id is not None:
                 users.add(message.event.user_id)
             elif client.tenant.sees(client, message):
-                frames.append(message.frame(client.principal.view))
+                frames.append(message.frame(client.form))
                 size += len(frames[-1])
             if size > STRETCH_BYTES:
                 break

@@ -6,11 +6,12 @@ user's clients, a chat event at one session's visitors, and any other at the gro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from callcenter_ws.core.access import AgentCalls, Role, interest, may_see
 from callcenter_ws.core.counters import TenantCounters
+from callcenter_ws.core.group import Group
 from callcenter_ws.core.shared_snapshot import SharedSnapshot
 from callcenter_ws.interfaces import Snapshot
 
@@ -19,34 +20,8 @@ if TYPE_CHECKING:
     from callcenter_ws.core.message import Message
 
 Clients = dict["Client", None]
-Groups = dict["Group", None]
+Groups = dict[Group, None]
 """Sets that keep the order of arrival, so that delivery is reproducible."""
-
-
-class Group:
-    """Clients that see the same untargeted events: one decision for all of them.
-
-    Attributes:
-        frames, seqs: of the messages that the group is about to be offered.
-    """
-
-    __slots__ = ("clients", "frames", "key", "names", "principal", "seqs", "view")
-
-    def __init__(self, key: tuple[object, ...], client: Client) -> None:
-        self.key = key
-        self.principal = client.principal
-        self.names = client.subscription.names
-        self.view = client.principal.view
-        self.clients: Clients = {}
-        self.frames: list[bytes] = []
-        self.seqs: list[int] = []
-
-    def offer(self) -> None:
-        """Offer the clients what was gathered for them."""
-        frames, self.frames = self.frames, []
-        seqs, self.seqs = self.seqs, []
-        for client in self.clients:
-            client.offer(frames, seqs)
 
 
 class Tenant:
@@ -55,14 +30,18 @@ class Tenant:
     Attributes:
         head: ``seq`` of the last message that was brought to the clients here; 0 before the first.
         shared: the snapshot that was asked for last, until the next message or for a moment.
+
+    Args:
+        is_waiting: is told of a group that has something to be written at the end of the turn.
     """
 
-    def __init__(self, tenant_id: str, agent_calls: AgentCalls) -> None:
+    def __init__(self, tenant_id: str, agent_calls: AgentCalls, is_waiting: Callable[[Group], None]) -> None:
         self.tenant_id = tenant_id
         self.head = 0
         self.clients: Clients = {}
         self.counters = TenantCounters()
         self._agent_calls = agent_calls
+        self._is_waiting = is_waiting
         self.shared: SharedSnapshot | None = None
         self._users: dict[str, Clients] = {}
         self._sessions: dict[str, Clients] = {}
@@ -78,12 +57,12 @@ class Tenant:
             if principal.session_id is not None:
                 self._sessions.setdefault(principal.session_id, {})[client] = None
             return
-        key = (client.subscription.names, *interest(principal, self._agent_calls))
+        key = (client.subscription.names, client.form, *interest(principal, self._agent_calls))
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(key, client)
+            group = self._groups[key] = Group(key, client, self, self._is_waiting)
             self._wanting.clear()
-        group.clients[client] = None
+        group.add(client)
         client.group = group
 
     def remove(self, client: Client) -> None:
@@ -95,8 +74,8 @@ class Tenant:
             _discard(self._sessions, principal.session_id, client)
         group, client.group = client.group, None
         if group is not None:
-            group.clients.pop(client, None)
-            if not group.clients:
+            group.remove(client)
+            if not group:
                 del self._groups[group.key]
                 self._wanting.clear()
 
@@ -138,8 +117,7 @@ class Tenant:
                 continue
             for group in self._groups_wanting(event.type.name):
                 if may_see(group.principal, event, self._agent_calls):
-                    group.frames.append(message.frame(group.view))
-                    group.seqs.append(message.seq)
+                    group.gather(message)
                     gathered[group] = None
             self._offer(visitors, message)
         _offer_all(gathered)
@@ -148,10 +126,11 @@ class Tenant:
         for client in clients:
             if not self.sees(client, message):
                 continue
+            client.step_out()
             if message.event.is_mail:
                 client.offer_mail(message)
             else:
-                client.offer([message.frame(client.principal.view)], [message.seq])
+                client.offer([message.frame(client.form)], [message.seq])
 
     def _groups_wanting(self, name: str) -> list[Group]:
         groups = self._wanting.get(name)

@@ -18,7 +18,7 @@ from reference import compacted
 from twisted.internet import reactor, task
 
 from callcenter_ws.core.access import Principal, Role, View, may_see
-from callcenter_ws.core.message import Event, Message, make_event, rfc3339
+from callcenter_ws.core.message import PLAIN, Event, Message, make_event, rfc3339
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Broker, Loss, Published
 from callcenter_ws.testing import FakeClock
@@ -582,7 +582,7 @@ class MailContract:
         assert mail.loss is None
         await bench.until(lambda: len(bench.delivered) == 4)
         for letter, delivered in zip(mail.letters, bench.delivered[1:], strict=True):
-            assert letter.message.frame(View.FULL) == delivered.frame(View.FULL)
+            assert letter.message.frame(PLAIN[View.FULL]) == delivered.frame(PLAIN[View.FULL])
 
     @pytest_twisted.ensureDeferred
     async def test_it_is_read_in_chunks(self, bench: Bench) -> None:
@@ -733,7 +733,7 @@ class DurableContract:
         assert shown(messages) == shown(delivered)
         for message, before in zip(messages, delivered, strict=True):
             for view in View:
-                assert message.frame(view) == before.frame(view)
+                assert message.frame(PLAIN[view]) == before.frame(PLAIN[view])
             for name in ("queue_name", "agents", "session_id", "private", "entity", "call_id", "conflation_key"):
                 assert getattr(message.event, name) == getattr(before.event, name)
 

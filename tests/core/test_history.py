@@ -9,7 +9,7 @@ import pytest
 from callcenter_ws.core import history as history_module
 from callcenter_ws.core.access import Role, View
 from callcenter_ws.core.history import ENTITY_LIFETIME, History, State
-from callcenter_ws.core.message import Message, make_event
+from callcenter_ws.core.message import PLAIN, Message, make_event
 
 
 def message(seq: int, type_: str = "alert", at: float = 0.0, **payload: Any) -> Message:
@@ -173,7 +173,7 @@ def test_a_message_never_takes_more_than_was_counted(type_: str) -> None:
     payload = {"unique_id": "1", "session_id": "s", "message_id": "m", "sender_id": "v", "sender_type": "visitor"}
     big = message(1, type_, **payload, body="b", x="x" * 100_000)
     role_views = [view for role, view in VIEWS.items() if role in big.event.type.audience]
-    frames = {id(frame): len(frame) for frame in [big.frame(view) for view in role_views]}
+    frames = {id(frame): len(frame) for frame in [big.frame(PLAIN[view]) for view in role_views]}
     assert big.memory >= len(big.event.payload) + sum(frames.values())
 
 

@@ -63,9 +63,9 @@ class TestDelivery:
     def test_clients_of_one_view_share_one_frame(self, world: World) -> None:
         people = [world.connect(principal(user_id=str(number))) for number in range(5)]
         world.publish("alert")
-        outboxes = [person.client.outbox for person in people]
-        assert {len(outbox) for outbox in outboxes} == {1}
-        assert len({id(outbox[0]) for outbox in outboxes}) == 1
+        world.settle()
+        assert {len(person.events()) for person in people} == {1}
+        assert len({id(person.transport.latest) for person in people}) == 1
 
     def test_a_turn_ends_in_one_write_per_client(self, world: World) -> None:
         people = [world.connect(principal(user_id=str(number))) for number in range(3)]

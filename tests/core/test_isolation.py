@@ -18,12 +18,18 @@ def broken(*args: Any) -> None:
     raise RuntimeError("a bug")
 
 
-def test_a_socket_that_cannot_be_written_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_step", [True, False])
+def test_a_socket_that_cannot_be_written_ends_alone(in_step: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage()
     first, second, third = stage.live(), stage.live(), stage.live()
     for client in (first, second, third):
         client.take()
+    second.client.pause()
     monkeypatch.setattr(second, "write", broken)
+    second.drain()
+    stage.clock.turn()
+    if not in_step:
+        second.say("ping")
     stage.alerts(1)
     stage.clock.turn(2)
     assert second.closed_with is CloseCode.INTERNAL_ERROR

@@ -20,6 +20,7 @@ from callcenter_ws.core.message import (
     MAX_CONTAINERS,
     MAX_DEPTH,
     PAYLOAD_BYTES,
+    PLAIN,
     ControlFrame,
     Message,
     control_frame,
@@ -244,7 +245,7 @@ class TestFrames:
 
     def test_a_stream_event_looks_as_the_protocol_says(self) -> None:
         message = Message(make(payload={"title": "é", "message": "m"}), 4242)
-        (text,) = text_payloads(message.frame(View.FULL))
+        (text,) = text_payloads(message.frame(PLAIN[View.FULL]))
         assert json.loads(text) == {
             "type": "alert", "tenant_id": "acme", "id": "e-1", "seq": 4242,
             "timestamp": "2027-01-15T08:00:00.000Z", "payload": {"title": "é", "message": "m"},
@@ -263,27 +264,27 @@ class TestFrames:
     def test_is_encoded_once_per_view(self) -> None:
         message = Message(event("call.incoming"), 1)
         for view in View:
-            assert message.frame(view) is message.frame(view)
-        assert message.frame(View.FULL) != message.frame(View.WALLBOARD)
+            assert message.frame(PLAIN[view]) is message.frame(PLAIN[view])
+        assert message.frame(PLAIN[View.FULL]) != message.frame(PLAIN[View.WALLBOARD])
 
     @pytest.mark.parametrize("first", [Message.frame, Message.body])
     def test_a_snapshot_does_not_encode_it_again(self, first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         message, redacted = Message(event("call.incoming"), 1), []
         redact = message_module.redact
         monkeypatch.setattr(message_module, "redact", lambda *given: redacted.append(given) or redact(*given))
-        first(message, View.WALLBOARD)
+        first(message, View.WALLBOARD if first is Message.body else PLAIN[View.WALLBOARD])
         bodies = [message.body(View.WALLBOARD) for _ in range(3)]
-        assert text_payloads(message.frame(View.WALLBOARD)) == bodies[:1]
+        assert text_payloads(message.frame(PLAIN[View.WALLBOARD])) == bodies[:1]
         assert len(redacted) == 1
 
     @pytest.mark.parametrize("size", [1, 300, 70_000])
     def test_the_body_is_what_the_frame_carries(self, size: int) -> None:
         message = Message(make(payload={"title": "t", "message": "m" * size}), 1)
-        assert text_payloads(message.frame(View.FULL)) == [message.body(View.FULL)]
+        assert text_payloads(message.frame(PLAIN[View.FULL])) == [message.body(View.FULL)]
 
     def test_who_is_shown_the_same_shares_the_frame(self) -> None:
         message = Message(event("queue.stats"), 1)
-        assert message.frame(View.WALLBOARD) is message.frame(View.FULL)
+        assert message.frame(PLAIN[View.WALLBOARD]) is message.frame(PLAIN[View.FULL])
 
     def test_an_unmasked_payload_is_the_very_text_that_was_validated(self) -> None:
         made = event("queue.stats", {"big": 2**90, "f": 0.1})
@@ -305,7 +306,7 @@ class TestNeverTwoJsonObjectsInOneFrame:
     @given(st.lists(st.text(max_size=20), min_size=1, max_size=20))
     def test_every_frame_is_one_json_object(self, titles: list[str]) -> None:
         messages = [Message(make(payload={"title": t, "message": "}{\n"}), n) for n, t in enumerate(titles, 1)]
-        texts = text_payloads(b"".join(message.frame(View.FULL) for message in messages))
+        texts = text_payloads(b"".join(message.frame(PLAIN[View.FULL]) for message in messages))
         assert [json.loads(text)["payload"]["title"] for text in texts] == titles
         # A raw newline cannot occur inside JSON, so a newline would be a seam between two objects.
         assert not any(b"\n" in text for text in texts)

@@ -1,0 +1,118 @@
+"""Clients that see the same: one decision for all of them, one outbox and one piece of bytes.
+
+Most clients, most of the time, have nothing to be sent but what their whole group is sent. They are *in step*: what
+is delivered waits for them once, in the group, and costs each of them one write at the end of the turn. A client
+*steps out*, and takes along what waits, as soon as anything concerns it alone: an answer, a message for its user, a
+full socket. From then on messages go to its own outbox; once that is written it falls in again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from callcenter_ws.core.client import Client
+    from callcenter_ws.core.message import Message
+    from callcenter_ws.core.tenant import Tenant
+
+Write = Callable[[bytes], object]
+
+
+class Group:
+    """The clients of one tenant with one interest.
+
+    Attributes:
+        in_step: with what writes to each of them.
+        apart: the others. Both keep the order of arrival, so that delivery is reproducible.
+    """
+
+    __slots__ = (
+        "_frames",
+        "_is_waiting",
+        "_seqs",
+        "_since",
+        "_waiting",
+        "apart",
+        "form",
+        "in_step",
+        "key",
+        "names",
+        "principal",
+        "tenant",
+    )
+
+    def __init__(self, key: tuple[object, ...], client: Client, tenant: Tenant, is_waiting: Callable[[Group], None]):
+        self.key = key
+        self.principal = client.principal
+        self.names = client.subscription.names
+        self.form = client.form
+        self.tenant = tenant
+        self.in_step: dict[Client, Write] = {}
+        self.apart: dict[Client, None] = {}
+        self._is_waiting = is_waiting
+        # Of the messages that the group is about to be offered.
+        self._frames: list[bytes] = []
+        self._seqs: list[int] = []
+        # What those in step are owed, and the position before the first of it.
+        self._waiting: list[bytes] = []
+        self._since = 0
+
+    def __len__(self) -> int:
+        return len(self.in_step) + len(self.apart)
+
+    def add(self, client: Client) -> None:
+        """Take a client in; it is apart until it falls in."""
+        self.apart[client] = None
+
+    def remove(self, client: Client) -> None:
+        """Let a client go, with what waits for it."""
+        self.step_out(client)
+        del self.apart[client]
+
+    def fall_in(self, client: Client, write: Write) -> None:
+        """The client has no outbox of its own any more, and has got all that was delivered."""
+        if not self._waiting and client in self.apart:
+            del self.apart[client]
+            self.in_step[client] = write
+
+    def step_out(self, client: Client) -> None:
+        """The client needs an outbox of its own; what waits for the group is the beginning of it."""
+        if self.in_step.pop(client, None) is not None:
+            self.apart[client] = None
+            if self._waiting:
+                client.take_along(list(self._waiting), self._since)
+
+    def gather(self, message: Message) -> None:
+        """Note a message that the group sees; ``offer`` follows."""
+        self._frames.append(message.frame(self.form))
+        self._seqs.append(message.seq)
+
+    def offer(self) -> None:
+        """Offer the clients what was gathered."""
+        frames, self._frames = self._frames, []
+        seqs, self._seqs = self._seqs, []
+        for client in self.apart:
+            client.offer(frames, seqs)
+        if self.in_step:
+            if not self._waiting:
+                self._since = seqs[0] - 1
+                self._is_waiting(self)
+            self._waiting += frames
+
+    def transmit(self, broke: Callable[[Client], None]) -> int:
+        """Write what waits to all who are in step; return how many messages they were sent, all together.
+
+        Args:
+            broke: is told, inside the handler of the exception, of a client to which nothing can be written.
+        """
+        frames, self._waiting = self._waiting, []
+        joined = frames[0] if len(frames) == 1 else b"".join(frames)
+        # A socket that fills up makes its client step out meanwhile.
+        in_step = list(self.in_step.items())
+        for client, write in in_step:
+            try:
+                write(joined)
+            except Exception:
+                broke(client)
+        return len(in_step) * len(frames)
