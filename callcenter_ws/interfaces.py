@@ -54,7 +54,7 @@ class Journal(Protocol):
 class Transport(Protocol):
     """One WebSocket, seen from its Client. Frames are complete RFC 6455 frames."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, /) -> object:
         """Send one or more whole frames."""
 
     def close(self, code: CloseCode) -> None:

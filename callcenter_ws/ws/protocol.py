@@ -21,6 +21,7 @@ from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Timer
 from callcenter_ws.ws.handshake import SUBPROTOCOL
 from callcenter_ws.ws.quiet import QuietLog
+from callcenter_ws.ws.writer import Write, writer_for
 
 if TYPE_CHECKING:
     from callcenter_ws.ws.factory import GatewayFactory
@@ -83,6 +84,7 @@ class GatewayProtocol(WebSocketServerProtocol):
     factory: GatewayFactory
     transport: Any
     visit: Visit
+    write: Write
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,6 +120,7 @@ class GatewayProtocol(WebSocketServerProtocol):
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
+        self.write = writer_for(self.transport)
         self._connectionMade()
 
     def connectionLost(self, reason: Any = None) -> None:
@@ -296,11 +299,6 @@ class GatewayProtocol(WebSocketServerProtocol):
         super().dropConnection(abort)
 
     # For the Client (interfaces.Transport)
-
-    def write(self, data: bytes) -> None:
-        """Send whole frames."""
-        if self.state == self.STATE_OPEN:
-            self.transport.write(data)
 
     def close(self, code: CloseCode) -> None:
         """Start the closing handshake."""

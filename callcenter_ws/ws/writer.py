@@ -1,0 +1,151 @@
+"""How frames get from this process into a socket.
+
+Twisted keeps what is written until the reactor comes round, and asks the operating system twice more for each such
+write. A gateway writes to many sockets that nearly always have room, so it tries the socket itself when Twisted holds
+nothing for it, and gives the rest to ``transport.write``, which remains the only way in which anything waits.
+
+This reads attributes that Twisted has not promised to keep (seen in Twisted 26.10 and pyOpenSSL 26). They are
+touched in this module only, and which way a connection is written to is decided once, by what its transport is able to
+do. ``tests/ws/test_ws_writer.py`` holds that all ways make the same stream of bytes.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.tcp import Connection
+from twisted.protocols.tls import BufferingTLSTransport
+
+Write = Callable[[bytes], object]
+
+DIRECT_BYTES = 131_072
+"""More than this is left to Twisted, which keeps what many sockets wait for once, and sends it in pieces."""
+
+_RECORD_BYTES = 16_384
+"""The most that one TLS record carries (RFC 8446 section 5.1)."""
+
+_BESIDE_RECORDS = 2_048
+"""Room for the headers and tags of the records of ``DIRECT_BYTES``, and for what the handshake left to be sent."""
+
+
+def writer_for(transport: Any) -> Write:
+    """Return what writes to a connected transport.
+
+    What it returns takes bytes, in order, never blocks and never raises for what the network or the peer does.
+    """
+    if _is_known_socket(transport):
+        return SocketWriter(transport).write
+    if type(transport) is BufferingTLSTransport and _is_known_socket(transport.transport) and _is_known_tls(transport):
+        return TlsWriter(transport).write
+    write: Write = transport.write
+    return write
+
+
+def _is_known_socket(transport: Any) -> bool:
+    return (
+        isinstance(transport, Connection)
+        and isinstance(transport.getHandle(), socket.socket)
+        and all(hasattr(transport, name) for name in ("connected", "disconnecting", "dataBuffer", "_tempDataLen"))
+    )
+
+
+def _is_known_tls(transport: Any) -> bool:
+    names = ("connected", "disconnecting", "_appSendBuffer", "_aborted", "_handshakeDone", "_lostTLSConnection")
+    return (
+        all(hasattr(transport, name) for name in names)
+        and isinstance(getattr(transport, "_tlsConnection", None), SSL.Connection)
+        and isinstance(getattr(getattr(transport, "_aggregator", None), "_buffer", None), list)
+    )
+
+
+class SocketWriter:
+    """Writes to the socket of a plain transport.
+
+    Args:
+        transport: a connected ``twisted.internet.tcp.Connection``, TCP or unix.
+    """
+
+    __slots__ = ("_send", "_transport")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._send = transport.getHandle().send
+
+    def write(self, data: bytes) -> None:
+        """Send what the socket takes now; the transport has the rest."""
+        transport = self._transport
+        if (
+            transport.dataBuffer
+            or transport._tempDataLen
+            or not transport.connected
+            or transport.disconnecting
+            or len(data) > DIRECT_BYTES
+        ):
+            transport.write(data)
+            return
+        try:
+            sent = self._send(data)
+        except OSError:
+            # The socket is full, or broken: what that means is for the transport to find out.
+            transport.write(data)
+            return
+        if sent != len(data):
+            transport.write(data[sent:])
+
+
+class TlsWriter:
+    """Encrypts, and writes to the socket below.
+
+    Args:
+        transport: a connected ``BufferingTLSTransport`` above a ``twisted.internet.tcp.Connection``.
+    """
+
+    __slots__ = ("_socket", "_tls", "_transport")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._tls: SSL.Connection = transport._tlsConnection
+        self._socket = SocketWriter(transport.transport)
+
+    def write(self, data: bytes) -> None:
+        """Send what the socket takes now; the transports have the rest, as records or, amid a handshake, as it is."""
+        transport = self._transport
+        if (
+            not transport.connected
+            or transport.disconnecting
+            or not transport._handshakeDone
+            or transport._lostTLSConnection
+            or transport._aborted
+            or transport._appSendBuffer
+            or transport._aggregator._buffer
+            or len(data) > DIRECT_BYTES
+        ):
+            transport.write(data)
+            return
+        taken = self._encrypt(data)
+        try:
+            records = self._tls.bio_read(len(data) + _BESIDE_RECORDS)
+        except SSL.Error:
+            records = b""
+        if records:
+            self._socket.write(records)
+        if taken != len(data):
+            transport.write(data[taken:])
+
+    def _encrypt(self, data: bytes) -> int:
+        """Return how much was made into records: all, or what came before a handshake or an error."""
+        send = self._tls.send
+        taken = 0
+        try:
+            if len(data) <= _RECORD_BYTES:
+                return send(data)
+            rest = memoryview(data)
+            while taken < len(data):
+                taken += send(rest[taken : taken + _RECORD_BYTES])
+        except SSL.Error:
+            # The transport meets the same again, and knows what to do about it.
+            pass
+        return taken
