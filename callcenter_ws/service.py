@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from callcenter_ws.demo.settings import page_hosts
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.demo.tokens import DemoTokens
 from callcenter_ws.http.answers import JsonNotFound
+from callcenter_ws.http.entrance import Door
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
 from callcenter_ws.http.site import GatewaySite
@@ -77,7 +79,8 @@ class GatewayService(MultiService):
         self._build_websocket()
         self.amp_factory = self._amp_factory()
         self.metrics.watch(self.hub.counters, self.broadcaster.intake, lambda: len(self.amp_factory.sessions))
-        self.site = self._site(self._root(demo))
+        self.endpoints = self._endpoints()
+        self.site = self._site(self._root(demo), {path: endpoint.open for path, endpoint in self.endpoints.items()})
         self.web_listeners = [self._listen(where, self.site) for where in settings.web.listen]
         self.amp_listeners = [self._listen(private_unix(where), self.amp_factory) for where in settings.amp.listen]
         if settings.web.metrics_listen is not None:
@@ -195,10 +198,10 @@ class GatewayService(MultiService):
         node = Node(self.settings.cluster.node_id, __version__, self.clock.time())
         self.health = Health(self.broker.not_ready, self._keys_are_missing)
         root: Any = JsonNotFound()  # Any: mypy cannot see that a Resource is an IResource
-        ws: Any = self._endpoint(Endpoint.STAFF)
+        ws: Any = self.endpoints[b"/ws"]
         root.putChild(b"ws", ws)
-        if self.settings.public.enabled:
-            ws.putChild(b"public", self._endpoint(Endpoint.PUBLIC))
+        if b"/ws/public" in self.endpoints:
+            ws.putChild(b"public", self.endpoints[b"/ws/public"])
         ws.putChild(
             b"stats",
             StatsResource(self.authenticator, self.hub, self.broker, self.broadcaster.intake, node, self.clock),
@@ -217,6 +220,13 @@ class GatewayService(MultiService):
                 root.putChild(name, resource)
         return root
 
+    def _endpoints(self) -> dict[bytes, WebSocketEndpoint]:
+        """The WebSocket endpoints by path."""
+        endpoints = {b"/ws": self._endpoint(Endpoint.STAFF)}
+        if self.settings.public.enabled:
+            endpoints[b"/ws/public"] = self._endpoint(Endpoint.PUBLIC)
+        return endpoints
+
     def _endpoint(self, endpoint: Endpoint) -> WebSocketEndpoint:
         jwt, web = self.settings.jwt, self.settings.web
         places = TokenPlaces(cookie=jwt.cookie, query=jwt.allow_query_token)
@@ -228,11 +238,12 @@ class GatewayService(MultiService):
         root.putChild(b"metrics", MetricsResource(self.metrics.render, self.metrics.content_type))
         return root
 
-    def _site(self, root: Any) -> GatewaySite:
+    def _site(self, root: Any, doors: Mapping[bytes, Door] | None = None) -> GatewaySite:
         return GatewaySite(
             root,
             self._reactor,
             authenticator=self.authenticator,
+            doors=doors,
             handshake_timeout=self.settings.limits.handshake_timeout,
         )
 

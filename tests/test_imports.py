@@ -23,9 +23,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core": {"errors", "interfaces"},
     "clock": {"errors", "interfaces"},
     "backlog": set(),
+    "handover": set(),
+    "head": set(),
     "own_threads": set(),
     "sqlite_file": set(),
-    **dict.fromkeys(EDGES, FOUNDATION | {"backlog"}),
+    **dict.fromkeys(EDGES, FOUNDATION | {"backlog", "handover", "head"}),
     "broker": FOUNDATION | {"own_threads", "sqlite_file"},
     # The remote side shares the definitions of the wire with the server, and nothing else.
     "remote": FOUNDATION | {"amp.commands", "own_threads", "sqlite_file"},

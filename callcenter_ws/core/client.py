@@ -145,6 +145,11 @@ class Client:
         return self._live
 
     @property
+    def greeted(self) -> bool:
+        """Whether the welcome has been queued."""
+        return self._greeted
+
+    @property
     def closed(self) -> bool:
         """Whether the client's session is over."""
         return self._closed
@@ -238,6 +243,7 @@ class Client:
             self._end(code)
 
     def _end(self, code: CloseCode) -> None:
+        self.step_out()
         self._closed = True
         self._live = False
         self.catch_up_done()

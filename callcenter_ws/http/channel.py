@@ -32,6 +32,9 @@ class GatewayChannel(HTTPChannel):
     timeout, which every byte restarts, then matters between requests only.
 
     No deadline runs while a request is answered: a WebSocket that takes the transport over leaves none.
+
+    Attributes:
+        first_head_within: seconds for the first head, if some of ``site.handshake_timeout`` have passed already.
     """
 
     site: GatewaySite
@@ -41,11 +44,13 @@ class GatewayChannel(HTTPChannel):
         super().__init__()
         self._deadline: Any = None
         self._reading_head = True
+        self.first_head_within: float | None = None
 
     def connectionMade(self) -> None:
         """Start the first deadline."""
         super().connectionMade()
-        self._set_deadline(self.site.handshake_timeout)
+        given = self.first_head_within
+        self._set_deadline(self.site.handshake_timeout if given is None else given)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; the first one of a later request starts its deadline."""

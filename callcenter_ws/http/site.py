@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
@@ -17,6 +18,8 @@ from twisted.web.server import Request, Site
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.http.answers import INTERNAL_ERROR, PUBLISHERS, authorize, loggable_path, refusal_answer, send
 from callcenter_ws.http.channel import GatewayChannel
+from callcenter_ws.http.entrance import Door, Entrance
+from callcenter_ws.http.waiting import WaitingRoom
 from callcenter_ws.interfaces import Authenticator
 
 BODY_BYTES = 4_194_304
@@ -122,6 +125,7 @@ class GatewaySite(Site):
     Args:
         root: the root resource.
         authenticator: knows who may send a large body; None where nothing is published.
+        doors: what opens WebSockets, by path; each is also a resource, for requests of an unusual shape.
         handshake_timeout: seconds for the head of a request, TLS handshake included, however it trickles.
         body_timeout: seconds for the body of a request.
         idle_timeout: seconds that a connection may lie idle between requests.
@@ -138,6 +142,7 @@ class GatewaySite(Site):
         reactor: Any,  # IReactorTime, which mypy cannot read
         *,
         authenticator: Authenticator | None = None,
+        doors: Mapping[bytes, Door] | None = None,
         handshake_timeout: float = 10.0,
         body_timeout: float = 30.0,
         idle_timeout: float = 60.0,
@@ -147,6 +152,23 @@ class GatewaySite(Site):
         self.authenticator = authenticator
         self.handshake_timeout = handshake_timeout
         self.body_timeout = body_timeout
+        self.doors = doors or {}
+        self.waiting = WaitingRoom(reactor, handshake_timeout)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Return what meets a new connection."""
+        return Entrance(self, addr)
+
+    def channel(self, addr: Any, first_head_within: float) -> GatewayChannel:
+        """Return what serves HTTP on a connection whose first head must be complete in so many seconds."""
+        channel: Any = super().buildProtocol(addr)
+        channel.first_head_within = first_head_within
+        return channel  # type: ignore[no-any-return]  # mypy knows of twisted.web's own protocol only
+
+    def stopFactory(self) -> None:
+        """The last port is closed."""
+        self.waiting.close()
+        super().stopFactory()
 
     def acceptableProtocols(self) -> list[bytes]:
         """Never HTTP/2: a WebSocket could not take its connection over."""

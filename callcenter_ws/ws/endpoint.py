@@ -1,20 +1,23 @@
-"""The resources ``/ws`` and ``/ws/public``: from an HTTP request to a WebSocket.
+"""The endpoints ``/ws`` and ``/ws/public``: from an HTTP request to a WebSocket.
 
-twisted.web has parsed the request, strictly and within bounds; what it read is handed over, not parsed again.
+A handshake of the usual shape comes through the door of the site's entrance. Any other was parsed by twisted.web,
+strictly and within bounds, and comes to the resource; what was read is handed over, not parsed again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from callcenter_ws.core.admission import Endpoint
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.handover import hand_over
+from callcenter_ws.head import Head
 from callcenter_ws.ws.factory import GatewayFactory
 from callcenter_ws.ws.handshake import Handshake, TokenPlaces, header_values, read_handshake
 from callcenter_ws.ws.peer import TrustedProxies
@@ -45,35 +48,53 @@ class WebSocketEndpoint(Resource):
         """``/ws/`` is ``/ws``; anything else below it does not exist."""
         return self if path == b"" else self._not_found
 
+    def open(self, head: Head, transport: Any) -> bool:
+        """Open a WebSocket on a connection that has read nothing but ``head``; see ``http.entrance.Door``.
+
+        Nobody is refused here: who would be is for ``render`` to answer.
+        """
+        host = getattr(transport.getPeer(), "host", None)
+        try:
+            self._open(head, self._ip(head, host), lambda protocol: hand_over(transport, protocol))
+        except Refusal:
+            return False
+        return True
+
     def render(self, request: Request) -> bytes | int:
         """Upgrade the connection, or refuse in JSON."""
-        ip = self._proxies.client_ip(
-            getattr(request.getClientAddress(), "host", None),
-            header_values(request, "X-Forwarded-For"),
-        )
+        head = _head_of(request)
+        ip = self._ip(head, getattr(request.getClientAddress(), "host", None))
         try:
-            handshake = read_handshake(request, self._places)
-            self._factory.doorkeeper.check_origin(self._endpoint, handshake.origin)
-            self._factory.admission.open_socket(ip)
+            self._open(head, ip, lambda protocol: _take_over(request, protocol))
         except Refusal as refusal:
             return self._refuse(request, ip, refusal)
+        return NOT_DONE_YET
+
+    def _ip(self, head: Head, host: str | None) -> str:
+        return self._proxies.client_ip(host, header_values(head, b"x-forwarded-for"))
+
+    def _open(self, head: Head, ip: str, take_over: Callable[[GatewayProtocol], None]) -> None:
+        """Find out who comes and let him in.
+
+        Raises:
+            Refusal: nothing has been done.
+        """
+        handshake = read_handshake(head, self._places)
+        self._factory.doorkeeper.check_origin(self._endpoint, handshake.origin)
+        self._factory.admission.open_socket(ip)
         try:
             visit = self._visit(handshake, ip)
-        except Refusal as refusal:
-            self._factory.admission.close_socket(ip)
-            return self._refuse(request, ip, refusal)
         except BaseException:
             self._factory.admission.close_socket(ip)
             raise
         protocol = self._factory.build()
         protocol.visit = visit
-        _take_over(request, protocol)
+        take_over(protocol)
         try:
-            protocol.upgrade(handshake.key, visit, speaks_subprotocol=handshake.speaks_subprotocol)
+            protocol.upgrade(handshake.key, speaks_subprotocol=handshake.speaks_subprotocol)
         except Exception:
             _log.failure("opening a WebSocket for {ip} met a bug", ip=ip)
             protocol.transport.abortConnection()
-        return NOT_DONE_YET
 
     def _visit(self, handshake: Handshake, ip: str) -> Visit:
         """Find out who it is.
@@ -117,19 +138,20 @@ class WebSocketEndpoint(Resource):
         return refusal.http_body
 
 
+def _head_of(request: Any) -> Head:
+    fields = {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
+    return Head(request.method, request.uri, request.clientproto, fields)
+
+
 def _take_over(request: Any, protocol: GatewayProtocol) -> None:
     """Give the request's connection to ``protocol``, as Autobahn's ``WebSocketResource`` does."""
     channel = request.channel
     transport = channel.transport
     channel.setTimeout(None)
     transport.unregisterProducer()
-    if isinstance(transport, ProtocolWrapper):  # TLS
-        transport.wrappedProtocol = protocol  # type: ignore[assignment]  # mypy cannot read zope.interface
-    else:
-        transport.protocol = protocol
     # A first frame that came in one segment with the handshake is still in the channel's hands.
     channel.rawDataReceived = protocol.dataReceived
     channel.transport = None
-    protocol.makeConnection(transport)
+    hand_over(transport, protocol)
     # The channel pauses reading while it serves a request whose client sends on.
     transport.resumeProducing()

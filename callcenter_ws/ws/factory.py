@@ -14,6 +14,7 @@ from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.limits import Limits
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.ws.doorkeeper import Doorkeeper
+from callcenter_ws.ws.lean import AS_IT_BEGINS
 from callcenter_ws.ws.protocol import CLOSE_TIMEOUT, GatewayProtocol
 
 txaio.use_twisted()
@@ -71,7 +72,7 @@ class GatewayFactory(WebSocketServerFactory):
         self._note_refused = note_refused
         self.unheard: set[GatewayProtocol] = set()
         self._configured: type[GatewayProtocol] = type(
-            "ConfiguredProtocol", (GatewayProtocol,), autobahn_options(gateway.limits)
+            "ConfiguredProtocol", (GatewayProtocol,), {**AS_IT_BEGINS, **autobahn_options(gateway.limits)}
         )
 
     def build(self) -> GatewayProtocol:

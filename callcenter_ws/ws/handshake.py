@@ -1,4 +1,4 @@
-"""What a WebSocket opening handshake says (RFC 6455 section 4.2.1), read from a request of twisted.web."""
+"""What a WebSocket opening handshake says (RFC 6455 section 4.2.1)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import parse_qs
 
-from twisted.web.http import Request
-
 from callcenter_ws.core.client import Wish
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.head import Head
 
 SUBPROTOCOL = "callcenter.v1"
 _BEARER_SUBPROTOCOL = "bearer."
@@ -56,59 +55,58 @@ class TokenPlaces:
     query: bool = False
 
 
-def read_handshake(request: Request, places: TokenPlaces) -> Handshake:
+def read_handshake(head: Head, places: TokenPlaces) -> Handshake:
     """Return what the handshake says.
 
     Raises:
         Refusal: ``method_not_allowed``, ``upgrade_required`` or ``invalid_message``.
     """
-    if request.method != b"GET":
+    if head.method != b"GET":
         raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, "a WebSocket opens with GET")
-    if "websocket" not in _tokens(request, "Upgrade") or "upgrade" not in _tokens(request, "Connection"):
+    if "websocket" not in _tokens(head, b"upgrade") or "upgrade" not in _tokens(head, b"connection"):
         raise Refusal(ErrorCode.UPGRADE_REQUIRED)
-    if request.clientproto != b"HTTP/1.1":
+    if head.version != b"HTTP/1.1":
         raise Refusal(ErrorCode.UPGRADE_REQUIRED, "a WebSocket opens over HTTP/1.1")
-    if _only(request, "Sec-WebSocket-Version") != _VERSION:
+    if _only(head, "Sec-WebSocket-Version") != _VERSION:
         raise Refusal(ErrorCode.UPGRADE_REQUIRED, f"Sec-WebSocket-Version: only {_VERSION} is spoken here")
-    key = _only(request, "Sec-WebSocket-Key")
+    key = _only(head, "Sec-WebSocket-Key")
     if key is None or not _is_key(key):
         raise Refusal(ErrorCode.INVALID_MESSAGE, "Sec-WebSocket-Key: expected one, 16 bytes in base64")
-    query = _query(request)
-    offered = [name for value in header_values(request, "Sec-WebSocket-Protocol") for name in _split(value)]
+    query = _query(head)
+    offered = [name for value in header_values(head, b"sec-websocket-protocol") for name in _split(value)]
     return Handshake(
         key=key,
         speaks_subprotocol=SUBPROTOCOL in offered,
-        origin=_only(request, "Origin"),
-        token=_find_token(request, places, offered, query),
+        origin=_only(head, "Origin"),
+        token=_find_token(head, places, offered, query),
         wish=_wish(query),
         tenant_id=query.get("tenant_id"),
     )
 
 
-def header_values(request: Request, name: str) -> list[str]:
-    """Return what the headers of that name hold, in order."""
-    # Asked for by a str, twisted.web would decode the values as UTF-8, and raise.
-    return [value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(name.encode(), [])]
+def header_values(head: Head, name: bytes) -> list[str]:
+    """Return what the headers of that name, which is in lower case, hold in order."""
+    return [value.decode("latin-1") for value in head.values(name)]
 
 
 def _split(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _tokens(request: Request, name: str) -> list[str]:
-    return [token.lower() for value in header_values(request, name) for token in _split(value)]
+def _tokens(head: Head, name: bytes) -> list[str]:
+    return [token.lower() for value in header_values(head, name) for token in _split(value)]
 
 
-def _only(request: Request, name: str) -> str | None:
+def _only(head: Head, name: str) -> str | None:
     """The value of a header that may come once.
 
     Raises:
         Refusal: ``invalid_message`` when it comes more than once.
     """
-    values = header_values(request, name)
+    values = head.values(name.lower().encode("ascii"))
     if len(values) > 1:
         raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name}: must not come twice")
-    return values[0].strip() if values else None
+    return values[0].decode("latin-1").strip() if values else None
 
 
 def _is_key(key: str) -> bool:
@@ -118,8 +116,10 @@ def _is_key(key: str) -> bool:
         return False
 
 
-def _query(request: Request) -> dict[str, str]:
-    text = request.uri.partition(b"?")[2].decode("latin-1")
+def _query(head: Head) -> dict[str, str]:
+    text = head.uri.partition(b"?")[2].decode("latin-1")
+    if not text:
+        return {}
     try:
         fields = parse_qs(text, keep_blank_values=True, max_num_fields=20)
     except ValueError:
@@ -128,9 +128,9 @@ def _query(request: Request) -> dict[str, str]:
 
 
 def _find_token(
-    request: Request, places: TokenPlaces, offered: list[str], query: dict[str, str]
+    head: Head, places: TokenPlaces, offered: list[str], query: dict[str, str]
 ) -> tuple[TokenSource, str] | None:
-    authorization = _only(request, "Authorization")
+    authorization = _only(head, "Authorization")
     if authorization is not None:
         scheme, _, credentials = authorization.partition(" ")
         # Another scheme is for a proxy in front; browsers send it along by themselves.
@@ -140,7 +140,7 @@ def _find_token(
         if name.startswith(_BEARER_SUBPROTOCOL):
             return TokenSource.SUBPROTOCOL, name[len(_BEARER_SUBPROTOCOL) :]
     if places.cookie is not None:
-        cookie = request.getCookie(places.cookie.encode())
+        cookie = head.cookie(places.cookie.encode())
         if cookie is not None:
             return TokenSource.COOKIE, cookie.decode("latin-1")
     if places.query:

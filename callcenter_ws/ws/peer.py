@@ -25,7 +25,9 @@ class TrustedProxies:
         From the right, each proxy that is trusted vouches for the address before it; the first that is not
         trusted is the client. Left of it anybody may have written anything.
         """
-        current = UNIX_SOCKET if peer is None else _parsed(peer) or peer
+        current = UNIX_SOCKET if peer is None else _plain(peer)
+        if not self._networks:
+            return current
         hops = [hop.strip() for value in forwarded_for for hop in value.split(",")]
         while hops and self._trusts(current):
             address = _parsed(hops.pop())
@@ -39,6 +41,11 @@ class TrustedProxies:
             return bool(self._networks)
         parsed = ip_address(address)
         return any(parsed in network for network in self._networks)
+
+
+def _plain(peer: str) -> str:
+    """The address of a connection, which the operating system spells in one way: only IPv4 within IPv6 has another."""
+    return (_parsed(peer) or peer) if ":" in peer else peer
 
 
 def _parsed(address: str) -> str | None:

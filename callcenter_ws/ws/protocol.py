@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -20,7 +19,7 @@ from callcenter_ws.core.requests import error_frame
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Timer
 from callcenter_ws.ws.handshake import SUBPROTOCOL
-from callcenter_ws.ws.quiet import QuietLog
+from callcenter_ws.ws.lean import LeanServerProtocol, answer
 from callcenter_ws.ws.writer import Write, writer_for
 
 if TYPE_CHECKING:
@@ -72,44 +71,52 @@ class Visit:
 
 
 @implementer(IPushProducer)
-class GatewayProtocol(WebSocketServerProtocol):
+class GatewayProtocol(LeanServerProtocol):
     """Implements ``interfaces.Transport`` for its Client.
 
     Autobahn's options are class attributes, set once by the factory: copying them to each connection is most
-    of what accepting one would cost.
+    of what accepting one would cost. So is here what most connections never change.
     """
 
-    CONFIG_ATTRS: list[str] = []  # noqa: RUF012 - Autobahn's name for the options that it would copy
-    log = QuietLog()
     factory: GatewayFactory
-    transport: Any
     visit: Visit
     write: Write
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._client: Client | None = None
-        self._auth_timer: Timer | None = None
-        self._abort_timer: Timer | None = None
-        self._fragments = 0
-        self._control: TokenBucket | None = None
-        self._deaf = False
-        self._frames_after_close = 0
-        self._unsent_at_ping = 0
-        self._turned_away = False
-        self._blocked = False
-        self._owed_pong: bytes | None = None
+    _write: Write
+    _answer: bytes
+    _client: Client | None = None
+    _auth_timer: Timer | None = None
+    _abort_timer: Timer | None = None
+    _control: TokenBucket | None = None
+    _owed_pong: bytes | None = None
+    _fragments = 0
+    _frames_after_close = 0
+    _unsent_at_ping = 0
+    _deaf = False
+    _turned_away = False
+    _blocked = False
 
     # From the endpoint
 
-    def upgrade(self, key: str, visit: Visit, *, speaks_subprotocol: bool) -> None:
-        """Answer a handshake that the endpoint has read and accepted; the transport is connected."""
-        self.visit = visit
-        self._wskey = key
-        self.websocket_version = 13
-        self.websocket_protocols = [SUBPROTOCOL] if speaks_subprotocol else []
-        self.websocket_extensions: list[object] = []
-        self.succeedHandshake(SUBPROTOCOL if speaks_subprotocol else None)
+    def upgrade(self, key: str, *, speaks_subprotocol: bool) -> None:
+        """Answer the handshake that the endpoint has read and accepted; the transport is connected."""
+        subprotocol = SUBPROTOCOL if speaks_subprotocol else None
+        self._answer = answer(key, server=self.factory.server, subprotocol=subprotocol, extension=None)
+        self.write = self._write_first
+        self.upgraded()
+        self._onOpen()
+        if self._client is None or not self._client.greeted:
+            self._send_answer()
+
+    def _write_first(self, data: bytes) -> None:
+        """Write the answer to the handshake together with what follows it, as a rule the welcome."""
+        self.write = self._write
+        self.write(self._answer + data)
+        del self._answer
+
+    def _send_answer(self) -> None:
+        """Write the answer to the handshake, unless that is done."""
+        if "_answer" in self.__dict__:
+            self._write_first(b"")
 
     # From Twisted
 
@@ -120,7 +127,7 @@ class GatewayProtocol(WebSocketServerProtocol):
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
-        self.write = writer_for(self.transport)
+        self._write = writer_for(self.transport)
         self._connectionMade()
 
     def connectionLost(self, reason: Any = None) -> None:
@@ -135,6 +142,7 @@ class GatewayProtocol(WebSocketServerProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come. Autobahn would keep those that come after the end, and parse those of a flood."""
+        self._send_answer()
         if self.state != self.STATE_CLOSED and not self._deaf:
             super().dataReceived(data)
 
@@ -268,6 +276,7 @@ class GatewayProtocol(WebSocketServerProtocol):
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """End the session, then send the close frame, so that nothing is written behind it."""
+        self._send_answer()
         if self.state == self.STATE_OPEN:
             self._leave(None if isReply else _known(code))
             if not isReply:

@@ -28,13 +28,13 @@ def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, 
     root = JsonNotFound()
     for segment, resource in demo_page(tokens, {"localhost"}).items():
         root.putChild(segment, resource)
-    channel = GatewaySite(root, Clock()).buildProtocol(None)
-    transport = StringTransport()
+    transport: Any = StringTransport()
     transport.abortConnection = transport.loseConnection
-    channel.makeConnection(transport)
+    transport.protocol = GatewaySite(root, Clock()).buildProtocol(None)
+    transport.protocol.makeConnection(transport)
     sent = {"Host": "localhost", "Connection": "close", **{k.replace("_", "-"): v for k, v in headers.items()}}
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-    channel.dataReceived(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode())
+    transport.protocol.dataReceived(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode())
     head, _, body = transport.value().partition(b"\r\n\r\n")
     status, *fields = head.decode().split("\r\n")
     return int(status.split()[1]), {k.lower(): v for k, v in (f.split(": ", 1) for f in fields)}, body

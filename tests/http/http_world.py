@@ -97,6 +97,23 @@ def request(method: str = "GET", path: str = "/", token: str | None = None, body
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+class Listening:
+    """Whoever hears a connection now: the entrance first, then the one that it is handed over to."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport.protocol, name)
+
+
+def meet(site: GatewaySite, transport: Any) -> Any:
+    """Connect a transport to the site, as a listening port would."""
+    transport.protocol = site.buildProtocol(transport.getPeer())
+    transport.protocol.makeConnection(transport)
+    return Listening(transport)
+
+
 @dataclass
 class World:
     reactor: ReactorTime = field(default_factory=ReactorTime)
@@ -126,9 +143,11 @@ class World:
 
     def connect(self) -> tuple[Any, StringTransport]:
         transport = StringTransport(peerAddress=IPv4Address("TCP", self.peer, 40_000))
-        channel = self.site.buildProtocol(transport.getPeer())
-        channel.makeConnection(transport)
-        return channel, transport
+        return meet(self.site, transport), transport
+
+    def running(self) -> list[Any]:
+        """Calls that the reactor is to make for a connection."""
+        return [call for call in self.reactor.getDelayedCalls() if call.func != self.site.waiting._look]
 
     def ask(self, *args: Any, **kwargs: Any) -> Response:
         channel, transport = self.connect()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from http_world import World
+from http_world import World, meet
 from twisted.internet.address import UNIXAddress
 from twisted.internet.testing import StringTransport
 
@@ -56,9 +56,7 @@ def test_a_proxied_peer_is_not_local(header: str) -> None:
 
 def test_a_peer_on_a_unix_socket_is_not_local(world: World) -> None:
     transport = StringTransport(peerAddress=UNIXAddress(b"/run/gateway.sock"))
-    channel = world.site.buildProtocol(transport.getPeer())
-    channel.makeConnection(transport)
-    channel.dataReceived(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    meet(world.site, transport).dataReceived(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     assert transport.value().startswith(b"HTTP/1.1 401 ")
 
 

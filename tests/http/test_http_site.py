@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from http_world import World, parse, request
+from http_world import World, meet, parse, request
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.task import Clock
@@ -107,7 +107,7 @@ def test_nothing_is_left_running_after_a_connection(world: World) -> None:
         channel, _ = world.connect()
         channel.dataReceived(sent)
         lose(channel)
-        assert world.reactor.getDelayedCalls() == []
+        assert world.running() == []
 
 
 class TakesOver(Resource):
@@ -124,7 +124,7 @@ def test_an_upgraded_connection_has_no_deadline(world: World) -> None:
     world.root.putChild(b"upgrade", TakesOver())
     channel, transport = world.connect()
     channel.dataReceived(request("GET", "/upgrade", Connection="Upgrade", Upgrade="websocket"))
-    assert world.reactor.getDelayedCalls() == []
+    assert world.running() == []
     world.reactor.advance(3600)
     assert not transport.disconnecting
 
@@ -210,9 +210,7 @@ def test_nobody_else_gets_to_store_a_large_body(
 def test_without_an_authenticator_no_body_is_large() -> None:
     site = GatewaySite(Resource(), Clock())
     transport = StringTransport()
-    channel = site.buildProtocol(transport.getPeer())
-    channel.makeConnection(transport)
-    channel.dataReceived(request("POST", "/", "service@acme", b" " * (UNTRUSTED_BODY_BYTES + 1)))
+    meet(site, transport).dataReceived(request("POST", "/", "service@acme", b" " * (UNTRUSTED_BODY_BYTES + 1)))
     assert parse(transport.value())[0].error == "too_large"
 
 
@@ -243,7 +241,7 @@ def test_malformed_requests_cost_their_sender_the_connection(
     assert transport.value() in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n")
     assert not [event for event in logged if event["log_level"] >= LogLevel.warn]
     lose(channel)
-    assert world.reactor.getDelayedCalls() == []
+    assert world.running() == []
 
 
 class Broken(Resource):
@@ -298,5 +296,5 @@ def test_http2_is_never_negotiated(world: World) -> None:
 
 def test_the_site_opens_no_log_and_starts_no_clock(world: World) -> None:
     world.site.doStart()
-    assert world.reactor.getDelayedCalls() == []
+    assert world.running() == []
     world.site.doStop()

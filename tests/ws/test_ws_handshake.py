@@ -6,13 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from twisted.web.http import Request
-from twisted.web.http_headers import Headers
-from twisted.web.test.requesthelper import DummyChannel
 from ws_world import KEY, World, request
 
 from callcenter_ws.core.client import Wish
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.head import Head
 from callcenter_ws.ws.handshake import Handshake, TokenPlaces, TokenSource, read_handshake
 
 EVERYWHERE = TokenPlaces(cookie="session", query=True)
@@ -24,20 +22,15 @@ ORDER = {
 
 
 def read(query: str = "", places: TokenPlaces = EVERYWHERE, **headers: list[str]) -> Handshake:
-    made = Request(DummyChannel(), False)
-    made.method, made.clientproto, made.uri = b"GET", b"HTTP/1.1", b"/ws" + query.encode()
-    named = {name.replace("_", "-"): values for name, values in headers.items()}
-    made.requestHeaders = Headers(
-        {
-            "Upgrade": ["websocket"],
-            "Connection": ["keep-alive, Upgrade"],
-            "Sec-WebSocket-Version": ["13"],
-            "Sec-WebSocket-Key": [KEY],
-            **named,
-        }
-    )
-    made.parseCookies()
-    return read_handshake(made, places)
+    named = {
+        "Upgrade": ["websocket"],
+        "Connection": ["keep-alive, Upgrade"],
+        "Sec-WebSocket-Version": ["13"],
+        "Sec-WebSocket-Key": [KEY],
+        **{name.replace("_", "-"): values for name, values in headers.items()},
+    }
+    fields = {name.lower().encode(): [value.encode("utf-8") for value in values] for name, values in named.items()}
+    return read_handshake(Head(b"GET", b"/ws" + query.encode(), b"HTTP/1.1", fields), places)
 
 
 def test_the_least_that_a_client_says() -> None:

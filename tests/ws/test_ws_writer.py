@@ -179,18 +179,14 @@ class TlsLine(Line):
 
     def _drive_handshake(self) -> None:
         for _ in range(20):
-            try:
+            with suppress(SSL.WantReadError):
                 self.peer.do_handshake()
-            except SSL.WantReadError:
-                pass
             self.exchange()
 
     def exchange(self) -> None:
         """Carry what the peer has to say, and what it is told, as far as the sockets take it."""
-        try:
+        with suppress(SSL.WantReadError, BlockingIOError):
             self._theirs.send(self.peer.bio_read(65_536))
-        except (SSL.WantReadError, BlockingIOError):
-            pass
         self.reactor.turn()
         records = super()._take(65_536)
         if records:

@@ -268,8 +268,8 @@ class World:
             limits=self.limits,
         )
         self.admission = Admission(self.hub, self.limits)
-        public = {"acme": PublicTenant(OriginList([VISITOR_PAGE]), True), "globex": PublicTenant(OriginList([]), False)}
-        self.origins = OriginPolicy(OriginList([STAFF_PAGE]), public)
+        shops = {"acme": PublicTenant(OriginList([VISITOR_PAGE]), True), "globex": PublicTenant(OriginList([]), False)}
+        self.origins = OriginPolicy(OriginList([STAFF_PAGE]), shops)
         self.doorkeeper = Doorkeeper(tokens, self.admission, self.origins, self._open_session)
         self.factory = GatewayFactory(
             self.time,
@@ -281,9 +281,11 @@ class World:
         )
         root = JsonNotFound()
         ws = self._endpoint(Endpoint.STAFF, places, proxies)
-        ws.putChild(b"public", self._endpoint(Endpoint.PUBLIC, places, proxies))
+        public = self._endpoint(Endpoint.PUBLIC, places, proxies)
+        ws.putChild(b"public", public)
         root.putChild(b"ws", ws)
-        self.site = GatewaySite(root, self.time, authenticator=tokens)
+        doors = {b"/ws": ws.open, b"/ws/public": public.open}
+        self.site = GatewaySite(root, self.time, authenticator=tokens, doors=doors)
         run(self.broker.start(self.hub.deliver))
 
     def _endpoint(self, endpoint: Endpoint, places: TokenPlaces, proxies: tuple[str, ...]) -> Any:
