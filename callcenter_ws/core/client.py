@@ -197,7 +197,7 @@ class Client:
         self.outbox.insert(0, self._welcome(head.epoch, head.seq))
         self._gateway.hub.mark_dirty(self)
         self._expiry.announce_if_soon()
-        self._feed.proceed()
+        self._feed.begin()
 
     def _welcome(self, epoch: str, seq: int) -> ControlFrame:
         who = self.principal

@@ -86,6 +86,11 @@ class Feed:
         self._client.step_aside()
         self.proceed()
 
+    def begin(self) -> None:
+        """Take the first step now: of most clients it is the last, and they go live with it."""
+        if not self._due and not self._running:
+            self._turn()
+
     def proceed(self) -> None:
         """Go on in the next turn, unless that is arranged already."""
         self._parked = False

@@ -38,8 +38,9 @@ class Requests:
         self._client = client
         self._gateway = gateway
         self._bucket = TokenBucket(limits.rate, limits.burst, gateway.clock.monotonic())
-        self._mistakes = MistakeCount(limits.bad_messages)
-        self._floods = MistakeCount(limits.bad_messages)
+        # Few ever make one.
+        self._mistakes: MistakeCount | None = None
+        self._floods: MistakeCount | None = None
 
     def receive(self, text: bytes) -> None:
         """Take a text message that the peer sent."""
@@ -50,7 +51,7 @@ class Requests:
             gateway.spawn(self._answer(text))
             return
         self.refuse(Refusal(ErrorCode.RATE_LIMITED, retry_after=wait))
-        if self._floods.too_many(now):
+        if self._too_many_floods(now):
             self._client.close(CloseCode.RATE_LIMITED)
 
     async def _answer(self, text: bytes) -> None:
@@ -74,8 +75,18 @@ class Requests:
             return
         gateway.journal.refused(str(client), refusal)
         client.send(error_frame(refusal, request_id))
-        if refusal.code in _MISTAKES and self._mistakes.too_many(gateway.clock.monotonic()):
+        if refusal.code in _MISTAKES and self._too_many_mistakes(gateway.clock.monotonic()):
             client.close(CloseCode.PROTOCOL_ABUSE)
+
+    def _too_many_floods(self, now: float) -> bool:
+        if self._floods is None:
+            self._floods = MistakeCount(self._gateway.limits.bad_messages)
+        return self._floods.too_many(now)
+
+    def _too_many_mistakes(self, now: float) -> bool:
+        if self._mistakes is None:
+            self._mistakes = MistakeCount(self._gateway.limits.bad_messages)
+        return self._mistakes.too_many(now)
 
 
 def _request_id(value: object) -> str | int | None:

@@ -63,13 +63,13 @@ def read_handshake(head: Head, places: TokenPlaces) -> Handshake:
     """
     if head.method != b"GET":
         raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, "a WebSocket opens with GET")
-    if "websocket" not in _tokens(head, b"upgrade") or "upgrade" not in _tokens(head, b"connection"):
+    if not (_has_token(head, b"upgrade", b"websocket") and _has_token(head, b"connection", b"upgrade")):
         raise Refusal(ErrorCode.UPGRADE_REQUIRED)
     if head.version != b"HTTP/1.1":
         raise Refusal(ErrorCode.UPGRADE_REQUIRED, "a WebSocket opens over HTTP/1.1")
-    if _only(head, "Sec-WebSocket-Version") != _VERSION:
+    if _only(head, b"sec-websocket-version") != _VERSION:
         raise Refusal(ErrorCode.UPGRADE_REQUIRED, f"Sec-WebSocket-Version: only {_VERSION} is spoken here")
-    key = _only(head, "Sec-WebSocket-Key")
+    key = _only(head, b"sec-websocket-key")
     if key is None or not _is_key(key):
         raise Refusal(ErrorCode.INVALID_MESSAGE, "Sec-WebSocket-Key: expected one, 16 bytes in base64")
     query = _query(head)
@@ -77,7 +77,7 @@ def read_handshake(head: Head, places: TokenPlaces) -> Handshake:
     return Handshake(
         key=key,
         speaks_subprotocol=SUBPROTOCOL in offered,
-        origin=_only(head, "Origin"),
+        origin=_only(head, b"origin"),
         token=_find_token(head, places, offered, query),
         wish=_wish(query),
         tenant_id=query.get("tenant_id"),
@@ -93,19 +93,21 @@ def _split(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _tokens(head: Head, name: bytes) -> list[str]:
-    return [token.lower() for value in header_values(head, name) for token in _split(value)]
+def _has_token(head: Head, name: bytes, wanted: bytes) -> bool:
+    """Whether a header's list, over all its lines, holds a token, in whatever case."""
+    values = head.values(name)
+    return any(token.strip().lower() == wanted for value in values for token in value.split(b","))
 
 
-def _only(head: Head, name: str) -> str | None:
+def _only(head: Head, name: bytes) -> str | None:
     """The value of a header that may come once.
 
     Raises:
         Refusal: ``invalid_message`` when it comes more than once.
     """
-    values = head.values(name.lower().encode("ascii"))
+    values = head.values(name)
     if len(values) > 1:
-        raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name}: must not come twice")
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name.decode()}: must not come twice")
     return values[0].decode("latin-1").strip() if values else None
 
 
@@ -130,7 +132,7 @@ def _query(head: Head) -> dict[str, str]:
 def _find_token(
     head: Head, places: TokenPlaces, offered: list[str], query: dict[str, str]
 ) -> tuple[TokenSource, str] | None:
-    authorization = _only(head, "Authorization")
+    authorization = _only(head, b"authorization")
     if authorization is not None:
         scheme, _, credentials = authorization.partition(" ")
         # Another scheme is for a proxy in front; browsers send it along by themselves.
