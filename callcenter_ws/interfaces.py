@@ -55,7 +55,14 @@ class Transport(Protocol):
     """One WebSocket, seen from its Client. Frames are complete RFC 6455 frames."""
 
     def write(self, data: bytes, /) -> object:
-        """Send one or more whole frames."""
+        """Send bytes, behind all that was written before."""
+
+    def direct(self) -> Callable[[bytes], int] | None:
+        """What sends bytes at once, good until anything else is written; None while something written waits.
+
+        It returns how many bytes were taken, and raises ``OSError`` when none were: what was not taken is then to be
+        written before anything else, which ends its use.
+        """
 
     def close(self, code: CloseCode) -> None:
         """Start the closing handshake with ``code`` and its text. Harmless on a closed socket."""

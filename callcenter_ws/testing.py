@@ -88,6 +88,14 @@ class RecordingTransport:
         self.latest = data
         self.writes += 1
 
+    def direct(self) -> Callable[[bytes], int]:
+        """Send by writing."""
+        return self._send
+
+    def _send(self, data: bytes) -> int:
+        self.write(data)
+        return len(data)
+
     def close(self, code: CloseCode) -> None:
         """Keep the first close code."""
         if self.closed_with is None:

@@ -305,7 +305,13 @@ class Client:
             return
         # Before the head has come as far, the client might be offered what it has.
         if self.position <= self.tenant.head:
-            self.group.fall_in(self, self._transport.write)
+            send = self._transport.direct()
+            if send is not None:
+                self.group.fall_in(self, send)
+
+    def write_rest(self, data: bytes, taken: int) -> None:
+        """Its group has sent ``data`` directly, but for what comes behind the first ``taken`` bytes."""
+        self._transport.write(data[taken:] if taken else data)
 
     def offer_mail(self, message: Message) -> None:
         """Queue a message that is in the user's mailbox too."""

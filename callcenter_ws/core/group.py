@@ -16,19 +16,23 @@ if TYPE_CHECKING:
     from callcenter_ws.core.message import Message
     from callcenter_ws.core.tenant import Tenant
 
-Write = Callable[[bytes], object]
+Send = Callable[[bytes], int]
+
+DIRECT_BYTES = 131_072
+"""More than this is written, not sent: what a socket did not take would be a copy of its own for each client."""
 
 
 class Group:
     """The clients of one tenant with one interest.
 
     Attributes:
-        in_step: with what writes to each of them.
+        in_step: with what sends to each of them, whose socket has taken all that was written before.
         apart: the others. Both keep the order of arrival, so that delivery is reproducible.
     """
 
     __slots__ = (
         "_frames",
+        "_in_order",
         "_is_waiting",
         "_seqs",
         "_since",
@@ -48,8 +52,10 @@ class Group:
         self.names = client.subscription.names
         self.form = client.form
         self.tenant = tenant
-        self.in_step: dict[Client, Write] = {}
+        self.in_step: dict[Client, Send] = {}
         self.apart: dict[Client, None] = {}
+        # Those in step as lists, which are quicker to go through; None once somebody has come or gone.
+        self._in_order: tuple[list[Client], list[Send]] | None = None
         self._is_waiting = is_waiting
         # Of the messages that the group is about to be offered.
         self._frames: list[bytes] = []
@@ -70,16 +76,18 @@ class Group:
         self.step_out(client)
         del self.apart[client]
 
-    def fall_in(self, client: Client, write: Write) -> None:
+    def fall_in(self, client: Client, send: Send) -> None:
         """The client has no outbox of its own any more, and has got all that was delivered."""
         if not self._waiting and client in self.apart:
             del self.apart[client]
-            self.in_step[client] = write
+            self.in_step[client] = send
+            self._in_order = None
 
     def step_out(self, client: Client) -> None:
         """The client needs an outbox of its own; what waits for the group is the beginning of it."""
         if self.in_step.pop(client, None) is not None:
             self.apart[client] = None
+            self._in_order = None
             if self._waiting:
                 client.take_along(list(self._waiting), self._since)
 
@@ -101,18 +109,37 @@ class Group:
             self._waiting += frames
 
     def transmit(self, broke: Callable[[Client], None]) -> int:
-        """Write what waits to all who are in step; return how many messages they were sent, all together.
+        """Send what waits to all who are in step; return how many messages that were, all together.
 
         Args:
             broke: is told, inside the handler of the exception, of a client to which nothing can be written.
         """
         frames, self._waiting = self._waiting, []
         joined = frames[0] if len(frames) == 1 else b"".join(frames)
-        # A socket that fills up makes its client step out meanwhile.
-        in_step = list(self.in_step.items())
-        for client, write in in_step:
+        if self._in_order is None:
+            self._in_order = list(self.in_step), list(self.in_step.values())
+        clients, sends = self._in_order
+        short = dict.fromkeys(range(len(sends)), 0) if len(joined) > DIRECT_BYTES else _send_to_each(sends, joined)
+        for place, taken in short.items():
+            client = clients[place]
+            self.step_out(client)
             try:
-                write(joined)
+                client.write_rest(joined, taken)
             except Exception:
                 broke(client)
-        return len(in_step) * len(frames)
+        return len(clients) * len(frames)
+
+
+def _send_to_each(sends: list[Send], data: bytes) -> dict[int, int]:
+    """Send; return how much was taken by those that did not take everything, by their places."""
+    size = len(data)
+    short = {}
+    for place, send in enumerate(sends):
+        try:
+            taken = send(data)
+        except Exception:
+            # A full socket as a rule. What else it may be, writing the rest will tell.
+            taken = 0
+        if taken != size:
+            short[place] = taken
+    return short

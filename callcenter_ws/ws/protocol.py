@@ -20,7 +20,7 @@ from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Timer
 from callcenter_ws.ws.handshake import SUBPROTOCOL
 from callcenter_ws.ws.lean import LeanServerProtocol, answer
-from callcenter_ws.ws.writer import Write, writer_for
+from callcenter_ws.ws.writer import Send, Writer, writer_for
 
 if TYPE_CHECKING:
     from callcenter_ws.ws.factory import GatewayFactory
@@ -80,9 +80,8 @@ class GatewayProtocol(LeanServerProtocol):
 
     factory: GatewayFactory
     visit: Visit
-    write: Write
-    _write: Write
-    _answer: bytes
+    _writer: Writer
+    _answer: bytes | None = None
     _client: Client | None = None
     _auth_timer: Timer | None = None
     _abort_timer: Timer | None = None
@@ -101,22 +100,11 @@ class GatewayProtocol(LeanServerProtocol):
         """Answer the handshake that the endpoint has read and accepted; the transport is connected."""
         subprotocol = SUBPROTOCOL if speaks_subprotocol else None
         self._answer = answer(key, server=self.factory.server, subprotocol=subprotocol, extension=None)
-        self.write = self._write_first
         self.upgraded()
         self._onOpen()
         if self._client is None or not self._client.greeted:
-            self._send_answer()
-
-    def _write_first(self, data: bytes) -> None:
-        """Write the answer to the handshake together with what follows it, as a rule the welcome."""
-        self.write = self._write
-        self.write(self._answer + data)
-        del self._answer
-
-    def _send_answer(self) -> None:
-        """Write the answer to the handshake, unless that is done."""
-        if "_answer" in self.__dict__:
-            self._write_first(b"")
+            # There is no welcome yet for it to go along with.
+            self.write(b"")
 
     # From Twisted
 
@@ -127,7 +115,7 @@ class GatewayProtocol(LeanServerProtocol):
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
-        self._write = writer_for(self.transport)
+        self._writer = writer_for(self.transport)
         self._connectionMade()
 
     def connectionLost(self, reason: Any = None) -> None:
@@ -142,7 +130,6 @@ class GatewayProtocol(LeanServerProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come. Autobahn would keep those that come after the end, and parse those of a flood."""
-        self._send_answer()
         if self.state != self.STATE_CLOSED and not self._deaf:
             super().dataReceived(data)
 
@@ -276,7 +263,6 @@ class GatewayProtocol(LeanServerProtocol):
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """End the session, then send the close frame, so that nothing is written behind it."""
-        self._send_answer()
         if self.state == self.STATE_OPEN:
             self._leave(None if isReply else _known(code))
             if not isReply:
@@ -308,6 +294,23 @@ class GatewayProtocol(LeanServerProtocol):
         super().dropConnection(abort)
 
     # For the Client (interfaces.Transport)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; the first time behind the answer to the handshake, in one piece with it."""
+        if self._answer is not None:
+            data, self._answer = self._answer + data, None
+        self._writer.write(data)
+
+    def direct(self) -> Send | None:
+        """What sends at once, as long as nothing waits."""
+        return None if self._answer is not None else self._writer.direct()
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
+        """Autobahn's way to the transport: for a ping, a pong, the close frame."""
+        if self._client is not None:
+            # It sends directly only while nothing else is written.
+            self._client.step_out()
+        self.write(data)
 
     def close(self, code: CloseCode) -> None:
         """Start the closing handshake."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from OpenSSL import SSL
 from twisted.internet.tcp import Connection
 from twisted.protocols.tls import BufferingTLSTransport
 
-Write = Callable[[bytes], object]
+Send = Callable[[bytes], int]
 
 DIRECT_BYTES = 131_072
 """More than this is left to Twisted, which keeps what many sockets wait for once, and sends it in pieces."""
@@ -31,17 +31,23 @@ _BESIDE_RECORDS = 2_048
 """Room for the headers and tags of the records of ``DIRECT_BYTES``, and for what the handshake left to be sent."""
 
 
-def writer_for(transport: Any) -> Write:
-    """Return what writes to a connected transport.
+class Writer(Protocol):
+    """One way of writing to one transport. It never blocks, and never raises for what the network or the peer does."""
 
-    What it returns takes bytes, in order, never blocks and never raises for what the network or the peer does.
-    """
+    def write(self, data: bytes, /) -> None:
+        """Send what can be sent now; the rest waits in the transport, behind what waits there already."""
+
+    def direct(self) -> Send | None:
+        """See ``interfaces.Transport.direct``: all that was written before must have been written by this writer."""
+
+
+def writer_for(transport: Any) -> Writer:
+    """Return the best way of writing to a connected transport."""
     if _is_known_socket(transport):
-        return SocketWriter(transport).write
+        return SocketWriter(transport)
     if type(transport) is BufferingTLSTransport and _is_known_socket(transport.transport) and _is_known_tls(transport):
-        return TlsWriter(transport).write
-    write: Write = transport.write
-    return write
+        return TlsWriter(transport)
+    return PublicWriter(transport)
 
 
 def _is_known_socket(transport: Any) -> bool:
@@ -61,6 +67,27 @@ def _is_known_tls(transport: Any) -> bool:
     )
 
 
+class PublicWriter:
+    """Leaves everything to the transport."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        """Have the transport write it."""
+        self._transport.write(data)
+
+    def direct(self) -> Send:
+        """Send by writing."""
+        return self._send
+
+    def _send(self, data: bytes) -> int:
+        self._transport.write(data)
+        return len(data)
+
+
 class SocketWriter:
     """Writes to the socket of a plain transport.
 
@@ -77,13 +104,7 @@ class SocketWriter:
     def write(self, data: bytes) -> None:
         """Send what the socket takes now; the transport has the rest."""
         transport = self._transport
-        if (
-            transport.dataBuffer
-            or transport._tempDataLen
-            or not transport.connected
-            or transport.disconnecting
-            or len(data) > DIRECT_BYTES
-        ):
+        if not self.is_clear() or len(data) > DIRECT_BYTES:
             transport.write(data)
             return
         try:
@@ -94,6 +115,17 @@ class SocketWriter:
             return
         if sent != len(data):
             transport.write(data[sent:])
+
+    def is_clear(self) -> bool:
+        """Whether the socket has taken all that was written, and may be given more."""
+        transport = self._transport
+        return not (
+            transport.dataBuffer or transport._tempDataLen or transport.disconnecting or not transport.connected
+        )
+
+    def direct(self) -> Send | None:
+        """The socket's own way of sending."""
+        return self._send if self.is_clear() else None
 
 
 class TlsWriter:
@@ -112,19 +144,33 @@ class TlsWriter:
 
     def write(self, data: bytes) -> None:
         """Send what the socket takes now; the transports have the rest, as records or, amid a handshake, as it is."""
+        if len(data) > DIRECT_BYTES or not self._is_clear():
+            self._transport.write(data)
+        else:
+            self._send(data)
+
+    def direct(self) -> Send | None:
+        """Encrypt and send. What the socket does not take waits below, which is none of the caller's business."""
+        return self._send_or_write if self._is_clear() else None
+
+    def _send_or_write(self, data: bytes) -> int:
+        # A peer may begin a handshake at any time.
+        self.write(data)
+        return len(data)
+
+    def _is_clear(self) -> bool:
         transport = self._transport
-        if (
-            not transport.connected
+        return not (
+            transport._appSendBuffer
             or transport.disconnecting
             or not transport._handshakeDone
+            or not transport.connected
             or transport._lostTLSConnection
             or transport._aborted
-            or transport._appSendBuffer
             or transport._aggregator._buffer
-            or len(data) > DIRECT_BYTES
-        ):
-            transport.write(data)
-            return
+        )
+
+    def _send(self, data: bytes) -> None:
         taken = self._encrypt(data)
         try:
             records = self._tls.bio_read(len(data) + _BESIDE_RECORDS)
@@ -133,7 +179,7 @@ class TlsWriter:
         if records:
             self._socket.write(records)
         if taken != len(data):
-            transport.write(data[taken:])
+            self._transport.write(data[taken:])
 
     def _encrypt(self, data: bytes) -> int:
         """Return how much was made into records: all, or what came before a handshake or an error."""
