@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from OpenSSL import SSL
 from twisted.internet.tcp import Connection
 from twisted.protocols.tls import BufferingTLSTransport
+
+# pyOpenSSL's own way to OpenSSL.
+_ffi: Any = getattr(SSL, "_ffi", None)
+_lib: Any = getattr(SSL, "_lib", None)
 
 Send = Callable[[bytes], int]
 
@@ -27,8 +32,12 @@ DIRECT_BYTES = 131_072
 _RECORD_BYTES = 16_384
 """The most that one TLS record carries (RFC 8446 section 5.1)."""
 
-_BESIDE_RECORDS = 2_048
-"""Room for the headers and tags of the records of ``DIRECT_BYTES``, and for what the handshake left to be sent."""
+_BUFFER_BYTES = 2 * DIRECT_BYTES
+"""Room for ``DIRECT_BYTES`` with the headers and tags of their records, and for what the handshake left to be sent."""
+
+
+_buffer: Any = None if _ffi is None else _ffi.new("char[]", _BUFFER_BYTES)
+_records = memoryview(b"" if _ffi is None else _ffi.buffer(_buffer))
 
 
 class Writer(Protocol):
@@ -60,9 +69,14 @@ def _is_known_socket(transport: Any) -> bool:
 
 def _is_known_tls(transport: Any) -> bool:
     names = ("connected", "disconnecting", "_appSendBuffer", "_aborted", "_handshakeDone", "_lostTLSConnection")
+    connection = getattr(transport, "_tlsConnection", None)
     return (
         all(hasattr(transport, name) for name in names)
-        and isinstance(getattr(transport, "_tlsConnection", None), SSL.Connection)
+        and isinstance(connection, SSL.Connection)
+        and hasattr(connection, "_ssl")
+        and hasattr(connection, "_from_ssl")
+        and _ffi is not None
+        and all(hasattr(_lib, name) for name in ("SSL_write", "BIO_read", "ERR_clear_error"))
         and isinstance(getattr(getattr(transport, "_aggregator", None), "_buffer", None), list)
     )
 
@@ -116,6 +130,15 @@ class SocketWriter:
         if sent != len(data):
             transport.write(data[sent:])
 
+    def write_records(self, records: memoryview) -> None:
+        """The same for bytes that are somebody else's from the next moment on."""
+        sent = 0
+        if self.is_clear():
+            with suppress(OSError):
+                sent = self._send(records)
+        if sent != len(records):
+            self._transport.write(bytes(records[sent:]))
+
     def is_clear(self) -> bool:
         """Whether the socket has taken all that was written, and may be given more."""
         transport = self._transport
@@ -131,29 +154,38 @@ class SocketWriter:
 class TlsWriter:
     """Encrypts, and writes to the socket below.
 
+    It calls OpenSSL as pyOpenSSL does, but has it write into one buffer that all connections share, from which the
+    socket takes the records. What is anything but a success is left to the transport, which meets it again.
+
     Args:
         transport: a connected ``BufferingTLSTransport`` above a ``twisted.internet.tcp.Connection``.
     """
 
-    __slots__ = ("_socket", "_tls", "_transport")
+    __slots__ = ("_records_out", "_socket", "_ssl", "_transport")
 
     def __init__(self, transport: Any) -> None:
+        connection = transport._tlsConnection
         self._transport = transport
-        self._tls: SSL.Connection = transport._tlsConnection
+        self._ssl = connection._ssl
+        self._records_out = connection._from_ssl
         self._socket = SocketWriter(transport.transport)
 
     def write(self, data: bytes) -> None:
         """Send what the socket takes now; the transports have the rest, as records or, amid a handshake, as it is."""
         if len(data) > DIRECT_BYTES or not self._is_clear():
             self._transport.write(data)
-        else:
-            self._send(data)
+            return
+        taken, size = self._encrypt(data)
+        if size:
+            self._socket.write_records(_records[:size])
+        if taken != len(data):
+            self._transport.write(data[taken:])
 
     def direct(self) -> Send | None:
         """Encrypt and send. What the socket does not take waits below, which is none of the caller's business."""
-        return self._send_or_write if self._is_clear() else None
+        return self._send if self._is_clear() else None
 
-    def _send_or_write(self, data: bytes) -> int:
+    def _send(self, data: bytes) -> int:
         # A peer may begin a handshake at any time.
         self.write(data)
         return len(data)
@@ -170,28 +202,18 @@ class TlsWriter:
             or transport._aggregator._buffer
         )
 
-    def _send(self, data: bytes) -> None:
-        taken = self._encrypt(data)
-        try:
-            records = self._tls.bio_read(len(data) + _BESIDE_RECORDS)
-        except SSL.Error:
-            records = b""
-        if records:
-            self._socket.write(records)
-        if taken != len(data):
-            self._transport.write(data[taken:])
+    def _encrypt(self, data: bytes) -> tuple[int, int]:
+        """Return how much was made into records, and the size of these, which are in the shared buffer.
 
-    def _encrypt(self, data: bytes) -> int:
-        """Return how much was made into records: all, or what came before a handshake or an error."""
-        send = self._tls.send
-        taken = 0
-        try:
-            if len(data) <= _RECORD_BYTES:
-                return send(data)
-            rest = memoryview(data)
-            while taken < len(data):
-                taken += send(rest[taken : taken + _RECORD_BYTES])
-        except SSL.Error:
-            # The transport meets the same again, and knows what to do about it.
-            pass
-        return taken
+        Record by record, or what OpenSSL holds for this connection would grow to the size of ``data`` and stay so.
+        """
+        text = _ffi.from_buffer(data)
+        taken = size = 0
+        while taken < len(data):
+            done = _lib.SSL_write(self._ssl, text + taken, min(_RECORD_BYTES, len(data) - taken))
+            if done <= 0:
+                _lib.ERR_clear_error()
+                break
+            taken += done
+            size += max(0, _lib.BIO_read(self._records_out, _buffer + size, _BUFFER_BYTES - size))
+        return taken, size
