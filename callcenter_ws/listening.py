@@ -9,11 +9,11 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from callcenter_ws.certificates import server_endpoint
 from callcenter_ws.config.validators import endpoint_arguments
 
 _log = Logger()
@@ -50,7 +50,7 @@ class Listener(Service):
         """Open the socket, or say why not and end the start: half a gateway is worse than one that is plainly down."""
         _remove_leftovers(self._description)
         # Every endpoint that the settings allow answers at once.
-        serverFromString(self._reactor, self._description).listen(self._factory).addCallbacks(
+        server_endpoint(self._reactor, self._description).listen(self._factory).addCallbacks(
             self._opened, self._refused
         )
         if self.port is None:

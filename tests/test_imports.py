@@ -37,7 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The simulator is a sender like any other, its page a resource, its tokens are signed like anybody's.
     "demo": FOUNDATION | {"auth", "clock", "http", "remote", "config"},
     "journal": FOUNDATION,
-    "listening": FOUNDATION | {"config"},
+    "certificates": {"config"},
+    "listening": FOUNDATION | {"certificates", "config"},
     "service": FOUNDATION | EDGES | {"clock", "config", "demo", "journal", "listening"},
     "tap": FOUNDATION | {"clock", "config", "service", "demo"},
     "cli": FOUNDATION | {"amp.commands", "auth", "broker", "config", "demo", "remote"},

@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 that signs itself, made once for all the tests of a run."""
+"""Certificates for 127.0.0.1 that sign themselves."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+
 
 @cache
-def certificate_and_key() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def certificate_and_key() -> Pair:
+    """One for all the tests of a run."""
+    return new_certificate()
+
+
+def new_certificate() -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "callcenter-ws test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -33,9 +40,9 @@ def certificate_and_key() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
     return certificate, key
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write the certificate and its key; return both paths."""
-    certificate, key = certificate_and_key()
+def make_certificate(folder: Path, pair: Pair | None = None) -> tuple[Path, Path]:
+    """Write a certificate and its key; return both paths."""
+    certificate, key = pair or certificate_and_key()
     certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
     certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
