@@ -26,6 +26,7 @@ from callcenter_ws.clock import ReactorClock
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.core.admission import Admission, Endpoint
 from callcenter_ws.core.broadcaster import EventBroadcaster
+from callcenter_ws.core.deflate import Deflater
 from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.handlers import all_handlers
 from callcenter_ws.core.hub import Hub
@@ -179,7 +180,12 @@ class GatewayService(MultiService):
             doorkeeper,
             IdMaker(self.clock.time),
             journal.handshake_refused,
+            self._deflater(),
         )
+
+    def _deflater(self) -> Deflater | None:
+        wanted = self.settings.compression
+        return Deflater(wanted.level, wanted.threshold) if wanted.enabled else None
 
     def _amp_factory(self) -> AmpServerFactory:
         token_file = self.settings.amp.token_file

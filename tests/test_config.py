@@ -653,7 +653,7 @@ def test_no_reactor_is_installed_by_reading_a_configuration() -> None:
 
 
 def test_the_sections_are_those_of_the_contract() -> None:
-    assert set(SECTIONS) == {"web", "amp", "jwt", "store", "limits", "public", "policy", "cluster"}
+    assert set(SECTIONS) == {"web", "amp", "jwt", "store", "limits", "public", "policy", "compression", "cluster"}
     assert {key.partition(".")[2] for key in KEYS if key.startswith("limits.")} == {
         limit.name for limit in dataclass_fields(Limits)
     }

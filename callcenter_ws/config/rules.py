@@ -42,6 +42,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "limits.slow_timeout": _TIMEOUT,
     "limits.presence_grace": (0, 3_600),
     "limits.drain_timeout": (0, 3_600),
+    "compression.level": (1, 9),
+    "compression.threshold": (0, 16_777_216),
 }
 """The smallest and the largest value of every number."""
 

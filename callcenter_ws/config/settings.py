@@ -137,6 +137,19 @@ class Policy(Section, frozen=True):
     agent_calls: AgentCalls = "all"
 
 
+class Compression(Section, frozen=True):
+    """permessage-deflate, for clients that offer it.
+
+    Attributes:
+        level: of zlib: 1 is the fastest, 9 makes the smallest.
+        threshold: messages of fewer bytes are sent as they are.
+    """
+
+    enabled: bool = True
+    level: int = 1
+    threshold: int = 256
+
+
 class Cluster(Section, frozen=True):
     """This node among others. ``node_id`` names it in statistics and in answers to ``Ping``."""
 
@@ -158,6 +171,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = msgspec.field(default_factory=Limits)
     public: Public = msgspec.field(default_factory=Public)
     policy: Policy = msgspec.field(default_factory=Policy)
+    compression: Compression = msgspec.field(default_factory=Compression)
     cluster: Cluster = msgspec.field(default_factory=Cluster)
     folder: Path = msgspec.field(default_factory=Path.cwd)
     warnings: tuple[str, ...] = ()

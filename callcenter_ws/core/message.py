@@ -42,6 +42,7 @@ _OVERHEAD = 700
 """Bytes of a message beside its payload and frames, measured with ``sys.getsizeof`` on CPython 3.11."""
 
 _FIN_TEXT = 0x81
+_COMPRESSED = 0x40
 _MISSING = re.compile(r"Object missing required field `(.+)`")
 _PLACE = re.compile(r"(.*) - at `\$(.*)`", re.DOTALL)
 
@@ -83,19 +84,20 @@ def rfc3339(unix_time: float) -> str:
     return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def text_frame(payload: bytes) -> bytes:
-    """Return ``payload`` as one unmasked text frame (RFC 6455 section 5.2)."""
+def text_frame(payload: bytes, *, compressed: bool = False) -> bytes:
+    """Return ``payload`` as one unmasked text frame (RFC 6455 section 5.2; compressed: RFC 7692 section 6)."""
+    first = _FIN_TEXT | _COMPRESSED if compressed else _FIN_TEXT
     size = len(payload)
     if size < 126:
-        return bytes((_FIN_TEXT, size)) + payload
+        return bytes((first, size)) + payload
     if size < 65536:
-        return struct.pack("!BBH", _FIN_TEXT, 126, size) + payload
-    return struct.pack("!BBQ", _FIN_TEXT, 127, size) + payload
+        return struct.pack("!BBH", first, 126, size) + payload
+    return struct.pack("!BBQ", first, 127, size) + payload
 
 
-def _header_size(frame: bytes) -> int:
-    """Bytes before the payload of what ``text_frame`` made, told by the length field."""
-    return {126: 4, 127: 10}.get(frame[1], 2)
+def frame_payload(frame: bytes) -> bytes:
+    """Return what ``text_frame`` made a frame of; its length field tells where that begins."""
+    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
 
 
 class ControlFrame(bytes):
@@ -193,7 +195,8 @@ class Message:
     def __init__(self, event: Event, seq: int) -> None:
         self.event = event
         self.seq = seq
-        self.memory = _OVERHEAD + event.type.copies * len(event.payload)
+        # The payload, its frames, and the same frames compressed.
+        self.memory = _OVERHEAD + (2 * event.type.copies - 1) * len(event.payload)
         self._frames: list[bytes | None] = [None, None, None]
         self._deflated: list[bytes | None] = [None, None, None]
 
@@ -219,8 +222,7 @@ class Message:
 
     def body(self, view: View) -> bytes:
         """The message as a JSON object, taken from its frame."""
-        frame = self._plain_frame(view)
-        return frame[_header_size(frame) :]
+        return frame_payload(self._plain_frame(view))
 
     def mail_frame(self, view: View, *, redelivered: bool) -> bytes:
         """The message as a frame out of a mailbox. Made anew each time: few are ever sent twice."""

@@ -56,7 +56,10 @@ class SharedSnapshot:
             return self._encode(client, sorted([*seen, *own], key=lambda message: message.seq), request_id)
         frame = self._frames.get(group.key)
         if frame is None:
-            frame = self._frames[group.key] = self._encode(client, seen, None)
+            frame = self._encode(client, seen, None)
+            if client.form.deflater is not None:
+                frame = ControlFrame(client.form.deflater.deflated(frame))
+            self._frames[group.key] = frame
         return frame
 
     def _seen(self, client: Client) -> tuple[list[Message], set[EntityKey | None]]:

@@ -91,7 +91,7 @@ class WebSocketEndpoint(Resource):
         protocol.visit = visit
         take_over(protocol)
         try:
-            protocol.upgrade(handshake.key, speaks_subprotocol=handshake.speaks_subprotocol)
+            protocol.upgrade(handshake.key, speaks_subprotocol=handshake.speaks_subprotocol, deflate=handshake.deflate)
         except Exception:
             _log.failure("opening a WebSocket for {ip} met a bug", ip=ip)
             protocol.transport.abortConnection()

@@ -10,6 +10,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory
 
 from callcenter_ws.core.admission import Admission
 from callcenter_ws.core.counters import add
+from callcenter_ws.core.deflate import Deflater
 from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.limits import Limits
 from callcenter_ws.errors import CloseCode, Refusal
@@ -52,6 +53,7 @@ class GatewayFactory(WebSocketServerFactory):
     """Makes the protocol of each upgraded connection.
 
     Attributes:
+        deflater: compresses for the clients that want it; None: nothing is compressed.
         unheard: the connections whose first frame has yet to say who they are.
     """
 
@@ -63,6 +65,7 @@ class GatewayFactory(WebSocketServerFactory):
         doorkeeper: Doorkeeper,
         new_id: Callable[[], str],
         note_refused: Callable[[str, Refusal], None],
+        deflater: Deflater | None = None,
     ) -> None:
         super().__init__(reactor=reactor, server="callcenter-ws")
         self.gateway = gateway
@@ -70,6 +73,7 @@ class GatewayFactory(WebSocketServerFactory):
         self.doorkeeper = doorkeeper
         self.new_id = new_id
         self._note_refused = note_refused
+        self.deflater = deflater
         self.unheard: set[GatewayProtocol] = set()
         self._configured: type[GatewayProtocol] = type(
             "ConfiguredProtocol", (GatewayProtocol,), {**AS_IT_BEGINS, **autobahn_options(gateway.limits)}

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 from callcenter_ws.core.client import Wish
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.head import Head
+from callcenter_ws.ws.extension import agree
 
 SUBPROTOCOL = "callcenter.v1"
 _BEARER_SUBPROTOCOL = "bearer."
@@ -37,6 +38,7 @@ class Handshake:
         token: the token and where it was found, or None.
         wish: what the query asks for.
         tenant_id: the tenant that the query names.
+        deflate: what is answered to its offer of permessage-deflate, if it made one that can be met.
     """
 
     key: str
@@ -45,6 +47,7 @@ class Handshake:
     token: tuple[TokenSource, str] | None
     wish: Wish
     tenant_id: str | None
+    deflate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def read_handshake(head: Head, places: TokenPlaces) -> Handshake:
         token=_find_token(head, places, offered, query),
         wish=_wish(query),
         tenant_id=query.get("tenant_id"),
+        deflate=agree(header_values(head, b"sec-websocket-extensions")),
     )
 
 

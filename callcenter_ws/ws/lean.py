@@ -72,6 +72,7 @@ class LeanServerProtocol(WebSocketServerProtocol):
     log = QuietLog()
     transport: Any
     autoPingInterval: float  # noqa: N815 - Autobahn's name
+    _perMessageCompress: Any  # noqa: N815
     CONFIG_ATTRS: list[str] = []  # noqa: RUF012 - Autobahn's name for the options that it would copy
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,12 @@ from callcenter_ws.backlog import unsent_bytes
 from callcenter_ws.core.access import Principal
 from callcenter_ws.core.admission import Endpoint
 from callcenter_ws.core.client import Client, Wish
-from callcenter_ws.core.message import decode_json
+from callcenter_ws.core.message import PLAIN, Form, decode_json
 from callcenter_ws.core.pace import TokenBucket
 from callcenter_ws.core.requests import error_frame
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Timer
+from callcenter_ws.ws.extension import Inflater
 from callcenter_ws.ws.handshake import SUBPROTOCOL
 from callcenter_ws.ws.lean import LeanServerProtocol, answer
 from callcenter_ws.ws.writer import Send, Writer, writer_for
@@ -82,6 +84,7 @@ class GatewayProtocol(LeanServerProtocol):
     visit: Visit
     _writer: Writer
     _answer: bytes | None = None
+    _forms: Sequence[Form] = PLAIN
     _client: Client | None = None
     _auth_timer: Timer | None = None
     _abort_timer: Timer | None = None
@@ -96,10 +99,15 @@ class GatewayProtocol(LeanServerProtocol):
 
     # From the endpoint
 
-    def upgrade(self, key: str, *, speaks_subprotocol: bool) -> None:
+    def upgrade(self, key: str, *, speaks_subprotocol: bool, deflate: str | None) -> None:
         """Answer the handshake that the endpoint has read and accepted; the transport is connected."""
         subprotocol = SUBPROTOCOL if speaks_subprotocol else None
-        self._answer = answer(key, server=self.factory.server, subprotocol=subprotocol, extension=None)
+        if self.factory.deflater is None:
+            deflate = None
+        elif deflate is not None:
+            self._forms = self.factory.deflater.forms
+            self._perMessageCompress = Inflater()
+        self._answer = answer(key, server=self.factory.server, subprotocol=subprotocol, extension=deflate)
         self.upgraded()
         self._onOpen()
         if self._client is None or not self._client.greeted:
@@ -345,6 +353,7 @@ class GatewayProtocol(LeanServerProtocol):
             principal,
             connection_id=self.factory.new_id(),
             endpoint=self.visit.endpoint.value,
+            forms=self._forms,
             session_token=self.visit.session_token,
         )
         self._client.open(self.visit.wish)

@@ -19,7 +19,7 @@ from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.handlers import all_handlers
 from callcenter_ws.core.hub import Hub
 from callcenter_ws.core.limits import Limits
-from callcenter_ws.core.message import Event, Message, encode_json
+from callcenter_ws.core.message import PLAIN, Event, Form, Message, encode_json
 from callcenter_ws.core.presence import Presence
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Deliver, Position, Published, Slice, Snapshot
@@ -262,6 +262,7 @@ class Stage:
         user_id: str | None = None,
         tenant_id: str = TENANT,
         session_token: str | None = None,
+        forms: Sequence[Form] = PLAIN,
         **claims: Any,
     ) -> Socket:
         """A connection of a principal, opened; it gets its welcome when the clock turns."""
@@ -275,6 +276,7 @@ class Stage:
             principal,
             connection_id=f"c{self._connections}",
             endpoint=endpoint,
+            forms=forms,
             session_token=session_token,
         )
         socket.client.open(wish or Wish())

@@ -90,7 +90,6 @@ class RunningGateway:
     def raw_connect(self, path: str, **options: Any) -> ClientConnection:
         """Open a WebSocket as asked, and read nothing."""
         scheme = "wss" if self.scheme == "https" else "ws"
-        options.setdefault("compression", None)
         # Not as a context manager: a test holds many of them at once.
         options.setdefault("legacy", True)
         return connect(f"{scheme}://127.0.0.1:{self.port}{path}", open_timeout=DEADLINE, **options)

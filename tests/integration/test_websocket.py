@@ -80,9 +80,18 @@ def test_fragments_are_one_message(connect: Connect) -> None:
     assert client.receive()["in_reply_to"] == "in pieces"
 
 
-def test_compression_is_not_spoken_but_offering_it_does_no_harm(connect: Connect) -> None:
-    client = connect(compression="deflate")
-    assert client.ask("ping")["type"] == "pong"
+def test_compression_is_spoken_in_both_directions(gateway: Any, connect: Connect) -> None:
+    client, plain = connect(compression="deflate"), connect(compression=None)
+    (extension,) = client.socket.protocol.extensions
+    assert extension.name == "permessage-deflate"
+    assert plain.socket.protocol.extensions == []
+    client.socket.send(json.dumps({"type": "ping", "id": "x", "payload": {"padding": "x" * 500_000}}))
+    assert client.receive()["in_reply_to"] == "x"
+    last = publish_many(gateway, 200, padding=2_000)
+    for reader in (client, plain):
+        events = [reader.receive() for _ in range(200)]
+        assert [event["seq"] for event in events] == list(range(last - 199, last + 1))
+        assert {len(event["payload"]["message"]) for event in events} == {2_000}
 
 
 @pytest.mark.parametrize(

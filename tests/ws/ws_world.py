@@ -21,6 +21,7 @@ from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.core.access import Principal, Role
 from callcenter_ws.core.admission import Admission, Endpoint
 from callcenter_ws.core.broadcaster import EventBroadcaster
+from callcenter_ws.core.deflate import Deflater
 from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.handlers import all_handlers
 from callcenter_ws.core.hub import Hub
@@ -278,6 +279,7 @@ class World:
             self.doorkeeper,
             IdMaker(self.clock.time),
             self.journal.handshake_refused,
+            Deflater(),
         )
         root = JsonNotFound()
         ws = self._endpoint(Endpoint.STAFF, places, proxies)

@@ -1,0 +1,130 @@
+"""permessage-deflate: what is agreed, and what a compressed message of a client may be (RFC 7692)."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+from autobahn.exception import PayloadCorruptError, PayloadExceededError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callcenter_ws.ws.extension import Inflater, agree
+
+PLAIN = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+NARROW = f"{PLAIN}; server_max_window_bits=12"
+
+
+@pytest.mark.parametrize(
+    ("offer", "answer"),
+    [
+        ("permessage-deflate", PLAIN),
+        ("permessage-deflate; client_max_window_bits", PLAIN),  # Chrome
+        ("permessage-deflate; server_max_window_bits=12; client_max_window_bits=12", NARROW),  # Python's websockets
+        ("permessage-deflate; client_no_context_takeover; server_no_context_takeover", PLAIN),
+        ('permessage-deflate; server_max_window_bits="15"', NARROW),
+        (" permessage-deflate ;client_max_window_bits= 10 ", PLAIN),
+        ("permessage-deflate; server_max_window_bits=10, permessage-deflate", PLAIN),
+        ("x-webkit-deflate-frame, permessage-deflate", PLAIN),
+        ("permessage-deflate; of_the_future, permessage-deflate; client_max_window_bits", PLAIN),
+    ],
+)
+def test_the_first_offer_that_can_be_met_is_taken(offer: str, answer: str) -> None:
+    assert agree([offer]) == agree(offer.split(",")) == answer
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        "",
+        "x-webkit-deflate-frame",
+        "permessage-bzip2",
+        "permessage-deflate; server_max_window_bits",
+        "permessage-deflate; server_max_window_bits=11",
+        "permessage-deflate; server_max_window_bits=7",
+        "permessage-deflate; server_max_window_bits=16",
+        "permessage-deflate; server_max_window_bits=012",
+        "permessage-deflate; client_max_window_bits=99",
+        "permessage-deflate; server_no_context_takeover=1",
+        "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+        "permessage-deflate; unknown",
+        "permessage-deflate; =",
+        "permessage-deflate;",
+        'permessage-deflate; client_max_window_bits="',
+    ],
+)
+def test_an_offer_that_cannot_be_met_is_as_if_it_was_not_made(offer: str) -> None:
+    assert agree([offer]) is None
+
+
+@given(st.lists(st.text()))
+def test_no_header_does_any_harm(values: list[str]) -> None:
+    assert agree(values) in (None, PLAIN, NARROW)
+
+
+def compressed(text: bytes, flush: int = zlib.Z_SYNC_FLUSH, bits: int = 15) -> bytes:
+    compressor = zlib.compressobj(6, zlib.DEFLATED, -bits)
+    whole = compressor.compress(text) + compressor.flush(flush)
+    return whole[:-4] if flush == zlib.Z_SYNC_FLUSH else whole
+
+
+def read(data: bytes, *, cut: int = 0, most: int | None = 1_000_000) -> bytes:
+    inflater = Inflater()
+    inflater.start_decompress_message()
+    text = b""
+    for piece in (data[:cut], data[cut:]):
+        text += inflater.decompress_message_data(piece, None if most is None else most - len(text))
+    inflater.end_decompress_message()
+    return text
+
+
+@given(st.binary(max_size=2_000), st.integers(9, 15), st.data())
+def test_a_message_comes_out_as_it_went_in_however_it_is_cut(text: bytes, bits: int, data: st.DataObject) -> None:
+    message = compressed(text, bits=bits)
+    assert read(message, cut=data.draw(st.integers(0, len(message)))) == text
+    assert read(message, most=None) == text
+
+
+def test_the_examples_of_the_rfc() -> None:
+    for example in (
+        "f248cdc9c90700",  # section 7.2.3.1
+        "000500faff48656c6c6f00",  # 7.2.3.3
+        "f348cdc9c9070000",  # 7.2.3.4: a last block, and one after it
+        "f248050000 00ffff cac9c90700".replace(" ", ""),  # 7.2.3.5: two blocks
+    ):
+        assert read(bytes.fromhex(example)) == b"Hello", example
+
+
+def test_a_message_whose_last_block_says_so_is_one() -> None:
+    assert read(compressed(b"text", zlib.Z_FINISH)) == b"text"
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x07garbage", compressed(b"a" * 500)[:-5]])
+def test_anything_else_is_corrupt(data: bytes) -> None:
+    with pytest.raises(PayloadCorruptError):
+        read(data)
+
+
+def test_a_message_that_ends_again_and_again_is_corrupt() -> None:
+    with pytest.raises(PayloadCorruptError):
+        read(compressed(b"", zlib.Z_FINISH) * 1_000)
+
+
+def test_a_bomb_is_not_made_larger_than_the_limit() -> None:
+    bomb = compressed(bytes(50_000_000))
+    inflater = Inflater()
+    inflater.start_decompress_message()
+    with pytest.raises(PayloadExceededError):
+        inflater.decompress_message_data(bomb, 1_000)
+    assert read(compressed(bytes(1_000)), most=1_000) == bytes(1_000)
+    with pytest.raises(PayloadExceededError):
+        read(compressed(bytes(1_001)), most=1_000)
+
+
+def test_between_messages_nothing_is_held() -> None:
+    inflater = Inflater()
+    for _ in range(2):
+        inflater.start_decompress_message()
+        assert inflater.decompress_message_data(compressed(b"x"), 10) == b"x"
+        inflater.end_decompress_message()
+        assert inflater._inflate is None
