@@ -126,7 +126,11 @@ CLOSES: dict[CloseCode, CloseEntry] = {
         CloseEntry(CloseCode.PROTOCOL_ERROR, "protocol_error", "the peer broke the WebSocket protocol"),
         CloseEntry(CloseCode.UNSUPPORTED_DATA, "unsupported_data", "binary frames are not accepted, send JSON text"),
         CloseEntry(CloseCode.ABNORMAL, "abnormal", "the connection broke off without a close frame"),
-        CloseEntry(CloseCode.INVALID_PAYLOAD, "invalid_payload", "a text message is not valid UTF-8, or was not compressed as agreed"),
+        CloseEntry(
+            CloseCode.INVALID_PAYLOAD,
+            "invalid_payload",
+            "a text message is not valid UTF-8 or not compressed as agreed",
+        ),
         CloseEntry(CloseCode.TOO_LARGE, "too_large", "the message is larger than the limit"),
         CloseEntry(CloseCode.INTERNAL_ERROR, "internal_error", "the gateway met an error of its own"),
         CloseEntry(CloseCode.SLOW_CONSUMER, "slow_consumer", "the client read nothing for too long"),

@@ -1,7 +1,7 @@
 """The clients of one tenant, filed by what they may be interested in.
 
 The cost of an event follows from who receives it, not from who is connected: a targeted event looks at one
-user's clients, a chat event at one session's visitors, and any other at the groups that want its type.
+user's clients, a chat event at one session's visitors, and any other at the groups that it may concern.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from callcenter_ws.core.access import AgentCalls, Role, interest, may_see
+from callcenter_ws.core.audience import Audience
 from callcenter_ws.core.counters import TenantCounters
 from callcenter_ws.core.group import Group
 from callcenter_ws.core.shared_snapshot import SharedSnapshot
@@ -46,7 +47,7 @@ class Tenant:
         self._users: dict[str, Clients] = {}
         self._sessions: dict[str, Clients] = {}
         self._groups: dict[tuple[object, ...], Group] = {}
-        self._wanting: dict[str, list[Group]] = {}
+        self._audience = Audience(agent_calls)
 
     def add(self, client: Client) -> None:
         """File a client under all that it may be interested in."""
@@ -61,7 +62,7 @@ class Tenant:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(key, client, self, self._is_waiting)
-            self._wanting.clear()
+            self._audience.add(group)
         group.add(client)
         client.group = group
 
@@ -77,7 +78,7 @@ class Tenant:
             group.remove(client)
             if not group:
                 del self._groups[group.key]
-                self._wanting.clear()
+                self._audience.remove(group)
 
     def of_user(self, user_id: str) -> list[Client]:
         """The user's clients."""
@@ -115,8 +116,8 @@ class Tenant:
                 gathered = _offer_all(gathered)
                 self._offer(self._users.get(event.user_id, {}), message)
                 continue
-            for group in self._groups_wanting(event.type.name):
-                if may_see(group.principal, event, self._agent_calls):
+            for group in self._audience.candidates(event):
+                if event.type.name in group.names and may_see(group.principal, event, self._agent_calls):
                     group.gather(message)
                     gathered[group] = None
             self._offer(visitors, message)
@@ -131,12 +132,6 @@ class Tenant:
                 client.offer_mail(message)
             else:
                 client.offer([message.frame(client.form)], [message.seq])
-
-    def _groups_wanting(self, name: str) -> list[Group]:
-        groups = self._wanting.get(name)
-        if groups is None:
-            groups = self._wanting[name] = [group for group in self._groups.values() if name in group.names]
-        return groups
 
 
 def _offer_all(gathered: Groups) -> Groups:
