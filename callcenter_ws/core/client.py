@@ -392,8 +392,7 @@ class Client:
         """Put a message of the user's mailbox into the outbox; the Feed keeps within its ``room``."""
         message = letter.message
         self.queue(message.mail_frame(self.principal.view, redelivered=letter.sent))
-        self._mailbag.brought.add(message.seq)
-        self._mailbag.put(message)
+        self._mailbag.bring(message)
 
     @property
     def mailbag(self) -> Mailbag:

@@ -7,7 +7,6 @@ fed it is offered nothing, and it goes live in the very step that finds its posi
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -67,7 +66,8 @@ class Feed:
         self._gateway = gateway
         # Up to where the mailbox has been read; None: it has been read.
         self._mail_after: int | None = 0
-        self._jobs: deque[Job] = deque()
+        # A list: it holds few, in most cases none, and an empty deque is large.
+        self._jobs: list[Job] = []
         self._job: Job | None = None
         self._due = False
         self._running = False
@@ -133,7 +133,7 @@ class Feed:
                 return
         if self._job is None and self._jobs:
             await self._begin(self._jobs[0])
-            self._jobs.popleft()
+            del self._jobs[0]
         end = client.tenant.head if self._job is None else self._job.until
         if client.position < end:
             await self._feed_chunk(end)

@@ -9,6 +9,9 @@ from callcenter_ws.core.mailbox import MAX_LETTERS
 from callcenter_ws.core.message import Message
 from callcenter_ws.interfaces import Broker
 
+_NONE: frozenset[int] = frozenset()
+"""Most clients never get any mail."""
+
 
 class Mailbag:
     """Strikes messages off their user's mailbox (PROTOCOL section 4.3).
@@ -30,7 +33,14 @@ class Mailbag:
         self._queued: list[Message] = []
         self._written: list[str] = []
         self._given: dict[str, None] = {}
-        self.brought: set[int] = set()
+        self.brought: set[int] | frozenset[int] = _NONE
+
+    def bring(self, message: Message) -> None:
+        """A message came out of the mailbox and was queued for the socket."""
+        if isinstance(self.brought, frozenset):
+            self.brought = set()
+        self.brought.add(message.seq)
+        self.put(message)
 
     def put(self, message: Message) -> None:
         """A message of the user's mailbox was queued for the socket."""

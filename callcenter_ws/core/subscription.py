@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from callcenter_ws.core.access import Role, may_ever_see
 from callcenter_ws.core.events import CATALOGUE, EVERYTHING, names_matching
@@ -74,6 +74,10 @@ class Subscription:
                 raise Refusal(ErrorCode.FORBIDDEN, "a service subscribes by name, as 'call.ended' or 'call.*'")
 
     def _resolve(self) -> frozenset[str]:
-        if self._patterns is None:
-            return self._visible
-        return frozenset[str]().union(*map(names_matching, self._patterns)) & self._visible
+        return self._visible if self._patterns is None else _names(self._patterns, self.role)
+
+
+@lru_cache(maxsize=1_024)
+def _names(patterns: tuple[str, ...], role: Role) -> frozenset[str]:
+    """What patterns stand for; one object for all who ask for the same, for a set of names is large."""
+    return frozenset[str]().union(*map(names_matching, patterns)) & names_visible_to(role)

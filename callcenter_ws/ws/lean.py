@@ -87,6 +87,11 @@ class LeanServerProtocol(WebSocketServerProtocol):
             self.utf8validator = Utf8Validator()
         super().onFrameBegin()
 
+    def onFrameEnd(self) -> bool | None:
+        """A frame has ended, and with it what unmasked it."""
+        self.current_frame_masker = None
+        return super().onFrameEnd()
+
     def upgraded(self) -> None:
         """The handshake is answered: frames from now on, and pings."""
         self.state = self.STATE_OPEN
