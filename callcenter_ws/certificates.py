@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_certificates
+from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
 from twisted.internet.interfaces import IOpenSSLContextFactory
@@ -84,14 +84,16 @@ class ServerContexts:
 def _options(named: dict[str, str]) -> CertificateOptions:
     """What the arguments of an ``ssl:`` endpoint say, as Twisted reads them."""
     key_file = Path(named.get("privateKey", "server.pem"))
-    more: dict[str, Any] = {}
+    # The certificate, and those of its issuers where they are in the same file.
+    certificate, *chain = load_pem_x509_certificates(Path(named.get("certKey", key_file)).read_bytes())
+    if "extraCertChain" in named:
+        chain += load_pem_x509_certificates(Path(named["extraCertChain"]).read_bytes())
+    more: dict[str, Any] = {"privateKey": load_pem_private_key(key_file.read_bytes(), None), "certificate": certificate}
+    if chain:
+        more["extraCertChain"] = chain
     if "sslmethod" in named:
         more["method"] = getattr(SSL, named["sslmethod"])
-    if "extraCertChain" in named:
-        more["extraCertChain"] = load_pem_x509_certificates(Path(named["extraCertChain"]).read_bytes())
     if "dhParameters" in named:
         more["dhParameters"] = DiffieHellmanParameters.fromFile(FilePath(named["dhParameters"]))
-    # Twisted passes these on to pyOpenSSL, which would have them of this kind and warns of its own.
-    more["privateKey"] = load_pem_private_key(key_file.read_bytes(), None)
-    more["certificate"] = load_pem_x509_certificate(Path(named.get("certKey", key_file)).read_bytes())
+    # pyOpenSSL would have keys and certificates of this kind; Twisted, whose types know others only, passes them on.
     return CertificateOptions(enableSessionTickets=True, **more)

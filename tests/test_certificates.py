@@ -75,6 +75,9 @@ def move(source: SSL.Connection, target: SSL.Connection) -> None:
         target.bio_write(source.bio_read(65_536))
 
 
+CLIENT = client_context(SSL.TLS1_3_VERSION)
+
+
 @pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
 def test_who_comes_back_takes_up_the_session(contexts: ServerContexts, version: int) -> None:
     context = client_context(version)
@@ -126,10 +129,22 @@ def test_files_that_became_unusable_change_nothing(
     shake_hands(contexts, client_context(SSL.TLS1_3_VERSION))
 
 
-def test_a_chain_is_sent_along(files: tuple[Path, Path], clock: Clock) -> None:
-    named = {"certKey": str(files[0]), "privateKey": str(files[1]), "extraCertChain": str(files[0])}
+@pytest.mark.parametrize("in_one_file", [True, False])
+def test_a_chain_is_sent_along(files: tuple[Path, Path], clock: Clock, in_one_file: bool) -> None:
+    named = {"certKey": str(files[0]), "privateKey": str(files[1])}
+    if in_one_file:
+        files[0].write_bytes(files[0].read_bytes() * 2)
+    else:
+        named["extraCertChain"] = str(files[0])
     client = shake_hands(ServerContexts(lambda: _options(named), clock.seconds), client_context(SSL.TLS1_3_VERSION))
     assert len(client.get_peer_cert_chain(as_cryptography=True) or ()) == 2
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_key_and_certificate_may_be_in_one_file(files: tuple[Path, Path], clock: Clock, first: int) -> None:
+    both = files[0].with_name("both.pem")
+    both.write_bytes(files[first].read_bytes() + files[1 - first].read_bytes())
+    shake_hands(ServerContexts(lambda: _options({"privateKey": str(both)}), clock.seconds), CLIENT)
 
 
 def test_endpoints_are_what_their_description_says(files: tuple[Path, Path]) -> None:
