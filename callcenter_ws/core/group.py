@@ -8,7 +8,8 @@ full socket. From then on messages go to its own outbox; once that is written it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,44 @@ Send = Callable[[bytes], int]
 
 DIRECT_BYTES = 131_072
 """More than this is written, not sent: what a socket did not take would be a copy of its own for each client."""
+
+SLICE = 1_000
+"""Clients that are sent to before others may have a turn: some ten milliseconds."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """What waited for those in step, on its way to them.
+
+    Attributes:
+        since: the position before the first of the frames.
+        sends: of the clients, in the same order.
+        served: how many have had their turn.
+        left: how many of the others have left with their share.
+    """
+
+    frames: list[bytes]
+    since: int
+    clients: list[Client]
+    sends: list[Send]
+    served: int = 0
+    left: int = 0
+    places: dict[Client, int] | None = None
+
+    def leave(self, client: Client) -> bool:
+        """Leave a client out; whether it was to get something yet."""
+        if self.places is None:
+            self.places = {one: place for place, one in enumerate(self.clients)}
+        place = self.places.get(client, -1)
+        if place < self.served or self.sends[place] is _to_nobody:
+            return False
+        self.sends[place] = _to_nobody
+        self.left += 1
+        return True
+
+
+# Takes everything, at no cost.
+_to_nobody: Send = len
 
 
 class Group:
@@ -34,6 +73,8 @@ class Group:
         "_frames",
         "_in_order",
         "_is_waiting",
+        "_late",
+        "_round",
         "_seqs",
         "_since",
         "_waiting",
@@ -56,6 +97,9 @@ class Group:
         self.apart: dict[Client, None] = {}
         # Those in step as lists, which are quicker to go through; None once somebody has come or gone.
         self._in_order: tuple[list[Client], list[Send]] | None = None
+        self._round: _Round | None = None
+        # Those who would fall in once nothing waits.
+        self._late: list[Client] = []
         self._is_waiting = is_waiting
         # Of the messages that the group is about to be offered.
         self._frames: list[bytes] = []
@@ -78,7 +122,10 @@ class Group:
 
     def fall_in(self, client: Client, send: Send) -> None:
         """The client has no outbox of its own any more, and has got all that was delivered."""
-        if not self._waiting and client in self.apart:
+        if self._waiting:
+            # It has got that by itself.
+            self._late.append(client)
+        elif client in self.apart:
             del self.apart[client]
             self.in_step[client] = send
             self._in_order = None
@@ -88,7 +135,9 @@ class Group:
         if self.in_step.pop(client, None) is not None:
             self.apart[client] = None
             self._in_order = None
-            if self._waiting:
+            if self._round is not None and self._round.leave(client):
+                client.take_along(self._round.frames + self._waiting, self._round.since)
+            elif self._waiting:
                 client.take_along(list(self._waiting), self._since)
 
     def gather(self, message: Message) -> None:
@@ -108,26 +157,44 @@ class Group:
                 self._is_waiting(self)
             self._waiting += frames
 
-    def transmit(self, broke: Callable[[Client], None]) -> int:
-        """Send what waits to all who are in step; return how many messages that were, all together.
+    def transmit(self, broke: Callable[[Client], None]) -> Generator[None, None, int]:
+        """Send what waits to all who are in step, in slices, between which others may have a turn.
 
         Args:
             broke: is told, inside the handler of the exception, of a client to which nothing can be written.
+
+        Returns:
+            How many messages were sent, all together.
         """
         frames, self._waiting = self._waiting, []
         joined = frames[0] if len(frames) == 1 else b"".join(frames)
         if self._in_order is None:
             self._in_order = list(self.in_step), list(self.in_step.values())
-        clients, sends = self._in_order
+        round_ = self._round = _Round(frames, self._since, *self._in_order)
+        late, self._late = self._late, []
+        for client in late:
+            client.fall_in()
+        while round_.served < len(round_.clients):
+            if round_.served:
+                yield
+            self._serve_slice(round_, joined, broke)
+        self._round = None
+        return (len(round_.clients) - round_.left) * len(frames)
+
+    def _serve_slice(self, round_: _Round, joined: bytes, broke: Callable[[Client], None]) -> None:
+        begin = round_.served
+        sends = round_.sends[begin : begin + SLICE]
+        round_.served += len(sends)
         short = dict.fromkeys(range(len(sends)), 0) if len(joined) > DIRECT_BYTES else _send_to_each(sends, joined)
         for place, taken in short.items():
-            client = clients[place]
+            if sends[place] is _to_nobody:
+                continue
+            client = round_.clients[begin + place]
             self.step_out(client)
             try:
                 client.write_rest(joined, taken)
             except Exception:
                 broke(client)
-        return len(clients) * len(frames)
 
 
 def _send_to_each(sends: list[Send], data: bytes) -> dict[int, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from callcenter_ws.core.access import EVERY_TENANT, AgentCalls, Principal
 from callcenter_ws.core.counters import HubCounters, add
+from callcenter_ws.core.group import SLICE, Group
 from callcenter_ws.core.message import control_frame
 from callcenter_ws.core.presence import Presence
 from callcenter_ws.core.replay_cache import ReplayCache
@@ -18,7 +19,6 @@ from callcenter_ws.interfaces import Broker, Clock, Journal, Listener, Revocatio
 
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
-    from callcenter_ws.core.group import Group
     from callcenter_ws.core.message import Message
 
 RECONNECT_PAUSE = 1.0
@@ -58,6 +58,7 @@ class Hub:
         self._tenants: dict[str, Tenant] = {}
         self._dirty: list[Client] = []
         self._waiting: list[Group] = []
+        self._flushing: Iterator[None] | None = None
         self._flush_is_due = False
         self._taken_in: list[float] = []
         self._listeners: list[Listener] = []
@@ -101,16 +102,48 @@ class Hub:
     def _want_flush(self) -> None:
         if not self._flush_is_due:
             self._flush_is_due = True
-            self._clock.call_later(0, self.flush)
+            self._clock.call_later(0, self._flush_slice)
+
+    def _flush_slice(self) -> None:
+        """Write for as long as nobody minds; the rest in the next turn."""
+        self._flush_is_due = False
+        if self._flushing is None:
+            self._flushing = self._write()
+        try:
+            next(self._flushing)
+        except StopIteration:
+            self._flushing = None
+        if self._flushing is not None or self._waiting or self._dirty:
+            self._want_flush()
 
     def flush(self) -> None:
+        """Write everything that waits, at once."""
+        for writing in (self._flushing or (), self._write()):
+            for _ in writing:
+                pass
+        self._flushing = None
+
+    def _write(self) -> Iterator[None]:
         """Write what groups and outboxes hold, one write per client; equal outboxes share the joined bytes."""
-        self._flush_is_due = False
-        self._flush_groups()
+        taken_in, self._taken_in = self._taken_in, []
+        waiting, self._waiting = self._waiting, []
+        for group in waiting:
+            amount = yield from group.transmit(self._broke)
+            self.counters.delivered += amount
+            group.tenant.counters.delivered += amount
         dirty, self._dirty = self._dirty, []
+        for begin in range(0, len(dirty), SLICE):
+            if begin:
+                yield
+            self._write_outboxes(dirty[begin : begin + SLICE])
+        now = self._clock.monotonic()
+        for received_at in taken_in:
+            self._observe_latency(now - received_at)
+
+    def _write_outboxes(self, clients: list[Client]) -> None:
         previous: list[bytes] = []
         joined = b""
-        for client in dirty:
+        for client in clients:
             outbox = client.outbox
             if outbox != previous:
                 # A frame alone is sent as it is: a snapshot that many wait for exists once.
@@ -119,17 +152,6 @@ class Hub:
                 client.transmit(joined)
             except Exception:
                 self._broke(client)
-        now = self._clock.monotonic()
-        taken_in, self._taken_in = self._taken_in, []
-        for received_at in taken_in:
-            self._observe_latency(now - received_at)
-
-    def _flush_groups(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for group in waiting:
-            amount = group.transmit(self._broke)
-            self.counters.delivered += amount
-            group.tenant.counters.delivered += amount
 
     def _broke(self, client: Client) -> None:
         """Nothing can be written to a client: the exception being handled is a bug."""

@@ -18,7 +18,7 @@ from core_stage import TENANT, SlowBroker, Socket, Stage
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from callcenter_ws.core import feed, replay_cache
+from callcenter_ws.core import feed, group, hub, replay_cache
 from callcenter_ws.core.client import Wish
 from callcenter_ws.core.limits import Limits
 from callcenter_ws.core.message import Message, decode_json
@@ -324,7 +324,7 @@ class Play:
                 event("redelivered")
 
 
-places = st.integers(0, 1)
+places = st.integers(0, 3)
 steps = st.one_of(
     st.tuples(st.just("alerts"), st.integers(1, 14)),
     st.tuples(st.just("stats"), st.sampled_from(["sales", "support"])),
@@ -359,6 +359,7 @@ steps = st.one_of(
     memory_events=st.sampled_from([4, 12, 1000]),
     chunk=st.integers(1, 6),
     stretch_bytes=st.sampled_from([1, 400, 10_000]),
+    slice_=st.sampled_from([1, 2, 1_000]),
 )
 def test_every_event_once_in_order_or_said_to_be_missing(
     play: list[tuple[Any, ...]],
@@ -369,6 +370,7 @@ def test_every_event_once_in_order_or_said_to_be_missing(
     memory_events: int,
     chunk: int,
     stretch_bytes: int,
+    slice_: int,
 ) -> None:
     limits = Limits(outbox=outbox, rate=1e9, burst=10**6, bad_messages=10**6)
     stage = Stage(limits=limits, slow=True, burst=burst, memory_events=memory_events)
@@ -377,6 +379,8 @@ def test_every_event_once_in_order_or_said_to_be_missing(
         patch.setattr(feed, "CHUNK_EVENTS", chunk)
         patch.setattr(replay_cache, "STRETCH_BYTES", stretch_bytes)
         patch.setattr(feed, "MAX_REPLAY", 25)
+        patch.setattr(group, "SLICE", slice_)
+        patch.setattr(hub, "SLICE", slice_)
         acts.connect(0, "ada", None, False)
         acts.connect(1, "bob", None, False)
         for step in play:
