@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.cpu import Span
+from bench.failure import Broken
 from bench.report import Figure, Ratio, Row
+
+_LEAST = 1e-9
+"""The smallest CPU time that there is, in seconds: what was measured to be nothing was too short to be seen."""
+
+
+_SEEN = 0.5
+"""Seconds in which the system's accounting sees whatever works."""
 
 
 @dataclass(slots=True)
@@ -24,7 +33,13 @@ class Course:
     counts: list[int] = field(default_factory=list)
 
     def add(self, span: Span, count: int) -> None:
-        """One round more."""
+        """One round more.
+
+        Raises:
+            Broken: a server has done something for long without any CPU, so that another process must have done it.
+        """
+        if not span.cpu["server"] and span.seconds > _SEEN:
+            raise Broken(f"no CPU was counted in {span.seconds:g} s: it is not the server that was watched")
         self.spans.append(span)
         self.counts.append(count)
 
@@ -35,12 +50,18 @@ class Course:
 
     @property
     def costs(self) -> list[float]:
-        """Microseconds of the server's CPU for each."""
-        return [1e6 * span.cpu["server"] / count for span, count in zip(self.spans, self.counts, strict=True)]
+        """Microseconds of the server's CPU for each; of a span too short for the system's accounting, the least."""
+        spans = zip(self.spans, self.counts, strict=True)
+        return [1e6 * max(_LEAST, span.cpu["server"]) / count for span, count in spans]
 
-    def over(self, other: Course, label: str, goal: float | None = None) -> Ratio:
+    @property
+    def cost(self) -> float:
+        """The median of the costs."""
+        return statistics.median(self.costs)
+
+    def over(self, other: Course, label: str, goal: float | None = None, most: float | None = None) -> Ratio:
         """How this compares with another measurement of the same rounds."""
-        return Ratio(label, _over(self.rates, other.rates), _over(self.costs, other.costs), goal)
+        return Ratio(label, _over(self.rates, other.rates), _over(self.costs, other.costs), goal, most)
 
     def over_rate(self, rate: float, label: str) -> Ratio:
         """How this compares with a known rate."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,11 +45,11 @@ class Stopwatch:
     """Runs from the moment when it is made.
 
     Args:
-        pids: the processes to watch, by a name.
+        pids: the processes to watch, by a name; several may have one name together.
     """
 
-    def __init__(self, **pids: int) -> None:
-        self._pids = pids
+    def __init__(self, **pids: int | Sequence[int]) -> None:
+        self._pids = {name: [pid] if isinstance(pid, int) else pid for name, pid in pids.items()}
         self._cpu = self._read()
         self._began = time.monotonic()
 
@@ -60,4 +60,4 @@ class Stopwatch:
         return Span(seconds, {name: after[name] - before for name, before in self._cpu.items()})
 
     def _read(self) -> dict[str, float]:
-        return {name: cpu_seconds(pid) for name, pid in self._pids.items()}
+        return {name: sum(map(cpu_seconds, pids)) for name, pids in self._pids.items()}

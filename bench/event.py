@@ -28,21 +28,43 @@ class Event(NamedTuple):
 
     Attributes:
         payload: its JSON text.
+        user: the one user that it is for.
     """
 
     type: str
     event_id: str
     payload: bytes
+    tenant: str = TENANT
+    user: str | None = None
 
     @property
     def draft(self) -> bytes:
         """The event as an entry of a batch."""
-        return b'{"tenant_id":"%b","type":"%b","event_id":"%b","payload":%b}' % (
-            TENANT.encode(),
+        user = b"" if self.user is None else b'"user_id":"%b",' % self.user.encode()
+        return b'{"tenant_id":"%b","type":"%b","event_id":"%b",%b"payload":%b}' % (
+            self.tenant.encode(),
             self.type.encode(),
             self.event_id.encode(),
+            user,
             self.payload,
         )
+
+    def message(self, seq: int) -> bytes:
+        """The event as the gateway sends it to a client: what a peer without positions of its own is given to send."""
+        return b'{"type":"%b","tenant_id":"%b","id":"%b","seq":%d,"timestamp":"%b","payload":%b}' % (
+            self.type.encode(),
+            self.tenant.encode(),
+            self.event_id.encode(),
+            seq,
+            _SINCE.encode(),
+            self.payload,
+        )
+
+    def stamped(self, sent: int) -> Event:
+        """The event, of the same size, telling when it was sent: nanoseconds of the monotonic clock."""
+        stamp = b'","sent_ns":%d}' % sent
+        # It ends with a note that is long enough, which gives way.
+        return self._replace(payload=self.payload[: -len(stamp)] + stamp)
 
 
 def make_event(type_: str, payload: dict[str, Any]) -> Event:

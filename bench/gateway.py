@@ -22,7 +22,7 @@ TENANT = "acme"
 DEADLINE = 30.0
 _PAUSE = 0.01
 _TWISTD = Path(sys.executable).with_name("twistd")
-_SITE = re.compile(r"GatewaySite starting on (\d+)")
+_SITE = re.compile(r"GatewaySite (?:\(TLS\) )?starting on (\d+)")
 
 
 class Gateway:
@@ -82,11 +82,11 @@ class Gateway:
             time.sleep(_PAUSE)
         raise Broken(f"the gateway did not start within {DEADLINE:g} s:\n{self._log.read_text()}")
 
-    def token(self, user_id: str, role: str = "agent") -> str:
-        """A token that is valid for an hour."""
+    def token(self, user_id: str, role: str = "agent", tenant: str = TENANT, **claims: Any) -> str:
+        """A token that is valid for an hour; ``claims`` are added to the usual ones."""
         now = int(time.time())
-        claims = {"sub": user_id, "tenant_id": TENANT, "role": role, "iat": now, "exp": now + 3_600}
-        return mint(self._secret, claims)
+        usual = {"sub": user_id, "tenant_id": tenant, "role": role, "iat": now, "exp": now + 3_600}
+        return mint(self._secret, {**usual, **claims})
 
     def await_connections(self, count: int) -> None:
         """Wait until the gateway knows of so many connections and no more, so that what ended costs nothing later.

@@ -6,391 +6,65 @@
 
    Commands come on stdin, one a line. Those marked * are answered, in order, by one line of JSON on stdout.
 
-     group NAME ADDRESS PORT             a group of clients, of one server
+     group NAME ADDRESS PORT [OPTION]... a group of clients, of one server; options:
+                                           tls           TLS 1.3
+                                           reset         sockets are closed by a reset, and leave no trace
+                                           nats=SUBJECT  the server speaks NATS within WebSocket frames
+                                           lines         a frame may hold several messages, one a line
      client NAME FIRST PATH[\tHEADER]... one client more; FIRST: the seq that its first event must have, 0 for any
      open NAME PENDING                   connect the group, PENDING handshakes at a time
    * await NAME KIND COUNT               answered once each client of the group has got COUNT of that kind
+   * total NAME KIND COUNT               answered once all of them together have got COUNT of that kind
      send NAME TEXT                      each client of the group sends a text message
-     forget NAME                         count from zero; what seq each client stands at is kept
+     say NAME PLACE TEXT                 one client sends a text message; PLACE: 0 for the first that the group got
+   * forget NAME                         count from zero, latencies too; what seq each client stands at is kept
      capture NAME FILE                   write the messages that the group gets from now on to a file, one a line
    * stat NAME                           what the group got, and what was wrong with it
    * times NAME                          of each client: when it asked, first and last byte of its snapshot, size
+   * counts NAME                         of each client: how many events it got
+   * latency NAME                        from the sender to here, of those events that tell when they were sent
+     again NAME                          close the group's sockets; it can be opened once more, with its TLS sessions
      close NAME                          close the group's sockets and forget the group
 
-   Kinds: open (the handshake is done), event, or the type of a message. Times are CLOCK_MONOTONIC in ns. */
+   Kinds: open (the handshake is done), event, or the type of a message; of NATS pong is one. Times are CLOCK_MONOTONIC
+   in ns, as "sent_ns" in an event is. A client that is answered with permessage-deflate inflates what it gets. */
 
 #define _GNU_SOURCE
+#include "loader.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { HEAD = 1024, READ = 262144, BATCH = 512, NAMES = 32, COMMANDS = 1 << 20 };
-enum kind { OPENED, EVENT, WELCOME, RESUMED, SNAPSHOT, RESET, GAP, ERROR, PONG, SUBSCRIBED, OTHER, KINDS };
-enum state { IDLE, CONNECTING, UPGRADING, OPEN, GONE };
+enum { BATCH = 512, COMMANDS = 1 << 20 };
 
-static const char *const KIND[KINDS] = {"open", "event", "welcome", "resumed",    "snapshot", "reset",
-                                        "gap",  "error", "pong",    "subscribed", "other"};
+const char *const KIND[KINDS] = {"open", "event", "welcome", "resumed",    "snapshot", "reset",
+                                 "gap",  "error", "pong",    "subscribed", "other"};
 
-/* The example of RFC 6455 section 1.3: a key, and the answer to it. */
-#define KEY "dGhlIHNhbXBsZSBub25jZQ=="
-#define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-
-/* How many clients have got at least n messages of a kind: reached[n]. low is the largest n that all have. */
-struct tally {
-    uint32_t *reached, room, low, high;
-    uint64_t total;
-    int64_t at;
-};
-
-struct group {
-    char name[NAMES];
-    struct sockaddr_in address;
-    struct client *clients;
-    uint32_t size, room, begun, pending, most_pending;
-    struct tally kinds[KINDS];
-    int awaited; /* a kind, or -1 */
-    uint32_t wanted;
-    uint64_t lost, disorder, gaps, mismatches, replayed, bytes;
-    int64_t began;
-    char trouble[200];
-    FILE *capture;
-    struct group *next;
-};
-
-struct client {
-    struct group *group;
-    int fd;
-    enum state state;
-    char *request;
-    uint64_t first, seq;
-    uint32_t counts[KINDS];
-    /* The frame that is coming in. */
-    uint8_t header[10];
-    char head[HEAD];
-    uint32_t header_size, head_size;
-    uint64_t size, missing;
-    int64_t frame_at;
-    /* The last snapshot. */
-    int64_t asked, first_byte, last_byte;
-    uint64_t snapshot_size;
-};
-
+int poller;
 static struct group *groups;
-static int poller;
 
-static int64_t now_ns(void) {
+int64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void die(const char *what, const char *which) {
+void die(const char *what, const char *which) {
     fprintf(stderr, "loader: %s: %s\n", what, which);
     exit(2);
 }
 
-static void *grown(void *memory, size_t size) {
+void *grown(void *memory, size_t size) {
     memory = realloc(memory, size);
     if (!memory) die("no memory", "realloc");
     return memory;
 }
-
-/* Counting */
-
-static void count(struct client *c, enum kind kind, int64_t now) {
-    struct group *g = c->group;
-    struct tally *t = &g->kinds[kind];
-    uint32_t n = ++c->counts[kind];
-    if (n >= t->room) {
-        uint32_t room = n * 2 + 64;
-        t->reached = grown(t->reached, room * sizeof *t->reached);
-        memset(t->reached + t->room, 0, (room - t->room) * sizeof *t->reached);
-        t->room = room;
-    }
-    t->reached[n]++;
-    while (t->low + 1 < t->room && t->reached[t->low + 1] == g->size) t->low++;
-    if (n > t->high) t->high = n;
-    t->total++;
-    t->at = now;
-}
-
-static void answer_await(struct group *g) {
-    if (g->awaited < 0) return;
-    struct tally *t = &g->kinds[g->awaited];
-    if (t->low < g->wanted && !g->lost) return;
-    printf("{\"low\":%u,\"lost\":%llu,\"at\":%lld}\n", t->low, (unsigned long long)g->lost, (long long)now_ns());
-    fflush(stdout);
-    g->awaited = -1;
-}
-
-static void lose(struct client *c, const char *format, ...) {
-    struct group *g = c->group;
-    if (c->state == GONE) return;
-    if (c->state == CONNECTING || c->state == UPGRADING) g->pending--;
-    close(c->fd);
-    c->state = GONE;
-    if (!g->lost++) {
-        va_list arguments;
-        va_start(arguments, format);
-        vsnprintf(g->trouble, sizeof g->trouble, format, arguments);
-        va_end(arguments);
-        for (char *p = g->trouble; *p; p++)
-            if (*p < ' ' || *p == '"' || *p == '\\') *p = ' ';
-    }
-}
-
-/* Messages */
-
-static const char *after_string(const char *p, const char *end) {
-    for (; p < end; p++) {
-        if (*p == '\\') p++;
-        else if (*p == '"') return p + 1;
-    }
-    return NULL;
-}
-
-/* The seq of a stream event, or 0; type is set to the text of "type" if that came before. */
-static uint64_t seq_of(const char *p, const char *end, const char **type, size_t *type_size) {
-    *type = "";
-    *type_size = 0;
-    if (p >= end || *p++ != '{') return 0;
-    while (p < end && *p == '"') {
-        const char *key = p + 1, *value = after_string(key, end);
-        if (!value || value >= end || *value++ != ':' || value >= end) return 0;
-        if (value - key == 5 && !memcmp(key, "seq", 3)) return strtoull(value, NULL, 10);
-        if (*value == '{' || *value == '[') return 0;
-        if (*value == '"') {
-            p = after_string(value + 1, end);
-            if (!p) return 0;
-            if (value - key == 6 && !memcmp(key, "type", 4)) {
-                *type = value + 1;
-                *type_size = p - value - 2;
-            }
-        } else {
-            p = memchr(value, ',', end - value);
-            if (!p) return 0;
-        }
-        if (p < end && *p == ',') p++;
-    }
-    return 0;
-}
-
-static void take_event(struct client *c, uint64_t seq, int64_t now) {
-    uint64_t expected = c->seq ? c->seq + 1 : c->first;
-    if (seq <= c->seq || seq < c->first) c->group->disorder++;
-    else if (expected && seq != expected) c->group->gaps += seq - expected;
-    c->seq = seq;
-    count(c, EVENT, now);
-}
-
-static uint64_t number_after(const char *name, const char *p, const char *end) {
-    const char *found = memmem(p, end - p, name, strlen(name));
-    return found ? strtoull(found + strlen(name), NULL, 10) : UINT64_MAX;
-}
-
-static void take_control(struct client *c, const char *type, size_t size, const char *p, const char *end, int64_t now) {
-    int kind = WELCOME;
-    while (kind < OTHER && (strlen(KIND[kind]) != size || memcmp(KIND[kind], type, size))) kind++;
-    if (kind == RESUMED) {
-        /* Nothing but what was missed has come before it. */
-        uint64_t replayed = number_after("\"count\":", p, end);
-        uint64_t until = number_after("\"to_seq\":", p, end);
-        if (replayed != c->counts[EVENT] || (replayed && until != c->seq)) c->group->mismatches++;
-        c->group->replayed += replayed;
-    } else if (kind == SNAPSHOT) {
-        c->first_byte = c->frame_at;
-        c->last_byte = now;
-        c->snapshot_size = c->size;
-    }
-    count(c, kind, now);
-}
-
-static void say(struct client *c, int opcode, const char *text, size_t size) {
-    /* Masked with zeros, which leaves the text as it is. */
-    char frame[size + 14];
-    size_t at = 2;
-    frame[0] = (char)(0x80 | opcode);
-    if (size < 126) {
-        frame[1] = (char)(0x80 | size);
-    } else {
-        frame[1] = (char)(0x80 | 126);
-        frame[at++] = (char)(size >> 8);
-        frame[at++] = (char)size;
-    }
-    memset(frame + at, 0, 4);
-    memcpy(frame + at + 4, text, size);
-    size += at + 4;
-    if (send(c->fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size) lose(c, "a message could not be sent");
-}
-
-static void take_frame(struct client *c, const char *payload, size_t shown, int64_t now) {
-    const char *end = payload + shown, *type;
-    size_t type_size;
-    uint64_t seq;
-    switch (c->header[0]) {
-    case 0x81:
-    case 0x82:
-        c->group->bytes += c->size;
-        seq = seq_of(payload, end, &type, &type_size);
-        if (seq) take_event(c, seq, now);
-        else take_control(c, type, type_size, payload, end, now);
-        return;
-    case 0x89: say(c, 0xA, payload, shown); return;
-    case 0x8A: return;
-    case 0x88:
-        if (shown < 2) lose(c, "closed without a code");
-        else lose(c, "closed with %d", (uint8_t)payload[0] << 8 | (uint8_t)payload[1]);
-        return;
-    default: lose(c, "a frame that begins with 0x%02x", c->header[0]);
-    }
-}
-
-static void capture(struct client *c, const char *data, size_t size, bool complete) {
-    FILE *file = c->group->capture;
-    if (!file || c->header[0] != 0x81) return;
-    fwrite(data, 1, size, file);
-    if (complete) fputc('\n', file);
-}
-
-static uint32_t header_needed(const struct client *c) {
-    if (c->header_size < 2) return 2;
-    return c->header[1] == 127 ? 10 : c->header[1] == 126 ? 4 : 2;
-}
-
-static void read_size(struct client *c, uint32_t needed) {
-    c->size = c->header[1];
-    if (needed > 2) c->size = 0;
-    for (uint32_t i = 2; i < needed; i++) c->size = c->size << 8 | c->header[i];
-    c->missing = c->size;
-    c->head_size = 0;
-}
-
-/* The payload's part in data; of a frame that does not come in one piece only the head is kept. */
-static size_t take_payload(struct client *c, const char *data, size_t size, int64_t now) {
-    size_t here = size < c->missing ? size : c->missing;
-    bool whole = c->missing == c->size && here == c->size;
-    c->missing -= here;
-    capture(c, data, here, c->missing == 0);
-    if (!whole) {
-        size_t kept = here < HEAD - c->head_size ? here : HEAD - c->head_size;
-        memcpy(c->head + c->head_size, data, kept);
-        c->head_size += kept;
-    }
-    if (c->missing == 0) {
-        take_frame(c, whole ? data : c->head, whole ? here : c->head_size, now);
-        c->header_size = 0;
-    }
-    return here;
-}
-
-static void take_bytes(struct client *c, const char *data, size_t size, int64_t now) {
-    while (size && c->state == OPEN) {
-        uint32_t needed = header_needed(c);
-        if (c->header_size < needed) {
-            if (!c->header_size) c->frame_at = now;
-            c->header[c->header_size++] = (uint8_t)*data++;
-            size--;
-            needed = header_needed(c);
-            if (c->header_size < needed) continue;
-            read_size(c, needed);
-            if (c->size) continue;
-        }
-        size_t taken = take_payload(c, data, size, now);
-        data += taken;
-        size -= taken;
-    }
-}
-
-/* Connections */
-
-static void watch(struct client *c, int operation, uint32_t events) {
-    struct epoll_event event = {.events = events, .data.ptr = c};
-    if (epoll_ctl(poller, operation, c->fd, &event)) die("epoll_ctl", strerror(errno));
-}
-
-static void dial(struct client *c) {
-    struct group *g = c->group;
-    int one = 1;
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (c->fd < 0) die("socket", strerror(errno));
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    c->state = CONNECTING;
-    g->pending++;
-    if (!g->began) g->began = now_ns();
-    if (connect(c->fd, (struct sockaddr *)&g->address, sizeof g->address) && errno != EINPROGRESS)
-        die("connect", strerror(errno));
-    watch(c, EPOLL_CTL_ADD, EPOLLOUT);
-}
-
-static void dial_more(struct group *g) {
-    while (g->begun < g->size && g->pending < g->most_pending) dial(&g->clients[g->begun++]);
-}
-
-static void ask_upgrade(struct client *c) {
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    size_t length = strlen(c->request);
-    /* Before the request: it may be answered before send() returns. */
-    c->asked = now_ns();
-    if (error || send(c->fd, c->request, length, MSG_NOSIGNAL) != (ssize_t)length) {
-        lose(c, "connect: %s", strerror(error ? error : errno));
-        return;
-    }
-    c->state = UPGRADING;
-    watch(c, EPOLL_CTL_MOD, EPOLLIN);
-}
-
-static void take_upgrade(struct client *c, const char *data, size_t size, int64_t now) {
-    size_t kept = size < HEAD - 1 - c->head_size ? size : HEAD - 1 - c->head_size;
-    memcpy(c->head + c->head_size, data, kept);
-    uint32_t before = c->head_size;
-    c->head_size += kept;
-    c->head[c->head_size] = 0;
-    char *end = strstr(c->head, "\r\n\r\n");
-    if (!end) {
-        if (c->head_size == HEAD - 1) lose(c, "the answer to the handshake has no end");
-        return;
-    }
-    if (strncmp(c->head, "HTTP/1.1 101", 12) || !strstr(c->head, ACCEPT)) {
-        lose(c, "handshake: %.60s", c->head);
-        return;
-    }
-    size_t used = end + 4 - c->head - before;
-    c->state = OPEN;
-    c->head_size = 0;
-    c->group->pending--;
-    count(c, OPENED, now);
-    take_bytes(c, data + used, size - used, now);
-}
-
-static void readable(struct client *c) {
-    static char data[READ];
-    ssize_t size = recv(c->fd, data, sizeof data, 0);
-    int64_t now = now_ns();
-    if (size <= 0) {
-        if (size < 0 && errno == EAGAIN) return;
-        lose(c, "the connection broke: %s", size ? strerror(errno) : "end of stream");
-    } else if (c->state == UPGRADING) {
-        take_upgrade(c, data, size, now);
-    } else {
-        take_bytes(c, data, size, now);
-    }
-}
-
-/* Commands */
 
 static struct group *find(const char *name) {
     for (struct group *g = groups; g; g = g->next)
@@ -405,12 +79,21 @@ static char *word(char **line) {
     return found;
 }
 
+static void set_option(struct group *g, const char *option) {
+    if (!strcmp(option, "tls")) g->tls = true;
+    else if (!strcmp(option, "reset")) g->resets = true;
+    else if (!strcmp(option, "lines")) g->lines = true;
+    else if (!strncmp(option, "nats=", 5)) snprintf(g->nats, sizeof g->nats, "%s", option + 5);
+    else die("no such option", option);
+}
+
 static void new_group(char *line) {
     struct group *g = calloc(1, sizeof *g);
     snprintf(g->name, sizeof g->name, "%s", word(&line));
     g->address.sin_family = AF_INET;
     if (inet_pton(AF_INET, word(&line), &g->address.sin_addr) != 1) die("not an address", g->name);
     g->address.sin_port = htons(atoi(word(&line)));
+    for (char *option; (option = strsep(&line, " "));) set_option(g, option);
     g->awaited = -1;
     g->next = groups;
     groups = g;
@@ -442,28 +125,41 @@ static void open_group(char *line) {
     dial_more(g);
 }
 
-static void await_kind(char *line) {
+static void await_count(char *line, bool together) {
     struct group *g = find(word(&line));
     const char *name = word(&line);
     for (g->awaited = 0; g->awaited < KINDS && strcmp(KIND[g->awaited], name); g->awaited++) continue;
     if (g->awaited == KINDS) die("no such kind", name);
-    g->wanted = atoi(word(&line));
+    g->wanted = strtoull(word(&line), NULL, 10);
+    g->together = together;
     answer_await(g);
+}
+
+static void await_each(char *line) { await_count(line, false); }
+
+static void await_total(char *line) { await_count(line, true); }
+
+static void send_as(struct client *c, const char *text) {
+    size_t size = strlen(text);
+    if (size > 65535) die("too long", "send");
+    if (c->state != OPEN) return;
+    c->asked = now_ns();
+    say(c, 1, text, size);
 }
 
 static void send_text(char *line) {
     struct group *g = find(word(&line));
-    size_t size = strlen(line);
-    if (size > 65535) die("too long", "send");
-    for (struct client *c = g->clients; c < g->clients + g->size; c++) {
-        if (c->state != OPEN) continue;
-        c->asked = now_ns();
-        say(c, 1, line, size);
-    }
+    for (struct client *c = g->clients; c < g->clients + g->size; c++) send_as(c, line);
 }
 
-static void forget(char *line) {
+static void say_text(char *line) {
     struct group *g = find(word(&line));
+    uint32_t place = atoi(word(&line));
+    if (place >= g->size) die("no such client", g->name);
+    send_as(&g->clients[place], line);
+}
+
+static void count_anew(struct group *g) {
     for (int kind = 0; kind < KINDS; kind++) {
         struct tally *t = &g->kinds[kind];
         if (t->room) memset(t->reached, 0, t->room * sizeof *t->reached);
@@ -471,7 +167,15 @@ static void forget(char *line) {
         t->total = 0;
     }
     for (struct client *c = g->clients; c < g->clients + g->size; c++) memset(c->counts, 0, sizeof c->counts);
-    g->bytes = g->replayed = 0;
+    g->bytes = g->wire = g->replayed = 0;
+    memset(&g->latency, 0, sizeof g->latency);
+}
+
+/* Answered, so that nothing is published, and counted, and then forgotten. */
+static void forget(char *line) {
+    count_anew(find(word(&line)));
+    puts("{}");
+    fflush(stdout);
 }
 
 static void capture_to(char *line) {
@@ -493,8 +197,10 @@ static void stat_group(char *line) {
            (unsigned long long)g->lost, g->trouble);
     printf(",\"disorder\":%llu,\"gaps\":%llu,\"mismatches\":%llu,\"replayed\":%llu", (unsigned long long)g->disorder,
            (unsigned long long)g->gaps, (unsigned long long)g->mismatches, (unsigned long long)g->replayed);
-    printf(",\"bytes\":%llu,\"low_seq\":%llu,\"high_seq\":%llu,\"began\":%lld,\"kinds\":{", (unsigned long long)g->bytes,
-           (unsigned long long)low, (unsigned long long)high, (long long)g->began);
+    printf(",\"wire\":%llu,\"tls_resumed\":%llu,\"deflated\":%llu", (unsigned long long)g->wire,
+           (unsigned long long)g->tls_resumed, (unsigned long long)g->deflated);
+    printf(",\"bytes\":%llu,\"low_seq\":%llu,\"high_seq\":%llu,\"began\":%lld,\"kinds\":{",
+           (unsigned long long)g->bytes, (unsigned long long)low, (unsigned long long)high, (long long)g->began);
     for (int kind = 0; kind < KINDS; kind++) {
         struct tally *t = &g->kinds[kind];
         printf("%s\"%s\":{\"total\":%llu,\"low\":%u,\"high\":%u,\"at\":%lld}", kind ? "," : "", KIND[kind],
@@ -515,10 +221,47 @@ static void times(char *line) {
     fflush(stdout);
 }
 
+static void counts(char *line) {
+    struct group *g = find(word(&line));
+    putchar('[');
+    for (struct client *c = g->clients; c < g->clients + g->size; c++)
+        printf("%s%u", c == g->clients ? "" : ",", c->counts[EVENT]);
+    puts("]");
+    fflush(stdout);
+}
+
+static void latency(char *line) {
+    const struct latency *l = &find(word(&line))->latency;
+    printf("{\"count\":%llu,\"p50\":%lld,\"p99\":%lld,\"most\":%lld}\n", (unsigned long long)l->total,
+           (long long)latency_below(l, 0.5), (long long)latency_below(l, 0.99), (long long)l->most);
+    fflush(stdout);
+}
+
+static void hang_up_all(struct group *g) {
+    for (struct client *c = g->clients; c < g->clients + g->size; c++)
+        if (c->state != IDLE && c->state != GONE) hang_up(c);
+}
+
+/* What a client was told to ask for, and the session that its server gave it, are all that is left of it. */
+static void again(char *line) {
+    struct group *g = find(word(&line));
+    hang_up_all(g);
+    for (struct client *c = g->clients; c < g->clients + g->size; c++) {
+        struct client fresh = {.group = g, .request = c->request, .first = c->first, .session = c->session};
+        *c = fresh;
+    }
+    count_anew(g);
+    g->begun = g->pending = 0;
+    g->began = 0;
+    g->lost = g->disorder = g->gaps = g->mismatches = g->tls_resumed = g->deflated = 0;
+    g->trouble[0] = 0;
+}
+
 static void close_group(char *line) {
     struct group *g = find(word(&line)), **place = &groups;
+    hang_up_all(g);
     for (struct client *c = g->clients; c < g->clients + g->size; c++) {
-        if (c->state != IDLE && c->state != GONE) close(c->fd);
+        tls_forget(c);
         free(c->request);
     }
     while (*place != g) place = &(*place)->next;
@@ -533,9 +276,10 @@ static const struct {
     const char *name;
     void (*run)(char *line);
 } COMMAND[] = {
-    {"group", new_group},    {"client", new_client}, {"open", open_group}, {"await", await_kind},
-    {"send", send_text},     {"forget", forget},     {"stat", stat_group}, {"times", times},
-    {"capture", capture_to}, {"close", close_group},
+    {"group", new_group},   {"client", new_client}, {"open", open_group}, {"await", await_each},
+    {"total", await_total}, {"send", send_text},    {"say", say_text},    {"forget", forget},
+    {"stat", stat_group},   {"times", times},       {"counts", counts},   {"latency", latency},
+    {"capture", capture_to}, {"again", again},     {"close", close_group},
 };
 
 static void run_command(char *line) {
@@ -567,6 +311,7 @@ static void read_commands(void) {
 
 int main(void) {
     struct epoll_event events[BATCH], commands = {.events = EPOLLIN, .data.ptr = NULL};
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (poller < 0 || epoll_ctl(poller, EPOLL_CTL_ADD, 0, &commands)) die("epoll", strerror(errno));
     for (;;) {
@@ -575,7 +320,8 @@ int main(void) {
         for (int i = 0; i < ready; i++) {
             struct client *c = events[i].data.ptr;
             if (!c) commanded = true;
-            else if (c->state == CONNECTING) ask_upgrade(c);
+            else if (c->state == CONNECTING) connected(c);
+            else if (c->state == SHAKING) shake(c);
             else if (c->state != GONE) readable(c);
         }
         for (struct group *g = groups; g; g = g->next) {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.failure import Broken, Unavailable
+from bench.compiler import TLS, ZLIB, Compiler
+from bench.failure import Broken
 from bench.gateway import DEADLINE
 
 PENDING = 32
@@ -23,7 +23,6 @@ PENDING = 32
 _PAUSE = 0.01
 _READ = 65_536
 _ENDED = "the WebSocket clients' process has ended; what it said last says why"
-_SOURCE = Path(__file__).with_name("loader.c")
 
 
 class Dial(NamedTuple):
@@ -64,6 +63,10 @@ class Catch:
         gaps: events that were left out.
         mismatches: ``resumed`` messages that do not tell what came before them.
         replayed: events that came before ``resumed``.
+        bytes: of the messages, as they are once they are inflated.
+        wire: bytes of the frames as they came, below TLS if that is used.
+        tls_resumed: clients whose TLS session was one from before.
+        deflated: clients that were granted permessage-deflate.
         low_seq, high_seq: where the clients stand.
         began: when the first of them connected, on the monotonic clock.
     """
@@ -75,6 +78,9 @@ class Catch:
     gaps: int
     mismatches: int
     replayed: int
+    wire: int
+    tls_resumed: int
+    deflated: int
     bytes: int
     low_seq: int
     high_seq: int
@@ -96,23 +102,39 @@ class Snap:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long events took from their sender to their clients, in seconds.
+
+    Attributes:
+        count: events that told when they were sent, at all clients.
+        p50, p99: what that percentage did not exceed; too large by 3 % at most.
+    """
+
+    count: int
+    p50: float
+    p99: float
+    most: float
+
+
 class Loader:
     """The process of the crowd.
 
     Args:
         folder: where the program is put.
 
+    Attributes:
+        missing: packages without which it does not speak TLS, or does not inflate.
+
     Raises:
         Unavailable: there is no compiler.
     """
 
     def __init__(self, folder: Path) -> None:
-        compiler = shutil.which("cc")
-        if compiler is None:
-            raise Unavailable("the WebSocket clients are written in C, and there is no cc")
+        compiler = Compiler()
+        self.missing = tuple(library.package for library in (TLS, ZLIB) if not compiler.has(library))
         program = folder / "loader"
-        build = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(_SOURCE)]
-        subprocess.run(build, check=True)  # noqa: S603 - the system's compiler, a file of ours
+        compiler.build_loader(program, tuple(one for one in (TLS, ZLIB) if one.package not in self.missing))
         self._process = subprocess.Popen(  # noqa: S603 - what was just built
             [str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -124,11 +146,11 @@ class Loader:
         self._crowds = 0
         self._unread = b""
 
-    def crowd(self, port: int, dials: Iterable[Dial], address: str = "127.0.0.1") -> Crowd:
-        """Return a group of clients that are not connected yet."""
+    def crowd(self, port: int, dials: Iterable[Dial], *options: str, address: str = "127.0.0.1") -> Crowd:
+        """Return a group of clients that are not connected yet; ``loader.c`` says which options there are."""
         self._crowds += 1
         name = f"crowd-{self._crowds}"
-        lines = [f"group {name} {address} {port}"]
+        lines = [" ".join([f"group {name} {address} {port}", *options])]
         lines += ["\t".join([f"client {name} {dial.first} {dial.path}", *dial.headers]) for dial in dials]
         self.tell("\n".join(lines))
         return Crowd(self, name)
@@ -211,6 +233,19 @@ class Crowd:
             raise Broken(f"waited {DEADLINE:g} s for {count} of {kind!r} for each client: {self.catch()}")
         return low
 
+    def wait_together(self, kind: str, count: int) -> int:
+        """Wait until the clients together have got ``count`` messages of that kind; return how many they have.
+
+        Raises:
+            Broken: it does not come to that.
+        """
+        self._loader.tell(f"total {self._name} {kind} {count}")
+        answer = self._loader.answer(DEADLINE)
+        if answer is None or answer["lost"]:
+            raise Broken(f"waited for {count} of {kind!r} for all clients together: {self.catch()}")
+        total: int = answer["total"]
+        return total
+
     def reach(self, seq: int) -> Catch:
         """Wait until each client stands at ``seq``, and return what has come.
 
@@ -228,9 +263,13 @@ class Crowd:
         """Have each client send a message."""
         self._loader.tell(f"send {self._name} {text}")
 
+    def say(self, place: int, text: str) -> None:
+        """Have one client send a message: the first is 0."""
+        self._loader.tell(f"say {self._name} {place} {text}")
+
     def forget(self) -> None:
         """Count from zero again; where each client stands is kept."""
-        self._loader.tell(f"forget {self._name}")
+        self._ask("forget")
 
     def capture(self, file: Path) -> None:
         """Write what comes from now on to a file, one message a line."""
@@ -251,6 +290,19 @@ class Crowd:
         return [
             Snap((first - asked) / 1e9, (last - asked) / 1e9, size) for asked, first, last, size in self._ask("times")
         ]
+
+    def counts(self) -> list[int]:
+        """How many events each client has got."""
+        return list(self._ask("counts"))
+
+    def latency(self) -> Latency:
+        """How long the events took that have come since ``forget``."""
+        answer = self._ask("latency")
+        return Latency(answer["count"], answer["p50"] / 1e9, answer["p99"] / 1e9, answer["most"] / 1e9)
+
+    def again(self) -> None:
+        """Disconnect; the group can be opened once more, and then comes with the TLS sessions that it was given."""
+        self._loader.tell(f"again {self._name}")
 
     def close(self) -> None:
         """Disconnect, and forget the group."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import callcenter_ws
 import twisted
+from bench.peers.versions import versions
 
 
 def describe() -> dict[str, str]:
@@ -24,4 +25,5 @@ def describe() -> dict[str, str]:
         "twisted": twisted.__version__,
         "sqlite": sqlite3.sqlite_version,
         "gateway": callcenter_ws.__version__,
+        **versions(),
     }

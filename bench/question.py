@@ -13,7 +13,6 @@ from typing import NamedTuple
 from bench.box import Box, encode_box
 from bench.event import Event
 from bench.failure import Broken
-from bench.gateway import TENANT
 from callcenter_ws.amp.arguments import JsonText
 
 _tags = count(1)
@@ -43,11 +42,13 @@ def ask(command: bytes, arguments: Mapping[bytes, bytes], event_ids: Sequence[st
 def publish_one(event: Event) -> Question:
     """``PublishEvent``."""
     arguments = {
-        b"tenant_id": TENANT.encode(),
+        b"tenant_id": event.tenant.encode(),
         b"type": event.type.encode(),
         b"event_id": event.event_id.encode(),
         b"payload": event.payload,
     }
+    if event.user is not None:
+        arguments[b"user_id"] = event.user.encode()
     return ask(b"PublishEvent", arguments, [event.event_id])
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from bench.failure import Broken
 from bench.loader import Catch
 
+_MET = {True: "met", False: "NOT MET"}
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -54,19 +56,60 @@ class Ratio:
         rates: of how much was done in a second.
         costs: of the CPU for each, where that says something.
         goal: what the ratio of the rates should be at least, if that was asked for.
+        most: what the ratio of the costs should be at most, if that was asked for.
     """
 
     label: str
     rates: Sequence[float]
     costs: Sequence[float] = ()
     goal: float | None = None
+    most: float | None = None
 
     def __str__(self) -> str:
         text = f"rate {Figure('', self.rates, 2)}"
         if self.goal is not None:
-            met = statistics.median(self.rates) >= self.goal
-            text += f", asked for: {self.goal:g}, {'met' if met else 'NOT MET'}"
-        return f"{text}; CPU {Figure('', self.costs, 2)}" if self.costs else text
+            text += f", asked for: {self.goal:g}, {_MET[self._is_as_fast]}"
+        return f"{text}; {self._cost}" if self.costs else text
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is as it was asked for; None if nothing was asked for."""
+        return None if self.goal is None and self.most is None else self._is_as_fast and self._cost.met is not False
+
+    @property
+    def _is_as_fast(self) -> bool:
+        return self.goal is None or statistics.median(self.rates) >= self.goal
+
+    @property
+    def _cost(self) -> Limit:
+        return Limit(self.label, "CPU", self.costs, self.most)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What should be small: a ratio or a figure.
+
+    Attributes:
+        what: it is.
+        most: what it should be at most, if that was asked for.
+    """
+
+    label: str
+    what: str
+    values: Sequence[float]
+    most: float | None = None
+    unit: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.what} {Figure('', self.values, 2)}{self.unit}"
+        if self.met is None:
+            return text
+        return f"{text}, asked for: at most {self.most:g}{self.unit}, {_MET[self.met]}"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is as it was asked for; None if nothing was asked for."""
+        return None if self.most is None else statistics.median(self.values) <= self.most
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +125,10 @@ class Delivery:
     def __post_init__(self) -> None:
         if self.expected != self.received or self.lost or self.repeated_or_disordered:
             raise Broken(f"not delivered completely and in order: {self}")
+
+    def renamed(self, label: str) -> Delivery:
+        """The same by another label."""
+        return Delivery(label, self.expected, self.received)
 
 
 def delivery_of(catch: Catch, label: str, expected: int, last_seq: int) -> Delivery:
@@ -110,7 +157,7 @@ class Report:
     case: str
     title: str
     rows: list[Row] = field(default_factory=list)
-    ratios: list[Ratio] = field(default_factory=list)
+    ratios: list[Ratio | Limit] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -126,6 +173,8 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The whole, as JSON has it, with the medians worked out."""
         plain = asdict(self)
+        for ratio, shown in zip(self.ratios, plain["ratios"], strict=True):
+            shown["met"] = ratio.met
         for row, shown in zip(self.rows, plain["rows"], strict=True):
             for figure, entry in zip(row.figures, shown["figures"], strict=True):
                 entry["median"] = figure.median
@@ -166,7 +215,8 @@ def _block(units: list[str], rows: Sequence[Row], width: int) -> Iterator[str]:
 
 def heading(machine: Mapping[str, str]) -> str:
     """The machine and the versions as a text."""
-    return "\n".join(f"{name:<8} {value}" for name, value in machine.items()) + "\n"
+    width = max(map(len, machine))
+    return "\n".join(f"{name:<{width}} {value}" for name, value in machine.items()) + "\n"
 
 
 def say(text: str) -> None:

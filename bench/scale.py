@@ -19,6 +19,13 @@ class Scale:
         missed: events that each of them missed.
         few_in_memory: events that the gateway holds in memory where what was missed shall come from the disk.
         fan_out: events for each number of events that may be outstanding.
+        fan_out_seconds: after which no more of them are sent, though not all were, where peers take part.
+        idle: connections that wait, for memory.
+        settling: seconds that servers then get.
+        open_loop_seconds: for which events are published at a rate, for latency.
+        tenants: with 50 clients each.
+        tenant_events: published to all the tenants together, by how many may be outstanding.
+        alone: connections among which one user gets events, fewer and more; and events for him.
         agents, calls, queues: the state that a snapshot shows.
         crowd: clients that ask for it at the same moment.
     """
@@ -33,6 +40,14 @@ class Scale:
     missed: int
     few_in_memory: int
     fan_out: dict[int, int]
+    fan_out_seconds: float
+    idle: int
+    settling: float
+    open_loop_seconds: float
+    tenants: int
+    tenant_events: dict[int, int]
+    alone: tuple[int, int]
+    alone_events: int
     agents: int
     calls: int
     queues: int
@@ -50,6 +65,14 @@ FULL = Scale(
     missed=500,
     few_in_memory=100,
     fan_out={1: 200, 8: 800, 64: 3_200},
+    fan_out_seconds=2,
+    idle=2_000,
+    settling=1,
+    open_loop_seconds=3,
+    tenants=200,
+    tenant_events={8: 4_000, 64: 8_000},
+    alone=(100, 10_000),
+    alone_events=2_000,
     agents=5_000,
     calls=500,
     queues=100,
@@ -68,6 +91,14 @@ QUICK = Scale(
     missed=50,
     few_in_memory=10,
     fan_out={1: 5, 8: 40, 64: 128},
+    fan_out_seconds=0.2,
+    idle=50,
+    settling=0.05,
+    open_loop_seconds=0.2,
+    tenants=3,
+    tenant_events={8: 40, 64: 128},
+    alone=(10, 100),
+    alone_events=40,
     agents=50,
     calls=20,
     queues=5,

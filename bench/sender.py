@@ -103,10 +103,21 @@ class Sender:
         return at
 
     def settle(self) -> list[int]:
-        """Wait for all answers, check them, and return the positions of the events; there must be some.
+        """Wait for all answers, check them, and return the positions of the events; there must be some, of one tenant.
 
         Raises:
             Broken: an answer is missing or wrong, or the positions do not follow each other without a hole.
+        """
+        seqs = self.positions()
+        if seqs != list(range(seqs[0], seqs[0] + len(seqs))):
+            raise Broken(f"the positions of {len(seqs)} events have holes or are out of order: {seqs[:5]}…")
+        return seqs
+
+    def positions(self) -> list[int]:
+        """Wait for all answers, and return the positions of the events, each in the stream of its tenant.
+
+        Raises:
+            Broken: an answer is missing or wrong.
         """
         self.finish()
         answers = {answer[b"_answer"]: answer for answer in self.answers}
@@ -115,8 +126,6 @@ class Sender:
         seqs = [seq for question in self.asked for seq in seqs_of(question, answers.get(question.tag, {}))]
         self.epoch = self.answers[-1][b"epoch"].decode()
         self.forget()
-        if seqs != list(range(seqs[0], seqs[0] + len(seqs))):
-            raise Broken(f"the positions of {len(seqs)} events have holes or are out of order: {seqs[:5]}…")
         return seqs
 
     def forget(self) -> None:

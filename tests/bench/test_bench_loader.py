@@ -2,70 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from scripted_server import ACCEPTED, Server, control, event, frame
 
 from bench.failure import Broken
 from bench.loader import Catch, Crowd, Dial, Loader
 from bench.report import delivery_of
 
-DEADLINE = 30.0
-ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 DIAL = Dial("/ws?x=1", ("Authorization: Bearer t",), 7)
-
-
-def frame(text: bytes, first_byte: int = 0x81) -> bytes:
-    if len(text) < 126:
-        return struct.pack("!BB", first_byte, len(text)) + text
-    if len(text) < 65_536:
-        return struct.pack("!BBH", first_byte, 126, len(text)) + text
-    return struct.pack("!BBQ", first_byte, 127, len(text)) + text
-
-
-def event(seq: int, size: int = 10) -> bytes:
-    payload = {"seq": 1, "note": "x" * size}
-    envelope = {"type": "call.incoming", "tenant_id": 'a "b', "id": "1", "seq": seq, "payload": payload}
-    return frame(json.dumps(envelope, separators=(",", ":")).encode())
-
-
-def control(type_: str, **payload: Any) -> bytes:
-    return frame(json.dumps({"type": type_, "payload": payload}, separators=(",", ":")).encode())
-
-
-class Server:
-    """Accepts one client, says something in pieces, and keeps what it hears."""
-
-    def __init__(self, said: bytes, piece: int) -> None:
-        self._said = said
-        self._piece = piece
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
-        self.heard = b""
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        client, _ = self._listening.accept()
-        with client:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while b"\r\n\r\n" not in self.heard:
-                self.heard += client.recv(65_536)
-            for at in range(0, len(self._said), self._piece):
-                client.sendall(self._said[at : at + self._piece])
-            while data := client.recv(65_536):
-                self.heard += data
-
-    def join(self) -> None:
-        self._thread.join(DEADLINE)
-        self._listening.close()
-        assert not self._thread.is_alive()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 120.0
-CASES = ("ingest", "resume", "snapshot")
+DELIVERING = ("fan-out", "latency", "compression", "tenants", "ingest", "resume", "snapshot")
+OF_STORES = ("ingest", "resume", "snapshot")
+CASES = ("fan-out", "latency", "connect", "memory", "compression", "tenants", "ingest", "resume", "snapshot")
+NOT_INSTALLED = re.compile(r"not installed; bench/setup installs it$")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def test_every_case_ran(results: dict[str, Any]) -> None:
     assert tuple(results) == CASES
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", DELIVERING)
 def test_delivery_is_complete_and_in_order(results: dict[str, Any], case: str) -> None:
     deliveries = results[case]["deliveries"]
     assert deliveries
@@ -47,6 +51,28 @@ def test_delivery_is_complete_and_in_order(results: dict[str, Any], case: str) -
         assert (delivery["lost"], delivery["repeated_or_disordered"]) == (0, 0), delivery
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", OF_STORES)
 def test_every_store_is_measured(results: dict[str, Any], case: str) -> None:
     assert [row["label"] for row in results[case]["rows"] if row["unavailable"]] == []
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_gateway_is_measured_and_peers_that_are_not_there_are_named(results: dict[str, Any], case: str) -> None:
+    for row in results[case]["rows"]:
+        if row["unavailable"]:
+            assert not row["label"].startswith("gateway")
+            assert NOT_INSTALLED.search(row["unavailable"]), row
+    assert any(row["figures"] for row in results[case]["rows"])
+
+
+@pytest.mark.parametrize("case", ["fan-out", "connect", "memory"])
+@pytest.mark.parametrize("transport", ["plain", "TLS"])
+def test_the_gateway_is_measured_both_ways(results: dict[str, Any], case: str, transport: str) -> None:
+    ways = [row["label"] for row in results[case]["rows"] if row["label"].startswith(f"gateway | {transport}")]
+    assert ways
+
+
+def test_limits_that_were_asked_for_are_judged(results: dict[str, Any]) -> None:
+    (plain, tls) = results["memory"]["ratios"]
+    assert (plain["most"], tls["most"]) == (10, 36)
+    assert {type(plain["met"]), type(tls["met"])} == {bool}

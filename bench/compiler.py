@@ -1,0 +1,57 @@
+"""The system's C compiler, and what it finds to compile the loader with."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.failure import Unavailable
+
+_HERE = Path(__file__).parent
+
+
+class Library(NamedTuple):
+    """A library that the loader can do without.
+
+    Attributes:
+        package: Debian's name for its headers.
+    """
+
+    header: str
+    macro: str
+    links: tuple[str, ...]
+    package: str
+
+
+TLS = Library("openssl/ssl.h", "WITH_TLS", ("-lssl", "-lcrypto"), "libssl-dev")
+ZLIB = Library("zlib.h", "WITH_ZLIB", ("-lz",), "zlib1g-dev")
+
+
+class Compiler:
+    """The compiler.
+
+    Raises:
+        Unavailable: there is none.
+    """
+
+    def __init__(self) -> None:
+        found = shutil.which("cc")
+        if found is None:
+            raise Unavailable("the WebSocket clients are written in C, and there is no cc")
+        self._command = found
+
+    def has(self, library: Library) -> bool:
+        """Whether its headers are installed."""
+        source = f"#include <{library.header}>\n".encode()
+        check = [self._command, "-fsyntax-only", "-x", "c", "-"]
+        return not subprocess.run(check, input=source, stderr=subprocess.DEVNULL, check=False).returncode  # noqa: S603 - the system's compiler
+
+    def build_loader(self, program: Path, libraries: tuple[Library, ...]) -> None:
+        """Compile the loader with these libraries."""
+        sources = sorted(str(file) for file in _HERE.glob("loader*.c"))
+        macros = [f"-D{library.macro}" for library in libraries]
+        links = [link for library in libraries for link in library.links]
+        build = [self._command, "-O2", "-Wall", "-Wextra", *macros, "-o", str(program), *sources, *links]
+        subprocess.run(build, check=True)  # noqa: S603 - the system's compiler, files of ours
