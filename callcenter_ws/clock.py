@@ -8,6 +8,8 @@ from typing import Protocol
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 
+from callcenter_ws.coarse import CoarseTimer, CoarseTimers
+
 
 class DelayedCall(Protocol):
     """What the reactor's ``callLater`` returns, as far as it is used here."""
@@ -39,14 +41,21 @@ class ReactorTimer:
             return
 
 
+EXACT = 15.0
+"""Delays over so many seconds may be half a second off."""
+
+
 class ReactorClock:
     """Implements ``interfaces.Clock`` on a reactor and the system's clocks."""
 
     def __init__(self, reactor: ReactorTime) -> None:
         self._reactor = reactor
+        self._coarse = CoarseTimers(reactor)
         self.time = time.time
         self.monotonic = time.monotonic
 
-    def call_later(self, delay: float, call: Callable[..., object], *args: object) -> ReactorTimer:
+    def call_later(self, delay: float, call: Callable[..., object], *args: object) -> ReactorTimer | CoarseTimer:
         """Call ``call(*args)`` after ``delay`` seconds; 0 means in the reactor's next turn."""
+        if delay > EXACT:
+            return self._coarse.call_later(delay, call, *args)
         return ReactorTimer(self._reactor.callLater(max(0.0, delay), call, *args))

@@ -8,6 +8,7 @@ from typing import Any
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory
 
+from callcenter_ws.coarse import CoarseTimers
 from callcenter_ws.core.admission import Admission
 from callcenter_ws.core.counters import add
 from callcenter_ws.core.deflate import Deflater
@@ -68,6 +69,8 @@ class GatewayFactory(WebSocketServerFactory):
         deflater: Deflater | None = None,
     ) -> None:
         super().__init__(reactor=reactor, server="callcenter-ws")
+        # Autobahn's own searches all timers of a second for the one that is cancelled.
+        self._batched_timer = CoarseTimers(reactor)
         self.gateway = gateway
         self.admission = admission
         self.doorkeeper = doorkeeper
