@@ -8,8 +8,7 @@ brought up to the head by its Feed. Only the Client drops, lags or closes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callcenter_ws.core.access import Principal
 from callcenter_ws.core.counters import add
@@ -32,8 +31,7 @@ MAX_ANSWERS = 256
 """Answers that an outbox takes beyond its limit on events."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What a client asked for as it connected, in the query of its URL.
 
     Attributes:
@@ -44,6 +42,9 @@ class Wish:
     seq: int | None = None
     snapshot: bool = False
     ack: bool = False
+
+
+NO_WISH = Wish()
 
 
 class Client:
@@ -166,7 +167,7 @@ class Client:
 
     # From the edge: the life of the connection
 
-    def open(self, wish: Wish = Wish()) -> None:
+    def open(self, wish: Wish = NO_WISH) -> None:
         """Register with the Hub, send the welcome, then what ``wish`` asks for, then live messages."""
         self._gateway.hub.register(self)
         self._expiry.set(self.principal.expires_at)

@@ -6,6 +6,7 @@ import base64
 import binascii
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from callcenter_ws.core.client import Wish
@@ -28,8 +29,7 @@ class TokenSource(Enum):
     QUERY = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(NamedTuple):
     """A well-formed opening handshake.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from auth_issuer import KIND_OF, SECRET, issue, jwk, private, private_pem, publi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat
+from msgspec.structs import replace
 
 from callcenter_ws.auth.compact import parse
 from callcenter_ws.auth.keys import (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from core_stage import TENANT, Socket, Stage
+from msgspec import structs
 
 from callcenter_ws.core.access import Principal, Role
 from callcenter_ws.core.client import MAX_ANSWERS, Wish
@@ -222,7 +222,7 @@ class TestTokenEnds:
 
     def fresh(self, stage: Stage, lives: float, **claims: Any) -> None:
         principal = Principal(TENANT, "7", Role.AGENT, expires_at=stage.clock.time() + lives)
-        stage.tokens.known["fresh"] = dataclasses.replace(principal, **claims)
+        stage.tokens.known["fresh"] = structs.replace(principal, **claims)
 
     def test_is_announced_a_minute_before(self, stage: Stage) -> None:
         socket = self.connect(stage, 600)

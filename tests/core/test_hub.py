@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from world import ACME, GLOBEX, REQUIRED, Person, World, principal
 
 from callcenter_ws.core.access import AgentCalls, Principal, Role
@@ -479,7 +481,7 @@ class Comparison:
 
     def publish(self, said: Said) -> None:
         user = said.user or ("7" if said.type == "notification" else None)
-        said = replace(said, user=user)
+        said = dataclasses.replace(said, user=user)
         # Each its own call: what earlier events of a call tell about later ones is tests/core/test_calls.py's matter.
         payload = {**said.payload, **({"unique_id": f"call-{next(_CALLS)}"} if said.type in IS_A_CALL else {})}
         seq = run(self.world.broadcaster.publish(said.tenant, said.type, payload, user_id=user)).seq
@@ -568,7 +570,7 @@ def test_everybody_receives_exactly_what_the_protocol_says(
 def test_a_slow_socket_changes_when_and_not_what(steps: list[tuple[Any, ...]], outbox: int) -> None:
     """Conflatable messages aside, of which a lagging client gets the newest, everybody gets all of it in order."""
     comparison = Comparison("all")
-    comparison.world.gateway.limits = replace(comparison.world.limits, outbox=outbox)
+    comparison.world.gateway.limits = dataclasses.replace(comparison.world.limits, outbox=outbox)
     for who in (CALLERS[0], CALLERS[6], CALLERS[20], principal(Role.VISITOR, "v-1", session_id="s-1")):
         comparison.connect(who)
     for act, detail in steps:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from core_stage import TENANT, SlowBroker, Stage
+from msgspec.structs import replace
 
 from callcenter_ws.core import replay_cache
 from callcenter_ws.core.access import Role
