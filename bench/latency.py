@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -131,6 +131,7 @@ def measure(folder: Path, scale: Scale) -> Report:
     slowest = ", ".join(kind.name for kind in _SLOWEST_OF)
     report.notes += [
         f"the limit is what {_WINDOW} events outstanding come to, measured in each round right before",
+        "half the limit of a peer: the gateway is sent as many events as that peer at half of what it does at most",
         f"the same rate for all: half the limit of the slowest of {slowest}",
         "what is due within a millisecond is sent together; p50 and p99 from the sender's write on",
     ]
@@ -140,9 +141,13 @@ def measure(folder: Path, scale: Scale) -> Report:
 def _round(everybody: Sequence[Metronome], audiences: list[Audience], scale: Scale, report: Report) -> None:
     """Those who fail are taken out of the audiences."""
     seconds = scale.open_loop_seconds
+    gateway = everybody[0]
     for one in everybody:
-        if one.audience in audiences and attempt(audiences, one.audience, report, partial(one.saturate, scale)):
-            attempt(audiences, one.audience, report, partial(one.run, OWN, SHARE * one.limit, seconds))
+        if one.audience not in audiences or not attempt(audiences, one.audience, report, partial(one.saturate, scale)):
+            continue
+        rate = SHARE * one.limit
+        if attempt(audiences, one.audience, report, partial(one.run, OWN, rate, seconds)) and one is not gateway:
+            attempt(audiences, gateway.audience, report, partial(gateway.run, _as_much_as(one.name), rate, seconds))
     names = {kind.name for kind in _SLOWEST_OF}
     left = [one for one in everybody if one.audience in audiences]
     common = SHARE * min(one.limit for one in left if one.name in names)
@@ -150,14 +155,24 @@ def _round(everybody: Sequence[Metronome], audiences: list[Audience], scale: Sca
         attempt(audiences, one.audience, report, partial(one.run, COMMON, common, seconds))
 
 
+def _as_much_as(peer: str) -> str:
+    return f"half the limit of {peer}"
+
+
 def _tell(metronomes: Sequence[Metronome], report: Report) -> None:
-    for label in (OWN, COMMON):
-        paces: Mapping[str, Pace] = {one.name: one.paces[label] for one in metronomes}
-        report.rows += [pace.row(f"{name} | {label}") for name, pace in paces.items()]
-        peers = {name: pace for name, pace in paces.items() if name != GATEWAY.name}
-        if not peers:
-            continue
-        best = min(peers, key=lambda name: Figure("", peers[name].p99).median)
-        values = [above / below for above, below in zip(paces[GATEWAY.name].p99, peers[best].p99, strict=True)]
-        most = 1.0 if label == OWN else None
-        report.ratios.append(Limit(f"{GATEWAY.name} / the best peer, {best} | {label}", "p99", values, most))
+    gateway, *peers = metronomes
+    for one in metronomes:
+        report.rows.append(one.paces[OWN].row(f"{one.name} | {OWN}"))
+    for peer in peers:
+        label = _as_much_as(peer.name)
+        report.rows.append(gateway.paces[label].row(f"{gateway.name} | {label}"))
+        report.ratios.append(_ratio(gateway, label, peer, OWN, most=1.0))
+    for one in metronomes:
+        report.rows.append(one.paces[COMMON].row(f"{one.name} | {COMMON}"))
+    for peer in peers:
+        report.ratios.append(_ratio(gateway, COMMON, peer, COMMON))
+
+
+def _ratio(gateway: Metronome, label: str, peer: Metronome, its_label: str, most: float | None = None) -> Limit:
+    pairs = zip(gateway.paces[label].p99, peer.paces[its_label].p99, strict=True)
+    return Limit(f"{gateway.name} / {peer.name} | {label}", "p99", [above / below for above, below in pairs], most)

@@ -22,8 +22,8 @@ Send = Callable[[bytes], int]
 DIRECT_BYTES = 131_072
 """More than this is written, not sent: what a socket did not take would be a copy of its own for each client."""
 
-SLICE = 1_000
-"""Clients that are sent to before others may have a turn: some ten milliseconds."""
+SLICE = 250
+"""Clients that are sent to before others may have a turn: some two milliseconds, in which events come in meanwhile."""
 
 
 @dataclass(slots=True)
