@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
+import select
 import socket
 import ssl
+import subprocess
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -159,3 +164,63 @@ def test_noise_in_place_of_a_handshake_is_no_bug(gateway: Any, trusting: ssl.SSL
             except ConnectionResetError:
                 pass
     assert gateway.connect(ssl=trusting).ask("ping")["type"] == "pong"
+
+
+class OpensslClient:
+    """The command line client of OpenSSL, which can be told to begin a key update (RFC 8446 section 4.6.3)."""
+
+    def __init__(self, port: int, authority: Path) -> None:
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", str(authority), "-tls1_3"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._said, self._hears = self._process.stdin, self._process.stdout
+        self.heard = b""
+
+    def say(self, data: bytes) -> None:
+        """Send bytes; a line that is a single letter is a command."""
+        self._said.write(data)
+        self._said.flush()
+
+    def wait_for(self, text: bytes) -> None:
+        end = time.monotonic() + 20
+        while text not in self.heard:
+            assert time.monotonic() < end, self.heard[-2_000:]
+            if select.select([self._hears], [], [], 0.1)[0]:
+                self.heard += os.read(self._hears.fileno(), 65_536)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._said.close()
+        self._hears.close()
+
+
+def test_a_key_update_amid_the_events_harms_none_of_them(
+    gateway: Any, authority: tuple[Path, Path], trusting: ssl.SSLContext
+) -> None:
+    client = OpensslClient(gateway.port, authority[0])
+    try:
+        client.wait_for(b"Verify return code: 0")
+        client.say(
+            f"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyBvaw==\r\n"
+            f"Authorization: Bearer {gateway.token('supervisor', sub='key-update')}\r\n\r\n".encode()
+        )
+        client.wait_for(b'"type":"welcome"')
+        token = gateway.token("service", tenant_id="*")
+        for number in range(20):
+            # K: the other side is to update its key, too.
+            client.say(b"K\n" if number % 2 else b"k\n")
+            client.wait_for(b"KEYUPDATE")
+            event = {"tenant_id": "acme", "type": "alert", "payload": {"title": f"event-{number}", "message": "m"}}
+            publisher = http.client.HTTPSConnection("127.0.0.1", gateway.port, timeout=20, context=trusting)
+            publisher.request("POST", "/ws/events", json.dumps(event), {"Authorization": f"Bearer {token}"})
+            assert publisher.getresponse().status == 200
+            publisher.close()
+            client.wait_for(f'"title":"event-{number}"'.encode())
+        assert client.heard.count(b"KEYUPDATE") == 20
+        assert client.heard.count(b'"type":"alert"') == 20
+    finally:
+        client.close()
