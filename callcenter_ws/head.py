@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 MAX_BYTES = 16_384
+MAX_FIELDS = 100
+"""More are not usual."""
 
 _PLAIN = re.compile(rb"GET (/[!-~]*) (HTTP/1\.1)\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+)\r\n")
 """Each byte can be matched in one way only, so that the time it takes grows with the length and no faster."""
@@ -57,7 +59,10 @@ def read_plain_head(data: bytes) -> Head | None:
     if found is None:
         return None
     fields: dict[bytes, list[bytes]] = {}
-    for line in found[3].split(b"\r\n")[:-1]:
+    lines = found[3].split(b"\r\n")[:-1]
+    if len(lines) > MAX_FIELDS:
+        return None
+    for line in lines:
         name, _, value = line.partition(b":")
         fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
     if b"host" not in fields or any(name in fields for name in _OF_BODIES):

@@ -27,8 +27,9 @@ class FakeTimer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Forget the call."""
+        """Forget the call, and what it would hold."""
         self.cancelled = True
+        self.call, self.args = int, ()
 
 
 class FakeClock:

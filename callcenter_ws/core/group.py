@@ -119,6 +119,7 @@ class Group:
         """Let a client go, with what waits for it."""
         self.step_out(client)
         del self.apart[client]
+        self._late = [one for one in self._late if one is not client]
 
     def fall_in(self, client: Client, send: Send) -> None:
         """The client has no outbox of its own any more, and has got all that was delivered."""
@@ -173,13 +174,22 @@ class Group:
         round_ = self._round = _Round(frames, self._since, *self._in_order)
         late, self._late = self._late, []
         for client in late:
-            client.fall_in()
+            try:
+                client.fall_in()
+            except Exception:
+                broke(client)
         while round_.served < len(round_.clients):
             if round_.served:
                 yield
             self._serve_slice(round_, joined, broke)
         self._round = None
         return (len(round_.clients) - round_.left) * len(frames)
+
+    def give_up(self, abandon: Callable[[Client], None]) -> None:
+        """A bug broke the round off, and nobody knows how far it got: who was in it has to come back and resume."""
+        round_, self._round = self._round, None
+        for client in () if round_ is None else round_.clients:
+            abandon(client)
 
     def _serve_slice(self, round_: _Round, joined: bytes, broke: Callable[[Client], None]) -> None:
         begin = round_.served

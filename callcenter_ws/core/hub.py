@@ -127,8 +127,18 @@ class Hub:
         """Write what groups and outboxes hold, one write per client; equal outboxes share the joined bytes."""
         taken_in, self._taken_in = self._taken_in, []
         waiting, self._waiting = self._waiting, []
+        served = 0
         for group in waiting:
-            amount = yield from group.transmit(self._broke)
+            if served > SLICE:
+                yield
+                served = 0
+            served += len(group)
+            try:
+                amount = yield from group.transmit(self._broke)
+            except Exception:
+                self._journal.bug(f"writing to clients of {group.tenant.tenant_id}")
+                group.give_up(self._attempt_to_abandon)
+                continue
             self.counters.delivered += amount
             group.tenant.counters.delivered += amount
         dirty, self._dirty = self._dirty, []
@@ -156,6 +166,9 @@ class Hub:
     def _broke(self, client: Client) -> None:
         """Nothing can be written to a client: the exception being handled is a bug."""
         self._journal.bug(f"writing to {client}")
+        self._attempt_to_abandon(client)
+
+    def _attempt_to_abandon(self, client: Client) -> None:
         self._attempt(client.abandon, client)
 
     # Who is connected

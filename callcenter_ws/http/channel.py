@@ -11,6 +11,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
+from callcenter_ws.errors import Refusal
+
 if TYPE_CHECKING:
     from callcenter_ws.http.site import GatewaySite
 
@@ -35,6 +37,7 @@ class GatewayChannel(HTTPChannel):
 
     Attributes:
         first_head_within: seconds for the first head, if some of ``site.handshake_timeout`` have passed already.
+        refused_at_door: why its first request, which is whole, was not let in as a WebSocket.
     """
 
     site: GatewaySite
@@ -45,6 +48,7 @@ class GatewayChannel(HTTPChannel):
         self._deadline: Any = None
         self._reading_head = True
         self.first_head_within: float | None = None
+        self.refused_at_door: Refusal | None = None
 
     def connectionMade(self) -> None:
         """Start the first deadline."""

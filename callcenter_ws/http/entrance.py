@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from callcenter_ws.errors import Refusal
 from callcenter_ws.handover import hand_over
 from callcenter_ws.head import Head, read_plain_head
 
 if TYPE_CHECKING:
     from callcenter_ws.http.site import GatewaySite
 
-Door = Callable[[Head, Any], bool]
-"""Takes a connection over whose head is read. False: it does not, has done nothing, and a resource has to answer."""
+Door = Callable[[Head, Any], Refusal | None]
+"""Takes a connection over whose head is read. If it refuses, it has done nothing, and a resource has to say so."""
 
 
 class Entrance(Protocol):
@@ -42,9 +43,13 @@ class Entrance(Protocol):
         seconds_left = self._site.waiting.leave(self)
         head = read_plain_head(data)
         door = None if head is None else self._site.doors.get(head.path)
-        if head is not None and door is not None and door(head, self.transport):
-            return
+        refusal = None
+        if head is not None and door is not None:
+            refusal = door(head, self.transport)
+            if refusal is None:
+                return
         channel = self._site.channel(self._address, seconds_left)
+        channel.refused_at_door = refusal
         hand_over(self.transport, channel)
         channel.dataReceived(data)
 

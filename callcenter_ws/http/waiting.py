@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from twisted.logger import Logger
+
+_log = Logger()
+
 
 class Overdue(Protocol):
     """Somebody who waits, or is waited for."""
@@ -53,4 +57,7 @@ class WaitingRoom:
                 self._timer = self._reactor.callLater(end - now, self._look)
                 return
             del self._ends[one]
-            one.overdue()
+            try:
+                one.overdue()
+            except Exception:
+                _log.failure("somebody who was overdue met a bug")

@@ -48,7 +48,7 @@ class WebSocketEndpoint(Resource):
         """``/ws/`` is ``/ws``; anything else below it does not exist."""
         return self if path == b"" else self._not_found
 
-    def open(self, head: Head, transport: Any) -> bool:
+    def open(self, head: Head, transport: Any) -> Refusal | None:
         """Open a WebSocket on a connection that has read nothing but ``head``; see ``http.entrance.Door``.
 
         Nobody is refused here: who would be is for ``render`` to answer.
@@ -56,14 +56,19 @@ class WebSocketEndpoint(Resource):
         host = getattr(transport.getPeer(), "host", None)
         try:
             self._open(head, self._ip(head, host), lambda protocol: hand_over(transport, protocol))
-        except Refusal:
-            return False
-        return True
+        except Refusal as refusal:
+            return refusal
+        return None
 
     def render(self, request: Request) -> bytes | int:
         """Upgrade the connection, or refuse in JSON."""
         head = _head_of(request)
         ip = self._ip(head, getattr(request.getClientAddress(), "host", None))
+        # The door has looked already, and at no more than this.
+        channel: Any = request.channel
+        refused, channel.refused_at_door = getattr(channel, "refused_at_door", None), None
+        if refused is not None:
+            return self._refuse(request, ip, refused)
         try:
             self._open(head, ip, lambda protocol: _take_over(request, protocol))
         except Refusal as refusal:
@@ -89,12 +94,13 @@ class WebSocketEndpoint(Resource):
             raise
         protocol = self._factory.build()
         protocol.visit = visit
-        take_over(protocol)
         try:
+            take_over(protocol)
             protocol.upgrade(handshake.key, speaks_subprotocol=handshake.speaks_subprotocol, deflate=handshake.deflate)
         except Exception:
             _log.failure("opening a WebSocket for {ip} met a bug", ip=ip)
-            protocol.transport.abortConnection()
+            if protocol.transport is not None:
+                protocol.transport.abortConnection()
 
     def _visit(self, handshake: Handshake, ip: str) -> Visit:
         """Find out who it is.

@@ -18,6 +18,8 @@ from autobahn.websocket.utf8validator import Utf8Validator
 
 from callcenter_ws.ws.quiet import QuietLog
 
+_LAST_DATA_OPCODE = 7
+
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 section 1.3."""
 
@@ -83,7 +85,7 @@ class LeanServerProtocol(WebSocketServerProtocol):
 
     def onFrameBegin(self) -> None:
         """A frame begins. What validates text is made for who sends some: most clients never do."""
-        if "utf8validator" not in self.__dict__:
+        if self.current_frame.opcode <= _LAST_DATA_OPCODE and "utf8validator" not in self.__dict__:
             self.utf8validator = Utf8Validator()
         super().onFrameBegin()
 

@@ -21,7 +21,7 @@ from callcenter_ws.interfaces import Timer
 from callcenter_ws.ws.extension import Inflater
 from callcenter_ws.ws.handshake import SUBPROTOCOL
 from callcenter_ws.ws.lean import LeanServerProtocol, answer
-from callcenter_ws.ws.writer import Send, Writer, writer_for
+from callcenter_ws.ws.writer import Nowhere, Send, Writer, writer_for
 
 if TYPE_CHECKING:
     from callcenter_ws.ws.factory import GatewayFactory
@@ -133,6 +133,8 @@ class GatewayProtocol(LeanServerProtocol):
         self._connectionLost(reason)
         self._leave(None)
         self.factory.admission.close_socket(self.visit.ip)
+        # Nothing must hold a connection that is gone, least of all what OpenSSL has for it.
+        self._writer, self.transport = Nowhere(), None
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come. Autobahn would keep those that come after the end, and parse those of a flood."""

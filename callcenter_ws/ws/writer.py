@@ -20,14 +20,13 @@ from OpenSSL import SSL
 from twisted.internet.tcp import Connection
 from twisted.protocols.tls import BufferingTLSTransport
 
+from callcenter_ws.core.group import DIRECT_BYTES
+
 # pyOpenSSL's own way to OpenSSL.
 _ffi: Any = getattr(SSL, "_ffi", None)
 _lib: Any = getattr(SSL, "_lib", None)
 
 Send = Callable[[bytes], int]
-
-DIRECT_BYTES = 131_072
-"""More than this is left to Twisted, which keeps what many sockets wait for once, and sends it in pieces."""
 
 _RECORD_BYTES = 16_384
 """The most that one TLS record carries (RFC 8446 section 5.1)."""
@@ -100,6 +99,16 @@ class PublicWriter:
     def _send(self, data: bytes) -> int:
         self._transport.write(data)
         return len(data)
+
+
+class Nowhere:
+    """Writes to a connection that is gone."""
+
+    def write(self, data: bytes) -> None:
+        """There is nobody."""
+
+    def direct(self) -> None:
+        """There is no way."""
 
 
 class SocketWriter:
@@ -199,7 +208,8 @@ class TlsWriter:
             or not transport.connected
             or transport._lostTLSConnection
             or transport._aborted
-            or transport._aggregator._buffer
+            # What takes its place as the connection ends has none.
+            or getattr(transport._aggregator, "_buffer", True)
         )
 
     def _encrypt(self, data: bytes) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import pytest
 from core_stage import Socket, Stage
 
 from callcenter_ws.core import group, hub
+from callcenter_ws.core.access import Role
 from callcenter_ws.errors import CloseCode
 
 
@@ -171,3 +172,31 @@ def test_what_is_too_large_to_copy_is_written_as_one_piece(stage: Stage, monkeyp
     stage.settle()
     assert [socket.seqs() for socket in sockets] == [[1, 2]] * 3
     assert sockets[0].latest is sockets[2].latest
+
+
+def test_between_groups_others_have_a_turn_too(stage: Stage) -> None:
+    sockets = [stage.live(role=Role.AGENT, queues=frozenset(["sales"])) for _ in range(7)]
+    stage.settle()
+    for socket in sockets:
+        socket.take()
+    assert len({socket.client.group for socket in sockets}) == 7
+    stage.alerts(1)
+    got = []
+    for _ in range(4):
+        stage.clock.step()
+        got.append(sum(bool(socket.written) for socket in sockets))
+    assert got == [3, 6, 7, 7]
+
+
+@pytest.mark.logs_errors
+def test_a_round_that_breaks_off_ends_its_clients_and_no_others(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    sockets = crowd(stage, 3)
+    other = stage.live(role=Role.ADMIN)
+    monkeypatch.setattr(group, "_send_to_each", lambda *given: 1 / 0)
+    stage.alerts(1)
+    stage.clock.step()
+    monkeypatch.undo()
+    stage.settle()
+    assert {socket.closed_with for socket in sockets} == {CloseCode.INTERNAL_ERROR}
+    assert not other.client.closed
+    assert [message["type"] for message in other.take() if message.get("type") == "alert"] == ["alert"]
