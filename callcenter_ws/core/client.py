@@ -14,9 +14,10 @@ from callcenter_ws.core.access import Principal
 from callcenter_ws.core.counters import add
 from callcenter_ws.core.expiry import TokenExpiry
 from callcenter_ws.core.feed import Feed, Replay, TakeSnapshot
+from callcenter_ws.core.frames import PLAIN, ControlFrame, Form, control_frame
 from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.mailbag import Mailbag
-from callcenter_ws.core.message import PLAIN, ControlFrame, Form, Message, control_frame, rfc3339
+from callcenter_ws.core.message import Message, rfc3339
 from callcenter_ws.core.requests import Requests
 from callcenter_ws.core.slowness import SlowWatch
 from callcenter_ws.core.subscription import Subscription

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Sequence
 
 from callcenter_ws.core.access import View
-from callcenter_ws.core.message import Form, frame_payload, text_frame
+from callcenter_ws.core.frames import Form, frame_payload, text_frame
 
 WINDOW_BITS = 12
 """The window as a power of two (RFC 7692 section 7.1.2.1). Larger ones gain nothing on messages of this size, and

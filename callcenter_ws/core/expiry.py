@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from callcenter_ws.core.message import control_frame, rfc3339
+from callcenter_ws.core.frames import control_frame
+from callcenter_ws.core.message import rfc3339
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.interfaces import Clock, Timer
 

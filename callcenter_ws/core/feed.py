@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callcenter_ws.core.message import Message, control_frame
+from callcenter_ws.core.frames import control_frame
+from callcenter_ws.core.message import Message
 from callcenter_ws.core.replay_cache import Stretch
 from callcenter_ws.core.shared_snapshot import RequestId
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal

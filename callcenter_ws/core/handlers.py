@@ -12,8 +12,9 @@ from msgspec import Meta
 from callcenter_ws.core.access import Principal, Role
 from callcenter_ws.core.broadcaster import EventBroadcaster
 from callcenter_ws.core.feed import Replay, TakeSnapshot
+from callcenter_ws.core.frames import control_frame
 from callcenter_ws.core.identity import IdMaker
-from callcenter_ws.core.message import Origin, control_frame, payload_path, rfc3339
+from callcenter_ws.core.message import Origin, payload_path, rfc3339
 from callcenter_ws.core.revocation import Revocations
 from callcenter_ws.core.shared_snapshot import RequestId
 from callcenter_ws.errors import ErrorCode, Refusal

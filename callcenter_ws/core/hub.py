@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from callcenter_ws.core.access import EVERY_TENANT, AgentCalls, Principal
 from callcenter_ws.core.counters import HubCounters, add
+from callcenter_ws.core.frames import control_frame
 from callcenter_ws.core.group import SLICE, Group
-from callcenter_ws.core.message import control_frame
 from callcenter_ws.core.presence import Presence
 from callcenter_ws.core.replay_cache import ReplayCache
 from callcenter_ws.core.revocation import Revocations

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from callcenter_ws.core.frames import ControlFrame, control_frame
 from callcenter_ws.core.gateway import Gateway
-from callcenter_ws.core.message import ControlFrame, control_frame, decode_json
+from callcenter_ws.core.message import decode_json
 from callcenter_ws.core.pace import MistakeCount, TokenBucket
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 

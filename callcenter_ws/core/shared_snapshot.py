@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from callcenter_ws.core.events import EntityKey
-from callcenter_ws.core.message import ControlFrame, Message, encode_json, text_frame
+from callcenter_ws.core.frames import ControlFrame, encode_json, text_frame
+from callcenter_ws.core.message import Message
 from callcenter_ws.interfaces import Snapshot
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from twisted.internet.endpoints import clientFromString
 from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import DisconnectUser, GatewayCommand, Ping, RevokeToken, UserOnline
+from callcenter_ws.core.frames import encode_json
 from callcenter_ws.core.identity import IdMaker
-from callcenter_ws.core.message import PAYLOAD_BYTES, encode_json, rfc3339
+from callcenter_ws.core.message import PAYLOAD_BYTES, rfc3339
 from callcenter_ws.core.vocabulary import EventVocabulary
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published, UserPresence

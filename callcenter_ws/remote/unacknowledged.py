@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import Deferred
 
-from callcenter_ws.core.message import encode_json
+from callcenter_ws.core.frames import encode_json
 from callcenter_ws.errors import Refusal
 from callcenter_ws.interfaces import Published
 

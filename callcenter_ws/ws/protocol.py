@@ -13,7 +13,8 @@ from callcenter_ws.backlog import unsent_bytes
 from callcenter_ws.core.access import Principal
 from callcenter_ws.core.admission import Endpoint
 from callcenter_ws.core.client import Client, Wish
-from callcenter_ws.core.message import PLAIN, Form, decode_json
+from callcenter_ws.core.frames import PLAIN, Form
+from callcenter_ws.core.message import decode_json
 from callcenter_ws.core.pace import TokenBucket
 from callcenter_ws.core.requests import error_frame
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal

@@ -18,7 +18,8 @@ from reference import compacted
 from twisted.internet import reactor, task
 
 from callcenter_ws.core.access import Principal, Role, View, may_see
-from callcenter_ws.core.message import PLAIN, Event, Message, make_event, rfc3339
+from callcenter_ws.core.frames import PLAIN
+from callcenter_ws.core.message import Event, Message, make_event, rfc3339
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Broker, Loss, Published
 from callcenter_ws.testing import FakeClock

@@ -8,8 +8,9 @@ import pytest
 
 from callcenter_ws.core import history as history_module
 from callcenter_ws.core.access import Role, View
+from callcenter_ws.core.frames import PLAIN
 from callcenter_ws.core.history import ENTITY_LIFETIME, History, State
-from callcenter_ws.core.message import PLAIN, Message, make_event
+from callcenter_ws.core.message import Message, make_event
 
 
 def message(seq: int, type_: str = "alert", at: float = 0.0, **payload: Any) -> Message:

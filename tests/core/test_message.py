@@ -16,19 +16,16 @@ from world import REQUIRED, event, payload_of
 
 from callcenter_ws.core import message as message_module
 from callcenter_ws.core.access import View
+from callcenter_ws.core.frames import PLAIN, ControlFrame, control_frame, text_frame
 from callcenter_ws.core.message import (
     MAX_CONTAINERS,
     MAX_DEPTH,
     PAYLOAD_BYTES,
-    PLAIN,
-    ControlFrame,
     Message,
-    control_frame,
     decode_json,
     make_event,
     payload_path,
     rfc3339,
-    text_frame,
 )
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.testing import text_payloads

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ws_world import CONTINUATION, PING, TEXT, Peer, World, encode, request
 
-from callcenter_ws.core.message import frame_payload
+from callcenter_ws.core.frames import frame_payload
 from callcenter_ws.errors import CloseCode
 
 OFFER = "permessage-deflate; client_max_window_bits"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
-from callcenter_ws.core.message import Event, Message, decode_json, encode_json, restore_event
+from callcenter_ws.core.frames import encode_json
+from callcenter_ws.core.message import Event, Message, decode_json, restore_event
 
 Row = tuple[Any, ...]
 

@@ -11,7 +11,7 @@ from callcenter_ws.broker.sqlite.group import Checkpoint, Trim
 from callcenter_ws.broker.sqlite.intake import Entry
 from callcenter_ws.broker.sqlite.reading import MAX_MAIL_USERS, Loaded
 from callcenter_ws.core.calls import CALL_LIFETIME
-from callcenter_ws.core.message import encode_json
+from callcenter_ws.core.frames import encode_json
 from callcenter_ws.core.stream import Stream
 
 CHECKPOINT_BYTES = 8_388_608
