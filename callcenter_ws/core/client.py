@@ -8,21 +8,22 @@ brought up to the head by its Feed. Only the Client drops, lags or closes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from callcenter_ws.core.access import Principal
 from callcenter_ws.core.counters import add
 from callcenter_ws.core.expiry import TokenExpiry
 from callcenter_ws.core.feed import Feed, Replay, TakeSnapshot
-from callcenter_ws.core.frames import PLAIN, ControlFrame, Form, control_frame
+from callcenter_ws.core.frames import PLAIN, ControlFrame, Form
 from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.mailbag import Mailbag
-from callcenter_ws.core.message import Message, rfc3339
+from callcenter_ws.core.message import Message
 from callcenter_ws.core.requests import Requests
 from callcenter_ws.core.slowness import SlowWatch
 from callcenter_ws.core.subscription import Subscription
+from callcenter_ws.core.welcome import NO_WISH, Wish, welcome
 from callcenter_ws.errors import CloseCode, Refusal
-from callcenter_ws.interfaces import Letter, Transport
+from callcenter_ws.interfaces import Letter, Position, Transport
 
 if TYPE_CHECKING:
     from callcenter_ws.core.group import Group
@@ -30,22 +31,6 @@ if TYPE_CHECKING:
 
 MAX_ANSWERS = 256
 """Answers that an outbox takes beyond its limit on events."""
-
-
-class Wish(NamedTuple):
-    """What a client asked for as it connected, in the query of its URL.
-
-    Attributes:
-        ack: it acknowledges what comes out of its user's mailbox.
-    """
-
-    epoch: str | None = None
-    seq: int | None = None
-    snapshot: bool = False
-    ack: bool = False
-
-
-NO_WISH = Wish()
 
 
 class Client:
@@ -196,30 +181,22 @@ class Client:
         self.epoch, self.position = head.epoch, head.seq
         self._greeted = True
         # The peer may have asked for something already; its answer waits behind.
-        self.outbox.insert(0, self._welcome(head.epoch, head.seq))
+        self.outbox.insert(0, self._welcome(head))
         self._gateway.hub.mark_dirty(self)
         self._expiry.announce_if_soon()
         if not self._closed:
             self._feed.begin()
 
-    def _welcome(self, epoch: str, seq: int) -> ControlFrame:
-        who = self.principal
-        payload: dict[str, Any] = {
-            "connection_id": self.connection_id,
-            "user_id": who.user_id,
-            "tenant_id": who.tenant_id,
-            "role": who.role,
-            "epoch": epoch,
-            "seq": seq,
-            "server_time": rfc3339(self._gateway.clock.time()),
-            "ping_interval": self._gateway.limits.ping_interval,
-            "token_expires_at": None if who.expires_at is None else rfc3339(who.expires_at),
-        }
-        if who.session_id is not None:
-            payload["session_id"] = who.session_id
-        if self._session_token is not None:
-            payload["session_token"] = self._session_token
-        return control_frame("welcome", payload, tenant_id=who.tenant_id)
+    def _welcome(self, head: Position) -> ControlFrame:
+        gateway = self._gateway
+        return welcome(
+            self.principal,
+            self.connection_id,
+            head,
+            now=gateway.clock.time(),
+            ping_interval=gateway.limits.ping_interval,
+            session_token=self._session_token,
+        )
 
     def close(self, code: CloseCode) -> None:
         """End the session: what is queued goes out if it can, then the close frame."""

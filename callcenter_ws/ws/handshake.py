@@ -9,7 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
-from callcenter_ws.core.client import Wish
+from callcenter_ws.core.welcome import Wish
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.head import Head
 from callcenter_ws.ws.extension import agree

@@ -12,11 +12,12 @@ from zope.interface import implementer
 from callcenter_ws.backlog import unsent_bytes
 from callcenter_ws.core.access import Principal
 from callcenter_ws.core.admission import Endpoint
-from callcenter_ws.core.client import Client, Wish
+from callcenter_ws.core.client import Client
 from callcenter_ws.core.frames import PLAIN, Form
 from callcenter_ws.core.message import decode_json
 from callcenter_ws.core.pace import TokenBucket
 from callcenter_ws.core.requests import error_frame
+from callcenter_ws.core.welcome import Wish
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Timer
 from callcenter_ws.ws.extension import Inflater

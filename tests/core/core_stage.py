@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.core.access import AgentCalls, Principal, Role
 from callcenter_ws.core.broadcaster import EventBroadcaster
-from callcenter_ws.core.client import Client, Wish
+from callcenter_ws.core.client import Client
 from callcenter_ws.core.frames import PLAIN, Form, encode_json
 from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.handlers import all_handlers
@@ -22,6 +22,7 @@ from callcenter_ws.core.hub import Hub
 from callcenter_ws.core.limits import Limits
 from callcenter_ws.core.message import Event, Message
 from callcenter_ws.core.presence import Presence
+from callcenter_ws.core.welcome import Wish
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Deliver, Position, Published, Slice, Snapshot
 from callcenter_ws.testing import FakeClock, RecordingTransport

@@ -9,9 +9,10 @@ from core_stage import TENANT, Socket, Stage
 from msgspec import structs
 
 from callcenter_ws.core.access import Principal, Role
-from callcenter_ws.core.client import MAX_ANSWERS, Wish
+from callcenter_ws.core.client import MAX_ANSWERS
 from callcenter_ws.core.limits import Limits
 from callcenter_ws.core.message import rfc3339
+from callcenter_ws.core.welcome import Wish
 from callcenter_ws.errors import CloseCode
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from world import event
 
 from callcenter_ws.core.access import View
-from callcenter_ws.core.client import Wish
 from callcenter_ws.core.deflate import WINDOW_BITS, Deflater
 from callcenter_ws.core.frames import PLAIN, frame_payload, text_frame
 from callcenter_ws.core.message import Message
+from callcenter_ws.core.welcome import Wish
 
 
 def inflated(frame: bytes, bits: int = WINDOW_BITS) -> bytes:

@@ -9,8 +9,8 @@ from core_stage import TENANT, SlowBroker, Socket, Stage
 
 from callcenter_ws.core import feed, replay_cache
 from callcenter_ws.core.access import Role
-from callcenter_ws.core.client import Wish
 from callcenter_ws.core.limits import Limits
+from callcenter_ws.core.welcome import Wish
 from callcenter_ws.errors import CloseCode
 
 

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from callcenter_ws.core import feed, group, hub, replay_cache
-from callcenter_ws.core.client import Wish
 from callcenter_ws.core.limits import Limits
 from callcenter_ws.core.message import Message, decode_json
+from callcenter_ws.core.welcome import Wish
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.testing import run
 

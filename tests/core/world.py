@@ -11,13 +11,14 @@ from twisted.logger import Logger
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.core.access import AgentCalls, Principal, Role
 from callcenter_ws.core.broadcaster import EventBroadcaster
-from callcenter_ws.core.client import Client, Wish
+from callcenter_ws.core.client import Client
 from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.handlers import all_handlers
 from callcenter_ws.core.hub import Hub
 from callcenter_ws.core.limits import Limits
 from callcenter_ws.core.message import Event, Origin, decode_json, make_event
 from callcenter_ws.core.presence import Presence
+from callcenter_ws.core.welcome import Wish
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.interfaces import Published
 from callcenter_ws.testing import FakeClock, RecordingTransport, run
