@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,13 +47,13 @@ class Hub(Peer):
         self._feed.settimeout(DEADLINE)
         self._feed.connect(str(feed))
 
+    @abstractmethod
     def command(self, folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
         """Make the folder; return what is started in it, and what is added to its environment.
 
         Raises:
             Unavailable: something is not installed.
         """
-        raise NotImplementedError
 
     def feed(self, messages: Sequence[bytes]) -> None:
         """One a line, all in one write."""

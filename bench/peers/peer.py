@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from bench.event import Event, agent_event
@@ -15,7 +16,7 @@ from bench.peers.process import Process
 _PAUSE = 0.05
 
 
-class Peer:
+class Peer(ABC):
     """A peer that runs; those of one kind say how they are started and fed.
 
     Args:
@@ -69,9 +70,9 @@ class Peer:
         self._seq += len(messages)
         self.feed(messages)
 
+    @abstractmethod
     def feed(self, messages: Sequence[bytes]) -> None:
         """Hand messages to the server, all at once."""
-        raise NotImplementedError
 
     def take(self) -> None:
         """There is nothing to take."""

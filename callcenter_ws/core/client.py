@@ -214,6 +214,8 @@ class Client:
 
     def abandon(self) -> None:
         """Writing has failed, so nothing more is written: end the session."""
+        # What waits in the group, too: it would come without what could not be written before it.
+        self.step_out()
         self.outbox = []
         self.close(CloseCode.INTERNAL_ERROR)
 

@@ -195,7 +195,10 @@ class Group:
         begin = round_.served
         sends = round_.sends[begin : begin + SLICE]
         round_.served += len(sends)
-        short = dict.fromkeys(range(len(sends)), 0) if len(joined) > DIRECT_BYTES else _send_to_each(sends, joined)
+        if len(joined) > DIRECT_BYTES:
+            short = dict.fromkeys(range(len(sends)), 0)
+        else:
+            short = _send_to_each(sends, joined, lambda place: broke(round_.clients[begin + place]))
         for place, taken in short.items():
             if sends[place] is _to_nobody:
                 continue
@@ -207,16 +210,23 @@ class Group:
                 broke(client)
 
 
-def _send_to_each(sends: list[Send], data: bytes) -> dict[int, int]:
-    """Send; return how much was taken by those that did not take everything, by their places."""
+def _send_to_each(sends: list[Send], data: bytes, broke_at: Callable[[int], None]) -> dict[int, int]:
+    """Send; return how much was taken by those that did not take everything, by their places.
+
+    Args:
+        broke_at: is told, inside the handler of the exception, of a place where nobody knows how much was taken.
+    """
     size = len(data)
     short = {}
     for place, send in enumerate(sends):
         try:
             taken = send(data)
-        except Exception:
+        except OSError:
             # A full socket as a rule. What else it may be, writing the rest will tell.
             taken = 0
+        except Exception:
+            broke_at(place)
+            continue
         if taken != size:
             short[place] = taken
     return short

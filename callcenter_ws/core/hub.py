@@ -129,7 +129,7 @@ class Hub:
         waiting, self._waiting = self._waiting, []
         served = 0
         for group in waiting:
-            if served > SLICE:
+            if served >= SLICE:
                 yield
                 served = 0
             served += len(group)

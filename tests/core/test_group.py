@@ -185,18 +185,34 @@ def test_between_groups_others_have_a_turn_too(stage: Stage) -> None:
     for _ in range(4):
         stage.clock.step()
         got.append(sum(bool(socket.written) for socket in sockets))
-    assert got == [3, 6, 7, 7]
+    assert got == [2, 4, 6, 7]
 
 
 @pytest.mark.logs_errors
 def test_a_round_that_breaks_off_ends_its_clients_and_no_others(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     sockets = crowd(stage, 3)
     other = stage.live(role=Role.ADMIN)
-    monkeypatch.setattr(group, "_send_to_each", lambda *given: 1 / 0)
+    monkeypatch.setattr(group, "_send_to_each", lambda *given: stage.alerts(1) or 1 / 0)
     stage.alerts(1)
     stage.clock.step()
     monkeypatch.undo()
+    assert not any(socket.written for socket in sockets), "the second event would have come without the first"
     stage.settle()
     assert {socket.closed_with for socket in sockets} == {CloseCode.INTERNAL_ERROR}
     assert not other.client.closed
-    assert [message["type"] for message in other.take() if message.get("type") == "alert"] == ["alert"]
+    assert [message["type"] for message in other.take() if message.get("type") == "alert"] == ["alert"] * 2
+
+
+@pytest.mark.logs_errors
+def test_where_nobody_knows_how_much_was_taken_nothing_is_sent_again(stage: Stage) -> None:
+    sockets = crowd(stage, 3)
+
+    def stumble(data: bytes) -> int:
+        sockets[1].written += data
+        raise RuntimeError("a bug behind the send")
+
+    steps_in_with(stage, sockets[1], stumble)
+    stage.alerts(1)
+    stage.settle()
+    assert sockets[1].closed_with is CloseCode.INTERNAL_ERROR
+    assert [socket.seqs() for socket in sockets] == [[1]] * 3
