@@ -74,7 +74,7 @@ class Peer(ABC):
     def feed(self, messages: Sequence[bytes]) -> None:
         """Hand messages to the server, all at once."""
 
-    def take(self) -> None:
+    def take(self) -> None:  # noqa: B027 - most have nothing to take, and need not say so
         """There is nothing to take."""
 
     def settle(self) -> int:
