@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import (
     broadcast,
+    cluster,
     compression,
     connect,
     ingest,
@@ -37,6 +38,7 @@ CASES: Mapping[str, Callable[[Path, Scale], Report]] = {
     "ingest": ingest.measure,
     "resume": resume.measure,
     "snapshot": snapshot.measure,
+    "cluster": cluster.measure,
 }
 
 _DESCRIPTION = """\
@@ -56,6 +58,7 @@ cases of the gateway alone:
                user among 10,000 connections, against 100
   ingest       events over AMP into each store, single and in batches; beside it, what bare sqlite3 and bare AMP do
   resume       live fan-out, then the same clients coming back for 500 missed events each
+  cluster      gateways that share a Redis, beside one with a file: fan-out, time on the way, ingest, 1 to 4 workers
   snapshot     the state of 5,000 agents, 500 calls and 100 queues: time to the first and last byte, and size
 
 peers:

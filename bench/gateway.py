@@ -23,6 +23,8 @@ DEADLINE = 30.0
 _PAUSE = 0.01
 _TWISTD = Path(sys.executable).with_name("twistd")
 _SITE = re.compile(r"GatewaySite (?:\(TLS\) )?starting on (\d+)")
+_SHARED = re.compile(r"the workers will listen on tcp:0:\S+, \(.*, (\d+)\)$", re.MULTILINE)
+_SERVES = re.compile(r"worker \d+ \(pid \d+\) serves$", re.MULTILINE)
 
 
 class Gateway:
@@ -31,13 +33,14 @@ class Gateway:
     Args:
         folder: for its settings, its secret, its log and its store.
         settings: what differs from the defaults, by ``section.key``.
+        workers: processes that share the port; 0: it is one.
 
     Raises:
         Unavailable: it refuses these settings.
         Broken: it does not start for any other reason.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], workers: int = 0) -> None:
         folder.mkdir()
         self._secret = secrets.token_hex(32).encode()
         self._log = folder / "log"
@@ -45,11 +48,13 @@ class Gateway:
         config = folder / "callcenter-ws.toml"
         config.write_text(_toml({**self._settings(folder), **settings}))
         command = [str(_TWISTD), "-n", "--pidfile=", "callcenter-ws", "--config", str(config)]
+        command += ["--workers", str(workers)] if workers else []
         with self._log.open("w") as log:
             self._process = subprocess.Popen(  # noqa: S603 - twistd of this environment
                 command, cwd=folder, stdout=log, stderr=subprocess.STDOUT
             )
         self.pid = self._process.pid
+        self._workers = workers
         try:
             self.port = self._await_port()
         except BaseException:
@@ -72,8 +77,8 @@ class Gateway:
         while time.monotonic() < end:
             ended = self._process.poll() is not None
             log = self._log.read_text()
-            found = _SITE.search(log)
-            if found and self.amp_path.exists():
+            found = _SHARED.search(log) if self._workers else _SITE.search(log)
+            if found and self.amp_path.exists() and len(_SERVES.findall(log)) >= self._workers:
                 return int(found[1])
             if ended and "Traceback" not in log:
                 raise Unavailable(_reason(log))
@@ -81,6 +86,12 @@ class Gateway:
                 raise Broken(f"the gateway does not start:\n{log}")
             time.sleep(_PAUSE)
         raise Broken(f"the gateway did not start within {DEADLINE:g} s:\n{self._log.read_text()}")
+
+    @property
+    def pids(self) -> list[int]:
+        """All its processes."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text() if self._workers else ""
+        return [self.pid, *map(int, children.split())]
 
     def token(self, user_id: str, role: str = "agent", tenant: str = TENANT, **claims: Any) -> str:
         """A token that is valid for an hour; ``claims`` are added to the usual ones."""

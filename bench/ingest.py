@@ -64,9 +64,13 @@ class Target:
         self.head = 0
         self.courses = {way: Course() for way in WAYS}
 
-    def run(self, questions: Sequence[Question], way: Way, seconds: float) -> None:
-        """Send what ``questions`` publish, and check that all of it has its place."""
-        watch = Stopwatch(server=self._gateway.pid, sender=os.getpid())
+    def run(self, questions: Sequence[Question], way: Way, seconds: float, **beside: int) -> None:
+        """Send what ``questions`` publish, and check that all of it has its place.
+
+        Args:
+            beside: other processes to watch, by a name.
+        """
+        watch = Stopwatch(server=self._gateway.pid, sender=os.getpid(), **beside)
         self._sender.run(questions, way.window, seconds)
         span = watch.stop()
         self.courses[way].add(span, self._settle())

@@ -49,10 +49,16 @@ def server_endpoint(reactor: Any, description: str) -> Any:
     if kind != "ssl":
         return serverFromString(reactor, description)
     port = int(named.get("port") or positional[0])
-    contexts = ServerContexts(lambda: _options(named), reactor.seconds)
+    contexts = server_contexts(reactor, description)
     return SSL4ServerEndpoint(
         reactor, port, contexts, backlog=int(named["backlog"]), interface=named.get("interface", "")
     )
+
+
+def server_contexts(reactor: Any, description: str) -> ServerContexts:
+    """Return what an ``ssl:`` endpoint gives its connections; raises as ``server_endpoint`` does."""
+    named = endpoint_arguments(description)[1]
+    return ServerContexts(lambda: _options(named), reactor.seconds)
 
 
 @implementer(IOpenSSLContextFactory)

@@ -10,6 +10,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from callcenter_ws.core.access import Principal
+    from callcenter_ws.core.client import Client
     from callcenter_ws.core.message import Event, Message
     from callcenter_ws.errors import CloseCode, Refusal
 
@@ -159,6 +160,15 @@ Deliver = Callable[[Sequence["Message"]], None]
 """Takes messages of one tenant, durable, in ``seq`` order, each exactly once per node. Never raises."""
 
 
+Interrupted = Callable[[str, Position], None]
+"""Is told that a tenant's deliveries go on behind a position, and not behind what was delivered last: what came between
+is lost to this node, because the store has lost history (then the epoch is another), or has let it go. Never raises."""
+
+
+def nobody_is_interrupted(tenant_id: str, position: Position) -> None:
+    """An ``Interrupted`` for those who have nobody to tell."""
+
+
 class Broker(Protocol):
     """Makes events durable and gives them their position.
 
@@ -166,17 +176,21 @@ class Broker(Protocol):
     ``tests/broker/contract.py``.
     """
 
-    def start(self, deliver: Deliver) -> Awaitable[None]:
+    def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> Awaitable[None]:
         """Open the store; from now on hand over what was made durable to ``deliver``."""
 
     def stop(self) -> Awaitable[None]:
         """Finish what was accepted, then close the store."""
 
     def attach(self, tenant_id: str) -> None:
-        """The tenant has clients on this node from now on. Calls do not nest."""
+        """Somebody on this node wants the tenant's events from now on; ``*``: those of every tenant. Calls do not nest.
+
+        Whatever comes behind a ``position`` that was asked for after this is delivered. What else a store delivers that
+        others use, too, is its own affair.
+        """
 
     def detach(self, tenant_id: str) -> None:
-        """The tenant has no client on this node any more; its memory may go first."""
+        """Nobody on this node wants the tenant's events any more; its memory may go first."""
 
     def publish(self, events: Sequence[Event]) -> Awaitable[list[Published | Refusal]]:
         """Append events, possibly of several tenants, in the given order.
@@ -186,8 +200,13 @@ class Broker(Protocol):
         last 5 minutes yields the first position with ``duplicate`` set.
         """
 
-    def position(self, tenant_id: str) -> Awaitable[Position]:
-        """The head of the tenant's stream. A tenant that never published is at ``seq`` 0."""
+    def position(self, tenant_id: str, known: Position | None = None) -> Awaitable[Position]:
+        """The head of the tenant's stream. A tenant that never published is at ``seq`` 0.
+
+        Args:
+            known: a position that a client has. When it belongs to this history, the answer names its epoch and does
+                not lie before it, even if another node delivered it first.
+        """
 
     def read(self, tenant_id: str, after: int, limit: int) -> Awaitable[Slice]:
         """At most ``limit`` messages with ``seq`` greater than ``after``."""
@@ -284,16 +303,30 @@ class Register(Protocol):
         """Remember a revocation. Never blocks, never fails."""
 
 
+class PresenceBook(Protocol):
+    """Is told by the Hub who comes and goes on this node."""
+
+    def arrived(self, client: Client) -> None:
+        """A client has been registered."""
+
+    def left(self, client: Client, code: CloseCode) -> None:
+        """A client has been unregistered; why its connection was closed."""
+
+
 class Directory(Protocol):
-    """What the edges may ask of the Hub about who is connected, and do about it."""
+    """What the edges may ask about who is connected, and do about it: here, and on all nodes that share the store.
 
-    def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
-        """Whether the user has open connections on this node."""
+    Every method that returns an Awaitable raises ``Refusal``, ``unavailable``, rather than guess while the other nodes
+    cannot be asked.
+    """
 
-    def disconnect_user(self, tenant_id: str, user_id: str) -> int:
+    def user_presence(self, tenant_id: str, user_id: str) -> Awaitable[UserPresence]:
+        """Whether the user has open connections."""
+
+    def disconnect_user(self, tenant_id: str, user_id: str) -> Awaitable[int]:
         """Close all connections of a user with 4503; return how many."""
 
-    def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
+    def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> Awaitable[int]:
         """Refuse a token, or all tokens a user was issued until now; close their connections.
 
         Returns:
@@ -304,10 +337,13 @@ class Directory(Protocol):
         """
 
     def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
-        """Connections and messages of one tenant, or of all: JSON-ready, see ``docs/http.rst``."""
+        """Connections and messages of one tenant, or of all, on this node: JSON-ready, see ``docs/http.rst``."""
 
-    def listen(self, listener: Listener) -> None:
-        """Show every delivered message to ``listener`` from now on."""
+    def listen(self, listener: Listener, tenant_id: str) -> None:
+        """Show every delivered message of a tenant, or of all (``*``), to ``listener`` from now on.
+
+        It may be shown others, too.
+        """
 
     def unlisten(self, listener: Listener) -> None:
         """Stop showing messages to ``listener``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +12,11 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from callcenter_ws.certificates import server_endpoint
+from callcenter_ws.adoption import adopt
+from callcenter_ws.certificates import server_contexts, server_endpoint
 from callcenter_ws.config.validators import endpoint_arguments
 
 _log = Logger()
@@ -23,32 +26,48 @@ class Listener(Service):
     """Listens on one endpoint while it runs.
 
     The socket is opened in ``privilegedStartService``, so that a port below 1024 is bound before twistd gives up
-    its privileges.
+    its privileges. One that was inherited is open already: nothing is accepted from it before ``take_up``.
+
+    Args:
+        inherited: the descriptor of the socket, in a worker that shares it with others.
 
     Attributes:
         port: the listening port; None while the socket is not open.
     """
 
-    def __init__(self, reactor: Any, description: str, factory: IProtocolFactory) -> None:
+    def __init__(self, reactor: Any, description: str, factory: IProtocolFactory, inherited: int | None = None) -> None:
         self._reactor = reactor
         self._description = description
         self._factory = factory
+        self._inherited = inherited
         self.port: Any = None  # an IListeningPort
 
     def privilegedStartService(self) -> None:
         """Open the socket while there may be the privileges for it."""
         super().privilegedStartService()
-        self._listen()
+        if self._inherited is None:
+            self._listen()
 
     def startService(self) -> None:
         """Open the socket, unless that is done."""
         super().startService()
-        if self.port is None:
+        if self.port is None and self._inherited is None:
             self._listen()
+
+    def take_up(self) -> None:
+        """Begin to accept from the inherited socket. Without one there is nothing to do."""
+        descriptor, self._inherited = self._inherited, None
+        if descriptor is None:
+            return
+        factory: Any = self._factory
+        if self._description.startswith("ssl:"):
+            contexts: Any = server_contexts(self._reactor, self._description)
+            factory = TLSMemoryBIOFactory(contexts, False, factory)
+        self.port = adopt(self._reactor, descriptor, factory)
 
     def _listen(self) -> None:
         """Open the socket, or say why not and end the start: half a gateway is worse than one that is plainly down."""
-        _remove_leftovers(self._description)
+        remove_leftovers(self._description)
         # Every endpoint that the settings allow answers at once.
         server_endpoint(self._reactor, self._description).listen(self._factory).addCallbacks(
             self._opened, self._refused
@@ -65,6 +84,9 @@ class Listener(Service):
 
     async def close(self) -> None:
         """Take no more connections; those that are open stay."""
+        if self._inherited is not None:
+            os.close(self._inherited)
+            self._inherited = None
         port, self.port = self.port, None
         if port is not None:
             closing = port.stopListening()
@@ -87,7 +109,7 @@ def private_unix(description: str) -> str:
     return description
 
 
-def _remove_leftovers(description: str) -> None:
+def remove_leftovers(description: str) -> None:
     """Remove a unix socket that nobody listens on any more, and its lock.
 
     Twisted's lock holds the number of the process that made it. When that was killed, the number may be another's by

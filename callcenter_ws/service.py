@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.client import Agent
 
 from callcenter_ws import __version__
@@ -19,9 +17,6 @@ from callcenter_ws.auth.jwks import JwksSource
 from callcenter_ws.auth.keys import KeyRing, hmac_key, read_public_key, read_secret
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.auth.visitors import GatewayTokens, VisitorSessions
-from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.broker.sqlite.broker import SqliteBroker
-from callcenter_ws.broker.sqlite.file import StoreUnusable
 from callcenter_ws.clock import ReactorClock
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.core.admission import Admission, Endpoint
@@ -31,8 +26,6 @@ from callcenter_ws.core.gateway import Gateway
 from callcenter_ws.core.handlers import all_handlers
 from callcenter_ws.core.hub import Hub
 from callcenter_ws.core.identity import IdMaker
-from callcenter_ws.core.message import Origin
-from callcenter_ws.core.presence import Presence
 from callcenter_ws.core.revocation import UnrevokedTokens
 from callcenter_ws.demo.page import demo_page
 from callcenter_ws.demo.service import SimulatorProcess
@@ -50,6 +43,10 @@ from callcenter_ws.journal import LogJournal, spawn
 from callcenter_ws.listening import Listener, private_unix
 from callcenter_ws.ops.health import Health, Node
 from callcenter_ws.ops.metrics import Metrics
+from callcenter_ws.stores import store_of
+from callcenter_ws.workers.inheritance import Inheritance
+from callcenter_ws.workers.metrics import NodeMetrics
+from callcenter_ws.workers.worker import Worker
 from callcenter_ws.ws.doorkeeper import Doorkeeper
 from callcenter_ws.ws.endpoint import WebSocketEndpoint
 from callcenter_ws.ws.factory import GatewayFactory
@@ -59,6 +56,12 @@ from callcenter_ws.ws.peer import TrustedProxies
 
 _log = Logger()
 
+DRAIN_MARGIN = 20.0
+"""Seconds that stopping may take longer than ``limits.drain_timeout`` before it counts as stuck."""
+
+LAST_WORDS_TIMEOUT = 2.0
+"""Seconds for which a stopping worker still serves who has just connected."""
+
 FAREWELL_TIMEOUT = 6.0
 """Seconds for which a stopping gateway waits for its peers to close their sockets."""
 
@@ -66,26 +69,50 @@ FAREWELL_TIMEOUT = 6.0
 class GatewayService(MultiService):
     """A gateway. Its parts are public attributes, for embedding and for tests.
 
+    Args:
+        inheritance: what a worker has from its supervisor; None: this is the only process.
+
     Attributes:
+        instance: the node's name, and a worker's number, as ``pbx1/2``. Two processes have it while one replaces the
+            other.
         web_listeners, amp_listeners: one Listener for each endpoint, whose ``port`` tells where it listens.
     """
 
-    def __init__(self, reactor: Any, settings: Settings, *, demo: DemoState | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        *,
+        demo: DemoState | None = None,
+        inheritance: Inheritance | None = None,
+    ) -> None:
         super().__init__()
         self.settings = settings
+        self._inheritance = inheritance
+        node_id = settings.cluster.node_id
+        self.instance = node_id if inheritance is None else f"{node_id}/{inheritance.number}"
         self._reactor = reactor
+        self._listeners: list[Listener] = []
         self.clock = ReactorClock(reactor)
         self._build_core()
         self._build_auth()
         self._build_websocket()
         self.amp_factory = self._amp_factory()
         self.metrics.watch(self.hub.counters, self.broadcaster.intake, lambda: len(self.amp_factory.sessions))
+        self.node_metrics = None if inheritance is None else NodeMetrics(reactor, inheritance, self.metrics.render)
+        self._metrics_text = (self.node_metrics or self.metrics).text
         self.endpoints = self._endpoints()
         self.site = self._site(self._root(demo), {path: endpoint.open for path, endpoint in self.endpoints.items()})
-        self.web_listeners = [self._listen(where, self.site) for where in settings.web.listen]
-        self.amp_listeners = [self._listen(private_unix(where), self.amp_factory) for where in settings.amp.listen]
+        self.web_listeners = [self._listen("web.listen", where, self.site) for where in settings.web.listen]
+        self.amp_listeners = [
+            self._listen("amp.listen", private_unix(where), self.amp_factory) for where in settings.amp.listen
+        ]
         if settings.web.metrics_listen is not None:
-            self._listen(settings.web.metrics_listen, self._site(self._metrics_root()))
+            self._listen("web.metrics_listen", settings.web.metrics_listen, self._site(self._metrics_root()))
+        if inheritance is not None:
+            patience = settings.limits.drain_timeout + DRAIN_MARGIN
+            worker = Worker(reactor, inheritance, self.health.reasons, self._take_up_listeners, patience)
+            worker.setServiceParent(self)
         if demo is not None:
             SimulatorProcess(reactor, demo.amp_endpoint, demo.tenant).setServiceParent(self)
 
@@ -94,41 +121,19 @@ class GatewayService(MultiService):
     def _build_core(self) -> None:
         settings, clock = self.settings, self.clock
         self.metrics = Metrics()
-        self.broker = self._store()
+        self.store = store_of(self._reactor, clock, settings, self.instance, lambda: self.amp_factory.cut_off_revoked())
+        self.broker = self.store.broker
         self.broadcaster = EventBroadcaster(self.broker, clock)
-        self.presence = Presence(clock, spawn, self._announce_presence, self.broker, settings.limits.presence_grace)
         self.hub = Hub(
             self.broker,
-            self.presence,
+            self.store.presence,
             clock,
             LogJournal(),
             agent_calls=settings.policy.agent_calls,
             burst=max(1, settings.limits.outbox // 2),
             observe_latency=self.metrics.observe_latency,
         )
-
-    def _store(self) -> MemoryBroker | SqliteBroker:
-        store, file = self.settings.store, self.settings.store_file
-        if file is None:
-            return MemoryBroker(
-                self.clock,
-                memory_events=min(store.memory_events, store.history_events),
-                memory_bytes=store.memory_bytes,
-                history_seconds=store.history_seconds,
-            )
-        return SqliteBroker(
-            self._reactor,
-            self.clock,
-            file,
-            synchronous=store.synchronous,
-            history_events=store.history_events,
-            history_seconds=store.history_seconds,
-            memory_events=store.memory_events,
-            memory_bytes=store.memory_bytes,
-        )
-
-    async def _announce_presence(self, tenant_id: str, payload: dict[str, Any]) -> None:
-        await self.broadcaster.publish(tenant_id, "presence.changed", payload, origin=Origin.GATEWAY)
+        self.directory = self.store.directory(self.hub)
 
     def _build_auth(self) -> None:
         jwt = self.settings.jwt
@@ -142,10 +147,17 @@ class GatewayService(MultiService):
             self.jwks = JwksSource(jwt.jwks_url, keys, agent, self.clock, interval=jwt.jwks_refresh)
             self.jwks.setServiceParent(self)
         rules = TokenRules(jwt.algorithms, jwt.issuer, jwt.audience, jwt.leeway)
-        session_key = _session_key(self.settings.public.session_key_file)
+        session_key = self._session_key()
         self.visitors = VisitorSessions(session_key, self.clock.time, lambda: secrets.token_urlsafe(16))
         verifier = TokenVerifier(keys, rules, self.clock.time)
         self.authenticator = UnrevokedTokens(GatewayTokens(self.visitors, verifier), self.hub.revocations)
+
+    def _session_key(self) -> bytes:
+        """The key of the visitors' session tokens; without a file their sessions end with this node's process."""
+        if (path := self.settings.public.session_key_file) is not None:
+            return read_secret(path)
+        # What one worker has signed another has to accept.
+        return secrets.token_bytes(32) if self._inheritance is None else self._inheritance.session_key.read_bytes()
 
     def _keys_are_missing(self) -> str | None:
         if self.jwks is not None:
@@ -191,7 +203,7 @@ class GatewayService(MultiService):
         token_file = self.settings.amp.token_file
         return AmpServerFactory(
             self.broadcaster,
-            self.hub,
+            self.directory,
             self.clock,
             node_id=self.settings.cluster.node_id,
             secret=None if token_file is None else token_file.read_bytes().strip(),
@@ -201,7 +213,8 @@ class GatewayService(MultiService):
 
     def _root(self, demo: DemoState | None) -> Any:
         """The way of a path to its resource (PROTOCOL section 5)."""
-        node = Node(self.settings.cluster.node_id, __version__, self.clock.time())
+        number = None if self._inheritance is None else self._inheritance.number
+        node = Node(self.settings.cluster.node_id, __version__, self.clock.time(), number)
         self.health = Health(self.broker.not_ready, self._keys_are_missing)
         root: Any = JsonNotFound()  # Any: mypy cannot see that a Resource is an IResource
         ws: Any = self.endpoints[b"/ws"]
@@ -210,14 +223,14 @@ class GatewayService(MultiService):
             ws.putChild(b"public", self.endpoints[b"/ws/public"])
         ws.putChild(
             b"stats",
-            StatsResource(self.authenticator, self.hub, self.broker, self.broadcaster.intake, node, self.clock),
+            StatsResource(self.authenticator, self.directory, self.broker, self.broadcaster.intake, node, self.clock),
         )
-        ws.putChild(b"users", UsersResource(self.authenticator, self.hub))
+        ws.putChild(b"users", UsersResource(self.authenticator, self.directory))
         ws.putChild(b"events", EventsResource(self.authenticator, self.broadcaster))
         root.putChild(b"livez", LiveResource())
         root.putChild(b"readyz", ReadyResource(self.health))
         if self.settings.web.metrics_listen is None:
-            metrics = MetricsResource(self.metrics.render, self.metrics.content_type, self.authenticator)
+            metrics = MetricsResource(self._metrics_text, self.metrics.content_type, self.authenticator)
             root.putChild(b"metrics", metrics)
         if self.settings.web.demo:
             tokens = None if demo is None else DemoTokens(demo, self.clock.time)
@@ -241,7 +254,7 @@ class GatewayService(MultiService):
 
     def _metrics_root(self) -> Any:
         root: Any = JsonNotFound()
-        root.putChild(b"metrics", MetricsResource(self.metrics.render, self.metrics.content_type))
+        root.putChild(b"metrics", MetricsResource(self._metrics_text, self.metrics.content_type))
         return root
 
     def _site(self, root: Any, doors: Mapping[bytes, Door] | None = None) -> GatewaySite:
@@ -253,10 +266,16 @@ class GatewayService(MultiService):
             handshake_timeout=self.settings.limits.handshake_timeout,
         )
 
-    def _listen(self, description: str, factory: Any) -> Listener:
-        listener = Listener(self._reactor, description, factory)
+    def _listen(self, setting: str, description: str, factory: Any) -> Listener:
+        inherited = None if self._inheritance is None else self._inheritance.descriptor(setting, description)
+        listener = Listener(self._reactor, description, factory, inherited)
         listener.setServiceParent(self)
+        self._listeners.append(listener)
         return listener
+
+    def _take_up_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.take_up()
 
     # Life
 
@@ -264,8 +283,10 @@ class GatewayService(MultiService):
         """Open the store and everything else."""
         for warning in self.settings.warnings:
             _log.warn("settings: {warning}", warning=warning)
-        self._open_store()
+        self.store.open(self.hub)
         super().startService()
+        if self.node_metrics is not None:
+            self.node_metrics.open()
         _log.info(
             "callcenter-ws {version} serves {web} and takes events at {amp}",
             version=__version__,
@@ -273,27 +294,14 @@ class GatewayService(MultiService):
             amp=", ".join(self.settings.amp.listen),
         )
 
-    def _open_store(self) -> None:
-        """Open the store, or say why not and end the start: without it the gateway would lose what it is told."""
-        failures: list[Failure] = []
-        # A file is opened before anything else runs, so that the outcome is known at once.
-        Deferred.fromCoroutine(self.broker.start(self.hub.deliver)).addErrback(failures.append)
-        if not failures:
-            # Who was here when this process ended was told to come back within the time to drain.
-            self.presence.resume(self.settings.limits.drain_timeout)
-            self.hub.revocations.recall(self.broker.recall_revocations())
-            return
-        error = failures[0].value
-        if not isinstance(error, StoreUnusable):
-            failures[0].raiseException()
-        _log.critical("cannot open the store: {reason}", reason=error)
-        raise SystemExit(1)
-
     def stopService(self) -> Deferred[None]:
         """Take no more connections, say goodbye to those that are open, then close the store."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        if self.node_metrics is not None:
+            await self.node_metrics.close()
+            await self._step_aside()
         self.health.drain()
         self.admission.draining = True
         for listener in (*self.web_listeners, *self.amp_listeners):
@@ -304,13 +312,22 @@ class GatewayService(MultiService):
         self.websocket_factory.drain()
         await amp_is_done
         await self._peers_gone()
-        await self.broker.stop()
+        await self.store.close()
         await _settled(super().stopService())
+
+    async def _step_aside(self) -> None:
+        """Leave new connections to the other workers; nobody is to be refused for having come here a moment before."""
+        for listener in self._listeners:
+            await listener.close()
+        await self._until(lambda: self.site.waiting.is_empty, LAST_WORDS_TIMEOUT)
 
     async def _peers_gone(self) -> None:
         """Wait until the sockets are closed, but not for long."""
-        deadline = self.clock.monotonic() + FAREWELL_TIMEOUT
-        while self.admission.sockets and self.clock.monotonic() < deadline:
+        await self._until(lambda: not self.admission.sockets, FAREWELL_TIMEOUT)
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = self.clock.monotonic() + seconds
+        while not condition() and self.clock.monotonic() < deadline:
             turn: Deferred[None] = Deferred()
             self._reactor.callLater(0.05, turn.callback, None)
             await turn
@@ -319,8 +336,3 @@ class GatewayService(MultiService):
 async def _settled(result: Deferred[Any] | None) -> None:
     if result is not None:
         await result
-
-
-def _session_key(path: Path | None) -> bytes:
-    """The key of the visitors' session tokens; without a file their sessions end with this process."""
-    return secrets.token_bytes(32) if path is None else read_secret(path)

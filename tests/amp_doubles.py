@@ -14,6 +14,7 @@ from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.clock import ReactorClock
 from callcenter_ws.core.access import Principal, Role
 from callcenter_ws.core.broadcaster import EventBroadcaster
+from callcenter_ws.core.directory import LocalDirectory
 from callcenter_ws.core.hub import Hub
 from callcenter_ws.core.message import Message, Origin
 from callcenter_ws.core.presence import Presence
@@ -33,22 +34,22 @@ class RecordingDirectory:
         self.asked: list[tuple[Any, ...]] = []
         self.listeners: list[Listener] = []
 
-    def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
+    async def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
         self.asked.append(("user_presence", tenant_id, user_id))
         return UserPresence(True, 2, 1.0, None)
 
-    def disconnect_user(self, tenant_id: str, user_id: str) -> int:
+    async def disconnect_user(self, tenant_id: str, user_id: str) -> int:
         self.asked.append(("disconnect_user", tenant_id, user_id))
         return 3
 
-    def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
+    async def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
         self.asked.append(("revoke", tenant_id, jti, user_id))
         return 4
 
     def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
         return {}
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: Listener, tenant_id: str) -> None:
         self.listeners.append(listener)
 
     def unlisten(self, listener: Listener) -> None:
@@ -151,7 +152,8 @@ class Gateway:
         )
         hub = Hub(self.broker, presence, clock, LogJournal())
         tokens = UnrevokedTokens(Tokens(clock), hub.revocations)
-        self.factory = self._factory(clock, hub, tokens, hub.revocations)
+        self.directory = LocalDirectory(hub, presence, self.broker, clock)  # type: ignore[assignment]  # in the double's place
+        self.factory = self._factory(clock, self.directory, tokens, hub.revocations)
         return hub
 
     def _deliver(self, messages: Any) -> None:

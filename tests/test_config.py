@@ -175,7 +175,13 @@ FILE_RULES = [
     ("store", 'url = "sqlite:/var/lib/"', "store.url", "write sqlite: and the path of a file"),
     ("store", 'url = "sqlite:/no/such/folder/gw.db"', "store.url", "there is no folder /no/such/folder"),
     ("store", 'url = "sqlite:/etc"', "store.url", "/etc is a folder"),
-    ("store", 'url = "redis://:hunter2@db"', "store.url", "redis store comes with a later release"),
+    ("store", 'url = "redis://:hunter2@db/x"', "store.url", "the database is a number"),
+    ("store", 'url = "redis+sentinel://a:1,b:2"', "store.url", "name the master"),
+    ("store", 'url = "unix:run/redis.sock"', "store.url", "the whole path of the socket"),
+    ("store", 'key_prefix = "{x}"', "store.key_prefix", "is not a prefix"),
+    ("store", "timeout = 0.1", "store.timeout", "0.1 is out of range"),
+    ("store", 'ca_file = "/etc/passwd"', "store.ca_file", "is for a Redis, and store.url names none"),
+    ("cluster", "lease = 1", "cluster.lease", "out of range: 2 to 300"),
     ("store", 'url = "memory"', "store.url", "no such store"),
     ("store", 'url = ""', "store.url", "no such store"),
     ("store", 'synchronous = "off"', "store.synchronous", 'expected "normal" or "full", got a string'),
@@ -319,7 +325,7 @@ def test_no_reason_shows_a_secret(folder: Path) -> None:
         [amp]
         token_file = "short.secret"
         [store]
-        url = "redis://:hunter2@db"
+        url = "redis://:hunter2@db/x"
         """,
     )
     text = str(ConfigError(problems_of(file)))
@@ -443,7 +449,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         """,
     )
     found = problems_of(
-        file, overrides=["store.url=redis://x", "nonsense", "a.b=c"], environ={"CALLCENTER_WS_LIMITS__RATE": "fast"}
+        file, overrides=["store.url=redis://x/y", "nonsense", "a.b=c"], environ={"CALLCENTER_WS_LIMITS__RATE": "fast"}
     )
     counted = sorted((Path(problem.source).name, problem.key) for problem in found)
     assert counted == sorted(
@@ -635,10 +641,12 @@ def test_what_the_annotated_file_shows_in_comments_is_valid(tmp_path: Path) -> N
     for key, line in _listed(ANNOTATED.read_text()).items():
         sections.setdefault(key.rpartition(".")[0], []).append(line)
     text = "\n".join("\n".join([f"[{section}]", *lines]) for section, lines in sections.items())
-    for name in ("jwt", "amp", "sessions"):
+    for name in ("jwt", "amp", "sessions", "redis"):
         (tmp_path / f"{name}.secret").write_text(SECRET)
         (tmp_path / f"{name}.secret").chmod(0o600)
+    (tmp_path / "redis-ca.pem").write_text("-----BEGIN CERTIFICATE-----")
     text = text.replace('algorithms = ["HS256"]', 'algorithms = ["HS256", "RS256"]')
+    text = text.replace('url = "sqlite:callcenter-ws.sqlite"', 'url = "rediss://redis.example/0"')
     loaded = load(write(tmp_path, text))
     assert loaded.warnings == ()
     assert loaded.public.tenants == {"acme": PublicTenant(origins=("https://www.acme.example",), anonymous=True)}

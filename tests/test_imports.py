@@ -29,19 +29,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "own_threads": set(),
     "sqlite_file": set(),
     **dict.fromkeys(EDGES, FOUNDATION | {"backlog", "coarse", "handover", "head"}),
-    "broker": FOUNDATION | {"own_threads", "sqlite_file"},
+    "broker": FOUNDATION | {"clock", "own_threads", "sqlite_file"},
     # The remote side shares the definitions of the wire with the server, and nothing else.
     "remote": FOUNDATION | {"amp.commands", "own_threads", "sqlite_file"},
     "testing": FOUNDATION | {"clock", "broker"},
     # What makes a key good is known to auth alone.
-    "config": FOUNDATION | {"auth"},
+    "config": FOUNDATION | {"auth", "broker.redis.address"},
     # The simulator is a sender like any other, its page a resource, its tokens are signed like anybody's.
     "demo": FOUNDATION | {"auth", "clock", "http", "remote", "config"},
     "journal": FOUNDATION,
     "certificates": {"config"},
-    "listening": FOUNDATION | {"certificates", "config"},
-    "service": FOUNDATION | EDGES | {"clock", "config", "demo", "journal", "listening"},
-    "tap": FOUNDATION | {"clock", "config", "service", "demo"},
+    "adoption": set(),
+    "listening": FOUNDATION | {"adoption", "certificates", "config"},
+    # It knows processes, sockets and metrics as text; what a gateway is, it does not know.
+    "workers": {"adoption", "certificates", "config", "listening"},
+    "stores": FOUNDATION | {"broker", "clock", "config", "journal"},
+    "service": FOUNDATION | EDGES | {"clock", "config", "demo", "journal", "listening", "stores", "workers"},
+    "tap": FOUNDATION | {"clock", "config", "service", "demo", "workers"},
     "cli": FOUNDATION | {"amp.commands", "auth", "broker", "config", "demo", "remote"},
 }
 """What each part may import besides itself. A new part has to be given its place here."""

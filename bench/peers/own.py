@@ -25,6 +25,7 @@ class OwnGateway:
 
     Args:
         settings: what differs from the defaults, and from ``RAISED``.
+        workers: processes that share the port; 0: it is one.
     """
 
     name = "gateway"
@@ -35,14 +36,15 @@ class OwnGateway:
         loader: Loader,
         certificate: Certificate | None,
         settings: Mapping[str, Any] | None = None,
+        workers: int = 0,
     ) -> None:
         listen = {}
         if certificate:
             chain, key = certificate
             listen["web.listen"] = [f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={chain}"]
         given = settings or {}
-        self.gateway = Gateway(folder, {**Store.NORMAL.settings(folder), **RAISED, **listen, **given})
-        self.pids: Sequence[int] = (self.gateway.pid,)
+        self.gateway = Gateway(folder, {**Store.NORMAL.settings(folder), **RAISED, **listen, **given}, workers)
+        self.pids: Sequence[int] = self.gateway.pids
         self.sender = Sender(self.gateway.amp_path)
         self._loader = loader
         self._options = ("reset", *(("tls",) if certificate else ()))

@@ -56,7 +56,7 @@ class AmpServerFactory(ServerFactory):
         self._subscriptions = Subscriptions(directory, clock)
         credentials = Credentials(secret, authenticate)
         self._commands = GatewayCommands(
-            broadcaster, directory, credentials, self._subscriptions, node_id, self._cut_off_revoked
+            broadcaster, directory, credentials, self._subscriptions, node_id, self.cut_off_revoked
         )
         self._revocations = revocations
         self._drained: Deferred[None] | None = None
@@ -112,7 +112,8 @@ class AmpServerFactory(ServerFactory):
             connection.hang_up()
             connection.abort()
 
-    def _cut_off_revoked(self) -> int:
+    def cut_off_revoked(self) -> int:
+        """End the sessions whose own token is revoked by now; return how many."""
         revocations = self._revocations
         if revocations is None:
             return 0

@@ -111,7 +111,7 @@ class GatewayCommands:
         """Say whether a user is connected."""
         _check_identifiers(tenant_id=tenant_id, user_id=user_id)
         _check_authority(peer, tenant_id)
-        presence = self._directory.user_presence(tenant_id, user_id)
+        presence = await self._directory.user_presence(tenant_id, user_id)
         return {"online": presence.online, "connections": presence.connections}
 
     async def disconnect_user(
@@ -120,7 +120,7 @@ class GatewayCommands:
         """Close a user's connections."""
         _check_identifiers(tenant_id=tenant_id, user_id=user_id)
         _check_authority(peer, tenant_id)
-        closed = self._directory.disconnect_user(tenant_id, user_id)
+        closed = await self._directory.disconnect_user(tenant_id, user_id)
         _log.info(
             "AMP peer {peer} disconnected user {user_id!r} of {tenant_id!r} ({closed} connections): {reason!r}",
             peer=peer.name,
@@ -138,7 +138,7 @@ class GatewayCommands:
         _check_identifiers(tenant_id=tenant_id, jti=jti, user_id=user_id)
         if tenant_id != EVERY_TENANT or not _principal(peer).every_tenant:
             _check_authority(peer, tenant_id)
-        closed = self._directory.revoke(tenant_id, jti=jti, user_id=user_id)
+        closed = await self._directory.revoke(tenant_id, jti=jti, user_id=user_id)
         closed += self._cut_off_revoked()
         revoked = {"token": jti, "the tokens of user": user_id}
         _log.info(

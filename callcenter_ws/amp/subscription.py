@@ -226,7 +226,7 @@ class Subscriptions:
                 self._absent.pop(subscription).cancel()
                 return subscription
         subscription = Subscription(key, self._clock, self)
-        self._directory.listen(subscription)
+        self._directory.listen(subscription, principal.tenant_id)
         return subscription
 
     def leave(self, subscription: Subscription) -> None:

@@ -16,6 +16,7 @@ from callcenter_ws.interfaces import (
     Attendance,
     Clock,
     Deliver,
+    Interrupted,
     Mail,
     Position,
     Published,
@@ -23,6 +24,7 @@ from callcenter_ws.interfaces import (
     Slice,
     Snapshot,
     Timer,
+    nobody_is_interrupted,
 )
 
 _HOUSEKEEPING = 60.0
@@ -70,7 +72,7 @@ class MemoryBroker:
         self._deliver: Deliver | None = None
         self._housekeeping: Timer | None = None
 
-    async def start(self, deliver: Deliver) -> None:
+    async def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> None:
         """Begin to hand published messages to ``deliver``."""
         self._deliver = deliver
         self._housekeeping = self._clock.call_later(_HOUSEKEEPING, self._keep_house)
@@ -129,7 +131,7 @@ class MemoryBroker:
         self._bytes += held - tenant.counted
         tenant.counted = held
 
-    async def position(self, tenant_id: str) -> Position:
+    async def position(self, tenant_id: str, known: Position | None = None) -> Position:
         """The head of the tenant's stream."""
         tenant = self._tenants.get(tenant_id)
         return Position(self._epoch, 0 if tenant is None else tenant.stream.history.head)

@@ -25,6 +25,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "store.history_seconds": (1, 31_536_000),
     "store.memory_events": _SOME,
     "store.memory_bytes": (65_536, 2**50),
+    "store.timeout": (0.5, 60),
+    "cluster.lease": (2, 300),
     "limits.outbox": (1, 65_536),
     "limits.message_bytes": (1_024, 16_777_216),
     "limits.fragments": (1, 65_536),
@@ -57,6 +59,7 @@ TEXTS: Mapping[str, Callable[[str], str]] = {
     "jwt.jwks_url": validators.jwks_url,
     "jwt.cookie": validators.cookie_name,
     "store.url": validators.store_url,
+    "store.key_prefix": validators.key_prefix,
     "public.tenants.*.origins": validators.origin,
     "cluster.node_id": validators.node_id,
 }
@@ -74,7 +77,7 @@ class Finding:
 
 Rule = Callable[[Settings], Iterator[Finding]]
 
-_LEAST_BYTES = {"amp.token_file": 16, "public.session_key_file": 32}
+_LEAST_BYTES = {"amp.token_file": 16, "public.session_key_file": 32, "store.password_file": 1}
 _KEY_SOURCES = ("jwt.secret_file", "jwt.public_key_files", "jwt.jwks_url")
 
 
@@ -183,12 +186,27 @@ def store_has_a_folder(settings: Settings) -> Iterator[Finding]:
         yield Finding("store.url", f"{file} is a folder; name a file in it")
 
 
+def redis_is_described(settings: Settings) -> Iterator[Finding]:
+    """What is said of a Redis is of use."""
+    store = settings.store
+    is_redis = settings.redis_is_used
+    for name in ("password_file", "ca_file"):
+        if getattr(store, name) is not None and not is_redis:
+            yield Finding(f"store.{name}", "is for a Redis, and store.url names none", ("store.url",))
+    if store.ca_file is not None and is_redis:
+        if not store.url.startswith("rediss"):
+            yield Finding("store.ca_file", "is for rediss://, and store.url is not encrypted", ("store.url",))
+        elif b"-----BEGIN CERTIFICATE-----" not in store.ca_file.read_bytes():
+            yield Finding("store.ca_file", f"{store.ca_file} holds no PEM certificate")
+
+
 RULES: tuple[Rule, ...] = (
     listens_somewhere,
     keys_match_algorithms,
     public_keys_are_of_use,
     secrets_are_kept,
     store_has_a_folder,
+    redis_is_described,
 )
 """Always."""
 
@@ -250,5 +268,6 @@ def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
         ("jwt.secret_file", settings.jwt.secret_file),
         ("amp.token_file", settings.amp.token_file),
         ("public.session_key_file", settings.public.session_key_file),
+        ("store.password_file", settings.store.password_file),
     )
     yield from ((key, path) for key, path in files if path is not None)

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
+from callcenter_ws.broker.redis.address import SCHEMES
 from callcenter_ws.core.access import AgentCalls
 from callcenter_ws.core.limits import Limits
 
@@ -89,12 +90,17 @@ class Store(Section, frozen=True):
     """Where events are kept.
 
     Attributes:
-        url: ``sqlite:PATH`` or ``memory:``. A relative path begins in the folder of the settings.
+        url: ``sqlite:PATH``, ``memory:`` or the address of a Redis (``broker.redis.address``). A relative path begins
+            in the folder of the settings.
         synchronous: how durable a write of ``sqlite:`` is.
         history_events: events kept for each tenant; ``memory:`` keeps no more than ``memory_events``.
         history_seconds: age at which an event is forgotten.
         memory_events: events of each tenant held in memory.
         memory_bytes: memory for the events of all tenants.
+        key_prefix: what the names of all keys in Redis begin with.
+        password_file: holds the password for Redis; it takes the place of one in ``url``.
+        ca_file: PEM certificates that the certificate of a ``rediss:`` server has to come from; None: the system's.
+        timeout: seconds after which a Redis that does not answer counts as gone.
     """
 
     url: str = "sqlite:callcenter-ws.sqlite"
@@ -103,6 +109,10 @@ class Store(Section, frozen=True):
     history_seconds: float = 86_400
     memory_events: int = 1_000
     memory_bytes: int = 268_435_456
+    key_prefix: str = "callcenter-ws"
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    timeout: float = 3
 
 
 class PublicTenant(Section, frozen=True):
@@ -151,9 +161,15 @@ class Compression(Section, frozen=True):
 
 
 class Cluster(Section, frozen=True):
-    """This node among others. ``node_id`` names it in statistics and in answers to ``Ping``."""
+    """This node among others.
+
+    Attributes:
+        node_id: names it in statistics and in answers to ``Ping``.
+        lease: seconds after which a node that was not heard of counts as dead, and its users as gone.
+    """
 
     node_id: str = msgspec.field(default_factory=socket.gethostname)
+    lease: float = 10
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +197,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The file of a ``sqlite:`` store; None for any other."""
         scheme, _, path = self.store.url.partition(":")
         return self.folder / path if scheme == "sqlite" else None
+
+    @property
+    def redis_is_used(self) -> bool:
+        """Whether the store is a Redis."""
+        return self.store.url.partition(":")[0] in SCHEMES
 
 
 SECTIONS: Mapping[str, type[Any]] = {

@@ -20,6 +20,8 @@ from cryptography.x509 import load_pem_x509_certificate
 from twisted.internet.endpoints import serverFromString
 
 from callcenter_ws.auth.keys import EC_OF_CURVE, EDDSA, HMAC_BYTES, RSA, UnusableKey, read_public_key, read_secret
+from callcenter_ws.broker.redis.address import SCHEMES as REDIS_SCHEMES
+from callcenter_ws.broker.redis.address import redis_address
 
 ENDPOINT_KINDS = ("tcp", "ssl", "unix", "systemd")
 
@@ -245,14 +247,15 @@ def _no_pipe(path: Path) -> None:
 def store_url(text: str) -> str:
     """The URL of a store that this release has."""
     scheme, _, path = text.partition(":")
-    if scheme in ("redis", "rediss"):
-        raise ValueError(f"the {scheme} store comes with a later release; this one has sqlite:PATH and memory:")
+    if scheme in REDIS_SCHEMES:
+        redis_address(text)
+        return text
     if scheme == "sqlite":
         if not path or path.startswith("//") or "\0" in path or path.endswith("/"):
             raise ValueError("write sqlite: and the path of a file, as sqlite:/var/lib/callcenter-ws/events.sqlite")
         return text
     if text != "memory:":
-        raise ValueError("there is no such store; write sqlite:PATH or memory:")
+        raise ValueError("there is no such store; write sqlite:PATH, memory: or redis://host:6379/0")
     return text
 
 
@@ -260,6 +263,13 @@ def store_url_from(text: str, base: Path) -> str:
     """The URL of a store, with a relative path made whole: it begins in ``base``."""
     scheme, _, path = text.partition(":")
     return f"sqlite:{base / path}" if scheme == "sqlite" else text
+
+
+def key_prefix(text: str) -> str:
+    """What the names of all keys in Redis begin with. Braces would take the place of the tenants' hash tags."""
+    if not re.fullmatch(r"[A-Za-z0-9_.:/-]{1,64}", text):
+        raise ValueError(f"{shown(text)} is not a prefix of 1 to 64 letters, digits and _ . : / -")
+    return text
 
 
 def node_id(text: str) -> str:

@@ -396,6 +396,13 @@ class Client:
             # Whatever was delivered until now is in the outbox or has been written.
             self.position = max(self.position, self.tenant.head)
 
+    def find_position(self, epoch: str) -> None:
+        """Look where it stands: the stream does not go on from where this client was brought last."""
+        if self._greeted and not self._closed:
+            if epoch != self.epoch:
+                self._feed.lose_history()
+            self._feed.proceed()
+
     def go_live(self) -> None:
         """The Feed has brought everything: take messages as they come."""
         self.catch_up_done()

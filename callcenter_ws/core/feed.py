@@ -16,7 +16,7 @@ from callcenter_ws.core.message import Message
 from callcenter_ws.core.replay_cache import Stretch
 from callcenter_ws.core.shared_snapshot import RequestId
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
-from callcenter_ws.interfaces import Snapshot
+from callcenter_ws.interfaces import Position, Snapshot
 
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
@@ -60,7 +60,17 @@ Job = Replay | TakeSnapshot
 class Feed:
     """Serves one client's mailbox, replays, snapshots and lags, one after the other."""
 
-    __slots__ = ("_client", "_due", "_gateway", "_job", "_jobs", "_mail_after", "_parked", "_running")
+    __slots__ = (
+        "_client",
+        "_due",
+        "_gateway",
+        "_history_is_lost",
+        "_job",
+        "_jobs",
+        "_mail_after",
+        "_parked",
+        "_running",
+    )
 
     def __init__(self, client: Client, gateway: Gateway) -> None:
         self._client = client
@@ -74,6 +84,7 @@ class Feed:
         self._running = False
         # Another client prepares what this one is to be sent, and will have it go on.
         self._parked = False
+        self._history_is_lost = False
 
     def ask(self, job: Job) -> None:
         """Serve ``job`` after those that were asked for before.
@@ -86,6 +97,10 @@ class Feed:
         self._jobs.append(job)
         self._client.step_aside()
         self.proceed()
+
+    def lose_history(self) -> None:
+        """The store has lost the history that the client is in: a reset comes before anything else."""
+        self._history_is_lost = True
 
     def begin(self) -> None:
         """Take the first step now: of most clients it is the last, and they go live with it."""
@@ -128,6 +143,11 @@ class Feed:
     async def _step(self) -> None:
         """Fetch mail, begin a job, feed a chunk, finish a job, or go live: one bounded piece of work."""
         client = self._client
+        if self._history_is_lost:
+            self._history_is_lost = False
+            job, self._job = self._job, None
+            await self._reset("epoch_changed", None if job is None else job.request_id)
+            return
         if self._mail_after is not None:
             self._mail_after = await self._fetch_mail(self._mail_after)
             if self._mail_after is not None or client.closed:
@@ -144,7 +164,9 @@ class Feed:
         if job is not None and client.position >= job.until:
             self._job = None
             self._finish(job)
-        if self._job is None and not self._jobs and client.position >= client.tenant.head:
+        if self._job or self._jobs or self._history_is_lost:
+            return
+        if client.position >= client.tenant.head:
             client.go_live()
 
     async def _begin(self, job: Job) -> None:
@@ -185,7 +207,7 @@ class Feed:
     async def _begin_replay(self, job: Replay) -> None:
         tenant_id = self._client.principal.tenant_id
         broker = self._gateway.broker
-        head = await broker.position(tenant_id)
+        head = await broker.position(tenant_id, Position(job.epoch, job.seq))
         reason = None
         if job.epoch != head.epoch:
             reason = "epoch_changed"
@@ -317,7 +339,7 @@ class Feed:
 
     def _finish(self, job: Job) -> None:
         if isinstance(job, Replay):
-            payload = {"epoch": job.epoch, "from_seq": job.seq, "to_seq": job.until, "count": job.count}
+            payload = {"epoch": self._client.epoch, "from_seq": job.seq, "to_seq": job.until, "count": job.count}
             self._client.send(control_frame("resumed", payload, in_reply_to=job.request_id))
         elif job.taken is not None:
             self._send_snapshot(job.taken, job.request_id)

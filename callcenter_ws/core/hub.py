@@ -10,12 +10,11 @@ from callcenter_ws.core.access import EVERY_TENANT, AgentCalls, Principal
 from callcenter_ws.core.counters import HubCounters, add
 from callcenter_ws.core.frames import control_frame
 from callcenter_ws.core.group import SLICE, Group
-from callcenter_ws.core.presence import Presence
 from callcenter_ws.core.replay_cache import ReplayCache
 from callcenter_ws.core.revocation import Revocations
 from callcenter_ws.core.tenant import Tenant
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
-from callcenter_ws.interfaces import Broker, Clock, Journal, Listener, Revocation, UserPresence
+from callcenter_ws.interfaces import Broker, Clock, Journal, Listener, Position, PresenceBook
 
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
@@ -40,7 +39,7 @@ class Hub:
     def __init__(
         self,
         broker: Broker,
-        presence: Presence,
+        presence: PresenceBook,
         clock: Clock,
         journal: Journal,
         *,
@@ -61,7 +60,8 @@ class Hub:
         self._flushing: Iterator[None] | None = None
         self._flush_is_due = False
         self._taken_in: list[float] = []
-        self._listeners: list[Listener] = []
+        self._listeners: dict[Listener, str] = {}
+        self._interests: dict[str, int] = {}
         self.revocations = Revocations()
         self.replays = ReplayCache(clock)
         self.counters = HubCounters()
@@ -88,6 +88,19 @@ class Hub:
                     listener(message)
             except Exception:
                 self._journal.bug("a listener")
+
+    def interrupted(self, tenant_id: str, position: Position) -> None:
+        """What a tenant's clients are given goes on behind another position: each is told what it has missed."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None or not tenant.clients:
+            return
+        clients = list(tenant.clients)
+        for client in clients:
+            # While the tenant's head still says where they stand.
+            self._attempt(client.step_aside, client)
+        tenant.go_on_from(position.seq)
+        for client in clients:
+            self._attempt(partial(client.find_position, position.epoch), client)
 
     def mark_dirty(self, client: Client) -> None:
         """A client has something in its outbox: write it at the end of this turn."""
@@ -182,12 +195,12 @@ class Hub:
                 principal.tenant_id, self._agent_calls, self._is_waiting
             )
         if not tenant.clients:
-            self._broker.attach(tenant.tenant_id)
+            self._want(tenant.tenant_id)
         tenant.add(client)
         client.tenant = tenant
         self.counters.opened += 1
         add(self.counters.connections_by, (principal.role.value, client.endpoint))
-        self._presence.arrived(principal)
+        self._presence.arrived(client)
 
     def unregister(self, client: Client, code: CloseCode) -> None:
         """Forget a client that was registered."""
@@ -196,10 +209,22 @@ class Hub:
         tenant.remove(client)
         add(self.counters.closed, CLOSES[code].name)
         add(self.counters.connections_by, (principal.role.value, client.endpoint), -1)
-        self._presence.left(principal)
+        self._presence.left(client, code)
         if not tenant.clients:
             tenant.head = 0
-            self._broker.detach(tenant.tenant_id)
+            self._want_no_more(tenant.tenant_id)
+
+    def _want(self, tenant_id: str) -> None:
+        """Somebody here wants a tenant's events: clients, or a listener."""
+        add(self._interests, tenant_id)
+        if self._interests[tenant_id] == 1:
+            self._broker.attach(tenant_id)
+
+    def _want_no_more(self, tenant_id: str) -> None:
+        add(self._interests, tenant_id, -1)
+        if not self._interests[tenant_id]:
+            del self._interests[tenant_id]
+            self._broker.detach(tenant_id)
 
     def connections(self, tenant_id: str | None = None) -> int:
         """How many connections the node or a tenant has."""
@@ -229,30 +254,42 @@ class Hub:
         except Exception:
             self._journal.bug(f"closing {client}")
 
-    # What the edges ask (interfaces.Directory)
+    # What is done about them on this node; see core.directory
 
-    def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
-        """Whether the user has open connections on this node."""
-        return self._presence.of(tenant_id, user_id)
+    def disconnect_user(self, tenant_id: str, user_id: str, opened_until: str = "") -> int:
+        """Close all connections of a user; return how many.
 
-    def disconnect_user(self, tenant_id: str, user_id: str) -> int:
-        """Close all connections of a user; return how many."""
-        return self._close_where([tenant_id], lambda client: client.principal.user_id == user_id)
+        Args:
+            opened_until: an identifier; only connections whose own are not later. Empty: all.
+        """
+        return self._close_where(
+            [tenant_id],
+            lambda client: (
+                client.principal.user_id == user_id and (not opened_until or client.connection_id <= opened_until)
+            ),
+        )
 
-    def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
-        """Refuse a token, or a user's tokens issued until now, and close their connections; return how many.
+    def revoke(
+        self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None, at: float | None = None
+    ) -> int:
+        """Refuse a token, or a user's tokens issued until ``at``; close their connections and return how many.
+
+        Args:
+            at: Unix time; None: now.
 
         Raises:
             Refusal: ``invalid_message`` when neither is given, ``overloaded`` when the list is full.
         """
         if jti is None and user_id is None:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "jti or user_id: one of them is required")
-        now = self._clock.time()
         if jti is not None:
             self.revocations.revoke_token(tenant_id, jti)
         if user_id is not None:
-            self.revocations.revoke_user(tenant_id, user_id, now)
-        self._presence.register.note_revocation(Revocation(tenant_id, jti, user_id, now))
+            self.revocations.revoke_user(tenant_id, user_id, self._clock.time() if at is None else at)
+        return self.close_revoked(tenant_id)
+
+    def close_revoked(self, tenant_id: str) -> int:
+        """Close the connections of a tenant, or of all (``*``), whose tokens are revoked; return how many."""
         # A token for every tenant is in use in one that its holder named.
         return self._close_where(self._tenants if tenant_id == EVERY_TENANT else [tenant_id], self._is_revoked)
 
@@ -293,11 +330,14 @@ class Hub:
             "lagging": sum(client.lagging for client in clients),
         }
 
-    def listen(self, listener: Listener) -> None:
-        """Show every delivered message to ``listener`` from now on."""
-        self._listeners.append(listener)
+    def listen(self, listener: Listener, tenant_id: str = EVERY_TENANT) -> None:
+        """Show every delivered message of a tenant, or of all, to ``listener`` from now on; maybe others, too."""
+        if listener not in self._listeners:
+            self._listeners[listener] = tenant_id
+            self._want(tenant_id)
 
     def unlisten(self, listener: Listener) -> None:
         """Stop showing messages to ``listener``."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+        tenant_id = self._listeners.pop(listener, None)
+        if tenant_id is not None:
+            self._want_no_more(tenant_id)

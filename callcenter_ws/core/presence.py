@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from callcenter_ws.core.access import Principal, is_announced
-from callcenter_ws.errors import Refusal
+from callcenter_ws.core.access import is_announced
+from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.interfaces import Attendance, Clock, Register, Spawn, Timer, UserPresence
+
+if TYPE_CHECKING:
+    from callcenter_ws.core.client import Client
 
 MAX_REMEMBERED = 50_000
 """Users whose ``last_seen`` is remembered; above that the one gone longest is forgotten."""
@@ -46,16 +49,13 @@ class Presence:
     Args:
         register: remembers who was here, so that the end of a stay is announced over a restart, too.
         grace: seconds that a user may be away, as when a page is reloaded, without being announced gone.
-
-    Attributes:
-        register: the same, for whoever has something else to remember.
     """
 
     def __init__(self, clock: Clock, spawn: Spawn, announce: Announce, register: Register, grace: float) -> None:
         self._clock = clock
         self._spawn = spawn
         self._announce = announce
-        self.register = register
+        self._register = register
         self._grace = grace
         self._stays: dict[UserKey, _Stay] = {}
         self._last_seen: OrderedDict[UserKey, float] = OrderedDict()
@@ -65,7 +65,7 @@ class Presence:
 
     def resume(self, patience: float) -> None:
         """Take up what the register knows. Who was here has ``patience`` seconds beyond the grace to come back."""
-        for known in self.register.recall():
+        for known in self._register.recall():
             key = (known.tenant_id, known.user_id, known.visitor)
             self._last_seen[key] = known.last_seen
             if known.told:
@@ -78,8 +78,9 @@ class Presence:
                 # The process ended before this could be said.
                 self._tell(key)
 
-    def arrived(self, principal: Principal) -> None:
-        """A connection of the principal has opened."""
+    def arrived(self, client: Client) -> None:
+        """A connection has opened."""
+        principal = client.principal
         key = (principal.tenant_id, principal.user_id, principal.is_visitor)
         stay = self._stays.get(key)
         if stay is None:
@@ -93,8 +94,9 @@ class Presence:
             self._note(key, stay)
             self._tell(key)
 
-    def left(self, principal: Principal) -> None:
-        """A connection of the principal has closed."""
+    def left(self, client: Client, code: CloseCode) -> None:
+        """A connection has closed."""
+        principal = client.principal
         key = (principal.tenant_id, principal.user_id, principal.is_visitor)
         stay = self._stays[key]
         stay.connections -= 1
@@ -128,7 +130,7 @@ class Presence:
         since = None
         if stay is not None and stay.person:
             since, stay.noted = stay.since, True
-        self.register.note(Attendance(*key, since, last_seen))
+        self._register.note(Attendance(*key, since, last_seen))
 
     def _tell(self, key: UserKey) -> None:
         if key not in self._telling:

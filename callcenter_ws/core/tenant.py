@@ -103,6 +103,11 @@ class Tenant:
         if self.shared is shared:
             self.shared = None
 
+    def go_on_from(self, seq: int) -> None:
+        """What comes next follows upon another position than that of the last message."""
+        self.head = seq
+        self.shared = None
+
     def deliver(self, messages: Sequence[Message]) -> None:
         """Offer messages, in order, to the clients that may see them, and to no other."""
         self.head = messages[-1].seq

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from twisted.web.server import Request
@@ -54,23 +54,23 @@ class MetricsResource(JsonResource):
     sets none of them must not pass this path on. No metric says anything of a tenant, a user or an address.
 
     Args:
-        render: returns the exposition.
-        content_type: what ``render`` returns.
+        text: returns the exposition.
+        content_type: what ``text`` returns.
         authenticator: verifies tokens; None on a listener of its own.
     """
 
     def __init__(
-        self, render: Callable[[], bytes], content_type: str, authenticator: Authenticator | None = None
+        self, text: Callable[[], Awaitable[bytes]], content_type: str, authenticator: Authenticator | None = None
     ) -> None:
         super().__init__(get=self._metrics)
-        self._render = render
+        self._text = text
         self._content_type = content_type
         self._authenticator = authenticator
 
     async def _metrics(self, request: Request) -> Answer:
         if self._authenticator is not None and not _is_local(request):
             authorize(self._authenticator, request, PUBLISHERS)
-        return Answer(self._render(), headers={"Content-Type": self._content_type})
+        return Answer(await self._text(), headers={"Content-Type": self._content_type})
 
 
 def _is_local(request: Request) -> bool:

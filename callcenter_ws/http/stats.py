@@ -29,6 +29,10 @@ class NodeFacts(Protocol):
     def started_at(self) -> float:
         """When it started."""
 
+    @property
+    def worker(self) -> int | None:
+        """Which of the node's processes it is, from 1; None when there is one only."""
+
 
 class StatsResource(JsonResource):
     """Connections, messages, lagging clients and the broker's state.
@@ -79,6 +83,7 @@ class StatsResource(JsonResource):
     def _facts(self) -> dict[str, Any]:
         return {
             "node": self._node.node_id,
+            "worker": self._node.worker,
             "version": self._node.version,
             "started_at": rfc3339(self._node.started_at),
             "uptime": round(max(0.0, self._clock.time() - self._node.started_at), 3),

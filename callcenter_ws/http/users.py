@@ -49,7 +49,7 @@ class UsersResource(JsonNotFound):
         if tenant_id is None:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "tenant_id: required, because the token is for every tenant")
         user_id = identifier("user_id", raw_id)
-        presence = self._directory.user_presence(tenant_id, user_id)
+        presence = await self._directory.user_presence(tenant_id, user_id)
         return json_answer(
             {
                 "user_id": user_id,

@@ -31,6 +31,11 @@ class WaitingRoom:
         self._ends: dict[Overdue, float] = {}
         self._timer: Any = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is here."""
+        return not self._ends
+
     def add(self, one: Overdue) -> None:
         """Begin to count for somebody who is not here."""
         self._ends[one] = self._reactor.seconds() + self._seconds

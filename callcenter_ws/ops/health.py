@@ -17,11 +17,13 @@ class Node:
         node_id: its name in the cluster.
         version: the version of the software.
         started_at: Unix time in seconds.
+        worker: which of several processes this is, from 1; None when it is the only one.
     """
 
     node_id: str
     version: str
     started_at: float
+    worker: int | None = None
 
 
 class Health:

@@ -70,6 +70,10 @@ class Metrics:
         """Return the Prometheus text of everything."""
         return generate_latest(self.registry)
 
+    async def text(self) -> bytes:
+        """Return the same, for who may have to wait for it."""
+        return self.render()
+
 
 class _NodeCollector(Collector):
     """Reads the counters of the Hub and the EventBroadcaster at the time of the scrape."""

@@ -13,9 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 120.0
-DELIVERING = ("fan-out", "latency", "compression", "tenants", "ingest", "resume", "snapshot")
+DELIVERING = ("fan-out", "latency", "compression", "tenants", "ingest", "resume", "snapshot", "cluster")
 OF_STORES = ("ingest", "resume", "snapshot")
-CASES = ("fan-out", "latency", "connect", "memory", "compression", "tenants", "ingest", "resume", "snapshot")
+CASES = ("fan-out", "latency", "connect", "memory", "compression", "tenants", "ingest", "resume", "snapshot", "cluster")
 NOT_INSTALLED = re.compile(r"not installed; bench/setup installs it$")
 
 

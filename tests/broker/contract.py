@@ -153,7 +153,7 @@ class BrokerContract:
         assert position.seq == 0
         assert position.epoch
         assert isinstance(position.epoch, str)
-        assert position == await bench.broker.position(B)
+        assert position == await bench.broker.position(A)
 
     @pytest_twisted.ensureDeferred
     async def test_positions_count_from_one_without_holes(self, bench: Bench) -> None:

@@ -24,7 +24,15 @@ from callcenter_ws.core.message import Event, Message
 from callcenter_ws.core.presence import Presence
 from callcenter_ws.core.welcome import Wish
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
-from callcenter_ws.interfaces import Deliver, Position, Published, Slice, Snapshot
+from callcenter_ws.interfaces import (
+    Deliver,
+    Interrupted,
+    Position,
+    Published,
+    Slice,
+    Snapshot,
+    nobody_is_interrupted,
+)
 from callcenter_ws.testing import FakeClock, RecordingTransport
 
 TENANT = "acme"
@@ -86,7 +94,7 @@ class SlowBroker:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    async def start(self, deliver: Deliver) -> None:
+    async def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> None:
         self._deliver = deliver
         await self.inner.start(self._take)
 
@@ -96,7 +104,7 @@ class SlowBroker:
         await self._turns(self.delays())
         return outcomes
 
-    async def position(self, tenant_id: str) -> Position:
+    async def position(self, tenant_id: str, known: Position | None = None) -> Position:
         answer: Position = await self._slowly(self.inner.position, tenant_id)
         return answer
 

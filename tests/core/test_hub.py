@@ -173,13 +173,13 @@ class TestWhoIsConnected:
         assert hub.counters.opened == 4
 
     def test_presence_is_told(self, world: World) -> None:
-        assert not world.hub.user_presence(ACME, "7").online
+        assert not world.presence.of(ACME, "7").online
         first, second = world.connect(principal()), world.connect(principal())
-        assert (world.hub.user_presence(ACME, "7").online, world.hub.user_presence(ACME, "7").connections) == (True, 2)
-        assert not world.hub.user_presence(GLOBEX, "7").online
+        assert (world.presence.of(ACME, "7").online, world.presence.of(ACME, "7").connections) == (True, 2)
+        assert not world.presence.of(GLOBEX, "7").online
         first.client.lost(CloseCode.NORMAL)
         second.client.close(CloseCode.NORMAL)
-        gone = world.hub.user_presence(ACME, "7")
+        gone = world.presence.of(ACME, "7")
         assert (gone.online, gone.connections, gone.last_seen) == (False, 0, world.clock.time())
 
     def test_the_store_is_told_which_tenants_have_clients(self, world: World) -> None:
@@ -298,8 +298,9 @@ def test_presence_that_the_store_refuses_to_take_is_no_bug(world: World) -> None
     world.announces = True
     presence = Presence(world.clock, run, world._announce, world.broker, grace=10)
     run(world.broker.stop())
-    presence.arrived(principal())
-    presence.left(principal())
+    client = world.connect(principal()).client
+    presence.arrived(client)
+    presence.left(client, CloseCode.NORMAL)
     world.clock.advance(11)
     assert not presence.of(ACME, "7").online
 

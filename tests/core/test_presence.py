@@ -99,27 +99,27 @@ def test_users_of_different_tenants_are_different_users(stage: Stage) -> None:
     ((tenant_id, payload),) = stage.announced
     assert tenant_id == "globex"
     assert payload == {"user_id": "7", "online": False, "connections": 0, "reason": "disconnected"}
-    assert stage.hub.user_presence(TENANT, "7").online
-    assert not stage.hub.user_presence("globex", "7").online
+    assert stage.presence.of(TENANT, "7").online
+    assert not stage.presence.of("globex", "7").online
 
 
 def test_what_is_known_of_a_user(stage: Stage) -> None:
     start = stage.clock.time()
-    unknown = stage.hub.user_presence(TENANT, "7")
+    unknown = stage.presence.of(TENANT, "7")
     assert (unknown.online, unknown.connections, unknown.since, unknown.last_seen) == (False, 0, None, None)
     first = stage.connect(Role.AGENT, user_id="7")
     stage.clock.advance(5)
     second = stage.connect(Role.AGENT, user_id="7")
-    here = stage.hub.user_presence(TENANT, "7")
+    here = stage.presence.of(TENANT, "7")
     assert (here.online, here.connections, here.since, here.last_seen) == (True, 2, start, start + 5)
     first.client.lost(CloseCode.NORMAL)
-    assert stage.hub.user_presence(TENANT, "7").connections == 1
+    assert stage.presence.of(TENANT, "7").connections == 1
     second.client.lost(CloseCode.NORMAL)
     stage.clock.advance(3)
-    away = stage.hub.user_presence(TENANT, "7")
+    away = stage.presence.of(TENANT, "7")
     assert (away.online, away.connections, away.since, away.last_seen) == (False, 0, None, start + 5)
     stage.clock.advance(2 * GRACE)
-    assert stage.hub.user_presence(TENANT, "7") == away
+    assert stage.presence.of(TENANT, "7") == away
 
 
 def test_a_reload_does_not_begin_a_new_stay(stage: Stage) -> None:
@@ -127,7 +127,7 @@ def test_a_reload_does_not_begin_a_new_stay(stage: Stage) -> None:
     stage.connect(Role.AGENT, user_id="7").client.lost(CloseCode.NORMAL)
     stage.clock.advance(GRACE - 1)
     stage.connect(Role.AGENT, user_id="7")
-    assert stage.hub.user_presence(TENANT, "7").since == start
+    assert stage.presence.of(TENANT, "7").since == start
 
 
 def test_who_left_longest_ago_is_forgotten_first(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_who_left_longest_ago_is_forgotten_first(stage: Stage, monkeypatch: pyte
     for user_id in ("1", "2", "1", "3"):
         stage.connect(Role.AGENT, user_id=user_id).client.lost(CloseCode.NORMAL)
         stage.clock.advance(2 * GRACE)
-    seen = {user_id: stage.hub.user_presence(TENANT, user_id).last_seen is not None for user_id in ("1", "2", "3")}
+    seen = {user_id: stage.presence.of(TENANT, user_id).last_seen is not None for user_id in ("1", "2", "3")}
     assert seen == {"1": True, "2": False, "3": True}
 
 
@@ -160,18 +160,18 @@ class TestRestart:
 
     def start(self, *known: Attendance) -> tuple[Stage, Register]:
         stage, register = Stage(), Register(*known)
-        stage.presence.register = register
+        stage.presence._register = register
         stage.presence.resume(self.PATIENCE)
         return stage, register
 
     def test_who_comes_back_is_not_announced(self) -> None:
         stage, _ = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=True))
-        assert stage.hub.user_presence(TENANT, "7") == UserPresence(False, 0, None, 2_000.0)
+        assert stage.presence.of(TENANT, "7") == UserPresence(False, 0, None, 2_000.0)
         stage.clock.advance(GRACE + self.PATIENCE - 1)
         stage.connect(Role.AGENT, user_id="7")
         stage.clock.advance(5 * GRACE)
         assert said(stage) == []
-        assert stage.hub.user_presence(TENANT, "7").since == 1_000.0
+        assert stage.presence.of(TENANT, "7").since == 1_000.0
 
     def test_who_does_not_is_announced_gone_once(self) -> None:
         stage, register = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=True))
@@ -182,13 +182,13 @@ class TestRestart:
         assert register.notes == [Attendance(TENANT, "7", False, None, 2_000.0)]
         stage.clock.advance(100)
         assert said(stage) == []
-        assert stage.hub.user_presence(TENANT, "7") == UserPresence(False, 0, None, 2_000.0)
+        assert stage.presence.of(TENANT, "7") == UserPresence(False, 0, None, 2_000.0)
 
     def test_who_had_left_is_only_remembered(self) -> None:
         stage, _ = self.start(Attendance(TENANT, "7", False, None, 2_000.0))
         stage.clock.advance(100)
         assert said(stage) == []
-        assert stage.hub.user_presence(TENANT, "7").last_seen == 2_000.0
+        assert stage.presence.of(TENANT, "7").last_seen == 2_000.0
 
     def test_who_had_come_just_then_is_announced_when_back(self) -> None:
         stage, _ = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=False))

@@ -8,6 +8,7 @@ from world import principal
 
 from callcenter_ws.core import revocation
 from callcenter_ws.core.access import Principal
+from callcenter_ws.core.directory import LocalDirectory
 from callcenter_ws.core.revocation import Revocations
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Revocation
@@ -93,11 +94,17 @@ def test_what_was_revoked_before_is_taken_up() -> None:
 def test_a_revocation_is_noted_once_it_holds() -> None:
     stage = Stage()
     noted: list[Revocation] = []
-    stage.presence.register.note_revocation = noted.append  # type: ignore[method-assign]  # to see what is noted
-    stage.hub.revoke("acme", jti="t-1")
-    stage.hub.revoke("acme", user_id="7")
-    with pytest.raises(Refusal):
-        stage.hub.revoke("acme")
+    stage.broker.note_revocation = noted.append  # type: ignore[method-assign]  # to see what is noted
+    directory = LocalDirectory(stage.hub, stage.presence, stage.broker, stage.clock)
+
+    async def revoke() -> None:
+        await directory.revoke("acme", jti="t-1")
+        await directory.revoke("acme", user_id="7")
+        with pytest.raises(Refusal):
+            await directory.revoke("acme")
+
+    with pytest.raises(StopIteration):
+        revoke().send(None)
     assert noted == [
         Revocation("acme", "t-1", None, stage.clock.time()),
         Revocation("acme", None, "7", stage.clock.time()),

@@ -46,7 +46,7 @@ class People:
         self.present: dict[tuple[str, str], UserPresence] = {}
         self.asked: list[str | None] = []
 
-    def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
+    async def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
         return self.present.get((tenant_id, user_id), UserPresence(False, 0, None, None))
 
     def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
@@ -114,6 +114,10 @@ def meet(site: GatewaySite, transport: Any) -> Any:
     return Listening(transport)
 
 
+async def exposition() -> bytes:
+    return b"up 1\n"
+
+
 @dataclass
 class World:
     reactor: ReactorTime = field(default_factory=ReactorTime)
@@ -139,7 +143,7 @@ class World:
         self.root.putChild(b"ws", websockets)
         self.root.putChild(b"livez", LiveResource())
         self.root.putChild(b"readyz", ReadyResource(self.health))
-        self.root.putChild(b"metrics", MetricsResource(lambda: b"up 1\n", "text/plain", self.tokens))
+        self.root.putChild(b"metrics", MetricsResource(exposition, "text/plain", self.tokens))
 
     def connect(self) -> tuple[Any, StringTransport]:
         transport = StringTransport(peerAddress=IPv4Address("TCP", self.peer, 40_000))

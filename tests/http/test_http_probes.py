@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from http_world import World, meet
+from http_world import World, exposition, meet
 from twisted.internet.address import UNIXAddress
 from twisted.internet.testing import StringTransport
 
@@ -69,5 +69,5 @@ def test_metrics_by_role(world: World, token: str, status: int) -> None:
 
 
 def test_metrics_on_their_own_listener_are_for_everybody(world: World) -> None:
-    world.root.putChild(b"metrics", MetricsResource(lambda: b"up 1\n", "text/plain"))
+    world.root.putChild(b"metrics", MetricsResource(exposition, "text/plain"))
     assert world.ask("GET", "/metrics", X_Forwarded_For="192.0.2.1").status == 200

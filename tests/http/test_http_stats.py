@@ -12,6 +12,7 @@ def test_a_tenant_sees_itself(world: World) -> None:
     stats = world.ask("GET", "/ws/stats", f"supervisor@{MINE}").json
     assert world.people.asked == [MINE]
     assert stats["node"] == "node-1"
+    assert stats["worker"] is None
     assert stats["version"] == "1.2.3"
     assert stats["uptime"] == 90
     assert stats["started_at"].endswith("Z")

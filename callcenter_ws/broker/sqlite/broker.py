@@ -10,10 +10,10 @@ from typing import Any, ParamSpec, TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from callcenter_ws.broker.intake import Outcome
 from callcenter_ws.broker.sqlite import reading
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
-from callcenter_ws.broker.sqlite.intake import Outcome
 from callcenter_ws.broker.sqlite.notes import Notes
 from callcenter_ws.broker.sqlite.pipeline import RETRY, Pipeline
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
@@ -25,7 +25,18 @@ from callcenter_ws.core.message import Event, Message
 from callcenter_ws.core.presence import MAX_REMEMBERED
 from callcenter_ws.core.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Attendance, Clock, Deliver, Mail, Position, Revocation, Slice, Snapshot
+from callcenter_ws.interfaces import (
+    Attendance,
+    Clock,
+    Deliver,
+    Interrupted,
+    Mail,
+    Position,
+    Revocation,
+    Slice,
+    Snapshot,
+    nobody_is_interrupted,
+)
 from callcenter_ws.sqlite_file import reason_of
 
 _CLOSED = "the store is closed"
@@ -72,7 +83,7 @@ class SqliteBroker:
 
     # Life
 
-    async def start(self, deliver: Deliver) -> None:
+    async def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> None:
         """Open the file, which blocks and happens before anything is served, and begin to take events.
 
         Raises:
@@ -118,7 +129,7 @@ class SqliteBroker:
 
     # Reading
 
-    async def position(self, tenant_id: str) -> Position:
+    async def position(self, tenant_id: str, known: Position | None = None) -> Position:
         """The head of the tenant's stream."""
         store, _, stream = await self._loaded(tenant_id)
         return Position(store.file.epoch, stream.history.head)

@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from callcenter_ws.broker.intake import Entry, Outcome, Submission, settle
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.group import Group, write
-from callcenter_ws.broker.sqlite.intake import Entry, Outcome, Submission, settle
 from callcenter_ws.broker.sqlite.notes import Notes
 from callcenter_ws.broker.sqlite.row import row_of
 from callcenter_ws.broker.sqlite.tenant import TenantRecord

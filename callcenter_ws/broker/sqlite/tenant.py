@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
+from callcenter_ws.broker.intake import Entry
 from callcenter_ws.broker.sqlite.group import Checkpoint, Trim
-from callcenter_ws.broker.sqlite.intake import Entry
 from callcenter_ws.broker.sqlite.reading import MAX_MAIL_USERS, Loaded
 from callcenter_ws.core.calls import CALL_LIFETIME
 from callcenter_ws.core.frames import encode_json

@@ -1,0 +1,338 @@
+"""RedisBroker: the store that many nodes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from callcenter_ws.broker.intake import Outcome
+from callcenter_ws.broker.redis.address import RedisAddress
+from callcenter_ws.broker.redis.engine import Engine
+from callcenter_ws.broker.redis.everybody import Everybody
+from callcenter_ws.broker.redis.follower import Follower
+from callcenter_ws.broker.redis.following import Following
+from callcenter_ws.broker.redis.keys import Keys
+from callcenter_ws.broker.redis.notes import MailNotes
+from callcenter_ws.broker.redis.publisher import Publisher
+from callcenter_ws.broker.redis.tenancy import Known, Tenancy
+from callcenter_ws.core.identity import IdMaker
+from callcenter_ws.core.message import Event, Message
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.interfaces import (
+    Clock,
+    Deliver,
+    Interrupted,
+    Mail,
+    Position,
+    Slice,
+    Snapshot,
+    Spawn,
+    nobody_is_interrupted,
+)
+
+_CLOSED = "the store is closed"
+
+
+class RedisBroker:
+    """Implements ``interfaces.Broker`` in a Redis.
+
+    Args:
+        prefix: of the names of all keys.
+        ca_file: PEM certificates that a TLS server's has to come from; None: the system's.
+        timeout: seconds after which a Redis that does not answer counts as gone.
+        history_events, history_seconds: how much of each tenant's stream is kept.
+        memory_events: messages of each tenant with clients here that are held in memory as well.
+        memory_bytes: bytes of them over all tenants.
+
+    Attributes:
+        engine, keys: for what else is kept in the same Redis.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        clock: Clock,
+        spawn: Spawn,
+        address: RedisAddress,
+        *,
+        prefix: str = "callcenter-ws",
+        ca_file: Path | None = None,
+        timeout: float = 3.0,
+        history_events: int = 10_000,
+        history_seconds: float = 86_400,
+        memory_events: int = 1_000,
+        memory_bytes: int = 268_435_456,
+    ) -> None:
+        self._clock = clock
+        self._spawn = spawn
+        self._timeout = timeout
+        self._history_events = history_events
+        self._history_seconds = history_seconds
+        self._new_id = IdMaker(clock.time)
+        self._is_stopping = False
+        self._deliver: Deliver | None = None
+        self._interrupted: Interrupted = nobody_is_interrupted
+        self.keys = Keys(prefix, address.database)
+        self.engine = Engine(
+            reactor,
+            address,
+            ca_file=ca_file,
+            timeout=timeout,
+            channels=self._channels,
+            announced=self._announced,
+            listening=self._listening,
+            connected=self._connected,
+        )
+        self._following = Following(
+            clock,
+            lambda follow: Everybody(self.engine, self.keys, clock, spawn, follow),
+            self._follower,
+            lambda tenant_id: self.engine.listen(self.keys.channel(tenant_id)),
+            lambda tenant_id: self.engine.forget(self.keys.channel(tenant_id)),
+            memory_events=min(memory_events, history_events),
+            memory_bytes=memory_bytes,
+            history_seconds=history_seconds,
+        )
+        self._publisher = Publisher(
+            self.engine,
+            self.keys,
+            clock,
+            spawn,
+            self.tenancy,
+            self._known,
+            self._published,
+            history_events=history_events,
+            history_seconds=history_seconds,
+        )
+        self._notes = MailNotes(self.tenancy, spawn)
+        self._hearers: dict[str, Callable[[bytes], None]] = {
+            self.keys.tenants_channel: lambda _: self._following.look_for_others()
+        }
+        self._when_connected: list[Callable[[], None]] = []
+
+    def tenancy(self, tenant_id: str) -> Tenancy:
+        """One tenant's part of Redis."""
+        return Tenancy(self.engine, self.keys, self._clock, self._new_id, tenant_id)
+
+    def _follower(self, tenant_id: str, keep: Callable[[Follower], None], from_the_start: bool) -> Follower:
+        tenancy = self.tenancy(tenant_id)
+        return Follower(
+            tenancy, self._clock, self._spawn, self._hand_over, self._interrupt, keep, from_the_start=from_the_start
+        )
+
+    # Life
+
+    async def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> None:
+        """Begin to connect. Until that is done, everything is refused with ``unavailable``."""
+        self._deliver, self._interrupted, self._is_stopping = deliver, interrupted, False
+        self.engine.start()
+        self._following.start()
+
+    async def stop(self) -> None:
+        """Finish what was accepted, as long as Redis answers, then close the connections."""
+        if self._deliver is None or self._is_stopping:
+            return
+        self._is_stopping = True
+        await self._publisher.finish()
+        with suppress(Refusal):
+            # Behind everything that was told to Redis and not waited for.
+            await self.engine.send("PING")
+        self._following.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
+        self._deliver = None
+        await self.engine.stop()
+
+    def attach(self, tenant_id: str) -> None:
+        """Somebody here wants the tenant's events: follow it."""
+        self._following.attach(tenant_id)
+
+    def detach(self, tenant_id: str) -> None:
+        """Nobody here does: follow it a little longer."""
+        self._following.detach(tenant_id)
+
+    def hear(self, channel: str, hearer: Callable[[bytes], None]) -> None:
+        """Have ``hearer`` given what is announced on a channel that is no tenant's."""
+        self._hearers[channel] = hearer
+        self.engine.listen(channel)
+
+    def when_connected(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called each time that commands can be sent anew."""
+        self._when_connected.append(call)
+
+    def _hand_over(self, messages: Sequence[Message]) -> None:
+        if self._deliver is not None:
+            self._deliver(messages)
+
+    def _interrupt(self, tenant_id: str, position: Position) -> None:
+        if self._deliver is not None:
+            self._interrupted(tenant_id, position)
+
+    # What Redis says
+
+    def _channels(self) -> list[str]:
+        return [*self._hearers, *(self.keys.channel(follower.tenant_id) for follower in self._following)]
+
+    def _connected(self) -> None:
+        """It may be another Redis, or one that has lost something: look before anything else."""
+        self._publisher.introduce_anew()
+        for follower in self._following:
+            follower.synchronise()
+        self._notes.tell()
+        self._following.look_for_others()
+        for call in self._when_connected:
+            call()
+
+    def _listening(self, channel: str) -> None:
+        if channel in self._hearers:
+            # What was announced before this may have been missed.
+            self._hearers[channel](b"")
+            return
+        follower = self._following.get(self.keys.tenant_of(channel))
+        if follower is not None:
+            follower.synchronise()
+
+    def _announced(self, channel: str, data: bytes) -> None:
+        hearer = self._hearers.get(channel)
+        if hearer is not None:
+            hearer(data)
+            return
+        follower = self._following.get(self.keys.tenant_of(channel))
+        if follower is not None:
+            epoch, first, last, text = data.split(b"\n", 3)
+            follower.announced(epoch.decode(), int(first), int(last), text)
+
+    # Publishing
+
+    def publish(self, events: Sequence[Event]) -> Deferred[list[Outcome]]:
+        """Append the events; see ``interfaces.Broker.publish``."""
+        if not events:
+            return succeed([])
+        if self._deliver is None or self._is_stopping:
+            return succeed([Refusal(ErrorCode.UNAVAILABLE, _CLOSED) for _ in events])
+        return self._publisher.publish(events)
+
+    def _known(self, tenant_id: str) -> Known | None:
+        follower = self._following.get(tenant_id)
+        return follower.known if follower is not None and follower.epoch else None
+
+    def _published(self, tenant_id: str, epoch: str, messages: list[Message]) -> None:
+        follower = self._following.get(tenant_id)
+        if follower is not None:
+            follower.published(epoch, messages)
+
+    # Reading
+
+    async def position(self, tenant_id: str, known: Position | None = None) -> Position:
+        """The head of the tenant's stream; see ``interfaces.Broker.position``."""
+        follower = self._following.get(tenant_id)
+        if follower is not None:
+            await follower.reaches(0)
+            if known is None or (known.epoch == follower.epoch and known.seq <= follower.head):
+                return Position(follower.epoch, follower.head)
+        asked = "" if known is None else known.epoch
+        standing = await self.tenancy(tenant_id).standing(self._publisher.last_known(tenant_id), asked)
+        epoch, head = standing.epoch, standing.head
+        if follower is not None:
+            if known is not None and known.epoch == epoch and known.seq <= head:
+                # Another node is ahead of this one.
+                await follower.reaches(known.seq)
+            head = follower.head
+        if known is not None and known.seq <= standing.good_up_to:
+            epoch = known.epoch
+        return Position(epoch, head)
+
+    async def read(self, tenant_id: str, after: int, limit: int) -> Slice:
+        """At most ``limit`` messages after ``after``, from memory as far as that reaches back, else from Redis."""
+        follower = self._following.get(tenant_id)
+        messages: Sequence[Message]
+        # One at least, whose age tells whether the history still reaches back so far.
+        if follower is not None:
+            await follower.reaches(0)
+            epoch, head = follower.epoch, follower.head
+            if after >= head:
+                return Slice(epoch, [], True, head)
+            if after >= follower.history.floor:
+                messages = follower.history.after(after, max(limit, 1))
+                return self._slice(epoch, messages, head, after, limit)
+        stretch = await self.tenancy(tenant_id).stretch(after, max(limit, 1))
+        if follower is None:
+            head = stretch.head
+        messages = [message for message in stretch.messages if message.seq <= head]
+        epoch = stretch.epoch or (await self.position(tenant_id)).epoch
+        if after >= head:
+            return Slice(epoch, [], True, head)
+        return self._slice(epoch, messages, head, after, limit)
+
+    def _slice(self, epoch: str, messages: Sequence[Message], head: int, after: int, limit: int) -> Slice:
+        oldest = self._clock.monotonic() - self._history_seconds
+        is_whole = bool(messages) and messages[0].seq == after + 1 and messages[0].event.received_at >= oldest
+        if not is_whole or after < head - self._history_events:
+            return Slice(epoch, [], False, head)
+        return Slice(epoch, messages[:limit], True, head)
+
+    async def snapshot(self, tenant_id: str) -> Snapshot:
+        """The tenant's state at its head."""
+        follower = self._following.get(tenant_id)
+        if follower is not None:
+            seq, messages = await follower.state()
+            return Snapshot(follower.epoch, seq, messages)
+        # Nobody watches it here; it is read for this once.
+        passing = Follower(
+            self.tenancy(tenant_id),
+            self._clock,
+            self._spawn,
+            lambda _: None,
+            nobody_is_interrupted,
+            lambda _: None,
+        )
+        seq, messages = await passing.state()
+        return Snapshot(passing.epoch, seq, messages)
+
+    def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
+        """``seq`` of the newest message in memory with this key, or 0."""
+        follower = self._following.get(tenant_id)
+        return 0 if follower is None else follower.history.newest_of(conflation_key)
+
+    # Mailboxes
+
+    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Mail:
+        """What waits for a user; see ``interfaces.Broker.mail``."""
+        follower = self._following.get(tenant_id)
+        letters = 0
+        if follower is not None:
+            await follower.reaches(0)
+            if follower.mail_users is not None and user_id not in follower.mail_users:
+                return Mail([], None)
+            letters = follower.letters
+        mail = await self.tenancy(tenant_id).mail(user_id, after, limit)
+        if follower is not None and not (after or mail.letters or mail.loss) and follower.letters == letters:
+            if follower.mail_users is not None:
+                follower.mail_users.discard(user_id)
+        return mail
+
+    def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+        """Messages were written to a socket of the user."""
+        self._notes.note(tenant_id, user_id, "sent", event_ids)
+
+    def mail_taken(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+        """The user has these messages."""
+        self._notes.note(tenant_id, user_id, "taken", event_ids)
+
+    # For operators
+
+    def state(self) -> dict[str, Any]:
+        """What ``/ws/stats`` shows of this broker."""
+        return {
+            "kind": "redis",
+            "ready": self.not_ready() is None,
+            "tenants": len(self._following),
+            "memory_bytes": self._following.bytes,
+            "waiting_events": self._publisher.waiting_events,
+        }
+
+    def not_ready(self) -> str | None:
+        """Why nothing can be written now."""
+        return _CLOSED if self._deliver is None or self._is_stopping else self.engine.trouble

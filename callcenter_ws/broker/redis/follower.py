@@ -1,0 +1,308 @@
+"""Follower: one tenant's stream as this node delivers it, without holes.
+
+What is announced is a hint, the log is the truth. An announcement that follows upon what was delivered is delivered
+as it is; of any other it is only taken that there is something to be read.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Awaitable, Callable, Sequence
+
+from twisted.internet.defer import Deferred
+
+from callcenter_ws.broker.redis.line import messages_in
+from callcenter_ws.broker.redis.tenancy import Standing, Tenancy
+from callcenter_ws.core.history import ENTITY_LIFETIME, History, State
+from callcenter_ws.core.message import Message
+from callcenter_ws.errors import Refusal
+from callcenter_ws.interfaces import Clock, Deliver, Interrupted, Position, Spawn, Timer
+
+CHUNK_EVENTS = 500
+MAX_MAIL_USERS = 50_000
+"""Users of one tenant of whom it is known here that they may have mail."""
+
+PATIENCE = 0.05
+"""Seconds for which an announcement may be late before the log is read instead."""
+
+RETRY = 1.0
+_STATE_SLICE = 250
+
+
+class Follower:
+    """Follows one tenant.
+
+    Args:
+        keep: lets go of what memory should not hold, after something was taken in.
+        from_the_start: deliver all there ever was, and not only what comes.
+
+    Attributes:
+        epoch: of the history; empty until the stream was found.
+        history: the end of the stream as far as it is in memory; its head is what was delivered last.
+        mail_users: who may have mail; None: too many, or not known.
+        letters: how many messages for mailboxes were delivered.
+    """
+
+    def __init__(
+        self,
+        tenancy: Tenancy,
+        clock: Clock,
+        spawn: Spawn,
+        deliver: Deliver,
+        interrupted: Interrupted,
+        keep: Callable[[Follower], None],
+        *,
+        from_the_start: bool = False,
+    ) -> None:
+        self._tenancy = tenancy
+        self._clock = clock
+        self._spawn = spawn
+        self._deliver = deliver
+        self._interrupted = interrupted
+        self._keep = keep
+        self._from_the_start = from_the_start
+        self.tenant_id = tenancy.tenant_id
+        self.epoch = ""
+        self.history = History()
+        self.mail_users: set[str] | None = None
+        self.letters = 0
+        self.counted = 0
+        self._state: State | None = None
+        self._state_seq = 0
+        self._loading: list[Deferred[None]] | None = None
+        self._last_id = ""
+        self._hinted = 0
+        self._is_current = False
+        self._is_reading = False
+        self._wants_sync = False
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+        self._retry: Timer | None = None
+        self._stopped = False
+
+    @property
+    def head(self) -> int:
+        """The position that was delivered last."""
+        return self.history.head
+
+    @property
+    def bytes(self) -> int:
+        """Of all messages in memory; one that is in the history and in the state counts twice."""
+        return self.history.bytes + (0 if self._state is None else self._state.bytes)
+
+    @property
+    def known(self) -> tuple[str, int, str]:
+        """The last event that is known here: epoch, position, identifier."""
+        return self.epoch, self.head, self._last_id
+
+    def stop(self, refusal: Refusal) -> None:
+        """Nobody is interested any more."""
+        self._stopped = True
+        if self._retry is not None:
+            self._retry.cancel()
+        self._refuse(refusal)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        waiting, self._waiting = self._waiting, []
+        for _, answer in waiting:
+            answer.errback(refusal)
+
+    # Where it stands
+
+    def reaches(self, seq: int) -> Awaitable[None]:
+        """Wait until everything up to a position was delivered; 0 waits until the stream was found.
+
+        Raises:
+            Refusal: ``unavailable``.
+        """
+        answer: Deferred[None] = Deferred()
+        if self.epoch and self.head >= seq:
+            answer.callback(None)
+        else:
+            self._waiting.append((seq, answer))
+            self._hinted = max(self._hinted, seq)
+            self._go_on()
+        return answer
+
+    def _tell_waiting(self) -> None:
+        ready = [answer for seq, answer in self._waiting if seq <= self.head]
+        self._waiting = [(seq, answer) for seq, answer in self._waiting if seq > self.head]
+        for answer in ready:
+            answer.callback(None)
+
+    # What comes
+
+    def announced(self, epoch: str, first: int, last: int, text: builtins.bytes) -> None:
+        """Take an announcement: positions, and the lines of the events if they are in it."""
+        if epoch != self.epoch:
+            self.synchronise()
+        elif last > self.head:
+            self._hinted = max(self._hinted, last)
+            if self._is_current and not self._is_reading and text and first <= self.head + 1:
+                found = messages_in(text, self.tenant_id, self._tenancy.clock_offset)
+                self._take([message for message in found if message.seq > self.head])
+            else:
+                self._go_on()
+
+    def published(self, epoch: str, messages: Sequence[Message]) -> None:
+        """Take what this node has published, unless others' events that come before it are not here yet."""
+        fits = epoch == self.epoch and self._is_current and not self._is_reading
+        if fits and messages[0].seq == self.head + 1:
+            self._take(messages)
+        elif epoch != self.epoch or messages[-1].seq > self.head:
+            self._hinted = max(self._hinted, messages[-1].seq)
+            self._clock.call_later(PATIENCE, self._go_on)
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self.history.append(message)
+            if self._state is not None and message.seq > self._state_seq:
+                self._state.apply(message)
+            if message.event.is_mail:
+                self.letters += 1
+                if self.mail_users is not None:
+                    self.mail_users.add(message.event.user_id or "")
+        self._last_id = messages[-1].event.event_id
+        self._keep(self)
+        self._deliver(messages)
+        if self._waiting:
+            self._tell_waiting()
+
+    # Reading the log
+
+    def synchronise(self) -> None:
+        """See where the stream stands, and whether it is still the same; then read what is missing."""
+        self._is_current = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._is_reading or self._stopped or (self._is_current and self._hinted <= self.head):
+            return
+        self._is_reading = True
+        self._spawn(self._read())
+
+    async def _read(self) -> None:
+        try:
+            while not self._stopped and not (self._is_current and self._hinted <= self.head):
+                if self._is_current:
+                    await self._read_on()
+                else:
+                    await self._find_position()
+        except Refusal as refusal:
+            self._is_current = False
+            self._refuse(refusal)
+            self._retry = self._clock.call_later(RETRY, self._go_on)
+        finally:
+            self._is_reading = False
+
+    async def _find_position(self) -> None:
+        """Find where the stream stands, and go on from where it was left if that can be done."""
+        standing = await self._tenancy.standing(self.known, self.epoch)
+        self._is_current = True
+        if not self.epoch:
+            await self._begin(standing)
+        elif standing.epoch == self.epoch or standing.good_up_to >= self.head:
+            self.epoch = standing.epoch
+        else:
+            self._leap(standing.epoch, standing.head)
+        self._hinted = max(self._hinted, standing.head) if standing.head > self.head else standing.head
+        self._tell_waiting()
+
+    async def _begin(self, standing: Standing) -> None:
+        self.history.head = 0 if self._from_the_start else standing.head
+        # Asked for behind the position: who gets mail from now on is among the messages.
+        self.mail_users = await self._tenancy.mail_users(MAX_MAIL_USERS)
+        self.epoch = standing.epoch
+
+    async def _read_on(self) -> None:
+        stretch = await self._tenancy.stretch(self.head, CHUNK_EVENTS)
+        if stretch.epoch != self.epoch:
+            self._is_current = False
+        elif stretch.messages and stretch.messages[0].seq == self.head + 1:
+            self._hinted = max(self._hinted, stretch.head)
+            self._take(stretch.messages)
+        elif stretch.head > self.head:
+            # More was missed than the log holds.
+            self._leap(self.epoch, stretch.head)
+        else:
+            # What was hinted at is not there: is it another history?
+            self._hinted = self.head
+            self._is_current = False
+
+    def _leap(self, epoch: str, head: int) -> None:
+        """Go on from another position: what lies between is lost to the clients here, who have to be told."""
+        self.epoch = epoch
+        self.history = History()
+        self.history.head = head
+        self._hinted = head
+        self._last_id = ""
+        self._state = None
+        self._keep(self)
+        self._interrupted(self.tenant_id, Position(epoch, head))
+
+    # The state
+
+    async def state(self) -> tuple[int, list[Message]]:
+        """Return the tenant's state and its position, which is that of the stream or beyond.
+
+        Raises:
+            Refusal: ``unavailable``.
+        """
+        await self.reaches(0)
+        while self._state is None:
+            await self._load()
+        self._state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
+        return max(self.head, self._state_seq), self._state.messages()
+
+    def age(self, now: float) -> None:
+        """Forget what is too old by the monotonic clock, but for the history."""
+        if self._state is not None:
+            self._state.forget_before(now - ENTITY_LIFETIME)
+
+    def forget_state(self) -> None:
+        """Make room: it is read again when somebody asks for it."""
+        self._state = None
+
+    async def _load(self) -> None:
+        """Read the state; those who ask meanwhile wait for the same."""
+        if self._loading is not None:
+            waiting: Deferred[None] = Deferred()
+            self._loading.append(waiting)
+            await waiting
+            return
+        self._loading = []
+        failure: Refusal | None = None
+        try:
+            await self._load_now()
+        except Refusal as refusal:
+            failure = refusal
+            raise
+        finally:
+            loading, self._loading = self._loading, None
+            for waiting in loading:
+                waiting.callback(None) if failure is None else waiting.errback(failure)
+
+    async def _load_now(self) -> None:
+        epoch, seq, text = await self._tenancy.state_lines(self.known)
+        lines = text.split(b"\n") if text else []
+        messages: list[Message] = []
+        for begin in range(0, len(lines), _STATE_SLICE):
+            if begin:
+                # Others have their turn.
+                turn: Deferred[None] = Deferred()
+                self._clock.call_later(0, turn.callback, None)
+                await turn
+            part = b"\n".join(lines[begin : begin + _STATE_SLICE])
+            messages += messages_in(part, self.tenant_id, self._tenancy.clock_offset)
+        if epoch != self.epoch:
+            self.synchronise()
+            await self.reaches(0)
+            return
+        state = State()
+        for message in sorted(messages, key=lambda message: message.seq):
+            state.restore(message)
+        if seq < self.history.floor:
+            return  # memory has let go what came since: once more
+        for message in self.history.after(seq, self.head - seq) if seq < self.head else ():
+            state.apply(message)
+        self._state, self._state_seq = state, seq
+        self._keep(self)

@@ -1,0 +1,108 @@
+"""Tenancy: the questions about one tenant that Redis answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from callcenter_ws.broker.redis.connection import Argument
+from callcenter_ws.broker.redis.engine import Engine
+from callcenter_ws.broker.redis.keys import Keys
+from callcenter_ws.broker.redis.line import messages_in
+from callcenter_ws.broker.redis.scripts import LOAD, MAIL, READ, SYNC, TAKE, Script
+from callcenter_ws.core.message import Message
+from callcenter_ws.interfaces import Clock, Letter, Loss, Mail
+
+CHUNK_BYTES = 262_144
+"""Bytes after which a stretch ends, so that nobody's large events fill the memory."""
+
+Known = tuple[str, int, str]
+"""The last event that a node knows of a tenant: epoch, position, identifier."""
+
+NOTHING: Known = ("", 0, "")
+
+_decode_standing = msgspec.json.Decoder(tuple[str, int, int]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a stream stands. Positions of the epoch that was asked about are good up to ``good_up_to``; -1: none."""
+
+    epoch: str
+    head: int
+    good_up_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A piece of the log, and where the stream stands."""
+
+    epoch: str
+    head: int
+    messages: list[Message]
+
+
+class Tenancy:
+    """One tenant's part of Redis. Everything raises ``Refusal``, ``unavailable``, when Redis does not answer."""
+
+    def __init__(self, engine: Engine, keys: Keys, clock: Clock, new_id: Callable[[], str], tenant_id: str) -> None:
+        self._engine = engine
+        self._keys = keys
+        self._clock = clock
+        self._new_id = new_id
+        self.tenant_id = tenant_id
+        self.meta = keys.meta(tenant_id)
+        self._log = keys.of(tenant_id, "log")
+
+    @property
+    def clock_offset(self) -> float:
+        """Unix time less the monotonic clock's."""
+        return self._clock.time() - self._clock.monotonic()
+
+    def history_arguments(self, known: Known) -> tuple[Argument, ...]:
+        """What every script is given that looks whether the history goes on."""
+        here = self._engine.incarnation
+        return (self._new_id(), here.run, int(here.vouched), *known, self._keys.channel(self.tenant_id))
+
+    def run(self, script: Script, *arguments: Argument) -> Deferred[Any]:
+        """Run a script that works on the tenant's keys."""
+        return self._engine.run(script, [self.meta], *arguments)
+
+    async def standing(self, known: Known, asked_epoch: str) -> Standing:
+        """Where the stream stands; looks whether what is known is still true, and begins an epoch if it is not."""
+        reply = await self.run(SYNC, *self.history_arguments(known), asked_epoch)
+        return Standing(*_decode_standing(reply))
+
+    async def stretch(self, after: int, limit: int) -> Stretch:
+        """At most ``limit`` events that come behind a position."""
+        epoch, head, text = await self._engine.run(READ, [self.meta, self._log], after, limit, CHUNK_BYTES)
+        return Stretch(epoch.decode(), int(head), messages_in(text, self.tenant_id, self.clock_offset))
+
+    async def state_lines(self, known: Known) -> tuple[str, int, bytes]:
+        """The lines that the state is made of, in no order, as of one moment: epoch, position, lines."""
+        epoch, head, text = await self.run(LOAD, *self.history_arguments(known))
+        return epoch.decode(), int(head), text
+
+    async def mail_users(self, most: int) -> set[str] | None:
+        """Who may have mail; None: more than so many."""
+        name = self._keys.of(self.tenant_id, "mailusers")
+        if await self._engine.send("SCARD", name) > most:
+            return None
+        return {user.decode() for user in await self._engine.send("SMEMBERS", name)}
+
+    async def mail(self, user_id: str, after: int, limit: int) -> Mail:
+        """A stretch of a user's mailbox."""
+        now = self._clock.time()
+        loss, text = await self.run(MAIL, user_id, after, limit, repr(now))
+        lines = text.split(b"\n") if text else []
+        messages = messages_in(b"\n".join(line[2:] for line in lines), self.tenant_id, self.clock_offset)
+        letters = [Letter(message, line[:1] == b"1") for message, line in zip(messages, lines, strict=True)]
+        return Mail(letters, Loss(*map(int, loss.split())) if loss else None)
+
+    def note_mail(self, user_id: str, what: str, event_ids: list[str]) -> Deferred[Any]:
+        """Note that messages were sent or taken; a Deferred that fires when that is done."""
+        return self.run(TAKE, user_id, what, *event_ids)

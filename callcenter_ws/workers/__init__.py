@@ -1,0 +1,1 @@
+"""Many processes on one machine: a supervisor, and the workers that serve."""

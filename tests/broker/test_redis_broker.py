@@ -1,0 +1,34 @@
+"""The broker in Redis: the contract of every store, against a real server, and what is its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_twisted
+from contract import BrokerContract, DurableContract, MailContract
+from redis_bench import RedisBench
+from redis_server import RedisServer
+
+_prefixes = (f"test-{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest_twisted.async_yield_fixture
+async def bench(server: RedisServer) -> AsyncIterator[RedisBench]:
+    bench = RedisBench(server.url, next(_prefixes))
+    await bench.open()
+    yield bench
+    await bench.close()
+
+
+class TestRedisBroker(BrokerContract, MailContract, DurableContract):
+    """Keeps the contract."""

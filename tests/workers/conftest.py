@@ -1,0 +1,31 @@
+"""Nodes that end with their test."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_node import TinyNode
+
+# The Redis of the broker's tests is found from here as well.
+sys.path.append(str(Path(__file__).parent.parent / "broker"))
+
+
+@pytest.fixture
+def start_node(tmp_path: Path) -> Iterator[Callable[..., TinyNode]]:
+    """Starts nodes of tiny workers; one that logged a bug fails the test."""
+    started: list[TinyNode] = []
+
+    def start(count: int = 2, *endpoints: str, **options: Any) -> TinyNode:
+        node = TinyNode(tmp_path, count, *(endpoints or ("tcp:0:interface=127.0.0.1",)), **options)
+        started.append(node)
+        return node
+
+    yield start
+    for node in started:
+        node.stop(signal.SIGTERM)
+        assert "Traceback" not in node.output, node.output

@@ -1,0 +1,105 @@
+"""A node of real gateways: ``twistd callcenter-ws --workers N``, on a Redis of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import jwt
+from processes import DEADLINE, TWISTD, Process
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+PLAIN = "tcp:0:interface=127.0.0.1"
+
+
+class Settings:
+    """The file with the settings of a node, which may be changed while it runs."""
+
+    def __init__(self, folder: Path, store_url: str) -> None:
+        self.folder = folder
+        self.file = folder / "callcenter-ws.toml"
+        self.secret = secrets.token_hex(32)
+        (folder / "secret").write_text(self.secret)
+        (folder / "secret").chmod(0o600)
+        self._store_url = store_url
+
+    def write(self, listen: str = PLAIN, more_web: str = "", more: str = "") -> None:
+        """Write the file; ``more_web`` is TOML for [web], ``more`` is for behind it."""
+        self.file.write_text(
+            f"[web]\nlisten = [{json.dumps(listen)}]\n{more_web}\n"
+            f'[amp]\nlisten = ["unix:{self.folder}/amp.sock:mode=660"]\n'
+            f'[jwt]\nsecret_file = "secret"\n[cluster]\nnode_id = "pbx1"\n'
+            f"[store]\nurl = {json.dumps(self._store_url)}\n{more}"
+        )
+
+    def token(self, role: str, **claims: Any) -> str:
+        """A valid token."""
+        now = int(time.time())
+        all_claims = {"sub": f"{role}-1", "tenant_id": "acme", "role": role, "iat": now, "exp": now + 600, **claims}
+        return jwt.encode(all_claims, self.secret, "HS256")
+
+
+class GatewayNode(Process):
+    """A supervisor with real workers."""
+
+    def __init__(self, settings: Settings, count: int) -> None:
+        self.settings = settings
+        config = ["--config", str(settings.file)]
+        super().__init__([str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--workers", str(count), *config])
+
+    def wait_until_served(self, count: int) -> None:
+        """Wait until so many workers more serve."""
+        for _ in range(count):
+            self.expect(r"worker \d+ \(pid \d+\) serves$")
+
+    @property
+    def ports(self) -> list[int]:
+        """The TCP ports, in the order of the settings."""
+        return [
+            int(port) for port in re.findall(r"the workers will listen on .*?, \('127.0.0.1', (\d+)\)", self.output)
+        ]
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The workers that were ever started."""
+        return [int(pid) for pid in re.findall(r"worker \d+ \(pid (\d+)\) is started", self.output)]
+
+    def get(self, path: str, port: int = 0, **headers: str) -> str:
+        """The body of an HTTP resource, asked for over a new connection."""
+        request = urllib.request.Request(f"http://127.0.0.1:{port or self.ports[0]}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def post(self, path: str, body: bytes, **headers: str) -> None:
+        """Post to an HTTP resource, over a new connection."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[0]}{path}", body, headers)
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+            assert answer.status == 200
+
+    def stats(self) -> dict[str, Any]:
+        """What some worker says of itself."""
+        token = self.settings.token("admin", tenant_id="*")
+        stats: dict[str, Any] = json.loads(self.get("/ws/stats", Authorization=f"Bearer {token}"))
+        return stats
+
+    def connect(self, **options: Any) -> ClientConnection:
+        """Open a WebSocket."""
+        headers = {"Authorization": f"Bearer {self.settings.token('agent')}"}
+        url = f"ws://127.0.0.1:{self.ports[0]}/ws"
+        return connect(url, additional_headers=headers, open_timeout=DEADLINE, legacy=True, **options)
+
+
+def close_code(client: ClientConnection) -> int | None:
+    """Read to the end, and return the code that the gateway closed with; None if it was cut off."""
+    try:
+        while True:
+            client.recv(timeout=DEADLINE)
+    except ConnectionClosed as closed:
+        return closed.rcvd and closed.rcvd.code

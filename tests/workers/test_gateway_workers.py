@@ -1,0 +1,207 @@
+"""Real gateways under a supervisor, on a real Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from gateway_node import PLAIN, GatewayNode, Settings, close_code
+from processes import DEADLINE, TWISTD, is_gone
+from redis_server import RedisServer
+from tiny_node import Stream, wait_until
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from callcenter_ws.errors import CloseCode
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis: RedisServer) -> Settings:
+    made = Settings(tmp_path, redis.url)
+    made.write(more_web=f'metrics_listen = "{PLAIN}"')
+    return made
+
+
+StartGateways = Callable[..., GatewayNode]
+
+
+@pytest.fixture
+def start(settings: Settings) -> Iterator[StartGateways]:
+    """Starts nodes and waits until all of their workers serve; one that logged a bug fails the test."""
+    started: list[GatewayNode] = []
+
+    def start_node(count: int = 2) -> GatewayNode:
+        started.append(GatewayNode(settings, count))
+        started[-1].wait_until_served(count)
+        return started[-1]
+
+    yield start_node
+    for node in started:
+        node.stop()
+        assert "Traceback" not in node.output, node.output
+
+
+def test_each_worker_says_which_it_is(start: StartGateways) -> None:
+    node = start(2)
+    seen: set[tuple[str, int]] = set()
+
+    def both() -> bool:
+        stats = node.stats()
+        seen.add((stats["node"], stats["worker"]))
+        return len(seen) == 2
+
+    wait_until(both, "an answer of each")
+    assert seen == {("pbx1", 1), ("pbx1", 2)}
+
+
+def test_metrics_speak_for_the_node(start: StartGateways) -> None:
+    node = start(2)
+    client = node.connect()
+    for text in (node.get("/metrics", node.ports[1]), node.get("/metrics", node.ports[1])):
+        assert "callcenter_ws_workers 2.0" in text
+        assert "callcenter_ws_workers_wanted 2.0" in text
+        opened = [line for line in text.splitlines() if line.startswith("callcenter_ws_connections_opened_total{")]
+        assert sorted(line.split()[0] for line in opened) == [
+            'callcenter_ws_connections_opened_total{worker="1"}',
+            'callcenter_ws_connections_opened_total{worker="2"}',
+        ]
+        assert sum(float(line.split()[1]) for line in opened) == 1
+    client.close()
+
+
+def test_metrics_of_the_shared_port(start: StartGateways, settings: Settings) -> None:
+    settings.write()
+    node = start(1)
+    text = node.get("/metrics")
+    assert 'callcenter_ws_connections_opened_total{worker="1"} 0.0' in text
+    assert "callcenter_ws_workers 1.0" in text
+
+
+def test_what_one_worker_takes_in_reaches_the_clients_of_all(start: StartGateways) -> None:
+    node = start(2)
+    clients = [node.connect() for _ in range(8)]
+    for client in clients:
+        assert '"welcome"' in str(client.recv(timeout=DEADLINE))
+    workers = {line for line in node.get("/metrics", node.ports[1]).splitlines() if "connections_opened_total{" in line}
+    assert len(workers) == 2
+    token = node.settings.token("service", tenant_id="*")
+    event = b'{"tenant_id": "acme", "type": "alert", "payload": {"title": "t", "message": "for everybody"}}'
+    node.post("/ws/events", event, Authorization=f"Bearer {token}")
+    for client in clients:
+        while "for everybody" not in str(client.recv(timeout=DEADLINE)):
+            pass
+        client.close()
+
+
+def test_replacing_refuses_nobody(start: StartGateways) -> None:
+    node = start(2)
+
+    def connect() -> None:
+        client = node.connect()
+        try:
+            client.recv(timeout=DEADLINE)
+        except ConnectionClosed as closed:
+            # It came in a moment before its worker drained, and is told so.
+            assert closed.rcvd is not None and closed.rcvd.code == CloseCode.DRAINING, closed
+        client.close()
+
+    with Stream(connect) as connects, Stream(lambda: node.get("/readyz")) as probes:
+        node.process.send_signal(signal.SIGHUP)
+        node.expect("all workers have been replaced")
+    assert [str(failure) for failure in connects.failures + probes.failures] == []
+    assert connects.results and probes.results
+
+
+def test_who_is_connected_is_asked_to_come_back(start: StartGateways) -> None:
+    node = start(1)
+    client = node.connect()
+    node.process.send_signal(signal.SIGHUP)
+    assert close_code(client) == CloseCode.DRAINING
+    node.connect().close()
+
+
+def test_replacing_takes_new_settings(start: StartGateways, settings: Settings) -> None:
+    node = start(1)
+    with pytest.raises(InvalidStatus):
+        node.connect(origin="https://app.example")
+    settings.write(more_web=f'metrics_listen = "{PLAIN}"\nallowed_origins = ["https://app.example"]')
+    node.process.send_signal(signal.SIGHUP)
+    node.expect("all workers have been replaced")
+    node.connect(origin="https://app.example").close()
+
+
+def test_settings_that_cannot_be_taken_change_nothing(start: StartGateways, settings: Settings) -> None:
+    node = start(1)
+    settings.write(listen="tcp:0:interface=127.0.0.2", more_web=f'metrics_listen = "{PLAIN}"')
+    node.process.send_signal(signal.SIGHUP)
+    node.expect("the supervisor does not listen on web.listen tcp:0:interface=127.0.0.2: restart it for new endpoints")
+    node.expect("stays as it is")
+    node.connect().close()
+
+
+def test_a_killed_worker_comes_again(start: StartGateways) -> None:
+    node = start(2)
+    os.kill(node.worker_pids[0], signal.SIGKILL)
+    node.expect("was ended by SIGKILL")
+    node.wait_until_served(1)
+    node.connect().close()
+
+
+def test_the_end_of_the_supervisor_is_the_end_of_the_workers(start: StartGateways) -> None:
+    node = start(2)
+    client = node.connect()
+    node.process.kill()
+    assert close_code(client) == CloseCode.DRAINING
+    assert all(is_gone(pid) for pid in node.worker_pids)
+
+
+def test_stopping_twice_is_stopping(start: StartGateways) -> None:
+    """As systemd does with KillMode=control-group: the signal reaches the workers from two sides."""
+    node = start(2)
+    for pid in node.worker_pids:
+        os.kill(pid, signal.SIGTERM)
+    assert node.stop() == -signal.SIGTERM
+    assert all(is_gone(pid) for pid in node.worker_pids)
+
+
+def test_bad_settings_end_the_start(settings: Settings) -> None:
+    # The supervisor has read it, and the workers find nothing under that name.
+    with settings.file.open() as config:
+        command = [str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--workers", "2", "--config"]
+        ended = subprocess.run(
+            [*command, f"/dev/fd/{config.fileno()}", "--set", f"jwt.secret_file={settings.folder}/secret"],
+            pass_fds=[config.fileno()],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+    assert "cannot read the file" in ended.stdout
+    assert "ended with status 1 before it ever served" in ended.stdout
+    assert ended.returncode == 1, ended.stdout
+
+
+def test_as_a_daemon_the_log_holds_the_lines_of_all(settings: Settings) -> None:
+    log, pid_file = settings.folder / "gateway.log", settings.folder / "gateway.pid"
+    command = [str(TWISTD), f"--logfile={log}", f"--pidfile={pid_file}", "callcenter-ws", "--workers", "2"]
+    subprocess.run([*command, "--config", str(settings.file)], timeout=DEADLINE, check=True)
+    wait_until(lambda: log.exists() and log.read_text().count("serves\n") == 2, "the workers")
+    pid = int(pid_file.read_text())
+    os.kill(pid, signal.SIGTERM)
+    assert is_gone(pid)
+    text = log.read_text()
+    for number in (1, 2):
+        assert f"worker {number}: callcenter-ws " in text
+        assert f"worker {number}: Server Shut Down." in text
+    assert "all workers have gone" in text

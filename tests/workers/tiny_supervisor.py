@@ -1,0 +1,41 @@
+"""A supervisor of the tests: ``tiny_supervisor.py FOLDER COUNT PATIENCE ENDPOINT...``, with tiny workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+from callcenter_ws.workers.inheritance import Endpoint
+from callcenter_ws.workers.supervisor import Supervisor
+
+TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
+
+
+def unusable() -> None:
+    sys.stdout.write("unusable\n")
+    reactor.stop()
+
+
+folder, count, patience, *descriptions = sys.argv[1:]
+globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
+supervisor = Supervisor(
+    reactor,
+    [sys.executable, str(TINY_WORKER), folder],
+    [Endpoint("web.listen", description) for description in descriptions],
+    int(count),
+    patience=float(patience),
+    unusable=unusable,
+    environ=dict(os.environ),
+)
+supervisor.privilegedStartService()
+supervisor.startService()
+reactor.addSystemEventTrigger("before", "shutdown", supervisor.stopService)
+reactor.callWhenRunning(
+    lambda: signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(supervisor.roll)),
+)
+reactor.run()
