@@ -186,6 +186,14 @@ class Refusal(Exception):
         self.retry_after = retry_after
         super().__init__(f"{code}: {self.message}")
 
+    def anew(self) -> Refusal:
+        """The same, to be raised.
+
+        An exception that is raised holds the frames that it passes. If one of these holds it in turn, only the
+        collector of garbage frees them, and the events in them, which may be large and many.
+        """
+        return Refusal(self.code, self.message, retry_after=self.retry_after)
+
     @property
     def retry_after_ms(self) -> int | None:
         """Milliseconds to wait, for an ``error`` message."""

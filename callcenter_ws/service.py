@@ -98,7 +98,9 @@ class GatewayService(MultiService):
         self._build_auth()
         self._build_websocket()
         self.amp_factory = self._amp_factory()
-        self.metrics.watch(self.hub.counters, self.broadcaster.intake, lambda: len(self.amp_factory.sessions))
+        self.metrics.watch(
+            self.hub.counters, self.broadcaster.intake, lambda: len(self.amp_factory.sessions), self.broker.state
+        )
         self.node_metrics = None if inheritance is None else NodeMetrics(reactor, inheritance, self.metrics.render)
         self._metrics_text = (self.node_metrics or self.metrics).text
         self.endpoints = self._endpoints()

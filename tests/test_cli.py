@@ -124,6 +124,13 @@ def test_a_good_configuration_is_summed_up(config_file: Path, capsys: pytest.Cap
     assert printed.err == ""
 
 
+def test_check_config_shows_no_password(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-config", "--config", str(config_file), "--set", "store.url=redis://u:hunter2@db:7000/3"]) == 0
+    said = capsys.readouterr().out
+    assert "Redis, db:7000" in said
+    assert "hunter2" not in said
+
+
 def test_warnings_do_not_fail_it(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config_file.parent / "jwt.secret").chmod(0o644)
     assert main(["check-config", "--config", str(config_file)]) == 0

@@ -91,7 +91,7 @@ class GatewayCommands:
         with peer.carrying(events=1):
             (outcome,) = await self._broadcaster.publish_batch([draft], authority=_principal(peer).tenant_id)
         if isinstance(outcome, Refusal):
-            raise outcome
+            raise outcome.anew()
         return {"epoch": outcome.epoch, "seq": outcome.seq, "event_id": outcome.event_id}
 
     async def publish_batch(self, peer: PeerSession, *, events: bytes) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def check_config(arguments: argparse.Namespace) -> int:
     print(f"  tokens              {', '.join(settings.jwt.algorithms)}")
     print(f"  origins             {', '.join(settings.web.allowed_origins) or 'none but this site'}")
     print(f"  visitors            {', '.join(settings.public.tenants) or 'with a token only'}")
-    print(f"  store               {settings.store.url}")
+    print(f"  store               {settings.store_name}")
     print(
         f"  node                {settings.cluster.node_id}, at most {limits.connections or 'any number of'} connections"
     )

@@ -53,5 +53,5 @@ def store_file(arguments: argparse.Namespace, settings: Settings | None, demo_fi
             raise Failure("which store? Give --file PATH, or --config FILE")
         return demo_file
     if settings.store_file is None:
-        raise Failure(f"the store {settings.store.url} has no file")
+        raise Failure(f"the store is no file: {settings.store_name}")
     return settings.store_file

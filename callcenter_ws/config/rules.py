@@ -26,7 +26,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "store.memory_events": _SOME,
     "store.memory_bytes": (65_536, 2**50),
     "store.timeout": (0.5, 60),
-    "cluster.lease": (2, 300),
+    "cluster.lease": (3, 300),
     "limits.outbox": (1, 65_536),
     "limits.message_bytes": (1_024, 16_777_216),
     "limits.fragments": (1, 65_536),

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
-from callcenter_ws.broker.redis.address import SCHEMES
+from callcenter_ws.broker.redis.address import SCHEMES, redis_address
 from callcenter_ws.core.access import AgentCalls
 from callcenter_ws.core.limits import Limits
 
@@ -197,6 +197,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The file of a ``sqlite:`` store; None for any other."""
         scheme, _, path = self.store.url.partition(":")
         return self.folder / path if scheme == "sqlite" else None
+
+    @property
+    def store_name(self) -> str:
+        """The store as a person may be shown it: without a password."""
+        return f"Redis, {redis_address(self.store.url)}" if self.redis_is_used else self.store.url
 
     @property
     def redis_is_used(self) -> bool:

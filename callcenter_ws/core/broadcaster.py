@@ -81,7 +81,7 @@ class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
         }
         (outcome,) = await self.publish_batch([draft], origin=origin)
         if isinstance(outcome, Refusal):
-            raise outcome
+            raise outcome.anew()
         return outcome
 
     async def publish_batch(

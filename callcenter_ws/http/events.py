@@ -43,7 +43,7 @@ class EventsResource(JsonResource):
             raise Refusal(ErrorCode.INVALID_EVENT, "expected an event as a JSON object, or a list of them")
         (outcome,) = await self._outcomes([_with_tenant(body, principal)], principal)
         if isinstance(outcome, Refusal):
-            raise outcome
+            raise outcome.anew()
         return json_answer(_result(outcome))
 
     async def _publish_list(self, body: list[Any], principal: Principal) -> Answer:

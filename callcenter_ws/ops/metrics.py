@@ -58,13 +58,20 @@ class Metrics:
         """Note how long an event took from its publisher to a socket."""
         self._latency.observe(seconds)
 
-    def watch(self, hub: HubCounters, intake: Intake, amp_peers: Callable[[], int]) -> None:
+    def watch(
+        self,
+        hub: HubCounters,
+        intake: Intake,
+        amp_peers: Callable[[], int],
+        store: Callable[[], Mapping[str, Any]],
+    ) -> None:
         """Show these counters from now on.
 
         Args:
             amp_peers: returns how many AMP peers are connected.
+            store: returns the state of the broker (``interfaces.Broker.state``).
         """
-        self.registry.register(_NodeCollector(hub, intake, amp_peers))
+        self.registry.register(_NodeCollector(hub, intake, amp_peers, store))
 
     def render(self) -> bytes:
         """Return the Prometheus text of everything."""
@@ -78,15 +85,25 @@ class Metrics:
 class _NodeCollector(Collector):
     """Reads the counters of the Hub and the EventBroadcaster at the time of the scrape."""
 
-    def __init__(self, hub: HubCounters, intake: Intake, amp_peers: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        hub: HubCounters,
+        intake: Intake,
+        amp_peers: Callable[[], int],
+        store: Callable[[], Mapping[str, Any]],
+    ) -> None:
         self._hub = hub
         self._intake = intake
         self._amp_peers = amp_peers
+        self._store = store
 
     def collect(self) -> Iterator[Metric]:
         yield from self._connections()
         yield from self._events()
         yield _gauge("amp_peers", "AMP peers that are connected now.", self._amp_peers())
+        state = self._store()
+        yield _gauge("store_ready", "Whether the store takes events now: 1 or 0.", int(state["ready"]))
+        yield _gauge("store_waiting_events", "Events that wait for the store.", state.get("waiting_events", 0))
 
     def _connections(self) -> Iterator[Metric]:
         hub = self._hub

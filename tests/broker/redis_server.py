@@ -10,7 +10,9 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import hiredis
 from processes import free_port
 
 DEADLINE = 15.0
@@ -65,6 +67,34 @@ class RedisServer:
             parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
             peer.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
             return peer.recv(65_536)
+
+    def ask(self, *words: str) -> Any:
+        """Send one command over a connection of its own; its reply, whole."""
+        reader = hiredis.Reader()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as peer:
+            peer.sendall(hiredis.pack_command(words))
+            while (reply := reader.gets()) is False:
+                reader.feed(peer.recv(65_536))
+        assert not isinstance(reply, hiredis.ReplyError), reply
+        return reply
+
+    def all_keys(self, pattern: str = "*") -> set[str]:
+        """The names of all keys."""
+        found: set[str] = set()
+        cursor = "0"
+        while True:
+            position, names = self.ask("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
+            found.update(name.decode() for name in names)
+            cursor = position.decode()
+            if cursor == "0":
+                return found
+
+    def wait_for_info(self, line: str) -> None:
+        """Wait until ``INFO`` says so."""
+        deadline = time.monotonic() + DEADLINE
+        while line.encode() not in self.command("INFO", "everything"):
+            assert time.monotonic() < deadline, line
+            time.sleep(0.01)
 
     def send_signal(self, number: int) -> None:
         assert self.process is not None

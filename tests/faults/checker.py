@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
@@ -75,12 +76,14 @@ class Viewer:
     queues: tuple[str, ...] | None = None
     session: str | None = None
     events: tuple[str, ...] | None = None
+    jti: str | None = None
 
     @property
     def claims(self) -> dict[str, Any]:
         """What the token says beside the role."""
         queues = None if self.queues is None else list(self.queues)
-        return {"tenant_id": self.tenant, "sub": self.user_id, "queues": queues, "session_id": self.session}
+        named = {"tenant_id": self.tenant, "sub": self.user_id, "session_id": self.session, "jti": self.jti}
+        return {**named, "queues": queues}
 
     def may_see(self, offer: Offer) -> bool:
         """Whether the event is for this client."""
@@ -124,29 +127,47 @@ class Ledger:
         acknowledged: positions by event id.
         refused: codes by event id; who sends the event again and is answered crosses it out.
         streams: by tenant and position the id of the event there, as far as anybody was told or shown.
-        epoch: of all that was acknowledged.
+        epochs: by tenant that of all that was acknowledged.
         life: which process of the gateway it is, counted.
+        is_shaken: something fails just now, so that a note of what was shown may be lost, or late.
+        may_fork: the store may begin a new epoch although it has lost nothing.
+        longest_wait: seconds from handing an event in to its acknowledgement.
     """
 
     offers: dict[str, Offer] = field(default_factory=dict)
     acknowledged: dict[str, int] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     streams: dict[str, dict[int, str]] = field(default_factory=dict)
-    epoch: str | None = None
+    epochs: dict[str, str] = field(default_factory=dict)
     resent: int = 0
     life: int = 1
+    is_shaken: bool = False
+    may_fork: bool = False
+    longest_wait: float = 0.0
     _positions: dict[tuple[str, str], int] = field(default_factory=dict)
+    _offered_at: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> str | None:
+        """That of all tenants, where one store has one for all."""
+        epochs = set(self.epochs.values())
+        if len(epochs) > 1:
+            raise Fault(f"there are several epochs: {self.epochs}")
+        return next(iter(epochs), None)
 
     def offer(self, offer: Offer) -> None:
         """An event is about to be handed in for the first time."""
         if offer.event_id in self.offers:
             raise Fault(f"the test uses the id {offer.event_id} twice")
         self.offers[offer.event_id] = offer
+        self._offered_at[offer.event_id] = time.monotonic()
 
     def acknowledge(self, event_id: str, epoch: str, seq: int) -> None:
         """The gateway says that the event is durable."""
         offer = self.offers[event_id]
-        self.check_epoch(epoch)
+        self.check_epoch(offer.tenant, epoch)
+        now = time.monotonic()
+        self.longest_wait = max(self.longest_wait, now - self._offered_at.pop(event_id, now))
         self._place(offer.tenant, seq, event_id, "acknowledged")
         self.acknowledged[event_id] = seq
         self.refused.pop(event_id, None)
@@ -157,11 +178,16 @@ class Ledger:
             raise Fault(f"{event_id} was acknowledged at {self.acknowledged[event_id]} and then refused: {code}")
         self.refused[event_id] = code
 
-    def check_epoch(self, epoch: str) -> None:
+    def check_epoch(self, tenant: str, epoch: str) -> None:
         """There is one history for ever."""
-        if self.epoch not in (None, epoch):
-            raise Fault(f"the epoch was {self.epoch} and is {epoch}")
-        self.epoch = epoch
+        known = self.epochs.setdefault(tenant, epoch)
+        if known != epoch and not self.may_fork:
+            raise Fault(f"the epoch of {tenant} was {known} and is {epoch}")
+
+    def lose_history(self) -> None:
+        """The store has lost everything, and begins new epochs."""
+        for what in (self.epochs, self.streams, self.acknowledged, self._positions):
+            what.clear()
 
     def observe(self, viewer: Viewer, message: Told) -> Offer:
         """Somebody was shown a message: it has to be what was handed in, where everybody else saw it."""
@@ -271,6 +297,7 @@ class Reader:
 
     Args:
         forgetful: it has no position when it comes back, so that only the mailbox brings it what it missed.
+        hops: it comes back to any of several nodes, one of which may be a moment behind another.
 
     Attributes:
         position: epoch and ``seq`` of the last message that it dealt with.
@@ -281,12 +308,14 @@ class Reader:
         reasons: why it was given a new position.
         pongs: what was answered to its pings.
         errors: what it was told of its other requests.
+        drains: milliseconds after which it was asked to come back, each time that a node sent it away.
     """
 
-    def __init__(self, ledger: Ledger, viewer: Viewer, *, forgetful: bool = False) -> None:
+    def __init__(self, ledger: Ledger, viewer: Viewer, *, forgetful: bool = False, hops: bool = False) -> None:
         self.ledger = ledger
         self.viewer = viewer
         self.forgetful = forgetful
+        self.hops = hops
         self.figures = Figures()
         self.position: tuple[str, int] | None = None
         self.asks = viewer.events is not None
@@ -297,6 +326,7 @@ class Reader:
         self.reasons: list[str] = []
         self.pongs: list[str | None] = []
         self.errors: list[Told] = []
+        self.drains: list[int] = []
         self.caught_up = False
         self.welcome_seq = 0
         self._first: int | None = None
@@ -370,14 +400,14 @@ class Reader:
         who = (payload["tenant_id"], payload["user_id"], payload["role"])
         if who != (self.viewer.tenant, self.viewer.user_id, self.viewer.role):
             raise Fault(f"{self} was welcomed as {who}")
-        self.ledger.check_epoch(payload["epoch"])
+        self._check_epoch(payload["epoch"])
         self.figures.connections += 1
         self.welcome_seq = payload["seq"]
         if self.position is None:
             self.position = (payload["epoch"], payload["seq"])
             self._first = payload["seq"]
             self.caught_up = self._in_url
-        elif payload["seq"] < self.position[1]:
+        elif payload["seq"] < self.position[1] and not self.hops and payload["epoch"] == self.position[0]:
             raise Fault(f"{self} has dealt with {self.position[1]}, but the stream ends at {payload['seq']}")
         if not self._in_url:
             self._asked = self.position[1]
@@ -394,7 +424,10 @@ class Reader:
         if not offer.is_mail:
             return None
         if self.letters[offer.event_id] and not replayed:
-            raise Fault(f"{self} was shown {message} again, live")
+            if not self.hops:
+                raise Fault(f"{self} was shown {message} again, live")
+            # It was shown by another node, and the position of this one's welcome was before it.
+            self.figures.unflagged += 1
         self._count_letter(offer.event_id)
         return offer.event_id
 
@@ -412,7 +445,7 @@ class Reader:
         if message.get("redelivered"):
             self.figures.redelivered += 1
         elif self.letters[event_id]:
-            if self._shown_in[event_id] == self._life:
+            if self._shown_in[event_id] == self._life == self.ledger.life and not self.ledger.is_shaken:
                 raise Fault(f"{self} was brought {message} again, and not told that it is redelivered")
             # The process was killed after it had shown the letter and before it had noted that.
             self.figures.unflagged += 1
@@ -447,6 +480,10 @@ class Reader:
         self.reasons.append(f"{message['payload']['reason']} at {self.position}: {message['payload']}")
         self._asked = None
         self._held = []
+        self._check_epoch(message["payload"]["epoch"])
+
+    def _check_epoch(self, epoch: str) -> None:
+        self.ledger.check_epoch(self.viewer.tenant, epoch)
 
     def _take_gap(self, message: Told) -> None:
         self.figures.gaps += 1
@@ -456,9 +493,14 @@ class Reader:
     def _take_snapshot(self, message: Told) -> None:
         payload = message["payload"]
         assert self.position is not None
+        self._check_epoch(payload["epoch"])
         for event in payload["events"]:
             self.ledger.observe(self.viewer, event)
-        self._holes.append((self.position[1] + 1, payload["seq"]))
+        if payload["epoch"] == self.position[0]:
+            self._holes.append((self.position[1] + 1, payload["seq"]))
+        else:
+            # What there was before has nothing to do with it.
+            self._first, self._seen, self._holes = payload["seq"], set(), []
         self.position = (payload["epoch"], payload["seq"])
         self.caught_up = True
 
@@ -473,7 +515,7 @@ class Reader:
         self.errors.append(message)
 
     def _take_drain(self, message: Told) -> None:
-        pass
+        self.drains.append(message["payload"]["reconnect_after_ms"])
 
     # The end
 
@@ -530,6 +572,16 @@ class Reader:
             mine = offer.is_mail and offer.tenant == self.viewer.tenant and offer.user_id == self.viewer.user_id
             if mine and not self.letters[event_id]:
                 raise Fault(f"{self} never saw its {offer}, acknowledged at {self.ledger.acknowledged[event_id]}")
+
+
+def presence_in(events: Iterable[StoredEvent]) -> dict[str, list[tuple[str, bool]]]:
+    """What was announced of users, by tenant, in order."""
+    found: dict[str, list[tuple[str, bool]]] = {}
+    for tenant, _, _, type_, text in events:
+        if type_ == OF_THE_GATEWAY:
+            payload = json.loads(text)
+            found.setdefault(tenant, []).append((payload["user_id"], payload["online"]))
+    return found
 
 
 def check_presence(rows: Iterable[tuple[str, bool]]) -> Counter[tuple[str, bool]]:

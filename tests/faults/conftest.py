@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ from typing import Any
 import pytest
 from restartable import RestartableGateway
 from small_disk import SmallDisk
+
+# Where the Redis of the tests is.
+sys.path.append(str(Path(__file__).parent.parent / "broker"))
+
+from cluster import Cluster
 
 
 @pytest.fixture
@@ -45,3 +51,21 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     disk = SmallDisk(tmp_path / "disk", 6)
     yield disk
     disk.unmount()
+
+
+@pytest.fixture
+def make_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
+    """Makes clusters, which are not started; at the end none of their processes runs, and none has logged a bug."""
+    made: list[Cluster] = []
+
+    def make(*arguments: Any, **options: Any) -> Cluster:
+        folder = tmp_path / f"c{len(made)}"
+        folder.mkdir()
+        made.append(Cluster(folder, *arguments, **options))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.end()
+    complaints = [line for cluster in made for line in cluster.complaints()]
+    assert not complaints, "\n".join(complaints)

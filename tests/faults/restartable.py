@@ -55,16 +55,26 @@ class RestartableGateway:
     Args:
         settings: more of the TOML file.
         store: the store's file.
+        url: the store, if it is no file.
+        secret: what tokens are signed with.
     """
 
-    def __init__(self, folder: Path, settings: str = "", store: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: str = "",
+        store: Path | None = None,
+        *,
+        url: str | None = None,
+        secret: str | None = None,
+    ) -> None:
         self.folder = folder
         self.store = store or folder / "events.sqlite"
         self.port = steady_port()
         self.amp_path = folder / "amp.sock"
         self.process: Process | None = None
         self.output = ""
-        self._secret = secrets.token_hex(32)
+        self._secret = secret or secrets.token_hex(32)
         (folder / "secret").write_text(self._secret)
         (folder / "secret").chmod(0o600)
         self.config = folder / "callcenter-ws.toml"
@@ -72,7 +82,7 @@ class RestartableGateway:
             f'[web]\nlisten = ["tcp:{self.port}:interface=127.0.0.1"]\n'
             f'[amp]\nlisten = ["unix:{self.amp_path}"]\n'
             '[jwt]\nsecret_file = "secret"\n'
-            f'[store]\nurl = "sqlite:{self.store}"\n' + settings
+            f'[store]\nurl = "{url or f"sqlite:{self.store}"}"\n' + settings
         )
 
     @property
@@ -121,19 +131,21 @@ class RestartableGateway:
         all_claims = {"sub": f"{role}-1", "tenant_id": "acme", "role": role, "iat": now, "exp": now + 3600, **claims}
         return jwt.encode({key: value for key, value in all_claims.items() if value is not None}, self._secret, "HS256")
 
-    def http(self, path: str, *, token: str | None = None, body: Any = None) -> tuple[int, Any]:
+    def http(
+        self, path: str, *, token: str | None = None, body: Any = None, timeout: float = DEADLINE
+    ) -> tuple[int, Any]:
         """Return status and decoded JSON of a request."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=data)
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.loads(error.read())
 
-    def publish(self, body: Any) -> tuple[int, Any]:
+    def publish(self, body: Any, timeout: float = DEADLINE) -> tuple[int, Any]:
         """Hand events in over HTTP."""
-        return self.http("/ws/events", token=self.token("service", tenant_id="*"), body=body)
+        return self.http("/ws/events", token=self.token("service", tenant_id="*"), body=body, timeout=timeout)

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from checker import Reader
 from processes import DEADLINE
 from restartable import RestartableGateway
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 LONGEST_PAUSE = 0.1
 
@@ -22,29 +23,35 @@ class RoamingClient:
     """A client that connects again whenever its connection ends, and ends it itself now and then.
 
     Args:
+        gateway: where it connects; of several nodes to any, each time.
         reader: deals with what comes.
         stays: messages after which it goes away by itself, at most; 0: it never does.
         acknowledges: it opted in (``?ack=1``), and acknowledges what it has dealt with.
+        patience: seconds after which a gateway that does not answer is left; None: never.
 
     Attributes:
         closed_with: close codes that the gateway sent.
+        refused_with: HTTP statuses with which the gateway refused a connection.
         acknowledges: as above.
         owes: it has opted in, and does not acknowledge for now.
     """
 
     def __init__(
         self,
-        gateway: RestartableGateway,
+        gateway: RestartableGateway | Sequence[RestartableGateway],
         reader: Reader,
         rng: random.Random,
         *,
         stays: int = 0,
         acknowledges: bool = False,
+        patience: float | None = None,
     ) -> None:
         self.reader = reader
         self.closed_with: list[int] = []
         self.changed = asyncio.Event()
-        self._gateway = gateway
+        self.refused_with: Counter[int] = Counter()
+        self._gateways = [gateway] if isinstance(gateway, RestartableGateway) else gateway
+        self._patience = patience
         self._rng = rng
         self._stays = stays
         self.acknowledges = acknowledges
@@ -75,6 +82,10 @@ class RoamingClient:
             await self._socket.close()
         if self._task is not None:
             await asyncio.wait_for(self._task, DEADLINE)
+
+    def move(self, nodes: Sequence[RestartableGateway]) -> None:
+        """Connect to one of these from now on."""
+        self._gateways = nodes
 
     def break_off(self) -> None:
         """Lose the connection, and do not come back."""
@@ -117,13 +128,19 @@ class RoamingClient:
     async def _live(self) -> None:
         try:
             while not self._is_leaving:
-                with contextlib.suppress(OSError, InvalidHandshake, ConnectionClosed, EOFError):
+                drains = len(self.reader.drains)
+                try:
                     await self._connection()
+                except InvalidStatus as refused:
+                    self.refused_with[refused.response.status_code] += 1
+                except (OSError, InvalidHandshake, ConnectionClosed, EOFError):
+                    pass
                 self._socket = None
                 self.changed.set()
                 if not self._is_leaving:
-                    # Clients come back each in its own time.
-                    await asyncio.sleep(self._rng.uniform(0, LONGEST_PAUSE))
+                    # Clients come back each in its own time, or in that which they were given.
+                    told = self.reader.drains[drains:]
+                    await asyncio.sleep(told[-1] / 1000 if told else self._rng.uniform(0, LONGEST_PAUSE))
         finally:
             self.changed.set()
 
@@ -131,12 +148,15 @@ class RoamingClient:
         viewer = self.reader.viewer
         path = "/ws/public" if viewer.role == "visitor" else "/ws"
         query = "&".join(filter(None, [self.reader.begin(), "ack=1" if self.acknowledges else ""]))
+        gateway = self._rng.choice(self._gateways)
         socket = await connect(
-            f"ws://127.0.0.1:{self._gateway.port}{path}?{query}",
-            additional_headers={"Authorization": f"Bearer {self._gateway.token(viewer.role, **viewer.claims)}"},
+            f"ws://127.0.0.1:{gateway.port}{path}?{query}",
+            additional_headers={"Authorization": f"Bearer {gateway.token(viewer.role, **viewer.claims)}"},
             compression=None,
-            open_timeout=DEADLINE,
-            ping_interval=None,
+            open_timeout=self._patience or DEADLINE,
+            close_timeout=self._patience or DEADLINE,
+            ping_interval=self._patience,
+            ping_timeout=self._patience,
             max_queue=None,
             proxy=None,
         )

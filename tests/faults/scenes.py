@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from checker import Offer
@@ -23,12 +23,22 @@ class Scenes:
         users: by tenant the users that get letters.
         whole: calls have a beginning and an end. A publisher that may lose part of a call cannot tell who may see
             the rest.
+        sizes: bytes of what an alert says.
     """
 
-    def __init__(self, name: str, users: dict[str, tuple[str, ...]], rng: random.Random, *, whole: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        users: dict[str, tuple[str, ...]],
+        rng: random.Random,
+        *,
+        whole: bool = True,
+        sizes: Sequence[int] = (1, 10, 100, 5000),
+    ) -> None:
         self._name = name
         self._users = users
         self._rng = rng
+        self._sizes = sizes
         self._numbers = itertools.count(1)
         self._scenes = [self._alert, self._figures, self._agent, self._chat, self._letter, *[self._call] * 2 * whole]
 
@@ -42,7 +52,7 @@ class Scenes:
         return Offer(tenant, type_, {**payload, "mark": event_id}, event_id, **facts)
 
     def _alert(self, tenant: str) -> Iterator[Offer]:
-        text = "x" * self._rng.choice([1, 10, 100, 5000])
+        text = "x" * self._rng.choice(self._sizes)
         yield self._offer(tenant, "alert", {"title": "Fire drill", "message": text})
 
     def _figures(self, tenant: str) -> Iterator[Offer]:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
@@ -79,14 +80,17 @@ class AmpSender:
     """One AMP connection at a time, on which some events are under way.
 
     Args:
+        path: where to connect; of several nodes to any, each time.
         offers: what it says; it stops with their end, or when it is told to, and has its answers by then.
         window: events that are under way at once.
         careful: it sends again what was not answered. Otherwise that is forgotten, and may be there or not.
+        patience: seconds after which a gateway that says nothing is left; None: never.
+        pause: seconds before it connects again, at most.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path | Sequence[Path],
         ledger: Ledger,
         offers: Iterator[Offer],
         rng: random.Random,
@@ -94,8 +98,12 @@ class AmpSender:
         allowance: Allowance,
         window: int = 64,
         careful: bool = True,
+        patience: float | None = None,
+        pause: float = 0.05,
     ) -> None:
-        self._path = path
+        self._paths = [path] if isinstance(path, Path) else path
+        self._patience = patience
+        self._pause = pause
         self._ledger = ledger
         self._offers: Iterator[Offer] | None = offers
         self._rng = rng
@@ -118,10 +126,10 @@ class AmpSender:
                 await self._connection()
             if not self._careful:
                 self._unanswered.clear()
-            await asyncio.sleep(self._rng.uniform(0, 0.05))
+            await asyncio.sleep(self._rng.uniform(0, self._pause))
 
     async def _connection(self) -> None:
-        reader, writer = await asyncio.open_unix_connection(str(self._path))
+        reader, writer = await asyncio.open_unix_connection(str(self._rng.choice(self._paths)))
         try:
             for offer in self._unanswered.values():
                 self._ledger.resent += 1
@@ -162,7 +170,7 @@ class AmpSender:
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         while True:
-            box = await read_box(reader)
+            box = await asyncio.wait_for(read_box(reader), self._patience)
             event_id = box.get(b"_answer", box.get(b"_error", b"")).decode()
             if b"_answer" in box:
                 self._unanswered.pop(event_id)
@@ -174,19 +182,23 @@ class AmpSender:
 
 
 class HttpSender:
-    """``POST /ws/events`` with lists of events, one after the other."""
+    """``POST /ws/events`` with lists of events, one after the other, to any of several nodes."""
 
     def __init__(
         self,
-        gateway: RestartableGateway,
+        gateway: RestartableGateway | Sequence[RestartableGateway],
         ledger: Ledger,
         offers: Iterator[Offer],
         rng: random.Random,
         *,
         allowance: Allowance,
         batch: int = 8,
+        patience: float = DEADLINE,
+        pause: float = 0.05,
     ) -> None:
-        self._gateway = gateway
+        self._gateways = [gateway] if isinstance(gateway, RestartableGateway) else gateway
+        self._patience = patience
+        self._pause = pause
         self._ledger = ledger
         self._offers = offers
         self._rng = rng
@@ -213,11 +225,12 @@ class HttpSender:
                 await self._room.wait()
             while batch and not await self._is_answered(batch):
                 self._ledger.resent += len(batch)
-                await asyncio.sleep(self._rng.uniform(0, 0.05))
+                await asyncio.sleep(self._rng.uniform(0, self._pause))
 
     async def _is_answered(self, batch: list[Offer]) -> bool:
         try:
-            status, answer = await asyncio.to_thread(self._gateway.publish, [offer.fields for offer in batch])
+            fields = [offer.fields for offer in batch]
+            status, answer = await asyncio.to_thread(self._rng.choice(self._gateways).publish, fields, self._patience)
         except (OSError, HTTPException, ValueError):
             return False
         if status != 200:
@@ -297,9 +310,14 @@ class DaemonSender:
 
 
 class AmpLink:
-    """One AMP connection for calls that are answered or refused, each told to whoever called."""
+    """One AMP connection for calls that are answered or refused, each told to whoever called.
+
+    Attributes:
+        heard: what the gateway has passed on, each acknowledged.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
+        self.heard: list[AmpBox] = []
         self._ledger = ledger
         self._waiting: dict[str, asyncio.Future[AmpBox]] = {}
         self._writer: asyncio.StreamWriter | None = None
@@ -322,12 +340,9 @@ class AmpLink:
 
     async def publish(self, offer: Offer) -> str:
         """Publish an event, for the first time or again; return why it was refused, or nothing."""
-        assert self._writer is not None
         if offer.event_id not in self._ledger.offers:
             self._ledger.offer(offer)
-        waiting = self._waiting[offer.event_id] = asyncio.get_running_loop().create_future()
-        self._writer.write(packed(publish_box(offer)))
-        box = await asyncio.wait_for(waiting, DEADLINE)
+        box = await self._ask(publish_box(offer))
         if b"_answer" in box:
             self._ledger.acknowledge(offer.event_id, box[b"epoch"].decode(), int(box[b"seq"]))
             return ""
@@ -335,7 +350,25 @@ class AmpLink:
         self._ledger.refuse(offer.event_id, code)
         return f"{code} {box[b'_error_description'].decode()}"
 
+    async def call(self, command: str, **arguments: str) -> AmpBox:
+        """Call a command, which has to be answered."""
+        named = {name.encode(): text.encode() for name, text in arguments.items()}
+        box = await self._ask({b"_ask": secrets.token_hex(8).encode(), b"_command": command.encode(), **named})
+        assert b"_answer" in box, box
+        return box
+
+    async def _ask(self, box: AmpBox) -> AmpBox:
+        assert self._writer is not None
+        waiting = self._waiting[box[b"_ask"].decode()] = asyncio.get_running_loop().create_future()
+        self._writer.write(packed(box))
+        return await asyncio.wait_for(waiting, DEADLINE)
+
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         while True:
             box = await read_box(reader)
-            self._waiting.pop(box.get(b"_answer", box.get(b"_error", b"")).decode()).set_result(box)
+            if b"_command" in box:
+                assert self._writer is not None
+                self.heard.append(box)
+                self._writer.write(packed({b"_answer": box[b"_ask"]}))
+            else:
+                self._waiting.pop(box.get(b"_answer", box.get(b"_error", b"")).decode()).set_result(box)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import sqlite3
@@ -13,7 +12,17 @@ from functools import reduce
 from operator import add
 
 import pytest
-from checker import OF_THE_GATEWAY, Figures, Ledger, Offer, Reader, StoredEvent, Viewer, check_presence, stored_events
+from checker import (
+    OF_THE_GATEWAY,
+    Figures,
+    Ledger,
+    Offer,
+    Reader,
+    Viewer,
+    check_presence,
+    presence_in,
+    stored_events,
+)
 from restartable import RestartableGateway
 from roaming import RoamingClient
 from scenes import Scenes
@@ -212,16 +221,6 @@ class Siege:
             f"acknowledged {len(self.ledger.acknowledged)} ({mail} letters), resent {self.ledger.resent}, "
             f"refused {len(self.ledger.refused)}; clients {len(self.clients)}: {self.figures}"
         )
-
-
-def presence_in(events: list[StoredEvent]) -> dict[str, list[tuple[str, bool]]]:
-    """What was announced of users, by tenant, in order."""
-    found: dict[str, list[tuple[str, bool]]] = {}
-    for tenant, _, _, type_, text in events:
-        if type_ == OF_THE_GATEWAY:
-            payload = json.loads(text)
-            found.setdefault(tenant, []).append((payload["user_id"], payload["online"]))
-    return found
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def intake() -> Intake:
 @pytest.fixture
 def metrics(hub: HubCounters, intake: Intake) -> Metrics:
     metrics = Metrics()
-    metrics.watch(hub, intake, lambda: 3)
+    metrics.watch(hub, intake, lambda: 3, lambda: {"ready": True, "waiting_events": 5})
     return metrics
 
 
@@ -65,6 +65,8 @@ def test_the_hub(metrics: Metrics, hub: HubCounters) -> None:
     assert value(metrics, "handshakes_refused_total", reason="unauthorized") == 7
     assert value(metrics, "lagging_clients") == 1
     assert value(metrics, "amp_peers") == 3
+    assert value(metrics, "store_ready") == 1
+    assert value(metrics, "store_waiting_events") == 5
 
 
 def test_the_intake(metrics: Metrics, intake: Intake) -> None:

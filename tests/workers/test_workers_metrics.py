@@ -23,7 +23,7 @@ def exposition(accepted: int, *latencies: float) -> str:
     """What a worker says of itself."""
     metrics, intake = Metrics(), Intake()
     intake.accepted = accepted
-    metrics.watch(HubCounters(), intake, lambda: 0)
+    metrics.watch(HubCounters(), intake, lambda: 0, lambda: {"ready": True})
     for latency in latencies:
         metrics.observe_latency(latency)
     return metrics.render().decode()

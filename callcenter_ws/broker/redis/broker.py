@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.intake import Outcome
@@ -108,7 +109,7 @@ class RedisBroker:
             history_events=history_events,
             history_seconds=history_seconds,
         )
-        self._notes = MailNotes(self.tenancy, spawn)
+        self._notes = MailNotes(self.tenancy, clock, spawn, lambda: self.engine.is_connected)
         self._hearers: dict[str, Callable[[bytes], None]] = {
             self.keys.tenants_channel: lambda _: self._following.look_for_others()
         }
@@ -141,6 +142,7 @@ class RedisBroker:
         with suppress(Refusal):
             # Behind everything that was told to Redis and not waited for.
             await self.engine.send("PING")
+        self._notes.stop()
         self._following.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
         self._deliver = None
         await self.engine.stop()
@@ -161,6 +163,10 @@ class RedisBroker:
     def when_connected(self, call: Callable[[], None]) -> None:
         """Have ``call`` called each time that commands can be sent anew."""
         self._when_connected.append(call)
+
+    def introduce_anew(self) -> None:
+        """Have every tenant known to others once more, as soon as it is published for."""
+        self._publisher.introduce_anew()
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
         if self._deliver is not None:
@@ -201,8 +207,12 @@ class RedisBroker:
             return
         follower = self._following.get(self.keys.tenant_of(channel))
         if follower is not None:
-            epoch, first, last, text = data.split(b"\n", 3)
-            follower.announced(epoch.decode(), int(first), int(last), text)
+            try:
+                epoch, first, last, text = data.split(b"\n", 3)
+                follower.announced(epoch.decode(), int(first), int(last), text)
+            except (ValueError, msgspec.DecodeError):
+                # Somebody else's: it is read what Redis really holds.
+                follower.synchronise()
 
     # Publishing
 
@@ -228,21 +238,23 @@ class RedisBroker:
     async def position(self, tenant_id: str, known: Position | None = None) -> Position:
         """The head of the tenant's stream; see ``interfaces.Broker.position``."""
         follower = self._following.get(tenant_id)
-        if follower is not None:
-            await follower.reaches(0)
-            if known is None or (known.epoch == follower.epoch and known.seq <= follower.head):
-                return Position(follower.epoch, follower.head)
-        asked = "" if known is None else known.epoch
-        standing = await self.tenancy(tenant_id).standing(self._publisher.last_known(tenant_id), asked)
-        epoch, head = standing.epoch, standing.head
-        if follower is not None:
-            if known is not None and known.epoch == epoch and known.seq <= head:
-                # Another node is ahead of this one.
+        tenancy = self.tenancy(tenant_id)
+        if follower is None:
+            standing = await tenancy.standing(self._publisher.last_known(tenant_id), known.epoch if known else "")
+            is_good = known is not None and known.seq <= standing.good_up_to
+            return Position(known.epoch if known and is_good else standing.epoch, standing.head)
+        await follower.reaches(0)
+        while known is not None and (known.epoch != follower.epoch or known.seq > follower.head):
+            standing = await tenancy.standing(follower.known, known.epoch)
+            if standing.epoch != follower.epoch:
+                await follower.settles()
+                continue
+            if known.seq <= (standing.head if known.epoch == standing.epoch else standing.good_up_to):
+                # Another node may be ahead of this one.
                 await follower.reaches(known.seq)
-            head = follower.head
-        if known is not None and known.seq <= standing.good_up_to:
-            epoch = known.epoch
-        return Position(epoch, head)
+                return Position(known.epoch, follower.head)
+            break
+        return Position(follower.epoch, follower.head)
 
     async def read(self, tenant_id: str, after: int, limit: int) -> Slice:
         """At most ``limit`` messages after ``after``, from memory as far as that reaches back, else from Redis."""
@@ -280,15 +292,12 @@ class RedisBroker:
             seq, messages = await follower.state()
             return Snapshot(follower.epoch, seq, messages)
         # Nobody watches it here; it is read for this once.
-        passing = Follower(
-            self.tenancy(tenant_id),
-            self._clock,
-            self._spawn,
-            lambda _: None,
-            nobody_is_interrupted,
-            lambda _: None,
-        )
-        seq, messages = await passing.state()
+        tenancy = self.tenancy(tenant_id)
+        passing = Follower(tenancy, self._clock, self._spawn, lambda _: None, nobody_is_interrupted, lambda _: None)
+        try:
+            seq, messages = await passing.state()
+        finally:
+            passing.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
         return Snapshot(passing.epoch, seq, messages)
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
@@ -308,9 +317,9 @@ class RedisBroker:
                 return Mail([], None)
             letters = follower.letters
         mail = await self.tenancy(tenant_id).mail(user_id, after, limit)
-        if follower is not None and not (after or mail.letters or mail.loss) and follower.letters == letters:
-            if follower.mail_users is not None:
-                follower.mail_users.discard(user_id)
+        is_empty = not (after or mail.letters or mail.loss)
+        if is_empty and follower is not None and follower.letters == letters and follower.mail_users is not None:
+            follower.mail_users.discard(user_id)
         return mail
 
     def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from twisted.logger import Logger
 
 from callcenter_ws.broker.redis.engine import Engine
@@ -15,7 +17,13 @@ from callcenter_ws.interfaces import Clock, Spawn, Timer
 ROUND = 2.0
 """Seconds between two looks."""
 
+TENANTS_AT_ONCE = 200
+"""Tenants in which it is looked for farewells in one round: the nodes say most of them themselves."""
+
 DUE_AT_ONCE = 500
+
+_MARGIN = 0.1
+"""Seconds by which the farewells of a dead node's users are looked for later than they may be said."""
 
 _log = Logger("callcenter_ws.broker")
 
@@ -48,6 +56,7 @@ class Caretaker:
         self._spawn = spawn
         self._grace = grace
         self._timer: Timer | None = None
+        self._cursor = b"0"
 
     def start(self) -> None:
         """Look from time to time."""
@@ -70,8 +79,9 @@ class Caretaker:
             if self._clock.monotonic() - self._membership.settled_at >= self._membership.lease:
                 for instance in self._membership.dead():
                     await self._bury(instance)
-            for tenant in await self._engine.send("SMEMBERS", self._keys.tenants):
-                await self._say_farewells(tenant.decode())
+            found = await self._engine.send("SSCAN", self._keys.tenants, self._cursor, "COUNT", TENANTS_AT_ONCE)
+            self._cursor, tenants = found
+            await self._say_farewells(tenants)
         except Refusal:
             return  # Redis is away; the next round is for whoever is caretaker then
         finally:
@@ -81,7 +91,8 @@ class Caretaker:
     async def _bury(self, instance: str) -> None:
         _log.warn("node {instance} is dead: its users are gone unless they come back", instance=instance)
         name = self._keys.tenants_at(instance)
-        for tenant in await self._engine.send("SMEMBERS", name):
+        tenants = await self._engine.send("SMEMBERS", name)
+        for tenant in tenants:
             meta = self._keys.meta(tenant.decode())
             while await self._engine.run(DEPART, [meta], instance, repr(float(self._grace))):
                 pass
@@ -89,8 +100,16 @@ class Caretaker:
             await self._engine.send("SADD", self._keys.tenants, tenant)
         await self._engine.send("DEL", name)
         await self._engine.send("ZREM", self._keys.leases, instance)
+        self._clock.call_later(self._grace + _MARGIN, lambda: self._spawn(self._see_off(tenants)))
 
-    async def _say_farewells(self, tenant_id: str) -> None:
-        due = await self._engine.run(DUE, [self._keys.of(tenant_id, "farewells")], DUE_AT_ONCE)
-        if due:
-            await self._presence.farewell(tenant_id, [who.decode() for who in due])
+    async def _see_off(self, tenants: list[bytes]) -> None:
+        with suppress(Refusal):  # it is done in some later round
+            await self._say_farewells(tenants)
+
+    async def _say_farewells(self, tenants: list[bytes]) -> None:
+        for tenant in tenants:
+            tenant_id = tenant.decode()
+            due = [b""]
+            while due:
+                due = await self._engine.run(DUE, [self._keys.of(tenant_id, "farewells")], DUE_AT_ONCE)
+                await self._presence.farewell(tenant_id, [who.decode() for who in due])

@@ -24,7 +24,7 @@ class Cluster:
         node: its name; with it and the moment, this life of it is named.
         lease: seconds after which a node that was not heard of is dead.
         history_limits: events and seconds that a tenant's log keeps.
-        revoked: closes what else a revoked token is used for here, beside the Hub's clients; returns how many that were.
+        revoked: closes what else a revoked token is used for here, beside the Hub's clients; returns how many.
 
     Attributes:
         presence: for the Hub.
@@ -47,6 +47,7 @@ class Cluster:
         self._spawn = spawn
         self._new_id = IdMaker(clock.time)
         self._revoked = revoked
+        self._is_stopped = False
         engine, keys = broker.engine, broker.keys
         self._membership = Membership(
             engine,
@@ -55,7 +56,7 @@ class Cluster:
             spawn,
             f"{node}~{self._new_id()}",
             lease,
-            lambda: self.presence.tell_everything(),
+            self._introduce_anew,
         )
         self.presence = ClusterPresence(
             self._membership,
@@ -71,6 +72,11 @@ class Cluster:
         )
         self._caretaker = Caretaker(engine, keys, self._membership, self.presence, clock, spawn, limits.presence_grace)
 
+    def _introduce_anew(self) -> None:
+        """Redis knows nothing of this node: that may be all that it does not know."""
+        self._broker.introduce_anew()
+        self.presence.tell_everything()
+
     async def _note_tenant(self, tenant_id: str) -> None:
         """Have it found when this node dies."""
         engine, keys = self._broker.engine, self._broker.keys
@@ -79,7 +85,8 @@ class Cluster:
             if await engine.send("SADD", keys.tenants, tenant_id):
                 await engine.send("SPUBLISH", keys.tenants_channel, tenant_id)
         except Refusal:
-            self._clock.call_later(1.0, lambda: self._spawn(self._note_tenant(tenant_id)))
+            if not self._is_stopped:
+                self._clock.call_later(1.0, lambda: self._spawn(self._note_tenant(tenant_id)))
 
     def directory(self, hub: Hub) -> ClusterDirectory:
         """Return what the edges may ask, with ``hub`` for this node's part; to be called once."""
@@ -108,6 +115,7 @@ class Cluster:
 
     async def stop(self) -> None:
         """Say who has gone, and take leave of the others."""
+        self._is_stopped = True
         self._caretaker.stop()
         # If not all of it could be told, the lease has to run out, for others to see to the rest.
         await self._membership.stop(give_back=await self.presence.finish())

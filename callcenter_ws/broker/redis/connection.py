@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import hiredis
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionClosed, DNSLookupError, TimeoutError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -22,11 +26,34 @@ class RedisError(Exception):
     @property
     def kind(self) -> str:
         """The error's code, as ``OOM`` or ``READONLY``."""
+        if "The user executing the script can't" in str(self):
+            # Redis 7.0 has no code for what is forbidden within a script.
+            return "NOPERM"
         return str(self).partition(" ")[0]
 
 
 class RedisAway(Exception):
     """There is no connection, or it has broken before the reply came; the text says why."""
+
+
+def reason_of(error: object) -> str:
+    """Why there is no connection, for a person who is not to learn where Redis is."""
+    number = getattr(error, "osError", None)
+    if isinstance(error, RedisAway | RedisError):
+        return str(error)
+    if isinstance(number, int):
+        return os.strerror(number)
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    if isinstance(error, DNSLookupError):
+        return "its name is not known"
+    if isinstance(error, SSL.Error):
+        return f"TLS: {', '.join(part[-1] for part in error.args[0])}" if error.args else "TLS failed"
+    if isinstance(error, VerificationError):
+        return "TLS: its certificate is for another name"
+    if isinstance(error, ConnectionClosed):
+        return "it closed the connection"
+    return type(error).__name__
 
 
 class RedisConnection(Protocol):
@@ -131,7 +158,7 @@ class RedisConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The socket is closed."""
         if self._reason is None:
-            self._end("it closed the connection")
+            self._end(reason_of(reason.value))
 
     def _end(self, reason: str) -> None:
         self._reason = reason

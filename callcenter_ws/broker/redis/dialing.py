@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from callcenter_ws.broker.redis.address import Host, RedisAddress
-from callcenter_ws.broker.redis.connection import RedisAway, RedisConnection
+from callcenter_ws.broker.redis.connection import RedisAway, RedisConnection, reason_of
 from callcenter_ws.interfaces import Clock
 
 
@@ -26,7 +26,8 @@ class RedisEndpoint:
     Args:
         ca_file: PEM certificates that a TLS peer's has to come from; None: the system's.
         timeout: seconds for a connection, and for each answer of a sentinel.
-        failed: is given the reason, for a person, whenever a connection cannot be made.
+        failed: whenever a connection cannot be made, is given the reason without saying where, and what else
+            is known of it.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class RedisEndpoint:
         *,
         ca_file: Path | None,
         timeout: float,
-        failed: Callable[[str], None],
+        failed: Callable[[str, str], None],
     ) -> None:
         self._reactor = reactor
         self._clock = clock
@@ -52,7 +53,7 @@ class RedisEndpoint:
         return Deferred.fromCoroutine(self._connect(protocolFactory)).addErrback(self._tell)
 
     def _tell(self, failure: Failure) -> Failure:
-        self._failed(_reason(failure.value))
+        self._failed(reason_of(failure.value), str(failure.value))
         return failure
 
     async def _connect(self, factory: Factory) -> Any:
@@ -93,11 +94,6 @@ class RedisEndpoint:
         finally:
             connection.abort("the sentinel has answered")
         return None if found is None else (found[0].decode(), int(found[1]))
-
-
-def _reason(error: object) -> str:
-    """Why a connection could not be made, for a person."""
-    return str(getattr(error, "osError", None) or error) or type(error).__name__
 
 
 def _trust(ca_file: Path | None) -> Any:

@@ -27,6 +27,8 @@ _RETRY = 1.0
 
 _NO_PARENT = "0" * 40
 
+_NO_REDIS = "what answers there is no Redis"
+
 _REASONS = {
     "OOM": "Redis is out of memory",
     "READONLY": "this Redis is a replica, nothing can be written",
@@ -94,6 +96,7 @@ class Engine:
         self._connected = connected
         self._trouble: str | None = "not connected to Redis yet"
         self._write_trouble: str | None = None
+        self._deaf_because: str | None = None
         self._complaint: str | None = None
         self._commands: RedisConnection | None = None
         self._announcements: RedisConnection | None = None
@@ -128,8 +131,9 @@ class Engine:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be asked or written now, for a person."""
-        return self._trouble or self._write_trouble
+        """Why nothing can be asked or written now, or nothing is heard of other nodes, for a person."""
+        deaf = None if self._announcements is not None else self._deaf_because or "Redis announces nothing yet"
+        return self._trouble or self._write_trouble or deaf
 
     @property
     def is_connected(self) -> bool:
@@ -138,24 +142,21 @@ class Engine:
 
     # Connecting
 
-    def _cannot_connect(self, reason: str) -> None:
-        address = self._address
-        names = [address.path] if address.path is not None else [host for host, _ in address.hosts]
-        is_told = not any(name in reason for name in names)
-        self._complain(f"Redis cannot be reached{f': {reason}' if is_told else ''}", reason)
+    def _cannot_connect(self, reason: str, detail: str = "") -> None:
+        self._complain(f"Redis cannot be reached: {reason}", detail)
 
-    def _complain(self, complaint: str, reason: str = "") -> None:
+    def _complain(self, complaint: str, detail: str = "") -> None:
         """Once for each reason: a Redis that is away is tried every few moments.
 
         Args:
             complaint: is told to anybody who asks, so that it must not say where Redis is.
-            reason: what the log says, too.
+            detail: what the log says, too.
         """
         if self._commands is None:
             self._trouble = complaint
-        if complaint + reason != self._complaint and not self._stopped:
-            self._complaint = complaint + reason
-            more = f": {reason}" if reason and reason not in complaint else ""
+        if complaint != self._complaint and not self._stopped:
+            self._complaint = complaint
+            more = f": {detail}" if detail and detail not in complaint else ""
             _log.error("{complaint}{more} ({address})", complaint=complaint, more=more, address=self._address)
 
     async def _greet(self, connection: RedisConnection, greeting: Callable[[RedisConnection], Awaitable[None]]) -> None:
@@ -165,8 +166,7 @@ class Engine:
                 await connection.send("AUTH", *([address.username] if address.username else []), address.password)
             await greeting(connection)
         except RedisError as error:
-            reason = _REASONS.get(error.kind, f"Redis refuses to serve us: {error.kind}")
-            self._complain(reason)
+            self._complain(_REASONS.get(error.kind, "Redis refuses to serve us"), str(error)[:200])
             raise
         except RedisAway as error:
             self._cannot_connect(str(error))
@@ -187,14 +187,17 @@ class Engine:
         if self._address.database:
             await connection.send("SELECT", self._address.database)
         facts = _facts(await connection.send("INFO"))
-        _check(facts)
+        run = _run(facts)
         for script in ALL:
             await connection.send("SCRIPT", "LOAD", script.source)
         is_first = facts.get("master_replid2", _NO_PARENT) == _NO_PARENT
-        self.incarnation = Incarnation(facts["master_replid"], is_first and facts.get("aof_enabled") == "1")
+        self.incarnation = Incarnation(run, is_first and facts.get("aof_enabled") == "1")
 
     def _commands_lost(self, reason: str) -> str:
         self._commands = None
+        if self._announcements is not None:
+            # Both have to lead to the same Redis, and the next one may be another.
+            self._announcements.abort("the connection for commands is lost")
         if not self._stopped:
             self._complain(f"the connection to Redis is lost: {reason}")
         return reason
@@ -239,12 +242,15 @@ class Engine:
         self._heard_at = self._clock.monotonic()
         if not isinstance(reply, list):
             if isinstance(reply, Exception) and self._announcements is not None:
-                self._announcements.abort(f"it refuses to announce anything: {reply}")
+                self._deaf_because = "Redis refuses to announce anything"
+                self._complain(self._deaf_because, str(reply)[:200])
+                self._announcements.abort(self._deaf_because)
             return
         kind = reply[0]
         if kind == b"smessage":
             self._announced(reply[1].decode(), reply[2])
         elif kind == b"ssubscribe":
+            self._deaf_because = None
             self._listening(reply[1].decode())
 
     # Commands
@@ -286,12 +292,14 @@ class Engine:
         error = failure.value
         if isinstance(error, RedisAway):
             raise self.unavailable(str(error)) from None
-        reason = _REASONS.get(error.kind)
-        if reason is None:
-            _log.error("a command that Redis does not accept is a bug: {error}", error=str(error)[:500])
-            reason = "Redis does not accept a command"
+        reason = _REASONS.get(error.kind, "Redis does not accept a command")
         if self._write_trouble != reason:
-            _log.error("the store cannot be written: {reason} ({address})", reason=reason, address=self._address)
+            _log.error(
+                "the store cannot be written: {reason}: {error} ({address})",
+                reason=reason,
+                error=str(error)[:500],
+                address=self._address,
+            )
         self._write_trouble = reason
         if error.kind in ("READONLY", "NOAUTH", "LOADING", "MASTERDOWN") and self._commands is not None:
             # There may be another one to go to, or this one has to be greeted again.
@@ -313,20 +321,27 @@ def _unchanged(reply: Any) -> Any:
     return reply
 
 
-def _facts(info: bytes) -> dict[str, str]:
+def _facts(info: Any) -> dict[str, str]:
+    if not isinstance(info, bytes):
+        raise RedisAway(_NO_REDIS)
     lines = [line.partition(":") for line in info.decode("utf-8", "replace").splitlines()]
     return {name: value for name, _, value in lines}
 
 
-def _check(facts: dict[str, str]) -> None:
-    """See whether it is a Redis that can serve.
+def _run(facts: dict[str, str]) -> str:
+    """Return the run of a Redis, having seen whether it can serve.
 
     Raises:
-        RedisAway: it is not.
+        RedisAway: it cannot.
     """
-    version = facts.get("redis_version", "0")
-    if int(version.partition(".")[0]) < 7:
+    version, run = facts.get("redis_version", ""), facts.get("master_replid")
+    major = version.partition(".")[0]
+    if not (major.isascii() and major.isdecimal()) or not run:
+        raise RedisAway(_NO_REDIS)
+    if int(major) < 7:
         raise RedisAway(f"it is Redis {version}; 7 or later is needed")
+    if facts.get("cluster_enabled") == "1":
+        raise RedisAway("it is part of a cluster, which is not spoken here; name a standalone Redis or sentinels")
     if facts.get("role") != "master":
         raise RedisAway("it is a replica; name its master, or its sentinels")
     if facts.get("loading") == "1":
@@ -334,3 +349,4 @@ def _check(facts: dict[str, str]) -> None:
     if facts.get("maxmemory", "0") != "0" and facts.get("maxmemory_policy") != "noeviction":
         policy = facts.get("maxmemory_policy")
         _log.warn("Redis may throw events away: its maxmemory-policy is {policy}; set noeviction", policy=policy)
+    return run

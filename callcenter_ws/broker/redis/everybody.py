@@ -45,6 +45,8 @@ class Everybody:
 
     def start(self) -> None:
         """Find them from now on."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = self._clock.call_later(ROUND, self.start)
         self.look()
 

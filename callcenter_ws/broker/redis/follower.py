@@ -10,12 +10,13 @@ import builtins
 from collections.abc import Awaitable, Callable, Sequence
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from callcenter_ws.broker.redis.line import messages_in
 from callcenter_ws.broker.redis.tenancy import Standing, Tenancy
 from callcenter_ws.core.history import ENTITY_LIFETIME, History, State
 from callcenter_ws.core.message import Message
-from callcenter_ws.errors import Refusal
+from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Clock, Deliver, Interrupted, Position, Spawn, Timer
 
 CHUNK_EVENTS = 500
@@ -26,6 +27,8 @@ PATIENCE = 0.05
 """Seconds for which an announcement may be late before the log is read instead."""
 
 RETRY = 1.0
+_log = Logger("callcenter_ws.broker")
+
 _STATE_SLICE = 250
 
 
@@ -69,15 +72,15 @@ class Follower:
         self.counted = 0
         self._state: State | None = None
         self._state_seq = 0
-        self._loading: list[Deferred[None]] | None = None
+        self._loading: list[Deferred[State | None]] | None = None
         self._last_id = ""
         self._hinted = 0
+        self._doubts = 0
         self._is_current = False
         self._is_reading = False
-        self._wants_sync = False
         self._waiting: list[tuple[int, Deferred[None]]] = []
         self._retry: Timer | None = None
-        self._stopped = False
+        self._stopped: Refusal | None = None
 
     @property
     def head(self) -> int:
@@ -96,7 +99,7 @@ class Follower:
 
     def stop(self, refusal: Refusal) -> None:
         """Nobody is interested any more."""
-        self._stopped = True
+        self._stopped = refusal
         if self._retry is not None:
             self._retry.cancel()
         self._refuse(refusal)
@@ -104,7 +107,7 @@ class Follower:
     def _refuse(self, refusal: Refusal) -> None:
         waiting, self._waiting = self._waiting, []
         for _, answer in waiting:
-            answer.errback(refusal)
+            answer.errback(refusal.anew())
 
     # Where it stands
 
@@ -117,11 +120,26 @@ class Follower:
         answer: Deferred[None] = Deferred()
         if self.epoch and self.head >= seq:
             answer.callback(None)
+        elif self._stopped is not None:
+            answer.errback(self._stopped.anew())
         else:
             self._waiting.append((seq, answer))
             self._hinted = max(self._hinted, seq)
             self._go_on()
         return answer
+
+    async def settles(self) -> None:
+        """See which history it is, and wait for that.
+
+        Raises:
+            Refusal: ``unavailable``.
+        """
+        if self._stopped is not None:
+            raise self._stopped.anew()
+        answer: Deferred[None] = Deferred()
+        self._waiting.append((0, answer))
+        self.synchronise()
+        await answer
 
     def _tell_waiting(self) -> None:
         ready = [answer for seq, answer in self._waiting if seq <= self.head]
@@ -145,10 +163,11 @@ class Follower:
 
     def published(self, epoch: str, messages: Sequence[Message]) -> None:
         """Take what this node has published, unless others' events that come before it are not here yet."""
-        fits = epoch == self.epoch and self._is_current and not self._is_reading
-        if fits and messages[0].seq == self.head + 1:
+        if epoch != self.epoch:
+            self.synchronise()
+        elif self._is_current and not self._is_reading and messages[0].seq == self.head + 1:
             self._take(messages)
-        elif epoch != self.epoch or messages[-1].seq > self.head:
+        elif messages[-1].seq > self.head:
             self._hinted = max(self._hinted, messages[-1].seq)
             self._clock.call_later(PATIENCE, self._go_on)
 
@@ -161,6 +180,8 @@ class Follower:
                 self.letters += 1
                 if self.mail_users is not None:
                     self.mail_users.add(message.event.user_id or "")
+                    if len(self.mail_users) > MAX_MAIL_USERS:
+                        self.mail_users = None
         self._last_id = messages[-1].event.event_id
         self._keep(self)
         self._deliver(messages)
@@ -172,6 +193,7 @@ class Follower:
     def synchronise(self) -> None:
         """See where the stream stands, and whether it is still the same; then read what is missing."""
         self._is_current = False
+        self._doubts += 1
         self._go_on()
 
     def _go_on(self) -> None:
@@ -188,23 +210,35 @@ class Follower:
                 else:
                     await self._find_position()
         except Refusal as refusal:
-            self._is_current = False
-            self._refuse(refusal)
-            self._retry = self._clock.call_later(RETRY, self._go_on)
+            self._read_later(refusal)
+        except Exception:
+            # Nobody is to wait for ever for an answer.
+            _log.failure("reading the stream of {tenant} met a bug", tenant=self.tenant_id)
+            self._read_later(Refusal(ErrorCode.UNAVAILABLE, "the gateway has met a bug"))
         finally:
             self._is_reading = False
 
+    def _read_later(self, refusal: Refusal) -> None:
+        self._is_current = False
+        self._refuse(refusal)
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._stopped is None:
+            self._retry = self._clock.call_later(RETRY, self._go_on)
+
     async def _find_position(self) -> None:
         """Find where the stream stands, and go on from where it was left if that can be done."""
+        doubts = self._doubts
         standing = await self._tenancy.standing(self.known, self.epoch)
-        self._is_current = True
+        # What was heard meanwhile may be newer than the answer.
+        self._is_current = doubts == self._doubts
         if not self.epoch:
             await self._begin(standing)
         elif standing.epoch == self.epoch or standing.good_up_to >= self.head:
             self.epoch = standing.epoch
         else:
-            self._leap(standing.epoch, standing.head)
-        self._hinted = max(self._hinted, standing.head) if standing.head > self.head else standing.head
+            await self._leap(standing.epoch, standing.begun)
+        self._hinted = max(self._hinted, standing.head)
         self._tell_waiting()
 
     async def _begin(self, standing: Standing) -> None:
@@ -222,13 +256,13 @@ class Follower:
             self._take(stretch.messages)
         elif stretch.head > self.head:
             # More was missed than the log holds.
-            self._leap(self.epoch, stretch.head)
+            await self._leap(self.epoch, stretch.head)
         else:
             # What was hinted at is not there: is it another history?
             self._hinted = self.head
             self._is_current = False
 
-    def _leap(self, epoch: str, head: int) -> None:
+    async def _leap(self, epoch: str, head: int) -> None:
         """Go on from another position: what lies between is lost to the clients here, who have to be told."""
         self.epoch = epoch
         self.history = History()
@@ -236,8 +270,11 @@ class Follower:
         self._hinted = head
         self._last_id = ""
         self._state = None
+        # Who got mail meanwhile is not known.
+        self.mail_users = None
         self._keep(self)
         self._interrupted(self.tenant_id, Position(epoch, head))
+        self.mail_users = await self._tenancy.mail_users(MAX_MAIL_USERS)
 
     # The state
 
@@ -248,10 +285,12 @@ class Follower:
             Refusal: ``unavailable``.
         """
         await self.reaches(0)
-        while self._state is None:
-            await self._load()
-        self._state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
-        return max(self.head, self._state_seq), self._state.messages()
+        state = self._state
+        while state is None:
+            # Memory may have no room for it: whoever asks gets it all the same.
+            state = await self._load()
+        state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
+        return max(self.head, self._state_seq), state.messages()
 
     def age(self, now: float) -> None:
         """Forget what is too old by the monotonic clock, but for the history."""
@@ -262,26 +301,26 @@ class Follower:
         """Make room: it is read again when somebody asks for it."""
         self._state = None
 
-    async def _load(self) -> None:
-        """Read the state; those who ask meanwhile wait for the same."""
+    async def _load(self) -> State | None:
+        """Read the state; those who ask meanwhile wait for the same. None: once more."""
         if self._loading is not None:
-            waiting: Deferred[None] = Deferred()
+            waiting: Deferred[State | None] = Deferred()
             self._loading.append(waiting)
-            await waiting
-            return
+            return await waiting
         self._loading = []
-        failure: Refusal | None = None
         try:
-            await self._load_now()
-        except Refusal as refusal:
-            failure = refusal
-            raise
-        finally:
+            state = await self._load_now()
+        except BaseException as error:
             loading, self._loading = self._loading, None
             for waiting in loading:
-                waiting.callback(None) if failure is None else waiting.errback(failure)
+                waiting.errback(error.anew() if isinstance(error, Refusal) else error)
+            raise
+        loading, self._loading = self._loading, None
+        for waiting in loading:
+            waiting.callback(state)
+        return state
 
-    async def _load_now(self) -> None:
+    async def _load_now(self) -> State | None:
         epoch, seq, text = await self._tenancy.state_lines(self.known)
         lines = text.split(b"\n") if text else []
         messages: list[Message] = []
@@ -294,15 +333,15 @@ class Follower:
             part = b"\n".join(lines[begin : begin + _STATE_SLICE])
             messages += messages_in(part, self.tenant_id, self._tenancy.clock_offset)
         if epoch != self.epoch:
-            self.synchronise()
-            await self.reaches(0)
-            return
+            await self.settles()
+            return None
         state = State()
         for message in sorted(messages, key=lambda message: message.seq):
             state.restore(message)
         if seq < self.history.floor:
-            return  # memory has let go what came since: once more
+            return None  # memory has let go what came since: once more
         for message in self.history.after(seq, self.head - seq) if seq < self.head else ():
             state.apply(message)
         self._state, self._state_seq = state, seq
         self._keep(self)
+        return state

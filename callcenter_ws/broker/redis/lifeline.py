@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -68,14 +69,13 @@ class Lifeline:
     async def _run(self) -> None:
         pause = FIRST_PAUSE
         while not self._stopped:
-            try:
-                await self._once()
-                pause = FIRST_PAUSE
-            except CancelledError:
-                continue
-            except Exception:
+            began = self._clock.monotonic()
+            with suppress(Exception):
                 # Whatever keeps us from it, the endpoint and ``prepare`` have said so.
-                pause = min(LONGEST_PAUSE, pause * 1.6)
+                await self._once()
+            # One that breaks as soon as it is made is no better than none.
+            lasted = self._clock.monotonic() - began > LONGEST_PAUSE
+            pause = FIRST_PAUSE if lasted else min(LONGEST_PAUSE, pause * 1.6)
             if not self._stopped:
                 await self._pause(pause * random.uniform(0.75, 1.0))  # noqa: S311 - it spreads load, it keeps no secret
 

@@ -128,6 +128,19 @@ class Membership:
         if not self.is_informed:
             raise Refusal(ErrorCode.UNAVAILABLE, "it is not known what the other nodes do", retry_after=1)
 
+    async def look(self) -> None:
+        """Find out which nodes there are now: one may have come since the last renewal.
+
+        Raises:
+            Refusal: ``unavailable``.
+        """
+        await self._renew()
+        self.check_informed()
+
+    def knows(self, instance: str) -> bool:
+        """Whether anything is known of a node."""
+        return instance == self.instance or instance in self._leases
+
     def lives(self, instance: str) -> bool:
         """Whether a node's lease has not run out, as far as is known."""
         return instance == self.instance or self._until(instance) > 0

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 
 from callcenter_ws.broker.redis.tenancy import Tenancy
 from callcenter_ws.errors import Refusal
-from callcenter_ws.interfaces import Spawn
+from callcenter_ws.interfaces import Clock, Spawn, Timer
 
 MAX_NOTES = 50_000
 """Messages that are noted of. What is forgotten comes twice to its user."""
+
+RETRY = 1.0
+"""Seconds after which it is tried again to tell what could not be told."""
 
 _Key = tuple[str, str, str]
 """Tenant, user, and ``sent`` or ``taken``."""
@@ -20,18 +23,26 @@ class MailNotes:
 
     Args:
         tenancy: gives a tenant's part of Redis.
+        is_connected: whether anything can be told.
     """
 
-    def __init__(self, tenancy: Callable[[str], Tenancy], spawn: Spawn) -> None:
+    def __init__(
+        self, tenancy: Callable[[str], Tenancy], clock: Clock, spawn: Spawn, is_connected: Callable[[], bool]
+    ) -> None:
         self._tenancy = tenancy
+        self._clock = clock
         self._spawn = spawn
+        self._is_connected = is_connected
+        # Runs while something could not be told.
+        self._retry: Timer | None = None
         self._waiting: dict[_Key, dict[str, None]] = {}
         self._count = 0
 
     def note(self, tenant_id: str, user_id: str, what: str, event_ids: Sequence[str]) -> None:
         """Note something, and tell it at once if that can be done."""
         self._add((tenant_id, user_id, what), event_ids)
-        self.tell()
+        if self._retry is None:
+            self.tell()
 
     def _add(self, key: _Key, event_ids: Sequence[str]) -> None:
         ids = self._waiting.setdefault(key, {})
@@ -44,6 +55,10 @@ class MailNotes:
 
     def tell(self) -> None:
         """Tell Redis everything that waits."""
+        self.stop()
+        if not self._is_connected():
+            # It is called again as soon as there is a connection.
+            return
         waiting, self._waiting, self._count = self._waiting, {}, 0
         for key, ids in waiting.items():
             self._spawn(self._tell(key, list(ids)))
@@ -53,5 +68,12 @@ class MailNotes:
         try:
             await self._tenancy(tenant_id).note_mail(user_id, what, event_ids)
         except Refusal:
-            # It is told again when Redis is back.
             self._add(key, event_ids)
+            if self._retry is None:
+                self._retry = self._clock.call_later(RETRY, self.tell)
+
+    def stop(self) -> None:
+        """Try no more."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None

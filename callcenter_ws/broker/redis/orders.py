@@ -132,6 +132,7 @@ class Orders:
             for kind, name in named:
                 if name is not None:
                     subjects += [encode_json((tenant_id, kind, name)), repr(now)]
+        await self._membership.look()
         count = self._counts[order.until] = _Count({self._membership.instance, *self._membership.others()})
         try:
             given = await self._engine.run(
@@ -160,7 +161,10 @@ class Orders:
         """A node has reported."""
         if not data:
             return
-        report = _decode_report(data)
+        try:
+            report = _decode_report(data)
+        except msgspec.DecodeError:
+            return  # another version's, whose order is another's, too
         count = self._counts.get(report.order)
         if count is not None:
             count.take(report)

@@ -21,7 +21,7 @@ from callcenter_ws.core.access import Principal, is_announced
 from callcenter_ws.core.frames import encode_json
 from callcenter_ws.core.message import Origin, rfc3339
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
-from callcenter_ws.interfaces import Clock, Spawn, UserPresence
+from callcenter_ws.interfaces import Clock, Spawn, Timer, UserPresence
 
 if TYPE_CHECKING:
     from callcenter_ws.core.client import Client
@@ -63,6 +63,7 @@ class _TenantStays:
     stays: dict[str, _Stay] = field(default_factory=dict)
     untold: dict[str, None] = field(default_factory=dict)
     is_telling: bool = False
+    retry: Timer | None = None
 
 
 class ClusterPresence:
@@ -102,6 +103,7 @@ class ClusterPresence:
         self._drain_grace = drain_grace
         self._per_user = per_user
         self._tenants: dict[str, _TenantStays] = {}
+        self._stopped = False
 
     # From the Hub
 
@@ -143,14 +145,20 @@ class ClusterPresence:
     def tell_untold(self) -> None:
         """Redis is there again: tell what it has not heard."""
         for tenant_id, tenant in self._tenants.items():
-            self._begin(tenant_id, tenant)
+            self._retry(tenant_id, tenant)
+
+    def _retry(self, tenant_id: str, tenant: _TenantStays) -> None:
+        if tenant.retry is not None:
+            tenant.retry.cancel()
+            tenant.retry = None
+        self._begin(tenant_id, tenant)
 
     def _tell(self, tenant_id: str, tenant: _TenantStays, who: str) -> None:
         tenant.untold[who] = None
         self._begin(tenant_id, tenant)
 
     def _begin(self, tenant_id: str, tenant: _TenantStays) -> None:
-        if tenant.untold and not tenant.is_telling:
+        if tenant.untold and not tenant.is_telling and tenant.retry is None:
             tenant.is_telling = True
             # In the next turn, of all that comes until then.
             self._clock.call_later(0, self._spawn_telling, tenant_id, tenant)
@@ -168,8 +176,9 @@ class ClusterPresence:
                     await self._attend(tenant_id, tenant, telling)
                 except Refusal:
                     tenant.untold = {**dict.fromkeys(telling), **tenant.untold}
-                    # Sooner, if Redis is back sooner.
-                    self._clock.call_later(RETRY, self._begin, tenant_id, tenant)
+                    if not self._stopped:
+                        # Sooner, if Redis is back sooner.
+                        tenant.retry = self._clock.call_later(RETRY, self._retry, tenant_id, tenant)
                     return
         finally:
             tenant.is_telling = False
@@ -265,7 +274,10 @@ class ClusterPresence:
         """
         self._membership.check_informed()
         reply = await self._tenancy(tenant_id).run(WHEREABOUTS, f"s:{user_id}", f"v:{user_id}")
-        staff, visitor = [self._presence(*found) for found in _decode_whereabouts(reply)]
+        whereabouts = _decode_whereabouts(reply)
+        if not all(self._membership.knows(node) for counts, *_ in whereabouts for node in counts):
+            await self._membership.look()
+        staff, visitor = [self._presence(*found) for found in whereabouts]
         return staff if staff.online or staff.last_seen is not None else visitor
 
     def _presence(self, counts: dict[str, int], since: float, seen: float) -> UserPresence:
@@ -276,6 +288,7 @@ class ClusterPresence:
 
     async def finish(self) -> bool:
         """Tell what has not been told yet, as long as Redis answers; return whether all of it is told."""
+        self._stopped = True
         for tenant_id, tenant in list(self._tenants.items()):
             while tenant.untold or tenant.is_telling:
                 if not tenant.is_telling:

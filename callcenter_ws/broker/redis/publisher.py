@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from callcenter_ws.broker.intake import Entry, Outcome, Submission, settle
 from callcenter_ws.broker.redis.engine import Engine
@@ -37,6 +38,8 @@ _SPAN = 300.0
 
 MAX_KNOWN = 10_000
 """Tenants of which the last event is remembered, by which a Redis that has lost it is found out."""
+
+_log = Logger("callcenter_ws.broker")
 
 _decode_reply = msgspec.json.Decoder(tuple[str, list[int], list[tuple[int, str | None, list[str]]]]).decode
 
@@ -124,13 +127,20 @@ class Publisher:
     async def _serve(self, tenant_id: str, queue: deque[Entry]) -> None:
         """Make call after call until nothing waits."""
         tenancy = self._tenancy(tenant_id)
-        await self._introduce(tenant_id)
         while queue:
+            if tenant_id not in self._introduced:
+                await self._introduce(tenant_id)
             batch = self._next(queue, tenancy.clock_offset)
             try:
                 await self._append(tenancy, batch)
             except Refusal as refusal:
+                # Twisted's Failure and what was raised hold each other, and the frames hold the events.
+                refusal.__traceback__ = None
                 self._settle(batch, [refusal] * len(batch))
+            except Exception:
+                # Nobody is to wait for ever for an answer.
+                _log.failure("publishing met a bug")
+                self._settle(batch, [Refusal(ErrorCode.UNAVAILABLE, "the gateway has met a bug")] * len(batch))
         del self._queues[tenant_id]
         if not self._queues:
             idle, self._idle = self._idle, []
@@ -139,8 +149,6 @@ class Publisher:
 
     async def _introduce(self, tenant_id: str) -> None:
         """Have the tenant known to those who want to hear of all, before it says its first word."""
-        if tenant_id in self._introduced:
-            return
         with suppress(Refusal):  # then nothing can be published either
             if await self._engine.send("SADD", self._keys.tenants, tenant_id):
                 await self._engine.send("SPUBLISH", self._keys.tenants_channel, tenant_id)
@@ -168,6 +176,9 @@ class Publisher:
             arguments += submitted(event, offset)
         reply = await tenancy.run(PUBLISH, *arguments)
         epoch, seqs, calls = _decode_reply(reply)
+        if known[0] not in ("", epoch):
+            # With the history Redis may have lost what tenants there are.
+            self.introduce_anew()
         for place, queue_name, agents in calls:
             settle_call(batch[place][2], queue_name, agents)
         messages = [Message(entry[2], seq) for entry, seq in zip(batch, seqs, strict=True) if seq > 0]

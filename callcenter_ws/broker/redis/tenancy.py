@@ -25,15 +25,21 @@ Known = tuple[str, int, str]
 
 NOTHING: Known = ("", 0, "")
 
-_decode_standing = msgspec.json.Decoder(tuple[str, int, int]).decode
+_decode_standing = msgspec.json.Decoder(tuple[str, int, int, int]).decode
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a stream stands. Positions of the epoch that was asked about are good up to ``good_up_to``; -1: none."""
+    """Where a stream stands.
+
+    Attributes:
+        begun: the epoch's first event came behind this position.
+        good_up_to: positions of the epoch that was asked about are good up to here, although it has ended; -1: none.
+    """
 
     epoch: str
     head: int
+    begun: int
     good_up_to: int
 
 

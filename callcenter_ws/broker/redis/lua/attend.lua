@@ -21,10 +21,11 @@ for at = 11, #ARGV do
     if record.person and not record.told then
       tell(record, user.draft, true)
     end
+    keep(user.who, record)
   elseif record.n[node] then
     leave(user.who, record, node, user.grace, now)
+    keep(user.who, record)
   end
-  keep(user.who, record)
   table.insert(counts, next(record.n) == nil and '{}' or cjson.encode(record.n))
 end
 return '[' .. table.concat(counts, ',') .. ']'

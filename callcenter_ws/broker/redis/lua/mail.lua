@@ -18,6 +18,7 @@ local function lose(seq)
     from, to = math.min(from, tonumber(first)), math.max(to, tonumber(last))
   end
   redis.call('HSET', losses, user, string.format('%d %d', from, to))
+  redis.call('EXPIRE', losses, 2 * WEEK)
 end
 
 -- What waited too long falls out; what ended by itself is no loss.

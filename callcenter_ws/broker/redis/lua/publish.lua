@@ -6,15 +6,15 @@
 
 local FIRST = 10
 
--- Everything that may fail comes before the first write: a script is not rolled back.
+-- Everything that may fail comes before the first event: a script is not rolled back.
 local ids, facts = {}, {}
 for at = FIRST, #ARGV, 4 do
   table.insert(ids, ARGV[at])
   table.insert(facts, ARGV[at + 3] ~= '' and cjson.decode(ARGV[at + 3]) or false)
 end
 local received_at = tonumber(ARGV[FIRST + 1])
-local known = recall(ids, received_at)
 local epoch, head = history()
+local known = recall(ids, received_at)
 local seqs, found, lines, remembered = {}, {}, {}, {}
 local first = head + 1
 for place, id in ipairs(ids) do

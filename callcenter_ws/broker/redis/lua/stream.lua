@@ -38,8 +38,18 @@ local function remember(pairs_of_values, received_at)
   local name = key('ids:' .. span)
   redis.call('HSET', name, unpack(pairs_of_values))
   redis.call('EXPIRE', name, 4 * WINDOW)
+  if redis.call('SADD', key('spans'), span) == 1 then
+    for _, old in ipairs(redis.call('SMEMBERS', key('spans'))) do
+      if tonumber(old) < span - 4 then
+        redis.call('SREM', key('spans'), old)
+      end
+    end
+  end
+  redis.call('EXPIRE', key('spans'), DAY)
   if redis.call('HLEN', name) > MOST_IDS then
-    redis.call('UNLINK', key('ids:' .. (span - 1)))
+    -- In the place of older ones, where they are still found.
+    redis.call('RENAME', name, key('ids:' .. (span - 1)))
+    redis.call('SADD', key('spans'), span - 1)
   end
 end
 
@@ -223,6 +233,7 @@ local function lose(user, seq)
     redis.call('HDEL', key('losses'), redis.call('HRANDFIELD', key('losses')))
   end
   redis.call('HSET', key('losses'), user, string.format('%d %d', from, to))
+  redis.call('EXPIRE', key('losses'), 2 * WEEK)
 end
 
 local function put_letter(seq, id, at, facts, line)
@@ -232,6 +243,7 @@ local function put_letter(seq, id, at, facts, line)
   redis.call('ZADD', ends, facts.ends, id)
   redis.call('HSET', letters, id, at .. ' ' .. line)
   redis.call('SADD', key('mailusers'), user)
+  redis.call('EXPIRE', key('mailusers'), 2 * WEEK)
   if redis.call('ZCARD', order) > MOST_LETTERS then
     local oldest = redis.call('ZPOPMIN', order)
     redis.call('ZREM', ends, oldest[1])
