@@ -32,7 +32,6 @@ RATE = 200
 """Events a second while the time on the way is measured: so few that nobody waits for anybody."""
 
 WORKERS = (1, 2, 4)
-_WINDOW = 64
 FILE, ONE, OTHER = "one node, a file", "one node, Redis", "two nodes, Redis"
 
 
@@ -183,6 +182,7 @@ def _measure_workers(folder: Path, loader: Loader, redis: Redis, workers: int, s
         audience = Audience(node, loader, scale.clients)
         for number in range(scale.rounds):
             progress(f"cluster, {label}: round {number + 1} of {scale.rounds}")
-            report.deliver(audience.measure(_WINDOW, scale.fan_out[_WINDOW], scale.fan_out_seconds))
-        report.rows.append(audience.tracks[_WINDOW].row(f"{label} | {_WINDOW} outstanding"))
+            for window, count in scale.fan_out.items():
+                report.deliver(audience.measure(window, count, scale.fan_out_seconds))
+        report.rows += [track.row(f"{label} | {window} outstanding") for window, track in audience.tracks.items()]
         audience.close()
