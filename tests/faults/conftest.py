@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster import Cluster
 from restartable import RestartableGateway
 from small_disk import SmallDisk
-
-# Where the Redis of the tests is.
-sys.path.append(str(Path(__file__).parent.parent / "broker"))
-
-from cluster import Cluster
 
 
 @pytest.fixture

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_node import TinyNode
-
-# The Redis of the broker's tests is found from here as well.
-sys.path.append(str(Path(__file__).parent.parent / "broker"))
 
 
 @pytest.fixture

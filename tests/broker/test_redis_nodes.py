@@ -1,0 +1,135 @@
+"""What one node has published, another one answers and delivers: the contract of every store, across nodes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest_twisted
+from contract import A, B, BrokerContract, DurableContract, MailContract
+from redis_bench import RedisBench
+from redis_nodes import Nodes, position_of
+from redis_server import RedisServer
+from twisted.internet.defer import Deferred
+
+from callcenter_ws.core.message import Event
+from callcenter_ws.interfaces import Broker, Deliver, Interrupted, Published, nobody_is_interrupted
+
+
+class Apart:
+    """A store of two nodes: one publishes and follows nobody, the other does everything else."""
+
+    def __init__(self, writer: Any, reader: Any) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._publishing: set[Deferred[Any]] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    async def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> None:
+        await self._writer.start(lambda messages: None)
+        await self._reader.start(deliver, interrupted)
+
+    async def stop(self) -> None:
+        await self._writer.stop()
+        for publishing in list(self._publishing):
+            await publishing
+        await self._reader.stop()
+
+    def not_ready(self) -> str | None:
+        reason: str | None = self._writer.not_ready() or self._reader.not_ready()
+        return reason
+
+    def publish(self, events: Sequence[Event]) -> Deferred[Any]:
+        publishing = Deferred.fromCoroutine(self._publish(events))
+        self._publishing.add(publishing)
+        answer: Deferred[Any] = Deferred()
+
+        def done(outcomes: Any) -> None:
+            self._publishing.discard(publishing)
+            answer.callback(outcomes)
+
+        publishing.addCallback(done)
+        return answer
+
+    async def _publish(self, events: Sequence[Event]) -> Any:
+        outcomes = await self._writer.publish(events)
+        for event, outcome in zip(events, outcomes, strict=True):
+            if isinstance(outcome, Published):
+                position = await self._reader.position(event.tenant_id, position_of(outcome))
+                assert position.epoch == outcome.epoch
+                assert position.seq >= outcome.seq
+        return outcomes
+
+
+class ApartBench(RedisBench):
+    def make(self, *, history_events: int, history_seconds: float) -> Broker:
+        limits = {"history_events": history_events, "history_seconds": history_seconds}
+        apart: Any = Apart(super().make(**limits), super().make(**limits))
+        return apart
+
+
+@pytest_twisted.async_yield_fixture
+async def bench(server: RedisServer, nodes: Nodes) -> AsyncIterator[RedisBench]:
+    bench = ApartBench(server.url, nodes.prefix)
+    await bench.open()
+    yield bench
+    await bench.close()
+
+
+class TestAcrossNodes(BrokerContract, MailContract, DurableContract):
+    """Keeps the contract."""
+
+
+class TestFollowing:
+    """Which tenants a node hears of."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_only_those_with_clients_here(self, nodes: Nodes) -> None:
+        writer = await nodes.open([])
+        reader = await nodes.open([A])
+        await writer.publish(writer.event(tenant_id=B), writer.event(), writer.event(tenant_id=B))
+        (last,) = await writer.publish(writer.event())
+        await reader.broker.position(A, position_of(last))
+        assert (reader.seqs(A), reader.seqs(B)) == ([1, 2], [])
+
+    @pytest_twisted.ensureDeferred
+    async def test_whoever_attaches_later_hears_what_comes_behind_the_position(self, nodes: Nodes) -> None:
+        writer = await nodes.open([])
+        reader = await nodes.open([])
+        await writer.publish(*[writer.event() for _ in range(3)])
+        reader.broker.attach(A)
+        assert (await reader.broker.position(A)).seq == 3
+        await writer.publish(*[writer.event() for _ in range(3)])
+        await reader.until(lambda: reader.seqs() == [4, 5, 6])
+
+    @pytest_twisted.ensureDeferred
+    async def test_who_hears_of_all_hears_of_a_new_tenant_from_its_first_event_on(self, nodes: Nodes) -> None:
+        writer = await nodes.open([])
+        await writer.publish(writer.event(tenant_id="old"))
+        everybody = await nodes.open(["*"])
+        await everybody.until(lambda: everybody.store._following.get("old"))
+        await everybody.broker.position("old")
+        await writer.publish(writer.event(tenant_id="old"), writer.event(tenant_id="new"))
+        await everybody.until(lambda: (everybody.seqs("old"), everybody.seqs("new")) == ([2], [1]))
+
+    @pytest_twisted.ensureDeferred
+    async def test_attached_to_all_twice_and_detached_once(self, nodes: Nodes) -> None:
+        node = await nodes.open(["*"])
+        node.broker.attach("*")
+        node.broker.detach("*")
+        assert not node.store._following._everybody.is_wanted
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_tenant_that_has_lost_its_history_is_heard_of_again(
+        self, nodes: Nodes, server: RedisServer
+    ) -> None:
+        """Whoever begins to listen to all after a flush finds a tenant that is only published for."""
+        writer = await nodes.open([])
+        await writer.publish(writer.event())
+        server.command("FLUSHALL")
+        await writer.publish(writer.event())
+        await writer.publish(writer.event())
+        everybody = await nodes.open(["*"])
+        await everybody.until(lambda: everybody.store._following.get(A))
