@@ -177,6 +177,9 @@ def _principal(claims: Claims) -> Principal:
 
 def _text(claim: str, value: str | int) -> str:
     if isinstance(value, str):
+        if "\0" in value:
+            # As identifiers of events.
+            raise unauthorized(f"{claim}: holds a NUL")
         return value
     # An identifier of 255 digits has fewer than 850 bits; asking first spares the costly conversion of more.
     text = str(value) if value.bit_length() < 850 else ""

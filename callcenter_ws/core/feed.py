@@ -147,6 +147,9 @@ class Feed:
             self._history_is_lost = False
             job, self._job = self._job, None
             await self._reset("epoch_changed", None if job is None else job.request_id)
+            # What came for the user meanwhile is no part of the state.
+            client.mailbag.begin_anew()
+            self._mail_after = 0
             return
         if self._mail_after is not None:
             self._mail_after = await self._fetch_mail(self._mail_after)
@@ -164,7 +167,7 @@ class Feed:
         if job is not None and client.position >= job.until:
             self._job = None
             self._finish(job)
-        if self._job or self._jobs or self._history_is_lost:
+        if self._job or self._jobs or self._history_is_lost or self._mail_after is not None:
             return
         if client.position >= client.tenant.head:
             client.go_live()
@@ -330,7 +333,8 @@ class Feed:
         missing = {"from_seq": client.position + 1, "to_seq": snapshot.seq, "reason": "history_exceeded"}
         client.send(control_frame("gap", missing))
         client.count_dropped("history_exceeded", snapshot.seq - client.position)
-        client.position = snapshot.seq
+        # What is kept for the user is no part of the state.
+        self._mail_after, client.position = client.position, snapshot.seq
         if job is None:
             self._send_snapshot(snapshot, None)
         else:

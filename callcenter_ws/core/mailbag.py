@@ -42,6 +42,10 @@ class Mailbag:
         self.brought.add(message.seq)
         self.put(message)
 
+    def begin_anew(self) -> None:
+        """Positions belong to another history from now on."""
+        self.brought = _NONE
+
     def put(self, message: Message) -> None:
         """A message of the user's mailbox was queued for the socket."""
         self._queued.append(message)

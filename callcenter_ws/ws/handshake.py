@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+from callcenter_ws.core.message import MAX_ID_LENGTH
 from callcenter_ws.core.welcome import Wish
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.head import Head
@@ -158,6 +159,8 @@ def _find_token(
 
 def _wish(query: dict[str, str]) -> Wish:
     epoch, seq = query.get("epoch"), query.get("seq")
+    if epoch is not None and len(epoch) > MAX_ID_LENGTH:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"epoch: longer than {MAX_ID_LENGTH} characters")
     if (epoch is None) != (seq is None):
         raise Refusal(ErrorCode.INVALID_MESSAGE, "epoch and seq: to resume, both are needed")
     if seq is not None and not (seq.isascii() and seq.isdigit() and len(seq) <= 16):

@@ -95,6 +95,12 @@ def test_integers_stand_for_their_decimal_text() -> None:
     assert who.session_id == "1" + "0" * 30
 
 
+@pytest.mark.parametrize("claim", ["sub", "tenant_id"])
+def test_a_name_with_a_nul_is_refused(claim: str) -> None:
+    """No event could ever be for it."""
+    assert f"{claim}: holds a NUL" in refused(issue(**{claim: "a\0b"}))
+
+
 def test_an_empty_or_null_optional_claim_is_an_absent_one() -> None:
     for nothing in ("", None):
         who = verifier().verify(issue(name=nothing, session_id=nothing, extension=nothing, jti=nothing))

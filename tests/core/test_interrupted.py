@@ -20,15 +20,22 @@ def stage() -> Stage:
     return Stage()
 
 
-def lose_history(stage: Stage, events: int = 0) -> str:
-    """The store begins anew, with so many events that nobody here was shown."""
+def notify(stage: Stage, user_id: str) -> None:
+    note = {"type": "callback", "title": "Call back", "message": "now"}
+    stage.publish("notification", note, user_id=user_id)
+
+
+def lose_history(stage: Stage, events: int = 0, letter_for: str | None = None) -> str:
+    """The store begins anew, with so many events that nobody here was shown, and maybe a letter."""
     broker = stage.broker.inner if isinstance(stage.broker, SlowBroker) else stage.broker
     broker._epoch = "another"
     broker._tenants.clear()
     deliver, broker._deliver = broker._deliver, lambda messages: None
     stage.alerts(events)
+    if letter_for is not None:
+        notify(stage, letter_for)
     broker._deliver = deliver
-    stage.hub.interrupted(TENANT, Position("another", events))
+    stage.hub.interrupted(TENANT, Position("another", events + (letter_for is not None)))
     return "another"
 
 
@@ -53,6 +60,19 @@ class TestLostHistory:
         stage.alerts(2)
         assert socket.seqs() == [3, 4]
         assert socket.read() == []
+
+    def test_a_letter_that_came_meanwhile_comes_out_of_the_mailbox(self, stage: Stage) -> None:
+        socket = stage.live(user_id="me")
+        notify(stage, "me")
+        (letter,) = socket.read()
+        assert letter["seq"] == 1
+        # At the same position of another history.
+        lose_history(stage, letter_for="me")
+        found = socket.read()
+        assert types(found) == ["reset", "snapshot", "notification"]
+        assert (found[2]["seq"], found[2]["offline"]) == (1, True)
+        stage.alerts(1)
+        assert socket.seqs() == [2]
 
     def test_what_waited_for_it_comes_before(self, stage: Stage) -> None:
         socket = stage.live()
@@ -110,6 +130,20 @@ class TestSkipped:
         assert (snapshot["type"], snapshot["payload"]["seq"]) == ("snapshot", 5)
         stage.alerts(1)
         assert socket.seqs() == [6]
+
+    def test_a_letter_within_the_gap_comes_out_of_the_mailbox(self, stage: Stage) -> None:
+        stage.alerts(2)
+        socket = stage.live(user_id="me")
+        broker = stage.broker
+        deliver, broker._deliver = broker._deliver, lambda messages: None
+        notify(stage, "me")
+        broker._deliver = deliver
+        skip(stage, 3)
+        found = socket.read()
+        assert types(found) == ["gap", "snapshot", "notification"]
+        assert (found[2]["seq"], found[2]["offline"]) == (3, True)
+        stage.alerts(1)
+        assert socket.seqs() == [7]
 
 
 class TestInterest:

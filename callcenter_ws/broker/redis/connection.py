@@ -78,6 +78,7 @@ class RedisConnection(Protocol):
         self._pushed = pushed
         self._reader = hiredis.Reader()
         self._waiting: deque[tuple[Deferred[Any], float]] = deque()
+        self._heard_at = 0.0
         self._watch: Timer | None = None
         self._reason: str | None = None
         self.listens = False
@@ -124,6 +125,7 @@ class RedisConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Take what came from the socket."""
         reader = self._reader
+        self._heard_at = self._clock.monotonic()
         try:
             reader.feed(data)
             while self._reason is None and (reply := reader.gets()) is not False:
@@ -149,7 +151,8 @@ class RedisConnection(Protocol):
         self._watch = None
         if not self._waiting:
             return
-        left = self._waiting[0][1] + self._timeout - self._clock.monotonic()
+        # A long reply is no silence.
+        left = max(self._waiting[0][1], self._heard_at) + self._timeout - self._clock.monotonic()
         if left <= 0:
             self.abort(f"it has not answered for {self._timeout:g} s")
         else:

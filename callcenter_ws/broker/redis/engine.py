@@ -25,6 +25,10 @@ from callcenter_ws.interfaces import Timer
 
 _RETRY = 1.0
 
+CLOCK_TOLERANCE = 0.25
+CLOCK_ALARM = 2.0
+"""Seconds by which a machine's clock may be off Redis's: without being corrected, and without a line in the log."""
+
 _NO_PARENT = "0" * 40
 
 _NO_REDIS = "what answers there is no Redis"
@@ -72,6 +76,7 @@ class Engine:
 
     Attributes:
         incarnation: of the Redis that was connected last.
+        clock_error: seconds that have to be added to this machine's time for that of Redis; 0 where that is as good.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class Engine:
         self._watch: Timer | None = None
         self._stopped = False
         self.incarnation = Incarnation("", False)
+        self.clock_error = 0.0
         endpoint = RedisEndpoint(reactor, clock, address, ca_file=ca_file, timeout=timeout, failed=self._cannot_connect)
         self._lifelines = [
             Lifeline(clock, endpoint, partial(RedisConnection, clock, timeout), self._prepare_commands),
@@ -190,8 +196,23 @@ class Engine:
         run = _run(facts)
         for script in ALL:
             await connection.send("SCRIPT", "LOAD", script.source)
+        await self._compare_clocks(connection)
         is_first = facts.get("master_replid2", _NO_PARENT) == _NO_PARENT
         self.incarnation = Incarnation(run, is_first and facts.get("aof_enabled") == "1")
+
+    async def _compare_clocks(self, connection: RedisConnection) -> None:
+        began = self._clock.monotonic()
+        seconds, microseconds = await connection.send("TIME")
+        took = self._clock.monotonic() - began
+        if took > CLOCK_TOLERANCE:
+            return  # the answer was old when it came
+        error = int(seconds) + int(microseconds) / 1e6 + took / 2 - self._clock.time()
+        before, self.clock_error = self.clock_error, error if abs(error) > CLOCK_TOLERANCE else 0.0
+        if abs(self.clock_error) > CLOCK_ALARM >= abs(before):
+            _log.warn(
+                "this machine's clock is {error:+.1f} s off Redis's, by which everything is kept; see to its NTP",
+                error=-error,
+            )
 
     def _commands_lost(self, reason: str) -> str:
         self._commands = None
@@ -216,9 +237,12 @@ class Engine:
         return reason
 
     def _look(self) -> None:
-        """See whether the connection that only listens still leads anywhere."""
+        """See whether the connection that only listens still leads anywhere, and what time it is there."""
         self._watch = self._clock.call_later(self._timeout / 2, self._look)
         connection = self._announcements
+        if self._commands is not None:
+            comparing = Deferred.fromCoroutine(self._compare_clocks(self._commands))
+            comparing.addErrback(lambda failure: failure.trap(RedisAway, RedisError) and None)
         if connection is None:
             return
         if self._clock.monotonic() - self._heard_at > 2 * self._timeout:

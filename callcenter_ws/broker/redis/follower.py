@@ -26,10 +26,12 @@ MAX_MAIL_USERS = 50_000
 PATIENCE = 0.05
 """Seconds for which an announcement may be late before the log is read instead."""
 
-RETRY = 1.0
-_log = Logger("callcenter_ws.broker")
+PAGE_EVENTS = 200
+"""Events of a state that are asked for at once."""
 
-_STATE_SLICE = 250
+RETRY = 1.0
+
+_log = Logger("callcenter_ws.broker")
 
 
 class Follower:
@@ -321,27 +323,38 @@ class Follower:
         return state
 
     async def _load_now(self) -> State | None:
-        epoch, seq, text = await self._tenancy.state_lines(self.known)
-        lines = text.split(b"\n") if text else []
+        epoch, seq, places = await self._tenancy.state_places(self.known)
         messages: list[Message] = []
-        for begin in range(0, len(lines), _STATE_SLICE):
-            if begin:
-                # Others have their turn.
-                turn: Deferred[None] = Deferred()
-                self._clock.call_later(0, turn.callback, None)
-                await turn
-            part = b"\n".join(lines[begin : begin + _STATE_SLICE])
-            messages += messages_in(part, self.tenant_id, self._tenancy.clock_offset)
+        head = seq
+        while places and epoch == self.epoch:
+            page = await self._tenancy.state_page(places[:PAGE_EVENTS])
+            messages += page.messages
+            del places[: page.taken]
+            epoch, head = page.epoch, page.head
         if epoch != self.epoch:
             await self.settles()
             return None
         state = State()
         for message in sorted(messages, key=lambda message: message.seq):
             state.restore(message)
-        if seq < self.history.floor:
-            return None  # memory has let go what came since: once more
+        # What has changed while the pages were read: with it the state is right again.
+        await self.reaches(head)
+        return await self._bring_up(state, seq, epoch)
+
+    async def _bring_up(self, state: State, seq: int, epoch: str) -> State | None:
+        """Apply to a state what has come since a position; None: that cannot be done."""
+        while seq < self.history.floor and epoch == self.epoch:
+            # Memory has let it go.
+            stretch = await self._tenancy.stretch(seq, CHUNK_EVENTS)
+            if not stretch.messages or stretch.messages[0].seq != seq + 1:
+                return None
+            for message in stretch.messages:
+                state.apply(message)
+            seq = stretch.messages[-1].seq
+        if epoch != self.epoch:
+            return None
         for message in self.history.after(seq, self.head - seq) if seq < self.head else ():
             state.apply(message)
-        self._state, self._state_seq = state, seq
+        self._state, self._state_seq = state, max(seq, self.head)
         self._keep(self)
         return state

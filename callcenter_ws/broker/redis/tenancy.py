@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from callcenter_ws.broker.redis.connection import Argument
 from callcenter_ws.broker.redis.engine import Engine
 from callcenter_ws.broker.redis.keys import Keys
 from callcenter_ws.broker.redis.line import messages_in
-from callcenter_ws.broker.redis.scripts import LOAD, MAIL, READ, SYNC, TAKE, Script
+from callcenter_ws.broker.redis.scripts import LOAD, MAIL, PAGE, READ, SYNC, TAKE, Script
 from callcenter_ws.core.message import Message
 from callcenter_ws.interfaces import Clock, Letter, Loss, Mail
 
@@ -52,6 +52,13 @@ class Stretch:
     messages: list[Message]
 
 
+@dataclass(frozen=True, slots=True)
+class Page(Stretch):
+    """Events of a tenant's state; ``taken`` positions were looked at."""
+
+    taken: int
+
+
 class Tenancy:
     """One tenant's part of Redis. Everything raises ``Refusal``, ``unavailable``, when Redis does not answer."""
 
@@ -63,11 +70,17 @@ class Tenancy:
         self.tenant_id = tenant_id
         self.meta = keys.meta(tenant_id)
         self._log = keys.of(tenant_id, "log")
+        self._slots = keys.of(tenant_id, "slots")
 
     @property
     def clock_offset(self) -> float:
-        """Unix time less the monotonic clock's."""
-        return self._clock.time() - self._clock.monotonic()
+        """Redis's Unix time less the monotonic clock's."""
+        return self.now - self._clock.monotonic()
+
+    @property
+    def now(self) -> float:
+        """Unix time by Redis's clock: what is kept for so long is kept so for all nodes, whatever their own clocks say."""
+        return self._clock.time() + self._engine.clock_error
 
     def history_arguments(self, known: Known) -> tuple[Argument, ...]:
         """What every script is given that looks whether the history goes on."""
@@ -88,10 +101,15 @@ class Tenancy:
         epoch, head, text = await self._engine.run(READ, [self.meta, self._log], after, limit, CHUNK_BYTES)
         return Stretch(epoch.decode(), int(head), messages_in(text, self.tenant_id, self.clock_offset))
 
-    async def state_lines(self, known: Known) -> tuple[str, int, bytes]:
-        """The lines that the state is made of, in no order, as of one moment: epoch, position, lines."""
+    async def state_places(self, known: Known) -> tuple[str, int, list[int]]:
+        """Where the events are that the state is made of, as of one moment: epoch, head, positions in no order."""
         epoch, head, text = await self.run(LOAD, *self.history_arguments(known))
-        return epoch.decode(), int(head), text
+        return epoch.decode(), int(head), [int(seq) for seq in text.split(b",") if seq]
+
+    async def state_page(self, places: Sequence[int]) -> Page:
+        """Events of the state at some of these positions, the first ones; without those that it has let go."""
+        epoch, head, taken, text = await self._engine.run(PAGE, [self.meta, self._slots], CHUNK_BYTES, *places)
+        return Page(epoch.decode(), int(head), messages_in(text, self.tenant_id, self.clock_offset), taken)
 
     async def mail_users(self, most: int) -> set[str] | None:
         """Who may have mail; None: more than so many."""
@@ -102,8 +120,7 @@ class Tenancy:
 
     async def mail(self, user_id: str, after: int, limit: int) -> Mail:
         """A stretch of a user's mailbox."""
-        now = self._clock.time()
-        loss, text = await self.run(MAIL, user_id, after, limit, repr(now))
+        loss, text = await self.run(MAIL, user_id, after, limit, repr(self.now))
         lines = text.split(b"\n") if text else []
         messages = messages_in(b"\n".join(line[2:] for line in lines), self.tenant_id, self.clock_offset)
         letters = [Letter(message, line[:1] == b"1") for message, line in zip(messages, lines, strict=True)]

@@ -4,14 +4,20 @@
 -- how many bytes it may end.
 
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'head')
-local lines, size = {}, 0
-local found = redis.call('XRANGE', KEYS[2], '(' .. ARGV[1] .. '-0', '+', 'COUNT', ARGV[2])
-for _, entry in ipairs(found) do
-  local line = entry[2][6]
-  table.insert(lines, line)
-  size = size + #line
-  if size > tonumber(ARGV[3]) then
+local lines, size, after, left = {}, 0, ARGV[1], tonumber(ARGV[2])
+-- A few at a time: whatever is fetched has to be copied, though it should turn out to be too much.
+local step, most = 4, tonumber(ARGV[3])
+while left > 0 and size <= most do
+  local found = redis.call('XRANGE', KEYS[2], '(' .. after .. '-0', '+', 'COUNT', math.min(step, left))
+  for _, entry in ipairs(found) do
+    local line = entry[2][6]
+    table.insert(lines, line)
+    size = size + #line
+    after = string.match(entry[1], '^%d+')
+  end
+  if #found < math.min(step, left) then
     break
   end
+  left, step = left - #found, math.min(2 * step, 32)
 end
 return {meta[1] or '', meta[2] or '0', table.concat(lines, '\n')}

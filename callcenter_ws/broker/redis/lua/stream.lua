@@ -7,6 +7,8 @@ local WEEK = 7 * DAY
 local MOST_IDS = 200000
 local MOST_CALLS = 50000
 local MOST_SLOTS = 50000
+local MOST_SLOT_BYTES = 33554432
+local FORGOTTEN_AT_ONCE = 500
 local MOST_AGENTS = 100
 local MOST_LETTERS = 1000
 local MOST_LOSSES = 10000
@@ -14,6 +16,9 @@ local ANNOUNCED_BYTES = 65536
 
 -- All events of a script were received at about the same moment: what is too old is looked for once.
 local calls_are_aged, entities_are_aged = false, false
+
+-- By how many bytes this script makes the state larger.
+local slot_bytes = 0
 
 -- What was published lately. Identifiers are in one hash for each span of time as long as the window.
 
@@ -106,7 +111,7 @@ local function forget_call(id)
 end
 
 local function forget_calls(limit)
-  while true do
+  for _ = 1, FORGOTTEN_AT_ONCE do
     local oldest = redis.call('ZRANGE', key('callorder'), 0, 0)[1]
     local call = oldest and redis.call('HGET', key('calls'), oldest)
     if not oldest or (call and cmsgpack.unpack(call).t >= limit) then
@@ -123,7 +128,10 @@ local function complete(seq, received_at, facts)
     calls_are_aged = true
   end
   local packed = redis.call('HGET', key('calls'), facts.call)
-  local call = packed and cmsgpack.unpack(packed) or {q = false, a = {}}
+  local call = packed and cmsgpack.unpack(packed)
+  if not call or call.t < received_at - DAY then
+    call = {q = false, a = {}}
+  end
   local named, kind = facts.agents or {}, facts.kind
   local queue, agents = facts.queue or call.q, named
   if #named == 0 or (kind ~= 'call.ringing' and kind ~= 'call.missed') then
@@ -155,11 +163,16 @@ local function sources(entity)
   return seqs
 end
 
+local function empty_slot(seq)
+  slot_bytes = slot_bytes - redis.call('HSTRLEN', key('slots'), seq)
+  redis.call('HDEL', key('slots'), seq)
+end
+
 local function forget_entity(name)
   local packed = redis.call('HGET', key('entities'), name)
   if packed then
     for seq in pairs(sources(cmsgpack.unpack(packed))) do
-      redis.call('HDEL', key('slots'), seq)
+      empty_slot(seq)
     end
   end
   redis.call('HDEL', key('entities'), name)
@@ -167,7 +180,7 @@ local function forget_entity(name)
 end
 
 local function forget_entities(limit)
-  while true do
+  for _ = 1, FORGOTTEN_AT_ONCE do
     local oldest = redis.call('ZRANGE', key('order'), 0, 0)[1]
     local packed = oldest and redis.call('HGET', key('entities'), oldest)
     if not oldest or (packed and cmsgpack.unpack(packed).at >= limit) then
@@ -184,6 +197,10 @@ local function apply(seq, received_at, facts, line)
   end
   local packed = redis.call('HGET', key('entities'), facts.entity)
   local entity = packed and cmsgpack.unpack(packed) or {p = {}}
+  if packed and entity.at < received_at - DAY then
+    forget_entity(facts.entity)
+    packed, entity = nil, {p = {}}
+  end
   local before = packed and sources(entity) or {}
   if facts.keeps then
     entity.p[facts.keeps .. '|' .. (facts.user or '')] = seq
@@ -203,10 +220,11 @@ local function apply(seq, received_at, facts, line)
   redis.call('HSET', key('entities'), facts.entity, cmsgpack.pack(entity))
   redis.call('ZADD', key('order'), seq, facts.entity)
   redis.call('HSET', key('slots'), seq, line)
+  slot_bytes = slot_bytes + #line
   local after = sources(entity)
   for old in pairs(before) do
     if not after[old] then
-      redis.call('HDEL', key('slots'), old)
+      empty_slot(old)
     end
   end
 end
@@ -216,9 +234,21 @@ local function bound()
   while redis.call('ZCARD', key('callorder')) > MOST_CALLS do
     forget_call(redis.call('ZRANGE', key('callorder'), 0, 0)[1])
   end
-  while redis.call('HLEN', key('slots')) > MOST_SLOTS do
-    forget_entity(redis.call('ZRANGE', key('order'), 0, 0)[1])
+  if slot_bytes == 0 then
+    return
   end
+  local count = redis.call('HLEN', key('slots'))
+  local size = count == 0 and 0 or tonumber(redis.call('HGET', KEYS[1], 'slotbytes') or 0) + slot_bytes
+  while count > MOST_SLOTS or size > MOST_SLOT_BYTES do
+    local oldest = redis.call('ZRANGE', key('order'), 0, 0)[1]
+    if not oldest then
+      break
+    end
+    local before = slot_bytes
+    forget_entity(oldest)
+    count, size = redis.call('HLEN', key('slots')), size + slot_bytes - before
+  end
+  redis.call('HSET', KEYS[1], 'slotbytes', size)
 end
 
 -- Mailboxes

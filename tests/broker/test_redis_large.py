@@ -1,0 +1,112 @@
+"""Large events: they cost their own tenant time, and nobody else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from contract import A, B
+from redis_nodes import Nodes, until
+
+from callcenter_ws.broker.redis import follower, scripts, tenancy
+from callcenter_ws.broker.redis.scripts import Script
+
+KIBI = 1_024
+
+
+def chat(number: int, size: int) -> dict[str, Any]:
+    return {"session_id": f"s{number}", "note": "x" * size}
+
+
+class Replies:
+    """Keeps the sizes of what a script answers."""
+
+    def __init__(self, nodes_engine: Any, script: Script) -> None:
+        self.sizes: list[int] = []
+        run = nodes_engine.run
+
+        def watching(one: Script, *arguments: Any) -> Any:
+            answer = run(one, *arguments)
+            return answer.addCallback(self._note) if one is script else answer
+
+        nodes_engine.run = watching
+
+    def _note(self, reply: Any) -> Any:
+        self.sizes.append(len(reply[-1]))
+        return reply
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_state_is_read_in_pages(nodes: Nodes) -> None:
+    node = await nodes.open()
+    for begin in range(0, 60, 10):
+        await node.publish(*[node.event("chat.session.started", chat(n, 64 * KIBI)) for n in range(begin, begin + 10)])
+    other = await nodes.open()
+    replies = Replies(other.store.engine, scripts.PAGE)
+    snapshot = await other.store.snapshot(A)
+    assert [message.seq for message in snapshot.messages] == list(range(1, 61))
+    assert len(replies.sizes) >= 60 * 64 * KIBI // (tenancy.CHUNK_BYTES + 65 * KIBI)
+    assert max(replies.sizes) < tenancy.CHUNK_BYTES + 65 * KIBI
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_changes_while_the_pages_are_read(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower, "PAGE_EVENTS", 3)
+    node, other = await nodes.open(), await nodes.open(memory_events=2)
+    login = {"username": "n"}
+    await node.publish(*[node.event("agent.login", {"user_id": str(n), **login}) for n in range(40)])
+    page = other.store.engine.run
+    changes = iter(range(40))
+
+    def changing(script: Script, *arguments: Any) -> Any:
+        if script is scripts.PAGE and (number := next(changes, None)) is not None:
+            gone = node.event("agent.logout", {"user_id": str(number), **login})
+            back = node.event("agent.login", {"user_id": f"new-{number}", **login})
+            node.broker.publish([gone, back])
+        return page(script, *arguments)
+
+    other.store.engine.run = changing  # type: ignore[method-assign]  # things happen in between
+    snapshot = await other.store.snapshot(A)
+    changed = 40 - len(list(changes))
+    assert changed > 5
+    await until(lambda: node.head() == 40 + 2 * changed)
+    await other.store.engine.send("PING")
+    await until(lambda: other.head() == node.head())
+    names = [message.event.entity for message in (await other.store.snapshot(A)).messages]
+    expected = [("agent", str(n)) for n in range(changed, 40)] + [("agent", f"new-{n}") for n in range(changed)]
+    assert names == expected
+    assert snapshot.seq <= node.head()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_state_is_bounded_in_bytes(nodes: Nodes) -> None:
+    node = await nodes.open()
+    size = 500 * KIBI
+    for number in range(80):
+        await node.publish(node.event("chat.session.started", chat(number, size)))
+    other = await nodes.open()
+    kept = [message.seq for message in (await other.store.snapshot(A)).messages]
+    most = 32 * KIBI * KIBI // size
+    assert kept == list(range(80 - most + 1, 81))
+    # What ends makes room.
+    await node.publish(*[node.event("chat.session.ended", {"session_id": f"s{n}"}) for n in range(80)])
+    await node.publish(node.event("chat.session.started", chat(100, 10)))
+    known = await node.store.engine.send("HGET", node.store.keys.meta(A), "slotbytes")
+    assert 0 < int(known) < KIBI
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stretch_of_the_log_is_fetched_little_by_little(nodes: Nodes) -> None:
+    node = await nodes.open()
+    for _ in range(40):
+        await node.publish(node.event("alert", {"title": "t", "message": "x" * 200 * KIBI}))
+    await node.publish(*[node.event() for _ in range(400)])
+    other = await nodes.open((B,))
+    replies = Replies(other.store.engine, scripts.READ)
+    seqs: list[int] = []
+    while len(seqs) < 440:
+        seqs += [message.seq for message in (await other.store.read(A, len(seqs), 500)).messages]
+    assert seqs == list(range(1, 441))
+    # Four are fetched before it is known how large they are.
+    assert max(replies.sizes) < tenancy.CHUNK_BYTES + 9 * 201 * KIBI
