@@ -1,25 +1,16 @@
-"""The broker in Redis: the contract of every store, against a real server, and what is its own."""
+"""The broker in Redis keeps the contract of every store, against a real server."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
-import pytest
 import pytest_twisted
 from contract import BrokerContract, DurableContract, MailContract
 from redis_bench import RedisBench
 from redis_server import RedisServer
 
 _prefixes = (f"test-{number}" for number in itertools.count())
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest_twisted.async_yield_fixture
