@@ -167,10 +167,12 @@ class Feed:
         if job is not None and client.position >= job.until:
             self._job = None
             self._finish(job)
-        if self._job or self._jobs or self._history_is_lost or self._mail_after is not None:
-            return
-        if client.position >= client.tenant.head:
+        if self._is_done() and client.position >= client.tenant.head:
             client.go_live()
+
+    def _is_done(self) -> bool:
+        """Whether nothing but the stream is left to be brought."""
+        return not (self._job or self._jobs or self._history_is_lost or self._mail_after is not None)
 
     async def _begin(self, job: Job) -> None:
         if isinstance(job, TakeSnapshot):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,7 +20,10 @@ STEADY_SECONDS = 60.0
 """A worker that ends sooner after its start has not been of use."""
 
 FIRST_DELAY, MOST_DELAY = 1.0, 30.0
-"""Seconds before a worker is started again that keeps ending: 1, 2, 4 and so on. Before that, at once."""
+"""Seconds before a worker is started again that keeps ending: 1, 2, 4 and so on. Before that, at once.
+
+While no worker at all serves it may be started sooner, see ``outage.py``.
+"""
 
 Ended = Callable[[WorkerProcess], None]
 
@@ -71,6 +75,16 @@ class Post:
         self._first = True
         self.closed = False
 
+    @property
+    def serves(self) -> bool:
+        """Whether its worker has reported that it serves."""
+        return self.current is not None and self.current.ready
+
+    @property
+    def due(self) -> float:
+        """The reactor's time at which a worker is started again; infinite when none is to be."""
+        return math.inf if self._restart is None else float(self._restart.getTime())
+
     def fill(self) -> None:
         """Start a worker."""
         self._restart = None
@@ -81,6 +95,13 @@ class Post:
             self._unusable()
         else:
             self._plan_restart(0.0)
+
+    def hurry(self) -> None:
+        """Start the worker that is due later at once; where none is due, do nothing."""
+        if self._restart is not None:
+            self._cancel_restart()
+            _log.info("worker {number} is started before its time", number=self.number)
+            self.fill()
 
     async def close(self) -> None:
         """Have all processes of this post drain, and wait until they have gone."""

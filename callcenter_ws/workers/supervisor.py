@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.workers.inheritance import FIRST_SOCKET, LIFELINE, SESSION_KEY, STATUS, Endpoint, Inheritance
+from callcenter_ws.workers.outage import Outage
 from callcenter_ws.workers.post import Ended, Post
 from callcenter_ws.workers.process import STDERR, STDOUT, WorkerProcess
 from callcenter_ws.workers.sockets import Sockets
@@ -58,6 +59,7 @@ class Supervisor(Service):
         self._private_folder = ""
         self._generation = 0
         self.posts = [Post(reactor, number, self._spawn, self._give_up, patience) for number in range(1, count + 1)]
+        self._outage = Outage(reactor, self.posts)
         self._rolling = False
         self._once_more = False
         self._given_up = False
@@ -89,6 +91,7 @@ class Supervisor(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._outage.stop()
         self._sockets.close()
         await gatherResults([Deferred.fromCoroutine(post.close()) for post in self.posts])
         if self._private_folder:
@@ -115,6 +118,8 @@ class Supervisor(Service):
             with suppress(OSError):
                 inheritance.private_socket.unlink()
             ended(process)
+            if self.running and not self._given_up:
+                self._outage.worker_gone()
 
         process = WorkerProcess(self._reactor, number, gone)
         self._reactor.spawnProcess(

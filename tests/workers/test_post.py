@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
+from callcenter_ws.workers import outage
 from callcenter_ws.workers.inheritance import FIRST_SOCKET, STATUS, VARIABLE, Endpoint, Inheritance
+from callcenter_ws.workers.outage import LOOK_SECONDS
 from callcenter_ws.workers.post import MOST_DELAY, READY_SECONDS, STEADY_SECONDS
 from callcenter_ws.workers.supervisor import Supervisor
 
@@ -105,13 +108,24 @@ class Node:
         for child in self.children:
             child.says("ready")
 
+    def kill_all(self) -> None:
+        for child in self.children:
+            if not child.gone:
+                child.ends(None, 9)
+
     def stop(self) -> None:
         self.stopped = self.supervisor.stopService()
 
 
 @pytest.fixture
-def node() -> Any:
-    made = Node()
+def count(request: pytest.FixtureRequest) -> int:
+    """How many workers the node has: 1 unless the test says otherwise."""
+    return int(getattr(request, "param", 1))
+
+
+@pytest.fixture
+def node(count: int) -> Iterator[Node]:
+    made = Node(count)
     yield made
     if made.stopped is None:
         made.stop()
@@ -132,6 +146,7 @@ def test_a_worker_is_told_what_it_has(node: Node) -> None:
     assert child.environ == HOME
 
 
+@pytest.mark.parametrize("count", [2], indirect=True)
 def test_one_that_dies_comes_again_at_once_and_then_later_and_later(node: Node) -> None:
     node.all_ready()
     for delay in (0, 1, 2, 4, 8, 16, MOST_DELAY, MOST_DELAY):
@@ -154,6 +169,109 @@ def test_one_that_was_of_use_comes_again_at_once(node: Node) -> None:
     before = len(node.children)
     node.reactor.advance(0)
     assert len(node.children) == before + 1
+
+
+def all_backed_off(node: Node) -> None:
+    """All die, and one after another dies again, until none is due for a long time."""
+    node.all_ready()
+    for _ in range(7 * len(node.supervisor.posts)):
+        node.kill_all()
+        node.reactor.advance(LOOK_SECONDS)
+    node.kill_all()
+    assert all(post.due > node.reactor.seconds() + 10 for post in node.supervisor.posts)
+
+
+@pytest.mark.parametrize("count", [1, 3], indirect=True)
+def test_while_none_serves_one_is_started_each_second(node: Node) -> None:
+    all_backed_off(node)
+    for _ in range(20):
+        before = len(node.children)
+        node.reactor.advance(LOOK_SECONDS - 0.1)
+        assert len(node.children) == before
+        node.reactor.advance(0.1)
+        assert len(node.children) == before + 1
+        node.kill_all()
+
+
+@pytest.mark.parametrize("count", [3], indirect=True)
+def test_one_that_is_being_started_does_not_hold_up_the_others(node: Node) -> None:
+    all_backed_off(node)
+    before = len(node.children)
+    for _ in range(5):
+        node.reactor.advance(LOOK_SECONDS)
+    assert len(node.children) == before + 3
+    numbers = {Inheritance.take(dict(child.environ)).number for child in node.children[before:]}  # type: ignore[union-attr]
+    assert numbers == {1, 2, 3}
+
+
+@pytest.mark.parametrize("count", [2], indirect=True)
+def test_when_one_serves_again_the_others_take_their_time(node: Node) -> None:
+    all_backed_off(node)
+    node.reactor.advance(LOOK_SECONDS)
+    before = len(node.children)
+    node.children[-1].says("ready")
+    for _ in range(10):
+        node.reactor.advance(LOOK_SECONDS)
+    assert len(node.children) == before
+    node.reactor.advance(MOST_DELAY)
+    assert len(node.children) == before + 1
+
+
+def test_a_system_that_starts_no_process_is_asked_each_second_while_none_serves(node: Node) -> None:
+    all_backed_off(node)
+    before = len(node.children)
+    node.reactor.fails = True
+    for _ in range(10):
+        node.reactor.advance(LOOK_SECONDS)
+    node.reactor.fails = False
+    node.reactor.advance(LOOK_SECONDS)
+    assert len(node.children) == before + 1
+
+
+@pytest.mark.parametrize("count", [2], indirect=True)
+def test_an_outage_is_told_once_and_so_is_its_end(node: Node, error_log: Any) -> None:
+    def told() -> list[tuple[str, str]]:
+        events = [event for event in error_log.events if event["log_namespace"] == outage.__name__]
+        return [(event["log_level"].name, formatEvent(event)) for event in events]
+
+    node.all_ready()
+    node.children[0].ends(None, 9)
+    assert told() == []
+    all_backed_off(node)
+    begun = ("critical", "no worker serves: who connects has to wait until one does")
+    assert told() == [begun]
+    node.reactor.advance(LOOK_SECONDS)
+    last = node.children[-1]
+    last.says("ready")
+    for _ in range(3):
+        node.reactor.advance(LOOK_SECONDS)
+    over = ("error", f"a worker serves again: {last.protocol}")
+    assert told() == [begun, over]
+    last.ends(None, 9)
+    assert told() == [begun, over, begun]
+
+
+def test_stopping_and_replacing_are_no_outage(node: Node, error_log: Any) -> None:
+    node.all_ready()
+    node.supervisor.roll()
+    node.children[1].says("ready")
+    node.children[0].ends()
+    node.stop()
+    node.children[1].ends()
+    assert error_log.events == []
+
+
+def test_a_replacement_that_dies_while_the_old_one_drains_is_an_outage(node: Node) -> None:
+    node.all_ready()
+    node.supervisor.roll()
+    old, new = node.children
+    new.says("ready")
+    for _ in range(5):
+        node.children[-1].ends(None, 9)
+        before = len(node.children)
+        node.reactor.advance(LOOK_SECONDS)
+        assert len(node.children) == before + 1
+    assert not old.gone
 
 
 def test_the_first_that_gives_up_before_it_served_ends_the_start(node: Node) -> None:

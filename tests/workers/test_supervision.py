@@ -43,6 +43,15 @@ def test_a_worker_that_is_killed_is_replaced_at_once_and_then_later(start_node: 
     node.serving(4)
 
 
+def test_who_connects_while_none_serves_is_served_by_the_next(start_node: StartNode) -> None:
+    node = start_node(1)
+    (pid,) = node.serving(1)
+    os.kill(pid, signal.SIGKILL)
+    node.expect(r"#critical\] no worker serves")
+    assert who_answers(("127.0.0.1", node.port)) != pid
+    node.expect(r"#error\] a worker serves again: worker 1 \(pid \d+\)")
+
+
 def test_nobody_is_refused_while_a_worker_dies(start_node: StartNode) -> None:
     node = start_node(2)
     pids = node.serving(2)
