@@ -335,8 +335,7 @@ class Feed:
         missing = {"from_seq": client.position + 1, "to_seq": snapshot.seq, "reason": "history_exceeded"}
         client.send(control_frame("gap", missing))
         client.count_dropped("history_exceeded", snapshot.seq - client.position)
-        # What is kept for the user is no part of the state.
-        self._mail_after, client.position = client.position, snapshot.seq
+        client.position = snapshot.seq
         if job is None:
             self._send_snapshot(snapshot, None)
         else:

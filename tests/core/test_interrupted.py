@@ -131,20 +131,6 @@ class TestSkipped:
         stage.alerts(1)
         assert socket.seqs() == [6]
 
-    def test_a_letter_within_the_gap_comes_out_of_the_mailbox(self, stage: Stage) -> None:
-        stage.alerts(2)
-        socket = stage.live(user_id="me")
-        broker = stage.broker
-        deliver, broker._deliver = broker._deliver, lambda messages: None
-        notify(stage, "me")
-        broker._deliver = deliver
-        skip(stage, 3)
-        found = socket.read()
-        assert types(found) == ["gap", "snapshot", "notification"]
-        assert (found[2]["seq"], found[2]["offline"]) == (3, True)
-        stage.alerts(1)
-        assert socket.seqs() == [7]
-
 
 class TestInterest:
     def test_a_tenant_is_attached_for_clients_and_for_listeners(self, stage: Stage) -> None:
