@@ -46,10 +46,12 @@ class HubDouble:
     def __init__(self) -> None:
         self.revocations = Revocations()
         self.ordered: list[tuple[Any, ...]] = []
+        self.opened_until: list[str] = []
         self.connections = 0
 
     def disconnect_user(self, tenant_id: str, user_id: str, opened_until: str = "") -> int:
         self.ordered.append(("disconnect", tenant_id, user_id))
+        self.opened_until.append(opened_until)
         return self.connections
 
     def revoke(self, tenant_id: str, *, jti: str | None, user_id: str | None, at: float | None) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,11 +14,16 @@ from contract import A
 from redis_nodes import until
 from redis_people import LEASE, People, Person
 from redis_server import RedisServer
+from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 
-from callcenter_ws.broker.redis import caretaker, membership, orders, presence
+from callcenter_ws.broker.redis import caretaker, everybody, membership, orders, presence
+from callcenter_ws.broker.redis.everybody import Everybody
+from callcenter_ws.broker.redis.scripts import DEPART
+from callcenter_ws.core import revocation
 from callcenter_ws.core.access import Principal, Role
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
+from callcenter_ws.journal import spawn
 
 Open = Callable[..., Awaitable[People]]
 
@@ -156,6 +163,88 @@ class TestDeath:
         await until(lambda: other.changes == [("ann", True), ("ann", False), ("ann", True)])
         await other.until_counted("ann", 1)
 
+    @pytest_twisted.ensureDeferred
+    async def test_a_caretaker_that_was_stopped_buries_nobody_who_lives(self, opens: Open, server: RedisServer) -> None:
+        stopped, other = await opens(), await opens()
+        other.come(Person("ann"))
+        await stopped.until_counted("ann", 1)
+        await until(lambda: stopped.membership.others() and is_at_work(stopped))
+        known = stopped.membership
+        # As it knew everything when it was stopped: what it did not hear since is that the other renewed its lease.
+        known._leases = {**known._leases, other.membership.instance: 1.0}
+        await stopped.cluster._caretaker._bury(other.membership.instance)
+        known._leases = {**known._leases, other.membership.instance: 1.0}
+        known._renewed_at = known._renewed_at - 2 * LEASE
+        await stopped.cluster._caretaker._work()
+        assert not known.is_settled
+        assert server.ask("ZSCORE", stopped.broker.keys.leases, other.membership.instance)
+        assert server.ask("SISMEMBER", stopped.broker.keys.of(A, f"here:{other.membership.instance}"), "s:ann") == 1
+        assert other.changes == [("ann", True)]
+
+    @pytest_twisted.ensureDeferred
+    async def test_one_that_is_caretaker_no_more_does_nothing(self, opens: Open, server: RedisServer) -> None:
+        first, second = await opens(), await opens()
+        await until(lambda: is_at_work(first))
+        first.cluster._caretaker.stop()
+        server.ask("SET", first.broker.keys.caretaker, second.membership.instance, "PX", "60000")
+        dead = "dead~1"
+        server.ask("ZADD", first.broker.keys.leases, "1", dead)
+        assert first.membership.is_caretaker
+        begin = first.membership.bury
+        steps: list[str] = []
+
+        async def noted(instance: str, step: str) -> bool:
+            steps.append(step)
+            return await begin(instance, step)
+
+        first.membership.bury = noted
+        await first.cluster._caretaker._work()
+        assert not first.membership.is_caretaker
+        assert steps == []
+        await until(lambda: server.ask("ZSCORE", first.broker.keys.leases, dead) is None)
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_burial_is_finished_by_the_next_caretaker(self, opens: Open, server: RedisServer) -> None:
+        dying, burying, other = await opens(), await opens(), await opens()
+        dying.come(Person("ann"))
+        await other.until_counted("ann", 1)
+        dead = dying.membership.instance
+        for node in (burying, other):
+            node.cluster._caretaker.stop()
+        await dying.die()
+        await until(lambda: dead in burying.membership.dead())
+        await until(lambda: burying.membership.is_caretaker or other.membership.is_caretaker)
+        assert await burying.membership.bury(dead, "begin")
+        await burying.die()
+        assert await other.count("ann") == 0
+        other.cluster._caretaker.start()
+        await until(lambda: other.changes == [("ann", True), ("ann", False)])
+        await until(lambda: not server.all_keys(f"{other.broker.keys._prefix}*{dead}*"))
+        await until(lambda: not server.all_keys(f"{other.broker.keys.leases}:*"))
+
+    @pytest_twisted.ensureDeferred
+    async def test_one_that_comes_back_amid_its_burial_tells_everything(self, opens: Open, server: RedisServer) -> None:
+        away, other = await opens(), await opens()
+        away.come(Person("ann"))
+        await other.until_counted("ann", 1)
+        instance = away.membership.instance
+        for node in (away, other):
+            node.cluster._caretaker.stop()
+        away.membership._stopped = True
+        await until(lambda: instance in other.membership.dead())
+        for step in ("begin", "go on"):
+            assert await other.membership.bury(instance, step)
+        away.membership._stopped = False
+        await until(lambda: other.membership.certainly_lives(instance))
+        # The stroke was on its way meanwhile.
+        meta = other.broker.keys.meta(A)
+        assert await other.broker.engine.run(DEPART, [meta], instance, "0.2") == 0
+        for step in ("go on", "end"):
+            assert not await other.membership.bury(instance, step)
+        await other.until_counted("ann", 1)
+        await until(lambda: not server.all_keys(f"{other.broker.keys.leases}:*"))
+        assert other.membership.lives(instance)
+
 
 @pytest.mark.logs_errors
 class TestRedisAway:
@@ -215,6 +304,112 @@ class TestRedisAway:
         await first.until_counted("bob", 1)
         await second.until_counted("ann", 2)
 
+    @pytest.mark.parametrize("is_full", [False, True])
+    @pytest.mark.parametrize("is_empty", [False, True])
+    @pytest_twisted.ensureDeferred
+    async def test_nobody_is_said_to_be_offline_before_all_are_heard_of(
+        self, is_full: bool, is_empty: bool, own: Open, own_server: RedisServer
+    ) -> None:
+        asked, other = await own(), await own()
+        other.come(Person("ann"))
+        await asked.until_counted("ann", 1)
+        await until(asked.membership.others)
+        answers: list[int] = []
+
+        async def ask() -> None:
+            with suppress(Refusal):
+                answers.append(await asked.count("ann"))
+
+        if is_full:
+            own_server.ask("CONFIG", "SET", "maxmemory", "1")
+            await wait(2 * LEASE)
+        # The other one is slow to notice that Redis is well.
+        other.membership._stopped = True
+        if is_empty:
+            own_server.ask("FLUSHALL")
+        own_server.ask("CONFIG", "SET", "maxmemory", "0")
+        await ask()
+        if is_full:
+            await until(lambda: asked.membership.is_informed)
+        for _ in range(30):
+            await ask()
+            await wait(0.005)
+        assert set(answers) <= {1}
+        assert bool(answers) is not (is_full or is_empty)
+        other.membership._stopped = False
+        await asked.until_counted("ann", 1)
+
+    @pytest_twisted.ensureDeferred
+    async def test_who_is_heard_of_but_has_not_told_everything_is_awaited(
+        self, own: Open, own_server: RedisServer
+    ) -> None:
+        asked, other = await own(), await own()
+        other.come(Person("ann"))
+        await asked.until_counted("ann", 1)
+        await until(asked.membership.others)
+        attend, told = other.presence._attend, Deferred()
+
+        async def attend_late(*arguments: Any) -> None:
+            await told
+            await attend(*arguments)
+
+        other.presence._attend = attend_late
+        own_server.ask("FLUSHALL")
+        await until(lambda: not other.presence.has_told())
+        # It has renewed its lease several times, and would not be awaited for longer than one.
+        for _ in range(5):
+            await wait(0.05)
+            with pytest.raises(Refusal):
+                await asked.count("ann")
+        told.callback(None)
+        await asked.until_counted("ann", 1)
+
+    @pytest_twisted.ensureDeferred
+    async def test_who_does_not_come_back_is_not_awaited_for_ever(self, own: Open, own_server: RedisServer) -> None:
+        asked, dying = await own(), await own()
+        dying.come(Person("ann"))
+        await asked.until_counted("ann", 1)
+        await until(asked.membership.others)
+        await dying.die()
+        own_server.ask("FLUSHALL")
+        with pytest.raises(Refusal) as refused:
+            await asked.count("ann")
+        assert refused.value.code is ErrorCode.UNAVAILABLE
+        await asked.until_counted("ann", 0)
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_node_that_is_alone_answers_at_once(self, own: Open, own_server: RedisServer) -> None:
+        node = await own()
+        assert await node.count("ann") == 0
+        node.come(Person("ann"))
+        await node.until_counted("ann", 1)
+        own_server.ask("FLUSHALL")
+        assert await node.count("ann") == 1
+        assert await node.count("bob") == 0
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_was_revoked_is_written_back(
+        self, own: Open, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(orders, "CHUNK", 2)
+        nodes = [await own(), await own()]
+
+        def kept() -> Any:
+            return own_server.ask("HLEN", nodes[0].broker.keys.revocations)
+
+        for number in range(3):
+            await nodes[number % 2].directory.revoke(A, jti=f"token-{number}")
+        await nodes[0].directory.revoke(A, user_id="ann")
+        assert kept() == 4
+        own_server.ask("FLUSHALL")
+        begun = await own()
+        await until(lambda: kept() == 4)
+        # Also by one that began when nobody had written anything yet.
+        await until(lambda: is_revoked(begun, Principal(A, "bob", Role.AGENT, jti="token-1")))
+        await until(lambda: is_revoked(begun, Principal(A, "ann", Role.AGENT, issued_at=1.0)))
+        assert await nodes[0].directory.disconnect_user(A, "ann") == 0
+        assert begun.hub.ordered == [("disconnect", A, "ann")]
+
     @pytest_twisted.ensureDeferred
     async def test_arrivals_meanwhile_are_told_together(self, own: Open, own_server: RedisServer) -> None:
         node = await own()
@@ -254,6 +449,10 @@ class TestRedisAway:
         await leaving.stop()
         own_server.start()
         await until(lambda: staying.changes == [("ann", True), ("ann", False)])
+
+
+async def wait(seconds: float) -> None:
+    await task.deferLater(reactor, seconds)
 
 
 def is_at_work(node: People) -> bool:
@@ -362,6 +561,54 @@ class TestOrders:
             await node.directory.revoke(A)
         assert len(node.hub.ordered) == 3
 
+    @pytest_twisted.ensureDeferred
+    async def test_what_is_too_old_makes_room(
+        self, opens: Open, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(orders, "MAX_REVOCATIONS", 2)
+        monkeypatch.setattr(revocation, "MAX_REVOCATIONS", 2)
+        node = await opens()
+        await node.directory.revoke(A, jti="a")
+        await node.directory.revoke(A, user_id="b")
+        name = node.broker.keys.revocations
+        old = time.time() - caretaker.REVOCATIONS_KEPT
+        server.ask("HSET", name, '["acme","token","a"]', repr(old - 5), '["acme","user","b"]', repr(old + 60))
+        await until(lambda: server.ask("HKEYS", name) == [b'["acme","user","b"]'])
+        await node.directory.revoke(A, jti="c")
+        for jti in "ac":
+            assert is_revoked(node, Principal(A, "ann", Role.AGENT, jti=jti))
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_clock_that_is_behind_takes_nothing_back(
+        self, opens: Open, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        node = await opens()
+        await node.directory.revoke(A, user_id="ann")
+        [before] = server.ask("HVALS", node.broker.keys.revocations)
+        monkeypatch.setattr(node.cluster._clock, "time", lambda: float(before) - 10)
+        await node.directory.revoke(A, user_id="ann")
+        assert server.ask("HVALS", node.broker.keys.revocations) == [before]
+        assert is_revoked(node, Principal(A, "ann", Role.AGENT, issued_at=float(before) - 1))
+
+    @pytest_twisted.ensureDeferred
+    async def test_only_who_finds_it_late_compares_identifiers(
+        self, opens: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The clocks that made them may differ."""
+        monkeypatch.setattr(orders, "PATIENCE", 0.1)
+        monkeypatch.setattr(orders, "LIVE", 0.3)
+        first, second = await opens(), await opens()
+        await until(lambda: first.membership.others())
+        await first.directory.disconnect_user(A, "ann")
+        unplug = plug_ears(second)
+        await first.directory.disconnect_user(A, "bob")
+        await wait(0.4)
+        unplug()
+        await until(lambda: len(second.hub.ordered) == 2)
+        assert first.hub.opened_until == ["", ""]
+        assert second.hub.opened_until[0] == ""
+        assert second.hub.opened_until[1] > first.membership.instance.rpartition("~")[2]
+
     @pytest.mark.logs_errors
     @pytest_twisted.ensureDeferred
     async def test_what_is_not_understood_is_passed_over(self, opens: Open, server: RedisServer) -> None:
@@ -370,6 +617,53 @@ class TestOrders:
         server.ask("SPUBLISH", node.broker.keys.reports_channel, "from another version")
         assert await node.directory.disconnect_user(A, "ann") == 0
         assert node.hub.ordered == [("disconnect", A, "ann")]
+
+
+class TestEverybody:
+    """The tenants there are."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_are_looked_for_in_pieces_and_heard_of_by_name(
+        self, opens: Open, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        node = await opens()
+        engine, keys, clock = node.broker.engine, node.broker.keys, node.cluster._clock
+        server.ask("SADD", keys.tenants, *[f"t{number}" for number in range(2_000)])
+        asked: list[Any] = []
+        send = engine.send
+
+        def noted(*command: Any) -> Any:
+            if command[1:2] == (keys.tenants,) and command[-1] == everybody.PIECE:
+                asked.append(command[0])
+            return send(*command)
+
+        monkeypatch.setattr(engine, "send", noted)
+        followed: dict[str, bool] = {}
+        found = Everybody(engine, keys, clock, spawn, followed.__setitem__)
+        found.announced(b"nobody wants to know")
+        found.look()
+        assert followed == {}
+        found.start()
+        await until(lambda: len(followed) == 2_000 and found._is_acquainted)
+        assert not any(followed.values())
+        assert 4 <= len(asked) <= 8
+        found.announced(b"new")
+        found.announced(b"new")
+        assert followed.pop("new") is True
+        looks = len(asked)
+        server.ask("SADD", keys.tenants, "missed")
+        found.announced(b"")
+        await until(lambda: "missed" in followed)
+        assert followed["missed"] is True
+        assert looks < len(asked)
+        # Whoever begins anew amid a look finds all of them.
+        found.look()
+        found.stop()
+        assert found.known == set()
+        found.start()
+        await until(lambda: len(found.known) == 2_001)
+        assert followed["missed"] is False
+        found.stop()
 
 
 def plug_ears(node: People) -> Callable[[], None]:

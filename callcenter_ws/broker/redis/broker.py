@@ -111,7 +111,7 @@ class RedisBroker:
         )
         self._notes = MailNotes(self.tenancy, clock, spawn, lambda: self.engine.is_connected)
         self._hearers: dict[str, Callable[[bytes], None]] = {
-            self.keys.tenants_channel: lambda _: self._following.look_for_others()
+            self.keys.tenants_channel: lambda name: self._following.tenant_announced(name)
         }
         self._when_connected: list[Callable[[], None]] = []
 

@@ -48,6 +48,7 @@ class Cluster:
         self._new_id = IdMaker(clock.time)
         self._revoked = revoked
         self._is_stopped = False
+        self._orders: Orders | None = None
         engine, keys = broker.engine, broker.keys
         self._membership = Membership(
             engine,
@@ -57,6 +58,7 @@ class Cluster:
             f"{node}~{self._new_id()}",
             lease,
             self._introduce_anew,
+            lambda: self.presence.has_told(),
         )
         self.presence = ClusterPresence(
             self._membership,
@@ -76,6 +78,8 @@ class Cluster:
         """Redis knows nothing of this node: that may be all that it does not know."""
         self._broker.introduce_anew()
         self.presence.tell_everything()
+        if self._orders is not None:
+            self._orders.restore()
 
     async def _note_tenant(self, tenant_id: str) -> None:
         """Have it found when this node dies."""
@@ -91,7 +95,7 @@ class Cluster:
     def directory(self, hub: Hub) -> ClusterDirectory:
         """Return what the edges may ask, with ``hub`` for this node's part; to be called once."""
         broker = self._broker
-        orders = Orders(
+        orders = self._orders = Orders(
             broker.engine,
             broker.keys,
             self._membership,
@@ -108,7 +112,7 @@ class Cluster:
 
     def start(self) -> None:
         """Become a node among the others, as soon as Redis can be reached."""
-        self._broker.when_connected(self._membership.renew)
+        self._broker.when_connected(self._membership.resume)
         self._broker.when_connected(self.presence.tell_untold)
         self._membership.start()
         self._caretaker.start()
@@ -117,5 +121,7 @@ class Cluster:
         """Say who has gone, and take leave of the others."""
         self._is_stopped = True
         self._caretaker.stop()
+        if self._orders is not None:
+            self._orders.stop()
         # If not all of it could be told, the lease has to run out, for others to see to the rest.
         await self._membership.stop(give_back=await self.presence.finish())

@@ -12,6 +12,9 @@ from callcenter_ws.interfaces import Clock, Spawn, Timer
 ROUND = 10.0
 """Seconds between two looks for tenants of whom nothing was announced."""
 
+PIECE = 500
+"""Tenants that are asked for at once: Redis serves others between."""
+
 
 class Everybody:
     """Finds the tenants.
@@ -29,14 +32,18 @@ class Everybody:
         self._clock = clock
         self._spawn = spawn
         self._follow = follow
-        self._known: set[str] | None = None
+        self._known: set[str] = set()
+        # All those that there were in the beginning have been found.
+        self._is_acquainted = False
         self._is_looking = False
+        self._is_to_look = False
+        self._stops = 0
         self._timer: Timer | None = None
 
     @property
     def known(self) -> set[str]:
         """The tenants that were found."""
-        return self._known or set()
+        return self._known
 
     @property
     def is_wanted(self) -> bool:
@@ -55,23 +62,49 @@ class Everybody:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._known = None
+        self._known = set()
+        self._is_acquainted = False
+        self._stops += 1
+
+    def announced(self, data: bytes) -> None:
+        """A new tenant was announced by its name; or, if there is none, some may have been that were not heard."""
+        if not data:
+            self.look()
+        elif self.is_wanted:
+            self._found(data.decode("utf-8", "replace"), True)
 
     def look(self) -> None:
         """There may be others."""
-        if self.is_wanted and not self._is_looking:
+        if not self.is_wanted:
+            return
+        self._is_to_look = True
+        if not self._is_looking:
             self._is_looking = True
             self._spawn(self._look())
 
     async def _look(self) -> None:
         try:
-            found = {name.decode() for name in await self._engine.send("SMEMBERS", self._keys.tenants)}
+            while self._is_to_look:
+                self._is_to_look = False
+                await self._go_through()
         except Refusal:
-            return
+            return  # in the next round
         finally:
             self._is_looking = False
-        if not self.is_wanted:
-            return
-        known, self._known = self._known, found | self.known
-        for tenant_id in sorted(found - (known or set())):
-            self._follow(tenant_id, known is not None)
+
+    async def _go_through(self) -> None:
+        stops, cursor = self._stops, b"0"
+        while True:
+            cursor, names = await self._engine.send("SSCAN", self._keys.tenants, cursor, "COUNT", PIECE)
+            if self._stops != stops:
+                return
+            for name in sorted(names):
+                self._found(name.decode(), self._is_acquainted)
+            if cursor == b"0":
+                break
+        self._is_acquainted = True
+
+    def _found(self, tenant_id: str, from_the_start: bool) -> None:
+        if tenant_id not in self._known:
+            self._known.add(tenant_id)
+            self._follow(tenant_id, from_the_start)

@@ -94,6 +94,10 @@ class Following:
         """There may be tenants that were not there before."""
         self._everybody.look()
 
+    def tenant_announced(self, name: bytes) -> None:
+        """There is a tenant that was not there before; without a name: there may be."""
+        self._everybody.announced(name)
+
     def _follow(self, tenant_id: str, from_the_start: bool) -> None:
         if tenant_id not in self._followers:
             self._followers[tenant_id] = self._make(tenant_id, self.keep, from_the_start)

@@ -75,7 +75,8 @@ class ClusterPresence:
         at_tenant: is told of a tenant that has clients here for the first time.
         grace: seconds that a user may be away without being announced gone.
         drain_grace: the same for those whom a node that stops has sent away: they are to come back within this.
-        per_user: connections that a user may have over all nodes; 0: any number.
+        per_user: connections that a user may have over all nodes; 0: any number. Redis is asked only after a connection
+            was accepted: one that is too many has had its welcome, and perhaps some events, before it is closed.
     """
 
     def __init__(
@@ -103,6 +104,8 @@ class ClusterPresence:
         self._drain_grace = drain_grace
         self._per_user = per_user
         self._tenants: dict[str, _TenantStays] = {}
+        # Tenants of whose users Redis could not be told, or has forgotten what it was told.
+        self._behind: set[str] = set()
         self._stopped = False
 
     # From the Hub
@@ -135,11 +138,17 @@ class ClusterPresence:
 
     # Telling Redis
 
+    def has_told(self) -> bool:
+        """Whether Redis knows of all users here, but for those that are just being told."""
+        return not self._behind
+
     def tell_everything(self) -> None:
         """Redis knows nothing of this node: tell of every user."""
         for tenant_id, tenant in self._tenants.items():
             self._at_tenant(tenant_id)
             tenant.untold.update(dict.fromkeys(tenant.stays))
+            if tenant.untold:
+                self._behind.add(tenant_id)
             self._begin(tenant_id, tenant)
 
     def tell_untold(self) -> None:
@@ -175,6 +184,7 @@ class ClusterPresence:
                 try:
                     await self._attend(tenant_id, tenant, telling)
                 except Refusal:
+                    self._behind.add(tenant_id)
                     tenant.untold = {**dict.fromkeys(telling), **tenant.untold}
                     if not self._stopped:
                         # Sooner, if Redis is back sooner.
@@ -182,8 +192,16 @@ class ClusterPresence:
                     return
         finally:
             tenant.is_telling = False
+        self._caught_up(tenant_id)
         if not tenant.stays:
             self._tenants.pop(tenant_id, None)
+
+    def _caught_up(self, tenant_id: str) -> None:
+        if tenant_id in self._behind:
+            self._behind.discard(tenant_id)
+            if not self._behind:
+                # Others wait for that.
+                self._membership.renew()
 
     async def _attend(self, tenant_id: str, tenant: _TenantStays, telling: list[str]) -> None:
         tenancy = self._tenancy(tenant_id)
@@ -217,7 +235,7 @@ class ClusterPresence:
 
     def _draft(self, tenancy: Tenancy, who: str) -> dict[str, str]:
         """What ``telling.lua`` makes an event of, if there is something to be told."""
-        now = self._clock.time()
+        now = tenancy.now
         event_id = self._new_id()
         head = encode_json((event_id, "presence.changed", rfc3339(now), None, False, Origin.GATEWAY.value, now))
         user = encode_json(who.partition(":")[2])
@@ -273,12 +291,21 @@ class ClusterPresence:
             Refusal: ``unavailable``: it is not known.
         """
         self._membership.check_informed()
-        reply = await self._tenancy(tenant_id).run(WHEREABOUTS, f"s:{user_id}", f"v:{user_id}")
-        whereabouts = _decode_whereabouts(reply)
-        if not all(self._membership.knows(node) for counts, *_ in whereabouts for node in counts):
-            await self._membership.look()
-        staff, visitor = [self._presence(*found) for found in whereabouts]
+        found = await self._whereabouts(tenant_id, user_id)
+        if not await self._membership.vouches(node for counts, *_ in found for node in counts):
+            found = await self._whereabouts(tenant_id, user_id)
+        staff, visitor = [self._presence(*whereabouts) for whereabouts in found]
         return staff if staff.online or staff.last_seen is not None else visitor
+
+    async def _whereabouts(self, tenant_id: str, user_id: str) -> list[tuple[dict[str, int], float, float]]:
+        names = [f"s:{user_id}", f"v:{user_id}"]
+        found = _decode_whereabouts(await self._tenancy(tenant_id).run(WHEREABOUTS, *names))
+        if tenant_id in self._behind:
+            # What Redis has of this node is not how it is.
+            stays = self._tenants[tenant_id].stays
+            for who, (counts, *_) in zip(names, found, strict=True):
+                counts[self._membership.instance] = len(stays[who].clients) if who in stays else 0
+        return found
 
     def _presence(self, counts: dict[str, int], since: float, seen: float) -> UserPresence:
         total = sum(count for node, count in counts.items() if self._membership.lives(node))

@@ -44,5 +44,11 @@ WHEREABOUTS = _script("whereabouts", writes=False)
 DUE = _script("due", writes=False)
 LEASE = _script("lease")
 ORDER = _script("order")
+BURY = _script("bury")
+RESTORE = _script("restore")
+SWEEP = _script("sweep")
 
-ALL = (PUBLISH, SYNC, READ, LOAD, PAGE, MAIL, TAKE, ATTEND, FAREWELL, DEPART, WHEREABOUTS, DUE, LEASE, ORDER)
+ALL = (
+    *(PUBLISH, SYNC, READ, LOAD, PAGE, MAIL, TAKE, ATTEND, FAREWELL),
+    *(DEPART, WHEREABOUTS, DUE, LEASE, ORDER, BURY, RESTORE, SWEEP),
+)

@@ -79,7 +79,7 @@ class Tenancy:
 
     @property
     def now(self) -> float:
-        """Unix time by Redis's clock: what is kept for so long is kept so for all nodes, whatever their own clocks say."""
+        """Unix time by Redis's clock: what is kept for so long is kept so for all nodes, whatever their clocks say."""
         return self._clock.time() + self._engine.clock_error
 
     def history_arguments(self, known: Known) -> tuple[Argument, ...]:

@@ -9,7 +9,11 @@ for at = 4, #ARGV, 2 do
   end
 end
 for at = 4, #ARGV, 2 do
-  redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1])
+  -- A node whose clock is behind takes nothing back.
+  local known = redis.call('HGET', KEYS[2], ARGV[at])
+  if not known or tonumber(known) < tonumber(ARGV[at + 1]) then
+    redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1])
+  end
 end
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', 10000, '*', 'o', ARGV[2])
 redis.call('SPUBLISH', ARGV[1], id)
