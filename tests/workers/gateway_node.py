@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import secrets
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,20 @@ class GatewayNode(Process):
         stats: dict[str, Any] = json.loads(self.get("/ws/stats", Authorization=f"Bearer {token}"))
         return stats
 
+    def handshake_status(self, origin: str) -> int:
+        """The HTTP status that a handshake of that origin is answered with."""
+        headers = {
+            "Authorization": f"Bearer {self.settings.token('agent')}",
+            "Origin": origin,
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        }
+        with closing(http.client.HTTPConnection("127.0.0.1", self.ports[0], timeout=DEADLINE)) as link:
+            link.request("GET", "/ws", headers=headers)
+            return link.getresponse().status
+
     def connect(self, **options: Any) -> ClientConnection:
         """Open a WebSocket."""
         headers = {"Authorization": f"Bearer {self.settings.token('agent')}"}
@@ -102,4 +118,5 @@ def close_code(client: ClientConnection) -> int | None:
         while True:
             client.recv(timeout=DEADLINE)
     except ConnectionClosed as closed:
+        client.close()
         return closed.rcvd and closed.rcvd.code

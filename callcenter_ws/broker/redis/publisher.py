@@ -179,6 +179,7 @@ class Publisher:
         if known[0] not in ("", epoch):
             # With the history Redis may have lost what tenants there are.
             self.introduce_anew()
+            await self._introduce(tenancy.tenant_id)
         for place, queue_name, agents in calls:
             settle_call(batch[place][2], queue_name, agents)
         messages = [Message(entry[2], seq) for entry, seq in zip(batch, seqs, strict=True) if seq > 0]
