@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from callcenter_ws.broker.redis.address import RedisAddress
@@ -286,7 +286,7 @@ class Engine:
         """
         connection = self._commands
         if connection is None:
-            return _failed(self.unavailable())
+            return fail(self.unavailable())
         answer = connection.send("EVALSHA", script.sha, len(keys), *keys, *arguments)
         answer.addErrback(self._again_in_full, connection, script, keys, arguments)
         return answer.addCallbacks(self._done if script.writes else _unchanged, self._not_done)
@@ -294,7 +294,7 @@ class Engine:
     def send(self, *command: Argument) -> Deferred[Any]:
         """Send a command; as ``run``."""
         if self._commands is None:
-            return _failed(self.unavailable())
+            return fail(self.unavailable())
         return self._commands.send(*command).addErrback(self._not_done)
 
     def _again_in_full(
@@ -333,12 +333,6 @@ class Engine:
     def unavailable(self, reason: str | None = None) -> Refusal:
         """What whoever asks is told now."""
         return Refusal(ErrorCode.UNAVAILABLE, reason or self.trouble or "Redis is away", retry_after=_RETRY)
-
-
-def _failed(refusal: Refusal) -> Deferred[Any]:
-    answer: Deferred[Any] = Deferred()
-    answer.errback(refusal)
-    return answer
 
 
 def _unchanged(reply: Any) -> Any:

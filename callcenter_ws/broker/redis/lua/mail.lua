@@ -4,22 +4,10 @@
 -- KEYS: the tenant's meta. ARGV: 1 the user, 2 the position that it begins behind, 3 how many messages at most, 4 the
 -- Unix time.
 
-local base = string.sub(KEYS[1], 1, -5)
 local user, after = ARGV[1], tonumber(ARGV[2])
 local order, ends = base .. 'mail:' .. user, base .. 'mailends:' .. user
 local letters, sent, losses = base .. 'letters:' .. user, base .. 'sent:' .. user, base .. 'losses'
 local WEEK = 7 * 86400
-
-local function lose(seq)
-  local from, to = seq, seq
-  local known = redis.call('HGET', losses, user)
-  if known then
-    local first, last = string.match(known, '^(%d+) (%d+)$')
-    from, to = math.min(from, tonumber(first)), math.max(to, tonumber(last))
-  end
-  redis.call('HSET', losses, user, string.format('%d %d', from, to))
-  redis.call('EXPIRE', losses, 2 * WEEK)
-end
 
 -- What waited too long falls out; what ended by itself is no loss.
 local ended = redis.call('ZRANGE', ends, '-inf', ARGV[4], 'BYSCORE', 'LIMIT', 0, 1000, 'WITHSCORES')
@@ -28,7 +16,7 @@ for at = 1, #ended, 2 do
   local received_at = tonumber(string.match(redis.call('HGET', letters, id) or '0 ', '^%S+'))
   local seq = redis.call('ZSCORE', order, id)
   if seq and tonumber(ended[at + 1]) >= received_at + WEEK then
-    lose(tonumber(seq))
+    lose(user, tonumber(seq))
   end
   redis.call('ZREM', order, id)
   redis.call('ZREM', ends, id)

@@ -11,7 +11,6 @@ local MOST_SLOT_BYTES = 33554432
 local FORGOTTEN_AT_ONCE = 500
 local MOST_AGENTS = 100
 local MOST_LETTERS = 1000
-local MOST_LOSSES = 10000
 local ANNOUNCED_BYTES = 65536
 
 -- All events of a script were received at about the same moment: what is too old is looked for once.
@@ -252,19 +251,6 @@ local function bound()
 end
 
 -- Mailboxes
-
-local function lose(user, seq)
-  local from, to = seq, seq
-  local known = redis.call('HGET', key('losses'), user)
-  if known then
-    local first, last = string.match(known, '^(%d+) (%d+)$')
-    from, to = math.min(from, tonumber(first)), math.max(to, tonumber(last))
-  elseif redis.call('HLEN', key('losses')) >= MOST_LOSSES then
-    redis.call('HDEL', key('losses'), redis.call('HRANDFIELD', key('losses')))
-  end
-  redis.call('HSET', key('losses'), user, string.format('%d %d', from, to))
-  redis.call('EXPIRE', key('losses'), 2 * WEEK)
-end
 
 local function put_letter(seq, id, at, facts, line)
   local user = facts.user
