@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.failure import Broken, Unavailable
-from callcenter_ws.auth.minting import mint
+from callcenter_ws.auth.signing import mint
 
 TENANT = "acme"
 DEADLINE = 30.0

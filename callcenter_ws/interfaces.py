@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
-    from callcenter_ws.core.access import Principal
-    from callcenter_ws.core.client import Client
-    from callcenter_ws.core.message import Event, Message
+    from callcenter_ws.delivery.client import Client
     from callcenter_ws.errors import CloseCode, Refusal
-
-
-class Timer(Protocol):
-    """A call that a Clock will make."""
-
-    def cancel(self) -> None:
-        """Forget the call. Cancelling one that was made, or cancelled, is harmless."""
-
-
-class Clock(Protocol):
-    """Time, as the core is given it."""
-
-    def time(self) -> float:
-        """Unix time in seconds."""
-
-    def monotonic(self) -> float:
-        """Seconds on a clock that never goes back, for measuring spans."""
-
-    def call_later(self, delay: float, call: Callable[..., object], *args: object) -> Timer:
-        """Call ``call(*args)`` after ``delay`` seconds; 0 means in the reactor's next turn."""
-
-
-Spawn = Callable[[Coroutine[Any, Any, None]], None]
-"""Runs a coroutine to its end in the background; what it raises is logged as a bug."""
+    from callcenter_ws.events.event import Event
+    from callcenter_ws.events.principal import Principal
+    from callcenter_ws.events.publication import Message
 
 
 class Journal(Protocol):
@@ -173,7 +150,7 @@ class Broker(Protocol):
     """Makes events durable and gives them their position.
 
     All methods that take a ``tenant_id`` concern that tenant alone. Every broker passes
-    ``tests/broker/contract.py``.
+    ``tests/broker_contract.py``.
     """
 
     def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> Awaitable[None]:

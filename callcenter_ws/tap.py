@@ -22,9 +22,9 @@ from callcenter_ws.config.settings import Settings
 from callcenter_ws.demo.settings import demo_settings, page_url
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.demo.tokens import announcement, ready_made_tokens
-from callcenter_ws.service import DRAIN_MARGIN, GatewayService
-from callcenter_ws.workers import command
-from callcenter_ws.workers.inheritance import Inheritance, endpoints
+from callcenter_ws.gateway.service import DRAIN_MARGIN, GatewayService
+from callcenter_ws.workers import options as command
+from callcenter_ws.workers.handoff import Inheritance, endpoints
 from callcenter_ws.workers.supervisor import Supervisor
 
 _log = Logger()

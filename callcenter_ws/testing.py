@@ -10,8 +10,8 @@ import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from callcenter_ws.core.message import decode_json
 from callcenter_ws.errors import CloseCode
+from callcenter_ws.runtime.json import decode_json
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """Sphinx directives that print the tables of the code, so that the pages cannot drift from it.
 
-``event-catalogue`` prints ``core.events.CATALOGUE``, ``close-codes`` and ``error-codes`` print the tables of
+``event-catalogue`` prints ``events.catalogue.CATALOGUE``, ``close-codes`` and ``error-codes`` print the tables of
 ``errors``, ``broadcaster-methods`` prints what ``EventVocabulary`` can say, ``default-limits`` the ``Limits``.
 """
 
@@ -17,10 +17,10 @@ from docutils.nodes import Node
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from callcenter_ws.core.events import CATALOGUE, AgentState, Call, EventType, Payload
-from callcenter_ws.core.limits import Limits
-from callcenter_ws.core.vocabulary import EventVocabulary
+from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import CLOSES, ERRORS
+from callcenter_ws.events.catalogue import CATALOGUE, AgentState, Call, EventType, Payload
+from callcenter_ws.events.methods import EventVocabulary
 
 _MEANING = re.compile(r"(?P<meaning>.+): ``(?P<event>[a-z.]+)``\.")
 

@@ -10,18 +10,19 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
 from callcenter_ws.amp.factory import AmpServerFactory
+from callcenter_ws.auth.revocation import Revocations, UnrevokedTokens
+from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.clock import ReactorClock
-from callcenter_ws.core.access import Principal, Role
-from callcenter_ws.core.broadcaster import EventBroadcaster
-from callcenter_ws.core.directory import LocalDirectory
-from callcenter_ws.core.hub import Hub
-from callcenter_ws.core.message import Message, Origin
-from callcenter_ws.core.presence import Presence
-from callcenter_ws.core.revocation import Revocations, UnrevokedTokens
+from callcenter_ws.cluster.local_directory import LocalDirectory
+from callcenter_ws.cluster.local_presence import Presence
+from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Authenticator, Clock, Directory, Listener, UserPresence
-from callcenter_ws.journal import LogJournal
+from callcenter_ws.events.event import Origin
+from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.events.publication import Message
+from callcenter_ws.gateway.log import LogJournal
+from callcenter_ws.interfaces import Authenticator, Directory, Listener, UserPresence
+from callcenter_ws.runtime.clock import Clock, ReactorClock
 from callcenter_ws.testing import run
 
 SECRET = b"a-shared-secret-of-the-tests"

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from core_world import World
 from hypothesis import HealthCheck, settings
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
+
+pytest_plugins = ["redis_fixtures"]
+
+# Failed asserts in these show their operands, as those of test modules do.
+for _name in ("broker_contract", "redis_nodes"):
+    pytest.register_assert_rewrite(_name)
 
 # How long an example takes says something about the machine, which is shared, and nothing about the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,3 +55,9 @@ def error_log(request: pytest.FixtureRequest) -> Iterator[ErrorLog]:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker of tests that provoke an error on purpose."""
     config.addinivalue_line("markers", "logs_errors: the test provokes a bug or a failure that is logged as an error")
+
+
+@pytest.fixture
+def world() -> World:
+    """A gateway's parts over fakes of the sockets and the clock, for the tests of single modules."""
+    return World()

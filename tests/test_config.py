@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from callcenter_ws.config.load import ConfigError, Problem, Settings, load
 from callcenter_ws.config.rules import RANGES
 from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenant
-from callcenter_ws.core.limits import Limits
+from callcenter_ws.delivery.limits import Limits
 
 ANNOTATED = Path(__file__).parent.parent / "etc" / "callcenter-ws.toml"
 SECRET = "correct horse battery staple, thrice, and some more of it: 64 bytes"

@@ -159,7 +159,7 @@ def test_there_is_no_circle() -> None:
 @pytest.mark.parametrize(
     ("importer", "statement"),
     [
-        ("errors", "from callcenter_ws.core.events import CATALOGUE"),
+        ("errors", "from callcenter_ws.events.catalogue import CATALOGUE"),
         ("core.hub", "import callcenter_ws.ws.writer"),
         ("ws.factory", "from callcenter_ws.config import settings"),
         ("http.stats", "def late():\n    from callcenter_ws.amp.commands import Ping"),

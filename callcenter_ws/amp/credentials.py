@@ -5,8 +5,8 @@ from __future__ import annotations
 import hmac
 from typing import Protocol
 
-from callcenter_ws.core.access import EVERY_TENANT, Principal, Role
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.interfaces import Authenticator
 
 LOCAL = Principal(EVERY_TENANT, "unix", Role.SERVICE)

@@ -13,8 +13,9 @@ from callcenter_ws.amp.protocol import GatewayAMP
 from callcenter_ws.amp.server import GatewayCommands
 from callcenter_ws.amp.session import PeerSession
 from callcenter_ws.amp.subscription import Subscriptions
-from callcenter_ws.core.broadcaster import EventBroadcaster
-from callcenter_ws.interfaces import Authenticator, Clock, Directory
+from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.interfaces import Authenticator, Directory
+from callcenter_ws.runtime.clock import Clock
 
 CONNECTIONS = 1_000
 STRANGERS = 50

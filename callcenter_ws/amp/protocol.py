@@ -22,8 +22,8 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from callcenter_ws.backlog import held_bytes, unsent_bytes
-from callcenter_ws.interfaces import Clock, Timer
+from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.transports import held_bytes, unsent_bytes
 
 BOX_BYTES = 614_400
 BOX_KEYS = 64

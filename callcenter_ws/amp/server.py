@@ -13,12 +13,12 @@ from callcenter_ws.amp.commands import BATCH_EVENTS, GatewayCommand
 from callcenter_ws.amp.credentials import Credentials
 from callcenter_ws.amp.session import PeerSession, Responder
 from callcenter_ws.amp.subscription import Subscriptions, wanted_events
-from callcenter_ws.core.access import EVERY_TENANT, Principal
-from callcenter_ws.core.broadcaster import EventBroadcaster
-from callcenter_ws.core.frames import encode_json
-from callcenter_ws.core.message import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, MAX_ID_LENGTH, decode_json
+from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.interfaces import Directory, Published
+from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, decode_json, encode_json
 
 _ERROR_LENGTH = 200
 

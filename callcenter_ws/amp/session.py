@@ -19,10 +19,10 @@ from callcenter_ws.amp.commands import AmpRefusal, Authenticate, ClientEvent, Ga
 from callcenter_ws.amp.credentials import LOCAL
 from callcenter_ws.amp.protocol import GatewayAMP
 from callcenter_ws.amp.subscription import Subscription
-from callcenter_ws.core.access import Principal
-from callcenter_ws.core.message import Message
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Clock, Timer
+from callcenter_ws.events.principal import Principal
+from callcenter_ws.events.publication import Message
+from callcenter_ws.runtime.clock import Clock, Timer
 
 EVENTS_IN_FLIGHT = 1_000
 BYTES_IN_FLIGHT = 8_388_608

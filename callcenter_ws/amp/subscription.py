@@ -10,11 +10,13 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from callcenter_ws.core.access import EVERY_TENANT, Principal
-from callcenter_ws.core.events import names_matching
-from callcenter_ws.core.message import Message, Origin
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Clock, Directory, Timer
+from callcenter_ws.events.catalogue import names_matching
+from callcenter_ws.events.event import Origin
+from callcenter_ws.events.principal import EVERY_TENANT, Principal
+from callcenter_ws.events.publication import Message
+from callcenter_ws.interfaces import Directory
+from callcenter_ws.runtime.clock import Clock, Timer
 
 QUEUE_MESSAGES = 1_000
 QUEUE_BYTES = 16_777_216

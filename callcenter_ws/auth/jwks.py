@@ -25,7 +25,7 @@ from twisted.web.iweb import IResponse
 from callcenter_ws import __version__
 from callcenter_ws.auth.jwkset import JwkSet, parse_jwk_set
 from callcenter_ws.auth.keys import KeyRing, UnusableKey
-from callcenter_ws.interfaces import Clock, Timer
+from callcenter_ws.runtime.clock import Clock, Timer
 
 MAX_DOCUMENT_BYTES = 262_144
 TIMEOUT = 10.0

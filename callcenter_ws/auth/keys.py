@@ -20,7 +20,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from jwt import get_algorithm_by_name
 from jwt.exceptions import PyJWTError
 
-from callcenter_ws.auth.compact import CompactToken, unauthorized
+from callcenter_ws.auth.jws import CompactToken, unauthorized
 from callcenter_ws.errors import ErrorCode, Refusal
 
 HMAC_BYTES: Mapping[str, int] = {"HS256": 32, "HS384": 48, "HS512": 64}

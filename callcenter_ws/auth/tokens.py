@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from callcenter_ws.auth.compact import CompactToken, parse, unauthorized
+from callcenter_ws.auth.jws import CompactToken, parse, unauthorized
 from callcenter_ws.auth.keys import KeyRing
-from callcenter_ws.core.access import EVERY_TENANT, Principal, Role
+from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 
 CLOCK_SKEW = 60.0
 """Seconds by which ``iat`` may lie in the future, whatever the leeway: no reason to refuse a good token, as

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from callcenter_ws.auth.compact import CompactToken, parse, unauthorized
+from callcenter_ws.auth.jws import CompactToken, parse, unauthorized
 from callcenter_ws.auth.keys import KeyRing, hmac_key
-from callcenter_ws.auth.minting import mint
+from callcenter_ws.auth.signing import mint
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
-from callcenter_ws.core.access import Principal, Role
+from callcenter_ws.events.principal import Principal, Role
 
 SESSION_KID = "callcenter-ws-session"
 """The ``kid`` of session tokens. It belongs to the gateway: a token of anybody else with it is refused."""

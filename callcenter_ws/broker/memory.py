@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from callcenter_ws.core.history import ENTITY_LIFETIME
-from callcenter_ws.core.identity import IdMaker
-from callcenter_ws.core.mailbox import Mailboxes
-from callcenter_ws.core.message import Event, Message
-from callcenter_ws.core.stream import Stream
+from callcenter_ws.broker.mailboxes import Mailboxes
+from callcenter_ws.broker.state import ENTITY_LIFETIME
+from callcenter_ws.broker.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import Event
+from callcenter_ws.events.publication import Message
+from callcenter_ws.events.ulid import IdMaker
 from callcenter_ws.interfaces import (
     Attendance,
-    Clock,
     Deliver,
     Interrupted,
     Mail,
@@ -23,9 +23,9 @@ from callcenter_ws.interfaces import (
     Revocation,
     Slice,
     Snapshot,
-    Timer,
     nobody_is_interrupted,
 )
+from callcenter_ws.runtime.clock import Clock, Timer
 
 _HOUSEKEEPING = 60.0
 

@@ -22,9 +22,9 @@ from callcenter_ws.cli.tail import Wanted, tail
 from callcenter_ws.cli.target import Failure, Target, read_token
 from callcenter_ws.config.load import ConfigError, load
 from callcenter_ws.config.settings import Settings
-from callcenter_ws.core.access import EVERY_TENANT, Role
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.errors import Refusal
+from callcenter_ws.events.principal import EVERY_TENANT, Role
 
 TOKEN_VARIABLE = "CALLCENTER_WS_TOKEN"  # noqa: S105 - the name of a variable
 

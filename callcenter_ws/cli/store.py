@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+from callcenter_ws.broker.sqlite.check import back_up, check, is_newest
 from callcenter_ws.broker.sqlite.file import StoreUnusable
-from callcenter_ws.broker.sqlite.inspection import back_up, check, is_newest
 from callcenter_ws.cli.target import Failure
 from callcenter_ws.config.settings import Settings
-from callcenter_ws.core.identity import IdMaker
+from callcenter_ws.events.ulid import IdMaker
 
 
 def check_store(path: Path) -> int:

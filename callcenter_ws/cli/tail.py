@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.ssl import optionsForClientTLS
 
 from callcenter_ws import __version__
-from callcenter_ws.core.events import covers
 from callcenter_ws.errors import CLOSES, CloseCode
+from callcenter_ws.events.catalogue import covers
 
 SUBPROTOCOL = "callcenter.v1"
 REQUEST = "tail"

@@ -12,10 +12,10 @@ from typing import Any
 from twisted.internet.endpoints import quoteStringArgument
 
 from callcenter_ws.auth.keys import HMAC_BYTES, UnusableKey, read_secret
-from callcenter_ws.auth.minting import mint
-from callcenter_ws.config import validators
+from callcenter_ws.auth.signing import mint
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.demo.state import DemoState
+from callcenter_ws.runtime.endpoints import endpoint_arguments
 
 DEFAULT_ALGORITHM = "HS256"
 TOKEN_SECONDS = 3_600
@@ -102,7 +102,7 @@ def _first(convert: Callable[[str], str | None], descriptions: Sequence[str]) ->
 
 def _address(description: str) -> tuple[str, str]:
     """Host and port that reach a ``tcp:`` listener of this machine."""
-    positional, named = validators.endpoint_arguments(description)
+    positional, named = endpoint_arguments(description)
     interface = named.get("interface", "")
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(interface, interface)  # noqa: S104 - any
     return host, named.get("port") or positional[0]
@@ -114,7 +114,7 @@ def _client_endpoint(description: str) -> str | None:
         host, port = _address(description)
         return f"tcp:host={quoteStringArgument(host)}:port={port}"
     if description.startswith("unix:"):
-        positional, named = validators.endpoint_arguments(description)
+        positional, named = endpoint_arguments(description)
         return f"unix:path={quoteStringArgument(named.get('address') or positional[0])}"
     return None
 

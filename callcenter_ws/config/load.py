@@ -20,7 +20,7 @@ import msgspec
 
 from callcenter_ws.config import rules, validators
 from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenant, Settings
-from callcenter_ws.core.access import EVERY_TENANT
+from callcenter_ws.events.principal import EVERY_TENANT
 
 __all__ = ["ConfigError", "Problem", "Settings", "load"]
 

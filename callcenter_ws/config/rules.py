@@ -11,6 +11,7 @@ from pathlib import Path
 from callcenter_ws.auth.keys import HMAC_BYTES, KeyRing, UnusableKey, hmac_key, read_public_key
 from callcenter_ws.config import validators
 from callcenter_ws.config.settings import Jwt, Settings
+from callcenter_ws.runtime.endpoints import endpoint_options
 
 _COUNT = (0, 10_000_000)
 _SOME = (1, 1_000_000)
@@ -236,10 +237,7 @@ def little_is_left_open(settings: Settings) -> Iterator[Finding]:
                 "web.trusted_proxies", f"{text} lets every client choose the address that it is counted under"
             )
     for description in settings.amp.listen:
-        if (
-            description.startswith("unix:")
-            and int(validators.endpoint_options(description).get("mode", "660"), 8) & 0o002
-        ):
+        if description.startswith("unix:") and int(endpoint_options(description).get("mode", "660"), 8) & 0o002:
             yield Finding("amp.listen", f"{validators.shown(description)}: every user of this machine may publish")
 
 
@@ -253,7 +251,7 @@ def _families(jwt: Jwt) -> tuple[list[str], list[str]]:
 
 
 def _is_unix(description: str) -> bool:
-    return description.startswith("unix:") or validators.endpoint_options(description).get("domain") == "UNIX"
+    return description.startswith("unix:") or endpoint_options(description).get("domain") == "UNIX"
 
 
 def _listeners(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -13,9 +13,9 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
-from callcenter_ws.broker.redis.address import SCHEMES, redis_address
-from callcenter_ws.core.access import AgentCalls
-from callcenter_ws.core.limits import Limits
+from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.events.visibility import AgentCalls
+from callcenter_ws.redis.address import SCHEMES, redis_address
 
 Synchronous = Literal["normal", "full"]
 
@@ -90,7 +90,7 @@ class Store(Section, frozen=True):
     """Where events are kept.
 
     Attributes:
-        url: ``sqlite:PATH``, ``memory:`` or the address of a Redis (``broker.redis.address``). A relative path begins
+        url: ``sqlite:PATH``, ``memory:`` or the address of a Redis (``redis.address``). A relative path begins
             in the folder of the settings.
         synchronous: how durable a write of ``sqlite:`` is.
         history_events: events kept for each tenant; ``memory:`` keeps no more than ``memory_events``.

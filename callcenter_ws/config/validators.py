@@ -20,8 +20,9 @@ from cryptography.x509 import load_pem_x509_certificate
 from twisted.internet.endpoints import serverFromString
 
 from callcenter_ws.auth.keys import EC_OF_CURVE, EDDSA, HMAC_BYTES, RSA, UnusableKey, read_public_key, read_secret
-from callcenter_ws.broker.redis.address import SCHEMES as REDIS_SCHEMES
-from callcenter_ws.broker.redis.address import redis_address
+from callcenter_ws.redis.address import SCHEMES as REDIS_SCHEMES
+from callcenter_ws.redis.address import redis_address
+from callcenter_ws.runtime.endpoints import endpoint_options
 
 ENDPOINT_KINDS = ("tcp", "ssl", "unix", "systemd")
 
@@ -67,18 +68,6 @@ def endpoint(description: str) -> str:
     return description
 
 
-def endpoint_arguments(description: str) -> tuple[list[str], dict[str, str]]:
-    """The arguments of an endpoint description, unescaped: those without a name, and those with one."""
-    parts = re.split(r"(?<!\\):", description)[1:]
-    named = [part.partition("=") for part in parts if "=" in part]
-    return [_unescaped(part) for part in parts if "=" not in part], {name: _unescaped(text) for name, _, text in named}
-
-
-def endpoint_options(description: str) -> dict[str, str]:
-    """The named arguments of an endpoint description."""
-    return endpoint_arguments(description)[1]
-
-
 def private_key_file(description: str) -> Path:
     """The file with the private key of an ``ssl:`` endpoint. Relative paths start where the process was started."""
     return Path(endpoint_options(description).get("privateKey", "server.pem"))
@@ -99,10 +88,6 @@ def _unusable_pem(description: str) -> str | None:
     except ValueError:
         return f"{certificate_file} holds no certificate in PEM form"
     return None
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)
 
 
 def _systemd(options: Mapping[str, str], description: str) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from callcenter_ws.demo.agents import Agent, Floor
 from callcenter_ws.demo.calls import Switchboard
-from callcenter_ws.demo.cast import AGENTS, CALLERS, DEMO_AGENT, NOTIFICATIONS, QUEUES
 from callcenter_ws.demo.chats import ChatDesk
-from callcenter_ws.demo.floor import Agent, Floor
 from callcenter_ws.demo.queues import Queue
-from callcenter_ws.demo.story import Deck, Happening, Story
+from callcenter_ws.demo.sample_data import AGENTS, CALLERS, DEMO_AGENT, NOTIFICATIONS, QUEUES
+from callcenter_ws.demo.scheduler import Deck, Happening, Story
 
 
 class CallCenter:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from callcenter_ws.demo.cast import CALLERS, QUEUES
-from callcenter_ws.demo.floor import Agent, Floor
+from callcenter_ws.demo.agents import Agent, Floor
 from callcenter_ws.demo.queues import Queue
-from callcenter_ws.demo.story import Deck, Plan, Story
+from callcenter_ws.demo.sample_data import CALLERS, QUEUES
+from callcenter_ws.demo.scheduler import Deck, Plan, Story
 
 _FATES = ("plain",) * 10 + ("held",) * 5 + ("passed to agent",) * 3 + ("passed to queue",) * 2
 _PATIENCE = ("long",) * 11 + ("short",)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from callcenter_ws.demo.cast import CALLERS, DEMO_SESSION, DIALOGUE, PRIVATE_NOTES
-from callcenter_ws.demo.floor import Agent, Floor
-from callcenter_ws.demo.story import Deck, Story
+from callcenter_ws.demo.agents import Agent, Floor
+from callcenter_ws.demo.sample_data import CALLERS, DEMO_SESSION, DIALOGUE, PRIVATE_NOTES
+from callcenter_ws.demo.scheduler import Deck, Story
 
 _PASSED_ON = (True, False, False)
 _NOTED = (True, False, False)

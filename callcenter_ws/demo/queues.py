@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from callcenter_ws.demo.floor import Agent
-from callcenter_ws.demo.story import Story
+from callcenter_ws.demo.agents import Agent
+from callcenter_ws.demo.scheduler import Story
 
 if TYPE_CHECKING:
     from callcenter_ws.demo.calls import Call

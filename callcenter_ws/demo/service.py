@@ -13,7 +13,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from callcenter_ws.clock import ReactorTime, ReactorTimer
+from callcenter_ws.runtime.clock import ReactorTime, ReactorTimer
 
 _log = Logger()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from callcenter_ws.config.settings import PublicTenant, Settings, Store
-from callcenter_ws.config.validators import endpoint_arguments
 from callcenter_ws.demo.state import DemoState
+from callcenter_ws.runtime.endpoints import endpoint_arguments
 
 _ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 

@@ -29,7 +29,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 
 from callcenter_ws.demo.callcenter import CallCenter
-from callcenter_ws.demo.story import Happening
+from callcenter_ws.demo.scheduler import Happening
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote import EventBroadcaster
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from callcenter_ws.auth.minting import mint
-from callcenter_ws.demo.cast import DEMO_AGENT, DEMO_SESSION
+from callcenter_ws.auth.signing import mint
+from callcenter_ws.demo.sample_data import DEMO_AGENT, DEMO_SESSION
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.errors import ErrorCode, Refusal
 

@@ -14,11 +14,11 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from callcenter_ws.core.access import EVERY_TENANT, Principal, Role
-from callcenter_ws.core.frames import encode_json
-from callcenter_ws.core.message import MAX_ID_LENGTH
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
+from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.runtime.json import encode_json
 
 _log = Logger()
 

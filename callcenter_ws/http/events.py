@@ -7,12 +7,12 @@ from typing import Any
 
 from twisted.web.server import Request
 
-from callcenter_ws.core.access import Principal
-from callcenter_ws.core.broadcaster import EventBroadcaster
-from callcenter_ws.core.message import MAX_BATCH_CONTAINERS, decode_json
+from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import Principal
 from callcenter_ws.http.answers import PUBLISHERS, Answer, JsonResource, authorize, body_of, json_answer
 from callcenter_ws.interfaces import Authenticator, Published
+from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, decode_json
 
 MAX_EVENTS = 1_000
 """The most events in one request."""

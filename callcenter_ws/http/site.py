@@ -17,9 +17,9 @@ from twisted.web.server import Request, Site
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.http.answers import INTERNAL_ERROR, PUBLISHERS, authorize, loggable_path, refusal_answer, send
-from callcenter_ws.http.channel import GatewayChannel
-from callcenter_ws.http.entrance import Door, Entrance
-from callcenter_ws.http.waiting import WaitingRoom
+from callcenter_ws.http.first_bytes import Door, Entrance
+from callcenter_ws.http.http_connection import GatewayChannel
+from callcenter_ws.http.shared_deadline import WaitingRoom
 from callcenter_ws.interfaces import Authenticator
 
 BODY_BYTES = 4_194_304

@@ -6,12 +6,13 @@ from typing import Any, Protocol
 
 from twisted.web.server import Request
 
-from callcenter_ws.core.access import Role
-from callcenter_ws.core.broadcaster import Intake
-from callcenter_ws.core.message import rfc3339
+from callcenter_ws.broker.ingest import Intake
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import Role
 from callcenter_ws.http.answers import STAFF_ROLES, Answer, JsonResource, asked_tenant, authorize, json_answer
-from callcenter_ws.interfaces import Authenticator, Broker, Clock, Directory
+from callcenter_ws.interfaces import Authenticator, Broker, Directory
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import rfc3339
 
 
 class NodeFacts(Protocol):

@@ -9,7 +9,6 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from callcenter_ws.core.message import rfc3339
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.http.answers import (
     STAFF_ROLES,
@@ -22,6 +21,7 @@ from callcenter_ws.http.answers import (
     json_answer,
 )
 from callcenter_ws.interfaces import Authenticator, Directory
+from callcenter_ws.runtime.json import rfc3339
 
 
 class UsersResource(JsonNotFound):

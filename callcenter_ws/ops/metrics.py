@@ -21,8 +21,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from callcenter_ws.core.broadcaster import Intake
-from callcenter_ws.core.counters import HubCounters
+from callcenter_ws.broker.ingest import Intake
+from callcenter_ws.delivery.counters import HubCounters
 
 MAX_SERIES = 32
 """The most series of one family; what is beyond is added up under the label ``other``."""

@@ -33,7 +33,7 @@ What one process leaves there, the next one sends first.
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published
 from callcenter_ws.remote.broadcaster import EventBroadcaster, Pong
-from callcenter_ws.remote.leftovers import SpooledEvent
+from callcenter_ws.remote.recovered import SpooledEvent
 from callcenter_ws.remote.spool_file import SpoolUnusable
 from callcenter_ws.remote.subscriptions import ClientMessage
 

@@ -15,21 +15,21 @@ from twisted.internet.endpoints import clientFromString
 from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import DisconnectUser, GatewayCommand, Ping, RevokeToken, UserOnline
-from callcenter_ws.core.frames import encode_json
-from callcenter_ws.core.identity import IdMaker
-from callcenter_ws.core.message import PAYLOAD_BYTES, rfc3339
-from callcenter_ws.core.vocabulary import EventVocabulary
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import PAYLOAD_BYTES
+from callcenter_ws.events.methods import EventVocabulary
+from callcenter_ws.events.ulid import IdMaker
 from callcenter_ws.interfaces import Published, UserPresence
 from callcenter_ws.remote.buffer import Buffer, WhenFull
 from callcenter_ws.remote.connection import Connection
-from callcenter_ws.remote.keeping import Keeping, MemoryOnly
-from callcenter_ws.remote.leftovers import Leftovers, SpoolRefused
+from callcenter_ws.remote.pending_event import Unacknowledged
+from callcenter_ws.remote.persistence import Keeping, MemoryOnly
+from callcenter_ws.remote.recovered import Leftovers, SpoolRefused
 from callcenter_ws.remote.sender import Sender
 from callcenter_ws.remote.spool import Spool
 from callcenter_ws.remote.spool_thread import SpoolThread
 from callcenter_ws.remote.subscriptions import Callback, Subscriptions
-from callcenter_ws.remote.unacknowledged import Unacknowledged
+from callcenter_ws.runtime.json import encode_json, rfc3339
 
 _BUFFER_BYTES = 67_108_864
 _FIELDS_BYTES = 4_112

@@ -8,8 +8,8 @@ from typing import Literal
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published
-from callcenter_ws.remote.keeping import Keeping
-from callcenter_ws.remote.unacknowledged import Unacknowledged
+from callcenter_ws.remote.pending_event import Unacknowledged
+from callcenter_ws.remote.persistence import Keeping
 
 BATCH_EVENTS = 100
 BATCH_BYTES = 262_144

@@ -16,7 +16,7 @@ from callcenter_ws.interfaces import Published
 from callcenter_ws.remote.backoff import Backoff
 from callcenter_ws.remote.buffer import Buffer
 from callcenter_ws.remote.link import GatewayLink
-from callcenter_ws.remote.unacknowledged import Unacknowledged
+from callcenter_ws.remote.pending_event import Unacknowledged
 
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 5.0

@@ -12,8 +12,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from callcenter_ws.remote.backoff import Backoff
+from callcenter_ws.remote.pending_event import Unacknowledged
 from callcenter_ws.remote.spool_file import Row, SpoolFile, reason_of
-from callcenter_ws.remote.unacknowledged import Unacknowledged
 
 _GROUP_EVENTS = 512
 _GROUP_BYTES = 4_194_304

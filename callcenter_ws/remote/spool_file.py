@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from callcenter_ws.sqlite_file import FileUnusable as SpoolUnusable
-from callcenter_ws.sqlite_file import check_identity, connect, insert, reason_of, roll_back, take_file, use_log
+from callcenter_ws.runtime.sqlite import FileUnusable as SpoolUnusable
+from callcenter_ws.runtime.sqlite import check_identity, connect, insert, reason_of, roll_back, take_file, use_log
 
 __all__ = ["Row", "SpoolFile", "SpoolUnusable", "reason_of"]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
-from callcenter_ws.own_threads import OwnThreads
+from callcenter_ws.runtime.threads import OwnThreads
 
 T = TypeVar("T")
 

@@ -10,11 +10,10 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import InvalidEvent, Subscribe
-from callcenter_ws.core.events import covers
-from callcenter_ws.core.frames import encode_json
-from callcenter_ws.core.message import decode_json
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.catalogue import covers
 from callcenter_ws.remote.link import GatewayLink
+from callcenter_ws.runtime.json import decode_json, encode_json
 
 _log = Logger()
 

@@ -18,8 +18,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from callcenter_ws.adoption import adopt
-from callcenter_ws.workers.inheritance import Inheritance
+from callcenter_ws.runtime.shared_port import adopt
+from callcenter_ws.workers.handoff import Inheritance
 
 _log = Logger()
 

@@ -12,9 +12,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from callcenter_ws.workers.inheritance import STATUS
+from callcenter_ws.workers.handoff import STATUS
 from callcenter_ws.workers.log import Lines, log_line
-from callcenter_ws.workers.moment import Moment
+from callcenter_ws.workers.one_shot import Moment
 
 _log = Logger()
 

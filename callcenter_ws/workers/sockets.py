@@ -15,10 +15,10 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.lockfile import FilesystemLock
 
-from callcenter_ws.certificates import BACKLOG
-from callcenter_ws.config.validators import endpoint_arguments
-from callcenter_ws.listening import remove_leftovers
-from callcenter_ws.workers.inheritance import Endpoint
+from callcenter_ws.runtime.endpoints import endpoint_arguments
+from callcenter_ws.runtime.listener import remove_leftovers
+from callcenter_ws.runtime.tls import BACKLOG
+from callcenter_ws.workers.handoff import Endpoint
 
 _log = Logger()
 

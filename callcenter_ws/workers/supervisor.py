@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from callcenter_ws.workers.inheritance import FIRST_SOCKET, LIFELINE, SESSION_KEY, STATUS, Endpoint, Inheritance
-from callcenter_ws.workers.outage import Outage
-from callcenter_ws.workers.post import Ended, Post
+from callcenter_ws.workers.handoff import FIRST_SOCKET, LIFELINE, SESSION_KEY, STATUS, Endpoint, Inheritance
+from callcenter_ws.workers.no_worker_monitor import Outage
 from callcenter_ws.workers.process import STDERR, STDOUT, WorkerProcess
+from callcenter_ws.workers.slot import Ended, Post
 from callcenter_ws.workers.sockets import Sockets
 
 _log = Logger()

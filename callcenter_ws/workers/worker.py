@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from callcenter_ws.workers.inheritance import LIFELINE, STATUS, Inheritance
+from callcenter_ws.workers.handoff import LIFELINE, STATUS, Inheritance
 from callcenter_ws.workers.process import READY
 
 _log = Logger()

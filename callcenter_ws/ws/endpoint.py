@@ -14,14 +14,14 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from callcenter_ws.core.admission import Endpoint
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.handover import hand_over
-from callcenter_ws.head import Head
+from callcenter_ws.requests.admission import Endpoint
+from callcenter_ws.runtime.http_head import Head
+from callcenter_ws.runtime.transports import hand_over
+from callcenter_ws.ws.client_address import TrustedProxies
 from callcenter_ws.ws.factory import GatewayFactory
-from callcenter_ws.ws.handshake import Handshake, TokenPlaces, header_values, read_handshake
-from callcenter_ws.ws.peer import TrustedProxies
-from callcenter_ws.ws.protocol import OF_THE_PEER, GatewayProtocol, Visit
+from callcenter_ws.ws.handshake import Handshake, TokenPlaces, Visit, header_values, read_handshake
+from callcenter_ws.ws.protocol import OF_THE_PEER, GatewayProtocol
 
 _log = Logger()
 
@@ -49,7 +49,7 @@ class WebSocketEndpoint(Resource):
         return self if path == b"" else self._not_found
 
     def open(self, head: Head, transport: Any) -> Refusal | None:
-        """Open a WebSocket on a connection that has read nothing but ``head``; see ``http.entrance.Door``.
+        """Open a WebSocket on a connection that has read nothing but ``head``; see ``http.first_bytes.Door``.
 
         Nobody is refused here: who would be is for ``render`` to answer.
         """

@@ -9,7 +9,7 @@ from typing import Any
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
 
-from callcenter_ws.core.deflate import WINDOW_BITS
+from callcenter_ws.events.deflate import WINDOW_BITS
 
 NAME = "permessage-deflate"
 

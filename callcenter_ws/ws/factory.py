@@ -8,15 +8,15 @@ from typing import Any
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory
 
-from callcenter_ws.coarse import CoarseTimers
-from callcenter_ws.core.admission import Admission
-from callcenter_ws.core.counters import add
-from callcenter_ws.core.deflate import Deflater
-from callcenter_ws.core.gateway import Gateway
-from callcenter_ws.core.limits import Limits
+from callcenter_ws.delivery.counters import add
+from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import CloseCode, Refusal
-from callcenter_ws.ws.doorkeeper import Doorkeeper
-from callcenter_ws.ws.lean import AS_IT_BEGINS
+from callcenter_ws.events.deflate import Deflater
+from callcenter_ws.requests.admission import Admission
+from callcenter_ws.requests.context import Gateway
+from callcenter_ws.runtime.timers import CoarseTimers
+from callcenter_ws.ws.authentication import Doorkeeper
+from callcenter_ws.ws.autobahn import AS_IT_BEGINS
 from callcenter_ws.ws.protocol import CLOSE_TIMEOUT, GatewayProtocol
 
 txaio.use_twisted()

@@ -9,10 +9,12 @@ from enum import Enum
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
-from callcenter_ws.core.message import MAX_ID_LENGTH
-from callcenter_ws.core.welcome import Wish
+from callcenter_ws.delivery.welcome import Wish
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.head import Head
+from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.principal import Principal
+from callcenter_ws.requests.admission import Endpoint
+from callcenter_ws.runtime.http_head import Head
 from callcenter_ws.ws.extension import agree
 
 SUBPROTOCOL = "callcenter.v1"
@@ -166,3 +168,21 @@ def _wish(query: dict[str, str]) -> Wish:
     if seq is not None and not (seq.isascii() and seq.isdigit() and len(seq) <= 16):
         raise Refusal(ErrorCode.INVALID_MESSAGE, "seq: expected a whole number")
     return Wish(epoch, None if seq is None else int(seq), query.get("snapshot") == "1", query.get("ack") == "1")
+
+
+class Visit(NamedTuple):
+    """What the handshake found out about a connection.
+
+    Attributes:
+        principal: who it is; None when the first frame will tell.
+        refusal: why it is let in only to be told that it is refused.
+    """
+
+    endpoint: Endpoint
+    ip: str
+    wish: Wish
+    tenant_id: str | None
+    origin: str | None
+    principal: Principal | None = None
+    session_token: str | None = None
+    refusal: Refusal | None = None

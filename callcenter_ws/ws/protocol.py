@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from callcenter_ws.backlog import unsent_bytes
-from callcenter_ws.core.access import Principal
-from callcenter_ws.core.admission import Endpoint
-from callcenter_ws.core.client import Client
-from callcenter_ws.core.frames import PLAIN, Form
-from callcenter_ws.core.message import decode_json
-from callcenter_ws.core.pace import TokenBucket
-from callcenter_ws.core.requests import error_frame
-from callcenter_ws.core.welcome import Wish
+from callcenter_ws.delivery.client import Client
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
-from callcenter_ws.interfaces import Timer
+from callcenter_ws.events.frames import PLAIN, Form
+from callcenter_ws.events.principal import Principal
+from callcenter_ws.requests.dispatcher import error_frame
+from callcenter_ws.requests.rate_limit import TokenBucket
+from callcenter_ws.runtime.clock import Timer
+from callcenter_ws.runtime.json import decode_json
+from callcenter_ws.runtime.transports import unsent_bytes
+from callcenter_ws.ws.autobahn import LeanServerProtocol, answer
 from callcenter_ws.ws.extension import Inflater
-from callcenter_ws.ws.handshake import SUBPROTOCOL
-from callcenter_ws.ws.lean import LeanServerProtocol, answer
+from callcenter_ws.ws.handshake import SUBPROTOCOL, Visit
 from callcenter_ws.ws.writer import Nowhere, Send, Writer, writer_for
 
 if TYPE_CHECKING:
@@ -52,24 +50,6 @@ _LAST_DATA_OPCODE = 7
 _ABUSE = frozenset({CloseCode.RATE_LIMITED, CloseCode.PROTOCOL_ABUSE})
 
 _log = Logger()
-
-
-class Visit(NamedTuple):
-    """What the handshake found out about a connection.
-
-    Attributes:
-        principal: who it is; None when the first frame will tell.
-        refusal: why it is let in only to be told that it is refused.
-    """
-
-    endpoint: Endpoint
-    ip: str
-    wish: Wish
-    tenant_id: str | None
-    origin: str | None
-    principal: Principal | None = None
-    session_token: str | None = None
-    refusal: Refusal | None = None
 
 
 @implementer(IPushProducer)

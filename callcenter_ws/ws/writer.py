@@ -20,7 +20,7 @@ from OpenSSL import SSL
 from twisted.internet.tcp import Connection
 from twisted.protocols.tls import BufferingTLSTransport
 
-from callcenter_ws.core.group import DIRECT_BYTES
+from callcenter_ws.delivery.group import DIRECT_BYTES
 
 # pyOpenSSL's own way to OpenSSL.
 _ffi: Any = getattr(SSL, "_ffi", None)

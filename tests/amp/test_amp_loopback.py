@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols import amp
 
 from callcenter_ws.amp import commands
-from callcenter_ws.backlog import held_bytes, unsent_bytes
+from callcenter_ws.runtime.transports import held_bytes, unsent_bytes
 
 
 @pytest_twisted.async_yield_fixture

@@ -9,7 +9,7 @@ import pytest
 from twisted.protocols import amp
 
 from callcenter_ws.amp import commands
-from callcenter_ws.core.message import Origin
+from callcenter_ws.events.event import Origin
 from callcenter_ws.testing import run
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt import get_algorithm_by_name
 
-from callcenter_ws.auth.compact import parse
 from callcenter_ws.auth.jwkset import parse_jwk_set
+from callcenter_ws.auth.jws import parse
 from callcenter_ws.auth.keys import UnusableKey
 
 GOOD = jwk("p256", kid="good")

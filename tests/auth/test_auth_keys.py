@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat
 from msgspec.structs import replace
 
-from callcenter_ws.auth.compact import parse
+from callcenter_ws.auth.jws import parse
 from callcenter_ws.auth.keys import (
     MAX_CANDIDATES,
     KeyRing,

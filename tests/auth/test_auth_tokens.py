@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from callcenter_ws.auth.compact import MAX_TOKEN_BYTES
+from callcenter_ws.auth.jws import MAX_TOKEN_BYTES
 from callcenter_ws.auth.keys import KeyRing, hmac_key, public_key
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
-from callcenter_ws.core.access import Principal, Role
-from callcenter_ws.core.message import rfc3339
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
+from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.runtime.json import rfc3339
 
 HMACS = ("HS256", "HS384", "HS512")
 ALL = tuple(KIND_OF)

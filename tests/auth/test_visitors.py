@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callcenter_ws.auth.keys import KeyRing, UnusableKey, hmac_key
-from callcenter_ws.auth.minting import mint
+from callcenter_ws.auth.signing import mint
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.auth.visitors import ISSUER, SESSION_KID, GatewayTokens, VisitorSessions
-from callcenter_ws.core.access import Principal, Role
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import Principal, Role
 
 KEY = b"the gateway's own key, 32 bytes."
 

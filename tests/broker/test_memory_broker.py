@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_twisted
-from contract import A, B, Bench, BrokerContract, MailContract, payload_of
+from broker_contract import A, B, Bench, BrokerContract, MailContract, payload_of
 
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.core.message import Message
+from callcenter_ws.events.publication import Message
 from callcenter_ws.interfaces import Broker
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from contract import RANDOM_TYPES, payload_of
+from broker_contract import RANDOM_TYPES, payload_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from reference import compacted
 
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.core.message import Message, make_event
+from callcenter_ws.events.event import make_event
+from callcenter_ws.events.publication import Message
 from callcenter_ws.interfaces import Published
 from callcenter_ws.testing import FakeClock, run
 

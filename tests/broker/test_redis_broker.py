@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest_twisted
-from contract import BrokerContract, DurableContract, MailContract
+from broker_contract import BrokerContract, DurableContract, MailContract
 from redis_bench import RedisBench
 from redis_server import RedisServer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest_twisted
-from contract import A, payload_of
+from broker_contract import A, payload_of
 from redis_nodes import Node, Nodes, until
 
 from callcenter_ws.testing import FakeClock

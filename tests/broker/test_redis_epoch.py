@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_twisted
-from contract import A, MailContract, payload_of, shown
+from broker_contract import A, MailContract, payload_of, shown
 from redis_nodes import Ledger, Node, Nodes, Switch, position_of, until
 from redis_server import RedisServer
 
-from callcenter_ws.broker.redis.keys import Keys
 from callcenter_ws.interfaces import Position
+from callcenter_ws.redis.keys import Keys
 
 pytestmark = pytest.mark.logs_errors
 
@@ -275,7 +275,7 @@ class TestFailover:
 
 
 def _nowhere() -> object:
-    from callcenter_ws.broker.redis.address import redis_address
+    from callcenter_ws.redis.address import redis_address
 
     return redis_address("unix:/nowhere")
 

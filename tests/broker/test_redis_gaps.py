@@ -6,15 +6,16 @@ import random
 
 import pytest
 import pytest_twisted
-from contract import A, MailContract
+from broker_contract import A, MailContract
 from redis_nodes import Nodes, position_of, until
 from redis_server import RedisServer
 from twisted.internet.defer import gatherResults
 
-from callcenter_ws.broker.redis import follower, notes, publisher
-from callcenter_ws.broker.redis.keys import Keys
+from callcenter_ws.broker.redis import follower, publisher
+from callcenter_ws.broker.redis import pending_mail as notes
 from callcenter_ws.errors import Refusal
 from callcenter_ws.interfaces import Position
+from callcenter_ws.redis.keys import Keys
 
 
 @pytest_twisted.ensureDeferred

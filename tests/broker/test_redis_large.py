@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from contract import A, B
+from broker_contract import A, B
 from redis_nodes import Nodes, until
 
-from callcenter_ws.broker.redis import follower, scripts, tenancy
-from callcenter_ws.broker.redis.scripts import Script
+from callcenter_ws.broker.redis import follower
+from callcenter_ws.broker.redis import tenant_store as tenancy
+from callcenter_ws.redis import scripts
+from callcenter_ws.redis.scripts import Script
 
 KIBI = 1_024
 

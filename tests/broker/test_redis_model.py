@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 import pytest_twisted
-from contract import RANDOM_TYPES, payload_of
+from broker_contract import RANDOM_TYPES, payload_of
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -18,7 +18,8 @@ from reference import compacted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from callcenter_ws.core.message import Event, Message, make_event
+from callcenter_ws.events.event import Event, make_event
+from callcenter_ws.events.publication import Message
 from callcenter_ws.interfaces import Position, Published
 
 TENANT = "acme"

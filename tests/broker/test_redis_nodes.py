@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest_twisted
-from contract import A, B, BrokerContract, DurableContract, MailContract
+from broker_contract import A, B, BrokerContract, DurableContract, MailContract
 from redis_bench import RedisBench
 from redis_nodes import Nodes, position_of
 from redis_server import RedisServer
 from twisted.internet.defer import Deferred
 
-from callcenter_ws.core.message import Event
+from callcenter_ws.events.event import Event
 from callcenter_ws.interfaces import Broker, Deliver, Interrupted, Published, nobody_is_interrupted
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from contract import A, B, MailContract, shown
+from broker_contract import A, B, MailContract, shown
 from processes import free_port
 from redis_nodes import Node, Nodes, one_refusal, until, until_it_works
 from redis_server import RedisServer

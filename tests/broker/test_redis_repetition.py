@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest_twisted
-from contract import WINDOW, A
+from broker_contract import WINDOW, A
 from redis_nodes import Nodes, until
 from redis_server import RedisServer
 from twisted.internet.defer import gatherResults
 
-from callcenter_ws.broker.redis.keys import Keys
 from callcenter_ws.interfaces import Published
+from callcenter_ws.redis.keys import Keys
 
 MOST_IDS = 200_000
 

@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from contract import A, B, BrokerContract, DurableContract, MailContract, payload_of, shown
+from broker_contract import A, B, BrokerContract, DurableContract, MailContract, payload_of, shown
 from sqlite_bench import SqliteBench
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
-from callcenter_ws.broker.sqlite import cache, group, pipeline, tenant
-from callcenter_ws.broker.sqlite.inspection import check
-from callcenter_ws.core.message import Event, Origin
+from callcenter_ws.broker.sqlite import cache, tenant
+from callcenter_ws.broker.sqlite import group_commit as pipeline
+from callcenter_ws.broker.sqlite import transaction as group
+from callcenter_ws.broker.sqlite.check import check
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.interfaces import Attendance, Published, Revocation
 
 OUTAGE = "the store cannot be written: it broke (OperationalError)"

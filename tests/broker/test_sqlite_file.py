@@ -11,10 +11,10 @@ import pytest
 
 from callcenter_ws.broker.sqlite import file as file_module
 from callcenter_ws.broker.sqlite.file import StoreFile, StoreUnusable
-from callcenter_ws.broker.sqlite.group import Group, write
 from callcenter_ws.broker.sqlite.schema import SEQ_BITS, VERSION, place_of, seq_of
+from callcenter_ws.broker.sqlite.transaction import Group, write
 from callcenter_ws.interfaces import Attendance
-from callcenter_ws.sqlite_file import connect, reason_of
+from callcenter_ws.runtime.sqlite import connect, reason_of
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 import pytest_twisted
-from contract import RANDOM_TYPES, payload_of
+from broker_contract import RANDOM_TYPES, payload_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -19,10 +19,13 @@ from reference import compacted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from callcenter_ws.broker.sqlite import group, pipeline, tenant
+from callcenter_ws.broker.sqlite import group_commit as pipeline
+from callcenter_ws.broker.sqlite import tenant
+from callcenter_ws.broker.sqlite import transaction as group
 from callcenter_ws.broker.sqlite.broker import SqliteBroker
-from callcenter_ws.core.message import Event, Message, make_event
 from callcenter_ws.errors import Refusal
+from callcenter_ws.events.event import Event, make_event
+from callcenter_ws.events.publication import Message
 from callcenter_ws.interfaces import Published
 from callcenter_ws.testing import FakeClock
 

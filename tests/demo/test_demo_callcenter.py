@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callcenter_ws.core.events import CATALOGUE
-from callcenter_ws.core.message import make_event
 from callcenter_ws.demo.callcenter import CallCenter
-from callcenter_ws.demo.cast import AGENTS, DEMO_SESSION, QUEUES
 from callcenter_ws.demo.queues import STATS_INTERVAL
-from callcenter_ws.demo.story import Deck, Happening, Story
+from callcenter_ws.demo.sample_data import AGENTS, DEMO_SESSION, QUEUES
+from callcenter_ws.demo.scheduler import Deck, Happening, Story
+from callcenter_ws.events.catalogue import CATALOGUE
+from callcenter_ws.events.event import make_event
 
 START = 1_800_000_000.0
 LONGEST_CALL_SECONDS = 600

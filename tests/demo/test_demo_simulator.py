@@ -13,8 +13,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from callcenter_ws.demo.callcenter import CallCenter
+from callcenter_ws.demo.scheduler import Happening
 from callcenter_ws.demo.simulator import Simulation, parse_arguments
-from callcenter_ws.demo.story import Happening
 from callcenter_ws.errors import ErrorCode, Refusal
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import jwt
 import pytest
 
-from callcenter_ws.core.access import Role
-from callcenter_ws.demo.cast import AGENTS, DEMO_SESSION
+from callcenter_ws.demo.sample_data import AGENTS, DEMO_SESSION
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.demo.tokens import LIFETIME, DemoTokens, announcement, ready_made_tokens
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import Role
 
 NOW = 1_800_000_000.0
 

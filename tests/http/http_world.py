@@ -10,11 +10,11 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock as ReactorTime
 from twisted.internet.testing import StringTransport
 
+from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.core.access import Principal, Role
-from callcenter_ws.core.broadcaster import EventBroadcaster
-from callcenter_ws.core.message import Message
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.events.publication import Message
 from callcenter_ws.http.answers import JsonNotFound, JsonResource
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource

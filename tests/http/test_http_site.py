@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from callcenter_ws.http.channel import CLOSE_TIMEOUT, LINGER_TIMEOUT
+from callcenter_ws.http.http_connection import CLOSE_TIMEOUT, LINGER_TIMEOUT
 from callcenter_ws.http.site import BODY_BYTES, UNTRUSTED_BODY_BYTES, GatewaySite
 
 HEAD = request("GET", "/livez")

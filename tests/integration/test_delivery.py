@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 from processes import RemoteDaemon
 
-from callcenter_ws.core.events import CATALOGUE
-from callcenter_ws.core.vocabulary import EventVocabulary
+from callcenter_ws.events.catalogue import CATALOGUE
+from callcenter_ws.events.methods import EventVocabulary
 
 TENANTS = ("acme", "globex")
 NUMBER, NAME = "+3225550101", "Zoe Dupont"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from callcenter_ws.core.broadcaster import Intake
-from callcenter_ws.core.counters import HubCounters
+from callcenter_ws.broker.ingest import Intake
+from callcenter_ws.delivery.counters import HubCounters
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published
 from callcenter_ws.ops.metrics import MAX_SERIES, Metrics

@@ -16,9 +16,9 @@ from twisted.protocols import amp
 
 from callcenter_ws import __version__
 from callcenter_ws.amp.commands import InvalidEvent, PublishBatch, PublishEvent
-from callcenter_ws.core.events import CATALOGUE
-from callcenter_ws.core.vocabulary import EventVocabulary
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.catalogue import CATALOGUE
+from callcenter_ws.events.methods import EventVocabulary
 from callcenter_ws.interfaces import UserPresence
 from callcenter_ws.remote import ClientMessage, EventBroadcaster
 from callcenter_ws.remote.buffer import BATCH_EVENTS

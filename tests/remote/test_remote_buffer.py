@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published
 from callcenter_ws.remote.buffer import Buffer
-from callcenter_ws.remote.keeping import MemoryOnly
-from callcenter_ws.remote.unacknowledged import Unacknowledged
+from callcenter_ws.remote.pending_event import Unacknowledged
+from callcenter_ws.remote.persistence import MemoryOnly
 
 
 def event(tenant_id: str, number: int, size: int = 20) -> Unacknowledged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callcenter_ws.cli.tail import Wanted
-from callcenter_ws.core.events import CATALOGUE, covers, names_matching
+from callcenter_ws.events.catalogue import CATALOGUE, covers, names_matching
 from callcenter_ws.remote.subscriptions import ClientMessage, Subscriptions
 from callcenter_ws.testing import run
 
@@ -33,7 +33,7 @@ def test_names_of_another_version_are_covered_too() -> None:
 
 def test_what_is_asked_for_is_not_remembered() -> None:
     """A client may ask for anything, as often as it likes."""
-    from callcenter_ws.core import events
+    from callcenter_ws.events import catalogue as events
 
     known = len(events._MATCHING)
     for number in range(100):

@@ -228,7 +228,7 @@ def test_one_that_can_only_be_read_is_refused() -> None:
 
 
 def test_one_that_somebody_else_is_writing_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("callcenter_ws.sqlite_file._BUSY_SECONDS", 0)
+    monkeypatch.setattr("callcenter_ws.runtime.sqlite._BUSY_SECONDS", 0)
     filled(path, 1)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

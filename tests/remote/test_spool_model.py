@@ -18,8 +18,8 @@ from twisted.internet.task import Clock
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Published
 from callcenter_ws.remote.buffer import Buffer, WhenFull
+from callcenter_ws.remote.pending_event import Unacknowledged
 from callcenter_ws.remote.spool import Spool
-from callcenter_ws.remote.unacknowledged import Unacknowledged
 
 MOST_EVENTS = 8
 MOST_BYTES = 2_000_000

@@ -309,7 +309,7 @@ def test_arguments_that_make_no_sense_are_refused(options: dict[str, Any], text:
 async def test_nothing_is_sent_before_it_is_on_disk_and_a_slow_disk_holds_up_nothing_else(
     gateway: LoopbackGateway, daemon: Connect, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callcenter_ws.sqlite_file._BUSY_SECONDS", 60)
+    monkeypatch.setattr("callcenter_ws.runtime.sqlite._BUSY_SECONDS", 60)
     remote = daemon()
     await remote.ping()
     with locked(path):
@@ -333,7 +333,7 @@ async def test_a_disk_that_fails_stops_nothing_and_is_told_once(
     error_log: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("callcenter_ws.sqlite_file._BUSY_SECONDS", 0)
+    monkeypatch.setattr("callcenter_ws.runtime.sqlite._BUSY_SECONDS", 0)
     monkeypatch.setattr("callcenter_ws.remote.spool._LAST_RETRY", 0.02)
     monkeypatch.setattr("callcenter_ws.remote.spool._FIRST_RETRY", 0.02)
     remote = daemon()
@@ -361,7 +361,7 @@ async def test_a_disk_that_fails_stops_nothing_and_is_told_once(
 async def test_what_could_not_be_written_is_not_said_to_be_kept(
     gateway: LoopbackGateway, daemon: Connect, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callcenter_ws.sqlite_file._BUSY_SECONDS", 0)
+    monkeypatch.setattr("callcenter_ws.runtime.sqlite._BUSY_SECONDS", 0)
     await gateway.kill()
     remote = daemon()
     answers = [remote.call_hold("acme", "u1")]
@@ -383,7 +383,7 @@ async def test_an_event_whose_answer_the_file_did_not_hear_of_arrives_once(
     gateway: LoopbackGateway, daemon: Connect, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a daemon is killed just after an answer."""
-    monkeypatch.setattr("callcenter_ws.sqlite_file._BUSY_SECONDS", 0)
+    monkeypatch.setattr("callcenter_ws.runtime.sqlite._BUSY_SECONDS", 0)
     gateway.broker.closed = True
     remote = daemon()
     answer = remote.call_hold("acme", "u1")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from callcenter_ws.workers.inheritance import Inheritance
+from callcenter_ws.workers.handoff import Inheritance
 from callcenter_ws.workers.worker import DOOR_PATIENCE, LOOK_EVERY, Worker
 
 

@@ -11,8 +11,8 @@ import pytest
 from processes import DEADLINE, TWISTD
 
 from callcenter_ws.config.settings import Settings, Store
-from callcenter_ws.workers import command
-from callcenter_ws.workers.command import WorkersRefused
+from callcenter_ws.workers import options as command
+from callcenter_ws.workers.options import WorkersRefused
 
 
 def test_auto_is_one_for_each_usable_processor() -> None:

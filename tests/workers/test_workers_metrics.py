@@ -12,10 +12,10 @@ import pytest_twisted
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
 
-from callcenter_ws.core.broadcaster import Intake
-from callcenter_ws.core.counters import HubCounters
+from callcenter_ws.broker.ingest import Intake
+from callcenter_ws.delivery.counters import HubCounters
 from callcenter_ws.ops.metrics import Metrics
-from callcenter_ws.workers.inheritance import Inheritance
+from callcenter_ws.workers.handoff import Inheritance
 from callcenter_ws.workers.metrics import NodeMetrics, merged
 
 

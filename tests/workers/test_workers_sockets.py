@@ -14,7 +14,7 @@ import pytest
 import tls_material
 from tiny_node import TinyNode, wait_until, who_answers
 
-from callcenter_ws.workers.inheritance import Endpoint, Inheritance
+from callcenter_ws.workers.handoff import Endpoint, Inheritance
 from callcenter_ws.workers.sockets import Sockets, open_socket
 
 StartNode = Callable[..., TinyNode]

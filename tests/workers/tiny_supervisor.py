@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
-from callcenter_ws.workers.inheritance import Endpoint
+from callcenter_ws.workers.handoff import Endpoint
 from callcenter_ws.workers.supervisor import Supervisor
 
 TINY_WORKER = Path(__file__).with_name("tiny_worker.py")

@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger, globalLogBeginner
 
-from callcenter_ws.listening import Listener
-from callcenter_ws.workers.inheritance import Inheritance
+from callcenter_ws.runtime.listener import Listener
+from callcenter_ws.workers.handoff import Inheritance
 from callcenter_ws.workers.log import worker_log
 from callcenter_ws.workers.worker import Worker
 

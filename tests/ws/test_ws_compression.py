@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ws_world import CONTINUATION, PING, TEXT, Peer, World, encode, request
 
-from callcenter_ws.core.frames import frame_payload
 from callcenter_ws.errors import CloseCode
+from callcenter_ws.events.frames import frame_payload
 
 OFFER = "permessage-deflate; client_max_window_bits"
 LONG = {"title": "t", "message": "m" * 1_000}

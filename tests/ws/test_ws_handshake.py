@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from ws_world import KEY, World, request
 
-from callcenter_ws.core.welcome import Wish
+from callcenter_ws.delivery.welcome import Wish
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.head import Head
+from callcenter_ws.runtime.http_head import Head
 from callcenter_ws.ws.handshake import Handshake, TokenPlaces, TokenSource, read_handshake
 
 EVERYWHERE = TokenPlaces(cookie="session", query=True)

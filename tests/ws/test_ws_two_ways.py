@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ws_world import KEY, STAFF_PAGE, World, request
 
-from callcenter_ws.head import MAX_FIELDS, read_plain_head
+from callcenter_ws.runtime.http_head import MAX_FIELDS, read_plain_head
 
 TOKEN = "Bearer good:agent:acme:u1"
 PLAIN = request(Authorization=TOKEN)

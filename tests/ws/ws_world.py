@@ -17,28 +17,28 @@ from twisted.internet.task import Clock as ReactorTime
 from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 
+from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.core.access import Principal, Role
-from callcenter_ws.core.admission import Admission, Endpoint
-from callcenter_ws.core.broadcaster import EventBroadcaster
-from callcenter_ws.core.deflate import Deflater
-from callcenter_ws.core.gateway import Gateway
-from callcenter_ws.core.handlers import all_handlers
-from callcenter_ws.core.hub import Hub
-from callcenter_ws.core.identity import IdMaker
-from callcenter_ws.core.limits import Limits
-from callcenter_ws.core.presence import Presence
+from callcenter_ws.cluster.local_presence import Presence
+from callcenter_ws.delivery.hub import Hub
+from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
+from callcenter_ws.events.deflate import Deflater
+from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.events.ulid import IdMaker
 from callcenter_ws.http.answers import JsonNotFound
 from callcenter_ws.http.site import GatewaySite
-from callcenter_ws.journal import spawn
+from callcenter_ws.requests.admission import Admission, Endpoint
+from callcenter_ws.requests.context import Gateway
+from callcenter_ws.requests.handlers import all_handlers
+from callcenter_ws.runtime.background import spawn
 from callcenter_ws.testing import FakeClock, run
-from callcenter_ws.ws.doorkeeper import Doorkeeper
+from callcenter_ws.ws.authentication import Doorkeeper
+from callcenter_ws.ws.client_address import TrustedProxies
 from callcenter_ws.ws.endpoint import WebSocketEndpoint
 from callcenter_ws.ws.factory import GatewayFactory
 from callcenter_ws.ws.handshake import TokenPlaces
 from callcenter_ws.ws.origin import OriginList, OriginPolicy, PublicTenant
-from callcenter_ws.ws.peer import TrustedProxies
 
 COOKIE_ONLY = TokenPlaces(cookie="session")
 NOW = 1_800_000_000.0

@@ -10,30 +10,23 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import Deferred, succeed
 
-from callcenter_ws.broker.intake import Outcome
-from callcenter_ws.broker.redis.address import RedisAddress
-from callcenter_ws.broker.redis.engine import Engine
-from callcenter_ws.broker.redis.everybody import Everybody
 from callcenter_ws.broker.redis.follower import Follower
-from callcenter_ws.broker.redis.following import Following
-from callcenter_ws.broker.redis.keys import Keys
-from callcenter_ws.broker.redis.notes import MailNotes
+from callcenter_ws.broker.redis.followers import Following
+from callcenter_ws.broker.redis.pending_mail import MailNotes
 from callcenter_ws.broker.redis.publisher import Publisher
-from callcenter_ws.broker.redis.tenancy import Known, Tenancy
-from callcenter_ws.core.identity import IdMaker
-from callcenter_ws.core.message import Event, Message
+from callcenter_ws.broker.redis.tenant_discovery import Everybody
+from callcenter_ws.broker.redis.tenant_store import Known, Tenancy
+from callcenter_ws.broker.submission import Outcome
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import (
-    Clock,
-    Deliver,
-    Interrupted,
-    Mail,
-    Position,
-    Slice,
-    Snapshot,
-    Spawn,
-    nobody_is_interrupted,
-)
+from callcenter_ws.events.event import Event
+from callcenter_ws.events.publication import Message
+from callcenter_ws.events.ulid import IdMaker
+from callcenter_ws.interfaces import Deliver, Interrupted, Mail, Position, Slice, Snapshot, nobody_is_interrupted
+from callcenter_ws.redis.address import RedisAddress
+from callcenter_ws.redis.client import Engine
+from callcenter_ws.redis.keys import Keys
+from callcenter_ws.runtime.background import Spawn
+from callcenter_ws.runtime.clock import Clock
 
 _CLOSED = "the store is closed"
 

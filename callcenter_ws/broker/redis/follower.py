@@ -12,12 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from callcenter_ws.broker.redis.line import messages_in
-from callcenter_ws.broker.redis.tenancy import Standing, Tenancy
-from callcenter_ws.core.history import ENTITY_LIFETIME, History, State
-from callcenter_ws.core.message import Message
+from callcenter_ws.broker.history import History
+from callcenter_ws.broker.redis.codec import messages_in
+from callcenter_ws.broker.redis.tenant_store import Standing, Tenancy
+from callcenter_ws.broker.state import ENTITY_LIFETIME, State
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Clock, Deliver, Interrupted, Position, Spawn, Timer
+from callcenter_ws.events.publication import Message
+from callcenter_ws.interfaces import Deliver, Interrupted, Position
+from callcenter_ws.runtime.background import Spawn
+from callcenter_ws.runtime.clock import Clock, Timer
 
 CHUNK_EVENTS = 500
 MAX_MAIL_USERS = 50_000

@@ -15,15 +15,18 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from callcenter_ws.broker.intake import Entry, Outcome, Submission, settle
-from callcenter_ws.broker.redis.engine import Engine
-from callcenter_ws.broker.redis.keys import Keys
-from callcenter_ws.broker.redis.line import settle_call, submitted
-from callcenter_ws.broker.redis.scripts import PUBLISH
-from callcenter_ws.broker.redis.tenancy import NOTHING, Known, Tenancy
-from callcenter_ws.core.message import Event, Message
+from callcenter_ws.broker.redis.codec import settle_call, submitted
+from callcenter_ws.broker.redis.tenant_store import NOTHING, Known, Tenancy
+from callcenter_ws.broker.submission import Entry, Outcome, Submission, settle
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Clock, Published, Spawn
+from callcenter_ws.events.event import Event
+from callcenter_ws.events.publication import Message
+from callcenter_ws.interfaces import Published
+from callcenter_ws.redis.client import Engine
+from callcenter_ws.redis.keys import Keys
+from callcenter_ws.redis.scripts import PUBLISH
+from callcenter_ws.runtime.background import Spawn
+from callcenter_ws.runtime.clock import Clock
 
 CALL_EVENTS = 200
 CALL_BYTES = 1_048_576

@@ -10,24 +10,24 @@ from typing import Any, ParamSpec, TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from callcenter_ws.broker.intake import Outcome
-from callcenter_ws.broker.sqlite import reading
+from callcenter_ws.broker.sqlite import queries as reading
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
-from callcenter_ws.broker.sqlite.notes import Notes
-from callcenter_ws.broker.sqlite.pipeline import RETRY, Pipeline
+from callcenter_ws.broker.sqlite.group_commit import RETRY, Pipeline
+from callcenter_ws.broker.sqlite.maintenance import Upkeep
+from callcenter_ws.broker.sqlite.pending_writes import Notes
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
-from callcenter_ws.broker.sqlite.upkeep import Upkeep
-from callcenter_ws.core.history import ENTITY_LIFETIME
-from callcenter_ws.core.identity import IdMaker
-from callcenter_ws.core.message import Event, Message
-from callcenter_ws.core.presence import MAX_REMEMBERED
-from callcenter_ws.core.stream import Stream
+from callcenter_ws.broker.state import ENTITY_LIFETIME
+from callcenter_ws.broker.stream import Stream
+from callcenter_ws.broker.submission import Outcome
+from callcenter_ws.cluster.local_presence import MAX_REMEMBERED
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import Event
+from callcenter_ws.events.publication import Message
+from callcenter_ws.events.ulid import IdMaker
 from callcenter_ws.interfaces import (
     Attendance,
-    Clock,
     Deliver,
     Interrupted,
     Mail,
@@ -37,7 +37,8 @@ from callcenter_ws.interfaces import (
     Snapshot,
     nobody_is_interrupted,
 )
-from callcenter_ws.sqlite_file import reason_of
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.sqlite import reason_of
 
 _CLOSED = "the store is closed"
 

@@ -10,13 +10,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.broker.sqlite.file import StoreFile
-from callcenter_ws.broker.sqlite.reading import Loaded, load
+from callcenter_ws.broker.sqlite.queries import Loaded, load
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
-from callcenter_ws.core.stream import Stream
+from callcenter_ws.broker.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Clock
-from callcenter_ws.sqlite_file import reason_of
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.sqlite import reason_of
 
 IDLE = 300.0
 """Seconds after which a tenant without clients, of whom nothing is heard, leaves the memory."""

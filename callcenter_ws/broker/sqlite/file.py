@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
-from callcenter_ws.sqlite_file import FileUnusable as StoreUnusable
-from callcenter_ws.sqlite_file import check_identity, connect, reason_of, take_file, use_log
+from callcenter_ws.runtime.sqlite import FileUnusable as StoreUnusable
+from callcenter_ws.runtime.sqlite import check_identity, connect, reason_of, take_file, use_log
 
 __all__ = ["StoreFile", "StoreUnusable", "Synchronous"]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
-from callcenter_ws.broker.intake import Entry
-from callcenter_ws.broker.sqlite.group import Checkpoint, Trim
-from callcenter_ws.broker.sqlite.reading import MAX_MAIL_USERS, Loaded
-from callcenter_ws.core.calls import CALL_LIFETIME
-from callcenter_ws.core.frames import encode_json
-from callcenter_ws.core.stream import Stream
+from callcenter_ws.broker.calls import CALL_LIFETIME
+from callcenter_ws.broker.sqlite.queries import MAX_MAIL_USERS, Loaded
+from callcenter_ws.broker.sqlite.transaction import Checkpoint, Trim
+from callcenter_ws.broker.stream import Stream
+from callcenter_ws.broker.submission import Entry
+from callcenter_ws.runtime.json import encode_json
 
 CHECKPOINT_BYTES = 8_388_608
 CHECKPOINT_EVENTS = 1_000

@@ -1,0 +1,60 @@
+"""A tenant's recent messages, and its state compacted from them (PROTOCOL sections 4.2 and 7)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
+from callcenter_ws.events.publication import Message
+
+
+class History:
+    """The most recent messages of one tenant, without holes, oldest first.
+
+    Invariant: ``seq`` of neighbours differ by one, so that a position is an index.
+    """
+
+    def __init__(self) -> None:
+        self._ring: deque[Message] = deque()
+        self._newest: dict[tuple[str, ...], int] = {}
+        self.head = 0
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    @property
+    def floor(self) -> int:
+        """The lowest position from which everything after it is still here."""
+        return self.head - len(self._ring)
+
+    def append(self, message: Message) -> None:
+        """Add the next message; its ``seq`` is ``head + 1``."""
+        self._ring.append(message)
+        self.head = message.seq
+        self.bytes += message.memory
+        key = message.event.conflation_key
+        if key is not None:
+            self._newest[key] = message.seq
+
+    def keep(self, count: int, received_after: float) -> None:
+        """Forget the oldest so that at most ``count`` are left, none older than ``received_after``."""
+        ring = self._ring
+        while ring and (len(ring) > count or ring[0].event.received_at < received_after):
+            self._forget(ring.popleft())
+
+    def _forget(self, message: Message) -> None:
+        self.bytes -= message.memory
+        key = message.event.conflation_key
+        if key is not None and self._newest.get(key) == message.seq:
+            del self._newest[key]
+
+    def after(self, position: int, limit: int) -> Sequence[Message]:
+        """At most ``limit`` messages after ``position``, which must not lie below ``floor``."""
+        start = max(0, position - self.floor)
+        return list(islice(self._ring, start, start + limit))
+
+    def newest_of(self, conflation_key: tuple[str, ...]) -> int:
+        """``seq`` of the newest message with this key, 0 when there is none here."""
+        return self._newest.get(conflation_key, 0)

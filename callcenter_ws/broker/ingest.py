@@ -1,0 +1,137 @@
+"""EventBroadcaster: the one door through which every event enters.
+
+Whoever publishes (a daemon over AMP, a service over HTTP, a visitor over its socket), the event is validated
+here, once, and goes to the Broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import PAYLOAD_BYTES, Event, Origin, make_event
+from callcenter_ws.events.methods import EventVocabulary
+from callcenter_ws.events.principal import EVERY_TENANT
+from callcenter_ws.events.ulid import IdMaker
+from callcenter_ws.interfaces import Broker, Published
+from callcenter_ws.runtime.clock import Clock
+
+_FIELDS = frozenset(("tenant_id", "type", "payload", "user_id", "event_id", "timestamp", "persist"))
+
+
+@dataclass(slots=True)
+class Intake:
+    """How many events were taken in and refused, by reason. Read by the metrics."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+
+    def count(self, outcome: Published | Refusal) -> None:
+        """Count one outcome."""
+        if isinstance(outcome, Refusal):
+            self.refused[outcome.code] = self.refused.get(outcome.code, 0) + 1
+        elif outcome.duplicate:
+            self.duplicates += 1
+        else:
+            self.accepted += 1
+
+
+class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
+    """Validates events and hands them to the Broker.
+
+    Args:
+        max_payload_bytes: the largest payload, in bytes of JSON.
+    """
+
+    def __init__(self, broker: Broker, clock: Clock, *, max_payload_bytes: int = PAYLOAD_BYTES) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._new_id = IdMaker(clock.time)
+        self._max_payload_bytes = max_payload_bytes
+        self.intake = Intake()
+
+    async def publish(
+        self,
+        tenant_id: str,
+        type: str,  # noqa: A002 - the wire's own name for it
+        payload: dict[str, Any],
+        *,
+        user_id: str | None = None,
+        event_id: str | None = None,
+        timestamp: str | None = None,
+        persist: bool = False,
+        origin: Origin = Origin.PRODUCER,
+    ) -> Published:
+        """Publish one event; see ``EventVocabulary.publish``.
+
+        Raises:
+            Refusal: ``unknown_event``, ``invalid_event`` with the path of what is wrong, ``too_large``,
+                ``forbidden``; ``overloaded`` or ``unavailable`` when the store cannot take it.
+        """
+        draft = {
+            "tenant_id": tenant_id,
+            "type": type,
+            "payload": payload,
+            "user_id": user_id,
+            "event_id": event_id,
+            "timestamp": timestamp,
+            "persist": persist,
+        }
+        (outcome,) = await self.publish_batch([draft], origin=origin)
+        if isinstance(outcome, Refusal):
+            raise outcome.anew()
+        return outcome
+
+    async def publish_batch(
+        self, drafts: Sequence[Any], *, authority: str = EVERY_TENANT, origin: Origin = Origin.PRODUCER
+    ) -> list[Published | Refusal]:
+        """Publish many events; one outcome per draft, in order. A bad one costs the others nothing.
+
+        Args:
+            drafts: decoded JSON objects with the fields of PROTOCOL section 6, ``PublishEvent``.
+            authority: the tenant that the publisher speaks for; ``*`` is all. Events of other tenants are
+                refused with ``forbidden``.
+        """
+        outcomes: list[Published | Refusal | None] = [None] * len(drafts)
+        events: list[Event] = []
+        places: list[int] = []
+        now, received_at = self._clock.time(), self._clock.monotonic()
+        for place, draft in enumerate(drafts):
+            try:
+                events.append(self._validate(draft, authority, origin, now, received_at))
+                places.append(place)
+            except Refusal as refusal:
+                outcomes[place] = refusal
+        if events:
+            for place, outcome in zip(places, await self._broker.publish(events), strict=True):
+                outcomes[place] = outcome
+        answered = [outcome for outcome in outcomes if outcome is not None]
+        for outcome in answered:
+            self.intake.count(outcome)
+        return answered
+
+    def _validate(self, draft: Any, authority: str, origin: Origin, now: float, received_at: float) -> Event:
+        if not isinstance(draft, dict):
+            raise Refusal(ErrorCode.INVALID_EVENT, "expected an object with tenant_id, type and payload")
+        if not draft.keys() <= _FIELDS:
+            unknown = next(str(key)[:64] for key in draft if key not in _FIELDS)
+            raise Refusal(ErrorCode.INVALID_EVENT, f"unknown field {unknown!r}; extra fields belong into payload")
+        if authority not in (EVERY_TENANT, draft.get("tenant_id")):
+            raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token speaks for another tenant")
+        event_id = draft.get("event_id")
+        return make_event(
+            tenant_id=draft.get("tenant_id"),
+            type_=draft.get("type"),
+            payload=draft.get("payload"),
+            user_id=draft.get("user_id"),
+            event_id=self._new_id() if event_id is None else event_id,
+            timestamp=draft.get("timestamp"),
+            persist=draft.get("persist", False),
+            now=now,
+            received_at=received_at,
+            origin=origin,
+            max_bytes=self._max_payload_bytes,
+        )

@@ -1,0 +1,110 @@
+"""Line: an event as Redis has it, one JSON array; the scripts put the position and the call at its front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from callcenter_ws.broker.mailboxes import mail_ends_at
+from callcenter_ws.events.event import Event, restore_event
+from callcenter_ws.events.publication import Message
+from callcenter_ws.runtime.json import encode_json
+
+Submitted = tuple[str, str, bytes, bytes]
+"""An event as ``publish.lua`` takes it: id, Unix time, the rest of its line, and what the script has to know of it."""
+
+
+class Line(msgspec.Struct, array_like=True, frozen=True):
+    """What a line says.
+
+    Attributes:
+        queue_name, agents: those of the whole call; ``agents`` is None where the payload says everything.
+        received_at: Unix time.
+    """
+
+    seq: int
+    queue_name: str | None
+    agents: tuple[str, ...] | None
+    event_id: str
+    type: str
+    timestamp: str
+    user_id: str | None
+    persist: bool
+    origin: str
+    received_at: float
+    payload: msgspec.Raw
+
+
+_decode = msgspec.json.Decoder(list[Line]).decode
+
+
+def submitted(event: Event, clock_offset: float) -> Submitted:
+    """Return an event as the script takes it.
+
+    Args:
+        clock_offset: Unix time less the monotonic clock's, by which an event knows when it was received.
+    """
+    received_at = event.received_at + clock_offset
+    head = encode_json(
+        (
+            event.event_id,
+            event.type.name,
+            event.timestamp,
+            event.user_id,
+            event.persist,
+            event.origin.value,
+            received_at,
+        )
+    )
+    rest = b"%b,%b]" % (head[1:-1], event.payload)
+    return event.event_id, repr(received_at), rest, _facts(event, received_at)
+
+
+def _facts(event: Event, received_at: float) -> bytes:
+    """What the script has to know beyond the line; nothing of most events."""
+    facts: dict[str, Any] = {}
+    if event.call_id is not None and event.user_id is None:
+        facts |= {"call": event.call_id, "kind": event.type.name, "agents": event.agents}
+        if event.queue_name is not None:
+            facts["queue"] = event.queue_name
+    if event.entity is not None and event.type.slot is not None:
+        facts["entity"] = encode_json(event.entity).decode()
+        facts |= {"keeps": event.type.slot.keeps} if event.type.slot.keeps else {"drops": event.type.slot.drops}
+    if event.is_mail:
+        facts["ends"] = mail_ends_at(event, received_at)
+    if not facts:
+        return b""
+    if event.user_id is not None:
+        facts["user"] = event.user_id
+    return encode_json(facts)
+
+
+def messages_in(text: bytes, tenant_id: str, clock_offset: float) -> list[Message]:
+    """Return the messages of lines that are joined by newlines."""
+    if not text:
+        return []
+    return [_message(line, tenant_id, clock_offset) for line in _decode(b"[%b]" % text.replace(b"\n", b","))]
+
+
+def _message(line: Line, tenant_id: str, clock_offset: float) -> Message:
+    event = restore_event(
+        type_=line.type,
+        tenant_id=tenant_id,
+        event_id=line.event_id,
+        timestamp=line.timestamp,
+        user_id=line.user_id,
+        payload=bytes(line.payload),
+        persist=line.persist,
+        origin=line.origin,
+        received_at=line.received_at - clock_offset,
+    )
+    settle_call(event, line.queue_name, line.agents)
+    return Message(event, line.seq)
+
+
+def settle_call(event: Event, queue_name: str | None, agents: Sequence[str] | None) -> None:
+    """Give an event the queue and the agents that are known of its call."""
+    if agents is not None:
+        event.queue_name, event.agents = queue_name, tuple(agents)

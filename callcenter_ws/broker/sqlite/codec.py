@@ -1,0 +1,65 @@
+"""Row: an event as the file has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from callcenter_ws.broker.sqlite.schema import place_of, seq_of
+from callcenter_ws.events.event import Event, restore_event
+from callcenter_ws.events.publication import Message
+from callcenter_ws.runtime.json import decode_json, encode_json
+
+Row = tuple[Any, ...]
+
+COLUMNS = "place, event_id, type, timestamp, user_id, persist, origin, received_at, queue_name, agents, payload"
+WIDTH = COLUMNS.count(",") + 1
+
+
+def row_of(message: Message, tenant: int, clock_offset: float) -> Row:
+    """Return a message as a row.
+
+    Args:
+        clock_offset: Unix time less the monotonic clock's, by which an event knows when it was received.
+    """
+    event = message.event
+    return (
+        place_of(tenant, message.seq),
+        event.event_id,
+        event.type.name,
+        event.timestamp,
+        event.user_id,
+        event.persist,
+        event.origin.value,
+        event.received_at + clock_offset,
+        event.queue_name,
+        encode_json(event.agents).decode() if event.agents else None,
+        event.payload,
+    )
+
+
+def event_of(row: Row, tenant_id: str, clock_offset: float) -> Event:
+    """Return the event of a row as its payload alone tells of it, before its call was looked up."""
+    return restore_event(
+        type_=row[2],
+        tenant_id=tenant_id,
+        event_id=row[1],
+        timestamp=row[3],
+        user_id=row[4],
+        payload=row[10],
+        persist=bool(row[5]),
+        origin=row[6],
+        received_at=row[7] - clock_offset,
+    )
+
+
+def message_of(row: Row, tenant_id: str, clock_offset: float) -> Message:
+    """Return the message of a row, just as it was delivered."""
+    event = event_of(row, tenant_id, clock_offset)
+    recall_call(event, row)
+    return Message(event, seq_of(row[0]))
+
+
+def recall_call(event: Event, row: Row) -> None:
+    """Give an event the queue and the agents that were settled when it was published."""
+    event.queue_name = row[8]
+    event.agents = () if row[9] is None else tuple(decode_json(row[9]))

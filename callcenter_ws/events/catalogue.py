@@ -1,0 +1,377 @@
+"""The event catalogue: one declaration per event type (PROTOCOL section 4).
+
+A declaration says what the payload must hold, whose eyes it is for, which slot of the snapshot it fills and
+whether a newer one makes an older one worthless. Producers may add fields; they are passed on untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from callcenter_ws.events.principal import STAFF_AND_VISITORS, STAFF_AND_WALLS, Role
+
+Id = Annotated[str, Meta(min_length=1, max_length=255)] | int
+Text = str
+Number = int | float
+Count = Annotated[int, Meta(ge=0)]
+Instant = Annotated[datetime, Meta(tz=True)]
+
+Direction = Literal["inbound", "outbound", "internal"]
+AgentState = Literal["available", "busy", "away", "break", "offline", "ringing", "talking", "hold", "wrap_up"]
+SenderType = Literal["visitor", "agent", "bot", "system"]
+EntityKey = tuple[str, ...]
+
+
+class Payload(msgspec.Struct, kw_only=True):
+    """Base of the payload declarations. Unknown fields are allowed, optional ones may be null."""
+
+
+class Call(Payload, kw_only=True):
+    """The fields that every call event, ``queue.joined`` and ``queue.left`` share."""
+
+    unique_id: Id
+    call_id: Id | None = None
+    direction: Direction | None = None
+    caller_id: Id | None = None
+    caller_name: Text | None = None
+    destination: Id | None = None
+    queue_name: Id | None = None
+    agent_id: Id | None = None
+    agent_name: Text | None = None
+    channel: Text | None = None
+    destination_channel: Text | None = None
+    started_at: Instant | None = None
+    answered_at: Instant | None = None
+    variables: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What a message does to the snapshot.
+
+    Attributes:
+        entity: the fields that name the entity; of the alternatives for each the first that is present.
+        kind: the kind of entity, the first part of its key.
+        keeps: the slot that the message fills.
+        drops: the slot that it empties, or ``*`` for the whole entity.
+    """
+
+    kind: str
+    entity: tuple[tuple[str, ...], ...]
+    keeps: str | None = None
+    drops: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One declared event type.
+
+    Attributes:
+        audience: the roles that may ever see it; ``events.principal`` narrows it further.
+        carries_call: the payload has the call fields, so a wallboard gets it masked.
+        of_queue: a ``queues`` claim restricts it.
+        unanswered: the call still waits for somebody (``agent_calls = "own"`` shows it to the queue's agents).
+        conflate_by: fields of the key under which only the newest message matters; None: all matter.
+        needs_user: it makes sense for one user only, so ``user_id`` is required.
+        persists: it waits in its user's mailbox, as if it had been published with ``persist``.
+        copies: how often a message may hold its payload: once, in a frame for those who see everything, and in one
+            for wallboards or for visitors, if they see it in part.
+    """
+
+    name: str
+    payload: type[Payload]
+    audience: frozenset[Role]
+    carries_call: bool = False
+    of_queue: bool = False
+    unanswered: bool = False
+    slot: Slot | None = None
+    conflate_by: tuple[str, ...] | None = None
+    needs_user: bool = False
+    persists: bool = False
+    copies: int = 2
+
+
+CATALOGUE: dict[str, EventType] = {}
+
+EVERYTHING = "*"
+"""The pattern that covers every event type."""
+
+P = TypeVar("P", bound=Payload)
+
+
+def _declare(
+    *names: str,
+    audience: Iterable[Role] = STAFF_AND_WALLS,
+    slot: Slot | None = None,
+    conflate_by: tuple[str, ...] | None = None,
+    unanswered: bool = False,
+    needs_user: bool = False,
+    persists: bool = False,
+) -> Callable[[type[P]], type[P]]:
+    def declare(payload: type[P]) -> type[P]:
+        for name in names:
+            family = name.partition(".")[0]
+            CATALOGUE[name] = EventType(
+                name,
+                payload,
+                frozenset(audience),
+                carries_call=issubclass(payload, Call),
+                of_queue=family in ("call", "queue"),
+                unanswered=unanswered,
+                slot=slot,
+                conflate_by=conflate_by,
+                needs_user=needs_user,
+                persists=persists,
+                copies=3 if issubclass(payload, Call) or Role.VISITOR in audience else 2,
+            )
+        return payload
+
+    return declare
+
+
+_AGENT = (("user_id",),)
+_CALL = (("call_id", "unique_id"),)
+_QUEUE = (("queue_name",),)
+_MEMBER = (("queue_name",), ("user_id",))
+_CHAT = (("session_id",),)
+
+
+@_declare("agent.login", slot=Slot("agent", _AGENT, keeps="state"))
+class AgentLogin(Payload, kw_only=True):
+    user_id: Id
+    username: Text
+    extension: Id | None = None
+    interface: Text | None = None
+    queues: list[Id] | None = None
+    state: AgentState | None = None
+
+
+@_declare("agent.state.changed", slot=Slot("agent", _AGENT, keeps="state"))
+class AgentStateChanged(Payload, kw_only=True):
+    user_id: Id
+    username: Text
+    state: AgentState
+    previous_state: AgentState | None = None
+    reason: Text | None = None
+    since_at: Instant | None = None
+    extension: Id | None = None
+
+
+@_declare("agent.logout", slot=Slot("agent", _AGENT, drops="*"))
+class AgentLogout(Payload, kw_only=True):
+    user_id: Id
+    username: Text
+    reason: Literal["user", "supervisor", "connection_lost", "revoked"] | None = None
+
+
+@_declare("call.incoming", slot=Slot("call", _CALL, keeps="incoming"), unanswered=True)
+class CallIncoming(Call, kw_only=True):
+    caller_id: Id
+    destination: Id
+
+
+@_declare("call.ringing", slot=Slot("call", _CALL, keeps="ringing"), unanswered=True)
+class CallRinging(Call, kw_only=True):
+    agent_id: Id
+
+
+@_declare("call.answered", slot=Slot("call", _CALL, keeps="answered"))
+class CallAnswered(Call, kw_only=True):
+    agent_id: Id
+    wait_seconds: Number | None = None
+    ring_seconds: Number | None = None
+
+
+@_declare("call.hold", "call.unhold", slot=Slot("call", _CALL, keeps="hold"))
+class CallHold(Call, kw_only=True):
+    held_by: Id | None = None
+
+
+@_declare("call.transferred", slot=Slot("call", _CALL, keeps="transferred"))
+class CallTransferred(Call, kw_only=True):
+    destination: Id
+    transfer_type: Literal["blind", "attended"] | None = None
+    from_agent_id: Id | None = None
+    to_agent_id: Id | None = None
+
+
+@_declare("call.missed", unanswered=True)
+class CallMissed(Call, kw_only=True):
+    ring_seconds: Number | None = None
+
+
+@_declare("call.abandoned", slot=Slot("call", _CALL, drops="*"), unanswered=True)
+class CallAbandoned(Call, kw_only=True):
+    queue_name: Id
+    wait_seconds: Number | None = None
+    position: Count | None = None
+
+
+@_declare("call.ended", slot=Slot("call", _CALL, drops="*"))
+class CallEnded(Call, kw_only=True):
+    duration: Number
+    ended_by: Text | None = None
+    hangup_cause: Id | None = None
+    talk_seconds: Number | None = None
+    hold_seconds: Number | None = None
+    wait_seconds: Number | None = None
+
+
+@_declare("queue.joined", slot=Slot("call", _CALL, keeps="joined"), unanswered=True)
+class QueueJoined(Call, kw_only=True):
+    queue_name: Id
+    position: Count | None = None
+    calls_waiting: Count | None = None
+
+
+@_declare("queue.left", slot=Slot("call", _CALL, drops="joined"), unanswered=True)
+class QueueLeft(Call, kw_only=True):
+    queue_name: Id
+    reason: Literal["answered", "abandoned", "timeout", "empty", "key", "withdrawn", "transferred"] | None = None
+    wait_seconds: Number | None = None
+
+
+@_declare("queue.stats", slot=Slot("queue", _QUEUE, keeps="stats"), conflate_by=("queue_name",))
+class QueueStats(Payload, kw_only=True):
+    queue_name: Id
+    calls_waiting: Count
+    available_agents: Count
+    logged_in_agents: Count
+    talking_agents: Count | None = None
+    longest_wait_time: Number | None = None
+    average_wait_time: Number | None = None
+    completed_calls: Count | None = None
+    abandoned_calls: Count | None = None
+
+
+class QueueMember(Payload, kw_only=True):
+    """The fields of every ``queue.member.*`` event."""
+
+    queue_name: Id
+    user_id: Id
+    username: Text | None = None
+    interface: Text | None = None
+    paused: bool | None = None
+    penalty: Count | None = None
+    reason: Text | None = None
+
+
+@_declare(
+    "queue.member.added",
+    "queue.member.paused",
+    "queue.member.unpaused",
+    slot=Slot("member", _MEMBER, keeps="member"),
+)
+class QueueMemberChanged(QueueMember, kw_only=True):
+    """A member joined the queue or changed whether it takes calls."""
+
+
+@_declare("queue.member.removed", slot=Slot("member", _MEMBER, drops="*"))
+class QueueMemberRemoved(QueueMember, kw_only=True):
+    """A member left the queue."""
+
+
+@_declare("chat.session.started", audience=STAFF_AND_VISITORS, slot=Slot("chat", _CHAT, keeps="started"))
+class ChatSessionStarted(Payload, kw_only=True):
+    session_id: Id
+    visitor_name: Text | None = None
+    visitor_email: Text | None = None
+    queue_name: Id | None = None
+    agent_id: Id | None = None
+    agent_name: Text | None = None
+    status: Text | None = None
+
+
+@_declare("chat.message", audience=STAFF_AND_VISITORS)
+class ChatMessage(Payload, kw_only=True):
+    session_id: Id
+    message_id: Id
+    sender_id: Id
+    sender_type: SenderType
+    body: Text
+    sender_name: Text | None = None
+    private: bool | None = None
+    client_message_id: Id | None = None
+
+
+@_declare(
+    "chat.typing",
+    audience=STAFF_AND_VISITORS,
+    conflate_by=("session_id", "sender_type", "sender_id", "sender_name"),
+)
+class ChatTyping(Payload, kw_only=True):
+    session_id: Id
+    sender_type: SenderType
+    is_typing: bool
+    sender_name: Text | None = None
+    sender_id: Id | None = None
+
+
+@_declare("chat.transferred", audience=STAFF_AND_VISITORS, slot=Slot("chat", _CHAT, keeps="transferred"))
+class ChatTransferred(Payload, kw_only=True):
+    session_id: Id
+    to_agent_id: Id
+    from_agent_id: Id | None = None
+    agent_name: Text | None = None
+
+
+@_declare("chat.session.ended", audience=STAFF_AND_VISITORS, slot=Slot("chat", _CHAT, drops="*"))
+class ChatSessionEnded(Payload, kw_only=True):
+    session_id: Id
+    reason: Text | None = None
+    ended_by: Text | None = None
+
+
+@_declare("notification", audience=STAFF_AND_WALLS, needs_user=True, persists=True)
+class Notification(Payload, kw_only=True):
+    type: Text
+    title: Text
+    message: Text
+    data: Any = None
+    severity: Text | None = None
+    expires_at: Instant | None = None
+
+
+@_declare("alert")
+class Alert(Payload, kw_only=True):
+    title: Text
+    message: Text
+    severity: Text | None = None
+
+
+@_declare("presence.changed", audience=STAFF_AND_WALLS - {Role.AGENT}, conflate_by=("user_id",))
+class PresenceChanged(Payload, kw_only=True):
+    """Made by the gateway. Not for agents, or a storm of reconnects would square itself."""
+
+    user_id: Id
+    online: bool
+    connections: Count | None = None
+    reason: Text | None = None
+
+
+def covers(pattern: str, name: str) -> bool:
+    """Whether ``pattern`` is this name, a prefix of it (``call.*``), or ``*``."""
+    return pattern in (EVERYTHING, name) or (pattern.endswith(".*") and name.startswith(pattern[:-1]))
+
+
+def names_matching(pattern: str) -> frozenset[str]:
+    """The event types that a name, a prefix (``call.*``) or ``*`` stands for; none when it is unknown."""
+    return _MATCHING.get(pattern, frozenset())
+
+
+def _patterns_of(name: str) -> Iterable[str]:
+    words = name.split(".")
+    return (EVERYTHING, name, *(".".join(words[:place]) + ".*" for place in range(1, len(words))))
+
+
+# Not a cache of what was asked: a client chooses what it asks for, and would fill it.
+_MATCHING = {
+    pattern: frozenset(name for name in CATALOGUE if covers(pattern, name))
+    for pattern in {pattern for name in CATALOGUE for pattern in _patterns_of(name)}
+}

@@ -1,0 +1,68 @@
+"""The rules that decide who may see an event."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from callcenter_ws.events.event import Event
+from callcenter_ws.events.principal import Principal, Role
+
+AgentCalls = Literal["all", "own"]
+"""``all``: agents see calls as supervisors do. ``own``: only calls they handle or may answer."""
+
+
+def may_ever_see(role: Role, audience: Collection[Role]) -> bool:
+    """Whether a role may ever be shown an event type with this audience."""
+    return role in audience
+
+
+def may_see(principal: Principal, event: Event, agent_calls: AgentCalls = "all") -> bool:
+    """Whether ``principal`` may see ``event``.
+
+    Default deny: another tenant's events, an event type whose audience does not hold the role, an event for
+    another user and a visitor without a session all end in False.
+    """
+    if event.tenant_id != principal.tenant_id or principal.role not in event.type.audience:
+        return False
+    if event.user_id is not None and event.user_id != principal.user_id:
+        return False
+    if principal.role is Role.VISITOR:
+        return event.session_id is not None and event.session_id == principal.session_id and not event.private
+    if event.user_id is not None:
+        return True
+    if principal.role is Role.AGENT:
+        return _agent_may_see(principal, event, agent_calls)
+    return _queue_is_in_claim(principal, event)
+
+
+def _queue_is_in_claim(principal: Principal, event: Event) -> bool:
+    if principal.queues is None or not event.type.of_queue:
+        return True
+    return event.queue_name is not None and event.queue_name in principal.queues
+
+
+def _agent_may_see(principal: Principal, event: Event, agent_calls: AgentCalls) -> bool:
+    if principal.user_id in event.agents:
+        return True
+    if agent_calls == "own" and event.type.carries_call:
+        return event.type.unanswered and event.queue_name is not None and event.queue_name in (principal.queues or ())
+    return _queue_is_in_claim(principal, event)
+
+
+def interest(principal: Principal, agent_calls: AgentCalls = "all") -> tuple[object, ...]:
+    """Return a key that principals of one tenant share when they see the same untargeted events.
+
+    The Hub asks ``may_see`` once per key and event, not once per connection.
+    """
+    restricted = principal.queues is not None or agent_calls == "own"
+    own = principal.user_id if principal.role is Role.AGENT and restricted else None
+    return (principal.role, principal.queues, principal.session_id, own)
+
+
+def is_announced(principal: Principal) -> bool:
+    """Whether the connection is a person's, whose coming and going others are told of."""
+    return principal.role in _PEOPLE
+
+
+_PEOPLE = frozenset({Role.AGENT, Role.SUPERVISOR, Role.ADMIN, Role.WALLBOARD})

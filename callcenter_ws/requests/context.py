@@ -1,0 +1,31 @@
+"""What every connection works with, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.delivery.hub import Hub
+from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.interfaces import Authenticator, Broker, Journal
+from callcenter_ws.runtime.background import Spawn
+from callcenter_ws.runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from callcenter_ws.requests.handlers import Handlers
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The parts that a Client needs. Built once, by the service."""
+
+    hub: Hub
+    broker: Broker
+    broadcaster: EventBroadcaster
+    authenticator: Authenticator
+    handlers: Handlers
+    clock: Clock
+    spawn: Spawn
+    journal: Journal
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,334 @@
+"""One Handler per message that a client may send (PROTOCOL section 2.1)."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from callcenter_ws.auth.revocation import Revocations
+from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.delivery.catch_up import Replay, TakeSnapshot
+from callcenter_ws.delivery.snapshot_cache import RequestId
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import Origin, payload_path
+from callcenter_ws.events.frames import control_frame
+from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.events.ulid import IdMaker
+from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import rfc3339
+
+if TYPE_CHECKING:
+    from callcenter_ws.delivery.client import Client
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Id = Name | int
+Names = Annotated[list[Name], Meta(min_length=1, max_length=100)]
+
+TYPING_INTERVAL = 1.0
+MAX_TYPISTS = 10_000
+_WRITERS = {Role.VISITOR: "visitor", Role.AGENT: "agent", Role.SUPERVISOR: "agent", Role.ADMIN: "agent"}
+
+
+class Handler(ABC):
+    """Answers one type of message.
+
+    Attributes:
+        name: the ``type`` on the wire.
+        payload: the declaration that the payload is checked against; unknown fields are ignored.
+    """
+
+    name: ClassVar[str]
+    payload: ClassVar[type[msgspec.Struct]]
+
+    @abstractmethod
+    async def handle(self, client: Client, payload: Any, request_id: RequestId) -> None:
+        """Do what ``client`` asks and answer it.
+
+        Raises:
+            Refusal: told to the client as an ``error``; the connection lives on.
+        """
+
+
+class Handlers:
+    """All handlers by type."""
+
+    def __init__(self, *handlers: Handler) -> None:
+        self._by_type = {handler.name: handler for handler in handlers}
+
+    async def handle(self, client: Client, message: dict[str, Any], request_id: RequestId) -> None:
+        """Check a decoded message and give it to its handler.
+
+        Raises:
+            Refusal: ``unknown_type``, ``invalid_message`` with the path of what is wrong, or the handler's own.
+        """
+        type_ = message.get("type")
+        if not isinstance(type_, str):
+            raise Refusal(ErrorCode.INVALID_MESSAGE, "type: expected a string")
+        handler = self._by_type.get(type_)
+        if handler is None:
+            raise Refusal(ErrorCode.UNKNOWN_TYPE, f"there is no message type {type_[:64]!r}")
+        given = message.get("payload")
+        try:
+            payload = msgspec.convert({} if given is None else given, handler.payload)
+        except msgspec.ValidationError as error:
+            raise Refusal(ErrorCode.INVALID_MESSAGE, payload_path(str(error))) from None
+        await handler.handle(client, payload, request_id)
+
+
+class Nothing(msgspec.Struct):
+    """The payload of a message that carries none."""
+
+
+class EventNames(msgspec.Struct):
+    """The payload of ``subscribe`` and ``unsubscribe``."""
+
+    events: Names
+
+
+class SubscribeHandler(Handler):
+    """Adds to the list of what the client wants to hear of."""
+
+    name = "subscribe"
+    payload = EventNames
+
+    async def handle(self, client: Client, payload: EventNames, request_id: RequestId) -> None:
+        """Answer with the whole list now in force."""
+        client.subscription.add(payload.events)
+        _confirm_subscription(client, request_id)
+
+
+class UnsubscribeHandler(Handler):
+    """Takes from the list of what the client wants to hear of."""
+
+    name = "unsubscribe"
+    payload = EventNames
+
+    async def handle(self, client: Client, payload: EventNames, request_id: RequestId) -> None:
+        """Answer with the whole list now in force."""
+        client.subscription.remove(payload.events)
+        _confirm_subscription(client, request_id)
+
+
+def _confirm_subscription(client: Client, request_id: RequestId) -> None:
+    client.refile()
+    client.send(control_frame("subscribed", {"events": client.subscription.events}, in_reply_to=request_id))
+
+
+class SnapshotHandler(Handler):
+    """Sends the tenant's state."""
+
+    name = "snapshot"
+    payload = Nothing
+
+    async def handle(self, client: Client, payload: Nothing, request_id: RequestId) -> None:
+        """Have the snapshot sent in its place in the stream."""
+        client.feed.ask(TakeSnapshot(request_id))
+
+
+class StreamPosition(msgspec.Struct):
+    """The payload of ``resume``."""
+
+    epoch: Name
+    seq: Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class ResumeHandler(Handler):
+    """Replays what a client missed."""
+
+    name = "resume"
+    payload = StreamPosition
+
+    async def handle(self, client: Client, payload: StreamPosition, request_id: RequestId) -> None:
+        """Have everything after the position sent again."""
+        client.feed.ask(Replay(payload.epoch, payload.seq, request_id))
+
+
+class MessageIds(msgspec.Struct):
+    """The payload of ``ack``."""
+
+    ids: Annotated[list[Name], Meta(max_length=1_000)]
+
+
+class AckHandler(Handler):
+    """Takes acknowledgements of mailbox messages."""
+
+    name = "ack"
+    payload = MessageIds
+
+    async def handle(self, client: Client, payload: MessageIds, request_id: RequestId) -> None:
+        """Strike the messages off, in silence, as the protocol has it."""
+        client.mailbag.acknowledged(payload.ids)
+
+
+class PingHandler(Handler):
+    """Answers a client's own keepalive."""
+
+    name = "ping"
+    payload = Nothing
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def handle(self, client: Client, payload: Nothing, request_id: RequestId) -> None:
+        """Answer with the server's time."""
+        client.send(control_frame("pong", {"server_time": rfc3339(self._clock.time())}, in_reply_to=request_id))
+
+
+class FreshToken(msgspec.Struct):
+    """The payload of ``auth``."""
+
+    token: str
+
+
+class AuthHandler(Handler):
+    """Extends a session in place by a fresh token of the same user."""
+
+    name = "auth"
+    payload = FreshToken
+
+    def __init__(self, authenticator: Authenticator, revocations: Revocations) -> None:
+        self._authenticator = authenticator
+        self._revocations = revocations
+
+    async def handle(self, client: Client, payload: FreshToken, request_id: RequestId) -> None:
+        """Answer with the new end of the session."""
+        fresh = self._authenticator.verify(payload.token)
+        if fresh.every_tenant:
+            fresh = fresh.narrow(client.principal.tenant_id)
+        self._revocations.check(fresh)
+        if _identity(fresh) != _identity(client.principal):
+            raise Refusal(ErrorCode.FORBIDDEN, "the fresh token is another user's, tenant's, role's or session's")
+        client.renew(fresh)
+        expires_at = None if fresh.expires_at is None else rfc3339(fresh.expires_at)
+        client.send(control_frame("session.extended", {"expires_at": expires_at}, in_reply_to=request_id))
+
+
+def _identity(principal: Principal) -> tuple[str, str, Role, str | None]:
+    return principal.tenant_id, principal.user_id, principal.role, principal.session_id
+
+
+class ChatText(msgspec.Struct):
+    """The payload of ``chat.message``; what a client says about the sender is ignored."""
+
+    session_id: Id
+    body: Annotated[str, Meta(min_length=1)]
+    client_message_id: Id | None = None
+
+
+class ChatMessageHandler(Handler):
+    """Publishes what a visitor or an agent writes, stamped with who it really was."""
+
+    name = "chat.message"
+    payload = ChatText
+
+    def __init__(self, broadcaster: EventBroadcaster, clock: Clock) -> None:
+        self._broadcaster = broadcaster
+        self._new_id = IdMaker(clock.time)
+
+    async def handle(self, client: Client, payload: ChatText, request_id: RequestId) -> None:
+        """Answer ``accepted`` with the message's identifiers; a repetition gets the first ones."""
+        stamp = _sender_stamp(client.principal, payload.session_id)
+        message_id = self._message_id(client.principal, payload)
+        text = {"session_id": payload.session_id, "message_id": message_id, **stamp, "body": payload.body}
+        if payload.client_message_id is not None:
+            text["client_message_id"] = payload.client_message_id
+        published = await self._broadcaster.publish(
+            client.principal.tenant_id, self.name, text, event_id=message_id, origin=Origin.CLIENT
+        )
+        answer = {
+            "session_id": payload.session_id,
+            "message_id": message_id,
+            "client_message_id": payload.client_message_id,
+            "id": published.event_id,
+            "seq": published.seq,
+            "duplicate": published.duplicate,
+        }
+        client.send(control_frame("accepted", answer, in_reply_to=request_id))
+
+    def _message_id(self, sender: Principal, payload: ChatText) -> str:
+        """The same id for the same ``client_message_id``: the broker's idempotency then does the rest."""
+        if payload.client_message_id is None:
+            return self._new_id()
+        origin = [
+            sender.tenant_id,
+            sender.role,
+            sender.user_id,
+            str(payload.session_id),
+            str(payload.client_message_id),
+        ]
+        return "chat-" + hashlib.sha256(msgspec.json.encode(origin)).hexdigest()[:40]
+
+
+class TypingState(msgspec.Struct):
+    """The payload of ``chat.typing``."""
+
+    session_id: Id
+    is_typing: bool
+
+
+class ChatTypingHandler(Handler):
+    """Publishes that a visitor or an agent types: at most once a second per session and sender."""
+
+    name = "chat.typing"
+    payload = TypingState
+
+    def __init__(self, broadcaster: EventBroadcaster, clock: Clock) -> None:
+        self._broadcaster = broadcaster
+        self._clock = clock
+        self._last: dict[tuple[str, str, str], float] = {}
+
+    async def handle(self, client: Client, payload: TypingState, request_id: RequestId) -> None:
+        """Publish in silence, or refuse what comes too fast."""
+        stamp = _sender_stamp(client.principal, payload.session_id)
+        self._check_pace(client.principal, str(payload.session_id))
+        event = {"session_id": payload.session_id, **stamp, "is_typing": payload.is_typing}
+        await self._broadcaster.publish(client.principal.tenant_id, self.name, event, origin=Origin.CLIENT)
+
+    def _check_pace(self, sender: Principal, session_id: str) -> None:
+        key = (sender.tenant_id, session_id, sender.user_id)
+        now = self._clock.monotonic()
+        wait = self._last.get(key, -TYPING_INTERVAL) + TYPING_INTERVAL - now
+        if wait > 0:
+            raise Refusal(ErrorCode.RATE_LIMITED, "chat.typing: at most one a second per session", retry_after=wait)
+        self._last.pop(key, None)
+        self._last[key] = now
+        if len(self._last) > MAX_TYPISTS:
+            # The one silent for longest; at worst it may type a little sooner.
+            del self._last[next(iter(self._last))]
+
+
+def _sender_stamp(sender: Principal, session_id: str | int) -> dict[str, Any]:
+    """Who writes, by the token alone.
+
+    Raises:
+        Refusal: ``forbidden`` for a role that does not chat and for a visitor in another's session.
+    """
+    sender_type = _WRITERS.get(sender.role)
+    if sender_type is None:
+        raise Refusal(ErrorCode.FORBIDDEN, f"the role {sender.role} takes no part in chats")
+    if sender.role is Role.VISITOR and str(session_id) != sender.session_id:
+        raise Refusal(ErrorCode.FORBIDDEN, "session_id: a visitor writes in its own session only")
+    stamp = {"sender_id": sender.user_id, "sender_type": sender_type}
+    return stamp if sender.name is None else {**stamp, "sender_name": sender.name}
+
+
+def all_handlers(
+    broadcaster: EventBroadcaster, authenticator: Authenticator, revocations: Revocations, clock: Clock
+) -> Handlers:
+    """Return the handlers of everything that a client may say."""
+    return Handlers(
+        SubscribeHandler(),
+        UnsubscribeHandler(),
+        SnapshotHandler(),
+        ResumeHandler(),
+        AckHandler(),
+        PingHandler(clock),
+        AuthHandler(authenticator, revocations),
+        ChatMessageHandler(broadcaster, clock),
+        ChatTypingHandler(broadcaster, clock),
+    )

@@ -1,0 +1,352 @@
+"""The catalogue: every type of PROTOCOL section 4, field by field."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from core_world import REQUIRED, event, payload_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.catalogue import CATALOGUE
+from callcenter_ws.events.event import make_event
+
+CALL_FIELDS = {
+    "call_id": "c-1", "direction": "inbound", "caller_id": "100", "caller_name": "Rui", "destination": "200",
+    "queue_name": "sales", "agent_id": 7, "agent_name": "Ana", "channel": "PJSIP/1", "destination_channel": "PJSIP/2",
+    "started_at": "2026-11-22T19:40:00.123Z", "answered_at": "2026-11-22T20:40:03+01:00", "variables": {"a": [1]},
+}  # fmt: skip
+MEMBER_FIELDS = {"username": "ana", "interface": "PJSIP/7", "paused": True, "penalty": 0, "reason": "lunch"}
+
+OPTIONAL: dict[str, dict[str, Any]] = {
+    "agent.login": {"extension": "100", "interface": "PJSIP/100", "queues": ["sales", 4], "state": "available"},
+    "agent.state.changed": {
+        "previous_state": "ringing", "reason": "call", "since_at": "2026-11-22T19:40:00Z", "extension": 100,
+    },
+    "agent.logout": {"reason": "connection_lost"},
+    "call.incoming": CALL_FIELDS,
+    "call.ringing": CALL_FIELDS,
+    "call.answered": {**CALL_FIELDS, "wait_seconds": 4, "ring_seconds": 2.5},
+    "call.hold": {**CALL_FIELDS, "held_by": "7"},
+    "call.unhold": {**CALL_FIELDS, "held_by": "7"},
+    "call.transferred": {**CALL_FIELDS, "transfer_type": "blind", "from_agent_id": 7, "to_agent_id": "8"},
+    "call.missed": {**CALL_FIELDS, "ring_seconds": 20},
+    "call.abandoned": {**CALL_FIELDS, "wait_seconds": 31.5, "position": 2},
+    "call.ended": {
+        **CALL_FIELDS, "ended_by": "caller", "hangup_cause": 16, "talk_seconds": 60, "hold_seconds": 0,
+        "wait_seconds": 1.5,
+    },
+    "queue.joined": {**CALL_FIELDS, "position": 1, "calls_waiting": 3},
+    "queue.left": {**CALL_FIELDS, "reason": "abandoned", "wait_seconds": 5},
+    "queue.stats": {
+        "talking_agents": 1, "longest_wait_time": 30.5, "average_wait_time": 11, "completed_calls": 90,
+        "abandoned_calls": 4,
+    },
+    "queue.member.added": MEMBER_FIELDS,
+    "queue.member.removed": MEMBER_FIELDS,
+    "queue.member.paused": MEMBER_FIELDS,
+    "queue.member.unpaused": MEMBER_FIELDS,
+    "chat.session.started": {
+        "visitor_name": "Rui", "visitor_email": "rui@example.org", "queue_name": "sales", "agent_id": 7,
+        "agent_name": "Ana", "status": "waiting",
+    },
+    "chat.message": {"sender_name": "Rui", "private": False, "client_message_id": "x-1"},
+    "chat.typing": {"sender_name": "Rui", "sender_id": "v-1"},
+    "chat.transferred": {"from_agent_id": 7, "agent_name": "Ana"},
+    "chat.session.ended": {"reason": "timeout", "ended_by": "visitor"},
+    "notification": {"data": {"call_id": [1, None]}, "severity": "info", "expires_at": "2026-11-23T00:00:00Z"},
+    "alert": {"severity": "critical"},
+    "presence.changed": {"connections": 2, "reason": "connected"},
+}  # fmt: skip
+
+REQUIRED_FIELDS = [(name, field) for name, fields in REQUIRED.items() for field in fields]
+OPTIONAL_FIELDS = [
+    (name, field) for name, fields in OPTIONAL.items() for field in fields if field not in REQUIRED[name]
+]
+STATES = ("available", "busy", "away", "break", "offline", "ringing", "talking", "hold", "wrap_up")
+LEFT_REASONS = ("answered", "abandoned", "timeout", "empty", "key", "withdrawn", "transferred")
+
+
+def refused(type_: str, payload: Any, **more: Any) -> Refusal:
+    """The refusal of an event with exactly this payload."""
+    asked: dict[str, Any] = {"tenant_id": "acme", "event_id": "e", "now": 0.0, "received_at": 0.0, **more}
+    if type_ == "notification":
+        asked.setdefault("user_id", "7")
+    with pytest.raises(Refusal) as raised:
+        make_event(type_=type_, payload=payload, **asked)
+    return raised.value
+
+
+def test_the_catalogue_is_the_protocols() -> None:
+    assert set(CATALOGUE) == set(REQUIRED)
+    assert len(CATALOGUE) == 27
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_declares_what_the_protocol_declares(name: str) -> None:
+    fields = msgspec.structs.fields(CATALOGUE[name].payload)
+    assert {field.name for field in fields if field.required} == set(REQUIRED[name])
+    assert {field.name for field in fields} == set(REQUIRED[name]) | set(OPTIONAL[name])
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_takes_the_required_fields_alone(name: str) -> None:
+    assert payload_of(event(name)) == REQUIRED[name]
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_takes_every_optional_field_and_passes_on_what_it_does_not_know(name: str) -> None:
+    extra = {"x_dialplan": {"deep": [1, {"a": None}]}, "": 0, "ünïcode \x00": "\U0001f600", "big": 2**80, "f": 1e-300}
+    sent = {**OPTIONAL[name], **REQUIRED[name], **extra}
+    assert payload_of(event(name, sent)) == sent
+
+
+@pytest.mark.parametrize(("name", "field"), REQUIRED_FIELDS)
+def test_names_the_required_field_that_is_missing(name: str, field: str) -> None:
+    payload = {key: value for key, value in REQUIRED[name].items() if key != field}
+    refusal = refused(name, payload)
+    assert refusal.code is ErrorCode.INVALID_EVENT
+    assert refusal.message == f"payload.{field}: required"
+
+
+@pytest.mark.parametrize(("name", "field"), REQUIRED_FIELDS)
+@pytest.mark.parametrize("wrong", [None, [], {}, ["x"]], ids=repr)
+def test_names_the_required_field_that_has_the_wrong_type(name: str, field: str, wrong: Any) -> None:
+    refusal = refused(name, {**REQUIRED[name], field: wrong})
+    assert refusal.code is ErrorCode.INVALID_EVENT
+    assert refusal.message.startswith(f"payload.{field}: expected ")
+
+
+@pytest.mark.parametrize(("name", "field"), OPTIONAL_FIELDS)
+def test_takes_null_for_an_optional_field(name: str, field: str) -> None:
+    assert payload_of(event(name, {field: None}))[field] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [(name, field) for name, field in OPTIONAL_FIELDS if (name, field) != ("notification", "data")]
+)
+def test_names_the_optional_field_that_has_the_wrong_type(name: str, field: str) -> None:
+    wrong: Any = [[]] if field != "variables" else []
+    refusal = refused(name, {**REQUIRED[name], field: wrong})
+    assert refusal.code is ErrorCode.INVALID_EVENT
+    assert refusal.message.startswith(f"payload.{field}")
+
+
+@pytest.mark.parametrize("data", [0, "text", [], {}, True, None, [[[]]]], ids=repr)
+def test_notification_data_may_be_anything(data: Any) -> None:
+    assert payload_of(event("notification", {"data": data}))["data"] == data
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("payload", [None, [], "text", 5, True], ids=repr)
+def test_a_payload_is_an_object(name: str, payload: Any) -> None:
+    refusal = refused(name, payload)
+    assert refusal.code is ErrorCode.INVALID_EVENT
+    assert refusal.message.startswith("payload: expected `object`")
+
+
+# Identifiers
+
+
+@pytest.mark.parametrize(
+    "good", ["a", "x" * 255, 0, -5, 7, 2**64, 10**200, " ", "a\nb", "é"], ids=lambda v: repr(v)[:20]
+)
+def test_an_identifier_is_a_text_or_an_integer(good: Any) -> None:
+    assert event("agent.login", {"user_id": good}).entity == ("agent", str(good))
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 256, 1.5, 7.0, True, False, [], {}], ids=lambda v: repr(v)[:20])
+def test_an_identifier_is_nothing_else(bad: Any) -> None:
+    assert refused("agent.login", {"user_id": bad, "username": "ana"}).message.startswith("payload.user_id: expected")
+
+
+def test_an_integer_and_its_decimal_text_name_the_same_thing() -> None:
+    for name in ("queue.stats", "queue.member.added", "chat.typing", "presence.changed", "call.hold"):
+        numbers = {"queue_name": 5, "user_id": 5, "session_id": 5, "unique_id": 5}
+        texts = {key: str(value) for key, value in numbers.items()}
+        first = event(name, {**{k: v for k, v in numbers.items() if k in REQUIRED[name]}})
+        second = event(name, {**{k: v for k, v in texts.items() if k in REQUIRED[name]}})
+        assert (first.entity, first.conflation_key, first.queue_name, first.session_id) == (
+            second.entity, second.conflation_key, second.queue_name, second.session_id,
+        )  # fmt: skip
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "words"),
+    [
+        ("agent.login", "state", STATES),
+        ("agent.state.changed", "state", STATES),
+        ("agent.state.changed", "previous_state", STATES),
+        ("agent.logout", "reason", ("user", "supervisor", "connection_lost", "revoked")),
+        ("call.incoming", "direction", ("inbound", "outbound", "internal")),
+        ("call.transferred", "transfer_type", ("blind", "attended")),
+        ("queue.left", "reason", LEFT_REASONS),
+        ("chat.message", "sender_type", ("visitor", "agent", "bot", "system")),
+        ("chat.typing", "sender_type", ("visitor", "agent", "bot", "system")),
+    ],
+)
+def test_a_field_takes_the_words_of_the_protocol_and_no_other(name: str, field: str, words: tuple[str, ...]) -> None:
+    for word in words:
+        assert payload_of(event(name, {field: word}))[field] == word
+    for wrong in ("", words[0].upper(), words[0] + " ", "hunter2"):
+        refusal = refused(name, {**REQUIRED[name], field: wrong})
+        assert refusal.message == f"payload.{field}: not one of the values that the protocol lists"
+
+
+@pytest.mark.parametrize("value", ["4111 1111 1111 1111", "x" * 100_000, "x - at `$.y`", "`"], ids=lambda v: v[:20])
+def test_a_refusal_never_repeats_what_was_sent(value: str) -> None:
+    refusal = refused("agent.state.changed", {**REQUIRED["agent.state.changed"], "state": value})
+    assert refusal.message == "payload.state: not one of the values that the protocol lists"
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("count", [0, 1, 2**63, 2**70])
+def test_a_count_is_a_natural_number(count: int) -> None:
+    assert payload_of(event("queue.stats", {"calls_waiting": count}))["calls_waiting"] == count
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, "1", True, -(2**70)], ids=repr)
+def test_a_count_is_nothing_else(wrong: Any) -> None:
+    refusal = refused("queue.stats", {**REQUIRED["queue.stats"], "calls_waiting": wrong})
+    assert refusal.message.startswith("payload.calls_waiting: expected `int`")
+
+
+@pytest.mark.parametrize("wrong", ["61", True, [], {}, "NaN", "Infinity"], ids=repr)
+def test_a_duration_is_a_number(wrong: Any) -> None:
+    assert refused("call.ended", {"unique_id": "1", "duration": wrong}).message.startswith("payload.duration: expected")
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_what_json_cannot_say_never_reaches_the_wire_as_itself(wrong: float) -> None:
+    """A Python caller may hand in NaN; JSON has none (RFC 8259 section 6), so ``null`` goes out."""
+    assert payload_of(event("call.ended", {"talk_seconds": wrong}))["talk_seconds"] is None
+
+
+# Instants
+
+
+@pytest.mark.parametrize("good", ["2026-11-22T19:40:00Z", "2026-11-22T19:40:00.123456+05:30", "0001-01-01T00:00:00Z"])
+def test_an_instant_is_passed_on_as_it_came(good: str) -> None:
+    assert payload_of(event("call.hold", {"started_at": good}))["started_at"] == good
+
+
+@pytest.mark.parametrize(
+    "wrong", ["2026-11-22T19:40:00", "2026-11-22", "19:40", "yesterday", "", 1_800_000_000, "2026-13-01T00:00:00Z"]
+)
+def test_an_instant_has_a_date_a_time_and_an_offset(wrong: Any) -> None:
+    refusal = refused("call.hold", {"unique_id": "1", "started_at": wrong})
+    assert refusal.message.startswith("payload.started_at: ")
+
+
+# Places within a payload
+
+
+def test_a_refusal_names_the_place_within_a_list() -> None:
+    refusal = refused("agent.login", {"user_id": "7", "username": "ana", "queues": ["sales", 5, None]})
+    assert refusal.message.startswith("payload.queues[2]: expected ")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.sampled_from(sorted(REQUIRED)), st.dictionaries(st.text(max_size=12), json_values, max_size=5), json_values)
+def test_whatever_a_producer_sends_is_taken_unchanged_or_refused(name: str, fields: dict[str, Any], root: Any) -> None:
+    for payload in (root, {**REQUIRED[name], **fields}):
+        try:
+            made = make_event(
+                tenant_id="acme", type_=name, payload=payload, event_id="e", now=0, received_at=0, user_id="7"
+            )
+        except Refusal as refusal:
+            assert refusal.code is ErrorCode.INVALID_EVENT
+            assert refusal.message.startswith("payload")
+        else:
+            assert payload_of(made) == payload
+
+
+# What a type means
+
+
+def test_only_a_notification_needs_a_user() -> None:
+    assert {name for name, type_ in CATALOGUE.items() if type_.needs_user} == {"notification"}
+    refusal = refused("notification", REQUIRED["notification"], user_id=None)
+    assert refusal.message == "user_id: required for notification, which is for one user"
+
+
+def test_conflation_is_per_queue_per_typist_and_per_user() -> None:
+    conflatable = {name for name, type_ in CATALOGUE.items() if type_.conflate_by is not None}
+    assert conflatable == {"queue.stats", "chat.typing", "presence.changed"}
+    assert event("queue.stats").conflation_key == event("queue.stats", {"calls_waiting": 9}).conflation_key
+    assert event("queue.stats").conflation_key != event("queue.stats", {"queue_name": "help"}).conflation_key
+    typing = event("chat.typing", {"sender_id": "v-1"})
+    assert typing.conflation_key == event("chat.typing", {"sender_id": "v-1", "is_typing": False}).conflation_key
+    for other in (
+        {"sender_id": "v-2"},
+        {"session_id": "s-2", "sender_id": "v-1"},
+        {"sender_type": "agent", "sender_id": "v-1"},
+    ):
+        assert typing.conflation_key != event("chat.typing", other).conflation_key
+    assert event("presence.changed").conflation_key != event("presence.changed", {"user_id": "8"}).conflation_key
+    assert event("call.hold").conflation_key is None
+
+
+def test_a_message_for_one_user_does_not_make_one_for_everybody_worthless() -> None:
+    assert event("queue.stats").conflation_key != event("queue.stats", user_id="7").conflation_key
+
+
+@pytest.mark.parametrize(
+    ("name", "entity", "keeps", "drops"),
+    [
+        ("agent.login", ("agent", "7"), "state", None),
+        ("agent.state.changed", ("agent", "7"), "state", None),
+        ("agent.logout", ("agent", "7"), None, "*"),
+        ("call.incoming", ("call", "1700000000.1"), "incoming", None),
+        ("call.ringing", ("call", "1700000000.1"), "ringing", None),
+        ("call.answered", ("call", "1700000000.1"), "answered", None),
+        ("call.hold", ("call", "1700000000.1"), "hold", None),
+        ("call.unhold", ("call", "1700000000.1"), "hold", None),
+        ("call.transferred", ("call", "1700000000.1"), "transferred", None),
+        ("call.missed", None, None, None),
+        ("call.abandoned", ("call", "1700000000.1"), None, "*"),
+        ("call.ended", ("call", "1700000000.1"), None, "*"),
+        ("queue.joined", ("call", "1700000000.1"), "joined", None),
+        ("queue.left", ("call", "1700000000.1"), None, "joined"),
+        ("queue.stats", ("queue", "sales"), "stats", None),
+        ("queue.member.added", ("member", "sales", "7"), "member", None),
+        ("queue.member.paused", ("member", "sales", "7"), "member", None),
+        ("queue.member.unpaused", ("member", "sales", "7"), "member", None),
+        ("queue.member.removed", ("member", "sales", "7"), None, "*"),
+        ("chat.session.started", ("chat", "s-1"), "started", None),
+        ("chat.transferred", ("chat", "s-1"), "transferred", None),
+        ("chat.session.ended", ("chat", "s-1"), None, "*"),
+        ("chat.message", None, None, None),
+        ("chat.typing", None, None, None),
+        ("notification", None, None, None),
+        ("alert", None, None, None),
+        ("presence.changed", None, None, None),
+    ],
+)
+def test_snapshot_slots_are_the_protocols(
+    name: str, entity: tuple[str, ...] | None, keeps: str | None, drops: str | None
+) -> None:
+    made = event(name)
+    assert made.entity == entity
+    slot = made.type.slot
+    assert (slot.keeps, slot.drops) == (keeps, drops) if slot is not None else entity is None
+
+
+def test_a_call_is_named_by_call_id_and_by_unique_id_where_there_is_none() -> None:
+    assert event("call.ringing", {"call_id": "c-9"}).entity == ("call", "c-9")
+    assert event("call.ringing", {"call_id": None}).entity == ("call", "1700000000.1")

@@ -1,0 +1,68 @@
+"""Fixtures of the tests on a real Redis: the server, and nodes that share it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_twisted
+
+if TYPE_CHECKING:
+    from redis_nodes import Nodes
+    from redis_server import RedisServer
+
+_prefixes = (f"nodes-{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A Redis for the tests of a module, which leave it as they found it."""
+    from redis_server import RedisServer
+
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A Redis for one test, which may do with it what it likes."""
+    from redis_server import RedisServer
+
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest_twisted.async_yield_fixture
+async def nodes(server: RedisServer) -> AsyncIterator[Nodes]:
+    """Nodes on the module's Redis."""
+    from redis_nodes import Nodes
+
+    nodes = Nodes(server.url, next(_prefixes))
+    yield nodes
+    await nodes.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def own_nodes(own_server: RedisServer) -> AsyncIterator[Nodes]:
+    """Nodes on the test's own Redis."""
+    from redis_nodes import Nodes
+
+    nodes = Nodes(own_server.url, next(_prefixes))
+    yield nodes
+    await nodes.close()
+
+
+@pytest.fixture(autouse=True)
+def _quick_returns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reconnect to Redis within milliseconds."""
+    if "redis" in request.module.__name__:
+        from callcenter_ws.redis import reconnecting
+
+        monkeypatch.setattr(reconnecting, "LONGEST_PAUSE", 0.1)
+        monkeypatch.setattr(reconnecting, "FIRST_PAUSE", 0.02)

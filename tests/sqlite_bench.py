@@ -1,0 +1,35 @@
+"""A SqliteBroker on a fake clock, and the reactor's real threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from broker_contract import Bench
+from twisted.internet import reactor
+
+from callcenter_ws.broker.sqlite.broker import SqliteBroker
+from callcenter_ws.interfaces import Broker
+
+
+class SqliteBench(Bench):
+    """A store in one file.
+
+    Attributes:
+        options: more arguments for the next store that is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.options: dict[str, Any] = {}
+
+    def make(self, *, history_events: int, history_seconds: float) -> Broker:
+        limits = {"history_events": history_events, "history_seconds": history_seconds}
+        return SqliteBroker(reactor, self.clock, self.path, **{**limits, **self.options})
+
+    @property
+    def store(self) -> SqliteBroker:
+        """The store that runs."""
+        assert isinstance(self.broker, SqliteBroker)
+        return self.broker
