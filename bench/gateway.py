@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.failure import Broken, Unavailable
-from callcenter_ws.auth.signing import mint
+from callcenter_ws.auth.signing import sign_token
 
 TENANT = "acme"
 DEADLINE = 30.0
@@ -97,7 +97,7 @@ class Gateway:
         """A token that is valid for an hour; ``claims`` are added to the usual ones."""
         now = int(time.time())
         usual = {"sub": user_id, "tenant_id": tenant, "role": role, "iat": now, "exp": now + 3_600}
-        return mint(self._secret, {**usual, **claims})
+        return sign_token(self._secret, {**usual, **claims})
 
     def await_connections(self, count: int) -> None:
         """Wait until the gateway knows of so many connections and no more, so that what ended costs nothing later.

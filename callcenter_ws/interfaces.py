@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from callcenter_ws.errors import CloseCode, Refusal
     from callcenter_ws.events.event import Event
     from callcenter_ws.events.principal import Principal
-    from callcenter_ws.events.publication import Message
+    from callcenter_ws.events.publication import Publication
 
 
-class Journal(Protocol):
+class ConnectionLog(Protocol):
     """Where the core notes what an operator should know. Never given a token or a payload."""
 
     def refused(self, who: str, refusal: Refusal) -> None:
@@ -25,7 +25,7 @@ class Journal(Protocol):
     def closed(self, who: str, code: CloseCode) -> None:
         """The gateway closed a connection."""
 
-    def bug(self, what: str) -> None:
+    def unhandled_error(self, what: str) -> None:
         """The exception being handled is a bug; what met it is told in ``what``."""
 
 
@@ -71,7 +71,7 @@ class Position:
     seq: int
 
 
-class Published(msgspec.Struct, frozen=True):
+class PublishResult(msgspec.Struct, frozen=True):
     """What a publisher is told: where its event stands in the stream. A Struct, because one is made for each event.
 
     ``duplicate`` is True when the same ``event_id`` was published before and nothing was published now.
@@ -84,7 +84,7 @@ class Published(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class HistoryPage:
     """A stretch of a tenant's history.
 
     Attributes:
@@ -95,7 +95,7 @@ class Slice:
     """
 
     epoch: str
-    messages: Sequence[Message]
+    publications: Sequence[Publication]
     reachable: bool
     head: int
 
@@ -106,19 +106,19 @@ class Snapshot:
 
     epoch: str
     seq: int
-    messages: Sequence[Message]
+    publications: Sequence[Publication]
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class MailboxItem:
     """A message that waits in a user's mailbox; ``sent``: it was written to a socket before."""
 
-    message: Message
+    publication: Publication
     sent: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class MailboxGap:
     """Messages that fell out of a mailbox undelivered: they lie between these positions, both included."""
 
     from_seq: int
@@ -126,14 +126,14 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class MailboxPage:
     """A stretch of a user's mailbox, oldest first, and what fell out of it since the user last took anything."""
 
-    letters: Sequence[Letter]
-    loss: Loss | None
+    items: Sequence[MailboxItem]
+    gap: MailboxGap | None
 
 
-Deliver = Callable[[Sequence["Message"]], None]
+Deliver = Callable[[Sequence["Publication"]], None]
 """Takes messages of one tenant, durable, in ``seq`` order, each exactly once per node. Never raises."""
 
 
@@ -169,7 +169,7 @@ class Broker(Protocol):
     def detach(self, tenant_id: str) -> None:
         """Nobody on this node wants the tenant's events any more; its memory may go first."""
 
-    def publish(self, events: Sequence[Event]) -> Awaitable[list[Published | Refusal]]:
+    def publish(self, events: Sequence[Event]) -> Awaitable[list[PublishResult | Refusal]]:
         """Append events, possibly of several tenants, in the given order.
 
         One outcome per event, in the same order. When the answer is there the events are durable, and
@@ -185,23 +185,23 @@ class Broker(Protocol):
                 not lie before it, even if another node delivered it first.
         """
 
-    def read(self, tenant_id: str, after: int, limit: int) -> Awaitable[Slice]:
+    def read(self, tenant_id: str, after: int, limit: int) -> Awaitable[HistoryPage]:
         """At most ``limit`` messages with ``seq`` greater than ``after``."""
 
     def snapshot(self, tenant_id: str) -> Awaitable[Snapshot]:
         """The tenant's state, consistent with its ``seq``."""
 
-    def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Awaitable[Mail]:
+    def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Awaitable[MailboxPage]:
         """At most ``limit`` messages in a user's mailbox with ``seq`` greater than ``after``.
 
         An event with ``is_mail`` is in its user's mailbox from the moment that it is durable until ``mail_taken``,
         the end of its time, or 1,000 newer ones.
         """
 
-    def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+    def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Messages were written to a socket of the user; whether they arrived is not known yet."""
 
-    def mail_taken(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+    def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """The user has these messages: strike them off. Unknown identifiers mean nothing."""
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
@@ -214,10 +214,10 @@ class Broker(Protocol):
         """Why the broker cannot serve now, for ``/readyz``; None when it can."""
 
 
-class Listener(Protocol):
+class PublicationListener(Protocol):
     """Is shown every delivered message once per node, after the clients' outboxes (AMP ``Subscribe``)."""
 
-    def __call__(self, message: Message) -> None:
+    def __call__(self, publication: Publication) -> None:
         """Take note; never raise, never block."""
 
 
@@ -232,7 +232,7 @@ class UserPresence:
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class PresenceRecord:
     """What a store remembers of a user's presence.
 
     Attributes:
@@ -261,26 +261,26 @@ class Revocation:
     at: float
 
 
-class Register(Protocol):
+class PresenceStore(Protocol):
     """Remembers who was here and who may not come, over restarts if it can."""
 
-    def recall(self) -> Sequence[Attendance]:
+    def load_presence(self) -> Sequence[PresenceRecord]:
         """What was noted before this process started, the latest of each user, longest ago first."""
 
-    def note(self, attendance: Attendance) -> None:
+    def note(self, attendance: PresenceRecord) -> None:
         """Remember this instead of what was noted of the user before. Never blocks, never fails.
 
         It is written down no later than what is published after it.
         """
 
-    def recall_revocations(self) -> Sequence[Revocation]:
+    def load_revocations(self) -> Sequence[Revocation]:
         """What was revoked before this process started."""
 
-    def note_revocation(self, revocation: Revocation) -> None:
+    def save_revocation(self, revocation: Revocation) -> None:
         """Remember a revocation. Never blocks, never fails."""
 
 
-class PresenceBook(Protocol):
+class PresenceTracker(Protocol):
     """Is told by the Hub who comes and goes on this node."""
 
     def arrived(self, client: Client) -> None:
@@ -316,11 +316,11 @@ class Directory(Protocol):
     def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
         """Connections and messages of one tenant, or of all, on this node: JSON-ready, see ``docs/http.rst``."""
 
-    def listen(self, listener: Listener, tenant_id: str) -> None:
+    def listen(self, listener: PublicationListener, tenant_id: str) -> None:
         """Show every delivered message of a tenant, or of all (``*``), to ``listener`` from now on.
 
         It may be shown others, too.
         """
 
-    def unlisten(self, listener: Listener) -> None:
+    def unlisten(self, listener: PublicationListener) -> None:
         """Stop showing messages to ``listener``."""

@@ -24,7 +24,7 @@ from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.demo.tokens import announcement, ready_made_tokens
 from callcenter_ws.gateway.service import DRAIN_MARGIN, GatewayService
 from callcenter_ws.workers import options as command
-from callcenter_ws.workers.handoff import Inheritance, endpoints
+from callcenter_ws.workers.handoff import WorkerHandoff, endpoints
 from callcenter_ws.workers.supervisor import Supervisor
 
 _log = Logger()
@@ -47,7 +47,7 @@ class Options(usage.Options):
     settings: Settings
     demo: DemoState | None
     worker_count: int | None
-    inheritance: Inheritance | None
+    handoff: WorkerHandoff | None
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,9 +80,9 @@ class Options(usage.Options):
 
     def _set_workers(self, settings: Settings) -> None:
         self.worker_count = None
-        self.inheritance = Inheritance.take(os.environ)
-        if self.inheritance is not None:
-            missing = ", ".join(map(str, self.inheritance.missing(settings)))
+        self.handoff = WorkerHandoff.take(os.environ)
+        if self.handoff is not None:
+            missing = ", ".join(map(str, self.handoff.missing(settings)))
             if missing:
                 raise command.WorkersRefused(
                     f"the supervisor does not listen on {missing}: restart it for new endpoints"
@@ -98,10 +98,10 @@ def makeService(options: Options) -> Service:
 
     if options.worker_count is not None:
         return _supervisor(reactor, options, options.worker_count)
-    service = GatewayService(reactor, options.settings, demo=options.demo, inheritance=options.inheritance)
+    service = GatewayService(reactor, options.settings, demo=options.demo, handoff=options.handoff)
     _tune_collector()
     text = "SIGHUP: this version reloads nothing; restart it to take new settings or certificates"
-    if options.inheritance is not None:
+    if options.handoff is not None:
         text = "SIGHUP: this is a worker; send it to the supervisor, which replaces all workers"
     reactor.callWhenRunning(_on_hangup, reactor, lambda: _log.warn(text))
     if options.demo is not None:

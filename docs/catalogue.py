@@ -1,7 +1,7 @@
 """Sphinx directives that print the tables of the code, so that the pages cannot drift from it.
 
 ``event-catalogue`` prints ``events.catalogue.CATALOGUE``, ``close-codes`` and ``error-codes`` print the tables of
-``errors``, ``broadcaster-methods`` prints what ``EventVocabulary`` can say, ``default-limits`` the ``Limits``.
+``errors``, ``broadcaster-methods`` prints what ``EventMethods`` can say, ``default-limits`` the ``Limits``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import CLOSES, ERRORS
 from callcenter_ws.events.catalogue import CATALOGUE, AgentState, Call, EventType, Payload
-from callcenter_ws.events.methods import EventVocabulary
+from callcenter_ws.events.methods import EventMethods
 
 _MEANING = re.compile(r"(?P<meaning>.+): ``(?P<event>[a-z.]+)``\.")
 
@@ -37,7 +37,7 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]], widths: str = "a
 def methods() -> dict[str, tuple[str, str]]:
     """The EventBroadcaster's methods: event type to method name and meaning."""
     found = {}
-    for name, method in inspect.getmembers(EventVocabulary, inspect.isfunction):
+    for name, method in inspect.getmembers(EventMethods, inspect.isfunction):
         match = _MEANING.search(inspect.getdoc(method) or "")
         if match and not name.startswith("_"):
             found[match["event"]] = (name, match["meaning"])
@@ -150,7 +150,7 @@ def broadcaster_methods() -> Iterator[str]:
     for event in CATALOGUE:
         if event in said:
             name, _ = said[event]
-            arguments = list(inspect.signature(getattr(EventVocabulary, name)).parameters.values())[1:]
+            arguments = list(inspect.signature(getattr(EventMethods, name)).parameters.values())[1:]
             shown = ", ".join(
                 f"**{argument.name}" if argument.kind.name == "VAR_KEYWORD" else argument.name for argument in arguments
             )

@@ -14,14 +14,14 @@ from callcenter_ws.auth.revocation import Revocations, UnrevokedTokens
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.cluster.local_directory import LocalDirectory
-from callcenter_ws.cluster.local_presence import Presence
+from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Origin
 from callcenter_ws.events.principal import Principal, Role
-from callcenter_ws.events.publication import Message
-from callcenter_ws.gateway.log import LogJournal
-from callcenter_ws.interfaces import Authenticator, Directory, Listener, UserPresence
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.gateway.log import TwistedConnectionLog
+from callcenter_ws.interfaces import Authenticator, Directory, PublicationListener, UserPresence
 from callcenter_ws.runtime.clock import Clock, ReactorClock
 from callcenter_ws.testing import run
 
@@ -33,7 +33,7 @@ class RecordingDirectory:
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
-        self.listeners: list[Listener] = []
+        self.listeners: list[PublicationListener] = []
 
     async def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
         self.asked.append(("user_presence", tenant_id, user_id))
@@ -50,10 +50,10 @@ class RecordingDirectory:
     def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
         return {}
 
-    def listen(self, listener: Listener, tenant_id: str) -> None:
+    def listen(self, listener: PublicationListener, tenant_id: str) -> None:
         self.listeners.append(listener)
 
-    def unlisten(self, listener: Listener) -> None:
+    def unlisten(self, listener: PublicationListener) -> None:
         self.listeners.remove(listener)
 
 
@@ -126,7 +126,7 @@ class Gateway:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.delivered: list[Message] = []
+        self.delivered: list[Publication] = []
         self.broker = Gate(MemoryBroker(clock))
         run(self.broker.start(self._deliver))
         self.broadcaster = EventBroadcaster(self.broker, clock)
@@ -148,10 +148,10 @@ class Gateway:
 
     def use_hub(self, clock: Clock) -> Hub:
         """Take a real Hub as the Directory, which refuses revoked tokens from now on."""
-        presence = Presence(
+        presence = LocalPresence(
             clock, run, lambda tenant_id, payload: self.broadcaster.publish(tenant_id, "", payload), self.broker, 5
         )
-        hub = Hub(self.broker, presence, clock, LogJournal())
+        hub = Hub(self.broker, presence, clock, TwistedConnectionLog())
         tokens = UnrevokedTokens(Tokens(clock), hub.revocations)
         self.directory = LocalDirectory(hub, presence, self.broker, clock)  # type: ignore[assignment]  # in the double's place
         self.factory = self._factory(clock, self.directory, tokens, hub.revocations)

@@ -21,9 +21,9 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, make_event
 from callcenter_ws.events.frames import PLAIN
 from callcenter_ws.events.principal import Principal, Role, View
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import may_see
-from callcenter_ws.interfaces import Broker, Loss, Published
+from callcenter_ws.interfaces import Broker, MailboxGap, PublishResult
 from callcenter_ws.runtime.json import rfc3339
 from callcenter_ws.testing import FakeClock
 
@@ -40,7 +40,7 @@ class Bench(ABC):
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.delivered: list[Message] = []
+        self.delivered: list[Publication] = []
         self.broker: Broker
         self._ids = 0
 
@@ -75,10 +75,10 @@ class Bench(ABC):
             **fields,
         )
 
-    async def publish(self, *events: Event) -> list[Published]:
+    async def publish(self, *events: Event) -> list[PublishResult]:
         """Publish events that must be taken."""
         outcomes = await self.broker.publish(events)
-        taken = [outcome for outcome in outcomes if isinstance(outcome, Published)]
+        taken = [outcome for outcome in outcomes if isinstance(outcome, PublishResult)]
         assert len(taken) == len(outcomes) == len(events)
         return taken
 
@@ -88,7 +88,7 @@ class Bench(ABC):
 
     async def state(self, tenant_id: str = A) -> list[int]:
         """The positions that the snapshot holds."""
-        return [message.seq for message in (await self.broker.snapshot(tenant_id)).messages]
+        return [message.seq for message in (await self.broker.snapshot(tenant_id)).publications]
 
     def seqs(self, tenant_id: str = A) -> list[int]:
         """The positions that were delivered for a tenant."""
@@ -109,7 +109,7 @@ def seen_by(event: Event) -> str:
     return "".join(["s" * may_see(supervisor, event), *agents])
 
 
-def shown(messages: Sequence[Message]) -> list[int]:
+def shown(messages: Sequence[Publication]) -> list[int]:
     return [message.seq for message in messages]
 
 
@@ -182,8 +182,8 @@ class BrokerContract:
         assert [outcome.seq for outcome in taken] == [1, 1, 2, 2, 3]
         for tenant, seqs in ((A, [1, 2]), (B, [1, 2, 3])):
             stretch = await bench.broker.read(tenant, 0, 100)
-            assert shown(stretch.messages) == seqs
-            assert {message.event.tenant_id for message in stretch.messages} == {tenant}
+            assert shown(stretch.publications) == seqs
+            assert {message.event.tenant_id for message in stretch.publications} == {tenant}
             assert (await bench.broker.position(tenant)).seq == len(seqs)
             await bench.until(lambda tenant=tenant, seqs=seqs: bench.seqs(tenant) == seqs)
 
@@ -193,7 +193,7 @@ class BrokerContract:
     async def test_delivered_once_in_order(self, bench: Bench) -> None:
         calls = [bench.broker.publish([bench.event() for _ in range(size)]) for size in (1, 7, 2, 30, 1)]
         outcomes = [outcome for call in calls for outcome in await call]
-        assert [outcome.seq for outcome in outcomes if isinstance(outcome, Published)] == list(range(1, 42))
+        assert [outcome.seq for outcome in outcomes if isinstance(outcome, PublishResult)] == list(range(1, 42))
         await bench.until(lambda: len(bench.delivered) >= 41)
         assert bench.seqs() == list(range(1, 42))
 
@@ -203,7 +203,7 @@ class BrokerContract:
         event = bench.event("notification", payload, user_id="7", persist=True)
         (published,) = await bench.publish(event)
         await bench.until(lambda: bench.delivered)
-        for message in (bench.delivered[0], (await bench.broker.read(A, 0, 1)).messages[0]):
+        for message in (bench.delivered[0], (await bench.broker.read(A, 0, 1)).publications[0]):
             assert message.seq == published.seq
             for name in ("type", "tenant_id", "event_id", "timestamp", "user_id", "payload", "persist", "origin"):
                 assert getattr(message.event, name) == getattr(event, name), name
@@ -216,7 +216,7 @@ class BrokerContract:
         await bench.alerts(5)
         await bench.until(lambda: len(bench.delivered) == 5)
         stretch = await bench.broker.read(A, bench.delivered[-1].seq - 1, 10)
-        assert shown(stretch.messages) == [5]
+        assert shown(stretch.publications) == [5]
 
     @pytest_twisted.ensureDeferred
     async def test_what_is_answered_is_seen_by_every_question(self, bench: Bench) -> None:
@@ -225,7 +225,7 @@ class BrokerContract:
             assert (await bench.broker.position(A)).seq == number
             assert (await bench.broker.read(A, number - 1, 1)).head == number
             snapshot = await bench.broker.snapshot(A)
-            assert (snapshot.seq, shown(snapshot.messages)) == (number, list(range(1, number + 1)))
+            assert (snapshot.seq, shown(snapshot.publications)) == (number, list(range(1, number + 1)))
 
     # Outcomes
 
@@ -297,18 +297,18 @@ class BrokerContract:
             (3, 0, []),
         ):
             stretch = await bench.broker.read(A, after, limit)
-            assert (shown(stretch.messages), stretch.reachable, stretch.head) == (seqs, True, 10), (after, limit)
+            assert (shown(stretch.publications), stretch.reachable, stretch.head) == (seqs, True, 10), (after, limit)
 
     @pytest_twisted.ensureDeferred
     async def test_read_beyond_the_head(self, bench: Bench) -> None:
         await bench.alerts(2)
         stretch = await bench.broker.read(A, 7, 10)
-        assert (shown(stretch.messages), stretch.reachable, stretch.head) == ([], True, 2)
+        assert (shown(stretch.publications), stretch.reachable, stretch.head) == ([], True, 2)
 
     @pytest_twisted.ensureDeferred
     async def test_read_a_tenant_that_never_published(self, bench: Bench) -> None:
         stretch = await bench.broker.read(A, 0, 10)
-        assert (shown(stretch.messages), stretch.reachable, stretch.head) == ([], True, 0)
+        assert (shown(stretch.publications), stretch.reachable, stretch.head) == ([], True, 0)
 
     @pytest_twisted.ensureDeferred
     async def test_history_by_count(self, bench: Bench) -> None:
@@ -319,7 +319,7 @@ class BrokerContract:
         for after, reachable, seqs in ((0, False, []), (1, True, [2, 3, 4, 5, 6]), (4, True, [5, 6]), (6, True, [])):
             for limit in (0, 100):
                 stretch = await bench.broker.read(A, after, limit)
-                assert (shown(stretch.messages), stretch.reachable) == (seqs[:limit], reachable), (after, limit)
+                assert (shown(stretch.publications), stretch.reachable) == (seqs[:limit], reachable), (after, limit)
                 assert stretch.head == 6
         assert (await bench.broker.read(B, 0, 1)).reachable
 
@@ -329,7 +329,7 @@ class BrokerContract:
         await bench.alerts(20)
         await bench.until(lambda: len(bench.delivered) == 20)
         assert bench.seqs() == list(range(1, 21))
-        assert shown((await bench.broker.read(A, 15, 100)).messages) == [16, 17, 18, 19, 20]
+        assert shown((await bench.broker.read(A, 15, 100)).publications) == [16, 17, 18, 19, 20]
 
     @pytest_twisted.ensureDeferred
     async def test_history_by_age(self, bench: Bench) -> None:
@@ -341,7 +341,7 @@ class BrokerContract:
         bench.clock.advance(50)
         await bench.alerts(1)
         assert not (await bench.broker.read(A, 1, 10)).reachable
-        assert shown((await bench.broker.read(A, 2, 10)).messages) == [3, 4, 5]
+        assert shown((await bench.broker.read(A, 2, 10)).publications) == [3, 4, 5]
 
     @pytest_twisted.ensureDeferred
     async def test_history_by_age_of_a_tenant_that_fell_silent(self, bench: Bench) -> None:
@@ -360,7 +360,7 @@ class BrokerContract:
     @pytest_twisted.ensureDeferred
     async def test_snapshot_of_a_tenant_that_never_published(self, bench: Bench) -> None:
         snapshot = await bench.broker.snapshot(A)
-        assert (snapshot.seq, list(snapshot.messages)) == (0, [])
+        assert (snapshot.seq, list(snapshot.publications)) == (0, [])
 
     @pytest.mark.parametrize(("told", "kept"), SLOT_RULES)
     @pytest_twisted.ensureDeferred
@@ -368,8 +368,8 @@ class BrokerContract:
         await bench.publish(*[bench.event(type_, payload_of(type_, **fields)) for type_, fields in told])
         snapshot = await bench.broker.snapshot(A)
         assert snapshot.seq == len(told)
-        assert shown(snapshot.messages) == kept
-        assert [message.event.type.name for message in snapshot.messages] == [told[seq - 1][0] for seq in kept]
+        assert shown(snapshot.publications) == kept
+        assert [message.event.type.name for message in snapshot.publications] == [told[seq - 1][0] for seq in kept]
 
     @pytest_twisted.ensureDeferred
     async def test_an_agent_and_a_call_of_the_same_name(self, bench: Bench) -> None:
@@ -402,7 +402,7 @@ class BrokerContract:
         await bench.alerts(10)
         assert not (await bench.broker.read(A, 0, 1)).reachable
         snapshot = await bench.broker.snapshot(A)
-        assert (snapshot.seq, shown(snapshot.messages)) == (11, [1])
+        assert (snapshot.seq, shown(snapshot.publications)) == (11, [1])
 
     @pytest_twisted.ensureDeferred
     async def test_what_nobody_ended_falls_out_after_a_day(self, bench: Bench) -> None:
@@ -438,7 +438,7 @@ class BrokerContract:
     async def test_anything_at_all_against_the_reference(self, bench: Bench, seed: int) -> None:
         source = random.Random(seed)
         await bench.open(history_events=20)
-        streams: dict[str, list[Message]] = {A: [], B: []}
+        streams: dict[str, list[Publication]] = {A: [], B: []}
         for _ in range(60):
             batch = [random_event(bench, source, source.choice([A, A, B])) for _ in range(source.randint(1, 4))]
             for taken, event in zip(await bench.publish(*batch), batch, strict=True):
@@ -446,7 +446,7 @@ class BrokerContract:
                 if taken.duplicate:
                     assert stream[taken.seq - 1].event.event_id == event.event_id
                 else:
-                    stream.append(Message(event, taken.seq))
+                    stream.append(Publication(event, taken.seq))
             bench.clock.advance(source.choice([0, 0, 1, 60, 20_000]))
             tenant = source.choice([A, B])
             await check_against(bench, tenant, streams[tenant], 20, source)
@@ -477,7 +477,7 @@ class BrokerContract:
         await bench.publish(bench.event("call.answered", payload_of("call.answered"), tenant_id=B), *events)
         await bench.until(lambda: len(bench.delivered) == 9)
         live = [message for message in bench.delivered if message.event.tenant_id == A]
-        for messages in (live, (await bench.broker.read(A, 0, 10)).messages):
+        for messages in (live, (await bench.broker.read(A, 0, 10)).publications):
             assert [seen_by(message.event) for message in messages] == [who for _, _, who in story]
             assert [message.event.payload for message in messages] == payloads
 
@@ -531,7 +531,7 @@ class BrokerContract:
         calls = [bench.broker.publish([bench.event()]) for _ in range(5)]
         await bench.broker.stop()
         outcomes = [outcome for call in calls for outcome in await call]
-        taken = [outcome.seq for outcome in outcomes if isinstance(outcome, Published)]
+        taken = [outcome.seq for outcome in outcomes if isinstance(outcome, PublishResult)]
         assert taken == list(range(1, len(taken) + 1))
         assert bench.seqs() == taken
 
@@ -545,7 +545,7 @@ class BrokerContract:
         bench.broker.detach(A)
         bench.broker.detach(A)
         await bench.alerts(2)
-        assert shown((await bench.broker.read(A, 0, 10)).messages) == [1, 2, 3, 4, 5, 6]
+        assert shown((await bench.broker.read(A, 0, 10)).publications) == [1, 2, 3, 4, 5, 6]
         await bench.until(lambda: bench.seqs() == [1, 2, 3, 4, 5, 6])
 
 
@@ -566,14 +566,14 @@ class MailContract:
     @staticmethod
     async def waiting(bench: Bench, user_id: str = "7", tenant_id: str = A) -> list[str]:
         mail = await bench.broker.mail(tenant_id, user_id, 0, 2_000)
-        return [letter.message.event.event_id for letter in mail.letters]
+        return [item.publication.event.event_id for item in mail.items]
 
     @pytest_twisted.ensureDeferred
     async def test_nobody_has_mail_at_first(self, bench: Bench) -> None:
         mail = await bench.broker.mail(A, "7", 0, 10)
-        assert (list(mail.letters), mail.loss) == ([], None)
-        bench.broker.mail_sent(A, "7", ["x"])
-        bench.broker.mail_taken(A, "7", ["x"])
+        assert (list(mail.items), mail.gap) == ([], None)
+        bench.broker.mark_mail_sent(A, "7", ["x"])
+        bench.broker.acknowledge_mail(A, "7", ["x"])
         assert (await bench.broker.position(A)).seq == 0
 
     @pytest_twisted.ensureDeferred
@@ -581,19 +581,19 @@ class MailContract:
         await bench.alerts(1)
         assert await self.notify(bench, "a", "b", "c") == [2, 3, 4]
         mail = await bench.broker.mail(A, "7", 0, 10)
-        assert shown([letter.message for letter in mail.letters]) == [2, 3, 4]
-        assert [letter.sent for letter in mail.letters] == [False] * 3
-        assert mail.loss is None
+        assert shown([item.publication for item in mail.items]) == [2, 3, 4]
+        assert [item.sent for item in mail.items] == [False] * 3
+        assert mail.gap is None
         await bench.until(lambda: len(bench.delivered) == 4)
-        for letter, delivered in zip(mail.letters, bench.delivered[1:], strict=True):
-            assert letter.message.frame(PLAIN[View.FULL]) == delivered.frame(PLAIN[View.FULL])
+        for item, delivered in zip(mail.items, bench.delivered[1:], strict=True):
+            assert item.publication.frame(PLAIN[View.FULL]) == delivered.frame(PLAIN[View.FULL])
 
     @pytest_twisted.ensureDeferred
     async def test_it_is_read_in_chunks(self, bench: Bench) -> None:
         await self.notify(bench, *"abcde")
         for after, limit, found in ((0, 2, [1, 2]), (2, 2, [3, 4]), (4, 2, [5]), (5, 2, [])):
             mail = await bench.broker.mail(A, "7", after, limit)
-            assert shown([letter.message for letter in mail.letters]) == found
+            assert shown([item.publication for item in mail.items]) == found
 
     @pytest_twisted.ensureDeferred
     async def test_what_is_kept(self, bench: Bench) -> None:
@@ -612,7 +612,7 @@ class MailContract:
         await self.notify(bench, "a", "b")
         await self.notify(bench, "c", user_id="8")
         await self.notify(bench, "a", tenant_id=B)
-        bench.broker.mail_taken(A, "8", ["a", "c"])
+        bench.broker.acknowledge_mail(A, "8", ["a", "c"])
         await bench.alerts(1)
         assert await self.waiting(bench) == ["a", "b"]
         assert await self.waiting(bench, "8") == []
@@ -621,18 +621,18 @@ class MailContract:
     @pytest_twisted.ensureDeferred
     async def test_what_was_sent_is_marked_and_what_was_taken_is_gone(self, bench: Bench) -> None:
         await self.notify(bench, "a", "b", "c")
-        bench.broker.mail_sent(A, "7", ["a", "b"])
-        bench.broker.mail_taken(A, "7", ["b", "unknown"])
+        bench.broker.mark_mail_sent(A, "7", ["a", "b"])
+        bench.broker.acknowledge_mail(A, "7", ["b", "unknown"])
         await bench.alerts(1)
         mail = await bench.broker.mail(A, "7", 0, 10)
-        assert [(letter.message.event.event_id, letter.sent) for letter in mail.letters] == [("a", True), ("c", False)]
+        assert [(item.publication.event.event_id, item.sent) for item in mail.items] == [("a", True), ("c", False)]
 
     @pytest_twisted.ensureDeferred
     async def test_a_repetition_is_not_kept_twice(self, bench: Bench) -> None:
         await self.notify(bench, "a", "a")
         await self.notify(bench, "a")
         assert await self.waiting(bench) == ["a"]
-        bench.broker.mail_taken(A, "7", ["a"])
+        bench.broker.acknowledge_mail(A, "7", ["a"])
         await self.notify(bench, "a")
         assert await self.waiting(bench) == []
 
@@ -642,28 +642,28 @@ class MailContract:
         for start in range(0, 1_002, 167):
             await self.notify(bench, *[str(number) for number in range(start, start + 167)])
         mail = await bench.broker.mail(A, "7", 0, 1)
-        assert (mail.letters[0].message.event.event_id, mail.loss) == ("2", Loss(2, 3))
+        assert (mail.items[0].publication.event.event_id, mail.gap) == ("2", MailboxGap(2, 3))
         assert await self.waiting(bench, "8") == ["other"]
-        bench.broker.mail_taken(A, "7", ["2"])
+        bench.broker.acknowledge_mail(A, "7", ["2"])
         await bench.alerts(1)
         mail = await bench.broker.mail(A, "7", 0, 1)
-        assert (mail.letters[0].message.event.event_id, mail.loss) == ("3", None)
+        assert (mail.items[0].publication.event.event_id, mail.gap) == ("3", None)
 
     @pytest_twisted.ensureDeferred
     async def test_an_unknown_identifier_tells_nobody_of_a_loss(self, bench: Bench) -> None:
         await self.notify(bench, *[str(number) for number in range(1_001)])
-        bench.broker.mail_taken(A, "7", ["unknown", "0"])
+        bench.broker.acknowledge_mail(A, "7", ["unknown", "0"])
         await bench.alerts(1)
-        assert (await bench.broker.mail(A, "7", 0, 1)).loss == Loss(1, 1)
+        assert (await bench.broker.mail(A, "7", 0, 1)).gap == MailboxGap(1, 1)
 
     @pytest_twisted.ensureDeferred
     async def test_a_name_with_a_nul_is_nobody_elses(self, bench: Bench) -> None:
         await self.notify(bench, "a")
-        bench.broker.mail_taken(A, "7\0x", ["a"])
-        bench.broker.mail_sent(A, "7", ["a\0x"])
+        bench.broker.acknowledge_mail(A, "7\0x", ["a"])
+        bench.broker.mark_mail_sent(A, "7", ["a\0x"])
         await bench.alerts(1)
         mail = await bench.broker.mail(A, "7", 0, 10)
-        assert [(letter.message.event.event_id, letter.sent) for letter in mail.letters] == [("a", False)]
+        assert [(item.publication.event.event_id, item.sent) for item in mail.items] == [("a", False)]
 
     @pytest_twisted.ensureDeferred
     async def test_it_waits_for_a_week(self, bench: Bench) -> None:
@@ -681,15 +681,15 @@ class MailContract:
             bench.clock.advance(WEEK / 2)
             await bench.alerts(1)
 
-        async def loss() -> Loss | None:
-            return (await bench.broker.mail(A, "7", 0, 10)).loss
+        async def gap() -> MailboxGap | None:
+            return (await bench.broker.mail(A, "7", 0, 10)).gap
 
-        while (told := await loss()) is None:
+        while (told := await gap()) is None:
             bench.clock.advance(60)
             await bench.alerts(1)
-        assert told == Loss(1, 2)
+        assert told == MailboxGap(1, 2)
         await bench.alerts(1)
-        assert await loss() is None
+        assert await gap() is None
 
     @pytest_twisted.ensureDeferred
     async def test_what_ends_by_itself_is_no_loss(self, bench: Bench) -> None:
@@ -703,7 +703,7 @@ class MailContract:
         for _ in range(5):
             bench.clock.advance(60)
             await bench.alerts(1)
-        assert (await bench.broker.mail(A, "7", 0, 10)).loss is None
+        assert (await bench.broker.mail(A, "7", 0, 10)).gap is None
 
 
 class DurableContract:
@@ -715,7 +715,7 @@ class DurableContract:
         before = await bench.broker.position(A)
         await bench.open()
         assert await bench.broker.position(A) == before
-        assert shown((await bench.broker.read(A, 0, 10)).messages) == [1, 2, 3]
+        assert shown((await bench.broker.read(A, 0, 10)).publications) == [1, 2, 3]
         assert await bench.alerts(1) == [4]
         await bench.until(lambda: len(bench.delivered) >= 4)
         assert bench.seqs() == [1, 2, 3, 4]
@@ -733,7 +733,7 @@ class DurableContract:
         await bench.publish(*[random_event(bench, source, A) for _ in range(80)])
         delivered = list(bench.delivered)
         await bench.open()
-        messages = (await bench.broker.read(A, 0, 100)).messages
+        messages = (await bench.broker.read(A, 0, 100)).publications
         assert shown(messages) == shown(delivered)
         for message, before in zip(messages, delivered, strict=True):
             for view in View:
@@ -781,14 +781,14 @@ class DurableContract:
     @pytest_twisted.ensureDeferred
     async def test_mailboxes_are_still_there(self, bench: Bench) -> None:
         await MailContract.notify(bench, "a", "b", "c", *[f"n{number}" for number in range(999)])
-        bench.broker.mail_sent(A, "7", ["c"])
-        bench.broker.mail_taken(A, "7", ["n0"])
+        bench.broker.mark_mail_sent(A, "7", ["c"])
+        bench.broker.acknowledge_mail(A, "7", ["n0"])
         await MailContract.notify(bench, "d")
         await bench.open()
         mail = await bench.broker.mail(A, "7", 0, 2)
-        assert [(letter.message.event.event_id, letter.sent) for letter in mail.letters] == [("c", True), ("n1", False)]
+        assert [(item.publication.event.event_id, item.sent) for item in mail.items] == [("c", True), ("n1", False)]
         assert len(await MailContract.waiting(bench)) == 1_000
-        bench.broker.mail_taken(A, "7", ["c"])
+        bench.broker.acknowledge_mail(A, "7", ["c"])
         await bench.open()
         assert len(await MailContract.waiting(bench)) == 999
 
@@ -796,7 +796,7 @@ class DurableContract:
     async def test_a_loss_is_still_known(self, bench: Bench) -> None:
         await MailContract.notify(bench, *[str(number) for number in range(1_001)])
         await bench.open()
-        assert (await bench.broker.mail(A, "7", 0, 1)).loss == Loss(1, 1)
+        assert (await bench.broker.mail(A, "7", 0, 1)).gap == MailboxGap(1, 1)
 
     @pytest_twisted.ensureDeferred
     async def test_the_state_is_still_known(self, bench: Bench) -> None:
@@ -807,7 +807,7 @@ class DurableContract:
             event = random_event(bench, source, A)
             (taken,) = await bench.publish(event)
             if not taken.duplicate:
-                stream.append(Message(event, taken.seq))
+                stream.append(Publication(event, taken.seq))
         await bench.open(history_events=3)
         await check_against(bench, A, stream, 3, source)
 
@@ -856,20 +856,22 @@ def random_event(bench: Bench, source: random.Random, tenant_id: str) -> Event:
     return bench.event(type_, payload, tenant_id=tenant_id, **fields)
 
 
-async def check_against(bench: Bench, tenant_id: str, stream: list[Message], kept: int, source: random.Random) -> None:
+async def check_against(
+    bench: Bench, tenant_id: str, stream: list[Publication], kept: int, source: random.Random
+) -> None:
     """Hold a tenant's answers against everything that was published for it."""
     head = len(stream)
     assert (await bench.broker.position(tenant_id)).seq == head
     snapshot = await bench.broker.snapshot(tenant_id)
     assert snapshot.seq == head
-    assert shown(snapshot.messages) == compacted(stream, bench.clock.monotonic())
+    assert shown(snapshot.publications) == compacted(stream, bench.clock.monotonic())
     oldest = bench.clock.monotonic() - 86_400
     fresh = sum(message.event.received_at >= oldest for message in stream)
     after, limit = source.randint(max(0, head - kept - 3), head), source.randint(0, 30)
     stretch = await bench.broker.read(tenant_id, after, limit)
     if stretch.reachable:
         assert after >= head - kept
-        assert shown(stretch.messages) == shown(stream[after : after + limit])
+        assert shown(stretch.publications) == shown(stream[after : after + limit])
     else:
-        assert stretch.messages == [] or not list(stretch.messages)
+        assert stretch.publications == [] or not list(stretch.publications)
         assert after < head - min(kept, fresh)

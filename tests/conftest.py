@@ -53,7 +53,7 @@ def error_log(request: pytest.FixtureRequest) -> Iterator[ErrorLog]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of tests that provoke an error on purpose."""
+    """PresenceStore the marker of tests that provoke an error on purpose."""
     config.addinivalue_line("markers", "logs_errors: the test provokes a bug or a failure that is logged as an error")
 
 

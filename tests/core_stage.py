@@ -13,27 +13,27 @@ from twisted.python.failure import Failure
 
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.cluster.local_presence import Presence
+from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.delivery.client import Client
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits
-from callcenter_ws.delivery.welcome import Wish
+from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.frames import PLAIN, Form
+from callcenter_ws.events.frames import PLAIN, WireFormat
 from callcenter_ws.events.principal import Principal, Role
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls
 from callcenter_ws.interfaces import (
     Deliver,
+    HistoryPage,
     Interrupted,
     Position,
-    Published,
-    Slice,
+    PublishResult,
     Snapshot,
     nobody_is_interrupted,
 )
-from callcenter_ws.requests.context import Gateway
+from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.handlers import all_handlers
 from callcenter_ws.runtime.json import encode_json
 from callcenter_ws.testing import FakeClock, RecordingTransport
@@ -41,7 +41,7 @@ from callcenter_ws.testing import FakeClock, RecordingTransport
 TENANT = "acme"
 
 
-class Journal:
+class ConnectionLog:
     """Keeps what an operator would read."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Journal:
     def closed(self, who: str, code: CloseCode) -> None:
         self.closes.append(code)
 
-    def bug(self, what: str) -> None:
+    def unhandled_error(self, what: str) -> None:
         # Into the real log, so that a test which did not announce a bug fails.
         Logger("journal").failure(what)
 
@@ -90,7 +90,7 @@ class SlowBroker:
         self.delays = delays
         self.fails = fails
         self._clock = clock
-        self._undelivered: list[Sequence[Message]] = []
+        self._undelivered: list[Sequence[Publication]] = []
         self._deliver: Deliver | None = None
         self._waits_to_deliver = False
 
@@ -101,7 +101,7 @@ class SlowBroker:
         self._deliver = deliver
         await self.inner.start(self._take)
 
-    async def publish(self, events: Sequence[Event]) -> list[Published | Refusal]:
+    async def publish(self, events: Sequence[Event]) -> list[PublishResult | Refusal]:
         await self._turns(self.delays())
         outcomes = await self.inner.publish(events)
         await self._turns(self.delays())
@@ -111,8 +111,8 @@ class SlowBroker:
         answer: Position = await self._slowly(self.inner.position, tenant_id)
         return answer
 
-    async def read(self, tenant_id: str, after: int, limit: int) -> Slice:
-        answer: Slice = await self._slowly(self.inner.read, tenant_id, after, limit)
+    async def read(self, tenant_id: str, after: int, limit: int) -> HistoryPage:
+        answer: HistoryPage = await self._slowly(self.inner.read, tenant_id, after, limit)
         return answer
 
     async def snapshot(self, tenant_id: str) -> Snapshot:
@@ -133,7 +133,7 @@ class SlowBroker:
             self._clock.call_later(0, turn.callback, None)
             await turn
 
-    def _take(self, messages: Sequence[Message]) -> None:
+    def _take(self, messages: Sequence[Publication]) -> None:
         self._undelivered.append(list(messages))
         if not self._waits_to_deliver:
             self._waits_to_deliver = True
@@ -222,7 +222,7 @@ class Stage:
     ) -> None:
         self.clock = SteppingClock()
         self.failures: list[Failure] = []
-        self.journal = Journal()
+        self.log = ConnectionLog()
         self.tokens = Tokens()
         self.announced: list[tuple[str, dict[str, Any]]] = []
         memory_broker = MemoryBroker(self.clock, **memory)
@@ -230,9 +230,9 @@ class Stage:
         self.limits = limits or Limits()
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
         self._announces = announces
-        self.presence = Presence(self.clock, self.spawn, self._announce, self.broker, self.limits.presence_grace)
-        self.hub = Hub(self.broker, self.presence, self.clock, self.journal, agent_calls=agent_calls, burst=burst)
-        self.gateway = Gateway(
+        self.presence = LocalPresence(self.clock, self.spawn, self._announce, self.broker, self.limits.presence_grace)
+        self.hub = Hub(self.broker, self.presence, self.clock, self.log, agent_calls=agent_calls, burst=burst)
+        self.gateway = Context(
             hub=self.hub,
             broker=self.broker,
             broadcaster=self.broadcaster,
@@ -240,7 +240,7 @@ class Stage:
             handlers=all_handlers(self.broadcaster, self.tokens, self.hub.revocations, self.clock),
             clock=self.clock,
             spawn=self.spawn,
-            journal=self.journal,
+            log=self.log,
             limits=self.limits,
         )
         self._connections = 0
@@ -270,12 +270,12 @@ class Stage:
     def connect(
         self,
         role: Role = Role.SUPERVISOR,
-        wish: Wish | None = None,
+        options: ConnectOptions | None = None,
         *,
         user_id: str | None = None,
         tenant_id: str = TENANT,
         session_token: str | None = None,
-        forms: Sequence[Form] = PLAIN,
+        wire_formats: Sequence[WireFormat] = PLAIN,
         **claims: Any,
     ) -> Socket:
         """A connection of a principal, opened; it gets its welcome when the clock turns."""
@@ -289,15 +289,15 @@ class Stage:
             principal,
             connection_id=f"c{self._connections}",
             endpoint=endpoint,
-            forms=forms,
+            wire_formats=wire_formats,
             session_token=session_token,
         )
-        socket.client.open(wish or Wish())
+        socket.client.open(options or ConnectOptions())
         return socket
 
     def resume(self, seq: int, *, epoch: str | None = None, **who: Any) -> Socket:
         """A connection that asks for everything after ``seq``."""
-        return self.connect(wish=Wish(epoch=epoch or self.epoch, seq=seq), **who)
+        return self.connect(options=ConnectOptions(epoch=epoch or self.epoch, seq=seq), **who)
 
     def live(self, **who: Any) -> Socket:
         """A connection that has its welcome and gets live messages."""

@@ -10,17 +10,17 @@ from twisted.logger import Logger
 
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.cluster.local_presence import Presence
+from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.delivery.client import Client
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits
-from callcenter_ws.delivery.welcome import Wish
+from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.event import Event, Origin, make_event
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.visibility import AgentCalls
-from callcenter_ws.interfaces import Published
-from callcenter_ws.requests.context import Gateway
+from callcenter_ws.interfaces import PublishResult
+from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.handlers import all_handlers
 from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.testing import FakeClock, RecordingTransport, run
@@ -78,7 +78,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
 
 
 class NoteBook:
-    """A Journal that keeps what it is told."""
+    """A ConnectionLog that keeps what it is told."""
 
     def __init__(self) -> None:
         self.refusals: list[tuple[str, Refusal]] = []
@@ -90,7 +90,7 @@ class NoteBook:
     def closed(self, who: str, code: CloseCode) -> None:
         self.closings.append((who, code))
 
-    def bug(self, what: str) -> None:
+    def unhandled_error(self, what: str) -> None:
         # Into the real log, so that a test which did not announce a bug fails.
         Logger("journal").failure(what)
 
@@ -147,19 +147,19 @@ class Person:
 
 
 class World:
-    """A gateway without a network. Presence is counted but not announced unless ``announces`` is set."""
+    """A gateway without a network. LocalPresence is counted but not announced unless ``announces`` is set."""
 
     def __init__(self, *, agent_calls: AgentCalls = "all", announces: bool = False, **limits: Any) -> None:
         self.clock = FakeClock()
         self.broker = MemoryBroker(self.clock)
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
         self.announces = announces
-        self.presence = Presence(self.clock, run, self._announce, self.broker, grace=10)
+        self.presence = LocalPresence(self.clock, run, self._announce, self.broker, grace=10)
         self.notes = NoteBook()
         self.hub = Hub(self.broker, self.presence, self.clock, self.notes, agent_calls=agent_calls)
         self.tokens = KnownTokens()
         self.limits = Limits(**limits)
-        self.gateway = Gateway(
+        self.gateway = Context(
             hub=self.hub,
             broker=self.broker,
             broadcaster=self.broadcaster,
@@ -167,7 +167,7 @@ class World:
             handlers=all_handlers(self.broadcaster, self.tokens, self.hub.revocations, self.clock),
             clock=self.clock,
             spawn=self.spawn,
-            journal=self.notes,
+            log=self.notes,
             limits=self.limits,
         )
         self._connections = 0
@@ -185,24 +185,24 @@ class World:
         """Take the turns of the reactor that are due, those that they cause included."""
         self.clock.turn(4)
 
-    def connect(self, who: Principal, wish: Wish | None = None, *, endpoint: str | None = None) -> Person:
+    def connect(self, who: Principal, options: ConnectOptions | None = None, *, endpoint: str | None = None) -> Person:
         """Let somebody in; the welcome is taken off."""
-        person = self.enter(who, wish, endpoint=endpoint)
+        person = self.enter(who, options, endpoint=endpoint)
         welcome = person.hears()[0]
         assert welcome["type"] == "welcome"
         return person
 
-    def enter(self, who: Principal, wish: Wish | None = None, *, endpoint: str | None = None) -> Person:
+    def enter(self, who: Principal, options: ConnectOptions | None = None, *, endpoint: str | None = None) -> Person:
         self._connections += 1
         transport = RecordingTransport()
         place = endpoint or ("public" if who.role is Role.VISITOR else "ws")
         client = Client(self.gateway, transport, who, connection_id=f"c-{self._connections}", endpoint=place)
-        client.open(wish or Wish())
+        client.open(options or ConnectOptions())
         return Person(self, client, transport)
 
     def publish(
         self, type_: str, payload: dict[str, Any] | None = None, *, tenant_id: str = ACME, **more: Any
-    ) -> Published:
+    ) -> PublishResult:
         """Publish an event of that type, complete but for what ``payload`` adds."""
         if type_ == "notification":
             more.setdefault("user_id", "7")

@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from callcenter_ws.broker.redis.broker import RedisBroker
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.publication import Message
-from callcenter_ws.interfaces import Broker, Position, Published
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import Broker, Position, PublishResult
 from callcenter_ws.testing import FakeClock
 
 DEADLINE = 20.0
@@ -105,7 +105,7 @@ class Node(RedisBench):
         assert follower is not None
         return follower.epoch
 
-    def _take(self, messages: Sequence[Message]) -> None:
+    def _take(self, messages: Sequence[Publication]) -> None:
         self.delivered += messages
         tenant_id = messages[0].event.tenant_id
         for message in messages:
@@ -118,26 +118,26 @@ class Node(RedisBench):
             # Whoever delivers must not be disturbed.
             self.bugs.append(error)
 
-    async def outcomes(self, *events: Event) -> list[Published | Refusal]:
+    async def outcomes(self, *events: Event) -> list[PublishResult | Refusal]:
         """Publish, and note what came of it."""
-        outcomes: list[Published | Refusal] = await self.broker.publish(events)
+        outcomes: list[PublishResult | Refusal] = await self.broker.publish(events)
         for event, outcome in zip(events, outcomes, strict=True):
-            if isinstance(outcome, Published):
+            if isinstance(outcome, PublishResult):
                 self.note(outcome.epoch, outcome.seq, event)
         return outcomes
 
-    async def publish(self, *events: Event) -> list[Published]:
+    async def publish(self, *events: Event) -> list[PublishResult]:
         outcomes = await self.outcomes(*events)
-        taken = [outcome for outcome in outcomes if isinstance(outcome, Published)]
+        taken = [outcome for outcome in outcomes if isinstance(outcome, PublishResult)]
         assert len(taken) == len(events), outcomes
         return taken
 
-    async def publish_somehow(self, *events: Event) -> list[Published]:
+    async def publish_somehow(self, *events: Event) -> list[PublishResult]:
         """Publish, again and again until all are taken."""
         deadline = reactor.seconds() + DEADLINE
         while True:
             outcomes = await self.outcomes(*events)
-            taken = [outcome for outcome in outcomes if isinstance(outcome, Published)]
+            taken = [outcome for outcome in outcomes if isinstance(outcome, PublishResult)]
             if len(taken) == len(events):
                 return taken
             assert reactor.seconds() < deadline, outcomes
@@ -159,20 +159,20 @@ class Node(RedisBench):
 
     def plug_ears(self) -> Callable[[], None]:
         """Let the connection for announcements break, and not come back before the returned function is called."""
-        lifeline = self.store.engine._lifelines[1]
-        endpoint = lifeline._endpoint
+        reconnecting = self.store.redis._lifelines[1]
+        endpoint = reconnecting._endpoint
 
-        class Nowhere:
+        class NullWriter:
             def connect(self, factory: Any) -> Deferred[Any]:
                 return fail(ConnectionRefusedError())
 
-        lifeline._endpoint = Nowhere()
-        announcements = self.store.engine._announcements
+        reconnecting._endpoint = NullWriter()
+        announcements = self.store.redis._announcements
         if announcements is not None:
             announcements.abort("the test wants it so")
 
         def unplug() -> None:
-            lifeline._endpoint = endpoint
+            reconnecting._endpoint = endpoint
 
         return unplug
 
@@ -209,7 +209,7 @@ class Nodes:
             assert not node.bugs, node.bugs[0]
 
 
-def one_refusal(outcomes: Sequence[Published | Refusal]) -> Refusal:
+def one_refusal(outcomes: Sequence[PublishResult | Refusal]) -> Refusal:
     """The refusal that all events were answered with."""
     (first, *others) = outcomes
     assert isinstance(first, Refusal), outcomes
@@ -219,7 +219,7 @@ def one_refusal(outcomes: Sequence[Published | Refusal]) -> Refusal:
     return first
 
 
-def position_of(published: Published) -> Position:
+def position_of(published: PublishResult) -> Position:
     """Where an event stands."""
     return Position(published.epoch, published.seq)
 

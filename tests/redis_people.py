@@ -16,7 +16,7 @@ from callcenter_ws.cluster.node import Cluster
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.events.principal import Principal, Role
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.redis.address import redis_address
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
@@ -108,7 +108,7 @@ class People:
     async def until_ready(self) -> None:
         await until(lambda: self.broker.not_ready() is None and self.membership.is_informed)
 
-    def _take(self, messages: Sequence[Message]) -> None:
+    def _take(self, messages: Sequence[Publication]) -> None:
         for message in messages:
             if message.event.type.name == "presence.changed":
                 payload = decode_json(message.event.payload)

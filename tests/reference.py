@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.json import decode_json
 
 DAY = 86_400.0
@@ -44,7 +44,7 @@ def _entity(kind: str, fields: tuple[str, ...], payload: dict[str, Any]) -> tupl
     return (kind, *[str(payload[field]) for field in fields])
 
 
-def compacted(messages: list[Message], now: float) -> list[int]:
+def compacted(messages: list[Publication], now: float) -> list[int]:
     """The positions that make up the snapshot after ``messages``."""
     slots: dict[tuple[str, ...], dict[tuple[str, str | None], int]] = {}
     touched: dict[tuple[str, ...], float] = {}

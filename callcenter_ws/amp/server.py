@@ -17,7 +17,7 @@ from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
-from callcenter_ws.interfaces import Directory, Published
+from callcenter_ws.interfaces import Directory, PublishResult
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, decode_json, encode_json
 
 _ERROR_LENGTH = 200
@@ -103,7 +103,7 @@ class GatewayCommands:
             raise Refusal(ErrorCode.TOO_LARGE, f"events: {len(drafts)} events, the limit is {BATCH_EVENTS}")
         with peer.carrying(events=len(drafts)):
             outcomes = await self._broadcaster.publish_batch(drafts, authority=_principal(peer).tenant_id)
-        epochs = {outcome.epoch for outcome in outcomes if isinstance(outcome, Published)}
+        epochs = {outcome.epoch for outcome in outcomes if isinstance(outcome, PublishResult)}
         results = [_result(outcome) for outcome in outcomes]
         return {"epoch": epochs.pop() if len(epochs) == 1 else "", "results": encode_json(results)}
 
@@ -167,8 +167,8 @@ class GatewayCommands:
         return {"version": __version__, "node": self._node_id}
 
 
-def _result(outcome: Published | Refusal) -> int | dict[str, str]:
-    if isinstance(outcome, Published):
+def _result(outcome: PublishResult | Refusal) -> int | dict[str, str]:
+    if isinstance(outcome, PublishResult):
         return outcome.seq
     return {"code": outcome.entry.amp_code.decode(), "message": outcome.message[:_ERROR_LENGTH]}
 

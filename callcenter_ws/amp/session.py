@@ -21,7 +21,7 @@ from callcenter_ws.amp.protocol import GatewayAMP
 from callcenter_ws.amp.subscription import Subscription
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.clock import Clock, Timer
 
 EVENTS_IN_FLIGHT = 1_000
@@ -197,8 +197,8 @@ class PeerSession(amp.BoxDispatcher):
             raise
         except Exception:
             _log.failure("AMP command {command} of peer {peer} failed", command=_shown(name), peer=self.name)
-            bug = Refusal(ErrorCode.UNAVAILABLE, "the gateway met an error of its own; its log says more")
-            raise wire_error(bug) from None
+            internal = Refusal(ErrorCode.UNAVAILABLE, "the gateway met an error of its own; its log says more")
+            raise wire_error(internal) from None
 
     def _find(self, name: bytes) -> tuple[type[GatewayCommand], Responder]:
         if name == amp.StartTLS.commandName:
@@ -219,11 +219,11 @@ class PeerSession(amp.BoxDispatcher):
 
     # Calls of our own
 
-    def client_event(self, message: Message) -> Deferred[None]:
+    def client_event(self, message: Publication) -> Deferred[None]:
         """Call the peer with a message; see ``subscription.Callee``."""
         return Deferred.fromCoroutine(self._client_event(message))
 
-    async def _client_event(self, message: Message) -> None:
+    async def _client_event(self, message: Publication) -> None:
         event = message.event
         try:
             await self.callRemote(

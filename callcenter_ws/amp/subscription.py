@@ -14,7 +14,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import names_matching
 from callcenter_ws.events.event import Origin
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Directory
 from callcenter_ws.runtime.clock import Clock, Timer
 
@@ -47,7 +47,7 @@ class Callee(Protocol):
     def writable(self) -> bool:
         """Whether it keeps up with what is written to it."""
 
-    def client_event(self, message: Message) -> Deferred[None]:
+    def client_event(self, publication: Publication) -> Deferred[None]:
         """Call it with a message; fires when it answered.
 
         Fails with ``Refusal`` if the answer was an error, ``unavailable`` for one that is not declared.
@@ -78,7 +78,7 @@ def wanted_events(kinds: Any) -> frozenset[str]:
 class _Owed:
     """A message for the peer, and how often it has answered it with a passing error on this connection."""
 
-    message: Message
+    publication: Publication
     refusals: int = 0
 
 
@@ -110,15 +110,15 @@ class Subscription:
         """How many messages are not acknowledged."""
         return len(self._waiting) + len(self._unanswered) + len(self._again)
 
-    def __call__(self, message: Message) -> None:
-        """Take a delivered message, if it is for this peer: an ``interfaces.Listener``."""
-        event = message.event
+    def __call__(self, publication: Publication) -> None:
+        """Take a delivered message, if it is for this peer: an ``interfaces.PublicationListener``."""
+        event = publication.event
         tenant_id, _, wanted = self.key
         if event.origin is Origin.PRODUCER or event.type.name not in wanted:
             return
         if tenant_id not in (EVERY_TENANT, event.tenant_id):
             return
-        self._waiting.append(_Owed(message))
+        self._waiting.append(_Owed(publication))
         self._bytes += len(event.payload)
         if len(self) > QUEUE_MESSAGES or self._bytes > QUEUE_BYTES:
             self._overflow()
@@ -153,7 +153,7 @@ class Subscription:
                 ANSWER_TIMEOUT, callee.cut_off, f"it left a ClientEvent unanswered for {ANSWER_TIMEOUT:g} s"
             )
             self._unanswered[self._calls] = (owed, timer)
-            callee.client_event(owed.message).addBoth(self._answered, self._calls, callee)
+            callee.client_event(owed.publication).addBoth(self._answered, self._calls, callee)
 
     def _window(self) -> int:
         oldest = next((owed for owed, _ in self._unanswered.values()), self._waiting[0])
@@ -174,15 +174,15 @@ class Subscription:
                 callee.cut_off(f"it refused a ClientEvent {TRIES} times: {error.message[:_ERROR_LENGTH]!r}")
                 return
         else:
-            self._acknowledged(owed.message, callee, error)
+            self._acknowledged(owed.publication, callee, error)
         if self._again and not self._unanswered:
             delay = FIRST_PAUSE * 2 ** (max(again.refusals for again in self._again.values()) - 1)
             self._pause = self._clock.call_later(delay, self._try_again)
         else:
             self.feed()
 
-    def _acknowledged(self, message: Message, callee: Callee, error: Refusal | None) -> None:
-        self._bytes -= len(message.event.payload)
+    def _acknowledged(self, publication: Publication, callee: Callee, error: Refusal | None) -> None:
+        self._bytes -= len(publication.event.payload)
         if error is not None and not self._has_complained:
             self._has_complained = True
             _log.warn(

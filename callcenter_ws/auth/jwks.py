@@ -127,7 +127,9 @@ class JwksSource(Service):
     def _begin(self) -> None:
         self._timer = None
         self._round = Deferred.fromCoroutine(self._refresh())
-        self._round.addErrback(lambda bug: self._log.failure("Bug in fetching the keys of tokens", bug))
+        self._round.addErrback(
+            lambda failure: self._log.failure("unhandled error in fetching the keys of tokens", failure)
+        )
         self._round.addCallback(self._rest)
 
     def _rest(self, _: object) -> None:

@@ -10,7 +10,7 @@ import jwt
 from callcenter_ws.auth.keys import hmac_key
 
 
-def mint(secret: bytes, claims: Mapping[str, Any], *, algorithm: str = "HS256", kid: str | None = None) -> str:
+def sign_token(secret: bytes, claims: Mapping[str, Any], *, algorithm: str = "HS256", kid: str | None = None) -> str:
     """Return a signed token.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from callcenter_ws.auth.jws import CompactToken, parse, unauthorized
 from callcenter_ws.auth.keys import KeyRing, hmac_key
-from callcenter_ws.auth.signing import mint
+from callcenter_ws.auth.signing import sign_token
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.events.principal import Principal, Role
 
@@ -64,7 +64,7 @@ class VisitorSessions:
             "iat": now,
             "exp": now + self._lifetime,
         }
-        token = mint(self._key, claims, algorithm=_ALGORITHM, kid=SESSION_KID)
+        token = sign_token(self._key, claims, algorithm=_ALGORITHM, kid=SESSION_KID)
         return self.verify(token), token
 
     def verify(self, token: str) -> Principal:

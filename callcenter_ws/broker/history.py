@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 
 
 class History:
@@ -16,7 +16,7 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._ring: deque[Message] = deque()
+        self._ring: deque[Publication] = deque()
         self._newest: dict[tuple[str, ...], int] = {}
         self.head = 0
         self.bytes = 0
@@ -29,14 +29,14 @@ class History:
         """The lowest position from which everything after it is still here."""
         return self.head - len(self._ring)
 
-    def append(self, message: Message) -> None:
+    def append(self, publication: Publication) -> None:
         """Add the next message; its ``seq`` is ``head + 1``."""
-        self._ring.append(message)
-        self.head = message.seq
-        self.bytes += message.memory
-        key = message.event.conflation_key
+        self._ring.append(publication)
+        self.head = publication.seq
+        self.bytes += publication.memory
+        key = publication.event.conflation_key
         if key is not None:
-            self._newest[key] = message.seq
+            self._newest[key] = publication.seq
 
     def keep(self, count: int, received_after: float) -> None:
         """Forget the oldest so that at most ``count`` are left, none older than ``received_after``."""
@@ -44,13 +44,13 @@ class History:
         while ring and (len(ring) > count or ring[0].event.received_at < received_after):
             self._forget(ring.popleft())
 
-    def _forget(self, message: Message) -> None:
-        self.bytes -= message.memory
-        key = message.event.conflation_key
-        if key is not None and self._newest.get(key) == message.seq:
+    def _forget(self, publication: Publication) -> None:
+        self.bytes -= publication.memory
+        key = publication.event.conflation_key
+        if key is not None and self._newest.get(key) == publication.seq:
             del self._newest[key]
 
-    def after(self, position: int, limit: int) -> Sequence[Message]:
+    def after(self, position: int, limit: int) -> Sequence[Publication]:
         """At most ``limit`` messages after ``position``, which must not lie below ``floor``."""
         start = max(0, position - self.floor)
         return list(islice(self._ring, start, start + limit))

@@ -12,24 +12,24 @@ from typing import Any
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import PAYLOAD_BYTES, Event, Origin, make_event
-from callcenter_ws.events.methods import EventVocabulary
+from callcenter_ws.events.methods import EventMethods
 from callcenter_ws.events.principal import EVERY_TENANT
-from callcenter_ws.events.ulid import IdMaker
-from callcenter_ws.interfaces import Broker, Published
+from callcenter_ws.events.ulid import UlidFactory
+from callcenter_ws.interfaces import Broker, PublishResult
 from callcenter_ws.runtime.clock import Clock
 
 _FIELDS = frozenset(("tenant_id", "type", "payload", "user_id", "event_id", "timestamp", "persist"))
 
 
 @dataclass(slots=True)
-class Intake:
+class IngestCounters:
     """How many events were taken in and refused, by reason. Read by the metrics."""
 
     accepted: int = 0
     duplicates: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
-    def count(self, outcome: Published | Refusal) -> None:
+    def count(self, outcome: PublishResult | Refusal) -> None:
         """Count one outcome."""
         if isinstance(outcome, Refusal):
             self.refused[outcome.code] = self.refused.get(outcome.code, 0) + 1
@@ -39,7 +39,7 @@ class Intake:
             self.accepted += 1
 
 
-class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
+class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
     """Validates events and hands them to the Broker.
 
     Args:
@@ -49,9 +49,9 @@ class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
     def __init__(self, broker: Broker, clock: Clock, *, max_payload_bytes: int = PAYLOAD_BYTES) -> None:
         self._broker = broker
         self._clock = clock
-        self._new_id = IdMaker(clock.time)
+        self._new_id = UlidFactory(clock.time)
         self._max_payload_bytes = max_payload_bytes
-        self.intake = Intake()
+        self.intake = IngestCounters()
 
     async def publish(
         self,
@@ -64,8 +64,8 @@ class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
         timestamp: str | None = None,
         persist: bool = False,
         origin: Origin = Origin.PRODUCER,
-    ) -> Published:
-        """Publish one event; see ``EventVocabulary.publish``.
+    ) -> PublishResult:
+        """Publish one event; see ``EventMethods.publish``.
 
         Raises:
             Refusal: ``unknown_event``, ``invalid_event`` with the path of what is wrong, ``too_large``,
@@ -87,7 +87,7 @@ class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
 
     async def publish_batch(
         self, drafts: Sequence[Any], *, authority: str = EVERY_TENANT, origin: Origin = Origin.PRODUCER
-    ) -> list[Published | Refusal]:
+    ) -> list[PublishResult | Refusal]:
         """Publish many events; one outcome per draft, in order. A bad one costs the others nothing.
 
         Args:
@@ -95,7 +95,7 @@ class EventBroadcaster(EventVocabulary[Awaitable[Published]]):
             authority: the tenant that the publisher speaks for; ``*`` is all. Events of other tenants are
                 refused with ``forbidden``.
         """
-        outcomes: list[Published | Refusal | None] = [None] * len(drafts)
+        outcomes: list[PublishResult | Refusal | None] = [None] * len(drafts)
         events: list[Event] = []
         places: list[int] = []
         now, received_at = self._clock.time(), self._clock.monotonic()

@@ -9,17 +9,17 @@ from datetime import datetime
 import msgspec
 
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.publication import Message
-from callcenter_ws.interfaces import Letter, Loss, Mail
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import MailboxGap, MailboxItem, MailboxPage
 from callcenter_ws.runtime.json import decode_json
 
-MAX_LETTERS = 1_000
+MAX_ITEMS = 1_000
 """Messages in one user's mailbox; when there are more, the oldest falls out and its loss is remembered."""
 
 LIFETIME = 7 * 86_400.0
 """Seconds after which a message that nobody fetched falls out."""
 
-MAX_LOSSES = 10_000
+MAX_GAPS = 10_000
 """Users of one tenant whose losses are remembered."""
 
 
@@ -41,14 +41,14 @@ def is_loss(received_at: float, ended_at: float) -> bool:
     return ended_at >= received_at + LIFETIME
 
 
-def widened(loss: Loss | None, seq: int) -> Loss:
+def widened(gap: MailboxGap | None, seq: int) -> MailboxGap:
     """Return ``loss`` with the message at ``seq`` in it."""
-    return Loss(seq, seq) if loss is None else Loss(min(loss.from_seq, seq), max(loss.to_seq, seq))
+    return MailboxGap(seq, seq) if gap is None else MailboxGap(min(gap.from_seq, seq), max(gap.to_seq, seq))
 
 
 @dataclass(slots=True)
 class _Kept:
-    message: Message
+    publication: Publication
     received_at: float
     ends_at: float
     sent: bool = False
@@ -65,32 +65,32 @@ class Mailboxes:
         # Both in the order of ``seq``.
         self._kept: dict[int, _Kept] = {}
         self._of_user: dict[str, dict[int, _Kept]] = {}
-        self._losses: dict[str, Loss] = {}
+        self._losses: dict[str, MailboxGap] = {}
         self.bytes = 0
 
     def __len__(self) -> int:
         """How many messages wait."""
         return len(self._kept)
 
-    def put(self, message: Message, now: float) -> None:
+    def put(self, publication: Publication, now: float) -> None:
         """Keep a message for its user, from ``now`` (Unix time)."""
-        user_id = message.event.user_id or ""
-        kept = _Kept(message, now, mail_ends_at(message.event, now))
-        self._kept[message.seq] = kept
+        user_id = publication.event.user_id or ""
+        kept = _Kept(publication, now, mail_ends_at(publication.event, now))
+        self._kept[publication.seq] = kept
         mine = self._of_user.setdefault(user_id, {})
-        mine[message.seq] = kept
-        self.bytes += len(message.event.payload)
-        if len(mine) > MAX_LETTERS:
+        mine[publication.seq] = kept
+        self.bytes += len(publication.event.payload)
+        if len(mine) > MAX_ITEMS:
             self._lose(next(iter(mine)))
 
-    def read(self, user_id: str, after: int, limit: int, now: float) -> Mail:
+    def read(self, user_id: str, after: int, limit: int, now: float) -> MailboxPage:
         """At most ``limit`` messages of a user with ``seq`` greater than ``after``, oldest first."""
         mine = [kept for kept in self._of_user.get(user_id, {}).values() if kept.ends_at > now]
-        letters = [Letter(kept.message, kept.sent) for kept in mine if kept.message.seq > after]
-        loss = self._losses.get(user_id)
+        items = [MailboxItem(kept.publication, kept.sent) for kept in mine if kept.publication.seq > after]
+        gap = self._losses.get(user_id)
         if not mine:
             self._losses.pop(user_id, None)
-        return Mail(letters[:limit], loss)
+        return MailboxPage(items[:limit], gap)
 
     def mark_sent(self, user_id: str, event_ids: Iterable[str]) -> None:
         """These were written to a socket of the user, who may have got them or not."""
@@ -100,12 +100,12 @@ class Mailboxes:
     def take(self, user_id: str, event_ids: Iterable[str]) -> None:
         """The user has these; what was lost before them was told before them."""
         for kept in self._found(user_id, event_ids):
-            self._remove(kept.message.seq)
+            self._remove(kept.publication.seq)
             self._losses.pop(user_id, None)
 
     def _found(self, user_id: str, event_ids: Iterable[str]) -> list[_Kept]:
         wanted = set(event_ids)
-        return [kept for kept in self._of_user.get(user_id, {}).values() if kept.message.event.event_id in wanted]
+        return [kept for kept in self._of_user.get(user_id, {}).values() if kept.publication.event.event_id in wanted]
 
     def forget_expired(self, now: float) -> None:
         """Let fall out what waited too long."""
@@ -121,16 +121,16 @@ class Mailboxes:
         self._lose(next(iter(self._kept)))
 
     def _lose(self, seq: int) -> None:
-        user_id = self._kept[seq].message.event.user_id or ""
+        user_id = self._kept[seq].publication.event.user_id or ""
         self._losses[user_id] = widened(self._losses.pop(user_id, None), seq)
-        if len(self._losses) > MAX_LOSSES:
+        if len(self._losses) > MAX_GAPS:
             del self._losses[next(iter(self._losses))]
         self._remove(seq)
 
     def _remove(self, seq: int) -> None:
         kept = self._kept.pop(seq)
-        user_id = kept.message.event.user_id or ""
-        self.bytes -= len(kept.message.event.payload)
+        user_id = kept.publication.event.user_id or ""
+        self.bytes -= len(kept.publication.event.payload)
         mine = self._of_user[user_id]
         del mine[seq]
         if not mine:

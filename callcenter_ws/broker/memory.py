@@ -11,17 +11,17 @@ from callcenter_ws.broker.state import ENTITY_LIFETIME
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.publication import Message
-from callcenter_ws.events.ulid import IdMaker
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import (
-    Attendance,
     Deliver,
+    HistoryPage,
     Interrupted,
-    Mail,
+    MailboxPage,
     Position,
-    Published,
+    PresenceRecord,
+    PublishResult,
     Revocation,
-    Slice,
     Snapshot,
     nobody_is_interrupted,
 )
@@ -62,7 +62,7 @@ class MemoryBroker:
         history_seconds: float = 86_400,
     ) -> None:
         self._clock = clock
-        self._epoch = IdMaker(clock.time)()
+        self._epoch = UlidFactory(clock.time)()
         self._memory_events = memory_events
         self._memory_bytes = memory_bytes
         self._history_seconds = history_seconds
@@ -92,38 +92,38 @@ class MemoryBroker:
         """The tenant has no clients here: its memory may go first."""
         self._attached.discard(tenant_id)
 
-    async def publish(self, events: Sequence[Event]) -> list[Published | Refusal]:
+    async def publish(self, events: Sequence[Event]) -> list[PublishResult | Refusal]:
         """Append the events and deliver them at once; see ``interfaces.Broker.publish``."""
         if self._deliver is None:
             return [Refusal(ErrorCode.UNAVAILABLE, "the store is closed") for _ in events]
-        outcomes: list[Published | Refusal] = []
-        fresh: dict[str, list[Message]] = {}
+        outcomes: list[PublishResult | Refusal] = []
+        fresh: dict[str, list[Publication]] = {}
         for event in events:
-            outcome, message = self._append(event)
+            outcome, publication = self._append(event)
             outcomes.append(outcome)
-            if message is not None:
-                fresh.setdefault(event.tenant_id, []).append(message)
+            if publication is not None:
+                fresh.setdefault(event.tenant_id, []).append(publication)
         if self._bytes > self._memory_bytes:
             self._make_room()
-        for messages in fresh.values():
-            self._deliver(messages)
+        for publications in fresh.values():
+            self._deliver(publications)
         return outcomes
 
-    def _append(self, event: Event) -> tuple[Published, Message | None]:
+    def _append(self, event: Event) -> tuple[PublishResult, Publication | None]:
         tenant = self._tenants.get(event.tenant_id)
         if tenant is None:
             tenant = self._tenants[event.tenant_id] = _Tenant()
         stream = tenant.stream
         first = stream.first_seq_of(event)
         if first is not None:
-            return Published(self._epoch, first, event.event_id, duplicate=True), None
-        message = stream.stage(event)
-        stream.settle(message)
+            return PublishResult(self._epoch, first, event.event_id, duplicate=True), None
+        publication = stream.stage(event)
+        stream.settle(publication)
         stream.history.keep(self._memory_events, event.received_at - self._history_seconds)
         if event.is_mail:
-            tenant.mailboxes.put(message, self._clock.time())
+            tenant.mailboxes.put(publication, self._clock.time())
         self._count(tenant)
-        return Published(self._epoch, message.seq, event.event_id), message
+        return PublishResult(self._epoch, publication.seq, event.event_id), publication
 
     def _count(self, tenant: _Tenant) -> None:
         """Bring the total up to date after something grew or shrank."""
@@ -136,15 +136,15 @@ class MemoryBroker:
         tenant = self._tenants.get(tenant_id)
         return Position(self._epoch, 0 if tenant is None else tenant.stream.history.head)
 
-    async def read(self, tenant_id: str, after: int, limit: int) -> Slice:
+    async def read(self, tenant_id: str, after: int, limit: int) -> HistoryPage:
         """At most ``limit`` messages after ``after``, as far as memory reaches back."""
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
-            return Slice(self._epoch, [], after >= 0, 0)
+            return HistoryPage(self._epoch, [], after >= 0, 0)
         history = tenant.stream.history
         if after < history.floor:
-            return Slice(self._epoch, [], False, history.head)
-        return Slice(self._epoch, history.after(after, limit), True, history.head)
+            return HistoryPage(self._epoch, [], False, history.head)
+        return HistoryPage(self._epoch, history.after(after, limit), True, history.head)
 
     async def snapshot(self, tenant_id: str) -> Snapshot:
         """The tenant's state at its head."""
@@ -154,22 +154,22 @@ class MemoryBroker:
         stream = tenant.stream
         stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
         self._count(tenant)
-        return Snapshot(self._epoch, stream.history.head, stream.state.messages())
+        return Snapshot(self._epoch, stream.history.head, stream.state.publications())
 
-    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Mail:
+    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
         """What waits for a user; see ``interfaces.Broker.mail``."""
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
-            return Mail([], None)
+            return MailboxPage([], None)
         return tenant.mailboxes.read(user_id, after, limit, self._clock.time())
 
-    def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+    def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Messages were written to a socket of the user."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             tenant.mailboxes.mark_sent(user_id, event_ids)
 
-    def mail_taken(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+    def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """The user has these messages."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
@@ -181,18 +181,18 @@ class MemoryBroker:
         tenant = self._tenants.get(tenant_id)
         return 0 if tenant is None else tenant.stream.history.newest_of(conflation_key)
 
-    def recall(self) -> Sequence[Attendance]:
-        """Nothing: this memory begins with the process (``interfaces.Register``)."""
+    def load_presence(self) -> Sequence[PresenceRecord]:
+        """Nothing: this memory begins with the process (``interfaces.PresenceStore``)."""
         return ()
 
-    def note(self, attendance: Attendance) -> None:
+    def note(self, attendance: PresenceRecord) -> None:
         """Nothing is remembered beyond what ``Presence`` itself knows."""
 
-    def recall_revocations(self) -> Sequence[Revocation]:
+    def load_revocations(self) -> Sequence[Revocation]:
         """Nothing, either."""
         return ()
 
-    def note_revocation(self, revocation: Revocation) -> None:
+    def save_revocation(self, revocation: Revocation) -> None:
         """The list in memory ends with the process, as all here does."""
 
     def state(self) -> dict[str, Any]:

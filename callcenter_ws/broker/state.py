@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from callcenter_ws.events.catalogue import EntityKey, Slot
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 
 ENTITY_LIFETIME = 86_400.0
 """Seconds after which an entity that nobody ended falls out of the snapshot."""
@@ -32,7 +32,7 @@ class _Entity:
 
     changed_at: float
     changed_by: int
-    slots: dict[Place, Message]
+    slots: dict[Place, Publication]
 
 
 class State:
@@ -53,19 +53,19 @@ class State:
     def __len__(self) -> int:
         return self._slots
 
-    def apply(self, message: Message) -> None:
+    def apply(self, publication: Publication) -> None:
         """Take a message into account."""
-        if message.event.entity is not None:
+        if publication.event.entity is not None:
             # Whoever rebuilds the state from the stream later forgets at the same message.
-            self.forget_before(message.event.received_at - ENTITY_LIFETIME)
-            self.restore(message)
+            self.forget_before(publication.event.received_at - ENTITY_LIFETIME)
+            self.restore(publication)
 
-    def restore(self, message: Message) -> None:
+    def restore(self, publication: Publication) -> None:
         """Take one of its ``sources`` into account again.
 
         Nothing falls out for its age: what kept an entity alive until its last message is no longer told.
         """
-        event = message.event
+        event = publication.event
         slot, key = event.type.slot, event.entity
         if slot is None or key is None:
             return
@@ -75,28 +75,28 @@ class State:
             for place in [place for place in filled if _empties(slot, event.user_id, place)]:
                 self._uncount(filled.pop(place))
         else:
-            self._fill(filled, (slot.keeps, event.user_id), message)
+            self._fill(filled, (slot.keeps, event.user_id), publication)
         if filled:
-            self._entities[key] = _Entity(event.received_at, message.seq, filled)
+            self._entities[key] = _Entity(event.received_at, publication.seq, filled)
         while self._slots > MAX_SLOTS:
             self.forget_oldest()
 
-    def _fill(self, slots: dict[Place, Message], place: Place, message: Message) -> None:
+    def _fill(self, slots: dict[Place, Publication], place: Place, publication: Publication) -> None:
         replaced = slots.get(place)
         if replaced is not None:
             self._uncount(replaced)
-        slots[place] = message
+        slots[place] = publication
         self._slots += 1
-        self.bytes += message.memory
+        self.bytes += publication.memory
 
-    def _uncount(self, message: Message) -> None:
+    def _uncount(self, publication: Publication) -> None:
         self._slots -= 1
-        self.bytes -= message.memory
+        self.bytes -= publication.memory
 
     def forget_oldest(self) -> None:
         """Let the entity fall out that is longest unchanged; there must be one."""
-        for message in self._entities.popitem(last=False)[1].slots.values():
-            self._uncount(message)
+        for publication in self._entities.popitem(last=False)[1].slots.values():
+            self._uncount(publication)
 
     def forget_before(self, received_at: float) -> None:
         """Let entities fall out whose last message was received before that monotonic time."""
@@ -108,14 +108,14 @@ class State:
 
         Those that it holds, and of each entity the last that concerned it, which tells its age.
         """
-        kept = {message.seq for entity in self._entities.values() for message in entity.slots.values()}
+        kept = {publication.seq for entity in self._entities.values() for publication in entity.slots.values()}
         kept.update(entity.changed_by for entity in self._entities.values())
         return kept
 
-    def messages(self) -> list[Message]:
+    def publications(self) -> list[Publication]:
         """The messages that make up the state, in ``seq`` order."""
-        kept = [message for entity in self._entities.values() for message in entity.slots.values()]
-        kept.sort(key=lambda message: message.seq)
+        kept = [publication for entity in self._entities.values() for publication in entity.slots.values()]
+        kept.sort(key=lambda publication: publication.seq)
         return kept
 
 

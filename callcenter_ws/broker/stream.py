@@ -7,7 +7,7 @@ from callcenter_ws.broker.history import History
 from callcenter_ws.broker.recent_ids import WINDOW, RecentIds
 from callcenter_ws.broker.state import ENTITY_LIFETIME, State
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 
 
 class Stream:
@@ -38,17 +38,17 @@ class Stream:
         """The position that an event with this identifier was given lately, if there was one."""
         return self.recent.seq_of(event.event_id, event.received_at)
 
-    def stage(self, event: Event) -> Message:
+    def stage(self, event: Event) -> Publication:
         """Give an event the next position."""
         self.calls.complete(event)
         self.staged += 1
         self.recent.remember(event.event_id, self.staged, event.received_at)
-        return Message(event, self.staged)
+        return Publication(event, self.staged)
 
-    def settle(self, message: Message) -> None:
+    def settle(self, publication: Publication) -> None:
         """Take in the next message that is durable."""
-        self.history.append(message)
-        self.state.apply(message)
+        self.history.append(publication)
+        self.state.apply(publication)
 
     def age(self, now: float) -> None:
         """Forget what is too old at a moment of the monotonic clock, but for the history."""

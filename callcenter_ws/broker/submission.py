@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.event import Event
-from callcenter_ws.interfaces import Published
+from callcenter_ws.interfaces import PublishResult
 
-Outcome = Published | Refusal
+Outcome = PublishResult | Refusal
 
 
 @dataclass(slots=True, eq=False)

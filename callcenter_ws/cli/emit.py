@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory
 
 from callcenter_ws.amp.commands import Authenticate, PublishEvent
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Published
+from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.link import GatewayLink
 
 
@@ -31,7 +31,7 @@ class _Owner:
         """Nothing: without a subscription there is none."""
 
 
-async def emit(reactor: Any, endpoint: str, token: str | None, event: dict[str, Any]) -> Published:
+async def emit(reactor: Any, endpoint: str, token: str | None, event: dict[str, Any]) -> PublishResult:
     """Publish one event.
 
     Args:
@@ -55,7 +55,7 @@ async def emit(reactor: Any, endpoint: str, token: str | None, event: dict[str, 
             await link.call(Authenticate, token=token)
         given = {name: value for name, value in event.items() if value is not None}
         answer = await link.call(PublishEvent, **given)
-        return Published(answer["epoch"], answer["seq"], answer["event_id"])
+        return PublishResult(answer["epoch"], answer["seq"], answer["event_id"])
     finally:
         link.transport.abortConnection()
         await owner.gone

@@ -11,7 +11,7 @@ from callcenter_ws.broker.sqlite.check import back_up, check, is_newest
 from callcenter_ws.broker.sqlite.file import StoreUnusable
 from callcenter_ws.cli.target import Failure
 from callcenter_ws.config.settings import Settings
-from callcenter_ws.events.ulid import IdMaker
+from callcenter_ws.events.ulid import UlidFactory
 
 
 def check_store(path: Path) -> int:
@@ -35,7 +35,7 @@ def check_store(path: Path) -> int:
 def back_up_store(path: Path, copy: Path) -> int:
     """Copy a store, in use or not, into a new file."""
     try:
-        back_up(path, copy, IdMaker(time.time))
+        back_up(path, copy, UlidFactory(time.time))
     except StoreUnusable as error:
         raise Failure(str(error)) from None
     print(f"{copy} holds what {path} held.")

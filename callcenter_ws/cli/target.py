@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.endpoints import quoteStringArgument
 
 from callcenter_ws.auth.keys import HMAC_BYTES, UnusableKey, read_secret
-from callcenter_ws.auth.signing import mint
+from callcenter_ws.auth.signing import sign_token
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.runtime.endpoints import endpoint_arguments
@@ -77,7 +77,9 @@ class Target:
         now = int(time.time())
         times = {"iat": now, "exp": now + seconds, "jti": uuid.uuid4().hex}
         try:
-            return mint(read_secret(self.secret_file), {**self.claims, **times, **claims}, algorithm=self.algorithm)
+            return sign_token(
+                read_secret(self.secret_file), {**self.claims, **times, **claims}, algorithm=self.algorithm
+            )
         except UnusableKey as error:
             raise Failure(str(error)) from None
 

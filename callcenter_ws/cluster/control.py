@@ -1,4 +1,4 @@
-"""Orders: what all nodes have to do: end a user's connections, refuse a token.
+"""ControlMessages: what all nodes have to do: end a user's connections, refuse a token.
 
 They stand in a stream, so that a node which is away for a moment finds them when it is back. What was revoked stands in
 a list besides, for nodes that begin. Each node knows that list, and writes it back when Redis may have lost it.
@@ -18,7 +18,7 @@ from callcenter_ws.cluster.membership import Membership
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Revocation
-from callcenter_ws.redis.client import Engine
+from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
 from callcenter_ws.redis.scripts import ORDER, RESTORE
 from callcenter_ws.runtime.background import Spawn
@@ -51,7 +51,7 @@ RETRY = 1.0
 _log = Logger("callcenter_ws.broker")
 
 
-class Order(msgspec.Struct, frozen=True):
+class ControlMessage(msgspec.Struct, frozen=True):
     """What to do.
 
     Attributes:
@@ -73,7 +73,7 @@ class Order(msgspec.Struct, frozen=True):
     by: str
 
 
-class Report(msgspec.Struct, frozen=True):
+class ControlReport(msgspec.Struct, frozen=True):
     """What a node has done about an order: how many connections it closed."""
 
     order: str
@@ -81,8 +81,8 @@ class Report(msgspec.Struct, frozen=True):
     closed: int
 
 
-_decode_order = msgspec.json.Decoder(Order).decode
-_decode_report = msgspec.json.Decoder(Report).decode
+_decode_order = msgspec.json.Decoder(ControlMessage).decode
+_decode_report = msgspec.json.Decoder(ControlReport).decode
 _decode_subject = msgspec.json.Decoder(tuple[str, str, str]).decode
 
 
@@ -94,7 +94,7 @@ class _Count:
         self.closed = 0
         self.done: Deferred[None] = Deferred()
 
-    def take(self, report: Report) -> None:
+    def take(self, report: ControlReport) -> None:
         if report.node in self.missing:
             self.missing.discard(report.node)
             self.closed += report.closed
@@ -106,7 +106,7 @@ class _Count:
             self.done.callback(None)
 
 
-class Orders:
+class ControlMessages:
     """Gives orders, and carries out those of all nodes, this one included.
 
     Args:
@@ -115,7 +115,7 @@ class Orders:
 
     def __init__(
         self,
-        engine: Engine,
+        redis: RedisClient,
         keys: Keys,
         membership: Membership,
         hub: Hub,
@@ -124,7 +124,7 @@ class Orders:
         new_id: Callable[[], str],
         also: Callable[[], int],
     ) -> None:
-        self._engine = engine
+        self._redis = redis
         self._keys = keys
         self._membership = membership
         self._hub = hub
@@ -154,7 +154,7 @@ class Orders:
             Refusal: ``unavailable``; ``overloaded`` when there is no room for another revocation.
         """
         now = self._clock.time()
-        order = Order(tenant_id, user_id, jti, revoke, now, self._new_id(), self._membership.instance)
+        order = ControlMessage(tenant_id, user_id, jti, revoke, now, self._new_id(), self._membership.instance)
         subjects: list[bytes | str] = []
         for subject in _subjects(order):
             subjects += [subject, repr(now)]
@@ -237,7 +237,7 @@ class Orders:
             # What was ordered before this node began concerned connections that are no more.
             self._done = done = last if done is None else min(done, last, key=_place)
         while True:
-            found = await self._engine.send("XRANGE", self._keys.orders, f"({done}", "+", "COUNT", CHUNK)
+            found = await self._redis.send("XRANGE", self._keys.orders, f"({done}", "+", "COUNT", CHUNK)
             if found:
                 self._carry_out_all(found, await self._redis_time())
                 self._done = done = found[-1][0].decode()
@@ -245,14 +245,14 @@ class Orders:
                 return
 
     async def _last_given(self) -> str:
-        last = await self._engine.send("XREVRANGE", self._keys.orders, "+", "-", "COUNT", 1)
+        last = await self._redis.send("XREVRANGE", self._keys.orders, "+", "-", "COUNT", 1)
         return last[0][0].decode() if last else "0-0"
 
     async def _are_forgotten(self, done: str) -> bool:
         """Whether Redis does not have the last order any more: there were very many since, or it has lost something."""
         if done == "0-0":
             return False
-        return not await self._engine.send("XRANGE", self._keys.orders, done, done)
+        return not await self._redis.send("XRANGE", self._keys.orders, done, done)
 
     # The list of what was revoked
 
@@ -260,7 +260,7 @@ class Orders:
         """Learn what was revoked, from the list in Redis."""
         cursor = b"0"
         while True:
-            cursor, found = await self._engine.send("HSCAN", self._keys.revocations, cursor, "COUNT", CHUNK)
+            cursor, found = await self._redis.send("HSCAN", self._keys.revocations, cursor, "COUNT", CHUNK)
             pairs = zip(found[::2], found[1::2], strict=True)
             self._learn({subject: float(at) for subject, at in pairs})
             if cursor == b"0":
@@ -289,7 +289,9 @@ class Orders:
             if restored:
                 _log.warn("Redis had lost {restored} revocations; they were written back", restored=restored)
                 now = self._clock.time()
-                await self._enter(Order("*", None, None, False, now, self._new_id(), self._membership.instance), [])
+                await self._enter(
+                    ControlMessage("*", None, None, False, now, self._new_id(), self._membership.instance), []
+                )
         except Refusal:
             self._is_to_restore = True
             raise
@@ -301,12 +303,12 @@ class Orders:
             pairs: list[bytes | str] = []
             for subject, at in known[begin : begin + CHUNK]:
                 pairs += [subject, repr(at)]
-            restored += await self._engine.run(RESTORE, [self._keys.revocations], *pairs)
+            restored += await self._redis.run(RESTORE, [self._keys.revocations], *pairs)
         return restored
 
-    async def _enter(self, order: Order, subjects: list[bytes | str]) -> bool:
+    async def _enter(self, order: ControlMessage, subjects: list[bytes | str]) -> bool:
         """Give an order; return whether there was room for what it revokes."""
-        given = await self._engine.run(
+        given = await self._redis.run(
             ORDER,
             [self._keys.orders, self._keys.revocations],
             self._keys.orders_channel,
@@ -319,7 +321,7 @@ class Orders:
     # Each order
 
     async def _redis_time(self) -> float:
-        seconds, microseconds = await self._engine.send("TIME")
+        seconds, microseconds = await self._redis.send("TIME")
         return int(seconds) + int(microseconds) / 1e6
 
     def _carry_out_all(self, found: list[Any], now: float) -> None:
@@ -333,14 +335,14 @@ class Orders:
             elif order.by != self._membership.instance:
                 self._is_to_recall = True
 
-    def _order(self, text: bytes) -> Order | None:
+    def _order(self, text: bytes) -> ControlMessage | None:
         try:
             return _decode_order(text)
         except msgspec.DecodeError:
             _log.error("an order that another version gave is not understood and not carried out")
             return None
 
-    def _carry_out(self, order: Order, *, is_live: bool) -> None:
+    def _carry_out(self, order: ControlMessage, *, is_live: bool) -> None:
         closed = 0
         try:
             if order.revoke:
@@ -355,7 +357,7 @@ class Orders:
                 closed = self._hub.disconnect_user(order.tenant_id, order.user_id, "" if is_live else order.until)
         except Refusal as refusal:
             _log.error("an order cannot be carried out: {reason}", reason=refusal.message)
-        report = Report(order.until, self._membership.instance, closed)
+        report = ControlReport(order.until, self._membership.instance, closed)
         if order.by == self._membership.instance:
             self.reported(encode_json(report))
         else:
@@ -363,7 +365,7 @@ class Orders:
 
     async def _report(self, report: bytes) -> Any:
         try:
-            await self._engine.send("SPUBLISH", self._keys.reports_channel, report)
+            await self._redis.send("SPUBLISH", self._keys.reports_channel, report)
         except Refusal:
             return  # it was done all the same
 
@@ -373,7 +375,7 @@ def _place(stream_id: str) -> tuple[int, int]:
     return int(milliseconds), int(number)
 
 
-def _subjects(order: Order) -> list[bytes]:
+def _subjects(order: ControlMessage) -> list[bytes]:
     """What an order revokes, as the list names it."""
     if not order.revoke:
         return []

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from callcenter_ws.cluster.control import Orders
+from callcenter_ws.cluster.control import ControlMessages
 from callcenter_ws.cluster.presence import ClusterPresence
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Listener, UserPresence
+from callcenter_ws.interfaces import PublicationListener, UserPresence
 
 
 class ClusterDirectory:
     """Implements ``interfaces.Directory``."""
 
-    def __init__(self, hub: Hub, presence: ClusterPresence, orders: Orders) -> None:
+    def __init__(self, hub: Hub, presence: ClusterPresence, orders: ControlMessages) -> None:
         self._hub = hub
         self._presence = presence
         self._orders = orders
@@ -37,10 +37,10 @@ class ClusterDirectory:
         """Connections and messages of one tenant, or of all, on this node."""
         return self._hub.stats(tenant_id)
 
-    def listen(self, listener: Listener, tenant_id: str) -> None:
+    def listen(self, listener: PublicationListener, tenant_id: str) -> None:
         """Show every delivered message of a tenant, or of all, to ``listener`` from now on."""
         self._hub.listen(listener, tenant_id)
 
-    def unlisten(self, listener: Listener) -> None:
+    def unlisten(self, listener: PublicationListener) -> None:
         """Stop showing messages to ``listener``."""
         self._hub.unlisten(listener)

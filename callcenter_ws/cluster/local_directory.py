@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from callcenter_ws.cluster.local_presence import Presence
+from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.delivery.hub import Hub
-from callcenter_ws.interfaces import Listener, Register, Revocation, UserPresence
+from callcenter_ws.interfaces import PresenceStore, PublicationListener, Revocation, UserPresence
 from callcenter_ws.runtime.clock import Clock
 
 
@@ -17,7 +17,7 @@ class LocalDirectory:
         register: remembers what was revoked.
     """
 
-    def __init__(self, hub: Hub, presence: Presence, register: Register, clock: Clock) -> None:
+    def __init__(self, hub: Hub, presence: LocalPresence, register: PresenceStore, clock: Clock) -> None:
         self._hub = hub
         self._presence = presence
         self._register = register
@@ -35,17 +35,17 @@ class LocalDirectory:
         """Refuse a token, or a user's tokens issued until now; see ``interfaces.Directory.revoke``."""
         now = self._clock.time()
         closed = self._hub.revoke(tenant_id, jti=jti, user_id=user_id, at=now)
-        self._register.note_revocation(Revocation(tenant_id, jti, user_id, now))
+        self._register.save_revocation(Revocation(tenant_id, jti, user_id, now))
         return closed
 
     def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
         """Connections and messages of one tenant, or of all."""
         return self._hub.stats(tenant_id)
 
-    def listen(self, listener: Listener, tenant_id: str) -> None:
+    def listen(self, listener: PublicationListener, tenant_id: str) -> None:
         """Show every delivered message of a tenant, or of all, to ``listener`` from now on."""
         self._hub.listen(listener, tenant_id)
 
-    def unlisten(self, listener: Listener) -> None:
+    def unlisten(self, listener: PublicationListener) -> None:
         """Stop showing messages to ``listener``."""
         self._hub.unlisten(listener)

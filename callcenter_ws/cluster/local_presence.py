@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.events.visibility import is_announced
-from callcenter_ws.interfaces import Attendance, Register, UserPresence
+from callcenter_ws.interfaces import PresenceRecord, PresenceStore, UserPresence
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock, Timer
 
@@ -45,7 +45,7 @@ class _Stay:
     farewell: Timer | None = None
 
 
-class Presence:
+class LocalPresence:
     """Counts each user's connections and announces the first one and, after a grace, the end of the last.
 
     Args:
@@ -53,7 +53,7 @@ class Presence:
         grace: seconds that a user may be away, as when a page is reloaded, without being announced gone.
     """
 
-    def __init__(self, clock: Clock, spawn: Spawn, announce: Announce, register: Register, grace: float) -> None:
+    def __init__(self, clock: Clock, spawn: Spawn, announce: Announce, register: PresenceStore, grace: float) -> None:
         self._clock = clock
         self._spawn = spawn
         self._announce = announce
@@ -67,7 +67,7 @@ class Presence:
 
     def resume(self, patience: float) -> None:
         """Take up what the register knows. Who was here has ``patience`` seconds beyond the grace to come back."""
-        for known in self._register.recall():
+        for known in self._register.load_presence():
             key = (known.tenant_id, known.user_id, known.visitor)
             self._last_seen[key] = known.last_seen
             if known.told:
@@ -132,7 +132,7 @@ class Presence:
         since = None
         if stay is not None and stay.person:
             since, stay.noted = stay.since, True
-        self._register.note(Attendance(*key, since, last_seen))
+        self._register.note(PresenceRecord(*key, since, last_seen))
 
     def _tell(self, key: UserKey) -> None:
         if key not in self._telling:

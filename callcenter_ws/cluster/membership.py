@@ -8,7 +8,7 @@ from contextlib import suppress
 import msgspec
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.redis.client import Engine
+from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
 from callcenter_ws.redis.scripts import BURY, LEASE
 from callcenter_ws.runtime.background import Spawn
@@ -62,7 +62,7 @@ class Membership:
 
     def __init__(
         self,
-        engine: Engine,
+        redis: RedisClient,
         keys: Keys,
         clock: Clock,
         spawn: Spawn,
@@ -71,7 +71,7 @@ class Membership:
         unknown: Callable[[], None],
         has_told: Callable[[], bool],
     ) -> None:
-        self._engine = engine
+        self._redis = redis
         self._keys = keys
         self._clock = clock
         self._spawn = spawn
@@ -108,12 +108,12 @@ class Membership:
         if not give_back:
             return
         try:
-            await self._engine.send("DEL", self._keys.tenants_at(self.instance))
-            await self._engine.send("HDEL", self._burials, self.instance)
-            await self._engine.send("SREM", self._behind, self.instance)
-            await self._engine.send("ZREM", self._keys.leases, self.instance)
+            await self._redis.send("DEL", self._keys.tenants_at(self.instance))
+            await self._redis.send("HDEL", self._burials, self.instance)
+            await self._redis.send("SREM", self._behind, self.instance)
+            await self._redis.send("ZREM", self._keys.leases, self.instance)
             if self.is_caretaker:
-                await self._engine.send("DEL", self._keys.caretaker)
+                await self._redis.send("DEL", self._keys.caretaker)
         except Refusal:
             return  # it runs out by itself
 
@@ -138,7 +138,7 @@ class Membership:
 
     async def _renew(self) -> None:
         try:
-            reply = await self._engine.run(
+            reply = await self._redis.run(
                 LEASE,
                 [self._keys.leases, self._keys.caretaker, self._burials, self._behind],
                 self.instance,
@@ -198,7 +198,7 @@ class Membership:
         Raises:
             Refusal: ``unavailable``.
         """
-        return bool(await self._engine.run(BURY, [self._keys.leases, self._burials, self._behind], instance, step))
+        return bool(await self._redis.run(BURY, [self._keys.leases, self._burials, self._behind], instance, step))
 
     @property
     def is_settled(self) -> bool:
@@ -211,7 +211,7 @@ class Membership:
     def is_informed(self) -> bool:
         """Whether what is known here, and in Redis, is recent enough to be told."""
         renewed_at = self._renewed_at
-        if self._engine.trouble is not None:
+        if self._redis.trouble is not None:
             # It may be readable: but what has happened since could not be written.
             return False
         return renewed_at is not None and self._clock.monotonic() - renewed_at < self.lease
@@ -259,7 +259,7 @@ class Membership:
 
     async def _is_registered(self) -> bool:
         """Whether Redis still knows this node: if not, it may have lost everything since the last renewal."""
-        return await self._engine.send("ZSCORE", self._keys.leases, self.instance) is not None
+        return await self._redis.send("ZSCORE", self._keys.leases, self.instance) is not None
 
     def knows(self, instance: str) -> bool:
         """Whether anything is known of a node."""

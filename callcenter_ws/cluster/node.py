@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from callcenter_ws.broker.redis.broker import RedisBroker
-from callcenter_ws.cluster.control import Orders
+from callcenter_ws.cluster.control import ControlMessages
 from callcenter_ws.cluster.directory import ClusterDirectory
 from callcenter_ws.cluster.membership import Membership
 from callcenter_ws.cluster.presence import ClusterPresence
-from callcenter_ws.cluster.reaper import Caretaker
+from callcenter_ws.cluster.reaper import Reaper
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import Refusal
-from callcenter_ws.events.ulid import IdMaker
+from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
 
@@ -46,13 +46,13 @@ class Cluster:
         self._broker = broker
         self._clock = clock
         self._spawn = spawn
-        self._new_id = IdMaker(clock.time)
+        self._new_id = UlidFactory(clock.time)
         self._revoked = revoked
         self._is_stopped = False
-        self._orders: Orders | None = None
-        engine, keys = broker.engine, broker.keys
+        self._orders: ControlMessages | None = None
+        redis, keys = broker.redis, broker.keys
         self._membership = Membership(
-            engine,
+            redis,
             keys,
             clock,
             spawn,
@@ -63,7 +63,7 @@ class Cluster:
         )
         self.presence = ClusterPresence(
             self._membership,
-            broker.tenancy,
+            broker.tenant_store,
             clock,
             spawn,
             self._new_id,
@@ -73,7 +73,7 @@ class Cluster:
             drain_grace=limits.presence_grace + limits.drain_timeout,
             per_user=limits.connections_per_user,
         )
-        self._caretaker = Caretaker(engine, keys, self._membership, self.presence, clock, spawn, limits.presence_grace)
+        self._caretaker = Reaper(redis, keys, self._membership, self.presence, clock, spawn, limits.presence_grace)
 
     def _introduce_anew(self) -> None:
         """Redis knows nothing of this node: that may be all that it does not know."""
@@ -84,11 +84,11 @@ class Cluster:
 
     async def _note_tenant(self, tenant_id: str) -> None:
         """Have it found when this node dies."""
-        engine, keys = self._broker.engine, self._broker.keys
+        redis, keys = self._broker.redis, self._broker.keys
         try:
-            await engine.send("SADD", keys.tenants_at(self._membership.instance), tenant_id)
-            if await engine.send("SADD", keys.tenants, tenant_id):
-                await engine.send("SPUBLISH", keys.tenants_channel, tenant_id)
+            await redis.send("SADD", keys.tenants_at(self._membership.instance), tenant_id)
+            if await redis.send("SADD", keys.tenants, tenant_id):
+                await redis.send("SPUBLISH", keys.tenants_channel, tenant_id)
         except Refusal:
             if not self._is_stopped:
                 self._clock.call_later(1.0, lambda: self._spawn(self._note_tenant(tenant_id)))
@@ -96,8 +96,8 @@ class Cluster:
     def directory(self, hub: Hub) -> ClusterDirectory:
         """Return what the edges may ask, with ``hub`` for this node's part; to be called once."""
         broker = self._broker
-        orders = self._orders = Orders(
-            broker.engine,
+        orders = self._orders = ControlMessages(
+            broker.redis,
             broker.keys,
             self._membership,
             hub,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from twisted.internet.defer import Deferred
 
-from callcenter_ws.broker.redis.tenant_store import NOTHING, Tenancy
+from callcenter_ws.broker.redis.tenant_store import NOTHING, TenantStore
 from callcenter_ws.cluster.membership import Membership
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.event import Origin
@@ -70,7 +70,7 @@ class _TenantStays:
 
 
 class ClusterPresence:
-    """Implements ``interfaces.PresenceBook`` for nodes that share a Redis.
+    """Implements ``interfaces.PresenceTracker`` for nodes that share a Redis.
 
     Args:
         tenancy: gives a tenant's part of Redis.
@@ -85,7 +85,7 @@ class ClusterPresence:
     def __init__(
         self,
         membership: Membership,
-        tenancy: Callable[[str], Tenancy],
+        tenant_store: Callable[[str], TenantStore],
         clock: Clock,
         spawn: Spawn,
         new_id: Callable[[], str],
@@ -97,7 +97,7 @@ class ClusterPresence:
         per_user: int,
     ) -> None:
         self._membership = membership
-        self._tenancy = tenancy
+        self._tenant_store = tenant_store
         self._clock = clock
         self._spawn = spawn
         self._new_id = new_id
@@ -207,11 +207,11 @@ class ClusterPresence:
                 self._membership.renew()
 
     async def _attend(self, tenant_id: str, tenant: _TenantStays, telling: list[str]) -> None:
-        tenancy = self._tenancy(tenant_id)
+        tenant_store = self._tenant_store(tenant_id)
         told = {who: len(tenant.stays[who].clients) for who in telling}
-        users = [self._user(tenancy, who, tenant.stays[who]) for who in telling]
-        history = tenancy.history_arguments(NOTHING)
-        reply = await tenancy.run(ATTEND, *history, *self._history_limits, self._membership.instance, *users)
+        users = [self._user(tenant_store, who, tenant.stays[who]) for who in telling]
+        history = tenant_store.history_arguments(NOTHING)
+        reply = await tenant_store.run(ATTEND, *history, *self._history_limits, self._membership.instance, *users)
         leaving: dict[float, list[str]] = {}
         for who, counts in zip(telling, _decode_counts(reply), strict=True):
             stay = tenant.stays[who]
@@ -225,20 +225,20 @@ class ClusterPresence:
         for grace, gone in leaving.items():
             self._clock.call_later(grace + _MARGIN, self._spawn_farewell, tenant_id, gone)
 
-    def _user(self, tenancy: Tenancy, who: str, stay: _Stay) -> bytes:
+    def _user(self, tenant_store: TenantStore, who: str, stay: _Stay) -> bytes:
         return encode_json(
             {
                 "who": who,
                 "count": len(stay.clients),
                 "person": stay.person,
                 "grace": stay.grace,
-                "draft": self._draft(tenancy, who),
+                "draft": self._draft(tenant_store, who),
             }
         )
 
-    def _draft(self, tenancy: Tenancy, who: str) -> dict[str, str]:
+    def _draft(self, tenant_store: TenantStore, who: str) -> dict[str, str]:
         """What ``telling.lua`` makes an event of, if there is something to be told."""
-        now = tenancy.now
+        now = tenant_store.now
         event_id = self._new_id()
         head = encode_json((event_id, "presence.changed", rfc3339(now), None, False, Origin.GATEWAY.value, now))
         user = encode_json(who.partition(":")[2])
@@ -259,11 +259,11 @@ class ClusterPresence:
         Raises:
             Refusal: ``unavailable``.
         """
-        tenancy = self._tenancy(tenant_id)
+        tenant_store = self._tenant_store(tenant_id)
         for begin in range(0, len(gone), CALL_USERS):
             part = gone[begin : begin + CALL_USERS]
-            users = [encode_json({"who": who, "draft": self._draft(tenancy, who)}) for who in part]
-            await tenancy.run(FAREWELL, *tenancy.history_arguments(NOTHING), *self._history_limits, *users)
+            users = [encode_json({"who": who, "draft": self._draft(tenant_store, who)}) for who in part]
+            await tenant_store.run(FAREWELL, *tenant_store.history_arguments(NOTHING), *self._history_limits, *users)
 
     # The limit on a user's connections
 
@@ -302,7 +302,7 @@ class ClusterPresence:
 
     async def _whereabouts(self, tenant_id: str, user_id: str) -> list[tuple[dict[str, int], float, float]]:
         names = [f"s:{user_id}", f"v:{user_id}"]
-        found = _decode_whereabouts(await self._tenancy(tenant_id).run(WHEREABOUTS, *names))
+        found = _decode_whereabouts(await self._tenant_store(tenant_id).run(WHEREABOUTS, *names))
         if tenant_id in self._behind:
             # What Redis has of this node is not how it is.
             stays = self._tenants[tenant_id].stays

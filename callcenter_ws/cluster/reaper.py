@@ -1,4 +1,4 @@
-"""Caretaker: of all nodes the one that looks after what dead ones have left."""
+"""Reaper: of all nodes the one that looks after what dead ones have left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from callcenter_ws.cluster.control import REVOCATIONS_KEPT
 from callcenter_ws.cluster.membership import Membership
 from callcenter_ws.cluster.presence import ClusterPresence
 from callcenter_ws.errors import Refusal
-from callcenter_ws.redis.client import Engine
+from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
 from callcenter_ws.redis.scripts import DEPART, DUE, SWEEP
 from callcenter_ws.runtime.background import Spawn
@@ -33,7 +33,7 @@ _MARGIN = 0.1
 _log = Logger("callcenter_ws.broker")
 
 
-class Caretaker:
+class Reaper:
     """Buries dead nodes, announces those gone whom nobody else did, and forgets old revocations.
 
     A Redis that was away lets all leases run out at once. So nobody is buried before every node has had the time of a
@@ -45,7 +45,7 @@ class Caretaker:
 
     def __init__(
         self,
-        engine: Engine,
+        redis: RedisClient,
         keys: Keys,
         membership: Membership,
         presence: ClusterPresence,
@@ -53,7 +53,7 @@ class Caretaker:
         spawn: Spawn,
         grace: float,
     ) -> None:
-        self._engine = engine
+        self._redis = redis
         self._keys = keys
         self._membership = membership
         self._presence = presence
@@ -87,7 +87,7 @@ class Caretaker:
             if not self._membership.is_caretaker:
                 return
             await self._bury_dead()
-            found = await self._engine.send("SSCAN", self._keys.tenants, self._cursor, "COUNT", TENANTS_AT_ONCE)
+            found = await self._redis.send("SSCAN", self._keys.tenants, self._cursor, "COUNT", TENANTS_AT_ONCE)
             self._cursor, tenants = found
             await self._say_farewells(tenants)
             await self._sweep()
@@ -108,12 +108,12 @@ class Caretaker:
             return  # it has just renewed its lease
         _log.warn("node {instance} is dead: its users are gone unless they come back", instance=instance)
         name = self._keys.tenants_at(instance)
-        tenants = await self._engine.send("SMEMBERS", name)
+        tenants = await self._redis.send("SMEMBERS", name)
         for tenant in tenants:
             if not await self._strike_off(instance, tenant):
                 return
         # If the node lives after all, it is told so by what follows, and notes its tenants anew.
-        await self._engine.send("DEL", name)
+        await self._redis.send("DEL", name)
         await self._membership.bury(instance, "end")
         self._clock.call_later(self._grace + _MARGIN, lambda: self._spawn(self._see_off(tenants)))
 
@@ -124,14 +124,14 @@ class Caretaker:
         while left:
             if not await self._membership.bury(instance, "go on"):
                 return False
-            left = await self._engine.run(DEPART, [meta], instance, repr(float(self._grace)))
+            left = await self._redis.run(DEPART, [meta], instance, repr(float(self._grace)))
         # Its users may have been all that was ever heard of the tenant.
-        await self._engine.send("SADD", self._keys.tenants, tenant)
+        await self._redis.send("SADD", self._keys.tenants, tenant)
         return True
 
     async def _sweep(self) -> None:
         """Make room for revocations."""
-        self._swept_to = await self._engine.run(
+        self._swept_to = await self._redis.run(
             SWEEP, [self._keys.revocations], self._swept_to, SWEPT_AT_ONCE, REVOCATIONS_KEPT
         )
 
@@ -144,5 +144,5 @@ class Caretaker:
             tenant_id = tenant.decode()
             due = [b""]
             while due:
-                due = await self._engine.run(DUE, [self._keys.of(tenant_id, "farewells")], DUE_AT_ONCE)
+                due = await self._redis.run(DUE, [self._keys.of(tenant_id, "farewells")], DUE_AT_ONCE)
                 await self._presence.farewell(tenant_id, [who.decode() for who in due])

@@ -1,4 +1,4 @@
-"""Feed: brings a client that is behind up to the head of its tenant's stream.
+"""CatchUp: brings a client that is behind up to the head of its tenant's stream.
 
 It reads the history in bounded chunks, one per reactor turn, and only while the socket takes what it writes:
 no client that resumes or lags delays another. Order and completeness rest on one rule: while a client is
@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callcenter_ws.delivery.replay_cache import Stretch
+from callcenter_ws.delivery.replay_cache import ReplayBatch
 from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import control_frame
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Position, Snapshot
 
 if TYPE_CHECKING:
     from callcenter_ws.delivery.client import Client
     from callcenter_ws.delivery.group import Group
-    from callcenter_ws.requests.context import Gateway
+    from callcenter_ws.requests.context import Context
 
 CHUNK_EVENTS = 200
 CHUNK_BYTES = 262_144
@@ -57,7 +57,7 @@ class TakeSnapshot:
 Job = Replay | TakeSnapshot
 
 
-class Feed:
+class CatchUp:
     """Serves one client's mailbox, replays, snapshots and lags, one after the other."""
 
     __slots__ = (
@@ -72,7 +72,7 @@ class Feed:
         "_running",
     )
 
-    def __init__(self, client: Client, gateway: Gateway) -> None:
+    def __init__(self, client: Client, gateway: Context) -> None:
         self._client = client
         self._gateway = gateway
         # Up to where the mailbox has been read; None: it has been read.
@@ -148,7 +148,7 @@ class Feed:
             job, self._job = self._job, None
             await self._reset("epoch_changed", None if job is None else job.request_id)
             # What came for the user meanwhile is no part of the state.
-            client.mailbag.begin_anew()
+            client.mailbox_acks.begin_anew()
             self._mail_after = 0
             return
         if self._mail_after is not None:
@@ -195,19 +195,19 @@ class Feed:
         mail = await self._gateway.broker.mail(who.tenant_id, who.user_id, after, limit)
         if client.closed:
             return None
-        if mail.loss is not None and not after:
-            missing = {"from_seq": mail.loss.from_seq, "to_seq": mail.loss.to_seq, "reason": "mailbox"}
+        if mail.gap is not None and not after:
+            missing = {"from_seq": mail.gap.from_seq, "to_seq": mail.gap.to_seq, "reason": "mailbox"}
             client.send(control_frame("gap", missing))
-        for letter in mail.letters:
-            if letter.message.seq > client.position:
+        for item in mail.items:
+            if item.publication.seq > client.position:
                 return None
             if not client.room:
                 # Answers came into the outbox while the mailbox was read.
                 return after
-            after = letter.message.seq
-            if client.tenant.sees(client, letter.message):
-                client.queue_mail(letter)
-        return after if mail.letters else None
+            after = item.publication.seq
+            if client.tenant.sees(client, item.publication):
+                client.queue_mail(item)
+        return after if mail.items else None
 
     async def _begin_replay(self, job: Replay) -> None:
         tenant_id = self._client.principal.tenant_id
@@ -251,7 +251,7 @@ class Feed:
             job, self._job = self._job, None
             await self._reset("epoch_changed", None if job is None else job.request_id)
         elif chunk.reachable:
-            self._queue(chunk.messages)
+            self._queue(chunk.publications)
         else:
             await self._leap()
 
@@ -283,46 +283,46 @@ class Feed:
             client.queue_stretch(stretch.frames, stretch.count)
         return True
 
-    async def _prepare(self, key: tuple[object, ...], group: Group, after: int, limit: int) -> Stretch | None:
+    async def _prepare(self, key: tuple[object, ...], group: Group, after: int, limit: int) -> ReplayBatch | None:
         """Prepare what the group sees; nothing if the client has left it meanwhile, and would decide for another."""
         client, cache = self._client, self._gateway.hub.replays
         stretch = None
         try:
             chunk = await self._gateway.broker.read(client.tenant.tenant_id, after, limit)
-            if chunk.messages and chunk.epoch == client.epoch and client.group is group:
-                stretch = Stretch.seen_by(client, chunk.messages)
+            if chunk.publications and chunk.epoch == client.epoch and client.group is group:
+                stretch = ReplayBatch.seen_by(client, chunk.publications)
         finally:
             cache.done(key, stretch)
         return stretch
 
-    def _queue(self, messages: Sequence[Message]) -> None:
+    def _queue(self, publications: Sequence[Publication]) -> None:
         client = self._client
         size = 0
-        for message in messages:
+        for publication in publications:
             if not client.room:
                 # Answers came into the outbox while the history was read.
                 return
-            client.position = message.seq
-            if not client.tenant.sees(client, message) or self._is_outdated(message):
+            client.position = publication.seq
+            if not client.tenant.sees(client, publication) or self._is_outdated(publication):
                 continue
-            if message.seq in client.mailbag.brought:
+            if publication.seq in client.mailbox_acks.brought:
                 continue
-            frame = message.frame(client.form)
+            frame = publication.frame(client.wire_format)
             client.queue(frame)
-            if message.event.is_mail:
-                client.mailbag.put(message)
+            if publication.event.is_mail:
+                client.mailbox_acks.put(publication)
             if isinstance(self._job, Replay):
                 self._job.count += 1
             size += len(frame)
             if size > CHUNK_BYTES:
                 return
 
-    def _is_outdated(self, message: Message) -> bool:
+    def _is_outdated(self, publication: Publication) -> bool:
         """Whether a lagging client is better off with a newer message of the same key."""
-        key = message.event.conflation_key
+        key = publication.event.conflation_key
         if key is None or not self._client.lagging or self._job is not None:
             return False
-        return self._gateway.broker.newest_of(message.event.tenant_id, key) > message.seq
+        return self._gateway.broker.newest_of(publication.event.tenant_id, key) > publication.seq
 
     async def _leap(self) -> None:
         """The history no longer reaches back to the client: say so, then send the state."""

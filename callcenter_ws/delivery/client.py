@@ -2,7 +2,7 @@
 
 A live client is offered each message as it is delivered and holds it in a bounded outbox until the turn ends.
 A client that is behind (it resumes, or its outbox overflowed) is a position in the tenant's history and is
-brought up to the head by its Feed. Only the Client drops, lags or closes.
+brought up to the head by its CatchUp. Only the Client drops, lags or closes.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from callcenter_ws.delivery.catch_up import Feed, Replay, TakeSnapshot
+from callcenter_ws.delivery.catch_up import CatchUp, Replay, TakeSnapshot
 from callcenter_ws.delivery.counters import add
-from callcenter_ws.delivery.mailbox_acks import Mailbag
-from callcenter_ws.delivery.slow_consumer import SlowWatch
+from callcenter_ws.delivery.mailbox_acks import MailboxAcks
+from callcenter_ws.delivery.slow_consumer import SlowConsumerWatch
 from callcenter_ws.delivery.subscription import Subscription
 from callcenter_ws.delivery.token_expiry import TokenExpiry
-from callcenter_ws.delivery.welcome import NO_WISH, Wish, welcome
+from callcenter_ws.delivery.welcome import DEFAULT_OPTIONS, ConnectOptions, welcome
 from callcenter_ws.errors import CloseCode, Refusal
-from callcenter_ws.events.frames import PLAIN, ControlFrame, Form
+from callcenter_ws.events.frames import PLAIN, ControlFrame, WireFormat
 from callcenter_ws.events.principal import Principal
-from callcenter_ws.events.publication import Message
-from callcenter_ws.interfaces import Letter, Position, Transport
-from callcenter_ws.requests.context import Gateway
-from callcenter_ws.requests.dispatcher import Requests
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import MailboxItem, Position, Transport
+from callcenter_ws.requests.context import Context
+from callcenter_ws.requests.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
     from callcenter_ws.delivery.group import Group
@@ -46,21 +46,21 @@ class Client:
         "__weakref__",
         "_base",
         "_bundled",
+        "_catch_up",
         "_closed",
         "_expiry",
         "_fed",
-        "_feed",
-        "_forms",
         "_gateway",
         "_greeted",
         "_limit",
         "_live",
-        "_mailbag",
+        "_mailbox_acks",
         "_paused",
         "_requests",
         "_session_token",
         "_slow",
         "_transport",
+        "_wire_formats",
         "connection_id",
         "endpoint",
         "epoch",
@@ -77,13 +77,13 @@ class Client:
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: Context,
         transport: Transport,
         principal: Principal,
         *,
         connection_id: str,
         endpoint: str,
-        forms: Sequence[Form] = PLAIN,
+        wire_formats: Sequence[WireFormat] = PLAIN,
         session_token: str | None = None,
     ) -> None:
         limits, clock = gateway.limits, gateway.clock
@@ -92,7 +92,7 @@ class Client:
         self.principal = principal
         self.connection_id = connection_id
         self.endpoint = endpoint
-        self._forms = forms
+        self._wire_formats = wire_formats
         self._session_token = session_token
         self.subscription = Subscription(principal.role)
         self.group: Group | None = None
@@ -111,10 +111,10 @@ class Client:
         self._live = False
         self._paused = False
         self._closed = False
-        self._mailbag = Mailbag(gateway.broker, principal)
-        self._feed = Feed(self, gateway)
-        self._requests = Requests(self, gateway)
-        self._slow = SlowWatch(clock, transport, limits.slow_timeout, self)
+        self._mailbox_acks = MailboxAcks(gateway.broker, principal)
+        self._catch_up = CatchUp(self, gateway)
+        self._requests = Dispatcher(self, gateway)
+        self._slow = SlowConsumerWatch(clock, transport, limits.slow_timeout, self)
         self._expiry = TokenExpiry(clock, self)
 
     def __str__(self) -> str:
@@ -122,9 +122,9 @@ class Client:
         return f"{_printable(who.tenant_id)}/{_printable(who.user_id)} ({who.role}, connection {self.connection_id})"
 
     @property
-    def form(self) -> Form:
+    def wire_format(self) -> WireFormat:
         """How messages are written for this client."""
-        return self._forms[self.principal.view]
+        return self._wire_formats[self.principal.view]
 
     @property
     def live(self) -> bool:
@@ -153,15 +153,15 @@ class Client:
 
     # From the edge: the life of the connection
 
-    def open(self, wish: Wish = NO_WISH) -> None:
-        """Register with the Hub, send the welcome, then what ``wish`` asks for, then live messages."""
+    def open(self, options: ConnectOptions = DEFAULT_OPTIONS) -> None:
+        """PresenceStore with the Hub, send the welcome, then what ``wish`` asks for, then live messages."""
         self._gateway.hub.register(self)
         self._expiry.set(self.principal.expires_at)
-        self._mailbag.acknowledges = wish.ack
-        if wish.epoch is not None and wish.seq is not None:
-            self._feed.ask(Replay(wish.epoch, wish.seq))
-        elif wish.snapshot:
-            self._feed.ask(TakeSnapshot())
+        self._mailbox_acks.acknowledges = options.ack
+        if options.epoch is not None and options.seq is not None:
+            self._catch_up.ask(Replay(options.epoch, options.seq))
+        elif options.snapshot:
+            self._catch_up.ask(TakeSnapshot())
         self._gateway.spawn(self._greet())
 
     async def _greet(self) -> None:
@@ -185,7 +185,7 @@ class Client:
         self._gateway.hub.mark_dirty(self)
         self._expiry.announce_if_soon()
         if not self._closed:
-            self._feed.begin()
+            self._catch_up.begin()
 
     def _welcome(self, head: Position) -> ControlFrame:
         gateway = self._gateway
@@ -209,7 +209,7 @@ class Client:
             # The transport broke under the write and said so.
             return
         self._end(code)
-        self._gateway.journal.closed(str(self), code)
+        self._gateway.log.closed(str(self), code)
         self._transport.close(code)
 
     def abandon(self) -> None:
@@ -235,7 +235,7 @@ class Client:
         self.outbox = []
         # They know the client: without them it is freed at once, and need not wait for the collector of garbage, which
         # does not see how much OpenSSL holds for each connection.
-        del self._feed, self._requests, self._slow, self._expiry
+        del self._catch_up, self._requests, self._slow, self._expiry
 
     def pause(self) -> None:
         """The socket takes nothing for now."""
@@ -256,7 +256,7 @@ class Client:
             return
         if self.outbox:
             self._gateway.hub.mark_dirty(self)
-        self._feed.proceed()
+        self._catch_up.proceed()
 
     def renew(self, principal: Principal) -> None:
         """Go on with a fresh token of the same user: its claims and expiry hold from now on."""
@@ -302,14 +302,14 @@ class Client:
         """Its group has sent ``data`` directly, but for what comes behind the first ``taken`` bytes."""
         self._transport.write(data[taken:] if taken else data)
 
-    def offer_mail(self, message: Message) -> None:
+    def offer_mail(self, publication: Publication) -> None:
         """Queue a message that is in the user's mailbox too."""
-        self.offer([message.frame(self.form)], [message.seq])
-        if self._live and message.seq > self.position:
-            self._mailbag.put(message)
+        self.offer([publication.frame(self.wire_format)], [publication.seq])
+        if self._live and publication.seq > self.position:
+            self._mailbox_acks.put(publication)
 
     def offer(self, frames: list[bytes], seqs: list[int]) -> None:
-        """Queue messages that the client may see, in ``seq`` order, unless its Feed will bring them."""
+        """Queue messages that the client may see, in ``seq`` order, unless its CatchUp will bring them."""
         if not self._live:
             return
         outbox = self.outbox
@@ -340,11 +340,11 @@ class Client:
         offered = self.outbox[self._fed :]
         self.outbox = self.outbox[: self._fed] + [frame for frame in offered if isinstance(frame, ControlFrame)]
         self._base = None
-        self._mailbag.withdraw(self.position)
+        self._mailbox_acks.withdraw(self.position)
         self._live = False
         self.lagging = True
         self._gateway.hub.counters.lagging += 1
-        self._feed.proceed()
+        self._catch_up.proceed()
 
     def transmit(self, joined: bytes) -> None:
         """Write the outbox, whose frames ``joined`` holds; a blocked client keeps it for later."""
@@ -359,37 +359,37 @@ class Client:
         self._bundled = 0
         self._fed = 0
         self._base = None
-        self._mailbag.written()
+        self._mailbox_acks.written()
         self._gateway.hub.counters.delivered += count
         self.tenant.counters.delivered += count
 
-    # From the Feed: how a client that is behind comes up to the head
+    # From the CatchUp: how a client that is behind comes up to the head
 
     def queue(self, frame: bytes) -> None:
-        """Put a frame of the history into the outbox; the Feed keeps within its ``room``."""
+        """Put a frame of the history into the outbox; the CatchUp keeps within its ``room``."""
         self.step_out()
         if not self.outbox:
             self._gateway.hub.mark_dirty(self)
         self.outbox.append(frame)
 
     def queue_stretch(self, frames: bytes, count: int) -> None:
-        """Put many frames of the history into the outbox in one piece; the Feed keeps within its ``room``."""
+        """Put many frames of the history into the outbox in one piece; the CatchUp keeps within its ``room``."""
         self.queue(frames)
         self._bundled += count - 1
 
-    def queue_mail(self, letter: Letter) -> None:
-        """Put a message of the user's mailbox into the outbox; the Feed keeps within its ``room``."""
-        message = letter.message
-        self.queue(message.mail_frame(self.principal.view, redelivered=letter.sent))
-        self._mailbag.bring(message)
+    def queue_mail(self, item: MailboxItem) -> None:
+        """Put a message of the user's mailbox into the outbox; the CatchUp keeps within its ``room``."""
+        publication = item.publication
+        self.queue(publication.mail_frame(self.principal.view, redelivered=item.sent))
+        self._mailbox_acks.bring(publication)
 
     @property
-    def mailbag(self) -> Mailbag:
+    def mailbox_acks(self) -> MailboxAcks:
         """The mailbox messages that this connection was given."""
-        return self._mailbag
+        return self._mailbox_acks
 
     def step_aside(self) -> None:
-        """Stop taking messages as they come: the Feed has older ones to bring first."""
+        """Stop taking messages as they come: the CatchUp has older ones to bring first."""
         self.step_out()
         if self._live:
             self._live = False
@@ -400,11 +400,11 @@ class Client:
         """Look where it stands: the stream does not go on from where this client was brought last."""
         if self._greeted and not self._closed:
             if epoch != self.epoch:
-                self._feed.lose_history()
-            self._feed.proceed()
+                self._catch_up.lose_history()
+            self._catch_up.proceed()
 
     def go_live(self) -> None:
-        """The Feed has brought everything: take messages as they come."""
+        """The CatchUp has brought everything: take messages as they come."""
         self.catch_up_done()
         self._live = True
         self._fed = len(self.outbox)
@@ -422,12 +422,12 @@ class Client:
         add(self._gateway.hub.counters.dropped, reason, amount)
         self.tenant.counters.dropped += amount
 
-    # Requests and their answers
+    # Dispatcher and their answers
 
     @property
-    def feed(self) -> Feed:
+    def catch_up(self) -> CatchUp:
         """Brings this client what it missed."""
-        return self._feed
+        return self._catch_up
 
     def send(self, frame: ControlFrame) -> None:
         """Queue an answer, behind what is queued already.
@@ -458,10 +458,10 @@ class Client:
         While its socket is blocked that says nothing about what was written last.
         """
         if not self._paused:
-            self._mailbag.heard()
+            self._mailbox_acks.heard()
 
     def refuse(self, refusal: Refusal) -> None:
-        """Tell the peer that it is refused; see ``Requests.refuse``."""
+        """Tell the peer that it is refused; see ``Dispatcher.refuse``."""
         if self._closed:
             return
         self._requests.refuse(refusal)

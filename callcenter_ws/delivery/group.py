@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from callcenter_ws.delivery.client import Client
     from callcenter_ws.delivery.tenant import Tenant
-    from callcenter_ws.events.publication import Message
+    from callcenter_ws.events.publication import Publication
 
 Send = Callable[[bytes], int]
 
@@ -50,15 +50,15 @@ class _Round:
         if self.places is None:
             self.places = {one: place for place, one in enumerate(self.clients)}
         place = self.places.get(client, -1)
-        if place < self.served or self.sends[place] is _to_nobody:
+        if place < self.served or self.sends[place] is _null_send:
             return False
-        self.sends[place] = _to_nobody
+        self.sends[place] = _null_send
         self.left += 1
         return True
 
 
 # Takes everything, at no cost.
-_to_nobody: Send = len
+_null_send: Send = len
 
 
 class Group:
@@ -79,19 +79,19 @@ class Group:
         "_since",
         "_waiting",
         "apart",
-        "form",
         "in_step",
         "key",
         "names",
         "principal",
         "tenant",
+        "wire_format",
     )
 
     def __init__(self, key: tuple[object, ...], client: Client, tenant: Tenant, is_waiting: Callable[[Group], None]):
         self.key = key
         self.principal = client.principal
         self.names = client.subscription.names
-        self.form = client.form
+        self.wire_format = client.wire_format
         self.tenant = tenant
         self.in_step: dict[Client, Send] = {}
         self.apart: dict[Client, None] = {}
@@ -141,10 +141,10 @@ class Group:
             elif self._waiting:
                 client.take_along(list(self._waiting), self._since)
 
-    def gather(self, message: Message) -> None:
+    def gather(self, publication: Publication) -> None:
         """Note a message that the group sees; ``offer`` follows."""
-        self._frames.append(message.frame(self.form))
-        self._seqs.append(message.seq)
+        self._frames.append(publication.frame(self.wire_format))
+        self._seqs.append(publication.seq)
 
     def offer(self) -> None:
         """Offer the clients what was gathered."""
@@ -200,7 +200,7 @@ class Group:
         else:
             short = _send_to_each(sends, joined, lambda place: broke(round_.clients[begin + place]))
         for place, taken in short.items():
-            if sends[place] is _to_nobody:
+            if sends[place] is _null_send:
                 continue
             client = round_.clients[begin + place]
             self.step_out(client)

@@ -16,7 +16,7 @@ from callcenter_ws.events.visibility import AgentCalls
 Groups = dict[Group, None]
 
 
-class Audience:
+class GroupIndex:
     """Knows all groups of a tenant. Whether one may see an event is for ``may_see`` to say."""
 
     def __init__(self, agent_calls: AgentCalls) -> None:

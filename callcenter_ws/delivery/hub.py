@@ -15,12 +15,12 @@ from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import control_frame
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.events.visibility import AgentCalls
-from callcenter_ws.interfaces import Broker, Journal, Listener, Position, PresenceBook
+from callcenter_ws.interfaces import Broker, ConnectionLog, Position, PresenceTracker, PublicationListener
 from callcenter_ws.runtime.clock import Clock
 
 if TYPE_CHECKING:
     from callcenter_ws.delivery.client import Client
-    from callcenter_ws.events.publication import Message
+    from callcenter_ws.events.publication import Publication
 
 RECONNECT_PAUSE = 1.0
 """Seconds that even the first client waits before it comes back to a node that stops."""
@@ -41,9 +41,9 @@ class Hub:
     def __init__(
         self,
         broker: Broker,
-        presence: PresenceBook,
+        presence: PresenceTracker,
         clock: Clock,
-        journal: Journal,
+        log: ConnectionLog,
         *,
         agent_calls: AgentCalls = "all",
         burst: int = 128,
@@ -52,7 +52,7 @@ class Hub:
         self._broker = broker
         self._presence = presence
         self._clock = clock
-        self._journal = journal
+        self._log = log
         self._agent_calls = agent_calls
         self._burst = burst
         self._observe_latency = observe_latency
@@ -62,7 +62,7 @@ class Hub:
         self._flushing: Iterator[None] | None = None
         self._flush_is_due = False
         self._taken_in: list[float] = []
-        self._listeners: dict[Listener, str] = {}
+        self._listeners: dict[PublicationListener, str] = {}
         self._interests: dict[str, int] = {}
         self.revocations = Revocations()
         self.replays = ReplayCache(clock)
@@ -70,26 +70,26 @@ class Hub:
 
     # What flows through
 
-    def deliver(self, messages: Sequence[Message]) -> None:
+    def deliver(self, publications: Sequence[Publication]) -> None:
         """Bring messages of one tenant, durable and in ``seq`` order, to those who may see them."""
-        tenant = self._tenants.get(messages[0].event.tenant_id)
+        tenant = self._tenants.get(publications[0].event.tenant_id)
         if tenant is not None and tenant.clients:
             at = 0
-            while at < len(messages):
-                burst = messages[at : at + self._burst - len(self._taken_in)]
+            while at < len(publications):
+                burst = publications[at : at + self._burst - len(self._taken_in)]
                 at += len(burst)
                 tenant.deliver(burst)
-                self._taken_in += [message.event.received_at for message in burst]
+                self._taken_in += [publication.event.received_at for publication in burst]
                 if len(self._taken_in) >= self._burst:
                     self.flush()
             if self._taken_in:
                 self._want_flush()
         for listener in list(self._listeners):
             try:
-                for message in messages:
-                    listener(message)
+                for publication in publications:
+                    listener(publication)
             except Exception:
-                self._journal.bug("a listener")
+                self._log.unhandled_error("a listener")
 
     def interrupted(self, tenant_id: str, position: Position) -> None:
         """What a tenant's clients are given goes on behind another position: each is told what it has missed."""
@@ -151,7 +151,7 @@ class Hub:
             try:
                 amount = yield from group.transmit(self._broke)
             except Exception:
-                self._journal.bug(f"writing to clients of {group.tenant.tenant_id}")
+                self._log.unhandled_error(f"writing to clients of {group.tenant.tenant_id}")
                 group.give_up(self._attempt_to_abandon)
                 continue
             self.counters.delivered += amount
@@ -180,7 +180,7 @@ class Hub:
 
     def _broke(self, client: Client) -> None:
         """Nothing can be written to a client: the exception being handled is a bug."""
-        self._journal.bug(f"writing to {client}")
+        self._log.unhandled_error(f"writing to {client}")
         self._attempt_to_abandon(client)
 
     def _attempt_to_abandon(self, client: Client) -> None:
@@ -254,7 +254,7 @@ class Hub:
         try:
             closing()
         except Exception:
-            self._journal.bug(f"closing {client}")
+            self._log.unhandled_error(f"closing {client}")
 
     # What is done about them on this node; see core.directory
 
@@ -332,13 +332,13 @@ class Hub:
             "lagging": sum(client.lagging for client in clients),
         }
 
-    def listen(self, listener: Listener, tenant_id: str = EVERY_TENANT) -> None:
+    def listen(self, listener: PublicationListener, tenant_id: str = EVERY_TENANT) -> None:
         """Show every delivered message of a tenant, or of all, to ``listener`` from now on; maybe others, too."""
         if listener not in self._listeners:
             self._listeners[listener] = tenant_id
             self._want(tenant_id)
 
-    def unlisten(self, listener: Listener) -> None:
+    def unlisten(self, listener: PublicationListener) -> None:
         """Stop showing messages to ``listener``."""
         tenant_id = self._listeners.pop(listener, None)
         if tenant_id is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.clock import Clock, Timer
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ KEPT_FOR = 1.0
 MAX_BYTES = 16_777_216
 """What all stretches together may take; the one longest unused goes first."""
 
-STRETCH_BYTES = 262_144
+BATCH_BYTES = 262_144
 """Bytes of frames after which a stretch ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ReplayBatch:
     """What a group of clients sees between two positions.
 
     Attributes:
@@ -44,19 +44,19 @@ class Stretch:
     users: frozenset[str]
 
     @classmethod
-    def seen_by(cls, client: Client, messages: Iterable[Message]) -> Stretch:
+    def seen_by(cls, client: Client, publications: Iterable[Publication]) -> ReplayBatch:
         """What the group of ``client`` sees of messages, of which there is one at least."""
         frames: list[bytes] = []
         users = set()
         size = to_seq = 0
-        for message in messages:
-            to_seq = message.seq
-            if message.event.user_id is not None:
-                users.add(message.event.user_id)
-            elif client.tenant.sees(client, message):
-                frames.append(message.frame(client.form))
+        for publication in publications:
+            to_seq = publication.seq
+            if publication.event.user_id is not None:
+                users.add(publication.event.user_id)
+            elif client.tenant.sees(client, publication):
+                frames.append(publication.frame(client.wire_format))
                 size += len(frames[-1])
-            if size > STRETCH_BYTES:
+            if size > BATCH_BYTES:
                 break
         return cls(to_seq, b"".join(frames), len(frames), frozenset(users))
 
@@ -66,13 +66,13 @@ class ReplayCache:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._kept: OrderedDict[Hashable, Stretch] = OrderedDict()
+        self._kept: OrderedDict[Hashable, ReplayBatch] = OrderedDict()
         self._bytes = 0
         self._waiting: dict[Hashable, list[Callable[[], None]]] = {}
         self._used_at = 0.0
         self._timer: Timer | None = None
 
-    def get(self, key: Hashable) -> Stretch | None:
+    def get(self, key: Hashable) -> ReplayBatch | None:
         """The stretch of that key, if it is here."""
         found = self._kept.get(key)
         if found is not None:
@@ -92,14 +92,14 @@ class ReplayCache:
         waiting.append(go_on)
         return True
 
-    def done(self, key: Hashable, stretch: Stretch | None) -> None:
+    def done(self, key: Hashable, stretch: ReplayBatch | None) -> None:
         """The stretch is prepared; None: it could not be."""
         if stretch is not None:
             self._keep(key, stretch)
         for go_on in self._waiting.pop(key):
             go_on()
 
-    def _keep(self, key: Hashable, stretch: Stretch) -> None:
+    def _keep(self, key: Hashable, stretch: ReplayBatch) -> None:
         self._kept[key] = stretch
         self._bytes += len(stretch.frames)
         while self._bytes > MAX_BYTES:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from callcenter_ws.delivery.client import Client
 
 
-class SlowWatch:
+class SlowConsumerWatch:
     """Watches a blocked socket; as long as it takes some bytes it may go on."""
 
     __slots__ = ("_client", "_clock", "_timeout", "_timer", "_transport", "_unsent")

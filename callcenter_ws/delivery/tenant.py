@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from callcenter_ws.delivery.counters import TenantCounters
 from callcenter_ws.delivery.group import Group
-from callcenter_ws.delivery.group_index import Audience
+from callcenter_ws.delivery.group_index import GroupIndex
 from callcenter_ws.delivery.snapshot_cache import SharedSnapshot
 from callcenter_ws.events.principal import Role
 from callcenter_ws.events.visibility import AgentCalls, interest, may_see
@@ -19,7 +19,7 @@ from callcenter_ws.interfaces import Snapshot
 
 if TYPE_CHECKING:
     from callcenter_ws.delivery.client import Client
-    from callcenter_ws.events.publication import Message
+    from callcenter_ws.events.publication import Publication
 
 Clients = dict["Client", None]
 Groups = dict[Group, None]
@@ -48,7 +48,7 @@ class Tenant:
         self._users: dict[str, Clients] = {}
         self._sessions: dict[str, Clients] = {}
         self._groups: dict[tuple[object, ...], Group] = {}
-        self._audience = Audience(agent_calls)
+        self._audience = GroupIndex(agent_calls)
 
     def add(self, client: Client) -> None:
         """File a client under all that it may be interested in."""
@@ -59,7 +59,7 @@ class Tenant:
             if principal.session_id is not None:
                 self._sessions.setdefault(principal.session_id, {})[client] = None
             return
-        key = (client.subscription.names, client.form, *interest(principal, self._agent_calls))
+        key = (client.subscription.names, client.wire_format, *interest(principal, self._agent_calls))
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(key, client, self, self._is_waiting)
@@ -85,13 +85,13 @@ class Tenant:
         """The user's clients."""
         return list(self._users.get(user_id, ()))
 
-    def sees(self, client: Client, message: Message) -> bool:
+    def sees(self, client: Client, publication: Publication) -> bool:
         """Whether a client may see a message and asked for its type."""
-        return message.event.type.name in client.subscription.names and self.permits(client, message)
+        return publication.event.type.name in client.subscription.names and self.permits(client, publication)
 
-    def permits(self, client: Client, message: Message) -> bool:
+    def permits(self, client: Client, publication: Publication) -> bool:
         """Whether a client may see a message, asked for or not."""
-        return may_see(client.principal, message.event, self._agent_calls)
+        return may_see(client.principal, publication.event, self._agent_calls)
 
     def share(self, snapshot: Snapshot) -> SharedSnapshot:
         """Return ``snapshot`` prepared for the clients here, together with those who asked at the same position."""
@@ -109,35 +109,35 @@ class Tenant:
         self.head = seq
         self.shared = None
 
-    def deliver(self, messages: Sequence[Message]) -> None:
+    def deliver(self, publications: Sequence[Publication]) -> None:
         """Offer messages, in order, to the clients that may see them, and to no other."""
-        self.head = messages[-1].seq
+        self.head = publications[-1].seq
         self.shared = None
         gathered: Groups = {}
-        for message in messages:
-            event = message.event
+        for publication in publications:
+            event = publication.event
             visitors = {} if event.session_id is None else self._sessions.get(event.session_id, {})
             if event.user_id is not None:
                 # What was gathered before it comes before it.
                 gathered = _offer_all(gathered)
-                self._offer(self._users.get(event.user_id, {}), message)
+                self._offer(self._users.get(event.user_id, {}), publication)
                 continue
             for group in self._audience.candidates(event):
                 if event.type.name in group.names and may_see(group.principal, event, self._agent_calls):
-                    group.gather(message)
+                    group.gather(publication)
                     gathered[group] = None
-            self._offer(visitors, message)
+            self._offer(visitors, publication)
         _offer_all(gathered)
 
-    def _offer(self, clients: Clients, message: Message) -> None:
+    def _offer(self, clients: Clients, publication: Publication) -> None:
         for client in clients:
-            if not self.sees(client, message):
+            if not self.sees(client, publication):
                 continue
             client.step_out()
-            if message.event.is_mail:
-                client.offer_mail(message)
+            if publication.event.is_mail:
+                client.offer_mail(publication)
             else:
-                client.offer([message.frame(client.form)], [message.seq])
+                client.offer([publication.frame(client.wire_format)], [publication.seq])
 
 
 def _offer_all(gathered: Groups) -> Groups:

@@ -10,7 +10,7 @@ from callcenter_ws.interfaces import Position
 from callcenter_ws.runtime.json import rfc3339
 
 
-class Wish(NamedTuple):
+class ConnectOptions(NamedTuple):
     """What a client asked for as it connected, in the query of its URL.
 
     Attributes:
@@ -23,7 +23,7 @@ class Wish(NamedTuple):
     ack: bool = False
 
 
-NO_WISH = Wish()
+DEFAULT_OPTIONS = ConnectOptions()
 
 
 def welcome(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from callcenter_ws.auth.signing import mint
+from callcenter_ws.auth.signing import sign_token
 from callcenter_ws.demo.sample_data import DEMO_AGENT, DEMO_SESSION
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -43,7 +43,7 @@ class DemoTokens:
             raise Refusal(ErrorCode.INVALID_MESSAGE, f"role: expected one of {', '.join(_CLAIMS)}")
         now = int(self._time())
         always = {"tenant_id": self._tenant, "role": role, "iat": now, "exp": now + LIFETIME}
-        return mint(self._secret, {**claims, **always})
+        return sign_token(self._secret, {**claims, **always})
 
 
 def ready_made_tokens(state: DemoState, now: float) -> dict[str, str]:

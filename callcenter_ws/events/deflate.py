@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from callcenter_ws.events.frames import Form, frame_payload, text_frame
+from callcenter_ws.events.frames import WireFormat, frame_payload, text_frame
 from callcenter_ws.events.principal import View
 
 WINDOW_BITS = 12
@@ -38,7 +38,7 @@ class Deflater:
     def __init__(self, level: int = 1, threshold: int = 256) -> None:
         self._level = level
         self._threshold = threshold
-        self.forms: Sequence[Form] = tuple(Form(view, self) for view in View)
+        self.wire_formats: Sequence[WireFormat] = tuple(WireFormat(view, self) for view in View)
 
     def deflated(self, frame: bytes) -> bytes:
         """Return a frame that says the same as a plain text frame, or ``frame`` itself if that is no longer."""

@@ -55,7 +55,7 @@ class Deflater(Protocol):
         """A data frame that says the same and can be read by itself; ``frame`` where that would not be shorter."""
 
 
-class Form:
+class WireFormat:
     """How messages are written for a client: how much of them it is shown, and whether they are compressed.
 
     There is one object for each form that is in use: forms are compared by identity.
@@ -68,5 +68,5 @@ class Form:
         self.deflater = deflater
 
 
-PLAIN = tuple(Form(view) for view in View)
+PLAIN = tuple(WireFormat(view) for view in View)
 """The forms without compression, by view."""

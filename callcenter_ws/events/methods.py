@@ -1,6 +1,6 @@
 """The vocabulary of a call center: one method per thing that happens.
 
-``EventVocabulary`` holds the methods that the EventBroadcaster in the gateway and the remote one over AMP
+``EventMethods`` holds the methods that the EventBroadcaster in the gateway and the remote one over AMP
 share. Each says one event; all end in ``publish``, which the two implement differently.
 """
 
@@ -12,12 +12,12 @@ from typing import Any, Generic, TypeVar
 Answer = TypeVar("Answer")
 
 
-class EventVocabulary(ABC, Generic[Answer]):
+class EventMethods(ABC, Generic[Answer]):
     """What can be said about a call center.
 
     Every method takes the tenant first, then the required payload fields of its event (PROTOCOL section 4),
     then any optional or additional field by keyword, and returns what ``publish`` returns.
-    ``Answer`` is the type of that: an awaitable of ``Published``.
+    ``Answer`` is the type of that: an awaitable of ``PublishResult``.
     """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Event (validated) and Message (positioned), which makes the frames of itself that clients get.
+"""Event (validated) and Publication (positioned), which makes the frames of itself that clients get.
 
 An event is encoded once per view; every outbox then holds references to the same frame.
 """
@@ -6,7 +6,7 @@ An event is encoded once per view; every outbox then holds references to the sam
 from __future__ import annotations
 
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.frames import Form, frame_payload, text_frame
+from callcenter_ws.events.frames import WireFormat, frame_payload, text_frame
 from callcenter_ws.events.principal import View, redact
 from callcenter_ws.runtime.json import decode_trusted_json, encode_json
 
@@ -14,7 +14,7 @@ _OVERHEAD = 700
 """Bytes of a message beside its payload and frames, measured with ``sys.getsizeof`` on CPython 3.11."""
 
 
-class Message:
+class Publication:
     """An event with its position in the tenant's stream; immutable but for the cache of its frames.
 
     Attributes:
@@ -32,14 +32,14 @@ class Message:
         self._frames: list[bytes | None] = [None, None, None]
         self._deflated: list[bytes | None] = [None, None, None]
 
-    def frame(self, form: Form) -> bytes:
+    def frame(self, wire_format: WireFormat) -> bytes:
         """The message as a frame, in a client's form. Made once; forms that come out the same share it."""
-        if form.deflater is None:
-            return self._plain_frame(form.view)
-        view = self._shown_as(form.view)
+        if wire_format.deflater is None:
+            return self._plain_frame(wire_format.view)
+        view = self._shown_as(wire_format.view)
         frame = self._deflated[view]
         if frame is None:
-            frame = self._deflated[view] = form.deflater.deflated(self._plain_frame(view))
+            frame = self._deflated[view] = wire_format.deflater.deflated(self._plain_frame(view))
         return frame
 
     def _plain_frame(self, view: View) -> bytes:

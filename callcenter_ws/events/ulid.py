@@ -10,7 +10,7 @@ _RANDOM_BITS = 80
 _PAIRS = [a + b for a in _CROCKFORD for b in _CROCKFORD]
 
 
-class IdMaker:
+class UlidFactory:
     """Makes ULIDs: 48 bits of milliseconds, then 80 random bits, 26 characters of Crockford's base 32.
 
     Within one millisecond the random part counts up, so that identifiers of one maker sort strictly.

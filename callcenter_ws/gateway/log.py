@@ -9,8 +9,8 @@ from callcenter_ws.errors import CLOSES, CloseCode, Refusal
 _log = Logger("callcenter_ws")
 
 
-class LogJournal:
-    """Implements ``interfaces.Journal`` on Twisted's log."""
+class TwistedConnectionLog:
+    """Implements ``interfaces.ConnectionLog`` on Twisted's log."""
 
     def refused(self, who: str, refusal: Refusal) -> None:
         """A client asked for something and was refused."""
@@ -20,7 +20,7 @@ class LogJournal:
         """The gateway closed a connection."""
         _log.info("{who} is closed with {code} {name}", who=who, code=code.value, name=CLOSES[code].name)
 
-    def bug(self, what: str) -> None:
+    def unhandled_error(self, what: str) -> None:
         """The exception being handled is a bug."""
         _log.failure("{what} met a bug", what=what)
 

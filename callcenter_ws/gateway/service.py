@@ -27,12 +27,12 @@ from callcenter_ws.demo.settings import page_hosts
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.demo.tokens import DemoTokens
 from callcenter_ws.events.deflate import Deflater
-from callcenter_ws.events.ulid import IdMaker
-from callcenter_ws.gateway.log import LogJournal
+from callcenter_ws.events.ulid import UlidFactory
+from callcenter_ws.gateway.log import TwistedConnectionLog
 from callcenter_ws.gateway.stores import store_of
 from callcenter_ws.http.answers import JsonNotFound
 from callcenter_ws.http.events import EventsResource
-from callcenter_ws.http.first_bytes import Door
+from callcenter_ws.http.first_bytes import UpgradeHandler
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.http.stats import StatsResource
@@ -40,15 +40,15 @@ from callcenter_ws.http.users import UsersResource
 from callcenter_ws.ops.health import Health, Node
 from callcenter_ws.ops.metrics import Metrics
 from callcenter_ws.requests.admission import Admission, Endpoint
-from callcenter_ws.requests.context import Gateway
+from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.handlers import all_handlers
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.listener import Listener, private_unix
-from callcenter_ws.workers.handoff import Inheritance
+from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.metrics import NodeMetrics
 from callcenter_ws.workers.worker import Worker
-from callcenter_ws.ws.authentication import Doorkeeper
+from callcenter_ws.ws.authentication import HandshakeAuthenticator
 from callcenter_ws.ws.client_address import TrustedProxies
 from callcenter_ws.ws.endpoint import WebSocketEndpoint
 from callcenter_ws.ws.factory import GatewayFactory
@@ -85,13 +85,13 @@ class GatewayService(MultiService):
         settings: Settings,
         *,
         demo: DemoState | None = None,
-        inheritance: Inheritance | None = None,
+        handoff: WorkerHandoff | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
-        self._inheritance = inheritance
+        self._handoff = handoff
         node_id = settings.cluster.node_id
-        self.instance = node_id if inheritance is None else f"{node_id}/{inheritance.number}"
+        self.instance = node_id if handoff is None else f"{node_id}/{handoff.number}"
         self._reactor = reactor
         self._listeners: list[Listener] = []
         self.clock = ReactorClock(reactor)
@@ -102,7 +102,7 @@ class GatewayService(MultiService):
         self.metrics.watch(
             self.hub.counters, self.broadcaster.intake, lambda: len(self.amp_factory.sessions), self.broker.state
         )
-        self.node_metrics = None if inheritance is None else NodeMetrics(reactor, inheritance, self.metrics.render)
+        self.node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, self.metrics.render)
         self._metrics_text = (self.node_metrics or self.metrics).text
         self.endpoints = self._endpoints()
         self.site = self._site(self._root(demo), {path: endpoint.open for path, endpoint in self.endpoints.items()})
@@ -112,9 +112,9 @@ class GatewayService(MultiService):
         ]
         if settings.web.metrics_listen is not None:
             self._listen("web.metrics_listen", settings.web.metrics_listen, self._site(self._metrics_root()))
-        if inheritance is not None:
+        if handoff is not None:
             patience = settings.limits.drain_timeout + DRAIN_MARGIN
-            worker = Worker(reactor, inheritance, self.health.reasons, self._take_up_listeners, patience)
+            worker = Worker(reactor, handoff, self.health.reasons, self._take_up_listeners, patience)
             worker.setServiceParent(self)
         if demo is not None:
             SimulatorProcess(reactor, demo.amp_endpoint, demo.tenant).setServiceParent(self)
@@ -131,7 +131,7 @@ class GatewayService(MultiService):
             self.broker,
             self.store.presence,
             clock,
-            LogJournal(),
+            TwistedConnectionLog(),
             agent_calls=settings.policy.agent_calls,
             burst=max(1, settings.limits.outbox // 2),
             observe_latency=self.metrics.observe_latency,
@@ -160,7 +160,7 @@ class GatewayService(MultiService):
         if (path := self.settings.public.session_key_file) is not None:
             return read_secret(path)
         # What one worker has signed another has to accept.
-        return secrets.token_bytes(32) if self._inheritance is None else self._inheritance.session_key.read_bytes()
+        return secrets.token_bytes(32) if self._handoff is None else self._handoff.session_key.read_bytes()
 
     def _keys_are_missing(self) -> str | None:
         if self.jwks is not None:
@@ -169,8 +169,8 @@ class GatewayService(MultiService):
         return None if jwt.secret_file or jwt.public_key_files else "jwt: no key is configured, so everybody is refused"
 
     def _build_websocket(self) -> None:
-        settings, journal = self.settings, LogJournal()
-        self.gateway = Gateway(
+        settings, log = self.settings, TwistedConnectionLog()
+        self.gateway = Context(
             hub=self.hub,
             broker=self.broker,
             broadcaster=self.broadcaster,
@@ -178,7 +178,7 @@ class GatewayService(MultiService):
             handlers=all_handlers(self.broadcaster, self.authenticator, self.hub.revocations, self.clock),
             clock=self.clock,
             spawn=spawn,
-            journal=journal,
+            log=log,
             limits=settings.limits,
         )
         self.admission = Admission(self.hub, settings.limits)
@@ -187,14 +187,16 @@ class GatewayService(MultiService):
             for name, tenant in settings.public.tenants.items()
         }
         origins = OriginPolicy(OriginList(settings.web.allowed_origins), public)
-        doorkeeper = Doorkeeper(self.authenticator, self.admission, origins, self.visitors.open)
+        handshake_authenticator = HandshakeAuthenticator(
+            self.authenticator, self.admission, origins, self.visitors.open
+        )
         self.websocket_factory = GatewayFactory(
             self._reactor,
             self.gateway,
             self.admission,
-            doorkeeper,
-            IdMaker(self.clock.time),
-            journal.handshake_refused,
+            handshake_authenticator,
+            UlidFactory(self.clock.time),
+            log.handshake_refused,
             self._deflater(),
         )
 
@@ -216,7 +218,7 @@ class GatewayService(MultiService):
 
     def _root(self, demo: DemoState | None) -> Any:
         """The way of a path to its resource (PROTOCOL section 5)."""
-        number = None if self._inheritance is None else self._inheritance.number
+        number = None if self._handoff is None else self._handoff.number
         node = Node(self.settings.cluster.node_id, __version__, self.clock.time(), number)
         self.health = Health(self.broker.not_ready, self._keys_are_missing)
         root: Any = JsonNotFound()  # Any: mypy cannot see that a Resource is an IResource
@@ -260,17 +262,17 @@ class GatewayService(MultiService):
         root.putChild(b"metrics", MetricsResource(self._metrics_text, self.metrics.content_type))
         return root
 
-    def _site(self, root: Any, doors: Mapping[bytes, Door] | None = None) -> GatewaySite:
+    def _site(self, root: Any, upgrade_handlers: Mapping[bytes, UpgradeHandler] | None = None) -> GatewaySite:
         return GatewaySite(
             root,
             self._reactor,
             authenticator=self.authenticator,
-            doors=doors,
+            upgrade_handlers=upgrade_handlers,
             handshake_timeout=self.settings.limits.handshake_timeout,
         )
 
     def _listen(self, setting: str, description: str, factory: Any) -> Listener:
-        inherited = None if self._inheritance is None else self._inheritance.descriptor(setting, description)
+        inherited = None if self._handoff is None else self._handoff.descriptor(setting, description)
         listener = Listener(self._reactor, description, factory, inherited)
         listener.setServiceParent(self)
         self._listeners.append(listener)

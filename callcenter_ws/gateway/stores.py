@@ -15,12 +15,12 @@ from callcenter_ws.broker.redis.broker import RedisBroker
 from callcenter_ws.broker.sqlite.broker import SqliteBroker
 from callcenter_ws.broker.sqlite.file import StoreUnusable
 from callcenter_ws.cluster.local_directory import LocalDirectory
-from callcenter_ws.cluster.local_presence import Presence
+from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.cluster.node import Cluster
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.events.event import Origin
-from callcenter_ws.interfaces import Broker, Directory, PresenceBook
+from callcenter_ws.interfaces import Broker, Directory, PresenceTracker
 from callcenter_ws.redis.address import redis_address
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
@@ -36,7 +36,7 @@ class Store(Protocol):
         """Where events become durable."""
 
     @property
-    def presence(self) -> PresenceBook:
+    def presence(self) -> PresenceTracker:
         """Is told who comes and goes."""
 
     def directory(self, hub: Hub) -> Directory:
@@ -76,7 +76,7 @@ class OwnStore:
         async def announce(tenant_id: str, payload: dict[str, Any]) -> None:
             await broadcaster.publish(tenant_id, "presence.changed", payload, origin=Origin.GATEWAY)
 
-        self.presence = Presence(clock, spawn, announce, self.broker, settings.limits.presence_grace)
+        self.presence = LocalPresence(clock, spawn, announce, self.broker, settings.limits.presence_grace)
 
     def directory(self, hub: Hub) -> LocalDirectory:
         """Return what the edges may ask: it concerns this node."""
@@ -90,7 +90,7 @@ class OwnStore:
         if not failures:
             # Who was here when this process ended was told to come back within the time to drain.
             self.presence.resume(self._limits.drain_timeout)
-            hub.revocations.recall(self.broker.recall_revocations())
+            hub.revocations.recall(self.broker.load_revocations())
             return
         error = failures[0].value
         if not isinstance(error, StoreUnusable):

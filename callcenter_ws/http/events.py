@@ -11,7 +11,7 @@ from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.http.answers import PUBLISHERS, Answer, JsonResource, authorize, body_of, json_answer
-from callcenter_ws.interfaces import Authenticator, Published
+from callcenter_ws.interfaces import Authenticator, PublishResult
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, decode_json
 
 MAX_EVENTS = 1_000
@@ -54,7 +54,7 @@ class EventsResource(JsonResource):
         results = {"results": [_result(outcome) for outcome in outcomes]}
         return json_answer({**_common_epoch(drafts, outcomes), **results})
 
-    async def _outcomes(self, drafts: Sequence[Any], principal: Principal) -> list[Published | Refusal]:
+    async def _outcomes(self, drafts: Sequence[Any], principal: Principal) -> list[PublishResult | Refusal]:
         return await self._broadcaster.publish_batch(drafts, authority=principal.tenant_id)
 
 
@@ -64,8 +64,8 @@ def _with_tenant(draft: Any, principal: Principal) -> Any:
     return draft
 
 
-def _result(outcome: Published | Refusal) -> dict[str, Any]:
-    if isinstance(outcome, Published):
+def _result(outcome: PublishResult | Refusal) -> dict[str, Any]:
+    if isinstance(outcome, PublishResult):
         return {
             "epoch": outcome.epoch,
             "seq": outcome.seq,
@@ -78,12 +78,12 @@ def _result(outcome: Published | Refusal) -> dict[str, Any]:
     return {"error": error}
 
 
-def _common_epoch(drafts: Sequence[Any], outcomes: Sequence[Published | Refusal]) -> dict[str, str]:
+def _common_epoch(drafts: Sequence[Any], outcomes: Sequence[PublishResult | Refusal]) -> dict[str, str]:
     """The epoch to show for the whole list: an epoch belongs to a tenant, so only if there is one tenant."""
     epochs = {
         draft["tenant_id"]: outcome.epoch
         for draft, outcome in zip(drafts, outcomes, strict=True)
-        if isinstance(outcome, Published)
+        if isinstance(outcome, PublishResult)
     }
     if len(epochs) != 1:
         return {}

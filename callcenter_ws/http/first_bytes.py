@@ -16,16 +16,16 @@ from twisted.python.failure import Failure
 
 from callcenter_ws.errors import Refusal
 from callcenter_ws.runtime.http_head import Head, read_plain_head
-from callcenter_ws.runtime.transports import hand_over
+from callcenter_ws.runtime.transports import switch_protocol
 
 if TYPE_CHECKING:
     from callcenter_ws.http.site import GatewaySite
 
-Door = Callable[[Head, Any], Refusal | None]
+UpgradeHandler = Callable[[Head, Any], Refusal | None]
 """Takes a connection over whose head is read. If it refuses, it has done nothing, and a resource has to say so."""
 
 
-class Entrance(Protocol):
+class FirstBytesProtocol(Protocol):
     """A connection that has said nothing yet."""
 
     transport: Any  # ITransport, and more: mypy cannot read what zope.interface declares
@@ -42,21 +42,21 @@ class Entrance(Protocol):
         """Take the first bytes, and leave."""
         seconds_left = self._site.waiting.leave(self)
         head = read_plain_head(data)
-        door = None if head is None else self._site.doors.get(head.path)
+        door = None if head is None else self._site.upgrade_handlers.get(head.path)
         refusal = None
         if head is not None and door is not None:
             refusal = door(head, self.transport)
             if refusal is None:
                 return
         channel = self._site.channel(self._address, seconds_left)
-        channel.refused_at_door = refusal
-        hand_over(self.transport, channel)
+        channel.upgrade_refusal = refusal
+        switch_protocol(self.transport, channel)
         channel.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The peer has left without a word."""
         self._site.waiting.leave(self)
 
-    def overdue(self) -> None:
+    def deadline_passed(self) -> None:
         """The peer has said nothing in time."""
         self.transport.abortConnection()

@@ -48,7 +48,7 @@ class GatewayChannel(HTTPChannel):
         self._deadline: Any = None
         self._reading_head = True
         self.first_head_within: float | None = None
-        self.refused_at_door: Refusal | None = None
+        self.upgrade_refusal: Refusal | None = None
 
     def connectionMade(self) -> None:
         """Start the first deadline."""

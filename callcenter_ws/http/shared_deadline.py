@@ -9,14 +9,14 @@ from twisted.logger import Logger
 _log = Logger()
 
 
-class Overdue(Protocol):
+class HasDeadline(Protocol):
     """Somebody who waits, or is waited for."""
 
-    def overdue(self) -> None:
+    def deadline_passed(self) -> None:
         """The time is over."""
 
 
-class WaitingRoom:
+class SharedDeadline:
     """Tells each that its time is over, unless it has left.
 
     Args:
@@ -28,7 +28,7 @@ class WaitingRoom:
         self._reactor = reactor
         self._seconds = seconds
         # In the order of their ends.
-        self._ends: dict[Overdue, float] = {}
+        self._ends: dict[HasDeadline, float] = {}
         self._timer: Any = None
 
     @property
@@ -36,13 +36,13 @@ class WaitingRoom:
         """Whether nobody is here."""
         return not self._ends
 
-    def add(self, one: Overdue) -> None:
+    def add(self, one: HasDeadline) -> None:
         """Begin to count for somebody who is not here."""
         self._ends[one] = self._reactor.seconds() + self._seconds
         if self._timer is None:
             self._timer = self._reactor.callLater(self._seconds, self._look)
 
-    def leave(self, one: Overdue) -> float:
+    def leave(self, one: HasDeadline) -> float:
         """Somebody need not be told any more; return the seconds that were left, 0 for who was not here."""
         end = self._ends.pop(one, None)
         return 0.0 if end is None else max(0.0, end - self._reactor.seconds())
@@ -63,6 +63,6 @@ class WaitingRoom:
                 return
             del self._ends[one]
             try:
-                one.overdue()
+                one.deadline_passed()
             except Exception:
                 _log.failure("somebody who was overdue met a bug")

@@ -17,9 +17,9 @@ from twisted.web.server import Request, Site
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.http.answers import INTERNAL_ERROR, PUBLISHERS, authorize, loggable_path, refusal_answer, send
-from callcenter_ws.http.first_bytes import Door, Entrance
+from callcenter_ws.http.first_bytes import FirstBytesProtocol, UpgradeHandler
 from callcenter_ws.http.http_connection import GatewayChannel
-from callcenter_ws.http.shared_deadline import WaitingRoom
+from callcenter_ws.http.shared_deadline import SharedDeadline
 from callcenter_ws.interfaces import Authenticator
 
 BODY_BYTES = 4_194_304
@@ -142,7 +142,7 @@ class GatewaySite(Site):
         reactor: Any,  # IReactorTime, which mypy cannot read
         *,
         authenticator: Authenticator | None = None,
-        doors: Mapping[bytes, Door] | None = None,
+        upgrade_handlers: Mapping[bytes, UpgradeHandler] | None = None,
         handshake_timeout: float = 10.0,
         body_timeout: float = 30.0,
         idle_timeout: float = 60.0,
@@ -152,12 +152,12 @@ class GatewaySite(Site):
         self.authenticator = authenticator
         self.handshake_timeout = handshake_timeout
         self.body_timeout = body_timeout
-        self.doors = doors or {}
-        self.waiting = WaitingRoom(reactor, handshake_timeout)
+        self.upgrade_handlers = upgrade_handlers or {}
+        self.waiting = SharedDeadline(reactor, handshake_timeout)
 
     def buildProtocol(self, addr: Any) -> Any:
         """Return what meets a new connection."""
-        return Entrance(self, addr)
+        return FirstBytesProtocol(self, addr)
 
     def channel(self, addr: Any, first_head_within: float) -> GatewayChannel:
         """Return what serves HTTP on a connection whose first head must be complete in so many seconds."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from twisted.web.server import Request
 
-from callcenter_ws.broker.ingest import Intake
+from callcenter_ws.broker.ingest import IngestCounters
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Role
 from callcenter_ws.http.answers import STAFF_ROLES, Answer, JsonResource, asked_tenant, authorize, json_answer
@@ -52,7 +52,7 @@ class StatsResource(JsonResource):
         authenticator: Authenticator,
         directory: Directory,
         broker: Broker,
-        intake: Intake,
+        intake: IngestCounters,
         node: NodeFacts,
         clock: Clock,
     ) -> None:

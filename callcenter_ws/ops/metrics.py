@@ -21,7 +21,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from callcenter_ws.broker.ingest import Intake
+from callcenter_ws.broker.ingest import IngestCounters
 from callcenter_ws.delivery.counters import HubCounters
 
 MAX_SERIES = 32
@@ -61,7 +61,7 @@ class Metrics:
     def watch(
         self,
         hub: HubCounters,
-        intake: Intake,
+        intake: IngestCounters,
         amp_peers: Callable[[], int],
         store: Callable[[], Mapping[str, Any]],
     ) -> None:
@@ -88,7 +88,7 @@ class _NodeCollector(Collector):
     def __init__(
         self,
         hub: HubCounters,
-        intake: Intake,
+        intake: IngestCounters,
         amp_peers: Callable[[], int],
         store: Callable[[], Mapping[str, Any]],
     ) -> None:

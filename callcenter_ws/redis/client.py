@@ -1,4 +1,4 @@
-"""Engine: a Redis, as the gateway uses it: one connection for commands, one for what is announced.
+"""RedisClient: a Redis, as the gateway uses it: one connection for commands, one for what is announced.
 
 Both come back by themselves. Nothing is sent anew when one has broken: whoever asked is refused, and decides.
 """
@@ -18,7 +18,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.redis.address import RedisAddress
 from callcenter_ws.redis.connection import Argument, RedisAway, RedisConnection, RedisError
 from callcenter_ws.redis.endpoint import RedisEndpoint
-from callcenter_ws.redis.reconnecting import Lifeline
+from callcenter_ws.redis.reconnecting import ReconnectingConnection
 from callcenter_ws.redis.scripts import ALL, Script
 from callcenter_ws.runtime.clock import ReactorClock, Timer
 
@@ -64,7 +64,7 @@ class Incarnation:
     vouched: bool
 
 
-class Engine:
+class RedisClient:
     """A Redis and the state of the connections to it.
 
     Args:
@@ -111,8 +111,8 @@ class Engine:
         self.clock_error = 0.0
         endpoint = RedisEndpoint(reactor, clock, address, ca_file=ca_file, timeout=timeout, failed=self._cannot_connect)
         self._lifelines = [
-            Lifeline(clock, endpoint, partial(RedisConnection, clock, timeout), self._prepare_commands),
-            Lifeline(
+            ReconnectingConnection(clock, endpoint, partial(RedisConnection, clock, timeout), self._prepare_commands),
+            ReconnectingConnection(
                 clock, endpoint, partial(RedisConnection, clock, timeout, self._pushed), self._prepare_announcements
             ),
         ]
@@ -122,8 +122,8 @@ class Engine:
     def start(self) -> None:
         """Connect, and stay connected."""
         self._stopped = False
-        for lifeline in self._lifelines:
-            lifeline.start()
+        for reconnecting in self._lifelines:
+            reconnecting.start()
         self._watch = self._clock.call_later(self._timeout / 2, self._look)
 
     async def stop(self) -> None:
@@ -131,8 +131,8 @@ class Engine:
         self._stopped = True
         if self._watch is not None:
             self._watch.cancel()
-        for lifeline in self._lifelines:
-            await lifeline.stop()
+        for reconnecting in self._lifelines:
+            await reconnecting.stop()
 
     @property
     def trouble(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Lifeline: one connection that comes back by itself.
+"""ReconnectingConnection: one connection that comes back by itself.
 
 Twisted's ``ClientService`` would do, but it fails when it is stopped while a connection is being prepared
 (``NoTransition`` in Twisted 26.10), which a Redis that does not answer makes likely.
@@ -25,7 +25,7 @@ LONGEST_PAUSE = 2.0
 _log = Logger("callcenter_ws.broker")
 
 
-class Lifeline:
+class ReconnectingConnection:
     """Connects, prepares the connection, waits for its end, and begins anew.
 
     Args:

@@ -31,7 +31,7 @@ What one process leaves there, the next one sends first.
 """
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Published
+from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.broadcaster import EventBroadcaster, Pong
 from callcenter_ws.remote.recovered import SpooledEvent
 from callcenter_ws.remote.spool_file import SpoolUnusable
@@ -42,7 +42,7 @@ __all__ = [
     "ErrorCode",
     "EventBroadcaster",
     "Pong",
-    "Published",
+    "PublishResult",
     "Refusal",
     "SpoolUnusable",
     "SpooledEvent",

@@ -17,14 +17,14 @@ from twisted.logger import Logger
 from callcenter_ws.amp.commands import DisconnectUser, GatewayCommand, Ping, RevokeToken, UserOnline
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import PAYLOAD_BYTES
-from callcenter_ws.events.methods import EventVocabulary
-from callcenter_ws.events.ulid import IdMaker
-from callcenter_ws.interfaces import Published, UserPresence
+from callcenter_ws.events.methods import EventMethods
+from callcenter_ws.events.ulid import UlidFactory
+from callcenter_ws.interfaces import PublishResult, UserPresence
 from callcenter_ws.remote.buffer import Buffer, WhenFull
 from callcenter_ws.remote.connection import Connection
-from callcenter_ws.remote.pending_event import Unacknowledged
-from callcenter_ws.remote.persistence import Keeping, MemoryOnly
-from callcenter_ws.remote.recovered import Leftovers, SpoolRefused
+from callcenter_ws.remote.pending_event import PendingEvent
+from callcenter_ws.remote.persistence import MemoryOnly, Persistence
+from callcenter_ws.remote.recovered import RecoveredEvents, SpoolRefused
 from callcenter_ws.remote.sender import Sender
 from callcenter_ws.remote.spool import Spool
 from callcenter_ws.remote.spool_thread import SpoolThread
@@ -45,7 +45,7 @@ class Pong(NamedTuple):
     node: str
 
 
-class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
+class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
     """Says what happens to a gateway in another process.
 
     Every event is given its ``event_id`` and its time at once, and is kept until the gateway has answered for
@@ -53,7 +53,7 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
     an event arrives once, with one exception: the gateway took it, the link broke before the answer, and
     5 minutes or more passed until it could be sent again. Then it may be published twice, both under the same id.
 
-    ``publish`` and every method of the vocabulary return a Deferred that fires with ``Published`` when the event
+    ``publish`` and every method of the vocabulary return a Deferred that fires with ``PublishResult`` when the event
     is durable; its ``duplicate`` is always False, because AMP does not carry it. It fails with ``Refusal`` when
 
     * the gateway refuses the event itself (``invalid_event``, ``forbidden``, ``too_large``),
@@ -110,9 +110,9 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
             raise ValueError(f"buffer: expected a number of events, not {buffer!r}")
         self._reactor = reactor
         self._stop_timeout = stop_timeout
-        self._new_id = IdMaker(reactor.seconds)
+        self._new_id = UlidFactory(reactor.seconds)
         self._keeping = self._kept_in(spool)
-        self._leftovers = Leftovers(spool_refused)
+        self._leftovers = RecoveredEvents(spool_refused)
         self._buffer = Buffer(buffer, _BUFFER_BYTES, self._keeping, when_full)
         self._sender = Sender(self._buffer, reactor, self._emptied)
         self._subscriptions = Subscriptions()
@@ -121,7 +121,7 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
         self._waiting_for_empty: Deferred[None] | None = None
         self._is_stopped = False
 
-    def _kept_in(self, spool: str | os.PathLike[str] | None) -> Keeping:
+    def _kept_in(self, spool: str | os.PathLike[str] | None) -> Persistence:
         if spool is None:
             return MemoryOnly()
         if not os.fspath(spool):
@@ -204,8 +204,8 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
         event_id: str | None = None,
         timestamp: str | None = None,
         persist: bool = False,
-    ) -> Deferred[Published]:
-        """Publish one event; see ``EventVocabulary.publish`` and the class."""
+    ) -> Deferred[PublishResult]:
+        """Publish one event; see ``EventMethods.publish`` and the class."""
         fields = {
             "tenant_id": tenant_id,
             "type": type,
@@ -275,7 +275,7 @@ class EventBroadcaster(Service, EventVocabulary[Deferred[Published]]):
         return Deferred.fromCoroutine(ask())
 
 
-def _unacknowledged(fields: dict[str, Any], persist: bool, payload: Any) -> Unacknowledged:
+def _unacknowledged(fields: dict[str, Any], persist: bool, payload: Any) -> PendingEvent:
     """Encode an event, or raise what is wrong with it as a Refusal."""
     if not isinstance(payload, dict):
         raise Refusal(ErrorCode.INVALID_EVENT, "payload: expected an object")
@@ -285,7 +285,7 @@ def _unacknowledged(fields: dict[str, Any], persist: bool, payload: Any) -> Unac
     known = {**{name: value for name, value in fields.items() if value is not None}, "persist": bool(persist)}
     try:
         text = encode_json(payload)
-        event = Unacknowledged.of(known, text)
+        event = PendingEvent.of(known, text)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise Refusal(ErrorCode.INVALID_EVENT, f"payload: no JSON can be made of it ({type(error).__name__})") from None
     if len(text) > PAYLOAD_BYTES:

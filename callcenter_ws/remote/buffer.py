@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Published
-from callcenter_ws.remote.pending_event import Unacknowledged
-from callcenter_ws.remote.persistence import Keeping
+from callcenter_ws.interfaces import PublishResult
+from callcenter_ws.remote.pending_event import PendingEvent
+from callcenter_ws.remote.persistence import Persistence
 
 BATCH_EVENTS = 100
 BATCH_BYTES = 262_144
@@ -31,14 +31,14 @@ class Buffer:
     """
 
     def __init__(
-        self, max_events: int, max_bytes: int, keeping: Keeping, when_full: WhenFull = "refuse_newest"
+        self, max_events: int, max_bytes: int, keeping: Persistence, when_full: WhenFull = "refuse_newest"
     ) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._keeping = keeping
         self._when_full = when_full
-        self._waiting: deque[Unacknowledged] = deque()
-        self._taken: list[Unacknowledged] = []
+        self._waiting: deque[PendingEvent] = deque()
+        self._taken: list[PendingEvent] = []
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class Buffer:
         """How many events would be lost with this process."""
         return sum(not self._keeping.survives(event) for event in (*self._taken, *self._waiting))
 
-    def open(self) -> Sequence[Unacknowledged]:
+    def open(self) -> Sequence[PendingEvent]:
         """Take up, and return, what an earlier process left; it goes before all that has come since."""
         left = self._keeping.open()
         for event in left:
@@ -63,7 +63,7 @@ class Buffer:
         self._waiting.extendleft(reversed(left))
         return left
 
-    def append(self, event: Unacknowledged) -> None:
+    def append(self, event: PendingEvent) -> None:
         """Keep an event.
 
         Raises:
@@ -78,11 +78,11 @@ class Buffer:
                 Refusal(ErrorCode.OVERLOADED, f"given up for a newer event: {len(self)} wait for the gateway already")
             )
 
-    def _count(self, event: Unacknowledged) -> None:
+    def _count(self, event: PendingEvent) -> None:
         event.alone = event.size > BATCH_BYTES
         self._bytes += event.size
 
-    def _make_room(self, size: int) -> Sequence[Unacknowledged]:
+    def _make_room(self, size: int) -> Sequence[PendingEvent]:
         if not self._is_full(size):
             return ()
         under_way = sum(event.size for event in self._taken)
@@ -102,7 +102,7 @@ class Buffer:
     def _is_full(self, size: int) -> bool:
         return len(self) >= self._max_events or self._bytes + size > self._max_bytes
 
-    def take(self) -> list[Unacknowledged]:
+    def take(self) -> list[PendingEvent]:
         """Take the oldest events as the batch that is under way; the one before must be settled.
 
         They are of one tenant, because the gateway answers a batch with one epoch, and tenants need not share theirs.
@@ -119,7 +119,7 @@ class Buffer:
                 break
         return list(batch)
 
-    def settle(self, batch: Sequence[Unacknowledged], outcomes: Sequence[Published | Refusal | None]) -> None:
+    def settle(self, batch: Sequence[PendingEvent], outcomes: Sequence[PublishResult | Refusal | None]) -> None:
         """End the batch under way; what has no outcome goes back to the head of the queue, in order.
 
         Does nothing for a batch that ``give_up`` has ended before.

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.remote.pending_event import Unacknowledged
+from callcenter_ws.remote.pending_event import PendingEvent
 
 _log = Logger()
 
@@ -36,7 +36,7 @@ SpoolRefused = Callable[[SpooledEvent, Refusal], object]
 """May return an awaitable."""
 
 
-class Leftovers:
+class RecoveredEvents:
     """Tells what becomes of them: of what is lost, the log and a callback; of what arrives, nobody.
 
     Args:
@@ -46,11 +46,11 @@ class Leftovers:
     def __init__(self, refused: SpoolRefused | None) -> None:
         self._refused = refused
 
-    def adopt(self, event: Unacknowledged) -> None:
+    def adopt(self, event: PendingEvent) -> None:
         """Wait for an event's answer in its publisher's place."""
         event.answer.addErrback(self._failed, event)
 
-    def _failed(self, failure: Failure, event: Unacknowledged) -> None:
+    def _failed(self, failure: Failure, event: PendingEvent) -> None:
         refusal = failure.value
         if not isinstance(refusal, Refusal):
             _log.failure("the answer for an event of the spool was lost", failure)

@@ -12,11 +12,11 @@ from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import PublishBatch, PublishEvent, refusal_of
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Published
+from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.backoff import Backoff
 from callcenter_ws.remote.buffer import Buffer
 from callcenter_ws.remote.link import GatewayLink
-from callcenter_ws.remote.pending_event import Unacknowledged
+from callcenter_ws.remote.pending_event import PendingEvent
 
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 5.0
@@ -25,7 +25,7 @@ _PASSING = frozenset({ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE, ErrorCode.UNA
 
 _log = Logger()
 
-Outcome = Published | Refusal | None
+Outcome = PublishResult | Refusal | None
 
 
 class _Error(msgspec.Struct):
@@ -74,7 +74,7 @@ class Sender:
         if not len(self._buffer):
             self._emptied()
 
-    async def _outcomes(self, link: GatewayLink, batch: Sequence[Unacknowledged]) -> Sequence[Outcome]:
+    async def _outcomes(self, link: GatewayLink, batch: Sequence[PendingEvent]) -> Sequence[Outcome]:
         try:
             answers = await (_publish_one(link, batch[0]) if batch[0].alone else _publish(link, batch))
         except Refusal as refusal:
@@ -84,9 +84,7 @@ class Sender:
             return [None] * len(batch)
         return [None if isinstance(answer, Refusal) and answer.code in _PASSING else answer for answer in answers]
 
-    def _of_whole_batch(
-        self, link: GatewayLink, batch: Sequence[Unacknowledged], refusal: Refusal
-    ) -> Sequence[Outcome]:
+    def _of_whole_batch(self, link: GatewayLink, batch: Sequence[PendingEvent], refusal: Refusal) -> Sequence[Outcome]:
         if refusal.code is ErrorCode.UNAUTHORIZED:
             link.drop("it does not know us any more")
         if refusal.code in _PASSING:
@@ -99,18 +97,18 @@ class Sender:
         return [None] * len(batch)
 
 
-async def _publish(link: GatewayLink, batch: Sequence[Unacknowledged]) -> list[Published | Refusal]:
+async def _publish(link: GatewayLink, batch: Sequence[PendingEvent]) -> list[PublishResult | Refusal]:
     answer = await link.call(PublishBatch, events=b"[" + b",".join([event.draft() for event in batch]) + b"]")
     # Not decode_json: its Refusal would look like the gateway's.
     results = msgspec.json.decode(answer["results"], type=list[int | _Error])
     return [
-        Published(answer["epoch"], result, event.fields["event_id"])
+        PublishResult(answer["epoch"], result, event.fields["event_id"])
         if isinstance(result, int)
         else refusal_of(result.code.encode(), result.message)
         for event, result in zip(batch, results, strict=True)
     ]
 
 
-async def _publish_one(link: GatewayLink, event: Unacknowledged) -> list[Published | Refusal]:
+async def _publish_one(link: GatewayLink, event: PendingEvent) -> list[PublishResult | Refusal]:
     answer = await link.call(PublishEvent, **event.fields, payload=event.payload)
-    return [Published(answer["epoch"], answer["seq"], answer["event_id"])]
+    return [PublishResult(answer["epoch"], answer["seq"], answer["event_id"])]

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from callcenter_ws.remote.backoff import Backoff
-from callcenter_ws.remote.pending_event import Unacknowledged
+from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.spool_file import Row, SpoolFile, reason_of
 
 _GROUP_EVENTS = 512
@@ -56,14 +56,14 @@ class Spool:
         self._ready = ready
         self._file: SpoolFile | None = None
         self._next_key = 1
-        self._unwritten: dict[Unacknowledged, None] = {}
+        self._unwritten: dict[PendingEvent, None] = {}
         self._gone: list[int] = []
         self._writing: Deferred[None] | None = None
         self._backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
         self._is_failing = False
         self._retry: Any = None
 
-    def open(self) -> Sequence[Unacknowledged]:
+    def open(self) -> Sequence[PendingEvent]:
         """Open the file, and return what it holds. This alone is done in the calling thread, and waits for the disk.
 
         Raises:
@@ -81,12 +81,12 @@ class Spool:
         self._wake()
         return left
 
-    def add(self, event: Unacknowledged) -> None:
+    def add(self, event: PendingEvent) -> None:
         """Write an event soon; before ``open``, as soon as that is called."""
         self._unwritten[event] = None
         self._wake()
 
-    def remove(self, events: Iterable[Unacknowledged]) -> None:
+    def remove(self, events: Iterable[PendingEvent]) -> None:
         """Delete events soon. The process may end before: they are sent again then, under the same ids."""
         for event in events:
             self._unwritten.pop(event, None)
@@ -94,11 +94,11 @@ class Spool:
                 self._gone.append(event.key)
         self._wake()
 
-    def may_send(self, event: Unacknowledged) -> bool:
+    def may_send(self, event: PendingEvent) -> bool:
         """Whether it is on disk, or cannot be brought there."""
         return self._is_failing or event not in self._unwritten
 
-    def survives(self, event: Unacknowledged) -> bool:
+    def survives(self, event: PendingEvent) -> bool:
         """Whether it is on disk."""
         return event not in self._unwritten
 
@@ -166,9 +166,9 @@ class Spool:
             self._succeeded()
         self._ready()
 
-    def _next_group(self) -> list[Unacknowledged]:
+    def _next_group(self) -> list[PendingEvent]:
         """The oldest events that are not on disk; their keys say in which order they came."""
-        events: list[Unacknowledged] = []
+        events: list[PendingEvent] = []
         size = 0
         for event in self._unwritten:
             size += event.size
@@ -208,7 +208,7 @@ class Spool:
             retry.cancel()
 
 
-def _row_of(event: Unacknowledged) -> Row:
+def _row_of(event: PendingEvent) -> Row:
     fields = event.fields
     return (
         event.key,
@@ -222,7 +222,7 @@ def _row_of(event: Unacknowledged) -> Row:
     )
 
 
-def _event_of(row: Row) -> Unacknowledged:
+def _event_of(row: Row) -> PendingEvent:
     key, tenant_id, type_, event_id, timestamp, user_id, persist, payload = row
     fields = {
         "tenant_id": tenant_id,
@@ -233,4 +233,4 @@ def _event_of(row: Row) -> Unacknowledged:
     }
     if user_id is not None:
         fields["user_id"] = user_id
-    return Unacknowledged.of(fields, payload, key)
+    return PendingEvent.of(fields, payload, key)

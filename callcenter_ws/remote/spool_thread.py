@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
-from callcenter_ws.runtime.threads import OwnThreads
+from callcenter_ws.runtime.threads import DedicatedThreadPool
 
 T = TypeVar("T")
 
@@ -35,5 +35,5 @@ class SpoolThread:
         pool.stop()
 
 
-def _new_pool() -> OwnThreads:
-    return OwnThreads(1, "callcenter-ws-spool")
+def _new_pool() -> DedicatedThreadPool:
+    return DedicatedThreadPool(1, "callcenter-ws-spool")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits
-from callcenter_ws.interfaces import Authenticator, Broker, Journal
+from callcenter_ws.interfaces import Authenticator, Broker, ConnectionLog
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Gateway:
+class Context:
     """The parts that a Client needs. Built once, by the service."""
 
     hub: Hub
@@ -27,5 +27,5 @@ class Gateway:
     handlers: Handlers
     clock: Clock
     spawn: Spawn
-    journal: Journal
+    log: ConnectionLog
     limits: Limits = field(default_factory=Limits)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import ControlFrame, control_frame
-from callcenter_ws.requests.context import Gateway
+from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.rate_limit import MistakeCount, TokenBucket
 from callcenter_ws.runtime.json import decode_json
 
@@ -29,12 +29,12 @@ _MISTAKES = frozenset(
 )
 
 
-class Requests:
+class Dispatcher:
     """Takes the messages of one client to their handlers."""
 
     __slots__ = ("_bucket", "_client", "_floods", "_gateway", "_mistakes")
 
-    def __init__(self, client: Client, gateway: Gateway) -> None:
+    def __init__(self, client: Client, gateway: Context) -> None:
         limits = gateway.limits
         self._client = client
         self._gateway = gateway
@@ -66,7 +66,7 @@ class Requests:
         except Refusal as refusal:
             self.refuse(refusal, request_id)
         except Exception:
-            self._gateway.journal.bug(f"a request of {client}")
+            self._gateway.log.unhandled_error(f"a request of {client}")
             self.refuse(Refusal(ErrorCode.UNAVAILABLE, "the gateway met an error of its own"), request_id)
 
     def refuse(self, refusal: Refusal, request_id: str | int | None = None) -> None:
@@ -74,7 +74,7 @@ class Requests:
         client, gateway = self._client, self._gateway
         if client.closed:
             return
-        gateway.journal.refused(str(client), refusal)
+        gateway.log.refused(str(client), refusal)
         client.send(error_frame(refusal, request_id))
         if refusal.code in _MISTAKES and self._too_many_mistakes(gateway.clock.monotonic()):
             client.close(CloseCode.PROTOCOL_ABUSE)

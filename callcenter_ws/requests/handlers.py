@@ -17,7 +17,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Origin, payload_path
 from callcenter_ws.events.frames import control_frame
 from callcenter_ws.events.principal import Principal, Role
-from callcenter_ws.events.ulid import IdMaker
+from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import rfc3339
@@ -127,7 +127,7 @@ class SnapshotHandler(Handler):
 
     async def handle(self, client: Client, payload: Nothing, request_id: RequestId) -> None:
         """Have the snapshot sent in its place in the stream."""
-        client.feed.ask(TakeSnapshot(request_id))
+        client.catch_up.ask(TakeSnapshot(request_id))
 
 
 class StreamPosition(msgspec.Struct):
@@ -145,7 +145,7 @@ class ResumeHandler(Handler):
 
     async def handle(self, client: Client, payload: StreamPosition, request_id: RequestId) -> None:
         """Have everything after the position sent again."""
-        client.feed.ask(Replay(payload.epoch, payload.seq, request_id))
+        client.catch_up.ask(Replay(payload.epoch, payload.seq, request_id))
 
 
 class MessageIds(msgspec.Struct):
@@ -162,7 +162,7 @@ class AckHandler(Handler):
 
     async def handle(self, client: Client, payload: MessageIds, request_id: RequestId) -> None:
         """Strike the messages off, in silence, as the protocol has it."""
-        client.mailbag.acknowledged(payload.ids)
+        client.mailbox_acks.acknowledged(payload.ids)
 
 
 class PingHandler(Handler):
@@ -228,7 +228,7 @@ class ChatMessageHandler(Handler):
 
     def __init__(self, broadcaster: EventBroadcaster, clock: Clock) -> None:
         self._broadcaster = broadcaster
-        self._new_id = IdMaker(clock.time)
+        self._new_id = UlidFactory(clock.time)
 
     async def handle(self, client: Client, payload: ChatText, request_id: RequestId) -> None:
         """Answer ``accepted`` with the message's identifiers; a repetition gets the first ones."""

@@ -15,7 +15,7 @@ class _Thread(Thread):
         super().__init__(*args, **options, daemon=True)
 
 
-class OwnThreads(ThreadPool):
+class DedicatedThreadPool(ThreadPool):
     """A pool that is nobody else's. Threads begin when there is something to do."""
 
     threadFactory = _Thread  # noqa: N815 - Twisted's name

@@ -32,7 +32,7 @@ def unsent_bytes(transport: Any) -> int:
     return held_bytes(transport) + int(struct.unpack("i", answer)[0])
 
 
-def hand_over(transport: Any, protocol: Any) -> None:
+def switch_protocol(transport: Any, protocol: Any) -> None:
     """Make ``protocol`` the one that hears of what comes on a connected transport, plain or TLS, from now on."""
     if isinstance(transport, ProtocolWrapper):  # TLS
         transport.wrappedProtocol = protocol

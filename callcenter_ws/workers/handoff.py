@@ -1,4 +1,4 @@
-"""Inheritance: what a worker is given by its supervisor, and how it is told of it."""
+"""WorkerHandoff: what a worker is given by its supervisor, and how it is told of it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def endpoints(settings: Settings) -> Iterator[Endpoint]:
 
 
 @dataclass(frozen=True, slots=True)
-class Inheritance:
+class WorkerHandoff:
     """What one worker has from its supervisor.
 
     Attributes:

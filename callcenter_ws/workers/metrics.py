@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.runtime.shared_port import adopt
-from callcenter_ws.workers.handoff import Inheritance
+from callcenter_ws.workers.handoff import WorkerHandoff
 
 _log = Logger()
 
@@ -40,15 +40,15 @@ class NodeMetrics:
         render: this worker's own exposition, without a label that says whose it is.
     """
 
-    def __init__(self, reactor: Any, inheritance: Inheritance, render: Callable[[], bytes]) -> None:
+    def __init__(self, reactor: Any, handoff: WorkerHandoff, render: Callable[[], bytes]) -> None:
         self._reactor = reactor
-        self._inheritance = inheritance
+        self._handoff = handoff
         self._render = render
         self._port: Any = None  # an IListeningPort
 
     def open(self) -> None:
         """Answer the others from now on."""
-        path = self._inheritance.private_socket
+        path = self._handoff.private_socket
         factory: Any = Factory.forProtocol(lambda: _Answer(self._render))
         factory.noisy = False
         listening = socket.socket(socket.AF_UNIX)
@@ -66,22 +66,22 @@ class NodeMetrics:
         """Answer nobody any more: this worker is about to go."""
         port, self._port = self._port, None
         if port is not None:
-            self._inheritance.private_socket.unlink(missing_ok=True)
+            self._handoff.private_socket.unlink(missing_ok=True)
             await port.stopListening()
 
     async def text(self) -> bytes:
         """Return the exposition of all workers that answer."""
-        mine = self._inheritance.private_socket
+        mine = self._handoff.private_socket
         others = [path for path in self._sockets() if path != mine]
         asked = [Deferred.fromCoroutine(self._ask(path)).addTimeout(ANSWER_SECONDS, self._reactor) for path in others]
         found = await gatherResults(asked)
         texts = dict(zip(others, found, strict=True))
         if self._port is not None:
             texts[mine] = self._render().decode()
-        return merged(_oldest(texts), self._inheritance.of)
+        return merged(_oldest(texts), self._handoff.of)
 
     def _sockets(self) -> list[Path]:
-        return list(Path(self._inheritance.folder).glob("*.sock"))
+        return list(Path(self._handoff.folder).glob("*.sock"))
 
     async def _ask(self, path: Path) -> str:
         """The exposition of another worker; empty when it does not answer."""

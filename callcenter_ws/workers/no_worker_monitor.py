@@ -1,4 +1,4 @@
-"""Outage: the time when no worker at all serves, while the open ports go on to take connections."""
+"""NoWorkerMonitor: the time when no worker at all serves, while the open ports go on to take connections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from callcenter_ws.workers.slot import Post
+from callcenter_ws.workers.slot import WorkerSlot
 
 _log = Logger()
 
@@ -15,10 +15,10 @@ LOOK_SECONDS = 1.0
 """Between two looks at whether a worker serves again. Each that finds none starts the one that is due next."""
 
 
-class Outage:
+class NoWorkerMonitor:
     """Notices that no worker serves, and until one does it starts those that wait because they keep dying."""
 
-    def __init__(self, reactor: Any, posts: Sequence[Post]) -> None:
+    def __init__(self, reactor: Any, posts: Sequence[WorkerSlot]) -> None:
         self._reactor = reactor
         self._posts = posts
         self._next_look: Any = None  # an IDelayedCall, there is one during an outage
@@ -46,7 +46,7 @@ class Outage:
         # One that is being started may hang, so that is nothing to wait for.
         min(self._posts, key=lambda post: post.due).hurry()
 
-    def _serving(self) -> Post | None:
+    def _serving(self) -> WorkerSlot | None:
         return next((post for post in self._posts if post.serves), None)
 
     def _plan_look(self) -> None:

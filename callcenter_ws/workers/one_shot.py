@@ -1,4 +1,4 @@
-"""Moment: something that comes once, and that any number of coroutines may wait for."""
+"""OneShotEvent: something that comes once, and that any number of coroutines may wait for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, TimeoutError
 
 
-class Moment:
+class OneShotEvent:
     """Comes once."""
 
     def __init__(self) -> None:

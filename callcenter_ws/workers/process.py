@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from callcenter_ws.workers.handoff import STATUS
 from callcenter_ws.workers.log import Lines, log_line
-from callcenter_ws.workers.one_shot import Moment
+from callcenter_ws.workers.one_shot import OneShotEvent
 
 _log = Logger()
 
@@ -51,8 +51,8 @@ class WorkerProcess(ProcessProtocol):
         self.exit_status: int | None = None
         self.ending = ""
         self._asked_to_end = False
-        self._settled = Moment()
-        self._gone = Moment()
+        self._settled = OneShotEvent()
+        self._gone = OneShotEvent()
         took = partial(log_line, number)
         self._lines = {STDOUT: Lines(took), STDERR: Lines(took), STATUS: Lines(self._reported)}
 

@@ -1,4 +1,4 @@
-"""Post: the place of one worker, which is always to be filled."""
+"""WorkerSlot: the place of one worker, which is always to be filled."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Spawn(Protocol):
         """
 
 
-class Post:
+class WorkerSlot:
     """Starts a worker again when it ends, and replaces it by another when told to.
 
     Args:

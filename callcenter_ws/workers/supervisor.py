@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from callcenter_ws.workers.handoff import FIRST_SOCKET, LIFELINE, SESSION_KEY, STATUS, Endpoint, Inheritance
-from callcenter_ws.workers.no_worker_monitor import Outage
+from callcenter_ws.workers.handoff import FIRST_SOCKET, LIFELINE, SESSION_KEY, STATUS, Endpoint, WorkerHandoff
+from callcenter_ws.workers.no_worker_monitor import NoWorkerMonitor
 from callcenter_ws.workers.process import STDERR, STDOUT, WorkerProcess
-from callcenter_ws.workers.slot import Ended, Post
+from callcenter_ws.workers.slot import Ended, WorkerSlot
 from callcenter_ws.workers.sockets import Sockets
 
 _log = Logger()
@@ -58,8 +58,10 @@ class Supervisor(Service):
         self._unusable = unusable
         self._private_folder = ""
         self._generation = 0
-        self.posts = [Post(reactor, number, self._spawn, self._give_up, patience) for number in range(1, count + 1)]
-        self._outage = Outage(reactor, self.posts)
+        self.posts = [
+            WorkerSlot(reactor, number, self._spawn, self._give_up, patience) for number in range(1, count + 1)
+        ]
+        self._outage = NoWorkerMonitor(reactor, self.posts)
         self._rolling = False
         self._once_more = False
         self._given_up = False
@@ -109,14 +111,14 @@ class Supervisor(Service):
         self._generation += 1
         sockets = self._sockets.descriptors
         inherited = {endpoint: FIRST_SOCKET + place for place, endpoint in enumerate(sockets)}
-        inheritance = Inheritance(number, len(self.posts), self._generation, replaces, self._private_folder, inherited)
+        handoff = WorkerHandoff(number, len(self.posts), self._generation, replaces, self._private_folder, inherited)
         pipes: dict[int, int | str] = {LIFELINE: "w", STDOUT: "r", STDERR: "r", STATUS: "r"}
         pipes |= {inherited[endpoint]: descriptor for endpoint, descriptor in sockets.items()}
 
         def gone(process: WorkerProcess) -> None:
             # A worker that was killed has not removed it.
             with suppress(OSError):
-                inheritance.private_socket.unlink()
+                handoff.private_socket.unlink()
             ended(process)
             if self.running and not self._given_up:
                 self._outage.worker_gone()
@@ -126,7 +128,7 @@ class Supervisor(Service):
             process,
             self._command[0],
             self._command,
-            {**self._environ, **inheritance.written()},
+            {**self._environ, **handoff.written()},
             self._folder,
             childFDs=pipes,
         )

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from callcenter_ws.workers.handoff import LIFELINE, STATUS, Inheritance
+from callcenter_ws.workers.handoff import LIFELINE, STATUS, WorkerHandoff
 from callcenter_ws.workers.process import READY
 
 _log = Logger()
@@ -41,7 +41,7 @@ class Worker(Service):
     def __init__(
         self,
         reactor: Any,
-        inheritance: Inheritance,
+        handoff: WorkerHandoff,
         reasons: Callable[[], Sequence[str]],
         open_doors: Callable[[], None],
         patience: float,
@@ -51,8 +51,8 @@ class Worker(Service):
     ) -> None:
         self._reactor = reactor
         # While another serves there is no hurry.
-        self._door_patience = math.inf if inheritance.replaces else DOOR_PATIENCE
-        self._private_folder = inheritance.folder
+        self._door_patience = math.inf if handoff.replaces else DOOR_PATIENCE
+        self._private_folder = handoff.folder
         self._reasons = reasons
         self._open_doors = open_doors
         self._patience = patience

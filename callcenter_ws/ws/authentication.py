@@ -13,13 +13,13 @@ from callcenter_ws.ws.handshake import Handshake, TokenSource
 from callcenter_ws.ws.origin import OriginPolicy
 
 if TYPE_CHECKING:
-    from callcenter_ws.ws.handshake import Visit
+    from callcenter_ws.ws.handshake import HandshakeResult
 
 OpenVisitorSession = Callable[[str], tuple[Principal, str]]
 """Makes an anonymous visitor of a tenant and the token with which it may come back."""
 
 
-class Doorkeeper:
+class HandshakeAuthenticator:
     """Turns a handshake, or a first frame, into an admitted principal."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Doorkeeper:
             return None, None
         raise Refusal(ErrorCode.UNAUTHORIZED, "a token is required: Authorization: Bearer …")
 
-    def principal_of_frame(self, message: Any, visit: Visit) -> Principal:
+    def principal_of_frame(self, message: Any, handshake_result: HandshakeResult) -> Principal:
         """Return who the first frame of a connection speaks for.
 
         Args:
@@ -83,9 +83,9 @@ class Doorkeeper:
         token = payload.get("token") if isinstance(payload, dict) else None
         if not isinstance(token, str):
             raise Refusal(ErrorCode.UNAUTHORIZED, "payload.token: expected a string")
-        return self._admit(self._authenticator.verify(token), visit.endpoint, visit)
+        return self._admit(self._authenticator.verify(token), handshake_result.endpoint, handshake_result)
 
-    def _admit(self, principal: Principal, endpoint: Endpoint, at: Handshake | Visit) -> Principal:
+    def _admit(self, principal: Principal, endpoint: Endpoint, at: Handshake | HandshakeResult) -> Principal:
         principal = self._admission.admit(principal, endpoint, at.tenant_id)
         if principal.role is Role.VISITOR:
             self._origins.check_visitor(principal.tenant_id, at.origin)

@@ -33,7 +33,7 @@ class _Unasked:
     errback = callback
 
 
-AS_IT_BEGINS: Mapping[str, Any] = {
+INITIAL_ATTRIBUTES: Mapping[str, Any] = {
     # What nobody asks of a connection here.
     **dict.fromkeys(("is_open", "is_closed"), _Unasked()),
     "trafficStats": TrafficStats(),
@@ -68,7 +68,7 @@ AS_IT_BEGINS: Mapping[str, Any] = {
 that the factory makes."""
 
 
-class LeanServerProtocol(WebSocketServerProtocol):
+class TunedServerProtocol(WebSocketServerProtocol):
     """A WebSocket from the moment when its opening handshake has been read."""
 
     log = QuietLog()

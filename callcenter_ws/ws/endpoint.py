@@ -17,10 +17,10 @@ from twisted.web.server import NOT_DONE_YET, Request
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.requests.admission import Endpoint
 from callcenter_ws.runtime.http_head import Head
-from callcenter_ws.runtime.transports import hand_over
+from callcenter_ws.runtime.transports import switch_protocol
 from callcenter_ws.ws.client_address import TrustedProxies
 from callcenter_ws.ws.factory import GatewayFactory
-from callcenter_ws.ws.handshake import Handshake, TokenPlaces, Visit, header_values, read_handshake
+from callcenter_ws.ws.handshake import Handshake, HandshakeResult, TokenPlaces, header_values, read_handshake
 from callcenter_ws.ws.protocol import OF_THE_PEER, GatewayProtocol
 
 _log = Logger()
@@ -49,13 +49,13 @@ class WebSocketEndpoint(Resource):
         return self if path == b"" else self._not_found
 
     def open(self, head: Head, transport: Any) -> Refusal | None:
-        """Open a WebSocket on a connection that has read nothing but ``head``; see ``http.first_bytes.Door``.
+        """Open a WebSocket on a connection that has read nothing but ``head``; see ``http.first_bytes.UpgradeHandler``.
 
         Nobody is refused here: who would be is for ``render`` to answer.
         """
         host = getattr(transport.getPeer(), "host", None)
         try:
-            self._open(head, self._ip(head, host), lambda protocol: hand_over(transport, protocol))
+            self._open(head, self._ip(head, host), lambda protocol: switch_protocol(transport, protocol))
         except Refusal as refusal:
             return refusal
         return None
@@ -66,7 +66,7 @@ class WebSocketEndpoint(Resource):
         ip = self._ip(head, getattr(request.getClientAddress(), "host", None))
         # The door has looked already, and at no more than this.
         channel: Any = request.channel
-        refused, channel.refused_at_door = getattr(channel, "refused_at_door", None), None
+        refused, channel.upgrade_refusal = getattr(channel, "refused_at_door", None), None
         if refused is not None:
             return self._refuse(request, ip, refused)
         try:
@@ -85,15 +85,15 @@ class WebSocketEndpoint(Resource):
             Refusal: nothing has been done.
         """
         handshake = read_handshake(head, self._places)
-        self._factory.doorkeeper.check_origin(self._endpoint, handshake.origin)
+        self._factory.handshake_authenticator.check_origin(self._endpoint, handshake.origin)
         self._factory.admission.open_socket(ip)
         try:
-            visit = self._visit(handshake, ip)
+            handshake_result = self._visit(handshake, ip)
         except BaseException:
             self._factory.admission.close_socket(ip)
             raise
         protocol = self._factory.build()
-        protocol.visit = visit
+        protocol.handshake_result = handshake_result
         try:
             take_over(protocol)
             protocol.upgrade(handshake.key, speaks_subprotocol=handshake.speaks_subprotocol, deflate=handshake.deflate)
@@ -102,7 +102,7 @@ class WebSocketEndpoint(Resource):
             if protocol.transport is not None:
                 protocol.transport.abortConnection()
 
-    def _visit(self, handshake: Handshake, ip: str) -> Visit:
+    def _visit(self, handshake: Handshake, ip: str) -> HandshakeResult:
         """Find out who it is.
 
         A browser cannot read the status of a refused handshake: a client that speaks our subprotocol is let in
@@ -113,15 +113,15 @@ class WebSocketEndpoint(Resource):
         """
         principal = session_token = refused = None
         try:
-            principal, session_token = self._factory.doorkeeper.identify(self._endpoint, handshake)
+            principal, session_token = self._factory.handshake_authenticator.identify(self._endpoint, handshake)
         except Refusal as refusal:
             if not handshake.speaks_subprotocol or refusal.code not in OF_THE_PEER:
                 raise
             refused = refusal
-        return Visit(
+        return HandshakeResult(
             self._endpoint,
             ip,
-            handshake.wish,
+            handshake.options,
             handshake.tenant_id,
             handshake.origin,
             principal=principal,
@@ -158,6 +158,6 @@ def _take_over(request: Any, protocol: GatewayProtocol) -> None:
     # A first frame that came in one segment with the handshake is still in the channel's hands.
     channel.rawDataReceived = protocol.dataReceived
     channel.transport = None
-    hand_over(transport, protocol)
+    switch_protocol(transport, protocol)
     # The channel pauses reading while it serves a request whose client sends on.
     transport.resumeProducing()

@@ -13,10 +13,10 @@ from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.requests.admission import Admission
-from callcenter_ws.requests.context import Gateway
+from callcenter_ws.requests.context import Context
 from callcenter_ws.runtime.timers import CoarseTimers
-from callcenter_ws.ws.authentication import Doorkeeper
-from callcenter_ws.ws.autobahn import AS_IT_BEGINS
+from callcenter_ws.ws.authentication import HandshakeAuthenticator
+from callcenter_ws.ws.autobahn import INITIAL_ATTRIBUTES
 from callcenter_ws.ws.protocol import CLOSE_TIMEOUT, GatewayProtocol
 
 txaio.use_twisted()
@@ -61,9 +61,9 @@ class GatewayFactory(WebSocketServerFactory):
     def __init__(
         self,
         reactor: Any,
-        gateway: Gateway,
+        gateway: Context,
         admission: Admission,
-        doorkeeper: Doorkeeper,
+        handshake_authenticator: HandshakeAuthenticator,
         new_id: Callable[[], str],
         note_refused: Callable[[str, Refusal], None],
         deflater: Deflater | None = None,
@@ -73,13 +73,13 @@ class GatewayFactory(WebSocketServerFactory):
         self._batched_timer = CoarseTimers(reactor)
         self.gateway = gateway
         self.admission = admission
-        self.doorkeeper = doorkeeper
+        self.handshake_authenticator = handshake_authenticator
         self.new_id = new_id
         self._note_refused = note_refused
         self.deflater = deflater
-        self.unheard: set[GatewayProtocol] = set()
+        self.unauthenticated: set[GatewayProtocol] = set()
         self._configured: type[GatewayProtocol] = type(
-            "ConfiguredProtocol", (GatewayProtocol,), {**AS_IT_BEGINS, **autobahn_options(gateway.limits)}
+            "ConfiguredProtocol", (GatewayProtocol,), {**INITIAL_ATTRIBUTES, **autobahn_options(gateway.limits)}
         )
 
     def build(self) -> GatewayProtocol:
@@ -90,7 +90,7 @@ class GatewayFactory(WebSocketServerFactory):
 
     def drain(self) -> None:
         """Send away who has not authenticated; the Hub does so with its clients."""
-        for protocol in list(self.unheard):
+        for protocol in list(self.unauthenticated):
             protocol.close(CloseCode.DRAINING)
 
     def note_refused(self, ip: str, refusal: Refusal) -> None:

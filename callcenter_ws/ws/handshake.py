@@ -9,7 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
-from callcenter_ws.delivery.welcome import Wish
+from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import Principal
@@ -48,7 +48,7 @@ class Handshake(NamedTuple):
     speaks_subprotocol: bool
     origin: str | None
     token: tuple[TokenSource, str] | None
-    wish: Wish
+    options: ConnectOptions
     tenant_id: str | None
     deflate: str | None = None
 
@@ -85,7 +85,7 @@ def read_handshake(head: Head, places: TokenPlaces) -> Handshake:
         speaks_subprotocol=SUBPROTOCOL in offered,
         origin=_only(head, b"origin"),
         token=_find_token(head, places, offered, query),
-        wish=_wish(query),
+        options=_connect_options(query),
         tenant_id=query.get("tenant_id"),
         deflate=agree(header_values(head, b"sec-websocket-extensions")),
     )
@@ -159,7 +159,7 @@ def _find_token(
     return None
 
 
-def _wish(query: dict[str, str]) -> Wish:
+def _connect_options(query: dict[str, str]) -> ConnectOptions:
     epoch, seq = query.get("epoch"), query.get("seq")
     if epoch is not None and len(epoch) > MAX_ID_LENGTH:
         raise Refusal(ErrorCode.INVALID_MESSAGE, f"epoch: longer than {MAX_ID_LENGTH} characters")
@@ -167,10 +167,12 @@ def _wish(query: dict[str, str]) -> Wish:
         raise Refusal(ErrorCode.INVALID_MESSAGE, "epoch and seq: to resume, both are needed")
     if seq is not None and not (seq.isascii() and seq.isdigit() and len(seq) <= 16):
         raise Refusal(ErrorCode.INVALID_MESSAGE, "seq: expected a whole number")
-    return Wish(epoch, None if seq is None else int(seq), query.get("snapshot") == "1", query.get("ack") == "1")
+    return ConnectOptions(
+        epoch, None if seq is None else int(seq), query.get("snapshot") == "1", query.get("ack") == "1"
+    )
 
 
-class Visit(NamedTuple):
+class HandshakeResult(NamedTuple):
     """What the handshake found out about a connection.
 
     Attributes:
@@ -180,7 +182,7 @@ class Visit(NamedTuple):
 
     endpoint: Endpoint
     ip: str
-    wish: Wish
+    options: ConnectOptions
     tenant_id: str | None
     origin: str | None
     principal: Principal | None = None

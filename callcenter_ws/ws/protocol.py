@@ -11,17 +11,17 @@ from zope.interface import implementer
 
 from callcenter_ws.delivery.client import Client
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
-from callcenter_ws.events.frames import PLAIN, Form
+from callcenter_ws.events.frames import PLAIN, WireFormat
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.requests.dispatcher import error_frame
 from callcenter_ws.requests.rate_limit import TokenBucket
 from callcenter_ws.runtime.clock import Timer
 from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.runtime.transports import unsent_bytes
-from callcenter_ws.ws.autobahn import LeanServerProtocol, answer
+from callcenter_ws.ws.autobahn import TunedServerProtocol, answer
 from callcenter_ws.ws.extension import Inflater
-from callcenter_ws.ws.handshake import SUBPROTOCOL, Visit
-from callcenter_ws.ws.writer import Nowhere, Send, Writer, writer_for
+from callcenter_ws.ws.handshake import SUBPROTOCOL, HandshakeResult
+from callcenter_ws.ws.writer import NullWriter, Send, Writer, writer_for
 
 if TYPE_CHECKING:
     from callcenter_ws.ws.factory import GatewayFactory
@@ -53,7 +53,7 @@ _log = Logger()
 
 
 @implementer(IPushProducer)
-class GatewayProtocol(LeanServerProtocol):
+class GatewayProtocol(TunedServerProtocol):
     """Implements ``interfaces.Transport`` for its Client.
 
     Autobahn's options are class attributes, set once by the factory: copying them to each connection is most
@@ -61,10 +61,10 @@ class GatewayProtocol(LeanServerProtocol):
     """
 
     factory: GatewayFactory
-    visit: Visit
+    handshake_result: HandshakeResult
     _writer: Writer
     _answer: bytes | None = None
-    _forms: Sequence[Form] = PLAIN
+    _wire_formats: Sequence[WireFormat] = PLAIN
     _client: Client | None = None
     _auth_timer: Timer | None = None
     _abort_timer: Timer | None = None
@@ -85,7 +85,7 @@ class GatewayProtocol(LeanServerProtocol):
         if self.factory.deflater is None:
             deflate = None
         elif deflate is not None:
-            self._forms = self.factory.deflater.forms
+            self._wire_formats = self.factory.deflater.wire_formats
             self._perMessageCompress = Inflater()
         self._answer = answer(key, server=self.factory.server, subprotocol=subprotocol, extension=deflate)
         self.upgraded()
@@ -111,12 +111,12 @@ class GatewayProtocol(LeanServerProtocol):
         for timer in (self._auth_timer, self._abort_timer):
             if timer is not None:
                 timer.cancel()
-        self.factory.unheard.discard(self)
+        self.factory.unauthenticated.discard(self)
         self._connectionLost(reason)
         self._leave(None)
-        self.factory.admission.close_socket(self.visit.ip)
+        self.factory.admission.close_socket(self.handshake_result.ip)
         # Nothing must hold a connection that is gone, least of all what OpenSSL has for it.
-        self._writer, self.transport = Nowhere(), None
+        self._writer, self.transport = NullWriter(), None
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come. Autobahn would keep those that come after the end, and parse those of a flood."""
@@ -144,16 +144,16 @@ class GatewayProtocol(LeanServerProtocol):
     # From Autobahn
 
     def _onOpen(self) -> None:  # noqa: N802 - Autobahn's name; its version reads the transport details
-        if self.visit.refusal is not None:
-            self._turn_away(self.visit.refusal)
-        elif self.visit.principal is not None:
-            self._enter(self.visit.principal)
+        if self.handshake_result.refusal is not None:
+            self._turn_away(self.handshake_result.refusal)
+        elif self.handshake_result.principal is not None:
+            self._enter(self.handshake_result.principal)
         else:
-            self.factory.unheard.add(self)
+            self.factory.unauthenticated.add(self)
             self.maxMessagePayloadSize = MAX_AUTH_BYTES
             gateway = self.factory.gateway
             self._auth_timer = gateway.clock.call_later(
-                gateway.limits.auth_timeout, self._end_unheard, CloseCode.AUTH_TIMEOUT
+                gateway.limits.auth_timeout, self._end_unauthenticated, CloseCode.AUTH_TIMEOUT
             )
 
     def onFrameBegin(self) -> None:
@@ -232,7 +232,7 @@ class GatewayProtocol(LeanServerProtocol):
     def onAutoPingTimeout(self) -> None:
         """The peer answered no ping in time: it is gone, unless the ping is still on its way behind a backlog.
 
-        A slow client is fed, not closed; whether it takes anything at all is for its SlowWatch to say.
+        A slow client is fed, not closed; whether it takes anything at all is for its SlowConsumerWatch to say.
         """
         self.autoPingTimeoutCall = None
         unsent = self._backlog()
@@ -316,14 +316,16 @@ class GatewayProtocol(LeanServerProtocol):
     def _authenticate(self, payload: bytes) -> None:
         """Take the first frame of a peer that brought no token."""
         try:
-            self._enter(self.factory.doorkeeper.principal_of_frame(decode_json(payload), self.visit))
+            self._enter(
+                self.factory.handshake_authenticator.principal_of_frame(decode_json(payload), self.handshake_result)
+            )
         except Refusal as refusal:
             if refusal.code is ErrorCode.INVALID_JSON:
                 refusal = Refusal(ErrorCode.UNAUTHORIZED, f"the first message must be auth: {refusal.message}")
             self._turn_away(refusal)
 
     def _enter(self, principal: Principal) -> None:
-        self.factory.unheard.discard(self)
+        self.factory.unauthenticated.discard(self)
         if self._auth_timer is not None:
             self._auth_timer.cancel()
             self._auth_timer = None
@@ -334,20 +336,20 @@ class GatewayProtocol(LeanServerProtocol):
             self,
             principal,
             connection_id=self.factory.new_id(),
-            endpoint=self.visit.endpoint.value,
-            forms=self._forms,
-            session_token=self.visit.session_token,
+            endpoint=self.handshake_result.endpoint.value,
+            wire_formats=self._wire_formats,
+            session_token=self.handshake_result.session_token,
         )
-        self._client.open(self.visit.wish)
+        self._client.open(self.handshake_result.options)
 
     def _turn_away(self, refusal: Refusal) -> None:
         """Tell a peer that is registered nowhere why it is refused."""
         self._turned_away = True
-        self.factory.note_refused(self.visit.ip, refusal)
+        self.factory.note_refused(self.handshake_result.ip, refusal)
         self.write(error_frame(refusal))
-        self._end_unheard(refusal.close_code)
+        self._end_unauthenticated(refusal.close_code)
 
-    def _end_unheard(self, code: CloseCode) -> None:
+    def _end_unauthenticated(self, code: CloseCode) -> None:
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code)
 
@@ -358,12 +360,12 @@ class GatewayProtocol(LeanServerProtocol):
         if self._turned_away or (client is not None and client.closed):
             return
         if code is not None:
-            self.factory.gateway.journal.closed(who, code)
+            self.factory.gateway.log.closed(who, code)
         if client is not None:
             client.lost(code or (CloseCode.NORMAL if self.wasClean else CloseCode.ABNORMAL))
 
     def _who(self) -> str:
-        return f"an unauthenticated peer at {self.visit.ip}" if self._client is None else str(self._client)
+        return f"an unauthenticated peer at {self.handshake_result.ip}" if self._client is None else str(self._client)
 
 
 def _known(code: int | None) -> CloseCode:

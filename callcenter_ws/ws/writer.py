@@ -101,7 +101,7 @@ class PublicWriter:
         return len(data)
 
 
-class Nowhere:
+class NullWriter:
     """Writes to a connection that is gone."""
 
     def write(self, data: bytes) -> None:

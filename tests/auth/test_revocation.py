@@ -94,7 +94,7 @@ def test_what_was_revoked_before_is_taken_up() -> None:
 def test_a_revocation_is_noted_once_it_holds() -> None:
     stage = Stage()
     noted: list[Revocation] = []
-    stage.broker.note_revocation = noted.append  # type: ignore[method-assign]  # to see what is noted
+    stage.broker.save_revocation = noted.append  # type: ignore[method-assign]  # to see what is noted
     directory = LocalDirectory(stage.hub, stage.presence, stage.broker, stage.clock)
 
     async def revoke() -> None:

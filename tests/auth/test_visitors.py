@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callcenter_ws.auth.keys import KeyRing, UnusableKey, hmac_key
-from callcenter_ws.auth.signing import mint
+from callcenter_ws.auth.signing import sign_token
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.auth.visitors import ISSUER, SESSION_KID, GatewayTokens, VisitorSessions
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -175,17 +175,17 @@ def test_the_door_refuses_any_text(text: str) -> None:
 def test_a_minted_token_verifies(algorithm: str) -> None:
     ring = KeyRing([hmac_key(SECRET, (algorithm,))])
     door = TokenVerifier(ring, TokenRules((algorithm,)), lambda: NOW)
-    token = mint(SECRET, {**CLAIMS, "iat": int(NOW), "name": "Zoë"}, algorithm=algorithm)
+    token = sign_token(SECRET, {**CLAIMS, "iat": int(NOW), "name": "Zoë"}, algorithm=algorithm)
     assert door.verify(token) == Principal("acme", "42", Role.AGENT, NOW + 600, NOW, "Zoë")
     assert "kid" not in jwt.get_unverified_header(token)
 
 
 def test_nothing_is_minted_with_a_weak_secret() -> None:
     with pytest.raises(UnusableKey, match="needs at least 64"):
-        mint(SECRET[:63], CLAIMS, algorithm="HS512")
+        sign_token(SECRET[:63], CLAIMS, algorithm="HS512")
 
 
 @pytest.mark.parametrize("algorithm", ["none", "RS256", "HS1"])
 def test_nothing_is_minted_but_with_an_hmac(algorithm: str) -> None:
     with pytest.raises(UnusableKey):
-        mint(SECRET, CLAIMS, algorithm=algorithm)
+        sign_token(SECRET, CLAIMS, algorithm=algorithm)

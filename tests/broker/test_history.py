@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from callcenter_ws.broker import history as history_module
+from callcenter_ws.broker import state as state_module
 from callcenter_ws.broker.history import History
 from callcenter_ws.broker.state import ENTITY_LIFETIME, State
 from callcenter_ws.events.event import make_event
 from callcenter_ws.events.frames import PLAIN
 from callcenter_ws.events.principal import Role, View
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 
 
-def message(seq: int, type_: str = "alert", at: float = 0.0, **payload: Any) -> Message:
+def message(seq: int, type_: str = "alert", at: float = 0.0, **payload: Any) -> Publication:
     usual = {"title": "t", "message": "m"} if type_ == "alert" else {}
     event = make_event(
         tenant_id="acme",
@@ -25,10 +25,10 @@ def message(seq: int, type_: str = "alert", at: float = 0.0, **payload: Any) -> 
         now=0.0,
         received_at=at,
     )
-    return Message(event, seq)
+    return Publication(event, seq)
 
 
-def stats(seq: int, queue: str) -> Message:
+def stats(seq: int, queue: str) -> Publication:
     return message(seq, "queue.stats", queue_name=queue, calls_waiting=0, available_agents=0, logged_in_agents=0)
 
 
@@ -103,18 +103,18 @@ class TestState:
             [("call.incoming", "a"), ("call.incoming", "b"), ("call.hold", "b"), ("call.hold", "a")], start=1
         ):
             state.apply(message(seq, type_, unique_id=call, caller_id="1", destination="2"))
-        assert seqs(state.messages()) == [1, 2, 3, 4]
+        assert seqs(state.publications()) == [1, 2, 3, 4]
 
     def test_falls_out_a_day_after_the_last_message_about_it(self) -> None:
         state = State()
         state.apply(login(1, "a", 0.0))
         state.apply(login(2, "b", 10.0))
         state.forget_before(0.0)
-        assert seqs(state.messages()) == [1, 2]
+        assert seqs(state.publications()) == [1, 2]
         state.forget_before(10.0)
-        assert seqs(state.messages()) == [2]
+        assert seqs(state.publications()) == [2]
         state.forget_before(10.1)
-        assert seqs(state.messages()) == []
+        assert seqs(state.publications()) == []
 
     def test_a_message_that_only_empties_a_slot_counts(self) -> None:
         state = State()
@@ -123,31 +123,31 @@ class TestState:
         state.apply(login(2, "a", 5.0))
         state.apply(message(3, "queue.left", at=10.0, **call))
         state.forget_before(6.0)
-        assert seqs(state.messages()) == [1]
+        assert seqs(state.publications()) == [1]
         state.forget_before(11.0)
-        assert seqs(state.messages()) == []
+        assert seqs(state.publications()) == []
 
     def test_a_message_that_comes_too_late_finds_nothing(self) -> None:
         state = State()
         state.apply(message(1, "call.hold", at=0.0, unique_id="1"))
         state.apply(message(2, "call.ringing", at=ENTITY_LIFETIME + 1, unique_id="1", agent_id="7"))
-        assert seqs(state.messages()) == [2]
+        assert seqs(state.publications()) == [2]
 
     def test_holds_a_bounded_number_of_messages(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(history_module, "MAX_SLOTS", 3)
+        monkeypatch.setattr(state_module, "MAX_SLOTS", 3)
         state = State()
         for seq, name in enumerate("abcad", start=1):
             state.apply(login(seq, name, 0.0))
-        assert seqs(state.messages()) == [3, 4, 5]
+        assert seqs(state.publications()) == [3, 4, 5]
 
     def test_what_users_are_told_about_one_entity_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(history_module, "MAX_SLOTS", 3)
+        monkeypatch.setattr(state_module, "MAX_SLOTS", 3)
         state = State()
         for seq in range(1, 11):
             state.apply(login(seq, "a", 0.0, user_id=str(seq)))
-            assert len(state) == len(state.messages()) <= 3
+            assert len(state) == len(state.publications()) <= 3
         state.apply(login(11, "b", 0.0))
-        assert state.messages()[-1].seq == 11
+        assert state.publications()[-1].seq == 11
 
     def test_counts_its_bytes(self) -> None:
         state = State()
@@ -156,10 +156,10 @@ class TestState:
         for seq, type_ in enumerate(told, start=1):
             state.apply(message(seq, type_, **call, x="x" * seq, duration=1))
             state.apply(login(100 + seq, str(seq % 2), seq))
-            assert state.bytes == sum(each.memory for each in state.messages())
-            assert len(state) == len(state.messages())
+            assert state.bytes == sum(each.memory for each in state.publications())
+            assert len(state) == len(state.publications())
         state.forget_oldest()
-        assert state.bytes == sum(each.memory for each in state.messages()) > 0
+        assert state.bytes == sum(each.memory for each in state.publications()) > 0
         state.forget_before(1_000.0)
         assert (state.bytes, len(state)) == (0, 0)
 
@@ -183,7 +183,7 @@ def test_a_message_never_takes_more_than_was_counted(type_: str) -> None:
 VIEWS = {Role.ADMIN: View.FULL, Role.WALLBOARD: View.WALLBOARD, Role.VISITOR: View.VISITOR}
 
 
-def login(seq: int, name: str, at: float, user_id: str | None = None) -> Message:
+def login(seq: int, name: str, at: float, user_id: str | None = None) -> Publication:
     event = make_event(
         tenant_id="acme",
         type_="agent.login",
@@ -193,4 +193,4 @@ def login(seq: int, name: str, at: float, user_id: str | None = None) -> Message
         now=0.0,
         received_at=at,
     )
-    return Message(event, seq)
+    return Publication(event, seq)

@@ -11,8 +11,8 @@ from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Origin
 from callcenter_ws.events.principal import Role
-from callcenter_ws.events.publication import Message
-from callcenter_ws.interfaces import Published
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.testing import run
 
 ALERT = REQUIRED["alert"]
@@ -22,7 +22,7 @@ def draft(**fields: Any) -> dict[str, Any]:
     return {"tenant_id": ACME, "type": "alert", "payload": ALERT, **fields}
 
 
-def outcome(world: World, of: Any, **more: Any) -> Published | Refusal:
+def outcome(world: World, of: Any, **more: Any) -> PublishResult | Refusal:
     (only,) = run(world.broadcaster.publish_batch([of], **more))
     return only
 
@@ -86,7 +86,7 @@ class TestPublish:
 
     @pytest.mark.parametrize("origin", Origin)
     def test_keeps_where_it_came_from(self, world: World, origin: Origin) -> None:
-        seen: list[Message] = []
+        seen: list[Publication] = []
         world.hub.listen(seen.append)
         run(world.broadcaster.publish(ACME, "alert", ALERT, origin=origin))
         assert [message.event.origin for message in seen] == [origin]
@@ -108,19 +108,19 @@ class TestBatch:
         drafts = [mixed for one in bad for mixed in (draft(), one)]
         outcomes = run(world.broadcaster.publish_batch(drafts))
         assert len(outcomes) == len(drafts)
-        assert [seen.seq for seen in outcomes[::2] if isinstance(seen, Published)] == list(range(1, len(bad) + 1))
+        assert [seen.seq for seen in outcomes[::2] if isinstance(seen, PublishResult)] == list(range(1, len(bad) + 1))
         assert all(isinstance(seen, Refusal) for seen in outcomes[1::2])
 
     def test_events_of_several_tenants_keep_their_order(self, world: World) -> None:
         outcomes = run(
             world.broadcaster.publish_batch([draft(tenant_id=name) for name in (ACME, GLOBEX, ACME, GLOBEX)])
         )
-        assert [seen.seq for seen in outcomes if isinstance(seen, Published)] == [1, 1, 2, 2]
+        assert [seen.seq for seen in outcomes if isinstance(seen, PublishResult)] == [1, 1, 2, 2]
 
     def test_an_id_repeated_within_one_batch_is_published_once(self, world: World) -> None:
         first, second = run(world.broadcaster.publish_batch([draft(event_id="e"), draft(event_id="e")]))
-        assert isinstance(first, Published)
-        assert isinstance(second, Published)
+        assert isinstance(first, PublishResult)
+        assert isinstance(second, PublishResult)
         assert (first.seq, second.seq, second.duplicate) == (1, 1, True)
 
     def test_nothing_is_nothing(self, world: World) -> None:
@@ -133,17 +133,17 @@ class TestBatch:
 
     @pytest.mark.parametrize("field", ["user_id", "event_id", "timestamp"])
     def test_null_stands_for_an_optional_field_that_is_absent(self, world: World, field: str) -> None:
-        assert isinstance(outcome(world, draft(**{field: None})), Published)
+        assert isinstance(outcome(world, draft(**{field: None})), PublishResult)
 
 
 class TestAuthority:
     @pytest.mark.parametrize("named", [GLOBEX, "*", None, "", 5, [], "ACME"])
     def test_speaks_for_its_tenant_alone(self, world: World, named: Any) -> None:
         assert refusal(world, draft(tenant_id=named), authority=ACME).code is ErrorCode.FORBIDDEN
-        assert isinstance(outcome(world, draft(), authority=ACME), Published)
+        assert isinstance(outcome(world, draft(), authority=ACME), PublishResult)
 
     def test_over_every_tenant_is_not_a_tenant(self, world: World) -> None:
-        assert isinstance(outcome(world, draft(tenant_id=GLOBEX), authority="*"), Published)
+        assert isinstance(outcome(world, draft(tenant_id=GLOBEX), authority="*"), PublishResult)
         assert refusal(world, draft(tenant_id="*"), authority="*").code is ErrorCode.FORBIDDEN
 
 

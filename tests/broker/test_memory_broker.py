@@ -9,7 +9,7 @@ import pytest_twisted
 from broker_contract import A, B, Bench, BrokerContract, MailContract, payload_of
 
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Broker
 
 
@@ -44,7 +44,7 @@ class TestMemory:
 
     async def open(self, bench: MemoryBench, events: int) -> MemoryBroker:
         """A store with room for so many alerts."""
-        bench.memory_bytes = events * Message(bench.event(), 1).memory
+        bench.memory_bytes = events * Publication(bench.event(), 1).memory
         broker = await bench.open()
         assert isinstance(broker, MemoryBroker)
         return broker
@@ -115,13 +115,13 @@ class TestMemory:
             bench.delivered.clear()
             assert broker.state()["memory_bytes"] <= bench.memory_bytes
         kept = await bench.state()
-        assert sum(message.memory for message in (await broker.snapshot(A)).messages) <= bench.memory_bytes
+        assert sum(message.memory for message in (await broker.snapshot(A)).publications) <= bench.memory_bytes
         assert kept == list(range(1_501 - len(kept), 1_501))
         assert len(kept) > 20
 
     @pytest_twisted.ensureDeferred
     async def test_then_the_state_of_those_without_clients(self, bench: MemoryBench) -> None:
-        login = Message(bench.event("agent.login", payload_of("agent.login", user_id="00")), 1).memory
+        login = Publication(bench.event("agent.login", payload_of("agent.login", user_id="00")), 1).memory
         bench.memory_bytes = 50 * login
         broker = await bench.open()
         broker.attach(A)

@@ -12,8 +12,8 @@ from reference import compacted
 
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.events.event import make_event
-from callcenter_ws.events.publication import Message
-from callcenter_ws.interfaces import Published
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.testing import FakeClock, run
 
 TENANT = "acme"
@@ -26,8 +26,8 @@ class MemoryModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
-        self.stream: list[Message] = []
-        self.delivered: list[Message] = []
+        self.stream: list[Publication] = []
+        self.delivered: list[Publication] = []
         self.known: dict[str, tuple[int, float]] = {}
         self.number = 0
 
@@ -65,12 +65,12 @@ class MemoryModel(RuleBasedStateMachine):
             received_at=self.clock.monotonic(),
         )
         (outcome,) = run(self.broker.publish([event]))
-        assert isinstance(outcome, Published)
+        assert isinstance(outcome, PublishResult)
         seq, since = self.known.get(event.event_id, (0, -WINDOW))
         if seq and self.clock.monotonic() - since <= WINDOW:
             assert (outcome.seq, outcome.duplicate) == (seq, True)
             return
-        self.stream.append(Message(event, len(self.stream) + 1))
+        self.stream.append(Publication(event, len(self.stream) + 1))
         self.known[event.event_id] = len(self.stream), self.clock.monotonic()
         assert (outcome.seq, outcome.duplicate) == (len(self.stream), False)
 
@@ -84,7 +84,7 @@ class MemoryModel(RuleBasedStateMachine):
             return
         snapshot = run(self.broker.snapshot(TENANT))
         assert snapshot.seq == run(self.broker.position(TENANT)).seq == len(self.stream)
-        assert [message.seq for message in snapshot.messages] == compacted(self.stream, self.clock.monotonic())
+        assert [message.seq for message in snapshot.publications] == compacted(self.stream, self.clock.monotonic())
 
     @invariant()
     def the_history_is_the_end_of_the_stream(self) -> None:
@@ -95,7 +95,7 @@ class MemoryModel(RuleBasedStateMachine):
         fresh = sum(message.event.received_at >= oldest for message in self.stream)
         for after in range(head + 1):
             stretch = run(self.broker.read(TENANT, after, head))
-            found = [message.event.event_id for message in stretch.messages]
+            found = [message.event.event_id for message in stretch.publications]
             assert stretch.head == head
             if stretch.reachable:
                 assert head - after <= self.kept

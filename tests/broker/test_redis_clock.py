@@ -19,7 +19,7 @@ async def skewed(nodes: Nodes, seconds: float, **limits: float) -> Node:
     node.clock = FakeClock()
     node.clock.advance(100_000 + seconds)
     store = node.start(**limits)
-    store.engine._clock.time = lambda: time.time() + seconds
+    store.redis._clock.time = lambda: time.time() + seconds
     await until(lambda: store.not_ready() is None)
     await store.position(A)
     return node
@@ -45,13 +45,13 @@ async def test_a_clock_that_is_ahead_ends_nobodys_history(nodes: Nodes) -> None:
     await wrong.publish(wrong.event())
     await until(lambda: len(right.delivered) == 3)
     stretch = await wrong.store.read(A, 0, 10)
-    assert [message.seq for message in stretch.messages] == [1, 2, 3]
+    assert [message.seq for message in stretch.publications] == [1, 2, 3]
     for node in (right, wrong):
-        assert [message.seq for message in (await node.store.snapshot(A)).messages] == [1]
+        assert [message.seq for message in (await node.store.snapshot(A)).publications] == [1]
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_clock_that_is_nearly_right_is_left_alone(nodes: Nodes) -> None:
     """Or ages would tremble by what the network does."""
     node = await nodes.open()
-    assert node.store.engine.clock_error == 0
+    assert node.store.redis.clock_error == 0

@@ -76,7 +76,7 @@ class TestFlush:
         await until(lambda: len(node.delivered) == 7)
         assert await node.state() == []
         assert await MailContract.waiting(node) == []
-        assert shown((await node.broker.read(A, 0, 10)).messages) == [1]
+        assert shown((await node.broker.read(A, 0, 10)).publications) == [1]
 
 
 class TestRestart:
@@ -216,16 +216,16 @@ class TestFailover:
 
         first = {"one that knows most": ahead, "one that knows less": behind}.get(who_is_first, ignorant)
         late = [node for node in (ahead, behind, ignorant) if node is not first]
-        kept_away = [node.store.engine for node in late]
-        for engine in kept_away:
-            engine._lifelines[0]._endpoint._address, engine.saved = _nowhere(), engine._address  # type: ignore[attr-defined]
+        kept_away = [node.store.redis for node in late]
+        for redis in kept_away:
+            redis._lifelines[0]._endpoint._address, redis.saved = _nowhere(), redis._address  # type: ignore[attr-defined]
         switch.to(replica.port)
         own_server.kill()
         (published,) = await first.publish_somehow(first.event())
         assert published.seq == 4
         assert published.epoch != kept.epoch
-        for engine in kept_away:
-            engine._lifelines[0]._endpoint._address = engine.saved  # type: ignore[attr-defined]
+        for redis in kept_away:
+            redis._lifelines[0]._endpoint._address = redis.saved  # type: ignore[attr-defined]
         await until(lambda: len(ahead.delivered) == 6)
         assert ahead.seqs() == [1, 2, 3, 4, 5, 4]
         assert ahead.interrupted_at() == [Position(published.epoch, 3)]
@@ -234,7 +234,7 @@ class TestFailover:
         assert behind.seqs() == [1, 2, 3, 4]
         assert behind.interruptions == []
         for node in (ahead, behind, ignorant):
-            await until(lambda node=node: node.store.engine.is_connected)
+            await until(lambda node=node: node.store.redis.is_connected)
             assert (await node.broker.position(A, kept)) == Position(kept.epoch, 4)
             assert (await node.broker.position(A, lost)) == Position(published.epoch, 4)
 

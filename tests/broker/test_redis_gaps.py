@@ -63,11 +63,11 @@ async def test_an_announcement_that_is_lost_is_noticed_with_the_next(nodes: Node
     writer, reader = await nodes.open([]), await nodes.open()
     channel = Keys(nodes.prefix, 0).channel(A)
     lost: list[bytes] = []
-    announced = reader.store.engine._announced
-    reader.store.engine._announced = lambda name, data: lost.append(data)  # type: ignore[method-assign]
+    announced = reader.store.redis._announced
+    reader.store.redis._announced = lambda name, data: lost.append(data)  # type: ignore[method-assign]
     await writer.publish(writer.event(), writer.event())
     await until(lambda: lost)
-    reader.store.engine._announced = announced  # type: ignore[method-assign]
+    reader.store.redis._announced = announced  # type: ignore[method-assign]
     await writer.publish(writer.event())
     await until(lambda: reader.seqs() == [1, 2, 3])
     # What comes late, twice, or from somebody else changes nothing.
@@ -164,7 +164,7 @@ class TestMemory:
         def never(*arguments: object) -> None:
             raise AssertionError
 
-        waiting = notes.MailNotes(never, never, never, lambda: False)  # type: ignore[arg-type]
+        waiting = notes.PendingMailWrites(never, never, never, lambda: False)  # type: ignore[arg-type]
         for number in range(100):
             waiting.note(A, str(number), "taken", ["a", "b", "a"])
         assert sum(map(len, waiting._waiting.values())) <= 10

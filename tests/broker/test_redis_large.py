@@ -10,7 +10,7 @@ from broker_contract import A, B
 from redis_nodes import Nodes, until
 
 from callcenter_ws.broker.redis import follower
-from callcenter_ws.broker.redis import tenant_store as tenancy
+from callcenter_ws.broker.redis import tenant_store as tenant_store
 from callcenter_ws.redis import scripts
 from callcenter_ws.redis.scripts import Script
 
@@ -45,11 +45,11 @@ async def test_a_state_is_read_in_pages(nodes: Nodes) -> None:
     for begin in range(0, 60, 10):
         await node.publish(*[node.event("chat.session.started", chat(n, 64 * KIBI)) for n in range(begin, begin + 10)])
     other = await nodes.open()
-    replies = Replies(other.store.engine, scripts.PAGE)
+    replies = Replies(other.store.redis, scripts.PAGE)
     snapshot = await other.store.snapshot(A)
-    assert [message.seq for message in snapshot.messages] == list(range(1, 61))
-    assert len(replies.sizes) >= 60 * 64 * KIBI // (tenancy.CHUNK_BYTES + 65 * KIBI)
-    assert max(replies.sizes) < tenancy.CHUNK_BYTES + 65 * KIBI
+    assert [message.seq for message in snapshot.publications] == list(range(1, 61))
+    assert len(replies.sizes) >= 60 * 64 * KIBI // (tenant_store.CHUNK_BYTES + 65 * KIBI)
+    assert max(replies.sizes) < tenant_store.CHUNK_BYTES + 65 * KIBI
 
 
 @pytest_twisted.ensureDeferred
@@ -58,7 +58,7 @@ async def test_what_changes_while_the_pages_are_read(nodes: Nodes, monkeypatch: 
     node, other = await nodes.open(), await nodes.open(memory_events=2)
     login = {"username": "n"}
     await node.publish(*[node.event("agent.login", {"user_id": str(n), **login}) for n in range(40)])
-    page = other.store.engine.run
+    page = other.store.redis.run
     changes = iter(range(40))
 
     def changing(script: Script, *arguments: Any) -> Any:
@@ -68,14 +68,14 @@ async def test_what_changes_while_the_pages_are_read(nodes: Nodes, monkeypatch: 
             node.broker.publish([gone, back])
         return page(script, *arguments)
 
-    other.store.engine.run = changing  # type: ignore[method-assign]  # things happen in between
+    other.store.redis.run = changing  # type: ignore[method-assign]  # things happen in between
     snapshot = await other.store.snapshot(A)
     changed = 40 - len(list(changes))
     assert changed > 5
     await until(lambda: node.head() == 40 + 2 * changed)
-    await other.store.engine.send("PING")
+    await other.store.redis.send("PING")
     await until(lambda: other.head() == node.head())
-    names = [message.event.entity for message in (await other.store.snapshot(A)).messages]
+    names = [message.event.entity for message in (await other.store.snapshot(A)).publications]
     expected = [("agent", str(n)) for n in range(changed, 40)] + [("agent", f"new-{n}") for n in range(changed)]
     assert names == expected
     assert snapshot.seq <= node.head()
@@ -88,13 +88,13 @@ async def test_the_state_is_bounded_in_bytes(nodes: Nodes) -> None:
     for number in range(80):
         await node.publish(node.event("chat.session.started", chat(number, size)))
     other = await nodes.open()
-    kept = [message.seq for message in (await other.store.snapshot(A)).messages]
+    kept = [message.seq for message in (await other.store.snapshot(A)).publications]
     most = 32 * KIBI * KIBI // size
     assert kept == list(range(80 - most + 1, 81))
     # What ends makes room.
     await node.publish(*[node.event("chat.session.ended", {"session_id": f"s{n}"}) for n in range(80)])
     await node.publish(node.event("chat.session.started", chat(100, 10)))
-    known = await node.store.engine.send("HGET", node.store.keys.meta(A), "slotbytes")
+    known = await node.store.redis.send("HGET", node.store.keys.meta(A), "slotbytes")
     assert 0 < int(known) < KIBI
 
 
@@ -105,10 +105,10 @@ async def test_a_stretch_of_the_log_is_fetched_little_by_little(nodes: Nodes) ->
         await node.publish(node.event("alert", {"title": "t", "message": "x" * 200 * KIBI}))
     await node.publish(*[node.event() for _ in range(400)])
     other = await nodes.open((B,))
-    replies = Replies(other.store.engine, scripts.READ)
+    replies = Replies(other.store.redis, scripts.READ)
     seqs: list[int] = []
     while len(seqs) < 440:
-        seqs += [message.seq for message in (await other.store.read(A, len(seqs), 500)).messages]
+        seqs += [message.seq for message in (await other.store.read(A, len(seqs), 500)).publications]
     assert seqs == list(range(1, 441))
     # Four are fetched before it is known how large they are.
-    assert max(replies.sizes) < tenancy.CHUNK_BYTES + 9 * 201 * KIBI
+    assert max(replies.sizes) < tenant_store.CHUNK_BYTES + 9 * 201 * KIBI

@@ -19,8 +19,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from callcenter_ws.events.event import Event, make_event
-from callcenter_ws.events.publication import Message
-from callcenter_ws.interfaces import Position, Published
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import Position, PublishResult
 
 TENANT = "acme"
 WINDOW = 300.0
@@ -59,7 +59,7 @@ class RedisModel(RuleBasedStateMachine):
         self.both: list[Node] = []
         self.epoch = ""
         self.old: list[Position] = []
-        self.stream: list[Message] = []
+        self.stream: list[Publication] = []
         self.expected: list[list[str]] = [[], []]
         self.known: dict[str, tuple[int, float]] = {}
         self.mail: dict[int, tuple[str, float]] = {}
@@ -138,7 +138,7 @@ class RedisModel(RuleBasedStateMachine):
         for event, outcome in sorted(told, key=lambda one: (one[1].seq, one[1].duplicate)):
             self.take(event, outcome)
 
-    def take(self, event: Event, outcome: Published) -> None:
+    def take(self, event: Event, outcome: PublishResult) -> None:
         if not self.epoch:
             self.epoch = outcome.epoch
         assert outcome.epoch == self.epoch
@@ -148,7 +148,7 @@ class RedisModel(RuleBasedStateMachine):
         if seq and now - since <= WINDOW:
             assert (outcome.seq, outcome.duplicate) == (seq, True)
             return
-        self.stream.append(Message(event, len(self.stream) + 1))
+        self.stream.append(Publication(event, len(self.stream) + 1))
         self.known[event.event_id] = len(self.stream), now
         assert (outcome.seq, outcome.duplicate) == (len(self.stream), False)
         for expected in self.expected:
@@ -205,11 +205,11 @@ class RedisModel(RuleBasedStateMachine):
     def fetch(self, user_id: str, most: int, take: bool, at: int) -> None:
         """A user gets mail, and has it or not."""
         node = self.both[at]
-        letters = wait_for(node.store.mail(TENANT, user_id, 0, most)).letters
-        ids = [letter.message.event.event_id for letter in letters]
-        node.store.mail_sent(TENANT, user_id, ids)
+        items = wait_for(node.store.mail(TENANT, user_id, 0, most)).items
+        ids = [item.publication.event.event_id for item in items]
+        node.store.mark_mail_sent(TENANT, user_id, ids)
         if take:
-            node.store.mail_taken(TENANT, user_id, ids)
+            node.store.acknowledge_mail(TENANT, user_id, ids)
         # What was told to Redis before this has arrived.
         wait_for(node.store.mail(TENANT, user_id, 0, 1))
         for seq, (owner, _) in list(self.mail.items()):
@@ -229,7 +229,7 @@ class RedisModel(RuleBasedStateMachine):
             assert node.ids(TENANT) == expected
             snapshot = wait_for(node.store.snapshot(TENANT))
             assert (snapshot.epoch, snapshot.seq) == (self.epoch, head)
-            assert [message.seq for message in snapshot.messages] == compacted(self.stream, self.clock.monotonic())
+            assert [message.seq for message in snapshot.publications] == compacted(self.stream, self.clock.monotonic())
             self.check_history(node)
             self.check_mail(node)
 
@@ -239,7 +239,7 @@ class RedisModel(RuleBasedStateMachine):
         fresh = sum(message.event.received_at >= oldest for message in self.stream)
         for after in {0, head - self.kept - 1, head - self.kept, head - fresh, head - 1, head} & {*range(head + 1)}:
             stretch = wait_for(node.store.read(TENANT, after, head))
-            found = [message.event.event_id for message in stretch.messages]
+            found = [message.event.event_id for message in stretch.publications]
             assert (stretch.epoch, stretch.head) == (self.epoch, head)
             assert stretch.reachable == (after >= head - min(self.kept, fresh))
             wanted = [message.event.event_id for message in self.stream[after:]] if stretch.reachable else []
@@ -248,8 +248,8 @@ class RedisModel(RuleBasedStateMachine):
     def check_mail(self, node: Node) -> None:
         now = self.clock.monotonic()
         for user_id in "12":
-            letters = wait_for(node.store.mail(TENANT, user_id, 0, 1_000)).letters
-            assert [letter.message.seq for letter in letters] == [
+            items = wait_for(node.store.mail(TENANT, user_id, 0, 1_000)).items
+            assert [item.publication.seq for item in items] == [
                 seq for seq, (owner, ends_at) in self.mail.items() if owner == user_id and ends_at > now
             ]
 

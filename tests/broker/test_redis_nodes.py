@@ -13,7 +13,7 @@ from redis_server import RedisServer
 from twisted.internet.defer import Deferred
 
 from callcenter_ws.events.event import Event
-from callcenter_ws.interfaces import Broker, Deliver, Interrupted, Published, nobody_is_interrupted
+from callcenter_ws.interfaces import Broker, Deliver, Interrupted, PublishResult, nobody_is_interrupted
 
 
 class Apart:
@@ -56,7 +56,7 @@ class Apart:
     async def _publish(self, events: Sequence[Event]) -> Any:
         outcomes = await self._writer.publish(events)
         for event, outcome in zip(events, outcomes, strict=True):
-            if isinstance(outcome, Published):
+            if isinstance(outcome, PublishResult):
                 position = await self._reader.position(event.tenant_id, position_of(outcome))
                 assert position.epoch == outcome.epoch
                 assert position.seq >= outcome.seq

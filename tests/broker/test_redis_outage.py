@@ -174,7 +174,7 @@ class TestAway:
         own_server.pause()
         node = own_nodes.make(timeout=TIMEOUT)
         node.start()
-        await until(lambda: node.store.engine._lifelines[0]._connection)
+        await until(lambda: node.store.redis._lifelines[0]._connection)
         await node.broker.stop()
 
     @pytest_twisted.ensureDeferred
@@ -183,13 +183,13 @@ class TestAway:
         await MailContract.notify(node, "a", "b", "c")
         own_server.kill()
         await until(node.broker.not_ready)
-        node.broker.mail_sent(A, "7", ["a", "b"])
-        node.broker.mail_taken(A, "7", ["b"])
+        node.broker.mark_mail_sent(A, "7", ["a", "b"])
+        node.broker.acknowledge_mail(A, "7", ["b"])
         own_server.start()
         await until(lambda: node.broker.not_ready() is None)
         await node.publish(node.event())
         mail = await node.broker.mail(A, "7", 0, 9)
-        told = [(letter.message.event.event_id, letter.sent) for letter in mail.letters]
+        told = [(item.publication.event.event_id, item.sent) for item in mail.items]
         assert told == [("a", True), ("c", False)]
 
     @pytest_twisted.ensureDeferred
@@ -199,7 +199,7 @@ class TestAway:
         own_server.kill()
         await until(node.broker.not_ready)
         assert (await node.broker.position(A)).seq == 5
-        assert shown((await node.broker.read(A, 2, 10)).messages) == [3, 4, 5]
+        assert shown((await node.broker.read(A, 2, 10)).publications) == [3, 4, 5]
 
 
 def set_option(name: str, value: str) -> Callable[[RedisServer], None]:
@@ -278,7 +278,7 @@ class TestUnwilling:
         node = await own_nodes.open()
         own_server.command("SCRIPT", "FLUSH")
         assert await node.alerts(2) == [1, 2]
-        assert shown((await node.broker.snapshot(A)).messages) == []
+        assert shown((await node.broker.snapshot(A)).publications) == []
 
     @pytest.mark.parametrize(
         ("who", "reason"),
@@ -318,7 +318,7 @@ class TestUnwilling:
         done(own_server, "ACL", "SETUSER", "feeble", "on", ">hunter2", *rules)
         node = own_nodes.make(url=f"redis://feeble:hunter2@127.0.0.1:{own_server.port}", timeout=TIMEOUT)
         node.start()
-        await until(lambda: node.store.engine.is_connected)
+        await until(lambda: node.store.redis.is_connected)
         for _ in range(3):
             await check_refused(node, reason)
         assert len(texts(error_log)) <= 4
@@ -416,21 +416,21 @@ async def test_while_it_is_away_nothing_piles_up(own_nodes: Nodes, own_server: R
     tried = 0
     tenant = node.store._following.get(A)
     assert tenant is not None
-    tenancy = tenant._tenancy
-    standing = tenancy.standing
+    tenant_store = tenant._tenant_store
+    standing = tenant_store.standing
 
     def counted(*arguments: Any) -> Any:
         nonlocal tried
         tried += 1
         return standing(*arguments)
 
-    tenancy.standing = counted  # type: ignore[method-assign]
+    tenant_store.standing = counted  # type: ignore[method-assign]
     before = len(reactor.getDelayedCalls())
     for _ in range(50):
         tenant.synchronise()
         with pytest.raises(Refusal):
             await node.broker.snapshot("nobody follows it")
-        node.broker.mail_taken(A, "7", ["x"])
+        node.broker.acknowledge_mail(A, "7", ["x"])
     assert tried == 50
     assert len(reactor.getDelayedCalls()) <= before + 3
     own_server.start()

@@ -10,7 +10,7 @@ from redis_nodes import Nodes, until
 from redis_server import RedisServer
 from twisted.internet.defer import gatherResults
 
-from callcenter_ws.interfaces import Published
+from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.redis.keys import Keys
 
 MOST_IDS = 200_000
@@ -28,7 +28,7 @@ async def test_through_several_nodes_at_once(nodes: Nodes) -> None:
         calls += [node.broker.publish([node.event(event_id=name) for name in ids]) for node in everyone]
     for outcomes in await gatherResults(calls):
         for outcome in outcomes:
-            assert isinstance(outcome, Published)
+            assert isinstance(outcome, PublishResult)
             told.setdefault(outcome.event_id, set()).add((outcome.epoch, outcome.seq))
             firsts += not outcome.duplicate
     assert firsts == len(told)

@@ -21,7 +21,7 @@ from callcenter_ws.broker.sqlite import transaction as group
 from callcenter_ws.broker.sqlite.check import check
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, Origin
-from callcenter_ws.interfaces import Attendance, Published, Revocation
+from callcenter_ws.interfaces import PresenceRecord, PublishResult, Revocation
 
 OUTAGE = "the store cannot be written: it broke (OperationalError)"
 
@@ -146,7 +146,7 @@ class TestGroups:
     async def test_a_repetition_within_a_group(self, bench: SqliteBench) -> None:
         calls = [bench.broker.publish([bench.event(event_id="x")]) for _ in range(3)]
         outcomes = [outcome for call in calls for outcome in await call]
-        assert [(taken.seq, taken.duplicate) for taken in outcomes if isinstance(taken, Published)] == [
+        assert [(taken.seq, taken.duplicate) for taken in outcomes if isinstance(taken, PublishResult)] == [
             (1, False),
             (1, True),
             (1, True),
@@ -168,7 +168,7 @@ class TestOutage:
             assert (outcome.code, outcome.message) == (ErrorCode.UNAVAILABLE, OUTAGE)
             assert outcome.retry_after == pipeline.RETRY
         assert bench.broker.not_ready() == OUTAGE
-        assert shown((await bench.broker.read(A, 0, 10)).messages) == [1, 2, 3]
+        assert shown((await bench.broker.read(A, 0, 10)).publications) == [1, 2, 3]
         broken(False)
         bench.clock.advance(pipeline.RETRY)
         await bench.until(lambda: bench.broker.not_ready() is None)
@@ -202,8 +202,8 @@ class TestOutage:
         await MailContract.notify(bench, "a", "b")
         broken = breaking(monkeypatch)
         broken(True)
-        bench.broker.mail_taken(A, "7", ["a"])
-        bench.store.note(Attendance(A, "7", False, 5.0, 6.0))
+        bench.broker.acknowledge_mail(A, "7", ["a"])
+        bench.store.note(PresenceRecord(A, "7", False, 5.0, 6.0))
         await bench.until(lambda: bench.broker.not_ready())
         assert await MailContract.waiting(bench) == ["b"]
         broken(False)
@@ -211,7 +211,7 @@ class TestOutage:
         await bench.until(lambda: bench.broker.not_ready() is None)
         await bench.open()
         assert await MailContract.waiting(bench) == ["b"]
-        assert [known.user_id for known in bench.store.recall()] == ["7"]
+        assert [known.user_id for known in bench.store.load_presence()] == ["7"]
 
     @pytest_twisted.ensureDeferred
     async def test_a_commit_that_only_seemed_to_fail(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,8 +333,8 @@ class TestFile:
         bench.options = {"memory_events": 10}
         await bench.open()
         await bench.alerts(100)
-        assert shown((await bench.broker.read(A, 5, 20)).messages) == list(range(6, 26))
-        assert shown((await bench.broker.read(A, 85, 50)).messages) == list(range(86, 101))
+        assert shown((await bench.broker.read(A, 5, 20)).publications) == list(range(6, 26))
+        assert shown((await bench.broker.read(A, 85, 50)).publications) == list(range(86, 101))
 
     @pytest_twisted.ensureDeferred
     async def test_a_stretch_of_large_events_is_short(self, bench: SqliteBench) -> None:
@@ -344,7 +344,7 @@ class TestFile:
         await bench.publish(*[bench.event("alert", large) for _ in range(10)])
         found = []
         while len(found) < 9:
-            stretch = shown((await bench.broker.read(A, len(found), 9 - len(found))).messages)
+            stretch = shown((await bench.broker.read(A, len(found), 9 - len(found))).publications)
             assert 1 <= len(stretch) <= 3
             found += stretch
         assert found == list(range(1, 10))
@@ -361,7 +361,7 @@ class TestFile:
         assert bench.store._open is not None
         assert bench.store._open.cache.peek(A) is not None
         for tenant_id in (A, B):
-            assert shown((await broker.read(tenant_id, 0, 500)).messages)[:3] == [1, 2, 3]
+            assert shown((await broker.read(tenant_id, 0, 500)).publications)[:3] == [1, 2, 3]
             assert (await broker.position(tenant_id)).seq == 200
 
     @pytest_twisted.ensureDeferred
@@ -458,20 +458,22 @@ class TestFile:
 
 
 class TestAttendance:
-    """Who was here, over a restart (``interfaces.Register``)."""
+    """Who was here, over a restart (``interfaces.PresenceStore``)."""
 
     @pytest_twisted.ensureDeferred
     async def test_the_last_note_of_each_user(self, bench: SqliteBench) -> None:
-        assert list(bench.store.recall()) == []
+        assert list(bench.store.load_presence()) == []
         for note in (
-            Attendance(A, "7", False, 1.0, 2.0),
-            Attendance(A, "7", False, None, 9.0),
-            Attendance(A, "7", True, None, 3.0),
-            Attendance(B, "7", False, None, 4.0),
+            PresenceRecord(A, "7", False, 1.0, 2.0),
+            PresenceRecord(A, "7", False, None, 9.0),
+            PresenceRecord(A, "7", True, None, 3.0),
+            PresenceRecord(B, "7", False, None, 4.0),
         ):
             bench.store.note(note)
         await bench.open()
-        assert [(known.tenant_id, known.visitor, known.since, known.last_seen) for known in bench.store.recall()] == [
+        assert [
+            (known.tenant_id, known.visitor, known.since, known.last_seen) for known in bench.store.load_presence()
+        ] == [
             (A, True, None, 3.0),
             (B, False, None, 4.0),
             (A, False, None, 9.0),
@@ -480,16 +482,16 @@ class TestAttendance:
     @pytest_twisted.ensureDeferred
     async def test_who_was_here_at_the_end_was_seen_until_then(self, bench: SqliteBench) -> None:
         came = bench.clock.time()
-        bench.store.note(Attendance(A, "7", False, came, came))
+        bench.store.note(PresenceRecord(A, "7", False, came, came))
         bench.clock.advance(600)
         await bench.open()
-        (known,) = bench.store.recall()
+        (known,) = bench.store.load_presence()
         assert (known.since, known.last_seen) == (came, came + 600)
 
     @pytest_twisted.ensureDeferred
     async def test_and_when_the_process_is_killed_until_it_last_wrote(self, bench: SqliteBench, tmp_path: Path) -> None:
         came = bench.clock.time()
-        bench.store.note(Attendance(A, "7", False, came, came))
+        bench.store.note(PresenceRecord(A, "7", False, came, came))
         for _ in range(10):
             bench.clock.advance(60)
             await bench.alerts(1)
@@ -497,7 +499,7 @@ class TestAttendance:
         for suffix in ("", "-wal"):
             shutil.copy(f"{bench.path}{suffix}", f"{copy.path}{suffix}")
         await copy.open()
-        (known,) = copy.store.recall()
+        (known,) = copy.store.load_presence()
         assert known.last_seen == came + 600
         await copy.close()
 
@@ -505,21 +507,21 @@ class TestAttendance:
     async def test_what_others_were_told_is_known_by_the_event(self, bench: SqliteBench) -> None:
         """In one transaction with it, so that the next process says neither twice nor never what this one said."""
         for user_id in "789":
-            bench.store.note(Attendance(A, user_id, False, 1.0, 1.0))
-        bench.store.note(Attendance(A, "7", True, None, 1.0))
+            bench.store.note(PresenceRecord(A, user_id, False, 1.0, 1.0))
+        bench.store.note(PresenceRecord(A, "7", True, None, 1.0))
 
         def said(user_id: Any, online: bool, origin: Origin = Origin.GATEWAY) -> Event:
             return bench.event("presence.changed", {"user_id": user_id, "online": online}, origin=origin)
 
         await bench.publish(said("7", True), said(8, True), said("8", False), said("9", True, Origin.PRODUCER))
-        bench.store.note(Attendance(A, "7", False, 1.0, 2.0))
+        bench.store.note(PresenceRecord(A, "7", False, 1.0, 2.0))
         await bench.open()
-        told = {(known.user_id, known.visitor): known.told for known in bench.store.recall()}
+        told = {(known.user_id, known.visitor): known.told for known in bench.store.load_presence()}
         assert told == {("7", False): True, ("7", True): False, ("8", False): False, ("9", False): False}
 
 
 class TestRevocations:
-    """What was revoked stays revoked over a restart (``interfaces.Register``)."""
+    """What was revoked stays revoked over a restart (``interfaces.PresenceStore``)."""
 
     @pytest_twisted.ensureDeferred
     async def test_tokens_and_users(self, bench: SqliteBench) -> None:
@@ -529,10 +531,10 @@ class TestRevocations:
             Revocation(A, None, "7", 3.0),
             Revocation("*", "token-2", "8", 4.0),
         ):
-            bench.store.note_revocation(revocation)
-        assert list(bench.store.recall_revocations()) == []
+            bench.store.save_revocation(revocation)
+        assert list(bench.store.load_revocations()) == []
         await bench.open()
-        assert list(bench.store.recall_revocations()) == [
+        assert list(bench.store.load_revocations()) == [
             Revocation(A, "token-1", None, 1.0),
             Revocation(A, None, "7", 3.0),
             Revocation("*", "token-2", None, 4.0),

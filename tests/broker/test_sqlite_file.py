@@ -12,8 +12,8 @@ import pytest
 from callcenter_ws.broker.sqlite import file as file_module
 from callcenter_ws.broker.sqlite.file import StoreFile, StoreUnusable
 from callcenter_ws.broker.sqlite.schema import SEQ_BITS, VERSION, place_of, seq_of
-from callcenter_ws.broker.sqlite.transaction import Group, write
-from callcenter_ws.interfaces import Attendance
+from callcenter_ws.broker.sqlite.transaction import Transaction, write
+from callcenter_ws.interfaces import PresenceRecord
 from callcenter_ws.runtime.sqlite import connect, reason_of
 
 
@@ -60,14 +60,14 @@ def test_a_new_file_is_for_its_owner_alone(path: Path) -> None:
 
 def test_its_log_is_for_its_owner_alone(path: Path) -> None:
     file = opened(path)
-    write(file, Group(facts={"x": 1}))
+    write(file, Transaction(facts={"x": 1}))
     assert path.with_name(path.name + "-wal").stat().st_mode & 0o777 == 0o600
     file.close()
 
 
 def test_closed_there_is_one_file(path: Path) -> None:
     file = opened(path)
-    write(file, Group(facts={"x": 1}))
+    write(file, Transaction(facts={"x": 1}))
     file.close()
     assert sorted(found.name for found in path.parent.iterdir()) == [path.name, path.name + "-lock"]
 
@@ -122,7 +122,7 @@ def test_a_newer_version(path: Path) -> None:
 
 def test_an_older_version_is_brought_forward(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = opened(path)
-    write(before, Group(tenants=[(1, "acme", 1.0)]))
+    write(before, Transaction(tenants=[(1, "acme", 1.0)]))
     before.close()
     monkeypatch.setattr(
         file_module, "MIGRATIONS", (*file_module.MIGRATIONS, "CREATE TABLE more (x); ALTER TABLE tenant ADD y")
@@ -163,7 +163,9 @@ def test_a_truncated_file(path: Path) -> None:
         (place_of(1, seq), f"e{seq}", "alert", "t", None, False, "producer", 1.0, None, None, b"{}" * 100)
         for seq in range(1, 500)
     ]
-    write(file, Group(tenants=[(1, "acme", 1.0)], events=len(rows), values=[value for row in rows for value in row]))
+    write(
+        file, Transaction(tenants=[(1, "acme", 1.0)], events=len(rows), values=[value for row in rows for value in row])
+    )
     file.close()
     path.write_bytes(path.read_bytes()[:8192])
     with pytest.raises(StoreUnusable, match="damaged"):
@@ -267,13 +269,13 @@ def test_places() -> None:
 def test_mail_for_who_was_here_is_supposed_to_have_been_sent(path: Path) -> None:
     file = opened(path)
     row = ("notification", "t", 0, "producer", 1.0, None, None, b"{}")
-    letters = [
+    items = [
         (place_of(1, seq), f"e{seq}", row[0], row[1], user_id, *row[2:], 1, 9e9)
         for seq, user_id in ((1, "here"), (2, "away"), (3, "unknown"))
     ]
-    attendance = [Attendance("acme", "here", False, 1.0, 1.0), Attendance("acme", "away", False, None, 1.0)]
-    events = [value for letter in letters for value in letter[:-2]]
-    write(file, Group(tenants=[(1, "acme", 1.0)], events=3, values=events, letters=letters, attendance=attendance))
+    attendance = [PresenceRecord("acme", "here", False, 1.0, 1.0), PresenceRecord("acme", "away", False, None, 1.0)]
+    events = [value for item in items for value in item[:-2]]
+    write(file, Transaction(tenants=[(1, "acme", 1.0)], events=3, values=events, items=items, attendance=attendance))
 
     def sent() -> list[tuple[str, int]]:
         return file.writer.execute("SELECT user_id, sent FROM mail ORDER BY place").fetchall()

@@ -25,8 +25,8 @@ from callcenter_ws.broker.sqlite import transaction as group
 from callcenter_ws.broker.sqlite.broker import SqliteBroker
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.event import Event, make_event
-from callcenter_ws.events.publication import Message
-from callcenter_ws.interfaces import Published
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.testing import FakeClock
 
 TENANT = "acme"
@@ -50,8 +50,8 @@ class SqliteModel(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.folder = Path(tempfile.mkdtemp(prefix="callcenter-ws-model-"))
         self.files = 0
-        self.stream: list[Message] = []
-        self.delivered: list[Message] = []
+        self.stream: list[Publication] = []
+        self.delivered: list[Publication] = []
         self.known: dict[str, tuple[int, float]] = {}
         self.mail: dict[int, tuple[str, float, bool]] = {}
         self.number = 0
@@ -128,17 +128,17 @@ class SqliteModel(RuleBasedStateMachine):
         events = [self.event(*fields) for fields in batch]
         outcomes = pytest_twisted.blockon(self.broker.publish(events))
         for event, outcome in zip(events, outcomes, strict=True):
-            assert isinstance(outcome, Published)
+            assert isinstance(outcome, PublishResult)
             self.take(event, outcome)
 
-    def take(self, event: Event, outcome: Published) -> None:
+    def take(self, event: Event, outcome: PublishResult) -> None:
         assert outcome.epoch == self.epoch
         now = self.clock.monotonic()
         seq, since = self.known.get(event.event_id, (0, -WINDOW))
         if seq and now - since <= WINDOW:
             assert (outcome.seq, outcome.duplicate) == (seq, True)
             return
-        self.stream.append(Message(event, len(self.stream) + 1))
+        self.stream.append(Publication(event, len(self.stream) + 1))
         self.known[event.event_id] = len(self.stream), now
         assert (outcome.seq, outcome.duplicate) == (len(self.stream), False)
         if event.is_mail:
@@ -192,14 +192,14 @@ class SqliteModel(RuleBasedStateMachine):
         pipeline.write = real
         expected = wait_for(self.broker.position(TENANT)).seq
         for event, outcome in zip(events, outcomes, strict=True):
-            if isinstance(outcome, Published):
+            if isinstance(outcome, PublishResult):
                 # Only repetitions of what was committed before.
                 assert outcome.duplicate
                 self.take(event, outcome)
             else:
                 assert isinstance(outcome, Refusal)
                 if committed and len(self.stream) < expected and not self.is_known(event):
-                    self.take(event, Published(self.epoch, len(self.stream) + 1, event.event_id))
+                    self.take(event, PublishResult(self.epoch, len(self.stream) + 1, event.event_id))
         self.clock.advance(pipeline.RETRY)
         pytest_twisted.blockon(self.until_it_writes())
 
@@ -221,11 +221,11 @@ class SqliteModel(RuleBasedStateMachine):
     @rule(user_id=st.sampled_from("12"), most=st.integers(1, 3), take=st.booleans())
     def fetch(self, user_id: str, most: int, take: bool) -> None:
         """A user gets mail, and has it or not."""
-        letters = wait_for(self.broker.mail(TENANT, user_id, 0, most)).letters
-        ids = [letter.message.event.event_id for letter in letters]
-        self.broker.mail_sent(TENANT, user_id, ids)
+        items = wait_for(self.broker.mail(TENANT, user_id, 0, most)).items
+        ids = [item.publication.event.event_id for item in items]
+        self.broker.mark_mail_sent(TENANT, user_id, ids)
         if take:
-            self.broker.mail_taken(TENANT, user_id, ids)
+            self.broker.acknowledge_mail(TENANT, user_id, ids)
         for seq, (owner, ends_at, _) in list(self.mail.items()):
             # An identifier that was used again after its time stands for both.
             if owner == user_id and self.stream[seq - 1].event.event_id in ids:
@@ -241,7 +241,7 @@ class SqliteModel(RuleBasedStateMachine):
             return
         snapshot = wait_for(self.broker.snapshot(TENANT))
         assert (snapshot.epoch, snapshot.seq) == (self.epoch, len(self.stream))
-        assert [message.seq for message in snapshot.messages] == compacted(self.stream, self.clock.monotonic())
+        assert [message.seq for message in snapshot.publications] == compacted(self.stream, self.clock.monotonic())
 
     @invariant()
     def the_history_is_the_end_of_the_stream(self) -> None:
@@ -252,7 +252,7 @@ class SqliteModel(RuleBasedStateMachine):
         fresh = sum(message.event.received_at >= oldest for message in self.stream)
         for after in range(max(0, head - self.kept - 2), head + 1):
             stretch = wait_for(self.broker.read(TENANT, after, head))
-            found = [message.event.event_id for message in stretch.messages]
+            found = [message.event.event_id for message in stretch.publications]
             assert stretch.head == head
             if after >= head - min(self.kept, fresh):
                 assert stretch.reachable
@@ -275,8 +275,8 @@ class SqliteModel(RuleBasedStateMachine):
             return
         now = self.clock.monotonic()
         for user_id in "12":
-            letters = wait_for(self.broker.mail(TENANT, user_id, 0, 1_000)).letters
-            waiting = [letter.message.seq for letter in letters]
+            items = wait_for(self.broker.mail(TENANT, user_id, 0, 1_000)).items
+            waiting = [item.publication.seq for item in items]
             assert waiting == [
                 seq for seq, (owner, ends_at, _) in self.mail.items() if owner == user_id and ends_at > now
             ]

@@ -1,4 +1,4 @@
-"""Presence: who is here, since when, and who is told."""
+"""LocalPresence: who is here, since when, and who is told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from callcenter_ws.cluster import local_presence as presence_module
 from callcenter_ws.cluster.local_presence import RETRY
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.principal import Role
-from callcenter_ws.interfaces import Attendance, UserPresence
+from callcenter_ws.interfaces import PresenceRecord, UserPresence
 
 GRACE = 10.0
 
@@ -139,17 +139,17 @@ def test_who_left_longest_ago_is_forgotten_first(stage: Stage, monkeypatch: pyte
     assert seen == {"1": True, "2": False, "3": True}
 
 
-class Register:
-    """A Register that keeps what it is told."""
+class PresenceStore:
+    """A PresenceStore that keeps what it is told."""
 
-    def __init__(self, *known: Attendance) -> None:
+    def __init__(self, *known: PresenceRecord) -> None:
         self.known = list(known)
-        self.notes: list[Attendance] = []
+        self.notes: list[PresenceRecord] = []
 
-    def recall(self) -> list[Attendance]:
+    def load_presence(self) -> list[PresenceRecord]:
         return self.known
 
-    def note(self, attendance: Attendance) -> None:
+    def note(self, attendance: PresenceRecord) -> None:
         self.notes.append(attendance)
 
 
@@ -158,14 +158,14 @@ class TestRestart:
 
     PATIENCE = 30.0
 
-    def start(self, *known: Attendance) -> tuple[Stage, Register]:
-        stage, register = Stage(), Register(*known)
+    def start(self, *known: PresenceRecord) -> tuple[Stage, PresenceStore]:
+        stage, register = Stage(), PresenceStore(*known)
         stage.presence._register = register
         stage.presence.resume(self.PATIENCE)
         return stage, register
 
     def test_who_comes_back_is_not_announced(self) -> None:
-        stage, _ = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=True))
+        stage, _ = self.start(PresenceRecord(TENANT, "7", False, 1_000.0, 2_000.0, told=True))
         assert stage.presence.of(TENANT, "7") == UserPresence(False, 0, None, 2_000.0)
         stage.clock.advance(GRACE + self.PATIENCE - 1)
         stage.connect(Role.AGENT, user_id="7")
@@ -174,35 +174,35 @@ class TestRestart:
         assert stage.presence.of(TENANT, "7").since == 1_000.0
 
     def test_who_does_not_is_announced_gone_once(self) -> None:
-        stage, register = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=True))
+        stage, register = self.start(PresenceRecord(TENANT, "7", False, 1_000.0, 2_000.0, told=True))
         stage.clock.advance(GRACE + self.PATIENCE - 1)
         assert said(stage) == []
         stage.clock.advance(2)
         assert said(stage) == [GONE]
-        assert register.notes == [Attendance(TENANT, "7", False, None, 2_000.0)]
+        assert register.notes == [PresenceRecord(TENANT, "7", False, None, 2_000.0)]
         stage.clock.advance(100)
         assert said(stage) == []
         assert stage.presence.of(TENANT, "7") == UserPresence(False, 0, None, 2_000.0)
 
     def test_who_had_left_is_only_remembered(self) -> None:
-        stage, _ = self.start(Attendance(TENANT, "7", False, None, 2_000.0))
+        stage, _ = self.start(PresenceRecord(TENANT, "7", False, None, 2_000.0))
         stage.clock.advance(100)
         assert said(stage) == []
         assert stage.presence.of(TENANT, "7").last_seen == 2_000.0
 
     def test_who_had_come_just_then_is_announced_when_back(self) -> None:
-        stage, _ = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=False))
+        stage, _ = self.start(PresenceRecord(TENANT, "7", False, 1_000.0, 2_000.0, told=False))
         stage.connect(Role.AGENT, user_id="7")
         assert said(stage) == [ARRIVED]
 
     def test_who_had_come_just_then_and_stays_away_was_never_here(self) -> None:
-        stage, register = self.start(Attendance(TENANT, "7", False, 1_000.0, 2_000.0, told=False))
+        stage, register = self.start(PresenceRecord(TENANT, "7", False, 1_000.0, 2_000.0, told=False))
         stage.clock.advance(GRACE + self.PATIENCE + 1)
         assert said(stage) == []
-        assert register.notes == [Attendance(TENANT, "7", False, None, 2_000.0)]
+        assert register.notes == [PresenceRecord(TENANT, "7", False, None, 2_000.0)]
 
     def test_who_had_gone_just_then_is_announced_gone(self) -> None:
-        stage, _ = self.start(Attendance(TENANT, "7", False, None, 2_000.0, told=True))
+        stage, _ = self.start(PresenceRecord(TENANT, "7", False, None, 2_000.0, told=True))
         assert said(stage) == [GONE]
 
     def test_what_is_noted(self) -> None:
@@ -215,10 +215,10 @@ class TestRestart:
             one.client.lost(CloseCode.NORMAL)
         stage.clock.advance(2 * GRACE)
         assert register.notes == [
-            Attendance(TENANT, "7", False, start, start),
-            Attendance(TENANT, "7", False, start, start + 5),
-            Attendance(TENANT, "v", True, None, start + 5),
-            Attendance(TENANT, "7", False, None, start + 5),
+            PresenceRecord(TENANT, "7", False, start, start),
+            PresenceRecord(TENANT, "7", False, start, start + 5),
+            PresenceRecord(TENANT, "v", True, None, start + 5),
+            PresenceRecord(TENANT, "7", False, None, start + 5),
         ]
 
 

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from callcenter_ws.auth import revocation
 from callcenter_ws.broker.redis import tenant_discovery as everybody
-from callcenter_ws.broker.redis.tenant_discovery import Everybody
+from callcenter_ws.broker.redis.tenant_discovery import TenantDiscovery
 from callcenter_ws.cluster import control as orders
 from callcenter_ws.cluster import membership, presence
 from callcenter_ws.cluster import reaper as caretaker
@@ -241,7 +241,7 @@ class TestDeath:
         await until(lambda: other.membership.certainly_lives(instance))
         # The stroke was on its way meanwhile.
         meta = other.broker.keys.meta(A)
-        assert await other.broker.engine.run(DEPART, [meta], instance, "0.2") == 0
+        assert await other.broker.redis.run(DEPART, [meta], instance, "0.2") == 0
         for step in ("go on", "end"):
             assert not await other.membership.bury(instance, step)
         await other.until_counted("ann", 1)
@@ -630,19 +630,19 @@ class TestEverybody:
         self, opens: Open, server: RedisServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         node = await opens()
-        engine, keys, clock = node.broker.engine, node.broker.keys, node.cluster._clock
+        redis, keys, clock = node.broker.redis, node.broker.keys, node.cluster._clock
         server.ask("SADD", keys.tenants, *[f"t{number}" for number in range(2_000)])
         asked: list[Any] = []
-        send = engine.send
+        send = redis.send
 
         def noted(*command: Any) -> Any:
             if command[1:2] == (keys.tenants,) and command[-1] == everybody.PIECE:
                 asked.append(command[0])
             return send(*command)
 
-        monkeypatch.setattr(engine, "send", noted)
+        monkeypatch.setattr(redis, "send", noted)
         followed: dict[str, bool] = {}
-        found = Everybody(engine, keys, clock, spawn, followed.__setitem__)
+        found = TenantDiscovery(redis, keys, clock, spawn, followed.__setitem__)
         found.announced(b"nobody wants to know")
         found.look()
         assert followed == {}
@@ -671,12 +671,12 @@ class TestEverybody:
 
 def plug_ears(node: People) -> Callable[[], None]:
     """Have a node hear of no order until the returned function is called."""
-    engine = node.broker.engine
-    announced, engine._announced = engine._announced, lambda channel, data: None
+    redis = node.broker.redis
+    announced, redis._announced = redis._announced, lambda channel, data: None
 
     def unplug() -> None:
-        engine._announced = announced
-        connection = engine._announcements
+        redis._announced = announced
+        connection = redis._announcements
         assert connection is not None
         connection.abort("the test wants it so")
 

@@ -1,4 +1,4 @@
-"""Feed: what a client that was away, or that is slow, gets to see."""
+"""CatchUp: what a client that was away, or that is slow, gets to see."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from core_stage import TENANT, SlowBroker, Socket, Stage
 
-from callcenter_ws.delivery import catch_up as feed
+from callcenter_ws.delivery import catch_up as catch_up
 from callcenter_ws.delivery import replay_cache
 from callcenter_ws.delivery.limits import Limits
-from callcenter_ws.delivery.welcome import Wish
+from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.principal import Role
 
@@ -61,15 +61,15 @@ class TestResume:
         assert resumed["payload"] == {"epoch": stage.epoch, "from_seq": 0, "to_seq": 0, "count": 0}
 
     def test_many_chunks_come_whole_and_in_order(self, stage: Stage) -> None:
-        total = 3 * feed.CHUNK_EVENTS + 7
+        total = 3 * catch_up.CHUNK_EVENTS + 7
         stage.alerts(total)
         messages = stage.resume(0).read()
         assert seqs(messages) == list(range(1, total + 1))
         assert messages[-1]["payload"]["count"] == total
 
     def test_a_chunk_ends_where_it_grows_too_large(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(feed, "CHUNK_BYTES", 1)
-        monkeypatch.setattr(replay_cache, "STRETCH_BYTES", 1)
+        monkeypatch.setattr(catch_up, "CHUNK_BYTES", 1)
+        monkeypatch.setattr(replay_cache, "BATCH_BYTES", 1)
         stage.alerts(30)
         socket = stage.resume(0)
         assert seqs(socket.read()) == list(range(1, 31))
@@ -130,13 +130,13 @@ class TestResume:
     def test_too_many_requests_are_refused_and_the_earlier_ones_answered(self, stage: Stage) -> None:
         stage.alerts(2)
         socket = stage.live()
-        for number in range(feed.MAX_JOBS + 1):
+        for number in range(catch_up.MAX_JOBS + 1):
             socket.say("resume", {"epoch": stage.epoch, "seq": 0}, id_=number)
         messages = socket.read("resumed", "error")
-        assert types(messages) == ["error"] + ["resumed"] * feed.MAX_JOBS
+        assert types(messages) == ["error"] + ["resumed"] * catch_up.MAX_JOBS
         assert messages[0]["payload"]["code"] == "rate_limited"
         assert messages[0]["payload"]["retry_after_ms"] == 1000
-        assert messages[0]["in_reply_to"] == feed.MAX_JOBS
+        assert messages[0]["in_reply_to"] == catch_up.MAX_JOBS
 
 
 class TestReset:
@@ -170,7 +170,7 @@ class TestReset:
         assert seqs(stage.resume(3).read()) == [4, 5, 6]
 
     def test_too_many(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(feed, "MAX_REPLAY", 5)
+        monkeypatch.setattr(catch_up, "MAX_REPLAY", 5)
         stage.alerts(6)
         self.check(stage, stage.resume(0), "too_many")
         assert seqs(stage.resume(2).read()) == [3, 4, 5, 6, 7]
@@ -190,7 +190,7 @@ class TestReset:
         socket = stage.live()
         socket.high_water = 0
         socket.say("resume", {"epoch": stage.epoch, "seq": 0}, id_="r")
-        assert socket.seqs() == list(range(1, feed.CHUNK_EVENTS + 1))
+        assert socket.seqs() == list(range(1, catch_up.CHUNK_EVENTS + 1))
         stage.alerts(240)
         socket.drain()
         socket.high_water = None
@@ -207,7 +207,7 @@ class TestSnapshot:
     def test_url_wish(self, stage: Stage) -> None:
         stage.stats(1)
         stage.stats(2)
-        (welcome, snapshot) = stage.connect(wish=Wish(snapshot=True)).read()
+        (welcome, snapshot) = stage.connect(options=ConnectOptions(snapshot=True)).read()
         assert welcome["type"] == "welcome"
         assert snapshot["tenant_id"] == TENANT
         assert "in_reply_to" not in snapshot
@@ -216,7 +216,7 @@ class TestSnapshot:
         assert [(event["seq"], event["payload"]["calls_waiting"]) for event in payload["events"]] == [(2, 2)]
 
     def test_of_nothing(self, stage: Stage) -> None:
-        (_, snapshot) = stage.connect(wish=Wish(snapshot=True)).read()
+        (_, snapshot) = stage.connect(options=ConnectOptions(snapshot=True)).read()
         assert snapshot["payload"] == {"epoch": stage.epoch, "seq": 0, "events": []}
 
     def test_by_message_names_the_request(self, stage: Stage) -> None:
@@ -227,7 +227,7 @@ class TestSnapshot:
     def test_holds_what_the_client_may_see_as_it_may_see_it(self, stage: Stage) -> None:
         stage.publish("call.incoming", {"unique_id": "1", "caller_id": "+49301", "destination": "2"})
         stage.publish("chat.session.started", {"session_id": "s"})
-        (snapshot,) = stage.connect(Role.WALLBOARD, Wish(snapshot=True)).read("snapshot")
+        (snapshot,) = stage.connect(Role.WALLBOARD, ConnectOptions(snapshot=True)).read("snapshot")
         (call,) = snapshot["payload"]["events"]
         assert call["payload"]["caller_id"] == "***"
 
@@ -300,7 +300,7 @@ class TestLagging:
         for _ in range(100):
             socket.drain()
             got = socket.seqs()
-            assert len(got) <= feed.CHUNK_EVENTS
+            assert len(got) <= catch_up.CHUNK_EVENTS
             assert got == list(range(expected, expected + len(got)))
             expected += len(got)
             assert len(socket.client.outbox) <= stage.limits.outbox
@@ -463,22 +463,22 @@ class TestStoreInTrouble:
     """What a job meets when the store does not answer for a while."""
 
     @pytest.mark.parametrize("refusals", [1, 2, 5])
-    @pytest.mark.parametrize("wish", ["resume", "snapshot"])
-    def test_a_request_outlives_it(self, wish: str, refusals: int) -> None:
+    @pytest.mark.parametrize("options", ["resume", "snapshot"])
+    def test_a_request_outlives_it(self, options: str, refusals: int) -> None:
         stage = Stage(slow=True)
         stage.alerts(150)
         socket = stage.live()
         broker: SlowBroker = stage.broker
         answers = iter([True] * refusals)
         broker.fails = lambda: next(answers, False)
-        socket.say(wish, {"epoch": stage.epoch, "seq": 0} if wish == "resume" else {}, id_="r")
+        socket.say(options, {"epoch": stage.epoch, "seq": 0} if options == "resume" else {}, id_="r")
         assert socket.read() == []
         stage.alerts(2)
-        stage.clock.advance(refusals * feed.RETRY)
+        stage.clock.advance(refusals * catch_up.RETRY)
         messages = socket.read()
         (answer,) = [message for message in messages if message.get("in_reply_to") == "r"]
-        assert answer["type"] == ("resumed" if wish == "resume" else "snapshot")
-        assert seqs(messages) == list(range(1 if wish == "resume" else 151, 153))
+        assert answer["type"] == ("resumed" if options == "resume" else "snapshot")
+        assert seqs(messages) == list(range(1 if options == "resume" else 151, 153))
 
     def test_a_lagging_client_outlives_it(self) -> None:
         stage = Stage(slow=True)
@@ -490,7 +490,7 @@ class TestStoreInTrouble:
         stage.broker.fails = lambda: next(answers, False)
         socket.client.drained()
         assert socket.seqs() == []
-        stage.clock.advance(2 * feed.RETRY)
+        stage.clock.advance(2 * catch_up.RETRY)
         assert socket.seqs() == list(range(1, 301))
 
     def test_a_bug_ends_the_connection(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

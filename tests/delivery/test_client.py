@@ -10,7 +10,7 @@ from msgspec import structs
 
 from callcenter_ws.delivery.client import MAX_ANSWERS
 from callcenter_ws.delivery.limits import Limits
-from callcenter_ws.delivery.welcome import Wish
+from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.runtime.json import rfc3339
@@ -173,7 +173,7 @@ class TestSlowClients:
         assert socket.closed_with is None
         stage.clock.advance(0.2)
         assert socket.closed_with is CloseCode.SLOW_CONSUMER
-        assert stage.journal.closes == [CloseCode.SLOW_CONSUMER]
+        assert stage.log.closes == [CloseCode.SLOW_CONSUMER]
         assert stage.hub.connections() == 0
 
     def test_reads_a_little(self, stage: Stage) -> None:
@@ -214,7 +214,7 @@ class TestSlowClients:
 
     def test_a_small_outbox_still_takes_answers(self) -> None:
         stage = Stage(limits=Limits(outbox=1))
-        assert types(stage.connect(wish=Wish("another", 0)).read()) == ["welcome", "reset", "snapshot"]
+        assert types(stage.connect(options=ConnectOptions("another", 0)).read()) == ["welcome", "reset", "snapshot"]
 
 
 class TestTokenEnds:
@@ -390,7 +390,7 @@ class TestEnd:
         socket.client.close(CloseCode.REVOKED)
         socket.client.close(CloseCode.DRAINING)
         socket.client.lost(CloseCode.ABNORMAL)
-        assert stage.journal.closes == [CloseCode.REVOKED]
+        assert stage.log.closes == [CloseCode.REVOKED]
         assert stage.hub.counters.closed == {"revoked": 1}
 
     def test_a_transport_that_breaks_under_the_last_write(self, stage: Stage) -> None:

@@ -18,12 +18,12 @@ from core_stage import TENANT, SlowBroker, Socket, Stage
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from callcenter_ws.delivery import catch_up as feed
+from callcenter_ws.delivery import catch_up as catch_up
 from callcenter_ws.delivery import group, hub, replay_cache
 from callcenter_ws.delivery.limits import Limits
-from callcenter_ws.delivery.welcome import Wish
+from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import CloseCode
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.testing import run
 
@@ -35,9 +35,9 @@ Told = dict[str, Any]
 class Log:
     """Everything that was made durable for the tenant, and what one user may see of it."""
 
-    messages: list[Message] = field(default_factory=list)
+    messages: list[Publication] = field(default_factory=list)
 
-    def take(self, message: Message) -> None:
+    def take(self, message: Publication) -> None:
         assert message.seq == len(self.messages) + 1
         self.messages.append(message)
 
@@ -248,9 +248,9 @@ class Play:
 
     def connect(self, place: int, user_id: str, seq: int | None, snapshot: bool) -> None:
         self.leave(place)
-        wish = Wish(None if seq is None else self.stage.epoch, seq, snapshot)
+        options = ConnectOptions(None if seq is None else self.stage.epoch, seq, snapshot)
         asked: dict[Any, int] = {} if seq is None else {None: seq}
-        socket = self.stage.connect(wish=wish, user_id=user_id)
+        socket = self.stage.connect(options=options, user_id=user_id)
         self._present[place] = (socket, user_id, asked, [None] if asked else [])
         self.sockets.append(self._present[place])
 
@@ -298,7 +298,7 @@ class Play:
         for place in self._present:
             self.drain(place)
         self._failures = iter(())
-        self.stage.clock.advance(3 * feed.RETRY)
+        self.stage.clock.advance(3 * catch_up.RETRY)
         self.stage.settle()
         for socket, user_id, asked, requests in self.sockets:
             reader = Reader(self.log, user_id, asked, broke_off=socket.client.closed)
@@ -317,11 +317,11 @@ class Play:
             told = [message for socket, who, *_ in self.sockets if who == user_id for message in socket.messages]
             seen = {message["seq"] for message in told if "seq" in message}
             waiting = {
-                letter.message.seq for letter in run(self.stage.broker.inner.mail(TENANT, user_id, 0, 999)).letters
+                item.publication.seq for item in run(self.stage.broker.inner.mail(TENANT, user_id, 0, 999)).items
             }
-            letters = {m.seq for m in self.log.messages if m.event.user_id == user_id}
-            assert waiting <= letters
-            assert letters - waiting <= seen, "struck off, and never shown"
+            items = {m.seq for m in self.log.messages if m.event.user_id == user_id}
+            assert waiting <= items
+            assert items - waiting <= seen, "struck off, and never shown"
             if any(message.get("redelivered") for message in told):
                 event("redelivered")
 
@@ -378,9 +378,9 @@ def test_every_event_once_in_order_or_said_to_be_missing(
     stage = Stage(limits=limits, slow=True, burst=burst, memory_events=memory_events)
     acts = Play(stage, delays, failures)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feed, "CHUNK_EVENTS", chunk)
-        patch.setattr(replay_cache, "STRETCH_BYTES", stretch_bytes)
-        patch.setattr(feed, "MAX_REPLAY", 25)
+        patch.setattr(catch_up, "CHUNK_EVENTS", chunk)
+        patch.setattr(replay_cache, "BATCH_BYTES", stretch_bytes)
+        patch.setattr(catch_up, "MAX_REPLAY", 25)
         patch.setattr(group, "SLICE", slice_)
         patch.setattr(hub, "SLICE", slice_)
         acts.connect(0, "ada", None, False)

@@ -11,7 +11,7 @@ from core_world import event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callcenter_ws.delivery.group_index import Audience
+from callcenter_ws.delivery.group_index import GroupIndex
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.visibility import AgentCalls, may_see
@@ -47,7 +47,7 @@ def group_of(principal: Principal) -> Any:
 def test_whoever_may_see_it_is_a_candidate(
     people: list[Principal], gone: set[int], type_: str, queue: str, agent: str | None, policy: AgentCalls
 ) -> None:
-    audience = Audience(policy)
+    audience = GroupIndex(policy)
     groups = [group_of(principal) for principal in people]
     for group in groups:
         audience.add(group)
@@ -65,7 +65,7 @@ def test_whoever_may_see_it_is_a_candidate(
 
 
 def test_when_all_are_gone_nothing_is_kept() -> None:
-    audience = Audience("own")
+    audience = GroupIndex("own")
     groups = [
         group_of(Principal("acme", user, Role.AGENT, queues=frozenset(QUEUES) if user == "ada" else None))
         for user in USERS

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from callcenter_ws.cluster.local_presence import Presence
+from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.principal import Principal, Role
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls
 from callcenter_ws.requests.admission import Admission, Endpoint
 from callcenter_ws.testing import run
@@ -128,7 +128,7 @@ class TestDelivery:
 
 class TestListeners:
     def test_see_every_message_of_every_tenant(self, world: World) -> None:
-        seen: list[Message] = []
+        seen: list[Publication] = []
         world.hub.listen(seen.append)
         world.publish("alert")
         world.publish("call.ended", tenant_id=GLOBEX)
@@ -137,7 +137,7 @@ class TestListeners:
         ]  # fmt: skip
 
     def test_see_no_more_when_they_stop(self, world: World) -> None:
-        seen: list[Message] = []
+        seen: list[Publication] = []
         world.hub.listen(seen.append)
         world.hub.unlisten(seen.append)
         world.hub.unlisten(seen.append)
@@ -145,9 +145,9 @@ class TestListeners:
         assert seen == []
 
     def test_one_that_leaves_as_it_is_called_costs_the_next_nothing(self, world: World) -> None:
-        seen: list[Message] = []
+        seen: list[Publication] = []
 
-        def leave(message: Message) -> None:
+        def leave(message: Publication) -> None:
             world.hub.unlisten(leave)
 
         world.hub.listen(leave)
@@ -297,7 +297,7 @@ class TestSendingAway:
 def test_presence_that_the_store_refuses_to_take_is_no_bug(world: World) -> None:
     """While the store is away people come and go all the same."""
     world.announces = True
-    presence = Presence(world.clock, run, world._announce, world.broker, grace=10)
+    presence = LocalPresence(world.clock, run, world._announce, world.broker, grace=10)
     run(world.broker.stop())
     client = world.connect(principal()).client
     presence.arrived(client)

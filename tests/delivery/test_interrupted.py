@@ -64,8 +64,8 @@ class TestLostHistory:
     def test_a_letter_that_came_meanwhile_comes_out_of_the_mailbox(self, stage: Stage) -> None:
         socket = stage.live(user_id="me")
         notify(stage, "me")
-        (letter,) = socket.read()
-        assert letter["seq"] == 1
+        (item,) = socket.read()
+        assert item["seq"] == 1
         # At the same position of another history.
         lose_history(stage, letter_for="me")
         found = socket.read()

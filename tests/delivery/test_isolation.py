@@ -8,7 +8,7 @@ import pytest
 from core_stage import Stage
 
 from callcenter_ws.errors import CloseCode
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.requests.handlers import PingHandler
 
 pytestmark = pytest.mark.logs_errors
@@ -51,7 +51,7 @@ def test_a_socket_that_cannot_be_closed_keeps_no_other_from_being_closed(monkeyp
 
 def test_a_listener_that_fails_costs_neither_the_publisher_nor_the_next() -> None:
     stage = Stage()
-    heard: list[Message] = []
+    heard: list[Publication] = []
     stage.hub.listen(broken)
     stage.hub.listen(heard.append)
     client = stage.live()

@@ -9,7 +9,7 @@ from core_stage import TENANT, Socket, Stage
 
 from callcenter_ws.broker import mailboxes as mailbox
 from callcenter_ws.delivery.limits import Limits
-from callcenter_ws.delivery.welcome import Wish
+from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.principal import Role
 from callcenter_ws.testing import run
@@ -29,7 +29,7 @@ def notify(stage: Stage, *event_ids: str, user_id: str = USER, **more: Any) -> N
 
 
 def waiting(stage: Stage, user_id: str = USER) -> list[str]:
-    return [letter.message.event.event_id for letter in run(stage.broker.mail(TENANT, user_id, 0, 2_000)).letters]
+    return [item.publication.event.event_id for item in run(stage.broker.mail(TENANT, user_id, 0, 2_000)).items]
 
 
 def told(messages: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -43,7 +43,7 @@ def told(messages: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 def connect(stage: Stage, *, ack: bool = False, user_id: str = USER, **more: Any) -> Socket:
-    return stage.connect(wish=Wish(ack=ack, **more), user_id=user_id)
+    return stage.connect(options=ConnectOptions(ack=ack, **more), user_id=user_id)
 
 
 def test_what_waits_comes_after_the_welcome_and_before_everything_else(stage: Stage) -> None:
@@ -160,7 +160,7 @@ def test_other_users_mail_is_theirs(stage: Stage) -> None:
 
 def test_a_visitor_of_the_same_name_neither_sees_nor_strikes_off(stage: Stage) -> None:
     notify(stage, "a")
-    visitor = stage.connect(Role.VISITOR, Wish(ack=True), user_id=USER, session_id="s")
+    visitor = stage.connect(Role.VISITOR, ConnectOptions(ack=True), user_id=USER, session_id="s")
     assert told(visitor.read()) == [("welcome",)]
     visitor.say("ack", {"ids": ["a"]})
     assert waiting(stage) == ["a"]
@@ -169,7 +169,7 @@ def test_a_visitor_of_the_same_name_neither_sees_nor_strikes_off(stage: Stage) -
 def test_a_visitor_has_mail_too(stage: Stage) -> None:
     text = {"session_id": "s", "message_id": "m", "sender_id": "1", "sender_type": "agent", "body": "hi"}
     stage.publish("chat.message", text, user_id="v", event_id="a", persist=True)
-    visitor = stage.connect(Role.VISITOR, Wish(ack=True), user_id="v", session_id="s")
+    visitor = stage.connect(Role.VISITOR, ConnectOptions(ack=True), user_id="v", session_id="s")
     assert told(visitor.read()) == [("welcome",), ("a", True, False)]
     visitor.say("ack", {"ids": ["a"]})
     assert waiting(stage, "v") == []
@@ -177,7 +177,7 @@ def test_a_visitor_has_mail_too(stage: Stage) -> None:
 
 def test_what_its_role_may_not_see_waits_for_another(stage: Stage) -> None:
     stage.publish("presence.changed", {"user_id": "9", "online": True}, user_id=USER, event_id="a", persist=True)
-    agent = stage.connect(Role.AGENT, Wish(), user_id=USER)
+    agent = stage.connect(Role.AGENT, ConnectOptions(), user_id=USER)
     assert told(agent.read()) == [("welcome",)]
     agent.client.heard()
     assert told(connect(stage).read()) == [("welcome",), ("a", True, False)]
@@ -195,7 +195,7 @@ def test_it_comes_in_pieces_that_fit_the_outbox() -> None:
 
 def test_a_slow_client_gets_its_mail_when_it_reads(stage: Stage) -> None:
     notify(stage, *[str(number) for number in range(600)])
-    socket = stage.connect(wish=Wish(), user_id=USER)
+    socket = stage.connect(options=ConnectOptions(), user_id=USER)
     socket.high_water = 5_000
     for _ in range(500):
         stage.settle()
@@ -205,7 +205,7 @@ def test_a_slow_client_gets_its_mail_when_it_reads(stage: Stage) -> None:
 
 
 def test_what_fell_out_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailbox, "MAX_LETTERS", 3)
+    monkeypatch.setattr(mailbox, "MAX_ITEMS", 3)
     notify(stage, *"abcde")
     messages = connect(stage, ack=True).read()
     assert told(messages) == [("welcome",), ("gap",), ("c", True, False), ("d", True, False), ("e", True, False)]
@@ -257,4 +257,4 @@ def test_mailboxes_give_way_when_memory_is_short() -> None:
     left = waiting(stage)
     assert left == [str(number) for number in range(200 - len(left), 200)]
     assert len(left) > 20
-    assert run(stage.broker.mail(TENANT, USER, 0, 1)).loss is not None
+    assert run(stage.broker.mail(TENANT, USER, 0, 1)).gap is not None

@@ -1,4 +1,4 @@
-"""SlowWatch: who reads slowly may go on, who reads nothing may not."""
+"""SlowConsumerWatch: who reads slowly may go on, who reads nothing may not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callcenter_ws.delivery.slow_consumer import SlowWatch
+from callcenter_ws.delivery.slow_consumer import SlowConsumerWatch
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.testing import FakeClock, RecordingTransport
 
@@ -18,14 +18,14 @@ class Watched:
 
     clock: FakeClock
     transport: RecordingTransport
-    watch: SlowWatch
+    watch: SlowConsumerWatch
 
 
 @pytest.fixture
 def socket() -> Watched:
     clock, transport = FakeClock(), RecordingTransport()
     client: Any = transport  # the watch only closes its client
-    return Watched(clock, transport, SlowWatch(clock, transport, 30, client))
+    return Watched(clock, transport, SlowConsumerWatch(clock, transport, 30, client))
 
 
 def test_nothing_is_watched_before_the_start(socket: Watched) -> None:

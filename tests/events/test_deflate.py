@@ -11,11 +11,11 @@ from core_world import event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callcenter_ws.delivery.welcome import Wish
+from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.events.deflate import WINDOW_BITS, Deflater
 from callcenter_ws.events.frames import PLAIN, frame_payload, text_frame
 from callcenter_ws.events.principal import View
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 
 
 def inflated(frame: bytes, bits: int = WINDOW_BITS) -> bytes:
@@ -42,10 +42,12 @@ def test_a_frame_of_any_size_is_one(size: int) -> None:
 
 def test_a_message_is_compressed_once_for_each_view() -> None:
     deflater = Deflater(threshold=0)
-    message = Message(event("call.incoming", {"variables": {"x": "y" * 500}}), 1)
-    frames = [message.frame(form) for form in deflater.forms]
-    assert frames == [message.frame(form) for form in deflater.forms]
-    assert all(message.frame(form) is frame for form, frame in zip(deflater.forms, frames, strict=True))
+    message = Publication(event("call.incoming", {"variables": {"x": "y" * 500}}), 1)
+    frames = [message.frame(wire_format) for wire_format in deflater.wire_formats]
+    assert frames == [message.frame(wire_format) for wire_format in deflater.wire_formats]
+    assert all(
+        message.frame(wire_format) is frame for wire_format, frame in zip(deflater.wire_formats, frames, strict=True)
+    )
     for view, frame in zip(View, frames, strict=True):
         assert frame[0] == 0xC1
         assert inflated(frame) == message.body(view)
@@ -56,8 +58,8 @@ def test_who_did_not_ask_is_sent_plain_frames_beside_who_did() -> None:
     deflater = Deflater(threshold=0)
     plain, squeezed, other = (
         stage.live(user_id="ada"),
-        stage.live(user_id="bob", forms=deflater.forms),
-        stage.live(user_id="eve", forms=deflater.forms),
+        stage.live(user_id="bob", wire_formats=deflater.wire_formats),
+        stage.live(user_id="eve", wire_formats=deflater.wire_formats),
     )
     stage.publish("alert", {"title": "t", "message": "m" * 500})
     stage.settle()
@@ -69,12 +71,12 @@ def test_who_did_not_ask_is_sent_plain_frames_beside_who_did() -> None:
 
 def test_replay_and_snapshot_are_compressed_too() -> None:
     stage = Stage()
-    forms = Deflater(threshold=0).forms
+    wire_formats = Deflater(threshold=0).wire_formats
     for name in "abc":
         stage.publish("agent.login", {"user_id": name, "username": "x" * 400})
     stage.settle()
-    for wish, kind in ((Wish(stage.epoch, 1), "agent.login"), (Wish(snapshot=True), "snapshot")):
-        socket = stage.connect(wish=wish, forms=forms)
+    for options, kind in ((ConnectOptions(stage.epoch, 1), "agent.login"), (ConnectOptions(snapshot=True), "snapshot")):
+        socket = stage.connect(options=options, wire_formats=wire_formats)
         stage.settle()
         frames = split(socket.written)
         said = [json.loads(inflated(frame)) for frame in frames]
@@ -93,9 +95,9 @@ def split(stream: bytes) -> list[bytes]:
 
 
 def test_a_message_never_takes_more_than_was_counted() -> None:
-    message = Message(event("call.hold", {"note": "x" * 100_000}), 1)
+    message = Publication(event("call.hold", {"note": "x" * 100_000}), 1)
     frames = {id(frame): len(frame) for view in View for frame in map(message.frame, (PLAIN[view], FORMS[view]))}
     assert message.memory >= len(message.event.payload) + sum(frames.values())
 
 
-FORMS = Deflater().forms
+FORMS = Deflater().wire_formats

@@ -10,7 +10,7 @@ from core_world import REQUIRED
 
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.event import make_event
-from callcenter_ws.events.methods import EventVocabulary
+from callcenter_ws.events.methods import EventMethods
 
 EVENT_OF_METHOD = {
     "agent_login": "agent.login",
@@ -42,7 +42,7 @@ EVENT_OF_METHOD = {
 }
 
 
-class Listener(EventVocabulary[dict[str, Any]]):
+class Listener(EventMethods[dict[str, Any]]):
     """Answers with what was published."""
 
     def publish(self, tenant_id: str, type: str, payload: dict[str, Any], **more: Any) -> dict[str, Any]:  # noqa: A002
@@ -61,7 +61,7 @@ def fields_of(method: str) -> dict[str, Any]:
 
 def test_every_type_but_the_gateways_own_has_its_method() -> None:
     assert set(EVENT_OF_METHOD.values()) == set(CATALOGUE) - {"presence.changed"}
-    methods = {name for name, _ in inspect.getmembers(EventVocabulary, inspect.isfunction) if name[0] != "_"}
+    methods = {name for name, _ in inspect.getmembers(EventMethods, inspect.isfunction) if name[0] != "_"}
     assert methods == set(EVENT_OF_METHOD) | {"publish"}
 
 

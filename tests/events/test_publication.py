@@ -19,7 +19,7 @@ from callcenter_ws.events import publication as message_module
 from callcenter_ws.events.event import MAX_DEPTH, PAYLOAD_BYTES, make_event, payload_path
 from callcenter_ws.events.frames import PLAIN, ControlFrame, control_frame, text_frame
 from callcenter_ws.events.principal import View
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.json import MAX_CONTAINERS, decode_json, rfc3339
 from callcenter_ws.testing import text_payloads
 
@@ -174,11 +174,11 @@ class TestDepth:
 
     @pytest.mark.parametrize("view", View)
     def test_every_view_of_the_deepest_can_be_made_near_the_end_of_the_stack(self, view: View) -> None:
-        def from_below(frames: int, message: Message) -> bytes:
+        def from_below(frames: int, message: Publication) -> bytes:
             return from_below(frames - 1, message) if frames else message.body(view)
 
         payload = {**REQUIRED["call.incoming"], **nested(MAX_DEPTH)}
-        message = Message(event("call.incoming", payload), 1)
+        message = Publication(event("call.incoming", payload), 1)
         assert from_below(sys.getrecursionlimit() // 2, message)
 
 
@@ -234,7 +234,7 @@ class TestFrames:
         assert frame[0] == 0x81
 
     def test_a_stream_event_looks_as_the_protocol_says(self) -> None:
-        message = Message(make(payload={"title": "é", "message": "m"}), 4242)
+        message = Publication(make(payload={"title": "é", "message": "m"}), 4242)
         (text,) = text_payloads(message.frame(PLAIN[View.FULL]))
         assert json.loads(text) == {
             "type": "alert", "tenant_id": "acme", "id": "e-1", "seq": 4242,
@@ -242,44 +242,44 @@ class TestFrames:
         }  # fmt: skip
 
     def test_user_id_is_present_when_it_is_for_one_user(self) -> None:
-        assert json.loads(Message(make(user_id="7"), 1).body(View.FULL))["user_id"] == "7"
+        assert json.loads(Publication(make(user_id="7"), 1).body(View.FULL))["user_id"] == "7"
 
     @given(NAMES.filter(lambda text: text != "*"), NAMES, st.text())
     def test_no_identifier_can_break_out_of_its_string(self, tenant_id: str, name: str, title: str) -> None:
         made = make(tenant_id=tenant_id, event_id=name, user_id=name, payload={"title": title, "message": name})
-        body = json.loads(Message(made, 3).body(View.FULL))
+        body = json.loads(Publication(made, 3).body(View.FULL))
         assert (body["tenant_id"], body["id"], body["user_id"], body["seq"]) == (tenant_id, name, name, 3)
         assert body["payload"] == {"title": title, "message": name}
 
     def test_is_encoded_once_per_view(self) -> None:
-        message = Message(event("call.incoming"), 1)
+        message = Publication(event("call.incoming"), 1)
         for view in View:
             assert message.frame(PLAIN[view]) is message.frame(PLAIN[view])
         assert message.frame(PLAIN[View.FULL]) != message.frame(PLAIN[View.WALLBOARD])
 
-    @pytest.mark.parametrize("first", [Message.frame, Message.body])
+    @pytest.mark.parametrize("first", [Publication.frame, Publication.body])
     def test_a_snapshot_does_not_encode_it_again(self, first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        message, redacted = Message(event("call.incoming"), 1), []
+        message, redacted = Publication(event("call.incoming"), 1), []
         redact = message_module.redact
         monkeypatch.setattr(message_module, "redact", lambda *given: redacted.append(given) or redact(*given))
-        first(message, View.WALLBOARD if first is Message.body else PLAIN[View.WALLBOARD])
+        first(message, View.WALLBOARD if first is Publication.body else PLAIN[View.WALLBOARD])
         bodies = [message.body(View.WALLBOARD) for _ in range(3)]
         assert text_payloads(message.frame(PLAIN[View.WALLBOARD])) == bodies[:1]
         assert len(redacted) == 1
 
     @pytest.mark.parametrize("size", [1, 300, 70_000])
     def test_the_body_is_what_the_frame_carries(self, size: int) -> None:
-        message = Message(make(payload={"title": "t", "message": "m" * size}), 1)
+        message = Publication(make(payload={"title": "t", "message": "m" * size}), 1)
         assert text_payloads(message.frame(PLAIN[View.FULL])) == [message.body(View.FULL)]
 
     def test_who_is_shown_the_same_shares_the_frame(self) -> None:
-        message = Message(event("queue.stats"), 1)
+        message = Publication(event("queue.stats"), 1)
         assert message.frame(PLAIN[View.WALLBOARD]) is message.frame(PLAIN[View.FULL])
 
     def test_an_unmasked_payload_is_the_very_text_that_was_validated(self) -> None:
         made = event("queue.stats", {"big": 2**90, "f": 0.1})
         for view in (View.FULL, View.WALLBOARD):
-            assert made.payload in Message(made, 1).body(view)
+            assert made.payload in Publication(made, 1).body(view)
 
     def test_a_control_message_carries_what_it_answers(self) -> None:
         frame = control_frame("pong", {"a": 1}, tenant_id="acme", in_reply_to=0)
@@ -295,7 +295,7 @@ class TestNeverTwoJsonObjectsInOneFrame:
 
     @given(st.lists(st.text(max_size=20), min_size=1, max_size=20))
     def test_every_frame_is_one_json_object(self, titles: list[str]) -> None:
-        messages = [Message(make(payload={"title": t, "message": "}{\n"}), n) for n, t in enumerate(titles, 1)]
+        messages = [Publication(make(payload={"title": t, "message": "}{\n"}), n) for n, t in enumerate(titles, 1)]
         texts = text_payloads(b"".join(message.frame(PLAIN[View.FULL]) for message in messages))
         assert [json.loads(text)["payload"]["title"] for text in texts] == titles
         # A raw newline cannot occur inside JSON, so a newline would be a seam between two objects.

@@ -5,21 +5,21 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callcenter_ws.events.ulid import IdMaker
+from callcenter_ws.events.ulid import UlidFactory
 
 ALPHABET = set("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 
 
 def test_is_a_ulid() -> None:
     """The example of the ULID specification: 1469918176385 ms is 01ARYZ6S41."""
-    assert IdMaker(lambda: 1469918176.385, lambda size: b"\xff" * size)() == "01ARYZ6S41" + "F" + 15 * "Z"
-    assert IdMaker(lambda: 0.0, lambda size: bytes(size))() == "0" * 26
+    assert UlidFactory(lambda: 1469918176.385, lambda size: b"\xff" * size)() == "01ARYZ6S41" + "F" + 15 * "Z"
+    assert UlidFactory(lambda: 0.0, lambda size: bytes(size))() == "0" * 26
 
 
 @given(st.lists(st.floats(min_value=0, max_value=4e9), min_size=2, max_size=30), st.binary(min_size=10, max_size=10))
 def test_later_ones_sort_later_even_when_the_clock_goes_back(times: list[float], random: bytes) -> None:
     moments = iter(times)
-    make = IdMaker(lambda: next(moments), lambda size: random)
+    make = UlidFactory(lambda: next(moments), lambda size: random)
     made = [make() for _ in times]
     assert made == sorted(set(made))
     assert {len(name) for name in made} == {26}
@@ -27,11 +27,11 @@ def test_later_ones_sort_later_even_when_the_clock_goes_back(times: list[float],
 
 
 def test_ten_thousand_of_one_millisecond_are_distinct_and_sorted() -> None:
-    make = IdMaker(lambda: 1_800_000_000.0, lambda size: b"\xff" * size)
+    make = UlidFactory(lambda: 1_800_000_000.0, lambda size: b"\xff" * size)
     made = [make() for _ in range(10_000)]
     assert made == sorted(set(made))
     assert {name[:10] for name in made} == {made[0][:10]}
 
 
 def test_two_makers_differ() -> None:
-    assert IdMaker(lambda: 1.0)() != IdMaker(lambda: 1.0)()
+    assert UlidFactory(lambda: 1.0)() != UlidFactory(lambda: 1.0)()

@@ -14,7 +14,7 @@ from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal, Role
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.http.answers import JsonNotFound, JsonResource
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
@@ -125,7 +125,7 @@ class World:
     people: People = field(default_factory=People)
     tokens: Tokens = field(default_factory=Tokens)
     health: Health = field(default_factory=Health)
-    delivered: list[Message] = field(default_factory=list)
+    delivered: list[Publication] = field(default_factory=list)
     peer: str = "192.0.2.7"
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from processes import RemoteDaemon
 
 from callcenter_ws.events.catalogue import CATALOGUE
-from callcenter_ws.events.methods import EventVocabulary
+from callcenter_ws.events.methods import EventMethods
 
 TENANTS = ("acme", "globex")
 NUMBER, NAME = "+3225550101", "Zoe Dupont"
@@ -193,7 +193,7 @@ def expected(tenant: str, name: str, answers: list[dict[str, Any]]) -> list[dict
 
 
 def test_the_table_holds_every_method_and_every_event_type() -> None:
-    methods = {name for name, _ in inspect.getmembers(EventVocabulary, inspect.isfunction) if not name.startswith("_")}
+    methods = {name for name, _ in inspect.getmembers(EventMethods, inspect.isfunction) if not name.startswith("_")}
     assert {said.method for said in STORY} == methods - {"publish"}
     # The gateway itself makes the last one.
     assert {said.type for said in STORY} | {"presence.changed"} == set(CATALOGUE)

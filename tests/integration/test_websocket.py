@@ -326,9 +326,9 @@ def test_sigterm_says_goodbye_to_everybody(start_gateway: Callable[..., Any]) ->
 
 def test_a_peer_that_does_not_answer_does_not_hold_up_the_end(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway()
-    with RawPeer(gateway.port) as stubborn, RawPeer(gateway.port) as unheard:
+    with RawPeer(gateway.port) as stubborn, RawPeer(gateway.port) as unauthenticated:
         assert stubborn.ask(token=gateway.token())[0] == 101
-        assert unheard.ask(Sec_WebSocket_Protocol=SUBPROTOCOL)[0] == 101
+        assert unauthenticated.ask(Sec_WebSocket_Protocol=SUBPROTOCOL)[0] == 101
         # A tenant is read from the file first; who is sent away before that has no welcome.
         assert stubborn.read_message()["type"] == "welcome"
         gateway.process.send_signal(signal.SIGTERM)

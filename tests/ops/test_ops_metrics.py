@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from callcenter_ws.broker.ingest import Intake
+from callcenter_ws.broker.ingest import IngestCounters
 from callcenter_ws.delivery.counters import HubCounters
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Published
+from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.ops.metrics import MAX_SERIES, Metrics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -20,12 +20,12 @@ def hub() -> HubCounters:
 
 
 @pytest.fixture
-def intake() -> Intake:
-    return Intake()
+def intake() -> IngestCounters:
+    return IngestCounters()
 
 
 @pytest.fixture
-def metrics(hub: HubCounters, intake: Intake) -> Metrics:
+def metrics(hub: HubCounters, intake: IngestCounters) -> Metrics:
     metrics = Metrics()
     metrics.watch(hub, intake, lambda: 3, lambda: {"ready": True, "waiting_events": 5})
     return metrics
@@ -69,9 +69,9 @@ def test_the_hub(metrics: Metrics, hub: HubCounters) -> None:
     assert value(metrics, "store_waiting_events") == 5
 
 
-def test_the_intake(metrics: Metrics, intake: Intake) -> None:
-    intake.count(Published("e", 1, "a"))
-    intake.count(Published("e", 1, "a", duplicate=True))
+def test_the_intake(metrics: Metrics, intake: IngestCounters) -> None:
+    intake.count(PublishResult("e", 1, "a"))
+    intake.count(PublishResult("e", 1, "a", duplicate=True))
     intake.count(Refusal(ErrorCode.INVALID_EVENT))
     intake.count(Refusal(ErrorCode.INVALID_EVENT))
     assert value(metrics, "events_accepted_total") == 1
@@ -99,7 +99,9 @@ def test_labels_are_bounded(metrics: Metrics, hub: HubCounters) -> None:
     assert value(metrics, "connections_closed_total", code="other") == 1_000 - MAX_SERIES + 1
 
 
-def test_no_label_can_name_a_tenant_a_user_or_an_address(metrics: Metrics, hub: HubCounters, intake: Intake) -> None:
+def test_no_label_can_name_a_tenant_a_user_or_an_address(
+    metrics: Metrics, hub: HubCounters, intake: IngestCounters
+) -> None:
     hub.connections_by["agent", "/ws"] = hub.closed["normal"] = hub.dropped["gap"] = 1
     hub.handshakes_refused["forbidden"] = intake.refused["forbidden"] = 1
     ours = {label for name, labels in samples(metrics) if name.startswith("callcenter_ws_") for label, _ in labels}

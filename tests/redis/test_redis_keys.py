@@ -94,7 +94,7 @@ async def use_everything(node: Node, people: People, names: list[str]) -> None:
     for tenant_id in names:
         await node.publish(*[random_event(node, source, tenant_id) for _ in range(40)])
         await MailContract.notify(node, *[f"n{number}" for number in range(1_001)], user_id="{7}", tenant_id=tenant_id)
-        node.broker.mail_sent(tenant_id, "{7}", ["n5"])
+        node.broker.mark_mail_sent(tenant_id, "{7}", ["n5"])
         await node.publish(node.event("agent.login", payload_of("agent.login"), tenant_id=tenant_id))
         await node.publish(node.event("call.ringing", payload_of("call.ringing"), tenant_id=tenant_id))
         staying, leaving = Person("{u}", tenant_id=tenant_id), Person("v", tenant_id=tenant_id)

@@ -18,7 +18,7 @@ from callcenter_ws import __version__
 from callcenter_ws.amp.commands import InvalidEvent, PublishBatch, PublishEvent
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE
-from callcenter_ws.events.methods import EventVocabulary
+from callcenter_ws.events.methods import EventMethods
 from callcenter_ws.interfaces import UserPresence
 from callcenter_ws.remote import ClientMessage, EventBroadcaster
 from callcenter_ws.remote.buffer import BATCH_EVENTS
@@ -63,7 +63,7 @@ async def refusal_of(answer: Deferred[Any]) -> Refusal:
 
 
 def test_every_method_of_the_vocabulary_is_said_below() -> None:
-    methods = {name for name in vars(EventVocabulary) if not name.startswith("_")}
+    methods = {name for name in vars(EventMethods) if not name.startswith("_")}
     assert set(SAID) == methods
     assert {type_ for _, type_ in SAID.values()} == set(CATALOGUE)
 

@@ -6,21 +6,21 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Published
+from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.buffer import Buffer
-from callcenter_ws.remote.pending_event import Unacknowledged
+from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.persistence import MemoryOnly
 
 
-def event(tenant_id: str, number: int, size: int = 20) -> Unacknowledged:
-    return Unacknowledged({"tenant_id": tenant_id, "event_id": str(number)}, b"{}", size, Deferred())
+def event(tenant_id: str, number: int, size: int = 20) -> PendingEvent:
+    return PendingEvent({"tenant_id": tenant_id, "event_id": str(number)}, b"{}", size, Deferred())
 
 
-def ids(events: list[Unacknowledged]) -> list[str]:
+def ids(events: list[PendingEvent]) -> list[str]:
     return [one.fields["event_id"] for one in events]
 
 
-def refusal_of(given_up: Unacknowledged) -> Refusal:
+def refusal_of(given_up: PendingEvent) -> Refusal:
     failures: list[Refusal] = []
     given_up.answer.addErrback(lambda failure: failures.append(failure.value))
     (refusal,) = failures
@@ -34,7 +34,7 @@ def test_a_batch_holds_one_tenant_and_order_is_kept() -> None:
     batches = []
     while batch := buffer.take():
         batches.append(ids(batch))
-        buffer.settle(batch, [Published("e", 1, taken.fields["event_id"]) for taken in batch])
+        buffer.settle(batch, [PublishResult("e", 1, taken.fields["event_id"]) for taken in batch])
     assert batches == [["0", "1"], ["2"], ["3", "4"]]
     assert len(buffer) == 0
 
@@ -44,7 +44,7 @@ def test_what_was_not_taken_comes_first_again() -> None:
     for number, tenant_id in enumerate(["acme", "acme", "globex"]):
         buffer.append(event(tenant_id, number))
     batch = buffer.take()
-    buffer.settle(batch, [Published("e", 1, "0"), None])
+    buffer.settle(batch, [PublishResult("e", 1, "0"), None])
     assert ids(buffer.take()) == ["1"]
 
 

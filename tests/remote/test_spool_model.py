@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Published
+from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.buffer import Buffer, WhenFull
-from callcenter_ws.remote.pending_event import Unacknowledged
+from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.spool import Spool
 
 MOST_EVENTS = 8
@@ -26,7 +26,7 @@ MOST_BYTES = 2_000_000
 LARGE = b'"' + b"x" * 300_000 + b'"'
 
 
-def event_of(number: int, tenant_id: str = "acme") -> Unacknowledged:
+def event_of(number: int, tenant_id: str = "acme") -> PendingEvent:
     fields = {
         "tenant_id": tenant_id,
         "type": "alert",
@@ -34,10 +34,10 @@ def event_of(number: int, tenant_id: str = "acme") -> Unacknowledged:
         "timestamp": f"at {number}",
         "persist": False,
     }
-    return Unacknowledged.of(fields, LARGE if tenant_id == "large" else b"{}")
+    return PendingEvent.of(fields, LARGE if tenant_id == "large" else b"{}")
 
 
-def number_of(event: Unacknowledged) -> int:
+def number_of(event: PendingEvent) -> int:
     return int(event.fields["event_id"])
 
 
@@ -92,19 +92,19 @@ class SpoolMachine(RuleBasedStateMachine):
         self.thread = HeldThread()
         self.spool = Spool(self.path, self.clock, self.thread, lambda: None)
         self.buffer = Buffer(MOST_EVENTS, MOST_BYTES, self.spool, self.when_full)
-        self.batch: list[Unacknowledged] = []
+        self.batch: list[PendingEvent] = []
         left = self.buffer.open()
         for event in left:
             event.answer.addErrback(self.refused, event)
         return [number_of(event) for event in left]
 
-    def refused(self, failure: Any, event: Unacknowledged) -> None:
+    def refused(self, failure: Any, event: PendingEvent) -> None:
         failure.trap(Refusal)
         if failure.value.code is ErrorCode.OVERLOADED:
             assert event not in self.batch
             self.settled(event)
 
-    def settled(self, event: Unacknowledged) -> None:
+    def settled(self, event: PendingEvent) -> None:
         self.unacknowledged.remove(number_of(event))
         self.answered.add(number_of(event))
 
@@ -145,7 +145,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.batch)
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
-        published, invalid = Published("e", 1, "id"), Refusal(ErrorCode.INVALID_EVENT)
+        published, invalid = PublishResult("e", 1, "id"), Refusal(ErrorCode.INVALID_EVENT)
         batch, self.batch = self.batch, []
         outcomes = [data.draw(st.sampled_from([published, published, invalid, None])) for _ in batch]
         self.buffer.settle(batch, outcomes)
@@ -209,7 +209,7 @@ class SpoolMachine(RuleBasedStateMachine):
         # What was answered, and is there nevertheless, has to be sent again; what was in memory alone is lost.
         self.unacknowledged = left
 
-    def kept(self) -> list[tuple[int, Unacknowledged]]:
+    def kept(self) -> list[tuple[int, PendingEvent]]:
         events = [*self.buffer._taken, *self.buffer._waiting]
         return [(number_of(event), event) for event in events]
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.event import Origin
 from callcenter_ws.events.principal import Role
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.testing import run, text_payloads
 
 VISITOR = principal(Role.VISITOR, "v-1", session_id="s-1", name="Rui")
@@ -389,7 +389,7 @@ class TestChatMessage:
         }  # fmt: skip
 
     def test_is_marked_as_a_clients(self, world: World) -> None:
-        seen: list[Message] = []
+        seen: list[Publication] = []
         world.hub.listen(seen.append)
         self.say(world.connect(VISITOR))
         assert [message.event.origin for message in seen] == [Origin.CLIENT]

@@ -80,7 +80,7 @@ class GatewayNode(Process):
             return text
 
     def post(self, path: str, body: bytes, **headers: str) -> None:
-        """Post to an HTTP resource, over a new connection."""
+        """WorkerSlot to an HTTP resource, over a new connection."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.ports[0]}{path}", body, headers)
         with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
             assert answer.status == 200

@@ -17,7 +17,7 @@ from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
 from callcenter_ws.workers import no_worker_monitor as outage
-from callcenter_ws.workers.handoff import FIRST_SOCKET, STATUS, VARIABLE, Endpoint, Inheritance
+from callcenter_ws.workers.handoff import FIRST_SOCKET, STATUS, VARIABLE, Endpoint, WorkerHandoff
 from callcenter_ws.workers.no_worker_monitor import LOOK_SECONDS
 from callcenter_ws.workers.slot import MOST_DELAY, READY_SECONDS, STEADY_SECONDS
 from callcenter_ws.workers.supervisor import Supervisor
@@ -138,10 +138,10 @@ def node(count: int) -> Iterator[Node]:
 
 def test_a_worker_is_told_what_it_has(node: Node) -> None:
     (child,) = node.children
-    inheritance = Inheritance.take(child.environ)
-    assert inheritance is not None
-    assert (inheritance.number, inheritance.of, inheritance.generation, inheritance.replaces) == (1, 1, 1, False)
-    assert inheritance.sockets == {"web.listen tcp:0:interface=127.0.0.1": FIRST_SOCKET}
+    handoff = WorkerHandoff.take(child.environ)
+    assert handoff is not None
+    assert (handoff.number, handoff.of, handoff.generation, handoff.replaces) == (1, 1, 1, False)
+    assert handoff.sockets == {"web.listen tcp:0:interface=127.0.0.1": FIRST_SOCKET}
     assert child.descriptors.keys() == {0, 1, 2, STATUS, FIRST_SOCKET}
     assert child.environ == HOME
 
@@ -200,7 +200,7 @@ def test_one_that_is_being_started_does_not_hold_up_the_others(node: Node) -> No
     for _ in range(5):
         node.reactor.advance(LOOK_SECONDS)
     assert len(node.children) == before + 3
-    numbers = {Inheritance.take(dict(child.environ)).number for child in node.children[before:]}  # type: ignore[union-attr]
+    numbers = {WorkerHandoff.take(dict(child.environ)).number for child in node.children[before:]}  # type: ignore[union-attr]
     assert numbers == {1, 2, 3}
 
 
@@ -320,7 +320,7 @@ def test_the_old_one_drains_when_the_new_one_is_ready(node: Node) -> None:
     node.all_ready()
     node.supervisor.roll()
     old, new = node.children
-    assert Inheritance.take(new.environ).replaces  # type: ignore[union-attr]  # it is there
+    assert WorkerHandoff.take(new.environ).replaces  # type: ignore[union-attr]  # it is there
     assert old.signals == []
     new.says("ready")
     assert old.signals == ["TERM"]
@@ -406,14 +406,14 @@ def test_stopping_ends_all_and_kills_who_stays(node: Node) -> None:
 
 def test_what_the_workers_share_is_in_a_private_folder(tmp_path: Path) -> None:
     node = Node(environ={"RUNTIME_DIRECTORY": f"{tmp_path}:/elsewhere"})
-    inheritance = Inheritance.take(node.children[0].environ)
-    assert inheritance is not None
-    folder = Path(inheritance.folder)
+    handoff = WorkerHandoff.take(node.children[0].environ)
+    assert handoff is not None
+    folder = Path(handoff.folder)
     assert folder.parent == tmp_path
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE(inheritance.session_key.stat().st_mode) == 0o600
-    assert len(inheritance.session_key.read_bytes()) == 32
-    inheritance.private_socket.touch()
+    assert stat.S_IMODE(handoff.session_key.stat().st_mode) == 0o600
+    assert len(handoff.session_key.read_bytes()) == 32
+    handoff.private_socket.touch()
     node.stop()
     node.children[0].ends(None, 9)
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from callcenter_ws.workers.handoff import Inheritance
+from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.worker import DOOR_PATIENCE, LOOK_EVERY, Worker
 
 
@@ -34,10 +34,10 @@ class Scene:
         self.opened = 0
         self._reports, status = os.pipe()
         lifeline, self._supervisor = os.pipe()
-        inheritance = Inheritance(1, 1, 1, replaces, "/nonexistent", {})
+        handoff = WorkerHandoff(1, 1, 1, replaces, "/nonexistent", {})
         self.descriptors = [self._reports, status, lifeline, self._supervisor]
         self.worker = Worker(
-            self.reactor, inheritance, lambda: self.reasons, self._open, patience=5, lifeline=lifeline, status=status
+            self.reactor, handoff, lambda: self.reasons, self._open, patience=5, lifeline=lifeline, status=status
         )
 
     def _open(self) -> None:

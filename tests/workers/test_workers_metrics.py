@@ -12,16 +12,16 @@ import pytest_twisted
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
 
-from callcenter_ws.broker.ingest import Intake
+from callcenter_ws.broker.ingest import IngestCounters
 from callcenter_ws.delivery.counters import HubCounters
 from callcenter_ws.ops.metrics import Metrics
-from callcenter_ws.workers.handoff import Inheritance
+from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.metrics import NodeMetrics, merged
 
 
 def exposition(accepted: int, *latencies: float) -> str:
     """What a worker says of itself."""
-    metrics, intake = Metrics(), Intake()
+    metrics, intake = Metrics(), IngestCounters()
     intake.accepted = accepted
     metrics.watch(HubCounters(), intake, lambda: 0, lambda: {"ready": True})
     for latency in latencies:
@@ -73,8 +73,8 @@ def test_who_is_missing_is_counted() -> None:
 
 
 def node_metrics(folder: Path, number: int, generation: int, accepted: int) -> NodeMetrics:
-    inheritance = Inheritance(number, 2, generation, False, str(folder), {})
-    return NodeMetrics(reactor, inheritance, exposition(accepted).encode)
+    handoff = WorkerHandoff(number, 2, generation, False, str(folder), {})
+    return NodeMetrics(reactor, handoff, exposition(accepted).encode)
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ import pytest
 import tls_material
 from tiny_node import TinyNode, wait_until, who_answers
 
-from callcenter_ws.workers.handoff import Endpoint, Inheritance
+from callcenter_ws.workers.handoff import Endpoint, WorkerHandoff
 from callcenter_ws.workers.sockets import Sockets, open_socket
 
 StartNode = Callable[..., TinyNode]
@@ -126,9 +126,9 @@ def test_sockets_do_not_reach_other_programs() -> None:
 
 
 def test_an_inheritance_is_taken_once() -> None:
-    left = Inheritance(2, 4, 7, True, "/run/x", {"web.listen tcp:0": 4})
+    left = WorkerHandoff(2, 4, 7, True, "/run/x", {"web.listen tcp:0": 4})
     environ = left.written()
-    assert Inheritance.take(environ) == left
+    assert WorkerHandoff.take(environ) == left
     assert environ == {}
-    assert Inheritance.take(environ) is None
+    assert WorkerHandoff.take(environ) is None
     assert left.descriptor("web.listen", "tcp:0") == 4

@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger, globalLogBeginner
 
 from callcenter_ws.runtime.listener import Listener
-from callcenter_ws.workers.handoff import Inheritance
+from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.log import worker_log
 from callcenter_ws.workers.worker import Worker
 
@@ -31,21 +31,21 @@ class Pid(Protocol):
 
 def main(folder: Path) -> None:
     mood = (folder / "mood").read_text() if (folder / "mood").exists() else ""
-    inheritance = Inheritance.take(os.environ)
-    assert inheritance is not None
+    handoff = WorkerHandoff.take(os.environ)
+    assert handoff is not None
     if mood == "fail":
         sys.exit("the settings are bad")
     globalLogBeginner.beginLoggingTo([worker_log()])
     factory = Factory.forProtocol(Pid)
     node = MultiService()
     listeners = []
-    for endpoint, descriptor in inheritance.sockets.items():
+    for endpoint, descriptor in handoff.sockets.items():
         listener = Listener(reactor, endpoint.partition(" ")[2], factory, descriptor)
         listener.setServiceParent(node)
         listeners.append(listener)
     reasons = ["the store is far away"] if mood == "wait" else []
     patience = 1 if mood == "hang" else 20
-    worker = Worker(reactor, inheritance, lambda: reasons, lambda: [one.take_up() for one in listeners], patience)
+    worker = Worker(reactor, handoff, lambda: reasons, lambda: [one.take_up() for one in listeners], patience)
     worker.setServiceParent(node)
     node.privilegedStartService()
     node.startService()

@@ -128,13 +128,13 @@ def test_a_revoked_token_opens_nothing(world: World) -> None:
     assert peer.only_close() == CloseCode.REVOKED
     assert ask(world, token="good:agent:acme:u1").status == 401
     assert ask(world, token="good:agent:acme:u2").status == 101
-    waiting = world.unheard()
+    waiting = world.unauthenticated()
     waiting.feed(text("auth", {"token": "good:agent:acme:u1"}))
     assert waiting.take()[-1].close_code == CloseCode.UNAUTHORIZED
 
 
 def test_the_staff_check_of_origins(world: World) -> None:
-    world.doorkeeper.check_origin(Endpoint.STAFF, STAFF_PAGE)
-    world.doorkeeper.check_origin(Endpoint.PUBLIC, VISITOR_PAGE)
+    world.handshake_authenticator.check_origin(Endpoint.STAFF, STAFF_PAGE)
+    world.handshake_authenticator.check_origin(Endpoint.PUBLIC, VISITOR_PAGE)
     with pytest.raises(Refusal):
-        world.doorkeeper.check_origin(Endpoint.STAFF, VISITOR_PAGE)
+        world.handshake_authenticator.check_origin(Endpoint.STAFF, VISITOR_PAGE)

@@ -9,7 +9,7 @@ from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.testing import StringTransport
 from ws_world import KEY, World, encode, text
 
-from callcenter_ws.ws.autobahn import AS_IT_BEGINS, answer
+from callcenter_ws.ws.autobahn import INITIAL_ATTRIBUTES, answer
 from callcenter_ws.ws.factory import autobahn_options
 
 OURS = {"factory", "transport", "connected", "log"}
@@ -32,10 +32,10 @@ def upgraded_by_autobahn(world: World) -> WebSocketServerProtocol:
 
 def test_a_connection_has_all_that_autobahn_would_give_it(world: World) -> None:
     there = vars(upgraded_by_autobahn(world)).keys() - OURS - WHEN_NEEDED - {"peer", "_wskey"}
-    assert there - AS_IT_BEGINS.keys() == set()
+    assert there - INITIAL_ATTRIBUTES.keys() == set()
 
 
-@pytest.mark.parametrize("name", sorted(AS_IT_BEGINS.keys() - OTHERWISE))
+@pytest.mark.parametrize("name", sorted(INITIAL_ATTRIBUTES.keys() - OTHERWISE))
 def test_it_begins_as_with_autobahn(world: World, name: str) -> None:
     autobahns = vars(upgraded_by_autobahn(world))
     ours = world.client().wire.protocol
@@ -50,7 +50,7 @@ def test_what_begins_equal_for_all_is_changed_for_one_only(world: World) -> None
     one.feed(text("ping") + encode(8, b"\x03\xe8"))
     assert one.wire.protocol.wasClean
     assert not other.wire.protocol.wasClean
-    assert {key: getattr(type(other.wire.protocol), key) for key in AS_IT_BEGINS} == dict(AS_IT_BEGINS)
+    assert {key: getattr(type(other.wire.protocol), key) for key in INITIAL_ATTRIBUTES} == dict(INITIAL_ATTRIBUTES)
     other.feed(text("ping"))
     assert [message["type"] for message in other.messages()] == ["pong"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ws_world import KEY, World, request
 
-from callcenter_ws.delivery.welcome import Wish
+from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.runtime.http_head import Head
 from callcenter_ws.ws.handshake import Handshake, TokenPlaces, TokenSource, read_handshake
@@ -34,7 +34,7 @@ def read(query: str = "", places: TokenPlaces = EVERYWHERE, **headers: list[str]
 
 
 def test_the_least_that_a_client_says() -> None:
-    assert read() == Handshake(KEY, False, None, None, Wish(), None)
+    assert read() == Handshake(KEY, False, None, None, ConnectOptions(), None)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_the_subprotocol_may_stand_anywhere_in_the_list(offered: list[str], spea
 
 
 def test_the_query_says_what_the_client_wants() -> None:
-    wish = read("?epoch=e%2B1&seq=42&snapshot=1&tenant_id=acme")
-    assert wish.wish == Wish("e+1", 42, True) and wish.tenant_id == "acme"
-    assert read("?snapshot=yes&colour=red").wish == Wish()
+    options = read("?epoch=e%2B1&seq=42&snapshot=1&tenant_id=acme")
+    assert options.options == ConnectOptions("e+1", 42, True) and options.tenant_id == "acme"
+    assert read("?snapshot=yes&colour=red").options == ConnectOptions()
 
 
 def refusal(query: str = "", **headers: Any) -> Refusal:
@@ -165,7 +165,7 @@ def test_refusals_are_http_answers_in_json(world: World, raw: bytes, status: int
     assert answer.status == status
     assert answer.headers[header[0]] == header[1]
     assert set(json.loads(answer.rest)["error"]) == {"code", "message"}
-    assert len(world.journal.lines) == (status != 404)
+    assert len(world.log.lines) == (status != 404)
     assert world.admission.sockets == 0
 
 

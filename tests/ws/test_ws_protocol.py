@@ -186,13 +186,13 @@ TWO_HALVES = encode(TEXT, b" " * 300_000, fin=False) + encode(CONTINUATION, b" "
 @pytest.mark.parametrize("authenticated", [True, False])
 def test_a_violation_is_told_by_its_close_code(frames: bytes, code: int, authenticated: bool) -> None:
     world = World()
-    peer = world.client() if authenticated else world.unheard()
+    peer = world.client() if authenticated else world.unauthenticated()
     neighbour = world.client(user="u2")
     peer.feed(frames)
     (close,) = peer.take()
     assert close.close_code == code
     assert close.payload[2:].decode() == CLOSES[CloseCode(code)].text
-    assert world.journal.lines == [f"closed {code}"]
+    assert world.log.lines == [f"closed {code}"]
     assert world.hub.connections("acme") == 1
     world.publish()
     assert peer.wire.value() == b""
@@ -223,7 +223,7 @@ def test_fragments_are_counted_for_each_message(world: World) -> None:
 
 
 def test_a_peer_that_nobody_knows_may_send_a_token_and_no_more(world: World) -> None:
-    peer = world.unheard()
+    peer = world.unauthenticated()
     peer.feed(encode(TEXT, b" " * (MAX_AUTH_BYTES + 1)))
     assert peer.only_close() == CloseCode.TOO_LARGE
 
@@ -257,7 +257,7 @@ def test_a_peers_close_is_answered_and_the_socket_closed(world: World) -> None:
     peer.feed(encode(CLOSE, b"\x03\xe9going"))
     assert peer.only_close() == CloseCode.NORMAL
     assert peer.wire.disconnecting and not peer.wire.aborted
-    assert world.journal.lines == []
+    assert world.log.lines == []
     peer.hang_up()
     world.advance(CLOSE_TIMEOUT + 1)
     assert not peer.wire.aborted
@@ -309,7 +309,7 @@ def test_a_second_violation_does_not_cut_off_the_first_ones_answer(world: World)
     assert not peer.wire.disconnecting and not peer.wire.aborted
     peer.feed(encode(CLOSE, b"\x03\xea"))
     assert peer.wire.disconnecting
-    assert world.journal.lines == ["closed 1002"]
+    assert world.log.lines == ["closed 1002"]
 
 
 def held_bytes(peer: Peer) -> int:
@@ -337,12 +337,12 @@ def test_a_closed_connection_keeps_no_bytes(world: World) -> None:
 
 
 def test_a_lost_connection_leaves_nothing_behind(world: World) -> None:
-    for peer in (world.client(), world.unheard()):
+    for peer in (world.client(), world.unauthenticated()):
         peer.hang_up()
     assert world.hub.connections() == 0
     assert world.admission.sockets == 0
     world.advance(120)
-    assert world.journal.lines == []
+    assert world.log.lines == []
     assert world.time.getDelayedCalls() == []
 
 
@@ -350,18 +350,18 @@ def test_a_lost_connection_leaves_nothing_behind(world: World) -> None:
 
 
 def test_a_peer_that_sends_no_token_in_time_is_closed(world: World) -> None:
-    peer = world.unheard()
+    peer = world.unauthenticated()
     world.advance(9)
     assert peer.take() == []
     world.advance(2)
     assert peer.only_close() == CloseCode.AUTH_TIMEOUT
-    assert world.journal.lines == ["closed 4502"]
+    assert world.log.lines == ["closed 4502"]
     peer.feed(text("auth", {"token": "good:agent:acme:u1"}))
     assert peer.take() == [] and world.hub.connections() == 0
 
 
 def test_a_token_in_time_ends_the_wait(world: World) -> None:
-    peer = world.unheard()
+    peer = world.unauthenticated()
     world.advance(9)
     peer.feed(text("auth", {"token": "good:agent:acme:u1"}))
     assert [message["type"] for message in peer.messages()] == ["welcome"]
@@ -376,7 +376,7 @@ def test_a_peer_that_answers_no_ping_is_gone(world: World) -> None:
     assert ping.opcode == PING
     world.advance(7)
     assert peer.only_close() == CloseCode.KEEPALIVE_TIMEOUT
-    assert world.journal.lines == ["closed 4002"]
+    assert world.log.lines == ["closed 4002"]
     assert world.hub.connections() == 0
     world.advance(CLOSE_TIMEOUT + 1)
     assert peer.wire.aborted
@@ -405,7 +405,7 @@ def test_a_peer_that_lives_stays(world: World, answer: str) -> None:
         peer.feed(encode(PONG, ping.payload) if answer == "pong" else text("ping"))
         peer.take()
     assert world.hub.connections() == 1
-    assert world.journal.lines == []
+    assert world.log.lines == []
 
 
 def test_pongs_that_nobody_asked_for_do_no_harm(world: World) -> None:
@@ -453,7 +453,7 @@ def test_a_client_that_drains_nothing_is_closed(world: World) -> None:
     assert peer.take() == []
     world.advance(2)
     assert peer.only_close() == CloseCode.SLOW_CONSUMER
-    assert world.journal.lines == ["closed 4001"]
+    assert world.log.lines == ["closed 4001"]
 
 
 def test_a_peer_that_pings_but_does_not_read_costs_no_memory(world: World) -> None:
@@ -471,7 +471,7 @@ def test_a_peer_that_pings_but_does_not_read_costs_no_memory(world: World) -> No
 @pytest.mark.parametrize("opcode", [PING, PONG])
 @pytest.mark.parametrize("authenticated", [True, False])
 def test_a_flood_of_control_frames_is_not_even_read(world: World, opcode: int, authenticated: bool) -> None:
-    peer = world.client() if authenticated else world.unheard()
+    peer = world.client() if authenticated else world.unauthenticated()
     peer.feed(encode(opcode, b"") * 10_000)
     *pongs, close = peer.take()
     assert close.close_code == CloseCode.RATE_LIMITED
@@ -482,13 +482,13 @@ def test_a_flood_of_control_frames_is_not_even_read(world: World, opcode: int, a
 
 
 def test_nobody_is_answered_who_has_not_said_who_it_is(world: World) -> None:
-    peer = world.unheard()
+    peer = world.unauthenticated()
     peer.feed(encode(PING, b"hello"))
     assert peer.take() == []
 
 
 def test_a_flood_behind_a_refusal_is_not_read(world: World) -> None:
-    peer = world.unheard()
+    peer = world.unauthenticated()
     stats = peer.wire.protocol.trafficStats
     before = stats.incomingWebSocketFrames
     peer.feed(encode(TEXT, b"x") * 10_000)
@@ -529,13 +529,13 @@ def test_what_comes_behind_a_flood_of_messages_is_not_read(world: World) -> None
     ids=range(11),
 )
 def test_a_first_frame_that_is_no_good_gets_an_error_and_the_end(world: World, frame: bytes) -> None:
-    peer = world.unheard()
+    peer = world.unauthenticated()
     peer.feed(frame + text("ping", id="more"))
     error, close = peer.take()
     assert error.json["type"] == "error"
     assert error.json["payload"]["code"] in ("unauthorized", "forbidden")
     assert close.close_code == CloseCode.UNAUTHORIZED
-    assert len(world.journal.lines) == 1
+    assert len(world.log.lines) == 1
     assert "forged" not in str(error)
     assert world.hub.connections() == 0 and world.hub.counters.opened == 0
 
@@ -547,7 +547,7 @@ def test_a_refused_browser_is_told_why_and_is_registered_nowhere(world: World) -
     error, close = answer.frames
     assert error.json["payload"]["code"] == "unauthorized"
     assert close.close_code == CloseCode.UNAUTHORIZED
-    assert world.journal.lines == ["handshake 192.0.2.1 unauthorized"]
+    assert world.log.lines == ["handshake 192.0.2.1 unauthorized"]
     assert world.hub.counters.opened == 0
     world.publish()
     assert peer.take() == []
@@ -558,7 +558,7 @@ def test_a_refused_daemon_gets_401(world: World) -> None:
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
     assert json.loads(answer.rest)["error"]["code"] == "unauthorized"
-    assert world.journal.lines == ["handshake 192.0.2.1 unauthorized"]
+    assert world.log.lines == ["handshake 192.0.2.1 unauthorized"]
     assert world.admission.sockets == 0
 
 
@@ -576,7 +576,7 @@ def test_the_users_limit_holds_and_frees_again() -> None:
 
 def test_the_address_limit_counts_those_too_who_have_not_authenticated() -> None:
     world = World(connections_per_ip=2)
-    peer, _ = world.unheard(), world.unheard()
+    peer, _ = world.unauthenticated(), world.unauthenticated()
     for protocol in ("", "callcenter.v1"):
         refused = world.peer().ask(request(Sec_WebSocket_Protocol=protocol, Authorization="Bearer good:agent:acme:u1"))
         assert refused.status == 429 and int(refused.headers["retry-after"]) > 0
@@ -600,12 +600,12 @@ def test_the_address_is_that_of_a_trusted_proxys_client() -> None:
 
 def test_the_node_limit() -> None:
     world = World(connections=1)
-    world.unheard()
+    world.unauthenticated()
     assert world.peer("198.51.100.1").ask(HANDSHAKE).status == 429
 
 
 def test_a_draining_node_takes_nobody(world: World) -> None:
-    waiting = world.unheard()
+    waiting = world.unauthenticated()
     world.admission.draining = True
     answer = world.peer().ask(HANDSHAKE)
     assert answer.status == 503 and int(answer.headers["retry-after"]) > 0
@@ -618,12 +618,12 @@ def test_a_draining_node_takes_nobody(world: World) -> None:
 def test_a_bug_costs_one_connection_and_is_logged(
     world: World, monkeypatch: pytest.MonkeyPatch, error_log: Any
 ) -> None:
-    peer = world.unheard()
+    peer = world.unauthenticated()
 
     def stumble(*args: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(world.doorkeeper, "principal_of_frame", stumble)
+    monkeypatch.setattr(world.handshake_authenticator, "principal_of_frame", stumble)
     peer.feed(text("auth", {"token": "good:agent:acme:u1"}))
     assert peer.only_close() == CloseCode.INTERNAL_ERROR
     assert "good:agent" not in str(error_log)

@@ -19,21 +19,21 @@ from twisted.logger import Logger
 
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.cluster.local_presence import Presence
+from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.principal import Principal, Role
-from callcenter_ws.events.ulid import IdMaker
+from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.http.answers import JsonNotFound
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.requests.admission import Admission, Endpoint
-from callcenter_ws.requests.context import Gateway
+from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.handlers import all_handlers
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.testing import FakeClock, run
-from callcenter_ws.ws.authentication import Doorkeeper
+from callcenter_ws.ws.authentication import HandshakeAuthenticator
 from callcenter_ws.ws.client_address import TrustedProxies
 from callcenter_ws.ws.endpoint import WebSocketEndpoint
 from callcenter_ws.ws.factory import GatewayFactory
@@ -62,7 +62,7 @@ class Tokens:
 
 
 @dataclass
-class Journal:
+class ConnectionLog:
     """Keeps what an operator would read."""
 
     lines: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Journal:
     def closed(self, who: str, code: CloseCode) -> None:
         self.lines.append(f"closed {code.value}")
 
-    def bug(self, what: str) -> None:
+    def unhandled_error(self, what: str) -> None:
         # Into the real log, so that a test which did not announce a bug fails.
         Logger("journal").failure(what)
 
@@ -249,15 +249,15 @@ class World:
         self.time = ReactorTime()
         # Autobahn's timers run on txaio's idea of the reactor, which is one for the process.
         txaio.config.loop = self.time
-        self.journal = Journal()
+        self.log = ConnectionLog()
         self.limits = Limits(**limits)
         self.broker = MemoryBroker(self.clock)
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
         self.hub = Hub(
-            self.broker, Presence(self.clock, spawn, self._announce, self.broker, 0), self.clock, self.journal
+            self.broker, LocalPresence(self.clock, spawn, self._announce, self.broker, 0), self.clock, self.log
         )
         tokens = Tokens()
-        self.gateway = Gateway(
+        self.gateway = Context(
             hub=self.hub,
             broker=self.broker,
             broadcaster=self.broadcaster,
@@ -265,20 +265,20 @@ class World:
             handlers=all_handlers(self.broadcaster, tokens, self.hub.revocations, self.clock),
             clock=self.clock,
             spawn=spawn,
-            journal=self.journal,
+            log=self.log,
             limits=self.limits,
         )
         self.admission = Admission(self.hub, self.limits)
         shops = {"acme": PublicTenant(OriginList([VISITOR_PAGE]), True), "globex": PublicTenant(OriginList([]), False)}
         self.origins = OriginPolicy(OriginList([STAFF_PAGE]), shops)
-        self.doorkeeper = Doorkeeper(tokens, self.admission, self.origins, self._open_session)
+        self.handshake_authenticator = HandshakeAuthenticator(tokens, self.admission, self.origins, self._open_session)
         self.factory = GatewayFactory(
             self.time,
             self.gateway,
             self.admission,
-            self.doorkeeper,
-            IdMaker(self.clock.time),
-            self.journal.handshake_refused,
+            self.handshake_authenticator,
+            UlidFactory(self.clock.time),
+            self.log.handshake_refused,
             Deflater(),
         )
         root = JsonNotFound()
@@ -286,8 +286,8 @@ class World:
         public = self._endpoint(Endpoint.PUBLIC, places, proxies)
         ws.putChild(b"public", public)
         root.putChild(b"ws", ws)
-        doors = {b"/ws": ws.open, b"/ws/public": public.open}
-        self.site = GatewaySite(root, self.time, authenticator=tokens, doors=doors)
+        upgrade_handlers = {b"/ws": ws.open, b"/ws/public": public.open}
+        self.site = GatewaySite(root, self.time, authenticator=tokens, upgrade_handlers=upgrade_handlers)
         run(self.broker.start(self.hub.deliver))
 
     def _endpoint(self, endpoint: Endpoint, places: TokenPlaces, proxies: tuple[str, ...]) -> Any:
@@ -298,7 +298,7 @@ class World:
         return visitor, "good:visitor:acme:visitor-1"
 
     async def _announce(self, tenant_id: str, payload: dict[str, Any]) -> None:
-        """Presence is not what these tests are about."""
+        """LocalPresence is not what these tests are about."""
 
     def turn(self) -> None:
         """Let the reactor run what is due."""
@@ -323,7 +323,7 @@ class World:
         assert [frame.json["type"] for frame in answer.frames] == ["welcome"]
         return peer
 
-    def unheard(self) -> Peer:
+    def unauthenticated(self) -> Peer:
         """A peer that is to authenticate by its first frame."""
         peer = self.peer()
         answer = peer.ask(request(Sec_WebSocket_Protocol="callcenter.v1"))

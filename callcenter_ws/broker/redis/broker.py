@@ -11,19 +11,27 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.redis.follower import Follower
-from callcenter_ws.broker.redis.followers import Following
-from callcenter_ws.broker.redis.pending_mail import MailNotes
+from callcenter_ws.broker.redis.followers import Followers
+from callcenter_ws.broker.redis.pending_mail import PendingMailWrites
 from callcenter_ws.broker.redis.publisher import Publisher
-from callcenter_ws.broker.redis.tenant_discovery import Everybody
-from callcenter_ws.broker.redis.tenant_store import Known, Tenancy
+from callcenter_ws.broker.redis.tenant_discovery import TenantDiscovery
+from callcenter_ws.broker.redis.tenant_store import Known, TenantStore
 from callcenter_ws.broker.submission import Outcome
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.publication import Message
-from callcenter_ws.events.ulid import IdMaker
-from callcenter_ws.interfaces import Deliver, Interrupted, Mail, Position, Slice, Snapshot, nobody_is_interrupted
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.ulid import UlidFactory
+from callcenter_ws.interfaces import (
+    Deliver,
+    HistoryPage,
+    Interrupted,
+    MailboxPage,
+    Position,
+    Snapshot,
+    nobody_is_interrupted,
+)
 from callcenter_ws.redis.address import RedisAddress
-from callcenter_ws.redis.client import Engine
+from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
@@ -66,12 +74,12 @@ class RedisBroker:
         self._timeout = timeout
         self._history_events = history_events
         self._history_seconds = history_seconds
-        self._new_id = IdMaker(clock.time)
+        self._new_id = UlidFactory(clock.time)
         self._is_stopping = False
         self._deliver: Deliver | None = None
         self._interrupted: Interrupted = nobody_is_interrupted
         self.keys = Keys(prefix, address.database)
-        self.engine = Engine(
+        self.redis = RedisClient(
             reactor,
             address,
             ca_file=ca_file,
@@ -81,41 +89,47 @@ class RedisBroker:
             listening=self._listening,
             connected=self._connected,
         )
-        self._following = Following(
+        self._following = Followers(
             clock,
-            lambda follow: Everybody(self.engine, self.keys, clock, spawn, follow),
+            lambda follow: TenantDiscovery(self.redis, self.keys, clock, spawn, follow),
             self._follower,
-            lambda tenant_id: self.engine.listen(self.keys.channel(tenant_id)),
-            lambda tenant_id: self.engine.forget(self.keys.channel(tenant_id)),
+            lambda tenant_id: self.redis.listen(self.keys.channel(tenant_id)),
+            lambda tenant_id: self.redis.forget(self.keys.channel(tenant_id)),
             memory_events=min(memory_events, history_events),
             memory_bytes=memory_bytes,
             history_seconds=history_seconds,
         )
         self._publisher = Publisher(
-            self.engine,
+            self.redis,
             self.keys,
             clock,
             spawn,
-            self.tenancy,
+            self.tenant_store,
             self._known,
             self._published,
             history_events=history_events,
             history_seconds=history_seconds,
         )
-        self._notes = MailNotes(self.tenancy, clock, spawn, lambda: self.engine.is_connected)
+        self._notes = PendingMailWrites(self.tenant_store, clock, spawn, lambda: self.redis.is_connected)
         self._hearers: dict[str, Callable[[bytes], None]] = {
             self.keys.tenants_channel: lambda name: self._following.tenant_announced(name)
         }
         self._when_connected: list[Callable[[], None]] = []
 
-    def tenancy(self, tenant_id: str) -> Tenancy:
+    def tenant_store(self, tenant_id: str) -> TenantStore:
         """One tenant's part of Redis."""
-        return Tenancy(self.engine, self.keys, self._clock, self._new_id, tenant_id)
+        return TenantStore(self.redis, self.keys, self._clock, self._new_id, tenant_id)
 
     def _follower(self, tenant_id: str, keep: Callable[[Follower], None], from_the_start: bool) -> Follower:
-        tenancy = self.tenancy(tenant_id)
+        tenant_store = self.tenant_store(tenant_id)
         return Follower(
-            tenancy, self._clock, self._spawn, self._hand_over, self._interrupt, keep, from_the_start=from_the_start
+            tenant_store,
+            self._clock,
+            self._spawn,
+            self._hand_over,
+            self._interrupt,
+            keep,
+            from_the_start=from_the_start,
         )
 
     # Life
@@ -123,7 +137,7 @@ class RedisBroker:
     async def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> None:
         """Begin to connect. Until that is done, everything is refused with ``unavailable``."""
         self._deliver, self._interrupted, self._is_stopping = deliver, interrupted, False
-        self.engine.start()
+        self.redis.start()
         self._following.start()
 
     async def stop(self) -> None:
@@ -134,11 +148,11 @@ class RedisBroker:
         await self._publisher.finish()
         with suppress(Refusal):
             # Behind everything that was told to Redis and not waited for.
-            await self.engine.send("PING")
+            await self.redis.send("PING")
         self._notes.stop()
         self._following.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
         self._deliver = None
-        await self.engine.stop()
+        await self.redis.stop()
 
     def attach(self, tenant_id: str) -> None:
         """Somebody here wants the tenant's events: follow it."""
@@ -151,7 +165,7 @@ class RedisBroker:
     def hear(self, channel: str, hearer: Callable[[bytes], None]) -> None:
         """Have ``hearer`` given what is announced on a channel that is no tenant's."""
         self._hearers[channel] = hearer
-        self.engine.listen(channel)
+        self.redis.listen(channel)
 
     def when_connected(self, call: Callable[[], None]) -> None:
         """Have ``call`` called each time that commands can be sent anew."""
@@ -161,9 +175,9 @@ class RedisBroker:
         """Have every tenant known to others once more, as soon as it is published for."""
         self._publisher.introduce_anew()
 
-    def _hand_over(self, messages: Sequence[Message]) -> None:
+    def _hand_over(self, publications: Sequence[Publication]) -> None:
         if self._deliver is not None:
-            self._deliver(messages)
+            self._deliver(publications)
 
     def _interrupt(self, tenant_id: str, position: Position) -> None:
         if self._deliver is not None:
@@ -221,24 +235,24 @@ class RedisBroker:
         follower = self._following.get(tenant_id)
         return follower.known if follower is not None and follower.epoch else None
 
-    def _published(self, tenant_id: str, epoch: str, messages: list[Message]) -> None:
+    def _published(self, tenant_id: str, epoch: str, publications: list[Publication]) -> None:
         follower = self._following.get(tenant_id)
         if follower is not None:
-            follower.published(epoch, messages)
+            follower.published(epoch, publications)
 
     # Reading
 
     async def position(self, tenant_id: str, known: Position | None = None) -> Position:
         """The head of the tenant's stream; see ``interfaces.Broker.position``."""
         follower = self._following.get(tenant_id)
-        tenancy = self.tenancy(tenant_id)
+        tenant_store = self.tenant_store(tenant_id)
         if follower is None:
-            standing = await tenancy.standing(self._publisher.last_known(tenant_id), known.epoch if known else "")
+            standing = await tenant_store.standing(self._publisher.last_known(tenant_id), known.epoch if known else "")
             is_good = known is not None and known.seq <= standing.good_up_to
             return Position(known.epoch if known and is_good else standing.epoch, standing.head)
         await follower.reaches(0)
         while known is not None and (known.epoch != follower.epoch or known.seq > follower.head):
-            standing = await tenancy.standing(follower.known, known.epoch)
+            standing = await tenant_store.standing(follower.known, known.epoch)
             if standing.epoch != follower.epoch:
                 await follower.settles()
                 continue
@@ -249,49 +263,53 @@ class RedisBroker:
             break
         return Position(follower.epoch, follower.head)
 
-    async def read(self, tenant_id: str, after: int, limit: int) -> Slice:
+    async def read(self, tenant_id: str, after: int, limit: int) -> HistoryPage:
         """At most ``limit`` messages after ``after``, from memory as far as that reaches back, else from Redis."""
         follower = self._following.get(tenant_id)
-        messages: Sequence[Message]
+        publications: Sequence[Publication]
         # One at least, whose age tells whether the history still reaches back so far.
         if follower is not None:
             await follower.reaches(0)
             epoch, head = follower.epoch, follower.head
             if after >= head:
-                return Slice(epoch, [], True, head)
+                return HistoryPage(epoch, [], True, head)
             if after >= follower.history.floor:
-                messages = follower.history.after(after, max(limit, 1))
-                return self._slice(epoch, messages, head, after, limit)
-        stretch = await self.tenancy(tenant_id).stretch(after, max(limit, 1))
+                publications = follower.history.after(after, max(limit, 1))
+                return self._slice(epoch, publications, head, after, limit)
+        stretch = await self.tenant_store(tenant_id).stretch(after, max(limit, 1))
         if follower is None:
             head = stretch.head
-        messages = [message for message in stretch.messages if message.seq <= head]
+        publications = [publication for publication in stretch.publications if publication.seq <= head]
         epoch = stretch.epoch or (await self.position(tenant_id)).epoch
         if after >= head:
-            return Slice(epoch, [], True, head)
-        return self._slice(epoch, messages, head, after, limit)
+            return HistoryPage(epoch, [], True, head)
+        return self._slice(epoch, publications, head, after, limit)
 
-    def _slice(self, epoch: str, messages: Sequence[Message], head: int, after: int, limit: int) -> Slice:
+    def _slice(self, epoch: str, publications: Sequence[Publication], head: int, after: int, limit: int) -> HistoryPage:
         oldest = self._clock.monotonic() - self._history_seconds
-        is_whole = bool(messages) and messages[0].seq == after + 1 and messages[0].event.received_at >= oldest
+        is_whole = (
+            bool(publications) and publications[0].seq == after + 1 and publications[0].event.received_at >= oldest
+        )
         if not is_whole or after < head - self._history_events:
-            return Slice(epoch, [], False, head)
-        return Slice(epoch, messages[:limit], True, head)
+            return HistoryPage(epoch, [], False, head)
+        return HistoryPage(epoch, publications[:limit], True, head)
 
     async def snapshot(self, tenant_id: str) -> Snapshot:
         """The tenant's state at its head."""
         follower = self._following.get(tenant_id)
         if follower is not None:
-            seq, messages = await follower.state()
-            return Snapshot(follower.epoch, seq, messages)
+            seq, publications = await follower.state()
+            return Snapshot(follower.epoch, seq, publications)
         # Nobody watches it here; it is read for this once.
-        tenancy = self.tenancy(tenant_id)
-        passing = Follower(tenancy, self._clock, self._spawn, lambda _: None, nobody_is_interrupted, lambda _: None)
+        tenant_store = self.tenant_store(tenant_id)
+        passing = Follower(
+            tenant_store, self._clock, self._spawn, lambda _: None, nobody_is_interrupted, lambda _: None
+        )
         try:
-            seq, messages = await passing.state()
+            seq, publications = await passing.state()
         finally:
             passing.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
-        return Snapshot(passing.epoch, seq, messages)
+        return Snapshot(passing.epoch, seq, publications)
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
         """``seq`` of the newest message in memory with this key, or 0."""
@@ -300,26 +318,26 @@ class RedisBroker:
 
     # Mailboxes
 
-    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Mail:
+    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
         """What waits for a user; see ``interfaces.Broker.mail``."""
         follower = self._following.get(tenant_id)
-        letters = 0
+        items = 0
         if follower is not None:
             await follower.reaches(0)
             if follower.mail_users is not None and user_id not in follower.mail_users:
-                return Mail([], None)
-            letters = follower.letters
-        mail = await self.tenancy(tenant_id).mail(user_id, after, limit)
-        is_empty = not (after or mail.letters or mail.loss)
-        if is_empty and follower is not None and follower.letters == letters and follower.mail_users is not None:
+                return MailboxPage([], None)
+            items = follower.items
+        mail = await self.tenant_store(tenant_id).mail(user_id, after, limit)
+        is_empty = not (after or mail.items or mail.gap)
+        if is_empty and follower is not None and follower.items == items and follower.mail_users is not None:
             follower.mail_users.discard(user_id)
         return mail
 
-    def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+    def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Messages were written to a socket of the user."""
         self._notes.note(tenant_id, user_id, "sent", event_ids)
 
-    def mail_taken(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+    def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """The user has these messages."""
         self._notes.note(tenant_id, user_id, "taken", event_ids)
 
@@ -337,4 +355,4 @@ class RedisBroker:
 
     def not_ready(self) -> str | None:
         """Why nothing can be written now."""
-        return _CLOSED if self._deliver is None or self._is_stopping else self.engine.trouble
+        return _CLOSED if self._deliver is None or self._is_stopping else self.redis.trouble

@@ -1,4 +1,4 @@
-"""Line: an event as Redis has it, one JSON array; the scripts put the position and the call at its front."""
+"""StoredEvent: an event as Redis has it, one JSON array; the scripts put the position and the call at its front."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import msgspec
 
 from callcenter_ws.broker.mailboxes import mail_ends_at
 from callcenter_ws.events.event import Event, restore_event
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.json import encode_json
 
 Submitted = tuple[str, str, bytes, bytes]
 """An event as ``publish.lua`` takes it: id, Unix time, the rest of its line, and what the script has to know of it."""
 
 
-class Line(msgspec.Struct, array_like=True, frozen=True):
+class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
     """What a line says.
 
     Attributes:
@@ -37,7 +37,7 @@ class Line(msgspec.Struct, array_like=True, frozen=True):
     payload: msgspec.Raw
 
 
-_decode = msgspec.json.Decoder(list[Line]).decode
+_decode = msgspec.json.Decoder(list[StoredEvent]).decode
 
 
 def submitted(event: Event, clock_offset: float) -> Submitted:
@@ -81,14 +81,14 @@ def _facts(event: Event, received_at: float) -> bytes:
     return encode_json(facts)
 
 
-def messages_in(text: bytes, tenant_id: str, clock_offset: float) -> list[Message]:
+def publications_in(text: bytes, tenant_id: str, clock_offset: float) -> list[Publication]:
     """Return the messages of lines that are joined by newlines."""
     if not text:
         return []
-    return [_message(line, tenant_id, clock_offset) for line in _decode(b"[%b]" % text.replace(b"\n", b","))]
+    return [_publication(line, tenant_id, clock_offset) for line in _decode(b"[%b]" % text.replace(b"\n", b","))]
 
 
-def _message(line: Line, tenant_id: str, clock_offset: float) -> Message:
+def _publication(line: StoredEvent, tenant_id: str, clock_offset: float) -> Publication:
     event = restore_event(
         type_=line.type,
         tenant_id=tenant_id,
@@ -101,7 +101,7 @@ def _message(line: Line, tenant_id: str, clock_offset: float) -> Message:
         received_at=line.received_at - clock_offset,
     )
     settle_call(event, line.queue_name, line.agents)
-    return Message(event, line.seq)
+    return Publication(event, line.seq)
 
 
 def settle_call(event: Event, queue_name: str | None, agents: Sequence[str] | None) -> None:

@@ -13,11 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from callcenter_ws.broker.history import History
-from callcenter_ws.broker.redis.codec import messages_in
-from callcenter_ws.broker.redis.tenant_store import Standing, Tenancy
+from callcenter_ws.broker.redis.codec import publications_in
+from callcenter_ws.broker.redis.tenant_store import StreamStatus, TenantStore
 from callcenter_ws.broker.state import ENTITY_LIFETIME, State
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Deliver, Interrupted, Position
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock, Timer
@@ -53,7 +53,7 @@ class Follower:
 
     def __init__(
         self,
-        tenancy: Tenancy,
+        tenant_store: TenantStore,
         clock: Clock,
         spawn: Spawn,
         deliver: Deliver,
@@ -62,18 +62,18 @@ class Follower:
         *,
         from_the_start: bool = False,
     ) -> None:
-        self._tenancy = tenancy
+        self._tenant_store = tenant_store
         self._clock = clock
         self._spawn = spawn
         self._deliver = deliver
         self._interrupted = interrupted
         self._keep = keep
         self._from_the_start = from_the_start
-        self.tenant_id = tenancy.tenant_id
+        self.tenant_id = tenant_store.tenant_id
         self.epoch = ""
         self.history = History()
         self.mail_users: set[str] | None = None
-        self.letters = 0
+        self.items = 0
         self.counted = 0
         self._state: State | None = None
         self._state_seq = 0
@@ -161,35 +161,35 @@ class Follower:
         elif last > self.head:
             self._hinted = max(self._hinted, last)
             if self._is_current and not self._is_reading and text and first <= self.head + 1:
-                found = messages_in(text, self.tenant_id, self._tenancy.clock_offset)
-                self._take([message for message in found if message.seq > self.head])
+                found = publications_in(text, self.tenant_id, self._tenant_store.clock_offset)
+                self._take([publication for publication in found if publication.seq > self.head])
             else:
                 self._go_on()
 
-    def published(self, epoch: str, messages: Sequence[Message]) -> None:
+    def published(self, epoch: str, publications: Sequence[Publication]) -> None:
         """Take what this node has published, unless others' events that come before it are not here yet."""
         if epoch != self.epoch:
             self.synchronise()
-        elif self._is_current and not self._is_reading and messages[0].seq == self.head + 1:
-            self._take(messages)
-        elif messages[-1].seq > self.head:
-            self._hinted = max(self._hinted, messages[-1].seq)
+        elif self._is_current and not self._is_reading and publications[0].seq == self.head + 1:
+            self._take(publications)
+        elif publications[-1].seq > self.head:
+            self._hinted = max(self._hinted, publications[-1].seq)
             self._clock.call_later(PATIENCE, self._go_on)
 
-    def _take(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            self.history.append(message)
-            if self._state is not None and message.seq > self._state_seq:
-                self._state.apply(message)
-            if message.event.is_mail:
-                self.letters += 1
+    def _take(self, publications: Sequence[Publication]) -> None:
+        for publication in publications:
+            self.history.append(publication)
+            if self._state is not None and publication.seq > self._state_seq:
+                self._state.apply(publication)
+            if publication.event.is_mail:
+                self.items += 1
                 if self.mail_users is not None:
-                    self.mail_users.add(message.event.user_id or "")
+                    self.mail_users.add(publication.event.user_id or "")
                     if len(self.mail_users) > MAX_MAIL_USERS:
                         self.mail_users = None
-        self._last_id = messages[-1].event.event_id
+        self._last_id = publications[-1].event.event_id
         self._keep(self)
-        self._deliver(messages)
+        self._deliver(publications)
         if self._waiting:
             self._tell_waiting()
 
@@ -234,7 +234,7 @@ class Follower:
     async def _find_position(self) -> None:
         """Find where the stream stands, and go on from where it was left if that can be done."""
         doubts = self._doubts
-        standing = await self._tenancy.standing(self.known, self.epoch)
+        standing = await self._tenant_store.standing(self.known, self.epoch)
         # What was heard meanwhile may be newer than the answer.
         self._is_current = doubts == self._doubts
         if not self.epoch:
@@ -246,19 +246,19 @@ class Follower:
         self._hinted = max(self._hinted, standing.head)
         self._tell_waiting()
 
-    async def _begin(self, standing: Standing) -> None:
+    async def _begin(self, standing: StreamStatus) -> None:
         self.history.head = 0 if self._from_the_start else standing.head
         # Asked for behind the position: who gets mail from now on is among the messages.
-        self.mail_users = await self._tenancy.mail_users(MAX_MAIL_USERS)
+        self.mail_users = await self._tenant_store.mail_users(MAX_MAIL_USERS)
         self.epoch = standing.epoch
 
     async def _read_on(self) -> None:
-        stretch = await self._tenancy.stretch(self.head, CHUNK_EVENTS)
+        stretch = await self._tenant_store.stretch(self.head, CHUNK_EVENTS)
         if stretch.epoch != self.epoch:
             self._is_current = False
-        elif stretch.messages and stretch.messages[0].seq == self.head + 1:
+        elif stretch.publications and stretch.publications[0].seq == self.head + 1:
             self._hinted = max(self._hinted, stretch.head)
-            self._take(stretch.messages)
+            self._take(stretch.publications)
         elif stretch.head > self.head:
             # More was missed than the log holds.
             await self._leap(self.epoch, stretch.head)
@@ -279,11 +279,11 @@ class Follower:
         self.mail_users = None
         self._keep(self)
         self._interrupted(self.tenant_id, Position(epoch, head))
-        self.mail_users = await self._tenancy.mail_users(MAX_MAIL_USERS)
+        self.mail_users = await self._tenant_store.mail_users(MAX_MAIL_USERS)
 
     # The state
 
-    async def state(self) -> tuple[int, list[Message]]:
+    async def state(self) -> tuple[int, list[Publication]]:
         """Return the tenant's state and its position, which is that of the stream or beyond.
 
         Raises:
@@ -295,7 +295,7 @@ class Follower:
             # Memory may have no room for it: whoever asks gets it all the same.
             state = await self._load()
         state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
-        return max(self.head, self._state_seq), state.messages()
+        return max(self.head, self._state_seq), state.publications()
 
     def age(self, now: float) -> None:
         """Forget what is too old by the monotonic clock, but for the history."""
@@ -326,20 +326,20 @@ class Follower:
         return state
 
     async def _load_now(self) -> State | None:
-        epoch, seq, places = await self._tenancy.state_places(self.known)
-        messages: list[Message] = []
+        epoch, seq, places = await self._tenant_store.state_places(self.known)
+        publications: list[Publication] = []
         head = seq
         while places and epoch == self.epoch:
-            page = await self._tenancy.state_page(places[:PAGE_EVENTS])
-            messages += page.messages
+            page = await self._tenant_store.state_page(places[:PAGE_EVENTS])
+            publications += page.publications
             del places[: page.taken]
             epoch, head = page.epoch, page.head
         if epoch != self.epoch:
             await self.settles()
             return None
         state = State()
-        for message in sorted(messages, key=lambda message: message.seq):
-            state.restore(message)
+        for publication in sorted(publications, key=lambda publication: publication.seq):
+            state.restore(publication)
         # What has changed while the pages were read: with it the state is right again.
         await self.reaches(head)
         return await self._bring_up(state, seq, epoch)
@@ -348,16 +348,16 @@ class Follower:
         """Apply to a state what has come since a position; None: that cannot be done."""
         while seq < self.history.floor and epoch == self.epoch:
             # Memory has let it go.
-            stretch = await self._tenancy.stretch(seq, CHUNK_EVENTS)
-            if not stretch.messages or stretch.messages[0].seq != seq + 1:
+            stretch = await self._tenant_store.stretch(seq, CHUNK_EVENTS)
+            if not stretch.publications or stretch.publications[0].seq != seq + 1:
                 return None
-            for message in stretch.messages:
-                state.apply(message)
-            seq = stretch.messages[-1].seq
+            for publication in stretch.publications:
+                state.apply(publication)
+            seq = stretch.publications[-1].seq
         if epoch != self.epoch:
             return None
-        for message in self.history.after(seq, self.head - seq) if seq < self.head else ():
-            state.apply(message)
+        for publication in self.history.after(seq, self.head - seq) if seq < self.head else ():
+            state.apply(publication)
         self._state, self._state_seq = state, max(seq, self.head)
         self._keep(self)
         return state

@@ -1,11 +1,11 @@
-"""Following: the tenants that this node follows, and what of them is in memory."""
+"""Followers: the tenants that this node follows, and what of them is in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from callcenter_ws.broker.redis.follower import Follower
-from callcenter_ws.broker.redis.tenant_discovery import Everybody
+from callcenter_ws.broker.redis.tenant_discovery import TenantDiscovery
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.runtime.clock import Clock, Timer
@@ -16,7 +16,7 @@ LINGER = 30.0
 _HOUSEKEEPING = 60.0
 
 
-class Following:
+class Followers:
     """Followers by tenant.
 
     Args:
@@ -32,7 +32,7 @@ class Following:
     def __init__(
         self,
         clock: Clock,
-        everybody: Callable[[Callable[[str, bool], None]], Everybody],
+        everybody: Callable[[Callable[[str, bool], None]], TenantDiscovery],
         make: Callable[[str, Callable[[Follower], None], bool], Follower],
         listen: Callable[[str], None],
         forget: Callable[[str], None],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from callcenter_ws.broker.redis.tenant_store import Tenancy
+from callcenter_ws.broker.redis.tenant_store import TenantStore
 from callcenter_ws.errors import Refusal
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock, Timer
@@ -19,7 +19,7 @@ _Key = tuple[str, str, str]
 """Tenant, user, and ``sent`` or ``taken``."""
 
 
-class MailNotes:
+class PendingMailWrites:
     """Tells Redis which messages were sent to their users, and which the users have.
 
     Args:
@@ -28,9 +28,9 @@ class MailNotes:
     """
 
     def __init__(
-        self, tenancy: Callable[[str], Tenancy], clock: Clock, spawn: Spawn, is_connected: Callable[[], bool]
+        self, tenant_store: Callable[[str], TenantStore], clock: Clock, spawn: Spawn, is_connected: Callable[[], bool]
     ) -> None:
-        self._tenancy = tenancy
+        self._tenant_store = tenant_store
         self._clock = clock
         self._spawn = spawn
         self._is_connected = is_connected
@@ -67,7 +67,7 @@ class MailNotes:
     async def _tell(self, key: _Key, event_ids: list[str]) -> None:
         tenant_id, user_id, what = key
         try:
-            await self._tenancy(tenant_id).note_mail(user_id, what, event_ids)
+            await self._tenant_store(tenant_id).note_mail(user_id, what, event_ids)
         except Refusal:
             self._add(key, event_ids)
             if self._retry is None:

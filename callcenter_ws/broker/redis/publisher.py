@@ -16,13 +16,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from callcenter_ws.broker.redis.codec import settle_call, submitted
-from callcenter_ws.broker.redis.tenant_store import NOTHING, Known, Tenancy
+from callcenter_ws.broker.redis.tenant_store import NOTHING, Known, TenantStore
 from callcenter_ws.broker.submission import Entry, Outcome, Submission, settle
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.publication import Message
-from callcenter_ws.interfaces import Published
-from callcenter_ws.redis.client import Engine
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import PublishResult
+from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
 from callcenter_ws.redis.scripts import PUBLISH
 from callcenter_ws.runtime.background import Spawn
@@ -61,22 +61,22 @@ class Publisher:
 
     def __init__(
         self,
-        engine: Engine,
+        redis: RedisClient,
         keys: Keys,
         clock: Clock,
         spawn: Spawn,
-        tenancy: Callable[[str], Tenancy],
+        tenant_store: Callable[[str], TenantStore],
         known: Callable[[str], Known | None],
-        published: Callable[[str, str, list[Message]], None],
+        published: Callable[[str, str, list[Publication]], None],
         *,
         history_events: int,
         history_seconds: float,
     ) -> None:
-        self._engine = engine
+        self._redis = redis
         self._keys = keys
         self._clock = clock
         self._spawn = spawn
-        self._tenancy = tenancy
+        self._tenant_store = tenant_store
         self._known_here = known
         self._published = published
         self._limits = (history_events, repr(float(history_seconds)))
@@ -105,8 +105,8 @@ class Publisher:
         return submission.answer
 
     def _refusal(self, more: int) -> Refusal | None:
-        if not self._engine.is_connected:
-            return self._engine.unavailable()
+        if not self._redis.is_connected:
+            return self._redis.unavailable()
         if self.waiting_events + more > MAX_WAITING_EVENTS or self._bytes > MAX_WAITING_BYTES:
             return Refusal(ErrorCode.OVERLOADED, f"{self.waiting_events} events wait for Redis", retry_after=1)
         return None
@@ -129,13 +129,13 @@ class Publisher:
 
     async def _serve(self, tenant_id: str, queue: deque[Entry]) -> None:
         """Make call after call until nothing waits."""
-        tenancy = self._tenancy(tenant_id)
+        tenant_store = self._tenant_store(tenant_id)
         while queue:
             if tenant_id not in self._introduced:
                 await self._introduce(tenant_id)
-            batch = self._next(queue, tenancy.clock_offset)
+            batch = self._next(queue, tenant_store.clock_offset)
             try:
-                await self._append(tenancy, batch)
+                await self._append(tenant_store, batch)
             except Refusal as refusal:
                 # Twisted's Failure and what was raised hold each other, and the frames hold the events.
                 refusal.__traceback__ = None
@@ -153,8 +153,8 @@ class Publisher:
     async def _introduce(self, tenant_id: str) -> None:
         """Have the tenant known to those who want to hear of all, before it says its first word."""
         with suppress(Refusal):  # then nothing can be published either
-            if await self._engine.send("SADD", self._keys.tenants, tenant_id):
-                await self._engine.send("SPUBLISH", self._keys.tenants_channel, tenant_id)
+            if await self._redis.send("SADD", self._keys.tenants, tenant_id):
+                await self._redis.send("SPUBLISH", self._keys.tenants_channel, tenant_id)
             self._introduced.add(tenant_id)
 
     def introduce_anew(self) -> None:
@@ -171,26 +171,26 @@ class Publisher:
             size += len(batch[-1][2].payload)
         return batch
 
-    async def _append(self, tenancy: Tenancy, batch: list[Entry]) -> None:
-        known = self.last_known(tenancy.tenant_id)
-        offset = tenancy.clock_offset
-        arguments: list[Any] = [*tenancy.history_arguments(known), *self._limits]
+    async def _append(self, tenant_store: TenantStore, batch: list[Entry]) -> None:
+        known = self.last_known(tenant_store.tenant_id)
+        offset = tenant_store.clock_offset
+        arguments: list[Any] = [*tenant_store.history_arguments(known), *self._limits]
         for _, _, event in batch:
             arguments += submitted(event, offset)
-        reply = await tenancy.run(PUBLISH, *arguments)
+        reply = await tenant_store.run(PUBLISH, *arguments)
         epoch, seqs, calls = _decode_reply(reply)
         if known[0] not in ("", epoch):
             # With the history Redis may have lost what tenants there are.
             self.introduce_anew()
-            await self._introduce(tenancy.tenant_id)
+            await self._introduce(tenant_store.tenant_id)
         for place, queue_name, agents in calls:
             settle_call(batch[place][2], queue_name, agents)
-        messages = [Message(entry[2], seq) for entry, seq in zip(batch, seqs, strict=True) if seq > 0]
-        if messages:
-            self._remember(tenancy.tenant_id, (epoch, messages[-1].seq, messages[-1].event.event_id))
-            self._published(tenancy.tenant_id, epoch, messages)
+        publications = [Publication(entry[2], seq) for entry, seq in zip(batch, seqs, strict=True) if seq > 0]
+        if publications:
+            self._remember(tenant_store.tenant_id, (epoch, publications[-1].seq, publications[-1].event.event_id))
+            self._published(tenant_store.tenant_id, epoch, publications)
         outcomes = [
-            Published(epoch, abs(seq), entry[2].event_id, duplicate=seq < 0)
+            PublishResult(epoch, abs(seq), entry[2].event_id, duplicate=seq < 0)
             for entry, seq in zip(batch, seqs, strict=True)
         ]
         self._settle(batch, outcomes)

@@ -1,11 +1,11 @@
-"""Everybody: follows every tenant there is, for those who want to hear of all."""
+"""TenantDiscovery: follows every tenant there is, for those who want to hear of all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from callcenter_ws.errors import Refusal
-from callcenter_ws.redis.client import Engine
+from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock, Timer
@@ -17,7 +17,7 @@ PIECE = 500
 """Tenants that are asked for at once: Redis serves others between."""
 
 
-class Everybody:
+class TenantDiscovery:
     """Finds the tenants.
 
     Args:
@@ -26,9 +26,9 @@ class Everybody:
     """
 
     def __init__(
-        self, engine: Engine, keys: Keys, clock: Clock, spawn: Spawn, follow: Callable[[str, bool], None]
+        self, redis: RedisClient, keys: Keys, clock: Clock, spawn: Spawn, follow: Callable[[str, bool], None]
     ) -> None:
-        self._engine = engine
+        self._redis = redis
         self._keys = keys
         self._clock = clock
         self._spawn = spawn
@@ -96,7 +96,7 @@ class Everybody:
     async def _go_through(self) -> None:
         stops, cursor = self._stops, b"0"
         while True:
-            cursor, names = await self._engine.send("SSCAN", self._keys.tenants, cursor, "COUNT", PIECE)
+            cursor, names = await self._redis.send("SSCAN", self._keys.tenants, cursor, "COUNT", PIECE)
             if self._stops != stops:
                 return
             for name in sorted(names):

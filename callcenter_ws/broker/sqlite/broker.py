@@ -13,9 +13,9 @@ from twisted.logger import Logger
 from callcenter_ws.broker.sqlite import queries as reading
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
-from callcenter_ws.broker.sqlite.group_commit import RETRY, Pipeline
-from callcenter_ws.broker.sqlite.maintenance import Upkeep
-from callcenter_ws.broker.sqlite.pending_writes import Notes
+from callcenter_ws.broker.sqlite.group_commit import RETRY, GroupCommit
+from callcenter_ws.broker.sqlite.maintenance import Maintenance
+from callcenter_ws.broker.sqlite.pending_writes import PendingWrites
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.broker.state import ENTITY_LIFETIME
@@ -24,16 +24,16 @@ from callcenter_ws.broker.submission import Outcome
 from callcenter_ws.cluster.local_presence import MAX_REMEMBERED
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.publication import Message
-from callcenter_ws.events.ulid import IdMaker
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import (
-    Attendance,
     Deliver,
+    HistoryPage,
     Interrupted,
-    Mail,
+    MailboxPage,
     Position,
+    PresenceRecord,
     Revocation,
-    Slice,
     Snapshot,
     nobody_is_interrupted,
 )
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class SqliteBroker:
-    """Implements ``interfaces.Broker`` and ``interfaces.Register`` in a SQLite file.
+    """Implements ``interfaces.Broker`` and ``interfaces.PresenceStore`` in a SQLite file.
 
     Args:
         path: the file; it is made where it does not exist.
@@ -90,7 +90,7 @@ class SqliteBroker:
         Raises:
             StoreUnusable: the file cannot be used.
         """
-        file = StoreFile(self._path, self._synchronous, IdMaker(self._clock.time))
+        file = StoreFile(self._path, self._synchronous, UlidFactory(self._clock.time))
         self._is_stopping = False
         self._open = _OpenStore(self, file, deliver)
 
@@ -135,25 +135,25 @@ class SqliteBroker:
         store, _, stream = await self._loaded(tenant_id)
         return Position(store.file.epoch, stream.history.head)
 
-    async def read(self, tenant_id: str, after: int, limit: int) -> Slice:
+    async def read(self, tenant_id: str, after: int, limit: int) -> HistoryPage:
         """At most ``limit`` messages after ``after``, from memory as far as that reaches back, else from the file."""
         store, record, stream = await self._loaded(tenant_id)
         epoch, history, head = store.file.epoch, stream.history, stream.history.head
         if after >= head:
-            return Slice(epoch, [], True, head)
+            return HistoryPage(epoch, [], True, head)
         if after < max(record.floor, head - self._history_events):
-            return Slice(epoch, [], False, head)
-        messages: Sequence[Message]
+            return HistoryPage(epoch, [], False, head)
+        publications: Sequence[Publication]
         # One at least, whose age tells whether the history still reaches back so far.
         if after >= history.floor:
-            messages = history.after(after, max(limit, 1))
+            publications = history.after(after, max(limit, 1))
         else:
-            messages = await self._stretch(store, record, after, max(limit, 1))
-        if not messages or messages[0].event.received_at < self._clock.monotonic() - self._history_seconds:
-            return Slice(epoch, [], False, head)
-        return Slice(epoch, messages[:limit], True, head)
+            publications = await self._stretch(store, record, after, max(limit, 1))
+        if not publications or publications[0].event.received_at < self._clock.monotonic() - self._history_seconds:
+            return HistoryPage(epoch, [], False, head)
+        return HistoryPage(epoch, publications[:limit], True, head)
 
-    async def _stretch(self, store: _OpenStore, record: TenantRecord, after: int, limit: int) -> Sequence[Message]:
+    async def _stretch(self, store: _OpenStore, record: TenantRecord, after: int, limit: int) -> Sequence[Publication]:
         number, offset = record.number or 0, self._clock.time() - self._clock.monotonic()
         return await _read(store, reading.stretch, store.file, record.tenant_id, number, after, limit, offset)
 
@@ -162,7 +162,7 @@ class SqliteBroker:
         store, record, stream = await self._loaded(tenant_id)
         stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
         store.cache.count(record)
-        return Snapshot(store.file.epoch, stream.history.head, stream.state.messages())
+        return Snapshot(store.file.epoch, stream.history.head, stream.state.publications())
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
         """``seq`` of the newest message in memory with this key, or 0."""
@@ -176,18 +176,18 @@ class SqliteBroker:
 
     # Mailboxes
 
-    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Mail:
+    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
         """What waits for a user; see ``interfaces.Broker.mail``."""
         store, record, _ = await self._loaded(tenant_id)
         number = record.number
         if number is None or not record.may_have_mail(user_id):
-            return Mail([], None)
+            return MailboxPage([], None)
         # What is staged and not committed yet would not be found, and must not be forgotten for that.
         staged = None if record.busy else record.letters_staged
         mail = await self._read_mail(store, record, number, user_id, after, limit)
-        if after or mail.letters:
+        if after or mail.items:
             return mail
-        if mail.loss is not None:
+        if mail.gap is not None:
             # Nothing will be taken that would tell that the loss is known.
             store.pipeline.notes.tell(number, user_id)
             store.pipeline.go_on()
@@ -197,34 +197,34 @@ class SqliteBroker:
 
     async def _read_mail(
         self, store: _OpenStore, record: TenantRecord, number: int, user_id: str, after: int, limit: int
-    ) -> Mail:
+    ) -> MailboxPage:
         """A stretch of a mailbox in the file, but for what was struck off and may still be there."""
-        loss = None
+        gap = None
         while True:
             now = self._clock.time()
             offset = now - self._clock.monotonic()
-            gone = store.pipeline.struck_off(number, user_id)
+            gone = store.pipeline.acknowledged(number, user_id)
             mail = await _read(
                 store, reading.mail, store.file, record.tenant_id, number, user_id, after, limit, now, offset
             )
-            gone |= store.pipeline.struck_off(number, user_id)
-            kept = [letter for letter in mail.letters if letter.message.event.event_id not in gone]
-            loss = loss or mail.loss
-            if kept or not mail.letters:
-                return Mail(kept, loss)
-            after = mail.letters[-1].message.seq
+            gone |= store.pipeline.acknowledged(number, user_id)
+            kept = [item for item in mail.items if item.publication.event.event_id not in gone]
+            gap = gap or mail.gap
+            if kept or not mail.items:
+                return MailboxPage(kept, gap)
+            after = mail.items[-1].publication.seq
 
-    def mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+    def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Messages were written to a socket of the user."""
-        self._note_mail(Notes.send, tenant_id, user_id, event_ids)
+        self._note_mail(PendingWrites.send, tenant_id, user_id, event_ids)
 
-    def mail_taken(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
+    def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """The user has these messages."""
-        self._note_mail(Notes.strike_off, tenant_id, user_id, event_ids)
+        self._note_mail(PendingWrites.acknowledge, tenant_id, user_id, event_ids)
 
     def _note_mail(
         self,
-        note: Callable[[Notes, int, str, Sequence[str]], None],
+        note: Callable[[PendingWrites, int, str, Sequence[str]], None],
         tenant_id: str,
         user_id: str,
         event_ids: Sequence[str],
@@ -236,23 +236,23 @@ class SqliteBroker:
             note(store.pipeline.notes, number, user_id, event_ids)
             store.pipeline.go_on()
 
-    # Who was here (interfaces.Register)
+    # Who was here (interfaces.PresenceStore)
 
-    def recall(self) -> Sequence[Attendance]:
+    def load_presence(self) -> Sequence[PresenceRecord]:
         """What was noted of users before; who was here when the process ended was seen when it last wrote."""
         return () if self._open is None else self._open.attendance
 
-    def note(self, attendance: Attendance) -> None:
+    def note(self, attendance: PresenceRecord) -> None:
         """Remember a user's presence."""
         if self._open is not None:
             self._open.pipeline.notes.attend(attendance)
             self._open.pipeline.go_on()
 
-    def recall_revocations(self) -> Sequence[Revocation]:
+    def load_revocations(self) -> Sequence[Revocation]:
         """What was revoked before this process started."""
         return () if self._open is None else self._open.revocations
 
-    def note_revocation(self, revocation: Revocation) -> None:
+    def save_revocation(self, revocation: Revocation) -> None:
         """Remember a revocation."""
         if self._open is not None:
             self._open.pipeline.notes.revocations.append(revocation)
@@ -304,7 +304,7 @@ class _OpenStore:
             memory_bytes=broker._memory_bytes,
             loaded=lambda r: self.pipeline.tenant_is_loaded(r),
         )
-        self.upkeep = Upkeep(
+        self.upkeep = Maintenance(
             file,
             self.threads,
             clock,
@@ -314,7 +314,7 @@ class _OpenStore:
             checkpoint=lambda record: self.pipeline.want_checkpoint(record),
             note_alive=lambda: self.pipeline.note_alive(),
         )
-        self.pipeline = Pipeline(
+        self.pipeline = GroupCommit(
             reactor,
             clock,
             file,

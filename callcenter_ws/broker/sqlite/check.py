@@ -19,7 +19,7 @@ _MOST_PROBLEMS = 20
 
 
 @dataclass(slots=True)
-class Findings:
+class CheckReport:
     """What a store holds, and what is wrong with it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Findings:
     problems: list[str] = field(default_factory=list)
 
 
-def check(path: Path) -> Findings:
+def check(path: Path) -> CheckReport:
     """Read all of a store and say whether it is whole. Changes nothing.
 
     Raises:
@@ -46,7 +46,7 @@ def check(path: Path) -> Findings:
     """
     if not path.is_file():
         raise StoreUnusable(f"there is no file {path}")
-    findings = Findings(path, file_bytes=_bytes(path))
+    findings = CheckReport(path, file_bytes=_bytes(path))
     try:
         db = connect(path, mode="ro")
         try:
@@ -70,7 +70,7 @@ def _bytes(path: Path) -> int:
     return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
 
-def _count(db: sqlite3.Connection, findings: Findings) -> None:
+def _count(db: sqlite3.Connection, findings: CheckReport) -> None:
     row = db.execute("SELECT value FROM store WHERE name = 'epoch'").fetchone()
     findings.epoch = "" if row is None else str(row[0])
     for table in ("tenant", "event", "state", "mail"):
@@ -146,6 +146,6 @@ def _copy(path: Path, draft: Path, epoch: str) -> None:
         target.close()
 
 
-def is_newest(findings: Findings) -> bool:
+def is_newest(findings: CheckReport) -> bool:
     """Whether the store has this release's schema; an older one is brought up to it when a gateway opens it."""
     return findings.version == VERSION

@@ -6,7 +6,7 @@ from typing import Any
 
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.events.event import Event, restore_event
-from callcenter_ws.events.publication import Message
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.json import decode_json, encode_json
 
 Row = tuple[Any, ...]
@@ -15,15 +15,15 @@ COLUMNS = "place, event_id, type, timestamp, user_id, persist, origin, received_
 WIDTH = COLUMNS.count(",") + 1
 
 
-def row_of(message: Message, tenant: int, clock_offset: float) -> Row:
+def row_of(publication: Publication, tenant: int, clock_offset: float) -> Row:
     """Return a message as a row.
 
     Args:
         clock_offset: Unix time less the monotonic clock's, by which an event knows when it was received.
     """
-    event = message.event
+    event = publication.event
     return (
-        place_of(tenant, message.seq),
+        place_of(tenant, publication.seq),
         event.event_id,
         event.type.name,
         event.timestamp,
@@ -52,11 +52,11 @@ def event_of(row: Row, tenant_id: str, clock_offset: float) -> Event:
     )
 
 
-def message_of(row: Row, tenant_id: str, clock_offset: float) -> Message:
+def publication_of(row: Row, tenant_id: str, clock_offset: float) -> Publication:
     """Return the message of a row, just as it was delivered."""
     event = event_of(row, tenant_id, clock_offset)
     recall_call(event, row)
-    return Message(event, seq_of(row[0]))
+    return Publication(event, seq_of(row[0]))
 
 
 def recall_call(event: Event, row: Row) -> None:

@@ -1,4 +1,4 @@
-"""Pipeline: from events that were handed in to events that are durable, one transaction after the other.
+"""GroupCommit: from events that were handed in to events that are durable, one transaction after the other.
 
 Events that come while one group is being written make up the next. Only when a group is committed are its events
 delivered, and then answered. When a group fails, what memory holds of its tenants is thrown away: the file is right.
@@ -20,16 +20,16 @@ from callcenter_ws.broker.mailboxes import mail_ends_at
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.codec import row_of
 from callcenter_ws.broker.sqlite.file import StoreFile
-from callcenter_ws.broker.sqlite.pending_writes import Notes
+from callcenter_ws.broker.sqlite.pending_writes import PendingWrites
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
-from callcenter_ws.broker.sqlite.transaction import Group, write
+from callcenter_ws.broker.sqlite.transaction import Transaction, write
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.broker.submission import Entry, Outcome, Submission, settle
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, Origin
-from callcenter_ws.events.publication import Message
-from callcenter_ws.interfaces import Deliver, Published
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import Deliver, PublishResult
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.runtime.sqlite import reason_of
@@ -68,7 +68,7 @@ class _Part:
 
     record: TenantRecord
     stream: Stream
-    fresh: list[tuple[Entry, Message]] = field(default_factory=list)
+    fresh: list[tuple[Entry, Publication]] = field(default_factory=list)
     repeated: list[tuple[Entry, int]] = field(default_factory=list)
 
 
@@ -76,13 +76,13 @@ class _Part:
 class _Batch:
     """A group that is being written, and what follows from it."""
 
-    group: Group = field(default_factory=Group)
+    group: Transaction = field(default_factory=Transaction)
     parts: list[_Part] = field(default_factory=list)
     checked: list[tuple[TenantRecord, int]] = field(default_factory=list)
-    notes: Notes = field(default_factory=Notes)
+    notes: PendingWrites = field(default_factory=PendingWrites)
 
 
-class Pipeline:
+class GroupCommit:
     """Makes events durable.
 
     Args:
@@ -122,10 +122,10 @@ class Pipeline:
         self._is_writing = self._is_asked = False
         self._retry: Timer | None = None
         self._finished: Deferred[None] | None = None
-        self._notes_under_way = Notes()
+        self._notes_under_way = PendingWrites()
         self._probe_bytes = LEAST_PROBE
         self._alive_at = 0.0
-        self.notes = Notes()
+        self.notes = PendingWrites()
         self.waiting_events = 0
         self.trouble: str | None = None
 
@@ -178,7 +178,7 @@ class Pipeline:
             self._ready[record] = None
             self.go_on()
 
-    def struck_off(self, tenant: int, user_id: str) -> set[str]:
+    def acknowledged(self, tenant: int, user_id: str) -> set[str]:
         """Identifiers of a user's mail that the file may still hold although the user has it."""
         noted = (*self._notes_under_way.taken, *self.notes.taken)
         return {key[2] for key in noted if key[:2] == (tenant, user_id)}
@@ -227,7 +227,7 @@ class Pipeline:
         self._alive_at = self.notes.facts["alive_at"] = self._clock.time()
         self.go_on()
 
-    def _note_alive(self, group: Group) -> None:
+    def _note_alive(self, group: Transaction) -> None:
         """Along with what is written anyhow, but not with each group."""
         now = self._clock.time()
         if group and now - self._alive_at > ALIVE_INTERVAL:
@@ -270,7 +270,7 @@ class Pipeline:
                 self._ready[record] = None
         batch.parts = [part for part in parts.values() if part.fresh or part.repeated]
 
-    def _stage(self, part: _Part, group: Group, offset: float) -> int:
+    def _stage(self, part: _Part, group: Transaction, offset: float) -> int:
         """Stage some events of one tenant; return how many bytes they have."""
         record, stream = part.record, part.stream
         size = 0
@@ -284,14 +284,14 @@ class Pipeline:
                 part.fresh.append((entry, self._stage_event(part, event, group, offset)))
                 size += len(event.payload)
             elif first <= stream.history.head:
-                settle(entry, Published(self._epoch, first, event.event_id, duplicate=True))
+                settle(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
             else:
                 part.repeated.append((entry, first))
             if size > GROUP_BYTES:
                 break
         return size
 
-    def _stage_event(self, part: _Part, event: Event, group: Group, offset: float) -> Message:
+    def _stage_event(self, part: _Part, event: Event, group: Transaction, offset: float) -> Publication:
         record = part.record
         record.busy = True
         if record.number is None:
@@ -299,8 +299,8 @@ class Pipeline:
         if record.oldest is None:
             record.oldest = event.received_at + offset
             group.tenants.append((record.number, record.tenant_id, record.oldest))
-        message = part.stream.stage(event)
-        row = row_of(message, record.number, offset)
+        publication = part.stream.stage(event)
+        row = row_of(publication, record.number, offset)
         group.values += row
         group.events += 1
         if event.call_id is not None:
@@ -310,14 +310,14 @@ class Pipeline:
             group.announced[event.tenant_id, str(told["user_id"])] = told["online"]
         if event.is_mail:
             record.expect_mail(event.user_id or "")
-            group.letters.append((*row, record.number, mail_ends_at(event, event.received_at + offset)))
-        return message
+            group.items.append((*row, record.number, mail_ends_at(event, event.received_at + offset)))
+        return publication
 
     # What comes of it
 
     def _written(self, _: None, batch: _Batch) -> None:
         self._is_writing = False
-        self._notes_under_way = Notes()
+        self._notes_under_way = PendingWrites()
         if self.trouble is not None:
             self.trouble = None
             self._probe_bytes = LEAST_PROBE
@@ -340,9 +340,9 @@ class Pipeline:
         record.busy = False
         if not part.fresh:
             return
-        for _, message in part.fresh:
-            stream.settle(message)
-            record.unchecked_bytes += len(message.event.payload)
+        for _, publication in part.fresh:
+            stream.settle(publication)
+            record.unchecked_bytes += len(publication.event.payload)
         stream.history.keep(self._memory_events, part.fresh[-1][1].event.received_at - self._history_seconds)
         self._cache.count(record)
         if record.wants_checkpoint(stream):
@@ -351,16 +351,16 @@ class Pipeline:
     def _hand_over(self, part: _Part) -> None:
         if part.fresh:
             part.record.delivered = part.fresh[-1][1].seq
-            self._deliver([message for _, message in part.fresh])
-        for entry, message in part.fresh:
-            settle(entry, Published(self._epoch, message.seq, message.event.event_id))
+            self._deliver([publication for _, publication in part.fresh])
+        for entry, publication in part.fresh:
+            settle(entry, PublishResult(self._epoch, publication.seq, publication.event.event_id))
         for entry, seq in part.repeated:
-            settle(entry, Published(self._epoch, seq, entry[2].event_id, duplicate=True))
+            settle(entry, PublishResult(self._epoch, seq, entry[2].event_id, duplicate=True))
 
     def _not_written(self, failure: Failure, batch: _Batch) -> None:
         """Nothing of the group was written, or it cannot be known."""
         self._is_writing = False
-        self._notes_under_way = Notes()
+        self._notes_under_way = PendingWrites()
         error = failure.value
         if isinstance(error, sqlite3.Error):
             reason = reason_of(error)

@@ -1,4 +1,4 @@
-"""Upkeep: what is done now and then, in small pieces, so that the file does not grow."""
+"""Maintenance: what is done now and then, in small pieces, so that the file does not grow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DORMANT_TENANTS = 100
 _log = Logger("callcenter_ws.broker")
 
 
-class Upkeep:
+class Maintenance:
     """Forgets what is too old or too much.
 
     Each piece is a transaction of its own in the writing thread, so that a group waits for one piece at the most.

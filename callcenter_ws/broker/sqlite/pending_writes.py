@@ -1,4 +1,4 @@
-"""Notes: small facts that go along with the next group, bounded."""
+"""PendingWrites: small facts that go along with the next group, bounded."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from callcenter_ws.broker.sqlite.transaction import Group, MailKey
-from callcenter_ws.interfaces import Attendance, Revocation
+from callcenter_ws.broker.sqlite.transaction import MailKey, Transaction
+from callcenter_ws.interfaces import PresenceRecord, Revocation
 
 MAX_NOTES = 50_000
 """Of each kind. The oldest is forgotten first, which makes a message come twice, or a ``last_seen`` too early."""
@@ -16,7 +16,7 @@ UserKey = tuple[str, str, bool]
 
 
 @dataclass(slots=True)
-class Notes:
+class PendingWrites:
     """What is to be written down besides events.
 
     Attributes:
@@ -30,7 +30,7 @@ class Notes:
     sent: dict[MailKey, None] = field(default_factory=dict)
     taken: dict[MailKey, None] = field(default_factory=dict)
     told: dict[tuple[int, str], None] = field(default_factory=dict)
-    attendance: dict[UserKey, Attendance] = field(default_factory=dict)
+    attendance: dict[UserKey, PresenceRecord] = field(default_factory=dict)
     revocations: list[Revocation] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
 
@@ -39,7 +39,7 @@ class Notes:
         self.sent.update(dict.fromkeys((tenant, user_id, event_id) for event_id in event_ids))
         _bound(self.sent)
 
-    def strike_off(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
+    def acknowledge(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
         """Note that a user has messages."""
         self.taken.update(dict.fromkeys((tenant, user_id, event_id) for event_id in event_ids))
         _bound(self.taken)
@@ -49,16 +49,16 @@ class Notes:
         self.told[tenant, user_id] = None
         _bound(self.told)
 
-    def attend(self, note: Attendance) -> None:
+    def attend(self, note: PresenceRecord) -> None:
         """Note a user's presence."""
         key = (note.tenant_id, note.user_id, note.visitor)
         self.attendance.pop(key, None)
         self.attendance[key] = note
         _bound(self.attendance)
 
-    def take(self, group: Group) -> Notes:
+    def take(self, group: Transaction) -> PendingWrites:
         """Put everything into a group, and return what was put there."""
-        taken = Notes(self.sent, self.taken, self.told, self.attendance, self.revocations, self.facts)
+        taken = PendingWrites(self.sent, self.taken, self.told, self.attendance, self.revocations, self.facts)
         group.sent += self.sent
         group.taken += self.taken
         group.told += self.told
@@ -68,7 +68,7 @@ class Notes:
         self.sent, self.taken, self.told, self.attendance, self.revocations, self.facts = {}, {}, {}, {}, [], {}
         return taken
 
-    def put_back(self, earlier: Notes) -> None:
+    def put_back(self, earlier: PendingWrites) -> None:
         """A group was not written: what was taken for it goes with the next one."""
         self.sent = {**earlier.sent, **self.sent}
         self.taken = {**earlier.taken, **self.taken}

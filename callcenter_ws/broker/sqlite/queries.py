@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from callcenter_ws.broker.calls import Call
 from callcenter_ws.broker.recent_ids import MAX_IDS, WINDOW
-from callcenter_ws.broker.sqlite.codec import COLUMNS, Row, event_of, message_of, recall_call
+from callcenter_ws.broker.sqlite.codec import COLUMNS, Row, event_of, publication_of, recall_call
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.broker.stream import Stream
-from callcenter_ws.events.publication import Message
-from callcenter_ws.interfaces import Attendance, Letter, Loss, Mail, Revocation
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import MailboxGap, MailboxItem, MailboxPage, PresenceRecord, Revocation
 from callcenter_ws.runtime.json import decode_json
 
 MAX_MAIL_USERS = 50_000
@@ -73,7 +73,7 @@ def load(file: StoreFile, tenant_id: str, now: float, clock_offset: float) -> Lo
 def _load_state(db: sqlite3.Connection, loaded: Loaded, tenant_id: str, clock_offset: float) -> None:
     for row in _rows(db, "state", loaded.number, 0):
         loaded.stored_state.add(seq_of(row[0]))
-        loaded.stream.state.restore(message_of(row, tenant_id, clock_offset))
+        loaded.stream.state.restore(publication_of(row, tenant_id, clock_offset))
 
 
 def _load_calls(db: sqlite3.Connection, loaded: Loaded, clock_offset: float) -> None:
@@ -95,7 +95,7 @@ def _load_history(db: sqlite3.Connection, loaded: Loaded, tenant_id: str, clock_
             loaded.changed_calls.add(event.call_id)
         # The same by construction, unless a later release knows more about calls: then what was delivered counts.
         recall_call(event, row)
-        stream.settle(Message(event, seq_of(row[0])))
+        stream.settle(Publication(event, seq_of(row[0])))
     stream.staged = stream.history.head
 
 
@@ -141,28 +141,28 @@ def _rows(db: sqlite3.Connection, table: str, number: int | None, after: int) ->
 
 def stretch(
     file: StoreFile, tenant_id: str, number: int, after: int, limit: int, clock_offset: float
-) -> Sequence[Message]:
+) -> Sequence[Publication]:
     """Return at most ``limit`` messages that follow ``after`` without a hole; none when that one is gone."""
     low, high = place_of(number, after), place_of(number + 1, 0)
     found = file.reader().execute(
         f"SELECT {COLUMNS} FROM event WHERE place > ? AND place < ? ORDER BY place LIMIT ?",  # noqa: S608 - our own names
         (low, high, limit),
     )
-    messages: list[Message] = []
+    publications: list[Publication] = []
     size = 0
     for row in found:
-        if seq_of(row[0]) != after + len(messages) + 1:
+        if seq_of(row[0]) != after + len(publications) + 1:
             break
-        messages.append(message_of(row, tenant_id, clock_offset))
+        publications.append(publication_of(row, tenant_id, clock_offset))
         size += len(row[10])
         if size > CHUNK_BYTES:
             break
-    return messages
+    return publications
 
 
 def mail(
     file: StoreFile, tenant_id: str, number: int, user_id: str, after: int, limit: int, now: float, clock_offset: float
-) -> Mail:
+) -> MailboxPage:
     """Return a stretch of a user's mailbox. ``now`` is Unix time."""
     db = file.reader()
     found = db.execute(
@@ -170,24 +170,24 @@ def mail(
         "ORDER BY place LIMIT ?",
         (number, user_id, place_of(number, after), now, limit),
     )
-    letters = []
+    items = []
     size = 0
     for row in found:
-        letters.append(Letter(_whole(row, tenant_id, clock_offset), bool(row[-1])))
+        items.append(MailboxItem(_whole(row, tenant_id, clock_offset), bool(row[-1])))
         size += len(row[10])
         if size > CHUNK_BYTES:
             break
-    loss = db.execute(
+    gap = db.execute(
         "SELECT from_seq, to_seq FROM mail_loss WHERE tenant = ? AND user_id = ?", (number, user_id)
     ).fetchone()
-    return Mail(letters, None if loss is None else Loss(*loss))
+    return MailboxPage(items, None if gap is None else MailboxGap(*gap))
 
 
-def _whole(row: Row, tenant_id: str, clock_offset: float) -> Message:
-    return message_of(row[:-1], tenant_id, clock_offset)
+def _whole(row: Row, tenant_id: str, clock_offset: float) -> Publication:
+    return publication_of(row[:-1], tenant_id, clock_offset)
 
 
-def attendance(db: sqlite3.Connection, most: int) -> list[Attendance]:
+def attendance(db: sqlite3.Connection, most: int) -> list[PresenceRecord]:
     """Return what was noted of at most so many users, those seen last, longest ago first.
 
     Who had not left was seen until the process that noted it wrote for the last time.
@@ -199,7 +199,7 @@ def attendance(db: sqlite3.Connection, most: int) -> list[Attendance]:
         (most,),
     ).fetchall()
     return [
-        Attendance(
+        PresenceRecord(
             tenant_id, user_id, bool(visitor), since, seen if since is None else max(seen, alive_at), told=bool(told)
         )
         for tenant_id, user_id, visitor, since, seen, told in reversed(found)

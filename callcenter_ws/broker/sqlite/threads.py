@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
-from callcenter_ws.runtime.threads import OwnThreads
+from callcenter_ws.runtime.threads import DedicatedThreadPool
 
 READERS = 2
 """One may load a large tenant while the other serves those who read on."""
@@ -22,8 +22,8 @@ class Threads:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._writer = OwnThreads(1, "callcenter-ws store writer")
-        self._readers = OwnThreads(READERS, "callcenter-ws store reader")
+        self._writer = DedicatedThreadPool(1, "callcenter-ws store writer")
+        self._readers = DedicatedThreadPool(READERS, "callcenter-ws store reader")
 
     def start(self) -> None:
         """Take calls from now on."""

@@ -1,4 +1,4 @@
-"""Group: what is written in one transaction, and how.
+"""Transaction: what is written in one transaction, and how.
 
 Everything in here runs in the store's writing thread, in few and long statements; ``sqlite_file.insert`` says why.
 """
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from callcenter_ws.broker.mailboxes import MAX_LETTERS, is_loss
+from callcenter_ws.broker.mailboxes import MAX_ITEMS, is_loss
 from callcenter_ws.broker.sqlite.codec import COLUMNS, WIDTH, Row
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
-from callcenter_ws.interfaces import Attendance, Revocation
+from callcenter_ws.interfaces import PresenceRecord, Revocation
 from callcenter_ws.runtime.sqlite import insert, roll_back
 
 TRIM_EVENTS = 500
@@ -47,7 +47,7 @@ class Checkpoint:
 
 
 @dataclass(slots=True)
-class Group:
+class Transaction:
     """One transaction.
 
     Attributes:
@@ -63,11 +63,11 @@ class Group:
     tenants: list[tuple[int, str, float]] = field(default_factory=list)
     events: int = 0
     values: list[Any] = field(default_factory=list)
-    letters: list[Row] = field(default_factory=list)
+    items: list[Row] = field(default_factory=list)
     sent: list[MailKey] = field(default_factory=list)
     taken: list[MailKey] = field(default_factory=list)
     told: list[tuple[int, str]] = field(default_factory=list)
-    attendance: list[Attendance] = field(default_factory=list)
+    attendance: list[PresenceRecord] = field(default_factory=list)
     revocations: list[Revocation] = field(default_factory=list)
     announced: dict[tuple[str, str], bool] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Group:
         return any((self.tenants, self.events, self.checkpoints, *notes))
 
 
-def write(file: StoreFile, group: Group) -> None:
+def write(file: StoreFile, group: Transaction) -> None:
     """Write a group, all of it or nothing.
 
     Raises:
@@ -92,9 +92,9 @@ def write(file: StoreFile, group: Group) -> None:
         # What is noted about mail concerns what was delivered before.
         _note_mail(db, group)
         insert(db, f"event ({COLUMNS})", WIDTH, group.values)
-        if group.letters:
-            insert(db, f"mail ({COLUMNS}, tenant, ends_at)", _MAIL_WIDTH, _flat(group.letters))
-            _bound_mailboxes(db, group.letters)
+        if group.items:
+            insert(db, f"mail ({COLUMNS}, tenant, ends_at)", _MAIL_WIDTH, _flat(group.items))
+            _bound_mailboxes(db, group.items)
         _note_attendance(db, group.attendance)
         _note_announcements(db, group.announced)
         _note_revocations(db, group.revocations)
@@ -149,10 +149,10 @@ _MARK_SENT = f"UPDATE mail SET sent = 1 WHERE place IN ({_NAMED})"  # noqa: S608
 _STRIKE_OFF = f"DELETE FROM mail WHERE place IN ({_NAMED}) RETURNING tenant, user_id"  # noqa: S608 - our own text
 
 
-def _bound_mailboxes(db: sqlite3.Connection, letters: Iterable[Row]) -> None:
+def _bound_mailboxes(db: sqlite3.Connection, items: Iterable[Row]) -> None:
     """Let the oldest fall out of mailboxes that hold too much by now."""
-    users = {(row[WIDTH], row[4]) for row in letters}
-    _note_losses(db, db.execute(_OVERFULL, (_listed(users), MAX_LETTERS)).fetchall())
+    users = {(row[WIDTH], row[4]) for row in items}
+    _note_losses(db, db.execute(_OVERFULL, (_listed(users), MAX_ITEMS)).fetchall())
 
 
 def _note_losses(db: sqlite3.Connection, lost: Iterable[tuple[int, str, int]]) -> None:
@@ -167,7 +167,7 @@ def _note_losses(db: sqlite3.Connection, lost: Iterable[tuple[int, str, int]]) -
         )
 
 
-def _note_mail(db: sqlite3.Connection, group: Group) -> None:
+def _note_mail(db: sqlite3.Connection, group: Transaction) -> None:
     told = set(group.told)
     if group.sent:
         db.execute(_MARK_SENT, (_listed(group.sent),))
@@ -200,7 +200,7 @@ def end_mail(file: StoreFile, now: float) -> bool:
 # Who was here
 
 
-def _note_attendance(db: sqlite3.Connection, notes: Sequence[Attendance]) -> None:
+def _note_attendance(db: sqlite3.Connection, notes: Sequence[PresenceRecord]) -> None:
     rows = [(note.tenant_id, note.user_id, note.visitor, note.since, note.last_seen) for note in notes]
     columns = "attendance (tenant_id, user_id, visitor, since, last_seen)"
     insert(
