@@ -13,10 +13,10 @@ from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import Authenticate, GatewayCommand
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.remote.backoff import Backoff
 from callcenter_ws.remote.link import GatewayLink
 from callcenter_ws.remote.sender import Sender
 from callcenter_ws.remote.subscriptions import Subscriptions, message_of
+from callcenter_ws.runtime.backoff import Backoff
 
 _FIRST_RECONNECT = 0.2
 _LAST_RECONNECT = 30.0
@@ -110,7 +110,7 @@ class Connection:
             await self._subscriptions.renew(link)
         except Refusal as refusal:
             if refusal.code in (ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN):
-                self._reconnect.worst()
+                self._reconnect.exhaust()
                 _log.error(
                     "the gateway refuses this daemon's token ({reason}); the next try is in about {seconds:g} s",
                     reason=refusal.message,

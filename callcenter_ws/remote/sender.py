@@ -13,10 +13,10 @@ from twisted.logger import Logger
 from callcenter_ws.amp.commands import PublishBatch, PublishEvent, refusal_of
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
-from callcenter_ws.remote.backoff import Backoff
 from callcenter_ws.remote.buffer import Buffer
 from callcenter_ws.remote.link import GatewayLink
 from callcenter_ws.remote.pending_event import PendingEvent
+from callcenter_ws.runtime.backoff import Backoff
 
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 5.0

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from callcenter_ws.remote.backoff import Backoff
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.spool_file import Row, SpoolFile, reason_of
+from callcenter_ws.runtime.backoff import Backoff
 
 _GROUP_EVENTS = 512
 _GROUP_BYTES = 4_194_304
