@@ -1,1 +1,1 @@
-"""."""
+"""A client of Redis: its address, connections, scripts and keys."""

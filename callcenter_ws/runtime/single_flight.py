@@ -25,7 +25,7 @@ class SingleFlight:
     """Runs ``work`` at most once at a time.
 
     A request while ``work`` runs causes one more run after it, however many requests there are. A run that raises one
-    of ``transient`` is repeated after the delay of ``backoff``. Any other exception is a bug: ``spawn`` logs it, and the
+    of ``transient`` is repeated after the delay of ``backoff``. Any other exception is a bug: ``spawn`` logs it and the
     next request starts a new run.
 
     Args:
