@@ -1,10 +1,10 @@
-"""What pyproject.toml cannot say: packages that include a part of Twisted's plugin package."""
+"""The list of packages, which pyproject.toml cannot express: it includes a part of Twisted's plugin package."""
 
 from setuptools import find_packages, setup
 
 setup(
-    # twisted.plugins belongs to Twisted: our wheel adds one module to it and never an __init__.py.
+    # The package twisted.plugins belongs to Twisted: the wheel adds one module to it, and no __init__.py.
     packages=[*find_packages(include=["callcenter_ws", "callcenter_ws.*"]), "twisted.plugins"],
-    # Without this an editable install maps callcenter_ws alone, and twistd does not find the plugin.
+    # Without this an editable installation maps only callcenter_ws, and twistd does not find the plugin.
     package_dir={"": "."},
 )

@@ -1,1 +1,1 @@
-"""How fast the gateway is, and what it costs: ``python -m bench``."""
+"""Measures the gateway's throughput, latency, CPU and memory: ``python -m bench``."""

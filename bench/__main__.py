@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench import (
-    broadcast,
     cluster,
     compression,
     connect,
+    fan_out,
     ingest,
     latency,
     machine,
@@ -23,13 +23,13 @@ from bench import (
     snapshot,
     tenants,
 )
-from bench.failure import Broken, Unavailable
+from bench.failure import InvalidRun, Unavailable
 from bench.plot import check_plotting, draw
-from bench.report import Report, heading, progress, say
+from bench.report import Report, heading, print_progress, print_result
 from bench.scale import FULL, QUICK, Scale
 
 CASES: Mapping[str, Callable[[Path, Scale], Report]] = {
-    "fan-out": broadcast.measure,
+    "fan-out": fan_out.measure,
     "latency": latency.measure,
     "connect": connect.measure,
     "memory": memory.measure,
@@ -42,51 +42,52 @@ CASES: Mapping[str, Callable[[Path, Scale], Report]] = {
 }
 
 _DESCRIPTION = """\
-Measures the gateway, and its peers beside it in the same run: each a real server in a process and a folder of its own,
-on this machine alone. Where nothing else is said, 1,000 clients, events of 333 bytes, and three rounds, in which the
-servers take turns.
+Measures the gateway and its peers in the same run. Each server runs in its own process and folder, on this machine.
+Unless stated otherwise there are 1,000 clients, events of 333 bytes, and three rounds in which the servers take turns.
 
 cases with peers:
-  fan-out      every event to everybody, with 1, 8 and 64 events outstanding; plain, then with TLS
-  latency      events at a rate: half of what each server can do, and the same rate for all
-  connect      clients that come in: plain, with a whole TLS handshake, and with a TLS session from before
-  memory       what a connection that waits takes, of 2,000; plain and with TLS
+  fan-out      every event to every client, with 1, 8 and 64 events outstanding; plain, then with TLS
+  latency      events at a fixed rate: half of each server's maximum, and the same rate for all
+  connect      clients that connect: plain, with a full TLS handshake, and with a resumed TLS session
+  memory       memory of an idle connection, of 2,000; plain and with TLS
 
 cases of the gateway alone:
-  compression  fan-out with permessage-deflate and without
-  tenants      200 tenants with 50 clients of all roles, against one tenant where all are alike; and events for one
+  compression  fan-out with and without permessage-deflate
+  tenants      200 tenants with 50 clients of all roles, against one tenant with equal clients; and events for one
                user among 10,000 connections, against 100
-  ingest       events over AMP into each store, single and in batches; beside it, what bare sqlite3 and bare AMP do
-  resume       live fan-out, then the same clients coming back for 500 missed events each
-  cluster      gateways that share a Redis, beside one with a file: fan-out, time on the way, ingest, 1 to 4 workers
+  ingest       events over AMP into each store, single and in batches; as baselines, bare sqlite3 and bare AMP
+  resume       live fan-out, then the same clients reconnect and resume with 500 missed events each
+  cluster      gateways that share a Redis, against one with a file: fan-out, latency, ingest, 1 to 4 workers
   snapshot     the state of 5,000 agents, 500 calls and 100 queues: time to the first and last byte, and size
 
 peers:
-  nats-server        its WebSocket listener; clients speak its protocol
-  Go hub             gorilla/websocket, a hub with two goroutines for each client; it joins what has piled up for a
-                     client in one frame, a line each; "Go hub, frames" is the same with a frame for each message
+  nats-server        its WebSocket listener; clients speak the NATS protocol
+  Go hub             gorilla/websocket, a hub with two goroutines per client; it joins the messages that are queued
+                     for a client in one frame, one a line; "Go hub, frames" sends a frame for each message
   nginx nchan        its WebSocket subscriber and publisher
-  Node ws, Python websockets   a broadcaster around each of these libraries
-bench/setup installs them. One that is not installed is left out, and a line says so.
+  Node ws, Python websockets   a hub with each of these libraries
+bench/setup installs them. A peer that is not installed is left out, and a line says so.
 """
 
 _EPILOG = """\
-Figures are medians over the rounds, with the lowest and the highest behind them. CPU is user and system time of all
-processes of the server, by the operating system's accounting; on a machine that others use, too, it is the figure to
-trust. Ratios are of the same rounds, the gateway over the peer; behind them is what they were asked to be. All events
-are counted and their order is checked, at each client: if one is lost, repeated or out of order, the status is 1 and
-there are no figures; where a peer may lose events without that being a mistake of its own, it is told how many. What
-the gateway refuses, or this machine cannot do, is a row that says so.
+Figures are medians over the rounds, followed by the lowest and the highest value. CPU is user and system time of all
+processes of the server, as the operating system accounts it; on a machine with other load it is more reliable than
+rates. Ratios are of the same rounds, the gateway over the peer, followed by the goal. All events are counted and their
+order is checked at each client. If an event is lost, repeated or out of order, the exit status is 1 and no figures are
+printed; for a peer that may drop messages by design, their number is shown instead. A measurement that the gateway
+refuses or this machine cannot make has a row with the reason.
 
-The clients are a program in C, which the system's compiler makes on the spot; for TLS it needs OpenSSL's headers, for
-compression zlib's. Everything takes about half an hour.
+The clients are a program in C, which the system's compiler builds when it is needed; TLS needs OpenSSL's headers,
+compression needs zlib's. The whole run takes about half an hour.
 """
+
+_ERROR_KIND = {InvalidRun: "invalid run", Unavailable: "unavailable"}
 
 
 def main() -> int:
     """Run the cases; return the exit status."""
     options = _parser().parse_args()
-    # So that whoever ends it does not leave servers behind.
+    # SystemExit unwinds the stack, which ends the servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     scale = QUICK if options.quick else FULL
     described = machine.describe()
@@ -95,13 +96,13 @@ def main() -> int:
         try:
             if options.plot:
                 check_plotting(options.case)
-            say(heading(described))
+            print_result(heading(described))
             for case in options.case:
                 reports.append(CASES[case](Path(folder), scale))
-                say(str(reports[-1]))
+                print_result(str(reports[-1]))
             _write(options, described, reports)
-        except (Broken, Unavailable) as failure:
-            progress(f"bench: {type(failure).__name__.lower()}: {failure}")
+        except (InvalidRun, Unavailable) as error:
+            print_progress(f"bench: {_ERROR_KIND[type(error)]}: {error}")
             return 1
     return 0
 
@@ -121,12 +122,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES), help="only these (default: all)")
-    parser.add_argument("--quick", action="store_true", help="a little of everything, to see that it works")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw fan-out, connect and memory there")
+    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES), help="run only these (default: all)")
+    parser.add_argument("--quick", action="store_true", help="run every case once with small sizes, as a test")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw fan-out, connect and memory to this file")
     parser.add_argument(
-        "--folder", type=Path, help="where stores keep their files (default: the system's temporary one)"
+        "--folder", type=Path, help="where stores keep their files (default: the system's temporary folder)"
     )
     return parser
 

@@ -1,6 +1,6 @@
-"""The least that an AMP server can be: one command, which answers with an integer. A program; give it a socket's path.
+"""A minimal AMP server with one command, as a program; its argument is the path of the unix socket.
 
-The yardstick for ingest: what the gateway does beyond this is its own.
+It is a baseline for ingest: the cost above it is the gateway's own.
 """
 
 # mypy: allow-untyped-calls
@@ -18,25 +18,25 @@ from twisted.internet.task import react
 from twisted.protocols import amp
 
 
-class Take(amp.Command):
-    """Take a text and say how long it is."""
+class Measure(amp.Command):
+    """Ask for the length of a text in bytes."""
 
     arguments: ClassVar = [(b"text", amp.String())]
     response: ClassVar = [(b"size", amp.Integer())]
 
 
-class Taker(amp.AMP):
-    """Answers ``Take``."""
+class BareServer(amp.AMP):
+    """Answers ``Measure``."""
 
-    @Take.responder
-    def take(self, text: bytes) -> dict[str, int]:
-        """Count the bytes."""
+    @Measure.responder
+    def measure(self, text: bytes) -> dict[str, int]:
+        """Return the length of the text."""
         return {"size": len(text)}
 
 
-def main(reactor: Any, path: str) -> Deferred[None]:
-    """Listen on a unix socket, for ever."""
-    serverFromString(reactor, f"unix:{path}:mode=600").listen(Factory.forProtocol(Taker))
+def main(reactor: Any, path: str) -> Deferred[None]:  # Any: Twisted's reactors implement many interfaces.
+    """Listen on a unix socket until the process is ended."""
+    serverFromString(reactor, f"unix:{path}:mode=600").listen(Factory.forProtocol(BareServer))
     return Deferred()
 
 

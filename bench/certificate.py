@@ -1,4 +1,4 @@
-"""A certificate for this machine alone, made on the spot: ECDSA on P-256, signed by itself, good for a day."""
+"""Makes a self-signed certificate for localhost: ECDSA on P-256, valid for one day."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cryptography.x509.oid import NameOID
 
 
 class Certificate(NamedTuple):
-    """Two PEM files."""
+    """The PEM files of a certificate and its private key."""
 
     chain: Path
     key: Path
 
 
 def make_certificate(folder: Path) -> Certificate:
-    """Make one, and put its files into ``folder``."""
+    """Make a certificate and write its files to ``folder``."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -37,10 +37,10 @@ def make_certificate(folder: Path) -> Certificate:
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), address]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    made = Certificate(folder / "chain.pem", folder / "key.pem")
-    made.chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    made.key.touch(0o600)
-    made.key.write_bytes(
+    files = Certificate(folder / "chain.pem", folder / "key.pem")
+    files.chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files.key.touch(0o600)
+    files.key.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    return made
+    return files

@@ -1,4 +1,4 @@
-"""Gateways that share a Redis, beside one with a file of its own: fan-out, time on the way, ingest, and workers."""
+"""Measures gateways that share a Redis against one with a file: fan-out, latency, ingest, and several workers."""
 
 from __future__ import annotations
 
@@ -9,54 +9,60 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.closed_loop import Audience
+from bench.closed_loop import SubscriberGroup
 from bench.event import call_center
-from bench.failure import Broken, Unavailable
+from bench.failure import InvalidRun, Unavailable
 from bench.gateway import Gateway
-from bench.ingest import BATCH, WAYS, Target
-from bench.latency import Metronome
+from bench.gateway_setup import RAISED_LIMITS
+from bench.ingest import BATCH, SEND_MODES, IngestRun
+from bench.latency import OpenLoop
 from bench.loader import Loader
-from bench.peers.own import OwnGateway
-from bench.question import publish_batch, publish_one
+from bench.peers.gateway_server import GatewayServer
 from bench.redis import Redis
-from bench.report import Delivery, Figure, Report, Row, progress
+from bench.report import Delivery, Figure, Report, Row, print_progress
+from bench.request import publish_batch, publish_one
 from bench.scale import Scale
 from bench.sender import Sender
-from bench.stage import RAISED
 from bench.store import Store
 
 COST_GOAL = 1.25
-"""What a delivery may cost at a node of many, over what it costs where there is one."""
+"""Maximum of the CPU per delivery at a node with Redis, over that of a single node with a file."""
 
 RATE = 200
-"""Events a second while the time on the way is measured: so few that nobody waits for anybody."""
+"""Events per second while latency is measured: low enough that no event waits for another one."""
 
 WORKERS = (1, 2, 4)
 FILE, ONE, OTHER = "one node, a file", "one node, Redis", "two nodes, Redis"
 
 
-class Clustered(OwnGateway):
-    """A gateway whose events are published at another node: it hears of them from Redis alone."""
+class ClusterNode(GatewayServer):
+    """A gateway with a store in Redis.
 
-    def __init__(self, name: str, folder: Path, loader: Loader, settings: dict[str, Any], *, apart: bool) -> None:
+    Args:
+        remote_publisher: whether events are published at another node, so that this one receives them from Redis.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, loader: Loader, settings: dict[str, Any], *, remote_publisher: bool
+    ) -> None:
         super().__init__(folder, loader, None, settings)
         self.name = name
-        self._publishing: Gateway | None = None
-        if apart:
+        self._publisher: Gateway | None = None
+        if remote_publisher:
             self.sender.close()
-            self._publishing = Gateway(folder.with_name(f"{folder.name}-publishing"), {**RAISED, **settings})
-            self.sender = Sender(self._publishing.amp_path)
+            self._publisher = Gateway(folder.with_name(f"{folder.name}-publishing"), {**RAISED_LIMITS, **settings})
+            self.sender = Sender(self._publisher.amp_path)
 
     def close(self) -> None:
-        """Hang up, and end the gateways."""
+        """Close the sender, and stop the gateways."""
         super().close()
-        if self._publishing is not None:
-            self._publishing.stop()
+        if self._publisher is not None:
+            self._publisher.stop()
 
 
 @dataclass(frozen=True, slots=True)
 class _RedisStore:
-    """A Redis in the place of ``Store``."""
+    """A store in Redis, with the interface of ``Store``."""
 
     redis: Redis
     name: str = "REDIS"
@@ -69,7 +75,7 @@ class _RedisStore:
 
 
 def measure(folder: Path, scale: Scale) -> Report:
-    """Measure it."""
+    """Run the case."""
     report = Report("cluster", f"gateways that share a Redis, {scale.clients:,} subscribers")
     with ExitStack() as stack:
         try:
@@ -84,9 +90,9 @@ def measure(folder: Path, scale: Scale) -> Report:
             _measure_workers(folder, loader, redis, workers, scale, report)
     report.notes += [
         f"{ONE}: events are published where the clients are; {OTHER}: at another node, whose CPU is not counted",
-        f"time on the way: {RATE} events a second, from the sender's write on",
-        "Redis appends to its file, which it has written to the disk every second (appendfsync everysec)",
-        "workers: processes of one node that share a port; CPU is of all of them together",
+        f"latency: {RATE} events per second, from the sender's write",
+        "Redis has appendonly yes and appendfsync everysec",
+        "workers: processes of one node that share a port; CPU is that of all together",
     ]
     return report
 
@@ -96,48 +102,50 @@ def measure(folder: Path, scale: Scale) -> Report:
 
 def _measure_delivery(folder: Path, loader: Loader, redis: Redis, scale: Scale, report: Report) -> None:
     with ExitStack() as stack:
-        plain = OwnGateway(folder / "file", loader, None)
+        plain = GatewayServer(folder / "file", loader, None)
         stack.callback(plain.close)
         plain.name = FILE
-        nodes: list[OwnGateway] = [plain]
-        for name, apart in ((ONE, False), (OTHER, True)):
-            settings = redis.settings(f"fan-out-{apart}")
-            nodes.append(Clustered(name, folder / f"redis-{apart}", loader, settings, apart=apart))
+        nodes: list[GatewayServer] = [plain]
+        for name, remote in ((ONE, False), (OTHER, True)):
+            settings = redis.settings(f"fan-out-{remote}")
+            nodes.append(ClusterNode(name, folder / f"redis-{remote}", loader, settings, remote_publisher=remote))
             stack.callback(nodes[-1].close)
-        audiences = [Audience(node, loader, scale.clients) for node in nodes]
-        metronomes = [Metronome(audience) for audience in audiences]
+        subscriber_groups = [SubscriberGroup(node, loader, scale.clients) for node in nodes]
+        open_loops = [OpenLoop(subscribers) for subscribers in subscriber_groups]
         for number in range(scale.rounds):
-            progress(f"cluster, delivery: round {number + 1} of {scale.rounds}")
+            print_progress(f"cluster, delivery: round {number + 1} of {scale.rounds}")
             for window, count in scale.fan_out.items():
-                for audience in audiences:
-                    report.deliver(audience.measure(window, count, scale.fan_out_seconds))
-            for metronome in metronomes:
-                delivery = metronome.run("at a rate", RATE, scale.open_loop_seconds)
+                for subscribers in subscriber_groups:
+                    report.add_delivery(subscribers.measure(window, count, scale.fan_out_seconds))
+            for open_loop in open_loops:
+                delivery = open_loop.run("at a rate", RATE, scale.open_loop_seconds)
                 if delivery is None:
-                    raise Broken(f"{metronome.name} has lost something")
-                report.deliver(delivery)
-        _tell_delivery(audiences, metronomes, scale, report)
+                    raise InvalidRun(f"{open_loop.name} has lost events")
+                report.add_delivery(delivery)
+        _add_delivery_results(subscriber_groups, open_loops, scale, report)
 
 
-def _tell_delivery(
-    audiences: Sequence[Audience], metronomes: Sequence[Metronome], scale: Scale, report: Report
+def _add_delivery_results(
+    subscriber_groups: Sequence[SubscriberGroup], open_loops: Sequence[OpenLoop], scale: Scale, report: Report
 ) -> None:
-    single, *shared = audiences
+    single, *shared = subscriber_groups
     for window in scale.fan_out:
-        for audience in audiences:
-            report.rows.append(audience.tracks[window].row(f"{audience.contestant.name} | {window} outstanding"))
-        for audience in shared:
-            label = f"{audience.contestant.name} / {FILE} | {window} outstanding"
-            course = audience.tracks[window].course
-            report.ratios.append(course.over(single.tracks[window].course, label, most=COST_GOAL))
-    base = metronomes[0].paces["at a rate"].latencies
-    for metronome in metronomes:
-        pace = metronome.paces["at a rate"]
-        row = pace.row(f"{metronome.name} | {RATE} events a second")
+        for subscribers in subscriber_groups:
+            label = f"{subscribers.server.name} | {window} outstanding"
+            report.rows.append(subscribers.results_by_window[window].row(label))
+        base = single.results_by_window[window].measurement
+        for subscribers in shared:
+            label = f"{subscribers.server.name} / {FILE} | {window} outstanding"
+            measurement = subscribers.results_by_window[window].measurement
+            report.ratios.append(measurement.over(base, label, most=COST_GOAL))
+    base_latencies = open_loops[0].results_by_rate["at a rate"].latencies
+    for open_loop in open_loops:
+        results = open_loop.results_by_rate["at a rate"]
+        row = results.row(f"{open_loop.name} | {RATE} events a second")
+        pairs = list(zip(results.latencies, base_latencies, strict=True))
         added = [
             Figure(f"{name} added ms", [1e3 * (getattr(one, name) - getattr(other, name)) for one, other in pairs], 2)
             for name in ("p50", "p99")
-            for pairs in [list(zip(pace.latencies, base, strict=True))]
         ]
         report.rows.append(Row(row.label, [*row.figures, *added]))
 
@@ -147,27 +155,29 @@ def _tell_delivery(
 
 def _measure_ingest(folder: Path, redis: Redis, scale: Scale, report: Report) -> None:
     with ExitStack() as stack:
+        # Any: IngestRun takes whatever has the methods of Store.
         stores: Sequence[Any] = (Store.NORMAL, _RedisStore(redis))
-        targets = [Target(store, folder / f"cluster-ingest-{store.name.lower()}") for store in stores]
-        for target in targets:
-            stack.callback(target.close)
+        runs = [IngestRun(store, folder / f"cluster-ingest-{store.name.lower()}") for store in stores]
+        for run in runs:
+            stack.callback(run.close)
         events = call_center()
         for number in range(scale.rounds):
-            progress(f"cluster, ingest: round {number + 1} of {scale.rounds}")
-            for way in WAYS:
-                count = scale.singles if way.batch == 1 else scale.batches
-                batches = [list(islice(events, way.batch)) for _ in range(count)]
-                questions = [publish_one(one[0]) if way.batch == 1 else publish_batch(one) for one in batches]
-                for target in targets:
-                    target.run(questions, way, scale.seconds, redis=redis.pid)
-        for target in targets:
-            report.rows += [course.row(f"{target.store} | {way}") for way, course in target.courses.items()]
-            sent = sum(sum(course.counts) for course in target.courses.values())
-            report.deliver(Delivery(f"answered by {target.store}", sent, sent))
-        file, shared = targets
-        for way, course in shared.courses.items():
-            report.ratios.append(course.over(file.courses[way], f"{shared.store} / {file.store} | {way}"))
-    report.notes.append(f"ingest: events over AMP, in batches of {BATCH} or by single calls; nobody is connected")
+            print_progress(f"cluster, ingest: round {number + 1} of {scale.rounds}")
+            for mode in SEND_MODES:
+                count = scale.singles if mode.batch == 1 else scale.batches
+                batches = [list(islice(events, mode.batch)) for _ in range(count)]
+                requests = [publish_one(one[0]) if mode.batch == 1 else publish_batch(one) for one in batches]
+                for run in runs:
+                    run.run(requests, mode, scale.seconds, redis=redis.pid)
+        for run in runs:
+            report.rows += [one.row(f"{run.store} | {mode}") for mode, one in run.measurements.items()]
+            sent = sum(sum(measurement.counts) for measurement in run.measurements.values())
+            report.add_delivery(Delivery(f"answered by {run.store}", sent, sent))
+        file, shared = runs
+        for mode, measurement in shared.measurements.items():
+            label = f"{shared.store} / {file.store} | {mode}"
+            report.ratios.append(measurement.over(file.measurements[mode], label))
+    report.notes.append(f"ingest: events over AMP, in batches of {BATCH} or by single calls; no client is connected")
 
 
 # Workers
@@ -176,13 +186,14 @@ def _measure_ingest(folder: Path, redis: Redis, scale: Scale, report: Report) ->
 def _measure_workers(folder: Path, loader: Loader, redis: Redis, workers: int, scale: Scale, report: Report) -> None:
     settings = redis.settings(f"workers-{workers}")
     label = "1 worker" if workers == 1 else f"{workers} workers"
-    node = OwnGateway(folder / f"workers-{workers}", loader, None, settings, workers=workers)
+    node = GatewayServer(folder / f"workers-{workers}", loader, None, settings, workers=workers)
     with closing(node):
         node.name = label
-        audience = Audience(node, loader, scale.clients)
+        subscribers = SubscriberGroup(node, loader, scale.clients)
         for number in range(scale.rounds):
-            progress(f"cluster, {label}: round {number + 1} of {scale.rounds}")
+            print_progress(f"cluster, {label}: round {number + 1} of {scale.rounds}")
             for window, count in scale.fan_out.items():
-                report.deliver(audience.measure(window, count, scale.fan_out_seconds))
-        report.rows += [track.row(f"{label} | {window} outstanding") for window, track in audience.tracks.items()]
-        audience.close()
+                report.add_delivery(subscribers.measure(window, count, scale.fan_out_seconds))
+        for window, results in subscribers.results_by_window.items():
+            report.rows.append(results.row(f"{label} | {window} outstanding"))
+        subscribers.close()

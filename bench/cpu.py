@@ -1,4 +1,4 @@
-"""What processes cost, in seconds of CPU (user and system together)."""
+"""Measures the CPU time of processes (user and system time together)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process so far, all its threads together, to the nanosecond (clock_getcpuclockid(3)).
+    """Return the CPU time of a process in seconds, of all its threads, to the nanosecond (clock_getcpuclockid(3)).
 
     Raises:
-        OSError: there is no such process.
+        OSError: if there is no such process.
     """
     clock = ctypes.c_int()
     error = _libc.clock_getcpuclockid(pid, ctypes.byref(clock))
@@ -26,26 +26,26 @@ def cpu_seconds(pid: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What passed between two moments.
+    """The time and CPU of a measured interval.
 
     Attributes:
-        seconds: by the clock on the wall.
-        cpu: seconds of CPU of each process, by the name that it was given.
+        seconds: elapsed time.
+        cpu: seconds of CPU, by the name of the process.
     """
 
     seconds: float
     cpu: Mapping[str, float]
 
     def share(self, name: str) -> float:
-        """How much of one core a process took; near 1 it was at its limit."""
+        """Return the share of one core that a process used; near 1 a single-threaded process is saturated."""
         return self.cpu[name] / self.seconds
 
 
 class Stopwatch:
-    """Runs from the moment when it is made.
+    """Measures time and CPU from its creation.
 
     Args:
-        pids: the processes to watch, by a name; several may have one name together.
+        pids: the processes to measure by name; the CPU of several processes with one name is added.
     """
 
     def __init__(self, **pids: int | Sequence[int]) -> None:
@@ -54,7 +54,7 @@ class Stopwatch:
         self._began = time.monotonic()
 
     def stop(self) -> Span:
-        """Return what passed until now."""
+        """Return the time and CPU since the creation."""
         seconds = time.monotonic() - self._began
         after = self._read()
         return Span(seconds, {name: after[name] - before for name, before in self._cpu.items()})

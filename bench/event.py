@@ -1,4 +1,4 @@
-"""What a call center tells: events of a realistic mix, each 333 bytes of JSON with an id of its own."""
+"""Makes the events of a call center in a realistic mix, each 333 bytes of JSON with a unique id."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from bench.gateway import TENANT
 
 EVENT_BYTES = 333
-"""As large as the events of the prototype that the goals come from: the JSON that a sender puts into a batch."""
+"""The size of an event as an entry of a batch: that of the prototype from which the goals were derived."""
 
 _STAGES = ("call.incoming", "call.ringing", "call.answered", "call.ended")
-_LAG = 50
-"""Calls that come in between two stages of one call: three times as many are in progress."""
+_STAGE_DISTANCE = 50
+"""The number of calls that start between two stages of one call; three times as many are in progress."""
 
 _AGENTS = 1_000
 _QUEUES = 20
@@ -24,11 +24,11 @@ _numbers = count(1)
 
 
 class Event(NamedTuple):
-    """An event as a sender has it.
+    """An event before it is published.
 
     Attributes:
-        payload: its JSON text.
-        user: the one user that it is for.
+        payload: a JSON text.
+        user: the only user that receives it, or None.
     """
 
     type: str
@@ -50,7 +50,7 @@ class Event(NamedTuple):
         )
 
     def message(self, seq: int) -> bytes:
-        """The event as the gateway sends it to a client: what a peer without positions of its own is given to send."""
+        """Return the event as the gateway sends it to a client; peers without positions are given this text."""
         return b'{"type":"%b","tenant_id":"%b","id":"%b","seq":%d,"timestamp":"%b","payload":%b}' % (
             self.type.encode(),
             self.tenant.encode(),
@@ -61,14 +61,14 @@ class Event(NamedTuple):
         )
 
     def stamped(self, sent: int) -> Event:
-        """The event, of the same size, telling when it was sent: nanoseconds of the monotonic clock."""
+        """Return the event, of the same size, with its send time (ns of CLOCK_MONOTONIC) at the end of its payload."""
         stamp = b'","sent_ns":%d}' % sent
-        # It ends with a note that is long enough, which gives way.
+        # The stamp overwrites the end of "note", which is the last and longest field.
         return self._replace(payload=self.payload[: -len(stamp)] + stamp)
 
 
 def make_event(type_: str, payload: dict[str, Any]) -> Event:
-    """Return an event with a fresh id, filled up to ``EVENT_BYTES``."""
+    """Return an event with a fresh id, padded to ``EVENT_BYTES``."""
     event_id = f"bench-{next(_numbers):020d}"
     bare = Event(type_, event_id, _encode({**payload, "note": ""}))
     note = "x" * (EVENT_BYTES - len(bare.draft))
@@ -76,7 +76,7 @@ def make_event(type_: str, payload: dict[str, Any]) -> Event:
 
 
 def call_event(type_: str, number: int) -> Event:
-    """An event of the call with that number."""
+    """Return an event of the call with this number."""
     payload = {
         "unique_id": f"1763840400.{number}",
         "caller_id": f"+1555{number % 10_000_000:07d}",
@@ -89,28 +89,29 @@ def call_event(type_: str, number: int) -> Event:
 
 
 def agent_event(number: int, state: str) -> Event:
-    """A change of an agent's state."""
+    """Return a change of an agent's state."""
     name = {"user_id": f"agent-{number}", "username": f"Agent {number}"}
     return make_event("agent.state.changed", {**name, "state": state, "since_at": _SINCE})
 
 
 def queue_event(number: int, waiting: int) -> Event:
-    """Figures of a queue."""
+    """Return a queue's statistics."""
     figures = {"calls_waiting": waiting, "available_agents": 7, "logged_in_agents": 31}
     return make_event("queue.stats", {"queue_name": f"queue-{number}", **figures, "longest_wait_time": 43})
 
 
 def call_center(*, conflatable: bool = True) -> Iterator[Event]:
-    """A call center without end: of ten events eight belong to calls, one to an agent, one to a queue.
+    """Yield events without end: of ten, eight belong to calls, one to an agent and one to a queue.
 
     Args:
-        conflatable: with ``queue.stats``. Of these the protocol owes a client that lags only the newest, so they
-            are left out where every single event is counted.
+        conflatable: whether to include ``queue.stats``. A lagging client may receive only the newest of these, so that
+            they are left out where each event is counted.
     """
     for step in count():
-        for place in range(8):
-            stage = place % len(_STAGES)
-            yield call_event(_STAGES[stage], 1_000_000 + 2 * step + place // len(_STAGES) - stage * _LAG)
+        for index in range(8):
+            stage = index % len(_STAGES)
+            number = 1_000_000 + 2 * step + index // len(_STAGES) - stage * _STAGE_DISTANCE
+            yield call_event(_STAGES[stage], number)
         yield agent_event(step % _AGENTS, ("available", "talking", "wrap_up")[step % 3])
         if conflatable:
             yield queue_event(step % _QUEUES, step % 9)

@@ -1,11 +1,11 @@
-"""What may go wrong in a measurement."""
+"""The errors that end a case."""
 
 from __future__ import annotations
 
 
-class Broken(Exception):
-    """Something was lost, repeated, out of order or not answered: no figure of this run is worth anything."""
+class InvalidRun(Exception):
+    """An event was lost, repeated, out of order or not answered: the figures of this run are invalid."""
 
 
 class Unavailable(Exception):
-    """The gateway does not run with these settings; the text is its reason."""
+    """Something that a measurement needs is not installed, or the gateway refuses the settings; the text says why."""

@@ -1,4 +1,4 @@
-"""A real gateway: ``twistd -n callcenter-ws`` in a process and a folder of its own, with default settings."""
+"""Runs a gateway, ``twistd -n callcenter-ws``, in its own process and folder, with default settings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.failure import Broken, Unavailable
+from bench.failure import InvalidRun, Unavailable
 from callcenter_ws.auth.signing import sign_token
 
 TENANT = "acme"
 DEADLINE = 30.0
-_PAUSE = 0.01
+"""Seconds that any single step of a benchmark may take."""
+
+_PAUSE_SECONDS = 0.01
 _TWISTD = Path(sys.executable).with_name("twistd")
 _SITE = re.compile(r"GatewaySite (?:\(TLS\) )?starting on (\d+)")
 _SHARED = re.compile(r"the workers will listen on tcp:0:\S+, \(.*, (\d+)\)$", re.MULTILINE)
@@ -31,13 +33,13 @@ class Gateway:
     """A gateway that runs until it is stopped.
 
     Args:
-        folder: for its settings, its secret, its log and its store.
-        settings: what differs from the defaults, by ``section.key``.
-        workers: processes that share the port; 0: it is one.
+        folder: a new folder for its settings, secret, log and store.
+        settings: the settings that differ from the defaults, by ``section.key``.
+        workers: the value of ``--workers``; 0 for a single process without a supervisor.
 
     Raises:
-        Unavailable: it refuses these settings.
-        Broken: it does not start for any other reason.
+        Unavailable: if the gateway refuses the settings.
+        InvalidRun: if it does not start for another reason.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], workers: int = 0) -> None:
@@ -83,33 +85,33 @@ class Gateway:
             if ended and "Traceback" not in log:
                 raise Unavailable(_reason(log))
             if ended:
-                raise Broken(f"the gateway does not start:\n{log}")
-            time.sleep(_PAUSE)
-        raise Broken(f"the gateway did not start within {DEADLINE:g} s:\n{self._log.read_text()}")
+                raise InvalidRun(f"the gateway does not start:\n{log}")
+            time.sleep(_PAUSE_SECONDS)
+        raise InvalidRun(f"the gateway did not start within {DEADLINE:g} s:\n{self._log.read_text()}")
 
     @property
     def pids(self) -> list[int]:
-        """All its processes."""
+        """The process ids of the gateway, workers included."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text() if self._workers else ""
         return [self.pid, *map(int, children.split())]
 
     def token(self, user_id: str, role: str = "agent", tenant: str = TENANT, **claims: Any) -> str:
-        """A token that is valid for an hour; ``claims`` are added to the usual ones."""
+        """Return a token that is valid for an hour; ``claims`` are added to the required ones."""
         now = int(time.time())
-        usual = {"sub": user_id, "tenant_id": tenant, "role": role, "iat": now, "exp": now + 3_600}
-        return sign_token(self._secret, {**usual, **claims})
+        required = {"sub": user_id, "tenant_id": tenant, "role": role, "iat": now, "exp": now + 3_600}
+        return sign_token(self._secret, {**required, **claims})
 
     def await_connections(self, count: int) -> None:
-        """Wait until the gateway knows of so many connections and no more, so that what ended costs nothing later.
+        """Wait until the gateway counts ``count`` connections, so that closing the others does not cost CPU later.
 
         Raises:
-            Broken: it does not come to that.
+            InvalidRun: if this takes longer than ``DEADLINE``.
         """
         end = time.monotonic() + DEADLINE
         while self._connections() != count:
             if time.monotonic() > end:
-                raise Broken(f"the gateway counts {self._connections()} connections, {count} are open")
-            time.sleep(_PAUSE)
+                raise InvalidRun(f"the gateway counts {self._connections()} connections, {count} are open")
+            time.sleep(_PAUSE_SECONDS)
 
     def _connections(self) -> int:
         site = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
@@ -122,10 +124,10 @@ class Gateway:
             site.close()
 
     def stop(self) -> None:
-        """End the process as an operator would.
+        """End the process with SIGTERM.
 
         Raises:
-            Broken: it had ended before, or has logged a bug.
+            InvalidRun: if it had ended before, or has logged a traceback.
         """
         ended_before = self._process.poll() is not None
         if not ended_before:
@@ -137,15 +139,16 @@ class Gateway:
                 self._process.wait()
         log = self._log.read_text()
         if ended_before or "Traceback" in log:
-            raise Broken(f"the gateway {'ended by itself' if ended_before else 'logged a bug'}:\n{log[-4_000:]}")
+            what = "ended before it was stopped" if ended_before else "logged a traceback"
+            raise InvalidRun(f"the gateway {what}:\n{log[-4_000:]}")
 
 
 def _toml(settings: Mapping[str, Any]) -> str:
-    # Dotted keys; TOML writes these values as JSON does.
+    # TOML has dotted keys, and for these types the same literals as JSON.
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
 
 
 def _reason(log: str) -> str:
-    """The line of a failed start that says why: the last that is none of Twisted's own."""
+    """Return the reason of a failed start: the last log line that does not begin with a path, as Twisted's own do."""
     lines = [line.strip() for line in log.splitlines() if line.strip() and not line.startswith(os.sep)]
-    return lines[-1].rpartition(".toml: ")[2] if lines else "it said nothing"
+    return lines[-1].rpartition(".toml: ")[2] if lines else "the log is empty"

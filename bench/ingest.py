@@ -1,4 +1,4 @@
-"""Events over AMP into each store: by single calls and in batches, one after the other and many in flight."""
+"""Measures ingest over AMP into each store: single calls and batches, one at a time and many in flight."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from bench.course import Course
+from bench.baseline import BareAmp, BareSqlite
 from bench.cpu import Stopwatch
 from bench.event import EVENT_BYTES, Event, call_center
-from bench.failure import Broken, Unavailable
+from bench.failure import InvalidRun, Unavailable
 from bench.gateway import Gateway
-from bench.question import Question, publish_batch, publish_one
-from bench.report import Delivery, Ratio, Report, Row, progress
+from bench.measurement import Measurement
+from bench.report import Delivery, Ratio, Report, Row, print_progress
+from bench.request import Request, publish_batch, publish_one
 from bench.scale import Scale
 from bench.sender import Sender
 from bench.store import Store
-from bench.yardstick import BareAmp, BareSqlite
 
 BATCH = 100
 SQLITE_PROTOTYPE = {16: 76_000, 256: 139_000}
-"""Events a second that a prototype committed through ``sqlite3``, by events in a transaction."""
+"""Events per second that a prototype committed with ``sqlite3``, by the number of events in a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How events are sent: ``batch`` in a call, ``window`` calls in flight."""
+class SendMode:
+    """How events are sent: ``batch`` events in a call, ``window`` calls in flight."""
 
     batch: int
     window: int
@@ -38,99 +38,100 @@ class Way:
         return f"{what}, one at a time" if self.window == 1 else f"{what}, {self.window:,} in flight"
 
 
-SINGLE, SINGLE_MANY = Way(1, 1), Way(1, 1_000)
-BATCHED, BATCHED_MANY = Way(BATCH, 1), Way(BATCH, 8)
+SINGLE, SINGLE_MANY = SendMode(1, 1), SendMode(1, 1_000)
+BATCHED, BATCHED_MANY = SendMode(BATCH, 1), SendMode(BATCH, 8)
 AMP_PROTOTYPE = {SINGLE: 1e6 / 175, BATCHED: 1e6 / 6}
-"""Events a second over bare AMP, as it was measured with a Twisted client: 175 µs a call, 6 µs an event in batches."""
+"""Events per second over bare AMP with a Twisted client, measured before: 175 µs a call, 6 µs an event in batches."""
 
-WAYS = (SINGLE, SINGLE_MANY, BATCHED, BATCHED_MANY)
+SEND_MODES = (SINGLE, SINGLE_MANY, BATCHED, BATCHED_MANY)
 
 
 @dataclass(frozen=True, slots=True)
-class Yardsticks:
-    """What the parts alone do: ``sqlite3`` by events in a transaction, AMP by the way of sending."""
+class Baselines:
+    """Results of the baselines: ``sqlite3`` by the number of events in a transaction, AMP by send mode."""
 
-    groups: Mapping[int, Course]
-    calls: Mapping[Way, Course]
+    groups: Mapping[int, Measurement]
+    calls: Mapping[SendMode, Measurement]
 
 
-class Target:
-    """A gateway with one of the stores, and the sender that is connected to it."""
+class IngestRun:
+    """Sends events to a gateway with one store, round after round."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         self._gateway = Gateway(folder, store.settings(folder))
         self._sender = Sender(self._gateway.amp_path)
         self.store = store
         self.head = 0
-        self.courses = {way: Course() for way in WAYS}
+        self.measurements = {mode: Measurement() for mode in SEND_MODES}
 
-    def run(self, questions: Sequence[Question], way: Way, seconds: float, **beside: int) -> None:
-        """Send what ``questions`` publish, and check that all of it has its place.
+    def run(self, requests: Sequence[Request], mode: SendMode, seconds: float, **others: int) -> None:
+        """Send requests for at most ``seconds``, and check the positions of their events.
 
         Args:
-            beside: other processes to watch, by a name.
+            others: other processes to measure, by name.
         """
-        watch = Stopwatch(server=self._gateway.pid, sender=os.getpid(), **beside)
-        self._sender.run(questions, way.window, seconds)
+        watch = Stopwatch(server=self._gateway.pid, sender=os.getpid(), **others)
+        self._sender.run(requests, mode.window, seconds)
         span = watch.stop()
-        self.courses[way].add(span, self._settle())
+        self.measurements[mode].add(span, self._check_positions())
 
-    def fill(self, questions: Sequence[Question], seconds: float) -> None:
-        """Send without measuring."""
-        self._sender.run(questions, BATCHED_MANY.window, seconds)
-        self._settle()
+    def warm_up(self, requests: Sequence[Request], seconds: float) -> None:
+        """Send requests without measuring."""
+        self._sender.run(requests, BATCHED_MANY.window, seconds)
+        self._check_positions()
 
-    def _settle(self) -> int:
-        seqs = self._sender.settle()
+    def _check_positions(self) -> int:
+        seqs = self._sender.contiguous_positions()
         if seqs[0] != self.head + 1:
-            raise Broken(f"{self.store}: an event got position {seqs[0]}, the one before had {self.head}")
+            raise InvalidRun(f"{self.store}: an event got position {seqs[0]}, the event before has {self.head}")
         self.head = seqs[-1]
         return len(seqs)
 
     def close(self) -> None:
-        """Hang up, and end the gateway."""
+        """Close the sender, and stop the gateway."""
         self._sender.close()
         self._gateway.stop()
 
 
 def measure(folder: Path, scale: Scale) -> Report:
-    """Measure it."""
+    """Run the case."""
     report = Report("ingest", f"events of {EVENT_BYTES} bytes of JSON over AMP, a unix socket")
-    targets: list[Target] = []
+    runs: list[IngestRun] = []
     with ExitStack() as stack:
         sqlite = stack.enter_context(closing(BareSqlite(folder / "bare.sqlite")))
         amp = stack.enter_context(closing(BareAmp(folder)))
         for store in Store:
             try:
-                targets.append(Target(store, folder / f"ingest-{store.name.lower()}"))
+                runs.append(IngestRun(store, folder / f"ingest-{store.name.lower()}"))
             except Unavailable as reason:
                 report.rows.append(Row(store, unavailable=str(reason)))
             else:
-                stack.callback(targets[-1].close)
-        yardsticks = _run(scale, targets, sqlite, amp)
-    _tell(report, targets, yardsticks)
+                stack.callback(runs[-1].close)
+        baselines = _run_rounds(scale, runs, sqlite, amp)
+    _add_results(report, runs, baselines)
     return report
 
 
-def _run(scale: Scale, targets: Sequence[Target], sqlite: BareSqlite, amp: BareAmp) -> Yardsticks:
-    groups, calls = {group: Course() for group in SQLITE_PROTOTYPE}, {way: Course() for way in AMP_PROTOTYPE}
+def _run_rounds(scale: Scale, runs: Sequence[IngestRun], sqlite: BareSqlite, amp: BareAmp) -> Baselines:
+    groups = {group: Measurement() for group in SQLITE_PROTOTYPE}
+    calls = {mode: Measurement() for mode in AMP_PROTOTYPE}
     events = call_center()
-    filling = [publish_batch(batch) for batch in _batches(events, BATCH, scale.filling)]
-    for target in targets:
-        target.fill(filling, 10 * scale.seconds)
+    warm_up = [publish_batch(batch) for batch in _batches(events, BATCH, scale.warm_up_batches)]
+    for run in runs:
+        run.warm_up(warm_up, 10 * scale.seconds)
     for number in range(scale.rounds):
-        progress(f"ingest: round {number + 1} of {scale.rounds}")
-        for group, course in groups.items():
-            course.add(sqlite.run(scale.yardstick_events, group), scale.yardstick_events)
-        for way in WAYS:
-            batches = list(_batches(events, way.batch, scale.singles if way.batch == 1 else scale.batches))
-            if way in calls:
-                span, sent = amp.run(batches, way.window, scale.seconds)
-                calls[way].add(span, sent * way.batch)
-            questions = [publish_one(batch[0]) if way.batch == 1 else publish_batch(batch) for batch in batches]
-            for target in targets:
-                target.run(questions, way, scale.seconds)
-    return Yardsticks(groups, calls)
+        print_progress(f"ingest: round {number + 1} of {scale.rounds}")
+        for group, measurement in groups.items():
+            measurement.add(sqlite.run(scale.baseline_events, group), scale.baseline_events)
+        for mode in SEND_MODES:
+            batches = list(_batches(events, mode.batch, scale.singles if mode.batch == 1 else scale.batches))
+            if mode in calls:
+                span, sent = amp.run(batches, mode.window, scale.seconds)
+                calls[mode].add(span, sent * mode.batch)
+            requests = [publish_one(batch[0]) if mode.batch == 1 else publish_batch(batch) for batch in batches]
+            for run in runs:
+                run.run(requests, mode, scale.seconds)
+    return Baselines(groups, calls)
 
 
 def _batches(events: Iterator[Event], size: int, count: int) -> Iterator[list[Event]]:
@@ -138,39 +139,41 @@ def _batches(events: Iterator[Event], size: int, count: int) -> Iterator[list[Ev
         yield list(islice(events, size))
 
 
-def _tell(report: Report, targets: Sequence[Target], yardsticks: Yardsticks) -> None:
-    for target in targets:
-        report.rows += [course.row(f"{target.store} | {way}") for way, course in target.courses.items()]
-        sent = sum(sum(course.counts) for course in target.courses.values())
-        report.deliver(Delivery(f"answered by {target.store}", sent, sent))
-    report.rows += [course.row(f"bare sqlite3 | groups of {group}") for group, course in yardsticks.groups.items()]
-    report.rows += [course.row(f"bare AMP | {way}") for way, course in yardsticks.calls.items()]
-    by_store = {target.store: target.courses for target in targets}
-    for store, courses in by_store.items():
+def _add_results(report: Report, runs: Sequence[IngestRun], baselines: Baselines) -> None:
+    for run in runs:
+        report.rows += [measurement.row(f"{run.store} | {mode}") for mode, measurement in run.measurements.items()]
+        sent = sum(sum(measurement.counts) for measurement in run.measurements.values())
+        report.add_delivery(Delivery(f"answered by {run.store}", sent, sent))
+    report.rows += [one.row(f"bare sqlite3 | groups of {group}") for group, one in baselines.groups.items()]
+    report.rows += [one.row(f"bare AMP | {mode}") for mode, one in baselines.calls.items()]
+    by_store = {run.store: run.measurements for run in runs}
+    for store, measurements in by_store.items():
         for many, one in ((BATCHED, SINGLE), (BATCHED_MANY, SINGLE_MANY)):
-            report.ratios.append(courses[many].over(courses[one], f"{store} | {many} / {one}", 10))
+            report.ratios.append(measurements[many].over(measurements[one], f"{store} | {many} / {one}", 10))
     for store, goal in ((Store.NORMAL, 0.6), (Store.FULL, None)):
         if store in by_store and Store.MEMORY in by_store:
             memory = by_store[Store.MEMORY]
             report.ratios += [
-                course.over(memory[way], f"{store} / {Store.MEMORY} | {way}", goal)
-                for way, course in by_store[store].items()
+                measurement.over(memory[mode], f"{store} / {Store.MEMORY} | {mode}", goal)
+                for mode, measurement in by_store[store].items()
             ]
-    for store, courses in by_store.items():
-        report.ratios += _against(yardsticks, store, courses)
+    for store, measurements in by_store.items():
+        report.ratios += _baseline_ratios(baselines, store, measurements)
     report.notes += [
-        "every event has a position of its own: in the order of sending, without a hole",
-        "default settings; the stores' files lie where --folder says, or else where the system has temporary files",
+        "every event has its own position, consecutive in the order of sending",
+        "default settings; the stores' files are in --folder, by default the system's temporary folder",
     ]
 
 
-def _against(yardsticks: Yardsticks, store: Store, courses: Mapping[Way, Course]) -> Iterator[Ratio]:
+def _baseline_ratios(
+    baselines: Baselines, store: Store, measurements: Mapping[SendMode, Measurement]
+) -> Iterator[Ratio]:
     if store is not Store.MEMORY:
-        best = courses[BATCHED_MANY]
+        best = measurements[BATCHED_MANY]
         for group, rate in SQLITE_PROTOTYPE.items():
             label = f"{store} | {BATCHED_MANY} / bare sqlite3, groups of {group}"
-            yield best.over(yardsticks.groups[group], label)
+            yield best.over(baselines.groups[group], label)
             yield best.over_rate(rate, f"{label}, prototype")
-    for way, known in AMP_PROTOTYPE.items():
-        yield courses[way].over(yardsticks.calls[way], f"{store} / bare AMP | {way}")
-        yield courses[way].over_rate(known, f"{store} / bare AMP, prototype | {way}")
+    for mode, known in AMP_PROTOTYPE.items():
+        yield measurements[mode].over(baselines.calls[mode], f"{store} / bare AMP | {mode}")
+        yield measurements[mode].over_rate(known, f"{store} / bare AMP, prototype | {mode}")

@@ -1,4 +1,4 @@
-"""How long an event takes when a server is not at its limit: events at a rate, whatever has become of those before."""
+"""Measures latency in an open loop: events are published at a fixed rate, whether or not earlier ones have arrived."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from bench.closed_loop import Audience, attempt, latency_figures
+from bench.closed_loop import SubscriberGroup, latency_figures, run_or_exclude
 from bench.cpu import Span
-from bench.failure import Broken
+from bench.failure import InvalidRun
 from bench.gateway import DEADLINE
-from bench.loader import Catch, Latency, Loader
-from bench.peers.contestant import Transport
-from bench.peers.roster import GATEWAY, GO, NATS, NCHAN, start
-from bench.report import Delivery, Figure, Limit, Report, Row, progress
+from bench.loader import GroupStats, Latency, Loader
+from bench.peers.peer_list import GATEWAY, GO, NATS, NCHAN, start
+from bench.peers.server import Transport
+from bench.report import Delivery, Figure, Limit, Report, Row, print_progress
 from bench.scale import Scale
 
 SHARE = 0.5
-"""Of the rate at which a server is saturated."""
+"""The rate, as a share of the rate at which a server is saturated."""
 
 _WINDOW = 64
-"""Events outstanding while that rate is measured."""
+"""Events outstanding while the saturation rate is measured."""
 
-_TICK = 0.001
-"""Seconds between two looks at what is due: what is due by then is sent together."""
+_TICK_SECONDS = 0.001
+"""The interval of publishing: events that are due by then are sent together."""
 
-_SHORT_OF = 3.0
-"""Seconds that a server has for the last events, before those that are missing count as lost."""
+_PEER_TIMEOUT_SECONDS = 3.0
+"""The time that a peer has to deliver the last events, before missing ones count as lost."""
 
 OWN, COMMON = "half its own limit", "the same rate for all"
 _SLOWEST_OF = (GATEWAY, NATS, GO, NCHAN)
 
 
 @dataclass(slots=True)
-class Pace:
+class RateResults:
     """The rounds of one server at one rate.
 
     Attributes:
-        rates: events a second that were sent.
-        losses: percents of the messages that did not come.
+        rates: events per second that were sent.
+        losses: percentages of messages that did not arrive.
     """
 
     rates: list[float] = field(default_factory=list)
@@ -51,128 +51,141 @@ class Pace:
     losses: list[float] = field(default_factory=list)
 
     def row(self, label: str) -> Row:
-        """The row of a table."""
+        """Return the row of a table."""
         shares = [Figure(f"{name} %", [100 * span.share(name) for span in self.spans]) for name in self.spans[0].cpu]
         lost = Figure("% lost", self.losses, 2)
         return Row(label, [Figure("events/s", self.rates, 1), *latency_figures(self.latencies), lost, *shares])
 
     @property
     def p99(self) -> list[float]:
-        """In seconds."""
+        """The 99th percentiles in seconds."""
         return [one.p99 for one in self.latencies]
 
 
-class Metronome:
-    """A server that is sent events at a rate."""
+class OpenLoop:
+    """Publishes to one server at fixed rates.
 
-    def __init__(self, audience: Audience) -> None:
-        self.audience = audience
-        self.name = audience.contestant.name
-        self.paces: dict[str, Pace] = {}
+    Attributes:
+        results_by_rate: results by the label of the rate.
+        limit: the last measured saturation rate, in events per second.
+    """
+
+    def __init__(self, subscribers: SubscriberGroup) -> None:
+        self.subscribers = subscribers
+        self.name = subscribers.server.name
+        self.results_by_rate: dict[str, RateResults] = {}
         self.limit = 0.0
 
     def saturate(self, scale: Scale) -> Delivery:
-        """Find out how many events a second it does at most."""
-        delivery = self.audience.measure(_WINDOW, scale.fan_out[_WINDOW], scale.fan_out_seconds)
-        self.limit = self.audience.tracks[_WINDOW].course.rates[-1] / self.audience.clients
+        """Measure how many events per second the server delivers at most."""
+        delivery = self.subscribers.measure(_WINDOW, scale.fan_out[_WINDOW], scale.fan_out_seconds)
+        measurement = self.subscribers.results_by_window[_WINDOW].measurement
+        self.limit = measurement.rates[-1] / self.subscribers.clients
         return delivery
 
     def run(self, label: str, rate: float, seconds: float) -> Delivery | None:
-        """Send ``rate`` events a second, and at least one; return what came if all of it did."""
-        audience, contestant = self.audience, self.audience.contestant
-        events = list(islice(audience.events, max(1, int(rate * seconds))))
-        audience.crowd.forget()
-        watch = audience.watch()
+        """Publish ``rate`` events per second, at least one in all; return the delivery, or None if a peer lost some."""
+        subscribers, server = self.subscribers, self.subscribers.server
+        events = list(islice(subscribers.events, max(1, int(rate * seconds))))
+        subscribers.group.clear()
+        watch = subscribers.watch()
         began = time.monotonic()
         sent = 0
         while sent < len(events):
             due = min(len(events), int((time.monotonic() - began) * rate) + 1)
             if due > sent:
-                contestant.publish(events[sent:due])
+                server.publish(events[sent:due])
                 sent = due
-            contestant.take()
-            time.sleep(_TICK)
-        taken = time.monotonic() - began
-        catch = self._await(contestant.settle())
-        pace = self.paces.setdefault(label, Pace())
-        pace.spans.append(watch.stop())
-        pace.rates.append(len(events) / taken)
-        pace.latencies.append(audience.crowd.latency())
-        messages = len(events) * audience.clients
-        pace.losses.append(100 * (1 - catch.events.total / messages))
-        if catch.events.total != messages and contestant.name != GATEWAY.name:
+            server.read_answers()
+            time.sleep(_TICK_SECONDS)
+        elapsed = time.monotonic() - began
+        stats = self._await_seq(server.await_answers())
+        results = self.results_by_rate.setdefault(label, RateResults())
+        results.spans.append(watch.stop())
+        results.rates.append(len(events) / elapsed)
+        results.latencies.append(subscribers.group.latency())
+        messages = len(events) * subscribers.clients
+        results.losses.append(100 * (1 - stats.events.total / messages))
+        if stats.events.total != messages and server.name != GATEWAY.name:
             return None
-        return audience.check(catch, f"{self.name}, {label}", messages)
+        return subscribers.check(stats, f"{self.name}, {label}", messages)
 
-    def _await(self, seq: int) -> Catch:
-        """Wait until everybody has got the last event, or has waited for it long enough."""
-        own = self.name == GATEWAY.name
-        end = time.monotonic() + (DEADLINE if own else _SHORT_OF)
-        while (catch := self.audience.crowd.catch()).low_seq < seq and time.monotonic() < end:
-            if catch.lost:
-                raise Broken(f"{self.name}: clients were disconnected: {catch}")
-            time.sleep(_TICK)
-        return catch
+    def _await_seq(self, seq: int) -> GroupStats:
+        """Wait until each client has received the last event, or the time is over."""
+        end = time.monotonic() + (DEADLINE if self.name == GATEWAY.name else _PEER_TIMEOUT_SECONDS)
+        while (stats := self.subscribers.group.stats()).low_seq < seq and time.monotonic() < end:
+            if stats.lost:
+                raise InvalidRun(f"{self.name}: clients were disconnected: {stats}")
+            time.sleep(_TICK_SECONDS)
+        return stats
 
 
 def measure(folder: Path, scale: Scale) -> Report:
-    """Measure it."""
+    """Run the case."""
     report = Report("latency", f"events at a steady rate to {scale.clients:,} subscribers each")
     with (
         closing(Loader(folder)) as loader,
-        start(folder / "latency", loader, Transport.PLAIN, report) as contestants,
+        start(folder / "latency", loader, Transport.PLAIN, report) as servers,
     ):
-        audiences = [Audience(one, loader, scale.clients) for one in contestants]
-        everybody = [Metronome(audience) for audience in audiences]
+        subscriber_groups = [SubscriberGroup(server, loader, scale.clients) for server in servers]
+        open_loops = [OpenLoop(subscribers) for subscribers in subscriber_groups]
         for number in range(scale.rounds):
-            progress(f"latency: round {number + 1} of {scale.rounds}")
-            _round(everybody, audiences, scale, report)
-        _tell([one for one in everybody if one.audience in audiences], report)
+            print_progress(f"latency: round {number + 1} of {scale.rounds}")
+            _run_round(open_loops, subscriber_groups, scale, report)
+        _add_results([one for one in open_loops if one.subscribers in subscriber_groups], report)
     slowest = ", ".join(kind.name for kind in _SLOWEST_OF)
     report.notes += [
-        f"the limit is what {_WINDOW} events outstanding come to, measured in each round right before",
-        "half the limit of a peer: the gateway is sent as many events as that peer at half of what it does at most",
+        f"the limit is the rate with {_WINDOW} events outstanding, measured in each round just before",
+        "half the limit of a peer: the gateway receives as many events as that peer at half of its limit",
         f"the same rate for all: half the limit of the slowest of {slowest}",
-        "what is due within a millisecond is sent together; p50 and p99 from the sender's write on",
+        "events that are due within a millisecond are sent together; p50 and p99 from the sender's write",
     ]
     return report
 
 
-def _round(everybody: Sequence[Metronome], audiences: list[Audience], scale: Scale, report: Report) -> None:
-    """Those who fail are taken out of the audiences."""
+def _run_round(
+    open_loops: Sequence[OpenLoop], subscriber_groups: list[SubscriberGroup], scale: Scale, report: Report
+) -> None:
+    """Run one round; peers that fail are removed from ``subscriber_groups``."""
     seconds = scale.open_loop_seconds
-    gateway = everybody[0]
-    for one in everybody:
-        if one.audience not in audiences or not attempt(audiences, one.audience, report, partial(one.saturate, scale)):
+    gateway = open_loops[0]
+
+    def succeeds(one: OpenLoop, label: str, rate: float) -> bool:
+        return run_or_exclude(subscriber_groups, one.subscribers, report, partial(one.run, label, rate, seconds))
+
+    for one in open_loops:
+        if one.subscribers not in subscriber_groups:
+            continue
+        if not run_or_exclude(subscriber_groups, one.subscribers, report, partial(one.saturate, scale)):
             continue
         rate = SHARE * one.limit
-        if attempt(audiences, one.audience, report, partial(one.run, OWN, rate, seconds)) and one is not gateway:
-            attempt(audiences, gateway.audience, report, partial(gateway.run, _as_much_as(one.name), rate, seconds))
+        if succeeds(one, OWN, rate) and one is not gateway:
+            succeeds(gateway, _half_limit_of(one.name), rate)
     names = {kind.name for kind in _SLOWEST_OF}
-    left = [one for one in everybody if one.audience in audiences]
-    common = SHARE * min(one.limit for one in left if one.name in names)
-    for one in left:
-        attempt(audiences, one.audience, report, partial(one.run, COMMON, common, seconds))
+    remaining = [one for one in open_loops if one.subscribers in subscriber_groups]
+    common = SHARE * min(one.limit for one in remaining if one.name in names)
+    for one in remaining:
+        succeeds(one, COMMON, common)
 
 
-def _as_much_as(peer: str) -> str:
+def _half_limit_of(peer: str) -> str:
     return f"half the limit of {peer}"
 
 
-def _tell(metronomes: Sequence[Metronome], report: Report) -> None:
-    gateway, *peers = metronomes
-    for one in metronomes:
-        report.rows.append(one.paces[OWN].row(f"{one.name} | {OWN}"))
+def _add_results(open_loops: Sequence[OpenLoop], report: Report) -> None:
+    gateway, *peers = open_loops
+    for one in open_loops:
+        report.rows.append(one.results_by_rate[OWN].row(f"{one.name} | {OWN}"))
     for peer in peers:
-        label = _as_much_as(peer.name)
-        report.rows.append(gateway.paces[label].row(f"{gateway.name} | {label}"))
+        label = _half_limit_of(peer.name)
+        report.rows.append(gateway.results_by_rate[label].row(f"{gateway.name} | {label}"))
         report.ratios.append(_ratio(gateway, label, peer, OWN, most=1.0))
-    for one in metronomes:
-        report.rows.append(one.paces[COMMON].row(f"{one.name} | {COMMON}"))
+    for one in open_loops:
+        report.rows.append(one.results_by_rate[COMMON].row(f"{one.name} | {COMMON}"))
     for peer in peers:
         report.ratios.append(_ratio(gateway, COMMON, peer, COMMON))
 
 
-def _ratio(gateway: Metronome, label: str, peer: Metronome, its_label: str, most: float | None = None) -> Limit:
-    pairs = zip(gateway.paces[label].p99, peer.paces[its_label].p99, strict=True)
+def _ratio(gateway: OpenLoop, label: str, peer: OpenLoop, peer_label: str, most: float | None = None) -> Limit:
+    pairs = zip(gateway.results_by_rate[label].p99, peer.results_by_rate[peer_label].p99, strict=True)
     return Limit(f"{gateway.name} / {peer.name} | {label}", "p99", [above / below for above, below in pairs], most)

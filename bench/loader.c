@@ -1,70 +1,53 @@
-/* loader: many WebSocket clients in one process, cheap enough not to be what is measured, that check what they get.
+/* loader: many WebSocket clients in one process that check what they receive, at a cost low enough not to distort the
+   measurement.
 
-   It knows of a server only what RFC 6455 says and that a stream event is a JSON object with an integer "seq" among
-   the first members; every other message is of the kind that its "type" names. What is asked for in the handshake,
-   and what is said after it, is the commands' business, so that other servers than the gateway can be measured.
+   Of the server it assumes only RFC 6455, and that a stream event is a JSON object with an integer "seq" among its
+   first members; every other message is of the kind that its "type" names. The headers of the handshake and all later
+   messages come from the commands, so that servers other than the gateway can be measured.
 
-   Commands come on stdin, one a line. Those marked * are answered, in order, by one line of JSON on stdout.
+   Commands are read from stdin, one a line. Each command marked * is answered by one line of JSON on stdout, in order.
 
-     group NAME ADDRESS PORT [OPTION]... a group of clients, of one server; options:
+     group NAME ADDRESS PORT [OPTION]... make a group of clients of one server; options:
                                            tls           TLS 1.3
-                                           reset         sockets are closed by a reset, and leave no trace
+                                           reset         close sockets by a reset, which leaves no TIME_WAIT
                                            nats=SUBJECT  the server speaks NATS within WebSocket frames
                                            lines         a frame may hold several messages, one a line
-     client NAME FIRST PATH[\tHEADER]... one client more; FIRST: the seq that its first event must have, 0 for any
+     client NAME FIRST PATH[\tHEADER]... add a client; FIRST: the seq that its first event must have, 0 for any
      open NAME PENDING                   connect the group, PENDING handshakes at a time
-   * await NAME KIND COUNT               answered once each client of the group has got COUNT of that kind
-   * total NAME KIND COUNT               answered once all of them together have got COUNT of that kind
-     send NAME TEXT                      each client of the group sends a text message
-     say NAME PLACE TEXT                 one client sends a text message; PLACE: 0 for the first that the group got
-   * forget NAME                         count from zero, latencies too; what seq each client stands at is kept
-     capture NAME FILE                   write the messages that the group gets from now on to a file, one a line
-   * stat NAME                           what the group got, and what was wrong with it
-   * times NAME                          of each client: when it asked, first and last byte of its snapshot, size
-   * counts NAME                         of each client: how many events it got
-   * latency NAME                        from the sender to here, of those events that tell when they were sent
-     again NAME                          close the group's sockets; it can be opened once more, with its TLS sessions
-     close NAME                          close the group's sockets and forget the group
+   * await NAME KIND COUNT               answer once each client of the group has received COUNT of that kind
+   * total NAME KIND COUNT               answer once all clients together have received COUNT of that kind
+     send NAME TEXT                      send a text message from each client of the group
+     send-one NAME INDEX TEXT            send a text message from one client; INDEX is 0 for the first that was added
+   * clear NAME                          set counts and latencies to zero; the seq of each client stays
+     capture NAME FILE                   write the messages that arrive from now on to a file, one a line
+   * stat NAME                           what the group received, and what was wrong with it
+   * times NAME                          for each client: time of request, first and last byte of its snapshot, size
+   * counts NAME                         for each client: the number of events received
+   * latency NAME                        latency from the sender to the client, of events that carry their send time
+     disconnect NAME                     close the group's sockets; it can be opened again, with its TLS sessions
+     close NAME                          close the group's sockets and delete the group
 
-   Kinds: open (the handshake is done), event, or the type of a message; of NATS pong is one. Times are CLOCK_MONOTONIC
-   in ns, as "sent_ns" in an event is. A client that is answered with permessage-deflate inflates what it gets. */
+   Kinds: open (the handshake is complete), event, or the type of a message; for NATS also pong. Times are
+   CLOCK_MONOTONIC in ns, as is "sent_ns" in an event. A client that is granted permessage-deflate inflates messages. */
 
 #define _GNU_SOURCE
-#include "loader.h"
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 512, COMMANDS = 1 << 20 };
+#include "loader_connect.h"
+#include "loader_group.h"
+#include "loader_socket.h"
+#include "loader_tls.h"
+#include "loader_util.h"
 
-const char *const KIND[KINDS] = {"open", "event", "welcome", "resumed",    "snapshot", "reset",
-                                 "gap",  "error", "pong",    "subscribed", "other"};
+enum { BATCH = 512, COMMAND_BYTES = 1 << 20, MAX_TEXT_BYTES = 65535 };
 
-int poller;
 static struct group *groups;
-
-int64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-void die(const char *what, const char *which) {
-    fprintf(stderr, "loader: %s: %s\n", what, which);
-    exit(2);
-}
-
-void *grown(void *memory, size_t size) {
-    memory = realloc(memory, size);
-    if (!memory) die("no memory", "realloc");
-    return memory;
-}
 
 static struct group *find(const char *name) {
     for (struct group *g = groups; g; g = g->next)
@@ -101,10 +84,10 @@ static void new_group(char *line) {
 
 static void new_client(char *line) {
     struct group *g = find(word(&line));
-    if (g->begun) die("the group is open", g->name);
-    if (g->size == g->room) {
-        g->room = g->room * 2 + 64;
-        g->clients = grown(g->clients, g->room * sizeof *g->clients);
+    if (g->started) die("the group is open", g->name);
+    if (g->size == g->capacity) {
+        g->capacity = g->capacity * 2 + 64;
+        g->clients = resize(g->clients, g->capacity * sizeof *g->clients);
     }
     struct client *c = memset(&g->clients[g->size++], 0, sizeof *c);
     c->group = g;
@@ -113,7 +96,7 @@ static void new_client(char *line) {
     size_t size;
     FILE *request = open_memstream(&c->request, &size);
     fprintf(request, "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n", path);
-    fprintf(request, "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", KEY);
+    fprintf(request, "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", WEBSOCKET_KEY);
     while ((header = strsep(&line, "\t"))) fprintf(request, "%s\r\n", header);
     fputs("\r\n", request);
     fclose(request);
@@ -121,17 +104,17 @@ static void new_client(char *line) {
 
 static void open_group(char *line) {
     struct group *g = find(word(&line));
-    g->most_pending = atoi(word(&line));
-    dial_more(g);
+    g->max_pending = atoi(word(&line));
+    connect_more(g);
 }
 
-static void await_count(char *line, bool together) {
+static void await_count(char *line, bool total) {
     struct group *g = find(word(&line));
     const char *name = word(&line);
     for (g->awaited = 0; g->awaited < KINDS && strcmp(KIND[g->awaited], name); g->awaited++) continue;
     if (g->awaited == KINDS) die("no such kind", name);
     g->wanted = strtoull(word(&line), NULL, 10);
-    g->together = together;
+    g->awaits_total = total;
     answer_await(g);
 }
 
@@ -139,41 +122,29 @@ static void await_each(char *line) { await_count(line, false); }
 
 static void await_total(char *line) { await_count(line, true); }
 
-static void send_as(struct client *c, const char *text) {
+static void send_from(struct client *c, const char *text) {
     size_t size = strlen(text);
-    if (size > 65535) die("too long", "send");
+    if (size > MAX_TEXT_BYTES) die("too long", "send");
     if (c->state != OPEN) return;
     c->asked = now_ns();
-    say(c, 1, text, size);
+    send_frame(c, 1, text, size);
 }
 
-static void send_text(char *line) {
+static void send_from_all(char *line) {
     struct group *g = find(word(&line));
-    for (struct client *c = g->clients; c < g->clients + g->size; c++) send_as(c, line);
+    for (struct client *c = g->clients; c < g->clients + g->size; c++) send_from(c, line);
 }
 
-static void say_text(char *line) {
+static void send_from_one(char *line) {
     struct group *g = find(word(&line));
-    uint32_t place = atoi(word(&line));
-    if (place >= g->size) die("no such client", g->name);
-    send_as(&g->clients[place], line);
+    uint32_t index = atoi(word(&line));
+    if (index >= g->size) die("no such client", g->name);
+    send_from(&g->clients[index], line);
 }
 
-static void count_anew(struct group *g) {
-    for (int kind = 0; kind < KINDS; kind++) {
-        struct tally *t = &g->kinds[kind];
-        if (t->room) memset(t->reached, 0, t->room * sizeof *t->reached);
-        t->low = t->high = 0;
-        t->total = 0;
-    }
-    for (struct client *c = g->clients; c < g->clients + g->size; c++) memset(c->counts, 0, sizeof c->counts);
-    g->bytes = g->wire = g->replayed = 0;
-    memset(&g->latency, 0, sizeof g->latency);
-}
-
-/* Answered, so that nothing is published, and counted, and then forgotten. */
-static void forget(char *line) {
-    count_anew(find(word(&line)));
+/* The answer lets the caller publish only after the counts are zero. */
+static void clear(char *line) {
+    clear_counts(find(word(&line)));
     puts("{}");
     fflush(stdout);
 }
@@ -193,8 +164,8 @@ static void stat_group(char *line) {
         if (c->seq < low) low = c->seq;
         if (c->seq > high) high = c->seq;
     }
-    printf("{\"clients\":%u,\"open\":%llu,\"lost\":%llu,\"trouble\":\"%s\"", g->size, (unsigned long long)open,
-           (unsigned long long)g->lost, g->trouble);
+    printf("{\"clients\":%u,\"open\":%llu,\"lost\":%llu,\"error\":\"%s\"", g->size, (unsigned long long)open,
+           (unsigned long long)g->lost, g->error);
     printf(",\"disorder\":%llu,\"gaps\":%llu,\"mismatches\":%llu,\"replayed\":%llu", (unsigned long long)g->disorder,
            (unsigned long long)g->gaps, (unsigned long long)g->mismatches, (unsigned long long)g->replayed);
     printf(",\"wire\":%llu,\"tls_resumed\":%llu,\"deflated\":%llu", (unsigned long long)g->wire,
@@ -232,40 +203,40 @@ static void counts(char *line) {
 
 static void latency(char *line) {
     const struct latency *l = &find(word(&line))->latency;
-    printf("{\"count\":%llu,\"p50\":%lld,\"p99\":%lld,\"most\":%lld}\n", (unsigned long long)l->total,
-           (long long)latency_below(l, 0.5), (long long)latency_below(l, 0.99), (long long)l->most);
+    printf("{\"count\":%llu,\"p50\":%lld,\"p99\":%lld,\"max\":%lld}\n", (unsigned long long)l->total,
+           (long long)latency_quantile(l, 0.5), (long long)latency_quantile(l, 0.99), (long long)l->max);
     fflush(stdout);
 }
 
-static void hang_up_all(struct group *g) {
+static void close_sockets(struct group *g) {
     for (struct client *c = g->clients; c < g->clients + g->size; c++)
-        if (c->state != IDLE && c->state != GONE) hang_up(c);
+        if (c->state != IDLE && c->state != CLOSED) close_socket(c);
 }
 
-/* What a client was told to ask for, and the session that its server gave it, are all that is left of it. */
-static void again(char *line) {
+/* Each client keeps only its request, its first seq and its TLS session. */
+static void disconnect(char *line) {
     struct group *g = find(word(&line));
-    hang_up_all(g);
+    close_sockets(g);
     for (struct client *c = g->clients; c < g->clients + g->size; c++) {
         struct client fresh = {.group = g, .request = c->request, .first = c->first, .session = c->session};
         *c = fresh;
     }
-    count_anew(g);
-    g->begun = g->pending = 0;
+    clear_counts(g);
+    g->started = g->pending = 0;
     g->began = 0;
     g->lost = g->disorder = g->gaps = g->mismatches = g->tls_resumed = g->deflated = 0;
-    g->trouble[0] = 0;
+    g->error[0] = 0;
 }
 
 static void close_group(char *line) {
-    struct group *g = find(word(&line)), **place = &groups;
-    hang_up_all(g);
+    struct group *g = find(word(&line)), **link = &groups;
+    close_sockets(g);
     for (struct client *c = g->clients; c < g->clients + g->size; c++) {
-        tls_forget(c);
+        tls_discard_session(c);
         free(c->request);
     }
-    while (*place != g) place = &(*place)->next;
-    *place = g->next;
+    while (*link != g) link = &(*link)->next;
+    *link = g->next;
     for (int kind = 0; kind < KINDS; kind++) free(g->kinds[kind].reached);
     if (g->capture) fclose(g->capture);
     free(g->clients);
@@ -276,10 +247,10 @@ static const struct {
     const char *name;
     void (*run)(char *line);
 } COMMAND[] = {
-    {"group", new_group},   {"client", new_client}, {"open", open_group}, {"await", await_each},
-    {"total", await_total}, {"send", send_text},    {"say", say_text},    {"forget", forget},
-    {"stat", stat_group},   {"times", times},       {"counts", counts},   {"latency", latency},
-    {"capture", capture_to}, {"again", again},     {"close", close_group},
+    {"group", new_group},        {"client", new_client},   {"open", open_group},        {"await", await_each},
+    {"total", await_total},      {"send", send_from_all},  {"send-one", send_from_one}, {"clear", clear},
+    {"stat", stat_group},        {"times", times},         {"counts", counts},          {"latency", latency},
+    {"capture", capture_to},     {"disconnect", disconnect}, {"close", close_group},
 };
 
 static void run_command(char *line) {
@@ -293,7 +264,7 @@ static void run_command(char *line) {
 }
 
 static void read_commands(void) {
-    static char text[COMMANDS];
+    static char text[COMMAND_BYTES];
     static size_t held;
     ssize_t size = read(0, text + held, sizeof text - held);
     if (size <= 0) exit(0);
@@ -320,12 +291,10 @@ int main(void) {
         for (int i = 0; i < ready; i++) {
             struct client *c = events[i].data.ptr;
             if (!c) commanded = true;
-            else if (c->state == CONNECTING) connected(c);
-            else if (c->state == SHAKING) shake(c);
-            else if (c->state != GONE) readable(c);
+            else socket_ready(c);
         }
         for (struct group *g = groups; g; g = g->next) {
-            dial_more(g);
+            connect_more(g);
             answer_await(g);
         }
         /* Last: a command may free clients that are among the events. */

@@ -1,4 +1,4 @@
-"""The crowd: many WebSocket clients, in ``loader.c``, which is compiled on the spot."""
+"""Drives many WebSocket clients, which run in the C program ``loader.c``; it is compiled when it is needed."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.compiler import TLS, ZLIB, Compiler
-from bench.failure import Broken
+from bench.failure import InvalidRun
 from bench.gateway import DEADLINE
 
 PENDING = 32
-"""Handshakes at a time. Twisted's listening sockets hold 50: more would wait for a second, and for nothing."""
+"""Concurrent handshakes. Twisted's listen backlog is 50 by default; more connects would be retried after a second."""
 
-_PAUSE = 0.01
-_READ = 65_536
-_ENDED = "the WebSocket clients' process has ended; what it said last says why"
+_PAUSE_SECONDS = 0.01
+_READ_BYTES = 65_536
+_ENDED = "the loader has ended; its last line on standard error says why"
 
 
-class Dial(NamedTuple):
-    """How one client connects.
+class Handshake(NamedTuple):
+    """The opening handshake of one client.
 
     Attributes:
-        path: with the query.
-        headers: whole lines.
-        first: the ``seq`` that its first event must have; 0: any.
+        path: the request target, with the query.
+        headers: header lines.
+        first: the ``seq`` that the client's first event must have; 0 for any.
     """
 
     path: str
@@ -40,12 +40,13 @@ class Dial(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """Messages of one kind.
+class MessageCounts:
+    """Counts of the messages of one kind.
 
     Attributes:
-        low, high: what the clients with the fewest and the most have got.
-        at: when the last came, on the monotonic clock.
+        total: of all clients together.
+        low, high: of the client with the fewest and of the client with the most.
+        at: the arrival of the last message, in seconds of CLOCK_MONOTONIC.
     """
 
     total: int
@@ -55,25 +56,29 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Catch:
-    """What a group of clients has got, and what was wrong with it.
+class GroupStats:
+    """What a group of clients received, and what was wrong with it.
 
     Attributes:
-        disorder: events with a ``seq`` that was not above the one before.
-        gaps: events that were left out.
-        mismatches: ``resumed`` messages that do not tell what came before them.
-        replayed: events that came before ``resumed``.
-        bytes: of the messages, as they are once they are inflated.
-        wire: bytes of the frames as they came, below TLS if that is used.
-        tls_resumed: clients whose TLS session was one from before.
+        clients: the size of the group.
+        lost: clients whose connection failed or was closed.
+        error: why the first of them was lost.
+        disorder: events whose ``seq`` was not greater than that of the event before.
+        gaps: positions that were skipped.
+        mismatches: ``resumed`` messages that do not match the events before them.
+        replayed: events that preceded ``resumed``.
+        wire: bytes of the frames as received, below TLS.
+        tls_resumed: clients that resumed a TLS session.
         deflated: clients that were granted permessage-deflate.
-        low_seq, high_seq: where the clients stand.
-        began: when the first of them connected, on the monotonic clock.
+        bytes: bytes of the messages, after inflating.
+        low_seq, high_seq: the lowest and the highest ``seq`` that a client has reached.
+        began: the first connect, in seconds of CLOCK_MONOTONIC.
+        kinds: counts by the kind of message.
     """
 
     clients: int
     lost: int
-    trouble: str
+    error: str
     disorder: int
     gaps: int
     mismatches: int
@@ -85,17 +90,17 @@ class Catch:
     low_seq: int
     high_seq: int
     began: float
-    kinds: dict[str, Kind]
+    kinds: dict[str, MessageCounts]
 
     @property
-    def events(self) -> Kind:
-        """The events of the stream."""
+    def events(self) -> MessageCounts:
+        """The counts of stream events."""
         return self.kinds["event"]
 
 
 @dataclass(frozen=True, slots=True)
-class Snap:
-    """A snapshot that one client was sent: seconds from its request to the first and last byte, and its size."""
+class SnapshotTiming:
+    """One client's snapshot: seconds from its request to the first and the last byte, and its size in bytes."""
 
     first_byte: float
     last_byte: float
@@ -104,30 +109,31 @@ class Snap:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long events took from their sender to their clients, in seconds.
+    """Latencies from the sender to the clients, in seconds.
 
     Attributes:
-        count: events that told when they were sent, at all clients.
-        p50, p99: what that percentage did not exceed; too large by 3 % at most.
+        count: events with a send time, at all clients.
+        p50, p99: percentiles, at most 3 % too large.
+        max: the largest latency.
     """
 
     count: int
     p50: float
     p99: float
-    most: float
+    max: float
 
 
 class Loader:
-    """The process of the crowd.
+    """The loader's process.
 
     Args:
-        folder: where the program is put.
+        folder: where the program is compiled to.
 
     Attributes:
-        missing: packages without which it does not speak TLS, or does not inflate.
+        missing: Debian packages that are not installed, without which the loader cannot use TLS or inflate messages.
 
     Raises:
-        Unavailable: there is no compiler.
+        Unavailable: if there is no compiler.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -135,7 +141,7 @@ class Loader:
         self.missing = tuple(library.package for library in (TLS, ZLIB) if not compiler.has(library))
         program = folder / "loader"
         compiler.build_loader(program, tuple(one for one in (TLS, ZLIB) if one.package not in self.missing))
-        self._process = subprocess.Popen(  # noqa: S603 - what was just built
+        self._process = subprocess.Popen(  # noqa: S603 - the program that was just compiled
             [str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self.pid = self._process.pid
@@ -143,43 +149,45 @@ class Loader:
         assert self._process.stdout is not None  # noqa: S101 - narrows the type
         self._commands = self._process.stdin
         self._answers = self._process.stdout
-        self._crowds = 0
+        self._group_count = 0
         self._unread = b""
 
-    def crowd(self, port: int, dials: Iterable[Dial], *options: str, address: str = "127.0.0.1") -> Crowd:
-        """Return a group of clients that are not connected yet; ``loader.c`` says which options there are."""
-        self._crowds += 1
-        name = f"crowd-{self._crowds}"
+    def client_group(
+        self, port: int, handshakes: Iterable[Handshake], *options: str, address: str = "127.0.0.1"
+    ) -> ClientGroup:
+        """Return a group of clients, not yet connected; ``loader.c`` lists the options."""
+        self._group_count += 1
+        name = f"group-{self._group_count}"
         lines = [" ".join([f"group {name} {address} {port}", *options])]
-        lines += ["\t".join([f"client {name} {dial.first} {dial.path}", *dial.headers]) for dial in dials]
-        self.tell("\n".join(lines))
-        return Crowd(self, name)
+        lines += ["\t".join([f"client {name} {one.first} {one.path}", *one.headers]) for one in handshakes]
+        self.command("\n".join(lines))
+        return ClientGroup(self, name)
 
-    def tell(self, command: str) -> None:
-        """Give a command, or several lines of them.
+    def command(self, lines: str) -> None:
+        """Send one or more commands, one a line.
 
         Raises:
-            Broken: the process has ended.
+            InvalidRun: if the process has ended.
         """
         try:
-            self._commands.write(command.encode() + b"\n")
+            self._commands.write(lines.encode() + b"\n")
             self._commands.flush()
         except BrokenPipeError:
-            raise Broken(_ENDED) from None
+            raise InvalidRun(_ENDED) from None
 
-    def answer(self, patience: float) -> Any:
-        """The next answer, or None if there is none within ``patience`` seconds.
+    def read_answer(self, timeout: float) -> Any:
+        """Return the next answer, or None if there is none within ``timeout`` seconds.
 
         Raises:
-            Broken: the process has ended.
+            InvalidRun: if the process has ended.
         """
-        end = time.monotonic() + patience
+        end = time.monotonic() + timeout
         while b"\n" not in self._unread:
             if not select.select([self._answers], [], [], max(0.0, end - time.monotonic()))[0]:
                 return None
-            data = os.read(self._answers.fileno(), _READ)
+            data = os.read(self._answers.fileno(), _READ_BYTES)
             if not data:
-                raise Broken(_ENDED)
+                raise InvalidRun(_ENDED)
             self._unread += data
         line, _, self._unread = self._unread.partition(b"\n")
         return json.loads(line)
@@ -192,125 +200,126 @@ class Loader:
         self._answers.close()
 
 
-class Crowd:
-    """A group of clients of the loader."""
+class ClientGroup:
+    """A group of the loader's clients."""
 
     def __init__(self, loader: Loader, name: str) -> None:
         self._loader = loader
         self._name = name
 
     def open(self, pending: int = PENDING) -> None:
-        """Begin to connect."""
-        self._loader.tell(f"open {self._name} {pending}")
+        """Start to connect, with at most ``pending`` handshakes in progress."""
+        self._loader.command(f"open {self._name} {pending}")
 
-    def expect(self, kind: str, count: int) -> None:
-        """Ask to be told once each client has got ``count`` messages of that kind; ``told`` is the answer."""
-        self._loader.tell(f"await {self._name} {kind} {count}")
+    def start_await(self, kind: str, count: int) -> None:
+        """Start to wait until each client has received ``count`` messages of a kind; see ``finish_await``."""
+        self._loader.command(f"await {self._name} {kind} {count}")
 
-    def told(self, patience: float = DEADLINE) -> int | None:
-        """What the client with the fewest has got of what was expected; None when it is not enough in that time.
+    def finish_await(self, timeout: float = DEADLINE) -> int | None:
+        """Return the awaited count of the client with the fewest, or None if it is too low after ``timeout`` seconds.
 
         Raises:
-            Broken: a client was disconnected.
+            InvalidRun: if a client was lost.
         """
-        answer = self._loader.answer(patience)
+        answer = self._loader.read_answer(timeout)
         if answer is None:
             return None
         if answer["lost"]:
-            raise Broken(f"{answer['lost']} clients were disconnected: {self.catch().trouble}")
+            raise InvalidRun(f"{answer['lost']} clients were disconnected: {self.stats().error}")
         low: int = answer["low"]
         return low
 
     def wait(self, kind: str, count: int) -> int:
-        """Wait until each client has got ``count`` messages of that kind; return what the one with the fewest has.
+        """Wait until each client has received ``count`` messages of a kind; return the count of that with the fewest.
 
         Raises:
-            Broken: it does not come to that.
+            InvalidRun: if a client was lost, or after ``DEADLINE``.
         """
-        self.expect(kind, count)
-        low = self.told()
+        self.start_await(kind, count)
+        low = self.finish_await()
         if low is None:
-            raise Broken(f"waited {DEADLINE:g} s for {count} of {kind!r} for each client: {self.catch()}")
+            raise InvalidRun(f"waited {DEADLINE:g} s for {count} of {kind!r} at each client: {self.stats()}")
         return low
 
-    def wait_together(self, kind: str, count: int) -> int:
-        """Wait until the clients together have got ``count`` messages of that kind; return how many they have.
+    def wait_total(self, kind: str, count: int) -> int:
+        """Wait until all clients together have received ``count`` messages of a kind; return their number.
 
         Raises:
-            Broken: it does not come to that.
+            InvalidRun: if a client was lost, or after ``DEADLINE``.
         """
-        self._loader.tell(f"total {self._name} {kind} {count}")
-        answer = self._loader.answer(DEADLINE)
+        self._loader.command(f"total {self._name} {kind} {count}")
+        answer = self._loader.read_answer(DEADLINE)
         if answer is None or answer["lost"]:
-            raise Broken(f"waited for {count} of {kind!r} for all clients together: {self.catch()}")
+            raise InvalidRun(f"waited for {count} of {kind!r} at all clients together: {self.stats()}")
         total: int = answer["total"]
         return total
 
-    def reach(self, seq: int) -> Catch:
-        """Wait until each client stands at ``seq``, and return what has come.
+    def wait_for_seq(self, seq: int) -> GroupStats:
+        """Wait until each client has reached ``seq``; return what the group has received.
 
         Raises:
-            Broken: it does not come to that.
+            InvalidRun: if a client was lost, or after ``DEADLINE``.
         """
         end = time.monotonic() + DEADLINE
-        while (catch := self.catch()).low_seq < seq:
-            if catch.lost or time.monotonic() > end:
-                raise Broken(f"not every client gets as far as {seq}: {catch}")
-            time.sleep(_PAUSE)
-        return catch
+        while (stats := self.stats()).low_seq < seq:
+            if stats.lost or time.monotonic() > end:
+                raise InvalidRun(f"not every client has reached {seq}: {stats}")
+            time.sleep(_PAUSE_SECONDS)
+        return stats
 
     def send(self, text: str) -> None:
-        """Have each client send a message."""
-        self._loader.tell(f"send {self._name} {text}")
+        """Send a message from each client."""
+        self._loader.command(f"send {self._name} {text}")
 
-    def say(self, place: int, text: str) -> None:
-        """Have one client send a message: the first is 0."""
-        self._loader.tell(f"say {self._name} {place} {text}")
+    def send_from(self, index: int, text: str) -> None:
+        """Send a message from one client; the first has index 0."""
+        self._loader.command(f"send-one {self._name} {index} {text}")
 
-    def forget(self) -> None:
-        """Count from zero again; where each client stands is kept."""
-        self._ask("forget")
+    def clear(self) -> None:
+        """Set counts and latencies to zero; the ``seq`` that each client has reached stays."""
+        self._request("clear")
 
     def capture(self, file: Path) -> None:
-        """Write what comes from now on to a file, one message a line."""
-        self._loader.tell(f"capture {self._name} {file}")
+        """Write the messages that arrive from now on to a file, one a line."""
+        self._loader.command(f"capture {self._name} {file}")
 
-    def catch(self) -> Catch:
-        """What has come so far."""
-        answer = self._ask("stat")
+    def stats(self) -> GroupStats:
+        """Return what the group has received so far."""
+        answer = self._request("stat")
         kinds = {
-            name: Kind(kind["total"], kind["low"], kind["high"], kind["at"] / 1e9)
+            name: MessageCounts(kind["total"], kind["low"], kind["high"], kind["at"] / 1e9)
             for name, kind in answer.pop("kinds").items()
         }
         del answer["open"]
-        return Catch(**{**answer, "began": answer["began"] / 1e9}, kinds=kinds)
+        return GroupStats(**{**answer, "began": answer["began"] / 1e9}, kinds=kinds)
 
-    def snaps(self) -> list[Snap]:
-        """The last snapshot of each client."""
+    def snapshot_timings(self) -> list[SnapshotTiming]:
+        """Return the timing of the last snapshot of each client."""
         return [
-            Snap((first - asked) / 1e9, (last - asked) / 1e9, size) for asked, first, last, size in self._ask("times")
+            SnapshotTiming((first - asked) / 1e9, (last - asked) / 1e9, size)
+            for asked, first, last, size in self._request("times")
         ]
 
-    def counts(self) -> list[int]:
-        """How many events each client has got."""
-        return list(self._ask("counts"))
+    def event_counts(self) -> list[int]:
+        """Return the number of events of each client."""
+        return list(self._request("counts"))
 
     def latency(self) -> Latency:
-        """How long the events took that have come since ``forget``."""
-        answer = self._ask("latency")
-        return Latency(answer["count"], answer["p50"] / 1e9, answer["p99"] / 1e9, answer["most"] / 1e9)
+        """Return the latencies of the events that have arrived since ``clear``."""
+        answer = self._request("latency")
+        return Latency(answer["count"], answer["p50"] / 1e9, answer["p99"] / 1e9, answer["max"] / 1e9)
 
-    def again(self) -> None:
-        """Disconnect; the group can be opened once more, and then comes with the TLS sessions that it was given."""
-        self._loader.tell(f"again {self._name}")
+    def disconnect(self) -> None:
+        """Close all connections. The group can be opened again, and then offers the TLS sessions that it was issued."""
+        self._loader.command(f"disconnect {self._name}")
 
     def close(self) -> None:
-        """Disconnect, and forget the group."""
-        self._loader.tell(f"close {self._name}")
+        """Close all connections, and delete the group."""
+        self._loader.command(f"close {self._name}")
 
-    def _ask(self, question: str) -> Any:
-        self._loader.tell(f"{question} {self._name}")
-        answer = self._loader.answer(DEADLINE)
+    def _request(self, command: str) -> Any:
+        self._loader.command(f"{command} {self._name}")
+        answer = self._loader.read_answer(DEADLINE)
         if answer is None:
-            raise Broken(f"the WebSocket clients' process did not answer {question!r}")
+            raise InvalidRun(f"the loader did not answer {command!r}")
         return answer

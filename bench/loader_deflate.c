@@ -1,14 +1,19 @@
-/* permessage-deflate (RFC 7692), for servers that compress a message once for everybody: each message is inflated by
-   itself. What many clients got is inflated once: the same bytes again are recognised by comparing them. */
+/* permessage-deflate (RFC 7692), for servers that compress each message by itself, once for all clients. A message that
+   many clients receive is inflated once: equal bytes are recognised by comparison. */
 
-#include "loader.h"
+#include "loader_deflate.h"
+
+#include "loader_socket.h"
 
 #ifdef WITH_ZLIB
 
 #include <string.h>
 #include <zlib.h>
 
-enum { KNOWN = 512, SCRATCH = 65536 };
+#include "loader_message.h"
+#include "loader_util.h"
+
+enum { CACHED = 512, SCRATCH = 65536 };
 
 struct inflated {
     uint32_t size, shown;
@@ -16,17 +21,17 @@ struct inflated {
     char data[HEAD], text[HEAD];
 };
 
-static struct inflated known[KNOWN];
+static struct inflated cache[CACHED];
 static z_stream inflater;
 static bool ready;
 
-static struct inflated *place_of(const char *data, size_t size) {
-    uint64_t mixed = size;
-    for (size_t i = size > 64 ? size - 64 : 0; i < size; i++) mixed = mixed * 31 + (uint8_t)data[i];
-    return &known[mixed % KNOWN];
+static struct inflated *cache_entry(const char *data, size_t size) {
+    uint64_t hash = size;
+    for (size_t i = size > 64 ? size - 64 : 0; i < size; i++) hash = hash * 31 + (uint8_t)data[i];
+    return &cache[hash % CACHED];
 }
 
-/* Inflate more; what does not fit into text is counted only. */
+/* Inflate more input; output that does not fit into text is only counted. */
 static bool feed(const char *data, size_t size, struct inflated *into) {
     static char scratch[SCRATCH];
     inflater.next_in = (Bytef *)data;
@@ -50,16 +55,16 @@ static bool inflate_into(const char *data, size_t size, struct inflated *into) {
     ready = true;
     inflateReset(&inflater);
     into->shown = into->text_size = into->size = 0;
-    /* The four bytes that a sender leaves out: section 7.2.1. */
+    /* RFC 7692 section 7.2.1: the sender removes these four bytes. */
     return feed(data, size, into) && feed("\0\0\377\377", 4, into);
 }
 
-void take_compressed(struct client *c, const char *data, size_t size, int64_t now) {
+void handle_compressed(struct client *c, const char *data, size_t size, int64_t now) {
     static struct inflated large;
-    struct inflated *found = size <= HEAD ? place_of(data, size) : &large;
+    struct inflated *found = size <= HEAD ? cache_entry(data, size) : &large;
     if (found->size != size || size > HEAD || memcmp(found->data, data, size)) {
         if (!inflate_into(data, size, found)) {
-            lose(c, "a compressed message is not complete in itself");
+            fail(c, "a compressed message is not complete in itself");
             return;
         }
         if (size <= HEAD) {
@@ -67,14 +72,14 @@ void take_compressed(struct client *c, const char *data, size_t size, int64_t no
             found->size = size;
         }
     }
-    take_message(c, found->text, found->shown, found->text_size, now);
+    handle_message(c, found->text, found->shown, found->text_size, now);
 }
 
 #else
 
-void take_compressed(struct client *c, const char *data, size_t size, int64_t now) {
+void handle_compressed(struct client *c, const char *data, size_t size, int64_t now) {
     (void)data, (void)size, (void)now;
-    lose(c, "a compressed message, and zlib is not there");
+    fail(c, "a compressed message, but the loader was built without zlib");
 }
 
 #endif

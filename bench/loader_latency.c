@@ -1,6 +1,6 @@
-/* Latencies, counted by size. */
+/* A histogram of latencies. */
 
-#include "loader.h"
+#include "loader_latency.h"
 
 enum { STEPS = 32, STEP_BITS = 5 };
 
@@ -10,26 +10,25 @@ static unsigned bucket_of(uint64_t ns) {
     return (octave - STEP_BITS + 1) * STEPS + ((ns >> (octave - STEP_BITS)) & (STEPS - 1));
 }
 
-/* The largest value that falls into a bucket. */
-static int64_t top_of(unsigned bucket) {
+/* The largest value of a bucket. */
+static int64_t upper_bound(unsigned bucket) {
     if (bucket < STEPS) return bucket;
     unsigned octave = bucket / STEPS + STEP_BITS - 1;
     return (((uint64_t)STEPS + bucket % STEPS + 1) << (octave - STEP_BITS)) - 1;
 }
 
-void note_latency(struct latency *l, int64_t ns) {
+void add_latency(struct latency *l, int64_t ns) {
     if (ns < 0) ns = 0;
     l->counts[bucket_of(ns)]++;
     l->total++;
-    if (ns > l->most) l->most = ns;
+    if (ns > l->max) l->max = ns;
 }
 
-/* What that share of the events did not exceed; too large by 3 % at most. */
-int64_t latency_below(const struct latency *l, double share) {
+int64_t latency_quantile(const struct latency *l, double share) {
     uint64_t wanted = share * l->total, seen = 0;
     for (unsigned bucket = 0; bucket < BUCKETS; bucket++) {
         seen += l->counts[bucket];
-        if (seen && seen >= wanted) return top_of(bucket) < l->most ? top_of(bucket) : l->most;
+        if (seen && seen >= wanted) return upper_bound(bucket) < l->max ? upper_bound(bucket) : l->max;
     }
-    return l->most;
+    return l->max;
 }

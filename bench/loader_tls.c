@@ -1,6 +1,8 @@
-/* TLS 1.3 around a client's socket. The server's certificate is not checked: it was made a moment ago. */
+/* TLS 1.3 on a client's socket. The server's certificate is not verified: the benchmark has just made it. */
 
-#include "loader.h"
+#include "loader_tls.h"
+
+#include "loader_util.h"
 
 #ifdef WITH_TLS
 
@@ -12,10 +14,10 @@ enum { READ_AHEAD = 32768 };
 
 static SSL_CTX *context;
 
-/* Called when the server gives a session to come back with; the newest counts. */
+/* OpenSSL calls this when the server issues a session ticket; the newest one is kept. */
 static int keep_session(SSL *tls, SSL_SESSION *session) {
     struct client *c = SSL_get_app_data(tls);
-    tls_forget(c);
+    tls_discard_session(c);
     c->session = session;
     return 1;
 }
@@ -26,7 +28,7 @@ static void make_context(void) {
     SSL_CTX_set_verify(context, SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context, keep_session);
-    /* Ten thousand clients that wait need no buffers; one that reads takes several records at once. */
+    /* Idle clients hold no buffers; a read takes several records at once. */
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_read_ahead(context, 1);
     SSL_CTX_set_default_read_buffer_len(context, READ_AHEAD);
@@ -42,7 +44,7 @@ static void begin(struct client *c) {
     c->tls = tls;
 }
 
-int tls_shake(struct client *c) {
+int tls_handshake(struct client *c) {
     if (!c->tls) begin(c);
     ERR_clear_error();
     int done = SSL_connect(c->tls);
@@ -53,7 +55,6 @@ int tls_shake(struct client *c) {
     return SSL_get_error(c->tls, done) == SSL_ERROR_WANT_READ ? 0 : -1;
 }
 
-/* As recv(2): -1 with EAGAIN when there is nothing yet. Reads whatever has come, which may be many records. */
 ssize_t tls_receive(struct client *c, char *data, size_t size) {
     size_t held = 0;
     while (held < size) {
@@ -79,22 +80,22 @@ ssize_t tls_send(struct client *c, const char *data, size_t size) {
     return SSL_write(c->tls, data, size);
 }
 
-void tls_end(struct client *c) {
+void tls_close(struct client *c) {
     if (!c->tls) return;
-    /* Without this the session would count as one of a connection that went wrong. */
+    /* Otherwise OpenSSL treats the connection as failed and does not resume its session. */
     SSL_set_shutdown(c->tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(c->tls);
     c->tls = NULL;
 }
 
-void tls_forget(struct client *c) {
+void tls_discard_session(struct client *c) {
     SSL_SESSION_free(c->session);
     c->session = NULL;
 }
 
 #else
 
-int tls_shake(struct client *c) {
+int tls_handshake(struct client *c) {
     die("built without TLS", c->group->name);
     return -1;
 }
@@ -109,8 +110,8 @@ ssize_t tls_send(struct client *c, const char *data, size_t size) {
     return -1;
 }
 
-void tls_end(struct client *c) { (void)c; }
+void tls_close(struct client *c) { (void)c; }
 
-void tls_forget(struct client *c) { (void)c; }
+void tls_discard_session(struct client *c) { (void)c; }
 
 #endif

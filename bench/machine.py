@@ -1,4 +1,4 @@
-"""The machine and the versions that figures belong to."""
+"""Describes the machine and the versions that were measured."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bench.peers.versions import versions
 
 
 def describe() -> dict[str, str]:
-    """Return what a reader of the figures has to know, by name."""
+    """Return the properties of the machine and the versions of the software, by name."""
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "cpu": found[1].strip() if found else platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
-        "load": f"{os.getloadavg()[0]:.2f}, as the run began",
+        "load": f"{os.getloadavg()[0]:.2f} at the start",
         "kernel": platform.release(),
         "python": platform.python_version(),
         "twisted": twisted.__version__,

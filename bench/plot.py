@@ -1,4 +1,4 @@
-"""A picture of the figures: CPU for a delivery, for a connection, and the memory of one that waits."""
+"""Draws the figures as bars: CPU per delivery, CPU per connect, and the memory of an idle connection."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from bench.failure import Unavailable
-from bench.peers.contestant import Transport
-from bench.peers.roster import EVERYBODY
+from bench.peers.peer_list import ALL_SERVERS
+from bench.peers.server import Transport
 from bench.report import Figure, Report
 
 SHOWN = frozenset({"fan-out", "connect", "memory"})
-"""The cases that a plot shows."""
+"""The cases that the plot shows."""
 
 _COST, _CONNECT, _MEMORY = "CPU µs/message", "CPU µs/client", "KiB/connection"
-_FOOT = 0.5
-"""Where bars begin, over the smallest of them."""
+_AXIS_START = 0.5
+"""The lower end of the axis, as a multiple of the smallest bar."""
 
 _HEIGHT, _WIDE, _NARROW = 4.2, 5.5, 4.0
+"""Sizes of a panel in inches."""
 
 
 @dataclass(slots=True)
 class Panel:
-    """Bars in groups.
+    """One bar chart.
 
     Attributes:
-        unit: of the figures.
-        bars: by who it is, then by the group.
+        unit: the unit of the figures.
+        bars: figures by server, then by group.
     """
 
     title: str
@@ -37,23 +38,23 @@ class Panel:
     width: float
     bars: dict[str, dict[str, Figure]] = field(default_factory=dict)
 
-    def add(self, who: str, group: str, figures: Sequence[Figure]) -> None:
-        """One bar more, if there is a figure for it."""
+    def add(self, server: str, group: str, figures: Sequence[Figure]) -> None:
+        """Add the figure that has the panel's unit, if there is one."""
         for figure in figures:
             if figure.unit == self.unit:
-                self.bars.setdefault(who, {})[group] = figure
+                self.bars.setdefault(server, {})[group] = figure
 
     @property
     def groups(self) -> list[str]:
-        """In the order in which they came."""
+        """The groups in the order in which they were added."""
         return list(dict.fromkeys(group for bars in self.bars.values() for group in bars))
 
 
 def check_plotting(cases: Collection[str]) -> None:
-    """Make sure that a plot can be drawn of what these cases will measure.
+    """Check in advance that a plot can be drawn of these cases.
 
     Raises:
-        Unavailable: matplotlib is not installed, or none of them is shown.
+        Unavailable: if matplotlib is not installed, or the plot shows none of the cases.
     """
     if SHOWN.isdisjoint(cases):
         raise Unavailable(f"--plot shows {', '.join(sorted(SHOWN))}, and none of these is to be measured")
@@ -62,9 +63,9 @@ def check_plotting(cases: Collection[str]) -> None:
 
 
 def draw(reports: Sequence[Report], file: Path) -> None:
-    """Write an SVG, the same for the same figures, of which there must be some."""
+    """Write an SVG file; equal figures give an equal file. ``check_plotting`` must have succeeded."""
     panels = _panels({report.case: report for report in reports})
-    # Here, because it is there only where the extra is installed.
+    # Imported here because it is installed only with the extra "bench".
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -75,7 +76,7 @@ def draw(reports: Sequence[Report], file: Path) -> None:
     figure, axes = plt.subplots(
         1, len(panels), figsize=(sum(widths), _HEIGHT), width_ratios=widths, squeeze=False, layout="constrained"
     )
-    colors = {kind.name: f"C{place}" for place, kind in enumerate(EVERYBODY)}
+    colors = {kind.name: f"C{index}" for index, kind in enumerate(ALL_SERVERS)}
     for axis, panel in zip(axes[0], panels, strict=True):
         _draw(axis, panel, colors)
     handles = {text: bar for axis in axes[0] for bar, text in zip(*axis.get_legend_handles_labels(), strict=True)}
@@ -88,37 +89,39 @@ def _panels(reports: Mapping[str, Report]) -> list[Panel]:
     panels = []
     if "fan-out" in reports:
         for transport in Transport:
-            panel = Panel(f"CPU of the server for a delivery, {transport}", _COST, _WIDE)
+            panel = Panel(f"server CPU per delivery, {transport}", _COST, _WIDE)
             for row in reports["fan-out"].rows:
-                who, _, where = row.label.partition(" | ")
-                if where.startswith(f"{transport}, "):
-                    panel.add(who, where.removeprefix(f"{transport}, "), row.figures)
+                server, _, group = row.label.partition(" | ")
+                if group.startswith(f"{transport}, "):
+                    panel.add(server, group.removeprefix(f"{transport}, "), row.figures)
             panels.append(panel)
     for case, title, unit in (
-        ("connect", "CPU of the server to let a client in", _CONNECT),
-        ("memory", "memory of a connection that waits", _MEMORY),
+        ("connect", "server CPU per connect", _CONNECT),
+        ("memory", "memory of an idle connection", _MEMORY),
     ):
         if case in reports:
             panel = Panel(title, unit, _NARROW)
             for row in reports[case].rows:
-                who, _, how = row.label.partition(" | ")
-                panel.add(who, how, row.figures)
+                server, _, group = row.label.partition(" | ")
+                panel.add(server, group, row.figures)
             panels.append(panel)
     return [panel for panel in panels if panel.bars]
 
 
-def _draw(axis: Any, panel: Panel, colors: Mapping[str, str]) -> None:
-    """Bars side by side, with a line from the lowest to the highest round."""
+def _draw(axis: Any, panel: Panel, colors: Mapping[str, str]) -> None:  # Any: matplotlib may be missing.
+    """Draw the medians as bars side by side, with error bars from the lowest to the highest round."""
     groups, width = panel.groups, 0.8 / len(panel.bars)
-    for place, (who, bars) in enumerate(panel.bars.items()):
-        at = [groups.index(group) + width * (place - (len(panel.bars) - 1) / 2) for group in bars]
-        middles = [figure.median for figure in bars.values()]
-        below = [middle - min(figure.values) for middle, figure in zip(middles, bars.values(), strict=True)]
-        above = [max(figure.values) - middle for middle, figure in zip(middles, bars.values(), strict=True)]
-        axis.bar(at, middles, width, label=who, color=colors[who], yerr=[below, above], error_kw={"linewidth": 0.6})
+    for index, (server, bars) in enumerate(panel.bars.items()):
+        x = [groups.index(group) + width * (index - (len(panel.bars) - 1) / 2) for group in bars]
+        medians = [figure.median for figure in bars.values()]
+        below = [median - min(figure.values) for median, figure in zip(medians, bars.values(), strict=True)]
+        above = [max(figure.values) - median for median, figure in zip(medians, bars.values(), strict=True)]
+        axis.bar(
+            x, medians, width, label=server, color=colors[server], yerr=[below, above], error_kw={"linewidth": 0.6}
+        )
     axis.set_xticks(range(len(groups)), groups)
     axis.set_yscale("log")
-    axis.set_ylim(bottom=_FOOT * min(figure.median for bars in panel.bars.values() for figure in bars.values()))
+    axis.set_ylim(bottom=_AXIS_START * min(figure.median for bars in panel.bars.values() for figure in bars.values()))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter("")
     axis.set_ylabel(f"{panel.unit}, logarithmic")

@@ -1,4 +1,4 @@
-"""A Redis of our own, for gateways that share a store."""
+"""Runs a Redis for gateways that share a store."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.failure import Broken, Unavailable
+from bench.failure import InvalidRun, Unavailable
 from bench.gateway import DEADLINE
 
-_PAUSE = 0.01
+_PAUSE_SECONDS = 0.01
 
 
 class Redis:
-    """A redis-server on a unix socket that writes down every event, as ``appendfsync everysec`` has it.
+    """A redis-server on a unix socket, with ``appendonly yes`` and ``appendfsync everysec``.
 
     Raises:
-        Unavailable: it is not installed.
-        Broken: it does not start.
+        Unavailable: if redis-server is not installed.
+        InvalidRun: if it does not start.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,8 +42,8 @@ class Redis:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > end:
                 self._process.kill()
-                raise Broken(f"Redis does not start:\n{log.read_text()}")
-            time.sleep(_PAUSE)
+                raise InvalidRun(f"Redis does not start:\n{log.read_text()}")
+            time.sleep(_PAUSE_SECONDS)
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as peer:
@@ -55,10 +55,10 @@ class Redis:
                 return False
 
     def settings(self, prefix: str) -> dict[str, Any]:
-        """The gateway's settings for it; gateways with the same prefix act as one."""
+        """Return the gateway's settings for this Redis; gateways with the same prefix are nodes of one cluster."""
         return {"store.url": f"unix:{self._path}", "store.key_prefix": prefix}
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.terminate()
         self._process.wait(DEADLINE)

@@ -1,4 +1,4 @@
-"""What was measured, as rows of figures, ratios and deliveries; as a text for people, and as JSON."""
+"""The results of a case: rows of figures, ratios and deliveries, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
 
-from bench.failure import Broken
-from bench.loader import Catch
+from bench.failure import InvalidRun
+from bench.loader import GroupStats
 
 _MET = {True: "met", False: "NOT MET"}
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure, once per round.
+    """The values of one figure, one for each round.
 
     Attributes:
-        unit: what it counts.
-        digits: behind the point, as shown.
+        digits: decimal places in the text.
     """
 
     unit: str
@@ -30,18 +29,18 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median of the values."""
         return statistics.median(self.values)
 
     def __str__(self) -> str:
         low, high = min(self.values), max(self.values)
-        middle = f"{self.median:,.{self.digits}f}"
-        return middle if low == high else f"{middle} ({low:,.{self.digits}f} to {high:,.{self.digits}f})"
+        median = f"{self.median:,.{self.digits}f}"
+        return median if low == high else f"{median} ({low:,.{self.digits}f} to {high:,.{self.digits}f})"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was done, and its figures; or why it could not be done."""
+    """The figures of one measurement; or, in ``unavailable``, why it was not made."""
 
     label: str
     figures: Sequence[Figure] = ()
@@ -50,13 +49,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """One measurement over another, round by round.
+    """The ratio of one measurement to another, for each round.
 
     Attributes:
-        rates: of how much was done in a second.
-        costs: of the CPU for each, where that says something.
-        goal: what the ratio of the rates should be at least, if that was asked for.
-        most: what the ratio of the costs should be at most, if that was asked for.
+        rates: ratios of the units per second.
+        costs: ratios of the CPU per unit, where they are meaningful.
+        goal: the minimum of the median ratio of rates, or None.
+        most: the maximum of the median ratio of costs, or None.
     """
 
     label: str
@@ -68,12 +67,12 @@ class Ratio:
     def __str__(self) -> str:
         text = f"rate {Figure('', self.rates, 2)}"
         if self.goal is not None:
-            text += f", asked for: {self.goal:g}, {_MET[self._is_as_fast]}"
+            text += f", goal: {self.goal:g}, {_MET[self._is_as_fast]}"
         return f"{text}; {self._cost}" if self.costs else text
 
     @property
     def met(self) -> bool | None:
-        """Whether it is as it was asked for; None if nothing was asked for."""
+        """Whether the goals are met; None if there are none."""
         return None if self.goal is None and self.most is None else self._is_as_fast and self._cost.met is not False
 
     @property
@@ -87,11 +86,11 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What should be small: a ratio or a figure.
+    """A ratio or a figure that should be small.
 
     Attributes:
-        what: it is.
-        most: what it should be at most, if that was asked for.
+        what: the name of the quantity.
+        most: the maximum of its median, or None.
     """
 
     label: str
@@ -104,17 +103,21 @@ class Limit:
         text = f"{self.what} {Figure('', self.values, 2)}{self.unit}"
         if self.met is None:
             return text
-        return f"{text}, asked for: at most {self.most:g}{self.unit}, {_MET[self.met]}"
+        return f"{text}, goal: at most {self.most:g}{self.unit}, {_MET[self.met]}"
 
     @property
     def met(self) -> bool | None:
-        """Whether it is as it was asked for; None if nothing was asked for."""
+        """Whether the median is within the maximum; None if there is none."""
         return None if self.most is None else statistics.median(self.values) <= self.most
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Events that were to reach somebody, and what did. It exists only where nothing was wrong."""
+    """A complete delivery of events to clients.
+
+    Raises:
+        InvalidRun: if an event was lost, repeated or out of order.
+    """
 
     label: str
     expected: int
@@ -124,34 +127,35 @@ class Delivery:
 
     def __post_init__(self) -> None:
         if self.expected != self.received or self.lost or self.repeated_or_disordered:
-            raise Broken(f"not delivered completely and in order: {self}")
+            raise InvalidRun(f"not delivered completely and in order: {self}")
 
     def renamed(self, label: str) -> Delivery:
-        """The same by another label."""
+        """Return the delivery with another label."""
         return Delivery(label, self.expected, self.received)
 
 
-def delivery_of(catch: Catch, label: str, expected: int, last_seq: int) -> Delivery:
-    """Check what a group of clients got, to the last event, and return it.
+def delivery_of(stats: GroupStats, label: str, expected: int, last_seq: int) -> Delivery:
+    """Check what a group of clients received, and return it.
 
     Args:
-        expected: events for all the clients together.
-        last_seq: where each of them must stand.
+        expected: events for all clients together.
+        last_seq: the ``seq`` that each client must have reached.
 
     Raises:
-        Broken: something is missing, repeated, out of order or miscounted.
+        InvalidRun: if an event is missing, repeated, out of order or miscounted.
     """
-    if catch.lost or catch.mismatches or (catch.low_seq, catch.high_seq) != (last_seq, last_seq):
-        raise Broken(f"{label}: every client must stand at {last_seq}, {catch}")
-    return Delivery(label, expected, catch.events.total, catch.gaps, catch.disorder)
+    if stats.lost or stats.mismatches or (stats.low_seq, stats.high_seq) != (last_seq, last_seq):
+        raise InvalidRun(f"{label}: every client must have reached {last_seq}: {stats}")
+    return Delivery(label, expected, stats.events.total, stats.gaps, stats.disorder)
 
 
 @dataclass(slots=True)
 class Report:
-    """One case.
+    """The results of one case.
 
     Attributes:
-        notes: what a reader has to know about the figures.
+        case: the name in ``--case``.
+        notes: explanations of the figures.
     """
 
     case: str
@@ -161,24 +165,24 @@ class Report:
     deliveries: list[Delivery] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def deliver(self, delivery: Delivery) -> None:
-        """Add a delivery; those of the same label are counted together."""
-        for place, known in enumerate(self.deliveries):
+    def add_delivery(self, delivery: Delivery) -> None:
+        """Add a delivery; deliveries with the same label are added up."""
+        for index, known in enumerate(self.deliveries):
             if known.label == delivery.label:
                 expected, received = known.expected + delivery.expected, known.received + delivery.received
-                self.deliveries[place] = Delivery(known.label, expected, received)
+                self.deliveries[index] = Delivery(known.label, expected, received)
                 return
         self.deliveries.append(delivery)
 
     def as_json(self) -> dict[str, Any]:
-        """The whole, as JSON has it, with the medians worked out."""
-        plain = asdict(self)
-        for ratio, shown in zip(self.ratios, plain["ratios"], strict=True):
-            shown["met"] = ratio.met
-        for row, shown in zip(self.rows, plain["rows"], strict=True):
-            for figure, entry in zip(row.figures, shown["figures"], strict=True):
+        """Return the results for JSON, with the medians and whether goals are met."""
+        document = asdict(self)
+        for ratio, entry in zip(self.ratios, document["ratios"], strict=True):
+            entry["met"] = ratio.met
+        for row, row_entry in zip(self.rows, document["rows"], strict=True):
+            for figure, entry in zip(row.figures, row_entry["figures"], strict=True):
                 entry["median"] = figure.median
-        return plain
+        return document
 
     def __str__(self) -> str:
         parts = [f"{self.case}: {self.title}", ""]
@@ -186,17 +190,17 @@ class Report:
         if self.ratios:
             width = max(len(ratio.label) for ratio in self.ratios)
             parts += ["", *[f"  {ratio.label:<{width}}  {ratio}" for ratio in self.ratios]]
-        parts += ["", *[_line(delivery) for delivery in self.deliveries]]
+        parts += ["", *[_delivery_line(delivery) for delivery in self.deliveries]]
         parts += [f"  Note: {note}" for note in self.notes]
         return "\n".join([*parts, ""])
 
 
-def _line(delivery: Delivery) -> str:
+def _delivery_line(delivery: Delivery) -> str:
     return f"  Complete and in order: {delivery.label}: {delivery.received:,} of {delivery.expected:,} events"
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """Rows in blocks of the same units, each below a heading of them."""
+    """Return the lines of the table: consecutive rows with the same units share one heading."""
     lines: list[str] = []
     width = max(len(row.label) for row in rows)
     measured = [row for row in rows if row.unavailable is None]
@@ -209,23 +213,23 @@ def _block(units: list[str], rows: Sequence[Row], width: int) -> Iterator[str]:
     lines = [units, *[[str(figure) for figure in row.figures] for row in rows]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for label, cells in zip(["", *[row.label for row in rows]], lines, strict=True):
-        shown = [f"{cell:>{size}}" for cell, size in zip(cells, widths, strict=True)]
-        yield "  ".join([f"  {label:<{width}}", *shown])
+        padded = [f"{cell:>{size}}" for cell, size in zip(cells, widths, strict=True)]
+        yield "  ".join([f"  {label:<{width}}", *padded])
 
 
 def heading(machine: Mapping[str, str]) -> str:
-    """The machine and the versions as a text."""
+    """Return the description of the machine as text."""
     width = max(map(len, machine))
     return "\n".join(f"{name:<{width}} {value}" for name, value in machine.items()) + "\n"
 
 
-def say(text: str) -> None:
-    """Tell the person at the terminal a result."""
+def print_result(text: str) -> None:
+    """Write a result to standard output."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
-def progress(text: str) -> None:
-    """Tell the person at the terminal what is going on."""
+def print_progress(text: str) -> None:
+    """Write a line about the progress to standard error."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""How much is done."""
+"""The sizes of all cases: full, and quick for a test."""
 
 from __future__ import annotations
 
@@ -7,51 +7,52 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """The size of everything.
+    """The sizes of all cases.
 
     Attributes:
-        rounds: repetitions, whose median counts.
-        seconds: after which a sender stops, though it has not sent everything.
-        singles, batches: what ingest sends each way: single calls, and batches of 100 events.
-        filling: batches that come first, so that the store forgets old events as it does in the long run.
-        yardstick_events: for the bare SQLite table.
-        clients: subscribers, who later come back.
+        rounds: repetitions of each measurement; figures are medians over them.
+        seconds: time limit of one measurement of ingest; sending stops there.
+        singles, batches: numbers of requests that ingest sends in each mode: single calls, and batches of 100 events.
+        warm_up_batches: batches that precede ingest, so that the store already deletes old events while it is measured.
+        baseline_events: events that are inserted into the bare SQLite table.
+        clients: subscribers; in ``resume`` they reconnect.
         missed: events that each of them missed.
-        few_in_memory: events that the gateway holds in memory where what was missed shall come from the disk.
-        fan_out: events for each number of events that may be outstanding.
-        fan_out_seconds: after which no more of them are sent, though not all were, where peers take part.
-        idle: connections that wait, for memory.
-        settling: seconds that servers then get.
-        open_loop_seconds: for which events are published at a rate, for latency.
-        tenants: with 50 clients each.
-        tenant_events: published to all the tenants together, by how many may be outstanding.
-        alone: connections among which one user gets events, fewer and more; and events for him.
-        agents, calls, queues: the state that a snapshot shows.
-        crowd: clients that ask for it at the same moment.
+        small_memory_events: ``store.memory_events`` where a replay has to be read from the disk.
+        fan_out: the number of events by the number of events outstanding.
+        fan_out_seconds: time limit of one measurement of fan-out with peers; publishing stops there.
+        idle: idle connections that ``memory`` opens.
+        settling_seconds: time that servers get before their memory is read.
+        open_loop_seconds: time for which events are published at a fixed rate.
+        tenants: tenants, each with 50 clients.
+        tenant_events: events for all tenants together, by the number of events outstanding.
+        single_user_connections: the fewer and the more connections among which one user receives events.
+        single_user_events: events for one user.
+        agents, calls, queues: the size of the state in a snapshot.
+        snapshot_clients: clients that request a snapshot at the same moment.
     """
 
     rounds: int
     seconds: float
     singles: int
     batches: int
-    filling: int
-    yardstick_events: int
+    warm_up_batches: int
+    baseline_events: int
     clients: int
     missed: int
-    few_in_memory: int
+    small_memory_events: int
     fan_out: dict[int, int]
     fan_out_seconds: float
     idle: int
-    settling: float
+    settling_seconds: float
     open_loop_seconds: float
     tenants: int
     tenant_events: dict[int, int]
-    alone: tuple[int, int]
-    alone_events: int
+    single_user_connections: tuple[int, int]
+    single_user_events: int
     agents: int
     calls: int
     queues: int
-    crowd: int
+    snapshot_clients: int
 
 
 FULL = Scale(
@@ -59,49 +60,49 @@ FULL = Scale(
     seconds=4,
     singles=8_000,
     batches=300,
-    filling=120,
-    yardstick_events=50_000,
+    warm_up_batches=120,
+    baseline_events=50_000,
     clients=1_000,
     missed=500,
-    few_in_memory=100,
+    small_memory_events=100,
     fan_out={1: 200, 8: 800, 64: 3_200},
     fan_out_seconds=2,
     idle=2_000,
-    settling=1,
+    settling_seconds=1,
     open_loop_seconds=3,
     tenants=200,
     tenant_events={8: 4_000, 64: 8_000},
-    alone=(100, 10_000),
-    alone_events=2_000,
+    single_user_connections=(100, 10_000),
+    single_user_events=2_000,
     agents=5_000,
     calls=500,
     queues=100,
-    crowd=200,
+    snapshot_clients=200,
 )
-"""What the goals are stated for."""
+"""The sizes for which the goals are stated."""
 
 QUICK = Scale(
     rounds=1,
     seconds=1,
     singles=100,
     batches=4,
-    filling=1,
-    yardstick_events=512,
+    warm_up_batches=1,
+    baseline_events=512,
     clients=40,
     missed=50,
-    few_in_memory=10,
+    small_memory_events=10,
     fan_out={1: 5, 8: 40, 64: 128},
     fan_out_seconds=0.2,
     idle=50,
-    settling=0.05,
+    settling_seconds=0.05,
     open_loop_seconds=0.2,
     tenants=3,
     tenant_events={8: 40, 64: 128},
-    alone=(10, 100),
-    alone_events=40,
+    single_user_connections=(10, 100),
+    single_user_events=40,
     agents=50,
     calls=20,
     queues=5,
-    crowd=10,
+    snapshot_clients=10,
 )
-"""Everything once, to see that it works. Its figures mean nothing."""
+"""Every case once in a few seconds, as a test. Its figures are meaningless."""

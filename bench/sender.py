@@ -1,4 +1,4 @@
-"""A daemon that costs next to nothing: it writes boxes that are ready, and checks every answer."""
+"""A publishing daemon of low cost: it writes boxes that are encoded in advance, and checks every answer."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.box import Box, decode_boxes
-from bench.failure import Broken
+from bench.amp_box import Box, decode_boxes
+from bench.failure import InvalidRun
 from bench.gateway import DEADLINE
-from bench.question import Question, seqs_of
+from bench.request import Request, seqs_of
 
-_READ = 262_144
+_READ_BYTES = 262_144
 
 
 class Sender:
     """One AMP connection over a unix socket.
 
     Attributes:
-        asked, answers: since they were settled or forgotten; answers in the order in which they came.
-        epoch: of the positions, known once something was settled.
+        sent, answers: the requests and answers since the last call of ``positions`` or ``clear``; answers in the order
+            of arrival.
+        epoch: the epoch of the positions, known after the first call of ``positions``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,102 +33,102 @@ class Sender:
         self._poll.register(self._socket, select.POLLIN)
         self._received = b""
         self.epoch = ""
-        self.asked: list[Question] = []
+        self.sent: list[Request] = []
         self.answers: list[Box] = []
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
     @property
     def in_flight(self) -> int:
-        """Questions that wait for their answer."""
-        return len(self.asked) - len(self.answers)
+        """The number of unanswered requests."""
+        return len(self.sent) - len(self.answers)
 
-    def post(self, questions: Sequence[Question]) -> None:
-        """Ask, without waiting for the answers; those that come are taken while the gateway takes nothing.
+    def send(self, requests: Sequence[Request]) -> None:
+        """Write requests without waiting for their answers; while the socket is full, read answers.
 
         Raises:
-            Broken: the gateway takes nothing any more, or refuses something.
+            InvalidRun: if the gateway stops reading, or refuses a request.
         """
-        self.asked += questions
-        data = memoryview(b"".join([question.data for question in questions]))
+        self.sent += requests
+        data = memoryview(b"".join([request.data for request in requests]))
         while data:
             try:
                 data = data[self._socket.send(data) :]
             except BlockingIOError:
                 self._poll.modify(self._socket, select.POLLIN | select.POLLOUT)
-                self.take(DEADLINE)
+                self.read_answers(DEADLINE)
                 self._poll.modify(self._socket, select.POLLIN)
 
-    def take(self, patience: float = 0.0) -> None:
-        """Take the answers that are there, or come within ``patience`` seconds.
+    def read_answers(self, timeout: float = 0.0) -> None:
+        """Read the answers that have arrived or arrive within ``timeout`` seconds.
 
         Raises:
-            Broken: nothing came in that time, if there was any, or an answer is a refusal.
+            InvalidRun: if ``timeout`` is not 0 and no answer arrives, or if an answer is a refusal.
         """
-        ready = self._poll.poll(1_000 * patience)
-        if patience and not ready:
-            raise Broken(f"no answer for {patience:g} s, {self.in_flight} questions wait")
+        ready = self._poll.poll(1_000 * timeout)
+        if timeout and not ready:
+            raise InvalidRun(f"no answer for {timeout:g} s, {self.in_flight} requests are unanswered")
         if not ready or not ready[0][1] & (select.POLLIN | select.POLLHUP):
             return
-        received = self._socket.recv(_READ)
+        received = self._socket.recv(_READ_BYTES)
         if not received:
-            raise Broken("the gateway has hung up")
+            raise InvalidRun("the gateway has closed the connection")
         boxes, self._received = decode_boxes(self._received + received)
         for box in boxes:
             if b"_answer" not in box:
-                raise Broken(f"refused: {box!r}")
+                raise InvalidRun(f"refused: {box!r}")
         self.answers += boxes
 
-    def finish(self) -> None:
+    def await_answers(self) -> None:
         """Wait for all answers."""
         while self.in_flight:
-            self.take(DEADLINE)
+            self.read_answers(DEADLINE)
 
-    def run(self, questions: Sequence[Question], window: int, seconds: float) -> int:
-        """Ask with up to ``window`` questions in flight, until all are asked or the time is over; wait for the answers.
+    def run(self, requests: Sequence[Request], window: int, seconds: float) -> int:
+        """Send requests with up to ``window`` in flight for at most ``seconds``, and wait for the answers.
 
         Returns:
-            How many were asked.
+            The number of requests that were sent.
         """
         end = time.monotonic() + seconds
-        at = 0
-        while at < len(questions) and time.monotonic() < end:
+        sent = 0
+        while sent < len(requests) and time.monotonic() < end:
             room = window - self.in_flight
             if room:
-                self.post(questions[at : at + room])
-                at = min(len(questions), at + room)
-            self.take(DEADLINE)
-        self.finish()
-        return at
+                self.send(requests[sent : sent + room])
+                sent = min(len(requests), sent + room)
+            self.read_answers(DEADLINE)
+        self.await_answers()
+        return sent
 
-    def settle(self) -> list[int]:
-        """Wait for all answers, check them, and return the positions of the events; there must be some, of one tenant.
+    def contiguous_positions(self) -> list[int]:
+        """Wait for all answers, and return the positions of the events, at least one and all of one tenant.
 
         Raises:
-            Broken: an answer is missing or wrong, or the positions do not follow each other without a hole.
+            InvalidRun: if an answer is missing or wrong, or the positions are not consecutive.
         """
         seqs = self.positions()
         if seqs != list(range(seqs[0], seqs[0] + len(seqs))):
-            raise Broken(f"the positions of {len(seqs)} events have holes or are out of order: {seqs[:5]}…")
+            raise InvalidRun(f"the positions of {len(seqs)} events are not consecutive: {seqs[:5]}…")
         return seqs
 
     def positions(self) -> list[int]:
         """Wait for all answers, and return the positions of the events, each in the stream of its tenant.
 
         Raises:
-            Broken: an answer is missing or wrong.
+            InvalidRun: if an answer is missing or wrong.
         """
-        self.finish()
+        self.await_answers()
         answers = {answer[b"_answer"]: answer for answer in self.answers}
-        if len(answers) != len(self.asked):
-            raise Broken(f"{len(self.asked)} questions got {len(answers)} answers")
-        seqs = [seq for question in self.asked for seq in seqs_of(question, answers.get(question.tag, {}))]
+        if len(answers) != len(self.sent):
+            raise InvalidRun(f"{len(self.sent)} requests got {len(answers)} answers")
+        seqs = [seq for request in self.sent for seq in seqs_of(request, answers.get(request.tag, {}))]
         self.epoch = self.answers[-1][b"epoch"].decode()
-        self.forget()
+        self.clear()
         return seqs
 
-    def forget(self) -> None:
-        """Let go of questions and answers."""
-        self.asked, self.answers = [], []
+    def clear(self) -> None:
+        """Discard requests and answers."""
+        self.sent, self.answers = [], []

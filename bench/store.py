@@ -1,4 +1,4 @@
-"""The stores that are compared."""
+"""The stores of a single gateway that are compared."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class Store(StrEnum):
-    """A store, by what it is called in the tables."""
+    """A store; the value is its label in the tables."""
 
     MEMORY = "memory:"
     NORMAL = "sqlite, normal"
     FULL = "sqlite, full"
 
     def settings(self, folder: Path) -> dict[str, Any]:
-        """The gateway's settings for it; its file, if it has one, lies in ``folder``."""
+        """Return the gateway's settings for the store; its file, if any, is in ``folder``."""
         if self is Store.MEMORY:
             return {"store.url": "memory:"}
         url = f"sqlite:{folder / 'events.sqlite'}"

@@ -1,4 +1,4 @@
-"""Whom a tenant has connected, and what each of them is to get."""
+"""The clients of a tenant, and the events that each of them must receive."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from bench.event import Event
 
 _HALF, _QUARTER = 10, 5
-"""Of the 20 queues that events are about."""
+"""Numbers of queues; the events concern 20."""
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """A client with its claims and its subscription.
+    """A client's claims and subscription.
 
     Attributes:
-        queues: its claim; None when it has none.
-        events: what it subscribes to: prefixes that end in ``.*``.
+        events: the patterns of its subscription, each a prefix that ends in ``.*``.
+        queues: its ``queues`` claim, or None.
     """
 
     user: str
@@ -27,10 +27,11 @@ class Viewer:
     queues: tuple[str, ...] | None = None
 
     def gets(self, event: Event) -> bool:
-        """Whether the gateway owes it the event.
+        """Return whether the gateway must deliver the event to this client.
 
-        As the protocol has it: an event for one user is for that user alone; a claim of queues restricts what is about
-        calls and queues. No viewer here handles a call, which would show it to an agent whatever the queue.
+        The rules are those of ``docs/protocol.rst``, "Who sees what": an event with a user is for that user only; a
+        ``queues`` claim restricts calls and queues. No client here handles a call, which would make it visible to an
+        agent whatever its queue.
         """
         if event.user is not None and event.user != self.user:
             return False
@@ -42,14 +43,15 @@ class Viewer:
         return json.loads(event.payload)["queue_name"] in self.queues
 
 
-def staff(clients: int = 50) -> Iterator[Viewer]:
-    """The people of a tenant: of ten, six agents, two agents of half the queues, a supervisor, and one of these three.
+def mixed_clients(count: int = 50) -> Iterator[Viewer]:
+    """Yield the clients of a tenant: of ten, six agents, two agents of half the queues, a supervisor, and one other.
 
-    A supervisor of a quarter of the queues, a wallboard, a supervisor who looks at agents only.
+    The other is in turn a supervisor of a quarter of the queues, a wallboard, or a supervisor who subscribes to agent
+    events only.
     """
     half = tuple(f"queue-{number}" for number in range(_HALF))
     quarter = tuple(f"queue-{number}" for number in range(_QUARTER))
-    for number in range(clients):
+    for number in range(count):
         match number % 10:
             case 0 | 1 | 2 | 3 | 4 | 5:
                 yield Viewer(f"clerk-{number}", "agent", ("call.*", "agent.*"))
@@ -58,10 +60,10 @@ def staff(clients: int = 50) -> Iterator[Viewer]:
             case 8:
                 yield Viewer(f"lead-{number}", "supervisor", ("call.*", "agent.*", "queue.*"))
             case _:
-                yield _rare(number, quarter)
+                yield _other(number, quarter)
 
 
-def _rare(number: int, quarter: tuple[str, ...]) -> Viewer:
+def _other(number: int, quarter: tuple[str, ...]) -> Viewer:
     kinds = (
         Viewer(f"lead-{number}", "supervisor", ("call.*",), quarter),
         Viewer(f"wall-{number}", "wallboard", ("call.*", "agent.*")),
@@ -70,7 +72,7 @@ def _rare(number: int, quarter: tuple[str, ...]) -> Viewer:
     return kinds[number // 10 % len(kinds)]
 
 
-def alike(clients: int) -> Iterator[Viewer]:
-    """Agents who all get everything."""
-    for number in range(clients):
+def identical_clients(count: int) -> Iterator[Viewer]:
+    """Yield agents that all receive every event."""
+    for number in range(count):
         yield Viewer(f"clerk-{number}", "agent", ("call.*", "agent.*"))

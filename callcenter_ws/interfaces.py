@@ -1,78 +1,91 @@
-"""The seams between the parts, as typing Protocols. No logic lives here."""
+"""The seams between the parts, as typing Protocols and the values that cross them. No logic."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import msgspec
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
-    from callcenter_ws.errors import CloseCode, Refusal
-    from callcenter_ws.events.event import Event
-    from callcenter_ws.events.principal import Principal
-    from callcenter_ws.events.publication import Publication
+from callcenter_ws.errors import CloseCode, Refusal
+from callcenter_ws.events.event import Event
+from callcenter_ws.events.principal import Principal
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.runtime.json import JsonObject
 
 
 class ConnectionLog(Protocol):
-    """Where the core notes what an operator should know. Never given a token or a payload."""
+    """Writes the log lines about connections. It is never given a token or a payload."""
 
     def refused(self, who: str, refusal: Refusal) -> None:
-        """A client asked for something and was refused."""
+        """Log that a request of the client ``who`` was refused."""
 
     def closed(self, who: str, code: CloseCode) -> None:
-        """The gateway closed a connection."""
+        """Log that the gateway closed the connection of the client ``who``."""
 
-    def unhandled_error(self, what: str) -> None:
-        """The exception being handled is a bug; what met it is told in ``what``."""
+    def unhandled_error(self, where: str) -> None:
+        """Log the exception being handled, which is a bug; ``where`` names the operation that raised it."""
 
 
 class Transport(Protocol):
-    """One WebSocket, seen from its Client. Frames are complete RFC 6455 frames."""
+    """The sending side of one WebSocket. Frames are complete RFC 6455 frames."""
 
     def write(self, data: bytes, /) -> object:
-        """Send bytes, behind all that was written before."""
+        """Send bytes, after everything that was written before."""
 
     def direct(self) -> Callable[[bytes], int] | None:
-        """What sends bytes at once, good until anything else is written; None while something written waits.
+        """Return a function that sends bytes at once; None while written bytes still wait to be sent.
 
-        It returns how many bytes were taken, and raises ``OSError`` when none were: what was not taken is then to be
-        written before anything else, which ends its use.
+        The function returns how many bytes were sent, and raises ``OSError`` when none were. What was not sent must be
+        given to ``write`` before anything else. The function must not be used after any other write.
         """
 
     def close(self, code: CloseCode) -> None:
-        """Start the closing handshake with ``code`` and its text. Harmless on a closed socket."""
+        """Start the closing handshake with ``code`` and its text. Has no effect on a closed socket."""
 
     def unsent_bytes(self) -> int:
-        """Bytes that the operating system has not taken yet."""
+        """Return the number of written bytes that the operating system has not accepted yet."""
 
 
 class Authenticator(Protocol):
-    """Turns a token into a Principal."""
+    """Verifies tokens."""
 
     def verify(self, token: str) -> Principal:
-        """Return who the token speaks for.
+        """Return the principal that the token authenticates.
 
         Synchronous by contract: keys are fetched beforehand, never in the request path.
 
         Raises:
-            Refusal: ``unauthorized``, with a text that names what is wrong and never holds the token;
+            Refusal: ``unauthorized``, with a text that names the reason and never holds the token;
                 ``unavailable`` while the keys have not been fetched.
         """
 
 
+class Subscriber(Protocol):
+    """A connected client, as presence tracking sees it."""
+
+    @property
+    def principal(self) -> Principal:
+        """The principal of the client's token."""
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Send an ``error`` message."""
+
+    def close(self, code: CloseCode) -> None:
+        """End the connection with a close code."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The head of a tenant's stream: ``epoch`` names the history, ``seq`` its last event (0: none yet)."""
+    """A position in a tenant's stream: ``epoch`` names the history, ``seq`` an event in it (0: before the first)."""
 
     epoch: str
     seq: int
 
 
 class PublishResult(msgspec.Struct, frozen=True):
-    """What a publisher is told: where its event stands in the stream. A Struct, because one is made for each event.
+    """The position that a published event was given. A Struct, because one is made for each event.
 
     ``duplicate`` is True when the same ``event_id`` was published before and nothing was published now.
     """
@@ -85,13 +98,13 @@ class PublishResult(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """A stretch of a tenant's history.
+    """Consecutive publications of a tenant's history.
 
     Attributes:
-        epoch: the epoch that the messages belong to.
-        messages: in ``seq`` order without holes.
-        reachable: False when the history no longer reaches back to the asked position; then no messages.
-        head: ``seq`` of the newest message of the tenant.
+        epoch: the epoch that the publications belong to.
+        publications: in ``seq`` order, without gaps.
+        reachable: False when the history no longer reaches back to the requested position; then no publications.
+        head: ``seq`` of the tenant's newest publication.
     """
 
     epoch: str
@@ -102,7 +115,10 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of a tenant at ``seq``: the last message of each slot (PROTOCOL section 4.2), by ``seq``."""
+    """The state of a tenant at ``seq``: the last publication of each snapshot slot, by ``seq``.
+
+    The slots are described in ``docs/events.rst``.
+    """
 
     epoch: str
     seq: int
@@ -111,7 +127,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class MailboxItem:
-    """A message that waits in a user's mailbox; ``sent``: it was written to a socket before."""
+    """A publication in a user's mailbox; ``sent``: it was written to a socket before."""
 
     publication: Publication
     sent: bool
@@ -119,7 +135,7 @@ class MailboxItem:
 
 @dataclass(frozen=True, slots=True)
 class MailboxGap:
-    """Messages that fell out of a mailbox undelivered: they lie between these positions, both included."""
+    """The positions, both included, between which publications were removed from a mailbox undelivered."""
 
     from_seq: int
     to_seq: int
@@ -127,98 +143,100 @@ class MailboxGap:
 
 @dataclass(frozen=True, slots=True)
 class MailboxPage:
-    """A stretch of a user's mailbox, oldest first, and what fell out of it since the user last took anything."""
+    """Items of a user's mailbox, oldest first, and what was removed undelivered since the user last acknowledged."""
 
     items: Sequence[MailboxItem]
     gap: MailboxGap | None
 
 
-Deliver = Callable[[Sequence["Publication"]], None]
-"""Takes messages of one tenant, durable, in ``seq`` order, each exactly once per node. Never raises."""
+Deliver = Callable[[Sequence[Publication]], None]
+"""Delivers durable publications of one tenant, in ``seq`` order, each exactly once per node. Never raises."""
 
 
 Interrupted = Callable[[str, Position], None]
-"""Is told that a tenant's deliveries go on behind a position, and not behind what was delivered last: what came between
-is lost to this node, because the store has lost history (then the epoch is another), or has let it go. Never raises."""
+"""Reports that the deliveries of a tenant continue after a position other than that of the last delivery.
+
+This node misses what lies between, because the store has lost history (then the epoch differs) or has trimmed it.
+Arguments: the tenant, and the position after which deliveries continue. Never raises.
+"""
 
 
-def nobody_is_interrupted(tenant_id: str, position: Position) -> None:
-    """An ``Interrupted`` for those who have nobody to tell."""
+def ignore_interruption(tenant_id: str, position: Position) -> None:
+    """Do nothing: an ``Interrupted`` for stores whose deliveries are never interrupted."""
 
 
 class Broker(Protocol):
-    """Makes events durable and gives them their position.
+    """Makes events durable and assigns their positions.
 
-    All methods that take a ``tenant_id`` concern that tenant alone. Every broker passes
-    ``tests/broker_contract.py``.
+    Methods with a ``tenant_id`` concern that tenant alone. Every broker passes ``tests/broker_contract.py``.
     """
 
-    def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> Awaitable[None]:
-        """Open the store; from now on hand over what was made durable to ``deliver``."""
+    def start(self, deliver: Deliver, interrupted: Interrupted = ignore_interruption) -> Awaitable[None]:
+        """Open the store; from now on pass what was made durable to ``deliver``."""
 
     def stop(self) -> Awaitable[None]:
-        """Finish what was accepted, then close the store."""
+        """Finish the accepted events, then close the store."""
 
     def attach(self, tenant_id: str) -> None:
-        """Somebody on this node wants the tenant's events from now on; ``*``: those of every tenant. Calls do not nest.
+        """Deliver the tenant's events from now on; ``*``: those of every tenant. Calls do not nest.
 
-        Whatever comes behind a ``position`` that was asked for after this is delivered. What else a store delivers that
-        others use, too, is its own affair.
+        Every event after a ``position`` that was requested after this call is delivered. A store shared with other
+        nodes may deliver more.
         """
 
     def detach(self, tenant_id: str) -> None:
-        """Nobody on this node wants the tenant's events any more; its memory may go first."""
+        """Deliver the tenant's events no longer; its memory may be evicted first."""
 
     def publish(self, events: Sequence[Event]) -> Awaitable[list[PublishResult | Refusal]]:
         """Append events, possibly of several tenants, in the given order.
 
-        One outcome per event, in the same order. When the answer is there the events are durable, and
-        have been or will be delivered in ``seq`` order. An ``event_id`` seen for the tenant within the
-        last 5 minutes yields the first position with ``duplicate`` set.
+        Return one outcome per event, in the same order. When the call returns, the events are durable, and have been
+        or will be delivered in ``seq`` order. An ``event_id`` that the tenant published within the last 5 minutes
+        yields the first position with ``duplicate`` set.
         """
 
     def position(self, tenant_id: str, known: Position | None = None) -> Awaitable[Position]:
-        """The head of the tenant's stream. A tenant that never published is at ``seq`` 0.
+        """Return the head of the tenant's stream; ``seq`` is 0 for a tenant that never published.
 
         Args:
-            known: a position that a client has. When it belongs to this history, the answer names its epoch and does
-                not lie before it, even if another node delivered it first.
+            known: a position that a client has. When it belongs to this history, the result has its epoch and does not
+                lie before it, even if another node delivered it first.
         """
 
     def read(self, tenant_id: str, after: int, limit: int) -> Awaitable[HistoryPage]:
-        """At most ``limit`` messages with ``seq`` greater than ``after``."""
+        """Return at most ``limit`` publications with ``seq`` greater than ``after``."""
 
     def snapshot(self, tenant_id: str) -> Awaitable[Snapshot]:
-        """The tenant's state, consistent with its ``seq``."""
+        """Return the tenant's state, consistent with its ``seq``."""
 
-    def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> Awaitable[MailboxPage]:
-        """At most ``limit`` messages in a user's mailbox with ``seq`` greater than ``after``.
+    def read_mailbox(self, tenant_id: str, user_id: str, after: int, limit: int) -> Awaitable[MailboxPage]:
+        """Return at most ``limit`` items of a user's mailbox with ``seq`` greater than ``after``.
 
-        An event with ``is_mail`` is in its user's mailbox from the moment that it is durable until ``mail_taken``,
-        the end of its time, or 1,000 newer ones.
+        An event with ``is_mail`` is in its user's mailbox from the moment that it is durable until it is acknowledged
+        (``acknowledge_mail``), expires, or is displaced by 1,000 newer ones.
         """
 
     def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
-        """Messages were written to a socket of the user; whether they arrived is not known yet."""
+        """Record that mailbox items were written to a socket of the user; they may not have arrived."""
 
     def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
-        """The user has these messages: strike them off. Unknown identifiers mean nothing."""
+        """Remove items that the user has received from the mailbox. Unknown identifiers are ignored."""
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
-        """``seq`` of the newest known message with this conflation key; 0 when none is known."""
+        """Return the ``seq`` of the newest known publication with this conflation key; 0 when none is known."""
 
-    def state(self) -> dict[str, Any]:
-        """What ``/ws/stats`` shows of the broker: JSON-ready, with at least ``kind`` and ``ready``."""
+    def state(self) -> JsonObject:
+        """Return the broker's part of ``/ws/stats``: JSON-ready, with at least ``kind`` and ``ready``."""
 
     def not_ready(self) -> str | None:
-        """Why the broker cannot serve now, for ``/readyz``; None when it can."""
+        """Return why the broker cannot serve now, for ``/readyz``; None when it can."""
 
 
 class PublicationListener(Protocol):
-    """Is shown every delivered message once per node, after the clients' outboxes (AMP ``Subscribe``)."""
+    """Receives every delivered publication once per node, after the clients' outboxes (AMP ``Subscribe``)."""
 
     def __call__(self, publication: Publication) -> None:
-        """Take note; never raise, never block."""
+        """Accept a publication; must neither raise nor block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,14 +251,14 @@ class UserPresence:
 
 @dataclass(frozen=True, slots=True)
 class PresenceRecord:
-    """What a store remembers of a user's presence.
+    """The presence of a user, as a store keeps it over a restart.
 
     Attributes:
-        visitor: a visitor and an agent with the same id are two people.
-        since: since when the user is here, a person of whom others are told; None: gone.
-        last_seen: Unix time.
-        told: others were told last that the user is here. The store knows by the ``presence.changed`` that the gateway
-            published, in one with which it was written down; what a note says of it means nothing.
+        visitor: whether the user is a visitor; a visitor and an agent with the same id are different users.
+        since: arrival time (Unix seconds); None if the user is offline or is not announced.
+        last_seen: Unix time in seconds.
+        announced: whether the last ``presence.changed`` of the user said ``online``. The store derives it from that
+            event, in the same transaction; the value in a record passed to ``save_presence`` is ignored.
     """
 
     tenant_id: str
@@ -248,12 +266,12 @@ class PresenceRecord:
     visitor: bool
     since: float | None
     last_seen: float
-    told: bool = False
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """A token that is refused (``jti``), or a user whose tokens are, if they were issued until ``at`` (Unix time)."""
+    """A refused token (``jti``), or a user whose tokens issued until ``at`` (Unix seconds) are refused."""
 
     tenant_id: str
     jti: str | None
@@ -262,65 +280,65 @@ class Revocation:
 
 
 class PresenceStore(Protocol):
-    """Remembers who was here and who may not come, over restarts if it can."""
+    """Keeps presence and revocations, over restarts where the store is durable."""
 
     def load_presence(self) -> Sequence[PresenceRecord]:
-        """What was noted before this process started, the latest of each user, longest ago first."""
+        """Return the records from before this process started, the latest of each user, oldest first."""
 
-    def note(self, attendance: PresenceRecord) -> None:
-        """Remember this instead of what was noted of the user before. Never blocks, never fails.
+    def save_presence(self, record: PresenceRecord) -> None:
+        """Replace the user's record. Never blocks and never fails.
 
-        It is written down no later than what is published after it.
+        The record is durable no later than events that are published after it.
         """
 
     def load_revocations(self) -> Sequence[Revocation]:
-        """What was revoked before this process started."""
+        """Return the revocations from before this process started."""
 
     def save_revocation(self, revocation: Revocation) -> None:
-        """Remember a revocation. Never blocks, never fails."""
+        """Add a revocation. Never blocks and never fails."""
 
 
 class PresenceTracker(Protocol):
-    """Is told by the Hub who comes and goes on this node."""
+    """Follows which users have clients at this node; the Hub calls it."""
 
-    def arrived(self, client: Client) -> None:
-        """A client has been registered."""
+    def client_registered(self, client: Subscriber) -> None:
+        """Count a client that was registered with the Hub."""
 
-    def left(self, client: Client, code: CloseCode) -> None:
-        """A client has been unregistered; why its connection was closed."""
+    def client_unregistered(self, client: Subscriber, code: CloseCode) -> None:
+        """Count a client that was removed from the Hub, and the close code of its connection."""
 
 
 class Directory(Protocol):
-    """What the edges may ask about who is connected, and do about it: here, and on all nodes that share the store.
+    """Queries and actions on connected users: of this node, or of all nodes that share the store.
 
-    Every method that returns an Awaitable raises ``Refusal``, ``unavailable``, rather than guess while the other nodes
-    cannot be asked.
+    Every method that returns an Awaitable raises ``Refusal`` with ``unavailable`` when the other nodes cannot be
+    reached, instead of answering for a part of them.
     """
 
     def user_presence(self, tenant_id: str, user_id: str) -> Awaitable[UserPresence]:
-        """Whether the user has open connections."""
+        """Return whether the user has open connections."""
 
     def disconnect_user(self, tenant_id: str, user_id: str) -> Awaitable[int]:
         """Close all connections of a user with 4503; return how many."""
 
     def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> Awaitable[int]:
-        """Refuse a token, or all tokens a user was issued until now; close their connections.
+        """Refuse a token, or all tokens that were issued to a user until now, and close their connections.
 
         Returns:
-            How many connections were closed.
+            The number of connections that were closed.
 
         Raises:
             Refusal: ``invalid_message`` when neither is given, ``overloaded`` when the list is full.
         """
 
-    def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
-        """Connections and messages of one tenant, or of all, on this node: JSON-ready, see ``docs/http.rst``."""
+    def stats(self, tenant_id: str | None = None) -> JsonObject:
+        """Return connections and messages of one tenant, or of all, at this node: JSON-ready, see ``docs/http.rst``."""
 
     def listen(self, listener: PublicationListener, tenant_id: str) -> None:
-        """Show every delivered message of a tenant, or of all (``*``), to ``listener`` from now on.
+        """Pass every delivered publication of a tenant, or of all (``*``), to ``listener`` from now on.
 
-        It may be shown others, too.
+        The listener may also receive publications of other tenants.
         """
 
     def unlisten(self, listener: PublicationListener) -> None:
-        """Stop showing messages to ``listener``."""
+        """Stop passing publications to ``listener``."""

@@ -1,4 +1,7 @@
-"""What ``twistd callcenter-ws`` runs: its options, and the service that they describe."""
+"""The plugin of ``twistd callcenter-ws``: its command line and the service that it runs.
+
+It joins the gateway, the supervisor of workers and the demo. The gateway imports nothing of the demo.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,43 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from twisted.application.service import Service
 from twisted.logger import Logger
 from twisted.python import usage
+from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
 from callcenter_ws.config.load import ConfigError, load
 from callcenter_ws.config.settings import Settings
-from callcenter_ws.demo.settings import demo_settings, page_url
+from callcenter_ws.demo.page import demo_page
+from callcenter_ws.demo.service import SimulatorProcess
+from callcenter_ws.demo.settings import demo_settings, page_hosts, page_url
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
-from callcenter_ws.demo.tokens import announcement, ready_made_tokens
-from callcenter_ws.gateway.service import DRAIN_MARGIN, GatewayService
-from callcenter_ws.workers import options as command
-from callcenter_ws.workers.handoff import WorkerHandoff, endpoints
+from callcenter_ws.demo.tokens import DemoTokens, announcement, ready_made_tokens
+from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
+from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.workers import worker_options
+from callcenter_ws.workers.handoff import WorkerHandoff, listen_endpoints
 from callcenter_ws.workers.supervisor import Supervisor
 
 _log = Logger()
 
 
 class Options(usage.Options):
-    """Command line of the plugin."""
+    """The command line of the plugin."""
 
     synopsis = "[--config FILE] [--set SECTION.KEY=VALUE]... [--workers N | --demo]"
     longdesc = "A real-time event gateway for call centers: events in over AMP, out over WebSocket."
     optParameters = [  # noqa: RUF012 - Twisted's name and form
         ["config", "c", None, "TOML file with the settings (see etc/callcenter-ws.toml)."],
-        ["workers", "w", None, "Serve with so many processes, or auto: one for each processor. Needs a Redis store."],
+        ["workers", "w", None, "Number of worker processes; auto: one for each processor. Needs a Redis store."],
     ]
     optFlags = [  # noqa: RUF012 - Twisted's name and form
-        ["demo", None, "Run with a development secret, a simulated call center and a page to look at."],
+        ["demo", None, "Run with a development secret, a simulated call center and a demo page."],
     ]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
 
@@ -52,11 +59,11 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self.overrides: list[str] = []
-        # twistd may change to another folder later, and relative paths begin in this one.
+        # twistd may change the current folder later; relative paths in --config and --set start in this one.
         self.folder = Path.cwd()
 
     def opt_set(self, assignment: str) -> None:
-        """Override one setting, as web.demo=true. May be given several times."""
+        """Override one setting, such as web.demo=true. May be given several times."""
         self.overrides.append(assignment)
 
     opt_s = opt_set
@@ -67,92 +74,111 @@ class Options(usage.Options):
         sys.exit(0)
 
     def postOptions(self) -> None:
-        """Load the settings; everything that is wrong with them is printed at once."""
+        """Load the settings; print every problem with them and exit with status 1 if there is one."""
         path = Path(self["config"]) if self["config"] is not None else None
         try:
             settings = load(path, overrides=self.overrides, environ=os.environ, demo=bool(self["demo"]))
             self._set_workers(settings)
             self.demo = DemoState.prepare(page_url(settings)) if self["demo"] else None
-        except (ConfigError, DemoUnavailable, command.WorkersRefused) as error:
+        except (ConfigError, DemoUnavailable, worker_options.WorkersRefused) as error:
             print(f"callcenter-ws cannot start:\n{error}", file=sys.stderr)
             sys.exit(1)
         self.settings = settings if self.demo is None else demo_settings(settings, self.demo)
 
     def _set_workers(self, settings: Settings) -> None:
         self.worker_count = None
-        self.handoff = WorkerHandoff.take(os.environ)
+        self.handoff = WorkerHandoff.pop(os.environ)
         if self.handoff is not None:
             missing = ", ".join(map(str, self.handoff.missing(settings)))
             if missing:
-                raise command.WorkersRefused(
+                raise worker_options.WorkersRefused(
                     f"the supervisor does not listen on {missing}: restart it for new endpoints"
                 )
         elif self["workers"] is not None:
-            self.worker_count = command.count(self["workers"])
-            command.check(settings, demo=bool(self["demo"]))
+            self.worker_count = worker_options.worker_count(self["workers"])
+            worker_options.check_settings(settings, demo=bool(self["demo"]))
 
 
 def makeService(options: Options) -> Service:
-    """Return the gateway, or the supervisor of several, wired and ready to start."""
-    from twisted.internet import reactor
+    """Return the gateway service, or with ``--workers`` the supervisor, ready to start."""
+    from twisted.internet import reactor as installed_reactor
 
+    # Twisted declares fewer interfaces for it than the reactors of Unix implement.
+    reactor = cast(Reactor, installed_reactor)
     if options.worker_count is not None:
         return _supervisor(reactor, options, options.worker_count)
-    service = GatewayService(reactor, options.settings, demo=options.demo, handoff=options.handoff)
-    _tune_collector()
-    text = "SIGHUP: this version reloads nothing; restart it to take new settings or certificates"
+    service = _gateway(reactor, options)
+    _tune_garbage_collector()
+    text = "SIGHUP: this version reloads nothing; restart it to load new settings or certificates"
     if options.handoff is not None:
         text = "SIGHUP: this is a worker; send it to the supervisor, which replaces all workers"
     reactor.callWhenRunning(_on_hangup, reactor, lambda: _log.warn(text))
-    if options.demo is not None:
-        # Once it runs: a port that cannot be opened ends the start before, and nobody is sent to what is not there.
-        reactor.callWhenRunning(_announce, options.demo)
     return service
 
 
-def _tune_collector() -> None:
-    """Have the collector of garbage look less often at what lives long: connections, and what Python is made of.
+def _gateway(reactor: Reactor, options: Options) -> GatewayService:
+    settings, demo = options.settings, options.demo
+    page = _demo_page(demo) if settings.web.demo else {}
+    service = GatewayService(reactor, settings, extra_resources=page, handoff=options.handoff)
+    if demo is not None:
+        SimulatorProcess(reactor, demo.amp_endpoint, demo.tenant).setServiceParent(service)
+        # After the start: a port that cannot be opened ends the start, and then no address must be announced.
+        reactor.callWhenRunning(_announce, demo)
+    return service
 
-    A connection is some forty objects that stay. With Python's own thresholds their coming makes the collector go
-    through the young ones again and again, which was a fifth of what a connect costs. It must not look at the old ones
-    more seldom: Twisted leaves a cycle behind where a peer breaks off TLS, and OpenSSL's memory hangs on it.
+
+def _demo_page(demo: DemoState | None) -> Mapping[bytes, Resource]:
+    """Return the resources of the demo page; without ``--demo`` it hands out no tokens."""
+    return demo_page(None) if demo is None else demo_page(DemoTokens(demo, time.time), page_hosts(demo.url))
+
+
+def _tune_garbage_collector() -> None:
+    """Make the garbage collector scan long-lived objects less often: connections, and the modules loaded so far.
+
+    A connection consists of about forty long-lived objects. With Python's default thresholds, creating them makes the
+    collector scan the young generations again and again, which took a fifth of the cost of a connect. The old
+    generation must not be scanned less often than it is: when a peer aborts TLS, Twisted leaves a reference cycle that
+    keeps OpenSSL's memory allocated.
     """
     gc.freeze()
     gc.set_threshold(10_000, 5, 2)
 
 
-def _supervisor(reactor: Any, options: Options, count: int) -> Supervisor:
+def _supervisor(reactor: Reactor, options: Options, count: int) -> Supervisor:
     supervisor = Supervisor(
         reactor,
-        command.command(options["config"], options.overrides),
-        endpoints(options.settings),
+        worker_options.worker_command(options["config"], options.overrides),
+        listen_endpoints(options.settings),
         count,
-        patience=options.settings.limits.drain_timeout + DRAIN_MARGIN,
+        stop_timeout=options.settings.limits.drain_timeout + STOP_MARGIN_SECONDS,
         unusable=lambda: _end_with_failure(reactor),
         environ=dict(os.environ),
         folder=str(options.folder),
     )
-    reactor.callWhenRunning(_on_hangup, reactor, supervisor.roll)
+    reactor.callWhenRunning(_on_hangup, reactor, supervisor.replace_workers)
     return supervisor
 
 
-def _end_with_failure(reactor: Any) -> None:
-    """Stop, and end with status 1. twistd knows no way to ask for one once the reactor runs, and would end with 0."""
+def _end_with_failure(reactor: Reactor) -> None:
+    """Stop the reactor and exit with status 1; twistd itself always exits with 0 once the reactor has run."""
     atexit.register(os._exit, 1)
-    # It may be that it does not run yet.
+    # The reactor may not run yet, and then cannot be stopped.
     reactor.callWhenRunning(reactor.stop)
 
 
-def _on_hangup(reactor: Any, act: Callable[[], None]) -> None:
-    """SIGHUP is what a closed terminal and many scripts send; by default it would end the process without a word."""
+def _on_hangup(reactor: Reactor, act: Callable[[], None]) -> None:
+    """Call ``act`` on SIGHUP, which by default ends the process without a log line.
+
+    Closed terminals and many scripts send it.
+    """
     signal.signal(signal.SIGHUP, lambda number, frame: reactor.callFromThread(act))
 
 
 def _announce(demo: DemoState) -> None:
-    """Say where the demo is: to the commands of its user, and to the person at the terminal."""
+    """Record the demo's addresses for the commands of this user, and print them to the terminal."""
     try:
         demo.record()
     except DemoUnavailable as error:
         _log.critical("callcenter-ws token, emit and tail will not find this demo: {reason}", reason=error)
-    # By now twistd would log what is printed.
+    # twistd has replaced sys.stdout: what is printed to it goes to the log.
     print(announcement(demo, ready_made_tokens(demo, time.time())), file=sys.__stdout__, flush=True)

@@ -1,6 +1,6 @@
-"""Doubles that tests of this project, and of projects that use it, may rely on.
+"""Test doubles for this project and for projects that use it.
 
-They stand for the outside world only (time, sockets); everything between is the real thing.
+They replace only time and sockets; all other parts are used as they are.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
 
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.runtime.json import decode_json
@@ -17,7 +19,7 @@ T = TypeVar("T")
 
 
 class FakeTimer:
-    """A call that a FakeClock will make."""
+    """A scheduled call of a FakeClock."""
 
     __slots__ = ("args", "call", "cancelled")
 
@@ -27,13 +29,13 @@ class FakeTimer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Forget the call, and what it would hold."""
+        """Do not make the call; release the references to its function and arguments."""
         self.cancelled = True
         self.call, self.args = int, ()
 
 
 class FakeClock:
-    """A Clock that stands still until it is told to ``advance``."""
+    """A Clock whose time changes only by ``advance``."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self._now = now
@@ -41,21 +43,21 @@ class FakeClock:
         self._due: list[tuple[float, int, FakeTimer]] = []
 
     def time(self) -> float:
-        """The fake Unix time in seconds."""
+        """Return the fake Unix time in seconds."""
         return self._now
 
     def monotonic(self) -> float:
-        """The same, as a monotonic clock."""
+        """Return the fake Unix time, as a monotonic clock."""
         return self._now
 
     def call_later(self, delay: float, call: Callable[..., object], *args: object) -> FakeTimer:
-        """Call ``call(*args)`` once ``advance`` has come past ``delay`` seconds."""
+        """Schedule ``call(*args)`` in ``delay`` seconds of fake time."""
         timer = FakeTimer(call, args)
         heapq.heappush(self._due, (self._now + delay, next(self._order), timer))
         return timer
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, making every call that falls due, those that they schedule included."""
+        """Advance the time, and make every call that is due by then, including calls that these calls schedule."""
         target = self._now + seconds
         while self._due and self._due[0][0] <= target:
             when, _, timer = heapq.heappop(self._due)
@@ -65,16 +67,17 @@ class FakeClock:
         self._now = target
 
     def turn(self, turns: int = 1) -> None:
-        """Make the calls that are due now, as one or more turns of a reactor would."""
+        """Make the calls that are due now, as one or more iterations of a reactor would."""
         for _ in range(turns):
             self.advance(0)
 
 
 class RecordingTransport:
-    """A Transport that keeps what is written to it and can be held back like a slow socket.
+    """A Transport that records the bytes written to it.
 
     Attributes:
-        latest: the very object that was written last.
+        latest: the object that was written last.
+        unsent: the number of bytes that ``unsent_bytes`` returns, as those of a slow socket.
     """
 
     def __init__(self) -> None:
@@ -84,13 +87,13 @@ class RecordingTransport:
         self.unsent = 0
 
     def write(self, data: bytes) -> None:
-        """Keep ``data``."""
+        """Record ``data``."""
         self.written += data
         self.latest = data
         self.writes += 1
 
     def direct(self) -> Callable[[bytes], int]:
-        """Send by writing."""
+        """Return a function that records data."""
         return self._send
 
     def _send(self, data: bytes) -> int:
@@ -98,50 +101,54 @@ class RecordingTransport:
         return len(data)
 
     def close(self, code: CloseCode) -> None:
-        """Keep the first close code."""
+        """Record the first close code."""
         if self.closed_with is None:
             self.closed_with = code
 
     def unsent_bytes(self) -> int:
-        """What a test says the socket has not taken."""
+        """Return ``unsent``."""
         return self.unsent
 
     @property
-    def messages(self) -> list[dict[str, Any]]:
-        """Every message written so far, decoded; fails on anything but whole unmasked text frames."""
+    def messages(self) -> list[dict[str, object]]:
+        """The messages written so far, decoded; raises ``ValueError`` for other than unmasked, final text frames."""
         return [decode_json(payload) for payload in text_payloads(self.written)]
 
-    def take(self) -> list[dict[str, Any]]:
-        """Return the messages written since the last ``take``."""
+    def take(self) -> list[dict[str, object]]:
+        """Return the messages written since the last call."""
         messages = self.messages
         self.written = b""
         return messages
 
 
 def text_payloads(stream: bytes) -> list[bytes]:
-    """Split a byte stream into the payloads of its unmasked, final text frames (RFC 6455 section 5.2)."""
+    """Return the payloads of a stream of unmasked, final text frames (RFC 6455 section 5.2)."""
     payloads = []
-    at = 0
-    while at < len(stream):
-        if stream[at] != 0x81:
-            raise ValueError(f"not a final text frame at byte {at}: {stream[at]:#x}")
-        size, at = stream[at + 1], at + 2
+    offset = 0
+    while offset < len(stream):
+        if stream[offset] != 0x81:
+            raise ValueError(f"not a final text frame at byte {offset}: {stream[offset]:#x}")
+        size, offset = stream[offset + 1], offset + 2
         extended = {126: 2, 127: 8}.get(size, 0)
         if extended:
-            size, at = int.from_bytes(stream[at : at + extended], "big"), at + extended
-        if at + size > len(stream):
+            size, offset = int.from_bytes(stream[offset : offset + extended], "big"), offset + extended
+        if offset + size > len(stream):
             raise ValueError("the stream ends inside a frame")
-        payloads.append(stream[at : at + size])
-        at += size
+        payloads.append(stream[offset : offset + size])
+        offset += size
     return payloads
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits, such as any on a MemoryBroker, and return its result."""
+def run(coroutine: Coroutine[Deferred[object], object, T]) -> T:
+    """Run a coroutine that does not wait, such as those of a MemoryBroker, and return its result.
+
+    Raises:
+        RuntimeError: the coroutine waits.
+    """
     try:
         coroutine.send(None)
     except StopIteration as stop:
         result: T = stop.value
         return result
     coroutine.close()
-    raise RuntimeError("the coroutine waits for something that this test does not provide")
+    raise RuntimeError("the coroutine waits, but no reactor runs in this test")

@@ -1,15 +1,15 @@
 #!/usr/bin/env python
 # -*- coding: utf-8 -*-
-"""Send the story of one call to the gateway, from any Python that a daemon still runs on.
+"""Publish the events of a simulated call to the gateway, from Python 2.7 or Python 3.
 
-Runs unchanged on Python 2.7 with Twisted 19.10 or 20.3 and on Python 3. It needs nothing but Twisted: what
-goes over the wire is defined below.
+Runs unchanged on Python 2.7 with Twisted 19.10 or 20.3 and on Python 3. It requires Twisted only: the AMP commands
+that it calls are declared below.
 
     python legacy_sender.py unix:/run/callcenter-ws/amp.sock
     python legacy_sender.py tcp:gateway:8081 --token-file /etc/callcenter-ws/amp.token --tenant acme --count 3
 
-Prints the position (seq) of each event in the tenant's stream. Ends with status 1 and the gateway's words when
-something is refused.
+Prints the position (seq) of each event in the tenant's stream. Exits with status 1 and the gateway's error text if
+the gateway refuses an event or the token.
 """
 
 from __future__ import print_function
@@ -24,12 +24,12 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 
-AMP_VALUE = 65535  # the most that one value of AMP can hold
-PARTS = 9  # 512 KiB in parts of 65,535 bytes
+MAX_VALUE_BYTES = 65535  # of one AMP value
+MAX_PARTS = 9  # of a payload of 512 KiB, the limit of the gateway
 
 
 class Refused(Exception):
-    """The gateway refused something. Its text says what."""
+    """The gateway refused a command. The text names the field and the reason."""
 
 
 ERRORS = {
@@ -39,7 +39,7 @@ ERRORS = {
 
 
 class Authenticate(amp.Command):
-    """Needed first on TCP."""
+    """Authenticate the connection. Over TCP it must be the first command; on a unix socket it may be left out."""
 
     arguments = [(b"token", amp.Unicode())]
     response = [(b"principal", amp.Unicode())]
@@ -47,7 +47,11 @@ class Authenticate(amp.Command):
 
 
 class PublishEvent(amp.Command):
-    """Publish one event. `payload` is JSON; what is longer than one value goes on in `payload.1`, `payload.2`..."""
+    """Publish one event.
+
+    `payload` is a JSON text in UTF-8. A text that is longer than one AMP value continues in `payload.1`, `payload.2`
+    and so on.
+    """
 
     arguments = [
         (b"tenant_id", amp.Unicode()),
@@ -57,7 +61,7 @@ class PublishEvent(amp.Command):
         (b"event_id", amp.Unicode(optional=True)),
         (b"timestamp", amp.Unicode(optional=True)),
         (b"persist", amp.Boolean(optional=True)),
-    ] + [(("payload.%d" % part).encode("ascii"), amp.String(optional=True)) for part in range(1, PARTS)]
+    ] + [(("payload.%d" % part).encode("ascii"), amp.String(optional=True)) for part in range(1, MAX_PARTS)]
     response = [(b"epoch", amp.Unicode()), (b"seq", amp.Integer()), (b"event_id", amp.Unicode())]
     errors = ERRORS
 
@@ -65,12 +69,12 @@ class PublishEvent(amp.Command):
 def payload_arguments(payload):
     """Return the payload as the arguments `payload`, `payload.1` and so on."""
     text = json.dumps(payload).encode("utf-8")
-    parts = [text[start : start + AMP_VALUE] for start in range(0, len(text), AMP_VALUE)]
+    parts = [text[start : start + MAX_VALUE_BYTES] for start in range(0, len(text), MAX_VALUE_BYTES)]
     return {"payload.%d" % number if number else "payload": part for number, part in enumerate(parts)}
 
 
-def story(number):
-    """Return what happens in one call: pairs of type and payload."""
+def events_of_call(number):
+    """Return the events of one call: tuples of type, payload and the user that the event is for, or None."""
     unique_id = u"%d-%s" % (number, uuid.uuid4().hex[:12])
     call = {
         u"unique_id": unique_id,
@@ -94,7 +98,7 @@ def story(number):
         (u"agent.state.changed", dict(agent, state=u"talking", previous_state=u"ringing"), None),
         (u"call.hold", dict(handled, held_by=u"7"), None),
         (u"call.unhold", handled, None),
-        # More than AMP can carry in one value.
+        # A payload that is longer than one AMP value.
         (u"call.ended", dict(handled, duration=63, variables={u"transcript": transcript}), None),
         (u"agent.state.changed", dict(agent, state=u"wrap_up", previous_state=u"talking"), None),
         (u"notification", note, u"7"),
@@ -103,45 +107,45 @@ def story(number):
 
 @inlineCallbacks
 def send(reactor, options):
-    """Connect, prove who we are, tell the stories."""
+    """Connect, authenticate, and publish the events of the calls."""
     endpoint = endpoints.clientFromString(reactor, options.endpoint)
-    link = yield endpoint.connect(Factory.forProtocol(amp.AMP))
+    connection = yield endpoint.connect(Factory.forProtocol(amp.AMP))
     if options.token_file:
         with open(options.token_file, "rb") as token_file:
             token = token_file.read().strip().decode("utf-8")
-        yield link.callRemote(Authenticate, token=token)
+        yield connection.callRemote(Authenticate, token=token)
     for number in range(options.count):
-        for kind, payload, user_id in story(number):
-            answer = yield link.callRemote(
+        for kind, payload, user_id in events_of_call(number):
+            answer = yield connection.callRemote(
                 PublishEvent,
                 tenant_id=options.tenant,
                 type=kind,
                 user_id=user_id,
-                # Sent again under the same id, an event would be published once.
+                # An event that is sent again with the same id within 5 minutes is published once.
                 event_id=uuid.uuid4().hex if sys.version_info[0] > 2 else uuid.uuid4().hex.decode("ascii"),
                 **payload_arguments(payload)
             )
             print("%s %s" % (answer["seq"], kind))
             sys.stdout.flush()
-    link.transport.loseConnection()
+    connection.transport.loseConnection()
 
 
 def main(reactor, *arguments):
-    """Read the command line and send."""
-    parser = argparse.ArgumentParser(description="Send the story of a call to the gateway over AMP.")
+    """Parse the command line and publish the events."""
+    parser = argparse.ArgumentParser(description="Publish the events of a simulated call to the gateway over AMP.")
     parser.add_argument("endpoint", help="unix:/path/to/socket or tcp:host:port")
-    parser.add_argument("--token-file", help="file with the shared secret or a token of role service")
+    parser.add_argument("--token-file", help="file with the shared secret, or with a JWT of role service")
     parser.add_argument("--tenant", default="acme", help="default: acme")
-    parser.add_argument("--count", type=int, default=1, help="how many calls, default: 1")
+    parser.add_argument("--count", type=int, default=1, help="number of calls, default: 1")
     options = parser.parse_args(arguments)
     if isinstance(options.tenant, bytes):  # Python 2
         options.tenant = options.tenant.decode("utf-8")
 
-    def explain(failure):
+    def print_error(failure):
         print("%s: %s" % (failure.type.__name__, failure.getErrorMessage()), file=sys.stderr)
         raise SystemExit(1)
 
-    return send(reactor, options).addErrback(explain)
+    return send(reactor, options).addErrback(print_error)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,27 @@
-"""What stands around the AMP server in tests: a recording Directory, tokens, and a broker with a gate."""
+"""Surroundings of the AMP server for tests: a recording Directory, static tokens, and a broker that can be blocked."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from doubles import KnownTokens, SteppingClock
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
+from world import World
 
 from callcenter_ws.amp.factory import AmpServerFactory
 from callcenter_ws.auth.revocation import Revocations, UnrevokedTokens
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.cluster.local_directory import LocalDirectory
-from callcenter_ws.cluster.local_presence import LocalPresence
-from callcenter_ws.delivery.hub import Hub
-from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import Origin
+from callcenter_ws.errors import Refusal
+from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.gateway.log import TwistedConnectionLog
-from callcenter_ws.interfaces import Authenticator, Directory, PublicationListener, UserPresence
+from callcenter_ws.interfaces import Authenticator, Directory, PublicationListener, PublishResult, UserPresence
 from callcenter_ws.runtime.clock import Clock, ReactorClock
 from callcenter_ws.testing import run
 
@@ -29,22 +29,26 @@ SECRET = b"a-shared-secret-of-the-tests"
 
 
 class RecordingDirectory:
-    """A Directory without a hub: keeps what it was asked."""
+    """A Directory without a Hub: returns constants and records the calls.
+
+    Attributes:
+        calls: the name and the arguments of each call.
+    """
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
         self.listeners: list[PublicationListener] = []
 
     async def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
-        self.asked.append(("user_presence", tenant_id, user_id))
+        self.calls.append(("user_presence", tenant_id, user_id))
         return UserPresence(True, 2, 1.0, None)
 
     async def disconnect_user(self, tenant_id: str, user_id: str) -> int:
-        self.asked.append(("disconnect_user", tenant_id, user_id))
+        self.calls.append(("disconnect_user", tenant_id, user_id))
         return 3
 
     async def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
-        self.asked.append(("revoke", tenant_id, jti, user_id))
+        self.calls.append(("revoke", tenant_id, jti, user_id))
         return 4
 
     def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
@@ -57,81 +61,80 @@ class RecordingDirectory:
         self.listeners.remove(listener)
 
 
-class Tokens:
-    """An Authenticator that knows its tokens by heart."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._known = {
-            "acme-service": Principal("acme", "acd", Role.SERVICE, expires_at=clock.time() + 3600),
-            "acme-jti": Principal("acme", "dialer", Role.SERVICE, jti="j1", issued_at=clock.time()),
-            "root-unix": Principal("*", "unix", Role.SERVICE, issued_at=clock.time()),
+def daemon_tokens(clock: Clock) -> KnownTokens:
+    """Return an authenticator with a table of tokens of daemons, and a token of an agent."""
+    now = clock.time()
+    return KnownTokens(
+        {
+            "acme-service": Principal("acme", "acd", Role.SERVICE, expires_at=now + 3600),
+            "acme-jti": Principal("acme", "dialer", Role.SERVICE, jti="j1", issued_at=now),
+            "root-unix": Principal("*", "unix", Role.SERVICE, issued_at=now),
             "globex-service": Principal("globex", "acd", Role.SERVICE),
             "acme-agent": Principal("acme", "7", Role.AGENT),
         }
-
-    def verify(self, token: str) -> Principal:
-        if token not in self._known:
-            raise Refusal(ErrorCode.UNAUTHORIZED, "the signature is wrong")
-        return self._known[token]
+    )
 
 
-class Gate:
-    """Stands before a broker and, while ``closed``, keeps publishers waiting.
+class BlockableBroker:
+    """A MemoryBroker whose ``publish`` waits while ``is_blocked``, until ``unblock``.
 
     Attributes:
-        epoch_per_tenant: every tenant has an epoch of its own, which a MemoryBroker does not give it.
+        epoch_per_tenant: whether each tenant has its own epoch, which a MemoryBroker does not provide.
+        blocked: the calls of ``publish`` that wait.
+        error: if not None, ``publish`` raises it.
+        attempts: the number of calls of ``publish``.
     """
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
-        self.closed = False
+        self.is_blocked = False
         self.epoch_per_tenant = False
-        self.waiting: list[Deferred[None]] = []
-        self.published: list[str] = []
-        self.raises: Exception | None = None
+        self.blocked: list[Deferred[None]] = []
+        self.error: Exception | None = None
         self.attempts = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 
-    async def publish(self, events: Any) -> Any:
+    async def publish(self, events: Sequence[Event]) -> list[PublishResult | Refusal]:
         self.attempts += 1
-        if self.raises is not None:
-            raise self.raises
-        if self.closed:
-            turn: Deferred[None] = Deferred()
-            self.waiting.append(turn)
-            await turn
-        self.published += [event.event_id for event in events]
+        if self.error is not None:
+            raise self.error
+        if self.is_blocked:
+            unblocked: Deferred[None] = Deferred()
+            self.blocked.append(unblocked)
+            await unblocked
         outcomes = await self._broker.publish(events)
         if not self.epoch_per_tenant:
             return outcomes
         return [
-            replace(outcome, epoch=f"epoch of {event.tenant_id}")
+            replace(outcome, epoch=f"epoch of {event.tenant_id}") if isinstance(outcome, PublishResult) else outcome
             for event, outcome in zip(events, outcomes, strict=True)
         ]
 
-    def open(self) -> None:
-        self.closed = False
-        waiting, self.waiting = self.waiting, []
-        for turn in waiting:
-            turn.callback(None)
+    def unblock(self) -> None:
+        self.is_blocked = False
+        blocked, self.blocked = self.blocked, []
+        for unblocked in blocked:
+            unblocked.callback(None)
 
 
 class Gateway:
-    """An AMP server factory with a real broadcaster and broker behind it, and a Directory beside it.
+    """An AMP server factory with a real broadcaster and broker, and a RecordingDirectory.
 
     Attributes:
-        delivered: every message that the broker has delivered.
+        delivered: every publication that the broker has delivered.
+        world: the World of the Hub; None before ``use_hub``.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.delivered: list[Publication] = []
-        self.broker = Gate(MemoryBroker(clock))
+        self.world: World | None = None
+        self.broker = BlockableBroker(MemoryBroker(clock))
         run(self.broker.start(self._deliver))
         self.broadcaster = EventBroadcaster(self.broker, clock)
         self.directory = RecordingDirectory()
-        self.factory = self._factory(clock, self.directory, Tokens(clock))
+        self.factory = self._factory(clock, self.directory, daemon_tokens(clock))
 
     def _factory(
         self, clock: Clock, directory: Directory, tokens: Authenticator, revocations: Revocations | None = None
@@ -146,25 +149,22 @@ class Gateway:
             revocations=revocations,
         )
 
-    def use_hub(self, clock: Clock) -> Hub:
-        """Take a real Hub as the Directory, which refuses revoked tokens from now on."""
-        presence = LocalPresence(
-            clock, run, lambda tenant_id, payload: self.broadcaster.publish(tenant_id, "", payload), self.broker, 5
-        )
-        hub = Hub(self.broker, presence, clock, TwistedConnectionLog())
-        tokens = UnrevokedTokens(Tokens(clock), hub.revocations)
-        self.directory = LocalDirectory(hub, presence, self.broker, clock)  # type: ignore[assignment]  # in the double's place
-        self.factory = self._factory(clock, self.directory, tokens, hub.revocations)
-        return hub
+    def use_hub(self, clock: SteppingClock) -> None:
+        """Replace the RecordingDirectory with that of a real Hub, and refuse revoked tokens from now on."""
+        run(self.broker.stop())
+        self.world = world = World(clock=clock, broker=self.broker)
+        tokens = UnrevokedTokens(daemon_tokens(clock), world.hub.revocations)
+        self.directory = LocalDirectory(world.hub, world.presence, self.broker, clock)  # type: ignore[assignment]  # replaces the double
+        self.factory = self._factory(clock, self.directory, tokens, world.hub.revocations)
 
-    def _deliver(self, messages: Any) -> None:
-        self.delivered += messages
-        for message in messages:
+    def _deliver(self, publications: Sequence[Publication]) -> None:
+        self.delivered += publications
+        for publication in publications:
             for listener in list(self.directory.listeners):
-                listener(message)
+                listener(publication)
 
-    def chat(self, number: int, *, tenant_id: str = "acme", body: str = "hello") -> None:
-        """A visitor writes."""
+    def publish_chat_message(self, number: int, *, tenant_id: str = "acme", body: str = "hello") -> None:
+        """Publish a chat message of a visitor, with the event id ``TENANT-NUMBER``."""
         payload = {
             "session_id": "s",
             "message_id": f"m{number}",
@@ -177,24 +177,24 @@ class Gateway:
 
 
 class LoopbackGateway(Gateway):
-    """A Gateway on a real TCP port of the loopback interface that can be killed and come back on the same port."""
+    """A Gateway on a TCP port of the loopback interface, which can be killed and started again on the same port."""
 
     def __init__(self, reactor: Any) -> None:
         super().__init__(ReactorClock(reactor))
         self._reactor = reactor
         self._port: IListeningPort | None = None
-        self.number = 0
+        self.port_number = 0
 
     @property
     def endpoint(self) -> str:
-        return f"tcp:127.0.0.1:{self.number}"
+        return f"tcp:127.0.0.1:{self.port_number}"
 
     def listen(self, factory: Factory | None = None) -> None:
-        self._port = self._reactor.listenTCP(self.number, factory or self.factory, interface="127.0.0.1")
-        self.number = self._port.getHost().port
+        self._port = self._reactor.listenTCP(self.port_number, factory or self.factory, interface="127.0.0.1")
+        self.port_number = self._port.getHost().port
 
     async def kill(self) -> None:
-        """Stop listening and drop every connection, mid-sentence."""
+        """Stop listening and abort every connection."""
         port, self._port = self._port, None
         if port is not None:
             await port.stopListening()
@@ -202,17 +202,17 @@ class LoopbackGateway(Gateway):
         await until(self._reactor, lambda: not self.factory.sessions)
 
     async def close(self) -> None:
-        """End for good; forget everything that would keep the reactor busy."""
+        """Stop for good, and cancel every timer."""
         await self.kill()
         self.factory.drain()
         await self.broker.stop()
 
 
-async def until(reactor: Any, condition: Any, deadline: float = 10.0) -> None:
-    """Wait for a condition."""
-    end = reactor.seconds() + deadline
+async def until(reactor: Any, condition: Callable[[], object], limit: float = 30.0) -> None:
+    """Wait for a condition, at most ``limit`` seconds."""
+    end = reactor.seconds() + limit
     while not condition():
-        assert reactor.seconds() < end, "the condition never came true"
-        turn: Deferred[None] = Deferred()
-        reactor.callLater(0.002, turn.callback, None)
-        await turn
+        assert reactor.seconds() < end, "the condition did not become true in time"
+        next_check: Deferred[None] = Deferred()
+        reactor.callLater(0.002, next_check.callback, None)
+        await next_check

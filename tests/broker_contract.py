@@ -1,8 +1,8 @@
-"""One suite over ``interfaces.Broker``; every store passes it.
+"""The tests that every implementation of ``interfaces.Broker`` passes.
 
-A store's own test module gives a ``bench`` fixture, a started Bench, and derives from ``BrokerContract``; a store
-whose events survive the process derives from ``DurableContract`` too. Nothing here supposes that a call answers at
-once or that deliveries come before the answer.
+The test module of a store provides a fixture ``bench``, a started Bench, and derives from ``BrokerContract`` and
+``MailContract``, and from ``DurableContract`` if its events survive the process. The tests do not assume that a call
+returns at once, nor that deliveries precede its result.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ CALL = {"unique_id": "1.1", "call_id": "c-1"}
 STATS = {"calls_waiting": 1, "available_agents": 1, "logged_in_agents": 1}
 WINDOW = 300.0
 WEEK = 7 * 86_400.0
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 class Bench(ABC):
-    """A store under test, its clock, and all that it delivered."""
+    """A store under test, its clock, and everything that it delivered."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -46,10 +46,10 @@ class Bench(ABC):
 
     @abstractmethod
     def make(self, *, history_events: int, history_seconds: float) -> Broker:
-        """A store that keeps so much of each tenant's stream; of one and the same place in one Bench."""
+        """Return a store with these limits of history; all stores of one Bench use the same file or server."""
 
     async def open(self, *, history_events: int = 1_000, history_seconds: float = 86_400.0) -> Broker:
-        """Make a store, start it, and stop the one before."""
+        """Stop the current store, make another and start it."""
         if hasattr(self, "broker"):
             await self.broker.stop()
         self.broker = self.make(history_events=history_events, history_seconds=history_seconds)
@@ -63,7 +63,7 @@ class Bench(ABC):
     def event(
         self, type_: str = "alert", payload: dict[str, Any] | None = None, *, tenant_id: str = A, **fields: Any
     ) -> Event:
-        """A validated event that is taken in now."""
+        """Return a validated event, received now."""
         self._ids += 1
         return make_event(
             tenant_id=tenant_id,
@@ -76,44 +76,47 @@ class Bench(ABC):
         )
 
     async def publish(self, *events: Event) -> list[PublishResult]:
-        """Publish events that must be taken."""
+        """Publish events, which must be accepted; return the results."""
         outcomes = await self.broker.publish(events)
-        taken = [outcome for outcome in outcomes if isinstance(outcome, PublishResult)]
-        assert len(taken) == len(outcomes) == len(events)
-        return taken
+        results = [outcome for outcome in outcomes if isinstance(outcome, PublishResult)]
+        assert len(results) == len(outcomes) == len(events)
+        return results
 
     async def alerts(self, count: int, tenant_id: str = A) -> list[int]:
-        """Publish ``count`` events; their positions."""
-        return [taken.seq for taken in await self.publish(*[self.event(tenant_id=tenant_id) for _ in range(count)])]
+        """Publish ``count`` events; return their positions."""
+        return [result.seq for result in await self.publish(*[self.event(tenant_id=tenant_id) for _ in range(count)])]
 
     async def state(self, tenant_id: str = A) -> list[int]:
-        """The positions that the snapshot holds."""
+        """Return the positions of the publications in the snapshot."""
         return [message.seq for message in (await self.broker.snapshot(tenant_id)).publications]
 
     def seqs(self, tenant_id: str = A) -> list[int]:
-        """The positions that were delivered for a tenant."""
+        """Return the positions that were delivered for a tenant."""
         return [message.seq for message in self.delivered if message.event.tenant_id == tenant_id]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition, with a deadline."""
+        """Wait until ``condition`` returns a true value; fail after ``DEADLINE`` seconds."""
         deadline = reactor.seconds() + DEADLINE
         while not condition():
-            assert reactor.seconds() < deadline, "it never came"
+            assert reactor.seconds() < deadline, "the condition did not become true"
             await task.deferLater(reactor, 0.002)
 
 
 def seen_by(event: Event) -> str:
-    """Which agents see an event of a call where they see only their own, and ``s`` if a supervisor of queue a does."""
+    """Return which agents see an event under ``agent_calls = "own"``.
+
+    The result begins with ``s`` if a supervisor of queue a sees it.
+    """
     agents = [user for user in "789" if may_see(Principal(event.tenant_id, user, Role.AGENT), event, "own")]
     supervisor = Principal(event.tenant_id, "1", Role.SUPERVISOR, queues=frozenset({"a"}))
     return "".join(["s" * may_see(supervisor, event), *agents])
 
 
-def shown(messages: Sequence[Publication]) -> list[int]:
-    return [message.seq for message in messages]
+def positions(publications: Sequence[Publication]) -> list[int]:
+    return [publication.seq for publication in publications]
 
 
-# What is published, and the positions that the snapshot then holds (PROTOCOL section 4.2).
+# Published events, and the positions of those in the snapshot afterwards (docs/events.rst).
 SLOT_RULES: list[tuple[list[tuple[str, dict[str, Any]]], list[int]]] = [
     ([("agent.login", {})], [1]),
     ([("agent.login", {}), ("agent.state.changed", {})], [2]),
@@ -146,7 +149,7 @@ SLOT_RULES: list[tuple[list[tuple[str, dict[str, Any]]], list[int]]] = [
 
 
 class BrokerContract:
-    """What every store keeps."""
+    """What holds for every store."""
 
     # Positions
 
@@ -178,12 +181,12 @@ class BrokerContract:
 
     @pytest_twisted.ensureDeferred
     async def test_tenants_are_independent(self, bench: Bench) -> None:
-        taken = await bench.publish(*[bench.event(tenant_id=tenant) for tenant in (A, B, B, A, B)])
-        assert [outcome.seq for outcome in taken] == [1, 1, 2, 2, 3]
+        results = await bench.publish(*[bench.event(tenant_id=tenant) for tenant in (A, B, B, A, B)])
+        assert [result.seq for result in results] == [1, 1, 2, 2, 3]
         for tenant, seqs in ((A, [1, 2]), (B, [1, 2, 3])):
-            stretch = await bench.broker.read(tenant, 0, 100)
-            assert shown(stretch.publications) == seqs
-            assert {message.event.tenant_id for message in stretch.publications} == {tenant}
+            page = await bench.broker.read(tenant, 0, 100)
+            assert positions(page.publications) == seqs
+            assert {message.event.tenant_id for message in page.publications} == {tenant}
             assert (await bench.broker.position(tenant)).seq == len(seqs)
             await bench.until(lambda tenant=tenant, seqs=seqs: bench.seqs(tenant) == seqs)
 
@@ -212,20 +215,20 @@ class BrokerContract:
 
     @pytest_twisted.ensureDeferred
     async def test_what_is_delivered_can_be_read(self, bench: Bench) -> None:
-        """A client that falls behind in the very delivery finds the message in the history."""
+        """A client whose outbox overflows during a delivery must find the publication in the history."""
         await bench.alerts(5)
         await bench.until(lambda: len(bench.delivered) == 5)
-        stretch = await bench.broker.read(A, bench.delivered[-1].seq - 1, 10)
-        assert shown(stretch.publications) == [5]
+        page = await bench.broker.read(A, bench.delivered[-1].seq - 1, 10)
+        assert positions(page.publications) == [5]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_is_answered_is_seen_by_every_question(self, bench: Bench) -> None:
+    async def test_every_query_includes_what_was_acknowledged(self, bench: Bench) -> None:
         for number in range(1, 6):
             await bench.publish(bench.event("agent.login", {"user_id": str(number), "username": "n"}))
             assert (await bench.broker.position(A)).seq == number
             assert (await bench.broker.read(A, number - 1, 1)).head == number
             snapshot = await bench.broker.snapshot(A)
-            assert (snapshot.seq, shown(snapshot.publications)) == (number, list(range(1, number + 1)))
+            assert (snapshot.seq, positions(snapshot.publications)) == (number, list(range(1, number + 1)))
 
     # Outcomes
 
@@ -236,15 +239,20 @@ class BrokerContract:
     @pytest_twisted.ensureDeferred
     async def test_mixed_outcomes_in_order(self, bench: Bench) -> None:
         await bench.publish(bench.event(event_id="known"))
-        taken = await bench.publish(
+        results = await bench.publish(
             bench.event(event_id="x"),
             bench.event(event_id="known"),
             bench.event(event_id="y", tenant_id=B),
             bench.event(event_id="x"),
             bench.event(event_id="z"),
         )
-        told = [(outcome.event_id, outcome.seq, outcome.duplicate) for outcome in taken]
-        assert told == [("x", 2, False), ("known", 1, True), ("y", 1, False), ("x", 2, True), ("z", 3, False)]
+        assert [(result.event_id, result.seq, result.duplicate) for result in results] == [
+            ("x", 2, False),
+            ("known", 1, True),
+            ("y", 1, False),
+            ("x", 2, True),
+            ("z", 3, False),
+        ]
         await bench.until(lambda: len(bench.delivered) == 4)
         assert bench.seqs() == [1, 2, 3]
 
@@ -263,19 +271,19 @@ class BrokerContract:
         assert bench.seqs() == [1, 2, 3, 4, 5]
 
     @pytest_twisted.ensureDeferred
-    async def test_another_tenants_identifiers_mean_nothing(self, bench: Bench) -> None:
-        taken = await bench.publish(bench.event(event_id="x"), bench.event(event_id="x", tenant_id=B))
-        assert [(outcome.seq, outcome.duplicate) for outcome in taken] == [(1, False), (1, False)]
+    async def test_identifiers_are_separate_for_each_tenant(self, bench: Bench) -> None:
+        results = await bench.publish(bench.event(event_id="x"), bench.event(event_id="x", tenant_id=B))
+        assert [(result.seq, result.duplicate) for result in results] == [(1, False), (1, False)]
 
     @pytest_twisted.ensureDeferred
-    async def test_an_identifier_is_forgotten(self, bench: Bench) -> None:
+    async def test_an_identifier_expires(self, bench: Bench) -> None:
         await bench.publish(bench.event(event_id="x"))
         bench.clock.advance(WINDOW + 1)
         (again,) = await bench.publish(bench.event(event_id="x"))
         assert (again.seq, again.duplicate) == (2, False)
 
     @pytest_twisted.ensureDeferred
-    async def test_a_repetition_does_not_prolong_the_memory(self, bench: Bench) -> None:
+    async def test_a_repetition_does_not_extend_the_window(self, bench: Bench) -> None:
         await bench.publish(bench.event(event_id="x"))
         bench.clock.advance(WINDOW - 1)
         await bench.publish(bench.event(event_id="x"))
@@ -286,7 +294,7 @@ class BrokerContract:
     # Reading
 
     @pytest_twisted.ensureDeferred
-    async def test_read_in_chunks(self, bench: Bench) -> None:
+    async def test_read_in_pages(self, bench: Bench) -> None:
         await bench.alerts(10)
         for after, limit, seqs in (
             (0, 4, [1, 2, 3, 4]),
@@ -296,19 +304,19 @@ class BrokerContract:
             (0, 100, list(range(1, 11))),
             (3, 0, []),
         ):
-            stretch = await bench.broker.read(A, after, limit)
-            assert (shown(stretch.publications), stretch.reachable, stretch.head) == (seqs, True, 10), (after, limit)
+            page = await bench.broker.read(A, after, limit)
+            assert (positions(page.publications), page.reachable, page.head) == (seqs, True, 10), (after, limit)
 
     @pytest_twisted.ensureDeferred
     async def test_read_beyond_the_head(self, bench: Bench) -> None:
         await bench.alerts(2)
-        stretch = await bench.broker.read(A, 7, 10)
-        assert (shown(stretch.publications), stretch.reachable, stretch.head) == ([], True, 2)
+        page = await bench.broker.read(A, 7, 10)
+        assert (positions(page.publications), page.reachable, page.head) == ([], True, 2)
 
     @pytest_twisted.ensureDeferred
     async def test_read_a_tenant_that_never_published(self, bench: Bench) -> None:
-        stretch = await bench.broker.read(A, 0, 10)
-        assert (shown(stretch.publications), stretch.reachable, stretch.head) == ([], True, 0)
+        page = await bench.broker.read(A, 0, 10)
+        assert (positions(page.publications), page.reachable, page.head) == ([], True, 0)
 
     @pytest_twisted.ensureDeferred
     async def test_history_by_count(self, bench: Bench) -> None:
@@ -318,9 +326,9 @@ class BrokerContract:
         await bench.alerts(4, B)
         for after, reachable, seqs in ((0, False, []), (1, True, [2, 3, 4, 5, 6]), (4, True, [5, 6]), (6, True, [])):
             for limit in (0, 100):
-                stretch = await bench.broker.read(A, after, limit)
-                assert (shown(stretch.publications), stretch.reachable) == (seqs[:limit], reachable), (after, limit)
-                assert stretch.head == 6
+                page = await bench.broker.read(A, after, limit)
+                assert (positions(page.publications), page.reachable) == (seqs[:limit], reachable), (after, limit)
+                assert page.head == 6
         assert (await bench.broker.read(B, 0, 1)).reachable
 
     @pytest_twisted.ensureDeferred
@@ -329,7 +337,7 @@ class BrokerContract:
         await bench.alerts(20)
         await bench.until(lambda: len(bench.delivered) == 20)
         assert bench.seqs() == list(range(1, 21))
-        assert shown((await bench.broker.read(A, 15, 100)).publications) == [16, 17, 18, 19, 20]
+        assert positions((await bench.broker.read(A, 15, 100)).publications) == [16, 17, 18, 19, 20]
 
     @pytest_twisted.ensureDeferred
     async def test_history_by_age(self, bench: Bench) -> None:
@@ -341,18 +349,18 @@ class BrokerContract:
         bench.clock.advance(50)
         await bench.alerts(1)
         assert not (await bench.broker.read(A, 1, 10)).reachable
-        assert shown((await bench.broker.read(A, 2, 10)).publications) == [3, 4, 5]
+        assert positions((await bench.broker.read(A, 2, 10)).publications) == [3, 4, 5]
 
     @pytest_twisted.ensureDeferred
-    async def test_history_by_age_of_a_tenant_that_fell_silent(self, bench: Bench) -> None:
+    async def test_history_by_age_of_a_tenant_without_new_events(self, bench: Bench) -> None:
         await bench.open(history_seconds=100.0)
         await bench.alerts(2)
-        # Long enough for any store's housekeeping.
+        # Long enough for the periodic maintenance of any store.
         for _ in range(20):
             bench.clock.advance(60)
         assert not (await bench.broker.read(A, 1, 10)).reachable
-        stretch = await bench.broker.read(A, 2, 10)
-        assert (stretch.reachable, stretch.head) == (True, 2)
+        page = await bench.broker.read(A, 2, 10)
+        assert (page.reachable, page.head) == (True, 2)
         assert await bench.alerts(1) == [3]
 
     # Snapshots
@@ -362,14 +370,16 @@ class BrokerContract:
         snapshot = await bench.broker.snapshot(A)
         assert (snapshot.seq, list(snapshot.publications)) == (0, [])
 
-    @pytest.mark.parametrize(("told", "kept"), SLOT_RULES)
+    @pytest.mark.parametrize(("published", "kept"), SLOT_RULES)
     @pytest_twisted.ensureDeferred
-    async def test_snapshot_slots(self, bench: Bench, told: list[tuple[str, dict[str, Any]]], kept: list[int]) -> None:
-        await bench.publish(*[bench.event(type_, payload_of(type_, **fields)) for type_, fields in told])
+    async def test_snapshot_slots(
+        self, bench: Bench, published: list[tuple[str, dict[str, Any]]], kept: list[int]
+    ) -> None:
+        await bench.publish(*[bench.event(type_, payload_of(type_, **fields)) for type_, fields in published])
         snapshot = await bench.broker.snapshot(A)
-        assert snapshot.seq == len(told)
-        assert shown(snapshot.publications) == kept
-        assert [message.event.type.name for message in snapshot.publications] == [told[seq - 1][0] for seq in kept]
+        assert snapshot.seq == len(published)
+        assert positions(snapshot.publications) == kept
+        assert [message.event.type.name for message in snapshot.publications] == [published[seq - 1][0] for seq in kept]
 
     @pytest_twisted.ensureDeferred
     async def test_an_agent_and_a_call_of_the_same_name(self, bench: Bench) -> None:
@@ -381,8 +391,8 @@ class BrokerContract:
         assert await bench.state() == [1]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_one_user_was_told_keeps_its_own_slot(self, bench: Bench) -> None:
-        """What is for one user changes nothing for the others; what is for all ends it for everybody."""
+    async def test_events_for_one_user_have_slots_of_their_own(self, bench: Bench) -> None:
+        """Events for one user do not change the slots of others; events for all users empty the slots of all."""
         call = payload_of("call.incoming")
         await bench.publish(
             bench.event("call.incoming", call),
@@ -402,10 +412,10 @@ class BrokerContract:
         await bench.alerts(10)
         assert not (await bench.broker.read(A, 0, 1)).reachable
         snapshot = await bench.broker.snapshot(A)
-        assert (snapshot.seq, shown(snapshot.publications)) == (11, [1])
+        assert (snapshot.seq, positions(snapshot.publications)) == (11, [1])
 
     @pytest_twisted.ensureDeferred
-    async def test_what_nobody_ended_falls_out_after_a_day(self, bench: Bench) -> None:
+    async def test_an_entity_without_an_end_is_removed_after_a_day(self, bench: Bench) -> None:
         login = payload_of("agent.login", user_id="1")
         await bench.publish(
             bench.event("agent.login", login), bench.event("call.incoming", payload_of("call.incoming"))
@@ -420,8 +430,8 @@ class BrokerContract:
         assert (await bench.broker.snapshot(A)).seq == 3
 
     @pytest_twisted.ensureDeferred
-    async def test_a_day_behind_an_entity_that_changed_later(self, bench: Bench) -> None:
-        """The clock of an entity runs from the last message about it, one that emptied a slot included."""
+    async def test_the_age_of_an_entity_counts_from_its_last_event(self, bench: Bench) -> None:
+        """Events that only empty a slot count."""
         await bench.publish(bench.event("call.incoming", payload_of("call.incoming")))
         bench.clock.advance(3600)
         await bench.publish(bench.event("agent.login", payload_of("agent.login")))
@@ -435,31 +445,31 @@ class BrokerContract:
 
     @pytest.mark.parametrize("seed", range(8))
     @pytest_twisted.ensureDeferred
-    async def test_anything_at_all_against_the_reference(self, bench: Bench, seed: int) -> None:
+    async def test_random_events_against_the_reference(self, bench: Bench, seed: int) -> None:
         source = random.Random(seed)
         await bench.open(history_events=20)
         streams: dict[str, list[Publication]] = {A: [], B: []}
         for _ in range(60):
             batch = [random_event(bench, source, source.choice([A, A, B])) for _ in range(source.randint(1, 4))]
-            for taken, event in zip(await bench.publish(*batch), batch, strict=True):
+            for result, event in zip(await bench.publish(*batch), batch, strict=True):
                 stream = streams[event.tenant_id]
-                if taken.duplicate:
-                    assert stream[taken.seq - 1].event.event_id == event.event_id
+                if result.duplicate:
+                    assert stream[result.seq - 1].event.event_id == event.event_id
                 else:
-                    stream.append(Publication(event, taken.seq))
+                    stream.append(Publication(event, result.seq))
             bench.clock.advance(source.choice([0, 0, 1, 60, 20_000]))
             tenant = source.choice([A, B])
             await check_against(bench, tenant, streams[tenant], 20, source)
         await bench.until(lambda: len(bench.delivered) == sum(map(len, streams.values())))
         for tenant, stream in streams.items():
-            assert bench.seqs(tenant) == shown(stream) == list(range(1, len(stream) + 1))
+            assert bench.seqs(tenant) == positions(stream) == list(range(1, len(stream) + 1))
 
-    # Who may see it
+    # Visibility
 
     @pytest_twisted.ensureDeferred
     async def test_who_may_see_an_event_follows_from_the_whole_call(self, bench: Bench) -> None:
-        """Queue and agents that an event leaves out are those of its call's earlier events; see ``broker.calls``."""
-        story = [
+        """An event that omits queue and agents has those of its call's earlier events; see ``broker.calls``."""
+        events_of_call = [
             ("queue.joined", {"queue_name": "a"}, "s"),
             ("call.ringing", {"agent_id": "7"}, "s7"),
             ("call.ringing", {"agent_id": "8"}, "s8"),
@@ -471,18 +481,18 @@ class BrokerContract:
         ]
         events = [
             bench.event(type_, {**CALL, "unique_id": f"leg {leg}", **payload})
-            for leg, (type_, payload, _) in enumerate(story)
+            for leg, (type_, payload, _) in enumerate(events_of_call)
         ]
         payloads = [event.payload for event in events]
         await bench.publish(bench.event("call.answered", payload_of("call.answered"), tenant_id=B), *events)
         await bench.until(lambda: len(bench.delivered) == 9)
-        live = [message for message in bench.delivered if message.event.tenant_id == A]
-        for messages in (live, (await bench.broker.read(A, 0, 10)).publications):
-            assert [seen_by(message.event) for message in messages] == [who for _, _, who in story]
+        delivered = [message for message in bench.delivered if message.event.tenant_id == A]
+        for messages in (delivered, (await bench.broker.read(A, 0, 10)).publications):
+            assert [seen_by(message.event) for message in messages] == [expected for _, _, expected in events_of_call]
             assert [message.event.payload for message in messages] == payloads
 
     @pytest_twisted.ensureDeferred
-    async def test_a_repetition_tells_nothing_about_a_call(self, bench: Bench) -> None:
+    async def test_a_repetition_does_not_change_the_agents_of_a_call(self, bench: Bench) -> None:
         await bench.publish(bench.event("call.answered", {**CALL, "agent_id": "7"}, event_id="x"))
         await bench.publish(bench.event("call.answered", {**CALL, "agent_id": "8"}, event_id="x"))
         await bench.publish(bench.event("call.hold", CALL))
@@ -505,7 +515,7 @@ class BrokerContract:
         await bench.until(lambda: bench.broker.newest_of(A, key) == 3)
         assert bench.broker.newest_of(B, key) == 0
 
-    # Life
+    # Start and stop
 
     @pytest_twisted.ensureDeferred
     async def test_ready_while_it_runs(self, bench: Bench) -> None:
@@ -518,7 +528,7 @@ class BrokerContract:
         assert bench.broker.state()["ready"] is False
 
     @pytest_twisted.ensureDeferred
-    async def test_stopped_it_takes_nothing(self, bench: Bench) -> None:
+    async def test_a_stopped_store_accepts_nothing(self, bench: Bench) -> None:
         await bench.alerts(1)
         await bench.broker.stop()
         outcomes = await bench.broker.publish([bench.event(), bench.event(tenant_id=B)])
@@ -531,9 +541,9 @@ class BrokerContract:
         calls = [bench.broker.publish([bench.event()]) for _ in range(5)]
         await bench.broker.stop()
         outcomes = [outcome for call in calls for outcome in await call]
-        taken = [outcome.seq for outcome in outcomes if isinstance(outcome, PublishResult)]
-        assert taken == list(range(1, len(taken) + 1))
-        assert bench.seqs() == taken
+        seqs = [outcome.seq for outcome in outcomes if isinstance(outcome, PublishResult)]
+        assert seqs == list(range(1, len(seqs) + 1))
+        assert bench.seqs() == seqs
 
     @pytest_twisted.ensureDeferred
     async def test_attached_or_not_the_stream_is_the_same(self, bench: Bench) -> None:
@@ -545,59 +555,61 @@ class BrokerContract:
         bench.broker.detach(A)
         bench.broker.detach(A)
         await bench.alerts(2)
-        assert shown((await bench.broker.read(A, 0, 10)).publications) == [1, 2, 3, 4, 5, 6]
+        assert positions((await bench.broker.read(A, 0, 10)).publications) == [1, 2, 3, 4, 5, 6]
         await bench.until(lambda: bench.seqs() == [1, 2, 3, 4, 5, 6])
 
 
 class MailContract:
-    """Mailboxes (PROTOCOL section 4.3)."""
+    """Mailboxes (``docs/protocol.rst``, anchor ``mailbox``)."""
 
     @staticmethod
     async def notify(
         bench: Bench, *event_ids: str, user_id: str = "7", tenant_id: str = A, **payload: Any
     ) -> list[int]:
-        note = {"type": "x", "title": "t", "message": "m", **payload}
+        """Publish notifications for a user; return their positions."""
+        notification = {"type": "x", "title": "t", "message": "m", **payload}
         events = [
-            bench.event("notification", note, user_id=user_id, tenant_id=tenant_id, event_id=event_id)
+            bench.event("notification", notification, user_id=user_id, tenant_id=tenant_id, event_id=event_id)
             for event_id in event_ids
         ]
-        return [taken.seq for taken in await bench.publish(*events)]
+        return [result.seq for result in await bench.publish(*events)]
 
     @staticmethod
     async def waiting(bench: Bench, user_id: str = "7", tenant_id: str = A) -> list[str]:
-        mail = await bench.broker.mail(tenant_id, user_id, 0, 2_000)
-        return [item.publication.event.event_id for item in mail.items]
+        """Return the event ids in a user's mailbox."""
+        page = await bench.broker.read_mailbox(tenant_id, user_id, 0, 2_000)
+        return [item.publication.event.event_id for item in page.items]
 
     @pytest_twisted.ensureDeferred
-    async def test_nobody_has_mail_at_first(self, bench: Bench) -> None:
-        mail = await bench.broker.mail(A, "7", 0, 10)
-        assert (list(mail.items), mail.gap) == ([], None)
+    async def test_a_new_mailbox_is_empty(self, bench: Bench) -> None:
+        page = await bench.broker.read_mailbox(A, "7", 0, 10)
+        assert (list(page.items), page.gap) == ([], None)
         bench.broker.mark_mail_sent(A, "7", ["x"])
         bench.broker.acknowledge_mail(A, "7", ["x"])
         assert (await bench.broker.position(A)).seq == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_what_waits_is_read_oldest_first(self, bench: Bench) -> None:
+    async def test_items_are_read_oldest_first(self, bench: Bench) -> None:
         await bench.alerts(1)
         assert await self.notify(bench, "a", "b", "c") == [2, 3, 4]
-        mail = await bench.broker.mail(A, "7", 0, 10)
-        assert shown([item.publication for item in mail.items]) == [2, 3, 4]
-        assert [item.sent for item in mail.items] == [False] * 3
-        assert mail.gap is None
+        page = await bench.broker.read_mailbox(A, "7", 0, 10)
+        assert positions([item.publication for item in page.items]) == [2, 3, 4]
+        assert [item.sent for item in page.items] == [False] * 3
+        assert page.gap is None
         await bench.until(lambda: len(bench.delivered) == 4)
-        for item, delivered in zip(mail.items, bench.delivered[1:], strict=True):
+        for item, delivered in zip(page.items, bench.delivered[1:], strict=True):
             assert item.publication.frame(PLAIN[View.FULL]) == delivered.frame(PLAIN[View.FULL])
 
     @pytest_twisted.ensureDeferred
-    async def test_it_is_read_in_chunks(self, bench: Bench) -> None:
+    async def test_a_mailbox_is_read_in_pages(self, bench: Bench) -> None:
         await self.notify(bench, *"abcde")
         for after, limit, found in ((0, 2, [1, 2]), (2, 2, [3, 4]), (4, 2, [5]), (5, 2, [])):
-            mail = await bench.broker.mail(A, "7", after, limit)
-            assert shown([item.publication for item in mail.items]) == found
+            page = await bench.broker.read_mailbox(A, "7", after, limit)
+            assert positions([item.publication for item in page.items]) == found
 
     @pytest_twisted.ensureDeferred
-    async def test_what_is_kept(self, bench: Bench) -> None:
-        """A notification, and what is published with ``persist`` for one user; nothing else."""
+    async def test_which_events_are_mail(self, bench: Bench) -> None:
+        """Notifications, and events that are published with ``persist`` for one user."""
         login = payload_of("agent.login")
         await bench.publish(
             bench.event("agent.login", login, event_id="for all", persist=True),
@@ -608,7 +620,7 @@ class MailContract:
         assert await self.waiting(bench) == ["kept", "note"]
 
     @pytest_twisted.ensureDeferred
-    async def test_everybody_has_their_own(self, bench: Bench) -> None:
+    async def test_mailboxes_are_separate_for_each_user_and_tenant(self, bench: Bench) -> None:
         await self.notify(bench, "a", "b")
         await self.notify(bench, "c", user_id="8")
         await self.notify(bench, "a", tenant_id=B)
@@ -619,16 +631,16 @@ class MailContract:
         assert await self.waiting(bench, tenant_id=B) == ["a"]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_was_sent_is_marked_and_what_was_taken_is_gone(self, bench: Bench) -> None:
+    async def test_sent_items_are_marked_and_acknowledged_items_removed(self, bench: Bench) -> None:
         await self.notify(bench, "a", "b", "c")
         bench.broker.mark_mail_sent(A, "7", ["a", "b"])
         bench.broker.acknowledge_mail(A, "7", ["b", "unknown"])
         await bench.alerts(1)
-        mail = await bench.broker.mail(A, "7", 0, 10)
-        assert [(item.publication.event.event_id, item.sent) for item in mail.items] == [("a", True), ("c", False)]
+        page = await bench.broker.read_mailbox(A, "7", 0, 10)
+        assert [(item.publication.event.event_id, item.sent) for item in page.items] == [("a", True), ("c", False)]
 
     @pytest_twisted.ensureDeferred
-    async def test_a_repetition_is_not_kept_twice(self, bench: Bench) -> None:
+    async def test_a_repeated_event_is_one_item(self, bench: Bench) -> None:
         await self.notify(bench, "a", "a")
         await self.notify(bench, "a")
         assert await self.waiting(bench) == ["a"]
@@ -637,36 +649,36 @@ class MailContract:
         assert await self.waiting(bench) == []
 
     @pytest_twisted.ensureDeferred
-    async def test_the_oldest_fall_out_of_a_full_one_and_that_is_told(self, bench: Bench) -> None:
+    async def test_a_full_mailbox_loses_its_oldest_items_and_has_a_gap(self, bench: Bench) -> None:
         await self.notify(bench, "other", user_id="8")
         for start in range(0, 1_002, 167):
             await self.notify(bench, *[str(number) for number in range(start, start + 167)])
-        mail = await bench.broker.mail(A, "7", 0, 1)
-        assert (mail.items[0].publication.event.event_id, mail.gap) == ("2", MailboxGap(2, 3))
+        page = await bench.broker.read_mailbox(A, "7", 0, 1)
+        assert (page.items[0].publication.event.event_id, page.gap) == ("2", MailboxGap(2, 3))
         assert await self.waiting(bench, "8") == ["other"]
         bench.broker.acknowledge_mail(A, "7", ["2"])
         await bench.alerts(1)
-        mail = await bench.broker.mail(A, "7", 0, 1)
-        assert (mail.items[0].publication.event.event_id, mail.gap) == ("3", None)
+        page = await bench.broker.read_mailbox(A, "7", 0, 1)
+        assert (page.items[0].publication.event.event_id, page.gap) == ("3", None)
 
     @pytest_twisted.ensureDeferred
-    async def test_an_unknown_identifier_tells_nobody_of_a_loss(self, bench: Bench) -> None:
+    async def test_acknowledging_an_unknown_identifier_leaves_the_gap(self, bench: Bench) -> None:
         await self.notify(bench, *[str(number) for number in range(1_001)])
         bench.broker.acknowledge_mail(A, "7", ["unknown", "0"])
         await bench.alerts(1)
-        assert (await bench.broker.mail(A, "7", 0, 1)).gap == MailboxGap(1, 1)
+        assert (await bench.broker.read_mailbox(A, "7", 0, 1)).gap == MailboxGap(1, 1)
 
     @pytest_twisted.ensureDeferred
-    async def test_a_name_with_a_nul_is_nobody_elses(self, bench: Bench) -> None:
+    async def test_an_identifier_with_a_nul_is_no_other_identifier(self, bench: Bench) -> None:
         await self.notify(bench, "a")
         bench.broker.acknowledge_mail(A, "7\0x", ["a"])
         bench.broker.mark_mail_sent(A, "7", ["a\0x"])
         await bench.alerts(1)
-        mail = await bench.broker.mail(A, "7", 0, 10)
-        assert [(item.publication.event.event_id, item.sent) for item in mail.items] == [("a", False)]
+        page = await bench.broker.read_mailbox(A, "7", 0, 10)
+        assert [(item.publication.event.event_id, item.sent) for item in page.items] == [("a", False)]
 
     @pytest_twisted.ensureDeferred
-    async def test_it_waits_for_a_week(self, bench: Bench) -> None:
+    async def test_items_expire_after_a_week(self, bench: Bench) -> None:
         await self.notify(bench, "a")
         bench.clock.advance(WEEK - 3600)
         await self.notify(bench, "b")
@@ -675,24 +687,24 @@ class MailContract:
         assert await self.waiting(bench) == ["b"]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_waited_too_long_is_told_once(self, bench: Bench) -> None:
+    async def test_the_gap_of_an_empty_mailbox_is_reported_once(self, bench: Bench) -> None:
         await self.notify(bench, "a", "b")
         for _ in range(3):
             bench.clock.advance(WEEK / 2)
             await bench.alerts(1)
 
         async def gap() -> MailboxGap | None:
-            return (await bench.broker.mail(A, "7", 0, 10)).gap
+            return (await bench.broker.read_mailbox(A, "7", 0, 10)).gap
 
-        while (told := await gap()) is None:
+        while (reported := await gap()) is None:
             bench.clock.advance(60)
             await bench.alerts(1)
-        assert told == MailboxGap(1, 2)
+        assert reported == MailboxGap(1, 2)
         await bench.alerts(1)
         assert await gap() is None
 
     @pytest_twisted.ensureDeferred
-    async def test_what_ends_by_itself_is_no_loss(self, bench: Bench) -> None:
+    async def test_items_with_an_end_of_their_own_leave_no_gap(self, bench: Bench) -> None:
         ends = rfc3339(bench.clock.time() + 100)
         await self.notify(bench, "a", expires_at=ends)
         await self.notify(bench, "b")
@@ -703,19 +715,19 @@ class MailContract:
         for _ in range(5):
             bench.clock.advance(60)
             await bench.alerts(1)
-        assert (await bench.broker.mail(A, "7", 0, 10)).gap is None
+        assert (await bench.broker.read_mailbox(A, "7", 0, 10)).gap is None
 
 
 class DurableContract:
-    """What a store keeps whose events survive the process: ``bench.open()`` again is a restart."""
+    """What holds for a store whose events survive the process. A second ``bench.open()`` is a restart."""
 
     @pytest_twisted.ensureDeferred
-    async def test_the_stream_goes_on(self, bench: Bench) -> None:
+    async def test_the_stream_continues(self, bench: Bench) -> None:
         await bench.alerts(3)
         before = await bench.broker.position(A)
         await bench.open()
         assert await bench.broker.position(A) == before
-        assert shown((await bench.broker.read(A, 0, 10)).publications) == [1, 2, 3]
+        assert positions((await bench.broker.read(A, 0, 10)).publications) == [1, 2, 3]
         assert await bench.alerts(1) == [4]
         await bench.until(lambda: len(bench.delivered) >= 4)
         assert bench.seqs() == [1, 2, 3, 4]
@@ -734,7 +746,7 @@ class DurableContract:
         delivered = list(bench.delivered)
         await bench.open()
         messages = (await bench.broker.read(A, 0, 100)).publications
-        assert shown(messages) == shown(delivered)
+        assert positions(messages) == positions(delivered)
         for message, before in zip(messages, delivered, strict=True):
             for view in View:
                 assert message.frame(PLAIN[view]) == before.frame(PLAIN[view])
@@ -743,7 +755,7 @@ class DurableContract:
 
     @pytest_twisted.ensureDeferred
     async def test_calls_are_still_known(self, bench: Bench) -> None:
-        """Whose eyes an event is for follows from what was told of its call before the restart."""
+        """An event that omits queue and agents has those of its call's events before the restart."""
         for type_, payload in (
             ("queue.joined", {"queue_name": "a"}),
             ("call.ringing", {"agent_id": "7"}),
@@ -756,7 +768,7 @@ class DurableContract:
         assert seen_by(bench.delivered[-1].event) == "s7"
 
     @pytest_twisted.ensureDeferred
-    async def test_an_identifier_is_forgotten_in_time(self, bench: Bench) -> None:
+    async def test_an_identifier_expires_as_without_a_restart(self, bench: Bench) -> None:
         await bench.publish(bench.event(event_id="x"))
         bench.clock.advance(WINDOW - 1)
         await bench.open()
@@ -785,18 +797,18 @@ class DurableContract:
         bench.broker.acknowledge_mail(A, "7", ["n0"])
         await MailContract.notify(bench, "d")
         await bench.open()
-        mail = await bench.broker.mail(A, "7", 0, 2)
-        assert [(item.publication.event.event_id, item.sent) for item in mail.items] == [("c", True), ("n1", False)]
+        page = await bench.broker.read_mailbox(A, "7", 0, 2)
+        assert [(item.publication.event.event_id, item.sent) for item in page.items] == [("c", True), ("n1", False)]
         assert len(await MailContract.waiting(bench)) == 1_000
         bench.broker.acknowledge_mail(A, "7", ["c"])
         await bench.open()
         assert len(await MailContract.waiting(bench)) == 999
 
     @pytest_twisted.ensureDeferred
-    async def test_a_loss_is_still_known(self, bench: Bench) -> None:
+    async def test_a_gap_is_still_known(self, bench: Bench) -> None:
         await MailContract.notify(bench, *[str(number) for number in range(1_001)])
         await bench.open()
-        assert (await bench.broker.mail(A, "7", 0, 1)).gap == MailboxGap(1, 1)
+        assert (await bench.broker.read_mailbox(A, "7", 0, 1)).gap == MailboxGap(1, 1)
 
     @pytest_twisted.ensureDeferred
     async def test_the_state_is_still_known(self, bench: Bench) -> None:
@@ -805,28 +817,35 @@ class DurableContract:
         source = random.Random(7)
         for _ in range(100):
             event = random_event(bench, source, A)
-            (taken,) = await bench.publish(event)
-            if not taken.duplicate:
-                stream.append(Publication(event, taken.seq))
+            (result,) = await bench.publish(event)
+            if not result.duplicate:
+                stream.append(Publication(event, result.seq))
         await bench.open(history_events=3)
         await check_against(bench, A, stream, 3, source)
 
 
 def payload_of(type_: str, **fields: Any) -> dict[str, Any]:
-    """A payload that its declaration accepts, with these fields in place of the usual ones."""
+    """Return a valid payload; ``fields`` replace its default fields."""
     family = type_.split(".")[0]
     if family == "call" or type_ in ("queue.joined", "queue.left"):
-        usual = {**CALL, "caller_id": "+49301", "destination": "200", "agent_id": "7", "queue_name": "a", "duration": 1}
+        default = {
+            **CALL,
+            "caller_id": "+49301",
+            "destination": "200",
+            "agent_id": "7",
+            "queue_name": "a",
+            "duration": 1,
+        }
     elif family == "queue":
-        usual = {"queue_name": "a", "user_id": "7", **STATS}
+        default = {"queue_name": "a", "user_id": "7", **STATS}
     elif family == "chat":
-        usual = {"session_id": "s", "message_id": "m", "sender_id": "v", "sender_type": "visitor", "body": "b"}
-        usual |= {"is_typing": True, "to_agent_id": "7"}
+        default = {"session_id": "s", "message_id": "m", "sender_id": "v", "sender_type": "visitor", "body": "b"}
+        default |= {"is_typing": True, "to_agent_id": "7"}
     elif type_ == "alert":
-        usual = {"title": "t", "message": "m"}
+        default = {"title": "t", "message": "m"}
     else:
-        usual = {"user_id": "7", "username": "n", "state": "busy", "online": True}
-    return {**usual, **fields}
+        default = {"user_id": "7", "username": "n", "state": "busy", "online": True}
+    return {**default, **fields}
 
 
 RANDOM_TYPES = (
@@ -838,7 +857,7 @@ RANDOM_TYPES = (
 
 
 def random_event(bench: Bench, source: random.Random, tenant_id: str) -> Event:
-    """Any event about a few entities, sometimes for one user, sometimes a repetition."""
+    """Return a random event about a few entities; sometimes for one user, sometimes a repetition."""
     fields: dict[str, Any] = {"user_id": source.choice(["1", "2"])} if source.random() < 0.2 else {}
     if source.random() < 0.1:
         fields["event_id"] = f"repeated-{source.randint(1, 3)}"
@@ -859,19 +878,19 @@ def random_event(bench: Bench, source: random.Random, tenant_id: str) -> Event:
 async def check_against(
     bench: Bench, tenant_id: str, stream: list[Publication], kept: int, source: random.Random
 ) -> None:
-    """Hold a tenant's answers against everything that was published for it."""
+    """Compare the store's answers about a tenant with everything that was published for it."""
     head = len(stream)
     assert (await bench.broker.position(tenant_id)).seq == head
     snapshot = await bench.broker.snapshot(tenant_id)
     assert snapshot.seq == head
-    assert shown(snapshot.publications) == compacted(stream, bench.clock.monotonic())
+    assert positions(snapshot.publications) == compacted(stream, bench.clock.monotonic())
     oldest = bench.clock.monotonic() - 86_400
     fresh = sum(message.event.received_at >= oldest for message in stream)
     after, limit = source.randint(max(0, head - kept - 3), head), source.randint(0, 30)
-    stretch = await bench.broker.read(tenant_id, after, limit)
-    if stretch.reachable:
+    page = await bench.broker.read(tenant_id, after, limit)
+    if page.reachable:
         assert after >= head - kept
-        assert shown(stretch.publications) == shown(stream[after : after + limit])
+        assert positions(page.publications) == positions(stream[after : after + limit])
     else:
-        assert stretch.publications == [] or not list(stretch.publications)
+        assert page.publications == [] or not list(page.publications)
         assert after < head - min(kept, fresh)

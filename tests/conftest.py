@@ -1,29 +1,29 @@
-"""What every test gets: it fails when something was logged as an error that it did not announce."""
+"""Fixtures of all tests: a test fails if it logs an error, unless it is marked ``logs_errors``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from core_world import World
 from hypothesis import HealthCheck, settings
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from world import World
 from zope.interface import implementer
 
 pytest_plugins = ["redis_fixtures"]
 
-# Failed asserts in these show their operands, as those of test modules do.
+# pytest shows the operands of failed asserts in these modules too.
 for _name in ("broker_contract", "redis_nodes"):
     pytest.register_assert_rewrite(_name)
 
-# How long an example takes says something about the machine, which is shared, and nothing about the code.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+# The time that an example takes depends on the load of the machine, so it is not checked.
+settings.register_profile("no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no deadline")
 
 
 @implementer(ILogObserver)
 class ErrorLog:
-    """Collects what is logged as an error."""
+    """Collects the log events of level ``error`` and above."""
 
     def __init__(self) -> None:
         self.events: list[LogEvent] = []
@@ -41,7 +41,7 @@ class ErrorLog:
 
 @pytest.fixture(autouse=True)
 def error_log(request: pytest.FixtureRequest) -> Iterator[ErrorLog]:
-    """The errors logged during a test; one that expects some is marked ``logs_errors``."""
+    """Return the errors that the test logs; fail the test if there are any and it is not marked ``logs_errors``."""
     log = ErrorLog()
     globalLogPublisher.addObserver(log)
     try:
@@ -53,11 +53,11 @@ def error_log(request: pytest.FixtureRequest) -> Iterator[ErrorLog]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """PresenceStore the marker of tests that provoke an error on purpose."""
-    config.addinivalue_line("markers", "logs_errors: the test provokes a bug or a failure that is logged as an error")
+    """Register the marker of tests that cause an error on purpose."""
+    config.addinivalue_line("markers", "logs_errors: the test causes an error that is logged")
 
 
 @pytest.fixture
 def world() -> World:
-    """A gateway's parts over fakes of the sockets and the clock, for the tests of single modules."""
+    """Return the parts of a gateway, with fakes of the sockets and the clock."""
     return World()

@@ -1,12 +1,12 @@
-# Sourced by ./demo and tests/run: makes a virtual environment that holds the project.
+# Sourced by ./demo and tests/run: makes a virtual environment with the project installed.
 # The caller sets `root` to the folder of the project. POSIX sh.
 
-say() {
+log() {
     printf '%s\n' "callcenter-ws: $*" >&2
 }
 
 fail() {
-    say "$*"
+    log "$*"
     exit 1
 }
 
@@ -18,12 +18,12 @@ as_root() {
     fi
 }
 
-# install_packages PACKAGE…: from the system's own packages.
+# install_packages PACKAGE…: installs packages of the system.
 install_packages() {
     command -v apt-get >/dev/null 2>&1 || fail "please install with your system's package manager: $*"
     [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null 2>&1 || fail "please run as root: apt-get install $*"
-    say "installing with apt-get: $*"
-    as_root apt-get update -qq || say "apt-get update failed; going on with the package lists that are here"
+    log "installing with apt-get: $*"
+    as_root apt-get update -qq || log "apt-get update failed; using the existing package lists"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
         fail "could not install: $*"
 }
@@ -32,7 +32,7 @@ is_recent_python() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
 
-# Print the name of a Python that is new enough; $PYTHON wins.
+# Print the name of a Python that is recent enough; $PYTHON takes precedence.
 find_python() {
     for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3 python3.12 python3.13 python3.14; do
         if is_recent_python "$candidate"; then
@@ -43,8 +43,8 @@ find_python() {
     return 1
 }
 
-# What an environment was made from; when it changes, the environment is made anew. An environment knows its
-# own path, so that a folder that was moved needs a new one.
+# Print what an environment is made from; when this changes, the environment is made again. The path is part of it,
+# because a virtual environment does not work in a folder that was moved.
 describe_environment() {
     printf '%s\n' "$root" "$1"
     "$2" -VV
@@ -57,23 +57,23 @@ make_environment() {
         install_packages python3 python3-venv
         python=$(find_python) || fail "Python 3.11 or later is needed; set PYTHON to its path"
     }
-    wanted=$(describe_environment "$2" "$python" | cksum)
-    if [ -x "$1/bin/python" ] && [ "$wanted" = "$(cat "$1/made-from" 2>/dev/null)" ]; then
+    description=$(describe_environment "$2" "$python" | cksum)
+    if [ -x "$1/bin/python" ] && [ "$description" = "$(cat "$1/made-from" 2>/dev/null)" ]; then
         return 0
     fi
     if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
-        # Debian keeps ensurepip in a package of its own.
+        # On Debian ensurepip is in a separate package.
         install_packages "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
     fi
-    say "making the environment ${1##*/} (once; a minute or two)"
-    "$python" -m venv --clear "$1" || fail "could not make the environment $1"
-    # Editable: what is changed in the folder runs at the next start, without installing again.
+    log "making the environment ${1##*/} (once; a minute or two)"
+    "$python" -m venv --clear "$1" || fail "cannot make the environment $1"
+    # Editable: changes in the folder take effect at the next start without a new installation.
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root$2" ||
         fail "pip could not install the project; its message is above"
-    printf '%s\n' "$wanted" >"$1/made-from"
+    printf '%s\n' "$description" >"$1/made-from"
 }
 
-# Print the path of a Python 2.7, as the legacy daemons run on, wherever it is kept.
+# Print the path of a Python 2.7, the version of the legacy daemons, from PATH, pyenv or /opt.
 find_python27() {
     for candidate in python2.7 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7*/bin/python2.7 /opt/python2.7/bin/python2.7; do
         "$candidate" -c 'import sys; print(sys.executable)' 2>/dev/null && return 0
@@ -81,14 +81,15 @@ find_python27() {
     return 1
 }
 
-# make_python27 FOLDER ENVIRONMENT: a Python 2.7 with the Twisted of the legacy daemons, by means of the tools in
-# ENVIRONMENT. Where there is no Python 2.7, or its packages cannot be had, the tests that want it say so.
+# make_python27 FOLDER ENVIRONMENT: makes an environment of Python 2.7 with the Twisted version of the legacy daemons,
+# with the tools in ENVIRONMENT. Without Python 2.7, or if a package cannot be installed, the tests that need it are
+# skipped.
 make_python27() {
     [ ! -x "$1/bin/twistd" ] && python27=$(find_python27) || return 0
-    say "making the environment ${1##*/} for $python27"
-    # The last virtualenv that knows Python 2.7.
+    log "making the environment ${1##*/} for $python27"
+    # The last version of virtualenv that supports Python 2.7.
     { "$2/bin/python" -m pip install --quiet --disable-pip-version-check 'virtualenv==20.21.1' &&
         "$2/bin/python" -m virtualenv --quiet --python "$python27" "$1" &&
         "$1/bin/python" -m pip install --quiet --disable-pip-version-check 'Twisted==20.3.0'; } 2>/dev/null ||
-        say "without it: the legacy sender is tested on Python 3 only"
+        log "without Python 2.7: the legacy sender is tested on Python 3 only"
 }

@@ -1,4 +1,4 @@
-"""Processes of the tests, whose output is awaited line by line: the demo, the command line, a daemon."""
+"""Processes for tests, whose output is read line by line: the demo, the command line, a daemon."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 DEADLINE = 30.0
+"""Seconds after which a test that waits fails."""
+
 TWISTD = Path(sys.executable).with_name("twistd")
 REMOTE_DAEMON = Path(__file__).parent / "integration" / "remote_daemon.py"
 
@@ -31,15 +33,15 @@ CALLCENTER_WS = (
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
+    """Return an unused TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def is_gone(pid: int, deadline: float = DEADLINE) -> bool:
-    """Wait for the end of any process, not only of a child; whether it came before the deadline."""
+def has_ended(pid: int, deadline: float = DEADLINE) -> bool:
+    """Wait until a process, which need not be a child, has ended; return whether it did within ``deadline`` seconds."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -50,8 +52,19 @@ def is_gone(pid: int, deadline: float = DEADLINE) -> bool:
         os.close(handle)
 
 
+def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """Return what ``condition`` returns once it is true; fail after ``deadline`` seconds."""
+    end = time.monotonic() + deadline
+    while time.monotonic() < end:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.02)
+    raise AssertionError(f"waited {deadline:g} s for: {what}")
+
+
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run ``callcenter-ws`` to its end."""
+    """Run ``callcenter-ws`` and return its outcome."""
     environment = {**os.environ, **options.pop("environment", {})}
     return subprocess.run(
         [*CALLCENTER_WS, *arguments],
@@ -66,7 +79,7 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 class Process:
-    """A process that runs while the test looks at what it prints."""
+    """A process whose output a test reads while it runs."""
 
     def __init__(self, command: list[str], environment: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
@@ -89,7 +102,7 @@ class Process:
 
     @property
     def output(self) -> str:
-        """All that was printed so far."""
+        """The output so far."""
         return "".join(self.lines)
 
     def _read(self) -> None:
@@ -101,7 +114,7 @@ class Process:
         self._unread.put(None)
 
     def next_line(self) -> str:
-        """The next line, without its end."""
+        """Return the next line, without its newline."""
         try:
             line = self._unread.get(timeout=DEADLINE)
         except queue.Empty:
@@ -110,7 +123,7 @@ class Process:
         return line.rstrip("\n")
 
     def expect(self, pattern: str) -> re.Match[str]:
-        """Read on to the next line that holds ``pattern``."""
+        """Read up to the next line that contains ``pattern``."""
         while True:
             found = re.search(pattern, self.next_line())
             if found:
@@ -123,13 +136,13 @@ class Process:
         self.process.stdin.flush()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal if it still runs, and return its exit status."""
+        """Send a signal if the process runs, and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for its end, and return its exit status."""
+        """Close its standard input, wait for its end, and return its exit status."""
         assert self.process.stdin is not None
         if not self.process.stdin.closed:
             self.process.stdin.close()
@@ -143,49 +156,50 @@ class Process:
 
 
 class RemoteDaemon(Process):
-    """A daemon: ``callcenter_ws.remote.EventBroadcaster`` in a process of its own, which says what it is told to."""
+    """A daemon: ``callcenter_ws.remote.EventBroadcaster`` in a separate process, whose methods the test calls."""
 
     def __init__(self, endpoint: str, token_file: Path | None = None, spool: Path | None = None) -> None:
         given = {"--token-file": token_file, "--spool": spool}
         more = [text for name, path in given.items() if path is not None for text in (name, str(path))]
         super().__init__([sys.executable, str(REMOTE_DAEMON), endpoint, *more])
-        self._told = 0
-        self._answers: dict[int, dict[str, Any]] = {}
-        self._heard: list[dict[str, Any]] = []
+        self._last_call = 0
+        self._responses: dict[int, dict[str, Any]] = {}
+        self._messages: list[dict[str, Any]] = []
 
-    def tell(self, method: str, *arguments: Any, **fields: Any) -> int:
-        """Have a method called, and return the number under which its answer will come."""
-        self._told += 1
-        self.write(json.dumps([self._told, method, arguments, fields]))
-        return self._told
+    def start_call(self, method: str, *arguments: Any, **fields: Any) -> int:
+        """Call a method; return the number of the call, for ``response``."""
+        self._last_call += 1
+        self.write(json.dumps([self._last_call, method, arguments, fields]))
+        return self._last_call
 
-    def answer(self, number: int) -> dict[str, Any]:
-        """What came of a call: its ``result``, or ``refused`` and ``message``."""
-        while number not in self._answers:
-            self._take(json.loads(self.next_line()))
-        return self._answers.pop(number)
+    def response(self, number: int) -> dict[str, Any]:
+        """Return the response to a call: its ``result``, or ``refused`` (the code) and ``reason``."""
+        while number not in self._responses:
+            self._read_output()
+        return self._responses.pop(number)
 
-    def ask(self, method: str, *arguments: Any, **fields: Any) -> Any:
-        """Have a method called, and return its result."""
-        answer = self.answer(self.tell(method, *arguments, **fields))
-        assert "result" in answer, answer
-        return answer["result"]
+    def call(self, method: str, *arguments: Any, **fields: Any) -> Any:
+        """Call a method and return its result."""
+        response = self.response(self.start_call(method, *arguments, **fields))
+        assert "result" in response, response
+        return response["result"]
 
-    def heard(self) -> dict[str, Any]:
-        """The next message that the gateway passed on."""
-        while not self._heard:
-            self._take(json.loads(self.next_line()))
-        return self._heard.pop(0)
+    def next_message(self) -> dict[str, Any]:
+        """Return the next message that the daemon received for its subscription."""
+        while not self._messages:
+            self._read_output()
+        return self._messages.pop(0)
 
-    def _take(self, said: dict[str, Any]) -> None:
-        if "heard" in said:
-            self._heard.append(said["heard"])
+    def _read_output(self) -> None:
+        output = json.loads(self.next_line())
+        if "message" in output:
+            self._messages.append(output["message"])
         else:
-            self._answers[said["answers"]] = said
+            self._responses[output["call"]] = output
 
 
 class Demo(Process):
-    """``twistd callcenter-ws --demo``, ready to serve."""
+    """``twistd callcenter-ws --demo``, once its simulator has started."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -204,19 +218,19 @@ class Demo(Process):
 
     @property
     def tokens(self) -> dict[str, str]:
-        """The ready-made tokens that it printed, by role."""
+        """The ready-made tokens in its announcement, by role."""
         return dict(re.findall(r"^ +(\w+) +(eyJ\S+)$", self.announcement, re.MULTILINE))
 
     def url(self, path: str = "/", scheme: str = "http") -> str:
         return f"{scheme}://127.0.0.1:{self.port}{path}"
 
     def get(self, path: str) -> tuple[Mapping[str, str], bytes]:
-        """Headers and body of an HTTP resource."""
+        """Return the headers and the body of an HTTP resource."""
         with urllib.request.urlopen(self.url(path), timeout=DEADLINE) as answer:
             return dict(answer.headers), answer.read()
 
     def simulator_pid(self) -> int:
-        """The process that plays the call center."""
+        """Return the pid of the simulator."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         (pid,) = (
             int(child)
@@ -227,12 +241,12 @@ class Demo(Process):
 
 
 class Deadline:
-    """Seconds that are left of ``DEADLINE``, for what is waited for in several steps."""
+    """The remaining seconds of ``DEADLINE``, for waiting in several steps."""
 
     def __init__(self) -> None:
         self._end = time.monotonic() + DEADLINE
 
-    def left(self) -> float:
-        left = self._end - time.monotonic()
-        assert left > 0, "it took too long"
-        return left
+    def remaining(self) -> float:
+        remaining = self._end - time.monotonic()
+        assert remaining > 0, f"waited {DEADLINE:g} s"
+        return remaining

@@ -1,4 +1,4 @@
-"""A RedisBroker on a fake clock for what is told to Redis, and the real one for everything else."""
+"""RedisBroker for the broker contract: a fake clock gives the times of events, the reactor runs the timers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from callcenter_ws.testing import FakeClock
 
 
 class ShiftedClock:
-    """The instants of a fake clock, and the timers of the reactor."""
+    """The time of a fake clock, and the timers of the reactor."""
 
     def __init__(self, fake: FakeClock) -> None:
         self.time = fake.time
@@ -29,11 +29,11 @@ class ShiftedClock:
 
 
 class RedisBench(Bench):
-    """A store under one prefix of a server, with the contract's tenants attached.
+    """A broker under one prefix of a server, with the contract's tenants attached.
 
     Attributes:
-        options: more arguments for the next store that is made.
-        interruptions: what the store told of its own accord.
+        options: further arguments for the next broker that is made.
+        interruptions: the interruptions that were reported: tenant and position.
     """
 
     def __init__(self, url: str, prefix: str) -> None:
@@ -54,7 +54,7 @@ class RedisBench(Bench):
         self.broker = self.make(**{"history_events": 1_000, "history_seconds": 86_400.0, **limits})
         for tenant in (A, B):
             self.broker.attach(tenant)
-        await self.broker.start(self.delivered.extend, lambda *told: self.interruptions.append(told))
+        await self.broker.start(self.delivered.extend, lambda *reported: self.interruptions.append(reported))
         await self.until(lambda: self.broker.not_ready() is None)
         for tenant in (A, B):
             await self.broker.position(tenant)
@@ -62,6 +62,6 @@ class RedisBench(Bench):
 
     @property
     def store(self) -> RedisBroker:
-        """The store that runs."""
+        """The broker that runs."""
         assert isinstance(self.broker, RedisBroker)
         return self.broker

@@ -1,4 +1,4 @@
-"""Fixtures of the tests on a real Redis: the server, and nodes that share it."""
+"""Fixtures for tests with a real Redis: the server, and nodes that share it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _prefixes = (f"nodes-{number}" for number in itertools.count())
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    """A Redis for the tests of a module, which leave it as they found it."""
+    """A Redis for the tests of a module, which must not change its settings."""
     from redis_server import RedisServer
 
     server = RedisServer()
@@ -29,7 +29,7 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
-    """A Redis for one test, which may do with it what it likes."""
+    """A Redis for one test, which may stop it and change its settings."""
     from redis_server import RedisServer
 
     server = RedisServer()
@@ -59,10 +59,10 @@ async def own_nodes(own_server: RedisServer) -> AsyncIterator[Nodes]:
 
 
 @pytest.fixture(autouse=True)
-def _quick_returns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_reconnect_delays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reconnect to Redis within milliseconds."""
     if "redis" in request.module.__name__:
         from callcenter_ws.redis import reconnecting
 
-        monkeypatch.setattr(reconnecting, "LONGEST_PAUSE", 0.1)
-        monkeypatch.setattr(reconnecting, "FIRST_PAUSE", 0.02)
+        monkeypatch.setattr(reconnecting, "MAX_RETRY_SECONDS", 0.1)
+        monkeypatch.setattr(reconnecting, "FIRST_RETRY_SECONDS", 0.02)

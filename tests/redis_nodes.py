@@ -1,4 +1,4 @@
-"""Several nodes on one Redis, and a ledger of everything that any of them was told or has delivered."""
+"""Nodes that share a Redis, and a ledger of all positions that were assigned or delivered at any of them."""
 
 from __future__ import annotations
 
@@ -19,44 +19,47 @@ from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Broker, Position, PublishResult
 from callcenter_ws.testing import FakeClock
 
-DEADLINE = 20.0
+DEADLINE = 30.0
 
 
-async def until(condition: Callable[[], object], what: str = "it never came") -> None:
-    """Wait for a condition, with a deadline."""
+async def until(condition: Callable[[], object], what: str = "the condition was not met in time") -> None:
+    """Wait for a condition, for at most ``DEADLINE`` seconds."""
     deadline = reactor.seconds() + DEADLINE
     while not condition():
         assert reactor.seconds() < deadline, what
         await task.deferLater(reactor, 0.002)
 
 
-async def until_it_works(question: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask again and again until there is an answer."""
+async def until_accepted(request: Callable[[], Awaitable[Any]]) -> Any:
+    """Repeat a request until it is not refused."""
     deadline = reactor.seconds() + DEADLINE
     while True:
         try:
-            return await question()
+            return await request()
         except Refusal as refusal:
             assert reactor.seconds() < deadline, refusal
             await task.deferLater(reactor, 0.01)
 
 
 class Ledger:
-    """Which event stands where, as far as anybody was told: never two at one position of one epoch."""
+    """The event at each position, as published or delivered at any node: never two at one position of one epoch."""
 
     def __init__(self) -> None:
         self.events: dict[tuple[str, str, int], str] = {}
 
     def note(self, tenant_id: str, epoch: str, seq: int, event_id: str) -> None:
         known = self.events.setdefault((tenant_id, epoch, seq), event_id)
-        assert known == event_id, f"{event_id} is where {known} was, at {seq} of {tenant_id} in {epoch}"
+        assert known == event_id, f"{event_id} and {known} are both at {seq} of {tenant_id} in {epoch}"
 
 
 class Node(RedisBench):
-    """One node: a bench that shares its clock and a ledger with the others.
+    """One node: a bench that shares a clock and a ledger with the others.
 
     Args:
         attached: the tenants that are followed.
+
+    Attributes:
+        conflicts: positions at which two events were delivered.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class Node(RedisBench):
         self.ledger = ledger
         self.attached = attached
         self.options = {"timeout": 1.0, **options}
-        self.bugs: list[AssertionError] = []
+        self.conflicts: list[AssertionError] = []
 
     def event(self, *arguments: Any, **fields: Any) -> Event:
         fields.setdefault("event_id", f"{self.name}-{self._ids + 1}")
@@ -92,20 +95,20 @@ class Node(RedisBench):
         return broker
 
     def start(self, **limits: Any) -> RedisBroker:
-        """Begin, without waiting until Redis was reached."""
+        """Start the broker without waiting until Redis is connected."""
         self.broker = self.make(**{"history_events": 1_000, "history_seconds": 86_400.0, **limits})
         for tenant in self.attached:
             self.broker.attach(tenant)
-        Deferred.fromCoroutine(self.store.start(self._take, lambda *told: self.interruptions.append(told)))
+        Deferred.fromCoroutine(self.store.start(self._deliver, lambda *reported: self.interruptions.append(reported)))
         return self.store
 
     def epoch(self, tenant_id: str = A) -> str:
-        """The history in which the node delivers."""
-        follower = self.store._following.get(tenant_id)
+        """Return the epoch in which the node delivers."""
+        follower = self.store._followers.get(tenant_id)
         assert follower is not None
         return follower.epoch
 
-    def _take(self, messages: Sequence[Publication]) -> None:
+    def _deliver(self, messages: Sequence[Publication]) -> None:
         self.delivered += messages
         tenant_id = messages[0].event.tenant_id
         for message in messages:
@@ -115,11 +118,11 @@ class Node(RedisBench):
         try:
             self.ledger.note(event.tenant_id, epoch, seq, event.event_id)
         except AssertionError as error:
-            # Whoever delivers must not be disturbed.
-            self.bugs.append(error)
+            # Deliver must not raise.
+            self.conflicts.append(error)
 
     async def outcomes(self, *events: Event) -> list[PublishResult | Refusal]:
-        """Publish, and note what came of it."""
+        """Publish, and record the assigned positions."""
         outcomes: list[PublishResult | Refusal] = await self.broker.publish(events)
         for event, outcome in zip(events, outcomes, strict=True):
             if isinstance(outcome, PublishResult):
@@ -128,53 +131,49 @@ class Node(RedisBench):
 
     async def publish(self, *events: Event) -> list[PublishResult]:
         outcomes = await self.outcomes(*events)
-        taken = [outcome for outcome in outcomes if isinstance(outcome, PublishResult)]
-        assert len(taken) == len(events), outcomes
-        return taken
+        accepted = [outcome for outcome in outcomes if isinstance(outcome, PublishResult)]
+        assert len(accepted) == len(events), outcomes
+        return accepted
 
-    async def publish_somehow(self, *events: Event) -> list[PublishResult]:
-        """Publish, again and again until all are taken."""
+    async def publish_until_accepted(self, *events: Event) -> list[PublishResult]:
+        """Publish, repeatedly until all events are accepted."""
         deadline = reactor.seconds() + DEADLINE
         while True:
             outcomes = await self.outcomes(*events)
-            taken = [outcome for outcome in outcomes if isinstance(outcome, PublishResult)]
-            if len(taken) == len(events):
-                return taken
+            accepted = [outcome for outcome in outcomes if isinstance(outcome, PublishResult)]
+            if len(accepted) == len(events):
+                return accepted
             assert reactor.seconds() < deadline, outcomes
             await task.deferLater(reactor, 0.01)
 
     def ids(self, tenant_id: str = A) -> list[str]:
-        """What was delivered for a tenant."""
+        """Return the ids of the delivered events of a tenant."""
         return [message.event.event_id for message in self.delivered if message.event.tenant_id == tenant_id]
 
     def head(self, tenant_id: str = A) -> int:
-        """The position that was delivered last."""
-        follower = self.store._following.get(tenant_id)
+        """Return the position that was delivered last."""
+        follower = self.store._followers.get(tenant_id)
         assert follower is not None
         return follower.head
 
     def interrupted_at(self, tenant_id: str = A) -> list[Position]:
-        """Behind which positions deliveries went on for a tenant, and not behind what came before."""
+        """Return the positions after which deliveries of a tenant continued after an interruption."""
         return [position for tenant, position in self.interruptions if tenant == tenant_id]
 
-    def plug_ears(self) -> Callable[[], None]:
-        """Let the connection for announcements break, and not come back before the returned function is called."""
-        reconnecting = self.store.redis._lifelines[1]
-        endpoint = reconnecting._endpoint
+    def block_announcements(self) -> Callable[[], None]:
+        """Break the subscriber connection; it is made again when the returned function has been called."""
+        endpoint = self.store.redis._connections[1]._endpoint
+        connect = endpoint.connect
 
-        class NullWriter:
-            def connect(self, factory: Any) -> Deferred[Any]:
-                return fail(ConnectionRefusedError())
+        endpoint.connect = lambda factory: fail(ConnectionRefusedError())
+        subscriber = self.store.redis._subscriber
+        if subscriber is not None:
+            subscriber.abort("by the test")
 
-        reconnecting._endpoint = NullWriter()
-        announcements = self.store.redis._announcements
-        if announcements is not None:
-            announcements.abort("the test wants it so")
+        def restore() -> None:
+            endpoint.connect = connect
 
-        def unplug() -> None:
-            reconnecting._endpoint = endpoint
-
-        return unplug
+        return restore
 
 
 class Nodes:
@@ -188,29 +187,29 @@ class Nodes:
         self.all: list[Node] = []
 
     def make(self, attached: Sequence[str] = (A, B), *, url: str | None = None, **options: Any) -> Node:
-        """Make a node that has not begun."""
+        """Make a node that is not started."""
         node = Node(url or self.url, self.prefix, f"n{len(self.all)}", self.clock, self.ledger, attached, **options)
         self.all.append(node)
         return node
 
     async def open(self, attached: Sequence[str] = (A, B), **options: Any) -> Node:
-        """Make a node and wait until it is ready."""
+        """Make a node, start it, and wait until it is ready."""
         limits = {name: options.pop(name) for name in ("history_events", "history_seconds") if name in options}
         node = self.make(attached, **options)
         await node.open(**limits)
         return node
 
     async def close(self) -> None:
-        """Stop all; nothing that was told may contradict another thing."""
+        """Stop all nodes; no two events may have been delivered at one position."""
         for node in self.all:
             if hasattr(node, "broker"):
                 await node.broker.stop()
         for node in self.all:
-            assert not node.bugs, node.bugs[0]
+            assert not node.conflicts, node.conflicts[0]
 
 
 def one_refusal(outcomes: Sequence[PublishResult | Refusal]) -> Refusal:
-    """The refusal that all events were answered with."""
+    """Return the refusal of all events; they must have the same code."""
     (first, *others) = outcomes
     assert isinstance(first, Refusal), outcomes
     for other in others:
@@ -220,42 +219,42 @@ def one_refusal(outcomes: Sequence[PublishResult | Refusal]) -> Refusal:
 
 
 def position_of(published: PublishResult) -> Position:
-    """Where an event stands."""
+    """Return the position of an event."""
     return Position(published.epoch, published.seq)
 
 
-class _Passage(ProxyServer):
-    """One connection that is passed on."""
+class _ProxiedConnection(ProxyServer):
+    """One connection through the proxy."""
 
     def connectionMade(self) -> None:
-        self.factory.passages.add(self)
+        self.factory.connections.add(self)
         super().connectionMade()
 
     def connectionLost(self, reason: Failure) -> None:
-        self.factory.passages.discard(self)
+        self.factory.connections.discard(self)
         super().connectionLost(reason)
 
 
-class Switch(ProxyFactory):
-    """Passes connections to its port on to a server, and later to another one, as an address that moves does."""
+class SwitchableProxy(ProxyFactory):
+    """A TCP proxy whose target can be changed, like an address that moves to another server."""
 
-    protocol = _Passage
+    protocol = _ProxiedConnection
 
     def __init__(self, target: int) -> None:
         super().__init__("127.0.0.1", target)
         self.noisy = False
-        self.passages: set[_Passage] = set()
+        self.connections: set[_ProxiedConnection] = set()
         self._listening = reactor.listenTCP(0, self, interface="127.0.0.1")
         self.url = f"redis://127.0.0.1:{self._listening.getHost().port}/0"
 
     def to(self, target: int) -> None:
-        """Lead to another server; connections to the one before break."""
+        """Change the target; existing connections are aborted."""
         self.port = target
-        for passage in list(self.passages):
+        for passage in list(self.connections):
             passage.transport.abortConnection()
 
     async def close(self) -> None:
-        for passage in list(self.passages):
+        for passage in list(self.connections):
             passage.transport.abortConnection()
-        await until(lambda: not self.passages)
+        await until(lambda: not self.connections)
         await self._listening.stopListening()

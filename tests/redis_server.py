@@ -15,21 +15,23 @@ from typing import Any
 import hiredis
 from processes import free_port
 
-DEADLINE = 15.0
+DEADLINE = 30.0
 
 
 class RedisServer:
     """One server with a folder and a port of its own.
 
     Args:
-        options: more of its configuration, as ``{"appendonly": "no"}``.
+        options: further configuration, as ``{"appendonly": "no"}``.
     """
 
     def __init__(self, folder: Path | None = None, port: int | None = None, **options: str) -> None:
         self._own_folder = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="redis-")) if folder is None else folder
         self.port = free_port() if port is None else port
-        self.options = {"appendonly": "yes", "save": "", **options}
+        # Each command is written to the file before it is answered, so that a killed server loses nothing. With
+        # "everysec" Redis answers first while an fsync is in progress, which takes long on a busy disk.
+        self.options = {"appendonly": "yes", "appendfsync": "no", "save": "", **options}
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -37,7 +39,7 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         binary = shutil.which("redis-server")
         assert binary, "redis-server is not installed; tests/run installs it"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -62,16 +64,16 @@ class RedisServer:
             return False
 
     def command(self, *words: str) -> bytes:
-        """Send one command over a connection of its own; the first bytes of the reply as they came."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as peer:
+        """Send one command over a new connection; return the first bytes of the reply."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as peer:
             parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
             peer.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
             return peer.recv(65_536)
 
     def ask(self, *words: str) -> Any:
-        """Send one command over a connection of its own; its reply, whole."""
+        """Send one command over a new connection; return its reply, decoded."""
         reader = hiredis.Reader()
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as peer:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as peer:
             peer.sendall(hiredis.pack_command(words))
             while (reply := reader.gets()) is False:
                 reader.feed(peer.recv(65_536))
@@ -79,7 +81,7 @@ class RedisServer:
         return reply
 
     def all_keys(self, pattern: str = "*") -> set[str]:
-        """The names of all keys."""
+        """Return the names of all keys."""
         found: set[str] = set()
         cursor = "0"
         while True:
@@ -90,7 +92,7 @@ class RedisServer:
                 return found
 
     def wait_for_info(self, line: str) -> None:
-        """Wait until ``INFO`` says so."""
+        """Wait until the answer of ``INFO`` contains this."""
         deadline = time.monotonic() + DEADLINE
         while line.encode() not in self.command("INFO", "everything"):
             assert time.monotonic() < deadline, line
@@ -101,7 +103,7 @@ class RedisServer:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End it at once, as ``kill -9`` does."""
+        """Kill the server with SIGKILL."""
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
@@ -111,11 +113,11 @@ class RedisServer:
     def pause(self) -> None:
         self.send_signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it, and remove its folder."""
+        """Kill the server, and remove its folder."""
         self.kill()
         if self._own_folder and os.path.isdir(self.folder):
             shutil.rmtree(self.folder)

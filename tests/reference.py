@@ -1,4 +1,4 @@
-"""What a store must answer, computed the slow and obvious way from everything that was ever published."""
+"""A reference implementation of the state: computed from all published events, slowly and simply."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from callcenter_ws.runtime.json import decode_json
 
 DAY = 86_400.0
 
-# PROTOCOL section 4.2, by hand: kind of entity, fields that name it, slot that is filled.
+# By event type: the kind of the entity, the fields that identify it, and the slot that is filled (docs/events.rst).
 KEEPS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "agent.login": ("agent", ("user_id",), "state"),
     "agent.state.changed": ("agent", ("user_id",), "state"),
@@ -27,7 +27,7 @@ KEEPS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "chat.session.started": ("chat", ("session_id",), "started"),
     "chat.transferred": ("chat", ("session_id",), "transferred"),
 }
-# The same for what removes: a slot, or everything.
+# The same for the slot that is emptied; None: all slots.
 DROPS: dict[str, tuple[str, tuple[str, ...], str | None]] = {
     "agent.logout": ("agent", ("user_id",), None),
     "call.abandoned": ("call", (), None),
@@ -45,26 +45,30 @@ def _entity(kind: str, fields: tuple[str, ...], payload: dict[str, Any]) -> tupl
 
 
 def compacted(messages: list[Publication], now: float) -> list[int]:
-    """The positions that make up the snapshot after ``messages``."""
+    """Return the positions of the publications in the snapshot at ``now``, after ``messages`` were published.
+
+    Args:
+        now: seconds of the monotonic clock.
+    """
     slots: dict[tuple[str, ...], dict[tuple[str, str | None], int]] = {}
-    touched: dict[tuple[str, ...], float] = {}
+    last_change: dict[tuple[str, ...], float] = {}
     for message in messages:
         name, user_id = message.event.type.name, message.event.user_id
         payload = decode_json(message.event.payload)
-        for entity, moment in touched.items():
-            if message.event.received_at - moment > DAY:
+        for entity, changed_at in last_change.items():
+            if message.event.received_at - changed_at > DAY:
                 slots.pop(entity, None)
         if name in KEEPS:
             kind, fields, slot = KEEPS[name]
             entity = _entity(kind, fields, payload)
             slots.setdefault(entity, {})[slot, user_id] = message.seq
-            touched[entity] = message.event.received_at
+            last_change[entity] = message.event.received_at
         elif name in DROPS:
             kind, fields, emptied = DROPS[name]
             entity = _entity(kind, fields, payload)
-            for place in list(slots.get(entity, {})):
-                if emptied in (None, place[0]) and user_id in (None, place[1]):
-                    del slots[entity][place]
-            touched[entity] = message.event.received_at
-    kept = [seq for entity, filled in slots.items() if now - touched[entity] <= DAY for seq in filled.values()]
+            for slot_key in list(slots.get(entity, {})):
+                if emptied in (None, slot_key[0]) and user_id in (None, slot_key[1]):
+                    del slots[entity][slot_key]
+            last_change[entity] = message.event.received_at
+    kept = [seq for entity, filled in slots.items() if now - last_change[entity] <= DAY for seq in filled.values()]
     return sorted(kept)

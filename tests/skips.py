@@ -1,4 +1,4 @@
-"""A pytest plugin for CI: a test that is skipped there has failed, unless its reason is named here."""
+"""A pytest plugin for CI that fails skipped tests, except for the reasons listed here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 ALLOWED = (
-    # Debian has no package of the legacy daemons' Python any more; where one exists it is used.
+    # Current Debian has no package of Python 2.7; the test uses it where it is installed.
     re.compile(r"no Python 2\.7 with Twisted"),
 )
 
@@ -28,11 +28,11 @@ def _fail_if_skipped(report: Report) -> Report:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Judge a skipped test."""
+    """Fail a skipped test."""
     return _fail_if_skipped((yield))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Judge a module that was skipped whole."""
+    """Fail a module that was skipped as a whole."""
     return _fail_if_skipped((yield))

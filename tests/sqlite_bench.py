@@ -1,4 +1,4 @@
-"""A SqliteBroker on a fake clock, and the reactor's real threads."""
+"""A SqliteBroker with a fake clock and real threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SqliteBench(Bench):
     """A store in one file.
 
     Attributes:
-        options: more arguments for the next store that is made.
+        options: additional arguments of the stores made from now on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,6 +30,6 @@ class SqliteBench(Bench):
 
     @property
     def store(self) -> SqliteBroker:
-        """The store that runs."""
+        """The running store."""
         assert isinstance(self.broker, SqliteBroker)
         return self.broker

@@ -1,4 +1,4 @@
-"""The ``callcenter-ws`` command: what it prints, how it exits, and what it says when it cannot."""
+"""The ``callcenter-ws`` command: its output, its exit status and its error messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from callcenter_ws import __version__
 from callcenter_ws.cli.emit import emit
 from callcenter_ws.cli.main import main
-from callcenter_ws.cli.tail import Wanted, tail
+from callcenter_ws.cli.tail import TailOptions, tail
 from callcenter_ws.cli.target import Target
 from callcenter_ws.config.load import load
 from callcenter_ws.demo.state import DemoState
@@ -48,8 +48,8 @@ EVENT = {
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No demo and no settings of whoever runs the tests."""
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the demo and the token of the user who runs the tests."""
     monkeypatch.setenv("CALLCENTER_WS_DEMO_DIR", str(tmp_path / "demo"))
     monkeypatch.delenv("CALLCENTER_WS_TOKEN", raising=False)
 
@@ -66,7 +66,7 @@ def config_file(tmp_path: Path) -> Path:
 
 
 def started_demo(url: str) -> DemoState:
-    """What a demo leaves behind that listens."""
+    """Return the state of a demo that has recorded its addresses."""
     demo = DemoState.prepare(url)
     demo.record()
     return demo
@@ -95,7 +95,7 @@ def test_the_help_of_every_command_has_an_example(command: str, capsys: pytest.C
         ["tail", "--resume", "epoch:x"],
     ],
 )
-def test_arguments_that_make_no_sense_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert "usage: callcenter-ws" in capsys.readouterr().err
 
@@ -109,7 +109,7 @@ def test_version(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
 # check-config
 
 
-def test_a_good_configuration_is_summed_up(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_valid_configuration_is_summarized(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", "--config", str(config_file), "--set", "web.allowed_origins=https://A.example"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith(f"OK: {config_file}\n")
@@ -126,21 +126,21 @@ def test_a_good_configuration_is_summed_up(config_file: Path, capsys: pytest.Cap
 
 def test_check_config_shows_no_password(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", "--config", str(config_file), "--set", "store.url=redis://u:hunter2@db:7000/3"]) == 0
-    said = capsys.readouterr().out
-    assert "Redis, db:7000" in said
-    assert "hunter2" not in said
+    printed = capsys.readouterr().out
+    assert "Redis, db:7000" in printed
+    assert "hunter2" not in printed
 
 
-def test_warnings_do_not_fail_it(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_do_not_change_the_exit_status(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config_file.parent / "jwt.secret").chmod(0o644)
     assert main(["check-config", "--config", str(config_file)]) == 0
     assert "warning: " in capsys.readouterr().err
 
 
-def test_a_configuration_without_a_key_is_not_called_good(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_without_a_key_is_not_reported_as_ok(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config"]) == 0
     printed = capsys.readouterr()
-    assert printed.out.startswith("starts, but lets nobody in: the defaults")
+    assert printed.out.startswith("starts, but refuses every connection: the defaults")
     assert "OK" not in printed.out
     assert "jwt.secret_file: there is no key" in printed.err
 
@@ -160,7 +160,7 @@ def test_all_problems_of_a_configuration_are_printed(
 # token
 
 
-def _minted(capsys: pytest.CaptureFixture[str], secret: str = JWT_SECRET, **options: Any) -> dict[str, Any]:
+def _printed_claims(capsys: pytest.CaptureFixture[str], secret: str = JWT_SECRET, **options: Any) -> dict[str, Any]:
     claims: dict[str, Any] = jwt.decode(capsys.readouterr().out.strip(), secret, **options)
     return claims
 
@@ -181,7 +181,7 @@ def test_a_token_for_a_configuration(config_file: Path, capsys: pytest.CaptureFi
         "60",
     ]
     assert main(["token", "--config", str(config_file), *arguments]) == 0
-    claims = _minted(capsys, algorithms=["HS512"], audience="gw", issuer="https://i.example")
+    claims = _printed_claims(capsys, algorithms=["HS512"], audience="gw", issuer="https://i.example")
     assert claims.pop("exp") - claims.pop("iat") == 60
     assert claims.pop("jti")
     assert claims == {
@@ -199,7 +199,7 @@ def test_a_token_for_a_secret(config_file: Path, capsys: pytest.CaptureFixture[s
     secret_file = str(config_file.parent / "jwt.secret")
     arguments = ["--secret-file", secret_file, "--tenant", "t", "--role", "visitor", "--session", "s"]
     assert main(["token", *arguments]) == 0
-    claims = _minted(capsys, algorithms=["HS256"])
+    claims = _printed_claims(capsys, algorithms=["HS256"])
     assert (claims["sub"], claims["role"], claims["session_id"]) == ("test-visitor", "visitor", "s")
     assert "queues" not in claims
 
@@ -207,7 +207,7 @@ def test_a_token_for_a_secret(config_file: Path, capsys: pytest.CaptureFixture[s
 def test_a_token_for_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
     demo = started_demo("http://127.0.0.1:8080/")
     assert main(["token"]) == 0
-    claims = _minted(capsys, demo.read_secret(), algorithms=["HS256"])
+    claims = _printed_claims(capsys, demo.read_secret(), algorithms=["HS256"])
     assert (claims["tenant_id"], claims["role"]) == (demo.tenant, "agent")
 
 
@@ -215,18 +215,18 @@ def test_a_token_for_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "reason"),
     [
         (["token"], "no demo has run yet"),
-        (["token", "--config", "{config}"], "for which tenant? Give --tenant ID"),
-        (["token", "--config", "{config}", "--tenant", "t", "--role", "visitor"], "which chat session"),
+        (["token", "--config", "{config}"], "no tenant given: use --tenant ID"),
+        (["token", "--config", "{config}", "--tenant", "t", "--role", "visitor"], "a visitor needs a chat session"),
         (["token", "--config", "nowhere.toml"], "nowhere.toml: cannot read the file"),
-        (["token", "--secret-file", "nowhere", "--tenant", "t"], "cannot read the file of the secret"),
+        (["token", "--secret-file", "nowhere", "--tenant", "t"], "cannot read the file with the secret"),
         (["token", "--secret-file", "{short}", "--tenant", "t"], "the secret has 5 bytes"),
         (["emit", "alert", "{{"], "the payload is not JSON"),
         (["emit", "alert", "[]"], "the payload is not a JSON object"),
         (["emit", "alert", "{{}}"], "no demo has run yet"),
-        (["emit", "alert", "{{}}", "--amp", "tcp:1"], "for which tenant?"),
+        (["emit", "alert", "{{}}", "--amp", "tcp:1"], "no tenant given"),
         (
             ["emit", "alert", "{{}}", "--config", "{config}", "--set", "amp.listen=systemd:domain=UNIX:index=0"],
-            "Give --amp",
+            "give --amp",
         ),
         (["emit", "alert", "{{}}", "--amp", "tcp:1", "--tenant", "t", "--amp-token-file", "{binary}"], "not ASCII"),
         (
@@ -234,14 +234,14 @@ def test_a_token_for_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
             "cannot read nowhere",
         ),
         (["tail"], "no demo has run yet"),
-        (["tail", "--config", "{config}"], "whose stream? Give --tenant ID"),
-        (["tail", "--config", "{config}", "--tenant", "*"], "a stream is that of one tenant"),
+        (["tail", "--config", "{config}"], "no tenant given: use --tenant ID, or a token"),
+        (["tail", "--config", "{config}", "--tenant", "*"], "a stream belongs to one tenant"),
         (["tail", "--url", "ws://127.0.0.1:1/ws", "--tenant", "t"], "no secret to sign a token with"),
         (["token", "--config", "{config}", "--tenant", "*"], "the tenant * is for the roles admin and service"),
-        (["tail", "--config", "{config}", "--set", "web.listen=unix:/x"], "Give --url"),
+        (["tail", "--config", "{config}", "--set", "web.listen=unix:/x"], "give --url"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_line(
+def test_errors_are_printed(
     arguments: list[str], reason: str, config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (config_file.parent / "short").write_text("short")
@@ -254,7 +254,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
     assert printed.out == ""
 
 
-# Where the gateway is
+# Addresses of the gateway
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
         ("systemd:domain=INET:index=0", None, None),
     ],
 )
-def test_an_address_follows_from_where_it_listens(listen: str, endpoint: str | None, url: str | None) -> None:
+def test_addresses_are_derived_from_the_listeners(listen: str, endpoint: str | None, url: str | None) -> None:
     assert Target.of_settings(load(None, overrides=[f"amp.listen={listen}"], demo=True)).amp_endpoint == endpoint
     assert Target.of_settings(load(None, overrides=[f"web.listen={listen}"], demo=True)).url == url
 
@@ -278,7 +278,7 @@ def test_an_address_follows_from_where_it_listens(listen: str, endpoint: str | N
     ("page", "url"),
     [("http://127.0.0.1:8080/", "ws://127.0.0.1:8080/ws"), ("https://[::1]:1/", "wss://[::1]:1/ws")],
 )
-def test_the_demo_is_where_its_page_is(page: str, url: str) -> None:
+def test_the_websocket_url_of_the_demo_is_derived_from_its_page(page: str, url: str) -> None:
     assert Target.of_demo(DemoState.prepare(page)).url == url
 
 
@@ -326,7 +326,7 @@ async def test_a_payload_longer_than_an_amp_value_arrives_whole() -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_what_the_gateway_refuses_is_told(
+async def test_a_refusal_of_the_gateway_is_raised(
     token: str | None, change: dict[str, Any], code: ErrorCode, reason: str
 ) -> None:
     async with amp_gateway() as gateway:
@@ -339,14 +339,14 @@ async def test_what_the_gateway_refuses_is_told(
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "tcp:127.0.0.1:x", "unix:/nowhere/amp.sock", "tcp:127.0.0.1:1"])
 @pytest_twisted.ensureDeferred
-async def test_a_gateway_that_is_not_there_is_told(endpoint: str) -> None:
+async def test_an_unreachable_gateway_is_reported(endpoint: str) -> None:
     with pytest.raises(Refusal, match=f"cannot connect to {endpoint}") as caught:
         await emit(reactor, endpoint, None, dict(EVENT))
     assert caught.value.code is ErrorCode.UNAVAILABLE
 
 
 async def command(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Run the command in a process of its own; return its exit code and what it printed."""
+    """Run the command in a separate process; return its exit status, output and error output."""
     code = "import sys; from callcenter_ws.cli.main import main; sys.exit(main())"
     out, err, status = await getProcessOutputAndValue(
         sys.executable, ["-c", code, *arguments], env={**os.environ, **environment}, reactor=reactor
@@ -375,7 +375,7 @@ async def test_emit_prints_the_position(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_emit_does_not_wait_for_ever() -> None:
+async def test_emit_has_a_timeout() -> None:
     port = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
     try:
         endpoint = f"tcp:127.0.0.1:{port.getHost().port}"
@@ -390,7 +390,7 @@ async def test_emit_does_not_wait_for_ever() -> None:
 
 
 class ScriptedServer(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn has no annotations
-    """A WebSocket server that says its lines and notes what it hears."""
+    """A WebSocket server that sends given lines and records what it receives."""
 
     noisy = False
 
@@ -398,7 +398,7 @@ class ScriptedServer(WebSocketServerFactory):  # type: ignore[misc]  # Autobahn 
         super().__init__()
         self.lines, self.close, self.deny = lines, close, deny
         self.requests: list[Any] = []
-        self.heard: list[Any] = []
+        self.received: list[Any] = []
         self.closes: list[int | None] = []
         self.port: Any = None
 
@@ -423,10 +423,10 @@ class ScriptedProtocol(WebSocketServerProtocol):  # type: ignore[misc]  # Autoba
         for line in self.factory.lines:
             self.sendMessage(line.encode())
         if self.factory.close:
-            self.sendClose(self.factory.close, "said so")
+            self.sendClose(self.factory.close, "as scripted")
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        self.factory.heard.append(json.loads(payload))
+        self.factory.received.append(json.loads(payload))
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         self.factory.closes.append(code)
@@ -443,7 +443,7 @@ async def serving(server: ScriptedServer) -> AsyncIterator[ScriptedServer]:
 
 
 def self_signed(folder: Path) -> Path:
-    """Make a certificate for 127.0.0.1, with its key in the same file."""
+    """Make a self-signed certificate for 127.0.0.1, with its key in the same file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -467,36 +467,36 @@ WELCOME = json.dumps({"type": "welcome", "payload": {"seq": 7}})
 
 
 @pytest_twisted.ensureDeferred
-async def test_tail_prints_every_message_as_it_came() -> None:
+async def test_tail_prints_every_message_unchanged() -> None:
     printed: list[str] = []
     lines = [WELCOME, event(1), event(2, "call.incoming")]
     async with serving(ScriptedServer(*lines, close=1000)) as server:
-        assert await tail(reactor, Wanted(url=server.address, token="t.o.k"), printed.append) is None
+        assert await tail(reactor, TailOptions(url=server.address, token="t.o.k"), printed.append) is None
     assert printed == lines
     (request,) = server.requests
     assert request.headers["authorization"] == "Bearer t.o.k"
     assert request.protocols == ["callcenter.v1"]
-    assert server.heard == []
+    assert server.received == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_tail_stops_after_as_many_events_as_wanted() -> None:
+async def test_tail_stops_after_the_given_number_of_events() -> None:
     printed: list[str] = []
     async with serving(ScriptedServer(WELCOME, event(1), event(2), event(3))) as server:
-        assert await tail(reactor, Wanted(url=server.address, token="t", count=2), printed.append) is None
+        assert await tail(reactor, TailOptions(url=server.address, token="t", count=2), printed.append) is None
     assert printed == [WELCOME, event(1), event(2)]
     assert server.closes == [1000]
 
 
 @pytest_twisted.ensureDeferred
-async def test_tail_asks_for_events_and_leaves_out_what_was_sent_before() -> None:
+async def test_tail_subscribes_and_skips_events_sent_before() -> None:
     printed: list[str] = []
     lines = [WELCOME, event(1), event(2, "call.incoming"), event(3, "calls"), event(4, "agent.login")]
     async with serving(ScriptedServer(*lines)) as server:
-        wanted = Wanted(url=server.address, token="t", events=("call.*", "agent.login"), count=2)
-        assert await tail(reactor, wanted, printed.append) is None
+        options = TailOptions(url=server.address, token="t", events=("call.*", "agent.login"), count=2)
+        assert await tail(reactor, options, printed.append) is None
     assert printed == [WELCOME, event(2, "call.incoming"), event(4, "agent.login")]
-    assert server.heard == [{"type": "subscribe", "id": "tail", "payload": {"events": ["call.*", "agent.login"]}}]
+    assert server.received == [{"type": "subscribe", "id": "tail", "payload": {"events": ["call.*", "agent.login"]}}]
 
 
 @pytest_twisted.ensureDeferred
@@ -505,8 +505,8 @@ async def test_tail_ends_when_its_subscription_is_refused() -> None:
     other = json.dumps({**refusal, "in_reply_to": None})
     printed: list[str] = []
     async with serving(ScriptedServer(WELCOME, other, json.dumps(refusal))) as server:
-        wanted = Wanted(url=server.address, token="t", events=("x",))
-        assert await tail(reactor, wanted, printed.append) == "refused: there is no x"
+        options = TailOptions(url=server.address, token="t", events=("x",))
+        assert await tail(reactor, options, printed.append) == "refused: there is no x"
     assert len(printed) == 3
     assert server.closes == [1000]
 
@@ -514,71 +514,71 @@ async def test_tail_ends_when_its_subscription_is_refused() -> None:
 @pytest_twisted.ensureDeferred
 async def test_tail_as_a_visitor_without_a_token_offers_no_subprotocol() -> None:
     async with serving(ScriptedServer(close=1000)) as server:
-        await tail(reactor, Wanted(url=server.address), print)
+        await tail(reactor, TailOptions(url=server.address), print)
     (request,) = server.requests
     assert "authorization" not in request.headers
     assert request.protocols == []
 
 
 @pytest.mark.parametrize(
-    ("wanted", "query"),
+    ("options", "query"),
     [
-        (Wanted(url="ws://h/ws"), ""),
-        (Wanted(url="ws://h/ws", snapshot=True), "?snapshot=1"),
-        (Wanted(url="ws://h/ws", resume=("a b", 3)), "?epoch=a+b&seq=3"),
-        (Wanted(url="ws://h/ws?ack=1", resume=("e", 3), snapshot=True), "?ack=1&snapshot=1&epoch=e&seq=3"),
+        (TailOptions(url="ws://h/ws"), ""),
+        (TailOptions(url="ws://h/ws", snapshot=True), "?snapshot=1"),
+        (TailOptions(url="ws://h/ws", resume=("a b", 3)), "?epoch=a+b&seq=3"),
+        (TailOptions(url="ws://h/ws?ack=1", resume=("e", 3), snapshot=True), "?ack=1&snapshot=1&epoch=e&seq=3"),
     ],
 )
-def test_where_to_start_is_said_in_the_url(wanted: Wanted, query: str) -> None:
-    assert wanted.full_url == "ws://h/ws" + query
+def test_the_start_position_is_in_the_url(options: TailOptions, query: str) -> None:
+    assert options.full_url == "ws://h/ws" + query
 
 
 @pytest_twisted.ensureDeferred
-async def test_tail_prints_even_what_is_no_message_of_ours() -> None:
+async def test_tail_prints_invalid_messages_unchanged() -> None:
     printed: list[str] = []
     lines = ["not JSON", "[]", '{"seq": 1}']
     async with serving(ScriptedServer(*lines, close=1000)) as server:
-        await tail(reactor, Wanted(url=server.address), printed.append)
+        await tail(reactor, TailOptions(url=server.address), printed.append)
     assert printed == lines
 
 
 @pytest_twisted.ensureDeferred
-async def test_tail_stops_when_nobody_reads() -> None:
+async def test_tail_stops_when_its_output_is_closed() -> None:
     def write(line: str) -> None:
         raise BrokenPipeError
 
     async with serving(ScriptedServer(WELCOME, event(1))) as server:
-        assert await tail(reactor, Wanted(url=server.address), write) is None
+        assert await tail(reactor, TailOptions(url=server.address), write) is None
     assert server.closes == [1000]
 
 
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        ({"close": 4500}, "closed: 4500 unauthorized: said so"),
-        ({"close": 4003}, "closed: 4003 draining: said so"),
-        ({"close": 4999}, "closed: said so"),
+        ({"close": 4500}, "closed: 4500 unauthorized: as scripted"),
+        ({"close": 4003}, "closed: 4003 draining: as scripted"),
+        ({"close": 4999}, "closed: as scripted"),
         ({"deny": 401}, 'closed: connection was closed uncleanly ("WebSocket connection upgrade failed [401]'),
         ({"deny": 403}, "403"),
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_refusal_is_told_by_its_name(behaviour: dict[str, int], reason: str) -> None:
+async def test_a_close_code_is_reported_with_its_name(behaviour: dict[str, int], reason: str) -> None:
     async with serving(ScriptedServer(**behaviour)) as server:
-        told = await tail(reactor, Wanted(url=server.address, token="t"), print)
-    assert told is not None
-    assert reason in told
+        result = await tail(reactor, TailOptions(url=server.address, token="t"), print)
+    assert result is not None
+    assert reason in result
 
 
 @pytest.mark.parametrize(
     "url", ["ws://127.0.0.1:1/ws?token=geheim", "nonsense", "http://127.0.0.1/", "wss://:x", "ws://[::1"]
 )
 @pytest_twisted.ensureDeferred
-async def test_a_server_that_is_not_there_is_told_without_the_query(url: str) -> None:
-    told = await tail(reactor, Wanted(url=url), print)
-    assert told is not None
-    assert told.startswith(f"cannot connect to {url.partition('?')[0]}: ")
-    assert "geheim" not in told
+async def test_an_unreachable_server_is_reported_without_the_query(url: str) -> None:
+    result = await tail(reactor, TailOptions(url=url), print)
+    assert result is not None
+    assert result.startswith(f"cannot connect to {url.partition('?')[0]}: ")
+    assert "geheim" not in result
 
 
 @pytest_twisted.ensureDeferred
@@ -598,7 +598,7 @@ async def test_tail_as_a_command(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.logs_errors  # the server, that the client does not know its certificate
+@pytest.mark.logs_errors  # the server logs that the client does not accept its certificate
 @pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")  # Twisted does
 @pytest_twisted.ensureDeferred
 async def test_tail_trusts_a_certificate_only_if_it_can_be_verified(tmp_path: Path) -> None:
@@ -607,7 +607,7 @@ async def test_tail_trusts_a_certificate_only_if_it_can_be_verified(tmp_path: Pa
     server.port = await serverFromString(reactor, f"ssl:0:interface=127.0.0.1:privateKey={certificate}").listen(server)
     try:
         url = f"wss://127.0.0.1:{server.port.getHost().port}/ws"
-        # Parsing the description for check-config reads the certificate, too.
+        # Loading the settings reads the certificate, too.
         assert load(None, overrides=[f"web.listen=ssl:443:privateKey={certificate}"], demo=True).web.listen
         status, out, err = await command("tail", "--url", url, "--token", "t", "--count", "1")
         assert (status, out) == (1, "")
@@ -625,7 +625,7 @@ async def test_tail_as_a_command_that_is_refused() -> None:
     async with serving(ScriptedServer('{"type":"error","payload":{}}', close=4506)) as server:
         status, out, err = await command("tail", "--url", server.address)
     assert (status, out) == (1, '{"type":"error","payload":{}}\n')
-    assert err == "callcenter-ws tail: closed: 4506 tenant_suspended: said so\n"
+    assert err == "callcenter-ws tail: closed: 4506 tenant_suspended: as scripted\n"
 
 
 @pytest_twisted.ensureDeferred
@@ -647,7 +647,7 @@ async def test_events_may_be_named_in_one_option_or_in_several() -> None:
         address = ["tail", "--url", server.address, "--token", "t", "--count", "1"]
         status, _, err = await command(*address, "--events", "call.*", "--events", "alert", "agent.login")
     assert (status, err) == (0, "")
-    assert server.heard[0]["payload"]["events"] == ["call.*", "alert", "agent.login"]
+    assert server.received[0]["payload"]["events"] == ["call.*", "alert", "agent.login"]
 
 
 @pytest_twisted.ensureDeferred

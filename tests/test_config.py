@@ -1,4 +1,4 @@
-"""The configuration: every rule with its key and reason, all problems at once, and who overrides whom."""
+"""The settings: every rule with its key and reason, all problems together, and the order of the sources."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from callcenter_ws.config.load import ConfigError, Problem, Settings, load
-from callcenter_ws.config.rules import RANGES
-from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenant
+from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenant, range_of
 from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.runtime.endpoints import EndpointDescription
 
-ANNOTATED = Path(__file__).parent.parent / "etc" / "callcenter-ws.toml"
+ETC_FILE = Path(__file__).parent.parent / "etc" / "callcenter-ws.toml"
 SECRET = "correct horse battery staple, thrice, and some more of it: 64 bytes"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with everything that a configuration may refer to."""
+    """A folder with all files that settings may refer to."""
     (tmp_path / "jwt.secret").write_text(SECRET + "\n")
     (tmp_path / "short.secret").write_text("short\n")
     (tmp_path / "shared.secret").write_text(SECRET)
@@ -83,7 +83,7 @@ def demo_problems(path: Path | None, **sources: Any) -> list[Problem]:
     return problems_of(path, demo=True, **sources)
 
 
-# Every rule
+# The rules
 
 FILE_RULES = [
     ("", "web = 3", "web", r"expected a table, written as \[web\]"),
@@ -131,30 +131,32 @@ FILE_RULES = [
     ("web", 'trusted_proxies = ["proxy"]', "web.trusted_proxies", "'proxy': .*IPv4 or IPv6"),
     ("web", 'trusted_proxies = ["10.0.0.1/8"]', "web.trusted_proxies", "host bits"),
     ("amp", 'listen = ["tcp:8080:interface=127.0.0.1"]', "amp.listen", "another listener"),
-    ("amp", 'token_file = "none"', "amp.token_file", "cannot read the file of the secret: No such file"),
-    ("amp", 'token_file = "short.secret"', "amp.token_file", "has 5 bytes, it needs at least 16"),
+    ("amp", 'token_file = "none"', "amp.token_file", "cannot read the file with the secret: No such file"),
+    ("amp", 'token_file = "short.secret"', "amp.token_file", "has 5 bytes; it requires at least 16"),
     ("amp", "token_file = 1", "amp.token_file", "expected the path of a file, got a whole number"),
     ("jwt", "algorithms = []", "jwt.algorithms", "lists no algorithm"),
-    ("jwt", 'algorithms = ["none"]', "jwt.algorithms", "tokens that anybody wrote"),
-    ("jwt", 'algorithms = ["NONE"]', "jwt.algorithms", "tokens that anybody wrote"),
+    ("jwt", 'algorithms = ["none"]', "jwt.algorithms", "tokens without a signature"),
+    ("jwt", 'algorithms = ["NONE"]', "jwt.algorithms", "tokens without a signature"),
     ("jwt", 'algorithms = ["hs256"]', "jwt.algorithms", "'hs256' is not one of HS256, HS384"),
-    ("jwt", 'secret_file = "none"', "jwt.secret_file", "cannot read the file of the secret: No such file"),
-    ("jwt", 'secret_file = "."', "jwt.secret_file", "cannot read the file of the secret: Is a directory"),
+    ("jwt", 'secret_file = "none"', "jwt.secret_file", "cannot read the file with the secret: No such file"),
+    ("jwt", 'secret_file = "."', "jwt.secret_file", "cannot read the file with the secret: Is a directory"),
     ("jwt", 'secret_file = "pipe"', "jwt.secret_file", "is a pipe"),
+    ("jwt", f'secret_file = "{"x" * 300}/s"', "jwt.secret_file", "cannot read the file with the secret: File name too"),
     ("jwt", r'secret_file = "a\u0000b"', "jwt.secret_file", "null"),
-    ("jwt", 'secret_file = "short.secret"', "jwt.secret_file", "has 5 bytes, HS256 needs at least 32"),
-    ("jwt", 'secret_file = "shared.secret"', "jwt.secret_file", "others than its owner may write"),
+    ("jwt", 'secret_file = "short.secret"', "jwt.secret_file", "has 5 bytes; HS256 requires at least 32"),
+    ("jwt", 'secret_file = "shared.secret"', "jwt.secret_file", "users other than its owner may write"),
     ("jwt", 'secret_file = "jwt.secret"\nalgorithms = ["RS256"]', "jwt.secret_file", "lists none"),
     ("jwt", 'secret_file = "jwt.secret"\nalgorithms = ["HS256", "RS256"]', "jwt.algorithms", "RS256 needs public_key"),
     ("jwt", 'public_key_files = ["public.pem"]', "jwt.public_key_files", "lists none for public keys"),
     ("jwt", 'public_key_files = ["public.pem"]', "jwt.algorithms", "HS256 needs secret_file"),
     ("jwt", 'public_key_files = ["none.pem"]', "jwt.public_key_files", "cannot read .*none.pem: No such file"),
-    ("jwt", 'public_key_files = ["private.pem"]', "jwt.public_key_files", "holds a private key"),
+    ("jwt", 'public_key_files = ["private.pem"]', "jwt.public_key_files", "contains a private key"),
     ("jwt", 'public_key_files = ["nonsense.pem"]', "jwt.public_key_files", "no public key in PEM form"),
     ("jwt", 'public_key_files = ["large.pem"]', "jwt.public_key_files", "larger than"),
     ("jwt", 'algorithms = ["RS256"]\npublic_key_files = ["public.pem"]', "jwt.public_key_files", "is for EdDSA, and"),
     ("jwt", 'algorithms = ["EdDSA", "ES256"]\npublic_key_files = ["public.pem"]', "jwt.algorithms", "a key for ES256"),
     ("jwt", 'public_key_files = ["pipe"]', "jwt.public_key_files", "is a pipe"),
+    ("jwt", f'public_key_files = ["{"x" * 300}"]', "jwt.public_key_files", "File name too long"),
     ("jwt", 'secret_file = "public.pem"', "jwt.secret_file", "is a public or private key"),
     ("jwt", 'public_key_files = [""]', "jwt.public_key_files", "item 1: expected the path of a file, got an empty"),
     ("jwt", 'jwks_url = "https://login.example.com/keys"', "jwt.jwks_url", "lists none for public keys"),
@@ -175,9 +177,10 @@ FILE_RULES = [
     ("store", 'url = "sqlite:/var/lib/"', "store.url", "write sqlite: and the path of a file"),
     ("store", 'url = "sqlite:/no/such/folder/gw.db"', "store.url", "there is no folder /no/such/folder"),
     ("store", 'url = "sqlite:/etc"', "store.url", "/etc is a folder"),
+    ("store", f'url = "sqlite:/{"x" * 300}/gw.db"', "store.url", "cannot be reached: File name too long"),
     ("store", 'url = "redis://:hunter2@db/x"', "store.url", "the database is a number"),
     ("store", 'url = "redis+sentinel://a:1,b:2"', "store.url", "name the master"),
-    ("store", 'url = "unix:run/redis.sock"', "store.url", "the whole path of the socket"),
+    ("store", 'url = "unix:run/redis.sock"', "store.url", "the absolute path of the socket"),
     ("store", 'key_prefix = "{x}"', "store.key_prefix", "is not a prefix"),
     ("store", "timeout = 0.1", "store.timeout", "0.1 is out of range"),
     ("store", 'ca_file = "/etc/passwd"', "store.ca_file", "is for a Redis, and store.url names none"),
@@ -200,7 +203,7 @@ FILE_RULES = [
     ("public", "tenants.acme.anonymous = 1", "public.tenants.acme.anonymous", "expected true or false"),
     ("public", 'tenants."*".anonymous = true', 'public.tenants."*"', "cannot be the name of a tenant"),
     ("public", 'tenants."".anonymous = true', 'public.tenants.""', "cannot be the name of a tenant"),
-    ("public", 'session_key_file = "short.secret"', "public.session_key_file", "has 5 bytes, it needs at least 32"),
+    ("public", 'session_key_file = "short.secret"', "public.session_key_file", "has 5 bytes; it requires at least 32"),
     ("policy", 'agent_calls = "none"', "policy.agent_calls", 'expected "all" or "own"'),
     ("cluster", 'node_id = "a b"', "cluster.node_id", "not a name"),
     ("cluster", 'node_id = ""', "cluster.node_id", "not a name"),
@@ -208,7 +211,7 @@ FILE_RULES = [
 
 
 @pytest.mark.parametrize(("section", "line", "key", "reason"), FILE_RULES)
-def test_a_bad_value_is_refused(folder: Path, section: str, line: str, key: str, reason: str) -> None:
+def test_an_invalid_value_is_refused(folder: Path, section: str, line: str, key: str, reason: str) -> None:
     text = line.replace("{folder}", str(folder))
     file = write(folder, f"[{section}]\n{text}\n" if section else text)
     found = [problem for problem in demo_problems(file) if problem.key == key]
@@ -233,23 +236,24 @@ def test_a_bad_value_is_refused(folder: Path, section: str, line: str, key: str,
         ("limits", "ping_interval = 3\nping_timeout = 3\nconnections_per_user = 0"),
     ],
 )
-def test_a_good_value_is_taken(folder: Path, section: str, line: str) -> None:
+def test_a_valid_value_is_accepted(folder: Path, section: str, line: str) -> None:
     load(write(folder, f"[{section}]\n{line}\n"), demo=True)
 
 
-def test_an_hmac_secret_is_as_long_as_its_algorithm_needs(folder: Path) -> None:
+def test_an_hmac_secret_must_be_long_enough_for_its_algorithm(folder: Path) -> None:
     (folder / "32.secret").write_text("x" * 32)
     (folder / "32.secret").chmod(0o600)
     load(write(folder, '[jwt]\nsecret_file = "32.secret"'))
     (problem,) = problems_of(write(folder, '[jwt]\nsecret_file = "32.secret"\nalgorithms = ["HS512"]'))
-    assert (problem.key, problem.reason) == ("jwt.secret_file", "the secret has 32 bytes, HS512 needs at least 64")
+    assert (problem.key, problem.reason) == ("jwt.secret_file", "the secret has 32 bytes; HS512 requires at least 64")
 
 
 def test_every_number_has_a_range() -> None:
-    numbers = {key for key, hint in KEYS.items() if hint in (int, float)}
-    assert numbers == RANGES.keys()
-    defaults = {key: getattr(getattr(Settings(), key.partition(".")[0]), key.partition(".")[2]) for key in numbers}
-    assert all(RANGES[key][0] <= default <= RANGES[key][1] for key, default in defaults.items())
+    defaults = {key: getattr(getattr(Settings(), key.partition(".")[0]), key.partition(".")[2]) for key in KEYS}
+    numbers = {key for key, default in defaults.items() if type(default) in (int, float)}
+    ranges = {key: limits for key in KEYS if (limits := range_of(KEYS[key]))}
+    assert numbers == ranges.keys()
+    assert all(ranges[key].smallest <= defaults[key] <= ranges[key].largest for key in numbers)
 
 
 # Normalised values
@@ -275,7 +279,7 @@ def test_origins_are_as_browsers_send_them(written: str, used: str) -> None:
     assert loaded.public.tenants == {"acme": PublicTenant(origins=(used,))}
 
 
-def test_limits_are_what_the_core_takes() -> None:
+def test_limits_are_an_instance_of_limits() -> None:
     limits = load(None, overrides=["limits.outbox=7"], demo=True).limits
     assert isinstance(limits, Limits)
     assert limits == Limits(outbox=7)
@@ -297,7 +301,7 @@ def test_settings_cannot_be_changed() -> None:
 # Files
 
 
-def test_paths_in_the_file_start_in_its_folder_and_others_where_we_are(
+def test_paths_start_in_the_folder_of_the_file_or_in_the_current_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "etc").mkdir()
@@ -314,7 +318,7 @@ def test_paths_in_the_file_start_in_its_folder_and_others_where_we_are(
     assert loaded.jwt.secret_file == loaded.amp.token_file == folder / "here.secret"
 
 
-def test_no_reason_shows_a_secret(folder: Path) -> None:
+def test_no_reason_contains_a_secret(folder: Path) -> None:
     file = write(
         folder,
         f"""
@@ -335,7 +339,9 @@ def test_no_reason_shows_a_secret(folder: Path) -> None:
     assert "short\n" not in text
 
 
-def test_the_folder_in_which_a_secret_was_looked_for_is_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_existing_part_of_the_path_of_a_missing_secret_is_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir("/")
     (folder / "etc").mkdir()
     (in_file,) = problems_of(write(folder, f'[jwt]\nsecret_file = "etc/{SECRET}"'))
@@ -346,7 +352,7 @@ def test_the_folder_in_which_a_secret_was_looked_for_is_shown(folder: Path, monk
     assert on_command_line.reason.endswith("; looked in /")
 
 
-def test_bad_secrets_are_told_beside_bad_algorithms(folder: Path) -> None:
+def test_invalid_secrets_and_algorithms_are_reported_together(folder: Path) -> None:
     file = write(
         folder,
         """
@@ -359,12 +365,12 @@ def test_bad_secrets_are_told_beside_bad_algorithms(folder: Path) -> None:
     )
     assert [(problem.key, problem.reason[:23]) for problem in problems_of(file)] == [
         ("jwt.algorithms", "item 1: 'none' would ac"),
-        ("jwt.secret_file", "the secret has 5 bytes,"),
-        ("amp.token_file", "cannot read the file of"),
+        ("jwt.secret_file", "the secret has 5 bytes;"),
+        ("amp.token_file", "cannot read the file wi"),
     ]
 
 
-def test_a_tls_key_that_everybody_can_read_is_a_warning(folder: Path) -> None:
+def test_a_tls_key_that_every_user_can_read_is_a_warning(folder: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -381,7 +387,7 @@ def test_a_tls_key_that_everybody_can_read_is_a_warning(folder: Path) -> None:
         assert f"{override.partition('=')[0]}: every user of this machine can read the key {folder}/key.pem" in warning
 
 
-def test_a_secret_that_everybody_can_read_is_a_warning(folder: Path) -> None:
+def test_a_secret_that_every_user_can_read_is_a_warning(folder: Path) -> None:
     file = write(folder, '[jwt]\nsecret_file = "jwt.secret"\n[amp]\ntoken_file = "jwt.secret"')
     assert load(file).warnings == ()
     (folder / "jwt.secret").chmod(0o644)
@@ -394,7 +400,7 @@ def test_a_secret_that_everybody_can_read_is_a_warning(folder: Path) -> None:
     ("section", "line", "warning"),
     [
         ("jwt", "allow_query_token = true", "jwt.allow_query_token: tokens in URLs"),
-        ("web", 'trusted_proxies = ["0.0.0.0/0"]', "web.trusted_proxies: 0.0.0.0/0 lets every client choose"),
+        ("web", 'trusted_proxies = ["0.0.0.0/0"]', "web.trusted_proxies: 0.0.0.0/0 permits every client to choose"),
         ("amp", 'listen = ["unix:/run/amp.sock:mode=666"]', "amp.listen: .*every user of this machine may publish"),
     ],
 )
@@ -403,7 +409,7 @@ def test_what_is_left_open_is_a_warning(folder: Path, section: str, line: str, w
     assert re.search(warning, found)
 
 
-def test_a_file_that_is_not_there(folder: Path) -> None:
+def test_a_missing_file(folder: Path) -> None:
     assert problems_of(folder / "none.toml") == [
         Problem(str(folder / "none.toml"), "", "cannot read the file: No such file or directory")
     ]
@@ -426,10 +432,10 @@ def test_a_file_that_is_not_toml_has_that_one_problem(folder: Path, content: byt
     assert re.match(reason, problem.reason)
 
 
-# All at once
+# All problems together
 
 
-def test_all_problems_are_told_at_once(folder: Path) -> None:
+def test_all_problems_are_reported_together(folder: Path) -> None:
     file = write(
         folder,
         """
@@ -471,28 +477,28 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
     )
 
 
-def test_the_text_lists_each_problem_on_a_line() -> None:
+def test_the_error_text_has_a_line_for_each_problem() -> None:
     error = ConfigError([Problem("gw.toml", "web.listen", "no"), Problem("--set", "", "nor this")])
     assert str(error) == "the configuration has 2 problems:\n  - gw.toml: web.listen: no\n  - --set: nor this"
     assert str(ConfigError(error.problems[:1])).startswith("the configuration has 1 problem:\n")
 
 
-def test_what_follows_from_a_problem_is_not_a_second_one(folder: Path) -> None:
+def test_consequences_of_a_problem_are_not_reported(folder: Path) -> None:
     file = write(folder, '[jwt]\nsecret_file = 5\nalgorithms = ["HS256"]')
     assert [problem.key for problem in problems_of(file)] == ["jwt.secret_file"]
 
 
-# Who overrides whom
+# The order of the sources
 
 
-def test_the_command_line_beats_the_environment_which_beats_the_file(folder: Path) -> None:
+def test_the_command_line_overrides_the_environment_which_overrides_the_file(folder: Path) -> None:
     file = write(folder, "[limits]\noutbox = 1\nburst = 1\nrate = 1")
     environ = {"CALLCENTER_WS_LIMITS__OUTBOX": "2", "CALLCENTER_WS_LIMITS__BURST": "2", "HOME": "/x"}
     limits = load(file, environ=environ, overrides=["limits.outbox=3", "limits.outbox=4"], demo=True).limits
     assert (limits.outbox, limits.burst, limits.rate) == (4, 2, 1)
 
 
-def test_a_bad_value_that_is_overridden_does_no_harm(folder: Path) -> None:
+def test_an_invalid_value_that_is_overridden_is_no_problem(folder: Path) -> None:
     file = write(folder, "[limits]\noutbox = 0")
     assert load(file, overrides=["limits.outbox=3"], demo=True).limits.outbox == 3
 
@@ -510,10 +516,10 @@ def test_a_bad_value_that_is_overridden_does_no_harm(folder: Path) -> None:
         ("web.demo=true", True),
         ("limits.rate=0.5", 0.5),
         ("limits.outbox=1_000", 1000),
-        ("web.listen=tcp:1:interface=127.0.0.1", ("tcp:1:interface=127.0.0.1",)),
-        ("web.listen=tcp:1, tcp:2", ("tcp:1", "tcp:2")),
-        ('web.listen=["tcp:1", "tcp:2"]', ("tcp:1", "tcp:2")),
-        ('web.listen="tcp:1"', ("tcp:1",)),
+        ("web.listen=tcp:1:interface=127.0.0.1", (EndpointDescription.parse("tcp:1:interface=127.0.0.1"),)),
+        ("web.listen=tcp:1, tcp:2", (EndpointDescription.parse("tcp:1"), EndpointDescription.parse("tcp:2"))),
+        ('web.listen=["tcp:1", "tcp:2"]', (EndpointDescription.parse("tcp:1"), EndpointDescription.parse("tcp:2"))),
+        ('web.listen="tcp:1"', (EndpointDescription.parse("tcp:1"),)),
         ("web.allowed_origins=", ()),
         ("web.trusted_proxies=10.0.0.0/8,::1", ("10.0.0.0/8", "::1/128")),
         ("jwt.algorithms=HS256,HS256", ("HS256",)),
@@ -523,7 +529,7 @@ def test_a_bad_value_that_is_overridden_does_no_harm(folder: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("way", ["--set", "environment"])
-def test_how_text_from_a_shell_is_read(override: str, value: Any, way: str) -> None:
+def test_text_of_the_command_line_and_the_environment(override: str, value: Any, way: str) -> None:
     key, _, text = override.partition("=")
     variable = "CALLCENTER_WS_" + key.upper().replace(".", "__")
     loaded = (
@@ -540,23 +546,23 @@ def test_how_text_from_a_shell_is_read(override: str, value: Any, way: str) -> N
     [
         ("limits.outbox=many", "limits.outbox", "expected a whole number, got a string"),
         ("web.demo=1", "web.demo", "expected true or false, got a whole number"),
-        ("web.listen=[tcp:1]", "web.listen", "not a TOML list; did the shell take the quotes away?"),
+        ("web.listen=[tcp:1]", "web.listen", "not a TOML list; did the shell remove the quotes?"),
         ("web.listen", "web.listen", "expected section.key=value"),
         ("listen=tcp:1", "listen", "no such key"),
         ("=x", "", "no such key"),
         ("", "", "expected section.key=value"),
-        ("public.tenants.acme.anonymous=true", "public.tenants.acme.anonymous", "tenants are given as a whole"),
+        ("public.tenants.acme.anonymous=true", "public.tenants.acme.anonymous", "all tenants are set together"),
         ("web.lisen=tcp:1", "web.lisen", "did you mean web.listen?"),
         ("cluster.node_id=\udcff", "cluster.node_id", "expected a string|not a name"),
     ],
 )
-def test_a_bad_override_is_refused(override: str, key: str, reason: str) -> None:
+def test_an_invalid_override_is_refused(override: str, key: str, reason: str) -> None:
     (problem,) = demo_problems(None, overrides=[override])
     assert (problem.source, problem.key) == ("--set", key)
     assert re.search(reason, problem.reason)
 
 
-def test_a_variable_that_looks_like_ours_must_be_one() -> None:
+def test_a_variable_with_a_section_must_name_a_key() -> None:
     (problem,) = demo_problems(None, environ={"CALLCENTER_WS_WEB__LISEN": "tcp:1", "CALLCENTER_WS_TOKEN": "x"})
     assert (problem.source, problem.key) == ("CALLCENTER_WS_WEB__LISEN", "web.lisen")
     assert "did you mean web.listen?" in problem.reason
@@ -571,17 +577,17 @@ def test_a_variable_that_looks_like_ours_must_be_one() -> None:
         ("CALLCENTER_WS_", ""),
     ],
 )
-def test_a_variable_that_is_not_read_is_a_warning(variable: str, hint: str) -> None:
+def test_an_unread_variable_is_a_warning(variable: str, hint: str) -> None:
     known = {"CALLCENTER_WS_DEMO_DIR": "/x", "CALLCENTER_WS_TOKEN": "x", "CALLCENTER_WS_PYTHON27": "x", "PATH": "x"}
     assert load(None, environ=known, demo=True).warnings == ()
     (warning,) = load(None, environ={**known, variable: "5"}, demo=True).warnings
     assert warning == f"{variable}: is not a setting, and is not read{hint}"
 
 
-# What a gateway needs before it is of use
+# Warnings of missing keys
 
 
-def test_without_a_key_the_way_to_make_one_is_told_and_it_works(folder: Path) -> None:
+def test_without_a_key_the_warning_has_a_working_command_to_make_one(folder: Path) -> None:
     file = write(folder, "")
     secret, token = load(file).warnings
     assert "jwt.secret_file: " in secret
@@ -593,7 +599,7 @@ def test_without_a_key_the_way_to_make_one_is_told_and_it_works(folder: Path) ->
     assert load(write(folder, '[jwt]\nsecret_file = "jwt.secret"')).warnings == ()
 
 
-def test_daemons_on_a_network_need_something_to_authenticate_with(folder: Path) -> None:
+def test_daemons_on_a_network_need_a_way_to_authenticate(folder: Path) -> None:
     overrides = ["amp.listen=unix:/run/amp.sock:mode=660,systemd:domain=UNIX:index=0"]
     (warning,) = load(None, overrides=overrides).warnings
     assert "jwt.secret_file: " in warning
@@ -602,15 +608,15 @@ def test_daemons_on_a_network_need_something_to_authenticate_with(folder: Path) 
     assert "jwt.secret_file: " in warning
 
 
-def test_the_demo_needs_nothing() -> None:
+def test_the_demo_needs_no_settings() -> None:
     assert load(None, demo=True) == Settings()
 
 
-# The annotated file
+# The file etc/callcenter-ws.toml
 
 
 def _listed(text: str) -> dict[str, str]:
-    """Every key of the file, set or shown in a comment, with the TOML line that sets it."""
+    """Return every key of the file, set or in a comment, with the TOML line that sets it."""
     listed = {}
     section = ""
     for line in text.splitlines():
@@ -621,24 +627,24 @@ def _listed(text: str) -> dict[str, str]:
     return listed
 
 
-def test_the_annotated_file_lists_exactly_the_keys() -> None:
-    listed = _listed(ANNOTATED.read_text())
+def test_the_etc_file_lists_all_keys() -> None:
+    listed = _listed(ETC_FILE.read_text())
     tenant = {key: listed.pop(key) for key in list(listed) if key.startswith("public.tenants.")}
     assert {*listed, "public.tenants"} == KEYS.keys()
     assert {key.removeprefix("public.tenants.acme.") for key in tenant} == set(PublicTenant.__struct_fields__)
 
 
-def test_what_the_annotated_file_sets_are_the_defaults() -> None:
-    assert load(ANNOTATED, demo=True) == Settings(folder=ANNOTATED.parent)
-    written = tomllib.loads(ANNOTATED.read_text())
+def test_the_values_in_the_etc_file_are_the_defaults() -> None:
+    assert load(ETC_FILE, demo=True) == Settings(folder=ETC_FILE.parent)
+    written = tomllib.loads(ETC_FILE.read_text())
     missing = {key for key in KEYS if key.partition(".")[2] not in written[key.partition(".")[0]]}
     without_default = {key for key, hint in KEYS.items() if type(None) in get_args(hint)}
     assert missing == without_default | {"public.tenants", "cluster.node_id"}
 
 
-def test_what_the_annotated_file_shows_in_comments_is_valid(tmp_path: Path) -> None:
+def test_the_values_in_comments_of_the_etc_file_are_valid(tmp_path: Path) -> None:
     sections: dict[str, list[str]] = {}
-    for key, line in _listed(ANNOTATED.read_text()).items():
+    for key, line in _listed(ETC_FILE.read_text()).items():
         sections.setdefault(key.rpartition(".")[0], []).append(line)
     text = "\n".join("\n".join([f"[{section}]", *lines]) for section, lines in sections.items())
     for name in ("jwt", "amp", "sessions", "redis"):
@@ -652,7 +658,7 @@ def test_what_the_annotated_file_shows_in_comments_is_valid(tmp_path: Path) -> N
     assert loaded.public.tenants == {"acme": PublicTenant(origins=("https://www.acme.example",), anonymous=True)}
 
 
-def test_no_reactor_is_installed_by_reading_a_configuration() -> None:
+def test_loading_settings_installs_no_reactor() -> None:
     code = (
         "import sys; from callcenter_ws.config.load import load; "
         "load(None, demo=True); assert 'twisted.internet.reactor' not in sys.modules"
@@ -660,14 +666,14 @@ def test_no_reactor_is_installed_by_reading_a_configuration() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_the_sections_are_those_of_the_contract() -> None:
+def test_the_sections_and_the_limits() -> None:
     assert set(SECTIONS) == {"web", "amp", "jwt", "store", "limits", "public", "policy", "compression", "cluster"}
     assert {key.partition(".")[2] for key in KEYS if key.startswith("limits.")} == {
         limit.name for limit in dataclass_fields(Limits)
     }
 
 
-# Whatever comes
+# Arbitrary input
 
 _SCALARS = (
     st.text(max_size=40)
@@ -701,7 +707,7 @@ _TABLES = st.lists(_SECTION, max_size=4).map(dict) | st.dictionaries(st.text(max
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_no_table_raises_anything_but_config_errors(monkeypatch: pytest.MonkeyPatch, table: dict[str, Any]) -> None:
     with monkeypatch.context() as patched:
-        # Not every such table can be written as TOML, but the file could say it in some other way.
+        # TOML cannot express all of these tables, so the parsed result is replaced.
         patched.setattr("callcenter_ws.config.load._parse", lambda path: table)
         outcome = outcome_of(Path("gw.toml"))
     assert isinstance(outcome, Settings) or outcome.problems
@@ -732,16 +738,16 @@ def test_no_file_raises_anything_but_config_errors(tmp_path: Path, content: byte
 # The store
 
 
-def test_a_relative_store_begins_in_the_folder_of_the_file(tmp_path: Path) -> None:
+def test_a_relative_store_starts_in_the_folder_of_the_file(tmp_path: Path) -> None:
     settings = load(write(tmp_path, '[store]\nurl = "sqlite:events.sqlite"'), demo=True)
     assert settings.store_file == tmp_path / "events.sqlite"
 
 
-def test_without_a_word_about_it_the_store_is_beside_the_file(tmp_path: Path) -> None:
+def test_the_default_store_is_in_the_folder_of_the_file(tmp_path: Path) -> None:
     assert load(write(tmp_path, ""), demo=True).store_file == tmp_path / "callcenter-ws.sqlite"
 
 
-def test_a_relative_store_in_an_override_begins_where_it_was_written(tmp_path: Path) -> None:
+def test_a_relative_store_in_an_override_starts_in_the_current_folder(tmp_path: Path) -> None:
     settings = load(write(tmp_path, ""), overrides=["store.url=sqlite:events.sqlite"], demo=True)
     assert settings.store_file == Path.cwd() / "events.sqlite"
 

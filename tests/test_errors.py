@@ -1,4 +1,4 @@
-"""The tables of expected failures and of close codes, held against PROTOCOL sections 2, 3 and 6."""
+"""The tables of errors and close codes, checked against what the manual documents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_close_code_has_an_entry() -> None:
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_an_error_can_be_said_on_every_edge(code: ErrorCode) -> None:
+def test_an_error_can_be_reported_in_every_protocol(code: ErrorCode) -> None:
     entry = ERRORS[code]
     assert 400 <= entry.http_status < 600
     assert entry.amp_code in AMP_CODES
@@ -65,7 +65,7 @@ def test_no_documented_close_code_is_missing() -> None:
 
 
 class TestRefusal:
-    def test_says_the_words_of_its_entry_unless_given_better_ones(self) -> None:
+    def test_the_message_defaults_to_the_text_of_the_entry(self) -> None:
         assert Refusal(ErrorCode.FORBIDDEN).message == ERRORS[ErrorCode.FORBIDDEN].text
         assert Refusal(ErrorCode.FORBIDDEN, "no").message == "no"
         assert str(Refusal(ErrorCode.FORBIDDEN, "no")) == "forbidden: no"
@@ -73,22 +73,22 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("seconds", "milliseconds", "header"), [(30, 30_000, "30"), (0.0001, 1, "1"), (1.2, 1200, "2")]
     )
-    def test_a_wait_is_never_rounded_down(self, seconds: float, milliseconds: int, header: str) -> None:
+    def test_retry_after_is_never_rounded_down(self, seconds: float, milliseconds: int, header: str) -> None:
         refusal = Refusal(ErrorCode.RATE_LIMITED, retry_after=seconds)
         assert refusal.retry_after_ms == milliseconds
         assert refusal.http_headers["Retry-After"] == header
 
-    def test_without_a_wait_none_is_told(self) -> None:
+    def test_retry_after_is_optional(self) -> None:
         refusal = Refusal(ErrorCode.RATE_LIMITED)
         assert refusal.retry_after_ms is None
         assert "Retry-After" not in refusal.http_headers
 
-    def test_http_answers_are_json_and_never_cached(self) -> None:
+    def test_http_responses_are_json_and_never_cached(self) -> None:
         refusal = Refusal(ErrorCode.INVALID_EVENT, 'say "é"')
         assert json.loads(refusal.http_body) == {"error": {"code": "invalid_event", "message": 'say "é"'}}
         assert refusal.http_headers == {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
-    def test_a_bad_token_is_told_as_rfc_6750_says(self) -> None:
+    def test_an_invalid_token_is_reported_as_rfc_6750_requires(self) -> None:
         headers = Refusal(ErrorCode.UNAUTHORIZED).http_headers
         assert headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
@@ -102,12 +102,10 @@ class TestRefusal:
             (ErrorCode.DRAINING, CloseCode.DRAINING),
         ],
     )
-    def test_a_peer_let_in_to_be_told_is_closed_with_the_code_that_says_why(
-        self, code: ErrorCode, close: CloseCode
-    ) -> None:
+    def test_the_close_code_of_a_refusal_sent_over_websocket(self, code: ErrorCode, close: CloseCode) -> None:
         assert Refusal(code).close_code is close
 
     @pytest.mark.parametrize("code", [code for code, entry in ERRORS.items() if entry.http_status >= 500])
-    def test_what_passes_by_itself_never_ends_in_do_not_reconnect(self, code: ErrorCode) -> None:
-        """The token verifier says ``unavailable`` until its keys have been fetched for the first time."""
+    def test_clients_reconnect_after_temporary_errors(self, code: ErrorCode) -> None:
+        """The token verifier raises ``unavailable`` until the keys have been fetched for the first time."""
         assert Refusal(code).close_code.reconnect

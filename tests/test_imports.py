@@ -1,4 +1,4 @@
-"""Imports point one way (docs/architecture.rst): who may know whom, and no circles."""
+"""Imports point one way (``docs/architecture.rst``), those for the type checker included, and form no cycle."""
 
 from __future__ import annotations
 
@@ -13,62 +13,74 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "callcenter_ws"
 
-FOUNDATION = {"errors", "interfaces", "core"}
-EDGES = {"amp", "auth", "broker", "http", "ops", "ws"}
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("runtime",),
+    ("redis", "events"),
+    ("interfaces",),
+    ("auth", "broker"),
+    ("delivery",),
+    ("requests", "cluster", "config"),
+    ("ops",),
+    ("amp", "http", "ws"),
+    ("gateway",),
+    ("tap",),
+)
+"""The folders of the gateway. Each may import those of earlier layers, and nothing of its own layer but itself."""
 
-MAY_IMPORT: dict[str, set[str]] = {
-    "": set(),
-    "errors": set(),
-    "interfaces": {"errors"},
-    "core": {"errors", "interfaces"},
-    "coarse": set(),
-    "clock": {"coarse", "errors", "interfaces"},
-    "backlog": set(),
-    "handover": set(),
-    "head": set(),
-    "own_threads": set(),
-    "sqlite_file": set(),
-    **dict.fromkeys(EDGES, FOUNDATION | {"backlog", "coarse", "handover", "head"}),
-    "broker": FOUNDATION | {"clock", "own_threads", "sqlite_file"},
-    # The remote side shares the definitions of the wire with the server, and nothing else.
-    "remote": FOUNDATION | {"amp.commands", "own_threads", "sqlite_file"},
-    "testing": FOUNDATION | {"clock", "broker"},
-    # What makes a key good is known to auth alone.
-    "config": FOUNDATION | {"auth", "broker.redis.address"},
-    # The simulator is a sender like any other, its page a resource, its tokens are signed like anybody's.
-    "demo": FOUNDATION | {"auth", "clock", "http", "remote", "config"},
-    "journal": FOUNDATION,
-    "certificates": {"config"},
-    "adoption": set(),
-    "listening": FOUNDATION | {"adoption", "certificates", "config"},
-    # It knows processes, sockets and metrics as text; what a gateway is, it does not know.
-    "workers": {"adoption", "certificates", "config", "listening"},
-    "stores": FOUNDATION | {"broker", "clock", "config", "journal"},
-    "service": FOUNDATION | EDGES | {"clock", "config", "demo", "journal", "listening", "stores", "workers"},
-    "tap": FOUNDATION | {"clock", "config", "service", "demo", "workers"},
-    "cli": FOUNDATION | {"amp.commands", "auth", "broker", "config", "demo", "remote"},
+BESIDE: dict[str, set[str]] = {
+    # Several processes of one node: processes, sockets and metrics as text, and nothing of what a gateway does.
+    "workers": {"errors", "runtime", "config"},
+    # A daemon shares with the server the definitions of the wire, and no more.
+    "remote": {"errors", "runtime", "events", "interfaces", "amp.commands"},
+    "testing": {"errors", "runtime", "events", "interfaces", "broker"},
+    # The simulator is a sender like any other; its page is an HTTP resource.
+    "demo": {"errors", "runtime", "events", "interfaces", "auth", "config", "http", "remote"},
+    "cli": {"errors", "runtime", "events", "interfaces", "auth", "broker", "config", "amp.commands", "remote", "demo"},
 }
-"""What each part may import besides itself. A new part has to be given its place here."""
+"""What the parts outside the layers may import."""
 
-MAY_NAME_IN_TYPES = {"interfaces": {"core"}}
-"""What a part may import for the type checker alone."""
+ADDITIONALLY: dict[str, set[str]] = {
+    "gateway": {"workers"},
+    "tap": {"workers", "demo"},
+}
+"""What parts of the layers import of those outside."""
+
+
+def _may_import() -> dict[str, set[str]]:
+    allowed: dict[str, set[str]] = {"": set(), **BESIDE}
+    earlier: set[str] = set()
+    for layer in LAYERS:
+        for part in layer:
+            allowed[part] = earlier | ADDITIONALLY.get(part, set())
+        earlier = earlier | set(layer)
+    return allowed
+
+
+MAY_IMPORT = _may_import()
+"""What each part may import besides itself. A new part must be added to ``LAYERS`` or ``BESIDE``."""
+
+PURE = ("errors", "interfaces", "events", "delivery", "requests")
+"""Parts that do no I/O: they are passed their clock, their transports and their store."""
 
 OUTSIDE_WORLD = {
     "asyncio", "autobahn", "http", "logging", "multiprocessing", "prometheus_client", "requests", "select",
     "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time", "twisted", "txaio", "urllib",
 }  # fmt: skip
-"""What the core must not touch: it is given its clock, its transports and its store."""
+"""What the pure parts must not import."""
 
-KNOW_THE_REACTOR = {"callcenter_ws.tap", "callcenter_ws.cli.main"}
+USE_THE_REACTOR = {"callcenter_ws.tap", "callcenter_ws.cli.main"}
+
+AT_THE_ROOT = {"", "errors", "interfaces", "testing", "tap"}
+"""The modules that belong to no folder."""
 
 
 class Import(NamedTuple):
-    """``importer`` needs ``imported``; both are dotted names."""
+    """``importer`` imports ``imported``; both are dotted names."""
 
     importer: str
     imported: str
     line: int
-    types_only: bool
 
     def __str__(self) -> str:
         return f"{self.importer}:{self.line} imports {self.imported}"
@@ -92,17 +104,14 @@ def _targets(node: ast.stmt, importer: str) -> Iterator[str]:
             yield full if full in MODULES or full == "twisted.internet.reactor" else str(node.module)
 
 
-def _is_for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-
-
-def _imports(node: ast.AST, importer: str, types_only: bool = False) -> Iterator[Import]:
+def _imports(node: ast.AST, importer: str) -> Iterator[Import]:
+    """Yield every import below ``node``: within functions and ``if TYPE_CHECKING`` too."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             for imported in _targets(child, importer):
-                yield Import(importer, imported, child.lineno, types_only)
+                yield Import(importer, imported, child.lineno)
         else:
-            yield from _imports(child, importer, types_only or _is_for_types(child))
+            yield from _imports(child, importer)
 
 
 def _imports_of(module: str) -> list[Import]:
@@ -120,7 +129,7 @@ def _inside(module: str) -> str:
 
 def _is_allowed(found: Import) -> bool:
     part, wanted = _inside(found.importer).split(".")[0], _inside(found.imported)
-    allowed = {part} | MAY_IMPORT.get(part, set()) | (MAY_NAME_IN_TYPES.get(part, set()) if found.types_only else set())
+    allowed = {part} | MAY_IMPORT.get(part, set())
     return wanted == "" or wanted in allowed or wanted.split(".")[0] in allowed
 
 
@@ -129,12 +138,20 @@ def test_every_part_has_its_place() -> None:
     assert parts <= MAY_IMPORT.keys()
 
 
+def test_no_other_modules_are_at_the_root() -> None:
+    assert {_inside(module) for module in MODULES if module.count(".") <= 1} - _folders() == AT_THE_ROOT
+
+
+def _folders() -> set[str]:
+    return {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+
+
 def test_imports_point_one_way() -> None:
     assert [str(found) for found in OURS if not _is_allowed(found)] == []
 
 
-def test_the_core_touches_nothing_outside() -> None:
-    pure = ("callcenter_ws.core", "callcenter_ws.errors", "callcenter_ws.interfaces")
+def test_the_pure_parts_do_no_io() -> None:
+    pure = tuple(f"callcenter_ws.{part}" for part in PURE)
     touching = [
         str(found)
         for found in IMPORTS
@@ -143,32 +160,34 @@ def test_the_core_touches_nothing_outside() -> None:
     assert touching == []
 
 
-def test_the_global_reactor_is_known_to_the_entry_points_alone() -> None:
-    knowing = {found.importer for found in IMPORTS if found.imported == "twisted.internet.reactor"}
-    assert knowing <= KNOW_THE_REACTOR
+def test_only_the_entry_points_import_the_global_reactor() -> None:
+    importing = {found.importer for found in IMPORTS if found.imported == "twisted.internet.reactor"}
+    assert importing <= USE_THE_REACTOR
 
 
-def test_there_is_no_circle() -> None:
+def test_there_is_no_cycle() -> None:
     graph: dict[str, set[str]] = {module: set() for module in MODULES}
     for found in OURS:
-        if not found.types_only:
+        # A package's __init__ holds nothing but its docstring, or what it exports.
+        if found.imported != found.importer:
             graph[found.importer].add(found.imported)
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the circle in it
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which holds the cycle
 
 
 @pytest.mark.parametrize(
     ("importer", "statement"),
     [
         ("errors", "from callcenter_ws.events.catalogue import CATALOGUE"),
-        ("core.hub", "import callcenter_ws.ws.writer"),
-        ("ws.factory", "from callcenter_ws.config import settings"),
+        ("delivery.hub", "import callcenter_ws.ws.writer"),
+        ("delivery.client", "from callcenter_ws.requests.dispatcher import Dispatcher"),
+        ("gateway.service", "from callcenter_ws.demo.page import demo_page"),
         ("http.stats", "def late():\n    from callcenter_ws.amp.commands import Ping"),
-        ("remote.sender", "from callcenter_ws.amp.server import Server"),
-        ("core.hub", "if TYPE_CHECKING:\n    from callcenter_ws.ws.writer import Writer"),
+        ("remote.sender", "from callcenter_ws.amp.responders import CommandResponders"),
+        ("delivery.hub", "if TYPE_CHECKING:\n    from callcenter_ws.ws.writer import Writer"),
     ],
 )
 def test_the_rules_see_a_wrong_import(importer: str, statement: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("ws.writer", "amp.commands", "amp.server"):
+    for module in ("ws.writer", "amp.commands", "amp.responders"):
         monkeypatch.setitem(MODULES, f"callcenter_ws.{module}", Path())
     found = list(_imports(ast.parse(statement), f"callcenter_ws.{importer}"))
     assert found

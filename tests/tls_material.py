@@ -1,4 +1,4 @@
-"""Certificates for 127.0.0.1 that sign themselves."""
+"""Self-signed certificates for 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 @cache
 def certificate_and_key() -> Pair:
-    """One for all the tests of a run."""
+    """Return a certificate and its key, the same for all tests of a run."""
     return new_certificate()
 
 

@@ -1,1 +1,1 @@
-"""The gateway and those it is compared with: each is started, fed and watched in the same way."""
+"""The servers that are measured: the gateway and its peers, which share one interface."""

@@ -1,10 +1,10 @@
-// A hub as systems of this kind have it in Go: one goroutine that knows all clients, and for each client a channel of
-// 256 messages, a goroutine that writes and one that reads. Events come in by a unix socket, one a line; a line "?" is
-// answered with the number of messages that were dropped because a client's channel was full.
+// A hub in the usual design of chat servers in Go: one goroutine owns the set of clients; each client has a channel of
+// 256 messages, a goroutine that writes and one that reads. It reads events from a unix socket, one a line. A line "?"
+// is answered with the number of messages that were dropped because a client's channel was full.
 //
-// What has piled up for a client goes out in one frame, a line each; with -frames, in a frame each.
+// The messages that are queued for a client are sent in one frame, one a line; with -frames, each in its own frame.
 //
-// Arguments: the unix socket's path; then, for TLS, the files of the certificate and of its key.
+// Arguments: the path of the unix socket; then, for TLS, the files of the certificate and of its key.
 package main
 
 import (
@@ -21,11 +21,11 @@ import (
 )
 
 const (
-	queued     = 256
-	pingEvery  = 54 * time.Second
-	pongWithin = 60 * time.Second
-	writeIn    = 10 * time.Second
-	longest    = 512
+	queueSize        = 256
+	pingInterval     = 54 * time.Second
+	pongTimeout      = 60 * time.Second
+	writeTimeout     = 10 * time.Second
+	maxClientMessage = 512 // bytes
 )
 
 var frames = flag.Bool("frames", false, "send each message in a frame of its own")
@@ -69,13 +69,13 @@ func (h *hub) run() {
 }
 
 func (c *client) writePump() {
-	ticker := time.NewTicker(pingEvery)
+	ticker := time.NewTicker(pingInterval)
 	defer ticker.Stop()
 	defer c.socket.Close()
 	for {
 		select {
 		case message, open := <-c.send:
-			c.socket.SetWriteDeadline(time.Now().Add(writeIn))
+			c.socket.SetWriteDeadline(time.Now().Add(writeTimeout))
 			if !open {
 				c.socket.WriteMessage(websocket.CloseMessage, []byte{})
 				return
@@ -84,7 +84,7 @@ func (c *client) writePump() {
 				return
 			}
 		case <-ticker.C:
-			c.socket.SetWriteDeadline(time.Now().Add(writeIn))
+			c.socket.SetWriteDeadline(time.Now().Add(writeTimeout))
 			if c.socket.WriteMessage(websocket.PingMessage, nil) != nil {
 				return
 			}
@@ -113,9 +113,9 @@ func (c *client) readPump(h *hub) {
 		h.unregister <- c
 		c.socket.Close()
 	}()
-	c.socket.SetReadLimit(longest)
-	c.socket.SetReadDeadline(time.Now().Add(pongWithin))
-	c.socket.SetPongHandler(func(string) error { return c.socket.SetReadDeadline(time.Now().Add(pongWithin)) })
+	c.socket.SetReadLimit(maxClientMessage)
+	c.socket.SetReadDeadline(time.Now().Add(pongTimeout))
+	c.socket.SetPongHandler(func(string) error { return c.socket.SetReadDeadline(time.Now().Add(pongTimeout)) })
 	for {
 		if _, _, err := c.socket.ReadMessage(); err != nil {
 			return
@@ -150,7 +150,7 @@ func main() {
 	flag.Parse()
 	h := &hub{
 		clients: map[*client]bool{}, register: make(chan *client), unregister: make(chan *client),
-		broadcast: make(chan []byte, queued), ask: make(chan chan int),
+		broadcast: make(chan []byte, queueSize), ask: make(chan chan int),
 	}
 	go h.run()
 	upgrader := websocket.Upgrader{}
@@ -159,7 +159,7 @@ func main() {
 		if err != nil {
 			return
 		}
-		c := &client{socket, make(chan []byte, queued)}
+		c := &client{socket, make(chan []byte, queueSize)}
 		h.register <- c
 		go c.writePump()
 		go c.readPump(h)
@@ -169,14 +169,14 @@ func main() {
 		log.Fatal(err)
 	}
 	go h.accept(feeds)
-	listening, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("listening on", listening.Addr().(*net.TCPAddr).Port)
+	fmt.Println("listening on", listener.Addr().(*net.TCPAddr).Port)
 	if flag.NArg() > 2 {
 		server := &http.Server{TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}}}
-		log.Fatal(server.ServeTLS(listening, flag.Arg(1), flag.Arg(2)))
+		log.Fatal(server.ServeTLS(listener, flag.Arg(1), flag.Arg(2)))
 	}
-	log.Fatal(http.Serve(listening, nil))
+	log.Fatal(http.Serve(listener, nil))
 }

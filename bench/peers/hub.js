@@ -1,7 +1,7 @@
-// A broadcaster with Node's ws. Events come in by a unix socket, one a line; a line "?" is answered with the number of
-// messages that were dropped, which is none: ws queues without bound.
+// A hub with Node's ws. It reads events from a unix socket, one a line. A line "?" is answered with the number of dropped
+// messages, which is 0: ws queues without bound.
 //
-// Arguments: the unix socket's path; then, for TLS, the files of the certificate and of its key.
+// Arguments: the path of the unix socket; then, for TLS, the files of the certificate and of its key.
 "use strict";
 
 const fs = require("fs");

@@ -1,4 +1,4 @@
-"""Broadcasters of our own around a library: they take events from a unix socket and send each to everybody."""
+"""Hubs written for this benchmark around a WebSocket library: they send each line of a unix socket to all clients."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pathlib import Path
 from bench.certificate import Certificate
 from bench.gateway import DEADLINE
 from bench.loader import Loader
-from bench.peers.contestant import Transport
 from bench.peers.peer import Peer
-from bench.peers.process import Process, find_program, not_installed
+from bench.peers.server import Transport
+from bench.peers.server_process import Process, find_program, not_installed
 
 _HERE = Path(__file__).parent
 _GO_PACKAGES = Path("/usr/share/gocode")
 _NODE_PACKAGES = Path("/usr/share/nodejs")
-"""Where Debian puts them."""
+"""The folders of Debian's packages."""
 
 
 def node_environment() -> dict[str, str]:
-    """What Node needs to find Debian's packages, whatever Node it is."""
+    """Return the environment with which any Node finds Debian's packages."""
     paths = os.environ.get("NODE_PATH", "")
     return {"NODE_PATH": os.pathsep.join(filter(None, [paths, str(_NODE_PACKAGES)]))}
 
 
 class Hub(Peer):
-    """A broadcaster that runs."""
+    """A running hub."""
 
     options: tuple[str, ...] = ()
 
@@ -49,18 +49,18 @@ class Hub(Peer):
 
     @abstractmethod
     def command(self, folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
-        """Make the folder; return what is started in it, and what is added to its environment.
+        """Make the folder; return the command line to run in it, and additions to its environment.
 
         Raises:
-            Unavailable: something is not installed.
+            Unavailable: if something is not installed.
         """
 
     def feed(self, messages: Sequence[bytes]) -> None:
-        """One a line, all in one write."""
+        """Send messages, one a line, in one write."""
         self._feed.sendall(b"".join([message + b"\n" for message in messages]))
 
     def dropped(self) -> int:
-        """What it says itself."""
+        """Return the hub's own count."""
         self._feed.sendall(b"?\n")
         answer = b""
         while not answer.endswith(b"\n"):
@@ -68,19 +68,19 @@ class Hub(Peer):
         return int(answer)
 
     def close(self) -> None:
-        """Hang up, and end it."""
+        """Close the feed, and end the hub."""
         self._feed.close()
         super().close()
 
 
 class GoHub(Hub):
-    """Go with gorilla/websocket: ``hub.go``."""
+    """A hub in Go with gorilla/websocket: ``hub.go``."""
 
     name = "Go hub"
     options: tuple[str, ...] = ("lines",)
 
     def command(self, folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
-        """Build it."""
+        """Build the hub."""
         compiler = find_program("go")
         if not (_GO_PACKAGES / "src/github.com/gorilla/websocket").is_dir():
             raise not_installed("gorilla/websocket")
@@ -93,41 +93,41 @@ class GoHub(Hub):
 
 
 class GoHubFrames(GoHub):
-    """The same, with a frame for each message, as the gateway has it."""
+    """The hub in Go with a frame for each message, as the gateway sends them."""
 
     name = "Go hub, frames"
     options = ()
 
     def command(self, folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
-        """Build it, and have it join nothing."""
+        """Build the hub, and add ``-frames``."""
         command, environment = super().command(folder)
         return [*command, "-frames"], environment
 
 
 class NodeHub(Hub):
-    """Node's ws: ``hub.js``."""
+    """A hub with Node's ws: ``hub.js``."""
 
     name = "Node ws"
 
     def command(self, folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
-        """Look whether it finds ws."""
+        """Check that Node finds ws."""
         program = find_program("node")
         environment = node_environment()
-        look = [program, "-e", "require('ws')"]
-        looked = subprocess.run(look, capture_output=True, env={**os.environ, **environment}, check=False)  # noqa: S603 - node
-        if looked.returncode:
+        check = [program, "-e", "require('ws')"]
+        checked = subprocess.run(check, capture_output=True, env={**os.environ, **environment}, check=False)  # noqa: S603 - node
+        if checked.returncode:
             raise not_installed("ws for Node")
         folder.mkdir()
         return [program, str(_HERE / "hub.js")], environment
 
 
 class PythonHub(Hub):
-    """Python's websockets: ``websockets_hub.py``."""
+    """A hub with Python's websockets: ``websockets_hub.py``."""
 
     name = "Python websockets"
 
     def command(self, folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
-        """Look whether it is there."""
+        """Check that websockets is installed."""
         if importlib.util.find_spec("websockets") is None:
             raise not_installed("Python's websockets")
         folder.mkdir()

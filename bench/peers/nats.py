@@ -1,4 +1,4 @@
-"""``nats-server``, with its WebSocket listener: clients speak its protocol within frames. It is fed by plain TCP."""
+"""``nats-server`` with its WebSocket listener: clients speak its protocol within frames, the publisher over TCP."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from bench.certificate import Certificate
 from bench.gateway import DEADLINE
-from bench.loader import Crowd, Loader
-from bench.peers.contestant import Transport
+from bench.loader import ClientGroup, Loader
 from bench.peers.peer import Peer
-from bench.peers.process import Process, find_program, free_ports
+from bench.peers.server import Transport
+from bench.peers.server_process import Process, find_program, free_ports
 
 SUBJECT = "acme"
-_READ = 65_536
+_READ_BYTES = 65_536
 _CONFIG = """\
 listen: "127.0.0.1:{port}"
 websocket {{
@@ -26,7 +26,7 @@ websocket {{
 
 
 class Nats(Peer):
-    """A server that runs."""
+    """A running nats-server."""
 
     name = "nats-server"
 
@@ -48,22 +48,22 @@ class Nats(Peer):
         self._publisher.settimeout(None)
         self._publisher.sendall(b'CONNECT {"verbose":false,"pedantic":false,"lang":"python","version":"1"}\r\n')
 
-    def await_open(self, crowd: Crowd) -> None:
-        """Wait until each one's subscription, which is part of coming in, is in force."""
-        crowd.wait("pong", 1)
+    def await_open(self, group: ClientGroup) -> None:
+        """Wait until the subscription of each client is in force; the loader subscribes after the handshake."""
+        group.wait("pong", 1)
 
     def feed(self, messages: Sequence[bytes]) -> None:
-        """Many PUB in one write."""
+        """Send a PUB for each message in one write."""
         lines = [b"PUB %b %d\r\n%b\r\n" % (SUBJECT.encode(), len(message), message) for message in messages]
         self._publisher.sendall(b"".join(lines))
 
-    def take(self) -> None:
-        """The server asks now and then whether the sender is alive."""
+    def read_answers(self) -> None:
+        """Answer the server's PING."""
         with suppress(BlockingIOError):
-            if b"PING\r\n" in self._publisher.recv(_READ, socket.MSG_DONTWAIT):
+            if b"PING\r\n" in self._publisher.recv(_READ_BYTES, socket.MSG_DONTWAIT):
                 self._publisher.sendall(b"PONG\r\n")
 
     def close(self) -> None:
-        """Hang up, and end it."""
+        """Close the publisher, and end the server."""
         self._publisher.close()
         super().close()

@@ -1,4 +1,4 @@
-"""nginx with nchan. Events come in by its WebSocket publisher, as many frames in one write."""
+"""nginx with nchan. Events are published by its WebSocket publisher, many frames in one write."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.certificate import Certificate
-from bench.failure import Broken
+from bench.failure import InvalidRun
 from bench.gateway import DEADLINE
 from bench.loader import Loader
-from bench.peers.contestant import Transport
 from bench.peers.peer import Peer
-from bench.peers.process import Process, find_program, free_ports, not_installed
+from bench.peers.server import Transport
+from bench.peers.server_process import Process, find_program, free_ports, not_installed
 
-_READ = 1 << 20
+_READ_BYTES = 1 << 20
 _MODULES = re.compile(r"--modules-path=(\S+)")
 _CONFIG = """\
 daemon off;
@@ -50,14 +50,14 @@ http {{
     }}
 }}
 """
-_HELLO = (
+_HANDSHAKE = (
     b"GET /publish HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 
 
 class Nchan(Peer):
-    """A server that runs: a master process and one worker."""
+    """A running nginx: a master process and one worker."""
 
     name = "nginx nchan"
 
@@ -84,41 +84,41 @@ class Nchan(Peer):
         process = Process([program, "-p", str(folder), "-e", "stderr", "-c", str(config)], folder)
         process.await_listening(port, websocket)
         super().__init__(process, loader, Transport.TLS if certificate else Transport.PLAIN, websocket, "/ws")
-        # It listens before its worker is there, who does the work.
+        # nginx listens before it has started its worker, whose CPU and memory count.
         self.pids = (process.pid, *process.await_children())
-        self._publisher = _upgraded(port)
+        self._publisher = _connect_publisher(port)
 
     def feed(self, messages: Sequence[bytes]) -> None:
-        """Many frames in one write, masked with zeros."""
+        """Send a frame for each message in one write; the masking key is 0."""
         frames = [struct.pack("!BBHL", 0x81, 0x80 | 126, len(message), 0) + message for message in messages]
         self._publisher.sendall(b"".join(frames))
 
-    def take(self) -> None:
-        """Each message is answered with the state of the channel."""
+    def read_answers(self) -> None:
+        """Discard the state of the channel, with which nchan answers each message."""
         with suppress(BlockingIOError):
-            self._publisher.recv(_READ, socket.MSG_DONTWAIT)
+            self._publisher.recv(_READ_BYTES, socket.MSG_DONTWAIT)
 
     def close(self) -> None:
-        """Hang up, and end it."""
+        """Close the publisher, and end nginx."""
         self._publisher.close()
         super().close()
 
 
 def _module(program: str) -> Path:
-    told = subprocess.run([program, "-V"], capture_output=True, text=True, check=True)  # noqa: S603 - nginx
-    found = _MODULES.search(told.stderr)
+    described = subprocess.run([program, "-V"], capture_output=True, text=True, check=True)  # noqa: S603 - nginx
+    found = _MODULES.search(described.stderr)
     module = Path(found[1]) / "ngx_nchan_module.so" if found else Path()
     if not module.is_file():
         raise not_installed("nginx with nchan")
     return module
 
 
-def _upgraded(port: int) -> socket.socket:
+def _connect_publisher(port: int) -> socket.socket:
     publisher = socket.create_connection(("127.0.0.1", port), DEADLINE)
     publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    publisher.sendall(_HELLO)
-    answer = publisher.recv(_READ)
+    publisher.sendall(_HANDSHAKE)
+    answer = publisher.recv(_READ_BYTES)
     if not answer.startswith(b"HTTP/1.1 101"):
-        raise Broken(f"nchan lets no publisher in: {answer[:100]!r}")
+        raise InvalidRun(f"nchan refuses the publisher's handshake: {answer[:100]!r}")
     publisher.settimeout(None)
     return publisher

@@ -1,4 +1,4 @@
-"""What the peers have in common: none gives positions, so they are counted here."""
+"""The base of all peers. They assign no positions, so that the sender numbers the events."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from bench.event import Event, agent_event
-from bench.failure import Broken
+from bench.failure import InvalidRun
 from bench.gateway import DEADLINE
-from bench.loader import Crowd, Dial, Loader
-from bench.peers.contestant import Transport
-from bench.peers.process import Process
+from bench.loader import ClientGroup, Handshake, Loader
+from bench.peers.server import Transport
+from bench.peers.server_process import Process
 
-_PAUSE = 0.05
+_PAUSE_SECONDS = 0.05
 
 
 class Peer(ABC):
-    """A peer that runs; those of one kind say how they are started and fed.
+    """A running peer; subclasses start the server and feed it.
 
     Args:
-        path: where clients connect.
-        options: of the clients' group.
+        path: the path of the WebSocket endpoint.
+        options: options of the loader's client groups.
 
     Attributes:
-        process: the server.
+        process: the server's process.
     """
 
     name = ""
@@ -36,55 +36,55 @@ class Peer(ABC):
         self.pids: Sequence[int] = (process.pid,)
         self._loader = loader
         self._port = port
-        self._dial = Dial(path, ())
+        self._handshake = Handshake(path, ())
         self._options = (*options, "reset", *(("tls",) if transport is Transport.TLS else ()))
         self._seq = 0
 
-    def crowd(self, count: int) -> Crowd:
-        """Clients that are not connected yet."""
-        return self._loader.crowd(self._port, [self._dial] * count, *self._options)
+    def client_group(self, count: int) -> ClientGroup:
+        """Return clients, not yet connected."""
+        return self._loader.client_group(self._port, [self._handshake] * count, *self._options)
 
-    def await_open(self, crowd: Crowd) -> None:
-        """Wait until each has been let in."""
-        crowd.wait("open", 1)
+    def await_open(self, group: ClientGroup) -> None:
+        """Wait until each client has completed its handshake."""
+        group.wait("open", 1)
 
-    def subscribe(self, crowd: Crowd) -> None:
-        """Whoever is let in gets everything, soon: some answer the handshake before they count the client in.
+    def subscribe(self, group: ClientGroup) -> None:
+        """Publish until each client receives events: some peers answer the handshake before they register the client.
 
         Raises:
-            Broken: not everybody gets something.
+            InvalidRun: if a client has received nothing after ``DEADLINE``.
         """
         end = time.monotonic() + DEADLINE
-        while not crowd.catch().events.low:
+        while not group.stats().events.low:
             if time.monotonic() > end:
-                raise Broken(f"{self.name}: not everybody gets what is published: {crowd.catch()}")
+                raise InvalidRun(f"{self.name}: not every client receives events: {group.stats()}")
             self.publish([agent_event(0, "available")])
-            self.take()
-            time.sleep(_PAUSE)
-        crowd.reach(self._seq)
+            self.read_answers()
+            time.sleep(_PAUSE_SECONDS)
+        group.wait_for_seq(self._seq)
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Send events, stamped with this instant."""
+        """Publish events, stamped with the current time."""
         now = time.monotonic_ns()
-        messages = [event.stamped(now).message(self._seq + place) for place, event in enumerate(events, 1)]
+        messages = [event.stamped(now).message(seq) for seq, event in enumerate(events, self._seq + 1)]
         self._seq += len(messages)
         self.feed(messages)
 
     @abstractmethod
     def feed(self, messages: Sequence[bytes]) -> None:
-        """Hand messages to the server, all at once."""
+        """Send messages to the server in one write."""
 
-    def take(self) -> None:  # noqa: B027 - most have nothing to take, and need not say so
-        """There is nothing to take."""
+    def read_answers(self) -> None:  # noqa: B027 - most peers do not answer
+        """Do nothing: most peers do not answer."""
 
-    def settle(self) -> int:
-        """Nothing is owed; return the ``seq`` of the last event."""
+    def await_answers(self) -> int:
+        """Return the ``seq`` of the last event; there are no answers to wait for."""
         return self._seq
 
     def dropped(self) -> int:
-        """It does not drop, or does not tell."""
+        """Return 0: the peer does not drop messages, or does not report it."""
         return 0
 
     def close(self) -> None:
-        """End it."""
+        """End the server."""
         self.process.stop()

@@ -1,4 +1,4 @@
-"""The versions of the peers that are installed."""
+"""Finds the versions of the installed peers."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _COMMANDS: Mapping[str, Sequence[str]] = {
 
 
 def versions() -> dict[str, str]:
-    """Return them by name; what is not installed, or does not tell, is not there."""
+    """Return versions by name, without what is not installed or has no readable version."""
     found = {}
     for name, command in _COMMANDS.items():
-        told = _ask(command)
-        if told:
-            found[name] = told
+        number = _version_of(command)
+        if number:
+            found[name] = number
     with suppress(PackageNotFoundError):
         found["websockets"] = version("websockets")
     return found
 
 
-def _ask(command: Sequence[str]) -> str | None:
+def _version_of(command: Sequence[str]) -> str | None:
     if shutil.which(command[0]) is None:
         return None
-    asked = subprocess.run(  # noqa: S603 - programs that are installed
+    done = subprocess.run(  # noqa: S603 - programs that are installed
         command, capture_output=True, text=True, check=False, env={**os.environ, **node_environment()}
     )
-    number = _NUMBER.search(asked.stdout + asked.stderr) if not asked.returncode else None
+    number = _NUMBER.search(done.stdout + done.stderr) if not done.returncode else None
     return number[0] if number else None

@@ -1,7 +1,7 @@
-"""A broadcaster with Python's ``websockets``. A program.
+"""A hub with Python's ``websockets``, as a program.
 
-Events come in by a unix socket, one a line; a line ``?`` is answered with the number of messages that were dropped,
-which is none: it queues without bound. Arguments: the unix socket's path; then, for TLS, the files of the certificate
+It reads events from a unix socket, one a line. A line ``?`` is answered with the number of dropped messages, which is
+0: the library queues without bound. Arguments: the path of the unix socket; then, for TLS, the files of the certificate
 and of its key.
 """
 
@@ -16,8 +16,8 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 _clients: set[ServerConnection] = set()
 
 
-async def attend(client: ServerConnection) -> None:
-    """Keep a client until it goes."""
+async def keep_client(client: ServerConnection) -> None:
+    """Register a client until it disconnects."""
     _clients.add(client)
     try:
         await client.wait_closed()
@@ -26,7 +26,7 @@ async def attend(client: ServerConnection) -> None:
 
 
 async def feed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send each line to everybody."""
+    """Send each line to all clients."""
     async for line in reader:
         if line == b"?\n":
             writer.write(b"0\n")
@@ -35,14 +35,14 @@ async def feed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main(path: str, *files: str) -> None:
-    """Listen, for ever."""
+    """Serve until the process is ended."""
     context = None
     if files:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(*files)
     await asyncio.start_unix_server(feed, path)
-    async with serve(attend, "127.0.0.1", 0, ssl=context, compression=None, ping_interval=54) as server:
+    async with serve(keep_client, "127.0.0.1", 0, ssl=context, compression=None, ping_interval=54) as server:
         (socket,) = server.sockets
         sys.stdout.write(f"listening on {socket.getsockname()[1]}\n")
         sys.stdout.flush()

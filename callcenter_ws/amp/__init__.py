@@ -1,1 +1,1 @@
-"""The AMP edge: how telephony daemons send events."""
+"""The AMP server: telephony daemons publish events to it and receive those of clients from it."""

@@ -1,8 +1,9 @@
-"""How a JSON text that is longer than an AMP value travels (PROTOCOL section 6).
+"""JSON texts that may be longer than one AMP value.
 
-AMP carries at most 65,535 bytes in a value (`twisted.protocols.amp`). A longer text is cut into parts under
-numbered keys: the first part has the argument's plain name, the next ones ``name.1``, ``name.2`` and so on,
-each filled before the next is begun. A text that fits into one value is therefore an ordinary ``amp.String``.
+An AMP value holds at most 65,535 bytes (``twisted.protocols.amp``). A longer text is split into parts under numbered
+keys: the first part has the argument's own name, the following ones ``name.1``, ``name.2`` and so on; every part but
+the last is full. A text that fits into one value is therefore an ordinary ``amp.String``. See ``docs/senders.rst``,
+"Large values".
 """
 
 # mypy: allow-untyped-calls
@@ -16,49 +17,51 @@ from twisted.protocols import amp
 
 from callcenter_ws.errors import ErrorCode, Refusal
 
+DecodedArguments = dict[str, Any]  # each argument of a command decodes to a type of its own
+
 PART_BYTES = 65_535
-TEXT_BYTES = 524_288
+MAX_TEXT_BYTES = 524_288
 
 
 class JsonText(amp.Argument):
-    """A JSON text of at most 512 KiB, as the ``bytes`` of its UTF-8; encoding and decoding are the caller's.
+    """A JSON text of at most 512 KiB, as ``bytes`` in UTF-8. The caller encodes and decodes the JSON.
 
-    A part that is missing between others, an empty part after the first, and a number written in another way
-    (``name.01``) are refused rather than guessed at.
+    Decoding refuses a gap between parts, an empty part after the first, and a number written in another way
+    (``name.01``).
     """
 
-    def fromBox(self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, Any], proto: object) -> None:
-        """Join the parts of ``name`` out of ``strings`` into ``objects``.
+    def fromBox(self, name: bytes, strings: dict[bytes, bytes], objects: DecodedArguments, proto: object) -> None:
+        """Remove the parts of ``name`` from ``strings``, join them, and store the text in ``objects``.
 
         Raises:
             KeyError: there is no part at all.
-            Refusal: ``too_large``, or ``invalid_event`` for parts that do not follow each other.
+            Refusal: ``too_large``, or ``invalid_event`` for parts that are not numbered consecutively.
         """
         parts = [strings.pop(name)]
-        while part := strings.pop(_key(name, len(parts)), b""):
+        while part := strings.pop(_part_key(name, len(parts)), b""):
             parts.append(part)
-        shown = name.decode("ascii")
+        field = name.decode("ascii")
         if any(key.startswith(name + b".") for key in strings):
-            raise Refusal(ErrorCode.INVALID_EVENT, f"{shown}: part {len(parts)} of it is missing or empty")
+            raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: part {len(parts)} of it is missing or empty")
         size = sum(map(len, parts))
-        if size > TEXT_BYTES:
-            raise Refusal(ErrorCode.TOO_LARGE, f"{shown}: {size} bytes, the limit is {TEXT_BYTES}")
-        objects[shown] = b"".join(parts)
+        if size > MAX_TEXT_BYTES:
+            raise Refusal(ErrorCode.TOO_LARGE, f"{field}: {size} bytes, the limit is {MAX_TEXT_BYTES}")
+        objects[field] = b"".join(parts)
 
-    def toBox(self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, Any], proto: object) -> None:
-        """Cut the text of ``name`` into parts.
+    def toBox(self, name: bytes, strings: dict[bytes, bytes], objects: DecodedArguments, proto: object) -> None:
+        """Remove the text of ``name`` from ``objects``, split it, and store the parts in ``strings``.
 
         Raises:
             Refusal: ``too_large``.
         """
-        text: bytes = objects.pop(name.decode("ascii"))
-        if len(text) > TEXT_BYTES:
-            shown = name.decode("ascii")
-            raise Refusal(ErrorCode.TOO_LARGE, f"{shown}: {len(text)} bytes, the limit is {TEXT_BYTES}")
+        field = name.decode("ascii")
+        text: bytes = objects.pop(field)
+        if len(text) > MAX_TEXT_BYTES:
+            raise Refusal(ErrorCode.TOO_LARGE, f"{field}: {len(text)} bytes, the limit is {MAX_TEXT_BYTES}")
         strings[name] = text[:PART_BYTES]
         for number, start in enumerate(range(PART_BYTES, len(text), PART_BYTES), 1):
-            strings[_key(name, number)] = text[start : start + PART_BYTES]
+            strings[_part_key(name, number)] = text[start : start + PART_BYTES]
 
 
-def _key(name: bytes, number: int) -> bytes:
+def _part_key(name: bytes, number: int) -> bytes:
     return b"%b.%d" % (name, number)

@@ -1,7 +1,8 @@
-"""The commands of the wire between daemons and the gateway (PROTOCOL section 6).
+"""The AMP commands between daemons and the gateway, and their errors.
 
-Both ends use these definitions: ``amp.server`` answers them, ``remote`` calls them. A daemon on another version
-of Python or Twisted needs nothing of this package; see ``examples/legacy_sender.py``.
+Both ends use these definitions: ``amp.responders`` answers the commands, ``remote`` calls them. They are described for
+daemon authors in ``docs/senders.rst``, "The commands". A daemon on another version of Python or Twisted needs nothing
+of this package; see ``examples/legacy_sender.py``.
 """
 
 # mypy: allow-untyped-calls
@@ -16,12 +17,12 @@ from twisted.protocols import amp
 from callcenter_ws.amp.arguments import JsonText
 from callcenter_ws.errors import ErrorCode, Refusal
 
-BATCH_EVENTS = 1_000
-_DESCRIPTION_LENGTH = 1_024
+MAX_BATCH_EVENTS = 1_000
+_MAX_DESCRIPTION_LENGTH = 1_024
 
 
 class AmpRefusal(Exception):
-    """An expected failure as it travels over AMP; its text names the field. One subclass per AMP error code."""
+    """An expected failure as AMP carries it; its text names the field. One subclass per AMP error code."""
 
     amp_code: ClassVar[bytes]
     error_code: ClassVar[ErrorCode]
@@ -35,35 +36,35 @@ class Unauthenticated(AmpRefusal):
 
 
 class Forbidden(AmpRefusal):
-    """The token does not reach that far."""
+    """The token does not authorize this, or not for this tenant."""
 
     amp_code = b"FORBIDDEN"
     error_code = ErrorCode.FORBIDDEN
 
 
 class InvalidEvent(AmpRefusal):
-    """What was sent does not match its declaration. Sending it again is no use."""
+    """The arguments do not match their declaration. Do not send them again."""
 
     amp_code = b"INVALID_EVENT"
     error_code = ErrorCode.INVALID_EVENT
 
 
 class TooLarge(AmpRefusal):
-    """What was sent is over a limit of size. Sending it again is no use."""
+    """The arguments exceed a size limit. Do not send them again."""
 
     amp_code = b"TOO_LARGE"
     error_code = ErrorCode.TOO_LARGE
 
 
 class Overloaded(AmpRefusal):
-    """The gateway is busy: send it again later."""
+    """The gateway is busy. Send the same again later."""
 
     amp_code = b"OVERLOADED"
     error_code = ErrorCode.OVERLOADED
 
 
 class Unavailable(AmpRefusal):
-    """The gateway cannot do this now: send it again later."""
+    """The gateway cannot do this now. Send the same again later."""
 
     amp_code = b"UNAVAILABLE"
     error_code = ErrorCode.UNAVAILABLE
@@ -75,17 +76,17 @@ REFUSALS: dict[bytes, type[AmpRefusal]] = {
 
 
 def wire_error(refusal: Refusal) -> amp.RemoteAmpError:
-    """Return the AMP error that tells a peer of ``refusal``."""
-    return amp.RemoteAmpError(refusal.entry.amp_code, refusal.message[:_DESCRIPTION_LENGTH])
+    """Return the AMP error that carries ``refusal`` to a peer; its text is cut to 1,024 characters."""
+    return amp.RemoteAmpError(refusal.entry.amp_code, refusal.message[:_MAX_DESCRIPTION_LENGTH])
 
 
 def refusal_of(amp_code: bytes, message: str) -> Refusal:
-    """Return what an AMP error code and its text stand for. A code that is not known counts as ``unavailable``."""
+    """Return the Refusal that an AMP error code and its text stand for; an unknown code means ``unavailable``."""
     return Refusal(REFUSALS.get(amp_code, Unavailable).error_code, message)
 
 
 class GatewayCommand(amp.Command):
-    """Base of all commands: every one may be refused in the same six ways."""
+    """Base class of all commands. Each may fail with any of the six errors."""
 
     errors: ClassVar[dict[type[Exception], bytes]] = {kind: code for code, kind in REFUSALS.items()}
 
@@ -93,7 +94,8 @@ class GatewayCommand(amp.Command):
 class Authenticate(GatewayCommand):
     """Present the shared secret of ``amp.token_file`` or a JWT of role ``service``.
 
-    ``principal`` is a JSON object: ``tenant_id`` (``*`` for all), ``user_id``, ``role``, ``expires_at``.
+    ``principal`` is a JSON object: ``tenant_id`` (``*`` for all), ``user_id``, ``role``, ``expires_at`` (Unix time in
+    seconds, or null).
     """
 
     arguments: ClassVar = [(b"token", amp.Unicode())]
@@ -101,7 +103,11 @@ class Authenticate(GatewayCommand):
 
 
 class PublishEvent(GatewayCommand):
-    """Publish one event. The answer means that it is durable."""
+    """Publish one event. The answer means that the event is durable.
+
+    ``timestamp`` is an RFC 3339 text with offset. ``event_id`` is the idempotency key: published again within
+    5 minutes, the event is answered with its first position and delivered once.
+    """
 
     arguments: ClassVar = [
         (b"tenant_id", amp.Unicode()),
@@ -116,12 +122,12 @@ class PublishEvent(GatewayCommand):
 
 
 class PublishBatch(GatewayCommand):
-    """Publish at most 1,000 events, in order. One bad event costs the others nothing.
+    """Publish at most 1,000 events, in order. An invalid event does not affect the others.
 
-    ``events`` is a JSON list of objects with the arguments of ``PublishEvent``, ``payload`` being an object.
-    ``results`` is a JSON list with one entry per event, in order: its ``seq``, an integer, or
-    ``{"code": AMP error code, "message": text}``. ``epoch`` is that of every event that was
-    taken; it is empty when there is none, or when they do not share one, being of several tenants.
+    ``events`` is a JSON list of objects with the arguments of ``PublishEvent``, in which ``payload`` is an object.
+    ``results`` is a JSON list with one entry per event, in the same order: its ``seq``, an integer, or
+    ``{"code": AMP error code, "message": text}``. ``epoch`` is the epoch of every published event; it is empty when
+    none was published, or when the events, being of several tenants, do not share one.
     """
 
     arguments: ClassVar = [(b"events", JsonText())]
@@ -129,14 +135,14 @@ class PublishBatch(GatewayCommand):
 
 
 class UserOnline(GatewayCommand):
-    """Ask whether a user has open connections."""
+    """Return whether a user has open connections, and how many."""
 
     arguments: ClassVar = [(b"tenant_id", amp.Unicode()), (b"user_id", amp.Unicode())]
     response: ClassVar = [(b"online", amp.Boolean()), (b"connections", amp.Integer())]
 
 
 class DisconnectUser(GatewayCommand):
-    """Close all connections of a user; ``reason`` is for the gateway's log."""
+    """Close all connections of a user with code 4503 and return how many; ``reason`` goes to the gateway's log."""
 
     arguments: ClassVar = [
         (b"tenant_id", amp.Unicode()),
@@ -147,7 +153,10 @@ class DisconnectUser(GatewayCommand):
 
 
 class RevokeToken(GatewayCommand):
-    """Refuse a token (``jti``), or all that ``user_id`` was issued until now, and close their connections."""
+    """Refuse a token (``jti``), or all tokens issued to ``user_id`` until now, and close their connections.
+
+    At least one of ``jti`` and ``user_id`` is required.
+    """
 
     arguments: ClassVar = [
         (b"tenant_id", amp.Unicode()),
@@ -158,10 +167,10 @@ class RevokeToken(GatewayCommand):
 
 
 class Subscribe(GatewayCommand):
-    """Ask to be called with ``ClientEvent`` from now on.
+    """Have the gateway call ``ClientEvent`` on this connection from now on.
 
-    ``kinds`` is a JSON list of event names, prefixes as ``chat.*``, or ``*``. It takes the place of the list
-    given before; an empty list ends the subscription.
+    ``kinds`` is a JSON list of event names, prefixes as ``chat.*``, or ``*``. It replaces the previous list; an empty
+    list ends the subscription.
     """
 
     arguments: ClassVar = [(b"kinds", JsonText())]
@@ -171,8 +180,9 @@ class Subscribe(GatewayCommand):
 class ClientEvent(GatewayCommand):
     """Called by the gateway: a visitor or an agent sent a message, or a presence changed.
 
-    The peer's answer is the acknowledgement, and so is an error, except for ``OVERLOADED``, ``UNAVAILABLE`` and
-    those that are not declared: then, as without any answer, the same ``event_id`` comes again.
+    The peer's answer acknowledges the event, and so does an error, except for ``OVERLOADED``, ``UNAVAILABLE`` and
+    errors that are not declared: after these, and without any answer, the event is sent again with the same
+    ``event_id``.
     """
 
     arguments: ClassVar = [
@@ -186,6 +196,6 @@ class ClientEvent(GatewayCommand):
 
 
 class Ping(GatewayCommand):
-    """Ask whether the gateway is there, and which one."""
+    """Return the version and the node id of the gateway that answers."""
 
     response: ClassVar = [(b"version", amp.Unicode()), (b"node", amp.Unicode())]

@@ -1,8 +1,8 @@
-"""Bytes of one AMP connection to boxes and back, with a bound on everything.
+"""One AMP connection of a daemon: parsing and writing boxes within limits.
 
-Twisted's parser limits the length of a key and of a value, but not their number; its writer never looks at
-whether the peer reads; and it starts TLS, keeps passed file descriptors and drops the link as the peer likes.
-``GatewayAMP`` is that parser with these doors closed.
+``twisted.protocols.amp`` limits the length of keys and values but not their number, writes regardless of whether the
+peer reads, and lets the peer start TLS, pass file descriptors, and end the connection with an exception.
+``GatewayAMP`` extends its parser to prevent all of these.
 """
 
 # mypy: allow-untyped-calls
@@ -11,7 +11,7 @@ whether the peer reads; and it starts TLS, keeps passed file descriptors and dro
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Protocol
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionLost
@@ -23,178 +23,187 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from callcenter_ws.runtime.clock import Clock, Timer
-from callcenter_ws.runtime.transports import held_bytes, unsent_bytes
+from callcenter_ws.runtime.transports import TwistedTransport, buffered_bytes, unsent_bytes
 
-BOX_BYTES = 614_400
-BOX_KEYS = 64
-STRANGER_BOX_BYTES = 16_384
-STRANGER_BOX_KEYS = 8
-"""What a peer may send in one box, and before it has authenticated: a token and little more."""
+MAX_BOX_BYTES = 614_400
+MAX_BOX_KEYS = 64
+"""The limits of one box."""
 
-UNWRITTEN_BYTES = 4_194_304
-READ_TIMEOUT = 60.0
-_HANG_UP_TIMEOUT = 5.0
+MAX_UNAUTHENTICATED_BOX_BYTES = 16_384
+MAX_UNAUTHENTICATED_BOX_KEYS = 8
+"""The limits of one box before the peer has authenticated: a token and little more."""
+
+MAX_UNWRITTEN_BYTES = 4_194_304
+READ_TIMEOUT_SECONDS = 60.0
+_CLOSE_TIMEOUT_SECONDS = 5.0
 
 _log = Logger()
 
 
-class GatewayAMP(amp.BinaryBoxProtocol):
-    """One connection of a daemon.
+class Session(Protocol):
+    """The part of a session that the protocol uses; besides, a session is Twisted's ``IBoxReceiver``."""
 
-    The reader stands still while anybody holds it (``hold``), and while the peer does not read what is
-    written to it. Whoever breaks the rules is cut off with one log line; see ``cut_off``.
+    def write_drained(self) -> None:
+        """Go on writing: the transport has written everything to the peer."""
+
+
+class GatewayAMP(amp.BinaryBoxProtocol):
+    """The server's protocol of one AMP connection.
+
+    It does not read from the peer while there is any reason to pause (``pause_reading``), such as a peer that does not
+    read what is written to it. A peer that violates the protocol or a limit is disconnected with one log line; see
+    ``disconnect``.
 
     Args:
-        session: the IBoxReceiver that boxes go to; it may have a method ``drained``, called whenever the
-            peer has read everything written to it.
+        session: the IBoxReceiver of the boxes. Its method ``write_drained`` is called whenever the transport has
+            written everything to the peer.
 
     Attributes:
-        peer: who it is, for log lines.
-        trusted: it came over a unix socket, whose file mode has decided that it may.
-        writable: the peer keeps up with what is written to it.
-        is_cut: the connection is about to end.
+        peer: the address of the peer, for log lines.
+        trusted: whether the connection came over a unix socket, whose file mode has authorized it.
+        writable: whether the transport accepts more; False while its buffer is full.
+        is_closing: whether the connection is about to end.
     """
 
-    # Twisted's interfaces are not understood by mypy without a plugin.
-    transport: Any
+    transport: TwistedTransport
 
-    def __init__(self, session: Any, clock: Clock) -> None:
+    def __init__(self, session: Session, clock: Clock) -> None:
         super().__init__(session)
         self._session = session
         self._clock = clock
-        self._holds: set[str] = set()
+        self._pause_reasons: set[str] = set()
         self._timers: dict[str, Timer] = {}
-        self.is_cut = False
+        self.is_closing = False
         self._box_keys = 0
         self._box_bytes = 0
-        self._most_keys = STRANGER_BOX_KEYS
-        self._most_bytes = STRANGER_BOX_BYTES
-        self._written = 0
+        self._max_box_keys = MAX_UNAUTHENTICATED_BOX_KEYS
+        self._max_box_bytes = MAX_UNAUTHENTICATED_BOX_BYTES
+        self._written_bytes = 0
         self.peer = "unconnected"
         self.trusted = False
         self.writable = True
 
     # Connection
 
-    def makeConnection(self, transport: Any) -> None:
-        """Take over a fresh connection."""
+    def makeConnection(self, transport: TwistedTransport) -> None:
+        """Start on a new connection."""
         host, peer = transport.getHost(), transport.getPeer()
         self.trusted = isinstance(host, UNIXAddress)
-        self.peer = f"unix:{_path(host)}" if self.trusted else _address(peer)
+        self.peer = f"unix:{_path(host)}" if self.trusted else _host_and_port(peer)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-            # A peer that vanished without a word would otherwise stay for ever.
+            # Without keepalive, a connection whose peer is lost without a FIN or RST would stay open forever.
             transport.setTcpKeepAlive(True)
-        transport.registerProducer(_Outlet(self), True)
+        transport.registerProducer(_WriteProducer(self), True)
         super().makeConnection(transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the connection; the session learns of it through ``stopReceivingBoxes``."""
+        """Cancel the timers and end the session through ``stopReceivingBoxes``."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         super().connectionLost(reason)
         self.transport = None
 
-    def admit(self) -> None:
-        """It is known who the peer is: its boxes may be as large as any."""
-        self._most_keys, self._most_bytes = BOX_KEYS, BOX_BYTES
+    def raise_box_limits(self) -> None:
+        """Accept boxes up to the limits of authenticated peers from now on."""
+        self._max_box_keys, self._max_box_bytes = MAX_BOX_KEYS, MAX_BOX_BYTES
 
-    def cut_off(self, reason: str) -> None:
-        """End the connection of a peer that broke the rules.
+    def disconnect(self, reason: str) -> None:
+        """Log ``reason`` as a warning and close the connection of a peer that broke a rule.
 
-        What was answered before this turn of the reactor ends is still sent. Harmless when called again.
+        Answers written before this turn of the reactor ends are still sent. Further calls have no effect.
 
         Args:
-            reason: goes to the log; never holds a payload or a token.
+            reason: must not contain a payload or a token.
         """
-        if self.is_cut or self.transport is None:
+        if self.is_closing or self.transport is None:
             return
-        _log.warn("AMP peer {peer} is cut off: {reason}", peer=self.peer, reason=reason)
-        self.hang_up()
+        _log.warn("AMP peer {peer} is disconnected: {reason}", peer=self.peer, reason=reason)
+        self.close()
 
-    def hang_up(self) -> None:
-        """End the connection in the next turn of the reactor, or 5 s later if the peer does not let go."""
-        if self.is_cut or self.transport is None:
+    def close(self) -> None:
+        """Close the connection in the next turn of the reactor; abort it if it is still open 5 s later."""
+        if self.is_closing or self.transport is None:
             return
-        self.is_cut = True
-        self.hold("cut off")
-        self._timers["close"] = self._clock.call_later(0, self._close)
-        self._timers["abort"] = self._clock.call_later(_HANG_UP_TIMEOUT, self.abort)
+        self.is_closing = True
+        self.pause_reading("closing")
+        self._timers["close"] = self._clock.call_later(0, self._lose_connection)
+        self._timers["abort"] = self._clock.call_later(_CLOSE_TIMEOUT_SECONDS, self.abort)
 
-    def _close(self) -> None:
+    def _lose_connection(self) -> None:
         if self.transport is not None:
             self.transport.loseConnection()
 
     def abort(self) -> None:
-        """End the connection at once, whatever is unsent."""
+        """Close the connection at once and discard unsent data."""
         if self.transport is not None:
             self.transport.abortConnection()
 
     # Reading
 
-    def hold(self, why: str) -> None:
-        """Read nothing from this peer until ``release`` is called with the same ``why``."""
-        self._holds.add(why)
+    def pause_reading(self, reason: str) -> None:
+        """Read nothing from the peer until ``resume_reading`` is called with the same reason."""
+        self._pause_reasons.add(reason)
         if not self.paused and self.transport is not None:
             self.paused = True
             self.transport.pauseProducing()
 
-    def release(self, why: str) -> None:
-        """Take back a ``hold``; reading goes on in the next turn of the reactor if nothing else holds it."""
-        if why in self._holds:
-            self._holds.discard(why)
-            # Not at once: this may run inside the parser's own loop, which cannot be entered twice.
-            self._timers["read on"] = self._clock.call_later(0, self._read_on)
+    def resume_reading(self, reason: str) -> None:
+        """Remove a reason of ``pause_reading``; with the last one, reading resumes in the next turn of the reactor."""
+        if reason in self._pause_reasons:
+            self._pause_reasons.discard(reason)
+            # Not now: this may run inside the parser's loop, which is not reentrant.
+            self._timers["resume"] = self._clock.call_later(0, self._resume)
 
-    def _read_on(self) -> None:
-        if self.paused and not self._holds and self.transport is not None:
+    def _resume(self) -> None:
+        if self.paused and not self._pause_reasons and self.transport is not None:
             self.paused = False
             self.transport.resumeProducing()
             self.dataReceived(b"")
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse what came, unless the peer was cut off."""
-        if not self.is_cut:
+        """Parse received bytes; ignore them while the connection is closing."""
+        if not self.is_closing:
             super().dataReceived(data)
 
     def proto_init(self, string: bytes) -> str:
-        """The first key of a box: begin to count."""
+        """Reset the counters at the first key of a box."""
         self._box_keys = self._box_bytes = 0
         state: str = super().proto_init(string)
         return state
 
     def proto_key(self, string: bytes) -> str:
-        """A key, or the end of the box."""
+        """Accept a key, or the empty key that ends the box."""
         self._box_keys += 1
-        if not self._fits(string):
+        if not self._is_within_limits(string):
             return "init"
         state: str = super().proto_key(string)
         return state
 
     def proto_value(self, string: bytes) -> str:
-        """A value."""
-        if not self._fits(string):
+        """Accept a value."""
+        if not self._is_within_limits(string):
             return "init"
         state: str = super().proto_value(string)
         return state
 
-    def _fits(self, string: bytes) -> bool:
+    def _is_within_limits(self, string: bytes) -> bool:
         self._box_bytes += 2 + len(string)
-        if string and self._box_keys > self._most_keys:
-            self.cut_off(f"a box of more than {self._most_keys} keys")
-        elif self._box_bytes > self._most_bytes:
-            self.cut_off(f"a box of more than {self._most_bytes} bytes")
-        return not self.is_cut
+        if string and self._box_keys > self._max_box_keys:
+            self.disconnect(f"a box of more than {self._max_box_keys} keys")
+        elif self._box_bytes > self._max_box_bytes:
+            self.disconnect(f"a box of more than {self._max_box_bytes} bytes")
+        return not self.is_closing
 
     def lengthLimitExceeded(self, length: int) -> None:  # noqa: N802 - Twisted's name
-        """Only a key can be too long: this is not AMP."""
-        self.cut_off(f"a key of {length} bytes, AMP has at most 255; does it speak AMP at all?")
+        """Disconnect a peer whose key is too long. Only keys can be: the length of a value has two bytes."""
+        self.disconnect(f"a key of {length} bytes, the limit of AMP is 255; is this an AMP client?")
 
     def fileDescriptorReceived(self, descriptor: int) -> None:  # noqa: N802 - Twisted's name
-        """No command takes a file descriptor, and kept ones would run us out of them."""
+        """Close a passed file descriptor and disconnect: no command takes one, and kept ones would exhaust ours."""
         os.close(descriptor)
-        self.cut_off("it passed a file descriptor")
+        self.disconnect("it passed a file descriptor")
 
     # Writing
 
@@ -202,71 +211,73 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         """Write a box.
 
         Raises:
-            ConnectionLost: the peer is gone.
+            ConnectionLost: the connection is closed.
         """
         if self.transport is None:
             raise ConnectionLost
         data = box.serialize()
-        if not self.writable and held_bytes(self.transport) + len(data) > UNWRITTEN_BYTES:
-            self.cut_off(f"it does not read: more than {UNWRITTEN_BYTES} bytes wait for it")
+        if not self.writable and buffered_bytes(self.transport) + len(data) > MAX_UNWRITTEN_BYTES:
+            self.disconnect(f"it does not read: more than {MAX_UNWRITTEN_BYTES} bytes wait for it")
             return
-        self._written += len(data)
+        self._written_bytes += len(data)
         self.transport.write(data)
 
     def unhandledError(self, failure: Failure) -> None:  # noqa: N802 - Twisted's name
-        """A bug: everything that is expected was answered before it came here."""
+        """Log an error that no code expected, and close. Expected failures have been answered before."""
         if failure.check(ConnectionLost) is None:
-            _log.failure("AMP peer {peer}: an error that nobody handled", failure, peer=self.peer)
-            self.hang_up()
+            _log.failure("AMP peer {peer}: unhandled error", failure, peer=self.peer)
+            self.close()
 
-    def peer_reads_not(self) -> None:
-        """The transport has more than it can pass on. It says so again with every write."""
+    def write_buffer_full(self) -> None:
+        """Pause reading until the transport has written its buffer. Transports call this again at every write."""
         if self.writable:
             self.writable = False
-            self.hold("unread")
-            self._expect_reading()
+            self.pause_reading("write buffer full")
+            self._schedule_progress_check()
 
-    def _expect_reading(self) -> None:
-        self._timers["unread"] = self._clock.call_later(READ_TIMEOUT, self._check_reading, self._read_by_peer())
-
-    def _check_reading(self, read_before: int) -> None:
-        if self._read_by_peer() > read_before:
-            self._expect_reading()
-        else:
-            self.cut_off(f"it has read nothing for {READ_TIMEOUT:g} s")
-
-    def _read_by_peer(self) -> int:
-        return self._written - unsent_bytes(self.transport)
-
-    def peer_reads_again(self) -> None:
-        """The transport has passed everything on."""
+    def write_buffer_drained(self) -> None:
+        """Resume reading: the transport has written everything."""
         self.writable = True
-        timer = self._timers.pop("unread", None)
+        timer = self._timers.pop("progress", None)
         if timer is not None:
             timer.cancel()
-        self.release("unread")
-        self._session.drained()
+        self.resume_reading("write buffer full")
+        self._session.write_drained()
+
+    def _schedule_progress_check(self) -> None:
+        self._timers["progress"] = self._clock.call_later(
+            READ_TIMEOUT_SECONDS, self._check_progress, self._bytes_read_by_peer()
+        )
+
+    def _check_progress(self, read_before: int) -> None:
+        if self._bytes_read_by_peer() > read_before:
+            self._schedule_progress_check()
+        else:
+            self.disconnect(f"it has read nothing for {READ_TIMEOUT_SECONDS:g} s")
+
+    def _bytes_read_by_peer(self) -> int:
+        return self._written_bytes - unsent_bytes(self.transport)
 
 
 @implementer(IPushProducer)
-class _Outlet:
-    """What the transport knows of us as a producer.
+class _WriteProducer:
+    """The producer registered with the transport: forwards its flow control of what is written.
 
-    Not the protocol itself: there ``pauseProducing`` means the other direction.
+    It is separate from the protocol because the protocol's own ``pauseProducing`` concerns the other direction.
     """
 
-    def __init__(self, connection: GatewayAMP) -> None:
-        self._connection = connection
+    def __init__(self, protocol: GatewayAMP) -> None:
+        self._protocol = protocol
 
     def pauseProducing(self) -> None:
-        self._connection.peer_reads_not()
+        self._protocol.write_buffer_full()
 
     def resumeProducing(self) -> None:
-        if not self._connection.writable:
-            self._connection.peer_reads_again()
+        if not self._protocol.writable:
+            self._protocol.write_buffer_drained()
 
     def stopProducing(self) -> None:
-        """Nothing to do: the connection's end is told to the protocol."""
+        """Do nothing: ``connectionLost`` of the protocol follows."""
 
 
 def _path(address: UNIXAddress) -> str:
@@ -274,6 +285,6 @@ def _path(address: UNIXAddress) -> str:
     return os.fsdecode(name) if name else "?"
 
 
-def _address(address: Any) -> str:
+def _host_and_port(address: object) -> str:
     host = getattr(address, "host", None)
-    return type(address).__name__ if host is None else f"{host}:{address.port}"
+    return type(address).__name__ if host is None else f"{host}:{getattr(address, 'port', None)}"

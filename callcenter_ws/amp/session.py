@@ -1,4 +1,4 @@
-"""One daemon's session: who it is, what it may ask, and how it is told no."""
+"""The session of one AMP peer: authentication state, dispatch of commands, limits on what is in flight."""
 
 # mypy: allow-untyped-calls
 # Twisted has no annotations on most of AMP.
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
@@ -15,121 +14,126 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from callcenter_ws.amp.authenticator import UNIX_SOCKET
 from callcenter_ws.amp.commands import AmpRefusal, Authenticate, ClientEvent, GatewayCommand, refusal_of, wire_error
-from callcenter_ws.amp.credentials import LOCAL
+from callcenter_ws.amp.daemon_subscription import DaemonSubscription
 from callcenter_ws.amp.protocol import GatewayAMP
-from callcenter_ws.amp.subscription import Subscription
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.clock import Clock, Timer
 
-EVENTS_IN_FLIGHT = 1_000
-BYTES_IN_FLIGHT = 8_388_608
-AUTH_TIMEOUT = 10.0
-REFUSED_TOKENS = 3
-STRANGER_COMMANDS = 3
-UNKNOWN_COMMANDS = 20
+MAX_EVENTS_IN_FLIGHT = 1_000
+MAX_BYTES_IN_FLIGHT = 8_388_608
+AUTHENTICATION_TIMEOUT_SECONDS = 10.0
+MAX_REFUSED_TOKENS = 3
+MAX_UNAUTHENTICATED_COMMANDS = 3
+MAX_UNKNOWN_COMMANDS = 20
 
 _log = Logger()
 
-Responder = Callable[..., Awaitable[dict[str, Any]]]
-"""Answers a command: called with the session and the command's arguments by keyword."""
+Responder = Callable[..., Awaitable[dict[str, object]]]
+"""Answers a command. Called with the session, and with the command's arguments by keyword; returns its response.
+
+The arguments and the response of a command have the types of its declaration.
+"""
 
 
 class PeerSession(amp.BoxDispatcher):
     """Dispatches the boxes of one peer.
 
-    Expected failures become AMP errors and keep the link. A bug is logged with the command and the peer, who
-    gets ``UNAVAILABLE``. A peer that keeps doing what it may not is cut off.
+    Expected failures are answered with AMP errors and leave the connection open. Any other exception is logged with
+    the command and the peer, and answered with ``UNAVAILABLE``. A peer that repeats violations is disconnected.
 
     Args:
-        responders: what answers each command, by its name on the wire.
-        gone: called once when the connection is lost.
+        responders: what answers each command, by the command's name on the wire.
+        ended: called once, when the connection is lost.
 
     Attributes:
-        principal: who it speaks for; None until it has authenticated.
-        subscription: what it has subscribed to, if anything.
+        principal: whom the peer acts for; None until it has authenticated.
+        subscription: the subscription of the peer, if it has one.
     """
 
-    _wire: GatewayAMP
+    _protocol: GatewayAMP
 
     def __init__(
         self,
         responders: Mapping[bytes, tuple[type[GatewayCommand], Responder]],
         clock: Clock,
-        gone: Callable[[PeerSession], None],
+        ended: Callable[[PeerSession], None],
     ) -> None:
         super().__init__(self)
         self._responders = responders
         self._clock = clock
-        self._gone = gone
+        self._ended = ended
         self._deadline: Timer | None = None
         self._refused_tokens = 0
-        self._stranger_commands = 0
+        self._unauthenticated_commands = 0
         self._unknown_commands = 0
-        self._events = 0
-        self._bytes = 0
-        self._is_finishing = False
+        self._events_in_flight = 0
+        self._bytes_in_flight = 0
+        self._is_draining = False
         self.principal: Principal | None = None
-        self.subscription: Subscription | None = None
+        self.subscription: DaemonSubscription | None = None
 
     # Connection
 
     @property
     def name(self) -> str:
-        """Who it is, for log lines."""
-        return self._wire.peer
+        """The address of the peer, for log lines."""
+        return self._protocol.peer
 
     @property
     def writable(self) -> bool:
-        """Whether the peer keeps up with what is written to it."""
-        return self._wire.writable
+        """Whether the transport accepts more."""
+        return self._protocol.writable
 
-    def cut_off(self, reason: str) -> None:
-        """End the connection; see ``GatewayAMP.cut_off``."""
-        self._wire.cut_off(reason)
+    def disconnect(self, reason: str) -> None:
+        """Log ``reason`` and close the connection; see ``GatewayAMP.disconnect``."""
+        self._protocol.disconnect(reason)
 
     def startReceivingBoxes(self, boxSender: GatewayAMP) -> None:  # noqa: N802, N803 - Twisted's names
-        """The connection is there."""
+        """Start on a new connection."""
         super().startReceivingBoxes(boxSender)
-        self._wire = boxSender
+        self._protocol = boxSender
         if boxSender.trusted:
-            self.principal = LOCAL
-            boxSender.admit()
+            self.principal = UNIX_SOCKET
+            boxSender.raise_box_limits()
         else:
-            self._limit(AUTH_TIMEOUT, f"no valid Authenticate within {AUTH_TIMEOUT:g} s")
+            self._set_deadline(
+                AUTHENTICATION_TIMEOUT_SECONDS, f"no valid Authenticate within {AUTHENTICATION_TIMEOUT_SECONDS:g} s"
+            )
 
     def stopReceivingBoxes(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
-        """The connection is lost."""
+        """End with the connection."""
         if self._deadline is not None:
             self._deadline.cancel()
-        self._gone(self)
+        self._ended(self)
         super().stopReceivingBoxes(reason)
 
-    def drained(self) -> None:
-        """The peer has read everything written to it."""
+    def write_drained(self) -> None:
+        """Continue the subscription: the transport has written everything."""
         if self.subscription is not None:
-            self.subscription.feed()
+            self.subscription.send()
 
-    def finish(self) -> None:
-        """Read no more, and hang up as soon as everything in flight is answered."""
-        self._is_finishing = True
-        self._wire.hold("finishing")
-        if not self._events:
-            self._wire.hang_up()
+    def drain(self) -> None:
+        """Stop reading, and close the connection when everything in flight is answered."""
+        self._is_draining = True
+        self._protocol.pause_reading("draining")
+        if not self._events_in_flight:
+            self._protocol.close()
 
-    # Who it is
+    # Authentication
 
     def authenticated(self, principal: Principal) -> None:
-        """The peer has proven who it is."""
+        """Act for ``principal`` from now on, until its token expires."""
         self.principal = principal
-        self._wire.admit()
-        self._refused_tokens = self._stranger_commands = 0
+        self._protocol.raise_box_limits()
+        self._refused_tokens = self._unauthenticated_commands = 0
         if principal.expires_at is None:
-            self._limit(None, "")
+            self._set_deadline(None, "")
         else:
-            self._limit(principal.expires_at - self._clock.time(), "its token has expired")
+            self._set_deadline(principal.expires_at - self._clock.time(), "its token has expired")
         _log.info(
             "AMP peer {peer} is {user_id!r} for tenant {tenant_id!r}",
             peer=self.name,
@@ -138,56 +142,56 @@ class PeerSession(amp.BoxDispatcher):
         )
 
     def token_refused(self) -> None:
-        """The peer tried a token that is no good."""
+        """Count a refused token, and disconnect the peer at the limit."""
         self._refused_tokens += 1
-        _log.info("AMP peer {peer} is refused: its token is no good", peer=self.name)
-        if self._refused_tokens >= REFUSED_TOKENS:
-            self.cut_off(f"{REFUSED_TOKENS} refused tokens")
+        _log.info("AMP peer {peer}: its token is refused", peer=self.name)
+        if self._refused_tokens >= MAX_REFUSED_TOKENS:
+            self.disconnect(f"{MAX_REFUSED_TOKENS} refused tokens")
 
-    def _limit(self, seconds: float | None, reason: str) -> None:
+    def _set_deadline(self, seconds: float | None, reason: str) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = None if seconds is None else self._clock.call_later(max(0.0, seconds), self.cut_off, reason)
+        self._deadline = None if seconds is None else self._clock.call_later(max(0.0, seconds), self.disconnect, reason)
 
     @contextmanager
-    def carrying(self, *, events: int = 0, size: int = 0) -> Iterator[None]:
-        """Count ``events`` and ``size`` bytes as in flight; the peer is not read while there are too many."""
-        self._events += events
-        self._bytes += size
-        if self._events > EVENTS_IN_FLIGHT or self._bytes > BYTES_IN_FLIGHT:
-            self._wire.hold("in flight")
+    def in_flight(self, *, events: int = 0, size: int = 0) -> Iterator[None]:
+        """Count ``events`` and ``size`` bytes as in flight. Beyond the limits, nothing is read from the peer."""
+        self._events_in_flight += events
+        self._bytes_in_flight += size
+        if self._events_in_flight > MAX_EVENTS_IN_FLIGHT or self._bytes_in_flight > MAX_BYTES_IN_FLIGHT:
+            self._protocol.pause_reading("in flight")
         try:
             yield
         finally:
-            self._events -= events
-            self._bytes -= size
-            if self._events <= EVENTS_IN_FLIGHT and self._bytes <= BYTES_IN_FLIGHT:
-                self._wire.release("in flight")
-            if self._is_finishing and not self._events:
-                self._wire.hang_up()
+            self._events_in_flight -= events
+            self._bytes_in_flight -= size
+            if self._events_in_flight <= MAX_EVENTS_IN_FLIGHT and self._bytes_in_flight <= MAX_BYTES_IN_FLIGHT:
+                self._protocol.resume_reading("in flight")
+            if self._is_draining and not self._events_in_flight:
+                self._protocol.close()
 
-    # Questions
+    # Commands of the peer
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:  # noqa: N802 - Twisted's name
-        """Dispatch a box."""
+        """Dispatch a box; disconnect a peer whose box is neither a command nor an expected answer."""
         try:
             super().ampBoxReceived(box)
         except (KeyError, amp.NoEmptyBoxes):
-            self.cut_off("a box that is no question and answers nothing that was asked")
+            self.disconnect("a box that is neither a command nor the answer to one")
 
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[amp.AmpBox]:  # noqa: N802 - Twisted's name
-        """Answer a question."""
+        """Answer a command."""
         answer = Deferred.fromCoroutine(self._answer(box, sum(map(len, box.values()))))
         if amp.ASK not in box:
-            # Nobody waits for the answer, and Twisted takes an error without a taker for a bug.
+            # No answer is sent, and Twisted would log an error of it as unhandled.
             answer.addErrback(lambda failure: failure.trap(amp.RemoteAmpError))
         return answer
 
     async def _answer(self, box: amp.AmpBox, size: int) -> amp.AmpBox:
         name = box[amp.COMMAND]
         try:
-            command, responder = self._find(name)
-            with self.carrying(size=size):
+            command, responder = self._find_responder(name)
+            with self.in_flight(size=size):
                 response = await responder(self, **arguments_of(command, box))
             answer: amp.AmpBox = command.makeResponse(response, self)
             return answer
@@ -196,35 +200,37 @@ class PeerSession(amp.BoxDispatcher):
         except amp.RemoteAmpError:
             raise
         except Exception:
-            _log.failure("AMP command {command} of peer {peer} failed", command=_shown(name), peer=self.name)
-            internal = Refusal(ErrorCode.UNAVAILABLE, "the gateway met an error of its own; its log says more")
+            _log.failure(
+                "unhandled error in AMP command {command} of peer {peer}", command=_for_log(name), peer=self.name
+            )
+            internal = Refusal(ErrorCode.UNAVAILABLE, "internal error of the gateway; its log has the details")
             raise wire_error(internal) from None
 
-    def _find(self, name: bytes) -> tuple[type[GatewayCommand], Responder]:
+    def _find_responder(self, name: bytes) -> tuple[type[GatewayCommand], Responder]:
         if name == amp.StartTLS.commandName:
-            self.cut_off("it asked for StartTLS, which an ssl: endpoint stands for")
+            self.disconnect("it sent StartTLS, which is not supported; use an ssl: endpoint")
         if self.principal is None and name != Authenticate.commandName:
-            self._stranger_commands += 1
-            if self._stranger_commands >= STRANGER_COMMANDS:
-                self.cut_off(f"{STRANGER_COMMANDS} commands before Authenticate")
+            self._unauthenticated_commands += 1
+            if self._unauthenticated_commands >= MAX_UNAUTHENTICATED_COMMANDS:
+                self.disconnect(f"{MAX_UNAUTHENTICATED_COMMANDS} commands before Authenticate")
             raise Refusal(ErrorCode.UNAUTHORIZED, "call Authenticate with a valid token first")
         found = self._responders.get(name)
         if found is None:
             self._unknown_commands += 1
-            if self._unknown_commands >= UNKNOWN_COMMANDS:
-                self.cut_off(f"{UNKNOWN_COMMANDS} unknown commands in a row")
-            raise amp.RemoteAmpError(amp.UNHANDLED_ERROR_CODE, f"Unhandled Command: {_shown(name)}")
+            if self._unknown_commands >= MAX_UNKNOWN_COMMANDS:
+                self.disconnect(f"{MAX_UNKNOWN_COMMANDS} unknown commands in a row")
+            raise amp.RemoteAmpError(amp.UNHANDLED_ERROR_CODE, f"Unhandled Command: {_for_log(name)}")
         self._unknown_commands = 0
         return found
 
-    # Calls of our own
+    # Commands to the peer
 
-    def client_event(self, message: Publication) -> Deferred[None]:
-        """Call the peer with a message; see ``subscription.Callee``."""
-        return Deferred.fromCoroutine(self._client_event(message))
+    def client_event(self, publication: Publication) -> Deferred[None]:
+        """Call ``ClientEvent`` of the peer; see ``daemon_subscription.ClientEventReceiver``."""
+        return Deferred.fromCoroutine(self._client_event(publication))
 
-    async def _client_event(self, message: Publication) -> None:
-        event = message.event
+    async def _client_event(self, publication: Publication) -> None:
+        event = publication.event
         try:
             await self.callRemote(
                 ClientEvent,
@@ -239,17 +245,17 @@ class PeerSession(amp.BoxDispatcher):
         except (amp.RemoteAmpError, amp.UnhandledCommand) as error:
             raise Refusal(ErrorCode.UNAVAILABLE, f"{type(error).__name__} from the peer") from None
         except ConnectionClosed:
-            # Says what it is to the Subscription, which keeps the message for the peer's return.
+            # Not a Refusal: the DaemonSubscription keeps the publication for the peer's next connection.
             raise
 
 
-def arguments_of(command: type[GatewayCommand], box: amp.AmpBox) -> dict[str, Any]:
-    """Return the arguments of a command out of its box.
+def arguments_of(command: type[GatewayCommand], box: amp.AmpBox) -> dict[str, object]:
+    """Return the arguments of a command, decoded from its box.
 
     Raises:
         Refusal: ``invalid_event`` with the name of the argument that is missing or malformed, ``too_large``.
     """
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, object] = {}
     for name, argument in command.arguments:
         try:
             argument.fromBox(name, box, arguments, None)
@@ -261,5 +267,6 @@ def arguments_of(command: type[GatewayCommand], box: amp.AmpBox) -> dict[str, An
     return arguments
 
 
-def _shown(name: bytes) -> str:
+def _for_log(name: bytes) -> str:
+    """Return a command name, which the peer may have chosen freely, in a short and printable form."""
     return repr(name[:64])

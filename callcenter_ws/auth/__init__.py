@@ -1,1 +1,1 @@
-"""Tokens and the keys that they are checked with."""
+"""Verification of tokens, their keys, and revocations."""

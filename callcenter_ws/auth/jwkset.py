@@ -1,9 +1,8 @@
-"""A JWK set, as an identity provider publishes it (RFC 7517 section 5)."""
+"""Reads the JWK set of an identity provider (RFC 7517 section 5)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,6 +10,7 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from callcenter_ws.auth.keys import EDDSA, UnusableKey, VerificationKey, public_key
+from callcenter_ws.runtime.json import JsonObject
 
 _PYJWT_NAME = {
     ("RSA", None): "RS256",
@@ -19,15 +19,15 @@ _PYJWT_NAME = {
     ("EC", "P-521"): "ES512",
     ("OKP", "Ed25519"): EDDSA,
 }
-"""By ``kty`` and ``crv``: an algorithm by which PyJWT knows how to load such a key."""
+"""For each ``kty`` and ``crv``, the name of an algorithm with which PyJWT loads such a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class JwkSet:
-    """The keys of a set that tokens can be verified with.
+    """The usable keys of a JWK set.
 
     Attributes:
-        ignored: one text for each key that was passed over, with its place in the set and the reason.
+        ignored: a text for each ignored key, with its position in the set and the reason.
     """
 
     keys: tuple[VerificationKey, ...]
@@ -37,16 +37,16 @@ class JwkSet:
 def parse_jwk_set(document: bytes) -> JwkSet:
     """Read a JWK set.
 
-    Keys that are not for signatures, of a kind that is not supported, symmetric or private are passed over:
-    who publishes a secret has no secret any more.
+    Keys that are not for signatures or of an unsupported kind are ignored. So are symmetric and private keys: a
+    published secret is no longer secret.
 
     Raises:
-        UnusableKey: when the document is no JWK set, or no key of it can be used.
+        UnusableKey: the document is not a JWK set, or it has no usable key.
     """
     try:
         entries = msgspec.json.decode(document, type=_Document).keys
     except (msgspec.DecodeError, ValueError, RecursionError):
-        raise UnusableKey("the document is not a JWK set, a JSON object with a list named keys") from None
+        raise UnusableKey("the document is not a JWK set (a JSON object with a list named keys)") from None
     keys = []
     ignored = []
     for number, entry in enumerate(entries, 1):
@@ -55,15 +55,15 @@ def parse_jwk_set(document: bytes) -> JwkSet:
         except UnusableKey as error:
             ignored.append(f"key {number}: {error}")
     if not keys:
-        raise UnusableKey("; ".join(["the JWK set holds no key that verifies signatures", *ignored[:3]]))
+        raise UnusableKey("; ".join(["the JWK set has no usable key", *ignored[:3]]))
     return JwkSet(tuple(keys), tuple(ignored))
 
 
 class _Document(msgspec.Struct):
-    keys: list[dict[str, Any]]
+    keys: list[JsonObject]
 
 
-def _key(entry: dict[str, Any]) -> VerificationKey:
+def _key(entry: JsonObject) -> VerificationKey:
     kid, algorithm, kind = entry.get("kid"), entry.get("alg"), entry.get("kty")
     if kind == "oct":
         raise UnusableKey("it is a symmetric key, which must not be published")
@@ -76,7 +76,7 @@ def _key(entry: dict[str, Any]) -> VerificationKey:
     crv = None if kind == "RSA" else entry.get("crv")
     name = _PYJWT_NAME.get((kind, crv)) if isinstance(kind, str) and isinstance(crv, str | None) else None
     if name is None:
-        raise UnusableKey("its kind or curve is not supported")
+        raise UnusableKey("its kty or crv is not supported")
     try:
         material = PyJWK(entry, name).key
     except (PyJWTError, UnsupportedAlgorithm, ValueError, TypeError):
@@ -84,6 +84,6 @@ def _key(entry: dict[str, Any]) -> VerificationKey:
     return public_key(material, only=algorithm, kid=kid)
 
 
-def _is_for_signatures(entry: dict[str, Any]) -> bool:
+def _is_for_signatures(entry: JsonObject) -> bool:
     operations = entry.get("key_ops", ["verify"])
     return entry.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations

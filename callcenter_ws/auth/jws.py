@@ -1,4 +1,4 @@
-"""The compact form of a JWT, taken apart once (RFC 7515 section 7.1)."""
+"""Parses the compact serialization of a JWT (RFC 7515 section 7.1)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ MAX_TOKEN_BYTES = 8192
 _JWS = PyJWS(options={"verify_signature": False})
 _SHAPE = re.compile(r"[\w-]+\.[\w-]*\.[\w-]*", re.ASCII)
 _NOT_A_JWT = "token: not a JWT; a part is not base64url, or the header is not a JSON object"
-_KEPT_HEADER = 512
-"""Characters of a header that is worth keeping."""
+_MAX_CACHED_HEADER = 512
+"""The length in characters of the longest header that is cached."""
 
 
 class CompactToken(Struct, frozen=True):
-    """A token whose signature nobody has checked yet: believe nothing of it.
+    """A parsed token whose signature has not been verified: none of its contents can be trusted.
 
     Attributes:
         algorithm: the ``alg`` header.
-        kid: the ``kid`` header; None when there is none.
-        signed: the bytes that the signature is over.
+        kid: the ``kid`` header; None if there is none.
+        signed: the bytes that are signed.
         payload: the claims, as JSON text.
     """
 
@@ -42,25 +42,25 @@ class CompactToken(Struct, frozen=True):
 
 
 def parse(token: str) -> CompactToken:
-    """Take a token apart.
+    """Parse a token.
 
     Raises:
-        Refusal: ``unauthorized`` when it is longer than ``MAX_TOKEN_BYTES``, not three parts of base64url, its
-            header is no JSON object, names no algorithm, or asks for extensions by ``crit``.
+        Refusal: ``unauthorized`` if the token is longer than ``MAX_TOKEN_BYTES`` or does not consist of three parts of
+            base64url, or if its header is not a JSON object, has no ``alg``, or has ``crit``.
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise unauthorized(f"token: longer than {MAX_TOKEN_BYTES} bytes")
-    # RFC 7515 section 2 has no padding, and with it one token could be written in several ways.
+    # RFC 7515 section 2 forbids padding. If it were accepted, one token would have several spellings.
     if not _SHAPE.fullmatch(token):
-        raise unauthorized("token: not a JWT, which is three parts of base64url with dots between")
+        raise unauthorized("token: not a JWT; expected three parts of base64url separated by dots")
     header, payload, signature = token.split(".")
-    algorithm, kid = (_known_header if len(header) <= _KEPT_HEADER else _read_header)(header)
+    algorithm, kid = (_cached_header if len(header) <= _MAX_CACHED_HEADER else _read_header)(header)
     signed = token.rpartition(".")[0].encode("ascii")
     return CompactToken(algorithm, kid, signed, _decode(payload), _decode(signature))
 
 
 def _decode(part: str) -> bytes:
-    """Decode base64url that is written in the one way in which it can be."""
+    """Decode base64url; refuse any but the canonical spelling."""
     text = part.encode("ascii")
     try:
         decoded = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
@@ -72,26 +72,26 @@ def _decode(part: str) -> bytes:
 
 
 def _read_header(part: str) -> tuple[str, str | None]:
-    """Return ``alg`` and ``kid`` of a token's header."""
+    """Return ``alg`` and ``kid`` of a header."""
     try:
         header = _JWS.get_unverified_header(f"{part}..")
     except DecodeError:
         raise unauthorized(_NOT_A_JWT) from None
     except PyJWTError:
         raise unauthorized("token header: kid must be a string, and crit is not supported") from None
-    # RFC 7515 section 4.1.11: who does not understand an extension in crit must refuse. None is understood here.
+    # RFC 7515 section 4.1.11: a token with an unsupported extension in crit must be refused. None is supported.
     if "crit" in header or "b64" in header:
-        raise unauthorized("crit: this gateway supports no extension of the token header")
+        raise unauthorized("crit: extensions of the token header are not supported")
     algorithm = header.get("alg")
     if not isinstance(algorithm, str):
         raise unauthorized("alg: required, a string")
     return algorithm, header.get("kid")
 
 
-# An issuer's tokens all begin alike. What is refused is not kept.
-_known_header = lru_cache(maxsize=64)(_read_header)
+# All tokens of an issuer have the same header. Refusals are not cached.
+_cached_header = lru_cache(maxsize=64)(_read_header)
 
 
 def unauthorized(text: str) -> Refusal:
-    """The refusal of a token; ``text`` names the claim and what is wrong with it."""
+    """Return the refusal of a token; ``text`` names the header or claim and what is wrong with it."""
     return Refusal(ErrorCode.UNAUTHORIZED, text)

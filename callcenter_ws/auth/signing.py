@@ -1,25 +1,24 @@
-"""Tokens of our own making: for visitors, the demo and the command line."""
+"""Signs tokens, for anonymous visitors, the demo and the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import jwt
 
 from callcenter_ws.auth.keys import hmac_key
 
 
-def sign_token(secret: bytes, claims: Mapping[str, Any], *, algorithm: str = "HS256", kid: str | None = None) -> str:
+def sign_token(secret: bytes, claims: Mapping[str, object], *, algorithm: str = "HS256", kid: str | None = None) -> str:
     """Return a signed token.
 
     Args:
-        claims: taken as they are; nothing is added.
+        claims: all claims of the token; none is added.
         algorithm: ``HS256``, ``HS384`` or ``HS512``.
-        kid: the ``kid`` header; left out when None.
+        kid: the ``kid`` header; None omits it.
 
     Raises:
-        UnusableKey: when the secret is too short for the algorithm, or the algorithm is not an HMAC.
+        UnusableKey: the secret is too short for the algorithm, or the algorithm is not an HMAC.
     """
     hmac_key(secret, (algorithm,))
     return jwt.encode(dict(claims), secret, algorithm, headers=None if kid is None else {"kid": kid})

@@ -1,11 +1,11 @@
-"""TokenVerifier: from a token's text to the Principal that it speaks for (PROTOCOL section 1.2)."""
+"""TokenVerifier: verifies a token and returns its Principal."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -13,30 +13,32 @@ from msgspec import UNSET, Meta, UnsetType
 from callcenter_ws.auth.jws import CompactToken, parse, unauthorized
 from callcenter_ws.auth.keys import KeyRing
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
+from callcenter_ws.runtime.json import JsonValue
 
-CLOCK_SKEW = 60.0
-"""Seconds by which ``iat`` may lie in the future, whatever the leeway: no reason to refuse a good token, as
-long as revoking a user's tokens by their age stays sound."""
+CLOCK_SKEW_SECONDS = 60.0
+"""Seconds by which ``iat`` may be in the future even without leeway. It is bounded because ``iat`` decides whether the
+revocation of a user applies to a token."""
 
-END_OF_TIME = 253_402_300_799.0
-"""The last second of the year 9999, beyond which RFC 3339 has no instants."""
+MAX_EXPIRY = 253_402_300_799.0
+"""The largest ``exp`` in Unix seconds: the end of the year 9999, the last that RFC 3339 can represent."""
 
 MAX_TEXT = 255
+"""The length of the longest identifier in characters."""
 
-_FOR_EVERY_TENANT = frozenset({Role.ADMIN, Role.SERVICE})
+_ALL_TENANTS_ROLES = frozenset({Role.ADMIN, Role.SERVICE})
 _ROLES = {role.value: role for role in Role}
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """What a token must say.
+    """The requirements on a token.
 
     Attributes:
-        algorithms: the pinned algorithms; every other is refused.
-        issuer: what ``iss`` must be; None: it is not looked at.
-        audience: what ``aud`` must be or contain; None: it is not looked at.
-        leeway: seconds by which the issuer's clock may differ from ours.
+        algorithms: the accepted algorithms.
+        issuer: the required ``iss``; None to ignore it.
+        audience: the value that ``aud`` must be or contain; None to ignore it.
+        leeway: the tolerated difference between the clocks of the issuer and the gateway, in seconds.
     """
 
     algorithms: tuple[str, ...]
@@ -46,10 +48,10 @@ class TokenRules:
 
 
 class TokenVerifier:
-    """Verifies tokens of the keys in a ring. Implements ``interfaces.Authenticator``.
+    """Verifies tokens with the keys of a KeyRing. Implements ``interfaces.Authenticator``.
 
     Args:
-        time: Unix time in seconds.
+        time: returns the Unix time in seconds.
     """
 
     def __init__(self, keys: KeyRing, rules: TokenRules, time: Callable[[], float]) -> None:
@@ -58,16 +60,16 @@ class TokenVerifier:
         self._time = time
 
     def verify(self, token: str) -> Principal:
-        """Return who the token speaks for.
+        """Return the principal of a token.
 
         Raises:
-            Refusal: ``unauthorized``, naming the claim that is wrong and never showing the token;
+            Refusal: ``unauthorized``, with a text that names the invalid claim and does not contain the token;
                 ``unavailable`` while the keys have not been fetched for the first time.
         """
         return self.verify_parsed(parse(token))
 
     def verify_parsed(self, token: CompactToken) -> Principal:
-        """Do as ``verify`` for a token that was taken apart already."""
+        """Return the principal of a parsed token; raises as ``verify`` does."""
         self._check_signature(token)
         claims = _decode(token.payload)
         self._check_times(claims)
@@ -76,31 +78,31 @@ class TokenVerifier:
 
     def _check_signature(self, token: CompactToken) -> None:
         if token.algorithm not in self._rules.algorithms:
-            raise unauthorized(f"alg: this gateway accepts {', '.join(self._rules.algorithms)}")
+            raise unauthorized(f"alg: expected one of {', '.join(self._rules.algorithms)}")
         if not any(key.signed(token) for key in self._keys.candidates(token.kid, token.algorithm)):
-            raise unauthorized("signature: no key of this gateway has made it")
+            raise unauthorized("signature: does not match any key")
 
     def _check_times(self, claims: Claims) -> None:
         """Check ``exp``, ``nbf`` and ``iat`` (RFC 7519 sections 4.1.4 to 4.1.6)."""
         now, leeway = self._time(), self._rules.leeway
-        if claims.exp > END_OF_TIME:
-            raise unauthorized("exp: beyond the year 9999; it counts seconds, not milliseconds")
+        if claims.exp > MAX_EXPIRY:
+            raise unauthorized("exp: after the year 9999; expected seconds, not milliseconds")
         if now >= claims.exp + leeway:
             raise unauthorized("exp: the token has expired")
         if claims.nbf is not UNSET and claims.nbf > now + leeway:
             raise unauthorized("nbf: the token is not valid yet")
-        if claims.iat is not UNSET and claims.iat > now + max(leeway, CLOCK_SKEW):
+        if claims.iat is not UNSET and claims.iat > now + max(leeway, CLOCK_SKEW_SECONDS):
             raise unauthorized("iat: the token was issued in the future")
 
     def _check_parties(self, claims: Claims) -> None:
         """Check ``iss`` and ``aud`` (RFC 7519 sections 4.1.1 and 4.1.3), where they are configured."""
         rules = self._rules
         if rules.issuer is not None and claims.iss != rules.issuer:
-            raise unauthorized("iss: missing, or not the issuer that this gateway trusts")
+            raise unauthorized("iss: missing, or not the expected issuer")
         if rules.audience is not None:
             audiences = claims.aud if isinstance(claims.aud, list) else [claims.aud]
             if rules.audience not in audiences:
-                raise unauthorized("aud: missing, or the token is for somebody else")
+                raise unauthorized("aud: missing, or not the expected audience")
 
 
 _Required = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)] | int
@@ -108,10 +110,10 @@ _Optional = Annotated[str, Meta(max_length=MAX_TEXT)] | int | None
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """The claims of PROTOCOL section 1.2, of the right types but otherwise unchecked.
+    """The claims of a token, checked for their types only.
 
-    Identifiers may be written as integers and stand for their decimal text. ``null`` stands for an absent name,
-    session, extension or ``jti``; everywhere else, where it could widen what a token may do, it is refused.
+    Identifiers may be integers, which mean their decimal text. ``null`` means an absent ``name``, ``session_id``,
+    ``extension`` or ``jti``. For other claims it is refused, because their absence could extend the rights of a token.
     """
 
     sub: _Required
@@ -119,8 +121,8 @@ class Claims(msgspec.Struct, frozen=True):
     exp: float
     nbf: float | UnsetType = UNSET
     iat: float | UnsetType = UNSET
-    iss: Any = None
-    aud: Any = None
+    iss: JsonValue = None  # a wrong one does not equal the expected value
+    aud: JsonValue = None
     role: str = Role.AGENT.value
     queues: list[_Required] | UnsetType = UNSET
     name: Annotated[str, Meta(max_length=MAX_TEXT)] | None = None
@@ -142,7 +144,7 @@ def _decode(payload: bytes) -> Claims:
 
 
 def _claim_text(text: str) -> str:
-    """Turn msgspec's ``… - at `$.field` `` into ``field: …``. It shows types and lengths, never values."""
+    """Rewrite msgspec's ``… - at `$.field` `` as ``field: …``. The text has types and lengths, but no values."""
     missing = _MISSING.fullmatch(text)
     if missing:
         return f"{missing[1]}: required"
@@ -155,7 +157,7 @@ def _principal(claims: Claims) -> Principal:
     if role is None:
         raise unauthorized(f"role: expected one of {', '.join(_ROLES)}")
     tenant_id = _text("tenant_id", claims.tenant_id)
-    if tenant_id == EVERY_TENANT and role not in _FOR_EVERY_TENANT:
+    if tenant_id == EVERY_TENANT and role not in _ALL_TENANTS_ROLES:
         raise unauthorized("tenant_id: '*' is for the roles admin and service only")
     session_id = _optional("session_id", claims.session_id)
     if role is Role.VISITOR and session_id is None:
@@ -178,10 +180,10 @@ def _principal(claims: Claims) -> Principal:
 def _text(claim: str, value: str | int) -> str:
     if isinstance(value, str):
         if "\0" in value:
-            # As identifiers of events.
-            raise unauthorized(f"{claim}: holds a NUL")
+            # Refused in identifiers of events, too.
+            raise unauthorized(f"{claim}: contains a NUL character")
         return value
-    # An identifier of 255 digits has fewer than 850 bits; asking first spares the costly conversion of more.
+    # 255 digits have fewer than 850 bits. Converting larger numbers would be slow.
     text = str(value) if value.bit_length() < 850 else ""
     if not 0 < len(text) <= MAX_TEXT:
         raise unauthorized(f"{claim}: longer than {MAX_TEXT} digits")

@@ -1,4 +1,4 @@
-"""Sessions of anonymous visitors: the gateway signs their tokens itself."""
+"""Sessions of anonymous visitors, with tokens that the gateway signs."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.events.principal import Principal, Role
 
 SESSION_KID = "callcenter-ws-session"
-"""The ``kid`` of session tokens. It belongs to the gateway: a token of anybody else with it is refused."""
+"""The ``kid`` of session tokens. It is reserved: a token with it that the gateway has not signed is refused."""
 
 ISSUER = "callcenter-ws"
-LIFETIME = 86_400
-"""Seconds for which a session can be taken up again."""
+SESSION_LIFETIME_SECONDS = 86_400
+"""Seconds for which a visitor can reconnect to its session."""
 
 _ALGORITHM = "HS256"
 
 
 class VisitorSessions:
-    """Opens sessions for anonymous visitors, and knows them again by their tokens.
+    """Opens sessions of anonymous visitors and verifies their tokens.
 
     Args:
-        key: signs the session tokens; at least 32 bytes, and of no other use.
-        time: Unix time in seconds.
-        new_session_id: makes identifiers that were never used before.
-        lifetime: seconds.
+        key: signs the session tokens; at least 32 bytes, not used for anything else.
+        time: returns the Unix time in seconds.
+        new_session_id: returns a new unique identifier.
+        lifetime: the lifetime of a session in seconds.
 
     Raises:
-        UnusableKey: when the key is too short.
+        UnusableKey: the key is too short.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class VisitorSessions:
         key: bytes,
         time: Callable[[], float],
         new_session_id: Callable[[], str],
-        lifetime: int = LIFETIME,
+        lifetime: int = SESSION_LIFETIME_SECONDS,
     ) -> None:
         ring = KeyRing([hmac_key(key, (_ALGORITHM,), kid=SESSION_KID)])
         self._verifier = TokenVerifier(ring, TokenRules((_ALGORITHM,), issuer=ISSUER), time)
@@ -48,10 +48,10 @@ class VisitorSessions:
         self._lifetime = lifetime
 
     def open(self, tenant_id: str) -> tuple[Principal, str]:
-        """Return a new visitor of a tenant, and the token by which it may take up its session again.
+        """Return a new visitor of a tenant, and the token with which it can reconnect to its session.
 
         Raises:
-            Refusal: ``unauthorized`` for a ``tenant_id`` that no visitor can have, as ``*``.
+            Refusal: ``unauthorized`` for a ``tenant_id`` that is not valid for visitors, such as ``*``.
         """
         session_id = self._new_session_id()
         now = int(self._time())
@@ -68,7 +68,7 @@ class VisitorSessions:
         return self.verify(token), token
 
     def verify(self, token: str) -> Principal:
-        """Return the visitor whose session the token is for.
+        """Return the visitor of a session token.
 
         Raises:
             Refusal: ``unauthorized``.
@@ -76,7 +76,7 @@ class VisitorSessions:
         return self.verify_parsed(parse(token))
 
     def verify_parsed(self, token: CompactToken) -> Principal:
-        """Do as ``verify`` for a token that was taken apart already."""
+        """Return the visitor of a parsed token; raises as ``verify`` does."""
         if token.kid != SESSION_KID:
             raise unauthorized("kid: not a session token of this gateway")
         principal = self._verifier.verify_parsed(token)
@@ -86,10 +86,10 @@ class VisitorSessions:
 
 
 class GatewayTokens:
-    """Verifies every token that the gateway takes. Implements ``interfaces.Authenticator``.
+    """Verifies session tokens and all other tokens. Implements ``interfaces.Authenticator``.
 
-    The ``kid`` header alone decides who verifies a token: the gateway's own session tokens are for
-    ``sessions``, all others for ``tokens``. None is tried twice, so that neither can pass for the other.
+    Only the ``kid`` header decides which verifier is used: ``sessions`` for the gateway's own tokens, ``tokens`` for
+    all others. No token is tried with both, so that a token of one kind is never accepted as one of the other.
     """
 
     def __init__(self, sessions: VisitorSessions, tokens: TokenVerifier) -> None:
@@ -97,10 +97,10 @@ class GatewayTokens:
         self._tokens = tokens
 
     def verify(self, token: str) -> Principal:
-        """Return who the token speaks for.
+        """Return the principal of a token.
 
         Raises:
-            Refusal: ``unauthorized``, or ``unavailable`` while keys have not been fetched yet.
+            Refusal: ``unauthorized``; ``unavailable`` while the keys have not been fetched for the first time.
         """
         parsed = parse(token)
         verifier = self._sessions if parsed.kid == SESSION_KID else self._tokens

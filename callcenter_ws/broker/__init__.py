@@ -1,1 +1,1 @@
-"""Brokers: where events become durable and get their position."""
+"""Brokers: they make events durable and assign their positions."""

@@ -1,7 +1,7 @@
-"""What a tenant's calls have told about themselves, so that who may see an event follows from the whole call.
+"""Queue and agents of each call, remembered because later events of the call may omit them.
 
-Producers rarely repeat themselves: an Asterisk daemon names the agent when the call is answered and the queue when it
-is joined, but neither when it is put on hold or ends.
+An Asterisk daemon names the queue when the call joins it and the agent when the call is answered, but neither when the
+call is put on hold or ends. Who may see an event follows from the whole call.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from callcenter_ws.events.event import Event
 
 CALL_LIFETIME = 86_400.0
-"""Seconds after its last event that a call which nobody ended is remembered."""
+"""Seconds after its last event for which a call without an end is remembered."""
 
 MAX_CALLS = 50_000
-"""Calls remembered per tenant; the one longest without an event is forgotten first."""
+"""Calls remembered per tenant; the one longest without an event is removed first."""
 
 MAX_AGENTS = 100
-"""Agents remembered per call; the one named first is forgotten first."""
+"""Agents remembered per call; the one named first is removed first."""
 
-_OF_ONE_AGENT = frozenset({"call.ringing", "call.missed"})
-_LAST = frozenset({"call.ended", "call.abandoned"})
+_ONE_AGENT_TYPES = frozenset({"call.ringing", "call.missed"})
+_FINAL_TYPES = frozenset({"call.ended", "call.abandoned"})
 
 
 @dataclass(slots=True)
@@ -29,8 +29,8 @@ class Call:
     """What is known of one call.
 
     Attributes:
-        agents: who handles it or is rung, the one named last at the end.
-        touched_at: when its last event was received.
+        agents: the agents that handle the call or at which it rings, in the order of their last mention.
+        touched_at: when its last event was received, in seconds of the monotonic clock.
     """
 
     queue_name: str | None = None
@@ -41,23 +41,23 @@ class Call:
 class CallTable:
     """The queue and the agents of each call of one tenant.
 
-    Agents are whom the call rings at, and once it is answered the one who answered and those it is transferred to or
-    from. What one user alone is told (``user_id``) tells nothing about the call.
+    The agents of a call are those at which it rings; once it is answered, the agent that answered and those it is
+    transferred to or from. Events for one user (``user_id``) change nothing here.
     """
 
     def __init__(self) -> None:
-        # Ordered by last event: the front is what is forgotten first.
+        # Ordered by last event, the oldest first.
         self._calls: OrderedDict[str, Call] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def complete(self, event: Event) -> None:
-        """Give an event the queue and the agents that its payload leaves out, and learn from those it names.
+        """Add the queue and the agents of its call to an event, and remember those that it names.
 
-        Whoever handles the call, or is rung, sees its events even where they name another agent: who is rung has to
-        learn that a colleague answered. ``call.ringing`` and ``call.missed`` are of the agent that they name. Only
-        ``event.queue_name`` and ``event.agents`` change, which say who may see it; never the payload.
+        The agents of a call see its events even if these name another agent: an agent at whose phone it rings must
+        learn that a colleague answered. ``call.ringing`` and ``call.missed`` concern only the agent that they name.
+        Changes ``event.queue_name`` and ``event.agents``, which determine who may see it; never the payload.
         """
         self.forget_before(event.received_at - CALL_LIFETIME)
         if event.call_id is None or event.user_id is not None:
@@ -65,11 +65,11 @@ class CallTable:
         call = self._calls.pop(event.call_id, None) or Call()
         named, known, queue_name = event.agents, call.agents, call.queue_name
         event.queue_name = event.queue_name or queue_name
-        if not (named and event.type.name in _OF_ONE_AGENT):
+        if not (named and event.type.name in _ONE_AGENT_TYPES):
             event.agents = _joined(known, named)
-        if event.type.name in _LAST:
+        if event.type.name in _FINAL_TYPES:
             return
-        # That a call left a queue may be told after it joined the next one.
+        # The event that a call left a queue may arrive after the one that it joined the next.
         if queue_name is None or event.type.name != "queue.left":
             call.queue_name = event.queue_name
         call.agents = _agents_after(event.type.name, known, named)
@@ -81,23 +81,23 @@ class CallTable:
             self._calls.popitem(last=False)
 
     def restore(self, call_id: str, call: Call) -> None:
-        """Put back what was known of a call, the one longest without an event first."""
+        """Add a call read from the store; calls must be added in the order of ``touched_at``."""
         self._calls[call_id] = call
 
     def get(self, call_id: str) -> Call | None:
-        """What is known of a call."""
+        """Return a call; None when it is not remembered."""
         return self._calls.get(call_id)
 
     def forget_before(self, received_at: float) -> None:
-        """Forget the calls whose last event was received before that monotonic time."""
+        """Remove calls whose last event was received before this time of the monotonic clock."""
         while self._calls and next(iter(self._calls.values())).touched_at < received_at:
             self._calls.popitem(last=False)
 
 
 def _agents_after(type_: str, known: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
-    """Who handles a call, or is rung, after an event of that type that names these agents."""
+    """Return the agents of a call after an event of type ``type_`` that names the agents ``named``."""
     if type_ == "call.answered":
-        return named[:1]  # agent_id, which it requires: with that nobody else is rung
+        return named[:1]  # agent_id, which the type requires: it rings at no other agent any more
     if type_ == "call.missed":
         return tuple([agent for agent in known if agent not in named])
     return _joined(known, named)[-MAX_AGENTS:]

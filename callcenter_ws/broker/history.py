@@ -1,4 +1,4 @@
-"""A tenant's recent messages, and its state compacted from them (PROTOCOL sections 4.2 and 7)."""
+"""The recent publications of one tenant, in memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from callcenter_ws.events.publication import Publication
 
 
 class History:
-    """The most recent messages of one tenant, without holes, oldest first.
+    """The most recent publications of one tenant, oldest first.
 
-    Invariant: ``seq`` of neighbours differ by one, so that a position is an index.
+    Invariant: the ``seq`` of neighbours differ by one, so that a position is an index.
+
+    Attributes:
+        head: ``seq`` of the newest publication; it stays when the publications are removed.
+        bytes: memory of the publications.
     """
 
     def __init__(self) -> None:
@@ -26,11 +30,11 @@ class History:
 
     @property
     def floor(self) -> int:
-        """The lowest position from which everything after it is still here."""
+        """The lowest position after which every publication is still present."""
         return self.head - len(self._ring)
 
     def append(self, publication: Publication) -> None:
-        """Add the next message; its ``seq`` is ``head + 1``."""
+        """Add the next publication; its ``seq`` is ``head + 1``."""
         self._ring.append(publication)
         self.head = publication.seq
         self.bytes += publication.memory
@@ -38,23 +42,27 @@ class History:
         if key is not None:
             self._newest[key] = publication.seq
 
-    def keep(self, count: int, received_after: float) -> None:
-        """Forget the oldest so that at most ``count`` are left, none older than ``received_after``."""
-        ring = self._ring
-        while ring and (len(ring) > count or ring[0].event.received_at < received_after):
-            self._forget(ring.popleft())
+    def trim(self, max_count: int, received_after: float) -> None:
+        """Remove the oldest publications so that at most ``max_count`` are left, none older than ``received_after``.
 
-    def _forget(self, publication: Publication) -> None:
+        Args:
+            received_after: seconds of the monotonic clock.
+        """
+        ring = self._ring
+        while ring and (len(ring) > max_count or ring[0].event.received_at < received_after):
+            self._remove(ring.popleft())
+
+    def _remove(self, publication: Publication) -> None:
         self.bytes -= publication.memory
         key = publication.event.conflation_key
         if key is not None and self._newest.get(key) == publication.seq:
             del self._newest[key]
 
     def after(self, position: int, limit: int) -> Sequence[Publication]:
-        """At most ``limit`` messages after ``position``, which must not lie below ``floor``."""
+        """Return at most ``limit`` publications after ``position``, which must not lie below ``floor``."""
         start = max(0, position - self.floor)
         return list(islice(self._ring, start, start + limit))
 
     def newest_of(self, conflation_key: tuple[str, ...]) -> int:
-        """``seq`` of the newest message with this key, 0 when there is none here."""
+        """Return the ``seq`` of the newest publication with this key; 0 when none is present."""
         return self._newest.get(conflation_key, 0)

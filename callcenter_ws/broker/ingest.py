@@ -1,14 +1,12 @@
-"""EventBroadcaster: the one door through which every event enters.
+"""Ingest: validates every published event and passes it to the Broker.
 
-Whoever publishes (a daemon over AMP, a service over HTTP, a visitor over its socket), the event is validated
-here, once, and goes to the Broker.
+All publishers use the EventBroadcaster: daemons over AMP, services over HTTP, agents and visitors over WebSocket.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import PAYLOAD_BYTES, Event, Origin, make_event
@@ -17,13 +15,14 @@ from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Broker, PublishResult
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import JsonObject
 
 _FIELDS = frozenset(("tenant_id", "type", "payload", "user_id", "event_id", "timestamp", "persist"))
 
 
 @dataclass(slots=True)
 class IngestCounters:
-    """How many events were taken in and refused, by reason. Read by the metrics."""
+    """The numbers of accepted, repeated and refused events; refused ones by error code. For the metrics."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -40,10 +39,10 @@ class IngestCounters:
 
 
 class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
-    """Validates events and hands them to the Broker.
+    """Validates events and passes them to the Broker.
 
     Args:
-        max_payload_bytes: the largest payload, in bytes of JSON.
+        max_payload_bytes: the limit of a payload, in bytes of JSON.
     """
 
     def __init__(self, broker: Broker, clock: Clock, *, max_payload_bytes: int = PAYLOAD_BYTES) -> None:
@@ -51,13 +50,13 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
         self._clock = clock
         self._new_id = UlidFactory(clock.time)
         self._max_payload_bytes = max_payload_bytes
-        self.intake = IngestCounters()
+        self.counters = IngestCounters()
 
     async def publish(
         self,
         tenant_id: str,
-        type: str,  # noqa: A002 - the wire's own name for it
-        payload: dict[str, Any],
+        type: str,  # noqa: A002 - the name of the field on the wire
+        payload: JsonObject,
         *,
         user_id: str | None = None,
         event_id: str | None = None,
@@ -69,7 +68,7 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
 
         Raises:
             Refusal: ``unknown_event``, ``invalid_event`` with the path of what is wrong, ``too_large``,
-                ``forbidden``; ``overloaded`` or ``unavailable`` when the store cannot take it.
+                ``forbidden``; ``overloaded`` or ``unavailable`` when the store cannot accept it.
         """
         draft = {
             "tenant_id": tenant_id,
@@ -82,45 +81,47 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
         }
         (outcome,) = await self.publish_batch([draft], origin=origin)
         if isinstance(outcome, Refusal):
-            raise outcome.anew()
+            raise outcome.copy()
         return outcome
 
     async def publish_batch(
-        self, drafts: Sequence[Any], *, authority: str = EVERY_TENANT, origin: Origin = Origin.PRODUCER
+        self, drafts: Sequence[object], *, authority: str = EVERY_TENANT, origin: Origin = Origin.PRODUCER
     ) -> list[PublishResult | Refusal]:
-        """Publish many events; one outcome per draft, in order. A bad one costs the others nothing.
+        """Publish many events; return one outcome per draft, in order. A refused event does not affect the others.
 
         Args:
-            drafts: decoded JSON objects with the fields of PROTOCOL section 6, ``PublishEvent``.
-            authority: the tenant that the publisher speaks for; ``*`` is all. Events of other tenants are
-                refused with ``forbidden``.
+            drafts: decoded JSON objects with the fields of ``PublishEvent`` (``docs/senders.rst``, "The commands").
+            authority: the tenant for which the publisher may publish; ``*``: all. Events of other tenants are refused
+                with ``forbidden``.
         """
         outcomes: list[PublishResult | Refusal | None] = [None] * len(drafts)
         events: list[Event] = []
-        places: list[int] = []
+        indexes: list[int] = []
         now, received_at = self._clock.time(), self._clock.monotonic()
-        for place, draft in enumerate(drafts):
+        for index, draft in enumerate(drafts):
             try:
                 events.append(self._validate(draft, authority, origin, now, received_at))
-                places.append(place)
+                indexes.append(index)
             except Refusal as refusal:
-                outcomes[place] = refusal
+                outcomes[index] = refusal
         if events:
-            for place, outcome in zip(places, await self._broker.publish(events), strict=True):
-                outcomes[place] = outcome
-        answered = [outcome for outcome in outcomes if outcome is not None]
-        for outcome in answered:
-            self.intake.count(outcome)
-        return answered
+            for index, outcome in zip(indexes, await self._broker.publish(events), strict=True):
+                outcomes[index] = outcome
+        known = [outcome for outcome in outcomes if outcome is not None]
+        for outcome in known:
+            self.counters.count(outcome)
+        return known
 
-    def _validate(self, draft: Any, authority: str, origin: Origin, now: float, received_at: float) -> Event:
+    def _validate(self, draft: object, authority: str, origin: Origin, now: float, received_at: float) -> Event:
         if not isinstance(draft, dict):
             raise Refusal(ErrorCode.INVALID_EVENT, "expected an object with tenant_id, type and payload")
         if not draft.keys() <= _FIELDS:
             unknown = next(str(key)[:64] for key in draft if key not in _FIELDS)
-            raise Refusal(ErrorCode.INVALID_EVENT, f"unknown field {unknown!r}; extra fields belong into payload")
+            raise Refusal(
+                ErrorCode.INVALID_EVENT, f"unknown field {unknown!r}; additional fields belong in the payload"
+            )
         if authority not in (EVERY_TENANT, draft.get("tenant_id")):
-            raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token speaks for another tenant")
+            raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token is for another tenant")
         event_id = draft.get("event_id")
         return make_event(
             tenant_id=draft.get("tenant_id"),

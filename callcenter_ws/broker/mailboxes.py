@@ -1,4 +1,4 @@
-"""What waits for users who are away (PROTOCOL section 4.3): the rules, and the mailboxes of one tenant in memory."""
+"""The mailboxes of users (``docs/protocol.rst``, anchor ``mailbox``): their limits, and mailboxes in memory."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from callcenter_ws.interfaces import MailboxGap, MailboxItem, MailboxPage
 from callcenter_ws.runtime.json import decode_json
 
 MAX_ITEMS = 1_000
-"""Messages in one user's mailbox; when there are more, the oldest falls out and its loss is remembered."""
+"""Items in one user's mailbox; above that the oldest is removed, and becomes part of the gap."""
 
 LIFETIME = 7 * 86_400.0
-"""Seconds after which a message that nobody fetched falls out."""
+"""Seconds after which an item that was not acknowledged is removed, and becomes part of the gap."""
 
 MAX_GAPS = 10_000
-"""Users of one tenant whose losses are remembered."""
+"""Users of one tenant whose gaps are kept; above that the gap changed longest ago is removed."""
 
 
-def mail_ends_at(event: Event, received_at: float) -> float:
-    """Return when the message may leave the mailbox undelivered, Unix time.
+def mail_expires_at(event: Event, received_at: float) -> float:
+    """Return when the event may be removed from its mailbox undelivered: after ``LIFETIME`` or at its ``expires_at``.
 
     Args:
-        received_at: when it was taken in, Unix time.
+        received_at: when the event was received. This and the result are Unix time in seconds.
     """
     end = received_at + LIFETIME
     if not event.type.persists:
@@ -36,102 +36,107 @@ def mail_ends_at(event: Event, received_at: float) -> float:
     return end if own is None else min(end, msgspec.convert(own, datetime).timestamp())
 
 
-def is_loss(received_at: float, ended_at: float) -> bool:
-    """Whether the user should hear that the message fell out; one whose own ``expires_at`` has come is no loss."""
-    return ended_at >= received_at + LIFETIME
+def is_lost(received_at: float, expired_at: float) -> bool:
+    """Whether an expired item becomes part of the gap; not if its own ``expires_at`` has come."""
+    return expired_at >= received_at + LIFETIME
 
 
-def widened(gap: MailboxGap | None, seq: int) -> MailboxGap:
-    """Return ``loss`` with the message at ``seq`` in it."""
+def extended(gap: MailboxGap | None, seq: int) -> MailboxGap:
+    """Return ``gap`` extended to contain ``seq``."""
     return MailboxGap(seq, seq) if gap is None else MailboxGap(min(gap.from_seq, seq), max(gap.to_seq, seq))
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Item:
+    """One item; the times are Unix seconds."""
+
     publication: Publication
     received_at: float
-    ends_at: float
+    expires_at: float
     sent: bool = False
 
 
 class Mailboxes:
-    """The mailboxes of one tenant's users, bounded per user by number and by age.
+    """The mailboxes of one tenant's users, each with at most ``MAX_ITEMS`` items no older than ``LIFETIME``.
 
     Attributes:
-        bytes: of the payloads that wait.
+        bytes: the size of the payloads of all items.
     """
 
     def __init__(self) -> None:
         # Both in the order of ``seq``.
-        self._kept: dict[int, _Kept] = {}
-        self._of_user: dict[str, dict[int, _Kept]] = {}
-        self._losses: dict[str, MailboxGap] = {}
+        self._items: dict[int, _Item] = {}
+        self._by_user: dict[str, dict[int, _Item]] = {}
+        self._gaps: dict[str, MailboxGap] = {}
         self.bytes = 0
 
     def __len__(self) -> int:
-        """How many messages wait."""
-        return len(self._kept)
+        """The number of items in all mailboxes."""
+        return len(self._items)
 
-    def put(self, publication: Publication, now: float) -> None:
-        """Keep a message for its user, from ``now`` (Unix time)."""
+    def add(self, publication: Publication, now: float) -> None:
+        """Add an item to the mailbox of its user; it is received at ``now`` (Unix time)."""
         user_id = publication.event.user_id or ""
-        kept = _Kept(publication, now, mail_ends_at(publication.event, now))
-        self._kept[publication.seq] = kept
-        mine = self._of_user.setdefault(user_id, {})
-        mine[publication.seq] = kept
+        item = _Item(publication, now, mail_expires_at(publication.event, now))
+        self._items[publication.seq] = item
+        mailbox = self._by_user.setdefault(user_id, {})
+        mailbox[publication.seq] = item
         self.bytes += len(publication.event.payload)
-        if len(mine) > MAX_ITEMS:
-            self._lose(next(iter(mine)))
+        if len(mailbox) > MAX_ITEMS:
+            self._remove_undelivered(next(iter(mailbox)))
 
     def read(self, user_id: str, after: int, limit: int, now: float) -> MailboxPage:
-        """At most ``limit`` messages of a user with ``seq`` greater than ``after``, oldest first."""
-        mine = [kept for kept in self._of_user.get(user_id, {}).values() if kept.ends_at > now]
-        items = [MailboxItem(kept.publication, kept.sent) for kept in mine if kept.publication.seq > after]
-        gap = self._losses.get(user_id)
-        if not mine:
-            self._losses.pop(user_id, None)
+        """Return at most ``limit`` items of a user with ``seq`` greater than ``after``, oldest first.
+
+        The gap of an empty mailbox is returned once: no acknowledgement will follow that could confirm it.
+        """
+        mailbox = [item for item in self._by_user.get(user_id, {}).values() if item.expires_at > now]
+        items = [MailboxItem(item.publication, item.sent) for item in mailbox if item.publication.seq > after]
+        gap = self._gaps.get(user_id)
+        if not mailbox:
+            self._gaps.pop(user_id, None)
         return MailboxPage(items[:limit], gap)
 
     def mark_sent(self, user_id: str, event_ids: Iterable[str]) -> None:
-        """These were written to a socket of the user, who may have got them or not."""
-        for kept in self._found(user_id, event_ids):
-            kept.sent = True
+        """Record that items were written to a socket of the user; they may not have arrived."""
+        for item in self._find(user_id, event_ids):
+            item.sent = True
 
-    def take(self, user_id: str, event_ids: Iterable[str]) -> None:
-        """The user has these; what was lost before them was told before them."""
-        for kept in self._found(user_id, event_ids):
-            self._remove(kept.publication.seq)
-            self._losses.pop(user_id, None)
+    def acknowledge(self, user_id: str, event_ids: Iterable[str]) -> None:
+        """Remove items that the user has received, and the gap, which was reported before them."""
+        for item in self._find(user_id, event_ids):
+            self._remove(item.publication.seq)
+            self._gaps.pop(user_id, None)
 
-    def _found(self, user_id: str, event_ids: Iterable[str]) -> list[_Kept]:
+    def _find(self, user_id: str, event_ids: Iterable[str]) -> list[_Item]:
         wanted = set(event_ids)
-        return [kept for kept in self._of_user.get(user_id, {}).values() if kept.publication.event.event_id in wanted]
+        return [item for item in self._by_user.get(user_id, {}).values() if item.publication.event.event_id in wanted]
 
     def forget_expired(self, now: float) -> None:
-        """Let fall out what waited too long."""
-        for seq in [seq for seq, kept in self._kept.items() if kept.ends_at <= now]:
-            kept = self._kept[seq]
-            if is_loss(kept.received_at, kept.ends_at):
-                self._lose(seq)
+        """Remove the items that have expired at ``now`` (Unix time)."""
+        for seq in [seq for seq, item in self._items.items() if item.expires_at <= now]:
+            item = self._items[seq]
+            if is_lost(item.received_at, item.expires_at):
+                self._remove_undelivered(seq)
             else:
                 self._remove(seq)
 
     def forget_oldest(self) -> None:
-        """Let the oldest message fall out; there must be one."""
-        self._lose(next(iter(self._kept)))
+        """Remove the oldest item of all mailboxes; there must be one."""
+        self._remove_undelivered(next(iter(self._items)))
 
-    def _lose(self, seq: int) -> None:
-        user_id = self._kept[seq].publication.event.user_id or ""
-        self._losses[user_id] = widened(self._losses.pop(user_id, None), seq)
-        if len(self._losses) > MAX_GAPS:
-            del self._losses[next(iter(self._losses))]
+    def _remove_undelivered(self, seq: int) -> None:
+        user_id = self._items[seq].publication.event.user_id or ""
+        self._gaps[user_id] = extended(self._gaps.pop(user_id, None), seq)
+        if len(self._gaps) > MAX_GAPS:
+            del self._gaps[next(iter(self._gaps))]
         self._remove(seq)
 
     def _remove(self, seq: int) -> None:
-        kept = self._kept.pop(seq)
-        user_id = kept.publication.event.user_id or ""
-        self.bytes -= len(kept.publication.event.payload)
-        mine = self._of_user[user_id]
-        del mine[seq]
-        if not mine:
-            del self._of_user[user_id]
+        item = self._items.pop(seq)
+        user_id = item.publication.event.user_id or ""
+        self.bytes -= len(item.publication.event.payload)
+        mailbox = self._by_user[user_id]
+        del mailbox[seq]
+        if not mailbox:
+            del self._by_user[user_id]

@@ -1,10 +1,9 @@
-"""The broker that keeps everything in this process: for tests and the demo (PROTOCOL section 7)."""
+"""The broker that keeps everything in the memory of this process: for tests and the demo."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from callcenter_ws.broker.mailboxes import Mailboxes
 from callcenter_ws.broker.state import ENTITY_LIFETIME
@@ -23,11 +22,12 @@ from callcenter_ws.interfaces import (
     PublishResult,
     Revocation,
     Snapshot,
-    nobody_is_interrupted,
+    ignore_interruption,
 )
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.json import JsonObject
 
-_HOUSEKEEPING = 60.0
+_EXPIRY_INTERVAL_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -35,22 +35,22 @@ class _Tenant:
     """One tenant's stream and mailboxes.
 
     Attributes:
-        counted: their bytes that the broker's total holds.
+        counted_bytes: the part of the broker's ``_bytes`` that is this tenant's.
     """
 
     stream: Stream = field(default_factory=Stream)
     mailboxes: Mailboxes = field(default_factory=Mailboxes)
-    counted: int = 0
+    counted_bytes: int = 0
 
 
 class MemoryBroker:
-    """Implements ``interfaces.Broker`` in memory. Its epoch ends with the process.
+    """Implements ``interfaces.Broker`` and ``interfaces.PresenceStore`` in memory. Its epoch ends with the process.
 
     Args:
-        memory_events: messages kept per tenant.
-        memory_bytes: bytes of messages kept over all tenants. When they are exceeded the history gives way, then
-            the state, of tenants without clients first, then the oldest messages in mailboxes.
-        history_seconds: how long a message is kept.
+        memory_events: publications in the history of each tenant.
+        memory_bytes: bytes of publications over all tenants. Above that the oldest of the history is removed, then of
+            the state, in both cases of tenants without clients first, then the oldest mailbox items.
+        history_seconds: how long a publication stays in the history.
     """
 
     def __init__(
@@ -70,26 +70,26 @@ class MemoryBroker:
         self._attached: set[str] = set()
         self._bytes = 0
         self._deliver: Deliver | None = None
-        self._housekeeping: Timer | None = None
+        self._expiry_timer: Timer | None = None
 
-    async def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> None:
-        """Begin to hand published messages to ``deliver``."""
+    async def start(self, deliver: Deliver, interrupted: Interrupted = ignore_interruption) -> None:
+        """Accept events from now on, and pass them to ``deliver``; see ``interfaces.Broker.start``."""
         self._deliver = deliver
-        self._housekeeping = self._clock.call_later(_HOUSEKEEPING, self._keep_house)
+        self._expiry_timer = self._clock.call_later(_EXPIRY_INTERVAL_SECONDS, self._forget_expired)
 
     async def stop(self) -> None:
-        """Refuse what is published from now on."""
+        """Refuse all events from now on."""
         self._deliver = None
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
-            self._housekeeping = None
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
+            self._expiry_timer = None
 
     def attach(self, tenant_id: str) -> None:
-        """The tenant has clients here: its memory is kept as long as possible."""
+        """Count the tenant as one with clients, whose memory is kept as long as possible."""
         self._attached.add(tenant_id)
 
     def detach(self, tenant_id: str) -> None:
-        """The tenant has no clients here: its memory may go first."""
+        """Count the tenant as one without clients, whose memory is freed first."""
         self._attached.discard(tenant_id)
 
     async def publish(self, events: Sequence[Event]) -> list[PublishResult | Refusal]:
@@ -104,7 +104,7 @@ class MemoryBroker:
             if publication is not None:
                 fresh.setdefault(event.tenant_id, []).append(publication)
         if self._bytes > self._memory_bytes:
-            self._make_room()
+            self._free_memory()
         for publications in fresh.values():
             self._deliver(publications)
         return outcomes
@@ -118,26 +118,26 @@ class MemoryBroker:
         if first is not None:
             return PublishResult(self._epoch, first, event.event_id, duplicate=True), None
         publication = stream.stage(event)
-        stream.settle(publication)
-        stream.history.keep(self._memory_events, event.received_at - self._history_seconds)
+        stream.append(publication)
+        stream.history.trim(self._memory_events, event.received_at - self._history_seconds)
         if event.is_mail:
-            tenant.mailboxes.put(publication, self._clock.time())
-        self._count(tenant)
+            tenant.mailboxes.add(publication, self._clock.time())
+        self._update_bytes(tenant)
         return PublishResult(self._epoch, publication.seq, event.event_id), publication
 
-    def _count(self, tenant: _Tenant) -> None:
-        """Bring the total up to date after something grew or shrank."""
-        held = tenant.stream.bytes + tenant.mailboxes.bytes
-        self._bytes += held - tenant.counted
-        tenant.counted = held
+    def _update_bytes(self, tenant: _Tenant) -> None:
+        """Update the total after the tenant's stream or mailboxes have changed."""
+        size = tenant.stream.bytes + tenant.mailboxes.bytes
+        self._bytes += size - tenant.counted_bytes
+        tenant.counted_bytes = size
 
     async def position(self, tenant_id: str, known: Position | None = None) -> Position:
-        """The head of the tenant's stream."""
+        """Return the head of the tenant's stream."""
         tenant = self._tenants.get(tenant_id)
         return Position(self._epoch, 0 if tenant is None else tenant.stream.history.head)
 
     async def read(self, tenant_id: str, after: int, limit: int) -> HistoryPage:
-        """At most ``limit`` messages after ``after``, as far as memory reaches back."""
+        """Return at most ``limit`` publications after ``after``, as far as the history reaches back."""
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
             return HistoryPage(self._epoch, [], after >= 0, 0)
@@ -147,56 +147,56 @@ class MemoryBroker:
         return HistoryPage(self._epoch, history.after(after, limit), True, history.head)
 
     async def snapshot(self, tenant_id: str) -> Snapshot:
-        """The tenant's state at its head."""
+        """Return the tenant's state at its head."""
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
             return Snapshot(self._epoch, 0, [])
         stream = tenant.stream
         stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
-        self._count(tenant)
+        self._update_bytes(tenant)
         return Snapshot(self._epoch, stream.history.head, stream.state.publications())
 
-    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
-        """What waits for a user; see ``interfaces.Broker.mail``."""
+    async def read_mailbox(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
+        """Return items of a user's mailbox; see ``interfaces.Broker.read_mailbox``."""
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
             return MailboxPage([], None)
         return tenant.mailboxes.read(user_id, after, limit, self._clock.time())
 
     def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
-        """Messages were written to a socket of the user."""
+        """Record that mailbox items were written to a socket of the user."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             tenant.mailboxes.mark_sent(user_id, event_ids)
 
     def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
-        """The user has these messages."""
+        """Remove items that the user has received from the mailbox."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
-            tenant.mailboxes.take(user_id, event_ids)
-            self._count(tenant)
+            tenant.mailboxes.acknowledge(user_id, event_ids)
+            self._update_bytes(tenant)
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
-        """``seq`` of the newest message in memory with this key, or 0."""
+        """Return the ``seq`` of the newest publication in memory with this key; 0 when there is none."""
         tenant = self._tenants.get(tenant_id)
         return 0 if tenant is None else tenant.stream.history.newest_of(conflation_key)
 
     def load_presence(self) -> Sequence[PresenceRecord]:
-        """Nothing: this memory begins with the process (``interfaces.PresenceStore``)."""
+        """Return no records: nothing is kept over a restart."""
         return ()
 
-    def note(self, attendance: PresenceRecord) -> None:
-        """Nothing is remembered beyond what ``Presence`` itself knows."""
+    def save_presence(self, record: PresenceRecord) -> None:
+        """Do nothing: nothing is kept over a restart."""
 
     def load_revocations(self) -> Sequence[Revocation]:
-        """Nothing, either."""
+        """Return no revocations: nothing is kept over a restart."""
         return ()
 
     def save_revocation(self, revocation: Revocation) -> None:
-        """The list in memory ends with the process, as all here does."""
+        """Do nothing: nothing is kept over a restart."""
 
-    def state(self) -> dict[str, Any]:
-        """What ``/ws/stats`` shows of this broker."""
+    def state(self) -> JsonObject:
+        """Return this broker's part of ``/ws/stats``."""
         return {
             "kind": "memory",
             "ready": self.not_ready() is None,
@@ -206,10 +206,11 @@ class MemoryBroker:
         }
 
     def not_ready(self) -> str | None:
-        """Ready from start to stop."""
+        """Return why the broker is not ready; None between start and stop."""
         return "the store is closed" if self._deliver is None else None
 
-    def _make_room(self) -> None:
+    def _free_memory(self) -> None:
+        """Remove publications until their bytes are within ``memory_bytes``; see the class for the order."""
         detached = [tenant for name, tenant in self._tenants.items() if name not in self._attached]
         attached = [tenant for name, tenant in self._tenants.items() if name in self._attached]
         for tenants in (detached, attached):
@@ -217,36 +218,36 @@ class MemoryBroker:
                 self._halve_history(tenant)
         if self._bytes <= self._memory_bytes:
             return
-        # Somewhat more than needed, or every event from now on would cost all tenants their history.
-        enough = self._memory_bytes - self._memory_bytes // 16
+        # Free more than necessary, or every further event would cost all tenants their history.
+        max_bytes = self._memory_bytes - self._memory_bytes // 16
         for tenants in (detached, attached):
             for tenant in sorted(tenants, key=lambda tenant: tenant.stream.state.bytes, reverse=True):
-                self._shrink_state(tenant, enough)
+                self._shrink_state(tenant, max_bytes)
         for tenant in sorted(self._tenants.values(), key=lambda tenant: tenant.mailboxes.bytes, reverse=True):
-            self._shrink_mailboxes(tenant, enough)
+            self._shrink_mailboxes(tenant, max_bytes)
 
     def _halve_history(self, tenant: _Tenant) -> None:
         history = tenant.stream.history
         while history and self._bytes > self._memory_bytes:
-            history.keep(len(history) // 2, 0)
-            self._count(tenant)
+            history.trim(len(history) // 2, 0)
+            self._update_bytes(tenant)
 
-    def _shrink_state(self, tenant: _Tenant, enough: int) -> None:
-        while tenant.stream.state and self._bytes > enough:
+    def _shrink_state(self, tenant: _Tenant, max_bytes: int) -> None:
+        while tenant.stream.state and self._bytes > max_bytes:
             tenant.stream.state.forget_oldest()
-            self._count(tenant)
+            self._update_bytes(tenant)
 
-    def _shrink_mailboxes(self, tenant: _Tenant, enough: int) -> None:
-        while tenant.mailboxes and self._bytes > enough:
+    def _shrink_mailboxes(self, tenant: _Tenant, max_bytes: int) -> None:
+        while tenant.mailboxes and self._bytes > max_bytes:
             tenant.mailboxes.forget_oldest()
-            self._count(tenant)
+            self._update_bytes(tenant)
 
-    def _keep_house(self) -> None:
-        """Let age take its toll on tenants that publish nothing."""
+    def _forget_expired(self) -> None:
+        """Remove what has expired, also of tenants without new events."""
         now = self._clock.monotonic()
         for tenant in self._tenants.values():
-            tenant.stream.history.keep(self._memory_events, now - self._history_seconds)
-            tenant.stream.age(now)
+            tenant.stream.history.trim(self._memory_events, now - self._history_seconds)
+            tenant.stream.forget_expired(now)
             tenant.mailboxes.forget_expired(self._clock.time())
-            self._count(tenant)
-        self._housekeeping = self._clock.call_later(_HOUSEKEEPING, self._keep_house)
+            self._update_bytes(tenant)
+        self._expiry_timer = self._clock.call_later(_EXPIRY_INTERVAL_SECONDS, self._forget_expired)

@@ -1,4 +1,4 @@
-"""The state of a tenant, compacted from its events."""
+"""The state of a tenant, compacted from its events (``docs/events.rst``)."""
 
 from __future__ import annotations
 
@@ -9,43 +9,44 @@ from callcenter_ws.events.catalogue import EntityKey, Slot
 from callcenter_ws.events.publication import Publication
 
 ENTITY_LIFETIME = 86_400.0
-"""Seconds after which an entity that nobody ended falls out of the snapshot."""
+"""Seconds after its last publication at which an entity without an end is removed from the state."""
 
 
 MAX_SLOTS = 50_000
-"""Messages of one tenant's snapshot; when there are more, the entity longest unchanged falls out first."""
+"""Publications in the state of one tenant; above that the entity longest unchanged is removed first."""
 
 
-Place = tuple[str, str | None]
-"""A slot of an entity, and the one user whom its message is for, or None."""
+SlotKey = tuple[str, str | None]
+"""The name of an entity's slot, and the user whose slot it is; None: the slot for all users."""
 
 
 @dataclass(slots=True)
 class _Entity:
-    """What is kept of one entity.
+    """The state of one entity.
 
     Attributes:
-        changed_at: when the last message that concerned it was received, one that emptied a slot included.
-        changed_by: the ``seq`` of that message.
-        slots: the last message of each place.
+        changed_at: when its last publication was received, in seconds of the monotonic clock; a publication that only
+            emptied a slot counts.
+        changed_by: the ``seq`` of that publication.
+        slots: the last publication of each slot.
     """
 
     changed_at: float
     changed_by: int
-    slots: dict[Place, Publication]
+    slots: dict[SlotKey, Publication]
 
 
 class State:
-    """A tenant's state: per entity the last message of each slot, kept up to date message by message.
+    """The state of one tenant: the last publication of each slot of each entity.
 
-    What only one user was told fills and empties slots of that user's own: it changes nothing for the others.
+    Events for one user fill and empty slots of that user; the slots for all users are unaffected.
 
     Attributes:
-        bytes: of all the messages that it holds, whether a History holds them too or not.
+        bytes: memory of the publications, whether or not a History holds them too.
     """
 
     def __init__(self) -> None:
-        # Ordered by last change: the front is what falls out first.
+        # Ordered by last change, the oldest first.
         self._entities: OrderedDict[EntityKey, _Entity] = OrderedDict()
         self._slots = 0
         self.bytes = 0
@@ -54,16 +55,16 @@ class State:
         return self._slots
 
     def apply(self, publication: Publication) -> None:
-        """Take a message into account."""
+        """Update the state with the next publication of the stream."""
         if publication.event.entity is not None:
-            # Whoever rebuilds the state from the stream later forgets at the same message.
+            # At the same publication as when the state is rebuilt from the stream later.
             self.forget_before(publication.event.received_at - ENTITY_LIFETIME)
             self.restore(publication)
 
     def restore(self, publication: Publication) -> None:
-        """Take one of its ``sources`` into account again.
+        """Update the state with one of its ``sources``, when it is rebuilt.
 
-        Nothing falls out for its age: what kept an entity alive until its last message is no longer told.
+        Removes nothing for its age: the publications that kept an entity alive in between are not among the sources.
         """
         event = publication.event
         slot, key = event.type.slot, event.entity
@@ -72,8 +73,8 @@ class State:
         known = self._entities.pop(key, None)
         filled = {} if known is None else known.slots
         if slot.keeps is None:
-            for place in [place for place in filled if _empties(slot, event.user_id, place)]:
-                self._uncount(filled.pop(place))
+            for slot_key in [slot_key for slot_key in filled if _empties(slot, event.user_id, slot_key)]:
+                self._uncount(filled.pop(slot_key))
         else:
             self._fill(filled, (slot.keeps, event.user_id), publication)
         if filled:
@@ -81,11 +82,11 @@ class State:
         while self._slots > MAX_SLOTS:
             self.forget_oldest()
 
-    def _fill(self, slots: dict[Place, Publication], place: Place, publication: Publication) -> None:
-        replaced = slots.get(place)
+    def _fill(self, slots: dict[SlotKey, Publication], slot_key: SlotKey, publication: Publication) -> None:
+        replaced = slots.get(slot_key)
         if replaced is not None:
             self._uncount(replaced)
-        slots[place] = publication
+        slots[slot_key] = publication
         self._slots += 1
         self.bytes += publication.memory
 
@@ -94,32 +95,32 @@ class State:
         self.bytes -= publication.memory
 
     def forget_oldest(self) -> None:
-        """Let the entity fall out that is longest unchanged; there must be one."""
+        """Remove the entity longest unchanged; there must be one."""
         for publication in self._entities.popitem(last=False)[1].slots.values():
             self._uncount(publication)
 
     def forget_before(self, received_at: float) -> None:
-        """Let entities fall out whose last message was received before that monotonic time."""
+        """Remove entities whose last publication was received before this time of the monotonic clock."""
         while self._entities and next(iter(self._entities.values())).changed_at < received_at:
             self.forget_oldest()
 
     def sources(self) -> set[int]:
-        """The positions of all messages that the state can be made from again, by applying them in order.
+        """Return the positions of the publications from which ``restore``, called in order, rebuilds the state.
 
-        Those that it holds, and of each entity the last that concerned it, which tells its age.
+        These are the publications in the state, and the last publication of each entity, which determines its age.
         """
         kept = {publication.seq for entity in self._entities.values() for publication in entity.slots.values()}
         kept.update(entity.changed_by for entity in self._entities.values())
         return kept
 
     def publications(self) -> list[Publication]:
-        """The messages that make up the state, in ``seq`` order."""
+        """Return the publications that make up the state, in ``seq`` order."""
         kept = [publication for entity in self._entities.values() for publication in entity.slots.values()]
         kept.sort(key=lambda publication: publication.seq)
         return kept
 
 
-def _empties(slot: Slot, user_id: str | None, place: Place) -> bool:
-    """Whether a message that drops slots, for everybody or for one user, empties that place."""
-    name, owner = place
+def _empties(slot: Slot, user_id: str | None, slot_key: SlotKey) -> bool:
+    """Whether an event that drops ``slot``, for all users (``user_id`` None) or for one, empties ``slot_key``."""
+    name, owner = slot_key
     return slot.drops in ("*", name) and user_id in (None, owner)

@@ -1,23 +1,23 @@
-"""One tenant's stream, as far as it is in memory."""
+"""The part of one tenant's stream that is in memory."""
 
 from __future__ import annotations
 
 from callcenter_ws.broker.calls import CALL_LIFETIME, CallTable
 from callcenter_ws.broker.history import History
-from callcenter_ws.broker.recent_ids import WINDOW, RecentIds
+from callcenter_ws.broker.recent_ids import WINDOW_SECONDS, RecentIds
 from callcenter_ws.broker.state import ENTITY_LIFETIME, State
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
 
 
 class Stream:
-    """What a broker knows of one tenant: recent messages, state, recent identifiers, calls.
+    """Recent publications, state, recent identifiers and calls of one tenant.
 
-    An event is first staged, which gives it its position and settles whose eyes it is for, and settled when it is
-    durable: only then is it part of the history and of the state.
+    An event is staged first, which assigns its position and completes it with what is known of its call. It is
+    appended when it is durable; only then is it part of the history and of the state.
 
     Attributes:
-        staged: ``seq`` of the last event that was staged.
+        staged: ``seq`` of the last staged event.
     """
 
     __slots__ = ("calls", "history", "recent", "staged", "state")
@@ -31,27 +31,31 @@ class Stream:
 
     @property
     def bytes(self) -> int:
-        """Of the history and of the state; a message that is in both counts twice."""
+        """Memory of the history and of the state; a publication in both counts twice."""
         return self.history.bytes + self.state.bytes
 
     def first_seq_of(self, event: Event) -> int | None:
-        """The position that an event with this identifier was given lately, if there was one."""
+        """Return the position of the event that was recently published with this identifier; None: there is none."""
         return self.recent.seq_of(event.event_id, event.received_at)
 
     def stage(self, event: Event) -> Publication:
-        """Give an event the next position."""
+        """Assign the next position to an event."""
         self.calls.complete(event)
         self.staged += 1
         self.recent.remember(event.event_id, self.staged, event.received_at)
         return Publication(event, self.staged)
 
-    def settle(self, publication: Publication) -> None:
-        """Take in the next message that is durable."""
+    def append(self, publication: Publication) -> None:
+        """Add the next publication that is durable to the history and to the state."""
         self.history.append(publication)
         self.state.apply(publication)
 
-    def age(self, now: float) -> None:
-        """Forget what is too old at a moment of the monotonic clock, but for the history."""
+    def forget_expired(self, now: float) -> None:
+        """Remove expired entities, identifiers and calls; the history has limits of its own.
+
+        Args:
+            now: seconds of the monotonic clock.
+        """
         self.state.forget_before(now - ENTITY_LIFETIME)
-        self.recent.forget_before(now - WINDOW)
+        self.recent.forget_before(now - WINDOW_SECONDS)
         self.calls.forget_before(now - CALL_LIFETIME)

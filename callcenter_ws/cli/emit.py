@@ -1,8 +1,6 @@
-"""Emit: one AMP connection that publishes one event and tells what came of it."""
+"""``callcenter-ws emit``: publishes one event over one AMP connection."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
@@ -11,51 +9,52 @@ from twisted.internet.protocol import Factory
 from callcenter_ws.amp.commands import Authenticate, PublishEvent
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
-from callcenter_ws.remote.link import GatewayLink
+from callcenter_ws.remote.gateway_connection import GatewayConnection
+from callcenter_ws.runtime.reactor import Reactor
 
 
-class _Owner:
-    """Takes note of the end of the one link. A daemon's EventBroadcaster would make another one."""
+class _SingleConnectionOwner:
+    """Records the end of the connection and does not reconnect, unlike a daemon's EventBroadcaster."""
 
     def __init__(self) -> None:
-        self.gone: Deferred[None] = Deferred()
+        self.closed: Deferred[None] = Deferred()
 
-    async def link_made(self, link: GatewayLink) -> None:
-        """Nothing: the caller has the link."""
+    async def connection_made(self, connection: GatewayConnection) -> None:
+        """Do nothing: ``emit`` authenticates."""
 
-    def link_lost(self, link: GatewayLink) -> None:
-        """The connection is closed."""
-        self.gone.callback(None)
+    def connection_lost(self, connection: GatewayConnection) -> None:
+        """Record that the connection is closed."""
+        self.closed.callback(None)
 
     async def client_event(self, *event: object) -> None:
-        """Nothing: without a subscription there is none."""
+        """Do nothing: without a subscription no client event is sent."""
 
 
-async def emit(reactor: Any, endpoint: str, token: str | None, event: dict[str, Any]) -> PublishResult:
+async def emit(reactor: Reactor, endpoint: str, token: str | None, event: dict[str, object]) -> PublishResult:
     """Publish one event.
 
     Args:
         endpoint: a Twisted client endpoint description.
-        token: the shared secret or a token of role ``service``; None where a unix socket's mode is enough.
+        token: the shared secret or a token with the role ``service``; None for a unix socket, whose mode is enough.
         event: the arguments of ``PublishEvent``; those that are None are left out.
 
     Raises:
-        Refusal: what the gateway answered; ``unavailable`` when it could not be reached.
+        Refusal: the gateway's error; ``unavailable`` if it cannot be reached.
     """
-    owner = _Owner()
-    factory = Factory.forProtocol(lambda: GatewayLink(owner, reactor))
+    owner = _SingleConnectionOwner()
+    factory = Factory.forProtocol(lambda: GatewayConnection(owner, reactor))
     factory.noisy = False
     try:
-        link = await clientFromString(reactor, endpoint).connect(factory)
+        connection = await clientFromString(reactor, endpoint).connect(factory)
     except Exception as error:
-        # Whatever a description or a network can do wrong is for the person to read, not to debug.
+        # Errors of the description and of the network are shown to the user without a traceback.
         raise Refusal(ErrorCode.UNAVAILABLE, f"cannot connect to {endpoint}: {error}") from None
     try:
         if token is not None:
-            await link.call(Authenticate, token=token)
+            await connection.call(Authenticate, token=token)
         given = {name: value for name, value in event.items() if value is not None}
-        answer = await link.call(PublishEvent, **given)
+        answer = await connection.call(PublishEvent, **given)
         return PublishResult(answer["epoch"], answer["seq"], answer["event_id"])
     finally:
-        link.transport.abortConnection()
-        await owner.gone
+        connection.transport.abortConnection()
+        await owner.closed

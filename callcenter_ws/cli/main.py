@@ -1,4 +1,4 @@
-"""The ``callcenter-ws`` command: what an operator and a developer do besides running the gateway."""
+"""The ``callcenter-ws`` command, for operators and developers: checks, tokens, events and stores."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from twisted.internet.defer import Deferred, TimeoutError
 from callcenter_ws import __version__
 from callcenter_ws.cli.emit import emit
 from callcenter_ws.cli.store import back_up_store, check_store, store_file
-from callcenter_ws.cli.tail import Wanted, tail
-from callcenter_ws.cli.target import Failure, Target, read_token
+from callcenter_ws.cli.tail import TailOptions, tail
+from callcenter_ws.cli.target import CommandFailed, Target, read_token
 from callcenter_ws.config.load import ConfigError, load
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.principal import EVERY_TENANT, Role
+from callcenter_ws.runtime.reactor import Reactor
+
+Commands = Any  # the subparsers of argparse, whose class is private
 
 TOKEN_VARIABLE = "CALLCENTER_WS_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code: 0 done, 1 not done, 2 the arguments make no sense."""
+    """Run one command; return the exit status: 0 success, 1 failure, 2 invalid arguments, 130 interrupted."""
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as end:
@@ -38,11 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
-    except (Failure, DemoUnavailable) as failure:
+    except (CommandFailed, DemoUnavailable) as failure:
         print(f"callcenter-ws {arguments.command}: {failure}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read the output has enough, as in "callcenter-ws tail | head". Python would complain at exit.
+        # The reader of the output has ended, as in "callcenter-ws tail | head". Without this Python logs an error at
+        # exit, when it flushes the standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -54,17 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check_config(arguments: argparse.Namespace) -> int:
-    """Tell whether the gateway can start with this configuration and let somebody in, or all that is in the way."""
+    """Print a summary of the settings and their warnings; fail with all problems if the gateway cannot start."""
     settings = _load(arguments)
     limits = settings.limits
-    verdict = "OK" if settings.jwt.has_keys else "starts, but lets nobody in"
+    verdict = "OK" if settings.jwt.has_keys else "starts, but refuses every connection"
     print(f"{verdict}: {arguments.config or 'the defaults and what overrides them'}")
-    print(f"  WebSocket and HTTP  {', '.join(settings.web.listen)}")
-    print(f"  metrics             {settings.web.metrics_listen or 'there too'}")
-    print(f"  AMP                 {', '.join(settings.amp.listen) or 'nowhere'}")
+    print(f"  WebSocket and HTTP  {', '.join(map(str, settings.web.listen))}")
+    print(f"  metrics             {settings.web.metrics_listen or 'on the same ports'}")
+    print(f"  AMP                 {', '.join(map(str, settings.amp.listen)) or 'none'}")
     print(f"  tokens              {', '.join(settings.jwt.algorithms)}")
-    print(f"  origins             {', '.join(settings.web.allowed_origins) or 'none but this site'}")
-    print(f"  visitors            {', '.join(settings.public.tenants) or 'with a token only'}")
+    print(f"  origins             {', '.join(settings.web.allowed_origins) or 'only that of the gateway itself'}")
+    print(f"  visitors            {', '.join(settings.public.tenants) or 'only with a token'}")
     print(f"  store               {settings.store_name}")
     print(
         f"  node                {settings.cluster.node_id}, at most {limits.connections or 'any number of'} connections"
@@ -75,13 +79,15 @@ def check_config(arguments: argparse.Namespace) -> int:
 
 
 def print_token(arguments: argparse.Namespace) -> int:
-    """Print a signed token, for tests and for a first look."""
+    """Print a signed token, for tests."""
     target = Target(secret_file=arguments.secret_file) if arguments.secret_file else _target(arguments)
     tenant = _tenant(arguments, target)
     if tenant == EVERY_TENANT and arguments.role not in (Role.ADMIN, Role.SERVICE):
-        raise Failure(f"the tenant {EVERY_TENANT} is for the roles admin and service alone, not for {arguments.role}")
+        raise CommandFailed(
+            f"the tenant {EVERY_TENANT} is for the roles admin and service only, not for {arguments.role}"
+        )
     if arguments.role == Role.VISITOR and not arguments.session:
-        raise Failure("which chat session is the visitor's? Give --session ID")
+        raise CommandFailed("a visitor needs a chat session: give --session ID")
     claims = {
         "sub": arguments.user or f"test-{arguments.role}",
         "tenant_id": tenant,
@@ -95,7 +101,7 @@ def print_token(arguments: argparse.Namespace) -> int:
 
 
 def _target(arguments: argparse.Namespace, address: str | None = None) -> Target:
-    """The gateway that is meant: that of the configuration, or the one at ``address``, or the demo."""
+    """Return the gateway of the configuration, or the one at ``address``, or the demo."""
     if arguments.config is not None or arguments.set:
         return Target.of_settings(_load(arguments))
     return Target() if address else Target.of_demo(DemoState.find())
@@ -105,18 +111,18 @@ def _load(arguments: argparse.Namespace) -> Settings:
     try:
         return load(arguments.config, overrides=arguments.set, environ=os.environ)
     except ConfigError as error:
-        raise Failure(str(error)) from None
+        raise CommandFailed(str(error)) from None
 
 
 def _tenant(arguments: argparse.Namespace, target: Target) -> str:
     tenant: str | None = arguments.tenant or target.tenant
     if tenant is None:
-        raise Failure("for which tenant? Give --tenant ID")
+        raise CommandFailed("no tenant given: use --tenant ID")
     return tenant
 
 
 def check_the_store(arguments: argparse.Namespace) -> int:
-    """Tell what a store holds and whether it is whole."""
+    """Print what a store contains and whether it is damaged."""
     return check_store(_store_file(arguments))
 
 
@@ -134,7 +140,7 @@ def _store_file(arguments: argparse.Namespace) -> Path:
 
 
 def version(arguments: argparse.Namespace) -> int:
-    """Print the versions that a report of a fault needs."""
+    """Print the versions, for bug reports."""
     print(_versions())
     return 0
 
@@ -145,12 +151,12 @@ def _versions() -> str:
 
 
 def emit_event(arguments: argparse.Namespace) -> int:
-    """Publish one event over AMP and print where it stands in the stream."""
+    """Publish one event over AMP and print its position in the stream."""
     payload = _payload(sys.stdin.read() if arguments.payload == "-" else arguments.payload)
     target = _target(arguments, arguments.amp)
     endpoint = arguments.amp or target.amp_endpoint
     if endpoint is None:
-        raise Failure("where is its AMP listener? Give --amp ENDPOINT, as tcp:host=gw.example.com:port=8081")
+        raise CommandFailed("no AMP listener known: give --amp ENDPOINT, such as tcp:host=gw.example.com:port=8081")
     event = {
         "tenant_id": _tenant(arguments, target),
         "type": arguments.type,
@@ -167,9 +173,11 @@ def emit_event(arguments: argparse.Namespace) -> int:
             )
         )
     except Refusal as refusal:
-        raise Failure(str(refusal)) from None
+        raise CommandFailed(str(refusal)) from None
     except TimeoutError:
-        raise Failure(f"no answer from {endpoint} within {arguments.timeout:g} s; it may still be published") from None
+        raise CommandFailed(
+            f"no answer from {endpoint} within {arguments.timeout:g} s; it may still be published"
+        ) from None
     print(json.dumps({"epoch": published.epoch, "seq": published.seq, "event_id": published.event_id}))
     return 0
 
@@ -178,14 +186,14 @@ def _payload(text: str) -> bytes:
     try:
         payload = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Failure(f"the payload is not JSON: {error}") from None
+        raise CommandFailed(f"the payload is not JSON: {error}") from None
     if not isinstance(payload, dict):
-        raise Failure('the payload is not a JSON object; it is written as {"title": …}')
+        raise CommandFailed('the payload is not a JSON object, such as {"title": …}')
     return text.encode(errors="replace")
 
 
 def _amp_token(arguments: argparse.Namespace, target: Target, endpoint: str) -> str | None:
-    """What to authenticate with; None where a unix socket's mode is enough."""
+    """Return the secret or token for ``Authenticate``; None for a unix socket, whose mode is enough."""
     token_file = arguments.amp_token_file or target.amp_token_file
     if token_file is not None:
         return read_token(token_file)
@@ -195,15 +203,15 @@ def _amp_token(arguments: argparse.Namespace, target: Target, endpoint: str) -> 
 
 
 def tail_stream(arguments: argparse.Namespace) -> int:
-    """Connect as a client and print what comes, one JSON message a line."""
+    """Connect as a client and print the messages, one JSON object per line."""
     target = _target(arguments, arguments.url)
     url = arguments.url or target.url
     if url is None:
-        raise Failure("where is it? Give --url wss://gw.example.com/ws, with the name in its certificate")
-    token = _presented_token(arguments)
+        raise CommandFailed("no URL known: give --url wss://gw.example.com/ws, with the name in the certificate")
+    token = _given_token(arguments)
     if token is None and (arguments.tenant or not arguments.url):
-        token = _own_token(target, arguments.tenant or target.tenant)
-    wanted = Wanted(
+        token = _signed_token(target, arguments.tenant or target.tenant)
+    options = TailOptions(
         url=url,
         token=token,
         events=tuple(arguments.events),
@@ -211,46 +219,50 @@ def tail_stream(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         snapshot=arguments.snapshot,
     )
-    reason = _run(lambda reactor: tail(reactor, wanted, lambda line: print(line, flush=True)))
+    reason = _run(lambda reactor: tail(reactor, options, lambda line: print(line, flush=True)))
     if reason is not None:
-        raise Failure(reason)
+        raise CommandFailed(reason)
     return 0
 
 
-def _presented_token(arguments: argparse.Namespace) -> str | None:
+def _given_token(arguments: argparse.Namespace) -> str | None:
     if arguments.token_file is not None:
         return read_token(arguments.token_file)
     given: str | None = arguments.token or os.environ.get(TOKEN_VARIABLE)
     return given
 
 
-def _own_token(target: Target, tenant: str | None) -> str:
-    """A supervisor's token, where the tenant is known: because it was given, or in the demo."""
+def _signed_token(target: Target, tenant: str | None) -> str:
+    """Return a new token with the role supervisor for the tenant that was given, or that of the demo."""
     if tenant is None:
-        raise Failure(f"whose stream? Give --tenant ID, or a token by --token-file FILE or in {TOKEN_VARIABLE}")
+        raise CommandFailed(f"no tenant given: use --tenant ID, or a token in --token-file FILE or in {TOKEN_VARIABLE}")
     if tenant == EVERY_TENANT:
-        raise Failure("a stream is that of one tenant: give --tenant ID")
+        raise CommandFailed("a stream belongs to one tenant: give --tenant ID")
     return target.token({"sub": "tail", "name": "tail", "tenant_id": tenant, "role": Role.SUPERVISOR})
 
 
 T = TypeVar("T")
 
 
-def _run(work: Callable[[Any], Awaitable[T]]) -> T:
-    """Run ``work`` under the reactor; return or raise what it does."""
-    # Installs the reactor, which only the commands that use the network need.
+def _run(work: Callable[[Reactor], Awaitable[T]]) -> T:
+    """Run ``work`` in the reactor and return its result or raise its exception.
+
+    Raises:
+        KeyboardInterrupt: a signal ended it.
+    """
+    # This import installs the reactor, which only the commands that use the network need.
     from twisted.internet.task import react
 
     results: list[T] = []
     errors: list[Exception] = []
 
-    async def finish(reactor: Any) -> None:
+    async def finish(reactor: Reactor) -> None:
         interrupted: list[bool] = []
         reactor.addSystemEventTrigger("before", "shutdown", interrupted.append, True)
         try:
             result = await work(reactor)
         except Exception as error:
-            # react would print it as the failure of a server; what an interrupt tears down is no failure.
+            # react would log it as an unhandled error. After an interrupt, errors of the teardown are expected.
             if not interrupted:
                 errors.append(error)
         else:
@@ -273,7 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="callcenter-ws",
         description="Work with a callcenter-ws gateway. The gateway itself is started with: twistd -n callcenter-ws",
-        epilog="Without --config, all but check-config and version are for the demo that this user started last.",
+        epilog="Without --config, all commands but check-config and version use the demo that this user started last.",
     )
     parser.add_argument("--version", action="version", version=_versions(), help="print the versions")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -287,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, example: str
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str, example: str
 ) -> argparse.ArgumentParser:
     description = f"{text[0].upper()}{text[1:]}."
     command: argparse.ArgumentParser = commands.add_parser(
@@ -304,19 +316,19 @@ def _add(
 def _add_settings(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", metavar="FILE", type=Path, help="the gateway's TOML file")
     command.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="override one setting, as web.demo=true"
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override one setting, such as web.demo=true"
     )
 
 
-def _add_check_config(commands: Any) -> None:
+def _add_check_config(commands: Commands) -> None:
     example = "callcenter-ws check-config --config /etc/callcenter-ws/callcenter-ws.toml"
-    text = "say whether the gateway can start with a configuration, or everything that is wrong with it"
+    text = "check whether the gateway can start with a configuration, and print all problems with it"
     _add_settings(_add(commands, "check-config", check_config, text, example))
 
 
-def _add_stores(commands: Any) -> None:
+def _add_stores(commands: Commands) -> None:
     example = "callcenter-ws check-store --config /etc/callcenter-ws/callcenter-ws.toml"
-    text = "say what the store on disk holds and whether it is whole; it may be in use"
+    text = "print what the store on disk contains and whether it is damaged; it may be in use"
     checking = _add(commands, "check-store", check_the_store, text, example)
     example = "callcenter-ws backup-store --config gw.toml /var/backups/events-monday.sqlite"
     text = "copy the store on disk into a new file while it is in use"
@@ -324,57 +336,75 @@ def _add_stores(commands: Any) -> None:
     copying.add_argument("copy", metavar="FILE", type=Path, help="the new file")
     for command in (checking, copying):
         _add_settings(command)
-        command.add_argument("--file", metavar="PATH", type=Path, help="the store, if not that of the configuration")
+        command.add_argument("--file", metavar="PATH", type=Path, help="the store (default: that of the configuration)")
 
 
-def _add_token(commands: Any) -> None:
+def _add_token(commands: Commands) -> None:
     example = "callcenter-ws token --config gw.toml --tenant acme --user 1001 --role supervisor --ttl 600"
-    command = _add(commands, "token", print_token, "make a signed token for a test", example)
+    command = _add(commands, "token", print_token, "print a signed token, for tests", example)
     _add_settings(command)
     command.add_argument("--secret-file", metavar="FILE", type=Path, help="sign with this secret (HS256)")
-    command.add_argument("--tenant", metavar="ID", help="tenant; * is all, for the roles admin and service")
+    command.add_argument("--tenant", metavar="ID", help="tenant; * for all tenants, with the roles admin and service")
     command.add_argument("--user", metavar="ID", help="user (default: test-ROLE)")
     command.add_argument("--role", choices=[role.value for role in Role], default=Role.AGENT.value)
-    command.add_argument("--name", help="name to show")
-    command.add_argument("--queues", metavar="A,B", type=_names, help="only these queues")
+    command.add_argument("--name", help="display name")
+    command.add_argument("--queues", metavar="A,B", type=_names, help="restrict the token to these queues")
     command.add_argument("--session", metavar="ID", help="a visitor's chat session")
     command.add_argument("--ttl", metavar="SECONDS", type=_positive, default=3_600, help="(default: 3600)")
 
 
-def _add_emit(commands: Any) -> None:
+def _add_emit(commands: Commands) -> None:
     example = """callcenter-ws emit alert '{"title": "Fire drill", "message": "Leave by door B"}' --tenant acme"""
     command = _add(commands, "emit", emit_event, "publish one event over AMP", example)
     _add_settings(command)
-    command.add_argument("type", metavar="TYPE", help="type of the event, as call.incoming")
-    command.add_argument("payload", metavar="PAYLOAD", help="JSON object; - reads it from standard input")
-    command.add_argument("--tenant", metavar="ID", help="whose event it is")
-    command.add_argument("--user-id", metavar="ID", help="deliver it to this user alone")
-    command.add_argument("--event-id", metavar="ID", help="publish it once, however often it is sent")
-    command.add_argument("--persist", action="store_true", help="keep it for the user while they are offline")
-    command.add_argument("--amp", metavar="ENDPOINT", help="as tcp:host=127.0.0.1:port=8081 or unix:path=/run/amp.sock")
-    command.add_argument("--amp-token-file", metavar="FILE", type=Path, help="what to authenticate with")
+    command.add_argument("type", metavar="TYPE", help="type of the event, such as call.incoming")
+    command.add_argument("payload", metavar="PAYLOAD", help="JSON object; - to read it from standard input")
+    command.add_argument("--tenant", metavar="ID", help="tenant of the event")
+    command.add_argument("--user-id", metavar="ID", help="deliver the event to this user only")
+    command.add_argument(
+        "--event-id", metavar="ID", help="id of the event; an event with the same id is published once only"
+    )
+    command.add_argument(
+        "--persist", action="store_true", help="keep the event in the user's mailbox while the user is offline"
+    )
+    command.add_argument(
+        "--amp",
+        metavar="ENDPOINT",
+        help="AMP listener, such as tcp:host=127.0.0.1:port=8081 or unix:path=/run/amp.sock",
+    )
+    command.add_argument("--amp-token-file", metavar="FILE", type=Path, help="file with the shared secret or a token")
     command.add_argument("--timeout", metavar="SECONDS", type=_positive, default=10, help="(default: 10)")
 
 
-def _add_tail(commands: Any) -> None:
+def _add_tail(commands: Commands) -> None:
     example = "callcenter-ws tail --url wss://gw.example.com/ws --token-file my.token --events 'call.*' agent.login"
-    command = _add(commands, "tail", tail_stream, "connect as a client and print what comes, one JSON a line", example)
+    command = _add(
+        commands, "tail", tail_stream, "connect as a client and print the messages, one JSON object per line", example
+    )
     _add_settings(command)
-    command.add_argument("--url", help="ws:// or wss:// (SSL_CERT_FILE names the CAs to trust, if not the system's)")
-    command.add_argument("--token", help=f"seen by everybody in the list of processes: prefer {TOKEN_VARIABLE}")
+    command.add_argument(
+        "--url", help="ws:// or wss:// (SSL_CERT_FILE: file with the CAs to trust, if not the system's)"
+    )
+    command.add_argument("--token", help=f"token; visible in the list of processes, so prefer {TOKEN_VARIABLE}")
     command.add_argument("--token-file", metavar="FILE", type=Path, help="file with the token")
-    command.add_argument("--tenant", metavar="ID", help="connect as a supervisor of this tenant; signs its own token")
+    command.add_argument(
+        "--tenant", metavar="ID", help="connect as a supervisor of this tenant, with a token signed by this command"
+    )
     command.add_argument(
         "--events",
         metavar="NAME",
         nargs="+",
         action="extend",
         default=[],
-        help="only these, as call.* or agent.login",
+        help="print these events only, such as call.* or agent.login",
     )
-    command.add_argument("--count", metavar="N", type=_count, help="end after N events; control messages do not count")
-    command.add_argument("--resume", metavar="EPOCH:SEQ", type=_position, help="start with what came after this one")
-    command.add_argument("--snapshot", action="store_true", help="start with the present state")
+    command.add_argument(
+        "--count", metavar="N", type=_count, help="stop after N events; control messages are not counted"
+    )
+    command.add_argument(
+        "--resume", metavar="EPOCH:SEQ", type=_position, help="start with the events after this position"
+    )
+    command.add_argument("--snapshot", action="store_true", help="start with the current state")
 
 
 def _names(text: str) -> list[str]:
@@ -398,5 +428,5 @@ def _count(text: str) -> int:
 def _position(text: str) -> tuple[str, int]:
     epoch, _, seq = text.rpartition(":")
     if not epoch or not seq.isdecimal():
-        raise argparse.ArgumentTypeError("is written as EPOCH:SEQ, both as in the welcome message")
+        raise argparse.ArgumentTypeError("must be EPOCH:SEQ, both as in the welcome message")
     return epoch, int(seq)

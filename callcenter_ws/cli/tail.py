@@ -1,41 +1,42 @@
-"""Tail: one WebSocket connection whose messages are printed, one JSON object a line."""
+"""``callcenter-ws tail``: prints the messages of one WebSocket connection, one JSON object per line."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 
 from callcenter_ws import __version__
 from callcenter_ws.errors import CLOSES, CloseCode
 from callcenter_ws.events.catalogue import covers
+from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.runtime.reactor import Reactor
 
 SUBPROTOCOL = "callcenter.v1"
-REQUEST = "tail"
-"""The id of the one request that is made, and the ``in_reply_to`` of its answer."""
+REQUEST_ID = "tail"
+"""The id of the only request, and the ``in_reply_to`` of its response."""
 
-HANDSHAKE_SECONDS = 10
-PING_SECONDS = 30
+HANDSHAKE_TIMEOUT_SECONDS = 10
+PING_INTERVAL_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What to print.
+class TailOptions:
+    """The server to connect to and the events to print.
 
     Attributes:
-        url: ``ws://`` or ``wss://``; the certificate of the latter must be valid for its host.
-        token: None: connect as an anonymous visitor.
-        events: names, prefixes as ``call.*``, or ``*``; empty: everything that the token may see.
-        count: stop after so many stream events; control messages do not count. None: never stop.
-        resume: start with what came after this ``epoch`` and ``seq``.
+        url: ``ws://`` or ``wss://``; the certificate of a ``wss://`` server must be valid for its host.
+        token: the token; None to connect as an anonymous visitor.
+        events: names, prefixes such as ``call.*``, or ``*``; empty for everything that the token may see.
+        count: stop after this number of stream events; control messages are not counted. None: do not stop.
+        resume: start with the events after this ``epoch`` and ``seq``.
         snapshot: start with the state of the tenant.
     """
 
@@ -47,12 +48,12 @@ class Wanted:
     snapshot: bool = False
 
     def matches(self, name: str) -> bool:
-        """Whether a stream event of this name is wanted."""
+        """Return whether to print a stream event of this name."""
         return not self.events or any(covers(pattern, name) for pattern in self.events)
 
     @property
     def full_url(self) -> str:
-        """The URL with the parameters that the gateway reads from it (PROTOCOL section 2)."""
+        """The URL with the query parameters of the connect options (docs/protocol.rst)."""
         query: dict[str, str | int] = {"snapshot": 1} if self.snapshot else {}
         if self.resume:
             query |= {"epoch": self.resume[0], "seq": self.resume[1]}
@@ -61,26 +62,26 @@ class Wanted:
 
 
 class TailProtocol(WebSocketClientProtocol):
-    """Prints what comes. The names in camel case are Autobahn's."""
+    """Prints the messages. The names in camel case are Autobahn's."""
 
     factory: TailFactory
 
     def onOpen(self) -> None:
-        """Ask for the wanted events."""
-        if self.factory.wanted.events:
-            request = {"type": "subscribe", "id": REQUEST, "payload": {"events": self.factory.wanted.events}}
+        """Subscribe to the events to print, if they are restricted."""
+        if self.factory.options.events:
+            request = {"type": "subscribe", "id": REQUEST_ID, "payload": {"events": self.factory.options.events}}
             self.sendMessage(json.dumps(request).encode())
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Print a message, and close when it was the last."""
-        if not self.factory.satisfied:
-            self.factory.satisfied = self.factory.take(payload.decode(errors="replace"))
-            if self.factory.satisfied:
-                self.sendClose(int(CloseCode.NORMAL))  # Autobahn takes no IntEnum
+        """Print a message, and close the connection after the last one."""
+        if not self.factory.is_complete:
+            self.factory.is_complete = self.factory.print_message(payload.decode(errors="replace"))
+            if self.factory.is_complete:
+                self.sendClose(int(CloseCode.NORMAL))  # Autobahn does not accept an IntEnum
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Say why the connection ended."""
-        if self.factory.satisfied:
+        """Report why the connection ended."""
+        if self.factory.is_complete:
             self.factory.ended.callback(self.factory.refusal)
         elif code == CloseCode.NORMAL:
             self.factory.ended.callback(None)
@@ -92,57 +93,57 @@ class TailProtocol(WebSocketClientProtocol):
 
 
 class TailFactory(WebSocketClientFactory):
-    """Makes the one connection.
+    """Creates the protocol of the only connection.
 
     Attributes:
-        satisfied: whether all that will be was printed.
-        refusal: why the gateway does not send what is wanted.
-        ended: fires with None when all that was wanted was printed, else with the reason.
+        is_complete: whether the last message to print was printed.
+        refusal: why the gateway refused the subscription; None if it did not.
+        ended: fires with None if all messages were printed, else with the reason.
     """
 
     protocol = TailProtocol  # type: ignore[assignment]  # Autobahn's protocols are not typed as Twisted's
     noisy = False
 
-    def __init__(self, wanted: Wanted, write: Callable[[str], object], reactor: IReactorTime) -> None:
-        headers = {"Authorization": f"Bearer {wanted.token}"} if wanted.token else {}
-        # Who offers the subprotocol is told of a refusal by a close code. Without a token it would mean
-        # that a first frame with one follows.
-        protocols = [SUBPROTOCOL] if wanted.token else []
+    def __init__(self, options: TailOptions, write: Callable[[str], object], reactor: IReactorTime) -> None:
+        headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
+        # A client that offers the subprotocol gets a close code with the reason of a refusal. Without a token it must
+        # not be offered: the gateway would wait for a first frame with one.
+        protocols = [SUBPROTOCOL] if options.token else []
         agent = f"callcenter-ws/{__version__}"
-        super().__init__(wanted.full_url, protocols=protocols, headers=headers, useragent=agent, reactor=reactor)
+        super().__init__(options.full_url, protocols=protocols, headers=headers, useragent=agent, reactor=reactor)
         self.setProtocolOptions(
             failByDrop=False,
-            openHandshakeTimeout=HANDSHAKE_SECONDS,
-            autoPingInterval=PING_SECONDS,
-            autoPingTimeout=HANDSHAKE_SECONDS,
+            openHandshakeTimeout=HANDSHAKE_TIMEOUT_SECONDS,
+            autoPingInterval=PING_INTERVAL_SECONDS,
+            autoPingTimeout=HANDSHAKE_TIMEOUT_SECONDS,
         )
-        self.wanted = wanted
-        self.satisfied = False
+        self.options = options
+        self.is_complete = False
         self.refusal: str | None = None
         self.ended: Deferred[str | None] = Deferred()
         self._write = write
-        self._left = wanted.count
+        self._remaining = options.count
 
-    def take(self, text: str) -> bool:
-        """Print a message if it is wanted; return whether it was the last."""
+    def print_message(self, text: str) -> bool:
+        """Print a message if it matches the options; return whether it was the last."""
         message = _decoded(text)
         is_event = "seq" in message
-        if is_event and not self.wanted.matches(str(message.get("type"))):
+        if is_event and not self.options.matches(str(message.get("type"))):
             return False
         try:
             self._write(text)
         except BrokenPipeError:
             return True
-        if message.get("type") == "error" and message.get("in_reply_to") == REQUEST:
+        if message.get("type") == "error" and message.get("in_reply_to") == REQUEST_ID:
             self.refusal = f"refused: {message['payload']['message']}"
             return True
-        if is_event and self._left is not None:
-            self._left -= 1
-        return self._left == 0
+        if is_event and self._remaining is not None:
+            self._remaining -= 1
+        return self._remaining == 0
 
 
-def _decoded(text: str) -> dict[str, Any]:
-    """A message; empty for what is none."""
+def _decoded(text: str) -> JsonObject:
+    """Decode a message; return an empty dictionary if it is not a JSON object."""
     try:
         message = json.loads(text)
     except ValueError:
@@ -150,24 +151,24 @@ def _decoded(text: str) -> dict[str, Any]:
     return message if isinstance(message, dict) else {}
 
 
-async def tail(reactor: Any, wanted: Wanted, write: Callable[[str], object]) -> str | None:
-    """Connect and write messages until it ends.
+async def tail(reactor: Reactor, options: TailOptions, write: Callable[[str], object]) -> str | None:
+    """Connect and write messages until the connection ends.
 
     Returns:
-        None when all that was wanted was written or the gateway closed normally; else why it ended.
+        None if all messages were written or the gateway closed with 1000; else the reason of the end.
     """
     try:
-        factory = TailFactory(wanted, write, reactor)
-        endpoint: Any = HostnameEndpoint(reactor, factory.host, factory.port)
+        factory = TailFactory(options, write, reactor)
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, factory.host, factory.port)
         if factory.isSecure:
             endpoint = wrapClientTLS(optionsForClientTLS(factory.host), endpoint)
         await endpoint.connect(factory)
     except Exception as error:
-        # Whatever a URL or a network can do wrong is for the person to read, not to debug.
-        return f"cannot connect to {_address(wanted.url)}: {error}"
+        # Errors of the URL and of the network are shown to the user without a traceback.
+        return f"cannot connect to {_address(options.url)}: {error}"
     return await factory.ended
 
 
 def _address(url: str) -> str:
-    """A URL without its query, which may hold a token."""
+    """Return a URL without its query, which may contain a token."""
     return url.partition("?")[0]

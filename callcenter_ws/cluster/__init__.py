@@ -1,1 +1,1 @@
-"""One node or many: who is connected where, which nodes there are, and control messages to all of them."""
+"""Presence of users, membership of nodes, and actions on all nodes; for one node, and for nodes that share a Redis."""

@@ -1,162 +1,173 @@
-"""Who is here: connections per user, since when, and the events that say so."""
+"""LocalPresence: presence of users where this node is the only one."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
-from callcenter_ws.errors import CloseCode, Refusal
+from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS
+from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.visibility import is_announced
-from callcenter_ws.interfaces import PresenceRecord, PresenceStore, UserPresence
+from callcenter_ws.interfaces import PresenceRecord, PresenceStore, Subscriber, UserPresence
 from callcenter_ws.runtime.background import Spawn
+from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.single_flight import SingleFlight
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
+RETRY_SECONDS = 5.0
+"""Seconds after which an announcement that the store refused is repeated."""
 
-MAX_REMEMBERED = 50_000
-"""Users whose ``last_seen`` is remembered; above that the one gone longest is forgotten."""
-
-RETRY = 5.0
-"""Seconds after which an announcement that the store did not take is made again."""
-
-Announce = Callable[[str, dict[str, Any]], Awaitable[object]]
-"""Publishes ``presence.changed`` with a payload for a tenant."""
+Announce = Callable[[str, dict[str, object]], Awaitable[object]]
+"""Publishes ``presence.changed`` for a tenant, with a payload."""
 
 UserKey = tuple[str, str, bool]
-"""Tenant, user, and whether it is a visitor: a visitor and an agent with the same id are two people."""
+"""Tenant, user, and whether it is a visitor: a visitor and an agent with the same id are different users."""
 
 
 @dataclass(slots=True)
-class _Stay:
-    """A user's time with us, over all its connections.
+class _OnlineUser:
+    """A user who is online, or whose grace is not over.
 
     Attributes:
-        person: others are told of its coming and going.
-        noted: the register holds it as one that has not ended.
+        since: when the user came online, Unix seconds.
+        announced: whether ``presence.changed`` is published for the user.
+        stored: whether the store has the user as online.
+        offline_timer: runs during the grace after the last connection was closed.
     """
 
     since: float
     connections: int = 0
-    person: bool = False
-    noted: bool = False
-    farewell: Timer | None = None
+    announced: bool = False
+    stored: bool = False
+    offline_timer: Timer | None = None
 
 
 class LocalPresence:
-    """Counts each user's connections and announces the first one and, after a grace, the end of the last.
+    """Implements ``interfaces.PresenceTracker``: counts each user's connections.
+
+    A user comes online with the first connection, and goes offline when the last one has been closed for ``grace``
+    seconds. Both are announced.
 
     Args:
-        register: remembers who was here, so that the end of a stay is announced over a restart, too.
-        grace: seconds that a user may be away, as when a page is reloaded, without being announced gone.
+        announce: publishes an announcement.
+        store: keeps presence over a restart, so that users who do not reconnect are announced offline.
+        grace: seconds that a user may be without a connection, as when a page is reloaded, and still count as online.
     """
 
-    def __init__(self, clock: Clock, spawn: Spawn, announce: Announce, register: PresenceStore, grace: float) -> None:
+    def __init__(self, clock: Clock, spawn: Spawn, announce: Announce, store: PresenceStore, grace: float) -> None:
         self._clock = clock
         self._spawn = spawn
         self._announce = announce
-        self._register = register
+        self._store = store
         self._grace = grace
-        self._stays: dict[UserKey, _Stay] = {}
+        self._users: dict[UserKey, _OnlineUser] = {}
         self._last_seen: OrderedDict[UserKey, float] = OrderedDict()
-        # What others were told last, or are being told: who is not in here is gone.
-        self._told: set[UserKey] = set()
-        self._telling: set[UserKey] = set()
+        # Users whose last announcement said online.
+        self._announced_online: set[UserKey] = set()
+        self._announcing: dict[UserKey, SingleFlight] = {}
 
-    def resume(self, patience: float) -> None:
-        """Take up what the register knows. Who was here has ``patience`` seconds beyond the grace to come back."""
-        for known in self._register.load_presence():
-            key = (known.tenant_id, known.user_id, known.visitor)
-            self._last_seen[key] = known.last_seen
-            if known.told:
-                self._told.add(key)
-            if known.since is not None:
-                # Who comes back is announced if the process ended before that was done.
-                stay = self._stays[key] = _Stay(known.since, person=known.told, noted=True)
-                stay.farewell = self._clock.call_later(self._grace + patience, self._gone, key)
-            elif known.told:
-                # The process ended before this could be said.
-                self._tell(key)
+    def resume(self, reconnect_seconds: float) -> None:
+        """Restore the records of the store.
 
-    def arrived(self, client: Client) -> None:
-        """A connection has opened."""
+        Args:
+            reconnect_seconds: how long users who were online may take to reconnect, in addition to the grace.
+        """
+        for record in self._store.load_presence():
+            key = (record.tenant_id, record.user_id, record.visitor)
+            self._last_seen[key] = record.last_seen
+            if record.announced:
+                self._announced_online.add(key)
+            if record.since is not None:
+                # If the process ended before the user was announced online, that is done when the user reconnects.
+                user = self._users[key] = _OnlineUser(record.since, announced=record.announced, stored=True)
+                user.offline_timer = self._clock.call_later(self._grace + reconnect_seconds, self._gone_offline, key)
+            elif record.announced:
+                # The process ended before the user was announced offline.
+                self._request_announcement(key)
+
+    def client_registered(self, client: Subscriber) -> None:
+        """Count a client that was registered with the Hub."""
         principal = client.principal
         key = (principal.tenant_id, principal.user_id, principal.is_visitor)
-        stay = self._stays.get(key)
-        if stay is None:
-            stay = self._stays[key] = _Stay(self._clock.time())
-        if stay.farewell is not None:
-            stay.farewell.cancel()
-            stay.farewell = None
-        stay.connections += 1
-        if not stay.person and is_announced(principal):
-            stay.person = True
-            self._note(key, stay)
-            self._tell(key)
+        user = self._users.get(key)
+        if user is None:
+            user = self._users[key] = _OnlineUser(self._clock.time())
+        if user.offline_timer is not None:
+            user.offline_timer.cancel()
+            user.offline_timer = None
+        user.connections += 1
+        if not user.announced and is_announced(principal):
+            user.announced = True
+            self._save(key, user)
+            self._request_announcement(key)
 
-    def left(self, client: Client, code: CloseCode) -> None:
-        """A connection has closed."""
+    def client_unregistered(self, client: Subscriber, code: CloseCode) -> None:
+        """Count a client that was removed from the Hub."""
         principal = client.principal
         key = (principal.tenant_id, principal.user_id, principal.is_visitor)
-        stay = self._stays[key]
-        stay.connections -= 1
-        if stay.connections == 0:
+        user = self._users[key]
+        user.connections -= 1
+        if user.connections == 0:
             self._last_seen[key] = self._clock.time()
             self._last_seen.move_to_end(key)
-            if len(self._last_seen) > MAX_REMEMBERED:
+            if len(self._last_seen) > MAX_PRESENCE_RECORDS:
                 self._last_seen.popitem(last=False)
-            self._note(key, stay)
-            stay.farewell = self._clock.call_later(self._grace, self._gone, key)
+            self._save(key, user)
+            user.offline_timer = self._clock.call_later(self._grace, self._gone_offline, key)
 
     def of(self, tenant_id: str, user_id: str) -> UserPresence:
-        """Whether a user is connected; see ``UserPresence``. A visitor is told of where no staff has that id."""
+        """Return whether a user is connected; a visitor only if no other user with this id is or was."""
         staff = self._presence_of((tenant_id, user_id, False))
         return staff if staff.online or staff.last_seen is not None else self._presence_of((tenant_id, user_id, True))
 
     def _presence_of(self, key: UserKey) -> UserPresence:
-        stay = self._stays.get(key)
-        if stay is None or stay.connections == 0:
+        user = self._users.get(key)
+        if user is None or user.connections == 0:
             return UserPresence(False, 0, None, self._last_seen.get(key))
-        return UserPresence(True, stay.connections, stay.since, self._clock.time())
+        return UserPresence(True, user.connections, user.since, self._clock.time())
 
-    def _gone(self, key: UserKey) -> None:
-        if self._stays.pop(key).noted:
-            self._note(key, None)
-            self._tell(key)
+    def _gone_offline(self, key: UserKey) -> None:
+        if self._users.pop(key).stored:
+            self._save(key, None)
+            self._request_announcement(key)
 
-    def _note(self, key: UserKey, stay: _Stay | None) -> None:
+    def _save(self, key: UserKey, user: _OnlineUser | None) -> None:
         now = self._clock.time()
-        last_seen = now if stay is not None else self._last_seen.get(key, now)
+        last_seen = now if user is not None else self._last_seen.get(key, now)
         since = None
-        if stay is not None and stay.person:
-            since, stay.noted = stay.since, True
-        self._register.note(PresenceRecord(*key, since, last_seen))
+        if user is not None and user.announced:
+            since, user.stored = user.since, True
+        self._store.save_presence(PresenceRecord(*key, since, last_seen))
 
-    def _tell(self, key: UserKey) -> None:
-        if key not in self._telling:
-            self._telling.add(key)
-            self._spawn(self._tell_all(key))
+    # Announcements
 
-    async def _tell_all(self, key: UserKey) -> None:
-        """Announce what is the case until others know it."""
-        try:
-            while (online := self._is_here(key)) != (key in self._told):
-                stay = self._stays.get(key)
-                connections = 0 if stay is None else stay.connections
-                reason = "connected" if online else "disconnected"
-                payload = {"user_id": key[1], "online": online, "connections": connections, "reason": reason}
-                try:
-                    await self._announce(key[0], payload)
-                except Refusal:
-                    # The store takes nothing now. Publishers are told so themselves, /readyz says it to operators.
-                    self._clock.call_later(RETRY, self._tell, key)
-                    return
-                (self._told.add if online else self._told.discard)(key)
-        finally:
-            self._telling.discard(key)
+    def _request_announcement(self, key: UserKey) -> None:
+        announcing = self._announcing.get(key)
+        if announcing is None:
+            backoff = Backoff(RETRY_SECONDS, RETRY_SECONDS)
+            work = partial(self._announce_until_current, key)
+            # The store may refuse everything for a while; publishers and ``/readyz`` report that.
+            announcing = self._announcing[key] = SingleFlight(work, self._clock, self._spawn, backoff=backoff)
+        if not announcing.is_running:  # else the run under way notices the change
+            announcing.request()
 
-    def _is_here(self, key: UserKey) -> bool:
-        stay = self._stays.get(key)
-        return stay is not None and stay.person
+    async def _announce_until_current(self, key: UserKey) -> None:
+        """Announce until the last announcement says whether the user is online.
+
+        Raises:
+            Refusal: the store refused the announcement.
+        """
+        while (online := self._is_online(key)) != (key in self._announced_online):
+            user = self._users.get(key)
+            connections = 0 if user is None else user.connections
+            reason = "connected" if online else "disconnected"
+            payload = {"user_id": key[1], "online": online, "connections": connections, "reason": reason}
+            await self._announce(key[0], payload)
+            (self._announced_online.add if online else self._announced_online.discard)(key)
+        del self._announcing[key]
+
+    def _is_online(self, key: UserKey) -> bool:
+        user = self._users.get(key)
+        return user is not None and user.announced

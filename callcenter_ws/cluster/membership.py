@@ -1,63 +1,45 @@
-"""Membership: which nodes there are. Each renews its lease; one that does not is dead when it runs out."""
+"""Membership: which nodes are alive, as far as this node knows, and whether it knows enough to answer for all of them.
+
+A node is alive while its lease has not expired (``lease_renewal.py``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from typing import Literal
 
-import msgspec
-
+from callcenter_ws.cluster.lease_renewal import RENEWAL_INTERVAL_SECONDS, LeaseRenewal, Leases
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
-from callcenter_ws.redis.scripts import BURY, LEASE
+from callcenter_ws.redis.scripts import NODE_DEAD
 from callcenter_ws.runtime.background import Spawn
-from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.clock import Clock
 
-RENEWAL = 1.0
-"""Seconds between two renewals."""
+CERTAINLY_ALIVE_SECONDS = 1.5
+"""Seconds since its last renewal for which a node is certainly alive, beside the interval of renewals."""
 
-FRESH = 1.5
-"""Seconds since its last renewal for which a node certainly lives."""
+EvictionStep = Literal["begin", "continue", "end"]
+"""A step of an eviction; see ``node_dead.lua``."""
 
-
-class _Leases(msgspec.Struct, array_like=True, frozen=True):
-    """What the script tells.
-
-    Attributes:
-        was_known: Redis knew the node, and nothing of what it had told was struck off.
-        now: Redis's clock.
-        until: when each lease runs out.
-        behind: nodes that have not told of all their users.
-        burials: nodes that somebody has begun to bury.
-    """
-
-    was_known: bool
-    is_caretaker: bool
-    now: float
-    until: dict[str, float]
-    behind: list[str]
-    burials: list[str]
-
-
-_NO_LEASES = _Leases(False, False, 0.0, {}, [], [])
-
-_decode = msgspec.json.Decoder(_Leases).decode
+_NO_LEASES = Leases(False, False, 0.0, {}, [], [])
 
 
 class Membership:
-    """This node's lease, and what is known of the others'.
+    """This node's lease, and the leases of the other nodes when it was renewed last.
 
     Args:
-        instance: this node, in this life: another life has another name.
-        lease: seconds for which one is good.
-        unknown: is told that the others know nothing of this node, so that it has to tell everything anew.
-        has_told: says whether this node has told of all its users.
+        instance: the name of this node; different after each start.
+        lease: the length of a lease in seconds.
+        on_unknown: called when the other nodes know nothing of this node, so that it has to report everything again.
+        has_reported_all: returns whether Redis has the connections of all users of this node.
 
     Attributes:
-        is_caretaker: this node looks after what dead ones have left.
-        settled_at: the monotonic clock when contact with Redis was taken up again for the last time, or Redis did not
-            know this node.
+        is_reaper: whether this node is the one that evicts dead nodes.
+        contact: a number that is larger each time that contact with Redis was regained, or Redis had no lease of this
+            node.
+        in_contact_since: time of the monotonic clock of the first renewal after contact with Redis was lost, or after
+            Redis had no lease of this node.
     """
 
     def __init__(
@@ -68,224 +50,195 @@ class Membership:
         spawn: Spawn,
         instance: str,
         lease: float,
-        unknown: Callable[[], None],
-        has_told: Callable[[], bool],
+        on_unknown: Callable[[], None],
+        has_reported_all: Callable[[], bool],
     ) -> None:
         self._redis = redis
         self._keys = keys
         self._clock = clock
-        self._spawn = spawn
         self.lease = lease
-        self._unknown = unknown
-        self._has_told = has_told
-        # In the slot of the leases, so that one script can work on all of them.
-        self._burials = f"{keys.leases}:burials"
-        self._behind = f"{keys.leases}:behind"
+        self._on_unknown = on_unknown
         self._last = _NO_LEASES
-        self._leases: dict[str, float] = {}
+        self._expiry: dict[str, float] = {}
+        # Redis's clock minus the monotonic clock.
         self._offset = 0.0
-        self._is_in_touch = False
-        # Nodes that were there before contact was taken up again, with their leases as they were found then.
+        self._is_in_contact = False
+        # Nodes that were alive when contact was lost, with the expiry of their leases when it was regained.
         self._awaited: dict[str, float] = {}
         self._renewed_at: float | None = None
-        self._timer: Timer | None = None
-        self._is_renewing = False
-        self._stopped = True
         self.instance = instance
-        self.is_caretaker = False
-        self.settled_at = 0.0
+        self.is_reaper = False
+        self.contact = 0
+        self.in_contact_since = 0.0
+        self._lease_renewal = LeaseRenewal(
+            redis,
+            keys,
+            clock,
+            spawn,
+            instance,
+            lease,
+            has_reported_all=has_reported_all,
+            renewed=self._renewed,
+            failed=self._renewal_failed,
+        )
 
     def start(self) -> None:
         """Renew the lease from now on."""
-        self._stopped = False
-        self._tick()
+        self._lease_renewal.start()
 
-    async def stop(self, *, give_back: bool) -> None:
-        """Renew the lease no more, and give it back if nothing has to be done when it runs out."""
-        self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
-        if not give_back:
-            return
-        try:
-            await self._redis.send("DEL", self._keys.tenants_at(self.instance))
-            await self._redis.send("HDEL", self._burials, self.instance)
-            await self._redis.send("SREM", self._behind, self.instance)
-            await self._redis.send("ZREM", self._keys.leases, self.instance)
-            if self.is_caretaker:
-                await self._redis.send("DEL", self._keys.caretaker)
-        except Refusal:
-            return  # it runs out by itself
+    async def stop(self, *, release: bool) -> None:
+        """Renew the lease no longer; delete it if the other nodes need not clean up after this one."""
+        self._lease_renewal.stop()
+        if release:
+            await self._lease_renewal.release(is_reaper=self.is_reaper)
 
-    def resume(self) -> None:
-        """Renew the lease now: Redis is there again, and what happened meanwhile has not been told."""
-        self._is_in_touch = False
+    def reconnected(self) -> None:
+        """Renew the lease now: Redis is connected again, and what happened meanwhile is not known."""
+        self._is_in_contact = False
         self.renew()
 
     def renew(self) -> None:
         """Renew the lease now."""
-        if not self._stopped and not self._is_renewing:
-            self._is_renewing = True
-            self._spawn(self._try_to_renew())
+        self._lease_renewal.request()
 
-    def _tick(self) -> None:
-        self._timer = self._clock.call_later(RENEWAL, self._tick)
-        self.renew()
+    def _renewal_failed(self) -> None:
+        self.is_reaper = False
+        self._is_in_contact = False
 
-    async def _try_to_renew(self) -> None:
-        with suppress(Refusal):  # the next one may succeed
-            await self._renew()
-
-    async def _renew(self) -> None:
-        try:
-            reply = await self._redis.run(
-                LEASE,
-                [self._keys.leases, self._keys.caretaker, self._burials, self._behind],
-                self.instance,
-                repr(float(self.lease)),
-                int(self._has_told()),
-            )
-        except Refusal:
-            self.is_caretaker = False
-            self._is_in_touch = False
-            raise
-        finally:
-            self._is_renewing = False
-        self._take(_decode(reply))
-
-    def _take(self, found: _Leases) -> None:
+    def _renewed(self, leases: Leases) -> None:
         now = self._clock.monotonic()
-        if self._has_been_away(found, now) or not found.was_known:
-            self.settled_at = now
-            self._await_others(found)
-        self._is_in_touch = True
-        self._last, self._renewed_at, self._offset = found, now, found.now - now
-        self._leases, self.is_caretaker = found.until, found.is_caretaker
+        if self._was_out_of_contact(leases, now) or not leases.was_known:
+            self.contact += 1
+            self.in_contact_since = now
+            self._await_others(leases)
+        self._is_in_contact = True
+        self._last, self._renewed_at, self._offset = leases, now, leases.now - now
+        self._expiry, self.is_reaper = leases.expiry, leases.is_reaper
+        # A node is awaited until it has renewed its lease and has reported all its users.
         self._awaited = {
-            name: until
-            for name, until in self._awaited.items()
-            if found.until.get(name, 0.0) == until or name in found.behind
+            name: expiry
+            for name, expiry in self._awaited.items()
+            if leases.expiry.get(name, 0.0) == expiry or name in leases.unreported
         }
-        if not found.was_known:
-            self._unknown()
+        if not leases.was_known:
+            self._on_unknown()
 
-    def _has_been_away(self, found: _Leases, now: float) -> bool:
-        """Whether there is a gap before this renewal: by the clock here, or by Redis's, if both have slept."""
-        if self._renewed_at is None or not self._is_in_touch:
+    def _was_out_of_contact(self, leases: Leases, now: float) -> bool:
+        """Whether much time has passed since the last renewal, by either clock: one may have been suspended."""
+        if self._renewed_at is None or not self._is_in_contact:
             return True
-        return max(now - self._renewed_at, found.now - self._last.now) > self.lease / 2
+        return max(now - self._renewed_at, leases.now - self._last.now) > self.lease / 2
 
-    def _await_others(self, found: _Leases) -> None:
-        """Those that were alive before are heard out before anything is said of their users.
+    def _await_others(self, leases: Leases) -> None:
+        """Await the nodes that were alive before.
 
-        One whose lease was given back meanwhile is not awaited, unless Redis has lost all of them.
+        A node whose lease has been deleted since is not awaited, unless Redis has lost all leases.
         """
-        alive = {name for name, until in self._leases.items() if until > self._last.now and name != self.instance}
-        kept = {name for name in alive if name in found.until or not found.was_known}
-        self._awaited = {name: found.until.get(name, 0.0) for name in kept | self._awaited.keys()}
+        alive = {name for name, expiry in self._expiry.items() if expiry > self._last.now and name != self.instance}
+        kept = {name for name in alive if name in leases.expiry or not leases.was_known}
+        self._awaited = {name: leases.expiry.get(name, 0.0) for name in kept | self._awaited.keys()}
 
-    # Burying
+    # Eviction
 
-    async def bury(self, instance: str, step: str) -> bool:
-        """Take a node's lease away, if its time is over by Redis's clock; return whether that is so.
+    async def evict(self, instance: str, step: EvictionStep) -> bool:
+        """Delete a node's lease if it has expired by Redis's clock; return whether it has.
 
-        Until the end, the node stands among those that are being buried, so that the next caretaker goes on if this one
-        dies. A node that comes back meanwhile has to tell everything anew.
-
-        Args:
-            step: ``begin``; ``go on``, before anything is struck off; ``end``.
+        From the first step to the last the node is marked as being evicted, so that the next reaper continues if this
+        one dies. If the node is alive after all, it reports all its users again.
 
         Raises:
             Refusal: ``unavailable``.
         """
-        return bool(await self._redis.run(BURY, [self._keys.leases, self._burials, self._behind], instance, step))
+        keys = [self._keys.leases, self._keys.evictions, self._keys.unreported]
+        return bool(await self._redis.run(NODE_DEAD, keys, instance, step))
 
     @property
-    def is_settled(self) -> bool:
-        """Whether every node has had the time of a lease to renew its own."""
-        return self._clock.monotonic() - self.settled_at >= self.lease
+    def could_all_renew(self) -> bool:
+        """Whether contact with Redis has lasted for a lease, so that every living node has renewed its own."""
+        return self._clock.monotonic() - self.in_contact_since >= self.lease
 
-    # What is known
+    # What is known of the nodes
 
     @property
-    def is_informed(self) -> bool:
-        """Whether what is known here, and in Redis, is recent enough to be told."""
+    def is_current(self) -> bool:
+        """Whether what this node and Redis know of the nodes is recent enough for answers."""
         renewed_at = self._renewed_at
-        if self._redis.trouble is not None:
-            # It may be readable: but what has happened since could not be written.
+        if self._redis.problem is not None:
+            # Redis may be readable, but what has happened since could not be written.
             return False
         return renewed_at is not None and self._clock.monotonic() - renewed_at < self.lease
 
-    def check_informed(self) -> None:
-        """Let pass whoever needs to know.
+    def check_current(self) -> None:
+        """Raise ``Refusal``, ``unavailable``, unless ``is_current``."""
+        if not self.is_current:
+            raise _not_current()
+
+    async def refresh(self) -> None:
+        """Read the leases of all nodes: a node may have been started since the last renewal.
 
         Raises:
             Refusal: ``unavailable``.
         """
-        if not self.is_informed:
-            raise _not_informed()
+        if self._lease_renewal.is_stopped:
+            raise _not_current()
+        await self._lease_renewal.renew()
+        self.check_current()
 
-    async def look(self) -> None:
-        """Find out which nodes there are now: one may have come since the last renewal.
+    async def is_complete(self, instances: Iterable[str], contact: int) -> bool:
+        """Return whether connections just read from Redis, at these nodes, are all connections.
 
-        Raises:
-            Refusal: ``unavailable``.
-        """
-        if self._stopped:
-            raise _not_informed()
-        await self._renew()
-        self.check_informed()
+        If not, the leases have been read again, and the connections should be, too. After contact with Redis was lost,
+        or Redis has lost its data, every node that was alive before is awaited for the length of a lease.
 
-    async def vouches(self, instances: Iterable[str]) -> bool:
-        """Whether what Redis has just said of the users of these nodes may be told.
-
-        If not, the nodes have been looked at anew, and Redis should be asked once more. After contact was taken up
-        again, or when Redis had lost everything, all nodes that were known before have to renew their leases, and to
-        say that they have told of all their users; whoever does not within the time of a lease is not there.
+        Args:
+            contact: the value of that attribute before the connections were read.
 
         Raises:
-            Refusal: ``unavailable``: not all of them have yet.
+            Refusal: ``unavailable``: nodes are awaited.
         """
-        if not self._is_waiting and all(map(self.knows, instances)) and await self._is_registered():
+        is_certain = not self._is_awaiting and all(map(self.is_known, instances)) and await self._is_registered()
+        # A renewal meanwhile may have found that Redis had lost its data, and have registered this node again.
+        if is_certain and contact == self.contact:
             return True
-        await self.look()
-        if self._is_waiting:
-            raise _not_informed()
+        await self.refresh()
+        if self._is_awaiting:
+            raise _not_current()
         return False
 
     @property
-    def _is_waiting(self) -> bool:
-        return bool(self._awaited) and not self.is_settled
+    def _is_awaiting(self) -> bool:
+        return bool(self._awaited) and not self.could_all_renew
 
     async def _is_registered(self) -> bool:
-        """Whether Redis still knows this node: if not, it may have lost everything since the last renewal."""
+        """Whether Redis has this node's lease; if not, it may have lost its data since the last renewal."""
         return await self._redis.send("ZSCORE", self._keys.leases, self.instance) is not None
 
-    def knows(self, instance: str) -> bool:
-        """Whether anything is known of a node."""
-        return instance == self.instance or instance in self._leases or instance in self._last.burials
+    def is_known(self, instance: str) -> bool:
+        """Whether a node had a lease, or was being evicted, at the last renewal."""
+        return instance == self.instance or instance in self._expiry or instance in self._last.evictions
 
-    def lives(self, instance: str) -> bool:
-        """Whether a node's lease has not run out, as far as is known."""
-        return instance == self.instance or self._until(instance) > 0
+    def is_alive(self, instance: str) -> bool:
+        """Whether a node's lease has not expired, as far as is known."""
+        return instance == self.instance or self._seconds_left(instance) > 0
 
-    def certainly_lives(self, instance: str) -> bool:
-        """Whether a node was heard of a moment ago."""
-        return instance == self.instance or self._until(instance) > self.lease - FRESH - RENEWAL
+    def is_certainly_alive(self, instance: str) -> bool:
+        """Whether a node renewed its lease a moment ago."""
+        oldest = self.lease - CERTAINLY_ALIVE_SECONDS - RENEWAL_INTERVAL_SECONDS
+        return instance == self.instance or self._seconds_left(instance) > oldest
 
-    def _until(self, instance: str) -> float:
-        """For how many more seconds a lease is good."""
-        return self._leases.get(instance, 0.0) - (self._clock.monotonic() + self._offset)
+    def _seconds_left(self, instance: str) -> float:
+        """Return the seconds until a lease expires."""
+        return self._expiry.get(instance, 0.0) - (self._clock.monotonic() + self._offset)
 
-    def others(self) -> set[str]:
-        """The other nodes that live."""
-        return {name for name in self._leases if name != self.instance and self.lives(name)}
+    def other_nodes(self) -> set[str]:
+        """Return the other nodes that are alive."""
+        return {name for name in self._expiry if name != self.instance and self.is_alive(name)}
 
-    def dead(self) -> list[str]:
-        """Nodes whose leases have run out, and who have not been buried yet."""
-        expired = [name for name in self._leases if not self.lives(name)]
-        return [*expired, *(name for name in self._last.burials if name not in expired)]
+    def dead_nodes(self) -> list[str]:
+        """Return the nodes whose leases have expired, and those whose eviction is not finished."""
+        expired = [name for name in self._expiry if not self.is_alive(name)]
+        return [*expired, *(name for name in self._last.evictions if name not in expired)]
 
 
-def _not_informed() -> Refusal:
-    return Refusal(ErrorCode.UNAVAILABLE, "it is not known what the other nodes do", retry_after=1)
+def _not_current() -> Refusal:
+    return Refusal(ErrorCode.UNAVAILABLE, "the state of the other nodes is not known", retry_after=1)

@@ -1,15 +1,18 @@
-"""Cluster: this node among those that share its Redis, beside the broker: who is where, and orders to all."""
+"""Cluster: this node among the nodes that share its Redis: presence, membership and control messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from callcenter_ws.broker.redis.broker import RedisBroker
+from callcenter_ws.cluster.connection_limit import ConnectionLimit
 from callcenter_ws.cluster.control import ControlMessages
 from callcenter_ws.cluster.directory import ClusterDirectory
 from callcenter_ws.cluster.membership import Membership
+from callcenter_ws.cluster.offline import OfflineAnnouncements
 from callcenter_ws.cluster.presence import ClusterPresence
 from callcenter_ws.cluster.reaper import Reaper
+from callcenter_ws.cluster.user_locations import UserLocations
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import Refusal
@@ -17,15 +20,17 @@ from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
 
+_RETRY_SECONDS = 1.0
+
 
 class Cluster:
     """One node.
 
     Args:
-        node: its name; with it and the moment, this life of it is named.
-        lease: seconds after which a node that was not heard of is dead.
+        node: the name of the node; an identifier is added that is different after each start.
+        lease: seconds after the last renewal of its lease at which a node counts as dead.
         history_limits: events and seconds that a tenant's log keeps.
-        revoked: closes what else a revoked token is used for here, beside the Hub's clients; returns how many.
+        revoked: closes what else a revoked token is used for at this node, beside the Hub's clients; returns how many.
 
     Attributes:
         presence: for the Hub.
@@ -49,8 +54,9 @@ class Cluster:
         self._new_id = UlidFactory(clock.time)
         self._revoked = revoked
         self._is_stopped = False
-        self._orders: ControlMessages | None = None
+        self._control: ControlMessages | None = None
         redis, keys = broker.redis, broker.keys
+        log_limits = (history_limits[0], repr(float(history_limits[1])))
         self._membership = Membership(
             redis,
             keys,
@@ -58,45 +64,49 @@ class Cluster:
             spawn,
             f"{node}~{self._new_id()}",
             lease,
-            self._introduce_anew,
-            lambda: self.presence.has_told(),
+            self._report_everything,
+            lambda: self.presence.has_reported_all(),
         )
+        offline = OfflineAnnouncements(broker.tenant_store, clock, spawn, self._new_id, log_limits)
         self.presence = ClusterPresence(
             self._membership,
             broker.tenant_store,
             clock,
             spawn,
             self._new_id,
-            history_limits,
-            lambda tenant_id: spawn(self._note_tenant(tenant_id)),
+            log_limits,
+            lambda tenant_id: spawn(self._register_tenant(tenant_id)),
+            offline,
+            ConnectionLimit(self._membership, limits.connections_per_user),
             grace=limits.presence_grace,
             drain_grace=limits.presence_grace + limits.drain_timeout,
-            per_user=limits.connections_per_user,
         )
-        self._caretaker = Reaper(redis, keys, self._membership, self.presence, clock, spawn, limits.presence_grace)
+        self._locations = UserLocations(
+            self._membership, broker.tenant_store, self.presence.unreported_connections, clock
+        )
+        self._reaper = Reaper(redis, keys, self._membership, offline, clock, spawn, limits.presence_grace)
 
-    def _introduce_anew(self) -> None:
-        """Redis knows nothing of this node: that may be all that it does not know."""
-        self._broker.introduce_anew()
-        self.presence.tell_everything()
-        if self._orders is not None:
-            self._orders.restore()
+    def _report_everything(self) -> None:
+        """Report everything again: Redis had no lease of this node, so it may have lost all data."""
+        self._broker.tenants.clear()
+        self.presence.report_everything()
+        if self._control is not None:
+            self._control.restore_revocations()
 
-    async def _note_tenant(self, tenant_id: str) -> None:
-        """Have it found when this node dies."""
+    async def _register_tenant(self, tenant_id: str) -> None:
+        """Register that this node has clients of a tenant, so that they are found when the node dies."""
         redis, keys = self._broker.redis, self._broker.keys
         try:
             await redis.send("SADD", keys.tenants_at(self._membership.instance), tenant_id)
-            if await redis.send("SADD", keys.tenants, tenant_id):
-                await redis.send("SPUBLISH", keys.tenants_channel, tenant_id)
+            await self._broker.tenants.register(tenant_id)
         except Refusal:
             if not self._is_stopped:
-                self._clock.call_later(1.0, lambda: self._spawn(self._note_tenant(tenant_id)))
+                self._clock.call_later(_RETRY_SECONDS, lambda: self._spawn(self._register_tenant(tenant_id)))
 
     def directory(self, hub: Hub) -> ClusterDirectory:
-        """Return what the edges may ask, with ``hub`` for this node's part; to be called once."""
+        """Return the directory of all nodes' users, with ``hub`` for those of this node; to be called once."""
         broker = self._broker
-        orders = self._orders = ControlMessages(
+        control = self._control = ControlMessages(
             broker.redis,
             broker.keys,
             self._membership,
@@ -106,23 +116,23 @@ class Cluster:
             self._new_id,
             self._revoked,
         )
-        broker.hear(broker.keys.orders_channel, lambda _: orders.look())
-        broker.hear(broker.keys.reports_channel, orders.reported)
-        broker.when_connected(orders.look)
-        return ClusterDirectory(hub, self.presence, orders)
+        broker.subscribe(broker.keys.control_channel, lambda _: control.request_read())
+        broker.subscribe(broker.keys.reports_channel, control.report_received)
+        broker.on_connected(control.request_read)
+        return ClusterDirectory(hub, self._locations, control)
 
     def start(self) -> None:
-        """Become a node among the others, as soon as Redis can be reached."""
-        self._broker.when_connected(self._membership.resume)
-        self._broker.when_connected(self.presence.tell_untold)
+        """Become one of the nodes as soon as Redis is connected."""
+        self._broker.on_connected(self._membership.reconnected)
+        self._broker.on_connected(self.presence.report_unreported)
         self._membership.start()
-        self._caretaker.start()
+        self._reaper.start()
 
     async def stop(self) -> None:
-        """Say who has gone, and take leave of the others."""
+        """Report that this node's users have left, and leave the cluster."""
         self._is_stopped = True
-        self._caretaker.stop()
-        if self._orders is not None:
-            self._orders.stop()
-        # If not all of it could be told, the lease has to run out, for others to see to the rest.
-        await self._membership.stop(give_back=await self.presence.finish())
+        self._reaper.stop()
+        if self._control is not None:
+            self._control.stop()
+        # If not everything could be reported, the lease has to expire, so that the reaper does the rest.
+        await self._membership.stop(release=await self.presence.finish())

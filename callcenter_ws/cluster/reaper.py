@@ -1,4 +1,4 @@
-"""Reaper: of all nodes the one that looks after what dead ones have left."""
+"""Reaper: evicts dead nodes, and does what they have left undone; one of the nodes is the reaper."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from contextlib import suppress
 
 from twisted.logger import Logger
 
-from callcenter_ws.cluster.control import REVOCATIONS_KEPT
 from callcenter_ws.cluster.membership import Membership
-from callcenter_ws.cluster.presence import ClusterPresence
+from callcenter_ws.cluster.offline import OfflineAnnouncements
+from callcenter_ws.cluster.revocation_sync import RevocationExpiry
 from callcenter_ws.errors import Refusal
 from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
-from callcenter_ws.redis.scripts import DEPART, DUE, SWEEP
+from callcenter_ws.redis.scripts import OFFLINE_DUE, PRESENCE_REMOVE_NODE
 from callcenter_ws.runtime.background import Spawn
-from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.single_flight import SingleFlight
 
-ROUND = 2.0
-"""Seconds between two looks."""
+SCAN_INTERVAL_SECONDS = 2.0
 
-TENANTS_AT_ONCE = 200
-"""Tenants in which it is looked for farewells in one round: the nodes say most of them themselves."""
+TENANTS_PER_SCAN = 200
+"""Tenants checked for offline announcements that are due; most are made by the nodes of the users."""
 
-DUE_AT_ONCE = 500
+USERS_PER_CALL = 500
 
-SWEPT_AT_ONCE = 500
-"""Revocations that are looked at in one round: 100,000 in seven minutes."""
+REVOCATIONS_PER_SCAN = 500
+"""Revocations that are checked for expiry: 100,000 in seven minutes."""
 
-_MARGIN = 0.1
-"""Seconds by which the farewells of a dead node's users are looked for later than they may be said."""
+_MARGIN_SECONDS = 0.1
+"""How much later than the end of the grace the users of an evicted node are announced offline."""
 
 _log = Logger("callcenter_ws.broker")
 
 
 class Reaper:
-    """Buries dead nodes, announces those gone whom nobody else did, and forgets old revocations.
+    """Evicts dead nodes, makes offline announcements that were missed, and deletes expired revocations.
 
-    A Redis that was away lets all leases run out at once. So nobody is buried before every node has had the time of a
-    lease to renew its own. Whether a lease has run out is decided by Redis, in one with taking it away.
+    When Redis was unavailable, all leases expire at once. So no node is evicted before all have had the length of a
+    lease to renew their own. Whether a lease has expired is decided by Redis, by the script that deletes it.
 
     Args:
-        grace: seconds that the users of a dead node may be away without being announced gone.
+        grace: seconds that the users of a dead node have to reconnect before they are announced offline.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Reaper:
         redis: RedisClient,
         keys: Keys,
         membership: Membership,
-        presence: ClusterPresence,
+        offline: OfflineAnnouncements,
         clock: Clock,
         spawn: Spawn,
         grace: float,
@@ -56,93 +56,84 @@ class Reaper:
         self._redis = redis
         self._keys = keys
         self._membership = membership
-        self._presence = presence
+        self._offline = offline
         self._clock = clock
         self._spawn = spawn
         self._grace = grace
-        self._timer: Timer | None = None
-        self._cursor = b"0"
-        self._swept_to = b"0"
+        self._revocations = RevocationExpiry(redis, keys)
+        self._scans: SingleFlight | None = None
+        self._tenants_cursor = b"0"
 
     def start(self) -> None:
-        """Look from time to time."""
-        self._timer = self._clock.call_later(ROUND, self._look)
+        """Scan every ``SCAN_INTERVAL_SECONDS`` while this node is the reaper."""
+        self._scans = SingleFlight(self._scan, self._clock, self._spawn, delay=SCAN_INTERVAL_SECONDS)
+        self._scans.request()
 
     def stop(self) -> None:
-        """Leave it to another node."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Scan no longer."""
+        if self._scans is not None:
+            self._scans.stop()
 
-    def _look(self) -> None:
-        if self._membership.is_caretaker:
-            self._spawn(self._work())
-        else:
-            self.start()
+    async def _scan(self) -> None:
+        if self._scans is not None:
+            self._scans.request()  # the next scan
+        # If Redis is unavailable, the node that is the reaper afterwards continues.
+        if self._membership.is_reaper:
+            await self._work()
 
     async def _work(self) -> None:
-        try:
-            # This process may have been stopped: then all that it knew is old, and another may be caretaker.
-            await self._membership.look()
-            if not self._membership.is_caretaker:
-                return
-            await self._bury_dead()
-            found = await self._redis.send("SSCAN", self._keys.tenants, self._cursor, "COUNT", TENANTS_AT_ONCE)
-            self._cursor, tenants = found
-            await self._say_farewells(tenants)
-            await self._sweep()
-        except Refusal:
-            return  # Redis is away; the next round is for whoever is caretaker then
-        finally:
-            if self._timer is not None:
-                self.start()
+        # This process may have been suspended: then its view is outdated, and another node may be the reaper.
+        await self._membership.refresh()
+        if not self._membership.is_reaper:
+            return
+        await self._evict_dead()
+        found = await self._redis.send("SSCAN", self._keys.tenants, self._tenants_cursor, "COUNT", TENANTS_PER_SCAN)
+        self._tenants_cursor, tenants = found
+        await self._announce_offline(tenants)
+        await self._revocations.expire_some(REVOCATIONS_PER_SCAN)
 
-    async def _bury_dead(self) -> None:
-        for instance in self._membership.dead():
-            if not (self._membership.is_caretaker and self._membership.is_settled):
+    async def _evict_dead(self) -> None:
+        for instance in self._membership.dead_nodes():
+            if not (self._membership.is_reaper and self._membership.could_all_renew):
                 return
-            await self._bury(instance)
+            await self._evict(instance)
 
-    async def _bury(self, instance: str) -> None:
-        if not await self._membership.bury(instance, "begin"):
-            return  # it has just renewed its lease
-        _log.warn("node {instance} is dead: its users are gone unless they come back", instance=instance)
+    async def _evict(self, instance: str) -> None:
+        if not await self._membership.evict(instance, "begin"):
+            return  # it has renewed its lease
+        _log.warn("node {instance} is dead: its users are offline unless they reconnect", instance=instance)
         name = self._keys.tenants_at(instance)
         tenants = await self._redis.send("SMEMBERS", name)
         for tenant in tenants:
-            if not await self._strike_off(instance, tenant):
+            if not await self._remove_connections(instance, tenant):
                 return
-        # If the node lives after all, it is told so by what follows, and notes its tenants anew.
+        # If the node is alive after all, the last step marks it to report everything, its tenants included.
         await self._redis.send("DEL", name)
-        await self._membership.bury(instance, "end")
-        self._clock.call_later(self._grace + _MARGIN, lambda: self._spawn(self._see_off(tenants)))
+        await self._membership.evict(instance, "end")
+        self._clock.call_later(
+            self._grace + _MARGIN_SECONDS, lambda: self._spawn(self._attempt_to_announce_offline(tenants))
+        )
 
-    async def _strike_off(self, instance: str, tenant: bytes) -> bool:
-        """Strike off the node's connections in one tenant; return whether the node is dead still."""
+    async def _remove_connections(self, instance: str, tenant: bytes) -> bool:
+        """Remove the node's connections in one tenant; return whether the node is still dead."""
         meta = self._keys.meta(tenant.decode())
         left = 1
         while left:
-            if not await self._membership.bury(instance, "go on"):
+            if not await self._membership.evict(instance, "continue"):
                 return False
-            left = await self._redis.run(DEPART, [meta], instance, repr(float(self._grace)))
-        # Its users may have been all that was ever heard of the tenant.
+            left = await self._redis.run(PRESENCE_REMOVE_NODE, [meta], instance, repr(float(self._grace)))
+        # Announcements scan the set of all tenants, which may not have this one if it has only had clients.
         await self._redis.send("SADD", self._keys.tenants, tenant)
         return True
 
-    async def _sweep(self) -> None:
-        """Make room for revocations."""
-        self._swept_to = await self._redis.run(
-            SWEEP, [self._keys.revocations], self._swept_to, SWEPT_AT_ONCE, REVOCATIONS_KEPT
-        )
+    async def _attempt_to_announce_offline(self, tenants: list[bytes]) -> None:
+        with suppress(Refusal):  # a later scan does it
+            await self._announce_offline(tenants)
 
-    async def _see_off(self, tenants: list[bytes]) -> None:
-        with suppress(Refusal):  # it is done in some later round
-            await self._say_farewells(tenants)
-
-    async def _say_farewells(self, tenants: list[bytes]) -> None:
+    async def _announce_offline(self, tenants: list[bytes]) -> None:
         for tenant in tenants:
             tenant_id = tenant.decode()
             due = [b""]
             while due:
-                due = await self._redis.run(DUE, [self._keys.of(tenant_id, "farewells")], DUE_AT_ONCE)
-                await self._presence.farewell(tenant_id, [who.decode() for who in due])
+                due = await self._redis.run(OFFLINE_DUE, [self._keys.offline_due(tenant_id)], USERS_PER_CALL)
+                await self._offline.announce(tenant_id, [user.decode() for user in due])

@@ -1,1 +1,1 @@
-"""The settings: what there is to set, what it must fulfil, and where it is read from."""
+"""The settings: their keys, their rules, and the sources they are read from."""

@@ -1,6 +1,6 @@
-"""Where the settings come from: one TOML file, the environment, ``--set``; the later ones win.
+"""Reads the settings from a TOML file, the environment and ``--set``; later sources override earlier ones.
 
-Whatever is wrong is told at once, each problem with its source, its key and a reason for a person.
+All problems are reported together, each with its source, its key and a reason.
 """
 
 from __future__ import annotations
@@ -9,35 +9,38 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType, NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from callcenter_ws.config import rules, validators
-from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenant, Settings
+from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenant, Settings, range_of
 from callcenter_ws.events.principal import EVERY_TENANT
+from callcenter_ws.runtime.endpoints import EndpointDescription
 
 __all__ = ["ConfigError", "Problem", "Settings", "load"]
 
 ENVIRONMENT_PREFIX = "CALLCENTER_WS_"
 
 OTHER_VARIABLES = frozenset({"CALLCENTER_WS_DEMO_DIR", "CALLCENTER_WS_TOKEN", "CALLCENTER_WS_PYTHON27"})
-"""Variables of the demo, of ``callcenter-ws tail`` and of the tests, which are no settings."""
+"""Variables of the demo, of ``callcenter-ws tail`` and of the tests. They are not settings."""
+
+SettingValue = Any  # a converted value has the type of its key
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem with the settings.
 
     Attributes:
-        source: where it was written: a file, the name of a variable, ``--set``.
-        key: ``section.key``; empty where the source as a whole is at fault.
-        reason: why, for a person; never what a secret's file holds.
+        source: where the value was set: the path of the file, the name of a variable, or ``--set``.
+        key: ``section.key``; empty if the problem concerns the source as a whole.
+        reason: the text for the operator; it never contains the content of a secret's file.
     """
 
     source: str
@@ -72,35 +75,35 @@ def load(
     """Return the settings, complete and checked.
 
     Args:
-        path: the TOML file; None: there is none.
-        overrides: ``section.key=value``, as given to ``--set``.
-        environ: of it, the variables named ``CALLCENTER_WS_SECTION__KEY`` are read. Others that begin like them are
-            warned of, unless they are known to mean something else.
-        demo: the demo brings its own secrets, so that missing ones are nothing to warn of.
+        path: the TOML file; None for no file.
+        overrides: assignments ``section.key=value``, as given to ``--set``.
+        environ: the environment. Variables named ``CALLCENTER_WS_SECTION__KEY`` are read; other variables with this
+            prefix cause a warning, unless they are in ``OTHER_VARIABLES``.
+        demo: do not warn of missing secrets; the demo has its own.
 
     Raises:
-        ConfigError: with everything that is wrong.
+        ConfigError: with all problems.
     """
     problems: list[Problem] = []
     found: dict[str, _Found] = {}
-    file_is_read = True
+    file_was_read = True
     if path is not None:
         try:
-            _take_table(_parse(path), path, found, problems)
+            _read_table(_parse(path), path, found, problems)
         except ValueError as error:
             problems.append(Problem(str(path), "", str(error)))
-            file_is_read = False
-    _take_environment(environ, found, problems)
-    _take_overrides(overrides, found, problems)
+            file_was_read = False
+    _read_environment(environ, found, problems)
+    _read_overrides(overrides, found, problems)
     decoder = _Decoder(found, str(path or "defaults"), problems)
     settings = decoder.settings(path.absolute().parent if path else Path.cwd())
-    # Without the file everything is at its default: complaints about that would only mislead.
-    if file_is_read:
+    # Without the file every key has its default: problems of the defaults would mislead.
+    if file_was_read:
         problems += decoder.findings(rules.RULES, settings)
     if problems:
         raise ConfigError(problems)
-    unwise = rules.WARNINGS if demo else (*rules.SOMEBODY_IS_LET_IN, *rules.WARNINGS)
-    warnings = [str(warning) for warning in (*_strange_variables(environ), *decoder.findings(unwise, settings))]
+    warning_rules = rules.WARNINGS if demo else (*rules.ACCESS_WARNINGS, *rules.WARNINGS)
+    warnings = [str(warning) for warning in (*_unread_variables(environ), *decoder.findings(warning_rules, settings))]
     return msgspec.structs.replace(settings, warnings=tuple(warnings))
 
 
@@ -109,14 +112,14 @@ def load(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A value as it was found. ``base`` is the folder in which its relative paths start."""
+    """A value as it was read, with its source. Relative paths in it start in the folder ``base``."""
 
-    value: Any
+    value: object
     source: str
     base: Path
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_bytes().decode())
     except OSError as error:
@@ -129,7 +132,7 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ValueError(f"is not TOML: {error}") from None
 
 
-def _take_table(table: Mapping[str, Any], path: Path, found: dict[str, _Found], problems: list[Problem]) -> None:
+def _read_table(table: Mapping[str, object], path: Path, found: dict[str, _Found], problems: list[Problem]) -> None:
     base = path.absolute().parent
     for section, entries in table.items():
         if section not in SECTIONS:
@@ -145,50 +148,50 @@ def _take_table(table: Mapping[str, Any], path: Path, found: dict[str, _Found], 
                     problems.append(Problem(str(path), key, _unknown("key", key, KEYS)))
 
 
-def _take_environment(environ: Mapping[str, str], found: dict[str, _Found], problems: list[Problem]) -> None:
+def _read_environment(environ: Mapping[str, str], found: dict[str, _Found], problems: list[Problem]) -> None:
     for variable in sorted(environ):
         section, separator, name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
         if variable.startswith(ENVIRONMENT_PREFIX) and separator:
-            _take_text(f"{section}.{name}", environ[variable], variable, found, problems)
+            _read_text(f"{section}.{name}", environ[variable], variable, found, problems)
 
 
-def _strange_variables(environ: Mapping[str, str]) -> list[Problem]:
-    """Variables that look like settings and are none, most often for want of the second underscore."""
-    meant = {key.replace(".", "_").upper(): key.replace(".", "__").upper() for key in KEYS}
+def _unread_variables(environ: Mapping[str, str]) -> list[Problem]:
+    """Return variables that look like settings but are not; most often the second underscore is missing."""
+    intended = {key.replace(".", "_").upper(): key.replace(".", "__").upper() for key in KEYS}
     problems = []
     for variable in sorted(environ):
         name = variable.removeprefix(ENVIRONMENT_PREFIX)
         if variable.startswith(ENVIRONMENT_PREFIX) and "__" not in name and variable not in OTHER_VARIABLES:
-            close = get_close_matches(name.upper(), meant, 1)
+            close = get_close_matches(name.upper(), intended, 1)
             reason = "is not a setting, and is not read" + (
-                f"; did you mean {ENVIRONMENT_PREFIX}{meant[close[0]]}?" if close else ""
+                f"; did you mean {ENVIRONMENT_PREFIX}{intended[close[0]]}?" if close else ""
             )
             problems.append(Problem(variable, "", reason))
     return problems
 
 
-def _take_overrides(overrides: Sequence[str], found: dict[str, _Found], problems: list[Problem]) -> None:
+def _read_overrides(overrides: Sequence[str], found: dict[str, _Found], problems: list[Problem]) -> None:
     for override in overrides:
         key, separator, text = override.partition("=")
         if separator:
-            _take_text(key.strip(), text, "--set", found, problems)
+            _read_text(key.strip(), text, "--set", found, problems)
         else:
             problems.append(Problem("--set", key[:80], "expected section.key=value"))
 
 
-def _take_text(key: str, text: str, source: str, found: dict[str, _Found], problems: list[Problem]) -> None:
+def _read_text(key: str, text: str, source: str, found: dict[str, _Found], problems: list[Problem]) -> None:
     if key not in KEYS:
         problems.append(Problem(source, key[:80], _unknown("key", key, KEYS)))
         return
     try:
-        found[key] = _Found(_from_text(KEYS[key], text), source, Path.cwd())
+        found[key] = _Found(_value_of_text(KEYS[key], text), source, Path.cwd())
     except ValueError as error:
         problems.append(Problem(source, key, str(error)))
 
 
-def _unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
+def _unknown(what: str, name: str, known: Mapping[str, object]) -> str:
     if name.startswith("public.tenants."):
-        return "tenants are given as a whole: 'public.tenants={acme = {origins = [\"https://acme.example\"]}}'"
+        return "all tenants are set together: 'public.tenants={acme = {origins = [\"https://acme.example\"]}}'"
     close = get_close_matches(name[:80], known, 1)
     return f"there is no such {what}" + (f"; did you mean {close[0]}?" if close else "")
 
@@ -196,22 +199,22 @@ def _unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
 _NOT_TOML = object()
 
 
-def _from_text(hint: Any, text: str) -> Any:
-    """The value that a piece of text from a shell means for a field of type ``hint``."""
-    hint = _required(hint)
+def _value_of_text(hint: object, text: str) -> object:
+    """Return the value of a text from the command line or the environment for a field of type ``hint``."""
+    hint = _plain(hint)
     parsed = _toml_value(text)
     if get_origin(hint) is tuple:
         if isinstance(parsed, list):
             return parsed
         if text.lstrip().startswith("["):
-            raise ValueError("is not a TOML list; did the shell take the quotes away?")
+            raise ValueError("is not a TOML list; did the shell remove the quotes?")
         return [parsed] if isinstance(parsed, str) else [item.strip() for item in text.split(",") if item.strip()]
-    if hint in (str, Path) or get_origin(hint) is Literal:
+    if hint in (str, Path, EndpointDescription) or get_origin(hint) is Literal:
         return parsed if isinstance(parsed, str) else text
     return text if parsed is _NOT_TOML else parsed
 
 
-def _toml_value(text: str) -> Any:
+def _toml_value(text: str) -> object:
     try:
         table = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
@@ -219,8 +222,10 @@ def _toml_value(text: str) -> Any:
     return table["value"] if len(table) == 1 else _NOT_TOML
 
 
-def _required(hint: Any) -> Any:
-    """``X`` for ``X | None``, anything else as it is."""
+def _plain(hint: object) -> object:
+    """Return ``X`` for ``X | None`` and ``Annotated[X, …]``, any other type unchanged."""
+    if get_origin(hint) is Annotated:
+        return get_args(hint)[0]
     alternatives = get_args(hint)
     if NoneType in alternatives:
         (hint,) = (alternative for alternative in alternatives if alternative is not NoneType)
@@ -231,11 +236,11 @@ def _required(hint: Any) -> Any:
 
 
 class _Invalid(Exception):
-    """The value, or a part of it, was reported as a problem."""
+    """A value cannot be used; the problem has been recorded."""
 
 
 class _Decoder:
-    """Makes settings of what was found, and remembers which keys could not be used."""
+    """Converts the values that were read into settings, and records the keys that cannot be used."""
 
     def __init__(self, found: Mapping[str, _Found], default_source: str, problems: list[Problem]) -> None:
         self._found = found
@@ -244,8 +249,8 @@ class _Decoder:
         self._invalid: set[str] = set()
 
     def settings(self, folder: Path) -> Settings:
-        """The settings; keys with problems keep their defaults."""
-        values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        """Return the settings; keys with problems keep their defaults."""
+        values: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
         for key, found in self._found.items():
             section, _, name = key.partition(".")
             try:
@@ -258,7 +263,7 @@ class _Decoder:
         return Settings(folder=folder, **{section: SECTIONS[section](**values[section]) for section in SECTIONS})
 
     def findings(self, checks: Sequence[rules.Rule], settings: Settings) -> list[Problem]:
-        """What ``checks`` find, but for what follows from keys that have a problem already."""
+        """Return the findings of ``checks``, without those that depend on keys that have a problem already."""
         return [
             Problem(self._source(finding.key), finding.key, finding.reason)
             for check in checks
@@ -270,16 +275,15 @@ class _Decoder:
         found = self._found.get(key)
         return found.source if found else self._default_source
 
-    def _decode(self, key: str, found: _Found) -> Any:
+    def _decode(self, key: str, found: _Found) -> SettingValue:
         if key == "public.tenants":
             return self._tenants(key, found)
         return self._value(key, key, KEYS[key], found.value, found)
 
-    def _value(self, key: str, rule: str, hint: Any, value: Any, found: _Found) -> Any:
-        """``value`` as ``hint``, vetted as ``rule`` says."""
+    def _value(self, key: str, rule: str, hint: object, value: object, found: _Found) -> SettingValue:
+        """Return ``value`` converted to ``hint`` and checked with the text check named ``rule``."""
         if value == "" and NoneType in get_args(hint):
             return None
-        hint = _required(hint)
         if get_origin(hint) is not tuple:
             try:
                 return _leaf(rule, hint, value, found.base)
@@ -287,9 +291,9 @@ class _Decoder:
                 raise self._invalid_because(key, found, str(error)) from None
         if not isinstance(value, list):
             raise self._invalid_because(key, found, f"expected a list, got {_kind(value)}")
-        return tuple(self._all(key, rule, get_args(hint)[0], value, found))
+        return tuple(self._items(key, rule, get_args(hint)[0], value, found))
 
-    def _all(self, key: str, rule: str, hint: Any, values: Sequence[Any], found: _Found) -> list[Any]:
+    def _items(self, key: str, rule: str, hint: object, values: Sequence[object], found: _Found) -> list[object]:
         items = []
         for number, value in enumerate(values, 1):
             try:
@@ -318,7 +322,7 @@ class _Decoder:
             raise _Invalid
         return MappingProxyType(tenants)
 
-    def _tenant(self, path: str, table: Any, found: _Found) -> PublicTenant:
+    def _tenant(self, path: str, table: object, found: _Found) -> PublicTenant:
         if not isinstance(table, dict):
             self._problems.append(Problem(found.source, path, f"expected a table, written as [{path}]"))
             return PublicTenant()
@@ -336,39 +340,48 @@ class _Decoder:
         return PublicTenant(**values)
 
 
-def _leaf(rule: str, hint: Any, value: Any, base: Path) -> Any:
-    """One value that is no list, as ``hint``; raises ``ValueError`` with a reason."""
+def _leaf(rule: str, hint: object, value: object, base: Path) -> SettingValue:
+    """Return a value that is not a list, converted to ``hint``; raise ``ValueError`` with a reason."""
+    limits, hint = range_of(hint), _plain(hint)
     if hint is Path:
         if not isinstance(value, str) or not value:
             raise ValueError(f"expected the path of a file, got {_kind(value)}")
         path = base / value
         return validators.public_key_file(path) if rule == "jwt.public_key_files" else path
+    if hint is EndpointDescription:
+        hint = str
     try:
         converted = msgspec.convert(value, hint)
     except (msgspec.ValidationError, OverflowError, UnicodeError):
         raise ValueError(f"expected {_expected(hint)}, got {_kind(value)}") from None
-    if rule in rules.RANGES:
-        low, high = rules.RANGES[rule]
-        if not (math.isfinite(converted) and low <= converted <= high):
-            raise ValueError(f"{converted} is out of range: {low} to {high}")
-    vet: Callable[[str], str] | None = rules.TEXTS.get(rule)
-    return vet(converted) if vet else converted
+    if limits is not None and not (math.isfinite(converted) and limits.smallest <= converted <= limits.largest):
+        raise ValueError(f"{converted} is out of range: {limits.smallest} to {limits.largest}")
+    check = rules.TEXT_CHECKS.get(rule)
+    return check(converted) if check else converted
 
 
-def _expected(hint: Any) -> str:
+def _expected(hint: object) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(json.dumps(choice) for choice in get_args(hint))
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string in quotes"}[hint]
+    return _EXPECTED[hint]
 
 
-def _kind(value: Any) -> str:
-    for kinds, words in _KINDS:
+_EXPECTED: Mapping[object, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string in quotes",
+}
+
+
+def _kind(value: object) -> str:
+    for kinds, name in _KIND_NAMES:
         if isinstance(value, kinds):
-            return words if value != "" else "an empty string"
+            return name if value != "" else "an empty string"
     return "a date or time"
 
 
-_KINDS: tuple[tuple[Any, str], ...] = (
+_KIND_NAMES: tuple[tuple[type, str], ...] = (
     (bool, "a boolean"),
     (int, "a whole number"),
     (float, "a number with a fraction"),

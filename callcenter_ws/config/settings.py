@@ -1,7 +1,7 @@
-"""The typed settings (PROTOCOL section 8): which keys exist, what each means and what it is by default.
+"""The typed settings: every key with its type, its range and its default (docs/configuration.rst).
 
-Values in here are checked and normalised; ``callcenter_ws.config.load`` says where they come from.
-``etc/callcenter-ws.toml`` lists the same keys for the person who fills them in.
+The values are checked and normalised by ``callcenter_ws.config.load``, which reads them. ``etc/callcenter-ws.toml``
+lists the same keys with comments for operators.
 """
 
 from __future__ import annotations
@@ -9,49 +9,49 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.events.visibility import AgentCalls
 from callcenter_ws.redis.address import SCHEMES, redis_address
+from callcenter_ws.runtime.endpoints import EndpointDescription
 
 Synchronous = Literal["normal", "full"]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table of the file."""
+    """One table of the TOML file."""
 
 
 class Web(Section, frozen=True):
-    """The port of the WebSocket endpoints and the HTTP resources.
+    """The ports of the WebSocket endpoints and the HTTP resources.
 
     Attributes:
-        listen: Twisted server endpoint descriptions.
-        allowed_origins: sites whose pages may connect, as ``https://host[:port]`` or ``https://*.domain``, in
-            lower case and without default ports, just as browsers send them.
+        allowed_origins: the origins whose pages may connect, as ``https://host[:port]`` or ``https://*.domain``, in
+            lower case and without default ports, as browsers send them.
         demo: serve the demo page at ``/``.
-        metrics_listen: endpoint of a listener for ``/metrics`` alone; None: it is served with the rest.
-        trusted_proxies: networks in CIDR notation whose ``X-Forwarded-For`` is believed.
+        metrics_listen: the endpoint of a listener for ``/metrics`` only; None: it is served on ``listen``.
+        trusted_proxies: networks in CIDR notation whose ``X-Forwarded-For`` header is used.
     """
 
-    listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
+    listen: tuple[EndpointDescription, ...] = (EndpointDescription.parse("tcp:8080:interface=127.0.0.1"),)
     allowed_origins: tuple[str, ...] = ()
     demo: bool = False
-    metrics_listen: str | None = None
+    metrics_listen: EndpointDescription | None = None
     trusted_proxies: tuple[str, ...] = ()
 
 
 class Amp(Section, frozen=True):
-    """Where daemons send their events.
+    """The ports to which daemons send their events.
 
     Attributes:
-        listen: Twisted server endpoint descriptions.
-        token_file: holds the shared secret that ``Authenticate`` takes.
+        token_file: the file with the shared secret that the command ``Authenticate`` accepts.
     """
 
-    listen: tuple[str, ...] = ("tcp:8081:interface=127.0.0.1",)
+    listen: tuple[EndpointDescription, ...] = (EndpointDescription.parse("tcp:8081:interface=127.0.0.1"),)
     token_file: Path | None = None
 
 
@@ -60,67 +60,68 @@ class Jwt(Section, frozen=True):
 
     Attributes:
         algorithms: JWS algorithms that are accepted (RFC 7518 section 3.1, RFC 8037).
-        secret_file: the HMAC secret, for the HS algorithms.
-        public_key_files: PEM public keys, for the others.
-        jwks_url: a JWK set (RFC 7517) with public keys.
+        secret_file: the file with the HMAC secret, for the HS algorithms.
+        public_key_files: files with PEM public keys, for the other algorithms.
+        jwks_url: the URL of a JWK set (RFC 7517) with public keys.
         jwks_refresh: seconds between two fetches of ``jwks_url``.
-        leeway: seconds by which the issuer's clock may differ from ours.
+        leeway: seconds by which the clock of the issuer may differ from the gateway's.
         cookie: name of the cookie that holds a browser's token; None: no cookie is read.
-        allow_query_token: accept ``?access_token=``, which ends up in other people's logs.
+        allow_query_token: accept ``?access_token=``; URLs are logged by proxies and browsers.
     """
 
     algorithms: tuple[str, ...] = ("HS256",)
     secret_file: Path | None = None
     public_key_files: tuple[Path, ...] = ()
     jwks_url: str | None = None
-    jwks_refresh: float = 300
+    jwks_refresh: Annotated[float, Meta(ge=1, le=604_800)] = 300
     issuer: str | None = None
     audience: str | None = None
-    leeway: float = 0
+    leeway: Annotated[float, Meta(ge=0, le=300)] = 0
     cookie: str | None = None
     allow_query_token: bool = False
 
     @property
     def has_keys(self) -> bool:
-        """Whether there is anything to verify tokens with. Without, the gateway lets nobody in."""
+        """Whether there is a source of keys. Without keys the gateway refuses every token."""
         return bool(self.secret_file or self.public_key_files or self.jwks_url)
 
 
 class Store(Section, frozen=True):
-    """Where events are kept.
+    """The store of events.
 
     Attributes:
-        url: ``sqlite:PATH``, ``memory:`` or the address of a Redis (``redis.address``). A relative path begins
-            in the folder of the settings.
-        synchronous: how durable a write of ``sqlite:`` is.
-        history_events: events kept for each tenant; ``memory:`` keeps no more than ``memory_events``.
-        history_seconds: age at which an event is forgotten.
+        url: ``sqlite:PATH``, ``memory:`` or the address of a Redis (``redis.address``). A relative path starts in the
+            folder of the settings.
+        synchronous: ``PRAGMA synchronous`` of ``sqlite:`` (https://www.sqlite.org/pragma.html#pragma_synchronous).
+        history_events: events kept for each tenant; ``memory:`` keeps at most ``memory_events``.
+        history_seconds: age in seconds at which an event is deleted.
         memory_events: events of each tenant held in memory.
-        memory_bytes: memory for the events of all tenants.
-        key_prefix: what the names of all keys in Redis begin with.
-        password_file: holds the password for Redis; it takes the place of one in ``url``.
-        ca_file: PEM certificates that the certificate of a ``rediss:`` server has to come from; None: the system's.
-        timeout: seconds after which a Redis that does not answer counts as gone.
+        memory_bytes: bytes of memory for the events of all tenants.
+        key_prefix: the prefix of the names of all keys in Redis.
+        password_file: the file with the password for Redis; it overrides one in ``url``.
+        ca_file: the file with the PEM certificates of the authorities that may issue the certificate of a ``rediss:``
+            server; None: those of the system.
+        timeout: seconds after which a Redis that does not answer counts as disconnected.
     """
 
     url: str = "sqlite:callcenter-ws.sqlite"
     synchronous: Synchronous = "normal"
-    history_events: int = 10_000
-    history_seconds: float = 86_400
-    memory_events: int = 1_000
-    memory_bytes: int = 268_435_456
+    history_events: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    history_seconds: Annotated[float, Meta(ge=1, le=31_536_000)] = 86_400
+    memory_events: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    memory_bytes: Annotated[int, Meta(ge=65_536, le=2**50)] = 268_435_456
     key_prefix: str = "callcenter-ws"
     password_file: Path | None = None
     ca_file: Path | None = None
-    timeout: float = 3
+    timeout: Annotated[float, Meta(ge=0.5, le=60)] = 3
 
 
 class PublicTenant(Section, frozen=True):
     """A tenant whose visitors use ``/ws/public``.
 
     Attributes:
-        origins: sites that carry its chat widget, written like ``web.allowed_origins``.
-        anonymous: let visitors in without a token.
+        origins: the origins whose pages carry its chat widget, written like ``web.allowed_origins``.
+        anonymous: accept visitors without a token.
     """
 
     origins: tuple[str, ...] = ()
@@ -131,9 +132,9 @@ class Public(Section, frozen=True):
     """The endpoint of chat-widget visitors.
 
     Attributes:
-        tenants: by tenant id.
-        session_key_file: key that signs the session tokens of anonymous visitors; None: a new key at each
-            start, so that their sessions end with the process.
+        session_key_file: the file with the key that signs the session tokens of anonymous visitors; None: a new key
+            at each start, so that their sessions end with the process.
+        tenants: the tenants, by tenant id.
     """
 
     enabled: bool = True
@@ -142,7 +143,7 @@ class Public(Section, frozen=True):
 
 
 class Policy(Section, frozen=True):
-    """Who sees what, where a site may choose."""
+    """The visibility rules that an operator may choose."""
 
     agent_calls: AgentCalls = "all"
 
@@ -151,33 +152,33 @@ class Compression(Section, frozen=True):
     """permessage-deflate, for clients that offer it.
 
     Attributes:
-        level: of zlib: 1 is the fastest, 9 makes the smallest.
-        threshold: messages of fewer bytes are sent as they are.
+        level: the compression level of zlib, from 1 (fastest) to 9 (smallest).
+        threshold: messages of fewer bytes are sent uncompressed.
     """
 
     enabled: bool = True
-    level: int = 1
-    threshold: int = 256
+    level: Annotated[int, Meta(ge=1, le=9)] = 1
+    threshold: Annotated[int, Meta(ge=0, le=16_777_216)] = 256
 
 
 class Cluster(Section, frozen=True):
-    """This node among others.
+    """This node of a cluster.
 
     Attributes:
-        node_id: names it in statistics and in answers to ``Ping``.
-        lease: seconds after which a node that was not heard of counts as dead, and its users as gone.
+        node_id: the name of the node in statistics and in answers to ``Ping``.
+        lease: seconds after which a node that has not renewed its lease counts as dead, and its users as offline.
     """
 
     node_id: str = msgspec.field(default_factory=socket.gethostname)
-    lease: float = 10
+    lease: Annotated[float, Meta(ge=3, le=300)] = 10
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings.
 
     Attributes:
-        folder: where the file is, or else where the process was started.
-        warnings: what is legal but unwise, one line of text each.
+        folder: the folder of the TOML file; without a file the current folder of the process.
+        warnings: valid but unwise settings, one line of text each.
     """
 
     web: Web = msgspec.field(default_factory=Web)
@@ -200,7 +201,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def store_name(self) -> str:
-        """The store as a person may be shown it: without a password."""
+        """The store, for messages: without a password."""
         return f"Redis, {redis_address(self.store.url)}" if self.redis_is_used else self.store.url
 
     @property
@@ -209,12 +210,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.store.url.partition(":")[0] in SCHEMES
 
 
-SECTIONS: Mapping[str, type[Any]] = {
+SECTIONS: Mapping[str, type[Any]] = {  # each section has its own class
     name: hint for name, hint in get_type_hints(Settings).items() if name not in ("folder", "warnings")
 }
-"""The sections by name. Each can be called without arguments, which gives the defaults."""
+"""The sections by name. Calling one without arguments gives its defaults."""
 
-KEYS: Mapping[str, Any] = {
-    f"{section}.{name}": hint for section, cls in SECTIONS.items() for name, hint in get_type_hints(cls).items()
+KEYS: Mapping[str, object] = {
+    f"{section}.{name}": hint
+    for section, cls in SECTIONS.items()
+    for name, hint in get_type_hints(cls, include_extras=True).items()
 }
-"""Every key as ``section.key``, with its type."""
+"""Every key as ``section.key``, with its type annotation; that of a number has its range."""
+
+
+class Range(NamedTuple):
+    """The smallest and the largest value of a number."""
+
+    smallest: float
+    largest: float
+
+
+def range_of(annotation: object) -> Range | None:
+    """Return the range in a type annotation of ``KEYS``; None for anything but a number."""
+    for meta in getattr(annotation, "__metadata__", ()):
+        if isinstance(meta, Meta) and meta.ge is not None and meta.le is not None:
+            return Range(meta.ge, meta.le)
+    return None

@@ -1,42 +1,52 @@
-"""CatchUp: brings a client that is behind up to the head of its tenant's stream.
+"""The catch-up: feeds a client that is behind until it reaches the head of its tenant's stream.
 
-It reads the history in bounded chunks, one per reactor turn, and only while the socket takes what it writes:
-no client that resumes or lags delays another. Order and completeness rest on one rule: while a client is
-fed it is offered nothing, and it goes live in the very step that finds its position at the head.
+It reads the history in bounded pages, one per turn of the reactor, and only while the socket accepts what is written:
+no client that resumes or lags delays another. Order and completeness rest on one rule: while a client is fed, its
+outbox accepts no live publications, and it goes live in the very step that finds its position at the head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import Enum
 
+from callcenter_ws.delivery.hub import Hub
+from callcenter_ws.delivery.outbox import SharedOutbox
 from callcenter_ws.delivery.replay_cache import ReplayBatch
 from callcenter_ws.delivery.snapshot_cache import RequestId
+from callcenter_ws.delivery.subscriber import SessionState, Subscriber
+from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import control_frame
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Position, Snapshot
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
-    from callcenter_ws.delivery.group import Group
-    from callcenter_ws.requests.context import Context
+PAGE_EVENTS = 200
+PAGE_BYTES = 262_144
+"""Publications, and bytes of their frames, that are queued in one turn."""
 
-CHUNK_EVENTS = 200
-CHUNK_BYTES = 262_144
-MAX_REPLAY = 10_000
-MAX_JOBS = 4
-SHARED_FOR = 1.0
-"""Seconds for which a snapshot is kept for others who ask: it is not counted among the store's memory."""
+MAX_REPLAY_EVENTS = 10_000
+"""Publications of one replay; a client that missed more is sent a snapshot."""
 
-RETRY = 1.0
-"""Seconds to wait when the store cannot be read."""
+MAX_REQUESTS = 4
+"""Replays and snapshots of one client that wait to be sent."""
+
+SNAPSHOT_SHARED_SECONDS = 1.0
+"""Time for which a snapshot is kept for other clients; it does not count as memory of the store."""
+
+RETRY_SECONDS = 1.0
+"""Time after which reading the store is attempted again when it failed."""
 
 
 @dataclass(slots=True)
-class Replay:
-    """A client's wish for everything after a position."""
+class ReplayRequest:
+    """A request for every publication after a position.
+
+    Attributes:
+        until: the head of the stream when the replay began.
+        count: the number of publications that were queued.
+    """
 
     epoch: str
     seq: int
@@ -46,313 +56,366 @@ class Replay:
 
 
 @dataclass(slots=True)
-class TakeSnapshot:
-    """A client's wish for the tenant's state."""
+class SnapshotRequest:
+    """A request for the tenant's state.
+
+    Attributes:
+        until: the position of the snapshot, at which the client is sent it.
+    """
 
     request_id: RequestId = None
     until: int = 0
-    taken: Snapshot | None = None
+    snapshot: Snapshot | None = None
 
 
-Job = Replay | TakeSnapshot
+Request = ReplayRequest | SnapshotRequest
+
+
+class _Activity(Enum):
+    IDLE = "idle"
+    SCHEDULED = "scheduled for a later turn"
+    RUNNING = "running"
+    WAITING = "another client prepares the next batch"
 
 
 class CatchUp:
-    """Serves one client's mailbox, replays, snapshots and lags, one after the other."""
+    """Sends one client its mailbox, replays, snapshots and what it missed while it lagged, one after the other.
+
+    There is one for each client: its activity is one field here, where ``runtime.single_flight`` would cost an object
+    and several closures.
+    """
 
     __slots__ = (
+        "_activity",
         "_client",
-        "_due",
-        "_gateway",
+        "_current",
         "_history_is_lost",
-        "_job",
-        "_jobs",
-        "_mail_after",
-        "_parked",
-        "_running",
+        "_hub",
+        "_mailbox_after",
+        "_requests",
+        "_tenant",
     )
 
-    def __init__(self, client: Client, gateway: Context) -> None:
+    def __init__(self, client: Subscriber, tenant: Tenant, hub: Hub) -> None:
         self._client = client
-        self._gateway = gateway
-        # Up to where the mailbox has been read; None: it has been read.
-        self._mail_after: int | None = 0
-        # A list: it holds few, in most cases none, and an empty deque is large.
-        self._jobs: list[Job] = []
-        self._job: Job | None = None
-        self._due = False
-        self._running = False
-        # Another client prepares what this one is to be sent, and will have it go on.
-        self._parked = False
+        self._tenant = tenant
+        self._hub = hub
+        # The position up to which the mailbox has been read; None: it has been read to its end.
+        self._mailbox_after: int | None = 0
+        # A list: it holds few, most often none, and an empty deque is large.
+        self._requests: list[Request] = []
+        self._current: Request | None = None
+        self._activity = _Activity.IDLE
         self._history_is_lost = False
 
-    def ask(self, job: Job) -> None:
-        """Serve ``job`` after those that were asked for before.
+    def request(self, request: Request) -> None:
+        """Serve ``request`` after the earlier ones.
 
         Raises:
-            Refusal: ``rate_limited`` when ``MAX_JOBS`` are waiting.
+            Refusal: ``rate_limited`` when ``MAX_REQUESTS`` are waiting.
         """
-        if len(self._jobs) >= MAX_JOBS:
+        if len(self._requests) >= MAX_REQUESTS:
             raise Refusal(ErrorCode.RATE_LIMITED, "wait for the answers to the earlier requests", retry_after=1)
-        self._jobs.append(job)
-        self._client.step_aside()
+        self._requests.append(request)
+        self._client.begin_catch_up()
         self.proceed()
 
     def lose_history(self) -> None:
-        """The store has lost the history that the client is in: a reset comes before anything else."""
+        """Send a reset before anything else: the store has lost the history that the client's position is in."""
         self._history_is_lost = True
 
     def begin(self) -> None:
-        """Take the first step now: of most clients it is the last, and they go live with it."""
-        if not self._due and not self._running:
+        """Take the first step now: for most clients it is the last, and they go live with it."""
+        if self._activity in (_Activity.IDLE, _Activity.WAITING):
             self._turn()
 
     def proceed(self) -> None:
-        """Go on in the next turn, unless that is arranged already."""
-        self._parked = False
-        if not self._due and not self._running:
-            self._due = True
-            self._gateway.clock.call_later(0, self._turn)
+        """Take the next step in the next turn, unless one is scheduled or running."""
+        if self._activity in (_Activity.IDLE, _Activity.WAITING):
+            self._schedule(0)
+
+    def _schedule(self, delay: float) -> None:
+        self._activity = _Activity.SCHEDULED
+        self._hub.clock.call_later(delay, self._turn)
 
     def _turn(self) -> None:
-        self._due = False
-        # A blocked client calls proceed() once its socket has drained.
-        if not self._client.blocked:
-            self._running = True
-            self._gateway.spawn(self._run())
+        if self._client.outbox.blocked:
+            # The client calls ``proceed`` once its socket has drained.
+            self._activity = _Activity.IDLE
+        else:
+            self._activity = _Activity.RUNNING
+            self._hub.spawn(self._run())
 
     async def _run(self) -> None:
-        wait = 0.0
+        delay = 0.0
         try:
             await self._step()
         except Refusal:
-            wait = RETRY
+            delay = RETRY_SECONDS
         except BaseException:
             self._client.close(CloseCode.INTERNAL_ERROR)
             raise
         finally:
-            self._running = False
-        if self._client.live or self._client.closed or self._parked:
-            return
-        if wait:
-            self._due = True
-            self._gateway.clock.call_later(wait, self._turn)
-        else:
-            self.proceed()
+            waiting = self._activity is _Activity.WAITING
+            if not waiting:
+                self._activity = _Activity.IDLE
+        if not waiting and self._client.state not in (SessionState.LIVE, SessionState.CLOSED):
+            self._schedule(delay)
 
     async def _step(self) -> None:
-        """Fetch mail, begin a job, feed a chunk, finish a job, or go live: one bounded piece of work."""
+        """Read mail, begin a request, feed a page, finish a request, or go live: one bounded piece of work."""
         client = self._client
         if self._history_is_lost:
-            self._history_is_lost = False
-            job, self._job = self._job, None
-            await self._reset("epoch_changed", None if job is None else job.request_id)
-            # What came for the user meanwhile is no part of the state.
-            client.mailbox_acks.begin_anew()
-            self._mail_after = 0
+            await self._reset_lost_history()
             return
-        if self._mail_after is not None:
-            self._mail_after = await self._fetch_mail(self._mail_after)
-            if self._mail_after is not None or client.closed:
+        if self._mailbox_after is not None:
+            self._mailbox_after = await self._feed_mailbox(self._mailbox_after)
+            if self._mailbox_after is not None or self._is_closed:
                 return
-        if self._job is None and self._jobs:
-            await self._begin(self._jobs[0])
-            del self._jobs[0]
-        end = client.tenant.head if self._job is None else self._job.until
-        if client.position < end:
-            await self._feed_chunk(end)
-        if client.closed:
+        if self._current is None and self._requests:
+            await self._begin_request(self._requests[0])
+            del self._requests[0]
+        end = self._tenant.head if self._current is None else self._current.until
+        if client.outbox.position < end:
+            await self._feed_page(end)
+        if self._is_closed:
             return
-        job = self._job
-        if job is not None and client.position >= job.until:
-            self._job = None
-            self._finish(job)
-        if self._is_done() and client.position >= client.tenant.head:
+        request = self._current
+        if request is not None and client.outbox.position >= request.until:
+            self._current = None
+            self._finish_request(request)
+        if self._has_only_the_stream and client.outbox.position >= self._tenant.head:
             client.go_live()
 
-    def _is_done(self) -> bool:
-        """Whether nothing but the stream is left to be brought."""
-        return not (self._job or self._jobs or self._history_is_lost or self._mail_after is not None)
+    @property
+    def _is_closed(self) -> bool:
+        return self._client.state is SessionState.CLOSED
 
-    async def _begin(self, job: Job) -> None:
-        if isinstance(job, TakeSnapshot):
-            job.taken = await self._take_snapshot()
-            job.until = job.taken.seq
-            self._job = job
-        else:
-            await self._begin_replay(job)
+    @property
+    def _has_only_the_stream(self) -> bool:
+        """Whether nothing but the stream is left to be sent."""
+        return not (self._current or self._requests or self._history_is_lost or self._mailbox_after is not None)
 
-    async def _fetch_mail(self, after: int) -> int | None:
-        """Bring what waits for the user; what came after the welcome is for the stream to bring.
+    # Mailbox
+
+    async def _feed_mailbox(self, after: int) -> int | None:
+        """Queue items of the user's mailbox; those published after the welcome are sent with the stream.
 
         Returns:
-            The position from which to read on; None: nothing is left.
+            The position after which to continue; None: nothing is left.
         """
-        client, who = self._client, self._client.principal
-        limit = min(CHUNK_EVENTS, client.room)
+        client, principal, outbox = self._client, self._client.principal, self._client.outbox
+        limit = min(PAGE_EVENTS, outbox.room)
         if not limit:
             return after
-        mail = await self._gateway.broker.mail(who.tenant_id, who.user_id, after, limit)
-        if client.closed:
+        page = await self._hub.broker.read_mailbox(principal.tenant_id, principal.user_id, after, limit)
+        if self._is_closed:
             return None
-        if mail.gap is not None and not after:
-            missing = {"from_seq": mail.gap.from_seq, "to_seq": mail.gap.to_seq, "reason": "mailbox"}
+        if page.gap is not None and not after:
+            missing = {"from_seq": page.gap.from_seq, "to_seq": page.gap.to_seq, "reason": "mailbox"}
             client.send(control_frame("gap", missing))
-        for item in mail.items:
-            if item.publication.seq > client.position:
+        for item in page.items:
+            publication = item.publication
+            if publication.seq > outbox.position:
                 return None
-            if not client.room:
-                # Answers came into the outbox while the mailbox was read.
+            if not outbox.room:
+                # Answers were queued while the mailbox was read.
                 return after
-            after = item.publication.seq
-            if client.tenant.sees(client, item.publication):
-                client.queue_mail(item)
-        return after if mail.items else None
+            after = publication.seq
+            if self._tenant.sees(client, publication):
+                outbox.add_mail(item, publication.mail_frame(principal.view, redelivered=item.sent))
+        return after if page.items else None
 
-    async def _begin_replay(self, job: Replay) -> None:
-        tenant_id = self._client.principal.tenant_id
-        broker = self._gateway.broker
-        head = await broker.position(tenant_id, Position(job.epoch, job.seq))
+    # Requests
+
+    async def _begin_request(self, request: Request) -> None:
+        if isinstance(request, SnapshotRequest):
+            request.snapshot = await self._take_snapshot()
+            request.until = request.snapshot.seq
+            self._current = request
+        else:
+            await self._begin_replay(request)
+
+    async def _begin_replay(self, request: ReplayRequest) -> None:
+        tenant_id, broker = self._tenant.tenant_id, self._hub.broker
+        head = await broker.position(tenant_id, Position(request.epoch, request.seq))
         reason = None
-        if job.epoch != head.epoch:
+        if request.epoch != head.epoch:
             reason = "epoch_changed"
-        elif job.seq > head.seq:
+        elif request.seq > head.seq:
             reason = "ahead"
-        elif head.seq - job.seq > MAX_REPLAY:
+        elif head.seq - request.seq > MAX_REPLAY_EVENTS:
             reason = "too_many"
-        elif not (await broker.read(tenant_id, job.seq, 0)).reachable:
+        elif not (await broker.read(tenant_id, request.seq, 0)).reachable:
             reason = "too_old"
         if reason is not None:
-            await self._reset(reason, job.request_id)
+            await self._reset(reason, request.request_id)
             return
-        job.until = head.seq
-        self._client.position = job.seq
-        self._job = job
+        request.until = head.seq
+        self._client.outbox.position = request.seq
+        self._current = request
+
+    def _finish_request(self, request: Request) -> None:
+        if isinstance(request, ReplayRequest):
+            payload = {
+                "epoch": self._client.epoch,
+                "from_seq": request.seq,
+                "to_seq": request.until,
+                "count": request.count,
+            }
+            self._client.send(control_frame("resumed", payload, in_reply_to=request.request_id))
+        elif request.snapshot is not None:
+            self._send_snapshot(request.snapshot, request.request_id)
+
+    # Pages of the history
+
+    async def _feed_page(self, end: int) -> None:
+        client, outbox = self._client, self._client.outbox
+        if isinstance(self._current, ReplayRequest) and await self._feed_shared_batch(self._current, end):
+            return
+        limit = min(PAGE_EVENTS, outbox.room, end - outbox.position)
+        if not limit:
+            return
+        page = await self._hub.broker.read(self._tenant.tenant_id, outbox.position, limit)
+        if self._is_closed:
+            return
+        if page.epoch != client.epoch:
+            await self._reset("epoch_changed", self._end_current_replay())
+        elif page.reachable:
+            self._queue(page.publications)
+        else:
+            await self._skip_gap()
+
+    async def _feed_shared_batch(self, request: ReplayRequest, end: int) -> bool:
+        """Queue a batch that other clients are sent too; return whether that was possible.
+
+        Batches end at multiples of their size, so that clients which begin at different positions soon share them.
+        """
+        client, outbox, cache = self._client, self._client.outbox, self._hub.replays
+        group = outbox.group
+        size = min(PAGE_EVENTS, self._hub.limits.outbox)
+        until = min(end, outbox.position - outbox.position % size + size)
+        if group is None or outbox.room < until - outbox.position:
+            return False
+        key = (self._tenant.tenant_id, client.epoch, group.key, outbox.position, until)
+        batch = cache.get(key)
+        if batch is None:
+            if cache.wait_for(key, self.proceed):
+                self._activity = _Activity.WAITING
+                return True
+            batch = await self._prepare_batch(key, group, outbox.position, until - outbox.position)
+        if self._is_closed:
+            return True
+        if batch is None or client.principal.user_id in batch.users or outbox.group is not group:
+            return False
+        outbox.position = batch.to_seq
+        request.count += batch.count
+        if batch.count:
+            outbox.add_batch(batch.frames, batch.count)
+        return True
+
+    async def _prepare_batch(
+        self, key: tuple[object, ...], group: SharedOutbox, after: int, limit: int
+    ) -> ReplayBatch | None:
+        """Prepare what the group sees; None if the client has left it meanwhile, and would decide for another."""
+        client, tenant, cache = self._client, self._tenant, self._hub.replays
+        batch = None
+        try:
+            page = await self._hub.broker.read(tenant.tenant_id, after, limit)
+            if page.publications and page.epoch == client.epoch and client.outbox.group is group:
+                batch = ReplayBatch.prepare(
+                    page.publications,
+                    lambda publication: tenant.sees(client, publication),
+                    client.outbox.wire_format,
+                )
+        finally:
+            cache.done(key, batch)
+        return batch
+
+    def _queue(self, publications: Sequence[Publication]) -> None:
+        client, outbox = self._client, self._client.outbox
+        size = 0
+        for publication in publications:
+            if not outbox.room:
+                # Answers were queued while the history was read.
+                return
+            outbox.position = publication.seq
+            if not self._tenant.sees(client, publication) or self._is_outdated(publication):
+                continue
+            if publication.seq in client.mailbox_acks.from_mailbox:
+                continue
+            frame = publication.frame(outbox.wire_format)
+            outbox.add(frame)
+            if publication.event.is_mail:
+                client.mailbox_acks.add(publication)
+            if isinstance(self._current, ReplayRequest):
+                self._current.count += 1
+            size += len(frame)
+            if size > PAGE_BYTES:
+                return
+
+    def _is_outdated(self, publication: Publication) -> bool:
+        """Return whether a lagging client is sent only a newer publication with the same conflation key."""
+        key = publication.event.conflation_key
+        if key is None or self._client.state is not SessionState.LAGGING or self._current is not None:
+            return False
+        return self._hub.broker.newest_of(publication.event.tenant_id, key) > publication.seq
+
+    # Resets and gaps
+
+    async def _reset_lost_history(self) -> None:
+        self._history_is_lost = False
+        await self._reset("epoch_changed", self._end_current_replay())
+        # Mail that was published meanwhile is no part of the state.
+        self._client.mailbox_acks.forget_positions()
+        self._mailbox_after = 0
+
+    def _end_current_replay(self) -> RequestId:
+        """End the current request, which a reset answers; return its id."""
+        request, self._current = self._current, None
+        return None if request is None else request.request_id
 
     async def _reset(self, reason: str, request_id: RequestId = None) -> None:
+        """Send ``reset`` and a snapshot: the requested position cannot be served."""
         client = self._client
         snapshot = await self._take_snapshot()
         payload = {"reason": reason, "epoch": snapshot.epoch, "seq": snapshot.seq}
         client.send(control_frame("reset", payload, in_reply_to=request_id))
         self._send_snapshot(snapshot, None)
-        client.epoch, client.position = snapshot.epoch, snapshot.seq
+        client.epoch, client.outbox.position = snapshot.epoch, snapshot.seq
 
-    async def _feed_chunk(self, end: int) -> None:
-        client = self._client
-        if isinstance(self._job, Replay) and await self._feed_stretch(self._job, end):
-            return
-        limit = min(CHUNK_EVENTS, client.room, end - client.position)
-        if not limit:
-            return
-        chunk = await self._gateway.broker.read(client.principal.tenant_id, client.position, limit)
-        if client.closed:
-            return
-        if chunk.epoch != client.epoch:
-            job, self._job = self._job, None
-            await self._reset("epoch_changed", None if job is None else job.request_id)
-        elif chunk.reachable:
-            self._queue(chunk.publications)
-        else:
-            await self._leap()
-
-    async def _feed_stretch(self, job: Replay, end: int) -> bool:
-        """Send what others are sent, too; whether that could be done.
-
-        Stretches end at multiples of their size, so that clients which begin at different positions soon share.
-        """
-        client, group, cache = self._client, self._client.group, self._gateway.hub.replays
-        size = min(CHUNK_EVENTS, self._gateway.limits.outbox)
-        until = min(end, client.position - client.position % size + size)
-        if group is None or client.room < until - client.position:
-            return False
-        tenant_id = client.tenant.tenant_id
-        key = (tenant_id, job.epoch, group.key, client.position, until)
-        stretch = cache.get(key)
-        if stretch is None:
-            if cache.waits_for(key, self.proceed):
-                self._parked = True
-                return True
-            stretch = await self._prepare(key, group, client.position, until - client.position)
-        if client.closed:
-            return True
-        if stretch is None or client.principal.user_id in stretch.users or client.group is not group:
-            return False
-        client.position = stretch.to_seq
-        job.count += stretch.count
-        if stretch.count:
-            client.queue_stretch(stretch.frames, stretch.count)
-        return True
-
-    async def _prepare(self, key: tuple[object, ...], group: Group, after: int, limit: int) -> ReplayBatch | None:
-        """Prepare what the group sees; nothing if the client has left it meanwhile, and would decide for another."""
-        client, cache = self._client, self._gateway.hub.replays
-        stretch = None
-        try:
-            chunk = await self._gateway.broker.read(client.tenant.tenant_id, after, limit)
-            if chunk.publications and chunk.epoch == client.epoch and client.group is group:
-                stretch = ReplayBatch.seen_by(client, chunk.publications)
-        finally:
-            cache.done(key, stretch)
-        return stretch
-
-    def _queue(self, publications: Sequence[Publication]) -> None:
-        client = self._client
-        size = 0
-        for publication in publications:
-            if not client.room:
-                # Answers came into the outbox while the history was read.
-                return
-            client.position = publication.seq
-            if not client.tenant.sees(client, publication) or self._is_outdated(publication):
-                continue
-            if publication.seq in client.mailbox_acks.brought:
-                continue
-            frame = publication.frame(client.wire_format)
-            client.queue(frame)
-            if publication.event.is_mail:
-                client.mailbox_acks.put(publication)
-            if isinstance(self._job, Replay):
-                self._job.count += 1
-            size += len(frame)
-            if size > CHUNK_BYTES:
-                return
-
-    def _is_outdated(self, publication: Publication) -> bool:
-        """Whether a lagging client is better off with a newer message of the same key."""
-        key = publication.event.conflation_key
-        if key is None or not self._client.lagging or self._job is not None:
-            return False
-        return self._gateway.broker.newest_of(publication.event.tenant_id, key) > publication.seq
-
-    async def _leap(self) -> None:
-        """The history no longer reaches back to the client: say so, then send the state."""
-        client, job = self._client, self._job
-        if isinstance(job, Replay):
-            await self._reset("too_old", job.request_id)
-            self._job = None
+    async def _skip_gap(self) -> None:
+        """Send ``gap`` and a snapshot, or ``reset`` to a replay: the history no longer reaches back to the client."""
+        client, request = self._client, self._current
+        if isinstance(request, ReplayRequest):
+            await self._reset("too_old", request.request_id)
+            self._current = None
             return
         snapshot = await self._take_snapshot()
-        missing = {"from_seq": client.position + 1, "to_seq": snapshot.seq, "reason": "history_exceeded"}
+        if snapshot.epoch != client.epoch:
+            # The client's position is not in this history: it is sent a reset, not a gap.
+            self._history_is_lost = True
+            return
+        missing = {
+            "from_seq": client.outbox.position + 1,
+            "to_seq": snapshot.seq,
+            "reason": "history_exceeded",
+        }
         client.send(control_frame("gap", missing))
-        client.count_dropped("history_exceeded", snapshot.seq - client.position)
-        client.position = snapshot.seq
-        if job is None:
+        client.count_dropped("history_exceeded", snapshot.seq - client.outbox.position)
+        client.outbox.position = snapshot.seq
+        if request is None:
             self._send_snapshot(snapshot, None)
         else:
-            # The one that was taken earlier would take the client back in time.
-            job.taken, job.until = snapshot, snapshot.seq
+            # The snapshot that was taken earlier would take the client back in time.
+            request.snapshot, request.until = snapshot, snapshot.seq
 
-    def _finish(self, job: Job) -> None:
-        if isinstance(job, Replay):
-            payload = {"epoch": self._client.epoch, "from_seq": job.seq, "to_seq": job.until, "count": job.count}
-            self._client.send(control_frame("resumed", payload, in_reply_to=job.request_id))
-        elif job.taken is not None:
-            self._send_snapshot(job.taken, job.request_id)
+    # Snapshots
 
     async def _take_snapshot(self) -> Snapshot:
-        """The tenant's state; the one that another client was sent, if nothing has happened since."""
-        tenant, broker = self._client.tenant, self._gateway.broker
-        shared = tenant.shared
+        """Return the tenant's state; the snapshot that another client was sent, if nothing was published since."""
+        tenant, broker = self._tenant, self._hub.broker
+        shared = tenant.snapshot
         if shared is not None:
             head = await broker.position(tenant.tenant_id)
             if (shared.snapshot.epoch, shared.snapshot.seq) == (head.epoch, head.seq):
@@ -360,7 +423,6 @@ class CatchUp:
         return await broker.snapshot(tenant.tenant_id)
 
     def _send_snapshot(self, snapshot: Snapshot, request_id: RequestId) -> None:
-        client = self._client
-        shared = client.tenant.share(snapshot)
-        self._gateway.clock.call_later(SHARED_FOR, client.tenant.unshare, shared)
-        client.send(shared.frame_for(client, request_id))
+        shared = self._tenant.share_snapshot(snapshot)
+        self._hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, self._tenant.release_snapshot, shared)
+        self._client.send(shared.frame_for(self._client, request_id))

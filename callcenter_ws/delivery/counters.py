@@ -1,4 +1,4 @@
-"""What the Hub and its clients count. The metrics and ``/ws/stats`` read it when somebody asks."""
+"""Counters of the Hub and its clients, which the metrics and ``/ws/stats`` read on request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Name = TypeVar("Name", str, tuple[str, str])
 
 
 def add(counts: dict[Name, int], name: Name, amount: int = 1) -> None:
-    """Count ``amount`` more of ``name``."""
+    """Add ``amount`` to the count of ``name``."""
     counts[name] = counts.get(name, 0) + amount
 
 
@@ -21,15 +21,21 @@ class TenantCounters:
     delivered: int = 0
     dropped: int = 0
 
+    def add(self, other: TenantCounters) -> None:
+        """Add the counts of another tenant."""
+        self.received += other.received
+        self.delivered += other.delivered
+        self.dropped += other.dropped
+
 
 @dataclass(slots=True)
 class HubCounters:
-    """Connections and messages of this node; the dictionaries' keys are few and known.
+    """Connections and messages of this node. The keys of the dictionaries are few and known.
 
     Attributes:
         connections_by: open connections by role and endpoint.
         closed: closed connections by the name of their close code.
-        dropped: messages that a client was told it does not get, by reason.
+        dropped: publications that a client was informed it will not be sent, by reason.
         handshakes_refused: refused handshakes by error code.
     """
 

@@ -1,232 +1,257 @@
-"""Clients that see the same: one decision for all of them, one outbox and one piece of bytes.
+"""Clients with equal interest: one visibility check for all of them, and one shared outbox.
 
-Most clients, most of the time, have nothing to be sent but what their whole group is sent. They are *in step*: what
-is delivered waits for them once, in the group, and costs each of them one write at the end of the turn. A client
-*steps out*, and takes along what waits, as soon as anything concerns it alone: an answer, a message for its user, a
-full socket. From then on messages go to its own outbox; once that is written it falls in again.
+Most clients, most of the time, are sent exactly what their whole group is sent. They are *synced*: a delivered
+publication waits once, in the group, and costs each of them one write at the end of the turn. A client is *detached*,
+and adopts what waits, as soon as anything concerns it alone: an answer, a message for its user, a full socket. From
+then on publications go to its own outbox; once that is written, the client rejoins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
-    from callcenter_ws.delivery.tenant import Tenant
-    from callcenter_ws.events.publication import Publication
+from callcenter_ws.delivery.counters import TenantCounters
+from callcenter_ws.delivery.outbox import Outbox, Send
+from callcenter_ws.events.frames import WireFormat
+from callcenter_ws.events.principal import Principal
+from callcenter_ws.events.publication import Publication
 
-Send = Callable[[bytes], int]
+MAX_DIRECT_BYTES = 131_072
+"""Larger writes go through the transport: what a socket did not accept would be copied for each client."""
 
-DIRECT_BYTES = 131_072
-"""More than this is written, not sent: what a socket did not take would be a copy of its own for each client."""
+CLIENTS_PER_SLICE = 250
+"""Clients that are sent to within one turn of the reactor: some two milliseconds."""
 
-SLICE = 250
-"""Clients that are sent to before others may have a turn: some two milliseconds, in which events come in meanwhile."""
+_null_send: Send = len
+"""Accepts everything, at no cost."""
 
 
 @dataclass(slots=True)
-class _Round:
-    """What waited for those in step, on its way to them.
+class _Transmission:
+    """Frames on their way to the synced clients of a group.
 
     Attributes:
         since: the position before the first of the frames.
-        sends: of the clients, in the same order.
-        served: how many have had their turn.
-        left: how many of the others have left with their share.
+        sends: how to send to each of the outboxes, in the same order.
+        started: how many outboxes have been sent to.
+        removed: how many of the others were detached, and adopted the frames.
     """
 
     frames: list[bytes]
     since: int
-    clients: list[Client]
+    outboxes: list[Outbox]
     sends: list[Send]
-    served: int = 0
-    left: int = 0
-    places: dict[Client, int] | None = None
+    started: int = 0
+    removed: int = 0
+    indexes: dict[Outbox, int] | None = None
 
-    def leave(self, client: Client) -> bool:
-        """Leave a client out; whether it was to get something yet."""
-        if self.places is None:
-            self.places = {one: place for place, one in enumerate(self.clients)}
-        place = self.places.get(client, -1)
-        if place < self.served or self.sends[place] is _null_send:
+    def remove(self, outbox: Outbox) -> bool:
+        """Skip an outbox; return whether the frames were still to be sent to it."""
+        if self.indexes is None:
+            self.indexes = {other: index for index, other in enumerate(self.outboxes)}
+        index = self.indexes.get(outbox, -1)
+        if index < self.started or self.sends[index] is _null_send:
             return False
-        self.sends[place] = _null_send
-        self.left += 1
+        self.sends[index] = _null_send
+        self.removed += 1
         return True
 
 
-# Takes everything, at no cost.
-_null_send: Send = len
-
-
 class Group:
-    """The clients of one tenant with one interest.
+    """The clients of one tenant with one interest; implements ``outbox.SharedOutbox``.
+
+    Args:
+        key: identifies the interest within the tenant.
+        principal: of any client of the group: they may see the same publications.
+        names: the event types that they are subscribed to.
+        head: returns the ``seq`` of the last publication that was delivered to the tenant's clients.
+        has_pending: called when publications wait to be sent at the end of the turn.
 
     Attributes:
-        in_step: with what sends to each of them, whose socket has taken all that was written before.
-        apart: the others. Both keep the order of arrival, so that delivery is reproducible.
+        synced: how to send to each synced client, whose socket has accepted everything that was written before.
+        detached: the others. Both keep the order of arrival, so that delivery is reproducible.
     """
 
     __slots__ = (
-        "_frames",
-        "_in_order",
-        "_is_waiting",
-        "_late",
-        "_round",
-        "_seqs",
+        "_gathered_frames",
+        "_gathered_seqs",
+        "_has_pending",
+        "_head",
+        "_pending",
+        "_rejoining",
         "_since",
-        "_waiting",
-        "apart",
-        "in_step",
+        "_synced_lists",
+        "_transmission",
+        "counters",
+        "detached",
         "key",
         "names",
         "principal",
-        "tenant",
+        "synced",
+        "tenant_id",
         "wire_format",
     )
 
-    def __init__(self, key: tuple[object, ...], client: Client, tenant: Tenant, is_waiting: Callable[[Group], None]):
+    def __init__(
+        self,
+        key: tuple[object, ...],
+        principal: Principal,
+        names: frozenset[str],
+        wire_format: WireFormat,
+        counters: TenantCounters,
+        head: Callable[[], int],
+        has_pending: Callable[[Group], None],
+    ) -> None:
         self.key = key
-        self.principal = client.principal
-        self.names = client.subscription.names
-        self.wire_format = client.wire_format
-        self.tenant = tenant
-        self.in_step: dict[Client, Send] = {}
-        self.apart: dict[Client, None] = {}
-        # Those in step as lists, which are quicker to go through; None once somebody has come or gone.
-        self._in_order: tuple[list[Client], list[Send]] | None = None
-        self._round: _Round | None = None
-        # Those who would fall in once nothing waits.
-        self._late: list[Client] = []
-        self._is_waiting = is_waiting
-        # Of the messages that the group is about to be offered.
-        self._frames: list[bytes] = []
-        self._seqs: list[int] = []
-        # What those in step are owed, and the position before the first of it.
-        self._waiting: list[bytes] = []
+        self.principal = principal
+        self.tenant_id = principal.tenant_id
+        self.names = names
+        self.wire_format = wire_format
+        self.counters = counters
+        self._head = head
+        self._has_pending = has_pending
+        self.synced: dict[Outbox, Send] = {}
+        self.detached: dict[Outbox, None] = {}
+        # The synced clients as lists, which are faster to iterate; None once a client was added or removed.
+        self._synced_lists: tuple[list[Outbox], list[Send]] | None = None
+        self._transmission: _Transmission | None = None
+        # Clients that rejoin once nothing is pending.
+        self._rejoining: list[Outbox] = []
+        # The publications that ``offer`` will offer.
+        self._gathered_frames: list[bytes] = []
+        self._gathered_seqs: list[int] = []
+        # What waits for the synced clients, and the position before the first of it.
+        self._pending: list[bytes] = []
         self._since = 0
 
     def __len__(self) -> int:
-        return len(self.in_step) + len(self.apart)
+        return len(self.synced) + len(self.detached)
 
-    def add(self, client: Client) -> None:
-        """Take a client in; it is apart until it falls in."""
-        self.apart[client] = None
+    @property
+    def head(self) -> int:
+        """``seq`` of the last publication that was delivered to the tenant's clients."""
+        return self._head()
 
-    def remove(self, client: Client) -> None:
-        """Let a client go, with what waits for it."""
-        self.step_out(client)
-        del self.apart[client]
-        self._late = [one for one in self._late if one is not client]
+    def add(self, outbox: Outbox) -> None:
+        """Add a client, which is detached until it rejoins."""
+        self.detached[outbox] = None
+        outbox.group = self
 
-    def fall_in(self, client: Client, send: Send) -> None:
-        """The client has no outbox of its own any more, and has got all that was delivered."""
-        if self._waiting:
-            # It has got that by itself.
-            self._late.append(client)
-        elif client in self.apart:
-            del self.apart[client]
-            self.in_step[client] = send
-            self._in_order = None
+    def remove(self, outbox: Outbox) -> None:
+        """Remove a client, which adopts what waits for it."""
+        self.detach(outbox)
+        del self.detached[outbox]
+        self._rejoining = [other for other in self._rejoining if other is not outbox]
+        outbox.group = None
 
-    def step_out(self, client: Client) -> None:
-        """The client needs an outbox of its own; what waits for the group is the beginning of it."""
-        if self.in_step.pop(client, None) is not None:
-            self.apart[client] = None
-            self._in_order = None
-            if self._round is not None and self._round.leave(client):
-                client.take_along(self._round.frames + self._waiting, self._round.since)
-            elif self._waiting:
-                client.take_along(list(self._waiting), self._since)
+    def rejoin(self, outbox: Outbox, send: Send) -> None:
+        """Sync a client whose own outbox is empty, and which has been sent everything that was delivered."""
+        if self._pending:
+            # These it has been offered by itself.
+            self._rejoining.append(outbox)
+        elif outbox in self.detached:
+            del self.detached[outbox]
+            self.synced[outbox] = send
+            self._synced_lists = None
+
+    def detach(self, outbox: Outbox) -> None:
+        """Give a client an outbox of its own, which begins with what waits in the group."""
+        if self.synced.pop(outbox, None) is not None:
+            self.detached[outbox] = None
+            self._synced_lists = None
+            if self._transmission is not None and self._transmission.remove(outbox):
+                outbox.adopt_pending(self._transmission.frames + self._pending, self._transmission.since)
+            elif self._pending:
+                outbox.adopt_pending(list(self._pending), self._since)
 
     def gather(self, publication: Publication) -> None:
-        """Note a message that the group sees; ``offer`` follows."""
-        self._frames.append(publication.frame(self.wire_format))
-        self._seqs.append(publication.seq)
+        """Add a publication that the group may see to those that ``offer`` offers."""
+        self._gathered_frames.append(publication.frame(self.wire_format))
+        self._gathered_seqs.append(publication.seq)
 
     def offer(self) -> None:
-        """Offer the clients what was gathered."""
-        frames, self._frames = self._frames, []
-        seqs, self._seqs = self._seqs, []
-        for client in self.apart:
-            client.offer(frames, seqs)
-        if self.in_step:
-            if not self._waiting:
+        """Offer the gathered publications to the clients."""
+        frames, self._gathered_frames = self._gathered_frames, []
+        seqs, self._gathered_seqs = self._gathered_seqs, []
+        for outbox in self.detached:
+            outbox.offer(frames, seqs)
+        if self.synced:
+            if not self._pending:
                 self._since = seqs[0] - 1
-                self._is_waiting(self)
-            self._waiting += frames
+                self._has_pending(self)
+            self._pending += frames
 
-    def transmit(self, broke: Callable[[Client], None]) -> Generator[None, None, int]:
-        """Send what waits to all who are in step, in slices, between which others may have a turn.
+    def transmit(self, failed: Callable[[Outbox], None]) -> Generator[None, None, int]:
+        """Send what is pending to all synced clients, in slices; yields between them.
 
         Args:
-            broke: is told, inside the handler of the exception, of a client to which nothing can be written.
+            failed: called, inside the handler of the exception, for an outbox that cannot be written.
 
         Returns:
-            How many messages were sent, all together.
+            The number of messages that were sent, over all clients.
         """
-        frames, self._waiting = self._waiting, []
+        frames, self._pending = self._pending, []
         joined = frames[0] if len(frames) == 1 else b"".join(frames)
-        if self._in_order is None:
-            self._in_order = list(self.in_step), list(self.in_step.values())
-        round_ = self._round = _Round(frames, self._since, *self._in_order)
-        late, self._late = self._late, []
-        for client in late:
+        if self._synced_lists is None:
+            self._synced_lists = list(self.synced), list(self.synced.values())
+        transmission = self._transmission = _Transmission(frames, self._since, *self._synced_lists)
+        rejoining, self._rejoining = self._rejoining, []
+        for outbox in rejoining:
             try:
-                client.fall_in()
+                outbox.rejoin()
             except Exception:
-                broke(client)
-        while round_.served < len(round_.clients):
-            if round_.served:
+                failed(outbox)
+        while transmission.started < len(transmission.outboxes):
+            if transmission.started:
                 yield
-            self._serve_slice(round_, joined, broke)
-        self._round = None
-        return (len(round_.clients) - round_.left) * len(frames)
+            self._send_slice(transmission, joined, failed)
+        self._transmission = None
+        return (len(transmission.outboxes) - transmission.removed) * len(frames)
 
-    def give_up(self, abandon: Callable[[Client], None]) -> None:
-        """A bug broke the round off, and nobody knows how far it got: who was in it has to come back and resume."""
-        round_, self._round = self._round, None
-        for client in () if round_ is None else round_.clients:
-            abandon(client)
+    def abort_transmission(self, abandon: Callable[[Outbox], None]) -> None:
+        """Abandon every client of a transmission that a bug broke off: what each was sent is unknown."""
+        transmission, self._transmission = self._transmission, None
+        for outbox in () if transmission is None else transmission.outboxes:
+            abandon(outbox)
 
-    def _serve_slice(self, round_: _Round, joined: bytes, broke: Callable[[Client], None]) -> None:
-        begin = round_.served
-        sends = round_.sends[begin : begin + SLICE]
-        round_.served += len(sends)
-        if len(joined) > DIRECT_BYTES:
+    def _send_slice(self, transmission: _Transmission, joined: bytes, failed: Callable[[Outbox], None]) -> None:
+        begin = transmission.started
+        sends = transmission.sends[begin : begin + CLIENTS_PER_SLICE]
+        transmission.started += len(sends)
+        if len(joined) > MAX_DIRECT_BYTES:
             short = dict.fromkeys(range(len(sends)), 0)
         else:
-            short = _send_to_each(sends, joined, lambda place: broke(round_.clients[begin + place]))
-        for place, taken in short.items():
-            if sends[place] is _null_send:
+            short = _send_to_each(sends, joined, lambda index: failed(transmission.outboxes[begin + index]))
+        for index, sent in short.items():
+            if sends[index] is _null_send:
                 continue
-            client = round_.clients[begin + place]
-            self.step_out(client)
+            outbox = transmission.outboxes[begin + index]
+            self.detach(outbox)
             try:
-                client.write_rest(joined, taken)
+                outbox.write_rest(joined, sent)
             except Exception:
-                broke(client)
+                failed(outbox)
 
 
-def _send_to_each(sends: list[Send], data: bytes, broke_at: Callable[[int], None]) -> dict[int, int]:
-    """Send; return how much was taken by those that did not take everything, by their places.
+def _send_to_each(sends: list[Send], data: bytes, failed_at: Callable[[int], None]) -> dict[int, int]:
+    """Send ``data`` by each function; return how many bytes were sent by those that did not send all, by index.
 
     Args:
-        broke_at: is told, inside the handler of the exception, of a place where nobody knows how much was taken.
+        failed_at: called, inside the handler of the exception, with the index of a function after whose failure it is
+            unknown how much was sent.
     """
     size = len(data)
     short = {}
-    for place, send in enumerate(sends):
+    for index, send in enumerate(sends):
         try:
-            taken = send(data)
+            sent = send(data)
         except OSError:
-            # A full socket as a rule. What else it may be, writing the rest will tell.
-            taken = 0
+            # A full socket, as a rule. Any other error will show when the rest is written.
+            sent = 0
         except Exception:
-            broke_at(place)
+            failed_at(index)
             continue
-        if taken != size:
-            short[place] = taken
+        if sent != size:
+            short[index] = sent
     return short

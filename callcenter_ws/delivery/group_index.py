@@ -1,7 +1,7 @@
-"""The groups of a tenant, found by what an event is about.
+"""The groups of a tenant, indexed by what an event may concern.
 
-Whoever may see some queues only is looked at for events of these, and of the calls that it handles: with five
-thousand such agents, an event of a queue still looks at those of that queue.
+Queue-restricted groups are considered only for events of their queues and of calls that they handle: with five
+thousand such agents, an event of one queue still examines only the groups of that queue.
 """
 
 from __future__ import annotations
@@ -14,59 +14,65 @@ from callcenter_ws.events.principal import Role
 from callcenter_ws.events.visibility import AgentCalls
 
 Groups = dict[Group, None]
+"""A set that keeps the order of insertion, so that delivery is reproducible."""
 
 
 class GroupIndex:
-    """Knows all groups of a tenant. Whether one may see an event is for ``may_see`` to say."""
+    """Finds the candidate groups of an event; ``visibility.may_see`` decides about each.
+
+    Args:
+        agent_calls: the policy for agents (``events.visibility``).
+    """
 
     def __init__(self, agent_calls: AgentCalls) -> None:
         self._agent_calls = agent_calls
         self._all: Groups = {}
-        # Those that see every event of a queue or call that their role may see.
-        self._open: Groups = {}
-        # Agents who see every queue, but of calls only their own.
-        self._of_own_calls: Groups = {}
+        # Groups that may see events of every queue and every call.
+        self._unrestricted: Groups = {}
+        # Agents who may see events of every queue, but only their own calls.
+        self._own_calls_only: Groups = {}
         self._by_queue: dict[str, Groups] = {}
         self._by_agent: dict[str, Groups] = {}
 
     def add(self, group: Group) -> None:
-        """File a group."""
-        for file in self._files(group):
-            file[group] = None
+        """Add a group."""
+        for groups in self._entries(group):
+            groups[group] = None
 
     def remove(self, group: Group) -> None:
-        """Forget a group."""
-        for file in self._files(group):
-            file.pop(group, None)
-        for files in (self._by_queue, self._by_agent):
-            for name in [name for name in self._names(group) if not files.get(name, True)]:
-                del files[name]
+        """Remove a group."""
+        for groups in self._entries(group):
+            groups.pop(group, None)
+        for index in (self._by_queue, self._by_agent):
+            for name in [name for name in self._names(group) if not index.get(name, True)]:
+                del index[name]
 
     def candidates(self, event: Event) -> Iterable[Group]:
-        """The groups that may see an event that is for no one user, and perhaps some more; each once."""
+        """Return every group that may see an event without ``user_id``, and possibly others; each once."""
         type_ = event.type
         if not (type_.of_queue or type_.carries_call):
             return self._all
-        found = dict(self._open)
+        found = dict(self._unrestricted)
         if not type_.carries_call:
-            found.update(self._of_own_calls)
+            found.update(self._own_calls_only)
         if event.queue_name is not None:
             found.update(self._by_queue.get(event.queue_name, {}))
         for agent in event.agents:
             found.update(self._by_agent.get(agent, {}))
         return found
 
-    def _files(self, group: Group) -> list[Groups]:
+    def _entries(self, group: Group) -> list[Groups]:
+        """Return the sets that a group belongs to."""
         principal = group.principal
         is_agent = principal.role is Role.AGENT
         own_calls = is_agent and self._agent_calls == "own"
-        files = [self._all]
+        entries = [self._all]
         if principal.queues is None:
-            files.append(self._of_own_calls if own_calls else self._open)
-        files += [self._by_queue.setdefault(queue, {}) for queue in principal.queues or ()]
+            entries.append(self._own_calls_only if own_calls else self._unrestricted)
+        entries += [self._by_queue.setdefault(queue, {}) for queue in principal.queues or ()]
         if is_agent and (own_calls or principal.queues is not None):
-            files.append(self._by_agent.setdefault(principal.user_id, {}))
-        return files
+            entries.append(self._by_agent.setdefault(principal.user_id, {}))
+        return entries
 
     @staticmethod
     def _names(group: Group) -> list[str]:

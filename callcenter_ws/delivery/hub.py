@@ -1,41 +1,47 @@
-"""The Hub: brings each message to those who may see it, and knows who is connected."""
+"""The Hub: the clients of this node, and the delivery of each publication to those that may see it."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from callcenter_ws.auth.revocation import Revocations
-from callcenter_ws.delivery.counters import HubCounters, add
-from callcenter_ws.delivery.group import SLICE, Group
+from callcenter_ws.delivery.counters import HubCounters, TenantCounters, add
+from callcenter_ws.delivery.group import CLIENTS_PER_SLICE, Group
+from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.delivery.outbox import Outbox
 from callcenter_ws.delivery.replay_cache import ReplayCache
+from callcenter_ws.delivery.subscriber import SessionState, Subscriber
 from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import control_frame
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls
 from callcenter_ws.interfaces import Broker, ConnectionLog, Position, PresenceTracker, PublicationListener
+from callcenter_ws.runtime.background import Spawn, spawn
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import JsonObject
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
-    from callcenter_ws.events.publication import Publication
+MIN_RECONNECT_SECONDS = 1.0
+"""Time that even the first client waits before it reconnects to a node that stops."""
 
-RECONNECT_PAUSE = 1.0
-"""Seconds that even the first client waits before it comes back to a node that stops."""
+MAX_IDLE_TENANTS = 1_000
+"""Tenants without clients whose counters are kept apart; beyond that they are added to those of former tenants."""
 
 
 class Hub:
-    """Knows every client of this node and brings them the messages that they may see.
+    """The clients of this node, by tenant.
 
     Args:
-        presence: is told who comes and goes.
-        journal: is told of bugs: a client or a listener that meets one costs the others nothing.
-        agent_calls: the policy for agents (``events.principal``).
-        burst: messages after which the outboxes are flushed without waiting for the turn's end, so that a
+        presence: is called when clients are registered and unregistered.
+        log: receives unhandled errors: one in a client or a listener must not affect the others.
+        spawn: runs a coroutine in the background.
+        agent_calls: the policy for agents (``events.visibility``).
+        burst: publications after which the outboxes are written without waiting for the end of the turn, so that a
             large batch does not make healthy clients overflow.
-        observe_latency: is given the seconds from taking an event in to handing it to the sockets.
+        observe_latency: called with the seconds from accepting an event to passing it to the sockets.
     """
 
     def __init__(
@@ -45,224 +51,242 @@ class Hub:
         clock: Clock,
         log: ConnectionLog,
         *,
+        limits: Limits | None = None,
+        spawn: Spawn = spawn,
         agent_calls: AgentCalls = "all",
         burst: int = 128,
         observe_latency: Callable[[float], object] = lambda seconds: None,
     ) -> None:
-        self._broker = broker
+        self.broker = broker
+        self.clock = clock
+        self.log = log
+        self.limits = limits or Limits()
+        self.spawn = spawn
         self._presence = presence
-        self._clock = clock
-        self._log = log
         self._agent_calls = agent_calls
         self._burst = burst
         self._observe_latency = observe_latency
         self._tenants: dict[str, Tenant] = {}
-        self._dirty: list[Client] = []
-        self._waiting: list[Group] = []
-        self._flushing: Iterator[None] | None = None
-        self._flush_is_due = False
-        self._taken_in: list[float] = []
+        # Tenants without clients, the longest idle first.
+        self._idle: OrderedDict[str, Tenant] = OrderedDict()
+        self._former = TenantCounters()
+        self._dirty: list[Outbox] = []
+        self._pending: list[Group] = []
+        self._writing: Iterator[None] | None = None
+        self._flush_is_scheduled = False
+        self._accepted_at: list[float] = []
         self._listeners: dict[PublicationListener, str] = {}
         self._interests: dict[str, int] = {}
         self.revocations = Revocations()
         self.replays = ReplayCache(clock)
         self.counters = HubCounters()
 
-    # What flows through
+    # Delivery
 
     def deliver(self, publications: Sequence[Publication]) -> None:
-        """Bring messages of one tenant, durable and in ``seq`` order, to those who may see them."""
+        """Deliver publications of one tenant, durable and in ``seq`` order, to the clients that may see them."""
         tenant = self._tenants.get(publications[0].event.tenant_id)
-        if tenant is not None and tenant.clients:
+        if tenant is not None:
             at = 0
             while at < len(publications):
-                burst = publications[at : at + self._burst - len(self._taken_in)]
+                burst = publications[at : at + self._burst - len(self._accepted_at)]
                 at += len(burst)
                 tenant.deliver(burst)
-                self._taken_in += [publication.event.received_at for publication in burst]
-                if len(self._taken_in) >= self._burst:
+                self._accepted_at += [publication.event.received_at for publication in burst]
+                if len(self._accepted_at) >= self._burst:
                     self.flush()
-            if self._taken_in:
-                self._want_flush()
+            if self._accepted_at:
+                self._schedule_flush()
         for listener in list(self._listeners):
             try:
                 for publication in publications:
                     listener(publication)
             except Exception:
-                self._log.unhandled_error("a listener")
+                self.log.unhandled_error("a listener to publications")
 
     def interrupted(self, tenant_id: str, position: Position) -> None:
-        """What a tenant's clients are given goes on behind another position: each is told what it has missed."""
+        """Continue a tenant's deliveries after another position; each client is sent what it missed, or a reset."""
         tenant = self._tenants.get(tenant_id)
-        if tenant is None or not tenant.clients:
+        if tenant is None:
             return
         clients = list(tenant.clients)
         for client in clients:
-            # While the tenant's head still says where they stand.
-            self._attempt(client.step_aside, client)
-        tenant.go_on_from(position.seq)
+            # While the tenant's head still is the position of the live clients.
+            self._attempt(client.begin_catch_up, client)
+        tenant.continue_after(position.seq)
         for client in clients:
-            self._attempt(partial(client.find_position, position.epoch), client)
+            self._attempt(partial(client.continue_after_interruption, position.epoch), client)
 
-    def mark_dirty(self, client: Client) -> None:
-        """A client has something in its outbox: write it at the end of this turn."""
-        self._dirty.append(client)
-        self._want_flush()
+    # Writing
 
-    def _is_waiting(self, group: Group) -> None:
-        """The same, for those who are in step."""
-        self._waiting.append(group)
-        self._want_flush()
+    def mark_dirty(self, outbox: Outbox) -> None:
+        """Write an outbox at the end of this turn."""
+        self._dirty.append(outbox)
+        self._schedule_flush()
 
-    def _want_flush(self) -> None:
-        if not self._flush_is_due:
-            self._flush_is_due = True
-            self._clock.call_later(0, self._flush_slice)
+    def _mark_pending(self, group: Group) -> None:
+        """Write the shared outbox of a group at the end of this turn."""
+        self._pending.append(group)
+        self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_is_scheduled:
+            self._flush_is_scheduled = True
+            self.clock.call_later(0, self._flush_slice)
 
     def _flush_slice(self) -> None:
-        """Write for as long as nobody minds; the rest in the next turn."""
-        self._flush_is_due = False
-        if self._flushing is None:
-            self._flushing = self._write()
+        """Write to a bounded number of clients; the rest follows in the next turns."""
+        self._flush_is_scheduled = False
+        if self._writing is None:
+            self._writing = self._write()
         try:
-            next(self._flushing)
+            next(self._writing)
         except StopIteration:
-            self._flushing = None
-        if self._flushing is not None or self._waiting or self._dirty:
-            self._want_flush()
+            self._writing = None
+        if self._writing is not None or self._pending or self._dirty:
+            self._schedule_flush()
 
     def flush(self) -> None:
         """Write everything that waits, at once."""
-        for writing in (self._flushing or (), self._write()):
+        for writing in (self._writing or (), self._write()):
             for _ in writing:
                 pass
-        self._flushing = None
+        self._writing = None
 
     def _write(self) -> Iterator[None]:
-        """Write what groups and outboxes hold, one write per client; equal outboxes share the joined bytes."""
-        taken_in, self._taken_in = self._taken_in, []
-        waiting, self._waiting = self._waiting, []
-        served = 0
-        for group in waiting:
-            if served >= SLICE:
+        """Write the outboxes of groups and clients; yields between slices of ``CLIENTS_PER_SLICE`` clients."""
+        accepted_at, self._accepted_at = self._accepted_at, []
+        pending, self._pending = self._pending, []
+        written = 0
+        for group in pending:
+            if written >= CLIENTS_PER_SLICE:
                 yield
-                served = 0
-            served += len(group)
+                written = 0
+            written += len(group)
             try:
-                amount = yield from group.transmit(self._broke)
+                count = yield from group.transmit(self._write_failed)
             except Exception:
-                self._log.unhandled_error(f"writing to clients of {group.tenant.tenant_id}")
-                group.give_up(self._attempt_to_abandon)
+                self.log.unhandled_error(f"writing to clients of {group.tenant_id}")
+                group.abort_transmission(self._attempt_to_abandon)
                 continue
-            self.counters.delivered += amount
-            group.tenant.counters.delivered += amount
+            self.counters.delivered += count
+            group.counters.delivered += count
         dirty, self._dirty = self._dirty, []
-        for begin in range(0, len(dirty), SLICE):
+        for begin in range(0, len(dirty), CLIENTS_PER_SLICE):
             if begin:
                 yield
-            self._write_outboxes(dirty[begin : begin + SLICE])
-        now = self._clock.monotonic()
-        for received_at in taken_in:
-            self._observe_latency(now - received_at)
+            self._write_outboxes(dirty[begin : begin + CLIENTS_PER_SLICE])
+        now = self.clock.monotonic()
+        for instant in accepted_at:
+            self._observe_latency(now - instant)
 
-    def _write_outboxes(self, clients: list[Client]) -> None:
+    def _write_outboxes(self, outboxes: list[Outbox]) -> None:
+        """Write each outbox with one call; equal ones share the joined bytes."""
         previous: list[bytes] = []
         joined = b""
-        for client in clients:
-            outbox = client.outbox
-            if outbox != previous:
-                # A frame alone is sent as it is: a snapshot that many wait for exists once.
-                previous, joined = outbox, outbox[0] if len(outbox) == 1 else b"".join(outbox)
+        for outbox in outboxes:
+            frames = outbox.frames
+            if frames != previous:
+                # A single frame is not copied: a snapshot that many wait for exists once.
+                previous, joined = frames, frames[0] if len(frames) == 1 else b"".join(frames)
             try:
-                client.transmit(joined)
+                outbox.transmit(joined)
             except Exception:
-                self._broke(client)
+                self._write_failed(outbox)
 
-    def _broke(self, client: Client) -> None:
-        """Nothing can be written to a client: the exception being handled is a bug."""
-        self._log.unhandled_error(f"writing to {client}")
-        self._attempt_to_abandon(client)
+    def _write_failed(self, outbox: Outbox) -> None:
+        """Log the exception being handled, which is a bug, and abandon the client."""
+        self.log.unhandled_error(f"writing to {outbox}")
+        self._attempt_to_abandon(outbox)
 
-    def _attempt_to_abandon(self, client: Client) -> None:
-        self._attempt(client.abandon, client)
+    def _attempt_to_abandon(self, outbox: Outbox) -> None:
+        self._attempt(outbox.abandon, outbox)
 
     # Who is connected
 
-    def register(self, client: Client) -> None:
-        """Count and file a client; from now on it is offered what it may see."""
+    def register(self, client: Subscriber) -> Tenant:
+        """Add a client, which is offered from now on what it may see; return its tenant."""
         principal = client.principal
         tenant = self._tenants.get(principal.tenant_id)
         if tenant is None:
-            tenant = self._tenants[principal.tenant_id] = Tenant(
-                principal.tenant_id, self._agent_calls, self._is_waiting
-            )
-        if not tenant.clients:
-            self._want(tenant.tenant_id)
+            tenant = self._activate(principal.tenant_id)
         tenant.add(client)
-        client.tenant = tenant
         self.counters.opened += 1
         add(self.counters.connections_by, (principal.role.value, client.endpoint))
-        self._presence.arrived(client)
+        self._presence.client_registered(client)
+        return tenant
 
-    def unregister(self, client: Client, code: CloseCode) -> None:
-        """Forget a client that was registered."""
+    def unregister(self, client: Subscriber, tenant: Tenant, code: CloseCode) -> None:
+        """Remove a client that was registered."""
         principal = client.principal
-        tenant = client.tenant
         tenant.remove(client)
         add(self.counters.closed, CLOSES[code].name)
         add(self.counters.connections_by, (principal.role.value, client.endpoint), -1)
-        self._presence.left(client, code)
+        self._presence.client_unregistered(client, code)
         if not tenant.clients:
-            tenant.head = 0
-            self._want_no_more(tenant.tenant_id)
+            self._deactivate(tenant)
 
-    def _want(self, tenant_id: str) -> None:
-        """Somebody here wants a tenant's events: clients, or a listener."""
+    def _activate(self, tenant_id: str) -> Tenant:
+        tenant = self._idle.pop(tenant_id, None) or Tenant(tenant_id, self._agent_calls, self._mark_pending)
+        self._tenants[tenant_id] = tenant
+        self._attach(tenant_id)
+        return tenant
+
+    def _deactivate(self, tenant: Tenant) -> None:
+        del self._tenants[tenant.tenant_id]
+        tenant.continue_after(0)
+        self._idle[tenant.tenant_id] = tenant
+        if len(self._idle) > MAX_IDLE_TENANTS:
+            self._former.add(self._idle.popitem(last=False)[1].counters)
+        self._detach(tenant.tenant_id)
+
+    def _attach(self, tenant_id: str) -> None:
+        """Have the broker deliver a tenant's events, for its first client or listener."""
         add(self._interests, tenant_id)
         if self._interests[tenant_id] == 1:
-            self._broker.attach(tenant_id)
+            self.broker.attach(tenant_id)
 
-    def _want_no_more(self, tenant_id: str) -> None:
+    def _detach(self, tenant_id: str) -> None:
         add(self._interests, tenant_id, -1)
         if not self._interests[tenant_id]:
             del self._interests[tenant_id]
-            self._broker.detach(tenant_id)
+            self.broker.detach(tenant_id)
 
     def connections(self, tenant_id: str | None = None) -> int:
-        """How many connections the node or a tenant has."""
+        """Return the number of connections of the node, or of a tenant."""
         if tenant_id is None:
             return sum(self.counters.connections_by.values())
         tenant = self._tenants.get(tenant_id)
         return 0 if tenant is None else len(tenant.clients)
 
     def connections_of(self, principal: Principal) -> int:
-        """How many connections a user has; a visitor and an agent with the same id are two people."""
+        """Return the number of a user's connections; a visitor and an agent with the same id are different users."""
         tenant = self._tenants.get(principal.tenant_id)
-        clients = [] if tenant is None else tenant.of_user(principal.user_id)
+        clients = [] if tenant is None else tenant.clients_of_user(principal.user_id)
         return sum(client.principal.is_visitor == principal.is_visitor for client in clients)
 
+    # Closing connections of this node; for all nodes see ``interfaces.Directory``
+
     def drain(self, spread: float) -> None:
-        """Send every client away, asked to come back at a moment of its own within ``spread`` seconds."""
+        """Close every client; each is asked to reconnect at its own moment within ``spread`` seconds."""
         clients = [client for tenant in self._tenants.values() for client in tenant.clients]
-        for place, client in enumerate(clients):
-            wait = RECONNECT_PAUSE + spread * place / len(clients)
-            client.send(control_frame("drain", {"reconnect_after_ms": int(1000 * wait)}))
+        for index, client in enumerate(clients):
+            delay = MIN_RECONNECT_SECONDS + spread * index / len(clients)
+            client.send(control_frame("drain", {"reconnect_after_ms": int(1000 * delay)}))
             self._attempt(partial(client.close, CloseCode.DRAINING), client)
 
-    def _attempt(self, closing: Callable[[], None], client: Client) -> None:
-        """One client that cannot be closed must not keep the others from being closed."""
+    def _attempt(self, action: Callable[[], None], client: object) -> None:
+        """Log what ``action`` raises: a bug in one client must not prevent the same for the others."""
         try:
-            closing()
+            action()
         except Exception:
-            self._log.unhandled_error(f"closing {client}")
-
-    # What is done about them on this node; see core.directory
+            self.log.unhandled_error(f"closing {client}")
 
     def disconnect_user(self, tenant_id: str, user_id: str, opened_until: str = "") -> int:
         """Close all connections of a user; return how many.
 
         Args:
-            opened_until: an identifier; only connections whose own are not later. Empty: all.
+            opened_until: an identifier; only connections whose own is not greater are closed. Empty: all.
         """
         return self._close_where(
             [tenant_id],
@@ -277,7 +301,7 @@ class Hub:
         """Refuse a token, or a user's tokens issued until ``at``; close their connections and return how many.
 
         Args:
-            at: Unix time; None: now.
+            at: Unix time in seconds; None: now.
 
         Raises:
             Refusal: ``invalid_message`` when neither is given, ``overloaded`` when the list is full.
@@ -287,59 +311,70 @@ class Hub:
         if jti is not None:
             self.revocations.revoke_token(tenant_id, jti)
         if user_id is not None:
-            self.revocations.revoke_user(tenant_id, user_id, self._clock.time() if at is None else at)
+            self.revocations.revoke_user(tenant_id, user_id, self.clock.time() if at is None else at)
         return self.close_revoked(tenant_id)
 
     def close_revoked(self, tenant_id: str) -> int:
         """Close the connections of a tenant, or of all (``*``), whose tokens are revoked; return how many."""
-        # A token for every tenant is in use in one that its holder named.
+        # A token for all tenants is used in the tenant that its connection named.
         return self._close_where(self._tenants if tenant_id == EVERY_TENANT else [tenant_id], self._is_revoked)
 
-    def _is_revoked(self, client: Client) -> bool:
+    def _is_revoked(self, client: Subscriber) -> bool:
         try:
             self.revocations.check(client.principal)
         except Refusal:
             return True
         return False
 
-    def _close_where(self, tenant_ids: Iterable[str], condition: Callable[[Client], bool]) -> int:
+    def _close_where(self, tenant_ids: Iterable[str], condition: Callable[[Subscriber], bool]) -> int:
         tenants = [self._tenants[name] for name in tenant_ids if name in self._tenants]
         closing = [client for tenant in tenants for client in tenant.clients if condition(client)]
         for client in closing:
             self._attempt(partial(client.close, CloseCode.REVOKED), client)
         return len(closing)
 
-    def stats(self, tenant_id: str | None = None) -> dict[str, Any]:
-        """Connections and messages of one tenant, or of all with a count per tenant."""
-        names = self._tenants if tenant_id is None else [tenant_id]
-        tenants = [self._tenants[name] for name in names if name in self._tenants]
+    # Figures and listeners
+
+    def stats(self, tenant_id: str | None = None) -> JsonObject:
+        """Return connections and messages of one tenant, or of all with a count per tenant."""
+        tenants = self._with_counters(tenant_id)
         clients = [client for tenant in tenants for client in tenant.clients]
         by_role: dict[str, int] = {}
         by_endpoint: dict[str, int] = {}
         for client in clients:
             add(by_role, client.principal.role.value)
             add(by_endpoint, client.endpoint)
-        connections: dict[str, Any] = {"total": len(clients), "by_role": by_role, "by_endpoint": by_endpoint}
+        connections: dict[str, object] = {"total": len(clients), "by_role": by_role, "by_endpoint": by_endpoint}
+        messages = TenantCounters()
+        for tenant in tenants:
+            messages.add(tenant.counters)
         if tenant_id is None:
+            messages.add(self._former)
             connections["by_tenant"] = {tenant.tenant_id: len(tenant.clients) for tenant in tenants if tenant.clients}
         return {
             "connections": connections,
             "messages": {
-                "received": sum(tenant.counters.received for tenant in tenants),
-                "delivered": sum(tenant.counters.delivered for tenant in tenants),
-                "dropped": sum(tenant.counters.dropped for tenant in tenants),
+                "received": messages.received,
+                "delivered": messages.delivered,
+                "dropped": messages.dropped,
             },
-            "lagging": sum(client.lagging for client in clients),
+            "lagging": sum(client.state is SessionState.LAGGING for client in clients),
         }
 
+    def _with_counters(self, tenant_id: str | None) -> list[Tenant]:
+        if tenant_id is None:
+            return [*self._tenants.values(), *self._idle.values()]
+        tenant = self._tenants.get(tenant_id) or self._idle.get(tenant_id)
+        return [] if tenant is None else [tenant]
+
     def listen(self, listener: PublicationListener, tenant_id: str = EVERY_TENANT) -> None:
-        """Show every delivered message of a tenant, or of all, to ``listener`` from now on; maybe others, too."""
+        """Pass every delivered publication of a tenant, or of all, to ``listener`` from now on; possibly others too."""
         if listener not in self._listeners:
             self._listeners[listener] = tenant_id
-            self._want(tenant_id)
+            self._attach(tenant_id)
 
     def unlisten(self, listener: PublicationListener) -> None:
-        """Stop showing messages to ``listener``."""
+        """Stop passing publications to ``listener``."""
         tenant_id = self._listeners.pop(listener, None)
         if tenant_id is not None:
-            self._want_no_more(tenant_id)
+            self._detach(tenant_id)

@@ -1,28 +1,42 @@
-"""The limits of PROTOCOL section 2.2, as the core and the edges are given them."""
+"""The ``limits`` section of the settings (docs/configuration.rst, "limits"), for delivery and the edges."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+PositiveCount = Annotated[int, Meta(ge=1, le=1_000_000)]
+ConnectionCount = Annotated[int, Meta(ge=0, le=10_000_000)]
+Timeout = Annotated[float, Meta(ge=0.1, le=3_600)]
+GracePeriod = Annotated[float, Meta(ge=0, le=3_600)]
+
+PingTime = Annotated[float, Meta(ge=3, le=3_600)]
+"""At least 3 s: Autobahn rounds its timers down to whole seconds, so that shorter ones may fire at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits on connections and on what they send. Durations are seconds; 0 connections means no limit."""
+    """Limits on connections and on what they send. Durations are seconds; 0 connections means no limit.
 
-    outbox: int = 256
-    message_bytes: int = 524_288
-    fragments: int = 64
-    rate: float = 20
-    burst: int = 40
-    bad_messages: int = 20
-    connections_per_user: int = 10
-    connections_per_ip: int = 200
-    connections_per_tenant: int = 0
-    connections: int = 0
-    handshake_timeout: float = 10
-    auth_timeout: float = 10
-    ping_interval: float = 54
-    ping_timeout: float = 6
-    slow_timeout: float = 30
-    presence_grace: float = 10
-    drain_timeout: float = 30
+    The ranges are checked by ``config.load``, not here.
+    """
+
+    outbox: Annotated[int, Meta(ge=1, le=65_536)] = 256
+    message_bytes: Annotated[int, Meta(ge=1_024, le=16_777_216)] = 524_288
+    fragments: Annotated[int, Meta(ge=1, le=65_536)] = 64
+    rate: Annotated[float, Meta(ge=0.01, le=1_000_000)] = 20
+    burst: PositiveCount = 40
+    bad_messages: PositiveCount = 20
+    connections_per_user: ConnectionCount = 10
+    connections_per_ip: ConnectionCount = 200
+    connections_per_tenant: ConnectionCount = 0
+    connections: ConnectionCount = 0
+    handshake_timeout: Timeout = 10
+    auth_timeout: Timeout = 10
+    ping_interval: PingTime = 54
+    ping_timeout: PingTime = 6
+    slow_timeout: Timeout = 30
+    presence_grace: GracePeriod = 10
+    drain_timeout: GracePeriod = 30

@@ -1,7 +1,7 @@
-"""Stretches of history, prepared once for all clients that are sent the same.
+"""Batches of history, prepared once for all clients that are sent the same.
 
-When a thousand agents come back at once they missed about the same. What a group of them may see of a stretch is
-decided, encoded and joined once; and a stretch that is read from disk is read once.
+When a thousand agents reconnect together, they missed about the same publications. Which of these a group may see is
+decided, encoded and joined once, and what is read from disk is read once.
 """
 
 from __future__ import annotations
@@ -9,33 +9,31 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from callcenter_ws.events.frames import WireFormat
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.clock import Clock, Timer
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
-
-KEPT_FOR = 1.0
-"""Seconds for which stretches are kept after they were last of use."""
+KEPT_SECONDS = 1.0
+"""Time for which batches are kept after one of them was used last."""
 
 MAX_BYTES = 16_777_216
-"""What all stretches together may take; the one longest unused goes first."""
+"""Size of all batches together; the least recently used is evicted first."""
 
 BATCH_BYTES = 262_144
-"""Bytes of frames after which a stretch ends."""
+"""Size of its frames at which a batch ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayBatch:
-    """What a group of clients sees between two positions.
+    """What a group of clients is sent of the publications between two positions.
 
     Attributes:
-        to_seq: the position after it.
+        to_seq: the position after the batch.
         frames: all frames in one piece.
-        count: how many they are.
-        users: whom messages in between are for alone. They see more than the group, and share nothing here.
+        count: the number of frames.
+        users: the users for whom alone some of the publications are. They may see more than their group, and cannot use
+            the batch.
     """
 
     to_seq: int
@@ -44,8 +42,10 @@ class ReplayBatch:
     users: frozenset[str]
 
     @classmethod
-    def seen_by(cls, client: Client, publications: Iterable[Publication]) -> ReplayBatch:
-        """What the group of ``client`` sees of messages, of which there is one at least."""
+    def prepare(
+        cls, publications: Iterable[Publication], may_see: Callable[[Publication], bool], wire_format: WireFormat
+    ) -> ReplayBatch:
+        """Return the batch of publications, of which there must be at least one."""
         frames: list[bytes] = []
         users = set()
         size = to_seq = 0
@@ -53,8 +53,8 @@ class ReplayBatch:
             to_seq = publication.seq
             if publication.event.user_id is not None:
                 users.add(publication.event.user_id)
-            elif client.tenant.sees(client, publication):
-                frames.append(publication.frame(client.wire_format))
+            elif may_see(publication):
+                frames.append(publication.frame(wire_format))
                 size += len(frames[-1])
             if size > BATCH_BYTES:
                 break
@@ -62,57 +62,57 @@ class ReplayBatch:
 
 
 class ReplayCache:
-    """Keeps stretches for a moment, and knows which are being prepared."""
+    """Keeps batches for a moment, and coordinates their preparation."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._kept: OrderedDict[Hashable, ReplayBatch] = OrderedDict()
+        self._batches: OrderedDict[Hashable, ReplayBatch] = OrderedDict()
         self._bytes = 0
         self._waiting: dict[Hashable, list[Callable[[], None]]] = {}
         self._used_at = 0.0
         self._timer: Timer | None = None
 
     def get(self, key: Hashable) -> ReplayBatch | None:
-        """The stretch of that key, if it is here."""
-        found = self._kept.get(key)
+        """Return the batch of that key, if it is cached."""
+        found = self._batches.get(key)
         if found is not None:
-            self._kept.move_to_end(key)
+            self._batches.move_to_end(key)
             self._used_at = self._clock.monotonic()
         return found
 
-    def waits_for(self, key: Hashable, go_on: Callable[[], None]) -> bool:
-        """Whether somebody prepares the stretch; then ``go_on`` is called when that is done.
+    def wait_for(self, key: Hashable, prepared: Callable[[], None]) -> bool:
+        """Return whether another client prepares the batch; then ``prepared`` is called when that is done.
 
-        If nobody does, the caller is expected to, and to say so with ``done``.
+        When it returns False, the caller must prepare the batch and call ``done``.
         """
         waiting = self._waiting.get(key)
         if waiting is None:
             self._waiting[key] = []
             return False
-        waiting.append(go_on)
+        waiting.append(prepared)
         return True
 
-    def done(self, key: Hashable, stretch: ReplayBatch | None) -> None:
-        """The stretch is prepared; None: it could not be."""
-        if stretch is not None:
-            self._keep(key, stretch)
-        for go_on in self._waiting.pop(key):
-            go_on()
+    def done(self, key: Hashable, batch: ReplayBatch | None) -> None:
+        """Cache a batch, or None if it could not be prepared, and continue the clients that wait for it."""
+        if batch is not None:
+            self._keep(key, batch)
+        for prepared in self._waiting.pop(key):
+            prepared()
 
-    def _keep(self, key: Hashable, stretch: ReplayBatch) -> None:
-        self._kept[key] = stretch
-        self._bytes += len(stretch.frames)
+    def _keep(self, key: Hashable, batch: ReplayBatch) -> None:
+        self._batches[key] = batch
+        self._bytes += len(batch.frames)
         while self._bytes > MAX_BYTES:
-            self._bytes -= len(self._kept.popitem(last=False)[1].frames)
+            self._bytes -= len(self._batches.popitem(last=False)[1].frames)
         self._used_at = self._clock.monotonic()
         if self._timer is None:
-            self._timer = self._clock.call_later(KEPT_FOR, self._forget)
+            self._timer = self._clock.call_later(KEPT_SECONDS, self._evict_unused)
 
-    def _forget(self) -> None:
+    def _evict_unused(self) -> None:
         self._timer = None
         unused = self._clock.monotonic() - self._used_at
-        if unused < KEPT_FOR:
-            self._timer = self._clock.call_later(KEPT_FOR - unused, self._forget)
+        if unused < KEPT_SECONDS:
+            self._timer = self._clock.call_later(KEPT_SECONDS - unused, self._evict_unused)
         else:
-            self._kept.clear()
+            self._batches.clear()
             self._bytes = 0

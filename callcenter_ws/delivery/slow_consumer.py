@@ -1,47 +1,48 @@
-"""Tells a slow client, which is fed from the history, from one that reads nothing, which is closed."""
+"""Distinguishes a slow client, which is fed from the history, from one that reads nothing, which is closed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from callcenter_ws.errors import CloseCode
 from callcenter_ws.interfaces import Transport
 from callcenter_ws.runtime.clock import Clock, Timer
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
-
 
 class SlowConsumerWatch:
-    """Watches a blocked socket; as long as it takes some bytes it may go on."""
+    """Watches a blocked socket, which may stay open as long as it accepts some bytes within each ``timeout``.
 
-    __slots__ = ("_client", "_clock", "_timeout", "_timer", "_transport", "_unsent")
+    Args:
+        timeout: seconds.
+        timed_out: called when the socket has accepted nothing for that long.
+    """
 
-    def __init__(self, clock: Clock, transport: Transport, timeout: float, client: Client) -> None:
+    __slots__ = ("_clock", "_timed_out", "_timeout", "_timer", "_transport", "_unsent")
+
+    def __init__(self, clock: Clock, transport: Transport, timeout: float, timed_out: Callable[[], None]) -> None:
         self._clock = clock
         self._transport = transport
         self._timeout = timeout
-        self._client = client
+        self._timed_out = timed_out
         self._timer: Timer | None = None
         self._unsent = 0
 
     def start(self) -> None:
-        """The socket is blocked from now on."""
+        """Watch the socket, which is blocked from now on."""
         self.stop()
-        self._look_later()
+        self._schedule_check()
 
     def stop(self) -> None:
-        """The socket takes bytes again, or is closed."""
+        """Stop watching: the socket accepts bytes again, or is closed."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look_later(self) -> None:
+    def _schedule_check(self) -> None:
         self._unsent = self._transport.unsent_bytes()
-        self._timer = self._clock.call_later(self._timeout, self._look)
+        self._timer = self._clock.call_later(self._timeout, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._transport.unsent_bytes() < self._unsent:
-            self._look_later()
+            self._schedule_check()
         else:
-            self._client.close(CloseCode.SLOW_CONSUMER)
+            self._timed_out()

@@ -1,4 +1,4 @@
-"""What a client asked to hear of, within what it may see."""
+"""The event types that a client is subscribed to, within those that its role may see."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from callcenter_ws.events.visibility import may_ever_see
 
 @cache
 def names_visible_to(role: Role) -> frozenset[str]:
-    """The event types that ``role`` may ever see."""
+    """Return the event types that ``role`` may ever see."""
     return frozenset(name for name, type_ in CATALOGUE.items() if may_ever_see(role, type_.audience))
 
 
 class Subscription:
-    """The list of a client's patterns; None means that it never subscribed, and gets all it may see.
+    """The list of a client's patterns; None: it never subscribed, and is sent all that it may see.
 
-    A ``service`` starts with the empty list: it gets nothing unless it subscribes by name.
+    A ``service`` starts with the empty list: it is sent nothing unless it subscribes by name.
+
+    Attributes:
+        names: the event types that the patterns match.
     """
 
     __slots__ = ("_patterns", "_visible", "names", "role")
@@ -33,36 +36,36 @@ class Subscription:
 
     @property
     def events(self) -> list[str] | None:
-        """The list now in force, as ``subscribed`` shows it."""
+        """The list now in force, as in the ``subscribed`` message."""
         return None if self._patterns is None else list(self._patterns)
 
     def add(self, patterns: Sequence[str]) -> None:
-        """Subscribe to ``patterns`` too.
+        """Add ``patterns``.
 
         Raises:
-            Refusal: ``unknown_event`` or ``forbidden``; then nothing has changed.
+            Refusal: ``unknown_event`` or ``forbidden``; the subscription is unchanged.
         """
         self._check(patterns)
         self._patterns = tuple(dict.fromkeys((*(self._patterns or ()), *patterns)))
         self.names = self._resolve()
 
     def remove(self, patterns: Sequence[str]) -> None:
-        """Unsubscribe from ``patterns``; a wider pattern that covers one of them is replaced by what is left.
+        """Remove ``patterns``; a wider pattern that covers one of them is replaced by the remaining names.
 
         Raises:
-            Refusal: ``unknown_event`` or ``forbidden``; then nothing has changed.
+            Refusal: ``unknown_event`` or ``forbidden``; the subscription is unchanged.
         """
         self._check(patterns)
-        gone = frozenset[str]().union(*map(names_matching, patterns))
+        removed = frozenset[str]().union(*map(names_matching, patterns))
         current = (EVERYTHING,) if self._patterns is None else self._patterns
-        self._patterns = tuple(dict.fromkeys(kept for pattern in current for kept in self._without(pattern, gone)))
+        self._patterns = tuple(dict.fromkeys(kept for pattern in current for kept in self._without(pattern, removed)))
         self.names = self._resolve()
 
-    def _without(self, pattern: str, gone: frozenset[str]) -> Iterable[str]:
+    def _without(self, pattern: str, removed: frozenset[str]) -> Iterable[str]:
         names = names_matching(pattern) & self._visible
-        if not names & gone:
+        if not names & removed:
             return (pattern,)
-        return sorted(names - gone)
+        return sorted(names - removed)
 
     def _check(self, patterns: Sequence[str]) -> None:
         for pattern in patterns:
@@ -80,5 +83,5 @@ class Subscription:
 
 @lru_cache(maxsize=1_024)
 def _names(patterns: tuple[str, ...], role: Role) -> frozenset[str]:
-    """What patterns stand for; one object for all who ask for the same, for a set of names is large."""
+    """Return the names that patterns match; cached, so that equal subscriptions share one object."""
     return frozenset[str]().union(*map(names_matching, patterns)) & names_visible_to(role)

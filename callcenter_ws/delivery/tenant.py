@@ -1,57 +1,55 @@
-"""The clients of one tenant, filed by what they may be interested in.
+"""The clients of one tenant, indexed by what they may be interested in.
 
-The cost of an event follows from who receives it, not from who is connected: a targeted event looks at one
-user's clients, a chat event at one session's visitors, and any other at the groups that it may concern.
+The cost of an event follows from who receives it, not from who is connected: an event for one user examines that
+user's clients, a chat event the visitors of one session, and any other event the groups that it may concern.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from callcenter_ws.delivery.counters import TenantCounters
 from callcenter_ws.delivery.group import Group
-from callcenter_ws.delivery.group_index import GroupIndex
+from callcenter_ws.delivery.group_index import GroupIndex, Groups
 from callcenter_ws.delivery.snapshot_cache import SharedSnapshot
+from callcenter_ws.delivery.subscriber import Subscriber
 from callcenter_ws.events.principal import Role
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls, interest, may_see
 from callcenter_ws.interfaces import Snapshot
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
-    from callcenter_ws.events.publication import Publication
-
-Clients = dict["Client", None]
-Groups = dict[Group, None]
-"""Sets that keep the order of arrival, so that delivery is reproducible."""
+Clients = dict[Subscriber, None]
+"""A set that keeps the order of arrival, so that delivery is reproducible."""
 
 
 class Tenant:
-    """One tenant's clients on this node.
-
-    Attributes:
-        head: ``seq`` of the last message that was brought to the clients here; 0 before the first.
-        shared: the snapshot that was asked for last, until the next message or for a moment.
+    """The clients of one tenant at this node.
 
     Args:
-        is_waiting: is told of a group that has something to be written at the end of the turn.
+        agent_calls: the policy for agents (``events.visibility``).
+        has_pending: called with a group whose publications wait to be sent at the end of the turn.
+
+    Attributes:
+        head: ``seq`` of the last publication that was delivered to the clients; 0 before the first.
+        snapshot: the snapshot that was requested last, until the next publication or for a moment.
     """
 
-    def __init__(self, tenant_id: str, agent_calls: AgentCalls, is_waiting: Callable[[Group], None]) -> None:
+    def __init__(self, tenant_id: str, agent_calls: AgentCalls, has_pending: Callable[[Group], None]) -> None:
         self.tenant_id = tenant_id
         self.head = 0
         self.clients: Clients = {}
         self.counters = TenantCounters()
+        self.snapshot: SharedSnapshot | None = None
         self._agent_calls = agent_calls
-        self._is_waiting = is_waiting
-        self.shared: SharedSnapshot | None = None
+        self._has_pending = has_pending
         self._users: dict[str, Clients] = {}
         self._sessions: dict[str, Clients] = {}
         self._groups: dict[tuple[object, ...], Group] = {}
-        self._audience = GroupIndex(agent_calls)
+        self._group_index = GroupIndex(agent_calls)
 
-    def add(self, client: Client) -> None:
-        """File a client under all that it may be interested in."""
+    def add(self, client: Subscriber) -> None:
+        """Index a client by its principal and subscription."""
         self.clients[client] = None
         principal = client.principal
         self._users.setdefault(principal.user_id, {})[client] = None
@@ -59,97 +57,105 @@ class Tenant:
             if principal.session_id is not None:
                 self._sessions.setdefault(principal.session_id, {})[client] = None
             return
-        key = (client.subscription.names, client.wire_format, *interest(principal, self._agent_calls))
+        key = (client.subscription.names, client.outbox.wire_format, *interest(principal, self._agent_calls))
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(key, client, self, self._is_waiting)
-            self._audience.add(group)
-        group.add(client)
-        client.group = group
+            group = self._groups[key] = self._new_group(key, client)
+            self._group_index.add(group)
+        group.add(client.outbox)
 
-    def remove(self, client: Client) -> None:
-        """Forget a client, which is filed under the principal and subscription that it was added with."""
+    def _new_group(self, key: tuple[object, ...], client: Subscriber) -> Group:
+        return Group(
+            key,
+            client.principal,
+            client.subscription.names,
+            client.outbox.wire_format,
+            self.counters,
+            lambda: self.head,
+            self._has_pending,
+        )
+
+    def remove(self, client: Subscriber) -> None:
+        """Remove a client, whose principal and subscription must be those that it was added with."""
         self.clients.pop(client, None)
         principal = client.principal
         _discard(self._users, principal.user_id, client)
         if principal.session_id is not None:
             _discard(self._sessions, principal.session_id, client)
-        group, client.group = client.group, None
+        shared = client.outbox.group
+        group = None if shared is None else self._groups[shared.key]
         if group is not None:
-            group.remove(client)
+            group.remove(client.outbox)
             if not group:
                 del self._groups[group.key]
-                self._audience.remove(group)
+                self._group_index.remove(group)
 
-    def of_user(self, user_id: str) -> list[Client]:
-        """The user's clients."""
+    def clients_of_user(self, user_id: str) -> list[Subscriber]:
+        """Return the user's clients."""
         return list(self._users.get(user_id, ()))
 
-    def sees(self, client: Client, publication: Publication) -> bool:
-        """Whether a client may see a message and asked for its type."""
-        return publication.event.type.name in client.subscription.names and self.permits(client, publication)
+    def sees(self, client: Subscriber, publication: Publication) -> bool:
+        """Return whether a client may see a publication and is subscribed to its type."""
+        event = publication.event
+        return event.type.name in client.subscription.names and may_see(client.principal, event, self._agent_calls)
 
-    def permits(self, client: Client, publication: Publication) -> bool:
-        """Whether a client may see a message, asked for or not."""
-        return may_see(client.principal, publication.event, self._agent_calls)
+    def share_snapshot(self, snapshot: Snapshot) -> SharedSnapshot:
+        """Return ``snapshot`` prepared for the clients, shared with other requests at the same position."""
+        if self.snapshot is None or self.snapshot.snapshot is not snapshot:
+            self.snapshot = SharedSnapshot(snapshot, partial(may_see, agent_calls=self._agent_calls))
+        return self.snapshot
 
-    def share(self, snapshot: Snapshot) -> SharedSnapshot:
-        """Return ``snapshot`` prepared for the clients here, together with those who asked at the same position."""
-        if self.shared is None or self.shared.snapshot is not snapshot:
-            self.shared = SharedSnapshot(snapshot, self)
-        return self.shared
+    def release_snapshot(self, shared: SharedSnapshot) -> None:
+        """Hold a shared snapshot no longer: clients that reconnected together have been sent it."""
+        if self.snapshot is shared:
+            self.snapshot = None
 
-    def unshare(self, shared: SharedSnapshot) -> None:
-        """Hold a shared snapshot no longer: those who reconnect together have had it."""
-        if self.shared is shared:
-            self.shared = None
-
-    def go_on_from(self, seq: int) -> None:
-        """What comes next follows upon another position than that of the last message."""
+    def continue_after(self, seq: int) -> None:
+        """Set the head: the next publication follows ``seq``, not the last publication that was delivered."""
         self.head = seq
-        self.shared = None
+        self.snapshot = None
 
     def deliver(self, publications: Sequence[Publication]) -> None:
-        """Offer messages, in order, to the clients that may see them, and to no other."""
+        """Offer publications, in order, to the clients that may see them, and to no others."""
         self.head = publications[-1].seq
-        self.shared = None
+        self.snapshot = None
         gathered: Groups = {}
         for publication in publications:
             event = publication.event
             visitors = {} if event.session_id is None else self._sessions.get(event.session_id, {})
             if event.user_id is not None:
-                # What was gathered before it comes before it.
-                gathered = _offer_all(gathered)
+                # The publications gathered before come before it.
+                _offer_gathered(gathered)
+                gathered = {}
                 self._offer(self._users.get(event.user_id, {}), publication)
                 continue
-            for group in self._audience.candidates(event):
+            for group in self._group_index.candidates(event):
                 if event.type.name in group.names and may_see(group.principal, event, self._agent_calls):
                     group.gather(publication)
                     gathered[group] = None
             self._offer(visitors, publication)
-        _offer_all(gathered)
+        _offer_gathered(gathered)
 
-    def _offer(self, clients: Clients, publication: Publication) -> None:
+    def _offer(self, clients: Iterable[Subscriber], publication: Publication) -> None:
         for client in clients:
             if not self.sees(client, publication):
                 continue
-            client.step_out()
+            outbox = client.outbox
+            outbox.detach()
             if publication.event.is_mail:
-                client.offer_mail(publication)
+                outbox.offer_mail(publication)
             else:
-                client.offer([publication.frame(client.wire_format)], [publication.seq])
+                outbox.offer([publication.frame(outbox.wire_format)], [publication.seq])
 
 
-def _offer_all(gathered: Groups) -> Groups:
-    """Offer each group what was gathered for it; return that nothing is left."""
-    for group in gathered:
+def _offer_gathered(groups: Groups) -> None:
+    for group in groups:
         group.offer()
-    return {}
 
 
-def _discard(files: dict[str, Clients], name: str, client: Client) -> None:
-    clients = files.get(name)
+def _discard(index: dict[str, Clients], name: str, client: Subscriber) -> None:
+    clients = index.get(name)
     if clients is not None:
         clients.pop(client, None)
         if not clients:
-            del files[name]
+            del index[name]

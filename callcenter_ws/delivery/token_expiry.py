@@ -1,66 +1,66 @@
-"""The end of a session's token: announced a minute before, then the connection is closed."""
+"""The end of a session's token: announced a minute before, then the session is closed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from callcenter_ws.errors import CloseCode
-from callcenter_ws.events.frames import control_frame
 from callcenter_ws.runtime.clock import Clock, Timer
-from callcenter_ws.runtime.json import rfc3339
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
+NOTICE_SECONDS = 60.0
+"""Time before its end at which a client is sent ``session.expiring``."""
 
-NOTICE = 60.0
-"""Seconds before its end at which a client is told (PROTOCOL section 1.2)."""
-
-_LONGEST_SLEEP = 86_400.0
+_MAX_SLEEP_SECONDS = 86_400.0
 
 
 class TokenExpiry:
-    """Watches one client's token."""
+    """Watches the expiry of one client's token.
 
-    __slots__ = ("_client", "_clock", "_expires_at", "_noticed", "_timer")
+    Args:
+        expires_soon: called with the Unix time of the end, once for each token, ``NOTICE_SECONDS`` before it.
+        expired: called at the end.
+    """
 
-    def __init__(self, clock: Clock, client: Client) -> None:
+    __slots__ = ("_clock", "_expired", "_expires_at", "_expires_soon", "_noticed", "_timer")
+
+    def __init__(self, clock: Clock, expires_soon: Callable[[float], None], expired: Callable[[], None]) -> None:
         self._clock = clock
-        self._client = client
+        self._expires_soon = expires_soon
+        self._expired = expired
         self._expires_at: float | None = None
         self._noticed = False
         self._timer: Timer | None = None
 
     def set(self, expires_at: float | None) -> None:
-        """Watch a token that ends at that Unix time; None never ends."""
+        """Watch a token that expires at that Unix time; None: it never does."""
         self.stop()
         self._expires_at = expires_at
         self._noticed = False
-        self._sleep()
+        self._schedule()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def announce_if_soon(self) -> None:
-        """Tell the client when its token ends within the notice and it was not told yet."""
-        if self._expires_at is None or self._noticed or self._clock.time() < self._expires_at - NOTICE:
+        """Call ``expires_soon`` if the token expires within the notice and it was not called yet."""
+        if self._expires_at is None or self._noticed or self._clock.time() < self._expires_at - NOTICE_SECONDS:
             return
         self._noticed = True
-        self._client.send(control_frame("session.expiring", {"expires_at": rfc3339(self._expires_at)}))
+        self._expires_soon(self._expires_at)
 
-    def _sleep(self) -> None:
+    def _schedule(self) -> None:
         if self._expires_at is None:
             return
-        wait = self._expires_at - self._clock.time()
-        if not self._noticed and wait > NOTICE:
-            wait -= NOTICE
-        self._timer = self._clock.call_later(min(max(wait, 0.0), _LONGEST_SLEEP), self._wake)
+        delay = self._expires_at - self._clock.time()
+        if not self._noticed and delay > NOTICE_SECONDS:
+            delay -= NOTICE_SECONDS
+        self._timer = self._clock.call_later(min(max(delay, 0.0), _MAX_SLEEP_SECONDS), self._timer_fired)
 
-    def _wake(self) -> None:
+    def _timer_fired(self) -> None:
         if self._expires_at is not None and self._clock.time() >= self._expires_at:
-            self._client.close(CloseCode.TOKEN_EXPIRED)
+            self._expired()
             return
         self.announce_if_soon()
-        self._sleep()
+        self._schedule()

@@ -1,8 +1,8 @@
-"""How a connection begins: what the client asked for, and the first message that it gets."""
+"""The beginning of a connection: what the client asked for in its URL, and the ``welcome`` message."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from callcenter_ws.events.frames import ControlFrame, control_frame
 from callcenter_ws.events.principal import Principal
@@ -11,10 +11,12 @@ from callcenter_ws.runtime.json import rfc3339
 
 
 class ConnectOptions(NamedTuple):
-    """What a client asked for as it connected, in the query of its URL.
+    """What a client asked for in the query of its URL.
 
     Attributes:
-        ack: it acknowledges what comes out of its user's mailbox.
+        epoch: with ``seq``: the position after which to resume.
+        snapshot: whether to send a snapshot.
+        ack: whether the client acknowledges mailbox items itself.
     """
 
     epoch: str | None = None
@@ -27,7 +29,7 @@ DEFAULT_OPTIONS = ConnectOptions()
 
 
 def welcome(
-    who: Principal,
+    principal: Principal,
     connection_id: str,
     head: Position,
     *,
@@ -35,26 +37,26 @@ def welcome(
     ping_interval: float,
     session_token: str | None,
 ) -> ControlFrame:
-    """Return the ``welcome`` of a connection (PROTOCOL section 2).
+    """Return the ``welcome`` message of a connection (``docs/protocol.rst``, "Messages from the gateway").
 
     Args:
-        head: where the tenant's stream stands.
+        head: the head of the tenant's stream.
         now: Unix time in seconds.
-        session_token: for an anonymous visitor, to come back with.
+        session_token: with which an anonymous visitor may reconnect.
     """
-    payload: dict[str, Any] = {
+    payload: dict[str, object] = {
         "connection_id": connection_id,
-        "user_id": who.user_id,
-        "tenant_id": who.tenant_id,
-        "role": who.role,
+        "user_id": principal.user_id,
+        "tenant_id": principal.tenant_id,
+        "role": principal.role,
         "epoch": head.epoch,
         "seq": head.seq,
         "server_time": rfc3339(now),
         "ping_interval": ping_interval,
-        "token_expires_at": None if who.expires_at is None else rfc3339(who.expires_at),
+        "token_expires_at": None if principal.expires_at is None else rfc3339(principal.expires_at),
     }
-    if who.session_id is not None:
-        payload["session_id"] = who.session_id
+    if principal.session_id is not None:
+        payload["session_id"] = principal.session_id
     if session_token is not None:
         payload["session_token"] = session_token
-    return control_frame("welcome", payload, tenant_id=who.tenant_id)
+    return control_frame("welcome", payload, tenant_id=principal.tenant_id)

@@ -1,1 +1,1 @@
-"""A small simulated call center, for a first look and for development."""
+"""A small simulated call center, for evaluation and development."""

@@ -1,6 +1,6 @@
-"""CallCenter: a small call center that exists only as a model.
+"""A model of a small call center.
 
-It is pure: no clock, no network, one injected source of chance. The same seed tells the same story.
+It uses no clock and no network, and one injected source of randomness: the same seed produces the same events.
 """
 
 from __future__ import annotations
@@ -8,70 +8,69 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from callcenter_ws.demo.agents import Agent, Floor
-from callcenter_ws.demo.calls import Switchboard
-from callcenter_ws.demo.chats import ChatDesk
-from callcenter_ws.demo.queues import Queue
+from callcenter_ws.demo.agents import Agent, AgentPool
+from callcenter_ws.demo.calls import CallDistributor, Queue
+from callcenter_ws.demo.chats import ChatSessions
 from callcenter_ws.demo.sample_data import AGENTS, CALLERS, DEMO_AGENT, NOTIFICATIONS, QUEUES
-from callcenter_ws.demo.scheduler import Deck, Happening, Story
+from callcenter_ws.demo.scheduler import ModelEvent, Scheduler, ShuffleBag
 
 
 class CallCenter:
-    """Twenty agents, three queues, calls and chats, told as events of the catalogue.
+    """Twenty agents, three queues, calls and chats, as events of the catalogue.
 
-    The story is consistent: only a call that rang is answered, an agent is on one call at a time, and all
-    that begins ends. Every event type but ``presence.changed`` comes up within a few minutes of model time.
+    The events are consistent: only calls that rang are answered, an agent has one call at a time, and every call and
+    chat ends. Each event type except ``presence.changed`` occurs within a few minutes of model time.
 
     Args:
-        random: the only source of chance.
-        unix_time: Unix time in seconds of a model time, for the instants in payloads.
-        prefix: begins the ids of calls and chats, to keep apart the runs that one gateway has seen.
+        random: the only source of randomness.
+        unix_time: converts a model time to Unix time, both in seconds, for the timestamps in payloads.
+        prefix: is part of the ids of calls and chats, so that they differ from those of earlier runs.
     """
 
     def __init__(self, random: Random, unix_time: Callable[[float], float], prefix: str) -> None:
-        self._story = Story(random, unix_time)
-        self._floor = Floor(self._story, AGENTS, self._agent_changed)
+        self._scheduler = Scheduler(random, unix_time)
+        self._agents = AgentPool(self._scheduler, AGENTS, self._agent_changed)
         self._queues = {
-            name: Queue(self._story, name, [agent for agent in self._floor.agents if name in agent.person.queues])
+            name: Queue(self._scheduler, name, [agent for agent in self._agents.agents if name in agent.person.queues])
             for name in QUEUES
         }
-        self._switchboard = Switchboard(self._story, self._floor, list(self._queues.values()), prefix)
-        self._recipients = Deck(random, [DEMO_AGENT.user_id, *[person.user_id for person in AGENTS[1:4]]])
-        self._floor.open()
-        self._switchboard.open()
-        ChatDesk(self._story, self._floor, prefix).open()
-        self._story.later(10, self._notify)
-        self._story.later(45, self._announce)
+        self._distributor = CallDistributor(self._scheduler, self._agents, list(self._queues.values()), prefix)
+        self._recipients = ShuffleBag(random, [DEMO_AGENT.user_id, *[person.user_id for person in AGENTS[1:4]]])
+        self._agents.open()
+        self._distributor.open()
+        ChatSessions(self._scheduler, self._agents, prefix).open()
+        self._scheduler.call_later(10, self._notify)
+        self._scheduler.call_later(45, self._announce)
 
     @property
     def next_at(self) -> float:
         """Model time of the next step, in seconds since the start."""
-        return self._story.next_at
+        return self._scheduler.next_at
 
-    def step(self) -> list[Happening]:
-        """Go on to the next moment at which something may happen; return what did, often nothing."""
-        return self._story.step()
+    def step(self) -> list[ModelEvent]:
+        """Advance to the next scheduled call, make it, and return the events that it produced; often none."""
+        return self._scheduler.step()
 
     def _agent_changed(self, agent: Agent) -> None:
         for name in agent.person.queues:
-            self._queues[name].touch()
+            self._queues[name].figures_changed()
         if agent.state == "available":
-            self._switchboard.dispatch()
+            self._distributor.distribute()
 
     def _notify(self) -> None:
-        story = self._story
-        story.later(story.between(15, 30), self._notify)
-        kind, title, message = story.random.choice(NOTIFICATIONS)
+        scheduler = self._scheduler
+        scheduler.call_later(scheduler.random_seconds(15, 30), self._notify)
+        kind, title, message = scheduler.random.choice(NOTIFICATIONS)
         payload = {
             "type": kind,
             "title": title,
-            "message": message.format(caller=story.random.choice(CALLERS)),
+            "message": message.format(caller=scheduler.random.choice(CALLERS)),
             "severity": "info",
         }
-        story.tell("notification", payload, self._recipients.deal())
+        scheduler.emit("notification", payload, self._recipients.draw())
 
     def _announce(self) -> None:
-        self._story.later(self._story.between(80, 120), self._announce)
-        working = sum(agent.logged_in for agent in self._floor.agents)
-        message = f"{working} of {len(self._floor.agents)} agents are at work."
-        self._story.tell("alert", {"title": "Shift report", "message": message, "severity": "info"})
+        self._scheduler.call_later(self._scheduler.random_seconds(80, 120), self._announce)
+        working = sum(agent.logged_in for agent in self._agents.agents)
+        message = f"{working} of {len(self._agents.agents)} agents are at work."
+        self._scheduler.emit("alert", {"title": "Shift report", "message": message, "severity": "info"})

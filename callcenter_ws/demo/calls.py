@@ -1,27 +1,39 @@
-"""Switchboard: calls that come in, wait, ring, are answered, held, passed on, and end."""
+"""The calls of the model and the queues in which they wait: arrival, ringing, answer, hold, transfer and end."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from callcenter_ws.demo.agents import Agent, Floor
-from callcenter_ws.demo.queues import Queue
+from callcenter_ws.demo.agents import Agent, AgentPool
 from callcenter_ws.demo.sample_data import CALLERS, QUEUES
-from callcenter_ws.demo.scheduler import Deck, Plan, Story
+from callcenter_ws.demo.scheduler import ScheduledCall, Scheduler, ShuffleBag
 
-_FATES = ("plain",) * 10 + ("held",) * 5 + ("passed to agent",) * 3 + ("passed to queue",) * 2
-_PATIENCE = ("long",) * 11 + ("short",)
-_PICKS_UP = (True,) * 11 + (False,)
-_TIDE_SECONDS = 240.0
-_MEAN_GAP_SECONDS = 4.2
+STATS_INTERVAL_SECONDS = 3.0
+"""The minimum seconds between two ``queue.stats`` of one queue."""
+
+_ALERT_WAITING_CALLS = 4
+_ALERT_INTERVAL_SECONDS = 90.0
+_SERVICE_LEVEL_SECONDS = 20.0
+
+_COURSES = ("plain",) * 10 + ("held",) * 5 + ("transferred to agent",) * 3 + ("transferred to queue",) * 2
+_WAITS = ("long",) * 11 + ("short",)
+_ANSWERS = (True,) * 11 + (False,)
+_LOAD_PERIOD_SECONDS = 240.0
+_MEAN_INTERARRIVAL_SECONDS = 4.2
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One call. All times are model seconds."""
+    """One call. All times are model seconds.
+
+    Attributes:
+        course: what happens to the call after it was answered, one of ``_COURSES``.
+        waited, held, talked: total seconds of waiting in queues, on hold, and connected to an agent (hold included).
+        abandoning: the scheduled end of the caller's wait.
+        ringing: the scheduled end of the ringing.
+    """
 
     unique_id: str
     caller_id: str
@@ -30,7 +42,7 @@ class Call:
     channel: str
     arrived: float
     started_at: str
-    fate: str
+    course: str
     queue: Queue | None = None
     queued: float = 0.0
     waited: float = 0.0
@@ -40,11 +52,11 @@ class Call:
     answered_at: str | None = None
     held: float = 0.0
     talked: float = 0.0
-    gives_up: Plan | None = None
-    ring_ends: Plan | None = None
+    abandoning: ScheduledCall | None = None
+    ringing: ScheduledCall | None = None
 
-    def fields(self, **more: Any) -> dict[str, Any]:
-        """The fields that every event of the call shares, those that are known, and ``more``."""
+    def fields(self, **more: object) -> dict[str, object]:
+        """Return the fields that all events of the call have in common, as far as they are known, and ``more``."""
         known = {
             "unique_id": self.unique_id,
             "call_id": self.unique_id,
@@ -64,198 +76,289 @@ class Call:
         return known | more
 
 
-class Switchboard:
-    """Takes calls in and gives them to agents.
+class Queue:
+    """One queue of calls, and its figures for wallboards.
 
     Args:
-        queues: where calls wait, one per name in ``cast.QUEUES``.
-        prefix: what makes the ids of this model's calls unlike those of an earlier run.
+        members: the agents who serve it.
     """
 
-    def __init__(self, story: Story, floor: Floor, queues: Sequence[Queue], prefix: str) -> None:
-        self._story = story
-        self._floor = floor
+    def __init__(self, scheduler: Scheduler, name: str, members: Sequence[Agent]) -> None:
+        self.name = name
+        self.waiting: list[Call] = []
+        self._scheduler = scheduler
+        self._members = list(members)
+        self._answered = 0
+        self._answered_in_time = 0
+        self._waited = 0.0
+        self._completed = 0
+        self._abandoned = 0
+        self._stats_emitted_at = -STATS_INTERVAL_SECONDS
+        self._stats_scheduled = False
+        self._alerted_at = -_ALERT_INTERVAL_SECONDS
+
+    def enter(self, call: Call) -> None:
+        """Append a call to the queue."""
+        self.waiting.append(call)
+        self.figures_changed()
+        alert_is_due = self._scheduler.now - self._alerted_at >= _ALERT_INTERVAL_SECONDS
+        if len(self.waiting) >= _ALERT_WAITING_CALLS and alert_is_due:
+            self._alerted_at = self._scheduler.now
+            message = f"{len(self.waiting)} calls are waiting in {self.name}."
+            self._scheduler.emit(
+                "alert",
+                {"title": f"Queue {self.name} is filling up", "message": message, "severity": "warning"},
+            )
+
+    def leave(self, call: Call) -> None:
+        """Remove a call from the queue."""
+        self.waiting.remove(call)
+        self.figures_changed()
+
+    def count_answered(self, waited: float) -> None:
+        """Count a call that was answered after ``waited`` seconds."""
+        self._answered += 1
+        self._answered_in_time += waited <= _SERVICE_LEVEL_SECONDS
+        self._waited += waited
+
+    def count_completed(self) -> None:
+        """Count a call that has ended after it was answered."""
+        self._completed += 1
+        self.figures_changed()
+
+    def count_abandoned(self) -> None:
+        """Count a call whose caller hung up while it waited."""
+        self._abandoned += 1
+        self.figures_changed()
+
+    def figures_changed(self) -> None:
+        """Schedule a ``queue.stats`` event, as soon as ``STATS_INTERVAL_SECONDS`` allows."""
+        if not self._stats_scheduled:
+            self._stats_scheduled = True
+            due_in = self._stats_emitted_at + STATS_INTERVAL_SECONDS - self._scheduler.now
+            self._scheduler.call_later(max(0.0, due_in), self._emit_stats)
+
+    def _emit_stats(self) -> None:
+        self._stats_scheduled = False
+        self._stats_emitted_at = self._scheduler.now
+        self._scheduler.emit("queue.stats", self._figures())
+        if self.waiting:
+            self.figures_changed()  # the longest waiting time grows without any other change
+
+    def _figures(self) -> dict[str, str | int | float]:
+        states = [agent.state for agent in self._members]
+        now = self._scheduler.now
+        answered = self._answered
+        return {
+            "queue_name": self.name,
+            "calls_waiting": len(self.waiting),
+            "available_agents": states.count("available"),
+            "logged_in_agents": len(states) - states.count("offline"),
+            "talking_agents": states.count("talking") + states.count("hold"),
+            "longest_wait_time": round(max((now - call.queued for call in self.waiting), default=0.0), 1),
+            "average_wait_time": round(self._waited / answered, 1) if answered else 0.0,
+            "completed_calls": self._completed,
+            "abandoned_calls": self._abandoned,
+            "service_level": round(100 * self._answered_in_time / answered, 1) if answered else 100.0,
+        }
+
+
+class CallDistributor:
+    """Generates calls, queues them and distributes them to the agents.
+
+    Args:
+        queues: one for each name in ``sample_data.QUEUES``.
+        prefix: starts the ids of the calls, so that they differ from those of earlier runs.
+    """
+
+    def __init__(self, scheduler: Scheduler, agents: AgentPool, queues: Sequence[Queue], prefix: str) -> None:
+        self._scheduler = scheduler
+        self._agents = agents
         self._queues = list(queues)
         self._prefix = prefix
         self._count = 0
-        self._fates = Deck(story.random, _FATES)
-        self._patience = Deck(story.random, _PATIENCE)
-        self._picks_up = Deck(story.random, _PICKS_UP)
+        self._courses = ShuffleBag(scheduler.random, _COURSES)
+        self._waits = ShuffleBag(scheduler.random, _WAITS)
+        self._answers = ShuffleBag(scheduler.random, _ANSWERS)
 
     def open(self) -> None:
-        """Let the first call come in."""
-        self._story.later(4, self._arrive)
+        """Schedule the first call."""
+        self._scheduler.call_later(4, self._arrive)
 
-    def dispatch(self) -> None:
-        """Ring an available agent for every call that waits and can have one; the longest waiting first."""
+    def distribute(self) -> None:
+        """Ring an available agent for each waiting call, the longest waiting first, while there are such agents."""
         waiting = [call for queue in self._queues for call in queue.waiting if call.agent is None]
         for call in sorted(waiting, key=lambda call: call.queued):
             assert call.queue is not None  # noqa: S101 - narrows the type: a waiting call is in a queue
-            free = self._floor.available(call.queue.name)
+            free = self._agents.available(call.queue.name)
             if free:
                 self._ring_queued(call, free[0])
 
     def _arrive(self) -> None:
-        story = self._story
-        tide = 1 + 0.5 * math.sin(2 * math.pi * story.now / _TIDE_SECONDS)
-        story.later(min(story.random.expovariate(tide / _MEAN_GAP_SECONDS), 20), self._arrive)
+        scheduler = self._scheduler
+        load = 1 + 0.5 * math.sin(2 * math.pi * scheduler.now / _LOAD_PERIOD_SECONDS)
+        interval = min(scheduler.random.expovariate(load / _MEAN_INTERARRIVAL_SECONDS), 20)
+        scheduler.call_later(interval, self._arrive)
         self._count += 1
-        queue = story.random.choice(self._queues)
+        queue = scheduler.random.choice(self._queues)
         call = Call(
             unique_id=f"{self._prefix}.{self._count}",
-            caller_id=f"+120255501{story.random.randrange(40, 100)}",
-            caller_name=story.random.choice(CALLERS),
+            caller_id=f"+120255501{scheduler.random.randrange(40, 100)}",
+            caller_name=scheduler.random.choice(CALLERS),
             destination=QUEUES[queue.name],
             channel=f"PJSIP/trunk-{self._count:08x}",
-            arrived=story.now,
-            started_at=story.instant(),
-            fate=self._fates.deal(),
+            arrived=scheduler.now,
+            started_at=scheduler.timestamp(),
+            course=self._courses.draw(),
         )
-        story.tell("call.incoming", call.fields())
-        story.later(story.between(0.3, 1.2), self._join, call, queue)
+        scheduler.emit("call.incoming", call.fields())
+        scheduler.call_later(scheduler.random_seconds(0.3, 1.2), self._join, call, queue)
 
     # In the queue
 
     def _join(self, call: Call, queue: Queue) -> None:
-        call.queue, call.queued = queue, self._story.now
+        call.queue, call.queued = queue, self._scheduler.now
         queue.enter(call)
         position = len(queue.waiting)
-        self._story.tell("queue.joined", call.fields(position=position, calls_waiting=position))
-        patience = self._story.between(0.6, 1.6) if self._patience.deal() == "short" else self._story.between(20, 75)
-        call.gives_up = self._story.later(patience, self._abandon, call)
-        self.dispatch()
+        self._scheduler.emit("queue.joined", call.fields(position=position, calls_waiting=position))
+        bounds = (0.6, 1.6) if self._waits.draw() == "short" else (20, 75)
+        call.abandoning = self._scheduler.call_later(self._scheduler.random_seconds(*bounds), self._abandon, call)
+        self.distribute()
 
     def _leave(self, call: Call, reason: str) -> float:
-        """Take the call out of its queue, tell it and return how long it has waited there."""
+        """Remove the call from its queue and return the seconds that it waited there."""
         assert call.queue is not None  # noqa: S101 - narrows the type
-        assert call.gives_up is not None  # noqa: S101 - narrows the type
-        call.gives_up.cancel()
+        assert call.abandoning is not None  # noqa: S101 - narrows the type
+        call.abandoning.cancel()
         call.queue.leave(call)
-        waited = self._story.now - call.queued
+        waited = self._scheduler.now - call.queued
         call.waited += waited
-        self._story.tell("queue.left", call.fields(reason=reason, wait_seconds=_seconds(waited)))
+        self._scheduler.emit("queue.left", call.fields(reason=reason, wait_seconds=_seconds(waited)))
         return waited
 
     def _abandon(self, call: Call) -> None:
         queue, agent = call.queue, call.agent
         assert queue is not None  # noqa: S101 - narrows the type
-        if call.ring_ends is not None:
-            call.ring_ends.cancel()
+        if call.ringing is not None:
+            call.ringing.cancel()
         call.agent = None
         position = queue.waiting.index(call) + 1
         waited = self._leave(call, "abandoned")
         queue.count_abandoned()
-        self._story.tell("call.abandoned", call.fields(wait_seconds=_seconds(waited), position=position))
+        self._scheduler.emit("call.abandoned", call.fields(wait_seconds=_seconds(waited), position=position))
         if agent is not None:
-            self._floor.set_state(agent, "available")
+            self._agents.set_state(agent, "available")
 
     # Ringing
 
     def _ring(self, call: Call, agent: Agent) -> None:
-        call.agent, call.rang = agent, self._story.now
+        call.agent, call.rang = agent, self._scheduler.now
         destination = f"PJSIP/{agent.person.extension}-{call.unique_id.rpartition('.')[2]}"
-        self._story.tell("call.ringing", call.fields(destination_channel=destination))
-        self._floor.set_state(agent, "ringing")
+        self._scheduler.emit("call.ringing", call.fields(destination_channel=destination))
+        self._agents.set_state(agent, "ringing")
 
     def _ring_queued(self, call: Call, agent: Agent) -> None:
         self._ring(call, agent)
-        if self._picks_up.deal():
-            call.ring_ends = self._story.later(self._story.between(1.8, 5), self._answer_queued, call)
+        if self._answers.draw():
+            delay = self._scheduler.random_seconds(1.8, 5)
+            call.ringing = self._scheduler.call_later(delay, self._answer_queued, call)
         else:
-            call.ring_ends = self._story.later(8, self._miss, call)
+            call.ringing = self._scheduler.call_later(8, self._miss, call)
 
     def _miss(self, call: Call) -> None:
-        agent, call.ring_ends = call.agent, None
+        agent, call.ringing = call.agent, None
         assert agent is not None  # noqa: S101 - narrows the type
-        self._story.tell("call.missed", call.fields(ring_seconds=_seconds(self._story.now - call.rang)))
+        self._scheduler.emit("call.missed", call.fields(ring_seconds=_seconds(self._scheduler.now - call.rang)))
         call.agent = None
-        self._floor.step_away(agent)
-        self.dispatch()
+        self._agents.set_away(agent)
+        self.distribute()
 
     def _answer_queued(self, call: Call) -> None:
         assert call.queue is not None  # noqa: S101 - narrows the type
         call.queue.count_answered(self._leave(call, "answered"))
         self._answer(call)
 
-    # Talking
+    # Connected
 
     def _answer(self, call: Call) -> None:
         assert call.agent is not None  # noqa: S101 - narrows the type
-        call.ring_ends = None
-        call.answered = self._story.now
-        call.answered_at = call.answered_at or self._story.instant()
+        call.ringing = None
+        call.answered = self._scheduler.now
+        call.answered_at = call.answered_at or self._scheduler.timestamp()
         ring_seconds = _seconds(call.answered - call.rang)
-        self._story.tell("call.answered", call.fields(wait_seconds=_seconds(call.waited), ring_seconds=ring_seconds))
-        self._floor.set_state(call.agent, "talking")
-        fate, call.fate = call.fate, "plain"
-        talk = self._story.between(18, 66)
-        if fate == "held":
-            self._story.later(talk / 2, self._hold, call)
-        elif fate == "passed to agent":
-            self._story.later(talk / 2, self._pass_to_agent, call)
-        elif fate == "passed to queue":
-            self._story.later(talk / 2, self._pass_to_queue, call)
+        self._scheduler.emit(
+            "call.answered", call.fields(wait_seconds=_seconds(call.waited), ring_seconds=ring_seconds)
+        )
+        self._agents.set_state(call.agent, "talking")
+        course, call.course = call.course, "plain"
+        talk = self._scheduler.random_seconds(18, 66)
+        if course == "held":
+            self._scheduler.call_later(talk / 2, self._hold, call)
+        elif course == "transferred to agent":
+            self._scheduler.call_later(talk / 2, self._transfer_to_agent, call)
+        elif course == "transferred to queue":
+            self._scheduler.call_later(talk / 2, self._transfer_to_queue, call)
         else:
-            self._story.later(talk, self._end, call)
+            self._scheduler.call_later(talk, self._end, call)
 
     def _hold(self, call: Call) -> None:
         assert call.agent is not None  # noqa: S101 - narrows the type
-        self._story.tell("call.hold", call.fields(held_by=call.agent.user_id))
-        self._floor.set_state(call.agent, "hold")
-        self._story.later(self._story.between(4, 15), self._unhold, call, self._story.now)
+        self._scheduler.emit("call.hold", call.fields(held_by=call.agent.user_id))
+        self._agents.set_state(call.agent, "hold")
+        self._scheduler.call_later(self._scheduler.random_seconds(4, 15), self._unhold, call, self._scheduler.now)
 
     def _unhold(self, call: Call, since: float) -> None:
         assert call.agent is not None  # noqa: S101 - narrows the type
-        call.held += self._story.now - since
-        self._story.tell("call.unhold", call.fields(held_by=call.agent.user_id))
-        self._floor.set_state(call.agent, "talking")
-        self._story.later(self._story.between(5, 20), self._end, call)
+        call.held += self._scheduler.now - since
+        self._scheduler.emit("call.unhold", call.fields(held_by=call.agent.user_id))
+        self._agents.set_state(call.agent, "talking")
+        self._scheduler.call_later(self._scheduler.random_seconds(5, 20), self._end, call)
 
-    def _pass_to_agent(self, call: Call) -> None:
-        colleague = next(iter(self._floor.available()), None)
+    def _transfer_to_agent(self, call: Call) -> None:
+        colleague = next(iter(self._agents.available()), None)
         if colleague is None:
             self._end(call)
             return
-        giver = self._transfer(call, colleague.person.extension, to_agent_id=colleague.user_id)
+        transferring = self._transfer(call, colleague.person.extension, to_agent_id=colleague.user_id)
         self._ring(call, colleague)
-        self._floor.wrap_up(giver)
-        call.ring_ends = self._story.later(self._story.between(1.5, 4), self._answer, call)
+        self._agents.wrap_up(transferring)
+        call.ringing = self._scheduler.call_later(self._scheduler.random_seconds(1.5, 4), self._answer, call)
 
-    def _pass_to_queue(self, call: Call) -> None:
-        queue = self._story.random.choice([queue for queue in self._queues if queue is not call.queue])
-        giver = self._transfer(call, queue.name)
+    def _transfer_to_queue(self, call: Call) -> None:
+        queue = self._scheduler.random.choice([queue for queue in self._queues if queue is not call.queue])
+        transferring = self._transfer(call, queue.name)
         self._join(call, queue)
-        self._floor.wrap_up(giver)
+        self._agents.wrap_up(transferring)
 
-    def _transfer(self, call: Call, destination: str, **fields: Any) -> Agent:
-        """Tell that the agent passes the call on, and return that agent, who still has to be freed."""
-        giver = call.agent
-        assert giver is not None  # noqa: S101 - narrows the type
-        call.talked += self._story.now - call.answered
+    def _transfer(self, call: Call, destination: str, **fields: object) -> Agent:
+        """Emit the transfer and return the transferring agent, whose state the caller has to change."""
+        agent = call.agent
+        assert agent is not None  # noqa: S101 - narrows the type
+        call.talked += self._scheduler.now - call.answered
         call.destination = destination
-        fields |= {"transfer_type": "blind", "from_agent_id": giver.user_id}
-        self._story.tell("call.transferred", call.fields(**fields))
+        fields |= {"transfer_type": "blind", "from_agent_id": agent.user_id}
+        self._scheduler.emit("call.transferred", call.fields(**fields))
         call.agent = None
-        return giver
+        return agent
 
     def _end(self, call: Call) -> None:
         agent = call.agent
         assert agent is not None  # noqa: S101 - narrows the type
         assert call.queue is not None  # noqa: S101 - narrows the type
-        call.talked += self._story.now - call.answered
+        call.talked += self._scheduler.now - call.answered
         call.queue.count_completed()
-        self._story.tell(
+        self._scheduler.emit(
             "call.ended",
             call.fields(
-                duration=_seconds(self._story.now - call.arrived),
-                ended_by=self._story.random.choice(("caller", "agent")),
+                duration=_seconds(self._scheduler.now - call.arrived),
+                ended_by=self._scheduler.random.choice(("caller", "agent")),
                 hangup_cause="16",
                 talk_seconds=_seconds(call.talked - call.held),
                 hold_seconds=_seconds(call.held),
                 wait_seconds=_seconds(call.waited),
             ),
         )
-        self._floor.wrap_up(agent)
+        self._agents.wrap_up(agent)
 
 
 def _seconds(value: float) -> float:

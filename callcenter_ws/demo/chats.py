@@ -1,15 +1,15 @@
-"""ChatDesk: visitors who write, agents who answer, notes that only agents see."""
+"""The chats of the model: messages of visitors and agents, private notes of agents, and transfers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from callcenter_ws.demo.agents import Agent, Floor
+from callcenter_ws.demo.agents import Agent, AgentPool
 from callcenter_ws.demo.sample_data import CALLERS, DEMO_SESSION, DIALOGUE, PRIVATE_NOTES
-from callcenter_ws.demo.scheduler import Deck, Story
+from callcenter_ws.demo.scheduler import Scheduler, ShuffleBag
 
-_PASSED_ON = (True, False, False)
-_NOTED = (True, False, False)
+_TRANSFERRED = (True, False, False)
+_WITH_NOTE = (True, False, False)
 
 
 @dataclass(slots=True, eq=False)
@@ -20,48 +20,48 @@ class Chat:
     visitor: str
     agent: Agent
     turns: int
-    to_pass_on: bool
-    to_note: bool
+    transfer_pending: bool
+    has_note: bool
     turn: int = 0
 
 
-class ChatDesk:
-    """Keeps two chats going: that of the ready-made visitor token, again and again, and one of many others.
+class ChatSessions:
+    """Keeps two chats active: the session of the ready-made visitor token, repeatedly, and one with changing visitors.
 
     Args:
-        prefix: what makes the ids of this model unlike those of an earlier run.
+        prefix: is part of the ids of sessions and messages, so that they differ from those of earlier runs.
     """
 
-    def __init__(self, story: Story, floor: Floor, prefix: str) -> None:
-        self._story = story
-        self._floor = floor
+    def __init__(self, scheduler: Scheduler, agents: AgentPool, prefix: str) -> None:
+        self._scheduler = scheduler
+        self._agents = agents
         self._prefix = prefix
         self._sessions = 0
         self._messages = 0
-        self._to_pass_on = Deck(story.random, _PASSED_ON)
-        self._noted = Deck(story.random, _NOTED)
+        self._transferred = ShuffleBag(scheduler.random, _TRANSFERRED)
+        self._with_note = ShuffleBag(scheduler.random, _WITH_NOTE)
 
     def open(self) -> None:
-        """Let the first visitors come."""
-        self._story.later(14, self._start, DEMO_SESSION)
-        self._story.later(24, self._start, None)
+        """Schedule the first sessions."""
+        self._scheduler.call_later(14, self._start, DEMO_SESSION)
+        self._scheduler.call_later(24, self._start, None)
 
-    def _start(self, lasting_id: str | None) -> None:
+    def _start(self, reused_id: str | None) -> None:
         agent = self._free_agent()
         if agent is None:
-            self._story.later(5, self._start, lasting_id)
+            self._scheduler.call_later(5, self._start, reused_id)
             return
         agent.chats += 1
         self._sessions += 1
         chat = Chat(
-            session_id=lasting_id or f"chat-{self._prefix}-{self._sessions}",
-            visitor="Demo Visitor" if lasting_id else self._story.random.choice(CALLERS),
+            session_id=reused_id or f"chat-{self._prefix}-{self._sessions}",
+            visitor="Demo Visitor" if reused_id else self._scheduler.random.choice(CALLERS),
             agent=agent,
-            turns=self._story.random.randint(3, len(DIALOGUE)),
-            to_pass_on=self._to_pass_on.deal(),
-            to_note=self._noted.deal(),
+            turns=self._scheduler.random.randint(3, len(DIALOGUE)),
+            transfer_pending=self._transferred.draw(),
+            has_note=self._with_note.draw(),
         )
-        self._story.tell(
+        self._scheduler.emit(
             "chat.session.started",
             {
                 "session_id": chat.session_id,
@@ -73,52 +73,52 @@ class ChatDesk:
                 "status": "active",
             },
         )
-        self._story.later(self._story.between(1, 3), self._visitor_types, chat)
+        self._scheduler.call_later(self._scheduler.random_seconds(1, 3), self._visitor_types, chat)
 
     def _free_agent(self) -> Agent | None:
-        free = [agent for agent in self._floor.available() if not agent.chats]
-        return self._story.random.choice(free) if free else None
+        free = [agent for agent in self._agents.available() if not agent.chats]
+        return self._scheduler.random.choice(free) if free else None
 
     def _visitor_types(self, chat: Chat) -> None:
         self._typing(chat, "visitor", is_typing=True)
-        self._story.later(self._story.between(2, 5), self._visitor_writes, chat)
+        self._scheduler.call_later(self._scheduler.random_seconds(2, 5), self._visitor_writes, chat)
 
     def _visitor_writes(self, chat: Chat) -> None:
         self._typing(chat, "visitor", is_typing=False)
         self._write(chat, "visitor", DIALOGUE[chat.turn][0])
-        if chat.to_note and chat.turn == 1:
-            self._write(chat, "agent", self._story.random.choice(PRIVATE_NOTES), private=True)
-        if chat.to_pass_on and chat.turn >= 1:
-            self._pass_on(chat)
-        self._story.later(self._story.between(1, 3), self._agent_types, chat)
+        if chat.has_note and chat.turn == 1:
+            self._write(chat, "agent", self._scheduler.random.choice(PRIVATE_NOTES), private=True)
+        if chat.transfer_pending and chat.turn >= 1:
+            self._transfer(chat)
+        self._scheduler.call_later(self._scheduler.random_seconds(1, 3), self._agent_types, chat)
 
     def _agent_types(self, chat: Chat) -> None:
         self._typing(chat, "agent", is_typing=True)
-        self._story.later(self._story.between(2, 6), self._agent_writes, chat)
+        self._scheduler.call_later(self._scheduler.random_seconds(2, 6), self._agent_writes, chat)
 
     def _agent_writes(self, chat: Chat) -> None:
         self._typing(chat, "agent", is_typing=False)
         self._write(chat, "agent", DIALOGUE[chat.turn][1])
         chat.turn += 1
         if chat.turn < chat.turns:
-            self._story.later(self._story.between(2, 6), self._visitor_types, chat)
+            self._scheduler.call_later(self._scheduler.random_seconds(2, 6), self._visitor_types, chat)
         else:
-            self._story.later(self._story.between(2, 4), self._end, chat)
+            self._scheduler.call_later(self._scheduler.random_seconds(2, 4), self._end, chat)
 
-    def _pass_on(self, chat: Chat) -> None:
-        colleagues = [agent for agent in self._floor.at_work() if not agent.chats]
+    def _transfer(self, chat: Chat) -> None:
+        colleagues = [agent for agent in self._agents.at_work() if not agent.chats]
         if not colleagues:
             return
-        chat.to_pass_on = False
-        colleague = self._story.random.choice(colleagues)
-        giver, chat.agent = chat.agent, colleague
-        giver.chats -= 1
+        chat.transfer_pending = False
+        colleague = self._scheduler.random.choice(colleagues)
+        transferring, chat.agent = chat.agent, colleague
+        transferring.chats -= 1
         colleague.chats += 1
-        self._story.tell(
+        self._scheduler.emit(
             "chat.transferred",
             {
                 "session_id": chat.session_id,
-                "from_agent_id": giver.user_id,
+                "from_agent_id": transferring.user_id,
                 "to_agent_id": colleague.user_id,
                 "agent_name": colleague.person.name,
             },
@@ -126,11 +126,11 @@ class ChatDesk:
 
     def _end(self, chat: Chat) -> None:
         chat.agent.chats -= 1
-        ended_by = self._story.random.choice(("visitor", "agent"))
+        ended_by = self._scheduler.random.choice(("visitor", "agent"))
         payload = {"session_id": chat.session_id, "reason": "resolved", "ended_by": ended_by}
-        self._story.tell("chat.session.ended", payload)
-        lasting_id = chat.session_id if chat.session_id == DEMO_SESSION else None
-        self._story.later(self._story.between(4, 15), self._start, lasting_id)
+        self._scheduler.emit("chat.session.ended", payload)
+        reused_id = chat.session_id if chat.session_id == DEMO_SESSION else None
+        self._scheduler.call_later(self._scheduler.random_seconds(4, 15), self._start, reused_id)
 
     def _sender(self, chat: Chat, sender_type: str) -> dict[str, str]:
         if sender_type == "visitor":
@@ -140,11 +140,11 @@ class ChatDesk:
 
     def _typing(self, chat: Chat, sender_type: str, *, is_typing: bool) -> None:
         payload = {"session_id": chat.session_id, **self._sender(chat, sender_type), "is_typing": is_typing}
-        self._story.tell("chat.typing", payload)
+        self._scheduler.emit("chat.typing", payload)
 
     def _write(self, chat: Chat, sender_type: str, body: str, *, private: bool = False) -> None:
         self._messages += 1
-        self._story.tell(
+        self._scheduler.emit(
             "chat.message",
             {
                 "session_id": chat.session_id,

@@ -1,19 +1,18 @@
-"""The page at ``GET /`` and what it loads: three files and a token.
+"""The demo page at ``GET /``, the three files that it loads, and the resource that gives it a token.
 
-The page is a plain WebSocket client. Its Content-Security-Policy lets it load nothing that does not come
-from here, and run nothing that is not in ``page.js``.
+The page is a plain WebSocket client. Its Content-Security-Policy permits only files of this origin, and only the script
+``page.js``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from importlib.resources import files
-from typing import Any
 
 from twisted.web.server import Request
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.http.answers import Answer, JsonNotFound, JsonResource, json_answer
+from callcenter_ws.http.responses import JsonNotFound, JsonResource, Response, json_response
 
 _HEADERS = {
     "Cache-Control": "no-cache",
@@ -31,8 +30,8 @@ _CONTENT_TYPES = {
     "css": "text/css; charset=utf-8",
     "svg": "image/svg+xml",
 }
-_LOADED = ("page.js", "page.css", "icon.svg")
-_FROM_THE_PAGE = (None, b"same-origin", b"none")
+_PAGE_FILES = ("page.js", "page.css", "icon.svg")
+_ALLOWED_FETCH_SITES = (None, b"same-origin", b"none")
 
 
 class PageFile(JsonResource):
@@ -42,19 +41,19 @@ class PageFile(JsonResource):
         super().__init__(get=self._serve_file)
         content_type = _CONTENT_TYPES[name.rpartition(".")[2]]
         body = files("callcenter_ws.demo").joinpath("page", name).read_bytes()
-        self._file = Answer(body, headers={**_HEADERS, "Content-Type": content_type})
+        self._file = Response(body, headers={**_HEADERS, "Content-Type": content_type})
 
-    async def _serve_file(self, request: Request) -> Answer:
+    async def _serve_file(self, request: Request) -> Response:
         return self._file
 
 
 class TokenResource(JsonResource):
-    """``GET /demo/token?role=supervisor``: a fresh token, for whoever can reach the demo.
+    """``GET /demo/token?role=supervisor``: a new token, for every client that can reach the demo.
 
     Args:
-        tokens: mints a token for a role; raises Refusal for a role that the demo does not have.
-        hosts: what the ``Host`` of a request may be. Any other is a name that somebody has made to point here, so
-            that the browser takes a page of theirs for ours (DNS rebinding).
+        tokens: returns a token for a role; raises Refusal for a role that the demo does not have.
+        hosts: the accepted ``Host`` headers. Any other name may belong to a site that lets it resolve to this address,
+            so that a browser treats the site's page as one of this origin (DNS rebinding).
     """
 
     def __init__(self, tokens: Callable[[str], str], hosts: Collection[str]) -> None:
@@ -62,17 +61,17 @@ class TokenResource(JsonResource):
         self._tokens = tokens
         self._hosts = hosts
 
-    async def _serve_token(self, request: Request) -> Answer:
-        # Browsers say so when another site's page asks (Fetch Metadata); curl and the like say nothing.
-        if request.getHeader(b"Sec-Fetch-Site") not in _FROM_THE_PAGE:
+    async def _serve_token(self, request: Request) -> Response:
+        # Browsers send this header (Fetch Metadata), with another value for pages of other sites; curl sends none.
+        if request.getHeader(b"Sec-Fetch-Site") not in _ALLOWED_FETCH_SITES:
             raise Refusal(ErrorCode.FORBIDDEN, "tokens of the demo are for its own page")
         host = (request.getHeader(b"Host") or b"").decode("latin-1").lower()
         if host not in self._hosts:
             raise Refusal(ErrorCode.FORBIDDEN, "tokens of the demo are handed out at the addresses it announced")
-        asked = (request.args or {}).get(b"role", [])
-        if len(asked) != 1:
+        roles = (request.args or {}).get(b"role", [])
+        if len(roles) != 1:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "role: expected exactly once, as ?role=supervisor")
-        return json_answer({"token": self._tokens(asked[0].decode("ascii", "replace"))})
+        return json_response({"token": self._tokens(roles[0].decode("ascii", "replace"))})
 
 
 def demo_page(tokens: Callable[[str], str] | None, hosts: Collection[str] = ()) -> dict[bytes, JsonResource]:
@@ -81,13 +80,13 @@ def demo_page(tokens: Callable[[str], str] | None, hosts: Collection[str] = ()) 
     ``b""`` is the page itself; ``b"demo"`` holds what it loads, and ``token``.
 
     Args:
-        tokens: mints a token for a role; raises Refusal for a role that the demo does not have. None: the page
-            hands out no tokens, whoever opens it brings one (``/#token=…``).
-        hosts: the hosts, with their ports, at which tokens are handed out.
+        tokens: returns a token for a role; raises Refusal for a role that the demo does not have. None: the page gets
+            no token from the gateway; the URL has to contain one (``/#token=…``).
+        hosts: the ``Host`` headers, with ports, for which tokens are returned.
     """
-    loaded: Any = JsonNotFound()  # Any: mypy cannot see that a Resource is an IResource
-    for name in _LOADED:
-        loaded.putChild(name.encode(), PageFile(name))
+    files_and_token = JsonNotFound()
+    for name in _PAGE_FILES:
+        files_and_token.putChild(name.encode(), PageFile(name))
     if tokens is not None:
-        loaded.putChild(b"token", TokenResource(tokens, hosts))
-    return {b"": PageFile("index.html"), b"demo": loaded}
+        files_and_token.putChild(b"token", TokenResource(tokens, hosts))
+    return {b"": PageFile("index.html"), b"demo": files_and_token}

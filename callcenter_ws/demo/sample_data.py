@@ -1,4 +1,4 @@
-"""Who plays in the demo: agents, queues, callers, visitors and what they write. Data only."""
+"""The data of the demo: agents, queues, callers, visitors and their messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An agent as the directory has it: ``user_id``, ``name``, ``extension`` and the ``queues`` it serves."""
+    """An agent: the user id, the name, the extension, and the queues that the agent serves."""
 
     user_id: str
     name: str
@@ -16,7 +16,7 @@ class Person:
 
 
 QUEUES = {"sales": "+12025550110", "support": "+12025550120", "billing": "+12025550130"}
-"""The queues and the numbers that lead to them."""
+"""The queues, and the telephone number of each."""
 
 _NAMES = (
     "Amara Okafor",
@@ -40,18 +40,18 @@ _NAMES = (
     "Samir Aziz",
     "Tove Hansen",
 )
-_SERVES = (("sales",), ("support",), ("billing", "support"), ("sales", "billing"), ("support", "sales"))
+_QUEUES_SERVED = (("sales",), ("support",), ("billing", "support"), ("sales", "billing"), ("support", "sales"))
 
 AGENTS = tuple(
-    Person(f"agent-{number:02d}", name, str(1000 + number), _SERVES[number % len(_SERVES)])
+    Person(f"agent-{number:02d}", name, str(1000 + number), _QUEUES_SERVED[number % len(_QUEUES_SERVED)])
     for number, name in enumerate(_NAMES, start=1)
 )
 
 DEMO_AGENT = AGENTS[0]
-"""The agent that the ready-made agent token speaks for."""
+"""The agent whose ready-made token the demo prints."""
 
 DEMO_SESSION = "chat-demo"
-"""The chat session of the ready-made visitor token. It is opened again each time it has ended."""
+"""The chat session of the ready-made visitor token. A new chat with this id starts each time it has ended."""
 
 CALLERS = (
     "Ada Price",

@@ -1,6 +1,6 @@
-"""Story: model time, what is planned in it, and what has been told.
+"""Model time, the scheduled steps of the model, and the events that it has produced.
 
-Everything that is random comes from one injected source, so a seed is a whole day of the call center.
+All randomness comes from one injected source: the same seed produces the same events.
 """
 
 from __future__ import annotations
@@ -9,105 +9,104 @@ import heapq
 from collections.abc import Callable, Sequence
 from itertools import count
 from random import Random
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from callcenter_ws.runtime.json import rfc3339
+from callcenter_ws.runtime.json import JsonObject, rfc3339
 
-Card = TypeVar("Card")
+Item = TypeVar("Item")
 
 
-class Happening(NamedTuple):
-    """An event of the model.
+class ModelEvent(NamedTuple):
+    """An event that the model produced.
 
     Attributes:
-        at: model time, seconds since the start.
+        at: model time, in seconds since the start.
         type: a name of the event catalogue.
-        payload: matches the type's declaration.
-        user_id: the one user that it is for, or None.
+        payload: the payload, as the catalogue declares it for the type.
+        user_id: the only user who receives it; None for all.
     """
 
     at: float
     type: str
-    payload: dict[str, Any]
+    payload: JsonObject
     user_id: str | None
 
 
-class Plan:
-    """Something that will happen unless it is cancelled."""
+class ScheduledCall:
+    """A call that the scheduler will make unless it is cancelled."""
 
-    __slots__ = ("act", "args")
+    __slots__ = ("args", "function")
 
-    def __init__(self, act: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self.act: Callable[..., object] | None = act
+    def __init__(self, function: Callable[..., object], args: tuple[object, ...]) -> None:
+        self.function: Callable[..., object] | None = function
         self.args = args
 
     def cancel(self) -> None:
-        """Make it not happen. Harmless when it has happened."""
-        self.act = None
+        """Do not make the call. Has no effect if it was made already."""
+        self.function = None
 
 
-class Story:
-    """The clock, the plans and the events of a model.
+class Scheduler:
+    """The clock, the scheduled calls and the events of a model.
 
     Args:
-        random: the only source of chance.
-        unix_time: Unix time in seconds of a model time, for the instants in payloads.
+        random: the only source of randomness.
+        unix_time: converts a model time to Unix time, both in seconds, for the timestamps in payloads.
     """
 
     def __init__(self, random: Random, unix_time: Callable[[float], float]) -> None:
         self.random = random
         self.now = 0.0
         self._unix_time = unix_time
-        self._plans: list[tuple[float, int, Plan]] = []
+        self._scheduled: list[tuple[float, int, ScheduledCall]] = []
         self._order = count()
-        self._told: list[Happening] = []
+        self._events: list[ModelEvent] = []
 
     @property
     def next_at(self) -> float:
-        """Model time of the next plan. A model that always plans its next arrival always has one."""
-        return self._plans[0][0]
+        """Model time of the next call. There is always one if each arrival in the model schedules the next."""
+        return self._scheduled[0][0]
 
-    def later(self, delay: float, act: Callable[..., object], *args: Any) -> Plan:
-        """Plan ``act(*args)`` in ``delay`` seconds."""
-        plan = Plan(act, args)
-        heapq.heappush(self._plans, (self.now + delay, next(self._order), plan))
-        return plan
+    def call_later(self, delay: float, function: Callable[..., object], *args: object) -> ScheduledCall:
+        """Schedule ``function(*args)`` in ``delay`` seconds of model time."""
+        call = ScheduledCall(function, args)
+        heapq.heappush(self._scheduled, (self.now + delay, next(self._order), call))
+        return call
 
-    def between(self, low: float, high: float) -> float:
-        """A random number of seconds."""
+    def random_seconds(self, low: float, high: float) -> float:
+        """Return a random number of seconds between ``low`` and ``high``."""
         return self.random.uniform(low, high)
 
-    def tell(self, type_: str, payload: dict[str, Any], user_id: str | None = None) -> None:
-        """Say that something happened, now."""
-        self._told.append(Happening(self.now, type_, payload, user_id))
+    def emit(self, type_: str, payload: JsonObject, user_id: str | None = None) -> None:
+        """Add an event that happens now."""
+        self._events.append(ModelEvent(self.now, type_, payload, user_id))
 
-    def instant(self) -> str:
-        """The present, as payloads have it (RFC 3339)."""
+    def timestamp(self) -> str:
+        """Return the present as payloads represent it (RFC 3339)."""
         return rfc3339(self._unix_time(self.now))
 
-    def step(self) -> list[Happening]:
-        """Go to the next plan, carry it out and return what was told; often nothing."""
-        self.now, _, plan = heapq.heappop(self._plans)
-        if plan.act is not None:
-            plan.act(*plan.args)
-        told, self._told = self._told, []
-        return told
+    def step(self) -> list[ModelEvent]:
+        """Advance to the next call, make it, and return the events that it produced; often none."""
+        self.now, _, call = heapq.heappop(self._scheduled)
+        if call.function is not None:
+            call.function(*call.args)
+        events, self._events = self._events, []
+        return events
 
 
-class Deck(Generic[Card]):
-    """Chance without droughts: cards are dealt from a shuffled deck, which is shuffled again when it is used up.
+class ShuffleBag(Generic[Item]):
+    """Draws items at random, each as often as it was put in before any is repeated.
 
-    Over every full deck each card comes exactly as often as it is in it, so a rare fate is never more than two
-    decks away.
+    The items are shuffled again when all have been drawn. So even the rarest item comes at least once in two rounds.
     """
 
-    def __init__(self, random: Random, cards: Sequence[Card]) -> None:
+    def __init__(self, random: Random, items: Sequence[Item]) -> None:
         self._random = random
-        self._cards = list(cards)
-        self._left: list[Card] = []
+        self._items = list(items)
+        self._remaining: list[Item] = []
 
-    def deal(self) -> Card:
-        """Return the next card."""
-        if not self._left:
-            self._left = self._random.sample(self._cards, len(self._cards))
-        return self._left.pop()
+    def draw(self) -> Item:
+        """Return the next item."""
+        if not self._remaining:
+            self._remaining = self._random.sample(self._items, len(self._items))
+        return self._remaining.pop()

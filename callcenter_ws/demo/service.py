@@ -1,4 +1,4 @@
-"""SimulatorProcess: runs the simulator beside the gateway, as the separate sender that a real daemon would be."""
+"""Runs the simulator as a child process of the gateway: a separate sender, as a real daemon would be."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import ReactorTime, ReactorTimer
+from callcenter_ws.runtime.lines import LineSplitter
 
 _log = Logger()
 
-_FIRST_DELAY = 1.0
-_MOST_DELAY = 30.0
-_STEADY_SECONDS = 60.0
-_PATIENCE = 5.0
-_LINE_BYTES = 8192
+_FIRST_RESTART_DELAY_SECONDS = 1.0
+_MAX_RESTART_DELAY_SECONDS = 30.0
+_STABLE_SECONDS = 60.0
+_KILL_AFTER_SECONDS = 5.0
+_MAX_LINE_BYTES = 8192
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
 class ChildProcess(Protocol):
-    """Twisted's ``IProcessTransport``, as far as it is used here."""
+    """The part of Twisted's ``IProcessTransport`` that is used here."""
 
     def signalProcess(self, signalID: str) -> None:  # noqa: N802, N803 - Twisted's names
-        """Send a signal; raise ``ProcessExitedAlready`` when it is too late."""
+        """Send a signal; raise ``ProcessExitedAlready`` if the process has ended."""
 
 
 class Reactor(ReactorTime, Protocol):
-    """As much of a reactor as it takes to run a process."""
+    """The part of a reactor that is used here."""
 
     def seconds(self) -> float:
-        """The reactor's monotonic time."""
+        """Return the reactor's time in seconds."""
 
     def spawnProcess(  # noqa: N802 - Twisted's name
         self,
@@ -47,35 +49,15 @@ class Reactor(ReactorTime, Protocol):
         *,
         childFDs: dict[int, str],  # noqa: N803 - Twisted's name
     ) -> ChildProcess:
-        """Start a process; ``env`` None passes on the environment of this one."""
-
-
-class _Lines:
-    """Cuts what a process writes into lines, and a line without an end into pieces."""
-
-    def __init__(self, took: Callable[[str], None]) -> None:
-        self._took = took
-        self._rest = b""
-
-    def feed(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._took(line.decode(errors="replace"))
-        if len(self._rest) > _LINE_BYTES:
-            self.end()
-
-    def end(self) -> None:
-        if self._rest:
-            self._took(self._rest.decode(errors="replace"))
-            self._rest = b""
+        """Start a process; with ``env`` None it inherits the environment."""
 
 
 class _Simulator(ProcessProtocol):
-    """One run of the simulator. What it writes goes to the log, line by line."""
+    """One run of the simulator. Its output is logged line by line."""
 
     def __init__(self, ended: Callable[[Failure], None]) -> None:
         self._ended = ended
-        self._lines = {fd: _Lines(self._log_line) for fd in (_STDOUT, _STDERR)}
+        self._lines = {fd: LineSplitter(self._log_line, _MAX_LINE_BYTES) for fd in (_STDOUT, _STDERR)}
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 - Twisted's names
         self._lines[childFD].feed(data)
@@ -85,18 +67,18 @@ class _Simulator(ProcessProtocol):
             lines.end()
         self._ended(reason)
 
-    def _log_line(self, line: str) -> None:
-        _log.info("simulator: {line}", line=line)
+    def _log_line(self, line: bytes) -> None:
+        _log.info("simulator: {line}", line=line.decode(errors="replace"))
 
 
 class SimulatorProcess(Service):
-    """Keeps one simulator running: starts it again, later and later, when it dies, and ends it at the stop.
+    """Keeps one simulator running: restarts it with increasing delays when it ends, and stops it with the service.
 
-    The simulator reads its standard input to the end, so it goes even when this process is killed.
+    The simulator ends when its standard input is closed, so it ends even if this process is killed.
 
     Args:
-        endpoint: a Twisted client endpoint string of the gateway's AMP listener.
-        arguments: more arguments for ``callcenter_ws.demo.simulator``.
+        endpoint: the Twisted client endpoint description of the gateway's AMP listener.
+        arguments: further arguments for ``callcenter_ws.demo.simulator``.
     """
 
     name = "simulator"
@@ -108,7 +90,11 @@ class SimulatorProcess(Service):
         self._restart: ReactorTimer | None = None
         self._stopped: Deferred[None] | None = None
         self._started_at = 0.0
-        self._delay = _FIRST_DELAY
+        self._backoff = Backoff(
+            _FIRST_RESTART_DELAY_SECONDS,
+            _MAX_RESTART_DELAY_SECONDS,
+            uniform=max,  # without jitter
+        )
 
     def startService(self) -> None:
         """Start the simulator."""
@@ -116,7 +102,7 @@ class SimulatorProcess(Service):
         self._spawn()
 
     def stopService(self) -> Deferred[None] | None:
-        """End the simulator; the Deferred fires when it is gone, which takes no longer than 5 seconds."""
+        """Stop the simulator. The Deferred fires when it has ended; after 5 seconds it is killed."""
         super().stopService()
         if self._restart is not None:
             self._restart.cancel()
@@ -125,7 +111,7 @@ class SimulatorProcess(Service):
             return None
         self._stopped = Deferred()
         self._signal("TERM")
-        killing = ReactorTimer(self._reactor.callLater(_PATIENCE, self._signal, "KILL"))
+        killing = ReactorTimer(self._reactor.callLater(_KILL_AFTER_SECONDS, self._signal, "KILL"))
         return self._stopped.addCallback(lambda _: killing.cancel())
 
     def _spawn(self) -> None:
@@ -138,7 +124,7 @@ class SimulatorProcess(Service):
             )
         except OSError as error:
             _log.error("the simulator cannot be started: {error}", error=error)
-            self._plan_restart()
+            self._schedule_restart()
 
     def _signal(self, signal: str) -> None:
         if self._transport is not None:
@@ -155,11 +141,11 @@ class SimulatorProcess(Service):
         elif self.running:
             how = "without an error" if reason.check(ProcessDone) else reason.getErrorMessage()
             _log.warn("the simulator ended ({how})", how=how)
-            self._plan_restart()
+            self._schedule_restart()
 
-    def _plan_restart(self) -> None:
-        if self._reactor.seconds() - self._started_at > _STEADY_SECONDS:
-            self._delay = _FIRST_DELAY
-        _log.info("the simulator starts again in {delay:g} s", delay=self._delay)
-        self._restart = ReactorTimer(self._reactor.callLater(self._delay, self._spawn))
-        self._delay = min(_MOST_DELAY, 2 * self._delay)
+    def _schedule_restart(self) -> None:
+        if self._reactor.seconds() - self._started_at > _STABLE_SECONDS:
+            self._backoff.reset()
+        delay = self._backoff.delay()
+        _log.info("the simulator starts again in {delay:g} s", delay=delay)
+        self._restart = ReactorTimer(self._reactor.callLater(delay, self._spawn))

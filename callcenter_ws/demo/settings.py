@@ -1,4 +1,4 @@
-"""What ``--demo`` changes in the settings: its own secret, socket and tenant, and nothing that was set by hand."""
+"""The settings of ``--demo``: its own secret, socket and tenant, without overriding what the operator has set."""
 
 from __future__ import annotations
 
@@ -6,31 +6,28 @@ from msgspec.structs import replace
 
 from callcenter_ws.config.settings import PublicTenant, Settings, Store
 from callcenter_ws.demo.state import DemoState
-from callcenter_ws.runtime.endpoints import endpoint_arguments
+from callcenter_ws.runtime.endpoints import EndpointDescription
 
 _ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
 def page_url(settings: Settings) -> str:
-    """Where the demo's page is found from this machine, as ``http://127.0.0.1:8080/``."""
-    listen = settings.web.listen[0]
-    positional, named = endpoint_arguments(listen)
-    port = named.get("port") or positional[0]
-    interface = named.get("interface", "")
-    host = "127.0.0.1" if interface in _ANY_INTERFACE else interface
+    """Return the URL of the demo page for a browser on this machine, such as ``http://127.0.0.1:8080/``."""
+    endpoint = settings.web.listen[0]
+    host = "127.0.0.1" if endpoint.interface in _ANY_INTERFACE else endpoint.interface
     host = f"[{host}]" if ":" in host else host
-    return f"{'https' if listen.startswith('ssl:') else 'http'}://{host}:{port}/"
+    return f"{'https' if endpoint.kind == 'ssl' else 'http'}://{host}:{endpoint.port}/"
 
 
 def page_origins(url: str) -> list[str]:
-    """The origins under which a browser on this machine finds the page at ``url``, each with its port."""
+    """Return the origins of the page for a browser on this machine, each with its port."""
     page = url.rstrip("/")
     scheme, port = page.partition(":")[0], page.rpartition(":")[2]
     return list(dict.fromkeys([page, f"{scheme}://localhost:{port}", f"{scheme}://127.0.0.1:{port}"]))
 
 
 def page_hosts(url: str) -> frozenset[str]:
-    """What a browser sends as ``Host`` for those origins: without the port, where it is the scheme's own."""
+    """Return the ``Host`` headers that a browser sends for those origins: with the port, unless it is the default."""
     hosts = [origin.partition("://")[2] for origin in page_origins(url)]
     default = ":443" if url.startswith("https:") else ":80"
     return frozenset([*hosts, *[host.removesuffix(default) for host in hosts]])
@@ -39,13 +36,13 @@ def page_hosts(url: str) -> frozenset[str]:
 def demo_settings(settings: Settings, state: DemoState) -> Settings:
     """Return ``settings`` with what the demo needs.
 
-    Its page may connect, tokens are signed with its development secret, its simulator sends over its own
-    unix socket, visitors of its tenant need no token, and its events are kept beside its secret.
+    The demo page may connect, tokens are signed with the development secret, the simulator sends over a unix socket,
+    visitors of the demo's tenant need no token, and events are stored in the demo's folder.
     """
     origins = page_origins(state.url)
     tenant = settings.public.tenants.get(state.tenant, PublicTenant(anonymous=True))
     own_secret = settings.jwt.secret_file is None and "HS256" in settings.jwt.algorithms
-    # The default TCP listener of AMP needs a shared secret, which the demo has not.
+    # Without a shared secret, daemons could not authenticate on the default TCP listener.
     other_listeners = settings.amp.listen if settings.amp.token_file is not None else ()
     own_store = settings.store.url == Store().url
     return replace(
@@ -53,6 +50,6 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
         store=replace(settings.store, url=f"sqlite:{state.store_file}") if own_store else settings.store,
         web=replace(settings.web, demo=True, allowed_origins=(*settings.web.allowed_origins, *origins)),
         jwt=replace(settings.jwt, secret_file=state.secret_file) if own_secret else settings.jwt,
-        amp=replace(settings.amp, listen=(state.amp_listen, *other_listeners)),
+        amp=replace(settings.amp, listen=(EndpointDescription.parse(state.amp_listen), *other_listeners)),
         public=replace(settings.public, tenants={**settings.public.tenants, state.tenant: tenant}),
     )

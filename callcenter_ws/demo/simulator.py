@@ -1,7 +1,7 @@
-"""The sender of the demo: a process of its own that tells the model's story to the gateway over AMP.
+"""The sender of the demo: a separate process that publishes the events of the model to a gateway over AMP.
 
-Run it beside any gateway: ``python -m callcenter_ws.demo.simulator ENDPOINT --tenant demo``. It ends on SIGTERM
-and when its standard input closes, so it never outlives the process that started it.
+It works with any gateway: ``python -m callcenter_ws.demo.simulator ENDPOINT --tenant demo``. It ends on SIGTERM and
+when its standard input is closed, so it does not outlive the process that started it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from random import Random, SystemRandom
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.internet.stdio import StandardIO
 from twisted.internet.task import deferLater, react
@@ -29,68 +29,69 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 
 from callcenter_ws.demo.callcenter import CallCenter
-from callcenter_ws.demo.scheduler import Happening
+from callcenter_ws.demo.scheduler import ModelEvent
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote import EventBroadcaster
+from callcenter_ws.runtime.reactor import Reactor
 
 _log = Logger()
 
-_RETRY_SECONDS = 2.0
-_LATE_SECONDS = 1.0
-_STOP_SECONDS = 1.0
-_TRY_AGAIN = (ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE, ErrorCode.DRAINING, ErrorCode.RATE_LIMITED)
-_SEEDS = 2**32
+_DEFAULT_RETRY_SECONDS = 2.0
+_MAX_LATENESS_SECONDS = 1.0
+_STOP_TIMEOUT_SECONDS = 1.0
+_RETRYABLE = (ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE, ErrorCode.DRAINING, ErrorCode.RATE_LIMITED)
+_SEED_COUNT = 2**32
 
-Publish = Callable[[Happening], Awaitable[object]]
+Publish = Callable[[ModelEvent], Awaitable[object]]
 
 
 class Simulation:
-    """Tells a model's story in real time.
+    """Publishes the events of a model in real time.
 
-    An event is told after the one before it was acknowledged. While the gateway is away the story stands
-    still and goes on from there, so that nothing is told in a rush afterwards.
+    An event is published after the previous one was acknowledged. While the gateway cannot be reached, model time
+    stands still and continues from there, so that no burst of events follows.
 
     Args:
-        publish: tells the gateway one event; raises Refusal.
+        publish: publishes one event; raises Refusal.
         speed: model seconds per second.
     """
 
-    def __init__(self, reactor: Any, callcenter: CallCenter, publish: Publish, speed: float = 1.0) -> None:
+    def __init__(self, reactor: IReactorTime, callcenter: CallCenter, publish: Publish, speed: float = 1.0) -> None:
         self._reactor = reactor
         self._callcenter = callcenter
         self._publish = publish
         self._speed = speed
 
     async def run(self) -> None:
-        """Tell the story until cancelled."""
+        """Publish events until cancelled."""
         began = self._reactor.seconds()
         while True:
             due = began + self._callcenter.next_at / self._speed
             late = self._reactor.seconds() - due
             if late < 0:
                 await deferLater(self._reactor, -late)
-            elif late > _LATE_SECONDS:
+            elif late > _MAX_LATENESS_SECONDS:
                 began += late
-            for happening in self._callcenter.step():
-                await self._tell(happening)
+            for event in self._callcenter.step():
+                await self._publish_event(event)
 
-    async def _tell(self, happening: Happening) -> None:
-        """Tell one event, again and again while the gateway cannot take it, or the story would have a hole."""
+    async def _publish_event(self, event: ModelEvent) -> None:
+        """Publish one event; repeat it while the gateway cannot accept it, so that no event is missing."""
         while True:
             try:
-                await self._publish(happening)
+                await self._publish(event)
                 return
             except Refusal as refusal:
-                if refusal.code not in _TRY_AGAIN:
-                    _log.error("{type} was refused: {refusal}", type=happening.type, refusal=str(refusal))
+                if refusal.code not in _RETRYABLE:
+                    _log.error("{type} was refused: {refusal}", type=event.type, refusal=str(refusal))
                     return
-                _log.warn("{type} is sent again: {refusal}", type=happening.type, refusal=str(refusal))
-                delay = refusal.retry_after or _RETRY_SECONDS
+                _log.warn("{type} is sent again: {refusal}", type=event.type, refusal=str(refusal))
+                delay = refusal.retry_after or _DEFAULT_RETRY_SECONDS
             await deferLater(self._reactor, delay)
 
 
 class _UntilClosed(Protocol):
-    """Reads the standard input for nothing but its end."""
+    """Calls ``closed`` at the end of the standard input; its content is ignored."""
 
     def __init__(self, closed: Callable[[], object]) -> None:
         self._closed = closed
@@ -99,23 +100,23 @@ class _UntilClosed(Protocol):
         self._closed()
 
 
-async def simulate(reactor: Any, arguments: argparse.Namespace) -> None:
-    """Tell the story to the gateway until the standard input closes."""
-    broadcaster = EventBroadcaster(arguments.endpoint, reactor, stop_timeout=_STOP_SECONDS)
+async def simulate(reactor: Reactor, arguments: argparse.Namespace) -> None:
+    """Publish the events of a model to the gateway until the standard input is closed."""
+    broadcaster = EventBroadcaster(arguments.endpoint, reactor, stop_timeout=_STOP_TIMEOUT_SECONDS)
     started = time.time()
     speed: float = arguments.speed
-    random = Random(arguments.seed)  # noqa: S311 - the story shall be repeatable; nothing depends on its secrecy
+    random = Random(arguments.seed)  # noqa: S311 - a seed must give the same events; nothing depends on secrecy
     callcenter = CallCenter(random, lambda at: started + at / speed, prefix=f"{started:.0f}")
 
-    def publish(happening: Happening) -> Awaitable[object]:
-        return broadcaster.publish(arguments.tenant, happening.type, happening.payload, user_id=happening.user_id)
+    def publish(event: ModelEvent) -> Awaitable[object]:
+        return broadcaster.publish(arguments.tenant, event.type, event.payload, user_id=event.user_id)
 
     _log.info("simulating a call center, seed {seed}, for {endpoint}", seed=arguments.seed, endpoint=arguments.endpoint)
     broadcaster.startService()
-    telling: Deferred[None] = Deferred.fromCoroutine(Simulation(reactor, callcenter, publish, speed).run())
-    StandardIO(_UntilClosed(telling.cancel), reactor=reactor)
+    running: Deferred[None] = Deferred.fromCoroutine(Simulation(reactor, callcenter, publish, speed).run())
+    StandardIO(_UntilClosed(running.cancel), reactor=reactor)
     try:
-        await telling
+        await running
     except CancelledError:
         _log.info("the standard input is closed: the simulation ends")
     finally:
@@ -130,30 +131,34 @@ def _positive(text: str) -> float:
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """Return the arguments of the command line; exits with an explanation when they make no sense."""
+    """Return the arguments of the command line; exit with an error message if they are invalid."""
     parser = argparse.ArgumentParser(
         prog="python -m callcenter_ws.demo.simulator",
         description="Simulate a small call center and send its events to a gateway over AMP.",
     )
-    parser.add_argument("endpoint", metavar="ENDPOINT", help="AMP listener, as unix:path=/run/amp.sock")
-    parser.add_argument("--tenant", default="demo", help="whose events they are (default: %(default)s)")
+    parser.add_argument("endpoint", metavar="ENDPOINT", help="AMP listener, such as unix:path=/run/amp.sock")
+    parser.add_argument("--tenant", default="demo", help="the tenant of the events (default: %(default)s)")
     parser.add_argument("--speed", type=_positive, default=1.0, metavar="X", help="simulated seconds per second")
-    parser.add_argument("--seed", type=int, metavar="N", help="tell the same story again (default: a new one)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="seed of the random numbers; the same seed gives the same events (default: random)",
+    )
     arguments = parser.parse_args(argv)
     if arguments.seed is None:
-        arguments.seed = SystemRandom().randrange(_SEEDS)
+        arguments.seed = SystemRandom().randrange(_SEED_COUNT)
     return arguments
 
 
 def _log_to_stderr() -> None:
-    """Write what happens as plain lines; whoever reads them adds the time."""
-    # Any: mypy cannot see what implements the interfaces of the log.
-    lines: Any = FileLogObserver(
+    """Write log events as plain lines without a time, which the reader adds."""
+    lines = FileLogObserver(
         sys.stderr, lambda event: f"{eventAsText(event, includeTimestamp=False, includeSystem=False)}\n"
     )
-    levels: Any = LogLevelFilterPredicate(LogLevel.info)
+    levels = LogLevelFilterPredicate(LogLevel.info)
     levels.setLogLevelForNamespace("twisted", LogLevel.warn)
-    filtered: Any = FilteringLogObserver(lines, [levels])
+    filtered = FilteringLogObserver(lines, [levels])
     globalLogBeginner.beginLoggingTo([filtered], redirectStandardIO=False)
 
 

@@ -1,7 +1,7 @@
-"""DemoState: what the gateway's ``--demo`` leaves behind for the commands that talk to it.
+"""The files of the demo: its secret, and the record by which the commands find a running demo.
 
-The demo needs a secret that signs its tokens and a place where ``callcenter-ws token``, ``emit`` and ``tail``
-find it. Both live in the state folder of the user who runs it, never in the working tree.
+``callcenter-ws token``, ``emit`` and ``tail`` read them. They are in the state folder of the user who runs the demo,
+never in the working tree.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ FOLDER_VARIABLE = "CALLCENTER_WS_DEMO_DIR"
 TENANT = "demo"
 
 _SECRET_BYTES = 48
-_RECORD = "demo.json"
-_SOCKET = "amp.sock"
+_RECORD_FILE = "demo.json"
+_SOCKET_FILE = "amp.sock"
 # sun_path holds 108 bytes on Linux, the terminating zero included (unix(7)).
 _SOCKET_PATH_LIMIT = 107
 
 
 class DemoUnavailable(Exception):
-    """The demo's folder cannot be used, or no demo has run yet. The text is for the person at the terminal."""
+    """The demo's folder cannot be used, or no demo has run yet; the text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoState:
-    """Where the demo of this user is, and how to reach it.
+    """The folder and the addresses of this user's demo.
 
     Attributes:
         directory: the demo's folder, mode 700.
-        amp_socket: the unix socket of its AMP listener; short enough for one.
-        url: where the page is, as ``http://127.0.0.1:8080/``.
-        tenant: the tenant that everything happens in.
-        amp_token_file: None, because the mode of the unix socket's folder decides who may send.
+        amp_socket: the unix socket of the AMP listener.
+        url: the URL of the page, such as ``http://127.0.0.1:8080/``.
+        tenant: the tenant of all its events.
+        amp_token_file: None: the mode of the unix socket's folder decides which processes may send.
     """
 
     directory: Path
@@ -58,32 +58,32 @@ class DemoState:
 
     @property
     def store_file(self) -> Path:
-        """Where its events are kept, as long as it runs: the next demo simulates other calls."""
+        """The store of its events. It is removed at the next start, whose simulated calls are different ones."""
         return self.directory / "events.sqlite"
 
     @property
     def amp_endpoint(self) -> str:
-        """The Twisted client endpoint string of the AMP listener."""
+        """The Twisted client endpoint description of the AMP listener."""
         return f"unix:path={quoteStringArgument(str(self.amp_socket))}"
 
     @property
     def amp_listen(self) -> str:
-        """The Twisted server endpoint string of the AMP listener."""
+        """The Twisted server endpoint description of the AMP listener."""
         return f"unix:address={quoteStringArgument(str(self.amp_socket))}:mode=660"
 
     @classmethod
     def prepare(cls, url: str, environ: Mapping[str, str] = os.environ) -> DemoState:
-        """Make the folder and the secret where they are missing.
+        """Make the folder and the secret if they are missing.
 
-        Nothing is recorded yet, so that a demo that cannot start does not hide one that runs.
+        The record is not written yet: a demo that cannot start must not replace the record of a running one.
 
         Raises:
-            DemoUnavailable: the folder cannot be made or written, or belongs to somebody else; or a demo runs in it.
+            DemoUnavailable: the folder cannot be made or written, or belongs to another user; or a demo runs in it.
         """
         directory = _folder(environ)
         try:
             _make_private(directory)
-            _refuse_second(directory)
+            _check_not_running(directory)
             state = cls(directory, _socket_path(directory), url)
             _create_secret(state.secret_file)
             for suffix in ("", "-wal", "-shm"):
@@ -93,14 +93,14 @@ class DemoState:
         return state
 
     def record(self) -> None:
-        """Leave behind where the demo is, for ``find``. To be called by the process that serves it, once it does.
+        """Write the record for ``find``. To be called by the process that serves the demo, once it serves.
 
         Raises:
-            DemoUnavailable: the folder cannot be written any more.
+            DemoUnavailable: the folder cannot be written.
         """
         record = {"url": self.url, "tenant": self.tenant, "amp_socket": str(self.amp_socket), "pid": os.getpid()}
         try:
-            _write_whole(self.directory / _RECORD, json.dumps(record, indent=2) + "\n")
+            _write_atomically(self.directory / _RECORD_FILE, json.dumps(record, indent=2) + "\n")
         except OSError as error:
             raise DemoUnavailable(_cannot_use(self.directory, error)) from error
 
@@ -109,18 +109,20 @@ class DemoState:
         """Return what the last demo recorded.
 
         Raises:
-            DemoUnavailable: no demo ran yet, or what it recorded cannot be read.
+            DemoUnavailable: no demo has run yet, or its record cannot be read.
         """
         directory = _folder(environ)
         try:
-            record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
+            record = json.loads((directory / _RECORD_FILE).read_text(encoding="utf-8"))
             return cls(directory, Path(record["amp_socket"]), str(record["url"]), str(record["tenant"]))
         except FileNotFoundError:
             raise DemoUnavailable(
                 f"no demo has run yet: nothing in {directory}. Start one with: twistd -n callcenter-ws --demo"
             ) from None
         except (ValueError, KeyError, TypeError) as error:
-            raise DemoUnavailable(f"{directory / _RECORD} is damaged: remove it and start the demo again") from error
+            raise DemoUnavailable(
+                f"{directory / _RECORD_FILE} is damaged: remove it and start the demo again"
+            ) from error
         except OSError as error:
             raise DemoUnavailable(_cannot_use(directory, error)) from error
 
@@ -128,7 +130,7 @@ class DemoState:
         """Return the development secret.
 
         Raises:
-            DemoUnavailable: it is gone or cannot be read.
+            DemoUnavailable: the file is missing or cannot be read.
         """
         try:
             return self.secret_file.read_bytes().strip()
@@ -138,7 +140,7 @@ class DemoState:
 
 def _cannot_use(directory: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
-    return f"cannot use the demo's folder {directory}: {reason}. Set {FOLDER_VARIABLE} to one that can be written"
+    return f"cannot use the demo's folder {directory}: {reason}. Set {FOLDER_VARIABLE} to a folder that can be written"
 
 
 def _folder(environ: Mapping[str, str]) -> Path:
@@ -146,7 +148,7 @@ def _folder(environ: Mapping[str, str]) -> Path:
     if chosen:
         return Path(chosen).absolute()
     home = environ.get("XDG_STATE_HOME", "")
-    # The XDG base directory specification: a relative path is invalid and has to be ignored.
+    # The XDG base directory specification says that a relative path is invalid and must be ignored.
     state_home = Path(home) if home.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local" / "state"
     return state_home / "callcenter-ws" / "demo"
 
@@ -156,22 +158,22 @@ def _make_private(directory: Path) -> None:
     directory.chmod(0o700)
 
 
-def _refuse_second(directory: Path) -> None:
-    """Raise ``DemoUnavailable`` if the demo that was recorded last runs. What a dead one left behind is no obstacle."""
+def _check_not_running(directory: Path) -> None:
+    """Raise ``DemoUnavailable`` if the recorded demo still runs; the record of one that has ended is ignored."""
     try:
-        record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
+        record = json.loads((directory / _RECORD_FILE).read_text(encoding="utf-8"))
         url, pid, amp_socket = record["url"], int(record["pid"]), str(record["amp_socket"])
     except (OSError, ValueError, KeyError, TypeError):
         return
-    # The number of a process that is gone may be another's by now; a socket that takes connections is a demo's.
-    if _lives(pid) and _takes_connections(amp_socket):
+    # Another process may have the pid by now; only a demo accepts connections on the socket.
+    if _process_exists(pid) and _accepts_connections(amp_socket):
         raise DemoUnavailable(
             f"a demo of yours is already running at {url} (pid {pid}): stop it, or set {FOLDER_VARIABLE} to another "
             "folder and web.listen to another port"
         )
 
 
-def _lives(pid: int) -> bool:
+def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -181,7 +183,7 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _takes_connections(path: str) -> bool:
+def _accepts_connections(path: str) -> bool:
     with socket.socket(socket.AF_UNIX) as peer:
         peer.setblocking(False)
         try:
@@ -194,41 +196,41 @@ def _takes_connections(path: str) -> bool:
 
 
 def _create_secret(path: Path) -> None:
-    """Create the secret in one step, so that nobody ever reads half of one; keep the one that is there."""
+    """Create the secret atomically, so that no process reads a part of it; keep an existing one."""
     if path.exists():
         path.chmod(0o600)
         return
-    draft = _draft(path, secrets.token_urlsafe(_SECRET_BYTES))
+    temporary = _temporary_file(path, secrets.token_urlsafe(_SECRET_BYTES))
     try:
-        with suppress(FileExistsError):  # another demo of this user was faster: its secret stands
-            os.link(draft, path)
+        with suppress(FileExistsError):  # another demo of this user created it meanwhile
+            os.link(temporary, path)
     finally:
-        draft.unlink()
+        temporary.unlink()
 
 
-def _write_whole(path: Path, text: str) -> None:
-    _draft(path, text).replace(path)
+def _write_atomically(path: Path, text: str) -> None:
+    _temporary_file(path, text).replace(path)
 
 
-def _draft(path: Path, text: str) -> Path:
+def _temporary_file(path: Path, text: str) -> Path:
     # mkstemp makes the file with mode 600.
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as draft:
-        draft.write(text)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
     return Path(name)
 
 
 def _socket_path(directory: Path) -> Path:
-    path = directory / _SOCKET
+    path = directory / _SOCKET_FILE
     if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
         return path
-    return _recorded_fallback(directory) or Path(tempfile.mkdtemp(prefix="callcenter-ws-")) / _SOCKET
+    return _recorded_fallback(directory) or Path(tempfile.mkdtemp(prefix="callcenter-ws-")) / _SOCKET_FILE
 
 
 def _recorded_fallback(directory: Path) -> Path | None:
-    """The short path that an earlier demo chose, if its folder is still there and still ours alone."""
+    """Return the short path that an earlier demo chose, if its folder still exists and only this user can use it."""
     try:
-        path = Path(json.loads((directory / _RECORD).read_text(encoding="utf-8"))["amp_socket"])
+        path = Path(json.loads((directory / _RECORD_FILE).read_text(encoding="utf-8"))["amp_socket"])
         folder = path.parent.lstat()
     except (OSError, ValueError, KeyError, TypeError):
         return None

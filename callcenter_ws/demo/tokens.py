@@ -1,4 +1,4 @@
-"""Tokens of the demo, and what is printed about them when it starts."""
+"""The tokens of the demo, and the text that is printed when it starts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _CLAIMS: dict[str, dict[str, str]] = {
 
 
 class DemoTokens:
-    """Mints the tokens of the demo; call it with a role.
+    """Signs tokens for the roles of the demo.
 
     Args:
-        time: Unix time in seconds.
+        time: returns the Unix time in seconds.
     """
 
     def __init__(self, state: DemoState, time: Callable[[], float]) -> None:
@@ -36,7 +36,7 @@ class DemoTokens:
         """Return a token for ``role``, valid for 12 hours.
 
         Raises:
-            Refusal: ``invalid_message``, for a role that the demo does not have.
+            Refusal: ``invalid_message`` if the demo has no such role.
         """
         claims = _CLAIMS.get(role)
         if claims is None:
@@ -57,7 +57,7 @@ def ready_made_tokens(state: DemoState, now: float) -> dict[str, str]:
 
 
 def announcement(state: DemoState, tokens: Mapping[str, str]) -> str:
-    """Return what is printed once when the demo starts: where the page is, the tokens, and what to try."""
+    """Return the text that is printed when the demo has started: the page's URL, tokens, and commands to try."""
     listed = "\n".join(f"  {role:<11}{token}" for role, token in tokens.items())
     websocket = f"ws{state.url.removeprefix('http').rstrip('/')}/ws"
     return f"""\

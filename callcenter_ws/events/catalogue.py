@@ -1,7 +1,7 @@
-"""The event catalogue: one declaration per event type (PROTOCOL section 4).
+"""The event catalogue: one declaration for each event type (``docs/events.rst``).
 
-A declaration says what the payload must hold, whose eyes it is for, which slot of the snapshot it fills and
-whether a newer one makes an older one worthless. Producers may add fields; they are passed on untouched.
+A declaration has the payload's fields, the roles that may see the event, the snapshot slot that it fills, and the key
+under which a newer event supersedes an older one. Producers may add fields, which are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from callcenter_ws.events.principal import STAFF_AND_VISITORS, STAFF_AND_WALLS, Role
+from callcenter_ws.runtime.json import JsonValue
 
 Id = Annotated[str, Meta(min_length=1, max_length=255)] | int
 Text = str
@@ -48,17 +49,17 @@ class Call(Payload, kw_only=True):
     destination_channel: Text | None = None
     started_at: Instant | None = None
     answered_at: Instant | None = None
-    variables: dict[str, Any] | None = None
+    variables: dict[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What a message does to the snapshot.
+    """The effect of an event on the snapshot.
 
     Attributes:
-        entity: the fields that name the entity; of the alternatives for each the first that is present.
         kind: the kind of entity, the first part of its key.
-        keeps: the slot that the message fills.
+        entity: the fields that identify the entity; of the alternatives for each, the first that is present.
+        keeps: the slot that the event fills.
         drops: the slot that it empties, or ``*`` for the whole entity.
     """
 
@@ -73,15 +74,15 @@ class EventType:
     """One declared event type.
 
     Attributes:
-        audience: the roles that may ever see it; ``events.principal`` narrows it further.
-        carries_call: the payload has the call fields, so a wallboard gets it masked.
-        of_queue: a ``queues`` claim restricts it.
-        unanswered: the call still waits for somebody (``agent_calls = "own"`` shows it to the queue's agents).
-        conflate_by: fields of the key under which only the newest message matters; None: all matter.
-        needs_user: it makes sense for one user only, so ``user_id`` is required.
-        persists: it waits in its user's mailbox, as if it had been published with ``persist``.
-        copies: how often a message may hold its payload: once, in a frame for those who see everything, and in one
-            for wallboards or for visitors, if they see it in part.
+        audience: the roles that may ever see it; ``events.visibility`` restricts it further.
+        carries_call: whether the payload has the call fields, which are masked for wallboards.
+        of_queue: whether a ``queues`` claim restricts it.
+        unanswered: whether the call still waits for an agent (``agent_calls = "own"`` shows it to the queue's agents).
+        conflate_by: fields of the key under which only the newest event matters; None: all matter.
+        needs_user: whether ``user_id`` is required, because it is for one user only.
+        persists: whether it is kept in its user's mailbox, as if it had been published with ``persist``.
+        copies: the number of copies of its payload that a publication may hold: one as it came, one in a frame with the
+            full view, and one in a frame for wallboards or for visitors, if these see a part of it.
     """
 
     name: str
@@ -269,7 +270,7 @@ class QueueMember(Payload, kw_only=True):
     slot=Slot("member", _MEMBER, keeps="member"),
 )
 class QueueMemberChanged(QueueMember, kw_only=True):
-    """A member joined the queue or changed whether it takes calls."""
+    """A member joined the queue, or was paused or unpaused."""
 
 
 @_declare("queue.member.removed", slot=Slot("member", _MEMBER, drops="*"))
@@ -333,7 +334,7 @@ class Notification(Payload, kw_only=True):
     type: Text
     title: Text
     message: Text
-    data: Any = None
+    data: JsonValue = None
     severity: Text | None = None
     expires_at: Instant | None = None
 
@@ -347,7 +348,7 @@ class Alert(Payload, kw_only=True):
 
 @_declare("presence.changed", audience=STAFF_AND_WALLS - {Role.AGENT}, conflate_by=("user_id",))
 class PresenceChanged(Payload, kw_only=True):
-    """Made by the gateway. Not for agents, or a storm of reconnects would square itself."""
+    """Published by the gateway. Not for agents: the cost of a reconnect storm would grow with its square."""
 
     user_id: Id
     online: bool
@@ -356,21 +357,21 @@ class PresenceChanged(Payload, kw_only=True):
 
 
 def covers(pattern: str, name: str) -> bool:
-    """Whether ``pattern`` is this name, a prefix of it (``call.*``), or ``*``."""
+    """Return whether ``pattern`` is this name, a prefix of it (``call.*``), or ``*``."""
     return pattern in (EVERYTHING, name) or (pattern.endswith(".*") and name.startswith(pattern[:-1]))
 
 
 def names_matching(pattern: str) -> frozenset[str]:
-    """The event types that a name, a prefix (``call.*``) or ``*`` stands for; none when it is unknown."""
+    """Return the event types that a name, a prefix (``call.*``) or ``*`` matches; none when it is unknown."""
     return _MATCHING.get(pattern, frozenset())
 
 
 def _patterns_of(name: str) -> Iterable[str]:
     words = name.split(".")
-    return (EVERYTHING, name, *(".".join(words[:place]) + ".*" for place in range(1, len(words))))
+    return (EVERYTHING, name, *(".".join(words[:length]) + ".*" for length in range(1, len(words))))
 
 
-# Not a cache of what was asked: a client chooses what it asks for, and would fill it.
+# Computed for all patterns that match anything: clients choose the patterns, and could fill a cache with others.
 _MATCHING = {
     pattern: frozenset(name for name in CATALOGUE if covers(pattern, name))
     for pattern in {pattern for name in CATALOGUE for pattern in _patterns_of(name)}

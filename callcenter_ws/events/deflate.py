@@ -1,8 +1,8 @@
 """Compressed frames that all receivers share (RFC 7692).
 
-A compressor that remembers what it sent before has to be one for each connection, at a hundred KiB, and compresses
-the same event for each anew. Here a message is compressed by itself, once: whoever agreed to permessage-deflate with
-at least this window can read it.
+A compressor with context takeover takes a hundred KiB for each connection, and compresses the same event again for
+each. Here each message is compressed by itself, once: every client that negotiated permessage-deflate with at least
+this window can decompress it.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from callcenter_ws.events.frames import WireFormat, frame_payload, text_frame
 from callcenter_ws.events.principal import View
 
 WINDOW_BITS = 12
-"""The window as a power of two (RFC 7692 section 7.1.2.1). Larger ones gain nothing on messages of this size, and
-some clients ask for no more than this."""
+"""The window size as a power of two (RFC 7692 section 7.1.2.1). A larger one compresses messages of this size no
+better, and some clients request this one."""
 
 _MEMORY_LEVEL = 5
-"""deflateInit2's memLevel: less memory to clear, which is what compressing a short text costs."""
+"""The ``memLevel`` of zlib's ``deflateInit2``: clearing less memory is most of what compressing a short text costs."""
 
 _TAIL = 4
-"""Bytes that each message would end with, and that are left out (RFC 7692 section 7.2.1)."""
+"""Bytes at the end of each message that are not transmitted (RFC 7692 section 7.2.1)."""
 
 
 class Deflater:
     """Compresses frames.
 
     Args:
-        level: of zlib, 1 (fast) to 9 (small).
-        threshold: payloads of fewer bytes are left as they are.
+        level: compression level of zlib, 1 (fast) to 9 (small).
+        threshold: payloads of fewer bytes are not compressed.
 
     Attributes:
-        forms: how messages are written for clients that agreed to it, by view.
+        wire_formats: how messages are encoded for clients that negotiated compression, indexed by view.
     """
 
     def __init__(self, level: int = 1, threshold: int = 256) -> None:
@@ -41,7 +41,7 @@ class Deflater:
         self.wire_formats: Sequence[WireFormat] = tuple(WireFormat(view, self) for view in View)
 
     def deflated(self, frame: bytes) -> bytes:
-        """Return a frame that says the same as a plain text frame, or ``frame`` itself if that is no longer."""
+        """Return a compressed frame of the same message as a plain text frame, or ``frame`` itself if not shorter."""
         payload = frame_payload(frame)
         if len(payload) < self._threshold:
             return frame

@@ -1,4 +1,4 @@
-"""Events: validation of what producers send."""
+"""Events: what producers send, validated, with the fields by which it is delivered."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from itertools import accumulate
-from typing import Any
 
 import msgspec
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE, EntityKey, EventType, Payload, Slot
 from callcenter_ws.events.principal import EVERY_TENANT
-from callcenter_ws.runtime.json import MAX_CONTAINERS, count_containers, decode_trusted_json, encode_json, rfc3339
+from callcenter_ws.runtime.json import (
+    MAX_CONTAINERS,
+    JsonValue,
+    count_containers,
+    decode_trusted_json,
+    encode_json,
+    rfc3339,
+)
 
 MAX_ID_LENGTH = 255
 
@@ -24,17 +30,18 @@ PAYLOAD_BYTES = 524_288
 
 
 MAX_DEPTH = 100
-"""Levels of a payload. The interpreter's own limit depends on who calls: what was read could not be written."""
+"""Levels of a payload. The interpreter's own limit depends on the depth of the call: without this bound a payload that
+was decoded could fail to be encoded."""
 
 
 _MISSING = re.compile(r"Object missing required field `(.+)`")
 
 
-_PLACE = re.compile(r"(.*) - at `\$(.*)`", re.DOTALL)
+_LOCATION = re.compile(r"(.*) - at `\$(.*)`", re.DOTALL)
 
 
 class Origin(StrEnum):
-    """Where an event came from; daemons may subscribe to what daemons did not send."""
+    """The origin of an event; daemons may subscribe to events that daemons did not send."""
 
     PRODUCER = "producer"
     CLIENT = "client"
@@ -42,17 +49,17 @@ class Origin(StrEnum):
 
 
 class Event(msgspec.Struct, eq=False, kw_only=True):
-    """A validated event that has no position yet. Made by ``make_event``, and by ``restore_event``.
+    """A validated event without a position. Made by ``make_event`` and ``restore_event``.
 
-    A Struct, because it is made in a quarter of the time that a dataclass takes.
+    A Struct, because creating it takes a quarter of the time of a dataclass.
 
     Attributes:
-        payload: the payload's JSON text, with every field that the producer gave.
+        payload: the payload's JSON text, with every field that the producer sent.
         timestamp: RFC 3339 in UTC with milliseconds.
-        user_id: the one user that it is for, or None.
-        received_at: the monotonic clock when the gateway took it in, for measuring latency.
-        queue_name: the queue that it concerns: as the payload says, else as the call's earlier events did.
-        agents: ids of the agents that handle it: those the payload names, and those the call's earlier events did.
+        user_id: the only user that it is for, or None.
+        received_at: seconds on the monotonic clock when the gateway accepted it, for measuring latency.
+        queue_name: the queue that it concerns: of the payload, else of the call's earlier events.
+        agents: ids of the agents that handle it: of the payload, and of the call's earlier events.
         entity: the key of the snapshot entity that it concerns, or None.
         call_id: the call that it concerns (``call_id``, else ``unique_id``), or None.
     """
@@ -76,25 +83,25 @@ class Event(msgspec.Struct, eq=False, kw_only=True):
 
     @property
     def is_mail(self) -> bool:
-        """Whether it is kept in its user's mailbox until it is delivered (PROTOCOL section 4.3)."""
+        """Whether it is kept in its user's mailbox until it is delivered (``docs/protocol.rst``, "Mailbox")."""
         return self.user_id is not None and (self.persist or self.type.persists)
 
 
 def make_event(
     *,
-    tenant_id: Any,
-    type_: Any,
-    payload: Any,
-    event_id: Any,
+    tenant_id: object,
+    type_: object,
+    payload: JsonValue,
+    event_id: object,
     now: float,
     received_at: float,
-    user_id: Any = None,
-    timestamp: Any = None,
-    persist: Any = False,
+    user_id: object = None,
+    timestamp: object = None,
+    persist: object = False,
     origin: Origin = Origin.PRODUCER,
     max_bytes: int = PAYLOAD_BYTES,
 ) -> Event:
-    """Validate what a producer sent into an Event.
+    """Return the Event of what a producer sent.
 
     Args:
         payload: the decoded JSON value; must be an object that matches the type's declaration.
@@ -103,13 +110,13 @@ def make_event(
 
     Raises:
         Refusal: ``unknown_event``, ``invalid_event`` with the path of what is wrong, ``too_large``,
-            or ``forbidden`` for the pseudo-tenant ``*``.
+            or ``forbidden`` for the tenant ``*``.
     """
     type_found = CATALOGUE.get(type_) if isinstance(type_, str) else None
     if type_found is None:
         raise Refusal(ErrorCode.UNKNOWN_EVENT, f"type: there is no event type {_shown(type_)}")
-    _check_id("tenant_id", tenant_id)
-    _check_id("event_id", event_id)
+    tenant_id = _checked_id("tenant_id", tenant_id)
+    event_id = _checked_id("event_id", event_id)
     if tenant_id == EVERY_TENANT:
         raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: an event belongs to one tenant, not to '*'")
     user_id = _user(type_found, user_id)
@@ -120,7 +127,7 @@ def make_event(
         type_found,
         tenant_id,
         event_id,
-        rfc3339(now) if timestamp is None else _instant(timestamp),
+        rfc3339(now) if timestamp is None else _timestamp(timestamp),
         user_id,
         payload,
         _encode_payload(payload, max_bytes),
@@ -142,9 +149,9 @@ def restore_event(
     origin: str,
     received_at: float,
 ) -> Event:
-    """Return an Event that was validated before, as it was before its call was looked up.
+    """Return an Event that was validated before, without the fields that its call's earlier events add.
 
-    A type that the catalogue does not know (any more, or yet) is kept in its place and shown to nobody.
+    An event of a type that the catalogue does not contain keeps its position and is visible to no role.
     """
     declared = CATALOGUE.get(type_) or EventType(type_, Payload, frozenset())
     fields = decode_trusted_json(payload)
@@ -159,13 +166,13 @@ def _event(
     event_id: str,
     timestamp: str,
     user_id: str | None,
-    fields: Mapping[str, Any],
+    fields: Mapping[str, object],
     payload: bytes,
     persist: bool,
     origin: Origin,
     received_at: float,
 ) -> Event:
-    call_id = _first_of(_CALL_ID, fields) if type_.carries_call else None
+    call_id = _first_of(_CALL_ID_FIELDS, fields) if type_.carries_call else None
     return Event(
         type=type_,
         tenant_id=tenant_id,
@@ -187,15 +194,16 @@ def _event(
 
 
 def _shown(value: object) -> str:
-    """A short, safe rendering of what a peer sent as a name."""
+    """Return a short, printable form of what a peer sent as a name."""
     return repr(value[:64]) if isinstance(value, str) else f"of JSON type {type(value).__name__}"
 
 
-def _check_id(field: str, value: object) -> None:
+def _checked_id(field: str, value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH:
         raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: expected a string of 1 to {MAX_ID_LENGTH} characters")
     if "\0" in value:
-        raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: a NUL has no place in a name")
+        raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: NUL characters are not allowed")
+    return value
 
 
 def _user(type_: EventType, user_id: object) -> str | None:
@@ -205,9 +213,7 @@ def _user(type_: EventType, user_id: object) -> str | None:
         if type_.needs_user:
             raise Refusal(ErrorCode.INVALID_EVENT, f"user_id: required for {type_.name}, which is for one user")
         return None
-    _check_id("user_id", user_id)
-    assert isinstance(user_id, str)  # noqa: S101 - narrows the type; _check_id has refused everything else
-    return user_id
+    return _checked_id("user_id", user_id)
 
 
 def _check_payload(type_: EventType, payload: object) -> None:
@@ -218,8 +224,8 @@ def _check_payload(type_: EventType, payload: object) -> None:
 
 
 def payload_path(text: str) -> str:
-    """Turn msgspec's ``… - at `$.field` `` into ``payload.field: …``, without any value that was sent."""
-    found = _PLACE.fullmatch(text)
+    """Return msgspec's ``… - at `$.field` `` as ``payload.field: …``, without any value that was sent."""
+    found = _LOCATION.fullmatch(text)
     what, where = (found[1], found[2]) if found else (text, "")
     missing = _MISSING.fullmatch(what)
     if missing:
@@ -239,27 +245,27 @@ def _encode_payload(payload: object, max_bytes: int) -> bytes:
     containers = count_containers(body)
     if containers > MAX_CONTAINERS:
         raise Refusal(ErrorCode.INVALID_EVENT, f"payload: more than {MAX_CONTAINERS:,} objects and arrays")
-    # Counting brackets, which costs next to nothing, clears nearly every payload.
+    # Most payloads have fewer brackets than that, and counting brackets is cheap.
     if containers > MAX_DEPTH and _depth(body) > MAX_DEPTH:
         raise Refusal(ErrorCode.INVALID_EVENT, f"payload: nested deeper than {MAX_DEPTH} levels")
     return body
 
 
-_NEITHER_QUOTE_NOR_BRACKET = bytes(set(range(256)) - set(b'"{}[]'))
+_OTHER_BYTES = bytes(set(range(256)) - set(b'"{}[]'))
 
 
 _STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 
 
 def _depth(text: bytes) -> int:
-    """How many objects and arrays of a valid JSON text lie within each other."""
-    marks = text.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NEITHER_QUOTE_NOR_BRACKET)
-    # Two quotes in a row end or empty a string, or join two: what lies outside of strings stays outside.
+    """Return how deeply the objects and arrays of a valid JSON text are nested."""
+    marks = text.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _OTHER_BYTES)
+    # Two quotes in a row are an empty string, or end one string and begin the next: what is outside stays outside.
     brackets = b"".join(marks.replace(b'""', b"").split(b'"')[::2])
     return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
 
-def _instant(value: object) -> str:
+def _timestamp(value: object) -> str:
     try:
         instant = msgspec.convert(value, datetime)
         if instant.tzinfo is None:
@@ -273,25 +279,25 @@ def _text_of(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _agents(type_: EventType, payload: Mapping[str, Any]) -> tuple[str, ...]:
+def _agents(type_: EventType, payload: Mapping[str, object]) -> tuple[str, ...]:
     if not type_.carries_call:
         return ()
-    return tuple([str(payload[field]) for field in _HANDLED_BY if payload.get(field) is not None])
+    return tuple([str(payload[field]) for field in _AGENT_FIELDS if payload.get(field) is not None])
 
 
-_HANDLED_BY = ("agent_id", "from_agent_id", "to_agent_id")
+_AGENT_FIELDS = ("agent_id", "from_agent_id", "to_agent_id")
 
 
-_CALL_ID = ("call_id", "unique_id")
+_CALL_ID_FIELDS = ("call_id", "unique_id")
 
 
-def _entity(slot: Slot, payload: Mapping[str, Any], call_id: str | None) -> EntityKey:
+def _entity(slot: Slot, payload: Mapping[str, object], call_id: str | None) -> EntityKey:
     if call_id is not None:
         return (slot.kind, call_id)
     return (slot.kind, *[_first_of(alternatives, payload) for alternatives in slot.entity])
 
 
-def _first_of(alternatives: tuple[str, ...], payload: Mapping[str, Any]) -> str:
+def _first_of(alternatives: tuple[str, ...], payload: Mapping[str, object]) -> str:
     for field in alternatives:
         value = payload.get(field)
         if value is not None:
@@ -299,6 +305,6 @@ def _first_of(alternatives: tuple[str, ...], payload: Mapping[str, Any]) -> str:
     return ""
 
 
-def _conflation_key(type_: EventType, payload: Mapping[str, Any], user_id: str | None) -> tuple[str, ...]:
+def _conflation_key(type_: EventType, payload: Mapping[str, object], user_id: str | None) -> tuple[str, ...]:
     fields = type_.conflate_by or ()
     return (type_.name, user_id or "", *[str(payload.get(field, "")) for field in fields])

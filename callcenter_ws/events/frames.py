@@ -1,11 +1,12 @@
-"""Frames: the bytes that a WebSocket client gets, and the forms in which it may want them."""
+"""WebSocket frames: how messages are encoded for clients, plain or compressed."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
+from callcenter_ws.errors import Refusal
 from callcenter_ws.events.principal import View
 from callcenter_ws.runtime.json import encode_json
 
@@ -25,21 +26,25 @@ def text_frame(payload: bytes, *, compressed: bool = False) -> bytes:
 
 
 def frame_payload(frame: bytes) -> bytes:
-    """Return what ``text_frame`` made a frame of; its length field tells where that begins."""
+    """Return the payload of a frame that ``text_frame`` made; its length field tells where the payload begins."""
     return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
 
 
 class ControlFrame(bytes):
-    """A frame that answers one client. Unlike a stream event it cannot be fetched from history again."""
+    """A frame for one client that is not a stream event, and so cannot be read from the history again."""
 
     __slots__ = ()
 
 
 def control_frame(
-    type_: str, payload: Mapping[str, Any], *, tenant_id: str | None = None, in_reply_to: Any = None
+    type_: str, payload: Mapping[str, object], *, tenant_id: str | None = None, in_reply_to: object = None
 ) -> ControlFrame:
-    """Return a control message as a frame."""
-    message: dict[str, Any] = {"type": type_}
+    """Return a control message as a frame.
+
+    Args:
+        in_reply_to: the JSON value of the request's ``id``.
+    """
+    message: dict[str, object] = {"type": type_}
     if tenant_id is not None:
         message["tenant_id"] = tenant_id
     if in_reply_to is not None:
@@ -48,17 +53,25 @@ def control_frame(
     return ControlFrame(text_frame(encode_json(message)))
 
 
+def error_frame(refusal: Refusal, request_id: str | int | None = None) -> ControlFrame:
+    """Return the ``error`` message of a refusal."""
+    payload: dict[str, object] = {"code": refusal.ws_code, "message": refusal.message}
+    if refusal.retry_after_ms is not None:
+        payload["retry_after_ms"] = refusal.retry_after_ms
+    return control_frame("error", payload, in_reply_to=request_id)
+
+
 class Deflater(Protocol):
-    """Makes compressed frames of plain ones (RFC 7692)."""
+    """Compresses frames (RFC 7692)."""
 
     def deflated(self, frame: bytes) -> bytes:
-        """A data frame that says the same and can be read by itself; ``frame`` where that would not be shorter."""
+        """Return a compressed frame of the same message that can be decoded by itself; ``frame`` if not shorter."""
 
 
 class WireFormat:
-    """How messages are written for a client: how much of them it is shown, and whether they are compressed.
+    """How messages are encoded for a client: which view of the payload, and whether compressed.
 
-    There is one object for each form that is in use: forms are compared by identity.
+    Formats are compared by identity: there is one object for each combination in use.
     """
 
     __slots__ = ("deflater", "view")
@@ -69,4 +82,4 @@ class WireFormat:
 
 
 PLAIN = tuple(WireFormat(view) for view in View)
-"""The forms without compression, by view."""
+"""The formats without compression, indexed by view."""

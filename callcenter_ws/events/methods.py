@@ -1,23 +1,24 @@
-"""The vocabulary of a call center: one method per thing that happens.
+"""One method for each event type, shared by the EventBroadcaster in the gateway and the remote one over AMP.
 
-``EventMethods`` holds the methods that the EventBroadcaster in the gateway and the remote one over AMP
-share. Each says one event; all end in ``publish``, which the two implement differently.
+All of them call ``publish``, which the two implement differently.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from callcenter_ws.runtime.json import JsonObject
 
 Answer = TypeVar("Answer")
 
 
 class EventMethods(ABC, Generic[Answer]):
-    """What can be said about a call center.
+    """Publishes the events of a call center.
 
-    Every method takes the tenant first, then the required payload fields of its event (PROTOCOL section 4),
-    then any optional or additional field by keyword, and returns what ``publish`` returns.
-    ``Answer`` is the type of that: an awaitable of ``PublishResult``.
+    Every method takes the tenant first, then the required payload fields of its event (``docs/events.rst``), then any
+    optional or additional field by keyword, and returns what ``publish`` returns. ``Answer`` is the type of that: an
+    awaitable of ``PublishResult``.
     """
 
     @abstractmethod
@@ -25,7 +26,7 @@ class EventMethods(ABC, Generic[Answer]):
         self,
         tenant_id: str,
         type: str,  # noqa: A002 - the wire's own name for it
-        payload: dict[str, Any],
+        payload: JsonObject,
         *,
         user_id: str | None = None,
         event_id: str | None = None,
@@ -35,81 +36,83 @@ class EventMethods(ABC, Generic[Answer]):
         """Publish one event of any declared type.
 
         Args:
-            tenant_id: the tenant whose stream it joins.
+            tenant_id: the tenant to whose stream the event is appended.
             type: a name of the event catalogue.
-            payload: a JSON object that matches the type's declaration; more fields are passed on.
-            user_id: deliver to this user alone.
-            event_id: the idempotency key; publishing it again within 5 minutes does nothing.
-            timestamp: when it happened, RFC 3339 with offset; the time of arrival when left out.
-            persist: keep it for ``user_id`` if they are offline.
+            payload: a JSON object that matches the type's declaration; additional fields are passed on.
+            user_id: the only user that the event is delivered to.
+            event_id: the idempotency key; publishing it again within 5 minutes has no effect.
+            timestamp: when it happened, RFC 3339 with offset; default: the time of arrival.
+            persist: whether to keep it in the mailbox of ``user_id`` until it is delivered.
 
         Raises:
-            Refusal: through the answer, never directly.
+            Refusal: as the failure of the answer, never directly.
         """
 
     # Agents
 
-    def agent_login(self, tenant_id: str, user_id: str, username: str, **fields: Any) -> Answer:
-        """An agent logged in: ``agent.login``."""
+    def agent_login(self, tenant_id: str, user_id: str, username: str, **fields: object) -> Answer:
+        """Publish that an agent logged in: ``agent.login``."""
         return self.publish(tenant_id, "agent.login", {"user_id": user_id, "username": username, **fields})
 
-    def agent_state_change(self, tenant_id: str, user_id: str, username: str, state: str, **fields: Any) -> Answer:
-        """An agent's state changed: ``agent.state.changed``."""
+    def agent_state_change(self, tenant_id: str, user_id: str, username: str, state: str, **fields: object) -> Answer:
+        """Publish a new state of an agent: ``agent.state.changed``."""
         payload = {"user_id": user_id, "username": username, "state": state, **fields}
         return self.publish(tenant_id, "agent.state.changed", payload)
 
-    def agent_logout(self, tenant_id: str, user_id: str, username: str, **fields: Any) -> Answer:
-        """An agent logged out: ``agent.logout``."""
+    def agent_logout(self, tenant_id: str, user_id: str, username: str, **fields: object) -> Answer:
+        """Publish that an agent logged out: ``agent.logout``."""
         return self.publish(tenant_id, "agent.logout", {"user_id": user_id, "username": username, **fields})
 
     # Calls
 
-    def call_incoming(self, tenant_id: str, unique_id: str, caller_id: str, destination: str, **fields: Any) -> Answer:
-        """A call came in: ``call.incoming``."""
+    def call_incoming(
+        self, tenant_id: str, unique_id: str, caller_id: str, destination: str, **fields: object
+    ) -> Answer:
+        """Publish a new call: ``call.incoming``."""
         payload = {"unique_id": unique_id, "caller_id": caller_id, "destination": destination, **fields}
         return self.publish(tenant_id, "call.incoming", payload)
 
-    def call_ringing(self, tenant_id: str, unique_id: str, agent_id: str, **fields: Any) -> Answer:
-        """A call rings at an agent: ``call.ringing``."""
+    def call_ringing(self, tenant_id: str, unique_id: str, agent_id: str, **fields: object) -> Answer:
+        """Publish that a call rings at an agent: ``call.ringing``."""
         return self.publish(tenant_id, "call.ringing", {"unique_id": unique_id, "agent_id": agent_id, **fields})
 
-    def call_answered(self, tenant_id: str, unique_id: str, agent_id: str, **fields: Any) -> Answer:
-        """An agent answered: ``call.answered``."""
+    def call_answered(self, tenant_id: str, unique_id: str, agent_id: str, **fields: object) -> Answer:
+        """Publish that an agent answered: ``call.answered``."""
         return self.publish(tenant_id, "call.answered", {"unique_id": unique_id, "agent_id": agent_id, **fields})
 
-    def call_hold(self, tenant_id: str, unique_id: str, **fields: Any) -> Answer:
-        """A call was put on hold: ``call.hold``."""
+    def call_hold(self, tenant_id: str, unique_id: str, **fields: object) -> Answer:
+        """Publish that a call was put on hold: ``call.hold``."""
         return self.publish(tenant_id, "call.hold", {"unique_id": unique_id, **fields})
 
-    def call_unhold(self, tenant_id: str, unique_id: str, **fields: Any) -> Answer:
-        """A call was taken off hold: ``call.unhold``."""
+    def call_unhold(self, tenant_id: str, unique_id: str, **fields: object) -> Answer:
+        """Publish that a call was taken off hold: ``call.unhold``."""
         return self.publish(tenant_id, "call.unhold", {"unique_id": unique_id, **fields})
 
-    def call_transferred(self, tenant_id: str, unique_id: str, destination: str, **fields: Any) -> Answer:
-        """A call was passed on: ``call.transferred``."""
+    def call_transferred(self, tenant_id: str, unique_id: str, destination: str, **fields: object) -> Answer:
+        """Publish that a call was transferred: ``call.transferred``."""
         payload = {"unique_id": unique_id, "destination": destination, **fields}
         return self.publish(tenant_id, "call.transferred", payload)
 
-    def call_missed(self, tenant_id: str, unique_id: str, **fields: Any) -> Answer:
-        """A call rang and nobody took it: ``call.missed``."""
+    def call_missed(self, tenant_id: str, unique_id: str, **fields: object) -> Answer:
+        """Publish that an agent did not answer a ringing call: ``call.missed``."""
         return self.publish(tenant_id, "call.missed", {"unique_id": unique_id, **fields})
 
-    def call_abandoned(self, tenant_id: str, unique_id: str, queue_name: str, **fields: Any) -> Answer:
-        """The caller hung up in the queue: ``call.abandoned``."""
+    def call_abandoned(self, tenant_id: str, unique_id: str, queue_name: str, **fields: object) -> Answer:
+        """Publish that the caller hung up while waiting in a queue: ``call.abandoned``."""
         return self.publish(tenant_id, "call.abandoned", {"unique_id": unique_id, "queue_name": queue_name, **fields})
 
-    def call_ended(self, tenant_id: str, unique_id: str, duration: float, **fields: Any) -> Answer:
-        """A call is over, after ``duration`` seconds: ``call.ended``."""
+    def call_ended(self, tenant_id: str, unique_id: str, duration: float, **fields: object) -> Answer:
+        """Publish that a call ended, after ``duration`` seconds: ``call.ended``."""
         return self.publish(tenant_id, "call.ended", {"unique_id": unique_id, "duration": duration, **fields})
 
     # Queues
 
-    def queue_joined(self, tenant_id: str, unique_id: str, queue_name: str, **fields: Any) -> Answer:
-        """A call entered a queue: ``queue.joined``."""
+    def queue_joined(self, tenant_id: str, unique_id: str, queue_name: str, **fields: object) -> Answer:
+        """Publish that a call entered a queue: ``queue.joined``."""
         return self.publish(tenant_id, "queue.joined", {"unique_id": unique_id, "queue_name": queue_name, **fields})
 
-    def queue_left(self, tenant_id: str, unique_id: str, queue_name: str, **fields: Any) -> Answer:
-        """A call left a queue: ``queue.left``."""
+    def queue_left(self, tenant_id: str, unique_id: str, queue_name: str, **fields: object) -> Answer:
+        """Publish that a call left a queue: ``queue.left``."""
         return self.publish(tenant_id, "queue.left", {"unique_id": unique_id, "queue_name": queue_name, **fields})
 
     def update_queue_stats(
@@ -119,9 +122,9 @@ class EventMethods(ABC, Generic[Answer]):
         calls_waiting: int,
         available_agents: int,
         logged_in_agents: int,
-        **fields: Any,
+        **fields: object,
     ) -> Answer:
-        """The figures of a queue: ``queue.stats``."""
+        """Publish the figures of a queue: ``queue.stats``."""
         figures = {
             "queue_name": queue_name,
             "calls_waiting": calls_waiting,
@@ -130,32 +133,32 @@ class EventMethods(ABC, Generic[Answer]):
         }
         return self.publish(tenant_id, "queue.stats", {**figures, **fields})
 
-    def queue_member_added(self, tenant_id: str, queue_name: str, user_id: str, **fields: Any) -> Answer:
-        """An agent became a member of a queue: ``queue.member.added``."""
+    def queue_member_added(self, tenant_id: str, queue_name: str, user_id: str, **fields: object) -> Answer:
+        """Publish that an agent became a member of a queue: ``queue.member.added``."""
         return self._queue_member("added", tenant_id, queue_name, user_id, fields)
 
-    def queue_member_removed(self, tenant_id: str, queue_name: str, user_id: str, **fields: Any) -> Answer:
-        """An agent is no longer a member of a queue: ``queue.member.removed``."""
+    def queue_member_removed(self, tenant_id: str, queue_name: str, user_id: str, **fields: object) -> Answer:
+        """Publish that an agent is no longer a member of a queue: ``queue.member.removed``."""
         return self._queue_member("removed", tenant_id, queue_name, user_id, fields)
 
-    def queue_member_paused(self, tenant_id: str, queue_name: str, user_id: str, **fields: Any) -> Answer:
-        """A queue member takes no calls for now: ``queue.member.paused``."""
+    def queue_member_paused(self, tenant_id: str, queue_name: str, user_id: str, **fields: object) -> Answer:
+        """Publish that a queue member was paused: ``queue.member.paused``."""
         return self._queue_member("paused", tenant_id, queue_name, user_id, fields)
 
-    def queue_member_unpaused(self, tenant_id: str, queue_name: str, user_id: str, **fields: Any) -> Answer:
-        """A queue member takes calls again: ``queue.member.unpaused``."""
+    def queue_member_unpaused(self, tenant_id: str, queue_name: str, user_id: str, **fields: object) -> Answer:
+        """Publish that a queue member was unpaused: ``queue.member.unpaused``."""
         return self._queue_member("unpaused", tenant_id, queue_name, user_id, fields)
 
     def _queue_member(
-        self, change: str, tenant_id: str, queue_name: str, user_id: str, fields: dict[str, Any]
+        self, change: str, tenant_id: str, queue_name: str, user_id: str, fields: dict[str, object]
     ) -> Answer:
         payload = {"queue_name": queue_name, "user_id": user_id, **fields}
         return self.publish(tenant_id, f"queue.member.{change}", payload)
 
     # Chats
 
-    def chat_session_started(self, tenant_id: str, session_id: str, **fields: Any) -> Answer:
-        """A visitor opened a chat: ``chat.session.started``."""
+    def chat_session_started(self, tenant_id: str, session_id: str, **fields: object) -> Answer:
+        """Publish that a visitor opened a chat: ``chat.session.started``."""
         return self.publish(tenant_id, "chat.session.started", {"session_id": session_id, **fields})
 
     def chat_message_sent(
@@ -166,30 +169,30 @@ class EventMethods(ABC, Generic[Answer]):
         sender_id: str,
         sender_type: str,
         body: str,
-        **fields: Any,
+        **fields: object,
     ) -> Answer:
-        """Somebody wrote in a chat: ``chat.message``."""
+        """Publish a message of a chat: ``chat.message``."""
         message = {"session_id": session_id, "message_id": message_id, "sender_id": sender_id}
         return self.publish(tenant_id, "chat.message", {**message, "sender_type": sender_type, "body": body, **fields})
 
     def chat_typing_indicator(
-        self, tenant_id: str, session_id: str, sender_type: str, is_typing: bool, **fields: Any
+        self, tenant_id: str, session_id: str, sender_type: str, is_typing: bool, **fields: object
     ) -> Answer:
-        """Somebody types, or stopped: ``chat.typing``."""
+        """Publish whether a participant of a chat is typing: ``chat.typing``."""
         payload = {"session_id": session_id, "sender_type": sender_type, "is_typing": is_typing, **fields}
         return self.publish(tenant_id, "chat.typing", payload)
 
-    def chat_transferred(self, tenant_id: str, session_id: str, to_agent_id: str, **fields: Any) -> Answer:
-        """A chat went to another agent: ``chat.transferred``."""
+    def chat_transferred(self, tenant_id: str, session_id: str, to_agent_id: str, **fields: object) -> Answer:
+        """Publish that a chat was transferred to another agent: ``chat.transferred``."""
         return self.publish(
             tenant_id, "chat.transferred", {"session_id": session_id, "to_agent_id": to_agent_id, **fields}
         )
 
-    def chat_session_ended(self, tenant_id: str, session_id: str, **fields: Any) -> Answer:
-        """A chat is over: ``chat.session.ended``."""
+    def chat_session_ended(self, tenant_id: str, session_id: str, **fields: object) -> Answer:
+        """Publish that a chat ended: ``chat.session.ended``."""
         return self.publish(tenant_id, "chat.session.ended", {"session_id": session_id, **fields})
 
-    # People
+    # Notifications
 
     def send_notification(
         self,
@@ -198,12 +201,12 @@ class EventMethods(ABC, Generic[Answer]):
         type: str,  # noqa: A002 - the payload's own name for it
         title: str,
         message: str,
-        **fields: Any,
+        **fields: object,
     ) -> Answer:
-        """Tell one user something, and keep it for them while they are offline: ``notification``."""
+        """Notify one user, by its mailbox while it is offline: ``notification``."""
         payload = {"type": type, "title": title, "message": message, **fields}
         return self.publish(tenant_id, "notification", payload, user_id=user_id, persist=True)
 
-    def send_alert(self, tenant_id: str, title: str, message: str, **fields: Any) -> Answer:
-        """Tell the whole tenant something: ``alert``."""
+    def send_alert(self, tenant_id: str, title: str, message: str, **fields: object) -> Answer:
+        """Notify the whole tenant: ``alert``."""
         return self.publish(tenant_id, "alert", {"title": title, "message": message, **fields})

@@ -1,22 +1,13 @@
-"""Who a connection is, and what it may see.
-
-The rules of PROTOCOL section 4.1 live here and nowhere else. They depend only on the principal and on the
-message itself, so that live delivery, replay and snapshots cannot disagree.
-"""
+"""The principal of a connection: its tenant, user, role and claims; and which view of a payload its role has."""
 
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
-if TYPE_CHECKING:
-    pass
-
-
 EVERY_TENANT = "*"
-"""The ``tenant_id`` of a token that speaks for all tenants. No event is ever published for it."""
+"""The ``tenant_id`` of a token for all tenants. No event is published for it."""
 
 
 class Role(StrEnum):
@@ -36,7 +27,7 @@ STAFF_AND_VISITORS = STAFF | {Role.VISITOR}
 
 
 class View(IntEnum):
-    """How much of a payload a role is shown."""
+    """A part of a payload that some roles see."""
 
     FULL = 0
     WALLBOARD = 1
@@ -44,7 +35,7 @@ class View(IntEnum):
 
 
 class Principal(Struct, frozen=True):
-    """Who is connected, as its verified token says. A Struct, because one is made for each connection.
+    """A connected user, by the claims of its verified token. A Struct, because one is made for each connection.
 
     Attributes:
         tenant_id: the tenant; ``*`` (every tenant) only for the roles ``admin`` and ``service``.
@@ -53,7 +44,7 @@ class Principal(Struct, frozen=True):
         issued_at: Unix time in seconds of the ``iat`` claim, if there was one.
         queues: the ``queues`` claim; None when the claim is absent (no restriction).
         session_id: a visitor's chat session.
-        narrowed: the token speaks for all tenants, and was narrowed to this one as it was let in.
+        narrowed: whether the token is for all tenants, and was narrowed to this one when it was admitted.
     """
 
     tenant_id: str
@@ -70,21 +61,21 @@ class Principal(Struct, frozen=True):
 
     @property
     def every_tenant(self) -> bool:
-        """Whether this principal speaks for all tenants."""
+        """Whether the token is for all tenants."""
         return self.tenant_id == EVERY_TENANT
 
     def narrow(self, tenant_id: str) -> Principal:
-        """Return this principal, who speaks for all tenants, as one of that tenant."""
+        """Return this principal of all tenants as one of that tenant."""
         return structs.replace(self, tenant_id=tenant_id, narrowed=True)
 
     @property
     def is_visitor(self) -> bool:
-        """Whether this is a visitor of a website, whose ids are not the staff's."""
+        """Whether this is a visitor of a website, whose user ids are apart from those of the staff."""
         return self.role is Role.VISITOR
 
     @property
     def view(self) -> View:
-        """The view of a payload that this principal gets."""
+        """The view of payloads that the role has."""
         return _VIEW_OF_ROLE.get(self.role, View.FULL)
 
 
@@ -93,12 +84,12 @@ _VIEW_OF_ROLE = {Role.WALLBOARD: View.WALLBOARD, Role.VISITOR: View.VISITOR}
 _MASK = "***"
 
 
-def redact(payload: dict[str, Any], view: View) -> dict[str, Any]:
-    """Return ``payload`` as ``view`` shows it.
+def redact(payload: dict[str, object], view: View) -> dict[str, object]:
+    """Return the part of ``payload`` that ``view`` shows.
 
-    Wallboards hang in rooms that customers walk through: the caller's number and name are masked (of an
-    outbound call the destination, for there the customer is the one who is called), and the
-    channel variables, which usually repeat them, are left out. Visitors get no e-mail address of anybody.
+    Wallboards are visible to customers who walk by: the caller's number and name are masked (for an outbound call the
+    destination too, which is the customer's), and channel variables, which usually repeat them, are removed. E-mail
+    addresses are removed for visitors.
     """
     if view is View.WALLBOARD:
         masked = _CALLER | {"destination"} if payload.get("direction") == "outbound" else _CALLER
@@ -109,15 +100,15 @@ def redact(payload: dict[str, Any], view: View) -> dict[str, Any]:
     return payload
 
 
-def _without_emails(value: Any) -> Any:
-    """Leave e-mail addresses out wherever a producer has put them; payloads have at most 100 levels."""
+def _without_emails(value: object) -> object:
+    """Remove e-mail addresses at every level of a payload, which has at most 100."""
     if isinstance(value, dict):
         return redact(value, View.VISITOR)
     return [_without_emails(item) for item in value] if isinstance(value, list) else value
 
 
-def _without_callers(value: Any) -> Any:
-    """Mask the caller wherever a producer has repeated it."""
+def _without_callers(value: object) -> object:
+    """Mask the caller at every level of a payload."""
     if isinstance(value, dict):
         return redact(value, View.WALLBOARD)
     return [_without_callers(item) for item in value] if isinstance(value, list) else value

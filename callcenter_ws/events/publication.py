@@ -1,6 +1,6 @@
-"""Event (validated) and Publication (positioned), which makes the frames of itself that clients get.
+"""Publications: events with a position in their tenant's stream, and the frames that clients are sent of them.
 
-An event is encoded once per view; every outbox then holds references to the same frame.
+A publication is encoded once for each view; all outboxes hold references to the same frame.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from callcenter_ws.events.principal import View, redact
 from callcenter_ws.runtime.json import decode_trusted_json, encode_json
 
 _OVERHEAD = 700
-"""Bytes of a message beside its payload and frames, measured with ``sys.getsizeof`` on CPython 3.11."""
+"""Bytes of a publication beside its payload and frames, measured with ``sys.getsizeof`` on CPython 3.11."""
 
 
 class Publication:
-    """An event with its position in the tenant's stream; immutable but for the cache of its frames.
+    """An event with its position in the tenant's stream; immutable except for the cache of its frames.
 
     Attributes:
-        memory: about how many bytes it takes with every frame that may be made of it. Frames count before they are
-            made, so that the size of a message never changes.
+        memory: approximate bytes, with all frames that may be made of it. Frames count before they are made, so that
+            the size never changes.
     """
 
     __slots__ = ("_deflated", "_frames", "event", "memory", "seq")
@@ -33,31 +33,31 @@ class Publication:
         self._deflated: list[bytes | None] = [None, None, None]
 
     def frame(self, wire_format: WireFormat) -> bytes:
-        """The message as a frame, in a client's form. Made once; forms that come out the same share it."""
+        """Return the frame of a wire format. Made once; formats with equal bytes share it."""
         if wire_format.deflater is None:
             return self._plain_frame(wire_format.view)
-        view = self._shown_as(wire_format.view)
+        view = self._effective_view(wire_format.view)
         frame = self._deflated[view]
         if frame is None:
             frame = self._deflated[view] = wire_format.deflater.deflated(self._plain_frame(view))
         return frame
 
     def _plain_frame(self, view: View) -> bytes:
-        view = self._shown_as(view)
+        view = self._effective_view(view)
         frame = self._frames[view]
         if frame is None:
             frame = self._frames[view] = text_frame(self._encode(view))
         return frame
 
-    def _shown_as(self, view: View) -> View:
+    def _effective_view(self, view: View) -> View:
         return View.FULL if view is View.WALLBOARD and not self.event.type.carries_call else view
 
     def body(self, view: View) -> bytes:
-        """The message as a JSON object, taken from its frame."""
+        """Return the message as a JSON object, taken from its frame."""
         return frame_payload(self._plain_frame(view))
 
     def mail_frame(self, view: View, *, redelivered: bool) -> bytes:
-        """The message as a frame out of a mailbox. Made anew each time: few are ever sent twice."""
+        """Return the frame of a mailbox item. Not cached: few are sent twice."""
         return text_frame(
             self._encode(view, b',"offline":true,"redelivered":true' if redelivered else b',"offline":true')
         )

@@ -1,4 +1,4 @@
-"""Identifiers that sort by the time they were made."""
+"""ULIDs: identifiers that sort by the time at which they were made (https://github.com/ulid/spec)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ _PAIRS = [a + b for a in _CROCKFORD for b in _CROCKFORD]
 class UlidFactory:
     """Makes ULIDs: 48 bits of milliseconds, then 80 random bits, 26 characters of Crockford's base 32.
 
-    Within one millisecond the random part counts up, so that identifiers of one maker sort strictly.
-    Layout: https://github.com/ulid/spec.
+    Within one millisecond the random part is incremented, so that the identifiers of one factory sort strictly.
+
+    Args:
+        time: returns Unix time in seconds.
+        entropy: returns that many random bytes.
     """
 
     def __init__(self, time: Callable[[], float], entropy: Callable[[int], bytes] = os.urandom) -> None:
@@ -28,7 +31,7 @@ class UlidFactory:
         now = int(self._time() * 1000)
         if now > self._millisecond:
             self._millisecond = now
-            # The top bit stays clear so that counting up cannot overflow within a millisecond.
+            # The top bit is clear, so that increments within a millisecond cannot overflow.
             self._random = int.from_bytes(self._entropy(_RANDOM_BITS // 8), "big") >> 1
         else:
             self._random += 1

@@ -1,4 +1,7 @@
-"""The rules that decide who may see an event."""
+"""The rules by which a principal may see an event (``docs/protocol.rst``, "Who sees what").
+
+They depend only on the principal and the event, so that live delivery, replay and snapshots cannot differ.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ AgentCalls = Literal["all", "own"]
 
 
 def may_ever_see(role: Role, audience: Collection[Role]) -> bool:
-    """Whether a role may ever be shown an event type with this audience."""
+    """Return whether a role may ever see an event type with this audience."""
     return role in audience
 
 
 def may_see(principal: Principal, event: Event, agent_calls: AgentCalls = "all") -> bool:
-    """Whether ``principal`` may see ``event``.
+    """Return whether ``principal`` may see ``event``.
 
-    Default deny: another tenant's events, an event type whose audience does not hold the role, an event for
-    another user and a visitor without a session all end in False.
+    Denied by default: another tenant's events, an event type whose audience does not contain the role, an event for
+    another user, and any event for a visitor without a session.
     """
     if event.tenant_id != principal.tenant_id or principal.role not in event.type.audience:
         return False
@@ -51,9 +54,9 @@ def _agent_may_see(principal: Principal, event: Event, agent_calls: AgentCalls) 
 
 
 def interest(principal: Principal, agent_calls: AgentCalls = "all") -> tuple[object, ...]:
-    """Return a key that principals of one tenant share when they see the same untargeted events.
+    """Return a key that is equal for principals of a tenant that may see the same events without ``user_id``.
 
-    The Hub asks ``may_see`` once per key and event, not once per connection.
+    ``may_see`` is evaluated once for each key and event, not for each connection.
     """
     restricted = principal.queues is not None or agent_calls == "own"
     own = principal.user_id if principal.role is Role.AGENT and restricted else None
@@ -61,7 +64,7 @@ def interest(principal: Principal, agent_calls: AgentCalls = "all") -> tuple[obj
 
 
 def is_announced(principal: Principal) -> bool:
-    """Whether the connection is a person's, whose coming and going others are told of."""
+    """Return whether ``presence.changed`` is published for the principal's user."""
     return principal.role in _PEOPLE
 
 

@@ -1,4 +1,4 @@
-"""What the gateway writes into its log about connections: one line each, without tokens and payloads."""
+"""The log lines about connections: one line each, without tokens and payloads."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _log = Logger("callcenter_ws")
 
 
 class TwistedConnectionLog:
-    """Implements ``interfaces.ConnectionLog`` on Twisted's log."""
+    """Implements ``interfaces.ConnectionLog`` with Twisted's logger."""
 
     def refused(self, who: str, refusal: Refusal) -> None:
-        """A client asked for something and was refused."""
+        """Log that a request of the client ``who`` was refused."""
         _log.info("{who} is refused: {code}, {reason}", who=who, code=refusal.code.value, reason=refusal.message)
 
     def closed(self, who: str, code: CloseCode) -> None:
-        """The gateway closed a connection."""
+        """Log that the gateway closed the connection of the client ``who``."""
         _log.info("{who} is closed with {code} {name}", who=who, code=code.value, name=CLOSES[code].name)
 
-    def unhandled_error(self, what: str) -> None:
-        """The exception being handled is a bug."""
-        _log.failure("{what} met a bug", what=what)
+    def unhandled_error(self, where: str) -> None:
+        """Log the exception being handled, with its traceback; ``where`` names the operation that raised it."""
+        _log.failure("unhandled error in {where}", where=where)
 
     def handshake_refused(self, ip: str, refusal: Refusal) -> None:
-        """A peer asked for a WebSocket and got none."""
+        """Log that the WebSocket handshake of a peer was refused."""
         _log.info(
             "a handshake from {ip} is refused: {code}, {reason}", ip=ip, code=refusal.code.value, reason=refusal.message
         )

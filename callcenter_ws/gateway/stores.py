@@ -1,9 +1,9 @@
-"""The store that the settings name, and what depends on its kind: who is here, and who is told of it."""
+"""Builds the store that ``store.url`` names, with the presence tracking and the directory that belong to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -24,73 +24,88 @@ from callcenter_ws.interfaces import Broker, Directory, PresenceTracker
 from callcenter_ws.redis.address import redis_address
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
+from callcenter_ws.runtime.reactor import Reactor
 
 _log = Logger()
 
 
-class Store(Protocol):
-    """A broker and what goes with it."""
+class EventStore(Protocol):
+    """A broker, and the presence tracking and directory that have the same scope: this process, or all nodes."""
 
     @property
     def broker(self) -> Broker:
-        """Where events become durable."""
+        """The broker, which makes events durable."""
 
     @property
     def presence(self) -> PresenceTracker:
-        """Is told who comes and goes."""
+        """The presence tracker, for the Hub."""
 
     def directory(self, hub: Hub) -> Directory:
-        """Return what the edges may ask; to be called once."""
+        """Return the directory of connected users; to be called once."""
 
     def open(self, hub: Hub) -> None:
-        """Open the store, or say why not and end the start."""
+        """Open the store and deliver its events to ``hub``.
+
+        Raises:
+            SystemExit: the store cannot be opened; the reason has been logged.
+        """
 
     async def close(self) -> None:
-        """Close the store, when the last client has gone."""
+        """Close the store, after the last client has disconnected."""
 
 
-def store_of(reactor: Any, clock: ReactorClock, settings: Settings, instance: str, revoked: Callable[[], int]) -> Store:
-    """Return the store that the settings name.
+def event_store(
+    reactor: Reactor,
+    clock: ReactorClock,
+    settings: Settings,
+    instance: str,
+    close_revoked_sessions: Callable[[], int],
+) -> EventStore:
+    """Return the store that ``store.url`` names, not opened yet.
 
     Args:
-        instance: this process among those that share the store.
-        revoked: closes what else a revoked token is used for here, and returns how many that were.
+        instance: the name of this process among those that share the store.
+        close_revoked_sessions: closes the AMP sessions whose token was revoked, and returns how many it closed.
 
     Raises:
-        OSError, ValueError: a file that is needed to reach it cannot be read.
+        OSError, ValueError: a file that is needed to connect to Redis cannot be read.
     """
     if settings.redis_is_used:
-        return SharedStore(reactor, clock, settings, instance, revoked)
-    return OwnStore(reactor, clock, settings)
+        return RedisStore(reactor, clock, settings, instance, close_revoked_sessions)
+    return LocalStore(reactor, clock, settings)
 
 
-class OwnStore:
-    """A store of this process alone: a file, or memory."""
+class LocalStore:
+    """A store that only this process uses: a SQLite file, or memory."""
 
-    def __init__(self, reactor: Any, clock: ReactorClock, settings: Settings) -> None:
+    def __init__(self, reactor: Reactor, clock: ReactorClock, settings: Settings) -> None:
         self._clock = clock
         self._limits = settings.limits
-        self.broker = _own_broker(reactor, clock, settings)
+        self.broker = _local_broker(reactor, clock, settings)
         broadcaster = EventBroadcaster(self.broker, clock)
 
-        async def announce(tenant_id: str, payload: dict[str, Any]) -> None:
+        async def publish_presence(tenant_id: str, payload: dict[str, object]) -> None:
             await broadcaster.publish(tenant_id, "presence.changed", payload, origin=Origin.GATEWAY)
 
-        self.presence = LocalPresence(clock, spawn, announce, self.broker, settings.limits.presence_grace)
+        self.presence = LocalPresence(clock, spawn, publish_presence, self.broker, settings.limits.presence_grace)
 
     def directory(self, hub: Hub) -> LocalDirectory:
-        """Return what the edges may ask: it concerns this node."""
+        """Return the directory of this node."""
         return LocalDirectory(hub, self.presence, self.broker, self._clock)
 
     def open(self, hub: Hub) -> None:
-        """Open the store, or say why not and end the start: without it the gateway would lose what it is told."""
+        """Open the store; restore presence and revocations from it.
+
+        Raises:
+            SystemExit: the file cannot be used. Without it the gateway would lose the events that it accepts.
+        """
         failures: list[Failure] = []
-        # A file is opened before anything else runs, so that the outcome is known at once.
+        # A file is opened within the call, before anything else runs, so the outcome is known when it returns.
         Deferred.fromCoroutine(self.broker.start(hub.deliver)).addErrback(failures.append)
         if not failures:
-            # Who was here when this process ended was told to come back within the time to drain.
+            # Clients connected at the end of the previous process were asked to reconnect within the drain timeout.
             self.presence.resume(self._limits.drain_timeout)
-            hub.revocations.recall(self.broker.load_revocations())
+            hub.revocations.merge(self.broker.load_revocations())
             return
         error = failures[0].value
         if not isinstance(error, StoreUnusable):
@@ -103,11 +118,16 @@ class OwnStore:
         await self.broker.stop()
 
 
-class SharedStore:
-    """A Redis that other nodes use, too."""
+class RedisStore:
+    """A Redis that several nodes may share."""
 
     def __init__(
-        self, reactor: Any, clock: ReactorClock, settings: Settings, instance: str, revoked: Callable[[], int]
+        self,
+        reactor: Reactor,
+        clock: ReactorClock,
+        settings: Settings,
+        instance: str,
+        close_revoked_sessions: Callable[[], int],
     ) -> None:
         store = settings.store
         password = None if store.password_file is None else store.password_file.read_text().strip()
@@ -132,26 +152,26 @@ class SharedStore:
             node=instance,
             lease=settings.cluster.lease,
             history_limits=(store.history_events, store.history_seconds),
-            revoked=revoked,
+            revoked=close_revoked_sessions,
         )
         self.presence = self._cluster.presence
 
     def directory(self, hub: Hub) -> Directory:
-        """Return what the edges may ask: it concerns all nodes."""
+        """Return the directory of all nodes."""
         return self._cluster.directory(hub)
 
     def open(self, hub: Hub) -> None:
-        """Begin to connect. A Redis that is away is waited for: ``/readyz`` says so."""
+        """Start to connect. While Redis cannot be reached, ``/readyz`` reports it and connecting is retried."""
         spawn(self.broker.start(hub.deliver, hub.interrupted))
         self._cluster.start()
 
     async def close(self) -> None:
-        """Take leave of the other nodes, then close the connections."""
+        """Leave the cluster, then close the connections to Redis."""
         await self._cluster.stop()
         await self.broker.stop()
 
 
-def _own_broker(reactor: Any, clock: ReactorClock, settings: Settings) -> MemoryBroker | SqliteBroker:
+def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> MemoryBroker | SqliteBroker:
     store, file = settings.store, settings.store_file
     if file is None:
         return MemoryBroker(

@@ -1,1 +1,1 @@
-"""The HTTP resources beside the WebSocket endpoints."""
+"""The HTTP site and its resources, the WebSocket endpoints excepted."""

@@ -1,32 +1,32 @@
-"""``POST /ws/events``: publishing for those who do not speak AMP."""
+"""``POST /ws/events``: publishes events over HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from twisted.web.server import Request
 
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
-from callcenter_ws.http.answers import PUBLISHERS, Answer, JsonResource, authorize, body_of, json_answer
+from callcenter_ws.http.responses import PUBLISHER_ROLES, JsonResource, Response, authorize, json_response, request_body
 from callcenter_ws.interfaces import Authenticator, PublishResult
-from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, decode_json
+from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, JsonValue, decode_json
 
 MAX_EVENTS = 1_000
-"""The most events in one request."""
+"""The largest number of events in one request."""
 
 
 class EventsResource(JsonResource):
     """Publishes one event, or a list of at most ``MAX_EVENTS``, for a ``service`` or ``admin`` token.
 
-    An event has the fields of AMP's ``PublishEvent`` (PROTOCOL section 6). ``tenant_id`` may be left out: then
-    it is the token's own; a token of every tenant must give it.
+    An event has the fields of AMP's ``PublishEvent``. ``tenant_id`` may be omitted unless the token is for all tenants;
+    it defaults to the tenant of the token.
 
-    One event is answered with ``epoch``, ``seq``, ``event_id`` and ``duplicate``, or with the status of what is
-    wrong. A list is answered with 200 and ``results`` in its order, each the same or an ``error``: one bad
-    event does not lose the others. ``epoch`` stands beside ``results`` too when all are of one tenant.
+    The response to one event has ``epoch``, ``seq``, ``event_id`` and ``duplicate``, or is an error response. The
+    response to a list has status 200 and ``results`` in the order of the list: each has the same fields, or ``error``.
+    One invalid event does not prevent the others from being published. ``epoch`` is also beside ``results`` if all
+    events were published for one tenant.
     """
 
     def __init__(self, authenticator: Authenticator, broadcaster: EventBroadcaster) -> None:
@@ -34,37 +34,37 @@ class EventsResource(JsonResource):
         self._authenticator = authenticator
         self._broadcaster = broadcaster
 
-    async def _publish(self, request: Request) -> Answer:
-        principal = authorize(self._authenticator, request, PUBLISHERS)
-        body = decode_json(body_of(request), MAX_BATCH_CONTAINERS)
+    async def _publish(self, request: Request) -> Response:
+        principal = authorize(self._authenticator, request, PUBLISHER_ROLES)
+        body = decode_json(request_body(request), MAX_BATCH_CONTAINERS)
         if isinstance(body, list):
             return await self._publish_list(body, principal)
         if not isinstance(body, dict):
-            raise Refusal(ErrorCode.INVALID_EVENT, "expected an event as a JSON object, or a list of them")
+            raise Refusal(ErrorCode.INVALID_EVENT, "expected an event as a JSON object, or a list of events")
         (outcome,) = await self._outcomes([_with_tenant(body, principal)], principal)
         if isinstance(outcome, Refusal):
-            raise outcome.anew()
-        return json_answer(_result(outcome))
+            raise outcome.copy()
+        return json_response(_result(outcome))
 
-    async def _publish_list(self, body: list[Any], principal: Principal) -> Answer:
+    async def _publish_list(self, body: list[object], principal: Principal) -> Response:
         if len(body) > MAX_EVENTS:
-            raise Refusal(ErrorCode.TOO_LARGE, f"{len(body)} events in one request, the limit is {MAX_EVENTS}")
+            raise Refusal(ErrorCode.TOO_LARGE, f"{len(body)} events in one request; the limit is {MAX_EVENTS}")
         drafts = [_with_tenant(draft, principal) for draft in body]
         outcomes = await self._outcomes(drafts, principal)
         results = {"results": [_result(outcome) for outcome in outcomes]}
-        return json_answer({**_common_epoch(drafts, outcomes), **results})
+        return json_response({**_common_epoch(drafts, outcomes), **results})
 
-    async def _outcomes(self, drafts: Sequence[Any], principal: Principal) -> list[PublishResult | Refusal]:
+    async def _outcomes(self, drafts: Sequence[object], principal: Principal) -> list[PublishResult | Refusal]:
         return await self._broadcaster.publish_batch(drafts, authority=principal.tenant_id)
 
 
-def _with_tenant(draft: Any, principal: Principal) -> Any:
+def _with_tenant(draft: JsonValue, principal: Principal) -> JsonValue:
     if isinstance(draft, Mapping) and draft.get("tenant_id") is None and not principal.every_tenant:
         return {**draft, "tenant_id": principal.tenant_id}
     return draft
 
 
-def _result(outcome: PublishResult | Refusal) -> dict[str, Any]:
+def _result(outcome: PublishResult | Refusal) -> dict[str, object]:
     if isinstance(outcome, PublishResult):
         return {
             "epoch": outcome.epoch,
@@ -72,14 +72,14 @@ def _result(outcome: PublishResult | Refusal) -> dict[str, Any]:
             "event_id": outcome.event_id,
             "duplicate": outcome.duplicate,
         }
-    error: dict[str, Any] = {"code": outcome.code, "message": outcome.message}
+    error: dict[str, object] = {"code": outcome.code, "message": outcome.message}
     if outcome.retry_after_ms is not None:
         error["retry_after_ms"] = outcome.retry_after_ms
     return {"error": error}
 
 
-def _common_epoch(drafts: Sequence[Any], outcomes: Sequence[PublishResult | Refusal]) -> dict[str, str]:
-    """The epoch to show for the whole list: an epoch belongs to a tenant, so only if there is one tenant."""
+def _common_epoch(drafts: Sequence[JsonValue], outcomes: Sequence[PublishResult | Refusal]) -> dict[str, str]:
+    """Return the epoch of the whole list if all events are of one tenant: each tenant has its own epoch."""
     epochs = {
         draft["tenant_id"]: outcome.epoch
         for draft, outcome in zip(drafts, outcomes, strict=True)

@@ -1,62 +1,82 @@
-"""The entrance: a new connection, until it has said what it wants.
+"""FirstBytesProtocol: the protocol of a new connection until its first bytes arrive.
 
-Nearly all want a WebSocket, and say so in one segment of the usual shape. They are let in at a door; who wants
-anything else, or says it in any other way, is twisted.web's, which parses everything that HTTP allows.
+Most connections open a WebSocket with a handshake of the usual shape in one segment. They go to an UpgradeHandler
+directly. All others go to twisted.web, which parses everything that HTTP allows.
 """
-
-# The names that Twisted calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
 
+from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from callcenter_ws.errors import Refusal
-from callcenter_ws.runtime.http_head import Head, read_plain_head
-from callcenter_ws.runtime.transports import switch_protocol
+from callcenter_ws.http.shared_deadline import SharedDeadline
+from callcenter_ws.runtime.http_head import RequestHead, parse_simple_head
+from callcenter_ws.runtime.transports import TwistedTransport, switch_protocol
 
-if TYPE_CHECKING:
-    from callcenter_ws.http.site import GatewaySite
+UpgradeHandler = Callable[[RequestHead, TwistedTransport], Refusal | None]
+"""Opens a WebSocket on the transport of a request; returns None on success.
 
-UpgradeHandler = Callable[[Head, Any], Refusal | None]
-"""Takes a connection over whose head is read. If it refuses, it has done nothing, and a resource has to say so."""
+If it returns a refusal, it has not used the transport, and the resource of the path must send the refusal.
+"""
+
+MakeHttpConnection = Callable[[IAddress | None, float, Refusal | None], IProtocol]
+"""Returns an HTTP protocol for an address.
+
+Takes the address, the seconds left for the head of the first request, and the refusal of an UpgradeHandler to which
+this request was passed.
+"""
 
 
 class FirstBytesProtocol(Protocol):
-    """A connection that has said nothing yet."""
+    """A connection that has received no data.
 
-    transport: Any  # ITransport, and more: mypy cannot read what zope.interface declares
+    Args:
+        address: the peer's address.
+        deadline: limits the time until the first bytes.
+        upgrade_handlers: the handlers of WebSocket handshakes, by path.
+        make_http_connection: returns the protocol for all other requests.
+    """
 
-    def __init__(self, site: GatewaySite, address: Any) -> None:
-        self._site = site
+    transport: TwistedTransport
+
+    def __init__(
+        self,
+        address: IAddress | None,
+        deadline: SharedDeadline,
+        upgrade_handlers: Mapping[bytes, UpgradeHandler],
+        make_http_connection: MakeHttpConnection,
+    ) -> None:
         self._address = address
+        self._deadline = deadline
+        self._upgrade_handlers = upgrade_handlers
+        self._make_http_connection = make_http_connection
 
     def connectionMade(self) -> None:
-        """Give the peer so long and no longer, TLS handshake included."""
-        self._site.waiting.add(self)
+        """Start the deadline for the first bytes, TLS handshake included."""
+        self._deadline.add(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take the first bytes, and leave."""
-        seconds_left = self._site.waiting.leave(self)
-        head = read_plain_head(data)
-        door = None if head is None else self._site.upgrade_handlers.get(head.path)
+        """Pass the connection to the handler of its path, or to an HTTP connection."""
+        seconds_left = self._deadline.cancel(self)
+        head = parse_simple_head(data)
+        handler = None if head is None else self._upgrade_handlers.get(head.path)
         refusal = None
-        if head is not None and door is not None:
-            refusal = door(head, self.transport)
+        if head is not None and handler is not None:
+            refusal = handler(head, self.transport)
             if refusal is None:
                 return
-        channel = self._site.channel(self._address, seconds_left)
-        channel.upgrade_refusal = refusal
-        switch_protocol(self.transport, channel)
-        channel.dataReceived(data)
+        connection = self._make_http_connection(self._address, seconds_left, refusal)
+        switch_protocol(self.transport, connection)
+        connection.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The peer has left without a word."""
-        self._site.waiting.leave(self)
+        """Cancel the deadline: the peer has closed without sending data."""
+        self._deadline.cancel(self)
 
     def deadline_passed(self) -> None:
-        """The peer has said nothing in time."""
+        """Abort the connection: no data arrived in time."""
         self.transport.abortConnection()

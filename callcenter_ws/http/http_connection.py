@@ -1,79 +1,94 @@
-"""The HTTP connection with absolute deadlines: a peer that trickles bytes does not keep it open."""
+"""GatewayChannel: an HTTP connection with absolute deadlines, which a peer cannot extend by sending slowly."""
 
 # The names that twisted.web calls.
 # ruff: noqa: N802
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from callcenter_ws.errors import Refusal
+from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.runtime.transports import TwistedTransport
 
-if TYPE_CHECKING:
-    from callcenter_ws.http.site import GatewaySite
+LINGER_TIMEOUT_SECONDS = 5.0
+"""Seconds for which the rest of a refused body is read and discarded, so that its sender can read the response."""
 
-LINGER_TIMEOUT = 5.0
-"""Seconds for which a refused body is still read, and thrown away, so that its sender gets to see the refusal."""
-
-CLOSE_TIMEOUT = 15.0
-"""Seconds that a peer has to take the last bytes of a connection that is being closed."""
+CLOSE_TIMEOUT_SECONDS = 15.0
+"""Seconds that a peer has to read the last bytes of a connection that is being closed."""
 
 _LENGTH_DIGITS = 19
+"""Digits of the largest accepted ``Content-Length``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimeouts:
+    """Time limits for receiving a request, in seconds.
+
+    Attributes:
+        head: from the connection (TLS handshake included) or from the first byte of a later request to its complete
+            head.
+        body: from the complete head to the complete body.
+    """
+
+    head: float
+    body: float
 
 
 class GatewayChannel(HTTPChannel):
-    """HTTP/1.1 with three deadlines, none of which is moved by bytes that arrive.
+    """An HTTP/1.1 connection with three deadlines, none of which is extended by arriving data.
 
-    The head of a request must be complete ``site.handshake_timeout`` seconds after the connection was made
-    (TLS handshake included) or, later, after its first byte; the body ``site.body_timeout`` seconds after
-    the head; the last bytes must be gone ``CLOSE_TIMEOUT`` seconds after the close. Twisted's own idle
-    timeout, which every byte restarts, then matters between requests only.
-
-    No deadline runs while a request is answered: a WebSocket that takes the transport over leaves none.
+    Two are those of RequestTimeouts. The third: the last bytes must be gone ``CLOSE_TIMEOUT_SECONDS`` after the close.
+    Twisted's own idle timeout, which each byte restarts, matters between requests only. No deadline runs while a
+    request is processed, or after a WebSocket has taken over the transport.
 
     Attributes:
-        first_head_within: seconds for the first head, if some of ``site.handshake_timeout`` have passed already.
-        refused_at_door: why its first request, which is whole, was not let in as a WebSocket.
+        timeouts: the time limits.
+        authenticator: verifies the tokens of requests with a large body; None if no such body is accepted.
+        first_head_seconds: the time limit for the first head; None for ``timeouts.head``.
+        upgrade_refusal: why the UpgradeHandler refused the first request; the resource sends it.
     """
 
-    site: GatewaySite
-    transport: Any  # ITransport, and more: mypy cannot read what zope.interface declares
+    timeouts: RequestTimeouts
+    authenticator: Authenticator | None = None
+    first_head_seconds: float | None = None
+    upgrade_refusal: Refusal | None = None
+    transport: TwistedTransport
 
     def __init__(self) -> None:
         super().__init__()
-        self._deadline: Any = None
+        self._deadline: IDelayedCall | None = None
         self._reading_head = True
-        self.first_head_within: float | None = None
-        self.upgrade_refusal: Refusal | None = None
 
     def connectionMade(self) -> None:
-        """Start the first deadline."""
+        """Start the deadline of the first head."""
         super().connectionMade()
-        given = self.first_head_within
-        self._set_deadline(self.site.handshake_timeout if given is None else given)
+        seconds = self.first_head_seconds
+        self._set_deadline(self.timeouts.head if seconds is None else seconds)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes; the first one of a later request starts its deadline."""
+        """Parse data; the first byte of a later request starts its deadline."""
         if self._reading_head and self._deadline is None:
-            self._set_deadline(self.site.handshake_timeout)
+            self._set_deadline(self.timeouts.head)
         super().dataReceived(data)
-        # What follows a request that was answered at once is the beginning of the next head.
+        # Data behind a request that was answered at once is the start of the next head.
         if self._reading_head and self._deadline is None and (rest := self.clearLineBuffer()):
             self.setLineMode(rest)
 
-    def setLineMode(self, extra: bytes = b"") -> Any:
-        """Begin the next request of the connection, with what has arrived of it already."""
+    def setLineMode(self, extra: bytes = b"") -> None:
+        """Start reading the next request; ``extra`` is the data of it that has already arrived."""
         self._reading_head = True
         if extra:
-            self._set_deadline(self.site.handshake_timeout)
-        return super().setLineMode(extra)
+            self._set_deadline(self.timeouts.head)
+        super().setLineMode(extra)
 
     def headerReceived(self, line: bytes) -> bool:
-        """Take a header, but refuse a length of more digits than ``int`` would read without complaint."""
+        """Parse a header; refuse a ``Content-Length`` with more digits than ``int`` accepts."""
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length" and len(value.strip()) > _LENGTH_DIGITS:
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -83,29 +98,29 @@ class GatewayChannel(HTTPChannel):
         return accepted
 
     def allHeadersReceived(self) -> None:
-        """The head is complete: the body's deadline takes over."""
+        """Start the deadline of the body: the head is complete."""
         self._reading_head = False
-        self._set_deadline(self.site.body_timeout)
+        self._set_deadline(self.timeouts.body)
         super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
-        """The request is complete."""
+        """Cancel the deadline: the request is complete."""
         self._clear_deadline()
         super().allContentReceived()
 
     def linger(self) -> None:
-        """The request is refused before its end: no more than ``LINGER_TIMEOUT`` seconds for the rest of it."""
+        """Close the connection after a request that was refused early, at the latest in ``LINGER_TIMEOUT_SECONDS``."""
         self.persistent = False
-        self._set_deadline(LINGER_TIMEOUT)
+        self._set_deadline(LINGER_TIMEOUT_SECONDS)
 
     def loseConnection(self) -> None:
-        """Close once everything is written, or after ``CLOSE_TIMEOUT`` seconds in any case."""
+        """Close the connection when everything is written, at the latest in ``CLOSE_TIMEOUT_SECONDS``."""
         self._reading_head = False
-        self._set_deadline(CLOSE_TIMEOUT)
+        self._set_deadline(CLOSE_TIMEOUT_SECONDS)
         super().loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the deadline."""
+        """Cancel the deadline."""
         self._clear_deadline()
         super().connectionLost(reason)
 

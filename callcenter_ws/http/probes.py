@@ -1,4 +1,4 @@
-"""``/livez``, ``/readyz`` and ``/metrics``: what orchestrators and monitoring ask."""
+"""``/livez``, ``/readyz`` and ``/metrics``, for orchestrators and monitoring."""
 
 from __future__ import annotations
 
@@ -8,55 +8,56 @@ from typing import Protocol
 
 from twisted.web.server import Request
 
-from callcenter_ws.http.answers import PUBLISHERS, Answer, JsonResource, authorize, json_answer
+from callcenter_ws.http.responses import PUBLISHER_ROLES, JsonResource, Response, authorize, json_response
 from callcenter_ws.interfaces import Authenticator
 
-_FORWARDED_BY = (b"Forwarded", b"X-Forwarded-For", b"X-Real-IP", b"Via")
+_PROXY_HEADERS = (b"Forwarded", b"X-Forwarded-For", b"X-Real-IP", b"Via")
+"""Headers that mark a request as forwarded by a proxy."""
 
 
 class Readiness(Protocol):
-    """Knows why the node cannot serve."""
+    """The readiness of the node."""
 
     def reasons(self) -> list[str]:
-        """Why the node is not ready, for a person; empty when it is."""
+        """Return why the node is not ready, as readable texts; empty if it is ready."""
 
 
 class LiveResource(JsonResource):
-    """``/livez``: 200 as long as the process answers at all. Needs no token."""
+    """``/livez``: responds with 200 while the process runs. Requires no token."""
 
     def __init__(self) -> None:
         super().__init__(get=self._live)
 
-    async def _live(self, request: Request) -> Answer:
-        return json_answer({"alive": True})
+    async def _live(self, request: Request) -> Response:
+        return json_response({"alive": True})
 
 
 class ReadyResource(JsonResource):
-    """``/readyz``: 200, or 503 with the reasons. Needs no token and says nothing of any tenant."""
+    """``/readyz``: responds with 200, or with 503 and the reasons. Requires no token and names no tenant."""
 
     def __init__(self, readiness: Readiness) -> None:
         super().__init__(get=self._ready)
         self._readiness = readiness
 
-    async def _ready(self, request: Request) -> Answer:
+    async def _ready(self, request: Request) -> Response:
         reasons = self._readiness.reasons()
         if reasons:
-            return json_answer({"ready": False, "reasons": reasons}, 503)
-        return json_answer({"ready": True})
+            return json_response({"ready": False, "reasons": reasons}, 503)
+        return json_response({"ready": True})
 
 
 class MetricsResource(JsonResource):
     """``/metrics``: the metrics as Prometheus text.
 
-    On a listener of its own (``web.metrics_listen``) it answers everybody. On the main site it answers a token
-    of role ``service`` or ``admin``, and a peer on the loopback interface that no proxy speaks for: one with a
-    ``Forwarded``, ``X-Forwarded-For``, ``X-Real-IP`` or ``Via`` header is not. A proxy on the same machine that
-    sets none of them must not pass this path on. No metric says anything of a tenant, a user or an address.
+    On a listener of its own (``web.metrics_listen``) it requires no token. On the main site it requires a token with
+    the role ``service`` or ``admin``, except from peers on the loopback interface whose requests have none of the
+    headers ``Forwarded``, ``X-Forwarded-For``, ``X-Real-IP`` and ``Via``. A proxy on the same machine that sets none of
+    these headers must not forward this path. No metric contains a tenant, a user or an address.
 
     Args:
-        text: returns the exposition.
-        content_type: what ``text`` returns.
-        authenticator: verifies tokens; None on a listener of its own.
+        text: returns the metrics in the exposition format.
+        content_type: the media type of that format.
+        authenticator: verifies tokens; None if no token is required.
     """
 
     def __init__(
@@ -67,14 +68,14 @@ class MetricsResource(JsonResource):
         self._content_type = content_type
         self._authenticator = authenticator
 
-    async def _metrics(self, request: Request) -> Answer:
+    async def _metrics(self, request: Request) -> Response:
         if self._authenticator is not None and not _is_local(request):
-            authorize(self._authenticator, request, PUBLISHERS)
-        return Answer(await self._text(), headers={"Content-Type": self._content_type})
+            authorize(self._authenticator, request, PUBLISHER_ROLES)
+        return Response(await self._text(), headers={"Content-Type": self._content_type})
 
 
 def _is_local(request: Request) -> bool:
-    if any(request.requestHeaders.hasHeader(name) for name in _FORWARDED_BY):
+    if any(request.requestHeaders.hasHeader(name) for name in _PROXY_HEADERS):
         return False
     try:
         address = ipaddress.ip_address(getattr(request.getClientAddress(), "host", ""))

@@ -1,68 +1,68 @@
-"""Those who are given the same time: one timer for all of them."""
+"""SharedDeadline: one timer for many objects that all have the same time limit."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 _log = Logger()
 
 
 class HasDeadline(Protocol):
-    """Somebody who waits, or is waited for."""
+    """An object with a deadline."""
 
     def deadline_passed(self) -> None:
-        """The time is over."""
+        """Handle the end of the time limit."""
 
 
 class SharedDeadline:
-    """Tells each that its time is over, unless it has left.
+    """Calls ``deadline_passed`` of each object ``seconds`` after it was added, unless it was cancelled.
 
     Args:
-        reactor: an ``IReactorTime``.
-        seconds: what everybody is given.
+        seconds: the time limit.
     """
 
-    def __init__(self, reactor: Any, seconds: float) -> None:
+    def __init__(self, reactor: IReactorTime, seconds: float) -> None:
         self._reactor = reactor
         self._seconds = seconds
-        # In the order of their ends.
-        self._ends: dict[HasDeadline, float] = {}
-        self._timer: Any = None
+        # In the order of the deadlines.
+        self._deadlines: dict[HasDeadline, float] = {}
+        self._timer: IDelayedCall | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody is here."""
-        return not self._ends
+        """Whether no object has a deadline."""
+        return not self._deadlines
 
-    def add(self, one: HasDeadline) -> None:
-        """Begin to count for somebody who is not here."""
-        self._ends[one] = self._reactor.seconds() + self._seconds
+    def add(self, waiting: HasDeadline) -> None:
+        """Set the deadline of an object that has none."""
+        self._deadlines[waiting] = self._reactor.seconds() + self._seconds
         if self._timer is None:
-            self._timer = self._reactor.callLater(self._seconds, self._look)
+            self._timer = self._reactor.callLater(self._seconds, self._check)
 
-    def leave(self, one: HasDeadline) -> float:
-        """Somebody need not be told any more; return the seconds that were left, 0 for who was not here."""
-        end = self._ends.pop(one, None)
-        return 0.0 if end is None else max(0.0, end - self._reactor.seconds())
+    def cancel(self, waiting: HasDeadline) -> float:
+        """Cancel the deadline of an object; return the seconds that were left, 0 if it had none."""
+        deadline = self._deadlines.pop(waiting, None)
+        return 0.0 if deadline is None else max(0.0, deadline - self._reactor.seconds())
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         now = self._reactor.seconds()
-        while self._ends:
-            one, end = next(iter(self._ends.items()))
-            if end > now:
-                self._timer = self._reactor.callLater(end - now, self._look)
+        while self._deadlines:
+            waiting, deadline = next(iter(self._deadlines.items()))
+            if deadline > now:
+                self._timer = self._reactor.callLater(deadline - now, self._check)
                 return
-            del self._ends[one]
+            del self._deadlines[waiting]
             try:
-                one.deadline_passed()
+                waiting.deadline_passed()
             except Exception:
-                _log.failure("somebody who was overdue met a bug")
+                _log.failure("unhandled error in a deadline")

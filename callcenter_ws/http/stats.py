@@ -1,26 +1,26 @@
-"""``GET /ws/stats``: what this node does, for one tenant or for all."""
+"""``GET /ws/stats``: statistics of this node, for one tenant or for all."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.web.server import Request
 
 from callcenter_ws.broker.ingest import IngestCounters
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Role
-from callcenter_ws.http.answers import STAFF_ROLES, Answer, JsonResource, asked_tenant, authorize, json_answer
+from callcenter_ws.http.responses import STAFF_ROLES, JsonResource, Response, authorize, json_response, requested_tenant
 from callcenter_ws.interfaces import Authenticator, Broker, Directory
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import rfc3339
 
 
 class NodeFacts(Protocol):
-    """What the node is. ``started_at`` is Unix seconds."""
+    """The identity of the node."""
 
     @property
     def node_id(self) -> str:
-        """Its name in the cluster."""
+        """The node's name in the cluster."""
 
     @property
     def version(self) -> str:
@@ -28,23 +28,24 @@ class NodeFacts(Protocol):
 
     @property
     def started_at(self) -> float:
-        """When it started."""
+        """The start time in Unix seconds."""
 
     @property
     def worker(self) -> int | None:
-        """Which of the node's processes it is, from 1; None when there is one only."""
+        """The number of this worker process, from 1; None if the node is a single process."""
 
 
 class StatsResource(JsonResource):
-    """Connections, messages, lagging clients and the broker's state.
+    """Responds with counts of connections, messages and lagging clients, and with the state of the broker.
 
-    Any role but visitor sees its own tenant. Only an ``admin`` with the tenant ``*`` sees all, or one that it
-    names as ``?tenant_id=``. What belongs to no single tenant (the events taken in, details of the broker)
-    is shown in the view of all alone, so that no tenant can watch another's traffic.
+    All roles but ``visitor`` may read the statistics of their own tenant. Only an ``admin`` with the tenant ``*`` may
+    read those of all tenants, or of the one that ``?tenant_id=`` names. Figures that belong to no single tenant (the
+    published events, details of the broker) are included only for all tenants, so that no tenant can observe another's
+    traffic.
 
-    In ``messages``, ``in`` counts what clients sent over WebSocket, ``delivered`` what was written to them and
-    ``dropped`` what they were told they miss; ``accepted``, ``duplicates`` and ``refused`` (by reason) count events,
-    whoever published them.
+    In ``messages``, ``in`` counts messages that clients sent over WebSocket, ``delivered`` messages that were written
+    to clients, and ``dropped`` messages that clients were notified of missing. ``accepted``, ``duplicates`` and
+    ``refused`` (by reason) count published events from all sources.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class StatsResource(JsonResource):
         authenticator: Authenticator,
         directory: Directory,
         broker: Broker,
-        intake: IngestCounters,
+        ingest: IngestCounters,
         node: NodeFacts,
         clock: Clock,
     ) -> None:
@@ -60,17 +61,17 @@ class StatsResource(JsonResource):
         self._authenticator = authenticator
         self._directory = directory
         self._broker = broker
-        self._intake = intake
+        self._ingest = ingest
         self._node = node
         self._clock = clock
 
-    async def _stats(self, request: Request) -> Answer:
+    async def _stats(self, request: Request) -> Response:
         principal = authorize(self._authenticator, request, STAFF_ROLES)
-        tenant_id = asked_tenant(principal, request)
+        tenant_id = requested_tenant(principal, request)
         if tenant_id is None and principal.role is not Role.ADMIN:
-            raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: only an admin sees all tenants, name one")
+            raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: required, because only an admin may read all tenants")
         counted = self._directory.stats(tenant_id)
-        return json_answer(
+        return json_response(
             {
                 **self._facts(),
                 "tenant_id": tenant_id,
@@ -81,7 +82,7 @@ class StatsResource(JsonResource):
             }
         )
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self) -> dict[str, object]:
         return {
             "node": self._node.node_id,
             "worker": self._node.worker,
@@ -90,18 +91,18 @@ class StatsResource(JsonResource):
             "uptime": round(max(0.0, self._clock.time() - self._node.started_at), 3),
         }
 
-    def _messages(self, counted: dict[str, int], tenant_id: str | None) -> dict[str, Any]:
-        messages: dict[str, Any] = {
+    def _messages(self, counted: dict[str, int], tenant_id: str | None) -> dict[str, object]:
+        messages: dict[str, object] = {
             "in": counted["received"],
             "delivered": counted["delivered"],
             "dropped": counted["dropped"],
         }
         if tenant_id is None:
-            messages["accepted"] = self._intake.accepted
-            messages["duplicates"] = self._intake.duplicates
-            messages["refused"] = dict(self._intake.refused)
+            messages["accepted"] = self._ingest.accepted
+            messages["duplicates"] = self._ingest.duplicates
+            messages["refused"] = dict(self._ingest.refused)
         return messages
 
-    def _broker_state(self, tenant_id: str | None) -> dict[str, Any]:
+    def _broker_state(self, tenant_id: str | None) -> dict[str, object]:
         state = self._broker.state()
         return state if tenant_id is None else {"kind": state["kind"], "ready": state["ready"]}

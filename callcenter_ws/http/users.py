@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.http.answers import (
+from callcenter_ws.http.responses import (
     STAFF_ROLES,
-    Answer,
     JsonNotFound,
     JsonResource,
-    asked_tenant,
+    Response,
     authorize,
     identifier,
-    json_answer,
+    json_response,
+    requested_tenant,
 )
 from callcenter_ws.interfaces import Authenticator, Directory
 from callcenter_ws.runtime.json import rfc3339
 
 
 class UsersResource(JsonNotFound):
-    """The users of the token's tenant. A token of every tenant must name one as ``?tenant_id=``.
+    """The parent of the resources of users, in the tenant of the token.
 
-    Any role but visitor may ask. The user id is percent-decoded UTF-8 of 1 to 255 characters. A user that
-    nobody has seen is simply not online: whether an id exists is not the gateway's to tell.
+    A token for all tenants requires ``?tenant_id=``. All roles but ``visitor`` may use it. The user id is
+    percent-encoded UTF-8 of 1 to 255 characters. An unknown user is reported as offline: the gateway does not know
+    which users exist.
     """
 
     def __init__(self, authenticator: Authenticator, directory: Directory) -> None:
@@ -37,20 +37,19 @@ class UsersResource(JsonNotFound):
         self._directory = directory
 
     def getChild(self, path: bytes, request: IRequest) -> Resource:
-        """One user; ``path`` is the id, already percent-decoded."""
+        """Return the resource of a user; ``path`` is the id, already percent-decoded."""
         user = JsonNotFound()
-        online: Any = JsonResource(get=partial(self._online, path))  # Any: mypy cannot see that it is an IResource
-        user.putChild(b"online", online)
+        user.putChild(b"online", JsonResource(get=partial(self._online, path)))
         return user
 
-    async def _online(self, raw_id: bytes, request: Request) -> Answer:
+    async def _online(self, raw_id: bytes, request: Request) -> Response:
         principal = authorize(self._authenticator, request, STAFF_ROLES)
-        tenant_id = asked_tenant(principal, request)
+        tenant_id = requested_tenant(principal, request)
         if tenant_id is None:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "tenant_id: required, because the token is for every tenant")
         user_id = identifier("user_id", raw_id)
         presence = await self._directory.user_presence(tenant_id, user_id)
-        return json_answer(
+        return json_response(
             {
                 "user_id": user_id,
                 "online": presence.online,

@@ -1,1 +1,1 @@
-"""What operators look at."""
+"""Metrics and health of a node."""

@@ -1,4 +1,4 @@
-"""Whether this node can serve, and why not."""
+"""The readiness of this node."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Check = Callable[[], str | None]
-"""Says why a part of the node cannot serve now, for a person; None when it can."""
+"""Returns why a part of the node is not ready, as a readable text; None if it is ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What this node is.
+    """The identity of this node.
 
     Attributes:
-        node_id: its name in the cluster.
+        node_id: the node's name in the cluster.
         version: the version of the software.
-        started_at: Unix time in seconds.
-        worker: which of several processes this is, from 1; None when it is the only one.
+        started_at: the start time in Unix seconds.
+        worker: the number of this worker process, from 1; None if the node is a single process.
     """
 
     node_id: str
@@ -30,8 +30,11 @@ class Health:
     """Collects the reasons why the node is not ready.
 
     Args:
-        checks: asked each time, in this order: ``broker.not_ready``, the key set's, and so on. They must not
-            block, and their texts must not name a tenant: ``/readyz`` shows them to anybody.
+        checks: are called in this order by each call of ``reasons``. They must not block. Their texts must not name a
+            tenant: ``/readyz`` is public.
+
+    Attributes:
+        draining: whether ``drain`` was called.
     """
 
     def __init__(self, *checks: Check) -> None:
@@ -39,10 +42,10 @@ class Health:
         self.draining = False
 
     def drain(self) -> None:
-        """From now on the node is not ready: it is about to stop."""
+        """Report the node as not ready from now on, because it is stopping."""
         self.draining = True
 
     def reasons(self) -> list[str]:
-        """Why the node is not ready; empty when it is."""
-        found = ["draining: this node is shutting down"] if self.draining else []
-        return found + [reason for check in self._checks if (reason := check()) is not None]
+        """Return why the node is not ready; empty if it is ready."""
+        reasons = ["draining: this node is shutting down"] if self.draining else []
+        return reasons + [reason for check in self._checks if (reason := check()) is not None]

@@ -1,13 +1,13 @@
 """The node's metrics for Prometheus.
 
-The counters live where things happen, as plain integers; they are read when somebody scrapes. No label ever
-holds a tenant, a user or an address, and no family has more than ``MAX_SERIES`` series.
+Each part counts in plain integers, which are read at the time of a scrape. No label contains a tenant, a user or an
+address, and no family has more than ``MAX_SERIES`` series.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TypeVar
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -23,17 +23,20 @@ from prometheus_client.registry import Collector
 
 from callcenter_ws.broker.ingest import IngestCounters
 from callcenter_ws.delivery.counters import HubCounters
+from callcenter_ws.runtime.json import JsonObject
+
+Label = TypeVar("Label", str, tuple[str, str])
 
 MAX_SERIES = 32
-"""The most series of one family; what is beyond is added up under the label ``other``."""
+"""The largest number of series in a family; all others are added up under the label ``other``."""
 
 _LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """The registry of this node.
+    """The metrics of this node.
 
-    It exists before the Hub, which is given ``observe_latency``; the Hub's counters are added by ``watch``.
+    It is created before the Hub, which calls ``observe_latency``; ``watch`` adds the Hub's counters.
 
     Attributes:
         content_type: the media type of what ``render`` returns.
@@ -47,38 +50,37 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._latency = Histogram(
+        latency = Histogram(
             "callcenter_ws_publish_to_socket_seconds",
-            "Time from taking an event in to writing it to a client's socket, in seconds.",
+            "Time from receiving an event to writing it to a client's socket, in seconds.",
             buckets=_LATENCY_BUCKETS,
             registry=self.registry,
         )
-
-    def observe_latency(self, seconds: float) -> None:
-        """Note how long an event took from its publisher to a socket."""
-        self._latency.observe(seconds)
+        self.observe_latency: Callable[[float], None] = latency.observe
 
     def watch(
         self,
         hub: HubCounters,
-        intake: IngestCounters,
+        ingest: IngestCounters,
         amp_peers: Callable[[], int],
-        store: Callable[[], Mapping[str, Any]],
+        store: Callable[[], JsonObject],
     ) -> None:
-        """Show these counters from now on.
+        """Add these counters to the metrics.
 
         Args:
-            amp_peers: returns how many AMP peers are connected.
+            hub: the counters of the Hub.
+            ingest: the counters of the EventBroadcaster.
+            amp_peers: returns the number of connected AMP peers.
             store: returns the state of the broker (``interfaces.Broker.state``).
         """
-        self.registry.register(_NodeCollector(hub, intake, amp_peers, store))
+        self.registry.register(_NodeCollector(hub, ingest, amp_peers, store))
 
     def render(self) -> bytes:
-        """Return the Prometheus text of everything."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
     async def text(self) -> bytes:
-        """Return the same, for who may have to wait for it."""
+        """Return what ``render`` returns; a coroutine like ``NodeMetrics.text``."""
         return self.render()
 
 
@@ -88,27 +90,27 @@ class _NodeCollector(Collector):
     def __init__(
         self,
         hub: HubCounters,
-        intake: IngestCounters,
+        ingest: IngestCounters,
         amp_peers: Callable[[], int],
-        store: Callable[[], Mapping[str, Any]],
+        store: Callable[[], JsonObject],
     ) -> None:
         self._hub = hub
-        self._intake = intake
+        self._ingest = ingest
         self._amp_peers = amp_peers
         self._store = store
 
     def collect(self) -> Iterator[Metric]:
         yield from self._connections()
         yield from self._events()
-        yield _gauge("amp_peers", "AMP peers that are connected now.", self._amp_peers())
+        yield _gauge("amp_peers", "Connected AMP peers.", self._amp_peers())
         state = self._store()
-        yield _gauge("store_ready", "Whether the store takes events now: 1 or 0.", int(state["ready"]))
-        yield _gauge("store_waiting_events", "Events that wait for the store.", state.get("waiting_events", 0))
+        yield _gauge("store_ready", "Whether the store accepts events: 1 or 0.", int(state["ready"]))
+        yield _gauge("store_waiting_events", "Events waiting for the store.", state.get("waiting_events", 0))
 
     def _connections(self) -> Iterator[Metric]:
         hub = self._hub
         connections = GaugeMetricFamily(
-            "callcenter_ws_connections", "WebSocket connections that are open now.", labels=["role", "endpoint"]
+            "callcenter_ws_connections", "Open WebSocket connections.", labels=["role", "endpoint"]
         )
         for (role, endpoint), count in _bounded(hub.connections_by, ("other", "other")).items():
             connections.add_metric([role, endpoint], count)
@@ -116,16 +118,16 @@ class _NodeCollector(Collector):
         yield _counter("connections_opened", "WebSocket connections opened.", hub.opened)
         yield _counters("connections_closed", "WebSocket connections closed, by close code.", "code", hub.closed)
         yield _counters("handshakes_refused", "WebSocket handshakes refused.", "reason", hub.handshakes_refused)
-        yield _gauge("lagging_clients", "Clients that are behind and fed from the history now.", hub.lagging)
+        yield _gauge("lagging_clients", "Clients that are behind and receive events from the history.", hub.lagging)
 
     def _events(self) -> Iterator[Metric]:
-        hub, intake = self._hub, self._intake
-        yield _counter("events_accepted", "Events made durable.", intake.accepted)
-        yield _counter("events_duplicate", "Events that were published before.", intake.duplicates)
-        yield _counters("events_refused", "Events refused.", "reason", intake.refused)
+        hub, ingest = self._hub, self._ingest
+        yield _counter("events_accepted", "Events stored durably.", ingest.accepted)
+        yield _counter("events_duplicate", "Events that had been published before.", ingest.duplicates)
+        yield _counters("events_refused", "Events refused.", "reason", ingest.refused)
         yield _counter("messages_received", "Messages that clients sent over WebSocket.", hub.received)
         yield _counter("messages_delivered", "Messages written to clients.", hub.delivered)
-        yield _counters("messages_dropped", "Messages that clients were told they miss.", "reason", hub.dropped)
+        yield _counters("messages_dropped", "Messages that clients were notified of missing.", "reason", hub.dropped)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -143,10 +145,10 @@ def _counters(name: str, text: str, label: str, counts: Mapping[str, int]) -> Me
     return family
 
 
-def _bounded(counts: Mapping[Any, int], other: Any) -> dict[Any, int]:
-    """The first ``MAX_SERIES`` counts, in the order of their first appearance, and the rest as ``other``.
+def _bounded(counts: Mapping[Label, int], other: Label) -> dict[Label, int]:
+    """Return at most ``MAX_SERIES`` counts; all but the oldest are added up as ``other``.
 
-    By age and not by size, so that no series jumps in and out of existence.
+    The oldest are kept, not the largest, so that no series disappears later.
     """
     kept = dict(list(counts.items())[: MAX_SERIES - 1])
     rest = sum(counts.values()) - sum(kept.values())

@@ -1,1 +1,1 @@
-"""A client of Redis: its address, connections, scripts and keys."""
+"""A client for Redis: address, connections, scripts and key names."""

@@ -1,32 +1,34 @@
-"""RedisClient: a Redis, as the gateway uses it: one connection for commands, one for what is announced.
+"""RedisClient: one connection to Redis for commands and one for messages of channels.
 
-Both come back by themselves. Nothing is sent anew when one has broken: whoever asked is refused, and decides.
+Both connections are made again when they are lost. Commands are not repeated: they fail with ``Refusal``, and the
+caller decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.redis.address import RedisAddress
-from callcenter_ws.redis.connection import Argument, RedisAway, RedisConnection, RedisError
+from callcenter_ws.redis.connection import Argument, RedisConnection, RedisError, RedisUnavailable, Reply
 from callcenter_ws.redis.endpoint import RedisEndpoint
 from callcenter_ws.redis.reconnecting import ReconnectingConnection
 from callcenter_ws.redis.scripts import ALL, Script
 from callcenter_ws.runtime.clock import ReactorClock, Timer
+from callcenter_ws.runtime.reactor import Reactor
 
-_RETRY = 1.0
+_RETRY_AFTER_SECONDS = 1.0
 
-CLOCK_TOLERANCE = 0.25
-CLOCK_ALARM = 2.0
-"""Seconds by which a machine's clock may be off Redis's: without being corrected, and without a line in the log."""
+CLOCK_TOLERANCE_SECONDS = 0.25
+CLOCK_WARNING_SECONDS = 2.0
+"""By how much this machine's clock may differ from Redis's without being corrected, and without a warning."""
 
 _NO_PARENT = "0" * 40
 
@@ -45,100 +47,116 @@ _REASONS = {
     "NOPERM": "our user may not do this in Redis",
     "WRONGTYPE": "something else uses keys of our prefix",
 }
-"""What the first word of an error means, for a person."""
+"""Explanations of error codes."""
 
 _log = Logger("callcenter_ws.broker")
 
 
 @dataclass(frozen=True, slots=True)
-class Incarnation:
-    """Which history of data it is that a Redis has.
+class Dataset:
+    """Identifies the data that a Redis holds.
 
     Attributes:
-        run: changes when a Redis is started, and when a replica takes its master's place (``master_replid``).
-        vouched: after a start it has all that it ever acknowledged, as far as its own settings promise: it reads an
-            append-only file, and is not a replica that may have been behind.
+        replication_id: ``master_replid``: changes when Redis is started and when a replica is promoted.
+        is_complete: whether after a start Redis holds all writes that it ever acknowledged, as far as its settings
+            promise that: it reads an append-only file, and is not a promoted replica, which may have lagged.
     """
 
-    run: str
-    vouched: bool
+    replication_id: str
+    is_complete: bool
 
 
 class RedisClient:
-    """A Redis and the state of the connections to it.
+    """Connects to a Redis, stays connected, and reports why it cannot be used.
 
     Args:
-        channels: returns the channels to listen to, each time that the connection for announcements is made.
-        announced: is given what came on a channel.
-        listening: is told that a channel is listened to from now on.
-        connected: is told that commands can be sent, each time anew.
+        ca_file: PEM certificates by which a TLS server's certificate is verified; None: those of the system.
+        timeout: seconds after which a Redis that does not answer counts as unavailable.
+        channels: returns the channels to subscribe to whenever the subscriber connection has been made.
+        on_message: called with a channel and a message.
+        on_subscribed: called with a channel when its subscription has been confirmed.
+        on_connected: called whenever the connection for commands has been made.
 
     Attributes:
-        incarnation: of the Redis that was connected last.
-        clock_error: seconds that have to be added to this machine's time for that of Redis; 0 where that is as good.
+        dataset: of the Redis that was connected last.
+        clock_error: seconds to add to this machine's time to get Redis's; 0 if they differ by less than
+            ``CLOCK_TOLERANCE_SECONDS``.
     """
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         address: RedisAddress,
         *,
         ca_file: Path | None,
         timeout: float,
         channels: Callable[[], list[str]],
-        announced: Callable[[str, bytes], None],
-        listening: Callable[[str], None],
-        connected: Callable[[], None],
+        on_message: Callable[[str, bytes], None],
+        on_subscribed: Callable[[str], None],
+        on_connected: Callable[[], None],
     ) -> None:
-        # Redis and the network know nothing of any other clock.
+        # The reactor's clock: timeouts must not follow a clock that a test controls.
         clock = self._clock = ReactorClock(reactor)
         self._address = address
         self._timeout = timeout
         self._channels = channels
-        self._announced = announced
-        self._listening = listening
-        self._connected = connected
-        self._trouble: str | None = "not connected to Redis yet"
-        self._write_trouble: str | None = None
-        self._deaf_because: str | None = None
-        self._complaint: str | None = None
+        self._on_message = on_message
+        self._on_subscribed = on_subscribed
+        self._on_connected = on_connected
+        self._connection_problem: str | None = "not connected to Redis yet"
+        self._write_problem: str | None = None
+        self._subscribe_problem: str | None = None
+        self._logged_problem: str | None = None
         self._commands: RedisConnection | None = None
-        self._announcements: RedisConnection | None = None
-        self._heard_at = 0.0
-        self._watch: Timer | None = None
-        self._stopped = False
-        self.incarnation = Incarnation("", False)
+        self._subscriber: RedisConnection | None = None
+        self._last_push = 0.0
+        self._timer: Timer | None = None
+        self._is_stopped = False
+        self.dataset = Dataset("", False)
         self.clock_error = 0.0
-        endpoint = RedisEndpoint(reactor, clock, address, ca_file=ca_file, timeout=timeout, failed=self._cannot_connect)
-        self._lifelines = [
-            ReconnectingConnection(clock, endpoint, partial(RedisConnection, clock, timeout), self._prepare_commands),
+
+        def endpoint() -> RedisEndpoint:
+            return RedisEndpoint(
+                reactor, clock, address, ca_file=ca_file, timeout=timeout, on_failure=self._cannot_connect
+            )
+
+        self._connections = [
             ReconnectingConnection(
-                clock, endpoint, partial(RedisConnection, clock, timeout, self._pushed), self._prepare_announcements
+                reactor,
+                endpoint(),
+                lambda made: RedisConnection(clock, timeout, on_connected=made),
+                self._prepare_commands,
+            ),
+            ReconnectingConnection(
+                reactor,
+                endpoint(),
+                lambda made: RedisConnection(clock, timeout, on_push=self._push_received, on_connected=made),
+                self._prepare_subscriber,
             ),
         ]
 
-    # Life
-
     def start(self) -> None:
         """Connect, and stay connected."""
-        self._stopped = False
-        for reconnecting in self._lifelines:
-            reconnecting.start()
-        self._watch = self._clock.call_later(self._timeout / 2, self._look)
+        self._is_stopped = False
+        for connection in self._connections:
+            connection.start()
+        self._timer = self._clock.call_later(self._timeout / 2, self._check_connections)
 
     async def stop(self) -> None:
         """Close the connections."""
-        self._stopped = True
-        if self._watch is not None:
-            self._watch.cancel()
-        for reconnecting in self._lifelines:
-            await reconnecting.stop()
+        self._is_stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for connection in self._connections:
+            await connection.stop()
 
     @property
-    def trouble(self) -> str | None:
-        """Why nothing can be asked or written now, or nothing is heard of other nodes, for a person."""
-        deaf = None if self._announcements is not None else self._deaf_because or "Redis announces nothing yet"
-        return self._trouble or self._write_trouble or deaf
+    def problem(self) -> str | None:
+        """Why Redis cannot be read, written or subscribed to now, in words that do not reveal where it is."""
+        subscribe_problem = None
+        if self._subscriber is None:
+            subscribe_problem = self._subscribe_problem or "not subscribed to Redis yet"
+        return self._connection_problem or self._write_problem or subscribe_problem
 
     @property
     def is_connected(self) -> bool:
@@ -148,222 +166,235 @@ class RedisClient:
     # Connecting
 
     def _cannot_connect(self, reason: str, detail: str = "") -> None:
-        self._complain(f"Redis cannot be reached: {reason}", detail)
+        self._report(f"Redis cannot be reached: {reason}", detail)
 
-    def _complain(self, complaint: str, detail: str = "") -> None:
-        """Once for each reason: a Redis that is away is tried every few moments.
+    def _report(self, problem: str, detail: str = "") -> None:
+        """Log a problem once, not at each attempt to connect.
 
         Args:
-            complaint: is told to anybody who asks, so that it must not say where Redis is.
-            detail: what the log says, too.
+            problem: shown to clients and publishers, so it must not reveal where Redis is.
+            detail: added in the log.
         """
         if self._commands is None:
-            self._trouble = complaint
-        if complaint != self._complaint and not self._stopped:
-            self._complaint = complaint
-            more = f": {detail}" if detail and detail not in complaint else ""
-            _log.error("{complaint}{more} ({address})", complaint=complaint, more=more, address=self._address)
+            self._connection_problem = problem
+        if problem != self._logged_problem and not self._is_stopped:
+            self._logged_problem = problem
+            more = f": {detail}" if detail and detail not in problem else ""
+            _log.error("{problem}{more} ({address})", problem=problem, more=more, address=self._address)
 
-    async def _greet(self, connection: RedisConnection, greeting: Callable[[RedisConnection], Awaitable[None]]) -> None:
+    async def _authenticate(
+        self, connection: RedisConnection, prepare: Callable[[RedisConnection], Awaitable[None]]
+    ) -> None:
+        """Authenticate, then prepare the connection; report why that fails."""
         try:
             address = self._address
             if address.password is not None:
                 await connection.send("AUTH", *([address.username] if address.username else []), address.password)
-            await greeting(connection)
+            await prepare(connection)
         except RedisError as error:
-            self._complain(_REASONS.get(error.kind, "Redis refuses to serve us"), str(error)[:200])
+            self._report(_REASONS.get(error.kind, "Redis refuses to serve us"), str(error)[:200])
             raise
-        except RedisAway as error:
+        except RedisUnavailable as error:
             self._cannot_connect(str(error))
             raise
 
     async def _prepare_commands(self, connection: RedisConnection) -> None:
-        await self._greet(connection, self._learn)
+        await self._authenticate(connection, self._prepare_server)
         self._commands = connection
-        self._trouble = self._write_trouble = None
+        self._connection_problem = self._write_problem = None
         connection.lost.addCallback(self._commands_lost)
-        if self._complaint is not None:
-            self._complaint = None
+        if self._logged_problem is not None:
+            self._logged_problem = None
             _log.info("connected to Redis at {address}", address=self._address)
-        self._connected()
+        self._on_connected()
 
-    async def _learn(self, connection: RedisConnection) -> None:
-        """Learn which Redis it is, and have it learn the scripts."""
+    async def _prepare_server(self, connection: RedisConnection) -> None:
+        """Select the database, check what Redis it is, and load the scripts."""
         if self._address.database:
             await connection.send("SELECT", self._address.database)
-        facts = _facts(await connection.send("INFO"))
-        run = _run(facts)
+        info = _parse_info(await connection.send("INFO"))
+        replication_id = _check_info(info)
         for script in ALL:
             await connection.send("SCRIPT", "LOAD", script.source)
         await self._compare_clocks(connection)
-        is_first = facts.get("master_replid2", _NO_PARENT) == _NO_PARENT
-        self.incarnation = Incarnation(run, is_first and facts.get("aof_enabled") == "1")
+        was_promoted = info.get("master_replid2", _NO_PARENT) != _NO_PARENT
+        self.dataset = Dataset(replication_id, not was_promoted and info.get("aof_enabled") == "1")
 
     async def _compare_clocks(self, connection: RedisConnection) -> None:
-        began = self._clock.monotonic()
+        start = self._clock.monotonic()
         seconds, microseconds = await connection.send("TIME")
-        took = self._clock.monotonic() - began
-        if took > CLOCK_TOLERANCE:
-            return  # the answer was old when it came
+        took = self._clock.monotonic() - start
+        if took > CLOCK_TOLERANCE_SECONDS:
+            return  # the answer is too old
         error = int(seconds) + int(microseconds) / 1e6 + took / 2 - self._clock.time()
-        before, self.clock_error = self.clock_error, error if abs(error) > CLOCK_TOLERANCE else 0.0
-        if abs(self.clock_error) > CLOCK_ALARM >= abs(before):
+        before, self.clock_error = self.clock_error, error if abs(error) > CLOCK_TOLERANCE_SECONDS else 0.0
+        if abs(self.clock_error) > CLOCK_WARNING_SECONDS >= abs(before):
             _log.warn(
-                "this machine's clock is {error:+.1f} s off Redis's, by which everything is kept; see to its NTP",
+                "this machine's clock is {error:+.1f} s off Redis's, by which the store keeps time; check its NTP",
                 error=-error,
             )
 
     def _commands_lost(self, reason: str) -> str:
         self._commands = None
-        if self._announcements is not None:
-            # Both have to lead to the same Redis, and the next one may be another.
-            self._announcements.abort("the connection for commands is lost")
-        if not self._stopped:
-            self._complain(f"the connection to Redis is lost: {reason}")
+        if self._subscriber is not None:
+            # Both connections must be to the same Redis, and the next one may be to another.
+            self._subscriber.abort("the connection for commands is lost")
+        if not self._is_stopped:
+            self._report(f"the connection to Redis is lost: {reason}")
         return reason
 
-    async def _prepare_announcements(self, connection: RedisConnection) -> None:
-        await self._greet(connection, lambda connection: connection.send("PING"))
-        connection.listens = True
-        self._announcements = connection
-        self._heard_at = self._clock.monotonic()
-        connection.lost.addCallback(self._announcements_lost)
+    async def _prepare_subscriber(self, connection: RedisConnection) -> None:
+        await self._authenticate(connection, lambda connection: connection.send("PING"))
+        connection.is_subscriber = True
+        self._subscriber = connection
+        self._last_push = self._clock.monotonic()
+        connection.lost.addCallback(self._subscriber_lost)
         for channel in self._channels():
-            connection.tell("SSUBSCRIBE", channel)
+            connection.send_subscriber_command("SSUBSCRIBE", channel)
 
-    def _announcements_lost(self, reason: str) -> str:
-        self._announcements = None
+    def _subscriber_lost(self, reason: str) -> str:
+        self._subscriber = None
         return reason
 
-    def _look(self) -> None:
-        """See whether the connection that only listens still leads anywhere, and what time it is there."""
-        self._watch = self._clock.call_later(self._timeout / 2, self._look)
-        connection = self._announcements
+    def _check_connections(self) -> None:
+        """Abort a subscriber connection that receives nothing; compare the clocks."""
+        self._timer = self._clock.call_later(self._timeout / 2, self._check_connections)
+        connection = self._subscriber
         if self._commands is not None:
             comparing = Deferred.fromCoroutine(self._compare_clocks(self._commands))
-            comparing.addErrback(lambda failure: failure.trap(RedisAway, RedisError) and None)
+            comparing.addErrback(lambda failure: failure.trap(RedisUnavailable, RedisError) and None)
         if connection is None:
             return
-        if self._clock.monotonic() - self._heard_at > 2 * self._timeout:
-            connection.abort("nothing was heard of it for too long")
+        if self._clock.monotonic() - self._last_push > 2 * self._timeout:
+            connection.abort("nothing was received for too long")
         else:
-            connection.tell("PING")
+            connection.send_subscriber_command("PING")
 
-    # Announcements
+    # Channels
 
-    def listen(self, channel: str) -> None:
-        """Listen to a channel; ``listening`` is told when that is so."""
-        if self._announcements is not None:
-            self._announcements.tell("SSUBSCRIBE", channel)
+    def subscribe(self, channel: str) -> None:
+        """Subscribe to a channel; ``on_subscribed`` is called when that is confirmed."""
+        if self._subscriber is not None:
+            self._subscriber.send_subscriber_command("SSUBSCRIBE", channel)
 
-    def forget(self, channel: str) -> None:
-        """Listen to a channel no more."""
-        if self._announcements is not None:
-            self._announcements.tell("SUNSUBSCRIBE", channel)
+    def unsubscribe(self, channel: str) -> None:
+        """Unsubscribe from a channel."""
+        if self._subscriber is not None:
+            self._subscriber.send_subscriber_command("SUNSUBSCRIBE", channel)
 
-    def _pushed(self, reply: Any) -> None:
-        self._heard_at = self._clock.monotonic()
+    def _push_received(self, reply: Reply) -> None:
+        self._last_push = self._clock.monotonic()
         if not isinstance(reply, list):
-            if isinstance(reply, Exception) and self._announcements is not None:
-                self._deaf_because = "Redis refuses to announce anything"
-                self._complain(self._deaf_because, str(reply)[:200])
-                self._announcements.abort(self._deaf_because)
+            if isinstance(reply, Exception) and self._subscriber is not None:
+                self._subscribe_problem = "Redis refuses to announce anything"
+                self._report(self._subscribe_problem, str(reply)[:200])
+                self._subscriber.abort(self._subscribe_problem)
             return
         kind = reply[0]
         if kind == b"smessage":
-            self._announced(reply[1].decode(), reply[2])
+            self._on_message(reply[1].decode(), reply[2])
         elif kind == b"ssubscribe":
-            self._deaf_because = None
-            self._listening(reply[1].decode())
+            self._subscribe_problem = None
+            self._on_subscribed(reply[1].decode())
 
     # Commands
 
-    def run(self, script: Script, keys: list[str], *arguments: Argument) -> Deferred[Any]:
+    def run(self, script: Script, keys: list[str], *arguments: Argument) -> Deferred[Reply]:
         """Run a script; fires with its reply.
 
-        Fails with ``Refusal``: ``unavailable``, when Redis cannot do it, or it is not known whether it did.
+        Fails with ``Refusal``, ``unavailable``, if Redis does not run the script, or did not answer: then it may have
+        run.
         """
         connection = self._commands
         if connection is None:
             return fail(self.unavailable())
         answer = connection.send("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        answer.addErrback(self._again_in_full, connection, script, keys, arguments)
-        return answer.addCallbacks(self._done if script.writes else _unchanged, self._not_done)
+        answer.addErrback(self._eval_in_full, connection, script, keys, arguments)
+        return answer.addCallbacks(self._written if script.writes else _unchanged, self._command_failed)
 
-    def send(self, *command: Argument) -> Deferred[Any]:
-        """Send a command; as ``run``."""
+    def send(self, *command: Argument) -> Deferred[Reply]:
+        """Send a command; fires with its reply, and fails as ``run`` does."""
         if self._commands is None:
             return fail(self.unavailable())
-        return self._commands.send(*command).addErrback(self._not_done)
+        return self._commands.send(*command).addErrback(self._command_failed)
 
-    def _again_in_full(
-        self, failure: Any, connection: RedisConnection, script: Script, keys: list[str], arguments: tuple[Any, ...]
-    ) -> Any:
-        """Somebody had Redis forget its scripts, and this one has not run."""
-        if not (failure.check(RedisError) and failure.value.kind == "NOSCRIPT"):
+    def _eval_in_full(
+        self,
+        failure: Failure,
+        connection: RedisConnection,
+        script: Script,
+        keys: list[str],
+        arguments: tuple[Argument, ...],
+    ) -> Failure | Deferred[Reply]:
+        """Send the source of a script that Redis does not have: its script cache was flushed (SCRIPT FLUSH)."""
+        error = failure.value
+        if not (isinstance(error, RedisError) and error.kind == "NOSCRIPT"):
             return failure
         return connection.send("EVAL", script.source, len(keys), *keys, *arguments)
 
-    def _done(self, reply: Any) -> Any:
-        if self._write_trouble is not None:
-            self._write_trouble = None
+    def _written(self, reply: Reply) -> Reply:
+        if self._write_problem is not None:
+            self._write_problem = None
             _log.info("Redis at {address} can be written again", address=self._address)
         return reply
 
-    def _not_done(self, failure: Any) -> Any:
-        failure.trap(RedisError, RedisAway)
+    def _command_failed(self, failure: Failure) -> NoReturn:
+        failure.trap(RedisError, RedisUnavailable)
         error = failure.value
-        if isinstance(error, RedisAway):
+        if not isinstance(error, RedisError):
             raise self.unavailable(str(error)) from None
         reason = _REASONS.get(error.kind, "Redis does not accept a command")
-        if self._write_trouble != reason:
+        if self._write_problem != reason:
             _log.error(
                 "the store cannot be written: {reason}: {error} ({address})",
                 reason=reason,
                 error=str(error)[:500],
                 address=self._address,
             )
-        self._write_trouble = reason
+        self._write_problem = reason
         if error.kind in ("READONLY", "NOAUTH", "LOADING", "MASTERDOWN") and self._commands is not None:
-            # There may be another one to go to, or this one has to be greeted again.
+            # Another Redis may have become the master, or this connection has to be authenticated again.
             self._commands.abort(reason)
         raise self.unavailable(reason) from None
 
     def unavailable(self, reason: str | None = None) -> Refusal:
-        """What whoever asks is told now."""
-        return Refusal(ErrorCode.UNAVAILABLE, reason or self.trouble or "Redis is away", retry_after=_RETRY)
+        """Return the refusal for a request that needs Redis."""
+        text = reason or self.problem or "Redis is unavailable"
+        return Refusal(ErrorCode.UNAVAILABLE, text, retry_after=_RETRY_AFTER_SECONDS)
 
 
-def _unchanged(reply: Any) -> Any:
+def _unchanged(reply: Reply) -> Reply:
     return reply
 
 
-def _facts(info: Any) -> dict[str, str]:
-    if not isinstance(info, bytes):
-        raise RedisAway(_NO_REDIS)
-    lines = [line.partition(":") for line in info.decode("utf-8", "replace").splitlines()]
+def _parse_info(reply: Reply) -> dict[str, str]:
+    if not isinstance(reply, bytes):
+        raise RedisUnavailable(_NO_REDIS)
+    lines = [line.partition(":") for line in reply.decode("utf-8", "replace").splitlines()]
     return {name: value for name, _, value in lines}
 
 
-def _run(facts: dict[str, str]) -> str:
-    """Return the run of a Redis, having seen whether it can serve.
+def _check_info(info: dict[str, str]) -> str:
+    """Check the answer of INFO, and return the replication id.
 
     Raises:
-        RedisAway: it cannot.
+        RedisUnavailable: this Redis cannot be used.
     """
-    version, run = facts.get("redis_version", ""), facts.get("master_replid")
+    version, replication_id = info.get("redis_version", ""), info.get("master_replid")
     major = version.partition(".")[0]
-    if not (major.isascii() and major.isdecimal()) or not run:
-        raise RedisAway(_NO_REDIS)
+    if not (major.isascii() and major.isdecimal()) or not replication_id:
+        raise RedisUnavailable(_NO_REDIS)
     if int(major) < 7:
-        raise RedisAway(f"it is Redis {version}; 7 or later is needed")
-    if facts.get("cluster_enabled") == "1":
-        raise RedisAway("it is part of a cluster, which is not spoken here; name a standalone Redis or sentinels")
-    if facts.get("role") != "master":
-        raise RedisAway("it is a replica; name its master, or its sentinels")
-    if facts.get("loading") == "1":
-        raise RedisAway("it is still reading its data")
-    if facts.get("maxmemory", "0") != "0" and facts.get("maxmemory_policy") != "noeviction":
-        policy = facts.get("maxmemory_policy")
+        raise RedisUnavailable(f"it is Redis {version}; 7 or later is needed")
+    if info.get("cluster_enabled") == "1":
+        raise RedisUnavailable(
+            "it is a node of a Redis Cluster, which is not supported; name a standalone Redis or sentinels"
+        )
+    if info.get("role") != "master":
+        raise RedisUnavailable("it is a replica; name its master, or its sentinels")
+    if info.get("loading") == "1":
+        raise RedisUnavailable("it is still reading its data")
+    if info.get("maxmemory", "0") != "0" and info.get("maxmemory_policy") != "noeviction":
+        policy = info.get("maxmemory_policy")
         _log.warn("Redis may throw events away: its maxmemory-policy is {policy}; set noeviction", policy=policy)
-    return run
+    return replication_id

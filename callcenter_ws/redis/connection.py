@@ -1,8 +1,9 @@
-"""One connection to a Redis: commands go out, replies come in, in the same order."""
+"""One connection to a Redis: pipelined commands, replies in the same order."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -16,30 +17,38 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.transports import TwistedTransport
+
+Reply = Any  # the type of a reply depends on the command
 
 Argument = bytes | str | int | float
 
+_FORBIDDEN_IN_SCRIPT = re.compile("user executing the script can't|ACL failure|no permissions? to ", re.IGNORECASE)
+"""Matches the errors for a command within a script that the user may not run; their code is only ``ERR``.
+
+The first alternative is the text of Redis 7.0; the others are those of Redis 7.2 and later, and of Valkey.
+"""
+
 
 class RedisError(Exception):
-    """Redis answered with an error. The first word says which."""
+    """Redis answered a command with an error."""
 
     @property
     def kind(self) -> str:
-        """The error's code, as ``OOM`` or ``READONLY``."""
-        if "The user executing the script can't" in str(self):
-            # Redis 7.0 has no code for what is forbidden within a script.
+        """The error's code, its first word, such as ``OOM`` or ``READONLY``; ``NOPERM`` also within scripts."""
+        if _FORBIDDEN_IN_SCRIPT.search(str(self)):
             return "NOPERM"
         return str(self).partition(" ")[0]
 
 
-class RedisAway(Exception):
-    """There is no connection, or it has broken before the reply came; the text says why."""
+class RedisUnavailable(Exception):
+    """There is no usable connection, or it was lost before the reply arrived; the text is the reason."""
 
 
 def reason_of(error: object) -> str:
-    """Why there is no connection, for a person who is not to learn where Redis is."""
+    """Return why there is no connection, in words that do not reveal where Redis is."""
     number = getattr(error, "osError", None)
-    if isinstance(error, RedisAway | RedisError):
+    if isinstance(error, RedisUnavailable | RedisError):
         return str(error)
     if isinstance(number, int):
         return os.strerror(number)
@@ -59,116 +68,121 @@ def reason_of(error: object) -> str:
 class RedisConnection(Protocol):
     """Speaks RESP2 (https://redis.io/docs/latest/develop/reference/protocol-spec/), parsed by ``hiredis``.
 
-    A Redis that leaves a command unanswered for ``timeout`` seconds counts as gone: the connection is aborted, and
-    whoever waits is told.
+    When a command has not been answered for ``timeout`` seconds, the connection is aborted and all pending commands
+    fail.
 
     Args:
         timeout: seconds.
-        pushed: given what comes without having been asked for, once ``listens`` is set: announcements, and the answers
-            to (un)subscribing.
+        on_push: receives what Redis sends once ``is_subscriber`` is set: messages, and replies to (un)subscribing.
+        on_connected: called with this connection when it has been made.
 
     Attributes:
-        lost: fires with the reason when the connection is gone.
-        listens: it is a subscriber's; replies are for ``pushed``.
+        lost: fires with the reason when the connection has been lost or aborted.
+        is_subscriber: whether replies are passed to ``on_push``.
     """
 
-    def __init__(self, clock: Clock, timeout: float, pushed: Callable[[list[Any]], None] | None = None) -> None:
+    transport: TwistedTransport
+
+    def __init__(
+        self,
+        clock: Clock,
+        timeout: float,
+        *,
+        on_push: Callable[[list[Reply]], None] | None = None,
+        on_connected: Callable[[RedisConnection], None] | None = None,
+    ) -> None:
         self._clock = clock
         self._timeout = timeout
-        self._pushed = pushed
+        self._on_push = on_push
+        self._on_connected = on_connected
         self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[Deferred[Any], float]] = deque()
-        self._heard_at = 0.0
-        self._watch: Timer | None = None
+        self._pending: deque[tuple[Deferred[Reply], float]] = deque()
+        self._last_received = 0.0
+        self._timer: Timer | None = None
         self._reason: str | None = None
-        self.listens = False
+        self.is_subscriber = False
         self.lost: Deferred[str] = Deferred()
 
-    @property
-    def gone(self) -> bool:
-        """Whether nothing more can be sent."""
-        return self._reason is not None
+    def connectionMade(self) -> None:
+        """The connection has been made."""
+        if self._on_connected is not None:
+            self._on_connected(self)
 
-    def send(self, *command: Argument) -> Deferred[Any]:
+    def send(self, *command: Argument) -> Deferred[Reply]:
         """Send a command; fires with its reply.
 
-        Fails with ``RedisError`` when that is an error, ``RedisAway`` when there will be none.
+        Fails with ``RedisError`` if Redis answers with an error, with ``RedisUnavailable`` if there will be no answer.
         """
         if self._reason is not None:
-            return fail(RedisAway(self._reason))
-        answer: Deferred[Any] = Deferred()
-        self._waiting.append((answer, self._clock.monotonic()))
-        if self._watch is None:
-            self._watch = self._clock.call_later(self._timeout, self._look)
+            return fail(RedisUnavailable(self._reason))
+        answer: Deferred[Reply] = Deferred()
+        self._pending.append((answer, self._clock.monotonic()))
+        if self._timer is None:
+            self._timer = self._clock.call_later(self._timeout, self._check_timeout)
         self._write(command)
         return answer
 
-    def tell(self, *command: Argument) -> None:
-        """Send a command whose answer is for ``pushed``."""
+    def send_subscriber_command(self, *command: Argument) -> None:
+        """Send a command whose reply is passed to ``on_push``."""
         if self._reason is None:
             self._write(command)
 
-    @property
-    def _socket(self) -> Any:
-        # Any: mypy cannot see what Twisted's interfaces promise.
-        return self.transport
-
-    def _write(self, command: tuple[Any, ...]) -> None:
-        self._socket.write(hiredis.pack_command(command))
+    def _write(self, command: tuple[Argument, ...]) -> None:
+        self.transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]  # declared as a tuple of one item
 
     def abort(self, reason: str) -> None:
-        """Give the connection up; whoever waits is told the reason."""
+        """Abort the connection; pending commands fail with the reason."""
         if self._reason is None:
             self._end(reason)
-            self._socket.abortConnection()
+            self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what came from the socket."""
+        """Parse what was received."""
         reader = self._reader
-        self._heard_at = self._clock.monotonic()
+        self._last_received = self._clock.monotonic()
         try:
             reader.feed(data)
             while self._reason is None and (reply := reader.gets()) is not False:
-                self._take(reply)
+                self._reply_received(reply)
         except hiredis.ProtocolError as error:
             self.abort(f"what it answers is not Redis's protocol: {error}")
 
-    def _take(self, reply: Any) -> None:
-        if self.listens and self._pushed is not None:
-            self._pushed(reply)
+    def _reply_received(self, reply: Reply) -> None:
+        if self.is_subscriber and self._on_push is not None:
+            self._on_push(reply)
             return
-        if not self._waiting:
-            self.abort("it answered what nobody asked")
+        if not self._pending:
+            self.abort("it sent a reply without a command")
             return
-        answer, _ = self._waiting.popleft()
+        answer, _ = self._pending.popleft()
         if isinstance(reply, hiredis.ReplyError):
             answer.errback(RedisError(str(reply)))
         else:
             answer.callback(reply)
 
-    def _look(self) -> None:
-        """See whether the oldest command waits for too long."""
-        self._watch = None
-        if not self._waiting:
+    def _check_timeout(self) -> None:
+        """Abort if the oldest pending command has timed out."""
+        self._timer = None
+        if not self._pending:
             return
-        # A long reply is no silence.
-        left = max(self._waiting[0][1], self._heard_at) + self._timeout - self._clock.monotonic()
+        # A long reply that is still being received does not count as a timeout.
+        left = max(self._pending[0][1], self._last_received) + self._timeout - self._clock.monotonic()
         if left <= 0:
             self.abort(f"it has not answered for {self._timeout:g} s")
         else:
-            self._watch = self._clock.call_later(left, self._look)
+            self._timer = self._clock.call_later(left, self._check_timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The socket is closed."""
+        """The connection has been closed."""
         if self._reason is None:
             self._end(reason_of(reason.value))
 
     def _end(self, reason: str) -> None:
         self._reason = reason
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-        waiting, self._waiting = self._waiting, deque()
-        for answer, _ in waiting:
-            answer.errback(RedisAway(reason))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        pending, self._pending = self._pending, deque()
+        for answer, _ in pending:
+            answer.errback(RedisUnavailable(reason))
         self.lost.callback(reason)

@@ -1,4 +1,4 @@
-"""The names of everything that the gateway keeps in Redis."""
+"""Names of the keys and channels that the gateway uses in Redis."""
 
 from __future__ import annotations
 
@@ -6,48 +6,64 @@ from __future__ import annotations
 class Keys:
     """Names under one prefix.
 
-    What belongs to a tenant has the tenant as its hash tag, so that a cluster of Redis keeps it in one place, where one
-    script can work on it (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
+    The keys of a tenant have the tenant as hash tag. Redis Cluster would keep them in one slot, which scripts require
+    (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
 
     Args:
-        database: channels are the same for all databases of a Redis, so that they have to tell them apart.
+        database: the number of the database; part of the names of channels, because channels are shared by all
+            databases of a Redis.
+
+    Attributes:
+        tenants: set of all tenants.
+        leases: sorted set of nodes by the expiry of their leases.
+        reaper: the node that evicts dead nodes.
+        evictions: hash of the nodes that are being evicted.
+        unreported: set of nodes that have not reported all their users.
+        control: stream of control messages.
+        revocations: hash of revoked subjects.
     """
 
     def __init__(self, prefix: str, database: int) -> None:
         self._prefix = prefix
         self._channels = f"{prefix}:{database}" if database else prefix
         self.tenants = f"{prefix}:tenants"
-        # What concerns the nodes together is in one place, too.
+        # Keys about nodes share a hash tag, too.
         self.leases = f"{prefix}:{{nodes}}:leases"
-        self.caretaker = f"{prefix}:{{nodes}}:caretaker"
-        self.orders = f"{prefix}:{{nodes}}:orders"
+        self.reaper = f"{prefix}:{{nodes}}:caretaker"
+        self.evictions = f"{self.leases}:burials"
+        self.unreported = f"{self.leases}:behind"
+        self.control = f"{prefix}:{{nodes}}:orders"
         self.revocations = f"{prefix}:{{nodes}}:revocations"
-        self.orders_channel = f"{self._channels}:{{nodes}}:orders"
+        self.control_channel = f"{self._channels}:{{nodes}}:orders"
         self.reports_channel = f"{self._channels}:{{nodes}}:reports"
         self.tenants_channel = f"{self._channels}:{{nodes}}:tenants"
 
     def meta(self, tenant_id: str) -> str:
-        """The tenant's hash of epoch and head; the scripts make the names of its other keys from it."""
+        """Return the key of the tenant's epoch and head; scripts derive the tenant's other keys from it."""
         return self.of(tenant_id, "meta")
 
     def of(self, tenant_id: str, name: str) -> str:
-        """One of the tenant's keys."""
+        """Return one of the tenant's keys."""
         return f"{self._prefix}:{{{_tag(tenant_id)}}}:{name}"
 
+    def offline_due(self, tenant_id: str) -> str:
+        """Return the key of the tenant's users who are to be announced offline, by time."""
+        return self.of(tenant_id, "farewells")
+
     def tenants_at(self, instance: str) -> str:
-        """The tenants that have had clients at a node."""
+        """Return the key of the tenants that have had clients at a node."""
         return f"{self._prefix}:at:{instance}"
 
     def channel(self, tenant_id: str) -> str:
-        """Where the tenant's events are announced."""
+        """Return the channel on which the tenant's events are announced."""
         return f"{self._channels}:{{{_tag(tenant_id)}}}:live"
 
     def tenant_of(self, channel: str) -> str:
-        """The tenant whose channel it is."""
+        """Return the tenant of a channel."""
         tag = channel[len(self._channels) + 2 : -len("}:live")]
         return tag.replace("%7B", "{").replace("%7D", "}").replace("%25", "%")
 
 
 def _tag(tenant_id: str) -> str:
-    """A hash tag ends at the first closing brace."""
+    """Escape braces: a hash tag ends at the first closing brace."""
     return tenant_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")

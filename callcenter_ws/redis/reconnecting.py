@@ -1,108 +1,97 @@
-"""ReconnectingConnection: one connection that comes back by itself.
-
-Twisted's ``ClientService`` would do, but it fails when it is stopped while a connection is being prepared
-(``NoTransition`` in Twisted 26.10), which a Redis that does not answer makes likely.
-"""
+"""ReconnectingConnection: one connection to Redis that is made again whenever it is lost."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogPublisher
 
-from callcenter_ws.redis.connection import RedisAway, RedisConnection, RedisError
-from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.redis.connection import RedisConnection, RedisError, RedisUnavailable
+from callcenter_ws.runtime.backoff import Backoff
 
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 2.0
-"""Seconds between two tries to connect."""
+FIRST_RETRY_SECONDS = 0.1
+MAX_RETRY_SECONDS = 2.0
 
 _log = Logger("callcenter_ws.broker")
 
 
+_NO_OBSERVER = LogPublisher()
+
+
+class _ClientService(ClientService):
+    """A ``ClientService`` that does not log each attempt: the endpoint reports each new reason once."""
+
+    _log = Logger(observer=_NO_OBSERVER)
+
+
 class ReconnectingConnection:
-    """Connects, prepares the connection, waits for its end, and begins anew.
+    """Connects, prepares the connection, and connects again when it is lost.
+
+    The connection is prepared when it has been made, by its protocol, and not by the ``prepareConnection`` of
+    ``ClientService``: that raises ``NoTransition`` when the connection is lost, or the service is stopped, while a
+    connection is being prepared (Twisted 26.10), as happens with a Redis that does not answer.
 
     Args:
-        make: makes the protocol of a new connection.
-        prepare: greets the peer. What it raises ends the connection; the peer is tried again.
+        endpoint: it reports why a connection cannot be made.
+        make: returns the protocol of a new connection, given what that has to call when the connection is made.
+        prepare: prepares a new connection. If it raises, the connection is aborted and made again.
     """
 
     def __init__(
         self,
-        clock: Clock,
-        endpoint: Any,
-        make: Callable[[], RedisConnection],
+        reactor: IReactorTime,
+        endpoint: IStreamClientEndpoint,
+        make: Callable[[Callable[[RedisConnection], None]], RedisConnection],
         prepare: Callable[[RedisConnection], Awaitable[None]],
     ) -> None:
-        self._clock = clock
+        self._reactor = reactor
         self._endpoint = endpoint
-        self._factory: Any = Factory.forProtocol(make)
-        self._factory.noisy = False
         self._prepare = prepare
-        self._stopped = True
+        self._backoff = Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
+        self._attempted_at = 0.0
         self._connection: RedisConnection | None = None
-        self._waits_for: Deferred[Any] | None = None
-        self._ended: Deferred[None] | None = None
+        factory = Factory.forProtocol(lambda: make(self._connected))
+        factory.noisy = False
+        self._service = _ClientService(endpoint, factory, retryPolicy=self._retry_delay, clock=reactor)
 
     def start(self) -> None:
         """Connect, and stay connected."""
-        self._stopped = False
-        self._ended = Deferred.fromCoroutine(self._run())
-        self._ended.addErrback(lambda failure: _log.failure("keeping a connection to Redis met a bug", failure))
+        self._attempted_at = self._reactor.seconds()
+        self._service.startService()
 
     async def stop(self) -> None:
-        """Close the connection."""
-        self._stopped = True
+        """Close the connection; return when it is closed."""
         if self._connection is not None:
             self._connection.abort("the store is closed")
-        if self._waits_for is not None:
-            self._waits_for.cancel()
-        if self._ended is not None:
-            await self._ended
+        await self._service.stopService()
 
-    async def _run(self) -> None:
-        pause = FIRST_PAUSE
-        while not self._stopped:
-            began = self._clock.monotonic()
-            with suppress(Exception):
-                # Whatever keeps us from it, the endpoint and ``prepare`` have said so.
-                await self._once()
-            # One that breaks as soon as it is made is no better than none.
-            lasted = self._clock.monotonic() - began > LONGEST_PAUSE
-            pause = FIRST_PAUSE if lasted else min(LONGEST_PAUSE, pause * 1.6)
-            if not self._stopped:
-                await self._pause(pause * random.uniform(0.75, 1.0))  # noqa: S311 - it spreads load, it keeps no secret
+    def _retry_delay(self, _attempt: int) -> float:
+        now = self._reactor.seconds()
+        # A connection that is lost as soon as it is made counts as a failed attempt.
+        if now - self._attempted_at > MAX_RETRY_SECONDS:
+            self._backoff.reset()
+        delay = self._backoff.delay()
+        self._attempted_at = now + delay
+        return delay
 
-    async def _once(self) -> None:
-        connecting = self._waits_for = self._endpoint.connect(self._factory)
-        connection: RedisConnection = await connecting
-        self._waits_for = None
+    def _connected(self, connection: RedisConnection) -> None:
         self._connection = connection
+        connection.lost.addCallback(self._lost)
+        Deferred.fromCoroutine(self._prepare_or_abort(connection))
+
+    def _lost(self, reason: str) -> str:
+        self._connection = None
+        return reason
+
+    async def _prepare_or_abort(self, connection: RedisConnection) -> None:
         try:
             await self._prepare(connection)
-            await connection.lost
-        except (RedisAway, RedisError) as error:
+        except (RedisUnavailable, RedisError) as error:
             connection.abort(str(error))
-            raise
-        except BaseException:
-            connection.abort("greeting it met a bug")
-            _log.failure("greeting Redis met a bug")
-            raise
-        finally:
-            self._connection = None
-
-    async def _pause(self, seconds: float) -> None:
-        waiting = self._waits_for = Deferred()
-        timer = self._clock.call_later(seconds, waiting.callback, None)
-        try:
-            await waiting
-        except CancelledError:
-            timer.cancel()
-        finally:
-            self._waits_for = None
+        except Exception:
+            _log.failure("unhandled error in preparing a connection to Redis")
+            connection.abort("the gateway failed to prepare it")

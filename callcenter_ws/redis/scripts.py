@@ -1,4 +1,7 @@
-"""The scripts that run within Redis, each in one piece: nobody else's commands come between."""
+"""The Lua scripts that run in Redis (https://redis.io/docs/latest/develop/programmability/eval-intro/).
+
+Redis runs each script atomically: no other command is executed in between.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from importlib.resources import files
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script, and the name by which Redis knows it once it has been loaded.
+    """One script.
 
     Attributes:
-        writes: it changes something; that it could be run shows that Redis can be written.
+        writes: whether the script always writes; a successful run then shows that Redis accepts writes.
+        sha: the SHA1 digest by which EVALSHA names it.
     """
 
     name: str
@@ -24,31 +28,41 @@ class Script:
         object.__setattr__(self, "sha", hashlib.sha1(self.source, usedforsecurity=False).hexdigest())
 
 
-def _script(name: str, *parts: str, writes: bool = True) -> Script:
+def _script(name: str, *libraries: str, writes: bool = True) -> Script:
+    """Return the script of a file, with the files of the functions that it uses in front."""
     folder = files(__package__).joinpath("lua")
-    source = b"\n".join(folder.joinpath(f"{part}.lua").read_bytes() for part in (*parts, name))
+    source = b"\n".join(folder.joinpath(f"{part}.lua").read_bytes() for part in (*libraries, name))
     return Script(name, source, writes)
 
 
-PUBLISH = _script("publish", "keys", "history", "losses", "stream")
-SYNC = _script("sync", "keys", "history", writes=False)
-READ = _script("read", writes=False)
-LOAD = _script("load", "keys", "history", writes=False)
-PAGE = _script("page", writes=False)
-MAIL = _script("mail", "keys", "losses", writes=False)
-TAKE = _script("take")
-ATTEND = _script("attend", "keys", "history", "losses", "stream", "presence", "telling")
-FAREWELL = _script("farewell", "keys", "history", "losses", "stream", "presence", "telling")
-DEPART = _script("depart", "keys", "presence")
-WHEREABOUTS = _script("whereabouts", writes=False)
-DUE = _script("due", writes=False)
+_STREAM = ("keys", "history", "mailbox_losses", "stream")
+_PRESENCE = (*_STREAM, "presence", "presence_event")
+
+# A tenant's stream, state and mailboxes.
+PUBLISH = _script("publish", *_STREAM)
+STREAM_POSITION = _script("stream_position", "keys", "history", writes=False)
+STREAM_READ = _script("stream_read", writes=False)
+STATE_POSITIONS = _script("state_positions", "keys", "history", writes=False)
+STATE_EVENTS = _script("state_events", writes=False)
+MAILBOX_READ = _script("mailbox_read", "keys", "mailbox_losses", writes=False)
+MAIL_ACK = _script("mail_ack")
+
+# Presence of users.
+PRESENCE_UPDATE = _script("presence_update", *_PRESENCE)
+PRESENCE_REMOVE_NODE = _script("presence_remove_node", "keys", "presence")
+OFFLINE_DUE = _script("offline_due", writes=False)
+OFFLINE_ANNOUNCE = _script("offline_announce", *_PRESENCE)
+USER_LOCATIONS = _script("user_locations", writes=False)
+
+# Nodes and control messages.
 LEASE = _script("lease")
-ORDER = _script("order")
-BURY = _script("bury")
-RESTORE = _script("restore")
-SWEEP = _script("sweep")
+NODE_DEAD = _script("node_dead")
+CONTROL_ADD = _script("control_add")
+REVOCATIONS_RESTORE = _script("revocations_restore")
+REVOCATIONS_EXPIRE = _script("revocations_expire")
 
 ALL = (
-    *(PUBLISH, SYNC, READ, LOAD, PAGE, MAIL, TAKE, ATTEND, FAREWELL),
-    *(DEPART, WHEREABOUTS, DUE, LEASE, ORDER, BURY, RESTORE, SWEEP),
+    *(PUBLISH, STREAM_POSITION, STREAM_READ, STATE_POSITIONS, STATE_EVENTS, MAILBOX_READ, MAIL_ACK),
+    *(PRESENCE_UPDATE, PRESENCE_REMOVE_NODE, OFFLINE_DUE, OFFLINE_ANNOUNCE, USER_LOCATIONS),
+    *(LEASE, NODE_DEAD, CONTROL_ADD, REVOCATIONS_RESTORE, REVOCATIONS_EXPIRE),
 )

@@ -1,6 +1,6 @@
-"""What a daemon imports to send its events to the gateway, over AMP.
+"""Client library for daemons: publishes events to the gateway over AMP, from another process.
 
-A daemon makes one ``EventBroadcaster``, starts it with its other services, and says what happens::
+Create one ``EventBroadcaster``, start it as a Twisted service, and call a method for each event::
 
     from callcenter_ws.errors import Refusal
     from callcenter_ws.remote import EventBroadcaster
@@ -14,28 +14,28 @@ A daemon makes one ``EventBroadcaster``, starts it with its other services, and 
         except Refusal as refusal:
             log.error("the gateway refused the event: {refusal}", refusal=refusal)
 
-    def said(event):
-        print(event.tenant_id, event.type, event.payload)
+    def print_message(message):
+        print(message.tenant_id, message.type, message.payload)
 
-    gateway.subscribe(["chat.*", "presence.changed"], said)
+    gateway.subscribe(["chat.*", "presence.changed"], print_message)
 
-Nothing waits for the connection: events are kept in order, bounded, and sent again with the same ids until the
-gateway has answered for each of them. The gateway knows an id for 5 minutes: an event whose answer was lost in a
-longer outage may be published twice, under the same id.
+Events may be published before there is a connection and while it is lost. They are kept in order, within limits, and
+sent again with the same ids until the gateway has acknowledged each of them. The gateway recognizes an id for
+5 minutes: an event whose answer was lost in a longer outage may be published twice, with the same id.
 
-They are kept in memory. Where the daemon may be restarted while the gateway is down, have them kept on disk, too::
+By default events are kept in memory. If the daemon may be restarted while the gateway is down, keep them in a file::
 
     gateway = EventBroadcaster("unix:/run/callcenter-ws/amp.sock", reactor, spool="/var/lib/dialer/events.spool")
 
-What one process leaves there, the next one sends first.
+The next process that uses the file first sends the events that are left in it.
 """
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.broadcaster import EventBroadcaster, Pong
+from callcenter_ws.remote.callbacks import ClientMessage
 from callcenter_ws.remote.recovered import SpooledEvent
 from callcenter_ws.remote.spool_file import SpoolUnusable
-from callcenter_ws.remote.subscriptions import ClientMessage
 
 __all__ = [
     "ClientMessage",

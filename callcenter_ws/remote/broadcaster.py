@@ -1,17 +1,18 @@
-"""EventBroadcaster over AMP: the gateway's own vocabulary, from another process."""
+"""EventBroadcaster: the public API of ``callcenter_ws.remote``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, cast, get_args
 
 import msgspec
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import DisconnectUser, GatewayCommand, Ping, RevokeToken, UserOnline
@@ -21,81 +22,92 @@ from callcenter_ws.events.methods import EventMethods
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import PublishResult, UserPresence
 from callcenter_ws.remote.buffer import Buffer, WhenFull
-from callcenter_ws.remote.connection import Connection
+from callcenter_ws.remote.callbacks import Callback, CallbackRegistry
+from callcenter_ws.remote.connector import GatewayConnector
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.persistence import MemoryOnly, Persistence
 from callcenter_ws.remote.recovered import RecoveredEvents, SpoolRefused
 from callcenter_ws.remote.sender import Sender
 from callcenter_ws.remote.spool import Spool
 from callcenter_ws.remote.spool_thread import SpoolThread
-from callcenter_ws.remote.subscriptions import Callback, Subscriptions
-from callcenter_ws.runtime.json import encode_json, rfc3339
+from callcenter_ws.runtime.clock import ReactorClock
+from callcenter_ws.runtime.json import JsonObject, encode_json, rfc3339
 
 _BUFFER_BYTES = 67_108_864
 _FIELDS_BYTES = 4_112
-"""What an event may take in a batch besides its payload."""
+"""The limit of an event in a batch, without its payload."""
 
 _log = Logger()
 
 
 class Pong(NamedTuple):
-    """Who answered a ping."""
+    """The answer to a ping: the version of the gateway's software, and the id of its node."""
 
     version: str
     node: str
 
 
 class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
-    """Says what happens to a gateway in another process.
+    """Publishes events to a gateway in another process.
 
-    Every event is given its ``event_id`` and its time at once, and is kept until the gateway has answered for
-    it: over reconnects, in order, under the same id. The gateway publishes an id once within 5 minutes, so
-    an event arrives once, with one exception: the gateway took it, the link broke before the answer, and
-    5 minutes or more passed until it could be sent again. Then it may be published twice, both under the same id.
+    It is a Twisted service: ``startService`` connects, authenticates and reconnects, with growing delays of up to
+    30 seconds, until ``stopService``.
 
-    ``publish`` and every method of the vocabulary return a Deferred that fires with ``PublishResult`` when the event
-    is durable; its ``duplicate`` is always False, because AMP does not carry it. It fails with ``Refusal`` when
+    **Delivery.** Each event is given its ``event_id`` and its timestamp when it is published, and is kept until the
+    gateway has acknowledged it: over reconnects, in order, with the same id. The gateway publishes an id once within
+    5 minutes, so an event arrives once, with one exception: if the gateway took the event, the connection was lost
+    before the answer arrived, and the event can be sent again only after 5 minutes or more, then it may be published
+    twice, with the same id.
 
-    * the gateway refuses the event itself (``invalid_event``, ``forbidden``, ``too_large``),
-    * the buffer is full (``overloaded``), and ``when_full`` chose this event,
-    * the service was stopped before the gateway answered (``unavailable``). With a spool, the text says whether
-      the event is kept in it and will be sent at the next start; do not publish such a one again.
+    **Results.** ``publish`` and every method for an event type return a Deferred. It fires with ``PublishResult``
+    (``epoch``, ``seq``, ``event_id``) when the event is durable; ``duplicate`` is always False, because AMP does not
+    carry it. It fails with ``Refusal`` if
 
-    With ``spool``, an event is in a file before it is sent, and stays there until the gateway has answered for it.
-    So it survives the end of the process, ``kill -9`` included; after power loss the last moments may be missing.
-    What the file holds at the start is sent first, in order, under the same ids and times, and counts towards
-    ``buffer``. Nobody waits for these any more: one that is refused is logged, without its payload, and given to
-    ``spool_refused``. A process that is killed after an answer, but before the file has forgotten the event, leaves it
-    to be sent again; the gateway notices that for 5 minutes, as above.
+    * the gateway refuses the event (``invalid_event``, ``forbidden``, ``too_large``);
+    * the buffer is full (``overloaded``), and ``when_full`` selected this event;
+    * the service was stopped before the gateway answered (``unavailable``). With a spool, the text says whether the
+      event is kept in it and will be sent at the next start; do not publish such an event again.
 
-    The file is written by a thread of its own, many events at a time: a slow disk delays events, not the reactor. On
-    a disk that is full or fails, events are sent all the same, from memory; an error is logged once per outage, and
-    ``unspooled`` counts what would be lost with the process. To refuse them would be the worse choice: the gateway may
-    well be there to take them. When the disk works again, what is still unacknowledged is written.
+    Cancelling the Deferred does not withdraw the event.
+
+    **Spool.** With ``spool``, an event is written to a file before it is sent, and deleted from it when the gateway has
+    answered. Events in the file survive the end of the process, ``SIGKILL`` included; after power loss the last ones
+    may be missing. The events found in the file at the start are sent first, in order, with their ids and timestamps,
+    and count towards ``buffer``. Their publishers no longer exist: an event of these that is refused is logged, without
+    its payload, and passed to ``spool_refused``. If a process is killed after an answer, but before the event is
+    deleted from the file, the next process sends the event again; the gateway recognizes it for 5 minutes, as above.
+
+    A thread of its own writes the file, many events in one transaction: a slow disk delays events, but does not block
+    the reactor. While the disk is full or fails, events are sent from memory: refusing them would lose them for
+    certain, although the gateway may be able to take them. The error is logged once per outage, and ``unspooled``
+    counts the events that would be lost with the process. When the disk works again, the events that are still
+    unacknowledged are written.
 
     Args:
         endpoint: a Twisted client endpoint, or the description of one (``unix:/run/x.sock``,
             ``tcp:gateway:8081``, ``tls:gateway:8082``).
-        token: the shared secret of the gateway's ``amp.token_file`` or a JWT of role ``service``; or what
-            returns one, asked anew for each connection. Not needed on a unix socket.
-        buffer: how many events are kept at most; at most 64 MiB of them, too.
-        stop_timeout: seconds that ``stopService`` waits for answers. For the spool's disk it waits without a limit.
-        spool: the path of the file, a SQLite database with ``-lock``, ``-wal`` and ``-shm`` beside it; it is made where
-            it does not exist, for its owner alone. A broadcaster has it for itself. It has to be on a local disk.
-        when_full: which event is refused when there are too many: ``refuse_newest``, the one that comes; or
-            ``refuse_oldest``, those that wait longest and are not under way (one whose answer was lost before may
-            have arrived all the same).
-        spool_refused: called with a ``SpooledEvent`` and the ``Refusal`` for each event of an earlier process that was
-            refused.
+        reactor: the Twisted reactor.
+        token: the shared secret of the gateway's ``amp.token_file`` or a JWT of role ``service``; or a function that
+            returns one, called for each connection. Not needed on a unix socket.
+        buffer: the maximum number of events that are kept. Their total size is limited to 64 MiB in any case.
+        stop_timeout: seconds that ``stopService`` waits for answers. It waits for the spool's disk without a limit.
+        spool: the path of the spool: a SQLite database, with ``-lock``, ``-wal`` and ``-shm`` files beside it. It is
+            created if it does not exist, readable by its owner only. One broadcaster uses it at a time. It must be on
+            a local disk.
+        when_full: which event is refused when the buffer is full: ``refuse_newest`` (the one being published), or
+            ``refuse_oldest`` (the oldest ones that are not being sent; one that was sent over a connection that was
+            lost may have arrived nevertheless).
+        spool_refused: called with the ``SpooledEvent`` and the ``Refusal`` for each event of an earlier process that is
+            refused. May return an awaitable.
 
     Raises:
-        ValueError: an argument makes no sense.
+        ValueError: an argument is invalid.
     """
 
     def __init__(
         self,
-        endpoint: Any,
-        reactor: Any,
+        endpoint: str | IStreamClientEndpoint,
+        reactor: IReactorTime,
         *,
         token: str | Callable[[], str] | None = None,
         buffer: int = 10_000,
@@ -109,60 +121,63 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         if buffer < 1:
             raise ValueError(f"buffer: expected a number of events, not {buffer!r}")
         self._reactor = reactor
+        self._clock = ReactorClock(reactor)
         self._stop_timeout = stop_timeout
         self._new_id = UlidFactory(reactor.seconds)
-        self._keeping = self._kept_in(spool)
-        self._leftovers = RecoveredEvents(spool_refused)
-        self._buffer = Buffer(buffer, _BUFFER_BYTES, self._keeping, when_full)
-        self._sender = Sender(self._buffer, reactor, self._emptied)
-        self._subscriptions = Subscriptions()
-        where = clientFromString(reactor, endpoint) if isinstance(endpoint, str) else endpoint
-        self._connection = Connection(where, reactor, token, self._sender, self._subscriptions)
-        self._waiting_for_empty: Deferred[None] | None = None
+        self._persistence = self._create_persistence(spool)
+        self._recovered = RecoveredEvents(spool_refused)
+        self._buffer = Buffer(buffer, _BUFFER_BYTES, self._persistence, when_full)
+        self._sender = Sender(self._buffer, self._clock, self._buffer_emptied)
+        self._callbacks = CallbackRegistry()
+        client_endpoint = clientFromString(reactor, endpoint) if isinstance(endpoint, str) else endpoint
+        self._connector = GatewayConnector(client_endpoint, reactor, self._clock, token, self._sender, self._callbacks)
+        self._empty: Deferred[None] | None = None
         self._is_stopped = False
 
-    def _kept_in(self, spool: str | os.PathLike[str] | None) -> Persistence:
+    def _create_persistence(self, spool: str | os.PathLike[str] | None) -> Persistence:
         if spool is None:
             return MemoryOnly()
         if not os.fspath(spool):
             raise ValueError("spool: expected the path of a file")
-        # A daemon may change its folder before the start.
+        # Made absolute now: a daemon may change its working directory before it starts the service.
         path = Path(spool).absolute()
-        return Spool(path, self._reactor, SpoolThread(self._reactor), lambda: self._sender.wake())
+        # Twisted does not declare this interface for ``twisted.internet.reactor``, but all reactors implement it.
+        thread = SpoolThread(cast(IReactorFromThreads, self._reactor))
+        return Spool(path, self._clock, thread, lambda: self._sender.wake())
 
     @property
     def unacknowledged(self) -> int:
-        """How many events the gateway has not answered for."""
+        """The number of events that the gateway has not acknowledged."""
         return len(self._buffer)
 
     @property
     def unspooled(self) -> int:
-        """How many of them would be lost with this process: all, if there is no spool."""
-        return self._buffer.mortal
+        """The number of unacknowledged events that would be lost with this process; without a spool, all of them."""
+        return self._buffer.unspooled
 
     # Service
 
     def startService(self) -> None:
-        """Read the spool, then connect, and stay connected.
+        """Read the spool, then connect and stay connected.
 
         Raises:
-            SpoolUnusable: the spool is somebody else's, damaged, of a newer version, in use, or cannot be written.
-                Nothing was started.
+            SpoolUnusable: the spool belongs to another program, is damaged, has a newer version, is in use, or cannot
+                be written. Nothing was started.
         """
-        # Not earlier: by now a daemon has forked, and is the user that it will be.
-        left = self._buffer.open()
-        for event in left:
-            self._leftovers.adopt(event)
-        if left:
-            _log.info("{count} events out of the spool are sent first", count=len(left))
+        # The spool is opened here and not in __init__: by now the daemon has forked and switched its user.
+        recovered = self._buffer.open()
+        for event in recovered:
+            self._recovered.track(event)
+        if recovered:
+            _log.info("{count} events of the spool are sent first", count=len(recovered))
         super().startService()
         self._is_stopped = False
-        self._connection.start()
+        self._connector.start()
 
     def stopService(self) -> Deferred[None]:
-        """Take no more events, wait for the answers to those kept, then refuse the rest and disconnect.
+        """Refuse new events, wait for the answers of those kept, then refuse the remaining ones and disconnect.
 
-        The rest stays in the spool if there is one. The service can be started again.
+        With a spool, the remaining ones stay in it. The service can be started again.
         """
         super().stopService()
         self._is_stopped = True
@@ -170,42 +185,42 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
 
     async def _stop(self) -> None:
         if len(self._buffer):
-            self._waiting_for_empty = Deferred()
+            self._empty = Deferred()
             try:
-                await self._waiting_for_empty.addTimeout(self._stop_timeout, self._reactor)
+                await self._empty.addTimeout(self._stop_timeout, self._reactor)
             except defer.TimeoutError:
                 pass
             finally:
-                self._waiting_for_empty = None
-        await self._keeping.flush()
+                self._empty = None
+        await self._persistence.flush()
         if lost := self.unspooled:
-            _log.warn("{count} events are given up: the gateway did not answer", count=lost)
+            _log.warn("{count} events are lost: the gateway did not answer", count=lost)
         if kept := self.unacknowledged - lost:
             _log.info("{count} events stay in the spool: the gateway did not answer", count=kept)
-        self._buffer.give_up()
-        await self._keeping.close()
-        await self._connection.stop(
+        self._buffer.refuse_all()
+        await self._persistence.close()
+        await self._connector.stop(
             Refusal(ErrorCode.UNAVAILABLE, "stopped before the gateway answered"), self._stop_timeout
         )
 
-    def _emptied(self) -> None:
-        if self._waiting_for_empty is not None and not self._waiting_for_empty.called:
-            self._waiting_for_empty.callback(None)
+    def _buffer_emptied(self) -> None:
+        if self._empty is not None and not self._empty.called:
+            self._empty.callback(None)
 
     # Publishing
 
     def publish(
         self,
         tenant_id: str,
-        type: str,  # noqa: A002 - the wire's own name for it
-        payload: dict[str, Any],
+        type: str,  # noqa: A002 - the name on the wire
+        payload: JsonObject,
         *,
         user_id: str | None = None,
         event_id: str | None = None,
         timestamp: str | None = None,
         persist: bool = False,
     ) -> Deferred[PublishResult]:
-        """Publish one event; see ``EventMethods.publish`` and the class."""
+        """Publish one event; see ``EventMethods.publish`` for the arguments and the class for the result."""
         fields = {
             "tenant_id": tenant_id,
             "type": type,
@@ -214,7 +229,7 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
             "timestamp": rfc3339(self._reactor.seconds()) if timestamp is None else timestamp,
         }
         try:
-            event = _unacknowledged(fields, persist, payload)
+            event = _pending_event(fields, persist, payload)
             if self._is_stopped:
                 raise Refusal(ErrorCode.UNAVAILABLE, "this broadcaster is stopped")
             self._buffer.append(event)
@@ -223,60 +238,88 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         self._sender.wake()
         return event.answer
 
-    # Asking
+    # Other commands. Each waits up to 10 seconds for a connection and 30 seconds for the answer; the Deferred fails
+    # with ``Refusal`` (``unavailable``) without one.
 
     def user_online(self, tenant_id: str, user_id: str) -> Deferred[UserPresence]:
-        """Ask whether a user has open connections; ``since`` and ``last_seen`` are not known over AMP."""
+        """Return whether a user has open connections, at any node, and how many.
 
-        async def ask() -> UserPresence:
-            answer = await self._connection.call(UserOnline, tenant_id=tenant_id, user_id=user_id)
+        Returns:
+            Fires with ``UserPresence``; its ``since`` and ``last_seen`` are None, because AMP does not carry them.
+            Fails with ``Refusal``; ``unavailable`` means that the gateway does not know, or did not answer.
+        """
+
+        async def call() -> UserPresence:
+            answer = await self._connector.call(UserOnline, tenant_id=tenant_id, user_id=user_id)
             return UserPresence(answer["online"], answer["connections"], None, None)
 
-        return Deferred.fromCoroutine(ask())
+        return Deferred.fromCoroutine(call())
 
     def disconnect_user(self, tenant_id: str, user_id: str, reason: str | None = None) -> Deferred[int]:
-        """Close all connections of a user; fires with how many. ``reason`` is for the gateway's log."""
-        return self._closed(DisconnectUser, tenant_id=tenant_id, user_id=user_id, reason=reason)
+        """Close all connections of a user with code 4503; their tokens stay valid.
+
+        Args:
+            reason: goes to the gateway's log.
+
+        Returns:
+            Fires with the number of connections closed; fails with ``Refusal``.
+        """
+        return self._closed_count(DisconnectUser, tenant_id=tenant_id, user_id=user_id, reason=reason)
 
     def revoke_token(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> Deferred[int]:
-        """Refuse a token, or all that a user was issued until now; fires with how many connections were closed."""
-        return self._closed(RevokeToken, tenant_id=tenant_id, jti=jti, user_id=user_id)
+        """Refuse a token (``jti``), or all tokens issued to a user until now, and close their connections.
+
+        Returns:
+            Fires with the number of connections closed; fails with ``Refusal``.
+        """
+        return self._closed_count(RevokeToken, tenant_id=tenant_id, jti=jti, user_id=user_id)
 
     def ping(self) -> Deferred[Pong]:
-        """Ask who is there."""
+        """Ask for the version and the node id of the gateway.
 
-        async def ask() -> Pong:
-            answer = await self._connection.call(Ping)
+        Returns:
+            Fires with ``Pong``; fails with ``Refusal``.
+        """
+
+        async def call() -> Pong:
+            answer = await self._connector.call(Ping)
             return Pong(answer["version"], answer["node"])
 
-        return Deferred.fromCoroutine(ask())
+        return Deferred.fromCoroutine(call())
 
     def subscribe(self, kinds: Sequence[str], callback: Callback) -> Deferred[None]:
-        """Have ``callback`` called with a ClientMessage for what clients say, now and after every reconnect.
+        """Call ``callback`` with each event of clients that matches ``kinds``, now and after every reconnect.
 
-        A message may come twice, under the same ``event_id``. It is acknowledged when the callback is done,
-        its awaitable included; one that fails is logged and not called again for that message.
+        These events are messages of visitors and agents and changes of presence; events of daemons are not included.
+        An event may be delivered twice, with the same ``event_id``. It is acknowledged when all matching callbacks have
+        returned and the awaitables that they returned have fired. A callback that raises is logged, and the event is
+        not delivered again.
 
         Args:
             kinds: event names, prefixes as ``chat.*``, or ``*``.
+            callback: called with a ``ClientMessage``; may return an awaitable.
 
         Returns:
-            Fires when the gateway has agreed; fails with ``Refusal`` for kinds that do not exist.
+            Fires when the gateway has accepted the subscription; fails with ``Refusal`` for unknown kinds.
         """
-        granted = self._subscriptions.add(kinds, callback)
-        self._connection.ask()
-        return granted
+        subscribed = self._callbacks.add(kinds, callback)
+        self._connector.subscribe()
+        return subscribed
 
-    def _closed(self, command: type[GatewayCommand], **arguments: Any) -> Deferred[int]:
-        async def ask() -> int:
-            closed: int = (await self._connection.call(command, **arguments))["closed"]
+    def _closed_count(self, command: type[GatewayCommand], **arguments: object) -> Deferred[int]:
+        async def call() -> int:
+            closed: int = (await self._connector.call(command, **arguments))["closed"]
             return closed
 
-        return Deferred.fromCoroutine(ask())
+        return Deferred.fromCoroutine(call())
 
 
-def _unacknowledged(fields: dict[str, Any], persist: bool, payload: Any) -> PendingEvent:
-    """Encode an event, or raise what is wrong with it as a Refusal."""
+def _pending_event(fields: Mapping[str, object], persist: bool, payload: object) -> PendingEvent:
+    """Encode an event.
+
+    Raises:
+        Refusal: ``invalid_event`` or ``too_large``.
+    """
     if not isinstance(payload, dict):
         raise Refusal(ErrorCode.INVALID_EVENT, "payload: expected an object")
     for name, value in fields.items():
@@ -285,9 +328,11 @@ def _unacknowledged(fields: dict[str, Any], persist: bool, payload: Any) -> Pend
     known = {**{name: value for name, value in fields.items() if value is not None}, "persist": bool(persist)}
     try:
         text = encode_json(payload)
-        event = PendingEvent.of(known, text)
+        event = PendingEvent.create(known, text)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-        raise Refusal(ErrorCode.INVALID_EVENT, f"payload: no JSON can be made of it ({type(error).__name__})") from None
+        raise Refusal(
+            ErrorCode.INVALID_EVENT, f"payload: it cannot be encoded as JSON ({type(error).__name__})"
+        ) from None
     if len(text) > PAYLOAD_BYTES:
         raise Refusal(ErrorCode.TOO_LARGE, f"payload: {len(text)} bytes of JSON, the limit is {PAYLOAD_BYTES}")
     if event.size - len(text) > _FIELDS_BYTES:

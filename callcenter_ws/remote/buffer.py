@@ -1,4 +1,4 @@
-"""The events that the gateway has not answered for: bounded, in order."""
+"""Buffer: the events that the gateway has not acknowledged, in order, within limits."""
 
 from __future__ import annotations
 
@@ -13,133 +13,140 @@ from callcenter_ws.remote.persistence import Persistence
 
 BATCH_EVENTS = 100
 BATCH_BYTES = 262_144
+"""The limits of one batch. A larger event is sent alone."""
 
 WhenFull = Literal["refuse_newest", "refuse_oldest"]
-"""Whom a full buffer refuses: the event that comes, or those that wait longest and are not under way."""
+"""What a full buffer refuses: the new event, or the oldest ones that are not being sent."""
 
 _STOPPED = "stopped before the gateway answered"
 _STOPPED_AND_KEPT = f"{_STOPPED}; the event is kept in the spool and will be sent at the next start"
 
 
 class Buffer:
-    """A queue whose head is taken as a batch, and put back if the gateway did not take it.
+    """A queue of events, from which batches are sent. Events that the gateway did not accept return to its head.
 
     Args:
-        max_events: how many events are kept, those under way included.
-        max_bytes: how many bytes of them are kept.
-        keeping: where they are kept besides in memory. What is not is not taken yet.
+        max_events: the limit of events, those being sent included.
+        max_bytes: the limit of their bytes.
+        persistence: where the events are kept besides in memory; it says when each may be sent.
+        when_full: which events are refused at a limit.
     """
 
     def __init__(
-        self, max_events: int, max_bytes: int, keeping: Persistence, when_full: WhenFull = "refuse_newest"
+        self, max_events: int, max_bytes: int, persistence: Persistence, when_full: WhenFull = "refuse_newest"
     ) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._keeping = keeping
+        self._persistence = persistence
         self._when_full = when_full
-        self._waiting: deque[PendingEvent] = deque()
-        self._taken: list[PendingEvent] = []
+        self._queue: deque[PendingEvent] = deque()
+        self._in_flight: list[PendingEvent] = []
         self._bytes = 0
 
     def __len__(self) -> int:
-        """How many events are kept."""
-        return len(self._waiting) + len(self._taken)
+        """Return the number of events."""
+        return len(self._queue) + len(self._in_flight)
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is something to take."""
-        return bool(self._waiting) and self._keeping.may_send(self._waiting[0])
+        """Whether the first event of the queue may be sent."""
+        return bool(self._queue) and self._persistence.may_send(self._queue[0])
 
     @property
-    def mortal(self) -> int:
-        """How many events would be lost with this process."""
-        return sum(not self._keeping.survives(event) for event in (*self._taken, *self._waiting))
+    def unspooled(self) -> int:
+        """The number of events that would be lost with this process."""
+        return sum(not self._persistence.is_durable(event) for event in (*self._in_flight, *self._queue))
 
     def open(self) -> Sequence[PendingEvent]:
-        """Take up, and return, what an earlier process left; it goes before all that has come since."""
-        left = self._keeping.open()
-        for event in left:
+        """Put the events that an earlier process left at the head of the queue, and return them."""
+        recovered = self._persistence.open()
+        for event in recovered:
             self._count(event)
-        self._waiting.extendleft(reversed(left))
-        return left
+        self._queue.extendleft(reversed(recovered))
+        return recovered
 
     def append(self, event: PendingEvent) -> None:
-        """Keep an event.
+        """Add an event.
 
         Raises:
-            Refusal: ``overloaded``, the buffer is full.
+            Refusal: ``overloaded``: the buffer is full.
         """
-        given_up = self._make_room(event.size)
+        refused = self._make_room(event.size)
         self._count(event)
-        self._waiting.append(event)
-        self._keeping.add(event)
-        for older in given_up:
-            older.settle(
-                Refusal(ErrorCode.OVERLOADED, f"given up for a newer event: {len(self)} wait for the gateway already")
+        self._queue.append(event)
+        self._persistence.add(event)
+        for older in refused:
+            older.resolve(
+                Refusal(
+                    ErrorCode.OVERLOADED,
+                    f"refused in favor of a newer event: {len(self)} events wait for the gateway already",
+                )
             )
 
     def _count(self, event: PendingEvent) -> None:
-        event.alone = event.size > BATCH_BYTES
+        event.send_alone = event.size > BATCH_BYTES
         self._bytes += event.size
 
     def _make_room(self, size: int) -> Sequence[PendingEvent]:
+        """Remove and return the oldest events that have to be refused for one of ``size`` bytes."""
         if not self._is_full(size):
             return ()
-        under_way = sum(event.size for event in self._taken)
-        fits_at_all = len(self._taken) < self._max_events and under_way + size <= self._max_bytes
-        if self._when_full == "refuse_newest" or not fits_at_all:
+        bytes_in_flight = sum(event.size for event in self._in_flight)
+        can_fit = len(self._in_flight) < self._max_events and bytes_in_flight + size <= self._max_bytes
+        if self._when_full == "refuse_newest" or not can_fit:
             raise Refusal(
                 ErrorCode.OVERLOADED, f"{len(self)} events wait for the gateway, no more are kept", retry_after=1
             )
-        given_up = []
+        refused = []
         while self._is_full(size):
-            event = self._waiting.popleft()
+            event = self._queue.popleft()
             self._bytes -= event.size
-            given_up.append(event)
-        self._keeping.remove(given_up)
-        return given_up
+            refused.append(event)
+        self._persistence.remove(refused)
+        return refused
 
     def _is_full(self, size: int) -> bool:
         return len(self) >= self._max_events or self._bytes + size > self._max_bytes
 
-    def take(self) -> list[PendingEvent]:
-        """Take the oldest events as the batch that is under way; the one before must be settled.
+    def next_batch(self) -> list[PendingEvent]:
+        """Remove the oldest events that may be sent from the queue and return them; finish the batch before first.
 
-        They are of one tenant, because the gateway answers a batch with one epoch, and tenants need not share theirs.
+        The events of a batch are of one tenant: the gateway answers a batch with one epoch, and tenants may have
+        different ones.
         """
-        waiting, batch = self._waiting, self._taken
+        queue, batch = self._queue, self._in_flight
         size = 0
         while self.is_ready and len(batch) < BATCH_EVENTS:
-            event = waiting[0]
+            event = queue[0]
             size += event.size
-            if batch and (event.alone or size > BATCH_BYTES or event.tenant_id != batch[0].tenant_id):
+            if batch and (event.send_alone or size > BATCH_BYTES or event.tenant_id != batch[0].tenant_id):
                 break
-            batch.append(waiting.popleft())
-            if event.alone:
+            batch.append(queue.popleft())
+            if event.send_alone:
                 break
         return list(batch)
 
-    def settle(self, batch: Sequence[PendingEvent], outcomes: Sequence[PublishResult | Refusal | None]) -> None:
-        """End the batch under way; what has no outcome goes back to the head of the queue, in order.
+    def finish_batch(self, batch: Sequence[PendingEvent], outcomes: Sequence[PublishResult | Refusal | None]) -> None:
+        """Resolve the events of the batch in flight; those without an outcome return to the head of the queue.
 
-        Does nothing for a batch that ``give_up`` has ended before.
+        Does nothing if ``refuse_all`` was called meanwhile.
         """
-        if not self._taken or self._taken[0] is not batch[0]:
+        if not self._in_flight or self._in_flight[0] is not batch[0]:
             return
-        self._taken = []
-        again = [event for event, outcome in zip(batch, outcomes, strict=True) if outcome is None]
-        self._waiting.extendleft(reversed(again))
-        self._keeping.remove(event for event, outcome in zip(batch, outcomes, strict=True) if outcome is not None)
+        self._in_flight = []
+        unsent = [event for event, outcome in zip(batch, outcomes, strict=True) if outcome is None]
+        self._queue.extendleft(reversed(unsent))
+        self._persistence.remove(event for event, outcome in zip(batch, outcomes, strict=True) if outcome is not None)
         for event, outcome in zip(batch, outcomes, strict=True):
             if outcome is not None:
                 self._bytes -= event.size
-                event.settle(outcome)
+                event.resolve(outcome)
 
-    def give_up(self) -> None:
-        """Forget everything, that under way included, and tell the publishers what becomes of it."""
-        events = [*self._taken, *self._waiting]
-        self._waiting.clear()
-        self._taken, self._bytes = [], 0
+    def refuse_all(self) -> None:
+        """Remove all events, those in flight included, and refuse them; the text says whether the spool keeps each."""
+        events = [*self._in_flight, *self._queue]
+        self._queue.clear()
+        self._in_flight, self._bytes = [], 0
         for event in events:
-            text = _STOPPED_AND_KEPT if self._keeping.survives(event) else _STOPPED
-            event.settle(Refusal(ErrorCode.UNAVAILABLE, text))
+            text = _STOPPED_AND_KEPT if self._persistence.is_durable(event) else _STOPPED
+            event.resolve(Refusal(ErrorCode.UNAVAILABLE, text))

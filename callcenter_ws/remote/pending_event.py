@@ -1,4 +1,4 @@
-"""An event that the gateway has not answered for."""
+"""PendingEvent: an event that the gateway has not acknowledged."""
 
 from __future__ import annotations
 
@@ -12,47 +12,51 @@ from callcenter_ws.errors import Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.runtime.json import encode_json
 
-_BRACKETS_AND_NAME = 16
+EventFields = dict[str, Any]  # strings, and the boolean "persist"
+
+_PAYLOAD_KEY_BYTES = 16
+"""What ``"payload":``, punctuation and a separator add to an event in a batch, at most."""
 
 
 @dataclass(slots=True, eq=False)
 class PendingEvent:
-    """One event under way.
+    """An event with the outcome that its publisher waits for.
 
     Attributes:
-        fields: the arguments of ``PublishEvent`` but for the payload.
-        payload: the payload's JSON text.
-        size: bytes that it takes in a batch.
+        fields: the arguments of ``PublishEvent`` except the payload.
+        payload: the JSON text of the payload.
+        size: bytes of the event in a batch, at most.
         answer: fires with ``PublishResult`` or fails with ``Refusal``.
-        alone: it is sent by itself, being large, or a member of a batch that was refused as a whole.
-        key: its place in the spool, once it has one.
+        send_alone: whether it is sent in a batch of its own, being large or part of a batch that was refused as a
+            whole.
+        key: the key of its row in the spool, once it has one.
     """
 
-    fields: dict[str, Any]
+    fields: EventFields
     payload: bytes
     size: int
     answer: Deferred[PublishResult]
-    alone: bool = False
+    send_alone: bool = False
     key: int | None = None
 
     @classmethod
-    def of(cls, fields: dict[str, Any], payload: bytes, key: int | None = None) -> PendingEvent:
-        """Return an event that nobody has been told about."""
-        size = len(encode_json(fields)) + len(payload) + _BRACKETS_AND_NAME
+    def create(cls, fields: EventFields, payload: bytes, key: int | None = None) -> PendingEvent:
+        """Return a new event, with its size computed."""
+        size = len(encode_json(fields)) + len(payload) + _PAYLOAD_KEY_BYTES
         return cls(fields, payload, size, Deferred(), key=key)
 
     @property
     def tenant_id(self) -> str:
-        """The tenant whose stream it joins."""
+        """The tenant of the event."""
         tenant_id: str = self.fields["tenant_id"]
         return tenant_id
 
-    def draft(self) -> bytes:
-        """The event as an element of the list in ``PublishBatch``."""
+    def encode(self) -> bytes:
+        """Return the event as an element of the JSON list in ``PublishBatch``."""
         return encode_json({**self.fields, "payload": msgspec.Raw(self.payload)})
 
-    def settle(self, outcome: PublishResult | Refusal) -> None:
-        """Tell the publisher, unless it gave up waiting."""
+    def resolve(self, outcome: PublishResult | Refusal) -> None:
+        """Fire ``answer``, unless the publisher has cancelled it."""
         if self.answer.called:
             return
         if isinstance(outcome, Refusal):

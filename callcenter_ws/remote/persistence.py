@@ -1,4 +1,4 @@
-"""Where events are kept besides in memory while the gateway has not answered for them."""
+"""Persistence: where unacknowledged events are kept besides in memory."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ from callcenter_ws.remote.pending_event import PendingEvent
 
 
 class Persistence(Protocol):
-    """What the buffer tells of its events, and asks before one is sent."""
+    """Stores the events of a Buffer, and says when each may be sent."""
 
     def open(self) -> Sequence[PendingEvent]:
-        """Begin; return what an earlier process left, in order."""
+        """Start, and return the events that an earlier process left, in order."""
 
     def add(self, event: PendingEvent) -> None:
-        """An event is to be kept, behind those before it. It may come before ``open``."""
+        """Store an event after those added before. May be called before ``open``."""
 
     def remove(self, events: Iterable[PendingEvent]) -> None:
-        """These need not be kept any more."""
+        """Delete events: they are acknowledged or refused."""
 
     def may_send(self, event: PendingEvent) -> bool:
-        """Whether it is kept as well as can be."""
+        """Return whether the event is stored, or cannot be stored now."""
 
-    def survives(self, event: PendingEvent) -> bool:
-        """Whether it would still be there after the end of this process."""
+    def is_durable(self, event: PendingEvent) -> bool:
+        """Return whether the event would survive the end of this process."""
 
     async def flush(self) -> None:
-        """Keep what can be kept; ``survives`` is final then."""
+        """Store what can be stored, and stop. ``is_durable`` is final afterwards; call ``close`` next."""
 
     async def close(self) -> None:
-        """End, with all that is kept left to the next ``open``."""
+        """End. What is stored is returned by the next ``open``."""
 
 
 class MemoryOnly:
-    """NullWriter: what the process forgets is lost."""
+    """No persistence: the events are lost with the process."""
 
     def open(self) -> Sequence[PendingEvent]:
-        """Nothing was left."""
+        """Return nothing."""
         return ()
 
     def add(self, event: PendingEvent) -> None:
-        """The buffer has it."""
+        """Do nothing."""
 
     def remove(self, events: Iterable[PendingEvent]) -> None:
-        """The buffer had it."""
+        """Do nothing."""
 
     def may_send(self, event: PendingEvent) -> bool:
-        """Always: there is nothing to wait for."""
+        """Return True: there is nothing to wait for."""
         return True
 
-    def survives(self, event: PendingEvent) -> bool:
-        """Never."""
+    def is_durable(self, event: PendingEvent) -> bool:
+        """Return False."""
         return False
 
     async def flush(self) -> None:
-        """There is nothing to do."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """There is nothing to do."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""The events that an earlier process left in the spool. Nobody waits for their answers any more."""
+"""Events that an earlier process left in the spool: logs and reports those that are refused."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ _log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class SpooledEvent:
-    """An event out of the spool, published by an earlier process.
+    """An event that an earlier process published, read from the spool.
 
     Attributes:
-        payload: the payload's JSON text.
+        tenant_id: the tenant of the event.
+        type: the name of the event type.
+        event_id: the id of the event.
+        timestamp: when the event happened (RFC 3339).
+        payload: the JSON text of the payload, in UTF-8.
+        user_id: the user whom the event is for; None if it is not for one user.
+        persist: whether the event is kept in the user's mailbox while the user is offline.
     """
 
     tenant_id: str
@@ -33,31 +39,31 @@ class SpooledEvent:
 
 
 SpoolRefused = Callable[[SpooledEvent, Refusal], object]
-"""May return an awaitable."""
+"""Called for an event of an earlier process that is refused; may return an awaitable."""
 
 
 class RecoveredEvents:
-    """Tells what becomes of them: of what is lost, the log and a callback; of what arrives, nobody.
+    """Handles the outcomes of recovered events, whose publishers no longer exist: refusals are logged and reported.
 
     Args:
-        refused: called with an event that was refused, and why.
+        refused: called with each event that was refused, and the reason.
     """
 
     def __init__(self, refused: SpoolRefused | None) -> None:
         self._refused = refused
 
-    def adopt(self, event: PendingEvent) -> None:
-        """Wait for an event's answer in its publisher's place."""
+    def track(self, event: PendingEvent) -> None:
+        """Handle the outcome of an event in place of its publisher."""
         event.answer.addErrback(self._failed, event)
 
     def _failed(self, failure: Failure, event: PendingEvent) -> None:
         refusal = failure.value
         if not isinstance(refusal, Refusal):
-            _log.failure("the answer for an event of the spool was lost", failure)
-        elif refusal.code is not ErrorCode.UNAVAILABLE:  # which says that it stays in the spool
-            self._tell(SpooledEvent(**{"user_id": None, **event.fields}, payload=event.payload), refusal)
+            _log.failure("unhandled error in publishing an event of the spool", failure)
+        elif refusal.code is not ErrorCode.UNAVAILABLE:  # unavailable: stopped, and the event stays in the spool
+            self._report(SpooledEvent(**{"user_id": None, **event.fields}, payload=event.payload), refusal)
 
-    def _tell(self, event: SpooledEvent, refusal: Refusal) -> None:
+    def _report(self, event: SpooledEvent, refusal: Refusal) -> None:
         _log.error(
             "{type} {event_id} of {tenant_id}, left in the spool by an earlier process, was refused: {code}: {reason}",
             type=event.type,
@@ -67,5 +73,5 @@ class RecoveredEvents:
             reason=refusal.message,
         )
         if self._refused is not None:
-            told = maybeDeferred(self._refused, event, refusal)
-            told.addErrback(lambda failure: _log.failure("the callback for a refused event failed", failure))
+            called = maybeDeferred(self._refused, event, refusal)
+            called.addErrback(lambda failure: _log.failure("unhandled error in spool_refused", failure))

@@ -1,106 +1,113 @@
-"""Sends the buffer over whatever link there is, one batch at a time, so that order is kept."""
+"""Sender: sends the events of the buffer over the current connection, one batch at a time, so that order is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import PublishBatch, PublishEvent, refusal_of
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.buffer import Buffer
-from callcenter_ws.remote.link import GatewayLink
+from callcenter_ws.remote.gateway_connection import GatewayConnection
 from callcenter_ws.remote.pending_event import PendingEvent
+from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.backoff import Backoff
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.single_flight import SingleFlight
 
-_FIRST_RETRY = 0.1
-_LAST_RETRY = 5.0
-_PASSING = frozenset({ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE, ErrorCode.UNAUTHORIZED})
-"""Refusals that say nothing about the event itself."""
+_FIRST_RETRY_SECONDS = 0.1
+_MAX_RETRY_SECONDS = 5.0
+_TRANSIENT = frozenset({ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE, ErrorCode.UNAUTHORIZED})
+"""Refusals that do not concern the event itself: it is sent again."""
 
 _log = Logger()
 
 Outcome = PublishResult | Refusal | None
+"""None: there is no outcome yet, and the event is sent again."""
 
 
-class _Error(msgspec.Struct):
-    """What ``PublishBatch`` answers for an event that is refused."""
+class _EventError(msgspec.Struct):
+    """The entry of ``PublishBatch``'s results for an event that is refused."""
 
     code: str
     message: str
 
 
+class _BatchNotAccepted(Exception):
+    """The gateway did not accept all events of a batch now."""
+
+
 class Sender:
-    """Takes batches from the buffer and settles them.
+    """Sends batches of the buffer and resolves their events.
 
     Args:
-        emptied: called whenever nothing is left to be sent.
+        emptied: called whenever the buffer is found empty after sending.
+
+    Attributes:
+        connection: the authenticated connection to send over; None while there is none. After setting it, call
+            ``wake``.
     """
 
-    def __init__(self, buffer: Buffer, reactor: Any, emptied: Callable[[], None]) -> None:
+    def __init__(self, buffer: Buffer, clock: Clock, emptied: Callable[[], None]) -> None:
         self._buffer = buffer
-        self._reactor = reactor
         self._emptied = emptied
-        self._backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
-        self._is_running = False
-        self.link: GatewayLink | None = None
+        self._backoff = Backoff(_FIRST_RETRY_SECONDS, _MAX_RETRY_SECONDS)
+        # A delay of 0 collects the events that are published in the same turn of the reactor.
+        self._sending = SingleFlight(
+            self._send_batches, clock, spawn, backoff=self._backoff, delay=0, transient=(_BatchNotAccepted,)
+        )
+        self.connection: GatewayConnection | None = None
 
     def wake(self) -> None:
-        """There may be something to send: begin in the next turn of the reactor, with all that comes until then."""
-        if not self._is_running and self.link is not None and self._buffer.is_ready:
-            self._is_running = True
-            self._reactor.callLater(0, self._start)
+        """Start sending in the next turn of the reactor if there is a connection and an event that may be sent."""
+        if self.connection is not None and self._buffer.is_ready:
+            self._sending.request()
 
-    def _start(self) -> None:
-        Deferred.fromCoroutine(self._run()).addErrback(lambda failure: _log.failure("sending failed", failure))
-
-    async def _run(self) -> None:
-        try:
-            while (link := self.link) is not None and (batch := self._buffer.take()):
-                outcomes = await self._outcomes(link, batch)
-                self._buffer.settle(batch, outcomes)
-                if None not in outcomes:
-                    self._backoff.reset()
-                elif self.link is link:
-                    await deferLater(self._reactor, self._backoff.delay())
-        finally:
-            self._is_running = False
-        self.wake()
+    async def _send_batches(self) -> None:
+        while (connection := self.connection) is not None and (batch := self._buffer.next_batch()):
+            outcomes = await self._send(connection, batch)
+            self._buffer.finish_batch(batch, outcomes)
+            if None not in outcomes:
+                self._backoff.reset()
+            elif self.connection is connection:
+                raise _BatchNotAccepted
         if not len(self._buffer):
             self._emptied()
 
-    async def _outcomes(self, link: GatewayLink, batch: Sequence[PendingEvent]) -> Sequence[Outcome]:
+    async def _send(self, connection: GatewayConnection, batch: Sequence[PendingEvent]) -> Sequence[Outcome]:
         try:
-            answers = await (_publish_one(link, batch[0]) if batch[0].alone else _publish(link, batch))
+            answers = await (
+                _publish_event(connection, batch[0]) if batch[0].send_alone else _publish_batch(connection, batch)
+            )
         except Refusal as refusal:
-            return self._of_whole_batch(link, batch, refusal)
+            return self._outcomes_of_refused_batch(connection, batch, refusal)
         except Exception:
-            _log.failure("the gateway's answer cannot be understood; the events are sent again")
+            _log.failure("the gateway's answer cannot be decoded; the events are sent again")
             return [None] * len(batch)
-        return [None if isinstance(answer, Refusal) and answer.code in _PASSING else answer for answer in answers]
+        return [None if isinstance(answer, Refusal) and answer.code in _TRANSIENT else answer for answer in answers]
 
-    def _of_whole_batch(self, link: GatewayLink, batch: Sequence[PendingEvent], refusal: Refusal) -> Sequence[Outcome]:
+    def _outcomes_of_refused_batch(
+        self, connection: GatewayConnection, batch: Sequence[PendingEvent], refusal: Refusal
+    ) -> Sequence[Outcome]:
         if refusal.code is ErrorCode.UNAUTHORIZED:
-            link.drop("it does not know us any more")
-        if refusal.code in _PASSING:
+            connection.abort("it is no longer authenticated")
+        if refusal.code in _TRANSIENT:
             return [None] * len(batch)
-        if batch[0].alone:
+        if batch[0].send_alone:
             return [refusal]
-        # One of them spoils the whole: sent one by one, it is refused and the others are not.
+        # One of the events made the gateway refuse the whole batch. Sent one by one, only that one is refused.
         for event in batch:
-            event.alone = True
+            event.send_alone = True
         return [None] * len(batch)
 
 
-async def _publish(link: GatewayLink, batch: Sequence[PendingEvent]) -> list[PublishResult | Refusal]:
-    answer = await link.call(PublishBatch, events=b"[" + b",".join([event.draft() for event in batch]) + b"]")
-    # Not decode_json: its Refusal would look like the gateway's.
-    results = msgspec.json.decode(answer["results"], type=list[int | _Error])
+async def _publish_batch(connection: GatewayConnection, batch: Sequence[PendingEvent]) -> list[PublishResult | Refusal]:
+    answer = await connection.call(PublishBatch, events=b"[" + b",".join([event.encode() for event in batch]) + b"]")
+    # Not decode_json: its Refusal would be taken for the gateway's.
+    results = msgspec.json.decode(answer["results"], type=list[int | _EventError])
     return [
         PublishResult(answer["epoch"], result, event.fields["event_id"])
         if isinstance(result, int)
@@ -109,6 +116,6 @@ async def _publish(link: GatewayLink, batch: Sequence[PendingEvent]) -> list[Pub
     ]
 
 
-async def _publish_one(link: GatewayLink, event: PendingEvent) -> list[PublishResult | Refusal]:
-    answer = await link.call(PublishEvent, **event.fields, payload=event.payload)
+async def _publish_event(connection: GatewayConnection, event: PendingEvent) -> list[PublishResult | Refusal]:
+    answer = await connection.call(PublishEvent, **event.fields, payload=event.payload)
     return [PublishResult(answer["epoch"], answer["seq"], answer["event_id"])]

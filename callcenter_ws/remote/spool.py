@@ -1,173 +1,187 @@
-"""The spool: unacknowledged events on disk."""
+"""Spool: persistence of unacknowledged events in a file, so that they survive the process."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.spool_file import Row, SpoolFile, reason_of
+from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.backoff import Backoff
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.single_flight import SingleFlight
 
 _GROUP_EVENTS = 512
 _GROUP_BYTES = 4_194_304
-_FIRST_RETRY = 1.0
-_LAST_RETRY = 30.0
+"""The limits of one transaction."""
+
+_FIRST_RETRY_SECONDS = 1.0
+_MAX_RETRY_SECONDS = 30.0
+
+T = TypeVar("T")
 
 _log = Logger()
 
 
-class Thread(Protocol):
-    """Calls functions one after the other, elsewhere."""
+class SerialExecutor(Protocol):
+    """Calls functions one after the other outside the reactor's thread; see ``SpoolThread``."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
 
-    def call(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """Have a function called."""
+    def call(self, function: Callable[..., T], *args: object) -> Deferred[T]:
+        """Call a function after the calls before it; fires with its result."""
 
     def stop(self) -> None:
-        """End."""
+        """Stop after the calls made before."""
+
+
+class _WriteFailed(Exception):
+    """A group could not be written."""
 
 
 class Spool:
-    """Keeps events in a SpoolFile: what comes while a group is being written makes the next one.
+    """Keeps events in a SpoolFile. Events that arrive while a group is being written form the next group.
 
-    An event may be sent when it is on disk. When the disk fails, that is said once, and events may be sent all the
-    same: they are in memory, and refusing them would lose for certain what otherwise is lost only if the process
-    ends during the outage. What was not acknowledged by then is written when the disk works again.
+    An event may be sent when it is on disk. While the disk fails, events may be sent from memory: refusing them would
+    lose for certain what otherwise is lost only if the process ends during the outage. The outage is logged once. The
+    events that are still unacknowledged when the disk works again are written then.
+
+    Implements ``Persistence``.
 
     Args:
-        path: of the file.
-        thread: where the file is written.
+        path: the path of the file.
+        executor: where the file is written.
         ready: called when more events may be sent.
     """
 
-    def __init__(self, path: Path, reactor: Any, thread: Thread, ready: Callable[[], None]) -> None:
+    def __init__(self, path: Path, clock: Clock, executor: SerialExecutor, ready: Callable[[], None]) -> None:
         self._path = path
-        self._reactor = reactor
-        self._thread = thread
+        self._clock = clock
+        self._executor = executor
         self._ready = ready
         self._file: SpoolFile | None = None
+        self._writing: SingleFlight | None = None
         self._next_key = 1
         self._unwritten: dict[PendingEvent, None] = {}
-        self._gone: list[int] = []
-        self._writing: Deferred[None] | None = None
-        self._backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
+        self._deleted_keys: list[int] = []
+        self._backoff = Backoff(_FIRST_RETRY_SECONDS, _MAX_RETRY_SECONDS)
         self._is_failing = False
-        self._retry: Any = None
 
     def open(self) -> Sequence[PendingEvent]:
-        """Open the file, and return what it holds. This alone is done in the calling thread, and waits for the disk.
+        """Open the file and return its events. Reads the disk in the calling thread, unlike all other methods.
 
         Raises:
-            SpoolUnusable: nothing was begun.
+            SpoolUnusable: the file cannot be used; nothing was started.
         """
         file = SpoolFile(self._path)
         try:
-            left = [_event_of(row) for row in file.rows()]
+            recovered = [_event_of(row) for row in file.rows()]
         except BaseException:
             file.close()
             raise
         self._file = file
-        self._next_key = 1 + max((event.key or 0 for event in left), default=0)
-        self._thread.start()
-        self._wake()
-        return left
+        self._next_key = 1 + max((event.key or 0 for event in recovered), default=0)
+        self._executor.start()
+        # A delay of 0 collects the events of one turn of the reactor into the first group.
+        self._writing = SingleFlight(
+            self._write_groups, self._clock, spawn, backoff=self._backoff, delay=0, transient=(_WriteFailed,)
+        )
+        self._request_write()
+        return recovered
 
     def add(self, event: PendingEvent) -> None:
         """Write an event soon; before ``open``, as soon as that is called."""
         self._unwritten[event] = None
-        self._wake()
+        self._request_write()
 
     def remove(self, events: Iterable[PendingEvent]) -> None:
-        """Delete events soon. The process may end before: they are sent again then, under the same ids."""
+        """Delete events soon. If the process ends before, they are sent again with the same ids."""
         for event in events:
             self._unwritten.pop(event, None)
             if event.key is not None:
-                self._gone.append(event.key)
-        self._wake()
+                self._deleted_keys.append(event.key)
+        self._request_write()
 
     def may_send(self, event: PendingEvent) -> bool:
-        """Whether it is on disk, or cannot be brought there."""
+        """Return whether the event is on disk, or the disk fails."""
         return self._is_failing or event not in self._unwritten
 
-    def survives(self, event: PendingEvent) -> bool:
-        """Whether it is on disk."""
+    def is_durable(self, event: PendingEvent) -> bool:
+        """Return whether the event is on disk."""
         return event not in self._unwritten
 
     async def flush(self) -> None:
-        """Write everything, however long that takes; try once more if the disk has failed before."""
-        self._cancel_retry()
-        self._wake()
-        if self._writing is not None:
-            await self._writing
+        """Write everything, without a time limit, and stop writing; after a failure, try once more."""
+        if self._writing is None:
+            return
+        if self._has_work:
+            self._writing.request(skip_backoff=True)
+        await self._writing.stopped()
 
     async def close(self) -> None:
-        """Close the file and end the thread; call ``flush`` first."""
-        self._cancel_retry()
+        """Close the file and stop the executor; call ``flush`` first."""
+        if self._writing is not None:
+            self._writing.stop()
         self._unwritten.clear()
-        self._gone.clear()
+        self._deleted_keys.clear()
         self._is_failing = False
         self._backoff.reset()
         file, self._file = self._file, None
         if file is None:
             return
         try:
-            await self._thread.call(file.close)
+            await self._executor.call(file.close)
         except sqlite3.Error as error:
-            _log.error("the spool {path} was not closed well: {reason}", path=str(self._path), reason=reason_of(error))
+            _log.error(
+                "the spool {path} could not be closed cleanly: {reason}", path=str(self._path), reason=reason_of(error)
+            )
         finally:
-            self._thread.stop()
+            self._executor.stop()
 
     # Writing
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._unwritten or self._gone)
+        return bool(self._unwritten or self._deleted_keys)
 
-    def _wake(self) -> None:
-        is_busy = self._writing is not None or self._retry is not None
-        if self._file is None or is_busy or not self._has_work:
-            return
-        self._writing = Deferred.fromCoroutine(self._write(self._file))
-        self._writing.addErrback(lambda failure: _log.failure("writing the spool failed", failure))
+    def _request_write(self) -> None:
+        if self._writing is not None and self._has_work:
+            self._writing.request()
 
-    async def _write(self, file: SpoolFile) -> None:
-        # What else comes in this turn of the reactor joins the first group.
-        await deferLater(self._reactor, 0)
-        try:
-            while self._has_work and self._retry is None:
-                await self._write_group(file)
-        finally:
-            self._writing = None
+    async def _write_groups(self) -> None:
+        file = self._file
+        while file is not None and self._has_work:
+            await self._write_group(file)
 
     async def _write_group(self, file: SpoolFile) -> None:
         events = self._next_group()
-        gone, self._gone = self._gone, []
+        deleted_keys, self._deleted_keys = self._deleted_keys, []
         try:
-            await self._thread.call(file.write, [_row_of(event) for event in events], gone)
+            await self._executor.call(file.write, [_row_of(event) for event in events], deleted_keys)
         except Exception as error:
-            # No row of the group is there. Keys of such rows must not gather for as long as the disk fails.
-            unused = {event.key for event in events}
-            self._gone = gone + [key for key in self._gone if key not in unused]
+            # No row of the group was written, so its keys need no deletion: while the disk fails, the list must not
+            # grow with them.
+            unused_keys = {event.key for event in events}
+            self._deleted_keys = deleted_keys + [key for key in self._deleted_keys if key not in unused_keys]
             for event in events:
                 event.key = None
-            self._failed(error)
-        else:
-            for event in events:
-                self._unwritten.pop(event, None)
-            self._succeeded()
+            self._report_failure(error)
+            self._ready()
+            raise _WriteFailed from None
+        for event in events:
+            self._unwritten.pop(event, None)
+        self._report_success()
         self._ready()
 
     def _next_group(self) -> list[PendingEvent]:
-        """The oldest events that are not on disk; their keys say in which order they came."""
+        """Return the oldest events that are not on disk, with keys in their order."""
         events: list[PendingEvent] = []
         size = 0
         for event in self._unwritten:
@@ -179,33 +193,24 @@ class Spool:
             events.append(event)
         return events
 
-    def _failed(self, error: Exception) -> None:
-        if not self._is_failing:
-            self._is_failing = True
-            _log.error(
-                "the spool {path} cannot be written: {reason}. Events are sent all the same, but would not survive the "
-                "end of this process now",
-                path=str(self._path),
-                reason=reason_of(error) if isinstance(error, sqlite3.Error) else type(error).__name__,
-            )
-            if not isinstance(error, sqlite3.Error):
-                _log.failure("writing the spool failed")
-        self._retry = self._reactor.callLater(self._backoff.delay(), self._try_again)
+    def _report_failure(self, error: Exception) -> None:
+        if self._is_failing:
+            return
+        self._is_failing = True
+        _log.error(
+            "the spool {path} cannot be written: {reason}. Events are still sent, but those not written would be lost "
+            "with this process",
+            path=str(self._path),
+            reason=reason_of(error) if isinstance(error, sqlite3.Error) else type(error).__name__,
+        )
+        if not isinstance(error, sqlite3.Error):
+            _log.failure("unhandled error in writing the spool")
 
-    def _succeeded(self) -> None:
+    def _report_success(self) -> None:
         self._backoff.reset()
         if self._is_failing:
             self._is_failing = False
-            _log.info("the spool {path} is written again", path=str(self._path))
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._wake()
-
-    def _cancel_retry(self) -> None:
-        retry, self._retry = self._retry, None
-        if retry is not None:
-            retry.cancel()
+            _log.info("the spool {path} can be written again", path=str(self._path))
 
 
 def _row_of(event: PendingEvent) -> Row:
@@ -233,4 +238,4 @@ def _event_of(row: Row) -> PendingEvent:
     }
     if user_id is not None:
         fields["user_id"] = user_id
-    return PendingEvent.of(fields, payload, key)
+    return PendingEvent.create(fields, payload, key)

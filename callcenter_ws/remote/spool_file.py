@@ -1,4 +1,4 @@
-"""SpoolFile: the file that unacknowledged events are kept in. Opening it, whose it is, whether it may be used."""
+"""SpoolFile: the SQLite file that keeps unacknowledged events."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from callcenter_ws.runtime.sqlite import FileUnusable as SpoolUnusable
-from callcenter_ws.runtime.sqlite import check_identity, connect, insert, reason_of, roll_back, take_file, use_log
+from callcenter_ws.runtime.sqlite import check_identity, connect, enable_wal, insert, lock_file, reason_of, roll_back
 
 __all__ = ["Row", "SpoolFile", "SpoolUnusable", "reason_of"]
 
 APPLICATION_ID = 0x43435351
-"""``CCSQ``: how SQLite files tell whose they are (https://www.sqlite.org/pragma.html#pragma_application_id)."""
+"""``CCSQ``, which identifies the file's format (https://www.sqlite.org/pragma.html#pragma_application_id)."""
 
 VERSION = 1
+"""The version of the schema, stored as ``user_version``."""
 
-Row = tuple[Any, ...]
-"""Key, tenant_id, type, event_id, timestamp, user_id, persist, payload."""
+Row = tuple[Any, ...]  # the values have the types of the columns
+"""key, tenant_id, type, event_id, timestamp, user_id, persist, payload, with the types of the schema."""
 
-_WIDTH = 8
+_COLUMNS = 8
 _SCHEMA = """
 CREATE TABLE event (
     key INTEGER PRIMARY KEY,
@@ -36,26 +37,27 @@ CREATE TABLE event (
     payload BLOB NOT NULL
 ) STRICT
 """
-_DAMAGED = "the file is damaged; moved away, it is made anew, without the events in it"
+_DAMAGED = "the file is damaged; move it away, and a new one without its events is created"
 
 
 class SpoolFile:
-    """One SQLite file in WAL mode, used by one broadcaster at a time.
+    """A SQLite file in WAL mode, locked for one broadcaster.
 
-    It survives the end of the process, whatever ends it. SQLite does not wait for the disk, so power loss may take
-    back the last moments.
+    Committed data survives the end of the process, ``SIGKILL`` included. Commits are not synced to disk
+    (``synchronous = NORMAL``), so power loss may undo the last ones.
 
     Args:
-        path: the file; it is made where it does not exist, its folder is not.
+        path: the file. It is created if it does not exist; its folder is not.
 
     Raises:
-        SpoolUnusable: the file is somebody else's, damaged, of a newer version, in use, or cannot be written.
+        SpoolUnusable: the file belongs to another program, is damaged, has a newer version, is in use, or cannot be
+            written.
     """
 
     def __init__(self, path: Path) -> None:
-        # Two names of one file share a lock.
+        # The real path, so that the names of one file share its lock.
         self.path = Path(os.path.realpath(path))
-        self._lock = take_file(self.path, "another process, or by another broadcaster of this one")
+        self._lock = lock_file(self.path, "another process, or by another broadcaster of this one")
         try:
             self._db = _connect(self.path)
         except BaseException:
@@ -63,16 +65,16 @@ class SpoolFile:
             raise
 
     def rows(self) -> list[Row]:
-        """Return everything that is kept, in order.
+        """Return all rows, in order of their keys.
 
         Raises:
-            SpoolUnusable: it cannot be read.
+            SpoolUnusable: the file cannot be read.
         """
-        with _explained(self.path):
+        with _errors_explained(self.path):
             return self._db.execute("SELECT * FROM event ORDER BY key").fetchall()
 
-    def write(self, rows: Sequence[Row], gone: Sequence[int]) -> None:
-        """Forget the rows with the keys ``gone``, then keep others; all of it or nothing.
+    def write(self, rows: Sequence[Row], deleted_keys: Sequence[int]) -> None:
+        """Delete the rows with ``deleted_keys``, then insert ``rows``, in one transaction.
 
         Raises:
             sqlite3.Error: nothing was written.
@@ -80,16 +82,17 @@ class SpoolFile:
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
-            if gone:
-                db.execute("DELETE FROM event WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(gone),))
-            insert(db, "event", _WIDTH, [value for row in rows for value in row])
+            if deleted_keys:
+                keys = json.dumps(deleted_keys)
+                db.execute("DELETE FROM event WHERE key IN (SELECT value FROM json_each(?))", (keys,))
+            insert(db, "event", _COLUMNS, [value for row in rows for value in row])
             db.execute("COMMIT")
         except BaseException:
             roll_back(db)
             raise
 
     def close(self) -> None:
-        """Write everything to its final place and close the file; no thread may use it any more."""
+        """Checkpoint and close the file, and release the lock. No thread may use the file afterwards."""
         try:
             self._db.close()
         finally:
@@ -97,7 +100,7 @@ class SpoolFile:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    with _explained(path):
+    with _errors_explained(path):
         db = connect(path)
         try:
             _prepare(db, path)
@@ -109,11 +112,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     version = check_identity(db, path, APPLICATION_ID, VERSION)
-    if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise SpoolUnusable(f"{path}: {_DAMAGED} ({found})")
-    use_log(db, path)
+    if (result := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise SpoolUnusable(f"{path}: {_DAMAGED} ({result})")
+    enable_wal(db, path)
     db.execute("PRAGMA synchronous = NORMAL")
-    # Even where there is nothing to write: it tells whether the file could be written.
+    # Begun even if there is nothing to write: it fails if the file cannot be written.
     db.execute("BEGIN IMMEDIATE")
     if version < VERSION:
         db.execute(_SCHEMA)
@@ -123,12 +126,13 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _errors_explained(path: Path) -> Iterator[None]:
+    """Turn an error of SQLite into SpoolUnusable."""
     try:
         yield
     except sqlite3.Error as error:
-        known = f"{_DAMAGED} ({error.sqlite_errorname})" if _is_damage(error) else reason_of(error)
-        raise SpoolUnusable(f"{path}: {known}") from None
+        reason = f"{_DAMAGED} ({error.sqlite_errorname})" if _is_damage(error) else reason_of(error)
+        raise SpoolUnusable(f"{path}: {reason}") from None
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

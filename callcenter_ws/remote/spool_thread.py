@@ -1,11 +1,12 @@
-"""The thread that waits for the spool's disk, so that the reactor does not."""
+"""SpoolThread: the thread that accesses the spool's disk, so that the reactor does not block."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 
 from callcenter_ws.runtime.threads import DedicatedThreadPool
@@ -14,23 +15,23 @@ T = TypeVar("T")
 
 
 class SpoolThread:
-    """One thread. Can be started again."""
+    """A single thread. It can be started again after it was stopped."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorFromThreads) -> None:
         self._reactor = reactor
         self._pool = _new_pool()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._pool.start()
 
-    def call(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Have a function called, after those before; fires in the reactor's thread."""
+    def call(self, function: Callable[..., T], *args: object) -> Deferred[T]:
+        """Call a function in the thread, after the calls before it; the Deferred fires in the reactor's thread."""
         called: Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *args)
         return called
 
     def stop(self) -> None:
-        """End, when everything that was called is done."""
+        """Stop the thread after all calls made before, and wait for it."""
         pool, self._pool = self._pool, _new_pool()
         pool.stop()
 

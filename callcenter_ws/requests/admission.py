@@ -1,4 +1,4 @@
-"""Who may connect: endpoints and roles, limits, revocations. Asked before a socket becomes a Client."""
+"""Admission of connections: endpoints and roles, limits, revocations. Checked before a socket becomes a Client."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 
-RETRY_AFTER = 30.0
-"""Seconds after which a peer that met a limit may find room."""
+RETRY_SECONDS = 30.0
+"""The ``Retry-After`` of a peer that exceeds a limit."""
 
 
-class Endpoint(StrEnum):
-    """The two WebSocket endpoints; also a label of statistics."""
+class EndpointName(StrEnum):
+    """The two WebSocket endpoints, ``/ws`` and ``/ws/public``; also a label of statistics."""
 
     STAFF = "ws"
     PUBLIC = "public"
 
 
 class Admission:
-    """Guards the door of a node.
+    """Decides whether a node accepts a connection.
 
     Attributes:
-        sockets: accepted and not gone, authenticated or not; counted from ``open_socket`` to ``close_socket``.
-        draining: nobody comes in any more.
+        sockets: open sockets, authenticated or not; counted from ``open_socket`` to ``close_socket``.
+        draining: whether all connections are refused, because the node stops.
     """
 
     def __init__(self, hub: Hub, limits: Limits) -> None:
@@ -41,54 +41,56 @@ class Admission:
         """Count a socket from that address.
 
         Raises:
-            Refusal: ``connection_limit`` when the node or the address has no room; ``draining``.
+            Refusal: ``connection_limit`` when the node or the address has too many sockets; ``draining``.
         """
         if self.draining:
-            raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_AFTER)
+            raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_SECONDS)
         limits = self._limits
         if limits.connections and self.sockets >= limits.connections:
-            raise Refusal(ErrorCode.CONNECTION_LIMIT, "this node is full", retry_after=RETRY_AFTER)
+            raise Refusal(ErrorCode.CONNECTION_LIMIT, "this node is full", retry_after=RETRY_SECONDS)
         if limits.connections_per_ip and self._sockets_by_ip.get(ip, 0) >= limits.connections_per_ip:
-            raise Refusal(ErrorCode.CONNECTION_LIMIT, "too many connections from this address", retry_after=RETRY_AFTER)
+            raise Refusal(
+                ErrorCode.CONNECTION_LIMIT, "too many connections from this address", retry_after=RETRY_SECONDS
+            )
         self.sockets += 1
         add(self._sockets_by_ip, ip)
 
     def close_socket(self, ip: str) -> None:
-        """The socket is gone."""
+        """Uncount a socket that was closed."""
         self.sockets -= 1
         add(self._sockets_by_ip, ip, -1)
         if not self._sockets_by_ip[ip]:
             del self._sockets_by_ip[ip]
 
-    def admit(self, principal: Principal, endpoint: Endpoint, tenant_id: str | None = None) -> Principal:
-        """Let a principal in, narrowed to one tenant.
+    def admit(self, principal: Principal, endpoint: EndpointName, tenant_id: str | None = None) -> Principal:
+        """Return the principal, narrowed to one tenant, if it may connect.
 
         Args:
-            tenant_id: the tenant that the URL names, which a token for every tenant (``*``) needs.
+            tenant_id: the tenant that the URL names; required with a token for all tenants (``*``).
 
         Raises:
             Refusal: ``unauthorized`` (revoked), ``forbidden`` (wrong endpoint or tenant), ``connection_limit``,
                 ``draining``.
         """
         if self.draining:
-            raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_AFTER)
+            raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_SECONDS)
         if principal.every_tenant:
             if not tenant_id or tenant_id == EVERY_TENANT or len(tenant_id) > MAX_ID_LENGTH:
-                raise Refusal(ErrorCode.FORBIDDEN, "a token for every tenant must name one: ?tenant_id=…")
+                raise Refusal(ErrorCode.FORBIDDEN, "a token for all tenants must name one: ?tenant_id=…")
             principal = principal.narrow(tenant_id)
         elif tenant_id is not None and tenant_id != principal.tenant_id:
             raise Refusal(ErrorCode.FORBIDDEN, "the token is for another tenant")
         self._hub.revocations.check(principal)
-        if (principal.role is Role.VISITOR) != (endpoint is Endpoint.PUBLIC):
+        if (principal.role is Role.VISITOR) != (endpoint is EndpointName.PUBLIC):
             place = "/ws/public" if principal.role is Role.VISITOR else "/ws"
             raise Refusal(ErrorCode.FORBIDDEN, f"the role {principal.role} connects at {place}")
-        self._check_room(principal)
+        self._check_limits(principal)
         return principal
 
-    def _check_room(self, principal: Principal) -> None:
+    def _check_limits(self, principal: Principal) -> None:
         limits, tenant_id = self._limits, principal.tenant_id
         if limits.connections_per_tenant and self._hub.connections(tenant_id) >= limits.connections_per_tenant:
-            raise Refusal(ErrorCode.CONNECTION_LIMIT, "the tenant has too many connections", retry_after=RETRY_AFTER)
+            raise Refusal(ErrorCode.CONNECTION_LIMIT, "the tenant has too many connections", retry_after=RETRY_SECONDS)
         mine = self._hub.connections_of(principal)
         if limits.connections_per_user and mine >= limits.connections_per_user:
-            raise Refusal(ErrorCode.CONNECTION_LIMIT, "the user has too many connections", retry_after=RETRY_AFTER)
+            raise Refusal(ErrorCode.CONNECTION_LIMIT, "the user has too many connections", retry_after=RETRY_SECONDS)

@@ -1,24 +1,21 @@
-"""What every connection works with, in one place."""
+"""What handling the requests of connections needs, in one place."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.interfaces import Authenticator, Broker, ConnectionLog
+from callcenter_ws.requests.handlers import Handlers
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
-
-if TYPE_CHECKING:
-    from callcenter_ws.requests.handlers import Handlers
 
 
 @dataclass(slots=True)
 class Context:
-    """The parts that a Client needs. Built once, by the service."""
+    """The parts that all connections of a gateway share. Built once, when the gateway is assembled."""
 
     hub: Hub
     broker: Broker

@@ -1,19 +1,15 @@
-"""What one client asks for: at what pace, how it is answered, and when its mistakes are too many."""
+"""Passes the messages of one client to their handlers: rate limit, errors, and the end of a client with too many."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+from callcenter_ws.delivery.client import Client
+from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
-from callcenter_ws.events.frames import ControlFrame, control_frame
 from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.rate_limit import MistakeCount, TokenBucket
 from callcenter_ws.runtime.json import decode_json
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
-
-MAX_REQUEST_ID = 255
+MAX_REQUEST_ID_LENGTH = 255
 
 _MISTAKES = frozenset(
     {
@@ -27,80 +23,71 @@ _MISTAKES = frozenset(
         ErrorCode.TOO_LARGE,
     }
 )
+"""Errors that a correct client does not cause."""
 
 
 class Dispatcher:
-    """Takes the messages of one client to their handlers."""
+    """Dispatches the requests of one client. The WebSocket protocol owns it."""
 
-    __slots__ = ("_bucket", "_client", "_floods", "_gateway", "_mistakes")
+    __slots__ = ("_bucket", "_client", "_context", "_mistakes", "_rate_limited")
 
-    def __init__(self, client: Client, gateway: Context) -> None:
-        limits = gateway.limits
+    def __init__(self, client: Client, context: Context) -> None:
+        limits = context.limits
         self._client = client
-        self._gateway = gateway
-        self._bucket = TokenBucket(limits.rate, limits.burst, gateway.clock.monotonic())
-        # Few ever make one.
+        self._context = context
+        self._bucket = TokenBucket(limits.rate, limits.burst, context.clock.monotonic())
+        # Few clients ever cause one.
         self._mistakes: MistakeCount | None = None
-        self._floods: MistakeCount | None = None
+        self._rate_limited: MistakeCount | None = None
 
     def receive(self, text: bytes) -> None:
-        """Take a text message that the peer sent."""
-        gateway = self._gateway
-        now = gateway.clock.monotonic()
-        wait = self._bucket.wait_for(now)
-        if not wait:
-            gateway.spawn(self._answer(text))
+        """Dispatch a text message of the peer."""
+        client, context = self._client, self._context
+        if client.closed:
             return
-        self.refuse(Refusal(ErrorCode.RATE_LIMITED, retry_after=wait))
-        if self._too_many_floods(now):
-            self._client.close(CloseCode.RATE_LIMITED)
+        client.peer_active()
+        client.count_received()
+        now = context.clock.monotonic()
+        delay = self._bucket.wait_for(now)
+        if not delay:
+            context.spawn(self._answer(text))
+            return
+        self._refuse(Refusal(ErrorCode.RATE_LIMITED, retry_after=delay))
+        if self._rate_limited is None:
+            self._rate_limited = MistakeCount(context.limits.bad_messages)
+        if self._rate_limited.too_many(now):
+            client.close(CloseCode.RATE_LIMITED)
 
     async def _answer(self, text: bytes) -> None:
-        client, request_id = self._client, None
+        request_id = None
         try:
             message = decode_json(text)
             if not isinstance(message, dict):
                 raise Refusal(ErrorCode.INVALID_MESSAGE, "expected a JSON object with type and payload")
             request_id = _request_id(message.get("id"))
-            await self._gateway.handlers.handle(client, message, request_id)
+            await self._context.handlers.handle(self._client, message, request_id)
         except Refusal as refusal:
-            self.refuse(refusal, request_id)
+            self._refuse(refusal, request_id)
         except Exception:
-            self._gateway.log.unhandled_error(f"a request of {client}")
-            self.refuse(Refusal(ErrorCode.UNAVAILABLE, "the gateway met an error of its own"), request_id)
+            self._context.log.unhandled_error(f"a request of {self._client}")
+            self._refuse(Refusal(ErrorCode.UNAVAILABLE, "internal error of the gateway"), request_id)
 
-    def refuse(self, refusal: Refusal, request_id: str | int | None = None) -> None:
-        """Tell the peer that its request is refused; too many of these end the connection."""
-        client, gateway = self._client, self._gateway
+    def _refuse(self, refusal: Refusal, request_id: RequestId = None) -> None:
+        """Send an ``error``; too many mistakes within a minute end the connection."""
+        client = self._client
         if client.closed:
             return
-        gateway.log.refused(str(client), refusal)
-        client.send(error_frame(refusal, request_id))
-        if refusal.code in _MISTAKES and self._too_many_mistakes(gateway.clock.monotonic()):
-            client.close(CloseCode.PROTOCOL_ABUSE)
-
-    def _too_many_floods(self, now: float) -> bool:
-        if self._floods is None:
-            self._floods = MistakeCount(self._gateway.limits.bad_messages)
-        return self._floods.too_many(now)
-
-    def _too_many_mistakes(self, now: float) -> bool:
-        if self._mistakes is None:
-            self._mistakes = MistakeCount(self._gateway.limits.bad_messages)
-        return self._mistakes.too_many(now)
+        client.refuse(refusal, request_id)
+        if refusal.code in _MISTAKES:
+            if self._mistakes is None:
+                self._mistakes = MistakeCount(self._context.limits.bad_messages)
+            if self._mistakes.too_many(self._context.clock.monotonic()):
+                client.close(CloseCode.PROTOCOL_ABUSE)
 
 
-def _request_id(value: object) -> str | int | None:
+def _request_id(value: object) -> RequestId:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int) or len(str(value)) > MAX_REQUEST_ID:
-        raise Refusal(ErrorCode.INVALID_MESSAGE, f"id: expected a string of at most {MAX_REQUEST_ID} characters")
+    if isinstance(value, bool) or not isinstance(value, str | int) or len(str(value)) > MAX_REQUEST_ID_LENGTH:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"id: expected a string of at most {MAX_REQUEST_ID_LENGTH} characters")
     return value
-
-
-def error_frame(refusal: Refusal, request_id: str | int | None = None) -> ControlFrame:
-    """Return an ``error`` message."""
-    payload: dict[str, Any] = {"code": refusal.ws_code, "message": refusal.message}
-    if refusal.retry_after_ms is not None:
-        payload["retry_after_ms"] = refusal.retry_after_ms
-    return control_frame("error", payload, in_reply_to=request_id)

@@ -1,17 +1,18 @@
-"""One Handler per message that a client may send (PROTOCOL section 2.1)."""
+"""One Handler for each type of message that a client may send (``docs/protocol.rst``, "Messages from the client")."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.broker.ingest import EventBroadcaster
-from callcenter_ws.delivery.catch_up import Replay, TakeSnapshot
+from callcenter_ws.delivery.catch_up import ReplayRequest, SnapshotRequest
+from callcenter_ws.delivery.client import Client
 from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Origin, payload_path
@@ -22,20 +23,17 @@ from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import rfc3339
 
-if TYPE_CHECKING:
-    from callcenter_ws.delivery.client import Client
-
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Id = Name | int
 Names = Annotated[list[Name], Meta(min_length=1, max_length=100)]
 
-TYPING_INTERVAL = 1.0
-MAX_TYPISTS = 10_000
-_WRITERS = {Role.VISITOR: "visitor", Role.AGENT: "agent", Role.SUPERVISOR: "agent", Role.ADMIN: "agent"}
+TYPING_INTERVAL_SECONDS = 1.0
+MAX_TYPING_SENDERS = 10_000
+_SENDER_TYPES = {Role.VISITOR: "visitor", Role.AGENT: "agent", Role.SUPERVISOR: "agent", Role.ADMIN: "agent"}
 
 
 class Handler(ABC):
-    """Answers one type of message.
+    """Handles one type of message.
 
     Attributes:
         name: the ``type`` on the wire.
@@ -46,25 +44,25 @@ class Handler(ABC):
     payload: ClassVar[type[msgspec.Struct]]
 
     @abstractmethod
-    async def handle(self, client: Client, payload: Any, request_id: RequestId) -> None:
-        """Do what ``client`` asks and answer it.
+    async def handle(self, client: Client, payload: Any, request_id: RequestId) -> None:  # of the type in ``payload``
+        """Carry out the request of ``client`` and answer it.
 
         Raises:
-            Refusal: told to the client as an ``error``; the connection lives on.
+            Refusal: sent to the client as an ``error``; the connection stays open.
         """
 
 
 class Handlers:
-    """All handlers by type."""
+    """The handlers by type of message."""
 
     def __init__(self, *handlers: Handler) -> None:
         self._by_type = {handler.name: handler for handler in handlers}
 
-    async def handle(self, client: Client, message: dict[str, Any], request_id: RequestId) -> None:
-        """Check a decoded message and give it to its handler.
+    async def handle(self, client: Client, message: dict[str, object], request_id: RequestId) -> None:
+        """Validate a decoded message and pass it to its handler.
 
         Raises:
-            Refusal: ``unknown_type``, ``invalid_message`` with the path of what is wrong, or the handler's own.
+            Refusal: ``unknown_type``, ``invalid_message`` with the path of the invalid field, or the handler's own.
         """
         type_ = message.get("type")
         if not isinstance(type_, str):
@@ -80,8 +78,8 @@ class Handlers:
         await handler.handle(client, payload, request_id)
 
 
-class Nothing(msgspec.Struct):
-    """The payload of a message that carries none."""
+class Empty(msgspec.Struct):
+    """The payload of a message without fields."""
 
 
 class EventNames(msgspec.Struct):
@@ -91,31 +89,31 @@ class EventNames(msgspec.Struct):
 
 
 class SubscribeHandler(Handler):
-    """Adds to the list of what the client wants to hear of."""
+    """Adds event types to the client's subscription."""
 
     name = "subscribe"
     payload = EventNames
 
     async def handle(self, client: Client, payload: EventNames, request_id: RequestId) -> None:
-        """Answer with the whole list now in force."""
+        """Answer with the complete list now in force."""
         client.subscription.add(payload.events)
         _confirm_subscription(client, request_id)
 
 
 class UnsubscribeHandler(Handler):
-    """Takes from the list of what the client wants to hear of."""
+    """Removes event types from the client's subscription."""
 
     name = "unsubscribe"
     payload = EventNames
 
     async def handle(self, client: Client, payload: EventNames, request_id: RequestId) -> None:
-        """Answer with the whole list now in force."""
+        """Answer with the complete list now in force."""
         client.subscription.remove(payload.events)
         _confirm_subscription(client, request_id)
 
 
 def _confirm_subscription(client: Client, request_id: RequestId) -> None:
-    client.refile()
+    client.regroup()
     client.send(control_frame("subscribed", {"events": client.subscription.events}, in_reply_to=request_id))
 
 
@@ -123,11 +121,11 @@ class SnapshotHandler(Handler):
     """Sends the tenant's state."""
 
     name = "snapshot"
-    payload = Nothing
+    payload = Empty
 
-    async def handle(self, client: Client, payload: Nothing, request_id: RequestId) -> None:
-        """Have the snapshot sent in its place in the stream."""
-        client.catch_up.ask(TakeSnapshot(request_id))
+    async def handle(self, client: Client, payload: Empty, request_id: RequestId) -> None:
+        """Have the snapshot sent at its position in the stream."""
+        client.request(SnapshotRequest(request_id))
 
 
 class StreamPosition(msgspec.Struct):
@@ -144,8 +142,8 @@ class ResumeHandler(Handler):
     payload = StreamPosition
 
     async def handle(self, client: Client, payload: StreamPosition, request_id: RequestId) -> None:
-        """Have everything after the position sent again."""
-        client.catch_up.ask(Replay(payload.epoch, payload.seq, request_id))
+        """Have everything after the position sent."""
+        client.request(ReplayRequest(payload.epoch, payload.seq, request_id))
 
 
 class MessageIds(msgspec.Struct):
@@ -155,13 +153,13 @@ class MessageIds(msgspec.Struct):
 
 
 class AckHandler(Handler):
-    """Takes acknowledgements of mailbox messages."""
+    """Accepts acknowledgements of mailbox messages."""
 
     name = "ack"
     payload = MessageIds
 
     async def handle(self, client: Client, payload: MessageIds, request_id: RequestId) -> None:
-        """Strike the messages off, in silence, as the protocol has it."""
+        """Acknowledge the messages; there is no answer."""
         client.mailbox_acks.acknowledged(payload.ids)
 
 
@@ -169,12 +167,12 @@ class PingHandler(Handler):
     """Answers a client's own keepalive."""
 
     name = "ping"
-    payload = Nothing
+    payload = Empty
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    async def handle(self, client: Client, payload: Nothing, request_id: RequestId) -> None:
+    async def handle(self, client: Client, payload: Empty, request_id: RequestId) -> None:
         """Answer with the server's time."""
         client.send(control_frame("pong", {"server_time": rfc3339(self._clock.time())}, in_reply_to=request_id))
 
@@ -186,7 +184,7 @@ class FreshToken(msgspec.Struct):
 
 
 class AuthHandler(Handler):
-    """Extends a session in place by a fresh token of the same user."""
+    """Extends a session in place by a new token of the same user."""
 
     name = "auth"
     payload = FreshToken
@@ -201,19 +199,19 @@ class AuthHandler(Handler):
         if fresh.every_tenant:
             fresh = fresh.narrow(client.principal.tenant_id)
         self._revocations.check(fresh)
-        if _identity(fresh) != _identity(client.principal):
-            raise Refusal(ErrorCode.FORBIDDEN, "the fresh token is another user's, tenant's, role's or session's")
+        if _identity_of(fresh) != _identity_of(client.principal):
+            raise Refusal(ErrorCode.FORBIDDEN, "the new token is another user's, tenant's, role's or session's")
         client.renew(fresh)
         expires_at = None if fresh.expires_at is None else rfc3339(fresh.expires_at)
         client.send(control_frame("session.extended", {"expires_at": expires_at}, in_reply_to=request_id))
 
 
-def _identity(principal: Principal) -> tuple[str, str, Role, str | None]:
+def _identity_of(principal: Principal) -> tuple[str, str, Role, str | None]:
     return principal.tenant_id, principal.user_id, principal.role, principal.session_id
 
 
 class ChatText(msgspec.Struct):
-    """The payload of ``chat.message``; what a client says about the sender is ignored."""
+    """The payload of ``chat.message``; fields that describe the sender are ignored."""
 
     session_id: Id
     body: Annotated[str, Meta(min_length=1)]
@@ -221,7 +219,7 @@ class ChatText(msgspec.Struct):
 
 
 class ChatMessageHandler(Handler):
-    """Publishes what a visitor or an agent writes, stamped with who it really was."""
+    """Publishes what a visitor or an agent writes, with the sender of the token."""
 
     name = "chat.message"
     payload = ChatText
@@ -231,10 +229,10 @@ class ChatMessageHandler(Handler):
         self._new_id = UlidFactory(clock.time)
 
     async def handle(self, client: Client, payload: ChatText, request_id: RequestId) -> None:
-        """Answer ``accepted`` with the message's identifiers; a repetition gets the first ones."""
-        stamp = _sender_stamp(client.principal, payload.session_id)
+        """Answer ``accepted`` with the message's identifiers; a repetition is answered with the first ones."""
+        sender_fields = _sender_fields(client.principal, payload.session_id)
         message_id = self._message_id(client.principal, payload)
-        text = {"session_id": payload.session_id, "message_id": message_id, **stamp, "body": payload.body}
+        text = {"session_id": payload.session_id, "message_id": message_id, **sender_fields, "body": payload.body}
         if payload.client_message_id is not None:
             text["client_message_id"] = payload.client_message_id
         published = await self._broadcaster.publish(
@@ -251,7 +249,7 @@ class ChatMessageHandler(Handler):
         client.send(control_frame("accepted", answer, in_reply_to=request_id))
 
     def _message_id(self, sender: Principal, payload: ChatText) -> str:
-        """The same id for the same ``client_message_id``: the broker's idempotency then does the rest."""
+        """Return the same id for the same ``client_message_id``, so that the broker recognizes a repetition."""
         if payload.client_message_id is None:
             return self._new_id()
         origin = [
@@ -272,7 +270,7 @@ class TypingState(msgspec.Struct):
 
 
 class ChatTypingHandler(Handler):
-    """Publishes that a visitor or an agent types: at most once a second per session and sender."""
+    """Publishes that a visitor or an agent is typing, at most once a second per session and sender."""
 
     name = "chat.typing"
     payload = TypingState
@@ -283,38 +281,38 @@ class ChatTypingHandler(Handler):
         self._last: dict[tuple[str, str, str], float] = {}
 
     async def handle(self, client: Client, payload: TypingState, request_id: RequestId) -> None:
-        """Publish in silence, or refuse what comes too fast."""
-        stamp = _sender_stamp(client.principal, payload.session_id)
-        self._check_pace(client.principal, str(payload.session_id))
-        event = {"session_id": payload.session_id, **stamp, "is_typing": payload.is_typing}
+        """Publish without an answer, or refuse what comes too fast."""
+        sender_fields = _sender_fields(client.principal, payload.session_id)
+        self._check_rate(client.principal, str(payload.session_id))
+        event = {"session_id": payload.session_id, **sender_fields, "is_typing": payload.is_typing}
         await self._broadcaster.publish(client.principal.tenant_id, self.name, event, origin=Origin.CLIENT)
 
-    def _check_pace(self, sender: Principal, session_id: str) -> None:
+    def _check_rate(self, sender: Principal, session_id: str) -> None:
         key = (sender.tenant_id, session_id, sender.user_id)
         now = self._clock.monotonic()
-        wait = self._last.get(key, -TYPING_INTERVAL) + TYPING_INTERVAL - now
+        wait = self._last.get(key, -TYPING_INTERVAL_SECONDS) + TYPING_INTERVAL_SECONDS - now
         if wait > 0:
             raise Refusal(ErrorCode.RATE_LIMITED, "chat.typing: at most one a second per session", retry_after=wait)
         self._last.pop(key, None)
         self._last[key] = now
-        if len(self._last) > MAX_TYPISTS:
-            # The one silent for longest; at worst it may type a little sooner.
+        if len(self._last) > MAX_TYPING_SENDERS:
+            # The sender that typed longest ago: at worst it may type again a little sooner.
             del self._last[next(iter(self._last))]
 
 
-def _sender_stamp(sender: Principal, session_id: str | int) -> dict[str, Any]:
-    """Who writes, by the token alone.
+def _sender_fields(sender: Principal, session_id: str | int) -> dict[str, object]:
+    """Return the fields that describe the sender, from the token alone.
 
     Raises:
         Refusal: ``forbidden`` for a role that does not chat and for a visitor in another's session.
     """
-    sender_type = _WRITERS.get(sender.role)
+    sender_type = _SENDER_TYPES.get(sender.role)
     if sender_type is None:
         raise Refusal(ErrorCode.FORBIDDEN, f"the role {sender.role} takes no part in chats")
     if sender.role is Role.VISITOR and str(session_id) != sender.session_id:
         raise Refusal(ErrorCode.FORBIDDEN, "session_id: a visitor writes in its own session only")
-    stamp = {"sender_id": sender.user_id, "sender_type": sender_type}
-    return stamp if sender.name is None else {**stamp, "sender_name": sender.name}
+    sender_fields: dict[str, object] = {"sender_id": sender.user_id, "sender_type": sender_type}
+    return sender_fields if sender.name is None else {**sender_fields, "sender_name": sender.name}
 
 
 def all_handlers(

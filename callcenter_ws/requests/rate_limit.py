@@ -1,14 +1,18 @@
-"""How fast a peer may go: a token bucket, and a count of its mistakes."""
+"""Rate limits of a peer: a token bucket, and a count of mistakes per minute."""
 
 from __future__ import annotations
 
 from collections import deque
 
-MINUTE = 60.0
+MINUTE_SECONDS = 60.0
 
 
 class TokenBucket:
-    """Allows ``rate`` a second on average and ``burst`` at once."""
+    """Allows ``rate`` requests a second on average and ``burst`` at once.
+
+    Args:
+        now: seconds on a monotonic clock, as for ``wait_for``.
+    """
 
     __slots__ = ("_burst", "_last", "_rate", "_tokens")
 
@@ -29,7 +33,11 @@ class TokenBucket:
 
 
 class MistakeCount:
-    """Counts mistakes over the last minute; tells when there are too many."""
+    """Counts mistakes over the last minute.
+
+    Args:
+        allowed: mistakes that are allowed within a minute.
+    """
 
     __slots__ = ("_allowed", "_times")
 
@@ -38,8 +46,8 @@ class MistakeCount:
         self._times: deque[float] = deque(maxlen=allowed + 1)
 
     def too_many(self, now: float) -> bool:
-        """Count one more mistake; True when it is one more than a minute allows."""
-        while self._times and self._times[0] <= now - MINUTE:
+        """Count one more mistake; return whether there are more than allowed."""
+        while self._times and self._times[0] <= now - MINUTE_SECONDS:
             self._times.popleft()
         self._times.append(now)
         return len(self._times) > self._allowed

@@ -1,49 +1,52 @@
-"""Coroutines in the background."""
+"""Runs coroutines in the background."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from types import coroutine as coroutine_function
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 _log = Logger("callcenter_ws")
 
-Spawn = Callable[[Coroutine[Any, Any, None]], None]
-"""Runs a coroutine to its end in the background; what it raises is logged as a bug."""
+Task = Coroutine[Deferred[object], object, None]
+"""A coroutine that waits for Deferreds only, and whose result is not used."""
+
+Spawn = Callable[[Task], None]
+"""Runs a coroutine in the background; an exception is logged as an unhandled error."""
+
+_UNHANDLED_ERROR = "unhandled error in a background task"
 
 
-_BUG = "a background task met a bug"
+def spawn(coroutine: Task) -> None:
+    """Run a coroutine in the background; an exception is logged as an unhandled error. Implements Spawn.
 
-
-def spawn(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine in the background; what it raises is a bug and is logged as one (``interfaces.Spawn``).
-
-    Most have nothing to wait for, and end here: they need no Deferred.
+    Most coroutines complete without waiting, and need no Deferred.
     """
     try:
         awaited = coroutine.send(None)
     except StopIteration:
         return
     except Exception:
-        _log.failure(_BUG)
+        _log.failure(_UNHANDLED_ERROR)
         return
-    Deferred.fromCoroutine(_rest(coroutine, awaited)).addErrback(lambda failure: _log.failure(_BUG, failure=failure))
+    Deferred.fromCoroutine(_resume(coroutine, awaited)).addErrback(
+        lambda failure: _log.failure(_UNHANDLED_ERROR, failure=failure)
+    )
 
 
 @coroutine_function
-def _rest(begun: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """What is left of a coroutine that waits for ``awaited``."""
+def _resume(coroutine: Task, awaited: Deferred[object]) -> Generator[Deferred[object], object, None]:
+    """Run the rest of a coroutine that waits for ``awaited``."""
     while True:
         try:
-            answer = yield awaited
+            result = yield awaited
         except BaseException as error:
-            step = partial(begun.throw, error)
+            step = partial(coroutine.throw, error)
         else:
-            step = partial(begun.send, answer)
+            step = partial(coroutine.send, result)
         try:
             awaited = step()
         except StopIteration:

@@ -1,4 +1,4 @@
-"""The reactor as the Clock that the core is given."""
+"""Clock: the time and timers of the system and the reactor, as the other parts use them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
+from twisted.internet.interfaces import IReactorTime
 
 from callcenter_ws.runtime.timers import CoarseTimer, CoarseTimers
 
 
 class DelayedCall(Protocol):
-    """What the reactor's ``callLater`` returns, as far as it is used here."""
+    """The part of Twisted's ``IDelayedCall`` that is used here."""
 
     def cancel(self) -> None:
-        """Raise ``AlreadyCalled`` or ``AlreadyCancelled`` when it is too late."""
+        """Cancel the call; raises ``AlreadyCalled`` or ``AlreadyCancelled``."""
 
 
 class ReactorTime(Protocol):
-    """Twisted's ``IReactorTime``, which mypy cannot read without a plugin."""
+    """The part of Twisted's ``IReactorTime`` that is used here."""
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> DelayedCall:  # noqa: N802, A002 - Twisted's names
         """Call ``callable(*args)`` after ``delay`` seconds."""
 
 
 class ReactorTimer:
-    """A delayed call of the reactor that may be cancelled at any time, any number of times."""
+    """A delayed call of the reactor. Implements Timer."""
 
     __slots__ = ("_call",)
 
@@ -34,48 +35,51 @@ class ReactorTimer:
         self._call = call
 
     def cancel(self) -> None:
-        """Forget the call, unless it was made already."""
+        """Cancel the call; does nothing if it was made or cancelled."""
         try:
             self._call.cancel()
         except (AlreadyCalled, AlreadyCancelled):
             return
 
 
-EXACT = 15.0
-"""Delays over so many seconds may be half a second off."""
+MAX_EXACT_DELAY_SECONDS = 15.0
+"""Longer delays are accurate to half a second only."""
 
 
 class ReactorClock:
-    """Implements ``interfaces.Clock`` on a reactor and the system's clocks."""
+    """Implements Clock with the system's clocks and the timers of a reactor.
 
-    def __init__(self, reactor: ReactorTime) -> None:
+    Delays are measured by the reactor's clock: by default the system time, as returned by ``time``.
+    """
+
+    def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._coarse = CoarseTimers(reactor)
         self.time = time.time
         self.monotonic = time.monotonic
 
     def call_later(self, delay: float, call: Callable[..., object], *args: object) -> ReactorTimer | CoarseTimer:
-        """Call ``call(*args)`` after ``delay`` seconds; 0 means in the reactor's next turn."""
-        if delay > EXACT:
+        """Call ``call(*args)`` after ``delay`` seconds; 0 means in the next iteration of the reactor."""
+        if delay > MAX_EXACT_DELAY_SECONDS:
             return self._coarse.call_later(delay, call, *args)
         return ReactorTimer(self._reactor.callLater(max(0.0, delay), call, *args))
 
 
 class Timer(Protocol):
-    """A call that a Clock will make."""
+    """A pending call of a Clock."""
 
     def cancel(self) -> None:
-        """Forget the call. Cancelling one that was made, or cancelled, is harmless."""
+        """Cancel the call; does nothing if it was made or cancelled."""
 
 
 class Clock(Protocol):
-    """Time, as the core is given it."""
+    """The source of time and timers; tests replace it."""
 
     def time(self) -> float:
-        """Unix time in seconds."""
+        """Return the Unix time in seconds. It is not monotonic."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never goes back, for measuring spans."""
+        """Return seconds of a monotonic clock, for measuring durations."""
 
     def call_later(self, delay: float, call: Callable[..., object], *args: object) -> Timer:
-        """Call ``call(*args)`` after ``delay`` seconds; 0 means in the reactor's next turn."""
+        """Call ``call(*args)`` after ``delay`` seconds; 0 means in the next iteration of the reactor."""

@@ -1,4 +1,4 @@
-"""What an HTTP request says before its body (RFC 9112 section 3), as far as opening a WebSocket needs it."""
+"""The head of an HTTP request (RFC 9112 sections 3 and 5), as far as a WebSocket handshake needs it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import NamedTuple
 
 MAX_BYTES = 16_384
 MAX_FIELDS = 100
-"""More are not usual."""
+"""Limits of ``parse_simple_head``; twisted.web has limits of its own."""
 
-_PLAIN = re.compile(rb"GET (/[!-~]*) (HTTP/1\.1)\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+)\r\n")
-"""Each byte can be matched in one way only, so that the time it takes grows with the length and no faster."""
+_SIMPLE = re.compile(rb"GET (/[!-~]*) (HTTP/1\.1)\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+)\r\n")
+"""Each byte matches in one way only: the time is linear in the length."""
 
-_OF_BODIES = (b"content-length", b"transfer-encoding", b"expect", b"trailer")
+_BODY_HEADERS = (b"content-length", b"transfer-encoding", b"expect", b"trailer")
 
 
-class Head(NamedTuple):
+class RequestHead(NamedTuple):
     """The head of a request.
 
     Attributes:
-        uri: the path, with the query.
-        fields: the values of each header, in order, by its name in lower case.
+        uri: the request target: the path with the query.
+        fields: the values of each header in order, by the lower-case name.
     """
 
     method: bytes
@@ -31,15 +31,15 @@ class Head(NamedTuple):
 
     @property
     def path(self) -> bytes:
-        """The URI without its query, as it came: nothing is decoded."""
+        """The path of the URI, not percent-decoded."""
         return self.uri.partition(b"?")[0]
 
     def values(self, name: bytes) -> Sequence[bytes]:
-        """What the headers of that name hold; ``name`` in lower case."""
+        """Return the values of all headers named ``name`` (lower case)."""
         return self.fields.get(name, ())
 
     def cookie(self, name: bytes) -> bytes | None:
-        """The value of a cookie; of several the last (RFC 6265 section 5.4 leaves that open)."""
+        """Return the value of a cookie, of several the last (RFC 6265 section 5.4 leaves this open); None if absent."""
         found = None
         for pair in b";".join(self.values(b"cookie")).split(b";"):
             key, equals, value = pair.partition(b"=")
@@ -48,23 +48,24 @@ class Head(NamedTuple):
         return found
 
 
-def read_plain_head(data: bytes) -> Head | None:
-    """Return the head that ``data`` is, if it is whole, of the usual shape, without a body and with nothing behind it.
+def parse_simple_head(data: bytes) -> RequestHead | None:
+    """Parse a GET request of the usual shape that consists of a complete head and nothing else.
 
-    None says nothing against the request: whoever is to judge it has to parse it fully.
+    Returns:
+        None if ``data`` is anything else. The request may still be valid: a complete HTTP parser must decide.
     """
     if len(data) > MAX_BYTES:
         return None
-    found = _PLAIN.fullmatch(data)
-    if found is None:
+    match = _SIMPLE.fullmatch(data)
+    if match is None:
         return None
     fields: dict[bytes, list[bytes]] = {}
-    lines = found[3].split(b"\r\n")[:-1]
+    lines = match[3].split(b"\r\n")[:-1]
     if len(lines) > MAX_FIELDS:
         return None
     for line in lines:
         name, _, value = line.partition(b":")
         fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
-    if b"host" not in fields or any(name in fields for name in _OF_BODIES):
+    if b"host" not in fields or any(name in fields for name in _BODY_HEADERS):
         return None
-    return Head(b"GET", found[1], found[2], fields)
+    return RequestHead(b"GET", match[1], match[2], fields)

@@ -1,89 +1,92 @@
-"""Ports: from an endpoint description to a listening socket that is a Service."""
+"""Listening ports as services: an endpoint description is opened when the service starts."""
 
 from __future__ import annotations
 
 import os
 import socket
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from callcenter_ws.runtime.endpoints import endpoint_arguments
-from callcenter_ws.runtime.shared_port import adopt
+from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.runtime.shared_port import listen_on_inherited
 from callcenter_ws.runtime.tls import server_contexts, server_endpoint
 
 _log = Logger()
 
 
 class Listener(Service):
-    """Listens on one endpoint while it runs.
+    """Listens on one endpoint while the service runs.
 
-    The socket is opened in ``privilegedStartService``, so that a port below 1024 is bound before twistd gives up
-    its privileges. One that was inherited is open already: nothing is accepted from it before ``take_up``.
+    The socket is opened in ``privilegedStartService``, so that a port below 1024 is bound before twistd drops its
+    privileges. An inherited socket is open already; no connection is accepted from it before ``accept_from_inherited``.
 
     Args:
-        inherited: the descriptor of the socket, in a worker that shares it with others.
+        inherited: the descriptor of the listening socket, in a worker that shares it with other workers.
 
     Attributes:
-        port: the listening port; None while the socket is not open.
+        port: the ``IListeningPort``; None while the socket is not open.
     """
 
-    def __init__(self, reactor: Any, description: str, factory: IProtocolFactory, inherited: int | None = None) -> None:
+    def __init__(
+        self, reactor: Reactor, endpoint: EndpointDescription, factory: IProtocolFactory, inherited: int | None = None
+    ) -> None:
         self._reactor = reactor
-        self._description = description
+        self._endpoint = endpoint
         self._factory = factory
         self._inherited = inherited
-        self.port: Any = None  # an IListeningPort
+        self.port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
-        """Open the socket while there may be the privileges for it."""
+        """Open the socket, before twistd drops its privileges.
+
+        Raises:
+            SystemExit: the socket cannot be opened; the reason has been logged.
+        """
         super().privilegedStartService()
         if self._inherited is None:
             self._listen()
 
     def startService(self) -> None:
-        """Open the socket, unless that is done."""
+        """Open the socket if it is not open; raises as ``privilegedStartService`` does."""
         super().startService()
         if self.port is None and self._inherited is None:
             self._listen()
 
-    def take_up(self) -> None:
-        """Begin to accept from the inherited socket. Without one there is nothing to do."""
+    def accept_from_inherited(self) -> None:
+        """Start to accept connections from the inherited socket. Without one, do nothing."""
         descriptor, self._inherited = self._inherited, None
         if descriptor is None:
             return
-        factory: Any = self._factory
-        if self._description.startswith("ssl:"):
-            contexts: Any = server_contexts(self._reactor, self._description)
+        factory = self._factory
+        if self._endpoint.kind == "ssl":
+            contexts = server_contexts(self._endpoint)
             factory = TLSMemoryBIOFactory(contexts, False, factory)
-        self.port = adopt(self._reactor, descriptor, factory)
+        self.port = listen_on_inherited(self._reactor, descriptor, factory)
 
     def _listen(self) -> None:
-        """Open the socket, or say why not and end the start: half a gateway is worse than one that is plainly down."""
-        remove_leftovers(self._description)
-        # Every endpoint that the settings allow answers at once.
-        server_endpoint(self._reactor, self._description).listen(self._factory).addCallbacks(
-            self._opened, self._refused
-        )
+        """Open the socket. A gateway without one of its ports must not start: the failure would go unnoticed."""
+        remove_stale_socket(self._endpoint)
+        # Every kind of endpoint that the settings allow has its result when ``listen`` returns.
+        server_endpoint(self._reactor, self._endpoint).listen(self._factory).addCallbacks(self._opened, self._failed)
         if self.port is None:
             raise SystemExit(1)
 
-    def _opened(self, port: Any) -> None:
+    def _opened(self, port: IListeningPort) -> None:
         self.port = port
 
-    def _refused(self, failure: Failure) -> None:
+    def _failed(self, failure: Failure) -> None:
         reason = getattr(failure.value, "socketError", failure.value)
-        _log.critical("cannot listen on {endpoint}: {reason}", endpoint=self._description, reason=reason)
+        _log.critical("cannot listen on {endpoint}: {reason}", endpoint=self._endpoint.text, reason=reason)
 
     async def close(self) -> None:
-        """Take no more connections; those that are open stay."""
+        """Accept no more connections; established ones stay open."""
         if self._inherited is not None:
             os.close(self._inherited)
             self._inherited = None
@@ -99,27 +102,27 @@ class Listener(Service):
         return Deferred.fromCoroutine(self.close())
 
 
-def private_unix(description: str) -> str:
-    """Return an endpoint description whose unix socket only its owner and group may use.
+def with_private_mode(endpoint: EndpointDescription) -> EndpointDescription:
+    """Return the endpoint, with mode 660 if it is a ``unix:`` endpoint without a mode.
 
-    Twisted makes unix sockets with mode 666, which would let every user of the machine publish events.
+    Twisted's default mode is 666, with which every user of the machine could publish events.
     """
-    if description.startswith("unix:") and ":mode=" not in description:
-        return f"{description}:mode=660"
-    return description
+    if endpoint.kind == "unix" and "mode" not in endpoint.options:
+        return endpoint.with_option("mode", "660")
+    return endpoint
 
 
-def remove_leftovers(description: str) -> None:
-    """Remove a unix socket that nobody listens on any more, and its lock.
+def remove_stale_socket(endpoint: EndpointDescription) -> None:
+    """Remove a unix socket that no process listens on, and Twisted's lock file beside it.
 
-    Twisted's lock holds the number of the process that made it. When that was killed, the number may be another's by
-    now; in a container it is, as a rule, the new process's own.
+    The lock holds the pid of the process that made it. If that process was killed, another process may have the pid by
+    now; in a container the new process itself usually has it.
     """
-    if not description.startswith("unix:"):
+    if endpoint.kind != "unix":
         return
-    positional, named = endpoint_arguments(description)
-    path = Path(named.get("address") or positional[0])
-    if path.exists() and not path.is_socket():
+    path = endpoint.socket_path
+    # Not Path.exists, which may raise for an inaccessible folder; listening reports the reason then.
+    if os.path.exists(path) and not path.is_socket():
         return
     with socket.socket(socket.AF_UNIX) as peer:
         peer.setblocking(False)
@@ -128,10 +131,10 @@ def remove_leftovers(description: str) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             pass
         except (OSError, ValueError):
-            # Not ours to judge.
+            # Whether a process listens is unknown, so the socket stays.
             return
         else:
             return
-    for leftover in (path.with_name(path.name + ".lock"), path):
+    for stale in (path.with_name(path.name + ".lock"), path):
         with suppress(OSError):
-            leftover.unlink()
+            stale.unlink()

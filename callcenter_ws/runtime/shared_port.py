@@ -1,8 +1,8 @@
-"""Ports on sockets that somebody else opened, and that other processes may listen on at the same time.
+"""Ports on listening sockets that another process opened and that several processes accept from.
 
-Twisted's ``adoptStreamPort`` is not made for that (seen in Twisted 26.10): its unix port sets the mode of the socket's
-file to 666, the length of the queue to 50, and at the end shuts the socket down for everybody and removes its file; its
-TCP port accepts 100 connections at a time and more, so that whoever wakes first takes them all.
+Twisted's ``adoptStreamPort`` does not fit (Twisted 26.10): its unix port sets the mode of the socket's file to 666 and
+the backlog to 50, and when it stops it shuts the socket down for all processes and removes its file. Its TCP port
+accepts 100 or more connections in a row, so the first process that wakes up takes all of them.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ import socket
 from typing import Any
 
 from twisted.internet import tcp, unix
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
-ACCEPTS = 4
-"""Connections that a port takes before its process does something else, and another process has its turn."""
+from callcenter_ws.runtime.reactor import Reactor
+
+ACCEPTS_PER_TURN = 4
+"""Connections accepted in one reactor turn; then other work of the process, and other processes, have their turn."""
 
 
-def adopt(reactor: Any, descriptor: int, factory: IProtocolFactory) -> Any:
-    """Listen on a socket that is listened on already, and return the port; the descriptor is closed.
+def listen_on_inherited(reactor: Reactor, descriptor: int, factory: IProtocolFactory) -> IListeningPort:
+    """Start to accept from a listening socket and return the ``IListeningPort``. The descriptor is closed.
 
-    Stopping the port leaves the socket as it is to whoever shares it.
+    Stopping the port closes this process's descriptor only; the other processes go on listening.
 
     Raises:
         OSError: the descriptor is not a socket.
     """
     with socket.socket(fileno=descriptor) as inherited:
-        # For the process: the flags of the open socket itself are shared with whoever opened it.
+        # A flag of the descriptor. The flags of the open socket are shared with the process that opened it.
         inherited.set_inheritable(False)
-        port: Any
+        port: IListeningPort
         if inherited.family == socket.AF_UNIX:
             port = SharedUnixPort._fromListeningDescriptor(reactor, descriptor, factory)
         else:
@@ -40,12 +42,12 @@ def adopt(reactor: Any, descriptor: int, factory: IProtocolFactory) -> Any:
 
 
 class _FewAccepts:
-    """Twisted sets the number after each turn, to what came in it or more."""
+    """Keeps ``numberAccepts`` constant; Twisted sets it after each turn to the number just accepted, or more."""
 
     @property
     def numberAccepts(self) -> int:  # noqa: N802 - Twisted's name
-        """How many connections are taken at a time."""
-        return ACCEPTS
+        """The number of connections to accept in one reactor turn."""
+        return ACCEPTS_PER_TURN
 
     @numberAccepts.setter
     def numberAccepts(self, wanted: int) -> None:  # noqa: N802 - Twisted's name
@@ -53,33 +55,31 @@ class _FewAccepts:
 
 
 class SharedPort(_FewAccepts, tcp.Port):
-    """A TCP port. Twisted does not shut down a socket of this kind that it did not open."""
+    """A TCP port. Twisted does not shut down an inherited socket of this kind."""
 
 
 class SharedUnixPort(_FewAccepts, unix.Port):
-    """A port on a unix socket, whose file, mode and queue belong to whoever opened it."""
+    """A port on a unix socket whose file, mode and backlog belong to the process that opened it."""
 
     _shouldShutdown = False  # noqa: N815 - Twisted's name
 
     def startListening(self) -> None:  # noqa: N802 - Twisted's name
-        """Begin to accept."""
-        # So that there is a descriptor left to refuse connections with when all are in use.
+        """Start to accept connections."""
+        # Reserves a descriptor, with which connections can be accepted and closed when all others are in use.
         tcp._reservedFD.reserve()
         self._logger.info(
-            "{factory} starting on {path}", factory=self._getLogPrefix(self.factory), path=_path(self._bindPath)
+            "{factory} starting on {path}",
+            factory=self._getLogPrefix(self.factory),
+            path=os.fsdecode(self._bindPath),
         )
-        self.factory.doStart()  # type: ignore[union-attr]  # it has one from the beginning
-        taken: Any = self._preexistingSocket
+        self.factory.doStart()  # type: ignore[union-attr]  # the constructor has set it
+        inherited: Any = self._preexistingSocket  # Twisted declares it as None
         self._preexistingSocket = None
-        self.socket = taken
-        self.fileno = taken.fileno  # type: ignore[method-assign]  # as Twisted does
+        self.socket = inherited
+        self.fileno = inherited.fileno  # type: ignore[method-assign]  # as Twisted does
         self.connected = True
         self.startReading()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close this process's descriptor, and nothing else."""
+        """Close this process's descriptor; do not remove the socket's file."""
         tcp.Port.connectionLost(self, reason)
-
-
-def _path(path: bytes | str) -> str:
-    return os.fsdecode(path)

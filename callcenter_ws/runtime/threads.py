@@ -1,4 +1,7 @@
-"""Threads of our own, for what waits for a disk: those of the reactor's pool may all be waiting for a resolver."""
+"""Thread pools that are not shared, for blocking work on files.
+
+The threads of the reactor's own pool may all be blocked by the resolver.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,22 @@ from typing import Any
 from twisted.python.threadpool import ThreadPool
 
 
-class _Thread(Thread):
-    """One that a process which ends without stopping it does not wait for; the files survive that."""
+class _DaemonThread(Thread):
+    """A thread that does not keep the process from exiting; the files survive that."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:  # the arguments of Thread
         super().__init__(*args, **options, daemon=True)
 
 
 class DedicatedThreadPool(ThreadPool):
-    """A pool that is nobody else's. Threads begin when there is something to do."""
+    """A thread pool for one purpose. It starts threads when there is work.
 
-    threadFactory = _Thread  # noqa: N815 - Twisted's name
+    Args:
+        max_threads: the maximum number of threads.
+        name: the prefix of the threads' names.
+    """
 
-    def __init__(self, most: int, name: str) -> None:
-        super().__init__(0, most, name)
+    threadFactory = _DaemonThread  # noqa: N815 - Twisted's name
+
+    def __init__(self, max_threads: int, name: str) -> None:
+        super().__init__(0, max_threads, name)

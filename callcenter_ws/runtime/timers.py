@@ -1,24 +1,24 @@
-"""Timers by the thousand, to the nearest second: the reactor is asked once for all that end together.
+"""CoarseTimers: many timers with a resolution of one second, which share delayed calls of the reactor.
 
-A delayed call of the reactor is half a KiB and a place in a heap. Each connection has two or three that as a rule are
-never made, because the connection ends before: pings, and the end of its token.
+A delayed call of the reactor takes half a KiB and an entry in a heap. Each connection has two or three timers, for
+pings and for the expiry of its token, most of which are cancelled when the connection ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-AT_ONCE = 500
-"""Calls that are made before others have a turn: after a storm of reconnects thousands fall into one second."""
+MAX_CALLS_PER_TURN = 500
+"""Calls in one iteration of the reactor. After many clients reconnect at once, thousands are due in the same second."""
 
 _log = Logger()
 
 
 class CoarseTimer:
-    """A call that will be made; ``cancel`` may come at any time, any number of times."""
+    """A pending call. Implements ``clock.Timer``."""
 
     __slots__ = ("_args", "_bucket", "_call")
 
@@ -29,32 +29,33 @@ class CoarseTimer:
         bucket[self] = None
 
     def cancel(self) -> None:
-        """Forget the call, unless it was made already."""
+        """Cancel the call; does nothing if it was made or cancelled."""
         self._bucket.pop(self, None)
 
     def fire(self) -> None:
-        """Make the call, unless it was made or cancelled."""
+        """Make the call; does nothing if it was made or cancelled. An exception is logged."""
         if self in self._bucket:
             self.cancel()
             try:
                 self._call(*self._args)
             except Exception:
-                _log.failure("a timer met a bug")
+                _log.failure("unhandled error in a timer")
 
 
 class CoarseTimers:
-    """Makes calls half a second early at most, and half a second late.
+    """Makes each call within half a second of its time, by the reactor's clock.
 
     Args:
-        reactor: an ``IReactorTime``.
+        reactor: its clock is by default the system time, which is not monotonic; all delayed calls of Twisted depend on
+            it.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._buckets: dict[int, dict[CoarseTimer, None]] = {}
 
     def call_later(self, delay: float, call: Callable[..., object], *args: object) -> CoarseTimer:
-        """Call ``call(*args)`` after about ``delay`` seconds; what it raises is logged."""
+        """Call ``call(*args)`` after about ``delay`` seconds; exceptions are logged."""
         now = self._reactor.seconds()
         second = round(now + delay)
         bucket = self._buckets.get(second)
@@ -67,7 +68,7 @@ class CoarseTimers:
         self._fire(list(self._buckets.pop(second)))
 
     def _fire(self, timers: list[CoarseTimer]) -> None:
-        for timer in timers[:AT_ONCE]:
+        for timer in timers[:MAX_CALLS_PER_TURN]:
             timer.fire()
-        if len(timers) > AT_ONCE:
-            self._reactor.callLater(0, self._fire, timers[AT_ONCE:])
+        if len(timers) > MAX_CALLS_PER_TURN:
+            self._reactor.callLater(0, self._fire, timers[MAX_CALLS_PER_TURN:])

@@ -1,13 +1,14 @@
-"""TLS of the gateway's ports: the certificate, and sessions that clients may take up again.
+"""TLS of listening ports: certificates and session resumption.
 
-A client that comes back with a session ticket (RFC 8446 section 4.6.1) spares both sides the dear half of the
-handshake, which after a restart thousands want at once. Tickets are encrypted with a key that exists in this process
-only and is given up after ``KEY_LIFETIME``; nothing is kept per session, the key exchange is a fresh one each time,
-and no data is taken before the handshake is done (no 0-RTT).
+Resumption with session tickets (RFC 8446 section 4.6.1) saves the expensive half of the handshake when thousands of
+clients reconnect at once. Tickets are encrypted with a key that exists in this process only and is replaced after
+``TICKET_KEY_LIFETIME_SECONDS``. The server stores no sessions, each resumption has a key exchange of its own, and no
+data is accepted before the handshake is complete (no 0-RTT).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,90 +17,93 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
-from twisted.internet.interfaces import IOpenSSLContextFactory
+from twisted.internet.interfaces import IOpenSSLContextFactory, IStreamServerEndpoint
 from twisted.internet.ssl import CertificateOptions, DiffieHellmanParameters
 from twisted.logger import Logger
 from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
-from callcenter_ws.runtime.endpoints import endpoint_arguments
+from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.reactor import Reactor
 
-KEY_LIFETIME = 6 * 3_600.0
-"""Seconds for which a key encrypts tickets; with the next one comes the certificate that is in the files then."""
+TICKET_KEY_LIFETIME_SECONDS = 6 * 3_600.0
+"""Seconds after which the key for tickets is replaced and the certificate files are read again."""
 
 BACKLOG = 1_024
-"""Connections that may wait to be accepted; the system's own limit (net.core.somaxconn) is as high or higher."""
+"""Connections that may wait to be accepted; the system's limit (net.core.somaxconn) is at least as high."""
 
 _log = Logger()
 
 
-def server_endpoint(reactor: Any, description: str) -> Any:
-    """Return the endpoint of a description that the settings allow; that of ``ssl:`` issues session tickets.
+def server_endpoint(reactor: Reactor, endpoint: EndpointDescription) -> IStreamServerEndpoint:
+    """Return the Twisted endpoint of a checked description; that of ``ssl:`` issues session tickets.
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: it does not hold what it should.
+        ValueError: a file does not hold a certificate or a key.
     """
-    kind = description.partition(":")[0]
-    positional, named = endpoint_arguments(description)
-    if kind in ("tcp", "ssl"):
-        named.setdefault("backlog", str(BACKLOG))
-    if kind == "tcp" and "backlog=" not in description:
-        return serverFromString(reactor, f"{description}:backlog={BACKLOG}")
-    if kind != "ssl":
-        return serverFromString(reactor, description)
-    port = int(named.get("port") or positional[0])
-    contexts = server_contexts(reactor, description)
-    return SSL4ServerEndpoint(
-        reactor, port, contexts, backlog=int(named["backlog"]), interface=named.get("interface", "")
-    )
+    backlog = int(endpoint.options.get("backlog", BACKLOG))
+    if endpoint.kind == "ssl":
+        return SSL4ServerEndpoint(
+            reactor,
+            int(endpoint.port),
+            server_contexts(endpoint),
+            backlog=backlog,
+            interface=endpoint.interface,
+        )
+    if endpoint.kind == "tcp" and "backlog" not in endpoint.options:
+        endpoint = endpoint.with_option("backlog", str(BACKLOG))
+    from_text: IStreamServerEndpoint = serverFromString(reactor, endpoint.text)
+    return from_text
 
 
-def server_contexts(reactor: Any, description: str) -> ServerContexts:
-    """Return what an ``ssl:`` endpoint gives its connections; raises as ``server_endpoint`` does."""
-    named = endpoint_arguments(description)[1]
-    return ServerContexts(lambda: _options(named), reactor.seconds)
+def server_contexts(endpoint: EndpointDescription) -> ServerContexts:
+    """Return the TLS contexts of an ``ssl:`` endpoint; raises the same errors as ``server_endpoint``."""
+    return ServerContexts(lambda: _options(endpoint), time.monotonic)
 
 
 @implementer(IOpenSSLContextFactory)
 class ServerContexts:
-    """Gives each connection its context: one for all, made anew after ``KEY_LIFETIME``.
+    """Provides the TLS context of all connections; replaces it after ``TICKET_KEY_LIFETIME_SECONDS``.
+
+    If the files cannot be read then, the previous context remains in use until the next attempt.
 
     Args:
-        read: reads the files.
-        seconds: a monotonic clock.
+        read: reads the files of the endpoint.
+        monotonic: returns seconds of a monotonic clock.
     """
 
-    def __init__(self, read: Callable[[], CertificateOptions], seconds: Callable[[], float]) -> None:
+    def __init__(self, read: Callable[[], CertificateOptions], monotonic: Callable[[], float]) -> None:
         self._read = read
-        self._seconds = seconds
+        self._monotonic = monotonic
         self._context: SSL.Context = read().getContext()
-        self._renew_at = seconds() + KEY_LIFETIME
+        self._renew_at = monotonic() + TICKET_KEY_LIFETIME_SECONDS
 
     def getContext(self) -> SSL.Context:  # noqa: N802 - the name of IOpenSSLContextFactory
-        """The context for a connection that begins now."""
-        if self._seconds() >= self._renew_at:
-            self._renew_at = self._seconds() + KEY_LIFETIME
+        """Return the context for a new connection."""
+        if self._monotonic() >= self._renew_at:
+            self._renew_at = self._monotonic() + TICKET_KEY_LIFETIME_SECONDS
             try:
                 self._context = self._read().getContext()
             except (OSError, ValueError, SSL.Error) as error:
-                _log.error("TLS goes on with the certificate that it has, for the files are unusable: {why}", why=error)
+                _log.error("cannot renew the TLS certificate, the previous one remains in use: {error}", error=error)
         return self._context
 
 
-def _options(named: dict[str, str]) -> CertificateOptions:
-    """What the arguments of an ``ssl:`` endpoint say, as Twisted reads them."""
-    key_file = Path(named.get("privateKey", "server.pem"))
-    # The certificate, and those of its issuers where they are in the same file.
-    certificate, *chain = load_pem_x509_certificates(Path(named.get("certKey", key_file)).read_bytes())
-    if "extraCertChain" in named:
-        chain += load_pem_x509_certificates(Path(named["extraCertChain"]).read_bytes())
-    more: dict[str, Any] = {"privateKey": load_pem_private_key(key_file.read_bytes(), None), "certificate": certificate}
+def _options(endpoint: EndpointDescription) -> CertificateOptions:
+    """Read the files of an ``ssl:`` endpoint, whose options mean what they mean to Twisted."""
+    options = endpoint.options
+    # The file may also contain the certificates of the issuers.
+    certificate, *chain = load_pem_x509_certificates(endpoint.certificate_file.read_bytes())
+    if "extraCertChain" in options:
+        chain += load_pem_x509_certificates(Path(options["extraCertChain"]).read_bytes())
+    key = load_pem_private_key(endpoint.private_key_file.read_bytes(), None)
+    more: dict[str, Any] = {"privateKey": key, "certificate": certificate}  # options of several types
     if chain:
         more["extraCertChain"] = chain
-    if "sslmethod" in named:
-        more["method"] = getattr(SSL, named["sslmethod"])
-    if "dhParameters" in named:
-        more["dhParameters"] = DiffieHellmanParameters.fromFile(FilePath(named["dhParameters"]))
-    # pyOpenSSL would have keys and certificates of this kind; Twisted, whose types know others only, passes them on.
+    if "sslmethod" in options:
+        more["method"] = getattr(SSL, options["sslmethod"])
+    if "dhParameters" in options:
+        more["dhParameters"] = DiffieHellmanParameters.fromFile(FilePath(options["dhParameters"]))
+    # Objects of `cryptography`, which pyOpenSSL expects. Twisted passes them on, but its annotations name other types.
     return CertificateOptions(enableSessionTickets=True, **more)

@@ -1,4 +1,4 @@
-"""How much of what was written has not reached the peer."""
+"""Functions on connected Twisted transports: unsent bytes, and switching the protocol."""
 
 from __future__ import annotations
 
@@ -7,33 +7,38 @@ import struct
 import termios
 from typing import Any
 
+from twisted.internet.interfaces import IProtocol
 from twisted.protocols.policies import ProtocolWrapper
 
+TwistedTransport = Any  # no interface declares all attributes in use; which exist depends on the kind of socket
 
-def held_bytes(transport: Any) -> int:
-    """Return the bytes that wait in this process, 0 when this cannot be told.
 
-    Twisted has no public name for it: ``FileDescriptor`` keeps ``dataBuffer`` from ``offset`` on and
-    ``_tempDataLen`` bytes behind it, TLS keeps ``_appSendBuffer`` in front and passes the other names through
-    (seen in Twisted 26.10). Where a name is missing it counts as nothing; at worst a peer that drains slowly is
-    then taken for one that drains nothing.
+def buffered_bytes(transport: TwistedTransport) -> int:
+    """Return the bytes that a transport buffers in this process; 0 if this is not known.
+
+    Twisted has no public API for this. ``FileDescriptor`` buffers ``dataBuffer`` from ``offset`` on and then
+    ``_tempDataLen`` bytes. TLS buffers ``_appSendBuffer`` before them and forwards the other names (last checked with
+    Twisted 26.10). A missing attribute counts as 0. At worst, a peer that reads slowly is then considered not to read.
     """
-    in_front = sum(map(len, getattr(transport, "_appSendBuffer", ())))
-    started = len(getattr(transport, "dataBuffer", b"")) - int(getattr(transport, "offset", 0))
-    return in_front + started + int(getattr(transport, "_tempDataLen", 0))
+    tls_bytes = sum(map(len, getattr(transport, "_appSendBuffer", ())))
+    socket_bytes = len(getattr(transport, "dataBuffer", b"")) - int(getattr(transport, "offset", 0))
+    return tls_bytes + socket_bytes + int(getattr(transport, "_tempDataLen", 0))
 
 
-def unsent_bytes(transport: Any) -> int:
-    """Return ``held_bytes`` and what the socket's send queue (tcp(7), unix(7): SIOCOUTQ) holds, often megabytes."""
+def unsent_bytes(transport: TwistedTransport) -> int:
+    """Return ``buffered_bytes`` plus the bytes in the socket's send queue, often megabytes.
+
+    The size of the queue comes from SIOCOUTQ; see tcp(7) and unix(7).
+    """
     try:
-        answer = fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, bytes(4))
+        queued = fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, bytes(4))
     except (AttributeError, OSError, ValueError):
-        return held_bytes(transport)
-    return held_bytes(transport) + int(struct.unpack("i", answer)[0])
+        return buffered_bytes(transport)
+    return buffered_bytes(transport) + int(struct.unpack("i", queued)[0])
 
 
-def switch_protocol(transport: Any, protocol: Any) -> None:
-    """Make ``protocol`` the one that hears of what comes on a connected transport, plain or TLS, from now on."""
+def switch_protocol(transport: TwistedTransport, protocol: IProtocol) -> None:
+    """Connect ``protocol`` to a transport, plain or TLS, in place of its current protocol."""
     if isinstance(transport, ProtocolWrapper):  # TLS
         transport.wrappedProtocol = protocol
     else:

@@ -1,1 +1,1 @@
-"""Many processes on one machine: a supervisor, and the workers that serve."""
+"""Several worker processes of one node on one machine, and their supervisor."""

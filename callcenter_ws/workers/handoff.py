@@ -1,4 +1,4 @@
-"""WorkerHandoff: what a worker is given by its supervisor, and how it is told of it."""
+"""The handoff from the supervisor to a worker: its number, its sockets, and how it reads them at its start."""
 
 from __future__ import annotations
 
@@ -9,53 +9,57 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from callcenter_ws.config.settings import Settings
-from callcenter_ws.runtime.listener import private_unix
+from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.listener import with_private_mode
 
-VARIABLE = "CALLCENTER_WORKER"
-"""The variable of the environment that holds the inheritance, as JSON. It is no setting, and must not look like one."""
+HANDOFF_VARIABLE = "CALLCENTER_WORKER"
+"""The environment variable that holds the handoff, as JSON. It is not a setting, so its name differs from theirs."""
 
-LIFELINE = 0
-"""The worker's descriptor that reads as closed when the supervisor is gone."""
+SUPERVISOR_DESCRIPTOR = 0
+"""The worker's descriptor of a pipe that reads as closed once the supervisor has ended."""
 
-STATUS = 3
-"""The worker's descriptor that takes its reports."""
+STATUS_DESCRIPTOR = 3
+"""The worker's descriptor of the pipe to which it writes its status."""
 
-FIRST_SOCKET = 4
-"""The first of the worker's descriptors that listen."""
+FIRST_SOCKET_DESCRIPTOR = 4
+"""The first of the worker's descriptors of listening sockets."""
 
-SESSION_KEY = "session.key"
-"""The file of the private folder with a key that the workers share."""
+SESSION_KEY_FILE = "session.key"
+"""The name of the file, in the private folder, with the key of visitors' session tokens."""
 
 
-class Endpoint(NamedTuple):
-    """Something to listen on: the setting that asks for it, and its description."""
+class ListenEndpoint(NamedTuple):
+    """An endpoint to listen on, and the setting that names it. Its text identifies the socket in the handoff."""
 
     setting: str
-    description: str
+    endpoint: EndpointDescription
 
     def __str__(self) -> str:
-        return f"{self.setting} {self.description}"
+        return f"{self.setting} {self.endpoint}"
 
 
-def endpoints(settings: Settings) -> Iterator[Endpoint]:
-    """All that the settings want to be listened on."""
-    yield from (Endpoint("web.listen", where) for where in settings.web.listen)
-    yield from (Endpoint("amp.listen", private_unix(where)) for where in settings.amp.listen)
+def listen_endpoints(settings: Settings) -> Iterator[ListenEndpoint]:
+    """Return every endpoint that the settings name."""
+    yield from (ListenEndpoint("web.listen", endpoint) for endpoint in settings.web.listen)
+    yield from (ListenEndpoint("amp.listen", with_private_mode(endpoint)) for endpoint in settings.amp.listen)
     if settings.web.metrics_listen is not None:
-        yield Endpoint("web.metrics_listen", settings.web.metrics_listen)
+        yield ListenEndpoint("web.metrics_listen", settings.web.metrics_listen)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerHandoff:
-    """What one worker has from its supervisor.
+    """What one worker receives from its supervisor.
+
+    The names of the attributes are keys of the JSON: a supervisor hands them to workers of later releases, too.
 
     Attributes:
-        number: which worker it is, from 1 to ``of``.
-        of: how many there are to be.
-        generation: counts the processes that the supervisor started: of two with the same number the higher is newer.
-        replaces: another process with this number serves until this one is ready.
-        folder: where the workers' private sockets are.
-        sockets: descriptors of listening sockets, by the text of their Endpoint.
+        number: the number of the worker, from 1 to ``of``.
+        of: the number of workers of the node.
+        generation: counts the processes that the supervisor started; of two processes with one number, the process with
+            the higher generation is the newer.
+        replaces: whether another process with this number serves until this one is ready.
+        folder: the private folder that the workers share.
+        sockets: the descriptors of the listening sockets, by the text of the ``ListenEndpoint``.
     """
 
     number: int
@@ -66,29 +70,32 @@ class WorkerHandoff:
     sockets: Mapping[str, int]
 
     @classmethod
-    def take(cls, environ: MutableMapping[str, str]) -> Self | None:
-        """Return what is left for this process, None if nothing is, and leave nothing for its own children."""
-        text = environ.pop(VARIABLE, None)
+    def pop(cls, environ: MutableMapping[str, str]) -> Self | None:
+        """Remove the handoff from an environment and return it; None if there is none.
+
+        It is removed so that the worker's own child processes do not inherit it.
+        """
+        text = environ.pop(HANDOFF_VARIABLE, None)
         return None if text is None else cls(**json.loads(text))
 
-    def written(self) -> dict[str, str]:
-        """The variables for the worker's environment."""
-        return {VARIABLE: json.dumps(asdict(self))}
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables that pass the handoff to a worker."""
+        return {HANDOFF_VARIABLE: json.dumps(asdict(self))}
 
     @property
     def private_socket(self) -> Path:
-        """Where this worker answers to the others."""
+        """The path of the unix socket on which this worker serves its metrics to the other workers."""
         return Path(self.folder, f"{self.number}-{self.generation}.sock")
 
     @property
     def session_key(self) -> Path:
-        """A key that all workers sign visitors' sessions with, as long as the supervisor lives."""
-        return Path(self.folder, SESSION_KEY)
+        """The file with the key that all workers sign visitors' session tokens with."""
+        return Path(self.folder, SESSION_KEY_FILE)
 
-    def descriptor(self, setting: str, description: str) -> int:
-        """The listening socket of an endpoint."""
-        return self.sockets[str(Endpoint(setting, description))]
+    def descriptor(self, setting: str, endpoint: EndpointDescription) -> int:
+        """Return the descriptor of the listening socket of an endpoint."""
+        return self.sockets[str(ListenEndpoint(setting, endpoint))]
 
-    def missing(self, settings: Settings) -> list[Endpoint]:
-        """Endpoints of the settings for which there is no socket: they were changed after the supervisor's start."""
-        return [endpoint for endpoint in endpoints(settings) if str(endpoint) not in self.sockets]
+    def missing(self, settings: Settings) -> list[ListenEndpoint]:
+        """Return the endpoints without a socket: the settings were changed after the supervisor had started."""
+        return [endpoint for endpoint in listen_endpoints(settings) if str(endpoint) not in self.sockets]

@@ -1,4 +1,4 @@
-"""The workers' log: each event goes over a pipe to the supervisor, which has the one log of the node."""
+"""The log of the workers: each event is written to a pipe and read by the supervisor, which has the log of the node."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from contextlib import suppress
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, eventAsText
 from zope.interface import implementer
 
-_MARK = b"\x1e"
-"""Begins an event (the record separator, RFC 7464); a line without it was printed by something else."""
+from callcenter_ws.runtime.lines import LineSplitter
 
-_LINE_BYTES = 1_048_576
-"""Longer lines are cut: a process that prints without end must not fill the supervisor's memory."""
+_EVENT_PREFIX = b"\x1e"
+"""The first byte of an event (the record separator of RFC 7464). Lines without it are other output of the process."""
 
+_MAX_LINE_BYTES = 1_048_576
 _STDOUT = 1
 
 
 @implementer(ILogObserver)
 class PipeObserver:
-    """Writes each event to a pipe, as one line: level, namespace, system and text. The time is the reader's.
+    """Writes each log event to a pipe, as one line: level, namespace, system and text. The reader adds the time.
 
-    It waits when the pipe is full, as a log to standard output would.
+    Writing blocks while the pipe is full, as it does for a log on standard output.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -34,49 +34,32 @@ class PipeObserver:
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         level = event.get("log_level", LogLevel.info).name
         record = [level, str(event.get("log_namespace", "-")), event.get("log_system"), text]
-        line = _MARK + json.dumps(record, default=str).encode() + b"\n"
-        # Where nobody reads any more the supervisor is gone, and this process is about to follow.
+        line = _EVENT_PREFIX + json.dumps(record, default=str).encode() + b"\n"
+        # Without a reader the supervisor has ended, and this worker is about to stop.
         with suppress(OSError):
             while line:
                 line = line[os.write(self._descriptor, line) :]
 
 
 def worker_log() -> PipeObserver:
-    """What ``twistd --logger`` is given in a worker."""
+    """Return the log observer of a worker, for ``twistd --logger``."""
     return PipeObserver(_STDOUT)
 
 
-class Lines:
-    """Cuts what comes out of a pipe into lines."""
-
-    def __init__(self, took: Callable[[bytes], None]) -> None:
-        self._took = took
-        self._rest = b""
-
-    def feed(self, data: bytes) -> None:
-        """Take what was read."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._took(line)
-        if len(self._rest) > _LINE_BYTES:
-            self.end()
-
-    def end(self) -> None:
-        """Nothing more will come."""
-        if self._rest:
-            self._took(self._rest)
-            self._rest = b""
+def output_lines(received: Callable[[bytes], None]) -> LineSplitter:
+    """Return a splitter for one output pipe of a worker."""
+    return LineSplitter(received, _MAX_LINE_BYTES)
 
 
 def log_line(number: int, line: bytes) -> None:
-    """Put a line of a worker's into this process's log: at its own level, with the worker's number."""
-    level, namespace, system, text = _read(line)
+    """Log a line of a worker in this process, at its own level and with the worker's number."""
+    level, namespace, system, text = _decode(line)
     more = {} if system is None else {"log_system": system}
     Logger(namespace).emit(level, "worker {number}: {text}", number=number, text=text, **more)
 
 
-def _read(line: bytes) -> tuple[LogLevel, str, str | None, str]:
-    if line.startswith(_MARK):
+def _decode(line: bytes) -> tuple[LogLevel, str, str | None, str]:
+    if line.startswith(_EVENT_PREFIX):
         with suppress(ValueError):
             name, namespace, system, text = json.loads(line[1:])
             return LogLevel.levelWithName(name), namespace, system, text

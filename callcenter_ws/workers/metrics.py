@@ -1,11 +1,10 @@
-"""The metrics of all workers as one exposition: whichever worker is asked asks the others."""
+"""The metrics of all workers as one exposition: the worker that is scraped fetches those of the others."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -14,42 +13,44 @@ from prometheus_client.registry import Collector
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.interfaces import IListeningPort, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from callcenter_ws.runtime.shared_port import adopt
+from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.runtime.shared_port import listen_on_inherited
+from callcenter_ws.runtime.transports import TwistedTransport
 from callcenter_ws.workers.handoff import WorkerHandoff
 
 _log = Logger()
 
-ANSWER_SECONDS = 1.0
-"""A worker that takes longer to answer is left out."""
+ANSWER_TIMEOUT_SECONDS = 1.0
+"""A worker that has not answered within this time is left out of the exposition."""
 
 _BACKLOG = 64
 
 
 class NodeMetrics:
-    """What all workers count.
+    """Collects the expositions of all workers of the node.
 
-    Of two processes with one number, as there are while one replaces the other, the older speaks until it drains: a
-    counter must not go back and forth.
+    While a worker is being replaced, two processes have its number. The older one is used until it drains, because a
+    counter must not jump back and forth between two values.
 
     Args:
-        inheritance: of this worker.
-        render: this worker's own exposition, without a label that says whose it is.
+        render: returns this worker's own exposition, without the ``worker`` label.
     """
 
-    def __init__(self, reactor: Any, handoff: WorkerHandoff, render: Callable[[], bytes]) -> None:
+    def __init__(self, reactor: Reactor, handoff: WorkerHandoff, render: Callable[[], bytes]) -> None:
         self._reactor = reactor
         self._handoff = handoff
         self._render = render
-        self._port: Any = None  # an IListeningPort
+        self._port: IListeningPort | None = None
 
     def open(self) -> None:
-        """Answer the others from now on."""
+        """Start to serve this worker's exposition to the other workers."""
         path = self._handoff.private_socket
-        factory: Any = Factory.forProtocol(lambda: _Answer(self._render))
+        factory = Factory.forProtocol(lambda: _ExpositionServer(self._render))
         factory.noisy = False
         listening = socket.socket(socket.AF_UNIX)
         try:
@@ -58,55 +59,63 @@ class NodeMetrics:
             listening.setblocking(False)
         except OSError as error:
             listening.close()
-            _log.error("the metrics of this worker are missing from the others' answers: {why}", why=error)
+            _log.error("the metrics of this worker are missing from the others' answers: {reason}", reason=error)
             return
-        self._port = adopt(self._reactor, listening.detach(), factory)
+        self._port = listen_on_inherited(self._reactor, listening.detach(), factory)
 
     async def close(self) -> None:
-        """Answer nobody any more: this worker is about to go."""
+        """Stop to serve this worker's exposition: the worker is about to end."""
         port, self._port = self._port, None
         if port is not None:
             self._handoff.private_socket.unlink(missing_ok=True)
-            await port.stopListening()
+            stopped = port.stopListening()
+            if stopped is not None:
+                await stopped
 
     async def text(self) -> bytes:
         """Return the exposition of all workers that answer."""
-        mine = self._handoff.private_socket
-        others = [path for path in self._sockets() if path != mine]
-        asked = [Deferred.fromCoroutine(self._ask(path)).addTimeout(ANSWER_SECONDS, self._reactor) for path in others]
-        found = await gatherResults(asked)
-        texts = dict(zip(others, found, strict=True))
+        own = self._handoff.private_socket
+        others = [path for path in self._private_sockets() if path != own]
+        fetches = [
+            Deferred.fromCoroutine(self._fetch(path)).addTimeout(ANSWER_TIMEOUT_SECONDS, self._reactor)
+            for path in others
+        ]
+        texts = dict(zip(others, await gatherResults(fetches), strict=True))
         if self._port is not None:
-            texts[mine] = self._render().decode()
+            texts[own] = self._render().decode()
         return merged(_oldest(texts), self._handoff.of)
 
-    def _sockets(self) -> list[Path]:
+    def _private_sockets(self) -> list[Path]:
         return list(Path(self._handoff.folder).glob("*.sock"))
 
-    async def _ask(self, path: Path) -> str:
-        """The exposition of another worker; empty when it does not answer."""
+    async def _fetch(self, path: Path) -> str:
+        """Return the exposition of another worker; empty if it does not answer."""
         try:
-            question: Any = await UNIXClientEndpoint(self._reactor, str(path)).connect(_QUESTIONS)
-            return (await question.answer).decode(errors="replace")  # type: ignore[no-any-return]  # it is bytes
+            client: _ExpositionClient = await UNIXClientEndpoint(self._reactor, str(path)).connect(_EXPOSITION_CLIENTS)
+            return (await client.exposition).decode(errors="replace")
         except (ConnectError, ConnectingCancelledError, CancelledError):
             return ""
 
 
 def _oldest(texts: Mapping[Path, str]) -> dict[int, str]:
-    """The answers by the worker's number."""
-    answers: dict[int, str] = {}
-    for path in sorted(texts, key=lambda path: int(path.stem.partition("-")[2])):
+    """Return the expositions by worker number: of several processes with one number, that of the oldest."""
+    by_number: dict[int, str] = {}
+    for path in sorted(texts, key=_generation):
         if texts[path]:
-            answers.setdefault(int(path.stem.partition("-")[0]), texts[path])
-    return answers
+            by_number.setdefault(int(path.stem.partition("-")[0]), texts[path])
+    return by_number
 
 
-def merged(texts: Mapping[int, str], wanted: int) -> bytes:
-    """Return one exposition of several, each sample with the number of its worker.
+def _generation(private_socket: Path) -> int:
+    return int(private_socket.stem.partition("-")[2])
+
+
+def merged(texts: Mapping[int, str], worker_count: int) -> bytes:
+    """Merge expositions into one, in which each sample has a label ``worker`` with the number of its worker.
 
     Args:
-        texts: the expositions, by the worker's number.
-        wanted: how many workers there should be.
+        texts: the expositions, by worker number.
+        worker_count: the number of workers that the node should have.
     """
     families: dict[str, Metric] = {}
     for number in sorted(texts):
@@ -119,13 +128,13 @@ def merged(texts: Mapping[int, str], wanted: int) -> bytes:
                 families[family.name] = family
     counts = [
         GaugeMetricFamily("callcenter_ws_workers", "Workers whose metrics are in this answer.", value=len(texts)),
-        GaugeMetricFamily("callcenter_ws_workers_wanted", "Workers that there should be.", value=wanted),
+        GaugeMetricFamily("callcenter_ws_workers_wanted", "Workers that there should be.", value=worker_count),
     ]
     return generate_latest(_Families([*families.values(), *counts]))
 
 
 class _Families(Collector):
-    """What was collected before."""
+    """Returns families that were collected before."""
 
     def __init__(self, families: Sequence[Metric]) -> None:
         self._families = families
@@ -134,35 +143,35 @@ class _Families(Collector):
         return self._families
 
 
-class _Answer(Protocol):
-    """Writes the exposition to whoever connects."""
+class _ExpositionServer(Protocol):
+    """Writes the exposition and closes the connection."""
+
+    transport: ITransport
 
     def __init__(self, render: Callable[[], bytes]) -> None:
         self._render = render
-
-    transport: Any
 
     def connectionMade(self) -> None:
         self.transport.write(self._render())
         self.transport.loseConnection()
 
 
-class _Question(Protocol):
+class _ExpositionClient(Protocol):
     """Reads an exposition to its end."""
 
-    transport: Any
+    transport: TwistedTransport
 
     def __init__(self) -> None:
-        self.answer: Deferred[bytes] = Deferred(lambda _: self.transport.abortConnection())
+        self.exposition: Deferred[bytes] = Deferred(lambda _: self.transport.abortConnection())
         self._parts: list[bytes] = []
 
     def dataReceived(self, data: bytes) -> None:
         self._parts.append(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self.answer.called:
-            self.answer.callback(b"".join(self._parts))
+        if not self.exposition.called:
+            self.exposition.callback(b"".join(self._parts))
 
 
-_QUESTIONS = Factory.forProtocol(_Question)
-_QUESTIONS.noisy = False
+_EXPOSITION_CLIENTS = Factory.forProtocol(_ExpositionClient)
+_EXPOSITION_CLIENTS.noisy = False

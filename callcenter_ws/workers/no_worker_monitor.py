@@ -1,53 +1,53 @@
-"""NoWorkerMonitor: the time when no worker at all serves, while the open ports go on to take connections."""
+"""Detects that no worker serves, while the open ports still queue connections, and restarts workers sooner then."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from callcenter_ws.workers.slot import WorkerSlot
 
 _log = Logger()
 
-LOOK_SECONDS = 1.0
-"""Between two looks at whether a worker serves again. Each that finds none starts the one that is due next."""
+CHECK_INTERVAL_SECONDS = 1.0
+"""Seconds between two checks while no worker serves. Each check starts the worker whose restart is due next."""
 
 
 class NoWorkerMonitor:
-    """Notices that no worker serves, and until one does it starts those that wait because they keep dying."""
+    """Logs when no worker serves, and until one does skips the restart delays of workers that keep ending."""
 
-    def __init__(self, reactor: Any, posts: Sequence[WorkerSlot]) -> None:
+    def __init__(self, reactor: IReactorTime, slots: Sequence[WorkerSlot]) -> None:
         self._reactor = reactor
-        self._posts = posts
-        self._next_look: Any = None  # an IDelayedCall, there is one during an outage
+        self._slots = slots
+        self._next_check: IDelayedCall | None = None  # while no worker serves
 
-    def worker_gone(self) -> None:
-        """A worker has ended: see whether another serves."""
-        if self._next_look is None and self._serving() is None:
-            _log.critical("no worker serves: who connects has to wait until one does")
-            self._plan_look()
+    def worker_ended(self) -> None:
+        """Check whether another worker serves; a worker has ended."""
+        if self._next_check is None and self._serving() is None:
+            _log.critical("no worker serves: connections wait until one does")
+            self._schedule_check()
 
     def stop(self) -> None:
-        """Look no more."""
-        next_look, self._next_look = self._next_look, None
-        if next_look is not None:
-            next_look.cancel()
+        """Stop checking."""
+        next_check, self._next_check = self._next_check, None
+        if next_check is not None:
+            next_check.cancel()
 
-    def _look(self) -> None:
-        self._next_look = None
+    def _check(self) -> None:
+        self._next_check = None
         serving = self._serving()
         if serving is not None:
-            # As an error, for those who were told of the outage and see nothing of less weight.
+            # At level error: alerts that report errors only must report the end of the outage, too.
             _log.error("a worker serves again: {worker}", worker=str(serving.current))
             return
-        self._plan_look()
-        # One that is being started may hang, so that is nothing to wait for.
-        min(self._posts, key=lambda post: post.due).hurry()
+        self._schedule_check()
+        # Even while another worker is starting: that one may hang.
+        min(self._slots, key=lambda slot: slot.restart_at).restart_now()
 
     def _serving(self) -> WorkerSlot | None:
-        return next((post for post in self._posts if post.serves), None)
+        return next((slot for slot in self._slots if slot.serves), None)
 
-    def _plan_look(self) -> None:
-        self._next_look = self._reactor.callLater(LOOK_SECONDS, self._look)
+    def _schedule_check(self) -> None:
+        self._next_check = self._reactor.callLater(CHECK_INTERVAL_SECONDS, self._check)

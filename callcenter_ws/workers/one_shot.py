@@ -1,42 +1,41 @@
-"""OneShotEvent: something that comes once, and that any number of coroutines may wait for."""
+"""An event that happens once and that coroutines can wait for."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 
 
 class OneShotEvent:
-    """Comes once."""
+    """Is set once and stays set; any number of coroutines may wait for it."""
 
     def __init__(self) -> None:
-        self.has_come = False
-        self._waiting: list[Deferred[None]] = []
+        self.is_set = False
+        self._waiters: list[Deferred[None]] = []
 
-    def come(self) -> None:
-        """It is now; a second time changes nothing."""
-        self.has_come = True
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            if not one.called:
-                one.callback(None)
-
-    async def within(self, seconds: float, reactor: Any) -> bool:
-        """Wait for it, but no longer than so many seconds; whether it came."""
-        if not self.has_come:
-            waiting: Deferred[None] = Deferred()
-            self._waiting.append(waiting)
-            waiting.addTimeout(seconds, reactor)
-            try:
-                await waiting
-            except TimeoutError:
-                return self.has_come
-        return True
+    def set(self) -> None:
+        """Set the event and resume all waiting coroutines. Has no effect if it is set already."""
+        self.is_set = True
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.called:
+                waiter.callback(None)
 
     async def wait(self) -> None:
-        """Wait for it."""
-        if not self.has_come:
-            waiting: Deferred[None] = Deferred()
-            self._waiting.append(waiting)
-            await waiting
+        """Wait until the event is set."""
+        if not self.is_set:
+            await self._new_waiter()
+
+    async def wait_at_most(self, seconds: float, reactor: IReactorTime) -> bool:
+        """Wait until the event is set, at most ``seconds``; return whether it is set."""
+        if not self.is_set:
+            try:
+                await self._new_waiter().addTimeout(seconds, reactor)
+            except TimeoutError:
+                return self.is_set
+        return True
+
+    def _new_waiter(self) -> Deferred[None]:
+        waiter: Deferred[None] = Deferred()
+        self._waiters.append(waiter)
+        return waiter

@@ -1,190 +1,202 @@
-"""WorkerSlot: the place of one worker, which is always to be filled."""
+"""A worker slot: keeps one worker process running, restarts it when it ends, and replaces it on request."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.workers.process import WorkerProcess
 
 _log = Logger()
 
-READY_SECONDS = 60.0
-"""How long a replacement may take until it serves."""
+READY_TIMEOUT_SECONDS = 60.0
+"""Seconds after its start within which a replacement must serve."""
 
-STEADY_SECONDS = 60.0
-"""A worker that ends sooner after its start has not been of use."""
+STABLE_SECONDS = 60.0
+"""A worker that ends sooner than this after its start is restarted with increasing delays."""
 
-FIRST_DELAY, MOST_DELAY = 1.0, 30.0
-"""Seconds before a worker is started again that keeps ending: 1, 2, 4 and so on. Before that, at once.
+FIRST_RESTART_DELAY_SECONDS, MAX_RESTART_DELAY_SECONDS = 1.0, 30.0
+"""The delays before a worker that keeps ending is restarted: none the first time, then 1, 2, 4 seconds and so on.
 
-While no worker at all serves it may be started sooner, see ``outage.py``.
+While no worker serves, it may be restarted sooner, see ``no_worker_monitor.py``.
 """
 
 Ended = Callable[[WorkerProcess], None]
 
 
-class Spawn(Protocol):
-    """Starts a process."""
+class SpawnWorker(Protocol):
+    """Starts a worker process."""
 
     def __call__(self, number: int, ended: Ended, *, replaces: bool) -> WorkerProcess:
-        """Start a worker for the post of that number, and call ``ended`` with it when it has gone.
+        """Start the worker with this number; call ``ended`` with its process when that has ended.
 
         Args:
-            replaces: another worker of that post still serves.
+            replaces: another process with this number still serves.
 
         Raises:
-            OSError: the system does not allow it.
+            OSError: the operating system cannot start it.
         """
 
 
 class WorkerSlot:
-    """Starts a worker again when it ends, and replaces it by another when told to.
+    """Keeps one worker running.
 
     Args:
-        unusable: called when the very first worker of this post cannot be started, or gives up before it served:
-            another would as well.
-        patience: seconds that a worker has to drain.
+        unusable: called when the first process of this slot cannot be started, or ends with status 1 before it served:
+            further attempts would fail in the same way.
+        stop_timeout: seconds after SIGTERM until a process that still runs is killed.
 
     Attributes:
-        closed: it is not to be filled any more.
+        current: the process that serves, or will; None while a restart is pending.
+        closed: no process is started any more.
     """
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         number: int,
-        spawn: Spawn,
+        spawn_worker: SpawnWorker,
         unusable: Callable[[], None],
-        patience: float,
+        stop_timeout: float,
     ) -> None:
         self._reactor = reactor
         self.number = number
-        self._spawn = spawn
+        self._spawn_worker = spawn_worker
         self._unusable = unusable
-        self._patience = patience
+        self._stop_timeout = stop_timeout
         self.current: WorkerProcess | None = None
-        self._successor: WorkerProcess | None = None
-        self._alive: set[WorkerProcess] = set()
-        self._restart: Any = None  # an IDelayedCall
-        self._delay = 0.0
-        self._first = True
+        self._replacement: WorkerProcess | None = None
+        self._running: set[WorkerProcess] = set()
+        self._restart: IDelayedCall | None = None
+        self._backoff = Backoff(FIRST_RESTART_DELAY_SECONDS, MAX_RESTART_DELAY_SECONDS, uniform=max)  # without jitter
+        self._restart_at_once = True
+        self._is_first = True
         self.closed = False
 
     @property
     def serves(self) -> bool:
-        """Whether its worker has reported that it serves."""
+        """Whether the worker has reported that it serves."""
         return self.current is not None and self.current.ready
 
     @property
-    def due(self) -> float:
-        """The reactor's time at which a worker is started again; infinite when none is to be."""
+    def restart_at(self) -> float:
+        """The reactor's time of the pending restart; infinite if none is pending."""
         return math.inf if self._restart is None else float(self._restart.getTime())
 
-    def fill(self) -> None:
+    def start(self) -> None:
         """Start a worker."""
         self._restart = None
-        self.current = self._started()
+        self.current = self._spawn()
         if self.current is not None:
             return
-        if self._first:
+        if self._is_first:
             self._unusable()
         else:
-            self._plan_restart(0.0)
+            self._schedule_restart(0.0)
 
-    def hurry(self) -> None:
-        """Start the worker that is due later at once; where none is due, do nothing."""
+    def restart_now(self) -> None:
+        """Start the worker whose restart is pending without further delay; do nothing if none is pending."""
         if self._restart is not None:
             self._cancel_restart()
             _log.info("worker {number} is started before its time", number=self.number)
-            self.fill()
+            self.start()
 
     async def close(self) -> None:
-        """Have all processes of this post drain, and wait until they have gone."""
+        """Stop all processes of this slot, and wait until they have ended."""
         self.closed = True
         self._cancel_restart()
-        await gatherResults([Deferred.fromCoroutine(process.end(self._patience)) for process in tuple(self._alive)])
+        stopping = [Deferred.fromCoroutine(process.stop(self._stop_timeout)) for process in tuple(self._running)]
+        await gatherResults(stopping)
 
     async def replace(self) -> bool:
-        """Start a worker, and when it serves, end the one that was here before. Whether that worked."""
-        successor = self._started()
-        if successor is None:
+        """Start a worker and, once it serves, stop the previous one. Return whether that succeeded."""
+        replacement = self._spawn()
+        if replacement is None:
             return False
         if self.current is None:
             self._cancel_restart()
-            self.current = successor
+            self.current = replacement
         else:
-            self._successor = successor
-        await successor.settle(READY_SECONDS)
+            self._replacement = replacement
+        await replacement.wait_until_ready(READY_TIMEOUT_SECONDS)
         if self.closed:
             return False
-        if not successor.ready:
-            await self._give_up(successor)
+        if not replacement.ready:
+            await self._discard(replacement)
             return False
-        self._delay = 0.0
-        if successor is self._successor:
-            await self._succeed(successor)
+        self._reset_backoff()
+        if replacement is self._replacement:
+            await self._switch_to(replacement)
         return not self.closed
 
-    async def _succeed(self, successor: WorkerProcess) -> None:
-        old, self.current, self._successor = self.current, successor, None
+    async def _switch_to(self, replacement: WorkerProcess) -> None:
+        old, self.current, self._replacement = self.current, replacement, None
         if old is not None:
-            _log.info("{new} serves; {old} drains", new=str(successor), old=str(old))
-            await old.end(self._patience)
+            _log.info("{new} serves; {old} drains", new=str(replacement), old=str(old))
+            await old.stop(self._stop_timeout)
 
-    async def _give_up(self, successor: WorkerProcess) -> None:
-        why = successor.ending or f"does not serve after {READY_SECONDS:g} s: {successor.waits_for}"
-        _log.error("{new}, a replacement, {why}", new=str(successor), why=why)
-        if successor is self.current:
+    async def _discard(self, replacement: WorkerProcess) -> None:
+        reason = replacement.exit_text or (
+            f"does not serve after {READY_TIMEOUT_SECONDS:g} s: {replacement.not_ready_reason}"
+        )
+        _log.error("{new}, a replacement, {reason}", new=str(replacement), reason=reason)
+        if replacement is self.current:
             return
-        self._successor = None
+        self._replacement = None
         if self.current is not None:
             _log.error("{old} stays as it is", old=str(self.current))
-        await successor.end(self._patience)
+        await replacement.stop(self._stop_timeout)
 
-    def _started(self) -> WorkerProcess | None:
+    def _spawn(self) -> WorkerProcess | None:
         try:
-            process = self._spawn(self.number, self._ended, replaces=self.current is not None)
+            process = self._spawn_worker(self.number, self._process_ended, replaces=self.current is not None)
         except OSError as error:
             _log.error("worker {number} cannot be started: {error}", number=self.number, error=error)
             return None
-        self._alive.add(process)
+        self._running.add(process)
         return process
 
-    def _ended(self, process: WorkerProcess) -> None:
-        self._alive.discard(process)
-        first, self._first = self._first, False
-        if process is self._successor:
-            self._successor = None
+    def _process_ended(self, process: WorkerProcess) -> None:
+        self._running.discard(process)
+        is_first, self._is_first = self._is_first, False
+        if process is self._replacement:
+            self._replacement = None
         elif self.closed or process is not self.current:
-            _log.info("{worker} {how}", worker=str(process), how=process.ending)
-        elif first and process.exit_status == 1 and not process.ready:
+            _log.info("{worker} {how}", **_log_fields(process))
+        elif is_first and process.exit_status == 1 and not process.ready:
             self.current = None
-            _log.critical("{worker} {how} before it ever served; see its lines above", **_told(process))
+            _log.critical("{worker} {how} before it ever served; see its lines above", **_log_fields(process))
             self._unusable()
         else:
-            self._fill_after(process)
+            self._current_ended(process)
 
-    def _fill_after(self, process: WorkerProcess) -> None:
-        self.current, self._successor = self._successor, None
+    def _current_ended(self, process: WorkerProcess) -> None:
+        self.current, self._replacement = self._replacement, None
         if self.current is not None:
-            _log.error("{worker} {how}; {next} is in its place", next=str(self.current), **_told(process))
+            _log.error("{worker} {how}; {next} takes its place", next=str(self.current), **_log_fields(process))
         else:
-            lived = self._reactor.seconds() - process.started_at
-            _log.error("{worker} {how}, {lived:.0f} s after its start", lived=lived, **_told(process))
-            self._plan_restart(lived)
+            ran_seconds = self._reactor.seconds() - process.started_at
+            _log.error("{worker} {how}, {ran:.0f} s after its start", ran=ran_seconds, **_log_fields(process))
+            self._schedule_restart(ran_seconds)
 
-    def _plan_restart(self, lived: float) -> None:
-        if lived >= STEADY_SECONDS:
-            self._delay = 0.0
-        when = f"in {self._delay:g} s" if self._delay else "now"
+    def _schedule_restart(self, ran_seconds: float) -> None:
+        if ran_seconds >= STABLE_SECONDS:
+            self._reset_backoff()
+        delay = 0.0 if self._restart_at_once else self._backoff.delay()
+        self._restart_at_once = False
+        when = f"in {delay:g} s" if delay else "now"
         _log.info("worker {number} is started again {when}", number=self.number, when=when)
-        self._restart = self._reactor.callLater(self._delay, self.fill)
-        self._delay = min(MOST_DELAY, 2 * self._delay) or FIRST_DELAY
+        self._restart = self._reactor.callLater(delay, self.start)
+
+    def _reset_backoff(self) -> None:
+        self._restart_at_once = True
+        self._backoff.reset()
 
     def _cancel_restart(self) -> None:
         restart, self._restart = self._restart, None
@@ -192,5 +204,5 @@ class WorkerSlot:
             restart.cancel()
 
 
-def _told(process: WorkerProcess) -> dict[str, str]:
-    return {"worker": str(process), "how": process.ending}
+def _log_fields(process: WorkerProcess) -> dict[str, str]:
+    return {"worker": str(process), "how": process.exit_text}

@@ -1,4 +1,4 @@
-"""Sockets: opened once by the supervisor, listened on by every worker."""
+"""The listening sockets of a node: opened once by the supervisor, accepted from by every worker."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.lockfile import FilesystemLock
 
-from callcenter_ws.runtime.endpoints import endpoint_arguments
-from callcenter_ws.runtime.listener import remove_leftovers
+from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.listener import remove_stale_socket
 from callcenter_ws.runtime.tls import BACKLOG
-from callcenter_ws.workers.handoff import Endpoint
+from callcenter_ws.workers.handoff import ListenEndpoint
 
 _log = Logger()
 
 
 @dataclass(slots=True)
-class OpenSocket:
-    """A listening socket, and what it left in the file system."""
+class ListeningSocket:
+    """A listening socket, and the files that belong to it: the unix socket's path and Twisted's lock."""
 
     socket: socket.socket
     path: Path | None = None
-    lock: Any = None  # a FilesystemLock
+    lock: FilesystemLock | None = None
 
     def close(self) -> None:
-        """Close this process's descriptor: who shares the socket goes on listening."""
-        # The file first: whoever finds it must be able to connect.
+        """Close this process's descriptor and remove the files; other processes go on listening."""
+        # The file is removed first: while it exists, connecting to it must succeed.
         if self.path is not None:
             with suppress(OSError):
                 self.path.unlink()
@@ -43,67 +42,70 @@ class OpenSocket:
         self.socket.close()
 
 
-class Sockets:
-    """The listening sockets of the node.
+class ListeningSockets:
+    """The listening sockets of a node.
 
-    All workers accept from one queue. With a socket for each, bound with SO_REUSEPORT, each would have a queue of its
-    own, and what waits in it when the worker goes would be reset.
+    All workers accept from the same queue. If each worker had a socket of its own, bound with SO_REUSEPORT, it would
+    have a queue of its own, and connections waiting in it would be reset when the worker ends.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, endpoints: Iterable[ListenEndpoint]) -> None:
         self._endpoints = list(endpoints)
-        self._open: dict[str, OpenSocket] = {}
+        self._open: dict[str, ListeningSocket] = {}
 
     @property
     def descriptors(self) -> Mapping[str, int]:
-        """This process's descriptors, by the text of their Endpoint."""
+        """This process's descriptors, by the text of the ``ListenEndpoint``."""
         return {endpoint: opened.socket.fileno() for endpoint, opened in self._open.items()}
 
     def open(self) -> None:
-        """Open what is not open, or say why not and end the start."""
-        for endpoint in self._endpoints:
-            if str(endpoint) in self._open:
+        """Open the sockets that are not open yet.
+
+        Raises:
+            SystemExit: a socket cannot be opened; the reason has been logged and the others are closed.
+        """
+        for listen_endpoint in self._endpoints:
+            if str(listen_endpoint) in self._open:
                 continue
+            endpoint = listen_endpoint.endpoint
             try:
-                opened = open_socket(endpoint.description)
+                opened = open_listening_socket(endpoint)
             except (OSError, ValueError, LookupError) as error:
                 reason = getattr(error, "strerror", None) or error
-                _log.critical("cannot listen on {endpoint}: {reason}", endpoint=endpoint.description, reason=reason)
+                _log.critical("cannot listen on {endpoint}: {reason}", endpoint=str(endpoint), reason=reason)
                 self.close()
                 raise SystemExit(1) from None
-            self._open[str(endpoint)] = opened
-            where = opened.path or opened.socket.getsockname()
-            _log.info("the workers will listen on {endpoint}, {where}", endpoint=endpoint.description, where=where)
+            self._open[str(listen_endpoint)] = opened
+            address = opened.path or opened.socket.getsockname()
+            _log.info("the workers will listen on {endpoint}, {address}", endpoint=str(endpoint), address=address)
 
     def close(self) -> None:
-        """Close all of them in this process."""
+        """Close all sockets in this process."""
         while self._open:
             self._open.popitem()[1].close()
 
 
-def open_socket(description: str) -> OpenSocket:
-    """Open what an endpoint description of the settings names, as Twisted would.
+def open_listening_socket(endpoint: EndpointDescription) -> ListeningSocket:
+    """Open the socket of an endpoint, as Twisted would.
 
     Raises:
-        OSError: the system does not allow it.
-        ValueError: there is a socket that somebody listens on.
-        LookupError: systemd passed no such socket on.
+        OSError: the operating system refuses it.
+        ValueError: another process listens on the unix socket.
+        LookupError: systemd passed on no such socket.
     """
-    kind = description.partition(":")[0]
-    positional, named = endpoint_arguments(description)
-    if kind == "systemd":
-        return _from_systemd(description)
-    if kind == "unix":
-        remove_leftovers(description)
-        return _unix(*positional, **named)
-    if kind == "ssl":
-        # The certificate is the workers' business.
-        positional = [named.get("port") or positional[0]]
-        named = {name: named[name] for name in ("interface", "backlog") if name in named}
-    return _tcp(*positional, **named)
+    if endpoint.kind == "systemd":
+        return _from_systemd(endpoint)
+    if endpoint.kind == "unix":
+        remove_stale_socket(endpoint)
+        return _unix(*endpoint.positional, **endpoint.options)
+    if endpoint.kind == "ssl":
+        # The certificate and its key are read by the workers.
+        options = {name: endpoint.options[name] for name in ("interface", "backlog") if name in endpoint.options}
+        return _tcp(endpoint.port, **options)
+    return _tcp(*endpoint.positional, **endpoint.options)
 
 
-def _tcp(port: str, interface: str = "", backlog: str = str(BACKLOG)) -> OpenSocket:
+def _tcp(port: str, interface: str = "", backlog: str = str(BACKLOG)) -> ListeningSocket:
     family, address = socket.AF_INET, (interface, int(port))
     if isIPv6Address(interface):
         numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
@@ -117,10 +119,10 @@ def _tcp(port: str, interface: str = "", backlog: str = str(BACKLOG)) -> OpenSoc
     except BaseException:
         listening.close()
         raise
-    return OpenSocket(listening)
+    return ListeningSocket(listening)
 
 
-def _unix(address: str, mode: str = "666", backlog: str = str(BACKLOG), lockfile: str = "1") -> OpenSocket:
+def _unix(address: str, mode: str = "666", backlog: str = str(BACKLOG), lockfile: str = "1") -> ListeningSocket:
     path = Path(address)
     lock = FilesystemLock(f"{path}.lock") if int(lockfile) else None
     if lock is not None and not lock.lock():
@@ -129,11 +131,11 @@ def _unix(address: str, mode: str = "666", backlog: str = str(BACKLOG), lockfile
     try:
         listening.bind(str(path))
     except BaseException:
-        OpenSocket(listening, None, lock).close()
+        ListeningSocket(listening, None, lock).close()
         raise
-    opened = OpenSocket(listening, path, lock)
+    opened = ListeningSocket(listening, path, lock)
     try:
-        # Before it listens: until then nobody can connect.
+        # The mode is set before listen(): until then no process can connect.
         path.chmod(int(mode, 8))
         listening.listen(int(backlog))
         listening.setblocking(False)
@@ -143,9 +145,9 @@ def _unix(address: str, mode: str = "666", backlog: str = str(BACKLOG), lockfile
     return opened
 
 
-def _from_systemd(description: str) -> OpenSocket:
-    """Keep a socket that systemd opened; it outlives this process, as does its file."""
-    endpoint: Any = serverFromString(object(), description)
-    passed_on = socket.socket(fileno=os.dup(endpoint.fileno))
-    passed_on.setblocking(False)
-    return OpenSocket(passed_on)
+def _from_systemd(endpoint: EndpointDescription) -> ListeningSocket:
+    """Return a socket that systemd opened. Its file belongs to systemd and is not removed."""
+    twisted_endpoint = serverFromString(object(), endpoint.text)
+    inherited = socket.socket(fileno=os.dup(twisted_endpoint.fileno))
+    inherited.setblocking(False)
+    return ListeningSocket(inherited)

@@ -1,4 +1,4 @@
-"""Worker: what a gateway does besides when it is one of several on a machine."""
+"""The worker's side of supervision: when to accept connections, status reports, and the end of the supervisor."""
 
 from __future__ import annotations
 
@@ -11,140 +11,148 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from callcenter_ws.workers.handoff import LIFELINE, STATUS, WorkerHandoff
+from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.workers.handoff import STATUS_DESCRIPTOR, SUPERVISOR_DESCRIPTOR, WorkerHandoff
 from callcenter_ws.workers.process import READY
 
 _log = Logger()
 
-LOOK_EVERY = 0.1
-"""Seconds between two looks at whether the gateway can serve."""
+READINESS_CHECK_INTERVAL_SECONDS = 0.1
+"""Seconds between two checks whether the gateway can serve, until it can."""
 
-DOOR_PATIENCE = 10.0
-"""Seconds after which connections are taken even if the gateway cannot serve: they are told so, and do not wait."""
+ACCEPT_TIMEOUT_SECONDS = 10.0
+"""Seconds after which connections are accepted even if the gateway cannot serve: a refusal is better than silence."""
 
 
 class Worker(Service):
-    """Takes connections when the gateway can serve, reports that, and ends it when the supervisor is gone.
+    """Accepts connections once the gateway can serve, reports that, and stops the worker if the supervisor has ended.
 
     Args:
-        reasons: why the gateway cannot serve now; empty when it can.
-        open_doors: begins to take connections.
-        patience: seconds that the gateway has to drain when nobody is left who would kill it.
-        lifeline, status: descriptors from and to the supervisor.
+        reasons: returns why the gateway cannot serve now; empty if it can.
+        accept: starts to accept connections.
+        stop_timeout: seconds after which the process ends itself if the supervisor, which would kill it, has ended.
+        supervisor_descriptor, status_descriptor: pipes from and to the supervisor.
     """
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         handoff: WorkerHandoff,
         reasons: Callable[[], Sequence[str]],
-        open_doors: Callable[[], None],
-        patience: float,
+        accept: Callable[[], None],
+        stop_timeout: float,
         *,
-        lifeline: int = LIFELINE,
-        status: int = STATUS,
+        supervisor_descriptor: int = SUPERVISOR_DESCRIPTOR,
+        status_descriptor: int = STATUS_DESCRIPTOR,
     ) -> None:
         self._reactor = reactor
-        # While another serves there is no hurry.
-        self._door_patience = math.inf if handoff.replaces else DOOR_PATIENCE
+        # A replacement never accepts before it is ready: the worker that it replaces still serves.
+        self._accept_timeout = math.inf if handoff.replaces else ACCEPT_TIMEOUT_SECONDS
         self._private_folder = handoff.folder
         self._reasons = reasons
-        self._open_doors = open_doors
-        self._patience = patience
-        self._doors_are_open = False
+        self._accept = accept
+        self._stop_timeout = stop_timeout
+        self._accepts = False
         self._started_at = 0.0
-        self._said = ""
-        self._next_look: Any = None  # an IDelayedCall
-        self._draining = False
-        self._lifeline = Lifeline(lifeline, self._supervisor_gone)
-        self._status = status
+        self._last_status = ""
+        self._next_check: IDelayedCall | None = None
+        self._is_stopping = False
+        self._supervisor_watch = PipeEndWatch(supervisor_descriptor, self._supervisor_ended)
+        self._status_descriptor = status_descriptor
 
     def startService(self) -> None:
         """Watch the supervisor, and the gateway until it is ready."""
         super().startService()
         self._started_at = self._reactor.seconds()
-        self._reactor.addReader(self._lifeline)
-        self._reactor.callWhenRunning(self._look)
-        self._reactor.callWhenRunning(self._take_signals)
+        self._reactor.addReader(self._supervisor_watch)
+        self._reactor.callWhenRunning(self._check)
+        self._reactor.callWhenRunning(self._install_signal_handlers)
 
     def stopService(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         super().stopService()
-        self._reactor.removeReader(self._lifeline)
-        if self._next_look is not None:
-            self._next_look.cancel()
-            self._next_look = None
+        self._reactor.removeReader(self._supervisor_watch)
+        if self._next_check is not None:
+            self._next_check.cancel()
+            self._next_check = None
 
-    # Getting ready
+    # Readiness
 
-    def _look(self) -> None:
-        self._next_look = None
-        if self._draining or not self.running:
+    def _check(self) -> None:
+        self._next_check = None
+        if self._is_stopping or not self.running:
             return
         reasons = "; ".join(self._reasons())
         waited = self._reactor.seconds() - self._started_at
-        if not self._doors_are_open and (not reasons or waited >= self._door_patience):
-            self._doors_are_open = True
-            self._open_doors()
+        if not self._accepts and (not reasons or waited >= self._accept_timeout):
+            self._accepts = True
+            self._accept()
         self._report(reasons or READY)
         if reasons:
-            self._next_look = self._reactor.callLater(LOOK_EVERY, self._look)
+            self._next_check = self._reactor.callLater(READINESS_CHECK_INTERVAL_SECONDS, self._check)
 
-    def _report(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
+    def _report(self, status: str) -> None:
+        if status != self._last_status:
+            self._last_status = status
             with suppress(OSError):
-                os.write(self._status, text.replace("\n", " ").encode() + b"\n")
+                os.write(self._status_descriptor, status.replace("\n", " ").encode() + b"\n")
 
-    # Ending
+    # Stopping
 
-    def _take_signals(self) -> None:
-        """Stop once, however often it is asked for: systemd signals the whole group, the supervisor each worker."""
+    def _install_signal_handlers(self) -> None:
+        """Stop on the first SIGTERM or SIGINT and ignore further ones.
+
+        A worker may get several: systemd signals all processes of the unit, and the supervisor each worker.
+        """
         for number, stop in {signal.SIGTERM: self._reactor.sigTerm, signal.SIGINT: self._reactor.sigInt}.items():
-            signal.signal(number, lambda *how, stop=stop: None if self._is_draining() else stop(*how))
+            signal.signal(number, lambda *args, stop=stop: stop(*args) if self._begins_to_stop() else None)
 
-    def _is_draining(self) -> bool:
-        before, self._draining = self._draining, True
-        return before
+    def _begins_to_stop(self) -> bool:
+        """Record that the worker stops; return whether it was not stopping before."""
+        was_stopping, self._is_stopping = self._is_stopping, True
+        return not was_stopping
 
-    def _supervisor_gone(self) -> None:
-        if self._is_draining():
+    def _supervisor_ended(self) -> None:
+        if not self._begins_to_stop():
             return
-        _log.error("the supervisor is gone: this worker drains and ends")
-        # Its end must not depend on this process's health: nobody else would see to it.
-        signal.alarm(math.ceil(self._patience))
-        # Nobody else will remove it, and nobody needs it any more.
+        _log.error("the supervisor has ended: this worker drains and ends")
+        # The process must end even if it hangs: no supervisor is left that would kill it.
+        signal.alarm(math.ceil(self._stop_timeout))
+        # The supervisor would have removed the folder. The other workers do not need it any more either.
         shutil.rmtree(self._private_folder, ignore_errors=True)
         self._reactor.stop()
 
 
 @implementer(IReadDescriptor)
-class Lifeline:
-    """The end of a pipe that nobody writes to: it reads as closed when who holds the other end is gone."""
+class PipeEndWatch:
+    """Watches the read end of a pipe that is never written to, and calls ``closed`` when its write end is closed.
 
-    def __init__(self, descriptor: int, cut: Callable[[], None]) -> None:
+    The operating system closes the write end when the process that holds it ends.
+    """
+
+    def __init__(self, descriptor: int, closed: Callable[[], None]) -> None:
         self._descriptor = descriptor
-        self._cut = cut
+        self._closed = closed
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
         return self._descriptor
 
     def logPrefix(self) -> str:
-        """The name in the log."""
-        return "lifeline"
+        """Return the name for log lines."""
+        return "pipe end watch"
 
-    def doRead(self) -> Exception | None:  # noqa: N802 - Twisted's name
-        """There is something to read, or it is closed."""
+    def doRead(self) -> Any:  # noqa: N802 - Twisted's name; it declares a Failure, but reactors expect an exception
+        """Read what there is; an error tells the reactor that the pipe is closed."""
         if os.read(self._descriptor, 4096):
             return None
         return EOFError()
 
     def connectionLost(self, reason: Failure) -> None:
-        """It is closed."""
-        self._cut()
+        """Call ``closed``."""
+        self._closed()

@@ -1,26 +1,22 @@
-"""Finds out who stands at the door: by a token, wherever it is, or as an anonymous visitor."""
+"""HandshakeAuthenticator: authenticates a WebSocket by a token, or as an anonymous visitor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.interfaces import Authenticator
-from callcenter_ws.requests.admission import Admission, Endpoint
-from callcenter_ws.ws.handshake import Handshake, TokenSource
+from callcenter_ws.requests.admission import Admission, EndpointName
+from callcenter_ws.ws.handshake import Handshake, HandshakeResult, TokenSource
 from callcenter_ws.ws.origin import OriginPolicy
 
-if TYPE_CHECKING:
-    from callcenter_ws.ws.handshake import HandshakeResult
-
 OpenVisitorSession = Callable[[str], tuple[Principal, str]]
-"""Makes an anonymous visitor of a tenant and the token with which it may come back."""
+"""Creates an anonymous visitor of a tenant; returns it with its session token, by which it may reconnect."""
 
 
 class HandshakeAuthenticator:
-    """Turns a handshake, or a first frame, into an admitted principal."""
+    """Returns the admitted principal of a handshake or of a first message."""
 
     def __init__(
         self,
@@ -34,31 +30,31 @@ class HandshakeAuthenticator:
         self._origins = origins
         self._open_visitor_session = open_visitor_session
 
-    def check_origin(self, endpoint: Endpoint, origin: str | None) -> None:
-        """Let a page pass before anything else is looked at.
+    def check_origin(self, endpoint: EndpointName, origin: str | None) -> None:
+        """Check the ``Origin`` of a handshake, before its token.
 
         Raises:
-            Refusal: ``forbidden``.
+            Refusal: ``forbidden`` if pages of that origin must not connect to the endpoint.
         """
-        if endpoint is Endpoint.PUBLIC:
+        if endpoint is EndpointName.PUBLIC:
             self._origins.check_public(origin)
         else:
             self._origins.check_staff(origin)
 
-    def identify(self, endpoint: Endpoint, handshake: Handshake) -> tuple[Principal | None, str | None]:
-        """Return who the handshake speaks for and, for a new anonymous visitor, its session token.
+    def identify(self, endpoint: EndpointName, handshake: Handshake) -> tuple[Principal | None, str | None]:
+        """Return the principal of a handshake and, for a new anonymous visitor, its session token.
 
-        The principal is None when the first frame is to tell.
+        The principal is None if the first message must authenticate the peer.
 
         Raises:
-            Refusal: the token is missing or refused, or a limit is met.
+            Refusal: the token is missing or invalid, or the principal is not admitted.
         """
         if handshake.token is not None:
             source, token = handshake.token
             if source is TokenSource.COOKIE and not self._origins.is_listed(handshake.origin):
-                raise Refusal(ErrorCode.FORBIDDEN, "a cookie needs an Origin from the allow-list")
+                raise Refusal(ErrorCode.FORBIDDEN, "a cookie requires an Origin on the allow-list")
             return self._admit(self._authenticator.verify(token), endpoint, handshake), None
-        if endpoint is Endpoint.PUBLIC:
+        if endpoint is EndpointName.PUBLIC:
             tenant_id = self._origins.anonymous_tenant(handshake.tenant_id, handshake.origin)
             if tenant_id is not None:
                 self._origins.check_visitor(tenant_id, handshake.origin)
@@ -68,14 +64,14 @@ class HandshakeAuthenticator:
             return None, None
         raise Refusal(ErrorCode.UNAUTHORIZED, "a token is required: Authorization: Bearer …")
 
-    def principal_of_frame(self, message: Any, handshake_result: HandshakeResult) -> Principal:
-        """Return who the first frame of a connection speaks for.
+    def principal_of_frame(self, message: object, handshake_result: HandshakeResult) -> Principal:
+        """Return the principal of the first message of a connection.
 
         Args:
-            message: the decoded frame, ``{"type": "auth", "payload": {"token": …}}``.
+            message: the decoded JSON, ``{"type": "auth", "payload": {"token": …}}``.
 
         Raises:
-            Refusal: it is anything else, or its token is refused.
+            Refusal: the message has another shape, its token is invalid, or the principal is not admitted.
         """
         if not isinstance(message, dict) or message.get("type") != "auth":
             raise Refusal(ErrorCode.UNAUTHORIZED, "the first message must be auth")
@@ -85,8 +81,8 @@ class HandshakeAuthenticator:
             raise Refusal(ErrorCode.UNAUTHORIZED, "payload.token: expected a string")
         return self._admit(self._authenticator.verify(token), handshake_result.endpoint, handshake_result)
 
-    def _admit(self, principal: Principal, endpoint: Endpoint, at: Handshake | HandshakeResult) -> Principal:
-        principal = self._admission.admit(principal, endpoint, at.tenant_id)
+    def _admit(self, principal: Principal, endpoint: EndpointName, source: Handshake | HandshakeResult) -> Principal:
+        principal = self._admission.admit(principal, endpoint, source.tenant_id)
         if principal.role is Role.VISITOR:
-            self._origins.check_visitor(principal.tenant_id, at.origin)
+            self._origins.check_visitor(principal.tenant_id, source.origin)
         return principal

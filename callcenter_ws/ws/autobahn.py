@@ -1,8 +1,8 @@
-"""Autobahn's server protocol, without what it would keep for each connection and nobody here asks for.
+"""Autobahn's server protocol, reduced to what the gateway uses of it.
 
-Autobahn sets some fifty attributes as a connection begins, most of them to what they are at the end. They are class
-attributes here: a connection then holds what is its own. ``tests/ws/test_ws_autobahn.py`` compares them with those that
-the installed Autobahn would set (seen in 26.10.2).
+Autobahn sets some fifty attributes on each new connection, most of which never change. Here they are class attributes:
+a connection stores only those that differ. ``tests/ws/test_ws_autobahn.py`` compares them with the attributes that the
+installed Autobahn sets (last checked with 26.10.2).
 """
 
 from __future__ import annotations
@@ -15,27 +15,51 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.utf8validator import Utf8Validator
+from twisted.logger import Logger
 
-from callcenter_ws.ws.autobahn_log import QuietLog
+from callcenter_ws.runtime.transports import TwistedTransport
 
 _LAST_DATA_OPCODE = 7
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 section 1.3."""
 
+_log = Logger("callcenter_ws.autobahn")
 
-class _Unasked:
-    """Stands for a Deferred that nobody waits for."""
+
+class AutobahnLogFilter:
+    """Replaces the ``log`` of Autobahn's protocol classes; passes on errors only.
+
+    Autobahn's debug lines cost time on every frame. Its warnings about protocol violations repeat, with text chosen
+    by the peer, what the gateway's own connection log reports.
+    """
+
+    def trace(self, *args: object, **kwargs: object) -> None:
+        """Discard the line."""
+
+    debug = info = warn = trace
+
+    def error(self, format: str | None = None, **kwargs: object) -> None:  # noqa: A002 - the name that Autobahn uses
+        """Log an error."""
+        _log.error(format, **kwargs)
+
+    def failure(self, format: str | None = None, **kwargs: Any) -> None:  # noqa: A002 - Autobahn's name; any fields
+        """Log an exception that Autobahn caught."""
+        _log.failure(format or "autobahn caught an exception", **kwargs)
+
+
+class _UnusedDeferred:
+    """Replaces a Deferred of Autobahn's that has no callbacks."""
 
     def callback(self, result: object) -> None:
-        """Nobody hears it."""
+        """Do nothing."""
 
     errback = callback
 
 
-INITIAL_ATTRIBUTES: Mapping[str, Any] = {
-    # What nobody asks of a connection here.
-    **dict.fromkeys(("is_open", "is_closed"), _Unasked()),
+INITIAL_ATTRIBUTES: Mapping[str, object] = {
+    # Not used by the gateway.
+    **dict.fromkeys(("is_open", "is_closed"), _UnusedDeferred()),
     "trafficStats": TrafficStats(),
     "trackedTimings": None,
     "_transport_details": None,
@@ -44,11 +68,11 @@ INITIAL_ATTRIBUTES: Mapping[str, Any] = {
     "websocket_version": 13,
     **dict.fromkeys(("websocket_protocols", "websocket_extensions", "websocket_extensions_in_use"), ()),
     **dict.fromkeys(("websocket_protocol_in_use", "http_response_data")),
-    # Nothing is ever sent in a way that would need it.
+    # Used only by Autobahn's methods for sending messages, which the gateway does not call.
     "send_queue": (),
     "triggered": False,
     "send_state": WebSocketServerProtocol.SEND_STATE_GROUND,
-    # How everybody begins.
+    # The initial state of a connection.
     "state": WebSocketServerProtocol.STATE_CONNECTING,
     "data": b"",
     "inside_message": False,
@@ -64,49 +88,48 @@ INITIAL_ATTRIBUTES: Mapping[str, Any] = {
     **dict.fromkeys(("wasServerConnectionDropTimeout", "wasOpenHandshakeTimeout", "wasCloseHandshakeTimeout"), False),
     "wasServingFlashSocketPolicyFile": False,
 }
-"""What a connection has, by the names that Autobahn gives it, before anything happens on it: attributes of the class
-that the factory makes."""
+"""The initial attributes of a connection, by Autobahn's names. GatewayFactory makes them class attributes."""
 
 
 class TunedServerProtocol(WebSocketServerProtocol):
-    """A WebSocket from the moment when its opening handshake has been read."""
+    """Autobahn's server protocol for a connection whose opening handshake was parsed elsewhere."""
 
-    log = QuietLog()
-    transport: Any
-    autoPingInterval: float  # noqa: N815 - Autobahn's name
-    _perMessageCompress: Any  # noqa: N815
+    log = AutobahnLogFilter()
+    factory: Any  # the protocol uses attributes of it that Autobahn does not declare
+    transport: TwistedTransport
+    _perMessageCompress: Any  # noqa: N815 - Autobahn's name, and it declares no type
     CONFIG_ATTRS: list[str] = []  # noqa: RUF012 - Autobahn's name for the options that it would copy
 
     def __init__(self) -> None:
-        """Leave out what Autobahn would make; the class has it."""
+        """Do not call Autobahn's initializer: its attributes are class attributes here."""
 
     def _connectionMade(self) -> None:  # noqa: N802 - Autobahn's name
         self.factory.countConnections += 1
 
     def onFrameBegin(self) -> None:
-        """A frame begins. What validates text is made for who sends some: most clients never do."""
+        """Begin a frame. The UTF-8 validator is created with the first data frame: most clients never send one."""
         if self.current_frame.opcode <= _LAST_DATA_OPCODE and "utf8validator" not in self.__dict__:
             self.utf8validator = Utf8Validator()
         super().onFrameBegin()
 
     def onFrameEnd(self) -> bool | None:
-        """A frame has ended, and with it what unmasked it."""
+        """End a frame, and release its masker."""
         self.current_frame_masker = None
         return super().onFrameEnd()
 
-    def upgraded(self) -> None:
-        """The handshake is answered: frames from now on, and pings."""
+    def mark_open(self) -> None:
+        """Accept frames from now on: the opening handshake is complete."""
         self.state = self.STATE_OPEN
-        if self.autoPingInterval:
-            self.autoPingPendingCall = self.factory._batched_timer.call_later(self.autoPingInterval, self._sendAutoPing)
 
 
-def answer(key: str, *, server: str, subprotocol: str | None, extension: str | None) -> bytes:
-    """Return the answer to an opening handshake (RFC 6455 section 4.2.2).
+def handshake_response(key: str, *, server: str, subprotocol: str | None, extension: str | None) -> bytes:
+    """Return the server's opening handshake, a 101 response (RFC 6455 section 4.2.2).
 
     Args:
-        key: the ``Sec-WebSocket-Key``.
-        extension: the value of ``Sec-WebSocket-Extensions``.
+        key: the value of ``Sec-WebSocket-Key``.
+        server: the value of ``Server``.
+        subprotocol: the value of ``Sec-WebSocket-Protocol``; None omits the header.
+        extension: the value of ``Sec-WebSocket-Extensions``; None omits the header.
     """
     accept = base64.b64encode(hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest())
     optional = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"

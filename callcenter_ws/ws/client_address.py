@@ -1,4 +1,4 @@
-"""The address that a connection really comes from, behind proxies that we trust."""
+"""The client's address of a connection that may come through trusted proxies."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
 
 UNIX_SOCKET = "unix"
-"""Stands for the address of a peer on a unix socket."""
+"""The address of a peer on a unix socket."""
 
 
 class TrustedProxies:
-    """Networks whose ``X-Forwarded-For`` is believed."""
+    """The networks of proxies whose ``X-Forwarded-For`` headers are trusted."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = [ip_network(network, strict=False) for network in networks]
 
     def client_ip(self, peer: str | None, forwarded_for: Sequence[str]) -> str:
-        """Return the client's address.
+        """Return the client's address: the first address from the right that is not a trusted proxy.
+
+        The entries to the left of it are ignored: the client can forge them.
 
         Args:
             peer: the address of the TCP connection; None on a unix socket.
             forwarded_for: the values of the ``X-Forwarded-For`` headers, in order.
-
-        From the right, each proxy that is trusted vouches for the address before it; the first that is not
-        trusted is the client. Left of it anybody may have written anything.
         """
         current = UNIX_SOCKET if peer is None else _plain(peer)
         if not self._networks:
@@ -44,12 +43,15 @@ class TrustedProxies:
 
 
 def _plain(peer: str) -> str:
-    """The address of a connection, which the operating system spells in one way: only IPv4 within IPv6 has another."""
+    """Return the address of a TCP connection in its usual spelling.
+
+    The operating system spells all addresses in one way except IPv4 addresses of IPv6 sockets.
+    """
     return (_parsed(peer) or peer) if ":" in peer else peer
 
 
 def _parsed(address: str) -> str | None:
-    """An address in its usual spelling: an IPv4 peer of an IPv6 socket is an IPv4 peer."""
+    """Return an address in its usual spelling, IPv4-mapped IPv6 addresses as IPv4; None if it is malformed."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,7 +1,7 @@
 """The endpoints ``/ws`` and ``/ws/public``: from an HTTP request to a WebSocket.
 
-A handshake of the usual shape comes through the door of the site's entrance. Any other was parsed by twisted.web,
-strictly and within bounds, and comes to the resource; what was read is handed over, not parsed again.
+Most handshakes have the usual shape and arrive in one segment: FirstBytesProtocol passes them to
+``WebSocketEndpoint.open``. All others are parsed by twisted.web and arrive at ``WebSocketEndpoint.render``.
 """
 
 from __future__ import annotations
@@ -15,25 +15,36 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.requests.admission import Endpoint
-from callcenter_ws.runtime.http_head import Head
-from callcenter_ws.runtime.transports import switch_protocol
+from callcenter_ws.requests.admission import EndpointName
+from callcenter_ws.runtime.http_head import RequestHead
+from callcenter_ws.runtime.transports import TwistedTransport, switch_protocol
 from callcenter_ws.ws.client_address import TrustedProxies
 from callcenter_ws.ws.factory import GatewayFactory
-from callcenter_ws.ws.handshake import Handshake, HandshakeResult, TokenPlaces, header_values, read_handshake
-from callcenter_ws.ws.protocol import OF_THE_PEER, GatewayProtocol
+from callcenter_ws.ws.handshake import Handshake, HandshakeResult, OptionalTokenSources, header_values, read_handshake
+from callcenter_ws.ws.protocol import GatewayProtocol
+
+PERMANENT_REFUSALS = frozenset(
+    {ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN, ErrorCode.CONNECTION_LIMIT, ErrorCode.TENANT_SUSPENDED}
+)
+"""Refusals that are sent over the WebSocket: a browser does not see an HTTP status and would reconnect for ever."""
 
 _log = Logger()
 
 
 class WebSocketEndpoint(Resource):
-    """Opens WebSockets for one of the two endpoints."""
+    """Opens WebSockets for one of the two endpoints.
+
+    Args:
+        token_sources: where a token may be besides the ``Authorization`` header and the subprotocols.
+        proxies: the proxies whose ``X-Forwarded-For`` headers are trusted.
+        not_found: the resource of all paths below this one.
+    """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: EndpointName,
         factory: GatewayFactory,
-        places: TokenPlaces,
+        token_sources: OptionalTokenSources,
         proxies: TrustedProxies,
         not_found: Resource,
     ) -> None:
@@ -41,81 +52,81 @@ class WebSocketEndpoint(Resource):
         self._not_found = not_found
         self._endpoint = endpoint
         self._factory = factory
-        self._places = places
+        self._context = factory.context
+        self._token_sources = token_sources
         self._proxies = proxies
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """``/ws/`` is ``/ws``; anything else below it does not exist."""
+        """Return this resource for ``/ws/``, which is the same as ``/ws``; no other path exists below it."""
         return self if path == b"" else self._not_found
 
-    def open(self, head: Head, transport: Any) -> Refusal | None:
-        """Open a WebSocket on a connection that has read nothing but ``head``; see ``http.first_bytes.UpgradeHandler``.
+    def open(self, head: RequestHead, transport: TwistedTransport) -> Refusal | None:
+        """Open a WebSocket on a connection that has received nothing but ``head``.
 
-        Nobody is refused here: who would be is for ``render`` to answer.
+        Returns:
+            None on success. Otherwise the refusal, which ``render`` must send; see ``http.first_bytes.UpgradeHandler``.
         """
         host = getattr(transport.getPeer(), "host", None)
         try:
-            self._open(head, self._ip(head, host), lambda protocol: switch_protocol(transport, protocol))
+            self._open(head, self._client_ip(head, host), lambda protocol: switch_protocol(transport, protocol))
         except Refusal as refusal:
             return refusal
         return None
 
     def render(self, request: Request) -> bytes | int:
-        """Upgrade the connection, or refuse in JSON."""
+        """Upgrade the connection, or send a refusal as JSON."""
         head = _head_of(request)
-        ip = self._ip(head, getattr(request.getClientAddress(), "host", None))
-        # The door has looked already, and at no more than this.
-        channel: Any = request.channel
-        refused, channel.upgrade_refusal = getattr(channel, "refused_at_door", None), None
-        if refused is not None:
-            return self._refuse(request, ip, refused)
+        ip = self._client_ip(head, getattr(request.getClientAddress(), "host", None))
+        # Set if ``open`` has refused this same request.
+        channel: Any = request.channel  # a GatewayChannel, which twisted.web declares as its own
+        refusal: Refusal | None = channel.upgrade_refusal
+        channel.upgrade_refusal = None
+        if refusal is not None:
+            return self._send_refusal(request, ip, refusal)
         try:
-            self._open(head, ip, lambda protocol: _take_over(request, protocol))
-        except Refusal as refusal:
-            return self._refuse(request, ip, refusal)
+            self._open(head, ip, lambda protocol: _switch_request_protocol(request, protocol))
+        except Refusal as refused:
+            return self._send_refusal(request, ip, refused)
         return NOT_DONE_YET
 
-    def _ip(self, head: Head, host: str | None) -> str:
+    def _client_ip(self, head: RequestHead, host: str | None) -> str:
         return self._proxies.client_ip(host, header_values(head, b"x-forwarded-for"))
 
-    def _open(self, head: Head, ip: str, take_over: Callable[[GatewayProtocol], None]) -> None:
-        """Find out who comes and let him in.
+    def _open(self, head: RequestHead, ip: str, switch: Callable[[GatewayProtocol], None]) -> None:
+        """Check the handshake, then let ``switch`` connect a new protocol to the transport.
 
         Raises:
-            Refusal: nothing has been done.
+            Refusal: the connection and all counts are unchanged.
         """
-        handshake = read_handshake(head, self._places)
-        self._factory.handshake_authenticator.check_origin(self._endpoint, handshake.origin)
-        self._factory.admission.open_socket(ip)
+        handshake = read_handshake(head, self._token_sources)
+        self._context.authenticator.check_origin(self._endpoint, handshake.origin)
+        self._context.admission.open_socket(ip)
         try:
-            handshake_result = self._visit(handshake, ip)
+            handshake_result = self._authenticate(handshake, ip)
         except BaseException:
-            self._factory.admission.close_socket(ip)
+            self._context.admission.close_socket(ip)
             raise
         protocol = self._factory.build()
         protocol.handshake_result = handshake_result
         try:
-            take_over(protocol)
+            switch(protocol)
             protocol.upgrade(handshake.key, speaks_subprotocol=handshake.speaks_subprotocol, deflate=handshake.deflate)
         except Exception:
-            _log.failure("opening a WebSocket for {ip} met a bug", ip=ip)
+            _log.failure("unhandled error in opening a WebSocket for {ip}", ip=ip)
             if protocol.transport is not None:
                 protocol.transport.abortConnection()
 
-    def _visit(self, handshake: Handshake, ip: str) -> HandshakeResult:
-        """Find out who it is.
-
-        A browser cannot read the status of a refused handshake: a client that speaks our subprotocol is let in
-        to be told why it is refused.
+    def _authenticate(self, handshake: Handshake, ip: str) -> HandshakeResult:
+        """Return the result of the handshake, which holds the refusal where this is to be sent over the WebSocket.
 
         Raises:
-            Refusal: the client does not speak our subprotocol, or may come again as it is.
+            Refusal: the client does not speak the gateway's subprotocol, or may succeed when it retries.
         """
         principal = session_token = refused = None
         try:
-            principal, session_token = self._factory.handshake_authenticator.identify(self._endpoint, handshake)
+            principal, session_token = self._context.authenticator.identify(self._endpoint, handshake)
         except Refusal as refusal:
-            if not handshake.speaks_subprotocol or refusal.code not in OF_THE_PEER:
+            if not handshake.speaks_subprotocol or refusal.code not in PERMANENT_REFUSALS:
                 raise
             refused = refusal
         return HandshakeResult(
@@ -129,10 +140,10 @@ class WebSocketEndpoint(Resource):
             refusal=refused,
         )
 
-    def _refuse(self, request: Request, ip: str, refusal: Refusal) -> bytes:
-        self._factory.note_refused(ip, refusal)
+    def _send_refusal(self, request: Request, ip: str, refusal: Refusal) -> bytes:
+        self._context.note_refused(ip, refusal)
         status = HTTPStatus(refusal.entry.http_status)
-        # twisted.web has no words for 426 and 429.
+        # twisted.web has no reason phrase for 426 and 429.
         request.setResponseCode(status, status.phrase.encode())
         for name, value in refusal.http_headers.items():
             request.setHeader(name, value)
@@ -144,20 +155,20 @@ class WebSocketEndpoint(Resource):
         return refusal.http_body
 
 
-def _head_of(request: Any) -> Head:
+def _head_of(request: Request) -> RequestHead:
     fields = {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
-    return Head(request.method, request.uri, request.clientproto, fields)
+    return RequestHead(request.method, request.uri, request.clientproto, fields)
 
 
-def _take_over(request: Any, protocol: GatewayProtocol) -> None:
-    """Give the request's connection to ``protocol``, as Autobahn's ``WebSocketResource`` does."""
-    channel = request.channel
+def _switch_request_protocol(request: Request, protocol: GatewayProtocol) -> None:
+    """Connect ``protocol`` to the request's transport, as Autobahn's ``WebSocketResource`` does."""
+    channel: Any = request.channel  # its methods have no annotations, and some are replaced
     transport = channel.transport
     channel.setTimeout(None)
     transport.unregisterProducer()
-    # A first frame that came in one segment with the handshake is still in the channel's hands.
+    # The channel still holds frames that arrived in the same segment as the handshake.
     channel.rawDataReceived = protocol.dataReceived
     channel.transport = None
     switch_protocol(transport, protocol)
-    # The channel pauses reading while it serves a request whose client sends on.
+    # The channel pauses reading while it serves a request and more data arrives.
     transport.resumeProducing()

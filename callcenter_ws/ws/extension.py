@@ -1,4 +1,4 @@
-"""permessage-deflate: what is agreed with a client, and how its compressed messages are read (RFC 7692)."""
+"""permessage-deflate: negotiation, and decompression of messages from clients (RFC 7692)."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ _PARAMETER = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)\s*(?:=\s*(?:([\w!#$%&\'*+.^`
 _FLAGS = frozenset({"server_no_context_takeover", "client_no_context_takeover"})
 _WINDOW = {str(bits): bits for bits in range(8, 16)}
 _TAIL = b"\x00\x00\xff\xff"
-"""What each message would end with, and leaves out (section 7.2.1)."""
+"""The last bytes of the compressed data, which a message omits (RFC 7692 section 7.2.1)."""
 
-_MAX_ENDS = 4
+_MAX_FINAL_BLOCKS = 4
+"""Final DEFLATE blocks in one message (RFC 7692 section 7.2.3.4)."""
 
 MAX_BYTES = 16_777_216
-"""The most that a piece of a message may be where no limit is given."""
+"""The default limit on the decompressed size of one frame."""
 
 
-def agree(offers: Iterable[str]) -> str | None:
-    """Return the answer to the first offer that can be met, None if there is none.
+def negotiate(offers: Iterable[str]) -> str | None:
+    """Return the response to the first acceptable offer of permessage-deflate; None if there is none.
 
-    Neither side remembers anything between messages: that is what lets one compressed message be for all, and costs
-    no memory where nothing is said.
+    Both sides give up context takeover: one compressed message serves all clients, and an idle connection needs no
+    memory for compression.
 
     Args:
-        offers: the values of ``Sec-WebSocket-Extensions``.
+        offers: the values of the client's ``Sec-WebSocket-Extensions`` headers.
     """
     for offer in _offers(offers):
         window = offer.get("server_max_window_bits")
@@ -46,7 +47,7 @@ def agree(offers: Iterable[str]) -> str | None:
 
 
 def _offers(values: Iterable[str]) -> Iterator[Mapping[str, str | None]]:
-    """The well-formed offers of this extension, the client's favourite first; others count as none (section 7.1)."""
+    """Yield the parameters of each valid offer of this extension, in the client's order of preference (section 7.1)."""
     for value in values:
         for text in value.split(","):
             name, *parts = text.split(";")
@@ -66,63 +67,64 @@ def _is_known(parameter: tuple[str, str | None]) -> bool:
 
 
 class Inflater:
-    """Reads the compressed messages of one client. Implements what Autobahn asks of an extension.
+    """Decompresses the messages of one client. Implements the interface of Autobahn's extensions.
 
-    Between two messages it holds nothing.
+    It holds no state between two messages.
     """
 
-    __slots__ = ("_ends", "_inflate")
+    __slots__ = ("_final_blocks", "_inflate")
 
     EXTENSION_NAME = NAME
 
-    _inflate: Any
-    _ends: int
+    _inflate: Any  # zlib.decompressobj, whose type has no public name
+    _final_blocks: int
 
     def start_decompress_message(self) -> None:
-        """A compressed message begins."""
-        self._begin()
-        self._ends = 0
+        """Begin a compressed message."""
+        self._start()
+        self._final_blocks = 0
 
     def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
-        """Return what a piece of a message says.
+        """Decompress a piece of a message.
 
         Raises:
-            PayloadExceededError: that is more than ``max_output_len`` bytes, of which no more than one more was made.
-            PayloadCorruptError: it is not compressed data.
+            PayloadExceededError: the result is larger than ``max_output_len`` bytes. At most one byte more than that
+                has been decompressed.
+            PayloadCorruptError: the data is not valid DEFLATE data.
         """
-        most = MAX_BYTES if max_output_len is None else max(0, max_output_len)
+        limit = MAX_BYTES if max_output_len is None else max(0, max_output_len)
         text = b""
         while data:
-            text += self._inflated(data, most + 1 - len(text))
-            if len(text) > most:
+            text += self._decompress(data, limit + 1 - len(text))
+            if len(text) > limit:
                 raise PayloadExceededError("too large")
             if not self._inflate.eof:
                 break
-            # A block that calls itself the last may be followed by another (section 7.2.3.4).
+            # A final block may be followed by another one (section 7.2.3.4).
             data = self._inflate.unused_data
-            self._ends += 1
-            if self._ends > _MAX_ENDS:
-                raise PayloadCorruptError("it ends again and again")
-            self._begin()
+            self._final_blocks += 1
+            if self._final_blocks > _MAX_FINAL_BLOCKS:
+                raise PayloadCorruptError("too many final blocks")
+            self._start()
         return text
 
     def end_decompress_message(self) -> None:
-        """A compressed message has ended.
+        """End a compressed message.
 
         Raises:
-            PayloadCorruptError: it has not, by its own account.
+            PayloadCorruptError: its compressed data is incomplete.
         """
-        rest = self._inflated(_TAIL, 1)
+        rest = self._decompress(_TAIL, 1)
         self._inflate = None
         if rest:
-            raise PayloadCorruptError("cut off")
+            raise PayloadCorruptError("incomplete compressed data")
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
 
-    def _inflated(self, data: bytes, most: int) -> bytes:
+    def _decompress(self, data: bytes, limit: int) -> bytes:
         try:
-            text: bytes = self._inflate.decompress(data, most)
+            text: bytes = self._inflate.decompress(data, limit)
         except zlib.error as error:
-            raise PayloadCorruptError("not compressed data") from error
+            raise PayloadCorruptError("invalid compressed data") from error
         return text

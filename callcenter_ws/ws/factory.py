@@ -1,14 +1,13 @@
-"""The factory of GatewayProtocol: Autobahn's options, and what all connections share."""
+"""GatewayFactory: builds the protocol of each WebSocket connection with Autobahn's options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory
+from twisted.internet.interfaces import IReactorTime
 
-from callcenter_ws.delivery.counters import add
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.events.deflate import Deflater
@@ -17,12 +16,13 @@ from callcenter_ws.requests.context import Context
 from callcenter_ws.runtime.timers import CoarseTimers
 from callcenter_ws.ws.authentication import HandshakeAuthenticator
 from callcenter_ws.ws.autobahn import INITIAL_ATTRIBUTES
-from callcenter_ws.ws.protocol import CLOSE_TIMEOUT, GatewayProtocol
+from callcenter_ws.ws.connection_context import ConnectionContext
+from callcenter_ws.ws.protocol import CLOSE_TIMEOUT_SECONDS, GatewayProtocol
 
 txaio.use_twisted()
 
 
-def autobahn_options(limits: Limits) -> dict[str, Any]:
+def autobahn_options(limits: Limits) -> dict[str, object]:
     """Return the options of Autobahn's server protocol, by the names of its class attributes."""
     return {
         "logOctets": False,
@@ -33,12 +33,12 @@ def autobahn_options(limits: Limits) -> dict[str, Any]:
         "maxFramePayloadSize": 0,
         "maxMessagePayloadSize": limits.message_bytes,
         "autoFragmentSize": 0,
-        # False, or the peer sees 1006 in place of 1002, 1007 and 1009.
+        # True would drop the connection: the peer would see 1006 in place of 1002, 1007 and 1009.
         "failByDrop": False,
         "echoCloseCodeReason": False,
-        # The site has its own deadline for the handshake, which is over when Autobahn begins.
+        # The HTTP site limits the time for the handshake, which is complete before Autobahn is used.
         "openHandshakeTimeout": 0,
-        "closeHandshakeTimeout": CLOSE_TIMEOUT,
+        "closeHandshakeTimeout": CLOSE_TIMEOUT_SECONDS,
         "tcpNoDelay": True,
         "autoPingInterval": limits.ping_interval,
         "autoPingTimeout": limits.ping_timeout,
@@ -51,49 +51,43 @@ def autobahn_options(limits: Limits) -> dict[str, Any]:
 
 
 class GatewayFactory(WebSocketServerFactory):
-    """Makes the protocol of each upgraded connection.
+    """Builds the protocol of each upgraded connection.
+
+    Args:
+        requests: the collaborators of clients and of the handlers of their requests.
+        new_id: returns a new connection id.
+        log_refusal: logs a refused handshake; called with the client's address and the refusal.
+        deflater: compresses messages for clients that negotiate it; None disables compression.
 
     Attributes:
-        deflater: compresses for the clients that want it; None: nothing is compressed.
-        unheard: the connections whose first frame has yet to say who they are.
+        context: what the protocols share.
     """
 
     def __init__(
         self,
-        reactor: Any,
-        gateway: Context,
+        reactor: IReactorTime,
+        requests: Context,
         admission: Admission,
-        handshake_authenticator: HandshakeAuthenticator,
+        authenticator: HandshakeAuthenticator,
         new_id: Callable[[], str],
-        note_refused: Callable[[str, Refusal], None],
+        log_refusal: Callable[[str, Refusal], None],
         deflater: Deflater | None = None,
     ) -> None:
         super().__init__(reactor=reactor, server="callcenter-ws")
-        # Autobahn's own searches all timers of a second for the one that is cancelled.
+        # Replaces Autobahn's batched timer, where cancelling a call searches all calls of the same second.
         self._batched_timer = CoarseTimers(reactor)
-        self.gateway = gateway
-        self.admission = admission
-        self.handshake_authenticator = handshake_authenticator
-        self.new_id = new_id
-        self._note_refused = note_refused
-        self.deflater = deflater
-        self.unauthenticated: set[GatewayProtocol] = set()
-        self._configured: type[GatewayProtocol] = type(
-            "ConfiguredProtocol", (GatewayProtocol,), {**INITIAL_ATTRIBUTES, **autobahn_options(gateway.limits)}
-        )
+        self.context = ConnectionContext(requests, admission, authenticator, new_id, log_refusal, deflater)
+        # Class attributes: copying them to each connection would be most of the cost of accepting it.
+        attributes = {**INITIAL_ATTRIBUTES, **autobahn_options(requests.limits), "context": self.context}
+        self._protocol_class: type[GatewayProtocol] = type("ConfiguredProtocol", (GatewayProtocol,), attributes)
 
     def build(self) -> GatewayProtocol:
-        """Return a protocol that is not connected yet."""
-        protocol = self._configured()
+        """Return a protocol that is not connected to a transport yet."""
+        protocol = self._protocol_class()
         protocol.factory = self
         return protocol
 
     def drain(self) -> None:
-        """Send away who has not authenticated; the Hub does so with its clients."""
-        for protocol in list(self.unauthenticated):
+        """Close the connections that have not authenticated. The Hub drains the others."""
+        for protocol in list(self.context.unauthenticated):
             protocol.close(CloseCode.DRAINING)
-
-    def note_refused(self, ip: str, refusal: Refusal) -> None:
-        """Count and log a handshake that was refused."""
-        add(self.gateway.hub.counters.handshakes_refused, refusal.code.value)
-        self._note_refused(ip, refusal)

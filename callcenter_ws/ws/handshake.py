@@ -1,4 +1,4 @@
-"""What a WebSocket opening handshake says (RFC 6455 section 4.2.1)."""
+"""Reads a WebSocket opening handshake (RFC 6455 section 4.2.1)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import Principal
-from callcenter_ws.requests.admission import Endpoint
-from callcenter_ws.runtime.http_head import Head
-from callcenter_ws.ws.extension import agree
+from callcenter_ws.requests.admission import EndpointName
+from callcenter_ws.runtime.http_head import RequestHead
+from callcenter_ws.ws.extension import negotiate
 
 SUBPROTOCOL = "callcenter.v1"
 _BEARER_SUBPROTOCOL = "bearer."
@@ -24,7 +24,7 @@ _KEY_BYTES = 16
 
 
 class TokenSource(Enum):
-    """Where a token was found; the order is that of PROTOCOL section 1.1."""
+    """Where a handshake may hold a token, in the order of precedence."""
 
     HEADER = 1
     SUBPROTOCOL = 2
@@ -36,12 +36,13 @@ class Handshake(NamedTuple):
     """A well-formed opening handshake.
 
     Attributes:
-        key: the ``Sec-WebSocket-Key``.
-        speaks_subprotocol: the client offered ``callcenter.v1``.
-        token: the token and where it was found, or None.
-        wish: what the query asks for.
+        key: the value of ``Sec-WebSocket-Key``.
+        speaks_subprotocol: whether the client offered ``callcenter.v1``.
+        origin: the value of ``Origin``; None if the client sent none.
+        token: the token and where it was found; None if there is none.
+        options: the connect options of the query.
         tenant_id: the tenant that the query names.
-        deflate: what is answered to its offer of permessage-deflate, if it made one that can be met.
+        deflate: the response to the client's offer of permessage-deflate; None if there is no acceptable offer.
     """
 
     key: str
@@ -54,45 +55,51 @@ class Handshake(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class TokenPlaces:
-    """Which of the optional places may hold a token: the name of a cookie, and the query."""
+class OptionalTokenSources:
+    """Where a token is accepted besides the ``Authorization`` header and the subprotocols.
+
+    Attributes:
+        cookie: the name of a cookie; None if tokens in cookies are not accepted.
+        query: whether the query parameters ``access_token`` and ``token`` are accepted.
+    """
 
     cookie: str | None = None
     query: bool = False
 
 
-def read_handshake(head: Head, places: TokenPlaces) -> Handshake:
-    """Return what the handshake says.
+def read_handshake(head: RequestHead, sources: OptionalTokenSources) -> Handshake:
+    """Parse and check an opening handshake.
 
     Raises:
-        Refusal: ``method_not_allowed``, ``upgrade_required`` or ``invalid_message``.
+        Refusal: ``method_not_allowed``; ``upgrade_required`` if the request does not ask for version 13 of the
+            WebSocket protocol over HTTP/1.1; ``invalid_message`` if a header or a query parameter is malformed.
     """
     if head.method != b"GET":
-        raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, "a WebSocket opens with GET")
+        raise Refusal(ErrorCode.METHOD_NOT_ALLOWED, "a WebSocket handshake must use GET")
     if not (_has_token(head, b"upgrade", b"websocket") and _has_token(head, b"connection", b"upgrade")):
         raise Refusal(ErrorCode.UPGRADE_REQUIRED)
     if head.version != b"HTTP/1.1":
-        raise Refusal(ErrorCode.UPGRADE_REQUIRED, "a WebSocket opens over HTTP/1.1")
-    if _only(head, b"sec-websocket-version") != _VERSION:
-        raise Refusal(ErrorCode.UPGRADE_REQUIRED, f"Sec-WebSocket-Version: only {_VERSION} is spoken here")
-    key = _only(head, b"sec-websocket-key")
+        raise Refusal(ErrorCode.UPGRADE_REQUIRED, "a WebSocket handshake must use HTTP/1.1")
+    if _single_value(head, b"sec-websocket-version") != _VERSION:
+        raise Refusal(ErrorCode.UPGRADE_REQUIRED, f"Sec-WebSocket-Version: only {_VERSION} is supported")
+    key = _single_value(head, b"sec-websocket-key")
     if key is None or not _is_key(key):
-        raise Refusal(ErrorCode.INVALID_MESSAGE, "Sec-WebSocket-Key: expected one, 16 bytes in base64")
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "Sec-WebSocket-Key: expected 16 bytes in base64")
     query = _query(head)
     offered = [name for value in header_values(head, b"sec-websocket-protocol") for name in _split(value)]
     return Handshake(
         key=key,
         speaks_subprotocol=SUBPROTOCOL in offered,
-        origin=_only(head, b"origin"),
-        token=_find_token(head, places, offered, query),
+        origin=_single_value(head, b"origin"),
+        token=_find_token(head, sources, offered, query),
         options=_connect_options(query),
         tenant_id=query.get("tenant_id"),
-        deflate=agree(header_values(head, b"sec-websocket-extensions")),
+        deflate=negotiate(header_values(head, b"sec-websocket-extensions")),
     )
 
 
-def header_values(head: Head, name: bytes) -> list[str]:
-    """Return what the headers of that name, which is in lower case, hold in order."""
+def header_values(head: RequestHead, name: bytes) -> list[str]:
+    """Return the values of all headers named ``name`` (lower case), in order."""
     return [value.decode("latin-1") for value in head.values(name)]
 
 
@@ -100,21 +107,21 @@ def _split(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _has_token(head: Head, name: bytes, wanted: bytes) -> bool:
-    """Whether a header's list, over all its lines, holds a token, in whatever case."""
+def _has_token(head: RequestHead, name: bytes, wanted: bytes) -> bool:
+    """Return whether the list values of a header contain the token ``wanted`` (lower case), ignoring case."""
     values = head.values(name)
     return any(token.strip().lower() == wanted for value in values for token in value.split(b","))
 
 
-def _only(head: Head, name: bytes) -> str | None:
-    """The value of a header that may come once.
+def _single_value(head: RequestHead, name: bytes) -> str | None:
+    """Return the value of a header that may occur once; None if it is absent.
 
     Raises:
-        Refusal: ``invalid_message`` when it comes more than once.
+        Refusal: ``invalid_message`` if it occurs more than once.
     """
     values = head.values(name)
     if len(values) > 1:
-        raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name.decode()}: must not come twice")
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name.decode()}: must not occur more than once")
     return values[0].decode("latin-1").strip() if values else None
 
 
@@ -125,7 +132,7 @@ def _is_key(key: str) -> bool:
         return False
 
 
-def _query(head: Head) -> dict[str, str]:
+def _query(head: RequestHead) -> dict[str, str]:
     text = head.uri.partition(b"?")[2].decode("latin-1")
     if not text:
         return {}
@@ -137,22 +144,22 @@ def _query(head: Head) -> dict[str, str]:
 
 
 def _find_token(
-    head: Head, places: TokenPlaces, offered: list[str], query: dict[str, str]
+    head: RequestHead, sources: OptionalTokenSources, offered: list[str], query: dict[str, str]
 ) -> tuple[TokenSource, str] | None:
-    authorization = _only(head, b"authorization")
+    authorization = _single_value(head, b"authorization")
     if authorization is not None:
         scheme, _, credentials = authorization.partition(" ")
-        # Another scheme is for a proxy in front; browsers send it along by themselves.
+        # Other schemes are for a proxy in front of the gateway; browsers send them without being asked.
         if scheme.lower() == "bearer":
             return TokenSource.HEADER, credentials.strip()
     for name in offered:
         if name.startswith(_BEARER_SUBPROTOCOL):
             return TokenSource.SUBPROTOCOL, name[len(_BEARER_SUBPROTOCOL) :]
-    if places.cookie is not None:
-        cookie = head.cookie(places.cookie.encode())
+    if sources.cookie is not None:
+        cookie = head.cookie(sources.cookie.encode())
         if cookie is not None:
             return TokenSource.COOKIE, cookie.decode("latin-1")
-    if places.query:
+    if sources.query:
         for field in ("access_token", "token"):
             if field in query:
                 return TokenSource.QUERY, query[field]
@@ -164,7 +171,7 @@ def _connect_options(query: dict[str, str]) -> ConnectOptions:
     if epoch is not None and len(epoch) > MAX_ID_LENGTH:
         raise Refusal(ErrorCode.INVALID_MESSAGE, f"epoch: longer than {MAX_ID_LENGTH} characters")
     if (epoch is None) != (seq is None):
-        raise Refusal(ErrorCode.INVALID_MESSAGE, "epoch and seq: to resume, both are needed")
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "epoch and seq: both are required to resume")
     if seq is not None and not (seq.isascii() and seq.isdigit() and len(seq) <= 16):
         raise Refusal(ErrorCode.INVALID_MESSAGE, "seq: expected a whole number")
     return ConnectOptions(
@@ -173,14 +180,20 @@ def _connect_options(query: dict[str, str]) -> ConnectOptions:
 
 
 class HandshakeResult(NamedTuple):
-    """What the handshake found out about a connection.
+    """The result of an accepted handshake.
 
     Attributes:
-        principal: who it is; None when the first frame will tell.
-        refusal: why it is let in only to be told that it is refused.
+        endpoint: the endpoint of the request.
+        ip: the client's address.
+        options: the connect options of the query.
+        tenant_id: the tenant that the query names.
+        origin: the value of ``Origin``.
+        principal: the authenticated principal; None if the first message must authenticate the peer.
+        session_token: the token of a new anonymous visitor.
+        refusal: a refusal to be sent over the WebSocket, which is then closed.
     """
 
-    endpoint: Endpoint
+    endpoint: EndpointName
     ip: str
     options: ConnectOptions
     tenant_id: str | None

@@ -1,4 +1,4 @@
-"""Which web pages may open a socket (RFC 6455 section 10.2, RFC 6454)."""
+"""Decides which web pages may open a WebSocket (RFC 6455 section 10.2, RFC 6454)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 from callcenter_ws.errors import ErrorCode, Refusal
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_NEVER_IN_ORIGINS = frozenset("@\\?#")
+_NOT_IN_ORIGINS = frozenset("@\\?#")
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A scheme, a host and a port; ``*.`` before the host stands for its subdomains, in a pattern only."""
+    """A scheme, a host and a port. In a pattern, a host that begins with ``*.`` matches all its subdomains."""
 
     scheme: str
     host: str
@@ -22,20 +22,20 @@ class Origin:
 
     @classmethod
     def parse(cls, text: str) -> Origin:
-        """Return the origin that ``text`` names.
+        """Parse an origin or a pattern.
 
         Raises:
-            ValueError: for anything but ``scheme://host[:port]``; ``null`` included.
+            ValueError: it is not ``scheme://host[:port]``, or the scheme is neither http nor https; also for ``null``.
         """
         parts = urlsplit(text.strip().lower())
-        if not _NEVER_IN_ORIGINS.isdisjoint(text):
+        if not _NOT_IN_ORIGINS.isdisjoint(text):
             raise ValueError(f"not an origin: {text[:100]!r}")
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.path not in ("", "/"):
             raise ValueError(f"not an origin: {text[:100]!r}")
         return cls(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme])
 
-    def covers(self, other: Origin) -> bool:
-        """Whether ``other`` is this origin, or one that this pattern stands for."""
+    def matches(self, other: Origin) -> bool:
+        """Return whether ``other`` equals this origin or matches this pattern."""
         if (self.scheme, self.port) != (other.scheme, other.port):
             return False
         if self.host.startswith("*."):
@@ -49,22 +49,22 @@ class OriginList:
     def __init__(self, allowed: Iterable[str]) -> None:
         self._allowed = [Origin.parse(text) for text in allowed]
 
-    def holds(self, origin: str) -> bool:
-        """Whether a browser page of ``origin`` may connect."""
+    def allows(self, origin: str) -> bool:
+        """Return whether ``origin`` is on the list."""
         try:
-            asked = Origin.parse(origin)
+            parsed = Origin.parse(origin)
         except ValueError:
             return False
-        return any(allowed.covers(asked) for allowed in self._allowed)
+        return any(allowed.matches(parsed) for allowed in self._allowed)
 
 
 @dataclass(frozen=True, slots=True)
 class PublicTenant:
-    """What a tenant allows its website's visitors.
+    """The settings of a tenant whose website visitors may connect.
 
     Attributes:
-        origins: pages that may open a chat.
-        anonymous: whether a visitor needs no token.
+        origins: the origins of pages that may connect.
+        anonymous: whether visitors without a token are accepted.
     """
 
     origins: OriginList
@@ -72,10 +72,14 @@ class PublicTenant:
 
 
 class OriginPolicy:
-    """Decides on the ``Origin`` of a handshake.
+    """Checks the ``Origin`` of a handshake.
 
-    A peer that sends none is not a browser, so no page is using somebody's browser against us: it passes,
-    but never with a cookie.
+    A handshake without ``Origin`` does not come from a browser, so cross-site requests are no concern: it is accepted,
+    but not with a cookie.
+
+    Args:
+        allowed: the origins of all pages that staff may connect from.
+        public: the settings of tenants with public access, by tenant id.
     """
 
     def __init__(self, allowed: OriginList, public: Mapping[str, PublicTenant]) -> None:
@@ -83,52 +87,53 @@ class OriginPolicy:
         self._public = public
 
     def check_staff(self, origin: str | None) -> None:
-        """Let the page of a staff connection pass.
+        """Check the origin of a staff connection.
 
         Raises:
-            Refusal: ``forbidden``.
+            Refusal: ``forbidden`` if it is not on the allow-list.
         """
-        if origin is not None and not self._allowed.holds(origin):
+        if origin is not None and not self._allowed.allows(origin):
             raise _refused()
 
     def check_public(self, origin: str | None) -> None:
-        """Let a page pass that some tenant's visitors may come from; the tenant itself is checked later.
+        """Check the origin of a public connection before its tenant is known.
 
         Raises:
-            Refusal: ``forbidden``.
+            Refusal: ``forbidden`` if it is neither on the allow-list nor an origin of any public tenant.
         """
-        if origin is None or self._allowed.holds(origin):
+        if origin is None or self._allowed.allows(origin):
             return
-        if not any(tenant.origins.holds(origin) for tenant in self._public.values()):
+        if not any(tenant.origins.allows(origin) for tenant in self._public.values()):
             raise _refused()
 
     def check_visitor(self, tenant_id: str, origin: str | None) -> None:
-        """Let a visitor of ``tenant_id`` pass.
+        """Check the origin of a visitor of ``tenant_id``.
 
         Raises:
-            Refusal: ``forbidden`` when the page is not one of the tenant's.
+            Refusal: ``forbidden`` if it is neither on the allow-list nor an origin of that tenant.
         """
-        if origin is None or self._allowed.holds(origin):
+        if origin is None or self._allowed.allows(origin):
             return
         tenant = self._public.get(tenant_id)
-        if tenant is None or not tenant.origins.holds(origin):
+        if tenant is None or not tenant.origins.allows(origin):
             raise _refused()
 
     def is_listed(self, origin: str | None) -> bool:
-        """Whether there is an origin and staff may come from it: what a cookie needs."""
-        return origin is not None and self._allowed.holds(origin)
+        """Return whether there is an origin and it is on the allow-list, as a token in a cookie requires."""
+        return origin is not None and self._allowed.allows(origin)
 
     def anonymous_tenant(self, tenant_id: str | None, origin: str | None) -> str | None:
-        """The tenant that an anonymous visitor connects to, or None when none takes it.
+        """Return the tenant that an anonymous visitor connects to; None if there is none that accepts it.
 
-        It is the one that the URL names, else the only one that the page's origin belongs to.
+        Args:
+            tenant_id: the tenant that the URL names. If it is None, the only tenant with ``origin`` is used.
         """
         if tenant_id is None and origin is not None:
-            owners = [name for name, tenant in self._public.items() if tenant.origins.holds(origin)]
+            owners = [name for name, tenant in self._public.items() if tenant.origins.allows(origin)]
             tenant_id = owners[0] if len(owners) == 1 else None
         tenant = None if tenant_id is None else self._public.get(tenant_id)
         return tenant_id if tenant is not None and tenant.anonymous else None
 
 
 def _refused() -> Refusal:
-    return Refusal(ErrorCode.FORBIDDEN, "the page's origin is not on the allow-list")
+    return Refusal(ErrorCode.FORBIDDEN, "the Origin is not on the allow-list")

@@ -1,9 +1,9 @@
-"""One WebSocket: Autobahn's protocol on the socket's side, a Client on the other."""
+"""GatewayProtocol: one WebSocket connection, between Autobahn's framing and the client's session."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
@@ -11,261 +11,245 @@ from zope.interface import implementer
 
 from callcenter_ws.delivery.client import Client
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
-from callcenter_ws.events.frames import PLAIN, WireFormat
+from callcenter_ws.events.frames import PLAIN, WireFormat, error_frame
 from callcenter_ws.events.principal import Principal
-from callcenter_ws.requests.dispatcher import error_frame
+from callcenter_ws.requests.dispatcher import Dispatcher
 from callcenter_ws.requests.rate_limit import TokenBucket
 from callcenter_ws.runtime.clock import Timer
 from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.runtime.transports import unsent_bytes
-from callcenter_ws.ws.autobahn import TunedServerProtocol, answer
+from callcenter_ws.ws.autobahn import handshake_response
+from callcenter_ws.ws.connection_context import ConnectionContext
 from callcenter_ws.ws.extension import Inflater
 from callcenter_ws.ws.handshake import SUBPROTOCOL, HandshakeResult
+from callcenter_ws.ws.keepalive import KeepaliveProtocol
 from callcenter_ws.ws.writer import NullWriter, Send, Writer, writer_for
 
-if TYPE_CHECKING:
-    from callcenter_ws.ws.factory import GatewayFactory
-
-CLOSE_TIMEOUT = 5
-"""Seconds that a peer has to end the connection after a close frame. Autobahn rounds timers to seconds."""
+CLOSE_TIMEOUT_SECONDS = 5
+"""Seconds after a close frame within which the peer must close the connection. Autobahn rounds timers to seconds."""
 
 MAX_AUTH_BYTES = 16_384
-"""The largest message from a peer that has not authenticated: a token and its envelope."""
+"""The largest message from an unauthenticated peer: a token and its envelope."""
 
-OF_THE_PEER = frozenset(
-    {ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN, ErrorCode.CONNECTION_LIMIT, ErrorCode.TENANT_SUSPENDED}
-)
-"""Refusals that trying again does not mend: a browser must be told, or it would try for ever."""
+CONTROL_FRAMES_PER_SECOND = 20.0
+"""Pings and pongs that a peer may send on average; a well-behaved client sends about one a minute."""
 
-CONTROL_FRAMES = (20.0, 100)
-"""Pings and pongs that a peer may send: a second on average, and at once. Sixty a minute is much already."""
+CONTROL_FRAMES_BURST = 100
+"""Pings and pongs that a peer may send at once."""
 
-FRAMES_AFTER_CLOSE = 64
-"""Frames that are still read after a close frame of ours, in search of the answer to it."""
-
-PING_BYTES = 256
-"""More than a ping takes, in TLS, too."""
+MAX_FRAMES_AFTER_CLOSE = 64
+"""Frames that are still parsed after the gateway's close frame, to find the peer's close frame."""
 
 _LAST_DATA_OPCODE = 7
+
 _ABUSE = frozenset({CloseCode.RATE_LIMITED, CloseCode.PROTOCOL_ABUSE})
+"""Close codes after which the peer's input is discarded."""
 
 _log = Logger()
 
 
 @implementer(IPushProducer)
-class GatewayProtocol(TunedServerProtocol):
-    """Implements ``interfaces.Transport`` for its Client.
+class GatewayProtocol(KeepaliveProtocol):
+    """A WebSocket connection. Implements ``interfaces.Transport`` for the client's session.
 
-    Autobahn's options are class attributes, set once by the factory: copying them to each connection is most
-    of what accepting one would cost. So is here what most connections never change.
+    Autobahn's options, the context and the initial values are class attributes: copying them to each connection would
+    be most of the cost of accepting it.
     """
 
-    factory: GatewayFactory
+    context: ConnectionContext
     handshake_result: HandshakeResult
     _writer: Writer
-    _answer: bytes | None = None
+    _unsent_response: bytes | None = None
+    """The response to the opening handshake, until it is written together with the first frames."""
     _wire_formats: Sequence[WireFormat] = PLAIN
     _client: Client | None = None
+    _dispatcher: Dispatcher | None = None
     _auth_timer: Timer | None = None
     _abort_timer: Timer | None = None
-    _control: TokenBucket | None = None
-    _owed_pong: bytes | None = None
+    _control_frames: TokenBucket | None = None
+    _pending_pong: bytes | None = None
+    """The payload of the last ping that arrived while the transport was paused."""
     _fragments = 0
     _frames_after_close = 0
-    _unsent_at_ping = 0
-    _deaf = False
-    _turned_away = False
-    _blocked = False
+    _discards_input = False
+    _refused = False
 
-    # From the endpoint
+    # Called by WebSocketEndpoint
 
     def upgrade(self, key: str, *, speaks_subprotocol: bool, deflate: str | None) -> None:
-        """Answer the handshake that the endpoint has read and accepted; the transport is connected."""
+        """Answer the opening handshake, which was accepted, and start the session. The transport is connected.
+
+        Args:
+            key: the value of ``Sec-WebSocket-Key``.
+            speaks_subprotocol: whether the client offered the gateway's subprotocol.
+            deflate: the response to the client's offer of permessage-deflate; None if there is no acceptable offer.
+        """
         subprotocol = SUBPROTOCOL if speaks_subprotocol else None
-        if self.factory.deflater is None:
+        if self.context.deflater is None:
             deflate = None
         elif deflate is not None:
-            self._wire_formats = self.factory.deflater.wire_formats
+            self._wire_formats = self.context.deflater.wire_formats
             self._perMessageCompress = Inflater()
-        self._answer = answer(key, server=self.factory.server, subprotocol=subprotocol, extension=deflate)
-        self.upgraded()
+        self._unsent_response = handshake_response(
+            key, server=self.factory.server, subprotocol=subprotocol, extension=deflate
+        )
+        self.mark_open()
+        self.start_keepalive()
         self._onOpen()
-        if self._client is None or not self._client.greeted:
-            # There is no welcome yet for it to go along with.
+        if self._client is None or not self._client.welcomed:
+            # There is no welcome yet that the response could be written with.
             self.write(b"")
 
-    # From Twisted
+    # Called by Twisted
 
     def connectionMade(self) -> None:
         """Take over a transport on which the handshake request has been read."""
-        # Autobahn's own connectionMade reads the option tcpNoDelay before it is set, and describes the
-        # transport at length for WAMP.
+        # Autobahn's connectionMade is not called: it reads the option tcpNoDelay before that is set, and collects
+        # transport details for WAMP.
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         self._writer = writer_for(self.transport)
         self._connectionMade()
 
-    def connectionLost(self, reason: Any = None) -> None:
-        """The socket is gone."""
+    def connectionLost(self, reason: Any = None) -> None:  # a Failure, which Autobahn declares as str
+        """End the session and release the transport."""
         for timer in (self._auth_timer, self._abort_timer):
             if timer is not None:
                 timer.cancel()
-        self.factory.unauthenticated.discard(self)
+        self.context.unauthenticated.discard(self)
         self._connectionLost(reason)
-        self._leave(None)
-        self.factory.admission.close_socket(self.handshake_result.ip)
-        # Nothing must hold a connection that is gone, least of all what OpenSSL has for it.
+        self._end_session(None)
+        self.context.admission.close_socket(self.handshake_result.ip)
+        # Break the references to the transport: they would keep it, and OpenSSL's memory, until a garbage collection.
         self._writer, self.transport = NullWriter(), None
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes have come. Autobahn would keep those that come after the end, and parse those of a flood."""
-        if self.state != self.STATE_CLOSED and not self._deaf:
+        """Parse data, unless the connection is closed or its input is discarded; Autobahn would store or parse it."""
+        if self.state != self.STATE_CLOSED and not self._discards_input:
             super().dataReceived(data)
 
     def pauseProducing(self) -> None:
-        """The transport's buffer is full. Twisted says so again with every write."""
-        already, self._blocked = self._blocked, True
+        """Pause the session: the transport's buffer is full. Twisted repeats this call with every write."""
+        already, self._write_paused = self._write_paused, True
         if self._client is not None and not already:
             self._client.pause()
 
     def resumeProducing(self) -> None:
-        """The transport's buffer is empty."""
-        self._blocked = False
-        pong, self._owed_pong = self._owed_pong, None
+        """Send the pending pong and resume the session: the transport's buffer is empty."""
+        self._write_paused = False
+        pong, self._pending_pong = self._pending_pong, None
         if pong is not None:
             self.sendPong(pong)
         if self._client is not None:
             self._client.drained()
 
     def stopProducing(self) -> None:
-        """The transport is closing; ``connectionLost`` follows."""
+        """Do nothing: the transport is closing, and ``connectionLost`` follows."""
 
-    # From Autobahn
+    # Called by Autobahn
 
-    def _onOpen(self) -> None:  # noqa: N802 - Autobahn's name; its version reads the transport details
+    def _onOpen(self) -> None:  # noqa: N802 - Autobahn's name; its own method reads the transport details
         if self.handshake_result.refusal is not None:
-            self._turn_away(self.handshake_result.refusal)
+            self._refuse(self.handshake_result.refusal)
         elif self.handshake_result.principal is not None:
-            self._enter(self.handshake_result.principal)
+            self._start_session(self.handshake_result.principal)
         else:
-            self.factory.unauthenticated.add(self)
+            context = self.context
+            context.unauthenticated.add(self)
             self.maxMessagePayloadSize = MAX_AUTH_BYTES
-            gateway = self.factory.gateway
-            self._auth_timer = gateway.clock.call_later(
-                gateway.limits.auth_timeout, self._end_unauthenticated, CloseCode.AUTH_TIMEOUT
-            )
+            self._auth_timer = context.clock.call_later(context.limits.auth_timeout, self.close, CloseCode.AUTH_TIMEOUT)
 
     def onFrameBegin(self) -> None:
-        """A frame begins; of what follows a close frame of ours only so much is looked at."""
+        """Begin a frame; after the gateway's close frame, discard all input behind ``MAX_FRAMES_AFTER_CLOSE`` more."""
         super().onFrameBegin()
         if self.state == self.STATE_CLOSING:
             self._frames_after_close += 1
-            if self._frames_after_close > FRAMES_AFTER_CLOSE:
-                self._hear_no_more()
+            if self._frames_after_close > MAX_FRAMES_AFTER_CLOSE:
+                self._discard_input()
 
-    def _hear_no_more(self) -> None:
-        """Throw away what has come and what comes: the close timeout ends the rest."""
-        self._deaf, self.data = True, b""
+    def _discard_input(self) -> None:
+        """Discard buffered and further input; the close timeout ends the connection."""
+        self._discards_input, self.data = True, b""
 
     def onMessageFrameBegin(self, length: int) -> None:
-        """Count the fragments of a message, which Autobahn's limit on bytes does not."""
+        """Close the connection when a message has more than ``limits.fragments`` frames; Autobahn counts bytes only."""
         self._fragments += 1
-        if self._fragments > self.factory.gateway.limits.fragments and not self.failedByMe:
+        if self._fragments > self.context.limits.fragments and not self.failedByMe:
             self._fail_connection(CloseCode.TOO_LARGE, "")
         super().onMessageFrameBegin(length)
 
     def onFrameData(self, payload: bytes) -> bool | None:
-        """Keep nothing of a control frame that is larger than any may be, which has failed the connection."""
+        """Buffer payload, but not that of an oversized control frame, which has already failed the connection."""
         if self.failedByMe and self.current_frame.opcode > _LAST_DATA_OPCODE:
             return None
         return super().onFrameData(payload)
 
     def onPing(self, payload: bytes) -> None:
-        """Answer, but a peer that reads no answers gets one, to its last ping (RFC 6455 section 5.5.3).
+        """Send a pong. While the transport is paused, only the latest ping is answered later (RFC 6455 section 5.5.3).
 
-        Who has not said who it is gets none: nothing is sent before that.
+        Unauthenticated peers get no pong: nothing is sent before authentication.
         """
-        if not self._control_is_allowed() or self._client is None:
+        if not self._allow_control_frame() or self._client is None:
             return
-        self._client.heard()
-        if self._blocked:
-            self._owed_pong = payload
+        self._client.peer_active()
+        if self._write_paused:
+            self._pending_pong = payload
         else:
             super().onPing(payload)
 
     def onPong(self, payload: bytes) -> None:
-        """Take note; the keepalive is Autobahn's."""
-        if self._control_is_allowed() and self._client is not None:
-            self._client.heard()
+        """Report the pong to the session; Autobahn handles it for the keepalive."""
+        if self._allow_control_frame() and self._client is not None:
+            self._client.peer_active()
 
-    def _control_is_allowed(self) -> bool:
-        """Whether the peer keeps within ``CONTROL_FRAMES``; a flood of six-byte frames would stall everybody."""
-        now = self.factory.gateway.clock.monotonic()
-        if self._control is None:
-            self._control = TokenBucket(*CONTROL_FRAMES, now)
-        if not self._control.wait_for(now):
+    def _allow_control_frame(self) -> bool:
+        """Return whether the peer is within its limits on pings and pongs; close the connection if it is not.
+
+        A flood of six-byte frames would otherwise stall the reactor.
+        """
+        now = self.context.clock.monotonic()
+        if self._control_frames is None:
+            self._control_frames = TokenBucket(CONTROL_FRAMES_PER_SECOND, CONTROL_FRAMES_BURST, now)
+        if not self._control_frames.wait_for(now):
             return True
         self.close(CloseCode.RATE_LIMITED)
         return False
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """A whole message has come."""
+        """Pass a complete message to the session, or authenticate the peer with it."""
         self._fragments = 0
         if self.state != self.STATE_OPEN:
             return
         try:
             if isBinary:
                 self._fail_connection(CloseCode.UNSUPPORTED_DATA, "")
-            elif self._client is not None:
-                self._client.receive(payload)
+            elif self._dispatcher is not None:
+                self._dispatcher.receive(payload)
             else:
                 self._authenticate(payload)
         except Exception:
-            _log.failure("a message from {who} met a bug", who=self._who())
+            _log.failure("unhandled error in a message from {peer}", peer=self._describe_peer())
             self._fail_connection(CloseCode.INTERNAL_ERROR, "")
 
-    def _sendAutoPing(self) -> None:  # noqa: N802 - Autobahn's name
-        super()._sendAutoPing()
-        self._unsent_at_ping = self._backlog()
-
-    def onAutoPingTimeout(self) -> None:
-        """The peer answered no ping in time: it is gone, unless the ping is still on its way behind a backlog.
-
-        A slow client is fed, not closed; whether it takes anything at all is for its SlowConsumerWatch to say.
-        """
-        self.autoPingTimeoutCall = None
-        unsent = self._backlog()
-        if self._blocked or unsent < self._unsent_at_ping:
-            self._unsent_at_ping = unsent
-            wait = self.factory.gateway.limits.ping_timeout
-            self.autoPingTimeoutCall = self.factory._batched_timer.call_later(wait, self.onAutoPingTimeout)
-        else:
-            self._fail_connection(CloseCode.KEEPALIVE_TIMEOUT, "")
-
-    def _backlog(self) -> int:
-        """What is on its way to the peer, beside the ping."""
-        unsent = self.unsent_bytes()
-        return unsent if unsent > PING_BYTES else 0
-
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Autobahn's last word; ``connectionLost`` has the details."""
+        """Do nothing: ``connectionLost`` ends the session."""
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
-        """End the session, then send the close frame, so that nothing is written behind it."""
+        """End the session, then send the close frame, so that nothing is written after it."""
         if self.state == self.STATE_OPEN:
-            self._leave(None if isReply else _known(code))
+            self._end_session(None if isReply else _close_code(code))
             if not isReply:
-                reasonUtf8 = CLOSES[_known(code)].text.encode()
+                reasonUtf8 = CLOSES[_close_code(code)].text.encode()
         super().sendCloseFrame(code, reasonUtf8, isReply)
         if code in _ABUSE:
-            self._hear_no_more()
+            self._discard_input()
 
     def _fail_connection(self, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
-        """Tell the peer what it did wrong, once.
+        """Send a close frame for a protocol violation, once.
 
-        At a second violation Autobahn would drop the socket, and with it perhaps the close frame on its way.
-        Instead the rest is read and thrown away until the peer answers or its time is over.
+        At a second violation Autobahn would drop the connection, and a close frame still in transit with it. Instead
+        the remaining input is read and ignored until the peer closes or the close timeout expires.
         """
         if self.state == self.STATE_CLOSING:
             self.failedByMe = True
@@ -273,102 +257,98 @@ class GatewayProtocol(TunedServerProtocol):
             super()._fail_connection(code, reason)
 
     def dropConnection(self, abort: bool = False) -> None:
-        """Close the socket; a peer that does not read is aborted after a while.
+        """Close the transport; abort it after ``CLOSE_TIMEOUT_SECONDS`` if the peer does not read.
 
-        After a proper closing handshake Autobahn would abort, which may overtake the last bytes.
+        After a complete closing handshake Autobahn would abort at once, which may destroy the last bytes in transit.
         """
         abort = abort and not self.wasClean
         if not abort and self._abort_timer is None:
-            clock = self.factory.gateway.clock
-            self._abort_timer = clock.call_later(CLOSE_TIMEOUT, self.transport.abortConnection)
+            self._abort_timer = self.context.clock.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abortConnection)
         super().dropConnection(abort)
 
-    # For the Client (interfaces.Transport)
+    # Called by the session (interfaces.Transport)
 
     def write(self, data: bytes) -> None:
-        """Send bytes; the first time behind the answer to the handshake, in one piece with it."""
-        if self._answer is not None:
-            data, self._answer = self._answer + data, None
+        """Send bytes; the first call sends the response to the opening handshake in the same write."""
+        if self._unsent_response is not None:
+            data, self._unsent_response = self._unsent_response + data, None
         self._writer.write(data)
 
     def direct(self) -> Send | None:
-        """What sends at once, as long as nothing waits."""
-        return None if self._answer is not None else self._writer.direct()
+        """Return a function that sends immediately, or None while written data waits."""
+        return None if self._unsent_response is not None else self._writer.direct()
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
-        """Autobahn's way to the transport: for a ping, a pong, the close frame."""
+        """Send a ping, a pong or a close frame for Autobahn."""
         if self._client is not None:
-            # It sends directly only while nothing else is written.
-            self._client.step_out()
+            # A client's group sends to it directly only while nothing else is written.
+            self._client.outbox.detach()
         self.write(data)
 
     def close(self, code: CloseCode) -> None:
-        """Start the closing handshake."""
+        """Start the closing handshake; does nothing unless the connection is open."""
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code)
 
     def unsent_bytes(self) -> int:
-        """Bytes that the operating system has not taken yet."""
+        """Return the bytes written to the transport that the peer has not received."""
         return unsent_bytes(self.transport)
 
-    # The door
+    # Authentication, and the life of the session
 
     def _authenticate(self, payload: bytes) -> None:
-        """Take the first frame of a peer that brought no token."""
+        """Authenticate a peer by its first message; refuse it if that is not a valid ``auth`` message."""
         try:
-            self._enter(
-                self.factory.handshake_authenticator.principal_of_frame(decode_json(payload), self.handshake_result)
-            )
+            principal = self.context.authenticator.principal_of_frame(decode_json(payload), self.handshake_result)
+            self._start_session(principal)
         except Refusal as refusal:
             if refusal.code is ErrorCode.INVALID_JSON:
                 refusal = Refusal(ErrorCode.UNAUTHORIZED, f"the first message must be auth: {refusal.message}")
-            self._turn_away(refusal)
+            self._refuse(refusal)
 
-    def _enter(self, principal: Principal) -> None:
-        self.factory.unauthenticated.discard(self)
+    def _start_session(self, principal: Principal) -> None:
+        """Create the client of an authenticated peer."""
+        context = self.context
+        context.unauthenticated.discard(self)
         if self._auth_timer is not None:
             self._auth_timer.cancel()
             self._auth_timer = None
-        gateway = self.factory.gateway
-        self.maxMessagePayloadSize = gateway.limits.message_bytes
-        self._client = Client(
-            gateway,
+        self.maxMessagePayloadSize = context.limits.message_bytes
+        client = self._client = Client(
+            context.requests.hub,
             self,
             principal,
-            connection_id=self.factory.new_id(),
+            connection_id=context.new_id(),
             endpoint=self.handshake_result.endpoint.value,
             wire_formats=self._wire_formats,
             session_token=self.handshake_result.session_token,
         )
-        self._client.open(self.handshake_result.options)
+        self._dispatcher = Dispatcher(client, context.requests)
+        client.open(self.handshake_result.options)
 
-    def _turn_away(self, refusal: Refusal) -> None:
-        """Tell a peer that is registered nowhere why it is refused."""
-        self._turned_away = True
-        self.factory.note_refused(self.handshake_result.ip, refusal)
+    def _refuse(self, refusal: Refusal) -> None:
+        """Send the refusal to an unauthenticated peer, then close the connection."""
+        self._refused = True
+        self.context.note_refused(self.handshake_result.ip, refusal)
         self.write(error_frame(refusal))
-        self._end_unauthenticated(refusal.close_code)
+        self.close(refusal.close_code)
 
-    def _end_unauthenticated(self, code: CloseCode) -> None:
-        if self.state == self.STATE_OPEN:
-            self.sendCloseFrame(code)
-
-    def _leave(self, code: CloseCode | None) -> None:
-        """End the Client's session, if there is one; ``code`` None means that the peer ended it."""
-        who = self._who()
-        client, self._client = self._client, None
-        if self._turned_away or (client is not None and client.closed):
+    def _end_session(self, code: CloseCode | None) -> None:
+        """End the client's session if there is one. ``code`` is None if the peer ended the connection."""
+        peer = self._describe_peer()
+        client, self._client, self._dispatcher = self._client, None, None
+        if self._refused or (client is not None and client.closed):
             return
         if code is not None:
-            self.factory.gateway.log.closed(who, code)
+            self.context.requests.log.closed(peer, code)
         if client is not None:
-            client.lost(code or (CloseCode.NORMAL if self.wasClean else CloseCode.ABNORMAL))
+            client.connection_lost(code or (CloseCode.NORMAL if self.wasClean else CloseCode.ABNORMAL))
 
-    def _who(self) -> str:
+    def _describe_peer(self) -> str:
         return f"an unauthenticated peer at {self.handshake_result.ip}" if self._client is None else str(self._client)
 
 
-def _known(code: int | None) -> CloseCode:
+def _close_code(code: int | None) -> CloseCode:
     try:
         return CloseCode(code or CloseCode.NORMAL)
     except ValueError:

@@ -1,12 +1,12 @@
-"""How frames get from this process into a socket.
+"""Writes frames to a socket, without Twisted's buffer where the socket has room.
 
-Twisted keeps what is written until the reactor comes round, and asks the operating system twice more for each such
-write. A gateway writes to many sockets that nearly always have room, so it tries the socket itself when Twisted holds
-nothing for it, and gives the rest to ``transport.write``, which remains the only way in which anything waits.
+Twisted buffers written data until the next reactor iteration, at the cost of two more system calls for each write. The
+gateway writes to many sockets that nearly always have room. So it sends to the socket directly while Twisted buffers
+nothing for it, and passes what the socket does not accept to ``transport.write``. All buffering remains Twisted's.
 
-This reads attributes that Twisted has not promised to keep (seen in Twisted 26.10 and pyOpenSSL 26). They are
-touched in this module only, and which way a connection is written to is decided once, by what its transport is able to
-do. ``tests/ws/test_ws_writer.py`` holds that all ways make the same stream of bytes.
+This depends on private attributes of Twisted and pyOpenSSL (last checked with Twisted 26.10 and pyOpenSSL 26). Only
+this module uses them. The writer of a connection is chosen once, by the attributes that its transport has.
+``tests/ws/test_ws_writer.py`` checks that all writers produce the same stream of bytes.
 """
 
 from __future__ import annotations
@@ -20,37 +20,39 @@ from OpenSSL import SSL
 from twisted.internet.tcp import Connection
 from twisted.protocols.tls import BufferingTLSTransport
 
-from callcenter_ws.delivery.group import DIRECT_BYTES
+from callcenter_ws.delivery.group import MAX_DIRECT_BYTES
+from callcenter_ws.runtime.transports import TwistedTransport
 
-# pyOpenSSL's own way to OpenSSL.
-_ffi: Any = getattr(SSL, "_ffi", None)
-_lib: Any = getattr(SSL, "_lib", None)
+OpenSslBinding = Any  # the objects of pyOpenSSL's CFFI binding, which have no declared types
+
+_ffi: OpenSslBinding = getattr(SSL, "_ffi", None)
+_lib: OpenSslBinding = getattr(SSL, "_lib", None)
 
 Send = Callable[[bytes], int]
+"""Sends bytes; returns how many were accepted. Raises ``OSError`` if none were."""
 
 _RECORD_BYTES = 16_384
-"""The most that one TLS record carries (RFC 8446 section 5.1)."""
+"""The largest payload of a TLS record (RFC 8446 section 5.1)."""
 
-_BUFFER_BYTES = 2 * DIRECT_BYTES
-"""Room for ``DIRECT_BYTES`` with the headers and tags of their records, and for what the handshake left to be sent."""
+_BUFFER_BYTES = 2 * MAX_DIRECT_BYTES
+"""Size of the buffer: MAX_DIRECT_BYTES with record headers and tags, and data that the TLS handshake left unsent."""
 
-
-_buffer: Any = None if _ffi is None else _ffi.new("char[]", _BUFFER_BYTES)
+_buffer: OpenSslBinding = None if _ffi is None else _ffi.new("char[]", _BUFFER_BYTES)
 _records = memoryview(b"" if _ffi is None else _ffi.buffer(_buffer))
 
 
 class Writer(Protocol):
-    """One way of writing to one transport. It never blocks, and never raises for what the network or the peer does."""
+    """Writes to one transport. It neither blocks nor raises exceptions for errors of the network or the peer."""
 
     def write(self, data: bytes, /) -> None:
-        """Send what can be sent now; the rest waits in the transport, behind what waits there already."""
+        """Send ``data``. The transport buffers what cannot be sent now, behind what it buffers already."""
 
     def direct(self) -> Send | None:
-        """See ``interfaces.Transport.direct``: all that was written before must have been written by this writer."""
+        """See ``interfaces.Transport.direct``. All earlier data must have been written by this writer."""
 
 
-def writer_for(transport: Any) -> Writer:
-    """Return the best way of writing to a connected transport."""
+def writer_for(transport: TwistedTransport) -> Writer:
+    """Return the fastest writer that a connected transport supports."""
     if _is_known_socket(transport):
         return SocketWriter(transport)
     if type(transport) is BufferingTLSTransport and _is_known_socket(transport.transport) and _is_known_tls(transport):
@@ -58,7 +60,7 @@ def writer_for(transport: Any) -> Writer:
     return PublicWriter(transport)
 
 
-def _is_known_socket(transport: Any) -> bool:
+def _is_known_socket(transport: TwistedTransport) -> bool:
     return (
         isinstance(transport, Connection)
         and isinstance(transport.getHandle(), socket.socket)
@@ -66,7 +68,7 @@ def _is_known_socket(transport: Any) -> bool:
     )
 
 
-def _is_known_tls(transport: Any) -> bool:
+def _is_known_tls(transport: TwistedTransport) -> bool:
     names = ("connected", "disconnecting", "_appSendBuffer", "_aborted", "_handshakeDone", "_lostTLSConnection")
     connection = getattr(transport, "_tlsConnection", None)
     return (
@@ -81,19 +83,19 @@ def _is_known_tls(transport: Any) -> bool:
 
 
 class PublicWriter:
-    """Leaves everything to the transport."""
+    """Writes with ``transport.write`` only."""
 
     __slots__ = ("_transport",)
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, transport: TwistedTransport) -> None:
         self._transport = transport
 
     def write(self, data: bytes) -> None:
-        """Have the transport write it."""
+        """Pass ``data`` to the transport."""
         self._transport.write(data)
 
     def direct(self) -> Send:
-        """Send by writing."""
+        """Return a function that passes data to the transport and reports all of it as accepted."""
         return self._send
 
     def _send(self, data: bytes) -> int:
@@ -102,13 +104,13 @@ class PublicWriter:
 
 
 class NullWriter:
-    """Writes to a connection that is gone."""
+    """Discards data for a connection that is closed."""
 
     def write(self, data: bytes) -> None:
-        """There is nobody."""
+        """Discard ``data``."""
 
     def direct(self) -> None:
-        """There is no way."""
+        """Return None."""
 
 
 class SocketWriter:
@@ -120,27 +122,27 @@ class SocketWriter:
 
     __slots__ = ("_send", "_transport")
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, transport: TwistedTransport) -> None:
         self._transport = transport
         self._send = transport.getHandle().send
 
     def write(self, data: bytes) -> None:
-        """Send what the socket takes now; the transport has the rest."""
+        """Send what the socket accepts now; the transport buffers the rest."""
         transport = self._transport
-        if not self.is_clear() or len(data) > DIRECT_BYTES:
+        if not self.is_clear() or len(data) > MAX_DIRECT_BYTES:
             transport.write(data)
             return
         try:
             sent = self._send(data)
         except OSError:
-            # The socket is full, or broken: what that means is for the transport to find out.
+            # The send buffer is full, or the connection is broken; the transport handles both.
             transport.write(data)
             return
         if sent != len(data):
             transport.write(data[sent:])
 
     def write_records(self, records: memoryview) -> None:
-        """The same for bytes that are somebody else's from the next moment on."""
+        """Send as ``write`` does, but copy what is not sent at once: the caller reuses the memory of ``records``."""
         sent = 0
         if self.is_clear():
             with suppress(OSError):
@@ -149,22 +151,23 @@ class SocketWriter:
             self._transport.write(bytes(records[sent:]))
 
     def is_clear(self) -> bool:
-        """Whether the socket has taken all that was written, and may be given more."""
+        """Return whether the transport is open and buffers nothing."""
         transport = self._transport
         return not (
             transport.dataBuffer or transport._tempDataLen or transport.disconnecting or not transport.connected
         )
 
     def direct(self) -> Send | None:
-        """The socket's own way of sending."""
+        """Return the socket's ``send``; None while the transport buffers data."""
         return self._send if self.is_clear() else None
 
 
 class TlsWriter:
-    """Encrypts, and writes to the socket below.
+    """Encrypts data and writes the records to the socket of a TLS transport.
 
-    It calls OpenSSL as pyOpenSSL does, but has it write into one buffer that all connections share, from which the
-    socket takes the records. What is anything but a success is left to the transport, which meets it again.
+    It calls OpenSSL as pyOpenSSL does, but reads the records into one buffer that all connections share, and sends them
+    from there. If OpenSSL reports anything but success, the data is passed to the transport, where the same error
+    occurs again and is handled.
 
     Args:
         transport: a connected ``BufferingTLSTransport`` above a ``twisted.internet.tcp.Connection``.
@@ -172,7 +175,7 @@ class TlsWriter:
 
     __slots__ = ("_records_out", "_socket", "_ssl", "_transport")
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, transport: TwistedTransport) -> None:
         connection = transport._tlsConnection
         self._transport = transport
         self._ssl = connection._ssl
@@ -180,22 +183,25 @@ class TlsWriter:
         self._socket = SocketWriter(transport.transport)
 
     def write(self, data: bytes) -> None:
-        """Send what the socket takes now; the transports have the rest, as records or, amid a handshake, as it is."""
-        if len(data) > DIRECT_BYTES or not self._is_clear():
+        """Send what the socket accepts now; the transports buffer the rest, as records or as plain data."""
+        if len(data) > MAX_DIRECT_BYTES or not self._is_clear():
             self._transport.write(data)
             return
-        taken, size = self._encrypt(data)
+        consumed, size = self._encrypt(data)
         if size:
             self._socket.write_records(_records[:size])
-        if taken != len(data):
-            self._transport.write(data[taken:])
+        if consumed != len(data):
+            self._transport.write(data[consumed:])
 
     def direct(self) -> Send | None:
-        """Encrypt and send. What the socket does not take waits below, which is none of the caller's business."""
+        """Return a function that encrypts and sends; None while a transport buffers data.
+
+        The function accepts all data: the lower transport buffers records that the socket does not accept.
+        """
         return self._send if self._is_clear() else None
 
     def _send(self, data: bytes) -> int:
-        # A peer may begin a handshake at any time.
+        # ``write`` checks the state again: a peer may start a handshake at any time.
         self.write(data)
         return len(data)
 
@@ -208,22 +214,23 @@ class TlsWriter:
             or not transport.connected
             or transport._lostTLSConnection
             or transport._aborted
-            # What takes its place as the connection ends has none.
+            # The aggregator is replaced when the connection ends by an object without a buffer.
             or getattr(transport._aggregator, "_buffer", True)
         )
 
     def _encrypt(self, data: bytes) -> tuple[int, int]:
-        """Return how much was made into records, and the size of these, which are in the shared buffer.
+        """Encrypt ``data`` into the shared buffer; return the bytes consumed and the bytes of the records.
 
-        Record by record, or what OpenSSL holds for this connection would grow to the size of ``data`` and stay so.
+        It encrypts record by record: OpenSSL's buffer of this connection would otherwise grow to the size of ``data``
+        and never shrink.
         """
-        text = _ffi.from_buffer(data)
-        taken = size = 0
-        while taken < len(data):
-            done = _lib.SSL_write(self._ssl, text + taken, min(_RECORD_BYTES, len(data) - taken))
+        plaintext = _ffi.from_buffer(data)
+        consumed = size = 0
+        while consumed < len(data):
+            done = _lib.SSL_write(self._ssl, plaintext + consumed, min(_RECORD_BYTES, len(data) - consumed))
             if done <= 0:
                 _lib.ERR_clear_error()
                 break
-            taken += done
+            consumed += done
             size += max(0, _lib.BIO_read(self._records_out, _buffer + size, _BUFFER_BYTES - size))
-        return taken, size
+        return consumed, size

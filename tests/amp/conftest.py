@@ -1,4 +1,4 @@
-"""An AMP server on in-memory transports, with a real broker behind it and a recording Directory beside it."""
+"""An AMP server on in-memory transports, with a real broker and a RecordingDirectory."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from typing import Any
 
 import pytest
 from amp_doubles import Gateway
+from doubles import SteppingClock
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.protocols import amp
 
-from callcenter_ws.testing import FakeClock
-
 
 class Transport(StringTransportWithDisconnection):
-    """A transport in memory that tells its protocol when it is closed, and may be read by nobody.
+    """An in-memory transport that reports its end to the protocol, and whose peer may stop reading.
 
     Attributes:
-        taken: how many of the bytes written the operating system has taken; None: all.
+        sent_bytes: how many of the written bytes the operating system has accepted; None: all.
     """
 
     disconnected = False
-    taken: int | None = None
+    sent_bytes: int | None = None
 
     @property
     def dataBuffer(self) -> bytes:  # noqa: N802 - Twisted's name
-        return b"" if self.taken is None else self.value()[self.taken :]
+        return b"" if self.sent_bytes is None else self.value()[self.sent_bytes :]
 
     def loseConnection(self) -> None:
         if not self.disconnected:
@@ -37,7 +36,7 @@ class Transport(StringTransportWithDisconnection):
     abortConnection = loseConnection  # noqa: N815 - Twisted's name
 
     def pauseProducing(self) -> None:
-        # Pausing twice, or after the end, is harmless on a socket.
+        # As on a socket, pausing twice or after the end of the connection has no effect.
         self.producerState = "paused"
 
     def resumeProducing(self) -> None:
@@ -45,7 +44,7 @@ class Transport(StringTransportWithDisconnection):
 
 
 class Peer:
-    """One raw connection to the server, from the peer's side."""
+    """The client's side of one raw connection to the server."""
 
     def __init__(self, server: Server, address: Any) -> None:
         self.clock = server.clock
@@ -53,7 +52,7 @@ class Peer:
         self.protocol = server.factory.buildProtocol(address)
         self.transport.protocol = self.protocol
         self.protocol.makeConnection(self.transport)
-        self._read = 0
+        self._parsed_bytes = 0
         self._tag = 0
 
     @property
@@ -62,7 +61,7 @@ class Peer:
         return not self.transport.disconnected
 
     @property
-    def read_from(self) -> bool:
+    def server_reads(self) -> bool:
         """Whether the server reads from this peer."""
         self.clock.turn()
         return self.transport.producerState == "producing"
@@ -71,23 +70,23 @@ class Peer:
         self.protocol.dataReceived(data)
 
     def stop_reading(self) -> None:
-        """Take nothing more of what is written from now on."""
-        self.transport.taken = len(self.transport.value())
+        """Read nothing of what is written from now on."""
+        self.transport.sent_bytes = len(self.transport.value())
         self.transport.producer.pauseProducing()
 
-    def read_on(self) -> None:
-        """Take everything that was written."""
-        self.transport.taken = None
+    def read_all(self) -> None:
+        """Read everything that was written."""
+        self.transport.sent_bytes = None
         self.transport.producer.resumeProducing()
 
     def boxes(self) -> list[dict[bytes, bytes]]:
-        """The boxes that came since the last call."""
-        data = self.transport.value()[self._read :]
-        self._read += len(data)
+        """Return the boxes received since the last call."""
+        data = self.transport.value()[self._parsed_bytes :]
+        self._parsed_bytes += len(data)
         return amp.parseString(data)
 
     def box(self, command: type[amp.Command] | bytes, **arguments: Any) -> bytes:
-        """The bytes of a question."""
+        """Return the bytes of a command."""
         self._tag += 1
         if isinstance(command, bytes):
             box = amp.AmpBox({key.encode(): value for key, value in arguments.items()})
@@ -98,7 +97,7 @@ class Peer:
         box[b"_ask"] = b"%d" % self._tag
         return box.serialize()
 
-    def ask(self, command: type[amp.Command] | bytes, **arguments: Any) -> dict[str, Any] | tuple[bytes, str]:
+    def call(self, command: type[amp.Command] | bytes, **arguments: Any) -> dict[str, Any] | tuple[bytes, str]:
         """Call a command; return its response, or the error's code and text."""
         self.send(self.box(command, **arguments))
         (answer,) = self.boxes()
@@ -110,10 +109,10 @@ class Peer:
 
 
 class Server(Gateway):
-    """A gateway that stands still between the steps of a test."""
+    """A gateway on a SteppingClock."""
 
     def __init__(self) -> None:
-        self.clock = FakeClock()
+        self.clock = SteppingClock()
         super().__init__(self.clock)
 
     def tcp(self) -> Peer:
@@ -124,8 +123,12 @@ class Server(Gateway):
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server()
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    if server.world is not None:
+        # Raises what background tasks of the Hub raised.
+        server.world.turn()
 
 
 @pytest.fixture
@@ -134,8 +137,8 @@ def server_class() -> type[Server]:
 
 
 @pytest.fixture
-def warnings_logged() -> Iterator[Callable[[], list[str]]]:
-    """What was logged at warning level or above, as a reader of the log sees it."""
+def logged_warnings() -> Iterator[Callable[[], list[str]]]:
+    """Return the lines logged so far at level warning or above."""
 
     with capturedLogs() as captured:
         yield lambda: [formatEvent(event) for event in captured if event["log_level"] >= LogLevel.warn]

@@ -1,4 +1,4 @@
-"""Values over 65,535 bytes, cut into numbered keys."""
+"""JsonText: texts over 65,535 bytes, split into numbered keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.protocols import amp
 
-from callcenter_ws.amp.arguments import PART_BYTES, TEXT_BYTES, JsonText
+from callcenter_ws.amp.arguments import MAX_TEXT_BYTES, PART_BYTES, JsonText
 from callcenter_ws.errors import ErrorCode, Refusal
 
 NAME = b"payload"
@@ -25,7 +25,7 @@ def from_box(box: dict[bytes, bytes]) -> bytes:
     return objects["payload"]
 
 
-def test_a_short_text_is_a_plain_amp_string() -> None:
+def test_short_text_is_an_amp_string() -> None:
     assert to_box(b"{}") == {NAME: b"{}"}
     assert from_box({NAME: b"{}"}) == b"{}"
     assert to_box(b"") == {NAME: b""}
@@ -37,10 +37,10 @@ def test_a_short_text_is_a_plain_amp_string() -> None:
         (PART_BYTES, [b"payload"]),
         (PART_BYTES + 1, [b"payload", b"payload.1"]),
         (2 * PART_BYTES, [b"payload", b"payload.1"]),
-        (TEXT_BYTES, [b"payload", *(b"payload.%d" % number for number in range(1, 9))]),
+        (MAX_TEXT_BYTES, [b"payload", *(b"payload.%d" % number for number in range(1, 9))]),
     ],
 )
-def test_a_long_text_fills_one_key_after_the_other(size: int, keys: list[bytes]) -> None:
+def test_long_text_fills_numbered_keys(size: int, keys: list[bytes]) -> None:
     text = bytes(number % 251 for number in range(size))
     box = to_box(text)
     assert sorted(box) == sorted(keys)
@@ -49,11 +49,11 @@ def test_a_long_text_fills_one_key_after_the_other(size: int, keys: list[bytes])
 
 
 @given(st.binary(max_size=3 * PART_BYTES))
-def test_any_cut_is_joined_again(text: bytes) -> None:
+def test_any_text_is_split_and_joined(text: bytes) -> None:
     assert from_box(to_box(text)) == text
 
 
-def test_parts_may_be_short_and_cut_a_character() -> None:
+def test_parts_may_be_short_and_split_a_character() -> None:
     assert from_box({NAME: b'"\xc3', b"payload.1": b'\xa9"', b"other": b"x"}) == '"é"'.encode()
 
 
@@ -67,21 +67,21 @@ def test_parts_may_be_short_and_cut_a_character() -> None:
         {NAME: b"a", b"payload.x": b"b"},
     ],
 )
-def test_holes_and_odd_numbers_are_refused(box: dict[bytes, bytes]) -> None:
+def test_gaps_and_malformed_numbers_are_refused(box: dict[bytes, bytes]) -> None:
     with pytest.raises(Refusal) as refused:
         from_box(box)
     assert refused.value.code is ErrorCode.INVALID_EVENT
     assert refused.value.message.startswith("payload: part ")
 
 
-def test_without_the_first_part_it_is_missing() -> None:
+def test_missing_first_part_is_a_missing_argument() -> None:
     with pytest.raises(KeyError):
         from_box({b"payload.1": b"b"})
 
 
-def test_the_whole_is_bounded_on_both_ends() -> None:
+def test_size_is_limited_when_encoding_and_decoding() -> None:
     with pytest.raises(Refusal) as refused:
-        to_box(b"x" * (TEXT_BYTES + 1))
+        to_box(b"x" * (MAX_TEXT_BYTES + 1))
     assert refused.value.code is ErrorCode.TOO_LARGE
     box = {NAME: b"x" * PART_BYTES, **{b"payload.%d" % number: b"x" * PART_BYTES for number in range(1, 9)}}
     with pytest.raises(Refusal) as refused:

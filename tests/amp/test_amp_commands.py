@@ -1,4 +1,4 @@
-"""The wire as PROTOCOL section 6 writes it down."""
+"""The commands on the wire, as ``docs/senders.rst``, "The commands", lists them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from callcenter_ws.amp import commands
 from callcenter_ws.amp.commands import REFUSALS, AmpRefusal, refusal_of, wire_error
 from callcenter_ws.errors import ERRORS, ErrorCode, Refusal
 
-WIRE = {
+WIRE_FORMAT = {
     "Authenticate": ("token", "principal"),
     "PublishEvent": ("tenant_id type payload user_id? event_id? timestamp? persist?", "epoch seq event_id"),
     "PublishBatch": ("events", "epoch results"),
@@ -21,39 +21,39 @@ WIRE = {
 }
 
 
-@pytest.mark.parametrize("name", WIRE)
-def test_names_are_those_of_the_protocol(name: str) -> None:
+@pytest.mark.parametrize("name", WIRE_FORMAT)
+def test_argument_and_response_names_match_the_manual(name: str) -> None:
     command = getattr(commands, name)
-    shown = [
+    actual = [
         " ".join(key.decode() + "?" * argument.optional for key, argument in side)
         for side in (command.arguments, command.response)
     ]
-    assert tuple(shown) == WIRE[name]
+    assert tuple(actual) == WIRE_FORMAT[name]
     assert command.commandName == name.encode()
     assert set(command.allErrors.values()) == set(REFUSALS)
 
 
-def test_every_error_travels_under_a_code_of_its_own() -> None:
+def test_each_error_has_its_own_amp_code() -> None:
     assert {entry.amp_code for entry in ERRORS.values()} == set(REFUSALS)
     assert len(set(REFUSALS.values())) == 6
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_a_refusal_arrives_as_what_it_was(code: ErrorCode) -> None:
+def test_refusal_survives_encoding(code: ErrorCode) -> None:
     error = wire_error(Refusal(code, "payload.unique_id: required"))
-    back = refusal_of(error.errorCode, error.description)
-    assert back.entry.amp_code == ERRORS[code].amp_code
-    assert back.message == "payload.unique_id: required"
+    decoded = refusal_of(error.errorCode, error.description)
+    assert decoded.entry.amp_code == ERRORS[code].amp_code
+    assert decoded.message == "payload.unique_id: required"
 
 
 @pytest.mark.parametrize("kind", REFUSALS.values())
-def test_each_exception_knows_its_code(kind: type[AmpRefusal]) -> None:
+def test_each_exception_has_the_codes_of_its_error(kind: type[AmpRefusal]) -> None:
     assert ERRORS[kind.error_code].amp_code == kind.amp_code
 
 
-def test_a_code_from_the_future_means_try_later() -> None:
+def test_unknown_error_code_means_unavailable() -> None:
     assert refusal_of(b"NEW", "what").code is ErrorCode.UNAVAILABLE
 
 
-def test_texts_on_the_wire_are_bounded() -> None:
+def test_error_text_is_limited() -> None:
     assert len(wire_error(Refusal(ErrorCode.INVALID_EVENT, "x" * 100_000)).description) == 1024

@@ -1,4 +1,4 @@
-"""Peers that break the rules are cut off with one clear line; nobody else notices."""
+"""Peers that violate the protocol or a limit are disconnected with one log line; other peers are not affected."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 
 from callcenter_ws.amp import commands
-from callcenter_ws.amp.factory import CONNECTIONS, STRANGERS
-from callcenter_ws.amp.protocol import BOX_BYTES, STRANGER_BOX_BYTES, UNWRITTEN_BYTES
+from callcenter_ws.amp.factory import MAX_CONNECTIONS, MAX_UNAUTHENTICATED
+from callcenter_ws.amp.protocol import MAX_BOX_BYTES, MAX_UNAUTHENTICATED_BOX_BYTES, MAX_UNWRITTEN_BYTES
 
 CALL = {"unique_id": "u1", "caller_id": "+3212345", "destination": "100"}
 EVENT: dict[str, Any] = {"tenant_id": "acme", "type": "call.incoming", "payload": json.dumps(CALL).encode()}
@@ -31,36 +31,36 @@ def key(name: bytes) -> bytes:
 
 @pytest.fixture
 def bystander(server: Any) -> Iterator[Any]:
-    """A peer that is served before, during and after."""
+    """A second peer, which must be answered before and after the test."""
     peer = server.unix()
-    assert peer.ask(commands.PublishEvent, **EVENT)["seq"] == 1
+    assert peer.call(commands.PublishEvent, **EVENT)["seq"] == 1
     yield peer
     assert peer.connected
-    assert peer.ask(commands.PublishEvent, **EVENT)["seq"] > 1
+    assert peer.call(commands.PublishEvent, **EVENT)["seq"] > 1
 
 
 @pytest.fixture
-def cut_off_line(warnings_logged: Any) -> Any:
-    """The one line that the cut left in the log."""
+def disconnect_line(logged_warnings: Any) -> Any:
+    """Return the one line that the disconnection left in the log."""
 
     def line() -> str:
-        (logged,) = warnings_logged()
-        assert " is cut off: " in logged
+        (logged,) = logged_warnings()
+        assert " is disconnected: " in logged
         return str(logged)
 
     return line
 
 
-def endless(pieces: Iterator[bytes], peer: Any, most: int) -> int:
-    """Send ``pieces`` until the peer is cut off; return how many bytes it took."""
+def send_until_disconnected(pieces: Iterator[bytes], peer: Any, limit: int) -> int:
+    """Send ``pieces`` until the peer is disconnected; return the number of bytes sent."""
     sent = 0
     for piece in pieces:
         peer.send(piece)
         sent += len(piece)
         if not peer.connected:
             return sent
-        assert sent < most
-    raise AssertionError("never cut off")
+        assert sent < limit
+    raise AssertionError("never disconnected")
 
 
 @pytest.mark.parametrize(
@@ -73,76 +73,80 @@ def endless(pieces: Iterator[bytes], peer: Any, most: int) -> int:
     ],
 )
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_what_is_not_amp(server: Any, bystander: Any, cut_off_line: Any, garbage: bytes, kind: str) -> None:
+def test_bytes_that_are_not_amp(server: Any, bystander: Any, disconnect_line: Any, garbage: bytes, kind: str) -> None:
     peer = getattr(server, kind)()
     peer.send(garbage)
     assert not peer.connected
-    assert "does it speak AMP at all?" in cut_off_line()
+    assert "is this an AMP client?" in disconnect_line()
     assert peer.transport.value() == b""
 
 
-def test_an_empty_box(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_empty_box(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     peer.send(b"\x00\x00")
     assert not peer.connected
-    cut_off_line()
+    disconnect_line()
 
 
-def test_a_box_of_endlessly_many_keys(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_box_with_too_many_keys(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.unix()
-    sent = endless((key(b"k%d" % number) + value(1) for number in range(1000)), peer, 1000)
+    sent = send_until_disconnected((key(b"k%d" % number) + value(1) for number in range(1000)), peer, 1000)
     assert sent < 1000
-    assert "more than 64 keys" in cut_off_line()
+    assert "more than 64 keys" in disconnect_line()
 
 
-def test_a_box_that_repeats_one_key(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_box_that_repeats_one_key(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.unix()
-    endless((key(b"k") + value(1) for _ in range(1000)), peer, 1000)
-    assert "more than 64 keys" in cut_off_line()
+    send_until_disconnected((key(b"k") + value(1) for _ in range(1000)), peer, 1000)
+    assert "more than 64 keys" in disconnect_line()
 
 
-def test_a_stranger_gets_little_memory(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_box_of_unauthenticated_peer_is_limited_to_16_kib(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
-    sent = endless((key(b"k%d" % number) + value(4_000) for number in range(64)), peer, STRANGER_BOX_BYTES + 5_000)
-    assert sent > STRANGER_BOX_BYTES
-    assert f"more than {STRANGER_BOX_BYTES} bytes" in cut_off_line()
+    sent = send_until_disconnected(
+        (key(b"k%d" % number) + value(4_000) for number in range(64)), peer, MAX_UNAUTHENTICATED_BOX_BYTES + 5_000
+    )
+    assert sent > MAX_UNAUTHENTICATED_BOX_BYTES
+    assert f"more than {MAX_UNAUTHENTICATED_BOX_BYTES} bytes" in disconnect_line()
 
 
-def test_a_box_of_endlessly_large_values(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_box_with_too_many_bytes(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.unix()
-    sent = endless((key(b"k%d" % number) + value(65_535) for number in range(64)), peer, BOX_BYTES + 70_000)
-    assert sent > BOX_BYTES
-    assert f"more than {BOX_BYTES} bytes" in cut_off_line()
+    sent = send_until_disconnected(
+        (key(b"k%d" % number) + value(65_535) for number in range(64)), peer, MAX_BOX_BYTES + 70_000
+    )
+    assert sent > MAX_BOX_BYTES
+    assert f"more than {MAX_BOX_BYTES} bytes" in disconnect_line()
 
 
-def test_nothing_after_the_offence_is_looked_at(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_bytes_after_the_violation_are_ignored(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     peer.send(b"\x00\x00" + peer.box(commands.PublishEvent, **EVENT))
     peer.send(peer.box(commands.PublishEvent, **EVENT))
     assert len(server.delivered) == 1
-    cut_off_line()
+    disconnect_line()
 
 
-def test_a_key_that_never_ends_is_waited_for_until_the_deadline(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_unfinished_key_ends_at_the_authentication_deadline(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
     peer.send(b"\x00\xffkkkk")
     server.clock.advance(9)
     assert peer.connected
     server.clock.advance(2)
     assert not peer.connected
-    assert "no valid Authenticate within 10 s" in cut_off_line()
+    assert "no valid Authenticate within 10 s" in disconnect_line()
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_start_tls_is_cut_off(server: Any, bystander: Any, cut_off_line: Any, kind: str) -> None:
+def test_start_tls(server: Any, bystander: Any, disconnect_line: Any, kind: str) -> None:
     peer = getattr(server, kind)()
-    peer.send(_start_tls())
+    peer.send(start_tls_box())
     server.clock.advance(1)
     assert not peer.connected
-    assert "StartTLS" in cut_off_line()
+    assert "StartTLS" in disconnect_line()
 
 
-def _start_tls() -> bytes:
+def start_tls_box() -> bytes:
     return key(b"_ask") + value_of(b"1") + key(b"_command") + value_of(b"StartTLS") + b"\x00\x00"
 
 
@@ -158,83 +162,83 @@ def value_of(data: bytes) -> bytes:
         {b"_answer": b"unasked", b"payload": b"x"},
         {b"_error": b"1", b"_error_code": b"X", b"_error_description": b"x"},
         {b"_error": b"1"},
-        {b"no": b"question"},
+        {b"not": b"a command"},
     ],
 )
-def test_an_answer_that_nobody_asked_for(
-    server: Any, bystander: Any, cut_off_line: Any, box: dict[bytes, bytes], kind: str
+def test_answer_without_a_call(
+    server: Any, bystander: Any, disconnect_line: Any, box: dict[bytes, bytes], kind: str
 ) -> None:
     peer = getattr(server, kind)()
     peer.send(amp.AmpBox(box).serialize())
     assert not peer.connected
-    assert "answers nothing that was asked" in cut_off_line()
+    assert "neither a command nor the answer to one" in disconnect_line()
 
 
-def test_unknown_commands_are_answered_but_not_for_ever(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_unknown_commands_are_answered_up_to_a_limit(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     for _ in range(19):
-        assert peer.ask(b"Explode")[0] == amp.UNHANDLED_ERROR_CODE
-    assert peer.ask(commands.Ping)["node"] == "node-1"
+        assert peer.call(b"Explode")[0] == amp.UNHANDLED_ERROR_CODE
+    assert peer.call(commands.Ping)["node"] == "node-1"
     for _ in range(20):
-        assert peer.ask(b"Explode")[0] == amp.UNHANDLED_ERROR_CODE
+        assert peer.call(b"Explode")[0] == amp.UNHANDLED_ERROR_CODE
     assert not peer.connected
-    assert "20 unknown commands" in cut_off_line()
+    assert "20 unknown commands" in disconnect_line()
 
 
-def test_the_longest_command_name_is_answered_like_any_other(server: Any, bystander: Any, warnings_logged: Any) -> None:
+def test_longest_command_name_is_answered(server: Any, bystander: Any, logged_warnings: Any) -> None:
     peer = server.unix()
-    code, message = peer.ask(b"\xff" * 65_535)
+    code, message = peer.call(b"\xff" * 65_535)
     assert code == amp.UNHANDLED_ERROR_CODE
     assert len(message) < 400
     assert peer.connected
-    assert warnings_logged() == []
+    assert logged_warnings() == []
 
 
-def test_silence_on_tcp(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_silent_tcp_peer(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
     server.clock.advance(11)
     assert not peer.connected
-    assert "no valid Authenticate within 10 s" in cut_off_line()
+    assert "no valid Authenticate within 10 s" in disconnect_line()
 
 
-def test_silence_on_a_unix_socket_is_fine(server: Any, bystander: Any, warnings_logged: Any) -> None:
+def test_silent_unix_peer_stays_connected(server: Any, bystander: Any, logged_warnings: Any) -> None:
     server.clock.advance(3600)
-    assert warnings_logged() == []
+    assert logged_warnings() == []
 
 
 @pytest.mark.parametrize(
     "name", ["PublishEvent", "PublishBatch", "UserOnline", "RevokeToken", "Subscribe", "Ping", "X"]
 )
-def test_commands_before_authenticate(server: Any, bystander: Any, cut_off_line: Any, name: str) -> None:
+def test_commands_before_authenticate(server: Any, bystander: Any, disconnect_line: Any, name: str) -> None:
     peer = server.tcp()
     for _ in range(3):
-        assert peer.ask(name.encode())[0] == b"UNAUTHENTICATED"
+        assert peer.call(name.encode())[0] == b"UNAUTHENTICATED"
     assert not peer.connected
-    assert "3 commands before Authenticate" in cut_off_line()
+    assert "3 commands before Authenticate" in disconnect_line()
     assert len(server.delivered) == 1
 
 
-def test_guessing_the_secret(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_three_wrong_tokens(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
     for guess in ("a-shared-secret-of-the-test", "", "hunter2"):
-        code, message = peer.ask(commands.Authenticate, token=guess)
+        code, message = peer.call(commands.Authenticate, token=guess)
         assert code == b"UNAUTHENTICATED"
         assert not guess or guess not in message
     assert not peer.connected
-    line = cut_off_line()
+    line = disconnect_line()
     assert "3 refused tokens" in line
     assert "hunter2" not in line
 
 
-def test_guessing_all_at_once_gets_three_answers(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_pipelined_wrong_tokens_get_three_answers(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
     peer.send(b"".join(peer.box(commands.Authenticate, token=f"guess-{number}") for number in range(100)))
     assert len(peer.boxes()) == 3
     assert not peer.connected
-    cut_off_line()
+    disconnect_line()
 
 
-def test_a_passed_file_descriptor_is_closed(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_passed_file_descriptor_is_closed(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     mine, theirs = socket.socketpair()
     passed = os.dup(theirs.fileno())
@@ -243,10 +247,10 @@ def test_a_passed_file_descriptor_is_closed(server: Any, bystander: Any, cut_off
     assert mine.recv(1) == b""
     mine.close()
     assert not peer.connected
-    assert "file descriptor" in cut_off_line()
+    assert "file descriptor" in disconnect_line()
 
 
-def test_a_peer_that_does_not_let_go_is_dropped(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_connection_that_does_not_close_is_aborted(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
     aborted = []
     peer.transport.loseConnection = lambda: None
@@ -256,158 +260,156 @@ def test_a_peer_that_does_not_let_go_is_dropped(server: Any, bystander: Any, cut
     assert not aborted
     server.clock.advance(2)
     assert aborted
-    cut_off_line()
+    disconnect_line()
 
 
 # Back-pressure
 
 
-def test_a_peer_is_not_read_while_more_than_1000_events_are_in_flight(server: Any, bystander: Any) -> None:
+def test_reading_pauses_above_1000_events_in_flight(server: Any, bystander: Any) -> None:
     peer = server.unix()
-    server.broker.closed = True
+    server.broker.is_blocked = True
     box = peer.box(commands.PublishEvent, **EVENT)
     peer.send(box * 1000)
-    assert peer.read_from
+    assert peer.server_reads
     peer.send(box * 500)
-    assert not peer.read_from
-    assert len(server.broker.waiting) == 1001
-    server.broker.open()
-    assert peer.read_from
+    assert not peer.server_reads
+    assert len(server.broker.blocked) == 1001
+    server.broker.unblock()
+    assert peer.server_reads
     assert len(peer.boxes()) == 1500
 
 
-def test_events_of_batches_count_each(server: Any, bystander: Any) -> None:
+def test_each_event_of_a_batch_counts_as_in_flight(server: Any, bystander: Any) -> None:
     peer = server.unix()
-    server.broker.closed = True
+    server.broker.is_blocked = True
     event = {"tenant_id": "acme", "type": "call.incoming", "payload": CALL}
     events = json.dumps([event] * 600).encode()
     peer.send(peer.box(commands.PublishBatch, events=events))
-    assert peer.read_from
+    assert peer.server_reads
     peer.send(peer.box(commands.PublishBatch, events=events) + peer.box(commands.Ping))
-    assert not peer.read_from
+    assert not peer.server_reads
     assert peer.boxes() == []
-    server.broker.open()
-    assert peer.read_from
+    server.broker.unblock()
+    assert peer.server_reads
     assert [b"results" in box for box in peer.boxes()] == [True, True, False]
 
 
-def test_bytes_in_flight_count_too(server: Any, bystander: Any) -> None:
+def test_reading_pauses_above_8_mib_in_flight(server: Any, bystander: Any) -> None:
     peer = server.unix()
-    server.broker.closed = True
+    server.broker.is_blocked = True
     payload = json.dumps({**CALL, "note": "x" * 500_000}).encode()
     box = peer.box(commands.PublishEvent, **{**EVENT, "payload": payload})
     for _ in range(30):
         peer.send(box)
-    assert not peer.read_from
-    assert len(server.broker.waiting) == 17
-    server.broker.open()
-    assert peer.read_from
+    assert not peer.server_reads
+    assert len(server.broker.blocked) == 17
+    server.broker.unblock()
+    assert peer.server_reads
 
 
-def test_answering_at_once_while_the_reader_is_held_does_not_confuse_the_parser(server: Any, bystander: Any) -> None:
+def test_synchronous_answer_while_reading_is_paused(server: Any, bystander: Any) -> None:
     peer = server.unix()
-    server.broker.closed = True
+    server.broker.is_blocked = True
     peer.send(peer.box(commands.PublishEvent, **EVENT) * 1000)
     bad = json.dumps([{}] * 10).encode()
     peer.send(peer.box(commands.PublishBatch, events=bad) + peer.box(commands.Ping) + peer.box(commands.Ping))
-    assert peer.read_from
-    server.broker.open()
+    assert peer.server_reads
+    server.broker.unblock()
     boxes = peer.boxes()
     assert b"results" in boxes[0]
     assert [b"node" in box for box in boxes[1:3]] == [True, True]
     assert len(boxes) == 1003
 
 
-def test_a_peer_that_does_not_read_is_not_read_either(server: Any, bystander: Any, warnings_logged: Any) -> None:
+def test_reading_pauses_while_the_peer_does_not_read(server: Any, bystander: Any, logged_warnings: Any) -> None:
     peer = server.unix()
     peer.stop_reading()
-    # A transport says so again with every write while it is full.
+    # Transports call this again at every write while their buffer is full.
     peer.transport.producer.pauseProducing()
-    assert not peer.read_from
-    peer.read_on()
-    assert peer.read_from
+    assert not peer.server_reads
+    peer.read_all()
+    assert peer.server_reads
     server.clock.advance(600)
     assert peer.connected
-    assert warnings_logged() == []
+    assert logged_warnings() == []
 
 
-def test_a_peer_that_never_reads_is_cut_off(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_peer_that_never_reads_is_disconnected(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     peer.stop_reading()
     server.clock.advance(59)
     assert peer.connected
     server.clock.advance(2)
     assert not peer.connected
-    assert "has read nothing for 60 s" in cut_off_line()
+    assert "has read nothing for 60 s" in disconnect_line()
 
 
-def test_a_peer_that_reads_slowly_is_not_taken_for_one_that_does_not(
-    server: Any, bystander: Any, cut_off_line: Any
-) -> None:
+def test_peer_that_reads_slowly_stays_connected(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.unix()
-    server.broker.closed = True
+    server.broker.is_blocked = True
     peer.send(peer.box(commands.PublishEvent, **EVENT) * 500)
     peer.stop_reading()
-    server.broker.open()
+    server.broker.unblock()
     for _ in range(20):
         server.clock.advance(59)
-        peer.transport.taken += 1
+        peer.transport.sent_bytes += 1
     assert peer.connected
     server.clock.advance(121)
     assert not peer.connected
-    assert "has read nothing for 60 s" in cut_off_line()
+    assert "has read nothing for 60 s" in disconnect_line()
 
 
-def test_what_a_slow_reader_has_read_does_not_count_as_unread(server: Any, bystander: Any) -> None:
+def test_bytes_already_read_do_not_count_as_unwritten(server: Any, bystander: Any) -> None:
     peer = server.unix()
-    server.broker.closed = True
+    server.broker.is_blocked = True
     box = peer.box(commands.PublishEvent, **EVENT).replace(b"\x00\x04_ask\x00\x011", key(b"_ask") + value(60_000))
     peer.send(box * 200)
     peer.stop_reading()
-    server.broker.closed = False
-    for turn in server.broker.waiting:
-        turn.callback(None)
-        peer.transport.taken = len(peer.transport.value())
-    assert len(peer.transport.value()) > UNWRITTEN_BYTES
+    server.broker.is_blocked = False
+    for unblocked in server.broker.blocked:
+        unblocked.callback(None)
+        peer.transport.sent_bytes = len(peer.transport.value())
+    assert len(peer.transport.value()) > MAX_UNWRITTEN_BYTES
     assert peer.connected
 
 
-def test_answers_that_nobody_reads_are_bounded(server: Any, bystander: Any, cut_off_line: Any) -> None:
+def test_unread_answers_are_limited(server: Any, bystander: Any, disconnect_line: Any) -> None:
     peer = server.unix()
-    server.broker.closed = True
-    # The answer repeats the question's tag, so a peer can make answers as long as it likes.
+    server.broker.is_blocked = True
+    # The answer repeats the tag of the command, so a peer chooses the length of its answers.
     box = peer.box(commands.PublishEvent, **EVENT).replace(b"\x00\x04_ask\x00\x011", key(b"_ask") + value(60_000))
     peer.send(box * 200)
-    assert not peer.read_from
-    assert len(server.broker.waiting) < 150
+    assert not peer.server_reads
+    assert len(server.broker.blocked) < 150
     peer.stop_reading()
-    server.broker.open()
-    assert len(peer.transport.value()) < UNWRITTEN_BYTES
+    server.broker.unblock()
+    assert len(peer.transport.value()) < MAX_UNWRITTEN_BYTES
     assert not peer.connected
-    assert "it does not read" in cut_off_line()
+    assert "it does not read" in disconnect_line()
 
 
-def test_strangers_cannot_lock_the_daemons_out(server: Any, warnings_logged: Any) -> None:
-    strangers = [server.tcp() for _ in range(STRANGERS)]
+def test_unauthenticated_peers_do_not_block_unix_sockets(server: Any, logged_warnings: Any) -> None:
+    unauthenticated = [server.tcp() for _ in range(MAX_UNAUTHENTICATED)]
     assert server.factory.buildProtocol(None) is None
     assert server.factory.buildProtocol(None) is None
-    assert warnings_logged() == [
-        f"AMP connections over the network are refused: {STRANGERS} have not authenticated yet"
+    assert logged_warnings() == [
+        f"AMP connections over the network are refused: {MAX_UNAUTHENTICATED} have not authenticated yet"
     ]
     assert server.unix().connected
-    strangers[0].transport.loseConnection()
+    unauthenticated[0].transport.loseConnection()
     assert server.factory.buildProtocol(None) is not None
 
 
-def test_connections_are_bounded(server: Any, warnings_logged: Any) -> None:
-    for _ in range(CONNECTIONS):
-        server.tcp().ask(commands.Authenticate, token="a-shared-secret-of-the-tests")
+def test_connections_are_limited(server: Any, logged_warnings: Any) -> None:
+    for _ in range(MAX_CONNECTIONS):
+        server.tcp().call(commands.Authenticate, token="a-shared-secret-of-the-tests")
     assert server.factory.buildProtocol(None) is None
-    assert warnings_logged() == [f"AMP connections over the network are refused: there are {CONNECTIONS} already"]
+    assert logged_warnings() == [f"AMP connections over the network are refused: there are {MAX_CONNECTIONS} already"]
     assert server.unix().connected
 
 
-# Whatever comes
+# Any sequence of boxes
 
 
 KEYS = st.sampled_from([b"_command", b"_ask", b"_answer", b"_error", b"_error_code", b"payload", b"payload.1", b"type"])
@@ -422,7 +424,7 @@ BOXES = st.lists(st.dictionaries(KEYS, VALUES, min_size=1).map(lambda box: amp.A
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(boxes=BOXES, tail=st.binary(max_size=60), kind=st.sampled_from(["tcp", "unix"]))
-def test_anything_is_answered_or_cut_off(
+def test_any_boxes_are_answered_or_disconnected(
     server_class: Any, error_log: Any, boxes: list[bytes], tail: bytes, kind: str
 ) -> None:
     server = server_class()
@@ -434,4 +436,4 @@ def test_anything_is_answered_or_cut_off(
     server.clock.advance(60)
     assert not error_log.events
     other = server.unix()
-    assert other.ask(commands.Ping)["node"] == "node-1"
+    assert other.call(commands.Ping)["node"] == "node-1"

@@ -1,4 +1,4 @@
-"""What a well-behaved daemon asks and is answered."""
+"""The responders of all commands, as seen by a daemon that follows the protocol."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ NOTE = {"type": "a", "title": "b", "message": "c"}
 EVENT: dict[str, Any] = {"tenant_id": "acme", "type": "call.incoming"}
 
 
-def text(value: Any) -> bytes:
+def encoded(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
 def publish(peer: Any, **changes: Any) -> Any:
-    return peer.ask(commands.PublishEvent, **{**EVENT, "payload": text(CALL), **changes})
+    return peer.call(commands.PublishEvent, **{**EVENT, "payload": encoded(CALL), **changes})
 
 
 def batch(peer: Any, events: Any) -> Any:
-    answer = peer.ask(commands.PublishBatch, events=text(events))
+    answer = peer.call(commands.PublishBatch, events=encoded(events))
     return answer if isinstance(answer, tuple) else (answer["epoch"], json.loads(answer["results"]))
 
 
@@ -36,7 +36,7 @@ def peer(server: Any) -> Any:
     return server.unix()
 
 
-def test_an_event_is_published_with_every_argument(server: Any, peer: Any) -> None:
+def test_event_with_every_argument(server: Any, peer: Any) -> None:
     answer = publish(
         peer, event_id="e1", user_id="7", timestamp="2026-11-22T20:40:00+01:00", persist=True, type="call.incoming"
     )
@@ -48,23 +48,23 @@ def test_an_event_is_published_with_every_argument(server: Any, peer: Any) -> No
     assert json.loads(event.payload) == CALL
 
 
-def test_the_same_event_id_is_published_once(server: Any, peer: Any) -> None:
+def test_event_id_is_published_once(server: Any, peer: Any) -> None:
     assert publish(peer, event_id="e1") == publish(peer, event_id="e1")
     assert len(server.delivered) == 1
 
 
-def test_an_event_without_id_is_given_one(peer: Any) -> None:
+def test_event_without_id_gets_one(peer: Any) -> None:
     assert len(publish(peer)["event_id"]) == 26
 
 
-def test_a_payload_over_64_kib_arrives(server: Any, peer: Any) -> None:
-    assert publish(peer, payload=text({**CALL, "note": "x" * 300_000}))["seq"] == 1
+def test_payload_over_64_kib(server: Any, peer: Any) -> None:
+    assert publish(peer, payload=encoded({**CALL, "note": "x" * 300_000}))["seq"] == 1
     assert len(json.loads(server.delivered[0].event.payload)["note"]) == 300_000
 
 
-def test_boxes_may_be_split_at_every_byte(server: Any) -> None:
+def test_box_split_at_every_byte(server: Any) -> None:
     whole = server.tcp()
-    box = whole.box(commands.PublishEvent, **EVENT, payload=text(CALL))
+    box = whole.box(commands.PublishEvent, **EVENT, payload=encoded(CALL))
     for at in range(1, len(box)):
         peer = server.unix()
         peer.send(box[:at])
@@ -78,8 +78,8 @@ def test_boxes_may_be_split_at_every_byte(server: Any) -> None:
     assert [message.seq for message in server.delivered] == list(range(1, len(box) + 1))
 
 
-def test_many_boxes_in_one_segment_are_answered_in_order(server: Any, peer: Any) -> None:
-    peer.send(b"".join(peer.box(commands.PublishEvent, **EVENT, payload=text(CALL)) for _ in range(50)))
+def test_boxes_in_one_segment_are_answered_in_order(server: Any, peer: Any) -> None:
+    peer.send(b"".join(peer.box(commands.PublishEvent, **EVENT, payload=encoded(CALL)) for _ in range(50)))
     assert [int(answer[b"seq"]) for answer in peer.boxes()] == list(range(1, 51))
 
 
@@ -90,20 +90,20 @@ def test_many_boxes_in_one_segment_are_answered_in_order(server: Any, peer: Any)
         ({"payload": b"\xff"}, b"INVALID_EVENT", "payload: malformed JSON"),
         ({"payload": b"[1]"}, b"INVALID_EVENT", "payload: "),
         ({"payload": b"[" * 60_000}, b"INVALID_EVENT", "payload: "),
-        ({"payload": text({"unique_id": "u1"})}, b"INVALID_EVENT", "payload.caller_id: required"),
+        ({"payload": encoded({"unique_id": "u1"})}, b"INVALID_EVENT", "payload.caller_id: required"),
         ({"type": "call.exploded"}, b"INVALID_EVENT", "type: there is no event type 'call.exploded'"),
         ({"tenant_id": "*"}, b"FORBIDDEN", "tenant_id: "),
         ({"tenant_id": ""}, b"INVALID_EVENT", "tenant_id: "),
         ({"timestamp": "yesterday"}, b"INVALID_EVENT", "timestamp: "),
         ({"event_id": "x" * 256}, b"INVALID_EVENT", "event_id: "),
         (
-            {"type": "notification", "payload": text({"type": "a", "title": "b", "message": "c"})},
+            {"type": "notification", "payload": encoded({"type": "a", "title": "b", "message": "c"})},
             b"INVALID_EVENT",
             "user_id: ",
         ),
     ],
 )
-def test_a_bad_event_is_refused_by_the_name_of_its_field(
+def test_error_of_an_invalid_event_names_the_field(
     server: Any, peer: Any, changes: dict[str, Any], code: bytes, where: str
 ) -> None:
     answer = publish(peer, **changes)
@@ -124,26 +124,26 @@ def test_a_bad_event_is_refused_by_the_name_of_its_field(
         ({"tenant_id": b"a", "type": b"alert", "payload": b"{}", "payload.2": b"{}"}, "payload: part 1 of it"),
     ],
 )
-def test_a_malformed_argument_is_named(peer: Any, arguments: dict[str, bytes], where: str) -> None:
-    code, message = peer.ask(b"PublishEvent", **arguments)
+def test_error_of_a_malformed_argument_names_it(peer: Any, arguments: dict[str, bytes], where: str) -> None:
+    code, message = peer.call(b"PublishEvent", **arguments)
     assert code == b"INVALID_EVENT"
     assert message.startswith(where)
     assert peer.connected
 
 
-def test_an_event_without_ask_is_published_and_its_refusal_is_silent(
-    server: Any, peer: Any, warnings_logged: Any
+def test_event_without_ask_is_published_and_its_refusal_is_not_logged(
+    server: Any, peer: Any, logged_warnings: Any
 ) -> None:
-    box = peer.box(commands.PublishEvent, **EVENT, payload=text(CALL))
+    box = peer.box(commands.PublishEvent, **EVENT, payload=encoded(CALL))
     bad = peer.box(commands.PublishEvent, **EVENT, payload=b"{")
     peer.send(b"".join(part.replace(b"\x00\x04_ask\x00\x01", b"\x00\x04_nix\x00\x01") for part in (bad, box)))
     assert peer.boxes() == []
     assert len(server.delivered) == 1
     assert peer.connected
-    assert warnings_logged() == []
+    assert logged_warnings() == []
 
 
-def test_one_bad_event_of_a_batch_does_not_lose_the_others(server: Any, peer: Any) -> None:
+def test_invalid_event_of_a_batch_does_not_affect_the_others(server: Any, peer: Any) -> None:
     good = {**EVENT, "payload": CALL}
     epoch, results = batch(
         peer, [good, {**good, "type": "nope"}, 7, {**good, "extra": 1}, good, {**good, "payload": {}}, good]
@@ -162,7 +162,7 @@ def test_one_bad_event_of_a_batch_does_not_lose_the_others(server: Any, peer: An
     assert [message.seq for message in server.delivered] == [1, 2, 3]
 
 
-def test_a_batch_of_tenants_with_different_epochs_has_none(server: Any, peer: Any) -> None:
+def test_batch_of_tenants_with_different_epochs_has_no_epoch(server: Any, peer: Any) -> None:
     server.broker.epoch_per_tenant = True
     here, there = ({**EVENT, "tenant_id": tenant_id, "payload": CALL} for tenant_id in ("acme", "globex"))
     acme, globex = publish(peer)["epoch"], publish(peer, tenant_id="globex")["epoch"]
@@ -171,20 +171,20 @@ def test_a_batch_of_tenants_with_different_epochs_has_none(server: Any, peer: An
     assert batch(peer, [here, there]) == ("", [4, 2])
 
 
-def test_a_batch_of_bad_events_has_no_epoch(peer: Any) -> None:
+def test_batch_of_invalid_events_has_no_epoch(peer: Any) -> None:
     epoch, results = batch(peer, [{}])
     assert epoch == ""
     assert results[0]["code"] == "INVALID_EVENT"
 
 
-def test_batches_are_bounded(server: Any, peer: Any) -> None:
+def test_batches_are_limited_to_1000_events(server: Any, peer: Any) -> None:
     good = {**EVENT, "payload": CALL}
     assert len(batch(peer, [good] * 1000)[1]) == 1000
     assert batch(peer, [good] * 1001)[0] == b"TOO_LARGE"
     assert len(server.delivered) == 1000
 
 
-def test_the_errors_of_a_full_batch_fit_into_the_answer(peer: Any) -> None:
+def test_errors_of_a_full_batch_fit_into_the_answer(peer: Any) -> None:
     bad = {"tenant_id": "a", "type": "\U0001f4de" * 64, "payload": {}}
     _, results = batch_utf8(peer, [bad] * 1000)
     assert len(results) == 1000
@@ -192,45 +192,47 @@ def test_the_errors_of_a_full_batch_fit_into_the_answer(peer: Any) -> None:
 
 def batch_utf8(peer: Any, events: Any) -> Any:
     encoded = json.dumps(events, ensure_ascii=False).encode()
-    answer = peer.ask(commands.PublishBatch, events=encoded)
+    answer = peer.call(commands.PublishBatch, events=encoded)
     return answer["epoch"], json.loads(answer["results"])
 
 
 @pytest.mark.parametrize("events", [b"{}", b"nonsense", b"1"])
-def test_a_batch_that_is_no_list_is_refused(peer: Any, events: bytes) -> None:
-    code, message = peer.ask(commands.PublishBatch, events=events)
+def test_batch_that_is_not_a_list_is_refused(peer: Any, events: bytes) -> None:
+    code, message = peer.call(commands.PublishBatch, events=events)
     assert code == b"INVALID_EVENT"
     assert message.startswith("events: ")
 
 
-def test_the_store_s_refusal_reaches_the_peer(server: Any, peer: Any) -> None:
-    server.broker.raises = Refusal(ErrorCode.OVERLOADED, "the queue of the store is full")
+def test_refusal_of_the_broker_reaches_the_peer(server: Any, peer: Any) -> None:
+    server.broker.error = Refusal(ErrorCode.OVERLOADED, "the queue of the store is full")
     assert publish(peer) == (b"OVERLOADED", "the queue of the store is full")
     assert batch(peer, [{**EVENT, "payload": CALL}]) == (b"OVERLOADED", "the queue of the store is full")
 
 
 @pytest.mark.logs_errors
-def test_a_bug_is_logged_with_its_context_and_kept_from_the_peer(server: Any, peer: Any, warnings_logged: Any) -> None:
-    server.broker.raises = RuntimeError("the secret is swordfish")
+def test_unhandled_error_is_logged_with_context_and_hidden_from_the_peer(
+    server: Any, peer: Any, logged_warnings: Any
+) -> None:
+    server.broker.error = RuntimeError("the secret is swordfish")
     code, message = publish(peer)
     assert code == b"UNAVAILABLE"
     assert "swordfish" not in message
-    (line,) = warnings_logged()
+    (line,) = logged_warnings()
     assert "PublishEvent" in line
     assert "/run/callcenter-ws.sock" in line
     assert "+3212345" not in line
-    server.broker.raises = None
+    server.broker.error = None
     assert publish(peer)["seq"] == 1
 
 
-def test_the_directory_answers(server: Any, peer: Any) -> None:
-    assert peer.ask(commands.UserOnline, tenant_id="acme", user_id="7") == {"online": True, "connections": 2}
-    assert peer.ask(commands.DisconnectUser, tenant_id="acme", user_id="7", reason="left") == {"closed": 3}
-    assert peer.ask(commands.DisconnectUser, tenant_id="acme", user_id="7") == {"closed": 3}
-    assert peer.ask(commands.RevokeToken, tenant_id="acme", jti="j") == {"closed": 4}
-    assert peer.ask(commands.RevokeToken, tenant_id="acme", user_id="7") == {"closed": 4}
-    assert peer.ask(commands.RevokeToken, tenant_id="*", jti="root") == {"closed": 4}
-    assert server.directory.asked == [
+def test_commands_of_the_directory(server: Any, peer: Any) -> None:
+    assert peer.call(commands.UserOnline, tenant_id="acme", user_id="7") == {"online": True, "connections": 2}
+    assert peer.call(commands.DisconnectUser, tenant_id="acme", user_id="7", reason="left") == {"closed": 3}
+    assert peer.call(commands.DisconnectUser, tenant_id="acme", user_id="7") == {"closed": 3}
+    assert peer.call(commands.RevokeToken, tenant_id="acme", jti="j") == {"closed": 4}
+    assert peer.call(commands.RevokeToken, tenant_id="acme", user_id="7") == {"closed": 4}
+    assert peer.call(commands.RevokeToken, tenant_id="*", jti="root") == {"closed": 4}
+    assert server.directory.calls == [
         ("user_presence", "acme", "7"),
         ("disconnect_user", "acme", "7"),
         ("disconnect_user", "acme", "7"),
@@ -240,10 +242,10 @@ def test_the_directory_answers(server: Any, peer: Any) -> None:
     ]
 
 
-def test_without_a_token_or_a_user_nothing_is_revoked(server: Any) -> None:
+def test_revoke_needs_a_token_or_a_user(server: Any) -> None:
     server.use_hub(server.clock)
     refusal = (b"INVALID_EVENT", "jti or user_id: one of them is required")
-    assert server.unix().ask(commands.RevokeToken, tenant_id="acme") == refusal
+    assert server.unix().call(commands.RevokeToken, tenant_id="acme") == refusal
 
 
 @pytest.mark.parametrize("value", ["", "x" * 256])
@@ -259,12 +261,14 @@ def test_without_a_token_or_a_user_nothing_is_revoked(server: Any) -> None:
         (commands.RevokeToken, "jti"),
     ],
 )
-def test_identifiers_are_bounded(server: Any, peer: Any, command: Any, field: str, value: str) -> None:
+def test_identifiers_are_limited_to_255_characters(
+    server: Any, peer: Any, command: Any, field: str, value: str
+) -> None:
     arguments = {"tenant_id": "acme", "user_id": "7", field: value}
     refusal = (b"INVALID_EVENT", f"{field}: expected a string of 1 to 255 characters")
-    assert peer.ask(command, **arguments) == refusal
-    assert server.directory.asked == []
-    assert isinstance(peer.ask(command, **{**arguments, field: "x" * 255}), dict)
+    assert peer.call(command, **arguments) == refusal
+    assert server.directory.calls == []
+    assert isinstance(peer.call(command, **{**arguments, field: "x" * 255}), dict)
 
 
 @pytest.mark.parametrize(
@@ -275,9 +279,9 @@ def test_identifiers_are_bounded(server: Any, peer: Any, command: Any, field: st
         (commands.RevokeToken, {"jti": "j\n"}),
     ],
 )
-def test_what_a_peer_gives_as_a_name_stays_within_its_log_line(peer: Any, command: Any, arguments: Any) -> None:
+def test_names_from_a_peer_are_escaped_in_the_log(peer: Any, command: Any, arguments: Any) -> None:
     with capturedLogs() as captured:
-        peer.ask(command, tenant_id="t\n", **arguments)
+        peer.call(command, tenant_id="t\n", **arguments)
     (line,) = map(formatEvent, captured)
     assert "\n" not in line
     for name in ("t\n", *arguments.values()):
@@ -288,55 +292,55 @@ def test_what_a_peer_gives_as_a_name_stays_within_its_log_line(peer: Any, comman
 
 
 @pytest.mark.parametrize("revoked", [{"jti": "j1"}, {"user_id": "dialer"}])
-def test_revoking_reaches_the_sessions_of_that_token(server: Any, warnings_logged: Any, revoked: Any) -> None:
+def test_revoking_a_token_disconnects_its_sessions(server: Any, logged_warnings: Any, revoked: Any) -> None:
     server.use_hub(server.clock)
-    hit, other, away, boss = server.tcp(), server.tcp(), server.tcp(), server.unix()
-    for peer, token in ((hit, "acme-jti"), (other, "acme-service"), (away, "globex-service")):
-        peer.ask(commands.Authenticate, token=token)
-    assert boss.ask(commands.RevokeToken, tenant_id="globex", **revoked) == {"closed": 0}
-    assert hit.connected
-    assert boss.ask(commands.RevokeToken, tenant_id="acme", **revoked) == {"closed": 1}
-    # Called again before it is gone: it is counted once.
-    assert boss.ask(commands.RevokeToken, tenant_id="acme", **revoked) == {"closed": 0}
-    assert not hit.connected
+    revoked_peer, other, foreign, admin = server.tcp(), server.tcp(), server.tcp(), server.unix()
+    for peer, token in ((revoked_peer, "acme-jti"), (other, "acme-service"), (foreign, "globex-service")):
+        peer.call(commands.Authenticate, token=token)
+    assert admin.call(commands.RevokeToken, tenant_id="globex", **revoked) == {"closed": 0}
+    assert revoked_peer.connected
+    assert admin.call(commands.RevokeToken, tenant_id="acme", **revoked) == {"closed": 1}
+    # The session is still closing: it is counted once.
+    assert admin.call(commands.RevokeToken, tenant_id="acme", **revoked) == {"closed": 0}
+    assert not revoked_peer.connected
     assert other.connected
-    assert away.connected
-    assert boss.connected
-    assert warnings_logged() == ["AMP peer 192.0.2.7:5000 is cut off: its token was revoked"]
+    assert foreign.connected
+    assert admin.connected
+    assert logged_warnings() == ["AMP peer 192.0.2.7:5000 is disconnected: its token was revoked"]
     again = server.tcp()
-    assert again.ask(commands.Authenticate, token="acme-jti") == (b"UNAUTHENTICATED", "the token was revoked")
+    assert again.call(commands.Authenticate, token="acme-jti") == (b"UNAUTHENTICATED", "the token was revoked")
 
 
-def test_who_revokes_its_own_token_is_answered_first(server: Any) -> None:
+def test_peer_that_revokes_its_own_token_gets_the_answer(server: Any) -> None:
     server.use_hub(server.clock)
     peer = server.tcp()
-    peer.ask(commands.Authenticate, token="acme-jti")
-    assert peer.ask(commands.RevokeToken, tenant_id="acme", jti="j1") == {"closed": 1}
+    peer.call(commands.Authenticate, token="acme-jti")
+    assert peer.call(commands.RevokeToken, tenant_id="acme", jti="j1") == {"closed": 1}
     assert not peer.connected
 
 
-def test_who_has_no_token_cannot_lose_it(server: Any) -> None:
+def test_peers_without_a_token_are_not_revoked(server: Any) -> None:
     server.use_hub(server.clock)
-    boss, shared, named = server.unix(), server.tcp(), server.tcp()
-    shared.ask(commands.Authenticate, token="a-shared-secret-of-the-tests")
-    named.ask(commands.Authenticate, token="root-unix")
+    admin, shared, named = server.unix(), server.tcp(), server.tcp()
+    shared.call(commands.Authenticate, token="a-shared-secret-of-the-tests")
+    named.call(commands.Authenticate, token="root-unix")
     for user_id, closed in (("unix", 1), ("token-file", 0)):
-        assert boss.ask(commands.RevokeToken, tenant_id="*", user_id=user_id) == {"closed": closed}
-    assert boss.connected
+        assert admin.call(commands.RevokeToken, tenant_id="*", user_id=user_id) == {"closed": closed}
+    assert admin.connected
     assert shared.connected
     assert not named.connected
 
 
-def test_ping_says_who_is_there(peer: Any) -> None:
-    assert peer.ask(commands.Ping) == {"version": __version__, "node": "node-1"}
+def test_ping(peer: Any) -> None:
+    assert peer.call(commands.Ping) == {"version": __version__, "node": "node-1"}
 
 
 # Authority
 
 
-def test_a_service_token_speaks_for_its_tenant_alone(server: Any) -> None:
+def test_service_token_authorizes_for_its_tenant_only(server: Any) -> None:
     peer = server.tcp()
-    principal = json.loads(peer.ask(commands.Authenticate, token="acme-service")["principal"])
+    principal = json.loads(peer.call(commands.Authenticate, token="acme-service")["principal"])
     assert principal["tenant_id"] == "acme"
     assert principal["role"] == "service"
     assert publish(peer)["seq"] == 1
@@ -347,89 +351,89 @@ def test_a_service_token_speaks_for_its_tenant_alone(server: Any) -> None:
     assert results[1]["code"] == "FORBIDDEN"
     for command in (commands.UserOnline, commands.DisconnectUser, commands.RevokeToken):
         for tenant_id, code in (("globex", b"FORBIDDEN"), ("*", b"INVALID_EVENT")):
-            assert peer.ask(command, tenant_id=tenant_id, user_id="7")[0] == code
-    assert server.directory.asked == []
+            assert peer.call(command, tenant_id=tenant_id, user_id="7")[0] == code
+    assert server.directory.calls == []
 
 
-def test_the_shared_secret_speaks_for_all_tenants(server: Any) -> None:
+def test_shared_secret_authorizes_for_all_tenants(server: Any) -> None:
     peer = server.tcp()
-    answer = peer.ask(commands.Authenticate, token="a-shared-secret-of-the-tests")
+    answer = peer.call(commands.Authenticate, token="a-shared-secret-of-the-tests")
     assert json.loads(answer["principal"])["tenant_id"] == "*"
     assert publish(peer, tenant_id="acme")["seq"] == 1
     assert publish(peer, tenant_id="globex")["seq"] == 1
 
 
-def test_a_token_narrows_a_peer_on_a_unix_socket(server: Any, peer: Any) -> None:
+def test_token_restricts_a_peer_on_a_unix_socket(server: Any, peer: Any) -> None:
     assert publish(peer, tenant_id="globex")["seq"] == 1
-    peer.ask(commands.Authenticate, token="acme-service")
+    peer.call(commands.Authenticate, token="acme-service")
     assert publish(peer, tenant_id="globex")[0] == b"FORBIDDEN"
 
 
-def test_a_token_of_another_role_is_refused(server: Any) -> None:
+def test_token_of_another_role_is_refused(server: Any) -> None:
     peer = server.tcp()
-    assert peer.ask(commands.Authenticate, token="acme-agent")[0] == b"FORBIDDEN"
+    assert peer.call(commands.Authenticate, token="acme-agent")[0] == b"FORBIDDEN"
     assert publish(peer)[0] == b"UNAUTHENTICATED"
 
 
-def test_a_peer_may_stay_after_a_wrong_token_and_a_right_one(server: Any) -> None:
+def test_peer_may_authenticate_after_wrong_tokens(server: Any) -> None:
     peer = server.tcp()
-    assert peer.ask(commands.Authenticate, token="acme-ser")[0] == b"UNAUTHENTICATED"
-    assert peer.ask(commands.Authenticate, token="wrong")[0] == b"UNAUTHENTICATED"
-    peer.ask(commands.Authenticate, token="acme-service")
+    assert peer.call(commands.Authenticate, token="acme-ser")[0] == b"UNAUTHENTICATED"
+    assert peer.call(commands.Authenticate, token="wrong")[0] == b"UNAUTHENTICATED"
+    peer.call(commands.Authenticate, token="acme-service")
     server.clock.advance(60)
     assert peer.connected
     assert publish(peer)["seq"] == 1
 
 
-def test_a_peer_goes_when_its_token_expires_unless_it_brings_a_new_one(server: Any, warnings_logged: Any) -> None:
+def test_peer_is_disconnected_when_its_token_expires_unless_renewed(server: Any, logged_warnings: Any) -> None:
     late, renewed = server.tcp(), server.tcp()
     for peer in (late, renewed):
-        peer.ask(commands.Authenticate, token="acme-service")
+        peer.call(commands.Authenticate, token="acme-service")
     server.clock.advance(3599)
     assert late.connected
-    renewed.ask(commands.Authenticate, token="globex-service")
+    renewed.call(commands.Authenticate, token="globex-service")
     server.clock.advance(2)
     assert not late.connected
     assert renewed.connected
-    assert warnings_logged() == ["AMP peer 192.0.2.7:5000 is cut off: its token has expired"]
+    assert logged_warnings() == ["AMP peer 192.0.2.7:5000 is disconnected: its token has expired"]
 
 
 # Draining
 
 
-def test_draining_answers_what_is_in_flight_and_hangs_up(server: Any) -> None:
+def test_drain_answers_what_is_in_flight_and_closes(server: Any) -> None:
     busy, idle = server.unix(), server.tcp()
-    server.broker.closed = True
-    busy.send(busy.box(commands.PublishEvent, **EVENT, payload=text(CALL)))
+    server.broker.is_blocked = True
+    busy.send(busy.box(commands.PublishEvent, **EVENT, payload=encoded(CALL)))
     drained = server.factory.drain()
     server.clock.turn()
     assert idle.transport.disconnected
     assert not drained.called
     assert server.factory.buildProtocol(None) is None
-    server.broker.open()
+    server.broker.unblock()
     assert b"_answer" in busy.boxes()[0]
     server.clock.turn()
     assert drained.called
     assert server.factory.sessions == {}
 
 
-def test_draining_can_be_cut_short(server: Any, warnings_logged: Any) -> None:
+def test_abort_ends_a_drain(server: Any, logged_warnings: Any) -> None:
     peer = server.unix()
-    server.broker.closed = True
-    peer.send(peer.box(commands.PublishEvent, **EVENT, payload=text(CALL)))
+    server.broker.is_blocked = True
+    peer.send(peer.box(commands.PublishEvent, **EVENT, payload=encoded(CALL)))
     drained = server.factory.drain()
     server.factory.abort()
     assert drained.called
-    server.broker.open()
+    server.broker.unblock()
     server.clock.advance(60)
-    assert warnings_logged() == []
+    assert logged_warnings() == []
 
 
-def test_without_any_credentials_tcp_is_closed(server: Any) -> None:
-    from callcenter_ws.amp.credentials import Credentials
+def test_without_secret_and_authenticator_every_token_is_refused(server: Any) -> None:
+    from callcenter_ws.amp.authenticator import PeerAuthenticator
 
     with pytest.raises(Refusal) as refused:
-        Credentials(None, None).verify("")
+        PeerAuthenticator(None, None).verify("")
     assert refused.value.code is ErrorCode.UNAUTHORIZED
     with pytest.raises(ValueError, match="empty"):
-        Credentials(b" \n", None)
+        PeerAuthenticator(b" \n", None)

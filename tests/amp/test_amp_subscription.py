@@ -1,4 +1,4 @@
-"""``Subscribe`` and the calls of ``ClientEvent`` that follow."""
+"""Subscriptions of daemons: ``Subscribe`` and the calls of ``ClientEvent``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from callcenter_ws.testing import run
 
 
 def subscribe(peer: Any, *kinds: str) -> Any:
-    return peer.ask(commands.Subscribe, kinds=json.dumps(kinds).encode())
+    return peer.call(commands.Subscribe, kinds=json.dumps(kinds).encode())
 
 
 def answer(peer: Any, box: dict[bytes, bytes], **error: bytes) -> None:
@@ -36,10 +36,10 @@ def peer(server: Any) -> Any:
     return peer
 
 
-def test_what_clients_and_the_gateway_say_is_told(server: Any) -> None:
+def test_events_of_clients_and_of_the_gateway_are_sent(server: Any) -> None:
     peer = server.unix()
     subscribe(peer, "chat.message", "presence.changed")
-    server.chat(1)
+    server.publish_chat_message(1)
     presence = {"user_id": "7", "online": True}
     run(server.broadcaster.publish("acme", "presence.changed", presence, user_id="9", origin=Origin.GATEWAY))
     chat, changed = peer.boxes()
@@ -54,18 +54,18 @@ def test_what_clients_and_the_gateway_say_is_told(server: Any) -> None:
     assert changed[b"user_id"] == b"9"
 
 
-def test_what_daemons_say_is_not_told(server: Any, peer: Any) -> None:
+def test_events_of_daemons_are_not_sent(server: Any, peer: Any) -> None:
     payload = json.dumps({"session_id": "s", "sender_type": "agent", "is_typing": True}).encode()
-    peer.ask(commands.PublishEvent, tenant_id="acme", type="chat.typing", payload=payload)
+    peer.call(commands.PublishEvent, tenant_id="acme", type="chat.typing", payload=payload)
     assert peer.boxes() == []
 
 
-def test_a_tenant_s_token_hears_that_tenant_alone(server: Any) -> None:
+def test_service_token_receives_events_of_its_tenant_only(server: Any) -> None:
     peer = server.tcp()
-    peer.ask(commands.Authenticate, token="acme-service")
+    peer.call(commands.Authenticate, token="acme-service")
     subscribe(peer, "*")
-    server.chat(1, tenant_id="globex")
-    server.chat(2, tenant_id="acme")
+    server.publish_chat_message(1, tenant_id="globex")
+    server.publish_chat_message(2, tenant_id="acme")
     assert ids(peer.boxes()) == ["acme-2"]
 
 
@@ -80,91 +80,91 @@ def test_a_tenant_s_token_hears_that_tenant_alone(server: Any) -> None:
         (b"{", "kinds: "),
     ],
 )
-def test_kinds_that_do_not_exist_change_nothing(server: Any, peer: Any, kinds: bytes, where: str) -> None:
-    code, message = peer.ask(commands.Subscribe, kinds=kinds)
+def test_unknown_kinds_leave_the_subscription_unchanged(server: Any, peer: Any, kinds: bytes, where: str) -> None:
+    code, message = peer.call(commands.Subscribe, kinds=kinds)
     assert code == b"INVALID_EVENT"
     assert message.startswith(where)
-    server.chat(1)
+    server.publish_chat_message(1)
     assert len(peer.boxes()) == 1
 
 
-def test_another_list_takes_the_place_of_the_first_and_an_empty_one_ends_it(server: Any, peer: Any) -> None:
+def test_new_list_replaces_the_first_and_an_empty_list_ends_the_subscription(server: Any, peer: Any) -> None:
     subscribe(peer, "presence.changed")
-    server.chat(1)
+    server.publish_chat_message(1)
     assert peer.boxes() == []
     subscribe(peer)
     assert server.directory.listeners == []
 
 
-def test_the_same_list_again_changes_nothing(server: Any, peer: Any) -> None:
-    server.chat(1)
+def test_same_list_leaves_the_subscription_unchanged(server: Any, peer: Any) -> None:
+    server.publish_chat_message(1)
     assert len(peer.boxes()) == 1
     subscribe(peer, "chat.*")
-    server.chat(2)
+    server.publish_chat_message(2)
     assert ids(peer.boxes()) == ["acme-2"]
     assert len(server.directory.listeners) == 1
 
 
-def test_a_window_of_calls_is_open_and_answers_move_it_on_in_order(server: Any, peer: Any) -> None:
+def test_at_most_64_calls_are_in_flight_and_answers_release_the_next_in_order(server: Any, peer: Any) -> None:
     for number in range(200):
-        server.chat(number)
-    heard = []
+        server.publish_chat_message(number)
+    received = []
     while boxes := peer.boxes():
         assert len(boxes) <= 64
-        heard += ids(boxes)
+        received += ids(boxes)
         for box in boxes:
             answer(peer, box)
-    assert heard == [f"acme-{number}" for number in range(200)]
+    assert received == [f"acme-{number}" for number in range(200)]
 
 
-def test_a_peer_that_answers_nothing_is_cut_off_after_30_s(server: Any, peer: Any, warnings_logged: Any) -> None:
-    server.chat(1)
+def test_peer_that_does_not_answer_is_disconnected_after_30_s(server: Any, peer: Any, logged_warnings: Any) -> None:
+    server.publish_chat_message(1)
     (box,) = peer.boxes()
     server.clock.advance(29)
     answer(peer, box)
     server.clock.advance(29)
     assert peer.connected
-    server.chat(2)
+    server.publish_chat_message(2)
     server.clock.advance(31)
     assert not peer.connected
-    assert warnings_logged() == [
-        "AMP peer unix:/run/callcenter-ws.sock is cut off: it left a ClientEvent unanswered for 30 s"
+    assert logged_warnings() == [
+        "AMP peer unix:/run/callcenter-ws.sock is disconnected: it left a ClientEvent unanswered for 30 s"
     ]
 
 
-def test_a_full_queue_cuts_the_peer_off(server: Any, peer: Any, warnings_logged: Any) -> None:
+def test_full_queue_disconnects_the_peer(server: Any, peer: Any, logged_warnings: Any) -> None:
     for number in range(1000):
-        server.chat(number)
+        server.publish_chat_message(number)
     assert peer.connected
-    server.chat(1000)
+    server.publish_chat_message(1000)
     assert not peer.connected
-    (line,) = warnings_logged()
-    assert "is cut off: 1001 messages" in line
+    (line,) = logged_warnings()
+    assert "is disconnected: 1001 events" in line
     assert server.directory.listeners == []
 
 
-def test_the_queue_is_bounded_in_bytes(server: Any, peer: Any, warnings_logged: Any) -> None:
+def test_queue_is_limited_in_bytes(server: Any, peer: Any, logged_warnings: Any) -> None:
     for number in range(40):
-        server.chat(number, body="x" * 500_000)
+        server.publish_chat_message(number, body="x" * 500_000)
     assert not peer.connected
-    assert len(warnings_logged()) == 1
+    assert len(logged_warnings()) == 1
 
 
-def test_a_peer_that_does_not_read_is_not_called(server: Any, peer: Any) -> None:
+def test_peer_that_does_not_read_is_not_called(server: Any, peer: Any) -> None:
     peer.stop_reading()
-    server.chat(1)
+    server.publish_chat_message(1)
     assert peer.boxes() == []
-    peer.read_on()
+    peer.read_all()
     assert ids(peer.boxes()) == ["acme-1"]
 
 
-def test_a_peer_that_comes_back_gets_what_it_had_not_acknowledged(server: Any, peer: Any, warnings_logged: Any) -> None:
+def test_reconnected_peer_gets_unacknowledged_events(server: Any, peer: Any, logged_warnings: Any) -> None:
     for number in range(3):
-        server.chat(number)
+        server.publish_chat_message(number)
     first, *_ = peer.boxes()
     answer(peer, first)
     peer.transport.loseConnection()
-    server.chat(3)
+    server.publish_chat_message(3)
     again = server.unix()
     again.send(again.box(commands.Subscribe, kinds=b'["chat.*"]'))
     boxes = again.boxes()
@@ -172,39 +172,39 @@ def test_a_peer_that_comes_back_gets_what_it_had_not_acknowledged(server: Any, p
     assert len(server.directory.listeners) == 1
     server.clock.advance(20)
     assert again.connected
-    assert warnings_logged() == []
+    assert logged_warnings() == []
 
 
-def test_another_daemon_does_not_take_over_a_foreign_subscription(server: Any) -> None:
+def test_subscription_is_not_given_to_another_principal(server: Any) -> None:
     lost = server.tcp()
-    lost.ask(commands.Authenticate, token="acme-service")
+    lost.call(commands.Authenticate, token="acme-service")
     subscribe(lost, "chat.*")
     lost.transport.loseConnection()
-    server.chat(1)
+    server.publish_chat_message(1)
     for token in ("globex-service", "a-shared-secret-of-the-tests"):
         other = server.tcp()
-        other.ask(commands.Authenticate, token=token)
+        other.call(commands.Authenticate, token=token)
         subscribe(other, "chat.*")
         assert other.boxes() == []
 
 
-def test_a_peer_that_stays_away_is_forgotten(server: Any, peer: Any, warnings_logged: Any) -> None:
-    server.chat(1)
+def test_subscription_ends_60_s_after_its_connection(server: Any, peer: Any, logged_warnings: Any) -> None:
+    server.publish_chat_message(1)
     peer.transport.loseConnection()
     server.clock.advance(61)
     assert server.directory.listeners == []
-    assert warnings_logged() == ["an AMP peer did not come back: 1 messages for it are dropped"]
+    assert logged_warnings() == ["an AMP peer did not reconnect in time: 1 events for it are dropped"]
 
 
-def test_the_queue_of_an_absent_peer_is_bounded(server: Any, peer: Any, warnings_logged: Any) -> None:
+def test_queue_of_a_disconnected_peer_is_limited(server: Any, peer: Any, logged_warnings: Any) -> None:
     peer.transport.loseConnection()
     for number in range(1001):
-        server.chat(number)
+        server.publish_chat_message(number)
     assert server.directory.listeners == []
-    assert len(warnings_logged()) == 1
+    assert len(logged_warnings()) == 1
 
 
-def test_absent_peers_are_bounded(server: Any) -> None:
+def test_subscriptions_of_disconnected_peers_are_limited(server: Any) -> None:
     kinds = ["chat.message", "chat.typing", "chat.transferred", "chat.session.started", "chat.session.ended", "alert"]
     peers = [server.unix() for _ in range(100)]
     for peer in peers:
@@ -214,43 +214,43 @@ def test_absent_peers_are_bounded(server: Any) -> None:
     assert len(server.directory.listeners) == 64
 
 
-HEARD = [b"INVALID_EVENT", b"UNAUTHENTICATED", b"FORBIDDEN", b"TOO_LARGE"]
-PASSING = [b"OVERLOADED", b"UNAVAILABLE", amp.UNHANDLED_ERROR_CODE, amp.UNKNOWN_ERROR_CODE, b"WHAT"]
+ACKNOWLEDGING = [b"INVALID_EVENT", b"UNAUTHENTICATED", b"FORBIDDEN", b"TOO_LARGE"]
+TRANSIENT = [b"OVERLOADED", b"UNAVAILABLE", amp.UNHANDLED_ERROR_CODE, amp.UNKNOWN_ERROR_CODE, b"WHAT"]
 
 
-@pytest.mark.parametrize("code", PASSING)
-def test_what_a_busy_peer_refuses_comes_again_in_order(
-    server: Any, peer: Any, warnings_logged: Any, code: bytes
+@pytest.mark.parametrize("code", TRANSIENT)
+def test_events_refused_by_a_busy_peer_are_sent_again_in_order(
+    server: Any, peer: Any, logged_warnings: Any, code: bytes
 ) -> None:
     for number in range(4):
-        server.chat(number)
+        server.publish_chat_message(number)
     first, second, third, fourth = peer.boxes()
     answer(peer, third, code=code)
     answer(peer, second, code=code)
     answer(peer, fourth)
-    server.chat(4)
+    server.publish_chat_message(4)
     server.clock.advance(10)
     assert peer.boxes() == []
     answer(peer, first)
     server.clock.advance(0.4)
     assert peer.boxes() == []
     server.clock.advance(0.2)
-    heard = []
+    received = []
     while boxes := peer.boxes():
         (box,) = boxes
-        heard += ids(boxes)
+        received += ids(boxes)
         answer(peer, box)
-    assert heard == ["acme-1", "acme-2", "acme-4"]
+    assert received == ["acme-1", "acme-2", "acme-4"]
     assert len(server.directory.listeners[0]) == 0
-    assert warnings_logged() == []
+    assert logged_warnings() == []
 
 
-@pytest.mark.parametrize("code", PASSING)
-def test_a_peer_that_stays_busy_is_dropped_and_gets_it_when_it_comes_back(
-    server: Any, peer: Any, warnings_logged: Any, code: bytes
+@pytest.mark.parametrize("code", TRANSIENT)
+def test_peer_that_stays_busy_is_disconnected_and_gets_the_event_after_reconnecting(
+    server: Any, peer: Any, logged_warnings: Any, code: bytes
 ) -> None:
-    server.chat(1)
-    server.chat(2)
+    server.publish_chat_message(1)
+    server.publish_chat_message(2)
     boxes = peer.boxes()
     answer(peer, boxes.pop())
     pauses = []
@@ -263,8 +263,8 @@ def test_a_peer_that_stays_busy_is_dropped_and_gets_it_when_it_comes_back(
         pauses.append(server.clock.time() - paused_at)
         boxes = boxes if peer.connected else []
     assert pauses == [0.5, 1, 2, 4, 0]
-    (line,) = warnings_logged()
-    assert "is cut off: it refused a ClientEvent 5 times" in line
+    (line,) = logged_warnings()
+    assert "is disconnected: it refused a ClientEvent 5 times" in line
     again = server.unix()
     again.send(again.box(commands.Subscribe, kinds=b'["chat.*"]'))
     boxes = [box for box in again.boxes() if b"_command" in box]
@@ -273,13 +273,13 @@ def test_a_peer_that_stays_busy_is_dropped_and_gets_it_when_it_comes_back(
     assert again.connected
 
 
-def test_a_peer_that_goes_while_it_is_given_a_pause_gets_everything_in_order(server: Any, peer: Any) -> None:
+def test_peer_that_reconnects_during_the_retry_delay_gets_all_events_in_order(server: Any, peer: Any) -> None:
     for number in range(3):
-        server.chat(number)
+        server.publish_chat_message(number)
     boxes = peer.boxes()
-    for place in (2, 0, 1):
-        answer(peer, boxes[place], code=b"OVERLOADED")
-    server.chat(3)
+    for index in (2, 0, 1):
+        answer(peer, boxes[index], code=b"OVERLOADED")
+    server.publish_chat_message(3)
     peer.transport.loseConnection()
     server.clock.advance(10)
     again = server.unix()
@@ -290,46 +290,46 @@ def test_a_peer_that_goes_while_it_is_given_a_pause_gets_everything_in_order(ser
     assert again.boxes() == []
 
 
-def test_the_queue_of_a_busy_peer_is_bounded(server: Any, peer: Any) -> None:
-    server.chat(0)
+def test_queue_of_a_busy_peer_is_limited(server: Any, peer: Any) -> None:
+    server.publish_chat_message(0)
     (box,) = peer.boxes()
     answer(peer, box, code=b"OVERLOADED")
     for number in range(1, 1001):
         assert peer.connected
-        server.chat(number)
+        server.publish_chat_message(number)
     assert not peer.connected
 
 
-@pytest.mark.parametrize("code", HEARD)
-def test_an_error_about_the_message_counts_as_heard_and_is_logged_once(
-    server: Any, peer: Any, warnings_logged: Any, code: bytes
+@pytest.mark.parametrize("code", ACKNOWLEDGING)
+def test_other_errors_acknowledge_the_event_and_are_logged_once(
+    server: Any, peer: Any, logged_warnings: Any, code: bytes
 ) -> None:
     for number in range(3):
-        server.chat(number)
+        server.publish_chat_message(number)
     for box in peer.boxes():
         answer(peer, box, code=code)
     server.clock.advance(60)
     assert peer.connected
     assert len(server.directory.listeners[0]) == 0
     assert peer.boxes() == []
-    assert warnings_logged() == ["AMP peer unix:/run/callcenter-ws.sock refuses a ClientEvent: 'no'"]
+    assert logged_warnings() == ["AMP peer unix:/run/callcenter-ws.sock refuses a ClientEvent: 'no'"]
 
 
-def test_a_new_token_ends_the_subscription_of_the_old_one(server: Any) -> None:
+def test_new_token_of_another_user_ends_the_subscription(server: Any) -> None:
     peer = server.tcp()
-    peer.ask(commands.Authenticate, token="acme-service")
+    peer.call(commands.Authenticate, token="acme-service")
     subscribe(peer, "chat.*")
-    peer.ask(commands.Authenticate, token="globex-service")
-    server.chat(1)
+    peer.call(commands.Authenticate, token="globex-service")
+    server.publish_chat_message(1)
     assert peer.boxes() == []
     assert server.directory.listeners == []
 
 
-def test_draining_ends_every_subscription(server: Any, peer: Any) -> None:
-    away = server.tcp()
-    away.ask(commands.Authenticate, token="acme-service")
-    subscribe(away, "*")
-    away.transport.loseConnection()
+def test_drain_ends_every_subscription(server: Any, peer: Any) -> None:
+    disconnected = server.tcp()
+    disconnected.call(commands.Authenticate, token="acme-service")
+    subscribe(disconnected, "*")
+    disconnected.transport.loseConnection()
     server.factory.drain()
     server.clock.turn()
     assert server.directory.listeners == []

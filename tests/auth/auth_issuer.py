@@ -1,4 +1,4 @@
-"""Whoever issues tokens in these tests: keys of every kind, and tokens good and bad."""
+"""The issuer of tokens in these tests: keys of all kinds, and valid and invalid tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KIND_OF = {
 
 
 def private(kind: str, number: int = 0) -> Any:
-    """The same key for the same ``kind`` and ``number``, during one run."""
+    """Return a private key, always the same for ``kind`` and ``number`` in a test run."""
     return _private(kind, number)
 
 
@@ -62,7 +62,7 @@ def private_pem(kind: str, form: PrivateFormat = PrivateFormat.PKCS8) -> bytes:
 
 
 def jwk(kind: str, number: int = 0, **members: Any) -> dict[str, Any]:
-    """The public JWK of a key; a member that is None is left out."""
+    """Return the public JWK of a key; members that are None are omitted."""
     name = next(name for name, of in KIND_OF.items() if of == kind)
     made = get_algorithm_by_name(name).to_jwk(public(kind, number), as_dict=True)
     return {key: value for key, value in {**made, **members}.items() if value is not None}
@@ -77,14 +77,14 @@ def base64url(data: bytes) -> str:
 
 
 def compact(header: Any, payload: Any, key: Any, algorithm: str) -> str:
-    """A token signed by ``algorithm``, whatever its header and payload (bytes are taken as they are) say."""
+    """Return a token signed with ``algorithm``, with any header and payload (bytes are used unchanged)."""
     parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, payload)]
     signed = ".".join(base64url(part) for part in parts)
     return f"{signed}.{base64url(get_algorithm_by_name(algorithm).sign(signed.encode(), key))}"
 
 
 def issue(algorithm: str = "HS256", *, number: int = 0, header: dict[str, Any] | None = None, **claims: Any) -> str:
-    """A token of ``CLAIMS`` and ``claims``, in which ``...`` leaves a claim out."""
+    """Return a token with ``CLAIMS`` and ``claims``; the value ``...`` omits a claim."""
     payload = {name: value for name, value in {**CLAIMS, **claims}.items() if value is not ...}
     key = private(KIND_OF[algorithm], number)
     return compact({"typ": "JWT", "alg": algorithm, **(header or {})}, payload, key, algorithm)

@@ -23,7 +23,7 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from callcenter_ws.auth.jwks import FIRST_RETRY, MAX_DOCUMENT_BYTES, TIMEOUT, JwksSource
+from callcenter_ws.auth.jwks import FETCH_TIMEOUT_SECONDS, FIRST_RETRY_SECONDS, MAX_DOCUMENT_BYTES, JwksSource
 from callcenter_ws.auth.keys import KeyRing, UnusableKey
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -31,20 +31,20 @@ from callcenter_ws.testing import FakeClock
 
 FIRST = jwk_set(jwk("p256", 0, kid="first"))
 SECOND = jwk_set(jwk("p256", 1, kid="second"))
-DEADLINE = 5.0
+DEADLINE = 30.0
 INTERVAL = 300.0
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the reactor turn until ``condition`` holds."""
+    """Run the reactor until ``condition`` is true."""
     end = reactor.seconds() + DEADLINE
     while not condition():
-        assert reactor.seconds() < end, "what was waited for did not happen"
+        assert reactor.seconds() < end, "the condition did not become true in time"
         await deferLater(reactor, 0.002)
 
 
 class KeyPage(Resource):
-    """Answers as it is told, and counts who asked."""
+    """A page with the JWK set; counts its requests."""
 
     isLeaf = True
 
@@ -78,7 +78,7 @@ def status(code: int, document: bytes = FIRST, **headers: str) -> Callable[[Any]
     return answer
 
 
-def half_an_answer(request: Any) -> Any:
+def incomplete_response(request: Any) -> Any:
     request.setHeader(b"Content-Length", str(len(FIRST)).encode())
     request.write(FIRST[:-1])
     request.loseConnection()
@@ -86,7 +86,7 @@ def half_an_answer(request: Any) -> Any:
 
 
 class CountingAgent:
-    """Twisted's agent; knows at once how often it was used, while the page hears of it turns later."""
+    """Twisted's agent; counts requests when they are sent, before the page receives them."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -98,21 +98,21 @@ class CountingAgent:
 
 
 class Setup:
-    """A page of keys, and a source that fetches it with the time in our hands."""
+    """A page with a JWK set, and a source that fetches it by a fake clock."""
 
-    def __init__(self, document: bytes = FIRST, *, random: Callable[[], float] = lambda: 0.5) -> None:
+    def __init__(self, document: bytes = FIRST, *, uniform: Callable[[float, float], float] = lambda *_: 1.0) -> None:
         self.page = KeyPage(document)
         self.port = reactor.listenTCP(0, Site(self.page), interface="127.0.0.1")
         self.clock = FakeClock()
         self.ring = KeyRing(awaits_fetched=True)
         self.url = f"http://127.0.0.1:{self.port.getHost().port}/keys"
-        self.random = random
+        self.uniform = uniform
         self.source = self.make()
 
     def make(self, url: str | None = None, agent: Agent | None = None) -> JwksSource:
         self.agent = CountingAgent(agent or Agent(reactor))
         web: Any = self.agent
-        self.source = JwksSource(url or self.url, self.ring, web, self.clock, interval=INTERVAL, random=self.random)
+        self.source = JwksSource(url or self.url, self.ring, web, self.clock, interval=INTERVAL, uniform=self.uniform)
         return self.source
 
     def knows(self, number: int, kid: str) -> bool:
@@ -128,8 +128,8 @@ class Setup:
         await self.settled(1)
 
     async def settled(self, asked: int) -> None:
-        """Wait until the page was asked that often and the source has done with its answer."""
-        await until(lambda: self.page.asked == asked and self.source._round is None)
+        """Wait until the page has received that many requests and the source has processed the last response."""
+        await until(lambda: self.page.asked == asked and self.source._fetch is None)
 
     async def close(self) -> None:
         await self.stop()
@@ -140,16 +140,16 @@ class Setup:
         await until(lambda: stopped is None or stopped.called)
 
 
-def hearing(events: list[dict[str, Any]], level: LogLevel) -> list[str]:
-    """What the source has logged at ``level``."""
+def log_lines(events: list[dict[str, Any]], level: LogLevel) -> list[str]:
+    """Return the lines that the source logged at ``level``."""
     mine = [event for event in events if event.get("log_namespace", "").startswith("callcenter_ws.auth")]
     return [formatEvent(event) for event in mine if event["log_level"] is level]
 
 
 @contextmanager
-def heard() -> Iterator[Callable[[LogLevel], list[str]]]:
+def captured_log_lines() -> Iterator[Callable[[LogLevel], list[str]]]:
     with capturedLogs() as events:
-        yield partial(hearing, events)
+        yield partial(log_lines, events)
 
 
 @pytest_twisted.ensureDeferred
@@ -159,20 +159,20 @@ async def test_the_first_fetch_is_at_start() -> None:
         assert not setup.source.ready
         assert "not been fetched yet" in (setup.source.not_ready() or "")
         assert setup.agent.used == 0
-        with heard() as logged:
+        with captured_log_lines() as logged:
             await setup.start()
         assert setup.source.ready
         assert setup.source.not_ready() is None
         assert setup.knows(0, "first")
         assert not setup.knows(1, "first")
         (line,) = logged(LogLevel.info)
-        assert f"{setup.url}: 1 of use (first)" in line
+        assert f"{setup.url}: 1 usable (first)" in line
     finally:
         await setup.close()
 
 
 @pytest_twisted.ensureDeferred
-async def test_before_the_first_fetch_a_token_is_told_to_come_again() -> None:
+async def test_before_the_first_fetch_a_token_is_refused_temporarily() -> None:
     setup = Setup()
     verifier = TokenVerifier(setup.ring, TokenRules(("ES256",)), setup.clock.time)
     try:
@@ -185,13 +185,13 @@ async def test_before_the_first_fetch_a_token_is_told_to_come_again() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_rotated_keys_are_taken_over_with_the_next_fetch() -> None:
+async def test_rotated_keys_are_used_after_the_next_fetch() -> None:
     setup = Setup()
     try:
         await setup.start()
         setup.page.serve(SECOND)
         for _ in range(3):
-            # An unknown kid makes nobody fetch: strangers must not decide when the issuer is asked.
+            # An unknown kid must not cause a fetch: anybody can send one.
             assert not setup.knows(1, "second")
         setup.clock.advance(INTERVAL - 1)
         assert setup.agent.used == 1
@@ -204,14 +204,14 @@ async def test_rotated_keys_are_taken_over_with_the_next_fetch() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_unchanged_keys_are_not_worth_a_line() -> None:
+async def test_unchanged_keys_are_not_logged() -> None:
     setup = Setup(jwk_set(jwk("p256", kid="first"), {"kty": "oct", "k": "c2VjcmV0"}))
     try:
-        with heard() as logged:
+        with captured_log_lines() as logged:
             await setup.start()
         (line,) = logged(LogLevel.warn)
         assert "key 2: it is a symmetric key" in line
-        with heard() as logged:
+        with captured_log_lines() as logged:
             setup.clock.advance(INTERVAL)
             await setup.settled(2)
         assert logged(LogLevel.info) == logged(LogLevel.warn) == []
@@ -227,27 +227,27 @@ async def test_unchanged_keys_are_not_worth_a_line() -> None:
         (status(204, b""), "status 204"),
         (status(200, b"<html>"), "not a JWK set"),
         (status(200, b""), "not a JWK set"),
-        (status(200, b'{"keys":[]}'), "no key that verifies"),
+        (status(200, b'{"keys":[]}'), "no usable key"),
         (status(200, jwk_set({"kty": "oct", "k": "c2VjcmV0"})), "symmetric"),
-        (status(200, jwk_set(*[jwk("p256")] * 9)), "cannot be told apart"),
+        (status(200, jwk_set(*[jwk("p256")] * 9)), "the same kid or none"),
         (lambda request: request.loseConnection() or NOT_DONE_YET, "connection"),
-        (half_an_answer, "connection"),
+        (incomplete_response, "connection"),
     ],
     ids=["500", "404", "204", "html", "empty", "no keys", "oct", "too many", "no answer", "half an answer"],
 )
 @pytest_twisted.ensureDeferred
-async def test_after_a_bad_answer_the_last_good_keys_stay(answer: Callable[[Any], Any], why: str) -> None:
+async def test_after_a_failed_fetch_the_previous_keys_remain(answer: Callable[[Any], Any], why: str) -> None:
     setup = Setup()
     try:
         await setup.start()
         setup.page.answer = answer
-        with heard() as logged:
+        with captured_log_lines() as logged:
             setup.clock.advance(INTERVAL)
             await setup.settled(2)
         (line,) = logged(LogLevel.warn)
         assert why.lower() in line.lower()
         assert setup.url in line
-        assert "the last good ones stay in use" in line
+        assert "the previous keys remain in use" in line
         assert "\n" not in line
         assert setup.knows(0, "first")
         assert setup.source.not_ready() is None
@@ -257,13 +257,13 @@ async def test_after_a_bad_answer_the_last_good_keys_stay(answer: Callable[[Any]
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_failures_are_tried_again_soon_and_then_less_often() -> None:
+async def test_failures_are_retried_with_back_off() -> None:
     setup = Setup()
     setup.page.answer = status(503)
     try:
-        with heard() as logged:
+        with captured_log_lines() as logged:
             await setup.start()
-            pauses = [FIRST_RETRY * 2**number for number in range(6)] + [INTERVAL, INTERVAL]
+            pauses = [FIRST_RETRY_SECONDS * 2**number for number in range(6)] + [INTERVAL, INTERVAL]
             for asked, pause in enumerate(pauses, 1):
                 setup.clock.advance(pause - 0.01)
                 assert setup.agent.used == asked
@@ -273,7 +273,7 @@ async def test_failures_are_tried_again_soon_and_then_less_often() -> None:
             assert len(logged(LogLevel.error)) == len(pauses) + 1
         assert not setup.source.ready
         setup.page.serve(FIRST)
-        with heard() as logged:
+        with captured_log_lines() as logged:
             setup.clock.advance(INTERVAL)
             await setup.settled(len(pauses) + 2)
         assert len(logged(LogLevel.info)) == 1
@@ -283,16 +283,16 @@ async def test_failures_are_tried_again_soon_and_then_less_often() -> None:
         setup.page.answer = status(503)
         setup.clock.advance(1)
         await setup.settled(len(pauses) + 3)
-        setup.clock.advance(FIRST_RETRY)
+        setup.clock.advance(FIRST_RETRY_SECONDS)
         await setup.settled(len(pauses) + 4)
     finally:
         await setup.close()
 
 
-@pytest.mark.parametrize(("random", "factor"), [(0.0, 0.9), (1.0, 1.1)])
+@pytest.mark.parametrize(("uniform", "factor"), [(min, 0.9), (max, 1.1)])
 @pytest_twisted.ensureDeferred
-async def test_many_nodes_do_not_fetch_at_once(random: float, factor: float) -> None:
-    setup = Setup(random=lambda: random)
+async def test_the_interval_varies(uniform: Callable[[float, float], float], factor: float) -> None:
+    setup = Setup(uniform=uniform)
     try:
         await setup.start()
         setup.clock.advance(INTERVAL * factor - 0.01)
@@ -305,19 +305,19 @@ async def test_many_nodes_do_not_fetch_at_once(random: float, factor: float) -> 
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_an_unreachable_issuer_is_tried_again() -> None:
+async def test_an_unreachable_issuer_is_retried() -> None:
     setup = Setup()
     number = setup.port.getHost().port
     await setup.port.stopListening()
     try:
-        with heard() as logged:
+        with captured_log_lines() as logged:
             setup.source.startService()
             await until(lambda: logged(LogLevel.error))
         (line,) = logged(LogLevel.error)
         assert "refused" in line
         setup.port = reactor.listenTCP(number, Site(setup.page), interface="127.0.0.1")
-        await until(lambda: setup.source._round is None)
-        setup.clock.advance(FIRST_RETRY)
+        await until(lambda: setup.source._fetch is None)
+        setup.clock.advance(FIRST_RETRY_SECONDS)
         await setup.settled(1)
         assert setup.knows(0, "first")
     finally:
@@ -325,10 +325,10 @@ async def test_an_unreachable_issuer_is_tried_again() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_endless_document_is_hung_up_on() -> None:
+async def test_the_connection_is_closed_on_an_oversized_document() -> None:
     setup = Setup()
 
-    def pour(request: Any) -> Any:
+    def send_endless_body(request: Any) -> Any:
         def more() -> None:
             if not request._disconnected:
                 sent.append(request.write(b" " * 16_384))
@@ -340,8 +340,8 @@ async def test_an_endless_document_is_hung_up_on() -> None:
     sent: list[None] = []
     try:
         await setup.start()
-        setup.page.answer = pour
-        with heard() as logged:
+        setup.page.answer = send_endless_body
+        with captured_log_lines() as logged:
             setup.clock.advance(INTERVAL)
             await setup.settled(2)
         assert f"larger than {MAX_DOCUMENT_BYTES} bytes" in logged(LogLevel.warn)[0]
@@ -352,18 +352,18 @@ async def test_an_endless_document_is_hung_up_on() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_nobody_waits_for_the_body_of_a_refusal() -> None:
+async def test_the_body_of_an_error_response_is_not_read() -> None:
     setup = Setup()
 
-    def refuse_at_length(request: Any) -> Any:
+    def respond_with_endless_error(request: Any) -> Any:
         request.setResponseCode(500)
         request.write(b"well, ")
         return NOT_DONE_YET
 
     try:
         await setup.start()
-        setup.page.answer = refuse_at_length
-        with heard() as logged:
+        setup.page.answer = respond_with_endless_error
+        with captured_log_lines() as logged:
             setup.clock.advance(INTERVAL)
             await setup.settled(2)
         assert "status 500" in logged(LogLevel.warn)[0]
@@ -375,10 +375,10 @@ async def test_nobody_waits_for_the_body_of_a_refusal() -> None:
 @pytest.mark.parametrize(("extra", "taken"), [(0, True), (1, False)])
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_the_bound_of_a_document_is_exact(extra: int, taken: bool) -> None:
+async def test_the_limit_of_a_document_is_exact(extra: int, taken: bool) -> None:
     setup = Setup(FIRST + b" " * (MAX_DOCUMENT_BYTES - len(FIRST) + extra))
     try:
-        with heard():
+        with captured_log_lines():
             await setup.start()
         assert setup.source.ready is taken
     finally:
@@ -394,7 +394,7 @@ async def test_a_redirect_is_not_followed(code: int) -> None:
     port = reactor.listenTCP(0, Site(elsewhere), interface="127.0.0.1")
     setup.page.answer = status(code, Location=f"http://127.0.0.1:{port.getHost().port}/keys")
     try:
-        with heard() as logged:
+        with captured_log_lines() as logged:
             await setup.start()
         assert f"redirect ({code}), which is not followed" in logged(LogLevel.error)[0]
         assert elsewhere.asked == 0
@@ -407,29 +407,29 @@ async def test_a_redirect_is_not_followed(code: int) -> None:
 
 @pytest.mark.parametrize("begun", [b"", b'{"keys"'])
 @pytest_twisted.ensureDeferred
-async def test_an_issuer_that_does_not_finish_is_given_up(begun: bytes) -> None:
+async def test_a_fetch_has_a_timeout(begun: bytes) -> None:
     setup = Setup()
 
-    def stall(request: Any) -> Any:
+    def respond_partially(request: Any) -> Any:
         if begun:
             request.write(begun)
         return NOT_DONE_YET
 
     try:
         await setup.start()
-        setup.page.answer = stall
+        setup.page.answer = respond_partially
         setup.clock.advance(INTERVAL)
         await until(lambda: setup.page.asked == 2)
-        with heard() as logged:
-            setup.clock.advance(TIMEOUT - 0.01)
-            assert setup.source._round is not None
+        with captured_log_lines() as logged:
+            setup.clock.advance(FETCH_TIMEOUT_SECONDS - 0.01)
+            assert setup.source._fetch is not None
             setup.clock.advance(0.01)
-            await until(lambda: setup.source._round is None)
-        assert "no whole answer within 10 s" in logged(LogLevel.warn)[0]
+            await until(lambda: setup.source._fetch is None)
+        assert "no complete response within 10 s" in logged(LogLevel.warn)[0]
         await until(lambda: setup.page.hung_up == 1)
         assert setup.knows(0, "first")
         setup.page.serve(SECOND)
-        setup.clock.advance(FIRST_RETRY)
+        setup.clock.advance(FIRST_RETRY_SECONDS)
         await setup.settled(3)
         assert setup.knows(1, "second")
     finally:
@@ -437,11 +437,11 @@ async def test_an_issuer_that_does_not_finish_is_given_up(begun: bytes) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_stopping_breaks_off_a_fetch_and_ends_all() -> None:
+async def test_stopping_cancels_a_fetch() -> None:
     setup = Setup()
     setup.page.answer = lambda _: NOT_DONE_YET
     try:
-        with heard() as logged:
+        with captured_log_lines() as logged:
             setup.source.startService()
             await until(lambda: setup.page.asked == 1)
             await setup.stop()
@@ -468,18 +468,18 @@ async def test_nothing_is_fetched_after_stopping() -> None:
 
 
 class BrokenAgent:
-    """An agent with a bug."""
+    """An agent that raises an unexpected exception."""
 
     def request(self, *_: object) -> Any:
-        raise KeyError("a bug")
+        raise KeyError("unexpected")
 
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_a_bug_is_logged_and_does_not_end_the_fetching() -> None:
+async def test_an_unhandled_error_is_logged_and_fetching_continues() -> None:
     setup = Setup()
     try:
-        with heard() as logged:
+        with captured_log_lines() as logged:
             setup.make(agent=BrokenAgent()).startService()  # type: ignore[arg-type]  # it need not be a whole one
             setup.clock.advance(INTERVAL)
             assert len(logged(LogLevel.critical)) == 2
@@ -493,7 +493,7 @@ async def test_the_query_of_the_url_is_sent_but_not_logged() -> None:
     setup = Setup()
     setup.make(setup.url + "?key=SECRETIVE")
     try:
-        with heard() as logged:
+        with captured_log_lines() as logged:
             await setup.start()
             setup.page.answer = status(500)
             setup.clock.advance(INTERVAL)
@@ -506,7 +506,7 @@ async def test_the_query_of_the_url_is_sent_but_not_logged() -> None:
         await setup.close()
 
 
-# Whom the keys come from
+# Trust in the source of the keys
 
 
 @pytest.mark.parametrize(
@@ -526,15 +526,22 @@ async def test_the_query_of_the_url_is_sent_but_not_logged() -> None:
         "",
     ],
 )
-def test_a_url_that_anybody_could_answer_is_refused(url: str) -> None:
+def test_an_insecure_url_is_refused(url: str) -> None:
     with pytest.raises(UnusableKey, match="jwks_url"):
         JwksSource(url, KeyRing(), Agent(reactor), FakeClock())
 
 
 @pytest.mark.parametrize(
-    "url", ["https://id.example/keys", "http://localhost:8080/", "http://127.0.0.1/k", "http://[::1]:8080/keys"]
+    "url",
+    [
+        "https://id.example/keys",
+        "http://localhost:8080/",
+        "http://127.0.0.1/k",
+        "http://[::1]:8080/keys",
+        "http://[::ffff:127.0.0.1]/keys",
+    ],
 )
-def test_https_and_this_machine_are_taken(url: str) -> None:
+def test_https_and_loopback_urls_are_accepted(url: str) -> None:
     assert not JwksSource(url, KeyRing(), Agent(reactor), FakeClock()).ready
 
 
@@ -565,7 +572,7 @@ def pem_with_key(certificate: x509.Certificate) -> bytes:
 )
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_over_tls_the_issuer_must_prove_who_it_is(
+async def test_the_certificate_of_the_issuer_is_verified(
     tmp_path: Path, host: str, trusted: bool, why: str | None
 ) -> None:
     setup = Setup()
@@ -578,9 +585,9 @@ async def test_over_tls_the_issuer_must_prove_who_it_is(
     agent = Agent(reactor, BrowserLikePolicyForHTTPS(trustRoot=root)) if trusted else Agent(reactor)
     setup.make(f"https://127.0.0.1:{port.getHost().port}/keys", agent)
     try:
-        with heard() as logged:
+        with captured_log_lines() as logged:
             setup.source.startService()
-            await until(lambda: setup.source._round is None)
+            await until(lambda: setup.source._fetch is None)
         assert setup.source.ready is (why is None)
         assert setup.page.asked == (why is None)
         assert [why in line for line in logged(LogLevel.error) if why] == [True] * (why is not None)

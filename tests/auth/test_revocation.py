@@ -1,65 +1,72 @@
-"""Tokens that are refused although they are still valid."""
+"""Revocation of tokens and users."""
 
 from __future__ import annotations
 
 import pytest
-from core_stage import Stage
-from core_world import principal
+from doubles import KnownTokens
+from sample_events import principal
+from world import World
 
 from callcenter_ws.auth import revocation
-from callcenter_ws.auth.revocation import Revocations
+from callcenter_ws.auth.revocation import Revocations, UnrevokedTokens
 from callcenter_ws.cluster.local_directory import LocalDirectory
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.interfaces import Revocation
+from callcenter_ws.testing import run
 
 
-def passes(revocations: Revocations, who: Principal) -> bool:
+def is_accepted(revocations: Revocations, principal: Principal) -> bool:
+    authenticator = UnrevokedTokens(KnownTokens({"token": principal}), revocations)
     try:
-        revocations.check(who)
+        revocations.check(principal)
     except Refusal as refusal:
         assert refusal.code is ErrorCode.UNAUTHORIZED
+        with pytest.raises(Refusal) as raised:
+            authenticator.verify("token")
+        assert raised.value.code is ErrorCode.UNAUTHORIZED
         return False
+    assert authenticator.verify("token") == principal
     return True
 
 
-def test_everybody_passes_at_first() -> None:
-    assert passes(Revocations(), principal(jti="t-1", issued_at=1.0))
+def test_without_revocations_all_tokens_are_accepted() -> None:
+    assert is_accepted(Revocations(), principal(jti="t-1", issued_at=1.0))
 
 
-def test_a_revoked_token_is_refused_and_no_other() -> None:
+def test_only_the_revoked_token_is_refused() -> None:
     revocations = Revocations()
     revocations.revoke_token("acme", "t-1")
-    assert not passes(revocations, principal(jti="t-1"))
-    assert passes(revocations, principal(jti="t-2"))
-    assert passes(revocations, principal(jti=None))
-    assert passes(revocations, principal(jti="t-1", tenant_id="globex"))
+    assert not is_accepted(revocations, principal(jti="t-1"))
+    assert is_accepted(revocations, principal(jti="t-2"))
+    assert is_accepted(revocations, principal(jti=None))
+    assert is_accepted(revocations, principal(jti="t-1", tenant_id="globex"))
 
 
-def test_a_users_tokens_until_now_are_refused() -> None:
+def test_tokens_issued_before_the_revocation_of_their_user_are_refused() -> None:
     revocations = Revocations()
     revocations.revoke_user("acme", "7", 1000.0)
-    assert not passes(revocations, principal(issued_at=999.0))
-    assert not passes(revocations, principal(issued_at=1000.0))
-    assert passes(revocations, principal(issued_at=1001.0))
-    assert passes(revocations, principal(user_id="8", issued_at=1.0))
-    assert passes(revocations, principal(tenant_id="globex", issued_at=1.0))
+    assert not is_accepted(revocations, principal(issued_at=999.0))
+    assert not is_accepted(revocations, principal(issued_at=1000.0))
+    assert is_accepted(revocations, principal(issued_at=1001.0))
+    assert is_accepted(revocations, principal(user_id="8", issued_at=1.0))
+    assert is_accepted(revocations, principal(tenant_id="globex", issued_at=1.0))
 
 
-def test_a_token_that_does_not_say_when_it_was_issued_is_refused() -> None:
+def test_a_token_without_iat_of_a_revoked_user_is_refused() -> None:
     revocations = Revocations()
     revocations.revoke_user("acme", "7", 1000.0)
-    assert not passes(revocations, principal(issued_at=None))
+    assert not is_accepted(revocations, principal(issued_at=None))
 
 
-def test_a_later_revocation_of_the_same_user_counts() -> None:
+def test_a_later_revocation_of_a_user_replaces_the_earlier_one() -> None:
     revocations = Revocations()
     revocations.revoke_user("acme", "7", 1000.0)
     revocations.revoke_user("acme", "7", 2000.0)
-    assert not passes(revocations, principal(issued_at=1500.0))
+    assert not is_accepted(revocations, principal(issued_at=1500.0))
 
 
-def test_a_full_list_says_so_and_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_revocations_are_refused_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocation, "MAX_REVOCATIONS", 2)
     revocations = Revocations()
     revocations.revoke_token("acme", "t-1")
@@ -68,34 +75,34 @@ def test_a_full_list_says_so_and_forgets_nothing(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(Refusal) as raised:
             revoke()
         assert raised.value.code is ErrorCode.OVERLOADED
-    assert not passes(revocations, principal(user_id="9", jti="t-1"))
-    assert not passes(revocations, principal(issued_at=1.0))
+    assert not is_accepted(revocations, principal(user_id="9", jti="t-1"))
+    assert not is_accepted(revocations, principal(issued_at=1.0))
 
 
-def test_revoking_again_needs_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person who presses the button twice, or again for newer tokens, must not hear that there is no room."""
+def test_a_repeated_revocation_is_accepted_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revoking a token or a user a second time needs no additional entry."""
     monkeypatch.setattr(revocation, "MAX_REVOCATIONS", 2)
     revocations = Revocations()
     revocations.revoke_token("acme", "t-1")
     revocations.revoke_user("acme", "7", 5.0)
     revocations.revoke_token("acme", "t-1")
     revocations.revoke_user("acme", "7", 9.0)
-    assert not passes(revocations, principal(issued_at=8.0))
+    assert not is_accepted(revocations, principal(issued_at=8.0))
 
 
-def test_what_was_revoked_before_is_taken_up() -> None:
+def test_revocations_are_restored() -> None:
     revocations = Revocations()
-    revocations.recall([Revocation("acme", "t-1", None, 5.0), Revocation("acme", None, "8", 1000.0)])
-    assert not passes(revocations, principal(jti="t-1"))
-    assert not passes(revocations, principal(user_id="8", issued_at=1000.0))
-    assert passes(revocations, principal(user_id="8", issued_at=1001.0))
+    revocations.merge([Revocation("acme", "t-1", None, 5.0), Revocation("acme", None, "8", 1000.0)])
+    assert not is_accepted(revocations, principal(jti="t-1"))
+    assert not is_accepted(revocations, principal(user_id="8", issued_at=1000.0))
+    assert is_accepted(revocations, principal(user_id="8", issued_at=1001.0))
 
 
-def test_a_revocation_is_noted_once_it_holds() -> None:
-    stage = Stage()
-    noted: list[Revocation] = []
-    stage.broker.save_revocation = noted.append  # type: ignore[method-assign]  # to see what is noted
-    directory = LocalDirectory(stage.hub, stage.presence, stage.broker, stage.clock)
+def test_an_effective_revocation_is_saved_in_the_store() -> None:
+    world = World()
+    saved: list[Revocation] = []
+    world.broker.save_revocation = saved.append  # type: ignore[method-assign]  # records what is saved
+    directory = LocalDirectory(world.hub, world.presence, world.broker, world.clock)
 
     async def revoke() -> None:
         await directory.revoke("acme", jti="t-1")
@@ -103,9 +110,8 @@ def test_a_revocation_is_noted_once_it_holds() -> None:
         with pytest.raises(Refusal):
             await directory.revoke("acme")
 
-    with pytest.raises(StopIteration):
-        revoke().send(None)
-    assert noted == [
-        Revocation("acme", "t-1", None, stage.clock.time()),
-        Revocation("acme", None, "7", stage.clock.time()),
+    run(revoke())
+    assert saved == [
+        Revocation("acme", "t-1", None, world.clock.time()),
+        Revocation("acme", None, "7", world.clock.time()),
     ]

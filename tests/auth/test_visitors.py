@@ -1,4 +1,4 @@
-"""Sessions of anonymous visitors, and the one door for all tokens."""
+"""Sessions of anonymous visitors, and GatewayTokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = b"the gateway's own key, 32 bytes."
 
 
 class Time:
-    """A clock to be set by hand."""
+    """A clock that a test sets."""
 
     now = NOW + 0.75
 
@@ -46,7 +46,7 @@ def sessions(time: Time) -> VisitorSessions:
 
 
 @pytest.fixture
-def door(sessions: VisitorSessions, time: Time) -> GatewayTokens:
+def gateway_tokens(sessions: VisitorSessions, time: Time) -> GatewayTokens:
     return GatewayTokens(sessions, TokenVerifier(KeyRing([hmac_key(SECRET)]), TokenRules(("HS256",)), time))
 
 
@@ -55,9 +55,9 @@ def session_token(key: bytes = KEY, header: dict[str, Any] | None = None, **clai
     return compact({"alg": "HS256", "kid": SESSION_KID, **(header or {})}, good, key, "HS256")
 
 
-def refused(door: VisitorSessions | GatewayTokens, token: str) -> str:
+def refused(gateway_tokens: VisitorSessions | GatewayTokens, token: str) -> str:
     with pytest.raises(Refusal) as caught:
-        door.verify(token)
+        gateway_tokens.verify(token)
     assert caught.value.code is ErrorCode.UNAUTHORIZED
     return caught.value.message
 
@@ -80,7 +80,7 @@ def test_every_session_is_a_new_one(sessions: VisitorSessions) -> None:
     assert sessions.open("acme")[0].session_id != sessions.open("acme")[0].session_id
 
 
-def test_a_session_ends(time: Time) -> None:
+def test_a_session_expires(time: Time) -> None:
     sessions = VisitorSessions(KEY, time, ids().__next__, lifetime=60)
     _, token = sessions.open("acme")
     time.now = NOW + 59
@@ -90,7 +90,7 @@ def test_a_session_ends(time: Time) -> None:
 
 
 @pytest.mark.parametrize("tenant_id", ["*", "", "x" * 256])
-def test_no_session_is_opened_for_what_is_no_tenant(sessions: VisitorSessions, tenant_id: str) -> None:
+def test_no_session_is_opened_for_an_invalid_tenant(sessions: VisitorSessions, tenant_id: str) -> None:
     with pytest.raises(Refusal, match="tenant_id"):
         sessions.open(tenant_id)
 
@@ -106,86 +106,88 @@ def test_a_session_of_another_key_is_refused(sessions: VisitorSessions, time: Ti
 
 
 @pytest.mark.parametrize("role", [role.value for role in Role if role is not Role.VISITOR])
-def test_a_session_token_yields_no_other_role(door: GatewayTokens, sessions: VisitorSessions, role: str) -> None:
+def test_a_session_token_with_another_role_is_refused(
+    gateway_tokens: GatewayTokens, sessions: VisitorSessions, role: str
+) -> None:
     token = session_token(role=role)
     assert "role" in refused(sessions, token)
-    assert "role" in refused(door, token)
+    assert "role" in refused(gateway_tokens, token)
     for_all = session_token(role=role, tenant_id="*")
-    refused(door, for_all)
+    refused(gateway_tokens, for_all)
 
 
 @pytest.mark.parametrize("claims", [{"iss": "https://id.example"}, {"iss": None}, {"session_id": ""}])
-def test_a_session_token_must_be_whole(door: GatewayTokens, claims: dict[str, Any]) -> None:
-    assert next(iter(claims)) in refused(door, session_token(**claims))
+def test_a_changed_session_token_is_refused(gateway_tokens: GatewayTokens, claims: dict[str, Any]) -> None:
+    assert next(iter(claims)) in refused(gateway_tokens, session_token(**claims))
 
 
-def test_a_session_token_without_its_kid_is_nothing(door: GatewayTokens, sessions: VisitorSessions) -> None:
+def test_a_session_token_without_its_kid_is_refused(gateway_tokens: GatewayTokens, sessions: VisitorSessions) -> None:
     token = compact({"alg": "HS256"}, {**CLAIMS, "iss": ISSUER, "role": "visitor", "session_id": "s"}, KEY, "HS256")
     assert "kid" in refused(sessions, token)
-    assert "signature" in refused(door, token)
+    assert "signature" in refused(gateway_tokens, token)
 
 
-def test_a_session_token_pins_its_algorithm(door: GatewayTokens) -> None:
+def test_a_session_token_with_another_algorithm_is_refused(gateway_tokens: GatewayTokens) -> None:
     good = {**CLAIMS, "iss": ISSUER, "role": "visitor", "session_id": "s-1"}
     other = compact({"alg": "HS512", "kid": SESSION_KID}, good, KEY, "HS512")
-    assert "alg" in refused(door, other)
+    assert "alg" in refused(gateway_tokens, other)
     unsigned = compact({"alg": "none", "kid": SESSION_KID}, good, KEY, "HS256").rpartition(".")[0] + "."
-    assert "alg" in refused(door, unsigned)
+    assert "alg" in refused(gateway_tokens, unsigned)
 
 
-# The door
+# GatewayTokens
 
 
-def test_the_door_takes_both_kinds(door: GatewayTokens, sessions: VisitorSessions) -> None:
+def test_both_kinds_of_tokens_are_accepted(gateway_tokens: GatewayTokens, sessions: VisitorSessions) -> None:
     visitor, token = sessions.open("acme")
-    assert door.verify(token) == visitor
-    assert door.verify(issue(role="admin")).role is Role.ADMIN
-    assert door.verify(issue(header={"kid": "of the issuer"})).user_id == "42"
+    assert gateway_tokens.verify(token) == visitor
+    assert gateway_tokens.verify(issue(role="admin")).role is Role.ADMIN
+    assert gateway_tokens.verify(issue(header={"kid": "of the issuer"})).user_id == "42"
 
 
-def test_the_issuer_cannot_speak_for_the_gateway(door: GatewayTokens) -> None:
-    assert "signature" in refused(door, session_token(key=SECRET))
+def test_the_issuer_cannot_sign_session_tokens(gateway_tokens: GatewayTokens) -> None:
+    assert "signature" in refused(gateway_tokens, session_token(key=SECRET))
 
 
-def test_the_session_key_cannot_speak_for_the_issuer(door: GatewayTokens) -> None:
+def test_the_session_key_cannot_sign_other_tokens(gateway_tokens: GatewayTokens) -> None:
     token = compact({"alg": "HS256"}, {**CLAIMS, "role": "admin"}, KEY, "HS256")
-    assert "signature" in refused(door, token)
+    assert "signature" in refused(gateway_tokens, token)
 
 
-def test_one_key_for_both_opens_no_way_around(time: Time) -> None:
+def test_a_shared_key_does_not_confuse_the_verifiers(time: Time) -> None:
     sessions = VisitorSessions(KEY, time, ids().__next__)
-    door = GatewayTokens(sessions, TokenVerifier(KeyRing([hmac_key(KEY)]), TokenRules(("HS256",)), time))
-    assert "role" in refused(door, session_token(role="admin"))
+    gateway_tokens = GatewayTokens(sessions, TokenVerifier(KeyRing([hmac_key(KEY)]), TokenRules(("HS256",)), time))
+    assert "role" in refused(gateway_tokens, session_token(role="admin"))
 
 
 @given(st.text() | st.text("ey.J{}=-_", max_size=40))
-def test_the_door_refuses_any_text(text: str) -> None:
+def test_any_text_is_refused(text: str) -> None:
     time = Time()
     sessions = VisitorSessions(KEY, time, ids().__next__)
-    door = GatewayTokens(sessions, TokenVerifier(KeyRing([hmac_key(SECRET)]), TokenRules(("HS256",)), time))
-    refused(door, text)
+    gateway_tokens = GatewayTokens(sessions, TokenVerifier(KeyRing([hmac_key(SECRET)]), TokenRules(("HS256",)), time))
+    refused(gateway_tokens, text)
     head = base64url(b'{"alg":"HS256","kid":"callcenter-ws-session"}')
-    refused(door, f"{head}.{text}.{text}")
+    refused(gateway_tokens, f"{head}.{text}.{text}")
 
 
-# Minting
+# Signing
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
-def test_a_minted_token_verifies(algorithm: str) -> None:
+def test_a_signed_token_verifies(algorithm: str) -> None:
     ring = KeyRing([hmac_key(SECRET, (algorithm,))])
-    door = TokenVerifier(ring, TokenRules((algorithm,)), lambda: NOW)
+    verifier = TokenVerifier(ring, TokenRules((algorithm,)), lambda: NOW)
     token = sign_token(SECRET, {**CLAIMS, "iat": int(NOW), "name": "Zoë"}, algorithm=algorithm)
-    assert door.verify(token) == Principal("acme", "42", Role.AGENT, NOW + 600, NOW, "Zoë")
+    assert verifier.verify(token) == Principal("acme", "42", Role.AGENT, NOW + 600, NOW, "Zoë")
     assert "kid" not in jwt.get_unverified_header(token)
 
 
-def test_nothing_is_minted_with_a_weak_secret() -> None:
-    with pytest.raises(UnusableKey, match="needs at least 64"):
+def test_no_token_is_signed_with_a_weak_secret() -> None:
+    with pytest.raises(UnusableKey, match="requires at least 64"):
         sign_token(SECRET[:63], CLAIMS, algorithm="HS512")
 
 
 @pytest.mark.parametrize("algorithm", ["none", "RS256", "HS1"])
-def test_nothing_is_minted_but_with_an_hmac(algorithm: str) -> None:
+def test_tokens_are_signed_with_hmac_algorithms_only(algorithm: str) -> None:
     with pytest.raises(UnusableKey):
         sign_token(SECRET, CLAIMS, algorithm=algorithm)

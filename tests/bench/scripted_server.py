@@ -1,4 +1,4 @@
-"""A server that says to one client after the other exactly what a test wants, in pieces of any size."""
+"""A server that sends a script to one client after the other, in pieces of any size."""
 
 from __future__ import annotations
 
@@ -36,41 +36,41 @@ def control(type_: str, **payload: Any) -> bytes:
     return frame(json.dumps({"type": type_, "payload": payload}, separators=(",", ":")).encode())
 
 
-class Server:
-    """Accepts clients, one after the other, says something in pieces to each, and keeps what it hears."""
+class ScriptedServer:
+    """Accepts clients one after the other, sends the script to each in pieces, and records what it receives."""
 
-    def __init__(self, said: bytes, piece: int, *, clients: int = 1, context: ssl.SSLContext | None = None) -> None:
-        self._said = said
+    def __init__(self, script: bytes, piece: int, *, clients: int = 1, context: ssl.SSLContext | None = None) -> None:
+        self._script = script
         self._piece = piece
         self._clients = clients
         self._context = context
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
-        self.heard = b""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.received = b""
         self.resumed: list[bool] = []
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
         for _ in range(self._clients):
-            client, _ = self._listening.accept()
+            client, _ = self._listener.accept()
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context:
                 client = self._context.wrap_socket(client, server_side=True, suppress_ragged_eofs=True)
                 self.resumed.append(bool(client.session_reused))
             with client:
-                self._attend(client)
+                self._serve_client(client)
 
-    def _attend(self, client: socket.socket) -> None:
-        self.heard = b""
-        while b"\r\n\r\n" not in self.heard:
-            self.heard += client.recv(65_536)
-        for at in range(0, len(self._said), self._piece):
-            client.sendall(self._said[at : at + self._piece])
+    def _serve_client(self, client: socket.socket) -> None:
+        self.received = b""
+        while b"\r\n\r\n" not in self.received:
+            self.received += client.recv(65_536)
+        for start in range(0, len(self._script), self._piece):
+            client.sendall(self._script[start : start + self._piece])
         while data := client.recv(65_536):
-            self.heard += data
+            self.received += data
 
     def join(self) -> None:
         self._thread.join(DEADLINE)
-        self._listening.close()
+        self._listener.close()
         assert not self._thread.is_alive()

@@ -1,4 +1,4 @@
-"""``python -m bench --quick`` runs to its end, and every event of every case arrives once and in order."""
+"""``python -m bench --quick`` succeeds, and every event of every case arrives once and in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_INSTALLED = re.compile(r"not installed; bench/setup installs it$")
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a run of all cases writes, by case."""
+    """The JSON results of a run of all cases, by case."""
     folder = tmp_path_factory.mktemp("bench")
     command = [
         sys.executable,
@@ -38,7 +38,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {case["case"]: case for case in json.loads((folder / "results.json").read_text())["cases"]}
 
 
-def test_every_case_ran(results: dict[str, Any]) -> None:
+def test_every_case_has_run(results: dict[str, Any]) -> None:
     assert tuple(results) == CASES
 
 
@@ -57,7 +57,7 @@ def test_every_store_is_measured(results: dict[str, Any], case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_gateway_is_measured_and_peers_that_are_not_there_are_named(results: dict[str, Any], case: str) -> None:
+def test_the_gateway_is_measured_and_missing_peers_are_named(results: dict[str, Any], case: str) -> None:
     for row in results[case]["rows"]:
         if row["unavailable"]:
             assert not row["label"].startswith("gateway")
@@ -67,12 +67,12 @@ def test_the_gateway_is_measured_and_peers_that_are_not_there_are_named(results:
 
 @pytest.mark.parametrize("case", ["fan-out", "connect", "memory"])
 @pytest.mark.parametrize("transport", ["plain", "TLS"])
-def test_the_gateway_is_measured_both_ways(results: dict[str, Any], case: str, transport: str) -> None:
-    ways = [row["label"] for row in results[case]["rows"] if row["label"].startswith(f"gateway | {transport}")]
-    assert ways
+def test_the_gateway_is_measured_with_each_transport(results: dict[str, Any], case: str, transport: str) -> None:
+    modes = [row["label"] for row in results[case]["rows"] if row["label"].startswith(f"gateway | {transport}")]
+    assert modes
 
 
-def test_limits_that_were_asked_for_are_judged(results: dict[str, Any]) -> None:
+def test_memory_goals_are_evaluated(results: dict[str, Any]) -> None:
     (plain, tls) = results["memory"]["ratios"]
     assert (plain["most"], tls["most"]) == (10, 36)
     assert {type(plain["met"]), type(tls["met"])} == {bool}

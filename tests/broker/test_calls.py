@@ -1,11 +1,11 @@
-"""What a call has told about itself decides who sees its later events."""
+"""CallTable: the queue and the agents of a call, by which its later events are visible."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from core_world import REQUIRED, event
+from sample_events import REQUIRED, event
 
 from callcenter_ws.broker import calls as calls_module
 from callcenter_ws.broker.calls import CALL_LIFETIME, MAX_AGENTS, CallTable
@@ -14,20 +14,20 @@ from callcenter_ws.events.event import Event
 Facets = tuple[str | None, set[str]]
 
 
-def told(table: CallTable, type_: str, *, at: float = 0.0, user_id: str | None = None, **payload: Any) -> Event:
-    """An event of call ``c``, unless the payload says otherwise, as the table completed it."""
-    said = event(type_, {"call_id": "c", **payload}, received_at=at, user_id=user_id)
-    table.complete(said)
-    return said
+def complete(table: CallTable, type_: str, *, at: float = 0.0, user_id: str | None = None, **payload: Any) -> Event:
+    """Return an event that the table completed, of the call ``c`` unless the payload has another ``call_id``."""
+    completed = event(type_, {"call_id": "c", **payload}, received_at=at, user_id=user_id)
+    table.complete(completed)
+    return completed
 
 
-def facets(said: Event) -> Facets:
-    assert len(said.agents) == len(set(said.agents))
-    return said.queue_name, set(said.agents)
+def facets(completed: Event) -> Facets:
+    assert len(completed.agents) == len(set(completed.agents))
+    return completed.queue_name, set(completed.agents)
 
 
-# What is told of one call, and the queue and the agents of the last event.
-STORIES: list[tuple[list[tuple[str, dict[str, Any]]], Facets]] = [
+# Events, and the queue and the agents that the last of them is completed with.
+SEQUENCES: list[tuple[list[tuple[str, dict[str, Any]]], Facets]] = [
     ([("call.hold", {})], (None, set())),
     ([("call.answered", {"agent_id": 7, "queue_name": "a"}), ("call.hold", {})], ("a", {"7"})),
     ([("call.answered", {"agent_id": 7}), ("call.hold", {}), ("call.unhold", {})], (None, {"7"})),
@@ -36,7 +36,7 @@ STORIES: list[tuple[list[tuple[str, dict[str, Any]]], Facets]] = [
     ([("queue.joined", {"queue_name": "b"}), ("queue.left", {"queue_name": "a"})], ("a", set())),
     ([("queue.joined", {"queue_name": "b"}), ("queue.left", {"queue_name": "a"}), ("call.ended", {})], ("b", set())),
     ([("queue.left", {"queue_name": "a"}), ("call.ended", {})], ("a", set())),
-    # Ringing at several: each sees its own ringing, all see how it went on, then only who answered.
+    # Ringing at several agents: each sees its own ringing, all see the answer; later events only the one that answered.
     ([("call.ringing", {"agent_id": "7"}), ("call.ringing", {"agent_id": "8"})], (None, {"8"})),
     (
         [("call.ringing", {"agent_id": "7"}), ("call.ringing", {"agent_id": "8"}), ("call.ended", {})],
@@ -53,7 +53,7 @@ STORIES: list[tuple[list[tuple[str, dict[str, Any]]], Facets]] = [
          ("call.abandoned", {})],
         ("sales", {"8"}),
     ),
-    # Transferred: whoever had it sees where it goes, whoever gets it sees what follows.
+    # Transferred: both agents see the transfer and later events, until another agent answers.
     ([("call.answered", {"agent_id": "7"}), ("call.transferred", {"to_agent_id": "8"})], (None, {"7", "8"})),
     (
         [("call.answered", {"agent_id": "7"}), ("call.transferred", {"to_agent_id": "8"}), ("call.ended", {})],
@@ -64,7 +64,7 @@ STORIES: list[tuple[list[tuple[str, dict[str, Any]]], Facets]] = [
          ("call.answered", {"agent_id": "8"}), ("call.ended", {"agent_id": "8"})],
         (None, {"8"}),
     ),
-    # Over.
+    # Ended.
     ([("call.answered", {"agent_id": "7", "queue_name": "a"}), ("call.ended", {}), ("call.hold", {})], (None, set())),
     ([("call.ringing", {"agent_id": "7"}), ("call.abandoned", {}), ("call.hold", {})], (None, set())),
     # Another call.
@@ -74,62 +74,64 @@ STORIES: list[tuple[list[tuple[str, dict[str, Any]]], Facets]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("story", "last"), STORIES)
-def test_an_event_is_told_what_its_call_is(story: list[tuple[str, dict[str, Any]]], last: Facets) -> None:
+@pytest.mark.parametrize(("events", "last"), SEQUENCES)
+def test_an_event_is_completed_with_the_queue_and_the_agents_of_its_call(
+    events: list[tuple[str, dict[str, Any]]], last: Facets
+) -> None:
     table = CallTable()
-    assert [facets(told(table, type_, **payload)) for type_, payload in story][-1] == last
+    assert [facets(complete(table, type_, **payload)) for type_, payload in events][-1] == last
 
 
-def test_the_payload_is_left_alone() -> None:
+def test_the_payload_is_unchanged() -> None:
     table = CallTable()
-    told(table, "call.answered", queue_name="a")
+    complete(table, "call.answered", queue_name="a")
     plain = event("call.hold", {"call_id": "c"}).payload
-    assert told(table, "call.hold").payload == plain
+    assert complete(table, "call.hold").payload == plain
 
 
-def test_what_one_user_is_told_tells_nothing_about_the_call() -> None:
+def test_events_for_one_user_do_not_change_the_table() -> None:
     table = CallTable()
-    told(table, "call.answered", agent_id="9", user_id="9", queue_name="x")
-    assert facets(told(table, "call.hold")) == (None, set())
-    told(table, "call.answered", agent_id="7", queue_name="a")
-    told(table, "call.ended", user_id="7")
-    assert facets(told(table, "call.hold")) == ("a", {"7"})
+    complete(table, "call.answered", agent_id="9", user_id="9", queue_name="x")
+    assert facets(complete(table, "call.hold")) == (None, set())
+    complete(table, "call.answered", agent_id="7", queue_name="a")
+    complete(table, "call.ended", user_id="7")
+    assert facets(complete(table, "call.hold")) == ("a", {"7"})
 
 
 @pytest.mark.parametrize("type_", ["agent.login", "queue.stats", "chat.message", "alert", "chat.transferred"])
-def test_what_is_no_call_is_left_alone(type_: str) -> None:
+def test_events_without_a_call_are_unchanged(type_: str) -> None:
     table = CallTable()
-    told(table, "call.answered", queue_name="a")
-    said, plain = event(type_, REQUIRED[type_]), event(type_, REQUIRED[type_])
-    table.complete(said)
-    assert (said.queue_name, said.agents) == (plain.queue_name, plain.agents)
+    complete(table, "call.answered", queue_name="a")
+    completed, plain = event(type_, REQUIRED[type_]), event(type_, REQUIRED[type_])
+    table.complete(completed)
+    assert (completed.queue_name, completed.agents) == (plain.queue_name, plain.agents)
     assert len(table) == 1
 
 
 class TestBounds:
-    def test_the_call_longest_silent_is_forgotten_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_call_with_the_oldest_last_event_is_removed_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(calls_module, "MAX_CALLS", 2)
         table = CallTable()
         for call in "abac":
-            told(table, "call.answered", call_id=call)
+            complete(table, "call.answered", call_id=call)
         assert len(table) == 2
-        assert [facets(told(table, "call.ended", call_id=call))[1] for call in "abc"] == [{"7"}, set(), {"7"}]
+        assert [facets(complete(table, "call.ended", call_id=call))[1] for call in "abc"] == [{"7"}, set(), {"7"}]
         assert len(table) == 0
 
-    def test_a_call_that_nobody_ended_is_forgotten_after_a_day(self) -> None:
+    def test_a_call_without_an_end_is_removed_after_its_lifetime(self) -> None:
         table = CallTable()
-        told(table, "call.answered", at=0.0)
-        assert facets(told(table, "call.hold", at=CALL_LIFETIME))[1] == {"7"}
-        assert facets(told(table, "call.hold", at=2 * CALL_LIFETIME + 1))[1] == set()
+        complete(table, "call.answered", at=0.0)
+        assert facets(complete(table, "call.hold", at=CALL_LIFETIME))[1] == {"7"}
+        assert facets(complete(table, "call.hold", at=2 * CALL_LIFETIME + 1))[1] == set()
         assert len(table) == 0
 
-    def test_a_call_that_rings_everywhere(self) -> None:
+    def test_the_agents_of_a_call_are_limited(self) -> None:
         table = CallTable()
         for agent in range(MAX_AGENTS + 50):
-            told(table, "call.ringing", agent_id=agent)
-        assert facets(told(table, "call.hold"))[1] == {str(agent) for agent in range(50, MAX_AGENTS + 50)}
+            complete(table, "call.ringing", agent_id=agent)
+        assert facets(complete(table, "call.hold"))[1] == {str(agent) for agent in range(50, MAX_AGENTS + 50)}
 
-    def test_a_call_of_which_nothing_is_known_takes_no_room(self) -> None:
+    def test_a_call_without_queue_and_agents_is_not_remembered(self) -> None:
         table = CallTable()
-        told(table, "call.hold")
+        complete(table, "call.hold")
         assert len(table) == 0

@@ -1,4 +1,4 @@
-"""History and State: a tenant's recent messages and what they amount to."""
+"""History and State: a tenant's recent publications, and the state compacted from them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from callcenter_ws.events.principal import Role, View
 from callcenter_ws.events.publication import Publication
 
 
-def message(seq: int, type_: str = "alert", at: float = 0.0, **payload: Any) -> Publication:
-    usual = {"title": "t", "message": "m"} if type_ == "alert" else {}
+def publication(seq: int, type_: str = "alert", at: float = 0.0, **payload: Any) -> Publication:
+    required = {"title": "t", "message": "m"} if type_ == "alert" else {}
     event = make_event(
         tenant_id="acme",
         type_=type_,
-        payload={**usual, **payload},
+        payload={**required, **payload},
         event_id=str(seq),
         now=0.0,
         received_at=at,
@@ -29,18 +29,18 @@ def message(seq: int, type_: str = "alert", at: float = 0.0, **payload: Any) -> 
 
 
 def stats(seq: int, queue: str) -> Publication:
-    return message(seq, "queue.stats", queue_name=queue, calls_waiting=0, available_agents=0, logged_in_agents=0)
+    return publication(seq, "queue.stats", queue_name=queue, calls_waiting=0, available_agents=0, logged_in_agents=0)
 
 
 def filled(count: int) -> History:
     history = History()
     for seq in range(1, count + 1):
-        history.append(message(seq, at=float(seq)))
+        history.append(publication(seq, at=float(seq)))
     return history
 
 
-def seqs(messages: Any) -> list[int]:
-    return [each.seq for each in messages]
+def seqs(publications: Any) -> list[int]:
+    return [each.seq for each in publications]
 
 
 class TestHistory:
@@ -56,31 +56,31 @@ class TestHistory:
         assert seqs(history.after(10, 3)) == []
         assert seqs(history.after(12, 3)) == []
 
-    def test_keeps_a_number(self) -> None:
+    def test_trim_by_count(self) -> None:
         history = filled(10)
-        history.keep(4, 0.0)
+        history.trim(4, 0.0)
         assert (len(history), history.floor, history.head) == (4, 6, 10)
         assert seqs(history.after(6, 100)) == [7, 8, 9, 10]
 
-    def test_keeps_an_age(self) -> None:
+    def test_trim_by_age(self) -> None:
         history = filled(10)
-        history.keep(100, 8.0)
+        history.trim(100, 8.0)
         assert seqs(history.after(history.floor, 100)) == [8, 9, 10]
 
-    def test_the_head_outlives_the_messages(self) -> None:
+    def test_the_head_stays_when_the_publications_are_removed(self) -> None:
         history = filled(3)
-        history.keep(0, 0.0)
+        history.trim(0, 0.0)
         assert (len(history), history.floor, history.head, history.bytes) == (0, 3, 3, 0)
-        history.append(message(4))
+        history.append(publication(4))
         assert seqs(history.after(3, 10)) == [4]
 
     def test_counts_its_bytes(self) -> None:
         history = filled(5)
         assert history.bytes == sum(each.memory for each in history.after(0, 5))
-        history.keep(2, 0.0)
+        history.trim(2, 0.0)
         assert history.bytes == sum(each.memory for each in history.after(3, 5))
 
-    def test_knows_the_newest_of_a_key_as_long_as_it_holds_it(self) -> None:
+    def test_the_newest_of_a_key_while_it_is_present(self) -> None:
         history = History()
         for seq, queue in enumerate(["sales", "support", "sales", "sales"], start=1):
             history.append(stats(seq, queue))
@@ -88,24 +88,24 @@ class TestHistory:
         assert sales is not None
         assert support is not None
         assert (history.newest_of(sales), history.newest_of(support)) == (4, 2)
-        history.keep(1, 0.0)
+        history.trim(1, 0.0)
         assert (history.newest_of(sales), history.newest_of(support)) == (4, 0)
-        history.keep(0, 0.0)
+        history.trim(0, 0.0)
         assert history.newest_of(sales) == 0
 
 
 class TestState:
-    """The rules of every slot are held by the brokers' contract; here is what they rest on."""
+    """The rules of each slot are tested by ``broker_contract.py``; these are the mechanisms."""
 
-    def test_by_position_whatever_the_order_of_the_entities(self) -> None:
+    def test_publications_are_ordered_by_position(self) -> None:
         state = State()
         for seq, (type_, call) in enumerate(
             [("call.incoming", "a"), ("call.incoming", "b"), ("call.hold", "b"), ("call.hold", "a")], start=1
         ):
-            state.apply(message(seq, type_, unique_id=call, caller_id="1", destination="2"))
+            state.apply(publication(seq, type_, unique_id=call, caller_id="1", destination="2"))
         assert seqs(state.publications()) == [1, 2, 3, 4]
 
-    def test_falls_out_a_day_after_the_last_message_about_it(self) -> None:
+    def test_an_entity_is_removed_by_the_age_of_its_last_publication(self) -> None:
         state = State()
         state.apply(login(1, "a", 0.0))
         state.apply(login(2, "b", 10.0))
@@ -116,31 +116,31 @@ class TestState:
         state.forget_before(10.1)
         assert seqs(state.publications()) == []
 
-    def test_a_message_that_only_empties_a_slot_counts(self) -> None:
+    def test_a_publication_that_only_empties_a_slot_counts(self) -> None:
         state = State()
         call = {"unique_id": "1", "caller_id": "1", "destination": "2", "queue_name": "q"}
-        state.apply(message(1, "call.incoming", at=0.0, **call))
+        state.apply(publication(1, "call.incoming", at=0.0, **call))
         state.apply(login(2, "a", 5.0))
-        state.apply(message(3, "queue.left", at=10.0, **call))
+        state.apply(publication(3, "queue.left", at=10.0, **call))
         state.forget_before(6.0)
         assert seqs(state.publications()) == [1]
         state.forget_before(11.0)
         assert seqs(state.publications()) == []
 
-    def test_a_message_that_comes_too_late_finds_nothing(self) -> None:
+    def test_a_publication_after_a_day_finds_no_entity(self) -> None:
         state = State()
-        state.apply(message(1, "call.hold", at=0.0, unique_id="1"))
-        state.apply(message(2, "call.ringing", at=ENTITY_LIFETIME + 1, unique_id="1", agent_id="7"))
+        state.apply(publication(1, "call.hold", at=0.0, unique_id="1"))
+        state.apply(publication(2, "call.ringing", at=ENTITY_LIFETIME + 1, unique_id="1", agent_id="7"))
         assert seqs(state.publications()) == [2]
 
-    def test_holds_a_bounded_number_of_messages(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_number_of_publications_is_limited(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(state_module, "MAX_SLOTS", 3)
         state = State()
         for seq, name in enumerate("abcad", start=1):
             state.apply(login(seq, name, 0.0))
         assert seqs(state.publications()) == [3, 4, 5]
 
-    def test_what_users_are_told_about_one_entity_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_slots_of_users_are_limited(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(state_module, "MAX_SLOTS", 3)
         state = State()
         for seq in range(1, 11):
@@ -152,9 +152,9 @@ class TestState:
     def test_counts_its_bytes(self) -> None:
         state = State()
         call = {"unique_id": "1", "caller_id": "1", "destination": "2", "queue_name": "q"}
-        told = ["call.incoming", "queue.joined", "call.incoming", "queue.left", "queue.joined", "call.ended"]
-        for seq, type_ in enumerate(told, start=1):
-            state.apply(message(seq, type_, **call, x="x" * seq, duration=1))
+        types = ["call.incoming", "queue.joined", "call.incoming", "queue.left", "queue.joined", "call.ended"]
+        for seq, type_ in enumerate(types, start=1):
+            state.apply(publication(seq, type_, **call, x="x" * seq, duration=1))
             state.apply(login(100 + seq, str(seq % 2), seq))
             assert state.bytes == sum(each.memory for each in state.publications())
             assert len(state) == len(state.publications())
@@ -163,18 +163,18 @@ class TestState:
         state.forget_before(1_000.0)
         assert (state.bytes, len(state)) == (0, 0)
 
-    def test_what_ended_is_held_no_more(self) -> None:
+    def test_ended_entities_are_removed(self) -> None:
         state = State()
         for seq in range(1, 1001, 2):
-            state.apply(message(seq, "call.hold", unique_id=str(seq)))
-            state.apply(message(seq + 1, "call.ended", unique_id=str(seq), duration=1))
+            state.apply(publication(seq, "call.hold", unique_id=str(seq)))
+            state.apply(publication(seq + 1, "call.ended", unique_id=str(seq), duration=1))
         assert state._entities == {}
 
 
 @pytest.mark.parametrize("type_", ["alert", "call.hold", "chat.message"])
-def test_a_message_never_takes_more_than_was_counted(type_: str) -> None:
+def test_a_publication_needs_no_more_memory_than_was_counted(type_: str) -> None:
     payload = {"unique_id": "1", "session_id": "s", "message_id": "m", "sender_id": "v", "sender_type": "visitor"}
-    big = message(1, type_, **payload, body="b", x="x" * 100_000)
+    big = publication(1, type_, **payload, body="b", x="x" * 100_000)
     role_views = [view for role, view in VIEWS.items() if role in big.event.type.audience]
     frames = {id(frame): len(frame) for frame in [big.frame(PLAIN[view]) for view in role_views]}
     assert big.memory >= len(big.event.payload) + sum(frames.values())

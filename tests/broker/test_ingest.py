@@ -1,11 +1,12 @@
-"""The one door through which every event enters."""
+"""EventBroadcaster: validation of published events, and their outcomes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from core_world import ACME, GLOBEX, REQUIRED, World, principal
+from sample_events import ACME, GLOBEX, REQUIRED, principal
+from world import World
 
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -22,58 +23,58 @@ def draft(**fields: Any) -> dict[str, Any]:
     return {"tenant_id": ACME, "type": "alert", "payload": ALERT, **fields}
 
 
-def outcome(world: World, of: Any, **more: Any) -> PublishResult | Refusal:
-    (only,) = run(world.broadcaster.publish_batch([of], **more))
-    return only
+def outcome(world: World, event: Any, **options: Any) -> PublishResult | Refusal:
+    (result,) = run(world.broadcaster.publish_batch([event], **options))
+    return result
 
 
-def refusal(world: World, of: Any, **more: Any) -> Refusal:
-    refused = outcome(world, of, **more)
+def refusal(world: World, event: Any, **options: Any) -> Refusal:
+    refused = outcome(world, event, **options)
     assert isinstance(refused, Refusal)
     return refused
 
 
 class TestPublish:
-    def test_answers_with_the_position(self, world: World) -> None:
+    def test_returns_the_position(self, world: World) -> None:
         first, second = world.publish("alert"), world.publish("agent.login", tenant_id=GLOBEX)
         assert (first.seq, second.seq, first.duplicate) == (1, 1, False)
         assert world.publish("alert").seq == 2
         assert first.epoch == run(world.broker.position(ACME)).epoch
 
-    def test_makes_an_id_that_sorts_by_time_where_none_is_given(self, world: World) -> None:
+    def test_an_event_without_an_id_is_given_one_that_sorts_by_time(self, world: World) -> None:
         assert world.publish("alert").event_id < world.publish("alert").event_id
         assert world.publish("alert", event_id="mine").event_id == "mine"
 
-    def test_stamps_the_time_of_arrival_where_none_is_given(self, world: World) -> None:
-        admin = world.connect(principal(Role.ADMIN))
+    def test_an_event_without_a_timestamp_is_given_the_time_of_arrival(self, world: World) -> None:
+        admin = world.live(principal(Role.ADMIN))
         world.publish("alert")
         world.publish("alert", timestamp="2026-11-22T20:40:00+01:00")
         assert [m["timestamp"] for m in admin.events()] == ["2027-01-15T08:00:00.000Z", "2026-11-22T19:40:00.000Z"]
 
-    def test_raises_what_is_wrong(self, world: World) -> None:
+    def test_an_invalid_payload_is_refused_with_the_path_of_the_field(self, world: World) -> None:
         with pytest.raises(Refusal) as raised:
             run(world.broadcaster.publish(ACME, "alert", {"title": "t"}))
         assert raised.value.message == "payload.message: required"
 
-    def test_refuses_what_is_larger_than_the_limit(self, world: World) -> None:
-        small = EventBroadcaster(world.broker, world.clock, max_payload_bytes=100)
+    def test_a_payload_above_the_limit_is_refused(self, world: World) -> None:
+        broadcaster = EventBroadcaster(world.broker, world.clock, max_payload_bytes=100)
         with pytest.raises(Refusal) as raised:
-            run(small.publish(ACME, "alert", {**ALERT, "more": "x" * 100}))
+            run(broadcaster.publish(ACME, "alert", {**ALERT, "more": "x" * 100}))
         assert raised.value.code is ErrorCode.TOO_LARGE
 
-    def test_is_refused_by_a_closed_store(self, world: World) -> None:
+    def test_an_event_is_refused_when_the_store_is_closed(self, world: World) -> None:
         run(world.broker.stop())
         with pytest.raises(Refusal) as raised:
-            world.publish("alert")
+            run(world.broadcaster.publish(ACME, "alert", REQUIRED["alert"]))
         assert raised.value.code is ErrorCode.UNAVAILABLE
 
-    def test_a_repeated_id_is_answered_with_the_first_position_and_published_once(self, world: World) -> None:
-        admin = world.connect(principal(Role.ADMIN))
+    def test_a_repeated_id_returns_the_first_position_and_is_published_once(self, world: World) -> None:
+        admin = world.live(principal(Role.ADMIN))
         first = world.publish("alert", event_id="e-1")
         world.publish("alert")
-        again = world.publish("agent.login", event_id="e-1")
-        assert (again.seq, again.epoch, again.duplicate) == (first.seq, first.epoch, True)
-        assert [message["seq"] for message in admin.events()] == [1, 2]
+        repeated = world.publish("agent.login", event_id="e-1")
+        assert (repeated.seq, repeated.epoch, repeated.duplicate) == (first.seq, first.epoch, True)
+        assert admin.seqs() == [1, 2]
         assert not world.publish("alert", event_id="e-1", tenant_id=GLOBEX).duplicate
 
     def test_a_repeated_id_is_a_new_event_after_five_minutes(self, world: World) -> None:
@@ -85,16 +86,16 @@ class TestPublish:
         assert not world.publish("alert", event_id="e-1").duplicate
 
     @pytest.mark.parametrize("origin", Origin)
-    def test_keeps_where_it_came_from(self, world: World, origin: Origin) -> None:
-        seen: list[Publication] = []
-        world.hub.listen(seen.append)
+    def test_the_origin_is_passed_to_listeners(self, world: World, origin: Origin) -> None:
+        received: list[Publication] = []
+        world.hub.listen(received.append)
         run(world.broadcaster.publish(ACME, "alert", ALERT, origin=origin))
-        assert [message.event.origin for message in seen] == [origin]
+        assert [publication.event.origin for publication in received] == [origin]
 
 
 class TestBatch:
-    def test_one_bad_event_does_not_lose_the_others(self, world: World) -> None:
-        bad: list[Any] = [
+    def test_an_invalid_event_does_not_affect_the_others(self, world: World) -> None:
+        invalid: list[Any] = [
             None,
             [],
             "alert",
@@ -105,17 +106,18 @@ class TestBatch:
             draft(tenant_id=None),
             draft(x=1),
         ]
-        drafts = [mixed for one in bad for mixed in (draft(), one)]
+        drafts = [event for wrong in invalid for event in (draft(), wrong)]
         outcomes = run(world.broadcaster.publish_batch(drafts))
         assert len(outcomes) == len(drafts)
-        assert [seen.seq for seen in outcomes[::2] if isinstance(seen, PublishResult)] == list(range(1, len(bad) + 1))
-        assert all(isinstance(seen, Refusal) for seen in outcomes[1::2])
+        seqs = [outcome.seq for outcome in outcomes[::2] if isinstance(outcome, PublishResult)]
+        assert seqs == list(range(1, len(invalid) + 1))
+        assert all(isinstance(outcome, Refusal) for outcome in outcomes[1::2])
 
     def test_events_of_several_tenants_keep_their_order(self, world: World) -> None:
         outcomes = run(
             world.broadcaster.publish_batch([draft(tenant_id=name) for name in (ACME, GLOBEX, ACME, GLOBEX)])
         )
-        assert [seen.seq for seen in outcomes if isinstance(seen, PublishResult)] == [1, 1, 2, 2]
+        assert [outcome.seq for outcome in outcomes if isinstance(outcome, PublishResult)] == [1, 1, 2, 2]
 
     def test_an_id_repeated_within_one_batch_is_published_once(self, world: World) -> None:
         first, second = run(world.broadcaster.publish_batch([draft(event_id="e"), draft(event_id="e")]))
@@ -123,36 +125,36 @@ class TestBatch:
         assert isinstance(second, PublishResult)
         assert (first.seq, second.seq, second.duplicate) == (1, 1, True)
 
-    def test_nothing_is_nothing(self, world: World) -> None:
+    def test_an_empty_batch_has_no_outcomes(self, world: World) -> None:
         assert run(world.broadcaster.publish_batch([])) == []
 
-    def test_an_unknown_field_is_named_shortly(self, world: World) -> None:
+    def test_the_name_of_an_unknown_field_is_truncated(self, world: World) -> None:
         refused = refusal(world, draft(**{"x" * 500: 1}))
         assert refused.code is ErrorCode.INVALID_EVENT
-        assert refused.message == f"unknown field {'x' * 64!r}; extra fields belong into payload"
+        assert refused.message == f"unknown field {'x' * 64!r}; additional fields belong in the payload"
 
     @pytest.mark.parametrize("field", ["user_id", "event_id", "timestamp"])
-    def test_null_stands_for_an_optional_field_that_is_absent(self, world: World, field: str) -> None:
+    def test_null_in_an_optional_field_is_accepted(self, world: World, field: str) -> None:
         assert isinstance(outcome(world, draft(**{field: None})), PublishResult)
 
 
 class TestAuthority:
-    @pytest.mark.parametrize("named", [GLOBEX, "*", None, "", 5, [], "ACME"])
-    def test_speaks_for_its_tenant_alone(self, world: World, named: Any) -> None:
-        assert refusal(world, draft(tenant_id=named), authority=ACME).code is ErrorCode.FORBIDDEN
+    @pytest.mark.parametrize("tenant_id", [GLOBEX, "*", None, "", 5, [], "ACME"])
+    def test_an_authority_covers_one_tenant(self, world: World, tenant_id: Any) -> None:
+        assert refusal(world, draft(tenant_id=tenant_id), authority=ACME).code is ErrorCode.FORBIDDEN
         assert isinstance(outcome(world, draft(), authority=ACME), PublishResult)
 
-    def test_over_every_tenant_is_not_a_tenant(self, world: World) -> None:
+    def test_the_wildcard_authority_covers_each_tenant_but_is_no_tenant(self, world: World) -> None:
         assert isinstance(outcome(world, draft(tenant_id=GLOBEX), authority="*"), PublishResult)
         assert refusal(world, draft(tenant_id="*"), authority="*").code is ErrorCode.FORBIDDEN
 
 
-def test_the_intake_is_counted(world: World) -> None:
+def test_outcomes_are_counted(world: World) -> None:
     run(
         world.broadcaster.publish_batch(
             [draft(event_id="e"), draft(event_id="e"), draft(), draft(type="x"), draft(payload=1)]
         )
     )
-    intake = world.broadcaster.intake
-    assert (intake.accepted, intake.duplicates) == (2, 1)
-    assert intake.refused == {"unknown_event": 1, "invalid_event": 1}
+    counters = world.broadcaster.counters
+    assert (counters.accepted, counters.duplicates) == (2, 1)
+    assert counters.refused == {"unknown_event": 1, "invalid_event": 1}

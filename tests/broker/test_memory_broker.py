@@ -1,4 +1,4 @@
-"""The broker that keeps everything in this process."""
+"""The broker that keeps everything in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from callcenter_ws.interfaces import Broker
 
 
 class MemoryBench(Bench):
-    """A MemoryBroker on a fake clock."""
+    """A MemoryBroker with a fake clock."""
 
     memory_bytes = 268_435_456
 
@@ -36,76 +36,76 @@ async def bench() -> AsyncIterator[MemoryBench]:
 
 
 class TestMemoryBroker(BrokerContract, MailContract):
-    """Keeps the contract."""
+    """The tests of every broker."""
 
 
 class TestMemory:
-    """Bytes over all tenants: whoever has no clients gives way first."""
+    """The limit of bytes over all tenants: memory of tenants without clients is freed first."""
 
     async def open(self, bench: MemoryBench, events: int) -> MemoryBroker:
-        """A store with room for so many alerts."""
+        """Start a store with memory for so many alerts."""
         bench.memory_bytes = events * Publication(bench.event(), 1).memory
         broker = await bench.open()
         assert isinstance(broker, MemoryBroker)
         return broker
 
-    async def reach(self, bench: MemoryBench, tenant_id: str) -> int:
-        """How many messages the history of a tenant holds."""
+    async def history_length(self, bench: MemoryBench, tenant_id: str) -> int:
+        """Return the number of publications in the history of a tenant."""
         head = (await bench.broker.position(tenant_id)).seq
         for after in range(head + 1):
             if (await bench.broker.read(tenant_id, after, 0)).reachable:
                 return head - after
-        raise AssertionError("not even the head is reachable")
+        raise AssertionError("the head is not reachable")
 
     @pytest_twisted.ensureDeferred
-    async def test_everything_while_there_is_room(self, bench: MemoryBench) -> None:
+    async def test_below_the_limit_everything_is_kept(self, bench: MemoryBench) -> None:
         broker = await self.open(bench, 100)
         await bench.alerts(60)
         await bench.alerts(40, B)
-        assert (await self.reach(bench, A), await self.reach(bench, B)) == (60, 40)
+        assert (await self.history_length(bench, A), await self.history_length(bench, B)) == (60, 40)
         assert broker.state()["memory_bytes"] == bench.memory_bytes
 
     @pytest_twisted.ensureDeferred
-    async def test_tenants_without_clients_give_way(self, bench: MemoryBench) -> None:
+    async def test_histories_of_tenants_without_clients_are_trimmed_first(self, bench: MemoryBench) -> None:
         broker = await self.open(bench, 100)
         broker.attach(A)
         await bench.alerts(40, B)
         await bench.alerts(80)
-        assert await self.reach(bench, A) == 80
-        assert await self.reach(bench, B) <= 20
+        assert await self.history_length(bench, A) == 80
+        assert await self.history_length(bench, B) <= 20
         assert broker.state()["memory_bytes"] <= bench.memory_bytes
 
     @pytest_twisted.ensureDeferred
-    async def test_then_the_others(self, bench: MemoryBench) -> None:
+    async def test_then_the_histories_of_the_others(self, bench: MemoryBench) -> None:
         broker = await self.open(bench, 100)
         broker.attach(A)
         broker.attach(B)
         await bench.alerts(30, B)
         await bench.alerts(150)
-        assert await self.reach(bench, B) == 30
-        assert 0 < await self.reach(bench, A) <= 70
+        assert await self.history_length(bench, B) == 30
+        assert 0 < await self.history_length(bench, A) <= 70
         assert broker.state()["memory_bytes"] <= bench.memory_bytes
 
     @pytest_twisted.ensureDeferred
-    async def test_a_tenant_whose_clients_left_gives_way(self, bench: MemoryBench) -> None:
+    async def test_a_tenant_is_without_clients_after_detach(self, bench: MemoryBench) -> None:
         broker = await self.open(bench, 100)
         broker.attach(A)
         broker.attach(B)
         await bench.alerts(50, B)
         broker.detach(B)
         await bench.alerts(100)
-        assert (await self.reach(bench, A), await self.reach(bench, B)) == (100, 0)
+        assert (await self.history_length(bench, A), await self.history_length(bench, B)) == (100, 0)
 
     @pytest_twisted.ensureDeferred
-    async def test_the_state_does_not_give_way(self, bench: MemoryBench) -> None:
+    async def test_the_state_is_kept_while_trimming_histories_suffices(self, bench: MemoryBench) -> None:
         await self.open(bench, 10)
         await bench.publish(bench.event("agent.login", payload_of("agent.login")))
         await bench.alerts(100)
         assert await bench.state() == [1]
 
     @pytest_twisted.ensureDeferred
-    async def test_calls_that_nobody_ends_stay_within_it(self, bench: MemoryBench) -> None:
-        """Their payloads are kept for the snapshot long after the history forgot them."""
+    async def test_the_state_of_calls_without_an_end_is_limited(self, bench: MemoryBench) -> None:
+        """Their payloads stay in the state after the history was trimmed."""
         bench.memory_bytes = 100_000_000
         broker = await bench.open(history_events=10)
         log = "x" * 400_000
@@ -120,7 +120,7 @@ class TestMemory:
         assert len(kept) > 20
 
     @pytest_twisted.ensureDeferred
-    async def test_then_the_state_of_those_without_clients(self, bench: MemoryBench) -> None:
+    async def test_then_the_states_of_tenants_without_clients(self, bench: MemoryBench) -> None:
         login = Publication(bench.event("agent.login", payload_of("agent.login", user_id="00")), 1).memory
         bench.memory_bytes = 50 * login
         broker = await bench.open()
@@ -133,34 +133,34 @@ class TestMemory:
         assert 0 < len(await bench.state(B)) <= 5
 
     @pytest_twisted.ensureDeferred
-    async def test_everything_is_delivered_though_there_is_no_room(self, bench: MemoryBench) -> None:
+    async def test_without_memory_everything_is_still_delivered(self, bench: MemoryBench) -> None:
         await self.open(bench, 0)
         assert await bench.alerts(3) == [1, 2, 3]
         assert bench.seqs() == [1, 2, 3]
-        assert await self.reach(bench, A) == 0
+        assert await self.history_length(bench, A) == 0
         assert await bench.alerts(1) == [4]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_is_counted_is_what_is_there(self, bench: MemoryBench) -> None:
+    async def test_the_counted_bytes_follow_expiry(self, bench: MemoryBench) -> None:
         broker = await self.open(bench, 1_000)
         await bench.alerts(50)
         await bench.alerts(50, B)
         await bench.publish(bench.event("agent.login", payload_of("agent.login")))
         for _ in range(25):
             bench.clock.advance(3600)
-        assert (await self.reach(bench, A), await self.reach(bench, B)) == (0, 0)
+        assert (await self.history_length(bench, A), await self.history_length(bench, B)) == (0, 0)
         assert broker.state()["memory_bytes"] == 0
 
 
-class TestLife:
+class TestStartAndStop:
     @pytest_twisted.ensureDeferred
-    async def test_its_epoch_ends_with_it(self, bench: MemoryBench) -> None:
+    async def test_each_store_has_an_epoch_of_its_own(self, bench: MemoryBench) -> None:
         before = (await bench.broker.position(A)).epoch
         await bench.open()
         assert (await bench.broker.position(A)).epoch != before
 
     @pytest_twisted.ensureDeferred
-    async def test_stopped_it_leaves_nothing_to_do(self, bench: MemoryBench) -> None:
+    async def test_a_stopped_store_has_no_timers(self, bench: MemoryBench) -> None:
         await bench.broker.stop()
         assert all(timer.cancelled for _, _, timer in bench.clock._due)
         await bench.broker.stop()
@@ -170,5 +170,5 @@ class TestLife:
 
 
 @pytest.mark.parametrize("name", ["kind", "ready", "epoch", "tenants", "memory_bytes"])
-def test_what_the_statistics_show(name: str) -> None:
+def test_the_statistics(name: str) -> None:
     assert name in MemoryBench().make(history_events=1, history_seconds=1).state()

@@ -1,4 +1,4 @@
-"""History, snapshot and idempotency of one tenant, step by step against the reference."""
+"""A model-based test of MemoryBroker: history, snapshot and idempotency of one tenant against the reference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WINDOW = 300.0
 
 
 class MemoryModel(RuleBasedStateMachine):
-    """Publishes about a few entities, lets time pass, and compares every answer after every step."""
+    """Publishes events about a few entities, advances time, and compares all answers after each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,10 +94,10 @@ class MemoryModel(RuleBasedStateMachine):
         oldest = self.clock.monotonic() - self.seconds
         fresh = sum(message.event.received_at >= oldest for message in self.stream)
         for after in range(head + 1):
-            stretch = run(self.broker.read(TENANT, after, head))
-            found = [message.event.event_id for message in stretch.publications]
-            assert stretch.head == head
-            if stretch.reachable:
+            page = run(self.broker.read(TENANT, after, head))
+            found = [message.event.event_id for message in page.publications]
+            assert page.head == head
+            if page.reachable:
                 assert head - after <= self.kept
                 assert found == [message.event.event_id for message in self.stream[after:]]
             else:
@@ -109,7 +109,7 @@ class MemoryModel(RuleBasedStateMachine):
         assert [message.seq for message in self.delivered] == list(range(1, len(self.stream) + 1))
 
     @invariant()
-    def the_newest_figures_are_known(self) -> None:
+    def the_newest_of_a_key_is_known(self) -> None:
         if not hasattr(self, "broker"):
             return
         for name in "ab":

@@ -1,4 +1,4 @@
-"""The broker in Redis keeps the contract of every store, against a real server."""
+"""RedisBroker passes the contract of all brokers, on a real server."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ async def bench(server: RedisServer) -> AsyncIterator[RedisBench]:
 
 
 class TestRedisBroker(BrokerContract, MailContract, DurableContract):
-    """Keeps the contract."""
+    """Passes the contract."""

@@ -1,4 +1,4 @@
-"""Large events: they cost their own tenant time, and nobody else."""
+"""Large events do not block Redis for other tenants."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest_twisted
 from broker_contract import A, B
 from redis_nodes import Nodes, until
 
-from callcenter_ws.broker.redis import follower
-from callcenter_ws.broker.redis import tenant_store as tenant_store
+from callcenter_ws.broker.redis import state_loader, tenant_store
 from callcenter_ws.redis import scripts
 from callcenter_ws.redis.scripts import Script
 
@@ -22,19 +21,19 @@ def chat(number: int, size: int) -> dict[str, Any]:
 
 
 class Replies:
-    """Keeps the sizes of what a script answers."""
+    """Records the sizes of a script's replies."""
 
-    def __init__(self, nodes_engine: Any, script: Script) -> None:
+    def __init__(self, redis: Any, script: Script) -> None:
         self.sizes: list[int] = []
-        run = nodes_engine.run
+        run = redis.run
 
-        def watching(one: Script, *arguments: Any) -> Any:
+        def recording(one: Script, *arguments: Any) -> Any:
             answer = run(one, *arguments)
-            return answer.addCallback(self._note) if one is script else answer
+            return answer.addCallback(self._record) if one is script else answer
 
-        nodes_engine.run = watching
+        redis.run = recording
 
-    def _note(self, reply: Any) -> Any:
+    def _record(self, reply: Any) -> Any:
         self.sizes.append(len(reply[-1]))
         return reply
 
@@ -45,16 +44,16 @@ async def test_a_state_is_read_in_pages(nodes: Nodes) -> None:
     for begin in range(0, 60, 10):
         await node.publish(*[node.event("chat.session.started", chat(n, 64 * KIBI)) for n in range(begin, begin + 10)])
     other = await nodes.open()
-    replies = Replies(other.store.redis, scripts.PAGE)
+    replies = Replies(other.store.redis, scripts.STATE_EVENTS)
     snapshot = await other.store.snapshot(A)
     assert [message.seq for message in snapshot.publications] == list(range(1, 61))
-    assert len(replies.sizes) >= 60 * 64 * KIBI // (tenant_store.CHUNK_BYTES + 65 * KIBI)
-    assert max(replies.sizes) < tenant_store.CHUNK_BYTES + 65 * KIBI
+    assert len(replies.sizes) >= 60 * 64 * KIBI // (tenant_store.PAGE_BYTES + 65 * KIBI)
+    assert max(replies.sizes) < tenant_store.PAGE_BYTES + 65 * KIBI
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_changes_while_the_pages_are_read(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "PAGE_EVENTS", 3)
+async def test_changes_while_the_pages_are_read(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_loader, "STATE_PAGE_EVENTS", 3)
     node, other = await nodes.open(), await nodes.open(memory_events=2)
     login = {"username": "n"}
     await node.publish(*[node.event("agent.login", {"user_id": str(n), **login}) for n in range(40)])
@@ -62,7 +61,7 @@ async def test_what_changes_while_the_pages_are_read(nodes: Nodes, monkeypatch: 
     changes = iter(range(40))
 
     def changing(script: Script, *arguments: Any) -> Any:
-        if script is scripts.PAGE and (number := next(changes, None)) is not None:
+        if script is scripts.STATE_EVENTS and (number := next(changes, None)) is not None:
             gone = node.event("agent.logout", {"user_id": str(number), **login})
             back = node.event("agent.login", {"user_id": f"new-{number}", **login})
             node.broker.publish([gone, back])
@@ -89,9 +88,9 @@ async def test_the_state_is_bounded_in_bytes(nodes: Nodes) -> None:
         await node.publish(node.event("chat.session.started", chat(number, size)))
     other = await nodes.open()
     kept = [message.seq for message in (await other.store.snapshot(A)).publications]
-    most = 32 * KIBI * KIBI // size
-    assert kept == list(range(80 - most + 1, 81))
-    # What ends makes room.
+    max_events = 32 * KIBI * KIBI // size
+    assert kept == list(range(80 - max_events + 1, 81))
+    # Sessions that end free memory.
     await node.publish(*[node.event("chat.session.ended", {"session_id": f"s{n}"}) for n in range(80)])
     await node.publish(node.event("chat.session.started", chat(100, 10)))
     known = await node.store.redis.send("HGET", node.store.keys.meta(A), "slotbytes")
@@ -99,16 +98,16 @@ async def test_the_state_is_bounded_in_bytes(nodes: Nodes) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stretch_of_the_log_is_fetched_little_by_little(nodes: Nodes) -> None:
+async def test_a_range_of_the_log_is_fetched_in_parts(nodes: Nodes) -> None:
     node = await nodes.open()
     for _ in range(40):
         await node.publish(node.event("alert", {"title": "t", "message": "x" * 200 * KIBI}))
     await node.publish(*[node.event() for _ in range(400)])
     other = await nodes.open((B,))
-    replies = Replies(other.store.redis, scripts.READ)
+    replies = Replies(other.store.redis, scripts.STREAM_READ)
     seqs: list[int] = []
     while len(seqs) < 440:
         seqs += [message.seq for message in (await other.store.read(A, len(seqs), 500)).publications]
     assert seqs == list(range(1, 441))
-    # Four are fetched before it is known how large they are.
-    assert max(replies.sizes) < tenant_store.CHUNK_BYTES + 9 * 201 * KIBI
+    # Four events are fetched before their size is known.
+    assert max(replies.sizes) < tenant_store.PAGE_BYTES + 9 * 201 * KIBI

@@ -1,4 +1,4 @@
-"""Two nodes on one Redis, step by step against the reference: restarts, lost announcements, lost histories."""
+"""Two nodes on one Redis compared with a reference model: restarts, lost announcements, lost histories."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def _server() -> Iterator[None]:
 
 
 def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine under the reactor, which has the connections."""
+    """Run a coroutine in the reactor, and return its result."""
     answer: Deferred[T] = Deferred.fromCoroutine(coroutine)
     result: T = pytest_twisted.blockon(answer.addTimeout(DEADLINE, reactor))
     return result
 
 
 class RedisModel(RuleBasedStateMachine):
-    """Publishes about a few entities through either node, and compares every answer with all that was published."""
+    """Publishes events of a few entities through both nodes, and compares every answer with the reference."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class RedisModel(RuleBasedStateMachine):
         self.number = 0
 
     @initialize(
-        # Never fewer than a deaf node may miss in one step, or it would be told that it has missed something.
+        # At least as many as a node can miss in one step, else it would report an interruption.
         kept=st.sampled_from([8, 20, 100]),
         seconds=st.sampled_from([50.0, 4_000.0, DAY]),
         memory=st.sampled_from([1, 4, 50]),
@@ -86,7 +86,7 @@ class RedisModel(RuleBasedStateMachine):
     def teardown(self) -> None:
         wait_for(self.nodes.close())
 
-    # What happens
+    # Steps
 
     def event(self, type_: str, user_id: str | None, event_id: str | None, choice: int, leg: str | None) -> Event:
         payload = payload_of(type_) if type_ != "notification" else {"type": "x", "title": "t", "message": "m"}
@@ -122,23 +122,23 @@ class RedisModel(RuleBasedStateMachine):
     def publish(self, batch: list[Any], at: int) -> None:
         events = [self.event(*fields) for fields in batch]
         for event, published in zip(events, wait_for(self.both[at].publish(*events)), strict=True):
-            self.take(event, published)
+            self.check_result(event, published)
 
     @rule(batch=st.lists(events, min_size=2, max_size=8))
     def publish_through_both(self, batch: list[Any]) -> None:
-        """At once: which comes first is seen only from the answers."""
+        """Concurrently: only the answers tell the order."""
         events = [self.event(*fields) for fields in batch]
         parts = [events[::2], events[1::2]]
         calls = [node.broker.publish(part) for node, part in zip(self.both, parts, strict=True)]
-        told = [
+        results = [
             (event, outcome)
             for part, outcomes in zip(parts, pytest_twisted.blockon(gatherResults(calls)), strict=True)
             for event, outcome in zip(part, outcomes, strict=True)
         ]
-        for event, outcome in sorted(told, key=lambda one: (one[1].seq, one[1].duplicate)):
-            self.take(event, outcome)
+        for event, outcome in sorted(results, key=lambda one: (one[1].seq, one[1].duplicate)):
+            self.check_result(event, outcome)
 
-    def take(self, event: Event, outcome: PublishResult) -> None:
+    def check_result(self, event: Event, outcome: PublishResult) -> None:
         if not self.epoch:
             self.epoch = outcome.epoch
         assert outcome.epoch == self.epoch
@@ -170,14 +170,14 @@ class RedisModel(RuleBasedStateMachine):
         self.server.command("CLIENT", "KILL", "TYPE", "pubsub")
 
     @rule(batch=st.lists(events, min_size=1, max_size=4), at=either)
-    def publish_to_a_deaf_node(self, batch: list[Any], at: int) -> None:
-        unplug = self.both[1 - at].plug_ears()
+    def publish_without_announcements(self, batch: list[Any], at: int) -> None:
+        unblock = self.both[1 - at].block_announcements()
         self.publish(batch, at)
-        unplug()
+        unblock()
 
     @rule()
     def kill_redis(self) -> None:
-        """It has a file of all commands."""
+        """Restart Redis, which has an append-only file."""
         self.server.kill()
         wait_for(until(lambda: all(node.broker.not_ready() for node in self.both)))
         self.server.start()
@@ -192,7 +192,7 @@ class RedisModel(RuleBasedStateMachine):
         self.find_epoch()
 
     def find_epoch(self) -> None:
-        """Have both look, so that what the next one publishes is told to both."""
+        """Have both nodes check the position, so that both follow the new epoch."""
         positions = [wait_for(node.store.position(TENANT, Position("another", 1))) for node in self.both]
         assert positions[0] == positions[1]
         assert positions[0].seq == 0
@@ -201,25 +201,25 @@ class RedisModel(RuleBasedStateMachine):
     def until_ready(self) -> None:
         wait_for(until(lambda: all(node.broker.not_ready() is None for node in self.both)))
 
-    @rule(user_id=st.sampled_from("12"), most=st.integers(1, 3), take=st.booleans(), at=either)
-    def fetch(self, user_id: str, most: int, take: bool, at: int) -> None:
-        """A user gets mail, and has it or not."""
+    @rule(user_id=st.sampled_from("12"), limit=st.integers(1, 3), acknowledges=st.booleans(), at=either)
+    def fetch(self, user_id: str, limit: int, acknowledges: bool, at: int) -> None:
+        """A user is sent mail, and acknowledges it or not."""
         node = self.both[at]
-        items = wait_for(node.store.mail(TENANT, user_id, 0, most)).items
+        items = wait_for(node.store.read_mailbox(TENANT, user_id, 0, limit)).items
         ids = [item.publication.event.event_id for item in items]
         node.store.mark_mail_sent(TENANT, user_id, ids)
-        if take:
+        if acknowledges:
             node.store.acknowledge_mail(TENANT, user_id, ids)
-        # What was told to Redis before this has arrived.
-        wait_for(node.store.mail(TENANT, user_id, 0, 1))
+        # When this is answered, Redis has stored the marks.
+        wait_for(node.store.read_mailbox(TENANT, user_id, 0, 1))
         for seq, (owner, _) in list(self.mail.items()):
-            if take and owner == user_id and self.stream[seq - 1].event.event_id in ids:
+            if acknowledges and owner == user_id and self.stream[seq - 1].event.event_id in ids:
                 del self.mail[seq]
 
-    # What is always so
+    # Invariants
 
     @invariant()
-    def both_nodes_answer_as_the_reference_does(self) -> None:
+    def both_nodes_answer_like_the_reference(self) -> None:
         if not self.both:
             return
         self.until_ready()
@@ -238,23 +238,23 @@ class RedisModel(RuleBasedStateMachine):
         oldest = self.clock.monotonic() - self.seconds
         fresh = sum(message.event.received_at >= oldest for message in self.stream)
         for after in {0, head - self.kept - 1, head - self.kept, head - fresh, head - 1, head} & {*range(head + 1)}:
-            stretch = wait_for(node.store.read(TENANT, after, head))
-            found = [message.event.event_id for message in stretch.publications]
-            assert (stretch.epoch, stretch.head) == (self.epoch, head)
-            assert stretch.reachable == (after >= head - min(self.kept, fresh))
-            wanted = [message.event.event_id for message in self.stream[after:]] if stretch.reachable else []
+            page = wait_for(node.store.read(TENANT, after, head))
+            found = [message.event.event_id for message in page.publications]
+            assert (page.epoch, page.head) == (self.epoch, head)
+            assert page.reachable == (after >= head - min(self.kept, fresh))
+            wanted = [message.event.event_id for message in self.stream[after:]] if page.reachable else []
             assert found == wanted
 
     def check_mail(self, node: Node) -> None:
         now = self.clock.monotonic()
         for user_id in "12":
-            items = wait_for(node.store.mail(TENANT, user_id, 0, 1_000)).items
+            items = wait_for(node.store.read_mailbox(TENANT, user_id, 0, 1_000)).items
             assert [item.publication.seq for item in items] == [
                 seq for seq, (owner, ends_at) in self.mail.items() if owner == user_id and ends_at > now
             ]
 
     @invariant()
-    def positions_of_lost_histories_are_no_good(self) -> None:
+    def positions_of_lost_histories_are_invalid(self) -> None:
         for position in self.old[-3:]:
             if position.seq:
                 assert wait_for(self.both[0].store.position(TENANT, position)).epoch == self.epoch

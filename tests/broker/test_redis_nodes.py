@@ -1,8 +1,9 @@
-"""What one node has published, another one answers and delivers: the contract of every store, across nodes."""
+"""The contract of all brokers across two nodes: one publishes, another reads and delivers."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest_twisted
@@ -12,12 +13,13 @@ from redis_nodes import Nodes, position_of
 from redis_server import RedisServer
 from twisted.internet.defer import Deferred
 
+from callcenter_ws.errors import Refusal
 from callcenter_ws.events.event import Event
-from callcenter_ws.interfaces import Broker, Deliver, Interrupted, PublishResult, nobody_is_interrupted
+from callcenter_ws.interfaces import Broker, Deliver, Interrupted, PublishResult, ignore_interruption
 
 
-class Apart:
-    """A store of two nodes: one publishes and follows nobody, the other does everything else."""
+class TwoNodeBroker:
+    """A broker of two nodes: one publishes and follows no tenant, the other does everything else."""
 
     def __init__(self, writer: Any, reader: Any) -> None:
         self._writer = writer
@@ -27,7 +29,7 @@ class Apart:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
-    async def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> None:
+    async def start(self, deliver: Deliver, interrupted: Interrupted = ignore_interruption) -> None:
         await self._writer.start(lambda messages: None)
         await self._reader.start(deliver, interrupted)
 
@@ -54,6 +56,9 @@ class Apart:
         return answer
 
     async def _publish(self, events: Sequence[Event]) -> Any:
+        with suppress(Refusal):
+            # When this is answered, Redis has stored the mail marks of the other node.
+            await self._reader.redis.send("PING")
         outcomes = await self._writer.publish(events)
         for event, outcome in zip(events, outcomes, strict=True):
             if isinstance(outcome, PublishResult):
@@ -63,30 +68,30 @@ class Apart:
         return outcomes
 
 
-class ApartBench(RedisBench):
+class TwoNodeBench(RedisBench):
     def make(self, *, history_events: int, history_seconds: float) -> Broker:
         limits = {"history_events": history_events, "history_seconds": history_seconds}
-        apart: Any = Apart(super().make(**limits), super().make(**limits))
-        return apart
+        broker: Any = TwoNodeBroker(super().make(**limits), super().make(**limits))
+        return broker
 
 
 @pytest_twisted.async_yield_fixture
 async def bench(server: RedisServer, nodes: Nodes) -> AsyncIterator[RedisBench]:
-    bench = ApartBench(server.url, nodes.prefix)
+    bench = TwoNodeBench(server.url, nodes.prefix)
     await bench.open()
     yield bench
     await bench.close()
 
 
 class TestAcrossNodes(BrokerContract, MailContract, DurableContract):
-    """Keeps the contract."""
+    """Passes the contract."""
 
 
 class TestFollowing:
-    """Which tenants a node hears of."""
+    """The tenants that a node follows."""
 
     @pytest_twisted.ensureDeferred
-    async def test_only_those_with_clients_here(self, nodes: Nodes) -> None:
+    async def test_only_attached_tenants(self, nodes: Nodes) -> None:
         writer = await nodes.open([])
         reader = await nodes.open([A])
         await writer.publish(writer.event(tenant_id=B), writer.event(), writer.event(tenant_id=B))
@@ -95,7 +100,7 @@ class TestFollowing:
         assert (reader.seqs(A), reader.seqs(B)) == ([1, 2], [])
 
     @pytest_twisted.ensureDeferred
-    async def test_whoever_attaches_later_hears_what_comes_behind_the_position(self, nodes: Nodes) -> None:
+    async def test_events_after_the_position_are_delivered_after_a_late_attach(self, nodes: Nodes) -> None:
         writer = await nodes.open([])
         reader = await nodes.open([])
         await writer.publish(*[writer.event() for _ in range(3)])
@@ -105,31 +110,31 @@ class TestFollowing:
         await reader.until(lambda: reader.seqs() == [4, 5, 6])
 
     @pytest_twisted.ensureDeferred
-    async def test_who_hears_of_all_hears_of_a_new_tenant_from_its_first_event_on(self, nodes: Nodes) -> None:
+    async def test_a_new_tenant_is_followed_from_its_first_event_on_if_all_tenants_are(self, nodes: Nodes) -> None:
         writer = await nodes.open([])
         await writer.publish(writer.event(tenant_id="old"))
-        everybody = await nodes.open(["*"])
-        await everybody.until(lambda: everybody.store._following.get("old"))
-        await everybody.broker.position("old")
+        listener = await nodes.open(["*"])
+        await listener.until(lambda: listener.store._followers.get("old"))
+        await listener.broker.position("old")
         await writer.publish(writer.event(tenant_id="old"), writer.event(tenant_id="new"))
-        await everybody.until(lambda: (everybody.seqs("old"), everybody.seqs("new")) == ([2], [1]))
+        await listener.until(lambda: (listener.seqs("old"), listener.seqs("new")) == ([2], [1]))
 
     @pytest_twisted.ensureDeferred
     async def test_attached_to_all_twice_and_detached_once(self, nodes: Nodes) -> None:
         node = await nodes.open(["*"])
         node.broker.attach("*")
         node.broker.detach("*")
-        assert not node.store._following._everybody.is_wanted
+        assert not node.store._followers._discovery.is_running
 
     @pytest_twisted.ensureDeferred
-    async def test_a_tenant_that_has_lost_its_history_is_heard_of_again(
+    async def test_a_tenant_that_has_lost_its_history_is_registered_again(
         self, nodes: Nodes, server: RedisServer
     ) -> None:
-        """Whoever begins to listen to all after a flush finds a tenant that is only published for."""
+        """A node that follows all tenants after a flush finds one that only has a publisher."""
         writer = await nodes.open([])
         await writer.publish(writer.event())
         server.command("FLUSHALL")
         await writer.publish(writer.event())
         await writer.publish(writer.event())
-        everybody = await nodes.open(["*"])
-        await everybody.until(lambda: everybody.store._following.get(A))
+        listener = await nodes.open(["*"])
+        await listener.until(lambda: listener.store._followers.get(A))

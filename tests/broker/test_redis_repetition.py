@@ -1,4 +1,4 @@
-"""A repeated event is answered and not published again, whichever nodes it comes through."""
+"""Duplicates are recognised, whichever nodes they are published through."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from twisted.internet.defer import gatherResults
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.redis.keys import Keys
 
-MOST_IDS = 200_000
+MAX_IDS = 200_000
 
 
 @pytest_twisted.ensureDeferred
 async def test_through_several_nodes_at_once(nodes: Nodes) -> None:
-    everyone = [await nodes.open() for _ in range(3)]
+    all_nodes = [await nodes.open() for _ in range(3)]
     source = random.Random(1)
-    told: dict[str, set[tuple[str, int]]] = {}
+    positions: dict[str, set[tuple[str, int]]] = {}
     firsts = 0
     calls = []
     for _ in range(40):
         ids = [f"id-{source.randint(1, 60)}" for _ in range(10)]
-        calls += [node.broker.publish([node.event(event_id=name) for name in ids]) for node in everyone]
+        calls += [node.broker.publish([node.event(event_id=name) for name in ids]) for node in all_nodes]
     for outcomes in await gatherResults(calls):
         for outcome in outcomes:
             assert isinstance(outcome, PublishResult)
-            told.setdefault(outcome.event_id, set()).add((outcome.epoch, outcome.seq))
+            positions.setdefault(outcome.event_id, set()).add((outcome.epoch, outcome.seq))
             firsts += not outcome.duplicate
-    assert firsts == len(told)
-    assert all(len(positions) == 1 for positions in told.values())
-    for node in everyone:
+    assert firsts == len(positions)
+    assert all(len(known) == 1 for known in positions.values())
+    for node in all_nodes:
         await until(lambda node=node: len(node.delivered) >= firsts)
-        assert sorted(node.ids()) == sorted(told)
+        assert sorted(node.ids()) == sorted(positions)
         assert node.seqs() == list(range(1, firsts + 1))
 
 
 @pytest_twisted.ensureDeferred
-async def test_wherever_the_clock_stands(nodes: Nodes) -> None:
-    """Identifiers are kept by spans of time; the window reaches over their borders."""
+async def test_at_different_times_within_a_span(nodes: Nodes) -> None:
+    """Ids are stored by spans of time; the window extends over their limits."""
     first, second = await nodes.open(), await nodes.open()
     for number in range(40):
         name = f"x{number}"
@@ -57,8 +57,8 @@ async def test_wherever_the_clock_stands(nodes: Nodes) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_batch_over_a_border(nodes: Nodes) -> None:
-    """Events of one call that were taken in before and after it are told apart all the same."""
+async def test_a_batch_of_two_spans(nodes: Nodes) -> None:
+    """Events of one call may have been received in two spans."""
     node = await nodes.open()
     nodes.clock.advance(WINDOW - nodes.clock.time() % WINDOW - 1)
     early = [node.event(event_id=name) for name in "abc"]
@@ -77,7 +77,7 @@ async def test_a_batch_over_a_border(nodes: Nodes) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_clock_that_is_a_little_behind(nodes: Nodes) -> None:
-    """The first comes through a node whose clock is ahead, over the border of a span."""
+    """The first was received by a node whose clock is ahead, in the next span."""
     node = await nodes.open()
     nodes.clock.advance(WINDOW - nodes.clock.time() % WINDOW - 1)
     behind = node.event(event_id="x")
@@ -88,20 +88,20 @@ async def test_a_clock_that_is_a_little_behind(nodes: Nodes) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_memory_is_bounded(nodes: Nodes, server: RedisServer) -> None:
-    """More are published than are remembered: the latest still are."""
+async def test_the_number_of_ids_is_limited(nodes: Nodes, server: RedisServer) -> None:
+    """When more ids are published than are stored, the latest are kept."""
     node = await nodes.open()
     keys = Keys(nodes.prefix, 0)
     await node.publish(node.event(event_id="early"))
     now = nodes.clock.time()
     span = int(now // WINDOW)
     fill = "for i = 1, ARGV[1] do redis.call('HSET', KEYS[1], 'old-' .. i, '1 ' .. ARGV[2]) end"
-    server.ask("EVAL", fill, "1", keys.of(A, f"ids:{span}"), str(MOST_IDS), repr(now))
+    server.ask("EVAL", fill, "1", keys.of(A, f"ids:{span}"), str(MAX_IDS), repr(now))
     await node.publish(node.event(event_id="x"))
-    server.ask("EVAL", fill, "1", keys.of(A, f"ids:{span}"), str(MOST_IDS), repr(now))
+    server.ask("EVAL", fill, "1", keys.of(A, f"ids:{span}"), str(MAX_IDS), repr(now))
     await node.publish(node.event(event_id="y"))
     await node.publish(node.event(event_id="z"))
     taken = await node.publish(*[node.event(event_id=name) for name in "yz"])
     assert all(outcome.duplicate for outcome in taken)
     held = sum(server.ask("HLEN", name) for name in server.all_keys(keys.of(A, "ids:*").replace("{", "[{]")))
-    assert held <= 2 * MOST_IDS
+    assert held <= 2 * MAX_IDS

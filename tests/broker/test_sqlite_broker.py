@@ -1,4 +1,4 @@
-"""The broker in a SQLite file: the contract of every store, and what is its own."""
+"""SqliteBroker: the tests of every broker, and those of its own behaviour."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from broker_contract import A, B, BrokerContract, DurableContract, MailContract, payload_of, shown
+from broker_contract import A, B, BrokerContract, DurableContract, MailContract, payload_of, positions
 from sqlite_bench import SqliteBench
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
-from callcenter_ws.broker.sqlite import cache, tenant
-from callcenter_ws.broker.sqlite import group_commit as pipeline
-from callcenter_ws.broker.sqlite import transaction as group
+from callcenter_ws.broker import submission
+from callcenter_ws.broker.sqlite import cache, expiry, group_commit, tenant, transaction
 from callcenter_ws.broker.sqlite.check import check
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, Origin
@@ -35,11 +34,11 @@ async def bench(tmp_path: Path) -> AsyncIterator[SqliteBench]:
 
 
 class TestSqliteBroker(BrokerContract, MailContract, DurableContract):
-    """Keeps the contract."""
+    """The tests of every broker."""
 
 
 class Gate:
-    """Stands before a function that a thread of the store runs, and lets calls through when it is told to."""
+    """Replaces a function that a thread of the store calls by one that waits for ``open`` first."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
         self._call = getattr(module, name)
@@ -57,34 +56,36 @@ class Gate:
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Return what breaks writing, or mends it."""
-    real = pipeline.write
-    broken = False
+    """Return a function that makes writes fail (True) or succeed (False)."""
+    real = group_commit.write
+    is_broken = False
 
     def write(*arguments: Any) -> None:
-        if broken:
+        if is_broken:
             raise sqlite3.OperationalError("it broke")
         real(*arguments)
 
     def switch(to: bool) -> None:
-        nonlocal broken
-        broken = to
+        nonlocal is_broken
+        is_broken = to
 
-    monkeypatch.setattr(pipeline, "write", write)
+    monkeypatch.setattr(group_commit, "write", write)
     return switch
 
 
 def unreadable(*arguments: Any) -> None:
-    """Stands for ``load`` where the file cannot be read."""
+    """Replaces ``restore_tenant``: the file cannot be read."""
     raise sqlite3.DatabaseError("it broke")
 
 
-class TestGroups:
-    """What comes while one transaction is written goes into the next."""
+class TestTransactions:
+    """Events submitted while a transaction is written go into the next."""
 
     @pytest_twisted.ensureDeferred
-    async def test_one_transaction_for_all_that_came(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
-        gate = Gate(monkeypatch, pipeline, "write")
+    async def test_one_transaction_for_all_events_submitted_meanwhile(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate = Gate(monkeypatch, group_commit, "write")
         first = bench.broker.publish([bench.event()])
         await bench.until(lambda: len(gate.calls) == 1)
         more = [bench.broker.publish([bench.event()]) for _ in range(100)]
@@ -92,15 +93,15 @@ class TestGroups:
         assert bench.delivered == []
         gate.open()
         await DeferredList([first, *more])
-        assert [written.events for _, written in gate.calls] == [1, 100]
+        assert [written.event_count for _, written in gate.calls] == [1, 100]
         assert bench.seqs() == list(range(1, 102))
 
     @pytest_twisted.ensureDeferred
-    async def test_nothing_is_answered_or_shown_before_it_is_written(
+    async def test_nothing_is_acknowledged_or_delivered_before_it_is_written(
         self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await bench.alerts(1)
-        gate = Gate(monkeypatch, pipeline, "write")
+        gate = Gate(monkeypatch, group_commit, "write")
         login = bench.event("agent.login", payload_of("agent.login"))
         answers: list[Any] = []
         bench.broker.publish([login]).addBoth(answers.append)
@@ -114,24 +115,24 @@ class TestGroups:
         assert await bench.state() == [2]
 
     @pytest_twisted.ensureDeferred
-    async def test_tenants_have_their_turns(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
-        # Both are in memory: who has to be read first waits for that, too.
+    async def test_tenants_take_turns(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Both tenants are in memory; otherwise the second would also wait until it is loaded.
         await bench.alerts(1, B)
-        gate = Gate(monkeypatch, pipeline, "write")
+        gate = Gate(monkeypatch, group_commit, "write")
         first = bench.broker.publish([bench.event()])
         await bench.until(lambda: gate.calls)
-        flood = bench.broker.publish([bench.event() for _ in range(5 * pipeline.GROUP_EVENTS)])
+        flood = bench.broker.publish([bench.event() for _ in range(5 * group_commit.TRANSACTION_EVENTS)])
         other = bench.broker.publish([bench.event(tenant_id=B)])
         gate.open()
         await gatherResults([first, other])
-        assert len(bench.seqs()) < 5 * pipeline.GROUP_EVENTS
+        assert len(bench.seqs()) < 5 * group_commit.TRANSACTION_EVENTS
         await flood
-        assert bench.seqs() == list(range(1, 5 * pipeline.GROUP_EVENTS + 2))
+        assert bench.seqs() == list(range(1, 5 * group_commit.TRANSACTION_EVENTS + 2))
 
     @pytest_twisted.ensureDeferred
-    async def test_what_waits_is_bounded(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pipeline, "MAX_WAITING_EVENTS", 10)
-        gate = Gate(monkeypatch, pipeline, "write")
+    async def test_waiting_events_are_limited(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(submission, "MAX_WAITING_EVENTS", 10)
+        gate = Gate(monkeypatch, group_commit, "write")
         first = bench.broker.publish([bench.event()])
         await bench.until(lambda: gate.calls)
         waiting = bench.broker.publish([bench.event() for _ in range(10)])
@@ -143,10 +144,10 @@ class TestGroups:
         assert await bench.alerts(1) == [12]
 
     @pytest_twisted.ensureDeferred
-    async def test_a_repetition_within_a_group(self, bench: SqliteBench) -> None:
+    async def test_a_repetition_within_a_transaction(self, bench: SqliteBench) -> None:
         calls = [bench.broker.publish([bench.event(event_id="x")]) for _ in range(3)]
         outcomes = [outcome for call in calls for outcome in await call]
-        assert [(taken.seq, taken.duplicate) for taken in outcomes if isinstance(taken, PublishResult)] == [
+        assert [(result.seq, result.duplicate) for result in outcomes if isinstance(result, PublishResult)] == [
             (1, False),
             (1, True),
             (1, True),
@@ -155,10 +156,10 @@ class TestGroups:
 
 @pytest.mark.logs_errors
 class TestOutage:
-    """The file cannot be written: publishers are told at once, readers and connections notice nothing."""
+    """The file is not writable: publishing is refused at once, everything else continues."""
 
     @pytest_twisted.ensureDeferred
-    async def test_publishing_is_refused_and_goes_on(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_publishing_is_refused_and_resumes(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
         broken = breaking(monkeypatch)
         await bench.alerts(3)
         broken(True)
@@ -166,17 +167,17 @@ class TestOutage:
             (outcome,) = await bench.broker.publish([bench.event()])
             assert isinstance(outcome, Refusal)
             assert (outcome.code, outcome.message) == (ErrorCode.UNAVAILABLE, OUTAGE)
-            assert outcome.retry_after == pipeline.RETRY
+            assert outcome.retry_after == group_commit.RETRY_SECONDS
         assert bench.broker.not_ready() == OUTAGE
-        assert shown((await bench.broker.read(A, 0, 10)).publications) == [1, 2, 3]
+        assert positions((await bench.broker.read(A, 0, 10)).publications) == [1, 2, 3]
         broken(False)
-        bench.clock.advance(pipeline.RETRY)
+        bench.clock.advance(group_commit.RETRY_SECONDS)
         await bench.until(lambda: bench.broker.not_ready() is None)
         assert await bench.alerts(2) == [4, 5]
         assert bench.seqs() == [1, 2, 3, 4, 5]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_waits_is_refused_too(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_waiting_events_are_refused_too(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
         broken = breaking(monkeypatch)
         broken(True)
         calls = [bench.broker.publish([bench.event(tenant_id=tenant_id)]) for tenant_id in (A, B, A)]
@@ -185,49 +186,51 @@ class TestOutage:
         broken(False)
 
     @pytest_twisted.ensureDeferred
-    async def test_it_is_tried_again_until_it_works(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_writing_is_retried_until_it_succeeds(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         broken = breaking(monkeypatch)
         broken(True)
         await bench.broker.publish([bench.event()])
         for _ in range(3):
-            bench.clock.advance(pipeline.RETRY)
-            await bench.until(lambda: bench.store._open.pipeline._retry is not None)  # type: ignore[union-attr]
+            bench.clock.advance(group_commit.RETRY_SECONDS)
+            await bench.until(lambda: bench.store._open.group_commit._retry is not None)  # type: ignore[union-attr]
             assert bench.broker.not_ready() == OUTAGE
         broken(False)
-        bench.clock.advance(pipeline.RETRY)
+        bench.clock.advance(group_commit.RETRY_SECONDS)
         await bench.until(lambda: bench.broker.not_ready() is None)
 
     @pytest_twisted.ensureDeferred
-    async def test_notes_are_not_lost(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_pending_writes_are_not_lost(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
         await MailContract.notify(bench, "a", "b")
         broken = breaking(monkeypatch)
         broken(True)
         bench.broker.acknowledge_mail(A, "7", ["a"])
-        bench.store.note(PresenceRecord(A, "7", False, 5.0, 6.0))
+        bench.store.save_presence(PresenceRecord(A, "7", False, 5.0, 6.0))
         await bench.until(lambda: bench.broker.not_ready())
         assert await MailContract.waiting(bench) == ["b"]
         broken(False)
-        bench.clock.advance(pipeline.RETRY)
+        bench.clock.advance(group_commit.RETRY_SECONDS)
         await bench.until(lambda: bench.broker.not_ready() is None)
         await bench.open()
         assert await MailContract.waiting(bench) == ["b"]
         assert [known.user_id for known in bench.store.load_presence()] == ["7"]
 
     @pytest_twisted.ensureDeferred
-    async def test_a_commit_that_only_seemed_to_fail(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The publisher comes again and is told the first position; who is connected got it once."""
+    async def test_a_commit_whose_write_failed(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The repeated event has the first position; it is delivered once."""
         await bench.alerts(1)
-        real = pipeline.write
+        real = group_commit.write
 
         def write(*arguments: Any) -> None:
             real(*arguments)
             raise sqlite3.OperationalError("it broke")
 
-        monkeypatch.setattr(pipeline, "write", write)
+        monkeypatch.setattr(group_commit, "write", write)
         (outcome,) = await bench.broker.publish([bench.event(event_id="x")])
         assert isinstance(outcome, Refusal)
-        monkeypatch.setattr(pipeline, "write", real)
-        bench.clock.advance(pipeline.RETRY)
+        monkeypatch.setattr(group_commit, "write", real)
+        bench.clock.advance(group_commit.RETRY_SECONDS)
         await bench.until(lambda: bench.broker.not_ready() is None and len(bench.delivered) == 2)
         (again,) = await bench.publish(bench.event(event_id="x"))
         assert (again.seq, again.duplicate) == (2, True)
@@ -242,16 +245,18 @@ class TestOutage:
             raise ZeroDivisionError
 
         with monkeypatch.context() as patch:
-            patch.setattr(pipeline, "write", write)
+            patch.setattr(group_commit, "write", write)
             (outcome,) = await bench.broker.publish([bench.event()])
         assert isinstance(outcome, Refusal)
-        assert outcome.message == "the store cannot be written: the gateway met an error of its own"
-        bench.clock.advance(pipeline.RETRY)
+        assert outcome.message == "the store cannot be written: internal error"
+        bench.clock.advance(group_commit.RETRY_SECONDS)
         await bench.until(lambda: bench.broker.not_ready() is None)
         assert await bench.alerts(1) == [1]
 
     @pytest_twisted.ensureDeferred
-    async def test_it_ends_though_it_cannot_write(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_the_store_stops_although_it_cannot_write(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         broken = breaking(monkeypatch)
         broken(True)
         await bench.broker.publish([bench.event()])
@@ -261,12 +266,12 @@ class TestOutage:
         assert await bench.alerts(1) == [1]
 
     @pytest_twisted.ensureDeferred
-    async def test_a_tenant_that_cannot_be_read(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_tenant_that_cannot_be_loaded(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
         await bench.alerts(1)
         await bench.open()
 
         with monkeypatch.context() as patch:
-            patch.setattr(cache, "load", unreadable)
+            patch.setattr(cache, "restore_tenant", unreadable)
             (outcome,) = await bench.broker.publish([bench.event()])
             assert isinstance(outcome, Refusal)
             assert outcome.message == "the store cannot be read: it broke (DatabaseError)"
@@ -275,36 +280,36 @@ class TestOutage:
         assert await bench.alerts(1) == [2]
 
     @pytest_twisted.ensureDeferred
-    async def test_a_tenant_that_somebody_else_tries_to_read(
+    async def test_a_tenant_that_another_caller_is_loading(
         self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whoever waits for it is told, and the store can be stopped."""
+        """All callers that wait for the tenant are refused, and the store can be stopped."""
         await bench.alerts(1)
         await bench.open()
 
-        monkeypatch.setattr(cache, "load", unreadable)
-        gate = Gate(monkeypatch, cache, "load")
-        asking = Deferred.fromCoroutine(bench.store.position(A))
+        monkeypatch.setattr(cache, "restore_tenant", unreadable)
+        gate = Gate(monkeypatch, cache, "restore_tenant")
+        querying = Deferred.fromCoroutine(bench.store.position(A))
         publishing = bench.broker.publish([bench.event()])
-        await bench.until(lambda: not bench.store._open.pipeline._ready)  # type: ignore[union-attr]
+        await bench.until(lambda: not bench.store._open.queue._ready)  # type: ignore[union-attr]
         gate.open()
         (outcome,) = await publishing
         assert isinstance(outcome, Refusal)
         with pytest.raises(Refusal, match="cannot be read"):
-            await asking
+            await querying
         await bench.broker.stop()
         monkeypatch.undo()
         await bench.open()
 
     @pytest_twisted.ensureDeferred
-    async def test_what_cannot_be_read_is_no_readiness(
+    async def test_a_store_that_cannot_be_read_is_not_ready(
         self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await bench.alerts(1)
         await bench.open()
 
         with monkeypatch.context() as patch:
-            patch.setattr(cache, "load", unreadable)
+            patch.setattr(cache, "restore_tenant", unreadable)
             with pytest.raises(Refusal):
                 await bench.broker.position(A)
         assert bench.broker.not_ready() == "the store cannot be read: it broke (DatabaseError)"
@@ -312,13 +317,13 @@ class TestOutage:
         assert bench.broker.not_ready() is None
 
     @pytest_twisted.ensureDeferred
-    async def test_it_is_tried_again_though_nobody_asks(
+    async def test_loading_is_retried_without_a_request(
         self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await bench.alerts(1)
         await bench.open()
         with monkeypatch.context() as patch:
-            patch.setattr(cache, "load", unreadable)
+            patch.setattr(cache, "restore_tenant", unreadable)
             with pytest.raises(Refusal):
                 await bench.broker.position(A)
         bench.clock.advance(60)
@@ -326,31 +331,31 @@ class TestOutage:
 
 
 class TestFile:
-    """What is on disk, and what in memory."""
+    """What is on disk, and what is in memory."""
 
     @pytest_twisted.ensureDeferred
-    async def test_what_is_older_than_the_memory_is_read_from_the_file(self, bench: SqliteBench) -> None:
+    async def test_events_no_longer_in_memory_are_read_from_the_file(self, bench: SqliteBench) -> None:
         bench.options = {"memory_events": 10}
         await bench.open()
         await bench.alerts(100)
-        assert shown((await bench.broker.read(A, 5, 20)).publications) == list(range(6, 26))
-        assert shown((await bench.broker.read(A, 85, 50)).publications) == list(range(86, 101))
+        assert positions((await bench.broker.read(A, 5, 20)).publications) == list(range(6, 26))
+        assert positions((await bench.broker.read(A, 85, 50)).publications) == list(range(86, 101))
 
     @pytest_twisted.ensureDeferred
-    async def test_a_stretch_of_large_events_is_short(self, bench: SqliteBench) -> None:
+    async def test_a_page_of_large_events_is_short(self, bench: SqliteBench) -> None:
         bench.options = {"memory_events": 1}
         await bench.open()
         large = {"title": "t", "message": "m" * 100_000}
         await bench.publish(*[bench.event("alert", large) for _ in range(10)])
         found = []
         while len(found) < 9:
-            stretch = shown((await bench.broker.read(A, len(found), 9 - len(found))).publications)
-            assert 1 <= len(stretch) <= 3
-            found += stretch
+            page = positions((await bench.broker.read(A, len(found), 9 - len(found))).publications)
+            assert 1 <= len(page) <= 3
+            found += page
         assert found == list(range(1, 10))
 
     @pytest_twisted.ensureDeferred
-    async def test_tenants_without_clients_leave_the_memory_first(self, bench: SqliteBench) -> None:
+    async def test_tenants_without_clients_are_evicted_first(self, bench: SqliteBench) -> None:
         bench.options = {"memory_bytes": 200_000}
         broker = await bench.open()
         broker.attach(A)
@@ -361,54 +366,54 @@ class TestFile:
         assert bench.store._open is not None
         assert bench.store._open.cache.peek(A) is not None
         for tenant_id in (A, B):
-            assert shown((await broker.read(tenant_id, 0, 500)).publications)[:3] == [1, 2, 3]
+            assert positions((await broker.read(tenant_id, 0, 500)).publications)[:3] == [1, 2, 3]
             assert (await broker.position(tenant_id)).seq == 200
 
     @pytest_twisted.ensureDeferred
-    async def test_who_is_spoken_of_is_not_read_back_for_each_event(
+    async def test_a_tenant_in_use_is_not_reloaded_for_each_event(
         self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         bench.options = {"memory_bytes": 20_000}
         await bench.open()
         loads = []
-        real = cache.load
+        real = cache.restore_tenant
 
         def load(*arguments: Any) -> Any:
             loads.append(arguments)
             return real(*arguments)
 
-        monkeypatch.setattr(cache, "load", load)
+        monkeypatch.setattr(cache, "restore_tenant", load)
         for _ in range(50):
             await bench.alerts(10)
         assert len(loads) == 1
         assert bench.broker.state()["memory_bytes"] <= 20_000
-        bench.clock.advance(cache.IN_USE + 1)
+        bench.clock.advance(cache.IN_USE_SECONDS + 1)
         await bench.alerts(100, B)
         assert bench.store._open is not None
         assert bench.store._open.cache.peek(A) is None
 
     @pytest_twisted.ensureDeferred
-    async def test_large_events_are_written_down_sooner(self, bench: SqliteBench) -> None:
+    async def test_large_events_cause_a_checkpoint_sooner(self, bench: SqliteBench) -> None:
         large = {"title": "t", "message": "m" * 400_000}
         await bench.publish(bench.event("agent.login", payload_of("agent.login")))
         for _ in range(30):
             await bench.publish(bench.event("alert", large))
         await bench.until(lambda: check(bench.path).state == 1)
 
-    @pytest.mark.parametrize("name", ["_MARK_SENT", "_STRIKE_OFF", "_OVERFULL"])
+    @pytest.mark.parametrize("name", ["_MARK_SENT", "_ACKNOWLEDGE", "_REMOVE_EXCESS"])
     @pytest_twisted.ensureDeferred
-    async def test_nobody_elses_mail_is_looked_through(self, bench: SqliteBench, name: str) -> None:
+    async def test_statements_about_mail_use_the_index(self, bench: SqliteBench, name: str) -> None:
         assert bench.store._open is not None
         db = bench.store._open.file.writer
-        arguments = ("[]", 1_000) if name == "_OVERFULL" else ("[]",)
-        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {getattr(group, name)}", arguments)]
+        arguments = ("[]", 1_000) if name == "_REMOVE_EXCESS" else ("[]",)
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {getattr(transaction, name)}", arguments)]
         searches = [step for step in plan if step.startswith("SEARCH") and "mail_" in step]
         assert searches
         assert all("tenant=? AND user_id=?" in step for step in searches)
         assert not [step for step in plan if step.startswith("SCAN") and "VIRTUAL" not in step]
 
     @pytest_twisted.ensureDeferred
-    async def test_a_tenant_nobody_speaks_of_leaves_the_memory(self, bench: SqliteBench) -> None:
+    async def test_an_unused_tenant_is_evicted(self, bench: SqliteBench) -> None:
         await bench.alerts(1)
         assert bench.broker.state()["tenants"] == 1
         for _ in range(10):
@@ -419,35 +424,37 @@ class TestFile:
     @pytest_twisted.ensureDeferred
     async def test_the_history_is_trimmed_on_disk(self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tenant, "CHECKPOINT_EVENTS", 50)
-        monkeypatch.setattr(group, "TRIM_EVENTS", 7)
+        monkeypatch.setattr(expiry, "BATCH_ROWS", 7)
         await bench.open(history_events=20)
         await bench.publish(bench.event("agent.login", payload_of("agent.login")))
         for _ in range(10):
             await bench.alerts(30)
             bench.clock.advance(301)
         await bench.until(lambda: check(bench.path).events <= 20 + 50 + 30)
-        findings = check(bench.path)
-        assert (findings.problems, findings.state) == ([], 1)
+        report = check(bench.path)
+        assert (report.problems, report.state) == ([], 1)
         assert await bench.state() == [1]
         await bench.open(history_events=20)
         assert await bench.state() == [1]
 
     @pytest_twisted.ensureDeferred
-    async def test_the_history_of_a_tenant_that_is_not_in_memory_goes_too(self, bench: SqliteBench) -> None:
+    async def test_the_history_of_a_tenant_that_is_not_in_memory_is_trimmed(self, bench: SqliteBench) -> None:
         await bench.open(history_seconds=1_000)
         await bench.alerts(50)
         await bench.alerts(50, B)
         await bench.open(history_seconds=1_000)
-        for _ in range(40):
+
+        def is_trimmed() -> bool:
             bench.clock.advance(60)
-            await bench.until(lambda: True)
-        await bench.until(lambda: check(bench.path).events == 0)
+            return check(bench.path).events == 0
+
+        await bench.until(is_trimmed)
         assert check(bench.path).problems == []
         assert await bench.alerts(1) == [51]
         assert await bench.alerts(1, B) == [51]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_it_tells_of_itself(self, bench: SqliteBench) -> None:
+    async def test_the_statistics(self, bench: SqliteBench) -> None:
         await bench.alerts(1)
         state = bench.broker.state()
         assert (state["kind"], state["ready"], state["tenants"]) == ("sqlite", True, 1)
@@ -457,19 +464,19 @@ class TestFile:
         assert bench.broker.not_ready() == "the store is closed"
 
 
-class TestAttendance:
-    """Who was here, over a restart (``interfaces.PresenceStore``)."""
+class TestPresence:
+    """Presence records over a restart (``interfaces.PresenceStore``)."""
 
     @pytest_twisted.ensureDeferred
-    async def test_the_last_note_of_each_user(self, bench: SqliteBench) -> None:
+    async def test_the_latest_record_of_each_user(self, bench: SqliteBench) -> None:
         assert list(bench.store.load_presence()) == []
-        for note in (
+        for record in (
             PresenceRecord(A, "7", False, 1.0, 2.0),
             PresenceRecord(A, "7", False, None, 9.0),
             PresenceRecord(A, "7", True, None, 3.0),
             PresenceRecord(B, "7", False, None, 4.0),
         ):
-            bench.store.note(note)
+            bench.store.save_presence(record)
         await bench.open()
         assert [
             (known.tenant_id, known.visitor, known.since, known.last_seen) for known in bench.store.load_presence()
@@ -480,18 +487,20 @@ class TestAttendance:
         ]
 
     @pytest_twisted.ensureDeferred
-    async def test_who_was_here_at_the_end_was_seen_until_then(self, bench: SqliteBench) -> None:
-        came = bench.clock.time()
-        bench.store.note(PresenceRecord(A, "7", False, came, came))
+    async def test_a_user_online_at_the_stop_was_seen_until_then(self, bench: SqliteBench) -> None:
+        arrived_at = bench.clock.time()
+        bench.store.save_presence(PresenceRecord(A, "7", False, arrived_at, arrived_at))
         bench.clock.advance(600)
         await bench.open()
         (known,) = bench.store.load_presence()
-        assert (known.since, known.last_seen) == (came, came + 600)
+        assert (known.since, known.last_seen) == (arrived_at, arrived_at + 600)
 
     @pytest_twisted.ensureDeferred
-    async def test_and_when_the_process_is_killed_until_it_last_wrote(self, bench: SqliteBench, tmp_path: Path) -> None:
-        came = bench.clock.time()
-        bench.store.note(PresenceRecord(A, "7", False, came, came))
+    async def test_a_user_online_at_a_crash_was_seen_until_the_last_write(
+        self, bench: SqliteBench, tmp_path: Path
+    ) -> None:
+        arrived_at = bench.clock.time()
+        bench.store.save_presence(PresenceRecord(A, "7", False, arrived_at, arrived_at))
         for _ in range(10):
             bench.clock.advance(60)
             await bench.alerts(1)
@@ -500,28 +509,30 @@ class TestAttendance:
             shutil.copy(f"{bench.path}{suffix}", f"{copy.path}{suffix}")
         await copy.open()
         (known,) = copy.store.load_presence()
-        assert known.last_seen == came + 600
+        assert known.last_seen == arrived_at + 600
         await copy.close()
 
     @pytest_twisted.ensureDeferred
-    async def test_what_others_were_told_is_known_by_the_event(self, bench: SqliteBench) -> None:
-        """In one transaction with it, so that the next process says neither twice nor never what this one said."""
+    async def test_whether_a_user_is_announced_follows_from_the_event(self, bench: SqliteBench) -> None:
+        """Both are in one transaction: after a restart no announcement is missing or repeated."""
         for user_id in "789":
-            bench.store.note(PresenceRecord(A, user_id, False, 1.0, 1.0))
-        bench.store.note(PresenceRecord(A, "7", True, None, 1.0))
+            bench.store.save_presence(PresenceRecord(A, user_id, False, 1.0, 1.0))
+        bench.store.save_presence(PresenceRecord(A, "7", True, None, 1.0))
 
-        def said(user_id: Any, online: bool, origin: Origin = Origin.GATEWAY) -> Event:
+        def changed(user_id: Any, online: bool, origin: Origin = Origin.GATEWAY) -> Event:
             return bench.event("presence.changed", {"user_id": user_id, "online": online}, origin=origin)
 
-        await bench.publish(said("7", True), said(8, True), said("8", False), said("9", True, Origin.PRODUCER))
-        bench.store.note(PresenceRecord(A, "7", False, 1.0, 2.0))
+        await bench.publish(
+            changed("7", True), changed(8, True), changed("8", False), changed("9", True, Origin.PRODUCER)
+        )
+        bench.store.save_presence(PresenceRecord(A, "7", False, 1.0, 2.0))
         await bench.open()
-        told = {(known.user_id, known.visitor): known.told for known in bench.store.load_presence()}
-        assert told == {("7", False): True, ("7", True): False, ("8", False): False, ("9", False): False}
+        announced = {(known.user_id, known.visitor): known.announced for known in bench.store.load_presence()}
+        assert announced == {("7", False): True, ("7", True): False, ("8", False): False, ("9", False): False}
 
 
 class TestRevocations:
-    """What was revoked stays revoked over a restart (``interfaces.PresenceStore``)."""
+    """Revocations over a restart (``interfaces.PresenceStore``)."""
 
     @pytest_twisted.ensureDeferred
     async def test_tokens_and_users(self, bench: SqliteBench) -> None:

@@ -1,4 +1,4 @@
-"""Looking at a store from outside, and copying it, while it is used."""
+"""The check and the backup of a store that is in use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest_twisted
 from broker_contract import A, B
 from sqlite_bench import SqliteBench
 
-from callcenter_ws.broker.sqlite.check import back_up, check
+from callcenter_ws.broker.sqlite.backup import back_up
+from callcenter_ws.broker.sqlite.check import check
 from callcenter_ws.broker.sqlite.file import StoreUnusable
 
 
@@ -24,20 +25,20 @@ async def bench(tmp_path: Path) -> AsyncIterator[SqliteBench]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_whole_store_in_use(bench: SqliteBench) -> None:
+async def test_a_complete_store_in_use(bench: SqliteBench) -> None:
     await bench.alerts(300)
     await bench.alerts(20, B)
-    note = {"type": "x", "title": "t", "message": "m"}
-    await bench.publish(bench.event("notification", note, user_id="7"))
-    findings = check(bench.path)
-    assert findings.problems == []
-    assert (findings.tenants, findings.events, findings.mail) == (2, 321, 1)
-    assert findings.epoch == (await bench.broker.position(A)).epoch
-    assert findings.file_bytes > 4_096
+    notification = {"type": "x", "title": "t", "message": "m"}
+    await bench.publish(bench.event("notification", notification, user_id="7"))
+    report = check(bench.path)
+    assert report.problems == []
+    assert (report.tenants, report.events, report.mail) == (2, 321, 1)
+    assert report.epoch == (await bench.broker.position(A)).epoch
+    assert report.file_bytes > 4_096
 
 
 @pytest_twisted.ensureDeferred
-async def test_events_that_are_missing(bench: SqliteBench) -> None:
+async def test_missing_events(bench: SqliteBench) -> None:
     await bench.alerts(10)
     await bench.close()
     db = sqlite3.connect(bench.path)
@@ -66,26 +67,26 @@ async def test_damaged_pages(bench: SqliteBench) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "a text\n"])
-def test_what_is_no_store(tmp_path: Path, content: str | None) -> None:
+def test_a_file_that_is_no_store(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "x"
     if content is not None:
         path.write_text(content)
-    for look in (lambda: check(path), lambda: back_up(path, tmp_path / "copy", lambda: "new")):
+    for command in (lambda: check(path), lambda: back_up(path, tmp_path / "copy", lambda: "new")):
         with pytest.raises(StoreUnusable, match=str(path)):
-            look()
+            command()
     assert not (tmp_path / "copy").exists()
     assert not (tmp_path / "copy.part").exists()
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_backup_is_a_store_with_an_epoch_of_its_own(bench: SqliteBench, tmp_path: Path) -> None:
+async def test_a_backup_is_a_store_with_a_new_epoch(bench: SqliteBench, tmp_path: Path) -> None:
     await bench.alerts(50)
     copy = tmp_path / "copy.sqlite"
     back_up(bench.path, copy, lambda: "restored")
     await bench.alerts(1)
     assert copy.stat().st_mode & 0o777 == 0o600
-    findings = check(copy)
-    assert (findings.events, findings.epoch, findings.problems) == (50, "restored", [])
+    report = check(copy)
+    assert (report.events, report.epoch, report.problems) == (50, "restored", [])
     restored = SqliteBench(copy)
     await restored.open()
     position = await restored.broker.position(A)
@@ -94,11 +95,19 @@ async def test_a_backup_is_a_store_with_an_epoch_of_its_own(bench: SqliteBench, 
     assert (await bench.broker.position(A)).seq == 51
 
 
+def test_a_store_that_cannot_be_reached(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 300) / "events.sqlite"
+    with pytest.raises(StoreUnusable, match="cannot be reached: File name too long"):
+        check(path)
+    with pytest.raises(StoreUnusable, match="cannot be reached: File name too long"):
+        back_up(path, tmp_path / "copy", lambda: "new")
+
+
 @pytest_twisted.ensureDeferred
-async def test_a_backup_replaces_nothing(bench: SqliteBench, tmp_path: Path) -> None:
+async def test_a_backup_replaces_no_file(bench: SqliteBench, tmp_path: Path) -> None:
     copy = tmp_path / "copy.sqlite"
     copy.write_text("precious")
-    with pytest.raises(StoreUnusable, match="there already"):
+    with pytest.raises(StoreUnusable, match="exists already"):
         back_up(bench.path, copy, lambda: "new")
     assert copy.read_text() == "precious"
     with pytest.raises(StoreUnusable, match="No such file"):

@@ -1,10 +1,11 @@
-"""The file of a store: whose it is, whether it may be used, and which history it holds."""
+"""The file of a store: whether it may be used, and which history it holds."""
 
 from __future__ import annotations
 
 import itertools
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that names the machine's present start."""
+    """Return the replacement of the file that identifies the current boot of the machine."""
     boot_id = tmp_path / "boot_id"
     boot_id.write_text("monday\n")
     monkeypatch.setattr(file_module, "_BOOT_ID", boot_id)
@@ -45,7 +46,7 @@ def epoch_after(path: Path, synchronous: file_module.Synchronous = "normal") -> 
 
 
 def killed(file: StoreFile) -> None:
-    """What is left of a file when its process is killed."""
+    """Release a file as the kernel does when its process is killed."""
     file.writer.close()
     file._release()
 
@@ -53,26 +54,26 @@ def killed(file: StoreFile) -> None:
 # Opening
 
 
-def test_a_new_file_is_for_its_owner_alone(path: Path) -> None:
+def test_a_new_file_is_accessible_to_its_owner_only(path: Path) -> None:
     opened(path).close()
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_its_log_is_for_its_owner_alone(path: Path) -> None:
+def test_its_log_is_accessible_to_its_owner_only(path: Path) -> None:
     file = opened(path)
-    write(file, Transaction(facts={"x": 1}))
+    write(file, Transaction(metadata={"x": 1}))
     assert path.with_name(path.name + "-wal").stat().st_mode & 0o777 == 0o600
     file.close()
 
 
-def test_closed_there_is_one_file(path: Path) -> None:
+def test_after_close_there_is_one_file(path: Path) -> None:
     file = opened(path)
-    write(file, Transaction(facts={"x": 1}))
+    write(file, Transaction(metadata={"x": 1}))
     file.close()
     assert sorted(found.name for found in path.parent.iterdir()) == [path.name, path.name + "-lock"]
 
 
-def test_a_second_gateway_is_kept_away(path: Path) -> None:
+def test_a_second_gateway_is_refused(path: Path) -> None:
     file = opened(path)
     with pytest.raises(StoreUnusable, match=r"events\.sqlite is in use by another gateway"):
         opened(path)
@@ -80,35 +81,35 @@ def test_a_second_gateway_is_kept_away(path: Path) -> None:
     opened(path).close()
 
 
-def test_a_failed_start_leaves_it_free(path: Path) -> None:
-    path.write_text("this is no database at all, but a text")
+def test_a_failed_start_releases_the_lock(path: Path) -> None:
+    path.write_text("this is no database, but a text")
     for _ in range(2):
-        with pytest.raises(StoreUnusable, match="no SQLite file"):
+        with pytest.raises(StoreUnusable, match="not a SQLite file"):
             opened(path)
     path.unlink()
     opened(path).close()
 
 
 @pytest.mark.parametrize("place", ["missing/events.sqlite", "file/events.sqlite"])
-def test_without_its_folder(tmp_path: Path, place: str) -> None:
+def test_a_missing_directory(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnusable, match=r"cannot make events\.sqlite-lock"):
+    with pytest.raises(StoreUnusable, match=r"cannot create the lock file events\.sqlite-lock"):
         opened(tmp_path / place)
 
 
-def test_a_folder_in_its_place(path: Path) -> None:
+def test_a_directory_instead_of_the_file(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StoreUnusable, match="cannot be written: Is a directory"):
         opened(path)
 
 
 def test_another_programs_file(path: Path) -> None:
-    db = sqlite3.connect(path)
-    db.execute("CREATE TABLE theirs (x)")
-    db.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (x)")
     with pytest.raises(StoreUnusable, match="is a SQLite file of another program"):
         opened(path)
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM theirs").fetchone() == (0,)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM theirs").fetchone() == (0,)
 
 
 def test_a_newer_version(path: Path) -> None:
@@ -120,9 +121,9 @@ def test_a_newer_version(path: Path) -> None:
         opened(path)
 
 
-def test_an_older_version_is_brought_forward(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_version_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = opened(path)
-    write(before, Transaction(tenants=[(1, "acme", 1.0)]))
+    write(before, Transaction(begun_histories=[(1, "acme", 1.0)]))
     before.close()
     monkeypatch.setattr(
         file_module, "MIGRATIONS", (*file_module.MIGRATIONS, "CREATE TABLE more (x); ALTER TABLE tenant ADD y")
@@ -163,9 +164,8 @@ def test_a_truncated_file(path: Path) -> None:
         (place_of(1, seq), f"e{seq}", "alert", "t", None, False, "producer", 1.0, None, None, b"{}" * 100)
         for seq in range(1, 500)
     ]
-    write(
-        file, Transaction(tenants=[(1, "acme", 1.0)], events=len(rows), values=[value for row in rows for value in row])
-    )
+    values = [value for row in rows for value in row]
+    write(file, Transaction(begun_histories=[(1, "acme", 1.0)], event_count=len(rows), event_values=values))
     file.close()
     path.write_bytes(path.read_bytes()[:8192])
     with pytest.raises(StoreUnusable, match="damaged"):
@@ -174,7 +174,7 @@ def test_a_truncated_file(path: Path) -> None:
 
 def test_an_old_sqlite(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
-    with pytest.raises(StoreUnusable, match=r"3\.38 or later is needed"):
+    with pytest.raises(StoreUnusable, match=r"3\.38 or later is required"):
         opened(path)
 
 
@@ -188,24 +188,24 @@ def test_reading_connections_cannot_write(path: Path) -> None:
 # Which history it holds
 
 
-def test_the_epoch_stays(path: Path, boots: Path) -> None:
+def test_the_epoch_is_kept(path: Path, boots: Path) -> None:
     assert epoch_after(path) == epoch_after(path) == epoch_after(path, "full")
 
 
-def test_it_stays_when_the_process_is_killed(path: Path, boots: Path) -> None:
+def test_the_epoch_is_kept_when_the_process_is_killed(path: Path, boots: Path) -> None:
     file = opened(path)
     killed(file)
     assert epoch_after(path) == file.epoch
 
 
-def test_it_stays_when_the_machine_was_stopped_in_order(path: Path, boots: Path) -> None:
+def test_the_epoch_is_kept_over_a_clean_reboot(path: Path, boots: Path) -> None:
     epoch = epoch_after(path)
     boots.write_text("tuesday")
     assert epoch_after(path) == epoch
 
 
-def test_it_ends_with_the_machine_s_crash(path: Path, boots: Path) -> None:
-    """The last transactions may be gone, and their positions will be given again."""
+def test_a_crash_of_the_machine_causes_a_new_epoch(path: Path, boots: Path) -> None:
+    """The last transactions may be missing, and their positions will be given to other events."""
     file = opened(path)
     killed(file)
     boots.write_text("tuesday")
@@ -214,21 +214,21 @@ def test_it_ends_with_the_machine_s_crash(path: Path, boots: Path) -> None:
     assert epoch_after(path) == after
 
 
-def test_with_full_it_survives_that_too(path: Path, boots: Path) -> None:
+def test_with_full_the_epoch_is_kept_over_a_crash(path: Path, boots: Path) -> None:
     file = opened(path, "full")
     killed(file)
     boots.write_text("tuesday")
     assert epoch_after(path, "full") == file.epoch
 
 
-def test_the_mode_that_it_was_written_in_counts(path: Path, boots: Path) -> None:
+def test_the_mode_of_the_crashed_process_is_decisive(path: Path, boots: Path) -> None:
     file = opened(path, "normal")
     killed(file)
     boots.write_text("tuesday")
     assert epoch_after(path, "full") != file.epoch
 
 
-def test_of_a_machine_that_does_not_name_its_starts_the_worst_is_supposed(path: Path, boots: Path) -> None:
+def test_without_a_boot_id_a_crash_is_assumed(path: Path, boots: Path) -> None:
     boots.unlink()
     file = opened(path)
     killed(file)
@@ -237,7 +237,7 @@ def test_of_a_machine_that_does_not_name_its_starts_the_worst_is_supposed(path: 
     assert epoch_after(path) == after
 
 
-# Words
+# Errors and places
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def full_disk(path: Path) -> Iterator[sqlite3.Connection]:
     db.close()
 
 
-def test_what_an_error_means(full_disk: sqlite3.Connection) -> None:
+def test_the_reason_of_an_error(full_disk: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.OperationalError) as caught:
         full_disk.execute("CREATE TABLE large AS SELECT randomblob(100000)")
     assert reason_of(caught.value) == "the disk is full (SQLITE_FULL)"
@@ -263,27 +263,31 @@ def test_places() -> None:
     assert place_of(7, (1 << SEQ_BITS) - 1) < place_of(8, 0)
 
 
-# What was under way when the process was killed
+# Mail after a crash
 
 
-def test_mail_for_who_was_here_is_supposed_to_have_been_sent(path: Path) -> None:
+def test_mail_of_users_online_at_a_crash_is_marked_as_sent(path: Path) -> None:
     file = opened(path)
     row = ("notification", "t", 0, "producer", 1.0, None, None, b"{}")
     items = [
         (place_of(1, seq), f"e{seq}", row[0], row[1], user_id, *row[2:], 1, 9e9)
-        for seq, user_id in ((1, "here"), (2, "away"), (3, "unknown"))
+        for seq, user_id in ((1, "online"), (2, "offline"), (3, "unknown"))
     ]
-    attendance = [PresenceRecord("acme", "here", False, 1.0, 1.0), PresenceRecord("acme", "away", False, None, 1.0)]
-    events = [value for item in items for value in item[:-2]]
-    write(file, Transaction(tenants=[(1, "acme", 1.0)], events=3, values=events, items=items, attendance=attendance))
+    values = [value for item in items for value in item[:-2]]
+    transaction = Transaction(begun_histories=[(1, "acme", 1.0)], event_count=3, event_values=values, mail_rows=items)
+    transaction.presence = [
+        PresenceRecord("acme", "online", False, 1.0, 1.0),
+        PresenceRecord("acme", "offline", False, None, 1.0),
+    ]
+    write(file, transaction)
 
     def sent() -> list[tuple[str, int]]:
         return file.writer.execute("SELECT user_id, sent FROM mail ORDER BY place").fetchall()
 
     file.close()
     file = opened(path)
-    assert sent() == [("here", 0), ("away", 0), ("unknown", 0)]
+    assert sent() == [("online", 0), ("offline", 0), ("unknown", 0)]
     killed(file)
     file = opened(path)
-    assert sent() == [("here", 1), ("away", 0), ("unknown", 0)]
+    assert sent() == [("online", 1), ("offline", 0), ("unknown", 0)]
     file.close()

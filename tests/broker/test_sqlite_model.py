@@ -1,4 +1,4 @@
-"""The store in a file, step by step against the reference: through restarts, crashes, evictions and failed writes."""
+"""A model-based test of SqliteBroker against the reference: with restarts, crashes, evictions and failed writes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from reference import compacted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from callcenter_ws.broker.sqlite import group_commit as pipeline
-from callcenter_ws.broker.sqlite import tenant
-from callcenter_ws.broker.sqlite import transaction as group
+from callcenter_ws.broker.sqlite import expiry, group_commit, tenant
 from callcenter_ws.broker.sqlite.broker import SqliteBroker
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.event import Event, make_event
@@ -31,19 +29,19 @@ from callcenter_ws.testing import FakeClock
 
 TENANT = "acme"
 WINDOW = 300.0
-DEADLINE = 10.0
+DEADLINE = 30.0
 DAY = 86_400.0
 T = TypeVar("T")
 
 
 def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine under the reactor, which has the store's threads."""
+    """Run a coroutine under the reactor, which the store's threads report to."""
     result: T = pytest_twisted.blockon(Deferred.fromCoroutine(coroutine))
     return result
 
 
 class SqliteModel(RuleBasedStateMachine):
-    """Publishes about a few entities, and compares every answer after every step with all that was published."""
+    """Publishes events about a few entities, and compares all answers with the published events after each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,12 +60,12 @@ class SqliteModel(RuleBasedStateMachine):
         seconds=st.sampled_from([50.0, 4_000.0, DAY]),
         memory=st.sampled_from([1, 4, 50]),
         checkpoint=st.sampled_from([1, 3, 10]),
-        piece=st.sampled_from([1, 4, 100]),
+        batch=st.sampled_from([1, 4, 100]),
     )
-    def open(self, kept: int, seconds: float, memory: int, checkpoint: int, piece: int) -> None:
+    def open(self, kept: int, seconds: float, memory: int, checkpoint: int, batch: int) -> None:
         self.kept, self.seconds, self.memory = kept, seconds, memory
         self.patches.setattr(tenant, "CHECKPOINT_EVENTS", checkpoint)
-        self.patches.setattr(group, "TRIM_EVENTS", piece)
+        self.patches.setattr(expiry, "BATCH_ROWS", batch)
         self.start()
         self.epoch = wait_for(self.broker.position(TENANT)).epoch
 
@@ -92,7 +90,7 @@ class SqliteModel(RuleBasedStateMachine):
         self.patches.undo()
         shutil.rmtree(self.folder)
 
-    # What happens
+    # Rules
 
     def event(self, type_: str, user_id: str | None, event_id: str | None, choice: int, leg: str | None) -> Event:
         payload = payload_of(type_) if type_ != "notification" else {"type": "x", "title": "t", "message": "m"}
@@ -129,9 +127,9 @@ class SqliteModel(RuleBasedStateMachine):
         outcomes = pytest_twisted.blockon(self.broker.publish(events))
         for event, outcome in zip(events, outcomes, strict=True):
             assert isinstance(outcome, PublishResult)
-            self.take(event, outcome)
+            self.accept(event, outcome)
 
-    def take(self, event: Event, outcome: PublishResult) -> None:
+    def accept(self, event: Event, outcome: PublishResult) -> None:
         assert outcome.epoch == self.epoch
         now = self.clock.monotonic()
         seq, since = self.known.get(event.event_id, (0, -WINDOW))
@@ -156,7 +154,7 @@ class SqliteModel(RuleBasedStateMachine):
 
     @rule(batch=st.lists(events, min_size=1, max_size=4))
     def crash(self, batch: list[Any]) -> None:
-        """The process is killed: what the file holds at that moment is all there is."""
+        """Kill the process: continue with a copy of the file as it is now."""
         self.publish(batch)
         wait_for(self.broker.position(TENANT))
         before, self.files = self.path, self.files + 1
@@ -168,39 +166,39 @@ class SqliteModel(RuleBasedStateMachine):
         self.start()
 
     @rule()
-    def forget(self) -> None:
-        """The tenant has to make room."""
+    def evict(self) -> None:
+        """Evict the tenant from memory."""
         cache = self.broker._open.cache  # type: ignore[union-attr]
         for record in cache.records():
-            if record.idle:
-                cache.drop(record)
+            if record.is_idle:
+                cache.evict(record)
 
     @rule(batch=st.lists(events, min_size=1, max_size=3), committed=st.booleans())
     def fail(self, batch: list[Any], committed: bool) -> None:
-        """A write fails, or seems to have failed though it was committed."""
-        real = pipeline.write
+        """Make a write fail, before or after it is committed."""
+        real = group_commit.write
 
         def failing(*arguments: Any) -> None:
-            pipeline.write = real
+            group_commit.write = real
             if committed:
                 real(*arguments)
             raise sqlite3.OperationalError("it broke")
 
-        pipeline.write = failing
+        group_commit.write = failing
         events = [self.event(*fields) for fields in batch]
         outcomes = pytest_twisted.blockon(self.broker.publish(events))
-        pipeline.write = real
+        group_commit.write = real
         expected = wait_for(self.broker.position(TENANT)).seq
         for event, outcome in zip(events, outcomes, strict=True):
             if isinstance(outcome, PublishResult):
-                # Only repetitions of what was committed before.
+                # A repetition of an event that was committed before.
                 assert outcome.duplicate
-                self.take(event, outcome)
+                self.accept(event, outcome)
             else:
                 assert isinstance(outcome, Refusal)
                 if committed and len(self.stream) < expected and not self.is_known(event):
-                    self.take(event, PublishResult(self.epoch, len(self.stream) + 1, event.event_id))
-        self.clock.advance(pipeline.RETRY)
+                    self.accept(event, PublishResult(self.epoch, len(self.stream) + 1, event.event_id))
+        self.clock.advance(group_commit.RETRY_SECONDS)
         pytest_twisted.blockon(self.until_it_writes())
 
     def is_known(self, event: Event) -> bool:
@@ -211,29 +209,29 @@ class SqliteModel(RuleBasedStateMachine):
         async def wait() -> None:
             deadline = reactor.seconds() + DEADLINE
             while self.broker.not_ready():
-                assert reactor.seconds() < deadline, "it never writes again"
+                assert reactor.seconds() < deadline, "the store did not become writable"
                 turn: Deferred[None] = Deferred()
                 reactor.callLater(0.001, turn.callback, None)
                 await turn
 
         return Deferred.fromCoroutine(wait())
 
-    @rule(user_id=st.sampled_from("12"), most=st.integers(1, 3), take=st.booleans())
-    def fetch(self, user_id: str, most: int, take: bool) -> None:
-        """A user gets mail, and has it or not."""
-        items = wait_for(self.broker.mail(TENANT, user_id, 0, most)).items
+    @rule(user_id=st.sampled_from("12"), limit=st.integers(1, 3), acknowledge=st.booleans())
+    def fetch(self, user_id: str, limit: int, acknowledge: bool) -> None:
+        """Read the mailbox of a user, and acknowledge the items or not."""
+        items = wait_for(self.broker.read_mailbox(TENANT, user_id, 0, limit)).items
         ids = [item.publication.event.event_id for item in items]
         self.broker.mark_mail_sent(TENANT, user_id, ids)
-        if take:
+        if acknowledge:
             self.broker.acknowledge_mail(TENANT, user_id, ids)
         for seq, (owner, ends_at, _) in list(self.mail.items()):
-            # An identifier that was used again after its time stands for both.
+            # An identifier used again after its window refers to both events.
             if owner == user_id and self.stream[seq - 1].event.event_id in ids:
                 self.mail[seq] = owner, ends_at, True
-                if take:
+                if acknowledge:
                     del self.mail[seq]
 
-    # What is always so
+    # Invariants
 
     @invariant()
     def the_snapshot_is_the_compacted_stream(self) -> None:
@@ -251,12 +249,12 @@ class SqliteModel(RuleBasedStateMachine):
         oldest = self.clock.monotonic() - self.seconds
         fresh = sum(message.event.received_at >= oldest for message in self.stream)
         for after in range(max(0, head - self.kept - 2), head + 1):
-            stretch = wait_for(self.broker.read(TENANT, after, head))
-            found = [message.event.event_id for message in stretch.publications]
-            assert stretch.head == head
+            page = wait_for(self.broker.read(TENANT, after, head))
+            found = [message.event.event_id for message in page.publications]
+            assert page.head == head
             if after >= head - min(self.kept, fresh):
-                assert stretch.reachable
-            if stretch.reachable:
+                assert page.reachable
+            if page.reachable:
                 expected = [message.event.event_id for message in self.stream[after:]]
                 assert found == expected[: len(found)]
                 assert found or not expected
@@ -270,12 +268,12 @@ class SqliteModel(RuleBasedStateMachine):
             assert message.event.event_id == published.event.event_id
 
     @invariant()
-    def mailboxes_hold_what_nobody_has(self) -> None:
+    def mailboxes_hold_what_was_not_acknowledged(self) -> None:
         if not hasattr(self, "epoch"):
             return
         now = self.clock.monotonic()
         for user_id in "12":
-            items = wait_for(self.broker.mail(TENANT, user_id, 0, 1_000)).items
+            items = wait_for(self.broker.read_mailbox(TENANT, user_id, 0, 1_000)).items
             waiting = [item.publication.seq for item in items]
             assert waiting == [
                 seq for seq, (owner, ends_at, _) in self.mail.items() if owner == user_id and ends_at > now

@@ -1,4 +1,4 @@
-"""The demo page in a real browser: it shows what happens, and comes back after the gateway was away."""
+"""The demo page in a real browser: it shows events, and reconnects after a restart of the gateway."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium to look at the page with")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 
 class Page:
     """A page of the browser, driven over the Chrome DevTools Protocol."""
 
     def __init__(self, url: str) -> None:
-        # Not as a context manager: it lives as long as the fixture that closes it.
+        # Not as a context manager: the fixture closes it.
         self._socket = connect(url, max_size=None, open_timeout=DEADLINE, legacy=True)
         self._calls = 0
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -51,7 +51,7 @@ class Page:
         self._socket.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
         deadline = Deadline()
         while True:
-            message = json.loads(self._socket.recv(timeout=deadline.left()))
+            message = json.loads(self._socket.recv(timeout=deadline.remaining()))
             if message.get("id") == self._calls:
                 assert "error" not in message, message
                 result: dict[str, Any] = message["result"]
@@ -60,12 +60,12 @@ class Page:
 
     def _note(self, message: dict[str, Any]) -> None:
         if message["method"] == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(message["params"]))
+            self.errors.append(json.dumps(message["params"]))
         elif message["method"] == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
-            self.complaints.append(message["params"]["entry"]["text"])
+            self.errors.append(message["params"]["entry"]["text"])
 
     def evaluate(self, expression: str) -> Any:
-        """The value of an expression, or of the promise that it is."""
+        """Return the value of an expression; a promise is awaited."""
         answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
@@ -76,15 +76,15 @@ class Page:
         value = self.evaluate(
             f"""new Promise((resolve) => {{
                 const end = performance.now() + {milliseconds - 1000};
-                const look = () => {{
+                const check = () => {{
                     const value = {condition};
                     if (value || performance.now() > end) resolve(value);
-                    else setTimeout(look, 20);
+                    else setTimeout(check, 20);
                 }};
-                look();
+                check();
             }})"""
         )
-        assert value, f"waited in vain for {condition}\n{self.evaluate('document.body.innerText')}"
+        assert value, f"waited for {condition}\n{self.evaluate('document.body.innerText')}"
         return value
 
     def text(self, selector: str) -> str:
@@ -97,8 +97,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("browser")
 
 
-class Stage:
-    """The demo, which can be started anew at its old place."""
+class RestartableDemo:
+    """A demo that can be started again in the same folder and on the same port."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -114,16 +114,16 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(folder: Path) -> Iterator[Stage]:
-    stage = Stage(folder / "demo")
-    yield stage
-    stage.demo.stop()
-    assert "Traceback" not in stage.demo.output, stage.demo.output
+def restartable(folder: Path) -> Iterator[RestartableDemo]:
+    made = RestartableDemo(folder / "demo")
+    yield made
+    made.demo.stop()
+    assert "Traceback" not in made.demo.output, made.demo.output
 
 
 @pytest.fixture(scope="module")
 def chromium(folder: Path) -> Iterator[str]:
-    """A browser with one empty page; where that is driven."""
+    """The DevTools URL of the only, empty page of a browser."""
     profile = folder / "profile"
     browser = Process([str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"], {"HOME": str(folder)})
     try:
@@ -140,15 +140,15 @@ def chromium(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(chromium: str, stage: Stage) -> Iterator[Page]:
+def page(chromium: str, restartable: RestartableDemo) -> Iterator[Page]:
     page = Page(chromium)
-    page.call("Page.navigate", url=stage.demo.url())
+    page.call("Page.navigate", url=restartable.demo.url())
     page.wait_for("location.protocol === 'http:' && document.readyState === 'complete'")
     yield page
     page.close()
 
 
-def test_it_connects_and_shows_what_happens(page: Page) -> None:
+def test_the_page_connects_and_shows_events(page: Page) -> None:
     page.wait_for("document.body.dataset.link === 'live'")
     assert page.text("#link-text") == "Connected as supervisor"
     assert (page.text("#tenant"), page.text("#user")) == ("demo", "supervisor-01 (supervisor)")
@@ -157,24 +157,24 @@ def test_it_connects_and_shows_what_happens(page: Page) -> None:
     page.wait_for("document.querySelectorAll('#stream > li.event').length > 3")
     seen = int(page.text("#seen"))
     page.wait_for(f"Number(document.querySelector('#seen').textContent) > {seen}")
-    assert page.complaints == []
+    assert page.errors == []
 
 
-def test_an_alert_is_shown_as_the_text_that_it_is(page: Page, stage: Stage) -> None:
-    stage.emit("alert", {"title": "<img src=x onerror=alert(1)>", "message": "<b>now</b>", "severity": "warning"})
+def test_an_alert_is_shown_as_text(page: Page, restartable: RestartableDemo) -> None:
+    restartable.emit("alert", {"title": "<img src=x onerror=alert(1)>", "message": "<b>now</b>", "severity": "warning"})
     page.wait_for("!document.querySelector('#alert').hidden")
     assert page.text("#alert") == "<img src=x onerror=alert(1)>: <b>now</b>"
     page.wait_for("[...document.querySelectorAll('#stream .text')].some((line) => line.textContent.includes('<b>now'))")
     assert page.evaluate("document.querySelectorAll('#alert *, #stream img, #stream b').length") == 0
-    assert page.complaints == []
+    assert page.errors == []
 
 
-def test_as_a_wallboard_it_is_not_told_who_calls(page: Page, stage: Stage) -> None:
+def test_as_a_wallboard_the_page_does_not_receive_callers(page: Page, restartable: RestartableDemo) -> None:
     page.evaluate("document.querySelector('input[value=wallboard]').click()")
     page.wait_for("document.querySelector('#link-text').textContent === 'Connected as wallboard'")
     assert page.text("#user") == "wallboard-01 (wallboard)"
     caller = {"caller_id": "+3225550101", "caller_name": "Zoe Dupont"}
-    stage.emit("call.incoming", {"unique_id": "from-the-test", "destination": "extension 4711", **caller})
+    restartable.emit("call.incoming", {"unique_id": "from-the-test", "destination": "extension 4711", **caller})
     line = page.wait_for(
         "([...document.querySelectorAll('#stream .text')].find((line) => line.textContent.includes('4711')) || {})"
         ".textContent"
@@ -182,24 +182,26 @@ def test_as_a_wallboard_it_is_not_told_who_calls(page: Page, stage: Stage) -> No
     assert line == "*** calls extension 4711"
     page.evaluate("document.querySelector('input[value=supervisor]').click()")
     page.wait_for("document.querySelector('#link-text').textContent === 'Connected as supervisor'")
-    assert page.complaints == []
+    assert page.errors == []
 
 
 @pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
-def test_it_comes_back_when_the_gateway_does(page: Page, stage: Stage, way: signal.Signals) -> None:
+def test_the_page_reconnects_after_a_restart_of_the_gateway(
+    page: Page, restartable: RestartableDemo, way: signal.Signals
+) -> None:
     page.wait_for("document.body.dataset.link === 'live' && document.querySelector('#seq').textContent !== '-'")
     epoch = page.text("#epoch")
     resets = "[...document.querySelectorAll('#stream .type')].filter((type) => type.textContent === 'reset').length"
     before = page.evaluate(resets)
-    stage.demo.stop(way)
-    assert "Traceback" not in stage.demo.output, stage.demo.output
+    restartable.demo.stop(way)
+    assert "Traceback" not in restartable.demo.output, restartable.demo.output
     page.wait_for("document.body.dataset.link !== 'live'")
     assert page.evaluate("document.querySelector('#again').hidden")
-    stage.start()
+    restartable.start()
     page.wait_for("document.body.dataset.link === 'live'")
     page.wait_for(f"document.querySelector('#epoch').textContent !== '{epoch}'")
-    # The old gateway kept nothing: the page says so, starts from a snapshot and goes on with what happens now.
+    # The history of the old gateway is lost: the page shows a reset, then a snapshot and new events.
     page.wait_for(f"{resets} > {before}")
     seen = int(page.text("#seen"))
     page.wait_for(f"Number(document.querySelector('#seen').textContent) > {seen}")
-    assert [complaint for complaint in page.complaints if "ERR_CONNECTION" not in complaint] == []
+    assert [error for error in page.errors if "ERR_CONNECTION" not in error] == []

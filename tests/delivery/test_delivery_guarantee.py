@@ -1,9 +1,9 @@
-"""The promise of the protocol, against any interleaving.
+"""The delivery guarantee (``docs/protocol.rst``, "Resuming"), for any interleaving.
 
-A client that resumes with ``(epoch, seq)`` gets every event after ``seq`` that it may see, once, in order, or an
-explicit ``reset`` or ``gap``; a snapshot stands in the stream exactly where its ``seq`` says. Here a store whose
-every call takes some turns, several clients that pause, drain, ask and go away, and publishers in between are
-played in orders that Hypothesis chooses; then what each socket was given is read like a suspicious client would.
+A client that resumes with ``(epoch, seq)`` is sent every event after ``seq`` that it may see, once, in order, or an
+explicit ``reset`` or ``gap``; a snapshot is in the stream at the position of its ``seq``. Hypothesis chooses the order
+of the actions of publishers and of several clients, which pause, drain, send requests and disconnect, over a store
+whose every call takes some turns. The messages of each client are then checked against what was published.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_stage import TENANT, SlowBroker, Socket, Stage
+from doubles import SlowBroker
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from sample_events import ACME
+from world import Message, Peer, World, seqs_of
 
-from callcenter_ws.delivery import catch_up as catch_up
-from callcenter_ws.delivery import group, hub, replay_cache
+from callcenter_ws.delivery import catch_up, group, hub, replay_cache
 from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.delivery.subscriber import SessionState
 from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.publication import Publication
@@ -28,322 +30,361 @@ from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.testing import run
 
 USERS = ("ada", "bob")
-Told = dict[str, Any]
 
 
 @dataclass
-class Log:
-    """Everything that was made durable for the tenant, and what one user may see of it."""
+class Stream:
+    """Everything that was published for the tenant, and what each user may see of it."""
 
-    messages: list[Publication] = field(default_factory=list)
+    publications: list[Publication] = field(default_factory=list)
 
-    def take(self, message: Publication) -> None:
-        assert message.seq == len(self.messages) + 1
-        self.messages.append(message)
+    def add(self, publication: Publication) -> None:
+        assert publication.seq == len(self.publications) + 1
+        self.publications.append(publication)
 
     @property
     def head(self) -> int:
-        return len(self.messages)
+        return len(self.publications)
 
     def visible(self, user_id: str, after: int, until: int) -> list[int]:
-        """The positions in ``(after, until]`` that the user may see."""
-        return [m.seq for m in self.messages[after:until] if m.event.user_id in (None, user_id)]
+        """Return the positions in ``(after, until]`` that the user may see."""
+        return [
+            publication.seq
+            for publication in self.publications[after:until]
+            if publication.event.user_id in (None, user_id)
+        ]
 
     def is_outdated(self, seq: int) -> bool:
-        key = self.messages[seq - 1].event.conflation_key
-        return key is not None and any(later.event.conflation_key == key for later in self.messages[seq:])
+        """Return whether a later event has the same conflation key."""
+        key = self.publications[seq - 1].event.conflation_key
+        return key is not None and any(later.event.conflation_key == key for later in self.publications[seq:])
 
     def state(self, seq: int) -> list[int]:
-        """The positions that a snapshot at ``seq`` is made of: figures by queue, agents who are logged in."""
+        """Return the positions of the events of a snapshot at ``seq``: queue statistics and logged-in agents."""
         slots: dict[tuple[str, str], int] = {}
-        for message in self.messages[:seq]:
-            payload = decode_json(message.event.payload)
-            name = message.event.type.name
+        for publication in self.publications[:seq]:
+            payload = decode_json(publication.event.payload)
+            name = publication.event.type.name
             if name == "queue.stats":
-                slots["queue", payload["queue_name"]] = message.seq
+                slots["queue", payload["queue_name"]] = publication.seq
             elif name == "agent.login":
-                slots["agent", payload["user_id"]] = message.seq
+                slots["agent", payload["user_id"]] = publication.seq
             elif name == "agent.logout":
                 slots.pop(("agent", payload["user_id"]), None)
         return sorted(slots.values())
 
 
-class Reader:
-    """Reads what one connection was told, and finds fault with it.
+class Checker:
+    """Checks the messages of one connection against the stream.
 
     Args:
-        asked: the position of each ``resume`` request by its id; None is the wish in the URL.
-        broke_off: the connection ended, perhaps amid a replay.
+        resumed_after: the position of each replay request by its id; None is the id of the request in the URL.
+        disconnected: whether the connection was lost, possibly during a replay.
+
+    Attributes:
+        position: ``seq`` up to which everything has been sent or reported as missing.
+        from_mailbox: positions that were sent from the mailbox.
+        stateless_answers: ids of the requests whose answer is independent of the stream.
+        answered: ids of the answered requests.
     """
 
-    def __init__(self, log: Log, user_id: str, asked: dict[Any, int], *, broke_off: bool) -> None:
-        self.log = log
+    def __init__(self, stream: Stream, user_id: str, resumed_after: dict[Any, int], *, disconnected: bool) -> None:
+        self.stream = stream
         self.user_id = user_id
-        self.broke_off = broke_off
-        self.asked = asked
-        self.cursor = 0
-        self.brought: list[int] = []
-        self.pongs: list[Any] = []
+        self.disconnected = disconnected
+        self.resumed_after = resumed_after
+        self.position = 0
+        self.from_mailbox: list[int] = []
+        self.stateless_answers: list[Any] = []
         self.answered: list[Any] = []
-        self._pending: list[int] = []
+        # Positions of stream events that are checked with the next control message.
+        self._unchecked: list[int] = []
 
-    def read(self, told: list[Told]) -> None:
-        if not told:
+    def check(self, messages: list[Message]) -> None:
+        if not messages:
             return
-        if told[0]["type"] == "error":
-            # The store did not answer as the client came: it is told so and sent away.
-            assert told[0]["payload"]["code"] == "unavailable"
-            assert len(told) == 1
+        if messages[0]["type"] == "error":
+            # The store was not available before the welcome.
+            assert messages[0]["payload"]["code"] == "unavailable"
+            assert len(messages) == 1
             return
-        assert told[0]["type"] == "welcome"
-        self.cursor = told[0]["payload"]["seq"]
-        following = iter(told[1:])
+        assert messages[0]["type"] == "welcome"
+        self.position = messages[0]["payload"]["seq"]
+        following = iter(messages[1:])
         for message in following:
             if message.get("offline"):
-                self._mail(message)
+                self._check_mail(message)
             elif "seq" in message:
-                assert message["type"] == self.log.messages[message["seq"] - 1].event.type.name
-                self._pending.append(message["seq"])
+                assert message["type"] == self.stream.publications[message["seq"] - 1].event.type.name
+                self._unchecked.append(message["seq"])
             else:
-                getattr(self, "_" + message["type"])(message, following)
-        unanswered = [request for request in self.asked if request not in self.answered]
-        if self.broke_off and unanswered:
-            self._live_then_part_of(unanswered[0])
+                getattr(self, "_check_" + message["type"])(message, following)
+        unanswered = [request for request in self.resumed_after if request not in self.answered]
+        if self.disconnected and unanswered:
+            self._check_live_then_part_of_replay(unanswered[0])
         else:
-            self._live(self._take_pending(), None)
+            self._check_live(self._take_unchecked(), None)
 
-    def _mail(self, message: Told) -> None:
-        """The mailbox comes before everything else, in order, and holds what is the user's alone."""
-        assert not self._pending
-        # Answers that say nothing about the stream may come before it.
-        assert all(request in self.pongs for request in self.answered)
+    def check_complete(self, until: int) -> None:
+        """Check that no visible event between the position and ``until`` is missing, except outdated ones."""
+        self._check_none_missing(self.position, until)
+
+    def _check_mail(self, message: Message) -> None:
+        """The mailbox precedes all stream events, is in order, and holds only events for the user."""
+        assert not self._unchecked
+        # Only answers that are independent of the stream may precede it.
+        assert all(request in self.stateless_answers for request in self.answered)
         seq = message["seq"]
-        assert max(self.brought, default=0) < seq <= self.cursor
-        assert self.log.messages[seq - 1].event.user_id == self.user_id
-        self.brought.append(seq)
+        assert max(self.from_mailbox, default=0) < seq <= self.position
+        assert self.stream.publications[seq - 1].event.user_id == self.user_id
+        self.from_mailbox.append(seq)
 
-    def _missed(self, after: int, until: int) -> list[int]:
-        """What a replay brings: not what came out of the mailbox on the same connection."""
-        return [seq for seq in self.log.visible(self.user_id, after, until) if seq not in self.brought]
+    def _replayed(self, after: int, until: int) -> list[int]:
+        """Return the positions of a replay, which does not repeat the mailbox."""
+        return [seq for seq in self.stream.visible(self.user_id, after, until) if seq not in self.from_mailbox]
 
-    def _live(self, seqs: list[int], until: int | None) -> None:
-        """Live events, or events brought to a lagging client: contiguous but for outdated figures."""
+    def _check_live(self, seqs: list[int], until: int | None) -> None:
+        """Live events, or events fed to a lagging client, are contiguous except for outdated conflatable events."""
         for seq in seqs:
-            assert seq > self.cursor, f"{seq} after {self.cursor}"
-            self._nothing_between(self.cursor, seq - 1)
-            assert self.log.visible(self.user_id, seq - 1, seq)
-            self.cursor = seq
+            assert seq > self.position, f"{seq} after {self.position}"
+            self._check_none_missing(self.position, seq - 1)
+            assert self.stream.visible(self.user_id, seq - 1, seq)
+            self.position = seq
         if until is not None:
-            self._nothing_between(self.cursor, until)
+            self._check_none_missing(self.position, until)
 
-    def _live_then_part_of(self, request: Any) -> None:
-        """Live events, then perhaps the beginning of a replay."""
-        pending, asked, cursor = self._take_pending(), self.asked[request], self.cursor
-        for split in range(len(pending), -1, -1):
-            part = pending[split:]
-            if not part or part == self._missed(asked, part[-1]):
+    def _check_live_then_part_of_replay(self, request: Any) -> None:
+        """Live events may be followed by the beginning of a replay."""
+        seqs, after, position = self._take_unchecked(), self.resumed_after[request], self.position
+        for split in range(len(seqs), -1, -1):
+            replayed = seqs[split:]
+            if not replayed or replayed == self._replayed(after, replayed[-1]):
                 try:
-                    self._live(pending[:split], None)
+                    self._check_live(seqs[:split], None)
                 except AssertionError:
-                    self.cursor = cursor
+                    self.position = position
                     continue
                 return
-        raise AssertionError(f"{pending} is nothing after {cursor} and {asked}")
+        raise AssertionError(f"{seqs} continue neither the stream after {position} nor a replay after {after}")
 
-    def _nothing_between(self, after: int, until: int) -> None:
-        lost = [seq for seq in self.log.visible(self.user_id, after, until) if not self.log.is_outdated(seq)]
-        assert not lost, f"{lost} never came"
+    def _check_none_missing(self, after: int, until: int) -> None:
+        visible = self.stream.visible(self.user_id, after, until)
+        missing = [seq for seq in visible if not self.stream.is_outdated(seq)]
+        assert not missing, f"{missing} were not sent"
 
-    def _take_pending(self) -> list[int]:
-        pending, self._pending = self._pending, []
-        return pending
+    def _take_unchecked(self) -> list[int]:
+        unchecked, self._unchecked = self._unchecked, []
+        return unchecked
 
-    def _resumed(self, message: Told, following: Iterator[Told]) -> None:
+    def _check_resumed(self, message: Message, following: Iterator[Message]) -> None:
         payload = message["payload"]
-        assert payload["from_seq"] == self.asked[message.get("in_reply_to")]
+        assert payload["from_seq"] == self.resumed_after[message.get("in_reply_to")]
         self.answered.append(message.get("in_reply_to"))
-        pending = self._take_pending()
-        split = len(pending) - payload["count"]
+        seqs = self._take_unchecked()
+        split = len(seqs) - payload["count"]
         assert split >= 0
-        self._live(pending[:split], None)
-        assert pending[split:] == self._missed(payload["from_seq"], payload["to_seq"])
-        assert payload["to_seq"] >= self.cursor
-        self.cursor = payload["to_seq"]
+        self._check_live(seqs[:split], None)
+        assert seqs[split:] == self._replayed(payload["from_seq"], payload["to_seq"])
+        assert payload["to_seq"] >= self.position
+        self.position = payload["to_seq"]
 
-    def _reset(self, message: Told, following: Iterator[Told]) -> None:
+    def _check_reset(self, message: Message, following: Iterator[Message]) -> None:
         request = message.get("in_reply_to")
         self.answered.append(request)
         event(f"reset {message['payload']['reason']}")
         if message["payload"]["reason"] == "too_old":
-            # The history may have run away when the replay had begun.
-            self._live_then_part_of(request)
+            # The history may have been trimmed during the replay.
+            self._check_live_then_part_of_replay(request)
         else:
-            self._live(self._take_pending(), None)
-        self._snapshot_after(message, following, message["payload"]["seq"])
+            self._check_live(self._take_unchecked(), None)
+        self._check_snapshot_after(message, following, message["payload"]["seq"])
 
-    def _gap(self, message: Told, following: Iterator[Told]) -> None:
+    def _check_gap(self, message: Message, following: Iterator[Message]) -> None:
         event("gap")
         payload = message["payload"]
-        self._live(self._take_pending(), payload["from_seq"] - 1)
-        assert payload["from_seq"] > self.cursor or self.cursor >= payload["from_seq"] - 1
-        self._snapshot_after(message, following, payload["to_seq"])
+        self._check_live(self._take_unchecked(), payload["from_seq"] - 1)
+        assert payload["from_seq"] > self.position or self.position >= payload["from_seq"] - 1
+        self._check_snapshot_after(message, following, payload["to_seq"])
 
-    def _snapshot_after(self, message: Told, following: Iterator[Told], seq: int) -> None:
+    def _check_snapshot_after(self, message: Message, following: Iterator[Message], seq: int) -> None:
         snapshot = next(following)
         assert snapshot["type"] == "snapshot", f"no snapshot after {message}"
         assert snapshot["payload"]["seq"] == seq
-        assert seq >= self.cursor
-        self.cursor = seq
-        self._snapshot(snapshot, following)
+        assert seq >= self.position
+        self.position = seq
+        self._check_snapshot(snapshot, following)
 
-    def _snapshot(self, message: Told, following: Iterator[Told]) -> None:
+    def _check_snapshot(self, message: Message, following: Iterator[Message]) -> None:
         payload = message["payload"]
         if "in_reply_to" in message:
             self.answered.append(message["in_reply_to"])
-        self._live(self._take_pending(), payload["seq"])
-        assert payload["seq"] >= self.cursor
-        self.cursor = payload["seq"]
-        assert [told["seq"] for told in payload["events"]] == self.log.state(payload["seq"])
+        self._check_live(self._take_unchecked(), payload["seq"])
+        assert payload["seq"] >= self.position
+        self.position = payload["seq"]
+        assert seqs_of(payload["events"]) == self.stream.state(payload["seq"])
 
-    def _error(self, message: Told, following: Iterator[Told]) -> None:
+    def _check_error(self, message: Message, following: Iterator[Message]) -> None:
         assert message["payload"]["code"] == "rate_limited"
         event("refused a request")
-        self.pongs.append(message["in_reply_to"])
+        self._check_pong(message, following)
+
+    def _check_pong(self, message: Message, following: Iterator[Message]) -> None:
+        self.stateless_answers.append(message["in_reply_to"])
         self.answered.append(message["in_reply_to"])
 
-    def _pong(self, message: Told, following: Iterator[Told]) -> None:
-        self.pongs.append(message["in_reply_to"])
-        self.answered.append(message["in_reply_to"])
+
+@dataclass
+class Connection:
+    """A client and its requests.
+
+    Attributes:
+        resumed_after: the position of each replay request by its id; None is the id of the request in the URL.
+        requests: the ids of all requests.
+    """
+
+    peer: Peer
+    user_id: str
+    resumed_after: dict[Any, int]
+    requests: list[Any]
 
 
-class Play:
-    """One interleaving."""
+class Interleaving:
+    """Performs actions in the order that Hypothesis chooses.
 
-    def __init__(self, stage: Stage, delays: list[int], failures: list[bool]) -> None:
-        self.stage = stage
-        self.log = Log()
-        stage.hub.listen(self.log.take)
-        broker: SlowBroker = stage.broker
+    Connections that are not lost yet are numbered by *slot*.
+    """
+
+    def __init__(self, world: World, delays: list[int], failures: list[bool]) -> None:
+        self.world = world
+        self.stream = Stream()
+        world.hub.listen(self.stream.add)
+        broker: SlowBroker = world.broker
         self._delays, self._failures = itertools.cycle(delays), iter(failures)
         broker.delays = lambda: next(self._delays)
         broker.fails = lambda: next(self._failures, False)
-        self.sockets: list[tuple[Socket, str, dict[Any, int], list[Any]]] = []
-        self._present: dict[int, tuple[Socket, str, dict[Any, int], list[Any]]] = {}
+        self.connections: list[Connection] = []
+        self._by_slot: dict[int, Connection] = {}
         self._ids = itertools.count(1)
 
-    def do(self, step: tuple[Any, ...]) -> None:
-        getattr(self, step[0])(*step[1:])
+    def perform(self, action: tuple[Any, ...]) -> None:
+        getattr(self, action[0])(*action[1:])
 
     def alerts(self, count: int) -> None:
-        self.stage.alerts(count)
+        self.world.publish_alerts(count)
 
     def stats(self, queue: str) -> None:
-        self.stage.stats(3, queue)
+        self.world.publish_queue_stats(3, queue)
 
     def agent(self, name: str, type_: str) -> None:
-        self.stage.publish(type_, {"user_id": name, "username": name})
+        self.world.publish(type_, {"user_id": name, "username": name})
 
     def notify(self, user_id: str) -> None:
-        self.stage.publish("notification", {"type": "x", "title": "t", "message": "m"}, user_id=user_id)
+        self.world.publish("notification", user_id=user_id)
 
-    def connect(self, place: int, user_id: str, seq: int | None, snapshot: bool) -> None:
-        self.leave(place)
-        options = ConnectOptions(None if seq is None else self.stage.epoch, seq, snapshot)
-        asked: dict[Any, int] = {} if seq is None else {None: seq}
-        socket = self.stage.connect(options=options, user_id=user_id)
-        self._present[place] = (socket, user_id, asked, [None] if asked else [])
-        self.sockets.append(self._present[place])
+    def connect(self, slot: int, user_id: str, seq: int | None, snapshot: bool) -> None:
+        self.disconnect(slot)
+        options = ConnectOptions(None if seq is None else self.world.epoch, seq, snapshot)
+        resumed_after: dict[Any, int] = {} if seq is None else {None: seq}
+        peer = self.world.connect(options=options, user_id=user_id)
+        connection = Connection(peer, user_id, resumed_after, [None] if resumed_after else [])
+        self._by_slot[slot] = connection
+        self.connections.append(connection)
 
-    def leave(self, place: int) -> None:
-        if place in self._present:
-            self._present.pop(place)[0].client.lost(CloseCode.ABNORMAL)
+    def disconnect(self, slot: int) -> None:
+        if slot in self._by_slot:
+            self._by_slot.pop(slot).peer.client.connection_lost(CloseCode.ABNORMAL)
 
-    def ask(self, place: int, type_: str, back: int) -> None:
-        if place not in self._present:
+    def request(self, slot: int, type_: str, back: int) -> None:
+        """Send a request; ``resume`` has a position ``back`` events before the one after the head."""
+        if slot not in self._by_slot:
             return
-        socket, _, asked, requests = self._present[place]
+        connection = self._by_slot[slot]
         id_ = next(self._ids)
-        requests.append(id_)
+        connection.requests.append(id_)
         payload: dict[str, Any] = {}
         if type_ == "resume":
-            asked[id_] = max(0, self.log.head + 1 - back)
-            payload = {"epoch": self.stage.epoch, "seq": asked[id_]}
-        socket.say(type_, payload, id_=id_)
+            connection.resumed_after[id_] = max(0, self.stream.head + 1 - back)
+            payload = {"epoch": self.world.epoch, "seq": connection.resumed_after[id_]}
+        connection.peer.send(type_, payload, id_=id_)
 
-    def pause(self, place: int) -> None:
-        if place in self._present:
-            self._present[place][0].client.pause()
+    def pause(self, slot: int) -> None:
+        if slot in self._by_slot:
+            self._by_slot[slot].peer.client.pause()
 
-    def drain(self, place: int) -> None:
-        if place in self._present:
-            self._present[place][0].client.drained()
+    def drain(self, slot: int) -> None:
+        if slot in self._by_slot:
+            self._by_slot[slot].peer.client.drained()
 
     def steps(self, count: int) -> None:
         for _ in range(count):
-            self.stage.clock.step()
+            self.world.clock.step()
 
-    def settle(self) -> None:
-        self.stage.settle()
+    def turn(self) -> None:
+        self.world.turn()
 
-    def squeeze(self, place: int, type_: str, back: int, count: int, alerts: int) -> None:
-        """A client asks for something old, and its socket blocks and events come before that could be written."""
-        self.ask(place, type_, back)
+    def pause_before_answer(self, slot: int, type_: str, back: int, count: int, alerts: int) -> None:
+        """Send a request, and pause the client and publish events before the answer could be written."""
+        self.request(slot, type_, back)
         self.steps(count)
-        self.pause(place)
+        self.pause(slot)
         self.alerts(alerts)
-        self.settle()
+        self.turn()
 
     def finish(self) -> None:
-        """Let everybody read, then hold what they were told against what was published."""
-        for place in self._present:
-            self.drain(place)
+        """Drain all clients, then check their messages against what was published."""
+        for slot in self._by_slot:
+            self.drain(slot)
         self._failures = iter(())
-        self.stage.clock.advance(3 * catch_up.RETRY)
-        self.stage.settle()
-        for socket, user_id, asked, requests in self.sockets:
-            reader = Reader(self.log, user_id, asked, broke_off=socket.client.closed)
-            reader.read(socket.messages)
-            if not socket.client.closed:
-                assert socket.client.live
-                reader._nothing_between(reader.cursor, self.log.head)
-                assert sorted(map(str, reader.answered)) == sorted(map(str, requests))
-            if socket.client.lagging:
-                raise AssertionError("still lagging")
+        self.world.clock.advance(3 * catch_up.RETRY_SECONDS)
+        self.world.turn()
+        for connection in self.connections:
+            client = connection.peer.client
+            checker = Checker(self.stream, connection.user_id, connection.resumed_after, disconnected=client.closed)
+            checker.check(connection.peer.messages)
+            if not client.closed:
+                assert client.state is SessionState.LIVE
+                checker.check_complete(self.stream.head)
+                assert sorted(map(str, checker.answered)) == sorted(map(str, connection.requests))
+            assert not client.lagging
         self._check_mailboxes()
 
     def _check_mailboxes(self) -> None:
-        """Who was sent a message of the mailbox and was heard of after that has it; every other one waits."""
+        """Mail is removed from a mailbox only after it was sent to the user."""
         for user_id in USERS:
-            told = [message for socket, who, *_ in self.sockets if who == user_id for message in socket.messages]
-            seen = {message["seq"] for message in told if "seq" in message}
-            waiting = {
-                item.publication.seq for item in run(self.stage.broker.inner.mail(TENANT, user_id, 0, 999)).items
-            }
-            items = {m.seq for m in self.log.messages if m.event.user_id == user_id}
-            assert waiting <= items
-            assert items - waiting <= seen, "struck off, and never shown"
-            if any(message.get("redelivered") for message in told):
+            messages = [
+                message
+                for connection in self.connections
+                if connection.user_id == user_id
+                for message in connection.peer.messages
+            ]
+            page = run(self.world.broker.inner.read_mailbox(ACME, user_id, 0, 999))
+            in_mailbox = {item.publication.seq for item in page.items}
+            mail = {publication.seq for publication in self.stream.publications if publication.event.user_id == user_id}
+            assert in_mailbox <= mail
+            assert mail - in_mailbox <= set(seqs_of(messages)), "removed from the mailbox without being sent"
+            if any(message.get("redelivered") for message in messages):
                 event("redelivered")
 
 
-places = st.integers(0, 3)
-steps = st.one_of(
+slots = st.integers(0, 3)
+request_types = ["resume", "snapshot", "ping"]
+actions = st.one_of(
     st.tuples(st.just("alerts"), st.integers(1, 14)),
     st.tuples(st.just("stats"), st.sampled_from(["sales", "support"])),
     st.tuples(st.just("agent"), st.sampled_from(["7", "8"]), st.sampled_from(["agent.login", "agent.logout"])),
     st.tuples(st.just("notify"), st.sampled_from(USERS)),
-    st.tuples(st.just("connect"), places, st.sampled_from(USERS), st.none() | st.integers(0, 40), st.booleans()),
-    st.tuples(st.just("leave"), places),
-    st.tuples(st.just("ask"), places, st.sampled_from(["resume", "resume", "snapshot", "ping"]), st.integers(0, 30)),
-    st.tuples(st.just("pause"), places),
-    st.tuples(st.just("drain"), places),
+    st.tuples(st.just("connect"), slots, st.sampled_from(USERS), st.none() | st.integers(0, 40), st.booleans()),
+    st.tuples(st.just("disconnect"), slots),
+    st.tuples(st.just("request"), slots, st.sampled_from(["resume", *request_types]), st.integers(0, 30)),
+    st.tuples(st.just("pause"), slots),
+    st.tuples(st.just("drain"), slots),
     st.tuples(st.just("steps"), st.integers(1, 12)),
     st.tuples(st.just("steps"), st.integers(1, 3)),
-    st.tuples(st.just("settle")),
+    st.tuples(st.just("turn")),
     st.tuples(
-        st.just("squeeze"),
-        places,
-        st.sampled_from(["resume", "snapshot", "ping"]),
+        st.just("pause_before_answer"),
+        slots,
+        st.sampled_from(request_types),
         st.integers(0, 30),
         st.integers(0, 12),
         st.integers(1, 14),
@@ -353,41 +394,42 @@ steps = st.one_of(
 
 @settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    play=st.lists(steps, min_size=5, max_size=40),
+    chosen=st.lists(actions, min_size=5, max_size=40),
     delays=st.lists(st.sampled_from([0, 0, 1, 2, 4]), min_size=1, max_size=12),
     failures=st.lists(st.sampled_from([False, False, False, True]), max_size=10),
     outbox=st.integers(1, 10),
     burst=st.integers(1, 30),
     memory_events=st.sampled_from([4, 12, 1000]),
-    chunk=st.integers(1, 6),
-    stretch_bytes=st.sampled_from([1, 400, 10_000]),
-    slice_=st.sampled_from([1, 2, 1_000]),
+    page_events=st.integers(1, 6),
+    batch_bytes=st.sampled_from([1, 400, 10_000]),
+    clients_per_slice=st.sampled_from([1, 2, 1_000]),
 )
-def test_every_event_once_in_order_or_said_to_be_missing(
-    play: list[tuple[Any, ...]],
+def test_each_event_is_sent_once_in_order_or_reported_as_missing(
+    chosen: list[tuple[Any, ...]],
     delays: list[int],
     failures: list[bool],
     outbox: int,
     burst: int,
     memory_events: int,
-    chunk: int,
-    stretch_bytes: int,
-    slice_: int,
+    page_events: int,
+    batch_bytes: int,
+    clients_per_slice: int,
 ) -> None:
     limits = Limits(outbox=outbox, rate=1e9, burst=10**6, bad_messages=10**6)
-    stage = Stage(limits=limits, slow=True, burst=burst, memory_events=memory_events)
-    acts = Play(stage, delays, failures)
+    world = World(limits=limits, slow=True, burst=burst, memory_events=memory_events)
+    interleaving = Interleaving(world, delays, failures)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(catch_up, "CHUNK_EVENTS", chunk)
-        patch.setattr(replay_cache, "BATCH_BYTES", stretch_bytes)
-        patch.setattr(catch_up, "MAX_REPLAY", 25)
-        patch.setattr(group, "SLICE", slice_)
-        patch.setattr(hub, "SLICE", slice_)
-        acts.connect(0, "ada", None, False)
-        acts.connect(1, "bob", None, False)
-        for step in play:
-            acts.do(step)
-            for socket, *_ in acts.sockets:
-                assert sum(type(frame) is bytes for frame in socket.client.outbox) <= outbox
-        acts.finish()
-    assert stage.hub.counters.lagging == 0
+        patch.setattr(catch_up, "PAGE_EVENTS", page_events)
+        patch.setattr(replay_cache, "BATCH_BYTES", batch_bytes)
+        patch.setattr(catch_up, "MAX_REPLAY_EVENTS", 25)
+        patch.setattr(group, "CLIENTS_PER_SLICE", clients_per_slice)
+        patch.setattr(hub, "CLIENTS_PER_SLICE", clients_per_slice)
+        interleaving.connect(0, "ada", None, False)
+        interleaving.connect(1, "bob", None, False)
+        for action in chosen:
+            interleaving.perform(action)
+            for connection in interleaving.connections:
+                frames = connection.peer.client.outbox.frames
+                assert sum(type(frame) is bytes for frame in frames) <= outbox
+        interleaving.finish()
+    assert world.hub.counters.lagging == 0

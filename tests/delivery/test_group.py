@@ -1,218 +1,220 @@
-"""Clients in step: one outbox for all of them, and what happens when one leaves the step."""
+"""Group: the shared outbox of synced clients, and clients that are detached from it."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from core_stage import Socket, Stage
+from world import Peer, World, seqs_of
 
 from callcenter_ws.delivery import group, hub
+from callcenter_ws.delivery.outbox import Send
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.principal import Role
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.setattr(group, "SLICE", 2)
-    monkeypatch.setattr(hub, "SLICE", 2)
-    return Stage()
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(group, "CLIENTS_PER_SLICE", 2)
+    monkeypatch.setattr(hub, "CLIENTS_PER_SLICE", 2)
+    return World()
 
 
-def crowd(stage: Stage, size: int) -> list[Socket]:
-    sockets = [stage.live() for _ in range(size)]
-    stage.settle()
-    for socket in sockets:
-        socket.take()
-        assert is_in_step(socket)
-    return sockets
+def synced_peers(world: World, size: int) -> list[Peer]:
+    peers = [world.live() for _ in range(size)]
+    world.turn()
+    for peer in peers:
+        peer.take()
+        assert is_synced(peer)
+    return peers
 
 
-def is_in_step(socket: Socket) -> bool:
-    assert socket.client.group is not None
-    return socket.client in socket.client.group.in_step
+def is_synced(peer: Peer) -> bool:
+    assert peer.client.outbox.group is not None
+    return peer.client.outbox in peer.client.outbox.group.synced
 
 
-def test_a_live_client_with_nothing_of_its_own_holds_nothing(stage: Stage) -> None:
-    (socket,) = crowd(stage, 1)
-    stage.alerts(3)
-    assert socket.client.outbox == []
-    stage.settle()
-    assert socket.seqs() == [1, 2, 3]
-    assert is_in_step(socket)
+def test_the_outbox_of_a_synced_client_stays_empty(world: World) -> None:
+    (peer,) = synced_peers(world, 1)
+    world.publish_alerts(3)
+    assert peer.client.outbox.frames == []
+    world.turn()
+    assert peer.seqs() == [1, 2, 3]
+    assert is_synced(peer)
 
 
-def test_between_slices_others_have_a_turn(stage: Stage) -> None:
-    sockets = crowd(stage, 5)
-    stage.alerts(1)
-    got = []
+def test_a_transmission_yields_to_the_reactor_between_slices(world: World) -> None:
+    peers = synced_peers(world, 5)
+    world.publish_alerts(1)
+    written = []
     for _ in range(4):
-        stage.clock.step()
-        got.append(sum(bool(socket.written) for socket in sockets))
-    assert got == [2, 4, 5, 5]
+        world.clock.step()
+        written.append(sum(bool(peer.written) for peer in peers))
+    assert written == [2, 4, 5, 5]
 
 
-def test_what_is_published_between_slices_comes_after_them(stage: Stage) -> None:
-    sockets = crowd(stage, 5)
+def test_events_published_between_slices_follow_in_order(world: World) -> None:
+    peers = synced_peers(world, 5)
     for _ in range(7):
-        stage.alerts(1)
-        stage.clock.step()
-    stage.settle()
-    assert [socket.seqs() for socket in sockets] == [list(range(1, 8))] * 5
+        world.publish_alerts(1)
+        world.clock.step()
+    world.turn()
+    assert [peer.seqs() for peer in peers] == [list(range(1, 8))] * 5
 
 
-@pytest.mark.parametrize("served", [0, 1, 2])
-@pytest.mark.parametrize("place", range(5))
-@pytest.mark.parametrize("how", ["ask", "pause", "pause and drain", "mail"])
-def test_who_steps_out_between_slices_misses_nothing_and_gets_nothing_twice(
-    stage: Stage, served: int, place: int, how: str
+@pytest.mark.parametrize("slices", [0, 1, 2])
+@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("reason", ["request", "pause", "pause and drain", "mail"])
+def test_a_client_detached_between_slices_is_sent_every_event_once(
+    world: World, slices: int, index: int, reason: str
 ) -> None:
-    sockets = crowd(stage, 5)
-    before = stage.hub.counters.delivered
-    stage.alerts(2)
-    for _ in range(served):
-        stage.clock.step()
-    mover = sockets[place]
-    if how == "ask":
-        mover.say("ping", id_="p")
-    elif how == "mail":
-        user = mover.client.principal.user_id
-        stage.publish("notification", {"type": "x", "title": "t", "message": "m"}, user_id=user)
+    peers = synced_peers(world, 5)
+    before = world.hub.counters.delivered
+    world.publish_alerts(2)
+    for _ in range(slices):
+        world.clock.step()
+    detached = peers[index]
+    if reason == "request":
+        detached.send("ping", id_="p")
+    elif reason == "mail":
+        world.publish("notification", user_id=detached.client.principal.user_id)
     else:
-        mover.client.pause()
-    assert not is_in_step(mover)
-    stage.alerts(1)
-    if how == "pause and drain":
-        stage.clock.step()
-        mover.drain()
-    stage.settle()
-    if how == "pause":
-        mover.drain()
-        stage.settle()
-    expected = [1, 2, 4] if how == "mail" else [1, 2, 3]
-    for socket in sockets:
-        messages = socket.take()
-        seqs = [message["seq"] for message in messages if "seq" in message]
-        assert seqs == ([1, 2, 3, 4] if how == "mail" and socket is mover else expected)
-    assert stage.hub.counters.delivered - before == 15 + (how in ("ask", "mail"))
-    assert all(map(is_in_step, sockets))
+        detached.client.pause()
+    assert not is_synced(detached)
+    world.publish_alerts(1)
+    if reason == "pause and drain":
+        world.clock.step()
+        detached.drain()
+    world.turn()
+    if reason == "pause":
+        detached.drain()
+        world.turn()
+    expected = [1, 2, 4] if reason == "mail" else [1, 2, 3]
+    for peer in peers:
+        messages = peer.take()
+        assert seqs_of(messages) == ([1, 2, 3, 4] if reason == "mail" and peer is detached else expected)
+    assert world.hub.counters.delivered - before == 15 + (reason in ("request", "mail"))
+    assert all(map(is_synced, peers))
 
 
-@pytest.mark.parametrize("served", [0, 1, 2])
-def test_who_is_closed_between_slices_gets_its_share_first(stage: Stage, served: int) -> None:
-    sockets = crowd(stage, 5)
-    stage.alerts(2)
-    for _ in range(served):
-        stage.clock.step()
-    for socket in sockets:
-        socket.client.close(CloseCode.DRAINING)
-    assert [socket.seqs() for socket in sockets] == [[1, 2]] * 5
-    stage.settle()
+@pytest.mark.parametrize("slices", [0, 1, 2])
+def test_a_client_closed_between_slices_is_sent_pending_events_first(world: World, slices: int) -> None:
+    peers = synced_peers(world, 5)
+    world.publish_alerts(2)
+    for _ in range(slices):
+        world.clock.step()
+    for peer in peers:
+        peer.client.close(CloseCode.DRAINING)
+    assert [peer.seqs() for peer in peers] == [[1, 2]] * 5
+    world.turn()
 
 
-def test_who_is_gone_between_slices_is_sent_nothing(stage: Stage) -> None:
-    sockets = crowd(stage, 5)
-    stage.alerts(1)
-    stage.clock.step()
-    sockets[4].client.lost(CloseCode.ABNORMAL)
-    stage.settle()
-    assert sockets[4].written == b""
-    assert stage.hub.connections() == 4
+def test_a_connection_lost_between_slices_is_sent_nothing(world: World) -> None:
+    peers = synced_peers(world, 5)
+    world.publish_alerts(1)
+    world.clock.step()
+    peers[4].client.connection_lost(CloseCode.ABNORMAL)
+    world.turn()
+    assert peers[4].written == b""
+    assert world.hub.connections() == 4
 
 
-def test_a_large_batch_is_written_in_bursts_even_between_slices(stage: Stage) -> None:
-    sockets = crowd(stage, 5)
-    stage.alerts(1)
-    stage.clock.step()
-    stage.alerts(1_000)
-    stage.settle()
-    assert not any(socket.client.lagging for socket in sockets)
-    assert [socket.seqs() for socket in sockets] == [list(range(1, 1_002))] * 5
+def test_a_large_batch_between_slices_makes_no_client_lag(world: World) -> None:
+    peers = synced_peers(world, 5)
+    world.publish_alerts(1)
+    world.clock.step()
+    world.publish_alerts(1_000)
+    world.turn()
+    assert not any(peer.client.lagging for peer in peers)
+    assert [peer.seqs() for peer in peers] == [list(range(1, 1_002))] * 5
 
 
-def test_a_socket_that_takes_a_part_is_written_the_rest_and_steps_out(stage: Stage) -> None:
-    sockets = crowd(stage, 3)
-    (half,) = (socket for socket in sockets[1:2])
-    steps_in_with(stage, half, lambda data: socket_takes(half, data[:10]))
-    stage.alerts(1)
-    stage.settle()
-    assert [socket.seqs() for socket in sockets] == [[1]] * 3
+def test_the_rest_of_a_partial_send_is_written(world: World) -> None:
+    peers = synced_peers(world, 3)
+    partial = peers[1]
+    rejoin_with(partial, lambda data: accept(partial, data[:10]))
+    world.publish_alerts(1)
+    world.turn()
+    assert [peer.seqs() for peer in peers] == [[1]] * 3
 
 
 @pytest.mark.parametrize("error", [BlockingIOError, ConnectionResetError])
-def test_a_socket_that_takes_nothing_is_written_everything(stage: Stage, error: type[Exception]) -> None:
-    sockets = crowd(stage, 3)
+def test_after_a_failed_send_everything_is_written(world: World, error: type[Exception]) -> None:
+    peers = synced_peers(world, 3)
 
     def refuse(data: bytes) -> int:
         raise error
 
-    steps_in_with(stage, sockets[1], refuse)
-    stage.alerts(1)
-    stage.settle()
-    assert [socket.seqs() for socket in sockets] == [[1]] * 3
+    rejoin_with(peers[1], refuse)
+    world.publish_alerts(1)
+    world.turn()
+    assert [peer.seqs() for peer in peers] == [[1]] * 3
 
 
-def socket_takes(socket: Socket, data: bytes) -> int:
-    socket.written += data
+def accept(peer: Peer, data: bytes) -> int:
+    """Record ``data`` as accepted by the socket; return its size."""
+    peer.written += data
     return len(data)
 
 
-def steps_in_with(stage: Stage, socket: Socket, send: Any) -> None:
-    """Have the group send to a client in this way, once it has fallen in again."""
-    socket.client.step_out()
-    socket.direct = lambda: send  # type: ignore[method-assign]
-    socket.client.fall_in()
-    socket.direct = lambda: None  # type: ignore[method-assign,assignment,return-value]
+def rejoin_with(peer: Peer, send: Send) -> None:
+    """Detach a client and let it rejoin its group, which sends to it by ``send``."""
+    peer.client.outbox.detach()
+    peer.direct = lambda: send  # type: ignore[method-assign]
+    peer.client.outbox.rejoin()
+    peer.direct = lambda: None  # type: ignore[method-assign,assignment,return-value]
 
 
-def test_what_is_too_large_to_copy_is_written_as_one_piece(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group, "DIRECT_BYTES", 10)
-    sockets = crowd(stage, 3)
-    stage.alerts(2)
-    stage.settle()
-    assert [socket.seqs() for socket in sockets] == [[1, 2]] * 3
-    assert sockets[0].latest is sockets[2].latest
+def test_a_write_above_the_direct_limit_passes_one_object_to_each_transport(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group, "MAX_DIRECT_BYTES", 10)
+    peers = synced_peers(world, 3)
+    world.publish_alerts(2)
+    world.turn()
+    assert [peer.seqs() for peer in peers] == [[1, 2]] * 3
+    assert peers[0].latest is peers[2].latest
 
 
-def test_between_groups_others_have_a_turn_too(stage: Stage) -> None:
-    sockets = [stage.live(role=Role.AGENT, queues=frozenset(["sales"])) for _ in range(7)]
-    stage.settle()
-    for socket in sockets:
-        socket.take()
-    assert len({socket.client.group for socket in sockets}) == 7
-    stage.alerts(1)
-    got = []
+def test_writing_many_groups_yields_to_the_reactor(world: World) -> None:
+    peers = [world.live(Role.AGENT, queues=frozenset(["sales"])) for _ in range(7)]
+    world.turn()
+    for peer in peers:
+        peer.take()
+    assert len({peer.client.outbox.group for peer in peers}) == 7
+    world.publish_alerts(1)
+    written = []
     for _ in range(4):
-        stage.clock.step()
-        got.append(sum(bool(socket.written) for socket in sockets))
-    assert got == [2, 4, 6, 7]
+        world.clock.step()
+        written.append(sum(bool(peer.written) for peer in peers))
+    assert written == [2, 4, 6, 7]
 
 
 @pytest.mark.logs_errors
-def test_a_round_that_breaks_off_ends_its_clients_and_no_others(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    sockets = crowd(stage, 3)
-    other = stage.live(role=Role.ADMIN)
-    monkeypatch.setattr(group, "_send_to_each", lambda *given: stage.alerts(1) or 1 / 0)
-    stage.alerts(1)
-    stage.clock.step()
+def test_an_aborted_transmission_closes_the_clients_of_its_group_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers = synced_peers(world, 3)
+    other = world.live(Role.ADMIN)
+    monkeypatch.setattr(group, "_send_to_each", lambda *args: world.publish_alerts(1) or 1 / 0)
+    world.publish_alerts(1)
+    world.clock.step()
     monkeypatch.undo()
-    assert not any(socket.written for socket in sockets), "the second event would have come without the first"
-    stage.settle()
-    assert {socket.closed_with for socket in sockets} == {CloseCode.INTERNAL_ERROR}
+    assert not any(peer.written for peer in peers), "the second event was sent without the first"
+    world.turn()
+    assert {peer.closed_with for peer in peers} == {CloseCode.INTERNAL_ERROR}
     assert not other.client.closed
     assert [message["type"] for message in other.take() if message.get("type") == "alert"] == ["alert"] * 2
 
 
 @pytest.mark.logs_errors
-def test_where_nobody_knows_how_much_was_taken_nothing_is_sent_again(stage: Stage) -> None:
-    sockets = crowd(stage, 3)
+def test_after_an_unhandled_error_in_a_send_nothing_is_sent_again(world: World) -> None:
+    peers = synced_peers(world, 3)
 
-    def stumble(data: bytes) -> int:
-        sockets[1].written += data
-        raise RuntimeError("a bug behind the send")
+    def fail(data: bytes) -> int:
+        peers[1].written += data
+        raise RuntimeError("the socket is broken")
 
-    steps_in_with(stage, sockets[1], stumble)
-    stage.alerts(1)
-    stage.settle()
-    assert sockets[1].closed_with is CloseCode.INTERNAL_ERROR
-    assert [socket.seqs() for socket in sockets] == [[1]] * 3
+    rejoin_with(peers[1], fail)
+    world.publish_alerts(1)
+    world.turn()
+    assert peers[1].closed_with is CloseCode.INTERNAL_ERROR
+    assert [peer.seqs() for peer in peers] == [[1]] * 3

@@ -1,16 +1,17 @@
-"""The groups that an event is shown to are all among those that are looked at, and few others are."""
+"""GroupIndex: the candidates of an event contain every group that may see it, and few others."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from core_stage import Stage
-from core_world import event
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_events import event
+from world import World
 
+from callcenter_ws.delivery import tenant
 from callcenter_ws.delivery.group_index import GroupIndex
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.principal import Principal, Role
@@ -29,11 +30,11 @@ principals = st.builds(
 )
 
 
-def group_of(principal: Principal) -> Any:
-    class Group(SimpleNamespace):
-        __hash__ = object.__hash__
+@dataclass(eq=False)
+class FakeGroup:
+    """The part of a Group that the index reads."""
 
-    return Group(principal=principal)
+    principal: Principal
 
 
 @given(
@@ -44,55 +45,53 @@ def group_of(principal: Principal) -> Any:
     st.sampled_from([None, *USERS]),
     st.sampled_from(["all", "own"]),
 )
-def test_whoever_may_see_it_is_a_candidate(
-    people: list[Principal], gone: set[int], type_: str, queue: str, agent: str | None, policy: AgentCalls
+def test_every_group_that_may_see_an_event_is_a_candidate(
+    principals: list[Principal], removed: set[int], type_: str, queue: str, agent: str | None, policy: AgentCalls
 ) -> None:
-    audience = GroupIndex(policy)
-    groups = [group_of(principal) for principal in people]
+    index = GroupIndex(policy)
+    groups: list[Any] = [FakeGroup(principal) for principal in principals]
     for group in groups:
-        audience.add(group)
-    for place in sorted(gone):
-        if place < len(groups):
-            audience.remove(groups[place])
-    staying = {id(group) for place, group in enumerate(groups) if place not in gone}
-    more = {"queue_name": queue} if agent is None else {"queue_name": queue, "agent_id": agent}
-    told = event(type_, more if "queue_name" not in type_ else {})
-    candidates = [id(group) for group in audience.candidates(told)]
+        index.add(group)
+    for number in sorted(removed):
+        if number < len(groups):
+            index.remove(groups[number])
+    remaining = {group for number, group in enumerate(groups) if number not in removed}
+    fields = {"queue_name": queue} if agent is None else {"queue_name": queue, "agent_id": agent}
+    made = event(type_, fields)
+    candidates = list(index.candidates(made))
     assert len(candidates) == len(set(candidates))
-    assert set(candidates) <= staying
-    seeing = {id(group) for group in groups if may_see(group.principal, told, policy)}
-    assert seeing & staying <= set(candidates)
+    assert set(candidates) <= remaining
+    seeing = {group for group in groups if may_see(group.principal, made, policy)}
+    assert seeing & remaining <= set(candidates)
 
 
-def test_when_all_are_gone_nothing_is_kept() -> None:
-    audience = GroupIndex("own")
-    groups = [
-        group_of(Principal("acme", user, Role.AGENT, queues=frozenset(QUEUES) if user == "ada" else None))
+def test_after_the_last_group_was_removed_the_index_is_empty() -> None:
+    index = GroupIndex("own")
+    groups: list[Any] = [
+        FakeGroup(Principal("acme", user, Role.AGENT, queues=frozenset(QUEUES) if user == "ada" else None))
         for user in USERS
     ]
     for group in groups:
-        audience.add(group)
+        index.add(group)
     for group in groups:
-        audience.remove(group)
-    assert not any(value for name, value in vars(audience).items() if name != "_agent_calls")
+        index.remove(group)
+    assert not any(value for name, value in vars(index).items() if name != "_agent_calls")
 
 
 @pytest.mark.parametrize("policy", ["all", "own"])
-def test_an_event_of_a_queue_looks_at_those_of_that_queue(policy: AgentCalls, monkeypatch: pytest.MonkeyPatch) -> None:
-    from callcenter_ws.delivery import tenant
-
-    stage = Stage(agent_calls=policy)
-    sockets = [
-        stage.live(role=Role.AGENT, user_id=f"a-{number}", queues=frozenset([f"queue-{number}"]))
-        for number in range(50)
+def test_an_event_of_a_queue_examines_only_the_groups_of_that_queue(
+    policy: AgentCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(agent_calls=policy)
+    peers = [
+        world.live(Role.AGENT, user_id=f"a-{number}", queues=frozenset([f"queue-{number}"])) for number in range(50)
     ]
-    for socket in sockets:
-        socket.take()
-    looked: list[Principal] = []
-    judge = tenant.may_see
-    monkeypatch.setattr(tenant, "may_see", lambda who, *rest: looked.append(who) or judge(who, *rest))
+    for peer in peers:
+        peer.take()
+    examined: list[Principal] = []
+    monkeypatch.setattr(tenant, "may_see", lambda user, *rest: examined.append(user) or may_see(user, *rest))
     payload = {"unique_id": "1", "caller_id": "1", "destination": "2", "queue_name": "queue-7"}
-    stage.publish("call.incoming", payload)
-    stage.settle()
-    assert [who.user_id for who in looked] == ["a-7"]
-    assert [number for number, socket in enumerate(sockets) if socket.take()] == [7]
+    world.publish("call.incoming", payload)
+    world.turn()
+    assert [user.user_id for user in examined] == ["a-7"]
+    assert [number for number, peer in enumerate(peers) if peer.take()] == [7]

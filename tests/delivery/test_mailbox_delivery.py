@@ -1,11 +1,12 @@
-"""A user's mailbox, from one connection's side (PROTOCOL section 4.3)."""
+"""Delivery of a user's mailbox to one connection (``docs/protocol.rst``, "Mailbox")."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from core_stage import TENANT, Socket, Stage
+from sample_events import ACME
+from world import Message, Peer, World, types_of
 
 from callcenter_ws.broker import mailboxes as mailbox
 from callcenter_ws.delivery.limits import Limits
@@ -14,26 +15,21 @@ from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.principal import Role
 from callcenter_ws.testing import run
 
-NOTE = {"type": "x", "title": "t", "message": "m"}
 USER = "7"
 
 
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
-def notify(stage: Stage, *event_ids: str, user_id: str = USER, **more: Any) -> None:
+def notify(world: World, *event_ids: str, user_id: str = USER, **fields: Any) -> None:
     for event_id in event_ids:
-        stage.publish("notification", {**NOTE, **more}, user_id=user_id, event_id=event_id)
+        world.publish("notification", fields, user_id=user_id, event_id=event_id)
 
 
-def waiting(stage: Stage, user_id: str = USER) -> list[str]:
-    return [item.publication.event.event_id for item in run(stage.broker.mail(TENANT, user_id, 0, 2_000)).items]
+def mailbox_of(world: World, user_id: str = USER) -> list[str]:
+    """Return the ids of the events in a user's mailbox."""
+    return [item.publication.event.event_id for item in run(world.broker.read_mailbox(ACME, user_id, 0, 2_000)).items]
 
 
-def told(messages: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """Identifier and marks of each message of the stream, and the names of the others."""
+def summary(messages: list[Message]) -> list[tuple[Any, ...]]:
+    """Return id, ``offline`` and ``redelivered`` of each stream event, and the type of each other message."""
     return [
         (message["id"], message.get("offline", False), message.get("redelivered", False))
         if "seq" in message
@@ -42,17 +38,17 @@ def told(messages: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     ]
 
 
-def connect(stage: Stage, *, ack: bool = False, user_id: str = USER, **more: Any) -> Socket:
-    return stage.connect(options=ConnectOptions(ack=ack, **more), user_id=user_id)
+def connect(world: World, *, ack: bool = False, user_id: str = USER, **options: Any) -> Peer:
+    return world.connect(options=ConnectOptions(ack=ack, **options), user_id=user_id)
 
 
-def test_what_waits_comes_after_the_welcome_and_before_everything_else(stage: Stage) -> None:
-    stage.alerts(2)
-    notify(stage, "a", "b")
-    stage.alerts(1)
-    socket = connect(stage, epoch=stage.epoch, seq=1)
-    messages = socket.read()
-    assert [message["type"] for message in messages] == [
+def test_the_mailbox_is_sent_after_the_welcome_and_before_a_replay(world: World) -> None:
+    world.publish_alerts(2)
+    notify(world, "a", "b")
+    world.publish_alerts(1)
+    peer = connect(world, epoch=world.epoch, seq=1)
+    messages = peer.read()
+    assert types_of(messages) == [
         "welcome", "notification", "notification", "alert", "alert", "resumed",
     ]  # fmt: skip
     assert [message.get("offline") for message in messages[1:]] == [True, True, None, None, None]
@@ -60,201 +56,200 @@ def test_what_waits_comes_after_the_welcome_and_before_everything_else(stage: St
     assert "redelivered" not in messages[1]
 
 
-def test_before_a_snapshot_too(stage: Stage) -> None:
-    notify(stage, "a")
-    assert told(connect(stage, snapshot=True).read()) == [("welcome",), ("a", True, False), ("snapshot",)]
+def test_the_mailbox_is_sent_before_a_snapshot(world: World) -> None:
+    notify(world, "a")
+    assert summary(connect(world, snapshot=True).read()) == [("welcome",), ("a", True, False), ("snapshot",)]
 
 
-def test_what_comes_while_one_is_here_is_not_marked(stage: Stage) -> None:
-    socket = connect(stage)
-    socket.read()
-    notify(stage, "a")
-    assert told(socket.read()) == [("a", False, False)]
+def test_live_mail_is_not_marked_as_offline(world: World) -> None:
+    peer = connect(world)
+    peer.read()
+    notify(world, "a")
+    assert summary(peer.read()) == [("a", False, False)]
 
 
-def test_without_acknowledgements_a_sign_of_life_is_enough(stage: Stage) -> None:
-    notify(stage, "a")
-    socket = connect(stage)
-    socket.read()
-    notify(stage, "b")
-    socket.read()
-    assert waiting(stage) == ["a", "b"]
-    socket.client.heard()
-    assert waiting(stage) == []
+def test_without_ack_mail_is_acknowledged_once_the_peer_is_active(world: World) -> None:
+    notify(world, "a")
+    peer = connect(world)
+    peer.read()
+    notify(world, "b")
+    peer.read()
+    assert mailbox_of(world) == ["a", "b"]
+    peer.client.peer_active()
+    assert mailbox_of(world) == []
 
 
-def test_any_message_is_a_sign_of_life(stage: Stage) -> None:
-    notify(stage, "a")
-    socket = connect(stage)
-    socket.read()
-    socket.say("ping")
-    assert waiting(stage) == []
+def test_any_message_counts_as_activity(world: World) -> None:
+    notify(world, "a")
+    peer = connect(world)
+    peer.read()
+    peer.send("ping")
+    assert mailbox_of(world) == []
 
 
-def test_without_one_it_comes_again_and_says_so(stage: Stage) -> None:
-    notify(stage, "a")
-    first = connect(stage)
+def test_mail_without_later_activity_is_redelivered(world: World) -> None:
+    notify(world, "a")
+    first = connect(world)
     first.read()
-    first.client.lost(CloseCode.ABNORMAL)
-    notify(stage, "b")
-    assert told(connect(stage).read()) == [("welcome",), ("a", True, True), ("b", True, False)]
+    first.client.connection_lost(CloseCode.ABNORMAL)
+    notify(world, "b")
+    assert summary(connect(world).read()) == [("welcome",), ("a", True, True), ("b", True, False)]
 
 
-def test_what_was_not_written_is_not_there(stage: Stage) -> None:
-    """A sign of life says nothing about what still waits in the outbox."""
-    socket = connect(stage)
-    socket.read()
-    socket.client.pause()
-    notify(stage, "a")
-    stage.settle()
-    socket.client.heard()
-    socket.client.lost(CloseCode.ABNORMAL)
-    assert waiting(stage) == ["a"]
-    assert told(connect(stage).read()) == [("welcome",), ("a", True, False)]
+def test_activity_does_not_acknowledge_mail_that_was_not_written(world: World) -> None:
+    peer = connect(world)
+    peer.read()
+    peer.client.pause()
+    notify(world, "a")
+    world.turn()
+    peer.client.peer_active()
+    peer.client.connection_lost(CloseCode.ABNORMAL)
+    assert mailbox_of(world) == ["a"]
+    assert summary(connect(world).read()) == [("welcome",), ("a", True, False)]
 
 
-def test_a_sign_of_life_on_a_blocked_socket_says_nothing(stage: Stage) -> None:
-    socket = connect(stage)
-    socket.read()
-    socket.high_water = 10
-    notify(stage, "a")
-    stage.settle()
-    assert "a" in [message.get("id") for message in socket.messages]
-    socket.client.heard()
-    assert waiting(stage) == ["a"]
-    socket.drain()
-    socket.client.heard()
-    assert waiting(stage) == []
+def test_activity_on_a_paused_socket_acknowledges_nothing(world: World) -> None:
+    peer = connect(world)
+    peer.read()
+    peer.high_water = 10
+    notify(world, "a")
+    world.turn()
+    assert "a" in [message.get("id") for message in peer.messages]
+    peer.client.peer_active()
+    assert mailbox_of(world) == ["a"]
+    peer.drain()
+    peer.client.peer_active()
+    assert mailbox_of(world) == []
 
 
-def test_who_acknowledges_is_taken_at_its_word(stage: Stage) -> None:
-    notify(stage, "a", "b")
-    socket = connect(stage, ack=True)
-    socket.read()
-    socket.say("ping")
-    notify(stage, "c")
-    socket.read()
-    assert waiting(stage) == ["a", "b", "c"]
-    socket.say("ack", {"ids": ["a", "c", "unknown"]})
-    assert told(socket.read()) == []
-    assert waiting(stage) == ["b"]
-    assert told(connect(stage, ack=True).read()) == [("welcome",), ("b", True, True)]
+def test_with_ack_only_the_acknowledged_mail_is_removed(world: World) -> None:
+    notify(world, "a", "b")
+    peer = connect(world, ack=True)
+    peer.read()
+    peer.send("ping")
+    notify(world, "c")
+    peer.read()
+    assert mailbox_of(world) == ["a", "b", "c"]
+    peer.send("ack", {"ids": ["a", "c", "unknown"]})
+    assert summary(peer.read()) == []
+    assert mailbox_of(world) == ["b"]
+    assert summary(connect(world, ack=True).read()) == [("welcome",), ("b", True, True)]
 
 
-def test_several_devices(stage: Stage) -> None:
-    """Each that is here gets it; when one has it, nobody gets it again."""
-    first, second = connect(stage, ack=True), connect(stage, ack=True)
-    first.read(), second.read()
-    notify(stage, "a")
-    assert told(first.read()) == told(second.read()) == [("a", False, False)]
-    second.say("ack", {"ids": ["a"]})
-    assert told(connect(stage, ack=True).read()) == [("welcome",)]
+def test_mail_is_sent_to_all_connections_of_a_user_until_one_acknowledges_it(world: World) -> None:
+    first, second = connect(world, ack=True), connect(world, ack=True)
+    for peer in (first, second):
+        peer.read()
+    notify(world, "a")
+    assert summary(first.read()) == summary(second.read()) == [("a", False, False)]
+    second.send("ack", {"ids": ["a"]})
+    assert summary(connect(world, ack=True).read()) == [("welcome",)]
 
 
-def test_other_users_mail_is_theirs(stage: Stage) -> None:
-    notify(stage, "a", user_id="8")
-    assert told(connect(stage).read()) == [("welcome",)]
-    connect(stage).say("ack", {"ids": ["a"]})
-    assert waiting(stage, "8") == ["a"]
+def test_mail_of_another_user_is_neither_sent_nor_acknowledged(world: World) -> None:
+    notify(world, "a", user_id="8")
+    assert summary(connect(world).read()) == [("welcome",)]
+    connect(world).send("ack", {"ids": ["a"]})
+    assert mailbox_of(world, "8") == ["a"]
 
 
-def test_a_visitor_of_the_same_name_neither_sees_nor_strikes_off(stage: Stage) -> None:
-    notify(stage, "a")
-    visitor = stage.connect(Role.VISITOR, ConnectOptions(ack=True), user_id=USER, session_id="s")
-    assert told(visitor.read()) == [("welcome",)]
-    visitor.say("ack", {"ids": ["a"]})
-    assert waiting(stage) == ["a"]
+def test_a_visitor_with_the_same_user_id_neither_sees_nor_acknowledges_mail(world: World) -> None:
+    notify(world, "a")
+    visitor = world.connect(Role.VISITOR, ConnectOptions(ack=True), user_id=USER, session_id="s")
+    assert summary(visitor.read()) == [("welcome",)]
+    visitor.send("ack", {"ids": ["a"]})
+    assert mailbox_of(world) == ["a"]
 
 
-def test_a_visitor_has_mail_too(stage: Stage) -> None:
+def test_a_visitor_has_a_mailbox(world: World) -> None:
     text = {"session_id": "s", "message_id": "m", "sender_id": "1", "sender_type": "agent", "body": "hi"}
-    stage.publish("chat.message", text, user_id="v", event_id="a", persist=True)
-    visitor = stage.connect(Role.VISITOR, ConnectOptions(ack=True), user_id="v", session_id="s")
-    assert told(visitor.read()) == [("welcome",), ("a", True, False)]
-    visitor.say("ack", {"ids": ["a"]})
-    assert waiting(stage, "v") == []
+    world.publish("chat.message", text, user_id="v", event_id="a", persist=True)
+    visitor = world.connect(Role.VISITOR, ConnectOptions(ack=True), user_id="v", session_id="s")
+    assert summary(visitor.read()) == [("welcome",), ("a", True, False)]
+    visitor.send("ack", {"ids": ["a"]})
+    assert mailbox_of(world, "v") == []
 
 
-def test_what_its_role_may_not_see_waits_for_another(stage: Stage) -> None:
-    stage.publish("presence.changed", {"user_id": "9", "online": True}, user_id=USER, event_id="a", persist=True)
-    agent = stage.connect(Role.AGENT, ConnectOptions(), user_id=USER)
-    assert told(agent.read()) == [("welcome",)]
-    agent.client.heard()
-    assert told(connect(stage).read()) == [("welcome",), ("a", True, False)]
+def test_mail_that_the_role_may_not_see_stays_in_the_mailbox(world: World) -> None:
+    world.publish("presence.changed", {"user_id": "9", "online": True}, user_id=USER, event_id="a", persist=True)
+    agent = world.connect(Role.AGENT, ConnectOptions(), user_id=USER)
+    assert summary(agent.read()) == [("welcome",)]
+    agent.client.peer_active()
+    assert summary(connect(world).read()) == [("welcome",), ("a", True, False)]
 
 
-def test_it_comes_in_pieces_that_fit_the_outbox() -> None:
-    stage = Stage(limits=Limits(outbox=4))
-    notify(stage, *[str(number) for number in range(30)])
-    socket = connect(stage)
+def test_the_mailbox_is_sent_in_pages_that_fit_the_outbox() -> None:
+    world = World(limits=Limits(outbox=4))
+    notify(world, *[str(number) for number in range(30)])
+    peer = connect(world)
     for _ in range(60):
-        stage.settle()
-        assert len(socket.client.outbox) <= 4
-    assert [message["id"] for message in socket.read() if "seq" in message] == [str(number) for number in range(30)]
+        world.turn()
+        assert len(peer.client.outbox.frames) <= 4
+    assert [message["id"] for message in peer.read() if "seq" in message] == [str(number) for number in range(30)]
 
 
-def test_a_slow_client_gets_its_mail_when_it_reads(stage: Stage) -> None:
-    notify(stage, *[str(number) for number in range(600)])
-    socket = stage.connect(options=ConnectOptions(), user_id=USER)
-    socket.high_water = 5_000
+def test_a_slow_client_is_sent_its_mailbox_as_it_reads(world: World) -> None:
+    notify(world, *[str(number) for number in range(600)])
+    peer = world.connect(options=ConnectOptions(), user_id=USER)
+    peer.high_water = 5_000
     for _ in range(500):
-        stage.settle()
-        socket.drain()
-    ids = [message["id"] for message in socket.messages if "seq" in message]
+        world.turn()
+        peer.drain()
+    ids = [message["id"] for message in peer.messages if "seq" in message]
     assert ids == [str(number) for number in range(600)]
 
 
-def test_what_fell_out_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evicted_mail_is_reported_by_a_gap(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mailbox, "MAX_ITEMS", 3)
-    notify(stage, *"abcde")
-    messages = connect(stage, ack=True).read()
-    assert told(messages) == [("welcome",), ("gap",), ("c", True, False), ("d", True, False), ("e", True, False)]
+    notify(world, *"abcde")
+    messages = connect(world, ack=True).read()
+    assert summary(messages) == [("welcome",), ("gap",), ("c", True, False), ("d", True, False), ("e", True, False)]
     assert messages[1]["payload"] == {"from_seq": 1, "to_seq": 2, "reason": "mailbox"}
-    again = connect(stage, ack=True)
-    assert told(again.read())[1] == ("gap",)
-    again.say("ack", {"ids": ["c"]})
-    assert told(connect(stage, ack=True).read())[1] == ("d", True, True)
+    reconnected = connect(world, ack=True)
+    assert summary(reconnected.read())[1] == ("gap",)
+    reconnected.send("ack", {"ids": ["c"]})
+    assert summary(connect(world, ack=True).read())[1] == ("d", True, True)
 
 
-def test_it_does_not_come_again_when_the_same_connection_resumes(stage: Stage) -> None:
-    stage.alerts(1)
-    notify(stage, "a")
-    socket = connect(stage)
-    socket.read()
-    socket.say("resume", {"epoch": stage.epoch, "seq": 0}, id_=1)
-    messages = socket.read()
+def test_a_replay_on_the_same_connection_does_not_repeat_mail(world: World) -> None:
+    world.publish_alerts(1)
+    notify(world, "a")
+    peer = connect(world)
+    peer.read()
+    peer.send("resume", {"epoch": world.epoch, "seq": 0}, id_=1)
+    messages = peer.read()
     assert [message.get("seq") for message in messages] == [1, None]
     assert messages[-1]["payload"]["count"] == 1
 
 
-def test_a_replay_counts_as_sent(stage: Stage) -> None:
-    socket = connect(stage, ack=True)
-    socket.read()
-    notify(stage, "a")
-    socket.client.lost(CloseCode.ABNORMAL)
-    again = connect(stage, ack=True)
-    again.read()
-    again.say("resume", {"epoch": stage.epoch, "seq": 0})
-    again.read()
-    again.client.lost(CloseCode.ABNORMAL)
-    assert told(connect(stage, ack=True).read()) == [("welcome",), ("a", True, True)]
+def test_mail_sent_by_a_replay_is_marked_as_redelivered_later(world: World) -> None:
+    peer = connect(world, ack=True)
+    peer.read()
+    notify(world, "a")
+    peer.client.connection_lost(CloseCode.ABNORMAL)
+    reconnected = connect(world, ack=True)
+    reconnected.read()
+    reconnected.send("resume", {"epoch": world.epoch, "seq": 0})
+    reconnected.read()
+    reconnected.client.connection_lost(CloseCode.ABNORMAL)
+    assert summary(connect(world, ack=True).read()) == [("welcome",), ("a", True, True)]
 
 
-def test_its_own_end_is_respected(stage: Stage) -> None:
-    notify(stage, "a", expires_at="2027-01-15T08:00:30Z")
-    assert stage.clock.time() == 1_800_000_000.0  # 2027-01-15T08:00:00Z
-    stage.clock.advance(29)
-    assert waiting(stage) == ["a"]
-    stage.clock.advance(2)
-    assert told(connect(stage).read()) == [("welcome",)]
+def test_mail_is_removed_at_its_own_expiry(world: World) -> None:
+    notify(world, "a", expires_at="2027-01-15T08:00:30Z")
+    assert world.clock.time() == 1_800_000_000.0  # 2027-01-15T08:00:00Z
+    world.clock.advance(29)
+    assert mailbox_of(world) == ["a"]
+    world.clock.advance(2)
+    assert summary(connect(world).read()) == [("welcome",)]
 
 
-def test_mailboxes_give_way_when_memory_is_short() -> None:
-    stage = Stage(memory_bytes=100_000)
+def test_the_oldest_mail_is_evicted_at_the_memory_limit() -> None:
+    world = World(memory_bytes=100_000)
     for number in range(200):
-        notify(stage, str(number), title="x" * 1_000)
-        assert stage.broker.state()["memory_bytes"] <= 100_000 + 5_000
-    left = waiting(stage)
-    assert left == [str(number) for number in range(200 - len(left), 200)]
-    assert len(left) > 20
-    assert run(stage.broker.mail(TENANT, USER, 0, 1)).gap is not None
+        notify(world, str(number), title="x" * 1_000)
+        assert world.broker.state()["memory_bytes"] <= 100_000 + 5_000
+    remaining = mailbox_of(world)
+    assert remaining == [str(number) for number in range(200 - len(remaining), 200)]
+    assert len(remaining) > 20
+    assert run(world.broker.read_mailbox(ACME, USER, 0, 1)).gap is not None

@@ -1,176 +1,192 @@
-"""What many clients missed is prepared once."""
+"""ReplayCache: a batch that several clients missed is read and encoded once."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from core_stage import TENANT, SlowBroker, Stage
+from doubles import SlowBroker
 from msgspec.structs import replace
+from sample_events import ACME
+from world import World, seqs_of
 
 from callcenter_ws.delivery import replay_cache
-from callcenter_ws.delivery.catch_up import CHUNK_EVENTS
-from callcenter_ws.delivery.replay_cache import KEPT_FOR
+from callcenter_ws.delivery.catch_up import PAGE_EVENTS
+from callcenter_ws.delivery.replay_cache import KEPT_SECONDS
+from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.principal import Role
-
-NOTE = {"type": "x", "title": "t", "message": "m"}
+from callcenter_ws.interfaces import Position
 
 
 @pytest.fixture
-def stage() -> Stage:
-    return Stage(slow=True)
+def world() -> World:
+    return World(slow=True)
 
 
-def reads_of(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The positions after which the store was read, but for the looks whether they can be reached."""
+def reads_of(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record the positions after which the store is read, except for the checks whether they are reachable."""
     reads: list[int] = []
-    broker: SlowBroker = stage.broker
-    real = broker.read
+    broker: SlowBroker = world.broker
+    read_page = broker.read
 
     async def read(tenant_id: str, after: int, limit: int) -> Any:
         if limit:
             reads.append(after)
-        return await real(tenant_id, after, limit)
+        return await read_page(tenant_id, after, limit)
 
     monkeypatch.setattr(broker, "read", read)
     return reads
 
 
-def seqs(messages: list[dict[str, Any]]) -> list[int]:
-    return [message["seq"] for message in messages if "seq" in message]
+def test_clients_at_the_same_position_share_all_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.publish_alerts(PAGE_EVENTS + 50)
+    world.turn()
+    reads = reads_of(world, monkeypatch)
+    peers = [world.resume(30) for _ in range(20)]
+    world.turn()
+    for peer in peers:
+        messages = peer.read()
+        assert seqs_of(messages) == list(range(31, PAGE_EVENTS + 51))
+        assert messages[-1]["payload"]["count"] == PAGE_EVENTS + 20
+    assert reads == [30, PAGE_EVENTS]
 
 
-def finish(stage: Stage) -> None:
-    for _ in range(100):
-        stage.settle()
+def test_clients_at_different_positions_share_the_following_batches(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish_alerts(2 * PAGE_EVENTS)
+    world.turn()
+    reads = reads_of(world, monkeypatch)
+    peers = [world.resume(seq) for seq in (3, 50, 77)]
+    world.turn()
+    for peer, seq in zip(peers, (3, 50, 77), strict=True):
+        assert peer.seqs() == list(range(seq + 1, 2 * PAGE_EVENTS + 1))
+    assert sorted(reads) == [3, 50, 77, PAGE_EVENTS]
 
 
-def test_those_who_missed_the_same_have_it_read_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.alerts(CHUNK_EVENTS + 50)
-    finish(stage)
-    reads = reads_of(stage, monkeypatch)
-    sockets = [stage.resume(30) for _ in range(20)]
-    finish(stage)
-    for socket in sockets:
-        messages = socket.read()
-        assert seqs(messages) == list(range(31, CHUNK_EVENTS + 51))
-        assert messages[-1]["payload"]["count"] == CHUNK_EVENTS + 20
-    assert reads == [30, CHUNK_EVENTS]
-
-
-def test_those_who_begin_elsewhere_share_what_follows(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.alerts(2 * CHUNK_EVENTS)
-    finish(stage)
-    reads = reads_of(stage, monkeypatch)
-    sockets = [stage.resume(seq) for seq in (3, 50, 77)]
-    finish(stage)
-    for socket, seq in zip(sockets, (3, 50, 77), strict=True):
-        assert seqs(socket.read()) == list(range(seq + 1, 2 * CHUNK_EVENTS + 1))
-    assert sorted(reads) == [3, 50, 77, CHUNK_EVENTS]
-
-
-def test_who_sees_something_else_shares_nothing(stage: Stage) -> None:
-    stage.alerts(2)
-    stage.publish("call.incoming", {"unique_id": "1", "caller_id": "555", "destination": "100"})
-    stage.publish("presence.changed", {"user_id": "7", "online": True})
-    finish(stage)
-    supervisor, wallboard = stage.resume(0), stage.resume(0, role=Role.WALLBOARD)
-    agent = stage.resume(0, role=Role.AGENT)
-    service = stage.resume(0, role=Role.SERVICE)
-    finish(stage)
-    told = {name: socket.read() for name, socket in (("s", supervisor), ("w", wallboard), ("a", agent), ("x", service))}
-    assert {name: seqs(messages) for name, messages in told.items()} == {
+def test_clients_with_different_interest_share_no_batch(world: World) -> None:
+    world.publish_alerts(2)
+    world.publish("call.incoming", {"unique_id": "1", "caller_id": "555", "destination": "100"})
+    world.publish("presence.changed", {"user_id": "7", "online": True})
+    world.turn()
+    supervisor, wallboard = world.resume(0), world.resume(0, Role.WALLBOARD)
+    agent = world.resume(0, Role.AGENT)
+    service = world.resume(0, Role.SERVICE)
+    world.turn()
+    peers = {"s": supervisor, "w": wallboard, "a": agent, "x": service}
+    received = {name: peer.read() for name, peer in peers.items()}
+    assert {name: seqs_of(messages) for name, messages in received.items()} == {
         "s": [1, 2, 3, 4],
         "w": [1, 2, 3, 4],
         "a": [1, 2, 3],
         "x": [],
     }
     callers = {
-        name: [m["payload"].get("caller_id") for m in messages if m.get("seq") == 3] for name, messages in told.items()
+        name: [m["payload"].get("caller_id") for m in messages if m.get("seq") == 3]
+        for name, messages in received.items()
     }
     assert callers == {"s": ["555"], "w": ["***"], "a": ["555"], "x": []}
 
 
-def test_what_is_for_one_user_goes_to_that_user_alone(stage: Stage) -> None:
-    stage.alerts(1)
-    stage.publish("agent.login", {"user_id": "7", "username": "n"}, user_id="7")
-    stage.alerts(1)
-    finish(stage)
-    sockets = {user: stage.resume(0, user_id=user) for user in ("6", "7", "8")}
-    finish(stage)
-    assert {user: seqs(socket.read()) for user, socket in sockets.items()} == {"6": [1, 3], "7": [1, 2, 3], "8": [1, 3]}
+def test_an_event_for_one_user_is_replayed_to_that_user_only(world: World) -> None:
+    world.publish_alerts(1)
+    world.publish("agent.login", {"user_id": "7", "username": "n"}, user_id="7")
+    world.publish_alerts(1)
+    world.turn()
+    peers = {user: world.resume(0, user_id=user) for user in ("6", "7", "8")}
+    world.turn()
+    assert {user: peer.seqs() for user, peer in peers.items()} == {"6": [1, 3], "7": [1, 2, 3], "8": [1, 3]}
 
 
-def test_who_prepares_may_go_away(stage: Stage) -> None:
-    stage.alerts(10)
-    finish(stage)
-    first, second = stage.resume(0), stage.resume(0)
-    while not stage.hub.replays._waiting:
-        assert stage.clock.step()
-    first.client.lost(1006)  # type: ignore[arg-type]  # any code
-    finish(stage)
-    assert seqs(second.read()) == list(range(1, 11))
+def test_a_client_that_waits_for_a_batch_is_served_if_the_preparing_client_disconnects(world: World) -> None:
+    world.publish_alerts(10)
+    world.turn()
+    first, second = world.resume(0), world.resume(0)
+    while not world.hub.replays._waiting:
+        assert world.clock.step()
+    first.client.connection_lost(CloseCode.ABNORMAL)
+    world.turn()
+    assert second.seqs() == list(range(1, 11))
 
 
-def test_the_store_may_fail_meanwhile(stage: Stage) -> None:
-    stage.alerts(10)
-    finish(stage)
-    sockets = [stage.resume(0) for _ in range(5)]
+def test_a_replay_is_completed_after_failed_reads(world: World) -> None:
+    world.publish_alerts(10)
+    world.turn()
+    peers = [world.resume(0) for _ in range(5)]
     failures = iter([False] * 20 + [True] * 12)
-    stage.broker.fails = lambda: next(failures, False)
-    finish(stage)
-    stage.clock.advance(30)
-    finish(stage)
-    for socket in sockets:
-        if not socket.client.closed:
-            assert seqs(socket.read()) == list(range(1, 11))
+    world.broker.fails = lambda: next(failures, False)
+    world.turn()
+    world.clock.advance(30)
+    world.turn()
+    for peer in peers:
+        if not peer.client.closed:
+            assert peer.seqs() == list(range(1, 11))
 
 
-def test_nothing_is_kept_for_longer_than_a_moment(stage: Stage) -> None:
-    stage.alerts(10)
-    finish(stage)
-    stage.resume(0)
-    finish(stage)
-    assert stage.hub.replays._kept
-    stage.clock.advance(2 * KEPT_FOR)
-    assert not stage.hub.replays._kept
-    assert stage.hub.replays._bytes == 0
+def test_an_unused_batch_is_evicted(world: World) -> None:
+    world.publish_alerts(10)
+    world.turn()
+    world.resume(0)
+    world.turn()
+    assert world.hub.replays._batches
+    world.clock.advance(2 * KEPT_SECONDS)
+    assert not world.hub.replays._batches
+    assert world.hub.replays._bytes == 0
 
 
-def test_what_is_kept_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_all_batches_is_limited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_cache, "MAX_BYTES", 3_000)
-    stage.alerts(50)
-    finish(stage)
+    world.publish_alerts(50)
+    world.turn()
     for seq in range(40):
-        stage.resume(seq)
-        finish(stage)
-        assert stage.hub.replays._bytes <= 3_000
-        assert stage.hub.replays._bytes == sum(len(stretch.frames) for stretch in stage.hub.replays._kept.values())
-    assert stage.hub.connections(TENANT) == 40
+        world.resume(seq)
+        world.turn()
+        assert world.hub.replays._bytes <= 3_000
+        assert world.hub.replays._bytes == sum(len(batch.frames) for batch in world.hub.replays._batches.values())
+    assert world.hub.connections(ACME) == 40
 
 
-def leaves_its_group(stage: Stage, how: str) -> None:
-    """One of two who missed the same prepares it, and becomes another while the store is asked."""
+def test_batches_of_a_lost_history_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A position of an earlier epoch is valid up to the fork at which the next epoch began."""
+    world = World()
+    world.publish_alerts(5)
+    early = world.resume(2)
+    lost = [message["id"] for message in early.read() if "seq" in message]
+    early.client.connection_lost(CloseCode.ABNORMAL)
+    fork, broker = Position(world.epoch, 2), world.broker
+    broker._epoch, broker._tenants = "another", {}
+    world.publish_alerts(5)
+    world.turn()
+    position = broker.position
+
+    async def position_of(tenant_id: str, known: Position | None = None) -> Position:
+        now: Position = await position(tenant_id)
+        return Position(fork.epoch, now.seq) if known == fork else now
+
+    monkeypatch.setattr(broker, "position", position_of)
+    replayed = world.resume(2, epoch=fork.epoch).read()
+    assert seqs_of(replayed) == [3, 4, 5]
+    assert not {message.get("id") for message in replayed} & set(lost)
+    assert replayed[-1]["payload"] == {"epoch": "another", "from_seq": 2, "to_seq": 5, "count": 3}
+
+
+@pytest.mark.parametrize("change", ["subscribes", "renews"])
+def test_a_client_that_leaves_its_group_while_it_prepares_a_batch_affects_no_other(world: World, change: str) -> None:
     queues = frozenset({"a"})
     for queue in ("a", "secret"):
-        stage.stats(1, queue)
-    stage.alerts(5)
-    finish(stage)
-    first, second = stage.resume(0, queues=queues), stage.resume(0, queues=queues)
-    while not stage.hub.replays._waiting:
-        assert stage.clock.step()
-    if how == "subscribes":
-        first.say("subscribe", {"events": ["call.*"]})
+        world.publish_queue_stats(1, queue)
+    world.publish_alerts(5)
+    world.turn()
+    first, second = world.resume(0, queues=queues), world.resume(0, queues=queues)
+    while not world.hub.replays._waiting:
+        assert world.clock.step()
+    if change == "subscribes":
+        first.send("subscribe", {"events": ["call.*"]})
     else:
         first.client.renew(replace(first.client.principal, queues=None))
-    finish(stage)
-    told = second.read()
-    assert seqs(told) == [1, 3, 4, 5, 6, 7]
-    assert told[-1]["payload"]["count"] == 6
-    expected = [] if how == "subscribes" else list(range(1, 8))
-    assert seqs(first.read()) == expected
-
-
-@pytest.mark.parametrize("how", ["subscribes", "renews"])
-def test_who_prepares_may_become_another(stage: Stage, how: str) -> None:
-    leaves_its_group(stage, how)
+    world.turn()
+    messages = second.read()
+    assert seqs_of(messages) == [1, 3, 4, 5, 6, 7]
+    assert messages[-1]["payload"]["count"] == 6
+    expected = [] if change == "subscribes" else list(range(1, 8))
+    assert first.seqs() == expected

@@ -1,9 +1,9 @@
-"""SlowConsumerWatch: who reads slowly may go on, who reads nothing may not."""
+"""SlowConsumerWatch: a peer that reads slowly stays connected; one that reads nothing is closed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import pytest
 
@@ -14,7 +14,7 @@ from callcenter_ws.testing import FakeClock, RecordingTransport
 
 @dataclass
 class Watched:
-    """A socket, its watch, and what the watch did to it."""
+    """A transport and its SlowConsumerWatch."""
 
     clock: FakeClock
     transport: RecordingTransport
@@ -22,71 +22,71 @@ class Watched:
 
 
 @pytest.fixture
-def socket() -> Watched:
+def watched() -> Watched:
     clock, transport = FakeClock(), RecordingTransport()
-    client: Any = transport  # the watch only closes its client
-    return Watched(clock, transport, SlowConsumerWatch(clock, transport, 30, client))
+    timed_out = partial(transport.close, CloseCode.SLOW_CONSUMER)
+    return Watched(clock, transport, SlowConsumerWatch(clock, transport, 30, timed_out))
 
 
-def test_nothing_is_watched_before_the_start(socket: Watched) -> None:
-    socket.clock.advance(1000)
-    assert socket.transport.closed_with is None
+def test_before_the_start_nothing_is_closed(watched: Watched) -> None:
+    watched.clock.advance(1000)
+    assert watched.transport.closed_with is None
 
 
-def test_a_socket_that_takes_nothing(socket: Watched) -> None:
-    socket.transport.unsent = 100
-    socket.watch.start()
-    socket.clock.advance(29)
-    assert socket.transport.closed_with is None
-    socket.clock.advance(1)
-    assert socket.transport.closed_with is CloseCode.SLOW_CONSUMER
+def test_a_socket_that_accepts_nothing_is_closed_after_the_timeout(watched: Watched) -> None:
+    watched.transport.unsent = 100
+    watched.watch.start()
+    watched.clock.advance(29)
+    assert watched.transport.closed_with is None
+    watched.clock.advance(1)
+    assert watched.transport.closed_with is CloseCode.SLOW_CONSUMER
 
 
-def test_a_socket_that_holds_ever_more(socket: Watched) -> None:
-    socket.transport.unsent = 100
-    socket.watch.start()
-    socket.transport.unsent = 101
-    socket.clock.advance(30)
-    assert socket.transport.closed_with is CloseCode.SLOW_CONSUMER
+def test_a_socket_with_more_unsent_bytes_is_closed_after_the_timeout(watched: Watched) -> None:
+    watched.transport.unsent = 100
+    watched.watch.start()
+    watched.transport.unsent = 101
+    watched.clock.advance(30)
+    assert watched.transport.closed_with is CloseCode.SLOW_CONSUMER
 
 
-def test_one_byte_in_time_is_enough(socket: Watched) -> None:
-    socket.transport.unsent = 100
-    socket.watch.start()
+def test_a_socket_that_accepts_one_byte_in_each_timeout_stays_open(watched: Watched) -> None:
+    watched.transport.unsent = 100
+    watched.watch.start()
     for _ in range(5):
-        socket.transport.unsent -= 1
-        socket.clock.advance(30)
-        assert socket.transport.closed_with is None
-    socket.clock.advance(30)
-    assert socket.transport.closed_with is CloseCode.SLOW_CONSUMER
+        watched.transport.unsent -= 1
+        watched.clock.advance(30)
+        assert watched.transport.closed_with is None
+    watched.clock.advance(30)
+    assert watched.transport.closed_with is CloseCode.SLOW_CONSUMER
 
 
-def test_stopped(socket: Watched) -> None:
-    socket.watch.start()
-    socket.watch.stop()
-    socket.watch.stop()
-    socket.clock.advance(1000)
-    assert socket.transport.closed_with is None
+def test_after_stop_nothing_is_closed(watched: Watched) -> None:
+    watched.watch.start()
+    watched.watch.stop()
+    watched.watch.stop()
+    watched.clock.advance(1000)
+    assert watched.transport.closed_with is None
 
 
-def test_started_twice_it_looks_once(socket: Watched) -> None:
-    socket.transport.unsent = 100
-    socket.watch.start()
-    socket.clock.advance(20)
-    socket.transport.unsent = 50
-    socket.watch.start()
-    socket.clock.advance(20)
-    assert socket.transport.closed_with is None
-    socket.clock.advance(10)
-    assert socket.transport.closed_with is CloseCode.SLOW_CONSUMER
+def test_a_second_start_does_not_restart_the_timeout(watched: Watched) -> None:
+    watched.transport.unsent = 100
+    watched.watch.start()
+    watched.clock.advance(20)
+    watched.transport.unsent = 50
+    watched.watch.start()
+    watched.clock.advance(20)
+    assert watched.transport.closed_with is None
+    watched.clock.advance(10)
+    assert watched.transport.closed_with is CloseCode.SLOW_CONSUMER
 
 
-def test_started_anew_the_time_begins_anew(socket: Watched) -> None:
-    socket.watch.start()
-    socket.clock.advance(20)
-    socket.watch.stop()
-    socket.watch.start()
-    socket.clock.advance(20)
-    assert socket.transport.closed_with is None
-    socket.clock.advance(10)
-    assert socket.transport.closed_with is CloseCode.SLOW_CONSUMER
+def test_a_start_after_stop_restarts_the_timeout(watched: Watched) -> None:
+    watched.watch.start()
+    watched.clock.advance(20)
+    watched.watch.stop()
+    watched.watch.start()
+    watched.clock.advance(20)
+    assert watched.transport.closed_with is None
+    watched.clock.advance(10)
+    assert watched.transport.closed_with is CloseCode.SLOW_CONSUMER

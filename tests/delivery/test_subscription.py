@@ -1,4 +1,4 @@
-"""What a client asked to hear of, within what its role may see."""
+"""Subscription: patterns of event types, within those that the role may see."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUEUES = frozenset(name for name in CATALOGUE if name.startswith("queue."))
 PATTERNS = [*CATALOGUE, "agent.*", "call.*", "queue.*", "queue.member.*", "chat.*", "chat.session.*", "presence.*", "*"]
 
 
-def test_a_pattern_is_a_name_a_prefix_or_everything() -> None:
+def test_a_pattern_matches_a_name_a_prefix_or_everything() -> None:
     assert names_matching("call.ended") == {"call.ended"}
     assert names_matching("call.*") == CALLS
     assert names_matching("queue.member.*") == {
@@ -46,18 +46,18 @@ def test_a_pattern_is_a_name_a_prefix_or_everything() -> None:
         "call.ended.*",
     ],
 )
-def test_anything_else_matches_nothing(pattern: str) -> None:
+def test_an_invalid_pattern_matches_nothing(pattern: str) -> None:
     assert names_matching(pattern) == frozenset()
 
 
 @pytest.mark.parametrize("role", sorted(set(Role) - {Role.SERVICE}))
-def test_who_never_subscribed_gets_everything_it_may_see(role: Role) -> None:
+def test_without_a_subscription_all_visible_types_are_sent(role: Role) -> None:
     subscription = Subscription(role)
     assert subscription.events is None
     assert subscription.names == names_visible_to(role) != frozenset()
 
 
-def test_after_the_first_subscribe_it_gets_the_list() -> None:
+def test_after_the_first_subscribe_only_the_list_is_sent() -> None:
     subscription = Subscription(Role.AGENT)
     subscription.add(["call.*", "alert", "call.*"])
     assert subscription.events == ["call.*", "alert"]
@@ -66,26 +66,26 @@ def test_after_the_first_subscribe_it_gets_the_list() -> None:
     assert subscription.events == ["call.*", "alert", "queue.stats"]
 
 
-class TestAnEmptySubscriptionMeansNothing:
-    """With the predecessor a client that unsubscribed from its last event was sent everything again."""
+class TestEmptySubscription:
+    """An empty list matches no event; it does not mean that the client never subscribed."""
 
-    @pytest.mark.parametrize("steps", [["alert"], ["call.ended", "alert"], ["call.*"], ["*"]])
-    def test_after_the_last_was_taken_away(self, steps: list[str]) -> None:
+    @pytest.mark.parametrize("patterns", [["alert"], ["call.ended", "alert"], ["call.*"], ["*"]])
+    def test_removing_the_last_pattern_leaves_an_empty_list(self, patterns: list[str]) -> None:
         subscription = Subscription(Role.SUPERVISOR)
-        subscription.add(steps)
-        for step in steps:
-            subscription.remove([step])
+        subscription.add(patterns)
+        for pattern in patterns:
+            subscription.remove([pattern])
         assert subscription.events == []
         assert subscription.names == frozenset()
 
-    def test_without_ever_having_subscribed(self) -> None:
+    def test_removing_everything_without_a_subscription_leaves_an_empty_list(self) -> None:
         subscription = Subscription(Role.AGENT)
         subscription.remove(["*"])
         assert (subscription.events, subscription.names) == ([], frozenset())
         subscription.add(["alert"])
         assert (subscription.events, subscription.names) == (["alert"], {"alert"})
 
-    def test_and_stays_so(self) -> None:
+    def test_an_empty_list_stays_empty(self) -> None:
         subscription = Subscription(Role.AGENT)
         subscription.remove(["*"])
         subscription.remove(["alert"])
@@ -93,7 +93,7 @@ class TestAnEmptySubscriptionMeansNothing:
 
 
 class TestUnsubscribe:
-    def test_from_one_of_a_wider_pattern_keeps_the_others(self) -> None:
+    def test_removing_one_name_of_a_wider_pattern_keeps_the_others(self) -> None:
         subscription = Subscription(Role.AGENT)
         subscription.add(["alert", "call.*"])
         subscription.remove(["call.ended"])
@@ -102,24 +102,24 @@ class TestUnsubscribe:
         assert "call.*" not in subscription.events
         assert set(subscription.events) == subscription.names
 
-    def test_from_everything_but_a_family(self) -> None:
+    def test_removing_a_family_without_a_subscription_keeps_all_other_types(self) -> None:
         subscription = Subscription(Role.SUPERVISOR)
         subscription.remove(["call.*"])
         assert subscription.names == names_visible_to(Role.SUPERVISOR) - CALLS
 
-    def test_what_is_left_of_everything_holds_no_name_that_the_role_may_not_see(self) -> None:
+    def test_the_remaining_list_has_no_name_that_the_role_may_not_see(self) -> None:
         subscription = Subscription(Role.AGENT)
         subscription.remove(["alert"])
         assert subscription.events is not None
         assert "presence.changed" not in subscription.events
 
-    def test_from_what_was_not_subscribed_changes_nothing(self) -> None:
+    def test_removing_a_pattern_that_was_not_subscribed_changes_nothing(self) -> None:
         subscription = Subscription(Role.AGENT)
         subscription.add(["call.*"])
         subscription.remove(["alert", "chat.*"])
         assert subscription.events == ["call.*"]
 
-    def test_a_wider_pattern_takes_the_narrower_with_it(self) -> None:
+    def test_removing_a_wider_pattern_removes_the_narrower_ones(self) -> None:
         subscription = Subscription(Role.AGENT)
         subscription.add(["queue.stats", "queue.member.*", "alert"])
         subscription.remove(["queue.*"])
@@ -127,7 +127,7 @@ class TestUnsubscribe:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("act", ["add", "remove"])
+    @pytest.mark.parametrize("method", ["add", "remove"])
     @pytest.mark.parametrize(
         ("role", "pattern", "code"),
         [
@@ -144,26 +144,26 @@ class TestRefusals:
             (Role.SERVICE, "*", ErrorCode.FORBIDDEN),
         ],
     )
-    def test_change_nothing(self, act: str, role: Role, pattern: str, code: ErrorCode) -> None:
+    def test_a_refused_pattern_changes_nothing(self, method: str, role: Role, pattern: str, code: ErrorCode) -> None:
         subscription = Subscription(role)
-        good = "chat.message" if role is Role.VISITOR else "alert"
-        subscription.add([good])
+        valid = "chat.message" if role is Role.VISITOR else "alert"
+        subscription.add([valid])
         with pytest.raises(Refusal) as raised:
-            getattr(subscription, act)([good, pattern])
+            getattr(subscription, method)([valid, pattern])
         assert raised.value.code is code
         assert repr(pattern[:64]) in raised.value.message or pattern == "*"
         assert len(raised.value.message) < 200
-        assert subscription.events == [good]
-        assert subscription.names == {good}
+        assert subscription.events == [valid]
+        assert subscription.names == {valid}
 
-    def test_the_first_one_refused_leaves_the_client_unsubscribed(self) -> None:
+    def test_a_refused_first_subscribe_leaves_no_list(self) -> None:
         subscription = Subscription(Role.AGENT)
         with pytest.raises(Refusal):
             subscription.add(["alert", "no.such"])
         assert subscription.events is None
 
 
-def test_everything_is_everything_the_role_may_see() -> None:
+def test_the_wildcard_matches_the_types_visible_to_the_role() -> None:
     for role in set(Role) - {Role.SERVICE}:
         subscription = Subscription(role)
         subscription.add(["*"])
@@ -172,13 +172,13 @@ def test_everything_is_everything_the_role_may_see() -> None:
 
 
 class TestService:
-    """Nothing over WebSocket unless it subscribes by name."""
+    """A service is sent nothing until it subscribes to event types by name."""
 
-    def test_starts_with_nothing(self) -> None:
+    def test_a_service_starts_with_an_empty_list(self) -> None:
         subscription = Subscription(Role.SERVICE)
         assert (subscription.events, subscription.names) == ([], frozenset())
 
-    def test_gets_what_it_names(self) -> None:
+    def test_a_service_is_sent_the_named_types(self) -> None:
         subscription = Subscription(Role.SERVICE)
         subscription.add(["call.*", "presence.changed"])
         assert subscription.names == CALLS | {"presence.changed"}
@@ -188,22 +188,21 @@ class TestService:
     st.sampled_from(Role),
     st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=3))),
 )
-def test_is_the_sum_of_what_was_added_and_removed(role: Role, steps: list[tuple[bool, list[str]]]) -> None:
-    """Against plain sets of names; patterns are only a shorter way to write them."""
+def test_any_sequence_of_changes_equals_that_of_sets_of_names(role: Role, steps: list[tuple[bool, list[str]]]) -> None:
     subscription = Subscription(role)
     visible = names_visible_to(role)
     names: set[str] = set() if role is Role.SERVICE else set(visible)
     listed = role is Role.SERVICE
     for adds, patterns in steps:
-        meant = set().union(*map(names_matching, patterns)) & visible
+        matched = set().union(*map(names_matching, patterns)) & visible
         try:
             (subscription.add if adds else subscription.remove)(patterns)
         except Refusal:
             continue
         if adds:
-            names = (names | meant) if listed else meant
+            names = (names | matched) if listed else matched
         else:
-            names -= meant
+            names -= matched
         listed = True
         assert subscription.names == names
         assert subscription.events is not None

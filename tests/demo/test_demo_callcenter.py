@@ -1,4 +1,4 @@
-"""The model of the call center tells a story that could be true."""
+"""The model of the call center: its events are consistent, valid and repeatable."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callcenter_ws.demo.callcenter import CallCenter
-from callcenter_ws.demo.queues import STATS_INTERVAL
+from callcenter_ws.demo.calls import STATS_INTERVAL_SECONDS
 from callcenter_ws.demo.sample_data import AGENTS, DEMO_SESSION, QUEUES
-from callcenter_ws.demo.scheduler import Deck, Happening, Story
+from callcenter_ws.demo.scheduler import ModelEvent, Scheduler, ShuffleBag
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.event import make_event
 
 START = 1_800_000_000.0
-LONGEST_CALL_SECONDS = 600
-LONGEST_CHAT_SECONDS = 300
+MAX_CALL_SECONDS = 600
+MAX_CHAT_SECONDS = 300
 
 
-def story(seed: int, until: float) -> list[Happening]:
-    """All that happens in the first ``until`` seconds of model time."""
+def model_events(seed: int, until: float) -> list[ModelEvent]:
+    """Return the events of the first ``until`` seconds of model time."""
     callcenter = CallCenter(Random(seed), lambda at: START + at, "test")
-    told: list[Happening] = []
+    events: list[ModelEvent] = []
     while callcenter.next_at < until:
-        told += callcenter.step()
-    return told
+        events += callcenter.step()
+    return events
 
 
-class Witness:
-    """Follows a story and fails at the first thing that cannot be."""
+class ConsistencyChecker:
+    """Tracks calls, agents and chats, and fails at the first event that is inconsistent with them."""
 
     def __init__(self) -> None:
         self.calls: dict[str, dict[str, object]] = {}
@@ -44,16 +44,16 @@ class Witness:
         self.busy_with: dict[str, str] = {}
         self.now = 0.0
 
-    def see(self, happening: Happening) -> None:
-        assert happening.at >= self.now
-        self.now = happening.at
+    def check(self, event: ModelEvent) -> None:
+        assert event.at >= self.now
+        self.now = event.at
         for call in self.calls.values():
-            assert self.now - float(str(call["since"])) < LONGEST_CALL_SECONDS
+            assert self.now - float(str(call["since"])) < MAX_CALL_SECONDS
         for chat in self.chats.values():
-            assert self.now - float(str(chat["since"])) < LONGEST_CHAT_SECONDS
-        look = getattr(self, "on_" + happening.type.replace(".", "_"), None)
-        if look is not None:
-            look(happening.payload)
+            assert self.now - float(str(chat["since"])) < MAX_CHAT_SECONDS
+        check = getattr(self, "on_" + event.type.replace(".", "_"), None)
+        if check is not None:
+            check(event.payload)
 
     def call(self, payload, *states):
         call = self.calls[payload["unique_id"]]
@@ -102,7 +102,7 @@ class Witness:
         self.calls[payload["unique_id"]] = {"state": "incoming", "since": self.now, "queue": None}
 
     def on_queue_joined(self, payload):
-        call = self.call(payload, "incoming", "passed on")
+        call = self.call(payload, "incoming", "transferred")
         assert call["queue"] is None
         call["queue"], call["state"] = payload["queue_name"], "waiting"
         waiting = [other for other in self.calls.values() if other["queue"] == payload["queue_name"]]
@@ -114,11 +114,11 @@ class Witness:
         call["queue"] = None
 
     def on_call_ringing(self, payload):
-        call = self.call(payload, "waiting", "passed on")
+        call = self.call(payload, "waiting", "transferred")
         agent_id = payload["agent_id"]
         assert self.agents[agent_id] == "available"
         assert agent_id not in self.busy_with
-        assert call["state"] == "passed on" or self.members[payload["queue_name"], agent_id] is False
+        assert call["state"] == "transferred" or self.members[payload["queue_name"], agent_id] is False
         self.busy_with[agent_id] = payload["unique_id"]
         call["state"], call["agent"] = "ringing", agent_id
 
@@ -144,7 +144,7 @@ class Witness:
         call = self.call(payload, "talking")
         assert payload["from_agent_id"] == call["agent"] != payload.get("to_agent_id")
         self.free(payload["from_agent_id"], payload["unique_id"])
-        call["state"] = "passed on"
+        call["state"] = "transferred"
 
     def on_call_abandoned(self, payload):
         call = self.call(payload, "waiting", "ringing")
@@ -196,18 +196,18 @@ class Witness:
 
 @given(seed=st.integers(min_value=0, max_value=2**64))
 @settings(max_examples=15, deadline=None)
-def test_the_story_is_consistent(seed: int) -> None:
-    witness = Witness()
-    for happening in story(seed, 900):
-        witness.see(happening)
-    assert len(witness.ended) > 100
+def test_the_events_are_consistent(seed: int) -> None:
+    checker = ConsistencyChecker()
+    for event in model_events(seed, 900):
+        checker.check(event)
+    assert len(checker.ended) > 100
 
 
 @given(seed=st.integers(min_value=0, max_value=2**64))
 @settings(max_examples=15, deadline=None)
-def test_every_event_is_valid_and_every_type_comes_up_within_five_minutes(seed: int) -> None:
-    told = story(seed, 300)
-    for number, (_, type_, payload, user_id) in enumerate(told):
+def test_every_event_is_valid_and_every_type_occurs_within_five_minutes(seed: int) -> None:
+    events = model_events(seed, 300)
+    for number, (_, type_, payload, user_id) in enumerate(events):
         make_event(
             tenant_id="demo",
             type_=type_,
@@ -217,73 +217,73 @@ def test_every_event_is_valid_and_every_type_comes_up_within_five_minutes(seed: 
             now=START,
             received_at=0.0,
         )
-    assert {happening.type for happening in told} == set(CATALOGUE) - {"presence.changed"}
+    assert {event.type for event in events} == set(CATALOGUE) - {"presence.changed"}
 
 
-def test_the_same_seed_tells_the_same_story() -> None:
-    assert story(7, 120) == story(7, 120)
-    assert story(7, 120) != story(8, 120)
+def test_the_same_seed_gives_the_same_events() -> None:
+    assert model_events(7, 120) == model_events(7, 120)
+    assert model_events(7, 120) != model_events(8, 120)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_pace_is_that_of_a_small_call_center(seed: int) -> None:
-    assert 3 <= len(story(seed, 1200)) / 1200 <= 6
+def test_the_event_rate_is_that_of_a_small_call_center(seed: int) -> None:
+    assert 3 <= len(model_events(seed, 1200)) / 1200 <= 6
 
 
 def test_queue_figures_are_throttled() -> None:
     times: dict[str, list[float]] = defaultdict(list)
-    for happening in story(1, 600):
-        if happening.type == "queue.stats":
-            times[happening.payload["queue_name"]].append(happening.at)
+    for event in model_events(1, 600):
+        if event.type == "queue.stats":
+            times[event.payload["queue_name"]].append(event.at)
     assert set(times) == set(QUEUES)
-    for moments in times.values():
-        assert all(later - earlier >= STATS_INTERVAL - 1e-6 for earlier, later in itertools.pairwise(moments))
+    for emitted in times.values():
+        assert all(later - earlier >= STATS_INTERVAL_SECONDS - 1e-6 for earlier, later in itertools.pairwise(emitted))
 
 
-def test_the_ready_made_visitor_has_a_chat_again_and_again() -> None:
-    sessions = [happening for happening in story(3, 600) if happening.payload.get("session_id") == DEMO_SESSION]
-    assert [happening.type for happening in sessions].count("chat.session.started") >= 2
+def test_the_chat_session_of_the_visitor_token_starts_repeatedly() -> None:
+    types = [event.type for event in model_events(3, 600) if event.payload.get("session_id") == DEMO_SESSION]
+    assert types.count("chat.session.started") >= 2
 
 
-def test_runs_of_the_model_do_not_share_ids() -> None:
+def test_two_runs_have_different_ids() -> None:
     def ids(prefix: str) -> set[str]:
         callcenter = CallCenter(Random(1), lambda at: at, prefix)
-        told = [happening for _ in range(2000) for happening in callcenter.step()]
+        events = [event for _ in range(2000) for event in callcenter.step()]
         fields = ("unique_id", "message_id")
-        return {happening.payload[field] for happening in told for field in fields if field in happening.payload}
+        return {event.payload[field] for event in events for field in fields if field in event.payload}
 
     assert not ids("first") & ids("second")
 
 
-def test_instants_follow_the_given_clock() -> None:
+def test_timestamps_follow_the_given_clock() -> None:
     callcenter = CallCenter(Random(1), lambda at: START + at / 10, "test")
-    told = [happening for _ in range(500) for happening in callcenter.step()]
-    call = next(happening for happening in told if happening.type == "call.incoming")
+    events = [event for _ in range(500) for event in callcenter.step()]
+    call = next(event for event in events if event.type == "call.incoming")
     assert call.payload["started_at"].startswith("2027-01-15T08:00:00.")
     assert call.at > 3
 
 
-def test_the_whole_story_is_json() -> None:
-    for happening in story(5, 120):
-        assert json.loads(json.dumps(happening.payload)) == happening.payload
+def test_all_payloads_are_json() -> None:
+    for event in model_events(5, 120):
+        assert json.loads(json.dumps(event.payload)) == event.payload
 
 
-def test_the_cast_is_twenty_agents_who_serve_all_queues() -> None:
+def test_twenty_agents_serve_all_queues() -> None:
     assert len({person.user_id for person in AGENTS}) == 20
     for queue in QUEUES:
         assert sum(queue in person.queues for person in AGENTS) >= 4
 
 
-def test_a_cancelled_plan_does_not_happen() -> None:
-    plot = Story(Random(1), lambda at: at)
-    plot.later(1, plot.tell, "alert", {"title": "never"}).cancel()
-    plot.later(2, plot.tell, "alert", {"title": "later"})
-    assert plot.step() == []
-    assert plot.step() == [Happening(2, "alert", {"title": "later"}, None)]
+def test_a_cancelled_call_is_not_made() -> None:
+    scheduler = Scheduler(Random(1), lambda at: at)
+    scheduler.call_later(1, scheduler.emit, "alert", {"title": "never"}).cancel()
+    scheduler.call_later(2, scheduler.emit, "alert", {"title": "later"})
+    assert scheduler.step() == []
+    assert scheduler.step() == [ModelEvent(2, "alert", {"title": "later"}, None)]
 
 
-def test_a_deck_deals_every_card_before_it_repeats() -> None:
-    deck = Deck(Random(1), "abcd")
-    dealt = [deck.deal() for _ in range(40)]
-    assert all(sorted(dealt[at : at + 4]) == list("abcd") for at in range(0, 40, 4))
-    assert dealt[:4] * 10 != dealt
+def test_a_shuffle_bag_draws_every_item_before_it_repeats() -> None:
+    bag = ShuffleBag(Random(1), "abcd")
+    drawn = [bag.draw() for _ in range(40)]
+    assert all(sorted(drawn[at : at + 4]) == list("abcd") for at in range(0, 40, 4))
+    assert drawn[:4] * 10 != drawn

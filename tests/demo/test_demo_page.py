@@ -1,4 +1,4 @@
-"""The demo page's resources, asked over HTTP through the gateway's own site."""
+"""The resources of the demo page, requested over HTTP from the gateway's site."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from twisted.internet.testing import StringTransport
 from callcenter_ws.demo.page import demo_page
 from callcenter_ws.demo.settings import page_hosts
 from callcenter_ws.errors import CLOSES, ErrorCode, Refusal
-from callcenter_ws.http.answers import JsonNotFound
+from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.site import GatewaySite
 
 
 def tokens(role: str) -> str:
     if role != "supervisor":
         raise Refusal(ErrorCode.INVALID_MESSAGE, "role: expected one of supervisor")
-    return "a.fresh.token"
+    return "a.new.token"
 
 
-def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Return status, headers and body of one request."""
+def request(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Send one request; return the status, the headers and the body of the response."""
     root = JsonNotFound()
     for segment, resource in demo_page(tokens, {"localhost"}).items():
         root.putChild(segment, resource)
@@ -42,7 +42,7 @@ def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, 
 
 
 class References(HTMLParser):
-    """What a page loads, and whatever is written inline."""
+    """The files that a page loads, its element ids, and its inline scripts and styles."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -62,14 +62,14 @@ class References(HTMLParser):
 
 
 def test_the_page_loads_nothing_but_its_own_files() -> None:
-    status, headers, body = ask("/")
+    status, headers, body = request("/")
     assert status == 200
     assert headers["content-type"] == "text/html; charset=utf-8"
     page = References(body.decode())
     assert page.inline == []
     assert sorted(page.loaded) == ["demo/icon.svg", "demo/page.css", "demo/page.js"]
     for path in page.loaded:
-        assert ask(f"/{path}")[0] == 200
+        assert request(f"/{path}")[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_page_loads_nothing_but_its_own_files() -> None:
     ],
 )
 def test_files_have_their_type_and_a_strict_policy(path: str, content_type: str) -> None:
-    status, headers, body = ask(f"/demo/{path}")
+    status, headers, body = request(f"/demo/{path}")
     assert (status, headers["content-type"]) == (200, content_type)
     assert int(headers["content-length"]) == len(body) > 0
     assert "default-src 'none'" in headers["content-security-policy"]
@@ -91,14 +91,14 @@ def test_files_have_their_type_and_a_strict_policy(path: str, content_type: str)
 
 
 def test_head_has_no_body() -> None:
-    status, headers, body = ask("/", "HEAD")
+    status, headers, body = request("/", "HEAD")
     assert (status, body) == (200, b"")
     assert int(headers["content-length"]) > 0
 
 
-def test_a_token_is_fresh_and_never_stored() -> None:
-    status, headers, body = ask("/demo/token?role=supervisor", Sec_Fetch_Site="same-origin")
-    assert (status, json.loads(body)) == (200, {"token": "a.fresh.token"})
+def test_a_token_is_not_cached() -> None:
+    status, headers, body = request("/demo/token?role=supervisor", Sec_Fetch_Site="same-origin")
+    assert (status, json.loads(body)) == (200, {"token": "a.new.token"})
     assert headers["cache-control"] == "no-store"
     assert "access-control-allow-origin" not in headers
 
@@ -122,36 +122,36 @@ def test_a_token_is_fresh_and_never_stored() -> None:
         ("/demo/page.js/more", "GET", {}, 404, "not_found"),
     ],
 )
-def test_anything_else_is_refused(path: str, method: str, headers: dict[str, str], status: int, code: str) -> None:
-    answered, _, body = ask(path, method, **headers)
-    assert (answered, json.loads(body)["error"]["code"]) == (status, code)
+def test_invalid_requests_are_refused(path: str, method: str, headers: dict[str, str], status: int, code: str) -> None:
+    response_status, _, body = request(path, method, **headers)
+    assert (response_status, json.loads(body)["error"]["code"]) == (status, code)
 
 
-def test_the_script_never_writes_markup() -> None:
-    script = ask("/demo/page.js")[2].decode()
+def test_the_script_writes_no_markup() -> None:
+    script = request("/demo/page.js")[2].decode()
     for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("):
         assert dangerous not in script
 
 
-def test_the_script_finds_what_it_names_in_the_page() -> None:
-    named = set(re.findall(r'byId\("([^"]+)"\)', ask("/demo/page.js")[2].decode()))
-    assert named <= References(ask("/")[2].decode()).ids
+def test_the_script_uses_only_element_ids_of_the_page() -> None:
+    named = set(re.findall(r'byId\("([^"]+)"\)', request("/demo/page.js")[2].decode()))
+    assert named <= References(request("/")[2].decode()).ids
 
 
-def test_the_script_tells_fatal_closes_as_the_table_does() -> None:
-    found = re.search(r"FIRST_FATAL_CLOSE = (\d+)", ask("/demo/page.js")[2].decode())
+def test_the_script_reconnects_after_the_same_close_codes_as_the_table_says() -> None:
+    found = re.search(r"FIRST_FATAL_CLOSE = (\d+)", request("/demo/page.js")[2].decode())
     assert found is not None
     assert all((code < int(found[1])) == code.reconnect for code in CLOSES)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost:1", ""])
-def test_no_token_for_a_name_that_somebody_else_has_pointed_here(host: str) -> None:
-    status, _, body = ask("/demo/token?role=supervisor", Host=host, Sec_Fetch_Site="same-origin")
+def test_no_token_for_an_unknown_host_name(host: str) -> None:
+    status, _, body = request("/demo/token?role=supervisor", Host=host, Sec_Fetch_Site="same-origin")
     assert status in (400, 403)
-    assert b"a.fresh.token" not in body
+    assert b"a.new.token" not in body
 
 
-def test_the_hosts_are_what_browsers_send() -> None:
+def test_the_accepted_hosts_are_those_that_browsers_send() -> None:
     assert page_hosts("http://127.0.0.1:8080/") == {"127.0.0.1:8080", "localhost:8080"}
     assert {"127.0.0.1", "localhost"} <= page_hosts("http://127.0.0.1:80/")
     assert {"127.0.0.1", "localhost"} <= page_hosts("https://127.0.0.1:443/")

@@ -1,4 +1,4 @@
-"""The demo's folder: private, found again, and honest when it cannot be used."""
+"""The demo's folder: its modes, its record, its secret, and the errors when it cannot be used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def environ(folder: Path) -> dict[str, str]:
 
 
 def started(folder: Path, url: str = URL) -> DemoState:
-    """A demo that has come so far as to listen."""
+    """Return the state of a demo that has recorded its addresses."""
     state = DemoState.prepare(url, environ(folder))
     state.record()
     return state
@@ -42,7 +42,7 @@ def test_prepare_makes_a_private_folder_that_find_finds(tmp_path: Path) -> None:
     assert {path.name: mode(path) for path in folder.iterdir()} == {"secret": 0o600, "demo.json": 0o600}
 
 
-def test_a_folder_that_others_could_read_is_closed(tmp_path: Path) -> None:
+def test_the_modes_of_an_existing_folder_are_corrected(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     secret = tmp_path / "secret"
     secret.write_text("s" * 64)
@@ -52,7 +52,7 @@ def test_a_folder_that_others_could_read_is_closed(tmp_path: Path) -> None:
     assert state.read_secret() == b"s" * 64
 
 
-def test_the_secret_is_long_and_stays(tmp_path: Path) -> None:
+def test_the_secret_is_long_and_is_kept(tmp_path: Path) -> None:
     first = DemoState.prepare(URL, environ(tmp_path)).read_secret()
     assert len(first) >= 43
     assert started(tmp_path, "http://127.0.0.1:9090/").read_secret() == first
@@ -116,7 +116,7 @@ def test_the_endpoint_strings_name_the_socket(tmp_path: Path, name: str) -> None
     assert (server._address, server._mode) == (str(state.amp_socket), 0o660)
 
 
-def test_without_a_demo_find_says_how_to_start_one(tmp_path: Path) -> None:
+def test_without_a_record_the_error_says_how_to_start_a_demo(tmp_path: Path) -> None:
     with pytest.raises(DemoUnavailable, match=r"no demo has run yet.*twistd -n callcenter-ws --demo"):
         DemoState.find(environ(tmp_path))
 
@@ -124,19 +124,19 @@ def test_without_a_demo_find_says_how_to_start_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "record", ["", "{", "[]", "{}", "null", '{"url": "x"}', '{"url":"x","tenant":"t","amp_socket":3}']
 )
-def test_a_damaged_record_is_told(tmp_path: Path, record: str) -> None:
+def test_a_damaged_record_is_reported(tmp_path: Path, record: str) -> None:
     (tmp_path / "demo.json").write_text(record)
     with pytest.raises(DemoUnavailable, match=r"demo\.json is damaged"):
         DemoState.find(environ(tmp_path))
 
 
-def test_a_damaged_record_is_written_anew(tmp_path: Path) -> None:
+def test_a_damaged_record_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_text("{")
     started(tmp_path)
     assert json.loads((tmp_path / "demo.json").read_text())["url"] == URL
 
 
-def test_a_demo_that_did_not_come_to_listen_hides_no_other(tmp_path: Path) -> None:
+def test_a_demo_that_did_not_start_does_not_replace_the_record(tmp_path: Path) -> None:
     first = started(tmp_path)
     DemoState.prepare("http://127.0.0.1:9090/", environ(tmp_path))
     assert DemoState.find(environ(tmp_path)) == first
@@ -154,12 +154,12 @@ def test_a_second_demo_is_refused_while_the_first_one_listens(tmp_path: Path) ->
         )
         assert str(refused.value).startswith(text)
         assert DemoState.prepare(URL, environ(tmp_path / "other"))
-    # The process lives, as one that took over the number would, but the socket is a dead one.
+    # The pid exists, as it would in another process that has it now, but no process listens on the socket.
     assert DemoState.prepare(URL, environ(tmp_path)) == first
 
 
 @pytest.mark.parametrize("pid", [None, "x", 2**22 + 1, 2**70])
-def test_what_a_dead_demo_left_behind_refuses_nobody(tmp_path: Path, pid: object) -> None:
+def test_the_record_of_a_demo_that_has_ended_is_ignored(tmp_path: Path, pid: object) -> None:
     first = started(tmp_path)
     record = json.loads((tmp_path / "demo.json").read_text())
     (tmp_path / "demo.json").write_text(json.dumps({**record, "pid": pid}))
@@ -169,20 +169,20 @@ def test_what_a_dead_demo_left_behind_refuses_nobody(tmp_path: Path, pid: object
         assert DemoState.prepare(URL, environ(tmp_path)) == first
 
 
-def test_a_record_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     state = DemoState.prepare(URL, environ(tmp_path / "demo"))
     (tmp_path / "demo").rename(tmp_path / "moved")
     with pytest.raises(DemoUnavailable, match="CALLCENTER_WS_DEMO_DIR"):
         state.record()
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DemoUnavailable, match="CALLCENTER_WS_DEMO_DIR"):
         DemoState.prepare(URL, environ(tmp_path / "file" / "demo"))
 
 
-def test_a_secret_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_a_missing_secret_is_reported(tmp_path: Path) -> None:
     state = DemoState.prepare(URL, environ(tmp_path))
     state.secret_file.unlink()
     with pytest.raises(DemoUnavailable, match="cannot read the demo's secret"):

@@ -1,4 +1,4 @@
-"""The demo's ready-made tokens, and what is printed at its start."""
+"""The ready-made tokens of the demo, and the text that is printed when it starts."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def test_each_role_has_a_token_for_twelve_hours(state: DemoState) -> None:
         assert found["name"]
 
 
-def test_the_agent_and_the_visitor_are_part_of_the_story(state: DemoState) -> None:
+def test_the_agent_and_the_visitor_exist_in_the_model(state: DemoState) -> None:
     tokens = ready_made_tokens(state, NOW)
     assert claims(state, tokens["agent"])["sub"] in [person.user_id for person in AGENTS]
     assert claims(state, tokens["visitor"])["session_id"] == DEMO_SESSION
 
 
 @pytest.mark.parametrize("role", ["admin", "service", "", "Agent", "\ufffd"])
-def test_other_roles_get_none(state: DemoState, role: str) -> None:
+def test_other_roles_are_refused(state: DemoState, role: str) -> None:
     with pytest.raises(Refusal, match="expected one of agent, supervisor, wallboard, visitor") as refused:
         DemoTokens(state, lambda: NOW)(role)
     assert refused.value.code is ErrorCode.INVALID_MESSAGE
 
 
-def test_the_announcement_says_where_and_how_but_not_the_secret(state: DemoState) -> None:
+def test_the_announcement_has_addresses_and_commands_but_not_the_secret(state: DemoState) -> None:
     tokens = ready_made_tokens(state, NOW)
     text = announcement(state, tokens)
     assert state.url in text

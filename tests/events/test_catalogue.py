@@ -1,4 +1,4 @@
-"""The catalogue: every type of PROTOCOL section 4, field by field."""
+"""The event types, and validation of each field of their payloads."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from core_world import REQUIRED, event, payload_of
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_events import REQUIRED, event, payload_of
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE
@@ -71,42 +71,42 @@ STATES = ("available", "busy", "away", "break", "offline", "ringing", "talking",
 LEFT_REASONS = ("answered", "abandoned", "timeout", "empty", "key", "withdrawn", "transferred")
 
 
-def refused(type_: str, payload: Any, **more: Any) -> Refusal:
-    """The refusal of an event with exactly this payload."""
-    asked: dict[str, Any] = {"tenant_id": "acme", "event_id": "e", "now": 0.0, "received_at": 0.0, **more}
+def refused(type_: str, payload: Any, **fields: Any) -> Refusal:
+    """Return the refusal of an event with exactly this payload."""
+    arguments: dict[str, Any] = {"tenant_id": "acme", "event_id": "e", "now": 0.0, "received_at": 0.0, **fields}
     if type_ == "notification":
-        asked.setdefault("user_id", "7")
+        arguments.setdefault("user_id", "7")
     with pytest.raises(Refusal) as raised:
-        make_event(type_=type_, payload=payload, **asked)
+        make_event(type_=type_, payload=payload, **arguments)
     return raised.value
 
 
-def test_the_catalogue_is_the_protocols() -> None:
+def test_the_catalogue_has_27_types() -> None:
     assert set(CATALOGUE) == set(REQUIRED)
     assert len(CATALOGUE) == 27
 
 
 @pytest.mark.parametrize("name", REQUIRED)
-def test_declares_what_the_protocol_declares(name: str) -> None:
+def test_a_type_declares_its_required_and_optional_fields(name: str) -> None:
     fields = msgspec.structs.fields(CATALOGUE[name].payload)
     assert {field.name for field in fields if field.required} == set(REQUIRED[name])
     assert {field.name for field in fields} == set(REQUIRED[name]) | set(OPTIONAL[name])
 
 
 @pytest.mark.parametrize("name", REQUIRED)
-def test_takes_the_required_fields_alone(name: str) -> None:
+def test_the_required_fields_alone_are_accepted(name: str) -> None:
     assert payload_of(event(name)) == REQUIRED[name]
 
 
 @pytest.mark.parametrize("name", REQUIRED)
-def test_takes_every_optional_field_and_passes_on_what_it_does_not_know(name: str) -> None:
+def test_optional_and_unknown_fields_are_accepted_unchanged(name: str) -> None:
     extra = {"x_dialplan": {"deep": [1, {"a": None}]}, "": 0, "ünïcode \x00": "\U0001f600", "big": 2**80, "f": 1e-300}
     sent = {**OPTIONAL[name], **REQUIRED[name], **extra}
     assert payload_of(event(name, sent)) == sent
 
 
 @pytest.mark.parametrize(("name", "field"), REQUIRED_FIELDS)
-def test_names_the_required_field_that_is_missing(name: str, field: str) -> None:
+def test_a_missing_required_field_is_refused_by_name(name: str, field: str) -> None:
     payload = {key: value for key, value in REQUIRED[name].items() if key != field}
     refusal = refused(name, payload)
     assert refusal.code is ErrorCode.INVALID_EVENT
@@ -115,21 +115,21 @@ def test_names_the_required_field_that_is_missing(name: str, field: str) -> None
 
 @pytest.mark.parametrize(("name", "field"), REQUIRED_FIELDS)
 @pytest.mark.parametrize("wrong", [None, [], {}, ["x"]], ids=repr)
-def test_names_the_required_field_that_has_the_wrong_type(name: str, field: str, wrong: Any) -> None:
+def test_a_required_field_of_another_type_is_refused_by_name(name: str, field: str, wrong: Any) -> None:
     refusal = refused(name, {**REQUIRED[name], field: wrong})
     assert refusal.code is ErrorCode.INVALID_EVENT
     assert refusal.message.startswith(f"payload.{field}: expected ")
 
 
 @pytest.mark.parametrize(("name", "field"), OPTIONAL_FIELDS)
-def test_takes_null_for_an_optional_field(name: str, field: str) -> None:
+def test_null_is_accepted_for_an_optional_field(name: str, field: str) -> None:
     assert payload_of(event(name, {field: None}))[field] is None
 
 
 @pytest.mark.parametrize(
     ("name", "field"), [(name, field) for name, field in OPTIONAL_FIELDS if (name, field) != ("notification", "data")]
 )
-def test_names_the_optional_field_that_has_the_wrong_type(name: str, field: str) -> None:
+def test_an_optional_field_of_another_type_is_refused_by_name(name: str, field: str) -> None:
     wrong: Any = [[]] if field != "variables" else []
     refusal = refused(name, {**REQUIRED[name], field: wrong})
     assert refusal.code is ErrorCode.INVALID_EVENT
@@ -137,13 +137,13 @@ def test_names_the_optional_field_that_has_the_wrong_type(name: str, field: str)
 
 
 @pytest.mark.parametrize("data", [0, "text", [], {}, True, None, [[[]]]], ids=repr)
-def test_notification_data_may_be_anything(data: Any) -> None:
+def test_notification_data_may_be_any_json_value(data: Any) -> None:
     assert payload_of(event("notification", {"data": data}))["data"] == data
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("payload", [None, [], "text", 5, True], ids=repr)
-def test_a_payload_is_an_object(name: str, payload: Any) -> None:
+def test_a_payload_that_is_not_an_object_is_refused(name: str, payload: Any) -> None:
     refusal = refused(name, payload)
     assert refusal.code is ErrorCode.INVALID_EVENT
     assert refusal.message.startswith("payload: expected `object`")
@@ -153,18 +153,18 @@ def test_a_payload_is_an_object(name: str, payload: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "good", ["a", "x" * 255, 0, -5, 7, 2**64, 10**200, " ", "a\nb", "é"], ids=lambda v: repr(v)[:20]
+    "valid", ["a", "x" * 255, 0, -5, 7, 2**64, 10**200, " ", "a\nb", "é"], ids=lambda v: repr(v)[:20]
 )
-def test_an_identifier_is_a_text_or_an_integer(good: Any) -> None:
-    assert event("agent.login", {"user_id": good}).entity == ("agent", str(good))
+def test_an_identifier_is_a_string_or_an_integer(valid: Any) -> None:
+    assert event("agent.login", {"user_id": valid}).entity == ("agent", str(valid))
 
 
-@pytest.mark.parametrize("bad", ["", "x" * 256, 1.5, 7.0, True, False, [], {}], ids=lambda v: repr(v)[:20])
-def test_an_identifier_is_nothing_else(bad: Any) -> None:
-    assert refused("agent.login", {"user_id": bad, "username": "ana"}).message.startswith("payload.user_id: expected")
+@pytest.mark.parametrize("wrong", ["", "x" * 256, 1.5, 7.0, True, False, [], {}], ids=lambda v: repr(v)[:20])
+def test_an_identifier_of_another_type_or_length_is_refused(wrong: Any) -> None:
+    assert refused("agent.login", {"user_id": wrong, "username": "ana"}).message.startswith("payload.user_id: expected")
 
 
-def test_an_integer_and_its_decimal_text_name_the_same_thing() -> None:
+def test_an_integer_and_its_decimal_string_are_the_same_identifier() -> None:
     for name in ("queue.stats", "queue.member.added", "chat.typing", "presence.changed", "call.hold"):
         numbers = {"queue_name": 5, "user_id": 5, "session_id": 5, "unique_id": 5}
         texts = {key: str(value) for key, value in numbers.items()}
@@ -175,11 +175,11 @@ def test_an_integer_and_its_decimal_text_name_the_same_thing() -> None:
         )  # fmt: skip
 
 
-# Words
+# Enumerations
 
 
 @pytest.mark.parametrize(
-    ("name", "field", "words"),
+    ("name", "field", "values"),
     [
         ("agent.login", "state", STATES),
         ("agent.state.changed", "state", STATES),
@@ -192,16 +192,16 @@ def test_an_integer_and_its_decimal_text_name_the_same_thing() -> None:
         ("chat.typing", "sender_type", ("visitor", "agent", "bot", "system")),
     ],
 )
-def test_a_field_takes_the_words_of_the_protocol_and_no_other(name: str, field: str, words: tuple[str, ...]) -> None:
-    for word in words:
-        assert payload_of(event(name, {field: word}))[field] == word
-    for wrong in ("", words[0].upper(), words[0] + " ", "hunter2"):
+def test_an_enumeration_accepts_its_values_and_no_others(name: str, field: str, values: tuple[str, ...]) -> None:
+    for value in values:
+        assert payload_of(event(name, {field: value}))[field] == value
+    for wrong in ("", values[0].upper(), values[0] + " ", "hunter2"):
         refusal = refused(name, {**REQUIRED[name], field: wrong})
         assert refusal.message == f"payload.{field}: not one of the values that the protocol lists"
 
 
 @pytest.mark.parametrize("value", ["4111 1111 1111 1111", "x" * 100_000, "x - at `$.y`", "`"], ids=lambda v: v[:20])
-def test_a_refusal_never_repeats_what_was_sent(value: str) -> None:
+def test_a_refusal_does_not_contain_the_refused_value(value: str) -> None:
     refusal = refused("agent.state.changed", {**REQUIRED["agent.state.changed"], "state": value})
     assert refusal.message == "payload.state: not one of the values that the protocol lists"
 
@@ -210,47 +210,47 @@ def test_a_refusal_never_repeats_what_was_sent(value: str) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2**63, 2**70])
-def test_a_count_is_a_natural_number(count: int) -> None:
+def test_a_count_is_an_integer_of_at_least_zero(count: int) -> None:
     assert payload_of(event("queue.stats", {"calls_waiting": count}))["calls_waiting"] == count
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, "1", True, -(2**70)], ids=repr)
-def test_a_count_is_nothing_else(wrong: Any) -> None:
+def test_a_count_of_another_type_or_below_zero_is_refused(wrong: Any) -> None:
     refusal = refused("queue.stats", {**REQUIRED["queue.stats"], "calls_waiting": wrong})
     assert refusal.message.startswith("payload.calls_waiting: expected `int`")
 
 
 @pytest.mark.parametrize("wrong", ["61", True, [], {}, "NaN", "Infinity"], ids=repr)
-def test_a_duration_is_a_number(wrong: Any) -> None:
+def test_a_duration_of_another_type_is_refused(wrong: Any) -> None:
     assert refused("call.ended", {"unique_id": "1", "duration": wrong}).message.startswith("payload.duration: expected")
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_what_json_cannot_say_never_reaches_the_wire_as_itself(wrong: float) -> None:
-    """A Python caller may hand in NaN; JSON has none (RFC 8259 section 6), so ``null`` goes out."""
+def test_nan_and_infinity_become_null(wrong: float) -> None:
+    """A Python caller may pass NaN, which JSON does not have (RFC 8259 section 6)."""
     assert payload_of(event("call.ended", {"talk_seconds": wrong}))["talk_seconds"] is None
 
 
-# Instants
+# Times
 
 
-@pytest.mark.parametrize("good", ["2026-11-22T19:40:00Z", "2026-11-22T19:40:00.123456+05:30", "0001-01-01T00:00:00Z"])
-def test_an_instant_is_passed_on_as_it_came(good: str) -> None:
-    assert payload_of(event("call.hold", {"started_at": good}))["started_at"] == good
+@pytest.mark.parametrize("valid", ["2026-11-22T19:40:00Z", "2026-11-22T19:40:00.123456+05:30", "0001-01-01T00:00:00Z"])
+def test_a_time_is_passed_on_unchanged(valid: str) -> None:
+    assert payload_of(event("call.hold", {"started_at": valid}))["started_at"] == valid
 
 
 @pytest.mark.parametrize(
     "wrong", ["2026-11-22T19:40:00", "2026-11-22", "19:40", "yesterday", "", 1_800_000_000, "2026-13-01T00:00:00Z"]
 )
-def test_an_instant_has_a_date_a_time_and_an_offset(wrong: Any) -> None:
+def test_a_time_without_date_time_or_offset_is_refused(wrong: Any) -> None:
     refusal = refused("call.hold", {"unique_id": "1", "started_at": wrong})
     assert refusal.message.startswith("payload.started_at: ")
 
 
-# Places within a payload
+# Nested values
 
 
-def test_a_refusal_names_the_place_within_a_list() -> None:
+def test_a_refusal_names_the_index_within_a_list() -> None:
     refusal = refused("agent.login", {"user_id": "7", "username": "ana", "queues": ["sales", 5, None]})
     assert refusal.message.startswith("payload.queues[2]: expected ")
 
@@ -263,7 +263,7 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from(sorted(REQUIRED)), st.dictionaries(st.text(max_size=12), json_values, max_size=5), json_values)
-def test_whatever_a_producer_sends_is_taken_unchanged_or_refused(name: str, fields: dict[str, Any], root: Any) -> None:
+def test_any_payload_is_accepted_unchanged_or_refused(name: str, fields: dict[str, Any], root: Any) -> None:
     for payload in (root, {**REQUIRED[name], **fields}):
         try:
             made = make_event(
@@ -276,16 +276,16 @@ def test_whatever_a_producer_sends_is_taken_unchanged_or_refused(name: str, fiel
             assert payload_of(made) == payload
 
 
-# What a type means
+# Properties of the types
 
 
-def test_only_a_notification_needs_a_user() -> None:
+def test_only_a_notification_requires_a_user() -> None:
     assert {name for name, type_ in CATALOGUE.items() if type_.needs_user} == {"notification"}
     refusal = refused("notification", REQUIRED["notification"], user_id=None)
     assert refusal.message == "user_id: required for notification, which is for one user"
 
 
-def test_conflation_is_per_queue_per_typist_and_per_user() -> None:
+def test_conflation_is_by_queue_by_typing_sender_and_by_user() -> None:
     conflatable = {name for name, type_ in CATALOGUE.items() if type_.conflate_by is not None}
     assert conflatable == {"queue.stats", "chat.typing", "presence.changed"}
     assert event("queue.stats").conflation_key == event("queue.stats", {"calls_waiting": 9}).conflation_key
@@ -302,7 +302,7 @@ def test_conflation_is_per_queue_per_typist_and_per_user() -> None:
     assert event("call.hold").conflation_key is None
 
 
-def test_a_message_for_one_user_does_not_make_one_for_everybody_worthless() -> None:
+def test_an_event_for_one_user_does_not_replace_one_for_all() -> None:
     assert event("queue.stats").conflation_key != event("queue.stats", user_id="7").conflation_key
 
 
@@ -338,7 +338,7 @@ def test_a_message_for_one_user_does_not_make_one_for_everybody_worthless() -> N
         ("presence.changed", None, None, None),
     ],
 )
-def test_snapshot_slots_are_the_protocols(
+def test_snapshot_slots_of_each_type(
     name: str, entity: tuple[str, ...] | None, keeps: str | None, drops: str | None
 ) -> None:
     made = event(name)
@@ -347,6 +347,6 @@ def test_snapshot_slots_are_the_protocols(
     assert (slot.keeps, slot.drops) == (keeps, drops) if slot is not None else entity is None
 
 
-def test_a_call_is_named_by_call_id_and_by_unique_id_where_there_is_none() -> None:
+def test_a_call_is_identified_by_call_id_or_by_unique_id_without_one() -> None:
     assert event("call.ringing", {"call_id": "c-9"}).entity == ("call", "c-9")
     assert event("call.ringing", {"call_id": None}).entity == ("call", "1700000000.1")

@@ -1,4 +1,4 @@
-"""One method per thing that happens: each says the event of its name, complete."""
+"""EventMethods: each method publishes a complete event of its type."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 import pytest
-from core_world import REQUIRED
+from sample_events import REQUIRED
 
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.event import make_event
@@ -42,16 +42,16 @@ EVENT_OF_METHOD = {
 }
 
 
-class Listener(EventMethods[dict[str, Any]]):
-    """Answers with what was published."""
+class RecordingMethods(EventMethods[dict[str, Any]]):
+    """Returns the arguments of ``publish``."""
 
     def publish(self, tenant_id: str, type: str, payload: dict[str, Any], **more: Any) -> dict[str, Any]:  # noqa: A002
         return {"tenant_id": tenant_id, "type_": type, "payload": payload, **more}
 
 
 def call(method: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Call a method with the tenant first and everything else by its name."""
-    return getattr(Listener(), method)("acme", **fields)
+    """Call a method with the fields as keyword arguments."""
+    return getattr(RecordingMethods(), method)("acme", **fields)
 
 
 def fields_of(method: str) -> dict[str, Any]:
@@ -59,43 +59,43 @@ def fields_of(method: str) -> dict[str, Any]:
     return {"user_id": "7", **fields} if method == "send_notification" else fields
 
 
-def test_every_type_but_the_gateways_own_has_its_method() -> None:
+def test_each_type_except_the_gateways_own_has_a_method() -> None:
     assert set(EVENT_OF_METHOD.values()) == set(CATALOGUE) - {"presence.changed"}
     methods = {name for name, _ in inspect.getmembers(EventMethods, inspect.isfunction) if name[0] != "_"}
     assert methods == set(EVENT_OF_METHOD) | {"publish"}
 
 
 @pytest.mark.parametrize("method", EVENT_OF_METHOD)
-def test_says_a_valid_event_of_its_type(method: str) -> None:
-    said = call(method, fields_of(method))
-    assert (said["tenant_id"], said["type_"], said["payload"]) == (
+def test_publishes_a_valid_event_of_its_type(method: str) -> None:
+    published = call(method, fields_of(method))
+    assert (published["tenant_id"], published["type_"], published["payload"]) == (
         "acme",
         EVENT_OF_METHOD[method],
-        REQUIRED[said["type_"]],
+        REQUIRED[published["type_"]],
     )
-    made = make_event(event_id="e", now=0, received_at=0, **said)
+    made = make_event(event_id="e", now=0, received_at=0, **published)
     assert made.type.name == EVENT_OF_METHOD[method]
 
 
 @pytest.mark.parametrize("method", EVENT_OF_METHOD)
-def test_takes_the_required_fields_in_the_protocols_order_without_their_names(method: str) -> None:
+def test_accepts_the_required_fields_as_positional_arguments_in_the_order_of_the_catalogue(method: str) -> None:
     fields = fields_of(method)
-    said = getattr(Listener(), method)("acme", *fields.values())
-    assert said["payload"] == REQUIRED[said["type_"]]
+    published = getattr(RecordingMethods(), method)("acme", *fields.values())
+    assert published["payload"] == REQUIRED[published["type_"]]
 
 
 @pytest.mark.parametrize("method", EVENT_OF_METHOD)
-def test_passes_on_what_else_it_is_told(method: str) -> None:
+def test_additional_arguments_become_payload_fields(method: str) -> None:
     assert call(method, {**fields_of(method), "x_extra": [1]})["payload"]["x_extra"] == [1]
 
 
 @pytest.mark.parametrize("method", EVENT_OF_METHOD)
-def test_misses_no_required_field_in_silence(method: str) -> None:
+def test_a_missing_required_field_raises_type_error(method: str) -> None:
     for field in fields_of(method):
         with pytest.raises(TypeError):
             call(method, {name: value for name, value in fields_of(method).items() if name != field})
 
 
-def test_a_notification_is_for_one_user_and_kept() -> None:
-    said = call("send_notification", fields_of("send_notification"))
-    assert (said["user_id"], said["persist"]) == ("7", True)
+def test_a_notification_has_a_user_and_is_persistent() -> None:
+    published = call("send_notification", fields_of("send_notification"))
+    assert (published["user_id"], published["persist"]) == ("7", True)

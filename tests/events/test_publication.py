@@ -1,4 +1,4 @@
-"""From what a producer sent to the bytes that a socket gets."""
+"""From the JSON of a producer to the frames of a socket: decoding, validation and encoding."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from core_world import REQUIRED, event, payload_of
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_events import REQUIRED, event, payload_of
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events import publication as message_module
+from callcenter_ws.events import publication as publication_module
 from callcenter_ws.events.event import MAX_DEPTH, PAYLOAD_BYTES, make_event, payload_path
 from callcenter_ws.events.frames import PLAIN, ControlFrame, control_frame, text_frame
 from callcenter_ws.events.principal import View
@@ -25,8 +25,8 @@ from callcenter_ws.testing import text_payloads
 
 
 def make(**fields: Any) -> Any:
-    asked: dict[str, Any] = {"tenant_id": "acme", "type_": "alert", "payload": REQUIRED["alert"], "event_id": "e-1"}
-    return make_event(**{**asked, "now": 1_800_000_000.0, "received_at": 5.0, **fields})
+    arguments: dict[str, Any] = {"tenant_id": "acme", "type_": "alert", "payload": REQUIRED["alert"], "event_id": "e-1"}
+    return make_event(**{**arguments, "now": 1_800_000_000.0, "received_at": 5.0, **fields})
 
 
 def refused(**fields: Any) -> Refusal:
@@ -36,7 +36,7 @@ def refused(**fields: Any) -> Refusal:
 
 
 def nested(levels: int) -> dict[str, Any]:
-    """An alert of so many levels."""
+    """Return the payload of an alert that is nested ``levels`` deep."""
     inner: Any = []
     for level in range(levels - 2):
         inner = [inner] if level % 2 else {"k": inner}
@@ -54,14 +54,14 @@ class TestDecoding:
         ],
         ids=lambda text: repr(text)[:24],
     )  # fmt: skip
-    def test_what_is_not_json_is_refused(self, text: bytes) -> None:
+    def test_malformed_json_is_refused(self, text: bytes) -> None:
         with pytest.raises(Refusal) as raised:
             decode_json(text)
         assert raised.value.code is ErrorCode.INVALID_JSON
-        assert raised.value.message in ("malformed JSON", "nested too deep")
+        assert raised.value.message in ("malformed JSON", "nested too deeply")
 
     @given(st.binary())
-    def test_no_bytes_do_anything_but_decode_or_be_refused(self, text: bytes) -> None:
+    def test_any_bytes_are_decoded_or_refused(self, text: bytes) -> None:
         try:
             decode_json(text)
         except Refusal as refusal:
@@ -69,12 +69,12 @@ class TestDecoding:
 
     @pytest.mark.parametrize("part", ["[]", "{}", '{"a":[]}', '"[é{"'])
     @pytest.mark.parametrize("convert", [str, str.encode])
-    def test_a_text_of_too_many_parts_is_refused_before_it_is_decoded(self, part: str, convert: Any) -> None:
-        """Half a MiB of empty arrays took the reactor a tenth of a second, most of it in the garbage collector."""
-        room = (MAX_CONTAINERS - 1) // (1 if len(part) == 2 else 2)
-        assert len(decode_json(convert(f"[{','.join([part] * room)}]"))) == room
+    def test_a_text_with_too_many_containers_is_refused_before_it_is_decoded(self, part: str, convert: Any) -> None:
+        """Decoding 512 KiB of empty arrays takes a tenth of a second, most of it in the garbage collector."""
+        count = (MAX_CONTAINERS - 1) // (1 if len(part) == 2 else 2)
+        assert len(decode_json(convert(f"[{','.join([part] * count)}]"))) == count
         with pytest.raises(Refusal) as raised:
-            decode_json(convert(f"[{','.join([part] * (room + 1))}]"))
+            decode_json(convert(f"[{','.join([part] * (count + 1))}]"))
         assert raised.value.code is ErrorCode.INVALID_JSON
         assert raised.value.message == "more than 20,000 objects and arrays"
 
@@ -84,26 +84,26 @@ class TestDecoding:
 
 class TestRefusals:
     @pytest.mark.parametrize("field", ["tenant_id", "event_id", "user_id"])
-    def test_identifiers_hold_no_nul(self, field: str) -> None:
-        assert refused(**{field: "a\0b"}).message == f"{field}: a NUL has no place in a name"
+    def test_a_nul_in_an_identifier_is_refused(self, field: str) -> None:
+        assert refused(**{field: "a\0b"}).message == f"{field}: NUL characters are not allowed"
 
     @pytest.mark.parametrize("wrong", [None, "", 5, True, [], {}, "x" * 256])
     @pytest.mark.parametrize("field", ["tenant_id", "event_id"])
-    def test_identifiers_are_texts(self, field: str, wrong: Any) -> None:
+    def test_an_identifier_that_is_not_a_string_is_refused(self, field: str, wrong: Any) -> None:
         refusal = refused(**{field: wrong})
         assert refusal.code is ErrorCode.INVALID_EVENT
         assert refusal.message == f"{field}: expected a string of 1 to 255 characters"
 
     @pytest.mark.parametrize("wrong", ["", True, 1.5, [], {}, "x" * 256])
-    def test_a_user_is_a_text_or_an_integer(self, wrong: Any) -> None:
+    def test_a_user_id_is_a_string_or_an_integer(self, wrong: Any) -> None:
         assert refused(user_id=wrong).message.startswith("user_id: expected")
         assert make(user_id=7).user_id == "7"
 
-    def test_nothing_is_published_for_every_tenant(self) -> None:
+    def test_an_event_for_all_tenants_is_forbidden(self) -> None:
         assert refused(tenant_id="*").code is ErrorCode.FORBIDDEN
 
     @pytest.mark.parametrize("wrong", [None, 0, 1, "true", []])
-    def test_persist_is_a_boolean(self, wrong: Any) -> None:
+    def test_persist_that_is_not_a_boolean_is_refused(self, wrong: Any) -> None:
         assert refused(persist=wrong).message == "persist: expected true or false"
 
     @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ class TestRefusals:
             ("x" * 1000, repr("x" * 64)), ("a\nb", "'a\\nb'"),
         ],
     )  # fmt: skip
-    def test_an_unknown_type_is_named_shortly(self, name: Any, shown: str) -> None:
+    def test_the_name_of_an_unknown_type_is_truncated(self, name: Any, shown: str) -> None:
         refusal = refused(type_=name)
         assert refusal.code is ErrorCode.UNKNOWN_EVENT
         assert refusal.message == f"type: there is no event type {shown}"
 
-    def test_a_payload_has_a_largest_size(self) -> None:
+    def test_a_payload_above_the_limit_is_refused(self) -> None:
         size = len(msgspec.json.encode(REQUIRED["alert"]))
         assert make(max_bytes=size).payload
         refusal = refused(max_bytes=size - 1)
@@ -128,7 +128,7 @@ class TestRefusals:
         assert refusal.message == f"payload: {size} bytes of JSON, the limit is {size - 1}"
         assert refused(payload={**REQUIRED["alert"], "x": "x" * PAYLOAD_BYTES}).message.endswith("limit is 524288")
 
-    def test_the_path_of_a_fault_is_told(self) -> None:
+    def test_payload_path_converts_the_messages_of_msgspec(self) -> None:
         assert payload_path("Expected `str`, got `int` - at `$.a[0].b`") == "payload.a[0].b: expected `str`, got `int`"
         assert payload_path("Object missing required field `a`") == "payload.a: required"
         assert payload_path("Object missing required field `a` - at `$.b[1]`") == "payload.b[1].a: required"
@@ -137,58 +137,58 @@ class TestRefusals:
 
 
 class TestDepth:
-    """A payload that can be read can be written: to every view, from wherever the Hub is called."""
+    """A payload that was accepted can be encoded for each view at any depth of the stack."""
 
     @pytest.mark.parametrize("levels", [3, 10, MAX_DEPTH - 1, MAX_DEPTH])
-    def test_a_nested_payload_is_taken(self, levels: int) -> None:
+    def test_a_payload_nested_up_to_the_limit_is_accepted(self, levels: int) -> None:
         payload = nested(levels)
         assert payload_of(make(payload=payload)) == payload
 
     @pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 500, 800, 950, 985])
-    def test_one_nested_too_deep_is_refused(self, levels: int) -> None:
+    def test_a_payload_nested_deeper_is_refused(self, levels: int) -> None:
         refusal = refused(payload=nested(levels))
         assert refusal.code is ErrorCode.INVALID_EVENT
         assert refusal.message.startswith("payload: nested ")
 
-    def test_one_that_cannot_even_be_encoded_is_refused(self) -> None:
+    def test_a_payload_too_deep_to_be_encoded_is_refused(self) -> None:
         assert refused(payload=nested(100_000)).code is ErrorCode.INVALID_EVENT
 
     @pytest.mark.parametrize("levels", [MAX_DEPTH, MAX_DEPTH + 1])
     @pytest.mark.parametrize("text", ['"', "\\", '\\"', '\\\\"[', "[" * 300, "]}" * 300, '"[', "", '","', "{é"])
-    def test_what_stands_in_strings_is_not_depth(self, levels: int, text: str) -> None:
+    def test_brackets_in_strings_do_not_count_as_depth(self, levels: int, text: str) -> None:
         payload = {text: [text, text], **nested(levels), "z": {"y": [text, "", text], text + "x": ""}}
         if levels > MAX_DEPTH:
             assert refused(payload=payload).message == "payload: nested deeper than 100 levels"
         else:
             assert payload_of(make(payload=payload)) == payload
 
-    def test_a_payload_that_could_not_be_read_again_is_refused(self) -> None:
-        """Escaped, its brackets came through ``decode_json``; written out, they would not come through again."""
+    def test_a_payload_that_decode_json_would_refuse_is_refused(self) -> None:
+        """``decode_json`` accepted the brackets while they were escaped; it would refuse them as they are encoded."""
         refusal = refused(payload={**REQUIRED["alert"], "x": "[" * MAX_CONTAINERS})
         assert refusal.code is ErrorCode.INVALID_EVENT
         assert refusal.message == "payload: more than 20,000 objects and arrays"
 
-    def test_a_wide_payload_is_not_a_deep_one(self) -> None:
+    def test_a_wide_payload_is_accepted(self) -> None:
         payload = {**REQUIRED["alert"], "rows": [[index, {"a": []}] for index in range(2_000)]}
         assert payload_of(make(payload=payload)) == payload
 
     @pytest.mark.parametrize("view", View)
-    def test_every_view_of_the_deepest_can_be_made_near_the_end_of_the_stack(self, view: View) -> None:
-        def from_below(frames: int, message: Publication) -> bytes:
-            return from_below(frames - 1, message) if frames else message.body(view)
+    def test_the_deepest_payload_is_encoded_for_each_view_near_the_recursion_limit(self, view: View) -> None:
+        def encode_at_depth(frames: int, publication: Publication) -> bytes:
+            return encode_at_depth(frames - 1, publication) if frames else publication.body(view)
 
         payload = {**REQUIRED["call.incoming"], **nested(MAX_DEPTH)}
-        message = Publication(event("call.incoming", payload), 1)
-        assert from_below(sys.getrecursionlimit() // 2, message)
+        publication = Publication(event("call.incoming", payload), 1)
+        assert encode_at_depth(sys.getrecursionlimit() // 2, publication)
 
 
 class TestTimestamps:
-    def test_is_utc_with_milliseconds(self) -> None:
+    def test_a_timestamp_is_utc_with_milliseconds(self) -> None:
         assert rfc3339(1_800_000_000.1239) == "2027-01-15T08:00:00.123Z"
         assert make().timestamp == "2027-01-15T08:00:00.000Z"
 
     @pytest.mark.parametrize(
-        ("given_", "kept"),
+        ("timestamp", "expected"),
         [
             ("2026-11-22T19:40:00.123Z", "2026-11-22T19:40:00.123Z"),
             ("2026-11-22T20:40:00+01:00", "2026-11-22T19:40:00.000Z"),
@@ -196,8 +196,8 @@ class TestTimestamps:
             ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z"),
         ],
     )
-    def test_an_offset_is_turned_into_utc(self, given_: str, kept: str) -> None:
-        assert make(timestamp=given_).timestamp == kept
+    def test_an_offset_is_converted_to_utc(self, timestamp: str, expected: str) -> None:
+        assert make(timestamp=timestamp).timestamp == expected
 
     @pytest.mark.parametrize(
         "wrong",
@@ -206,19 +206,19 @@ class TestTimestamps:
             "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-22T19:40:00+99:00",
         ],
     )  # fmt: skip
-    def test_anything_else_is_refused(self, wrong: Any) -> None:
+    def test_an_invalid_timestamp_is_refused(self, wrong: Any) -> None:
         refusal = refused(timestamp=wrong)
         assert refusal.code is ErrorCode.INVALID_EVENT
         assert refusal.message.startswith("timestamp: ")
 
-    def test_a_time_without_offset_says_so(self) -> None:
+    def test_a_timestamp_without_offset_is_refused(self) -> None:
         assert refused(timestamp="2026-11-22T19:40:00").message == "timestamp: the offset is missing, write Z or +01:00"
 
     @given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC)))
-    def test_every_instant_comes_out_to_the_millisecond(self, instant: datetime) -> None:
-        kept = make(timestamp=instant.isoformat()).timestamp
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", kept)
-        assert abs((datetime.fromisoformat(kept) - instant).total_seconds()) < 0.002
+    def test_a_timestamp_is_kept_to_the_millisecond(self, time: datetime) -> None:
+        timestamp = make(timestamp=time.isoformat()).timestamp
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", timestamp)
+        assert abs((datetime.fromisoformat(timestamp) - time).total_seconds()) < 0.002
 
 
 NAMES = st.text(min_size=1, max_size=40).filter(lambda text: "\0" not in text)
@@ -226,62 +226,62 @@ NAMES = st.text(min_size=1, max_size=40).filter(lambda text: "\0" not in text)
 
 class TestFrames:
     @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
-    def test_has_the_shortest_length_field(self, size: int) -> None:
+    def test_the_length_field_is_minimal(self, size: int) -> None:
         """RFC 6455 section 5.2: the minimal number of bytes must be used to encode the length."""
         frame = text_frame(b"x" * size)
         assert text_payloads(frame) == [b"x" * size]
         assert len(frame) - size == (2 if size < 126 else 4 if size < 65_536 else 10)
         assert frame[0] == 0x81
 
-    def test_a_stream_event_looks_as_the_protocol_says(self) -> None:
-        message = Publication(make(payload={"title": "é", "message": "m"}), 4242)
-        (text,) = text_payloads(message.frame(PLAIN[View.FULL]))
+    def test_the_fields_of_a_stream_event(self) -> None:
+        publication = Publication(make(payload={"title": "é", "message": "m"}), 4242)
+        (text,) = text_payloads(publication.frame(PLAIN[View.FULL]))
         assert json.loads(text) == {
             "type": "alert", "tenant_id": "acme", "id": "e-1", "seq": 4242,
             "timestamp": "2027-01-15T08:00:00.000Z", "payload": {"title": "é", "message": "m"},
         }  # fmt: skip
 
-    def test_user_id_is_present_when_it_is_for_one_user(self) -> None:
+    def test_an_event_for_a_user_has_user_id(self) -> None:
         assert json.loads(Publication(make(user_id="7"), 1).body(View.FULL))["user_id"] == "7"
 
     @given(NAMES.filter(lambda text: text != "*"), NAMES, st.text())
-    def test_no_identifier_can_break_out_of_its_string(self, tenant_id: str, name: str, title: str) -> None:
+    def test_identifiers_are_escaped(self, tenant_id: str, name: str, title: str) -> None:
         made = make(tenant_id=tenant_id, event_id=name, user_id=name, payload={"title": title, "message": name})
         body = json.loads(Publication(made, 3).body(View.FULL))
         assert (body["tenant_id"], body["id"], body["user_id"], body["seq"]) == (tenant_id, name, name, 3)
         assert body["payload"] == {"title": title, "message": name}
 
-    def test_is_encoded_once_per_view(self) -> None:
-        message = Publication(event("call.incoming"), 1)
+    def test_a_publication_is_encoded_once_for_each_view(self) -> None:
+        publication = Publication(event("call.incoming"), 1)
         for view in View:
-            assert message.frame(PLAIN[view]) is message.frame(PLAIN[view])
-        assert message.frame(PLAIN[View.FULL]) != message.frame(PLAIN[View.WALLBOARD])
+            assert publication.frame(PLAIN[view]) is publication.frame(PLAIN[view])
+        assert publication.frame(PLAIN[View.FULL]) != publication.frame(PLAIN[View.WALLBOARD])
 
     @pytest.mark.parametrize("first", [Publication.frame, Publication.body])
-    def test_a_snapshot_does_not_encode_it_again(self, first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        message, redacted = Publication(event("call.incoming"), 1), []
-        redact = message_module.redact
-        monkeypatch.setattr(message_module, "redact", lambda *given: redacted.append(given) or redact(*given))
-        first(message, View.WALLBOARD if first is Publication.body else PLAIN[View.WALLBOARD])
-        bodies = [message.body(View.WALLBOARD) for _ in range(3)]
-        assert text_payloads(message.frame(PLAIN[View.WALLBOARD])) == bodies[:1]
+    def test_frame_and_body_share_one_encoding(self, first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        publication, redacted = Publication(event("call.incoming"), 1), []
+        redact = publication_module.redact
+        monkeypatch.setattr(publication_module, "redact", lambda *args: redacted.append(args) or redact(*args))
+        first(publication, View.WALLBOARD if first is Publication.body else PLAIN[View.WALLBOARD])
+        bodies = [publication.body(View.WALLBOARD) for _ in range(3)]
+        assert text_payloads(publication.frame(PLAIN[View.WALLBOARD])) == bodies[:1]
         assert len(redacted) == 1
 
     @pytest.mark.parametrize("size", [1, 300, 70_000])
-    def test_the_body_is_what_the_frame_carries(self, size: int) -> None:
-        message = Publication(make(payload={"title": "t", "message": "m" * size}), 1)
-        assert text_payloads(message.frame(PLAIN[View.FULL])) == [message.body(View.FULL)]
+    def test_the_body_is_the_payload_of_the_frame(self, size: int) -> None:
+        publication = Publication(make(payload={"title": "t", "message": "m" * size}), 1)
+        assert text_payloads(publication.frame(PLAIN[View.FULL])) == [publication.body(View.FULL)]
 
-    def test_who_is_shown_the_same_shares_the_frame(self) -> None:
-        message = Publication(event("queue.stats"), 1)
-        assert message.frame(PLAIN[View.WALLBOARD]) is message.frame(PLAIN[View.FULL])
+    def test_views_without_differences_share_the_frame(self) -> None:
+        publication = Publication(event("queue.stats"), 1)
+        assert publication.frame(PLAIN[View.WALLBOARD]) is publication.frame(PLAIN[View.FULL])
 
-    def test_an_unmasked_payload_is_the_very_text_that_was_validated(self) -> None:
+    def test_an_unredacted_payload_is_the_validated_json(self) -> None:
         made = event("queue.stats", {"big": 2**90, "f": 0.1})
         for view in (View.FULL, View.WALLBOARD):
             assert made.payload in Publication(made, 1).body(view)
 
-    def test_a_control_message_carries_what_it_answers(self) -> None:
+    def test_an_answer_has_in_reply_to(self) -> None:
         frame = control_frame("pong", {"a": 1}, tenant_id="acme", in_reply_to=0)
         assert isinstance(frame, ControlFrame)
         assert json.loads(text_payloads(frame)[0]) == {
@@ -290,13 +290,11 @@ class TestFrames:
         assert json.loads(text_payloads(control_frame("pong", {}))[0]) == {"type": "pong", "payload": {}}
 
 
-class TestNeverTwoJsonObjectsInOneFrame:
-    """The predecessor wrote waiting messages into one frame, one per line, and clients could not parse it."""
-
+class TestOneJsonObjectPerFrame:
     @given(st.lists(st.text(max_size=20), min_size=1, max_size=20))
     def test_every_frame_is_one_json_object(self, titles: list[str]) -> None:
-        messages = [Publication(make(payload={"title": t, "message": "}{\n"}), n) for n, t in enumerate(titles, 1)]
-        texts = text_payloads(b"".join(message.frame(PLAIN[View.FULL]) for message in messages))
+        publications = [Publication(make(payload={"title": t, "message": "}{\n"}), n) for n, t in enumerate(titles, 1)]
+        texts = text_payloads(b"".join(publication.frame(PLAIN[View.FULL]) for publication in publications))
         assert [json.loads(text)["payload"]["title"] for text in texts] == titles
-        # A raw newline cannot occur inside JSON, so a newline would be a seam between two objects.
+        # An unescaped newline occurs in no JSON string: it could only separate two objects.
         assert not any(b"\n" in text for text in texts)

@@ -1,4 +1,4 @@
-"""``examples/legacy_sender.py`` as its users run it: in a process of its own, on every Python there is."""
+"""``examples/legacy_sender.py`` in a process of its own, on Python 3 and, where it is installed, on Python 2.7."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twisted.internet import reactor
 from twisted.internet.utils import getProcessOutputAndValue
 
 SENDER = Path(__file__).parents[2] / "examples" / "legacy_sender.py"
-STORY = [
+EVENT_TYPES = [
     "agent.login",
     "call.incoming",
     "queue.joined",
@@ -35,9 +35,9 @@ STORY = [
 
 
 def python27() -> str:
-    """A Python 2.7 that has Twisted, or skip."""
-    tried = [os.environ.get("CALLCENTER_WS_PYTHON27"), shutil.which("python2.7"), shutil.which("python2")]
-    for candidate in filter(None, tried):
+    """Return a Python 2.7 that has Twisted, or skip the test."""
+    candidates = [os.environ.get("CALLCENTER_WS_PYTHON27"), shutil.which("python2.7"), shutil.which("python2")]
+    for candidate in filter(None, candidates):
         probe = subprocess.run(
             [candidate, "-c", "import sys, twisted; assert sys.version_info[:2] == (2, 7)"],
             capture_output=True,
@@ -68,11 +68,11 @@ async def send(python: str, *arguments: str) -> tuple[list[str], str, int]:
     return out.decode().splitlines(), err.decode(), code
 
 
-def check_story(gateway: LoopbackGateway, lines: list[str]) -> None:
-    assert lines == [f"{seq} {type_}" for seq, type_ in enumerate(STORY, 1)]
-    assert [message.event.type.name for message in gateway.delivered] == STORY
-    assert {message.event.tenant_id for message in gateway.delivered} == {"acme"}
-    payloads: list[dict[str, Any]] = [json.loads(message.event.payload) for message in gateway.delivered]
+def check_events(gateway: LoopbackGateway, lines: list[str]) -> None:
+    assert lines == [f"{seq} {type_}" for seq, type_ in enumerate(EVENT_TYPES, 1)]
+    assert [publication.event.type.name for publication in gateway.delivered] == EVENT_TYPES
+    assert {publication.event.tenant_id for publication in gateway.delivered} == {"acme"}
+    payloads: list[dict[str, Any]] = [json.loads(publication.event.payload) for publication in gateway.delivered]
     assert payloads[1]["caller_name"] == "Zoé Dupont"
     assert len(payloads[9]["variables"]["transcript"]) == 4000
     assert len(gateway.delivered[9].event.payload) > 65_535
@@ -80,47 +80,47 @@ def check_story(gateway: LoopbackGateway, lines: list[str]) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_story_arrives_over_a_unix_socket(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
+async def test_events_over_a_unix_socket(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
     lines, errors, code = await send(python, f"unix:{tmp_path}/amp.sock")
     assert (errors, code) == ("", 0)
-    check_story(gateway, lines)
+    check_events(gateway, lines)
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_story_arrives_over_tcp(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
+async def test_events_over_tcp(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("acme-service\n")
     lines, errors, code = await send(python, gateway.endpoint, "--token-file", str(token))
     assert (errors, code) == ("", 0)
-    check_story(gateway, lines)
+    check_events(gateway, lines)
 
 
 @pytest_twisted.ensureDeferred
 async def test_count_and_tenant(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
     lines, _, code = await send(python, f"unix:{tmp_path}/amp.sock", "--tenant", "globex", "--count", "2")
     assert code == 0
-    assert len(lines) == 2 * len(STORY)
-    assert {message.event.tenant_id for message in gateway.delivered} == {"globex"}
+    assert len(lines) == 2 * len(EVENT_TYPES)
+    assert {publication.event.tenant_id for publication in gateway.delivered} == {"globex"}
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_refusal_ends_with_its_reason(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
+async def test_refusal_is_printed(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("swordfish")
     for arguments, reason in [
         ((gateway.endpoint,), "UNAUTHENTICATED: call Authenticate"),
-        ((gateway.endpoint, "--token-file", str(token)), "UNAUTHENTICATED: the signature is wrong"),
+        ((gateway.endpoint, "--token-file", str(token)), "UNAUTHENTICATED: signature: does not match any key"),
         ((f"unix:{tmp_path}/amp.sock", "--tenant", "*"), "FORBIDDEN: tenant_id: "),
-        ((f"unix:{tmp_path}/nowhere",), "ConnectError"),
+        ((f"unix:{tmp_path}/missing",), "ConnectError"),
     ]:
         lines, errors, code = await send(python, *arguments)
         assert (lines, code) == ([], 1)
         assert reason.partition(":")[0] in errors
-        assert reason in errors or "nowhere" in arguments[0]
+        assert reason in errors or "missing" in arguments[0]
         assert "swordfish" not in errors
         assert "Traceback" not in errors
     assert gateway.delivered == []
 
 
-def test_it_imports_nothing_of_ours() -> None:
+def test_no_import_from_callcenter_ws() -> None:
     assert "callcenter_ws" not in SENDER.read_text().replace("callcenter-ws", "")

@@ -1,8 +1,8 @@
-"""What every client should have seen, and what it saw.
+"""Checks that each client received what it should have received.
 
-The Ledger knows what was handed in, what was acknowledged and under which position. A Reader follows the protocol as a
-careful client does and remembers what it was shown. Who may see what is said here once more, after PROTOCOL section
-4.1 and not after the gateway's code: of two statements that agree, one may be wrong, but not by the same mistake.
+The Ledger records which events were submitted, which were acknowledged, and at which positions. A Reader implements the
+client's side of the protocol and records what it received. The rules of who may see an event are implemented here a
+second time, from ``docs/events.rst`` and not from the gateway's code, so that a mistake in one of them is found.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from typing import Any
 
 from callcenter_ws.broker.sqlite.schema import SEQ_BITS, seq_of
 
-Told = dict[str, Any]
+Message = dict[str, Any]
+"""A decoded message of the gateway."""
 MASK = "***"
-OF_THE_GATEWAY = "presence.changed"
-_CONFLATED_BY = {"queue.stats": "queue_name", OF_THE_GATEWAY: "user_id"}
+PRESENCE_CHANGED = "presence.changed"
+_CONFLATED_BY = {"queue.stats": "queue_name", PRESENCE_CHANGED: "user_id"}
 
 
-class Fault(AssertionError):
-    """A promise that was not kept."""
+class Violation(AssertionError):
+    """The gateway broke one of its guarantees."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """An event as its publisher hands it in, and what decides who may see it.
+    """An event as its publisher submits it, and what determines who may see it.
 
     Attributes:
-        queue, agents: those of the whole call, where its later events do not repeat them.
+        queue, agents: those of the whole call, if the event omits them.
     """
 
     tenant: str
@@ -48,7 +49,7 @@ class Offer:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What ``PublishEvent`` and ``POST /ws/events`` take."""
+        """The fields of ``PublishEvent`` and of ``POST /ws/events``."""
         more = {"user_id": self.user_id} if self.user_id is not None else {}
         persist = {"persist": True} if self.persist else {}
         event = {"tenant_id": self.tenant, "type": self.type, "payload": self.payload, "event_id": self.event_id}
@@ -56,19 +57,19 @@ class Offer:
 
     @property
     def is_mail(self) -> bool:
-        """Whether it is kept for its user."""
+        """Whether it goes to the mailbox of its user."""
         return self.user_id is not None and (self.persist or self.type == "notification")
 
     @property
     def conflation_key(self) -> tuple[str, Any] | None:
-        """Of messages with the same key a client that is behind needs the newest alone."""
+        """Of events with the same key, a client that lags needs only the newest."""
         name = _CONFLATED_BY.get(self.type)
         return None if name is None else (self.type, self.payload[name])
 
 
 @dataclass(frozen=True)
 class Viewer:
-    """A client as its token describes it, and what it subscribed to; None: it never did."""
+    """The token of a client, and the events it subscribes to; None: it sends no subscription."""
 
     tenant: str
     role: str
@@ -80,13 +81,13 @@ class Viewer:
 
     @property
     def claims(self) -> dict[str, Any]:
-        """What the token says beside the role."""
+        """The claims of the token beside the role."""
         queues = None if self.queues is None else list(self.queues)
         named = {"tenant_id": self.tenant, "sub": self.user_id, "session_id": self.session, "jti": self.jti}
         return {**named, "queues": queues}
 
     def may_see(self, offer: Offer) -> bool:
-        """Whether the event is for this client."""
+        """Whether the gateway may send the event to this client."""
         if offer.tenant != self.tenant or not self._wants(offer.type):
             return False
         family = offer.type.partition(".")[0]
@@ -95,7 +96,7 @@ class Viewer:
             return own and not offer.payload.get("private") and offer.user_id in (None, self.user_id)
         if self.role == "wallboard" and family == "chat":
             return False
-        if self.role == "agent" and offer.type == OF_THE_GATEWAY:
+        if self.role == "agent" and offer.type == PRESENCE_CHANGED:
             return False
         if offer.user_id is not None:
             return offer.user_id == self.user_id
@@ -109,8 +110,8 @@ class Viewer:
             return self.role != "service"
         return any(type_ == name or (name.endswith(".*") and type_.startswith(name[:-1])) for name in self.events)
 
-    def shown(self, offer: Offer) -> dict[str, Any]:
-        """The payload as this client is shown it."""
+    def redacted(self, offer: Offer) -> dict[str, Any]:
+        """Return the payload as this client receives it."""
         if self.role == "wallboard":
             masked = {"caller_id", "caller_name"}
             return {key: MASK if key in masked else value for key, value in offer.payload.items()}
@@ -121,17 +122,17 @@ class Viewer:
 
 @dataclass
 class Ledger:
-    """What publishers handed in, and what they were told.
+    """The submitted events, and their outcomes.
 
     Attributes:
         acknowledged: positions by event id.
-        refused: codes by event id; who sends the event again and is answered crosses it out.
-        streams: by tenant and position the id of the event there, as far as anybody was told or shown.
-        epochs: by tenant that of all that was acknowledged.
-        life: which process of the gateway it is, counted.
-        is_shaken: something fails just now, so that a note of what was shown may be lost, or late.
-        may_fork: the store may begin a new epoch although it has lost nothing.
-        longest_wait: seconds from handing an event in to its acknowledgement.
+        refused: error codes by event id; removed when the event is sent again and acknowledged.
+        streams: event ids by tenant and position, of all events that were acknowledged or received by a client.
+        epochs: by tenant, the epoch of the acknowledged events.
+        process_number: the number of the gateway's process, counted from 1.
+        may_lose_sent_marks: a fault is in progress, and the record that a mailbox item was sent may be late or lost.
+        may_change_epoch: the store may begin a new epoch although it has lost nothing.
+        longest_wait: the longest time from the submission of an event to its acknowledgement, in seconds.
     """
 
     offers: dict[str, Offer] = field(default_factory=dict)
@@ -140,30 +141,30 @@ class Ledger:
     streams: dict[str, dict[int, str]] = field(default_factory=dict)
     epochs: dict[str, str] = field(default_factory=dict)
     resent: int = 0
-    life: int = 1
-    is_shaken: bool = False
-    may_fork: bool = False
+    process_number: int = 1
+    may_lose_sent_marks: bool = False
+    may_change_epoch: bool = False
     longest_wait: float = 0.0
     _positions: dict[tuple[str, str], int] = field(default_factory=dict)
     _offered_at: dict[str, float] = field(default_factory=dict)
 
     @property
     def epoch(self) -> str | None:
-        """That of all tenants, where one store has one for all."""
+        """The epoch of all tenants, of a store that has one for all; None if nothing was acknowledged."""
         epochs = set(self.epochs.values())
         if len(epochs) > 1:
-            raise Fault(f"there are several epochs: {self.epochs}")
+            raise Violation(f"there are several epochs: {self.epochs}")
         return next(iter(epochs), None)
 
     def offer(self, offer: Offer) -> None:
-        """An event is about to be handed in for the first time."""
+        """Record that an event is submitted for the first time."""
         if offer.event_id in self.offers:
-            raise Fault(f"the test uses the id {offer.event_id} twice")
+            raise Violation(f"the test uses the id {offer.event_id} twice")
         self.offers[offer.event_id] = offer
         self._offered_at[offer.event_id] = time.monotonic()
 
     def acknowledge(self, event_id: str, epoch: str, seq: int) -> None:
-        """The gateway says that the event is durable."""
+        """Record that the gateway acknowledged an event."""
         offer = self.offers[event_id]
         self.check_epoch(offer.tenant, epoch)
         now = time.monotonic()
@@ -173,85 +174,85 @@ class Ledger:
         self.refused.pop(event_id, None)
 
     def refuse(self, event_id: str, code: str) -> None:
-        """The gateway says that it did not take the event."""
+        """Record that the gateway refused an event."""
         if event_id in self.acknowledged:
-            raise Fault(f"{event_id} was acknowledged at {self.acknowledged[event_id]} and then refused: {code}")
+            raise Violation(f"{event_id} was acknowledged at {self.acknowledged[event_id]} and then refused: {code}")
         self.refused[event_id] = code
 
     def check_epoch(self, tenant: str, epoch: str) -> None:
-        """There is one history for ever."""
+        """Check that the epoch is the one known of the tenant."""
         known = self.epochs.setdefault(tenant, epoch)
-        if known != epoch and not self.may_fork:
-            raise Fault(f"the epoch of {tenant} was {known} and is {epoch}")
+        if known != epoch and not self.may_change_epoch:
+            raise Violation(f"the epoch of {tenant} was {known} and is {epoch}")
 
     def lose_history(self) -> None:
-        """The store has lost everything, and begins new epochs."""
+        """Forget everything but the submitted events: the store has lost its content and begins new epochs."""
         for what in (self.epochs, self.streams, self.acknowledged, self._positions):
             what.clear()
 
-    def observe(self, viewer: Viewer, message: Told) -> Offer:
-        """Somebody was shown a message: it has to be what was handed in, where everybody else saw it."""
+    def observe(self, viewer: Viewer, message: Message) -> Offer:
+        """Check a message that a client received: its content, its position, and whether the client may see it."""
         tenant, seq, event_id = message["tenant_id"], message["seq"], message["id"]
         if tenant != viewer.tenant:
-            raise Fault(f"{viewer} was shown {message} of another tenant")
+            raise Violation(f"{viewer} received {message} of another tenant")
         offer = self.offers.get(event_id)
         if offer is None:
-            if message["type"] != OF_THE_GATEWAY:
-                raise Fault(f"{viewer} was shown {message}, which nobody published")
+            if message["type"] != PRESENCE_CHANGED:
+                raise Violation(f"{viewer} received {message}, which was not published")
             offer = self.offers[event_id] = Offer(tenant, message["type"], message["payload"], event_id)
-        self._place(tenant, seq, event_id, f"shown to {viewer}")
+        self._place(tenant, seq, event_id, f"received by {viewer}")
         if not viewer.may_see(offer):
-            raise Fault(f"{viewer} must not see {message}")
-        said = (message["type"], message.get("user_id"), message["payload"])
-        if said != (offer.type, offer.user_id, viewer.shown(offer)):
-            raise Fault(f"{viewer} was shown {message}, but published was {offer}")
+            raise Violation(f"{viewer} must not see {message}")
+        received = (message["type"], message.get("user_id"), message["payload"])
+        if received != (offer.type, offer.user_id, viewer.redacted(offer)):
+            raise Violation(f"{viewer} received {message}, but published was {offer}")
         return offer
 
     def _place(self, tenant: str, seq: int, event_id: str, what: str) -> None:
         here = self.streams.setdefault(tenant, {}).setdefault(seq, event_id)
         if here != event_id:
-            raise Fault(f"at {seq} of {tenant} stands {here}, but {event_id} was {what}")
+            raise Violation(f"at {seq} of {tenant} is {here}, but {event_id} was {what}")
         first = self._positions.setdefault((tenant, event_id), seq)
         if first != seq:
-            raise Fault(f"{event_id} of {tenant} stands at {first} and was {what} at {seq}: it is there twice")
+            raise Violation(f"{event_id} of {tenant} is at {first} and was {what} at {seq}: it was published twice")
 
     def check_refused(self) -> None:
-        """Nobody was shown what was refused, and the file does not have it."""
-        shown = {event_id for stream in self.streams.values() for event_id in stream.values()}
-        wrong = sorted(shown & self.refused.keys())
+        """Check that no refused event was received by a client or found in the file."""
+        published = {event_id for stream in self.streams.values() for event_id in stream.values()}
+        wrong = sorted(published & self.refused.keys())
         if wrong:
-            raise Fault(f"refused, but there: {wrong[:5]}")
+            raise Violation(f"refused, but published: {wrong[:5]}")
 
     def head(self, tenant: str) -> int:
-        """The last acknowledged position."""
+        """Return the last acknowledged position of a tenant."""
         mine = [seq for event_id, seq in self.acknowledged.items() if self.offers[event_id].tenant == tenant]
         return max(mine, default=0)
 
     def check_store(self, found: list[StoredEvent], known_to: int | None = None) -> None:
-        """Hold what the file has against everything that was acknowledged.
+        """Check that the file has every acknowledged event at its position, and no others.
 
         Args:
-            known_to: how many acknowledgements to look for, the first ones; None: all.
+            known_to: the number of acknowledgements to look for, the first ones; None: all.
         """
         acknowledged = list(self.acknowledged.items())[:known_to]
         places = {(tenant, event_id): seq_of(place) for tenant, place, event_id, *_ in found}
         if len(places) != len(found):
             twice = [key for key, count in Counter((row[0], row[2]) for row in found).items() if count > 1]
-            raise Fault(f"the file has events twice: {twice[:5]}")
+            raise Violation(f"the file has events twice: {twice[:5]}")
         for event_id, seq in acknowledged:
             here = places.get((self.offers[event_id].tenant, event_id))
             if here != seq:
-                raise Fault(f"{event_id} was acknowledged at {seq}, the file has it at {here}")
+                raise Violation(f"{event_id} was acknowledged at {seq}, the file has it at {here}")
         for tenant, place, event_id, type_, payload in found:
             if event_id not in self.offers:
-                if type_ != OF_THE_GATEWAY:
-                    raise Fault(f"the file has {event_id} of {tenant}, which nobody published")
+                if type_ != PRESENCE_CHANGED:
+                    raise Violation(f"the file has {event_id} of {tenant}, which was not published")
                 self.offers[event_id] = Offer(tenant, type_, json.loads(payload), event_id)
             self._place(tenant, seq_of(place), event_id, "found in the file")
         for tenant in {row[0] for row in found}:
             seqs = [seq_of(row[1]) for row in found if row[0] == tenant]
             if seqs != list(range(1, len(seqs) + 1)):
-                raise Fault(f"the stream of {tenant} has holes: {seqs[:3]}…{seqs[-3:]}, {len(seqs)} in all")
+                raise Violation(f"the stream of {tenant} has gaps: {seqs[:3]}…{seqs[-3:]}, {len(seqs)} in all")
 
 
 StoredEvent = tuple[str, int, str, str, str]
@@ -259,20 +260,21 @@ StoredEvent = tuple[str, int, str, str, str]
 
 
 def stored_events(path: Path) -> list[StoredEvent]:
-    """What the file has.
+    """Return all events in the file.
 
-    The gateway must be running: who opens the file last would tidy it up, which is for the next gateway to do.
+    The gateway must be running: the last connection to close the file would move the write-ahead log into it, which
+    the next gateway must be able to do after a crash.
     """
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
         return db.execute(
-            f"SELECT t.name, e.place, e.event_id, e.type, CAST(e.payload AS TEXT) "  # noqa: S608 - a number of ours
+            f"SELECT t.name, e.place, e.event_id, e.type, CAST(e.payload AS TEXT) "  # noqa: S608 - a number from our code
             f"FROM event e JOIN tenant t ON t.id = e.place >> {SEQ_BITS} ORDER BY place"
         ).fetchall()
 
 
 @dataclass
-class Figures:
-    """What was counted."""
+class Counts:
+    """What a Reader counted."""
 
     connections: int = 0
     resumed: int = 0
@@ -285,55 +287,56 @@ class Figures:
     redelivered: int = 0
     unflagged: int = 0
 
-    def __add__(self, other: Figures) -> Figures:
-        return Figures(*[mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)])
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*[mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)])
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {count}" for name, count in vars(self).items())
 
 
 class Reader:
-    """One client's eyes: what it was shown over all its connections, and its position.
+    """The protocol of one client: what it received over all its connections, and its position.
 
     Args:
-        forgetful: it has no position when it comes back, so that only the mailbox brings it what it missed.
-        hops: it comes back to any of several nodes, one of which may be a moment behind another.
+        forgets_position: it reconnects without a position, so that it receives what it missed from the mailbox only.
+        changes_nodes: it reconnects to any of several nodes, one of which may lag behind another.
 
     Attributes:
-        position: epoch and ``seq`` of the last message that it dealt with.
-        offline_on_last: ids of what the mailbox brought on the latest connection.
-        asks: it asks for what it missed once it is connected, and not with the URL. The answer comes behind what the
-            mailbox brings.
-        letters: ids of mailbox messages that it was shown, and how often.
-        reasons: why it was given a new position.
-        pongs: what was answered to its pings.
-        errors: what it was told of its other requests.
-        drains: milliseconds after which it was asked to come back, each time that a node sent it away.
+        position: epoch and ``seq`` of the last message that it has processed.
+        mail_on_connection: ids of the mailbox items received on the latest connection.
+        resumes_by_request: it resumes by a request after the welcome, not by the URL. The replay follows the mailbox.
+        mail_seen: how often it received each mailbox item, by event id.
+        reasons: the reasons of the resets it received.
+        pongs: the requests that pongs answered.
+        errors: the error messages it received.
+        drains: the ``reconnect_after_ms`` of the drain messages it received.
     """
 
-    def __init__(self, ledger: Ledger, viewer: Viewer, *, forgetful: bool = False, hops: bool = False) -> None:
+    def __init__(
+        self, ledger: Ledger, viewer: Viewer, *, forgets_position: bool = False, changes_nodes: bool = False
+    ) -> None:
         self.ledger = ledger
         self.viewer = viewer
-        self.forgetful = forgetful
-        self.hops = hops
-        self.figures = Figures()
+        self.forgets_position = forgets_position
+        self.changes_nodes = changes_nodes
+        self.counts = Counts()
         self.position: tuple[str, int] | None = None
-        self.asks = viewer.events is not None
-        self.letters: Counter[str] = Counter()
-        self._shown_in: dict[str, int] = {}
-        self._life = 0
-        self.offline_on_last: list[str] = []
+        self.resumes_by_request = viewer.events is not None
+        self.mail_seen: Counter[str] = Counter()
+        self._seen_in_process: dict[str, int] = {}
+        self._process_number = 0
+        self.mail_on_connection: list[str] = []
         self.reasons: list[str] = []
         self.pongs: list[str | None] = []
-        self.errors: list[Told] = []
+        self.errors: list[Message] = []
         self.drains: list[int] = []
         self.caught_up = False
         self.welcome_seq = 0
         self._first: int | None = None
         self._seen: set[int] = set()
-        self._holes: list[tuple[int, int]] = []
-        self._asked: int | None = None
-        self._held: list[Told] = []
+        self._skipped: list[tuple[int, int]] = []
+        self._resume_from: int | None = None
+        self._held: list[Message] = []
         self._in_url = True
         self._mail_cursor = 0
         self._replayed = 0
@@ -342,190 +345,193 @@ class Reader:
         return f"{self.viewer.tenant}/{self.viewer.user_id}"
 
     @property
-    def waits(self) -> bool:
-        """Whether it cannot deal with what it is shown before its request is answered."""
-        return self._asked is not None and not self._in_url
+    def holds_events(self) -> bool:
+        """Whether it holds events back until its resume request is answered."""
+        return self._resume_from is not None and not self._in_url
 
     # A connection
 
     def begin(self) -> str:
-        """A connection is about to be made; return the query of its URL."""
-        if self.forgetful:
+        """Prepare for a new connection; return the query of its URL."""
+        if self.forgets_position:
             self.position = self._first = None
             self._seen = set()
-            self._holes = []
+            self._skipped = []
         self.caught_up = False
-        # What a process has written may be read when it has ended.
-        self._life = self.ledger.life
-        self.offline_on_last = []
+        # What a process wrote to the socket may be read after it has ended.
+        self._process_number = self.ledger.process_number
+        self.mail_on_connection = []
         self._held = []
         self._mail_cursor = self._replayed = 0
-        # A subscription is for one connection: who has one can ask for the past only when it stands.
-        self._in_url = not self.asks
-        self._asked = None if self.position is None else self.position[1]
+        # A subscription is for one connection, and a replay by the URL would precede it.
+        self._in_url = not self.resumes_by_request
+        self._resume_from = None if self.position is None else self.position[1]
         if self.position is None or not self._in_url:
             return ""
         return f"epoch={self.position[0]}&seq={self.position[1]}"
 
-    def requests(self) -> list[Told]:
-        """What to send after the welcome."""
+    def requests(self) -> list[Message]:
+        """Return the requests to send after the welcome."""
         if self._in_url:
             return []
         assert self.position is not None
         resume = {"epoch": self.position[0], "seq": self.position[1]}
-        requests: list[Told] = [{"type": "resume", "id": "resume", "payload": resume}]
+        requests: list[Message] = [{"type": "resume", "id": "resume", "payload": resume}]
         if self.viewer.events is not None:
             requests.insert(0, {"type": "subscribe", "payload": {"events": list(self.viewer.events)}})
         return requests
 
-    def take(self, message: Told) -> str | None:
-        """Deal with a message; return the id of one that is to be acknowledged."""
+    def receive(self, message: Message) -> str | None:
+        """Process a message; return its event id if it is to be acknowledged."""
         if message.get("offline"):
-            return self._take_mail(message)
+            return self._on_mail(message)
         if "seq" in message:
-            if self.waits:
-                # It may have come before the subscription stood, or before the replay began: ``resumed`` tells.
+            if self.holds_events:
+                # It may precede the subscription or the replay: ``resumed`` has the number of replayed events.
                 self._held.append(message)
                 return None
             self._replayed += 1
-            return self._take_event(message, replayed=self._asked is not None)
-        handler = getattr(self, "_take_" + message["type"].replace(".", "_"), None)
+            return self._on_event(message, replayed=self._resume_from is not None)
+        handler = getattr(self, "_on_" + message["type"].replace(".", "_"), None)
         if handler is None:
-            raise Fault(f"{self} was told {message}")
+            raise Violation(f"{self} received {message}")
         handler(message)
         return None
 
-    def _take_welcome(self, message: Told) -> None:
+    def _on_welcome(self, message: Message) -> None:
         payload = message["payload"]
-        who = (payload["tenant_id"], payload["user_id"], payload["role"])
-        if who != (self.viewer.tenant, self.viewer.user_id, self.viewer.role):
-            raise Fault(f"{self} was welcomed as {who}")
+        user = (payload["tenant_id"], payload["user_id"], payload["role"])
+        if user != (self.viewer.tenant, self.viewer.user_id, self.viewer.role):
+            raise Violation(f"{self} was welcomed as {user}")
         self._check_epoch(payload["epoch"])
-        self.figures.connections += 1
+        self.counts.connections += 1
         self.welcome_seq = payload["seq"]
         if self.position is None:
             self.position = (payload["epoch"], payload["seq"])
             self._first = payload["seq"]
             self.caught_up = self._in_url
-        elif payload["seq"] < self.position[1] and not self.hops and payload["epoch"] == self.position[0]:
-            raise Fault(f"{self} has dealt with {self.position[1]}, but the stream ends at {payload['seq']}")
+        elif payload["seq"] < self.position[1] and not self.changes_nodes and payload["epoch"] == self.position[0]:
+            raise Violation(f"{self} has processed {self.position[1]}, but the stream ends at {payload['seq']}")
         if not self._in_url:
-            self._asked = self.position[1]
+            self._resume_from = self.position[1]
 
-    def _take_event(self, message: Told, *, replayed: bool) -> str | None:
+    def _on_event(self, message: Message, *, replayed: bool) -> str | None:
         assert self.position is not None
         offer = self.ledger.observe(self.viewer, message)
         seq = message["seq"]
         if seq <= self.position[1]:
-            raise Fault(f"{self} was shown {seq} after {self.position[1]}: twice, or out of order")
-        self.figures.messages += 1
+            raise Violation(f"{self} received {seq} after {self.position[1]}: twice, or out of order")
+        self.counts.messages += 1
         self._seen.add(seq)
         self.position = (self.position[0], seq)
         if not offer.is_mail:
             return None
-        if self.letters[offer.event_id] and not replayed:
-            if not self.hops:
-                raise Fault(f"{self} was shown {message} again, live")
-            # It was shown by another node, and the position of this one's welcome was before it.
-            self.figures.unflagged += 1
-        self._count_letter(offer.event_id)
+        if self.mail_seen[offer.event_id] and not replayed:
+            if not self.changes_nodes:
+                raise Violation(f"{self} received {message} again, live")
+            # Another node sent it before, and the position in the welcome of this node precedes it.
+            self.counts.unflagged += 1
+        self._count_mail(offer.event_id)
         return offer.event_id
 
-    def _take_mail(self, message: Told) -> str:
+    def _on_mail(self, message: Message) -> str:
         offer = self.ledger.observe(self.viewer, message)
         seq, event_id = message["seq"], message["id"]
         if self._replayed or seq <= self._mail_cursor or seq > self.welcome_seq:
-            raise Fault(f"{self} was brought {message} out of its mailbox after {self._mail_cursor}, and too late")
+            raise Violation(f"{self} received {message} from its mailbox too late, after {self._mail_cursor}")
         self._mail_cursor = seq
         if not offer.is_mail:
-            raise Fault(f"{self} was brought {message}, which is no letter")
-        self.figures.mail += 1
+            raise Violation(f"{self} received {message} from its mailbox, but it is no mail")
+        self.counts.mail += 1
         self._seen.add(seq)
-        self.offline_on_last.append(event_id)
+        self.mail_on_connection.append(event_id)
         if message.get("redelivered"):
-            self.figures.redelivered += 1
-        elif self.letters[event_id]:
-            if self._shown_in[event_id] == self._life == self.ledger.life and not self.ledger.is_shaken:
-                raise Fault(f"{self} was brought {message} again, and not told that it is redelivered")
-            # The process was killed after it had shown the letter and before it had noted that.
-            self.figures.unflagged += 1
-        self._count_letter(event_id)
+            self.counts.redelivered += 1
+        elif self.mail_seen[event_id]:
+            if (
+                self._seen_in_process[event_id] == self._process_number == self.ledger.process_number
+                and not self.ledger.may_lose_sent_marks
+            ):
+                raise Violation(f"{self} received {message} again, not marked as redelivered")
+            # The process was killed after it had sent the item and before that was recorded.
+            self.counts.unflagged += 1
+        self._count_mail(event_id)
         return event_id
 
-    def _count_letter(self, event_id: str) -> None:
-        self.letters[event_id] += 1
-        self._shown_in[event_id] = self._life
+    def _count_mail(self, event_id: str) -> None:
+        self.mail_seen[event_id] += 1
+        self._seen_in_process[event_id] = self._process_number
 
-    def _take_resumed(self, message: Told) -> None:
+    def _on_resumed(self, message: Message) -> None:
         payload = message["payload"]
         assert self.position is not None
-        if self._asked is None or payload["from_seq"] != self._asked:
-            raise Fault(f"{self} asked for what follows {self._asked} and was told {message}")
+        if self._resume_from is None or payload["from_seq"] != self._resume_from:
+            raise Violation(f"{self} resumed after {self._resume_from} and received {message}")
         if not self._in_url:
             held, self._held = self._held, []
-            self._asked = None
+            self._resume_from = None
             for one in held[len(held) - payload["count"] :]:
-                self._take_event(one, replayed=True)
+                self._on_event(one, replayed=True)
         elif payload["count"] != self._replayed:
-            raise Fault(f"{self} was shown {self._replayed} messages, then told {message}")
+            raise Violation(f"{self} received {self._replayed} events, then {message}")
         if payload["to_seq"] < self.position[1]:
-            raise Fault(f"{self} is at {self.position[1]} and was told {message}")
-        self.figures.resumed += 1
+            raise Violation(f"{self} is at {self.position[1]} and received {message}")
+        self.counts.resumed += 1
         self.position = (payload["epoch"], payload["to_seq"])
-        self._asked = None
+        self._resume_from = None
         self.caught_up = True
 
-    def _take_reset(self, message: Told) -> None:
-        self.figures.resets += 1
+    def _on_reset(self, message: Message) -> None:
+        self.counts.resets += 1
         self.reasons.append(f"{message['payload']['reason']} at {self.position}: {message['payload']}")
-        self._asked = None
+        self._resume_from = None
         self._held = []
         self._check_epoch(message["payload"]["epoch"])
 
     def _check_epoch(self, epoch: str) -> None:
         self.ledger.check_epoch(self.viewer.tenant, epoch)
 
-    def _take_gap(self, message: Told) -> None:
-        self.figures.gaps += 1
+    def _on_gap(self, message: Message) -> None:
+        self.counts.gaps += 1
         if message["payload"]["reason"] != "mailbox":
-            self._holes.append((message["payload"]["from_seq"], message["payload"]["to_seq"]))
+            self._skipped.append((message["payload"]["from_seq"], message["payload"]["to_seq"]))
 
-    def _take_snapshot(self, message: Told) -> None:
+    def _on_snapshot(self, message: Message) -> None:
         payload = message["payload"]
         assert self.position is not None
         self._check_epoch(payload["epoch"])
         for event in payload["events"]:
             self.ledger.observe(self.viewer, event)
         if payload["epoch"] == self.position[0]:
-            self._holes.append((self.position[1] + 1, payload["seq"]))
+            self._skipped.append((self.position[1] + 1, payload["seq"]))
         else:
-            # What there was before has nothing to do with it.
-            self._first, self._seen, self._holes = payload["seq"], set(), []
+            # Earlier positions are of another history.
+            self._first, self._seen, self._skipped = payload["seq"], set(), []
         self.position = (payload["epoch"], payload["seq"])
         self.caught_up = True
 
-    def _take_subscribed(self, message: Told) -> None:
+    def _on_subscribed(self, message: Message) -> None:
         if message["payload"]["events"] != list(self.viewer.events or ()):
-            raise Fault(f"{self} subscribed to {self.viewer.events} and was told {message}")
+            raise Violation(f"{self} subscribed to {self.viewer.events} and received {message}")
 
-    def _take_pong(self, message: Told) -> None:
+    def _on_pong(self, message: Message) -> None:
         self.pongs.append(message.get("in_reply_to"))
 
-    def _take_error(self, message: Told) -> None:
+    def _on_error(self, message: Message) -> None:
         self.errors.append(message)
 
-    def _take_drain(self, message: Told) -> None:
+    def _on_drain(self, message: Message) -> None:
         self.drains.append(message["payload"]["reconnect_after_ms"])
 
-    # The end
+    # Comparison
 
     def compare(self, head: int = 0) -> None:
-        """Hold what was seen against what there was, from the first position to the last.
+        """Check that it received all events it may see, and no others, from its first position to its last.
 
         Args:
-            head: up to where the client must have been told everything, if that is more than its position.
+            head: the position up to which the client must have received everything, if greater than its own.
         """
-        if self.forgetful:
+        if self.forgets_position:
             return
         assert self.position is not None and self._first is not None
         last = max(self.position[1], head)
@@ -535,64 +541,67 @@ class Reader:
             for seq, event_id in stream.items()
             if self._first < seq <= last and self.viewer.may_see(offer := self._known(seq, event_id))
         }
-        self.figures.compared += len(expected)
-        strange = sorted(seq for seq in self._seen if self._first < seq <= last and seq not in expected)
-        if strange:
-            raise Fault(f"{self} saw {strange[:10]}, which are not there")
-        lost = [seq for seq in expected if seq not in self._seen and not self._is_in_a_hole(seq)]
+        self.counts.compared += len(expected)
+        unexpected = sorted(seq for seq in self._seen if self._first < seq <= last and seq not in expected)
+        if unexpected:
+            raise Violation(f"{self} received {unexpected[:10]}, which it must not")
+        lost = [seq for seq in expected if seq not in self._seen and not self._was_skipped(seq)]
         newest = {offer.conflation_key: seq for seq, offer in sorted(expected.items()) if seq in self._seen}
         really_lost = []
         for seq in sorted(lost):
             key = expected[seq].conflation_key
             if key is not None and newest.get(key, 0) > seq:
-                self.figures.outdated += 1
+                self.counts.outdated += 1
             else:
                 really_lost.append(seq)
         if really_lost:
             acknowledged = sum(expected[seq].event_id in self.ledger.acknowledged for seq in really_lost)
-            shown = [(seq, expected[seq].type) for seq in really_lost[:10]]
-            raise Fault(
-                f"{self} never saw {len(really_lost)} of {len(expected)} messages, {acknowledged} of them "
-                f"acknowledged: {shown} between {self._first} and {last}"
+            first_lost = [(seq, expected[seq].type) for seq in really_lost[:10]]
+            raise Violation(
+                f"{self} never received {len(really_lost)} of {len(expected)} messages, {acknowledged} of them "
+                f"acknowledged: {first_lost} between {self._first} and {last}"
             )
 
     def _known(self, seq: int, event_id: str) -> Offer:
         offer = self.ledger.offers.get(event_id)
         if offer is None:
-            raise Fault(f"nobody was shown {event_id} at {seq} of {self.viewer.tenant}, but it is there")
+            raise Violation(f"{event_id} at {seq} of {self.viewer.tenant} was received, but not published")
         return offer
 
-    def _is_in_a_hole(self, seq: int) -> bool:
-        return any(low <= seq <= high for low, high in self._holes)
+    def _was_skipped(self, seq: int) -> bool:
+        return any(low <= seq <= high for low, high in self._skipped)
 
-    def compare_letters(self) -> None:
-        """Every acknowledged message for the user was seen, however often."""
+    def compare_mail(self) -> None:
+        """Check that it received every acknowledged mailbox item of its user at least once."""
         for event_id in self.ledger.acknowledged:
             offer = self.ledger.offers[event_id]
             mine = offer.is_mail and offer.tenant == self.viewer.tenant and offer.user_id == self.viewer.user_id
-            if mine and not self.letters[event_id]:
-                raise Fault(f"{self} never saw its {offer}, acknowledged at {self.ledger.acknowledged[event_id]}")
+            if mine and not self.mail_seen[event_id]:
+                raise Violation(f"{self} never received {offer}, acknowledged at {self.ledger.acknowledged[event_id]}")
 
 
 def presence_in(events: Iterable[StoredEvent]) -> dict[str, list[tuple[str, bool]]]:
-    """What was announced of users, by tenant, in order."""
+    """Return the announcements of users, by tenant, in order."""
     found: dict[str, list[tuple[str, bool]]] = {}
     for tenant, _, _, type_, text in events:
-        if type_ == OF_THE_GATEWAY:
+        if type_ == PRESENCE_CHANGED:
             payload = json.loads(text)
             found.setdefault(tenant, []).append((payload["user_id"], payload["online"]))
     return found
 
 
 def check_presence(rows: Iterable[tuple[str, bool]]) -> Counter[tuple[str, bool]]:
-    """Hold the announcements of one tenant, in order, against their rule: come and go in turn.
+    """Check that each user of a tenant is announced online and offline alternately.
+
+    Args:
+        rows: the announcements of one tenant, in order.
 
     Returns:
-        How often each user was announced as here, and as gone.
+        How often each user was announced online, and offline.
     """
     state: dict[str, bool] = {}
     for user_id, online in rows:
         if state.get(user_id, False) == online:
-            raise Fault(f"{user_id} was announced {'here' if online else 'gone'} twice in a row")
+            raise Violation(f"{user_id} was announced {'online' if online else 'offline'} twice in a row")
         state[user_id] = online
     return Counter(rows)

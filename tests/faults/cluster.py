@@ -1,4 +1,4 @@
-"""Three real gateways that share one real Redis, and what can be seen of them."""
+"""Real gateways that share a real Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import hiredis
 from checker import StoredEvent
 from processes import DEADLINE
 from redis_server import RedisServer
-from restartable import RestartableGateway, steady_port, until
+from restartable import RestartableGateway, stable_port, until
 
 TIMEOUT = 1.0
 LEASE = 3.0
@@ -35,16 +35,15 @@ drain_timeout = {DRAIN}
 
 
 class Cluster:
-    """A Redis and some gateways; none of them runs yet.
+    """A Redis and some gateways; they are not started.
 
     Args:
-        settings: more of each gateway's TOML file, from within ``[store]`` on.
-        url: where the gateways look for the Redis, if not where it is.
+        settings: a part of each gateway's TOML file, which begins within ``[store]``.
+        url: the URL of the Redis for the gateways, if it differs from the real one.
     """
 
     def __init__(self, folder: Path, settings: str = SETTINGS, *, nodes: int = 3, url: str | None = None) -> None:
-        # Otherwise Redis may answer before the file has it, while the disk is busy.
-        self.redis = RedisServer(folder / "redis", steady_port(), appendfsync="always")
+        self.redis = RedisServer(folder / "redis", stable_port())
         secret = secrets.token_hex(32)
         self.nodes = [self._node(folder, number, settings, url or self.redis.url, secret) for number in range(nodes)]
 
@@ -54,22 +53,20 @@ class Cluster:
         more = f'[cluster]\nnode_id = "n{number}"\nlease = {LEASE}\n'
         return RestartableGateway(home, settings + more, url=url, secret=secret)
 
-    # Life
-
     def start(self) -> None:
-        """Start everything, and wait until it serves."""
+        """Start everything, and wait until it is ready."""
         self.redis.start()
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(RestartableGateway.start, self.nodes))
         self.until_ready()
 
     def until_ready(self, nodes: Sequence[RestartableGateway] | None = None) -> None:
-        """Wait until the nodes (all, if none are named) can serve."""
+        """Wait until the nodes, or all nodes, are ready."""
         for node in self.nodes if nodes is None else nodes:
-            until(lambda node=node: is_ready(node), f"{node.folder.name} can serve")
+            until(lambda node=node: is_ready(node), f"{node.folder.name} is ready")
 
     def end(self) -> None:
-        """End whatever runs."""
+        """Stop everything that runs."""
         for node in self.nodes:
             if node.process is not None:
                 node.process.process.send_signal(signal.SIGCONT)
@@ -77,14 +74,14 @@ class Cluster:
         self.redis.stop()
 
     def complaints(self) -> list[str]:
-        """What the nodes have logged that nobody can want."""
-        bugs = ("Traceback", "is a bug", "met a bug", "Unhandled", "is not understood")
+        """Return the log lines of the nodes that report bugs."""
+        bugs = ("Traceback", "unhandled error", "Unhandled", "is not understood")
         return [line for node in self.nodes for line in node.log.splitlines() if any(bug in line for bug in bugs)]
 
-    # What is in Redis
+    # Data in Redis
 
     def stored_events(self) -> list[StoredEvent]:
-        """All the tenants' logs."""
+        """Return the events in the logs of all tenants."""
         with RedisPeer(self.redis.port) as peer:
             found: list[StoredEvent] = []
             for name in sorted(peer.ask("KEYS", "callcenter-ws:{*}:log")):
@@ -93,7 +90,7 @@ class Cluster:
             return found
 
     def known_tenants(self) -> set[str]:
-        """Those that are found by whoever wants to hear of all."""
+        """Return the tenants that are registered."""
         with RedisPeer(self.redis.port) as peer:
             return {name.decode() for name in peer.ask("SMEMBERS", "callcenter-ws:tenants")}
 
@@ -105,7 +102,7 @@ def _stored(tenant: str, stream_id: bytes, fields: list[bytes]) -> StoredEvent:
 
 
 class RedisPeer:
-    """A connection to a Redis, to look behind the gateways' backs."""
+    """A connection to a Redis."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
@@ -118,7 +115,7 @@ class RedisPeer:
         self._socket.close()
 
     def ask(self, *command: str | bytes) -> Any:
-        """Send a command and return its reply."""
+        """Send a command; return its reply."""
         self._socket.sendall(hiredis.pack_command(command))
         while (reply := self._reader.gets()) is False:
             data = self._socket.recv(1 << 20)
@@ -130,7 +127,7 @@ class RedisPeer:
 
 
 def is_ready(node: RestartableGateway) -> bool:
-    """Whether a node says that it can serve."""
+    """Whether ``/readyz`` of a node says that it is ready."""
     try:
         return node.http("/readyz", timeout=2)[0] == 200
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""A network between two processes that can be made to carry nothing."""
+"""A TCP proxy that can be made to forward nothing, like a partitioned network."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import asyncio
 import contextlib
 
 
-class Wire:
-    """Passes TCP connections on to a port, until it is cut: then it goes on to accept them, and carries nothing."""
+class Partition:
+    """Forwards TCP connections to a port. After ``cut`` it still accepts connections, and forwards nothing."""
 
     def __init__(self, port: int, target: int) -> None:
         self._port = port
         self._target = target
-        self._whole = asyncio.Event()
-        self._whole.set()
+        self._connected = asyncio.Event()
+        self._connected.set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> Wire:
-        """Begin to pass on."""
+    async def open(self) -> Partition:
+        """Start forwarding."""
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self._port)
         return self
 
     def cut(self) -> None:
-        """Carry nothing from now on, and close nothing."""
-        self._whole.clear()
+        """Forward nothing from now on, and close nothing."""
+        self._connected.clear()
 
     def mend(self) -> None:
-        """Carry again, what was on its way first."""
-        self._whole.set()
+        """Forward again, beginning with what was received meanwhile."""
+        self._connected.set()
 
     async def close(self) -> None:
-        """Close everything."""
+        """Close all connections."""
         assert self._server is not None
         self._server.close()
         for task in self._tasks:
@@ -43,11 +43,11 @@ class Wire:
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._whole.wait()
+            await self._connected.wait()
             with contextlib.suppress(OSError):
                 there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
                 try:
-                    await self._both_ways(reader, writer, there_reader, there)
+                    await self._forward_both_ways(reader, writer, there_reader, there)
                 finally:
                     there.transport.abort()
         except asyncio.CancelledError:
@@ -56,14 +56,14 @@ class Wire:
             writer.transport.abort()
             self._tasks.discard(task)
 
-    async def _both_ways(
+    async def _forward_both_ways(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         there_reader: asyncio.StreamReader,
         there: asyncio.StreamWriter,
     ) -> None:
-        ways = [asyncio.create_task(self._carry(*way)) for way in ((reader, there), (there_reader, writer))]
+        ways = [asyncio.create_task(self._forward(*way)) for way in ((reader, there), (there_reader, writer))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -71,8 +71,8 @@ class Wire:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
-            await self._whole.wait()
+            await self._connected.wait()
             writer.write(data)
             await writer.drain()

@@ -1,4 +1,4 @@
-"""A real gateway that can be killed and started again on the same file, at the same addresses."""
+"""A gateway process that can be killed and restarted with the same file and the same addresses."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from processes import DEADLINE, TWISTD, Process
 
 
 def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
-    """Return what ``condition`` returns once it is true; fail after ``deadline`` seconds."""
+    """Wait until ``condition`` returns a true value and return it; fail after ``deadline`` seconds."""
     end = time.monotonic() + deadline
-    pause = threading.Event()
+    timer = threading.Event()
     while time.monotonic() < end:
         result = condition()
         if result:
             return result
-        pause.wait(0.02)
-    raise AssertionError(f"waited {deadline:g} s in vain for: {what}")
+        timer.wait(0.02)
+    raise AssertionError(f"waited {deadline:g} s for: {what}")
 
 
-def steady_port() -> int:
-    """A TCP port that stays free while nobody listens.
+def stable_port() -> int:
+    """Return a TCP port that stays free while no process listens at it.
 
-    Not one of those that the system gives to clients: a client that tries to come back to such a port may be given
-    that very port, and be connected to itself.
+    Not one of the ephemeral ports: a client that reconnects to such a port may be given the same port as its own, and
+    connect to itself.
     """
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for port in random.sample(range(low // 2, low), 100):
@@ -50,13 +50,13 @@ def steady_port() -> int:
 
 
 class RestartableGateway:
-    """A gateway and the folder that it lives in.
+    """A gateway and its directory.
 
     Args:
-        settings: more of the TOML file.
+        settings: additional text of the TOML file, beginning within ``[store]``.
         store: the store's file.
-        url: the store, if it is no file.
-        secret: what tokens are signed with.
+        url: the URL of the store, if it is no file.
+        secret: the key that signs tokens.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RestartableGateway:
     ) -> None:
         self.folder = folder
         self.store = store or folder / "events.sqlite"
-        self.port = steady_port()
+        self.port = stable_port()
         self.amp_path = folder / "amp.sock"
         self.process: Process | None = None
         self.output = ""
@@ -92,21 +92,21 @@ class RestartableGateway:
 
     @property
     def log(self) -> str:
-        """All that every process has printed."""
+        """The output of all processes so far."""
         return self.output + ("" if self.process is None else self.process.output)
 
     def launch(self) -> Process:
-        """Start the process, and wait for nothing."""
+        """Start the process without waiting for it."""
         assert self.process is None
         self.process = Process([str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--config", str(self.config)])
         return self.process
 
     def start(self) -> None:
-        """Start the process and wait until it serves."""
+        """Start the process and wait until it accepts connections."""
         self.launch().expect(r"callcenter-ws \S+ serves")
 
     def fail_to_start(self) -> str:
-        """Start the process, which has to end with status 1; return what it printed."""
+        """Start the process, which must end with status 1; return its output."""
         process = self.launch()
         status = process.wait()
         self._forget()
@@ -126,7 +126,7 @@ class RestartableGateway:
         self.process = None
 
     def token(self, role: str, **claims: Any) -> str:
-        """A valid token; a claim of None is left out."""
+        """Return a valid token; a claim of None is omitted."""
         now = int(time.time())
         all_claims = {"sub": f"{role}-1", "tenant_id": "acme", "role": role, "iat": now, "exp": now + 3600, **claims}
         return jwt.encode({key: value for key, value in all_claims.items() if value is not None}, self._secret, "HS256")
@@ -147,5 +147,5 @@ class RestartableGateway:
                 return error.code, json.loads(error.read())
 
     def publish(self, body: Any, timeout: float = DEADLINE) -> tuple[int, Any]:
-        """Hand events in over HTTP."""
+        """Publish events over HTTP."""
         return self.http("/ws/events", token=self.token("service", tenant_id="*"), body=body, timeout=timeout)

@@ -1,4 +1,4 @@
-"""Publishers that send again under the same ids whatever was not answered."""
+"""Publishers that resend unanswered events with the same ids."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ AmpBox = dict[bytes, bytes]
 
 
 def packed(box: AmpBox) -> bytes:
-    """A box as it goes over the wire: length-prefixed keys and values, and an empty key."""
+    """Return a box as bytes: length-prefixed keys and values, and an empty key."""
     return b"".join(len(text).to_bytes(2, "big") + text for pair in box.items() for text in pair) + b"\0\0"
 
 
 async def read_box(stream: asyncio.StreamReader) -> AmpBox:
-    """The next box."""
+    """Return the next box."""
     box: AmpBox = {}
     while key := await _text(stream):
         box[key] = await _text(stream)
@@ -37,7 +37,7 @@ async def _text(stream: asyncio.StreamReader) -> bytes:
 
 
 def publish_box(offer: Offer) -> AmpBox:
-    """The call of ``PublishEvent``; its event id is its tag."""
+    """Return the box of ``PublishEvent``; the event id is its ``_ask``."""
     box = {
         b"_ask": offer.event_id.encode(),
         b"_command": b"PublishEvent",
@@ -55,21 +55,21 @@ def publish_box(offer: Offer) -> AmpBox:
     return box
 
 
-class Allowance:
-    """How many events may be handed in from now on, all publishers together."""
+class EventQuota:
+    """The number of events that all publishers together may submit."""
 
     def __init__(self) -> None:
         self.left = 0
-        self.rooms: list[asyncio.Event] = []
+        self.waiters: list[asyncio.Event] = []
 
-    def give(self, count: int) -> None:
-        """Allow some more."""
+    def add(self, count: int) -> None:
+        """Allow ``count`` more events."""
         self.left += count
-        for room in self.rooms:
-            room.set()
+        for waiter in self.waiters:
+            waiter.set()
 
-    def take(self) -> bool:
-        """Whether one more may be handed in; it counts as done then."""
+    def use(self) -> bool:
+        """Use one event of the quota; return whether there was one."""
         if not self.left:
             return False
         self.left -= 1
@@ -77,15 +77,15 @@ class Allowance:
 
 
 class AmpSender:
-    """One AMP connection at a time, on which some events are under way.
+    """Publishes over AMP, on one connection at a time.
 
     Args:
-        path: where to connect; of several nodes to any, each time.
-        offers: what it says; it stops with their end, or when it is told to, and has its answers by then.
-        window: events that are under way at once.
-        careful: it sends again what was not answered. Otherwise that is forgotten, and may be there or not.
-        patience: seconds after which a gateway that says nothing is left; None: never.
-        pause: seconds before it connects again, at most.
+        path: the socket to connect to; with several nodes, a random one each time.
+        offers: the events; it ends with them or after ``stop``, when all answers have arrived.
+        window: the maximum number of unanswered events.
+        resends: it resends unanswered events; otherwise it drops them, and they may have been published or not.
+        timeout: seconds without an answer after which it disconnects; None: never.
+        max_pause: the maximum time before it reconnects, in seconds.
     """
 
     def __init__(
@@ -95,38 +95,38 @@ class AmpSender:
         offers: Iterator[Offer],
         rng: random.Random,
         *,
-        allowance: Allowance,
+        quota: EventQuota,
         window: int = 64,
-        careful: bool = True,
-        patience: float | None = None,
-        pause: float = 0.05,
+        resends: bool = True,
+        timeout: float | None = None,
+        max_pause: float = 0.05,
     ) -> None:
         self._paths = [path] if isinstance(path, Path) else path
-        self._patience = patience
-        self._pause = pause
+        self._timeout = timeout
+        self._max_pause = max_pause
         self._ledger = ledger
         self._offers: Iterator[Offer] | None = offers
         self._rng = rng
         self._window = window
-        self._careful = careful
+        self._resends = resends
         self._unanswered: dict[str, Offer] = {}
-        self._room = asyncio.Event()
-        self._allowance = allowance
-        allowance.rooms.append(self._room)
+        self._changed = asyncio.Event()
+        self._quota = quota
+        quota.waiters.append(self._changed)
 
     def stop(self) -> None:
-        """Say nothing new."""
+        """Submit no new events."""
         self._offers = None
-        self._room.set()
+        self._changed.set()
 
     async def run(self) -> None:
-        """Send until there is nothing left."""
+        """Publish until there is nothing left."""
         while self._offers is not None or self._unanswered:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self._connection()
-            if not self._careful:
+            if not self._resends:
                 self._unanswered.clear()
-            await asyncio.sleep(self._rng.uniform(0, self._pause))
+            await asyncio.sleep(self._rng.uniform(0, self._max_pause))
 
     async def _connection(self) -> None:
         reader, writer = await asyncio.open_unix_connection(str(self._rng.choice(self._paths)))
@@ -134,14 +134,14 @@ class AmpSender:
             for offer in self._unanswered.values():
                 self._ledger.resent += 1
                 writer.write(packed(publish_box(offer)))
-            await self._converse(reader, writer)
+            await self._send_and_receive(reader, writer)
         finally:
             writer.transport.abort()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Send and receive at once, until one of the two ends."""
+    async def _send_and_receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Send and receive concurrently, until one of the two ends."""
         tasks = [asyncio.create_task(self._receive(reader)), asyncio.create_task(self._send(writer))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -155,8 +155,8 @@ class AmpSender:
 
     async def _send(self, writer: asyncio.StreamWriter) -> None:
         while self._offers is not None or self._unanswered:
-            self._room.clear()
-            if self._offers is not None and len(self._unanswered) < self._window and self._allowance.take():
+            self._changed.clear()
+            if self._offers is not None and len(self._unanswered) < self._window and self._quota.use():
                 offer = next(self._offers, None)
                 if offer is None:
                     self._offers = None
@@ -166,11 +166,11 @@ class AmpSender:
                 writer.write(packed(publish_box(offer)))
                 await writer.drain()
             else:
-                await self._room.wait()
+                await self._changed.wait()
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         while True:
-            box = await asyncio.wait_for(read_box(reader), self._patience)
+            box = await asyncio.wait_for(read_box(reader), self._timeout)
             event_id = box.get(b"_answer", box.get(b"_error", b"")).decode()
             if b"_answer" in box:
                 self._unanswered.pop(event_id)
@@ -178,11 +178,11 @@ class AmpSender:
             else:
                 self._ledger.refuse(event_id, box[b"_error_code"].decode())
                 raise OSError(box[b"_error_description"].decode())
-            self._room.set()
+            self._changed.set()
 
 
 class HttpSender:
-    """``POST /ws/events`` with lists of events, one after the other, to any of several nodes."""
+    """Publishes lists of events with ``POST /ws/events``, one after the other, to random nodes."""
 
     def __init__(
         self,
@@ -191,46 +191,46 @@ class HttpSender:
         offers: Iterator[Offer],
         rng: random.Random,
         *,
-        allowance: Allowance,
+        quota: EventQuota,
         batch: int = 8,
-        patience: float = DEADLINE,
-        pause: float = 0.05,
+        timeout: float = DEADLINE,
+        max_pause: float = 0.05,
     ) -> None:
         self._gateways = [gateway] if isinstance(gateway, RestartableGateway) else gateway
-        self._patience = patience
-        self._pause = pause
+        self._timeout = timeout
+        self._max_pause = max_pause
         self._ledger = ledger
         self._offers = offers
         self._rng = rng
         self._batch = batch
-        self._room = asyncio.Event()
-        self._allowance = allowance
-        allowance.rooms.append(self._room)
+        self._changed = asyncio.Event()
+        self._quota = quota
+        quota.waiters.append(self._changed)
         self._is_stopped = False
 
     def stop(self) -> None:
-        """Say nothing new."""
+        """Submit no new events."""
         self._is_stopped = True
-        self._room.set()
+        self._changed.set()
 
     async def run(self) -> None:
-        """Send until there is nothing left."""
+        """Publish until there is nothing left."""
         while not self._is_stopped:
-            self._room.clear()
+            self._changed.clear()
             batch = []
-            while len(batch) < self._batch and self._allowance.take():
+            while len(batch) < self._batch and self._quota.use():
                 batch.append(next(self._offers))
                 self._ledger.offer(batch[-1])
             if not batch:
-                await self._room.wait()
+                await self._changed.wait()
             while batch and not await self._is_answered(batch):
                 self._ledger.resent += len(batch)
-                await asyncio.sleep(self._rng.uniform(0, self._pause))
+                await asyncio.sleep(self._rng.uniform(0, self._max_pause))
 
     async def _is_answered(self, batch: list[Offer]) -> bool:
         try:
             fields = [offer.fields for offer in batch]
-            status, answer = await asyncio.to_thread(self._rng.choice(self._gateways).publish, fields, self._patience)
+            status, answer = await asyncio.to_thread(self._rng.choice(self._gateways).publish, fields, self._timeout)
         except (OSError, HTTPException, ValueError):
             return False
         if status != 200:
@@ -244,7 +244,7 @@ class HttpSender:
 
 
 class DaemonSender:
-    """A daemon with ``callcenter_ws.remote.EventBroadcaster``, which resends by itself."""
+    """Publishes through a daemon with ``callcenter_ws.remote.EventBroadcaster``, which resends by itself."""
 
     def __init__(
         self,
@@ -252,41 +252,41 @@ class DaemonSender:
         ledger: Ledger,
         offers: Iterator[Offer],
         *,
-        allowance: Allowance,
+        quota: EventQuota,
         window: int = 64,
     ) -> None:
         self._daemon = RemoteDaemon(f"unix:{gateway.amp_path}")
         self._ledger = ledger
         self._offers = offers
         self._window = window
-        self._room = asyncio.Event()
-        self._allowance = allowance
-        allowance.rooms.append(self._room)
+        self._changed = asyncio.Event()
+        self._quota = quota
+        quota.waiters.append(self._changed)
         self._is_stopped = False
         self._waiting: dict[int, str] = {}
 
     def stop(self) -> None:
-        """Say nothing new."""
+        """Submit no new events."""
         self._is_stopped = True
-        self._room.set()
+        self._changed.set()
 
     async def run(self) -> None:
-        """Have the daemon send until there is nothing left."""
+        """Publish until there is nothing left."""
         while not self._is_stopped or self._waiting:
-            self._room.clear()
-            while not self._is_stopped and len(self._waiting) < self._window and self._allowance.take():
-                self._tell(next(self._offers))
+            self._changed.clear()
+            while not self._is_stopped and len(self._waiting) < self._window and self._quota.use():
+                self._publish(next(self._offers))
             if self._waiting:
-                await self._hear(next(iter(self._waiting)))
+                await self._receive_answer(next(iter(self._waiting)))
             elif not self._is_stopped:
-                await self._room.wait()
+                await self._changed.wait()
         assert await asyncio.to_thread(self._daemon.wait) == 0
 
-    async def _hear(self, number: int) -> None:
+    async def _receive_answer(self, number: int) -> None:
         try:
-            answer = await asyncio.to_thread(self._daemon.answer, number)
+            answer = await asyncio.to_thread(self._daemon.response, number)
         except AssertionError:
-            # It waits longer and longer before it connects again, for a gateway that is hardly ever there.
+            # Its reconnect delay grows while the gateway is unavailable most of the time.
             assert self._daemon.process.poll() is None, self._daemon.output
             return
         assert "result" in answer, answer
@@ -296,41 +296,42 @@ class DaemonSender:
 
     @property
     def is_answered(self) -> bool:
-        """Whether it waits for nothing."""
+        """Whether all events are answered."""
         return not self._waiting
 
-    def _tell(self, offer: Offer) -> None:
+    def _publish(self, offer: Offer) -> None:
         self._ledger.offer(offer)
         more = {"user_id": offer.user_id, "persist": offer.persist, "event_id": offer.event_id}
-        self._waiting[self._daemon.tell("publish", offer.tenant, offer.type, offer.payload, **more)] = offer.event_id
+        number = self._daemon.start_call("publish", offer.tenant, offer.type, offer.payload, **more)
+        self._waiting[number] = offer.event_id
 
     def end(self) -> None:
-        """End the daemon, whatever it has to say."""
+        """End the daemon, with or without unanswered events."""
         self._daemon.stop()
 
 
 class AmpLink:
-    """One AMP connection for calls that are answered or refused, each told to whoever called.
+    """One AMP connection for calls, each of which returns its answer or its error.
 
     Attributes:
-        heard: what the gateway has passed on, each acknowledged.
+        client_events: the received calls of ``ClientEvent``, each answered.
     """
 
     def __init__(self, ledger: Ledger) -> None:
-        self.heard: list[AmpBox] = []
+        self.client_events: list[AmpBox] = []
         self._ledger = ledger
         self._waiting: dict[str, asyncio.Future[AmpBox]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._receiving: asyncio.Task[None] | None = None
 
     async def open(self, path: Path) -> AmpLink:
-        """Connect; ``close`` must follow, or the test after this one is blamed for it."""
+        """Connect; ``close`` must follow, or the next test fails on the open connection."""
         reader, self._writer = await asyncio.open_unix_connection(str(path))
         self._receiving = asyncio.create_task(self._receive(reader))
         return self
 
     async def close(self) -> None:
-        """Disconnect; what is not answered by then is given up."""
+        """Disconnect; unanswered calls are abandoned."""
         assert self._writer is not None and self._receiving is not None
         self._receiving.cancel()
         await asyncio.gather(self._receiving, return_exceptions=True)
@@ -339,7 +340,7 @@ class AmpLink:
             await self._writer.wait_closed()
 
     async def publish(self, offer: Offer) -> str:
-        """Publish an event, for the first time or again; return why it was refused, or nothing."""
+        """Publish an event, for the first time or again; return why it was refused, or an empty string."""
         if offer.event_id not in self._ledger.offers:
             self._ledger.offer(offer)
         box = await self._ask(publish_box(offer))
@@ -351,7 +352,7 @@ class AmpLink:
         return f"{code} {box[b'_error_description'].decode()}"
 
     async def call(self, command: str, **arguments: str) -> AmpBox:
-        """Call a command, which has to be answered."""
+        """Call a command, which must be answered; return the answer."""
         named = {name.encode(): text.encode() for name, text in arguments.items()}
         box = await self._ask({b"_ask": secrets.token_hex(8).encode(), b"_command": command.encode(), **named})
         assert b"_answer" in box, box
@@ -364,11 +365,21 @@ class AmpLink:
         return await asyncio.wait_for(waiting, DEADLINE)
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
+        try:
+            await self._read_boxes(reader)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            # The calls fail at once, not at their deadline.
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(ConnectionError(f"the gateway closed the connection: {error}"))
+            raise
+
+    async def _read_boxes(self, reader: asyncio.StreamReader) -> None:
         while True:
             box = await read_box(reader)
             if b"_command" in box:
                 assert self._writer is not None
-                self.heard.append(box)
+                self.client_events.append(box)
                 self._writer.write(packed({b"_answer": box[b"_ask"]}))
             else:
                 self._waiting.pop(box.get(b"_answer", box.get(b"_error", b"")).decode()).set_result(box)

@@ -1,4 +1,4 @@
-"""A disk of some megabytes."""
+"""A disk of a few megabytes, and immutable files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10
 
 
 class SmallDisk:
-    """A file system of its own, in memory.
+    """A tmpfs file system.
 
     Raises:
-        pytest.skip.Exception: it may not be mounted.
+        pytest.skip.Exception: mounting is not permitted.
     """
 
     def __init__(self, path: Path, megabytes: int) -> None:
@@ -28,12 +28,12 @@ class SmallDisk:
 
     @property
     def free(self) -> int:
-        """Bytes that are left."""
+        """The number of free bytes."""
         facts = os.statvfs(self.path)
         return facts.f_bavail * facts.f_frsize
 
     def fill(self, leave: int = 0) -> None:
-        """Take all the space but ``leave`` bytes."""
+        """Fill the disk except for ``leave`` bytes."""
         with self._filler.open("ab") as filler:
             block = bytes(4096)
             while self.free > leave:
@@ -44,20 +44,20 @@ class SmallDisk:
                     break
 
     def clear(self) -> None:
-        """Give back what ``fill`` took."""
+        """Free what ``fill`` has filled."""
         self._filler.unlink()
 
     def remount(self, how: str) -> None:
-        """``ro`` or ``rw``; nothing may be open for writing."""
+        """Remount as ``ro`` or ``rw``; no file may be open for writing."""
         mount("-o", f"remount,{how}", str(self.path))
 
     def unmount(self) -> None:
-        """Take it away with all that is on it."""
+        """Unmount the disk; its content is lost."""
         subprocess.run(["umount", str(self.path)], check=True, capture_output=True)
 
 
 def mount(*arguments: str) -> None:
-    """Mount, or skip the test where that is not allowed."""
+    """Call ``mount``, or skip the test if that is not permitted."""
     try:
         done = subprocess.run(["mount", *arguments], check=False, capture_output=True, text=True)
     except FileNotFoundError:
@@ -67,10 +67,10 @@ def mount(*arguments: str) -> None:
 
 
 def make_immutable(path: Path, immutable: bool) -> None:
-    """Forbid writing to a file, also to those who have it open, as ``chattr +i`` does; or allow it again.
+    """Make a file immutable as ``chattr +i`` does, also for processes that have it open; or writable again.
 
     Raises:
-        pytest.skip.Exception: the file system or our rights do not let us.
+        OSError: the file system or our permissions do not allow it.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -78,7 +78,26 @@ def make_immutable(path: Path, immutable: bool) -> None:
         (flags,) = struct.unpack("l", packed)
         flags = flags | _IMMUTABLE if immutable else flags & ~_IMMUTABLE
         fcntl.ioctl(handle, _SET_FLAGS, struct.pack("l", flags))
-    except OSError as error:
-        pytest.skip(f"files cannot be made immutable here: {error.strerror}")
     finally:
         os.close(handle)
+
+
+def can_make_immutable(folder: Path) -> bool:
+    """Return whether ``make_immutable`` has an effect in a folder.
+
+    On a tmpfs, processes that have an immutable file open can still write to it.
+    """
+    path = folder / "immutable"
+    with path.open("wb", buffering=0) as file:
+        try:
+            make_immutable(path, True)
+        except OSError:
+            return False
+        try:
+            file.write(b"x")
+        except OSError:
+            return True
+        finally:
+            make_immutable(path, False)
+            path.unlink()
+    return False

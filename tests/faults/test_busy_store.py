@@ -1,4 +1,4 @@
-"""A store that another program keeps busy, as one that copies it may: what waits is neither lost nor forgotten."""
+"""A store that another program has locked: events that wait for it are not lost."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from senders import AmpLink
 TEXT = {"title": "Call back", "message": "in five minutes"}
 
 
-async def come_while_a_letter_is_written(gateway: RestartableGateway) -> None:
+async def connect_while_mail_is_written(gateway: RestartableGateway) -> None:
     ledger = Ledger()
     await asyncio.to_thread(gateway.start)
     link = await AmpLink(ledger).open(gateway.amp_path)
     try:
-        await come_while_it_is_busy(gateway, ledger, link)
+        await connect_while_the_store_is_locked(gateway, ledger, link)
     finally:
         await link.close()
 
 
-async def come_while_it_is_busy(gateway: RestartableGateway, ledger: Ledger, link: AmpLink) -> None:
+async def connect_while_the_store_is_locked(gateway: RestartableGateway, ledger: Ledger, link: AmpLink) -> None:
     assert not await link.publish(Offer("acme", "alert", TEXT, "first"))
-    reader = Reader(ledger, Viewer("acme", "agent", "n1"), forgetful=True)
-    # The answer to its request comes behind what the mailbox brings.
-    reader.asks = True
+    reader = Reader(ledger, Viewer("acme", "agent", "n1"), forgets_position=True)
+    # The answer to its resume request follows the mailbox items.
+    reader.resumes_by_request = True
     client = RoamingClient(gateway, reader, random.Random(0), acknowledges=True)
     with closing(sqlite3.connect(gateway.store, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        letter = Offer("acme", "notification", {"type": "callback", **TEXT}, "letter", user_id="n1")
-        publishing = asyncio.create_task(link.publish(letter))
-        # Who is refused at once comes behind the letter: when it is answered, that has been handed in.
-        assert (await link.publish(Offer("acme", "alert", {}, "nonsense"))).startswith("INVALID_EVENT")
+        notification = Offer("acme", "notification", {"type": "callback", **TEXT}, "notification", user_id="n1")
+        publishing = asyncio.create_task(link.publish(notification))
+        # An invalid event is refused at once: its answer shows that the notification was submitted before.
+        assert (await link.publish(Offer("acme", "alert", {}, "invalid"))).startswith("INVALID_EVENT")
         client.start()
-        await client.until(lambda: client.is_here)
-        client.break_off()
+        await client.until(lambda: client.is_up_to_date)
+        client.abort()
         await client.leave()
-        assert not publishing.done() and not reader.letters
+        assert not publishing.done() and not reader.mail_seen
         other.execute("ROLLBACK")
     assert not await publishing
-    await client.come_back()
+    await client.reconnect()
     await client.leave()
-    # Its mailbox was found empty a moment before the letter was in it.
-    assert reader.letters == {"letter": 1}
+    # Its mailbox was read, and was empty, just before the notification was committed.
+    assert reader.mail_seen == {"notification": 1}
 
 
-def test_who_came_while_a_letter_was_being_written_gets_it_the_next_time(
+def test_mail_committed_after_a_user_has_connected_is_delivered_on_the_next_connection(
     make_gateway: Callable[..., RestartableGateway],
 ) -> None:
-    asyncio.run(come_while_a_letter_is_written(make_gateway()))
+    asyncio.run(connect_while_mail_is_written(make_gateway()))

@@ -1,4 +1,4 @@
-"""Three nodes and their Redis, any of which is killed, stopped or started again, at random and under load."""
+"""Three nodes and their Redis are killed, stopped and restarted at random, under load."""
 
 from __future__ import annotations
 
@@ -14,95 +14,93 @@ from functools import reduce
 from operator import add
 
 import pytest
-from checker import Figures, Ledger, Offer, Reader, Viewer, check_presence, presence_in
+from checker import Counts, Ledger, Offer, Reader, Viewer, check_presence, presence_in
 from cluster import GRACE, LEASE, TIMEOUT, Cluster, RedisPeer
+from event_generator import EventGenerator
 from processes import DEADLINE
 from restartable import RestartableGateway
 from roaming import RoamingClient
-from scenes import Scenes
-from senders import Allowance, AmpSender, DaemonSender, HttpSender
+from senders import AmpSender, DaemonSender, EventQuota, HttpSender
 
 FAULTS = int(os.environ.get("CALLCENTER_WS_FAULTS", "12"))
 RATE = 200
 """Events a second, all senders together."""
 
 SIZES = (1, 10, 100, 1_000, 5_000, 70_000)
-"""Bytes of alerts; the largest are more than an announcement carries."""
+"""Bytes of alerts; the largest exceed the limit of an announcement."""
 
 PATIENCE = 3.0
 BY_NAME = ("agent.*", "call.*", "queue.*", "chat.*", "alert", "presence.changed")
-LETTERS_FOR = {"acme": ("n1", "n2", "n3", "nobody"), "globex": ("n1",), "initech": ("n1",)}
-RESTLESS = 80
+MAIL_USERS = {"acme": ("n1", "n2", "n3", "absent"), "globex": ("n1",), "initech": ("n1",)}
+MOVES_AFTER = 80
 
-# Who is connected: the viewer, messages after which it goes to another node at most, and how it is with its mailbox.
-CAST: tuple[tuple[Viewer, int, dict[str, bool]], ...] = (
-    (Viewer("acme", "admin", "ada"), RESTLESS, {}),
+# The clients: viewer, maximum number of messages before it moves to another node, and options of its mailbox.
+CLIENTS: tuple[tuple[Viewer, int, dict[str, bool]], ...] = (
+    (Viewer("acme", "admin", "ada"), MOVES_AFTER, {}),
     (Viewer("acme", "supervisor", "sue"), 0, {}),
-    (Viewer("acme", "supervisor", "sam", queues=("sales",)), RESTLESS, {}),
-    (Viewer("acme", "agent", "a1"), RESTLESS, {}),
-    (Viewer("acme", "agent", "a2", queues=("support",)), RESTLESS, {}),
-    (Viewer("acme", "agent", "a3", events=("alert", "call.*")), RESTLESS, {}),
-    (Viewer("acme", "wallboard", "wall"), RESTLESS, {}),
-    (Viewer("acme", "visitor", "v1", session="chat-1"), RESTLESS, {}),
-    (Viewer("acme", "service", "svc", events=BY_NAME), RESTLESS, {}),
-    (Viewer("acme", "agent", "n1"), RESTLESS, {"acknowledges": True}),
-    (Viewer("acme", "agent", "n2"), RESTLESS, {"acknowledges": True, "forgetful": True}),
-    (Viewer("acme", "agent", "n3"), RESTLESS, {"forgetful": True}),
-    (Viewer("globex", "supervisor", "ada"), RESTLESS, {}),
+    (Viewer("acme", "supervisor", "sam", queues=("sales",)), MOVES_AFTER, {}),
+    (Viewer("acme", "agent", "a1"), MOVES_AFTER, {}),
+    (Viewer("acme", "agent", "a2", queues=("support",)), MOVES_AFTER, {}),
+    (Viewer("acme", "agent", "a3", events=("alert", "call.*")), MOVES_AFTER, {}),
+    (Viewer("acme", "wallboard", "wall"), MOVES_AFTER, {}),
+    (Viewer("acme", "visitor", "v1", session="chat-1"), MOVES_AFTER, {}),
+    (Viewer("acme", "service", "svc", events=BY_NAME), MOVES_AFTER, {}),
+    (Viewer("acme", "agent", "n1"), MOVES_AFTER, {"acknowledges": True}),
+    (Viewer("acme", "agent", "n2"), MOVES_AFTER, {"acknowledges": True, "forgets_position": True}),
+    (Viewer("acme", "agent", "n3"), MOVES_AFTER, {"forgets_position": True}),
+    (Viewer("globex", "supervisor", "ada"), MOVES_AFTER, {}),
     (Viewer("globex", "wallboard", "wall", queues=("sales",)), 0, {}),
-    (Viewer("globex", "visitor", "v1", session="chat-1"), RESTLESS, {}),
-    (Viewer("globex", "agent", "n1"), RESTLESS, {"acknowledges": True}),
+    (Viewer("globex", "visitor", "v1", session="chat-1"), MOVES_AFTER, {}),
+    (Viewer("globex", "agent", "n1"), MOVES_AFTER, {"acknowledges": True}),
     (Viewer("initech", "supervisor", "sam", queues=("support",)), 0, {}),
-    (Viewer("initech", "agent", "n1"), RESTLESS, {}),
+    (Viewer("initech", "agent", "n1"), MOVES_AFTER, {}),
 )
 
 
 class Load:
-    """Senders and clients on all nodes of a cluster.
+    """Senders and clients at all nodes of a cluster.
 
     Args:
-        seed: what everything random comes from.
+        seed: the seed of all random choices.
     """
 
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self.cluster = cluster
         self.rng = random.Random(seed)
         self.ledger = Ledger()
-        self.allowance = Allowance()
+        self.quota = EventQuota()
         nodes = cluster.nodes
-        self.daemon = DaemonSender(
-            self.rng.choice(nodes), self.ledger, self._scenes("daemon"), allowance=self.allowance
-        )
+        self.daemon = DaemonSender(self.rng.choice(nodes), self.ledger, self._events("daemon"), quota=self.quota)
         self.senders = [
             *[self._amp_sender(f"amp{number}") for number in range(3)],
             *[self._http_sender(f"http{number}") for number in range(2)],
             self.daemon,
         ]
-        self.clients = [self._client(*described) for described in CAST]
+        self.clients = [self._client(*described) for described in CLIENTS]
         self._running: list[asyncio.Task[None]] = []
 
     def _fork(self) -> random.Random:
         return random.Random(self.rng.random())
 
-    def _scenes(self, name: str) -> Iterator[Offer]:
-        return iter(Scenes(name, LETTERS_FOR, self._fork(), sizes=SIZES))
+    def _events(self, name: str) -> Iterator[Offer]:
+        return iter(EventGenerator(name, MAIL_USERS, self._fork(), sizes=SIZES))
 
     def _amp_sender(self, name: str) -> AmpSender:
         paths = [node.amp_path for node in self.cluster.nodes]
-        more = {"allowance": self.allowance, "patience": PATIENCE, "pause": 0.3}
-        return AmpSender(paths, self.ledger, self._scenes(name), self._fork(), **more)
+        more = {"quota": self.quota, "timeout": PATIENCE, "max_pause": 0.3}
+        return AmpSender(paths, self.ledger, self._events(name), self._fork(), **more)
 
     def _http_sender(self, name: str) -> HttpSender:
-        more = {"allowance": self.allowance, "patience": PATIENCE, "pause": 0.3}
-        return HttpSender(self.cluster.nodes, self.ledger, self._scenes(name), self._fork(), **more)
+        more = {"quota": self.quota, "timeout": PATIENCE, "max_pause": 0.3}
+        return HttpSender(self.cluster.nodes, self.ledger, self._events(name), self._fork(), **more)
 
-    def _client(self, viewer: Viewer, stays: int, mailbox: dict[str, bool]) -> RoamingClient:
-        reader = Reader(self.ledger, viewer, forgetful=mailbox.get("forgetful", False), hops=True)
+    def _client(self, viewer: Viewer, max_messages: int, mailbox: dict[str, bool]) -> RoamingClient:
+        reader = Reader(
+            self.ledger, viewer, forgets_position=mailbox.get("forgets_position", False), changes_nodes=True
+        )
         acknowledges = mailbox.get("acknowledges", False)
         nodes, rng = self.cluster.nodes, self._fork()
-        return RoamingClient(nodes, reader, rng, stays=stays, acknowledges=acknowledges, patience=PATIENCE)
-
-    # Life
+        return RoamingClient(nodes, reader, rng, max_messages=max_messages, acknowledges=acknowledges, timeout=PATIENCE)
 
     async def begin(self) -> None:
         """Start the cluster, the clients and the senders."""
@@ -116,35 +114,35 @@ class Load:
         self._running.append(asyncio.create_task(self._allow()))
 
     async def _allow(self) -> None:
-        """Let the senders say so much in a second; what they could not say meanwhile does not add up."""
+        """Limit the senders to ``RATE`` events a second; unused allowance does not accumulate."""
         while True:
             await asyncio.sleep(0.05)
-            if self.allowance.left < RATE:
-                self.allowance.give(RATE // 20)
+            if self.quota.left < RATE:
+                self.quota.add(RATE // 20)
 
     async def stop_sending(self) -> None:
-        """Have everything answered, and say nothing more."""
+        """Stop the senders when all their events are answered."""
         for sender in self.senders:
             sender.stop()
         await asyncio.wait_for(asyncio.gather(*self._running[:-1]), 2 * DEADLINE)
 
     async def end(self) -> None:
-        """End the senders, whatever they have to say."""
+        """Stop the senders at once."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         self.daemon.end()
 
     async def until(self, condition: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
-        """Wait for something, as long as nobody meets a fault."""
+        """Wait for a condition, and fail if a sender or a client fails."""
         end = time.monotonic() + deadline
         while not condition():
             self.check()
-            assert time.monotonic() < end, f"waited {deadline:g} s in vain for: {what}"
+            assert time.monotonic() < end, f"not within {deadline:g} s: {what}"
             await asyncio.sleep(0.02)
 
     def check(self) -> None:
-        """Let a failure of anybody be ours."""
+        """Raise the failure of any sender or client."""
         for task in self._running:
             if task.done():
                 task.result()
@@ -152,51 +150,53 @@ class Load:
             client.check()
 
     async def more_is_acknowledged(self, count: int) -> None:
-        """Wait for some more answers."""
+        """Wait for more acknowledgements."""
         enough = len(self.ledger.acknowledged) + count
         await self.until(lambda: len(self.ledger.acknowledged) >= enough, f"{count} more answers")
 
-    # The end
+    # Final checks
 
     async def compare(self) -> None:
-        """Let everybody come back to the head, and hold what was seen against what there is."""
+        """Have all clients catch up, and compare what they received with what Redis has."""
         self.ledger.check_store(await asyncio.to_thread(self.cluster.stored_events))
         for client in self.clients:
-            # Whose position is that of its welcome hears in this way that there is nothing left in the mailbox.
-            client.reader.asks = client.reader.asks or client.reader.forgetful
-            await client.come_back()
+            # A forgetful client is told at a replay that its mailbox is empty.
+            client.reader.resumes_by_request = client.reader.resumes_by_request or client.reader.forgets_position
+            await client.reconnect()
             head = self.ledger.head(client.reader.viewer.tenant)
             await client.until(lambda client=client, head=head: client.reader.position[1] >= head)
             if client.acknowledges:
-                # What was acknowledged does not come again.
-                await client.come_back()
-                assert not client.reader.offline_on_last
+                # Acknowledged items are not sent again.
+                await client.reconnect()
+                assert not client.reader.mail_on_connection
         self.ledger.check_store(await asyncio.to_thread(self.cluster.stored_events))
         for client in self.clients:
             client.reader.compare()
-            client.reader.compare_letters()
+            client.reader.compare_mail()
         for node in self.cluster.nodes:
-            for tenant in LETTERS_FOR:
+            for tenant in MAIL_USERS:
                 await self._witness(node, tenant)
         for client in self.clients:
             await client.leave()
 
     async def _witness(self, node: RestartableGateway, tenant: str) -> None:
-        """Somebody who was never here reads the last of it at one node."""
-        reader = Reader(self.ledger, Viewer(tenant, "service", "witness", events=(*BY_NAME, "notification")), hops=True)
+        """Read the end of the stream with a new client at one node."""
+        reader = Reader(
+            self.ledger, Viewer(tenant, "service", "witness", events=(*BY_NAME, "notification")), changes_nodes=True
+        )
         first = max(0, self.ledger.head(tenant) - 2_000)
         reader.position, reader._first = (self.ledger.epochs[tenant], first), first
-        witness = RoamingClient(node, reader, self._fork(), patience=PATIENCE)
+        witness = RoamingClient(node, reader, self._fork(), timeout=PATIENCE)
         witness.start()
-        await witness.until(lambda: witness.is_here)
+        await witness.until(lambda: witness.is_up_to_date)
         await witness.leave()
         reader.compare(self.ledger.head(tenant))
-        assert reader.figures.resumed == 1
+        assert reader.counts.resumed == 1
 
     @property
-    def figures(self) -> Figures:
-        """What the clients have counted."""
-        return reduce(add, (client.reader.figures for client in self.clients))
+    def counts(self) -> Counts:
+        """The sum of the clients' counters."""
+        return reduce(add, (client.reader.counts for client in self.clients))
 
     def __str__(self) -> str:
         mail = sum(offer.is_mail for offer in map(self.ledger.offers.get, self.ledger.acknowledged) if offer)
@@ -205,12 +205,12 @@ class Load:
         return (
             f"events offered {len(self.ledger.offers)}, acknowledged {len(self.ledger.acknowledged)} ({mail} letters), "
             f"resent {self.ledger.resent}, longest wait for an answer {self.ledger.longest_wait:.1f} s; "
-            f"clients {len(self.clients)}: {self.figures}; closed with {dict(closed)}, refused with {dict(refused)}"
+            f"clients {len(self.clients)}: {self.counts}; closed with {dict(closed)}, refused with {dict(refused)}"
         )
 
 
-class Storm:
-    """Does harm to nodes and to Redis, one fault after the other, and sees that it is overcome."""
+class FaultInjector:
+    """Injects faults into nodes and Redis, one after the other, and waits for recovery."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
@@ -231,28 +231,28 @@ class Storm:
         self._next: list[str] = []
 
     async def once(self) -> None:
-        """One fault, at a moment of its own."""
+        """Inject one fault at a random moment."""
         ledger = self.load.ledger
         await self.load.more_is_acknowledged(self.rng.choice([1, self.rng.randint(1, 300)]))
         if not self._next:
             self._next = self.rng.sample(list(self._kinds), len(self._kinds))
         kind = self._next.pop()
-        ledger.is_shaken = True
-        ledger.life += 1
+        ledger.may_lose_sent_marks = True
+        ledger.process_number += 1
         await self._kinds[kind]()
         self.done[kind] += 1
-        # Now and then the next one comes before this one is overcome.
+        # Some faults are injected before the one before has been recovered from.
         if self.rng.random() < 0.75:
-            await self.overcome()
+            await self.recover()
 
-    async def overcome(self) -> None:
-        """Wait until everything is as it should be."""
+    async def recover(self) -> None:
+        """Wait until all nodes are ready and all clients are connected."""
         await asyncio.to_thread(self.cluster.until_ready)
         await self.load.more_is_acknowledged(20)
         for client in self.load.clients:
-            await self.load.until(lambda client=client: client.is_here, f"{client.reader} is here")
-        self.load.ledger.is_shaken = False
-        self.load.ledger.life += 1
+            await self.load.until(lambda client=client: client.is_up_to_date, f"{client.reader} is here")
+        self.load.ledger.may_lose_sent_marks = False
+        self.load.ledger.process_number += 1
 
     async def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -284,13 +284,13 @@ class Storm:
         try:
             await self._wait(away)
         finally:
-            self.cluster.redis.go_on()
+            self.cluster.redis.resume()
 
     async def _kill_both(self) -> None:
         await asyncio.gather(self._kill_node(self.rng.uniform(0, 0.5)), self._kill_redis(self.rng.uniform(0, 1)))
 
     async def _cut_connections(self) -> None:
-        """Those for commands, or those for announcements, or both."""
+        """Cut the connections for commands, for announcements, or both."""
         with RedisPeer(self.cluster.redis.port) as redis:
             for kind in self.rng.choice([("pubsub",), ("normal",), ("normal", "pubsub")]):
                 redis.ask("CLIENT", "KILL", "TYPE", kind)
@@ -299,21 +299,21 @@ class Storm:
         return f"faults {self.done.total()}: " + ", ".join(f"{kind} {count}" for kind, count in self.done.items())
 
 
-async def storm(load: Load, storm: Storm, faults: int) -> None:
+async def run(load: Load, injector: FaultInjector, count: int) -> None:
     await load.begin()
     try:
-        for _ in range(faults):
-            await storm.once()
-        await storm.overcome()
+        for _ in range(count):
+            await injector.once()
+        await injector.recover()
         await load.stop_sending()
         await load.compare()
-        await everybody_is_announced_gone(load)
+        await check_all_announced_offline(load)
     finally:
         await load.end()
 
 
-async def everybody_is_announced_gone(load: Load) -> None:
-    """All have left: each person is announced gone, whatever was announced before."""
+async def check_all_announced_offline(load: Load) -> None:
+    """Check that all users are announced offline after all clients have left."""
 
     def present() -> set[tuple[str, str]]:
         told = presence_in(load.cluster.stored_events())
@@ -323,7 +323,7 @@ async def everybody_is_announced_gone(load: Load) -> None:
 
     end = time.monotonic() + GRACE + LEASE + DEADLINE
     while left := await asyncio.to_thread(present):
-        assert time.monotonic() < end, f"they have left, but nobody was told: {left}"
+        assert time.monotonic() < end, f"users that were not announced offline: {left}"
         await asyncio.sleep(0.2)
 
 
@@ -332,14 +332,14 @@ def test_nothing_is_lost_or_doubled_whatever_fails(
     make_cluster: Callable[..., Cluster], seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load = Load(make_cluster(), seed)
-    faults = Storm(load)
+    faults = FaultInjector(load)
     begin = time.monotonic()
     try:
-        asyncio.run(storm(load, faults, FAULTS))
+        asyncio.run(run(load, faults, FAULTS))
     finally:
         with capsys.disabled():
             print(f"\n{faults}; {load} ({time.monotonic() - begin:.0f} s, seed {seed})")  # noqa: T201 - the figures
     reasons = [reason for client in load.clients for reason in client.reader.reasons]
     assert not reasons
-    assert (load.figures.resets, load.figures.gaps) == (0, 0)
+    assert (load.counts.resets, load.counts.gaps) == (0, 0)
     assert not load.ledger.refused

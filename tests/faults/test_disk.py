@@ -18,9 +18,9 @@ from senders import AmpLink
 from small_disk import SmallDisk, make_immutable
 
 FULL = "the disk is full"
-ROOM = 1_000_000
+FREE_BYTES = 1_000_000
 LIMITS = "[limits]\nrate = 10000\nburst = 10000\npresence_grace = 0\n"
-CAST = (
+VIEWERS = (
     Viewer("acme", "supervisor", "sue"),
     Viewer("acme", "supervisor", "sam", queues=("sales",)),
     Viewer("acme", "agent", "n1"),
@@ -31,14 +31,14 @@ CAST = (
 PAYLOAD = "x" * 3_000
 
 
-def chatter() -> Iterator[Offer]:
-    """Events for everybody, without an end."""
+def endless_events() -> Iterator[Offer]:
+    """Yield events for all viewers, without an end."""
     for number in itertools.count(1):
         tenant = "globex" if number % 5 == 0 else "acme"
         kind = number % 3
         if kind == 0:
-            said = {"session_id": "chat-1", "message_id": f"{number}", "sender_id": "a1", "sender_type": "agent"}
-            yield Offer(tenant, "chat.message", {**said, "body": PAYLOAD}, f"event-{number}")
+            message = {"session_id": "chat-1", "message_id": f"{number}", "sender_id": "a1", "sender_type": "agent"}
+            yield Offer(tenant, "chat.message", {**message, "body": PAYLOAD}, f"event-{number}")
         elif kind == 1:
             yield Offer(tenant, "alert", {"title": f"{number}", "message": PAYLOAD}, f"event-{number}")
         else:
@@ -47,8 +47,8 @@ def chatter() -> Iterator[Offer]:
 
 
 @dataclass
-class Fault:
-    """Something that keeps the gateway from writing, and how it is told."""
+class DiskFault:
+    """A fault that prevents the gateway from writing, and the reason that it reports."""
 
     begin: Callable[[], None]
     end: Callable[[], None]
@@ -56,13 +56,13 @@ class Fault:
 
 
 class Outage:
-    """A gateway with clients and publishers, before, in and after a fault of the disk."""
+    """A gateway with clients and publishers, before, during and after a fault of the disk."""
 
     def __init__(self, gateway: RestartableGateway) -> None:
         self.gateway = gateway
         self.ledger = Ledger()
-        self.offers = chatter()
-        self.clients = [self.client(viewer) for viewer in CAST]
+        self.offers = endless_events()
+        self.clients = [self.client(viewer) for viewer in VIEWERS]
         self.links: list[AmpLink] = []
 
     def client(self, viewer: Viewer) -> RoamingClient:
@@ -73,7 +73,7 @@ class Outage:
         await asyncio.to_thread(self.gateway.start)
         for client in self.clients:
             client.start()
-            await client.until(lambda client=client: client.is_here)
+            await client.until(lambda client=client: client.is_up_to_date)
         self.links = [await AmpLink(self.ledger).open(self.gateway.amp_path) for _ in range(3)]
         for offer in itertools.islice(self.offers, 20):
             assert not await self.links[0].publish(offer)
@@ -87,7 +87,7 @@ class Outage:
     # Publishing
 
     async def publish_until_refused(self) -> list[str]:
-        """Publish from all sides until each has been refused something; return what they were told."""
+        """Publish from several publishers until each is refused; return the refusals."""
         publishers: list[Callable[[], Awaitable[str]]] = [
             *[lambda link=link: link.publish(next(self.offers)) for link in self.links for _ in range(5)],
             self.publish_over_http,
@@ -114,9 +114,9 @@ class Outage:
         self.ledger.refuse(offer.event_id, answer["error"]["code"])
         return f"{answer['error']['code'].upper()} {answer['error']['message']}"
 
-    # What must hold
+    # Checks
 
-    async def suffer(self, fault: Fault) -> None:
+    async def go_through(self, fault: DiskFault) -> None:
         fault.begin()
         try:
             for refusal in await self.publish_until_refused():
@@ -127,28 +127,28 @@ class Outage:
         await self.check_recovery()
 
     async def check_clients(self) -> None:
-        """Everybody is still connected, is answered, and was shown just what was acknowledged."""
+        """Check that all clients are connected, answered, and have received exactly the acknowledged events."""
         for client in self.clients:
             client.check()
-            await client.hear_out()
+            await client.wait_for_pongs()
             client.reader.compare(self.ledger.head(client.reader.viewer.tenant))
-            assert (client.reader.figures.connections, client.closed_with) == (1, [])
-            figures = client.reader.figures
-            assert (figures.resets, figures.gaps) == (0, 0)
+            assert (client.reader.counts.connections, client.closed_with) == (1, [])
+            counts = client.reader.counts
+            assert (counts.resets, counts.gaps) == (0, 0)
         self.ledger.check_refused()
 
     async def check_fault(self, reason: str) -> None:
-        """It is said everywhere what is wrong, and what needs no writing goes on."""
+        """Check that the reason is reported, and that everything works that needs no writing."""
         status, answer = await asyncio.to_thread(self.gateway.http, "/readyz")
         assert status == 503
         assert [reason in text for text in answer["reasons"]] == [True], answer
         assert (await asyncio.to_thread(self.gateway.http, "/livez"))[0] == 200
         await self.check_clients()
         await self._check_chat(reason)
-        await self._check_newcomer()
+        await self._check_new_client()
 
     async def _check_chat(self, reason: str) -> None:
-        """A message of an agent is refused, and the agent is told why."""
+        """Check that a message of an agent is refused with the reason."""
         agent = self.clients[2]
         await agent.ask("chat.message", {"session_id": "chat-1", "body": "Hi"}, id_="chat")
         await agent.until(lambda: agent.reader.errors)
@@ -157,19 +157,19 @@ class Outage:
         assert reason in error["payload"]["message"]
         assert not agent.reader.errors
 
-    async def _check_newcomer(self) -> None:
-        """Who comes now is let in, and is shown the past."""
-        newcomer = self.client(Viewer("acme", "service", "svc", events=("alert", "chat.*")))
-        newcomer.reader.position = (self.ledger.epoch or "", 0)
-        newcomer.reader._first = 0
-        newcomer.start()
-        await newcomer.until(lambda: newcomer.is_here)
-        newcomer.reader.compare(self.ledger.head("acme"))
-        assert newcomer.reader.figures.messages > 10
-        await newcomer.leave()
+    async def _check_new_client(self) -> None:
+        """Check that a new client can connect and read the history."""
+        new_client = self.client(Viewer("acme", "service", "svc", events=("alert", "chat.*")))
+        new_client.reader.position = (self.ledger.epoch or "", 0)
+        new_client.reader._first = 0
+        new_client.start()
+        await new_client.until(lambda: new_client.is_up_to_date)
+        new_client.reader.compare(self.ledger.head("acme"))
+        assert new_client.reader.counts.messages > 10
+        await new_client.leave()
 
     async def check_recovery(self) -> None:
-        """Without a restart: what was refused is taken when it comes again, and everything goes on."""
+        """Check that, without a restart, refused events are accepted when repeated, and everything works."""
         await asyncio.to_thread(until, lambda: self.gateway.http("/readyz")[0] == 200, "the gateway to be ready")
         heads = {tenant: self.ledger.head(tenant) for tenant in ("acme", "globex")}
         for event_id in list(self.ledger.refused):
@@ -183,31 +183,31 @@ class Outage:
         self.ledger.check_store(await asyncio.to_thread(stored_events, self.gateway.store))
 
     async def check_restart(self) -> None:
-        """Killed and started again, everything is there."""
+        """Check that everything is there after a kill and a restart."""
         for link in self.links:
             await link.close()
         self.links = []
-        self.ledger.life += 1
+        self.ledger.process_number += 1
         await asyncio.to_thread(self.gateway.end)
         await asyncio.to_thread(self.gateway.start)
         for client in self.clients:
-            await client.come_back()
+            await client.reconnect()
             client.reader.compare(self.ledger.head(client.reader.viewer.tenant))
-            client.reader.compare_letters()
+            client.reader.compare_mail()
         self.ledger.check_store(await asyncio.to_thread(stored_events, self.gateway.store))
         self.ledger.check_refused()
 
 
-async def live_through(gateway: RestartableGateway, fault: Fault) -> None:
+async def run_outages(gateway: RestartableGateway, fault: DiskFault) -> None:
     outage = Outage(gateway)
     try:
         await outage.open()
         for _ in range(2):
-            await outage.suffer(fault)
+            await outage.go_through(fault)
         await outage.check_restart()
     finally:
         await outage.close()
-    # Said once for each outage, not once for each event.
+    # Logged once per outage, not once per event.
     assert gateway.log.count("publishing is refused") == 2
     assert gateway.log.count("can be written again") == 2
 
@@ -215,8 +215,8 @@ async def live_through(gateway: RestartableGateway, fault: Fault) -> None:
 @pytest.mark.slow
 def test_a_full_disk(small_disk: SmallDisk, make_gateway: Callable[..., RestartableGateway]) -> None:
     gateway = make_gateway(LIMITS, store=small_disk.path / "events.sqlite")
-    fault = Fault(lambda: small_disk.fill(ROOM), small_disk.clear, FULL)
-    asyncio.run(live_through(gateway, fault))
+    fault = DiskFault(lambda: small_disk.fill(FREE_BYTES), small_disk.clear, FULL)
+    asyncio.run(run_outages(gateway, fault))
 
 
 @pytest.mark.slow
@@ -233,12 +233,12 @@ def test_a_file_that_must_not_grow(make_gateway: Callable[..., RestartableGatewa
     def lift() -> None:
         resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (hard, hard))
 
-    asyncio.run(live_through(gateway, Fault(limit, lift, "")))
+    asyncio.run(run_outages(gateway, DiskFault(limit, lift, "")))
 
 
 @pytest.mark.slow
-def test_a_log_that_becomes_read_only(make_gateway: Callable[..., RestartableGateway]) -> None:
-    gateway = make_gateway(LIMITS)
+def test_a_log_that_becomes_read_only(immutable_folder: Path, make_gateway: Callable[..., RestartableGateway]) -> None:
+    gateway = make_gateway(LIMITS, store=immutable_folder / "events.sqlite")
     log = Path(f"{gateway.store}-wal")
-    fault = Fault(lambda: make_immutable(log, True), lambda: make_immutable(log, False), "")
-    asyncio.run(live_through(gateway, fault))
+    fault = DiskFault(lambda: make_immutable(log, True), lambda: make_immutable(log, False), "")
+    asyncio.run(run_outages(gateway, fault))

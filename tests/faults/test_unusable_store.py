@@ -1,4 +1,4 @@
-"""Files that a gateway must not, or cannot, use: it says so and does not start, or refuses what it cannot do."""
+"""Files that a gateway must not or cannot use: it does not start and logs why, or refuses what it cannot do."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def gateway(make_gateway: Callable[..., RestartableGateway]) -> RestartableGatew
 
 
 def complaint(gateway: RestartableGateway) -> str:
-    """Have it fail to start; return the one line that says why, which names the file."""
+    """Start the gateway, which must fail; return the one line of output that has the reason and names the file."""
     output = gateway.fail_to_start()
     assert "Traceback" not in output, output
-    # Twisted says hello, and which ports it had opened before the store was looked at.
-    said = [
+    # Without the lines that Twisted logs at the start, and those of ports opened before the store.
+    lines = [
         line
         for line in output.splitlines()
         if not any(known in line for known in ("starting up.", "reactor class:", " starting on "))
     ]
-    assert len([line for line in said if str(gateway.store) in line]) == 1, output
-    assert said[-1].strip() and len([line for line in said if "error" in line or "critical" in line]) <= 1, output
-    return next(line for line in said if str(gateway.store) in line)
+    assert len([line for line in lines if str(gateway.store) in line]) == 1, output
+    assert lines[-1].strip() and len([line for line in lines if "error" in line or "critical" in line]) <= 1, output
+    return next(line for line in lines if str(gateway.store) in line)
 
 
-def used_store(gateway: RestartableGateway, events: int = EVENTS) -> None:
-    """A file with events of all tenants, closed as it should be."""
+def fill_store(gateway: RestartableGateway, events: int = EVENTS) -> None:
+    """Make a file with events of all tenants, and close it in order."""
     gateway.start()
     for tenant in TENANTS:
         for start in range(0, events, 200):
@@ -72,23 +72,23 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
         file.write(data)
 
 
-# What is seen at once
+# Detected at the start
 
 
 def test_a_text_file(gateway: RestartableGateway) -> None:
     gateway.store.write_text("These are my notes.\n" * 1_000)
-    assert "no SQLite file" in complaint(gateway)
+    assert "not a SQLite file" in complaint(gateway)
     assert gateway.store.read_text() == "These are my notes.\n" * 1_000
 
 
 def test_a_damaged_header(gateway: RestartableGateway) -> None:
-    used_store(gateway, 10)
+    fill_store(gateway, 10)
     overwrite(gateway.store, 0, random.Random(1).randbytes(100))
-    assert "its beginning is damaged" in complaint(gateway)
+    assert "its header is damaged" in complaint(gateway)
 
 
 def test_a_damaged_first_page(gateway: RestartableGateway) -> None:
-    used_store(gateway, 10)
+    fill_store(gateway, 10)
     overwrite(gateway.store, 100, b"\xff" * (PAGE - 100))
     assert "damaged" in complaint(gateway)
 
@@ -102,7 +102,7 @@ def test_a_sqlite_file_of_another_program(gateway: RestartableGateway) -> None:
 
 
 def test_a_file_of_a_newer_version(gateway: RestartableGateway) -> None:
-    used_store(gateway, 10)
+    fill_store(gateway, 10)
     with closing(sqlite3.connect(gateway.store)) as db:
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
     line = complaint(gateway)
@@ -122,7 +122,7 @@ def test_a_file_that_another_gateway_uses(
     assert "in use by another gateway" in complaint(second)
     assert gateway.publish({"tenant_id": "acme", "type": "alert", "payload": {"title": "t", "message": "m"}})[0] == 200
     gateway.end()
-    # It is free at once, however the other one ended.
+    # The lock is released at once, however the other gateway ended.
     second.start()
 
 
@@ -142,7 +142,7 @@ def test_a_folder_in_the_place_of_the_file(gateway: RestartableGateway) -> None:
 def test_a_read_only_disk(is_new: bool, small_disk: SmallDisk, make_gateway: Callable[..., RestartableGateway]) -> None:
     gateway = make_gateway(store=small_disk.path / "events.sqlite")
     if not is_new:
-        used_store(gateway, 10)
+        fill_store(gateway, 10)
     small_disk.remount("ro")
     assert "Read-only file system" in complaint(gateway)
     small_disk.remount("rw")
@@ -158,7 +158,7 @@ def test_a_full_disk_at_the_start(small_disk: SmallDisk, make_gateway: Callable[
 
 
 def test_killed_while_the_disk_is_full(small_disk: SmallDisk, make_gateway: Callable[..., RestartableGateway]) -> None:
-    """It starts and refuses what it must, or says why it does not start; nothing is lost."""
+    """It starts and refuses what it must, or logs why it does not start; nothing is lost."""
     gateway = make_gateway(store=small_disk.path / "events.sqlite")
     gateway.start()
     ledger = Ledger()
@@ -188,7 +188,7 @@ def test_killed_while_the_disk_is_full(small_disk: SmallDisk, make_gateway: Call
     assert (status, answer["seq"], answer["epoch"]) == (200, ledger.head("acme") + 1, ledger.epoch)
 
 
-# What is seen later
+# Detected later
 
 
 def truncated(path: Path, keep: float) -> None:
@@ -199,14 +199,14 @@ def truncated(path: Path, keep: float) -> None:
 
 @pytest.mark.parametrize("keep", [0.9, 0.5, 0.003])
 def test_a_truncated_file(keep: float, gateway: RestartableGateway) -> None:
-    used_store(gateway)
+    fill_store(gateway)
     truncated(gateway.store, keep)
-    starts_or_says_why_not(gateway)
+    starts_or_logs_why_not(gateway)
 
 
-def test_a_file_of_nothing(gateway: RestartableGateway) -> None:
-    """It is as good as none: a new history begins, and clients are told so."""
-    used_store(gateway, 10)
+def test_an_empty_file(gateway: RestartableGateway) -> None:
+    """It is handled as a missing file: a new history begins, with a new epoch."""
+    fill_store(gateway, 10)
     gateway.store.write_bytes(b"")
     gateway.start()
     status, answer = gateway.publish(alert("acme"))
@@ -216,33 +216,33 @@ def test_a_file_of_nothing(gateway: RestartableGateway) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_garbage_in_the_middle(part: int, gateway: RestartableGateway) -> None:
-    used_store(gateway)
+    fill_store(gateway)
     pages = gateway.store.stat().st_size // PAGE
     for page in range(1, pages):
         if page * PARTS // pages == part:
             overwrite(gateway.store, page * PAGE, b"\xff" * PAGE)
-    starts_or_says_why_not(gateway)
+    starts_or_logs_why_not(gateway)
 
 
-def test_damage_to_one_tenant_is_no_matter_to_another(gateway: RestartableGateway) -> None:
-    """Not to one whose events lie elsewhere; neighbours in the file share pages."""
-    used_store(gateway)
-    spoil(gateway.store, "acme")
+def test_damage_to_one_tenant_does_not_affect_another(gateway: RestartableGateway) -> None:
+    """Another whose events are in other pages; tenants that published at the same time share pages."""
+    fill_store(gateway)
+    damage_tenant(gateway.store, "acme")
     asyncio.run(serve_damaged(gateway, healthy="initech", damaged="acme"))
 
 
-def spoil(path: Path, tenant: str) -> None:
-    """Overwrite every page that holds events of a tenant and of nobody else."""
+def damage_tenant(path: Path, tenant: str) -> None:
+    """Overwrite every page that holds events of a tenant and of no other."""
     data = path.read_bytes()
     pages = [data[start : start + PAGE] for start in range(0, len(data), PAGE)]
     others = [one.encode() for one in TENANTS if one != tenant]
-    spoiled = [
+    damaged = [
         number
         for number, page in enumerate(pages)
         if MARK.encode()[:100] in page and tenant.encode() in page and not any(other in page for other in others)
     ]
-    assert len(spoiled) > 100
-    for number in spoiled:
+    assert len(damaged) > 100
+    for number in damaged:
         overwrite(path, number * PAGE, b"\xff" * PAGE)
 
 
@@ -250,7 +250,7 @@ def alert(tenant: str) -> dict[str, object]:
     return {"tenant_id": tenant, "type": "alert", "payload": {"title": "t", "message": "m"}}
 
 
-def starts_or_says_why_not(gateway: RestartableGateway) -> None:
+def starts_or_logs_why_not(gateway: RestartableGateway) -> None:
     process = gateway.launch()
     try:
         process.expect(r"callcenter-ws \S+ serves")
@@ -263,9 +263,9 @@ def starts_or_says_why_not(gateway: RestartableGateway) -> None:
 
 
 async def publish_some(link: AmpLink, client: RoamingClient) -> list[str]:
-    """Publish for the client's tenant, once it is greeted or sent away; return why each was refused, or nothing."""
+    """Publish for the client's tenant once it is connected or refused; return why each was refused, or empty texts."""
     reader = client.reader
-    await client.until(lambda: client.is_here or reader.errors or client.closed_with)
+    await client.until(lambda: client.is_up_to_date or reader.errors or client.closed_with)
     tenant = reader.viewer.tenant
     outcomes = [
         await link.publish(Offer(tenant, "alert", {"title": "t", "message": MARK}, f"{tenant}-new-{number}"))
@@ -279,15 +279,15 @@ async def publish_some(link: AmpLink, client: RoamingClient) -> list[str]:
 
 
 async def serve_damaged(gateway: RestartableGateway, healthy: str | None = None, damaged: str | None = None) -> None:
-    """Publishing is answered or refused with a reason, and those who are connected stay so.
+    """Check that publishing is acknowledged or refused with a reason, and that clients stay connected.
 
     Args:
-        healthy, damaged: a tenant of which it is known that it can be served, and one that it cannot.
+        healthy, damaged: a tenant that can be served, and one that cannot.
     """
     ledger = Ledger()
     await asyncio.to_thread(gateway.start)
     clients = []
-    for tenant in (*TENANTS, "newcomer"):
+    for tenant in (*TENANTS, "new"):
         client = RoamingClient(gateway, Reader(ledger, Viewer(tenant, "supervisor", "sue")), random.Random(0))
         client.start()
         clients.append(client)
@@ -297,8 +297,8 @@ async def serve_damaged(gateway: RestartableGateway, healthy: str | None = None,
         for client in clients:
             client.check()
             if not client.reader.errors:
-                assert (client.reader.figures.connections, client.closed_with) == (1, []), outcomes
-                await client.hear_out()
+                assert (client.reader.counts.connections, client.closed_with) == (1, []), outcomes
+                await client.wait_for_pongs()
                 client.reader.compare(ledger.head(client.reader.viewer.tenant))
     finally:
         await link.close()

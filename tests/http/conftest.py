@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from http_world import World
+from http_world import HttpWorld
 from twisted.logger import globalLogPublisher
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> HttpWorld:
+    return HttpWorld()
 
 
 @pytest.fixture

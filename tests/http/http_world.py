@@ -1,4 +1,4 @@
-"""A whole site over in-memory transports: everything real but the sockets, the keys and the Hub."""
+"""A complete site over in-memory transports; only the sockets, the keys and the Hub are replaced."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from doubles import SpelledTokens
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock as ReactorTime
 from twisted.internet.testing import StringTransport
 
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.http.answers import JsonNotFound, JsonResource
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
+from callcenter_ws.http.responses import JsonNotFound, JsonResource
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.http.stats import StatsResource
 from callcenter_ws.http.users import UsersResource
@@ -29,18 +28,8 @@ MINE = "acme"
 OTHER = "globex"
 
 
-class Tokens:
-    """An Authenticator for tokens that read ``<role>@<tenant>``."""
-
-    def verify(self, token: str) -> Principal:
-        role, at, tenant_id = token.partition("@")
-        if not at or role not in set(Role):
-            raise Refusal(ErrorCode.UNAUTHORIZED, "the token's signature is wrong")
-        return Principal(tenant_id=tenant_id, user_id="u1", role=Role(role))
-
-
-class People:
-    """The part of a Directory that HTTP asks."""
+class FakeDirectory:
+    """The part of a Directory that the HTTP resources use."""
 
     def __init__(self) -> None:
         self.present: dict[tuple[str, str], UserPresence] = {}
@@ -62,7 +51,7 @@ class People:
 
 
 @dataclass
-class Response:
+class ReceivedResponse:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -76,15 +65,15 @@ class Response:
         return self.json["error"]["code"]
 
 
-def parse(raw: bytes, *, head_only: bool = False) -> tuple[Response, bytes]:
-    """Split the first response off what a server sent."""
+def parse(raw: bytes, *, head_only: bool = False) -> tuple[ReceivedResponse, bytes]:
+    """Split data that a server sent into the first response and the rest."""
     head, blank, rest = raw.partition(b"\r\n\r\n")
     assert blank, f"no complete answer in {raw!r}"
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     size = 0 if head_only else int(headers.get("content-length", "0"))
-    assert len(rest) >= size, "the answer is cut off"
-    return Response(int(first.split(" ")[1]), headers, rest[:size]), rest[size:]
+    assert len(rest) >= size, "the response is incomplete"
+    return ReceivedResponse(int(first.split(" ")[1]), headers, rest[:size]), rest[size:]
 
 
 def request(method: str = "GET", path: str = "/", token: str | None = None, body: bytes = b"", **headers: str) -> bytes:
@@ -97,8 +86,8 @@ def request(method: str = "GET", path: str = "/", token: str | None = None, body
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-class Listening:
-    """Whoever hears a connection now: the entrance first, then the one that it is handed over to."""
+class CurrentProtocol:
+    """The current protocol of a transport, which may be replaced after the first bytes."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
@@ -107,11 +96,11 @@ class Listening:
         return getattr(self._transport.protocol, name)
 
 
-def meet(site: GatewaySite, transport: Any) -> Any:
-    """Connect a transport to the site, as a listening port would."""
+def connect_to_site(site: GatewaySite, transport: Any) -> Any:
+    """Connect a transport to the site, as a listening port does."""
     transport.protocol = site.buildProtocol(transport.getPeer())
     transport.protocol.makeConnection(transport)
-    return Listening(transport)
+    return CurrentProtocol(transport)
 
 
 async def exposition() -> bytes:
@@ -119,16 +108,23 @@ async def exposition() -> bytes:
 
 
 @dataclass
-class World:
+class HttpWorld:
+    """A site with a real broker and a FakeDirectory.
+
+    Attributes:
+        delivered: every publication that the broker has delivered.
+        peer: the address of new connections.
+    """
+
     reactor: ReactorTime = field(default_factory=ReactorTime)
     clock: FakeClock = field(default_factory=FakeClock)
-    people: People = field(default_factory=People)
-    tokens: Tokens = field(default_factory=Tokens)
+    people: FakeDirectory = field(default_factory=FakeDirectory)
     health: Health = field(default_factory=Health)
     delivered: list[Publication] = field(default_factory=list)
     peer: str = "192.0.2.7"
 
     def __post_init__(self) -> None:
+        self.tokens = SpelledTokens(self.clock.time())
         self.broker = MemoryBroker(self.clock)
         run(self.broker.start(self.delivered.extend))
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
@@ -136,7 +132,7 @@ class World:
         self.site = GatewaySite(self.root, self.reactor, authenticator=self.tokens)
         websockets = JsonResource()
         node = Node("node-1", "1.2.3", self.clock.time() - 90)
-        stats = StatsResource(self.tokens, self.people, self.broker, self.broadcaster.intake, node, self.clock)
+        stats = StatsResource(self.tokens, self.people, self.broker, self.broadcaster.counters, node, self.clock)
         websockets.putChild(b"stats", stats)
         websockets.putChild(b"users", UsersResource(self.tokens, self.people))
         websockets.putChild(b"events", EventsResource(self.tokens, self.broadcaster))
@@ -147,13 +143,13 @@ class World:
 
     def connect(self) -> tuple[Any, StringTransport]:
         transport = StringTransport(peerAddress=IPv4Address("TCP", self.peer, 40_000))
-        return meet(self.site, transport), transport
+        return connect_to_site(self.site, transport), transport
 
     def running(self) -> list[Any]:
-        """Calls that the reactor is to make for a connection."""
-        return [call for call in self.reactor.getDelayedCalls() if call.func != self.site.waiting._look]
+        """Return the delayed calls of connections."""
+        return [call for call in self.reactor.getDelayedCalls() if call.func != self.site.first_bytes_deadline._check]
 
-    def ask(self, *args: Any, **kwargs: Any) -> Response:
+    def ask(self, *args: Any, **kwargs: Any) -> ReceivedResponse:
         channel, transport = self.connect()
         sent = request(*args, **kwargs)
         channel.dataReceived(sent)

@@ -6,17 +6,17 @@ import json
 from typing import Any
 
 import pytest
-from http_world import MINE, OTHER, Response, World, parse, request
+from http_world import MINE, OTHER, HttpWorld, ReceivedResponse, parse, request
 
 ALERT = {"type": "alert", "payload": {"title": "Fire", "message": "Leave the building"}}
 
 
-def post(world: World, body: Any, token: str = f"service@{MINE}", **headers: str) -> Response:
+def post(world: HttpWorld, body: Any, token: str = f"service:{MINE}:u1", **headers: str) -> ReceivedResponse:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return world.ask("POST", "/ws/events", token, raw, **headers)
 
 
-def test_one_event(world: World) -> None:
+def test_one_event(world: HttpWorld) -> None:
     response = post(world, ALERT | {"event_id": "e1"})
     assert response.status == 200
     assert response.json["seq"] == 1
@@ -27,14 +27,14 @@ def test_one_event(world: World) -> None:
     assert response.json["epoch"]
 
 
-def test_the_same_event_again(world: World) -> None:
+def test_the_same_event_again(world: HttpWorld) -> None:
     first = post(world, ALERT | {"event_id": "e1"}).json
     second = post(world, ALERT | {"event_id": "e1"}).json
     assert second == first | {"duplicate": True}
     assert len(world.delivered) == 1
 
 
-def test_a_list_keeps_its_order_and_its_good_events(world: World) -> None:
+def test_a_list_keeps_its_order_and_its_valid_events(world: HttpWorld) -> None:
     foreign = ALERT | {"tenant_id": OTHER}
     response = post(world, [ALERT, {"type": "nonsense"}, 7, None, foreign, ALERT | {"tenant_id": MINE}])
     assert response.status == 200
@@ -46,28 +46,28 @@ def test_a_list_keeps_its_order_and_its_good_events(world: World) -> None:
     assert {message.event.tenant_id for message in world.delivered} == {MINE}
 
 
-def test_an_epoch_belongs_to_a_tenant(world: World) -> None:
-    mixed = post(world, [ALERT | {"tenant_id": MINE}, ALERT | {"tenant_id": OTHER}], "admin@*").json
+def test_an_epoch_belongs_to_a_tenant(world: HttpWorld) -> None:
+    mixed = post(world, [ALERT | {"tenant_id": MINE}, ALERT | {"tenant_id": OTHER}], "admin:*:u1").json
     assert "epoch" not in mixed
     assert all(result["epoch"] for result in mixed["results"])
     assert "epoch" not in post(world, [{"type": "nonsense"}]).json
 
 
-def test_a_token_of_every_tenant_names_the_tenant(world: World) -> None:
-    response = post(world, ALERT, "service@*")
+def test_a_token_for_all_tenants_requires_a_tenant_id(world: HttpWorld) -> None:
+    response = post(world, ALERT, "service:*:u1")
     assert (response.status, response.error) == (400, "invalid_event")
     assert "tenant_id" in response.json["error"]["message"]
-    assert post(world, ALERT | {"tenant_id": "*"}, "service@*").status == 403
-    assert post(world, ALERT | {"tenant_id": OTHER}, "service@*").status == 200
+    assert post(world, ALERT | {"tenant_id": "*"}, "service:*:u1").status == 403
+    assert post(world, ALERT | {"tenant_id": OTHER}, "service:*:u1").status == 200
 
 
-@pytest.mark.parametrize("token", ["agent@acme", "supervisor@acme", "wallboard@acme", "visitor@acme"])
-def test_other_roles_may_not_publish(world: World, token: str) -> None:
+@pytest.mark.parametrize("token", ["agent:acme:u1", "supervisor:acme:u1", "wallboard:acme:u1", "visitor:acme:u1"])
+def test_other_roles_may_not_publish(world: HttpWorld, token: str) -> None:
     assert post(world, ALERT, token).status == 403
     assert world.delivered == []
 
 
-def test_a_foreign_tenant_is_forbidden(world: World) -> None:
+def test_another_tenant_is_forbidden(world: HttpWorld) -> None:
     assert post(world, ALERT | {"tenant_id": OTHER}).error == "forbidden"
     assert world.delivered == []
 
@@ -89,7 +89,7 @@ def test_a_foreign_tenant_is_forbidden(world: World) -> None:
         (b'{"type": "alert", "payload": {"title": "x", "message": "x"}, "more": 1}', 400, "invalid_event"),
     ],
 )
-def test_bad_bodies(world: World, body: bytes, status: int, code: str) -> None:
+def test_invalid_bodies(world: HttpWorld, body: bytes, status: int, code: str) -> None:
     response = post(world, body)
     assert (response.status, response.error) == (status, code)
     assert world.delivered == []
@@ -98,26 +98,26 @@ def test_bad_bodies(world: World, body: bytes, status: int, code: str) -> None:
 @pytest.mark.parametrize(
     "content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", "nonsense"]
 )
-def test_the_content_type_does_not_matter(world: World, content_type: str) -> None:
+def test_the_content_type_does_not_matter(world: HttpWorld, content_type: str) -> None:
     assert post(world, ALERT, Content_Type=content_type).status == 200
 
 
-def test_an_event_over_its_limit(world: World) -> None:
+def test_an_event_over_its_limit(world: HttpWorld) -> None:
     response = post(world, {"type": "alert", "payload": {"title": "x" * 524_288, "message": "x"}})
     assert (response.status, response.error) == (413, "too_large")
 
 
-def test_an_empty_list(world: World) -> None:
+def test_an_empty_list(world: HttpWorld) -> None:
     assert post(world, []).json == {"results": []}
 
 
-def test_the_number_of_events_is_bounded(world: World) -> None:
+def test_the_number_of_events_is_bounded(world: HttpWorld) -> None:
     assert len(post(world, [ALERT] * 1_000).json["results"]) == 1_000
     assert post(world, [ALERT] * 1_001).error == "too_large"
     assert len(world.delivered) == 1_000
 
 
-def test_a_closed_store_is_503(world: World) -> None:
+def test_a_closed_store_is_503(world: HttpWorld) -> None:
     from callcenter_ws.testing import run
 
     run(world.broker.stop())
@@ -125,15 +125,13 @@ def test_a_closed_store_is_503(world: World) -> None:
     assert post(world, [ALERT]).json["results"][0]["error"]["code"] == "unavailable"
 
 
-def test_a_large_body_costs_one_more_verification_however_it_is_cut(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_body_causes_one_additional_verification(world: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     verified: list[str] = []
     verify = world.tokens.verify
     monkeypatch.setattr(world.tokens, "verify", lambda token: verified.append(token) or verify(token))
     channel, transport = world.connect()
-    channel.dataReceived(request("POST", "/ws/events", "service@acme", Content_Length="100000"))
+    channel.dataReceived(request("POST", "/ws/events", "service:acme:u1", Content_Length="100000"))
     for piece in [b" " * 1_000] * 99 + [b"[]".rjust(1_000)]:
         channel.dataReceived(piece)
     assert parse(transport.value())[0].json == {"results": []}
-    assert verified == ["service@acme"] * 2
+    assert verified == ["service:acme:u1"] * 2

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from http_world import World, parse, request
+from http_world import HttpWorld, parse, request
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, serverFromString
 from twisted.internet.protocol import Factory, Protocol
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
-from callcenter_ws.http.site import BODY_BYTES, GatewaySite
+from callcenter_ws.http.site import MAX_BODY_BYTES, GatewaySite
 
-DEADLINE = 10
+DEADLINE = 30.0
 
 
 @pytest.fixture
@@ -28,15 +28,19 @@ def reactor() -> Any:
 
 
 @pytest_twisted.async_yield_fixture
-async def port(world: World, reactor: Any) -> AsyncIterator[int]:
-    site = GatewaySite(world.root, reactor, authenticator=world.tokens, handshake_timeout=0.2, idle_timeout=30)
+async def port(world: HttpWorld, reactor: Any, request: pytest.FixtureRequest) -> AsyncIterator[int]:
+    """The port of a site; a parameter is its handshake timeout in seconds."""
+    timeout = getattr(request, "param", DEADLINE)
+    site = GatewaySite(
+        world.root, reactor, authenticator=world.tokens, handshake_timeout=timeout, idle_timeout=DEADLINE
+    )
     listening = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
     yield listening.getHost().port
     await listening.stopListening()
 
 
 class Collector(Protocol):
-    """Keeps everything until the connection closes."""
+    """Collects all data until the connection closes."""
 
     def __init__(self) -> None:
         self.received = b""
@@ -60,12 +64,12 @@ async def connect(reactor: Any, port: int) -> Collector:
 
 
 @pytest_twisted.ensureDeferred
-async def test_publish_and_ask_with_an_agent(world: World, reactor: Any, port: int) -> None:
+async def test_publish_and_read_stats_with_an_http_client(world: HttpWorld, reactor: Any, port: int) -> None:
     from io import BytesIO
 
     pool = HTTPConnectionPool(reactor)
     agent = Agent(reactor, pool=pool)
-    headers = Headers({"Authorization": ["Bearer service@acme"]})
+    headers = Headers({"Authorization": ["Bearer service:acme:u1"]})
     body = json.dumps([{"type": "alert", "payload": {"title": "t", "message": "x" * 500_000}}] * 5).encode()
     for seq in (5, 10):
         response = await agent.request(
@@ -80,16 +84,17 @@ async def test_publish_and_ask_with_an_agent(world: World, reactor: Any, port: i
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_sender_of_too_much_reads_its_413(reactor: Any, port: int) -> None:
+async def test_a_client_with_an_oversized_body_receives_413(reactor: Any, port: int) -> None:
     peer = await connect(reactor, port)
-    peer.transport.write(request("POST", "/ws/events", "service@acme", b"x" * (2 * BODY_BYTES)))
+    peer.transport.write(request("POST", "/ws/events", "service:acme:u1", b"x" * (2 * MAX_BODY_BYTES)))
     raw = await peer.closed.addTimeout(DEADLINE, reactor)
     response, rest = parse(raw)
     assert (response.status, response.error, rest) == (413, "too_large", b"")
 
 
+@pytest.mark.parametrize("port", [0.2], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_a_silent_peer_is_cut_off(reactor: Any, port: int) -> None:
+async def test_a_silent_connection_is_aborted(reactor: Any, port: int) -> None:
     peer = await connect(reactor, port)
     peer.transport.write(b"GET / HTTP/1.1\r\n")
     assert await peer.closed.addTimeout(DEADLINE, reactor) == b""

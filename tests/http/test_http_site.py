@@ -1,11 +1,11 @@
-"""What the site takes from a peer is bounded, in size and in time."""
+"""The limits of the site on the size and duration of requests."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from http_world import World, meet, parse, request
+from http_world import HttpWorld, connect_to_site, parse, request
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.task import Clock
@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from callcenter_ws.http.http_connection import CLOSE_TIMEOUT, LINGER_TIMEOUT
-from callcenter_ws.http.site import BODY_BYTES, UNTRUSTED_BODY_BYTES, GatewaySite
+from callcenter_ws.http.http_connection import CLOSE_TIMEOUT_SECONDS, LINGER_TIMEOUT_SECONDS
+from callcenter_ws.http.site import MAX_BODY_BYTES, MAX_UNTRUSTED_BODY_BYTES, GatewaySite
 
 HEAD = request("GET", "/livez")
 
@@ -25,7 +25,7 @@ def lose(channel: Any) -> None:
     channel.connectionLost(Failure(ConnectionDone()))
 
 
-def test_a_head_that_trickles_is_cut_off_at_the_deadline(world: World) -> None:
+def test_a_slowly_sent_head_is_aborted_at_the_deadline(world: HttpWorld) -> None:
     channel, transport = world.connect()
     trickle = b"GET / HTTP/1.1\r\nX: ".ljust(99, b"y")
     for at in range(99):
@@ -36,7 +36,7 @@ def test_a_head_that_trickles_is_cut_off_at_the_deadline(world: World) -> None:
     assert transport.disconnected
 
 
-def test_a_connection_that_says_nothing_is_cut_off(world: World) -> None:
+def test_a_connection_without_data_is_aborted(world: HttpWorld) -> None:
     _, transport = world.connect()
     world.reactor.advance(9.9)
     assert not transport.disconnected
@@ -45,14 +45,14 @@ def test_a_connection_that_says_nothing_is_cut_off(world: World) -> None:
 
 
 @pytest.mark.parametrize("stop_at", range(0, len(HEAD), 7))
-def test_no_part_of_a_head_holds_a_connection(world: World, stop_at: int) -> None:
+def test_an_incomplete_head_is_aborted(world: HttpWorld, stop_at: int) -> None:
     channel, transport = world.connect()
     channel.dataReceived(HEAD[:stop_at])
     world.reactor.advance(10)
     assert transport.disconnected
 
 
-def test_a_later_head_has_the_same_deadline_from_its_first_byte(world: World) -> None:
+def test_a_later_head_has_the_same_deadline_from_its_first_byte(world: HttpWorld) -> None:
     channel, transport = world.connect()
     channel.dataReceived(HEAD)
     world.reactor.advance(40)
@@ -64,7 +64,7 @@ def test_a_later_head_has_the_same_deadline_from_its_first_byte(world: World) ->
     assert transport.disconnected
 
 
-def test_a_pipelined_half_of_a_head_has_the_deadline_too(world: World) -> None:
+def test_an_incomplete_pipelined_head_has_the_deadline_too(world: HttpWorld) -> None:
     channel, transport = world.connect()
     channel.dataReceived(HEAD + b"GET /")
     world.reactor.advance(9.9)
@@ -73,7 +73,7 @@ def test_a_pipelined_half_of_a_head_has_the_deadline_too(world: World) -> None:
     assert transport.disconnected
 
 
-def test_many_requests_on_one_connection(world: World) -> None:
+def test_many_requests_on_one_connection(world: HttpWorld) -> None:
     channel, transport = world.connect()
     for _ in range(20):
         channel.dataReceived(HEAD)
@@ -83,16 +83,16 @@ def test_many_requests_on_one_connection(world: World) -> None:
     assert not transport.disconnecting
 
 
-def test_an_idle_connection_is_closed_in_the_end(world: World) -> None:
+def test_an_idle_connection_is_closed(world: HttpWorld) -> None:
     channel, transport = world.connect()
     channel.dataReceived(HEAD)
     world.reactor.advance(60)
     assert transport.disconnecting
-    world.reactor.advance(CLOSE_TIMEOUT)
+    world.reactor.advance(CLOSE_TIMEOUT_SECONDS)
     assert transport.disconnected
 
 
-def test_a_body_that_trickles_is_cut_off(world: World) -> None:
+def test_a_slowly_sent_body_is_aborted(world: HttpWorld) -> None:
     channel, transport = world.connect()
     channel.dataReceived(b"POST /ws/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
     for _ in range(30):
@@ -102,7 +102,7 @@ def test_a_body_that_trickles_is_cut_off(world: World) -> None:
     assert transport.disconnected
 
 
-def test_nothing_is_left_running_after_a_connection(world: World) -> None:
+def test_no_delayed_call_remains_after_a_connection(world: HttpWorld) -> None:
     for sent in (b"", HEAD, HEAD[:9], HEAD + b"G", b"\x00\r\n\r\n", request("POST", "/x", body=b"x" * 20_000)):
         channel, _ = world.connect()
         channel.dataReceived(sent)
@@ -110,8 +110,8 @@ def test_nothing_is_left_running_after_a_connection(world: World) -> None:
         assert world.running() == []
 
 
-class TakesOver(Resource):
-    """Takes the transport away from the channel, as the WebSocket edge does."""
+class UpgradingResource(Resource):
+    """Takes over the transport of the channel, as the WebSocket endpoint does."""
 
     def render(self, request: Any) -> int:
         channel = request.channel
@@ -120,8 +120,8 @@ class TakesOver(Resource):
         return NOT_DONE_YET
 
 
-def test_an_upgraded_connection_has_no_deadline(world: World) -> None:
-    world.root.putChild(b"upgrade", TakesOver())
+def test_an_upgraded_connection_has_no_deadline(world: HttpWorld) -> None:
+    world.root.putChild(b"upgrade", UpgradingResource())
     channel, transport = world.connect()
     channel.dataReceived(request("GET", "/upgrade", Connection="Upgrade", Upgrade="websocket"))
     assert world.running() == []
@@ -129,19 +129,20 @@ def test_an_upgraded_connection_has_no_deadline(world: World) -> None:
     assert not transport.disconnecting
 
 
-def test_a_peer_that_does_not_read_the_last_bytes_is_cut_off(world: World) -> None:
+def test_a_peer_that_does_not_read_the_last_bytes_is_aborted(world: HttpWorld) -> None:
     channel, transport = world.connect()
     channel.dataReceived(request("GET", "/livez", Connection="close"))
     assert transport.disconnecting
     assert not transport.disconnected
-    world.reactor.advance(CLOSE_TIMEOUT)
+    world.reactor.advance(CLOSE_TIMEOUT_SECONDS)
     assert transport.disconnected
 
 
-def test_a_declared_body_over_the_limit_is_refused_before_it_comes(world: World) -> None:
+def test_a_declared_oversized_body_is_refused_before_it_arrives(world: HttpWorld) -> None:
     channel, transport = world.connect()
     channel.dataReceived(
-        b"POST /ws/events HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES + 1)
+        b"POST /ws/events HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        % (MAX_BODY_BYTES + 1)
     )
     response, rest = parse(transport.value())
     assert rest == b""
@@ -150,14 +151,14 @@ def test_a_declared_body_over_the_limit_is_refused_before_it_comes(world: World)
     assert response.headers["server"] == "callcenter-ws"
     channel.dataReceived(b"x" * 65_536)
     assert not transport.disconnecting
-    world.reactor.advance(LINGER_TIMEOUT)
+    world.reactor.advance(LINGER_TIMEOUT_SECONDS)
     assert transport.disconnected
 
 
-def test_the_rest_of_a_refused_body_is_thrown_away_and_then_the_connection_closes(world: World) -> None:
+def test_the_rest_of_a_refused_body_is_discarded_then_the_connection_closes(world: HttpWorld) -> None:
     channel, transport = world.connect()
-    channel.dataReceived(b"POST /ws/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES + 1))
-    for _ in range(BODY_BYTES // 65_536):
+    channel.dataReceived(b"POST /ws/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1))
+    for _ in range(MAX_BODY_BYTES // 65_536):
         channel.dataReceived(b"x" * 65_536)
     assert channel.requests[0].content.getbuffer().nbytes == 0
     assert not transport.disconnecting
@@ -170,10 +171,10 @@ def chunks(total: int, size: int = 65_536) -> list[bytes]:
     return [b"%x\r\n" % size + b" " * size + b"\r\n"] * (total // size)
 
 
-def test_a_streamed_body_is_refused_as_soon_as_it_is_too_large(world: World) -> None:
+def test_a_streamed_body_is_refused_as_soon_as_it_is_too_large(world: HttpWorld) -> None:
     channel, transport = world.connect()
-    channel.dataReceived(request("POST", "/ws/events", "service@acme", Transfer_Encoding="chunked"))
-    for chunk in chunks(BODY_BYTES):
+    channel.dataReceived(request("POST", "/ws/events", "service:acme:u1", Transfer_Encoding="chunked"))
+    for chunk in chunks(MAX_BODY_BYTES):
         channel.dataReceived(chunk)
     assert transport.value() == b""
     channel.dataReceived(b"1\r\nx\r\n")
@@ -182,21 +183,21 @@ def test_a_streamed_body_is_refused_as_soon_as_it_is_too_large(world: World) -> 
     assert transport.disconnecting
 
 
-def test_a_body_at_the_limit_is_taken(world: World) -> None:
-    spaces = b" " * (BODY_BYTES - 2)
-    assert world.ask("POST", "/ws/events", "service@acme", spaces + b"[]").json == {"results": []}
+def test_a_body_at_the_limit_is_accepted(world: HttpWorld) -> None:
+    spaces = b" " * (MAX_BODY_BYTES - 2)
+    assert world.ask("POST", "/ws/events", "service:acme:u1", spaces + b"[]").json == {"results": []}
 
 
 @pytest.mark.parametrize(
     ("token", "status", "code"),
-    [(None, 401, "unauthorized"), ("nonsense", 401, "unauthorized"), ("agent@acme", 403, "forbidden")],
+    [(None, 401, "unauthorized"), ("nonsense", 401, "unauthorized"), ("agent:acme:u1", 403, "forbidden")],
 )
 @pytest.mark.parametrize("declared", [True, False])
-def test_nobody_else_gets_to_store_a_large_body(
-    world: World, token: str | None, status: int, code: str, declared: bool
+def test_a_large_body_without_a_publishers_token_is_refused(
+    world: HttpWorld, token: str | None, status: int, code: str, declared: bool
 ) -> None:
     channel, transport = world.connect()
-    size = UNTRUSTED_BODY_BYTES + 1
+    size = MAX_UNTRUSTED_BODY_BYTES + 1
     length = {"Content_Length": str(size)} if declared else {"Transfer_Encoding": "chunked"}
     channel.dataReceived(request("POST", "/ws/events", token, **length))
     if not declared:
@@ -210,7 +211,9 @@ def test_nobody_else_gets_to_store_a_large_body(
 def test_without_an_authenticator_no_body_is_large() -> None:
     site = GatewaySite(Resource(), Clock())
     transport = StringTransport()
-    meet(site, transport).dataReceived(request("POST", "/", "service@acme", b" " * (UNTRUSTED_BODY_BYTES + 1)))
+    connect_to_site(site, transport).dataReceived(
+        request("POST", "/", "service:acme:u1", b" " * (MAX_UNTRUSTED_BODY_BYTES + 1))
+    )
     assert parse(transport.value())[0].error == "too_large"
 
 
@@ -232,9 +235,7 @@ def test_without_an_authenticator_no_body_is_large() -> None:
     ],
     ids=lambda sent: repr(sent[:40]),
 )
-def test_malformed_requests_cost_their_sender_the_connection(
-    world: World, logged: list[dict[str, Any]], sent: bytes
-) -> None:
+def test_a_malformed_request_closes_the_connection(world: HttpWorld, logged: list[dict[str, Any]], sent: bytes) -> None:
     channel, transport = world.connect()
     channel.dataReceived(sent + HEAD)
     assert transport.disconnecting
@@ -245,14 +246,16 @@ def test_malformed_requests_cost_their_sender_the_connection(
 
 
 class Broken(Resource):
-    """A resource with a bug."""
+    """A resource that raises an exception."""
 
     def render(self, request: Any) -> int:
         raise ZeroDivisionError("secret detail")
 
 
 @pytest.mark.logs_errors
-def test_a_bug_in_a_resource_is_json_and_logged(world: World, logged: list[dict[str, Any]]) -> None:
+def test_an_unhandled_error_in_a_resource_is_logged_and_responds_with_json(
+    world: HttpWorld, logged: list[dict[str, Any]]
+) -> None:
     world.root.putChild(b"broken", Broken())
     response = world.ask("GET", "/broken?token=hidden")
     assert (response.status, response.error) == (500, "internal_error")
@@ -262,7 +265,7 @@ def test_a_bug_in_a_resource_is_json_and_logged(world: World, logged: list[dict[
 
 
 @pytest.mark.logs_errors
-def test_a_bug_amid_an_answer_closes_the_connection(world: World) -> None:
+def test_an_unhandled_error_after_a_partial_response_closes_the_connection(world: HttpWorld) -> None:
     class HalfBroken(Resource):
         def render(self, request: Any) -> int:
             request.write(b"half")
@@ -275,7 +278,7 @@ def test_a_bug_amid_an_answer_closes_the_connection(world: World) -> None:
 
 
 @pytest.mark.logs_errors
-def test_query_strings_are_never_logged(world: World, logged: list[dict[str, Any]]) -> None:
+def test_query_strings_are_never_logged(world: HttpWorld, logged: list[dict[str, Any]]) -> None:
     world.root.putChild(b"broken", Broken())
     for path in ("/livez", "/nowhere", "/broken", "/ws/stats", "/%0a\x7f"):
         for method in ("GET", "HEAD", "POST", "BREW"):
@@ -289,12 +292,12 @@ def test_query_strings_are_never_logged(world: World, logged: list[dict[str, Any
     assert not [event for event in logged if "hidden" in repr(event)]
 
 
-def test_http2_is_never_negotiated(world: World) -> None:
+def test_http2_is_never_negotiated(world: HttpWorld) -> None:
     assert IProtocolNegotiationFactory.providedBy(world.site)
     assert world.site.acceptableProtocols() == [b"http/1.1"]
 
 
-def test_the_site_opens_no_log_and_starts_no_clock(world: World) -> None:
+def test_the_site_opens_no_access_log_and_starts_no_delayed_call(world: HttpWorld) -> None:
     world.site.doStart()
     assert world.running() == []
     world.site.doStop()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from http_world import MINE, OTHER, World
+from http_world import MINE, OTHER, HttpWorld
 
 
-def test_a_tenant_sees_itself(world: World) -> None:
-    stats = world.ask("GET", "/ws/stats", f"supervisor@{MINE}").json
+def test_a_tenants_token_reads_its_own_stats(world: HttpWorld) -> None:
+    stats = world.ask("GET", "/ws/stats", f"supervisor:{MINE}:u1").json
     assert world.people.asked == [MINE]
     assert stats["node"] == "node-1"
     assert stats["worker"] is None
@@ -23,9 +23,9 @@ def test_a_tenant_sees_itself(world: World) -> None:
     assert OTHER not in json.dumps(stats)
 
 
-def test_an_admin_of_every_tenant_sees_all(world: World) -> None:
-    world.ask("POST", "/ws/events", f"service@{MINE}", b'{"type": "nonsense"}')
-    stats = world.ask("GET", "/ws/stats", "admin@*").json
+def test_an_admin_for_all_tenants_reads_all_stats(world: HttpWorld) -> None:
+    world.ask("POST", "/ws/events", f"service:{MINE}:u1", b'{"type": "nonsense"}')
+    stats = world.ask("GET", "/ws/stats", "admin:*:u1").json
     assert world.people.asked == [None]
     assert stats["tenant_id"] is None
     assert stats["connections"]["by_tenant"] == {MINE: 2, OTHER: 1}
@@ -35,8 +35,8 @@ def test_an_admin_of_every_tenant_sees_all(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", ["/ws/stats?tenant_id=globex", "/ws/stats?tenant_id=glob%65x"])
-@pytest.mark.parametrize("token", ["admin@*", "service@*"])
-def test_a_token_of_every_tenant_narrows_to_one(world: World, token: str, path: str) -> None:
+@pytest.mark.parametrize("token", ["admin:*:u1", "service:*:u1"])
+def test_a_token_for_all_tenants_can_select_one(world: HttpWorld, token: str, path: str) -> None:
     assert world.ask("GET", path, token).json["tenant_id"] == OTHER
     assert world.people.asked == [OTHER]
 
@@ -44,22 +44,22 @@ def test_a_token_of_every_tenant_narrows_to_one(world: World, token: str, path: 
 @pytest.mark.parametrize(
     ("token", "query", "status"),
     [
-        ("agent@acme", "", 200),
-        ("wallboard@acme", "", 200),
-        ("service@acme", "", 200),
-        ("agent@acme", "?tenant_id=acme", 200),
-        ("agent@acme", "?tenant_id=globex", 403),
-        ("admin@acme", "?tenant_id=globex", 403),
-        ("admin@acme", "?tenant_id=*", 403),
-        ("visitor@acme", "", 403),
-        ("service@*", "", 403),
-        ("admin@*", "?tenant_id=*", 200),
-        ("admin@*", "?tenant_id=a&tenant_id=b", 400),
-        ("admin@*", "?tenant_id=%ff", 400),
-        ("admin@*", "?tenant_id=", 400),
-        ("admin@*", "?tenant_id=" + "x" * 256, 400),
+        ("agent:acme:u1", "", 200),
+        ("wallboard:acme:u1", "", 200),
+        ("service:acme:u1", "", 200),
+        ("agent:acme:u1", "?tenant_id=acme", 200),
+        ("agent:acme:u1", "?tenant_id=globex", 403),
+        ("admin:acme:u1", "?tenant_id=globex", 403),
+        ("admin:acme:u1", "?tenant_id=*", 403),
+        ("visitor:acme:u1", "", 403),
+        ("service:*:u1", "", 403),
+        ("admin:*:u1", "?tenant_id=*", 200),
+        ("admin:*:u1", "?tenant_id=a&tenant_id=b", 400),
+        ("admin:*:u1", "?tenant_id=%ff", 400),
+        ("admin:*:u1", "?tenant_id=", 400),
+        ("admin:*:u1", "?tenant_id=" + "x" * 256, 400),
     ],
 )
-def test_who_may_ask(world: World, token: str, query: str, status: int) -> None:
+def test_roles_and_tenants(world: HttpWorld, token: str, query: str, status: int) -> None:
     assert world.ask("GET", f"/ws/stats{query}", token).status == status
     assert bool(world.people.asked) == (status == 200)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
-from http_world import MINE, OTHER, World
+from http_world import MINE, OTHER, HttpWorld
 
 from callcenter_ws.interfaces import UserPresence
 
 
-def test_online(world: World) -> None:
+def test_online(world: HttpWorld) -> None:
     world.people.present[MINE, "42"] = UserPresence(True, 2, 1_800_000_000.5, 1_800_000_009)
-    response = world.ask("GET", "/ws/users/42/online", f"agent@{MINE}")
+    response = world.ask("GET", "/ws/users/42/online", f"agent:{MINE}:u1")
     assert response.status == 200
     assert response.json == {
         "user_id": "42",
@@ -23,8 +23,8 @@ def test_online(world: World) -> None:
     }
 
 
-def test_unknown_is_offline(world: World) -> None:
-    assert world.ask("GET", "/ws/users/9/online", f"agent@{MINE}").json == {
+def test_unknown_is_offline(world: HttpWorld) -> None:
+    assert world.ask("GET", "/ws/users/9/online", f"agent:{MINE}:u1").json == {
         "user_id": "9",
         "online": False,
         "connections": 0,
@@ -33,33 +33,33 @@ def test_unknown_is_offline(world: World) -> None:
     }
 
 
-def test_a_tenant_sees_only_its_own_users(world: World) -> None:
+def test_a_tenant_sees_only_its_own_users(world: HttpWorld) -> None:
     world.people.present[OTHER, "42"] = UserPresence(True, 1, None, None)
-    assert not world.ask("GET", "/ws/users/42/online", f"admin@{MINE}").json["online"]
-    assert world.ask("GET", "/ws/users/42/online?tenant_id=globex", f"admin@{MINE}").status == 403
-    assert world.ask("GET", "/ws/users/42/online?tenant_id=globex", "admin@*").json["online"]
+    assert not world.ask("GET", "/ws/users/42/online", f"admin:{MINE}:u1").json["online"]
+    assert world.ask("GET", "/ws/users/42/online?tenant_id=globex", f"admin:{MINE}:u1").status == 403
+    assert world.ask("GET", "/ws/users/42/online?tenant_id=globex", "admin:*:u1").json["online"]
 
 
 @pytest.mark.parametrize("user_id", ["a/b", "zoë", "100%", "a b", "..", "x" * 255, "日本", "?", "online"])
-def test_ids_are_percent_decoded(world: World, user_id: str) -> None:
+def test_ids_are_percent_decoded(world: HttpWorld, user_id: str) -> None:
     world.people.present[MINE, user_id] = UserPresence(True, 1, None, None)
-    response = world.ask("GET", f"/ws/users/{quote(user_id, safe='')}/online", f"agent@{MINE}")
+    response = world.ask("GET", f"/ws/users/{quote(user_id, safe='')}/online", f"agent:{MINE}:u1")
     assert (response.json["user_id"], response.json["online"]) == (user_id, True)
 
 
 @pytest.mark.parametrize(
     ("path", "token", "status"),
     [
-        ("/ws/users//online", "agent@acme", 400),
-        ("/ws/users/%ff/online", "agent@acme", 400),
-        ("/ws/users/" + "x" * 256 + "/online", "agent@acme", 400),
-        ("/ws/users/42/online", "admin@*", 400),
-        ("/ws/users/42/online", "visitor@acme", 403),
-        ("/ws/users/42/online/more", "agent@acme", 404),
-        ("/ws/users/42/offline", "agent@acme", 404),
-        ("/ws/users/42/x/online", "agent@acme", 404),
+        ("/ws/users//online", "agent:acme:u1", 400),
+        ("/ws/users/%ff/online", "agent:acme:u1", 400),
+        ("/ws/users/" + "x" * 256 + "/online", "agent:acme:u1", 400),
+        ("/ws/users/42/online", "admin:*:u1", 400),
+        ("/ws/users/42/online", "visitor:acme:u1", 403),
+        ("/ws/users/42/online/more", "agent:acme:u1", 404),
+        ("/ws/users/42/offline", "agent:acme:u1", 404),
+        ("/ws/users/42/x/online", "agent:acme:u1", 404),
         ("/ws/users/%ff/online", None, 401),
     ],
 )
-def test_refusals(world: World, path: str, token: str | None, status: int) -> None:
+def test_refusals(world: HttpWorld, path: str, token: str | None, status: int) -> None:
     assert world.ask("GET", path, token).status == status

@@ -1,4 +1,4 @@
-"""A real gateway: ``twistd -n callcenter-ws`` in a process of its own, on ports that the system chooses."""
+"""A real gateway: ``twistd -n callcenter-ws`` in a separate process, on ports that the operating system chooses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -20,27 +19,13 @@ from typing import Any
 
 import jwt
 import pytest
+from processes import DEADLINE, TWISTD, wait_until
 from websockets.sync.client import ClientConnection, connect
-
-DEADLINE = 30.0
-TWISTD = Path(sys.executable).with_name("twistd")
-
-
-def wait_until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
-    """Return what ``condition`` returns once it is true; fail after ``deadline`` seconds."""
-    end = time.monotonic() + deadline
-    pause = threading.Event()
-    while time.monotonic() < end:
-        result = condition()
-        if result:
-            return result
-        pause.wait(0.02)
-    raise AssertionError(f"waited {deadline:g} s in vain for: {what}")
 
 
 @dataclass
 class RunningGateway:
-    """A gateway process, and how to reach it."""
+    """A gateway process and its addresses."""
 
     process: subprocess.Popen[str]
     folder: Path
@@ -62,15 +47,15 @@ class RunningGateway:
 
     @property
     def log(self) -> str:
-        """All that the process has printed."""
+        """The output of the process so far."""
         return "".join(self.lines)
 
     def url(self, path: str) -> str:
-        """The URL of an HTTP path."""
+        """Return the URL of an HTTP path."""
         return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
     def token(self, role: str = "agent", **claims: Any) -> str:
-        """A valid token; a claim of None is left out."""
+        """Return a valid token; a claim of None is left out."""
         now = int(time.time())
         all_claims = {"sub": f"{role}-1", "tenant_id": "acme", "role": role, "iat": now, "exp": now + 600, **claims}
         if role == "visitor":
@@ -88,9 +73,9 @@ class RunningGateway:
         return client
 
     def raw_connect(self, path: str, **options: Any) -> ClientConnection:
-        """Open a WebSocket as asked, and read nothing."""
+        """Open a WebSocket with the given options, and read nothing."""
         scheme = "wss" if self.scheme == "https" else "ws"
-        # Not as a context manager: a test holds many of them at once.
+        # Not as a context manager: a test has many of them open at the same time.
         options.setdefault("legacy", True)
         return connect(f"{scheme}://127.0.0.1:{self.port}{path}", open_timeout=DEADLINE, **options)
 
@@ -119,19 +104,19 @@ class RunningGateway:
             return status, text
 
     def publish(self, type_: str, payload: dict[str, Any], **fields: Any) -> dict[str, Any]:
-        """Publish one event over HTTP and return the answer."""
+        """Publish one event over HTTP and return the response."""
         token = self.token("service", tenant_id="*")
         event = {"tenant_id": "acme", "type": type_, "payload": payload, **fields}
         status, answer = self.http("/ws/events", method="POST", token=token, body=event)
         assert status == 200, answer
         return answer
 
-    def settle(self) -> None:
-        """Wait until what happened before has been written down and delivered, announcements of presence included."""
-        self.publish("alert", {"title": "t", "message": "m"}, tenant_id="nobody-listens")
+    def wait_until_delivered(self) -> None:
+        """Wait until all earlier events have been stored and delivered, including ``presence.changed``."""
+        self.publish("alert", {"title": "t", "message": "m"}, tenant_id="no-clients")
 
     def stop(self) -> int:
-        """End the process as an operator would, and return its exit status."""
+        """Stop the process with SIGTERM and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(DEADLINE)
@@ -141,7 +126,7 @@ class RunningGateway:
 
 
 class Client:
-    """A WebSocket of the ``websockets`` library, in JSON."""
+    """A JSON client, on a WebSocket of the ``websockets`` library."""
 
     welcome: dict[str, Any]
 
@@ -149,7 +134,7 @@ class Client:
         self.socket = socket
 
     def receive(self) -> dict[str, Any]:
-        """The next message."""
+        """Return the next message."""
         message = self.socket.recv(timeout=DEADLINE)
         assert isinstance(message, str)
         decoded = json.loads(message)
@@ -157,7 +142,7 @@ class Client:
         return decoded
 
     def receive_type(self, type_: str) -> dict[str, Any]:
-        """The next message of a type; others before it are dropped."""
+        """Return the next message of a type; messages before it are dropped."""
         while True:
             message = self.receive()
             if message["type"] == type_:
@@ -167,8 +152,8 @@ class Client:
         """Send a message."""
         self.socket.send(json.dumps({"type": type_, "payload": payload or {}, **more}))
 
-    def ask(self, type_: str, payload: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Send a message with an id and return its answer; what comes in between is dropped."""
+    def request(self, type_: str, payload: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a message with an id and return the response; messages before it are dropped."""
         request_id = secrets.token_hex(4)
         self.send(type_, payload, id=request_id)
         while True:
@@ -177,7 +162,7 @@ class Client:
                 return message
 
     def received_before_pong(self) -> list[dict[str, Any]]:
-        """Everything that was on its way: what comes before the answer to a ping."""
+        """Send a ping and return the messages received before the pong."""
         request_id = secrets.token_hex(4)
         self.send("ping", id=request_id)
         messages = []
@@ -188,7 +173,7 @@ class Client:
             messages.append(message)
 
     def close_code(self) -> int:
-        """Read to the end, and return the close code."""
+        """Read to the end and return the close code."""
         try:
             while True:
                 self.socket.recv(timeout=DEADLINE)
@@ -202,7 +187,7 @@ class Client:
 def run_gateway(
     folder: Path, settings: str = "", *arguments: str, web: str = "tcp:0:interface=127.0.0.1", amp: Sequence[str] = ()
 ) -> RunningGateway:
-    """Start a gateway and wait until it is ready; ``amp`` are endpoints beside its unix socket."""
+    """Start a gateway and wait until it listens; ``amp`` are AMP endpoints in addition to its unix socket."""
     secret = secrets.token_hex(32)
     (folder / "secret").write_text(secret)
     (folder / "secret").chmod(0o600)
@@ -244,13 +229,13 @@ def _read_log(gateway: RunningGateway) -> None:
 
 @pytest.fixture
 def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningGateway]]:
-    """Starts gateways that end with the test; one that logged a bug fails the test."""
+    """Starts gateways that end with the test; a traceback in the log of one fails the test."""
     yield from _starter(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def start_shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningGateway]]:
-    """As ``start_gateway``, for gateways that all tests of a module share."""
+    """Like ``start_gateway``, for gateways that all tests of a module share."""
     yield from _starter(tmp_path_factory)
 
 
@@ -275,5 +260,5 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
     yield running
     status = running.stop()
     assert "Traceback" not in running.log, running.log
-    # Twisted ends with the signal that it was stopped with, so that the caller can see it.
+    # Twisted ends the process with the signal that stopped it, which the exit status shows.
     assert status == -signal.SIGTERM, running.log

@@ -1,4 +1,4 @@
-"""A WebSocket client that breaks every rule it is told to: raw bytes over a real socket."""
+"""A WebSocket client at the level of bytes, which can violate the protocol, over a real socket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEADLINE = 30.0
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, rsv: int = 0) -> bytes:
-    """A frame as a client sends it (RFC 6455 section 5.2)."""
+    """Return a frame from a client (RFC 6455 section 5.2)."""
     size = len(payload)
     if size < 126:
         length = bytes([size])
@@ -21,12 +21,12 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool =
     else:
         length = b"\x7f" + size.to_bytes(8, "big")
     head = bytes([fin << 7 | rsv << 4 | opcode, length[0] | masked << 7]) + length[1:]
-    # A mask of zeros is one too.
+    # A mask of zeros is valid.
     return head + bytes(4 * masked) + payload
 
 
 def message(type_: str, payload: dict[str, Any] | None = None, **more: Any) -> bytes:
-    """A message as a text frame."""
+    """Return a message as a text frame."""
     return frame(1, json.dumps({"type": type_, "payload": payload or {}, **more}).encode())
 
 
@@ -34,7 +34,7 @@ class RawPeer:
     """One connection to a gateway.
 
     Args:
-        receive_buffer: bytes that the system takes for us before we read; 0 is its default.
+        receive_buffer: size of the socket's receive buffer in bytes; 0 for the system's default.
     """
 
     def __init__(self, port: int, *, receive_buffer: int = 0) -> None:
@@ -43,7 +43,7 @@ class RawPeer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(DEADLINE)
         self.socket.connect(("127.0.0.1", port))
-        self._held = b""
+        self._buffer = b""
 
     def __enter__(self) -> RawPeer:
         return self
@@ -55,11 +55,11 @@ class RawPeer:
         """Send bytes."""
         self.socket.sendall(data)
 
-    def ask(
+    def handshake(
         self, path: str = "/ws", *, token: str | None = None, method: str = "GET", **headers: str
     ) -> tuple[int, dict[str, str]]:
-        """Send an opening handshake; return status and headers of the answer."""
-        named = {
+        """Send an opening handshake; return the status and headers of the response."""
+        all_headers = {
             "Host": "gateway.example",
             "Upgrade": "websocket",
             "Connection": "Upgrade",
@@ -68,28 +68,30 @@ class RawPeer:
             **({} if token is None else {"Authorization": f"Bearer {token}"}),
             **{name.replace("_", "-"): value for name, value in headers.items()},
         }
-        self.send("\r\n".join([f"{method} {path} HTTP/1.1", *map(": ".join, named.items()), "", ""]).encode("latin-1"))
+        self.send(
+            "\r\n".join([f"{method} {path} HTTP/1.1", *map(": ".join, all_headers.items()), "", ""]).encode("latin-1")
+        )
         return self.read_head()
 
     def read_head(self) -> tuple[int, dict[str, str]]:
-        """Read the head of an HTTP answer."""
-        while b"\r\n\r\n" not in self._held:
-            assert self._more(), f"closed after {self._held!r}"
-        head, _, self._held = self._held.partition(b"\r\n\r\n")
+        """Read the head of an HTTP response; return its status and headers."""
+        while b"\r\n\r\n" not in self._buffer:
+            assert self._receive(), f"closed after {self._buffer!r}"
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         return int(first.split(" ")[1]), {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
 
     def read(self, count: int) -> bytes:
-        """Read exactly so many bytes."""
-        while len(self._held) < count:
-            assert self._more(), f"closed after {self._held!r}"
-        data, self._held = self._held[:count], self._held[count:]
+        """Read exactly ``count`` bytes."""
+        while len(self._buffer) < count:
+            assert self._receive(), f"closed after {self._buffer!r}"
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
         return data
 
     def read_frame(self) -> tuple[int, bytes]:
-        """Read a frame: opcode and payload."""
+        """Read a frame; return its opcode and payload."""
         first, size = self.read(2)
-        assert first & 0xF0 == 0x80 and size < 128, "a server sends whole frames without masks and reserved bits"
+        assert first & 0xF0 == 0x80 and size < 128, "expected an unmasked, unfragmented frame without reserved bits"
         extended = {126: 2, 127: 8}.get(size, 0)
         if extended:
             size = int.from_bytes(self.read(extended), "big")
@@ -108,16 +110,16 @@ class RawPeer:
         return int.from_bytes(payload[:2], "big")
 
     def read_end(self) -> bytes:
-        """Read until the other side closes or resets the connection; return what came."""
+        """Read until the gateway closes or resets the connection; return the data."""
         try:
-            while self._more():
+            while self._receive():
                 pass
         except ConnectionResetError:
             pass
-        data, self._held = self._held, b""
+        data, self._buffer = self._buffer, b""
         return data
 
-    def _more(self) -> bool:
+    def _receive(self) -> bool:
         data = self.socket.recv(65_536)
-        self._held += data
+        self._buffer += data
         return bool(data)

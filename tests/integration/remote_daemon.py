@@ -1,7 +1,8 @@
-"""A daemon for the tests: calls the methods of the remote EventBroadcaster that it reads from its standard input.
+"""A daemon for tests: calls methods of the remote EventBroadcaster, which it reads from its standard input.
 
-One JSON list a line: a number, the method, its arguments and its keywords. One JSON object a line comes back for
-each answer, under the same number, and one for each message that it subscribed to. It ends with its input.
+Each line of the input is a JSON list: a number, the name of the method, its positional arguments and its keyword
+arguments. Each line of the output is a JSON object: the result of a call, with its number, or an event that the daemon
+has subscribed to. The process ends with its input.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from twisted.python.failure import Failure
 from callcenter_ws.remote import ClientMessage, EventBroadcaster, Refusal
 
 
-def say(**facts: Any) -> None:
-    print(json.dumps(msgspec.to_builtins(facts)), flush=True)  # noqa: T201 - what the test reads
+def write(**fields: Any) -> None:
+    print(json.dumps(msgspec.to_builtins(fields)), flush=True)  # noqa: T201 - the test reads it
 
 
-def hear(message: ClientMessage) -> None:
-    say(heard=message)
+def write_message(message: ClientMessage) -> None:
+    write(message=message)
 
 
-class Orders(LineOnlyReceiver):
-    """Reads what to say."""
+class MethodCaller(LineOnlyReceiver):
+    """Calls the methods that it receives."""
 
     delimiter = b"\n"
     MAX_LENGTH = 2**20
@@ -45,32 +46,32 @@ class Orders(LineOnlyReceiver):
     def lineReceived(self, line: bytes) -> None:
         number, method, arguments, fields = json.loads(line)
         if method == "subscribe":
-            arguments = [*arguments, hear]
+            arguments = [*arguments, write_message]
         called = maybeDeferred(getattr(self._broadcaster, method), *arguments, **fields)
-        called.addCallback(lambda result: say(answers=number, result=result))
+        called.addCallback(lambda result: write(call=number, result=result))
         called.addErrback(self._refused, number)
 
     def _refused(self, failure: Failure, number: int) -> None:
         failure.trap(Refusal)
-        say(answers=number, refused=failure.value.code, message=failure.value.message)
+        write(call=number, refused=failure.value.code, reason=failure.value.message)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.ended.callback(None)
 
 
-async def live(reactor: Any, endpoint: str, token: str | None, spool: Path | None) -> None:
+async def serve(reactor: Any, endpoint: str, token: str | None, spool: Path | None) -> None:
     broadcaster = EventBroadcaster(endpoint, reactor, token=token, spool=spool)
     broadcaster.startService()
-    orders = Orders(broadcaster)
-    StandardIO(orders, reactor=reactor)
-    await orders.ended
+    caller = MethodCaller(broadcaster)
+    StandardIO(caller, reactor=reactor)
+    await caller.ended
     await broadcaster.stopService()
 
 
-def complain(event: dict[str, Any]) -> None:
-    """What a daemon logs as an error ends the test that reads its output."""
+def write_error(event: dict[str, Any]) -> None:
+    """Write what is logged as an error: a line that is not JSON fails the test that reads it."""
     if event["log_level"] >= LogLevel.error:
-        print(eventAsText(event), flush=True)  # noqa: T201 - it is no JSON, so the test fails
+        print(eventAsText(event), flush=True)  # noqa: T201 - the test reads it
 
 
 if __name__ == "__main__":
@@ -80,5 +81,5 @@ if __name__ == "__main__":
     parser.add_argument("--spool", type=Path)
     options = parser.parse_args(sys.argv[1:])
     secret = None if options.token_file is None else options.token_file.read_text().strip()
-    globalLogBeginner.beginLoggingTo([complain], redirectStandardIO=False)
-    react(lambda reactor: Deferred.fromCoroutine(live(reactor, options.endpoint, secret, options.spool)))
+    globalLogBeginner.beginLoggingTo([write_error], redirectStandardIO=False)
+    react(lambda reactor: Deferred.fromCoroutine(serve(reactor, options.endpoint, secret, options.spool)))

@@ -1,4 +1,4 @@
-"""``callcenter-ws`` at work on a gateway that runs with a configuration of its own."""
+"""The ``callcenter-ws`` command with a running gateway and its configuration file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def config(gateway: Any) -> str:
 
 @pytest.fixture
 def token(config: str, tmp_path: Path) -> Path:
-    """A supervisor's token in a file, as the command line makes it."""
+    """A file with a token for a supervisor, signed by the command line."""
     made = run("token", "--config", config, "--tenant", "acme", "--role", "supervisor", "--user", "cli")
     assert made.returncode == 0, made.stderr
     file = tmp_path / "token"
@@ -49,13 +49,13 @@ def test_the_version_is_printed() -> None:
     assert re.fullmatch(rf"callcenter-ws {re.escape(__version__)} \(Python .*Twisted .*\)\n", printed.stdout)
 
 
-def test_the_configuration_of_the_gateway_is_in_order(config: str) -> None:
+def test_the_configuration_of_the_gateway_is_valid(config: str) -> None:
     checked = run("check-config", "--config", config)
     assert checked.returncode == 0 and checked.stdout.startswith(f"OK: {config}\n")
     assert "test-node" in checked.stdout
 
 
-def test_everything_that_is_wrong_is_said_at_once(config: str) -> None:
+def test_all_problems_are_reported_together(config: str) -> None:
     checked = run("check-config", "--config", config, "--set", "limits.outbox=-1", "--set", "web.listen=smoke:signals")
     assert (checked.returncode, checked.stdout) == (1, "")
     assert "limits.outbox" in checked.stderr and "web.listen" in checked.stderr
@@ -68,12 +68,12 @@ def test_a_token_opens_the_gateway(gateway: Any, token: Path) -> None:
     client.socket.close()
 
 
-def test_what_is_emitted_is_seen_by_tail(gateway: Any, config: str, token: Path) -> None:
+def test_tail_prints_emitted_events(gateway: Any, config: str, token: Path) -> None:
     watching = tail(gateway, token, "--events", "alert", "call.*", "--count", "2")
     welcome = json.loads(watching.expect('"welcome"').string)
     watching.expect('"subscribed"')
     first = emit(config, "alert", json.dumps(ALERT), "--event-id", "cli-1")
-    # The same event again, and one that was not asked for.
+    # The same event again, and one of a type that tail does not print.
     assert emit(config, "alert", json.dumps(ALERT), "--event-id", "cli-1") == first
     emit(config, "agent.login", '{"user_id": "7", "username": "ada"}')
     second = emit(config, "call.ended", '{"unique_id": "1", "duration": 3}')
@@ -84,7 +84,7 @@ def test_what_is_emitted_is_seen_by_tail(gateway: Any, config: str, token: Path)
         ("call.ended", second["event_id"], second["seq"]),
     ]
     assert first["epoch"] == welcome["payload"]["epoch"]
-    # Somebody who was not there reads on from where the first one began.
+    # A second tail resumes from the position before the first event.
     position = f"{welcome['payload']['epoch']}:{first['seq'] - 1}"
     later = tail(gateway, token, "--events", "alert", "--count", "1", "--resume", position)
     assert json.loads(later.expect('"cli-1"').string) == seen[0]
@@ -111,13 +111,13 @@ def test_an_event_for_one_user(gateway: Any, config: str) -> None:
         (("alert",), 2, "PAYLOAD"),
     ],
 )
-def test_what_cannot_be_emitted_is_explained(config: str, arguments: tuple[str, ...], status: int, text: str) -> None:
+def test_errors_of_emit(config: str, arguments: tuple[str, ...], status: int, text: str) -> None:
     emitted = run("emit", "--config", config, "--tenant", "acme", *arguments)
     assert (emitted.returncode, emitted.stdout) == (status, "")
     assert text in emitted.stderr and "Traceback" not in emitted.stderr
 
 
-def test_tail_says_why_it_ends(gateway: Any, token: Path, tmp_path: Path) -> None:
+def test_tail_prints_why_it_ends(gateway: Any, token: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text(token.read_text().strip()[:-4] + "AAAA")
     refused = tail(gateway, wrong)
@@ -126,5 +126,5 @@ def test_tail_says_why_it_ends(gateway: Any, token: Path, tmp_path: Path) -> Non
     interrupted = tail(gateway, token)
     interrupted.expect('"welcome"')
     assert interrupted.stop(signal.SIGINT) == 130
-    # Whoever pressed the key knows why it ended.
+    # An interrupt needs no message.
     assert len(interrupted.lines) == 1

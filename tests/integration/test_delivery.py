@@ -1,4 +1,4 @@
-"""Every event of the catalogue, sent by a daemon in another process, reaches exactly those who may see it."""
+"""Every event of the catalogue, published by a daemon process, reaches exactly the clients that may see it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NUMBER, NAME = "+3225550101", "Zoe Dupont"
 EMAIL = "zoe@customers.example"
 SECRET_NOTE = "this one always complains"
 
-# Who is connected in each tenant, with the claims of the token. "agent-7" is the user that some events are for.
-PEOPLE: dict[str, dict[str, Any]] = {
+# The clients of each tenant, with the claims of their tokens. Some events are for the user "agent-7".
+CLIENTS: dict[str, dict[str, Any]] = {
     "admin": {"role": "admin"},
     "supervisor": {"role": "supervisor"},
     "sales supervisor": {"role": "supervisor", "sub": "supervisor-2", "queues": ["sales"]},
@@ -33,7 +33,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
 }
 BY_NAME = ["agent.*", "call.*", "queue.*", "chat.*", "notification", "alert", "presence.changed"]
 
-# PROTOCOL 4.1, row by row.
+# The clients that may see an event, for the rules in docs/events.rst (visibility).
 WHOLE_TENANT = frozenset({"admin", "supervisor", "agent", "colleague", "subscribed service"})
 WITH_ANY_QUEUE = WHOLE_TENANT | {"sales supervisor"}
 SUPPORT_QUEUE = WHOLE_TENANT | {"wallboard"}
@@ -63,72 +63,72 @@ CHAT_TEXT = {"session_id": "chat-1", "message_id": "m-1", "sender_id": "agent-9"
 NOTE = {"user_id": "agent-7", "type": "callback", "title": "Call back", "message": "in five minutes", "data": {"n": 1}}
 
 
-class Said(NamedTuple):
-    """A row of the table: the method and what it is given, the event that it makes, and who gets to see it."""
+class Row(NamedTuple):
+    """A row of the table: a method and its arguments, the type of its event, and the clients that receive the event."""
 
     method: str
     type: str
-    given: dict[str, Any]
-    seen_by: frozenset[str]
+    arguments: dict[str, Any]
+    recipients: frozenset[str]
 
 
-STORY = (
-    Said("agent_login", "agent.login", {**AGENT, "queues": ["support"], "state": "available"}, NO_QUEUE),
-    Said("agent_state_change", "agent.state.changed", {**AGENT, "state": "break", "reason": "lunch"}, NO_QUEUE),
-    Said("agent_logout", "agent.logout", {**AGENT, "reason": "user"}, NO_QUEUE),
-    Said("call_incoming", "call.incoming", CALL, SUPPORT_QUEUE),
-    Said("call_incoming", "call.incoming", SALE, SALES_QUEUE),
-    Said("call_incoming", "call.incoming", BARE_CALL, SUPPORT_QUEUE),
-    Said("queue_joined", "queue.joined", {**CALL, "position": 1}, SUPPORT_QUEUE),
-    Said("queue_joined", "queue.joined", {**SALE, "position": 1}, SALES_QUEUE),
-    Said("call_ringing", "call.ringing", {**CALL, "agent_id": "agent-9"}, SUPPORT_QUEUE),
-    Said("call_missed", "call.missed", {**CALL, "agent_id": "agent-9", "ring_seconds": 20}, SUPPORT_QUEUE),
-    Said("call_answered", "call.answered", {**CALL, "agent_id": "agent-9", "wait_seconds": 12.5}, SUPPORT_QUEUE),
-    Said("queue_left", "queue.left", {**CALL, "reason": "answered"}, SUPPORT_QUEUE),
-    Said("queue_left", "queue.left", {**SALE, "reason": "abandoned"}, SALES_QUEUE),
-    Said("call_abandoned", "call.abandoned", {**SALE, "wait_seconds": 3}, SALES_QUEUE),
-    Said("call_hold", "call.hold", {**CALL, "held_by": "agent-9"}, SUPPORT_QUEUE),
-    Said("call_unhold", "call.unhold", CALL, SUPPORT_QUEUE),
-    Said("call_transferred", "call.transferred", {**CALL, "transfer_type": "blind"}, SUPPORT_QUEUE),
-    Said("call_ended", "call.ended", {**CALL, "duration": 63, "ended_by": "caller"}, SUPPORT_QUEUE),
-    Said("call_ended", "call.ended", {**SALE, "duration": 3}, SALES_QUEUE),
-    Said("update_queue_stats", "queue.stats", {"queue_name": "support", **STATS}, SUPPORT_QUEUE),
-    Said("update_queue_stats", "queue.stats", {"queue_name": "sales", **STATS}, SALES_QUEUE),
-    Said("queue_member_added", "queue.member.added", {**MEMBER, "penalty": 1}, SUPPORT_QUEUE),
-    Said("queue_member_paused", "queue.member.paused", {**MEMBER, "reason": "lunch"}, SUPPORT_QUEUE),
-    Said("queue_member_unpaused", "queue.member.unpaused", MEMBER, SUPPORT_QUEUE),
-    Said("queue_member_removed", "queue.member.removed", {**MEMBER, "queue_name": "sales"}, SALES_QUEUE),
-    Said("chat_session_started", "chat.session.started", STARTED, CHAT),
-    Said("chat_session_started", "chat.session.started", {"session_id": "chat-2"}, OTHER_CHAT),
-    Said("chat_message_sent", "chat.message", CHAT_TEXT, CHAT),
-    Said("chat_message_sent", "chat.message", {**CHAT_TEXT, "session_id": "chat-2"}, OTHER_CHAT),
-    Said("chat_message_sent", "chat.message", {**CHAT_TEXT, "private": True, "body": SECRET_NOTE}, PRIVATE_CHAT),
-    Said(
+ROWS = (
+    Row("agent_login", "agent.login", {**AGENT, "queues": ["support"], "state": "available"}, NO_QUEUE),
+    Row("agent_state_change", "agent.state.changed", {**AGENT, "state": "break", "reason": "lunch"}, NO_QUEUE),
+    Row("agent_logout", "agent.logout", {**AGENT, "reason": "user"}, NO_QUEUE),
+    Row("call_incoming", "call.incoming", CALL, SUPPORT_QUEUE),
+    Row("call_incoming", "call.incoming", SALE, SALES_QUEUE),
+    Row("call_incoming", "call.incoming", BARE_CALL, SUPPORT_QUEUE),
+    Row("queue_joined", "queue.joined", {**CALL, "position": 1}, SUPPORT_QUEUE),
+    Row("queue_joined", "queue.joined", {**SALE, "position": 1}, SALES_QUEUE),
+    Row("call_ringing", "call.ringing", {**CALL, "agent_id": "agent-9"}, SUPPORT_QUEUE),
+    Row("call_missed", "call.missed", {**CALL, "agent_id": "agent-9", "ring_seconds": 20}, SUPPORT_QUEUE),
+    Row("call_answered", "call.answered", {**CALL, "agent_id": "agent-9", "wait_seconds": 12.5}, SUPPORT_QUEUE),
+    Row("queue_left", "queue.left", {**CALL, "reason": "answered"}, SUPPORT_QUEUE),
+    Row("queue_left", "queue.left", {**SALE, "reason": "abandoned"}, SALES_QUEUE),
+    Row("call_abandoned", "call.abandoned", {**SALE, "wait_seconds": 3}, SALES_QUEUE),
+    Row("call_hold", "call.hold", {**CALL, "held_by": "agent-9"}, SUPPORT_QUEUE),
+    Row("call_unhold", "call.unhold", CALL, SUPPORT_QUEUE),
+    Row("call_transferred", "call.transferred", {**CALL, "transfer_type": "blind"}, SUPPORT_QUEUE),
+    Row("call_ended", "call.ended", {**CALL, "duration": 63, "ended_by": "caller"}, SUPPORT_QUEUE),
+    Row("call_ended", "call.ended", {**SALE, "duration": 3}, SALES_QUEUE),
+    Row("update_queue_stats", "queue.stats", {"queue_name": "support", **STATS}, SUPPORT_QUEUE),
+    Row("update_queue_stats", "queue.stats", {"queue_name": "sales", **STATS}, SALES_QUEUE),
+    Row("queue_member_added", "queue.member.added", {**MEMBER, "penalty": 1}, SUPPORT_QUEUE),
+    Row("queue_member_paused", "queue.member.paused", {**MEMBER, "reason": "lunch"}, SUPPORT_QUEUE),
+    Row("queue_member_unpaused", "queue.member.unpaused", MEMBER, SUPPORT_QUEUE),
+    Row("queue_member_removed", "queue.member.removed", {**MEMBER, "queue_name": "sales"}, SALES_QUEUE),
+    Row("chat_session_started", "chat.session.started", STARTED, CHAT),
+    Row("chat_session_started", "chat.session.started", {"session_id": "chat-2"}, OTHER_CHAT),
+    Row("chat_message_sent", "chat.message", CHAT_TEXT, CHAT),
+    Row("chat_message_sent", "chat.message", {**CHAT_TEXT, "session_id": "chat-2"}, OTHER_CHAT),
+    Row("chat_message_sent", "chat.message", {**CHAT_TEXT, "private": True, "body": SECRET_NOTE}, PRIVATE_CHAT),
+    Row(
         "chat_typing_indicator",
         "chat.typing",
         {"session_id": "chat-1", "sender_type": "agent", "is_typing": True},
         CHAT,
     ),
-    Said("chat_transferred", "chat.transferred", {"session_id": "chat-1", "to_agent_id": "agent-7"}, CHAT),
-    Said("chat_session_ended", "chat.session.ended", {"session_id": "chat-1", "reason": "done"}, CHAT),
-    Said("chat_session_ended", "chat.session.ended", {"session_id": "chat-2"}, OTHER_CHAT),
-    Said("send_notification", "notification", NOTE, COLLEAGUE),
-    Said("send_alert", "alert", {"title": "Fire drill", "message": "now", "severity": "warning"}, NO_QUEUE),
+    Row("chat_transferred", "chat.transferred", {"session_id": "chat-1", "to_agent_id": "agent-7"}, CHAT),
+    Row("chat_session_ended", "chat.session.ended", {"session_id": "chat-1", "reason": "done"}, CHAT),
+    Row("chat_session_ended", "chat.session.ended", {"session_id": "chat-2"}, OTHER_CHAT),
+    Row("send_notification", "notification", NOTE, COLLEAGUE),
+    Row("send_alert", "alert", {"title": "Fire drill", "message": "now", "severity": "warning"}, NO_QUEUE),
 )
 
 
 @pytest.fixture(scope="module")
 def clients(gateway: Any) -> Iterator[dict[tuple[str, str], Any]]:
-    """One client of each kind in each tenant, who have nothing left to read."""
+    """Clients of each kind in each tenant, which have read all messages so far."""
     connected = {}
     for tenant in TENANTS:
-        for name, person in PEOPLE.items():
-            claims = {**person, "tenant_id": tenant}
+        for name, client_claims in CLIENTS.items():
+            claims = {**client_claims, "tenant_id": tenant}
             client = gateway.connect(claims.pop("role"), claims=claims)
             connected[tenant, name] = client
             if name == "subscribed service":
-                assert client.ask("subscribe", {"events": BY_NAME})["type"] == "subscribed"
-    gateway.settle()
+                assert client.request("subscribe", {"events": BY_NAME})["type"] == "subscribed"
+    gateway.wait_until_delivered()
     for client in connected.values():
         client.received_before_pong()
     yield connected
@@ -137,17 +137,17 @@ def clients(gateway: Any) -> Iterator[dict[tuple[str, str], Any]]:
 
 
 @pytest.fixture(scope="module")
-def told(gateway: Any, clients: dict[tuple[str, str], Any]) -> dict[str, list[dict[str, Any]]]:
-    """The story, told by a daemon for both tenants in turn; per tenant what the gateway answered to each row."""
+def published(gateway: Any, clients: dict[tuple[str, str], Any]) -> dict[str, list[dict[str, Any]]]:
+    """The results of publishing all rows for both tenants in turn; by tenant, in the order of the rows."""
     daemon = RemoteDaemon(f"unix:{gateway.amp_path}")
     numbers = [
-        (tenant, daemon.tell(said.method, tenant, **said.given, mark=mark))
-        for mark, said in enumerate(STORY)
+        (tenant, daemon.start_call(row.method, tenant, **row.arguments, mark=mark))
+        for mark, row in enumerate(ROWS)
         for tenant in TENANTS
     ]
     answers: dict[str, list[dict[str, Any]]] = {tenant: [] for tenant in TENANTS}
     for tenant, number in numbers:
-        answer = daemon.answer(number)
+        answer = daemon.response(number)
         assert "result" in answer, answer
         answers[tenant].append(answer["result"])
     assert daemon.wait() == 0
@@ -156,87 +156,87 @@ def told(gateway: Any, clients: dict[tuple[str, str], Any]) -> dict[str, list[di
 
 @pytest.fixture(scope="module")
 def received(
-    clients: dict[tuple[str, str], Any], told: dict[str, list[dict[str, Any]]]
+    clients: dict[tuple[str, str], Any], published: dict[str, list[dict[str, Any]]]
 ) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """What each client had received when all was told."""
+    """The messages that each client received for all rows."""
     return {who: client.received_before_pong() for who, client in clients.items()}
 
 
-def shown(said: Said, name: str, mark: int) -> dict[str, Any]:
-    """The payload of a row as somebody is shown it."""
-    payload = {**said.given, "mark": mark}
-    if said.type == "notification":
+def visible_payload(row: Row, name: str, mark: int) -> dict[str, Any]:
+    """Return the payload of a row as a client receives it."""
+    payload = {**row.arguments, "mark": mark}
+    if row.type == "notification":
         del payload["user_id"]
     if name == "wallboard":
         payload.pop("variables", None)
         payload.update({field: "***" for field in ("caller_id", "caller_name") if field in payload})
-    if "visitor" in name and said.type == "chat.session.started":
+    if "visitor" in name and row.type == "chat.session.started":
         payload.pop("visitor_email", None)
         payload.update({field: {} for field in ("visitor",) if field in payload})
     return payload
 
 
 def expected(tenant: str, name: str, answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What somebody should receive, in order, but for the timestamps."""
+    """Return the messages that a client should receive, in order, without the timestamps."""
     return [
         {
-            "type": said.type,
+            "type": row.type,
             "tenant_id": tenant,
-            **({"user_id": "agent-7"} if said.type == "notification" else {}),
+            **({"user_id": "agent-7"} if row.type == "notification" else {}),
             "id": answer["event_id"],
             "seq": answer["seq"],
-            "payload": shown(said, name, mark),
+            "payload": visible_payload(row, name, mark),
         }
-        for mark, (said, answer) in enumerate(zip(STORY, answers, strict=True))
-        if name in said.seen_by
+        for mark, (row, answer) in enumerate(zip(ROWS, answers, strict=True))
+        if name in row.recipients
     ]
 
 
 def test_the_table_holds_every_method_and_every_event_type() -> None:
     methods = {name for name, _ in inspect.getmembers(EventMethods, inspect.isfunction) if not name.startswith("_")}
-    assert {said.method for said in STORY} == methods - {"publish"}
-    # The gateway itself makes the last one.
-    assert {said.type for said in STORY} | {"presence.changed"} == set(CATALOGUE)
+    assert {row.method for row in ROWS} == methods - {"publish"}
+    # The gateway itself publishes presence.changed.
+    assert {row.type for row in ROWS} | {"presence.changed"} == set(CATALOGUE)
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-@pytest.mark.parametrize("name", PEOPLE)
-def test_everybody_receives_what_the_protocol_says(
+@pytest.mark.parametrize("name", CLIENTS)
+def test_each_client_receives_what_the_protocol_says(
     name: str,
     tenant: str,
-    told: dict[str, list[dict[str, Any]]],
+    published: dict[str, list[dict[str, Any]]],
     received: dict[tuple[str, str], list[dict[str, Any]]],
 ) -> None:
     messages = received[tenant, name]
     assert [{k: v for k, v in message.items() if k != "timestamp"} for message in messages] == expected(
-        tenant, name, told[tenant]
+        tenant, name, published[tenant]
     )
-    places = [message["seq"] for message in messages]
-    assert places == sorted(set(places))
+    seqs = [message["seq"] for message in messages]
+    assert seqs == sorted(set(seqs))
 
 
-def test_a_wallboard_never_shows_who_called(received: dict[tuple[str, str], list[dict[str, Any]]]) -> None:
+def test_a_wallboard_never_receives_the_caller(received: dict[tuple[str, str], list[dict[str, Any]]]) -> None:
     frames = json.dumps(received["acme", "wallboard"])
     assert "call.ended" in frames and NUMBER not in frames and NAME not in frames
 
 
-def test_a_visitor_is_shown_nothing_private(received: dict[tuple[str, str], list[dict[str, Any]]]) -> None:
+def test_a_visitor_receives_nothing_private(received: dict[tuple[str, str], list[dict[str, Any]]]) -> None:
     frames = json.dumps(received["acme", "visitor"])
     assert '"Hi"' in frames
     for private in (EMAIL, SECRET_NOTE, "chat-2", NUMBER, "private"):
         assert private not in frames
 
 
-@pytest.mark.parametrize("name", sorted(PEOPLE.keys() - {"subscribed service"}))
-def test_a_client_that_comes_back_is_sent_the_same_again(
+@pytest.mark.parametrize("name", sorted(CLIENTS.keys() - {"subscribed service"}))
+def test_a_client_that_resumes_receives_the_same_messages(
     name: str,
     gateway: Any,
     clients: dict[tuple[str, str], Any],
-    told: dict[str, list[dict[str, Any]]],
+    published: dict[str, list[dict[str, Any]]],
     received: dict[tuple[str, str], list[dict[str, Any]]],
 ) -> None:
-    claims = {**PEOPLE[name], "tenant_id": "acme", "sub": PEOPLE[name].get("sub", f"{name}-1")}
-    first = told["acme"][0]
+    claims = {**CLIENTS[name], "tenant_id": "acme", "sub": CLIENTS[name].get("sub", f"{name}-1")}
+    first = published["acme"][0]
     before = f"?epoch={first['epoch']}&seq={first['seq'] - 1}"
     path = ("/ws/public" if "visitor" in name else "/ws") + before
     again = gateway.connect(claims.pop("role"), path, claims=claims)
@@ -248,16 +248,16 @@ def test_a_client_that_comes_back_is_sent_the_same_again(
     assert message["payload"]["count"] == len(replayed)
 
 
-@pytest.mark.parametrize("name", PEOPLE)
-def test_a_snapshot_shows_nothing_that_the_stream_does_not(
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_snapshot_contains_only_messages_of_the_stream(
     name: str, clients: dict[tuple[str, str], Any], received: dict[tuple[str, str], list[dict[str, Any]]]
 ) -> None:
-    snapshot = clients["acme", name].ask("snapshot")["payload"]
+    snapshot = clients["acme", name].request("snapshot")["payload"]
     assert [message for message in snapshot["events"] if message not in received["acme", name]] == []
     if name == "supervisor":
-        # The story ends every chat, every call but one, and the membership in one queue of two.
-        left = [(message["type"], message["payload"].get("queue_name")) for message in snapshot["events"]]
-        assert sorted(left, key=str) == [
+        # The rows end every chat, every call but one, and the membership in one queue of two.
+        remaining = [(message["type"], message["payload"].get("queue_name")) for message in snapshot["events"]]
+        assert sorted(remaining, key=str) == [
             ("call.incoming", None),
             ("queue.member.unpaused", "support"),
             ("queue.stats", "sales"),
@@ -265,52 +265,52 @@ def test_a_snapshot_shows_nothing_that_the_stream_does_not(
         ]
 
 
-def test_who_comes_is_announced_to_all_but_agents_and_visitors(
+def test_a_new_user_is_announced_to_all_but_agents_and_visitors(
     gateway: Any, clients: dict[tuple[str, str], Any], received: dict[tuple[str, str], list[dict[str, Any]]]
 ) -> None:
-    gateway.settle()
+    gateway.wait_until_delivered()
     for client in clients.values():
         client.received_before_pong()
-    newcomer = gateway.connect("supervisor", claims={"sub": "newcomer"})
+    new_user = gateway.connect("supervisor", claims={"sub": "new-user"})
     announced = clients["acme", "supervisor"].receive_type("presence.changed")
-    assert announced["payload"]["user_id"] == "newcomer" and announced["payload"]["online"] is True
+    assert announced["payload"]["user_id"] == "new-user" and announced["payload"]["online"] is True
     for (tenant, name), client in clients.items():
         messages = client.received_before_pong()
         if (tenant, name) != ("acme", "supervisor"):
             assert messages == ([announced] if tenant == "acme" and name in PRESENCE else []), (tenant, name)
-    newcomer.socket.close()
+    new_user.socket.close()
 
 
-def test_a_visitor_who_comes_is_not_announced(gateway: Any, clients: dict[tuple[str, str], Any]) -> None:
+def test_a_new_visitor_is_not_announced(gateway: Any, clients: dict[tuple[str, str], Any]) -> None:
     gateway.connect("visitor", claims={"sub": "visitor-3", "session_id": "chat-3"}).socket.close()
     assert clients["acme", "admin"].received_before_pong() == []
 
 
-def test_an_event_for_one_user_reaches_no_other(gateway: Any, clients: dict[tuple[str, str], Any]) -> None:
-    gateway.settle()
+def test_an_event_for_one_user_reaches_no_other_user(gateway: Any, clients: dict[tuple[str, str], Any]) -> None:
+    gateway.wait_until_delivered()
     for client in clients.values():
         client.received_before_pong()
     daemon = RemoteDaemon(f"unix:{gateway.amp_path}")
-    text = {**CHAT_TEXT, "body": "for you alone"}
+    text = {**CHAT_TEXT, "body": "for you only"}
     published = [
-        daemon.ask("publish", "acme", "agent.state.changed", {**AGENT, "state": "away"}, user_id="agent-7"),
-        daemon.ask("publish", "acme", "chat.message", text, user_id="visitor-1"),
-        # A visitor of another session gets nothing, even in its own name.
-        daemon.ask("publish", "acme", "chat.message", text, user_id="visitor-2"),
-        # And nobody is told of the call that only the wallboard's user should see, masked.
-        daemon.ask("publish", "acme", "call.incoming", CALL, user_id="wallboard-1"),
+        daemon.call("publish", "acme", "agent.state.changed", {**AGENT, "state": "away"}, user_id="agent-7"),
+        daemon.call("publish", "acme", "chat.message", text, user_id="visitor-1"),
+        # The visitor of another session does not receive it, although the event is for its user id.
+        daemon.call("publish", "acme", "chat.message", text, user_id="visitor-2"),
+        # Only the wallboard receives the call, with the caller masked.
+        daemon.call("publish", "acme", "call.incoming", CALL, user_id="wallboard-1"),
     ]
     assert daemon.wait() == 0
     seqs = [answer["seq"] for answer in published]
     got = {who: [message["seq"] for message in client.received_before_pong()] for who, client in clients.items()}
-    assert {who: places for who, places in got.items() if places} == {
+    assert {who: received for who, received in got.items() if received} == {
         ("acme", "colleague"): [seqs[0]],
         ("acme", "visitor"): [seqs[1]],
         ("acme", "wallboard"): [seqs[3]],
     }
 
 
-def test_agents_who_see_their_own_calls_only(start_gateway: Any) -> None:
+def test_agents_that_see_their_own_calls_only(start_gateway: Any) -> None:
     gateway = start_gateway('[policy]\nagent_calls = "own"\n')
     agents = {
         "handles": gateway.connect("agent", claims={"sub": "agent-9", "queues": ["sales"]}),
@@ -330,7 +330,7 @@ def test_agents_who_see_their_own_calls_only(start_gateway: Any) -> None:
     for agent in agents.values():
         agent.socket.close()
     assert seen == {
-        # How it ends concerns the agent who had it, although the event names the next one alone.
+        # The first agent also receives the end of the call, although that event names only the second.
         "handles": ["call.ringing", "call.answered", "call.transferred", "call.ended"],
         "serves": ["call.incoming", "call.ringing"],
         "neither": ["call.transferred", "call.ended"],

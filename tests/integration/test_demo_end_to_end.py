@@ -1,4 +1,4 @@
-"""The demo, as somebody meets it who has just cloned the project: one command, and everything moves."""
+"""The demo as one command starts it: the page, the simulator, the tokens and the commands that use it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import CALLCENTER_WS, DEADLINE, Deadline, Demo, Process, free_port, is_gone, run
+from processes import CALLCENTER_WS, DEADLINE, Deadline, Demo, Process, free_port, has_ended, run
 from websockets.sync.client import ClientConnection, connect
 
 from callcenter_ws import __version__
@@ -30,7 +30,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture
 def start_demo(tmp_path: Path) -> Iterator[Callable[[int], Demo]]:
-    """Starts demos that share a folder, one after the other."""
+    """Starts demos that use the same folder, one after the other."""
     started: list[Demo] = []
 
     def start(port: int) -> Demo:
@@ -50,16 +50,16 @@ def join(demo: Demo, role: str) -> ClientConnection:
     return connect(demo.url(path, "ws"), additional_headers=headers, open_timeout=DEADLINE)
 
 
-def receive(socket: ClientConnection, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The next message that is wanted."""
+def receive(socket: ClientConnection, matches: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return the next message that matches."""
     deadline = Deadline()
     while True:
-        message: dict[str, Any] = json.loads(socket.recv(timeout=deadline.left()))
-        if wanted(message):
+        message: dict[str, Any] = json.loads(socket.recv(timeout=deadline.remaining()))
+        if matches(message):
             return message
 
 
-def test_it_says_once_what_there_is_to_try(demo: Demo) -> None:
+def test_the_announcement_is_printed_once(demo: Demo) -> None:
     assert sorted(demo.tokens) == ["agent", "supervisor", "visitor", "wallboard"]
     assert demo.output.count("The demo of callcenter-ws is running.") == 1
     assert len(re.findall(r"^ +\w+ +eyJ", demo.output, re.MULTILINE)) == 4
@@ -68,7 +68,7 @@ def test_it_says_once_what_there_is_to_try(demo: Demo) -> None:
         assert demo.output.count(token) == 1
 
 
-def test_its_secret_is_private_and_not_in_the_repository(demo: Demo) -> None:
+def test_the_secret_is_private_and_not_in_the_repository(demo: Demo) -> None:
     file = demo.folder / "secret"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(demo.folder.stat().st_mode) == 0o700
@@ -84,14 +84,14 @@ def test_its_secret_is_private_and_not_in_the_repository(demo: Demo) -> None:
     assert sources and not [path for path in sources if secret.encode() in path.read_bytes()]
 
 
-def test_its_sender_is_a_process_of_its_own(demo: Demo) -> None:
+def test_the_simulator_is_a_separate_process(demo: Demo) -> None:
     command = Path(f"/proc/{demo.simulator_pid()}/cmdline").read_bytes().split(b"\0")
     assert b"callcenter_ws.demo.simulator" in command
     assert f"unix:path={demo.folder}/amp.sock".encode() in command
     assert stat.S_IMODE((demo.folder / "amp.sock").stat().st_mode) == 0o660
 
 
-def test_it_serves_the_page_and_what_that_loads(demo: Demo) -> None:
+def test_the_page_and_its_files_are_served(demo: Demo) -> None:
     headers, page = demo.get("/")
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -104,7 +104,7 @@ def test_it_serves_the_page_and_what_that_loads(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize("role", ["agent", "supervisor", "wallboard"])
-def test_the_staff_sees_the_simulated_calls(demo: Demo, role: str) -> None:
+def test_staff_roles_receive_the_simulated_calls(demo: Demo, role: str) -> None:
     with join(demo, role) as socket:
         welcome = receive(socket, lambda message: message["type"] == "welcome")["payload"]
         assert (welcome["tenant_id"], welcome["role"]) == ("demo", role)
@@ -135,7 +135,7 @@ def test_a_token_of_the_command_line_opens_the_demo(demo: Demo) -> None:
     assert (welcome["user_id"], welcome["role"], welcome["tenant_id"]) == ("boss", "supervisor", "demo")
 
 
-def test_what_is_emitted_is_seen_by_tail(demo: Demo) -> None:
+def test_tail_prints_emitted_events(demo: Demo) -> None:
     watching = Process([*CALLCENTER_WS, "tail", "--events", "alert", "--count", "1"], demo.environment)
     watching.expect('"subscribed"')
     emitted = run("emit", "alert", '{"title": "Hello", "message": "you"}', environment=demo.environment)
@@ -145,7 +145,7 @@ def test_what_is_emitted_is_seen_by_tail(demo: Demo) -> None:
     assert watching.wait() == 0
 
 
-def test_tail_ends_in_silence_when_it_is_interrupted(demo: Demo) -> None:
+def test_an_interrupted_tail_prints_no_error(demo: Demo) -> None:
     watching = Process([*CALLCENTER_WS, "tail"], demo.environment)
     watching.expect('"seq"')
     assert watching.stop(signal.SIGINT) == 130
@@ -156,41 +156,47 @@ def test_the_configuration_of_the_project_is_checked(demo: Demo) -> None:
     defaults = str(ROOT / "etc" / "callcenter-ws.toml")
     secret = f"jwt.secret_file={demo.folder / 'secret'}"
     keyless = run("check-config", "--config", defaults)
-    assert keyless.returncode == 0 and keyless.stdout.startswith("starts, but lets nobody in: ")
+    assert keyless.returncode == 0 and keyless.stdout.startswith("starts, but refuses every connection: ")
     assert "jwt.secret_file: there is no key to verify tokens with" in keyless.stderr
     checked = run("check-config", "--config", defaults, "--set", secret)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout.startswith("OK: ")
 
 
-# Its end
+def test_without_demo_the_page_is_served_without_tokens(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("", "--set", "web.demo=true")
+    assert gateway.http("/")[0] == gateway.http("/demo/page.js")[0] == 200
+    assert gateway.http("/demo/token?role=supervisor")[0] == 404
 
 
-def test_the_simulator_ends_with_the_gateway_and_the_secret_stays(
+# The end of the demo
+
+
+def test_the_simulator_ends_with_the_gateway_and_the_secret_is_kept(
     demo: Demo, start_demo: Callable[[int], Demo]
 ) -> None:
     port = free_port()
     first = start_demo(port)
     secret, simulator = (first.folder / "secret").read_text(), first.simulator_pid()
     assert secret != (demo.folder / "secret").read_text()
-    # A visitor without a token, as the chat widget of the page would be.
+    # A visitor without a token, like a chat widget.
     with connect(first.url("/ws/public?tenant_id=demo", "ws"), origin=first.url()[:-1]) as anonymous:
         assert json.loads(anonymous.recv(timeout=DEADLINE))["payload"]["session_token"]
         assert first.stop() == -signal.SIGTERM
-        assert is_gone(simulator)
+        assert has_ended(simulator)
     second = start_demo(port)
     simulator = second.simulator_pid()
     assert (second.folder / "secret").read_text() == secret
-    # A token that was printed before the restart is still good.
+    # A token that was printed before the restart is still valid.
     headers = {"Authorization": f"Bearer {first.tokens['supervisor']}"}
     with connect(second.url("/ws", "ws"), additional_headers=headers) as socket:
         assert receive(socket, lambda message: message["type"] == "welcome")
-    # The simulator goes even when nobody can tell it to.
+    # The simulator ends even if the gateway is killed and cannot stop it.
     assert second.stop(signal.SIGKILL) == -signal.SIGKILL
-    assert is_gone(simulator)
+    assert has_ended(simulator)
 
 
-def test_it_does_not_start_where_it_cannot_listen(demo: Demo, tmp_path: Path) -> None:
+def test_the_demo_does_not_start_if_the_port_is_in_use(demo: Demo, tmp_path: Path) -> None:
     listen = f"web.listen=tcp:{demo.port}:interface=127.0.0.1"
     command = [*demo.process.args[:-1], listen]
     second = Process(command, {"CALLCENTER_WS_DEMO_DIR": str(tmp_path / "state")})
@@ -201,7 +207,7 @@ def test_it_does_not_start_where_it_cannot_listen(demo: Demo, tmp_path: Path) ->
     assert second.output.count("eyJ") == 0
 
 
-def test_a_second_demo_is_refused_and_disturbs_nothing(demo: Demo) -> None:
+def test_a_second_demo_is_refused_and_the_first_keeps_running(demo: Demo) -> None:
     recorded = (demo.folder / "demo.json").read_text()
     second = Process([*demo.process.args[:-1], f"web.listen=tcp:{free_port()}:interface=127.0.0.1"], demo.environment)
     second.expect(f"a demo of yours is already running at {demo.url()} .pid {demo.pid}.: stop it, or set")
@@ -213,7 +219,7 @@ def test_a_second_demo_is_refused_and_disturbs_nothing(demo: Demo) -> None:
 
 
 def test_a_visitor_sees_the_chat_of_its_session_and_no_other(demo: Demo) -> None:
-    # The last of the module: the session begins some seconds after the demo.
+    # The last test of the module: the session starts some seconds after the demo.
     with join(demo, "visitor") as socket:
         assert receive(socket, lambda message: message["type"] == "welcome")["payload"]["session_id"] == "chat-demo"
         first = receive(socket, lambda message: "seq" in message)

@@ -1,4 +1,4 @@
-"""Hostile WebSocket peers of a running gateway: each costs itself only."""
+"""Hostile WebSocket peers of a running gateway do not affect other connections."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 @pytest.fixture
 def peer(gateway: Any) -> Iterator[RawPeer]:
-    """An authenticated peer that has read its welcome."""
+    """Return an authenticated peer that has read its welcome."""
     with RawPeer(gateway.port) as raw:
-        assert raw.ask(token=gateway.token(sub="mallory"))[0] == 101
+        assert raw.handshake(token=gateway.token(sub="mallory"))[0] == 101
         assert raw.read_message()["type"] == "welcome"
         yield raw
 
@@ -41,30 +41,30 @@ VIOLATIONS = {
 }
 
 
-@pytest.mark.parametrize("what", VIOLATIONS)
-def test_a_violation_is_told_and_disturbs_nobody(gateway: Any, peer: RawPeer, what: str) -> None:
-    witness = gateway.connect("supervisor", claims={"sub": "witness"})
-    frames, code = VIOLATIONS[what]
+@pytest.mark.parametrize("violation", VIOLATIONS)
+def test_a_violation_is_reported_and_affects_no_other_connection(gateway: Any, peer: RawPeer, violation: str) -> None:
+    other = gateway.connect("supervisor", claims={"sub": "other"})
+    frames, code = VIOLATIONS[violation]
     before = len(gateway.lines)
     peer.send(frames)
     assert peer.read_close() == code
     peer.send(frame(CLOSE, code.to_bytes(2, "big")))
     assert peer.read_end() == b""
-    assert witness.ask("ping")["type"] == "pong"
-    seen = [m["type"] for m in witness.received_before_pong()]
+    assert other.request("ping")["type"] == "pong"
+    seen = [m["type"] for m in other.received_before_pong()]
     assert set(seen) <= {"presence.changed"}
-    witness.socket.close()
-    about = [line for line in gateway.lines[before:] if "mallory" in line]
-    assert len(about) <= 1 and all(f"closed with {code} " in line for line in about), about
+    other.socket.close()
+    lines = [line for line in gateway.lines[before:] if "mallory" in line]
+    assert len(lines) <= 1 and all(f"closed with {code} " in line for line in lines), lines
 
 
-def test_a_violation_by_a_peer_that_goes_on_sending_is_told_too(gateway: Any, peer: RawPeer) -> None:
+def test_a_violation_is_reported_to_a_peer_that_continues_to_send(gateway: Any, peer: RawPeer) -> None:
     peer.send(frame(TEXT, b"{}", masked=False) + b"\x00\xff garbage" * 5_000)
     assert peer.read_close() == 1002
 
 
-def test_a_message_of_many_megabytes_is_told_its_limit(gateway: Any, peer: RawPeer) -> None:
-    """The close frame reaches a peer that is still busy sending."""
+def test_a_message_of_many_megabytes_is_closed_with_too_large(gateway: Any, peer: RawPeer) -> None:
+    """The close frame reaches a peer that is still sending."""
 
     def send() -> None:
         try:
@@ -83,7 +83,7 @@ def test_a_message_of_many_megabytes_is_told_its_limit(gateway: Any, peer: RawPe
 
 
 def memory_kib(gateway: Any) -> int:
-    """What the process holds (VmRSS)."""
+    """Return the resident memory of the process (VmRSS) in KiB."""
     with open(f"/proc/{gateway.process.pid}/status") as status:
         found = re.search(r"VmRSS:\s+(\d+) kB", status.read())
     assert found is not None
@@ -91,36 +91,36 @@ def memory_kib(gateway: Any) -> int:
 
 
 @pytest.mark.parametrize("opcode", [PING, 11], ids=["ping", "reserved"])
-def test_an_endless_control_frame_costs_no_memory(gateway: Any, peer: RawPeer, opcode: int) -> None:
+def test_an_endless_control_frame_uses_no_memory(gateway: Any, peer: RawPeer, opcode: int) -> None:
     before = memory_kib(gateway)
     peer.send(bytes([0x80 | opcode, 0xFF]) + (2**60).to_bytes(8, "big") + bytes(4))
     try:
         for _ in range(1_000):
             peer.send(b"x" * 65_536)
     except OSError:
-        pass  # cut off
+        pass  # the connection was aborted
     assert memory_kib(gateway) - before < 20_000
 
 
-def test_pings_without_end_and_nobody_reads(gateway: Any) -> None:
-    witness = gateway.connect(claims={"sub": "witness"})
+def test_a_flood_of_pings_from_a_peer_that_does_not_read(gateway: Any) -> None:
+    other = gateway.connect(claims={"sub": "other"})
     before = memory_kib(gateway)
-    with RawPeer(gateway.port, receive_buffer=4_096) as deaf:
-        assert deaf.ask(token=gateway.token(sub="deaf"))[0] == 101
+    with RawPeer(gateway.port, receive_buffer=4_096) as raw:
+        assert raw.handshake(token=gateway.token(sub="pinger"))[0] == 101
         pings = frame(PING, b"x" * 125) * 500
         for _ in range(300):
-            deaf.send(pings)
-        assert witness.ask("ping")["type"] == "pong"
+            raw.send(pings)
+        assert other.request("ping")["type"] == "pong"
         assert memory_kib(gateway) - before < 10_000
-    witness.socket.close()
+    other.socket.close()
 
 
-def test_two_hostile_peers_do_not_disturb_a_third(gateway: Any) -> None:
+def test_two_hostile_peers_do_not_affect_a_third(gateway: Any) -> None:
     good = gateway.connect("supervisor", claims={"sub": "good", "tenant_id": "calm"})
-    with RawPeer(gateway.port) as flooder, RawPeer(gateway.port) as garbler:
-        for peer in (flooder, garbler):
-            assert peer.ask(token=gateway.token("supervisor", sub="bad", tenant_id="calm"))[0] == 101
-        garbage = threading.Thread(target=_send_all, args=(garbler, [bytes(range(256)) * 64] * 50))
+    with RawPeer(gateway.port) as flooder, RawPeer(gateway.port) as garbage_sender:
+        for peer in (flooder, garbage_sender):
+            assert peer.handshake(token=gateway.token("supervisor", sub="bad", tenant_id="calm"))[0] == 101
+        garbage = threading.Thread(target=_send_all, args=(garbage_sender, [bytes(range(256)) * 64] * 50))
         flood = threading.Thread(
             target=_send_all, args=(flooder, [message("chat.typing", {"session_id": "c"}) * 50] * 20)
         )
@@ -132,7 +132,7 @@ def test_two_hostile_peers_do_not_disturb_a_third(gateway: Any) -> None:
         garbage.join(30)
         flood.join(30)
     assert titles == [str(number) for number in range(20)]
-    assert good.ask("ping")["type"] == "pong"
+    assert good.request("ping")["type"] == "pong"
     good.socket.close()
 
 
@@ -144,7 +144,7 @@ def _send_all(peer: RawPeer, pieces: list[bytes]) -> None:
         return
 
 
-# Who has not authenticated
+# Unauthenticated peers
 
 
 @pytest.mark.parametrize(
@@ -158,28 +158,28 @@ def _send_all(peer: RawPeer, pieces: list[bytes]) -> None:
         frame(TEXT, b"\x00"),
     ],
 )
-def test_a_peer_that_nobody_knows_gets_its_refusal_and_nothing_else(gateway: Any, frames: bytes) -> None:
-    with RawPeer(gateway.port) as stranger:
-        assert stranger.ask(Sec_WebSocket_Protocol="callcenter.v1")[0] == 101
+def test_an_unauthenticated_peer_gets_its_refusal_only(gateway: Any, frames: bytes) -> None:
+    with RawPeer(gateway.port) as raw:
+        assert raw.handshake(Sec_WebSocket_Protocol="callcenter.v1")[0] == 101
         gateway.publish("alert", {"title": "secret", "message": "m"})
-        stranger.send(frames)
-        error = stranger.read_message()
+        raw.send(frames)
+        error = raw.read_message()
         assert (error["type"], error["payload"]["code"]) == ("error", "unauthorized")
         assert set(error["payload"]) == {"code", "message"}
-        assert stranger.read_close() == 4500
-        stranger.send(frame(CLOSE))
-        assert stranger.read_end() == b""
+        assert raw.read_close() == 4500
+        raw.send(frame(CLOSE))
+        assert raw.read_end() == b""
 
 
-def test_a_refused_handshake_is_answered_and_no_more(gateway: Any) -> None:
-    with RawPeer(gateway.port) as stranger:
-        status, headers = stranger.ask(token="forged", Connection="Upgrade, close")
+def test_a_refused_handshake_gets_an_http_response_only(gateway: Any) -> None:
+    with RawPeer(gateway.port) as raw:
+        status, headers = raw.handshake(token="forged", Connection="Upgrade, close")
         assert status == 401
-        body = stranger.read(int(headers["content-length"]))
+        body = raw.read(int(headers["content-length"]))
         assert b"unauthorized" in body
-        # The rest is HTTP again: frames are no request.
-        stranger.send(message("snapshot") + b"\r\n\r\n")
-        assert b"snapshot" not in stranger.read_end()
+        # The connection remains HTTP, where frames are not valid requests.
+        raw.send(message("snapshot") + b"\r\n\r\n")
+        assert b"snapshot" not in raw.read_end()
 
 
 @pytest.mark.parametrize(
@@ -196,29 +196,29 @@ def test_a_refused_handshake_is_answered_and_no_more(gateway: Any) -> None:
     ids=["many headers", "no colon", "TLS hello", "HTTP/2.0", "POST", "not ASCII", "path"],
 )
 def test_malformed_requests(gateway: Any, raw: bytes, status: int) -> None:
-    with RawPeer(gateway.port) as stranger:
-        _send_all(stranger, [raw])
-        assert stranger.read_head()[0] == status
+    with RawPeer(gateway.port) as peer:
+        _send_all(peer, [raw])
+        assert peer.read_head()[0] == status
     assert gateway.http("/livez")[0] == 200
 
 
-def test_a_header_without_end_is_cut_off(gateway: Any) -> None:
-    with RawPeer(gateway.port) as stranger:
-        _send_all(stranger, [b"GET /ws HTTP/1.1\r\nHost: x\r\nX: ", *[b"x" * 65_536] * 20])
-        assert stranger.read_end() == b""
+def test_an_endless_header_is_aborted(gateway: Any) -> None:
+    with RawPeer(gateway.port) as raw:
+        _send_all(raw, [b"GET /ws HTTP/1.1\r\nHost: x\r\nX: ", *[b"x" * 65_536] * 20])
+        assert raw.read_end() == b""
 
 
-def test_a_handshake_that_trickles_is_cut_off(start_gateway: Callable[..., Any]) -> None:
+def test_a_slowly_sent_handshake_is_aborted(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway("[limits]\nhandshake_timeout = 1\n")
-    with RawPeer(gateway.port) as trickling:
-        trickling.send(b"GET /ws HTTP/1.1\r\nHost: x\r\n")
-        assert trickling.read_end() == b""
+    with RawPeer(gateway.port) as raw:
+        raw.send(b"GET /ws HTTP/1.1\r\nHost: x\r\n")
+        assert raw.read_end() == b""
 
 
-def test_a_peer_that_vanishes_is_forgotten(start_gateway: Callable[..., Any]) -> None:
+def test_a_disconnected_peer_is_unregistered(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway("[limits]\nping_interval = 3\nping_timeout = 3\n")
     with RawPeer(gateway.port) as silent:
-        assert silent.ask(token=gateway.token(sub="silent"))[0] == 101
+        assert silent.handshake(token=gateway.token(sub="silent"))[0] == 101
         assert silent.read_message()["type"] == "welcome"
         opcode, _ = silent.read_frame()
         assert opcode == PING

@@ -1,4 +1,4 @@
-"""The HTTP resources of a running gateway, as an integration sees them."""
+"""The HTTP resources of a running gateway."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from callcenter_ws import __version__
 ALERT = {"title": "Fire drill", "message": "now"}
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     headers: Message
     body: bytes
 
     @property
     def error(self) -> str:
-        """The code of an error."""
+        """Return the code of an error response."""
         assert self.headers["Content-Type"] == "application/json"
         error: dict[str, str] = json.loads(self.body)["error"]
         assert error["message"]
         return error["code"]
 
 
-def send(gateway: Any, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-    """Send a request as it is given, and return the answer as it comes."""
+def send(gateway: Any, method: str, path: str, body: bytes | None = None, **headers: str) -> Response:
+    """Send a request; return the unmodified response."""
     with closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE)) as connection:
         connection.request(method, path, body, {name.replace("_", "-"): text for name, text in headers.items()})
         answer = connection.getresponse()
-        return Answer(answer.status, answer.headers, answer.read())
+        return Response(answer.status, answer.headers, answer.read())
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -49,8 +49,8 @@ def bearer(token: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def everybody(gateway: Any) -> Iterator[dict[str, Any]]:
-    """One client of each role in one tenant of its own, and an agent in another."""
+def clients(gateway: Any) -> Iterator[dict[str, Any]]:
+    """Return a client of each role in one tenant, and an agent in another."""
     roles = ("admin", "supervisor", "agent", "wallboard", "visitor", "service")
     clients = {role: gateway.connect(role, claims={"tenant_id": "initech"}) for role in roles}
     clients["neighbour"] = gateway.connect("agent", claims={"tenant_id": "umbrella"})
@@ -63,7 +63,7 @@ def everybody(gateway: Any) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("role", ["agent", "supervisor", "wallboard", "service", "admin"])
-def test_a_tenant_sees_its_own_figures(gateway: Any, everybody: dict[str, Any], role: str) -> None:
+def test_a_tenant_reads_its_own_stats(gateway: Any, clients: dict[str, Any], role: str) -> None:
     status, stats = gateway.http("/ws/stats", token=gateway.token(role, tenant_id="initech"))
     assert status == 200
     assert (stats["node"], stats["version"], stats["tenant_id"]) == ("test-node", __version__, "initech")
@@ -76,7 +76,7 @@ def test_a_tenant_sees_its_own_figures(gateway: Any, everybody: dict[str, Any], 
     assert stats["lagging"] == 0 and stats["broker"]["ready"] is True and stats["uptime"] > 0
 
 
-def test_an_admin_of_all_tenants_sees_all(gateway: Any, everybody: dict[str, Any]) -> None:
+def test_an_admin_for_all_tenants_reads_all_stats(gateway: Any, clients: dict[str, Any]) -> None:
     token = gateway.token("admin", tenant_id="*")
     status, stats = gateway.http("/ws/stats", token=token)
     assert status == 200
@@ -87,26 +87,26 @@ def test_an_admin_of_all_tenants_sees_all(gateway: Any, everybody: dict[str, Any
     assert (status, stats["connections"]["total"]) == (200, 1)
 
 
-def test_the_figures_count_what_flows(gateway: Any, everybody: dict[str, Any]) -> None:
+def test_the_stats_count_messages(gateway: Any, clients: dict[str, Any]) -> None:
     token = gateway.token("admin", tenant_id="*")
 
     def messages() -> dict[str, Any]:
         counted: dict[str, Any] = gateway.http("/ws/stats", token=token)[1]["messages"]
         return counted
 
-    for client in everybody.values():
+    for client in clients.values():
         client.received_before_pong()
     before = messages()
     event_id = secrets.token_hex(8)
     for _ in range(2):
         gateway.publish("alert", ALERT, tenant_id="initech", event_id=event_id)
     gateway.http("/ws/events", method="POST", token=token, body={"tenant_id": "initech", "type": "x", "payload": {}})
-    assert everybody["wallboard"].ask("ping")["type"] == "pong"
+    assert clients["wallboard"].request("ping")["type"] == "pong"
     after = messages()
     assert after["accepted"] - before["accepted"] == 1
     assert after["duplicates"] - before["duplicates"] == 1
     assert sum(after["refused"].values()) - sum(before["refused"].values()) == 1
-    # To admin, supervisor, agent and wallboard, but to no visitor and to no service that did not ask; and the pong.
+    # The alert for admin, supervisor, agent and wallboard, but not for visitor and service; and the pong.
     assert after["delivered"] - before["delivered"] == 4 + 1
     assert after["in"] - before["in"] == 1
 
@@ -122,7 +122,7 @@ def test_the_figures_count_what_flows(gateway: Any, everybody: dict[str, Any]) -
         ("agent", {}, "/ws/users/agent-1/online?tenant_id=umbrella"),
     ],
 )
-def test_what_is_not_theirs_is_forbidden(gateway: Any, role: str, claims: dict[str, str], path: str) -> None:
+def test_the_stats_of_other_tenants_are_forbidden(gateway: Any, role: str, claims: dict[str, str], path: str) -> None:
     status, answer = gateway.http(path, token=gateway.token(role, **{"tenant_id": "initech", **claims}))
     assert (status, answer["error"]["code"]) == (403, "forbidden")
 
@@ -133,14 +133,14 @@ def test_what_is_not_theirs_is_forbidden(gateway: Any, role: str, claims: dict[s
 def test_whether_a_user_is_online(gateway: Any) -> None:
     token = gateway.token("service", tenant_id="hooli")
     path = f"/ws/users/{quote('zoé/1', safe='')}/online"
-    nobody = {"user_id": "zoé/1", "online": False, "connections": 0, "since": None, "last_seen": None}
-    assert gateway.http(path, token=token) == (200, nobody)
+    offline = {"user_id": "zoé/1", "online": False, "connections": 0, "since": None, "last_seen": None}
+    assert gateway.http(path, token=token) == (200, offline)
     clients = [gateway.connect(claims={"tenant_id": "hooli", "sub": "zoé/1"}) for _ in range(2)]
     _, here = gateway.http(path, token=token)
     assert (here["online"], here["connections"]) == (True, 2)
     assert here["since"].endswith("Z") and here["last_seen"] >= here["since"]
-    # The same name in another tenant is another user.
-    assert gateway.http(path, token=gateway.token("service"))[1] == nobody
+    # A user of the same name in another tenant is another user.
+    assert gateway.http(path, token=gateway.token("service"))[1] == offline
     assert gateway.http(f"{path}?tenant_id=hooli", token=gateway.token("admin", tenant_id="*"))[1]["connections"] == 2
     for client in clients:
         client.socket.close()
@@ -149,7 +149,7 @@ def test_whether_a_user_is_online(gateway: Any) -> None:
     assert gone["last_seen"] >= here["since"]
 
 
-def test_a_token_of_all_tenants_must_name_one(gateway: Any) -> None:
+def test_a_token_for_all_tenants_must_name_one(gateway: Any) -> None:
     status, answer = gateway.http("/ws/users/x/online", token=gateway.token("admin", tenant_id="*"))
     assert (status, answer["error"]["code"]) == (400, "invalid_message")
     assert "tenant_id" in answer["error"]["message"]
@@ -177,7 +177,7 @@ def test_one_event_is_published(gateway: Any) -> None:
     client.socket.close()
 
 
-def test_a_list_is_published_but_for_what_is_wrong_in_it(gateway: Any) -> None:
+def test_the_valid_events_of_a_list_are_published(gateway: Any) -> None:
     client = gateway.connect("supervisor")
     events = [
         {"type": "alert", "payload": ALERT},
@@ -217,7 +217,7 @@ def test_a_list_is_published_but_for_what_is_wrong_in_it(gateway: Any) -> None:
     ],
     ids=lambda value: value[:40].decode("ascii", "replace") if isinstance(value, bytes) else None,
 )
-def test_a_body_that_is_no_event_is_refused(gateway: Any, body: bytes, status: int, code: str) -> None:
+def test_a_body_that_is_not_an_event_is_refused(gateway: Any, body: bytes, status: int, code: str) -> None:
     answer = send(gateway, "POST", "/ws/events", body, **bearer(gateway.token("service")))
     assert (answer.status, answer.error) == (status, code)
 
@@ -229,7 +229,7 @@ def test_only_services_and_admins_publish(gateway: Any, role: str) -> None:
 
 
 @pytest.mark.parametrize("with_token", [False, True], ids=["stranger", "service"])
-def test_a_body_without_end_is_refused_at_its_head(gateway: Any, with_token: bool) -> None:
+def test_an_oversized_body_is_refused_at_its_head(gateway: Any, with_token: bool) -> None:
     token = f"Authorization: Bearer {gateway.token('service')}\r\n" if with_token else ""
     head = f"POST /ws/events HTTP/1.1\r\nHost: x\r\n{token}Content-Length: 50000000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=DEADLINE) as peer:
@@ -244,12 +244,12 @@ def test_a_body_without_end_is_refused_at_its_head(gateway: Any, with_token: boo
 # Probes and metrics
 
 
-def test_the_probes_need_no_token(gateway: Any) -> None:
+def test_the_probes_require_no_token(gateway: Any) -> None:
     assert gateway.http("/livez") == (200, {"alive": True})
     assert gateway.http("/readyz") == (200, {"ready": True})
 
 
-def test_a_gateway_that_is_about_to_stop_is_alive_but_not_ready(start_gateway: Any) -> None:
+def test_a_draining_gateway_is_alive_but_not_ready(start_gateway: Any) -> None:
     gateway = start_gateway()
 
     def ask(path: str) -> tuple[int, Any]:
@@ -257,7 +257,7 @@ def test_a_gateway_that_is_about_to_stop_is_alive_but_not_ready(start_gateway: A
         answer = probe.getresponse()
         return answer.status, json.load(answer)
 
-    # A client that does not answer the close keeps the gateway waiting for a while.
+    # The gateway waits for a while for a client that does not answer the close.
     upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     head = f"GET /ws HTTP/1.1\r\nHost: x\r\n{upgrade}{key}Authorization: Bearer {gateway.token()}\r\n\r\n"
@@ -271,19 +271,19 @@ def test_a_gateway_that_is_about_to_stop_is_alive_but_not_ready(start_gateway: A
         gateway.process.send_signal(signal.SIGTERM)
         deadline = Deadline()
         while (readiness := ask("/readyz"))[0] == 200:
-            deadline.left()
+            deadline.remaining()
         assert readiness[0] == 503
         assert readiness[1]["ready"] is False and "shutting down" in readiness[1]["reasons"][0]
         assert ask("/livez") == (200, {"alive": True})
         token = gateway.token("service")
         probe.request("POST", "/ws/events", json.dumps({"type": "alert", "payload": ALERT}), bearer(token))
-        # What is published meanwhile is taken, or refused in so many words.
+        # Events published meanwhile are accepted or refused.
         assert probe.getresponse().status in (200, 503)
     assert gateway.process.wait(DEADLINE) == -signal.SIGTERM
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
-    """The samples of an exposition by name and labels, in alphabetical order of their names."""
+    """Return the samples of the metrics by name and sorted labels."""
     return {
         (sample.name, *[label for _, label in sorted(sample.labels.items())]): sample.value
         for family in text_string_to_metric_families(text)
@@ -291,7 +291,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_the_metrics_are_prometheus_text_without_names_of_tenants(gateway: Any, everybody: dict[str, Any]) -> None:
+def test_the_metrics_are_prometheus_text_without_names_of_tenants(gateway: Any, clients: dict[str, Any]) -> None:
     answer = send(gateway, "GET", "/metrics")
     assert answer.status == 200 and answer.headers["Content-Type"].startswith("text/plain; version=")
     text = answer.body.decode()
@@ -305,7 +305,7 @@ def test_the_metrics_are_prometheus_text_without_names_of_tenants(gateway: Any, 
     assert samples(send(gateway, "GET", "/metrics").body.decode())["callcenter_ws_events_accepted_total",] > before
 
 
-def test_the_metrics_are_not_for_who_comes_through_a_proxy(gateway: Any) -> None:
+def test_the_metrics_are_refused_through_a_proxy(gateway: Any) -> None:
     answer = send(gateway, "GET", "/metrics", X_Forwarded_For="192.0.2.7")
     assert (answer.status, answer.error) == (401, "unauthorized")
     allowed = send(gateway, "GET", "/metrics", X_Forwarded_For="192.0.2.7", **bearer(gateway.token("service")))
@@ -323,19 +323,19 @@ def test_the_metrics_on_a_listener_of_their_own(start_gateway: Any) -> None:
         assert gateway.http(path, token=gateway.token("admin", tenant_id="*"))[0] == 404
 
 
-# What does not exist, or not like that
+# Other paths and methods
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/demo/token", "/wss", "/ws/x", "/ws/stats/x", "/ws/users/x", "/ws/users/x/online/y", "/%00"]
 )
-def test_there_is_nothing_else(gateway: Any, path: str) -> None:
+def test_other_paths_are_not_found(gateway: Any, path: str) -> None:
     answer = send(gateway, "GET", path)
     assert (answer.status, answer.error) == (404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["/ws", "/ws/", "/ws/public"])
-def test_a_websocket_endpoint_asks_for_an_upgrade(gateway: Any, path: str) -> None:
+def test_a_websocket_endpoint_requires_an_upgrade(gateway: Any, path: str) -> None:
     answer = send(gateway, "GET", path, **bearer(gateway.token("admin")))
     assert (answer.status, answer.error, answer.headers["Upgrade"]) == (426, "upgrade_required", "websocket")
 
@@ -357,7 +357,7 @@ def test_another_method_is_not_allowed(gateway: Any, method: str, path: str, all
 
 
 @pytest.mark.parametrize("path", ["/ws/stats", "/ws/users/x/online", "/ws/events"])
-def test_without_a_token_there_is_no_answer(gateway: Any, path: str) -> None:
+def test_without_a_token_requests_are_refused(gateway: Any, path: str) -> None:
     method = "POST" if path == "/ws/events" else "GET"
     tokens = [None, "x", gateway.token("admin", exp=1), gateway.token("admin")[:-3] + "abc"]
     for token in tokens:

@@ -1,4 +1,4 @@
-"""Daemons with a spool that are killed, with and without a gateway."""
+"""Daemons with a spool that are killed, with and without a running gateway."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from processes import Deadline, RemoteDaemon, free_port
 
 
-class Site:
-    """Where a daemon lives and where it sends to, before there is a gateway."""
+class DaemonSetup:
+    """The spool, the port and the token of a daemon and its gateway, before either is started."""
 
     def __init__(self, folder: Path, start_gateway: Any) -> None:
         self.spool = folder / "events.spool"
@@ -33,12 +33,12 @@ class Site:
         return RemoteDaemon(f"tcp:127.0.0.1:{self._port}", self._token_file, self.spool)
 
     def spooled(self) -> list[tuple[str, str]]:
-        """Ids and times of the events in the spool."""
+        """Return the ids and timestamps of the events in the spool."""
         if not self.spool.exists():
             return []
         db = sqlite3.connect(self.spool)
         try:
-            # The daemon may have made nothing but the file so far.
+            # The daemon may have created the file, but not the table yet.
             if not db.execute("SELECT * FROM sqlite_schema").fetchall():
                 return []
             return db.execute("SELECT event_id, timestamp FROM event ORDER BY key").fetchall()
@@ -47,18 +47,18 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, start_gateway: Any) -> Site:
-    return Site(tmp_path, start_gateway)
+def daemon_setup(tmp_path: Path, start_gateway: Any) -> DaemonSetup:
+    return DaemonSetup(tmp_path, start_gateway)
 
 
 def until(condition: Callable[[], Any]) -> None:
     deadline, pause = Deadline(), threading.Event()
     while not condition():
-        pause.wait(min(0.02, deadline.left()))
+        pause.wait(min(0.02, deadline.remaining()))
 
 
 def alerts(gateway: Any, epoch: str, last: str) -> list[dict[str, Any]]:
-    """All that the gateway has published, the alert with that title being the last one."""
+    """Return the alerts that the gateway has published, up to the one with the title ``last``."""
     watcher = gateway.connect("supervisor", f"/ws?epoch={epoch}&seq=0")
     received = [watcher.receive_type("alert")]
     while received[-1]["payload"]["title"] != last:
@@ -68,41 +68,41 @@ def alerts(gateway: Any, epoch: str, last: str) -> list[dict[str, Any]]:
     return received
 
 
-def test_a_daemon_that_is_killed_while_the_gateway_is_down_loses_nothing(site: Site) -> None:
-    first = site.start_daemon()
+def test_daemon_killed_while_the_gateway_is_down_loses_nothing(daemon_setup: DaemonSetup) -> None:
+    first = daemon_setup.start_daemon()
     for number in range(250):
-        first.tell("send_alert", "acme", f"{number}", "x" * 300_000 * (number == 120))
-    until(lambda: len(site.spooled()) == 250)
-    spooled = site.spooled()
+        first.start_call("send_alert", "acme", f"{number}", "x" * 300_000 * (number == 120))
+    until(lambda: len(daemon_setup.spooled()) == 250)
+    spooled = daemon_setup.spooled()
     assert first.stop(signal.SIGKILL) == -signal.SIGKILL
-    second = site.start_daemon()
+    second = daemon_setup.start_daemon()
     for number in range(250, 260):
-        second.tell("send_alert", "acme", f"{number}", "…")
-    until(lambda: len(site.spooled()) == 260)
+        second.start_call("send_alert", "acme", f"{number}", "…")
+    until(lambda: len(daemon_setup.spooled()) == 260)
     assert second.stop(signal.SIGKILL) == -signal.SIGKILL
-    third = site.start_daemon()
-    answer = third.tell("send_alert", "acme", "last", "…")
-    gateway = site.start_gateway()
-    epoch = third.answer(answer)["result"]["epoch"]
+    third = daemon_setup.start_daemon()
+    answer = third.start_call("send_alert", "acme", "last", "…")
+    gateway = daemon_setup.start_gateway()
+    epoch = third.response(answer)["result"]["epoch"]
     received = alerts(gateway, epoch, "last")
     assert [message["payload"]["title"] for message in received] == [*map(str, range(260)), "last"]
     assert [(message["id"], message["timestamp"]) for message in received[:250]] == spooled
-    until(lambda: site.spooled() == [])
+    until(lambda: daemon_setup.spooled() == [])
     assert third.wait() == 0
 
 
-def test_a_daemon_that_is_killed_while_it_sends_loses_nothing_and_sends_nothing_twice(site: Site) -> None:
-    gateway = site.start_gateway()
-    first = site.start_daemon()
-    numbers = [first.tell("send_alert", "acme", f"{number}", "…") for number in range(400)]
-    epoch = first.answer(numbers[150])["result"]["epoch"]
+def test_daemon_killed_while_sending_loses_nothing_and_publishes_nothing_twice(daemon_setup: DaemonSetup) -> None:
+    gateway = daemon_setup.start_gateway()
+    first = daemon_setup.start_daemon()
+    numbers = [first.start_call("send_alert", "acme", f"{number}", "…") for number in range(400)]
+    epoch = first.response(numbers[150])["result"]["epoch"]
     assert first.stop(signal.SIGKILL) == -signal.SIGKILL
-    spooled = site.spooled()
-    second = site.start_daemon()
-    second.ask("send_alert", "acme", "last", "…")
+    spooled = daemon_setup.spooled()
+    second = daemon_setup.start_daemon()
+    second.call("send_alert", "acme", "last", "…")
     received = alerts(gateway, epoch, "last")
     titles = [message["payload"]["title"] for message in received]
-    # Of the last ones the daemon may have been told, but have had no time to write them down.
+    # The last events may have been answered, but not deleted from the spool.
     assert titles == [*map(str, range(len(titles) - 1)), "last"]
     assert len(titles) > 150
     ids = [message["id"] for message in received]
@@ -110,10 +110,10 @@ def test_a_daemon_that_is_killed_while_it_sends_loses_nothing_and_sends_nothing_
     assert second.wait() == 0
 
 
-def test_a_second_daemon_on_the_same_spool_does_not_start(site: Site) -> None:
-    first = site.start_daemon()
-    until(site.spool.exists)
-    second = site.start_daemon()
+def test_second_daemon_on_the_same_spool_does_not_start(daemon_setup: DaemonSetup) -> None:
+    first = daemon_setup.start_daemon()
+    until(daemon_setup.spool.exists)
+    second = daemon_setup.start_daemon()
     assert second.wait() == 1
-    assert f"{site.spool} is in use by another process" in second.output
+    assert f"{daemon_setup.spool} is in use by another process" in second.output
     assert first.wait() == 0

@@ -1,4 +1,4 @@
-"""The site behind an ``ssl:`` endpoint string, with a certificate of the test's own making."""
+"""The site behind an ``ssl:`` endpoint, with a self-signed certificate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def gateway(start_shared_gateway: Callable[..., Any], authority: tuple[Path, Path]) -> Any:
-    """A gateway that speaks TLS only."""
+    """Start a gateway with TLS only."""
     certificate, key = authority
     web = f"ssl:0:interface=127.0.0.1:certKey={certificate}:privateKey={key}"
     return start_shared_gateway(web=web)
@@ -35,7 +35,7 @@ def gateway(start_shared_gateway: Callable[..., Any], authority: tuple[Path, Pat
 
 @pytest.fixture
 def trusting(authority: tuple[Path, Path]) -> ssl.SSLContext:
-    """A client that trusts the certificate and checks the name."""
+    """Return a client context that trusts the certificate and checks the name."""
     return ssl.create_default_context(cafile=str(authority[0]))
 
 
@@ -51,12 +51,12 @@ def test_a_client_of_either_version(gateway: Any, trusting: ssl.SSLContext, vers
     assert client.socket.protocol.close_rcvd.code == 1000
 
 
-def test_who_does_not_know_the_certificate_does_not_connect(gateway: Any) -> None:
+def test_a_client_that_does_not_trust_the_certificate_cannot_connect(gateway: Any) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         gateway.connect(ssl=ssl.create_default_context())
 
 
-def test_a_bad_token_is_refused_over_tls_too(gateway: Any, trusting: ssl.SSLContext) -> None:
+def test_an_invalid_token_is_refused_over_tls(gateway: Any, trusting: ssl.SSLContext) -> None:
     with pytest.raises(Exception, match="401"):
         gateway.connect(token="forged", ssl=trusting)
     browser = gateway.raw_connect("/ws", subprotocols=["callcenter.v1", "bearer.forged"], ssl=trusting)
@@ -66,7 +66,7 @@ def test_a_bad_token_is_refused_over_tls_too(gateway: Any, trusting: ssl.SSLCont
 
 
 def alert_of(answer: bytes) -> int:
-    """The description of a TLS alert record (RFC 8446 section 6)."""
+    """Return the description of a TLS alert record (RFC 8446 section 6)."""
     assert answer[:1] == b"\x15", answer
     return answer[6]
 
@@ -76,7 +76,7 @@ PROTOCOL_VERSION = 70
 
 @pytest.mark.parametrize("version", [b"\x03\x01", b"\x03\x02"], ids=["TLS 1.0", "TLS 1.1"])
 def test_older_versions_are_refused_by_the_server_itself(gateway: Any, version: bytes) -> None:
-    """A ClientHello by hand: the TLS library of a machine may be unable to offer what is to be refused."""
+    """The ClientHello is hand-made: the installed TLS library may not support the refused versions."""
     suites = bytes.fromhex("c009 c00a c013 c014 002f 0035")
     groups = b"\x00\x0a\x00\x04\x00\x02\x00\x17" + b"\x00\x0b\x00\x02\x01\x00"
     body = version + bytes(32) + b"\x00" + len(suites).to_bytes(2, "big") + suites + b"\x01\x00"
@@ -87,7 +87,7 @@ def test_older_versions_are_refused_by_the_server_itself(gateway: Any, version: 
         assert alert_of(link.recv(1_024)) == PROTOCOL_VERSION
 
 
-def test_a_client_that_knows_nothing_newer_is_refused(gateway: Any, trusting: ssl.SSLContext) -> None:
+def test_a_client_with_old_versions_only_is_refused(gateway: Any, trusting: ssl.SSLContext) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # asking for TLS 1.1 is what is tested
         trusting.minimum_version = ssl.TLSVersion.TLSv1
@@ -124,7 +124,7 @@ def test_a_message_in_one_write_with_the_handshake(gateway: Any, trusting: ssl.S
 
 
 def test_a_large_snapshot(gateway: Any, trusting: ssl.SSLContext) -> None:
-    """Megabytes in one frame, through the TLS layer's own buffers, to a reader that begins late."""
+    """Megabytes in one frame, through the buffers of TLS, to a client that starts to read late."""
     rows = [
         {
             "type": "call.incoming",
@@ -153,7 +153,7 @@ def post(gateway: Any, context: ssl.SSLContext, token: str, events: list[dict[st
         assert answer.status == 200
 
 
-def test_noise_in_place_of_a_handshake_is_no_bug(gateway: Any, trusting: ssl.SSLContext) -> None:
+def test_random_bytes_in_place_of_a_handshake_are_not_logged_as_errors(gateway: Any, trusting: ssl.SSLContext) -> None:
     for noise in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 1_000, b"\x16\x03\x01\xff\xff" + b"\xff" * 1_000):
         with socket.create_connection(("127.0.0.1", gateway.port), 30) as link:
             link.sendall(noise)
@@ -163,11 +163,11 @@ def test_noise_in_place_of_a_handshake_is_no_bug(gateway: Any, trusting: ssl.SSL
                     pass
             except ConnectionResetError:
                 pass
-    assert gateway.connect(ssl=trusting).ask("ping")["type"] == "pong"
+    assert gateway.connect(ssl=trusting).request("ping")["type"] == "pong"
 
 
 class OpensslClient:
-    """The command line client of OpenSSL, which can be told to begin a key update (RFC 8446 section 4.6.3)."""
+    """The command line client of OpenSSL, which can initiate a key update (RFC 8446 section 4.6.3)."""
 
     def __init__(self, port: int, authority: Path) -> None:
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", str(authority), "-tls1_3"]
@@ -178,8 +178,8 @@ class OpensslClient:
         self._said, self._hears = self._process.stdin, self._process.stdout
         self.heard = b""
 
-    def say(self, data: bytes) -> None:
-        """Send bytes; a line that is a single letter is a command."""
+    def send(self, data: bytes) -> None:
+        """Send bytes; a line with a single letter is a command."""
         self._said.write(data)
         self._said.flush()
 
@@ -197,13 +197,11 @@ class OpensslClient:
         self._hears.close()
 
 
-def test_a_key_update_amid_the_events_harms_none_of_them(
-    gateway: Any, authority: tuple[Path, Path], trusting: ssl.SSLContext
-) -> None:
+def test_a_key_update_between_events(gateway: Any, authority: tuple[Path, Path], trusting: ssl.SSLContext) -> None:
     client = OpensslClient(gateway.port, authority[0])
     try:
         client.wait_for(b"Verify return code: 0")
-        client.say(
+        client.send(
             f"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyBvaw==\r\n"
             f"Authorization: Bearer {gateway.token('supervisor', sub='key-update')}\r\n\r\n".encode()
@@ -211,8 +209,8 @@ def test_a_key_update_amid_the_events_harms_none_of_them(
         client.wait_for(b'"type":"welcome"')
         token = gateway.token("service", tenant_id="*")
         for number in range(20):
-            # K: the other side is to update its key, too.
-            client.say(b"K\n" if number % 2 else b"k\n")
+            # K: update the keys of both sides.
+            client.send(b"K\n" if number % 2 else b"k\n")
             client.wait_for(b"KEYUPDATE")
             event = {"tenant_id": "acme", "type": "alert", "payload": {"title": f"event-{number}", "message": "m"}}
             publisher = http.client.HTTPSConnection("127.0.0.1", gateway.port, timeout=20, context=trusting)

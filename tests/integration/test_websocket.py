@@ -1,4 +1,4 @@
-"""WebSockets of a running gateway: connections, limits, the way back, the end."""
+"""WebSockets of a running gateway: messages, limits, resuming, slow readers, closing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALERT = {"title": "t", "message": "m"}
 
 
 def publish_many(gateway: Any, count: int, padding: int = 0, tenant_id: str = "acme") -> int:
-    """Publish alerts, numbered in their titles; return the last seq."""
+    """Publish alerts with numbers as titles; return the last seq."""
     last = 0
     for start in range(0, count, 500):
         events = [
@@ -39,7 +39,7 @@ Connect = Callable[..., Any]
 
 @pytest.fixture
 def connect(gateway: Any) -> Iterator[Connect]:
-    """Opens clients of the shared gateway, each a user of its own, that end with the test."""
+    """Opens clients of the shared gateway, each for a user of its own; closes them after the test."""
     clients: list[Any] = []
 
     def open_client(role: str = "agent", path: str | None = None, **options: Any) -> Any:
@@ -61,26 +61,26 @@ def test_the_welcome_is_first_and_alone(connect: Connect) -> None:
     assert client.received_before_pong() == []
 
 
-def test_answers_name_the_request(connect: Connect) -> None:
+def test_responses_name_the_request(connect: Connect) -> None:
     client = connect()
     for request_id in ("a", "ü" * 255, 7):
         client.send("ping", id=request_id)
         assert client.receive()["in_reply_to"] == request_id
 
 
-def test_a_large_message_is_taken_and_answered(connect: Connect) -> None:
+def test_a_large_message_is_accepted(connect: Connect) -> None:
     client = connect()
     client.socket.send(json.dumps({"type": "ping", "id": "x", "payload": {"padding": "x" * 500_000}}))
     assert client.receive()["in_reply_to"] == "x"
 
 
-def test_fragments_are_one_message(connect: Connect) -> None:
+def test_fragments_form_one_message(connect: Connect) -> None:
     client = connect()
     client.socket.send(iter(['{"type":', '"ping","id"', ':"in pieces"}']))
     assert client.receive()["in_reply_to"] == "in pieces"
 
 
-def test_compression_is_spoken_in_both_directions(gateway: Any, connect: Connect) -> None:
+def test_compression_in_both_directions(gateway: Any, connect: Connect) -> None:
     client, plain = connect(compression="deflate"), connect(compression=None)
     (extension,) = client.socket.protocol.extensions
     assert extension.name == "permessage-deflate"
@@ -120,19 +120,17 @@ def test_compression_is_spoken_in_both_directions(gateway: Any, connect: Connect
         ('{"type":"chat.message","payload":{"session_id":"c"}}', "invalid_message"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_understood_gets_an_error_and_the_connection_lives(
-    connect: Connect, text: str, code: str
-) -> None:
-    client = connect(claims={"sub": "clumsy"})
-    witness = connect("supervisor", claims={"sub": "witness"})
+def test_an_invalid_message_gets_an_error_and_the_connection_stays_open(connect: Connect, text: str, code: str) -> None:
+    client = connect(claims={"sub": "invalid"})
+    observer = connect("supervisor", claims={"sub": "observer"})
     client.socket.send(text)
     error = client.receive()
     assert (error["type"], error["payload"]["code"]) == ("error", code)
-    assert client.ask("ping")["type"] == "pong"
-    assert [m for m in witness.received_before_pong() if m["type"] != "presence.changed"] == []
+    assert client.request("ping")["type"] == "pong"
+    assert [m for m in observer.received_before_pong() if m["type"] != "presence.changed"] == []
 
 
-def test_too_many_mistakes_end_the_connection(connect: Connect) -> None:
+def test_too_many_invalid_messages_close_the_connection(connect: Connect) -> None:
     client = connect(claims={"sub": "abuser"})
     for _ in range(21):
         client.socket.send("{")
@@ -141,12 +139,12 @@ def test_too_many_mistakes_end_the_connection(connect: Connect) -> None:
     assert client.close_code() == 4501
 
 
-def test_a_flood_is_slowed_then_ended(connect: Connect) -> None:
+def test_a_flood_is_rate_limited_then_closed(connect: Connect) -> None:
     client = connect(claims={"sub": "flooder"})
     for number in range(200):
         try:
             client.send("ping", id=number)
-        except Exception:  # closed by the gateway meanwhile
+        except Exception:  # already closed by the gateway
             break
     answers = [client.receive() for _ in range(45)]
     assert [answer["type"] for answer in answers[:40]] == ["pong"] * 40
@@ -170,7 +168,7 @@ def test_connections_per_user(start_gateway: Callable[..., Any]) -> None:
     assert error["type"] == "error" and error["payload"]["retry_after_ms"] > 0
     with pytest.raises(Exception, match="4504"):
         browser.recv(timeout=30)
-    gateway.connect(claims={"sub": "somebody-else"})
+    gateway.connect(claims={"sub": "other"})
     gateway.connect(claims={"tenant_id": "globex"})
     first.socket.close()
     gateway.connect()
@@ -179,9 +177,9 @@ def test_connections_per_user(start_gateway: Callable[..., Any]) -> None:
 def test_connections_per_address(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway("[limits]\nconnections_per_ip = 2\n")
     with RawPeer(gateway.port) as first, RawPeer(gateway.port) as second, RawPeer(gateway.port) as third:
-        assert first.ask(Sec_WebSocket_Protocol=SUBPROTOCOL)[0] == 101
-        assert second.ask(token=gateway.token())[0] == 101
-        status, headers = third.ask(token=gateway.token())
+        assert first.handshake(Sec_WebSocket_Protocol=SUBPROTOCOL)[0] == 101
+        assert second.handshake(token=gateway.token())[0] == 101
+        status, headers = third.handshake(token=gateway.token())
         assert status == 429 and int(headers["retry-after"]) > 0
         assert gateway.http("/livez")[0] == 200
         first.send(frame(8))
@@ -190,10 +188,10 @@ def test_connections_per_address(start_gateway: Callable[..., Any]) -> None:
     gateway.connect()
 
 
-# The way back
+# Resuming
 
 
-def test_resume_by_the_url_brings_what_was_missed_once_and_in_order(gateway: Any, connect: Connect) -> None:
+def test_resuming_by_the_url_replays_missed_events_once_and_in_order(gateway: Any, connect: Connect) -> None:
     first = connect("supervisor", claims={"sub": "resumer", "tenant_id": "resume"})
     seen = publish_many(gateway, 3, tenant_id="resume")
     seqs = [first.receive_type("alert")["seq"] for _ in range(3)]
@@ -205,7 +203,7 @@ def test_resume_by_the_url_brings_what_was_missed_once_and_in_order(gateway: Any
     missed = []
     while (received := again.receive())["type"] != "resumed":
         missed.append(received["seq"])
-    # Between the two stands, at most, that the user has gone and come.
+    # Only presence events of the user may be in between.
     assert missed == sorted(set(missed)) and missed[0] == seen + 1
     assert set(range(last - 599, last + 1)) <= set(missed)
     payload = received["payload"]
@@ -231,8 +229,8 @@ def test_a_snapshot_by_the_url(connect: Connect) -> None:
 # Slow readers
 
 
-def drain(peer: RawPeer, last: int) -> list[dict[str, Any]]:
-    """Read until the message with that seq, or a snapshot of it, has come."""
+def read_until(peer: RawPeer, last: int) -> list[dict[str, Any]]:
+    """Read messages until one with the seq ``last``, or a snapshot at it."""
     received = []
     while True:
         message_ = peer.read_message()
@@ -241,12 +239,12 @@ def drain(peer: RawPeer, last: int) -> list[dict[str, Any]]:
             return received
 
 
-def test_a_slow_reader_delays_nobody_and_loses_nothing(start_gateway: Callable[..., Any]) -> None:
+def test_a_slow_reader_delays_no_other_client_and_loses_nothing(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway("[store]\nmemory_events = 20000\n[limits]\nslow_timeout = 60\n")
     count = 4_000
     fast = gateway.connect("supervisor", claims={"sub": "fast"})
     with RawPeer(gateway.port, receive_buffer=4_096) as slow:
-        assert slow.ask(token=gateway.token("supervisor", sub="slow"))[0] == 101
+        assert slow.handshake(token=gateway.token("supervisor", sub="slow"))[0] == 101
         assert slow.read_message()["type"] == "welcome"
         seqs: list[int] = []
 
@@ -261,20 +259,20 @@ def test_a_slow_reader_delays_nobody_and_loses_nothing(start_gateway: Callable[.
         assert len(seqs) == count and seqs == sorted(set(seqs)) and seqs[-1] == last
         stats = gateway.http("/ws/stats", token=gateway.token("admin"))[1]
         assert stats["lagging"] == 1, stats
-        received = [m for m in drain(slow, last) if m["type"] != "presence.changed"]
+        received = [m for m in read_until(slow, last) if m["type"] != "presence.changed"]
         assert [m["type"] for m in received] == ["alert"] * count
         assert [m["payload"]["title"] for m in received] == [str(number) for number in range(count)]
         live = publish_many(gateway, 1)
         assert slow.read_message()["seq"] == live
 
 
-def test_a_slow_reader_that_the_history_has_left_behind_is_told(start_gateway: Callable[..., Any]) -> None:
+def test_a_slow_reader_behind_the_history_gets_a_gap(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway("[store]\nmemory_events = 300\nhistory_events = 300\n[limits]\nslow_timeout = 60\n")
     with RawPeer(gateway.port, receive_buffer=4_096) as slow:
-        assert slow.ask(token=gateway.token("supervisor", sub="slow"))[0] == 101
+        assert slow.handshake(token=gateway.token("supervisor", sub="slow"))[0] == 101
         assert slow.read_message()["type"] == "welcome"
         last = publish_many(gateway, 4_000, padding=3_000)
-        received = drain(slow, last)
+        received = read_until(slow, last)
         types = [m["type"] for m in received]
         gap = received[types.index("gap")]
         assert types[types.index("gap") + 1] == "snapshot"
@@ -286,33 +284,35 @@ def test_a_slow_reader_that_the_history_has_left_behind_is_told(start_gateway: C
         assert gap["payload"]["reason"]
 
 
-def test_a_reader_that_takes_nothing_is_closed(start_gateway: Callable[..., Any]) -> None:
+def test_a_client_that_reads_nothing_is_closed(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway("[store]\nmemory_events = 20000\n[limits]\nslow_timeout = 1\npresence_grace = 0\n")
     with RawPeer(gateway.port, receive_buffer=4_096) as stuck:
-        assert stuck.ask(token=gateway.token("supervisor", sub="stuck"))[0] == 101
+        assert stuck.handshake(token=gateway.token("supervisor", sub="stuck"))[0] == 101
         publish_many(gateway, 4_000, padding=3_000)
-        witness = gateway.connect("supervisor", claims={"sub": "witness"})
-        while (gone := witness.receive_type("presence.changed")["payload"])["user_id"] != "stuck" or gone["online"]:
+        observer = gateway.connect("supervisor", claims={"sub": "observer"})
+        while (change := observer.receive_type("presence.changed")["payload"])["user_id"] != "stuck" or change[
+            "online"
+        ]:
             pass
     gateway.stop()
     gateway.reader.join()
     assert gateway.log.count("4001 slow_consumer") == 1
 
 
-# The end
+# Closing
 
 
-def test_sighup_ends_nothing(start_gateway: Callable[..., Any]) -> None:
+def test_sighup_is_ignored(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway()
     client = gateway.connect()
     gateway.process.send_signal(signal.SIGHUP)
-    assert client.ask("ping")["type"] == "pong"
+    assert client.request("ping")["type"] == "pong"
     gateway.stop()
     gateway.reader.join()
     assert "SIGHUP: this version reloads nothing" in gateway.log
 
 
-def test_sigterm_says_goodbye_to_everybody(start_gateway: Callable[..., Any]) -> None:
+def test_sigterm_closes_all_connections(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway("[limits]\ndrain_timeout = 9\n")
     clients = [gateway.connect(claims={"sub": f"u{number}"}) for number in range(3)]
     gateway.process.send_signal(signal.SIGTERM)
@@ -324,19 +324,19 @@ def test_sigterm_says_goodbye_to_everybody(start_gateway: Callable[..., Any]) ->
     assert gateway.log.count("4003 draining") == 3
 
 
-def test_a_peer_that_does_not_answer_does_not_hold_up_the_end(start_gateway: Callable[..., Any]) -> None:
+def test_an_unresponsive_peer_does_not_delay_stopping(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway()
-    with RawPeer(gateway.port) as stubborn, RawPeer(gateway.port) as unauthenticated:
-        assert stubborn.ask(token=gateway.token())[0] == 101
-        assert unauthenticated.ask(Sec_WebSocket_Protocol=SUBPROTOCOL)[0] == 101
-        # A tenant is read from the file first; who is sent away before that has no welcome.
-        assert stubborn.read_message()["type"] == "welcome"
+    with RawPeer(gateway.port) as unresponsive, RawPeer(gateway.port) as unauthenticated:
+        assert unresponsive.handshake(token=gateway.token())[0] == 101
+        assert unauthenticated.handshake(Sec_WebSocket_Protocol=SUBPROTOCOL)[0] == 101
+        # Wait until the tenant has been read from the file: a client that is drained before gets no welcome.
+        assert unresponsive.read_message()["type"] == "welcome"
         gateway.process.send_signal(signal.SIGTERM)
-        assert stubborn.read_message()["type"] == "drain"
-        assert stubborn.read_close() == 4003
-        stubborn.send(message("ping"))
+        assert unresponsive.read_message()["type"] == "drain"
+        assert unresponsive.read_close() == 4003
+        unresponsive.send(message("ping"))
         gateway.process.wait(30)
-        assert stubborn.read_end() == b""
+        assert unresponsive.read_end() == b""
 
 
 def test_a_peers_close_is_answered(connect: Connect) -> None:

@@ -1,4 +1,4 @@
-"""Health says why, in order."""
+"""Health: the reasons why a node is not ready."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_reasons_come_in_the_order_of_the_checks() -> None:
     assert health.draining
 
 
-def test_checks_are_asked_each_time() -> None:
+def test_checks_are_called_each_time() -> None:
     answers = iter(["store: closed", None])
     health = Health(lambda: next(answers))
     assert health.reasons() == ["store: closed"]

@@ -1,4 +1,4 @@
-"""The exposition, as Prometheus would parse it."""
+"""The metrics, parsed as Prometheus does."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def hub() -> HubCounters:
 
 
 @pytest.fixture
-def intake() -> IngestCounters:
+def ingest() -> IngestCounters:
     return IngestCounters()
 
 
 @pytest.fixture
-def metrics(hub: HubCounters, intake: IngestCounters) -> Metrics:
+def metrics(hub: HubCounters, ingest: IngestCounters) -> Metrics:
     metrics = Metrics()
-    metrics.watch(hub, intake, lambda: 3, lambda: {"ready": True, "waiting_events": 5})
+    metrics.watch(hub, ingest, lambda: 3, lambda: {"ready": True, "waiting_events": 5})
     return metrics
 
 
@@ -69,11 +69,11 @@ def test_the_hub(metrics: Metrics, hub: HubCounters) -> None:
     assert value(metrics, "store_waiting_events") == 5
 
 
-def test_the_intake(metrics: Metrics, intake: IngestCounters) -> None:
-    intake.count(PublishResult("e", 1, "a"))
-    intake.count(PublishResult("e", 1, "a", duplicate=True))
-    intake.count(Refusal(ErrorCode.INVALID_EVENT))
-    intake.count(Refusal(ErrorCode.INVALID_EVENT))
+def test_the_ingest_counters(metrics: Metrics, ingest: IngestCounters) -> None:
+    ingest.count(PublishResult("e", 1, "a"))
+    ingest.count(PublishResult("e", 1, "a", duplicate=True))
+    ingest.count(Refusal(ErrorCode.INVALID_EVENT))
+    ingest.count(Refusal(ErrorCode.INVALID_EVENT))
     assert value(metrics, "events_accepted_total") == 1
     assert value(metrics, "events_duplicate_total") == 1
     assert value(metrics, "events_refused_total", reason="invalid_event") == 2
@@ -100,22 +100,22 @@ def test_labels_are_bounded(metrics: Metrics, hub: HubCounters) -> None:
 
 
 def test_no_label_can_name_a_tenant_a_user_or_an_address(
-    metrics: Metrics, hub: HubCounters, intake: IngestCounters
+    metrics: Metrics, hub: HubCounters, ingest: IngestCounters
 ) -> None:
     hub.connections_by["agent", "/ws"] = hub.closed["normal"] = hub.dropped["gap"] = 1
-    hub.handshakes_refused["forbidden"] = intake.refused["forbidden"] = 1
+    hub.handshakes_refused["forbidden"] = ingest.refused["forbidden"] = 1
     ours = {label for name, labels in samples(metrics) if name.startswith("callcenter_ws_") for label, _ in labels}
     assert ours == {"role", "endpoint", "code", "reason", "le"}
 
 
-def test_every_family_says_what_it_is(metrics: Metrics) -> None:
+def test_every_family_has_a_type_and_a_description(metrics: Metrics) -> None:
     families = list(text_string_to_metric_families(metrics.render().decode()))
     assert all(family.documentation and family.type != "unknown" for family in families)
     names = {family.name for family in families}
     assert {"process_open_fds", "python_info", "python_gc_objects_collected"} <= names
 
 
-def test_two_nodes_in_one_process_do_not_share_anything(hub: HubCounters) -> None:
+def test_two_nodes_in_one_process_share_no_metrics(hub: HubCounters) -> None:
     first, second = Metrics(), Metrics()
     first.observe_latency(1)
     assert value(second, "publish_to_socket_seconds_count") == 0

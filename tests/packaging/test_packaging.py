@@ -1,4 +1,4 @@
-"""What is installed carries the plugin, the page and the types, and twistd finds the plugin from any folder."""
+"""Installations contain the plugin, the page and the types, and twistd finds the plugin from any folder."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ import callcenter_ws
 
 ROOT = Path(__file__).parent.parent.parent
 PLUGIN = "twisted/plugins/callcenter_ws_plugin.py"
-NEEDED = {PLUGIN, "callcenter_ws/py.typed", "callcenter_ws/demo/page/index.html"}
-NOT_THE_SOURCE = shutil.ignore_patterns(
+REQUIRED = {PLUGIN, "callcenter_ws/py.typed", "callcenter_ws/demo/page/index.html"}
+IGNORED = shutil.ignore_patterns(
     ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist", "_build", "dropin.cache"
 )
-MINUTES = 10 * 60
+TIMEOUT_SECONDS = 600
 
 pytestmark = pytest.mark.slow
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command as a user would, without the ways that lead back to this checkout; return what it printed."""
-    ours = ("PYTHON", "COVERAGE", "PYTEST", "CALLCENTER_WS")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(
+    """Run a command without environment variables that refer to this checkout; return its output."""
+    excluded = ("PYTHON", "COVERAGE", "PYTEST", "CALLCENTER_WS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(excluded)}
+    outcome = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
         env=environment,
@@ -38,18 +38,18 @@ def run(*command: str | Path, cwd: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=MINUTES,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    assert outcome.returncode == 0, outcome.stdout
+    return outcome.stdout
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, in a folder with a space in its name."""
     copy = tmp_path_factory.mktemp("a clone") / "callcenter ws"
-    shutil.copytree(ROOT, copy, ignore=NOT_THE_SOURCE)
+    shutil.copytree(ROOT, copy, ignore=IGNORED)
     return copy
 
 
@@ -65,24 +65,24 @@ def distributions(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
-    """A fresh virtual environment."""
+    """A new virtual environment."""
     folder = tmp_path / "environment"
     venv.create(folder, with_pip=True)
     return folder
 
 
-def test_the_sdist_holds_what_is_needed_to_build_and_to_test(distributions: tuple[Path, Path]) -> None:
+def test_the_sdist_contains_the_files_for_building_and_testing(distributions: tuple[Path, Path]) -> None:
     with tarfile.open(distributions[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     also = {"setup.py", "LICENSE", "README.rst", "etc/callcenter-ws.toml", "tests/packaging/test_packaging.py"}
-    assert names >= NEEDED | also
+    assert names >= REQUIRED | also
     assert "twisted/__init__.py" not in names
 
 
-def test_the_wheel_adds_to_twisted_nothing_but_the_plugin(distributions: tuple[Path, Path]) -> None:
+def test_the_wheel_adds_only_the_plugin_to_twisted(distributions: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(distributions[1]) as archive:
         names = set(archive.namelist())
-    assert names >= NEEDED
+    assert names >= REQUIRED
     assert {name for name in names if name.startswith("twisted/")} == {PLUGIN}
     tops = {name.split("/")[0] for name in names}
     assert tops == {"callcenter_ws", "twisted", f"callcenter_ws-{callcenter_ws.__version__}.dist-info"}
@@ -95,8 +95,8 @@ def test_every_module_is_in_the_wheel(distributions: tuple[Path, Path], source: 
     assert modules - names == set()
 
 
-def assert_it_runs(environment: Path, elsewhere: Path) -> None:
-    """Both commands work in a folder that is not the project's."""
+def assert_commands_work(environment: Path, elsewhere: Path) -> None:
+    """Assert that both commands work in a folder outside the project."""
     elsewhere.mkdir()
     bin_ = environment / "bin"
     assert "callcenter-ws" in run(bin_ / "twistd", "--help", cwd=elsewhere)
@@ -104,15 +104,15 @@ def assert_it_runs(environment: Path, elsewhere: Path) -> None:
     assert "--config" in options
     assert "--demo" in options
     assert callcenter_ws.__version__ in run(bin_ / "callcenter-ws", "version", cwd=elsewhere)
-    where = run(bin_ / "python", "-c", "import twisted; print(twisted.__file__)", cwd=elsewhere)
-    assert where.strip().startswith(str(environment)), "Twisted itself was hidden"
+    twisted_file = run(bin_ / "python", "-c", "import twisted; print(twisted.__file__)", cwd=elsewhere)
+    assert twisted_file.strip().startswith(str(environment)), "the project's twisted folder shadows Twisted"
 
 
 def test_the_installed_wheel_runs(distributions: tuple[Path, Path], environment: Path, tmp_path: Path) -> None:
     run(environment / "bin" / "python", "-m", "pip", "install", "--quiet", distributions[1], cwd=tmp_path)
-    assert_it_runs(environment, tmp_path / "elsewhere")
+    assert_commands_work(environment, tmp_path / "elsewhere")
 
 
 def test_an_editable_install_runs(source: Path, environment: Path, tmp_path: Path) -> None:
     run(environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--editable", source, cwd=tmp_path)
-    assert_it_runs(environment, tmp_path / "elsewhere")
+    assert_commands_work(environment, tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""Where a Redis is, and by what ways it is reached: TCP, TLS, a unix socket, sentinels."""
+"""RedisAddress, and connections over TCP, TLS and Unix sockets, directly and through Sentinel."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from callcenter_ws.redis.endpoint import _trust
 LOCAL = (("127.0.0.1", 6379),)
 
 
-class TestForms:
-    """What may be written."""
+class TestUrl:
+    """The forms of URLs."""
 
     @pytest.mark.parametrize(
         ("url", "address"),
@@ -47,15 +47,21 @@ class TestForms:
             ),
             ("redis+sentinel://a,b:1,[::1]:2/m", RedisAddress((("a", 26379), ("b", 1), ("::1", 2)), master="m")),
             (
+                "redis+sentinel://[::1],[::2]:7,a/m",
+                RedisAddress((("::1", 26379), ("::2", 7), ("a", 26379)), master="m"),
+            ),
+            ("redis://me:[p]a%3F@127.0.0.1", RedisAddress(LOCAL, username="me", password="[p]a?")),
+            ("redis://Redis.Example:/", RedisAddress((("redis.example", 6379),))),
+            (
                 "rediss+sentinel://u:p@a/my%20master/4",
                 RedisAddress((("a", 26379),), master="my master", tls=True, database=4, username="u", password="p"),
             ),
         ],
     )
-    def test_what_is_meant(self, url: str, address: RedisAddress) -> None:
+    def test_addresses(self, url: str, address: RedisAddress) -> None:
         assert redis_address(url) == address
 
-    def test_a_password_that_is_given_besides(self) -> None:
+    def test_the_password_argument_overrides_the_url(self) -> None:
         assert redis_address("redis://u:old@h", "new").password == "new"
         assert redis_address("unix:/s?password=old", "new").password == "new"
         assert redis_address("redis://h", "").password == ""
@@ -72,22 +78,31 @@ class TestForms:
             ("redis://u:hunter2@h:port", "its port is not a number"),
             ("redis://u:hunter2@h:99999", "its port is not a number"),
             ("redis://u:hunter2#@h", "%23"),
-            ("redis://u:hunter2@[h", "this is no URL"),
+            ("redis://u:hunter2@[h", "this is not a URL"),
+            ("redis://u:hunter2@[h]", "this is not a URL"),
+            ("redis://u:hunter2@[127.0.0.1]", "this is not a URL"),
+            ("redis://u:hunter2@[::1]6379", "this is not a URL"),
+            ("redis://u:hunter2@[::1]:six", "its port is not a number"),
+            ("redis://u:hunter2@::1", "its port is not a number"),
+            ("redis://u:hunter2@h:\u0661", "its port is not a number"),
+            ("redis://u:hunter2@h:+1", "its port is not a number"),
+            ("redis://u:hunter2@h\n", "this is not a URL"),
+            ("redis+sentinel://u:hunter2@a,[::1/m", "this is not a URL"),
             ("redis://u:hunter2@h/zero", "the database is a number"),
             ("redis://u:hunter2@h/-1", "the database is a number"),
             ("redis://u:hunter2@h/123456", "the database is a number"),
             ("redis://u:hunter2@h/1/2", "too many parts"),
-            ("redis://u:hunter2@h?db=1", "nothing to say behind a ?"),
+            ("redis://u:hunter2@h?db=1", "a query (?) is not allowed"),
             ("redis://u:hunter2@h,i", "name one host"),
             ("redis+sentinel://u:hunter2@h", "name the master"),
             ("redis+sentinel://u:hunter2@h,/m", "a host is missing"),
-            ("unix://host/run/s?password=hunter2", "the whole path"),
-            ("unix:run/s?password=hunter2", "the whole path"),
-            ("unix:/run/s?passwort=hunter2", "there may be db, username and password"),
+            ("unix://host/run/s?password=hunter2", "the absolute path"),
+            ("unix:run/s?password=hunter2", "the absolute path"),
+            ("unix:/run/s?passwort=hunter2", "only db, username and password are allowed"),
             ("unix:/run/s?db=x&password=hunter2", "the database is a number"),
         ],
     )
-    def test_what_is_refused(self, url: str, reason: str) -> None:
+    def test_invalid_urls(self, url: str, reason: str) -> None:
         with pytest.raises(ValueError, match=re.escape(reason)) as refused:
             redis_address(url)
         assert "hunter2" not in str(refused.value)
@@ -96,7 +111,7 @@ class TestForms:
     @pytest.mark.parametrize(
         "url", ["redis://u:hunter2@h", "unix:/s?password=hunter2", "redis+sentinel://u:hunter2@h/m"]
     )
-    def test_it_is_named_without_the_password(self, url: str) -> None:
+    def test_its_text_has_no_password(self, url: str) -> None:
         address = redis_address(url)
         assert address.password == "hunter2"
         assert "hunter2" not in f"{address} {address!r}"
@@ -107,11 +122,11 @@ class TestForms:
             _trust(tmp_path / "ca.pem")
 
 
-class TestPlaces:
-    """What is kept apart in one Redis."""
+class TestSeparation:
+    """Data that is separate within one Redis."""
 
     @pytest_twisted.ensureDeferred
-    async def test_databases_do_not_hear_each_other(self, nodes: Nodes, server: RedisServer) -> None:
+    async def test_databases_are_separate(self, nodes: Nodes, server: RedisServer) -> None:
         first = await nodes.open()
         second = await nodes.open(url=server.url.replace("/0", "/5"))
         await first.alerts(2)
@@ -121,7 +136,7 @@ class TestPlaces:
         server.ask("SELECT", "5")
 
     @pytest_twisted.ensureDeferred
-    async def test_prefixes_do_not_hear_each_other(self, nodes: Nodes) -> None:
+    async def test_prefixes_are_separate(self, nodes: Nodes) -> None:
         first, second = await nodes.open(), nodes.make()
         second.prefix = f"{nodes.prefix}x"
         await second.open()
@@ -130,7 +145,7 @@ class TestPlaces:
         await until(lambda: (first.seqs(), second.seqs()) == ([1, 2], [1, 2, 3]))
 
     @pytest_twisted.ensureDeferred
-    async def test_something_else_uses_our_keys(self, nodes: Nodes, server: RedisServer, error_log: Any) -> None:
+    async def test_keys_of_another_program(self, nodes: Nodes, server: RedisServer, error_log: Any) -> None:
         node = await nodes.open([])
         server.ask("SET", node.store.keys.meta("taken"), "x")
         refusal = one_refusal(await node.outcomes(node.event(tenant_id="taken")))
@@ -139,7 +154,7 @@ class TestPlaces:
 
 
 @pytest_twisted.ensureDeferred
-async def test_with_a_password_and_a_name(nodes: Nodes, server: RedisServer) -> None:
+async def test_username_and_password(nodes: Nodes, server: RedisServer) -> None:
     server.ask("ACL", "SETUSER", "gateway", "on", ">p@ss /#%", f"~{nodes.prefix}:*", f"&{nodes.prefix}:*", "+@all")
     node = await nodes.open(url=f"redis://gateway:p%40ss%20%2F%23%25@127.0.0.1:{server.port}")
     assert await node.alerts(1) == [1]
@@ -147,7 +162,7 @@ async def test_with_a_password_and_a_name(nodes: Nodes, server: RedisServer) -> 
 
 
 @pytest_twisted.ensureDeferred
-async def test_through_a_unix_socket(nodes: Nodes, tmp_path: Path) -> None:
+async def test_unix_socket(nodes: Nodes, tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     server = RedisServer(unixsocket=str(path))
     server.start()
@@ -162,7 +177,7 @@ async def test_through_a_unix_socket(nodes: Nodes, tmp_path: Path) -> None:
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_a_unix_socket_that_is_not_there(nodes: Nodes, tmp_path: Path, error_log: Any) -> None:
+async def test_a_missing_unix_socket(nodes: Nodes, tmp_path: Path, error_log: Any) -> None:
     node = nodes.make(url=f"unix:{tmp_path}/nothing")
     node.start()
     await until(lambda: "No such file" in (node.broker.not_ready() or ""))
@@ -171,7 +186,7 @@ async def test_a_unix_socket_that_is_not_there(nodes: Nodes, tmp_path: Path, err
 
 
 class TestTls:
-    """The peer has to show who it is."""
+    """The certificate of the server is verified."""
 
     @pytest.fixture
     def protected(self, tmp_path: Path) -> Iterator[tuple[RedisServer, int, Path]]:
@@ -184,7 +199,7 @@ class TestTls:
         server.stop()
 
     @pytest_twisted.ensureDeferred
-    async def test_one_that_is_trusted(self, nodes: Nodes, protected: tuple[RedisServer, int, Path]) -> None:
+    async def test_a_trusted_certificate(self, nodes: Nodes, protected: tuple[RedisServer, int, Path]) -> None:
         _, port, certificate = protected
         node = await nodes.open(url=f"rediss://127.0.0.1:{port}", ca_file=certificate)
         assert await node.alerts(1) == [1]
@@ -194,7 +209,7 @@ class TestTls:
     @pytest.mark.logs_errors
     @pytest.mark.parametrize("trusted", ["another", "the system's"])
     @pytest_twisted.ensureDeferred
-    async def test_one_that_is_not(
+    async def test_an_untrusted_certificate(
         self, nodes: Nodes, protected: tuple[RedisServer, int, Path], tmp_path: Path, error_log: Any, trusted: str
     ) -> None:
         _, port, _ = protected
@@ -209,7 +224,7 @@ class TestTls:
 
     @pytest.mark.logs_errors
     @pytest_twisted.ensureDeferred
-    async def test_one_of_another_name(self, nodes: Nodes, protected: tuple[RedisServer, int, Path]) -> None:
+    async def test_a_certificate_for_another_name(self, nodes: Nodes, protected: tuple[RedisServer, int, Path]) -> None:
         _, port, certificate = protected
         node = nodes.make(url=f"rediss://localhost:{port}", ca_file=certificate)
         node.start()
@@ -219,7 +234,7 @@ class TestTls:
 
     @pytest.mark.logs_errors
     @pytest_twisted.ensureDeferred
-    async def test_one_that_does_not_speak_it(self, nodes: Nodes, server: RedisServer) -> None:
+    async def test_a_server_without_tls(self, nodes: Nodes, server: RedisServer) -> None:
         node = nodes.make(url=f"rediss://127.0.0.1:{server.port}", timeout=0.3)
         node.start()
         await until(lambda: "cannot be reached" in (node.broker.not_ready() or ""))
@@ -227,7 +242,7 @@ class TestTls:
 
 
 class Sentinel:
-    """A redis-sentinel that decides alone, and at once."""
+    """A redis-sentinel with a quorum of one and short timeouts."""
 
     def __init__(self, folder: Path, master: RedisServer) -> None:
         self.port = free_port()
@@ -235,7 +250,7 @@ class Sentinel:
         file.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {folder}\n"
             f"sentinel monitor mymaster 127.0.0.1 {master.port} 1\n"
-            "sentinel down-after-milliseconds mymaster 200\n"
+            "sentinel down-after-milliseconds mymaster 1000\n"
             "sentinel failover-timeout mymaster 2000\n"
         )
         binary = shutil.which("redis-server")
@@ -252,7 +267,7 @@ class Sentinel:
         return self._server.ask(*words)
 
     def knows(self, what: bytes) -> bool:
-        """Whether the description of the master has this."""
+        """Whether the sentinel's description of the master contains this."""
         try:
             return what in self.ask("SENTINEL", "MASTER", "mymaster")
         except OSError:
@@ -271,7 +286,7 @@ class Sentinel:
 
 
 class TestSentinel:
-    """Others say where the master is."""
+    """The master is found through Sentinel."""
 
     @pytest.fixture
     def watched(self, own_server: RedisServer, tmp_path: Path) -> Iterator[tuple[Sentinel, RedisServer]]:
@@ -286,20 +301,20 @@ class TestSentinel:
 
     @pytest.mark.logs_errors
     @pytest_twisted.ensureDeferred
-    async def test_the_master_is_found_and_the_next_one_too(
+    async def test_the_master_is_found_before_and_after_a_failover(
         self, nodes: Nodes, own_server: RedisServer, watched: tuple[Sentinel, RedisServer]
     ) -> None:
         sentinel, replica = watched
         await until(lambda: sentinel.replicas() == 1)
         await until(lambda: b"master_link_status:up" in replica.command("INFO", "replication"))
-        # The first one that is named is not there.
+        # The first sentinel of the URL does not exist.
         url = sentinel.url.replace("//", f"//127.0.0.1:{free_port()},")
-        node = await nodes.open(url=url, timeout=0.5)
+        node = await nodes.open(url=url, timeout=1.0)
         before = await node.alerts(3)
         await until(lambda: len(node.delivered) == 3)
         await until(lambda: replica.ask("XLEN", node.store.keys.of(A, "log")) == 3)
         own_server.kill()
-        after = await node.publish_somehow(node.event())
+        after = await node.publish_until_accepted(node.event())
         assert [*before, after[0].seq] == [1, 2, 3, 4]
         assert replica.ask("XLEN", node.store.keys.of(A, "log")) == 4
         await until(lambda: node.seqs() == [1, 2, 3, 4])
@@ -308,7 +323,7 @@ class TestSentinel:
 
     @pytest.mark.logs_errors
     @pytest_twisted.ensureDeferred
-    async def test_sentinels_that_do_not_know_it(
+    async def test_the_sentinels_do_not_know_the_master(
         self, nodes: Nodes, watched: tuple[Sentinel, RedisServer], own_server: RedisServer
     ) -> None:
         sentinel, _ = watched
@@ -325,7 +340,7 @@ class TestSentinel:
 
 @pytest_twisted.async_yield_fixture
 async def silent() -> AsyncIterator[int]:
-    """A port behind which nobody ever accepts a connection."""
+    """A port whose server never accepts connections."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -334,7 +349,7 @@ async def silent() -> AsyncIterator[int]:
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_nobody_answers(nodes: Nodes, silent: int) -> None:
+async def test_a_server_that_never_accepts(nodes: Nodes, silent: int) -> None:
     node = nodes.make(url=f"redis://127.0.0.1:{silent}", timeout=0.1)
     node.start()
     await until(lambda: "answer" in (node.broker.not_ready() or ""))

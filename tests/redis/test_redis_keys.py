@@ -1,4 +1,4 @@
-"""What the gateway keeps in Redis: whose it is, where a cluster would put it, and when it goes."""
+"""The keys in Redis: separate for each tenant, in one slot of a Redis Cluster, and with an expiry."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_twisted
 from broker_contract import MailContract, payload_of, random_event
+from cluster_nodes import ClusterNode, FakeClient
 from redis_nodes import Node, Nodes, until
-from redis_people import People, Person
 from redis_server import RedisServer
 
 from callcenter_ws.redis.keys import Keys
 
-ODD = [
+UNUSUAL_NAMES = [
     "acme",
     "{}",
     "}{",
@@ -36,12 +36,12 @@ ODD = [
     "live",
 ]
 
-STAY = {"meta", "presence", "seen", "farewells"}
-"""Kinds of a tenant's keys that have no end: of which there is one, or which are bounded."""
+WITHOUT_EXPIRY = {"meta", "presence", "seen", "farewells"}
+"""Kinds of a tenant's keys without expiry; all are bounded."""
 
 
 def slot(key: str) -> int:
-    """Where a cluster of Redis keeps a key (CLUSTER KEYSLOT)."""
+    """Return the slot of a key in Redis Cluster (CLUSTER KEYSLOT)."""
     found = re.search(r"\{([^}]+)\}", key)
     first = key.find("{")
     hashed = found[1] if found and found.start() == first else key
@@ -49,26 +49,26 @@ def slot(key: str) -> int:
 
 
 def kind(key: str) -> str:
-    """What a tenant's key is for."""
+    """Return the kind of a tenant's key."""
     return key.rpartition("}:")[2].partition(":")[0]
 
 
 class TestNames:
-    """Of keys and channels."""
+    """Names of keys and channels."""
 
     @pytest.mark.parametrize("database", [0, 3])
-    def test_a_channel_says_whose_it_is(self, database: int) -> None:
+    def test_the_tenant_of_a_channel(self, database: int) -> None:
         keys = Keys("a:{b}:c", database)
-        for tenant_id in ODD:
+        for tenant_id in UNUSUAL_NAMES:
             assert keys.tenant_of(keys.channel(tenant_id)) == tenant_id
 
-    def test_no_two_tenants_share_anything(self) -> None:
+    def test_tenants_share_no_keys_and_channels(self) -> None:
         keys = Keys("p", 0)
         for make in (keys.meta, keys.channel):
-            names = [make(tenant_id) for tenant_id in ODD]
-            assert len(set(names)) == len(ODD)
-            assert not {*names} & {keys.leases, keys.caretaker, keys.orders, keys.revocations}
-            assert not {*names} & {keys.orders_channel, keys.reports_channel, keys.tenants_channel}
+            names = [make(tenant_id) for tenant_id in UNUSUAL_NAMES]
+            assert len(set(names)) == len(UNUSUAL_NAMES)
+            assert not {*names} & {keys.leases, keys.reaper, keys.control, keys.revocations}
+            assert not {*names} & {keys.control_channel, keys.reports_channel, keys.tenants_channel}
 
     def test_databases_and_prefixes_do_not_share_channels(self) -> None:
         names = {Keys(prefix, database).channel("a") for prefix in ("p", "q") for database in (0, 1, 2)}
@@ -77,19 +77,19 @@ class TestNames:
 
 @pytest_twisted.async_yield_fixture
 async def used(own_server: RedisServer, own_nodes: Nodes) -> AsyncIterator[Node]:
-    """A node by which everything was used that there is, by tenants with odd names."""
-    names = [name for name in ODD if name not in ("*", "")]
+    """A node that has used all kinds of keys, for tenants with unusual names."""
+    names = [name for name in UNUSUAL_NAMES if name not in ("*", "")]
     node = await own_nodes.open(names)
-    people = People(own_server.url, own_nodes.prefix, "{node}")
-    await people.open()
+    other = ClusterNode(own_server.url, own_nodes.prefix, "{node}")
+    await other.open()
     try:
-        await use_everything(node, people, names)
+        await use_everything(node, other, names)
         yield node
     finally:
-        await people.stop()
+        await other.stop()
 
 
-async def use_everything(node: Node, people: People, names: list[str]) -> None:
+async def use_everything(node: Node, other: ClusterNode, names: list[str]) -> None:
     source = random.Random(2)
     for tenant_id in names:
         await node.publish(*[random_event(node, source, tenant_id) for _ in range(40)])
@@ -97,21 +97,21 @@ async def use_everything(node: Node, people: People, names: list[str]) -> None:
         node.broker.mark_mail_sent(tenant_id, "{7}", ["n5"])
         await node.publish(node.event("agent.login", payload_of("agent.login"), tenant_id=tenant_id))
         await node.publish(node.event("call.ringing", payload_of("call.ringing"), tenant_id=tenant_id))
-        staying, leaving = Person("{u}", tenant_id=tenant_id), Person("v", tenant_id=tenant_id)
-        people.come(staying, leaving)
-        people.go(leaving)
-    gone = Person("gone", tenant_id="acme")
-    people.come(gone)
-    await people.until_counted("gone", 1)
-    people.go(gone)
-    await people.until_counted("gone", 0)
-    await people.directory.revoke("acme", jti="token")
+        staying, leaving = FakeClient("{u}", tenant_id=tenant_id), FakeClient("v", tenant_id=tenant_id)
+        other.connect(staying, leaving)
+        other.disconnect(leaving)
+    gone = FakeClient("gone", tenant_id="acme")
+    other.connect(gone)
+    await other.until_counted("gone", 1)
+    other.disconnect(gone)
+    await other.until_counted("gone", 0)
+    await other.directory.revoke("acme", jti="token")
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_a_tenants_is_in_one_place(used: Node, own_server: RedisServer) -> None:
+async def test_the_keys_of_a_tenant_are_in_one_slot(used: Node, own_server: RedisServer) -> None:
     keys = used.store.keys
-    together = {keys.leases, keys.caretaker, keys.orders, keys.revocations}
+    together = {keys.leases, keys.reaper, keys.control, keys.revocations}
     found = own_server.all_keys()
     assert together <= found
     assert len({slot(name) for name in together}) == 1
@@ -138,31 +138,31 @@ async def test_what_is_a_tenants_is_in_one_place(used: Node, own_server: RedisSe
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_has_no_end(used: Node, own_server: RedisServer) -> None:
+async def test_keys_without_expiry(used: Node, own_server: RedisServer) -> None:
     keys = used.store.keys
     staying = {name for name in own_server.all_keys() if own_server.ask("TTL", name) < 0}
-    ours = {keys.tenants, keys.leases, keys.orders, keys.revocations}
+    ours = {keys.tenants, keys.leases, keys.control, keys.revocations}
     others = staying - ours
-    assert {kind(name) for name in others if "}:" in name and ":at:" not in name} <= {*STAY, "here"}
+    assert {kind(name) for name in others if "}:" in name and ":at:" not in name} <= {*WITHOUT_EXPIRY, "here"}
     at_nodes = {name for name in others if name.startswith(f"{keys._prefix}:at:")}
     assert len(at_nodes) == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_node_that_has_gone_leaves_nothing(own_nodes: Nodes, own_server: RedisServer) -> None:
-    people = await People(own_server.url, own_nodes.prefix, "going").open()
-    ann = Person("ann")
-    people.come(ann)
-    await people.until_counted("ann", 1)
-    people.go(ann)
-    await until(lambda: ("ann", False) in people.changes)
-    await people.stop()
+async def test_a_node_that_was_stopped_leaves_no_keys(own_nodes: Nodes, own_server: RedisServer) -> None:
+    other = await ClusterNode(own_server.url, own_nodes.prefix, "going").open()
+    ann = FakeClient("ann")
+    other.connect(ann)
+    await other.until_counted("ann", 1)
+    other.disconnect(ann)
+    await until(lambda: ("ann", False) in other.changes)
+    await other.stop()
     assert not [name for name in own_server.all_keys() if "going" in name]
-    assert own_server.ask("ZCARD", people.broker.keys.leases) == 0
+    assert own_server.ask("ZCARD", other.broker.keys.leases) == 0
 
 
 def test_the_slot_is_computed_as_redis_does() -> None:
-    """From the specification of clusters."""
+    """Examples of the specification of Redis Cluster."""
     assert slot("123456789") == 0x31C3 % 16_384
     assert slot("{user1000}.following") == slot("{user1000}.followers")
     assert slot("foo{}{bar}") == binascii.crc_hqx(b"foo{}{bar}", 0) % 16_384

@@ -1,4 +1,4 @@
-"""A gateway on a loopback port, and EventBroadcasters that are stopped when the test is over."""
+"""A gateway on a loopback port, and EventBroadcasters that are stopped after the test."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ async def gateway() -> AsyncIterator[LoopbackGateway]:
 
 @pytest_twisted.async_yield_fixture
 async def connect(gateway: LoopbackGateway) -> AsyncIterator[Callable[..., EventBroadcaster]]:
-    """Makes started broadcasters."""
+    """Create and start EventBroadcasters."""
     from twisted.internet import reactor
 
-    made: list[EventBroadcaster] = []
+    started: list[EventBroadcaster] = []
 
     def start(**options: Any) -> EventBroadcaster:
         remote = EventBroadcaster(gateway.endpoint, reactor, **{"token": SECRET, "stop_timeout": 0.2, **options})
         remote.startService()
-        made.append(remote)
+        started.append(remote)
         return remote
 
     yield start
-    for remote in made:
+    for remote in started:
         await remote.stopService()

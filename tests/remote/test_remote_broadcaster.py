@@ -25,7 +25,7 @@ from callcenter_ws.remote.buffer import BATCH_EVENTS
 
 Connect = Callable[..., EventBroadcaster]
 
-SAID: dict[str, tuple[tuple[Any, ...], str]] = {
+CALLS: dict[str, tuple[tuple[Any, ...], str]] = {
     "agent_login": (("7", "ada"), "agent.login"),
     "agent_state_change": (("7", "ada", "busy"), "agent.state.changed"),
     "agent_logout": (("7", "ada"), "agent.logout"),
@@ -62,28 +62,28 @@ async def refusal_of(answer: Deferred[Any]) -> Refusal:
     return refused.value
 
 
-def test_every_method_of_the_vocabulary_is_said_below() -> None:
+def test_calls_below_cover_every_method_and_event_type() -> None:
     methods = {name for name in vars(EventMethods) if not name.startswith("_")}
-    assert set(SAID) == methods
-    assert {type_ for _, type_ in SAID.values()} == set(CATALOGUE)
+    assert set(CALLS) == methods
+    assert {type_ for _, type_ in CALLS.values()} == set(CATALOGUE)
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_method_arrives_as_its_type(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_every_method_publishes_its_event_type(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect()
-    for name, (arguments, type_) in SAID.items():
+    for name, (arguments, type_) in CALLS.items():
         published = await getattr(remote, name)("acme", *arguments)
         message = gateway.delivered[-1]
         assert (message.event.type.name, message.event.tenant_id) == (type_, "acme"), name
         assert (published.seq, published.event_id) == (message.seq, message.event.event_id)
         assert published.epoch
-    assert [message.seq for message in gateway.delivered] == list(range(1, len(SAID) + 1))
+    assert [message.seq for message in gateway.delivered] == list(range(1, len(CALLS) + 1))
     (notification,) = [message.event for message in gateway.delivered if message.event.type.name == "notification"]
     assert (notification.user_id, notification.persist) == ("7", True)
 
 
 @pytest_twisted.ensureDeferred
-async def test_more_fields_and_large_payloads_are_passed_on(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_additional_fields_and_large_payloads(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect()
     answers = [
         remote.call_hold("acme", "u1", held_by="7", note="Zoé"),
@@ -97,7 +97,7 @@ async def test_more_fields_and_large_payloads_are_passed_on(gateway: LoopbackGat
 
 
 @pytest_twisted.ensureDeferred
-async def test_given_ids_and_times_are_kept(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_given_event_id_and_timestamp_are_kept(gateway: LoopbackGateway, connect: Connect) -> None:
     options = {"event_id": "mine", "timestamp": "2026-11-22T19:40:00.123Z"}
     first = await connect().publish("acme", "call.hold", {"unique_id": "u"}, **options)
     assert first.event_id == "mine"
@@ -105,7 +105,7 @@ async def test_given_ids_and_times_are_kept(gateway: LoopbackGateway, connect: C
 
 
 @pytest_twisted.ensureDeferred
-async def test_order_is_kept_over_many_batches(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_order_over_many_batches(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect()
     answers = [remote.call_hold("acme", f"u{number}") for number in range(3 * BATCH_EVENTS + 7)]
     published = await gatherResults(answers)
@@ -116,7 +116,7 @@ async def test_order_is_kept_over_many_batches(gateway: LoopbackGateway, connect
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_event_is_told_the_epoch_of_its_own_tenant(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_result_has_the_epoch_of_the_event_s_tenant(gateway: LoopbackGateway, connect: Connect) -> None:
     gateway.broker.epoch_per_tenant = True
     remote = connect()
     tenants = ["acme", "acme", "globex", "globex", "acme"]
@@ -128,9 +128,9 @@ async def test_every_event_is_told_the_epoch_of_its_own_tenant(gateway: Loopback
     assert [answer.seq for answer in published] == [1, 2, 1, 2, 3]
 
 
-def test_what_a_daemon_does_not_call_is_hidden() -> None:
-    """All public names are in the manual."""
-    said = {
+def test_public_names() -> None:
+    """Only documented names are public."""
+    documented = {
         "publish",
         "unacknowledged",
         "unspooled",
@@ -141,11 +141,11 @@ def test_what_a_daemon_does_not_call_is_hidden() -> None:
         "subscribe",
     }
     service = {"startService", "stopService"}
-    assert {name for name in vars(EventBroadcaster) if not name.startswith("_")} == said | service
+    assert {name for name in vars(EventBroadcaster) if not name.startswith("_")} == documented | service
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_refused_event_says_why_and_costs_the_others_nothing(
+async def test_refused_event_has_a_reason_and_does_not_affect_the_others(
     gateway: LoopbackGateway, connect: Connect
 ) -> None:
     remote = connect(token="acme-service")
@@ -163,7 +163,7 @@ async def test_a_refused_event_says_why_and_costs_the_others_nothing(
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_cannot_be_sent_is_refused_here(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_invalid_events_are_refused_before_sending(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect()
     deep: list[Any] = []
     for _ in range(100_000):
@@ -187,16 +187,18 @@ async def test_what_cannot_be_sent_is_refused_here(gateway: LoopbackGateway, con
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_killed_gateway_gets_what_it_had_not_answered_again(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_unanswered_events_are_sent_again_after_the_gateway_was_killed(
+    gateway: LoopbackGateway, connect: Connect
+) -> None:
     remote = connect()
     await remote.call_hold("acme", "before")
-    gateway.broker.closed = True
+    gateway.broker.is_blocked = True
     answers = [remote.call_hold("acme", f"u{number}") for number in range(250)]
-    await until(reactor, lambda: gateway.broker.waiting)
+    await until(reactor, lambda: gateway.broker.blocked)
     await gateway.kill()
     assert remote.unacknowledged == 250
-    # The first batch was under way: the gateway has published it, but nobody was told.
-    gateway.broker.open()
+    # The first batch was in flight: the gateway publishes it, but the answer cannot be sent.
+    gateway.broker.unblock()
     assert len(gateway.delivered) == 1 + BATCH_EVENTS
     answers += [remote.call_hold("acme", f"u{number}") for number in range(250, 300)]
     gateway.listen()
@@ -205,11 +207,13 @@ async def test_a_killed_gateway_gets_what_it_had_not_answered_again(gateway: Loo
     ids = [json.loads(message.event.payload)["unique_id"] for message in gateway.delivered]
     assert ids == ["before", *(f"u{number}" for number in range(300))]
     assert [message.event.event_id for message in gateway.delivered[1:]] == [answer.event_id for answer in published]
-    assert gateway.broadcaster.intake.duplicates == BATCH_EVENTS
+    assert gateway.broadcaster.counters.duplicates == BATCH_EVENTS
 
 
 @pytest_twisted.ensureDeferred
-async def test_events_from_before_the_first_connection_are_sent(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_events_published_before_the_first_connection_are_sent(
+    gateway: LoopbackGateway, connect: Connect
+) -> None:
     await gateway.kill()
     remote = connect()
     answer = remote.call_hold("acme", "u1")
@@ -219,31 +223,33 @@ async def test_events_from_before_the_first_connection_are_sent(gateway: Loopbac
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("code", [ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE])
-async def test_a_busy_gateway_is_asked_again(gateway: LoopbackGateway, connect: Connect, code: ErrorCode) -> None:
+async def test_events_refused_by_a_busy_gateway_are_sent_again(
+    gateway: LoopbackGateway, connect: Connect, code: ErrorCode
+) -> None:
     remote = connect()
-    gateway.broker.raises = Refusal(code)
+    gateway.broker.error = Refusal(code)
     answers = [remote.call_hold("acme", f"u{number}") for number in range(3)]
     await until(reactor, lambda: gateway.broker.attempts >= 2)
-    gateway.broker.raises = None
+    gateway.broker.error = None
     assert [answer.seq for answer in await gatherResults(answers)] == [1, 2, 3]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_full_buffer_says_so_and_keeps_what_it_has(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_full_buffer_refuses_new_events_and_keeps_the_others(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect(buffer=5)
-    gateway.broker.closed = True
+    gateway.broker.is_blocked = True
     kept = [remote.call_hold("acme", f"u{number}") for number in range(5)]
     refused = await refusal_of(remote.call_hold("acme", "u5"))
     assert refused.code is ErrorCode.OVERLOADED
-    await until(reactor, lambda: gateway.broker.waiting)
+    await until(reactor, lambda: gateway.broker.blocked)
     assert (await refusal_of(remote.call_hold("acme", "u6"))).code is ErrorCode.OVERLOADED
-    gateway.broker.open()
+    gateway.broker.unblock()
     assert [answer.seq for answer in await gatherResults(kept)] == [1, 2, 3, 4, 5]
     assert (await remote.call_hold("acme", "u7")).seq == 6
 
 
 @pytest_twisted.ensureDeferred
-async def test_stopping_waits_for_answers(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_stop_waits_for_answers(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect(stop_timeout=10)
     answers = [remote.call_hold("acme", f"u{number}") for number in range(150)]
     await remote.stopService()
@@ -253,19 +259,19 @@ async def test_stopping_waits_for_answers(gateway: LoopbackGateway, connect: Con
 
 
 @pytest_twisted.ensureDeferred
-async def test_stopping_does_not_wait_for_ever(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_stop_waits_at_most_stop_timeout(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect(stop_timeout=0.05)
-    gateway.broker.closed = True
+    gateway.broker.is_blocked = True
     answers = [remote.call_hold("acme", f"u{number}") for number in range(150)]
-    await until(reactor, lambda: gateway.broker.waiting)
+    await until(reactor, lambda: gateway.broker.blocked)
     await remote.stopService()
     assert {(await refusal_of(answer)).code for answer in answers} == {ErrorCode.UNAVAILABLE}
     assert remote.unacknowledged == 0
-    gateway.broker.open()
+    gateway.broker.unblock()
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_can_be_started_again(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_service_can_be_started_again(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect()
     assert (await remote.call_hold("acme", "u1")).seq == 1
     await remote.stopService()
@@ -274,20 +280,20 @@ async def test_it_can_be_started_again(gateway: LoopbackGateway, connect: Connec
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_publisher_may_give_up_waiting(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_cancelled_publication_is_sent_nevertheless(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect()
-    impatient, patient = remote.call_hold("acme", "u1"), remote.call_hold("acme", "u2")
-    impatient.addErrback(lambda _: None)
-    impatient.cancel()
-    assert (await patient).seq == 2
+    cancelled, waiting = remote.call_hold("acme", "u1"), remote.call_hold("acme", "u2")
+    cancelled.addErrback(lambda _: None)
+    cancelled.cancel()
+    assert (await waiting).seq == 2
 
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_a_refused_token_is_logged_and_the_next_one_is_used(
+async def test_refused_token_is_logged_and_the_next_one_is_used(
     gateway: LoopbackGateway, connect: Connect, error_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callcenter_ws.remote.connection._LAST_RECONNECT", 0.05)
+    monkeypatch.setattr("callcenter_ws.remote.connector._MAX_RECONNECT_SECONDS", 0.05)
     tokens = iter(["swordfish", "acme-agent"])
     remote = connect(token=lambda: next(tokens, "acme-service"))
     assert (await remote.call_hold("acme", "u1")).seq == 1
@@ -296,7 +302,7 @@ async def test_a_refused_token_is_logged_and_the_next_one_is_used(
 
 
 @pytest_twisted.ensureDeferred
-async def test_questions_are_answered(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_other_commands(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect()
     assert await remote.user_online("acme", "7") == UserPresence(True, 2, None, None)
     assert await remote.disconnect_user("acme", "7", "shift is over") == 3
@@ -306,7 +312,9 @@ async def test_questions_are_answered(gateway: LoopbackGateway, connect: Connect
 
 
 @pytest_twisted.ensureDeferred
-async def test_questions_without_a_gateway_fail_when_it_stops(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_command_without_a_connection_fails_when_the_service_stops(
+    gateway: LoopbackGateway, connect: Connect
+) -> None:
     await gateway.kill()
     remote = connect()
     answer = remote.ping()
@@ -318,25 +326,25 @@ async def test_questions_without_a_gateway_fail_when_it_stops(gateway: LoopbackG
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_clients_say_is_heard_over_reconnects(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_subscription_survives_reconnects(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect()
-    heard: list[ClientMessage] = []
-    await remote.subscribe(["chat.*"], heard.append)
-    gateway.chat(1)
-    await until(reactor, lambda: len(heard) == 1)
-    assert (heard[0].tenant_id, heard[0].type, heard[0].event_id) == ("acme", "chat.message", "acme-1")
-    assert heard[0].payload["body"] == "hello"
+    received: list[ClientMessage] = []
+    await remote.subscribe(["chat.*"], received.append)
+    gateway.publish_chat_message(1)
+    await until(reactor, lambda: len(received) == 1)
+    assert (received[0].tenant_id, received[0].type, received[0].event_id) == ("acme", "chat.message", "acme-1")
+    assert received[0].payload["body"] == "hello"
     await gateway.kill()
-    gateway.chat(2)
+    gateway.publish_chat_message(2)
     gateway.listen()
-    await until(reactor, lambda: len(heard) == 2)
-    gateway.chat(3)
-    await until(reactor, lambda: len(heard) == 3)
-    assert [message.event_id for message in heard] == ["acme-1", "acme-2", "acme-3"]
+    await until(reactor, lambda: len(received) == 2)
+    gateway.publish_chat_message(3)
+    await until(reactor, lambda: len(received) == 3)
+    assert [message.event_id for message in received] == ["acme-1", "acme-2", "acme-3"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_each_callback_hears_what_it_asked_for(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_each_callback_gets_its_event_types(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect()
     chats: list[str] = []
     everything: list[str] = []
@@ -349,13 +357,13 @@ async def test_each_callback_hears_what_it_asked_for(gateway: LoopbackGateway, c
     wrong = remote.subscribe(["chat.nonsense"], lambda _: None)
     assert (await refusal_of(wrong)).code is ErrorCode.INVALID_EVENT
     await gatherResults(answers)
-    gateway.chat(1)
+    gateway.publish_chat_message(1)
     await until(reactor, lambda: everything)
     assert (chats, everything, presence) == (["chat.message"], ["chat.message"], [])
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_message_is_acknowledged_when_the_callback_is_done(gateway: LoopbackGateway, connect: Connect) -> None:
+async def test_event_is_acknowledged_when_the_callback_has_finished(gateway: LoopbackGateway, connect: Connect) -> None:
     remote = connect()
     done: Deferred[None] = Deferred()
 
@@ -363,7 +371,7 @@ async def test_a_message_is_acknowledged_when_the_callback_is_done(gateway: Loop
         await done
 
     await remote.subscribe(["chat.message"], slowly)
-    gateway.chat(1)
+    gateway.publish_chat_message(1)
     await remote.ping()
     (subscription,) = gateway.directory.listeners
     assert len(subscription) == 1
@@ -373,57 +381,57 @@ async def test_a_message_is_acknowledged_when_the_callback_is_done(gateway: Loop
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_a_callback_that_fails_is_logged_and_costs_nothing_else(
+async def test_failing_callback_is_logged_and_does_not_affect_others(
     gateway: LoopbackGateway, connect: Connect, error_log: Any
 ) -> None:
     remote = connect()
-    heard: list[ClientMessage] = []
+    received: list[ClientMessage] = []
     await remote.subscribe(["chat.message"], lambda _: 1 / 0)
-    await remote.subscribe(["chat.*"], heard.append)
-    gateway.chat(1)
-    gateway.chat(2)
-    await until(reactor, lambda: len(heard) == 2)
+    await remote.subscribe(["chat.*"], received.append)
+    gateway.publish_chat_message(1)
+    gateway.publish_chat_message(2)
+    await until(reactor, lambda: len(received) == 2)
     assert (await remote.ping()).node == "node-1"
-    assert "the callback for chat.message failed" in str(error_log)
+    assert "unhandled error in the callback for chat.message" in str(error_log)
 
 
-# Gateways that misbehave
+# Faulty gateways
 
 
-class Deaf(Protocol):
-    """Accepts and says nothing."""
-
-    def connectionMade(self) -> None:
-        self.factory.made += 1
-
-
-class Stranger(amp.AMP):
-    """Speaks AMP, but knows none of our commands."""
+class Silent(Protocol):
+    """Accepts connections and sends nothing."""
 
     def connectionMade(self) -> None:
-        self.factory.made += 1
+        self.factory.connections += 1
 
 
-def counting(protocol: type[Protocol]) -> Any:
+class OtherAmpServer(amp.AMP):
+    """An AMP server without the gateway's commands."""
+
+    def connectionMade(self) -> None:
+        self.factory.connections += 1
+
+
+def counting_factory(protocol: type[Protocol]) -> Any:
     factory = Factory.forProtocol(protocol)
     factory.noisy = False
-    factory.made = 0
+    factory.connections = 0
     return factory
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("protocol", [Deaf, Stranger])
-async def test_what_is_no_gateway_is_given_up_and_tried_again(
+@pytest.mark.parametrize("protocol", [Silent, OtherAmpServer])
+async def test_connection_to_another_server_is_aborted_and_retried(
     gateway: LoopbackGateway, connect: Connect, monkeypatch: pytest.MonkeyPatch, protocol: type[Protocol]
 ) -> None:
-    monkeypatch.setattr("callcenter_ws.remote.link.CALL_TIMEOUT", 0.05)
-    monkeypatch.setattr("callcenter_ws.remote.connection._LAST_RECONNECT", 0.05)
+    monkeypatch.setattr("callcenter_ws.remote.gateway_connection.CALL_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("callcenter_ws.remote.connector._MAX_RECONNECT_SECONDS", 0.05)
     await gateway.kill()
-    other = counting(protocol)
+    other = counting_factory(protocol)
     gateway.listen(other)
     remote = connect()
     answer = remote.call_hold("acme", "u1")
-    await until(reactor, lambda: other.made >= 3)
+    await until(reactor, lambda: other.connections >= 3)
     assert remote.unacknowledged == 1
     await gateway.kill()
     monkeypatch.undo()
@@ -432,22 +440,22 @@ async def test_what_is_no_gateway_is_given_up_and_tried_again(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_gateway_that_falls_silent_is_noticed_without_anything_to_send(
+async def test_silent_gateway_is_detected_by_pings(
     gateway: LoopbackGateway, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callcenter_ws.remote.link.CALL_TIMEOUT", 0.05)
-    monkeypatch.setattr("callcenter_ws.remote.link.PING_INTERVAL", 0.05)
+    monkeypatch.setattr("callcenter_ws.remote.gateway_connection.CALL_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("callcenter_ws.remote.gateway_connection.PING_INTERVAL_SECONDS", 0.05)
     await gateway.kill()
-    deaf = counting(Deaf)
-    gateway.listen(deaf)
+    silent = counting_factory(Silent)
+    gateway.listen(silent)
     connect(token=None)
-    await until(reactor, lambda: deaf.made >= 2)
+    await until(reactor, lambda: silent.connections >= 2)
 
 
-class Picky(amp.AMP):
-    """Takes no batch in which one event is bad, and no bad event."""
+class RefusesBatches(amp.AMP):
+    """Refuses every batch, and single events whose payload contains "bad"."""
 
-    taken: ClassVar[list[bytes]] = []
+    accepted: ClassVar[list[bytes]] = []
 
     @PublishBatch.responder
     def publish_batch(self, events: bytes) -> dict[str, Any]:
@@ -457,48 +465,46 @@ class Picky(amp.AMP):
     def publish_event(self, payload: bytes, event_id: str, **_: Any) -> dict[str, Any]:
         if b"bad" in payload:
             raise InvalidEvent("payload: nested too deep")
-        self.taken.append(payload)
-        return {"epoch": "e", "seq": len(self.taken), "event_id": event_id}
+        self.accepted.append(payload)
+        return {"epoch": "e", "seq": len(self.accepted), "event_id": event_id}
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_event_that_spoils_its_batch_is_found_and_the_rest_is_published(
-    gateway: LoopbackGateway, connect: Connect
-) -> None:
+async def test_events_of_a_refused_batch_are_sent_one_by_one(gateway: LoopbackGateway, connect: Connect) -> None:
     await gateway.kill()
-    gateway.listen(counting(Picky))
+    gateway.listen(counting_factory(RefusesBatches))
     remote = connect(token=None)
     first, bad, last = (remote.call_hold("acme", unique_id) for unique_id in ("u1", "bad", "u2"))
     assert (await first).seq == 1
     assert (await refusal_of(bad)).message == "payload: nested too deep"
     assert (await last).seq == 2
-    assert Picky.taken == [b'{"unique_id":"u1"}', b'{"unique_id":"u2"}']
+    assert RefusesBatches.accepted == [b'{"unique_id":"u1"}', b'{"unique_id":"u2"}']
 
 
-class Babbling(amp.AMP):
-    """Answers batches with nonsense."""
+class SendsInvalidAnswers(amp.AMP):
+    """Answers batches with results that do not match the declaration."""
 
     batches = 0
 
     @PublishBatch.responder
     def publish_batch(self, events: bytes) -> dict[str, Any]:
-        Babbling.batches += 1
-        return {"epoch": "e", "results": [b"[]", b"{", b'["x"]'][Babbling.batches % 3]}
+        SendsInvalidAnswers.batches += 1
+        return {"epoch": "e", "results": [b"[]", b"{", b'["x"]'][SendsInvalidAnswers.batches % 3]}
 
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_an_answer_that_makes_no_sense_loses_nothing(
+async def test_events_with_an_invalid_answer_are_sent_again(
     gateway: LoopbackGateway, connect: Connect, error_log: Any
 ) -> None:
     await gateway.kill()
-    babbling = Factory.forProtocol(Babbling)
-    babbling.noisy = False
-    gateway.listen(babbling)
+    factory = Factory.forProtocol(SendsInvalidAnswers)
+    factory.noisy = False
+    gateway.listen(factory)
     remote = connect(token=None)
     answer = remote.call_hold("acme", "u1")
-    await until(reactor, lambda: Babbling.batches >= 3)
+    await until(reactor, lambda: SendsInvalidAnswers.batches >= 3)
     assert not answer.called
     assert remote.unacknowledged == 1
-    assert "cannot be understood" in str(error_log)
+    assert "cannot be decoded" in str(error_log)
     answer.addErrback(lambda failure: failure.trap(Refusal))

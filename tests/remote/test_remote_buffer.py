@@ -1,4 +1,4 @@
-"""The buffer and its batches."""
+"""Buffer: limits and batches."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ def ids(events: list[PendingEvent]) -> list[str]:
     return [one.fields["event_id"] for one in events]
 
 
-def refusal_of(given_up: PendingEvent) -> Refusal:
+def refusal_of(refused_event: PendingEvent) -> Refusal:
     failures: list[Refusal] = []
-    given_up.answer.addErrback(lambda failure: failures.append(failure.value))
+    refused_event.answer.addErrback(lambda failure: failures.append(failure.value))
     (refusal,) = failures
     return refusal
 
 
-def test_a_batch_holds_one_tenant_and_order_is_kept() -> None:
+def test_batch_has_one_tenant_and_order_is_kept() -> None:
     buffer = Buffer(100, 10_000, MemoryOnly())
     for number, tenant_id in enumerate(["acme", "acme", "globex", "acme", "acme"]):
         buffer.append(event(tenant_id, number))
     batches = []
-    while batch := buffer.take():
+    while batch := buffer.next_batch():
         batches.append(ids(batch))
-        buffer.settle(batch, [PublishResult("e", 1, taken.fields["event_id"]) for taken in batch])
+        buffer.finish_batch(batch, [PublishResult("e", 1, sent.fields["event_id"]) for sent in batch])
     assert batches == [["0", "1"], ["2"], ["3", "4"]]
     assert len(buffer) == 0
 
 
-def test_what_was_not_taken_comes_first_again() -> None:
+def test_events_without_outcome_return_to_the_head() -> None:
     buffer = Buffer(100, 10_000, MemoryOnly())
     for number, tenant_id in enumerate(["acme", "acme", "globex"]):
         buffer.append(event(tenant_id, number))
-    batch = buffer.take()
-    buffer.settle(batch, [PublishResult("e", 1, "0"), None])
-    assert ids(buffer.take()) == ["1"]
+    batch = buffer.next_batch()
+    buffer.finish_batch(batch, [PublishResult("e", 1, "0"), None])
+    assert ids(buffer.next_batch()) == ["1"]
 
 
 @pytest.mark.parametrize(("max_events", "max_bytes"), [(3, 10_000), (100, 60)])
-def test_a_full_buffer_refuses_the_newest(max_events: int, max_bytes: int) -> None:
+def test_full_buffer_refuses_the_newest(max_events: int, max_bytes: int) -> None:
     buffer = Buffer(max_events, max_bytes, MemoryOnly())
     for number in range(3):
         buffer.append(event("acme", number))
     with pytest.raises(Refusal, match="3 events wait") as refused:
         buffer.append(event("acme", 3))
     assert (refused.value.code, refused.value.retry_after) == (ErrorCode.OVERLOADED, 1)
-    assert ids(buffer.take()) == ["0", "1", "2"]
+    assert ids(buffer.next_batch()) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(("max_events", "max_bytes"), [(3, 10_000), (100, 60)])
-def test_a_full_buffer_refuses_the_oldest_if_told_to(max_events: int, max_bytes: int) -> None:
+def test_full_buffer_refuses_the_oldest_with_refuse_oldest(max_events: int, max_bytes: int) -> None:
     buffer = Buffer(max_events, max_bytes, MemoryOnly(), "refuse_oldest")
     events = [event("acme", number) for number in range(4)]
     for one in events:
         buffer.append(one)
     refusal = refusal_of(events[0])
     assert refusal.code is ErrorCode.OVERLOADED
-    assert "given up for a newer event" in refusal.message
-    assert ids(buffer.take()) == ["1", "2", "3"]
+    assert "refused in favor of a newer event" in refusal.message
+    assert ids(buffer.next_batch()) == ["1", "2", "3"]
 
 
-def test_as_many_of_the_oldest_are_refused_as_a_large_event_needs() -> None:
+def test_several_old_events_are_refused_for_a_large_one() -> None:
     buffer = Buffer(100, 100, MemoryOnly(), "refuse_oldest")
     events = [event("acme", number) for number in range(5)]
     for one in events:
@@ -80,35 +80,35 @@ def test_as_many_of_the_oldest_are_refused_as_a_large_event_needs() -> None:
     assert [one.answer.called for one in events] == [True, True, True, False, False]
     for one in events[:3]:
         refusal_of(one)
-    assert ids(buffer.take()) == ["3", "4", "5"]
+    assert ids(buffer.next_batch()) == ["3", "4", "5"]
 
 
-def test_what_is_under_way_is_not_refused() -> None:
+def test_events_in_flight_are_not_refused() -> None:
     buffer = Buffer(3, 100, MemoryOnly(), "refuse_oldest")
     events = [event(tenant_id, number) for number, tenant_id in enumerate(["acme", "acme", "globex"])]
     for one in events:
         buffer.append(one)
-    batch = buffer.take()
+    batch = buffer.next_batch()
     buffer.append(event("globex", 3))
     refusal_of(events[2])
-    buffer.settle(batch, [None, None])
-    assert ids(buffer.take()) == ["0", "1"]
+    buffer.finish_batch(batch, [None, None])
+    assert ids(buffer.next_batch()) == ["0", "1"]
 
 
-def test_an_event_that_fits_beside_nothing_that_is_under_way_costs_nobody_anything() -> None:
+def test_event_that_does_not_fit_beside_those_in_flight_is_refused_itself() -> None:
     buffer = Buffer(3, 100, MemoryOnly(), "refuse_oldest")
     events = [event(tenant_id, number, 30) for number, tenant_id in enumerate(["acme", "acme", "globex"])]
     for one in events:
         buffer.append(one)
-    buffer.take()
+    buffer.next_batch()
     with pytest.raises(Refusal, match="no more are kept"):
         buffer.append(event("acme", 3, 50))
     assert not any(one.answer.called for one in events)
     assert len(buffer) == 3
 
 
-def test_giving_up_for_a_newer_event_may_end_in_another_one() -> None:
-    """A publisher may answer a refusal with another event at once."""
+def test_callback_of_a_refused_event_may_publish_another() -> None:
+    """A publisher may publish another event within the callback of a refusal."""
     buffer = Buffer(2, 10_000, MemoryOnly(), "refuse_oldest")
     events = [event("acme", number) for number in range(2)]
     for one in events:
@@ -116,4 +116,4 @@ def test_giving_up_for_a_newer_event_may_end_in_another_one() -> None:
     events[0].answer.addErrback(lambda _: buffer.append(event("acme", 9)))
     buffer.append(event("acme", 2))
     refusal_of(events[1])
-    assert ids(buffer.take()) == ["2", "9"]
+    assert ids(buffer.next_batch()) == ["2", "9"]

@@ -1,14 +1,14 @@
-"""The file of a spool: whose it is, what it takes, and what it says when it cannot be used."""
+"""SpoolFile: reading and writing, ownership, and the errors of files that cannot be used."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 
 from callcenter_ws.remote.spool_file import VERSION, Row, SpoolFile, SpoolUnusable
 
-NOBODY = 65_534
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
 def row(key: int, payload: bytes = b"{}") -> Row:
@@ -35,7 +35,7 @@ def filled(path: Path, count: int) -> None:
     file.close()
 
 
-def test_what_was_written_is_read_by_the_next_one_in_order(path: Path) -> None:
+def test_rows_are_read_in_order_of_their_keys(path: Path) -> None:
     file = SpoolFile(path)
     rows = [
         (3, "acme", "alert", "a\0b", "2026-11-22T19:40:00.123Z", "7", 1, b'{"title":"Zo\xc3\xa9"}'),
@@ -50,7 +50,7 @@ def test_what_was_written_is_read_by_the_next_one_in_order(path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 255, 256, 257, 1_000])
-def test_any_number_is_written_and_forgotten(path: Path, count: int) -> None:
+def test_any_number_of_rows_is_written_and_deleted(path: Path, count: int) -> None:
     file = SpoolFile(path)
     file.write([row(key) for key in range(1, count + 1)], [])
     assert file.rows() == [row(key) for key in range(1, count + 1)]
@@ -60,7 +60,7 @@ def test_any_number_is_written_and_forgotten(path: Path, count: int) -> None:
     file.close()
 
 
-def test_a_group_is_written_whole_or_not_at_all(path: Path) -> None:
+def test_write_is_atomic(path: Path) -> None:
     file = SpoolFile(path)
     file.write([row(1), row(2)], [])
     with pytest.raises(sqlite3.IntegrityError):
@@ -71,7 +71,7 @@ def test_a_group_is_written_whole_or_not_at_all(path: Path) -> None:
     file.close()
 
 
-def test_a_full_disk_loses_nothing_and_what_is_forgotten_makes_room(path: Path) -> None:
+def test_full_disk_loses_nothing_and_deletions_free_space(path: Path) -> None:
     file = SpoolFile(path)
     pages = file._db.execute("PRAGMA page_count").fetchone()[0]
     file._db.execute(f"PRAGMA max_page_count = {pages + 20}")
@@ -84,7 +84,7 @@ def test_a_full_disk_loses_nothing_and_what_is_forgotten_makes_room(path: Path) 
     file.close()
 
 
-def test_it_is_for_its_owner_alone(path: Path) -> None:
+def test_files_are_accessible_to_the_owner_only(path: Path) -> None:
     old = os.umask(0)
     try:
         file = SpoolFile(path)
@@ -95,7 +95,7 @@ def test_it_is_for_its_owner_alone(path: Path) -> None:
     file.close()
 
 
-# What cannot be used
+# Files that cannot be used
 
 
 def folder_is_missing(path: Path) -> None:
@@ -107,7 +107,7 @@ def is_a_folder(path: Path) -> None:
 
 
 def is_a_text(path: Path) -> None:
-    path.write_text("These are the notes of somebody who would miss them.\n" * 100)
+    path.write_text("A text file of another program.\n" * 100)
 
 
 def is_of_another_program(path: Path) -> None:
@@ -130,46 +130,46 @@ def is_damaged(path: Path) -> None:
         file.write(b"\xa5" * 4_096)
 
 
-def is_cut_off(path: Path) -> None:
+def is_truncated(path: Path) -> None:
     filled(path, 1_000)
     os.truncate(path, 3 * 4_096)
 
 
-def begins_with_nonsense(path: Path) -> None:
+def has_an_invalid_header(path: Path) -> None:
     filled(path, 1)
     with path.open("r+b") as file:
-        file.write(b"nonsense")
+        file.write(b"not SQLt")
 
 
 @pytest.mark.parametrize(
-    ("spoil", "text"),
+    ("make_unusable", "text"),
     [
         (folder_is_missing, "No such file or directory"),
         (is_a_folder, "cannot be written: Is a directory"),
-        (is_a_text, "the file is no SQLite file"),
+        (is_a_text, "the file is not a SQLite file"),
         (is_of_another_program, "is a SQLite file of another program"),
         (is_newer, f"has schema version {VERSION + 1}, this release knows {VERSION}"),
         (is_damaged, "the file is damaged"),
-        (is_cut_off, "the file is damaged"),
-        (begins_with_nonsense, "the file is no SQLite file"),
+        (is_truncated, "the file is damaged"),
+        (has_an_invalid_header, "the file is not a SQLite file"),
     ],
 )
-def test_a_file_that_cannot_be_used_says_why_and_stays_as_it_is(
-    path: Path, spoil: Callable[[Path], None], text: str
+def test_unusable_file_is_reported_and_left_unchanged(
+    path: Path, make_unusable: Callable[[Path], None], text: str
 ) -> None:
-    spoil(path)
+    make_unusable(path)
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(SpoolUnusable, match=text) as unusable:
         SpoolFile(path)
     assert str(path) in str(unusable.value)
     assert (path.read_bytes() if path.is_file() else None) == before
-    # Nothing is held on to: it can be used as soon as it is mended.
+    # Nothing is left open or locked: the path can be used after the file is repaired.
     shutil.rmtree(path.parent, ignore_errors=True)
     path.parent.mkdir()
     SpoolFile(path).close()
 
 
-def test_one_that_is_in_use_is_refused_under_any_of_its_names(path: Path) -> None:
+def test_file_in_use_is_refused_under_any_of_its_names(path: Path) -> None:
     other_name = path.with_name("link")
     other_name.symlink_to(path)
     file = SpoolFile(path)
@@ -181,7 +181,7 @@ def test_one_that_is_in_use_is_refused_under_any_of_its_names(path: Path) -> Non
     SpoolFile(other_name).close()
 
 
-def test_one_that_another_process_uses_is_refused(path: Path) -> None:
+def test_file_in_use_by_another_process_is_refused(path: Path) -> None:
     script = "import sys, pathlib; from callcenter_ws.remote.spool_file import SpoolFile; "
     script += "file = SpoolFile(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     with subprocess.Popen(
@@ -196,38 +196,43 @@ def test_one_that_another_process_uses_is_refused(path: Path) -> None:
 
 
 @contextmanager
-def as_nobody() -> Iterator[None]:
-    """Root may write everything; the tests may run as root."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(NOBODY)
+def without_root_privileges() -> Iterator[None]:
+    """Drop the capabilities of root, with which every file can be written.
+
+    The user stays the same: another user may be unable to enter the folders above the file.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    version = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    # Two triples of effective, permitted and inheritable capabilities (capset(2)).
+    before = (ctypes.c_uint32 * 6)()
+    assert libc.capget(version, before) == 0
+    none_effective = (ctypes.c_uint32 * 6)(0, *before[1:3], 0, *before[4:6])
+    assert libc.capset(version, none_effective) == 0
     try:
         yield
     finally:
-        os.seteuid(0)
+        assert libc.capset(version, before) == 0
 
 
-def test_one_that_can_only_be_read_is_refused() -> None:
-    # Not in the folder of the tests, which nobody else may enter.
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        path = folder / "events.spool"
-        filled(path, 1)
-        path.with_name("events.spool-lock").unlink()
-        path.chmod(0o444)
-        folder.chmod(0o777)
-        with as_nobody(), pytest.raises(SpoolUnusable, match="cannot be written: Permission denied"):
-            SpoolFile(path)
-        folder.chmod(0o555)
-        path.chmod(0o666)
-        path.with_name("events.spool-lock").unlink()
-        with as_nobody(), pytest.raises(SpoolUnusable, match=r"cannot make .*-lock beside it: Permission"):
-            SpoolFile(path)
-        folder.chmod(0o755)
+def test_read_only_file_is_refused(path: Path) -> None:
+    lock = path.with_name("events.spool-lock")
+    filled(path, 1)
+    lock.unlink()
+    path.chmod(0o444)
+    with without_root_privileges(), pytest.raises(SpoolUnusable, match="cannot be written: Permission denied"):
+        SpoolFile(path)
+    lock.unlink()
+    path.chmod(0o666)
+    path.parent.chmod(0o555)
+    with (
+        without_root_privileges(),
+        pytest.raises(SpoolUnusable, match=r"cannot create the lock file .*-lock: Permission"),
+    ):
+        SpoolFile(path)
+    path.parent.chmod(0o755)
 
 
-def test_one_that_somebody_else_is_writing_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_locked_by_another_program_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("callcenter_ws.runtime.sqlite._BUSY_SECONDS", 0)
     filled(path, 1)
     other = sqlite3.connect(path, isolation_level=None)
@@ -237,7 +242,7 @@ def test_one_that_somebody_else_is_writing_is_refused(path: Path, monkeypatch: p
     other.close()
 
 
-def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 37, 2))
     with pytest.raises(SpoolUnusable, match="is too old"):
         SpoolFile(path)

@@ -1,4 +1,4 @@
-"""Whatever happens to a spool, it holds what was not acknowledged, in order."""
+"""Model-based test of Spool and Buffer: after any failure, the file holds the unacknowledged events in order."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.buffer import Buffer, WhenFull
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.spool import Spool
+from callcenter_ws.runtime.clock import ReactorClock
 
-MOST_EVENTS = 8
-MOST_BYTES = 2_000_000
+MAX_EVENTS = 8
+MAX_BYTES = 2_000_000
 LARGE = b'"' + b"x" * 300_000 + b'"'
 
 
@@ -34,15 +35,15 @@ def event_of(number: int, tenant_id: str = "acme") -> PendingEvent:
         "timestamp": f"at {number}",
         "persist": False,
     }
-    return PendingEvent.of(fields, LARGE if tenant_id == "large" else b"{}")
+    return PendingEvent.create(fields, LARGE if tenant_id == "large" else b"{}")
 
 
 def number_of(event: PendingEvent) -> int:
     return int(event.fields["event_id"])
 
 
-class HeldThread:
-    """Does what it is called for when the test says so."""
+class ManualExecutor:
+    """A SerialExecutor that makes its calls when the test says so."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Callable[..., Any], tuple[Any, ...], Deferred[Any]]] = []
@@ -57,21 +58,21 @@ class HeldThread:
         self.calls.append((function, args, called))
         return called
 
-    def work(self) -> None:
+    def make_call(self) -> None:
         function, args, called = self.calls.pop(0)
         called.callback(function(*args))
 
-    def fail(self) -> None:
+    def fail_call(self) -> None:
         _, _, called = self.calls.pop(0)
         called.errback(sqlite3.OperationalError("database or disk is full"))
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """A daemon on a spool, whose disk works or fails, and which stops or is killed.
+    """A daemon with a spool: its disk works or fails, and the daemon stops or is killed.
 
     Attributes:
-        unacknowledged: numbers of the events that the daemon has to send, in order.
-        answered: those that it need not send again, but may.
+        unacknowledged: numbers of the events that the daemon still has to send, in order.
+        answered: numbers of the events that it may send again, but need not.
     """
 
     def __init__(self) -> None:
@@ -89,22 +90,22 @@ class SpoolMachine(RuleBasedStateMachine):
 
     def start(self) -> list[int]:
         self.clock = Clock()
-        self.thread = HeldThread()
-        self.spool = Spool(self.path, self.clock, self.thread, lambda: None)
-        self.buffer = Buffer(MOST_EVENTS, MOST_BYTES, self.spool, self.when_full)
+        self.executor = ManualExecutor()
+        self.spool = Spool(self.path, ReactorClock(self.clock), self.executor, lambda: None)
+        self.buffer = Buffer(MAX_EVENTS, MAX_BYTES, self.spool, self.when_full)
         self.batch: list[PendingEvent] = []
-        left = self.buffer.open()
-        for event in left:
+        recovered = self.buffer.open()
+        for event in recovered:
             event.answer.addErrback(self.refused, event)
-        return [number_of(event) for event in left]
+        return [number_of(event) for event in recovered]
 
     def refused(self, failure: Any, event: PendingEvent) -> None:
         failure.trap(Refusal)
         if failure.value.code is ErrorCode.OVERLOADED:
             assert event not in self.batch
-            self.settled(event)
+            self.answered_event(event)
 
-    def settled(self, event: PendingEvent) -> None:
+    def answered_event(self, event: PendingEvent) -> None:
         self.unacknowledged.remove(number_of(event))
         self.answered.add(number_of(event))
 
@@ -129,14 +130,14 @@ class SpoolMachine(RuleBasedStateMachine):
                 self.buffer.append(event)
             except Refusal as refusal:
                 assert refusal.code is ErrorCode.OVERLOADED
-                assert len(self.unacknowledged) >= MOST_EVENTS or tenant_id == "large"
+                assert len(self.unacknowledged) >= MAX_EVENTS or tenant_id == "large"
             else:
                 self.unacknowledged.append(self.numbers)
 
     @precondition(lambda self: not self.batch)
     @rule()
-    def take(self) -> None:
-        self.batch = self.buffer.take()
+    def next_batch(self) -> None:
+        self.batch = self.buffer.next_batch()
         stored = set(self.stored())
         if not self.spool._is_failing:
             assert {number_of(event) for event in self.batch} <= stored
@@ -144,37 +145,37 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.batch)
     @rule(data=st.data())
-    def answer(self, data: st.DataObject) -> None:
+    def answer_batch(self, data: st.DataObject) -> None:
         published, invalid = PublishResult("e", 1, "id"), Refusal(ErrorCode.INVALID_EVENT)
         batch, self.batch = self.batch, []
         outcomes = [data.draw(st.sampled_from([published, published, invalid, None])) for _ in batch]
-        self.buffer.settle(batch, outcomes)
+        self.buffer.finish_batch(batch, outcomes)
         for event, outcome in zip(batch, outcomes, strict=True):
             if outcome is not None:
-                self.settled(event)
+                self.answered_event(event)
 
     @rule(works=st.booleans())
     def write(self, works: bool) -> None:
-        """The disk does one thing, or fails at it."""
+        """Make one call of the executor, or let it fail."""
         self.clock.advance(60)
-        if self.thread.calls:
+        if self.executor.calls:
             if works:
-                self.thread.work()
+                self.executor.make_call()
             else:
-                self.thread.fail()
+                self.executor.fail_call()
 
-    def drive(self, done: Deferred[None], *, disk_works: bool = True) -> None:
+    def run_until(self, done: Deferred[None], *, disk_works: bool = True) -> None:
         fired: list[None] = []
         done.addCallback(fired.append)
         for _ in range(100):
             self.clock.advance(0)
-            while self.thread.calls:
-                # Closing works even on a full disk.
-                is_closing = self.thread.calls[0][0].__name__ == "close"
+            while self.executor.calls:
+                # Closing succeeds even on a full disk.
+                is_closing = self.executor.calls[0][0].__name__ == "close"
                 if disk_works or is_closing:
-                    self.thread.work()
+                    self.executor.make_call()
                 else:
-                    self.thread.fail()
+                    self.executor.fail_call()
         assert fired
 
     @rule(how=st.sampled_from(["stop", "stop on a full disk", "kill", "kill just after the disk worked"]))
@@ -182,52 +183,52 @@ class SpoolMachine(RuleBasedStateMachine):
         if how == "stop":
             self.restart()
         elif how == "stop on a full disk":
-            self.drive(Deferred.fromCoroutine(self.spool.flush()), disk_works=False)
-            self.come_back(lambda: self.drive(Deferred.fromCoroutine(self.spool.close())))
+            self.run_until(Deferred.fromCoroutine(self.spool.flush()), disk_works=False)
+            self.restart_after(lambda: self.run_until(Deferred.fromCoroutine(self.spool.close())))
         else:
-            if how != "kill" and self.thread.calls:
-                function, args, _ = self.thread.calls[0]
+            if how != "kill" and self.executor.calls:
+                function, args, _ = self.executor.calls[0]
                 function(*args)
             assert self.spool._file is not None
-            self.come_back(self.spool._file.close)
+            self.restart_after(self.spool._file.close)
 
     def restart(self) -> None:
-        self.drive(Deferred.fromCoroutine(self.spool.flush()))
+        self.run_until(Deferred.fromCoroutine(self.spool.flush()))
         assert self.stored() == self.unacknowledged
-        assert self.buffer.mortal == 0
-        self.buffer.give_up()
-        self.drive(Deferred.fromCoroutine(self.spool.close()))
+        assert self.buffer.unspooled == 0
+        self.buffer.refuse_all()
+        self.run_until(Deferred.fromCoroutine(self.spool.close()))
         assert self.start() == self.unacknowledged
 
-    def come_back(self, end: Callable[[], None]) -> None:
-        """All that was on disk is still to be sent, and nothing that never was to be."""
-        safe = [number for number, event in self.kept() if self.spool.survives(event)]
+    def restart_after(self, end: Callable[[], None]) -> None:
+        """End without flushing; every event on disk is recovered, and no other than those published."""
+        durable = [number for number, event in self.events() if self.spool.is_durable(event)]
         end()
-        left = self.start()
-        assert left == sorted(left)
-        assert set(safe) <= set(left) <= {*self.unacknowledged, *self.answered}
-        # What was answered, and is there nevertheless, has to be sent again; what was in memory alone is lost.
-        self.unacknowledged = left
+        recovered = self.start()
+        assert recovered == sorted(recovered)
+        assert set(durable) <= set(recovered) <= {*self.unacknowledged, *self.answered}
+        # Answered events that are still in the file are sent again; events in memory only are lost.
+        self.unacknowledged = recovered
 
-    def kept(self) -> list[tuple[int, PendingEvent]]:
-        events = [*self.buffer._taken, *self.buffer._waiting]
+    def events(self) -> list[tuple[int, PendingEvent]]:
+        events = [*self.buffer._in_flight, *self.buffer._queue]
         return [(number_of(event), event) for event in events]
 
     @invariant()
-    def memory_has_it_in_order(self) -> None:
-        assert [number for number, _ in self.kept()] == self.unacknowledged
+    def buffer_is_in_order(self) -> None:
+        assert [number for number, _ in self.events()] == self.unacknowledged
 
     @invariant()
-    def all_is_bounded(self) -> None:
-        assert len(self.buffer) <= MOST_EVENTS
-        assert sum(event.size for _, event in self.kept()) <= MOST_BYTES
-        assert self.buffer._bytes == sum(event.size for _, event in self.kept())
+    def limits_are_kept(self) -> None:
+        assert len(self.buffer) <= MAX_EVENTS
+        assert sum(event.size for _, event in self.events()) <= MAX_BYTES
+        assert self.buffer._bytes == sum(event.size for _, event in self.events())
         if self.path.exists():
             stored = self.stored()
             assert stored == sorted(stored)
-            assert len(stored) <= MOST_EVENTS
-            assert len(self.spool._gone) <= MOST_EVENTS
-            assert {number for number, event in self.kept() if self.spool.survives(event)} <= set(stored)
+            assert len(stored) <= MAX_EVENTS
+            assert len(self.spool._deleted_keys) <= MAX_EVENTS
+            assert {number for number, event in self.events() if self.spool.is_durable(event)} <= set(stored)
 
     def teardown(self) -> None:
         self.restart()
@@ -241,76 +242,76 @@ class TestSpool(SpoolMachine.TestCase):  # type: ignore[name-defined, misc]
     settings = settings(max_examples=100, stateful_step_count=30)
 
 
-class Stage:
-    """A spool of its own, whose disk does what the test says."""
+class SpoolSetup:
+    """A Spool with a ManualExecutor."""
 
     def __init__(self, path: Path) -> None:
         self.clock = Clock()
-        self.thread = HeldThread()
-        self.spool = Spool(path, self.clock, self.thread, lambda: None)
+        self.executor = ManualExecutor()
+        self.spool = Spool(path, ReactorClock(self.clock), self.executor, lambda: None)
         self.spool.open()
 
     def next_write(self) -> tuple[list[int], list[int]]:
-        """Keys of the rows that are written, and of those that are deleted."""
+        """Return the keys of the rows that are written next, and of those that are deleted."""
         self.clock.advance(60)
-        _, (rows, gone), _ = self.thread.calls[0]
-        return [row[0] for row in rows], gone
+        _, (rows, deleted), _ = self.executor.calls[0]
+        return [row[0] for row in rows], deleted
 
     def close(self) -> None:
         closed = Deferred.fromCoroutine(self.spool.close())
-        self.thread.work()
+        self.executor.make_call()
         assert closed.called
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path / "events.spool")
+def spool_setup(tmp_path: Path) -> SpoolSetup:
+    return SpoolSetup(tmp_path / "events.spool")
 
 
 @pytest.mark.logs_errors
-def test_what_comes_and_goes_while_the_disk_fails_leaves_nothing_behind(stage: Stage) -> None:
+def test_events_added_and_removed_while_the_disk_fails_leave_no_keys(spool_setup: SpoolSetup) -> None:
     for number in range(10):
         before, during = event_of(number), event_of(number)
-        stage.spool.add(before)
-        stage.spool.add(during)
-        rows, gone = stage.next_write()
-        assert (len(rows), gone) == (2, [])
-        stage.spool.remove([during])
-        stage.thread.fail()
-        stage.spool.remove([before])
+        spool_setup.spool.add(before)
+        spool_setup.spool.add(during)
+        rows, deleted = spool_setup.next_write()
+        assert (len(rows), deleted) == (2, [])
+        spool_setup.spool.remove([during])
+        spool_setup.executor.fail_call()
+        spool_setup.spool.remove([before])
     last = event_of(10)
-    stage.spool.add(last)
-    assert stage.next_write() == ([last.key], [])
-    stage.thread.work()
-    stage.close()
+    spool_setup.spool.add(last)
+    assert spool_setup.next_write() == ([last.key], [])
+    spool_setup.executor.make_call()
+    spool_setup.close()
 
 
-def test_what_comes_together_is_written_together_within_limits(stage: Stage) -> None:
+def test_events_of_one_turn_are_written_in_groups_within_limits(spool_setup: SpoolSetup) -> None:
     for number in range(1_000):
-        stage.spool.add(event_of(number))
+        spool_setup.spool.add(event_of(number))
     for number in range(14):
-        stage.spool.add(event_of(number, "large"))
+        spool_setup.spool.add(event_of(number, "large"))
     sizes = []
     for _ in range(3):
-        rows, _ = stage.next_write()
+        rows, _ = spool_setup.next_write()
         sizes.append(len(rows))
-        stage.thread.work()
+        spool_setup.executor.make_call()
     assert sizes == [512, 1_014 - 512 - 1, 1]
-    stage.close()
+    spool_setup.close()
 
 
 @pytest.mark.logs_errors
-def test_after_an_outage_it_begins_anew(stage: Stage) -> None:
-    stage.spool.add(event_of(1))
-    stage.next_write()
-    stage.thread.fail()
-    stage.close()
-    assert stage.clock.getDelayedCalls() == []
-    stage.spool.open()
+def test_close_resets_a_failed_spool(spool_setup: SpoolSetup) -> None:
+    spool_setup.spool.add(event_of(1))
+    spool_setup.next_write()
+    spool_setup.executor.fail_call()
+    spool_setup.close()
+    assert spool_setup.clock.getDelayedCalls() == []
+    spool_setup.spool.open()
     event = event_of(2)
-    stage.spool.add(event)
-    assert not stage.spool.may_send(event)
-    stage.clock.advance(0)
-    stage.thread.work()
-    assert stage.spool.survives(event)
-    stage.close()
+    spool_setup.spool.add(event)
+    assert not spool_setup.spool.may_send(event)
+    spool_setup.clock.advance(0)
+    spool_setup.executor.make_call()
+    assert spool_setup.spool.is_durable(event)
+    spool_setup.close()

@@ -32,24 +32,24 @@ def path(tmp_path: Path) -> Path:
 
 @pytest_twisted.async_yield_fixture
 async def daemon(gateway: LoopbackGateway, path: Path) -> AsyncIterator[Connect]:
-    """Makes started broadcasters on the spool, one after the other."""
-    made: list[EventBroadcaster] = []
+    """Create and start EventBroadcasters that use the same spool, one after the other."""
+    started: list[EventBroadcaster] = []
 
     def start(**options: Any) -> EventBroadcaster:
         options = {"token": TOKEN, "stop_timeout": 0, "spool": path, **options}
         remote = EventBroadcaster(gateway.endpoint, reactor, **options)
-        made.append(remote)
+        started.append(remote)
         remote.startService()
         return remote
 
     yield start
-    for remote in made:
+    for remote in started:
         await remote.stopService()
     assert [thread.name for thread in threading.enumerate() if "callcenter-ws-spool" in thread.name] == []
 
 
 def stored(path: Path, columns: str = "event_id") -> list[Any]:
-    """What is in the file."""
+    """Return the rows of the spool."""
     db = sqlite3.connect(path)
     try:
         return [row if len(row) > 1 else row[0] for row in db.execute(f"SELECT {columns} FROM event ORDER BY key")]  # noqa: S608
@@ -57,13 +57,13 @@ def stored(path: Path, columns: str = "event_id") -> list[Any]:
         db.close()
 
 
-def is_there(path: Path) -> bool:
+def exists(path: Path) -> bool:
     return path.exists()
 
 
 @contextmanager
 def occupied(path: Path) -> Iterator[None]:
-    """There is something else where the spool should be."""
+    """Put a text file in the place of the spool."""
     path.write_text("no database\n" * 100)
     try:
         yield
@@ -73,7 +73,7 @@ def occupied(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """A disk that takes nothing: another program has locked the file."""
+    """Let writes fail: another program has locked the file."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -93,33 +93,33 @@ def unique_ids(gateway: LoopbackGateway) -> list[str]:
     return [json.loads(message.event.payload)["unique_id"] for message in gateway.delivered]
 
 
-async def leave(daemon: Connect, *calls: tuple[str, str], **options: Any) -> list[tuple[str, str]]:
-    """Have a daemon without a gateway leave some events behind; their ids and times."""
+async def leave_in_spool(daemon: Connect, *calls: tuple[str, str], **options: Any) -> list[tuple[str, str]]:
+    """Let a daemon without a gateway leave events in the spool; return their ids and timestamps."""
     remote = daemon(**options)
     answers = [remote.call_hold(tenant_id, unique_id) for tenant_id, unique_id in calls]
     await remote.stopService()
     assert {(refusal.code, refusal.message) for refusal in await refusals_of(answers)} == {
         (ErrorCode.UNAVAILABLE, KEPT)
     }
-    return stored(remote._keeping._path, "event_id, timestamp")  # type: ignore[attr-defined]
+    return stored(remote._persistence._path, "event_id, timestamp")  # type: ignore[attr-defined]
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_one_daemon_left_the_next_one_sends_first(gateway: LoopbackGateway, daemon: Connect) -> None:
+async def test_events_left_by_a_daemon_are_sent_first_by_the_next(gateway: LoopbackGateway, daemon: Connect) -> None:
     await gateway.kill()
-    left = await leave(daemon, ("acme", "u1"), ("globex", "u2"), ("acme", "u3"))
-    assert len(left) == 3
+    spooled = await leave_in_spool(daemon, ("acme", "u1"), ("globex", "u2"), ("acme", "u3"))
+    assert len(spooled) == 3
     remote = daemon()
     assert (remote.unacknowledged, remote.unspooled) == (3, 0)
     answer = remote.call_hold("acme", "u4")
     gateway.listen()
     assert (await answer).seq == 3
     assert unique_ids(gateway) == ["u1", "u2", "u3", "u4"]
-    assert [(message.event.event_id, message.event.timestamp) for message in gateway.delivered[:3]] == left
+    assert [(message.event.event_id, message.event.timestamp) for message in gateway.delivered[:3]] == spooled
 
 
 @pytest_twisted.ensureDeferred
-async def test_everything_about_an_event_is_kept(gateway: LoopbackGateway, daemon: Connect, path: Path) -> None:
+async def test_all_fields_of_an_event_are_kept(gateway: LoopbackGateway, daemon: Connect, path: Path) -> None:
     await gateway.kill()
     remote = daemon()
     payload = {"type": "info", "title": "Zoé\0", "message": "x" * 300_000}
@@ -137,7 +137,7 @@ async def test_everything_about_an_event_is_kept(gateway: LoopbackGateway, daemo
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_same_service_can_be_started_again(gateway: LoopbackGateway, daemon: Connect) -> None:
+async def test_service_can_be_started_again(gateway: LoopbackGateway, daemon: Connect) -> None:
     await gateway.kill()
     remote = daemon()
     refused = remote.call_hold("acme", "u1")
@@ -154,11 +154,11 @@ async def test_the_same_service_can_be_started_again(gateway: LoopbackGateway, d
 
 
 @pytest_twisted.ensureDeferred
-async def test_events_from_before_the_start_come_after_those_of_the_spool(
+async def test_events_published_before_the_start_follow_those_of_the_spool(
     gateway: LoopbackGateway, daemon: Connect, path: Path
 ) -> None:
     await gateway.kill()
-    await leave(daemon, ("acme", "u1"))
+    await leave_in_spool(daemon, ("acme", "u1"))
     remote = EventBroadcaster(gateway.endpoint, reactor, token=TOKEN, spool=path)
     answer = remote.call_hold("acme", "u2")
     assert (remote.unacknowledged, remote.unspooled) == (1, 1)
@@ -171,39 +171,39 @@ async def test_events_from_before_the_start_come_after_those_of_the_spool(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_service_that_was_never_started_keeps_nothing(gateway: LoopbackGateway, path: Path) -> None:
+async def test_service_that_was_never_started_creates_no_spool(gateway: LoopbackGateway, path: Path) -> None:
     remote = EventBroadcaster(gateway.endpoint, reactor, token=TOKEN, spool=path, stop_timeout=0)
     answer = remote.call_hold("acme", "u1")
     await remote.stopService()
     assert [refusal.message for refusal in await refusals_of([answer])] == ["stopped before the gateway answered"]
-    assert not is_there(path)
+    assert not exists(path)
 
 
 @pytest_twisted.ensureDeferred
-async def test_order_is_kept_over_batches_tenants_and_large_events(
+async def test_order_over_batches_tenants_and_large_events(
     gateway: LoopbackGateway, daemon: Connect, path: Path
 ) -> None:
-    gateway.broker.closed = True
+    gateway.broker.is_blocked = True
     numbers = range(3 * BATCH_EVENTS)
     remote = daemon()
     answers = [
         remote.call_hold("globex" if number % 70 == 0 else "acme", f"u{number}", note="x" * 300_000 * (number == 50))
         for number in numbers
     ]
-    await until(reactor, lambda: gateway.broker.waiting)
+    await until(reactor, lambda: gateway.broker.blocked)
     await remote.stopService()
     await refusals_of(answers)
     assert len(stored(path)) == len(numbers)
-    gateway.broker.open()
+    gateway.broker.unblock()
     remote = daemon()
     await remote.call_hold("acme", "last")
     assert unique_ids(gateway) == [*(f"u{number}" for number in numbers), "last"]
-    # The first batch had arrived before.
-    assert gateway.broadcaster.intake.duplicates == 1
+    # The first batch had been published before.
+    assert gateway.broadcaster.counters.duplicates == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_refused_events_cost_the_others_nothing_and_leave_the_spool(
+async def test_refused_events_do_not_affect_the_others_and_are_deleted(
     gateway: LoopbackGateway, daemon: Connect, path: Path
 ) -> None:
     remote = daemon(token="acme-service")
@@ -220,22 +220,24 @@ async def test_refused_events_cost_the_others_nothing_and_leave_the_spool(
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_of_a_refused_event_that_nobody_waits_for_the_log_and_a_callback_tell(
+async def test_refused_event_of_an_earlier_process_is_logged_and_reported(
     gateway: LoopbackGateway, daemon: Connect, path: Path, error_log: Any
 ) -> None:
     await gateway.kill()
-    ((_, _), (event_id, timestamp), (_, _)) = await leave(daemon, ("acme", "u1"), ("globex", "secret"), ("acme", "u2"))
+    ((_, _), (event_id, timestamp), (_, _)) = await leave_in_spool(
+        daemon, ("acme", "u1"), ("globex", "secret"), ("acme", "u2")
+    )
     gateway.listen()
-    told: list[tuple[SpooledEvent, Refusal]] = []
+    reported: list[tuple[SpooledEvent, Refusal]] = []
 
     async def refused(event: SpooledEvent, refusal: Refusal) -> None:
-        told.append((event, refusal))
+        reported.append((event, refusal))
         raise RuntimeError("the callback is broken")
 
     remote = daemon(token="acme-service", spool_refused=refused)
     await remote.call_hold("acme", "u3")
     assert unique_ids(gateway) == ["u1", "u2", "u3"]
-    ((event, refusal),) = told
+    ((event, refusal),) = reported
     payload = b'{"unique_id":"secret"}'
     assert event == SpooledEvent("globex", "call.hold", event_id, timestamp, payload, None, False)
     assert refusal.code is ErrorCode.FORBIDDEN
@@ -246,13 +248,13 @@ async def test_of_a_refused_event_that_nobody_waits_for_the_log_and_a_callback_t
     await until(reactor, lambda: stored(path) == [])
 
 
-# Full
+# A full buffer
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_was_left_counts(gateway: LoopbackGateway, daemon: Connect) -> None:
+async def test_recovered_events_count_towards_the_buffer(gateway: LoopbackGateway, daemon: Connect) -> None:
     await gateway.kill()
-    await leave(daemon, ("acme", "u1"), ("acme", "u2"))
+    await leave_in_spool(daemon, ("acme", "u1"), ("acme", "u2"))
     remote = daemon(buffer=3)
     kept, refused = remote.call_hold("acme", "u3"), remote.call_hold("acme", "u4")
     (refusal,) = await refusals_of([refused])
@@ -266,20 +268,20 @@ async def test_what_was_left_counts(gateway: LoopbackGateway, daemon: Connect) -
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_the_oldest_may_be_refused_instead(
+async def test_refuse_oldest_refuses_recovered_events_first(
     gateway: LoopbackGateway, daemon: Connect, path: Path, error_log: Any
 ) -> None:
     await gateway.kill()
-    await leave(daemon, *(("acme", f"u{number}") for number in range(4)))
-    told: list[str] = []
-    # A smaller buffer than before: it is the next event that tells those that are too many.
+    await leave_in_spool(daemon, *(("acme", f"u{number}") for number in range(4)))
+    reported: list[str] = []
+    # The buffer is smaller than before: the next event makes it refuse the excess.
     remote = daemon(
-        buffer=3, when_full="refuse_oldest", spool_refused=lambda event, refusal: told.append(str(event.payload))
+        buffer=3, when_full="refuse_oldest", spool_refused=lambda event, refusal: reported.append(str(event.payload))
     )
     assert remote.unacknowledged == 4
     answers = [remote.call_hold("acme", f"u{number}") for number in (4, 5, 6)]
-    assert told == [str(b'{"unique_id":"u%d"}' % number) for number in range(4)]
-    assert str(error_log).count("was refused: overloaded: given up for a newer event") == 4
+    assert reported == [str(b'{"unique_id":"u%d"}' % number) for number in range(4)]
+    assert str(error_log).count("was refused: overloaded: refused in favor of a newer event") == 4
     newest = remote.call_hold("acme", "u7")
     (refusal,) = await refusals_of(answers[:1])
     assert refusal.code is ErrorCode.OVERLOADED
@@ -297,7 +299,7 @@ async def test_the_oldest_may_be_refused_instead(
         ({"spool": ""}, "spool: expected the path"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(options: dict[str, Any], text: str) -> None:
+def test_invalid_arguments(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         EventBroadcaster("unix:/run/x.sock", reactor, **options)
 
@@ -306,7 +308,7 @@ def test_arguments_that_make_no_sense_are_refused(options: dict[str, Any], text:
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_is_sent_before_it_is_on_disk_and_a_slow_disk_holds_up_nothing_else(
+async def test_event_is_sent_after_it_is_on_disk_and_a_slow_disk_does_not_block(
     gateway: LoopbackGateway, daemon: Connect, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("callcenter_ws.runtime.sqlite._BUSY_SECONDS", 60)
@@ -318,15 +320,15 @@ async def test_nothing_is_sent_before_it_is_on_disk_and_a_slow_disk_holds_up_not
             await remote.ping()
         assert gateway.broker.attempts == 0
         assert (remote.unacknowledged, remote.unspooled) == (1, 1)
-        # It is called when there is something to send, and does not ask in every turn.
-        assert not remote._sender._is_running
+        # The spool wakes the sender when the event may be sent; the sender does not poll.
+        assert remote._sender._sending.is_idle
     assert (await answer).seq == 1
     assert remote.unspooled == 0
 
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_a_disk_that_fails_stops_nothing_and_is_told_once(
+async def test_failing_disk_does_not_stop_sending_and_is_logged_once(
     gateway: LoopbackGateway,
     daemon: Connect,
     path: Path,
@@ -334,21 +336,21 @@ async def test_a_disk_that_fails_stops_nothing_and_is_told_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("callcenter_ws.runtime.sqlite._BUSY_SECONDS", 0)
-    monkeypatch.setattr("callcenter_ws.remote.spool._LAST_RETRY", 0.02)
-    monkeypatch.setattr("callcenter_ws.remote.spool._FIRST_RETRY", 0.02)
+    monkeypatch.setattr("callcenter_ws.remote.spool._MAX_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("callcenter_ws.remote.spool._FIRST_RETRY_SECONDS", 0.02)
     remote = daemon()
     for outage in (1, 2):
         with locked(path):
             for unique_id in ("u1", "u2"):
                 await remote.call_hold("acme", unique_id)
-            gateway.broker.closed = True
+            gateway.broker.is_blocked = True
             answer = remote.call_hold("acme", "u3")
-            await until(reactor, lambda: gateway.broker.waiting)
+            await until(reactor, lambda: gateway.broker.blocked)
             assert (remote.unacknowledged, remote.unspooled) == (1, 1)
-        # It is written as soon as that is possible, though it has been sent.
+        # It is written as soon as that is possible, although it has been sent.
         await until(reactor, lambda: not remote.unspooled)
         assert len(stored(path)) == 1
-        gateway.broker.open()
+        gateway.broker.unblock()
         await answer
         await until(reactor, lambda: stored(path) == [])
         assert len(error_log.events) == outage
@@ -358,7 +360,7 @@ async def test_a_disk_that_fails_stops_nothing_and_is_told_once(
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_what_could_not_be_written_is_not_said_to_be_kept(
+async def test_refusal_does_not_claim_that_an_unwritten_event_is_kept(
     gateway: LoopbackGateway, daemon: Connect, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("callcenter_ws.runtime.sqlite._BUSY_SECONDS", 0)
@@ -379,35 +381,35 @@ async def test_what_could_not_be_written_is_not_said_to_be_kept(
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
-async def test_an_event_whose_answer_the_file_did_not_hear_of_arrives_once(
+async def test_answered_event_that_is_still_in_the_file_arrives_once(
     gateway: LoopbackGateway, daemon: Connect, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when a daemon is killed just after an answer."""
+    """Simulates a daemon that is killed between the answer and the deletion from the file."""
     monkeypatch.setattr("callcenter_ws.runtime.sqlite._BUSY_SECONDS", 0)
-    gateway.broker.closed = True
+    gateway.broker.is_blocked = True
     remote = daemon()
     answer = remote.call_hold("acme", "u1")
-    await until(reactor, lambda: gateway.broker.waiting)
+    await until(reactor, lambda: gateway.broker.blocked)
     with locked(path):
-        gateway.broker.open()
+        gateway.broker.unblock()
         first = await answer
         await remote.stopService()
     assert stored(path) == [first.event_id]
     remote = daemon()
     assert (await remote.call_hold("acme", "u2")).seq == 2
     assert unique_ids(gateway) == ["u1", "u2"]
-    assert gateway.broadcaster.intake.duplicates == 1
+    assert gateway.broadcaster.counters.duplicates == 1
 
 
 # Starting
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_spool_that_cannot_be_used_is_told_at_the_start_and_nothing_is_started(
+async def test_unusable_spool_is_reported_at_the_start_and_nothing_is_started(
     gateway: LoopbackGateway, daemon: Connect, path: Path
 ) -> None:
     remote = EventBroadcaster(gateway.endpoint, reactor, token=TOKEN, spool=str(path))
-    with occupied(path), pytest.raises(SpoolUnusable, match="no SQLite file"):
+    with occupied(path), pytest.raises(SpoolUnusable, match="not a SQLite file"):
         remote.startService()
     assert not remote.running
     remote.startService()
@@ -416,7 +418,7 @@ async def test_a_spool_that_cannot_be_used_is_told_at_the_start_and_nothing_is_s
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_spool_is_for_one_broadcaster(gateway: LoopbackGateway, daemon: Connect) -> None:
+async def test_spool_is_used_by_one_broadcaster_at_a_time(gateway: LoopbackGateway, daemon: Connect) -> None:
     first = daemon()
     with pytest.raises(SpoolUnusable, match="in use by another"):
         daemon()
@@ -425,12 +427,12 @@ async def test_a_spool_is_for_one_broadcaster(gateway: LoopbackGateway, daemon: 
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_relative_path_is_meant_where_the_broadcaster_was_made(
+async def test_relative_path_is_resolved_when_the_broadcaster_is_created(
     gateway: LoopbackGateway, daemon: Connect, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(path.parent)
     remote = EventBroadcaster(gateway.endpoint, reactor, token=TOKEN, spool=path.name)
     monkeypatch.chdir("/")
     remote.startService()
-    assert is_there(path)
+    assert exists(path)
     await remote.stopService()

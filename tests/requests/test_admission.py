@@ -1,81 +1,82 @@
-"""The door: endpoints, roles and limits."""
+"""Admission: endpoints, tenants, revocations and limits."""
 
 from __future__ import annotations
 
 import pytest
-from core_world import ACME, GLOBEX, World, principal
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_events import ACME, GLOBEX, principal
+from world import World
 
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal, Role
-from callcenter_ws.requests.admission import Admission, Endpoint
+from callcenter_ws.requests.admission import Admission, EndpointName
 
 
-def door(world: World, **limits: int) -> Admission:
+def admission_of(world: World, **limits: int) -> Admission:
     return Admission(world.hub, Limits(**limits))
 
 
 def refusal_of(
-    admission: Admission, who: Principal, endpoint: Endpoint = Endpoint.STAFF, tenant_id: str | None = None
+    admission: Admission, user: Principal, endpoint: EndpointName = EndpointName.STAFF, tenant_id: str | None = None
 ) -> Refusal:
     with pytest.raises(Refusal) as raised:
-        admission.admit(who, endpoint, tenant_id)
+        admission.admit(user, endpoint, tenant_id)
     return raised.value
 
 
 class TestEndpoints:
     @pytest.mark.parametrize("role", Role)
-    def test_visitors_have_one_and_everybody_else_the_other(self, world: World, role: Role) -> None:
-        who = principal(role)
-        mine, other = Endpoint.STAFF, Endpoint.PUBLIC
+    def test_a_role_is_refused_at_the_endpoint_of_others(self, world: World, role: Role) -> None:
+        user = principal(role)
+        allowed, other = EndpointName.STAFF, EndpointName.PUBLIC
         if role is Role.VISITOR:
-            mine, other = other, mine
-        assert door(world).admit(who, mine) == who
-        refusal = refusal_of(door(world), who, other)
+            allowed, other = other, allowed
+        assert admission_of(world).admit(user, allowed) == user
+        refusal = refusal_of(admission_of(world), user, other)
         assert refusal.code is ErrorCode.FORBIDDEN
-        place = "/ws/public" if role is Role.VISITOR else "/ws"
-        assert refusal.message == f"the role {role} connects at {place}"
+        path = "/ws/public" if role is Role.VISITOR else "/ws"
+        assert refusal.message == f"the role {role} connects at {path}"
 
 
 class TestTenants:
-    def test_the_url_may_name_the_tokens_own(self, world: World) -> None:
-        assert door(world).admit(principal(), Endpoint.STAFF, ACME) == principal()
+    def test_the_url_may_name_the_tenant_of_the_token(self, world: World) -> None:
+        assert admission_of(world).admit(principal(), EndpointName.STAFF, ACME) == principal()
 
     @pytest.mark.parametrize("named", [GLOBEX, "*", "", "ACME"])
-    def test_the_url_cannot_choose_another(self, world: World, named: str) -> None:
-        assert refusal_of(door(world), principal(), tenant_id=named).code is ErrorCode.FORBIDDEN
+    def test_another_tenant_in_the_url_is_forbidden(self, world: World, named: str) -> None:
+        assert refusal_of(admission_of(world), principal(), tenant_id=named).code is ErrorCode.FORBIDDEN
 
     @pytest.mark.parametrize("role", [Role.ADMIN, Role.SERVICE])
-    def test_a_token_for_every_tenant_is_narrowed_to_one(self, world: World, role: Role) -> None:
-        admitted = door(world).admit(principal(role, tenant_id="*", jti="t-1"), Endpoint.STAFF, GLOBEX)
+    def test_a_token_for_all_tenants_is_narrowed_to_the_named_one(self, world: World, role: Role) -> None:
+        admitted = admission_of(world).admit(principal(role, tenant_id="*", jti="t-1"), EndpointName.STAFF, GLOBEX)
         assert (admitted.tenant_id, admitted.user_id, admitted.jti) == (GLOBEX, "7", "t-1")
         assert not admitted.every_tenant
 
     @pytest.mark.parametrize("named", [None, "", "*", "x" * 256])
-    def test_a_token_for_every_tenant_must_name_a_real_one(self, world: World, named: str | None) -> None:
-        refusal = refusal_of(door(world), principal(Role.ADMIN, tenant_id="*"), tenant_id=named)
+    def test_a_token_for_all_tenants_without_a_valid_tenant_is_forbidden(self, world: World, named: str | None) -> None:
+        refusal = refusal_of(admission_of(world), principal(Role.ADMIN, tenant_id="*"), tenant_id=named)
         assert refusal.code is ErrorCode.FORBIDDEN
         assert "?tenant_id=" in refusal.message
 
 
 class TestRevoked:
-    def test_is_not_let_in(self, world: World) -> None:
+    def test_a_revoked_token_is_refused(self, world: World) -> None:
         world.hub.revoke(ACME, jti="t-1")
-        refusal = refusal_of(door(world), principal(jti="t-1"))
+        refusal = refusal_of(admission_of(world), principal(jti="t-1"))
         assert refusal.code is ErrorCode.UNAUTHORIZED
         assert refusal.close_code is CloseCode.UNAUTHORIZED
 
-    def test_for_every_tenant_is_not_let_in_anywhere(self, world: World) -> None:
+    def test_a_revoked_token_for_all_tenants_is_refused_for_each(self, world: World) -> None:
         world.hub.revoke("*", jti="t-1")
         for tenant in (ACME, GLOBEX):
-            refusal_of(door(world), principal(Role.ADMIN, tenant_id="*", jti="t-1"), tenant_id=tenant)
+            refusal_of(admission_of(world), principal(Role.ADMIN, tenant_id="*", jti="t-1"), tenant_id=tenant)
 
 
-class TestSockets:
-    def test_of_one_address_are_limited(self, world: World) -> None:
-        admission = door(world, connections_per_ip=2)
+class TestSocketLimits:
+    def test_sockets_of_one_address_are_limited(self, world: World) -> None:
+        admission = admission_of(world, connections_per_ip=2)
         admission.open_socket("192.0.2.1")
         admission.open_socket("192.0.2.1")
         with pytest.raises(Refusal) as raised:
@@ -86,8 +87,8 @@ class TestSockets:
         admission.close_socket("192.0.2.1")
         admission.open_socket("192.0.2.1")
 
-    def test_of_the_node_are_limited(self, world: World) -> None:
-        admission = door(world, connections=2, connections_per_ip=1)
+    def test_sockets_of_the_node_are_limited(self, world: World) -> None:
+        admission = admission_of(world, connections=2, connections_per_ip=1)
         admission.open_socket("192.0.2.1")
         admission.open_socket("192.0.2.2")
         with pytest.raises(Refusal) as raised:
@@ -96,13 +97,13 @@ class TestSockets:
         admission.close_socket("192.0.2.1")
         admission.open_socket("192.0.2.3")
 
-    def test_zero_is_no_limit(self, world: World) -> None:
-        admission = door(world, connections=0, connections_per_ip=0)
+    def test_zero_means_no_limit(self, world: World) -> None:
+        admission = admission_of(world, connections=0, connections_per_ip=0)
         for _ in range(1_000):
             admission.open_socket("192.0.2.1")
 
-    def test_a_draining_node_takes_nobody(self, world: World) -> None:
-        admission = door(world)
+    def test_a_draining_node_refuses_sockets(self, world: World) -> None:
+        admission = admission_of(world)
         admission.draining = True
         with pytest.raises(Refusal) as raised:
             admission.open_socket("192.0.2.1")
@@ -110,57 +111,58 @@ class TestSockets:
         assert raised.value.retry_after
 
     @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"))))
-    def test_the_count_is_right_whatever_comes_and_goes(self, steps: list[tuple[bool, str]]) -> None:
-        admission = door(World(), connections=4, connections_per_ip=2)
+    def test_sockets_are_counted_over_any_order_of_opening_and_closing(self, steps: list[tuple[bool, str]]) -> None:
+        admission = admission_of(World(), connections=4, connections_per_ip=2)
         open_: list[str] = []
-        for comes, address in steps:
-            if comes:
-                fits = len(open_) < 4 and open_.count(address) < 2
+        for opens, address in steps:
+            if opens:
+                is_within_limits = len(open_) < 4 and open_.count(address) < 2
                 try:
                     admission.open_socket(address)
-                    assert fits
+                    assert is_within_limits
                     open_.append(address)
                 except Refusal:
-                    assert not fits
+                    assert not is_within_limits
             elif address in open_:
                 admission.close_socket(address)
                 open_.remove(address)
         assert admission.sockets == len(open_)
 
 
-class TestRoom:
-    def test_of_one_user_is_limited(self, world: World) -> None:
-        admission = door(world, connections_per_user=2)
-        first = world.connect(principal())
-        world.connect(principal(Role.SUPERVISOR))
+class TestConnectionLimits:
+    def test_connections_of_one_user_are_limited(self, world: World) -> None:
+        admission = admission_of(world, connections_per_user=2)
+        first = world.live(principal())
+        world.live(principal(Role.SUPERVISOR))
         refusal = refusal_of(admission, principal())
         assert refusal.code is ErrorCode.CONNECTION_LIMIT
         assert refusal.close_code is CloseCode.CONNECTION_LIMIT
         assert refusal.retry_after
-        assert admission.admit(principal(user_id="8"), Endpoint.STAFF)
-        assert admission.admit(principal(tenant_id=GLOBEX), Endpoint.STAFF)
-        first.client.lost(CloseCode.NORMAL)
-        assert admission.admit(principal(), Endpoint.STAFF)
+        assert admission.admit(principal(user_id="8"), EndpointName.STAFF)
+        assert admission.admit(principal(tenant_id=GLOBEX), EndpointName.STAFF)
+        first.client.connection_lost(CloseCode.NORMAL)
+        assert admission.admit(principal(), EndpointName.STAFF)
 
-    def test_of_one_tenant_is_limited(self, world: World) -> None:
-        admission = door(world, connections_per_tenant=2)
-        world.connect(principal(user_id="1"))
-        world.connect(principal(Role.VISITOR, "2", session_id="s-1"))
+    def test_connections_of_one_tenant_are_limited(self, world: World) -> None:
+        admission = admission_of(world, connections_per_tenant=2)
+        world.live(principal(user_id="1"))
+        world.live(principal(Role.VISITOR, "2", session_id="s-1"))
         assert refusal_of(admission, principal(user_id="3")).message == "the tenant has too many connections"
-        assert admission.admit(principal(tenant_id=GLOBEX), Endpoint.STAFF)
+        assert admission.admit(principal(tenant_id=GLOBEX), EndpointName.STAFF)
 
-    def test_of_a_narrowed_token_is_the_tenants(self, world: World) -> None:
-        admission = door(world, connections_per_tenant=1)
-        world.connect(principal())
+    def test_a_narrowed_token_counts_for_the_named_tenant(self, world: World) -> None:
+        admission = admission_of(world, connections_per_tenant=1)
+        world.live(principal())
         refusal_of(admission, principal(Role.ADMIN, "root", "*"), tenant_id=ACME)
-        assert admission.admit(principal(Role.ADMIN, "root", "*"), Endpoint.STAFF, GLOBEX)
+        assert admission.admit(principal(Role.ADMIN, "root", "*"), EndpointName.STAFF, GLOBEX)
 
-    def test_zero_is_no_limit(self, world: World) -> None:
+    def test_zero_means_no_limit(self, world: World) -> None:
         for _ in range(30):
-            world.connect(principal())
-        assert door(world, connections_per_user=0, connections_per_tenant=0).admit(principal(), Endpoint.STAFF)
+            world.live(principal())
+        admission = admission_of(world, connections_per_user=0, connections_per_tenant=0)
+        assert admission.admit(principal(), EndpointName.STAFF)
 
-    def test_the_defaults_are_the_protocols(self) -> None:
+    def test_the_defaults_are_those_of_the_manual(self) -> None:
         limits = Limits()
         assert (limits.connections_per_user, limits.connections_per_ip) == (10, 200)
         assert (limits.connections_per_tenant, limits.connections) == (0, 0)

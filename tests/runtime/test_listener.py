@@ -1,16 +1,19 @@
-"""Ports, and what a process that was killed leaves of them."""
+"""Listeners on unix sockets, and the stale files of a killed process."""
 
 from __future__ import annotations
 
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import formatEvent
 
+from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.listener import Listener
 
 
@@ -22,13 +25,13 @@ def path(tmp_path: Path) -> Path:
 def listener(path: Path) -> Listener:
     factory = Factory.forProtocol(Protocol)
     factory.noisy = False
-    return Listener(reactor, f"unix:{path}:mode=660", factory)
+    return Listener(reactor, EndpointDescription.parse(f"unix:{path}:mode=660"), factory)
 
 
-def leave_behind(path: Path, pid: int) -> None:
-    """A socket and a lock, as of a process that was killed."""
-    with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(path))
+def make_stale_socket(path: Path, pid: int) -> None:
+    """Make the socket and the lock of a process that was killed."""
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
     path.with_name(path.name + ".lock").symlink_to(str(pid))
 
 
@@ -40,8 +43,8 @@ async def listens(path: Path) -> bool:
 
 @pytest.mark.parametrize("pid", [os.getpid(), 1, 2**22])
 @pytest_twisted.ensureDeferred
-async def test_what_a_killed_process_left_is_no_obstacle(path: Path, pid: int) -> None:
-    leave_behind(path, pid)
+async def test_a_stale_socket_is_replaced(path: Path, pid: int) -> None:
+    make_stale_socket(path, pid)
     service = listener(path)
     service.startService()
     assert await listens(path)
@@ -49,7 +52,7 @@ async def test_what_a_killed_process_left_is_no_obstacle(path: Path, pid: int) -
 
 
 @pytest_twisted.ensureDeferred
-async def test_nor_is_a_lock_alone(path: Path) -> None:
+async def test_a_stale_lock_without_a_socket_is_replaced(path: Path) -> None:
     path.with_name(path.name + ".lock").symlink_to(str(os.getpid()))
     service = listener(path)
     service.startService()
@@ -69,8 +72,17 @@ async def test_a_socket_in_use_is_left_alone(path: Path) -> None:
 
 
 @pytest.mark.logs_errors
-def test_a_file_in_its_place_is_left_alone(path: Path) -> None:
+def test_another_file_at_the_path_is_left_alone(path: Path) -> None:
     path.write_text("precious")
     with pytest.raises(SystemExit):
         listener(path).startService()
     assert path.read_text() == "precious"
+
+
+@pytest.mark.logs_errors
+def test_a_folder_that_cannot_be_reached_is_reported(tmp_path: Path, error_log: Any) -> None:
+    with pytest.raises(SystemExit):
+        listener(tmp_path / ("x" * 300) / "amp.sock").startService()
+    (event,) = error_log.events
+    assert "cannot listen on unix:" in formatEvent(event)
+    assert "File name too long" in formatEvent(event)

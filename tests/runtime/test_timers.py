@@ -1,4 +1,4 @@
-"""Timers that share a call of the reactor."""
+"""CoarseTimers and ReactorClock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from callcenter_ws.runtime.clock import ReactorClock
-from callcenter_ws.runtime.timers import AT_ONCE, CoarseTimers
+from callcenter_ws.runtime.timers import MAX_CALLS_PER_TURN, CoarseTimers
 
 
 class Owner:
@@ -28,7 +28,7 @@ def clock() -> Clock:
 
 
 @pytest.mark.parametrize("delay", [3.0, 5.2, 5.5, 54.0])
-def test_a_call_comes_within_half_a_second_of_its_time(clock: Clock, delay: float) -> None:
+def test_a_call_is_made_within_half_a_second_of_its_time(clock: Clock, delay: float) -> None:
     owner = Owner()
     CoarseTimers(clock).call_later(delay, owner.call, 7)
     clock.advance(delay - 0.51)
@@ -41,29 +41,29 @@ def test_a_call_comes_within_half_a_second_of_its_time(clock: Clock, delay: floa
 
 def test_all_of_one_second_share_one_call_of_the_reactor(clock: Clock) -> None:
     timers, owner = CoarseTimers(clock), Owner()
-    had_by_then: list[int] = []
-    timers.call_later(10, lambda: clock.callLater(0, lambda: had_by_then.append(owner.called)))
-    for _ in range(3 * AT_ONCE - 1):
+    called_so_far: list[int] = []
+    timers.call_later(10, lambda: clock.callLater(0, lambda: called_so_far.append(owner.called)))
+    for _ in range(3 * MAX_CALLS_PER_TURN - 1):
         timers.call_later(10, owner.call)
     assert len(clock.getDelayedCalls()) == 1
     clock.advance(10.5)
-    assert had_by_then == [AT_ONCE - 1], "others have a turn in between"
-    assert owner.called == 3 * AT_ONCE - 1
+    assert called_so_far == [MAX_CALLS_PER_TURN - 1], "other calls run in between"
+    assert owner.called == 3 * MAX_CALLS_PER_TURN - 1
 
 
-def test_who_cancels_is_not_called_and_not_held(clock: Clock) -> None:
+def test_a_cancelled_call_is_not_made_and_releases_its_owner(clock: Clock) -> None:
     timers, owner = CoarseTimers(clock), Owner()
-    gone = weakref.ref(owner)
+    reference = weakref.ref(owner)
     timer = timers.call_later(10, owner.call)
     timer.cancel()
     timer.cancel()
     del timer, owner
     gc.collect()
-    assert gone() is None
+    assert reference() is None
     clock.advance(20)
 
 
-def test_one_may_cancel_another_of_the_same_second(clock: Clock) -> None:
+def test_a_call_may_cancel_another_of_the_same_second(clock: Clock) -> None:
     timers, owner = CoarseTimers(clock), Owner()
     later = []
     timers.call_later(10, lambda: later[0].cancel())
@@ -73,7 +73,7 @@ def test_one_may_cancel_another_of_the_same_second(clock: Clock) -> None:
 
 
 @pytest.mark.logs_errors
-def test_one_that_raises_keeps_no_other_from_its_call(clock: Clock) -> None:
+def test_an_exception_does_not_prevent_other_calls(clock: Clock) -> None:
     timers, owner = CoarseTimers(clock), Owner()
     timers.call_later(10, lambda: 1 / 0)
     timers.call_later(10, owner.call)
@@ -81,7 +81,7 @@ def test_one_that_raises_keeps_no_other_from_its_call(clock: Clock) -> None:
     assert owner.called == 1
 
 
-def test_a_call_may_ask_for_another(clock: Clock) -> None:
+def test_a_call_may_schedule_another(clock: Clock) -> None:
     timers, owner = CoarseTimers(clock), Owner()
     timers.call_later(3, timers.call_later, 3, owner.call)
     clock.advance(3.5)
@@ -89,7 +89,7 @@ def test_a_call_may_ask_for_another(clock: Clock) -> None:
     assert owner.called == 1
 
 
-def test_the_gateways_clock_is_exact_where_it_is_short(clock: Clock) -> None:
+def test_short_delays_of_the_clock_are_exact(clock: Clock) -> None:
     owner = Owner()
     ours = ReactorClock(clock)
     ours.call_later(10, owner.call)

@@ -1,4 +1,4 @@
-"""Nodes that end with their test."""
+"""Nodes of tiny workers that end with their test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tiny_node import TinyNode
 
 @pytest.fixture
 def start_node(tmp_path: Path) -> Iterator[Callable[..., TinyNode]]:
-    """Starts nodes of tiny workers; one that logged a bug fails the test."""
+    """Starts nodes of tiny workers; a traceback in the output of one fails the test."""
     started: list[TinyNode] = []
 
     def start(count: int = 2, *endpoints: str, **options: Any) -> TinyNode:

@@ -21,7 +21,7 @@ PLAIN = "tcp:0:interface=127.0.0.1"
 
 
 class Settings:
-    """The file with the settings of a node, which may be changed while it runs."""
+    """The settings file of a node, which may be changed while the node runs."""
 
     def __init__(self, folder: Path, store_url: str) -> None:
         self.folder = folder
@@ -32,7 +32,7 @@ class Settings:
         self._store_url = store_url
 
     def write(self, listen: str = PLAIN, more_web: str = "", more: str = "") -> None:
-        """Write the file; ``more_web`` is TOML for [web], ``more`` is for behind it."""
+        """Write the file; ``more_web`` is added to [web], ``more`` to the end."""
         self.file.write_text(
             f"[web]\nlisten = [{json.dumps(listen)}]\n{more_web}\n"
             f'[amp]\nlisten = ["unix:{self.folder}/amp.sock:mode=660"]\n'
@@ -56,7 +56,7 @@ class GatewayNode(Process):
         super().__init__([str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--workers", str(count), *config])
 
     def wait_until_served(self, count: int) -> None:
-        """Wait until so many workers more serve."""
+        """Wait until ``count`` more workers serve."""
         for _ in range(count):
             self.expect(r"worker \d+ \(pid \d+\) serves$")
 
@@ -69,30 +69,30 @@ class GatewayNode(Process):
 
     @property
     def worker_pids(self) -> list[int]:
-        """The workers that were ever started."""
+        """The pids of all workers started so far."""
         return [int(pid) for pid in re.findall(r"worker \d+ \(pid (\d+)\) is started", self.output)]
 
     def get(self, path: str, port: int = 0, **headers: str) -> str:
-        """The body of an HTTP resource, asked for over a new connection."""
+        """Return the body of an HTTP resource, requested over a new connection."""
         request = urllib.request.Request(f"http://127.0.0.1:{port or self.ports[0]}{path}", headers=headers)
         with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
             text: str = answer.read().decode()
             return text
 
     def post(self, path: str, body: bytes, **headers: str) -> None:
-        """WorkerSlot to an HTTP resource, over a new connection."""
+        """Send a POST request over a new connection."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.ports[0]}{path}", body, headers)
         with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
             assert answer.status == 200
 
     def stats(self) -> dict[str, Any]:
-        """What some worker says of itself."""
+        """Return the statistics of one of the workers."""
         token = self.settings.token("admin", tenant_id="*")
         stats: dict[str, Any] = json.loads(self.get("/ws/stats", Authorization=f"Bearer {token}"))
         return stats
 
     def handshake_status(self, origin: str) -> int:
-        """The HTTP status that a handshake of that origin is answered with."""
+        """Return the HTTP status of the response to a handshake with that origin."""
         headers = {
             "Authorization": f"Bearer {self.settings.token('agent')}",
             "Origin": origin,
@@ -113,7 +113,7 @@ class GatewayNode(Process):
 
 
 def close_code(client: ClientConnection) -> int | None:
-    """Read to the end, and return the code that the gateway closed with; None if it was cut off."""
+    """Read to the end; return the close code of the gateway, None if it sent none."""
     try:
         while True:
             client.recv(timeout=DEADLINE)

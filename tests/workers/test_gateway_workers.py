@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from gateway_node import PLAIN, GatewayNode, Settings, close_code
-from processes import DEADLINE, TWISTD, is_gone
+from processes import DEADLINE, TWISTD, has_ended, wait_until
 from redis_server import RedisServer
-from tiny_node import Stream, wait_until
+from tiny_node import RepeatedCalls
 from websockets.exceptions import ConnectionClosed
 
 from callcenter_ws.errors import CloseCode
@@ -38,7 +38,7 @@ StartGateways = Callable[..., GatewayNode]
 
 @pytest.fixture
 def start(settings: Settings) -> Iterator[StartGateways]:
-    """Starts nodes and waits until all of their workers serve; one that logged a bug fails the test."""
+    """Starts nodes and waits until all workers serve; a traceback in the output of one fails the test."""
     started: list[GatewayNode] = []
 
     def start_node(count: int = 2) -> GatewayNode:
@@ -52,7 +52,7 @@ def start(settings: Settings) -> Iterator[StartGateways]:
         assert "Traceback" not in node.output, node.output
 
 
-def test_each_worker_says_which_it_is(start: StartGateways) -> None:
+def test_statistics_name_the_worker(start: StartGateways) -> None:
     node = start(2)
     seen: set[tuple[str, int]] = set()
 
@@ -61,11 +61,11 @@ def test_each_worker_says_which_it_is(start: StartGateways) -> None:
         seen.add((stats["node"], stats["worker"]))
         return len(seen) == 2
 
-    wait_until(both, "an answer of each")
+    wait_until(both, "an answer of each worker")
     assert seen == {("pbx1", 1), ("pbx1", 2)}
 
 
-def test_metrics_speak_for_the_node(start: StartGateways) -> None:
+def test_metrics_are_those_of_all_workers(start: StartGateways) -> None:
     node = start(2)
     client = node.connect()
     for text in (node.get("/metrics", node.ports[1]), node.get("/metrics", node.ports[1])):
@@ -88,7 +88,7 @@ def test_metrics_of_the_shared_port(start: StartGateways, settings: Settings) ->
     assert "callcenter_ws_workers 1.0" in text
 
 
-def test_what_one_worker_takes_in_reaches_the_clients_of_all(start: StartGateways) -> None:
+def test_events_reach_the_clients_of_all_workers(start: StartGateways) -> None:
     node = start(2)
     clients = [node.connect() for _ in range(8)]
     for client in clients:
@@ -96,15 +96,15 @@ def test_what_one_worker_takes_in_reaches_the_clients_of_all(start: StartGateway
     workers = {line for line in node.get("/metrics", node.ports[1]).splitlines() if "connections_opened_total{" in line}
     assert len(workers) == 2
     token = node.settings.token("service", tenant_id="*")
-    event = b'{"tenant_id": "acme", "type": "alert", "payload": {"title": "t", "message": "for everybody"}}'
+    event = b'{"tenant_id": "acme", "type": "alert", "payload": {"title": "t", "message": "to all workers"}}'
     node.post("/ws/events", event, Authorization=f"Bearer {token}")
     for client in clients:
-        while "for everybody" not in str(client.recv(timeout=DEADLINE)):
+        while "to all workers" not in str(client.recv(timeout=DEADLINE)):
             pass
         client.close()
 
 
-def test_replacing_refuses_nobody(start: StartGateways) -> None:
+def test_no_connection_is_refused_while_workers_are_replaced(start: StartGateways) -> None:
     node = start(2)
 
     def connect() -> None:
@@ -112,18 +112,18 @@ def test_replacing_refuses_nobody(start: StartGateways) -> None:
         try:
             client.recv(timeout=DEADLINE)
         except ConnectionClosed as closed:
-            # It came in a moment before its worker drained, and is told so.
+            # Its worker accepted it just before it drained, and closed it with the close code for that.
             assert closed.rcvd is not None and closed.rcvd.code == CloseCode.DRAINING, closed
         client.close()
 
-    with Stream(connect) as connects, Stream(lambda: node.get("/readyz")) as probes:
+    with RepeatedCalls(connect) as connects, RepeatedCalls(lambda: node.get("/readyz")) as probes:
         node.process.send_signal(signal.SIGHUP)
         node.expect("all workers have been replaced")
     assert [str(failure) for failure in connects.failures + probes.failures] == []
     assert connects.results and probes.results
 
 
-def test_who_is_connected_is_asked_to_come_back(start: StartGateways) -> None:
+def test_connected_clients_are_asked_to_reconnect(start: StartGateways) -> None:
     node = start(1)
     client = node.connect()
     node.process.send_signal(signal.SIGHUP)
@@ -131,7 +131,7 @@ def test_who_is_connected_is_asked_to_come_back(start: StartGateways) -> None:
     node.connect().close()
 
 
-def test_replacing_takes_new_settings(start: StartGateways, settings: Settings) -> None:
+def test_replaced_workers_have_new_settings(start: StartGateways, settings: Settings) -> None:
     node = start(1)
     assert node.handshake_status("https://app.example") == 403
     settings.write(more_web=f'metrics_listen = "{PLAIN}"\nallowed_origins = ["https://app.example"]')
@@ -140,7 +140,7 @@ def test_replacing_takes_new_settings(start: StartGateways, settings: Settings) 
     node.connect(origin="https://app.example").close()
 
 
-def test_settings_that_cannot_be_taken_change_nothing(start: StartGateways, settings: Settings) -> None:
+def test_unusable_settings_leave_the_old_workers_running(start: StartGateways, settings: Settings) -> None:
     node = start(1)
     settings.write(listen="tcp:0:interface=127.0.0.2", more_web=f'metrics_listen = "{PLAIN}"')
     node.process.send_signal(signal.SIGHUP)
@@ -149,7 +149,7 @@ def test_settings_that_cannot_be_taken_change_nothing(start: StartGateways, sett
     node.connect().close()
 
 
-def test_a_killed_worker_comes_again(start: StartGateways) -> None:
+def test_a_killed_worker_is_restarted(start: StartGateways) -> None:
     node = start(2)
     os.kill(node.worker_pids[0], signal.SIGKILL)
     node.expect("was ended by SIGKILL")
@@ -157,25 +157,25 @@ def test_a_killed_worker_comes_again(start: StartGateways) -> None:
     node.connect().close()
 
 
-def test_the_end_of_the_supervisor_is_the_end_of_the_workers(start: StartGateways) -> None:
+def test_workers_end_when_the_supervisor_is_killed(start: StartGateways) -> None:
     node = start(2)
     client = node.connect()
     node.process.kill()
     assert close_code(client) == CloseCode.DRAINING
-    assert all(is_gone(pid) for pid in node.worker_pids)
+    assert all(has_ended(pid) for pid in node.worker_pids)
 
 
-def test_stopping_twice_is_stopping(start: StartGateways) -> None:
-    """As systemd does with KillMode=control-group: the signal reaches the workers from two sides."""
+def test_repeated_stop_signals_are_one_stop(start: StartGateways) -> None:
+    """With KillMode=control-group systemd signals the workers, and so does the supervisor."""
     node = start(2)
     for pid in node.worker_pids:
         os.kill(pid, signal.SIGTERM)
     assert node.stop() == -signal.SIGTERM
-    assert all(is_gone(pid) for pid in node.worker_pids)
+    assert all(has_ended(pid) for pid in node.worker_pids)
 
 
 def test_bad_settings_end_the_start(settings: Settings) -> None:
-    # The supervisor has read it, and the workers find nothing under that name.
+    # The supervisor can read this path; in the workers it does not exist.
     with settings.file.open() as config:
         command = [str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--workers", "2", "--config"]
         ended = subprocess.run(
@@ -191,16 +191,16 @@ def test_bad_settings_end_the_start(settings: Settings) -> None:
     assert ended.returncode == 1, ended.stdout
 
 
-def test_as_a_daemon_the_log_holds_the_lines_of_all(settings: Settings) -> None:
+def test_the_log_file_of_a_daemon_has_the_lines_of_all_workers(settings: Settings) -> None:
     log, pid_file = settings.folder / "gateway.log", settings.folder / "gateway.pid"
     command = [str(TWISTD), f"--logfile={log}", f"--pidfile={pid_file}", "callcenter-ws", "--workers", "2"]
     subprocess.run([*command, "--config", str(settings.file)], timeout=DEADLINE, check=True)
     wait_until(lambda: log.exists() and log.read_text().count("serves\n") == 2, "the workers")
     pid = int(pid_file.read_text())
     os.kill(pid, signal.SIGTERM)
-    assert is_gone(pid)
+    assert has_ended(pid)
     text = log.read_text()
     for number in (1, 2):
         assert f"worker {number}: callcenter-ws " in text
         assert f"worker {number}: Server Shut Down." in text
-    assert "all workers have gone" in text
+    assert "all workers have ended" in text

@@ -1,56 +1,49 @@
-"""What a worker does besides serving: it opens its doors, reports, and watches its supervisor."""
+"""The worker's side of supervision: when it accepts connections, and what it reports."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from twisted.internet.task import Clock
+from fake_reactor import FakeReactor
 
 from callcenter_ws.workers.handoff import WorkerHandoff
-from callcenter_ws.workers.worker import DOOR_PATIENCE, LOOK_EVERY, Worker
+from callcenter_ws.workers.worker import ACCEPT_TIMEOUT_SECONDS, READINESS_CHECK_INTERVAL_SECONDS, Worker
 
 
-class Reactor(Clock):
-    """A clock that knows its readers, and begins to run when the test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: list[Any] = []
-        self.at_start: list[Callable[[], None]] = []
-        self.addReader = self.readers.append
-        self.removeReader = self.readers.remove
-        self.callWhenRunning = self.at_start.append
-
-
-class Scene:
+class SupervisedWorker:
     """A worker and the other ends of its pipes."""
 
     def __init__(self, replaces: bool) -> None:
-        self.reactor = Reactor()
+        self.reactor = FakeReactor()
         self.reasons: list[str] = []
-        self.opened = 0
+        self.accepted = 0
         self._reports, status = os.pipe()
-        lifeline, self._supervisor = os.pipe()
+        supervisor, self._supervisor = os.pipe()
         handoff = WorkerHandoff(1, 1, 1, replaces, "/nonexistent", {})
-        self.descriptors = [self._reports, status, lifeline, self._supervisor]
+        self.descriptors = [self._reports, status, supervisor, self._supervisor]
         self.worker = Worker(
-            self.reactor, handoff, lambda: self.reasons, self._open, patience=5, lifeline=lifeline, status=status
+            self.reactor,
+            handoff,
+            lambda: self.reasons,
+            self._accept,
+            stop_timeout=5,
+            supervisor_descriptor=supervisor,
+            status_descriptor=status,
         )
 
-    def _open(self) -> None:
-        self.opened += 1
+    def _accept(self) -> None:
+        self.accepted += 1
 
     def start(self, *reasons: str) -> None:
         self.reasons = list(reasons)
         self.worker.startService()
-        # The second is for signals, which are the test run's own.
-        self.reactor.at_start[0]()
+        # The second call installs signal handlers, which would replace those of the test run.
+        self.reactor.when_running[0]()
 
     def reports(self) -> list[str]:
-        """What was reported since the last time."""
+        """Return the reports since the last call."""
         os.set_blocking(self._reports, False)
         try:
             return os.read(self._reports, 4096).decode().splitlines()
@@ -59,51 +52,53 @@ class Scene:
 
 
 @pytest.fixture(params=[False, True])
-def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
-    made = Scene(replaces=request.param)
+def supervised(request: pytest.FixtureRequest) -> Iterator[SupervisedWorker]:
+    made = SupervisedWorker(replaces=request.param)
     yield made
     made.worker.stopService()
     assert made.reactor.getDelayedCalls() == []
-    assert made.reactor.readers == []
+    assert made.reactor.readers == set()
     for descriptor in made.descriptors:
         os.close(descriptor)
 
 
-def test_one_that_can_serve_says_so_at_once(scene: Scene) -> None:
-    scene.start()
-    assert scene.opened == 1
-    assert scene.reports() == ["ready"]
+def test_a_worker_that_can_serve_reports_it_at_once(supervised: SupervisedWorker) -> None:
+    supervised.start()
+    assert supervised.accepted == 1
+    assert supervised.reports() == ["ready"]
 
 
-def test_one_that_cannot_keeps_its_doors_shut_and_says_why(scene: Scene) -> None:
-    scene.start("the store is away", "no keys\nyet")
-    scene.reactor.advance(LOOK_EVERY)
-    assert scene.opened == 0
-    assert scene.reports() == ["the store is away; no keys yet"]
-    scene.reasons = ["no keys"]
-    scene.reactor.advance(LOOK_EVERY)
-    assert scene.reports() == ["no keys"]
-    scene.reasons = []
-    scene.reactor.advance(LOOK_EVERY)
-    assert scene.opened == 1
-    assert scene.reports() == ["ready"]
-    scene.reactor.advance(DOOR_PATIENCE)
-    assert scene.opened == 1
+def test_a_worker_that_cannot_serve_accepts_nothing_and_reports_why(supervised: SupervisedWorker) -> None:
+    supervised.start("the store is unavailable", "no keys\nyet")
+    supervised.reactor.advance(READINESS_CHECK_INTERVAL_SECONDS)
+    assert supervised.accepted == 0
+    assert supervised.reports() == ["the store is unavailable; no keys yet"]
+    supervised.reasons = ["no keys"]
+    supervised.reactor.advance(READINESS_CHECK_INTERVAL_SECONDS)
+    assert supervised.reports() == ["no keys"]
+    supervised.reasons = []
+    supervised.reactor.advance(READINESS_CHECK_INTERVAL_SECONDS)
+    assert supervised.accepted == 1
+    assert supervised.reports() == ["ready"]
+    supervised.reactor.advance(ACCEPT_TIMEOUT_SECONDS)
+    assert supervised.accepted == 1
 
 
-@pytest.mark.parametrize(("scene", "opened"), [(False, 1), (True, 0)], indirect=["scene"])
-def test_who_has_nobody_beside_it_does_not_wait_for_ever(scene: Scene, opened: int) -> None:
-    scene.start("the store is away")
-    scene.reactor.advance(DOOR_PATIENCE)
-    assert scene.opened == opened
-    assert scene.reports() == ["the store is away"]
+@pytest.mark.parametrize(("supervised", "accepted"), [(False, 1), (True, 0)], indirect=["supervised"])
+def test_only_a_worker_that_replaces_none_accepts_after_the_timeout(
+    supervised: SupervisedWorker, accepted: int
+) -> None:
+    supervised.start("the store is unavailable")
+    supervised.reactor.advance(ACCEPT_TIMEOUT_SECONDS)
+    assert supervised.accepted == accepted
+    assert supervised.reports() == ["the store is unavailable"]
 
 
-def test_one_that_ends_before_it_is_ready_reports_no_more(scene: Scene) -> None:
-    scene.start("the store is away")
-    scene.reports()
-    scene.worker.stopService()
-    scene.reasons = []
-    scene.reactor.advance(DOOR_PATIENCE)
-    assert (scene.opened, scene.reports()) == (0, [])
-    scene.worker.startService()
+def test_a_worker_that_stops_before_it_is_ready_reports_nothing_more(supervised: SupervisedWorker) -> None:
+    supervised.start("the store is unavailable")
+    supervised.reports()
+    supervised.worker.stopService()
+    supervised.reasons = []
+    supervised.reactor.advance(ACCEPT_TIMEOUT_SECONDS)
+    assert (supervised.accepted, supervised.reports()) == (0, [])
+    supervised.worker.startService()

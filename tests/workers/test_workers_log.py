@@ -1,4 +1,4 @@
-"""The way of an event from a worker's log into the supervisor's."""
+"""Log events of workers in the log of the supervisor."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ import pytest
 from twisted.logger import LogEvent, Logger, LogLevel, LogPublisher, formatEvent, globalLogPublisher
 from twisted.python import log as legacy_log
 
-from callcenter_ws.workers.log import Lines, PipeObserver, log_line
+from callcenter_ws.workers.log import PipeObserver, log_line, output_lines
 
 pytestmark = pytest.mark.logs_errors
 
 
 @pytest.fixture
 def logged() -> Iterator[list[LogEvent]]:
-    """What arrives in this process's log."""
+    """The events logged in this process."""
     events: list[LogEvent] = []
     globalLogPublisher.addObserver(events.append)
     yield events
     globalLogPublisher.removeObserver(events.append)
 
 
-def through_the_pipe(say: Callable[[Logger], Any]) -> list[bytes]:
-    """The lines that a worker writes."""
+def lines_of_worker(log_events: Callable[[Logger], Any]) -> list[bytes]:
+    """Return the lines that a worker writes for its log events."""
     reading, writing = os.pipe()
     publisher = LogPublisher(PipeObserver(writing))
-    say(Logger("callcenter_ws.somewhere", observer=publisher))
+    log_events(Logger("callcenter_ws.somewhere", observer=publisher))
     os.close(writing)
     lines: list[bytes] = []
     with os.fdopen(reading, "rb") as pipe:
-        cut = Lines(lines.append)
+        splitter = output_lines(lines.append)
         while data := pipe.read1(7):
-            cut.feed(data)
-        cut.end()
+            splitter.feed(data)
+        splitter.end()
     return lines
 
 
-def test_level_and_origin_stay(logged: list[LogEvent]) -> None:
-    (line,) = through_the_pipe(lambda log: log.warn("{who} is {{late}}", who="zoë"))
+def test_level_and_namespace_are_kept(logged: list[LogEvent]) -> None:
+    (line,) = lines_of_worker(lambda log: log.warn("{who} is {{late}}", who="zoë"))
     log_line(3, line)
     (event,) = logged
     assert formatEvent(event) == "worker 3: zoë is {late}"
@@ -55,7 +55,7 @@ def test_a_traceback_is_one_event(logged: list[LogEvent]) -> None:
         except ValueError:
             log.failure("a bug")
 
-    (line,) = through_the_pipe(fail)
+    (line,) = lines_of_worker(fail)
     log_line(1, line)
     (event,) = logged
     text = formatEvent(event)
@@ -65,14 +65,14 @@ def test_a_traceback_is_one_event(logged: list[LogEvent]) -> None:
 
 
 @pytest.mark.parametrize("line", [b"Segmentation fault", b"\x1e{broken", b"\xff", b'\x1e["nonsense"]'])
-def test_what_is_no_event_is_logged_as_it_is(line: bytes, logged: list[LogEvent]) -> None:
+def test_other_output_is_logged_unchanged(line: bytes, logged: list[LogEvent]) -> None:
     log_line(2, line)
     (event,) = logged
     assert formatEvent(event) == f"worker 2: {line.decode(errors='replace')}"
     assert event["log_level"] is LogLevel.info
 
 
-def test_old_fashioned_events(logged: list[LogEvent]) -> None:
+def test_events_of_the_legacy_log(logged: list[LogEvent]) -> None:
     reading, writing = os.pipe()
     observer = PipeObserver(writing)
     globalLogPublisher.addObserver(observer)
@@ -85,19 +85,19 @@ def test_old_fashioned_events(logged: list[LogEvent]) -> None:
     assert logged[-1]["log_system"] == "-"
 
 
-def test_where_nobody_reads_nothing_happens() -> None:
+def test_a_pipe_without_a_reader_causes_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    Logger("x", observer=PipeObserver(writing)).info("into the void")
+    Logger("x", observer=PipeObserver(writing)).info("not read")
     os.close(writing)
 
 
-def test_a_line_without_an_end_is_cut() -> None:
+def test_a_line_without_a_newline_is_passed_on_in_pieces() -> None:
     lines: list[bytes] = []
-    cut = Lines(lines.append)
+    splitter = output_lines(lines.append)
     for _ in range(40):
-        cut.feed(b"x" * 65_536)
-    cut.end()
-    cut.end()
+        splitter.feed(b"x" * 65_536)
+    splitter.end()
+    splitter.end()
     assert sum(map(len, lines)) == 40 * 65_536
     assert max(map(len, lines)) < 1_200_000

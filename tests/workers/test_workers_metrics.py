@@ -20,7 +20,7 @@ from callcenter_ws.workers.metrics import NodeMetrics, merged
 
 
 def exposition(accepted: int, *latencies: float) -> str:
-    """What a worker says of itself."""
+    """Return the exposition of one worker."""
     metrics, intake = Metrics(), IngestCounters()
     intake.accepted = accepted
     metrics.watch(HubCounters(), intake, lambda: 0, lambda: {"ready": True})
@@ -30,7 +30,7 @@ def exposition(accepted: int, *latencies: float) -> str:
 
 
 def values(text: bytes, name: str) -> dict[str | None, float]:
-    """The samples of one name, by worker."""
+    """Return the samples of one name, by worker."""
     return {
         sample.labels.get("worker"): sample.value
         for family in text_string_to_metric_families(text.decode())
@@ -40,22 +40,22 @@ def values(text: bytes, name: str) -> dict[str | None, float]:
 
 
 def test_each_sample_names_its_worker() -> None:
-    text = merged({1: exposition(3), 2: exposition(5)}, wanted=2)
+    text = merged({1: exposition(3), 2: exposition(5)}, worker_count=2)
     assert values(text, "callcenter_ws_events_accepted_total") == {"1": 3, "2": 5}
     assert set(values(text, "process_start_time_seconds")) == {"1", "2"}
     unlabelled = [line for line in text.decode().splitlines() if line[0] != "#" and "worker=" not in line]
     assert unlabelled == ["callcenter_ws_workers 2.0", "callcenter_ws_workers_wanted 2.0"]
 
 
-def test_histograms_stay_whole() -> None:
-    text = merged({1: exposition(0, 0.3, 0.003), 2: exposition(0, 20)}, wanted=2)
+def test_histograms_are_complete() -> None:
+    text = merged({1: exposition(0, 0.3, 0.003), 2: exposition(0, 20)}, worker_count=2)
     assert values(text, "callcenter_ws_publish_to_socket_seconds_count") == {"1": 2, "2": 1}
     assert 'callcenter_ws_publish_to_socket_seconds_bucket{le="0.005",worker="1"} 1.0' in text.decode()
     assert 'callcenter_ws_publish_to_socket_seconds_bucket{le="+Inf",worker="2"} 1.0' in text.decode()
 
 
-def test_each_family_is_declared_once_and_in_one_piece() -> None:
-    text = merged({1: exposition(1), 2: exposition(2), 3: exposition(3)}, wanted=3).decode()
+def test_each_family_is_declared_once_and_is_contiguous() -> None:
+    text = merged({1: exposition(1), 2: exposition(2), 3: exposition(3)}, worker_count=3).decode()
     for kind in ("# TYPE ", "# HELP "):
         declared = [line.split()[2] for line in text.splitlines() if line.startswith(kind)]
         assert len(declared) == len(set(declared))
@@ -66,8 +66,8 @@ def test_each_family_is_declared_once_and_in_one_piece() -> None:
     assert len(families) == len(set(families))
 
 
-def test_who_is_missing_is_counted() -> None:
-    text = merged({2: exposition(1)}, wanted=4)
+def test_missing_workers_are_counted() -> None:
+    text = merged({2: exposition(1)}, worker_count=4)
     assert values(text, "callcenter_ws_workers") == {None: 1}
     assert values(text, "callcenter_ws_workers_wanted") == {None: 4}
 
@@ -93,7 +93,7 @@ async def accepted(metrics: NodeMetrics) -> dict[str | None, float]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_whoever_is_asked_asks_the_others(tmp_path: Path) -> None:
+async def test_each_worker_collects_the_metrics_of_all(tmp_path: Path) -> None:
     one, two = node_metrics(tmp_path, 1, 1, 10), node_metrics(tmp_path, 2, 2, 20)
     async with answering(one, two):
         assert await accepted(one) == await accepted(two) == {"1": 10, "2": 20}
@@ -101,7 +101,7 @@ async def test_whoever_is_asked_asks_the_others(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_does_not_answer_in_time_is_left_out(tmp_path: Path) -> None:
+async def test_a_worker_that_does_not_answer_in_time_is_left_out(tmp_path: Path) -> None:
     one = node_metrics(tmp_path, 1, 1, 10)
     with socket.socket(socket.AF_UNIX) as hung, socket.socket(socket.AF_UNIX) as dead:
         hung.bind(str(tmp_path / "2-2.sock"))
@@ -114,11 +114,11 @@ async def test_who_does_not_answer_in_time_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_is_replaced_speaks_until_it_drains(tmp_path: Path) -> None:
-    old, new, other = (node_metrics(tmp_path, *who) for who in ((1, 9, 99), (1, 10, 0), (2, 2, 7)))
+async def test_a_worker_being_replaced_is_used_until_it_drains(tmp_path: Path) -> None:
+    old, new, other = (node_metrics(tmp_path, *arguments) for arguments in ((1, 9, 99), (1, 10, 0), (2, 2, 7)))
     async with answering(old, new, other):
-        for asked in (old, new, other):
-            assert await accepted(asked) == {"1": 99, "2": 7}
+        for scraped in (old, new, other):
+            assert await accepted(scraped) == {"1": 99, "2": 7}
         await old.close()
-        for asked in (old, new, other):
-            assert await accepted(asked) == {"1": 0, "2": 7}
+        for scraped in (old, new, other):
+            assert await accepted(scraped) == {"1": 0, "2": 7}

@@ -1,4 +1,4 @@
-"""Sockets: opened once, inherited, and the same for all."""
+"""Listening sockets: opened once by the supervisor and inherited by all workers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,27 @@ from pathlib import Path
 
 import pytest
 import tls_material
-from tiny_node import TinyNode, wait_until, who_answers
+from processes import wait_until
+from tiny_node import TinyNode, answering_pid
 
-from callcenter_ws.workers.handoff import Endpoint, WorkerHandoff
-from callcenter_ws.workers.sockets import Sockets, open_socket
+from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.workers.handoff import ListenEndpoint, WorkerHandoff
+from callcenter_ws.workers.sockets import ListeningSockets, open_listening_socket
 
 StartNode = Callable[..., TinyNode]
 AS_SYSTEMD = Path(__file__).with_name("as_systemd.py")
 
 
+def listen_endpoint(setting: str, description: str) -> ListenEndpoint:
+    return ListenEndpoint(setting, EndpointDescription.parse(description))
+
+
 def all_answer(pids: list[int], address: object, family: int = socket.AF_INET) -> bool:
-    """Whether each worker takes connections there."""
+    """Return True once each worker has answered a connection to the address."""
     seen: set[int] = set()
-    return bool(wait_until(lambda: seen.add(who_answers(address, family)) or seen == set(pids), "an answer of each"))
+    return bool(
+        wait_until(lambda: seen.add(answering_pid(address, family)) or seen == set(pids), "an answer of each worker")
+    )
 
 
 def test_a_unix_socket(start_node: StartNode, tmp_path: Path) -> None:
@@ -32,7 +40,7 @@ def test_a_unix_socket(start_node: StartNode, tmp_path: Path) -> None:
     node = start_node(2, f"unix:{path}:mode=600")
     assert all_answer(node.serving(2), str(path), socket.AF_UNIX)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    # A worker that drains must not take the file away from the others.
+    # A worker that drains must not remove the file, which the others still need.
     node.process.send_signal(1)
     node.expect("all workers have been replaced")
     assert all_answer(node.serving(4)[2:], str(path), socket.AF_UNIX)
@@ -59,7 +67,7 @@ def test_tls(start_node: StartNode, tmp_path: Path) -> None:
             return int(tls.recv(100))
 
     seen: set[int] = set()
-    wait_until(lambda: seen.add(answer()) or seen == set(pids), "an answer of each")
+    wait_until(lambda: seen.add(answer()) or seen == set(pids), "an answer of each worker")
 
 
 def test_sockets_of_systemd(start_node: StartNode, tmp_path: Path) -> None:
@@ -75,21 +83,21 @@ def test_sockets_of_systemd(start_node: StartNode, tmp_path: Path) -> None:
     assert all_answer(pids, ("127.0.0.1", port))
     assert all_answer(pids, str(path), socket.AF_UNIX)
     assert node.stop() == 0
-    # They are systemd's: file and mode stay.
+    # The file and its mode belong to systemd and are not changed.
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_many_sockets_keep_their_places(start_node: StartNode, tmp_path: Path) -> None:
+def test_many_sockets_keep_their_order(start_node: StartNode, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.sock" for number in range(8)]
     node = start_node(2, *(f"unix:{path}" for path in paths))
     pids = node.serving(2)
-    assert all(who_answers(str(path), socket.AF_UNIX) in pids for path in paths)
+    assert all(answering_pid(str(path), socket.AF_UNIX) in pids for path in paths)
 
 
 @pytest.mark.logs_errors
 def test_a_socket_that_is_missing_ends_the_start(tmp_path: Path) -> None:
     good, bad = f"unix:{tmp_path}/good.sock", "systemd:domain=INET:name=nowhere"
-    sockets = Sockets([Endpoint("web.listen", good), Endpoint("web.listen", bad)])
+    sockets = ListeningSockets([listen_endpoint("web.listen", good), listen_endpoint("web.listen", bad)])
     with pytest.raises(SystemExit):
         sockets.open()
     assert sockets.descriptors == {}
@@ -98,8 +106,8 @@ def test_a_socket_that_is_missing_ends_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.logs_errors
 def test_a_unix_socket_in_use_is_left_alone(tmp_path: Path) -> None:
-    first = open_socket(f"unix:{tmp_path}/a.sock")
-    second = Sockets([Endpoint("amp.listen", f"unix:{tmp_path}/a.sock")])
+    first = open_listening_socket(EndpointDescription.parse(f"unix:{tmp_path}/a.sock"))
+    second = ListeningSockets([listen_endpoint("amp.listen", f"unix:{tmp_path}/a.sock")])
     with pytest.raises(SystemExit):
         second.open()
     with socket.socket(socket.AF_UNIX) as peer:
@@ -108,27 +116,27 @@ def test_a_unix_socket_in_use_is_left_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_supervisor_left_is_no_obstacle(tmp_path: Path) -> None:
+def test_stale_files_of_a_killed_supervisor_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     path.with_name("a.sock.lock").symlink_to(str(os.getpid()))
-    open_socket(f"unix:{path}").close()
+    open_listening_socket(EndpointDescription.parse(f"unix:{path}")).close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sockets_do_not_reach_other_programs() -> None:
-    opened = open_socket("tcp:0:127.0.0.1")
+def test_sockets_are_not_inherited_by_other_programs() -> None:
+    opened = open_listening_socket(EndpointDescription.parse("tcp:0:127.0.0.1"))
     assert not opened.socket.get_inheritable()
     assert not opened.socket.getblocking()
     assert opened.socket.getsockname()[0] == "127.0.0.1"
     opened.close()
 
 
-def test_an_inheritance_is_taken_once() -> None:
-    left = WorkerHandoff(2, 4, 7, True, "/run/x", {"web.listen tcp:0": 4})
-    environ = left.written()
-    assert WorkerHandoff.take(environ) == left
+def test_a_handoff_is_removed_from_the_environment() -> None:
+    handoff = WorkerHandoff(2, 4, 7, True, "/run/x", {"web.listen tcp:0": 4})
+    environ = handoff.environment()
+    assert WorkerHandoff.pop(environ) == handoff
     assert environ == {}
-    assert WorkerHandoff.take(environ) is None
-    assert left.descriptor("web.listen", "tcp:0") == 4
+    assert WorkerHandoff.pop(environ) is None
+    assert handoff.descriptor("web.listen", EndpointDescription.parse("tcp:0")) == 4

@@ -1,4 +1,4 @@
-"""A supervisor of the tests: ``tiny_supervisor.py FOLDER COUNT PATIENCE ENDPOINT...``, with tiny workers."""
+"""A supervisor of tiny workers: ``tiny_supervisor.py FOLDER COUNT STOP_TIMEOUT ENDPOINT...``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
-from callcenter_ws.workers.handoff import Endpoint
+from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.workers.handoff import ListenEndpoint
 from callcenter_ws.workers.supervisor import Supervisor
 
 TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
@@ -21,14 +22,14 @@ def unusable() -> None:
     reactor.stop()
 
 
-folder, count, patience, *descriptions = sys.argv[1:]
+folder, count, stop_timeout, *descriptions = sys.argv[1:]
 globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
 supervisor = Supervisor(
     reactor,
     [sys.executable, str(TINY_WORKER), folder],
-    [Endpoint("web.listen", description) for description in descriptions],
+    [ListenEndpoint("web.listen", EndpointDescription.parse(description)) for description in descriptions],
     int(count),
-    patience=float(patience),
+    stop_timeout=float(stop_timeout),
     unusable=unusable,
     environ=dict(os.environ),
 )
@@ -36,6 +37,6 @@ supervisor.privilegedStartService()
 supervisor.startService()
 reactor.addSystemEventTrigger("before", "shutdown", supervisor.stopService)
 reactor.callWhenRunning(
-    lambda: signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(supervisor.roll)),
+    lambda: signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(supervisor.replace_workers)),
 )
 reactor.run()

@@ -1,7 +1,8 @@
-"""A worker of the tests: in place of a gateway it answers each connection with its pid.
+"""A worker for tests: instead of running a gateway it answers each connection with its pid.
 
-What it does is in the file ``mood`` of the folder that it is given: ``fail`` (it ends with status 1), ``wait`` (it does
-not get ready), ``stay`` (it does not end when told to), ``hang`` (it never gets done with draining), or nothing.
+The file ``mode`` in its folder selects its behaviour: ``fail`` (it ends with status 1), ``wait`` (it does not become
+ready until the file changes), ``stay`` (it ignores SIGTERM), ``hang`` (draining never completes); without the file it
+works normally.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger, globalLogBeginner
 
+from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.listener import Listener
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.log import worker_log
@@ -29,32 +31,45 @@ class Pid(Protocol):
         self.transport.loseConnection()
 
 
+def read_mode(folder: Path) -> str:
+    """Return the content of the file ``mode``, or an empty text."""
+    return (folder / "mode").read_text() if (folder / "mode").exists() else ""
+
+
 def main(folder: Path) -> None:
-    mood = (folder / "mood").read_text() if (folder / "mood").exists() else ""
-    handoff = WorkerHandoff.take(os.environ)
+    mode = read_mode(folder)
+    handoff = WorkerHandoff.pop(os.environ)
     assert handoff is not None
-    if mood == "fail":
+    if mode == "fail":
         sys.exit("the settings are bad")
     globalLogBeginner.beginLoggingTo([worker_log()])
     factory = Factory.forProtocol(Pid)
     node = MultiService()
     listeners = []
     for endpoint, descriptor in handoff.sockets.items():
-        listener = Listener(reactor, endpoint.partition(" ")[2], factory, descriptor)
+        description = EndpointDescription.parse(endpoint.partition(" ")[2])
+        listener = Listener(reactor, description, factory, descriptor)
         listener.setServiceParent(node)
         listeners.append(listener)
-    reasons = ["the store is far away"] if mood == "wait" else []
-    patience = 1 if mood == "hang" else 20
-    worker = Worker(reactor, handoff, lambda: reasons, lambda: [one.take_up() for one in listeners], patience)
+    stop_timeout = 1 if mode == "hang" else 20
+
+    def reasons() -> list[str]:
+        return ["the store is unavailable"] if read_mode(folder) == "wait" else []
+
+    def accept() -> None:
+        for listener in listeners:
+            listener.accept_from_inherited()
+
+    worker = Worker(reactor, handoff, reasons, accept, stop_timeout)
     worker.setServiceParent(node)
     node.privilegedStartService()
     node.startService()
-    if mood == "stay":
+    if mode == "stay":
         reactor.callWhenRunning(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
-    if mood == "hang":
+    if mode == "hang":
         reactor.addSystemEventTrigger("before", "shutdown", Deferred)
     reactor.addSystemEventTrigger("before", "shutdown", node.stopService)
-    Logger("tiny").warn("says hello {how}", how="{on two\nlines}")
+    Logger("tiny").warn("logs {how}", how="{on two\nlines}")
     reactor.run()
 
 

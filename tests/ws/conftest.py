@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import txaio
-from ws_world import World
+from ws_world import WebSocketWorld
 
 
 @pytest.fixture(autouse=True)
 def _reactor_of_autobahn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a World sets for its time is undone."""
+    """Restore the reactor of txaio, which a WebSocketWorld replaces."""
     monkeypatch.setattr(txaio.config, "loop", None)
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> WebSocketWorld:
+    return WebSocketWorld()

@@ -1,4 +1,4 @@
-"""What Autobahn would set on each connection, and what is on the class here in its place."""
+"""The class attributes of TunedServerProtocol, compared with the attributes that Autobahn sets."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.testing import StringTransport
-from ws_world import KEY, World, encode, text
+from ws_world import KEY, WebSocketWorld, encode, text
 
-from callcenter_ws.ws.autobahn import INITIAL_ATTRIBUTES, answer
+from callcenter_ws.ws.autobahn import INITIAL_ATTRIBUTES, handshake_response
 from callcenter_ws.ws.factory import autobahn_options
 
 OURS = {"factory", "transport", "connected", "log"}
-WHEN_NEEDED = {"utf8validator"}
-OTHERWISE = {"is_open", "is_closed", "trafficStats", "_transport_details", "send_queue", "_valid_events"}
-"""What stands for these does as much as is asked of it here."""
+LAZY = {"utf8validator"}
+REPLACED = {"is_open", "is_closed", "trafficStats", "_transport_details", "send_queue", "_valid_events"}
+"""Attributes with another value than Autobahn's, which is sufficient here."""
 
 
-def upgraded_by_autobahn(world: World) -> WebSocketServerProtocol:
-    """Autobahn's own protocol as it is when its handshake is done."""
+def upgraded_by_autobahn(world: WebSocketWorld) -> WebSocketServerProtocol:
+    """Return Autobahn's protocol after its opening handshake."""
     plain: Any = type("Plain", (WebSocketServerProtocol,), {**autobahn_options(world.limits), "CONFIG_ATTRS": []})()
     plain.factory = world.factory
     plain.makeConnection(StringTransport())
@@ -30,37 +30,39 @@ def upgraded_by_autobahn(world: World) -> WebSocketServerProtocol:
     return plain
 
 
-def test_a_connection_has_all_that_autobahn_would_give_it(world: World) -> None:
-    there = vars(upgraded_by_autobahn(world)).keys() - OURS - WHEN_NEEDED - {"peer", "_wskey"}
+def test_all_attributes_of_autobahn_are_covered(world: WebSocketWorld) -> None:
+    there = vars(upgraded_by_autobahn(world)).keys() - OURS - LAZY - {"peer", "_wskey"}
     assert there - INITIAL_ATTRIBUTES.keys() == set()
 
 
-@pytest.mark.parametrize("name", sorted(INITIAL_ATTRIBUTES.keys() - OTHERWISE))
-def test_it_begins_as_with_autobahn(world: World, name: str) -> None:
+@pytest.mark.parametrize("name", sorted(INITIAL_ATTRIBUTES.keys() - REPLACED))
+def test_initial_values_equal_those_of_autobahn(world: WebSocketWorld, name: str) -> None:
     autobahns = vars(upgraded_by_autobahn(world))
-    ours = world.client().wire.protocol
+    ours = world.client().transport.protocol
     if name not in autobahns or name in ("http_response_data", "autoPingPendingCall"):
         return
     there, here = autobahns[name], getattr(ours, name)
     assert here == (tuple(there) if isinstance(there, list) else there)
 
 
-def test_what_begins_equal_for_all_is_changed_for_one_only(world: World) -> None:
+def test_a_change_on_one_connection_does_not_affect_others(world: WebSocketWorld) -> None:
     one, other = world.client(user="u1"), world.client(user="u2")
     one.feed(text("ping") + encode(8, b"\x03\xe8"))
-    assert one.wire.protocol.wasClean
-    assert not other.wire.protocol.wasClean
-    assert {key: getattr(type(other.wire.protocol), key) for key in INITIAL_ATTRIBUTES} == dict(INITIAL_ATTRIBUTES)
+    assert one.transport.protocol.wasClean
+    assert not other.transport.protocol.wasClean
+    assert {key: getattr(type(other.transport.protocol), key) for key in INITIAL_ATTRIBUTES} == dict(INITIAL_ATTRIBUTES)
     other.feed(text("ping"))
     assert [message["type"] for message in other.messages()] == ["pong"]
 
 
-def test_an_idle_connection_holds_little_of_its_own(world: World) -> None:
-    assert len(vars(world.client().wire.protocol)) < 12
+def test_an_idle_connection_has_few_instance_attributes(world: WebSocketWorld) -> None:
+    assert len(vars(world.client().transport.protocol)) < 12
 
 
-def test_the_answer_is_that_of_the_rfc() -> None:
-    sent = answer("dGhlIHNhbXBsZSBub25jZQ==", server="x", subprotocol="chat", extension="permessage-deflate")
+def test_the_response_equals_the_example_of_the_rfc() -> None:
+    sent = handshake_response(
+        "dGhlIHNhbXBsZSBub25jZQ==", server="x", subprotocol="chat", extension="permessage-deflate"
+    )
     lines = sent.decode().split("\r\n")
     assert lines[0] == "HTTP/1.1 101 Switching Protocols"
     assert "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in lines

@@ -1,4 +1,4 @@
-"""The address behind trusted proxies."""
+"""The client's address behind trusted proxies."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ PROXIES = TrustedProxies(["10.0.0.0/8", "2001:db8::/32"])
         (None, ["203.0.113.1"], "203.0.113.1"),
     ],
 )
-def test_the_first_that_nobody_trusted_vouches_for(peer: str | None, forwarded_for: list[str], client: str) -> None:
+def test_the_first_address_that_is_not_a_trusted_proxy(peer: str | None, forwarded_for: list[str], client: str) -> None:
     assert PROXIES.client_ip(peer, forwarded_for) == client
 
 
 @pytest.mark.parametrize("peer", ["203.0.113.1", None])
-def test_without_proxies_nothing_is_believed(peer: str | None) -> None:
+def test_without_trusted_proxies_the_header_is_ignored(peer: str | None) -> None:
     assert TrustedProxies([]).client_ip(peer, ["198.51.100.1"]) == (peer or UNIX_SOCKET)

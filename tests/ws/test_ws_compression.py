@@ -6,7 +6,7 @@ import zlib
 from typing import Any
 
 import pytest
-from ws_world import CONTINUATION, PING, TEXT, Peer, World, encode, request
+from ws_world import CONTINUATION, PING, TEXT, Peer, WebSocketWorld, encode, request
 
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.frames import frame_payload
@@ -20,41 +20,41 @@ def compressed(message: bytes) -> bytes:
     return (compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
-def squeezing(world: World) -> Peer:
+def deflating_client(world: WebSocketWorld) -> Peer:
     return world.client(Sec_WebSocket_Extensions=OFFER)
 
 
-def test_it_is_agreed_on_with_who_offers_it(world: World) -> None:
+def test_it_is_negotiated_if_the_client_offers_it(world: WebSocketWorld) -> None:
     answer = world.peer().ask(
-        request(Authorization="Bearer good:agent:acme:u1", Sec_WebSocket_Extensions=f"x-other, {OFFER}")
+        request(Authorization="Bearer agent:acme:u1", Sec_WebSocket_Extensions=f"x-other, {OFFER}")
     )
     assert answer.headers["sec-websocket-extensions"] == (
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
     )
-    other = world.peer().ask(request(Authorization="Bearer good:agent:acme:u1"))
+    other = world.peer().ask(request(Authorization="Bearer agent:acme:u1"))
     assert "sec-websocket-extensions" not in other.headers
 
 
-def test_where_it_is_switched_off_nobody_gets_it(world: World) -> None:
-    world.factory.deflater = None
+def test_it_is_not_negotiated_if_disabled(world: WebSocketWorld) -> None:
+    world.factory.context.deflater = None
     peer = world.peer()
-    answer = peer.ask(request(Authorization="Bearer good:agent:acme:u1", Sec_WebSocket_Extensions=OFFER))
+    answer = peer.ask(request(Authorization="Bearer agent:acme:u1", Sec_WebSocket_Extensions=OFFER))
     assert "sec-websocket-extensions" not in answer.headers
     peer.feed(encode(TEXT, compressed(b"{}"), rsv=4))
     assert peer.only_close() == CloseCode.PROTOCOL_ERROR
 
 
-def test_a_long_event_comes_compressed_and_alone_in_its_frame(world: World) -> None:
-    peer = squeezing(world)
+def test_a_long_event_is_compressed_in_a_frame_of_its_own(world: WebSocketWorld) -> None:
+    peer = deflating_client(world)
     world.publish(payload=LONG)
-    sent = peer.wire.value()
+    sent = peer.transport.value()
     assert sent[0] == 0xC1 and len(sent) < 400
     said = zlib.decompressobj(-12).decompress(frame_payload(sent) + b"\x00\x00\xff\xff")
     assert said.startswith(b'{"type":"alert"') and said.endswith(b"}}")
 
 
-def test_a_short_event_comes_as_it_is(world: World) -> None:
-    peer = squeezing(world)
+def test_a_short_event_is_not_compressed(world: WebSocketWorld) -> None:
+    peer = deflating_client(world)
     world.publish()
     assert [message["type"] for message in peer.messages()] == ["alert"]
 
@@ -64,8 +64,8 @@ def ping(id_: str) -> bytes:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10, None])
-def test_a_client_may_compress_what_it_likes(world: World, cut: int | None) -> None:
-    peer = squeezing(world)
+def test_a_client_may_compress_any_message(world: WebSocketWorld, cut: int | None) -> None:
+    peer = deflating_client(world)
     data = compressed(ping("a"))
     frames = encode(TEXT, data[:cut], rsv=4, fin=False) + encode(PING, b"x") + encode(CONTINUATION, data[cut:])
     if cut is None:
@@ -97,13 +97,13 @@ def test_a_client_may_compress_what_it_likes(world: World, cut: int | None) -> N
         ),
     ],
 )
-def test_what_is_wrong_with_it_is_told_by_the_close_code(world: World, frames: bytes, code: CloseCode) -> None:
-    peer = squeezing(world)
+def test_the_close_code_reports_invalid_compressed_data(world: WebSocketWorld, frames: bytes, code: CloseCode) -> None:
+    peer = deflating_client(world)
     peer.feed(frames)
     assert peer.only_close() == code
 
 
-def test_before_the_token_a_bomb_is_bounded_as_a_message_is(world: World) -> None:
+def test_decompression_is_limited_before_authentication(world: WebSocketWorld) -> None:
     peer = world.peer()
     answer = peer.ask(request(Sec_WebSocket_Protocol="callcenter.v1", Sec_WebSocket_Extensions=OFFER))
     assert answer.status == 101
@@ -111,18 +111,18 @@ def test_before_the_token_a_bomb_is_bounded_as_a_message_is(world: World) -> Non
     assert peer.only_close() == CloseCode.TOO_LARGE
 
 
-def test_the_token_may_come_compressed(world: World) -> None:
+def test_the_auth_message_may_be_compressed(world: WebSocketWorld) -> None:
     peer = world.peer()
     peer.ask(request(Sec_WebSocket_Protocol="callcenter.v1", Sec_WebSocket_Extensions=OFFER))
-    frame = encode(TEXT, compressed(b'{"type":"auth","payload":{"token":"good:agent:acme:u1"}}'), rsv=4)
+    frame = encode(TEXT, compressed(b'{"type":"auth","payload":{"token":"agent:acme:u1"}}'), rsv=4)
     peer.feed(frame)
     world.publish(payload=LONG)
-    stream: Any = peer.wire.value()
+    stream: Any = peer.transport.value()
     assert b'"welcome"' in stream and b"\xc1" in stream
 
 
-def test_an_idle_connection_holds_nothing_for_it(world: World) -> None:
-    peer = squeezing(world)
+def test_an_idle_connection_holds_no_decompressor(world: WebSocketWorld) -> None:
+    peer = deflating_client(world)
     peer.feed(encode(TEXT, compressed(ping("a")), rsv=4))
-    extension = peer.wire.protocol._perMessageCompress
+    extension = peer.transport.protocol._perMessageCompress
     assert extension._inflate is None

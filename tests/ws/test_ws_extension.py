@@ -1,4 +1,4 @@
-"""permessage-deflate: what is agreed, and what a compressed message of a client may be (RFC 7692)."""
+"""permessage-deflate: negotiation and decompression (RFC 7692)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from autobahn.exception import PayloadCorruptError, PayloadExceededError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callcenter_ws.ws.extension import Inflater, agree
+from callcenter_ws.ws.extension import Inflater, negotiate
 
 PLAIN = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 NARROW = f"{PLAIN}; server_max_window_bits=12"
@@ -29,8 +29,8 @@ NARROW = f"{PLAIN}; server_max_window_bits=12"
         ("permessage-deflate; of_the_future, permessage-deflate; client_max_window_bits", PLAIN),
     ],
 )
-def test_the_first_offer_that_can_be_met_is_taken(offer: str, answer: str) -> None:
-    assert agree([offer]) == agree(offer.split(",")) == answer
+def test_the_first_acceptable_offer_is_accepted(offer: str, answer: str) -> None:
+    assert negotiate([offer]) == negotiate(offer.split(",")) == answer
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_the_first_offer_that_can_be_met_is_taken(offer: str, answer: str) -> No
         'permessage-deflate; client_max_window_bits="',
     ],
 )
-def test_an_offer_that_cannot_be_met_is_as_if_it_was_not_made(offer: str) -> None:
-    assert agree([offer]) is None
+def test_an_unacceptable_offer_is_ignored(offer: str) -> None:
+    assert negotiate([offer]) is None
 
 
 @given(st.lists(st.text()))
-def test_no_header_does_any_harm(values: list[str]) -> None:
-    assert agree(values) in (None, PLAIN, NARROW)
+def test_any_header_value_is_handled(values: list[str]) -> None:
+    assert negotiate(values) in (None, PLAIN, NARROW)
 
 
 def compressed(text: bytes, flush: int = zlib.Z_SYNC_FLUSH, bits: int = 15) -> bytes:
@@ -79,7 +79,7 @@ def read(data: bytes, *, cut: int = 0, most: int | None = 1_000_000) -> bytes:
 
 
 @given(st.binary(max_size=2_000), st.integers(9, 15), st.data())
-def test_a_message_comes_out_as_it_went_in_however_it_is_cut(text: bytes, bits: int, data: st.DataObject) -> None:
+def test_a_message_may_be_split_at_any_byte(text: bytes, bits: int, data: st.DataObject) -> None:
     message = compressed(text, bits=bits)
     assert read(message, cut=data.draw(st.integers(0, len(message)))) == text
     assert read(message, most=None) == text
@@ -95,22 +95,22 @@ def test_the_examples_of_the_rfc() -> None:
         assert read(bytes.fromhex(example)) == b"Hello", example
 
 
-def test_a_message_whose_last_block_says_so_is_one() -> None:
+def test_a_message_with_a_final_block_is_valid() -> None:
     assert read(compressed(b"text", zlib.Z_FINISH)) == b"text"
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x07garbage", compressed(b"a" * 500)[:-5]])
-def test_anything_else_is_corrupt(data: bytes) -> None:
+def test_invalid_data_is_corrupt(data: bytes) -> None:
     with pytest.raises(PayloadCorruptError):
         read(data)
 
 
-def test_a_message_that_ends_again_and_again_is_corrupt() -> None:
+def test_too_many_final_blocks_are_corrupt() -> None:
     with pytest.raises(PayloadCorruptError):
         read(compressed(b"", zlib.Z_FINISH) * 1_000)
 
 
-def test_a_bomb_is_not_made_larger_than_the_limit() -> None:
+def test_decompression_stops_at_the_limit() -> None:
     bomb = compressed(bytes(50_000_000))
     inflater = Inflater()
     inflater.start_decompress_message()
@@ -121,7 +121,7 @@ def test_a_bomb_is_not_made_larger_than_the_limit() -> None:
         read(compressed(bytes(1_001)), most=1_000)
 
 
-def test_between_messages_nothing_is_held() -> None:
+def test_no_state_is_held_between_messages() -> None:
     inflater = Inflater()
     for _ in range(2):
         inflater.start_decompress_message()

@@ -1,4 +1,4 @@
-"""A connection that is gone is freed at once, without the collector of garbage, which cannot see what OpenSSL holds."""
+"""A closed connection is freed without a garbage collection, which does not account for OpenSSL's memory."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
-from ws_world import CLOSE, TEXT, Wire, World, encode, request, text
+from ws_world import CLOSE, TEXT, Transport, WebSocketWorld, encode, request, text
 
 from callcenter_ws.errors import CloseCode
 
 
 @pytest.fixture
-def no_collector() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     gc.collect()
     gc.disable()
     yield
     gc.enable()
 
 
-@pytest.mark.usefixtures("no_collector")
+@pytest.mark.usefixtures("no_garbage_collection")
 @pytest.mark.parametrize(
     "frames",
     [
@@ -38,47 +38,47 @@ def no_collector() -> Iterator[None]:
     ],
     ids=["idle", "busy", "closed"],
 )
-def test_a_plain_connection(world: World, frames: tuple[bytes, ...]) -> None:
+def test_a_plain_connection(world: WebSocketWorld, frames: tuple[bytes, ...]) -> None:
     peer = world.client()
-    protocol, client = weakref.ref(peer.wire.protocol), weakref.ref(peer.wire.protocol._client)
+    protocol, client = weakref.ref(peer.transport.protocol), weakref.ref(peer.transport.protocol._client)
     for frame in frames:
         peer.feed(frame)
-    peer.hang_up()
+    peer.disconnect()
     del peer
     world.advance(10)
     assert (client(), protocol()) == (None, None)
 
 
-@pytest.mark.usefixtures("no_collector")
+@pytest.mark.usefixtures("no_garbage_collection")
 @pytest.mark.parametrize(
     "how",
     [
         lambda client: client.close(CloseCode.DRAINING),
         lambda client: client.pause(),
-        lambda client: client.step_out(),
+        lambda client: client.outbox.detach(),
     ],
-    ids=["drained", "paused", "apart"],
+    ids=["drained", "paused", "detached"],
 )
-def test_a_connection_that_ends_in_the_midst_of_something(world: World, how: Callable[[Any], object]) -> None:
+def test_a_connection_lost_in_another_state(world: WebSocketWorld, how: Callable[[Any], object]) -> None:
     peer = world.client()
     world.publish()
-    client = weakref.ref(peer.wire.protocol._client)
-    protocol = weakref.ref(peer.wire.protocol)
+    client = weakref.ref(peer.transport.protocol._client)
+    protocol = weakref.ref(peer.transport.protocol)
     how(client())
-    peer.hang_up()
+    peer.disconnect()
     del peer
     world.advance(10)
     assert (client(), protocol()) == (None, None)
 
 
-@pytest.mark.usefixtures("no_collector")
-def test_a_tls_connection(world: World) -> None:
+@pytest.mark.usefixtures("no_garbage_collection")
+def test_a_tls_connection(world: WebSocketWorld) -> None:
     certificate, key = certificate_and_key()
     options = CertificateOptions(privateKey=key, certificate=certificate)  # type: ignore[arg-type]
     factory = TLSMemoryBIOFactory(options, False, world.site, world.time)  # type: ignore[arg-type]
-    wire = Wire("192.0.2.1")
+    transport = Transport("192.0.2.1")
     wrapper: Any = factory.buildProtocol(None)  # type: ignore[arg-type]
-    wrapper.makeConnection(wire)
+    wrapper.makeConnection(transport)
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     peer = SSL.Connection(context, None)
     peer.set_connect_state()
@@ -90,18 +90,18 @@ def test_a_tls_connection(world: World) -> None:
             pass
         else:
             if not asked:
-                peer.send(request(Authorization="Bearer good:agent:acme:u1"))
+                peer.send(request(Authorization="Bearer agent:acme:u1"))
             asked = True
         with contextlib.suppress(SSL.WantReadError):
             wrapper.dataReceived(peer.bio_read(65_536))
         world.turn()
-        if wire.value():
-            peer.bio_write(wire.value())
-            wire.clear()
+        if transport.value():
+            peer.bio_write(transport.value())
+            transport.clear()
     client = weakref.ref(wrapper.wrappedProtocol._client)
     assert client() is not None
-    # As a real transport does first.
-    wire.unregisterProducer()
+    # A real transport does this first.
+    transport.unregisterProducer()
     wrapper.connectionLost(Failure(ConnectionDone()))
     del wrapper
     world.turn()

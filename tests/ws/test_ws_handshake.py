@@ -1,4 +1,4 @@
-"""What is read from an opening handshake, and what is refused."""
+"""Parsing of opening handshakes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from ws_world import KEY, World, request
+from ws_world import KEY, WebSocketWorld, request
 
 from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.runtime.http_head import Head
-from callcenter_ws.ws.handshake import Handshake, TokenPlaces, TokenSource, read_handshake
+from callcenter_ws.runtime.http_head import RequestHead
+from callcenter_ws.ws.handshake import Handshake, OptionalTokenSources, TokenSource, read_handshake
 
-EVERYWHERE = TokenPlaces(cookie="session", query=True)
+EVERYWHERE = OptionalTokenSources(cookie="session", query=True)
 ORDER = {
     "Authorization": ["Bearer by-header"],
     "Sec-WebSocket-Protocol": ["callcenter.v1, bearer.by-subprotocol"],
@@ -21,7 +21,7 @@ ORDER = {
 }
 
 
-def read(query: str = "", places: TokenPlaces = EVERYWHERE, **headers: list[str]) -> Handshake:
+def read(query: str = "", sources: OptionalTokenSources = EVERYWHERE, **headers: list[str]) -> Handshake:
     named = {
         "Upgrade": ["websocket"],
         "Connection": ["keep-alive, Upgrade"],
@@ -30,10 +30,10 @@ def read(query: str = "", places: TokenPlaces = EVERYWHERE, **headers: list[str]
         **{name.replace("_", "-"): values for name, values in headers.items()},
     }
     fields = {name.lower().encode(): [value.encode("utf-8") for value in values] for name, values in named.items()}
-    return read_handshake(Head(b"GET", b"/ws" + query.encode(), b"HTTP/1.1", fields), places)
+    return read_handshake(RequestHead(b"GET", b"/ws" + query.encode(), b"HTTP/1.1", fields), sources)
 
 
-def test_the_least_that_a_client_says() -> None:
+def test_a_minimal_handshake() -> None:
     assert read() == Handshake(KEY, False, None, None, ConnectOptions(), None)
 
 
@@ -46,28 +46,28 @@ def test_the_least_that_a_client_says() -> None:
         (TokenSource.QUERY, "by-query"),
     ],
 )
-def test_the_first_place_that_holds_a_token_decides(source: TokenSource, token: str) -> None:
-    places = dict(list(ORDER.items())[source.value - 1 :])
-    assert read("?token=late&access_token=by-query", **places).token == (source, token)
+def test_the_first_source_with_a_token_decides(source: TokenSource, token: str) -> None:
+    headers = dict(list(ORDER.items())[source.value - 1 :])
+    assert read("?token=late&access_token=by-query", **headers).token == (source, token)
 
 
 @pytest.mark.parametrize("query", ["?access_token=t", "?token=t"])
-def test_the_query_holds_a_token_only_where_that_is_allowed(query: str) -> None:
+def test_a_token_in_the_query_is_ignored_unless_configured(query: str) -> None:
     assert read(query).token == (TokenSource.QUERY, "t")
-    assert read(query, TokenPlaces(query=False)).token is None
+    assert read(query, OptionalTokenSources(query=False)).token is None
 
 
-def test_a_cookie_is_read_only_where_one_is_named() -> None:
-    assert read(places=TokenPlaces(), Cookie=["session=t"]).token is None
-    assert read(places=TokenPlaces(cookie="other"), Cookie=["session=t"]).token is None
+def test_a_cookie_is_ignored_unless_configured() -> None:
+    assert read(sources=OptionalTokenSources(), Cookie=["session=t"]).token is None
+    assert read(sources=OptionalTokenSources(cookie="other"), Cookie=["session=t"]).token is None
 
 
-def test_an_empty_token_is_one_and_decides() -> None:
+def test_an_empty_token_is_a_token() -> None:
     assert read(Authorization=["Bearer "], Cookie=["session=t"]).token == (TokenSource.HEADER, "")
     assert read(Sec_WebSocket_Protocol=["bearer."], Cookie=["session=t"]).token == (TokenSource.SUBPROTOCOL, "")
 
 
-def test_a_scheme_that_is_not_ours_is_somebody_elses() -> None:
+def test_other_authorization_schemes_are_ignored() -> None:
     assert read(Authorization=["Basic dTpw"], Sec_WebSocket_Protocol=["bearer.t"]).token == (
         TokenSource.SUBPROTOCOL,
         "t",
@@ -85,11 +85,11 @@ def test_a_scheme_that_is_not_ours_is_somebody_elses() -> None:
         (["", ",,"], False),
     ],
 )
-def test_the_subprotocol_may_stand_anywhere_in_the_list(offered: list[str], speaks: bool) -> None:
+def test_the_subprotocol_may_be_anywhere_in_the_list(offered: list[str], speaks: bool) -> None:
     assert read(Sec_WebSocket_Protocol=offered).speaks_subprotocol is speaks
 
 
-def test_the_query_says_what_the_client_wants() -> None:
+def test_the_connect_options_of_the_query() -> None:
     options = read("?epoch=e%2B1&seq=42&snapshot=1&tenant_id=acme")
     assert options.options == ConnectOptions("e+1", 42, True) and options.tenant_id == "acme"
     assert read("?snapshot=yes&colour=red").options == ConnectOptions()
@@ -106,12 +106,12 @@ MANY_FIELDS = "?" + "&".join(f"f{number}=1" for number in range(21))
 
 
 @pytest.mark.parametrize("seq", ["", "-1", "1.5", "1_0", NOT_AN_ASCII_DIGIT, str(10**17)])
-def test_a_position_that_is_no_number_is_refused(seq: str) -> None:
+def test_an_invalid_position_is_refused(seq: str) -> None:
     assert refusal(f"?epoch=e&seq={seq}").code is ErrorCode.INVALID_MESSAGE
 
 
 @pytest.mark.parametrize("query", ["?seq=1", "?epoch=e", MANY_FIELDS])
-def test_a_query_that_means_nothing_is_refused(query: str) -> None:
+def test_an_invalid_query_is_refused(query: str) -> None:
     assert refusal(query).code is ErrorCode.INVALID_MESSAGE
 
 
@@ -134,16 +134,16 @@ def test_a_query_that_means_nothing_is_refused(query: str) -> None:
         ("Origin", ["https://a.example", "https://b.example"], ErrorCode.INVALID_MESSAGE),
     ],
 )
-def test_a_header_that_is_wrong_is_refused(header: str, values: list[str], code: ErrorCode) -> None:
+def test_an_invalid_header_is_refused(header: str, values: list[str], code: ErrorCode) -> None:
     assert refusal(**{header: values}).code is code
 
 
-def test_a_refusal_never_shows_the_token() -> None:
+def test_a_refusal_does_not_contain_the_token() -> None:
     for headers in ({"Authorization": ["Bearer secret-a", "Bearer secret-b"]}, {"Sec-WebSocket-Key": ["secret-a"]}):
         assert "secret" not in refusal("?token=secret-c", **headers).message
 
 
-# The same over the wire
+# Through the site
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,9 @@ def test_a_refusal_never_shows_the_token() -> None:
         (request("/ws/nothing"), 404, ("content-type", "application/json")),
     ],
 )
-def test_refusals_are_http_answers_in_json(world: World, raw: bytes, status: int, header: tuple[str, str]) -> None:
+def test_refusals_are_http_responses_in_json(
+    world: WebSocketWorld, raw: bytes, status: int, header: tuple[str, str]
+) -> None:
     answer = world.peer().ask(raw)
     assert answer.status == status
     assert answer.headers[header[0]] == header[1]
@@ -169,6 +171,6 @@ def test_refusals_are_http_answers_in_json(world: World, raw: bytes, status: int
     assert world.admission.sockets == 0
 
 
-def test_a_trailing_slash_is_the_same_endpoint(world: World) -> None:
-    assert world.peer().ask(request("/ws/", Authorization="Bearer good:agent:acme:u1")).status == 101
-    assert world.peer().ask(request("/ws/public/", Authorization="Bearer good:visitor:acme:u1")).status == 101
+def test_a_trailing_slash_is_the_same_endpoint(world: WebSocketWorld) -> None:
+    assert world.peer().ask(request("/ws/", Authorization="Bearer agent:acme:u1")).status == 101
+    assert world.peer().ask(request("/ws/public/", Authorization="Bearer visitor:acme:u1")).status == 101

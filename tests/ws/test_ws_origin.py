@@ -22,7 +22,7 @@ LIST = OriginList(["https://app.example", "http://localhost:3000", "https://*.wi
     ],
 )
 def test_listed(origin: str) -> None:
-    assert LIST.holds(origin)
+    assert LIST.allows(origin)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_listed(origin: str) -> None:
     ],
 )
 def test_not_listed(origin: str) -> None:
-    assert not LIST.holds(origin)
+    assert not LIST.allows(origin)
 
 
 @pytest.mark.parametrize("text", ["null", "*", "https://", "app.example", "ftp://app.example", "https://a.example/x"])
@@ -72,18 +72,18 @@ POLICY = OriginPolicy(
 
 
 @pytest.mark.parametrize("origin", [None, "https://app.example"])
-def test_staff_come_from_listed_pages_or_from_no_page(origin: str | None) -> None:
+def test_staff_may_connect_from_listed_origins_or_without_origin(origin: str | None) -> None:
     POLICY.check_staff(origin)
 
 
 @pytest.mark.parametrize("origin", ["https://shop.example", "null", "https://evil.example"])
-def test_staff_come_from_no_other_page(origin: str) -> None:
+def test_staff_may_not_connect_from_other_origins(origin: str) -> None:
     with pytest.raises(Refusal) as caught:
         POLICY.check_staff(origin)
     assert caught.value.code is ErrorCode.FORBIDDEN
 
 
-def test_a_page_of_any_tenant_passes_the_first_look() -> None:
+def test_the_origin_of_any_tenant_passes_the_first_check() -> None:
     for origin in (None, "https://shop.example", "https://globex.example", "https://app.example"):
         POLICY.check_public(origin)
     for origin in ("null", "https://evil.example"):
@@ -91,7 +91,7 @@ def test_a_page_of_any_tenant_passes_the_first_look() -> None:
             POLICY.check_public(origin)
 
 
-def test_a_visitor_comes_from_a_page_of_its_own_tenant() -> None:
+def test_a_visitor_may_connect_from_an_origin_of_its_tenant_only() -> None:
     POLICY.check_visitor("acme", "https://shop.example")
     POLICY.check_visitor("nobody", None)
     for tenant_id, origin in (("acme", "https://globex.example"), ("nobody", "https://shop.example"), ("acme", "null")):
@@ -115,10 +115,10 @@ def test_a_visitor_comes_from_a_page_of_its_own_tenant() -> None:
         ("*", None, None),
     ],
 )
-def test_whose_anonymous_visitor_it_is(tenant_id: str | None, origin: str | None, tenant: str | None) -> None:
+def test_the_tenant_of_an_anonymous_visitor(tenant_id: str | None, origin: str | None, tenant: str | None) -> None:
     assert POLICY.anonymous_tenant(tenant_id, origin) == tenant
 
 
-def test_a_cookie_needs_a_listed_page() -> None:
+def test_a_cookie_requires_a_listed_origin() -> None:
     assert POLICY.is_listed("https://app.example")
     assert not any(map(POLICY.is_listed, (None, "null", "https://shop.example")))

@@ -1,4 +1,4 @@
-"""A request gets the same answer whether it is read at the entrance or by twisted.web."""
+"""A request gets the same response from the fast handshake path and from twisted.web."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ws_world import KEY, STAFF_PAGE, World, request
+from ws_world import KEY, STAFF_PAGE, WebSocketWorld, request
 
-from callcenter_ws.runtime.http_head import MAX_FIELDS, read_plain_head
+from callcenter_ws.runtime.http_head import MAX_FIELDS, parse_simple_head
 
-TOKEN = "Bearer good:agent:acme:u1"
+TOKEN = "Bearer agent:acme:u1"
 PLAIN = request(Authorization=TOKEN)
 
 
-def answers(raw: bytes) -> tuple[bytes, bytes]:
-    """What a peer gets for ``raw`` in one segment, and in two."""
-    return said(raw), said(raw[:3], raw[3:])
+def responses(raw: bytes) -> tuple[bytes, bytes]:
+    """Return the responses to ``raw`` in one segment, and in two."""
+    return response(raw), response(raw[:3], raw[3:])
 
 
-def said(*pieces: bytes) -> bytes:
-    world = World()
+def response(*pieces: bytes) -> bytes:
+    world = WebSocketWorld()
     peer = world.peer()
     for piece in pieces:
         peer.feed(piece)
-    if not peer.wire.value():
-        return b"closed" if peer.wire.disconnecting or peer.wire.aborted else b"silence"
-    head = peer.wire.value().partition(b"\r\n\r\n")[0]
+    if not peer.transport.value():
+        return b"closed" if peer.transport.disconnecting or peer.transport.aborted else b"silence"
+    head = peer.transport.value().partition(b"\r\n\r\n")[0]
     return re.sub(rb"\r\nDate: [^\r]*", b"", head)
 
 
@@ -35,9 +35,9 @@ def with_header(name: bytes, value: bytes) -> bytes:
     return PLAIN[:-2] + name + b":" + value + b"\r\n\r\n"
 
 
-def test_the_usual_is_read_at_the_entrance() -> None:
-    assert read_plain_head(PLAIN) is not None
-    whole, split = answers(PLAIN)
+def test_a_usual_handshake_is_parsed_by_the_fast_path() -> None:
+    assert parse_simple_head(PLAIN) is not None
+    whole, split = responses(PLAIN)
     assert whole == split
     assert whole.startswith(b"HTTP/1.1 101 ")
 
@@ -65,10 +65,10 @@ def test_the_usual_is_read_at_the_entrance() -> None:
         request("/ws/public", Authorization=TOKEN),
         request("/ws/other", Authorization=TOKEN),
         request("http://gateway.example/ws", Authorization=TOKEN),
-        request(Cookie="session=good:agent:acme:u1", Origin=STAFF_PAGE),
-        request(Cookie='a=b; session="good:agent:acme:u1"', Origin=STAFF_PAGE),
-        request(Cookie=" session = good:agent:acme:u1 ;x", Origin=STAFF_PAGE),
-        request(Cookie="session=forged; session=good:agent:acme:u1", Origin=STAFF_PAGE),
+        request(Cookie="session=agent:acme:u1", Origin=STAFF_PAGE),
+        request(Cookie='a=b; session="agent:acme:u1"', Origin=STAFF_PAGE),
+        request(Cookie=" session = agent:acme:u1 ;x", Origin=STAFF_PAGE),
+        request(Cookie="session=forged; session=agent:acme:u1", Origin=STAFF_PAGE),
         with_header(b"Authorization", b"Bearer other"),
         with_header(b"Origin", b" https://evil.example"),
         with_header(b"Sec-WebSocket-Key", KEY.encode()),
@@ -94,8 +94,8 @@ def test_the_usual_is_read_at_the_entrance() -> None:
     ],
     ids=lambda raw: repr(raw.replace(PLAIN[:-2], b"...")[:50]),
 )
-def test_what_is_unusual_gets_the_same_answer(raw: bytes) -> None:
-    whole, split = answers(raw)
+def test_an_unusual_request_gets_the_same_response(raw: bytes) -> None:
+    whole, split = responses(raw)
     assert whole == split
 
 
@@ -105,7 +105,7 @@ values = st.binary(max_size=12) | st.sampled_from([b" callcenter.v1", b" session
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(names, values), max_size=4))
-def test_nor_does_any_other_header_make_a_difference(fields: list[tuple[bytes, bytes]]) -> None:
+def test_any_header_gets_the_same_response(fields: list[tuple[bytes, bytes]]) -> None:
     raw = PLAIN[:-2] + b"".join(b"%b:%b\r\n" % field for field in fields) + b"\r\n"
-    whole, split = answers(raw)
+    whole, split = responses(raw)
     assert whole == split

@@ -1,7 +1,6 @@
-"""Every way of writing makes the same stream: through Twisted, straight to the socket, plain and TLS."""
+"""All writers produce the same stream of bytes, over plain sockets and TLS."""
 
 # The names that Twisted calls.
-# ruff: noqa: N802
 
 from __future__ import annotations
 
@@ -12,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from fake_reactor import FakeReactor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
@@ -20,52 +20,21 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions, TLSVersion
-from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from callcenter_ws.ws.writer import DIRECT_BYTES, PublicWriter, SocketWriter, TlsWriter, writer_for
+from callcenter_ws.ws.writer import MAX_DIRECT_BYTES, PublicWriter, SocketWriter, TlsWriter, writer_for
 
 _OP_ALLOW_CLIENT_RENEGOTIATION = 1 << 8
-"""SSL_CTX_set_options(3). Twisted leaves it out; who embeds the gateway with a context of his own may not."""
-
-
-class Reactor(Clock):
-    """Knows who wants to write, and has a test say when."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writers: set[Any] = set()
-        self.readers: set[Any] = set()
-
-    def addReader(self, reader: Any) -> None:
-        self.readers.add(reader)
-
-    def removeReader(self, reader: Any) -> None:
-        self.readers.discard(reader)
-
-    def addWriter(self, writer: Any) -> None:
-        self.writers.add(writer)
-
-    def removeWriter(self, writer: Any) -> None:
-        self.writers.discard(writer)
-
-    def turn(self) -> None:
-        """One turn: timers, then whoever wants to write or read and can."""
-        self.advance(0)
-        for act, descriptors in (("doWrite", self.writers), ("doRead", self.readers)):
-            for descriptor in list(descriptors):
-                why = getattr(descriptor, act)()
-                if why is not None:
-                    descriptor.connectionLost(Failure(why if isinstance(why, Exception) else CONNECTION_DONE))
+"""See SSL_CTX_set_options(3). Twisted does not set it, but an embedding program with a context of its own may."""
 
 
 @implementer(IPushProducer)
 class Application(Protocol):
-    """What stands where the gateway's protocol does."""
+    """Takes the place of GatewayProtocol."""
 
     def __init__(self) -> None:
         self.paused = 0
@@ -94,20 +63,20 @@ class Application(Protocol):
 
 
 class Line:
-    """A connection of the gateway's, down to a real socket, and the peer at its other end.
+    """A connection of the gateway with a real socket, and its peer.
 
     Attributes:
-        writer: the way that is tested.
+        writer: the tested writer.
     """
 
     def __init__(self, *, direct: bool) -> None:
-        self.reactor = Reactor()
+        self.reactor = FakeReactor()
         self.application = Application()
         self._ours, self._theirs = socket.socketpair()
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
         self._theirs.setblocking(False)
         self.tcp: Any = Connection(self._ours, self._protocol(), self.reactor)  # type: ignore[arg-type]
-        # What is left for a Server to do once it has accepted a socket.
+        # Server does this for an accepted socket.
         self.tcp.connected = True
         self.tcp.startReading()
         self.tcp.protocol.makeConnection(self.tcp)
@@ -124,30 +93,30 @@ class Line:
         pass
 
     def send(self, data: bytes) -> None:
-        """As the core does: directly while that is possible."""
+        """Write as a group does: directly while that is possible."""
         send = self.writer.direct()
         if send is None:
             self.write(data)
             return
         try:
-            taken = send(data)
+            sent = send(data)
         except OSError:
-            taken = 0
-        if taken != len(data):
-            self.write(data[taken:])
+            sent = 0
+        if sent != len(data):
+            self.write(data[sent:])
 
-    def read(self, most: int = 1 << 20) -> None:
-        """The peer takes some bytes."""
-        self.got += self._take(most)
+    def read(self, limit: int = 1 << 20) -> None:
+        """Read some bytes as the peer."""
+        self.got += self._receive(limit)
 
-    def _take(self, most: int) -> bytes:
+    def _receive(self, limit: int) -> bytes:
         try:
-            return self._theirs.recv(most)
+            return self._theirs.recv(limit)
         except (BlockingIOError, ConnectionResetError):
             return b""
 
     def settle(self) -> None:
-        """Let everything through."""
+        """Run the reactor and read until all data has arrived."""
         idle = 0
         while idle < 3:
             before = len(self.got)
@@ -155,8 +124,8 @@ class Line:
             self.read()
             idle = 0 if len(self.got) > before or self.reactor.writers else idle + 1
 
-    def hang_up(self) -> None:
-        """The peer goes, with a reset if it has not read everything."""
+    def disconnect(self) -> None:
+        """Close the peer's socket: with a reset if it has unread data."""
         self._theirs.close()
 
     def close(self) -> None:
@@ -166,7 +135,7 @@ class Line:
 
 
 class TlsLine(Line):
-    """The same over TLS, with a peer that decrypts."""
+    """A Line over TLS."""
 
     version: TLSVersion = TLSVersion.TLSv1_3
 
@@ -180,7 +149,7 @@ class TlsLine(Line):
         options.getContext().set_options(_OP_ALLOW_CLIENT_RENEGOTIATION)
         wrapped = Factory.forProtocol(lambda: self.application)  # type: ignore[arg-type] - a factory is asked for
         factory = TLSMemoryBIOFactory(options, False, wrapped, self.reactor)  # type: ignore[arg-type]
-        protocol = factory.buildProtocol(None)  # type: ignore[arg-type] - nobody looks at the address
+        protocol = factory.buildProtocol(None)  # type: ignore[arg-type] - the address is not used
         assert isinstance(protocol, BufferingTLSTransport)
         return protocol
 
@@ -198,16 +167,16 @@ class TlsLine(Line):
             self.exchange()
 
     def exchange(self) -> None:
-        """Carry what the peer has to say, and what it is told, as far as the sockets take it."""
+        """Transfer TLS records in both directions, as far as the sockets accept them."""
         with suppress(SSL.WantReadError, BlockingIOError):
             self._theirs.send(self.peer.bio_read(65_536))
         self.reactor.turn()
-        records = super()._take(65_536)
+        records = super()._receive(65_536)
         if records:
             self.peer.bio_write(records)
 
-    def _take(self, most: int) -> bytes:
-        records = super()._take(most)
+    def _receive(self, limit: int) -> bytes:
+        records = super()._receive(limit)
         if records:
             self.peer.bio_write(records)
         parts = []
@@ -219,13 +188,13 @@ class TlsLine(Line):
 
 
 class OldTlsLine(TlsLine):
-    """TLS 1.2, in which a handshake may begin anew amid the data."""
+    """A Line over TLS 1.2, which supports renegotiation."""
 
     version = TLSVersion.TLSv1_2
 
 
 LINES = [Line, TlsLine, OldTlsLine]
-WAYS = [(line, direct) for line in LINES for direct in (False, True)]
+VARIANTS = [(line, direct) for line in LINES for direct in (False, True)]
 
 
 @contextmanager
@@ -237,26 +206,26 @@ def opened(line_class: type[Line], direct: bool) -> Iterator[Line]:
         line.close()
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: f"{way[0].__name__}-{'direct' if way[1] else 'public'}")
+@pytest.fixture(params=VARIANTS, ids=lambda variant: f"{variant[0].__name__}-{'direct' if variant[1] else 'public'}")
 def line(request: pytest.FixtureRequest) -> Iterator[Line]:
     with opened(*request.param) as line:
         yield line
 
 
-def test_each_line_is_written_to_in_the_way_that_it_allows() -> None:
+def test_the_writer_matches_the_transport() -> None:
     for line_class, kind in ((Line, SocketWriter), (TlsLine, TlsWriter)):
         with opened(line_class, True) as line:
             assert isinstance(line.writer, kind)
 
 
-def test_an_unknown_transport_is_written_to_by_its_public_name() -> None:
+def test_an_unknown_transport_gets_a_public_writer() -> None:
     transport = StringTransport()
     writer_for(transport).write(b"abc")
     assert transport.value() == b"abc"
 
 
 @pytest.mark.parametrize("name", ["_tempDataLen", "dataBuffer"])
-def test_a_transport_that_has_lost_what_is_looked_at_is_written_to_by_its_public_name(name: str) -> None:
+def test_a_transport_without_the_private_attributes_gets_a_public_writer(name: str) -> None:
     with opened(Line, False) as line:
 
         class Renamed(type(line.tcp)):  # type: ignore[misc] - the class of this Twisted
@@ -270,7 +239,7 @@ def test_a_transport_that_has_lost_what_is_looked_at_is_written_to_by_its_public
         line.tcp.__class__ = Connection
 
 
-def test_what_fits_is_in_the_socket_at_once() -> None:
+def test_data_that_fits_is_sent_at_once() -> None:
     for line_class in LINES:
         with opened(line_class, True) as line:
             line.write(b"x" * 300)
@@ -279,7 +248,7 @@ def test_what_fits_is_in_the_socket_at_once() -> None:
             assert line.got == b"x" * 300
 
 
-@pytest.mark.parametrize("size", [1, 300, 16_384, 16_385, 70_000, DIRECT_BYTES, DIRECT_BYTES + 1, 3_000_000])
+@pytest.mark.parametrize("size", [1, 300, 16_384, 16_385, 70_000, MAX_DIRECT_BYTES, MAX_DIRECT_BYTES + 1, 3_000_000])
 def test_a_piece_of_any_size_arrives(line: Line, size: int) -> None:
     pieces = [os.urandom(size) for _ in range(3)]
     for piece in pieces:
@@ -288,14 +257,14 @@ def test_a_piece_of_any_size_arrives(line: Line, size: int) -> None:
     assert line.got == b"".join(pieces)
 
 
-def test_it_is_paused_when_much_waits_and_resumed_when_that_is_gone(line: Line) -> None:
+def test_the_producer_is_paused_and_resumed(line: Line) -> None:
     while not line.application.paused:
         line.write(b"x" * 50_000)
     line.settle()
     assert line.application.resumed
 
 
-def test_what_others_write_keeps_its_place_behind_what_waits(line: Line) -> None:
+def test_data_written_to_the_transport_keeps_its_order(line: Line) -> None:
     line.write(b"a" * 500_000)
     line.transport.write(b"b" * 10)
     line.write(b"c" * 10)
@@ -303,7 +272,7 @@ def test_what_others_write_keeps_its_place_behind_what_waits(line: Line) -> None
     assert line.got == b"a" * 500_000 + b"b" * 10 + b"c" * 10
 
 
-def test_what_was_written_before_the_end_arrives_before_it(line: Line) -> None:
+def test_data_written_before_the_close_arrives(line: Line) -> None:
     line.write(b"a" * 300_000)
     line.transport.unregisterProducer()
     line.transport.loseConnection()
@@ -311,7 +280,7 @@ def test_what_was_written_before_the_end_arrives_before_it(line: Line) -> None:
     assert line.got == b"a" * 300_000
 
 
-def test_nothing_comes_behind_the_end(line: Line) -> None:
+def test_nothing_is_sent_after_the_close(line: Line) -> None:
     line.transport.unregisterProducer()
     line.transport.loseConnection()
     line.write(b"late" if isinstance(line, TlsLine) else b"")
@@ -319,17 +288,17 @@ def test_nothing_comes_behind_the_end(line: Line) -> None:
     assert line.got == b""
 
 
-def test_a_peer_that_is_gone_is_lost_and_nothing_raises(line: Line) -> None:
+def test_writing_to_a_disconnected_peer_does_not_raise(line: Line) -> None:
     line.write(b"x" * 100_000)
-    line.hang_up()
+    line.disconnect()
     for _ in range(5):
         line.write(b"x" * 1_000)
         line.reactor.turn()
     assert line.application.lost is not None
-    line.write(b"to nobody")
+    line.write(b"discarded")
 
 
-def test_after_an_abort_nothing_is_written_and_nothing_raises(line: Line) -> None:
+def test_writing_after_an_abort_does_nothing(line: Line) -> None:
     line.transport.abortConnection()
     line.write(b"x" * 1_000)
     line.reactor.turn()
@@ -338,14 +307,14 @@ def test_after_an_abort_nothing_is_written_and_nothing_raises(line: Line) -> Non
 
 
 @pytest.mark.parametrize("direct", [False, True])
-def test_a_handshake_that_begins_anew_holds_the_data_back_and_loses_none(direct: bool) -> None:
+def test_data_written_during_a_renegotiation_is_sent_after_it(direct: bool) -> None:
     with opened(OldTlsLine, direct) as line:
         assert isinstance(line, TlsLine)
         line.write(b"before ")
         assert line.peer.renegotiate()
         with suppress(SSL.WantReadError):
             line.peer.do_handshake()
-        # From here on the peer reads on, as it must: data may come amid the handshake.
+        # The peer must read from here on: data may arrive during the handshake.
         for _ in range(10):
             line.write(b"meanwhile ")
             line.exchange()
@@ -369,7 +338,7 @@ steps = st.one_of(
 
 @settings(max_examples=200, deadline=None)
 @given(line_class=st.sampled_from(LINES), play=st.lists(steps, max_size=30))
-def test_the_stream_is_the_same_whatever_the_socket_takes_and_when(
+def test_the_stream_is_the_same_for_any_sequence_of_partial_writes(
     line_class: type[Line], play: list[tuple[str, int]]
 ) -> None:
     with opened(line_class, True) as line:

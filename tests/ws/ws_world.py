@@ -1,4 +1,4 @@
-"""A whole gateway behind in-memory transports: everything is real but the sockets, the clocks and the keys."""
+"""A complete gateway over in-memory transports; only the sockets, the clocks and the keys are replaced."""
 
 # The names that Twisted calls.
 # ruff: noqa: N802
@@ -8,40 +8,34 @@ from __future__ import annotations
 import base64
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import txaio
+from sample_events import ACME
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock as ReactorTime
 from twisted.internet.testing import StringTransport
-from twisted.logger import Logger
+from twisted.python.failure import Failure
+from world import World
 
-from callcenter_ws.broker.ingest import EventBroadcaster
-from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.cluster.local_presence import LocalPresence
-from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits
-from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.ulid import UlidFactory
-from callcenter_ws.http.answers import JsonNotFound
+from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.site import GatewaySite
-from callcenter_ws.requests.admission import Admission, Endpoint
-from callcenter_ws.requests.context import Context
-from callcenter_ws.requests.handlers import all_handlers
-from callcenter_ws.runtime.background import spawn
-from callcenter_ws.testing import FakeClock, run
+from callcenter_ws.interfaces import PublishResult
+from callcenter_ws.requests.admission import Admission, EndpointName
 from callcenter_ws.ws.authentication import HandshakeAuthenticator
 from callcenter_ws.ws.client_address import TrustedProxies
 from callcenter_ws.ws.endpoint import WebSocketEndpoint
 from callcenter_ws.ws.factory import GatewayFactory
-from callcenter_ws.ws.handshake import TokenPlaces
+from callcenter_ws.ws.handshake import OptionalTokenSources
 from callcenter_ws.ws.origin import OriginList, OriginPolicy, PublicTenant
 
-COOKIE_ONLY = TokenPlaces(cookie="session")
-NOW = 1_800_000_000.0
+COOKIE_ONLY = OptionalTokenSources(cookie="session")
 KEY = base64.b64encode(b"sixteen bytes ok").decode()
 STAFF_PAGE = "https://app.example"
 VISITOR_PAGE = "https://shop.example"
@@ -49,40 +43,8 @@ VISITOR_PAGE = "https://shop.example"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
-class Tokens:
-    """An Authenticator for tokens that read ``good:<role>:<tenant>:<user>``."""
-
-    def verify(self, token: str) -> Principal:
-        good, *parts = token.split(":")
-        if good != "good" or len(parts) != 3:
-            raise Refusal(ErrorCode.UNAUTHORIZED, "signature: no key of this gateway has made it")
-        role, tenant_id, user_id = parts
-        session_id = "chat-1" if role == "visitor" else None
-        return Principal(tenant_id, user_id, Role(role), NOW + 86_400, NOW, session_id=session_id)
-
-
-@dataclass
-class ConnectionLog:
-    """Keeps what an operator would read."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def refused(self, who: str, refusal: Refusal) -> None:
-        self.lines.append(f"refused {refusal.code.value}")
-
-    def closed(self, who: str, code: CloseCode) -> None:
-        self.lines.append(f"closed {code.value}")
-
-    def unhandled_error(self, what: str) -> None:
-        # Into the real log, so that a test which did not announce a bug fails.
-        Logger("journal").failure(what)
-
-    def handshake_refused(self, ip: str, refusal: Refusal) -> None:
-        self.lines.append(f"handshake {ip} {refusal.code.value}")
-
-
-class Wire(StringTransport):
-    """A TCP connection whose other end is the test; a test may stop it from taking bytes."""
+class Transport(StringTransport):
+    """The gateway's side of a TCP connection; the test is the peer."""
 
     protocol: Any
 
@@ -92,7 +54,7 @@ class Wire(StringTransport):
         self.writes: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        assert not self.disconnecting, "written behind the end"
+        assert not self.disconnecting, "written after the close"
         self.writes.append(data)
         super().write(data)
 
@@ -121,7 +83,7 @@ class Frame:
 
 
 def encode(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, rsv: int = 0) -> bytes:
-    """A frame as a client sends it (RFC 6455 section 5.2)."""
+    """Return a frame from a client (RFC 6455 section 5.2)."""
     size = len(payload)
     mask = os.urandom(4) if masked else b""
     if size < 126:
@@ -138,22 +100,22 @@ def encode(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool 
 
 
 def text(type_: str, payload: dict[str, Any] | None = None, **more: Any) -> bytes:
-    """A message as a frame of a client."""
+    """Return a message as a frame from a client."""
     return encode(TEXT, json.dumps({"type": type_, "payload": payload or {}, **more}).encode())
 
 
 def decode(stream: bytes) -> list[Frame]:
-    """All frames that a server sent; fails on masks, reserved bits and half frames."""
+    """Return the frames that a server sent; fail on masks, reserved bits and incomplete frames."""
     frames, at = [], 0
     while at < len(stream):
         assert stream[at] & 0x70 == 0, "a reserved bit is set"
         opcode, fin, size = stream[at] & 15, bool(stream[at] & 128), stream[at + 1]
-        assert size < 128, "a server masks nothing"
+        assert size < 128, "a server must not mask frames"
         at += 2
         extended = {126: 2, 127: 8}.get(size, 0)
         if extended:
             size, at = int.from_bytes(stream[at : at + extended], "big"), at + extended
-        assert at + size <= len(stream), "half a frame"
+        assert at + size <= len(stream), "incomplete frame"
         frames.append(Frame(opcode, stream[at : at + size], fin))
         at += size
     return frames
@@ -161,7 +123,7 @@ def decode(stream: bytes) -> list[Frame]:
 
 @dataclass
 class Answer:
-    """What a handshake got: the head of the answer, and the frames or the body behind it."""
+    """The response to a handshake, and the frames or the body after its head."""
 
     status: int
     headers: dict[str, str]
@@ -175,7 +137,7 @@ class Answer:
 def request(
     path: str = "/ws", *, drop: tuple[str, ...] = (), method: str = "GET", version: str = "1.1", **more: str
 ) -> bytes:
-    """An opening handshake; ``more`` sets headers (with ``_`` for ``-``), ``drop`` leaves some out."""
+    """Return an opening handshake; ``more`` sets headers (with ``_`` for ``-``), ``drop`` omits some."""
     headers = {
         "Host": "gateway.example",
         "Upgrade": "websocket",
@@ -189,92 +151,78 @@ def request(
 
 
 class Peer:
-    """A client of the world, byte by byte."""
+    """A client of the WebSocketWorld, at the level of bytes."""
 
-    def __init__(self, world: World, ip: str) -> None:
+    def __init__(self, world: WebSocketWorld, ip: str) -> None:
         self._world = world
-        self.wire = Wire(ip)
-        self.wire.protocol = world.site.buildProtocol(self.wire.getPeer())
-        self.wire.protocol.makeConnection(self.wire)
+        self.transport = Transport(ip)
+        self.transport.protocol = world.site.buildProtocol(self.transport.getPeer())
+        self.transport.protocol.makeConnection(self.transport)
 
     def feed(self, data: bytes) -> None:
-        """Send bytes, and let the gateway do what they cause."""
-        self.wire.protocol.dataReceived(data)
+        """Send bytes, and run the reactor."""
+        self.transport.protocol.dataReceived(data)
         self._world.turn()
 
     def ask(self, raw: bytes) -> Answer:
-        """Send a handshake, and take the answer."""
+        """Send a handshake, and return the response."""
         self.feed(raw)
-        head, blank, rest = self.wire.value().partition(b"\r\n\r\n")
+        head, blank, rest = self.transport.value().partition(b"\r\n\r\n")
         assert blank, head
-        self.wire.clear()
+        self.transport.clear()
         first, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         return Answer(int(first.split(" ")[1]), headers, rest)
 
     def take(self) -> list[Frame]:
-        """The frames since the last time."""
-        frames = decode(self.wire.value())
-        self.wire.clear()
+        """Return the frames received since the last call."""
+        frames = decode(self.transport.value())
+        self.transport.clear()
         return frames
 
     def messages(self) -> list[Any]:
-        """The messages since the last time; nothing else may have come."""
+        """Return the messages received since the last call; fail on any other frame."""
         return [frame.json for frame in self.take()]
 
     def only_close(self) -> int:
-        """The code of the close frame, which must be all that came."""
+        """Return the code of the close frame, which must be the only frame received since the last call."""
         (frame,) = self.take()
         return frame.close_code
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """End the TCP connection."""
-        from twisted.internet.error import ConnectionDone
-        from twisted.python.failure import Failure
-
-        self.wire.protocol.connectionLost(Failure(ConnectionDone()))
+        self.transport.protocol.connectionLost(Failure(ConnectionDone()))
 
 
-class World:
-    """One gateway."""
+class WebSocketWorld(World):
+    """A World whose clients connect to its WebSocket endpoints. Autobahn's timers run on ``time``.
+
+    Args:
+        token_sources: the optional sources of tokens.
+        proxies: the networks of the trusted proxies.
+        limits: fields of ``Limits``.
+    """
 
     def __init__(
         self,
         *,
-        places: TokenPlaces = COOKIE_ONLY,
+        token_sources: OptionalTokenSources = COOKIE_ONLY,
         proxies: tuple[str, ...] = (),
         **limits: Any,
     ) -> None:
-        self.clock = FakeClock(NOW)
+        super().__init__(limits=Limits(**limits))
         self.time = ReactorTime()
-        # Autobahn's timers run on txaio's idea of the reactor, which is one for the process.
+        # Autobahn's timers use the reactor of txaio, which is global.
         txaio.config.loop = self.time
-        self.log = ConnectionLog()
-        self.limits = Limits(**limits)
-        self.broker = MemoryBroker(self.clock)
-        self.broadcaster = EventBroadcaster(self.broker, self.clock)
-        self.hub = Hub(
-            self.broker, LocalPresence(self.clock, spawn, self._announce, self.broker, 0), self.clock, self.log
-        )
-        tokens = Tokens()
-        self.gateway = Context(
-            hub=self.hub,
-            broker=self.broker,
-            broadcaster=self.broadcaster,
-            authenticator=tokens,
-            handlers=all_handlers(self.broadcaster, tokens, self.hub.revocations, self.clock),
-            clock=self.clock,
-            spawn=spawn,
-            log=self.log,
-            limits=self.limits,
-        )
         self.admission = Admission(self.hub, self.limits)
         shops = {"acme": PublicTenant(OriginList([VISITOR_PAGE]), True), "globex": PublicTenant(OriginList([]), False)}
         self.origins = OriginPolicy(OriginList([STAFF_PAGE]), shops)
-        self.handshake_authenticator = HandshakeAuthenticator(tokens, self.admission, self.origins, self._open_session)
+        self.handshake_authenticator = HandshakeAuthenticator(
+            self.tokens, self.admission, self.origins, self._open_session
+        )
         self.factory = GatewayFactory(
             self.time,
-            self.gateway,
+            self.context,
             self.admission,
             self.handshake_authenticator,
             UlidFactory(self.clock.time),
@@ -282,55 +230,56 @@ class World:
             Deflater(),
         )
         root = JsonNotFound()
-        ws = self._endpoint(Endpoint.STAFF, places, proxies)
-        public = self._endpoint(Endpoint.PUBLIC, places, proxies)
+        ws = self._endpoint(EndpointName.STAFF, token_sources, proxies)
+        public = self._endpoint(EndpointName.PUBLIC, token_sources, proxies)
         ws.putChild(b"public", public)
         root.putChild(b"ws", ws)
         upgrade_handlers = {b"/ws": ws.open, b"/ws/public": public.open}
-        self.site = GatewaySite(root, self.time, authenticator=tokens, upgrade_handlers=upgrade_handlers)
-        run(self.broker.start(self.hub.deliver))
+        self.site = GatewaySite(root, self.time, authenticator=self.tokens, upgrade_handlers=upgrade_handlers)
 
-    def _endpoint(self, endpoint: Endpoint, places: TokenPlaces, proxies: tuple[str, ...]) -> Any:
-        return WebSocketEndpoint(endpoint, self.factory, places, TrustedProxies(proxies), JsonNotFound())
+    def _endpoint(self, endpoint: EndpointName, token_sources: OptionalTokenSources, proxies: tuple[str, ...]) -> Any:
+        return WebSocketEndpoint(endpoint, self.factory, token_sources, TrustedProxies(proxies), JsonNotFound())
 
     def _open_session(self, tenant_id: str) -> tuple[Principal, str]:
-        visitor = Principal(tenant_id, "visitor-1", Role.VISITOR, NOW + 600, NOW, session_id="chat-new")
-        return visitor, "good:visitor:acme:visitor-1"
-
-    async def _announce(self, tenant_id: str, payload: dict[str, Any]) -> None:
-        """LocalPresence is not what these tests are about."""
+        now = self.clock.time()
+        visitor = Principal(tenant_id, "visitor-1", Role.VISITOR, now + 600, now, session_id="chat-new")
+        return visitor, "visitor:acme:visitor-1"
 
     def turn(self) -> None:
-        """Let the reactor run what is due."""
-        self.clock.turn()
+        """Make all calls of both clocks that are due now; raise what background tasks raised."""
+        super().turn()
         self.time.advance(0)
 
     def advance(self, seconds: int) -> None:
-        """Let time pass, on both clocks alike."""
+        """Advance both clocks; raise what background tasks raised."""
         for _ in range(seconds * 10):
             self.clock.advance(0.1)
             self.time.advance(0.1)
+        self.turn()
 
     def peer(self, ip: str = "192.0.2.1") -> Peer:
-        """A TCP connection to the site."""
+        """Return a new TCP connection to the site."""
         return Peer(self, ip)
 
     def client(self, role: str = "agent", user: str = "u1", path: str = "/ws", **headers: str) -> Peer:
-        """A peer that is in, and has read its welcome."""
+        """Return an authenticated peer that has read its welcome."""
         peer = self.peer()
-        answer = peer.ask(request(path, Authorization=f"Bearer good:{role}:acme:{user}", **headers))
+        answer = peer.ask(request(path, Authorization=f"Bearer {role}:acme:{user}", **headers))
         assert answer.status == 101, answer
         assert [frame.json["type"] for frame in answer.frames] == ["welcome"]
         return peer
 
     def unauthenticated(self) -> Peer:
-        """A peer that is to authenticate by its first frame."""
+        """Return a peer that must authenticate with its first message."""
         peer = self.peer()
         answer = peer.ask(request(Sec_WebSocket_Protocol="callcenter.v1"))
         assert answer.status == 101 and answer.rest == b""
         return peer
 
-    def publish(self, type_: str = "alert", payload: dict[str, Any] | None = None, tenant_id: str = "acme") -> None:
-        """Publish an event and deliver it."""
-        run(self.broadcaster.publish(tenant_id, type_, payload or {"title": "t", "message": "m"}))
+    def publish(
+        self, type_: str = "alert", payload: dict[str, Any] | None = None, *, tenant_id: str = ACME, **fields: Any
+    ) -> PublishResult:
+        """Publish an event as ``World.publish`` does, and deliver it."""
+        result = super().publish(type_, payload, tenant_id=tenant_id, **fields)
         self.turn()
+        return result

@@ -1,4 +1,4 @@
-"""Makes ``twistd callcenter-ws`` known to Twisted."""
+"""The Twisted plugin of ``twistd callcenter-ws``."""
 
 from twisted.application.service import ServiceMaker
 

@@ -1,1 +1,1 @@
-"""The store of many nodes: Redis is the log, the bus, and the memory of who is where."""
+"""A broker on Redis, shared by any number of nodes."""

@@ -1,11 +1,10 @@
-"""RedisBroker: the store that many nodes share."""
+"""RedisBroker: a broker that keeps everything in Redis, shared by any number of nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
@@ -15,7 +14,8 @@ from callcenter_ws.broker.redis.followers import Followers
 from callcenter_ws.broker.redis.pending_mail import PendingMailWrites
 from callcenter_ws.broker.redis.publisher import Publisher
 from callcenter_ws.broker.redis.tenant_discovery import TenantDiscovery
-from callcenter_ws.broker.redis.tenant_store import Known, TenantStore
+from callcenter_ws.broker.redis.tenant_registry import TenantRegistry
+from callcenter_ws.broker.redis.tenant_store import KnownEvent, TenantStore
 from callcenter_ws.broker.submission import Outcome
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
@@ -28,13 +28,15 @@ from callcenter_ws.interfaces import (
     MailboxPage,
     Position,
     Snapshot,
-    nobody_is_interrupted,
+    ignore_interruption,
 )
 from callcenter_ws.redis.address import RedisAddress
 from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.runtime.reactor import Reactor
 
 _CLOSED = "the store is closed"
 
@@ -43,20 +45,20 @@ class RedisBroker:
     """Implements ``interfaces.Broker`` in a Redis.
 
     Args:
-        prefix: of the names of all keys.
-        ca_file: PEM certificates that a TLS server's has to come from; None: the system's.
-        timeout: seconds after which a Redis that does not answer counts as gone.
-        history_events, history_seconds: how much of each tenant's stream is kept.
-        memory_events: messages of each tenant with clients here that are held in memory as well.
-        memory_bytes: bytes of them over all tenants.
+        prefix: prefix of the names of all keys.
+        ca_file: PEM certificates by which a TLS server's certificate is verified; None: those of the system.
+        timeout: seconds after which a Redis that does not answer counts as unavailable.
+        history_events, history_seconds: how much of each tenant's stream is kept in Redis.
+        memory_events: how many publications of each tenant that is followed are kept in memory as well.
+        memory_bytes: limit of the memory for them, over all tenants.
 
     Attributes:
-        engine, keys: for what else is kept in the same Redis.
+        redis, keys, tenants: for other data in the same Redis.
     """
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         clock: Clock,
         spawn: Spawn,
         address: RedisAddress,
@@ -77,7 +79,7 @@ class RedisBroker:
         self._new_id = UlidFactory(clock.time)
         self._is_stopping = False
         self._deliver: Deliver | None = None
-        self._interrupted: Interrupted = nobody_is_interrupted
+        self._interrupted: Interrupted = ignore_interruption
         self.keys = Keys(prefix, address.database)
         self.redis = RedisClient(
             reactor,
@@ -85,140 +87,140 @@ class RedisBroker:
             ca_file=ca_file,
             timeout=timeout,
             channels=self._channels,
-            announced=self._announced,
-            listening=self._listening,
-            connected=self._connected,
+            on_message=self._message_received,
+            on_subscribed=self._subscribed,
+            on_connected=self._connected,
         )
-        self._following = Followers(
+        self.tenants = TenantRegistry(self.redis, self.keys)
+        self._followers = Followers(
             clock,
             lambda follow: TenantDiscovery(self.redis, self.keys, clock, spawn, follow),
-            self._follower,
-            lambda tenant_id: self.redis.listen(self.keys.channel(tenant_id)),
-            lambda tenant_id: self.redis.forget(self.keys.channel(tenant_id)),
+            self._make_follower,
+            lambda tenant_id: self.redis.subscribe(self.keys.channel(tenant_id)),
+            lambda tenant_id: self.redis.unsubscribe(self.keys.channel(tenant_id)),
             memory_events=min(memory_events, history_events),
             memory_bytes=memory_bytes,
             history_seconds=history_seconds,
         )
         self._publisher = Publisher(
             self.redis,
-            self.keys,
+            self.tenants,
             clock,
             spawn,
             self.tenant_store,
-            self._known,
+            self._last_delivered,
             self._published,
             history_events=history_events,
             history_seconds=history_seconds,
         )
-        self._notes = PendingMailWrites(self.tenant_store, clock, spawn, lambda: self.redis.is_connected)
-        self._hearers: dict[str, Callable[[bytes], None]] = {
-            self.keys.tenants_channel: lambda name: self._following.tenant_announced(name)
+        self._pending_mail = PendingMailWrites(self.tenant_store, clock, spawn, lambda: self.redis.is_connected)
+        # Of channels that are not a tenant's.
+        self._message_handlers: dict[str, Callable[[bytes], None]] = {
+            self.keys.tenants_channel: self._followers.tenant_announced
         }
-        self._when_connected: list[Callable[[], None]] = []
+        self._connection_handlers: list[Callable[[], None]] = []
 
     def tenant_store(self, tenant_id: str) -> TenantStore:
-        """One tenant's part of Redis."""
+        """Return the store of one tenant's data."""
         return TenantStore(self.redis, self.keys, self._clock, self._new_id, tenant_id)
 
-    def _follower(self, tenant_id: str, keep: Callable[[Follower], None], from_the_start: bool) -> Follower:
-        tenant_store = self.tenant_store(tenant_id)
+    def _make_follower(self, tenant_id: str, trim_memory: Callable[[Follower], None], from_the_start: bool) -> Follower:
         return Follower(
-            tenant_store,
+            self.tenant_store(tenant_id),
             self._clock,
             self._spawn,
-            self._hand_over,
-            self._interrupt,
-            keep,
+            self._deliver_publications,
+            self._report_interruption,
+            trim_memory,
             from_the_start=from_the_start,
         )
 
-    # Life
-
-    async def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> None:
-        """Begin to connect. Until that is done, everything is refused with ``unavailable``."""
+    async def start(self, deliver: Deliver, interrupted: Interrupted = ignore_interruption) -> None:
+        """Begin to connect; until connected, all requests are refused with ``unavailable``."""
         self._deliver, self._interrupted, self._is_stopping = deliver, interrupted, False
         self.redis.start()
-        self._following.start()
+        self._followers.start()
 
     async def stop(self) -> None:
-        """Finish what was accepted, as long as Redis answers, then close the connections."""
+        """Finish the accepted events if Redis answers, then close the connections."""
         if self._deliver is None or self._is_stopping:
             return
         self._is_stopping = True
         await self._publisher.finish()
         with suppress(Refusal):
-            # Behind everything that was told to Redis and not waited for.
+            # Commands are processed in order: when this is answered, so are all mail marks.
             await self.redis.send("PING")
-        self._notes.stop()
-        self._following.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
+        self._pending_mail.stop()
+        self._followers.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
         self._deliver = None
         await self.redis.stop()
 
     def attach(self, tenant_id: str) -> None:
-        """Somebody here wants the tenant's events: follow it."""
-        self._following.attach(tenant_id)
+        """Follow the tenant; see ``interfaces.Broker.attach``."""
+        self._followers.attach(tenant_id)
 
     def detach(self, tenant_id: str) -> None:
-        """Nobody here does: follow it a little longer."""
-        self._following.detach(tenant_id)
+        """Follow the tenant only a little longer; see ``interfaces.Broker.detach``."""
+        self._followers.detach(tenant_id)
 
-    def hear(self, channel: str, hearer: Callable[[bytes], None]) -> None:
-        """Have ``hearer`` given what is announced on a channel that is no tenant's."""
-        self._hearers[channel] = hearer
-        self.redis.listen(channel)
+    def subscribe(self, channel: str, handler: Callable[[bytes], None]) -> None:
+        """Subscribe to a channel that is not a tenant's.
 
-    def when_connected(self, call: Callable[[], None]) -> None:
-        """Have ``call`` called each time that commands can be sent anew."""
-        self._when_connected.append(call)
+        Args:
+            handler: called with each message; with an empty one when messages may have been missed.
+        """
+        self._message_handlers[channel] = handler
+        self.redis.subscribe(channel)
 
-    def introduce_anew(self) -> None:
-        """Have every tenant known to others once more, as soon as it is published for."""
-        self._publisher.introduce_anew()
+    def on_connected(self, handler: Callable[[], None]) -> None:
+        """Have ``handler`` called whenever the connection for commands has been made."""
+        self._connection_handlers.append(handler)
 
-    def _hand_over(self, publications: Sequence[Publication]) -> None:
+    def _deliver_publications(self, publications: Sequence[Publication]) -> None:
         if self._deliver is not None:
             self._deliver(publications)
 
-    def _interrupt(self, tenant_id: str, position: Position) -> None:
+    def _report_interruption(self, tenant_id: str, position: Position) -> None:
         if self._deliver is not None:
             self._interrupted(tenant_id, position)
 
-    # What Redis says
+    # Events of the Redis client
 
     def _channels(self) -> list[str]:
-        return [*self._hearers, *(self.keys.channel(follower.tenant_id) for follower in self._following)]
+        return [*self._message_handlers, *(self.keys.channel(follower.tenant_id) for follower in self._followers)]
 
     def _connected(self) -> None:
-        """It may be another Redis, or one that has lost something: look before anything else."""
-        self._publisher.introduce_anew()
-        for follower in self._following:
+        """Check everything: it may be another Redis, or one that has lost data."""
+        self.tenants.clear()
+        for follower in self._followers:
             follower.synchronise()
-        self._notes.tell()
-        self._following.look_for_others()
-        for call in self._when_connected:
-            call()
+        self._pending_mail.write()
+        self._followers.scan_tenants()
+        for handler in self._connection_handlers:
+            handler()
 
-    def _listening(self, channel: str) -> None:
-        if channel in self._hearers:
-            # What was announced before this may have been missed.
-            self._hearers[channel](b"")
+    def _subscribed(self, channel: str) -> None:
+        """Messages before the subscription was confirmed may have been missed."""
+        handler = self._message_handlers.get(channel)
+        if handler is not None:
+            handler(b"")
             return
-        follower = self._following.get(self.keys.tenant_of(channel))
+        follower = self._followers.get(self.keys.tenant_of(channel))
         if follower is not None:
             follower.synchronise()
 
-    def _announced(self, channel: str, data: bytes) -> None:
-        hearer = self._hearers.get(channel)
-        if hearer is not None:
-            hearer(data)
+    def _message_received(self, channel: str, data: bytes) -> None:
+        handler = self._message_handlers.get(channel)
+        if handler is not None:
+            handler(data)
             return
-        follower = self._following.get(self.keys.tenant_of(channel))
+        follower = self._followers.get(self.keys.tenant_of(channel))
         if follower is not None:
             try:
                 epoch, first, last, text = data.split(b"\n", 3)
                 follower.announced(epoch.decode(), int(first), int(last), text)
             except (ValueError, msgspec.DecodeError):
-                # Somebody else's: it is read what Redis really holds.
+                # Not an announcement of a gateway: read what Redis holds.
                 follower.synchronise()
 
     # Publishing
@@ -231,61 +233,64 @@ class RedisBroker:
             return succeed([Refusal(ErrorCode.UNAVAILABLE, _CLOSED) for _ in events])
         return self._publisher.publish(events)
 
-    def _known(self, tenant_id: str) -> Known | None:
-        follower = self._following.get(tenant_id)
-        return follower.known if follower is not None and follower.epoch else None
+    def _last_delivered(self, tenant_id: str) -> KnownEvent | None:
+        follower = self._followers.get(tenant_id)
+        return follower.last_event if follower is not None and follower.epoch else None
 
     def _published(self, tenant_id: str, epoch: str, publications: list[Publication]) -> None:
-        follower = self._following.get(tenant_id)
+        follower = self._followers.get(tenant_id)
         if follower is not None:
             follower.published(epoch, publications)
 
     # Reading
 
     async def position(self, tenant_id: str, known: Position | None = None) -> Position:
-        """The head of the tenant's stream; see ``interfaces.Broker.position``."""
-        follower = self._following.get(tenant_id)
+        """Return the head of the tenant's stream; see ``interfaces.Broker.position``."""
+        follower = self._followers.get(tenant_id)
         tenant_store = self.tenant_store(tenant_id)
         if follower is None:
-            standing = await tenant_store.standing(self._publisher.last_known(tenant_id), known.epoch if known else "")
-            is_good = known is not None and known.seq <= standing.good_up_to
-            return Position(known.epoch if known and is_good else standing.epoch, standing.head)
-        await follower.reaches(0)
+            last_event = self._publisher.last_event(tenant_id)
+            status = await tenant_store.stream_status(last_event, known.epoch if known else "")
+            is_valid = known is not None and known.seq <= status.valid_up_to
+            return Position(known.epoch if known and is_valid else status.epoch, status.head)
+        await follower.wait_for(0)
         while known is not None and (known.epoch != follower.epoch or known.seq > follower.head):
-            standing = await tenant_store.standing(follower.known, known.epoch)
-            if standing.epoch != follower.epoch:
-                await follower.settles()
+            status = await tenant_store.stream_status(follower.last_event, known.epoch)
+            if status.epoch != follower.epoch:
+                await follower.confirm_history()
                 continue
-            if known.seq <= (standing.head if known.epoch == standing.epoch else standing.good_up_to):
-                # Another node may be ahead of this one.
-                await follower.reaches(known.seq)
+            if known.seq <= (status.head if known.epoch == status.epoch else status.valid_up_to):
+                # Another node may have delivered more than this one.
+                await follower.wait_for(known.seq)
                 return Position(known.epoch, follower.head)
             break
         return Position(follower.epoch, follower.head)
 
     async def read(self, tenant_id: str, after: int, limit: int) -> HistoryPage:
-        """At most ``limit`` messages after ``after``, from memory as far as that reaches back, else from Redis."""
-        follower = self._following.get(tenant_id)
+        """Return at most ``limit`` publications after a position, from memory if that reaches back so far."""
+        follower = self._followers.get(tenant_id)
         publications: Sequence[Publication]
-        # One at least, whose age tells whether the history still reaches back so far.
+        # At least one publication is read: its age shows whether the history still reaches back so far.
         if follower is not None:
-            await follower.reaches(0)
+            await follower.wait_for(0)
             epoch, head = follower.epoch, follower.head
             if after >= head:
                 return HistoryPage(epoch, [], True, head)
             if after >= follower.history.floor:
                 publications = follower.history.after(after, max(limit, 1))
-                return self._slice(epoch, publications, head, after, limit)
-        stretch = await self.tenant_store(tenant_id).stretch(after, max(limit, 1))
+                return self._history_page(epoch, publications, head, after, limit)
+        found = await self.tenant_store(tenant_id).read_log(after, max(limit, 1))
         if follower is None:
-            head = stretch.head
-        publications = [publication for publication in stretch.publications if publication.seq <= head]
-        epoch = stretch.epoch or (await self.position(tenant_id)).epoch
+            head = found.head
+        publications = [publication for publication in found.publications if publication.seq <= head]
+        epoch = found.epoch or (await self.position(tenant_id)).epoch
         if after >= head:
             return HistoryPage(epoch, [], True, head)
-        return self._slice(epoch, publications, head, after, limit)
+        return self._history_page(epoch, publications, head, after, limit)
 
-    def _slice(self, epoch: str, publications: Sequence[Publication], head: int, after: int, limit: int) -> HistoryPage:
+    def _history_page(
+        self, epoch: str, publications: Sequence[Publication], head: int, after: int, limit: int
+    ) -> HistoryPage:
         oldest = self._clock.monotonic() - self._history_seconds
         is_whole = (
             bool(publications) and publications[0].seq == after + 1 and publications[0].event.received_at >= oldest
@@ -295,64 +300,65 @@ class RedisBroker:
         return HistoryPage(epoch, publications[:limit], True, head)
 
     async def snapshot(self, tenant_id: str) -> Snapshot:
-        """The tenant's state at its head."""
-        follower = self._following.get(tenant_id)
+        """Return the tenant's state at its head."""
+        follower = self._followers.get(tenant_id)
         if follower is not None:
             seq, publications = await follower.state()
             return Snapshot(follower.epoch, seq, publications)
-        # Nobody watches it here; it is read for this once.
+        # The tenant is not followed here: follow it for this one request.
         tenant_store = self.tenant_store(tenant_id)
-        passing = Follower(
-            tenant_store, self._clock, self._spawn, lambda _: None, nobody_is_interrupted, lambda _: None
+        temporary = Follower(
+            tenant_store, self._clock, self._spawn, lambda _: None, ignore_interruption, lambda _: None
         )
         try:
-            seq, publications = await passing.state()
+            seq, publications = await temporary.state()
         finally:
-            passing.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
-        return Snapshot(passing.epoch, seq, publications)
+            temporary.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
+        return Snapshot(temporary.epoch, seq, publications)
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
-        """``seq`` of the newest message in memory with this key, or 0."""
-        follower = self._following.get(tenant_id)
+        """Return the ``seq`` of the newest publication in memory with this key; 0 when none is known."""
+        follower = self._followers.get(tenant_id)
         return 0 if follower is None else follower.history.newest_of(conflation_key)
 
     # Mailboxes
 
-    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
-        """What waits for a user; see ``interfaces.Broker.mail``."""
-        follower = self._following.get(tenant_id)
-        items = 0
+    async def read_mailbox(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
+        """Return a page of a user's mailbox; see ``interfaces.Broker.read_mailbox``."""
+        follower = self._followers.get(tenant_id)
+        mail_count = 0
         if follower is not None:
-            await follower.reaches(0)
+            await follower.wait_for(0)
             if follower.mail_users is not None and user_id not in follower.mail_users:
                 return MailboxPage([], None)
-            items = follower.items
-        mail = await self.tenant_store(tenant_id).mail(user_id, after, limit)
-        is_empty = not (after or mail.items or mail.gap)
-        if is_empty and follower is not None and follower.items == items and follower.mail_users is not None:
+            mail_count = follower.mail_count
+        page = await self.tenant_store(tenant_id).read_mailbox(user_id, after, limit)
+        is_empty = not (after or page.items or page.gap)
+        # Not if mail was delivered meanwhile: it may be for this user.
+        if is_empty and follower is not None and follower.mail_count == mail_count and follower.mail_users is not None:
             follower.mail_users.discard(user_id)
-        return mail
+        return page
 
     def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
-        """Messages were written to a socket of the user."""
-        self._notes.note(tenant_id, user_id, "sent", event_ids)
+        """Record that mailbox items were written to a socket of the user."""
+        self._pending_mail.add(tenant_id, user_id, "sent", event_ids)
 
     def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
-        """The user has these messages."""
-        self._notes.note(tenant_id, user_id, "taken", event_ids)
+        """Remove items that the user has received from the mailbox."""
+        self._pending_mail.add(tenant_id, user_id, "acknowledged", event_ids)
 
-    # For operators
+    # Operations
 
-    def state(self) -> dict[str, Any]:
-        """What ``/ws/stats`` shows of this broker."""
+    def state(self) -> JsonObject:
+        """Return this broker's part of ``/ws/stats``."""
         return {
             "kind": "redis",
             "ready": self.not_ready() is None,
-            "tenants": len(self._following),
-            "memory_bytes": self._following.bytes,
+            "tenants": len(self._followers),
+            "memory_bytes": self._followers.bytes,
             "waiting_events": self._publisher.waiting_events,
         }
 
     def not_ready(self) -> str | None:
-        """Why nothing can be written now."""
-        return _CLOSED if self._deliver is None or self._is_stopping else self.redis.trouble
+        """Return why the broker cannot serve now; None when it can."""
+        return _CLOSED if self._deliver is None or self._is_stopping else self.redis.problem

@@ -1,26 +1,28 @@
-"""StoredEvent: an event as Redis has it, one JSON array; the scripts put the position and the call at its front."""
+"""Encodes events for the scripts, and decodes the lines in which Redis holds them.
+
+A line is a JSON array. The scripts put the position, and the queue and the agents of the event's call, at its front.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from callcenter_ws.broker.mailboxes import mail_ends_at
+from callcenter_ws.broker.mailboxes import mail_expires_at
 from callcenter_ws.events.event import Event, restore_event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.json import encode_json
 
-Submitted = tuple[str, str, bytes, bytes]
-"""An event as ``publish.lua`` takes it: id, Unix time, the rest of its line, and what the script has to know of it."""
+EncodedEvent = tuple[str, str, bytes, bytes]
+"""The arguments of ``publish.lua`` for one event: id, Unix time, the rest of its line, and what else it needs."""
 
 
 class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
-    """What a line says.
+    """A line.
 
     Attributes:
-        queue_name, agents: those of the whole call; ``agents`` is None where the payload says everything.
+        queue_name, agents: those of the call; ``agents`` is None if the event does not belong to a call.
         received_at: Unix time.
     """
 
@@ -40,11 +42,11 @@ class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
 _decode = msgspec.json.Decoder(list[StoredEvent]).decode
 
 
-def submitted(event: Event, clock_offset: float) -> Submitted:
-    """Return an event as the script takes it.
+def encode_event(event: Event, clock_offset: float) -> EncodedEvent:
+    """Return the arguments of ``publish.lua`` for an event.
 
     Args:
-        clock_offset: Unix time less the monotonic clock's, by which an event knows when it was received.
+        clock_offset: Unix time minus the monotonic clock, in which ``received_at`` of an event is.
     """
     received_at = event.received_at + clock_offset
     head = encode_json(
@@ -63,8 +65,8 @@ def submitted(event: Event, clock_offset: float) -> Submitted:
 
 
 def _facts(event: Event, received_at: float) -> bytes:
-    """What the script has to know beyond the line; nothing of most events."""
-    facts: dict[str, Any] = {}
+    """Return what the script needs to know beyond the line; empty for most events."""
+    facts: dict[str, object] = {}
     if event.call_id is not None and event.user_id is None:
         facts |= {"call": event.call_id, "kind": event.type.name, "agents": event.agents}
         if event.queue_name is not None:
@@ -73,7 +75,7 @@ def _facts(event: Event, received_at: float) -> bytes:
         facts["entity"] = encode_json(event.entity).decode()
         facts |= {"keeps": event.type.slot.keeps} if event.type.slot.keeps else {"drops": event.type.slot.drops}
     if event.is_mail:
-        facts["ends"] = mail_ends_at(event, received_at)
+        facts["ends"] = mail_expires_at(event, received_at)
     if not facts:
         return b""
     if event.user_id is not None:
@@ -81,8 +83,8 @@ def _facts(event: Event, received_at: float) -> bytes:
     return encode_json(facts)
 
 
-def publications_in(text: bytes, tenant_id: str, clock_offset: float) -> list[Publication]:
-    """Return the messages of lines that are joined by newlines."""
+def decode_publications(text: bytes, tenant_id: str, clock_offset: float) -> list[Publication]:
+    """Decode lines that are joined by newlines."""
     if not text:
         return []
     return [_publication(line, tenant_id, clock_offset) for line in _decode(b"[%b]" % text.replace(b"\n", b","))]
@@ -100,11 +102,11 @@ def _publication(line: StoredEvent, tenant_id: str, clock_offset: float) -> Publ
         origin=line.origin,
         received_at=line.received_at - clock_offset,
     )
-    settle_call(event, line.queue_name, line.agents)
+    apply_call(event, line.queue_name, line.agents)
     return Publication(event, line.seq)
 
 
-def settle_call(event: Event, queue_name: str | None, agents: Sequence[str] | None) -> None:
-    """Give an event the queue and the agents that are known of its call."""
+def apply_call(event: Event, queue_name: str | None, agents: Sequence[str] | None) -> None:
+    """Set the queue and the agents of an event to those of its call; ``agents`` None: it has no call."""
     if agents is not None:
         event.queue_name, event.agents = queue_name, tuple(agents)

@@ -1,30 +1,31 @@
-"""Notes about mail, kept until Redis has taken them: bounded, the oldest is forgotten first."""
+"""PendingMailWrites: marks of mailbox items that Redis has not stored yet; bounded, the oldest are dropped first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from callcenter_ws.broker.redis.tenant_store import TenantStore
+from callcenter_ws.broker.redis.tenant_store import MailMark, TenantStore
 from callcenter_ws.errors import Refusal
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock, Timer
 
-MAX_NOTES = 50_000
-"""Messages that are noted of. What is forgotten comes twice to its user."""
+MAX_MARKS = 50_000
+"""Pending marks of items. The items of marks that are dropped are delivered to their users again."""
 
-RETRY = 1.0
-"""Seconds after which it is tried again to tell what could not be told."""
+RETRY_SECONDS = 1.0
 
-_Key = tuple[str, str, str]
-"""Tenant, user, and ``sent`` or ``taken``."""
+_Key = tuple[str, str, MailMark]
+"""Tenant, user, and the mark."""
 
 
 class PendingMailWrites:
-    """Tells Redis which messages were sent to their users, and which the users have.
+    """Writes to Redis which mailbox items were sent and which were acknowledged.
+
+    Writes are pipelined, not one at a time: a read of the mailbox that follows must see them.
 
     Args:
-        tenancy: gives a tenant's part of Redis.
-        is_connected: whether anything can be told.
+        tenant_store: returns a tenant's store.
+        is_connected: whether commands can be sent to Redis.
     """
 
     def __init__(
@@ -34,47 +35,46 @@ class PendingMailWrites:
         self._clock = clock
         self._spawn = spawn
         self._is_connected = is_connected
-        # Runs while something could not be told.
+        # Set while a failed write waits to be repeated.
         self._retry: Timer | None = None
-        self._waiting: dict[_Key, dict[str, None]] = {}
+        self._pending: dict[_Key, dict[str, None]] = {}
         self._count = 0
 
-    def note(self, tenant_id: str, user_id: str, what: str, event_ids: Sequence[str]) -> None:
-        """Note something, and tell it at once if that can be done."""
-        self._add((tenant_id, user_id, what), event_ids)
+    def add(self, tenant_id: str, user_id: str, mark: MailMark, event_ids: Sequence[str]) -> None:
+        """Add marks, and write them unless a repetition is due."""
+        self._add((tenant_id, user_id, mark), event_ids)
         if self._retry is None:
-            self.tell()
+            self.write()
 
     def _add(self, key: _Key, event_ids: Sequence[str]) -> None:
-        ids = self._waiting.setdefault(key, {})
+        ids = self._pending.setdefault(key, {})
         before = len(ids)
         ids.update(dict.fromkeys(event_ids))
         self._count += len(ids) - before
-        while self._count > MAX_NOTES:
-            oldest = next(iter(self._waiting))
-            self._count -= len(self._waiting.pop(oldest))
+        while self._count > MAX_MARKS:
+            oldest = next(iter(self._pending))
+            self._count -= len(self._pending.pop(oldest))
 
-    def tell(self) -> None:
-        """Tell Redis everything that waits."""
+    def write(self) -> None:
+        """Write all pending marks; without a connection they stay pending until this is called again."""
         self.stop()
         if not self._is_connected():
-            # It is called again as soon as there is a connection.
             return
-        waiting, self._waiting, self._count = self._waiting, {}, 0
-        for key, ids in waiting.items():
-            self._spawn(self._tell(key, list(ids)))
+        pending, self._pending, self._count = self._pending, {}, 0
+        for key, ids in pending.items():
+            self._spawn(self._write(key, list(ids)))
 
-    async def _tell(self, key: _Key, event_ids: list[str]) -> None:
-        tenant_id, user_id, what = key
+    async def _write(self, key: _Key, event_ids: list[str]) -> None:
+        tenant_id, user_id, mark = key
         try:
-            await self._tenant_store(tenant_id).note_mail(user_id, what, event_ids)
+            await self._tenant_store(tenant_id).mark_mail(user_id, mark, event_ids)
         except Refusal:
             self._add(key, event_ids)
             if self._retry is None:
-                self._retry = self._clock.call_later(RETRY, self.tell)
+                self._retry = self._clock.call_later(RETRY_SECONDS, self.write)
 
     def stop(self) -> None:
-        """Try no more."""
+        """Repeat no failed write."""
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

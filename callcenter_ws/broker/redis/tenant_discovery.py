@@ -1,28 +1,28 @@
-"""TenantDiscovery: follows every tenant there is, for those who want to hear of all."""
+"""TenantDiscovery: finds all tenants, for nodes that listen to the events of every tenant."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from callcenter_ws.errors import Refusal
 from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.single_flight import SingleFlight
 
-ROUND = 10.0
-"""Seconds between two looks for tenants of whom nothing was announced."""
+SCAN_INTERVAL_SECONDS = 10.0
+"""Seconds between scans for tenants whose announcement was missed."""
 
-PIECE = 500
-"""Tenants that are asked for at once: Redis serves others between."""
+SCAN_COUNT = 500
+"""Tenants per SSCAN, so that Redis is not blocked for long."""
 
 
 class TenantDiscovery:
-    """Finds the tenants.
+    """Scans the set of tenants, and receives announcements of new ones.
 
     Args:
-        follow: is given each tenant once, and whether it is to be followed from its first event on: of those that are
-            found first, from the present.
+        follow: called once for each tenant, with whether it is to be followed from its first event on. Tenants found by
+            the first scan are followed from their current position on.
     """
 
     def __init__(
@@ -31,15 +31,13 @@ class TenantDiscovery:
         self._redis = redis
         self._keys = keys
         self._clock = clock
-        self._spawn = spawn
         self._follow = follow
         self._known: set[str] = set()
-        # All those that there were in the beginning have been found.
-        self._is_acquainted = False
-        self._is_looking = False
-        self._is_to_look = False
+        self._first_scan_done = False
+        # Counts stops: a scan that was started before a stop must not continue after it.
         self._stops = 0
         self._timer: Timer | None = None
+        self._scans = SingleFlight(self._scan, clock, spawn)
 
     @property
     def known(self) -> set[str]:
@@ -47,63 +45,49 @@ class TenantDiscovery:
         return self._known
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether anybody wants to hear of all."""
+    def is_running(self) -> bool:
+        """Whether tenants are being discovered."""
         return self._timer is not None
 
     def start(self) -> None:
-        """Find them from now on."""
+        """Discover tenants from now on."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._clock.call_later(ROUND, self.start)
-        self.look()
+        self._timer = self._clock.call_later(SCAN_INTERVAL_SECONDS, self.start)
+        self.scan()
 
     def stop(self) -> None:
-        """Nobody wants to hear of all any more."""
+        """Discover no tenants any more, and forget those that were found."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._known = set()
-        self._is_acquainted = False
+        self._first_scan_done = False
         self._stops += 1
 
     def announced(self, data: bytes) -> None:
-        """A new tenant was announced by its name; or, if there is none, some may have been that were not heard."""
+        """Process the announcement of a new tenant; empty: announcements may have been missed."""
         if not data:
-            self.look()
-        elif self.is_wanted:
+            self.scan()
+        elif self.is_running:
             self._found(data.decode("utf-8", "replace"), True)
 
-    def look(self) -> None:
-        """There may be others."""
-        if not self.is_wanted:
-            return
-        self._is_to_look = True
-        if not self._is_looking:
-            self._is_looking = True
-            self._spawn(self._look())
+    def scan(self) -> None:
+        """Scan for tenants that are not known yet."""
+        if self.is_running:
+            self._scans.request()
 
-    async def _look(self) -> None:
-        try:
-            while self._is_to_look:
-                self._is_to_look = False
-                await self._go_through()
-        except Refusal:
-            return  # in the next round
-        finally:
-            self._is_looking = False
-
-    async def _go_through(self) -> None:
+    async def _scan(self) -> None:
         stops, cursor = self._stops, b"0"
-        while True:
-            cursor, names = await self._redis.send("SSCAN", self._keys.tenants, cursor, "COUNT", PIECE)
+        while self.is_running:
+            cursor, names = await self._redis.send("SSCAN", self._keys.tenants, cursor, "COUNT", SCAN_COUNT)
             if self._stops != stops:
                 return
             for name in sorted(names):
-                self._found(name.decode(), self._is_acquainted)
+                self._found(name.decode(), self._first_scan_done)
             if cursor == b"0":
-                break
-        self._is_acquainted = True
+                self._first_scan_done = True
+                return
 
     def _found(self, tenant_id: str, from_the_start: bool) -> None:
         if tenant_id not in self._known:

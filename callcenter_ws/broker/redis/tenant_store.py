@@ -1,52 +1,63 @@
-"""TenantStore: the questions about one tenant that Redis answers."""
+"""TenantStore: reads and updates one tenant's data in Redis."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import msgspec
 from twisted.internet.defer import Deferred
 
-from callcenter_ws.broker.redis.codec import publications_in
+from callcenter_ws.broker.redis.codec import decode_publications
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import MailboxGap, MailboxItem, MailboxPage
 from callcenter_ws.redis.client import RedisClient
-from callcenter_ws.redis.connection import Argument
+from callcenter_ws.redis.connection import Argument, Reply
 from callcenter_ws.redis.keys import Keys
-from callcenter_ws.redis.scripts import LOAD, MAIL, PAGE, READ, SYNC, TAKE, Script
+from callcenter_ws.redis.scripts import (
+    MAIL_ACK,
+    MAILBOX_READ,
+    STATE_EVENTS,
+    STATE_POSITIONS,
+    STREAM_POSITION,
+    STREAM_READ,
+    Script,
+)
 from callcenter_ws.runtime.clock import Clock
 
-CHUNK_BYTES = 262_144
-"""Bytes after which a stretch ends, so that nobody's large events fill the memory."""
+PAGE_BYTES = 262_144
+"""Bytes after which a page of events ends, so that large events do not fill the memory."""
 
-Known = tuple[str, int, str]
-"""The last event that a node knows of a tenant: epoch, position, identifier."""
+KnownEvent = tuple[str, int, str]
+"""The last event that a node knows of a tenant: epoch, position, event id."""
 
-NOTHING: Known = ("", 0, "")
+NO_EVENT: KnownEvent = ("", 0, "")
 
-_decode_standing = msgspec.json.Decoder(tuple[str, int, int, int]).decode
+MailMark = Literal["sent", "acknowledged"]
+"""What is recorded of a mailbox item; see ``mail_ack.lua``."""
+
+_decode_status = msgspec.json.Decoder(tuple[str, int, int, int]).decode
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """Where a stream stands.
+    """The position of a stream.
 
     Attributes:
-        begun: the epoch's first event came behind this position.
-        good_up_to: positions of the epoch that was asked about are good up to here, although it has ended; -1: none.
+        epoch_start: the position after which the epoch begins.
+        valid_up_to: the last position of the epoch in question that is valid although that epoch has ended; -1: none.
     """
 
     epoch: str
     head: int
-    begun: int
-    good_up_to: int
+    epoch_start: int
+    valid_up_to: int
 
 
 @dataclass(frozen=True, slots=True)
 class LogRange:
-    """A piece of the log, and where the stream stands."""
+    """Consecutive publications of the log, and the position of the stream when they were read."""
 
     epoch: str
     head: int
@@ -54,14 +65,21 @@ class LogRange:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(LogRange):
-    """Events of a tenant's state; ``taken`` positions were looked at."""
+class StatePage:
+    """Publications of a tenant's state, and the position of the stream when they were read.
 
-    taken: int
+    Attributes:
+        positions_read: how many of the requested positions were read.
+    """
+
+    epoch: str
+    head: int
+    publications: list[Publication]
+    positions_read: int
 
 
 class TenantStore:
-    """One tenant's part of Redis. Everything raises ``Refusal``, ``unavailable``, when Redis does not answer."""
+    """One tenant's data in Redis. All methods raise ``Refusal``, ``unavailable``, when Redis does not answer."""
 
     def __init__(self, redis: RedisClient, keys: Keys, clock: Clock, new_id: Callable[[], str], tenant_id: str) -> None:
         self._redis = redis
@@ -75,60 +93,71 @@ class TenantStore:
 
     @property
     def clock_offset(self) -> float:
-        """Redis's Unix time less the monotonic clock's."""
+        """Redis's Unix time minus the monotonic clock, in seconds."""
         return self.now - self._clock.monotonic()
 
     @property
     def now(self) -> float:
-        """Unix time by Redis's clock: what is kept for so long is kept so for all nodes, whatever their clocks say."""
+        """Unix time by Redis's clock, so that times to live do not depend on the clocks of nodes."""
         return self._clock.time() + self._redis.clock_error
 
-    def history_arguments(self, known: Known) -> tuple[Argument, ...]:
-        """What every script is given that looks whether the history goes on."""
-        here = self._redis.incarnation
-        return (self._new_id(), here.run, int(here.vouched), *known, self._keys.channel(self.tenant_id))
+    def history_arguments(self, last_event: KnownEvent) -> tuple[Argument, ...]:
+        """Return the arguments by which a script checks whether the history continues; see ``history.lua``."""
+        dataset = self._redis.dataset
+        return (
+            self._new_id(),
+            dataset.replication_id,
+            int(dataset.is_complete),
+            *last_event,
+            self._keys.channel(self.tenant_id),
+        )
 
-    def run(self, script: Script, *arguments: Argument) -> Deferred[Any]:
-        """Run a script that works on the tenant's keys."""
+    def run(self, script: Script, *arguments: Argument) -> Deferred[Reply]:
+        """Run a script on the tenant's keys; fires with its reply."""
         return self._redis.run(script, [self.meta], *arguments)
 
-    async def standing(self, known: Known, asked_epoch: str) -> StreamStatus:
-        """Where the stream stands; looks whether what is known is still true, and begins an epoch if it is not."""
-        reply = await self.run(SYNC, *self.history_arguments(known), asked_epoch)
-        return StreamStatus(*_decode_standing(reply))
+    async def stream_status(self, last_event: KnownEvent, asked_epoch: str) -> StreamStatus:
+        """Return the position of the stream; begin a new epoch if the last known event is not in Redis.
 
-    async def stretch(self, after: int, limit: int) -> LogRange:
-        """At most ``limit`` events that come behind a position."""
-        epoch, head, text = await self._redis.run(READ, [self.meta, self._log], after, limit, CHUNK_BYTES)
-        return LogRange(epoch.decode(), int(head), publications_in(text, self.tenant_id, self.clock_offset))
+        Args:
+            asked_epoch: the epoch that ``valid_up_to`` is about.
+        """
+        reply = await self.run(STREAM_POSITION, *self.history_arguments(last_event), asked_epoch)
+        return StreamStatus(*_decode_status(reply))
 
-    async def state_places(self, known: Known) -> tuple[str, int, list[int]]:
-        """Where the events are that the state is made of, as of one moment: epoch, head, positions in no order."""
-        epoch, head, text = await self.run(LOAD, *self.history_arguments(known))
+    async def read_log(self, after: int, limit: int) -> LogRange:
+        """Return at most ``limit`` publications after a position, and no more than about ``PAGE_BYTES``."""
+        epoch, head, text = await self._redis.run(STREAM_READ, [self.meta, self._log], after, limit, PAGE_BYTES)
+        return LogRange(epoch.decode(), int(head), decode_publications(text, self.tenant_id, self.clock_offset))
+
+    async def state_positions(self, last_event: KnownEvent) -> tuple[str, int, list[int]]:
+        """Return the epoch, the head, and the positions of the state's events at that head, unordered."""
+        epoch, head, text = await self.run(STATE_POSITIONS, *self.history_arguments(last_event))
         return epoch.decode(), int(head), [int(seq) for seq in text.split(b",") if seq]
 
-    async def state_page(self, places: Sequence[int]) -> Page:
-        """Events of the state at some of these positions, the first ones; without those that it has let go."""
-        epoch, head, taken, text = await self._redis.run(PAGE, [self.meta, self._slots], CHUNK_BYTES, *places)
-        return Page(epoch.decode(), int(head), publications_in(text, self.tenant_id, self.clock_offset), taken)
+    async def state_events(self, positions: Sequence[int]) -> StatePage:
+        """Return the state's events at the first of these positions, without those that the state has dropped since."""
+        epoch, head, count, text = await self._redis.run(STATE_EVENTS, [self.meta, self._slots], PAGE_BYTES, *positions)
+        publications = decode_publications(text, self.tenant_id, self.clock_offset)
+        return StatePage(epoch.decode(), int(head), publications, count)
 
-    async def mail_users(self, most: int) -> set[str] | None:
-        """Who may have mail; None: more than so many."""
+    async def mail_users(self, max_users: int) -> set[str] | None:
+        """Return the users who may have mail; None if there are more than ``max_users``."""
         name = self._keys.of(self.tenant_id, "mailusers")
-        if await self._redis.send("SCARD", name) > most:
+        if await self._redis.send("SCARD", name) > max_users:
             return None
         return {user.decode() for user in await self._redis.send("SMEMBERS", name)}
 
-    async def mail(self, user_id: str, after: int, limit: int) -> MailboxPage:
-        """A stretch of a user's mailbox."""
-        gap, text = await self.run(MAIL, user_id, after, limit, repr(self.now))
+    async def read_mailbox(self, user_id: str, after: int, limit: int) -> MailboxPage:
+        """Return a page of a user's mailbox."""
+        gap, text = await self.run(MAILBOX_READ, user_id, after, limit, repr(self.now))
         lines = text.split(b"\n") if text else []
-        publications = publications_in(b"\n".join(line[2:] for line in lines), self.tenant_id, self.clock_offset)
+        publications = decode_publications(b"\n".join(line[2:] for line in lines), self.tenant_id, self.clock_offset)
         items = [
             MailboxItem(publication, line[:1] == b"1") for publication, line in zip(publications, lines, strict=True)
         ]
         return MailboxPage(items, MailboxGap(*map(int, gap.split())) if gap else None)
 
-    def note_mail(self, user_id: str, what: str, event_ids: list[str]) -> Deferred[Any]:
-        """Note that messages were sent or taken; a Deferred that fires when that is done."""
-        return self.run(TAKE, user_id, what, *event_ids)
+    def mark_mail(self, user_id: str, mark: MailMark, event_ids: list[str]) -> Deferred[object]:
+        """Record that mailbox items were sent, or remove acknowledged ones; fires when that is done."""
+        return self.run(MAIL_ACK, user_id, mark, *event_ids)

@@ -1,27 +1,28 @@
-"""SqliteBroker: the store that survives the process, on one node."""
+"""The broker whose events survive the process, for one node, in a SQLite file."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from callcenter_ws.broker.sqlite import queries as reading
+from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
-from callcenter_ws.broker.sqlite.group_commit import RETRY, GroupCommit
+from callcenter_ws.broker.sqlite.group_commit import RETRY_SECONDS, GroupCommit
 from callcenter_ws.broker.sqlite.maintenance import Maintenance
 from callcenter_ws.broker.sqlite.pending_writes import PendingWrites
+from callcenter_ws.broker.sqlite.queries import read_history, read_mailbox
+from callcenter_ws.broker.sqlite.restore import restore_presence, restore_revocations
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.broker.state import ENTITY_LIFETIME
 from callcenter_ws.broker.stream import Stream
-from callcenter_ws.broker.submission import Outcome
-from callcenter_ws.cluster.local_presence import MAX_REMEMBERED
+from callcenter_ws.broker.submission import Outcome, SubmissionQueue
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
@@ -35,9 +36,11 @@ from callcenter_ws.interfaces import (
     PresenceRecord,
     Revocation,
     Snapshot,
-    nobody_is_interrupted,
+    ignore_interruption,
 )
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.sqlite import reason_of
 
 _CLOSED = "the store is closed"
@@ -52,16 +55,16 @@ class SqliteBroker:
     """Implements ``interfaces.Broker`` and ``interfaces.PresenceStore`` in a SQLite file.
 
     Args:
-        path: the file; it is made where it does not exist.
-        synchronous: ``normal`` survives the end of the process, ``full`` power loss, too.
-        history_events, history_seconds: how much of each tenant's stream is kept.
-        memory_events: messages of each tenant that are held in memory as well.
-        memory_bytes: bytes of them over all tenants.
+        path: the file; it is created unless it exists.
+        synchronous: with ``normal`` events survive the end of the process, with ``full`` also power loss.
+        history_events, history_seconds: the limits of each tenant's history.
+        memory_events: publications of each tenant that are also in memory.
+        memory_bytes: bytes of publications in memory, over all tenants.
     """
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         clock: Clock,
         path: Path,
         *,
@@ -82,10 +85,10 @@ class SqliteBroker:
         self._open: _OpenStore | None = None
         self._is_stopping = False
 
-    # Life
+    # Start and stop
 
-    async def start(self, deliver: Deliver, interrupted: Interrupted = nobody_is_interrupted) -> None:
-        """Open the file, which blocks and happens before anything is served, and begin to take events.
+    async def start(self, deliver: Deliver, interrupted: Interrupted = ignore_interruption) -> None:
+        """Open the file and accept events from now on. Blocks, and is called before the gateway accepts connections.
 
         Raises:
             StoreUnusable: the file cannot be used.
@@ -95,26 +98,26 @@ class SqliteBroker:
         self._open = _OpenStore(self, file, deliver)
 
     async def stop(self) -> None:
-        """Write what was accepted, then close the file."""
+        """Write the accepted events, then close the file."""
         store = self._open
         if store is None or self._is_stopping:
             return
         self._is_stopping = True
-        store.upkeep.stop()
-        await store.pipeline.finish()
-        # What is noted from now on would come behind the end.
+        store.maintenance.stop()
+        await store.group_commit.finish()
+        # Further pending writes would never be written.
         self._open = None
         store.threads.stop_reading()
         await store.threads.write(store.file.close)
         store.threads.stop()
 
     def attach(self, tenant_id: str) -> None:
-        """The tenant has clients here."""
+        """Count the tenant as one with clients, which stays in memory as long as possible."""
         if self._open is not None:
             self._open.cache.attach(tenant_id)
 
     def detach(self, tenant_id: str) -> None:
-        """The tenant has no clients here."""
+        """Count the tenant as one without clients, which is evicted from memory first."""
         if self._open is not None:
             self._open.cache.detach(tenant_id)
 
@@ -126,17 +129,17 @@ class SqliteBroker:
             return succeed([])
         if self._open is None or self._is_stopping:
             return succeed([Refusal(ErrorCode.UNAVAILABLE, _CLOSED) for _ in events])
-        return self._open.pipeline.publish(events)
+        return self._open.group_commit.publish(events)
 
     # Reading
 
     async def position(self, tenant_id: str, known: Position | None = None) -> Position:
-        """The head of the tenant's stream."""
+        """Return the head of the tenant's stream."""
         store, _, stream = await self._loaded(tenant_id)
         return Position(store.file.epoch, stream.history.head)
 
     async def read(self, tenant_id: str, after: int, limit: int) -> HistoryPage:
-        """At most ``limit`` messages after ``after``, from memory as far as that reaches back, else from the file."""
+        """Return at most ``limit`` publications after ``after``: from memory as far as possible, else from the file."""
         store, record, stream = await self._loaded(tenant_id)
         epoch, history, head = store.file.epoch, stream.history, stream.history.head
         if after >= head:
@@ -144,189 +147,198 @@ class SqliteBroker:
         if after < max(record.floor, head - self._history_events):
             return HistoryPage(epoch, [], False, head)
         publications: Sequence[Publication]
-        # One at least, whose age tells whether the history still reaches back so far.
+        # At least one: its age determines whether the history still reaches back so far.
         if after >= history.floor:
             publications = history.after(after, max(limit, 1))
         else:
-            publications = await self._stretch(store, record, after, max(limit, 1))
+            publications = await self._read_file(store, record, after, max(limit, 1))
         if not publications or publications[0].event.received_at < self._clock.monotonic() - self._history_seconds:
             return HistoryPage(epoch, [], False, head)
         return HistoryPage(epoch, publications[:limit], True, head)
 
-    async def _stretch(self, store: _OpenStore, record: TenantRecord, after: int, limit: int) -> Sequence[Publication]:
+    async def _read_file(
+        self, store: _OpenStore, record: TenantRecord, after: int, limit: int
+    ) -> Sequence[Publication]:
         number, offset = record.number or 0, self._clock.time() - self._clock.monotonic()
-        return await _read(store, reading.stretch, store.file, record.tenant_id, number, after, limit, offset)
+        return await _read(store, read_history, store.file, record.tenant_id, number, after, limit, offset)
 
     async def snapshot(self, tenant_id: str) -> Snapshot:
-        """The tenant's state at its head."""
+        """Return the tenant's state at its head."""
         store, record, stream = await self._loaded(tenant_id)
         stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
-        store.cache.count(record)
+        store.cache.update_bytes(record)
         return Snapshot(store.file.epoch, stream.history.head, stream.state.publications())
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
-        """``seq`` of the newest message in memory with this key, or 0."""
+        """Return the ``seq`` of the newest publication in memory with this key; 0 when there is none."""
         stream = None if self._open is None else self._open.cache.peek(tenant_id)
         return 0 if stream is None else stream.history.newest_of(conflation_key)
 
     async def _loaded(self, tenant_id: str) -> tuple[_OpenStore, TenantRecord, Stream]:
         if self._open is None:
             raise Refusal(ErrorCode.UNAVAILABLE, _CLOSED)
-        return self._open, *await self._open.cache.loaded(tenant_id)
+        return self._open, *await self._open.cache.get_loaded(tenant_id)
 
     # Mailboxes
 
-    async def mail(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
-        """What waits for a user; see ``interfaces.Broker.mail``."""
+    async def read_mailbox(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
+        """Return items of a user's mailbox; see ``interfaces.Broker.read_mailbox``."""
         store, record, _ = await self._loaded(tenant_id)
         number = record.number
         if number is None or not record.may_have_mail(user_id):
             return MailboxPage([], None)
-        # What is staged and not committed yet would not be found, and must not be forgotten for that.
-        staged = None if record.busy else record.letters_staged
-        mail = await self._read_mail(store, record, number, user_id, after, limit)
-        if after or mail.items:
-            return mail
-        if mail.gap is not None:
-            # Nothing will be taken that would tell that the loss is known.
-            store.pipeline.notes.tell(number, user_id)
-            store.pipeline.go_on()
-        elif record.letters_staged == staged:
-            record.has_no_mail(user_id)
-        return mail
+        # Items of a transaction that is not committed yet are not found: the mailbox is then not known to be empty.
+        staged = None if record.in_transaction else record.mail_staged
+        page = await self._read_page(store, record, number, user_id, after, limit)
+        if after or page.items:
+            return page
+        if page.gap is not None:
+            # No acknowledgement will follow that could confirm that the gap was reported.
+            store.group_commit.pending_writes.report_gap(number, user_id)
+            store.group_commit.request()
+        elif record.mail_staged == staged:
+            record.mailbox_was_empty(user_id)
+        return page
 
-    async def _read_mail(
+    async def _read_page(
         self, store: _OpenStore, record: TenantRecord, number: int, user_id: str, after: int, limit: int
     ) -> MailboxPage:
-        """A stretch of a mailbox in the file, but for what was struck off and may still be there."""
+        """Return items of a mailbox in the file, without those that were acknowledged and are still there."""
         gap = None
         while True:
             now = self._clock.time()
             offset = now - self._clock.monotonic()
-            gone = store.pipeline.acknowledged(number, user_id)
-            mail = await _read(
-                store, reading.mail, store.file, record.tenant_id, number, user_id, after, limit, now, offset
+            acknowledged = store.group_commit.pending_acknowledgements(number, user_id)
+            page = await _read(
+                store, read_mailbox, store.file, record.tenant_id, number, user_id, after, limit, now, offset
             )
-            gone |= store.pipeline.acknowledged(number, user_id)
-            kept = [item for item in mail.items if item.publication.event.event_id not in gone]
-            gap = gap or mail.gap
-            if kept or not mail.items:
-                return MailboxPage(kept, gap)
-            after = mail.items[-1].publication.seq
+            acknowledged |= store.group_commit.pending_acknowledgements(number, user_id)
+            items = [item for item in page.items if item.publication.event.event_id not in acknowledged]
+            gap = gap or page.gap
+            if items or not page.items:
+                return MailboxPage(items, gap)
+            after = page.items[-1].publication.seq
 
     def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
-        """Messages were written to a socket of the user."""
-        self._note_mail(PendingWrites.send, tenant_id, user_id, event_ids)
+        """Record that mailbox items were written to a socket of the user."""
+        self._write_later(PendingWrites.mark_sent, tenant_id, user_id, event_ids)
 
     def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
-        """The user has these messages."""
-        self._note_mail(PendingWrites.acknowledge, tenant_id, user_id, event_ids)
+        """Remove items that the user has received from the mailbox."""
+        self._write_later(PendingWrites.acknowledge, tenant_id, user_id, event_ids)
 
-    def _note_mail(
+    def _write_later(
         self,
-        note: Callable[[PendingWrites, int, str, Sequence[str]], None],
+        add: Callable[[PendingWrites, int, str, Sequence[str]], None],
         tenant_id: str,
         user_id: str,
         event_ids: Sequence[str],
     ) -> None:
         store = self._open
         number = None if store is None else store.cache.get(tenant_id).number
-        # A tenant that has no number has published nothing.
+        # A tenant without a number has published nothing.
         if store is not None and number is not None:
-            note(store.pipeline.notes, number, user_id, event_ids)
-            store.pipeline.go_on()
+            add(store.group_commit.pending_writes, number, user_id, event_ids)
+            store.group_commit.request()
 
-    # Who was here (interfaces.PresenceStore)
+    # Presence and revocations
 
     def load_presence(self) -> Sequence[PresenceRecord]:
-        """What was noted of users before; who was here when the process ended was seen when it last wrote."""
-        return () if self._open is None else self._open.attendance
+        """Return the records from before this start, oldest first."""
+        return () if self._open is None else self._open.presence
 
-    def note(self, attendance: PresenceRecord) -> None:
-        """Remember a user's presence."""
+    def save_presence(self, record: PresenceRecord) -> None:
+        """Replace a user's record."""
         if self._open is not None:
-            self._open.pipeline.notes.attend(attendance)
-            self._open.pipeline.go_on()
+            self._open.group_commit.pending_writes.save_presence(record)
+            self._open.group_commit.request()
 
     def load_revocations(self) -> Sequence[Revocation]:
-        """What was revoked before this process started."""
+        """Return the revocations from before this start."""
         return () if self._open is None else self._open.revocations
 
     def save_revocation(self, revocation: Revocation) -> None:
-        """Remember a revocation."""
+        """Add a revocation."""
         if self._open is not None:
-            self._open.pipeline.notes.revocations.append(revocation)
-            self._open.pipeline.go_on()
+            self._open.group_commit.pending_writes.revocations.append(revocation)
+            self._open.group_commit.request()
 
     # For operators
 
-    def state(self) -> dict[str, Any]:
-        """What ``/ws/stats`` shows of this broker."""
+    def state(self) -> JsonObject:
+        """Return this broker's part of ``/ws/stats``."""
         store = self._open
-        facts: dict[str, Any] = {
+        state: dict[str, object] = {
             "kind": "sqlite",
             "ready": self.not_ready() is None,
             "synchronous": self._synchronous,
         }
         if store is not None:
-            facts |= {
+            state |= {
                 "epoch": store.file.epoch,
                 "tenants": len(store.cache),
                 "memory_bytes": store.cache.bytes,
                 "file_bytes": store.file.bytes(),
-                "waiting_events": store.pipeline.waiting_events,
+                "waiting_events": store.queue.waiting_events,
             }
-        return facts
+        return state
 
     def not_ready(self) -> str | None:
-        """Why nothing can be written now."""
+        """Return why the store cannot be written or read now; None when it can."""
         if self._open is None or self._is_stopping:
             return _CLOSED
-        trouble = self._open.pipeline.trouble
-        if trouble is not None:
-            return f"the store cannot be written: {trouble}"
-        return self._open.upkeep.trouble or self._open.cache.trouble
+        write_error = self._open.group_commit.write_error
+        if write_error is not None:
+            return f"the store cannot be written: {write_error}"
+        return self._open.maintenance.wal_error or self._open.cache.read_error
 
 
 class _OpenStore:
-    """The parts that work together while the file is open."""
+    """The parts of the store, which exist while the file is open.
+
+    Attributes:
+        presence, revocations: those in the file when it was opened.
+    """
 
     def __init__(self, broker: SqliteBroker, file: StoreFile, deliver: Deliver) -> None:
         clock, reactor = broker._clock, broker._reactor
         self.file = file
-        self.attendance = reading.attendance(file.writer, MAX_REMEMBERED)
-        self.revocations = reading.revocations(file.writer)
+        self.presence = restore_presence(file.writer, MAX_PRESENCE_RECORDS)
+        self.revocations = restore_revocations(file.writer)
         self.threads = Threads(reactor)
+        self.queue = SubmissionQueue("the disk")
         self.cache = Cache(
             file,
             self.threads,
             clock,
+            self.queue,
             memory_bytes=broker._memory_bytes,
-            loaded=lambda r: self.pipeline.tenant_is_loaded(r),
+            loaded=lambda record: self.group_commit.tenant_loaded(record),
         )
-        self.upkeep = Maintenance(
+        self.maintenance = Maintenance(
             file,
             self.threads,
             clock,
             self.cache,
             history_events=broker._history_events,
             history_seconds=broker._history_seconds,
-            checkpoint=lambda record: self.pipeline.want_checkpoint(record),
-            note_alive=lambda: self.pipeline.note_alive(),
+            request_checkpoint=lambda record: self.group_commit.request_checkpoint(record),
+            record_alive=lambda: self.group_commit.record_alive(),
         )
-        self.pipeline = GroupCommit(
+        self.group_commit = GroupCommit(
             reactor,
             clock,
             file,
             self.threads,
             self.cache,
+            self.queue,
             deliver,
-            self.upkeep.trim,
+            self.maintenance.trim,
             memory_events=broker._memory_events,
             history_seconds=broker._history_seconds,
         )
         self.threads.start()
-        self.upkeep.start()
+        self.maintenance.start()
 
 
 async def _read(store: _OpenStore, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -335,4 +347,5 @@ async def _read(store: _OpenStore, call: Callable[P, T], *args: P.args, **kwargs
     except sqlite3.Error as error:
         reason = reason_of(error)
         _log.error("the store cannot be read: {reason}", reason=reason)
-        raise Refusal(ErrorCode.UNAVAILABLE, f"the store cannot be read: {reason}", retry_after=RETRY) from None
+        text = f"the store cannot be read: {reason}"
+        raise Refusal(ErrorCode.UNAVAILABLE, text, retry_after=RETRY_SECONDS) from None

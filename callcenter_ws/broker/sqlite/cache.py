@@ -1,44 +1,47 @@
-"""Cache: the tenants that are in memory, and how they come in and go."""
+"""The tenants whose streams are in memory: loading, and eviction."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.broker.sqlite.file import StoreFile
-from callcenter_ws.broker.sqlite.queries import Loaded, load
+from callcenter_ws.broker.sqlite.restore import RestoredTenant, restore_tenant
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.broker.stream import Stream
+from callcenter_ws.broker.submission import SubmissionQueue
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.sqlite import reason_of
 
-IDLE = 300.0
-"""Seconds after which a tenant without clients, of whom nothing is heard, leaves the memory."""
+IDLE_SECONDS = 300.0
+"""After so long without use, a tenant without clients is evicted."""
 
-IN_USE = 10.0
-"""Seconds after which a tenant without clients may be dropped to make room: to read it back is dear."""
+IN_USE_SECONDS = 10.0
+"""A tenant used within this time is not evicted to free memory: loading it again is expensive."""
 
 _log = Logger("callcenter_ws.broker")
 
 
 class Cache:
-    """Tenants' streams, loaded when they are asked for.
+    """The streams of tenants, loaded on demand.
 
-    What is in memory follows from the file at any time; to drop it is to forget nothing.
+    What is in memory can always be restored from the file; eviction loses nothing.
 
     Args:
-        loaded: told of every stream that was read.
+        memory_bytes: the limit of ``bytes``.
+        queue: tenants with submitted events are not evicted.
+        loaded: called with each tenant whose stream was loaded.
 
     Attributes:
-        bytes: of all streams.
-        trouble: why the last tenant that was asked for could not be read; None: it could.
-        unreadable: that tenant.
+        bytes: memory of all streams.
+        read_error: why the last load failed, for an operator; None if it succeeded.
+        unreadable_tenant: the tenant of that load.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Cache:
         file: StoreFile,
         threads: Threads,
         clock: Clock,
+        queue: SubmissionQueue,
         *,
         memory_bytes: int,
         loaded: Callable[[TenantRecord], None],
@@ -53,32 +57,33 @@ class Cache:
         self._file = file
         self._threads = threads
         self._clock = clock
+        self._queue = queue
         self._memory_bytes = memory_bytes
         self._on_loaded = loaded
         self._records: dict[str, TenantRecord] = {}
         self._attached: set[str] = set()
         self.bytes = 0
-        self.trouble: str | None = None
-        self.unreadable: str | None = None
+        self.read_error: str | None = None
+        self.unreadable_tenant: str | None = None
 
     def __len__(self) -> int:
-        """How many tenants there are in memory."""
+        """The number of tenants in memory."""
         return len(self._records)
 
-    def records(self) -> Iterable[TenantRecord]:
-        """Those in memory."""
+    def records(self) -> list[TenantRecord]:
+        """Return the records of the tenants in memory."""
         return list(self._records.values())
 
     def attach(self, tenant_id: str) -> None:
-        """The tenant has clients: it stays in memory as long as possible."""
+        """Count the tenant as one with clients, which stays in memory as long as possible."""
         self._attached.add(tenant_id)
 
     def detach(self, tenant_id: str) -> None:
-        """The tenant has no clients: it may go first."""
+        """Count the tenant as one without clients, which is evicted first."""
         self._attached.discard(tenant_id)
 
     def get(self, tenant_id: str) -> TenantRecord:
-        """The record of a tenant, whose stream may not be in memory."""
+        """Return the record of a tenant; its stream may not be in memory."""
         record = self._records.get(tenant_id)
         if record is None:
             record = self._records[tenant_id] = TenantRecord(tenant_id)
@@ -86,15 +91,15 @@ class Cache:
         return record
 
     def peek(self, tenant_id: str) -> Stream | None:
-        """A tenant's stream if it is in memory."""
+        """Return a tenant's stream if it is in memory, without counting this as use."""
         record = self._records.get(tenant_id)
         return None if record is None else record.stream
 
-    async def loaded(self, tenant_id: str) -> tuple[TenantRecord, Stream]:
-        """A tenant whose stream is in memory.
+    async def get_loaded(self, tenant_id: str) -> tuple[TenantRecord, Stream]:
+        """Return the record of a tenant, and its stream, which is loaded first if necessary.
 
         Raises:
-            Refusal: ``unavailable``, the file cannot be read.
+            Refusal: ``unavailable``: the file cannot be read.
         """
         record = self.get(tenant_id)
         while record.stream is None:
@@ -102,91 +107,99 @@ class Cache:
         return record, record.stream
 
     def load(self, record: TenantRecord) -> Deferred[None]:
-        """Read a tenant's stream; fires when it is there, fails with ``Refusal`` when it cannot be read."""
-        waiting: Deferred[None] = Deferred()
+        """Load a tenant's stream; fires when it is in memory, fails with ``Refusal`` when it cannot be read."""
+        waiter: Deferred[None] = Deferred()
         if record.loading is not None:
-            record.loading.append(waiting)
-            return waiting
-        record.loading = [waiting]
+            record.loading.append(waiter)
+            return waiter
+        record.loading = [waiter]
         now = self._clock.monotonic()
-        reading = self._threads.read(load, self._file, record.tenant_id, now, self._clock.time() - now)
-        reading.addCallback(self._take, record).addErrback(self._give_up, record)
-        return waiting
+        loading = self._threads.read(restore_tenant, self._file, record.tenant_id, now, self._clock.time() - now)
+        loading.addCallback(self._load_succeeded, record).addErrback(self._load_failed, record)
+        return waiter
 
-    def _take(self, loaded: Loaded, record: TenantRecord) -> None:
-        record.take(loaded)
-        self.trouble = self.unreadable = None
-        self.count(record)
-        waiting, record.loading = record.loading or [], None
+    def _load_succeeded(self, restored: RestoredTenant, record: TenantRecord) -> None:
+        record.set_restored(restored)
+        self.read_error = self.unreadable_tenant = None
+        self.update_bytes(record)
+        waiters, record.loading = record.loading or [], None
         self._on_loaded(record)
-        for one in waiting:
-            one.callback(None)
+        for waiter in waiters:
+            waiter.callback(None)
 
-    def _give_up(self, failure: Failure, record: TenantRecord) -> None:
+    def _load_failed(self, failure: Failure, record: TenantRecord) -> None:
         error = failure.value
         if isinstance(error, sqlite3.Error):
             reason = reason_of(error)
             _log.error("the store cannot be read: {reason}", reason=reason)
         else:
-            _log.failure("reading a tenant met a bug", failure)
-            reason = "the gateway met an error of its own"
-        self.trouble, self.unreadable = f"the store cannot be read: {reason}", record.tenant_id
-        refusal = Refusal(ErrorCode.UNAVAILABLE, self.trouble, retry_after=1)
-        waiting, record.loading = record.loading or [], None
-        for one in waiting:
-            one.errback(refusal)
+            _log.failure("unhandled error in loading a tenant", failure)
+            reason = "internal error"
+        self.read_error, self.unreadable_tenant = f"the store cannot be read: {reason}", record.tenant_id
+        refusal = Refusal(ErrorCode.UNAVAILABLE, self.read_error, retry_after=1)
+        waiters, record.loading = record.loading or [], None
+        for waiter in waiters:
+            waiter.errback(refusal)
 
-    def drop(self, record: TenantRecord) -> None:
-        """Forget what is in memory of a tenant; its record stays as long as something waits for it."""
+    def evict(self, record: TenantRecord) -> None:
+        """Remove a tenant's stream from memory, and its record unless it is in use."""
         record.stream = None
-        self.count(record)
-        if record.idle and record.tenant_id not in self._attached:
+        self.update_bytes(record)
+        if self._is_unused(record):
             self._records.pop(record.tenant_id, None)
 
-    def distrust(self, record: TenantRecord) -> None:
-        """Forget what is in memory of a tenant because a write of it failed, and see what the file says."""
-        record.busy, record.doubtful = False, True
-        self.drop(record)
-        # Whoever needs the stream is told if it cannot be read.
+    def reload(self, record: TenantRecord) -> None:
+        """Replace a tenant's stream by what the file has: a write of the tenant failed, and may have been committed."""
+        record.in_transaction, record.in_doubt = False, True
+        self.evict(record)
+        # Callers that need the stream load it themselves, and get the refusal.
         self.load(record).addErrback(lambda failure: failure.trap(Refusal))
 
-    def count(self, record: TenantRecord) -> None:
-        """Bring the total up to date after a stream grew or shrank."""
-        held = 0 if record.stream is None else record.stream.bytes
-        self.bytes += held - record.counted
-        record.counted = held
+    def update_bytes(self, record: TenantRecord) -> None:
+        """Update the total after a stream has changed."""
+        size = 0 if record.stream is None else record.stream.bytes
+        self.bytes += size - record.counted_bytes
+        record.counted_bytes = size
 
-    def make_room(self) -> None:
-        """Keep within the memory: tenants without clients give way, those unused for longest first.
+    def free_memory(self) -> None:
+        """Evict tenants, then trim histories in memory, until ``bytes`` is within its limit.
 
-        Who is spoken of gives way by half its history, not as a whole, or it would be read back at once. The state of
-        tenants in use stays: it is bounded by number, and snapshots are made of it.
+        Unused tenants without clients are evicted, those longest unused first. Then the histories of all tenants are
+        halved, those of tenants without clients first, then the largest; evicting tenants in use would force reloads.
+        Their states stay: these are bounded by number, and snapshots are made of them.
         """
         if self.bytes <= self._memory_bytes:
             return
-        # Somewhat more than needed, or every event from now on would look for room.
-        enough = self._memory_bytes - self._memory_bytes // 16
+        # Free more than necessary, or every further event would have to free memory.
+        max_bytes = self._memory_bytes - self._memory_bytes // 16
         by_use = sorted(self._records.values(), key=lambda record: record.used_at)
-        detached = [record for record in by_use if record.tenant_id not in self._attached]
-        unused = self._clock.monotonic() - IN_USE
-        for record in detached:
-            if self.bytes > enough and record.idle and record.used_at < unused:
-                self.drop(record)
-        by_size = sorted(by_use, key=lambda record: (record.tenant_id in self._attached, -record.counted))
+        used_before = self._clock.monotonic() - IN_USE_SECONDS
+        for record in by_use:
+            if self.bytes > max_bytes and record.used_at < used_before and self._is_unused(record):
+                self.evict(record)
+        by_size = sorted(by_use, key=lambda record: (record.tenant_id in self._attached, -record.counted_bytes))
         for record in by_size:
             stream = record.stream
-            while stream is not None and stream.history and self.bytes > enough:
-                stream.history.keep(len(stream.history) // 2, 0)
-                self.count(record)
+            while stream is not None and stream.history and self.bytes > max_bytes:
+                stream.history.trim(len(stream.history) // 2, 0)
+                self.update_bytes(record)
 
-    def age(self, received_after: float) -> None:
-        """Forget in memory what is too old, and tenants that nobody speaks of."""
+    def forget_expired(self, received_after: float) -> None:
+        """Remove what has expired from memory, and evict tenants that were not used for ``IDLE_SECONDS``.
+
+        Args:
+            received_after: the time, of the monotonic clock, before which events of histories have expired.
+        """
         now = self._clock.monotonic()
         for record in self.records():
             stream = record.stream
             if stream is not None:
-                stream.history.keep(len(stream.history), received_after)
-                stream.age(now)
-                self.count(record)
-            if record.idle and record.tenant_id not in self._attached and record.used_at < now - IDLE:
-                self.drop(record)
+                stream.history.trim(len(stream.history), received_after)
+                stream.forget_expired(now)
+                self.update_bytes(record)
+            if record.used_at < now - IDLE_SECONDS and self._is_unused(record):
+                self.evict(record)
+
+    def _is_unused(self, record: TenantRecord) -> bool:
+        tenant_id = record.tenant_id
+        return record.is_idle and tenant_id not in self._attached and not self._queue.has_events(tenant_id)

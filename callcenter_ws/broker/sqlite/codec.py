@@ -1,4 +1,4 @@
-"""Row: an event as the file has it."""
+"""Conversion between publications and rows of the file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from callcenter_ws.events.event import Event, restore_event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.json import decode_json, encode_json
 
-Row = tuple[Any, ...]
+Row = tuple[Any, ...]  # values of several types, in the order of COLUMNS
 
 COLUMNS = "place, event_id, type, timestamp, user_id, persist, origin, received_at, queue_name, agents, payload"
 WIDTH = COLUMNS.count(",") + 1
 
 
 def row_of(publication: Publication, tenant: int, clock_offset: float) -> Row:
-    """Return a message as a row.
+    """Return the row of a publication.
 
     Args:
-        clock_offset: Unix time less the monotonic clock's, by which an event knows when it was received.
+        tenant: the number of its tenant.
+        clock_offset: Unix time less the time of the monotonic clock, which ``event.received_at`` is in.
     """
     event = publication.event
     return (
@@ -38,7 +39,7 @@ def row_of(publication: Publication, tenant: int, clock_offset: float) -> Row:
 
 
 def event_of(row: Row, tenant_id: str, clock_offset: float) -> Event:
-    """Return the event of a row as its payload alone tells of it, before its call was looked up."""
+    """Return the event of a row, with only the queue and the agents that its payload names."""
     return restore_event(
         type_=row[2],
         tenant_id=tenant_id,
@@ -53,13 +54,13 @@ def event_of(row: Row, tenant_id: str, clock_offset: float) -> Event:
 
 
 def publication_of(row: Row, tenant_id: str, clock_offset: float) -> Publication:
-    """Return the message of a row, just as it was delivered."""
+    """Return the publication of a row, as it was delivered."""
     event = event_of(row, tenant_id, clock_offset)
-    recall_call(event, row)
+    restore_call(event, row)
     return Publication(event, seq_of(row[0]))
 
 
-def recall_call(event: Event, row: Row) -> None:
-    """Give an event the queue and the agents that were settled when it was published."""
+def restore_call(event: Event, row: Row) -> None:
+    """Set the queue and the agents that the event had when it was published."""
     event.queue_name = row[8]
     event.agents = () if row[9] is None else tuple(decode_json(row[9]))

@@ -1,9 +1,10 @@
-"""StoreFile: the file itself. Opening it, whose it is, whether it may be used, and which history it holds."""
+"""The file of the store: opening it, checking whether it may be used, and which history it holds."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Literal
 
 from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from callcenter_ws.runtime.sqlite import FileUnusable as StoreUnusable
-from callcenter_ws.runtime.sqlite import check_identity, connect, reason_of, take_file, use_log
+from callcenter_ws.runtime.sqlite import check_identity, connect, enable_wal, lock_file, reason_of
 
-__all__ = ["StoreFile", "StoreUnusable", "Synchronous"]
+__all__ = ["StoreFile", "StoreUnusable", "Synchronous", "require_file"]
 
 Synchronous = Literal["normal", "full"]
 
@@ -25,15 +26,15 @@ class StoreFile:
     """One SQLite file in WAL mode, used by one gateway at a time.
 
     Args:
-        path: the file; it is made where it does not exist, its folder is not.
-        new_epoch: makes the name of a history that has no name yet.
+        path: the file; it is created unless it exists, its directory is not.
+        new_epoch: returns the epoch of a new history.
 
     Attributes:
-        epoch: the name of the history that the file holds.
+        epoch: the epoch of the history that the file holds.
         writer: the connection that writes; for one thread at a time.
 
     Raises:
-        StoreUnusable: the file is somebody else's, damaged, of a newer version, in use, or cannot be written.
+        StoreUnusable: the file is another program's, damaged, of a newer version, in use, or not writable.
     """
 
     def __init__(self, path: Path, synchronous: Synchronous, new_epoch: Callable[[], str]) -> None:
@@ -41,7 +42,7 @@ class StoreFile:
         self._synchronous = synchronous
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
-        self._lock = take_file(path, "another gateway")
+        self._lock = lock_file(path, "another gateway")
         try:
             self.writer = connect(path)
             try:
@@ -59,7 +60,7 @@ class StoreFile:
     def _prepare(self, new_epoch: Callable[[], str]) -> str:
         db = self.writer
         version = check_identity(db, self.path, APPLICATION_ID, VERSION)
-        use_log(db, self.path)
+        enable_wal(db, self.path)
         db.execute(f"PRAGMA synchronous = {self._synchronous}")
         db.execute("BEGIN IMMEDIATE")
         for script in MIGRATIONS[version:]:
@@ -69,16 +70,16 @@ class StoreFile:
         db.execute(f"PRAGMA user_version = {VERSION}")
         epoch = self._open_history(new_epoch)
         db.execute("COMMIT")
-        # The first write may have told that the file can only be read; what follows finds out about its pages.
+        # The commit has shown whether the file is writable; this shows whether its pages are readable.
         db.execute("SELECT count(*) FROM tenant").fetchone()
         return epoch
 
     def _open_history(self, new_epoch: Callable[[], str]) -> str:
-        """The epoch; a new one when events may be gone that somebody was told of.
+        """Return the epoch; a new one if events that were acknowledged may be missing.
 
-        With ``synchronous = "normal"`` SQLite does not wait for the disk: after power loss, or a crash of the
-        machine, the last transactions may be gone, and their positions would be given to other events. That this has
-        happened shows in the machine having been started anew under a store that was not closed.
+        With ``synchronous = "normal"`` SQLite does not wait for the disk: after a power loss or a crash of the
+        machine, the last transactions may be missing, and their positions would be given to other events. The sign of
+        it is that the machine was rebooted although the store was not closed.
         """
         known = dict(self.writer.execute("SELECT name, value FROM store"))
         boot = _boot_id()
@@ -87,13 +88,13 @@ class StoreFile:
         if epoch is None or crashed:
             epoch = new_epoch()
         if known.get("is_open"):
-            self._suppose_sent()
-        risk = boot if self._synchronous == "normal" else ""
-        self.put(epoch=epoch, open_since_boot=risk, is_open=1)
+            self._assume_mail_sent()
+        at_risk_since = boot if self._synchronous == "normal" else ""
+        self.set_metadata(epoch=epoch, open_since_boot=at_risk_since, is_open=1)
         return str(epoch)
 
-    def _suppose_sent(self) -> None:
-        """The process that had the file was killed: what was for users who were here may have reached them."""
+    def _assume_mail_sent(self) -> None:
+        """Mark the mail of users who were online as sent: the process was killed, and they may have received it."""
         self.writer.execute(
             """
             UPDATE mail SET sent = 1 WHERE sent = 0 AND EXISTS (
@@ -103,28 +104,29 @@ class StoreFile:
             """
         )
 
-    def put(self, **facts: object) -> None:
-        """Note facts about the store; within a transaction of the writer's if there is one."""
-        self.writer.executemany("INSERT OR REPLACE INTO store VALUES (?, ?)", list(facts.items()))
+    def set_metadata(self, **values: object) -> None:
+        """Set values about the store itself; within the transaction of ``writer`` if there is one."""
+        self.writer.executemany("INSERT OR REPLACE INTO store VALUES (?, ?)", list(values.items()))
 
     def reader(self) -> sqlite3.Connection:
-        """The reading connection of the calling thread."""
+        """Return the reading connection of the calling thread."""
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None:
-            db = self._local.db = connect(self.path)
-            db.execute("PRAGMA query_only = ON")
+            db = connect(self.path)
             self._readers.append(db)
+            db.execute("PRAGMA query_only = ON")
+            self._local.db = db
         return db
 
     def close(self) -> None:
-        """Write everything to its final place and close the file; no thread may use it any more."""
+        """Move the write-ahead log into the file and close it; no thread may use it any more."""
         try:
             self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            # On the disk before it is noted that nothing can be missing.
+            # That the store is closed must not be on the disk before the events are.
             self.writer.execute("PRAGMA synchronous = FULL")
-            self.put(open_since_boot="", is_open=0)
+            self.set_metadata(open_since_boot="", is_open=0)
         except sqlite3.Error:
-            # The note stays as it is: whoever opens the file next supposes the worst.
+            # The metadata stay as they are: the next start handles the file as after a crash.
             pass
         finally:
             for db in (*self._readers, self.writer):
@@ -132,23 +134,40 @@ class StoreFile:
             self._release()
 
     def bytes(self) -> int:
-        """Bytes on disk, the log of the latest writes included."""
-        return _size(self.path) + self.log_bytes()
+        """Return the bytes on disk, those of the write-ahead log included."""
+        return _size(self.path) + self.wal_bytes()
 
-    def log_bytes(self) -> int:
-        """Bytes of the log, which SQLite moves to their place in the file now and then."""
+    def wal_bytes(self) -> int:
+        """Return the bytes of the write-ahead log, which SQLite moves into the file from time to time."""
         return _size(self.path.with_name(self.path.name + "-wal"))
 
-    def move_log(self) -> None:
-        """Move what the log holds to its place; for the writing thread.
+    def checkpoint_wal(self) -> None:
+        """Move the write-ahead log into the file; for the writing thread.
 
         Raises:
-            sqlite3.Error: the file cannot be written, though the log can.
+            sqlite3.Error: the file is not writable, though the log may be.
         """
         self.writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _release(self) -> None:
         os.close(self._lock)
+
+
+def require_file(path: Path) -> None:
+    """Check that a path leads to a regular file.
+
+    Raises:
+        StoreUnusable: there is no such file, or the path cannot be reached.
+    """
+    try:
+        # Not Path.is_file: whether it raises for an inaccessible folder depends on the version of Python.
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_file = False
+    except OSError as error:
+        raise StoreUnusable(f"{path} cannot be reached: {error.strerror}") from None
+    if not is_file:
+        raise StoreUnusable(f"there is no file {path}")
 
 
 def _boot_id() -> str:

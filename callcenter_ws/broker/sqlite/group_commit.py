@@ -1,22 +1,20 @@
-"""GroupCommit: from events that were handed in to events that are durable, one transaction after the other.
+"""Group commit: writes submitted events to the file, in one transaction after the other.
 
-Events that come while one group is being written make up the next. Only when a group is committed are its events
-delivered, and then answered. When a group fails, what memory holds of its tenants is thrown away: the file is right.
+Events submitted while a transaction is written go into the next one. When a transaction is committed, its events are
+delivered, then their publishers answered. When it fails, the streams of its tenants are reloaded from the file.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from callcenter_ws.broker.mailboxes import mail_ends_at
+from callcenter_ws.broker.mailboxes import mail_expires_at
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.codec import row_of
 from callcenter_ws.broker.sqlite.file import StoreFile
@@ -25,82 +23,88 @@ from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.broker.sqlite.transaction import Transaction, write
 from callcenter_ws.broker.stream import Stream
-from callcenter_ws.broker.submission import Entry, Outcome, Submission, settle
+from callcenter_ws.broker.submission import Entry, Outcome, SubmissionQueue, set_outcome
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Deliver, PublishResult
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.json import decode_json
+from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.sqlite import reason_of
 
-GROUP_EVENTS = 512
-GROUP_BYTES = 4_194_304
+TRANSACTION_EVENTS = 512
+TRANSACTION_BYTES = 4_194_304
 TENANT_SHARE = 256
-"""Events, and bytes of payload, in one transaction; and events of one tenant before the next has its turn."""
+"""Events, and bytes of payload, in one transaction; and events of one tenant before those of the next."""
 
-MAX_WAITING_EVENTS = 20_000
-MAX_WAITING_BYTES = 67_108_864
-"""What waits for a transaction at most; more is refused with ``overloaded``."""
+RETRY_SECONDS = 1.0
+"""Interval between attempts to write to a file that is not writable. Meanwhile publishing is refused."""
 
-RETRY = 1.0
-"""Seconds between two tries to write to a file that cannot be written. Meanwhile publishing is refused at once."""
+ALIVE_INTERVAL_SECONDS = 5.0
+"""Minimum interval between records that the process is running; after a crash they show when it ended."""
 
-ALIVE_INTERVAL = 5.0
-"""Seconds between two notes that the process lives, by which the next one knows until when it did."""
+MIN_PROBE_BYTES = 65_536
+"""Bytes that must be writable before publishing is accepted again; or as many as the failed transaction had."""
 
-LEAST_PROBE = 65_536
-"""Bytes that have to fit on the disk before publishing is tried again; or as many as did not fit the last time."""
-
-_PRESENCE = "presence.changed"
+_PRESENCE_TYPE = "presence.changed"
 
 _log = Logger("callcenter_ws.broker")
 
 
 @dataclass(slots=True)
-class _Part:
-    """The events of one tenant in a group.
+class _TenantPart:
+    """The events of one tenant in a transaction.
 
     Attributes:
-        fresh: what was given a position.
-        repeated: what repeats an event of this very group, and that event's position.
+        staged: the events that were given a position.
+        repeated: events that repeat one of ``staged``, and the position of that.
     """
 
     record: TenantRecord
     stream: Stream
-    fresh: list[tuple[Entry, Publication]] = field(default_factory=list)
+    staged: list[tuple[Entry, Publication]] = field(default_factory=list)
     repeated: list[tuple[Entry, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Batch:
-    """A group that is being written, and what follows from it."""
+    """A transaction that is being written, and what it was made from.
 
-    group: Transaction = field(default_factory=Transaction)
-    parts: list[_Part] = field(default_factory=list)
-    checked: list[tuple[TenantRecord, int]] = field(default_factory=list)
-    notes: PendingWrites = field(default_factory=PendingWrites)
+    Attributes:
+        checkpoints: the tenants with a checkpoint in the transaction, and its position.
+        writes: the pending writes in the transaction.
+    """
+
+    transaction: Transaction = field(default_factory=Transaction)
+    parts: list[_TenantPart] = field(default_factory=list)
+    checkpoints: list[tuple[TenantRecord, int]] = field(default_factory=list)
+    writes: PendingWrites = field(default_factory=PendingWrites)
 
 
 class GroupCommit:
     """Makes events durable.
 
     Args:
-        deliver: takes what was committed; see ``interfaces.Deliver``.
-        checked: told of a tenant whose checkpoint was written.
-        epoch: of all events.
-        memory_events, history_seconds: how much of a tenant's history stays in memory.
+        deliver: called with committed events; see ``interfaces.Deliver``.
+        checkpoint_written: called with a tenant whose checkpoint was committed.
+        memory_events, history_seconds: the limits of a tenant's history in memory.
+
+    Attributes:
+        pending_writes: what is written with the next transaction; call ``request`` after a change.
+        write_error: why the file is not writable, for an operator; None when it is.
     """
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         clock: Clock,
         file: StoreFile,
         threads: Threads,
         cache: Cache,
+        queue: SubmissionQueue,
         deliver: Deliver,
-        checked: Callable[[TenantRecord], None],
+        checkpoint_written: Callable[[TenantRecord], None],
         *,
         memory_events: int,
         history_seconds: float,
@@ -110,312 +114,277 @@ class GroupCommit:
         self._file = file
         self._threads = threads
         self._cache = cache
+        self._queue = queue
         self._deliver = deliver
-        self._checked = checked
+        self._checkpoint_written = checkpoint_written
         self._epoch = file.epoch
         self._memory_events = memory_events
         self._history_seconds = history_seconds
         self._next_number = 1 + (file.writer.execute("SELECT max(id) FROM tenant").fetchone()[0] or 0)
-        self._ready: dict[TenantRecord, None] = {}
-        self._due: dict[TenantRecord, None] = {}
-        self._waiting_bytes = 0
-        self._is_writing = self._is_asked = False
+        self._checkpoints_due: dict[TenantRecord, None] = {}
+        self._is_requested = self._is_writing = False
         self._retry: Timer | None = None
         self._finished: Deferred[None] | None = None
-        self._notes_under_way = PendingWrites()
-        self._probe_bytes = LEAST_PROBE
-        self._alive_at = 0.0
-        self.notes = PendingWrites()
-        self.waiting_events = 0
-        self.trouble: str | None = None
+        self._writes_in_progress = PendingWrites()
+        self._probe_bytes = MIN_PROBE_BYTES
+        self._alive_recorded_at = 0.0
+        self.pending_writes = PendingWrites()
+        self.write_error: str | None = None
 
-    # What is wanted
+    # Requests
 
     def publish(self, events: Sequence[Event]) -> Deferred[list[Outcome]]:
         """Append the events; see ``interfaces.Broker.publish``."""
-        refusal = self._refusal(events)
-        if refusal is not None:
+        if self.write_error is not None:
+            refusal = self._unwritable()
             return succeed([refusal for _ in events])
-        submission = Submission.of(events)
-        record = None
-        for place, event in enumerate(events):
-            if record is None or record.tenant_id != event.tenant_id:
-                record = self._cache.get(event.tenant_id)
-                self._ready[record] = None
-            record.waiting.append((submission, place, event))
-            self._waiting_bytes += len(event.payload)
-        self.waiting_events += len(events)
-        self.go_on()
-        return submission.answer
-
-    def _refusal(self, events: Sequence[Event]) -> Refusal | None:
-        if self.trouble is not None:
-            return self._unwritable()
-        if self.waiting_events + len(events) > MAX_WAITING_EVENTS or self._waiting_bytes > MAX_WAITING_BYTES:
-            return Refusal(ErrorCode.OVERLOADED, f"{self.waiting_events} events wait for the disk", retry_after=1)
-        return None
+        answer = self._queue.submit(events)
+        self.request()
+        return answer
 
     def _unwritable(self) -> Refusal:
-        return Refusal(ErrorCode.UNAVAILABLE, f"the store cannot be written: {self.trouble}", retry_after=RETRY)
+        text = f"the store cannot be written: {self.write_error}"
+        return Refusal(ErrorCode.UNAVAILABLE, text, retry_after=RETRY_SECONDS)
 
-    def want_checkpoint(self, record: TenantRecord) -> None:
-        """Write down what a tenant's stream has come to."""
-        self._due[record] = None
-        self.go_on()
+    def request_checkpoint(self, record: TenantRecord) -> None:
+        """Write a checkpoint of a tenant's stream with the next transaction."""
+        self._checkpoints_due[record] = None
+        self.request()
 
-    def tenant_is_loaded(self, record: TenantRecord) -> None:
-        """A tenant's stream was read: what waited for it goes on."""
+    def tenant_loaded(self, record: TenantRecord) -> None:
+        """Continue with the events of a tenant whose stream was loaded."""
         stream = record.stream
         assert stream is not None  # noqa: S101 - narrows the type: it was just loaded
         head, delivered = stream.history.head, record.delivered
         if delivered is not None and delivered < head:
-            # A commit that was taken for failed and was none: its publishers were told to come again.
+            # A transaction was committed although its write failed. Its publishers were refused, and may repeat it.
             self._deliver(stream.history.after(delivered, head - delivered))
         record.delivered = head
-        stream.history.keep(self._memory_events, self._clock.monotonic() - self._history_seconds)
-        self._cache.count(record)
-        if record.waiting:
-            self._ready[record] = None
-            self.go_on()
+        stream.history.trim(self._memory_events, self._clock.monotonic() - self._history_seconds)
+        self._cache.update_bytes(record)
+        if self._queue.make_ready(record.tenant_id):
+            self.request()
 
-    def acknowledged(self, tenant: int, user_id: str) -> set[str]:
-        """Identifiers of a user's mail that the file may still hold although the user has it."""
-        noted = (*self._notes_under_way.taken, *self.notes.taken)
-        return {key[2] for key in noted if key[:2] == (tenant, user_id)}
+    def pending_acknowledgements(self, tenant: int, user_id: str) -> set[str]:
+        """Return the event ids of a user's mailbox items that are acknowledged, but may still be in the file."""
+        pending = (*self._writes_in_progress.acknowledged, *self.pending_writes.acknowledged)
+        return {key[2] for key in pending if key[:2] == (tenant, user_id)}
 
     def finish(self) -> Deferred[None]:
-        """Write what was handed in; fires when nothing is left to write, or it cannot be written."""
+        """Write everything that was submitted; fires when it is written, or the file is not writable."""
         finished = self._finished = Deferred()
-        self.notes.facts["alive_at"] = self._clock.time()
-        if self.trouble is not None:
-            self._refuse_waiting()
+        self.pending_writes.metadata["alive_at"] = self._clock.time()
+        if self.write_error is not None:
+            self._queue.refuse_ready(self._unwritable())
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        self.go_on()
+        self.request()
         return finished
 
-    def go_on(self) -> None:
-        """Have a group made in the next turn, of all that comes until then."""
-        if not self._is_asked and not self._is_writing:
-            self._is_asked = True
-            self._reactor.callLater(0, self._next)
+    def request(self) -> None:
+        """Begin a transaction in the next turn of the reactor, or when the current one is written."""
+        if not self._is_requested and not self._is_writing:
+            self._is_requested = True
+            self._reactor.callLater(0, self._begin)
 
-    # Making a group
+    def record_alive(self) -> None:
+        """Record in the file that the process is running."""
+        self._alive_recorded_at = self.pending_writes.metadata["alive_at"] = self._clock.time()
+        self.request()
 
-    def _next(self) -> None:
-        self._is_asked = False
+    # Making a transaction
+
+    def _begin(self) -> None:
+        self._is_requested = False
         if self._is_writing:
             return
         batch = _Batch()
         offset = self._clock.time() - self._clock.monotonic()
-        # In trouble the next try is for the retry to make.
-        if self.trouble is None or self._finished is not None:
-            self._take_checkpoints(batch, offset)
-            self._take_events(batch, offset)
-            self._note_alive(batch.group)
-            batch.notes = self.notes.take(batch.group)
+        # While the file is not writable, ``_retry`` makes the attempts.
+        if self.write_error is None or self._finished is not None:
+            self._add_checkpoints(batch, offset)
+            self._add_events(batch, offset)
+            self._add_alive(batch.transaction)
+            batch.writes = self.pending_writes.move_to(batch.transaction)
         else:
-            self._refuse_waiting()
-        if batch.group:
+            self._queue.refuse_ready(self._unwritable())
+        if batch.transaction:
             self._write(batch)
-        elif self._finished is not None and not self.waiting_events and not self._finished.called:
-            self._finished.callback(None)
+        elif not self._queue.waiting_events:
+            self._fire_finished()
 
-    def note_alive(self) -> None:
-        """Have it written down that the process lives."""
-        self._alive_at = self.notes.facts["alive_at"] = self._clock.time()
-        self.go_on()
-
-    def _note_alive(self, group: Transaction) -> None:
-        """Along with what is written anyhow, but not with each group."""
+    def _add_alive(self, transaction: Transaction) -> None:
+        """Record that the process is running, if there is a transaction anyway and it was not recorded recently."""
         now = self._clock.time()
-        if group and now - self._alive_at > ALIVE_INTERVAL:
-            self._alive_at = group.facts["alive_at"] = now
+        if transaction and now - self._alive_recorded_at > ALIVE_INTERVAL_SECONDS:
+            self._alive_recorded_at = transaction.metadata["alive_at"] = now
 
-    def _write(self, batch: _Batch) -> None:
-        self._is_writing = True
-        self._notes_under_way = batch.notes
-        writing = self._threads.write(write, self._file, batch.group)
-        writing.addCallbacks(self._written, self._not_written, callbackArgs=(batch,), errbackArgs=(batch,))
-        writing.addErrback(lambda failure: _log.failure("handing over what was written met a bug", failure))
-
-    def _take_checkpoints(self, batch: _Batch, offset: float) -> None:
-        """Nothing is staged at this moment that is not settled: what memory holds is what the file holds."""
-        due, self._due = self._due, {}
+    def _add_checkpoints(self, batch: _Batch, offset: float) -> None:
+        """Add the checkpoints that are due. Now every staged event is committed: memory equals the file."""
+        due, self._checkpoints_due = self._checkpoints_due, {}
         for record in due:
             if record.stream is not None and record.number is not None:
                 checkpoint = record.next_checkpoint(record.stream, offset, self._clock.time())
-                record.busy = True
-                batch.group.checkpoints.append(checkpoint)
-                batch.checked.append((record, checkpoint.seq))
+                record.in_transaction = True
+                batch.transaction.checkpoints.append(checkpoint)
+                batch.checkpoints.append((record, checkpoint.seq))
 
-    def _take_events(self, batch: _Batch, offset: float) -> None:
-        """Stage events of the tenants in turn, up to the size of a group."""
-        parts: dict[TenantRecord, _Part] = {}
+    def _add_events(self, batch: _Batch, offset: float) -> None:
+        """Stage events of the tenants in turn, up to the limits of a transaction."""
+        parts: dict[TenantRecord, _TenantPart] = {}
         size = 0
-        while self._ready and batch.group.events < GROUP_EVENTS and size < GROUP_BYTES:
-            record = next(iter(self._ready))
-            del self._ready[record]
-            stream = record.stream
-            if stream is None:
-                # Even if it is being read for somebody else: each of those who wait is told when it cannot be.
-                self._cache.load(record).addErrback(self._refuse_tenant, record)
+        while batch.transaction.event_count < TRANSACTION_EVENTS and size < TRANSACTION_BYTES:
+            tenant_id = self._queue.next_tenant()
+            if tenant_id is None:
+                break
+            record = self._cache.get(tenant_id)
+            if record.stream is None:
+                # Also while it is being loaded for another caller: a failure must refuse these events.
+                self._cache.load(record).addErrback(self._load_failed, tenant_id)
                 continue
             part = parts.get(record)
             if part is None:
-                part = parts[record] = _Part(record, stream)
-            size += self._stage(part, batch.group, offset)
-            if record.waiting:
-                self._ready[record] = None
-        batch.parts = [part for part in parts.values() if part.fresh or part.repeated]
+                part = parts[record] = _TenantPart(record, record.stream)
+            entries, taken_bytes = self._queue.take(tenant_id, TENANT_SHARE, TRANSACTION_BYTES - size)
+            self._queue.release(len(entries), taken_bytes)
+            size += taken_bytes
+            self._stage(part, entries, batch.transaction, offset)
+        batch.parts = [part for part in parts.values() if part.staged or part.repeated]
 
-    def _stage(self, part: _Part, group: Transaction, offset: float) -> int:
-        """Stage some events of one tenant; return how many bytes they have."""
-        record, stream = part.record, part.stream
-        size = 0
-        for _ in range(min(TENANT_SHARE, len(record.waiting))):
-            entry = record.waiting.popleft()
+    def _stage(self, part: _TenantPart, entries: Iterable[Entry], transaction: Transaction, offset: float) -> None:
+        stream = part.stream
+        for entry in entries:
             event = entry[2]
-            self.waiting_events -= 1
-            self._waiting_bytes -= len(event.payload)
             first = stream.first_seq_of(event)
             if first is None:
-                part.fresh.append((entry, self._stage_event(part, event, group, offset)))
-                size += len(event.payload)
+                part.staged.append((entry, self._stage_event(part, event, transaction, offset)))
             elif first <= stream.history.head:
-                settle(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
+                set_outcome(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
             else:
                 part.repeated.append((entry, first))
-            if size > GROUP_BYTES:
-                break
-        return size
 
-    def _stage_event(self, part: _Part, event: Event, group: Transaction, offset: float) -> Publication:
+    def _stage_event(self, part: _TenantPart, event: Event, transaction: Transaction, offset: float) -> Publication:
         record = part.record
-        record.busy = True
+        record.in_transaction = True
         if record.number is None:
             record.number, self._next_number = self._next_number, self._next_number + 1
         if record.oldest is None:
             record.oldest = event.received_at + offset
-            group.tenants.append((record.number, record.tenant_id, record.oldest))
+            transaction.begun_histories.append((record.number, record.tenant_id, record.oldest))
         publication = part.stream.stage(event)
         row = row_of(publication, record.number, offset)
-        group.values += row
-        group.events += 1
+        transaction.event_values += row
+        transaction.event_count += 1
         if event.call_id is not None:
             record.changed_calls.add(event.call_id)
-        if event.type.name == _PRESENCE and event.origin is Origin.GATEWAY:
-            told = decode_json(event.payload)
-            group.announced[event.tenant_id, str(told["user_id"])] = told["online"]
+        if event.type.name == _PRESENCE_TYPE and event.origin is Origin.GATEWAY:
+            payload = decode_json(event.payload)
+            transaction.announced[event.tenant_id, str(payload["user_id"])] = payload["online"]
         if event.is_mail:
-            record.expect_mail(event.user_id or "")
-            group.items.append((*row, record.number, mail_ends_at(event, event.received_at + offset)))
+            record.mail_was_staged(event.user_id or "")
+            expires_at = mail_expires_at(event, event.received_at + offset)
+            transaction.mail_rows.append((*row, record.number, expires_at))
         return publication
 
-    # What comes of it
+    # Its outcome
 
-    def _written(self, _: None, batch: _Batch) -> None:
+    def _write(self, batch: _Batch) -> None:
+        self._is_writing = True
+        self._writes_in_progress = batch.writes
+        writing = self._threads.write(write, self._file, batch.transaction)
+        writing.addCallbacks(self._committed, self._failed, callbackArgs=(batch,), errbackArgs=(batch,))
+        writing.addErrback(lambda failure: _log.failure("unhandled error in delivering committed events", failure))
+
+    def _committed(self, _: None, batch: _Batch) -> None:
         self._is_writing = False
-        self._notes_under_way = PendingWrites()
-        if self.trouble is not None:
-            self.trouble = None
-            self._probe_bytes = LEAST_PROBE
-            self.notes.facts["probe"] = b""
+        self._writes_in_progress = PendingWrites()
+        if self.write_error is not None:
+            self.write_error = None
+            self._probe_bytes = MIN_PROBE_BYTES
+            self.pending_writes.metadata["probe"] = b""
             _log.info("the store can be written again")
         for part in batch.parts:
-            self._settle(part)
-        for record, seq in batch.checked:
-            record.busy = False
+            self._append(part)
+        for record, seq in batch.checkpoints:
+            record.in_transaction = False
             record.checkpoint = seq
-            self._checked(record)
-        self._cache.make_room()
-        # The writing thread goes on while this one delivers.
-        self._next()
+            self._checkpoint_written(record)
+        self._cache.free_memory()
+        # The thread writes the next transaction while this one is delivered.
+        self._begin()
         for part in batch.parts:
-            self._hand_over(part)
+            self._deliver_and_answer(part)
 
-    def _settle(self, part: _Part) -> None:
+    def _append(self, part: _TenantPart) -> None:
         record, stream = part.record, part.stream
-        record.busy = False
-        if not part.fresh:
+        record.in_transaction = False
+        if not part.staged:
             return
-        for _, publication in part.fresh:
-            stream.settle(publication)
-            record.unchecked_bytes += len(publication.event.payload)
-        stream.history.keep(self._memory_events, part.fresh[-1][1].event.received_at - self._history_seconds)
-        self._cache.count(record)
-        if record.wants_checkpoint(stream):
-            self._due[record] = None
+        for _, publication in part.staged:
+            stream.append(publication)
+            record.bytes_since_checkpoint += len(publication.event.payload)
+        stream.history.trim(self._memory_events, part.staged[-1][1].event.received_at - self._history_seconds)
+        self._cache.update_bytes(record)
+        if record.needs_checkpoint(stream):
+            self._checkpoints_due[record] = None
 
-    def _hand_over(self, part: _Part) -> None:
-        if part.fresh:
-            part.record.delivered = part.fresh[-1][1].seq
-            self._deliver([publication for _, publication in part.fresh])
-        for entry, publication in part.fresh:
-            settle(entry, PublishResult(self._epoch, publication.seq, publication.event.event_id))
+    def _deliver_and_answer(self, part: _TenantPart) -> None:
+        if part.staged:
+            part.record.delivered = part.staged[-1][1].seq
+            self._deliver([publication for _, publication in part.staged])
+        for entry, publication in part.staged:
+            set_outcome(entry, PublishResult(self._epoch, publication.seq, publication.event.event_id))
         for entry, seq in part.repeated:
-            settle(entry, PublishResult(self._epoch, seq, entry[2].event_id, duplicate=True))
+            set_outcome(entry, PublishResult(self._epoch, seq, entry[2].event_id, duplicate=True))
 
-    def _not_written(self, failure: Failure, batch: _Batch) -> None:
-        """Nothing of the group was written, or it cannot be known."""
+    def _failed(self, failure: Failure, batch: _Batch) -> None:
+        """Handle a failed write: nothing was committed, or it is not known whether it was."""
         self._is_writing = False
-        self._notes_under_way = PendingWrites()
+        self._writes_in_progress = PendingWrites()
         error = failure.value
         if isinstance(error, sqlite3.Error):
             reason = reason_of(error)
         else:
-            _log.failure("writing events met a bug", failure)
-            reason = "the gateway met an error of its own"
-        if self.trouble is None:
+            _log.failure("unhandled error in writing events", failure)
+            reason = "internal error"
+        if self.write_error is None:
             _log.error("the store cannot be written, publishing is refused: {reason}", reason=reason)
-        self.trouble = reason
-        size = sum(len(entry[2].payload) for part in batch.parts for entry, _ in part.fresh)
-        self._probe_bytes = max(LEAST_PROBE, self._probe_bytes, size)
-        for record in (*[record for record, _ in batch.checked], *[part.record for part in batch.parts]):
-            self._cache.distrust(record)
-        self.notes.put_back(batch.notes)
+        self.write_error = reason
+        size = sum(len(entry[2].payload) for part in batch.parts for entry, _ in part.staged)
+        self._probe_bytes = max(MIN_PROBE_BYTES, self._probe_bytes, size)
+        for record in (*[record for record, _ in batch.checkpoints], *[part.record for part in batch.parts]):
+            self._cache.reload(record)
+        self.pending_writes.put_back(batch.writes)
         if self._finished is None:
-            self._retry = self._clock.call_later(RETRY, self._try_again)
+            self._retry = self._clock.call_later(RETRY_SECONDS, self._try_again)
         for part in batch.parts:
-            for entry, _ in (*part.fresh, *part.repeated):
-                settle(entry, self._unwritable())
-        self._refuse_waiting()
-        if self._finished is not None and not self._finished.called:
-            self._finished.callback(None)
+            for entry, _ in (*part.staged, *part.repeated):
+                set_outcome(entry, self._unwritable())
+        self._queue.refuse_ready(self._unwritable())
+        self._fire_finished()
 
     def _try_again(self) -> None:
-        """Write as much as could not be written, to find out whether it can be now.
+        """Write as many bytes as the failed transaction had, to find out whether the file is writable again.
 
-        Less might fit on a disk that is nearly full, and would end the outage for a moment only.
+        Fewer bytes might fit on a disk that is nearly full, and the outage would end only for a moment.
         """
         self._retry = None
         if not self._is_writing:
-            self.notes.facts |= {"alive_at": self._clock.time(), "probe": bytes(self._probe_bytes)}
+            self.pending_writes.metadata |= {"alive_at": self._clock.time(), "probe": bytes(self._probe_bytes)}
             batch = _Batch()
-            batch.notes = self.notes.take(batch.group)
+            batch.writes = self.pending_writes.move_to(batch.transaction)
             self._write(batch)
 
-    # Refusing
+    def _fire_finished(self) -> None:
+        if self._finished is not None and not self._finished.called:
+            self._finished.callback(None)
 
-    def _refuse_waiting(self) -> None:
-        ready, self._ready = self._ready, {}
-        for record in ready:
-            self._refuse_entries(record, self._unwritable())
-
-    def _refuse_tenant(self, failure: Failure, record: TenantRecord) -> None:
+    def _load_failed(self, failure: Failure, tenant_id: str) -> None:
         error = failure.value
         if not isinstance(error, Refusal):
-            _log.failure("loading a tenant met a bug", failure)
-            error = Refusal(ErrorCode.UNAVAILABLE, "the gateway met an error of its own")
-        self._refuse_entries(record, error)
-
-    def _refuse_entries(self, record: TenantRecord, refusal: Refusal) -> None:
-        entries, record.waiting = record.waiting, deque()
-        for entry in entries:
-            self.waiting_events -= 1
-            self._waiting_bytes -= len(entry[2].payload)
-        for entry in entries:
-            settle(entry, refusal)
+            _log.failure("unhandled error in loading a tenant", failure)
+            error = Refusal(ErrorCode.UNAVAILABLE, "internal error")
+        self._queue.refuse(tenant_id, error)
         if self._finished is not None:
-            self.go_on()
+            self.request()

@@ -1,47 +1,49 @@
-"""Maintenance: what is done now and then, in small pieces, so that the file does not grow."""
+"""Periodic maintenance: removes what has expired or exceeds its limits, in small transactions."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
+from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS
 from callcenter_ws.broker.sqlite.cache import Cache
+from callcenter_ws.broker.sqlite.expiry import BATCH_ROWS, remove_expired_mail, remove_old_presence, trim_history
 from callcenter_ws.broker.sqlite.file import StoreFile
-from callcenter_ws.broker.sqlite.queries import dormant
+from callcenter_ws.broker.sqlite.queries import tenants_with_old_events
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
-from callcenter_ws.broker.sqlite.transaction import TRIM_EVENTS, end_mail, forget_attendance, trim
-from callcenter_ws.cluster.local_presence import MAX_REMEMBERED
 from callcenter_ws.errors import Refusal
+from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.runtime.sqlite import reason_of
 
-INTERVAL = 60.0
-LOG_BYTES = 67_108_864
-"""SQLite keeps its log to some megabytes. One that is larger could not be moved to its place in the file."""
+INTERVAL_SECONDS = 60.0
 
-DORMANT_TENANTS = 100
-"""Tenants that nobody speaks of any more, and whose history is looked after in one round."""
+MAX_WAL_BYTES = 67_108_864
+"""SQLite keeps its write-ahead log at a few megabytes. A larger one could not be moved into the file."""
+
+OLD_TENANTS = 100
+"""Tenants that are loaded in one interval because their oldest events have expired."""
 
 _log = Logger("callcenter_ws.broker")
 
 
 class Maintenance:
-    """Forgets what is too old or too much.
+    """Removes what has expired or exceeds its limits.
 
-    Each piece is a transaction of its own in the writing thread, so that a group waits for one piece at the most.
-
-    Attributes:
-        trouble: why the log grows, for a person; None: it does not.
+    Each step is a transaction of its own in the writing thread, so that a group commit waits for one step at most. A
+    step that fails is repeated after the next interval; publishers get refusals of their own.
 
     Args:
-        note_alive: has it written down that the process lives.
-        checkpoint: has a tenant's checkpoint written, and ``trim`` called after it.
+        request_checkpoint: has a checkpoint of a tenant written, after which ``trim`` is called.
+        record_alive: has it recorded in the file that the process is running.
+
+    Attributes:
+        wal_error: why the write-ahead log grows, for an operator; None when it does not.
     """
 
     def __init__(
@@ -53,8 +55,8 @@ class Maintenance:
         *,
         history_events: int,
         history_seconds: float,
-        checkpoint: Callable[[TenantRecord], None],
-        note_alive: Callable[[], None],
+        request_checkpoint: Callable[[TenantRecord], None],
+        record_alive: Callable[[], None],
     ) -> None:
         self._file = file
         self._threads = threads
@@ -62,111 +64,116 @@ class Maintenance:
         self._cache = cache
         self._history_events = history_events
         self._history_seconds = history_seconds
-        self._checkpoint = checkpoint
-        self._note_alive = note_alive
-        self._wanting: dict[TenantRecord, None] = {}
-        self._is_trimming = False
-        self._is_stopped = False
+        self._request_checkpoint = request_checkpoint
+        self._record_alive = record_alive
+        self._to_trim: dict[TenantRecord, None] = {}
+        self._trimming = SingleFlight(self._trim_all, clock, spawn)
+        self._removal = SingleFlight(self._remove_expired, clock, spawn)
         self._timer: Timer | None = None
-        self.trouble: str | None = None
+        self._is_stopped = False
+        self.wal_error: str | None = None
 
     def start(self) -> None:
-        """Look around every minute."""
-        self._timer = self._clock.call_later(INTERVAL, self._look_around)
+        """Begin the periodic work."""
+        self._timer = self._clock.call_later(INTERVAL_SECONDS, self._run_periodic)
 
     def stop(self) -> None:
-        """Begin nothing any more."""
+        """Start no further step; one in progress is finished."""
         self._is_stopped = True
-        self._wanting.clear()
+        self._to_trim.clear()
+        self._trimming.stop()
+        self._removal.stop()
         if self._timer is not None:
             self._timer.cancel()
 
     def trim(self, record: TenantRecord) -> None:
-        """Forget what a tenant's history need not hold any more, soon."""
-        self._wanting[record] = None
-        if not self._is_trimming and not self._is_stopped:
-            self._is_trimming = True
-            self._run(self._trim_all())
+        """Remove events of a tenant's history that exceed its limits, in the background."""
+        if not self._is_stopped:
+            self._to_trim[record] = None
+            # A run in progress takes care of this tenant too.
+            if not self._trimming.is_running:
+                self._trimming.request()
 
     async def _trim_all(self) -> None:
-        try:
-            while self._wanting:
-                record = next(iter(self._wanting))
-                del self._wanting[record]
-                await self._trim_some(record)
-        finally:
-            self._is_trimming = False
+        with _sqlite_errors_logged():
+            while self._to_trim:
+                record = next(iter(self._to_trim))
+                del self._to_trim[record]
+                await self._trim_batch(record)
 
-    async def _trim_some(self, record: TenantRecord) -> None:
+    async def _trim_batch(self, record: TenantRecord) -> None:
         if record.stream is None or record.number is None:
             return
-        wanted = record.next_trim(record.stream, self._history_events, self._clock.time() - self._history_seconds)
-        trimmed = await self._threads.write(trim, self._file, wanted)
-        record.floor, record.oldest = max(record.floor, trimmed.floor), trimmed.oldest
-        if trimmed.more and not self._is_stopped:
-            self._wanting[record] = None
+        request = record.next_trim(record.stream, self._history_events, self._clock.time() - self._history_seconds)
+        result = await self._threads.write(trim_history, self._file, request)
+        record.floor, record.oldest = max(record.floor, result.floor), result.oldest
+        if result.more and not self._is_stopped:
+            self._to_trim[record] = None
 
-    def _look_around(self) -> None:
-        self._timer = self._clock.call_later(INTERVAL, self._look_around)
-        self._note_alive()
-        self._cache.age(self._clock.monotonic() - self._history_seconds)
-        too_old = self._clock.time() - self._history_seconds
+    def _run_periodic(self) -> None:
+        self._timer = self._clock.call_later(INTERVAL_SECONDS, self._run_periodic)
+        self._record_alive()
+        self._cache.forget_expired(self._clock.monotonic() - self._history_seconds)
+        expired_before = self._clock.time() - self._history_seconds
         for record in self._cache.records():
-            if record.stream is not None and record.oldest is not None and self._holds_too_much(record, too_old):
-                self._checkpoint(record)
-        self._run(self._clean_up(too_old - INTERVAL))
+            if self._exceeds_limits(record, expired_before):
+                self._request_checkpoint(record)
+        self._removal.request()
 
-    def _holds_too_much(self, record: TenantRecord, too_old: float) -> bool:
+    def _exceeds_limits(self, record: TenantRecord, expired_before: float) -> bool:
+        """Whether a history is to be trimmed. Events after the last checkpoint are not, so that one is needed first."""
         stream = record.stream
         if stream is None or record.oldest is None:
             return False
-        return record.oldest < too_old or stream.history.head - record.floor > self._history_events + TRIM_EVENTS
+        max_events = self._history_events + BATCH_ROWS
+        return record.oldest < expired_before or stream.history.head - record.floor > max_events
 
-    async def _clean_up(self, too_old: float) -> None:
+    async def _remove_expired(self) -> None:
         now = self._clock.time()
-        if self._file.log_bytes() > LOG_BYTES or self.trouble is not None:
-            await self._move_log()
-        while self._runs() and await self._threads.write(end_mail, self._file, now):
-            continue
-        if self._runs():
-            await self._threads.write(forget_attendance, self._file, MAX_REMEMBERED)
-        names = await self._threads.read(dormant, self._file, too_old, DORMANT_TENANTS) if self._runs() else []
-        if self._cache.unreadable is not None:
-            # Nobody may be sent to a node that is not ready, so that nobody else would find out.
-            names.append(self._cache.unreadable)
-        for tenant_id in names:
-            if self._runs():
-                await self._look_after(tenant_id)
+        with _sqlite_errors_logged():
+            if self._file.wal_bytes() > MAX_WAL_BYTES or self.wal_error is not None:
+                await self._checkpoint_wal()
+            while not self._is_stopped and await self._threads.write(remove_expired_mail, self._file, now):
+                continue
+            if not self._is_stopped:
+                await self._threads.write(remove_old_presence, self._file, MAX_PRESENCE_RECORDS)
+            await self._checkpoint_old_tenants(now - self._history_seconds - INTERVAL_SECONDS)
 
-    async def _look_after(self, tenant_id: str) -> None:
-        """Let age take its toll on a tenant that nobody speaks of; one that cannot be read costs the others nothing."""
+    async def _checkpoint_old_tenants(self, expired_before: float) -> None:
+        """Request checkpoints of tenants with expired events; they may not be in memory."""
+        if self._is_stopped:
+            return
+        tenants = await self._threads.read(tenants_with_old_events, self._file, expired_before, OLD_TENANTS)
+        if self._cache.unreadable_tenant is not None:
+            # While the store is not ready, load balancers send no requests that would show that it is readable again.
+            tenants.append(self._cache.unreadable_tenant)
+        for tenant_id in tenants:
+            if not self._is_stopped:
+                await self._checkpoint_tenant(tenant_id)
+
+    async def _checkpoint_tenant(self, tenant_id: str) -> None:
+        """Load a tenant and request its checkpoint; one that cannot be read does not affect the others."""
         try:
-            record, _ = await self._cache.loaded(tenant_id)
+            record, _ = await self._cache.get_loaded(tenant_id)
         except Refusal as refusal:
-            _log.warn("a tenant cannot be looked after: {reason}", reason=refusal.message)
+            _log.warn("the history of a tenant cannot be trimmed: {reason}", reason=refusal.message)
         else:
-            self._checkpoint(record)
+            self._request_checkpoint(record)
 
-    async def _move_log(self) -> None:
-        """SQLite says nothing when it cannot: see whether it can, and tell if not."""
+    async def _checkpoint_wal(self) -> None:
+        """Move the write-ahead log into the file: SQLite's own attempts report no errors."""
         try:
-            await self._threads.write(self._file.move_log)
+            await self._threads.write(self._file.checkpoint_wal)
         except sqlite3.Error as error:
-            self.trouble = f"the store's log grows, because the file cannot be written: {reason_of(error)}"
-            _log.error("{trouble}", trouble=self.trouble)
+            self.wal_error = f"the store's log grows, because the file cannot be written: {reason_of(error)}"
+            _log.error("{error}", error=self.wal_error)
         else:
-            self.trouble = None
+            self.wal_error = None
 
-    def _runs(self) -> bool:
-        return not self._is_stopped
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        Deferred.fromCoroutine(work).addErrback(self._failed)
-
-    def _failed(self, failure: Failure) -> None:
-        """It is tried again at the next round; publishers are told by their own failures."""
-        error = failure.value
-        if isinstance(error, sqlite3.Error):
-            _log.warn("the store cannot be tidied up: {reason}", reason=reason_of(error))
-        elif not isinstance(error, Refusal):
-            _log.failure("tidying up the store met a bug", failure)
+@contextmanager
+def _sqlite_errors_logged() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        _log.warn("maintenance of the store failed: {reason}", reason=reason_of(error))

@@ -1,4 +1,4 @@
-"""PendingWrites: small facts that go along with the next group, bounded."""
+"""Small writes that are made with the next transaction."""
 
 from __future__ import annotations
 
@@ -9,77 +9,82 @@ from typing import Any
 from callcenter_ws.broker.sqlite.transaction import MailKey, Transaction
 from callcenter_ws.interfaces import PresenceRecord, Revocation
 
-MAX_NOTES = 50_000
-"""Of each kind. The oldest is forgotten first, which makes a message come twice, or a ``last_seen`` too early."""
+MAX_PENDING_WRITES = 50_000
+"""Of each kind; above that the oldest is dropped: a message is then delivered twice, or ``last_seen`` is too early."""
 
 UserKey = tuple[str, str, bool]
+"""Tenant, user, and whether the user is a visitor."""
 
 
 @dataclass(slots=True)
 class PendingWrites:
-    """What is to be written down besides events.
+    """What is to be written besides events. Keys occur once and are ordered by time.
 
     Attributes:
-        sent, taken: messages of mailboxes.
-        told: users who know by now what their mailboxes have lost.
-        attendance: the latest of each user.
-        revocations: tokens and users that are refused.
-        facts: about the store itself.
+        sent: mailbox items that were written to a socket of their user.
+        acknowledged: mailbox items that their user has received.
+        reported_gaps: tenants' numbers and users to whom the gap of their mailbox was reported.
+        presence: the latest record of each user.
+        revocations: not bounded here; the list of revocations is (``auth.revocation``).
+        metadata: values about the store itself.
     """
 
     sent: dict[MailKey, None] = field(default_factory=dict)
-    taken: dict[MailKey, None] = field(default_factory=dict)
-    told: dict[tuple[int, str], None] = field(default_factory=dict)
-    attendance: dict[UserKey, PresenceRecord] = field(default_factory=dict)
+    acknowledged: dict[MailKey, None] = field(default_factory=dict)
+    reported_gaps: dict[tuple[int, str], None] = field(default_factory=dict)
+    presence: dict[UserKey, PresenceRecord] = field(default_factory=dict)
     revocations: list[Revocation] = field(default_factory=list)
-    facts: dict[str, object] = field(default_factory=dict)
+    metadata: dict[str, object] = field(default_factory=dict)
 
-    def send(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
-        """Note that messages were written to a socket of their user."""
+    def mark_sent(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
+        """Add mailbox items that were written to a socket of their user."""
         self.sent.update(dict.fromkeys((tenant, user_id, event_id) for event_id in event_ids))
-        _bound(self.sent)
+        _limit(self.sent)
 
     def acknowledge(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
-        """Note that a user has messages."""
-        self.taken.update(dict.fromkeys((tenant, user_id, event_id) for event_id in event_ids))
-        _bound(self.taken)
+        """Add mailbox items that their user has received."""
+        self.acknowledged.update(dict.fromkeys((tenant, user_id, event_id) for event_id in event_ids))
+        _limit(self.acknowledged)
 
-    def tell(self, tenant: int, user_id: str) -> None:
-        """Note that a user was told what the mailbox has lost."""
-        self.told[tenant, user_id] = None
-        _bound(self.told)
+    def report_gap(self, tenant: int, user_id: str) -> None:
+        """Add a user to whom the gap of the mailbox was reported."""
+        self.reported_gaps[tenant, user_id] = None
+        _limit(self.reported_gaps)
 
-    def attend(self, note: PresenceRecord) -> None:
-        """Note a user's presence."""
-        key = (note.tenant_id, note.user_id, note.visitor)
-        self.attendance.pop(key, None)
-        self.attendance[key] = note
-        _bound(self.attendance)
+    def save_presence(self, record: PresenceRecord) -> None:
+        """Add the latest record of a user."""
+        key = (record.tenant_id, record.user_id, record.visitor)
+        self.presence.pop(key, None)
+        self.presence[key] = record
+        _limit(self.presence)
 
-    def take(self, group: Transaction) -> PendingWrites:
-        """Put everything into a group, and return what was put there."""
-        taken = PendingWrites(self.sent, self.taken, self.told, self.attendance, self.revocations, self.facts)
-        group.sent += self.sent
-        group.taken += self.taken
-        group.told += self.told
-        group.attendance += self.attendance.values()
-        group.revocations += self.revocations
-        group.facts.update(self.facts)
-        self.sent, self.taken, self.told, self.attendance, self.revocations, self.facts = {}, {}, {}, {}, [], {}
-        return taken
+    def move_to(self, transaction: Transaction) -> PendingWrites:
+        """Move everything to a transaction; return what was moved."""
+        moved = PendingWrites(
+            self.sent, self.acknowledged, self.reported_gaps, self.presence, self.revocations, self.metadata
+        )
+        transaction.sent += self.sent
+        transaction.acknowledged += self.acknowledged
+        transaction.reported_gaps += self.reported_gaps
+        transaction.presence += self.presence.values()
+        transaction.revocations += self.revocations
+        transaction.metadata.update(self.metadata)
+        self.sent, self.acknowledged, self.reported_gaps, self.presence = {}, {}, {}, {}
+        self.revocations, self.metadata = [], {}
+        return moved
 
-    def put_back(self, earlier: PendingWrites) -> None:
-        """A group was not written: what was taken for it goes with the next one."""
-        self.sent = {**earlier.sent, **self.sent}
-        self.taken = {**earlier.taken, **self.taken}
-        self.told = {**earlier.told, **self.told}
-        self.attendance = {**earlier.attendance, **self.attendance}
-        for notes in (self.sent, self.taken, self.told, self.attendance):
-            _bound(notes)
-        self.revocations = earlier.revocations + self.revocations
-        self.facts = {**earlier.facts, **self.facts}
+    def put_back(self, moved: PendingWrites) -> None:
+        """Add what was moved to a transaction that failed; newer values take precedence."""
+        self.sent = {**moved.sent, **self.sent}
+        self.acknowledged = {**moved.acknowledged, **self.acknowledged}
+        self.reported_gaps = {**moved.reported_gaps, **self.reported_gaps}
+        self.presence = {**moved.presence, **self.presence}
+        for writes in (self.sent, self.acknowledged, self.reported_gaps, self.presence):
+            _limit(writes)
+        self.revocations = moved.revocations + self.revocations
+        self.metadata = {**moved.metadata, **self.metadata}
 
 
-def _bound(notes: dict[Any, Any]) -> None:
-    while len(notes) > MAX_NOTES:
-        del notes[next(iter(notes))]
+def _limit(writes: dict[Any, Any]) -> None:  # keys and values differ by kind
+    while len(writes) > MAX_PENDING_WRITES:
+        del writes[next(iter(writes))]

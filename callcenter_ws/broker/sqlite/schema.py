@@ -1,18 +1,19 @@
-"""What the file holds, by version, and how one version becomes the next.
+"""The schema of the file, by version, and the migration from each version to the next.
 
-An event's ``place`` is its tenant's number and its ``seq`` in one integer: the key of the table, so that a tenant's
-events lie together in order and no index has to be kept beside them (measured: a third less time per event than with
-a key of two columns). ``state`` and ``call`` hold what a tenant's stream came to at its ``checkpoint``; what came
-later follows from the events after it.
+The ``place`` of an event is the number of its tenant and its ``seq`` in one integer. It is the key of the table: the
+events of a tenant lie together, in order, and the table needs no other index (measured: a third less time per event
+than with a key of two columns). ``state`` and ``call`` hold the state and the calls of a tenant at its ``checkpoint``;
+the events after the checkpoint complete them. ``attendance`` holds the presence records, ``mail_loss`` the gaps of
+mailboxes, ``store`` values about the store itself.
 """
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x43435753
-"""``CCWS``: how SQLite files tell whose they are (https://www.sqlite.org/pragma.html#pragma_application_id)."""
+"""``CCWS``, the application that the file belongs to (https://www.sqlite.org/pragma.html#pragma_application_id)."""
 
 SEQ_BITS = 43
-"""Of a place; the rest is the tenant's number. At 100,000 events a second they last for two years."""
+"""Bits of ``seq`` in a place; the others are the tenant's number. They suffice for two years of 100,000 events/s."""
 
 _EVENT = """
     place INTEGER PRIMARY KEY,
@@ -84,16 +85,16 @@ CREATE INDEX attendance_by_age ON attendance (last_seen);
 """
 
 MIGRATIONS = (_VERSION_1,)
-"""What makes version ``n + 1`` of version ``n``, an empty file being version 0. Never edited, only added to."""
+"""The scripts that make version ``n + 1`` of version ``n``; an empty file is version 0. Append only; never edit one."""
 
 VERSION = len(MIGRATIONS)
 
 
 def place_of(tenant: int, seq: int) -> int:
-    """The place of an event of the tenant with that number."""
+    """Return the place of an event: of the tenant with this number, at this ``seq``."""
     return tenant << SEQ_BITS | seq
 
 
 def seq_of(place: int) -> int:
-    """The ``seq`` in a place."""
+    """Return the ``seq`` in a place."""
     return place & ((1 << SEQ_BITS) - 1)

@@ -1,23 +1,24 @@
-"""TenantRecord: what the reactor's side of the store knows of one tenant."""
+"""What the reactor's side of the store knows of one tenant."""
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
 from callcenter_ws.broker.calls import CALL_LIFETIME
-from callcenter_ws.broker.sqlite.queries import MAX_MAIL_USERS, Loaded
-from callcenter_ws.broker.sqlite.transaction import Checkpoint, Trim
+from callcenter_ws.broker.sqlite.expiry import TrimRequest
+from callcenter_ws.broker.sqlite.restore import MAX_MAIL_USERS, RestoredTenant
+from callcenter_ws.broker.sqlite.transaction import Checkpoint
 from callcenter_ws.broker.stream import Stream
-from callcenter_ws.broker.submission import Entry
 from callcenter_ws.runtime.json import encode_json
 
 CHECKPOINT_BYTES = 8_388_608
 CHECKPOINT_EVENTS = 1_000
-"""Payload bytes, and events, after which state and calls are written down, so that loading a tenant applies no more
-than these; or twice as many as the state has messages, so that a large one is not looked through for every few."""
+"""Payload bytes, and events, after which a checkpoint is written, so that a restore applies no more than these.
+
+The number of events is at least twice that of the publications in the state: a large state is not compared too often.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,19 +26,18 @@ class TenantRecord:
     """One tenant.
 
     Attributes:
-        number: the tenant's in the file; None before its first event.
+        number: the tenant's number in the file; None before its first event.
         stream: None while it is not in memory.
-        floor, checkpoint, oldest, stored_state, changed_calls: see ``reading.Loaded``.
-        mail_users: users who may have mail; None: there are too many to know.
-        letters_staged: how many events for mailboxes were staged since it was loaded.
-        unchecked_bytes: of payloads since the last checkpoint that was made here.
-        waiting: its events that no group has taken yet.
-        delivered: ``seq`` of the last message that was delivered.
-        loading: those who wait for the stream, while it is read.
-        busy: a group that is not committed yet holds events of it, or a checkpoint.
-        doubtful: a write of it failed, and whether it was committed all the same is not known yet.
-        counted: its bytes that the total of the memory holds.
-        used_at: when it was last asked for, on the monotonic clock.
+        floor, checkpoint, oldest, stored_state, changed_calls: see ``restore.RestoredTenant``.
+        mail_users: users who may have mail; None: too many to remember.
+        mail_staged: how many events for mailboxes were staged since the tenant was restored.
+        bytes_since_checkpoint: bytes of payload since the last checkpoint of this process.
+        delivered: ``seq`` of the last delivered publication.
+        loading: the callers that wait for the stream while it is loaded; None: it is not being loaded.
+        in_transaction: the transaction being written holds events or a checkpoint of the tenant.
+        in_doubt: a write of the tenant failed, and it is not known whether it was committed.
+        counted_bytes: the part of the cache's ``bytes`` that is this tenant's.
+        used_at: when the record was last requested, in seconds of the monotonic clock.
     """
 
     tenant_id: str
@@ -49,59 +49,59 @@ class TenantRecord:
     stored_state: set[int] = field(default_factory=set)
     changed_calls: set[str] = field(default_factory=set)
     mail_users: set[str] | None = field(default_factory=set)
-    letters_staged: int = 0
-    unchecked_bytes: int = 0
-    waiting: deque[Entry] = field(default_factory=deque)
+    mail_staged: int = 0
+    bytes_since_checkpoint: int = 0
     delivered: int | None = None
     loading: list[Deferred[None]] | None = None
-    busy: bool = False
-    doubtful: bool = False
-    counted: int = 0
+    in_transaction: bool = False
+    in_doubt: bool = False
+    counted_bytes: int = 0
     used_at: float = 0.0
 
     @property
-    def idle(self) -> bool:
-        """Whether it may be dropped from memory."""
-        return not (self.waiting or self.busy or self.doubtful or self.loading is not None)
+    def is_idle(self) -> bool:
+        """Whether no load and no write of the tenant is in progress."""
+        return not (self.in_transaction or self.in_doubt or self.loading is not None)
 
-    def take(self, loaded: Loaded) -> None:
-        """Take over what was read from the file."""
-        self.number, self.stream, self.doubtful = loaded.number, loaded.stream, False
-        self.floor, self.checkpoint, self.oldest = loaded.floor, loaded.checkpoint, loaded.oldest
-        self.stored_state, self.changed_calls = loaded.stored_state, loaded.changed_calls
-        self.mail_users = loaded.mail_users
+    def set_restored(self, restored: RestoredTenant) -> None:
+        """Set what was read from the file."""
+        self.number, self.stream, self.in_doubt = restored.number, restored.stream, False
+        self.floor, self.checkpoint, self.oldest = restored.floor, restored.checkpoint, restored.oldest
+        self.stored_state, self.changed_calls = restored.stored_state, restored.changed_calls
+        self.mail_users = restored.mail_users
 
-    def expect_mail(self, user_id: str) -> None:
-        """An event for the user's mailbox was staged."""
-        self.letters_staged += 1
+    def mail_was_staged(self, user_id: str) -> None:
+        """Remember that an event for the user's mailbox was staged."""
+        self.mail_staged += 1
         if self.mail_users is not None:
             self.mail_users.add(user_id)
             if len(self.mail_users) > MAX_MAIL_USERS:
                 self.mail_users = None
 
     def may_have_mail(self, user_id: str) -> bool:
-        """Whether to look into the user's mailbox. Most have none, and thousands may connect at once."""
+        """Whether the user's mailbox may have items. Most are empty, and thousands of users may connect at once."""
         return self.mail_users is None or user_id in self.mail_users
 
-    def has_no_mail(self, user_id: str) -> None:
-        """The user's mailbox was found empty."""
+    def mailbox_was_empty(self, user_id: str) -> None:
+        """Remember that the user's mailbox has no items."""
         if self.mail_users is not None:
             self.mail_users.discard(user_id)
 
-    def wants_checkpoint(self, stream: Stream) -> bool:
-        """Whether enough has come since the last one."""
-        return self.unchecked_bytes > CHECKPOINT_BYTES or stream.history.head - self.checkpoint >= max(
+    def needs_checkpoint(self, stream: Stream) -> bool:
+        """Whether enough events were appended since the last checkpoint."""
+        return self.bytes_since_checkpoint > CHECKPOINT_BYTES or stream.history.head - self.checkpoint >= max(
             CHECKPOINT_EVENTS, 2 * len(stream.state)
         )
 
     def next_checkpoint(self, stream: Stream, clock_offset: float, now: float) -> Checkpoint:
-        """The difference between the last checkpoint and the present; nothing may be staged that is not settled.
+        """Return the difference from the last checkpoint. There must be no staged event that was not appended.
 
         Args:
-            now: Unix time.
+            clock_offset: Unix time less the time of the monotonic clock.
+            now: Unix time in seconds.
         """
-        assert self.number is not None  # noqa: S101 - narrows the type: what is asked for has been published
-        self.unchecked_bytes = 0
+        assert self.number is not None  # noqa: S101 - narrows the type: the tenant has published
+        self.bytes_since_checkpoint = 0
         sources = stream.state.sources()
         changed, self.changed_calls = self.changed_calls, set()
         calls = []
@@ -113,17 +113,20 @@ class TenantRecord:
                 else (call.queue_name, encode_json(call.agents).decode(), call.touched_at + clock_offset)
             )
             calls.append((call_id, known))
-        fresh, stale = sorted(sources - self.stored_state), sorted(self.stored_state - sources)
+        added, removed = sorted(sources - self.stored_state), sorted(self.stored_state - sources)
         self.stored_state = sources
-        return Checkpoint(self.number, stream.history.head, fresh, stale, calls, now - CALL_LIFETIME)
+        return Checkpoint(self.number, stream.history.head, added, removed, calls, now - CALL_LIFETIME)
 
-    def next_trim(self, stream: Stream, history_events: int, received_after: float) -> Trim:
-        """What of the history may go now.
+    def next_trim(self, stream: Stream, history_events: int, received_after: float) -> TrimRequest:
+        """Return what of the history exceeds its limits.
 
-        What was published within the last minutes stays whatever the limits, because its identifiers are known by it.
+        Events within the window of ``recent_ids`` stay in any case: the identifiers are restored from them.
+
+        Args:
+            received_after: Unix time in seconds.
         """
-        assert self.number is not None  # noqa: S101 - narrows the type: what is asked for has been published
-        recent = stream.recent.oldest
-        most = self.checkpoint if recent is None else min(self.checkpoint, recent - 1)
+        assert self.number is not None  # noqa: S101 - narrows the type: the tenant has published
+        oldest_id = stream.recent.oldest
+        max_seq = self.checkpoint if oldest_id is None else min(self.checkpoint, oldest_id - 1)
         by_count = max(0, stream.history.head - history_events)
-        return Trim(self.number, self.floor, by_count, received_after, max(self.floor, most))
+        return TrimRequest(self.number, self.floor, by_count, received_after, max(self.floor, max_seq))

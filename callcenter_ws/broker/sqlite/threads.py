@@ -1,37 +1,38 @@
-"""The store's own threads: one that writes, and some that read."""
+"""The threads of the store: one that writes, and some that read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 
 from callcenter_ws.runtime.threads import DedicatedThreadPool
 
-READERS = 2
-"""One may load a large tenant while the other serves those who read on."""
+READER_THREADS = 2
+"""One may load a large tenant while the other reads histories and mailboxes."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Threads:
-    """Runs calls into the file away from the reactor's thread, and not in the reactor's pool, which others fill."""
+    """Runs calls that use the file in threads of the store, not in those of the reactor's pool, which others use."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: IReactorFromThreads) -> None:
         self._reactor = reactor
         self._writer = DedicatedThreadPool(1, "callcenter-ws store writer")
-        self._readers = DedicatedThreadPool(READERS, "callcenter-ws store reader")
+        self._readers = DedicatedThreadPool(READER_THREADS, "callcenter-ws store reader")
 
     def start(self) -> None:
-        """Take calls from now on."""
+        """Accept calls from now on."""
         self._writer.start()
         self._readers.start()
 
     def write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Run a call in the writing thread, after those before it."""
+        """Run a call in the writing thread, after the calls before it."""
         return deferToThreadPool(self._reactor, self._writer, call, *args, **kwargs)
 
     def read(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
@@ -39,9 +40,9 @@ class Threads:
         return deferToThreadPool(self._reactor, self._readers, call, *args, **kwargs)
 
     def stop_reading(self) -> None:
-        """Finish the reads that were begun and take no more; blocks until then."""
+        """Finish the reads that were accepted, and accept no more; blocks until then."""
         self._readers.stop()
 
     def stop(self) -> None:
-        """Finish what is being written and end the thread; blocks until then."""
+        """Finish the writes that were accepted, and end the thread; blocks until then."""
         self._writer.stop()

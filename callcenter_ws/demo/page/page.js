@@ -1,12 +1,12 @@
 // The demo page: one WebSocket client of the gateway, without a library.
-// Whatever comes from the stream reaches the page through textContent alone.
+// Data of the stream is put into the page with textContent only.
 "use strict";
 
 const SUBPROTOCOL = "callcenter.v1";
-const KEPT_LINES = 200;
-const BACKOFF_FIRST_MS = 500;
-const BACKOFF_MOST_MS = 15000;
-const STEADY_AFTER_MS = 5000;
+const MAX_LINES = 200;
+const FIRST_BACKOFF_MS = 500;
+const MAX_BACKOFF_MS = 15000;
+const STABLE_AFTER_MS = 5000;
 const FIRST_FATAL_CLOSE = 4500;
 const ROLES = ["supervisor", "agent", "wallboard"];
 const MANY_WAITING = 4;
@@ -20,7 +20,7 @@ const element = (tag, className, text) => {
   return made;
 };
 
-// ---- The board: what the events say about queues and agents ----
+// ---- The board: the current state of queues and agents, from the events ----
 
 class Board {
   constructor() {
@@ -68,9 +68,9 @@ const LINES = {
   "call.answered": (p) => words(agent(p), "answered", caller(p), after("after", seconds(p.wait_seconds))),
   "call.hold": (p) => words(caller(p), "is on hold", after("with", agent(p))),
   "call.unhold": (p) => words(caller(p), "is off hold", after("with", agent(p))),
-  "call.transferred": (p) => words(caller(p), "is passed on to", p.destination),
+  "call.transferred": (p) => words(caller(p), "is transferred to", p.destination),
   "call.missed": (p) => words(agent(p), "missed", caller(p)),
-  "call.abandoned": (p) => words(caller(p), "gave up in", p.queue_name, after("after", seconds(p.wait_seconds))),
+  "call.abandoned": (p) => words(caller(p), "hung up in", p.queue_name, after("after", seconds(p.wait_seconds))),
   "call.ended": (p) => words("call with", caller(p), "ended after", seconds(p.duration)),
   "queue.joined": (p) => words(caller(p), "waits in", p.queue_name, after("at position", p.position)),
   "queue.left": (p) => words(caller(p), "left", p.queue_name, p.reason ? `(${p.reason})` : ""),
@@ -82,7 +82,7 @@ const LINES = {
   "chat.session.started": (p) => words(p.visitor_name || "a visitor", "opened a chat", after("with", agent(p))),
   "chat.message": (p) => words(p.sender_name || p.sender_id, p.private ? "noted:" : "wrote:", p.body),
   "chat.typing": (p) => words(p.sender_name || p.sender_type, p.is_typing ? "is typing" : "stopped typing"),
-  "chat.transferred": (p) => words("chat", p.session_id, "is passed on to", p.agent_name || p.to_agent_id),
+  "chat.transferred": (p) => words("chat", p.session_id, "is transferred to", p.agent_name || p.to_agent_id),
   "chat.session.ended": (p) => words("chat", p.session_id, "ended", p.reason ? `(${p.reason})` : ""),
   "notification": (p) => `${p.title}: ${p.message}`,
   "alert": (p) => `${p.title}: ${p.message}`,
@@ -111,7 +111,7 @@ class Stream {
 
   add(at, type, text, kind) {
     this.pending.push({ at, type, text, kind });
-    if (this.pending.length > KEPT_LINES) this.pending.shift();
+    if (this.pending.length > MAX_LINES) this.pending.shift();
   }
 
   note(type, text, kind = "control") {
@@ -135,16 +135,16 @@ class Stream {
     return item;
   }
 
-  // Somebody who has scrolled down to read stays where they are.
+  // New lines are added at the top; a scrolled list keeps its position.
   render() {
     if (this.paused || !this.pending.length) return;
     const lines = this.pending.splice(0);
-    this.kept = this.kept.concat(lines).slice(-KEPT_LINES);
-    const reading = this.list.scrollTop > 8;
+    this.kept = this.kept.concat(lines).slice(-MAX_LINES);
+    const isScrolled = this.list.scrollTop > 8;
     const before = this.list.scrollHeight;
     this.list.prepend(...lines.filter((line) => this.fits(line)).map((line) => this.item(line)).reverse());
-    if (reading) this.list.scrollTop += this.list.scrollHeight - before;
-    while (this.list.children.length > KEPT_LINES) this.list.lastElementChild.remove();
+    if (isScrolled) this.list.scrollTop += this.list.scrollHeight - before;
+    while (this.list.children.length > MAX_LINES) this.list.lastElementChild.remove();
   }
 }
 
@@ -155,7 +155,7 @@ const duration = (ms) => {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 };
 
-const put = (node, text) => {
+const setText = (node, text) => {
   const value = String(text);
   if (node.textContent !== value) node.textContent = value;
 };
@@ -163,12 +163,12 @@ const put = (node, text) => {
 // Keeps one child per key, in the order of the keys; `make` builds a child, `fill` updates it.
 const reconcile = (list, entries, make, fill) => {
   const known = new Map([...list.children].map((child) => [child.dataset.key, child]));
-  entries.forEach(([key, value], place) => {
+  entries.forEach(([key, value], index) => {
     const child = known.get(key) || make(key);
     known.delete(key);
     child.dataset.key = key;
     fill(child, value, key);
-    if (list.children[place] !== child) list.insertBefore(child, list.children[place] || null);
+    if (list.children[index] !== child) list.insertBefore(child, list.children[index] || null);
   });
   known.forEach((child) => child.remove());
 };
@@ -198,9 +198,9 @@ const makeQueue = () => {
 const fillQueue = (card, stats, name) => {
   const waiting = stats.calls_waiting;
   card.dataset.load = waiting >= MANY_WAITING ? "many" : waiting > 0 ? "some" : "none";
-  put(card.querySelector("h3"), name);
-  put(card.querySelector("strong"), waiting);
-  card.querySelectorAll("dd").forEach((cell, place) => put(cell, FIGURES[place][1](stats)));
+  setText(card.querySelector("h3"), name);
+  setText(card.querySelector("strong"), waiting);
+  card.querySelectorAll("dd").forEach((cell, index) => setText(cell, FIGURES[index][1](stats)));
 };
 
 const makeAgent = () => {
@@ -214,14 +214,14 @@ const makeAgent = () => {
 const fillAgent = (card, { name, state: doing, since }) => {
   card.dataset.state = doing;
   card.dataset.since = since;
-  put(card.querySelector(".name"), name);
-  put(card.querySelector(".state"), state(doing));
+  setText(card.querySelector(".name"), name);
+  setText(card.querySelector(".state"), state(doing));
 };
 
 // ---- The connection ----
 
 class Connection {
-  // The page is told through link, control, welcome, event, snapshot, position and reset.
+  // Calls these methods of the page: link, control, welcome, event, snapshot, position and reset.
   constructor(role, page) {
     this.role = role;
     this.page = page;
@@ -229,7 +229,7 @@ class Connection {
     this.attempt = 0;
     this.socket = null;
     this.timer = 0;
-    this.steady = 0;
+    this.stableTimer = 0;
     this.stopped = false;
     this.refusal = "";
     this.connect();
@@ -238,20 +238,20 @@ class Connection {
   stop() {
     this.stopped = true;
     clearTimeout(this.timer);
-    this.letGo();
+    this.closeSocket();
   }
 
-  letGo() {
+  closeSocket() {
     const socket = this.socket;
     this.socket = null;
-    clearTimeout(this.steady);
+    clearTimeout(this.stableTimer);
     if (socket) socket.close(1000);
   }
 
   async token() {
-    // What stands behind "#" stays in the browser: outside the demo, a token is brought along as /#token=…
-    const brought = new URLSearchParams(location.hash.slice(1)).get("token");
-    if (brought) return brought;
+    // The fragment is not sent to the server. Without the demo, the token is given in it: /#token=…
+    const given = new URLSearchParams(location.hash.slice(1)).get("token");
+    if (given) return given;
     const answer = await fetch(`demo/token?role=${encodeURIComponent(this.role)}`, { cache: "no-store" });
     if (answer.status === 404) throw new Error("no token: open this page as /#token=…");
     if (!answer.ok) throw new Error(`no token: HTTP ${answer.status}`);
@@ -287,7 +287,7 @@ class Connection {
 
   closed({ code, reason }) {
     this.socket = null;
-    clearTimeout(this.steady);
+    clearTimeout(this.stableTimer);
     const why = this.refusal || reason || "no reason given";
     if (code >= FIRST_FATAL_CLOSE) {
       this.stopped = true;
@@ -299,10 +299,10 @@ class Connection {
     this.retry(code === 1006 ? "The connection was lost" : `Closed: ${why}`);
   }
 
-  // Half of the delay is random, so that a thousand pages do not come back in the same moment.
+  // Half of the delay is random, so that many pages do not reconnect at the same time.
   retry(why) {
     if (this.stopped) return;
-    const ceiling = Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** this.attempt);
+    const ceiling = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** this.attempt);
     this.attempt += 1;
     this.reconnectIn(ceiling / 2 + (Math.random() * ceiling) / 2, why);
   }
@@ -313,7 +313,7 @@ class Connection {
     this.timer = setTimeout(() => this.connect(), delay);
   }
 
-  hurry() {
+  reconnectNow() {
     if (this.stopped || this.socket) return;
     clearTimeout(this.timer);
     this.connect();
@@ -327,7 +327,7 @@ class Connection {
     }
   }
 
-  // A message from the mailbox is older than the place in the stream that this client has reached.
+  // A message from the mailbox is older than the position of this client in the stream.
   receiveEvent(message) {
     if (!message.offline && this.position) {
       if (message.seq <= this.position.seq) return;
@@ -346,7 +346,7 @@ class Connection {
       const token = await this.token();
       if (this.socket) this.socket.send(JSON.stringify({ type: "auth", payload: { token } }));
     } catch (error) {
-      this.page.control("session.expiring", `no fresh token: ${error.message}`, "problem");
+      this.page.control("session.expiring", `no new token: ${error.message}`, "problem");
     }
   }
 }
@@ -354,14 +354,14 @@ class Connection {
 Connection.CONTROLS = {
   welcome(payload) {
     this.welcomed = true;
-    this.steady = setTimeout(() => (this.attempt = 0), STEADY_AFTER_MS);
+    this.stableTimer = setTimeout(() => (this.attempt = 0), STABLE_AFTER_MS);
     this.page.welcome(payload);
     this.page.link("live", `Connected as ${this.role}`);
   },
   snapshot({ epoch, seq, events }) {
     this.moveTo(epoch, seq);
     this.page.snapshot(events || []);
-    this.page.control("snapshot", `the state at ${seq}, told by ${(events || []).length} events`);
+    this.page.control("snapshot", `the state at ${seq}: ${(events || []).length} events`);
   },
   resumed({ epoch, from_seq: from, to_seq: to, count }) {
     this.moveTo(epoch, to);
@@ -376,12 +376,12 @@ Connection.CONTROLS = {
     this.page.control("gap", `events ${from} to ${to} were not sent: ${reason}`, "problem");
   },
   drain({ reconnect_after_ms: delay }) {
-    this.page.control("drain", "the node is about to close, moving on");
-    this.letGo();
+    this.page.control("drain", "the node is about to close, reconnecting");
+    this.closeSocket();
     this.reconnectIn(delay || 0, "The node is restarting");
   },
   "session.expiring"({ expires_at: at }) {
-    this.page.control("session.expiring", `the token ends at ${at}, sending a fresh one`);
+    this.page.control("session.expiring", `the token ends at ${at}, sending a new one`);
     this.refresh();
   },
   error({ code, message }) {
@@ -405,21 +405,21 @@ class Page {
   }
 
   start() {
-    const wanted = location.hash.slice(1);
-    const first = ROLES.includes(wanted) ? wanted : ROLES[0];
+    const requested = location.hash.slice(1);
+    const first = ROLES.includes(requested) ? requested : ROLES[0];
     for (const input of document.querySelectorAll("input[name=role]")) {
       input.checked = input.value === first;
-      input.addEventListener("change", () => this.play(input.value));
+      input.addEventListener("change", () => this.connectAs(input.value));
     }
-    byId("again").addEventListener("click", () => this.play(this.connection.role));
+    byId("again").addEventListener("click", () => this.connectAs(this.connection.role));
     byId("pause").addEventListener("click", () => this.togglePause());
     byId("family").addEventListener("change", ({ target }) => this.stream.show(target.value));
-    window.addEventListener("online", () => this.connection.hurry());
+    window.addEventListener("online", () => this.connection.reconnectNow());
     setInterval(() => this.tick(), 1000);
-    this.play(first);
+    this.connectAs(first);
   }
 
-  play(role) {
+  connectAs(role) {
     if (this.connection) {
       this.connection.stop();
       history.replaceState(null, "", `#${role}`);
@@ -434,13 +434,13 @@ class Page {
     this.draw();
   }
 
-  // What the connection says
+  // Called by the connection
 
   link(linkState, text) {
     byId("link").dataset.state = linkState;
     document.body.dataset.link = linkState;
     byId("again").hidden = linkState !== "stopped";
-    put(byId("link-text"), text);
+    setText(byId("link-text"), text);
   }
 
   control(type, text, kind) {
@@ -450,9 +450,9 @@ class Page {
 
   welcome(payload) {
     this.skew = Date.parse(payload.server_time) - Date.now() || 0;
-    put(byId("tenant"), payload.tenant_id);
-    put(byId("user"), `${payload.user_id} (${payload.role})`);
-    put(byId("epoch"), payload.epoch);
+    setText(byId("tenant"), payload.tenant_id);
+    setText(byId("user"), `${payload.user_id} (${payload.role})`);
+    setText(byId("epoch"), payload.epoch);
   }
 
   position(epoch, seq) {
@@ -482,13 +482,13 @@ class Page {
   alert(payload) {
     const box = byId("alert");
     box.dataset.severity = payload.severity || "info";
-    put(box, `${payload.title}: ${payload.message}`);
+    setText(box, `${payload.title}: ${payload.message}`);
     box.hidden = false;
     clearTimeout(this.alertTimer);
     this.alertTimer = setTimeout(() => (box.hidden = true), 30000);
   }
 
-  // Drawing, at most once a frame
+  // Drawing, at most once per frame
 
   draw() {
     if (this.scheduled) return;
@@ -496,10 +496,10 @@ class Page {
     requestAnimationFrame(() => {
       this.scheduled = false;
       this.stream.render();
-      put(byId("seen"), this.seen);
+      setText(byId("seen"), this.seen);
       if (this.at) {
-        put(byId("epoch"), this.at.epoch);
-        put(byId("seq"), this.at.seq);
+        setText(byId("epoch"), this.at.epoch);
+        setText(byId("seq"), this.at.seq);
       }
       if (this.board.changed) this.drawBoard();
     });
@@ -514,13 +514,13 @@ class Page {
     byId("queues-empty").hidden = queues.length > 0;
     byId("agents-empty").hidden = agents.length > 0;
     const free = agents.filter(([, one]) => one.state === "available").length;
-    put(byId("agents-count"), agents.length ? `${agents.length} logged in, ${free} available` : "");
+    setText(byId("agents-count"), agents.length ? `${agents.length} logged in, ${free} available` : "");
     this.tick();
   }
 
   tick() {
     const now = Date.now() + this.skew;
-    for (const card of byId("agents").children) put(card.querySelector(".since"), duration(now - card.dataset.since));
+    for (const card of byId("agents").children) setText(card.querySelector(".since"), duration(now - card.dataset.since));
   }
 }
 

@@ -1,12 +1,12 @@
--- Which history the tenant's stream is (its epoch), and whether that goes on.
+-- Which history the tenant's stream belongs to (its epoch), and whether it continues.
 --
--- KEYS[1] is the tenant's "meta".
--- ARGV: 1 a fresh epoch, used if one has to begin; 2 the run of this Redis; 3 "1" if it has all that it had before;
--- 4 to 6 the last event of the tenant that the node knows: epoch, seq, id; 7 the tenant's channel.
+-- KEYS[1] is the tenant's "meta". ARGV: 1 a new epoch, used if one has to begin; 2 the replication id that the node
+-- knows (master_replid); 3 "1" if that dataset holds everything that Redis ever acknowledged; 4 to 6 the last event of
+-- the tenant that the node knows: epoch, seq, id; 7 the tenant's channel.
 
-local MOST_FORKS = 8
+local MAX_FORKS = 8
 
--- Whether an event that a node was told of is not here, or another one in its place.
+-- Whether an event that a node has seen is missing here, or another event has its position.
 local function is_lost(head, seq, id)
   if seq > head then
     return true
@@ -18,13 +18,28 @@ local function is_lost(head, seq, id)
   return here ~= nil and here[2][2] ~= id
 end
 
+-- Whether the epoch that a node knows is neither the current one nor one of the forks.
+local function is_unknown(known_epoch, epoch, forks)
+  if known_epoch == '' or known_epoch == epoch then
+    return false
+  end
+  for _, fork in ipairs(forks) do
+    if fork[1] == known_epoch then
+      return false
+    end
+  end
+  return true
+end
+
+-- "firstrun" is the replication id with which the epoch began; "run" is updated when a later dataset continues it.
 local function begin_epoch(epoch, run, head, forks)
-  redis.call('HSET', KEYS[1], 'epoch', epoch, 'head', head, 'begun', head, 'run', run, 'forks', cjson.encode(forks))
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'head', head, 'begun', head, 'run', run, 'forks', cjson.encode(forks),
+    'firstrun', run)
   redis.call('SPUBLISH', ARGV[7], epoch .. '\n0\n0\n')
   return epoch, head, forks
 end
 
--- Nothing is left of what came before, or should be: its positions are given anew.
+-- There is no epoch: delete what is left of earlier ones, because positions are assigned from 1 again.
 local function begin_from_nothing()
   for _, name in ipairs({'log', 'slots', 'entities', 'order', 'calls', 'callorder', 'losses'}) do
     redis.call('UNLINK', key(name))
@@ -39,18 +54,18 @@ local function begin_from_nothing()
   return begin_epoch(ARGV[1], ARGV[2], 0, {})
 end
 
--- Return the run of this Redis, and whether it has all that it had before. A node that has been connected for long may
--- not have noticed that Redis goes by another name by now.
+-- Return this Redis's replication id, and whether its dataset is complete. The id that a node knows may be outdated: it
+-- changes during a connection when a replica is promoted.
 local function current_run()
-  local facts = redis.pcall('INFO', 'replication')
-  local run = type(facts) == 'string' and string.match(facts, 'master_replid:(%x+)') or ARGV[2]
+  local info = redis.pcall('INFO', 'replication')
+  local run = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ARGV[2]
   return run, run == ARGV[2] and ARGV[3] == '1'
 end
 
--- Return the epoch, the head, and which earlier epochs' positions are good up to where: {{epoch, seq}, ...}.
+-- Return the epoch, the head, and up to where positions of earlier epochs are valid: {{epoch, seq}, ...}.
 local function history()
   local known_epoch, known_seq, known_id = ARGV[4], tonumber(ARGV[5]), ARGV[6]
-  local meta = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'run', 'forks')
+  local meta = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'run', 'forks', 'firstrun')
   local epoch, head = meta[1], tonumber(meta[2] or 0)
   if not epoch then
     return begin_from_nothing()
@@ -63,17 +78,26 @@ local function history()
   local is_new = run ~= meta[3]
   if known_epoch == epoch and is_lost(head, known_seq, known_id) then
     if not is_new or known_seq <= head then
-      -- Nobody can say up to where what was told before is still true.
+      -- It cannot be determined up to which position the history that nodes have seen is still valid.
       return begin_epoch(ARGV[1], run, head, {})
     end
     vouched = false
+  elseif is_unknown(known_epoch, epoch, forks) then
+    if is_new then
+      -- Lost: the beginning of the known epoch, and possibly the end of this epoch, which came before it.
+      vouched = false
+    elseif meta[5] and meta[5] ~= run then
+      -- The same loss, but another node has published since the restart, so that it cannot be determined up to which
+      -- position the history is still valid. An epoch that began in this run is newer than the known one, and stays.
+      return begin_epoch(ARGV[1], run, head, {})
+    end
   end
   if is_new and vouched then
     redis.call('HSET', KEYS[1], 'run', run)
   elseif is_new then
-    -- What is here was here before. What came behind it, if anything did, is lost.
+    -- Everything up to the head is a prefix of the old history. What followed it, if anything, is lost.
     table.insert(forks, {epoch, head})
-    if #forks > MOST_FORKS then
+    if #forks > MAX_FORKS then
       table.remove(forks, 1)
     end
     return begin_epoch(ARGV[1], run, head, forks)

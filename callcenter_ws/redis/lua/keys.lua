@@ -1,5 +1,5 @@
--- The names of a tenant's keys. All begin alike, with its name as the hash tag, so that a script may make the others'
--- from KEYS[1], its "meta": they are in the same slot.
+-- Names of a tenant's keys. All have the prefix of KEYS[1] (the tenant's "meta") with the tenant as hash tag, so they
+-- are in the same slot and scripts may derive them from it.
 
 local base = string.sub(KEYS[1], 1, -5)
 

@@ -1,15 +1,16 @@
--- Who of a tenant's users is connected, and to which nodes. A user's record says how many connections each node has
--- counted; whether others were told that the user is here; and since when.
+-- The presence records of a tenant's users. Fields of a record (MessagePack): "n", connections by node; "person",
+-- whether presence.changed is published for the user; "told", whether the last published one says online; "since", when
+-- the user came online; "seen", when its last connection was closed (Unix seconds).
 
-local MOST_REMEMBERED = 50000
+local MAX_OFFLINE_USERS = 50000
 
-local function moment()
+local function redis_time()
   local time = redis.call('TIME')
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
-local function record_of(who)
-  local packed = redis.call('HGET', key('presence'), who)
+local function load_record(user)
+  local packed = redis.call('HGET', key('presence'), user)
   return packed and cmsgpack.unpack(packed) or {n = {}, told = false, person = false}
 end
 
@@ -21,16 +22,16 @@ local function connections(record)
   return total
 end
 
-local function keep(who, record)
-  redis.call('HSET', key('presence'), who, cmsgpack.pack(record))
+local function save_record(user, record)
+  redis.call('HSET', key('presence'), user, cmsgpack.pack(record))
 end
 
--- The node has no connection of the user any more; if no other has, the user is gone when the grace is over.
-local function leave(who, record, node, grace, now)
+-- Remove the user's connections at a node. If no other node has any, the user is offline when the grace is over.
+local function remove_node(user, record, node, grace, now)
   record.n[node] = nil
-  redis.call('SREM', key('here:' .. node), who)
+  redis.call('SREM', key('here:' .. node), user)
   if connections(record) == 0 then
     record.seen = now
-    redis.call('ZADD', key('farewells'), now + grace, who)
+    redis.call('ZADD', key('farewells'), now + grace, user)
   end
 end

@@ -1,0 +1,60 @@
+"""Authentication of AMP peers: the shared secret, service tokens, and unix sockets."""
+
+from __future__ import annotations
+
+import hmac
+
+from callcenter_ws.auth.revocation import Revocations
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
+from callcenter_ws.interfaces import Authenticator
+
+UNIX_SOCKET = Principal(EVERY_TENANT, "unix", Role.SERVICE)
+"""The principal of a peer on a unix socket. The mode of the socket's file has authorized it."""
+
+SHARED_SECRET = Principal(EVERY_TENANT, "token-file", Role.SERVICE)
+"""The principal of a peer that presented the secret of ``amp.token_file``."""
+
+
+def is_revoked(principal: Principal | None, revocations: Revocations) -> bool:
+    """Return whether the token that a peer presented has been revoked. A peer without a token has none to revoke."""
+    if principal is None or principal is UNIX_SOCKET or principal is SHARED_SECRET:
+        return False
+    try:
+        revocations.check(principal)
+    except Refusal:
+        return True
+    return False
+
+
+class PeerAuthenticator:
+    """Verifies the token of ``Authenticate``.
+
+    Args:
+        secret: the content of ``amp.token_file`` without surrounding white space; it authorizes for all tenants.
+        authenticator: verifies JWTs; those of role ``service`` authorize for their ``tenant_id``.
+
+    Raises:
+        ValueError: the secret is empty.
+    """
+
+    def __init__(self, secret: bytes | None, authenticator: Authenticator | None) -> None:
+        if secret is not None and not secret.strip():
+            raise ValueError("the shared secret of AMP is empty")
+        self._secret = secret
+        self._authenticator = authenticator
+
+    def verify(self, token: str) -> Principal:
+        """Return the principal of a token.
+
+        Raises:
+            Refusal: ``unauthorized``; ``forbidden`` for a valid token of another role than ``service``.
+        """
+        if self._secret is not None and hmac.compare_digest(token.encode(), self._secret):
+            return SHARED_SECRET
+        if self._authenticator is None:
+            raise Refusal(ErrorCode.UNAUTHORIZED, "token: it is not the shared secret of this gateway")
+        principal = self._authenticator.verify(token)
+        if principal.role is not Role.SERVICE:
+            raise Refusal(ErrorCode.FORBIDDEN, f"token: its role is {principal.role}, AMP is for the role service")
+        return principal

@@ -1,0 +1,206 @@
+"""The responders of the commands that daemons call; ``amp.commands`` declares these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from twisted.logger import Logger
+
+from callcenter_ws import __version__
+from callcenter_ws.amp import commands
+from callcenter_ws.amp.authenticator import PeerAuthenticator
+from callcenter_ws.amp.commands import MAX_BATCH_EVENTS, GatewayCommand
+from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions, matching_event_types
+from callcenter_ws.amp.session import PeerSession, Responder
+from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.principal import EVERY_TENANT, Principal
+from callcenter_ws.interfaces import Directory, PublishResult
+from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, JsonValue, decode_json, encode_json
+
+_MAX_TEXT_LENGTH = 200
+
+_log = Logger()
+
+
+class CommandResponders:
+    """The responders of all commands, shared by all sessions.
+
+    Each takes the session and the command's arguments and returns the command's response; both have the types of the
+    declaration in ``amp.commands``. Each raises ``Refusal`` for an expected failure.
+
+    Args:
+        disconnect_revoked: disconnects the sessions whose own token has been revoked, and returns how many.
+
+    Attributes:
+        by_name: each command with its responder, by the command's name on the wire.
+    """
+
+    def __init__(
+        self,
+        broadcaster: EventBroadcaster,
+        directory: Directory,
+        authenticator: PeerAuthenticator,
+        subscriptions: DaemonSubscriptions,
+        node_id: str,
+        disconnect_revoked: Callable[[], int],
+    ) -> None:
+        self._broadcaster = broadcaster
+        self._directory = directory
+        self._authenticator = authenticator
+        self._subscriptions = subscriptions
+        self._node_id = node_id
+        self._disconnect_revoked = disconnect_revoked
+        responders: list[tuple[type[GatewayCommand], Responder]] = [
+            (commands.Authenticate, self.authenticate),
+            (commands.PublishEvent, self.publish_event),
+            (commands.PublishBatch, self.publish_batch),
+            (commands.UserOnline, self.user_online),
+            (commands.DisconnectUser, self.disconnect_user),
+            (commands.RevokeToken, self.revoke_token),
+            (commands.Subscribe, self.subscribe),
+            (commands.Ping, self.ping),
+        ]
+        self.by_name: Mapping[bytes, tuple[type[GatewayCommand], Responder]] = {
+            command.commandName: (command, responder) for command, responder in responders
+        }
+
+    async def authenticate(self, peer: PeerSession, *, token: str) -> dict[str, object]:
+        """Set the principal of the session. A refused token leaves it unchanged."""
+        try:
+            principal = self._authenticator.verify(token)
+        except Refusal:
+            peer.token_refused()
+            raise
+        before = peer.principal
+        if before is not None and peer.subscription is not None and _user(before) != _user(principal):
+            self._subscriptions.close(peer.subscription)
+            peer.subscription = None
+        peer.authenticated(principal)
+        fields = {
+            "tenant_id": principal.tenant_id,
+            "user_id": principal.user_id,
+            "role": principal.role,
+            "expires_at": principal.expires_at,
+        }
+        return {"principal": encode_json(fields)}
+
+    async def publish_event(self, peer: PeerSession, *, payload: bytes, **arguments: object) -> dict[str, object]:
+        """Publish one event and return its position."""
+        draft = {name: value for name, value in arguments.items() if value is not None}
+        draft["payload"] = _json("payload", payload)
+        with peer.in_flight(events=1):
+            (outcome,) = await self._broadcaster.publish_batch([draft], authority=_principal(peer).tenant_id)
+        if isinstance(outcome, Refusal):
+            raise outcome.copy()
+        return {"epoch": outcome.epoch, "seq": outcome.seq, "event_id": outcome.event_id}
+
+    async def publish_batch(self, peer: PeerSession, *, events: bytes) -> dict[str, object]:
+        """Publish several events and return a ``seq`` or an error for each."""
+        drafts = _json("events", events, MAX_BATCH_CONTAINERS)
+        if not isinstance(drafts, list):
+            raise Refusal(ErrorCode.INVALID_EVENT, "events: expected a list")
+        if len(drafts) > MAX_BATCH_EVENTS:
+            raise Refusal(ErrorCode.TOO_LARGE, f"events: {len(drafts)} events, the limit is {MAX_BATCH_EVENTS}")
+        with peer.in_flight(events=len(drafts)):
+            outcomes = await self._broadcaster.publish_batch(drafts, authority=_principal(peer).tenant_id)
+        epochs = {outcome.epoch for outcome in outcomes if isinstance(outcome, PublishResult)}
+        results = [_result(outcome) for outcome in outcomes]
+        return {"epoch": epochs.pop() if len(epochs) == 1 else "", "results": encode_json(results)}
+
+    async def user_online(self, peer: PeerSession, *, tenant_id: str, user_id: str) -> dict[str, object]:
+        """Return whether a user is connected, and over how many connections."""
+        _check_identifiers(tenant_id=tenant_id, user_id=user_id)
+        _check_authority(peer, tenant_id)
+        presence = await self._directory.user_presence(tenant_id, user_id)
+        return {"online": presence.online, "connections": presence.connections}
+
+    async def disconnect_user(
+        self, peer: PeerSession, *, tenant_id: str, user_id: str, reason: str | None
+    ) -> dict[str, object]:
+        """Close the connections of a user and return how many."""
+        _check_identifiers(tenant_id=tenant_id, user_id=user_id)
+        _check_authority(peer, tenant_id)
+        closed = await self._directory.disconnect_user(tenant_id, user_id)
+        _log.info(
+            "AMP peer {peer} disconnected user {user_id!r} of {tenant_id!r} ({closed} connections): {reason!r}",
+            peer=peer.name,
+            user_id=user_id,
+            tenant_id=tenant_id,
+            closed=closed,
+            reason=(reason or "no reason given")[:_MAX_TEXT_LENGTH],
+        )
+        return {"closed": closed}
+
+    async def revoke_token(
+        self, peer: PeerSession, *, tenant_id: str, jti: str | None, user_id: str | None
+    ) -> dict[str, object]:
+        """Revoke a token or the tokens of a user, close the connections that use them, and return how many."""
+        _check_identifiers(tenant_id=tenant_id, jti=jti, user_id=user_id)
+        if tenant_id != EVERY_TENANT or not _principal(peer).every_tenant:
+            _check_authority(peer, tenant_id)
+        closed = await self._directory.revoke(tenant_id, jti=jti, user_id=user_id)
+        closed += self._disconnect_revoked()
+        revoked = {"token": jti, "the tokens of user": user_id}
+        _log.info(
+            "AMP peer {peer} revoked {revoked} of {tenant_id!r} ({closed} connections)",
+            peer=peer.name,
+            revoked=" and ".join(f"{kind} {name!r}" for kind, name in revoked.items() if name is not None),
+            tenant_id=tenant_id,
+            closed=closed,
+        )
+        return {"closed": closed}
+
+    async def subscribe(self, peer: PeerSession, *, kinds: bytes) -> dict[str, object]:
+        """Replace the subscription of the peer."""
+        event_types = matching_event_types(_json("kinds", kinds))
+        principal = _principal(peer)
+        if peer.subscription is not None and peer.subscription.key.event_types != event_types:
+            self._subscriptions.close(peer.subscription)
+            peer.subscription = None
+        if event_types and peer.subscription is None:
+            peer.subscription = self._subscriptions.open(principal, event_types)
+            peer.subscription.attach(peer)
+        return {}
+
+    async def ping(self, peer: PeerSession) -> dict[str, object]:
+        """Return the version and the node id of this gateway."""
+        return {"version": __version__, "node": self._node_id}
+
+
+def _result(outcome: PublishResult | Refusal) -> int | dict[str, str]:
+    if isinstance(outcome, PublishResult):
+        return outcome.seq
+    return {"code": outcome.entry.amp_code.decode(), "message": outcome.message[:_MAX_TEXT_LENGTH]}
+
+
+def _json(name: str, text: bytes, max_containers: int = MAX_CONTAINERS) -> JsonValue:
+    """Decode a JSON argument."""
+    try:
+        return decode_json(text, max_containers)
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"{name}: {refusal.message}") from None
+
+
+def _user(principal: Principal) -> tuple[str, str]:
+    return principal.tenant_id, principal.user_id
+
+
+def _principal(peer: PeerSession) -> Principal:
+    if peer.principal is None:
+        raise Refusal(ErrorCode.UNAUTHORIZED, "call Authenticate with a valid token first")
+    return peer.principal
+
+
+def _check_identifiers(**identifiers: str | None) -> None:
+    for name, value in identifiers.items():
+        if value is not None and not 1 <= len(value) <= MAX_ID_LENGTH:
+            raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: expected a string of 1 to {MAX_ID_LENGTH} characters")
+
+
+def _check_authority(peer: PeerSession, tenant_id: str) -> None:
+    if tenant_id == EVERY_TENANT:
+        raise Refusal(ErrorCode.INVALID_EVENT, "tenant_id: name one tenant")
+    if _principal(peer).tenant_id not in (EVERY_TENANT, tenant_id):
+        raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token speaks for another tenant")

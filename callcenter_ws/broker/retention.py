@@ -1,0 +1,6 @@
+"""Limits that every store applies to what it keeps beside the events."""
+
+from __future__ import annotations
+
+MAX_PRESENCE_RECORDS = 50_000
+"""Users whose presence is kept, over all tenants; above that, offline users seen longest ago are removed first."""

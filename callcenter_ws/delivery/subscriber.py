@@ -1,0 +1,75 @@
+"""The view of a client that the other parts of delivery have."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+from callcenter_ws.delivery.mailbox_acks import MailboxAcks
+from callcenter_ws.delivery.outbox import Outbox
+from callcenter_ws.delivery.subscription import Subscription
+from callcenter_ws.errors import CloseCode, Refusal
+from callcenter_ws.events.frames import ControlFrame
+from callcenter_ws.events.principal import Principal
+
+
+class SessionState(Enum):
+    """The state of a client's session.
+
+    ::
+
+        OPENING → CATCHING_UP → LIVE ⇄ CATCHING_UP
+                                LIVE → LAGGING → LIVE
+        any → CLOSED
+    """
+
+    OPENING = "opening"
+    """Registered; the welcome has not been queued."""
+    CATCHING_UP = "catching up"
+    """Sent its mailbox, a replay or a snapshot, as it asked for."""
+    LIVE = "live"
+    """Offered each publication as it is delivered."""
+    LAGGING = "lagging"
+    """Fed from the history, because its outbox overflowed."""
+    CLOSED = "closed"
+
+
+class Subscriber(Protocol):
+    """A connected client, as the Hub, its tenants and the catch-up see it.
+
+    Attributes:
+        epoch: the epoch of the client's position, which its outbox has.
+    """
+
+    connection_id: str
+    endpoint: str
+    principal: Principal
+    subscription: Subscription
+    outbox: Outbox
+    mailbox_acks: MailboxAcks
+    epoch: str
+    state: SessionState
+
+    def send(self, frame: ControlFrame) -> None:
+        """Queue a message for this client alone."""
+
+    def close(self, code: CloseCode) -> None:
+        """Send what is queued, if possible, then end the session."""
+
+    def abandon(self) -> None:
+        """End the session without sending what is queued."""
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Send an ``error`` message."""
+
+    def begin_catch_up(self) -> None:
+        """Stop accepting live publications: older ones must be sent first."""
+
+    def continue_after_interruption(self, epoch: str) -> None:
+        """Determine the position again: the stream does not continue after what this client was sent last."""
+
+    def go_live(self) -> None:
+        """Accept live publications: everything before them is queued."""
+
+    def count_dropped(self, reason: str, amount: int) -> None:
+        """Count publications that the client was informed it will not be sent."""

@@ -1,0 +1,232 @@
+"""What all HTTP resources of the gateway share: authorization, JSON responses and error responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import Request as HTTPRequest
+from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
+from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
+from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.runtime.json import encode_json
+
+_log = Logger()
+
+STAFF_ROLES = frozenset(Role) - {Role.VISITOR}
+"""The roles that may read statistics and the presence of users."""
+
+PUBLISHER_ROLES = frozenset({Role.SERVICE, Role.ADMIN})
+"""The roles that may publish over HTTP."""
+
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP response. ``headers`` are added to the headers that every response has, and override them."""
+
+    body: bytes
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Request], Coroutine[Deferred[object], object, Response]]
+"""Returns the response to a request whose body is complete, or raises a Refusal."""
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """Return a response with ``value`` as JSON."""
+    return Response(encode_json(value), status)
+
+
+def refusal_response(refusal: Refusal) -> Response:
+    """Return the error response of ``refusal``."""
+    return Response(refusal.http_body, refusal.entry.http_status, refusal.http_headers)
+
+
+_INTERNAL_ERROR = CLOSES[CloseCode.INTERNAL_ERROR]
+INTERNAL_ERROR = json_response({"error": {"code": _INTERNAL_ERROR.name, "message": _INTERNAL_ERROR.text}}, 500)
+"""The response after an unhandled error, whose details are only logged."""
+
+
+def send(request: Request, response: Response) -> None:
+    """Write a response without finishing the request. For a HEAD request only the headers are written."""
+    request.setResponseCode(response.status)
+    for name, value in {**_HEADERS, **response.headers, "Content-Length": str(len(response.body))}.items():
+        request.setHeader(name, value)
+    request.write(response.body)
+
+
+def request_body(request: Request) -> bytes:
+    """Return the body of a request, whose size the site has limited."""
+    content = request.content
+    return b"" if content is None else bytes(content.read())
+
+
+def loggable_path(request: HTTPRequest) -> str:
+    """Return the path of a request without its query string, which may hold a token."""
+    return (request.path or b"-").decode("ascii", "backslashreplace")
+
+
+def authorize(authenticator: Authenticator, request: Request, roles: Collection[Role]) -> Principal:
+    """Return the principal of a request.
+
+    Raises:
+        Refusal: ``unauthorized`` without a valid ``Authorization: Bearer`` header (RFC 6750 section 2.1);
+            ``forbidden`` if the principal's role is not one of ``roles``.
+    """
+    principal = authenticator.verify(_bearer_token(request))
+    if principal.role not in roles:
+        raise Refusal(ErrorCode.FORBIDDEN, f"the role {principal.role.value} may not do this")
+    return principal
+
+
+def _bearer_token(request: Request) -> str:
+    headers = request.requestHeaders.getRawHeaders(b"Authorization") or []
+    if len(headers) != 1:
+        raise Refusal(ErrorCode.UNAUTHORIZED, "exactly one Authorization: Bearer header is required")
+    scheme, _, token = headers[0].strip().partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not token or not token.isascii():
+        raise Refusal(ErrorCode.UNAUTHORIZED, "the Authorization header must be: Bearer <token>")
+    return token.decode("ascii")
+
+
+def requested_tenant(principal: Principal, request: Request) -> str | None:
+    """Return the tenant of a request: that of the token, or of ``?tenant_id=`` if the token is for all tenants.
+
+    Return None if the token is for all tenants and the request names none.
+
+    Raises:
+        Refusal: ``forbidden`` if the request names another tenant than the token; ``invalid_message`` if the parameter
+            is malformed.
+    """
+    named = _query_value(request, "tenant_id")
+    if principal.every_tenant:
+        return None if named == EVERY_TENANT else named
+    if named not in (None, principal.tenant_id):
+        raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token is for another tenant")
+    return principal.tenant_id
+
+
+def _query_value(request: Request, name: str) -> str | None:
+    values = (request.args or {}).get(name.encode(), [])
+    if not values:
+        return None
+    if len(values) > 1:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name}: given more than once")
+    return identifier(name, values[0])
+
+
+def identifier(name: str, raw: bytes) -> str:
+    """Decode an identifier from a URL.
+
+    Raises:
+        Refusal: ``invalid_message`` unless it is UTF-8 and has 1 to 255 characters.
+    """
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name}: not UTF-8") from None
+    if not 0 < len(text) <= MAX_ID_LENGTH:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name}: expected 1 to {MAX_ID_LENGTH} characters")
+    return text
+
+
+class JsonResource(Resource):
+    """A resource whose handlers are coroutines that return a Response or raise a Refusal.
+
+    The handler of GET also serves HEAD. Other methods get 405 with ``Allow`` (RFC 9110 section 15.5.6). An unhandled
+    error is logged and gets 500. A handler runs to completion even if the client has disconnected, so that a list of
+    events is not published in part.
+
+    Args:
+        get: handles GET and HEAD.
+        post: handles POST.
+    """
+
+    def __init__(self, *, get: Handler | None = None, post: Handler | None = None) -> None:
+        super().__init__()
+        self._handlers: dict[bytes, Handler] = {}
+        if get is not None:
+            self._handlers |= {b"GET": get, b"HEAD": get}
+        if post is not None:
+            self._handlers[b"POST"] = post
+
+    def getChild(self, path: bytes, request: IRequest) -> Resource:
+        """Return 404 for every path below, unless a child was added for it."""
+        return JsonNotFound()
+
+    def render(self, request: Request) -> int:
+        """Start the handler; the response is sent when it finishes."""
+        Deferred.fromCoroutine(self._serve(request)).addErrback(_log_unhandled, request)
+        return NOT_DONE_YET
+
+    async def _serve(self, request: Request) -> None:
+        disconnected: list[Failure] = []
+        request.notifyFinish().addErrback(disconnected.append)
+        response = await self._respond(request)
+        if not disconnected:
+            send(request, response)
+            request.finish()
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            return await self._handle(request)
+        except Refusal as refusal:
+            if refusal.code in _LOGGED_REFUSALS:
+                _log_refusal(refusal, request)
+            return refusal_response(refusal)
+        except Exception:
+            _log_unhandled(Failure(), request)
+            return INTERNAL_ERROR
+
+    async def _handle(self, request: Request) -> Response:
+        handler = self._handlers.get(request.method)
+        if handler is not None:
+            return await handler(request)
+        refused = refusal_response(Refusal(ErrorCode.METHOD_NOT_ALLOWED))
+        allow = b", ".join(self._handlers).decode()
+        return Response(refused.body, refused.status, {**refused.headers, "Allow": allow})
+
+
+class JsonNotFound(JsonResource):
+    """Responds with 404 to every method. Also serves as the root of the site and as a parent of other resources."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    async def _handle(self, request: Request) -> Response:
+        raise Refusal(ErrorCode.NOT_FOUND)
+
+
+_LOGGED_REFUSALS = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN})
+
+
+def _log_refusal(refusal: Refusal, request: Request) -> None:
+    _log.info(
+        "refused {method} {path} from {peer}: {code}, {reason}",
+        method=request.method.decode("ascii", "backslashreplace"),
+        path=loggable_path(request),
+        peer=str(getattr(request.getClientAddress(), "host", "a unix socket")),
+        code=refusal.code.value,
+        reason=refusal.message,
+    )
+
+
+def _log_unhandled(failure: Failure, request: Request) -> None:
+    method = request.method.decode("ascii", "backslashreplace")
+    _log.failure("unhandled error in {method} {path}", failure, method=method, path=loggable_path(request))

@@ -1,0 +1,18 @@
+-- Append presence.changed to the tenant's stream, in the same script that changes the presence record: it is published
+-- exactly once.
+--
+-- ARGV 8 and 9: see publish.lua. A draft is {"id", "at" (Unix time), "head" (the event's line up to its payload),
+-- "user" (the user's id as JSON)}.
+
+local function append_presence_event(record, draft, online)
+  local epoch, head = history()
+  local seq, reason = head + 1, online and 'connected' or 'disconnected'
+  local rest = string.format('%s{"user_id":%s,"online":%s,"connections":%d,"reason":"%s"}]',
+    draft.head, draft.user, tostring(online), connections(record), reason)
+  local line = append(seq, draft.id, draft.at, rest, nil)
+  redis.call('HSET', KEYS[1], 'head', seq)
+  trim_log(tonumber(ARGV[8]), tonumber(draft.at) - tonumber(ARGV[9]))
+  redis.call('EXPIRE', key('log'), math.ceil(tonumber(ARGV[9])) + 3600)
+  announce(epoch, seq, seq, {line})
+  record.told = online
+end

@@ -1,0 +1,138 @@
+"""One AMP connection to the gateway, seen from the daemon."""
+
+# mypy: allow-untyped-calls
+# Twisted has no annotations on most of AMP.
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Protocol
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from callcenter_ws.amp.commands import AmpRefusal, ClientEvent, GatewayCommand, Ping, refusal_of
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.runtime.background import Task
+from callcenter_ws.runtime.transports import TwistedTransport
+
+CommandResponse = dict[str, Any]  # the values have the types of the command's declaration
+
+CALL_TIMEOUT_SECONDS = 30.0
+PING_INTERVAL_SECONDS = 30.0
+
+_log = Logger()
+
+
+class ConnectionOwner(Protocol):
+    """Receives what happens on a GatewayConnection."""
+
+    def connection_made(self, connection: GatewayConnection) -> Task:
+        """Prepare a new connection: authenticate on it. An exception aborts the connection."""
+
+    def connection_lost(self, connection: GatewayConnection) -> None:
+        """Stop using a closed connection."""
+
+    def client_event(self, tenant_id: str, type_: str, payload: bytes, user_id: str | None, event_id: str) -> Task:
+        """Handle ``ClientEvent``; returning acknowledges the event."""
+
+
+class GatewayConnection(amp.AMP):
+    """Calls the gateway's commands, with a timeout, and pings it to detect a connection that is dead.
+
+    Every failure of a call is a ``Refusal``: that of the gateway, or ``unavailable`` for a broken connection.
+    """
+
+    transport: TwistedTransport
+
+    def __init__(self, owner: ConnectionOwner, reactor: IReactorTime) -> None:
+        super().__init__()
+        self._owner = owner
+        self._reactor = reactor
+        self._keepalive = LoopingCall(self._ping)
+        self._keepalive.clock = reactor
+        self._abort: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Start pinging, and have the owner prepare the connection."""
+        super().connectionMade()
+        self._keepalive.start(PING_INTERVAL_SECONDS, now=False)
+        Deferred.fromCoroutine(self._owner.connection_made(self)).addErrback(self._failed)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Stop the timers, fail the calls in flight, and notify the owner."""
+        if self._keepalive.running:
+            self._keepalive.stop()
+        if self._abort is not None and self._abort.active():
+            self._abort.cancel()
+        super().connectionLost(reason)
+        self._owner.connection_lost(self)
+
+    async def call(self, command: type[GatewayCommand], **arguments: object) -> CommandResponse:
+        """Call a command of the gateway and return its response.
+
+        Without an answer within 30 s the connection is aborted.
+
+        Raises:
+            Refusal: the gateway's error; ``unavailable`` without an answer.
+        """
+        if self.transport is None:
+            raise Refusal(ErrorCode.UNAVAILABLE, "the connection to the gateway is lost")
+        try:
+            answer: Deferred[CommandResponse] = self.callRemote(command, **arguments)
+            return await answer.addTimeout(CALL_TIMEOUT_SECONDS, self._reactor)
+        except AmpRefusal as error:
+            raise refusal_of(error.amp_code, str(error)) from None
+        except defer.TimeoutError:
+            self.abort(f"no answer to {command.__name__} within {CALL_TIMEOUT_SECONDS:g} s")
+        except (amp.RemoteAmpError, amp.UnhandledCommand) as error:
+            self.abort(f"{type(error).__name__} in answer to {command.__name__}; is it a gateway?")
+        except ConnectionClosed:
+            pass
+        raise Refusal(ErrorCode.UNAVAILABLE, "the connection to the gateway is lost")
+
+    def abort(self, reason: str) -> None:
+        """Log ``reason`` as a warning and close the connection at once. Has no effect on a closed connection."""
+        if self.transport is not None:
+            _log.warn("the connection to the gateway is aborted: {reason}", reason=reason)
+            self.transport.abortConnection()
+
+    def abort_after(self, seconds: float) -> None:
+        """Abort the connection if it is still open after ``seconds``."""
+        self._abort = self._reactor.callLater(seconds, self.transport.abortConnection)
+
+    def unhandledError(self, failure: Failure) -> None:  # noqa: N802 - Twisted's name
+        """Log an unexpected error and abort the connection."""
+        self._failed(failure)
+
+    @ClientEvent.responder
+    def client_event(
+        self,
+        tenant_id: str,
+        type: str,  # noqa: A002 - the name on the wire
+        payload: bytes,
+        user_id: str | None,
+        event_id: str,
+    ) -> Deferred[dict[str, object]]:
+        """Have the owner handle an event of the gateway; the answer acknowledges it."""
+        handled = Deferred.fromCoroutine(self._owner.client_event(tenant_id, type, payload, user_id, event_id))
+        return handled.addCallback(lambda _: {})
+
+    def _ping(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._check_gateway()).addErrback(self._failed)
+
+    async def _check_gateway(self) -> None:
+        # Without an answer ``call`` has aborted the connection; any other Refusal shows that the gateway is alive.
+        with suppress(Refusal):
+            await self.call(Ping)
+
+    def _failed(self, failure: Failure) -> None:
+        _log.failure("unhandled error on the connection to the gateway", failure)
+        self.abort("an internal error of this daemon")

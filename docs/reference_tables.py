@@ -1,0 +1,277 @@
+"""Generates the reference tables of the manual from the code: ``python docs/reference_tables.py [--write]``.
+
+Each table stands in a page between the comments ``.. generated table: NAME`` and ``.. end of generated table``, so that
+the pages can be read without building them. Without an option the command lists the tables that differ from the code,
+and exits with status 1 if there are any; with ``--write`` it updates the pages. ``tests/docs`` runs the same check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+DOCS = Path(__file__).parent
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(DOCS.parent))
+
+from callcenter_ws.config.settings import KEYS, SECTIONS, range_of  # noqa: E402 - the line above makes it importable
+from callcenter_ws.errors import CLOSES, ERRORS  # noqa: E402
+from callcenter_ws.events.catalogue import CATALOGUE, AgentState, Call, EventType, Payload  # noqa: E402
+from callcenter_ws.events.methods import EventMethods  # noqa: E402
+
+COMMAND = "python docs/reference_tables.py --write"
+"""The command that updates the pages; run it in the folder of the project."""
+
+_WIDTH = 116
+_MIN_LAST_COLUMN = 24
+_MEANING = re.compile(r"(?P<meaning>.+): ``(?P<event>[a-z.]+)``\.")
+_MARKED = re.compile(
+    r"(?P<start>^\.\. generated table: (?P<name>[a-z-]+)\n)(?P<table>.*?)(?P<end>^\.\. end of generated table\n)",
+    re.MULTILINE | re.DOTALL,
+)
+_BY_GATEWAY = {"presence.changed": "a user came online or went offline; published by the gateway"}
+
+
+# Tables
+
+
+def close_codes() -> Iterator[str]:
+    """Yield the lines of the table of close codes."""
+    rows = [
+        (str(entry.code.value), f"``{entry.name}``", entry.text, _after_close(entry.code.value, entry.code.reconnect))
+        for entry in CLOSES.values()
+    ]
+    return _table(("code", "name", "text", "what to do"), rows)
+
+
+def _after_close(code: int, reconnect: bool) -> str:
+    if code < 4000:
+        return "see RFC 6455"
+    return "reconnect and resume" if reconnect else "do not reconnect"
+
+
+def error_codes() -> Iterator[str]:
+    """Yield the lines of the table of error codes."""
+    rows = [
+        (f"``{entry.code}``", str(entry.http_status), f"``{entry.amp_code.decode()}``", entry.text)
+        for entry in ERRORS.values()
+    ]
+    return _table(("code", "HTTP status", "AMP error", "meaning"), rows)
+
+
+def limits() -> Iterator[str]:
+    """Yield the lines of the table of limits with their defaults and ranges."""
+    defaults = SECTIONS["limits"]()
+    rows = []
+    for key, annotation in KEYS.items():
+        section, _, name = key.partition(".")
+        if section == "limits":
+            smallest, largest = range_of(annotation) or (None, None)
+            rows.append((f"``{key}``", _number(getattr(defaults, name)), f"{_number(smallest)} to {_number(largest)}"))
+    return _table(("key", "default", "range"), rows)
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}"
+
+
+def broadcaster_methods() -> Iterator[str]:
+    """Yield the lines of the table of the EventBroadcaster's methods, in the order of the catalogue."""
+    methods = _methods()
+    rows = []
+    for event in CATALOGUE:
+        if event in methods:
+            name, _ = methods[event]
+            parameters = list(inspect.signature(getattr(EventMethods, name)).parameters.values())[1:]
+            rows.append((f"``{event}``", f"``{name}({', '.join(map(_parameter, parameters))})``"))
+    return _table(("event", "method"), rows)
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    return f"**{parameter.name}" if parameter.kind is inspect.Parameter.VAR_KEYWORD else parameter.name
+
+
+def _methods() -> dict[str, tuple[str, str]]:
+    """Return the methods of EventMethods: event type to the method's name and the event's meaning.
+
+    Raises:
+        ValueError: if an event type has no method, or its method's docstring does not name it.
+    """
+    methods = {}
+    for name, method in inspect.getmembers(EventMethods, inspect.isfunction):
+        match = _MEANING.search(inspect.getdoc(method) or "")
+        if match and not name.startswith("_"):
+            meaning = re.sub(r"^Publish (that )?", "", match["meaning"])
+            methods[match["event"]] = (name, re.sub(r"^Notify ", "Notifies ", meaning))
+    missing = CATALOGUE.keys() - methods.keys() - _BY_GATEWAY.keys()
+    if missing:
+        raise ValueError(f"no method of EventMethods has a docstring that ends with one of these types: {missing}")
+    return methods
+
+
+def event_catalogue() -> Iterator[str]:
+    """Yield a section for the fields that all calls share, and one for each event type."""
+    yield from ("Call fields", "-----------", "")
+    yield "Every event whose entry says *call fields* may have these; ``unique_id`` is required in all of them."
+    yield from _table(("field", "value"), list(_fields(Call, set())))
+    for type_ in CATALOGUE.values():
+        yield from (type_.name, "-" * len(type_.name), "")
+        yield from _entry(type_)
+
+
+def _entry(type_: EventType) -> Iterator[str]:
+    meaning = _BY_GATEWAY.get(type_.name) or _methods()[type_.name][1]
+    yield from (f"{meaning[0].upper()}{meaning[1:]}.", "")
+    yield f":roles: {', '.join(sorted(role.value for role in type_.audience))}"
+    if type_.needs_user:
+        yield ":recipient: one user; ``user_id`` is required beside the payload"
+    if type_.slot is not None:
+        entity = ", ".join(" or ".join(f"``{field}``" for field in fields) for fields in type_.slot.entity)
+        yield f":snapshot: {_slot(type_.slot.kind, type_.slot.keeps, type_.slot.drops)} (by {entity})"
+    if type_.conflate_by is not None:
+        keys = ", ".join(f"``{field}``" for field in type_.conflate_by)
+        yield f":conflation: only the newest event matters per {keys}"
+    yield ""
+    shared: set[str] = set()
+    if issubclass(type_.payload, Call):
+        # A call field that this type requires is listed again.
+        known = {(field.name, field.required) for field in msgspec.structs.fields(Call)}
+        shared = {f.name for f in msgspec.structs.fields(type_.payload) if (f.name, f.required) in known}
+    fields = list(_fields(type_.payload, shared))
+    if not fields:
+        yield from ("Payload: the call fields.", "")
+        return
+    yield "Payload: the call fields, and" if shared else "Payload:"
+    yield from _table(("field", "value"), fields)
+
+
+def _slot(kind: str, keeps: str | None, drops: str | None) -> str:
+    if keeps is not None:
+        return f"kept as the last *{keeps}* of its {kind}"
+    return f"removes the {kind}" if drops == "*" else f"removes the *{drops}* of its {kind}"
+
+
+def _fields(payload: type[Payload], without: set[str]) -> Iterator[tuple[str, str]]:
+    info: Any = msgspec.inspect.type_info(payload)  # Any: the type depends on what is inspected.
+    for field in info.fields:
+        if field.name not in without:
+            name = field.encode_name
+            yield f"**{name}**" if field.required else f"``{name}``", _value(field.type)
+
+
+def _value(type_: Any) -> str:
+    match type_:
+        case msgspec.inspect.UnionType(types=types):
+            names = dict.fromkeys(_value(one) for one in types if not isinstance(one, msgspec.inspect.NoneType))
+            names = {"id": None} if set(names) == {"text", "whole number"} else names
+            return "number" if set(names) == {"whole number", "number"} else " or ".join(names)
+        case msgspec.inspect.LiteralType(values=values):
+            # In the order of the declaration; msgspec sorts the values.
+            order: Any = get_args(AgentState) if set(values) == set(get_args(AgentState)) else values
+            return ", ".join(f"``{value}``" for value in order)
+        case msgspec.inspect.ListType(item_type=item):
+            return f"list of {_value(item)}"
+        case msgspec.inspect.IntType(ge=0):
+            return "whole number, 0 or more"
+    return _NAMES[type(type_)]
+
+
+_NAMES: Mapping[Any, str] = {
+    msgspec.inspect.StrType: "text",
+    msgspec.inspect.IntType: "whole number",
+    msgspec.inspect.FloatType: "number",
+    msgspec.inspect.BoolType: "true or false",
+    msgspec.inspect.DateTimeType: "instant",
+    msgspec.inspect.DictType: "object",
+    msgspec.inspect.AnyType: "any JSON",
+}
+
+
+# reStructuredText
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a simple table; cells of the last column are wrapped.
+
+    https://docutils.sourceforge.io/docs/ref/rst/restructuredtext.html#simple-tables
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths[-1] = min(widths[-1], max(_MIN_LAST_COLUMN, _WIDTH - sum(widths[:-1]) - 2 * (len(widths) - 1)))
+    rule = "   " + "  ".join("=" * width for width in widths)
+    yield from ("", ".. table::", "   :widths: auto", "", rule)
+    yield from _row(header, widths)
+    yield rule
+    for row in rows:
+        yield from _row(row, widths)
+    yield from (rule, "")
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    *first, last = cells
+    for part in textwrap.wrap(last, widths[-1], break_long_words=False, break_on_hyphens=False):
+        line = "  ".join([*(f"{cell:<{width}}" for cell, width in zip(first, widths, strict=False)), part])
+        yield f"   {line}".rstrip()
+        first = ["" for _ in first]
+
+
+# Pages
+
+TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
+    "close-codes": close_codes,
+    "error-codes": error_codes,
+    "limits": limits,
+    "broadcaster-methods": broadcaster_methods,
+    "event-catalogue": event_catalogue,
+}
+
+
+def pages() -> Iterator[Path]:
+    """Yield the pages that have a generated table."""
+    for page in sorted(DOCS.glob("*.rst")):
+        if _MARKED.search(page.read_text()):
+            yield page
+
+
+def updated(text: str) -> str:
+    """Return the text of a page with its tables generated from the code."""
+    return _MARKED.sub(lambda found: f"{found['start']}{_generated(found['name'])}{found['end']}", text)
+
+
+def _generated(name: str) -> str:
+    return "\n" + "\n".join(TABLES[name]()).strip("\n") + "\n\n"
+
+
+def outdated() -> dict[str, str]:
+    """Return the tables that differ from the code: the name of the table, and of its page."""
+    return {
+        found["name"]: page.name
+        for page in pages()
+        for found in _MARKED.finditer(page.read_text())
+        if found["table"] != _generated(found["name"])
+    }
+
+
+def main() -> int:
+    """Check the pages, or update them; return the exit status."""
+    parser = argparse.ArgumentParser("python docs/reference_tables.py", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help="update the pages instead of checking them")
+    if parser.parse_args().write:
+        for page in pages():
+            page.write_text(updated(page.read_text()))
+        return 0
+    for name, page_name in outdated().items():
+        sys.stderr.write(f'docs/{page_name}: the table "{name}" differs from the code; run: {COMMAND}\n')
+    return 1 if outdated() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
