@@ -43,7 +43,7 @@ class Compiler:
         self._command = found
 
     def has(self, library: Library) -> bool:
-        """Whether the library's headers are installed."""
+        """Return whether the library's headers are installed."""
         source = f"#include <{library.header}>\n".encode()
         check = [self._command, "-fsyntax-only", "-x", "c", "-"]
         return not subprocess.run(check, input=source, stderr=subprocess.DEVNULL, check=False).returncode  # noqa: S603 - the system's compiler

@@ -73,7 +73,10 @@ class ConnectRun:
 
 
 def measure(folder: Path, scale: Scale) -> Report:
-    """Run the case."""
+    """Measure how fast clients connect to each server, and its CPU per connect; return the report.
+
+    Modes: plain, and TLS with full and with resumed handshakes.
+    """
     report = Report("connect", f"{scale.clients:,} clients connect")
     kinds = [kind for kind in ALL_SERVERS if kind is not GO_FRAMES]
     with closing(Loader(folder)) as loader:
@@ -101,6 +104,6 @@ def _add_results(runs: Sequence[ConnectRun], modes: Sequence[str], report: Repor
         if gateway is None:
             continue
         for name, peer in peers.items():
-            most = GO_GOAL if (name, mode) == (GO.name, Transport.PLAIN) else None
+            maximum = GO_GOAL if (name, mode) == (GO.name, Transport.PLAIN) else None
             values = [above / below for above, below in zip(gateway.costs, peer.costs, strict=True)]
-            report.ratios.append(Limit(f"{GATEWAY.name} / {name} | {mode}", "CPU", values, most))
+            report.ratios.append(Limit(f"{GATEWAY.name} / {name} | {mode}", "CPU", values, maximum))

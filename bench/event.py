@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from bench.gateway import TENANT
 
 EVENT_BYTES = 333
-"""The size of an event as an entry of a batch: that of the prototype from which the goals were derived."""
+"""The size of an event as an entry of a batch."""
 
 _STAGES = ("call.incoming", "call.ringing", "call.answered", "call.ended")
 _STAGE_DISTANCE = 50

@@ -77,7 +77,7 @@ class OpenLoop:
         self.limit = 0.0
 
     def saturate(self, scale: Scale) -> Delivery:
-        """Measure how many events per second the server delivers at most."""
+        """Measure the maximum number of events per second that the server delivers."""
         delivery = self.subscribers.measure(_WINDOW, scale.fan_out[_WINDOW], scale.fan_out_seconds)
         measurement = self.subscribers.results_by_window[_WINDOW].measurement
         self.limit = measurement.rates[-1] / self.subscribers.clients
@@ -121,7 +121,13 @@ class OpenLoop:
 
 
 def measure(folder: Path, scale: Scale) -> Report:
-    """Run the case."""
+    """Measure p50 and p99 latency of each server at fixed rates; return the report.
+
+    Rates: half of the server's own limit, half of that of each peer, and one rate for all.
+
+    Raises:
+        InvalidRun: an event was lost, repeated or out of order, or a client was disconnected.
+    """
     report = Report("latency", f"events at a steady rate to {scale.clients:,} subscribers each")
     with (
         closing(Loader(folder)) as loader,
@@ -179,13 +185,13 @@ def _add_results(open_loops: Sequence[OpenLoop], report: Report) -> None:
     for peer in peers:
         label = _half_limit_of(peer.name)
         report.rows.append(gateway.results_by_rate[label].row(f"{gateway.name} | {label}"))
-        report.ratios.append(_ratio(gateway, label, peer, OWN, most=1.0))
+        report.ratios.append(_ratio(gateway, label, peer, OWN, maximum=1.0))
     for one in open_loops:
         report.rows.append(one.results_by_rate[COMMON].row(f"{one.name} | {COMMON}"))
     for peer in peers:
         report.ratios.append(_ratio(gateway, COMMON, peer, COMMON))
 
 
-def _ratio(gateway: OpenLoop, label: str, peer: OpenLoop, peer_label: str, most: float | None = None) -> Limit:
+def _ratio(gateway: OpenLoop, label: str, peer: OpenLoop, peer_label: str, maximum: float | None = None) -> Limit:
     pairs = zip(gateway.results_by_rate[label].p99, peer.results_by_rate[peer_label].p99, strict=True)
-    return Limit(f"{gateway.name} / {peer.name} | {label}", "p99", [above / below for above, below in pairs], most)
+    return Limit(f"{gateway.name} / {peer.name} | {label}", "p99", [above / below for above, below in pairs], maximum)

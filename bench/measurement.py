@@ -58,9 +58,9 @@ class Measurement:
         """The median of the costs."""
         return statistics.median(self.costs)
 
-    def over(self, other: Measurement, label: str, goal: float | None = None, most: float | None = None) -> Ratio:
+    def over(self, other: Measurement, label: str, goal: float | None = None, maximum: float | None = None) -> Ratio:
         """Return the ratio of this measurement to another one of the same rounds."""
-        return Ratio(label, _over(self.rates, other.rates), _over(self.costs, other.costs), goal, most)
+        return Ratio(label, _over(self.rates, other.rates), _over(self.costs, other.costs), goal, maximum)
 
     def over_rate(self, rate: float, label: str) -> Ratio:
         """Return the ratio of this measurement's rate to a known rate."""

@@ -55,14 +55,14 @@ class Ratio:
         rates: ratios of the units per second.
         costs: ratios of the CPU per unit, where they are meaningful.
         goal: the minimum of the median ratio of rates, or None.
-        most: the maximum of the median ratio of costs, or None.
+        maximum: the maximum of the median ratio of costs, or None.
     """
 
     label: str
     rates: Sequence[float]
     costs: Sequence[float] = ()
     goal: float | None = None
-    most: float | None = None
+    maximum: float | None = None
 
     def __str__(self) -> str:
         text = f"rate {Figure('', self.rates, 2)}"
@@ -73,7 +73,7 @@ class Ratio:
     @property
     def met(self) -> bool | None:
         """Whether the goals are met; None if there are none."""
-        return None if self.goal is None and self.most is None else self._is_as_fast and self._cost.met is not False
+        return None if self.goal is None and self.maximum is None else self._is_as_fast and self._cost.met is not False
 
     @property
     def _is_as_fast(self) -> bool:
@@ -81,7 +81,7 @@ class Ratio:
 
     @property
     def _cost(self) -> Limit:
-        return Limit(self.label, "CPU", self.costs, self.most)
+        return Limit(self.label, "CPU", self.costs, self.maximum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +90,25 @@ class Limit:
 
     Attributes:
         what: the name of the quantity.
-        most: the maximum of its median, or None.
+        maximum: the maximum of its median, or None.
     """
 
     label: str
     what: str
     values: Sequence[float]
-    most: float | None = None
+    maximum: float | None = None
     unit: str = ""
 
     def __str__(self) -> str:
         text = f"{self.what} {Figure('', self.values, 2)}{self.unit}"
         if self.met is None:
             return text
-        return f"{text}, goal: at most {self.most:g}{self.unit}, {_MET[self.met]}"
+        return f"{text}, goal: at most {self.maximum:g}{self.unit}, {_MET[self.met]}"
 
     @property
     def met(self) -> bool | None:
         """Whether the median is within the maximum; None if there is none."""
-        return None if self.most is None else statistics.median(self.values) <= self.most
+        return None if self.maximum is None else statistics.median(self.values) <= self.maximum
 
 
 @dataclass(frozen=True, slots=True)

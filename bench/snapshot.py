@@ -163,7 +163,13 @@ def _await_snapshot(group: ClientGroup) -> list[SnapshotTiming]:
 
 
 def measure(folder: Path, scale: Scale) -> Report:
-    """Run the case."""
+    """Measure snapshots of a large state from each store; return the report.
+
+    Figures: time to the first and the last byte, CPU and size, for one client and for several.
+
+    Raises:
+        InvalidRun: an event was lost, repeated or out of order, or a client was disconnected.
+    """
     title = f"the state of {scale.agents:,} agents, {scale.calls:,} calls and {scale.queues:,} queues"
     report = Report("snapshot", title)
     runs: list[SnapshotRun] = []

@@ -149,7 +149,13 @@ class TenantsRun:
 
 
 def measure(folder: Path, scale: Scale) -> Report:
-    """Run the case."""
+    """Measure many tenants with different clients, and events for one user among many; return the report.
+
+    Figures: rate and CPU per message; ratios to one tenant with equal clients, and to few users.
+
+    Raises:
+        InvalidRun: an event was lost, repeated or out of order, or a client was disconnected.
+    """
     report = Report("tenants", f"{scale.tenants} tenants of {_CLIENTS} clients of all kinds, and one user among many")
     with closing(Loader(folder)) as loader:
         _measure_tenants(folder, loader, scale, report)
@@ -208,6 +214,6 @@ def _measure_single_user(folder: Path, loader: Loader, scale: Scale, report: Rep
         report.ratios.append(_limit(label, "CPU for each event", above, below, SINGLE_USER_GOAL))
 
 
-def _limit(label: str, what: str, above: Measurement, below: Measurement, most: float | None = None) -> Limit:
+def _limit(label: str, what: str, above: Measurement, below: Measurement, maximum: float | None = None) -> Limit:
     values = [one / other for one, other in zip(above.costs, below.costs, strict=True)]
-    return Limit(label, what, values, most)
+    return Limit(label, what, values, maximum)

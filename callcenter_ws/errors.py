@@ -69,7 +69,7 @@ ERRORS: dict[ErrorCode, ErrorEntry] = {
         ErrorEntry(ErrorCode.OVERLOADED, 503, b"OVERLOADED", "the gateway is overloaded; retry later"),
         ErrorEntry(ErrorCode.UNAVAILABLE, 503, b"UNAVAILABLE", "temporarily unavailable; retry later"),
         ErrorEntry(ErrorCode.DRAINING, 503, b"UNAVAILABLE", "this node is shutting down; reconnect"),
-        ErrorEntry(ErrorCode.TENANT_SUSPENDED, 403, b"FORBIDDEN", "the tenant is suspended"),
+        ErrorEntry(ErrorCode.TENANT_SUSPENDED, 403, b"FORBIDDEN", "reserved, not sent: the tenant is suspended"),
         ErrorEntry(ErrorCode.NOT_FOUND, 404, b"INVALID_EVENT", "not found"),
         ErrorEntry(ErrorCode.METHOD_NOT_ALLOWED, 405, b"INVALID_EVENT", "method not allowed"),
         ErrorEntry(ErrorCode.UPGRADE_REQUIRED, 426, b"INVALID_EVENT", "this URL accepts WebSocket handshakes only"),
@@ -137,7 +137,7 @@ CLOSES: dict[CloseCode, CloseEntry] = {
         ),
         CloseEntry(CloseCode.TOO_LARGE, "too_large", "the message is larger than the limit"),
         CloseEntry(CloseCode.INTERNAL_ERROR, "internal_error", "internal error of the gateway"),
-        CloseEntry(CloseCode.SLOW_CONSUMER, "slow_consumer", "the client read no data for too long"),
+        CloseEntry(CloseCode.SLOW_CONSUMER, "slow_consumer", "the client reads too slowly"),
         CloseEntry(CloseCode.KEEPALIVE_TIMEOUT, "keepalive_timeout", "the client did not answer a ping"),
         CloseEntry(CloseCode.DRAINING, "draining", "this node is shutting down; reconnect"),
         CloseEntry(CloseCode.RATE_LIMITED, "rate_limited", "the client sent too many messages"),
@@ -147,8 +147,8 @@ CLOSES: dict[CloseCode, CloseEntry] = {
         CloseEntry(CloseCode.AUTH_TIMEOUT, "auth_timeout", "the client did not authenticate in time"),
         CloseEntry(CloseCode.REVOKED, "revoked", "the session was ended by an administrator"),
         CloseEntry(CloseCode.CONNECTION_LIMIT, "connection_limit", "too many connections"),
-        CloseEntry(CloseCode.REPLACED, "replaced", "replaced by another connection"),
-        CloseEntry(CloseCode.TENANT_SUSPENDED, "tenant_suspended", "the tenant is suspended"),
+        CloseEntry(CloseCode.REPLACED, "replaced", "reserved, not sent: replaced by another connection"),
+        CloseEntry(CloseCode.TENANT_SUSPENDED, "tenant_suspended", "reserved, not sent: the tenant is suspended"),
     )
 }
 

@@ -1,4 +1,4 @@
-"""The seams between the parts, as typing Protocols and the values that cross them. No logic."""
+"""The Protocols between the parts, and their value types. No logic."""
 
 from __future__ import annotations
 
@@ -28,13 +28,17 @@ class ConnectionLog(Protocol):
         """Log the exception being handled, which is a bug; ``where`` names the operation that raised it."""
 
 
+Send = Callable[[bytes], int]
+"""Sends bytes at once and returns how many were sent; raises ``OSError`` when none were."""
+
+
 class Transport(Protocol):
     """The sending side of one WebSocket. Frames are complete RFC 6455 frames."""
 
     def write(self, data: bytes, /) -> object:
         """Send bytes, after everything that was written before."""
 
-    def direct(self) -> Callable[[bytes], int] | None:
+    def direct(self) -> Send | None:
         """Return a function that sends bytes at once; None while written bytes still wait to be sent.
 
         The function returns how many bytes were sent, and raises ``OSError`` when none were. What was not sent must be
@@ -45,7 +49,7 @@ class Transport(Protocol):
         """Start the closing handshake with ``code`` and its text. Has no effect on a closed socket."""
 
     def unsent_bytes(self) -> int:
-        """Return the number of written bytes that the operating system has not accepted yet."""
+        """Return the bytes that the peer has not received: buffered in this process or in the socket's send queue."""
 
 
 class Authenticator(Protocol):
@@ -62,7 +66,7 @@ class Authenticator(Protocol):
         """
 
 
-class Subscriber(Protocol):
+class PresenceClient(Protocol):
     """A connected client, as presence tracking sees it."""
 
     @property
@@ -301,10 +305,10 @@ class PresenceStore(Protocol):
 class PresenceTracker(Protocol):
     """Follows which users have clients at this node; the Hub calls it."""
 
-    def client_registered(self, client: Subscriber) -> None:
+    def client_registered(self, client: PresenceClient) -> None:
         """Count a client that was registered with the Hub."""
 
-    def client_unregistered(self, client: Subscriber, code: CloseCode) -> None:
+    def client_unregistered(self, client: PresenceClient, code: CloseCode) -> None:
         """Count a client that was removed from the Hub, and the close code of its connection."""
 
 

@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 from callcenter_ws.config.settings import KEYS, SECTIONS, range_of  # noqa: E402 - the line above makes it importable
 from callcenter_ws.errors import CLOSES, ERRORS  # noqa: E402
-from callcenter_ws.events.catalogue import CATALOGUE, AgentState, Call, EventType, Payload  # noqa: E402
+from callcenter_ws.events.catalogue import CATALOGUE, AgentState, CallPayload, EventType, Payload  # noqa: E402
 from callcenter_ws.events.methods import EventMethods  # noqa: E402
 
 COMMAND = "python docs/reference_tables.py --write"
@@ -122,7 +122,7 @@ def event_catalogue() -> Iterator[str]:
     """Yield a section for the fields that all calls share, and one for each event type."""
     yield from ("Call fields", "-----------", "")
     yield "Every event whose entry says *call fields* may have these; ``unique_id`` is required in all of them."
-    yield from _table(("field", "value"), list(_fields(Call, set())))
+    yield from _table(("field", "value"), list(_fields(CallPayload, set())))
     for type_ in CATALOGUE.values():
         yield from (type_.name, "-" * len(type_.name), "")
         yield from _entry(type_)
@@ -142,9 +142,9 @@ def _entry(type_: EventType) -> Iterator[str]:
         yield f":conflation: only the newest event matters per {keys}"
     yield ""
     shared: set[str] = set()
-    if issubclass(type_.payload, Call):
+    if issubclass(type_.payload, CallPayload):
         # A call field that this type requires is listed again.
-        known = {(field.name, field.required) for field in msgspec.structs.fields(Call)}
+        known = {(field.name, field.required) for field in msgspec.structs.fields(CallPayload)}
         shared = {f.name for f in msgspec.structs.fields(type_.payload) if (f.name, f.required) in known}
     fields = list(_fields(type_.payload, shared))
     if not fields:

@@ -20,8 +20,9 @@ from twisted.internet import reactor, task
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, make_event
 from callcenter_ws.events.frames import PLAIN
-from callcenter_ws.events.principal import Principal, Role, View
+from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.redaction import View
 from callcenter_ws.events.visibility import may_see
 from callcenter_ws.interfaces import Broker, MailboxGap, PublishResult
 from callcenter_ws.runtime.json import rfc3339

@@ -174,7 +174,7 @@ def block_messages(node: ClusterNode) -> Callable[[], None]:
 
 
 def is_revoked(node: ClusterNode, principal: Principal) -> bool:
-    """Whether a node refuses the token of a principal."""
+    """Return whether a node refuses the token of a principal."""
     try:
         node.hub.revocations.check(principal)
     except Refusal:

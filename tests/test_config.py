@@ -30,7 +30,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from callcenter_ws.config.load import ConfigError, Problem, Settings, load
-from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenant, range_of
+from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenantSettings, range_of
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.runtime.endpoints import EndpointDescription
 
@@ -276,7 +276,7 @@ def test_origins_are_as_browsers_send_them(written: str, used: str) -> None:
     overrides = [f"web.allowed_origins={written}", f'public.tenants={{acme = {{origins = ["{written}"]}}}}']
     loaded = load(None, overrides=overrides, demo=True)
     assert loaded.web.allowed_origins == (used,)
-    assert loaded.public.tenants == {"acme": PublicTenant(origins=(used,))}
+    assert loaded.public.tenants == {"acme": PublicTenantSettings(origins=(used,))}
 
 
 def test_limits_are_an_instance_of_limits() -> None:
@@ -295,7 +295,7 @@ def test_settings_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         loaded.web.demo = True  # type: ignore[misc]  # that it fails is the point
     with pytest.raises(TypeError):
-        loaded.public.tenants["other"] = PublicTenant()  # type: ignore[index]  # likewise
+        loaded.public.tenants["other"] = PublicTenantSettings()  # type: ignore[index]  # likewise
 
 
 # Files
@@ -525,7 +525,7 @@ def test_an_invalid_value_that_is_overridden_is_no_problem(folder: Path) -> None
         ("jwt.algorithms=HS256,HS256", ("HS256",)),
         ("store.synchronous=full", "full"),
         ("policy.agent_calls=own", "own"),
-        ('public.tenants={"a.b" = {anonymous = true}}', {"a.b": PublicTenant(anonymous=True)}),
+        ('public.tenants={"a.b" = {anonymous = true}}', {"a.b": PublicTenantSettings(anonymous=True)}),
     ],
 )
 @pytest.mark.parametrize("way", ["--set", "environment"])
@@ -631,7 +631,7 @@ def test_the_etc_file_lists_all_keys() -> None:
     listed = _listed(ETC_FILE.read_text())
     tenant = {key: listed.pop(key) for key in list(listed) if key.startswith("public.tenants.")}
     assert {*listed, "public.tenants"} == KEYS.keys()
-    assert {key.removeprefix("public.tenants.acme.") for key in tenant} == set(PublicTenant.__struct_fields__)
+    assert {key.removeprefix("public.tenants.acme.") for key in tenant} == set(PublicTenantSettings.__struct_fields__)
 
 
 def test_the_values_in_the_etc_file_are_the_defaults() -> None:
@@ -655,7 +655,9 @@ def test_the_values_in_comments_of_the_etc_file_are_valid(tmp_path: Path) -> Non
     text = text.replace('url = "sqlite:callcenter-ws.sqlite"', 'url = "rediss://redis.example/0"')
     loaded = load(write(tmp_path, text))
     assert loaded.warnings == ()
-    assert loaded.public.tenants == {"acme": PublicTenant(origins=("https://www.acme.example",), anonymous=True)}
+    assert loaded.public.tenants == {
+        "acme": PublicTenantSettings(origins=("https://www.acme.example",), anonymous=True)
+    }
 
 
 def test_loading_settings_installs_no_reactor() -> None:

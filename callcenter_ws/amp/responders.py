@@ -203,4 +203,4 @@ def _check_authority(peer: PeerSession, tenant_id: str) -> None:
     if tenant_id == EVERY_TENANT:
         raise Refusal(ErrorCode.INVALID_EVENT, "tenant_id: name one tenant")
     if _principal(peer).tenant_id not in (EVERY_TENANT, tenant_id):
-        raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token speaks for another tenant")
+        raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token is for another tenant")

@@ -25,8 +25,8 @@ _FINAL_TYPES = frozenset({"call.ended", "call.abandoned"})
 
 
 @dataclass(slots=True)
-class Call:
-    """What is known of one call.
+class CallRecord:
+    """Queue and agents of one call.
 
     Attributes:
         agents: the agents that handle the call or at which it rings, in the order of their last mention.
@@ -47,7 +47,7 @@ class CallTable:
 
     def __init__(self) -> None:
         # Ordered by last event, the oldest first.
-        self._calls: OrderedDict[str, Call] = OrderedDict()
+        self._calls: OrderedDict[str, CallRecord] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -62,7 +62,7 @@ class CallTable:
         self.forget_before(event.received_at - CALL_LIFETIME)
         if event.call_id is None or event.user_id is not None:
             return
-        call = self._calls.pop(event.call_id, None) or Call()
+        call = self._calls.pop(event.call_id, None) or CallRecord()
         named, known, queue_name = event.agents, call.agents, call.queue_name
         event.queue_name = event.queue_name or queue_name
         if not (named and event.type.name in _ONE_AGENT_TYPES):
@@ -80,11 +80,11 @@ class CallTable:
         if len(self._calls) > MAX_CALLS:
             self._calls.popitem(last=False)
 
-    def restore(self, call_id: str, call: Call) -> None:
+    def restore(self, call_id: str, call: CallRecord) -> None:
         """Add a call read from the store; calls must be added in the order of ``touched_at``."""
         self._calls[call_id] = call
 
-    def get(self, call_id: str) -> Call | None:
+    def get(self, call_id: str) -> CallRecord | None:
         """Return a call; None when it is not remembered."""
         return self._calls.get(call_id)
 

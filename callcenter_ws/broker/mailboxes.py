@@ -37,7 +37,7 @@ def mail_expires_at(event: Event, received_at: float) -> float:
 
 
 def is_lost(received_at: float, expired_at: float) -> bool:
-    """Whether an expired item becomes part of the gap; not if its own ``expires_at`` has come."""
+    """Return whether an expired item becomes part of the gap; not if its own ``expires_at`` has come."""
     return expired_at >= received_at + LIFETIME
 
 

@@ -121,6 +121,6 @@ class State:
 
 
 def _empties(slot: Slot, user_id: str | None, slot_key: SlotKey) -> bool:
-    """Whether an event that drops ``slot``, for all users (``user_id`` None) or for one, empties ``slot_key``."""
+    """Return whether an event that drops ``slot``, for one user or for all (None), empties ``slot_key``."""
     name, owner = slot_key
     return slot.drops in ("*", name) and user_id in (None, owner)

@@ -109,7 +109,7 @@ class SubmissionQueue:
         return queue
 
     def has_events(self, tenant_id: str) -> bool:
-        """Whether events of the tenant are queued."""
+        """Return whether events of the tenant are queued."""
         return tenant_id in self._queues
 
     def next_tenant(self) -> str | None:

@@ -26,7 +26,7 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A gateway, as far as it is known.
+    """Addresses, secret and tenant of a gateway; None if not known.
 
     Attributes:
         url: the URL of the WebSocket endpoint.

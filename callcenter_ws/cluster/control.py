@@ -40,7 +40,7 @@ from the clocks of two nodes; if the clock of one is ahead, connections of the l
 
 RETRY_SECONDS = 1.0
 
-_log = Logger("callcenter_ws.broker")
+_log = Logger()
 
 
 class ControlMessages:
@@ -160,7 +160,7 @@ class ControlMessages:
         return newest[0][0].decode() if newest else "0-0"
 
     async def _is_lost(self, last_id: str) -> bool:
-        """Whether Redis does not have the last applied message: the stream was trimmed, or Redis has lost data."""
+        """Return whether Redis lacks the last applied message: the stream was trimmed, or Redis has lost data."""
         if last_id == "0-0":
             return False
         return not await self._redis.send("XRANGE", self._keys.control, last_id, last_id)

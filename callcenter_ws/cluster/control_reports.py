@@ -12,7 +12,7 @@ from callcenter_ws.runtime.clock import Clock
 REPORT_TIMEOUT_SECONDS = 2.0
 """How long to wait for the reports of the other nodes."""
 
-_log = Logger("callcenter_ws.broker")
+_log = Logger()
 
 
 class _ReportCount:

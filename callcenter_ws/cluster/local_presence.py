@@ -10,7 +10,7 @@ from functools import partial
 from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.visibility import is_announced
-from callcenter_ws.interfaces import PresenceRecord, PresenceStore, Subscriber, UserPresence
+from callcenter_ws.interfaces import PresenceClient, PresenceRecord, PresenceStore, UserPresence
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock, Timer
@@ -87,7 +87,7 @@ class LocalPresence:
                 # The process ended before the user was announced offline.
                 self._request_announcement(key)
 
-    def client_registered(self, client: Subscriber) -> None:
+    def client_registered(self, client: PresenceClient) -> None:
         """Count a client that was registered with the Hub."""
         principal = client.principal
         key = (principal.tenant_id, principal.user_id, principal.is_visitor)
@@ -103,7 +103,7 @@ class LocalPresence:
             self._save(key, user)
             self._request_announcement(key)
 
-    def client_unregistered(self, client: Subscriber, code: CloseCode) -> None:
+    def client_unregistered(self, client: PresenceClient, code: CloseCode) -> None:
         """Count a client that was removed from the Hub."""
         principal = client.principal
         key = (principal.tenant_id, principal.user_id, principal.is_visitor)

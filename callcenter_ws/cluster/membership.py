@@ -1,4 +1,4 @@
-"""Membership: which nodes are alive, as far as this node knows, and whether it knows enough to answer for all of them.
+"""Membership: which nodes are alive, as far as this node knows, and whether this view is recent and complete.
 
 A node is alive while its lease has not expired (``lease_renewal.py``).
 """
@@ -124,7 +124,7 @@ class Membership:
             self._on_unknown()
 
     def _was_out_of_contact(self, leases: Leases, now: float) -> bool:
-        """Whether much time has passed since the last renewal, by either clock: one may have been suspended."""
+        """Return whether much time has passed since the last renewal, by either clock: one may have been suspended."""
         if self._renewed_at is None or not self._is_in_contact:
             return True
         return max(now - self._renewed_at, leases.now - self._last.now) > self.lease / 2
@@ -210,19 +210,19 @@ class Membership:
         return bool(self._awaited) and not self.could_all_renew
 
     async def _is_registered(self) -> bool:
-        """Whether Redis has this node's lease; if not, it may have lost its data since the last renewal."""
+        """Return whether Redis has this node's lease; if not, it may have lost its data since the last renewal."""
         return await self._redis.send("ZSCORE", self._keys.leases, self.instance) is not None
 
     def is_known(self, instance: str) -> bool:
-        """Whether a node had a lease, or was being evicted, at the last renewal."""
+        """Return whether a node had a lease, or was being evicted, at the last renewal."""
         return instance == self.instance or instance in self._expiry or instance in self._last.evictions
 
     def is_alive(self, instance: str) -> bool:
-        """Whether a node's lease has not expired, as far as is known."""
+        """Return whether a node's lease has not expired, as far as is known."""
         return instance == self.instance or self._seconds_left(instance) > 0
 
     def is_certainly_alive(self, instance: str) -> bool:
-        """Whether a node renewed its lease a moment ago."""
+        """Return whether a node renewed its lease a moment ago."""
         oldest = self.lease - CERTAINLY_ALIVE_SECONDS - RENEWAL_INTERVAL_SECONDS
         return instance == self.instance or self._seconds_left(instance) > oldest
 

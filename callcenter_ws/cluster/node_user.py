@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from callcenter_ws.interfaces import Subscriber
+from callcenter_ws.interfaces import PresenceClient
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class NodeUser:
         grace: seconds between the last disconnect and the offline announcement.
     """
 
-    clients: dict[Subscriber, None] = field(default_factory=dict)
+    clients: dict[PresenceClient, None] = field(default_factory=dict)
     admitted: int = 0
     announced: bool = False
     grace: float = 0.0

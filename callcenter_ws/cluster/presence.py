@@ -21,7 +21,7 @@ from callcenter_ws.cluster.offline import CALL_USERS, OfflineAnnouncements
 from callcenter_ws.cluster.presence_event import presence_draft
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.events.visibility import is_announced
-from callcenter_ws.interfaces import Subscriber
+from callcenter_ws.interfaces import PresenceClient
 from callcenter_ws.redis.connection import Argument
 from callcenter_ws.redis.scripts import PRESENCE_UPDATE
 from callcenter_ws.runtime.background import Spawn
@@ -92,7 +92,7 @@ class ClusterPresence:
 
     # From the Hub
 
-    def client_registered(self, client: Subscriber) -> None:
+    def client_registered(self, client: PresenceClient) -> None:
         """Count a client that was registered with the Hub."""
         principal = client.principal
         tenant = self._tenants.get(principal.tenant_id)
@@ -106,7 +106,7 @@ class ClusterPresence:
         user.announced = user.announced or is_announced(principal)
         self._changed(tenant, key)
 
-    def client_unregistered(self, client: Subscriber, code: CloseCode) -> None:
+    def client_unregistered(self, client: PresenceClient, code: CloseCode) -> None:
         """Count a client that was removed from the Hub, and the close code of its connection."""
         principal = client.principal
         tenant = self._tenants[principal.tenant_id]

@@ -1,4 +1,4 @@
-"""Reaper: evicts dead nodes, and does what they have left undone; one of the nodes is the reaper."""
+"""Reaper: evicts dead nodes, and makes their pending offline announcements; one of the nodes is the reaper."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REVOCATIONS_PER_SCAN = 500
 _MARGIN_SECONDS = 0.1
 """How much later than the end of the grace the users of an evicted node are announced offline."""
 
-_log = Logger("callcenter_ws.broker")
+_log = Logger()
 
 
 class Reaper:

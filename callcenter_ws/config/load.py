@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from callcenter_ws.config import rules, validators
-from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenant, Settings, range_of
+from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenantSettings, Settings, range_of
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.runtime.endpoints import EndpointDescription
 
@@ -308,7 +308,7 @@ class _Decoder:
         self._problems.append(Problem(found.source, key, reason))
         return _Invalid()
 
-    def _tenants(self, key: str, found: _Found) -> Mapping[str, PublicTenant]:
+    def _tenants(self, key: str, found: _Found) -> Mapping[str, PublicTenantSettings]:
         if not isinstance(found.value, dict):
             raise self._invalid_because(key, found, "expected tables, each written as [public.tenants.NAME]")
         before = len(self._problems)
@@ -322,11 +322,11 @@ class _Decoder:
             raise _Invalid
         return MappingProxyType(tenants)
 
-    def _tenant(self, path: str, table: object, found: _Found) -> PublicTenant:
+    def _tenant(self, path: str, table: object, found: _Found) -> PublicTenantSettings:
         if not isinstance(table, dict):
             self._problems.append(Problem(found.source, path, f"expected a table, written as [{path}]"))
-            return PublicTenant()
-        hints = get_type_hints(PublicTenant)
+            return PublicTenantSettings()
+        hints = get_type_hints(PublicTenantSettings)
         values = {}
         for name, value in table.items():
             key = f"{path}.{name}"
@@ -337,7 +337,7 @@ class _Decoder:
                 values[name] = self._value(key, f"public.tenants.*.{name}", hints[name], value, found)
             except _Invalid:
                 continue
-        return PublicTenant(**values)
+        return PublicTenantSettings(**values)
 
 
 def _leaf(rule: str, hint: object, value: object, base: Path) -> SettingValue:

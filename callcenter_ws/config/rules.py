@@ -12,7 +12,7 @@ from pathlib import Path
 
 from callcenter_ws.auth.keys import MIN_HMAC_BYTES, KeyRing, UnusableKey, hmac_key, read_public_key
 from callcenter_ws.config import validators
-from callcenter_ws.config.settings import Jwt, Settings
+from callcenter_ws.config.settings import JwtSettings, Settings
 from callcenter_ws.runtime.endpoints import EndpointDescription
 
 TEXT_CHECKS: Mapping[str, Callable[[str], str | EndpointDescription]] = {
@@ -221,7 +221,7 @@ WARNINGS: tuple[Rule, ...] = (check_file_modes, check_exposure)
 """Valid, but unwise settings."""
 
 
-def _families(jwt: Jwt) -> tuple[list[str], list[str]]:
+def _families(jwt: JwtSettings) -> tuple[list[str], list[str]]:
     """Return the HMAC algorithms and the public-key algorithms."""
     hmac = [name for name in jwt.algorithms if name in MIN_HMAC_BYTES]
     return hmac, [name for name in jwt.algorithms if name not in MIN_HMAC_BYTES]

@@ -26,7 +26,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One table of the TOML file."""
 
 
-class Web(Section, frozen=True):
+class WebSettings(Section, frozen=True):
     """The ports of the WebSocket endpoints and the HTTP resources.
 
     Attributes:
@@ -44,7 +44,7 @@ class Web(Section, frozen=True):
     trusted_proxies: tuple[str, ...] = ()
 
 
-class Amp(Section, frozen=True):
+class AmpSettings(Section, frozen=True):
     """The ports to which daemons send their events.
 
     Attributes:
@@ -55,7 +55,7 @@ class Amp(Section, frozen=True):
     token_file: Path | None = None
 
 
-class Jwt(Section, frozen=True):
+class JwtSettings(Section, frozen=True):
     """How tokens are verified.
 
     Attributes:
@@ -86,7 +86,7 @@ class Jwt(Section, frozen=True):
         return bool(self.secret_file or self.public_key_files or self.jwks_url)
 
 
-class Store(Section, frozen=True):
+class StoreSettings(Section, frozen=True):
     """The store of events.
 
     Attributes:
@@ -116,7 +116,7 @@ class Store(Section, frozen=True):
     timeout: Annotated[float, Meta(ge=0.5, le=60)] = 3
 
 
-class PublicTenant(Section, frozen=True):
+class PublicTenantSettings(Section, frozen=True):
     """A tenant whose visitors use ``/ws/public``.
 
     Attributes:
@@ -128,7 +128,7 @@ class PublicTenant(Section, frozen=True):
     anonymous: bool = False
 
 
-class Public(Section, frozen=True):
+class PublicSettings(Section, frozen=True):
     """The endpoint of chat-widget visitors.
 
     Attributes:
@@ -139,16 +139,16 @@ class Public(Section, frozen=True):
 
     enabled: bool = True
     session_key_file: Path | None = None
-    tenants: Mapping[str, PublicTenant] = msgspec.field(default_factory=dict)
+    tenants: Mapping[str, PublicTenantSettings] = msgspec.field(default_factory=dict)
 
 
-class Policy(Section, frozen=True):
+class PolicySettings(Section, frozen=True):
     """The visibility rules that an operator may choose."""
 
     agent_calls: AgentCalls = "all"
 
 
-class Compression(Section, frozen=True):
+class CompressionSettings(Section, frozen=True):
     """permessage-deflate, for clients that offer it.
 
     Attributes:
@@ -161,7 +161,7 @@ class Compression(Section, frozen=True):
     threshold: Annotated[int, Meta(ge=0, le=16_777_216)] = 256
 
 
-class Cluster(Section, frozen=True):
+class ClusterSettings(Section, frozen=True):
     """This node of a cluster.
 
     Attributes:
@@ -181,15 +181,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         warnings: valid but unwise settings, one line of text each.
     """
 
-    web: Web = msgspec.field(default_factory=Web)
-    amp: Amp = msgspec.field(default_factory=Amp)
-    jwt: Jwt = msgspec.field(default_factory=Jwt)
-    store: Store = msgspec.field(default_factory=Store)
+    web: WebSettings = msgspec.field(default_factory=WebSettings)
+    amp: AmpSettings = msgspec.field(default_factory=AmpSettings)
+    jwt: JwtSettings = msgspec.field(default_factory=JwtSettings)
+    store: StoreSettings = msgspec.field(default_factory=StoreSettings)
     limits: Limits = msgspec.field(default_factory=Limits)
-    public: Public = msgspec.field(default_factory=Public)
-    policy: Policy = msgspec.field(default_factory=Policy)
-    compression: Compression = msgspec.field(default_factory=Compression)
-    cluster: Cluster = msgspec.field(default_factory=Cluster)
+    public: PublicSettings = msgspec.field(default_factory=PublicSettings)
+    policy: PolicySettings = msgspec.field(default_factory=PolicySettings)
+    compression: CompressionSettings = msgspec.field(default_factory=CompressionSettings)
+    cluster: ClusterSettings = msgspec.field(default_factory=ClusterSettings)
     folder: Path = msgspec.field(default_factory=Path.cwd)
     warnings: tuple[str, ...] = ()
 

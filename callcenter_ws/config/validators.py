@@ -43,7 +43,11 @@ def shown(text: str) -> str:
 
 
 def endpoint(text: str) -> EndpointDescription:
-    """Parse a Twisted server endpoint description of a kind that the gateway is tested with."""
+    """Parse a Twisted server endpoint description of a kind that the gateway is tested with.
+
+    Raises:
+        ValueError: another kind, an unknown, missing or repeated option, or a key or certificate that cannot be used.
+    """
     kind, _, rest = text.partition(":")
     if kind not in ENDPOINT_KINDS or not rest:
         kinds = ", ".join(f"{kind}:" for kind in ENDPOINT_KINDS)
@@ -106,7 +110,11 @@ def _first_line(error: Exception) -> str:
 
 
 def origin(text: str) -> str:
-    """Return an origin as browsers send it (RFC 6454 section 6.2), or ``https://*.`` before a domain."""
+    """Return an origin as browsers send it (RFC 6454 section 6.2), or ``https://*.`` before a domain.
+
+    Raises:
+        ValueError: not an origin, an origin that matches every site, or a wildcard in another place.
+    """
     if text in ("*", "null") or text.endswith("://*"):
         raise ValueError(f"{text!r} would let every web site act as your users; list the sites one by one")
     match = _ORIGIN.fullmatch(text.lower())
@@ -132,7 +140,11 @@ def _check_host(host: str, text: str) -> None:
 
 
 def network(text: str) -> str:
-    """Return an IP address or network in CIDR notation."""
+    """Return an IP address or network in CIDR notation.
+
+    Raises:
+        ValueError: not an address or network, or bits of the host are set.
+    """
     try:
         return str(ip_network(text))
     except ValueError as error:
@@ -140,7 +152,11 @@ def network(text: str) -> str:
 
 
 def jwks_url(text: str) -> str:
-    """Check an https URL, or an http URL of this machine."""
+    """Check an https URL, or an http URL of this machine.
+
+    Raises:
+        ValueError: not such a URL, or a URL with a user name or password.
+    """
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
@@ -170,7 +186,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def algorithm(text: str) -> str:
-    """Check the name of a JWS algorithm that the gateway can verify."""
+    """Check the name of a JWS algorithm that the gateway can verify.
+
+    Raises:
+        ValueError: ``none``, or not one of ``ALGORITHMS``.
+    """
     if text.lower() == "none":
         raise ValueError(f"{text!r} would accept tokens without a signature")
     if text not in ALGORITHMS:
@@ -179,7 +199,11 @@ def algorithm(text: str) -> str:
 
 
 def cookie_name(text: str) -> str:
-    """Check the name of a cookie (RFC 6265 section 4.1.1)."""
+    """Check the name of a cookie (RFC 6265 section 4.1.1).
+
+    Raises:
+        ValueError: a character is not allowed in a name.
+    """
     if not _COOKIE_NAME.fullmatch(text):
         raise ValueError(f"{shown(text)} cannot be the name of a cookie")
     return text
@@ -193,6 +217,9 @@ def secret(path: Path) -> bytes:
 
     The path of a missing file is not shown: it may be the secret itself, written in place of its file. The last folder
     of the path that exists is shown, because it tells where a relative path started.
+
+    Raises:
+        ValueError: the file cannot be read, is a pipe, holds no usable secret, or other users may write to it.
     """
     _check_not_a_pipe(path)
     try:
@@ -211,7 +238,11 @@ def readable_by_others(path: Path) -> bool:
 
 
 def public_key_file(path: Path) -> Path:
-    """Check the path of a PEM public key or certificate."""
+    """Check the path of a PEM public key or certificate.
+
+    Raises:
+        ValueError: the file cannot be read, is a pipe, or holds no usable key.
+    """
     _check_not_a_pipe(path)
     read_public_key(path)
     return path
@@ -232,7 +263,11 @@ def _check_not_a_pipe(path: Path) -> None:
 
 
 def store_url(text: str) -> str:
-    """Check the URL of a store."""
+    """Check the URL of a store.
+
+    Raises:
+        ValueError: an unknown kind of store, or no valid path or address.
+    """
     scheme, _, path = text.partition(":")
     if scheme in REDIS_SCHEMES:
         redis_address(text)
@@ -253,14 +288,22 @@ def store_url_from(text: str, base: Path) -> str:
 
 
 def key_prefix(text: str) -> str:
-    """Check the prefix of all keys in Redis. Braces are not allowed: they would replace the tenants' hash tags."""
+    """Check the prefix of all keys in Redis. Braces are not allowed: they would replace the tenants' hash tags.
+
+    Raises:
+        ValueError: not 1 to 64 letters, digits and ``_ . : / -``.
+    """
     if not re.fullmatch(r"[A-Za-z0-9_.:/-]{1,64}", text):
         raise ValueError(f"{shown(text)} is not a prefix of 1 to 64 letters, digits and _ . : / -")
     return text
 
 
 def node_id(text: str) -> str:
-    """Check the name of a node, which appears in log lines and metric labels."""
+    """Check the name of a node, which appears in log lines and metric labels.
+
+    Raises:
+        ValueError: not 1 to 255 printable ASCII characters without spaces.
+    """
     if not re.fullmatch(r"[!-~]{1,255}", text):
         raise ValueError(f"{shown(text)} is not a name of 1 to 255 printable ASCII characters without spaces")
     return text

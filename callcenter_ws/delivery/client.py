@@ -258,7 +258,7 @@ class Client:
     def send(self, frame: ControlFrame) -> None:
         """Queue a message for this client alone, after what is queued already.
 
-        A client that sends requests but reads no answers is closed as a slow consumer.
+        A client for which ``limits.outbox`` + 256 frames are waiting is closed as a slow consumer.
         """
         if self.closed:
             return

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-Name = TypeVar("Name", str, tuple[str, str])
+CounterName = TypeVar("CounterName", str, tuple[str, str])
 
 
-def add(counts: dict[Name, int], name: Name, amount: int = 1) -> None:
+def add(counts: dict[CounterName, int], name: CounterName, amount: int = 1) -> None:
     """Add ``amount`` to the count of ``name``."""
     counts[name] = counts.get(name, 0) + amount
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from callcenter_ws.delivery.counters import TenantCounters
-from callcenter_ws.delivery.outbox import Outbox, Send
+from callcenter_ws.delivery.outbox import Outbox
 from callcenter_ws.events.frames import WireFormat
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import Send
 
 MAX_DIRECT_BYTES = 131_072
 """Larger writes go through the transport: what a socket did not accept would be copied for each client."""

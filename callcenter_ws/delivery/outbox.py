@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from callcenter_ws.delivery.mailbox_acks import MailboxAcks
 from callcenter_ws.events.frames import ControlFrame, WireFormat
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.interfaces import MailboxItem, Transport
+from callcenter_ws.interfaces import MailboxItem, Send, Transport
 
 MAX_ANSWERS = 256
 """Frames that an outbox holds beyond its limit on publications."""
-
-Send = Callable[[bytes], int]
-"""Sends bytes at once and returns how many were sent; see ``interfaces.Transport.direct``."""
 
 
 class OutboxOwner(Protocol):

@@ -1,4 +1,4 @@
-"""Distinguishes a slow client, which is fed from the history, from one that reads nothing, which is closed."""
+"""Closes a client that reads nothing; a client that reads slowly stays connected and is fed from the history."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _MEAN_INTERARRIVAL_SECONDS = 4.2
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class SimulatedCall:
     """One call. All times are model seconds.
 
     Attributes:
@@ -85,7 +85,7 @@ class Queue:
 
     def __init__(self, scheduler: Scheduler, name: str, members: Sequence[Agent]) -> None:
         self.name = name
-        self.waiting: list[Call] = []
+        self.waiting: list[SimulatedCall] = []
         self._scheduler = scheduler
         self._members = list(members)
         self._answered = 0
@@ -97,7 +97,7 @@ class Queue:
         self._stats_scheduled = False
         self._alerted_at = -_ALERT_INTERVAL_SECONDS
 
-    def enter(self, call: Call) -> None:
+    def enter(self, call: SimulatedCall) -> None:
         """Append a call to the queue."""
         self.waiting.append(call)
         self.figures_changed()
@@ -110,7 +110,7 @@ class Queue:
                 {"title": f"Queue {self.name} is filling up", "message": message, "severity": "warning"},
             )
 
-    def leave(self, call: Call) -> None:
+    def leave(self, call: SimulatedCall) -> None:
         """Remove a call from the queue."""
         self.waiting.remove(call)
         self.figures_changed()
@@ -201,7 +201,7 @@ class CallDistributor:
         scheduler.call_later(interval, self._arrive)
         self._count += 1
         queue = scheduler.random.choice(self._queues)
-        call = Call(
+        call = SimulatedCall(
             unique_id=f"{self._prefix}.{self._count}",
             caller_id=f"+120255501{scheduler.random.randrange(40, 100)}",
             caller_name=scheduler.random.choice(CALLERS),
@@ -216,7 +216,7 @@ class CallDistributor:
 
     # In the queue
 
-    def _join(self, call: Call, queue: Queue) -> None:
+    def _join(self, call: SimulatedCall, queue: Queue) -> None:
         call.queue, call.queued = queue, self._scheduler.now
         queue.enter(call)
         position = len(queue.waiting)
@@ -225,7 +225,7 @@ class CallDistributor:
         call.abandoning = self._scheduler.call_later(self._scheduler.random_seconds(*bounds), self._abandon, call)
         self.distribute()
 
-    def _leave(self, call: Call, reason: str) -> float:
+    def _leave(self, call: SimulatedCall, reason: str) -> float:
         """Remove the call from its queue and return the seconds that it waited there."""
         assert call.queue is not None  # noqa: S101 - narrows the type
         assert call.abandoning is not None  # noqa: S101 - narrows the type
@@ -236,7 +236,7 @@ class CallDistributor:
         self._scheduler.emit("queue.left", call.fields(reason=reason, wait_seconds=_seconds(waited)))
         return waited
 
-    def _abandon(self, call: Call) -> None:
+    def _abandon(self, call: SimulatedCall) -> None:
         queue, agent = call.queue, call.agent
         assert queue is not None  # noqa: S101 - narrows the type
         if call.ringing is not None:
@@ -251,13 +251,13 @@ class CallDistributor:
 
     # Ringing
 
-    def _ring(self, call: Call, agent: Agent) -> None:
+    def _ring(self, call: SimulatedCall, agent: Agent) -> None:
         call.agent, call.rang = agent, self._scheduler.now
         destination = f"PJSIP/{agent.person.extension}-{call.unique_id.rpartition('.')[2]}"
         self._scheduler.emit("call.ringing", call.fields(destination_channel=destination))
         self._agents.set_state(agent, "ringing")
 
-    def _ring_queued(self, call: Call, agent: Agent) -> None:
+    def _ring_queued(self, call: SimulatedCall, agent: Agent) -> None:
         self._ring(call, agent)
         if self._answers.draw():
             delay = self._scheduler.random_seconds(1.8, 5)
@@ -265,7 +265,7 @@ class CallDistributor:
         else:
             call.ringing = self._scheduler.call_later(8, self._miss, call)
 
-    def _miss(self, call: Call) -> None:
+    def _miss(self, call: SimulatedCall) -> None:
         agent, call.ringing = call.agent, None
         assert agent is not None  # noqa: S101 - narrows the type
         self._scheduler.emit("call.missed", call.fields(ring_seconds=_seconds(self._scheduler.now - call.rang)))
@@ -273,14 +273,14 @@ class CallDistributor:
         self._agents.set_away(agent)
         self.distribute()
 
-    def _answer_queued(self, call: Call) -> None:
+    def _answer_queued(self, call: SimulatedCall) -> None:
         assert call.queue is not None  # noqa: S101 - narrows the type
         call.queue.count_answered(self._leave(call, "answered"))
         self._answer(call)
 
     # Connected
 
-    def _answer(self, call: Call) -> None:
+    def _answer(self, call: SimulatedCall) -> None:
         assert call.agent is not None  # noqa: S101 - narrows the type
         call.ringing = None
         call.answered = self._scheduler.now
@@ -301,20 +301,20 @@ class CallDistributor:
         else:
             self._scheduler.call_later(talk, self._end, call)
 
-    def _hold(self, call: Call) -> None:
+    def _hold(self, call: SimulatedCall) -> None:
         assert call.agent is not None  # noqa: S101 - narrows the type
         self._scheduler.emit("call.hold", call.fields(held_by=call.agent.user_id))
         self._agents.set_state(call.agent, "hold")
         self._scheduler.call_later(self._scheduler.random_seconds(4, 15), self._unhold, call, self._scheduler.now)
 
-    def _unhold(self, call: Call, since: float) -> None:
+    def _unhold(self, call: SimulatedCall, since: float) -> None:
         assert call.agent is not None  # noqa: S101 - narrows the type
         call.held += self._scheduler.now - since
         self._scheduler.emit("call.unhold", call.fields(held_by=call.agent.user_id))
         self._agents.set_state(call.agent, "talking")
         self._scheduler.call_later(self._scheduler.random_seconds(5, 20), self._end, call)
 
-    def _transfer_to_agent(self, call: Call) -> None:
+    def _transfer_to_agent(self, call: SimulatedCall) -> None:
         colleague = next(iter(self._agents.available()), None)
         if colleague is None:
             self._end(call)
@@ -324,13 +324,13 @@ class CallDistributor:
         self._agents.wrap_up(transferring)
         call.ringing = self._scheduler.call_later(self._scheduler.random_seconds(1.5, 4), self._answer, call)
 
-    def _transfer_to_queue(self, call: Call) -> None:
+    def _transfer_to_queue(self, call: SimulatedCall) -> None:
         queue = self._scheduler.random.choice([queue for queue in self._queues if queue is not call.queue])
         transferring = self._transfer(call, queue.name)
         self._join(call, queue)
         self._agents.wrap_up(transferring)
 
-    def _transfer(self, call: Call, destination: str, **fields: object) -> Agent:
+    def _transfer(self, call: SimulatedCall, destination: str, **fields: object) -> Agent:
         """Emit the transfer and return the transferring agent, whose state the caller has to change."""
         agent = call.agent
         assert agent is not None  # noqa: S101 - narrows the type
@@ -341,7 +341,7 @@ class CallDistributor:
         call.agent = None
         return agent
 
-    def _end(self, call: Call) -> None:
+    def _end(self, call: SimulatedCall) -> None:
         agent = call.agent
         assert agent is not None  # noqa: S101 - narrows the type
         assert call.queue is not None  # noqa: S101 - narrows the type

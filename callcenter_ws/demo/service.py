@@ -34,7 +34,7 @@ class ChildProcess(Protocol):
         """Send a signal; raise ``ProcessExitedAlready`` if the process has ended."""
 
 
-class Reactor(ReactorTime, Protocol):
+class SimulatorReactor(ReactorTime, Protocol):
     """The part of a reactor that is used here."""
 
     def seconds(self) -> float:
@@ -83,7 +83,7 @@ class SimulatorProcess(Service):
 
     name = "simulator"
 
-    def __init__(self, reactor: Reactor, endpoint: str, tenant: str, *arguments: str) -> None:
+    def __init__(self, reactor: SimulatorReactor, endpoint: str, tenant: str, *arguments: str) -> None:
         self._reactor = reactor
         self._command = [sys.executable, "-m", "callcenter_ws.demo.simulator", endpoint, "--tenant", tenant, *arguments]
         self._transport: ChildProcess | None = None

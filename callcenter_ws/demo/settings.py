@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from callcenter_ws.config.settings import PublicTenant, Settings, Store
+from callcenter_ws.config.settings import PublicTenantSettings, Settings, StoreSettings
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.runtime.endpoints import EndpointDescription
 
@@ -40,11 +40,11 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
     visitors of the demo's tenant need no token, and events are stored in the demo's folder.
     """
     origins = page_origins(state.url)
-    tenant = settings.public.tenants.get(state.tenant, PublicTenant(anonymous=True))
+    tenant = settings.public.tenants.get(state.tenant, PublicTenantSettings(anonymous=True))
     own_secret = settings.jwt.secret_file is None and "HS256" in settings.jwt.algorithms
     # Without a shared secret, daemons could not authenticate on the default TCP listener.
     other_listeners = settings.amp.listen if settings.amp.token_file is not None else ()
-    own_store = settings.store.url == Store().url
+    own_store = settings.store.url == StoreSettings().url
     return replace(
         settings,
         store=replace(settings.store, url=f"sqlite:{state.store_file}") if own_store else settings.store,

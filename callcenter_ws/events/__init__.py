@@ -1,1 +1,1 @@
-"""What happened: the catalogue of events, who may see them, and the bytes that are sent of them."""
+"""The event catalogue, validation, visibility, and frames."""

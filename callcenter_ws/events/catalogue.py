@@ -33,7 +33,7 @@ class Payload(msgspec.Struct, kw_only=True):
     """Base of the payload declarations. Unknown fields are allowed, optional ones may be null."""
 
 
-class Call(Payload, kw_only=True):
+class CallPayload(Payload, kw_only=True):
     """The fields that every call event, ``queue.joined`` and ``queue.left`` share."""
 
     unique_id: Id
@@ -122,14 +122,14 @@ def _declare(
                 name,
                 payload,
                 frozenset(audience),
-                carries_call=issubclass(payload, Call),
+                carries_call=issubclass(payload, CallPayload),
                 of_queue=family in ("call", "queue"),
                 unanswered=unanswered,
                 slot=slot,
                 conflate_by=conflate_by,
                 needs_user=needs_user,
                 persists=persists,
-                copies=3 if issubclass(payload, Call) or Role.VISITOR in audience else 2,
+                copies=3 if issubclass(payload, CallPayload) or Role.VISITOR in audience else 2,
             )
         return payload
 
@@ -172,30 +172,30 @@ class AgentLogout(Payload, kw_only=True):
 
 
 @_declare("call.incoming", slot=Slot("call", _CALL, keeps="incoming"), unanswered=True)
-class CallIncoming(Call, kw_only=True):
+class CallIncoming(CallPayload, kw_only=True):
     caller_id: Id
     destination: Id
 
 
 @_declare("call.ringing", slot=Slot("call", _CALL, keeps="ringing"), unanswered=True)
-class CallRinging(Call, kw_only=True):
+class CallRinging(CallPayload, kw_only=True):
     agent_id: Id
 
 
 @_declare("call.answered", slot=Slot("call", _CALL, keeps="answered"))
-class CallAnswered(Call, kw_only=True):
+class CallAnswered(CallPayload, kw_only=True):
     agent_id: Id
     wait_seconds: Number | None = None
     ring_seconds: Number | None = None
 
 
 @_declare("call.hold", "call.unhold", slot=Slot("call", _CALL, keeps="hold"))
-class CallHold(Call, kw_only=True):
+class CallHold(CallPayload, kw_only=True):
     held_by: Id | None = None
 
 
 @_declare("call.transferred", slot=Slot("call", _CALL, keeps="transferred"))
-class CallTransferred(Call, kw_only=True):
+class CallTransferred(CallPayload, kw_only=True):
     destination: Id
     transfer_type: Literal["blind", "attended"] | None = None
     from_agent_id: Id | None = None
@@ -203,19 +203,19 @@ class CallTransferred(Call, kw_only=True):
 
 
 @_declare("call.missed", unanswered=True)
-class CallMissed(Call, kw_only=True):
+class CallMissed(CallPayload, kw_only=True):
     ring_seconds: Number | None = None
 
 
 @_declare("call.abandoned", slot=Slot("call", _CALL, drops="*"), unanswered=True)
-class CallAbandoned(Call, kw_only=True):
+class CallAbandoned(CallPayload, kw_only=True):
     queue_name: Id
     wait_seconds: Number | None = None
     position: Count | None = None
 
 
 @_declare("call.ended", slot=Slot("call", _CALL, drops="*"))
-class CallEnded(Call, kw_only=True):
+class CallEnded(CallPayload, kw_only=True):
     duration: Number
     ended_by: Text | None = None
     hangup_cause: Id | None = None
@@ -225,14 +225,14 @@ class CallEnded(Call, kw_only=True):
 
 
 @_declare("queue.joined", slot=Slot("call", _CALL, keeps="joined"), unanswered=True)
-class QueueJoined(Call, kw_only=True):
+class QueueJoined(CallPayload, kw_only=True):
     queue_name: Id
     position: Count | None = None
     calls_waiting: Count | None = None
 
 
 @_declare("queue.left", slot=Slot("call", _CALL, drops="joined"), unanswered=True)
-class QueueLeft(Call, kw_only=True):
+class QueueLeft(CallPayload, kw_only=True):
     queue_name: Id
     reason: Literal["answered", "abandoned", "timeout", "empty", "key", "withdrawn", "transferred"] | None = None
     wait_seconds: Number | None = None

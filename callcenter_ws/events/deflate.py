@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Sequence
 
 from callcenter_ws.events.frames import WireFormat, frame_payload, text_frame
-from callcenter_ws.events.principal import View
+from callcenter_ws.events.redaction import View
 
 WINDOW_BITS = 12
 """The window size as a power of two (RFC 7692 section 7.1.2.1). A larger one compresses messages of this size no

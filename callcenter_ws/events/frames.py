@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from callcenter_ws.errors import Refusal
-from callcenter_ws.events.principal import View
+from callcenter_ws.events.redaction import View
 from callcenter_ws.runtime.json import encode_json
 
 _FIN_TEXT = 0x81
@@ -61,7 +61,7 @@ def error_frame(refusal: Refusal, request_id: str | int | None = None) -> Contro
     return control_frame("error", payload, in_reply_to=request_id)
 
 
-class Deflater(Protocol):
+class FrameCompressor(Protocol):
     """Compresses frames (RFC 7692)."""
 
     def deflated(self, frame: bytes) -> bytes:
@@ -76,7 +76,7 @@ class WireFormat:
 
     __slots__ = ("deflater", "view")
 
-    def __init__(self, view: View, deflater: Deflater | None = None) -> None:
+    def __init__(self, view: View, deflater: FrameCompressor | None = None) -> None:
         self.view = view
         self.deflater = deflater
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.frames import WireFormat, frame_payload, text_frame
-from callcenter_ws.events.principal import View, redact
+from callcenter_ws.events.redaction import View, redact
 from callcenter_ws.runtime.json import decode_trusted_json, encode_json
 
 _OVERHEAD = 700

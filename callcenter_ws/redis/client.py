@@ -32,7 +32,7 @@ CLOCK_WARNING_SECONDS = 2.0
 
 _NO_PARENT = "0" * 40
 
-_NO_REDIS = "what answers there is no Redis"
+_NO_REDIS = "the server is not a Redis"
 
 _REASONS = {
     "OOM": "Redis is out of memory",
@@ -42,14 +42,14 @@ _REASONS = {
     "LOADING": "Redis is still reading its data",
     "MASTERDOWN": "Redis has lost its master",
     "BUSY": "Redis is busy with a script",
-    "NOAUTH": "Redis wants a password",
-    "WRONGPASS": "Redis refuses our name or password",
-    "NOPERM": "our user may not do this in Redis",
-    "WRONGTYPE": "something else uses keys of our prefix",
+    "NOAUTH": "Redis requires a password",
+    "WRONGPASS": "Redis rejected the user name or password",
+    "NOPERM": "the Redis user lacks permission for this command",
+    "WRONGTYPE": "a key with store.key_prefix has an unexpected type",
 }
 """Explanations of error codes."""
 
-_log = Logger("callcenter_ws.broker")
+_log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class RedisClient:
                 await connection.send("AUTH", *([address.username] if address.username else []), address.password)
             await prepare(connection)
         except RedisError as error:
-            self._report(_REASONS.get(error.kind, "Redis refuses to serve us"), str(error)[:200])
+            self._report(_REASONS.get(error.kind, "Redis refused the connection"), str(error)[:200])
             raise
         except RedisUnavailable as error:
             self._cannot_connect(str(error))
@@ -230,7 +230,7 @@ class RedisClient:
         before, self.clock_error = self.clock_error, error if abs(error) > CLOCK_TOLERANCE_SECONDS else 0.0
         if abs(self.clock_error) > CLOCK_WARNING_SECONDS >= abs(before):
             _log.warn(
-                "this machine's clock is {error:+.1f} s off Redis's, by which the store keeps time; check its NTP",
+                "this machine's clock differs from Redis's by {error:+.1f} s; check NTP on both",
                 error=-error,
             )
 
@@ -286,7 +286,7 @@ class RedisClient:
         self._last_push = self._clock.monotonic()
         if not isinstance(reply, list):
             if isinstance(reply, Exception) and self._subscriber is not None:
-                self._subscribe_problem = "Redis refuses to announce anything"
+                self._subscribe_problem = "Redis refused a subscription"
                 self._report(self._subscribe_problem, str(reply)[:200])
                 self._subscriber.abort(self._subscribe_problem)
             return
@@ -396,5 +396,5 @@ def _check_info(info: dict[str, str]) -> str:
         raise RedisUnavailable("it is still reading its data")
     if info.get("maxmemory", "0") != "0" and info.get("maxmemory_policy") != "noeviction":
         policy = info.get("maxmemory_policy")
-        _log.warn("Redis may throw events away: its maxmemory-policy is {policy}; set noeviction", policy=policy)
+        _log.warn("Redis may evict events: its maxmemory-policy is {policy}; set noeviction", policy=policy)
     return replication_id

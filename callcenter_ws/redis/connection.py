@@ -45,7 +45,7 @@ class RedisUnavailable(Exception):
     """There is no usable connection, or it was lost before the reply arrived; the text is the reason."""
 
 
-def reason_of(error: object) -> str:
+def redis_reason(error: object) -> str:
     """Return why there is no connection, in words that do not reveal where Redis is."""
     number = getattr(error, "osError", None)
     if isinstance(error, RedisUnavailable | RedisError):
@@ -104,7 +104,7 @@ class RedisConnection(Protocol):
         self.lost: Deferred[str] = Deferred()
 
     def connectionMade(self) -> None:
-        """The connection has been made."""
+        """Call ``on_connected``."""
         if self._on_connected is not None:
             self._on_connected(self)
 
@@ -173,9 +173,9 @@ class RedisConnection(Protocol):
             self._timer = self._clock.call_later(left, self._check_timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection has been closed."""
+        """Fail the pending commands, and fire ``lost`` with the reason."""
         if self._reason is None:
-            self._end(reason_of(reason.value))
+            self._end(redis_reason(reason.value))
 
     def _end(self, reason: str) -> None:
         self._reason = reason

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from callcenter_ws.redis.address import Host, RedisAddress
-from callcenter_ws.redis.connection import RedisConnection, RedisUnavailable, reason_of
+from callcenter_ws.redis.connection import RedisConnection, RedisUnavailable, redis_reason
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.reactor import Reactor
 
@@ -54,7 +54,7 @@ class RedisEndpoint:
         return Deferred.fromCoroutine(self._connect(protocolFactory)).addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> Failure:
-        self._on_failure(reason_of(failure.value), str(failure.value))
+        self._on_failure(redis_reason(failure.value), str(failure.value))
         return failure
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:

@@ -9,6 +9,8 @@ class Keys:
     The keys of a tenant have the tenant as hash tag. Redis Cluster would keep them in one slot, which scripts require
     (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
 
+    Some names in Redis are older than the terms of the code, and are kept for compatibility with stored data.
+
     Args:
         database: the number of the database; part of the names of channels, because channels are shared by all
             databases of a Redis.
@@ -16,10 +18,10 @@ class Keys:
     Attributes:
         tenants: set of all tenants.
         leases: sorted set of nodes by the expiry of their leases.
-        reaper: the node that evicts dead nodes.
-        evictions: hash of the nodes that are being evicted.
-        unreported: set of nodes that have not reported all their users.
-        control: stream of control messages.
+        reaper: the node that evicts dead nodes (stored as ``caretaker``).
+        evictions: hash of the nodes that are being evicted (stored as ``burials``).
+        unreported: set of nodes that have not reported all their users (stored as ``behind``).
+        control: stream of control messages (stored as ``orders``).
         revocations: hash of revoked subjects.
     """
 
@@ -43,11 +45,15 @@ class Keys:
         return self.of(tenant_id, "meta")
 
     def of(self, tenant_id: str, name: str) -> str:
-        """Return one of the tenant's keys."""
+        """Return one of the tenant's keys.
+
+        Args:
+            name: the part after the tenant, as ``log`` or ``slots``; ``docs/scaling.rst``, "Keys in Redis", lists all.
+        """
         return f"{self._prefix}:{{{_tag(tenant_id)}}}:{name}"
 
     def offline_due(self, tenant_id: str) -> str:
-        """Return the key of the tenant's users who are to be announced offline, by time."""
+        """Return the key of the tenant's users who are to be announced offline, by time (``farewells``)."""
         return self.of(tenant_id, "farewells")
 
     def tenants_at(self, instance: str) -> str:

@@ -16,7 +16,7 @@ from callcenter_ws.runtime.backoff import Backoff
 FIRST_RETRY_SECONDS = 0.1
 MAX_RETRY_SECONDS = 2.0
 
-_log = Logger("callcenter_ws.broker")
+_log = Logger()
 
 
 _NO_OBSERVER = LogPublisher()

@@ -35,14 +35,14 @@ def _script(name: str, *libraries: str, writes: bool = True) -> Script:
     return Script(name, source, writes)
 
 
-_STREAM = ("keys", "history", "mailbox_losses", "stream")
+_STREAM = ("keys", "epoch", "mailbox_losses", "stream")
 _PRESENCE = (*_STREAM, "presence", "presence_event")
 
 # A tenant's stream, state and mailboxes.
 PUBLISH = _script("publish", *_STREAM)
-STREAM_POSITION = _script("stream_position", "keys", "history", writes=False)
+STREAM_POSITION = _script("stream_position", "keys", "epoch", writes=False)
 STREAM_READ = _script("stream_read", writes=False)
-STATE_POSITIONS = _script("state_positions", "keys", "history", writes=False)
+STATE_POSITIONS = _script("state_positions", "keys", "epoch", writes=False)
 STATE_EVENTS = _script("state_events", writes=False)
 MAILBOX_READ = _script("mailbox_read", "keys", "mailbox_losses", writes=False)
 MAIL_ACK = _script("mail_ack")

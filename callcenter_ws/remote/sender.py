@@ -25,7 +25,7 @@ _TRANSIENT = frozenset({ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE, ErrorCode.U
 
 _log = Logger()
 
-Outcome = PublishResult | Refusal | None
+SendOutcome = PublishResult | Refusal | None
 """None: there is no outcome yet, and the event is sent again."""
 
 
@@ -77,7 +77,7 @@ class Sender:
         if not len(self._buffer):
             self._emptied()
 
-    async def _send(self, connection: GatewayConnection, batch: Sequence[PendingEvent]) -> Sequence[Outcome]:
+    async def _send(self, connection: GatewayConnection, batch: Sequence[PendingEvent]) -> Sequence[SendOutcome]:
         try:
             answers = await (
                 _publish_event(connection, batch[0]) if batch[0].send_alone else _publish_batch(connection, batch)
@@ -91,7 +91,7 @@ class Sender:
 
     def _outcomes_of_refused_batch(
         self, connection: GatewayConnection, batch: Sequence[PendingEvent], refusal: Refusal
-    ) -> Sequence[Outcome]:
+    ) -> Sequence[SendOutcome]:
         if refusal.code is ErrorCode.UNAUTHORIZED:
             connection.abort("it is no longer authenticated")
         if refusal.code in _TRANSIENT:

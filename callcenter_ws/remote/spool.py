@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from callcenter_ws.remote.pending_event import PendingEvent
-from callcenter_ws.remote.spool_file import Row, SpoolFile, reason_of
+from callcenter_ws.remote.spool_file import Row, SpoolFile, sqlite_reason
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock
@@ -140,7 +140,9 @@ class Spool:
             await self._executor.call(file.close)
         except sqlite3.Error as error:
             _log.error(
-                "the spool {path} could not be closed cleanly: {reason}", path=str(self._path), reason=reason_of(error)
+                "the spool {path} could not be closed cleanly: {reason}",
+                path=str(self._path),
+                reason=sqlite_reason(error),
             )
         finally:
             self._executor.stop()
@@ -201,7 +203,7 @@ class Spool:
             "the spool {path} cannot be written: {reason}. Events are still sent, but those not written would be lost "
             "with this process",
             path=str(self._path),
-            reason=reason_of(error) if isinstance(error, sqlite3.Error) else type(error).__name__,
+            reason=sqlite_reason(error) if isinstance(error, sqlite3.Error) else type(error).__name__,
         )
         if not isinstance(error, sqlite3.Error):
             _log.failure("unhandled error in writing the spool")

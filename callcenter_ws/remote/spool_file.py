@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from callcenter_ws.runtime.sqlite import FileUnusable as SpoolUnusable
-from callcenter_ws.runtime.sqlite import check_identity, connect, enable_wal, insert, lock_file, reason_of, roll_back
+from callcenter_ws.runtime.sqlite import (
+    check_identity,
+    connect,
+    enable_wal,
+    insert,
+    lock_file,
+    roll_back,
+    sqlite_reason,
+)
 
-__all__ = ["Row", "SpoolFile", "SpoolUnusable", "reason_of"]
+__all__ = ["Row", "SpoolFile", "SpoolUnusable", "sqlite_reason"]
 
 APPLICATION_ID = 0x43435351
 """``CCSQ``, which identifies the file's format (https://www.sqlite.org/pragma.html#pragma_application_id)."""
@@ -131,7 +139,7 @@ def _errors_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        reason = f"{_DAMAGED} ({error.sqlite_errorname})" if _is_damage(error) else reason_of(error)
+        reason = f"{_DAMAGED} ({error.sqlite_errorname})" if _is_damage(error) else sqlite_reason(error)
         raise SpoolUnusable(f"{path}: {reason}") from None
 
 

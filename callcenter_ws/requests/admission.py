@@ -11,7 +11,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 
-RETRY_SECONDS = 30.0
+RETRY_AFTER_SECONDS = 30.0
 """The ``Retry-After`` of a peer that exceeds a limit."""
 
 
@@ -44,13 +44,13 @@ class Admission:
             Refusal: ``connection_limit`` when the node or the address has too many sockets; ``draining``.
         """
         if self.draining:
-            raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_SECONDS)
+            raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_AFTER_SECONDS)
         limits = self._limits
         if limits.connections and self.sockets >= limits.connections:
-            raise Refusal(ErrorCode.CONNECTION_LIMIT, "this node is full", retry_after=RETRY_SECONDS)
+            raise Refusal(ErrorCode.CONNECTION_LIMIT, "this node is full", retry_after=RETRY_AFTER_SECONDS)
         if limits.connections_per_ip and self._sockets_by_ip.get(ip, 0) >= limits.connections_per_ip:
             raise Refusal(
-                ErrorCode.CONNECTION_LIMIT, "too many connections from this address", retry_after=RETRY_SECONDS
+                ErrorCode.CONNECTION_LIMIT, "too many connections from this address", retry_after=RETRY_AFTER_SECONDS
             )
         self.sockets += 1
         add(self._sockets_by_ip, ip)
@@ -73,7 +73,7 @@ class Admission:
                 ``draining``.
         """
         if self.draining:
-            raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_SECONDS)
+            raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_AFTER_SECONDS)
         if principal.every_tenant:
             if not tenant_id or tenant_id == EVERY_TENANT or len(tenant_id) > MAX_ID_LENGTH:
                 raise Refusal(ErrorCode.FORBIDDEN, "a token for all tenants must name one: ?tenant_id=…")
@@ -90,7 +90,11 @@ class Admission:
     def _check_limits(self, principal: Principal) -> None:
         limits, tenant_id = self._limits, principal.tenant_id
         if limits.connections_per_tenant and self._hub.connections(tenant_id) >= limits.connections_per_tenant:
-            raise Refusal(ErrorCode.CONNECTION_LIMIT, "the tenant has too many connections", retry_after=RETRY_SECONDS)
+            raise Refusal(
+                ErrorCode.CONNECTION_LIMIT, "the tenant has too many connections", retry_after=RETRY_AFTER_SECONDS
+            )
         mine = self._hub.connections_of(principal)
         if limits.connections_per_user and mine >= limits.connections_per_user:
-            raise Refusal(ErrorCode.CONNECTION_LIMIT, "the user has too many connections", retry_after=RETRY_SECONDS)
+            raise Refusal(
+                ErrorCode.CONNECTION_LIMIT, "the user has too many connections", retry_after=RETRY_AFTER_SECONDS
+            )

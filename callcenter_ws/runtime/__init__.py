@@ -1,1 +1,1 @@
-"""What lies between Twisted and the rest: clocks, timers, background work, TLS, listening. It knows no event."""
+"""General code on top of Twisted: clocks, timers, background work, TLS, listeners. Independent of events."""

@@ -30,7 +30,7 @@ class FileUnusable(Exception):
     """A file cannot be used, and nothing was done with it. The text is for the person who starts the process."""
 
 
-def reason_of(error: sqlite3.Error) -> str:
+def sqlite_reason(error: sqlite3.Error) -> str:
     """Return what an error of SQLite means, in words for an operator, with the name of its code."""
     name = getattr(error, "sqlite_errorname", None) or type(error).__name__
     known = next((text for code, text in _REASONS.items() if str(name).startswith(code)), error)

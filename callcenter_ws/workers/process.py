@@ -19,7 +19,7 @@ from callcenter_ws.workers.one_shot import OneShotEvent
 
 _log = Logger()
 
-Outcome = Any  # ProcessDone or ProcessTerminated, whose attributes have no declared types
+ExitOutcome = Any  # ProcessDone or ProcessTerminated, whose attributes have no declared types
 
 READY = "ready"
 """The status line of a worker that serves. Before that, its status lines say why it does not."""
@@ -80,7 +80,7 @@ class WorkerProcess(ProcessProtocol):
         """Record how the process ended; its pipes have been read to the end."""
         for lines in self._lines.values():
             lines.end()
-        outcome: Outcome = reason.value
+        outcome: ExitOutcome = reason.value
         self.exit_status = outcome.exitCode
         self.exit_text = _exit_text(outcome)
         self._on_ended(self)
@@ -120,7 +120,7 @@ class WorkerProcess(ProcessProtocol):
             _log.warn("{worker} does not serve yet: {reason}", worker=str(self), reason=status)
 
 
-def _exit_text(outcome: Outcome) -> str:
+def _exit_text(outcome: ExitOutcome) -> str:
     if outcome.signal is None:
         return f"ended with status {outcome.exitCode}"
     try:

@@ -104,7 +104,7 @@ class WorkerSlot:
         """Start the worker whose restart is pending without further delay; do nothing if none is pending."""
         if self._restart is not None:
             self._cancel_restart()
-            _log.info("worker {number} is started before its time", number=self.number)
+            _log.info("worker {number} is restarted early", number=self.number)
             self.start()
 
     async def close(self) -> None:
@@ -150,7 +150,7 @@ class WorkerSlot:
             return
         self._replacement = None
         if self.current is not None:
-            _log.error("{old} stays as it is", old=str(self.current))
+            _log.error("{old} continues to serve", old=str(self.current))
         await replacement.stop(self._stop_timeout)
 
     def _spawn(self) -> WorkerProcess | None:

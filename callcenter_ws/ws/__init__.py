@@ -1,1 +1,1 @@
-"""The WebSocket edge: Autobahn on one side, Client on the other."""
+"""The WebSocket protocol: connects Autobahn to ``delivery.client``."""

@@ -1,4 +1,4 @@
-"""What all WebSocket connections of a node share."""
+"""Objects that all WebSocket connections share."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _NOT_IN_ORIGINS = frozenset("@\\?#")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class WebOrigin:
     """A scheme, a host and a port. In a pattern, a host that begins with ``*.`` matches all its subdomains."""
 
     scheme: str
@@ -21,7 +21,7 @@ class Origin:
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> Origin:
+    def parse(cls, text: str) -> WebOrigin:
         """Parse an origin or a pattern.
 
         Raises:
@@ -34,7 +34,7 @@ class Origin:
             raise ValueError(f"not an origin: {text[:100]!r}")
         return cls(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme])
 
-    def matches(self, other: Origin) -> bool:
+    def matches(self, other: WebOrigin) -> bool:
         """Return whether ``other`` equals this origin or matches this pattern."""
         if (self.scheme, self.port) != (other.scheme, other.port):
             return False
@@ -47,12 +47,12 @@ class OriginList:
     """An allow-list of origins."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        self._allowed = [Origin.parse(text) for text in allowed]
+        self._allowed = [WebOrigin.parse(text) for text in allowed]
 
     def allows(self, origin: str) -> bool:
         """Return whether ``origin`` is on the list."""
         try:
-            parsed = Origin.parse(origin)
+            parsed = WebOrigin.parse(origin)
         except ValueError:
             return False
         return any(allowed.matches(parsed) for allowed in self._allowed)

@@ -13,6 +13,7 @@ from callcenter_ws.delivery.client import Client
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import PLAIN, WireFormat, error_frame
 from callcenter_ws.events.principal import Principal
+from callcenter_ws.interfaces import Send
 from callcenter_ws.requests.dispatcher import Dispatcher
 from callcenter_ws.requests.rate_limit import TokenBucket
 from callcenter_ws.runtime.clock import Timer
@@ -23,7 +24,7 @@ from callcenter_ws.ws.connection_context import ConnectionContext
 from callcenter_ws.ws.extension import Inflater
 from callcenter_ws.ws.handshake import SUBPROTOCOL, HandshakeResult
 from callcenter_ws.ws.keepalive import KeepaliveProtocol
-from callcenter_ws.ws.writer import NullWriter, Send, Writer, writer_for
+from callcenter_ws.ws.writer import NullWriter, Writer, writer_for
 
 CLOSE_TIMEOUT_SECONDS = 5
 """Seconds after a close frame within which the peer must close the connection. Autobahn rounds timers to seconds."""

@@ -12,7 +12,6 @@ this module uses them. The writer of a connection is chosen once, by the attribu
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -21,15 +20,13 @@ from twisted.internet.tcp import Connection
 from twisted.protocols.tls import BufferingTLSTransport
 
 from callcenter_ws.delivery.group import MAX_DIRECT_BYTES
+from callcenter_ws.interfaces import Send
 from callcenter_ws.runtime.transports import TwistedTransport
 
 OpenSslBinding = Any  # the objects of pyOpenSSL's CFFI binding, which have no declared types
 
 _ffi: OpenSslBinding = getattr(SSL, "_ffi", None)
 _lib: OpenSslBinding = getattr(SSL, "_lib", None)
-
-Send = Callable[[bytes], int]
-"""Sends bytes; returns how many were accepted. Raises ``OSError`` if none were."""
 
 _RECORD_BYTES = 16_384
 """The largest payload of a TLS record (RFC 8446 section 5.1)."""

@@ -21,8 +21,8 @@ CALL = {"unique_id": "u1", "caller_id": "+3212345", "destination": "100"}
 EVENT: dict[str, Any] = {"tenant_id": "acme", "type": "call.incoming", "payload": json.dumps(CALL).encode()}
 
 
-def value(size: int) -> bytes:
-    return size.to_bytes(2, "big") + b"x" * size
+def value(data: bytes) -> bytes:
+    return len(data).to_bytes(2, "big") + data
 
 
 def key(name: bytes) -> bytes:
@@ -30,7 +30,7 @@ def key(name: bytes) -> bytes:
 
 
 @pytest.fixture
-def bystander(server: Any) -> Iterator[Any]:
+def second_peer(server: Any) -> Iterator[Any]:
     """A second peer, which must be answered before and after the test."""
     peer = server.unix()
     assert peer.call(commands.PublishEvent, **EVENT)["seq"] == 1
@@ -73,7 +73,7 @@ def send_until_disconnected(pieces: Iterator[bytes], peer: Any, limit: int) -> i
     ],
 )
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_bytes_that_are_not_amp(server: Any, bystander: Any, disconnect_line: Any, garbage: bytes, kind: str) -> None:
+def test_bytes_that_are_not_amp(server: Any, second_peer: Any, disconnect_line: Any, garbage: bytes, kind: str) -> None:
     peer = getattr(server, kind)()
     peer.send(garbage)
     assert not peer.connected
@@ -81,45 +81,47 @@ def test_bytes_that_are_not_amp(server: Any, bystander: Any, disconnect_line: An
     assert peer.transport.value() == b""
 
 
-def test_empty_box(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_empty_box(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     peer.send(b"\x00\x00")
     assert not peer.connected
     disconnect_line()
 
 
-def test_box_with_too_many_keys(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_box_with_too_many_keys(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.unix()
-    sent = send_until_disconnected((key(b"k%d" % number) + value(1) for number in range(1000)), peer, 1000)
+    sent = send_until_disconnected((key(b"k%d" % number) + value(b"x") for number in range(1000)), peer, 1000)
     assert sent < 1000
     assert "more than 64 keys" in disconnect_line()
 
 
-def test_box_that_repeats_one_key(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_box_that_repeats_one_key(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.unix()
-    send_until_disconnected((key(b"k") + value(1) for _ in range(1000)), peer, 1000)
+    send_until_disconnected((key(b"k") + value(b"x") for _ in range(1000)), peer, 1000)
     assert "more than 64 keys" in disconnect_line()
 
 
-def test_box_of_unauthenticated_peer_is_limited_to_16_kib(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_box_of_unauthenticated_peer_is_limited_to_16_kib(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
     sent = send_until_disconnected(
-        (key(b"k%d" % number) + value(4_000) for number in range(64)), peer, MAX_UNAUTHENTICATED_BOX_BYTES + 5_000
+        (key(b"k%d" % number) + value(b"x" * 4_000) for number in range(64)),
+        peer,
+        MAX_UNAUTHENTICATED_BOX_BYTES + 5_000,
     )
     assert sent > MAX_UNAUTHENTICATED_BOX_BYTES
     assert f"more than {MAX_UNAUTHENTICATED_BOX_BYTES} bytes" in disconnect_line()
 
 
-def test_box_with_too_many_bytes(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_box_with_too_many_bytes(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     sent = send_until_disconnected(
-        (key(b"k%d" % number) + value(65_535) for number in range(64)), peer, MAX_BOX_BYTES + 70_000
+        (key(b"k%d" % number) + value(b"x" * 65_535) for number in range(64)), peer, MAX_BOX_BYTES + 70_000
     )
     assert sent > MAX_BOX_BYTES
     assert f"more than {MAX_BOX_BYTES} bytes" in disconnect_line()
 
 
-def test_bytes_after_the_violation_are_ignored(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_bytes_after_the_violation_are_ignored(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     peer.send(b"\x00\x00" + peer.box(commands.PublishEvent, **EVENT))
     peer.send(peer.box(commands.PublishEvent, **EVENT))
@@ -127,7 +129,9 @@ def test_bytes_after_the_violation_are_ignored(server: Any, bystander: Any, disc
     disconnect_line()
 
 
-def test_unfinished_key_ends_at_the_authentication_deadline(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_unfinished_key_ends_at_the_authentication_deadline(
+    server: Any, second_peer: Any, disconnect_line: Any
+) -> None:
     peer = server.tcp()
     peer.send(b"\x00\xffkkkk")
     server.clock.advance(9)
@@ -138,7 +142,7 @@ def test_unfinished_key_ends_at_the_authentication_deadline(server: Any, bystand
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_start_tls(server: Any, bystander: Any, disconnect_line: Any, kind: str) -> None:
+def test_start_tls(server: Any, second_peer: Any, disconnect_line: Any, kind: str) -> None:
     peer = getattr(server, kind)()
     peer.send(start_tls_box())
     server.clock.advance(1)
@@ -147,11 +151,7 @@ def test_start_tls(server: Any, bystander: Any, disconnect_line: Any, kind: str)
 
 
 def start_tls_box() -> bytes:
-    return key(b"_ask") + value_of(b"1") + key(b"_command") + value_of(b"StartTLS") + b"\x00\x00"
-
-
-def value_of(data: bytes) -> bytes:
-    return len(data).to_bytes(2, "big") + data
+    return key(b"_ask") + value(b"1") + key(b"_command") + value(b"StartTLS") + b"\x00\x00"
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
@@ -166,7 +166,7 @@ def value_of(data: bytes) -> bytes:
     ],
 )
 def test_answer_without_a_call(
-    server: Any, bystander: Any, disconnect_line: Any, box: dict[bytes, bytes], kind: str
+    server: Any, second_peer: Any, disconnect_line: Any, box: dict[bytes, bytes], kind: str
 ) -> None:
     peer = getattr(server, kind)()
     peer.send(amp.AmpBox(box).serialize())
@@ -174,7 +174,7 @@ def test_answer_without_a_call(
     assert "neither a command nor the answer to one" in disconnect_line()
 
 
-def test_unknown_commands_are_answered_up_to_a_limit(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_unknown_commands_are_answered_up_to_a_limit(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     for _ in range(19):
         assert peer.call(b"Explode")[0] == amp.UNHANDLED_ERROR_CODE
@@ -185,7 +185,7 @@ def test_unknown_commands_are_answered_up_to_a_limit(server: Any, bystander: Any
     assert "20 unknown commands" in disconnect_line()
 
 
-def test_longest_command_name_is_answered(server: Any, bystander: Any, logged_warnings: Any) -> None:
+def test_longest_command_name_is_answered(server: Any, second_peer: Any, logged_warnings: Any) -> None:
     peer = server.unix()
     code, message = peer.call(b"\xff" * 65_535)
     assert code == amp.UNHANDLED_ERROR_CODE
@@ -194,14 +194,14 @@ def test_longest_command_name_is_answered(server: Any, bystander: Any, logged_wa
     assert logged_warnings() == []
 
 
-def test_silent_tcp_peer(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_silent_tcp_peer(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
     server.clock.advance(11)
     assert not peer.connected
     assert "no valid Authenticate within 10 s" in disconnect_line()
 
 
-def test_silent_unix_peer_stays_connected(server: Any, bystander: Any, logged_warnings: Any) -> None:
+def test_silent_unix_peer_stays_connected(server: Any, second_peer: Any, logged_warnings: Any) -> None:
     server.clock.advance(3600)
     assert logged_warnings() == []
 
@@ -209,7 +209,7 @@ def test_silent_unix_peer_stays_connected(server: Any, bystander: Any, logged_wa
 @pytest.mark.parametrize(
     "name", ["PublishEvent", "PublishBatch", "UserOnline", "RevokeToken", "Subscribe", "Ping", "X"]
 )
-def test_commands_before_authenticate(server: Any, bystander: Any, disconnect_line: Any, name: str) -> None:
+def test_commands_before_authenticate(server: Any, second_peer: Any, disconnect_line: Any, name: str) -> None:
     peer = server.tcp()
     for _ in range(3):
         assert peer.call(name.encode())[0] == b"UNAUTHENTICATED"
@@ -218,7 +218,7 @@ def test_commands_before_authenticate(server: Any, bystander: Any, disconnect_li
     assert len(server.delivered) == 1
 
 
-def test_three_wrong_tokens(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_three_wrong_tokens(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
     for guess in ("a-shared-secret-of-the-test", "", "hunter2"):
         code, message = peer.call(commands.Authenticate, token=guess)
@@ -230,7 +230,7 @@ def test_three_wrong_tokens(server: Any, bystander: Any, disconnect_line: Any) -
     assert "hunter2" not in line
 
 
-def test_pipelined_wrong_tokens_get_three_answers(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_pipelined_wrong_tokens_get_three_answers(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
     peer.send(b"".join(peer.box(commands.Authenticate, token=f"guess-{number}") for number in range(100)))
     assert len(peer.boxes()) == 3
@@ -238,7 +238,7 @@ def test_pipelined_wrong_tokens_get_three_answers(server: Any, bystander: Any, d
     disconnect_line()
 
 
-def test_passed_file_descriptor_is_closed(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_passed_file_descriptor_is_closed(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     mine, theirs = socket.socketpair()
     passed = os.dup(theirs.fileno())
@@ -250,7 +250,7 @@ def test_passed_file_descriptor_is_closed(server: Any, bystander: Any, disconnec
     assert "file descriptor" in disconnect_line()
 
 
-def test_connection_that_does_not_close_is_aborted(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_connection_that_does_not_close_is_aborted(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.tcp()
     aborted = []
     peer.transport.loseConnection = lambda: None
@@ -266,7 +266,7 @@ def test_connection_that_does_not_close_is_aborted(server: Any, bystander: Any, 
 # Back-pressure
 
 
-def test_reading_pauses_above_1000_events_in_flight(server: Any, bystander: Any) -> None:
+def test_reading_pauses_above_1000_events_in_flight(server: Any, second_peer: Any) -> None:
     peer = server.unix()
     server.broker.is_blocked = True
     box = peer.box(commands.PublishEvent, **EVENT)
@@ -280,7 +280,7 @@ def test_reading_pauses_above_1000_events_in_flight(server: Any, bystander: Any)
     assert len(peer.boxes()) == 1500
 
 
-def test_each_event_of_a_batch_counts_as_in_flight(server: Any, bystander: Any) -> None:
+def test_each_event_of_a_batch_counts_as_in_flight(server: Any, second_peer: Any) -> None:
     peer = server.unix()
     server.broker.is_blocked = True
     event = {"tenant_id": "acme", "type": "call.incoming", "payload": CALL}
@@ -295,7 +295,7 @@ def test_each_event_of_a_batch_counts_as_in_flight(server: Any, bystander: Any) 
     assert [b"results" in box for box in peer.boxes()] == [True, True, False]
 
 
-def test_reading_pauses_above_8_mib_in_flight(server: Any, bystander: Any) -> None:
+def test_reading_pauses_above_8_mib_in_flight(server: Any, second_peer: Any) -> None:
     peer = server.unix()
     server.broker.is_blocked = True
     payload = json.dumps({**CALL, "note": "x" * 500_000}).encode()
@@ -308,7 +308,7 @@ def test_reading_pauses_above_8_mib_in_flight(server: Any, bystander: Any) -> No
     assert peer.server_reads
 
 
-def test_synchronous_answer_while_reading_is_paused(server: Any, bystander: Any) -> None:
+def test_synchronous_answer_while_reading_is_paused(server: Any, second_peer: Any) -> None:
     peer = server.unix()
     server.broker.is_blocked = True
     peer.send(peer.box(commands.PublishEvent, **EVENT) * 1000)
@@ -322,7 +322,7 @@ def test_synchronous_answer_while_reading_is_paused(server: Any, bystander: Any)
     assert len(boxes) == 1003
 
 
-def test_reading_pauses_while_the_peer_does_not_read(server: Any, bystander: Any, logged_warnings: Any) -> None:
+def test_reading_pauses_while_the_peer_does_not_read(server: Any, second_peer: Any, logged_warnings: Any) -> None:
     peer = server.unix()
     peer.stop_reading()
     # Transports call this again at every write while their buffer is full.
@@ -335,7 +335,7 @@ def test_reading_pauses_while_the_peer_does_not_read(server: Any, bystander: Any
     assert logged_warnings() == []
 
 
-def test_peer_that_never_reads_is_disconnected(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_peer_that_never_reads_is_disconnected(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     peer.stop_reading()
     server.clock.advance(59)
@@ -345,7 +345,7 @@ def test_peer_that_never_reads_is_disconnected(server: Any, bystander: Any, disc
     assert "has read nothing for 60 s" in disconnect_line()
 
 
-def test_peer_that_reads_slowly_stays_connected(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_peer_that_reads_slowly_stays_connected(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     server.broker.is_blocked = True
     peer.send(peer.box(commands.PublishEvent, **EVENT) * 500)
@@ -360,10 +360,12 @@ def test_peer_that_reads_slowly_stays_connected(server: Any, bystander: Any, dis
     assert "has read nothing for 60 s" in disconnect_line()
 
 
-def test_bytes_already_read_do_not_count_as_unwritten(server: Any, bystander: Any) -> None:
+def test_bytes_already_read_do_not_count_as_unwritten(server: Any, second_peer: Any) -> None:
     peer = server.unix()
     server.broker.is_blocked = True
-    box = peer.box(commands.PublishEvent, **EVENT).replace(b"\x00\x04_ask\x00\x011", key(b"_ask") + value(60_000))
+    box = peer.box(commands.PublishEvent, **EVENT).replace(
+        b"\x00\x04_ask\x00\x011", key(b"_ask") + value(b"x" * 60_000)
+    )
     peer.send(box * 200)
     peer.stop_reading()
     server.broker.is_blocked = False
@@ -374,11 +376,13 @@ def test_bytes_already_read_do_not_count_as_unwritten(server: Any, bystander: An
     assert peer.connected
 
 
-def test_unread_answers_are_limited(server: Any, bystander: Any, disconnect_line: Any) -> None:
+def test_unread_answers_are_limited(server: Any, second_peer: Any, disconnect_line: Any) -> None:
     peer = server.unix()
     server.broker.is_blocked = True
     # The answer repeats the tag of the command, so a peer chooses the length of its answers.
-    box = peer.box(commands.PublishEvent, **EVENT).replace(b"\x00\x04_ask\x00\x011", key(b"_ask") + value(60_000))
+    box = peer.box(commands.PublishEvent, **EVENT).replace(
+        b"\x00\x04_ask\x00\x011", key(b"_ask") + value(b"x" * 60_000)
+    )
     peer.send(box * 200)
     assert not peer.server_reads
     assert len(server.broker.blocked) < 150

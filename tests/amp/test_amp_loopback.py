@@ -53,8 +53,8 @@ async def test_peer_that_never_reads_is_disconnected(
 ) -> None:
     monkeypatch.setattr("callcenter_ws.amp.protocol.READ_TIMEOUT_SECONDS", 1.0)
     monkeypatch.setattr("callcenter_ws.amp.protocol._CLOSE_TIMEOUT_SECONDS", 0.1)
-    bystander = await connect(gateway.endpoint, amp.AMP)
-    await bystander.callRemote(commands.Authenticate, token="acme-service")
+    second_peer = await connect(gateway.endpoint, amp.AMP)
+    await second_peer.callRemote(commands.Authenticate, token="acme-service")
     greedy = await connect(gateway.endpoint, Greedy)
     await until(reactor, lambda: len(gateway.factory.sessions) == 2)
     await until(reactor, lambda: len(gateway.factory.sessions) == 1)
@@ -62,8 +62,8 @@ async def test_peer_that_never_reads_is_disconnected(
     await until(reactor, lambda: greedy.lost)
     (line,) = logged_warnings()
     assert "has read nothing for 1 s" in line
-    assert (await bystander.callRemote(commands.Ping))["node"] == "node-1"
-    bystander.transport.loseConnection()
+    assert (await second_peer.callRemote(commands.Ping))["node"] == "node-1"
+    second_peer.transport.loseConnection()
 
 
 class PausedReader(Protocol):

@@ -108,14 +108,14 @@ def test_a_stamped_event_has_the_same_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("costs", "most", "met"), [([0.4, 0.9, 0.5], 0.5, True), ([0.6], 0.5, False), ([9.0], None, None)]
+    ("costs", "maximum", "met"), [([0.4, 0.9, 0.5], 0.5, True), ([0.6], 0.5, False), ([9.0], None, None)]
 )
-def test_cost_goals_apply_to_the_median(costs: list[float], most: float | None, met: bool | None) -> None:
-    assert Limit("", "CPU", costs, most).met is met
-    assert Ratio("", [1.0], costs, most=most).met is met
+def test_cost_goals_apply_to_the_median(costs: list[float], maximum: float | None, met: bool | None) -> None:
+    assert Limit("", "CPU", costs, maximum).met is met
+    assert Ratio("", [1.0], costs, maximum=maximum).met is met
     expected = {True: "goal: at most 0.5, met", False: "goal: at most 0.5, NOT MET"}
     if met is not None:
-        assert expected[met] in str(Ratio("", [1.0], costs, most=most))
+        assert expected[met] in str(Ratio("", [1.0], costs, maximum=maximum))
 
 
 def call(queue: str) -> Event:

@@ -11,8 +11,9 @@ from callcenter_ws.broker.history import History
 from callcenter_ws.broker.state import ENTITY_LIFETIME, State
 from callcenter_ws.events.event import make_event
 from callcenter_ws.events.frames import PLAIN
-from callcenter_ws.events.principal import Role, View
+from callcenter_ws.events.principal import Role
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.redaction import View
 
 
 def publication(seq: int, type_: str = "alert", at: float = 0.0, **payload: Any) -> Publication:

@@ -287,10 +287,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("credentials", "reason"),
         [
-            ("", "Redis wants a password"),
-            (":wrong", "Redis refuses our name or password"),
-            ("nobody:hunter2", "Redis refuses our name or password"),
-            ("limited:hunter2", "our user may not do this in Redis"),
+            ("", "Redis requires a password"),
+            (":wrong", "Redis rejected the user name or password"),
+            ("nobody:hunter2", "Redis rejected the user name or password"),
+            ("limited:hunter2", "the Redis user lacks permission for this command"),
         ],
     )
     @pytest_twisted.ensureDeferred
@@ -309,10 +309,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("rules", "reason"),
         [
-            (["~*", "&*", "+@all", "-evalsha"], "our user may not do this in Redis"),
-            (["~other:*", "&*", "+@all"], "our user may not do this in Redis"),
-            (["~*", "&*", "+@all", "-xadd"], "our user may not do this in Redis"),
-            (["~*", "resetchannels", "+@all"], "our user may not do this in Redis"),
+            (["~*", "&*", "+@all", "-evalsha"], "the Redis user lacks permission for this command"),
+            (["~other:*", "&*", "+@all"], "the Redis user lacks permission for this command"),
+            (["~*", "&*", "+@all", "-xadd"], "the Redis user lacks permission for this command"),
+            (["~*", "resetchannels", "+@all"], "the Redis user lacks permission for this command"),
         ],
     )
     @pytest_twisted.ensureDeferred
@@ -334,8 +334,8 @@ class TestRefused:
         done(own_server, "ACL", "SETUSER", "limited", "on", ">hunter2", "~*", "+@all", "-ssubscribe", "allchannels")
         node = own_nodes.make(url=f"redis://limited:hunter2@127.0.0.1:{own_server.port}", timeout=TIMEOUT)
         node.start()
-        await until(lambda: "refuses to announce" in (node.broker.not_ready() or ""))
-        check_reason(node, "refuses to announce")
+        await until(lambda: "refused a subscription" in (node.broker.not_ready() or ""))
+        check_reason(node, "refused a subscription")
         assert len(texts(error_log)) <= 2
         done(own_server, "ACL", "SETUSER", "limited", "+ssubscribe")
         await check_recovered(node)
@@ -394,17 +394,17 @@ class TestUnsuitableServer:
         [
             (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not Redis's protocol"),
             (b"\x00\xff\x80\r\n", "not Redis's protocol"),
-            (b":1\r\n", "no Redis"),
-            (b"*1\r\n$1\r\nx\r\n", "no Redis"),
-            (b"$-1\r\n", "no Redis"),
-            (b"+OK\r\n+OK\r\n", "no Redis"),
-            (info("redis_version:what", "role:master"), "no Redis"),
-            (info("redis_version:7.2.0", "role:master"), "no Redis"),
+            (b":1\r\n", "the server is not a Redis"),
+            (b"*1\r\n$1\r\nx\r\n", "the server is not a Redis"),
+            (b"$-1\r\n", "the server is not a Redis"),
+            (b"+OK\r\n+OK\r\n", "the server is not a Redis"),
+            (info("redis_version:what", "role:master"), "the server is not a Redis"),
+            (info("redis_version:7.2.0", "role:master"), "the server is not a Redis"),
             (info("redis_version:6.2.14", "role:master", "master_replid:abc"), "it is Redis 6.2.14; 7 or later"),
             (info("redis_version:7.2.0", "role:master", "master_replid:abc", "loading:1"), "still reading its data"),
             (info("redis_version:7.2.0", "role:slave", "master_replid:abc"), "it is a replica"),
             (b"-LOADING Redis is loading the dataset in memory\r\n", "still reading its data"),
-            (b"-ERR secret of 127.0.0.1\r\n", "Redis refuses to serve us"),
+            (b"-ERR secret of 127.0.0.1\r\n", "Redis refused the connection"),
             (b"", "has not answered"),
         ],
     )

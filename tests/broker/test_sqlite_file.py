@@ -15,7 +15,7 @@ from callcenter_ws.broker.sqlite.file import StoreFile, StoreUnusable
 from callcenter_ws.broker.sqlite.schema import SEQ_BITS, VERSION, place_of, seq_of
 from callcenter_ws.broker.sqlite.transaction import Transaction, write
 from callcenter_ws.interfaces import PresenceRecord
-from callcenter_ws.runtime.sqlite import connect, reason_of
+from callcenter_ws.runtime.sqlite import connect, sqlite_reason
 
 
 @pytest.fixture
@@ -251,11 +251,11 @@ def full_disk(path: Path) -> Iterator[sqlite3.Connection]:
 def test_the_reason_of_an_error(full_disk: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.OperationalError) as caught:
         full_disk.execute("CREATE TABLE large AS SELECT randomblob(100000)")
-    assert reason_of(caught.value) == "the disk is full (SQLITE_FULL)"
+    assert sqlite_reason(caught.value) == "the disk is full (SQLITE_FULL)"
 
 
 def test_an_error_without_a_name() -> None:
-    assert reason_of(sqlite3.OperationalError("it broke")) == "it broke (OperationalError)"
+    assert sqlite_reason(sqlite3.OperationalError("it broke")) == "it broke (OperationalError)"
 
 
 def test_places() -> None:

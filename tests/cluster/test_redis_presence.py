@@ -442,7 +442,7 @@ class TestRedisUnavailable:
 
 
 def is_reaping(node: ClusterNode) -> bool:
-    """Whether a node is the reaper, and has had the time to evict dead nodes."""
+    """Return whether a node is the reaper, and has had the time to evict dead nodes."""
     known = node.membership
     return known.is_reaper and node.cluster._clock.monotonic() - known.in_contact_since > 1.5 * LEASE
 

@@ -11,11 +11,11 @@ from sample_events import ACME, event, principal
 
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.delivery.mailbox_acks import MailboxAcks
-from callcenter_ws.delivery.outbox import MAX_ANSWERS, Outbox, Send
+from callcenter_ws.delivery.outbox import MAX_ANSWERS, Outbox
 from callcenter_ws.events.frames import PLAIN, control_frame
-from callcenter_ws.events.principal import View
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.interfaces import MailboxItem
+from callcenter_ws.events.redaction import View
+from callcenter_ws.interfaces import MailboxItem, Send
 from callcenter_ws.testing import FakeClock, RecordingTransport, run
 
 FULL = PLAIN[View.FULL]

@@ -14,8 +14,8 @@ from world import World, types_of
 from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.events.deflate import WINDOW_BITS, Deflater
 from callcenter_ws.events.frames import PLAIN, frame_payload, text_frame
-from callcenter_ws.events.principal import View
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.redaction import View
 
 
 def inflated(frame: bytes, bits: int = WINDOW_BITS) -> bytes:

@@ -18,8 +18,8 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events import publication as publication_module
 from callcenter_ws.events.event import MAX_DEPTH, PAYLOAD_BYTES, make_event, payload_path
 from callcenter_ws.events.frames import PLAIN, ControlFrame, control_frame, text_frame
-from callcenter_ws.events.principal import View
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.redaction import View
 from callcenter_ws.runtime.json import MAX_CONTAINERS, decode_json, rfc3339
 from callcenter_ws.testing import text_payloads
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sample_events import REQUIRED, event, principal
 
 from callcenter_ws.events.catalogue import CATALOGUE, EventType, Payload
-from callcenter_ws.events.principal import Principal, Role, View, redact
+from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.events.redaction import View, redact
 from callcenter_ws.events.visibility import AgentCalls, interest, is_announced, may_ever_see, may_see
 
 AGENT, SUPERVISOR, ADMIN, WALLBOARD, VISITOR, SERVICE = Role

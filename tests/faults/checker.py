@@ -87,7 +87,7 @@ class Viewer:
         return {**named, "queues": queues}
 
     def may_see(self, offer: Offer) -> bool:
-        """Whether the gateway may send the event to this client."""
+        """Return whether the gateway may send the event to this client."""
         if offer.tenant != self.tenant or not self._wants(offer.type):
             return False
         family = offer.type.partition(".")[0]

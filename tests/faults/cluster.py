@@ -127,7 +127,7 @@ class RedisPeer:
 
 
 def is_ready(node: RestartableGateway) -> bool:
-    """Whether ``/readyz`` of a node says that it is ready."""
+    """Return whether ``/readyz`` of a node says that it is ready."""
     try:
         return node.http("/readyz", timeout=2)[0] == 200
     except (OSError, ValueError):

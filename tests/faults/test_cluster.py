@@ -29,7 +29,7 @@ RATE = 200
 SIZES = (1, 10, 100, 1_000, 5_000, 70_000)
 """Bytes of alerts; the largest exceed the limit of an announcement."""
 
-PATIENCE = 3.0
+CLIENT_TIMEOUT_SECONDS = 3.0
 BY_NAME = ("agent.*", "call.*", "queue.*", "chat.*", "alert", "presence.changed")
 MAIL_USERS = {"acme": ("n1", "n2", "n3", "absent"), "globex": ("n1",), "initech": ("n1",)}
 MOVES_AFTER = 80
@@ -87,11 +87,11 @@ class Load:
 
     def _amp_sender(self, name: str) -> AmpSender:
         paths = [node.amp_path for node in self.cluster.nodes]
-        more = {"quota": self.quota, "timeout": PATIENCE, "max_pause": 0.3}
+        more = {"quota": self.quota, "timeout": CLIENT_TIMEOUT_SECONDS, "max_pause": 0.3}
         return AmpSender(paths, self.ledger, self._events(name), self._fork(), **more)
 
     def _http_sender(self, name: str) -> HttpSender:
-        more = {"quota": self.quota, "timeout": PATIENCE, "max_pause": 0.3}
+        more = {"quota": self.quota, "timeout": CLIENT_TIMEOUT_SECONDS, "max_pause": 0.3}
         return HttpSender(self.cluster.nodes, self.ledger, self._events(name), self._fork(), **more)
 
     def _client(self, viewer: Viewer, max_messages: int, mailbox: dict[str, bool]) -> RoamingClient:
@@ -100,7 +100,9 @@ class Load:
         )
         acknowledges = mailbox.get("acknowledges", False)
         nodes, rng = self.cluster.nodes, self._fork()
-        return RoamingClient(nodes, reader, rng, max_messages=max_messages, acknowledges=acknowledges, timeout=PATIENCE)
+        return RoamingClient(
+            nodes, reader, rng, max_messages=max_messages, acknowledges=acknowledges, timeout=CLIENT_TIMEOUT_SECONDS
+        )
 
     async def begin(self) -> None:
         """Start the cluster, the clients and the senders."""
@@ -186,7 +188,7 @@ class Load:
         )
         first = max(0, self.ledger.head(tenant) - 2_000)
         reader.position, reader._first = (self.ledger.epochs[tenant], first), first
-        witness = RoamingClient(node, reader, self._fork(), timeout=PATIENCE)
+        witness = RoamingClient(node, reader, self._fork(), timeout=CLIENT_TIMEOUT_SECONDS)
         witness.start()
         await witness.until(lambda: witness.is_up_to_date)
         await witness.leave()

@@ -29,7 +29,7 @@ from roaming import RoamingClient
 from senders import AmpSender, DaemonSender, EventQuota, HttpSender
 
 KILLS = int(os.environ.get("CALLCENTER_WS_KILLS", "12"))
-PATIENCE = 30.0
+RUN_TIMEOUT_SECONDS = 30.0
 SETTINGS = """
 history_events = 1000000
 memory_events = 100
@@ -114,7 +114,7 @@ class KillScenario:
                 await self._kill_once(running)
             for sender in self.senders:
                 sender.stop()
-            await asyncio.wait_for(asyncio.gather(*running), 2 * PATIENCE)
+            await asyncio.wait_for(asyncio.gather(*running), 2 * RUN_TIMEOUT_SECONDS)
             await self._finish()
         finally:
             for task in running:
@@ -139,7 +139,7 @@ class KillScenario:
 
     async def _wait_for_daemon(self, running: list[asyncio.Task[None]]) -> None:
         """Wait until the daemon is connected, or its reconnect delay would grow with each kill."""
-        async with asyncio.timeout(2 * PATIENCE):
+        async with asyncio.timeout(2 * RUN_TIMEOUT_SECONDS):
             while not self.daemon.is_answered:
                 self._check(running)
                 await asyncio.sleep(0.01)
@@ -162,7 +162,7 @@ class KillScenario:
             ]
         )
         target = count() + self.rng.choice([1, self.rng.randint(1, limit), self.rng.randint(1, limit)])
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RUN_TIMEOUT_SECONDS):
             while count() < target:
                 self._check(running)
                 # A thousand events per second, and sometimes many at once.

@@ -322,7 +322,7 @@ def refused_status(gateway: Any, token: str) -> int:
 async def test_revoked_token_is_refused(amp_gateway: AmpGateway) -> None:
     gateway = amp_gateway.gateway
     token, other = (gateway.token(sub="nina", jti=jti) for jti in ("stolen", "another"))
-    client, bystander = gateway.connect(token=token), gateway.connect(token=other)
+    client, other_client = gateway.connect(token=token), gateway.connect(token=other)
     async with connected(amp_gateway.unix) as peer:
         assert await peer.call(commands.RevokeToken, tenant_id="acme", jti="stolen") == {"closed": 1}
     assert client.close_code() == 4503
@@ -330,9 +330,9 @@ async def test_revoked_token_is_refused(amp_gateway: AmpGateway) -> None:
     # Browsers cannot read the HTTP status: they get a close code.
     browser = gateway.raw_connect("/ws", subprotocols=["callcenter.v1", f"bearer.{token}"])
     assert json.loads(browser.recv(timeout=DEADLINE))["payload"]["code"] == "unauthorized"
-    assert type(bystander)(browser).close_code() == 4500
-    assert bystander.request("ping")["type"] == "pong"
-    bystander.socket.close()
+    assert type(other_client)(browser).close_code() == 4500
+    assert other_client.request("ping")["type"] == "pong"
+    other_client.socket.close()
     gateway.connect(token=gateway.token(sub="nina", jti="stolen", tenant_id="globex")).socket.close()
 
 

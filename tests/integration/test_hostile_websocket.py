@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -13,11 +14,20 @@ from raw_socket import RawPeer, frame, message
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
+_numbers = itertools.count()
+
+
 @pytest.fixture
-def peer(gateway: Any) -> Iterator[RawPeer]:
+def user() -> str:
+    """Return a user id of this test alone: log lines of earlier connections may come late."""
+    return f"mallory-{next(_numbers)}"
+
+
+@pytest.fixture
+def peer(gateway: Any, user: str) -> Iterator[RawPeer]:
     """Return an authenticated peer that has read its welcome."""
     with RawPeer(gateway.port) as raw:
-        assert raw.handshake(token=gateway.token(sub="mallory"))[0] == 101
+        assert raw.handshake(token=gateway.token(sub=user))[0] == 101
         assert raw.read_message()["type"] == "welcome"
         yield raw
 
@@ -42,7 +52,9 @@ VIOLATIONS = {
 
 
 @pytest.mark.parametrize("violation", VIOLATIONS)
-def test_a_violation_is_reported_and_affects_no_other_connection(gateway: Any, peer: RawPeer, violation: str) -> None:
+def test_a_violation_is_reported_and_affects_no_other_connection(
+    gateway: Any, peer: RawPeer, user: str, violation: str
+) -> None:
     other = gateway.connect("supervisor", claims={"sub": "other"})
     frames, code = VIOLATIONS[violation]
     before = len(gateway.lines)
@@ -54,7 +66,7 @@ def test_a_violation_is_reported_and_affects_no_other_connection(gateway: Any, p
     seen = [m["type"] for m in other.received_before_pong()]
     assert set(seen) <= {"presence.changed"}
     other.socket.close()
-    lines = [line for line in gateway.lines[before:] if "mallory" in line]
+    lines = [line for line in gateway.lines[before:] if f"/{user} " in line]
     assert len(lines) <= 1 and all(f"closed with {code} " in line for line in lines), lines
 
 

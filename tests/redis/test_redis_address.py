@@ -149,7 +149,7 @@ class TestSeparation:
         node = await nodes.open([])
         server.ask("SET", node.store.keys.meta("taken"), "x")
         refusal = one_refusal(await node.outcomes(node.event(tenant_id="taken")))
-        assert "something else uses keys of our prefix" in refusal.message
+        assert "a key with store.key_prefix has an unexpected type" in refusal.message
         error_log.events.clear()
 
 
@@ -267,7 +267,7 @@ class Sentinel:
         return self._server.ask(*words)
 
     def knows(self, what: bytes) -> bool:
-        """Whether the sentinel's description of the master contains this."""
+        """Return whether the sentinel's description of the master contains this."""
         try:
             return what in self.ask("SENTINEL", "MASTER", "mymaster")
         except OSError:

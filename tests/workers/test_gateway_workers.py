@@ -145,7 +145,7 @@ def test_unusable_settings_leave_the_old_workers_running(start: StartGateways, s
     settings.write(listen="tcp:0:interface=127.0.0.2", more_web=f'metrics_listen = "{PLAIN}"')
     node.process.send_signal(signal.SIGHUP)
     node.expect("the supervisor does not listen on web.listen tcp:0:interface=127.0.0.2: restart it for new endpoints")
-    node.expect("stays as it is")
+    node.expect("continues to serve")
     node.connect().close()
 
 

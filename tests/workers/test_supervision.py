@@ -115,7 +115,7 @@ def test_after_a_failed_replacement_the_old_workers_keep_serving(start_node: Sta
     node.process.send_signal(signal.SIGHUP)
     node.expect(r"worker 1: the settings are bad")
     node.expect(r"worker 1 \(pid \d+\), a replacement, ended with status 1")
-    node.expect(rf"worker 1 \(pid {node.pid_of(1)}\) stays as it is")
+    node.expect(rf"worker 1 \(pid {node.pid_of(1)}\) continues to serve")
     node.expect("worker 1 was not replaced, and the workers after it will not be")
     assert answering_pid(("127.0.0.1", node.port)) in before
     node.set_mode("")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import DEADLINE, TWISTD
 
-from callcenter_ws.config.settings import Settings, Store
+from callcenter_ws.config.settings import Settings, StoreSettings
 from callcenter_ws.workers.worker_options import WorkersRefused, check_settings, worker_command, worker_count
 
 
@@ -30,13 +30,13 @@ def test_one_worker_is_allowed() -> None:
 
 @pytest.mark.parametrize("url", ["redis://somewhere/0", "rediss+sentinel://somewhere/master", "unix:/run/redis.sock"])
 def test_shared_stores_are_allowed(url: str) -> None:
-    check_settings(Settings(store=Store(url=url)), demo=False)
+    check_settings(Settings(store=StoreSettings(url=url)), demo=False)
 
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite:redis:"])
 def test_stores_of_one_process_are_refused(url: str) -> None:
     with pytest.raises(WorkersRefused, match="belongs to one process"):
-        check_settings(Settings(store=Store(url=url)), demo=False)
+        check_settings(Settings(store=StoreSettings(url=url)), demo=False)
 
 
 def refused(tmp_path: Path, *arguments: str) -> str:

@@ -68,12 +68,12 @@ def compressed(text: bytes, flush: int = zlib.Z_SYNC_FLUSH, bits: int = 15) -> b
     return whole[:-4] if flush == zlib.Z_SYNC_FLUSH else whole
 
 
-def read(data: bytes, *, cut: int = 0, most: int | None = 1_000_000) -> bytes:
+def read(data: bytes, *, cut: int = 0, maximum: int | None = 1_000_000) -> bytes:
     inflater = Inflater()
     inflater.start_decompress_message()
     text = b""
     for piece in (data[:cut], data[cut:]):
-        text += inflater.decompress_message_data(piece, None if most is None else most - len(text))
+        text += inflater.decompress_message_data(piece, None if maximum is None else maximum - len(text))
     inflater.end_decompress_message()
     return text
 
@@ -82,7 +82,7 @@ def read(data: bytes, *, cut: int = 0, most: int | None = 1_000_000) -> bytes:
 def test_a_message_may_be_split_at_any_byte(text: bytes, bits: int, data: st.DataObject) -> None:
     message = compressed(text, bits=bits)
     assert read(message, cut=data.draw(st.integers(0, len(message)))) == text
-    assert read(message, most=None) == text
+    assert read(message, maximum=None) == text
 
 
 def test_the_examples_of_the_rfc() -> None:
@@ -116,9 +116,9 @@ def test_decompression_stops_at_the_limit() -> None:
     inflater.start_decompress_message()
     with pytest.raises(PayloadExceededError):
         inflater.decompress_message_data(bomb, 1_000)
-    assert read(compressed(bytes(1_000)), most=1_000) == bytes(1_000)
+    assert read(compressed(bytes(1_000)), maximum=1_000) == bytes(1_000)
     with pytest.raises(PayloadExceededError):
-        read(compressed(bytes(1_001)), most=1_000)
+        read(compressed(bytes(1_001)), maximum=1_000)
 
 
 def test_no_state_is_held_between_messages() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.ws.origin import Origin, OriginList, OriginPolicy, PublicTenant
+from callcenter_ws.ws.origin import OriginList, OriginPolicy, PublicTenant, WebOrigin
 
 LIST = OriginList(["https://app.example", "http://localhost:3000", "https://*.wild.example"])
 
@@ -58,7 +58,7 @@ def test_not_listed(origin: str) -> None:
 @pytest.mark.parametrize("text", ["null", "*", "https://", "app.example", "ftp://app.example", "https://a.example/x"])
 def test_not_an_origin(text: str) -> None:
     with pytest.raises(ValueError, match="not an origin"):
-        Origin.parse(text)
+        WebOrigin.parse(text)
 
 
 POLICY = OriginPolicy(

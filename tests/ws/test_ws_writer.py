@@ -62,8 +62,8 @@ class Application(Protocol):
         pass
 
 
-class Line:
-    """A connection of the gateway with a real socket, and its peer.
+class WriterConnection:
+    """A connection of the gateway with a real socket and a writer, and its peer.
 
     Attributes:
         writer: the tested writer.
@@ -134,8 +134,8 @@ class Line:
             self.tcp.connectionLost(Failure(CONNECTION_DONE))
 
 
-class TlsLine(Line):
-    """A Line over TLS."""
+class TlsWriterConnection(WriterConnection):
+    """A WriterConnection over TLS."""
 
     version: TLSVersion = TLSVersion.TLSv1_3
 
@@ -187,35 +187,35 @@ class TlsLine(Line):
             return b"".join(parts)
 
 
-class OldTlsLine(TlsLine):
-    """A Line over TLS 1.2, which supports renegotiation."""
+class OldTlsWriterConnection(TlsWriterConnection):
+    """A WriterConnection over TLS 1.2, which supports renegotiation."""
 
     version = TLSVersion.TLSv1_2
 
 
-LINES = [Line, TlsLine, OldTlsLine]
-VARIANTS = [(line, direct) for line in LINES for direct in (False, True)]
+CONNECTIONS = [WriterConnection, TlsWriterConnection, OldTlsWriterConnection]
+VARIANTS = [(connection, direct) for connection in CONNECTIONS for direct in (False, True)]
 
 
 @contextmanager
-def opened(line_class: type[Line], direct: bool) -> Iterator[Line]:
-    line = line_class(direct=direct)
+def opened(connection_class: type[WriterConnection], direct: bool) -> Iterator[WriterConnection]:
+    connection = connection_class(direct=direct)
     try:
-        yield line
+        yield connection
     finally:
-        line.close()
+        connection.close()
 
 
 @pytest.fixture(params=VARIANTS, ids=lambda variant: f"{variant[0].__name__}-{'direct' if variant[1] else 'public'}")
-def line(request: pytest.FixtureRequest) -> Iterator[Line]:
-    with opened(*request.param) as line:
-        yield line
+def connection(request: pytest.FixtureRequest) -> Iterator[WriterConnection]:
+    with opened(*request.param) as connection:
+        yield connection
 
 
 def test_the_writer_matches_the_transport() -> None:
-    for line_class, kind in ((Line, SocketWriter), (TlsLine, TlsWriter)):
-        with opened(line_class, True) as line:
-            assert isinstance(line.writer, kind)
+    for connection_class, kind in ((WriterConnection, SocketWriter), (TlsWriterConnection, TlsWriter)):
+        with opened(connection_class, True) as connection:
+            assert isinstance(connection.writer, kind)
 
 
 def test_an_unknown_transport_gets_a_public_writer() -> None:
@@ -226,103 +226,103 @@ def test_an_unknown_transport_gets_a_public_writer() -> None:
 
 @pytest.mark.parametrize("name", ["_tempDataLen", "dataBuffer"])
 def test_a_transport_without_the_private_attributes_gets_a_public_writer(name: str) -> None:
-    with opened(Line, False) as line:
+    with opened(WriterConnection, False) as connection:
 
-        class Renamed(type(line.tcp)):  # type: ignore[misc] - the class of this Twisted
+        class Renamed(type(connection.tcp)):  # type: ignore[misc] - the class of this Twisted
             def __getattribute__(self, wanted: str) -> Any:
                 if wanted == name:
                     raise AttributeError(wanted)
                 return super().__getattribute__(wanted)
 
-        line.tcp.__class__ = Renamed
-        assert isinstance(writer_for(line.tcp), PublicWriter)
-        line.tcp.__class__ = Connection
+        connection.tcp.__class__ = Renamed
+        assert isinstance(writer_for(connection.tcp), PublicWriter)
+        connection.tcp.__class__ = Connection
 
 
 def test_data_that_fits_is_sent_at_once() -> None:
-    for line_class in LINES:
-        with opened(line_class, True) as line:
-            line.write(b"x" * 300)
-            assert not line.reactor.writers
-            line.read()
-            assert line.got == b"x" * 300
+    for connection_class in CONNECTIONS:
+        with opened(connection_class, True) as connection:
+            connection.write(b"x" * 300)
+            assert not connection.reactor.writers
+            connection.read()
+            assert connection.got == b"x" * 300
 
 
 @pytest.mark.parametrize("size", [1, 300, 16_384, 16_385, 70_000, MAX_DIRECT_BYTES, MAX_DIRECT_BYTES + 1, 3_000_000])
-def test_a_piece_of_any_size_arrives(line: Line, size: int) -> None:
+def test_a_piece_of_any_size_arrives(connection: WriterConnection, size: int) -> None:
     pieces = [os.urandom(size) for _ in range(3)]
     for piece in pieces:
-        line.write(piece)
-    line.settle()
-    assert line.got == b"".join(pieces)
+        connection.write(piece)
+    connection.settle()
+    assert connection.got == b"".join(pieces)
 
 
-def test_the_producer_is_paused_and_resumed(line: Line) -> None:
-    while not line.application.paused:
-        line.write(b"x" * 50_000)
-    line.settle()
-    assert line.application.resumed
+def test_the_producer_is_paused_and_resumed(connection: WriterConnection) -> None:
+    while not connection.application.paused:
+        connection.write(b"x" * 50_000)
+    connection.settle()
+    assert connection.application.resumed
 
 
-def test_data_written_to_the_transport_keeps_its_order(line: Line) -> None:
-    line.write(b"a" * 500_000)
-    line.transport.write(b"b" * 10)
-    line.write(b"c" * 10)
-    line.settle()
-    assert line.got == b"a" * 500_000 + b"b" * 10 + b"c" * 10
+def test_data_written_to_the_transport_keeps_its_order(connection: WriterConnection) -> None:
+    connection.write(b"a" * 500_000)
+    connection.transport.write(b"b" * 10)
+    connection.write(b"c" * 10)
+    connection.settle()
+    assert connection.got == b"a" * 500_000 + b"b" * 10 + b"c" * 10
 
 
-def test_data_written_before_the_close_arrives(line: Line) -> None:
-    line.write(b"a" * 300_000)
-    line.transport.unregisterProducer()
-    line.transport.loseConnection()
-    line.settle()
-    assert line.got == b"a" * 300_000
+def test_data_written_before_the_close_arrives(connection: WriterConnection) -> None:
+    connection.write(b"a" * 300_000)
+    connection.transport.unregisterProducer()
+    connection.transport.loseConnection()
+    connection.settle()
+    assert connection.got == b"a" * 300_000
 
 
-def test_nothing_is_sent_after_the_close(line: Line) -> None:
-    line.transport.unregisterProducer()
-    line.transport.loseConnection()
-    line.write(b"late" if isinstance(line, TlsLine) else b"")
-    line.settle()
-    assert line.got == b""
+def test_nothing_is_sent_after_the_close(connection: WriterConnection) -> None:
+    connection.transport.unregisterProducer()
+    connection.transport.loseConnection()
+    connection.write(b"late" if isinstance(connection, TlsWriterConnection) else b"")
+    connection.settle()
+    assert connection.got == b""
 
 
-def test_writing_to_a_disconnected_peer_does_not_raise(line: Line) -> None:
-    line.write(b"x" * 100_000)
-    line.disconnect()
+def test_writing_to_a_disconnected_peer_does_not_raise(connection: WriterConnection) -> None:
+    connection.write(b"x" * 100_000)
+    connection.disconnect()
     for _ in range(5):
-        line.write(b"x" * 1_000)
-        line.reactor.turn()
-    assert line.application.lost is not None
-    line.write(b"discarded")
+        connection.write(b"x" * 1_000)
+        connection.reactor.turn()
+    assert connection.application.lost is not None
+    connection.write(b"discarded")
 
 
-def test_writing_after_an_abort_does_nothing(line: Line) -> None:
-    line.transport.abortConnection()
-    line.write(b"x" * 1_000)
-    line.reactor.turn()
-    line.write(b"x" * 1_000)
-    assert line.application.lost is not None
+def test_writing_after_an_abort_does_nothing(connection: WriterConnection) -> None:
+    connection.transport.abortConnection()
+    connection.write(b"x" * 1_000)
+    connection.reactor.turn()
+    connection.write(b"x" * 1_000)
+    assert connection.application.lost is not None
 
 
 @pytest.mark.parametrize("direct", [False, True])
 def test_data_written_during_a_renegotiation_is_sent_after_it(direct: bool) -> None:
-    with opened(OldTlsLine, direct) as line:
-        assert isinstance(line, TlsLine)
-        line.write(b"before ")
-        assert line.peer.renegotiate()
+    with opened(OldTlsWriterConnection, direct) as connection:
+        assert isinstance(connection, TlsWriterConnection)
+        connection.write(b"before ")
+        assert connection.peer.renegotiate()
         with suppress(SSL.WantReadError):
-            line.peer.do_handshake()
+            connection.peer.do_handshake()
         # The peer must read from here on: data may arrive during the handshake.
         for _ in range(10):
-            line.write(b"meanwhile ")
-            line.exchange()
-            line.read()
-        assert not line.peer.renegotiate_pending()
-        assert line.peer.total_renegotiations() == 1
-        line.settle()
-        assert line.got == b"before " + b"meanwhile " * 10
+            connection.write(b"meanwhile ")
+            connection.exchange()
+            connection.read()
+        assert not connection.peer.renegotiate_pending()
+        assert connection.peer.total_renegotiations() == 1
+        connection.settle()
+        assert connection.got == b"before " + b"meanwhile " * 10
 
 
 steps = st.one_of(
@@ -337,21 +337,21 @@ steps = st.one_of(
 
 
 @settings(max_examples=200, deadline=None)
-@given(line_class=st.sampled_from(LINES), play=st.lists(steps, max_size=30))
+@given(connection_class=st.sampled_from(CONNECTIONS), play=st.lists(steps, max_size=30))
 def test_the_stream_is_the_same_for_any_sequence_of_partial_writes(
-    line_class: type[Line], play: list[tuple[str, int]]
+    connection_class: type[WriterConnection], play: list[tuple[str, int]]
 ) -> None:
-    with opened(line_class, True) as line:
+    with opened(connection_class, True) as connection:
         expected = b""
         for number, (act, size) in enumerate(play):
             if act in ("write", "send", "public"):
                 piece = (b"%d." % number * size)[:size]
                 expected += piece
-                {"write": line.write, "send": line.send, "public": line.transport.write}[act](piece)
+                {"write": connection.write, "send": connection.send, "public": connection.transport.write}[act](piece)
             elif act == "read":
-                line.read(size)
+                connection.read(size)
             else:
-                line.reactor.turn()
-            assert expected.startswith(line.got)
-        line.settle()
-        assert line.got == expected
+                connection.reactor.turn()
+            assert expected.startswith(connection.got)
+        connection.settle()
+        assert connection.got == expected

@@ -1,4 +1,4 @@
-"""StateLoader: reads a tenant's state from Redis while its stream goes on."""
+"""StateLoader: reads a tenant's state from Redis while the stream is being delivered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READ_EVENTS = 500
 """Events of the log per call of a script."""
 
 
-class Stream(Protocol):
+class FollowedStream(Protocol):
     """The tenant's stream as far as this node has delivered it."""
 
     epoch: str
@@ -48,7 +48,9 @@ class StateLoader:
         on_loaded: called with the state and its position, before those who wait for it are.
     """
 
-    def __init__(self, stream: Stream, tenant_store: TenantStore, on_loaded: Callable[[State, int], None]) -> None:
+    def __init__(
+        self, stream: FollowedStream, tenant_store: TenantStore, on_loaded: Callable[[State, int], None]
+    ) -> None:
         self._stream = stream
         self._tenant_store = tenant_store
         self._on_loaded = on_loaded

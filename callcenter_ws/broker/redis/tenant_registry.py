@@ -1,4 +1,4 @@
-"""TenantRegistry: the set of all tenants in Redis, from which nodes with all-tenant listeners learn about them."""
+"""TenantRegistry: the set of all tenants in Redis; nodes with all-tenant listeners read it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TenantRegistry:
         self._registered: dict[str, None] = {}
 
     def is_registered(self, tenant_id: str) -> bool:
-        """Whether this node knows that the tenant is in the set."""
+        """Return whether this node has registered the tenant."""
         return tenant_id in self._registered
 
     async def register(self, tenant_id: str) -> None:

@@ -102,7 +102,7 @@ class TenantStore:
         return self._clock.time() + self._redis.clock_error
 
     def history_arguments(self, last_event: KnownEvent) -> tuple[Argument, ...]:
-        """Return the arguments by which a script checks whether the history continues; see ``history.lua``."""
+        """Return the arguments by which a script checks whether the history continues; see ``epoch.lua``."""
         dataset = self._redis.dataset
         return (
             self._new_id(),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from callcenter_ws.broker.sqlite.file import StoreUnusable, require_file
 from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, VERSION
-from callcenter_ws.runtime.sqlite import check_identity, connect, reason_of
+from callcenter_ws.runtime.sqlite import check_identity, connect, sqlite_reason
 
 _BACKUP_PAGES = 1_024
 """Pages that are copied in one step."""
@@ -36,7 +36,7 @@ def back_up(path: Path, copy: Path, new_epoch: Callable[[], str]) -> None:
         draft.rename(copy)
     except (OSError, sqlite3.Error) as error:
         draft.unlink(missing_ok=True)
-        reason = reason_of(error) if isinstance(error, sqlite3.Error) else error.strerror
+        reason = sqlite_reason(error) if isinstance(error, sqlite3.Error) else error.strerror
         raise StoreUnusable(f"cannot copy {path} to {copy}: {reason}") from None
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -41,7 +41,7 @@ from callcenter_ws.interfaces import (
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.reactor import Reactor
-from callcenter_ws.runtime.sqlite import reason_of
+from callcenter_ws.runtime.sqlite import sqlite_reason
 
 _CLOSED = "the store is closed"
 
@@ -345,7 +345,7 @@ async def _read(store: _OpenStore, call: Callable[P, T], *args: P.args, **kwargs
     try:
         return await store.threads.read(call, *args, **kwargs)
     except sqlite3.Error as error:
-        reason = reason_of(error)
+        reason = sqlite_reason(error)
         _log.error("the store cannot be read: {reason}", reason=reason)
         text = f"the store cannot be read: {reason}"
         raise Refusal(ErrorCode.UNAVAILABLE, text, retry_after=RETRY_SECONDS) from None

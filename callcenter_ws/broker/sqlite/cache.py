@@ -17,7 +17,7 @@ from callcenter_ws.broker.stream import Stream
 from callcenter_ws.broker.submission import SubmissionQueue
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.runtime.clock import Clock
-from callcenter_ws.runtime.sqlite import reason_of
+from callcenter_ws.runtime.sqlite import sqlite_reason
 
 IDLE_SECONDS = 300.0
 """After so long without use, a tenant without clients is evicted."""
@@ -130,7 +130,7 @@ class Cache:
     def _load_failed(self, failure: Failure, record: TenantRecord) -> None:
         error = failure.value
         if isinstance(error, sqlite3.Error):
-            reason = reason_of(error)
+            reason = sqlite_reason(error)
             _log.error("the store cannot be read: {reason}", reason=reason)
         else:
             _log.failure("unhandled error in loading a tenant", failure)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from callcenter_ws.broker.sqlite.file import StoreUnusable, require_file
 from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, SEQ_BITS, VERSION
-from callcenter_ws.runtime.sqlite import check_identity, connect, reason_of
+from callcenter_ws.runtime.sqlite import check_identity, connect, sqlite_reason
 
 _MAX_PROBLEMS = 20
 
@@ -62,8 +62,8 @@ def check(path: Path) -> CheckReport:
             report.problems += _problems(db)
     except sqlite3.Error as error:
         if not report.version:
-            raise StoreUnusable(f"{path}: {reason_of(error)}") from None
-        report.problems.append(reason_of(error))
+            raise StoreUnusable(f"{path}: {sqlite_reason(error)}") from None
+        report.problems.append(sqlite_reason(error))
     return report
 
 

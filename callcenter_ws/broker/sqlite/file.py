@@ -12,7 +12,7 @@ from typing import Literal
 
 from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from callcenter_ws.runtime.sqlite import FileUnusable as StoreUnusable
-from callcenter_ws.runtime.sqlite import check_identity, connect, enable_wal, lock_file, reason_of
+from callcenter_ws.runtime.sqlite import check_identity, connect, enable_wal, lock_file, sqlite_reason
 
 __all__ = ["StoreFile", "StoreUnusable", "Synchronous", "require_file"]
 
@@ -52,7 +52,7 @@ class StoreFile:
                 raise
         except sqlite3.Error as error:
             self._release()
-            raise StoreUnusable(f"{path}: {reason_of(error)}") from None
+            raise StoreUnusable(f"{path}: {sqlite_reason(error)}") from None
         except BaseException:
             self._release()
             raise

@@ -31,7 +31,7 @@ from callcenter_ws.interfaces import Deliver, PublishResult
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.runtime.reactor import Reactor
-from callcenter_ws.runtime.sqlite import reason_of
+from callcenter_ws.runtime.sqlite import sqlite_reason
 
 TRANSACTION_EVENTS = 512
 TRANSACTION_BYTES = 4_194_304
@@ -344,7 +344,7 @@ class GroupCommit:
         self._writes_in_progress = PendingWrites()
         error = failure.value
         if isinstance(error, sqlite3.Error):
-            reason = reason_of(error)
+            reason = sqlite_reason(error)
         else:
             _log.failure("unhandled error in writing events", failure)
             reason = "internal error"

@@ -19,7 +19,7 @@ from callcenter_ws.errors import Refusal
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.single_flight import SingleFlight
-from callcenter_ws.runtime.sqlite import reason_of
+from callcenter_ws.runtime.sqlite import sqlite_reason
 
 INTERVAL_SECONDS = 60.0
 
@@ -121,7 +121,7 @@ class Maintenance:
         self._removal.request()
 
     def _exceeds_limits(self, record: TenantRecord, expired_before: float) -> bool:
-        """Whether a history is to be trimmed. Events after the last checkpoint are not, so that one is needed first."""
+        """Return whether a history must be trimmed. Events after the last checkpoint are not, so it needs one first."""
         stream = record.stream
         if stream is None or record.oldest is None:
             return False
@@ -165,7 +165,7 @@ class Maintenance:
         try:
             await self._threads.write(self._file.checkpoint_wal)
         except sqlite3.Error as error:
-            self.wal_error = f"the store's log grows, because the file cannot be written: {reason_of(error)}"
+            self.wal_error = f"the store's log grows, because the file cannot be written: {sqlite_reason(error)}"
             _log.error("{error}", error=self.wal_error)
         else:
             self.wal_error = None
@@ -176,4 +176,4 @@ def _sqlite_errors_logged() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        _log.warn("maintenance of the store failed: {reason}", reason=reason_of(error))
+        _log.warn("maintenance of the store failed: {reason}", reason=sqlite_reason(error))

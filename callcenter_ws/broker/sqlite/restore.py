@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
-from callcenter_ws.broker.calls import Call
+from callcenter_ws.broker.calls import CallRecord
 from callcenter_ws.broker.recent_ids import MAX_IDS, WINDOW_SECONDS
 from callcenter_ws.broker.sqlite.codec import COLUMNS, event_of, publication_of, restore_call
 from callcenter_ws.broker.sqlite.file import StoreFile
@@ -86,7 +86,9 @@ def _restore_calls(db: sqlite3.Connection, tenant: RestoredTenant, clock_offset:
         (tenant.number,),
     )
     for call_id, queue_name, agents, touched_at in known:
-        tenant.stream.calls.restore(call_id, Call(queue_name, tuple(decode_json(agents)), touched_at - clock_offset))
+        tenant.stream.calls.restore(
+            call_id, CallRecord(queue_name, tuple(decode_json(agents)), touched_at - clock_offset)
+        )
 
 
 def _apply_events_since_checkpoint(

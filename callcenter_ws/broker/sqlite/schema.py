@@ -3,8 +3,9 @@
 The ``place`` of an event is the number of its tenant and its ``seq`` in one integer. It is the key of the table: the
 events of a tenant lie together, in order, and the table needs no other index (measured: a third less time per event
 than with a key of two columns). ``state`` and ``call`` hold the state and the calls of a tenant at its ``checkpoint``;
-the events after the checkpoint complete them. ``attendance`` holds the presence records, ``mail_loss`` the gaps of
-mailboxes, ``store`` values about the store itself.
+the events after the checkpoint complete them. ``store`` holds values about the store itself. Names kept for
+compatibility: ``attendance`` holds the presence records, ``attendance.told`` is ``PresenceRecord.announced``, and
+``mail_loss`` holds the gaps of mailboxes.
 """
 
 from __future__ import annotations

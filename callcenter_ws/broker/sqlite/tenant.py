@@ -1,4 +1,4 @@
-"""What the reactor's side of the store knows of one tenant."""
+"""In-memory record of one tenant of the SQLite store."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TenantRecord:
                 self.mail_users = None
 
     def may_have_mail(self, user_id: str) -> bool:
-        """Whether the user's mailbox may have items. Most are empty, and thousands of users may connect at once."""
+        """Return whether the user's mailbox may have items: thousands of users connect at once, most without mail."""
         return self.mail_users is None or user_id in self.mail_users
 
     def mailbox_was_empty(self, user_id: str) -> None:
@@ -88,7 +88,7 @@ class TenantRecord:
             self.mail_users.discard(user_id)
 
     def needs_checkpoint(self, stream: Stream) -> bool:
-        """Whether enough events were appended since the last checkpoint."""
+        """Return whether enough events were appended since the last checkpoint."""
         return self.bytes_since_checkpoint > CHECKPOINT_BYTES or stream.history.head - self.checkpoint >= max(
             CHECKPOINT_EVENTS, 2 * len(stream.state)
         )

@@ -75,7 +75,7 @@ class Transaction:
     metadata: dict[str, object] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        """Whether there is anything to write."""
+        """Return whether there is anything to write."""
         mail = (self.sent, self.acknowledged, self.reported_gaps)
         others = (self.presence, self.revocations, self.metadata)
         return any((self.begun_histories, self.event_count, self.checkpoints, *mail, *others))

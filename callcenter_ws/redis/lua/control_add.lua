@@ -1,7 +1,7 @@
 -- Append a control message to the stream that all nodes read, store the revocations in it, and announce it.
 --
--- KEYS: 1 the stream of control messages, 2 the revocations. ARGV: 1 the channel, 2 the message (JSON), 3 the maximum
--- number of revocations, then pairs of a revoked subject and the Unix time.
+-- KEYS: 1 the stream of control messages (stored as "orders"), 2 the revocations. ARGV: 1 the channel, 2 the message
+-- (JSON), 3 the maximum number of revocations, then pairs of a revoked subject and the Unix time.
 -- Returns the id of the stream entry, or nil if there is no room for the revocations.
 
 for at = 4, #ARGV, 2 do

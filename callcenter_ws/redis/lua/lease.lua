@@ -1,6 +1,7 @@
--- Renew a node's lease, and that of the reaper ("caretaker") if the node is the reaper or there is none.
+-- Renew a node's lease, and that of the reaper if the node is the reaper or there is none.
 --
--- KEYS: 1 the leases, 2 the reaper, 3 the evictions under way, 4 the nodes with unreported users. ARGV: 1 the node, 2
+-- KEYS: 1 the leases, 2 the reaper (stored as "caretaker"), 3 the evictions under way ("burials"), 4 the nodes with
+-- unreported users ("behind"). ARGV: 1 the node, 2
 -- the length of the lease in seconds, 3 whether the node has reported all its users (1 or 0). Returns JSON: [whether
 -- the node was known, whether it is the reaper, now, {node: expiry}, [nodes with unreported users], [nodes that are
 -- being evicted]].

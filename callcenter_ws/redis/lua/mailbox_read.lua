@@ -1,7 +1,7 @@
 -- Return a page of a user's mailbox: the range of dropped events ("from to", or ""), and lines joined by newlines, each
 -- preceded by "1 " if it was written to a socket before, else by "0 ".
 --
--- KEYS: the tenant's meta. ARGV: 1 the user, 2 the position after which the page begins, 3 the maximum number of items,
+-- The items are stored as "letters". KEYS: the tenant's meta. ARGV: 1 the user, 2 the position after which the page begins, 3 the maximum number of items,
 -- 4 the Unix time.
 
 local user, after = ARGV[1], tonumber(ARGV[2])

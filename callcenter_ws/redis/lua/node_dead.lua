@@ -1,8 +1,8 @@
 -- One step in evicting a node. The lease is removed only if it has expired by Redis's clock. If the node has renewed
 -- its lease after some of its connections may have been removed, it is marked to report all its users again ("over").
 --
--- KEYS: 1 the leases, 2 the evictions under way, 3 the nodes with unreported users. ARGV: 1 the node, 2 the step:
--- "begin"; "continue", before each removal of connections; "end", after the last removal.
+-- KEYS: 1 the leases, 2 the evictions under way (stored as "burials"), 3 the nodes with unreported users ("behind").
+-- ARGV: 1 the node, 2 the step: "begin"; "continue", before each removal of connections; "end", after the last removal.
 -- Returns 1 if the node is dead, else 0.
 
 local time = redis.call('TIME')

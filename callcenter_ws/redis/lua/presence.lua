@@ -1,6 +1,7 @@
 -- The presence records of a tenant's users. Fields of a record (MessagePack): "n", connections by node; "person",
 -- whether presence.changed is published for the user; "told", whether the last published one says online; "since", when
--- the user came online; "seen", when its last connection was closed (Unix seconds).
+-- the user came online; "seen", when its last connection was closed (Unix seconds). "person" and "told" are names kept
+-- for compatibility.
 
 local MAX_OFFLINE_USERS = 50000
 

@@ -1,6 +1,6 @@
 -- Append a batch of events of one tenant, all received in the same span of time (see stream.lua).
 --
--- ARGV, after those of history.lua: 8 how many events the log keeps, 9 for how many seconds, then for each event: its
+-- ARGV, after those of epoch.lua: 8 how many events the log keeps, 9 for how many seconds, then for each event: its
 -- id; the Unix time at which it was received; the rest of its line; what else the script needs (JSON, or ""). Returns
 -- JSON: [epoch, [seq of each event, negative for a duplicate], [[index, queue, agents], ...]].
 

@@ -1,6 +1,6 @@
 -- Return the position of the tenant's stream, after checking that its history is the one that the node knows.
 --
--- ARGV, after those of history.lua: 8 an epoch. Returns JSON: [epoch, head, the position after which the epoch begins,
+-- ARGV, after those of epoch.lua: 8 an epoch. Returns JSON: [epoch, head, the position after which the epoch begins,
 -- the last position of the given epoch that is still valid although that epoch has ended, or -1].
 
 local epoch, head, forks = history()
