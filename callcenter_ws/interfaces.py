@@ -306,7 +306,7 @@ class PresenceTracker(Protocol):
     """Follows which users have clients at this node; the Hub calls it."""
 
     def client_registered(self, client: PresenceClient) -> None:
-        """Count a client that was registered with the Hub."""
+        """Count a client that was registered with the Hub; must not close it within this call."""
 
     def client_unregistered(self, client: PresenceClient, code: CloseCode) -> None:
         """Count a client that was removed from the Hub, and the close code of its connection."""

@@ -24,7 +24,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(DOCS.parent))
 
 from callcenter_ws.config.settings import KEYS, SECTIONS, range_of  # noqa: E402 - the line above makes it importable
-from callcenter_ws.errors import CLOSES, ERRORS  # noqa: E402
+from callcenter_ws.errors import CLOSES, ERRORS, CloseCode  # noqa: E402
 from callcenter_ws.events.catalogue import CATALOGUE, AgentState, CallPayload, EventType, Payload  # noqa: E402
 from callcenter_ws.events.methods import EventMethods  # noqa: E402
 
@@ -54,9 +54,12 @@ def close_codes() -> Iterator[str]:
 
 
 def _after_close(code: int, reconnect: bool) -> str:
-    if code < 4000:
-        return "see RFC 6455"
+    if code in _CLIENT_ERRORS:
+        return "correct the client; reconnect and resume"
     return "reconnect and resume" if reconnect else "do not reconnect"
+
+
+_CLIENT_ERRORS = {CloseCode.UNSUPPORTED_DATA, CloseCode.INVALID_PAYLOAD, CloseCode.TOO_LARGE}
 
 
 def error_codes() -> Iterator[str]:

@@ -284,8 +284,11 @@ def _run(work: Callable[[Reactor], Awaitable[T]]) -> T:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="callcenter-ws",
-        description="Work with a callcenter-ws gateway. The gateway itself is started with: twistd -n callcenter-ws",
-        epilog="Without --config, all commands but check-config and version use the demo that this user started last.",
+        description="Work with a callcenter-ws gateway. The gateway itself is started with:\n"
+        "  twistd -n --pidfile= callcenter-ws --config FILE",
+        epilog="Without --config, all commands but check-config and version use the demo\n"
+        "that this user started last.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=_versions(), help="print the versions")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -333,7 +336,7 @@ def _add_stores(commands: Commands) -> None:
     example = "callcenter-ws backup-store --config gw.toml /var/backups/events-monday.sqlite"
     text = "copy the store on disk into a new file while it is in use"
     copying = _add(commands, "backup-store", back_up_the_store, text, example)
-    copying.add_argument("copy", metavar="FILE", type=Path, help="the new file")
+    copying.add_argument("copy", metavar="COPY", type=Path, help="the new file")
     for command in (checking, copying):
         _add_settings(command)
         command.add_argument("--file", metavar="PATH", type=Path, help="the store (default: that of the configuration)")

@@ -88,7 +88,7 @@ class Client:
         self.mailbox_acks = MailboxAcks(hub.broker, principal)
         self.outbox = Outbox(self, transport, self.mailbox_acks, wire_formats[principal.view], hub.limits.outbox)
         self._slow: SlowConsumerWatch | None = None
-        self._expiry = TokenExpiry(hub.clock, self._token_expires_soon, partial(self.close, CloseCode.TOKEN_EXPIRED))
+        self._expiry = TokenExpiry(hub.clock, self)
 
     def __str__(self) -> str:
         who = self.principal
@@ -196,8 +196,13 @@ class Client:
         # see how much memory OpenSSL holds for each connection.
         del self._catch_up, self._slow, self._expiry
 
-    def _token_expires_soon(self, expires_at: float) -> None:
+    def token_expires_soon(self, expires_at: float) -> None:
+        """Announce the end of the token."""
         self.send(control_frame("session.expiring", {"expires_at": rfc3339(expires_at)}))
+
+    def token_expired(self) -> None:
+        """End the session with its token."""
+        self.close(CloseCode.TOKEN_EXPIRED)
 
     def renew(self, principal: Principal) -> None:
         """Continue with a new token of the same user, tenant and role: its claims and expiry apply from now on."""

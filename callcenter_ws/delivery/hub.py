@@ -20,7 +20,7 @@ from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls
 from callcenter_ws.interfaces import Broker, ConnectionLog, Position, PresenceTracker, PublicationListener
-from callcenter_ws.runtime.background import Spawn, spawn
+from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import JsonObject
 
@@ -51,8 +51,8 @@ class Hub:
         clock: Clock,
         log: ConnectionLog,
         *,
-        limits: Limits | None = None,
-        spawn: Spawn = spawn,
+        limits: Limits,
+        spawn: Spawn,
         agent_calls: AgentCalls = "all",
         burst: int = 128,
         observe_latency: Callable[[float], object] = lambda seconds: None,
@@ -60,7 +60,7 @@ class Hub:
         self.broker = broker
         self.clock = clock
         self.log = log
-        self.limits = limits or Limits()
+        self.limits = limits
         self.spawn = spawn
         self._presence = presence
         self._agent_calls = agent_calls
@@ -223,7 +223,7 @@ class Hub:
         add(self.counters.closed, CLOSES[code].name)
         add(self.counters.connections_by, (principal.role.value, client.endpoint), -1)
         self._presence.client_unregistered(client, code)
-        if not tenant.clients:
+        if not tenant.clients and self._tenants.get(tenant.tenant_id) is tenant:
             self._deactivate(tenant)
 
     def _activate(self, tenant_id: str) -> Tenant:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from callcenter_ws.runtime.clock import Clock, Timer
 
@@ -12,20 +12,24 @@ NOTICE_SECONDS = 60.0
 _MAX_SLEEP_SECONDS = 86_400.0
 
 
+class TokenHolder(Protocol):
+    """The session whose token is watched. An object, because callbacks would take 250 bytes for each connection."""
+
+    def token_expires_soon(self, expires_at: float) -> None:
+        """Announce the end at that Unix time; called once for each token, ``NOTICE_SECONDS`` before it."""
+
+    def token_expired(self) -> None:
+        """End the session."""
+
+
 class TokenExpiry:
-    """Watches the expiry of one client's token.
+    """Watches the expiry of one client's token."""
 
-    Args:
-        expires_soon: called with the Unix time of the end, once for each token, ``NOTICE_SECONDS`` before it.
-        expired: called at the end.
-    """
+    __slots__ = ("_clock", "_expires_at", "_holder", "_noticed", "_timer")
 
-    __slots__ = ("_clock", "_expired", "_expires_at", "_expires_soon", "_noticed", "_timer")
-
-    def __init__(self, clock: Clock, expires_soon: Callable[[float], None], expired: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, holder: TokenHolder) -> None:
         self._clock = clock
-        self._expires_soon = expires_soon
-        self._expired = expired
+        self._holder = holder
         self._expires_at: float | None = None
         self._noticed = False
         self._timer: Timer | None = None
@@ -44,11 +48,11 @@ class TokenExpiry:
             self._timer = None
 
     def announce_if_soon(self) -> None:
-        """Call ``expires_soon`` if the token expires within the notice and it was not called yet."""
+        """Announce the end if the token expires within the notice and that was not done yet."""
         if self._expires_at is None or self._noticed or self._clock.time() < self._expires_at - NOTICE_SECONDS:
             return
         self._noticed = True
-        self._expires_soon(self._expires_at)
+        self._holder.token_expires_soon(self._expires_at)
 
     def _schedule(self) -> None:
         if self._expires_at is None:
@@ -60,7 +64,7 @@ class TokenExpiry:
 
     def _timer_fired(self) -> None:
         if self._expires_at is not None and self._clock.time() >= self._expires_at:
-            self._expired()
+            self._holder.token_expired()
             return
         self.announce_if_soon()
         self._schedule()

@@ -165,6 +165,8 @@ def _core(
         store.presence,
         clock,
         TwistedConnectionLog(),
+        limits=settings.limits,
+        spawn=spawn,
         agent_calls=settings.policy.agent_calls,
         burst=max(1, settings.limits.outbox // 2),
         observe_latency=metrics.observe_latency,

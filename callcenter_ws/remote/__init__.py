@@ -37,6 +37,9 @@ from callcenter_ws.remote.callbacks import ClientMessage
 from callcenter_ws.remote.recovered import SpooledEvent
 from callcenter_ws.remote.spool_file import SpoolUnusable
 
+Published = PublishResult
+"""The former name of ``PublishResult``; deprecated."""
+
 __all__ = [
     "ClientMessage",
     "ErrorCode",

@@ -57,7 +57,13 @@ class Sender:
         self._backoff = Backoff(_FIRST_RETRY_SECONDS, _MAX_RETRY_SECONDS)
         # A delay of 0 collects the events that are published in the same turn of the reactor.
         self._sending = SingleFlight(
-            self._send_batches, clock, spawn, backoff=self._backoff, delay=0, transient=(_BatchNotAccepted,)
+            self._send_batches,
+            clock,
+            spawn,
+            backoff=self._backoff,
+            delay=0,
+            transient=(_BatchNotAccepted,),
+            resets_backoff=False,
         )
         self.connection: GatewayConnection | None = None
 

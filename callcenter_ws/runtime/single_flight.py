@@ -18,7 +18,11 @@ class _State(Enum):
     SCHEDULED = "scheduled"
     RUNNING = "running"
     REQUESTED_AGAIN = "running, requested again"
+    REQUESTED_NOW = "running, requested again without back-off"
     STOPPED = "stopped"
+
+
+_UNDER_WAY = (_State.RUNNING, _State.REQUESTED_AGAIN, _State.REQUESTED_NOW)
 
 
 class SingleFlight:
@@ -34,9 +38,21 @@ class SingleFlight:
         delay: seconds between a request and its run, in which further requests are merged; None: the run starts within
             ``request``.
         transient: the exceptions after which a run is repeated.
+        resets_backoff: whether a run that returns is a success; otherwise ``work`` resets the back-off itself.
     """
 
-    __slots__ = ("_backoff", "_clock", "_delay", "_idle", "_spawn", "_state", "_timer", "_transient", "_work")
+    __slots__ = (
+        "_backoff",
+        "_clock",
+        "_delay",
+        "_idle",
+        "_resets_backoff",
+        "_spawn",
+        "_state",
+        "_timer",
+        "_transient",
+        "_work",
+    )
 
     def __init__(
         self,
@@ -47,6 +63,7 @@ class SingleFlight:
         backoff: Backoff | None = None,
         delay: float | None = None,
         transient: tuple[type[Exception], ...] = (Refusal,),
+        resets_backoff: bool = True,
     ) -> None:
         self._work = work
         self._clock = clock
@@ -54,6 +71,7 @@ class SingleFlight:
         self._backoff = backoff
         self._delay = delay
         self._transient = transient
+        self._resets_backoff = resets_backoff
         self._state = _State.IDLE
         self._timer: Timer | None = None
         self._idle: Deferred[None] | None = None
@@ -66,7 +84,7 @@ class SingleFlight:
     @property
     def is_running(self) -> bool:
         """Whether a run is under way."""
-        return self._state in (_State.RUNNING, _State.REQUESTED_AGAIN) or self._idle is not None
+        return self._state in _UNDER_WAY or self._idle is not None
 
     def request(self, *, skip_backoff: bool = False) -> None:
         """Have ``work`` run, unless a run that has not started yet is scheduled already.
@@ -74,13 +92,16 @@ class SingleFlight:
         Args:
             skip_backoff: run now, not after the delay that follows a failure: its cause is known to have gone.
         """
-        if self._state is _State.RUNNING:
-            self._state = _State.REQUESTED_AGAIN
+        if self._state in (_State.RUNNING, _State.REQUESTED_AGAIN):
+            self._state = _State.REQUESTED_NOW if skip_backoff else _State.REQUESTED_AGAIN
         elif self._state is _State.SCHEDULED and skip_backoff:
             self._cancel_timer()
             self._run()
         elif self._state is _State.IDLE:
-            self._start()
+            if skip_backoff:
+                self._run()
+            else:
+                self._start()
 
     def stop(self) -> None:
         """Start no further run; one that is under way goes on to its end."""
@@ -132,13 +153,12 @@ class SingleFlight:
             if idle is not None:
                 idle.callback(None)
             return
-        requested_again = self._state is _State.REQUESTED_AGAIN
-        self._state = _State.IDLE
-        if failed and self._backoff is not None:
+        requested, self._state = self._state, _State.IDLE
+        if failed and self._backoff is not None and requested is not _State.REQUESTED_NOW:
             self._schedule(self._backoff.delay())
             return
-        if not failed and self._backoff is not None:
+        if not failed and self._backoff is not None and self._resets_backoff:
             self._backoff.reset()
-        if requested_again:
+        if requested is not _State.RUNNING:
             # Not within this call: runs that follow each other must not deepen the stack.
             self._schedule(self._delay or 0)

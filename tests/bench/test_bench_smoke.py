@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-DEADLINE = 120.0
+DEADLINE = 900
 DELIVERING = ("fan-out", "latency", "compression", "tenants", "ingest", "resume", "snapshot", "cluster")
 OF_STORES = ("ingest", "resume", "snapshot")
 CASES = ("fan-out", "latency", "connect", "memory", "compression", "tenants", "ingest", "resume", "snapshot", "cluster")

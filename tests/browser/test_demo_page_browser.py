@@ -173,6 +173,8 @@ def test_as_a_wallboard_the_page_does_not_receive_callers(page: Page, restartabl
     page.evaluate("document.querySelector('input[value=wallboard]').click()")
     page.wait_for("document.querySelector('#link-text').textContent === 'Connected as wallboard'")
     assert page.text("#user") == "wallboard-01 (wallboard)"
+    lines = page.evaluate("[...document.querySelectorAll('#stream .text')].map((line) => line.textContent)")
+    assert not [line for line in lines if "<b>now" in line], "the stream is cleared when the role changes"
     caller = {"caller_id": "+3225550101", "caller_name": "Zoe Dupont"}
     restartable.emit("call.incoming", {"unique_id": "from-the-test", "destination": "extension 4711", **caller})
     line = page.wait_for(

@@ -116,7 +116,15 @@ class TestDelivery:
 
     def test_the_latency_from_acceptance_to_the_socket_is_observed(self, world: World) -> None:
         observed: list[float] = []
-        hub = Hub(world.broker, world.presence, world.clock, world.log, observe_latency=observed.append)
+        hub = Hub(
+            world.broker,
+            world.presence,
+            world.clock,
+            world.log,
+            limits=world.limits,
+            spawn=world.spawn,
+            observe_latency=observed.append,
+        )
         run(world.broker.start(hub.deliver))
         world.context.hub = world.hub = hub
         world.live(ADMIN)

@@ -27,18 +27,18 @@ class Calls:
     closed: list[float] = field(default_factory=list)
     expiries: list[float] = field(default_factory=list)
 
-    def expires_soon(self, expires_at: float) -> None:
+    def token_expires_soon(self, expires_at: float) -> None:
         self.announced.append(self.clock.time())
         self.expiries.append(expires_at)
 
-    def expired(self) -> None:
+    def token_expired(self) -> None:
         self.closed.append(self.clock.time())
 
 
 def start() -> tuple[FakeClock, Calls, TokenExpiry]:
     clock = FakeClock(0.0)
     calls = Calls(clock)
-    return clock, calls, TokenExpiry(clock, calls.expires_soon, calls.expired)
+    return clock, calls, TokenExpiry(clock, calls)
 
 
 @given(st.floats(NOTICE_SECONDS + 0.001, 10_000_000))

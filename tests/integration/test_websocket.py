@@ -284,12 +284,19 @@ def test_a_slow_reader_behind_the_history_gets_a_gap(start_gateway: Callable[...
         assert gap["payload"]["reason"]
 
 
+def test_the_configured_limits_apply(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("[limits]\nping_interval = 20\noutbox = 8\n")
+    assert gateway.connect("supervisor", claims={"sub": "first"}).welcome["payload"]["ping_interval"] == 20
+
+
 def test_a_client_that_reads_nothing_is_closed(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway("[store]\nmemory_events = 20000\n[limits]\nslow_timeout = 1\npresence_grace = 0\n")
+    # It connects first: on a slow machine the other one is closed while events are published.
+    observer = gateway.connect("supervisor", claims={"sub": "observer"})
+    assert observer.request("subscribe", {"events": ["presence.changed"]})["type"] == "subscribed"
     with RawPeer(gateway.port, receive_buffer=4_096) as stuck:
         assert stuck.handshake(token=gateway.token("supervisor", sub="stuck"))[0] == 101
         publish_many(gateway, 4_000, padding=3_000)
-        observer = gateway.connect("supervisor", claims={"sub": "observer"})
         while (change := observer.receive_type("presence.changed")["payload"])["user_id"] != "stuck" or change[
             "online"
         ]:

@@ -209,3 +209,33 @@ class TestStopping:
     def test_it_waits_for_nothing_where_nothing_runs(self, clock: FakeClock, work: Work) -> None:
         flight = SingleFlight(work, clock, spawn)
         assert Deferred.fromCoroutine(flight.stopped()).called
+
+
+class TestSkippingTheBackoff:
+    def test_an_idle_flight_with_a_delay_runs_at_once(self, clock: FakeClock, work: Work) -> None:
+        flight = SingleFlight(work, clock, spawn, delay=5)
+        flight.request(skip_backoff=True)
+        assert work.started == 1
+
+    def test_a_request_during_a_run_that_fails_is_not_delayed(self, clock: FakeClock, work: Work) -> None:
+        flight = SingleFlight(work, clock, spawn, backoff=steady(30, 30))
+        flight.request()
+        flight.request(skip_backoff=True)
+        flight.request()
+        work.fail(TRANSIENT)
+        clock.advance(0)
+        assert work.started == 2
+
+    def test_work_may_reset_the_backoff_itself(self, clock: FakeClock, work: Work) -> None:
+        backoff = steady(1, 30)
+        flight = SingleFlight(work, clock, spawn, backoff=backoff, resets_backoff=False)
+        flight.request()
+        work.fail(TRANSIENT)
+        clock.advance(1)
+        work.end()
+        flight.request()
+        work.fail(TRANSIENT)
+        clock.advance(1.5)
+        assert work.started == 3
+        clock.advance(0.6)
+        assert work.started == 4

@@ -118,6 +118,12 @@ class Stream {
     this.add(new Date(), type, text, kind);
   }
 
+  clear() {
+    this.pending = [];
+    this.kept = [];
+    this.list.replaceChildren();
+  }
+
   show(family) {
     this.family = family;
     this.list.replaceChildren(...this.kept.filter((line) => this.fits(line)).map((line) => this.item(line)).reverse());
@@ -220,6 +226,13 @@ const fillAgent = (card, { name, state: doing, since }) => {
 
 // ---- The connection ----
 
+const RESET_REASONS = {
+  epoch_changed: "the history was replaced",
+  too_old: "the history no longer reaches back to the position",
+  too_many: "too many events were missed",
+  ahead: "the position does not exist yet",
+};
+
 class Connection {
   // Calls these methods of the page: link, control, welcome, event, snapshot, position and reset.
   constructor(role, page) {
@@ -252,9 +265,12 @@ class Connection {
     // The fragment is not sent to the server. Without the demo, the token is given in it: /#token=…
     const given = new URLSearchParams(location.hash.slice(1)).get("token");
     if (given) return given;
-    const answer = await fetch(`demo/token?role=${encodeURIComponent(this.role)}`, { cache: "no-store" });
-    if (answer.status === 404) throw new Error("no token: open this page as /#token=…");
-    if (!answer.ok) throw new Error(`no token: HTTP ${answer.status}`);
+    const url = `demo/token?role=${encodeURIComponent(this.role)}`;
+    const answer = await fetch(url, { cache: "no-store" }).catch(() => {
+      throw new Error("The gateway does not answer");
+    });
+    if (answer.status === 404) throw new Error("No token: open this page as /#token=…");
+    if (!answer.ok) throw new Error(`No token: HTTP ${answer.status}`);
     return (await answer.json()).token;
   }
 
@@ -274,7 +290,7 @@ class Connection {
     try {
       token = await this.token();
     } catch (error) {
-      this.retry(`The gateway does not answer (${error.message})`);
+      this.retry(error.message);
       return;
     }
     if (this.stopped) return;
@@ -346,7 +362,7 @@ class Connection {
       const token = await this.token();
       if (this.socket) this.socket.send(JSON.stringify({ type: "auth", payload: { token } }));
     } catch (error) {
-      this.page.control("session.expiring", `no new token: ${error.message}`, "problem");
+      this.page.control("session.expiring", error.message, "problem");
     }
   }
 }
@@ -370,15 +386,15 @@ Connection.CONTROLS = {
   reset({ reason }) {
     this.position = null;
     this.page.reset();
-    this.page.control("reset", `the position cannot be served: ${reason}`);
+    this.page.control("reset", `${RESET_REASONS[reason] || reason}; loading the state`);
   },
   gap({ from_seq: from, to_seq: to, reason }) {
     this.page.control("gap", `events ${from} to ${to} were not sent: ${reason}`, "problem");
   },
   drain({ reconnect_after_ms: delay }) {
-    this.page.control("drain", "the node is about to close, reconnecting");
+    this.page.control("drain", "the gateway is stopping; reconnecting");
     this.closeSocket();
-    this.reconnectIn(delay || 0, "The node is restarting");
+    this.reconnectIn(delay || 0, "The gateway is stopping");
   },
   "session.expiring"({ expires_at: at }) {
     this.page.control("session.expiring", `the token ends at ${at}, sending a new one`);
@@ -422,6 +438,8 @@ class Page {
   connectAs(role) {
     if (this.connection) {
       this.connection.stop();
+      // Another role may see other events and other fields.
+      if (role !== this.connection.role) this.stream.clear();
       history.replaceState(null, "", `#${role}`);
     }
     this.reset();

@@ -31,12 +31,18 @@ local function is_unknown(known_epoch, epoch, forks)
   return true
 end
 
--- "firstrun" is the replication id with which the epoch began; "run" is updated when a later dataset continues it.
+-- "firstrun" is the epoch, and the replication id with which it began; "run" is updated when a later dataset continues
+-- the epoch. A "firstrun" of another epoch was left by an earlier version, which does not write it.
 local function begin_epoch(epoch, run, head, forks)
   redis.call('HSET', KEYS[1], 'epoch', epoch, 'head', head, 'begun', head, 'run', run, 'forks', cjson.encode(forks),
-    'firstrun', run)
+    'firstrun', epoch .. ' ' .. run)
   redis.call('SPUBLISH', ARGV[7], epoch .. '\n0\n0\n')
   return epoch, head, forks
+end
+
+local function began_in_another_run(firstrun, epoch, run)
+  local of_epoch, first = string.match(firstrun or '', '^(%S+) (%S*)$')
+  return of_epoch == epoch and first ~= run
 end
 
 -- There is no epoch: delete what is left of earlier ones, because positions are assigned from 1 again.
@@ -86,7 +92,7 @@ local function history()
     if is_new then
       -- Lost: the beginning of the known epoch, and possibly the end of this epoch, which came before it.
       vouched = false
-    elseif meta[5] and meta[5] ~= run then
+    elseif began_in_another_run(meta[5], epoch, run) then
       -- The same loss, but another node has published since the restart, so that it cannot be determined up to which
       -- position the history is still valid. An epoch that began in this run is newer than the known one, and stays.
       return begin_epoch(ARGV[1], run, head, {})
