@@ -286,8 +286,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="callcenter-ws",
         description="Work with a callcenter-ws gateway. The gateway itself is started with:\n"
         "  twistd -n --pidfile= callcenter-ws --config FILE",
-        epilog="Without --config, all commands but check-config and version use the demo\n"
-        "that this user started last.",
+        epilog="Without --config, all commands but check-config and version use the demo\nthat this user started last.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=_versions(), help="print the versions")
