@@ -223,24 +223,27 @@ class HttpSender:
                 self._ledger.offer(batch[-1])
             if not batch:
                 await self._changed.wait()
-            while batch and not await self._is_answered(batch):
+            while batch := await self._unacknowledged(batch):
                 self._ledger.resent += len(batch)
                 await asyncio.sleep(self._rng.uniform(0, self._max_pause))
 
-    async def _is_answered(self, batch: list[Offer]) -> bool:
+    async def _unacknowledged(self, batch: list[Offer]) -> list[Offer]:
+        """Publish events; return those to be sent again: all of them if there was no answer."""
+        if not batch:
+            return []
         try:
             fields = [offer.fields for offer in batch]
             status, answer = await asyncio.to_thread(self._rng.choice(self._gateways).publish, fields, self._timeout)
         except (OSError, HTTPException, ValueError):
-            return False
+            return batch
         if status != 200:
-            return False
+            return batch
         for offer, result in zip(batch, answer["results"], strict=True):
             if "error" in result:
                 self._ledger.refuse(offer.event_id, result["error"]["code"])
             else:
                 self._ledger.acknowledge(offer.event_id, result["epoch"], result["seq"])
-        return all("error" not in result for result in answer["results"])
+        return [offer for offer, result in zip(batch, answer["results"], strict=True) if "error" in result]
 
 
 class DaemonSender:
