@@ -1,7 +1,7 @@
 """Queue and agents of each call, remembered because later events of the call may omit them.
 
 An Asterisk daemon names the queue when the call joins it and the agent when the call is answered, but neither when the
-call is put on hold or ends. Who may see an event follows from the whole call.
+call is put on hold or ends. Which clients may see an event depends on the queue and agents of its whole call.
 """
 
 from __future__ import annotations
