@@ -32,6 +32,11 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UPGRADE_REQUIRED = "upgrade_required"
+    TRY_LATER = "try_later"
+    UNKNOWN_SESSION = "unknown_session"
+    HEADERS_TOO_LARGE = "headers_too_large"
+    SOURCE_IN_USE = "source_in_use"
+    STALE_GENERATION = "stale_generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,13 @@ ERRORS: dict[ErrorCode, ErrorEntry] = {
         ErrorEntry(ErrorCode.NOT_FOUND, 404, b"INVALID_EVENT", "not found"),
         ErrorEntry(ErrorCode.METHOD_NOT_ALLOWED, 405, b"INVALID_EVENT", "method not allowed"),
         ErrorEntry(ErrorCode.UPGRADE_REQUIRED, 426, b"INVALID_EVENT", "this URL accepts WebSocket handshakes only"),
+        ErrorEntry(ErrorCode.TRY_LATER, 503, b"UNAVAILABLE", "not possible now; the same request may succeed later"),
+        ErrorEntry(ErrorCode.UNKNOWN_SESSION, 404, b"INVALID_EVENT", "there is no open chat session with this id"),
+        ErrorEntry(ErrorCode.HEADERS_TOO_LARGE, 431, b"TOO_LARGE", "the request's headers are larger than the limit"),
+        ErrorEntry(ErrorCode.SOURCE_IN_USE, 409, b"SOURCE_IN_USE", "another instance of this source is connected"),
+        ErrorEntry(
+            ErrorCode.STALE_GENERATION, 409, b"STALE_GENERATION", "the source has been started in a later generation"
+        ),
     )
 }
 
@@ -96,6 +108,7 @@ class CloseCode(IntEnum):
     DRAINING = 4003
     RATE_LIMITED = 4004
     TOKEN_EXPIRED = 4005
+    TRY_LATER = 4006
     UNAUTHORIZED = 4500
     PROTOCOL_ABUSE = 4501
     AUTH_TIMEOUT = 4502
@@ -142,12 +155,13 @@ CLOSES: dict[CloseCode, CloseEntry] = {
         CloseEntry(CloseCode.DRAINING, "draining", "this node is shutting down; reconnect"),
         CloseEntry(CloseCode.RATE_LIMITED, "rate_limited", "the client sent too many messages"),
         CloseEntry(CloseCode.TOKEN_EXPIRED, "token_expired", "the token has expired; reconnect with a new token"),
+        CloseEntry(CloseCode.TRY_LATER, "try_later", "not possible now; reconnect after retry_after_ms"),
         CloseEntry(CloseCode.UNAUTHORIZED, "unauthorized", "the token was refused"),
         CloseEntry(CloseCode.PROTOCOL_ABUSE, "protocol_abuse", "too many invalid messages"),
         CloseEntry(CloseCode.AUTH_TIMEOUT, "auth_timeout", "the client did not authenticate in time"),
         CloseEntry(CloseCode.REVOKED, "revoked", "the session was ended by an administrator"),
         CloseEntry(CloseCode.CONNECTION_LIMIT, "connection_limit", "too many connections"),
-        CloseEntry(CloseCode.REPLACED, "replaced", "reserved, not sent: replaced by another connection"),
+        CloseEntry(CloseCode.REPLACED, "replaced", "replaced by a newer connection of the same user"),
         CloseEntry(CloseCode.TENANT_SUSPENDED, "tenant_suspended", "reserved, not sent: the tenant is suspended"),
     )
 }
@@ -157,6 +171,7 @@ _CLOSE_OF_ERROR: dict[ErrorCode, CloseCode] = {
     ErrorCode.TENANT_SUSPENDED: CloseCode.TENANT_SUSPENDED,
     ErrorCode.DRAINING: CloseCode.DRAINING,
     ErrorCode.UNAVAILABLE: CloseCode.DRAINING,
+    ErrorCode.TRY_LATER: CloseCode.TRY_LATER,
     ErrorCode.OVERLOADED: CloseCode.DRAINING,
     ErrorCode.RATE_LIMITED: CloseCode.RATE_LIMITED,
     ErrorCode.TOO_LARGE: CloseCode.TOO_LARGE,
@@ -168,6 +183,7 @@ _WS_CODE_OF_ERROR: dict[ErrorCode, ErrorCode] = {
     ErrorCode.CONNECTION_LIMIT: ErrorCode.RATE_LIMITED,
     ErrorCode.OVERLOADED: ErrorCode.UNAVAILABLE,
     ErrorCode.DRAINING: ErrorCode.UNAVAILABLE,
+    ErrorCode.TRY_LATER: ErrorCode.UNAVAILABLE,
     ErrorCode.TENANT_SUSPENDED: ErrorCode.FORBIDDEN,
 }
 

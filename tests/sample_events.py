@@ -42,6 +42,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "chat.session.ended": _CHAT,
     "notification": {"type": "reminder", "title": "Call back", "message": "Mr. Sousa at 15:00"},
     "alert": {"title": "Trunk down", "message": "SIP trunk 2 does not answer"},
+    "source.up": {"source": "pbx1"},
+    "source.down": {"source": "pbx1"},
     "presence.changed": {"user_id": "7", "online": True},
 }
 """The required fields of each event type, with valid values."""

@@ -8,15 +8,22 @@ import pytest
 
 from callcenter_ws.errors import CLOSES, ERRORS, CloseCode, ErrorCode, Refusal
 
-AMP_CODES = {b"UNAUTHENTICATED", b"FORBIDDEN", b"INVALID_EVENT", b"TOO_LARGE", b"OVERLOADED", b"UNAVAILABLE"}
+AMP_CODES = {
+    b"UNAUTHENTICATED", b"FORBIDDEN", b"INVALID_EVENT", b"TOO_LARGE", b"OVERLOADED", b"UNAVAILABLE", b"SOURCE_IN_USE",
+    b"STALE_GENERATION",
+}  # fmt: skip
 WEBSOCKET_CODES = {
     "invalid_json", "invalid_message", "unknown_type", "unknown_event", "forbidden", "unauthorized", "rate_limited",
-    "too_large", "unavailable",
+    "too_large", "unavailable", "unknown_session",
 }  # fmt: skip
-HTTP_ONLY = {ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED, ErrorCode.UPGRADE_REQUIRED}
+HTTP_ONLY = {
+    ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED, ErrorCode.UPGRADE_REQUIRED, ErrorCode.HEADERS_TOO_LARGE,
+}  # fmt: skip
+AMP_ONLY = {ErrorCode.SOURCE_IN_USE, ErrorCode.STALE_GENERATION}
 
 DOCUMENTED_CLOSES = {
     4001: "slow_consumer", 4002: "keepalive_timeout", 4003: "draining", 4004: "rate_limited", 4005: "token_expired",
+    4006: "try_later",
     4500: "unauthorized", 4501: "protocol_abuse", 4502: "auth_timeout", 4503: "revoked", 4504: "connection_limit",
     4505: "replaced", 4506: "tenant_suspended",
 }  # fmt: skip
@@ -41,7 +48,7 @@ def test_an_error_can_be_reported_in_every_protocol(code: ErrorCode) -> None:
     assert entry.text
     assert entry.text[0].islower()
     assert not entry.text.endswith(".")
-    if code not in HTTP_ONLY:
+    if code not in HTTP_ONLY | AMP_ONLY:
         assert Refusal(code).ws_code in WEBSOCKET_CODES
 
 

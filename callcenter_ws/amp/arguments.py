@@ -27,7 +27,7 @@ class JsonText(amp.Argument):
     """A JSON text of at most 512 KiB, as ``bytes`` in UTF-8. The caller encodes and decodes the JSON.
 
     Decoding refuses a gap between parts, an empty part after the first, and a number written in another way
-    (``name.01``).
+    (``name.01``). An optional text that is absent is None.
     """
 
     def fromBox(self, name: bytes, strings: dict[bytes, bytes], objects: DecodedArguments, proto: object) -> None:
@@ -37,10 +37,13 @@ class JsonText(amp.Argument):
             KeyError: there is no part at all.
             Refusal: ``too_large``, or ``invalid_event`` for parts that are not numbered consecutively.
         """
+        field = name.decode("ascii")
+        if self.optional and name not in strings:
+            objects[field] = None
+            return
         parts = [strings.pop(name)]
         while part := strings.pop(_part_key(name, len(parts)), b""):
             parts.append(part)
-        field = name.decode("ascii")
         if any(key.startswith(name + b".") for key in strings):
             raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: part {len(parts)} of it is missing or empty")
         size = sum(map(len, parts))
@@ -55,7 +58,9 @@ class JsonText(amp.Argument):
             Refusal: ``too_large``.
         """
         field = name.decode("ascii")
-        text: bytes = objects.pop(field)
+        text: bytes | None = objects.pop(field, None) if self.optional else objects.pop(field)
+        if text is None:
+            return
         if len(text) > MAX_TEXT_BYTES:
             raise Refusal(ErrorCode.TOO_LARGE, f"{field}: {len(text)} bytes, the limit is {MAX_TEXT_BYTES}")
         strings[name] = text[:PART_BYTES]

@@ -70,8 +70,32 @@ class Unavailable(AmpRefusal):
     error_code = ErrorCode.UNAVAILABLE
 
 
+class SourceInUse(AmpRefusal):
+    """Another instance of the source is connected, or its lease has not ended. Try again later."""
+
+    amp_code = b"SOURCE_IN_USE"
+    error_code = ErrorCode.SOURCE_IN_USE
+
+
+class StaleGeneration(AmpRefusal):
+    """The source has been started in a later generation. Do not send the same again."""
+
+    amp_code = b"STALE_GENERATION"
+    error_code = ErrorCode.STALE_GENERATION
+
+
 REFUSALS: dict[bytes, type[AmpRefusal]] = {
-    kind.amp_code: kind for kind in (Unauthenticated, Forbidden, InvalidEvent, TooLarge, Overloaded, Unavailable)
+    kind.amp_code: kind
+    for kind in (
+        Unauthenticated,
+        Forbidden,
+        InvalidEvent,
+        TooLarge,
+        Overloaded,
+        Unavailable,
+        SourceInUse,
+        StaleGeneration,
+    )
 }
 
 
@@ -86,7 +110,7 @@ def refusal_of(amp_code: bytes, message: str) -> Refusal:
 
 
 class GatewayCommand(amp.Command):
-    """Base class of all commands. Each may fail with any of the six errors."""
+    """Base class of all commands. Each may fail with any of the errors in ``REFUSALS``."""
 
     errors: ClassVar[dict[type[Exception], bytes]] = {kind: code for code, kind in REFUSALS.items()}
 
@@ -100,6 +124,46 @@ class Authenticate(GatewayCommand):
 
     arguments: ClassVar = [(b"token", amp.Unicode())]
     response: ClassVar = [(b"principal", JsonText())]
+
+
+class Hello(GatewayCommand):
+    """Name the source that sends the events of this connection; once for each connection, after ``Authenticate``.
+
+    A source is a daemon, or one exchange that a daemon is connected to. From then on the events of the connection carry
+    a ``source_seq`` that grows with every event of the source, over all of its tenants.
+
+    Args of the wire:
+        source: its name, unique within a tenant.
+        kind: what it is, as ``asterisk``; for people.
+        instance: identifies the process; the same instance replaces its own older connection.
+        generation: of the sender's spool; without one the gateway assigns the next. A lower one is refused with
+            ``STALE_GENERATION``.
+        tenants: JSON list of the tenants that it sends events of; required with a credential of all tenants.
+        capabilities: JSON list; ``health``: it publishes ``source.up`` and ``source.down`` itself.
+        version: of the software; for people.
+
+    Response:
+        lease: seconds for which the source may be disconnected before ``source.down`` is published.
+        generation, source_seq: the highest numbers that the gateway has of the source, compared by generation first;
+            with an assigned generation, that generation and 0.
+        server_time_ms: Unix time of the gateway in milliseconds.
+    """
+
+    arguments: ClassVar = [
+        (b"source", amp.Unicode()),
+        (b"kind", amp.Unicode()),
+        (b"instance", amp.Unicode()),
+        (b"generation", amp.Integer(optional=True)),
+        (b"tenants", JsonText(optional=True)),
+        (b"capabilities", JsonText(optional=True)),
+        (b"version", amp.Unicode(optional=True)),
+    ]
+    response: ClassVar = [
+        (b"lease", amp.Float()),
+        (b"generation", amp.Integer()),
+        (b"source_seq", amp.Integer()),
+        (b"server_time_ms", amp.Integer()),
+    ]
 
 
 class PublishEvent(GatewayCommand):

@@ -141,6 +141,7 @@ _CALL = (("call_id", "unique_id"),)
 _QUEUE = (("queue_name",),)
 _MEMBER = (("queue_name",), ("user_id",))
 _CHAT = (("session_id",),)
+_SOURCE = (("source",),)
 
 
 @_declare("agent.login", slot=Slot("agent", _AGENT, keeps="state"))
@@ -234,7 +235,10 @@ class QueueJoined(CallPayload, kw_only=True):
 @_declare("queue.left", slot=Slot("call", _CALL, drops="joined"), unanswered=True)
 class QueueLeft(CallPayload, kw_only=True):
     queue_name: Id
-    reason: Literal["answered", "abandoned", "timeout", "empty", "key", "withdrawn", "transferred"] | None = None
+    reason: (
+        Literal["answered", "abandoned", "timeout", "empty", "key", "withdrawn", "transferred", "other", "unknown"]
+        | None
+    ) = None
     wait_seconds: Number | None = None
 
 
@@ -344,6 +348,26 @@ class Alert(Payload, kw_only=True):
     title: Text
     message: Text
     severity: Text | None = None
+
+
+class SourceChanged(Payload, kw_only=True):
+    """The fields of ``source.up`` and ``source.down``."""
+
+    source: Id
+    kind: Text | None = None
+    reason: Text | None = None
+    since: Instant | None = None
+    version: Text | None = None
+
+
+@_declare("source.up", slot=Slot("source", _SOURCE, keeps="source"))
+class SourceUp(SourceChanged, kw_only=True):
+    """The source is connected, and its events are complete from now on."""
+
+
+@_declare("source.down", slot=Slot("source", _SOURCE, keeps="source"))
+class SourceDown(SourceChanged, kw_only=True):
+    """The source is disconnected: the state that its events made may be out of date."""
 
 
 @_declare("presence.changed", audience=STAFF_AND_WALLS - {Role.AGENT}, conflate_by=("user_id",))

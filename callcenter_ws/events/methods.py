@@ -210,3 +210,13 @@ class EventMethods(ABC, Generic[Answer]):
     def send_alert(self, tenant_id: str, title: str, message: str, **fields: object) -> Answer:
         """Notify the whole tenant: ``alert``."""
         return self.publish(tenant_id, "alert", {"title": title, "message": message, **fields})
+
+    # Sources
+
+    def source_up(self, tenant_id: str, source: str, **fields: object) -> Answer:
+        """Publish that a source of events is connected and complete: ``source.up``."""
+        return self.publish(tenant_id, "source.up", {"source": source, **fields})
+
+    def source_down(self, tenant_id: str, source: str, **fields: object) -> Answer:
+        """Publish that a source of events is disconnected: ``source.down``."""
+        return self.publish(tenant_id, "source.down", {"source": source, **fields})

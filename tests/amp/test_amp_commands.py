@@ -17,6 +17,10 @@ WIRE_FORMAT = {
     "RevokeToken": ("tenant_id jti? user_id?", "closed"),
     "Subscribe": ("kinds", ""),
     "ClientEvent": ("tenant_id type payload user_id? event_id", ""),
+    "Hello": (
+        "source kind instance generation? tenants? capabilities? version?",
+        "lease generation source_seq server_time_ms",
+    ),
     "Ping": ("", "version node"),
 }
 
@@ -35,7 +39,7 @@ def test_argument_and_response_names_match_the_manual(name: str) -> None:
 
 def test_each_error_has_its_own_amp_code() -> None:
     assert {entry.amp_code for entry in ERRORS.values()} == set(REFUSALS)
-    assert len(set(REFUSALS.values())) == 6
+    assert len(set(REFUSALS.values())) == 8
 
 
 @pytest.mark.parametrize("code", ErrorCode)

@@ -60,6 +60,12 @@ OPTIONAL: dict[str, dict[str, Any]] = {
     "chat.session.ended": {"reason": "timeout", "ended_by": "visitor"},
     "notification": {"data": {"call_id": [1, None]}, "severity": "info", "expires_at": "2026-11-23T00:00:00Z"},
     "alert": {"severity": "critical"},
+    "source.up": {
+        "kind": "asterisk", "reason": "connected", "since": "2026-11-22T19:40:00Z", "version": "22.10.1",
+    },
+    "source.down": {
+        "kind": "asterisk", "reason": "lease ended", "since": "2026-11-22T19:40:00Z", "version": "22.10.1",
+    },
     "presence.changed": {"connections": 2, "reason": "connected"},
 }  # fmt: skip
 
@@ -81,9 +87,9 @@ def refused(type_: str, payload: Any, **fields: Any) -> Refusal:
     return raised.value
 
 
-def test_the_catalogue_has_27_types() -> None:
+def test_the_catalogue_has_29_types() -> None:
     assert set(CATALOGUE) == set(REQUIRED)
-    assert len(CATALOGUE) == 27
+    assert len(CATALOGUE) == 29
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -335,6 +341,8 @@ def test_an_event_for_one_user_does_not_replace_one_for_all() -> None:
         ("chat.typing", None, None, None),
         ("notification", None, None, None),
         ("alert", None, None, None),
+        ("source.up", ("source", "pbx1"), "source", None),
+        ("source.down", ("source", "pbx1"), "source", None),
         ("presence.changed", None, None, None),
     ],
 )

@@ -39,6 +39,8 @@ EVENT_OF_METHOD = {
     "chat_session_ended": "chat.session.ended",
     "send_notification": "notification",
     "send_alert": "alert",
+    "source_up": "source.up",
+    "source_down": "source.down",
 }
 
 

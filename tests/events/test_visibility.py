@@ -45,6 +45,8 @@ ROLES_OF_TYPE: dict[str, set[Role]] = {
     # For one user only, which must not be a visitor.
     "notification": STAFF | {AGENT, WALLBOARD},
     "alert": STAFF | {AGENT, WALLBOARD},
+    "source.up": STAFF | {AGENT, WALLBOARD},
+    "source.down": STAFF | {AGENT, WALLBOARD},
     # Not for agents: with n agents, n reconnects would cause n squared messages.
     "presence.changed": STAFF | {WALLBOARD},
 }
