@@ -8,6 +8,7 @@ and exits with status 1 if there are any; with ``--write`` it updates the pages.
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import re
 import sys
@@ -24,6 +25,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(DOCS.parent))
 
 from callcenter_ws.config.settings import KEYS, SECTIONS, range_of  # noqa: E402 - the line above makes it importable
+from callcenter_ws.delivery.limits import Scope, limits_by_name  # noqa: E402
 from callcenter_ws.errors import CLOSES, ERRORS, CloseCode  # noqa: E402
 from callcenter_ws.events.catalogue import CATALOGUE, AgentState, CallPayload, EventType, Payload  # noqa: E402
 from callcenter_ws.events.methods import EventMethods  # noqa: E402
@@ -72,15 +74,50 @@ def error_codes() -> Iterator[str]:
 
 
 def limits() -> Iterator[str]:
-    """Yield the lines of the table of limits with their defaults and ranges."""
+    """Yield a table of the limits for each scope: defaults, ranges, what they protect, and what a peer sees."""
     defaults = SECTIONS["limits"]()
-    rows = []
-    for key, annotation in KEYS.items():
-        section, _, name = key.partition(".")
-        if section == "limits":
-            smallest, largest = range_of(annotation) or (None, None)
-            rows.append((f"``{key}``", _number(getattr(defaults, name)), f"{_number(smallest)} to {_number(largest)}"))
-    return _table(("key", "default", "range"), rows)
+    described = limits_by_name()
+    for scope in Scope:
+        yield from (str(scope), "-" * len(scope), "")
+        rows = [
+            (f"``limits.{name}``", _number(getattr(defaults, name)), _range(name), limit.protects, limit.exceeded)
+            for name, limit in described.items()
+            if limit.scope is scope
+        ]
+        yield from _list_table(("key", "default", "range", "protects", "a peer that exceeds it sees"), rows)
+
+
+def _range(name: str) -> str:
+    smallest, largest = range_of(KEYS[f"limits.{name}"]) or (None, None)
+    return f"{_number(smallest)} to {_number(largest)}"
+
+
+def fixed_limits() -> Iterator[str]:
+    """Yield the table of the limits that are no settings."""
+    rows = [
+        (_number(getattr(importlib.import_module(f"callcenter_ws.{module}"), name)), protects, exceeded)
+        for module, name, protects, exceeded in FIXED_LIMITS
+    ]
+    return _list_table(("limit", "of what", "a peer that exceeds it sees"), rows)
+
+
+FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
+    ("http.site", "MAX_BODY_BYTES", "bytes of a request's body with a publisher's token", "413"),
+    ("http.site", "MAX_UNTRUSTED_BODY_BYTES", "bytes of any other body", "401, 403 or 413"),
+    ("ws.protocol", "MAX_AUTH_BYTES", "bytes of the first frame with a token", "close 1009"),
+    ("ws.protocol", "CONTROL_FRAMES_PER_SECOND", "pings and pongs of a client per second", "close 4004"),
+    ("ws.protocol", "CONTROL_FRAMES_BURST", "pings and pongs of a client at once", "close 4004"),
+    ("runtime.json", "MAX_CONTAINERS", "objects and arrays in a JSON text", "an error"),
+    ("amp.factory", "MAX_CONNECTIONS", "AMP connections over the network", "the connection ends"),
+    ("amp.protocol", "MAX_BOX_KEYS", "keys of an AMP box", "the connection ends"),
+    ("amp.protocol", "MAX_BOX_BYTES", "bytes of an AMP box", "the connection ends"),
+    ("amp.protocol", "MAX_UNAUTHENTICATED_BOX_KEYS", "keys of a box before Authenticate", "the connection ends"),
+    ("amp.protocol", "MAX_UNAUTHENTICATED_BOX_BYTES", "bytes of a box before Authenticate", "the connection ends"),
+    ("amp.session", "AUTHENTICATION_TIMEOUT_SECONDS", "seconds until Authenticate", "the connection ends"),
+    ("amp.session", "MAX_REFUSED_TOKENS", "refused tokens of an AMP connection", "the connection ends"),
+    ("amp.session", "MAX_EVENTS_IN_FLIGHT", "events of a daemon that are not answered", "the gateway reads no more"),
+)
+"""Module and name of a constant, what it limits, and what a peer sees that exceeds it."""
 
 
 def _number(value: Any) -> str:
@@ -226,12 +263,24 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
         first = ["" for _ in first]
 
 
+def _list_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table whose cells are all wrapped."""
+    yield from (".. list-table::", "   :header-rows: 1", "   :widths: auto", "")
+    for row in (header, *rows):
+        for number, cell in enumerate(row):
+            first, *rest = textwrap.wrap(cell, _WIDTH - 7, break_long_words=False, break_on_hyphens=False)
+            yield f"   {'* -' if number == 0 else '  -'} {first}"
+            yield from (f"       {line}" for line in rest)
+    yield ""
+
+
 # Pages
 
 TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "close-codes": close_codes,
     "error-codes": error_codes,
     "limits": limits,
+    "fixed-limits": fixed_limits,
     "broadcaster-methods": broadcaster_methods,
     "event-catalogue": event_catalogue,
 }

@@ -1,11 +1,40 @@
-"""The ``limits`` section of the settings (docs/configuration.rst, "limits"), for delivery and the edges."""
+"""The ``limits`` section of the settings, for delivery and the edges.
+
+Each field says what it protects and what a peer sees that exceeds it; ``docs/limits.rst`` has the table.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, NamedTuple, get_type_hints
 
 from msgspec import Meta
+
+
+class Scope(StrEnum):
+    """What a limit is counted for; the value is the heading of the table in ``docs/limits.rst``."""
+
+    NETWORK = "Before authentication, per network"
+    CONNECTION = "Per connection"
+    USER = "Per user or session"
+    TENANT = "Per tenant"
+    PROCESS = "For the whole process"
+
+
+class Limit(NamedTuple):
+    """What a limit is for; a part of the annotation of each field of Limits.
+
+    Attributes:
+        scope: what it is counted for.
+        protects: what would happen without it, or what it keeps available.
+        exceeded: what the peer sees when it is exceeded.
+    """
+
+    scope: Scope
+    protects: str
+    exceeded: str
+
 
 PositiveCount = Annotated[int, Meta(ge=1, le=1_000_000)]
 ConnectionCount = Annotated[int, Meta(ge=0, le=10_000_000)]
@@ -20,23 +49,120 @@ PingTime = Annotated[float, Meta(ge=3, le=3_600)]
 class Limits:
     """Limits on connections and on what they send. Durations are seconds; 0 connections means no limit.
 
-    The ranges are checked by ``config.load``, not here.
+    The ranges are checked by ``config.load``, not here. Every field has a ``Limit`` in its annotation.
     """
 
-    outbox: Annotated[int, Meta(ge=1, le=65_536)] = 256
-    message_bytes: Annotated[int, Meta(ge=1_024, le=16_777_216)] = 524_288
-    fragments: Annotated[int, Meta(ge=1, le=65_536)] = 64
-    rate: Annotated[float, Meta(ge=0.01, le=1_000_000)] = 20
-    burst: PositiveCount = 40
-    bad_messages: PositiveCount = 20
-    connections_per_user: ConnectionCount = 10
-    connections_per_ip: ConnectionCount = 200
-    connections_per_tenant: ConnectionCount = 0
-    connections: ConnectionCount = 0
-    handshake_timeout: Timeout = 10
-    auth_timeout: Timeout = 10
-    ping_interval: PingTime = 54
-    ping_timeout: PingTime = 6
-    slow_timeout: Timeout = 30
-    presence_grace: GracePeriod = 10
-    drain_timeout: GracePeriod = 30
+    outbox: Annotated[
+        int,
+        Meta(ge=1, le=65_536),
+        Limit(
+            Scope.CONNECTION,
+            "memory: messages that wait for one client",
+            "nothing: the client is sent the missed events from the history, or gap and a snapshot",
+        ),
+    ] = 256
+    message_bytes: Annotated[
+        int,
+        Meta(ge=1_024, le=16_777_216),
+        Limit(Scope.CONNECTION, "memory: one message of a client, after inflation", "close 1009"),
+    ] = 524_288
+    fragments: Annotated[
+        int, Meta(ge=1, le=65_536), Limit(Scope.CONNECTION, "time: frames of one message", "close 1009")
+    ] = 64
+    rate: Annotated[
+        float,
+        Meta(ge=0.01, le=1_000_000),
+        Limit(
+            Scope.CONNECTION,
+            "time: messages per second, continuously",
+            "error rate_limited with retry_after_ms; close 4004 if it goes on",
+        ),
+    ] = 20
+    burst: Annotated[
+        PositiveCount,
+        Limit(Scope.CONNECTION, "time: messages at once, after a pause", "as limits.rate"),
+    ] = 40
+    bad_messages: Annotated[
+        PositiveCount, Limit(Scope.CONNECTION, "time: invalid messages per minute", "close 4501")
+    ] = 20
+    connections_per_user: Annotated[
+        ConnectionCount,
+        Limit(
+            Scope.USER,
+            "other users: open connections of one user, over all nodes",
+            "429 with Retry-After; with callcenter.v1 an error, then close 4006 or 4504",
+        ),
+    ] = 10
+    connections_per_ip: Annotated[
+        ConnectionCount,
+        Limit(
+            Scope.NETWORK,
+            "other networks: open WebSockets of one network, authenticated or not",
+            "429 with Retry-After; with callcenter.v1 an error, then close 4006",
+        ),
+    ] = 200
+    connections_per_tenant: Annotated[
+        ConnectionCount,
+        Limit(
+            Scope.TENANT,
+            "other tenants: open connections of one tenant",
+            "429 with Retry-After; with callcenter.v1 an error, then close 4006 or 4504",
+        ),
+    ] = 0
+    connections: Annotated[
+        ConnectionCount,
+        Limit(
+            Scope.PROCESS,
+            "memory and file descriptors: open WebSockets",
+            "429 with Retry-After; with callcenter.v1 an error, then close 4006",
+        ),
+    ] = 0
+    handshake_timeout: Annotated[
+        Timeout,
+        Limit(Scope.CONNECTION, "sockets: seconds until the head of a request is complete", "the connection ends"),
+    ] = 10
+    auth_timeout: Annotated[
+        Timeout, Limit(Scope.CONNECTION, "sockets: seconds until the first frame with a token", "close 4502")
+    ] = 10
+    ping_interval: Annotated[
+        PingTime, Limit(Scope.CONNECTION, "sockets: seconds without data until a ping", "a ping")
+    ] = 54
+    ping_timeout: Annotated[
+        PingTime, Limit(Scope.CONNECTION, "sockets: seconds without an answer to a ping", "close 4002")
+    ] = 6
+    slow_timeout: Annotated[
+        Timeout, Limit(Scope.CONNECTION, "memory: seconds for which a client reads nothing", "close 4001")
+    ] = 30
+    presence_grace: Annotated[
+        GracePeriod,
+        Limit(
+            Scope.USER,
+            "the other clients: seconds after the last disconnection until a user is announced offline",
+            "nothing",
+        ),
+    ] = 10
+    drain_timeout: Annotated[
+        GracePeriod,
+        Limit(Scope.PROCESS, "the stop of a node: seconds until every client is closed", "drain, then close 4003"),
+    ] = 30
+
+
+def limit_of(annotation: object) -> Limit | None:
+    """Return the Limit in a type annotation; None if there is none."""
+    for meta in getattr(annotation, "__metadata__", ()):
+        if isinstance(meta, Limit):
+            return meta
+    return None
+
+
+def limits_by_name() -> dict[str, Limit]:
+    """Return the Limit of each field of Limits, in their order.
+
+    Raises:
+        ValueError: a field has none.
+    """
+    found = {name: limit_of(hint) for name, hint in get_type_hints(Limits, include_extras=True).items()}
+    missing = [name for name, limit in found.items() if limit is None]
+    if missing:
+        raise ValueError(f"without a Limit in their annotation: {', '.join(missing)}")
+    return {name: limit for name, limit in found.items() if limit is not None}

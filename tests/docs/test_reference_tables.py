@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from callcenter_ws.delivery.limits import Limits, limits_by_name
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "docs" / "reference_tables.py"
@@ -34,6 +37,18 @@ def test_every_table_is_in_a_page(tables: ModuleType) -> None:
     text = "".join(page.read_text() for page in tables.pages())
     for name in tables.TABLES:
         assert text.count(f".. generated table: {name}\n") == 1
+
+
+def test_every_limit_says_what_it_protects_and_what_a_peer_sees() -> None:
+    described = limits_by_name()
+    assert set(described) == {field.name for field in dataclasses.fields(Limits)}
+    assert all(limit.protects and limit.exceeded for limit in described.values())
+
+
+def test_every_limit_is_in_the_table(tables: ModuleType) -> None:
+    lines = list(tables.limits())
+    for name in limits_by_name():
+        assert lines.count(f"   * - ``limits.{name}``") == 1
 
 
 def test_an_outdated_table_is_reported_and_updated(
