@@ -45,6 +45,12 @@ class Transport(Protocol):
         given to ``write`` before anything else. The function must not be used after any other write.
         """
 
+    def ping(self, payload: bytes) -> None:
+        """Send a WebSocket ping with ``payload``, after everything that was written before.
+
+        The peer's pong has the same payload. Has no effect on a closed socket.
+        """
+
     def close(self, code: CloseCode) -> None:
         """Start the closing handshake with ``code`` and its text. Has no effect on a closed socket."""
 

@@ -77,6 +77,7 @@ class RecordingTransport:
 
     Attributes:
         latest: the object that was written last.
+        pings: the payloads of the pings, which are not part of the written bytes.
         unsent: the number of bytes that ``unsent_bytes`` returns, as those of a slow socket.
     """
 
@@ -85,6 +86,7 @@ class RecordingTransport:
         self.writes = 0
         self.closed_with: CloseCode | None = None
         self.unsent = 0
+        self.pings: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         """Record ``data``."""
@@ -99,6 +101,10 @@ class RecordingTransport:
     def _send(self, data: bytes) -> int:
         self.write(data)
         return len(data)
+
+    def ping(self, payload: bytes) -> None:
+        """Record the payload of a ping."""
+        self.pings.append(payload)
 
     def close(self, code: CloseCode) -> None:
         """Record the first close code."""

@@ -71,6 +71,12 @@ class Peer(RecordingTransport):
         self.unsent = 0
         self.client.drained()
 
+    def answer_pings(self) -> None:
+        """Answer the pings that were sent since the last call, as every WebSocket client does."""
+        pings, self.pings = self.pings, []
+        for payload in pings:
+            self.client.mailbox_acks.ping_answered(payload)
+
     # Sending
 
     def send(self, type_: str, payload: dict[str, Any] | None = None, *, id_: Any = None) -> None:

@@ -85,7 +85,7 @@ class Client:
         self.epoch = ""
         self.state = SessionState.OPENING
         self.subscription = Subscription(principal.role)
-        self.mailbox_acks = MailboxAcks(hub.broker, principal)
+        self.mailbox_acks = MailboxAcks(hub.broker, principal, transport, hub.clock)
         self.outbox = Outbox(self, transport, self.mailbox_acks, wire_formats[principal.view], hub.limits.outbox)
         self._slow: SlowConsumerWatch | None = None
         self._expiry = TokenExpiry(hub.clock, self)
@@ -244,14 +244,6 @@ class Client:
             self._hub.mark_dirty(self.outbox)
         if not self.outbox.accepting:
             self._catch_up.proceed()
-
-    def peer_active(self) -> None:
-        """Note that the peer has sent something, even a pong.
-
-        While its socket is blocked this says nothing about what was written last.
-        """
-        if not self.outbox.paused:
-            self.mailbox_acks.peer_active()
 
     def count_received(self) -> None:
         """Count a message from the peer."""

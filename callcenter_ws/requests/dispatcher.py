@@ -45,7 +45,6 @@ class Dispatcher:
         client, context = self._client, self._context
         if client.closed:
             return
-        client.peer_active()
         client.count_received()
         now = context.clock.monotonic()
         delay = self._bucket.wait_for(now)

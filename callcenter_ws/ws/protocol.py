@@ -193,7 +193,6 @@ class GatewayProtocol(KeepaliveProtocol):
         """
         if not self._allow_control_frame() or self._client is None:
             return
-        self._client.peer_active()
         if self._write_paused:
             self._pending_pong = payload
         else:
@@ -202,7 +201,7 @@ class GatewayProtocol(KeepaliveProtocol):
     def onPong(self, payload: bytes) -> None:
         """Report the pong to the session; Autobahn handles it for the keepalive."""
         if self._allow_control_frame() and self._client is not None:
-            self._client.peer_active()
+            self._client.mailbox_acks.ping_answered(payload)
 
     def _allow_control_frame(self) -> bool:
         """Return whether the peer is within its limits on pings and pongs; close the connection if it is not.
@@ -278,6 +277,16 @@ class GatewayProtocol(KeepaliveProtocol):
     def direct(self) -> Send | None:
         """Return a function that sends immediately, or None while written data waits."""
         return None if self._unsent_response is not None else self._writer.direct()
+
+    def ping(self, payload: bytes) -> None:
+        """Send a ping; does nothing unless the connection is open."""
+        self.sendPing(payload)
+
+    def _sendAutoPing(self) -> None:  # noqa: N802 - Autobahn's name
+        super()._sendAutoPing()
+        payload: Any = self.autoPingPending  # bytes, which Autobahn declares as None
+        if self._client is not None:
+            self._client.mailbox_acks.ping_sent(payload)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
         """Send a ping, a pong or a close frame for Autobahn."""

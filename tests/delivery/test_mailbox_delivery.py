@@ -10,6 +10,7 @@ from world import Message, Peer, World, types_of
 
 from callcenter_ws.broker import mailboxes as mailbox
 from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.delivery.mailbox_acks import PING_SPACING_SECONDS
 from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.principal import Role
@@ -68,26 +69,94 @@ def test_live_mail_is_not_marked_as_offline(world: World) -> None:
     assert summary(peer.read()) == [("a", False, False)]
 
 
-def test_without_ack_mail_is_acknowledged_once_the_peer_is_active(world: World) -> None:
+def test_without_ack_mail_is_acknowledged_once_a_ping_after_it_is_answered(world: World) -> None:
+    notify(world, "a")
+    peer = connect(world)
+    peer.read()
+    assert mailbox_of(world) == ["a"]
+    peer.answer_pings()
+    assert mailbox_of(world) == []
+
+
+def test_other_input_after_mail_acknowledges_nothing(world: World) -> None:
+    """It may have waited in the socket since before the mail was written, although the peer has gone."""
+    notify(world, "a")
+    peer = connect(world)
+    peer.read()
+    peer.send("ping")
+    peer.client.mailbox_acks.ping_answered(b"unsolicited")
+    assert mailbox_of(world) == ["a"]
+    peer.client.connection_lost(CloseCode.ABNORMAL)
+    assert summary(connect(world).read()) == [("welcome",), ("a", True, True)]
+
+
+def test_mail_written_after_a_ping_is_not_acknowledged_by_its_pong(world: World) -> None:
     notify(world, "a")
     peer = connect(world)
     peer.read()
     notify(world, "b")
     peer.read()
-    assert mailbox_of(world) == ["a", "b"]
-    peer.client.peer_active()
+    peer.answer_pings()
+    assert mailbox_of(world) == ["b"]
+    world.clock.advance(PING_SPACING_SECONDS)
+    peer.answer_pings()
     assert mailbox_of(world) == []
 
 
-def test_any_message_counts_as_activity(world: World) -> None:
+def test_a_burst_of_mail_is_confirmed_by_few_pings(world: World) -> None:
+    peer = connect(world)
+    peer.read()
+    answered = 0
+    for number in range(100):
+        notify(world, str(number))
+        peer.read()
+        answered += len(peer.pings)
+        peer.answer_pings()
+    world.clock.advance(PING_SPACING_SECONDS)
+    answered += len(peer.pings)
+    peer.answer_pings()
+    assert answered == 2
+    assert mailbox_of(world) == []
+
+
+def test_the_answer_to_a_later_ping_of_the_keepalive_suffices(world: World) -> None:
+    """A peer may answer only the latest of several pings (RFC 6455 section 5.5.3)."""
     notify(world, "a")
     peer = connect(world)
     peer.read()
-    peer.send("ping")
+    peer.client.mailbox_acks.ping_sent(b"keepalive")
+    notify(world, "b")
+    peer.read()
+    peer.client.mailbox_acks.ping_answered(b"keepalive")
+    assert mailbox_of(world) == ["b"]
+    world.clock.advance(PING_SPACING_SECONDS)
+    assert len(peer.pings) == 2
+    peer.answer_pings()
     assert mailbox_of(world) == []
 
 
-def test_mail_without_later_activity_is_redelivered(world: World) -> None:
+def test_a_peer_that_answers_no_ping_is_sent_one(world: World) -> None:
+    peer = connect(world)
+    peer.read()
+    for number in range(2_000):
+        notify(world, str(number))
+        peer.read()
+        world.clock.advance(PING_SPACING_SECONDS)
+    assert len(peer.pings) == 1
+
+
+def test_clients_without_mail_and_those_that_acknowledge_are_sent_no_pings(world: World) -> None:
+    notify(world, "a")
+    peer = connect(world, ack=True)
+    assert summary(peer.read()) == [("welcome",), ("a", True, False)]
+    other = connect(world, user_id="8")
+    other.read()
+    world.publish_alerts(1)
+    other.read()
+    assert peer.pings == other.pings == []
+
+
+def test_mail_that_is_not_confirmed_is_redelivered(world: World) -> None:
     notify(world, "a")
     first = connect(world)
     first.read()
@@ -96,30 +165,16 @@ def test_mail_without_later_activity_is_redelivered(world: World) -> None:
     assert summary(connect(world).read()) == [("welcome",), ("a", True, True), ("b", True, False)]
 
 
-def test_activity_does_not_acknowledge_mail_that_was_not_written(world: World) -> None:
+def test_mail_that_was_not_written_is_not_acknowledged(world: World) -> None:
     peer = connect(world)
     peer.read()
     peer.client.pause()
     notify(world, "a")
     world.turn()
-    peer.client.peer_active()
+    assert peer.pings == []
     peer.client.connection_lost(CloseCode.ABNORMAL)
     assert mailbox_of(world) == ["a"]
     assert summary(connect(world).read()) == [("welcome",), ("a", True, False)]
-
-
-def test_activity_on_a_paused_socket_acknowledges_nothing(world: World) -> None:
-    peer = connect(world)
-    peer.read()
-    peer.high_water = 10
-    notify(world, "a")
-    world.turn()
-    assert "a" in [message.get("id") for message in peer.messages]
-    peer.client.peer_active()
-    assert mailbox_of(world) == ["a"]
-    peer.drain()
-    peer.client.peer_active()
-    assert mailbox_of(world) == []
 
 
 def test_with_ack_only_the_acknowledged_mail_is_removed(world: World) -> None:
@@ -174,7 +229,7 @@ def test_mail_that_the_role_may_not_see_stays_in_the_mailbox(world: World) -> No
     world.publish("presence.changed", {"user_id": "9", "online": True}, user_id=USER, event_id="a", persist=True)
     agent = world.connect(Role.AGENT, ConnectOptions(), user_id=USER)
     assert summary(agent.read()) == [("welcome",)]
-    agent.client.peer_active()
+    agent.answer_pings()
     assert summary(connect(world).read()) == [("welcome",), ("a", True, False)]
 
 

@@ -82,9 +82,10 @@ class Harness:
     def __init__(self, *, ready: bool = True, accepting: bool = True) -> None:
         self.owner = Owner()
         self.transport = OptionallyDirectTransport()
-        self.broker = MemoryBroker(FakeClock())
+        clock = FakeClock()
+        self.broker = MemoryBroker(clock)
         run(self.broker.start(lambda publications: None))
-        self.acks = MailboxAcks(self.broker, principal())
+        self.acks = MailboxAcks(self.broker, principal(), self.transport, clock)
         self.outbox = Outbox(self.owner, self.transport, self.acks, FULL, LIMIT)
         self.outbox.ready = ready
         if accepting:

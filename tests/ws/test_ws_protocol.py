@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+from sample_events import ACME
 from ws_world import (
     BINARY,
     CLOSE,
@@ -26,6 +27,7 @@ from ws_world import (
 )
 
 from callcenter_ws.errors import CLOSES, CloseCode
+from callcenter_ws.testing import run
 from callcenter_ws.ws.protocol import CLOSE_TIMEOUT_SECONDS, MAX_AUTH_BYTES
 
 HANDSHAKE = request(Authorization="Bearer agent:acme:u1", Sec_WebSocket_Protocol="callcenter.v1, bearer.forged")
@@ -418,6 +420,33 @@ def test_unsolicited_pongs_are_ignored(world: WebSocketWorld) -> None:
     assert [frame.opcode for frame in peer.take()] == [PING]
     world.advance(7)
     assert peer.only_close() == CloseCode.KEEPALIVE_TIMEOUT
+
+
+def test_mail_is_delivered_by_the_pong_to_a_ping_behind_it(world: WebSocketWorld) -> None:
+    peer = world.client(user="7")
+    world.publish("notification", user_id="7", event_id="a")
+    mail, ping = peer.take()
+    assert (mail.json["id"], ping.opcode) == ("a", PING)
+
+    def waiting() -> list[str]:
+        page = run(world.broker.read_mailbox(ACME, "7", 0, 10))
+        return [item.publication.event.event_id for item in page.items]
+
+    # A message and a ping that may have been sent before the mail arrived.
+    peer.feed(text("ping") + encode(PING, b"x") + encode(PONG, b"x"))
+    assert waiting() == ["a"]
+    peer.feed(encode(PONG, ping.payload))
+    assert waiting() == []
+
+
+def test_mail_is_delivered_by_the_pong_to_a_keepalive_ping(world: WebSocketWorld) -> None:
+    peer = world.client(user="7")
+    world.publish("notification", user_id="7", event_id="a")
+    peer.take()
+    world.advance(55)
+    (ping,) = peer.take()
+    peer.feed(encode(PONG, ping.payload))
+    assert run(world.broker.read_mailbox(ACME, "7", 0, 10)).items == []
 
 
 # Back-pressure
