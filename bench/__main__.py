@@ -15,6 +15,7 @@ from bench import (
     compression,
     connect,
     fan_out,
+    hostile,
     ingest,
     latency,
     machine,
@@ -39,6 +40,7 @@ CASES: Mapping[str, Callable[[Path, Scale], Report]] = {
     "resume": resume.measure,
     "snapshot": snapshot.measure,
     "cluster": cluster.measure,
+    "hostile": hostile.measure,
 }
 
 _DESCRIPTION = """\
@@ -58,6 +60,7 @@ cases of the gateway alone:
   ingest       events over AMP into each store, single and in batches; as baselines, bare sqlite3 and bare AMP
   resume       live fan-out, then the same clients reconnect and resume with 500 missed events each
   cluster      gateways that share a Redis, against one with a file: fan-out, latency, ingest, 1 to 4 workers
+  hostile      another client's round trip, memory and the longest reactor turns under each of eleven attacks
   snapshot     the state of 5,000 agents, 500 calls and 100 queues: time to the first and last byte, and size
 
 peers:

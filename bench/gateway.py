@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ DEADLINE = 30.0
 _PAUSE_SECONDS = 0.01
 _TWISTD = Path(sys.executable).with_name("twistd")
 _SITE = re.compile(r"GatewaySite (?:\(TLS\) )?starting on (\d+)")
+_AMP = re.compile(r"AmpServerFactory starting on (\d+)")
 _SHARED = re.compile(r"the workers will listen on tcp:0:\S+, \(.*, (\d+)\)$", re.MULTILINE)
 _SERVES = re.compile(r"worker \d+ \(pid \d+\) serves$", re.MULTILINE)
 
@@ -36,20 +37,27 @@ class Gateway:
         folder: a new folder for its settings, secret, log and store.
         settings: the settings that differ from the defaults, by ``section.key``.
         workers: the value of ``--workers``; 0 for a single process without a supervisor.
+        launcher: the command that runs twistd with the arguments that follow.
 
     Raises:
         Unavailable: if the gateway refuses the settings.
         InvalidRun: if it does not start for another reason.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], workers: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        workers: int = 0,
+        launcher: Sequence[str] = (str(_TWISTD),),
+    ) -> None:
         folder.mkdir()
         self._secret = secrets.token_hex(32).encode()
         self._log = folder / "log"
         self.amp_path = folder / "amp.sock"
         config = folder / "callcenter-ws.toml"
         config.write_text(_toml({**self._settings(folder), **settings}))
-        command = [str(_TWISTD), "-n", "--pidfile=", "callcenter-ws", "--config", str(config)]
+        command = [*launcher, "-n", "--pidfile=", "callcenter-ws", "--config", str(config)]
         command += ["--workers", str(workers)] if workers else []
         with self._log.open("w") as log:
             self._process = subprocess.Popen(  # noqa: S603 - twistd of this environment
@@ -88,6 +96,13 @@ class Gateway:
                 raise InvalidRun(f"the gateway does not start:\n{log}")
             time.sleep(_PAUSE_SECONDS)
         raise InvalidRun(f"the gateway did not start within {DEADLINE:g} s:\n{self._log.read_text()}")
+
+    def amp_port(self) -> int:
+        """Return the port of the AMP listener over TCP, one of ``amp.listen``."""
+        found = _AMP.search(self._log.read_text())
+        if found is None:
+            raise InvalidRun("no AMP listener over TCP in the log")
+        return int(found[1])
 
     @property
     def pids(self) -> list[int]:

@@ -25,6 +25,12 @@ def private_memory(pids: Sequence[int]) -> int:
     return 1024 * sum(int(size) for text in texts for size in _PRIVATE.findall(text))
 
 
+def resident_memory(pid: int) -> int:
+    """Return the resident bytes of a process, at a lower cost than ``private_memory``."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def open_files(pids: Sequence[int]) -> int:
     """Return the number of open file descriptors."""
     return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)

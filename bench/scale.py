@@ -29,6 +29,10 @@ class Scale:
         single_user_events: events for one user.
         agents, calls, queues: the size of the state in a snapshot.
         snapshot_clients: clients that request a snapshot at the same moment.
+        hostile_seconds: time for which each attack is measured.
+        hostile_start_seconds: time for which an attack runs before it is measured.
+        hostile_calls: calls in the state that attackers request.
+        hostile_clients: connections with a token that an attack may use.
     """
 
     rounds: int
@@ -53,6 +57,10 @@ class Scale:
     calls: int
     queues: int
     snapshot_clients: int
+    hostile_seconds: float
+    hostile_start_seconds: float
+    hostile_calls: int
+    hostile_clients: int
 
 
 FULL = Scale(
@@ -78,6 +86,10 @@ FULL = Scale(
     calls=500,
     queues=100,
     snapshot_clients=200,
+    hostile_seconds=6,
+    hostile_start_seconds=2,
+    hostile_calls=40_000,
+    hostile_clients=150,
 )
 """The sizes for which the goals are stated."""
 
@@ -104,5 +116,9 @@ QUICK = Scale(
     calls=20,
     queues=5,
     snapshot_clients=10,
+    hostile_seconds=0.3,
+    hostile_start_seconds=0.2,
+    hostile_calls=100,
+    hostile_clients=60,
 )
 """Every case once in a few seconds, as a test. Its figures are meaningless."""

@@ -18,6 +18,12 @@ from callcenter_ws.runtime.json import JsonObject
 class ConnectionLog(Protocol):
     """Writes the log lines about connections. It is never given a token or a payload."""
 
+    def opened(self, who: str, ip: str) -> None:
+        """Log that the client ``who`` is connected from the address ``ip``."""
+
+    def ended(self, who: str) -> None:
+        """Log that the peer has ended the connection of the client ``who``."""
+
     def refused(self, who: str, refusal: Refusal) -> None:
         """Log that a request of the client ``who`` was refused."""
 

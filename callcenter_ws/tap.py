@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
-from twisted.application.service import Service
-from twisted.logger import Logger
+from twisted.application.service import MultiService, Service
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
+from twisted.python.components import Componentized
 from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
@@ -28,6 +29,7 @@ from callcenter_ws.demo.service import SimulatorProcess
 from callcenter_ws.demo.settings import demo_settings, page_hosts, page_url
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.demo.tokens import DemoTokens, announcement, ready_made_tokens
+from callcenter_ws.gateway.log_output import log_observer
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.workers import worker_options
@@ -99,17 +101,41 @@ class Options(usage.Options):
             worker_options.check_settings(settings, demo=bool(self["demo"]))
 
 
+class LoggedService(MultiService):
+    """Runs a service, and gives ``twistd`` the log observer that the settings ask for.
+
+    ``twistd`` makes the application, adds this service to it, and then asks the application for an observer.
+    """
+
+    def __init__(self, service: Service, observer: ILogObserver | None) -> None:
+        super().__init__()
+        self._observer = observer
+        service.setServiceParent(self)
+
+    def setServiceParent(self, parent: object) -> None:  # noqa: N802 - a name of Twisted
+        """Add the service to the application."""
+        super().setServiceParent(parent)
+        if self._observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
+
+
 def makeService(options: Options) -> Service:
     """Return the gateway service, or with ``--workers`` the supervisor, ready to start."""
     from twisted.internet import reactor as installed_reactor
 
     # Twisted declares fewer interfaces for it than the reactors of Unix implement.
     reactor = cast(Reactor, installed_reactor)
+    twistd = getattr(options, "parent", None)
+    observer = None if twistd is None else log_observer(options.settings.log, twistd, reactor)
+    return LoggedService(_service(reactor, options), observer)
+
+
+def _service(reactor: Reactor, options: Options) -> Service:
     if options.worker_count is not None:
         return _supervisor(reactor, options, options.worker_count)
     service = _gateway(reactor, options)
     _tune_garbage_collector()
-    text = "SIGHUP: this version reloads nothing; restart it to load new settings or certificates"
+    text = "SIGHUP is ignored: a gateway without workers loads new settings and certificates only when it is restarted"
     if options.handoff is not None:
         text = "SIGHUP: this is a worker; send it to the supervisor, which replaces all workers"
     reactor.callWhenRunning(_on_hangup, reactor, lambda: _log.warn(text))

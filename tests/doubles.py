@@ -33,6 +33,8 @@ class RecordingLog:
     """
 
     def __init__(self) -> None:
+        self.opens: list[tuple[str, str]] = []
+        self.ends: list[str] = []
         self.refusals: list[tuple[str, Refusal]] = []
         self.closes: list[tuple[str, CloseCode]] = []
         self.refused_handshakes: list[tuple[str, Refusal]] = []
@@ -45,6 +47,12 @@ class RecordingLog:
             *(f"closed {code.value}" for _, code in self.closes),
             *(f"handshake {ip} {refusal.code.value}" for ip, refusal in self.refused_handshakes),
         ]
+
+    def opened(self, who: str, ip: str) -> None:
+        self.opens.append((who, ip))
+
+    def ended(self, who: str) -> None:
+        self.ends.append(who)
 
     def refused(self, who: str, refusal: Refusal) -> None:
         self.refusals.append((who, refusal.copy()))

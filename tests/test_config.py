@@ -669,7 +669,18 @@ def test_loading_settings_installs_no_reactor() -> None:
 
 
 def test_the_sections_and_the_limits() -> None:
-    assert set(SECTIONS) == {"web", "amp", "jwt", "store", "limits", "public", "policy", "compression", "cluster"}
+    assert set(SECTIONS) == {
+        "web",
+        "amp",
+        "jwt",
+        "store",
+        "limits",
+        "public",
+        "policy",
+        "compression",
+        "cluster",
+        "log",
+    }
     assert {key.partition(".")[2] for key in KEYS if key.startswith("limits.")} == {
         limit.name for limit in dataclass_fields(Limits)
     }

@@ -173,6 +173,20 @@ class ClusterSettings(Section, frozen=True):
     lease: Annotated[float, Meta(ge=3, le=300)] = 10
 
 
+class LogSettings(Section, frozen=True):
+    """The log of the process. ``level`` and ``format`` have no effect with twistd's ``--syslog`` and ``--logger``.
+
+    Attributes:
+        level: the lowest level that is written.
+        format: ``text``, or ``json`` for one object a line.
+        connections: log each connection that is opened or ended by its peer, at the level info.
+    """
+
+    level: Literal["debug", "info", "warn", "error", "critical"] = "info"
+    format: Literal["text", "json"] = "text"
+    connections: bool = True
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings.
 
@@ -190,6 +204,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicySettings = msgspec.field(default_factory=PolicySettings)
     compression: CompressionSettings = msgspec.field(default_factory=CompressionSettings)
     cluster: ClusterSettings = msgspec.field(default_factory=ClusterSettings)
+    log: LogSettings = msgspec.field(default_factory=LogSettings)
     folder: Path = msgspec.field(default_factory=Path.cwd)
     warnings: tuple[str, ...] = ()
 

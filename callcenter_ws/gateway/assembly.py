@@ -164,7 +164,7 @@ def _core(
         store.broker,
         store.presence,
         clock,
-        TwistedConnectionLog(),
+        TwistedConnectionLog(connections=settings.log.connections),
         limits=settings.limits,
         spawn=spawn,
         agent_calls=settings.policy.agent_calls,
@@ -221,7 +221,8 @@ def _missing_keys(settings: Settings, jwks: JwksSource | None) -> str | None:
 def _websocket_factory(
     reactor: Reactor, settings: Settings, core: Core, authentication: Authentication, admission: Admission
 ) -> GatewayFactory:
-    log, authenticator = TwistedConnectionLog(), authentication.authenticator
+    log = TwistedConnectionLog(connections=settings.log.connections)
+    authenticator = authentication.authenticator
     context = Context(
         hub=core.hub,
         broker=core.store.broker,

@@ -10,7 +10,24 @@ _log = Logger("callcenter_ws")
 
 
 class TwistedConnectionLog:
-    """Implements ``interfaces.ConnectionLog`` with Twisted's logger."""
+    """Implements ``interfaces.ConnectionLog`` with Twisted's logger.
+
+    Args:
+        connections: whether to log connections that are opened, and those that their peers end.
+    """
+
+    def __init__(self, *, connections: bool = True) -> None:
+        self._connections = connections
+
+    def opened(self, who: str, ip: str) -> None:
+        """Log that the client ``who`` is connected from ``ip``."""
+        if self._connections:
+            _log.info("{who} is connected from {ip}", who=who, ip=ip)
+
+    def ended(self, who: str) -> None:
+        """Log that the peer has ended the connection of the client ``who``."""
+        if self._connections:
+            _log.info("{who} has disconnected", who=who)
 
     def refused(self, who: str, refusal: Refusal) -> None:
         """Log that a request of the client ``who`` was refused."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.logger import Logger
 from twisted.web.resource import Resource
 
@@ -32,6 +32,7 @@ CLOSE_TIMEOUT_SECONDS = 6.0
 """Seconds for which a stopping gateway waits until its peers have closed their sockets."""
 
 _POLL_INTERVAL_SECONDS = 0.05
+_READY_INTERVAL_SECONDS = 0.2
 
 
 class GatewayService(MultiService):
@@ -59,6 +60,7 @@ class GatewayService(MultiService):
         self._reactor = reactor
         self._handoff = handoff
         self._listeners: list[Listener] = []
+        self._ready_check: IDelayedCall | None = None
         self.parts = parts = assemble(reactor, settings, handoff, extra_resources)
         if parts.authentication.jwks is not None:
             parts.authentication.jwks.setServiceParent(self)
@@ -76,7 +78,7 @@ class GatewayService(MultiService):
 
     def _listen(self, setting: str, endpoint: EndpointDescription, factory: IProtocolFactory) -> Listener:
         inherited = None if self._handoff is None else self._handoff.descriptor(setting, endpoint)
-        listener = Listener(self._reactor, endpoint, factory, inherited)
+        listener = Listener(self._reactor, endpoint, factory, inherited, setting)
         listener.setServiceParent(self)
         self._listeners.append(listener)
         return listener
@@ -91,7 +93,7 @@ class GatewayService(MultiService):
         """Open the store, then start everything else.
 
         Raises:
-            SystemExit: the store or a port cannot be opened; the reason has been logged.
+            StartFailed: the store or a port cannot be opened; the reason has been logged.
         """
         for warning in self.settings.warnings:
             _log.warn("settings: {warning}", warning=warning)
@@ -99,12 +101,26 @@ class GatewayService(MultiService):
         super().startService()
         if self.parts.node_metrics is not None:
             self.parts.node_metrics.open()
+        web, amp = self.settings.web.listen, self.settings.amp.listen
         _log.info(
-            "callcenter-ws {version} serves {web} and accepts events at {amp}",
+            "callcenter-ws {version} listens on {web}; events are accepted at {amp}",
             version=__version__,
-            web=", ".join(map(str, self.settings.web.listen)),
-            amp=", ".join(map(str, self.settings.amp.listen)),
+            web=", ".join(map(str, web)),
+            amp=", ".join(map(str, amp)) or "no endpoint: amp.listen is empty",
         )
+        self._log_when_ready([])
+
+    def _log_when_ready(self, logged: Sequence[str]) -> None:
+        """Log what the gateway waits for, whenever that changes, and at last that it serves."""
+        reasons = self.parts.health.reasons()
+        if not self.running or self.parts.health.draining:
+            return
+        if not reasons:
+            _log.info("callcenter-ws serves")
+            return
+        if reasons != logged:
+            _log.info("does not serve yet: {reasons}", reasons="; ".join(reasons))
+        self._ready_check = self._reactor.callLater(_READY_INTERVAL_SECONDS, self._log_when_ready, reasons)
 
     # Stop
 
@@ -114,6 +130,8 @@ class GatewayService(MultiService):
 
     async def _stop(self) -> None:
         parts = self.parts
+        if self._ready_check is not None and self._ready_check.active():
+            self._ready_check.cancel()
         if parts.node_metrics is not None:
             await parts.node_metrics.close()
             await self._leave_new_connections()

@@ -25,6 +25,7 @@ from callcenter_ws.redis.address import redis_address
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.runtime.start_failed import StartFailed
 
 _log = Logger()
 
@@ -47,7 +48,7 @@ class EventStore(Protocol):
         """Open the store and deliver its events to ``hub``.
 
         Raises:
-            SystemExit: the store cannot be opened; the reason has been logged.
+            StartFailed: the store cannot be opened; the reason has been logged.
         """
 
     async def close(self) -> None:
@@ -97,7 +98,7 @@ class LocalStore:
         """Open the store; restore presence and revocations from it.
 
         Raises:
-            SystemExit: the file cannot be used. Without it the gateway would lose the events that it accepts.
+            StartFailed: the file cannot be used. Without it the gateway would lose the events that it accepts.
         """
         failures: list[Failure] = []
         # A file is opened within the call, before anything else runs, so the outcome is known when it returns.
@@ -111,7 +112,7 @@ class LocalStore:
         if not isinstance(error, StoreUnusable):
             failures[0].raiseException()
         _log.critical("cannot open the store: {reason}", reason=error)
-        raise SystemExit(1)
+        raise StartFailed(f"cannot open the store: {error}")
 
     async def close(self) -> None:
         """Close the store."""

@@ -107,6 +107,7 @@ class RedisClient:
         self._write_problem: str | None = None
         self._subscribe_problem: str | None = None
         self._logged_problem: str | None = None
+        self._was_connected = False
         self._commands: RedisConnection | None = None
         self._subscriber: RedisConnection | None = None
         self._last_push = 0.0
@@ -203,8 +204,9 @@ class RedisClient:
         self._commands = connection
         self._connection_problem = self._write_problem = None
         connection.lost.addCallback(self._commands_lost)
-        if self._logged_problem is not None:
+        if self._logged_problem is not None or not self._was_connected:
             self._logged_problem = None
+            self._was_connected = True
             _log.info("connected to Redis at {address}", address=self._address)
         self._on_connected()
 

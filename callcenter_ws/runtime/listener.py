@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.shared_port import listen_on_inherited
+from callcenter_ws.runtime.start_failed import StartFailed, cannot_listen
 from callcenter_ws.runtime.tls import server_contexts, server_endpoint
 
 _log = Logger()
@@ -29,25 +30,33 @@ class Listener(Service):
 
     Args:
         inherited: the descriptor of the listening socket, in a worker that shares it with other workers.
+        setting: the key that has the endpoint, for the log.
 
     Attributes:
         port: the ``IListeningPort``; None while the socket is not open.
     """
 
     def __init__(
-        self, reactor: Reactor, endpoint: EndpointDescription, factory: IProtocolFactory, inherited: int | None = None
+        self,
+        reactor: Reactor,
+        endpoint: EndpointDescription,
+        factory: IProtocolFactory,
+        inherited: int | None = None,
+        setting: str = "listen",
     ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
         self._factory = factory
         self._inherited = inherited
+        self._setting = setting
+        self._failure = ""
         self.port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
         """Open the socket, before twistd drops its privileges.
 
         Raises:
-            SystemExit: the socket cannot be opened; the reason has been logged.
+            StartFailed: the socket cannot be opened; the reason has been logged.
         """
         super().privilegedStartService()
         if self._inherited is None:
@@ -76,14 +85,15 @@ class Listener(Service):
         # Every kind of endpoint that the settings allow has its result when ``listen`` returns.
         server_endpoint(self._reactor, self._endpoint).listen(self._factory).addCallbacks(self._opened, self._failed)
         if self.port is None:
-            raise SystemExit(1)
+            raise StartFailed(self._failure)
 
     def _opened(self, port: IListeningPort) -> None:
         self.port = port
 
     def _failed(self, failure: Failure) -> None:
-        reason = getattr(failure.value, "socketError", failure.value)
-        _log.critical("cannot listen on {endpoint}: {reason}", endpoint=self._endpoint.text, reason=reason)
+        error = getattr(failure.value, "socketError", failure.value)
+        self._failure = cannot_listen(self._endpoint, self._setting, error)
+        _log.critical("{failure}", failure=self._failure)
 
     async def close(self) -> None:
         """Accept no more connections; established ones stay open."""

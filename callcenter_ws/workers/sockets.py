@@ -16,6 +16,7 @@ from twisted.python.lockfile import FilesystemLock
 
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.listener import remove_stale_socket
+from callcenter_ws.runtime.start_failed import StartFailed, cannot_listen
 from callcenter_ws.runtime.tls import BACKLOG
 from callcenter_ws.workers.handoff import ListenEndpoint
 
@@ -62,7 +63,7 @@ class ListeningSockets:
         """Open the sockets that are not open yet.
 
         Raises:
-            SystemExit: a socket cannot be opened; the reason has been logged and the others are closed.
+            StartFailed: a socket cannot be opened; the reason has been logged and the others are closed.
         """
         for listen_endpoint in self._endpoints:
             if str(listen_endpoint) in self._open:
@@ -71,10 +72,10 @@ class ListeningSockets:
             try:
                 opened = open_listening_socket(endpoint)
             except (OSError, ValueError, LookupError) as error:
-                reason = getattr(error, "strerror", None) or error
-                _log.critical("cannot listen on {endpoint}: {reason}", endpoint=str(endpoint), reason=reason)
+                reason = cannot_listen(endpoint, listen_endpoint.setting, error)
+                _log.critical("{reason}", reason=reason)
                 self.close()
-                raise SystemExit(1) from None
+                raise StartFailed(reason) from None
             self._open[str(listen_endpoint)] = opened
             address = opened.path or opened.socket.getsockname()
             _log.info("the workers will listen on {endpoint}, {address}", endpoint=str(endpoint), address=address)

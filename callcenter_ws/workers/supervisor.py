@@ -18,6 +18,7 @@ from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.single_flight import SingleFlight
+from callcenter_ws.runtime.start_failed import StartFailed
 from callcenter_ws.workers.handoff import (
     FIRST_SOCKET_DESCRIPTOR,
     SESSION_KEY_FILE,
@@ -89,7 +90,7 @@ class Supervisor(Service):
         """Start the workers.
 
         Raises:
-            SystemExit: a socket or the private folder cannot be made; the reason has been logged.
+            StartFailed: a socket or the private folder cannot be made; the reason has been logged.
         """
         super().startService()
         self._sockets.open()
@@ -97,8 +98,9 @@ class Supervisor(Service):
             self._private_folder = _make_private_folder(self._environ)
         except OSError as error:
             self._sockets.close()
-            _log.critical("cannot make the private folder of the workers: {reason}", reason=error)
-            raise SystemExit(1) from None
+            reason = f"cannot make the private folder of the workers: {error}"
+            _log.critical("{reason}", reason=reason)
+            raise StartFailed(reason) from None
         _log.info("the supervisor (pid {pid}) starts {count} workers", pid=os.getpid(), count=len(self.slots))
         for slot in self.slots:
             slot.start()

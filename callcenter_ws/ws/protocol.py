@@ -334,6 +334,7 @@ class GatewayProtocol(KeepaliveProtocol):
             session_token=self.handshake_result.session_token,
         )
         self._dispatcher = Dispatcher(client, context.requests)
+        context.requests.log.opened(str(client), self.handshake_result.ip)
         client.open(self.handshake_result.options)
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -351,6 +352,8 @@ class GatewayProtocol(KeepaliveProtocol):
             return
         if code is not None:
             self.context.requests.log.closed(peer, code)
+        elif client is not None:
+            self.context.requests.log.ended(peer)
         if client is not None:
             client.connection_lost(code or (CloseCode.NORMAL if self.wasClean else CloseCode.ABNORMAL))
 

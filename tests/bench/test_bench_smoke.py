@@ -15,7 +15,19 @@ ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 900
 DELIVERING = ("fan-out", "latency", "compression", "tenants", "ingest", "resume", "snapshot", "cluster")
 OF_STORES = ("ingest", "resume", "snapshot")
-CASES = ("fan-out", "latency", "connect", "memory", "compression", "tenants", "ingest", "resume", "snapshot", "cluster")
+CASES = (
+    "fan-out",
+    "latency",
+    "connect",
+    "memory",
+    "compression",
+    "tenants",
+    "ingest",
+    "resume",
+    "snapshot",
+    "cluster",
+    "hostile",
+)
 NOT_INSTALLED = re.compile(r"not installed; bench/setup installs it$")
 
 

@@ -1,0 +1,94 @@
+"""The log's level and form: text lines as Twisted writes them, or one JSON object for each line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsText,
+)
+from twisted.python.logfile import LogFile
+
+from callcenter_ws.config.settings import LogSettings
+from callcenter_ws.runtime.json import rfc3339
+from callcenter_ws.runtime.reactor import Reactor
+
+
+def log_observer(settings: LogSettings, twistd: Mapping[str, object], reactor: Reactor) -> ILogObserver | None:
+    """Return the observer for ``twistd``; None if its options name one that decides by itself.
+
+    Args:
+        twistd: the options of ``twistd``: with ``--logger`` and ``--syslog`` it makes the observer.
+    """
+    if twistd.get("logger") or twistd.get("syslog"):
+        return None
+    file = _log_file(str(twistd.get("logfile") or ""), nodaemon=bool(twistd.get("nodaemon")), reactor=reactor)
+    written = FileLogObserver(file, json_line if settings.format == "json" else TextLine())
+    lowest = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(settings.level))
+    return FilteringLogObserver(written, [lowest])
+
+
+def _log_file(name: str, *, nodaemon: bool, reactor: Reactor) -> TextIO:
+    """Return the file that ``twistd`` would log to with these options."""
+    if name == "-" or (nodaemon and not name):
+        return sys.stdout
+    file = LogFile.fromFullPath(name or "twistd.log")
+    if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, None):
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
+    opened: TextIO = file
+    return opened
+
+
+class TextLine:
+    """Formats events as ``twistd`` does: time, namespace and level, text; further lines of a traceback are indented.
+
+    The time is formatted once a second: it costs more than the rest of a line.
+    """
+
+    def __init__(self, offset_of: Callable[[float], str] = lambda at: time.strftime("%z", time.localtime(at))) -> None:
+        self._offset_of = offset_of
+        self._second = -1
+        self._time = ""
+
+    def __call__(self, event: LogEvent) -> str:
+        """Return the line of an event with its line break."""
+        at = event.get("log_time", 0.0)
+        if int(at) != self._second:
+            self._second = int(at)
+            self._time = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(at)) + self._offset_of(at)
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False).replace("\n", "\n\t")
+        return f"{self._time} [{_system(event)}] {text}\n"
+
+
+def _system(event: LogEvent) -> str:
+    system = event.get("log_system")
+    if system is not None:
+        return str(system)
+    level = event.get("log_level")
+    return f"{event.get('log_namespace', '-')}#{'-' if level is None else level.name}"
+
+
+def json_line(event: LogEvent) -> str:
+    """Return an event as a JSON object: ``time``, ``level``, ``namespace``, ``message``, and ``traceback`` if any."""
+    level = event.get("log_level")
+    failure = event.get("log_failure")
+    line = {
+        "time": rfc3339(event.get("log_time", 0.0)),
+        "level": "info" if level is None else level.name,
+        "namespace": str(event.get("log_namespace", "-")),
+        "message": eventAsText(event, includeTraceback=False, includeTimestamp=False, includeSystem=False),
+    }
+    if failure is not None:
+        line["traceback"] = failure.getTraceback()
+    return json.dumps(line, ensure_ascii=False, default=str) + "\n"
