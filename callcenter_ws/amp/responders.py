@@ -20,6 +20,8 @@ from callcenter_ws.interfaces import Directory, PublishResult
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, JsonValue, decode_json, encode_json
 
 _MAX_TEXT_LENGTH = 200
+_MAX_MESSAGE_LENGTH = 400
+"""Characters of the message of a refused event in a batch; all results must fit in one answer."""
 
 _log = Logger()
 
@@ -172,7 +174,7 @@ class CommandResponders:
 def _result(outcome: PublishResult | Refusal) -> int | dict[str, str]:
     if isinstance(outcome, PublishResult):
         return outcome.seq
-    return {"code": outcome.entry.amp_code.decode(), "message": outcome.message[:_MAX_TEXT_LENGTH]}
+    return {"code": outcome.entry.amp_code.decode(), "message": outcome.message[:_MAX_MESSAGE_LENGTH]}
 
 
 def _json(name: str, text: bytes, max_containers: int = MAX_CONTAINERS) -> JsonValue:

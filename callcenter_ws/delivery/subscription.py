@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE, EVERYTHING, names_matching
+from callcenter_ws.events.mistakes import unknown_pattern
 from callcenter_ws.events.principal import Role
 from callcenter_ws.events.visibility import may_ever_see
 
@@ -71,7 +72,7 @@ class Subscription:
         for pattern in patterns:
             names = names_matching(pattern)
             if not names:
-                raise Refusal(ErrorCode.UNKNOWN_EVENT, f"there is no event type {pattern[:64]!r}")
+                raise Refusal(ErrorCode.UNKNOWN_EVENT, unknown_pattern(pattern))
             if not names & self._visible:
                 raise Refusal(ErrorCode.FORBIDDEN, f"the role {self.role} never sees {pattern[:64]!r}")
             if pattern == EVERYTHING and self.role is Role.SERVICE:

@@ -15,12 +15,12 @@ import msgspec
 from msgspec import Meta
 
 from callcenter_ws.events.principal import STAFF_AND_VISITORS, STAFF_AND_WALLS, Role
-from callcenter_ws.runtime.json import JsonValue
+from callcenter_ws.runtime.json import MAX_INTEGER, Integer, JsonValue
 
-Id = Annotated[str, Meta(min_length=1, max_length=255)] | int
+Id = Annotated[str, Meta(min_length=1, max_length=255)] | Integer
 Text = str
-Number = int | float
-Count = Annotated[int, Meta(ge=0)]
+Number = Integer | float
+Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Instant = Annotated[datetime, Meta(tz=True)]
 
 Direction = Literal["inbound", "outbound", "internal"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from itertools import accumulate
@@ -12,13 +11,26 @@ import msgspec
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE, EntityKey, EventType, Payload, Slot
+from callcenter_ws.events.mistakes import (
+    join_mistakes,
+    path_of_large_integer,
+    payload_mistakes,
+    payload_path,
+    unknown_type,
+)
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.runtime.json import (
+    LARGE_EXPONENTS_TEXT,
     MAX_CONTAINERS,
+    MAX_INTEGER,
+    MAX_LARGE_EXPONENTS,
+    MIN_INTEGER,
     JsonValue,
     count_containers,
     decode_trusted_json,
     encode_json,
+    has_many_large_exponents,
+    outside_strings,
     rfc3339,
 )
 
@@ -29,15 +41,12 @@ PAYLOAD_BYTES = 524_288
 """The largest payload of an event, in bytes of JSON."""
 
 
+_PERSIST_MISTAKE = "persist: expected true or false"
+
+
 MAX_DEPTH = 100
 """Levels of a payload. The interpreter's own limit depends on the depth of the call: without this bound a payload that
 was decoded could fail to be encoded."""
-
-
-_MISSING = re.compile(r"Object missing required field `(.+)`")
-
-
-_LOCATION = re.compile(r"(.*) - at `\$(.*)`", re.DOTALL)
 
 
 class Origin(StrEnum):
@@ -100,6 +109,7 @@ def make_event(
     persist: object = False,
     origin: Origin = Origin.PRODUCER,
     max_bytes: int = PAYLOAD_BYTES,
+    explain: bool = True,
 ) -> Event:
     """Return the Event of what a producer sent.
 
@@ -107,28 +117,36 @@ def make_event(
         payload: the decoded JSON value; must be an object that matches the type's declaration.
         timestamp: RFC 3339 with an offset, or None for ``now`` (Unix seconds).
         max_bytes: the largest payload, in bytes of JSON.
+        explain: whether a refusal names all mistakes and what may be meant, not only the first; that takes longer.
 
     Raises:
-        Refusal: ``unknown_event``, ``invalid_event`` with the path of what is wrong, ``too_large``,
+        Refusal: ``unknown_event``, ``invalid_event`` with the paths of what is wrong, ``too_large``,
             or ``forbidden`` for the tenant ``*``.
     """
     type_found = CATALOGUE.get(type_) if isinstance(type_, str) else None
     if type_found is None:
-        raise Refusal(ErrorCode.UNKNOWN_EVENT, f"type: there is no event type {_shown(type_)}")
-    tenant_id = _checked_id("tenant_id", tenant_id)
-    event_id = _checked_id("event_id", event_id)
-    if tenant_id == EVERY_TENANT:
-        raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: an event belongs to one tenant, not to '*'")
-    user_id = _user(type_found, user_id)
-    if not isinstance(persist, bool):
-        raise Refusal(ErrorCode.INVALID_EVENT, "persist: expected true or false")
-    _check_payload(type_found, payload)
+        raise Refusal(ErrorCode.UNKNOWN_EVENT, unknown_type(type_, suggest=explain))
+    try:
+        sender_tenant_id = _checked_id("tenant_id", tenant_id)
+        checked_id = _checked_id("event_id", event_id)
+        if sender_tenant_id == EVERY_TENANT:
+            raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: an event belongs to one tenant, not to '*'")
+        checked_user_id = _user(type_found, user_id)
+        if not isinstance(persist, bool):
+            raise Refusal(ErrorCode.INVALID_EVENT, _PERSIST_MISTAKE)
+        _check_payload(type_found, payload)
+        checked_timestamp = rfc3339(now) if timestamp is None else _timestamp(timestamp)
+    except Refusal as refusal:
+        if not explain or refusal.code is not ErrorCode.INVALID_EVENT:
+            raise
+        text = _all_mistakes(type_found, tenant_id, event_id, user_id, persist, timestamp, payload)
+        raise Refusal(ErrorCode.INVALID_EVENT, text) from None
     return _event(
         type_found,
-        tenant_id,
-        event_id,
-        rfc3339(now) if timestamp is None else _timestamp(timestamp),
-        user_id,
+        sender_tenant_id,
+        checked_id,
+        checked_timestamp,
+        checked_user_id,
         payload,
         _encode_payload(payload, max_bytes),
         persist,
@@ -193,11 +211,6 @@ def _event(
     )
 
 
-def _shown(value: object) -> str:
-    """Return a short, printable form of what a peer sent as a name."""
-    return repr(value[:64]) if isinstance(value, str) else f"of JSON type {type(value).__name__}"
-
-
 def _checked_id(field: str, value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH:
         raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: expected a string of 1 to {MAX_ID_LENGTH} characters")
@@ -208,7 +221,7 @@ def _checked_id(field: str, value: object) -> str:
 
 def _user(type_: EventType, user_id: object) -> str | None:
     if isinstance(user_id, int) and not isinstance(user_id, bool):
-        user_id = str(user_id)
+        user_id = str(user_id) if MIN_INTEGER <= user_id <= MAX_INTEGER else ""
     if user_id is None:
         if type_.needs_user:
             raise Refusal(ErrorCode.INVALID_EVENT, f"user_id: required for {type_.name}, which is for one user")
@@ -223,25 +236,52 @@ def _check_payload(type_: EventType, payload: object) -> None:
         raise Refusal(ErrorCode.INVALID_EVENT, payload_path(str(error))) from None
 
 
-def payload_path(text: str) -> str:
-    """Return msgspec's ``… - at `$.field` `` as ``payload.field: …``, without any value that was sent."""
-    found = _LOCATION.fullmatch(text)
-    what, where = (found[1], found[2]) if found else (text, "")
-    missing = _MISSING.fullmatch(what)
-    if missing:
-        return f"payload{where}.{missing[1]}: required"
-    if what.startswith("Invalid enum value"):
-        what = "not one of the values that the protocol lists"
-    return f"payload{where}: {what[:1].lower()}{what[1:]}"
+def _all_mistakes(
+    type_: EventType,
+    tenant_id: object,
+    event_id: object,
+    user_id: object,
+    persist: object,
+    timestamp: object,
+    payload: object,
+) -> str:
+    """Return everything that is wrong with an event of which something is."""
+    mistakes = [] if isinstance(persist, bool) else [_PERSIST_MISTAKE]
+    checks: list[Callable[[], object]] = [
+        lambda: _checked_id("tenant_id", tenant_id),
+        lambda: _checked_id("event_id", event_id),
+        lambda: _user(type_, user_id),
+        lambda: timestamp is None or _timestamp(timestamp),
+    ]
+    for check in checks:
+        try:
+            check()
+        except Refusal as refusal:
+            mistakes.append(refusal.message)
+    return join_mistakes([*mistakes, *payload_mistakes(payload, type_.payload)])
+
+
+# MessagePack has integers of 64 bits. No other check of all integers of a payload is as fast (0.3 µs for 300 bytes).
+_encode_msgpack_into = msgspec.msgpack.Encoder().encode_into
+
+
+_msgpack_buffer = bytearray()
 
 
 def _encode_payload(payload: object, max_bytes: int) -> bytes:
     try:
         body = encode_json(payload)
+        _encode_msgpack_into(payload, _msgpack_buffer)
     except RecursionError:
         raise Refusal(ErrorCode.INVALID_EVENT, "payload: nested too deep") from None
+    except OverflowError:
+        text = f"{path_of_large_integer(payload)}: an integer must fit in 64 bits; send longer ones as strings"
+        raise Refusal(ErrorCode.INVALID_EVENT, text) from None
     if len(body) > max_bytes:
         raise Refusal(ErrorCode.TOO_LARGE, f"payload: {len(body)} bytes of JSON, the limit is {max_bytes}")
+    # 0xCB is a float in MessagePack; few payloads have many.
+    if _msgpack_buffer.count(0xCB) > MAX_LARGE_EXPONENTS and has_many_large_exponents(body):
+        raise Refusal(ErrorCode.INVALID_EVENT, f"payload: {LARGE_EXPONENTS_TEXT}")
     containers = count_containers(body)
     if containers > MAX_CONTAINERS:
         raise Refusal(ErrorCode.INVALID_EVENT, f"payload: more than {MAX_CONTAINERS:,} objects and arrays")
@@ -251,7 +291,7 @@ def _encode_payload(payload: object, max_bytes: int) -> bytes:
     return body
 
 
-_OTHER_BYTES = bytes(set(range(256)) - set(b'"{}[]'))
+_OTHER_BYTES = bytes(set(range(256)) - set(b"{}[]"))
 
 
 _STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
@@ -259,9 +299,7 @@ _STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 
 def _depth(text: bytes) -> int:
     """Return how deeply the objects and arrays of a valid JSON text are nested."""
-    marks = text.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _OTHER_BYTES)
-    # Two quotes in a row are an empty string, or end one string and begin the next: what is outside stays outside.
-    brackets = b"".join(marks.replace(b'""', b"").split(b'"')[::2])
+    brackets = b"".join(outside_strings(text)).translate(None, _OTHER_BYTES)
     return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
 

@@ -7,7 +7,7 @@ from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.rate_limit import MistakeCount, TokenBucket
-from callcenter_ws.runtime.json import decode_json
+from callcenter_ws.runtime.json import MAX_INTEGER, MIN_INTEGER, decode_json
 
 MAX_REQUEST_ID_LENGTH = 255
 
@@ -87,6 +87,9 @@ class Dispatcher:
 def _request_id(value: object) -> RequestId:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int) or len(str(value)) > MAX_REQUEST_ID_LENGTH:
-        raise Refusal(ErrorCode.INVALID_MESSAGE, f"id: expected a string of at most {MAX_REQUEST_ID_LENGTH} characters")
-    return value
+    if isinstance(value, str) and len(value) <= MAX_REQUEST_ID_LENGTH:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and MIN_INTEGER <= value <= MAX_INTEGER:
+        return value
+    text = f"id: expected a string of at most {MAX_REQUEST_ID_LENGTH} characters, or an integer of 64 bits"
+    raise Refusal(ErrorCode.INVALID_MESSAGE, text)

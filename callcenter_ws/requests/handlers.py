@@ -15,16 +15,18 @@ from callcenter_ws.delivery.catch_up import ReplayRequest, SnapshotRequest
 from callcenter_ws.delivery.client import Client
 from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import Origin, payload_path
+from callcenter_ws.events.event import Origin
 from callcenter_ws.events.frames import control_frame
+from callcenter_ws.events.mistakes import join_mistakes, payload_mistakes
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.clock import Clock
-from callcenter_ws.runtime.json import rfc3339
+from callcenter_ws.runtime.json import Integer, rfc3339
+from callcenter_ws.runtime.suggestions import did_you_mean
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
-Id = Name | int
+Id = Name | Integer
 Names = Annotated[list[Name], Meta(min_length=1, max_length=100)]
 
 TYPING_INTERVAL_SECONDS = 1.0
@@ -69,12 +71,17 @@ class Handlers:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "type: expected a string")
         handler = self._by_type.get(type_)
         if handler is None:
-            raise Refusal(ErrorCode.UNKNOWN_TYPE, f"there is no message type {type_[:64]!r}")
+            raise Refusal(
+                ErrorCode.UNKNOWN_TYPE, f"there is no message type {type_[:64]!r}{did_you_mean(type_, self._by_type)}"
+            )
         given = message.get("payload")
+        if given is None:
+            given = {}
         try:
-            payload = msgspec.convert({} if given is None else given, handler.payload)
-        except msgspec.ValidationError as error:
-            raise Refusal(ErrorCode.INVALID_MESSAGE, payload_path(str(error))) from None
+            payload = msgspec.convert(given, handler.payload)
+        except msgspec.ValidationError:
+            text = join_mistakes(payload_mistakes(given, handler.payload))
+            raise Refusal(ErrorCode.INVALID_MESSAGE, text) from None
         await handler.handle(client, payload, request_id)
 
 

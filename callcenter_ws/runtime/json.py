@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from callcenter_ws.errors import ErrorCode, Refusal
 
@@ -25,17 +26,35 @@ MAX_BATCH_CONTAINERS = 100_000
 """Objects and arrays in a list of events."""
 
 
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
+"""The range of integers. Others would be changed by most receivers, and decoding long ones takes quadratic time."""
+
+Integer = Annotated[int, Meta(ge=MIN_INTEGER, le=MAX_INTEGER)]
+"""An integer that a peer sends."""
+
+MAX_LARGE_EXPONENTS = 100
+"""Numbers with an exponent of three or more digits in a JSON text. Decoding one above 1e288 takes 12 µs."""
+
+LARGE_EXPONENTS_TEXT = f"more than {MAX_LARGE_EXPONENTS} numbers with exponents of three digits"
+
+_FEW_BYTES = 2_048
+"""A text of so few bytes is decoded in 4 ms at most, whatever it holds."""
+
+
 def decode_json(text: bytes | str, max_containers: int = MAX_CONTAINERS) -> JsonValue:
     """Return the value of a JSON text of at most ``max_containers`` objects and arrays.
 
     Opening brackets are counted before the text is decoded, including those in strings.
 
     Raises:
-        Refusal: ``invalid_json`` if the text is not valid JSON, is nested too deeply, or has too many objects and
-            arrays.
+        Refusal: ``invalid_json`` if the text is not valid JSON, is nested too deeply, has too many objects and arrays,
+            or too many numbers that are slow to decode.
     """
-    if count_containers(text) > max_containers:
-        raise Refusal(ErrorCode.INVALID_JSON, f"more than {max_containers:,} objects and arrays")
+    if len(text) > _FEW_BYTES:
+        if len(text) > max_containers and count_containers(text) > max_containers:
+            raise Refusal(ErrorCode.INVALID_JSON, f"more than {max_containers:,} objects and arrays")
+        if has_many_large_exponents(text.encode() if isinstance(text, str) else text):
+            raise Refusal(ErrorCode.INVALID_JSON, LARGE_EXPONENTS_TEXT)
     try:
         return decode_trusted_json(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
@@ -48,6 +67,31 @@ def count_containers(text: bytes | str) -> int:
     if isinstance(text, str):
         return text.count("{") + text.count("[")
     return text.count(b"{") + text.count(b"[")
+
+
+def has_many_large_exponents(text: bytes) -> bool:
+    """Return whether a JSON text has more than ``MAX_LARGE_EXPONENTS`` numbers that are slow to decode."""
+    if _large_exponents(text.translate(_NUMBER_MARKS)) <= MAX_LARGE_EXPONENTS:
+        return False
+    # Strings may look like that, too: identifiers in hexadecimal digits do.
+    return _large_exponents(b" ".join(outside_strings(text)).translate(_NUMBER_MARKS)) > MAX_LARGE_EXPONENTS
+
+
+def _large_exponents(marks: bytes) -> int:
+    return marks.count(b"0e000") + marks.count(b"0e+000")
+
+
+# Every digit becomes 0, every other byte a space, except those of exponents.
+_NUMBER_MARKS = bytes(
+    ord("0") if chr(byte).isdecimal() else ord("e") if chr(byte) in "eE" else byte if chr(byte) in "+." else ord(" ")
+    for byte in range(256)
+)
+
+
+def outside_strings(text: bytes) -> list[bytes]:
+    """Return what a valid JSON text has outside its strings, in parts."""
+    parts = text.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
+    return parts[::2]
 
 
 @lru_cache(maxsize=16)  # the events of a batch have the same timestamp

@@ -158,7 +158,8 @@ def test_invalid_event_of_a_batch_does_not_affect_the_others(server: Any, peer: 
         "INVALID_EVENT",
         3,
     ]
-    assert results[5] == {"code": "INVALID_EVENT", "message": "payload.unique_id: required"}
+    text = "payload.unique_id: required; payload.caller_id: required; payload.destination: required"
+    assert results[5] == {"code": "INVALID_EVENT", "message": text}
     assert [message.seq for message in server.delivered] == [1, 2, 3]
 
 

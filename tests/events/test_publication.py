@@ -16,8 +16,9 @@ from sample_events import REQUIRED, event, payload_of
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events import publication as publication_module
-from callcenter_ws.events.event import MAX_DEPTH, PAYLOAD_BYTES, make_event, payload_path
+from callcenter_ws.events.event import MAX_DEPTH, PAYLOAD_BYTES, make_event
 from callcenter_ws.events.frames import PLAIN, ControlFrame, control_frame, text_frame
+from callcenter_ws.events.mistakes import payload_path
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.redaction import View
 from callcenter_ws.runtime.json import MAX_CONTAINERS, decode_json, rfc3339
@@ -109,7 +110,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("name", "shown"),
         [
-            ("call.exploded", "'call.exploded'"), ("", "''"), ("CALL.INCOMING", "'CALL.INCOMING'"),
+            ("exploded", "'exploded'"), ("", "''"),
             ("call.*", "'call.*'"),
             (None, "of JSON type NoneType"), (5, "of JSON type int"), (["alert"], "of JSON type list"),
             ("x" * 1000, repr("x" * 64)), ("a\nb", "'a\\nb'"),
@@ -277,7 +278,7 @@ class TestFrames:
         assert publication.frame(PLAIN[View.WALLBOARD]) is publication.frame(PLAIN[View.FULL])
 
     def test_an_unredacted_payload_is_the_validated_json(self) -> None:
-        made = event("queue.stats", {"big": 2**90, "f": 0.1})
+        made = event("queue.stats", {"big": 2**63, "f": 0.1})
         for view in (View.FULL, View.WALLBOARD):
             assert made.payload in Publication(made, 1).body(view)
 
