@@ -157,6 +157,29 @@ def test_all_problems_of_a_configuration_are_printed(
         assert f"\n  - {start}" in printed.err
 
 
+def test_a_folder_that_cannot_be_written_is_not_ok(
+    config_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tests may run as a user who may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) not in ("/etc", "/run"))
+    arguments = ["check-config", "--config", str(config_file), "--set", "store.url=sqlite:/etc/events.sqlite"]
+    assert main([*arguments, "--set", "amp.listen=unix:/run/amp.sock"]) == 1
+    printed = capsys.readouterr()
+    assert "OK" not in printed.out
+    assert "store.url: the user" in printed.err
+    assert "cannot write to the folder /etc" in printed.err
+    assert "amp.listen: the user" in printed.err
+    assert "cannot write to the folder /run" in printed.err
+
+
+def test_a_folder_that_does_not_exist_is_not_ok(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listener = tmp_path / "missing" / "amp.sock"
+    assert main(["check-config", "--config", str(config_file), "--set", f"amp.listen=unix:{listener}"]) == 1
+    assert f"amp.listen: the folder {listener.parent} does not exist" in capsys.readouterr().err
+
+
 # token
 
 
@@ -480,6 +503,38 @@ async def test_tail_prints_every_message_unchanged() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_tail_prints_lines_for_people() -> None:
+    lines: list[str] = []
+    incoming = {
+        "type": "call.incoming",
+        "seq": 42,
+        "timestamp": "2026-11-22T19:40:00.123Z",
+        "payload": {"caller_id": "+1555", "caller_name": "Ann \x1b[31m Lee", "queue_name": None},
+    }
+    snapshot = {"type": "snapshot", "payload": {"seq": 42, "events": [incoming]}}
+    async with serving(ScriptedServer(json.dumps(incoming), json.dumps(snapshot), "no JSON", close=1000)) as server:
+        await tail(reactor, TailOptions(url=server.address, pretty=True), lines.append)
+    call = '19:40:00.123 call.incoming          #42      caller_id=+1555 caller_name="Ann \\u001b[31m Lee"'
+    assert lines == [call, " " * 13 + "snapshot                        seq=42 events=1", f"  {call}", "no JSON"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_port_that_hangs_up_is_explained() -> None:
+    class HangsUp(Protocol):
+        def dataReceived(self, data: bytes) -> None:
+            assert self.transport is not None
+            self.transport.loseConnection()
+
+    port = reactor.listenTCP(0, Factory.forProtocol(HangsUp), interface="127.0.0.1")
+    try:
+        reason = await tail(reactor, TailOptions(url=f"ws://127.0.0.1:{port.getHost().port}/ws"), print)
+    finally:
+        await port.stopListening()
+    assert reason is not None
+    assert reason.endswith("has closed the connection without an answer; a port with TLS needs wss://")
+
+
+@pytest_twisted.ensureDeferred
 async def test_tail_stops_after_the_given_number_of_events() -> None:
     printed: list[str] = []
     async with serving(ScriptedServer(WELCOME, event(1), event(2), event(3))) as server:
@@ -557,8 +612,8 @@ async def test_tail_stops_when_its_output_is_closed() -> None:
     [
         ({"close": 4500}, "closed: 4500 unauthorized: as scripted"),
         ({"close": 4003}, "closed: 4003 draining: as scripted"),
-        ({"close": 4999}, "closed: as scripted"),
-        ({"deny": 401}, 'closed: connection was closed uncleanly ("WebSocket connection upgrade failed [401]'),
+        ({"close": 4999}, "closed: 4999 as scripted"),
+        ({"deny": 401}, "/ws: WebSocket connection upgrade failed [401]"),
         ({"deny": 403}, "403"),
     ],
 )
@@ -612,6 +667,7 @@ async def test_tail_trusts_a_certificate_only_if_it_can_be_verified(tmp_path: Pa
         status, out, err = await command("tail", "--url", url, "--token", "t", "--count", "1")
         assert (status, out) == (1, "")
         assert "certificate verify failed" in err
+        assert "SSL_CERT_FILE" in err
         assert server.requests == []
         status, out, err = await command("tail", "--url", url, "--count", "1", SSL_CERT_FILE=str(certificate))
         assert (status, out, err) == (0, event(1) + "\n", "")

@@ -20,10 +20,11 @@ from callcenter_ws.cli.emit import emit
 from callcenter_ws.cli.store import back_up_store, check_store, store_file
 from callcenter_ws.cli.tail import TailOptions, tail
 from callcenter_ws.cli.target import CommandFailed, Target, read_token
+from callcenter_ws.config.access import check_access
 from callcenter_ws.config.load import ConfigError, load
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
-from callcenter_ws.errors import Refusal
+from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import EVERY_TENANT, Role
 from callcenter_ws.runtime.reactor import Reactor
 
@@ -61,6 +62,10 @@ def check_config(arguments: argparse.Namespace) -> int:
     """Print a summary of the settings and their warnings; fail with all problems if the gateway cannot start."""
     settings = _load(arguments)
     limits = settings.limits
+    denied = [f"  - {finding.key}: {finding.reason}" for finding in check_access(settings)]
+    if denied:
+        hint = "Run check-config as the user of the gateway, as in: sudo -u callcenter-ws callcenter-ws check-config …"
+        raise CommandFailed("\n".join(["the gateway cannot start as this user:", *denied, hint]))
     verdict = "OK" if settings.jwt.has_keys else "starts, but refuses every connection"
     print(f"{verdict}: {arguments.config or 'the defaults and what overrides them'}")
     print(f"  WebSocket and HTTP  {', '.join(map(str, settings.web.listen))}")
@@ -173,7 +178,8 @@ def emit_event(arguments: argparse.Namespace) -> int:
             )
         )
     except Refusal as refusal:
-        raise CommandFailed(str(refusal)) from None
+        hint = _demo_hint(target) if refusal.code is ErrorCode.UNAVAILABLE and not arguments.amp else ""
+        raise CommandFailed(f"{refusal}{hint}") from None
     except TimeoutError:
         raise CommandFailed(
             f"no answer from {endpoint} within {arguments.timeout:g} s; it may still be published"
@@ -218,11 +224,17 @@ def tail_stream(arguments: argparse.Namespace) -> int:
         count=arguments.count,
         resume=arguments.resume,
         snapshot=arguments.snapshot,
+        pretty=arguments.pretty,
     )
     reason = _run(lambda reactor: tail(reactor, options, lambda line: print(line, flush=True)))
     if reason is not None:
-        raise CommandFailed(reason)
+        raise CommandFailed(reason + (_demo_hint(target) if "cannot connect" in reason and not arguments.url else ""))
     return 0
+
+
+def _demo_hint(target: Target) -> str:
+    """Return what to do if the gateway that cannot be reached is a demo."""
+    return "\nIf the demo has ended, start it again: twistd -n callcenter-ws --demo" if target.is_demo else ""
 
 
 def _given_token(arguments: argparse.Namespace) -> str | None:
@@ -407,6 +419,7 @@ def _add_tail(commands: Commands) -> None:
         "--resume", metavar="EPOCH:SEQ", type=_position, help="start with the events after this position"
     )
     command.add_argument("--snapshot", action="store_true", help="start with the current state")
+    command.add_argument("--pretty", action="store_true", help="print lines for people in place of JSON")
 
 
 def _names(text: str) -> list[str]:

@@ -54,5 +54,6 @@ def store_file(arguments: argparse.Namespace, settings: Settings | None, demo_fi
             raise CommandFailed("no store given: use --file PATH or --config FILE")
         return demo_file
     if settings.store_file is None:
-        raise CommandFailed(f"the store is not a file: {settings.store_name}")
+        hint = "; save a Redis as its manual says (BGSAVE)" if settings.redis_is_used else ""
+        raise CommandFailed(f"the store is not a file: {settings.store_name}{hint}")
     return settings.store_file

@@ -1,8 +1,9 @@
-"""``callcenter-ws tail``: prints the messages of one WebSocket connection, one JSON object per line."""
+"""``callcenter-ws tail``: prints the messages of one WebSocket connection, one a line."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
@@ -14,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 
 from callcenter_ws import __version__
+from callcenter_ws.cli.pretty import pretty
 from callcenter_ws.errors import CLOSES, CloseCode
 from callcenter_ws.events.catalogue import covers
 from callcenter_ws.runtime.json import JsonObject
@@ -38,6 +40,7 @@ class TailOptions:
         count: stop after this number of stream events; control messages are not counted. None: do not stop.
         resume: start with the events after this ``epoch`` and ``seq``.
         snapshot: start with the state of the tenant.
+        pretty: write lines for people in place of JSON.
     """
 
     url: str
@@ -46,6 +49,7 @@ class TailOptions:
     count: int | None = None
     resume: tuple[str, int] | None = None
     snapshot: bool = False
+    pretty: bool = False
 
     def matches(self, name: str) -> bool:
         """Return whether to print a stream event of this name."""
@@ -68,6 +72,7 @@ class TailProtocol(WebSocketClientProtocol):
 
     def onOpen(self) -> None:
         """Subscribe to the events to print, if they are restricted."""
+        self.factory.is_open = True
         if self.factory.options.events:
             request = {"type": "subscribe", "id": REQUEST_ID, "payload": {"events": self.factory.options.events}}
             self.sendMessage(json.dumps(request).encode())
@@ -88,14 +93,17 @@ class TailProtocol(WebSocketClientProtocol):
         elif code in CLOSES and code != CloseCode.ABNORMAL:
             entry = CLOSES[CloseCode(code)]
             self.factory.ended.callback(f"closed: {code} {entry.name}: {reason or entry.text}")
+        elif wasClean:
+            self.factory.ended.callback(f"closed: {code} {reason or ''}".rstrip())
         else:
-            self.factory.ended.callback(f"closed: {reason or code}")
+            self.factory.ended.callback(_explain(reason or str(code), self.factory))
 
 
 class TailFactory(WebSocketClientFactory):
     """Creates the protocol of the only connection.
 
     Attributes:
+        is_open: whether the opening handshake is complete.
         is_complete: whether the last message to print was printed.
         refusal: why the gateway refused the subscription; None if it did not.
         ended: fires with None if all messages were printed, else with the reason.
@@ -118,7 +126,7 @@ class TailFactory(WebSocketClientFactory):
             autoPingTimeout=HANDSHAKE_TIMEOUT_SECONDS,
         )
         self.options = options
-        self.is_complete = False
+        self.is_complete = self.is_open = False
         self.refusal: str | None = None
         self.ended: Deferred[str | None] = Deferred()
         self._write = write
@@ -131,7 +139,8 @@ class TailFactory(WebSocketClientFactory):
         if is_event and not self.options.matches(str(message.get("type"))):
             return False
         try:
-            self._write(text)
+            for line in pretty(message) if self.options.pretty and message else [text]:
+                self._write(line)
         except BrokenPipeError:
             return True
         if message.get("type") == "error" and message.get("in_reply_to") == REQUEST_ID:
@@ -140,6 +149,29 @@ class TailFactory(WebSocketClientFactory):
         if is_event and self._remaining is not None:
             self._remaining -= 1
         return self._remaining == 0
+
+
+def _explain(reason: str, factory: TailFactory) -> str:
+    """Return why a connection ended without a close code, with what may be done about it."""
+    found = _UNCLEAN.fullmatch(reason)
+    reason = found[1] if found else reason
+    address = _address(factory.options.url)
+    if "certificate verify failed" in reason:
+        return (
+            f"the certificate of {address} is not trusted: {reason}. Name the file of a private CA in "
+            "the environment variable SSL_CERT_FILE, and connect to the name in the certificate"
+        )
+    if factory.is_open:
+        return f"the connection was lost: {reason}"
+    if "handshake timeout" in reason and factory.isSecure:
+        return f"no answer from {address} within {HANDSHAKE_TIMEOUT_SECONDS} s; a port without TLS needs ws://"
+    if "dropped the TCP connection" in reason and not factory.isSecure:
+        return f"{address} has closed the connection without an answer; a port with TLS needs wss://"
+    return f"cannot connect to {address}: {reason}"
+
+
+_UNCLEAN = re.compile(r'connection was closed uncleanly \("(.*)"\)', re.DOTALL)
+"""Autobahn's text around the reason."""
 
 
 def _decoded(text: str) -> JsonObject:

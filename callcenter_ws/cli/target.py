@@ -42,6 +42,7 @@ class Target:
     algorithm: str = DEFAULT_ALGORITHM
     tenant: str | None = None
     claims: Mapping[str, str] = field(default_factory=dict)
+    is_demo: bool = False
 
     @classmethod
     def of_settings(cls, settings: Settings) -> Target:
@@ -65,6 +66,7 @@ class Target:
             amp_token_file=demo.amp_token_file,
             secret_file=demo.secret_file,
             tenant=demo.tenant,
+            is_demo=True,
         )
 
     def token(self, claims: Mapping[str, object], seconds: float = TOKEN_LIFETIME_SECONDS) -> str:

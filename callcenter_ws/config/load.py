@@ -290,7 +290,7 @@ class _Decoder:
             except ValueError as error:
                 raise self._invalid_because(key, found, str(error)) from None
         if not isinstance(value, list):
-            raise self._invalid_because(key, found, f"expected a list, got {_kind(value)}")
+            raise self._invalid_because(key, found, f"expected a list, got {_given(value, rule)}")
         return tuple(self._items(key, rule, get_args(hint)[0], value, found))
 
     def _items(self, key: str, rule: str, hint: object, values: Sequence[object], found: _Found) -> list[object]:
@@ -353,7 +353,7 @@ def _leaf(rule: str, hint: object, value: object, base: Path) -> SettingValue:
     try:
         converted = msgspec.convert(value, hint)
     except (msgspec.ValidationError, OverflowError, UnicodeError):
-        raise ValueError(f"expected {_expected(hint)}, got {_kind(value)}") from None
+        raise ValueError(f"expected {_expected(hint)}, got {_given(value, rule)}{_near(hint, value)}") from None
     if limits is not None and not (math.isfinite(converted) and limits.smallest <= converted <= limits.largest):
         raise ValueError(f"{converted} is out of range: {limits.smallest} to {limits.largest}")
     check = rules.TEXT_CHECKS.get(rule)
@@ -372,6 +372,21 @@ _EXPECTED: Mapping[object, str] = {
     float: "a number",
     str: "a string in quotes",
 }
+
+
+def _given(value: object, rule: str) -> str:
+    """Return the kind of a value and the value itself, unless it may contain a password."""
+    kind = _kind(value)
+    if rule == "store.url" or value == "" or not isinstance(value, str | int | float):
+        return kind
+    return f"{kind}: {validators.shown(value) if isinstance(value, str) else str(value).lower()[:80]}"
+
+
+def _near(hint: object, value: object) -> str:
+    """Return a suggestion for a misspelled choice."""
+    choices = [str(choice) for choice in get_args(hint)] if get_origin(hint) is Literal else []
+    close = get_close_matches(value[:80].lower(), choices, 1) if isinstance(value, str) else []
+    return f"; did you mean {json.dumps(close[0])}?" if close else ""
 
 
 def _kind(value: object) -> str:

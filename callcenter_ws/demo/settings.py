@@ -5,15 +5,23 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from callcenter_ws.config.settings import PublicTenantSettings, Settings, StoreSettings
-from callcenter_ws.demo.state import DemoState
+from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.runtime.endpoints import EndpointDescription
 
 _ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
 def page_url(settings: Settings) -> str:
-    """Return the URL of the demo page for a browser on this machine, such as ``http://127.0.0.1:8080/``."""
-    endpoint = settings.web.listen[0]
+    """Return the URL of the demo page for a browser on this machine, such as ``http://127.0.0.1:8080/``.
+
+    Raises:
+        DemoUnavailable: no browser can reach the listeners.
+    """
+    endpoint = next((one for one in settings.web.listen if one.kind in ("tcp", "ssl")), None)
+    if endpoint is None:
+        raise DemoUnavailable(
+            "the demo needs a tcp: or ssl: endpoint in web.listen, so that a browser can open its page"
+        )
     host = "127.0.0.1" if endpoint.interface in _ANY_INTERFACE else endpoint.interface
     host = f"[{host}]" if ":" in host else host
     return f"{'https' if endpoint.kind == 'ssl' else 'http'}://{host}:{endpoint.port}/"
