@@ -6,6 +6,7 @@ an RSA public key cannot be used as an HMAC secret (RFC 8725 section 3.1).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,13 +127,14 @@ def read_secret(path: Path) -> bytes:
     """Return the secret in a file, without one newline at its end.
 
     Raises:
-        UnusableKey: the file cannot be read. The text does not contain the path: an administrator may have set the
-            secret in place of the path by mistake.
+        UnusableKey: the file cannot be read. The text contains the path only if there is such a file: an
+            administrator may have set the secret in place of the path by mistake.
     """
     try:
         content = _read(path)
     except OSError as error:
-        raise UnusableKey(f"cannot read the file with the secret: {error.strerror}") from None
+        what = str(path) if os.path.exists(path) else "the file with the secret"
+        raise UnusableKey(f"cannot read {what}: {error.strerror}") from None
     return content.removesuffix(b"\n").removesuffix(b"\r")
 
 
