@@ -209,6 +209,11 @@ class Broker(Protocol):
         Return one outcome per event, in the same order. When the call returns, the events are durable, and have been
         or will be delivered in ``seq`` order. An ``event_id`` that the tenant published within the last 5 minutes
         yields the first position with ``duplicate`` set.
+
+        An event with a ``source_rule`` is appended, and the mark of its source raised, in one transaction, or not at
+        all (``broker.source_marks``). One that its source's mark already covers yields a result with ``duplicate`` set,
+        whose ``seq`` is 0 if its position is not known any more. One before which an event is missing is refused with
+        ``unavailable``.
         """
 
     def position(self, tenant_id: str, known: Position | None = None) -> Awaitable[Position]:
@@ -312,6 +317,63 @@ class PresenceStore(Protocol):
 
     def save_revocation(self, revocation: Revocation) -> None:
         """Add a revocation. Never blocks and never fails."""
+
+
+class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered source, as a store keeps it over a restart.
+
+    Attributes:
+        scope: the tenant that its name belongs to; ``*``: the installation.
+        subject: ``sub`` of the tenant's token that registered it; empty for the installation.
+        instance: the process that may connect; empty once its lease has ended.
+        generation: the highest that a ``Hello`` gave or was given.
+        lease: the number of its lease; see ``events.source_rules.Announcement``.
+        tenants: those that it sends events of; ``claimed``: also those that it sent events of before.
+        announced_at: Unix time at which the gateway last published that it is up.
+    """
+
+    scope: str
+    subject: str
+    name: str
+    kind: str
+    version: str
+    instance: str
+    generation: int
+    lease: int
+    tenants: tuple[str, ...]
+    claimed: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    announced_at: float = 0.0
+
+
+class SourceStore(Protocol):
+    """Keeps the registered sources of a store that one process uses, over restarts where the store is durable.
+
+    The methods that return an Awaitable raise ``Refusal``, ``unavailable``, when the store does not accept writes.
+    """
+
+    def load_sources(self) -> Sequence[SourceRecord]:
+        """Return the sources from before this process started."""
+
+    def save_source(self, record: SourceRecord) -> Awaitable[None]:
+        """Replace a source's record, which is durable when this returns."""
+
+    def delete_source(self, scope: str, name: str) -> Awaitable[None]:
+        """Remove a source's record. The marks of the source stay."""
+
+    def highest_number(self, source: str, tenants: Sequence[str]) -> Awaitable[tuple[int, int]]:
+        """Return the highest generation and ``source_seq`` that is stored of a source in these tenants; else zeros."""
+
+
+class SourceCapabilities(Protocol):
+    """Tells what the registered sources of a tenant can do."""
+
+    def chats_are_owned(self, tenant_id: str) -> Awaitable[bool]:
+        """Return whether a source with the capability ``chats`` is registered for the tenant.
+
+        Raises:
+            Refusal: ``unavailable``: the store that the nodes share cannot be reached.
+        """
 
 
 class PresenceTracker(Protocol):

@@ -21,8 +21,13 @@ from callcenter_ws.errors import Refusal
 from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Authenticator, Directory, PublicationListener, PublishResult, UserPresence
+from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import Clock, ReactorClock
+from callcenter_ws.sources.announcer import SourceAnnouncer
+from callcenter_ws.sources.local import LocalSources
+from callcenter_ws.sources.publishing import SourcePublisher
 from callcenter_ws.testing import run
 
 SECRET = b"a-shared-secret-of-the-tests"
@@ -134,6 +139,9 @@ class Gateway:
         run(self.broker.start(self._deliver))
         self.broadcaster = EventBroadcaster(self.broker, clock)
         self.directory = RecordingDirectory()
+        new_id = UlidFactory(clock.time)
+        announcer = SourceAnnouncer(self.broker, clock, new_id)
+        self.sources = LocalSources(self.broker, announcer, clock, spawn, new_id, lease=30.0)
         self.factory = self._factory(clock, self.directory, daemon_tokens(clock))
 
     def _factory(
@@ -144,6 +152,8 @@ class Gateway:
             directory,
             clock,
             node_id="node-1",
+            sources=self.sources,
+            source_publisher=SourcePublisher(self.broadcaster, self.broker, clock),
             secret=SECRET,
             authenticate=tokens,
             revocations=revocations,

@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("redis", "events"),
     ("interfaces",),
     ("auth", "broker"),
+    ("sources",),
     ("delivery",),
     ("requests", "cluster", "config"),
     ("ops",),

@@ -144,8 +144,9 @@ class Hello(GatewayCommand):
 
     Response:
         lease: seconds for which the source may be disconnected before ``source.down`` is published.
-        generation, source_seq: the highest numbers that the gateway has of the source, compared by generation first;
-            with an assigned generation, that generation and 0.
+        generation: the generation of this connection: the one that was given, or assigned.
+        source_seq: the highest number of that generation that the gateway has, over all tenants of the source; else 0.
+            Events without an answer must be sent again even if their number is lower: it may be another tenant's.
         server_time_ms: Unix time of the gateway in milliseconds.
     """
 
@@ -170,7 +171,9 @@ class PublishEvent(GatewayCommand):
     """Publish one event. The answer means that the event is durable.
 
     ``timestamp`` is an RFC 3339 text with offset. ``event_id`` is the idempotency key: published again within
-    5 minutes, the event is answered with its first position and delivered once.
+    5 minutes, the event is answered with its first position and delivered once. ``source_seq`` is the number of the
+    event within its source, after ``Hello``: an event that was stored before is answered, however long ago, and
+    delivered once.
     """
 
     arguments: ClassVar = [
@@ -181,6 +184,7 @@ class PublishEvent(GatewayCommand):
         (b"event_id", amp.Unicode(optional=True)),
         (b"timestamp", amp.Unicode(optional=True)),
         (b"persist", amp.Boolean(optional=True)),
+        (b"source_seq", amp.Integer(optional=True)),
     ]
     response: ClassVar = [(b"epoch", amp.Unicode()), (b"seq", amp.Integer()), (b"event_id", amp.Unicode())]
 
@@ -260,6 +264,10 @@ class ClientEvent(GatewayCommand):
 
 
 class Ping(GatewayCommand):
-    """Return the version and the node id of the gateway that answers."""
+    """Return the version and the node id of the gateway that answers, and its Unix time in milliseconds."""
 
-    response: ClassVar = [(b"version", amp.Unicode()), (b"node", amp.Unicode())]
+    response: ClassVar = [
+        (b"version", amp.Unicode()),
+        (b"node", amp.Unicode()),
+        (b"server_time_ms", amp.Integer()),
+    ]

@@ -12,10 +12,13 @@ from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions
 from callcenter_ws.amp.protocol import GatewayAMP
 from callcenter_ws.amp.responders import CommandResponders
 from callcenter_ws.amp.session import PeerSession
+from callcenter_ws.amp.source_responders import SourceResponders
 from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.interfaces import Authenticator, Directory
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.sources.publishing import SourcePublisher
+from callcenter_ws.sources.registry import SourceRegistry
 
 MAX_CONNECTIONS = 1_000
 """Network connections are refused while so many connections are open, those over unix sockets included."""
@@ -34,6 +37,7 @@ class AmpServerFactory(ServerFactory):
 
     Args:
         secret: the shared secret of ``amp.token_file``, without surrounding white space.
+        sources: the registry of sources; ``source_publisher`` publishes their events.
         authenticate: verifies JWTs. Without this and without ``secret`` only unix sockets are usable.
         revocations: after ``RevokeToken``, the sessions whose own token is in it are disconnected.
         node_id: the ``node`` that ``Ping`` returns.
@@ -51,6 +55,8 @@ class AmpServerFactory(ServerFactory):
         clock: Clock,
         *,
         node_id: str,
+        sources: SourceRegistry,
+        source_publisher: SourcePublisher,
         secret: bytes | None = None,
         authenticate: Authenticator | None = None,
         revocations: Revocations | None = None,
@@ -58,8 +64,16 @@ class AmpServerFactory(ServerFactory):
         self._clock = clock
         self._subscriptions = DaemonSubscriptions(directory, clock)
         authenticator = PeerAuthenticator(secret, authenticate)
+        self._sources = sources
         self._responders = CommandResponders(
-            broadcaster, directory, authenticator, self._subscriptions, node_id, self.disconnect_revoked
+            broadcaster,
+            directory,
+            authenticator,
+            self._subscriptions,
+            SourceResponders(sources, source_publisher, clock),
+            clock,
+            node_id,
+            self.disconnect_revoked,
         )
         self._revocations = revocations
         self._drained: Deferred[None] | None = None
@@ -131,6 +145,8 @@ class AmpServerFactory(ServerFactory):
 
     def _session_ended(self, session: PeerSession) -> None:
         del self.sessions[session]
+        if session.source is not None:
+            self._sources.link_lost(session.source)
         if session.subscription is not None:
             if self._drained is None:
                 self._subscriptions.detach(session.subscription)

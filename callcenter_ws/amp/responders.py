@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from twisted.logger import Logger
 
@@ -12,11 +12,13 @@ from callcenter_ws.amp.authenticator import PeerAuthenticator
 from callcenter_ws.amp.commands import MAX_BATCH_EVENTS, GatewayCommand
 from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions, matching_event_types
 from callcenter_ws.amp.session import PeerSession, Responder
+from callcenter_ws.amp.source_responders import SourceResponders
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.interfaces import Directory, PublishResult
+from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, JsonValue, decode_json, encode_json
 
 _MAX_TEXT_LENGTH = 200
@@ -45,6 +47,8 @@ class CommandResponders:
         directory: Directory,
         authenticator: PeerAuthenticator,
         subscriptions: DaemonSubscriptions,
+        sources: SourceResponders,
+        clock: Clock,
         node_id: str,
         disconnect_revoked: Callable[[], int],
     ) -> None:
@@ -52,10 +56,13 @@ class CommandResponders:
         self._directory = directory
         self._authenticator = authenticator
         self._subscriptions = subscriptions
+        self._sources = sources
+        self._clock = clock
         self._node_id = node_id
         self._disconnect_revoked = disconnect_revoked
         responders: list[tuple[type[GatewayCommand], Responder]] = [
             (commands.Authenticate, self.authenticate),
+            (commands.Hello, sources.hello),
             (commands.PublishEvent, self.publish_event),
             (commands.PublishBatch, self.publish_batch),
             (commands.UserOnline, self.user_online),
@@ -75,6 +82,7 @@ class CommandResponders:
         except Refusal:
             peer.token_refused()
             raise
+        self._sources.check_owner(peer, principal)
         before = peer.principal
         if before is not None and peer.subscription is not None and _user(before) != _user(principal):
             self._subscriptions.close(peer.subscription)
@@ -91,9 +99,15 @@ class CommandResponders:
     async def publish_event(self, peer: PeerSession, *, payload: bytes, **arguments: object) -> dict[str, object]:
         """Publish one event and return its position."""
         draft = {name: value for name, value in arguments.items() if value is not None}
-        draft["payload"] = _json("payload", payload)
+        try:
+            draft["payload"] = _json("payload", payload)
+        except Refusal as refusal:
+            if "source_seq" not in draft:
+                raise
+            # Refused after its number was stored.
+            draft["payload"] = refusal
         with peer.in_flight(events=1):
-            (outcome,) = await self._broadcaster.publish_batch([draft], authority=_principal(peer).tenant_id)
+            (outcome,) = await self._publish(peer, [draft])
         if isinstance(outcome, Refusal):
             raise outcome.copy()
         return {"epoch": outcome.epoch, "seq": outcome.seq, "event_id": outcome.event_id}
@@ -106,10 +120,15 @@ class CommandResponders:
         if len(drafts) > MAX_BATCH_EVENTS:
             raise Refusal(ErrorCode.TOO_LARGE, f"events: {len(drafts)} events, the limit is {MAX_BATCH_EVENTS}")
         with peer.in_flight(events=len(drafts)):
-            outcomes = await self._broadcaster.publish_batch(drafts, authority=_principal(peer).tenant_id)
+            outcomes = await self._publish(peer, drafts)
         epochs = {outcome.epoch for outcome in outcomes if isinstance(outcome, PublishResult)}
         results = [_result(outcome) for outcome in outcomes]
         return {"epoch": epochs.pop() if len(epochs) == 1 else "", "results": encode_json(results)}
+
+    def _publish(self, peer: PeerSession, drafts: list[object]) -> Awaitable[list[PublishResult | Refusal]]:
+        if peer.source is None and not peer.says_hello:
+            return self._broadcaster.publish_batch(drafts, authority=_principal(peer).tenant_id)
+        return self._sources.publish(peer, drafts)
 
     async def user_online(self, peer: PeerSession, *, tenant_id: str, user_id: str) -> dict[str, object]:
         """Return whether a user is connected, and over how many connections."""
@@ -167,8 +186,8 @@ class CommandResponders:
         return {}
 
     async def ping(self, peer: PeerSession) -> dict[str, object]:
-        """Return the version and the node id of this gateway."""
-        return {"version": __version__, "node": self._node_id}
+        """Return the version and the node id of this gateway, and its time."""
+        return {"version": __version__, "node": self._node_id, "server_time_ms": int(self._clock.time() * 1_000)}
 
 
 def _result(outcome: PublishResult | Refusal) -> int | dict[str, str]:

@@ -22,6 +22,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.sources.link import SourceLink
 
 MAX_EVENTS_IN_FLIGHT = 1_000
 MAX_BYTES_IN_FLIGHT = 8_388_608
@@ -52,6 +53,9 @@ class PeerSession(amp.BoxDispatcher):
     Attributes:
         principal: whom the peer acts for; None until it has authenticated.
         subscription: the subscription of the peer, if it has one.
+        source: the source that the peer has named in ``Hello``.
+        says_hello: whether a ``Hello`` is being answered.
+        is_over: whether the connection is lost.
     """
 
     _protocol: GatewayAMP
@@ -75,6 +79,9 @@ class PeerSession(amp.BoxDispatcher):
         self._is_draining = False
         self.principal: Principal | None = None
         self.subscription: DaemonSubscription | None = None
+        self.source: SourceLink | None = None
+        self.says_hello = False
+        self.is_over = False
 
     # Connection
 
@@ -106,6 +113,7 @@ class PeerSession(amp.BoxDispatcher):
 
     def stopReceivingBoxes(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         """End with the connection."""
+        self.is_over = True
         if self._deadline is not None:
             self._deadline.cancel()
         self._ended(self)

@@ -13,6 +13,7 @@ from callcenter_ws.events.event import PAYLOAD_BYTES, Event, Origin, make_event
 from callcenter_ws.events.methods import EventMethods
 from callcenter_ws.events.mistakes import unknown_fields
 from callcenter_ws.events.principal import EVERY_TENANT
+from callcenter_ws.events.source_rules import SOURCE_TYPES
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Broker, PublishResult
 from callcenter_ws.runtime.clock import Clock
@@ -83,13 +84,18 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
             "timestamp": timestamp,
             "persist": persist,
         }
-        (outcome,) = await self.publish_batch([draft], origin=origin)
+        (outcome,) = await self.publish_batch([draft], origin=origin, trusted=True)
         if isinstance(outcome, Refusal):
             raise outcome.copy()
         return outcome
 
     async def publish_batch(
-        self, drafts: Sequence[object], *, authority: str = EVERY_TENANT, origin: Origin = Origin.PRODUCER
+        self,
+        drafts: Sequence[object],
+        *,
+        authority: str = EVERY_TENANT,
+        origin: Origin = Origin.PRODUCER,
+        trusted: bool = False,
     ) -> list[PublishResult | Refusal]:
         """Publish many events; return one outcome per draft, in order. A refused event does not affect the others.
 
@@ -97,6 +103,7 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
             drafts: decoded JSON objects with the fields of ``PublishEvent`` (``docs/senders.rst``, "The commands").
             authority: the tenant for which the publisher may publish; ``*``: all. Events of other tenants are refused
                 with ``forbidden``.
+            trusted: whether the publisher is part of this process, and may publish ``source.up`` and ``source.down``.
         """
         outcomes: list[PublishResult | Refusal | None] = [None] * len(drafts)
         events: list[Event] = []
@@ -105,9 +112,10 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
         refused = 0
         for index, draft in enumerate(drafts):
             try:
-                events.append(
-                    self._validate(draft, authority, origin, now, received_at, refused < MAX_EXPLAINED_REFUSALS)
-                )
+                event = self.validate(draft, authority, origin, now, received_at, refused < MAX_EXPLAINED_REFUSALS)
+                if event.type.name in SOURCE_TYPES and not trusted:
+                    raise _only_for_sources(event)
+                events.append(event)
                 indexes.append(index)
             except Refusal as refusal:
                 outcomes[index] = refusal
@@ -120,12 +128,24 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
             self.counters.count(outcome)
         return known
 
-    def _validate(
+    def validate(
         self, draft: object, authority: str, origin: Origin, now: float, received_at: float, explain: bool
     ) -> Event:
+        """Return the event of a draft; see ``publish_batch``.
+
+        Args:
+            now: Unix time in seconds.
+            received_at: seconds of the monotonic clock.
+            explain: whether a refusal names all mistakes.
+
+        Raises:
+            Refusal: the draft is not valid.
+        """
         if not isinstance(draft, dict):
             raise Refusal(ErrorCode.INVALID_EVENT, "expected an object with tenant_id, type and payload")
         if not draft.keys() <= _FIELDS:
+            if "source_seq" in draft:
+                raise Refusal(ErrorCode.INVALID_EVENT, "source_seq: only after Hello, over AMP")
             raise Refusal(ErrorCode.INVALID_EVENT, unknown_fields(draft, _FIELDS, suggest=explain))
         if authority not in (EVERY_TENANT, draft.get("tenant_id")):
             raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token is for another tenant")
@@ -144,3 +164,7 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
             max_bytes=self._max_payload_bytes,
             explain=explain,
         )
+
+
+def _only_for_sources(event: Event) -> Refusal:
+    return Refusal(ErrorCode.FORBIDDEN, f"type: only a source itself publishes {event.type.name}, after Hello")

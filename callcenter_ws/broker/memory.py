@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from callcenter_ws.broker.mailboxes import Mailboxes
+from callcenter_ws.broker.source_marks import Verdict, out_of_order
 from callcenter_ws.broker.state import ENTITY_LIFETIME
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -22,6 +23,7 @@ from callcenter_ws.interfaces import (
     PublishResult,
     Revocation,
     Snapshot,
+    SourceRecord,
     ignore_interruption,
 )
 from callcenter_ws.runtime.clock import Clock, Timer
@@ -44,7 +46,7 @@ class _Tenant:
 
 
 class MemoryBroker:
-    """Implements ``interfaces.Broker`` and ``interfaces.PresenceStore`` in memory. Its epoch ends with the process.
+    """Implements ``Broker``, ``PresenceStore`` and ``SourceStore`` in memory. Its epoch ends with the process.
 
     Args:
         memory_events: publications in the history of each tenant.
@@ -109,11 +111,18 @@ class MemoryBroker:
             self._deliver(publications)
         return outcomes
 
-    def _append(self, event: Event) -> tuple[PublishResult, Publication | None]:
+    def _append(self, event: Event) -> tuple[PublishResult | Refusal, Publication | None]:
         tenant = self._tenants.get(event.tenant_id)
         if tenant is None:
             tenant = self._tenants[event.tenant_id] = _Tenant()
         stream = tenant.stream
+        if event.source_rule is not None:
+            verdict = stream.marks.judge(event)
+            if verdict is Verdict.EARLY:
+                return out_of_order(), None
+            if verdict is Verdict.KNOWN or event.is_void:
+                known = stream.first_seq_of(event) or 0
+                return PublishResult(self._epoch, known, event.event_id, duplicate=True), None
         first = stream.first_seq_of(event)
         if first is not None:
             return PublishResult(self._epoch, first, event.event_id, duplicate=True), None
@@ -194,6 +203,21 @@ class MemoryBroker:
 
     def save_revocation(self, revocation: Revocation) -> None:
         """Do nothing: nothing is kept over a restart."""
+
+    def load_sources(self) -> Sequence[SourceRecord]:
+        """Return no sources: nothing is kept over a restart."""
+        return ()
+
+    async def save_source(self, record: SourceRecord) -> None:
+        """Do nothing: nothing is kept over a restart."""
+
+    async def delete_source(self, scope: str, name: str) -> None:
+        """Do nothing: nothing is kept over a restart."""
+
+    async def highest_number(self, source: str, tenants: Sequence[str]) -> tuple[int, int]:
+        """Return the highest mark of a source in these tenants; see ``interfaces.SourceStore``."""
+        known = [self._tenants[tenant].stream.marks.get(source) for tenant in tenants if tenant in self._tenants]
+        return max([(mark.generation, mark.seq) for mark in known], default=(0, 0))
 
     def state(self) -> JsonObject:
         """Return this broker's part of ``/ws/stats``."""

@@ -5,28 +5,31 @@ from __future__ import annotations
 from callcenter_ws.broker.calls import CALL_LIFETIME, CallTable
 from callcenter_ws.broker.history import History
 from callcenter_ws.broker.recent_ids import WINDOW_SECONDS, RecentIds
+from callcenter_ws.broker.source_marks import SourceMarks
 from callcenter_ws.broker.state import ENTITY_LIFETIME, State
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
 
 
 class Stream:
-    """Recent publications, state, recent identifiers and calls of one tenant.
+    """Recent publications, state, recent identifiers, calls and marks of sources of one tenant.
 
     An event is staged first, which assigns its position and completes it with what is known of its call. It is
     appended when it is durable; only then is it part of the history and of the state.
 
     Attributes:
+        marks: of the sources; they count staged events.
         staged: ``seq`` of the last staged event.
     """
 
-    __slots__ = ("calls", "history", "recent", "staged", "state")
+    __slots__ = ("calls", "history", "marks", "recent", "staged", "state")
 
     def __init__(self) -> None:
         self.history = History()
         self.state = State()
         self.recent = RecentIds()
         self.calls = CallTable()
+        self.marks = SourceMarks()
         self.staged = 0
 
     @property

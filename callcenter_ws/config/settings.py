@@ -49,10 +49,12 @@ class AmpSettings(Section, frozen=True):
 
     Attributes:
         token_file: the file with the shared secret that the command ``Authenticate`` accepts.
+        source_lease: seconds for which a source may be disconnected before ``source.down`` is published.
     """
 
     listen: tuple[EndpointDescription, ...] = (EndpointDescription.parse("tcp:8081:interface=127.0.0.1"),)
     token_file: Path | None = None
+    source_lease: Annotated[float, Meta(ge=1, le=3_600)] = 30
 
 
 class JwtSettings(Section, frozen=True):

@@ -19,6 +19,7 @@ from callcenter_ws.events.mistakes import (
     unknown_type,
 )
 from callcenter_ws.events.principal import EVERY_TENANT
+from callcenter_ws.events.source_rules import SourceNumber, SourceRule
 from callcenter_ws.runtime.json import (
     LARGE_EXPONENTS_TEXT,
     MAX_CONTAINERS,
@@ -71,6 +72,8 @@ class Event(msgspec.Struct, eq=False, kw_only=True):
         agents: ids of the agents that handle it: of the payload, and of the call's earlier events.
         entity: the key of the snapshot entity that it concerns, or None.
         call_id: the call that it concerns (``call_id``, else ``unique_id``), or None.
+        source: the name of the source that sent it, or that it is about if the gateway made it; else None.
+        source_rule: what the store checks before it appends the event; None once it is stored.
     """
 
     type: EventType
@@ -89,6 +92,13 @@ class Event(msgspec.Struct, eq=False, kw_only=True):
     entity: EntityKey | None
     call_id: str | None
     conflation_key: tuple[str, ...] | None
+    source: str | None = None
+    source_rule: SourceRule | None = None
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it is not appended: it stands for a refused event, and only raises the mark of its source."""
+        return self.type is _VOID
 
     @property
     def is_mail(self) -> bool:
@@ -166,6 +176,7 @@ def restore_event(
     persist: bool,
     origin: str,
     received_at: float,
+    source: str | None = None,
 ) -> Event:
     """Return an Event that was validated before, without the fields that its call's earlier events add.
 
@@ -173,9 +184,21 @@ def restore_event(
     """
     declared = CATALOGUE.get(type_) or EventType(type_, Payload, frozenset())
     fields = decode_trusted_json(payload)
-    return _event(
+    event = _event(
         declared, tenant_id, event_id, timestamp, user_id, fields, payload, persist, Origin(origin), received_at
     )
+    event.source = source
+    return event
+
+
+_VOID = EventType("", Payload, frozenset())
+
+
+def void_event(tenant_id: str, source: str, number: SourceNumber, received_at: float) -> Event:
+    """Return what is stored of an event of a source that was refused for good: its number."""
+    event = _event(_VOID, tenant_id, "", "", None, {}, b"", False, Origin.PRODUCER, received_at)
+    event.source, event.source_rule = source, number
+    return event
 
 
 def _event(

@@ -39,6 +39,7 @@ from callcenter_ws.requests.handlers import all_handlers
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.sources.publishing import SourcePublisher
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.metrics import NodeMetrics
 from callcenter_ws.ws.authentication import HandshakeAuthenticator
@@ -271,6 +272,8 @@ def _amp_factory(settings: Settings, core: Core, authenticator: UnrevokedTokens)
         core.directory,
         core.clock,
         node_id=settings.cluster.node_id,
+        sources=core.store.sources,
+        source_publisher=SourcePublisher(core.broadcaster, core.store.broker, core.clock),
         secret=None if token_file is None else token_file.read_bytes().strip(),
         authenticate=authenticator,
         revocations=core.hub.revocations,

@@ -20,12 +20,17 @@ from callcenter_ws.cluster.node import Cluster
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.events.event import Origin
+from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Broker, Directory, PresenceTracker
 from callcenter_ws.redis.address import redis_address
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.start_failed import StartFailed
+from callcenter_ws.sources.announcer import SourceAnnouncer
+from callcenter_ws.sources.local import LocalSources
+from callcenter_ws.sources.registry import SourceRegistry
+from callcenter_ws.sources.unavailable import UnavailableSources
 
 _log = Logger()
 
@@ -40,6 +45,10 @@ class EventStore(Protocol):
     @property
     def presence(self) -> PresenceTracker:
         """The presence tracker, for the Hub."""
+
+    @property
+    def sources(self) -> SourceRegistry:
+        """The registry of sources, for the edges."""
 
     def directory(self, hub: Hub) -> Directory:
         """Return the directory of connected users; to be called once."""
@@ -89,6 +98,9 @@ class LocalStore:
             await broadcaster.publish(tenant_id, "presence.changed", payload, origin=Origin.GATEWAY)
 
         self.presence = LocalPresence(clock, spawn, publish_presence, self.broker, settings.limits.presence_grace)
+        new_id = UlidFactory(clock.time)
+        announcer = SourceAnnouncer(self.broker, clock, new_id)
+        self.sources = LocalSources(self.broker, announcer, clock, spawn, new_id, lease=settings.amp.source_lease)
 
     def directory(self, hub: Hub) -> LocalDirectory:
         """Return the directory of this node."""
@@ -107,6 +119,7 @@ class LocalStore:
             # Clients connected at the end of the previous process were asked to reconnect within the drain timeout.
             self.presence.resume(self._limits.drain_timeout)
             hub.revocations.merge(self.broker.load_revocations())
+            self.sources.start()
             return
         error = failures[0].value
         if not isinstance(error, StoreUnusable):
@@ -116,6 +129,7 @@ class LocalStore:
 
     async def close(self) -> None:
         """Close the store."""
+        self.sources.stop()
         await self.broker.stop()
 
 
@@ -145,6 +159,7 @@ class RedisStore:
             memory_events=store.memory_events,
             memory_bytes=store.memory_bytes,
         )
+        self.sources = UnavailableSources(settings.amp.source_lease)
         self._cluster = Cluster(
             self.broker,
             clock,

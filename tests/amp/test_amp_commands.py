@@ -10,7 +10,7 @@ from callcenter_ws.errors import ERRORS, ErrorCode, Refusal
 
 WIRE_FORMAT = {
     "Authenticate": ("token", "principal"),
-    "PublishEvent": ("tenant_id type payload user_id? event_id? timestamp? persist?", "epoch seq event_id"),
+    "PublishEvent": ("tenant_id type payload user_id? event_id? timestamp? persist? source_seq?", "epoch seq event_id"),
     "PublishBatch": ("events", "epoch results"),
     "UserOnline": ("tenant_id user_id", "online connections"),
     "DisconnectUser": ("tenant_id user_id reason?", "closed"),
@@ -21,7 +21,7 @@ WIRE_FORMAT = {
         "source kind instance generation? tenants? capabilities? version?",
         "lease generation source_seq server_time_ms",
     ),
-    "Ping": ("", "version node"),
+    "Ping": ("", "version node server_time_ms"),
 }
 
 

@@ -333,7 +333,9 @@ def test_peers_without_a_token_are_not_revoked(server: Any) -> None:
 
 
 def test_ping(peer: Any) -> None:
-    assert peer.call(commands.Ping) == {"version": __version__, "node": "node-1"}
+    answer = peer.call(commands.Ping)
+    assert (answer["version"], answer["node"]) == (__version__, "node-1")
+    assert answer["server_time_ms"] > 0
 
 
 # Authority

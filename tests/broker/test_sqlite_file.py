@@ -161,7 +161,7 @@ def test_a_damaged_schema(path: Path) -> None:
 def test_a_truncated_file(path: Path) -> None:
     file = opened(path)
     rows = [
-        (place_of(1, seq), f"e{seq}", "alert", "t", None, False, "producer", 1.0, None, None, b"{}" * 100)
+        (place_of(1, seq), f"e{seq}", "alert", "t", None, False, "producer", 1.0, None, None, b"{}" * 100, None)
         for seq in range(1, 500)
     ]
     values = [value for row in rows for value in row]
@@ -268,7 +268,7 @@ def test_places() -> None:
 
 def test_mail_of_users_online_at_a_crash_is_marked_as_sent(path: Path) -> None:
     file = opened(path)
-    row = ("notification", "t", 0, "producer", 1.0, None, None, b"{}")
+    row = ("notification", "t", 0, "producer", 1.0, None, None, b"{}", None)
     items = [
         (place_of(1, seq), f"e{seq}", row[0], row[1], user_id, *row[2:], 1, 9e9)
         for seq, user_id in ((1, "online"), (2, "offline"), (3, "unknown"))

@@ -16,8 +16,8 @@ from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
 from callcenter_ws.broker.sqlite.group_commit import RETRY_SECONDS, GroupCommit
 from callcenter_ws.broker.sqlite.maintenance import Maintenance
 from callcenter_ws.broker.sqlite.pending_writes import PendingWrites
-from callcenter_ws.broker.sqlite.queries import read_history, read_mailbox
-from callcenter_ws.broker.sqlite.restore import restore_presence, restore_revocations
+from callcenter_ws.broker.sqlite.queries import highest_number, read_history, read_mailbox
+from callcenter_ws.broker.sqlite.restore import restore_presence, restore_revocations, restore_sources
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.broker.state import ENTITY_LIFETIME
@@ -36,6 +36,7 @@ from callcenter_ws.interfaces import (
     PresenceRecord,
     Revocation,
     Snapshot,
+    SourceRecord,
     ignore_interruption,
 )
 from callcenter_ws.runtime.clock import Clock
@@ -52,7 +53,7 @@ T = TypeVar("T")
 
 
 class SqliteBroker:
-    """Implements ``interfaces.Broker`` and ``interfaces.PresenceStore`` in a SQLite file.
+    """Implements ``Broker``, ``PresenceStore`` and ``SourceStore`` in a SQLite file.
 
     Args:
         path: the file; it is created unless it exists.
@@ -263,6 +264,32 @@ class SqliteBroker:
             self._open.group_commit.pending_writes.revocations.append(revocation)
             self._open.group_commit.request()
 
+    # Sources
+
+    def load_sources(self) -> Sequence[SourceRecord]:
+        """Return the sources from before this start."""
+        return () if self._open is None else self._open.sources
+
+    async def save_source(self, record: SourceRecord) -> None:
+        """Replace a source's record; see ``interfaces.SourceStore``."""
+        await self._write_source((record.scope, record.name), record)
+
+    async def delete_source(self, scope: str, name: str) -> None:
+        """Remove a source's record."""
+        await self._write_source((scope, name), None)
+
+    async def _write_source(self, key: tuple[str, str], record: SourceRecord | None) -> None:
+        if self._open is None or self._is_stopping:
+            raise Refusal(ErrorCode.UNAVAILABLE, _CLOSED)
+        self._open.group_commit.pending_writes.sources[key] = record
+        await self._open.group_commit.written()
+
+    async def highest_number(self, source: str, tenants: Sequence[str]) -> tuple[int, int]:
+        """Return the highest mark of a source in these tenants; see ``interfaces.SourceStore``."""
+        if self._open is None:
+            raise Refusal(ErrorCode.UNAVAILABLE, _CLOSED)
+        return await _read(self._open, highest_number, self._open.file, source, tenants)
+
     # For operators
 
     def state(self) -> JsonObject:
@@ -297,7 +324,7 @@ class _OpenStore:
     """The parts of the store, which exist while the file is open.
 
     Attributes:
-        presence, revocations: those in the file when it was opened.
+        presence, revocations, sources: those in the file when it was opened.
     """
 
     def __init__(self, broker: SqliteBroker, file: StoreFile, deliver: Deliver) -> None:
@@ -305,6 +332,7 @@ class _OpenStore:
         self.file = file
         self.presence = restore_presence(file.writer, MAX_PRESENCE_RECORDS)
         self.revocations = restore_revocations(file.writer)
+        self.sources = restore_sources(file.writer)
         self.threads = Threads(reactor)
         self.queue = SubmissionQueue("the disk")
         self.cache = Cache(

@@ -11,7 +11,7 @@ from callcenter_ws.runtime.json import decode_json, encode_json
 
 Row = tuple[Any, ...]  # values of several types, in the order of COLUMNS
 
-COLUMNS = "place, event_id, type, timestamp, user_id, persist, origin, received_at, queue_name, agents, payload"
+COLUMNS = "place, event_id, type, timestamp, user_id, persist, origin, received_at, queue_name, agents, payload, source"
 WIDTH = COLUMNS.count(",") + 1
 
 
@@ -35,6 +35,7 @@ def row_of(publication: Publication, tenant: int, clock_offset: float) -> Row:
         event.queue_name,
         encode_json(event.agents).decode() if event.agents else None,
         event.payload,
+        event.source,
     )
 
 
@@ -50,6 +51,7 @@ def event_of(row: Row, tenant_id: str, clock_offset: float) -> Event:
         persist=bool(row[5]),
         origin=row[6],
         received_at=row[7] - clock_offset,
+        source=row[11],
     )
 
 

@@ -10,11 +10,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.broker.mailboxes import mail_expires_at
+from callcenter_ws.broker.source_marks import Verdict, out_of_order
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.codec import row_of
 from callcenter_ws.broker.sqlite.file import StoreFile
@@ -74,12 +75,14 @@ class _Batch:
     Attributes:
         checkpoints: the tenants with a checkpoint in the transaction, and its position.
         writes: the pending writes in the transaction.
+        waiters: the callers of ``written`` whose writes are in the transaction.
     """
 
     transaction: Transaction = field(default_factory=Transaction)
     parts: list[_TenantPart] = field(default_factory=list)
     checkpoints: list[tuple[TenantRecord, int]] = field(default_factory=list)
     writes: PendingWrites = field(default_factory=PendingWrites)
+    waiters: list[Deferred[None]] = field(default_factory=list)
 
 
 class GroupCommit:
@@ -126,6 +129,7 @@ class GroupCommit:
         self._retry: Timer | None = None
         self._finished: Deferred[None] | None = None
         self._writes_in_progress = PendingWrites()
+        self._waiters: list[Deferred[None]] = []
         self._probe_bytes = MIN_PROBE_BYTES
         self._alive_recorded_at = 0.0
         self.pending_writes = PendingWrites()
@@ -141,6 +145,18 @@ class GroupCommit:
         answer = self._queue.submit(events)
         self.request()
         return answer
+
+    def written(self) -> Deferred[None]:
+        """Write ``pending_writes`` with the next transaction; fires when it is committed.
+
+        Fails with ``Refusal``, ``unavailable``, when the file is not writable; the writes then stay pending.
+        """
+        if self.write_error is not None:
+            return fail(self._unwritable())
+        waiter: Deferred[None] = Deferred()
+        self._waiters.append(waiter)
+        self.request()
+        return waiter
 
     def _unwritable(self) -> Refusal:
         text = f"the store cannot be written: {self.write_error}"
@@ -207,6 +223,7 @@ class GroupCommit:
             self._add_events(batch, offset)
             self._add_alive(batch.transaction)
             batch.writes = self.pending_writes.move_to(batch.transaction)
+            batch.waiters, self._waiters = self._waiters, []
         else:
             self._queue.refuse_ready(self._unwritable())
         if batch.transaction:
@@ -256,13 +273,37 @@ class GroupCommit:
         stream = part.stream
         for entry in entries:
             event = entry[2]
+            if event.source_rule is not None and not self._is_new(part, entry, transaction):
+                continue
             first = stream.first_seq_of(event)
             if first is None:
                 part.staged.append((entry, self._stage_event(part, event, transaction, offset)))
-            elif first <= stream.history.head:
+            elif first <= stream.history.head and event.source_rule is None:
                 set_outcome(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
             else:
                 part.repeated.append((entry, first))
+
+    def _is_new(self, part: _TenantPart, entry: Entry, transaction: Transaction) -> bool:
+        """Return whether an event of a source is to be staged; otherwise see to its outcome."""
+        event, marks = entry[2], part.stream.marks
+        source = event.source or ""
+        key = (event.tenant_id, source)
+        verdict = marks.judge(event)
+        if verdict is Verdict.NEW:
+            part.record.in_transaction = True
+            transaction.marks[key] = marks.get(source)
+            if not event.is_void:
+                return True
+        elif verdict is Verdict.EARLY:
+            set_outcome(entry, out_of_order())
+            return False
+        first = part.stream.first_seq_of(event) or 0
+        if key in transaction.marks:
+            # Not before the event that raised the mark, or whose number it is, is committed.
+            part.repeated.append((entry, first))
+        else:
+            set_outcome(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
+        return False
 
     def _stage_event(self, part: _TenantPart, event: Event, transaction: Transaction, offset: float) -> Publication:
         record = part.record
@@ -315,6 +356,8 @@ class GroupCommit:
         self._begin()
         for part in batch.parts:
             self._deliver_and_answer(part)
+        for waiter in batch.waiters:
+            waiter.callback(None)
 
     def _append(self, part: _TenantPart) -> None:
         record, stream = part.record, part.stream
@@ -362,6 +405,9 @@ class GroupCommit:
             for entry, _ in (*part.staged, *part.repeated):
                 set_outcome(entry, self._unwritable())
         self._queue.refuse_ready(self._unwritable())
+        waiters, self._waiters = [*batch.waiters, *self._waiters], []
+        for waiter in waiters:
+            waiter.errback(self._unwritable())
         self._fire_finished()
 
     def _try_again(self) -> None:

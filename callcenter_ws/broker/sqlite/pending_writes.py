@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callcenter_ws.broker.sqlite.transaction import MailKey, Transaction
-from callcenter_ws.interfaces import PresenceRecord, Revocation
+from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
 
 MAX_PENDING_WRITES = 50_000
 """Of each kind; above that the oldest is dropped: a message is then delivered twice, or ``last_seen`` is too early."""
@@ -26,6 +26,7 @@ class PendingWrites:
         reported_gaps: tenants' numbers and users to whom the gap of their mailbox was reported.
         presence: the latest record of each user.
         revocations: not bounded here; the list of revocations is (``auth.revocation``).
+        sources: the records of sources, by scope and name; None: to be removed. Bounded by ``sources.claim``.
         metadata: values about the store itself.
     """
 
@@ -34,6 +35,7 @@ class PendingWrites:
     reported_gaps: dict[tuple[int, str], None] = field(default_factory=dict)
     presence: dict[UserKey, PresenceRecord] = field(default_factory=dict)
     revocations: list[Revocation] = field(default_factory=list)
+    sources: dict[tuple[str, str], SourceRecord | None] = field(default_factory=dict)
     metadata: dict[str, object] = field(default_factory=dict)
 
     def mark_sent(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
@@ -61,16 +63,23 @@ class PendingWrites:
     def move_to(self, transaction: Transaction) -> PendingWrites:
         """Move everything to a transaction; return what was moved."""
         moved = PendingWrites(
-            self.sent, self.acknowledged, self.reported_gaps, self.presence, self.revocations, self.metadata
+            self.sent,
+            self.acknowledged,
+            self.reported_gaps,
+            self.presence,
+            self.revocations,
+            self.sources,
+            self.metadata,
         )
         transaction.sent += self.sent
         transaction.acknowledged += self.acknowledged
         transaction.reported_gaps += self.reported_gaps
         transaction.presence += self.presence.values()
         transaction.revocations += self.revocations
+        transaction.sources.update(self.sources)
         transaction.metadata.update(self.metadata)
         self.sent, self.acknowledged, self.reported_gaps, self.presence = {}, {}, {}, {}
-        self.revocations, self.metadata = [], {}
+        self.revocations, self.sources, self.metadata = [], {}, {}
         return moved
 
     def put_back(self, moved: PendingWrites) -> None:
@@ -82,6 +91,7 @@ class PendingWrites:
         for writes in (self.sent, self.acknowledged, self.reported_gaps, self.presence):
             _limit(writes)
         self.revocations = moved.revocations + self.revocations
+        self.sources = {**moved.sources, **self.sources}
         self.metadata = {**moved.metadata, **self.metadata}
 
 

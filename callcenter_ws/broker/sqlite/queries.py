@@ -9,6 +9,7 @@ from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import MailboxGap, MailboxItem, MailboxPage
+from callcenter_ws.runtime.json import encode_json
 
 PAGE_BYTES = 262_144
 """Bytes of payload after which a page ends, so that large events do not fill the memory."""
@@ -62,3 +63,20 @@ def tenants_with_old_events(file: StoreFile, before: float, limit: int) -> list[
     """Return at most ``limit`` tenants whose oldest event was received before ``before`` (Unix seconds)."""
     found = file.reader().execute("SELECT name FROM tenant WHERE oldest < ? ORDER BY oldest LIMIT ?", (before, limit))
     return [str(name) for (name,) in found]
+
+
+def highest_number(file: StoreFile, source: str, tenants: Sequence[str]) -> tuple[int, int]:
+    """Return the highest generation and ``source_seq`` stored of a source in these tenants; zeros if there is none."""
+    found = (
+        file.reader()
+        .execute(
+            """
+            SELECT generation, source_seq FROM source_mark
+            WHERE source = ?1 AND tenant_id IN (SELECT value FROM json_each(?2))
+            ORDER BY generation DESC, source_seq DESC LIMIT 1
+            """,
+            (source, encode_json(tenants).decode()),
+        )
+        .fetchone()
+    )
+    return (0, 0) if found is None else (found[0], found[1])

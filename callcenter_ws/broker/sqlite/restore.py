@@ -9,18 +9,24 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
+import msgspec
+
 from callcenter_ws.broker.calls import CallRecord
 from callcenter_ws.broker.recent_ids import MAX_IDS, WINDOW_SECONDS
+from callcenter_ws.broker.source_marks import SourceMark
 from callcenter_ws.broker.sqlite.codec import COLUMNS, event_of, publication_of, restore_call
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.interfaces import PresenceRecord, Revocation
+from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
 from callcenter_ws.runtime.json import decode_json
 
 MAX_MAIL_USERS = 50_000
 """Users of one tenant that are remembered as having mail; with more of them, every mailbox is read."""
+
+
+_decode_source = msgspec.json.Decoder(SourceRecord).decode
 
 
 @dataclass(slots=True)
@@ -62,13 +68,17 @@ def restore_tenant(file: StoreFile, tenant_id: str, now: float, clock_offset: fl
     try:
         found = db.execute("SELECT id, floor, checkpoint, oldest FROM tenant WHERE name = ?", (tenant_id,)).fetchone()
         if found is None:
-            return RestoredTenant()
+            # A source may have a mark, though: its only event was refused.
+            tenant = RestoredTenant()
+            _restore_marks(db, tenant, tenant_id)
+            return tenant
         tenant = RestoredTenant(*found)
         _restore_state(db, tenant, tenant_id, clock_offset)
         _restore_calls(db, tenant, clock_offset)
         _apply_events_since_checkpoint(db, tenant, tenant_id, clock_offset)
         _restore_recent_ids(db, tenant, now, clock_offset)
         _restore_mail_users(db, tenant)
+        _restore_marks(db, tenant, tenant_id)
         return tenant
     finally:
         db.execute("COMMIT")
@@ -139,6 +149,14 @@ def _restore_mail_users(db: sqlite3.Connection, tenant: RestoredTenant) -> None:
     tenant.mail_users = users if len(users) <= MAX_MAIL_USERS else None
 
 
+def _restore_marks(db: sqlite3.Connection, tenant: RestoredTenant, tenant_id: str) -> None:
+    found = db.execute(
+        "SELECT source, generation, source_seq, announced FROM source_mark WHERE tenant_id = ?", (tenant_id,)
+    )
+    for source, *numbers in found:
+        tenant.stream.marks.restore(source, SourceMark(*numbers))
+
+
 def _rows(db: sqlite3.Connection, table: str, number: int | None, after: int) -> sqlite3.Cursor:
     low, high = place_of(number or 0, after), place_of((number or 0) + 1, 0)
     return db.execute(
@@ -169,6 +187,11 @@ def restore_presence(db: sqlite3.Connection, max_records: int) -> list[PresenceR
         )
         for tenant_id, user_id, visitor, since, seen, told in reversed(found)
     ]
+
+
+def restore_sources(db: sqlite3.Connection) -> list[SourceRecord]:
+    """Return the registered sources."""
+    return [_decode_source(record) for (record,) in db.execute("SELECT record FROM source ORDER BY scope, name")]
 
 
 def restore_revocations(db: sqlite3.Connection) -> list[Revocation]:

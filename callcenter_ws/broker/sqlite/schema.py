@@ -3,8 +3,9 @@
 The ``place`` of an event is the number of its tenant and its ``seq`` in one integer. It is the key of the table: the
 events of a tenant lie together, in order, and the table needs no other index (measured: a third less time per event
 than with a key of two columns). ``state`` and ``call`` hold the state and the calls of a tenant at its ``checkpoint``;
-the events after the checkpoint complete them. ``store`` holds values about the store itself. Names kept for
-compatibility: ``attendance`` holds the presence records, ``attendance.told`` is ``PresenceRecord.announced``, and
+the events after the checkpoint complete them. ``source_mark`` holds how far the events of each source are stored
+(``broker.source_marks``), and ``source`` the registered sources. ``store`` holds values about the store itself. Names
+kept for compatibility: ``attendance`` holds the presence records, ``attendance.told`` is ``PresenceRecord.announced``, and
 ``mail_loss`` holds the gaps of mailboxes.
 """
 
@@ -85,7 +86,27 @@ CREATE TABLE revocation (
 CREATE INDEX attendance_by_age ON attendance (last_seen);
 """
 
-MIGRATIONS = (_VERSION_1,)
+_VERSION_2 = """
+ALTER TABLE event ADD COLUMN source TEXT;
+ALTER TABLE state ADD COLUMN source TEXT;
+ALTER TABLE mail ADD COLUMN source TEXT;
+CREATE TABLE source (
+    scope TEXT NOT NULL,
+    name TEXT NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (scope, name)
+) WITHOUT ROWID;
+CREATE TABLE source_mark (
+    tenant_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    source_seq INTEGER NOT NULL,
+    announced INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, source)
+) WITHOUT ROWID
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2)
 """The scripts that make version ``n + 1`` of version ``n``; an empty file is version 0. Append only; never edit one."""
 
 VERSION = len(MIGRATIONS)

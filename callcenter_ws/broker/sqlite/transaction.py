@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from callcenter_ws.broker.mailboxes import MAX_ITEMS
+from callcenter_ws.broker.source_marks import SourceMark
 from callcenter_ws.broker.sqlite.codec import COLUMNS, WIDTH, Row
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
-from callcenter_ws.interfaces import PresenceRecord, Revocation
+from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
+from callcenter_ws.runtime.json import encode_json
 from callcenter_ws.runtime.sqlite import insert, roll_back
 
 _MAIL_WIDTH = WIDTH + 2
@@ -57,6 +59,8 @@ class Transaction:
         acknowledged: mailbox items that their user has received.
         reported_gaps: tenants' numbers and users to whom the gap of their mailbox was reported.
         presence: the records to be saved, one for each user.
+        marks: those of sources that the events raise, by tenant and source.
+        sources: the records of sources to be saved, by scope and name; None: to be removed.
         announced: by tenant and user, whether the last ``presence.changed`` among the events says ``online``.
         metadata: values about the store itself.
     """
@@ -70,6 +74,8 @@ class Transaction:
     reported_gaps: list[tuple[int, str]] = field(default_factory=list)
     presence: list[PresenceRecord] = field(default_factory=list)
     revocations: list[Revocation] = field(default_factory=list)
+    marks: dict[tuple[str, str], SourceMark] = field(default_factory=dict)
+    sources: dict[tuple[str, str], SourceRecord | None] = field(default_factory=dict)
     announced: dict[tuple[str, str], bool] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     metadata: dict[str, object] = field(default_factory=dict)
@@ -77,7 +83,7 @@ class Transaction:
     def __bool__(self) -> bool:
         """Return whether there is anything to write."""
         mail = (self.sent, self.acknowledged, self.reported_gaps)
-        others = (self.presence, self.revocations, self.metadata)
+        others = (self.presence, self.revocations, self.metadata, self.marks, self.sources)
         return any((self.begun_histories, self.event_count, self.checkpoints, *mail, *others))
 
 
@@ -100,6 +106,8 @@ def write(file: StoreFile, transaction: Transaction) -> None:
         _save_presence(db, transaction.presence)
         _save_announcements(db, transaction.announced)
         _save_revocations(db, transaction.revocations)
+        _save_marks(db, transaction.marks)
+        _save_sources(db, transaction.sources)
         for checkpoint in transaction.checkpoints:
             _write_checkpoint(db, checkpoint)
         if transaction.metadata:
@@ -218,6 +226,27 @@ def _save_revocations(db: sqlite3.Connection, revocations: Sequence[Revocation])
     # A key must not occur twice in one statement.
     latest = {row[:3]: row for row in rows}
     insert(db, "revocation", 4, _flat(latest.values()), "ON CONFLICT DO UPDATE SET at = excluded.at")
+
+
+# Sources
+
+
+def _save_marks(db: sqlite3.Connection, marks: dict[tuple[str, str], SourceMark]) -> None:
+    rows = [(*key, mark.generation, mark.seq, mark.announced) for key, mark in marks.items()]
+    columns = "source_mark (tenant_id, source, generation, source_seq, announced)"
+    replace = (
+        "ON CONFLICT DO UPDATE SET generation = excluded.generation, source_seq = excluded.source_seq, "
+        "announced = excluded.announced"
+    )
+    insert(db, columns, 5, _flat(rows), replace)
+
+
+def _save_sources(db: sqlite3.Connection, sources: dict[tuple[str, str], SourceRecord | None]) -> None:
+    rows = [(*key, encode_json(record).decode()) for key, record in sources.items() if record is not None]
+    insert(db, "source (scope, name, record)", 3, _flat(rows), "ON CONFLICT DO UPDATE SET record = excluded.record")
+    for key, record in sources.items():
+        if record is None:
+            db.execute("DELETE FROM source WHERE scope = ? AND name = ?", key)
 
 
 # Checkpoints

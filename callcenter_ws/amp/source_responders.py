@@ -1,0 +1,102 @@
+"""The responders of the commands about sources."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.logger import Logger
+
+from callcenter_ws.amp.session import PeerSession
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import Principal
+from callcenter_ws.interfaces import PublishResult
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import JsonValue, decode_json
+from callcenter_ws.sources.claim import Claim, claim_of, owner_of
+from callcenter_ws.sources.link import SourceLink
+from callcenter_ws.sources.publishing import SourcePublisher
+from callcenter_ws.sources.registry import SourceRegistry
+
+_AGAIN: Final = "Hello: once for each connection"
+
+_log = Logger()
+
+
+class SourceResponders:
+    """Answers ``Hello``, and publishes the events of peers that have said it."""
+
+    def __init__(self, sources: SourceRegistry, publisher: SourcePublisher, clock: Clock) -> None:
+        self._sources = sources
+        self._publisher = publisher
+        self._clock = clock
+
+    async def hello(
+        self,
+        peer: PeerSession,
+        *,
+        tenants: bytes | None,
+        capabilities: bytes | None,
+        source: str,
+        kind: str,
+        instance: str,
+        generation: int | None,
+        version: str | None,
+    ) -> dict[str, object]:
+        """Register the source of the connection."""
+        if peer.source is not None or peer.says_hello or peer.principal is None:
+            raise Refusal(ErrorCode.INVALID_EVENT, _AGAIN)
+        claim = claim_of(
+            peer.principal,
+            source=source,
+            kind=kind,
+            instance=instance,
+            generation=generation,
+            tenants=_decoded("tenants", tenants),
+            capabilities=_decoded("capabilities", capabilities),
+            version=version,
+        )
+        link = await self._register(peer, claim)
+        _log.info("AMP peer {peer} is source {source!r}", peer=peer.name, source=claim.name)
+        return {
+            "lease": self._sources.lease,
+            "generation": link.record.generation,
+            "source_seq": link.source_seq,
+            "server_time_ms": int(self._clock.time() * 1_000),
+        }
+
+    async def _register(self, peer: PeerSession, claim: Claim) -> SourceLink:
+        peer.says_hello = True
+        try:
+            link = await self._sources.register(claim, peer.disconnect)
+        finally:
+            peer.says_hello = False
+        if peer.is_over:
+            self._sources.link_lost(link)
+        else:
+            peer.source = link
+        return link
+
+    async def publish(self, peer: PeerSession, drafts: list[object]) -> list[PublishResult | Refusal]:
+        """Publish events of a peer that has said ``Hello``, or is saying it."""
+        if peer.source is None:
+            # For good, the number would be lost.
+            refusal = Refusal(ErrorCode.UNAVAILABLE, "Hello is not answered yet")
+            return [refusal for _ in drafts]
+        return await self._publisher.publish(peer.source, drafts)
+
+    def check_owner(self, peer: PeerSession, principal: Principal) -> None:
+        """Refuse a principal that does not own the source of the connection."""
+        source = peer.source
+        if peer.says_hello or (
+            source is not None and owner_of(principal) != (source.record.scope, source.record.subject)
+        ):
+            raise Refusal(ErrorCode.FORBIDDEN, "token: the source of this connection has another owner")
+
+
+def _decoded(name: str, text: bytes | None) -> JsonValue:
+    if text is None:
+        return None
+    try:
+        return decode_json(text)
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"{name}: {refusal.message}") from None

@@ -1,0 +1,1 @@
+"""Sources: daemons that have a name, numbered events and a lease (``docs/senders.rst``, "Sources")."""

@@ -1,0 +1,59 @@
+"""The order of the numbers of one source and tenant on one connection."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+MAX_REFUSED = 4_096
+"""Refused numbers that a connection remembers until they come again; with more, the connection is closed."""
+
+
+class LinkOrder:
+    """Keeps events in order although some are refused while later ones are under way.
+
+    A number may be passed to the store unless a lower one was refused and has not come again. The store is told which
+    number must be stored before it: the highest lower one that has no outcome yet.
+    """
+
+    __slots__ = ("_open", "_refused")
+
+    def __init__(self) -> None:
+        # Both ascending: numbers passed to the store without an outcome; numbers refused that have not come again.
+        self._open: list[int] = []
+        self._refused: list[int] = []
+
+    @property
+    def refused(self) -> int:
+        """How many refused numbers have not come again."""
+        return len(self._refused)
+
+    def begin(self, number: int) -> int | None:
+        """Count a number as passed to the store.
+
+        Returns:
+            The number that must be stored before it, 0 if there is none; None: the number is refused.
+        """
+        refused = self._refused
+        if refused and number >= refused[0]:
+            if number != refused[0]:
+                self._refuse(number)
+                return None
+            del refused[0]
+        at = bisect_left(self._open, number)
+        self._open.insert(at, number)
+        return self._open[at - 1] if at else 0
+
+    def end(self, number: int, *, refused: bool) -> None:
+        """Record the outcome of a number that was passed to the store.
+
+        Args:
+            refused: whether it was refused and is to be sent again.
+        """
+        del self._open[bisect_left(self._open, number)]
+        if refused:
+            self._refuse(number)
+
+    def _refuse(self, number: int) -> None:
+        at = bisect_left(self._refused, number)
+        if at == len(self._refused) or self._refused[at] != number:
+            insort(self._refused, number)

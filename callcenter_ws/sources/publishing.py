@@ -1,0 +1,181 @@
+"""Publishes what a source sends: checks its numbers, and passes them to the store with the events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from callcenter_ws.broker.ingest import MAX_EXPLAINED_REFUSALS, EventBroadcaster
+from callcenter_ws.broker.source_marks import out_of_order
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import Event, Origin, void_event
+from callcenter_ws.events.principal import EVERY_TENANT
+from callcenter_ws.events.source_rules import MAX_NUMBER, SOURCE_TYPES, SourceNumber
+from callcenter_ws.interfaces import Broker, PublishResult
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.sources.link import SourceLink
+from callcenter_ws.sources.link_order import MAX_REFUSED
+
+TRANSIENT = frozenset(
+    (
+        ErrorCode.OVERLOADED,
+        ErrorCode.UNAVAILABLE,
+        ErrorCode.DRAINING,
+        ErrorCode.RATE_LIMITED,
+        ErrorCode.CONNECTION_LIMIT,
+        ErrorCode.TRY_LATER,
+    )
+)
+"""Refusals after which the same event is sent again; AMP carries them as ``OVERLOADED`` and ``UNAVAILABLE``."""
+
+Outcome = PublishResult | Refusal
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The events of one call.
+
+    Attributes:
+        events: those that are passed to the store; ``indexes``: the index of each among the drafts.
+        numbers: of each of ``events``: the tenant and the number in its order; None for an event without a number.
+        refusals: by index, the refusals of events of which only the number is stored.
+        last: the last number in the call.
+        refused: how many were refused before they were passed to the store.
+    """
+
+    outcomes: list[Outcome | None]
+    events: list[Event] = field(default_factory=list)
+    indexes: list[int] = field(default_factory=list)
+    numbers: list[tuple[str, int] | None] = field(default_factory=list)
+    refusals: dict[int, Refusal] = field(default_factory=dict)
+    last: int = 0
+    refused: int = 0
+
+    @property
+    def explains(self) -> bool:
+        """Whether the next refusal names all mistakes."""
+        return self.refused < MAX_EXPLAINED_REFUSALS
+
+    def add(self, index: int, event: Event, number: tuple[str, int] | None) -> None:
+        self.events.append(event)
+        self.indexes.append(index)
+        self.numbers.append(number)
+
+
+class SourcePublisher:
+    """Publishes events of sources.
+
+    Events are given to the store within the call, so that calls for one connection keep their order.
+    """
+
+    def __init__(self, broadcaster: EventBroadcaster, broker: Broker, clock: Clock) -> None:
+        self._broadcaster = broadcaster
+        self._broker = broker
+        self._clock = clock
+
+    async def publish(self, link: SourceLink, drafts: Sequence[object]) -> list[Outcome]:
+        """Publish events of a source; return one outcome per draft, in order.
+
+        Args:
+            drafts: see ``EventBroadcaster.publish_batch``, with ``source_seq``, which is removed from them. A payload
+                that is a Refusal could not be decoded.
+        """
+        batch = _Batch([None] * len(drafts))
+        now, received_at = self._clock.time(), self._clock.monotonic()
+        try:
+            for index, draft in enumerate(drafts):
+                try:
+                    self._add(batch, link, index, draft, now, received_at)
+                except Refusal as refusal:
+                    batch.outcomes[index] = refusal
+                    batch.refused += 1
+            outcomes = await self._broker.publish(batch.events) if batch.events else []
+        except BaseException:
+            _end(link, batch, None)
+            raise
+        _end(link, batch, outcomes)
+        return self._results(batch, outcomes)
+
+    def _results(self, batch: _Batch, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        for index, outcome in zip(batch.indexes, outcomes, strict=True):
+            refusal = batch.refusals.get(index)
+            # Not before its number is stored: an answer that is lost must not change what becomes of the event.
+            batch.outcomes[index] = refusal if refusal is not None and isinstance(outcome, PublishResult) else outcome
+        known = [outcome for outcome in batch.outcomes if outcome is not None]
+        counters = self._broadcaster.counters
+        for outcome in known:
+            counters.count(outcome)
+        return known
+
+    def _add(self, batch: _Batch, link: SourceLink, index: int, draft: object, now: float, received_at: float) -> None:
+        """Add a draft to what is passed to the store.
+
+        Raises:
+            Refusal: nothing of it is passed to the store.
+        """
+        if not isinstance(draft, dict):
+            raise Refusal(ErrorCode.INVALID_EVENT, "expected an object with tenant_id, type and payload")
+        seq, tenant_id = _number(batch, draft.pop("source_seq", None)), draft.get("tenant_id")
+        if isinstance(tenant_id, str) and tenant_id not in link.tenants:
+            raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: not among the tenants of the source")
+        if not isinstance(tenant_id, str) or not seq:
+            event = self._checked(link, draft, now, received_at, explain=batch.explains)
+            if event.type.name in SOURCE_TYPES:
+                event.source_rule = SourceNumber(link.record.generation, 0, 0, link.record.lease)
+            batch.add(index, event, None)
+            return
+        after = link.order(tenant_id).begin(seq)
+        if after is None:
+            if link.order(tenant_id).refused > MAX_REFUSED:
+                link.close(f"more than {MAX_REFUSED} refused events were not sent again")
+            raise out_of_order()
+        number = SourceNumber(link.record.generation, seq, after, link.record.lease)
+        try:
+            event = self._checked(link, draft, now, received_at, explain=batch.explains)
+            event.source_rule = number
+        except Refusal as refusal:
+            batch.refusals[index] = refusal
+            batch.refused += 1
+            event = void_event(tenant_id, link.record.name, number, received_at)
+        batch.add(index, event, (tenant_id, seq))
+
+    def _checked(
+        self, link: SourceLink, draft: dict[str, object], now: float, received_at: float, *, explain: bool
+    ) -> Event:
+        payload = draft.get("payload")
+        if isinstance(payload, Refusal):
+            raise payload.copy()
+        event = self._broadcaster.validate(draft, EVERY_TENANT, Origin.PRODUCER, now, received_at, explain)
+        if event.type.name in SOURCE_TYPES:
+            check_health(link, payload)
+        event.source = link.record.name
+        return event
+
+
+def check_health(link: SourceLink, payload: object) -> None:
+    """Refuse ``source.up`` and ``source.down`` unless the source reports its own health."""
+    if not link.reports_health:
+        raise Refusal(ErrorCode.FORBIDDEN, "type: the source has not declared the capability 'health'")
+    if not isinstance(payload, dict) or str(payload.get("source")) != link.record.name:
+        raise Refusal(ErrorCode.FORBIDDEN, "payload.source: not the name of this source")
+
+
+def _number(batch: _Batch, seq: object) -> int:
+    """Return a ``source_seq``; 0 if there is none."""
+    if seq is None:
+        return 0
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 1 <= seq <= MAX_NUMBER:
+        raise Refusal(ErrorCode.INVALID_EVENT, f"source_seq: expected an integer of 1 to {MAX_NUMBER}")
+    if seq <= batch.last:
+        raise Refusal(ErrorCode.INVALID_EVENT, f"source_seq: not greater than {batch.last}, the one before it")
+    batch.last = seq
+    return seq
+
+
+def _end(link: SourceLink, batch: _Batch, outcomes: Sequence[Outcome] | None) -> None:
+    """Record the outcomes in the orders of the link; None: they are not known."""
+    for at, number in enumerate(batch.numbers):
+        if number is not None:
+            outcome = None if outcomes is None else outcomes[at]
+            refused = outcome is None or (isinstance(outcome, Refusal) and outcome.code in TRANSIENT)
+            link.order(number[0]).end(number[1], refused=refused)

@@ -1,0 +1,89 @@
+"""The registry of sources, as the edges use it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from callcenter_ws.interfaces import SourceRecord
+from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.sources.claim import Claim
+from callcenter_ws.sources.link import SourceLink
+
+ANNOUNCE_AGAIN_SECONDS = 6 * 3_600.0
+"""How often a source that stays up is announced again: the state forgets what has not changed for a day."""
+
+TICK_SECONDS = 1.0
+"""How often leases are checked."""
+
+
+@dataclass(slots=True)
+class SourceCounters:
+    """For the metrics.
+
+    Attributes:
+        connected: sources that are connected to this process.
+        lost: leases that this process has ended.
+    """
+
+    connected: int = 0
+    lost: int = 0
+
+
+class SourceRegistry(Protocol):
+    """Knows the sources: of this process, or of all nodes that share a store.
+
+    The methods that return an Awaitable raise ``Refusal``, ``unavailable``, when the store does not accept writes.
+    """
+
+    @property
+    def lease(self) -> float:
+        """Seconds for which a source may be without a connection."""
+
+    @property
+    def counters(self) -> SourceCounters:
+        """The counters of this process."""
+
+    def register(self, claim: Claim, close: Callable[[str], None]) -> Awaitable[SourceLink]:
+        """Register a source that said ``Hello``, and announce it; return its connection.
+
+        Args:
+            close: closes the connection; its argument is the reason, for the log.
+
+        Raises:
+            Refusal: ``forbidden``, ``source_in_use``, ``stale_generation``, ``overloaded``.
+        """
+
+    def link_lost(self, link: SourceLink) -> None:
+        """Start the lease of a source whose connection has ended."""
+
+    def forget(self, name: str, tenant_id: str | None) -> Awaitable[int]:
+        """Release a name in a tenant, or, if that is None, a source of the installation in all of its tenants.
+
+        Returns:
+            In how many tenants the name was released.
+
+        Raises:
+            Refusal: ``source_in_use``: its lease has not ended.
+        """
+
+    def sources(self, tenant_id: str | None) -> Awaitable[Sequence[JsonObject]]:
+        """Return the sources of a tenant, or all, for operators."""
+
+    def chats_are_owned(self, tenant_id: str) -> Awaitable[bool]:
+        """Return whether a source with the capability ``chats`` is registered; see ``SourceCapabilities``."""
+
+
+def description(record: SourceRecord, *, connected: bool) -> JsonObject:
+    """Return a source, for operators."""
+    return {
+        "source": record.name,
+        "kind": record.kind,
+        "version": record.version,
+        "owner": "installation" if not record.subject else record.subject,
+        "tenants": list(record.claimed),
+        "capabilities": list(record.capabilities),
+        "generation": record.generation,
+        "state": "connected" if connected else "waiting" if record.instance else "down",
+    }
