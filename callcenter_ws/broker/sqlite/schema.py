@@ -5,8 +5,8 @@ events of a tenant lie together, in order, and the table needs no other index (m
 than with a key of two columns). ``state`` and ``call`` hold the state and the calls of a tenant at its ``checkpoint``;
 the events after the checkpoint complete them. ``source_mark`` holds how far the events of each source are stored
 (``broker.source_marks``), and ``source`` the registered sources. ``store`` holds values about the store itself. Names
-kept for compatibility: ``attendance`` holds the presence records, ``attendance.told`` is ``PresenceRecord.announced``, and
-``mail_loss`` holds the gaps of mailboxes.
+kept for compatibility: ``attendance`` holds the presence records, ``attendance.told`` is ``PresenceRecord.announced``,
+and ``mail_loss`` holds the gaps of mailboxes.
 """
 
 from __future__ import annotations
