@@ -44,6 +44,13 @@ class Transport(Protocol):
     def write(self, data: bytes, /) -> object:
         """Send bytes, after everything that was written before."""
 
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        """Send many bytes, after everything that was written before; for more than ``MAX_DIRECT_BYTES``.
+
+        The frames are held as they are and handed to the socket in pieces, as it accepts them. The client is paused
+        until then; control frames may be sent between the frames.
+        """
+
     def direct(self) -> Send | None:
         """Return a function that sends bytes at once; None while written bytes still wait to be sent.
 

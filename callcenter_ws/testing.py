@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -94,6 +94,10 @@ class RecordingTransport:
         self.latest = data
         self.writes += 1
 
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        """Record the frames as one write."""
+        self.write(b"".join(frames))
+
     def direct(self) -> Callable[[bytes], int]:
         """Return a function that records data."""
         return self._send
@@ -117,7 +121,7 @@ class RecordingTransport:
 
     @property
     def messages(self) -> list[dict[str, object]]:
-        """The messages written so far, decoded; raises ``ValueError`` for other than unmasked, final text frames."""
+        """The messages written so far, decoded; raises ``ValueError`` for other than unmasked text frames."""
         return [decode_json(payload) for payload in text_payloads(self.written)]
 
     def take(self) -> list[dict[str, object]]:
@@ -128,21 +132,33 @@ class RecordingTransport:
 
 
 def text_payloads(stream: bytes) -> list[bytes]:
-    """Return the payloads of a stream of unmasked, final text frames (RFC 6455 section 5.2)."""
+    """Return the payloads of the text messages in a stream of unmasked frames (RFC 6455 sections 5.2 and 5.4)."""
     payloads = []
     offset = 0
+    message = b""
+    expected = _FIRST_OPCODES
     while offset < len(stream):
-        if stream[offset] != 0x81:
-            raise ValueError(f"not a final text frame at byte {offset}: {stream[offset]:#x}")
+        first = stream[offset]
+        if first not in expected:
+            raise ValueError(f"not a text frame at byte {offset}: {first:#x}")
         size, offset = stream[offset + 1], offset + 2
         extended = {126: 2, 127: 8}.get(size, 0)
         if extended:
             size, offset = int.from_bytes(stream[offset : offset + extended], "big"), offset + extended
         if offset + size > len(stream):
             raise ValueError("the stream ends inside a frame")
-        payloads.append(stream[offset : offset + size])
+        message += stream[offset : offset + size]
+        expected = _LATER_OPCODES
+        if first & _FIN:
+            payloads.append(message)
+            message, expected = b"", _FIRST_OPCODES
         offset += size
     return payloads
+
+
+_FIN = 0x80
+_FIRST_OPCODES = (_FIN | 1, 1)
+_LATER_OPCODES = (_FIN, 0)
 
 
 def run(coroutine: Coroutine[Deferred[object], object, T]) -> T:

@@ -66,12 +66,12 @@ PURE = ("errors", "interfaces", "events", "delivery", "requests")
 """Parts that do no I/O: they are passed their clock, their transports and their store."""
 
 PURE_MAY_IMPORT = {
-    "__future__", "abc", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools", "json",
-    "math", "msgspec", "re", "struct", "typing", "zlib",
+    "__future__", "abc", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib",
+    "itertools", "json", "math", "msgspec", "operator", "re", "struct", "types", "typing", "zlib",
 }  # fmt: skip
 """What the pure parts may import of others: nothing that reads a clock, a file or a socket."""
 
-PURE_MAY_USE = {"runtime.background", "runtime.clock", "runtime.json", "runtime.suggestions"}
+PURE_MAY_USE = {"runtime.background", "runtime.clock", "runtime.json", "runtime.slicer", "runtime.suggestions"}
 """What they may import of ``runtime``, whose clock and background tasks are passed to them."""
 
 EXCEPTIONS = {("callcenter_ws.events.ulid", "os")}  # the default source of random bytes

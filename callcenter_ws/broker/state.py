@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from operator import attrgetter
 
 from callcenter_ws.events.catalogue import EntityKey, Slot
 from callcenter_ws.events.publication import Publication
@@ -115,8 +116,10 @@ class State:
 
     def publications(self) -> list[Publication]:
         """Return the publications that make up the state, in ``seq`` order."""
-        kept = [publication for entity in self._entities.values() for publication in entity.slots.values()]
-        kept.sort(key=lambda publication: publication.seq)
+        kept: list[Publication] = []
+        for entity in self._entities.values():
+            kept += entity.slots.values()
+        kept.sort(key=attrgetter("seq"))
         return kept
 
 

@@ -18,7 +18,7 @@ from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.delivery.subscriber import SessionState, Subscriber
 from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
-from callcenter_ws.events.frames import control_frame
+from callcenter_ws.events.frames import ControlFrame, control_frame
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Position, Snapshot
 
@@ -183,8 +183,9 @@ class CatchUp:
         request = self._current
         if request is not None and client.outbox.position >= request.until:
             self._current = None
-            self._finish_request(request)
-        if self._has_only_the_stream and client.outbox.position >= self._tenant.head:
+            await self._finish_request(request)
+        is_at_head = self._has_only_the_stream and client.outbox.position >= self._tenant.head
+        if is_at_head and client.state is not SessionState.CLOSED:
             client.go_live()
 
     @property
@@ -255,7 +256,7 @@ class CatchUp:
         self._client.outbox.position = request.seq
         self._current = request
 
-    def _finish_request(self, request: Request) -> None:
+    async def _finish_request(self, request: Request) -> None:
         if isinstance(request, ReplayRequest):
             payload = {
                 "epoch": self._client.epoch,
@@ -265,7 +266,7 @@ class CatchUp:
             }
             self._client.send(control_frame("resumed", payload, in_reply_to=request.request_id))
         elif request.snapshot is not None:
-            self._send_snapshot(request.snapshot, request.request_id)
+            self._client.send_message(await self._encode(request.snapshot, request.request_id))
 
     # Pages of the history
 
@@ -379,9 +380,10 @@ class CatchUp:
         """Send ``reset`` and a snapshot: the requested position cannot be served."""
         client = self._client
         snapshot = await self._take_snapshot()
+        frames = await self._encode(snapshot, None)
         payload = {"reason": reason, "epoch": snapshot.epoch, "seq": snapshot.seq}
         client.send(control_frame("reset", payload, in_reply_to=request_id))
-        self._send_snapshot(snapshot, None)
+        client.send_message(frames)
         client.epoch, client.outbox.position = snapshot.epoch, snapshot.seq
 
     async def _skip_gap(self) -> None:
@@ -396,6 +398,7 @@ class CatchUp:
             # The client's position is not in this history: it is sent a reset, not a gap.
             self._history_is_lost = True
             return
+        frames = await self._encode(snapshot, None) if request is None else ()
         missing = {
             "from_seq": client.outbox.position + 1,
             "to_seq": snapshot.seq,
@@ -405,7 +408,7 @@ class CatchUp:
         client.count_dropped("history_exceeded", snapshot.seq - client.outbox.position)
         client.outbox.position = snapshot.seq
         if request is None:
-            self._send_snapshot(snapshot, None)
+            client.send_message(frames)
         else:
             # The snapshot that was taken earlier would take the client back in time.
             request.snapshot, request.until = snapshot, snapshot.seq
@@ -422,7 +425,13 @@ class CatchUp:
                 return shared.snapshot
         return await broker.snapshot(tenant.tenant_id)
 
-    def _send_snapshot(self, snapshot: Snapshot, request_id: RequestId) -> None:
-        shared = self._tenant.share_snapshot(snapshot)
+    async def _encode(self, snapshot: Snapshot, request_id: RequestId) -> Sequence[ControlFrame]:
+        """Return the ``snapshot`` message, as this client may see it when it is encoded."""
+        client, shared = self._client, self._tenant.share_snapshot(snapshot)
+        seen_as = None
+        while seen_as != (seen_as := (client.principal, client.subscription.names, client.outbox.group)):
+            frames = await shared.frames_for(client, request_id)
+            if self._is_closed:
+                break
         self._hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, self._tenant.release_snapshot, shared)
-        self._client.send(shared.frame_for(self._client, request_id))
+        return frames

@@ -230,7 +230,9 @@ class Client:
         self.outbox.detach()
         if self._slow is None:
             hub, timed_out = self._hub, partial(self.close, CloseCode.SLOW_CONSUMER)
-            self._slow = SlowConsumerWatch(hub.clock, self._transport, hub.limits.slow_timeout, timed_out)
+            self._slow = SlowConsumerWatch(
+                hub.clock, self._transport, hub.limits.slow_timeout, hub.limits.min_rate, timed_out
+            )
         self._slow.start()
 
     def drained(self) -> None:
@@ -257,13 +259,17 @@ class Client:
 
         A client for which ``limits.outbox`` + 256 frames are waiting is closed as a slow consumer.
         """
+        self.send_message((frame,))
+
+    def send_message(self, frames: Sequence[ControlFrame]) -> None:
+        """Queue a message as ``send`` does that may consist of several frames."""
         if self.closed:
             return
         self.outbox.detach()
         if self.outbox.is_full_of_answers:
             self.close(CloseCode.SLOW_CONSUMER)
             return
-        self.outbox.add(frame)
+        self.outbox.add_message(frames)
 
     def refuse(self, refusal: Refusal, request_id: RequestId = None) -> None:
         """Send an ``error`` message."""

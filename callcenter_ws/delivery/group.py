@@ -12,14 +12,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from callcenter_ws.delivery.counters import TenantCounters
-from callcenter_ws.delivery.outbox import Outbox
+from callcenter_ws.delivery.outbox import Outbox, join
 from callcenter_ws.events.frames import WireFormat
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Send
-
-MAX_DIRECT_BYTES = 131_072
-"""Larger writes go through the transport: what a socket did not accept would be copied for each client."""
 
 CLIENTS_PER_SLICE = 250
 """Clients that are sent to within one turn of the reactor: some two milliseconds."""
@@ -193,7 +190,7 @@ class Group:
             The number of messages that were sent, over all clients.
         """
         frames, self._pending = self._pending, []
-        joined = frames[0] if len(frames) == 1 else b"".join(frames)
+        joined = join(frames)
         if self._synced_lists is None:
             self._synced_lists = list(self.synced), list(self.synced.values())
         transmission = self._transmission = _Transmission(frames, self._since, *self._synced_lists)
@@ -216,14 +213,17 @@ class Group:
         for outbox in () if transmission is None else transmission.outboxes:
             abandon(outbox)
 
-    def _send_slice(self, transmission: _Transmission, joined: bytes, failed: Callable[[Outbox], None]) -> None:
+    def _send_slice(self, transmission: _Transmission, joined: bytes | None, failed: Callable[[Outbox], None]) -> None:
         begin = transmission.started
         sends = transmission.sends[begin : begin + CLIENTS_PER_SLICE]
+        if joined is None:
+            # Too large to be written at once: each client's own outbox adopts the frames, and is written in pieces.
+            for outbox in transmission.outboxes[begin : begin + CLIENTS_PER_SLICE]:
+                self.detach(outbox)
+            transmission.started += len(sends)
+            return
         transmission.started += len(sends)
-        if len(joined) > MAX_DIRECT_BYTES:
-            short = dict.fromkeys(range(len(sends)), 0)
-        else:
-            short = _send_to_each(sends, joined, lambda index: failed(transmission.outboxes[begin + index]))
+        short = _send_to_each(sends, joined, lambda index: failed(transmission.outboxes[begin + index]))
         for index, sent in short.items():
             if sends[index] is _null_send:
                 continue

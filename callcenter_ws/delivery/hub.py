@@ -10,7 +10,7 @@ from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.delivery.counters import HubCounters, TenantCounters, add
 from callcenter_ws.delivery.group import CLIENTS_PER_SLICE, Group
 from callcenter_ws.delivery.limits import Limits
-from callcenter_ws.delivery.outbox import Outbox
+from callcenter_ws.delivery.outbox import Outbox, join
 from callcenter_ws.delivery.replay_cache import ReplayCache
 from callcenter_ws.delivery.subscriber import SessionState, Subscriber
 from callcenter_ws.delivery.tenant import Tenant
@@ -23,6 +23,7 @@ from callcenter_ws.interfaces import Broker, ConnectionLog, Position, PresenceTr
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.runtime.slicer import Slicer
 
 MIN_RECONNECT_SECONDS = 1.0
 """Time that even the first client waits before it reconnects to a node that stops."""
@@ -79,6 +80,7 @@ class Hub:
         self._interests: dict[str, int] = {}
         self.revocations = Revocations()
         self.replays = ReplayCache(clock)
+        self.slicer = Slicer(clock)
         self.counters = HubCounters()
 
     # Delivery
@@ -183,12 +185,11 @@ class Hub:
     def _write_outboxes(self, outboxes: list[Outbox]) -> None:
         """Write each outbox with one call; equal ones share the joined bytes."""
         previous: list[bytes] = []
-        joined = b""
+        joined: bytes | None = b""
         for outbox in outboxes:
             frames = outbox.frames
             if frames != previous:
-                # A single frame is not copied: a snapshot that many wait for exists once.
-                previous, joined = frames, frames[0] if len(frames) == 1 else b"".join(frames)
+                previous, joined = frames, join(frames)
             try:
                 outbox.transmit(joined)
             except Exception:
@@ -227,7 +228,9 @@ class Hub:
             self._deactivate(tenant)
 
     def _activate(self, tenant_id: str) -> Tenant:
-        tenant = self._idle.pop(tenant_id, None) or Tenant(tenant_id, self._agent_calls, self._mark_pending)
+        tenant = self._idle.pop(tenant_id, None) or Tenant(
+            tenant_id, self._agent_calls, self._mark_pending, self.slicer
+        )
         self._tenants[tenant_id] = tenant
         self._attach(tenant_id)
         return tenant

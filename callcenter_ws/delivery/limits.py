@@ -131,8 +131,18 @@ class Limits:
         PingTime, Limit(Scope.CONNECTION, "sockets: seconds without an answer to a ping", "close 4002")
     ] = 6
     slow_timeout: Annotated[
-        Timeout, Limit(Scope.CONNECTION, "memory: seconds for which a client reads nothing", "close 4001")
+        Timeout,
+        Limit(Scope.CONNECTION, "memory: seconds in which a blocked client must read enough", "close 4001"),
     ] = 30
+    min_rate: Annotated[
+        float,
+        Meta(ge=0, le=1_000_000_000),
+        Limit(
+            Scope.CONNECTION,
+            "memory: bytes per second that a client must read while bytes wait for it; less if it reads all",
+            "close 4001 after slow_timeout; an HTTP connection ends",
+        ),
+    ] = 4_096
     presence_grace: Annotated[
         GracePeriod,
         Limit(

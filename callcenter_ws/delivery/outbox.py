@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from callcenter_ws.delivery.mailbox_acks import MailboxAcks
@@ -11,6 +12,9 @@ from callcenter_ws.interfaces import MailboxItem, Send, Transport
 
 MAX_ANSWERS = 256
 """Frames that an outbox holds beyond its limit on publications."""
+
+MAX_DIRECT_BYTES = 131_072
+"""More is not written at once: what a socket does not accept would be copied for each client."""
 
 
 class OutboxOwner(Protocol):
@@ -71,6 +75,7 @@ class Outbox:
     __slots__ = (
         "_base",
         "_batched",
+        "_fragments",
         "_kept",
         "_limit",
         "_mailbox_acks",
@@ -112,6 +117,8 @@ class Outbox:
         self._base: int | None = None
         # Messages beyond the number of frames, because some frames hold several.
         self._batched = 0
+        # Frames beyond the number of messages, because some messages consist of several. ``_limit`` includes them.
+        self._fragments = 0
 
     def __str__(self) -> str:
         return "a closed connection" if self.closed else str(self._owner)
@@ -129,7 +136,7 @@ class Outbox:
     @property
     def is_full_of_answers(self) -> bool:
         """Whether the peer has so many unread answers that it counts as a slow consumer."""
-        return len(self.frames) >= self._limit + MAX_ANSWERS
+        return len(self.frames) + self._batched >= self._limit + MAX_ANSWERS
 
     # Live publications
 
@@ -237,6 +244,13 @@ class Outbox:
         self.add(frames)
         self._batched += count - 1
 
+    def add_message(self, frames: Sequence[ControlFrame]) -> None:
+        """Queue one message, in one or more frames."""
+        self.add(frames[0])
+        self.frames += frames[1:]
+        self._fragments += len(frames) - 1
+        self._limit += len(frames) - 1
+
     def add_mail(self, item: MailboxItem, frame: bytes) -> None:
         """Queue an item of the user's mailbox; the caller keeps within ``room``."""
         self.add(frame)
@@ -244,8 +258,12 @@ class Outbox:
 
     # Writing
 
-    def transmit(self, joined: bytes) -> None:
-        """Write the frames, which ``joined`` holds in one piece; a blocked client keeps them."""
+    def transmit(self, joined: bytes | None) -> None:
+        """Write the frames; a blocked client keeps them.
+
+        Args:
+            joined: what ``join`` returns for the frames.
+        """
         if self.frames and not self.blocked:
             self._write(joined)
         self.rejoin()
@@ -253,13 +271,18 @@ class Outbox:
     def flush(self) -> None:
         """Write the frames now, if the socket accepts any."""
         if self.frames and not self.blocked:
-            self._write(b"".join(self.frames))
+            self._write(join(self.frames))
 
-    def _write(self, joined: bytes) -> None:
-        self._transport.write(joined)
-        count = len(self.frames) + self._batched
+    def _write(self, joined: bytes | None) -> None:
+        if joined is None:
+            self._transport.write_frames(self.frames)
+        else:
+            self._transport.write(joined)
+        count = len(self.frames) + self._batched - self._fragments
         self.frames = []
         self._batched = 0
+        self._limit -= self._fragments
+        self._fragments = 0
         self._kept = 0
         self._base = None
         self._mailbox_acks.written()
@@ -283,3 +306,10 @@ class Outbox:
         """End the client's session without sending what is queued."""
         if not self.closed:
             self._owner.abandon()
+
+
+def join(frames: list[bytes]) -> bytes | None:
+    """Return the frames in one piece; None if they are too large for that."""
+    if len(frames) == 1:
+        return frames[0] if len(frames[0]) <= MAX_DIRECT_BYTES else None
+    return b"".join(frames) if sum(map(len, frames)) <= MAX_DIRECT_BYTES else None

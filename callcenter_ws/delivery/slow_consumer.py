@@ -1,4 +1,7 @@
-"""Closes a client that reads nothing; a client that reads slowly stays connected and is fed from the history."""
+"""Closes a client that reads too slowly: a minimum rate while its socket is blocked.
+
+A client that reads slower than events are published, but faster than that, stays connected and is fed from the history.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,23 @@ from callcenter_ws.runtime.clock import Clock, Timer
 
 
 class SlowConsumerWatch:
-    """Watches a blocked socket, which may stay open as long as it accepts some bytes within each ``timeout``.
+    """Watches a blocked socket.
+
+    In each ``timeout`` its peer must receive ``timeout`` · ``min_rate`` bytes, or everything that was unsent when it
+    began. What was received in one does not count in the next: the buffers of the system may accept megabytes at once.
 
     Args:
         timeout: seconds.
-        timed_out: called when the socket has accepted nothing for that long.
+        min_rate: bytes per second.
+        timed_out: called when the peer has received less.
     """
 
-    __slots__ = ("_clock", "_timed_out", "_timeout", "_timer", "_transport", "_unsent")
+    __slots__ = ("_clock", "_min_bytes", "_timed_out", "_timeout", "_timer", "_transport", "_unsent")
 
-    def __init__(self, clock: Clock, transport: Transport, timeout: float, timed_out: Callable[[], None]) -> None:
+    def __init__(
+        self, clock: Clock, transport: Transport, timeout: float, min_rate: float, timed_out: Callable[[], None]
+    ) -> None:
+        self._min_bytes = timeout * min_rate
         self._clock = clock
         self._transport = transport
         self._timeout = timeout
@@ -42,7 +52,8 @@ class SlowConsumerWatch:
         self._timer = self._clock.call_later(self._timeout, self._check)
 
     def _check(self) -> None:
-        if self._transport.unsent_bytes() < self._unsent:
+        # At least one: with a rate of 0, whoever reads anything stays.
+        if self._unsent - self._transport.unsent_bytes() >= max(1, min(self._unsent, self._min_bytes)):
             self._schedule_check()
         else:
             self._timed_out()

@@ -1,24 +1,94 @@
 """A tenant's snapshot, encoded once for all clients that request it at the same position.
 
 When a thousand agents reconnect together, each is sent the whole state. What they may see they have in common, so it is
-filtered and encoded once per group, and their outboxes hold the same bytes.
+filtered and encoded once per group, in slices, and their outboxes hold the same bytes until these are sent.
+
+A large snapshot is one message in several frames. The frames in the middle are the same objects for all clients of a
+group; only the first and the last, and those with publications for one user alone, are made for one client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from callcenter_ws.delivery.subscriber import Subscriber
 from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.frames import ControlFrame, text_frame
+from callcenter_ws.events.frames import ControlFrame, FrameCompressor, WireFormat, text_fragment, text_frame
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Snapshot
 from callcenter_ws.runtime.json import encode_json
+from callcenter_ws.runtime.slicer import Slicer
 
 RequestId = str | int | None
 """The ``id`` of a client's request, which its answer repeats as ``in_reply_to``."""
+
+FRAGMENT_BYTES = 61_440
+"""Size at which a frame of a large snapshot ends; it exceeds this by one publication at most. As a rule, two frames are
+within ``MAX_DIRECT_BYTES``."""
+
+MAX_FRAME_BYTES = 262_144
+"""Size of the largest snapshot that is sent as one frame."""
+
+EVENTS_PER_STEP = 500
+"""Publications that are examined in one step."""
+
+_END = b"]}}"
+
+
+@dataclass(slots=True)
+class _Part:
+    """Consecutive publications of a view, and their encoding.
+
+    Attributes:
+        begin, end: indexes of the first publication and of the one after the last.
+        text: the JSON objects, separated by commas; empty once it is held by ``frame``.
+        frame: the part as a frame in the middle of a message, of a large snapshot only.
+    """
+
+    begin: int
+    end: int
+    text: bytes
+    frame: ControlFrame | None = None
+
+
+class _Done:
+    """An Awaitable of what has been done already; may be awaited any number of times."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+@dataclass(slots=True)
+class _View:
+    """What the clients of one group see of a snapshot.
+
+    Attributes:
+        answered: the calls whose answering they may not see.
+        is_large: whether it is sent in several frames.
+        preparing: what to await before ``is_prepared``; without a result.
+    """
+
+    publications: list[Publication] = field(default_factory=list)
+    answered: set[EntityKey | None] = field(default_factory=set)
+    parts: list[_Part] = field(default_factory=list)
+    is_large: bool = False
+    preparing: Awaitable[None] = field(default_factory=_Done)
+    is_prepared: bool = False
+    _unasked: list[ControlFrame] = field(default_factory=list)
+
+    def unasked(self, head: bytes, wire_format: WireFormat) -> list[ControlFrame]:
+        """Return the message that answers no request: the same objects for all clients of the group."""
+        if not self._unasked:
+            self._unasked = _assemble(self, head, wire_format)
+            if wire_format.deflater is not None and not self.is_large:
+                self._unasked = [ControlFrame(wire_format.deflater.deflated(self._unasked[0]))]
+        return self._unasked
 
 
 class SharedSnapshot:
@@ -28,15 +98,65 @@ class SharedSnapshot:
         may_see: whether a principal may see an event (``events.visibility``).
     """
 
-    def __init__(self, snapshot: Snapshot, may_see: Callable[[Principal, Event], bool]) -> None:
+    def __init__(self, snapshot: Snapshot, may_see: Callable[[Principal, Event], bool], slicer: Slicer) -> None:
         self.snapshot = snapshot
         self._may_see = may_see
+        self._slicer = slicer
         self._for_all: list[Publication] = []
         self._for_user: dict[str, list[Publication]] = {}
         self._of_session: dict[str, list[Publication]] = {}
-        self._seen_by_group: dict[tuple[object, ...], tuple[list[Publication], set[EntityKey | None]]] = {}
-        self._frames: dict[tuple[object, ...], ControlFrame] = {}
-        for publication in snapshot.publications:
+        self._indexing = self._index()
+        self._views: dict[tuple[object, ...], _View] = {}
+
+    async def frames_for(self, client: Subscriber, request_id: RequestId) -> Sequence[ControlFrame]:
+        """Return the ``snapshot`` message for a client, in one or more frames.
+
+        Clients that see the same are given the same objects, except for what differs.
+        """
+        principal, group, wire_format = client.principal, client.outbox.group, client.outbox.wire_format
+        head = self._head(principal.tenant_id, request_id)
+        if group is None:
+            view = _View()
+            await self._take(self._prepare_for_visitor(view, client))
+            return _assemble(view, head, wire_format)
+        view = await self._view_of(group.key, client)
+        own = self._visible(client, self._for_user.get(principal.user_id, ()))
+        own = _without_unanswered(own, view.answered)
+        if not own:
+            return _assemble(view, head, wire_format) if request_id is not None else view.unasked(head, wire_format)
+        if view.is_large and len(own) <= EVENTS_PER_STEP:
+            changed: dict[int, _Part] = {}
+            await self._take(_merge(view, own, wire_format, changed))
+            return _assemble(view, head, wire_format, changed)
+        merged = _View(sorted([*view.publications, *own], key=lambda publication: publication.seq))
+        await self._take(_encode(merged, wire_format))
+        return _assemble(merged, head, wire_format)
+
+    async def _view_of(self, key: tuple[object, ...], client: Subscriber) -> _View:
+        """Return the prepared view of a client's group; the first that requests it has it prepared for all."""
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = _View()
+            view.preparing = self._take(
+                self._prepare(view, client.principal, client.subscription.names, client.outbox.wire_format)
+            )
+        await view.preparing
+        if not view.is_prepared:
+            raise RuntimeError("the snapshot could not be prepared")
+        return view
+
+    def _take(self, steps: Iterator[None]) -> Awaitable[None]:
+        """Take the steps: at once if the snapshot is small, else in slices."""
+        if len(self.snapshot.publications) > EVENTS_PER_STEP:
+            return self._slicer.run(steps)
+        for _ in steps:
+            pass
+        return _Done()
+
+    # What a client sees
+
+    def _index(self) -> Iterator[None]:
+        for number, publication in enumerate(self.snapshot.publications, 1):
             event = publication.event
             if event.session_id is not None:
                 self._of_session.setdefault(event.session_id, []).append(publication)
@@ -44,57 +164,121 @@ class SharedSnapshot:
                 self._for_all.append(publication)
             else:
                 self._for_user.setdefault(event.user_id, []).append(publication)
-
-    def frame_for(self, client: Subscriber, request_id: RequestId) -> ControlFrame:
-        """Return the ``snapshot`` message for a client; the same object for clients that see the same."""
-        group, principal = client.outbox.group, client.principal
-        if group is None:
-            mine = self._visible(client, self._of_session.get(principal.session_id or "", ()))
-            return self._encode(client, mine, request_id)
-        shared = self._seen_by_group.get(group.key)
-        if shared is None:
-            shared = self._seen_by_group[group.key] = self._seen_by(client)
-        seen, answered = shared
-        own = _without_unanswered(self._visible(client, self._for_user.get(principal.user_id, ())), answered)
-        if own or request_id is not None:
-            in_order = sorted([*seen, *own], key=lambda publication: publication.seq)
-            return self._encode(client, in_order, request_id)
-        frame = self._frames.get(group.key)
-        if frame is None:
-            frame = self._encode(client, seen, None)
-            deflater = client.outbox.wire_format.deflater
-            if deflater is not None:
-                frame = ControlFrame(deflater.deflated(frame))
-            self._frames[group.key] = frame
-        return frame
+            if number % (4 * EVENTS_PER_STEP) == 0:
+                yield
 
     def _visible(self, client: Subscriber, publications: Iterable[Publication]) -> list[Publication]:
         names, principal, may_see = client.subscription.names, client.principal, self._may_see
         return [p for p in publications if p.event.type.name in names and may_see(principal, p.event)]
 
-    def _seen_by(self, client: Subscriber) -> tuple[list[Publication], set[EntityKey | None]]:
-        """Return what a client's group sees of what is for all, and the calls whose answering it may not see."""
-        answered = {
-            publication.event.entity
-            for publication in self._for_all
-            if _is_answer(publication) and not self._may_see(client.principal, publication.event)
-        }
-        return _without_unanswered(self._visible(client, self._for_all), answered), answered
+    def _prepare(
+        self, view: _View, principal: Principal, names: frozenset[str], wire_format: WireFormat
+    ) -> Iterator[None]:
+        """Find and encode what the clients of a group see of what is for all."""
+        yield from self._index_once()
+        seen, answered = [], view.answered
+        for number, publication in enumerate(self._for_all, 1):
+            event = publication.event
+            if self._may_see(principal, event):
+                if event.type.name in names:
+                    seen.append(publication)
+            elif _is_answer(publication):
+                answered.add(event.entity)
+            if number % EVENTS_PER_STEP == 0:
+                yield
+        view.publications = _without_unanswered(seen, answered)
+        yield from _encode(view, wire_format)
 
-    def _encode(self, client: Subscriber, publications: Iterable[Publication], request_id: RequestId) -> ControlFrame:
-        view = client.principal.view
-        envelope: dict[str, object] = {"type": "snapshot", "tenant_id": client.principal.tenant_id}
+    def _prepare_for_visitor(self, view: _View, client: Subscriber) -> Iterator[None]:
+        """Find and encode what a client in no group sees: that of its session."""
+        yield from self._index_once()
+        view.publications = self._visible(client, self._of_session.get(client.principal.session_id or "", ()))
+        yield from _encode(view, client.outbox.wire_format)
+
+    def _index_once(self) -> Iterator[None]:
+        # Not "yield from": when one of those that share the steps is closed, they must continue for the others.
+        for _ in self._indexing:
+            yield
+
+    def _head(self, tenant_id: str, request_id: RequestId) -> bytes:
+        """Return the message up to the first publication."""
+        envelope: dict[str, object] = {"type": "snapshot", "tenant_id": tenant_id}
         if request_id is not None:
             envelope["in_reply_to"] = request_id
-        head = encode_json(envelope)[:-1]
-        events = b",".join([publication.body(view) for publication in publications])
-        body = b'%b,"payload":{"epoch":%b,"seq":%d,"events":[%b]}}' % (
-            head,
-            encode_json(self.snapshot.epoch),
-            self.snapshot.seq,
-            events,
-        )
-        return ControlFrame(text_frame(body))
+        epoch, seq = self.snapshot.epoch, self.snapshot.seq
+        return b'%b,"payload":{"epoch":%b,"seq":%d,"events":[' % (encode_json(envelope)[:-1], encode_json(epoch), seq)
+
+
+# Encoding
+
+
+def _encode(view: _View, wire_format: WireFormat) -> Iterator[None]:
+    begin = size = 0
+    while begin < len(view.publications):
+        part = _encode_part(view.publications, begin, wire_format)
+        begin = part.end
+        view.parts.append(part)
+        size += len(part.text)
+        yield
+    view.is_large = size > MAX_FRAME_BYTES
+    for index, part in enumerate(view.parts if view.is_large else ()):
+        _make_frame(part, wire_format.deflater, is_first=index == 0)
+        yield
+    view.is_prepared = True
+
+
+def _encode_part(publications: list[Publication], begin: int, wire_format: WireFormat) -> _Part:
+    bodies: list[bytes] = []
+    size, at = 0, begin
+    while at < len(publications) and size < FRAGMENT_BYTES:
+        bodies.append(publications[at].body(wire_format.view))
+        size += len(bodies[-1])
+        at += 1
+    return _Part(begin, at, b",".join(bodies))
+
+
+def _merge(view: _View, own: list[Publication], wire_format: WireFormat, changed: dict[int, _Part]) -> Iterator[None]:
+    """Encode again the parts of a large view into which publications for one user belong, with these."""
+    ends = [view.publications[part.end - 1].seq for part in view.parts]
+    added: dict[int, list[Publication]] = {}
+    for publication in own:
+        added.setdefault(min(bisect_left(ends, publication.seq), len(ends) - 1), []).append(publication)
+    for index, publications in added.items():
+        begin, end = view.parts[index].begin, view.parts[index].end
+        publications += view.publications[begin:end]
+        publications.sort(key=lambda publication: publication.seq)
+        part = _Part(begin, end, b",".join([publication.body(wire_format.view) for publication in publications]))
+        _make_frame(part, wire_format.deflater, is_first=index == 0)
+        changed[index] = part
+        yield
+
+
+def _make_frame(part: _Part, deflater: FrameCompressor | None, *, is_first: bool) -> None:
+    """Make the frame of a part, which begins with the comma after the part before it."""
+    part.frame = _fragment(part.text if is_first else b"," + part.text, deflater)
+    part.text = b""
+
+
+def _fragment(
+    text: bytes, deflater: FrameCompressor | None, *, is_first: bool = False, is_last: bool = False
+) -> ControlFrame:
+    if deflater is not None:
+        text = deflater.deflate_part(text, is_last=is_last)
+    return ControlFrame(text_fragment(text, is_first=is_first, is_last=is_last, compressed=deflater is not None))
+
+
+def _assemble(
+    view: _View, head: bytes, wire_format: WireFormat, changed: Mapping[int, _Part] = MappingProxyType({})
+) -> list[ControlFrame]:
+    """Return the message of a view, with some parts replaced."""
+    if not view.is_large:
+        return [ControlFrame(text_frame(head + b",".join([part.text for part in view.parts]) + _END))]
+    parts = [changed.get(index, part).frame for index, part in enumerate(view.parts)]
+    return [
+        _fragment(head, wire_format.deflater, is_first=True),
+        *(frame for frame in parts if frame is not None),
+        _fragment(_END, wire_format.deflater, is_last=True),
+    ]
 
 
 def _is_answer(publication: Publication) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -52,6 +53,9 @@ class Subscriber(Protocol):
 
     def send(self, frame: ControlFrame) -> None:
         """Queue a message for this client alone."""
+
+    def send_message(self, frames: Sequence[ControlFrame]) -> None:
+        """Queue a message for this client alone that may consist of several frames."""
 
     def close(self, code: CloseCode) -> None:
         """Send what is queued, if possible, then end the session."""

@@ -18,6 +18,7 @@ from callcenter_ws.events.principal import Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls, interest, may_see
 from callcenter_ws.interfaces import Snapshot
+from callcenter_ws.runtime.slicer import Slicer
 
 Clients = dict[Subscriber, None]
 """A set that keeps the order of arrival, so that delivery is reproducible."""
@@ -29,14 +30,18 @@ class Tenant:
     Args:
         agent_calls: the policy for agents (``events.visibility``).
         has_pending: called with a group whose publications wait to be sent at the end of the turn.
+        slicer: prepares large snapshots.
 
     Attributes:
         head: ``seq`` of the last publication that was delivered to the clients; 0 before the first.
         snapshot: the snapshot that was requested last, until the next publication or for a moment.
     """
 
-    def __init__(self, tenant_id: str, agent_calls: AgentCalls, has_pending: Callable[[Group], None]) -> None:
+    def __init__(
+        self, tenant_id: str, agent_calls: AgentCalls, has_pending: Callable[[Group], None], slicer: Slicer
+    ) -> None:
         self.tenant_id = tenant_id
+        self._slicer = slicer
         self.head = 0
         self.clients: Clients = {}
         self.counters = TenantCounters()
@@ -102,7 +107,7 @@ class Tenant:
     def share_snapshot(self, snapshot: Snapshot) -> SharedSnapshot:
         """Return ``snapshot`` prepared for the clients, shared with other requests at the same position."""
         if self.snapshot is None or self.snapshot.snapshot is not snapshot:
-            self.snapshot = SharedSnapshot(snapshot, partial(may_see, agent_calls=self._agent_calls))
+            self.snapshot = SharedSnapshot(snapshot, partial(may_see, agent_calls=self._agent_calls), self._slicer)
         return self.snapshot
 
     def release_snapshot(self, shared: SharedSnapshot) -> None:

@@ -45,8 +45,14 @@ class Deflater:
         payload = frame_payload(frame)
         if len(payload) < self._threshold:
             return frame
+        compressed = self.deflate_part(payload, is_last=True)
+        return frame if len(compressed) >= len(payload) else text_frame(compressed, compressed=True)
+
+    def deflate_part(self, text: bytes, *, is_last: bool) -> bytes:
+        """Return the compressed data of a part of a message; it refers to no other part.
+
+        The parts of a message may so be compressed at different times, and be shared by messages.
+        """
         compressor = zlib.compressobj(self._level, zlib.DEFLATED, -WINDOW_BITS, _MEMORY_LEVEL)
-        compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        if len(compressed) - _TAIL >= len(payload):
-            return frame
-        return text_frame(compressed[:-_TAIL], compressed=True)
+        compressed = compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        return compressed[:-_TAIL] if is_last else compressed

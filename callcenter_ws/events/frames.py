@@ -10,7 +10,10 @@ from callcenter_ws.errors import Refusal
 from callcenter_ws.events.redaction import View
 from callcenter_ws.runtime.json import encode_json
 
-_FIN_TEXT = 0x81
+_FIN = 0x80
+_TEXT = 0x01
+_FIN_TEXT = _FIN | _TEXT
+_FIN_PING = _FIN | 0x09
 _COMPRESSED = 0x40
 
 
@@ -23,6 +26,17 @@ def text_frame(payload: bytes, *, compressed: bool = False) -> bytes:
     if size < 65536:
         return struct.pack("!BBH", first, 126, size) + payload
     return struct.pack("!BBQ", first, 127, size) + payload
+
+
+def text_fragment(payload: bytes, *, is_first: bool, is_last: bool, compressed: bool = False) -> bytes:
+    """Return a part of a text message as one frame (RFC 6455 section 5.4); control frames may be sent between parts."""
+    first = (_TEXT if is_first else 0) | (_FIN if is_last else 0) | (_COMPRESSED if is_first and compressed else 0)
+    return bytes((first,)) + text_frame(payload)[1:]
+
+
+def ping_frame(payload: bytes) -> bytes:
+    """Return a ping, whose payload has at most 125 bytes (RFC 6455 section 5.5.2)."""
+    return bytes((_FIN_PING, len(payload))) + payload
 
 
 def frame_payload(frame: bytes) -> bytes:
@@ -66,6 +80,9 @@ class FrameCompressor(Protocol):
 
     def deflated(self, frame: bytes) -> bytes:
         """Return a compressed frame of the same message that can be decoded by itself; ``frame`` if not shorter."""
+
+    def deflate_part(self, text: bytes, *, is_last: bool) -> bytes:
+        """Return the compressed data of a part of a message; it refers to no other part."""
 
 
 class WireFormat:

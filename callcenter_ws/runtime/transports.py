@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import socket
 import struct
 import termios
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol
@@ -35,6 +37,25 @@ def unsent_bytes(transport: TwistedTransport) -> int:
     except (AttributeError, OSError, ValueError):
         return buffered_bytes(transport)
     return buffered_bytes(transport) + int(struct.unpack("i", queued)[0])
+
+
+SEND_QUEUE_BYTES = 131_072
+"""Unsent bytes that the kernel buffers for a connection that was sent a large message."""
+
+
+def limit_send_queue(transport: TwistedTransport) -> None:
+    """Have the kernel accept only a little more than the network takes: the rest waits where it can be overtaken.
+
+    Otherwise a control frame, and the close frame, may wait behind megabytes for minutes. Without effect on other
+    sockets than TCP.
+    """
+    with suppress(AttributeError, OSError, ValueError):
+        tcp = socket.socket(fileno=transport.fileno())
+        try:
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SEND_QUEUE_BYTES)
+        finally:
+            # The descriptor remains the transport's.
+            tcp.detach()
 
 
 def switch_protocol(transport: TwistedTransport, protocol: IProtocol) -> None:

@@ -20,7 +20,7 @@ class KeepaliveProtocol(TunedServerProtocol):
     autoPingInterval: float  # noqa: N815 - Autobahn's name
     autoPingTimeout: float  # noqa: N815
     _write_paused = False
-    """Whether the transport's buffer is full."""
+    """Whether the transport's buffer is full, or a backlog waits for it."""
     _unsent_at_ping = 0
 
     def start_keepalive(self) -> None:

@@ -11,15 +11,17 @@ from zope.interface import implementer
 
 from callcenter_ws.delivery.client import Client
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
-from callcenter_ws.events.frames import PLAIN, WireFormat, error_frame
+from callcenter_ws.events.frames import PLAIN, WireFormat, error_frame, ping_frame
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.interfaces import Send
 from callcenter_ws.requests.dispatcher import Dispatcher
 from callcenter_ws.requests.rate_limit import TokenBucket
 from callcenter_ws.runtime.clock import Timer
 from callcenter_ws.runtime.json import decode_json
-from callcenter_ws.runtime.transports import unsent_bytes
+from callcenter_ws.runtime.slicer import Slicer
+from callcenter_ws.runtime.transports import limit_send_queue, unsent_bytes
 from callcenter_ws.ws.autobahn import handshake_response
+from callcenter_ws.ws.backlog import Backlog
 from callcenter_ws.ws.connection_context import ConnectionContext
 from callcenter_ws.ws.extension import Inflater
 from callcenter_ws.ws.handshake import SUBPROTOCOL, HandshakeResult
@@ -70,6 +72,9 @@ class GatewayProtocol(KeepaliveProtocol):
     _control_frames: TokenBucket | None = None
     _pending_pong: bytes | None = None
     """The payload of the last ping that arrived while the transport was paused."""
+    _transport_paused = False
+    """Whether the transport's buffer is full."""
+    _backlog: Backlog | None = None
     _fragments = 0
     _frames_after_close = 0
     _discards_input = False
@@ -122,6 +127,7 @@ class GatewayProtocol(KeepaliveProtocol):
         self._connectionLost(reason)
         self._end_session(None)
         self.context.admission.close_socket(self.handshake_result.ip)
+        self._backlog = None
         # Break the references to the transport: they would keep it, and OpenSSL's memory, until a garbage collection.
         self._writer, self.transport = NullWriter(), None
 
@@ -132,18 +138,48 @@ class GatewayProtocol(KeepaliveProtocol):
 
     def pauseProducing(self) -> None:
         """Pause the session: the transport's buffer is full. Twisted repeats this call with every write."""
+        self._transport_paused = True
+        self._pause_session()
+
+    def resumeProducing(self) -> None:
+        """Send the pending pong, then the backlog, then resume the session: the transport's buffer is empty."""
+        self._transport_paused = False
+        pong, self._pending_pong = self._pending_pong, None
+        if pong is not None:
+            self.sendPong(pong)
+        self._continue_writing()
+
+    def _pause_session(self) -> None:
         already, self._write_paused = self._write_paused, True
         if self._client is not None and not already:
             self._client.pause()
 
-    def resumeProducing(self) -> None:
-        """Send the pending pong and resume the session: the transport's buffer is empty."""
+    def _resume_session(self) -> None:
         self._write_paused = False
-        pong, self._pending_pong = self._pending_pong, None
-        if pong is not None:
-            self.sendPong(pong)
         if self._client is not None:
             self._client.drained()
+
+    def _write_piece(self) -> None:
+        """Write a piece of the backlog, unless the transport does not accept any or the connection is closing."""
+        backlog = self._backlog
+        if backlog is None or self._transport_paused:
+            return
+        self._writer.write(backlog.take())
+        if not backlog:
+            self._backlog = None
+        self._continue_writing()
+
+    def _continue_writing(self) -> None:
+        # A paused transport calls ``resumeProducing`` once it accepts more.
+        if not self._transport_paused:
+            if self._backlog is None:
+                self._resume_session()
+            else:
+                self._slicer.call(self._write_piece)
+
+    @property
+    def _slicer(self) -> Slicer:
+        return self.context.requests.hub.slicer
 
     def stopProducing(self) -> None:
         """Do nothing: the transport is closing, and ``connectionLost`` follows."""
@@ -189,11 +225,11 @@ class GatewayProtocol(KeepaliveProtocol):
     def onPing(self, payload: bytes) -> None:
         """Send a pong. While the transport is paused, only the latest ping is answered later (RFC 6455 section 5.5.3).
 
-        Unauthenticated peers get no pong: nothing is sent before authentication.
+        Pongs do not wait for the backlog. Unauthenticated peers get no pong: nothing is sent before authentication.
         """
         if not self._allow_control_frame() or self._client is None:
             return
-        if self._write_paused:
+        if self._transport_paused:
             self._pending_pong = payload
         else:
             super().onPing(payload)
@@ -239,6 +275,7 @@ class GatewayProtocol(KeepaliveProtocol):
         """End the session, then send the close frame, so that nothing is written after it."""
         if self.state == self.STATE_OPEN:
             self._end_session(None if isReply else _close_code(code))
+            self._discard_backlog()
             if not isReply:
                 reasonUtf8 = CLOSES[_close_code(code)].text.encode()
         super().sendCloseFrame(code, reasonUtf8, isReply)
@@ -274,18 +311,43 @@ class GatewayProtocol(KeepaliveProtocol):
             data, self._unsent_response = self._unsent_response + data, None
         self._writer.write(data)
 
+    def write_frames(self, frames: Sequence[bytes]) -> None:
+        """Send frames piece by piece, in turn with other connections; see ``interfaces.Transport``."""
+        if self._unsent_response is not None:
+            self.write(b"")
+        if self._backlog is None:
+            self._backlog = Backlog()
+            limit_send_queue(self.transport)
+            self._slicer.call(self._write_piece)
+        self._backlog.add(frames)
+        self._pause_session()
+
+    def _discard_backlog(self) -> None:
+        """Write nothing of the backlog but the rest of a frame."""
+        backlog, self._backlog = self._backlog, None
+        if backlog is not None:
+            rest = backlog.discard()
+            if rest:
+                self._writer.write(rest)
+
     def direct(self) -> Send | None:
         """Return a function that sends immediately, or None while written data waits."""
-        return None if self._unsent_response is not None else self._writer.direct()
+        if self._unsent_response is not None or self._backlog is not None:
+            return None
+        return self._writer.direct()
 
     def ping(self, payload: bytes) -> None:
-        """Send a ping; does nothing unless the connection is open."""
-        self.sendPing(payload)
+        """Send a ping after everything that was written; does nothing unless the connection is open."""
+        if self._backlog is None:
+            self.sendPing(payload)
+        elif self.state == self.STATE_OPEN:
+            self._backlog.add((ping_frame(payload),))
 
     def _sendAutoPing(self) -> None:  # noqa: N802 - Autobahn's name
         super()._sendAutoPing()
         payload: Any = self.autoPingPending  # bytes, which Autobahn declares as None
-        if self._client is not None:
+        # A ping that overtakes a backlog says nothing about the mail in it.
+        if self._client is not None and self._backlog is None:
             self._client.mailbox_acks.ping_sent(payload)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
@@ -293,7 +355,10 @@ class GatewayProtocol(KeepaliveProtocol):
         if self._client is not None:
             # A client's group sends to it directly only while nothing else is written.
             self._client.outbox.detach()
-        self.write(data)
+        if self._backlog:
+            self._backlog.insert(data)
+        else:
+            self.write(data)
 
     def close(self, code: CloseCode) -> None:
         """Start the closing handshake; does nothing unless the connection is open."""
@@ -301,8 +366,9 @@ class GatewayProtocol(KeepaliveProtocol):
             self.sendCloseFrame(code)
 
     def unsent_bytes(self) -> int:
-        """Return the bytes written to the transport that the peer has not received."""
-        return unsent_bytes(self.transport)
+        """Return the bytes of the backlog and those written to the transport that the peer has not received."""
+        waiting = 0 if self._backlog is None else self._backlog.size
+        return waiting + unsent_bytes(self.transport)
 
     # Authentication, and the life of the session
 

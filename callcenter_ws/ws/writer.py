@@ -19,7 +19,7 @@ from OpenSSL import SSL
 from twisted.internet.tcp import Connection
 from twisted.protocols.tls import BufferingTLSTransport
 
-from callcenter_ws.delivery.group import MAX_DIRECT_BYTES
+from callcenter_ws.delivery.outbox import MAX_DIRECT_BYTES
 from callcenter_ws.interfaces import Send
 from callcenter_ws.runtime.transports import TwistedTransport
 

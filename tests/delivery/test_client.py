@@ -170,12 +170,13 @@ class TestSlowClients:
         assert [code for _, code in world.log.closes] == [CloseCode.SLOW_CONSUMER]
         assert world.hub.connections() == 0
 
-    def test_a_client_that_reads_a_little_stays_connected(self, world: World) -> None:
-        peer = self.block(world)
+    def test_a_client_that_reads_at_the_minimum_rate_stays_connected(self, world: World) -> None:
+        peer = self.block(world, 10_000_000)
         for _ in range(10):
-            peer.unsent -= 1
+            peer.unsent -= 30 * int(world.limits.min_rate)
             world.clock.advance(30)
         assert peer.closed_with is None
+        peer.unsent -= 29 * int(world.limits.min_rate)
         world.clock.advance(30)
         assert peer.closed_with is CloseCode.SLOW_CONSUMER
 

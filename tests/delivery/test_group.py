@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from world import Peer, World, seqs_of
 
-from callcenter_ws.delivery import group, hub
+from callcenter_ws.delivery import group, hub, outbox
 from callcenter_ws.delivery.outbox import Send
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.principal import Role
@@ -166,12 +168,17 @@ def rejoin_with(peer: Peer, send: Send) -> None:
 def test_a_write_above_the_direct_limit_passes_one_object_to_each_transport(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group, "MAX_DIRECT_BYTES", 10)
+    monkeypatch.setattr(outbox, "MAX_DIRECT_BYTES", 10)
     peers = synced_peers(world, 3)
+    written: list[Sequence[bytes]] = []
+    for peer in peers:
+        monkeypatch.setattr(peer, "write_frames", written.append)
     world.publish_alerts(2)
     world.turn()
-    assert [peer.seqs() for peer in peers] == [[1, 2]] * 3
-    assert peers[0].latest is peers[2].latest
+    first, second = written[0]
+    assert len(written) == 3
+    assert all(frames[0] is first and frames[1] is second for frames in written)
+    assert world.hub.counters.delivered == 3 * 2 + 3  # and the welcomes
 
 
 def test_writing_many_groups_yields_to_the_reactor(world: World) -> None:

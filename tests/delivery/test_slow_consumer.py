@@ -1,4 +1,4 @@
-"""SlowConsumerWatch: a peer that reads slowly stays connected; one that reads nothing is closed."""
+"""SlowConsumerWatch: a peer that reads at the minimum rate stays connected; one that reads less is closed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Watched:
 def watched() -> Watched:
     clock, transport = FakeClock(), RecordingTransport()
     timed_out = partial(transport.close, CloseCode.SLOW_CONSUMER)
-    return Watched(clock, transport, SlowConsumerWatch(clock, transport, 30, timed_out))
+    return Watched(clock, transport, SlowConsumerWatch(clock, transport, 30, 10, timed_out))
 
 
 def test_before_the_start_nothing_is_closed(watched: Watched) -> None:
@@ -50,15 +50,46 @@ def test_a_socket_with_more_unsent_bytes_is_closed_after_the_timeout(watched: Wa
     assert watched.transport.closed_with is CloseCode.SLOW_CONSUMER
 
 
-def test_a_socket_that_accepts_one_byte_in_each_timeout_stays_open(watched: Watched) -> None:
-    watched.transport.unsent = 100
+def test_a_socket_that_accepts_the_minimum_rate_in_each_timeout_stays_open(watched: Watched) -> None:
+    watched.transport.unsent = 10_000
     watched.watch.start()
     for _ in range(5):
-        watched.transport.unsent -= 1
+        watched.transport.unsent -= 300
         watched.clock.advance(30)
         assert watched.transport.closed_with is None
+    watched.transport.unsent -= 299
     watched.clock.advance(30)
     assert watched.transport.closed_with is CloseCode.SLOW_CONSUMER
+
+
+def test_what_was_accepted_before_does_not_count_in_the_next_timeout(watched: Watched) -> None:
+    watched.transport.unsent = 10_000
+    watched.watch.start()
+    watched.transport.unsent -= 5_000
+    watched.clock.advance(30)
+    assert watched.transport.closed_with is None
+    watched.transport.unsent -= 100
+    watched.clock.advance(30)
+    assert watched.transport.closed_with is CloseCode.SLOW_CONSUMER
+
+
+def test_a_socket_that_accepts_everything_that_waited_stays_open(watched: Watched) -> None:
+    watched.transport.unsent = 100
+    watched.watch.start()
+    watched.transport.unsent = 0
+    watched.clock.advance(30)
+    assert watched.transport.closed_with is None
+
+
+@pytest.mark.parametrize(("accepted", "closed_with"), [(1, None), (0, CloseCode.SLOW_CONSUMER)])
+def test_without_a_minimum_rate_any_progress_suffices(accepted: int, closed_with: CloseCode | None) -> None:
+    clock, transport = FakeClock(), RecordingTransport()
+    watch = SlowConsumerWatch(clock, transport, 30, 0, partial(transport.close, CloseCode.SLOW_CONSUMER))
+    transport.unsent = 10_000
+    watch.start()
+    transport.unsent -= accepted
+    clock.advance(30)
+    assert transport.closed_with is closed_with
 
 
 def test_after_stop_nothing_is_closed(watched: Watched) -> None:
