@@ -18,11 +18,12 @@ from reference import compacted
 from twisted.internet import reactor, task
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import Event, make_event
+from callcenter_ws.events.event import Event, make_event, void_event
 from callcenter_ws.events.frames import PLAIN
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.redaction import View
+from callcenter_ws.events.source_rules import Announcement, SourceNumber, SourceRule
 from callcenter_ws.events.visibility import may_see
 from callcenter_ws.interfaces import Broker, MailboxGap, PublishResult
 from callcenter_ws.runtime.json import rfc3339
@@ -75,6 +76,32 @@ class Bench(ABC):
             received_at=self.clock.monotonic(),
             **fields,
         )
+
+    def of_source(self, rule: SourceRule, type_: str = "alert", *, source: str = "pbx1", **fields: Any) -> Event:
+        """Return an event of a source, or one of the gateway about a source."""
+        payload = {"source": source} if type_.startswith("source.") else None
+        event = self.event(type_, payload, **fields)
+        event.source, event.source_rule = source, rule
+        return event
+
+    def numbered(self, seq: int, generation: int = 1, after: int = 0, lease: int = 1, **fields: Any) -> Event:
+        """Return an event of a source with a number."""
+        return self.of_source(SourceNumber(generation, seq, after, lease), **fields)
+
+    def void(self, seq: int, generation: int = 1, after: int = 0) -> Event:
+        """Return what is stored of an event that was refused for good."""
+        return void_event(A, "pbx1", SourceNumber(generation, seq, after, 1), self.clock.monotonic())
+
+    async def seqs_of(self, *events: Event) -> list[int | None]:
+        """Publish events; return their positions, negative for duplicates; None: an event is missing before it."""
+        found: list[int | None] = []
+        for outcome in await self.broker.publish(events):
+            if isinstance(outcome, Refusal):
+                assert outcome.code is ErrorCode.UNAVAILABLE
+                found.append(None)
+            else:
+                found.append(-outcome.seq if outcome.duplicate else outcome.seq)
+        return found
 
     async def publish(self, *events: Event) -> list[PublishResult]:
         """Publish events, which must be accepted; return the results."""
@@ -560,6 +587,126 @@ class BrokerContract:
         await bench.until(lambda: bench.seqs() == [1, 2, 3, 4, 5, 6])
 
 
+class SourceContract:
+    """Numbered events of sources, and announcements about sources."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_number_is_stored_once(self, bench: Bench) -> None:
+        assert await bench.seqs_of(bench.numbered(1), bench.numbered(2), bench.numbered(2)) == [1, 2, 0]
+        bench.clock.advance(3 * WINDOW)
+        assert await bench.seqs_of(bench.numbered(1), bench.numbered(2), bench.numbered(5)) == [0, 0, 3]
+        await bench.until(lambda: len(bench.delivered) >= 3)
+        assert bench.seqs() == [1, 2, 3]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_duplicate_has_its_position_while_it_is_known(self, bench: Bench) -> None:
+        assert await bench.seqs_of(bench.numbered(1, event_id="a"), bench.numbered(1, event_id="a")) == [1, -1]
+        assert await bench.seqs_of(bench.numbered(1, event_id="a")) == [-1]
+        bench.clock.advance(3 * WINDOW)
+        assert await bench.seqs_of(bench.numbered(1, event_id="a")) == [0]
+
+    @pytest_twisted.ensureDeferred
+    async def test_generations_come_before_numbers(self, bench: Bench) -> None:
+        assert await bench.seqs_of(bench.numbered(9), bench.numbered(1, 2), bench.numbered(10)) == [1, 2, 0]
+        assert await bench.seqs_of(bench.numbered(1, 2), bench.numbered(2, 2)) == [0, 3]
+
+    @pytest_twisted.ensureDeferred
+    async def test_marks_are_of_a_tenant_and_a_source(self, bench: Bench) -> None:
+        assert await bench.seqs_of(
+            bench.numbered(5), bench.numbered(4, tenant_id=B), bench.numbered(3, source="pbx2"), bench.numbered(4)
+        ) == [1, 1, 2, 0]
+
+    @pytest_twisted.ensureDeferred
+    async def test_an_event_waits_for_the_one_before_it(self, bench: Bench) -> None:
+        assert await bench.seqs_of(bench.numbered(3, after=2), bench.numbered(4, after=3)) == [None, None]
+        assert await bench.seqs_of(bench.numbered(2, after=1)) == [None]
+        assert await bench.seqs_of(bench.numbered(1), bench.numbered(2, after=1), bench.numbered(4, after=3)) == [
+            *(1, 2, None)
+        ]
+        # A mark above it will do: another connection has sent more.
+        assert await bench.seqs_of(bench.numbered(7), bench.numbered(8, after=3)) == [3, 4]
+        # A mark of an earlier generation will not.
+        assert await bench.seqs_of(bench.numbered(3, 2, after=2)) == [None]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_void_event_raises_the_mark_and_is_not_stored(self, bench: Bench) -> None:
+        assert await bench.seqs_of(bench.numbered(1), bench.void(2, after=1), bench.numbered(3, after=2)) == [1, 0, 2]
+        assert await bench.seqs_of(bench.void(4)) == [0]
+        assert await bench.seqs_of(bench.numbered(4), bench.numbered(5, after=4)) == [0, 3]
+        assert await bench.seqs_of(bench.void(9, after=8)) == [None]
+        await bench.until(lambda: len(bench.delivered) >= 3)
+        assert bench.seqs() == [1, 2, 3]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_repeated_event_id_raises_the_mark(self, bench: Bench) -> None:
+        """An event was published before without a number."""
+        assert await bench.seqs_of(bench.event(event_id="a"), bench.numbered(1, event_id="a")) == [1, -1]
+        assert await bench.seqs_of(bench.numbered(2, event_id="a"), bench.numbered(3, after=2)) == [-1, 2]
+
+    @pytest_twisted.ensureDeferred
+    async def test_large_numbers(self, bench: Bench) -> None:
+        top = 2**53 - 1
+        assert await bench.seqs_of(
+            bench.numbered(top - 1, top), bench.numbered(top, top, after=top - 1), bench.numbered(top, top)
+        ) == [1, 2, 0]
+
+    @pytest_twisted.ensureDeferred
+    async def test_events_know_their_source(self, bench: Bench) -> None:
+        await bench.seqs_of(bench.numbered(1), bench.event(), bench.numbered(2, source="größe"))
+        page = await bench.broker.read(A, 0, 10)
+        assert [message.event.source for message in page.publications] == ["pbx1", None, "größe"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_an_announcement_is_made_once_for_each_lease(self, bench: Bench) -> None:
+        async def say(kind: Any, lease: int) -> int | None:
+            type_ = "source.down" if kind == "down" else "source.up"
+            (seq,) = await bench.seqs_of(bench.of_source(Announcement(kind, lease), type_))
+            return seq
+
+        assert [await say("down", 0), await say("again", 1), await say("up", 1), await say("up", 1)] == [0, 0, 1, 0]
+        assert [await say("again", 1), await say("down", 0), await say("down", 1), await say("down", 1)] == [2, 0, 3, 0]
+        assert [await say("up", 1), await say("up", 3), await say("down", 2), await say("again", 2)] == [4, 5, 0, 0]
+        assert [await say("up", 2), await say("down", 3), await say("again", 3)] == [0, 6, 0]
+        assert await bench.state() == [6]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_source_may_announce_itself(self, bench: Bench) -> None:
+        up, down = (bench.of_source(Announcement(kind, 2), f"source.{kind}") for kind in ("up", "down"))
+        assert await bench.seqs_of(bench.numbered(1, lease=2, type_="source.up"), up, down) == [1, 0, 2]
+        # Without a number as well, and as often as it likes.
+        free = [bench.of_source(SourceNumber(1, 0, 0, 2), "source.up") for _ in range(2)]
+        assert await bench.seqs_of(*free, bench.numbered(2, lease=2, type_="source.down")) == [3, 4, 5]
+        assert await bench.seqs_of(bench.of_source(Announcement("down", 2), "source.down")) == [0]
+
+    @pytest_twisted.ensureDeferred
+    async def test_marks_equal_those_of_the_reference(self, bench: Bench) -> None:
+        """Random numbers in random batches: what is stored follows the rules, whatever the store."""
+        source = random.Random(11)
+        mark, stored = (0, 0), []
+        for _ in range(30):
+            batch, expected = [], []
+            for _ in range(source.randint(1, 8)):
+                number = (source.randint(1, 3), source.randint(1, 40))
+                after = source.choice([0, 0, source.randint(1, 40)])
+                is_void = source.random() < 0.2
+                batch.append(
+                    bench.void(number[1], number[0], after) if is_void else bench.numbered(*number[::-1], after)
+                )
+                if number <= mark:
+                    expected.append("known")
+                elif after and mark < (number[0], after):
+                    expected.append("early")
+                else:
+                    mark = number
+                    expected.append("void" if is_void else "new")
+                    stored += [] if is_void else [batch[-1].event_id]
+            seqs = await bench.seqs_of(*batch)
+            found = ["early" if seq is None else "new" if seq > 0 else "known" for seq in seqs]
+            assert found == ["known" if one == "void" else one for one in expected]
+        page = await bench.broker.read(A, 0, 1_000)
+        assert [message.event.event_id for message in page.publications] == stored
+
+
 class MailContract:
     """Mailboxes (``docs/protocol.rst``, anchor ``mailbox``)."""
 
@@ -741,9 +888,28 @@ class DurableContract:
         assert (again.seq, again.duplicate) == (1, True)
 
     @pytest_twisted.ensureDeferred
+    async def test_numbers_are_still_known(self, bench: Bench) -> None:
+        assert await bench.seqs_of(bench.numbered(1), bench.numbered(2), bench.void(3)) == [1, 2, 0]
+        assert await bench.seqs_of(bench.of_source(Announcement("up", 1), "source.up")) == [3]
+        await bench.open(history_events=1)
+        assert await bench.seqs_of(bench.numbered(2), bench.numbered(3), bench.numbered(4)) == [0, 0, 4]
+        assert await bench.seqs_of(bench.of_source(Announcement("up", 1), "source.up")) == [0]
+        assert await bench.seqs_of(bench.of_source(Announcement("down", 1), "source.down")) == [5]
+        # Nothing of the history is left, and of the tenant but its mark.
+        bench.clock.advance(9 * 86_400)
+        await bench.open()
+        assert await bench.seqs_of(bench.numbered(4), bench.numbered(6, after=4)) == [0, 6]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_tenant_with_a_void_event_only(self, bench: Bench) -> None:
+        assert await bench.seqs_of(bench.void(3)) == [0]
+        await bench.open()
+        assert await bench.seqs_of(bench.numbered(3), bench.numbered(4, after=3)) == [0, 1]
+
+    @pytest_twisted.ensureDeferred
     async def test_what_was_delivered_is_read_to_the_byte(self, bench: Bench) -> None:
         source = random.Random(3)
-        await bench.publish(*[random_event(bench, source, A) for _ in range(80)])
+        await bench.publish(*[random_event(bench, source, A) for _ in range(80)], bench.numbered(1))
         delivered = list(bench.delivered)
         await bench.open()
         messages = (await bench.broker.read(A, 0, 100)).publications
@@ -751,7 +917,16 @@ class DurableContract:
         for message, before in zip(messages, delivered, strict=True):
             for view in View:
                 assert message.frame(PLAIN[view]) == before.frame(PLAIN[view])
-            for name in ("queue_name", "agents", "session_id", "private", "entity", "call_id", "conflation_key"):
+            for name in (
+                "source",
+                "queue_name",
+                "agents",
+                "session_id",
+                "private",
+                "entity",
+                "call_id",
+                "conflation_key",
+            ):
                 assert getattr(message.event, name) == getattr(before.event, name)
 
     @pytest_twisted.ensureDeferred

@@ -30,7 +30,7 @@ from callcenter_ws.runtime.start_failed import StartFailed
 from callcenter_ws.sources.announcer import SourceAnnouncer
 from callcenter_ws.sources.local import LocalSources
 from callcenter_ws.sources.registry import SourceRegistry
-from callcenter_ws.sources.unavailable import UnavailableSources
+from callcenter_ws.sources.shared import SharedSources
 
 _log = Logger()
 
@@ -159,7 +159,9 @@ class RedisStore:
             memory_events=store.memory_events,
             memory_bytes=store.memory_bytes,
         )
-        self.sources = UnavailableSources(settings.amp.source_lease)
+        new_id = UlidFactory(clock.time)
+        announcer = SourceAnnouncer(self.broker, clock, new_id)
+        self.sources = SharedSources(self.broker, announcer, clock, spawn, new_id, lease=settings.amp.source_lease)
         self._cluster = Cluster(
             self.broker,
             clock,
@@ -180,9 +182,11 @@ class RedisStore:
         """Start to connect. While Redis cannot be reached, ``/readyz`` reports it and connecting is retried."""
         spawn(self.broker.start(hub.deliver, hub.interrupted))
         self._cluster.start()
+        self.sources.start()
 
     async def close(self) -> None:
         """Leave the cluster, then close the connections to Redis."""
+        self.sources.stop()
         await self._cluster.stop()
         await self.broker.stop()
 

@@ -23,6 +23,7 @@ class Keys:
         unreported: set of nodes that have not reported all their users (stored as ``behind``).
         control: stream of control messages (stored as ``orders``).
         revocations: hash of revoked subjects.
+        sources: set of the registered sources; scripts derive the other keys of sources from it.
     """
 
     def __init__(self, prefix: str, database: int) -> None:
@@ -36,6 +37,8 @@ class Keys:
         self.unreported = f"{self.leases}:behind"
         self.control = f"{prefix}:{{nodes}}:orders"
         self.revocations = f"{prefix}:{{nodes}}:revocations"
+        self.sources = f"{prefix}:{{sources}}:all"
+        self.sources_channel = f"{self._channels}:{{sources}}:replaced"
         self.control_channel = f"{self._channels}:{{nodes}}:orders"
         self.reports_channel = f"{self._channels}:{{nodes}}:reports"
         self.tenants_channel = f"{self._channels}:{{nodes}}:tenants"
@@ -55,6 +58,15 @@ class Keys:
     def offline_due(self, tenant_id: str) -> str:
         """Return the key of the tenant's users who are to be announced offline, by time (``farewells``)."""
         return self.of(tenant_id, "farewells")
+
+    def source(self, source: str) -> str:
+        """Return the key of a registered source."""
+        return f"{self.sources[:-3]}of:{source}"
+
+    @property
+    def sources_ending(self) -> str:
+        """The hash of leases that have ended, for which ``source.down`` may not be published yet."""
+        return f"{self.sources[:-3]}ending"
 
     def tenants_at(self, instance: str) -> str:
         """Return the key of the tenants that have had clients at a node."""

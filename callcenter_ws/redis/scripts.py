@@ -39,7 +39,7 @@ _STREAM = ("keys", "epoch", "mailbox_losses", "stream")
 _PRESENCE = (*_STREAM, "presence", "presence_event")
 
 # A tenant's stream, state and mailboxes.
-PUBLISH = _script("publish", *_STREAM)
+PUBLISH = _script("publish", *_STREAM, "source_marks")
 STREAM_POSITION = _script("stream_position", "keys", "epoch", writes=False)
 STREAM_READ = _script("stream_read", writes=False)
 STATE_POSITIONS = _script("state_positions", "keys", "epoch", writes=False)
@@ -61,8 +61,17 @@ CONTROL_ADD = _script("control_add")
 REVOCATIONS_RESTORE = _script("revocations_restore")
 REVOCATIONS_EXPIRE = _script("revocations_expire")
 
+# Sources of events.
+SOURCE_CLAIM = _script("source_claim", "keys", writes=False)
+SOURCE_RELEASE = _script("source_release", "keys", writes=False)
+SOURCE_HELLO = _script("source_hello", "source_keys", writes=False)
+SOURCE_RENEW = _script("source_renew", "source_keys", writes=False)
+SOURCE_END = _script("source_end", "source_keys", writes=False)
+SOURCE_FORGET = _script("source_forget", "source_keys", writes=False)
+
 ALL = (
     *(PUBLISH, STREAM_POSITION, STREAM_READ, STATE_POSITIONS, STATE_EVENTS, MAILBOX_READ, MAIL_ACK),
     *(PRESENCE_UPDATE, PRESENCE_REMOVE_NODE, OFFLINE_DUE, OFFLINE_ANNOUNCE, USER_LOCATIONS),
+    *(SOURCE_CLAIM, SOURCE_RELEASE, SOURCE_HELLO, SOURCE_RENEW, SOURCE_END, SOURCE_FORGET),
     *(LEASE, NODE_DEAD, CONTROL_ADD, REVOCATIONS_RESTORE, REVOCATIONS_EXPIRE),
 )

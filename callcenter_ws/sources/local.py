@@ -110,6 +110,7 @@ class LocalSources:
         if again:
             await self._announcer.still_up(entry.record)
         self._table.update(replace(entry.record, announced_at=self._clock.time()))
+        await self._save(key)
 
     def _close_link(self, link_id: str | None) -> None:
         link = None if link_id is None else self._links.pop(link_id, None)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_twisted
-from broker_contract import A, B, Bench, BrokerContract, MailContract, payload_of
+from broker_contract import A, B, Bench, BrokerContract, MailContract, SourceContract, payload_of
 
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.events.publication import Publication
@@ -35,7 +35,7 @@ async def bench() -> AsyncIterator[MemoryBench]:
     await bench.close()
 
 
-class TestMemoryBroker(BrokerContract, MailContract):
+class TestMemoryBroker(BrokerContract, MailContract, SourceContract):
     """The tests of every broker."""
 
 

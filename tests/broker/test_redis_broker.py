@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest_twisted
-from broker_contract import BrokerContract, DurableContract, MailContract
+from broker_contract import BrokerContract, DurableContract, MailContract, SourceContract
 from redis_bench import RedisBench
 from redis_server import RedisServer
 
@@ -21,5 +21,5 @@ async def bench(server: RedisServer) -> AsyncIterator[RedisBench]:
     await bench.close()
 
 
-class TestRedisBroker(BrokerContract, MailContract, DurableContract):
+class TestRedisBroker(BrokerContract, MailContract, SourceContract, DurableContract):
     """Passes the contract."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest_twisted
-from broker_contract import A, B, BrokerContract, DurableContract, MailContract
+from broker_contract import A, B, BrokerContract, DurableContract, MailContract, SourceContract
 from redis_bench import RedisBench
 from redis_nodes import Nodes, position_of
 from redis_server import RedisServer
@@ -83,7 +83,7 @@ async def bench(server: RedisServer, nodes: Nodes) -> AsyncIterator[RedisBench]:
     await bench.close()
 
 
-class TestAcrossNodes(BrokerContract, MailContract, DurableContract):
+class TestAcrossNodes(BrokerContract, MailContract, SourceContract, DurableContract):
     """Passes the contract."""
 
 

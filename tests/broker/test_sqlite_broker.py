@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from broker_contract import A, B, BrokerContract, DurableContract, MailContract, payload_of, positions
+from broker_contract import A, B, BrokerContract, DurableContract, MailContract, SourceContract, payload_of, positions
 from sqlite_bench import SqliteBench
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
@@ -33,7 +33,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[SqliteBench]:
     await bench.close()
 
 
-class TestSqliteBroker(BrokerContract, MailContract, DurableContract):
+class TestSqliteBroker(BrokerContract, MailContract, SourceContract, DurableContract):
     """The tests of every broker."""
 
 

@@ -12,6 +12,7 @@ import msgspec
 from callcenter_ws.broker.mailboxes import mail_expires_at
 from callcenter_ws.events.event import Event, restore_event
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.source_rules import Announcement, SourceRule
 from callcenter_ws.runtime.json import encode_json
 
 EncodedEvent = tuple[str, str, bytes, bytes]
@@ -24,6 +25,7 @@ class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         queue_name, agents: those of the call; ``agents`` is None if the event does not belong to a call.
         received_at: Unix time.
+        source: not in lines that an earlier version wrote, and not if the event has none.
     """
 
     seq: int
@@ -37,6 +39,7 @@ class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
     origin: str
     received_at: float
     payload: msgspec.Raw
+    source: str | None = None
 
 
 _decode = msgspec.json.Decoder(list[StoredEvent]).decode
@@ -60,7 +63,10 @@ def encode_event(event: Event, clock_offset: float) -> EncodedEvent:
             received_at,
         )
     )
-    rest = b"%b,%b]" % (head[1:-1], event.payload)
+    if event.source is None:
+        rest = b"%b,%b]" % (head[1:-1], event.payload)
+    else:
+        rest = b"%b,%b,%b]" % (head[1:-1], event.payload, encode_json(event.source))
     return event.event_id, repr(received_at), rest, _facts(event, received_at)
 
 
@@ -76,11 +82,29 @@ def _facts(event: Event, received_at: float) -> bytes:
         facts |= {"keeps": event.type.slot.keeps} if event.type.slot.keeps else {"drops": event.type.slot.drops}
     if event.is_mail:
         facts["ends"] = mail_expires_at(event, received_at)
+    if event.source_rule is not None:
+        facts["source"] = _rule(event, event.source_rule)
+        if event.is_void:
+            facts["void"] = True
     if not facts:
         return b""
     if event.user_id is not None:
         facts["user"] = event.user_id
     return encode_json(facts)
+
+
+def _rule(event: Event, rule: SourceRule) -> dict[str, object]:
+    """Return the rule of an event of a source, for ``source_marks.lua``."""
+    if isinstance(rule, Announcement):
+        return {"name": event.source, "say": rule.kind, "lease": rule.lease}
+    return {
+        "name": event.source,
+        "gen": rule.generation,
+        "seq": rule.seq,
+        "after": rule.after,
+        "lease": rule.lease,
+        "type": event.type.name,
+    }
 
 
 def decode_publications(text: bytes, tenant_id: str, clock_offset: float) -> list[Publication]:
@@ -101,6 +125,7 @@ def _publication(line: StoredEvent, tenant_id: str, clock_offset: float) -> Publ
         persist=line.persist,
         origin=line.origin,
         received_at=line.received_at - clock_offset,
+        source=line.source,
     )
     apply_call(event, line.queue_name, line.agents)
     return Publication(event, line.seq)

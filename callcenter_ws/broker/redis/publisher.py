@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from callcenter_ws.broker.redis.codec import apply_call, encode_event
 from callcenter_ws.broker.redis.tenant_registry import TenantRegistry
 from callcenter_ws.broker.redis.tenant_store import NO_EVENT, KnownEvent, TenantStore
+from callcenter_ws.broker.source_marks import out_of_order
 from callcenter_ws.broker.submission import Entry, Outcome, SubmissionQueue, set_outcome
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
@@ -40,7 +41,7 @@ MAX_LAST_EVENTS = 10_000
 
 _log = Logger("callcenter_ws.broker")
 
-_decode_reply = msgspec.json.Decoder(tuple[str, list[int], list[tuple[int, str | None, list[str]]]]).decode
+_decode_reply = msgspec.json.Decoder(tuple[str, list[int | None], list[tuple[int, str | None, list[str]]]]).decode
 
 
 class Publisher:
@@ -168,12 +169,12 @@ class Publisher:
                 await self._registry.register(tenant_id)
         for index, queue_name, agents in calls:
             apply_call(batch[index][2], queue_name, agents)
-        publications = [Publication(entry[2], seq) for entry, seq in zip(batch, seqs, strict=True) if seq > 0]
+        publications = [Publication(entry[2], seq) for entry, seq in zip(batch, seqs, strict=True) if seq and seq > 0]
         if publications:
             self._remember(tenant_id, (epoch, publications[-1].seq, publications[-1].event.event_id))
             self._published(tenant_id, epoch, publications)
         return [
-            PublishResult(epoch, abs(seq), entry[2].event_id, duplicate=seq < 0)
+            out_of_order() if seq is None else PublishResult(epoch, abs(seq), entry[2].event_id, duplicate=seq <= 0)
             for entry, seq in zip(batch, seqs, strict=True)
         ]
 

@@ -2,7 +2,8 @@
 --
 -- ARGV, after those of epoch.lua: 8 how many events the log keeps, 9 for how many seconds, then for each event: its
 -- id; the Unix time at which it was received; the rest of its line; what else the script needs (JSON, or ""). Returns
--- JSON: [epoch, [seq of each event, negative for a duplicate], [[index, queue, agents], ...]].
+-- JSON: [epoch, [seq of each event, negative for a duplicate, 0 for one whose seq is not known, null if an event of its
+-- source is missing before it], [[index, queue, agents], ...]].
 
 local FIRST = 10
 
@@ -12,6 +13,11 @@ for at = FIRST, #ARGV, 4 do
   table.insert(ids, ARGV[at])
   table.insert(facts, ARGV[at + 3] ~= '' and cjson.decode(ARGV[at + 3]) or false)
 end
+for _, fact in ipairs(facts) do
+  if fact and fact.source then
+    load_mark(fact.source.name)
+  end
+end
 local received_at = tonumber(ARGV[FIRST + 1])
 local epoch, head = history()
 local known = find_ids(ids, received_at)
@@ -19,9 +25,14 @@ local seqs, calls, lines, new_ids = {}, {}, {}, {}
 local first = head + 1
 for index, id in ipairs(ids) do
   local at = ARGV[FIRST + 4 * index - 3]
-  local before = known[id]
-  if before and before[2] >= tonumber(at) - WINDOW then
+  local before, fact = known[id], facts[index]
+  local verdict = fact and fact.source and judge(fact.source) or 'new'
+  if verdict == 'early' then
+    table.insert(seqs, 'null')
+  elseif before and before[2] >= tonumber(at) - WINDOW then
     table.insert(seqs, -before[1])
+  elseif verdict == 'known' or (fact and fact.void) then
+    table.insert(seqs, 0)
   else
     head = head + 1
     local line, call = append(head, id, at, ARGV[FIRST + 4 * index - 2], facts[index])
@@ -35,6 +46,7 @@ for index, id in ipairs(ids) do
     end
   end
 end
+store_marks()
 if #lines > 0 then
   redis.call('HSET', KEYS[1], 'head', head)
   store_ids(new_ids, received_at)

@@ -1,0 +1,414 @@
+"""SharedSources: the registry of sources of all nodes that share a Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
+
+import msgspec
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.logger import Logger
+
+from callcenter_ws.broker.redis.broker import RedisBroker
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import EVERY_TENANT
+from callcenter_ws.events.source_rules import MAX_NUMBER
+from callcenter_ws.interfaces import SourceRecord
+from callcenter_ws.redis.connection import Argument, Reply
+from callcenter_ws.redis.scripts import (
+    SOURCE_CLAIM,
+    SOURCE_END,
+    SOURCE_FORGET,
+    SOURCE_HELLO,
+    SOURCE_RELEASE,
+    SOURCE_RENEW,
+    Script,
+)
+from callcenter_ws.runtime.background import Spawn
+from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.json import JsonObject, encode_json
+from callcenter_ws.runtime.single_flight import SingleFlight
+from callcenter_ws.sources.announcer import SourceAnnouncer
+from callcenter_ws.sources.claim import (
+    CHATS,
+    MAX_SOURCES,
+    MAX_SOURCES_PER_TENANT,
+    MAX_TENANTS,
+    Claim,
+)
+from callcenter_ws.sources.link import SourceLink
+from callcenter_ws.sources.registry import ANNOUNCE_AGAIN_SECONDS, TICK_SECONDS, SourceCounters, description
+from callcenter_ws.sources.table import Key, name_is_taken, stale_generation, too_many_names
+
+LINKS_PER_CALL = 100
+"""Sources, or tenants, for which Redis is called at once."""
+
+_log = Logger("callcenter_ws.sources")
+
+
+class _Facts(msgspec.Struct):
+    """What Redis keeps of a source as it is."""
+
+    kind: str
+    version: str
+    tenants: tuple[str, ...]
+    capabilities: tuple[str, ...]
+
+
+_decode_facts = msgspec.json.Decoder(_Facts).decode
+_decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_key = msgspec.json.Decoder(tuple[str, str]).decode
+
+
+class SharedSources:
+    """Implements ``SourceRegistry`` in Redis, by whose clock leases run.
+
+    A node renews the leases of the sources that are connected to it. Any node ends a lease that is due, if it has been
+    in contact with Redis for as long as a lease: the time in which no node runs, or Redis does not, does not count.
+
+    Args:
+        lease: seconds for which a source may be without a connection.
+    """
+
+    def __init__(
+        self,
+        broker: RedisBroker,
+        announcer: SourceAnnouncer,
+        clock: Clock,
+        spawn: Spawn,
+        new_id: Callable[[], str],
+        *,
+        lease: float,
+    ) -> None:
+        self._broker = broker
+        self._redis = broker.redis
+        self._keys = broker.keys
+        self._announcer = announcer
+        self._clock = clock
+        self._spawn = spawn
+        self._new_id = new_id
+        self._links: dict[str, SourceLink] = {}
+        self._renewed_at = 0.0
+        self._in_contact_since: float | None = None
+        self._maintenance = SingleFlight(self._maintain, clock, spawn)
+        self._timer: Timer | None = None
+        self.lease = lease
+        self.counters = SourceCounters()
+
+    def start(self) -> None:
+        """Renew leases and end those that are due, from now on."""
+        self._broker.subscribe(self._keys.sources_channel, self._replaced)
+        self._broker.on_connected(self._connected)
+        self._tick()
+
+    def stop(self) -> None:
+        """Renew and end no lease any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._maintenance.stop()
+
+    # Connections
+
+    async def register(self, claim: Claim, close: Callable[[str], None]) -> SourceLink:
+        """Register a source that said ``Hello``; see ``SourceRegistry.register``."""
+        highest, _ = await self._claim(claim, claim.tenants, take=False)
+        link_id = self._new_id()
+        facts = _Facts(claim.kind, claim.version, claim.tenants, claim.capabilities)
+        reply = await self._run(
+            SOURCE_HELLO,
+            _name(claim.key),
+            claim.subject,
+            claim.instance,
+            link_id,
+            "" if claim.generation is None else claim.generation,
+            highest,
+            repr(float(self.lease)),
+            encode_json(claim.tenants),
+            encode_json(facts),
+            MAX_SOURCES,
+            MAX_TENANTS,
+            self._keys.sources_channel,
+            MAX_NUMBER,
+        )
+        record, before, announced_ago = _registered(claim, reply)
+        link = self._links[link_id] = SourceLink(record, link_id, close)
+        self.counters.connected = len(self._links)
+        try:
+            generation, seq = await self._claim(claim, record.claimed, take=True)
+            await self._announce(link, before, is_fresh=announced_ago >= 0)
+        except BaseException:
+            self.link_lost(link)
+            raise
+        link.source_seq = seq if generation == record.generation else 0
+        return link
+
+    async def _claim(self, claim: Claim, tenants: Sequence[str], *, take: bool) -> tuple[int, int]:
+        """Take the name in tenants, or find out whether that is possible; return the highest mark.
+
+        Raises:
+            Refusal: ``forbidden``, ``overloaded``.
+        """
+        capabilities = encode_json(claim.capabilities) if take else b""
+        marks = [(0, 0)]
+
+        def claim_in(tenant_id: str) -> Deferred[Reply]:
+            arguments = (claim.name, claim.scope, capabilities, MAX_SOURCES_PER_TENANT)
+            return self._broker.tenant_store(tenant_id).run(SOURCE_CLAIM, *arguments)
+
+        for tenant_id, reply in await _each(tenants, claim_in):
+            if reply[0] == b"taken":
+                raise name_is_taken(tenant_id)
+            if reply[0] == b"full":
+                raise too_many_names(tenant_id)
+            if reply[1]:
+                generation, seq, _ = map(int, reply[1].split())
+                marks.append((generation, seq))
+        return max(marks)
+
+    async def _announce(self, link: SourceLink, before: _Facts | None, *, is_fresh: bool) -> None:
+        record = link.record
+        left = [] if before is None else [tenant for tenant in before.tenants if tenant not in record.tenants]
+        if left:
+            await self._announcer.lost(record, record.lease, "not_named", left)
+        is_new = await self._announcer.connected(record, reports_health=link.reports_health)
+        if not is_new and not is_fresh:
+            await self._announcer.still_up(record)
+        if is_new or not is_fresh:
+            await self._report(link, "announced")
+
+    def link_lost(self, link: SourceLink) -> None:
+        """Start the lease of a source whose connection has ended."""
+        if self._links.pop(link.link_id, None) is not None:
+            self.counters.connected = len(self._links)
+            # If Redis does not learn of it, the lease that was renewed last ends.
+            self._spawn(self._report_lost(link))
+
+    async def _report_lost(self, link: SourceLink) -> None:
+        with suppress(Refusal):
+            await self._report(link, "lost")
+
+    def _report(self, link: SourceLink, mark: str) -> Deferred[Reply]:
+        """Renew the lease of a source, with a mark; see ``source_renew.lua``."""
+        return self._run(SOURCE_RENEW, repr(float(self.lease)), _name(link.key), link.link_id, mark)
+
+    def _replaced(self, message: bytes) -> None:
+        """Close a connection whose source has connected again, at any node."""
+        self._close(message.decode(), "its source has connected again")
+
+    def _close(self, link_id: str, reason: str) -> None:
+        link = self._links.pop(link_id, None)
+        if link is not None:
+            self.counters.connected = len(self._links)
+            link.close(reason)
+
+    # Leases
+
+    def _connected(self) -> None:
+        self._in_contact_since = self._clock.monotonic()
+        self._renewed_at = 0.0
+        self._maintenance.request()
+
+    def _tick(self) -> None:
+        self._timer = self._clock.call_later(TICK_SECONDS, self._tick)
+        if self._redis.is_connected:
+            if self._maintenance.is_idle:
+                self._maintenance.request()
+        else:
+            self._in_contact_since = None
+
+    async def _maintain(self) -> None:
+        """Renew leases and end those that are due. What fails is repeated at the next tick."""
+        try:
+            await self._renew()
+            if self._can_end_leases:
+                await self._end_leases()
+        except Refusal:
+            self._in_contact_since = None
+            raise
+        if self._in_contact_since is None:
+            self._in_contact_since = self._clock.monotonic()
+
+    @property
+    def _can_end_leases(self) -> bool:
+        """Whether every node that is alive has had the time to renew the leases of its sources."""
+        since = self._in_contact_since
+        return since is not None and self._clock.monotonic() - since >= self.lease
+
+    async def _renew(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._renewed_at < self.lease / 3 and self._renewed_at:
+            return
+        links = list(self._links.values())
+        for start in range(0, len(links), LINKS_PER_CALL):
+            await self._renew_some(links[start : start + LINKS_PER_CALL])
+        self._renewed_at = now
+
+    async def _renew_some(self, links: Sequence[SourceLink]) -> None:
+        arguments: list[Argument] = [repr(float(self.lease))]
+        for link in links:
+            arguments += [_name(link.key), link.link_id, ""]
+        ages = await self._run(SOURCE_RENEW, *arguments)
+        for link, age in zip(links, ages, strict=True):
+            if age < 0:
+                # It has connected elsewhere, its lease was ended, or Redis has lost it: it must say Hello again.
+                self._close(link.link_id, "its source is not registered with this connection any more")
+            elif age > ANNOUNCE_AGAIN_SECONDS and link.link_id in self._links:
+                await self._announcer.still_up(link.record)
+                await self._report(link, "announced")
+
+    async def _end_leases(self) -> None:
+        ended, ending = await self._run(SOURCE_END, LINKS_PER_CALL)
+        self.counters.lost += ended
+        for name, text in zip(ending[::2], ending[1::2], strict=True):
+            record = _ending(name, text)
+            _log.warn("source {source!r} is down: its lease has ended", source=record.name)
+            await self._announcer.lost(record, record.lease, "lease_ended")
+            await self._redis.send("HDEL", self._keys.sources_ending, name)
+
+    # For operators and others
+
+    async def forget(self, name: str, tenant_id: str | None) -> int:
+        """Release a name; see ``SourceRegistry.forget``."""
+        scope = EVERY_TENANT if tenant_id is None else await self._scope_of(name, tenant_id)
+        if scope is None:
+            return 0
+        key = (scope, name)
+        reply = await self._run(SOURCE_FORGET, _name(key), "look", "")
+        _check_unused(reply, name)
+        claimed: tuple[str, ...] = ()
+        if reply[0] == b"ok":
+            record = _forgotten(key, reply)
+            claimed = record.claimed if tenant_id is None else (tenant_id,)
+            await self._announcer.lost(record, record.lease, "forgotten", claimed)
+            _check_unused(await self._run(SOURCE_FORGET, _name(key), "remove", encode_json(claimed)), name)
+        elif tenant_id is not None:
+            claimed = (tenant_id,)
+
+        def release(tenant: str) -> Deferred[Reply]:
+            return self._broker.tenant_store(tenant).run(SOURCE_RELEASE, name, scope)
+
+        return sum(reply for _, reply in await _each(claimed, release))
+
+    async def _scope_of(self, name: str, tenant_id: str) -> str | None:
+        found = await self._redis.send("HGET", self._keys.of(tenant_id, "sources"), name)
+        return None if found is None else found.split(b"\n")[0].decode()
+
+    async def sources(self, tenant_id: str | None) -> Sequence[JsonObject]:
+        """Return the sources of a tenant, or all."""
+        names = [name.decode() for name in await self._redis.send("SMEMBERS", self._keys.sources)]
+        fields = ("subject", "instance", "generation", "lease", "claimed", "facts", "link")
+
+        def read(name: str) -> Deferred[Reply]:
+            return self._redis.send("HMGET", self._keys.source(name), *fields)
+
+        found = []
+        for name, reply in await _each(sorted(names), read):
+            if reply[0] is not None and (tenant_id is None or tenant_id in _decode_texts(reply[4])):
+                found.append(description(_read(name, reply), connected=reply[6] != b""))
+        return found
+
+    async def chats_are_owned(self, tenant_id: str) -> bool:
+        """Return whether a source with the capability ``chats`` is registered for the tenant, at any node."""
+        found = await self._redis.send("HVALS", self._keys.of(tenant_id, "sources"))
+        return any(CHATS in _decode_texts(value.split(b"\n", 1)[1]) for value in found)
+
+    def _run(self, script: Script, *arguments: Argument) -> Deferred[Reply]:
+        return self._redis.run(script, [self._keys.sources], *arguments)
+
+
+async def _each(names: Sequence[str], call: Callable[[str], Deferred[Reply]]) -> list[tuple[str, Reply]]:
+    """Call Redis for each name, for some at once; return the replies.
+
+    Raises:
+        Refusal: one of the calls failed.
+    """
+    replies: list[tuple[str, Reply]] = []
+    remaining = iter(names)
+    while some := list(islice(remaining, LINKS_PER_CALL)):
+        try:
+            replies += zip(some, await gatherResults([call(name) for name in some], consumeErrors=True), strict=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+    return replies
+
+
+def _name(key: Key) -> str:
+    return encode_json(key).decode()
+
+
+def _registered(claim: Claim, reply: Reply) -> tuple[SourceRecord, _Facts | None, int]:
+    """Return the record of a source that was registered, its facts before, and when it was announced.
+
+    Raises:
+        Refusal: it was not registered.
+    """
+    status = reply[0]
+    if status != b"ok":
+        raise _REFUSALS[status](claim, reply)
+    _, generation, lease, claimed, before, announced_ago = reply
+    record = SourceRecord(
+        scope=claim.scope,
+        subject=claim.subject,
+        name=claim.name,
+        kind=claim.kind,
+        version=claim.version,
+        instance=claim.instance,
+        generation=int(generation),
+        lease=int(lease),
+        tenants=claim.tenants,
+        claimed=_decode_texts(claimed),
+        capabilities=claim.capabilities,
+    )
+    return record, _decode_facts(before) if before else None, int(announced_ago)
+
+
+_REFUSALS: dict[bytes, Callable[[Claim, Reply], Refusal]] = {
+    b"owner": lambda claim, _: name_is_taken(claim.scope),
+    b"in_use": lambda *_: Refusal(ErrorCode.SOURCE_IN_USE),
+    b"stale": lambda _, reply: stale_generation(int(reply[1])),
+    b"full": lambda *_: Refusal(ErrorCode.OVERLOADED, f"{MAX_SOURCES} sources are registered"),
+    b"tenants": lambda *_: Refusal(
+        ErrorCode.INVALID_EVENT, f"tenants: more than {MAX_TENANTS} with those named before"
+    ),
+    b"last": lambda *_: Refusal(ErrorCode.INVALID_EVENT, "generation: there is no higher one"),
+}
+
+
+def _record(key: Key, *, lease: int, claimed: bytes, facts: bytes, generation: int = 0) -> SourceRecord:
+    known = _decode_facts(facts)
+    return SourceRecord(
+        scope=key[0],
+        subject="",
+        name=key[1],
+        kind=known.kind,
+        version=known.version,
+        instance="",
+        generation=generation,
+        lease=lease,
+        tenants=known.tenants,
+        claimed=_decode_texts(claimed),
+        capabilities=known.capabilities,
+    )
+
+
+def _ending(name: bytes, text: bytes) -> SourceRecord:
+    """Return the record of a source whose lease has ended, with the number of that lease."""
+    lease, key = name.split(b" ", 1)
+    claimed, facts = text.split(b"\n", 1)
+    return _record(_decode_key(key), lease=int(lease), claimed=claimed, facts=facts)
+
+
+def _forgotten(key: Key, reply: Reply) -> SourceRecord:
+    return _record(key, lease=int(reply[1]), claimed=reply[2], facts=reply[3])
+
+
+def _read(name: str, reply: Reply) -> SourceRecord:
+    subject, instance, generation, lease, claimed, facts, _ = reply
+    record = _record(_decode_key(name), lease=int(lease), claimed=claimed, facts=facts, generation=int(generation))
+    return msgspec.structs.replace(record, subject=subject.decode(), instance=instance.decode())
+
+
+def _check_unused(reply: Reply, name: str) -> None:
+    if reply[0] == b"in_use":
+        raise Refusal(ErrorCode.SOURCE_IN_USE, f"source {name!r} is connected, or its lease has not ended")

@@ -1,0 +1,70 @@
+"""LinkOrder: which numbers of one connection are passed to the store, and after which others."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callcenter_ws.sources.link_order import LinkOrder
+
+
+def test_each_number_follows_the_one_before_it_that_is_under_way() -> None:
+    order = LinkOrder()
+    assert [order.begin(number) for number in (3, 5, 9)] == [0, 3, 5]
+    order.end(3, refused=False)
+    assert order.begin(10) == 9
+    for number in (5, 9, 10):
+        order.end(number, refused=False)
+    assert order.begin(11) == 0
+
+
+def test_a_number_that_is_sent_twice_follows_a_lower_one() -> None:
+    order = LinkOrder()
+    assert [order.begin(number) for number in (1, 2, 2, 1)] == [0, 1, 1, 0]
+    order.end(2, refused=False)
+    assert order.begin(3) == 2
+
+
+def test_higher_numbers_wait_for_a_refused_one() -> None:
+    order = LinkOrder()
+    order.begin(1)
+    order.end(1, refused=True)
+    assert [order.begin(number) for number in (2, 3)] == [None, None]
+    assert order.begin(1) == 0
+    # Each number that was refused must come again before any higher one.
+    assert [order.begin(number) for number in (3, 4)] == [None, None]
+    assert [order.begin(number) for number in (2, 3, 4)] == [1, 2, 3]
+    assert order.refused == 0
+
+
+def test_a_lower_number_may_pass() -> None:
+    order = LinkOrder()
+    for number in (1, 2):
+        order.begin(number)
+    order.end(2, refused=True)
+    assert order.begin(1) == 0
+    assert order.begin(3) is None
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.booleans(), st.integers(0, 5)), max_size=60))
+def test_a_number_passes_if_no_lower_one_was_refused_and_not_sent_again(
+    steps: list[tuple[int, bool, int]],
+) -> None:
+    order = LinkOrder()
+    under_way: list[int] = []
+    refused: set[int] = set()
+    for number, is_refused, ended in steps:
+        after = order.begin(number)
+        if any(lower < number for lower in refused):
+            refused.add(number)
+            assert after is None
+        else:
+            refused.discard(number)
+            assert after == max([one for one in under_way if one < number], default=0)
+            under_way.append(number)
+        if under_way and ended:
+            done = under_way.pop(ended % len(under_way))
+            order.end(done, refused=is_refused)
+            if is_refused:
+                refused.add(done)
+        assert order.refused == len(refused)

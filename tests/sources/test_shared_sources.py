@@ -1,0 +1,254 @@
+"""SharedSources over several nodes: one connection of a source, exactly one announcement, numbers across nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from redis_nodes import until, until_accepted
+from shared_nodes import ACME, INSTALLATION, LONG, draft
+from twisted.internet.defer import Deferred, gatherResults
+
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.events.source_rules import Announcement
+from callcenter_ws.redis.scripts import SOURCE_END
+from callcenter_ws.sources import shared
+
+SHORT = 0.4
+
+
+async def refusal_of(awaitable: Any) -> ErrorCode:
+    with pytest.raises(Refusal) as refused:
+        await awaitable
+    return refused.value.code
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_same_instance_replaces_its_connection_at_another_node(open_node: Any) -> None:
+    one, two = await open_node(), await open_node()
+    first = await one.hello(generation=1)
+    assert await one.publish(first, draft(1), draft(2)) == [2, 3]
+    second = await two.hello(generation=1)
+    assert second.source_seq == 2
+    await until(lambda: one.closed)
+    assert await two.publish(second, draft(2), draft(3)) == [0, 4]
+    # The end of the old connection is not that of the new one.
+    one.sources.link_lost(first)
+    assert (one.sources.counters.connected, two.sources.counters.connected) == (0, 1)
+    await until(lambda: len(two.delivered) >= 4)
+    assert two.announced() == ["up"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_replaced_connection_is_closed_although_the_message_is_missed(open_node: Any) -> None:
+    one, two = await open_node(SHORT), await open_node(SHORT)
+    one.sources._replaced = lambda _: None
+    one.broker._message_handlers[one.broker.keys.sources_channel] = lambda _: None
+    await one.hello()
+    await two.hello()
+    await until(lambda: one.closed)
+    assert two.closed == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_instance_is_refused_at_every_node_until_the_lease_has_ended(open_node: Any) -> None:
+    one, two = await open_node(SHORT), await open_node(SHORT)
+    link = await one.hello(instance="i1", generation=4)
+    assert await refusal_of(two.hello(instance="i2")) is ErrorCode.SOURCE_IN_USE
+    assert await refusal_of(two.hello(instance="i1", generation=3)) is ErrorCode.STALE_GENERATION
+    one.sources.link_lost(link)
+    second = await until_accepted(lambda: two.hello(instance="i2"))
+    assert second.record.generation == 5
+    await until(lambda: two.announced() == ["up", "down", "up"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_dead_node_loses_its_sources_once(open_node: Any) -> None:
+    others = [await open_node(SHORT) for _ in range(3)]
+    dead = await open_node(SHORT)
+    await dead.hello(INSTALLATION, tenants=["acme", "globex"])
+    await dead.hello(INSTALLATION, source="pbx2", tenants=["globex"])
+    await dead.close()
+    for node in others:
+        await until(lambda node=node: node.announced("globex").count("down") == 2)
+    # Nothing is left to announce, and it is not announced again.
+    keys = others[0].broker.keys
+    await until(lambda: not any(node.sources._maintenance.is_running for node in others))
+    for node in others:
+        assert await until_empty(node, keys.sources_ending)
+        assert node.announced("acme") == ["up", "down"]
+        assert sorted(node.announced("globex")) == ["down", "down", "up", "up"]
+    assert sum(node.sources.counters.lost for node in others) == 2
+
+
+async def until_empty(node: Any, key: str) -> bool:
+    left = 1
+    while left:
+        left = await node.broker.redis.send("HLEN", key)
+    return True
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connected_source_is_not_lost(open_node: Any) -> None:
+    """Its lease is renewed; the other node ends leases that are due all the time."""
+    one, two = await open_node(3.0), await open_node(SHORT)
+    link = await one.hello()
+    key = f"{one.broker.keys.sources[:-3]}leases"
+    (_, first), renewed = await one.broker.redis.send("ZRANGE", key, 0, -1, "WITHSCORES"), 0
+    while renewed < 2:
+        (_, score) = await one.broker.redis.send("ZRANGE", key, 0, -1, "WITHSCORES")
+        renewed, first = renewed + (score != first), score
+    assert await one.publish(link, draft(1)) == [2]
+    assert two.announced()[:1] == ["up"]
+    assert "down" not in two.announced()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_returns_to_another_node_is_not_announced(open_node: Any) -> None:
+    one, two = await open_node(), await open_node()
+    link = await one.hello()
+    one.sources.link_lost(link)
+    await two.hello()
+    await one.close()
+    again = await two.hello()
+    await two.publish(again, draft(1))
+    await until(lambda: len(two.delivered) >= 2)
+    assert two.announced() == ["up"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_time_in_which_no_node_runs_does_not_count(open_node: Any) -> None:
+    one = await open_node(SHORT)
+    await one.hello()
+    redis, key = one.broker.redis, f"{one.broker.keys.sources[:-3]}leases"
+    await one.close()
+    watching = await open_node(LONG)
+    redis = watching.broker.redis
+
+    async def is_over() -> bool:
+        _, score = await redis.send("ZRANGE", key, 0, -1, "WITHSCORES")
+        seconds, microseconds = await redis.send("TIME")
+        return float(score) < int(seconds) + int(microseconds) / 1e6
+
+    while not await is_over():
+        pass
+    # The lease has ended by Redis's clock, but this node has not been here for as long as a lease.
+    link = await watching.hello()
+    await watching.publish(link, draft(1))
+    await until(lambda: watching.delivered)
+    assert "down" not in watching.announced()
+    assert link.record.lease == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_node_that_dies_while_it_ends_a_lease(open_node: Any) -> None:
+    """The lease is ended in Redis, and ``source.down`` is not published yet."""
+    one = await open_node(SHORT)
+    link = await one.hello()
+    # It ends no leases itself.
+    one.sources.stop()
+    one.sources._links.clear()
+    assert link.record.lease == 1
+    ended = 0
+    while not ended:
+        ended, _ = await one.broker.redis.run(SOURCE_END, [one.broker.keys.sources], 10)
+    # The source returns first: both announcements, in order.
+    one.sources.lease = LONG
+    again = await one.hello(instance="i2")
+    assert again.record.lease == 2
+    await until(lambda: one.announced() == ["up", "down", "up"])
+    other = await open_node(SHORT)
+    await until_empty(other, other.broker.keys.sources_ending)
+    assert await one.publish(again, draft(1)) == [4]
+    await until(lambda: len(one.delivered) >= 4)
+    assert one.announced() == ["up", "down", "up"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_late_announcement_of_an_earlier_lease_changes_nothing(open_node: Any) -> None:
+    node = await open_node()
+    link = await node.hello()
+    assert await node.sources._announcer._publish(link.record, ["acme"], "down", 0, {}) is False
+    assert await node.sources._announcer._publish(link.record, ["acme"], "down", 1, {}) is True
+    assert Announcement("down", 1).lease == 1
+    await until(lambda: node.announced() == ["up", "down"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_sources_say_hello_again_when_redis_has_lost_everything(open_node: Any) -> None:
+    node = await open_node(SHORT)
+    link = await node.hello(generation=1)
+    assert await node.publish(link, draft(5)) == [2]
+    await node.broker.redis.send("FLUSHDB")
+    await until(lambda: node.closed)
+    node.sources.link_lost(link)
+    again = await until_accepted(lambda: node.hello(generation=1))
+    assert again.source_seq == 0
+    assert (await node.publish(again, draft(5)))[0] != 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_have_one_owner_over_all_nodes(open_node: Any) -> None:
+    one, two = await open_node(), await open_node()
+    await one.hello()
+    assert await refusal_of(two.hello(Principal("acme", "other", Role.SERVICE))) is ErrorCode.FORBIDDEN
+    assert await refusal_of(two.hello(INSTALLATION, tenants=["globex", "acme"])) is ErrorCode.FORBIDDEN
+    await two.hello(Principal("globex", "acd", Role.SERVICE))
+    await two.hello(INSTALLATION, tenants=["initech"])
+    listed = await one.sources.sources("acme")
+    assert [(source["source"], source["owner"], source["state"]) for source in listed] == [("pbx1", "acd", "connected")]
+    assert len(await two.sources.sources(None)) == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_name_is_forgotten_at_every_node(open_node: Any) -> None:
+    one, two = await open_node(SHORT), await open_node(SHORT)
+    link = await one.hello(INSTALLATION, tenants=["acme", "globex"], capabilities=["chats"], generation=2)
+    assert await one.publish(link, draft(7)) == [2]
+    assert await two.sources.chats_are_owned("acme")
+    assert await refusal_of(two.sources.forget("pbx1", None)) is ErrorCode.SOURCE_IN_USE
+    one.sources.link_lost(link)
+    assert await until_accepted(lambda: two.sources.forget("pbx1", "acme")) == 1
+    assert not await one.sources.chats_are_owned("acme")
+    assert await one.sources.chats_are_owned("globex")
+    assert await two.sources.forget("pbx1", None) == 1
+    assert await two.sources.forget("pbx1", None) == 0
+    assert await one.sources.sources(None) == []
+    other = await two.hello(ACME, generation=2)
+    # What is stored stays a duplicate.
+    assert other.source_seq == 7
+    assert await two.publish(other, draft(7), draft(8)) == [0, 5]
+    await until(lambda: two.announced("acme") == ["up", "down", "up"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_limits(open_node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = await open_node()
+    monkeypatch.setattr(shared, "MAX_SOURCES_PER_TENANT", 2)
+    monkeypatch.setattr(shared, "MAX_SOURCES", 3)
+    monkeypatch.setattr(shared, "MAX_TENANTS", 2)
+    for name in ("a", "b"):
+        await node.hello(source=name)
+    assert await refusal_of(node.hello(source="c")) is ErrorCode.OVERLOADED
+    await node.hello(source="a")
+    await node.hello(INSTALLATION, source="c", tenants=["globex", "x"])
+    assert await refusal_of(node.hello(INSTALLATION, source="d", tenants=["globex"])) is ErrorCode.OVERLOADED
+    assert await refusal_of(node.hello(INSTALLATION, source="c", tenants=["y"])) is ErrorCode.INVALID_EVENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_events_at_two_nodes_at_once_are_stored_once_and_in_order(open_node: Any) -> None:
+    """The old connection's events are under way at one node while the source sends them again at another."""
+    one, two = await open_node(), await open_node()
+    first = await one.hello(generation=1)
+    numbers = range(1, 400)
+    old = [Deferred.fromCoroutine(one.publish(first, *map(draft, numbers[at : at + 50]))) for at in range(0, 399, 50)]
+    second = await two.hello(generation=1)
+    new = [Deferred.fromCoroutine(two.publish(second, *map(draft, numbers[at : at + 30]))) for at in range(0, 399, 30)]
+    results = await gatherResults([*old, *new], consumeErrors=True)
+    assert all(isinstance(result, int) for batch in results for result in batch)
+    await until(lambda: len(two.delivered) >= 400)
+    assert [one.seq for one in two.delivered] == list(range(1, 401))
+    assert {one.event.source for one in two.delivered} == {"pbx1"}
