@@ -81,7 +81,7 @@ class Authenticator(Protocol):
 
         Raises:
             Refusal: ``unauthorized``, with a text that names the reason and never holds the token;
-                ``unavailable`` while the keys have not been fetched.
+                ``try_later`` if it may be accepted later, as while its key is being fetched.
         """
 
 
@@ -299,7 +299,10 @@ class PresenceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """A refused token (``jti``), or a user whose tokens issued until ``at`` (Unix seconds) are refused."""
+    """A refused token (``jti``), or a user whose tokens with an ``iat`` until ``at`` (Unix seconds) are refused.
+
+    ``at`` is the cutoff of ``auth.revocation`` at the time of the revocation.
+    """
 
     tenant_id: str
     jti: str | None

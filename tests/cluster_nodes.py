@@ -59,7 +59,9 @@ class HubDouble:
         self.opened_until.append(opened_until)
         return self.connections
 
-    def revoke(self, tenant_id: str, *, jti: str | None, user_id: str | None, at: float | None) -> int:
+    def revoke(
+        self, tenant_id: str, *, jti: str | None, user_id: str | None, at: float | None, opened_until: str
+    ) -> int:
         self.applied.append(("revoke", tenant_id, jti, user_id))
         if jti is not None:
             self.revocations.revoke_token(tenant_id, jti)

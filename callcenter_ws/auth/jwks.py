@@ -24,6 +24,7 @@ from twisted.web.iweb import IResponse
 from callcenter_ws import __version__
 from callcenter_ws.auth.jwkset import JwkSet, parse_jwk_set
 from callcenter_ws.auth.keys import KeyRing, UnusableKey
+from callcenter_ws.auth.missing_keys import FetchBudget, MissingKeys
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock, Timer
 
@@ -33,6 +34,9 @@ FETCH_TIMEOUT_SECONDS = 10.0
 
 FIRST_RETRY_SECONDS = 5.0
 """Longest delay in seconds before the first retry; it doubles with each further failure, up to the interval."""
+
+ANSWER_SECONDS = 1.0
+"""Time after which a peer should retry when a fetch is under way or about to start."""
 
 _HEADERS = {"Accept": ["application/jwk-set+json, application/json"], "User-Agent": [f"callcenter-ws/{__version__}"]}
 
@@ -62,6 +66,8 @@ complete."""
 
 class JwksSource(Service):
     """Fetches a JWK set at the start and then periodically, and renews the fetched keys of a KeyRing.
+
+    A token with a key that is not known causes a fetch, too (``missing_keys``).
 
     If a fetch fails, the keys of the last successful one remain in use. Redirects are not followed: keys are accepted
     from the configured URL only.
@@ -100,6 +106,11 @@ class JwksSource(Service):
         self._current: JwkSet | None = None
         self._failed = False
         self._timer: Timer | None = None
+        # Time of the monotonic clock.
+        self._due_at = 0.0
+        self._missing = MissingKeys()
+        self._budget = FetchBudget()
+        ring.request_key = self._request_key
         self._fetch: Deferred[None] | None = None
 
     @property
@@ -127,8 +138,38 @@ class JwksSource(Service):
             fetch.cancel()
         return fetch
 
+    # When to fetch
+
+    def _request_key(self, name: bytes) -> float | None:
+        """Have the keys fetched because one is missing; see ``keys.RequestKey``."""
+        now = self._clock.monotonic()
+        if self._missing.is_final(name, now, is_fetching=self._fetch is not None):
+            return None
+        if self._fetch is None and self.running:
+            self._schedule_fetch(self._budget.wait(now))
+        return ANSWER_SECONDS + self._seconds_until_fetch(now)
+
+    def _seconds_until_fetch(self, now: float) -> float:
+        """Return the seconds until the start of the fetch that will find a missing key, if it exists."""
+        if self._fetch is not None:
+            return self._budget.wait(now) if self._missing.is_fetch_wanted else 0.0
+        return max(0.0, self._due_at - now) if self._timer is not None else 0.0
+
+    def _schedule_fetch(self, delay: float) -> None:
+        """Fetch after ``delay`` seconds, or earlier if that is scheduled."""
+        due_at = self._clock.monotonic() + delay
+        if self._timer is not None:
+            if self._due_at <= due_at:
+                return
+            self._timer.cancel()
+        self._due_at = due_at
+        self._timer = self._clock.call_later(delay, self._start_fetch)
+
     def _start_fetch(self) -> None:
         self._timer = None
+        if self._missing.is_fetch_wanted:
+            self._budget.spend(self._clock.monotonic())
+        self._missing.start_fetch()
         self._fetch = Deferred.fromCoroutine(self._renew_keys())
         self._fetch.addErrback(
             lambda failure: self._log.failure("unhandled error in fetching the keys for verifying tokens", failure)
@@ -138,8 +179,11 @@ class JwksSource(Service):
     def _schedule(self, _: object) -> None:
         self._fetch = None
         if self.running:
-            delay = self._backoff.delay() if self._failed else self._interval * self._uniform(0.9, 1.1)
-            self._timer = self._clock.call_later(delay, self._start_fetch)
+            self._schedule_fetch(self._backoff.delay() if self._failed else self._interval * self._uniform(0.9, 1.1))
+            if self._missing.is_fetch_wanted:
+                self._schedule_fetch(self._budget.wait(self._clock.monotonic()))
+
+    # Fetching
 
     async def _renew_keys(self) -> None:
         download = Deferred.fromCoroutine(self._download())
@@ -173,6 +217,7 @@ class JwksSource(Service):
             reasons = "; ".join(key_set.ignored)[:500]
             self._log.warn("ignored keys from {url}: {reasons}", url=self._shown_url, reasons=reasons)
         self._current = key_set
+        self._missing.answered = self._missing.started
         self._failed = False
         self._backoff.reset()
 

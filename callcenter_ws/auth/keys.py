@@ -6,8 +6,9 @@ an RSA public key cannot be used as an HMAC secret (RFC 8725 section 3.1).
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -39,7 +40,7 @@ MAX_CANDIDATES = 8
 
 MAX_FILE_BYTES = 65_536
 RETRY_AFTER_SECONDS = 5.0
-"""Seconds after which a peer should retry while keys have not been fetched."""
+"""Seconds after which a peer should retry while keys have not been fetched, if the next fetch is not known."""
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
@@ -172,13 +173,26 @@ def _read(path: Path) -> bytes:
     return content
 
 
+RequestKey = Callable[[bytes], float | None]
+"""Has keys fetched because a key is missing; the argument is a digest that names the key.
+
+Returns the seconds after which the key may be known; None if a fetch since the first request has not found it.
+"""
+
+
 class KeyRing:
     """All keys that verify tokens: the fixed ones, from files, and the fetched ones.
 
+    If there are fetched keys, a missing one may have been published since the last fetch. Tokens of such a key are
+    refused with ``try_later`` until a fetch has shown that it does not exist (``request_key``), and then with
+    ``unauthorized``.
+
     Args:
         fixed: the keys from files.
-        awaits_fetched: whether ``renew`` will add keys. Until it does, a token without a matching key is refused with
-            ``unavailable`` in place of ``unauthorized``.
+        awaits_fetched: whether ``renew`` will add keys. Until it does, no refusal for want of a key is final.
+
+    Attributes:
+        request_key: set by the source of the fetched keys.
 
     Raises:
         UnusableKey: more than ``MAX_CANDIDATES`` keys without ``kid`` are for the same algorithm, or more than that
@@ -186,6 +200,7 @@ class KeyRing:
     """
 
     def __init__(self, fixed: Iterable[VerificationKey] = (), *, awaits_fetched: bool = False) -> None:
+        self.request_key: RequestKey = lambda name: None
         self._fixed = tuple(fixed)
         self._awaits_fetched = awaits_fetched
         self._index(self._fixed)
@@ -206,28 +221,45 @@ class KeyRing:
         keys for the algorithm.
 
         Raises:
-            Refusal: ``unauthorized`` if no key matches; ``unavailable`` while keys have not been fetched.
+            Refusal: ``unauthorized`` if no key matches; ``try_later`` if a fetch may add one that does.
         """
         if kid is not None and self._by_kid:
             named = self._by_kid.get(kid)
             if named is None:
-                raise self._no_key("kid: unknown key")
+                raise self._no_key("kid: unknown key", algorithm, kid.encode())
             found = tuple([key for key in named if algorithm in key.algorithms])
             if not found:
                 raise unauthorized(f"alg: the key with this kid is not for {algorithm}")
             return found
         found = self._by_algorithm.get(algorithm, ())
         if not found:
-            raise self._no_key(f"alg: there is no key for {algorithm}")
+            raise self._no_key(f"alg: there is no key for {algorithm}", algorithm, (kid or algorithm).encode())
         if len(found) > MAX_CANDIDATES:
             raise unauthorized("kid: required, because there are many keys")
         return found
 
-    def _no_key(self, text: str) -> Refusal:
+    def mismatch(self, token: CompactToken) -> Refusal:
+        """Return the refusal of a token that none of its ``candidates`` has signed.
+
+        Its key may be one that is not known yet, unless a key with its ``kid`` is.
+        """
+        text = "signature: does not match any key"
+        if token.kid is not None and token.kid in self._by_kid:
+            return unauthorized(text)
+        return self._no_key(text, token.algorithm, token.signed + token.signature)
+
+    def _no_key(self, text: str, algorithm: str, name: bytes) -> Refusal:
+        # Fetched keys are never those of an HMAC (``jwkset``).
+        if algorithm in MIN_HMAC_BYTES:
+            return unauthorized(text)
+        retry_after = self.request_key(hashlib.blake2b(name, digest_size=16).digest())
         if self._awaits_fetched:
             text = "the keys for verifying tokens have not been fetched yet"
-            return Refusal(ErrorCode.UNAVAILABLE, text, retry_after=RETRY_AFTER_SECONDS)
-        return unauthorized(text)
+            return Refusal(ErrorCode.TRY_LATER, text, retry_after=retry_after or RETRY_AFTER_SECONDS)
+        if retry_after is None:
+            return unauthorized(text)
+        text = f"{text}; the keys for verifying tokens are being fetched again"
+        return Refusal(ErrorCode.TRY_LATER, text, retry_after=retry_after)
 
     def _index(self, keys: tuple[VerificationKey, ...]) -> None:
         by_kid: dict[str, tuple[VerificationKey, ...]] = {}

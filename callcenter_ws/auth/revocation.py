@@ -1,12 +1,28 @@
-"""Revocation of tokens before they expire."""
+"""Revocation of tokens before they expire.
+
+A user's tokens are revoked by the time of their issue, ``iat``, which is read from the issuer's clock, while the time
+of the revocation is read from the gateway's. If the issuer's clock is ahead, a token that was issued before the
+revocation has a later ``iat``. The gateway therefore notes how far the ``iat`` of any verified token lay ahead of its
+own clock, and a revocation covers every ``iat`` until ``Revocations.cutoff``. No token that was presented before the
+revocation is missed; a token that was not is missed only if none ever showed that the issuer's clock is ahead. A token
+that is issued after the revocation is accepted once its ``iat`` lies behind the cutoff, at the latest ``tolerance``
+seconds later.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.interfaces import Authenticator, Revocation
+
+CLOCK_SKEW_SECONDS = 60.0
+"""Seconds by which the clock of an issuer may be ahead of the gateway's if no larger leeway is configured."""
+
+LEAD_MARGIN_SECONDS = 2.0
+"""Time that a token may have needed from its issue to the gateway when the lead of the issuer's clock was measured."""
 
 MAX_REVOCATIONS = 100_000
 """The largest number of revoked tokens and users."""
@@ -16,11 +32,30 @@ class Revocations:
     """The revoked tokens, by ``jti``, and the users whose tokens are revoked if issued until a certain time.
 
     There are at most ``MAX_REVOCATIONS``. At the limit new revocations are refused; none is ever dropped.
+
+    Args:
+        tolerance: seconds by which the ``iat`` of an accepted token may lie in the future.
+        now: returns the Unix time in seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tolerance: float = CLOCK_SKEW_SECONDS, now: Callable[[], float] = time.time) -> None:
+        self._tolerance = tolerance
+        self._now = now
+        # The largest number of seconds by which the ``iat`` of a verified token lay in the future.
+        self._lead = 0.0
         self._tokens: set[tuple[str, str]] = set()
         self._users: dict[tuple[str, str], float] = {}
+
+    def note_issued(self, principal: Principal) -> None:
+        """Note how far the clock of the issuer of a verified token is ahead."""
+        if principal.issued_at is not None:
+            self._lead = max(self._lead, principal.issued_at - self._now())
+
+    def cutoff(self, revoked_at: float) -> float:
+        """Return the latest ``iat`` of the tokens that may have been issued until ``revoked_at``, Unix seconds."""
+        if not self._lead:
+            return revoked_at
+        return revoked_at + min(2 * self._lead + LEAD_MARGIN_SECONDS, self._tolerance)
 
     def merge(self, known: Iterable[Revocation]) -> None:
         """Add revocations from the store or from other nodes."""
@@ -28,7 +63,7 @@ class Revocations:
             if revocation.jti is not None:
                 self._tokens.add((revocation.tenant_id, revocation.jti))
             if revocation.user_id is not None:
-                self._users[revocation.tenant_id, revocation.user_id] = revocation.at
+                self._revoke_user((revocation.tenant_id, revocation.user_id), revocation.at)
 
     def revoke_token(self, tenant_id: str, jti: str) -> None:
         """Revoke the token with this ``jti``.
@@ -40,15 +75,19 @@ class Revocations:
             self._check_limit()
         self._tokens.add((tenant_id, jti))
 
-    def revoke_user(self, tenant_id: str, user_id: str, now: float) -> None:
-        """Revoke all tokens of a user that were issued until ``now`` (Unix seconds).
+    def revoke_user(self, tenant_id: str, user_id: str, until: float) -> None:
+        """Revoke all tokens of a user with an ``iat`` until that time (Unix seconds), and those without.
 
         Raises:
             Refusal: ``overloaded`` at the limit.
         """
         if (tenant_id, user_id) not in self._users:
             self._check_limit()
-        self._users[tenant_id, user_id] = now
+        self._revoke_user((tenant_id, user_id), until)
+
+    def _revoke_user(self, user: tuple[str, str], until: float) -> None:
+        # A clock that was set back must not make an earlier revocation weaker.
+        self._users[user] = max(until, self._users.get(user, until))
 
     def check(self, principal: Principal) -> None:
         """Check that the token of a principal is not revoked.
@@ -59,8 +98,8 @@ class Revocations:
             Refusal: ``unauthorized`` if the token is revoked.
         """
         for tenant_id in (principal.tenant_id, EVERY_TENANT) if principal.narrowed else (principal.tenant_id,):
-            revoked_at = self._users.get((tenant_id, principal.user_id))
-            by_user = revoked_at is not None and (principal.issued_at is None or principal.issued_at <= revoked_at)
+            until = self._users.get((tenant_id, principal.user_id))
+            by_user = until is not None and (principal.issued_at is None or principal.issued_at <= until)
             if by_user or (principal.jti is not None and (tenant_id, principal.jti) in self._tokens):
                 raise Refusal(ErrorCode.UNAUTHORIZED, "the token was revoked")
 
@@ -83,5 +122,6 @@ class UnrevokedTokens:
             Refusal: as for the other Authenticator; ``unauthorized`` if the token is revoked.
         """
         principal = self._authenticator.verify(token)
+        self._revocations.note_issued(principal)
         self._revocations.check(principal)
         return principal

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from callcenter_ws.auth.jws import CompactToken, parse, unauthorized
 from callcenter_ws.auth.keys import KeyRing
+from callcenter_ws.auth.revocation import CLOCK_SKEW_SECONDS
+from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.runtime.json import JsonValue
 
-CLOCK_SKEW_SECONDS = 60.0
-"""Seconds by which ``iat`` may be in the future even without leeway. It is bounded because ``iat`` decides whether the
-revocation of a user applies to a token."""
+MAX_WAIT_SECONDS = 300.0
+"""A token that becomes valid within this time is refused with ``try_later``: the clocks of its issuer and the gateway
+probably differ. It is the largest leeway that can be configured."""
 
 MAX_EXPIRY = 253_402_300_799.0
 """The largest ``exp`` in Unix seconds: the end of the year 9999, the last that RFC 3339 can represent."""
@@ -46,6 +48,14 @@ class TokenRules:
     audience: str | None = None
     leeway: float = 0.0
 
+    @property
+    def iat_tolerance(self) -> float:
+        """Seconds by which ``iat`` may be in the future.
+
+        The revocation of a user covers tokens with an ``iat`` until as many seconds after it (``auth.revocation``).
+        """
+        return max(self.leeway, CLOCK_SKEW_SECONDS)
+
 
 class TokenVerifier:
     """Verifies tokens with the keys of a KeyRing. Implements ``interfaces.Authenticator``.
@@ -64,7 +74,7 @@ class TokenVerifier:
 
         Raises:
             Refusal: ``unauthorized``, with a text that names the invalid claim and does not contain the token;
-                ``unavailable`` while the keys have not been fetched for the first time.
+                ``try_later`` if it may be accepted later: its key is being fetched, or it becomes valid soon.
         """
         return self.verify_parsed(parse(token))
 
@@ -80,7 +90,7 @@ class TokenVerifier:
         if token.algorithm not in self._rules.algorithms:
             raise unauthorized(f"alg: expected one of {', '.join(self._rules.algorithms)}")
         if not any(key.signed(token) for key in self._keys.candidates(token.kid, token.algorithm)):
-            raise unauthorized("signature: does not match any key")
+            raise self._keys.mismatch(token)
 
     def _check_times(self, claims: Claims) -> None:
         """Check ``exp``, ``nbf`` and ``iat`` (RFC 7519 sections 4.1.4 to 4.1.6)."""
@@ -89,10 +99,11 @@ class TokenVerifier:
             raise unauthorized("exp: after the year 9999; expected seconds, not milliseconds")
         if now >= claims.exp + leeway:
             raise unauthorized("exp: the token has expired")
-        if claims.nbf is not UNSET and claims.nbf > now + leeway:
-            raise unauthorized("nbf: the token is not valid yet")
-        if claims.iat is not UNSET and claims.iat > now + max(leeway, CLOCK_SKEW_SECONDS):
-            raise unauthorized("iat: the token was issued in the future")
+        if claims.nbf is not None and claims.nbf > now + leeway:
+            raise _too_early("nbf: the token is not valid yet", claims.nbf - leeway - now, claims.exp - now)
+        if claims.iat is not None and claims.iat > now + self._rules.iat_tolerance:
+            wait = claims.iat - self._rules.iat_tolerance - now
+            raise _too_early("iat: the token was issued in the future", wait, claims.exp - now)
 
     def _check_parties(self, claims: Claims) -> None:
         """Check ``iss`` and ``aud`` (RFC 7519 sections 4.1.1 and 4.1.3), where they are configured."""
@@ -105,6 +116,13 @@ class TokenVerifier:
                 raise unauthorized("aud: missing, or not the expected audience")
 
 
+def _too_early(text: str, wait: float, seconds_left: float) -> Refusal:
+    """Return the refusal of a token that becomes valid after ``wait`` seconds and expires after ``seconds_left``."""
+    if wait > MAX_WAIT_SECONDS or wait >= seconds_left:
+        return unauthorized(text)
+    return Refusal(ErrorCode.TRY_LATER, f"{text}; the clocks of its issuer and the gateway differ", retry_after=wait)
+
+
 _Required = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)] | int
 _Optional = Annotated[str, Meta(max_length=MAX_TEXT)] | int | None
 
@@ -112,25 +130,26 @@ _Optional = Annotated[str, Meta(max_length=MAX_TEXT)] | int | None
 class Claims(msgspec.Struct, frozen=True):
     """The claims of a token, checked for their types only.
 
-    Identifiers may be integers, which mean their decimal text. ``null`` means an absent ``name``, ``session_id``,
-    ``extension`` or ``jti``. For other claims it is refused, because their absence could extend the rights of a token.
+    Identifiers may be integers, which mean their decimal text. ``null`` means that an optional claim is absent, as with
+    issuers that write every claim. A required claim must not be ``null``.
     """
 
     sub: _Required
     tenant_id: _Required
     exp: float
-    nbf: float | UnsetType = UNSET
-    iat: float | UnsetType = UNSET
+    nbf: float | None = None
+    iat: float | None = None
     iss: JsonValue = None  # a wrong one does not equal the expected value
     aud: JsonValue = None
-    role: str = Role.AGENT.value
-    queues: list[_Required] | UnsetType = UNSET
+    role: str | None = None
+    queues: list[_Required] | None = None
     name: Annotated[str, Meta(max_length=MAX_TEXT)] | None = None
     session_id: _Optional = None
     extension: _Optional = None
     jti: _Optional = None
 
 
+_REQUIRED_CLAIMS = frozenset({"sub`", "tenant_id`", "exp`"})
 _decoder = msgspec.json.Decoder(Claims)
 
 
@@ -149,11 +168,13 @@ def _claim_text(text: str) -> str:
     if missing:
         return f"{missing[1]}: required"
     what, _, where = text.partition(" - at `$.")
+    if what.endswith("got `null`") and where in _REQUIRED_CLAIMS:
+        return f"{where[:-1]}: required, and must not be null"
     return f"{where.rstrip('`') or 'claims'}: {what[:1].lower()}{what[1:].replace('`', '')}"
 
 
 def _principal(claims: Claims) -> Principal:
-    role = _ROLES.get(claims.role)
+    role = Role.AGENT if claims.role is None else _ROLES.get(claims.role)
     if role is None:
         raise unauthorized(f"role: expected one of {', '.join(_ROLES)}")
     tenant_id = _text("tenant_id", claims.tenant_id)
@@ -162,13 +183,13 @@ def _principal(claims: Claims) -> Principal:
     session_id = _optional("session_id", claims.session_id)
     if role is Role.VISITOR and session_id is None:
         raise unauthorized("session_id: required for the role visitor")
-    queues = None if claims.queues is UNSET else frozenset([_text("queues", queue) for queue in claims.queues])
+    queues = None if claims.queues is None else frozenset([_text("queues", queue) for queue in claims.queues])
     return Principal(
         tenant_id=tenant_id,
         user_id=_text("sub", claims.sub),
         role=role,
         expires_at=claims.exp,
-        issued_at=None if claims.iat is UNSET else claims.iat,
+        issued_at=claims.iat,
         name=claims.name or None,
         queues=queues,
         session_id=session_id,

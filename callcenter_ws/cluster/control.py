@@ -18,6 +18,7 @@ from callcenter_ws.cluster.membership import Membership
 from callcenter_ws.cluster.revocation_sync import RevocationSync
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.ulid import last_identifier
 from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.connection import Reply
 from callcenter_ws.redis.keys import Keys
@@ -34,8 +35,9 @@ CHUNK = 500
 LATE_SECONDS = 3.0
 """Age of a control message, by Redis's clock, after which it does not apply to all connections that are open.
 
-It then applies to those that were opened before it, which is determined by comparing identifiers. Identifiers are made
-from the clocks of two nodes; if the clock of one is ahead, connections of the last moments stay open.
+It then applies to those that were opened before it: their identifiers are compared with the one that this node would
+have made then. The age is measured by Redis's clock and the identifiers are made from this node's clock, so that no two
+clocks are compared.
 """
 
 RETRY_SECONDS = 1.0
@@ -75,6 +77,8 @@ class ControlMessages:
         self._last_id: str | None = None
         self._must_read_revocations = False
         self._must_restore_revocations = False
+        # Revoked subjects for which this node has a later time than Redis and the other nodes.
+        self._later: dict[bytes, float] = {}
         # Repeated after a failure: Redis may be connected and refuse writes.
         self._reads = SingleFlight(self._read, clock, spawn, backoff=Backoff(RETRY_SECONDS, RETRY_SECONDS))
 
@@ -86,8 +90,8 @@ class ControlMessages:
         Raises:
             Refusal: ``unavailable``; ``overloaded`` if there is no room for another revocation.
         """
-        now, instance = self._clock.time(), self._membership.instance
-        message = ControlMessage(tenant_id, user_id, jti, revoke, now, self._new_id(), instance)
+        cutoff, instance = self._hub.revocations.cutoff(self._clock.time()), self._membership.instance
+        message = ControlMessage(tenant_id, user_id, jti, revoke, cutoff, self._new_id(), instance)
         await self._membership.refresh()
         self._reports.expect(message.until, {instance, *self._membership.other_nodes()})
         try:
@@ -138,6 +142,8 @@ class ControlMessages:
             await self._read_revocations()
         if self._must_restore_revocations:
             await self._restore_revocations()
+        if self._later:
+            await self._store_later()
 
     async def _read_messages(self) -> None:
         last_id = self._last_id
@@ -180,11 +186,22 @@ class ControlMessages:
             restored = await self._revocations.restore()
             if restored:
                 _log.warn("Redis had lost {restored} revocations; they were restored", restored=restored)
-                now, instance = self._clock.time(), self._membership.instance
-                await self._add(ControlMessage("*", None, None, False, now, self._new_id(), instance))
+                await self._request_reading()
         except Refusal:
             self._must_restore_revocations = True
             raise
+
+    async def _store_later(self) -> None:
+        """Store the later times in Redis, and have the other nodes read them."""
+        later = dict(self._later)
+        if await self._revocations.store(later):
+            await self._request_reading()
+        self._later = {subject: at for subject, at in self._later.items() if later.get(subject) != at}
+
+    async def _request_reading(self) -> None:
+        """Have the other nodes read the list of revocations."""
+        now, instance = self._clock.time(), self._membership.instance
+        await self._add(ControlMessage("*", None, None, False, now, self._new_id(), instance))
 
     # Applying messages
 
@@ -195,7 +212,7 @@ class ControlMessages:
                 continue
             if message.revoke or message.user_id is not None:
                 sent_at = _parse_id(stream_id.decode())[0] / 1_000
-                self._apply(message, is_late=now - sent_at >= LATE_SECONDS)
+                self._apply(message, sent_at, max(0.0, now - sent_at))
             elif message.by != self._membership.instance:
                 self._must_read_revocations = True
 
@@ -206,13 +223,14 @@ class ControlMessages:
             _log.error("a control message of another version is not understood and not applied")
             return None
 
-    def _apply(self, message: ControlMessage, *, is_late: bool) -> None:
+    def _apply(self, message: ControlMessage, sent_at: float, age: float) -> None:
+        """Apply a message that was sent at ``sent_at``, by Redis's clock, ``age`` seconds ago."""
         closed = 0
+        opened_until = last_identifier(self._clock.time() - age) if age >= LATE_SECONDS else ""
         try:
             if message.revoke:
-                closed = self._revoke(message)
+                closed = self._revoke(message, sent_at, opened_until)
             elif message.user_id is not None:
-                opened_until = message.until if is_late else ""
                 closed = self._hub.disconnect_user(message.tenant_id, message.user_id, opened_until)
         except Refusal as refusal:
             _log.error("a control message cannot be applied: {reason}", reason=refusal.message)
@@ -222,14 +240,20 @@ class ControlMessages:
         else:
             self._spawn(self._report(encode_json(report)))
 
-    def _revoke(self, message: ControlMessage) -> int:
+    def _revoke(self, message: ControlMessage, sent_at: float, opened_until: str) -> int:
         """Refuse the tokens and close their connections; return how many."""
         # With these the Hub's revocations, of which none are ever removed, are not refused for lack of room.
         subjects = message.subjects
-        self._revocations.learn(dict.fromkeys(subjects, message.at))
-        # A node whose clock is behind must not make a user's revocation weaker.
-        at = max([message.at, *(self._revocations.revoked_at(subject) for subject in subjects[-1:])])
-        closed = self._hub.revoke(message.tenant_id, jti=message.jti, user_id=message.user_id, at=at)
+        # A node whose clock is behind must not make a user's revocation weaker, nor one that has seen no token from a
+        # clock that is ahead.
+        sent = max(message.at, sent_at, *(self._revocations.revoked_at(subject) for subject in subjects[-1:]))
+        at = sent if message.user_id is None else max(sent, self._hub.revocations.cutoff(sent_at))
+        self._revocations.learn(dict.fromkeys(subjects, at))
+        if at > sent:
+            self._later.update(dict.fromkeys(subjects, at))
+        closed = self._hub.revoke(
+            message.tenant_id, jti=message.jti, user_id=message.user_id, at=at, opened_until=opened_until
+        )
         return closed + self._revoked()
 
     async def _report(self, report: bytes) -> None:

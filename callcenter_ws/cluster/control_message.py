@@ -15,9 +15,8 @@ class ControlMessage(msgspec.Struct, frozen=True):
         user_id, jti: the user or the token whose connections are to be closed. If both are None and ``revoke`` is not
             set, revocations were restored, and nodes have to read their list.
         revoke: whether the tokens are to be refused.
-        at: Unix time.
-        until: an identifier, of the kind that connections have. A node that processes the message late leaves
-            connections with a later identifier open.
+        at: the cutoff of ``auth.revocation`` by the sender's clock, Unix seconds.
+        until: the message's identifier, in the reports about it.
         by: the node that counts the reports.
     """
 

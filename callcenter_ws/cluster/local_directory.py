@@ -32,9 +32,9 @@ class LocalDirectory:
 
     async def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
         """Refuse a token, or a user's tokens issued until now; see ``interfaces.Directory.revoke``."""
-        now = self._clock.time()
-        closed = self._hub.revoke(tenant_id, jti=jti, user_id=user_id, at=now)
-        self._store.save_revocation(Revocation(tenant_id, jti, user_id, now))
+        cutoff = self._hub.revocations.cutoff(self._clock.time())
+        closed = self._hub.revoke(tenant_id, jti=jti, user_id=user_id, at=cutoff)
+        self._store.save_revocation(Revocation(tenant_id, jti, user_id, cutoff))
         return closed
 
     def stats(self, tenant_id: str | None = None) -> JsonObject:

@@ -90,13 +90,21 @@ class RevocationSync:
             Refusal: ``unavailable``.
         """
         self._forget_expired()
-        known, restored = list(self._revoked.items()), 0
+        return await self.store(self._revoked)
+
+    async def store(self, revoked: dict[bytes, float]) -> int:
+        """Write revocations to Redis; return how many it did not have or had with an earlier time.
+
+        Raises:
+            Refusal: ``unavailable``.
+        """
+        known, stored = list(revoked.items()), 0
         for start in range(0, len(known), CHUNK):
             pairs: list[bytes | str] = []
             for subject, at in known[start : start + CHUNK]:
                 pairs += [subject, repr(at)]
-            restored += await self._redis.run(REVOCATIONS_RESTORE, [self._keys.revocations], *pairs)
-        return restored
+            stored += await self._redis.run(REVOCATIONS_RESTORE, [self._keys.revocations], *pairs)
+        return stored
 
 
 class RevocationExpiry:

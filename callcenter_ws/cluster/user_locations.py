@@ -66,4 +66,5 @@ class UserLocations:
         total = sum(count for node, count in counts.items() if self._membership.is_alive(node))
         if not total:
             return UserPresence(False, 0, None, last_seen or None)
-        return UserPresence(True, total, since or None, self._clock.time())
+        # ``since`` is a time of Redis's clock, which may be ahead.
+        return UserPresence(True, total, since or None, max(since, self._clock.time()))

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from callcenter_ws.auth.revocation import Revocations
+from callcenter_ws.auth.revocation import CLOCK_SKEW_SECONDS, Revocations
 from callcenter_ws.delivery.counters import HubCounters, TenantCounters, add
 from callcenter_ws.delivery.group import CLIENTS_PER_SLICE, Group
 from callcenter_ws.delivery.limits import Limits
@@ -42,6 +42,7 @@ class Hub:
         agent_calls: the policy for agents (``events.visibility``).
         burst: publications after which the outboxes are written without waiting for the end of the turn, so that a
             large batch does not make healthy clients overflow.
+        iat_tolerance: seconds by which the ``iat`` of an accepted token may lie in the future (``auth.revocation``).
         observe_latency: called with the seconds from accepting an event to passing it to the sockets.
     """
 
@@ -56,6 +57,7 @@ class Hub:
         spawn: Spawn,
         agent_calls: AgentCalls = "all",
         burst: int = 128,
+        iat_tolerance: float = CLOCK_SKEW_SECONDS,
         observe_latency: Callable[[float], object] = lambda seconds: None,
     ) -> None:
         self.broker = broker
@@ -78,7 +80,7 @@ class Hub:
         self._accepted_at: list[float] = []
         self._listeners: dict[PublicationListener, str] = {}
         self._interests: dict[str, int] = {}
-        self.revocations = Revocations()
+        self.revocations = Revocations(iat_tolerance, clock.time)
         self.replays = ReplayCache(clock)
         self.slicer = Slicer(clock)
         self.counters = HubCounters()
@@ -289,22 +291,35 @@ class Hub:
         """Close all connections of a user; return how many.
 
         Args:
+            tenant_id: ``*``: those of a token for all tenants.
             opened_until: an identifier; only connections whose own is not greater are closed. Empty: all.
         """
+        is_everywhere = tenant_id == EVERY_TENANT
         return self._close_where(
-            [tenant_id],
+            self._tenants if is_everywhere else [tenant_id],
             lambda client: (
-                client.principal.user_id == user_id and (not opened_until or client.connection_id <= opened_until)
+                client.principal.user_id == user_id
+                and (client.principal.narrowed or not is_everywhere)
+                and (not opened_until or client.connection_id <= opened_until)
             ),
         )
 
     def revoke(
-        self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None, at: float | None = None
+        self,
+        tenant_id: str,
+        *,
+        jti: str | None = None,
+        user_id: str | None = None,
+        at: float | None = None,
+        opened_until: str = "",
     ) -> int:
-        """Refuse a token, or a user's tokens issued until ``at``; close their connections and return how many.
+        """Refuse a token, or a user's tokens with an ``iat`` until ``at``; close connections and return how many.
+
+        The user's connections are closed whatever their ``iat``: their tokens were issued before they connected.
 
         Args:
-            at: Unix time in seconds; None: now.
+            at: Unix time in seconds; None: the cutoff for tokens issued until now (``auth.revocation``).
+            opened_until: as for ``disconnect_user``; later connections are closed only if their token is revoked.
 
         Raises:
             Refusal: ``invalid_message`` when neither is given, ``overloaded`` when the list is full.
@@ -313,9 +328,12 @@ class Hub:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "jti or user_id: one of them is required")
         if jti is not None:
             self.revocations.revoke_token(tenant_id, jti)
+        closed = 0
         if user_id is not None:
-            self.revocations.revoke_user(tenant_id, user_id, self.clock.time() if at is None else at)
-        return self.close_revoked(tenant_id)
+            cutoff = self.revocations.cutoff(self.clock.time()) if at is None else at
+            self.revocations.revoke_user(tenant_id, user_id, cutoff)
+            closed = self.disconnect_user(tenant_id, user_id, opened_until)
+        return closed + self.close_revoked(tenant_id)
 
     def close_revoked(self, tenant_id: str) -> int:
         """Close the connections of a tenant, or of all (``*``), whose tokens are revoked; return how many."""

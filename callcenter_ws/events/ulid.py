@@ -38,5 +38,10 @@ class UlidFactory:
         return _crockford(self._millisecond << _RANDOM_BITS | self._random)
 
 
+def last_identifier(time: float) -> str:
+    """Return the greatest identifier of the millisecond at that Unix time."""
+    return _crockford(((max(0, int(time * 1000)) + 1) << _RANDOM_BITS) - 1)
+
+
 def _crockford(value: int) -> str:
     return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])

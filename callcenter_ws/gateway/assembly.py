@@ -170,6 +170,7 @@ def _core(
         spawn=spawn,
         agent_calls=settings.policy.agent_calls,
         burst=max(1, settings.limits.outbox // 2),
+        iat_tolerance=_token_rules(settings).iat_tolerance,
         observe_latency=metrics.observe_latency,
     )
     return Core(
@@ -194,10 +195,14 @@ def _authentication(reactor: Reactor, settings: Settings, handoff: WorkerHandoff
     jwks: JwksSource | None = None
     if jwt.jwks_url is not None:
         jwks = JwksSource(jwt.jwks_url, keys, Agent(reactor, connectTimeout=10), clock, interval=jwt.jwks_refresh)
-    rules = TokenRules(jwt.algorithms, jwt.issuer, jwt.audience, jwt.leeway)
     visitors = VisitorSessions(_session_key(settings, handoff), clock.time, lambda: secrets.token_urlsafe(16))
-    tokens = GatewayTokens(visitors, TokenVerifier(keys, rules, clock.time))
+    tokens = GatewayTokens(visitors, TokenVerifier(keys, _token_rules(settings), clock.time))
     return Authentication(authenticator=UnrevokedTokens(tokens, core.hub.revocations), visitors=visitors, jwks=jwks)
+
+
+def _token_rules(settings: Settings) -> TokenRules:
+    jwt = settings.jwt
+    return TokenRules(jwt.algorithms, jwt.issuer, jwt.audience, jwt.leeway)
 
 
 def _session_key(settings: Settings, handoff: WorkerHandoff | None) -> bytes:

@@ -250,7 +250,7 @@ def test_tokens_are_refused_temporarily_while_keys_are_awaited() -> None:
     assert ring.candidates(None, "HS256")
     with pytest.raises(Refusal) as caught:
         ring.candidates("a", "RS256")
-    assert caught.value.code is ErrorCode.UNAVAILABLE
+    assert caught.value.code is ErrorCode.TRY_LATER
     assert caught.value.retry_after
     ring.renew([key_of("RS256", "a")])
     assert ring.candidates("a", "RS256")

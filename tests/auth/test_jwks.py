@@ -23,10 +23,17 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from callcenter_ws.auth.jwks import FETCH_TIMEOUT_SECONDS, FIRST_RETRY_SECONDS, MAX_DOCUMENT_BYTES, JwksSource
-from callcenter_ws.auth.keys import KeyRing, UnusableKey
+from callcenter_ws.auth.jwks import (
+    ANSWER_SECONDS,
+    FETCH_TIMEOUT_SECONDS,
+    FIRST_RETRY_SECONDS,
+    MAX_DOCUMENT_BYTES,
+    JwksSource,
+)
+from callcenter_ws.auth.keys import KeyRing, UnusableKey, public_key
+from callcenter_ws.auth.missing_keys import FETCH_INTERVAL_SECONDS, FETCHES_AT_ONCE, FORGET_SECONDS, MAX_MISSING
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
-from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.testing import FakeClock
 
 FIRST = jwk_set(jwk("p256", 0, kid="first"))
@@ -123,6 +130,12 @@ class Setup:
             return False
         return True
 
+    def refusal(self, number: int, kid: str) -> Refusal:
+        verifier = TokenVerifier(self.ring, TokenRules(("ES256",)), self.clock.time)
+        with pytest.raises(Refusal) as caught:
+            verifier.verify(issue("ES256", number=number, header={"kid": kid}))
+        return caught.value
+
     async def start(self) -> None:
         self.source.startService()
         await self.settled(1)
@@ -178,7 +191,7 @@ async def test_before_the_first_fetch_a_token_is_refused_temporarily() -> None:
     try:
         with pytest.raises(Refusal) as caught:
             verifier.verify(issue("ES256", header={"kid": "first"}))
-        assert caught.value.code is ErrorCode.UNAVAILABLE
+        assert caught.value.code is ErrorCode.TRY_LATER
         assert setup.agent.used == 0
     finally:
         await setup.close()
@@ -190,9 +203,6 @@ async def test_rotated_keys_are_used_after_the_next_fetch() -> None:
     try:
         await setup.start()
         setup.page.serve(SECOND)
-        for _ in range(3):
-            # An unknown kid must not cause a fetch: anybody can send one.
-            assert not setup.knows(1, "second")
         setup.clock.advance(INTERVAL - 1)
         assert setup.agent.used == 1
         setup.clock.advance(1)
@@ -201,6 +211,155 @@ async def test_rotated_keys_are_used_after_the_next_fetch() -> None:
         assert not setup.knows(0, "first")
     finally:
         await setup.close()
+
+
+class TestMissingKeys:
+    """Tokens whose key is not known."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_new_key_is_fetched_at_once(self) -> None:
+        setup = Setup()
+        try:
+            await setup.start()
+            setup.page.serve(SECOND)
+            for _ in range(5):
+                refusal = setup.refusal(1, "second")
+                assert (refusal.code, refusal.close_code) == (ErrorCode.TRY_LATER, CloseCode.TRY_LATER)
+                assert refusal.retry_after == ANSWER_SECONDS
+            setup.clock.advance(0)
+            await setup.settled(2)
+            assert setup.knows(1, "second")
+            setup.clock.advance(INTERVAL - 1)
+            assert setup.agent.used == 2
+        finally:
+            await setup.close()
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_key_that_does_not_exist_is_refused_for_good_after_one_fetch(self) -> None:
+        setup = Setup()
+        try:
+            await setup.start()
+            assert setup.refusal(1, "second").code is ErrorCode.TRY_LATER
+            setup.clock.advance(0)
+            # The fetch is under way.
+            assert setup.refusal(1, "second").code is ErrorCode.TRY_LATER
+            await setup.settled(2)
+            for _ in range(5):
+                assert setup.refusal(1, "second").code is ErrorCode.UNAUTHORIZED
+            setup.clock.advance(FORGET_SECONDS - 0.1)
+            assert setup.refusal(1, "second").code is ErrorCode.UNAUTHORIZED
+            assert setup.agent.used == 2
+            # The issuer may have published it since.
+            setup.clock.advance(0.1)
+            assert setup.refusal(1, "second").code is ErrorCode.TRY_LATER
+        finally:
+            await setup.close()
+
+    @pytest_twisted.ensureDeferred
+    async def test_any_number_of_unknown_keys_causes_a_bounded_number_of_fetches(self) -> None:
+        setup = Setup()
+        try:
+            await setup.start()
+            seconds = 60
+            for second in range(seconds):
+                for number in range(50):
+                    assert setup.refusal(1, f"{second}-{number}").code is ErrorCode.TRY_LATER
+                setup.clock.advance(1)
+                await until(lambda: setup.source._fetch is None)
+            assert setup.agent.used <= 1 + FETCHES_AT_ONCE + seconds / FETCH_INTERVAL_SECONDS
+            assert len(setup.source._missing._names) <= MAX_MISSING
+            # Meanwhile the issuer publishes a key: it is known at the time that the refusal names.
+            setup.page.serve(SECOND)
+            refusal = setup.refusal(1, "second")
+            assert refusal.code is ErrorCode.TRY_LATER
+            assert refusal.retry_after is not None
+            assert refusal.retry_after <= ANSWER_SECONDS + FETCH_INTERVAL_SECONDS
+            for number in range(2 * MAX_MISSING):
+                setup.refusal(1, f"more-{number}")
+            setup.clock.advance(refusal.retry_after)
+            await until(lambda: setup.source._fetch is None)
+            assert setup.knows(1, "second")
+        finally:
+            await setup.close()
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_key_asked_for_during_a_fetch_is_fetched_afterwards(self) -> None:
+        """The fetch under way may have been answered before the key was published."""
+        setup = Setup()
+        try:
+            await setup.start()
+            setup.refusal(1, "other")
+            setup.clock.advance(0)
+            assert setup.source._fetch is not None
+            assert setup.refusal(1, "second").code is ErrorCode.TRY_LATER
+            await until(lambda: setup.page.asked == 2 and setup.source._fetch is None)
+            setup.page.serve(SECOND)
+            assert setup.refusal(1, "other").code is ErrorCode.UNAUTHORIZED
+            assert setup.refusal(1, "second").code is ErrorCode.TRY_LATER
+            setup.clock.advance(0)
+            await setup.settled(3)
+            assert setup.knows(1, "second")
+        finally:
+            await setup.close()
+
+    @pytest.mark.logs_errors
+    @pytest_twisted.ensureDeferred
+    async def test_while_the_issuer_is_down_no_refusal_is_final(self) -> None:
+        setup = Setup()
+        setup.page.answer = status(500)
+        try:
+            for fetched in (False, True):
+                if fetched:
+                    setup.page.serve(FIRST)
+                    setup.refusal(1, "second")
+                    setup.clock.advance(FETCH_INTERVAL_SECONDS)
+                    await until(lambda: setup.source.ready and setup.source._fetch is None)
+                    setup.page.answer = status(500)
+                    setup.clock.advance(FORGET_SECONDS)
+                else:
+                    await setup.start()
+                for _ in range(20):
+                    refusal = setup.refusal(1, "second")
+                    assert refusal.code is ErrorCode.TRY_LATER
+                    assert 0 < (refusal.retry_after or 0) <= ANSWER_SECONDS + FETCH_INTERVAL_SECONDS
+                    setup.clock.advance(refusal.retry_after or 0)
+                    await until(lambda: setup.source._fetch is None)
+        finally:
+            await setup.close()
+
+    @pytest_twisted.ensureDeferred
+    async def test_tokens_without_a_kid_and_of_other_algorithms(self) -> None:
+        setup = Setup()
+        verifier = TokenVerifier(setup.ring, TokenRules(("ES256", "RS256", "HS256")), setup.clock.time)
+
+        def code_of(token: str) -> ErrorCode:
+            with pytest.raises(Refusal) as caught:
+                verifier.verify(token)
+            return caught.value.code
+
+        try:
+            tokens = [issue("ES256", number=1), issue("RS256"), issue("RS256", header={"kid": "rsa"})]
+            await setup.start()
+            assert [code_of(token) for token in tokens] == [ErrorCode.TRY_LATER] * 3
+            setup.clock.advance(0)
+            await setup.settled(2)
+            assert [code_of(token) for token in tokens] == [ErrorCode.UNAUTHORIZED] * 3
+            # The key is known, or never among the fetched ones.
+            forged = issue("ES256", number=1, header={"kid": "first"})
+            assert code_of(forged) is code_of(issue("HS256")) is ErrorCode.UNAUTHORIZED
+            assert code_of(issue("HS256", header={"kid": "x"})) is ErrorCode.UNAUTHORIZED
+            assert setup.agent.used == 2
+        finally:
+            await setup.close()
+
+    def test_before_the_first_fetch_a_key_of_a_file_does_not_make_a_refusal_final(self) -> None:
+        ring = KeyRing([public_key(public("p256", 0))], awaits_fetched=True)
+        verifier = TokenVerifier(ring, TokenRules(("ES256",)), FakeClock().time)
+        assert verifier.verify(issue("ES256"))
+        for header in ({}, {"kid": "second"}):
+            with pytest.raises(Refusal) as caught:
+                verifier.verify(issue("ES256", number=1, header=header))
+            assert caught.value.code is ErrorCode.TRY_LATER
 
 
 @pytest_twisted.ensureDeferred

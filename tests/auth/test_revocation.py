@@ -8,12 +8,12 @@ from sample_events import principal
 from world import World
 
 from callcenter_ws.auth import revocation
-from callcenter_ws.auth.revocation import Revocations, UnrevokedTokens
+from callcenter_ws.auth.revocation import CLOCK_SKEW_SECONDS, Revocations, UnrevokedTokens
 from callcenter_ws.cluster.local_directory import LocalDirectory
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.interfaces import Revocation
-from callcenter_ws.testing import run
+from callcenter_ws.testing import FakeClock, run
 
 
 def is_accepted(revocations: Revocations, principal: Principal) -> bool:
@@ -57,6 +57,44 @@ def test_a_token_without_iat_of_a_revoked_user_is_refused() -> None:
     revocations = Revocations()
     revocations.revoke_user("acme", "7", 1000.0)
     assert not is_accepted(revocations, principal(issued_at=None))
+
+
+@pytest.mark.parametrize("lead", [0.5, 3.0, 30.0, 60.0])
+def test_tokens_of_an_issuer_whose_clock_is_ahead_are_revoked(lead: float) -> None:
+    clock = FakeClock()
+    revocations = Revocations(now=clock.time)
+    old = principal(issued_at=clock.time() + lead)
+    assert is_accepted(revocations, old)
+    clock.advance(1.0)
+    revocations.revoke_user("acme", "7", revocations.cutoff(clock.time()))
+    assert not is_accepted(revocations, old)
+    clock.advance(lead + 1)
+    assert not is_accepted(revocations, old)
+    # A token that was issued later is accepted, at the latest after the tolerance.
+    assert is_accepted(revocations, principal(issued_at=clock.time() + CLOCK_SKEW_SECONDS + lead))
+
+
+def test_without_a_lead_of_the_issuer_a_token_issued_at_once_after_the_revocation_is_accepted() -> None:
+    clock = FakeClock()
+    revocations = Revocations(now=clock.time)
+    assert is_accepted(revocations, principal(issued_at=clock.time() - 10))
+    revocations.revoke_user("acme", "7", revocations.cutoff(clock.time()))
+    assert is_accepted(revocations, principal(issued_at=clock.time() + 0.01))
+
+
+def test_the_cutoff_is_bounded_by_the_tolerance() -> None:
+    revocations = Revocations(tolerance=120.0, now=lambda: 1000.0)
+    revocations.note_issued(principal(issued_at=1110.0))
+    assert revocations.cutoff(1000.0) == 1120.0
+
+
+def test_an_earlier_revocation_of_a_user_weakens_no_later_one() -> None:
+    """As when the clock was set back."""
+    revocations = Revocations()
+    revocations.revoke_user("acme", "7", 2000.0)
+    revocations.revoke_user("acme", "7", 1000.0)
+    revocations.merge([Revocation("acme", None, "7", 1000.0)])
+    assert not is_accepted(revocations, principal(issued_at=1500.0))
 
 
 def test_a_later_revocation_of_a_user_replaces_the_earlier_one() -> None:

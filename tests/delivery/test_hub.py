@@ -266,12 +266,21 @@ class TestDisconnecting:
         assert world.hub.revoke(ACME, jti="t-1") == 1
         assert (revoked.closed_with, other.closed_with, globex.closed_with) == (CloseCode.REVOKED, None, None)
 
-    def test_connections_with_tokens_issued_before_the_revocation_of_their_user_are_closed(self, world: World) -> None:
+    def test_all_connections_of_a_revoked_user_are_closed(self, world: World) -> None:
+        """Also if the clock of the issuer is ahead, so that a token seems to have been issued after the revocation."""
         now = world.clock.time()
-        old, without_iat = world.live(principal(issued_at=now - 5)), world.live(principal())
-        fresh = world.live(principal(issued_at=now + 1))
-        assert world.hub.revoke(ACME, user_id="7") == 2
-        assert [peer.closed_with for peer in (old, without_iat, fresh)] == [CloseCode.REVOKED, CloseCode.REVOKED, None]
+        peers = [world.live(principal(issued_at=issued_at)) for issued_at in (now - 5, None, now + 3)]
+        others = [world.live(principal(user_id="8", issued_at=now)), world.live(principal(tenant_id=GLOBEX))]
+        assert world.hub.revoke(ACME, user_id="7") == 3
+        assert [peer.closed_with for peer in peers] == [CloseCode.REVOKED] * 3
+        assert [peer.closed_with for peer in others] == [None, None]
+
+    def test_connections_opened_after_a_late_revocation_are_closed_by_their_tokens_only(self, world: World) -> None:
+        now = world.clock.time()
+        peers = [world.live(principal(issued_at=issued_at)) for issued_at in (now - 5, now - 1)]
+        first = min(peer.client.connection_id for peer in peers)
+        assert world.hub.revoke(ACME, user_id="7", at=now - 2, opened_until=first[:-1]) == 1
+        assert [peer.closed_with for peer in peers] == [CloseCode.REVOKED, None]
 
     def test_a_revocation_without_token_and_user_is_refused(self, world: World) -> None:
         with pytest.raises(Refusal) as raised:

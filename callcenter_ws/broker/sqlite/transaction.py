@@ -223,9 +223,9 @@ def _save_announcements(db: sqlite3.Connection, announced: dict[tuple[str, str],
 def _save_revocations(db: sqlite3.Connection, revocations: Sequence[Revocation]) -> None:
     rows = [(one.tenant_id, "token", one.jti, one.at) for one in revocations if one.jti is not None]
     rows += [(one.tenant_id, "user", one.user_id, one.at) for one in revocations if one.user_id is not None]
-    # A key must not occur twice in one statement.
-    latest = {row[:3]: row for row in rows}
-    insert(db, "revocation", 4, _flat(latest.values()), "ON CONFLICT DO UPDATE SET at = excluded.at")
+    # A key must not occur twice in one statement. The later time is kept, as in ``auth.revocation``.
+    latest = {row[:3]: row for row in sorted(rows, key=lambda row: row[3])}
+    insert(db, "revocation", 4, _flat(latest.values()), "ON CONFLICT DO UPDATE SET at = max(at, excluded.at)")
 
 
 # Sources

@@ -9,11 +9,16 @@ for at = 4, #ARGV, 2 do
     return nil
   end
 end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 for at = 4, #ARGV, 2 do
-  -- The later time is kept: a node whose clock is behind must not make a revocation weaker.
+  -- The latest of the times is kept, also that of Redis's clock: a node whose clock is behind must not make a revocation
+  -- weaker.
+  local given = tonumber(ARGV[at + 1])
+  local revoked_at = given < now and string.format('%.6f', now) or ARGV[at + 1]
   local known = redis.call('HGET', KEYS[2], ARGV[at])
-  if not known or tonumber(known) < tonumber(ARGV[at + 1]) then
-    redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1])
+  if not known or tonumber(known) < tonumber(revoked_at) then
+    redis.call('HSET', KEYS[2], ARGV[at], revoked_at)
   end
 end
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', 10000, '*', 'o', ARGV[2])
