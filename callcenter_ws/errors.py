@@ -11,6 +11,9 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+LIMIT_RETRY_SECONDS = 30.0
+"""The ``Retry-After`` of an HTTP response to a peer that exceeds a limit, if nothing better is known."""
+
 
 class ErrorCode(StrEnum):
     """Codes of expected failures: ``error.code`` on the wire."""
@@ -226,8 +229,12 @@ class Refusal(Exception):
 
     @property
     def close_code(self) -> CloseCode:
-        """The close code for a connection that is accepted only to send this refusal."""
-        return _CLOSE_OF_ERROR.get(self.code, CloseCode.UNAUTHORIZED)
+        """The close code for a connection that is accepted only to send this refusal.
+
+        If a retry may succeed, it is one after which clients reconnect.
+        """
+        code = _CLOSE_OF_ERROR.get(self.code, CloseCode.UNAUTHORIZED)
+        return code if code.reconnect or self.retry_after is None else CloseCode.TRY_LATER
 
     @property
     def http_headers(self) -> dict[str, str]:
@@ -235,8 +242,12 @@ class Refusal(Exception):
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         if self.code is ErrorCode.UNAUTHORIZED:
             headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
-        if self.retry_after is not None:
-            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
+        retry_after = self.retry_after
+        if retry_after is None and self.code is ErrorCode.CONNECTION_LIMIT:
+            # An HTTP client may retry what a WebSocket client must not: it is not told by a close code.
+            retry_after = LIMIT_RETRY_SECONDS
+        if retry_after is not None:
+            headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
         return headers
 
     @property

@@ -64,6 +64,12 @@ class Transport(Protocol):
         The peer's pong has the same payload. Has no effect on a closed socket.
         """
 
+    def probe(self) -> None:
+        """Send a ping, and close with 4002 unless the peer sends anything in ``delivery.user_probes``' time.
+
+        Has no effect on a closed socket, nor while an earlier probe is unanswered.
+        """
+
     def close(self, code: CloseCode) -> None:
         """Start the closing handshake with ``code`` and its text. Has no effect on a closed socket."""
 
@@ -89,11 +95,18 @@ class PresenceClient(Protocol):
     """A connected client, as presence tracking sees it."""
 
     @property
+    def connection_id(self) -> str:
+        """The identifier of the connection, which sorts by the time of its opening at this node."""
+
+    @property
     def principal(self) -> Principal:
         """The principal of the client's token."""
 
     def refuse(self, refusal: Refusal) -> None:
         """Send an ``error`` message."""
+
+    def probe(self) -> None:
+        """Ping the peer; close the connection with 4002 unless it answers soon."""
 
     def close(self, code: CloseCode) -> None:
         """End the connection with a close code."""

@@ -78,6 +78,7 @@ class RecordingTransport:
     Attributes:
         latest: the object that was written last.
         pings: the payloads of the pings, which are not part of the written bytes.
+        probes: the number of calls of ``probe``.
         unsent: the number of bytes that ``unsent_bytes`` returns, as those of a slow socket.
     """
 
@@ -87,6 +88,7 @@ class RecordingTransport:
         self.closed_with: CloseCode | None = None
         self.unsent = 0
         self.pings: list[bytes] = []
+        self.probes = 0
 
     def write(self, data: bytes) -> None:
         """Record ``data``."""
@@ -109,6 +111,10 @@ class RecordingTransport:
     def ping(self, payload: bytes) -> None:
         """Record the payload of a ping."""
         self.pings.append(payload)
+
+    def probe(self) -> None:
+        """Count a probe."""
+        self.probes += 1
 
     def close(self, code: CloseCode) -> None:
         """Record the first close code."""

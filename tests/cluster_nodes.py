@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,7 +14,7 @@ from twisted.internet import reactor, task
 from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.broker.redis.broker import RedisBroker
 from callcenter_ws.cluster.node import Cluster
-from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
@@ -27,18 +28,29 @@ GRACE = 0.2
 
 
 class FakeClient:
-    """A Subscriber that records what it is sent."""
+    """A Subscriber that records what it is sent.
+
+    Attributes:
+        close_hook: called by ``close``.
+    """
 
     def __init__(self, user_id: str, role: Role = Role.AGENT, tenant_id: str = A) -> None:
         self.principal = Principal(tenant_id, user_id, role)
+        self.connection_id = secrets.token_hex(8)
         self.refusals: list[Refusal] = []
         self.closes: list[CloseCode] = []
+        self.probes = 0
+        self.close_hook: Callable[[], None] = lambda: None
 
     def refuse(self, refusal: Refusal) -> None:
         self.refusals.append(refusal)
 
+    def probe(self) -> None:
+        self.probes += 1
+
     def close(self, code: CloseCode) -> None:
         self.closes.append(code)
+        self.close_hook()
 
 
 class HubDouble:
@@ -80,7 +92,9 @@ class ClusterNode:
         changes: the announcements that were delivered, in order: user, and whether it is online.
     """
 
-    def __init__(self, url: str, prefix: str, name: str, **limits: Any) -> None:
+    def __init__(
+        self, url: str, prefix: str, name: str, over_user_limit: OverUserLimit = "refuse", **limits: Any
+    ) -> None:
         clock = ReactorClock(reactor)
         self.broker = RedisBroker(reactor, clock, spawn, redis_address(url), prefix=prefix, timeout=1.0)
         self.cluster = Cluster(
@@ -92,6 +106,7 @@ class ClusterNode:
             lease=LEASE,
             history_limits=(1_000, 86_400),
             revoked=lambda: 0,
+            over_user_limit=over_user_limit,
         )
         self.hub = HubDouble()
         hub: Any = self.hub

@@ -85,6 +85,10 @@ class TestRefusal:
         assert refusal.retry_after_ms == milliseconds
         assert refusal.http_headers["Retry-After"] == header
 
+    @pytest.mark.parametrize("code", ErrorCode)
+    def test_a_refusal_that_waiting_may_cure_has_no_terminal_close_code(self, code: ErrorCode) -> None:
+        assert Refusal(code, retry_after=1).close_code.reconnect
+
     def test_retry_after_is_optional(self) -> None:
         refusal = Refusal(ErrorCode.RATE_LIMITED)
         assert refusal.retry_after_ms is None

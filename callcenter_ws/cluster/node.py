@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from callcenter_ws.broker.redis.broker import RedisBroker
-from callcenter_ws.cluster.connection_limit import ConnectionLimit
+from callcenter_ws.cluster.connection_limit import ConnectionLimit, UserLimitMessage
 from callcenter_ws.cluster.control import ControlMessages
 from callcenter_ws.cluster.directory import ClusterDirectory
 from callcenter_ws.cluster.membership import Membership
@@ -14,11 +14,12 @@ from callcenter_ws.cluster.presence import ClusterPresence
 from callcenter_ws.cluster.reaper import Reaper
 from callcenter_ws.cluster.user_locations import UserLocations
 from callcenter_ws.delivery.hub import Hub
-from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import encode_json
 
 _RETRY_SECONDS = 1.0
 
@@ -31,6 +32,7 @@ class Cluster:
         lease: seconds after the last renewal of its lease at which a node counts as dead.
         history_limits: events and seconds that a tenant's log keeps.
         revoked: closes what else a revoked token is used for at this node, beside the Hub's clients; returns how many.
+        over_user_limit: what happens to a user's connection over the limit.
 
     Attributes:
         presence: for the Hub.
@@ -47,6 +49,7 @@ class Cluster:
         lease: float,
         history_limits: tuple[int, float],
         revoked: Callable[[], int],
+        over_user_limit: OverUserLimit = "refuse",
     ) -> None:
         self._broker = broker
         self._clock = clock
@@ -77,7 +80,13 @@ class Cluster:
             log_limits,
             lambda tenant_id: spawn(self._register_tenant(tenant_id)),
             offline,
-            ConnectionLimit(self._membership, limits.connections_per_user),
+            ConnectionLimit(
+                self._membership,
+                clock,
+                limits.connections_per_user,
+                over_user_limit,
+                lambda message: spawn(self._publish(message)),
+            ),
             grace=limits.presence_grace,
             drain_grace=limits.presence_grace + limits.drain_timeout,
         )
@@ -92,6 +101,13 @@ class Cluster:
         self.presence.report_everything()
         if self._control is not None:
             self._control.restore_revocations()
+
+    async def _publish(self, message: UserLimitMessage) -> None:
+        """Send a message to all nodes, this one included."""
+        try:
+            await self._broker.redis.send("SPUBLISH", self._broker.keys.user_limit_channel, encode_json(message))
+        except Refusal:
+            return  # it is repeated
 
     async def _register_tenant(self, tenant_id: str) -> None:
         """Register that this node has clients of a tenant, so that they are found when the node dies."""
@@ -118,6 +134,7 @@ class Cluster:
         )
         broker.subscribe(broker.keys.control_channel, lambda _: control.request_read())
         broker.subscribe(broker.keys.reports_channel, control.report_received)
+        broker.subscribe(broker.keys.user_limit_channel, self.presence.user_limit_message_received)
         broker.on_connected(control.request_read)
         return ClusterDirectory(hub, self._locations, control)
 

@@ -14,7 +14,7 @@ from functools import partial
 import msgspec
 
 from callcenter_ws.broker.redis.tenant_store import NO_EVENT, TenantStore
-from callcenter_ws.cluster.connection_limit import ConnectionLimit
+from callcenter_ws.cluster.connection_limit import ConnectionLimit, decode_user_limit_message
 from callcenter_ws.cluster.membership import Membership
 from callcenter_ws.cluster.node_user import NodeUser, user_key
 from callcenter_ws.cluster.offline import CALL_USERS, OfflineAnnouncements
@@ -32,7 +32,7 @@ from callcenter_ws.runtime.single_flight import SingleFlight
 
 RETRY_SECONDS = 1.0
 
-_decode_counts = msgspec.json.Decoder(list[dict[str, int]]).decode
+_decode_counts = msgspec.json.Decoder(list[tuple[dict[str, int], dict[str, float]]]).decode
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class ClusterPresence:
         user = tenant.users.get(key)
         if user is None:
             user = tenant.users[key] = NodeUser()
-        user.clients[client] = None
+        user.clients[client] = self._clock.monotonic()
         user.announced = user.announced or is_announced(principal)
         self._changed(tenant, key)
 
@@ -200,10 +200,10 @@ class ClusterPresence:
             PRESENCE_UPDATE, *history, *self._log_limits, self._membership.instance, *arguments
         )
         left: dict[float, list[str]] = {}
-        for key, counts in zip(keys, _decode_counts(reply), strict=True):
+        for key, (counts, oldest) in zip(keys, _decode_counts(reply), strict=True):
             user = tenant.users[key]
             if reported[key]:
-                if not self._limit.enforce(user, counts):
+                if not self._limit.enforce(tenant_id, key, user, counts, oldest):
                     self._clock.call_later(self._membership.lease, self._count_again, tenant_id, key)
                 continue
             left.setdefault(user.grace, []).append(key)
@@ -215,15 +215,34 @@ class ClusterPresence:
 
     def _argument(self, tenant_store: TenantStore, key: str, user: NodeUser) -> bytes:
         """Return a user's argument of ``presence_update.lua``."""
-        return encode_json(
-            {
-                "name": key,
-                "count": len(user.clients),
-                "announced": user.announced,
-                "grace": user.grace,
-                "draft": presence_draft(tenant_store, key, self._new_id()),
-            }
-        )
+        argument = {
+            "name": key,
+            "count": len(user.clients),
+            "announced": user.announced,
+            "grace": user.grace,
+            "draft": presence_draft(tenant_store, key, self._new_id()),
+        }
+        if self._limit.replaces and user.clients:
+            # The age, because the clocks of two nodes must not be compared.
+            argument["age"] = self._clock.monotonic() - next(iter(user.clients.values()))
+        return encode_json(argument)
+
+    def user_limit_message_received(self, data: bytes) -> None:
+        """Process a message about a user with too many connections; empty: messages may have been missed."""
+        if not data:
+            return  # whoever has connections in excess repeats it
+        try:
+            message = decode_user_limit_message(data)
+        except msgspec.DecodeError:
+            return  # of another version
+        tenant = self._tenants.get(message.tenant_id)
+        user = None if tenant is None else tenant.users.get(message.user)
+        if tenant is None or user is None:
+            return
+        if message.action == "probe":
+            self._limit.probe(message.tenant_id, message.user, user)
+        else:
+            self._changed(tenant, message.user)
 
     def _count_again(self, tenant_id: str, key: str) -> None:
         tenant = self._tenants.get(tenant_id)

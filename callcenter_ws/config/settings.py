@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.events.visibility import AgentCalls
 from callcenter_ws.redis.address import SCHEMES, redis_address
 from callcenter_ws.runtime.endpoints import EndpointDescription
@@ -145,9 +145,15 @@ class PublicSettings(Section, frozen=True):
 
 
 class PolicySettings(Section, frozen=True):
-    """The visibility rules that an operator may choose."""
+    """The rules that an operator may choose.
+
+    Attributes:
+        agent_calls: the calls that agents see.
+        over_user_limit: what happens to a user's connection over ``limits.connections_per_user``.
+    """
 
     agent_calls: AgentCalls = "all"
+    over_user_limit: OverUserLimit = "refuse"
 
 
 class CompressionSettings(Section, frozen=True):

@@ -247,6 +247,11 @@ class Client:
         if not self.outbox.accepting:
             self._catch_up.proceed()
 
+    def probe(self) -> None:
+        """Ping the peer, and close the connection unless it answers; see ``interfaces.Transport``."""
+        if not self.closed:
+            self._transport.probe()
+
     def count_received(self) -> None:
         """Count a message from the peer."""
         self._hub.counters.received += 1

@@ -264,11 +264,11 @@ class Hub:
         tenant = self._tenants.get(tenant_id)
         return 0 if tenant is None else len(tenant.clients)
 
-    def connections_of(self, principal: Principal) -> int:
-        """Return the number of a user's connections; a visitor and an agent with the same id are different users."""
+    def clients_of(self, principal: Principal) -> list[Subscriber]:
+        """Return a user's clients; a visitor and an agent with the same id are different users."""
         tenant = self._tenants.get(principal.tenant_id)
         clients = [] if tenant is None else tenant.clients_of_user(principal.user_id)
-        return sum(client.principal.is_visitor == principal.is_visitor for client in clients)
+        return [client for client in clients if client.principal.is_visitor == principal.is_visitor]
 
     # Closing connections of this node; for all nodes see ``interfaces.Directory``
 

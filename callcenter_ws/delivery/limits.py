@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, NamedTuple, get_type_hints
+from typing import Annotated, Literal, NamedTuple, get_type_hints
 
 from msgspec import Meta
 
@@ -40,6 +40,9 @@ PositiveCount = Annotated[int, Meta(ge=1, le=1_000_000)]
 ConnectionCount = Annotated[int, Meta(ge=0, le=10_000_000)]
 Timeout = Annotated[float, Meta(ge=0.1, le=3_600)]
 GracePeriod = Annotated[float, Meta(ge=0, le=3_600)]
+
+OverUserLimit = Literal["refuse", "replace_oldest"]
+"""What happens to a user's connection over ``connections_per_user``: it is refused, or it replaces the oldest one."""
 
 PingTime = Annotated[float, Meta(ge=3, le=3_600)]
 """At least 3 s: Autobahn rounds its timers down to whole seconds, so that shorter ones may fire at once."""

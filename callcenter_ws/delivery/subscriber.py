@@ -66,6 +66,9 @@ class Subscriber(Protocol):
     def refuse(self, refusal: Refusal) -> None:
         """Send an ``error`` message."""
 
+    def probe(self) -> None:
+        """Ping the peer, and close the connection unless it answers; see ``interfaces.Transport``."""
+
     def begin_catch_up(self) -> None:
         """Stop accepting live publications: older ones must be sent first."""
 

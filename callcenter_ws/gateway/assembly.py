@@ -112,7 +112,7 @@ def assemble(
     # The store is built first, and the AMP factory, which the store's callback needs, depends on it.
     core = _core(reactor, settings, handoff, lambda: amp_factory.disconnect_revoked())
     authentication = _authentication(reactor, settings, handoff, core)
-    admission = Admission(core.hub, settings.limits)
+    admission = Admission(core.hub, settings.limits, settings.policy.over_user_limit)
     websocket_factory = _websocket_factory(reactor, settings, core, authentication, admission)
     amp_factory = _amp_factory(settings, core, authentication.authenticator)
     core.metrics.watch(

@@ -171,6 +171,7 @@ class RedisStore:
             lease=settings.cluster.lease,
             history_limits=(store.history_events, store.history_seconds),
             revoked=close_revoked_sessions,
+            over_user_limit=settings.policy.over_user_limit,
         )
         self.presence = self._cluster.presence
 

@@ -41,6 +41,7 @@ class Keys:
         self.sources_channel = f"{self._channels}:{{sources}}:replaced"
         self.control_channel = f"{self._channels}:{{nodes}}:orders"
         self.reports_channel = f"{self._channels}:{{nodes}}:reports"
+        self.user_limit_channel = f"{self._channels}:{{nodes}}:user-limit"
         self.tenants_channel = f"{self._channels}:{{nodes}}:tenants"
 
     def meta(self, tenant_id: str) -> str:

@@ -6,8 +6,9 @@ from enum import StrEnum
 
 from callcenter_ws.delivery.counters import add
 from callcenter_ws.delivery.hub import Hub
-from callcenter_ws.delivery.limits import Limits
-from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.delivery.limits import Limits, OverUserLimit
+from callcenter_ws.delivery.user_probes import UserProbes
+from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 
@@ -25,14 +26,19 @@ class EndpointName(StrEnum):
 class Admission:
     """Decides whether a node accepts a connection.
 
+    Args:
+        over_user_limit: what happens to a user's connection over ``limits.connections_per_user``.
+
     Attributes:
         sockets: open sockets, authenticated or not; counted from ``open_socket`` to ``close_socket``.
         draining: whether all connections are refused, because the node stops.
     """
 
-    def __init__(self, hub: Hub, limits: Limits) -> None:
+    def __init__(self, hub: Hub, limits: Limits, over_user_limit: OverUserLimit = "refuse") -> None:
         self._hub = hub
         self._limits = limits
+        self._over_user_limit = over_user_limit
+        self._probes = UserProbes(hub.clock)
         self.sockets = 0
         self._sockets_by_ip: dict[str, int] = {}
         self.draining = False
@@ -93,8 +99,11 @@ class Admission:
             raise Refusal(
                 ErrorCode.CONNECTION_LIMIT, "the tenant has too many connections", retry_after=RETRY_AFTER_SECONDS
             )
-        mine = self._hub.connections_of(principal)
-        if limits.connections_per_user and mine >= limits.connections_per_user:
-            raise Refusal(
-                ErrorCode.CONNECTION_LIMIT, "the user has too many connections", retry_after=RETRY_AFTER_SECONDS
-            )
+        mine = self._hub.clients_of(principal)
+        if not limits.connections_per_user or len(mine) < limits.connections_per_user:
+            return
+        if self._over_user_limit == "refuse":
+            raise self._probes.decide((tenant_id, principal.user_id, principal.is_visitor), mine)[0]
+        mine.sort(key=lambda client: client.connection_id)
+        for client in mine[: len(mine) - limits.connections_per_user + 1]:
+            client.close(CloseCode.REPLACED)

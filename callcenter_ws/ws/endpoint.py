@@ -23,10 +23,16 @@ from callcenter_ws.ws.factory import GatewayFactory
 from callcenter_ws.ws.handshake import Handshake, HandshakeResult, OptionalTokenSources, header_values, read_handshake
 from callcenter_ws.ws.protocol import GatewayProtocol
 
-PERMANENT_REFUSALS = frozenset(
-    {ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN, ErrorCode.CONNECTION_LIMIT, ErrorCode.TENANT_SUSPENDED}
+EXPLAINED_REFUSALS = frozenset(
+    {
+        ErrorCode.UNAUTHORIZED,
+        ErrorCode.FORBIDDEN,
+        ErrorCode.CONNECTION_LIMIT,
+        ErrorCode.TRY_LATER,
+        ErrorCode.TENANT_SUSPENDED,
+    }
 )
-"""Refusals that are sent over the WebSocket: a browser does not see an HTTP status and would reconnect for ever."""
+"""Refusals that are sent over the WebSocket: a browser does not see an HTTP status, nor ``Retry-After``."""
 
 _log = Logger()
 
@@ -120,13 +126,13 @@ class WebSocketEndpoint(Resource):
         """Return the result of the handshake, which holds the refusal where this is to be sent over the WebSocket.
 
         Raises:
-            Refusal: the client does not speak the gateway's subprotocol, or may succeed when it retries.
+            Refusal: the client does not speak the gateway's subprotocol, or the refusal is not explained to it.
         """
         principal = session_token = refused = None
         try:
             principal, session_token = self._context.authenticator.identify(self._endpoint, handshake)
         except Refusal as refusal:
-            if not handshake.speaks_subprotocol or refusal.code not in PERMANENT_REFUSALS:
+            if not handshake.speaks_subprotocol or refusal.code not in EXPLAINED_REFUSALS:
                 raise
             refused = refusal
         return HandshakeResult(

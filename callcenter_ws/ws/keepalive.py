@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from callcenter_ws.delivery.user_probes import PROBE_TIMEOUT_SECONDS
 from callcenter_ws.errors import CloseCode
+from callcenter_ws.runtime.clock import Timer
 from callcenter_ws.ws.autobahn import TunedServerProtocol
 
 PING_BYTES = 256
@@ -22,11 +24,40 @@ class KeepaliveProtocol(TunedServerProtocol):
     _write_paused = False
     """Whether the transport's buffer is full, or a backlog waits for it."""
     _unsent_at_ping = 0
+    _probe_timer: Timer | None = None
+    _unsent_at_probe = 0
 
     def start_keepalive(self) -> None:
         """Schedule the first ping."""
         if self.autoPingInterval:
             self.autoPingPendingCall = self.factory._batched_timer.call_later(self.autoPingInterval, self._sendAutoPing)
+
+    def probe(self) -> None:
+        """Ping the peer, and close the connection unless anything arrives in time; see ``interfaces.Transport``."""
+        if self.state != self.STATE_OPEN or self._probe_timer is not None:
+            return
+        self.sendPing(b"")
+        self._unsent_at_probe = self._unsent_beside_ping()
+        self._probe_timer = self.factory._batched_timer.call_later(PROBE_TIMEOUT_SECONDS, self._probe_timed_out)
+        # For this time only: otherwise, nothing is done for each piece of data.
+        self.dataReceived = self._probe_answered  # type: ignore[method-assign]  # of this connection alone
+
+    def _probe_answered(self, data: bytes) -> None:
+        self.end_probe()
+        self.dataReceived(data)
+
+    def end_probe(self) -> None:
+        """Await no answer to a probe any longer."""
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+            self._probe_timer = None
+            del self.dataReceived
+
+    def _probe_timed_out(self) -> None:
+        """Close the connection, unless the peer has read some of what was written before the ping."""
+        self.end_probe()
+        if self._unsent_beside_ping() >= self._unsent_at_probe:
+            self._fail_connection(CloseCode.KEEPALIVE_TIMEOUT, "")
 
     def unsent_bytes(self) -> int:
         """Return the bytes written to the transport that the peer has not received; see ``interfaces.Transport``."""

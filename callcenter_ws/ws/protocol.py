@@ -123,6 +123,7 @@ class GatewayProtocol(KeepaliveProtocol):
         for timer in (self._auth_timer, self._abort_timer):
             if timer is not None:
                 timer.cancel()
+        self.end_probe()
         self.context.unauthenticated.discard(self)
         self._connectionLost(reason)
         self._end_session(None)

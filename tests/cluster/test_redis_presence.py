@@ -14,6 +14,7 @@ from redis_server import RedisServer
 from twisted.internet.defer import Deferred
 
 from callcenter_ws.cluster.membership import EvictionStep
+from callcenter_ws.delivery import user_probes
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.principal import Role
 from callcenter_ws.redis.scripts import PRESENCE_REMOVE_NODE, USER_LOCATIONS, Script
@@ -451,7 +452,9 @@ class TestLimit:
     """The limit on connections of a user over all nodes."""
 
     @pytest_twisted.ensureDeferred
-    async def test_over_all_nodes(self, open_node: OpenNode) -> None:
+    async def test_over_all_nodes(self, open_node: OpenNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Connections at other nodes are pinged; only if they answer is the refusal final."""
+        monkeypatch.setattr(user_probes, "RETRY_SECONDS", 0.2)
         first, second = await open_node(connections_per_user=2), await open_node(connections_per_user=2)
         early, late, last = FakeClient("ann"), FakeClient("ann"), FakeClient("ann")
         first.connect(early)
@@ -461,9 +464,81 @@ class TestLimit:
         await first.until_counted("ann", 2)
         second.connect(last)
         await until(lambda: last.closes)
-        assert last.closes == [CloseCode.CONNECTION_LIMIT]
+        assert last.closes == [CloseCode.TRY_LATER]
         assert [refusal.code for refusal in last.refusals] == [ErrorCode.CONNECTION_LIMIT]
-        assert early.closes == late.closes == []
+        assert last.refusals[0].retry_after == 0.2
+        await until(lambda: early.probes == late.probes == 1)
+        second.disconnect(last)
+        await first.until_counted("ann", 2)
+        # Both are still there when the answer is due.
+        while CloseCode.CONNECTION_LIMIT not in last.closes:
+            last = FakeClient("ann")
+            second.connect(last)
+            await until(lambda last=last: last.closes)
+            second.disconnect(last)
+            await first.until_counted("ann", 2)
+        assert last.refusals[0].retry_after is None
+        assert (early.closes, late.closes, early.probes, late.probes) == ([], [], 1, 1)
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_connection_that_does_not_answer_makes_room(
+        self, open_node: OpenNode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = await open_node(connections_per_user=1), await open_node(connections_per_user=1)
+        dead, refused, accepted = FakeClient("ann"), FakeClient("ann"), FakeClient("ann")
+        first.connect(dead)
+        await second.until_counted("ann", 1)
+        await until(lambda: second.membership.other_nodes() and first.membership.other_nodes())
+        second.connect(refused)
+        await until(lambda: refused.closes == [CloseCode.TRY_LATER] and dead.probes)
+        second.disconnect(refused)
+        first.disconnect(dead)
+        await second.until_counted("ann", 0)
+        second.connect(accepted)
+        await first.until_counted("ann", 1)
+        assert accepted.closes == []
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_oldest_connection_of_all_nodes_is_replaced(self, open_node: OpenNode) -> None:
+        nodes = [await open_node(over_user_limit="replace_oldest", connections_per_user=3) for _ in range(3)]
+        await until(lambda: all(len(node.membership.other_nodes()) == 2 for node in nodes))
+        clients: list[FakeClient] = []
+
+        def connect(node: ClusterNode) -> None:
+            client = FakeClient("ann")
+            client.close_hook = lambda: node.disconnect(client)
+            clients.append(client)
+            node.connect(client)
+
+        # The third node has the oldest connection, then the first, then the second.
+        for number, at in enumerate((2, 0, 1)):
+            connect(nodes[at])
+            await nodes[1].until_counted("ann", number + 1)
+        connect(nodes[1])
+        await until(lambda: clients[0].closes == [CloseCode.REPLACED])
+        await nodes[2].until_counted("ann", 3)
+        connect(nodes[2])
+        await until(lambda: clients[1].closes == [CloseCode.REPLACED])
+        await nodes[0].until_counted("ann", 3)
+        assert [client.closes for client in clients[2:]] == [[], [], []]
+        assert all(client.refusals == [] and client.probes == 0 for client in clients)
+
+    @pytest_twisted.ensureDeferred
+    async def test_connections_at_several_nodes_at_once_replace_as_many(self, open_node: OpenNode) -> None:
+        nodes = [await open_node(over_user_limit="replace_oldest", connections_per_user=4) for _ in range(3)]
+        await until(lambda: all(len(node.membership.other_nodes()) == 2 for node in nodes))
+        old = [FakeClient("ann") for _ in range(4)]
+        for client in old:
+            client.close_hook = lambda client=client: nodes[0].disconnect(client)
+        nodes[0].connect(*old)
+        await nodes[1].until_counted("ann", 4)
+        new = [FakeClient("ann"), FakeClient("ann")]
+        nodes[1].connect(new[0])
+        nodes[2].connect(new[1])
+        await until(lambda: [client.closes for client in old] == [[CloseCode.REPLACED]] * 2 + [[], []])
+        for node in nodes:
+            await node.until_counted("ann", 4)
+        assert [client.closes for client in [*old[2:], *new]] == [[]] * 4
 
     @pytest_twisted.ensureDeferred
     async def test_connections_of_a_dead_node_do_not_count_for_long(self, open_node: OpenNode) -> None:

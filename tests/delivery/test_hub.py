@@ -171,13 +171,13 @@ class TestConnections:
             world.live(principal(Role.VISITOR, "v", GLOBEX)),
         ]  # fmt: skip
         hub = world.hub
-        assert (hub.connections(), hub.connections(ACME), hub.connections_of(principal())) == (4, 3, 2)
-        assert hub.connections_of(principal(Role.VISITOR)) == 0
+        assert (hub.connections(), hub.connections(ACME), len(hub.clients_of(principal()))) == (4, 3, 2)
+        assert hub.clients_of(principal(Role.VISITOR)) == []
         assert hub.connections("nowhere") == 0
         assert hub.counters.connections_by == {("agent", "ws"): 2, ("admin", "ws"): 1, ("visitor", "public"): 1}
         for peer in peers:
             peer.client.connection_lost(CloseCode.ABNORMAL)
-        assert (hub.connections(), hub.connections(ACME), hub.connections_of(principal())) == (0, 0, 0)
+        assert (hub.connections(), hub.connections(ACME), len(hub.clients_of(principal()))) == (0, 0, 0)
         assert hub.counters.closed == {"abnormal": 4}
         assert hub.counters.opened == 4
 

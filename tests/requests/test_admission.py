@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from sample_events import ACME, GLOBEX, principal
 from world import World
 
+from callcenter_ws.delivery import user_probes
 from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.delivery.user_probes import ANSWER_LIFETIME_SECONDS, PROBE_INTERVAL_SECONDS, RETRY_SECONDS
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.requests.admission import Admission, EndpointName
@@ -24,6 +26,12 @@ def refusal_of(
     with pytest.raises(Refusal) as raised:
         admission.admit(user, endpoint, tenant_id)
     return raised.value
+
+
+def is_passing(refusal: Refusal, seconds: float) -> bool:
+    """Return whether a limit is exceeded for that time at least, so that clients come back."""
+    assert (refusal.code, refusal.close_code) == (ErrorCode.CONNECTION_LIMIT, CloseCode.TRY_LATER)
+    return refusal.retry_after == pytest.approx(seconds)
 
 
 class TestEndpoints:
@@ -132,22 +140,74 @@ class TestSocketLimits:
 class TestConnectionLimits:
     def test_connections_of_one_user_are_limited(self, world: World) -> None:
         admission = admission_of(world, connections_per_user=2)
-        first = world.live(principal())
-        world.live(principal(Role.SUPERVISOR))
-        refusal = refusal_of(admission, principal())
-        assert refusal.code is ErrorCode.CONNECTION_LIMIT
-        assert refusal.close_code is CloseCode.CONNECTION_LIMIT
-        assert refusal.retry_after
+        peers = [world.live(principal()), world.live(principal(Role.SUPERVISOR))]
+        assert is_passing(refusal_of(admission, principal()), RETRY_SECONDS)
+        assert [peer.probes for peer in peers] == [1, 1]
         assert admission.admit(principal(user_id="8"), EndpointName.STAFF)
         assert admission.admit(principal(tenant_id=GLOBEX), EndpointName.STAFF)
-        first.client.connection_lost(CloseCode.NORMAL)
+        peers[0].client.connection_lost(CloseCode.NORMAL)
         assert admission.admit(principal(), EndpointName.STAFF)
+
+    def test_the_refusal_is_final_only_if_all_connections_answered(self, world: World) -> None:
+        admission = admission_of(world, connections_per_user=2)
+        peers = [world.live(principal()), world.live(principal())]
+        refusal_of(admission, principal())
+        world.clock.advance(2)
+        assert is_passing(refusal_of(admission, principal()), RETRY_SECONDS - 2)
+        world.clock.advance(RETRY_SECONDS - 2)
+        refusal = refusal_of(admission, principal())
+        assert (refusal.code, refusal.close_code) == (ErrorCode.CONNECTION_LIMIT, CloseCode.CONNECTION_LIMIT)
+        assert refusal.retry_after_ms is None
+        assert (refusal.entry.http_status, refusal.http_headers["Retry-After"]) == (429, "30")
+        # A new connection has not answered yet.
+        peers[0].client.connection_lost(CloseCode.KEEPALIVE_TIMEOUT)
+        peers[0] = world.live(principal())
+        assert is_passing(refusal_of(admission, principal()), PROBE_INTERVAL_SECONDS - RETRY_SECONDS)
+        world.clock.advance(PROBE_INTERVAL_SECONDS - RETRY_SECONDS)
+        assert is_passing(refusal_of(admission, principal()), RETRY_SECONDS)
+        world.clock.advance(ANSWER_LIFETIME_SECONDS)
+        assert is_passing(refusal_of(admission, principal()), RETRY_SECONDS)
+        assert [peer.probes for peer in peers] == [2, 3]
+
+    def test_pings_are_bounded_for_each_user(self, world: World) -> None:
+        admission = admission_of(world, connections_per_user=1)
+        peer = world.live(principal())
+        for _ in range(600):
+            refusal_of(admission, principal())
+            world.clock.advance(0.1)
+        assert peer.probes <= 1 + 60 / PROBE_INTERVAL_SECONDS
+
+    def test_the_users_that_are_remembered_are_bounded(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(user_probes, "MAX_USERS", 3)
+        admission = admission_of(world, connections_per_user=1)
+        peers = [world.live(principal(user_id=str(number))) for number in range(5)]
+        for number in range(5):
+            refusal_of(admission, principal(user_id=str(number)))
+        assert len(admission._probes._probes) == 3
+        refusal_of(admission, principal(user_id="4"))
+        refusal_of(admission, principal(user_id="0"))
+        assert [peer.probes for peer in peers] == [2, 1, 1, 1, 1]
+
+    def test_the_oldest_connection_is_replaced(self, world: World) -> None:
+        admission = Admission(world.hub, Limits(connections_per_user=2), "replace_oldest")
+        peers = [world.live(principal()), world.live(principal())]
+        # Its place among the user's connections changes, its age does not.
+        peers[0].client.regroup()
+        assert admission.admit(principal(user_id="8"), EndpointName.STAFF)
+        assert admission.admit(principal(), EndpointName.STAFF)
+        assert [peer.closed_with for peer in peers] == [CloseCode.REPLACED, None]
+        peers.append(world.live(principal()))
+        assert admission.admit(principal(), EndpointName.STAFF)
+        assert [peer.closed_with for peer in peers] == [CloseCode.REPLACED, CloseCode.REPLACED, None]
+        assert [peer.probes for peer in peers] == [0, 0, 0]
 
     def test_connections_of_one_tenant_are_limited(self, world: World) -> None:
         admission = admission_of(world, connections_per_tenant=2)
         world.live(principal(user_id="1"))
         world.live(principal(Role.VISITOR, "2", session_id="s-1"))
-        assert refusal_of(admission, principal(user_id="3")).message == "the tenant has too many connections"
+        refusal = refusal_of(admission, principal(user_id="3"))
+        assert refusal.message == "the tenant has too many connections"
+        assert is_passing(refusal, 30)
         assert admission.admit(principal(tenant_id=GLOBEX), EndpointName.STAFF)
 
     def test_a_narrowed_token_counts_for_the_named_tenant(self, world: World) -> None:

@@ -26,6 +26,7 @@ from ws_world import (
     text,
 )
 
+from callcenter_ws.delivery.user_probes import PROBE_TIMEOUT_SECONDS, RETRY_SECONDS
 from callcenter_ws.errors import CLOSES, CloseCode
 from callcenter_ws.testing import run
 from callcenter_ws.ws.protocol import CLOSE_TIMEOUT_SECONDS, MAX_AUTH_BYTES
@@ -593,16 +594,75 @@ def test_a_refused_client_without_subprotocol_gets_401(world: WebSocketWorld) ->
     assert world.admission.sockets == 0
 
 
+BROWSER = request(Sec_WebSocket_Protocol="callcenter.v1, bearer.agent:acme:u1")
+
+
 def test_the_limit_per_user() -> None:
     world = WebSocketWorld(connections_per_user=2)
     first, _ = world.client(), world.client()
     refused = world.peer().ask(request(Authorization="Bearer agent:acme:u1"))
     assert refused.status == 429 and int(refused.headers["retry-after"]) > 0
-    browser = world.peer().ask(request(Sec_WebSocket_Protocol="callcenter.v1, bearer.agent:acme:u1"))
-    assert browser.frames[-1].close_code == CloseCode.CONNECTION_LIMIT
+    browser = world.peer().ask(BROWSER)
+    assert browser.frames[-1].close_code == CloseCode.TRY_LATER
     world.client(user="u2")
     first.disconnect()
     world.client()
+
+
+def test_connections_that_do_not_answer_make_room_for_a_new_one() -> None:
+    """Two of three connections are half open: their peers have vanished without closing them."""
+    world = WebSocketWorld(connections_per_user=3)
+    living, *dead = [world.client() for _ in range(3)]
+    error, close = world.peer().ask(BROWSER).frames
+    assert (error.json["payload"]["code"], error.json["payload"]["retry_after_ms"]) == ("rate_limited", 6000)
+    assert close.close_code == CloseCode.TRY_LATER
+    world.advance(1)
+    (ping,) = living.take()
+    living.feed(encode(PONG, ping.payload))
+    # They are closed within the announced time.
+    world.advance(5)
+    assert [peer.take()[-1].close_code for peer in dead] == [CloseCode.KEEPALIVE_TIMEOUT] * 2
+    assert living.take() == []
+    assert [world.peer().ask(BROWSER).frames[0].json["type"] for _ in range(2)] == ["welcome", "welcome"]
+
+
+def test_the_limit_reached_by_living_connections_is_final() -> None:
+    world = WebSocketWorld(connections_per_user=2)
+    peers = [world.client() for _ in range(2)]
+    assert world.peer().ask(BROWSER).frames[-1].close_code == CloseCode.TRY_LATER
+    # A message is an answer, too.
+    (ping,) = peers[0].take()
+    peers[0].feed(encode(PONG, ping.payload))
+    peers[1].feed(text("ping"))
+    world.advance(RETRY_SECONDS)
+    error, close = world.peer().ask(BROWSER).frames
+    assert "retry_after_ms" not in error.json["payload"]
+    assert close.close_code == CloseCode.CONNECTION_LIMIT
+    assert world.hub.connections() == 2
+
+
+def test_a_probe_spares_a_peer_that_reads_slowly(world: WebSocketWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = world.client()
+    backlog = iter([9_000, 5_000])
+    monkeypatch.setattr(peer.transport.protocol, "unsent_bytes", lambda: next(backlog, 5_000))
+    peer.transport.protocol.probe()
+    peer.transport.protocol.probe()
+    world.advance(PROBE_TIMEOUT_SECONDS + 1)
+    assert [frame.opcode for frame in peer.take()] == [PING]
+    peer.transport.protocol.probe()
+    world.advance(PROBE_TIMEOUT_SECONDS + 1)
+    assert peer.take()[-1].close_code == CloseCode.KEEPALIVE_TIMEOUT
+
+
+def test_a_connection_that_is_lost_while_it_is_probed_is_released(world: WebSocketWorld) -> None:
+    peer = world.client()
+    protocol = peer.transport.protocol
+    protocol.probe()
+    peer.disconnect()
+    assert "dataReceived" not in vars(protocol)
+    world.advance(PROBE_TIMEOUT_SECONDS + 1)
+    protocol.probe()
+    assert protocol._probe_timer is None
 
 
 def test_the_limit_per_address_counts_unauthenticated_peers() -> None:

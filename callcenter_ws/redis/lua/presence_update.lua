@@ -2,8 +2,9 @@
 --
 -- ARGV, after those of publish.lua up to 9: 10 the node, then one JSON object per user: {"name", "count" (connections
 -- at the node), "announced" (whether presence.changed is published for this user), "grace" (seconds between the last
--- disconnect and the offline announcement), "draft" (see presence_event.lua)}. Returns a JSON array: for each user an
--- object of connection counts by node.
+-- disconnect and the offline announcement), "draft" (see presence_event.lua), "age" (seconds since the oldest of the
+-- connections at the node was opened; optional)}. Returns a JSON array: for each user an object of connection counts by
+-- node, and an object of the times at which the oldest connection was opened by node (Unix seconds; where known).
 
 local node, now = ARGV[10], redis_time()
 local counts = {}
@@ -13,6 +14,10 @@ for at = 11, #ARGV do
   if user.count > 0 then
     local was_online = connections(record) > 0
     record.n[node] = user.count
+    if user.age then
+      record.oldest = record.oldest or {}
+      record.oldest[node] = now - user.age
+    end
     redis.call('SADD', key('here:' .. node), user.name)
     if redis.call('ZREM', key('farewells'), user.name) == 0 and not was_online then
       record.since = now
@@ -27,6 +32,6 @@ for at = 11, #ARGV do
     remove_node(user.name, record, node, user.grace, now)
     save_record(user.name, record)
   end
-  table.insert(counts, next(record.n) == nil and '{}' or cjson.encode(record.n))
+  table.insert(counts, '[' .. json_object(record.n) .. ',' .. json_object(record.oldest or {}) .. ']')
 end
 return '[' .. table.concat(counts, ',') .. ']'
