@@ -109,7 +109,7 @@ class Limits:
         Limit(
             Scope.TENANT,
             "other tenants: open connections of one tenant",
-            "429 with Retry-After; with callcenter.v1 an error, then close 4006 or 4504",
+            "429 with Retry-After; with callcenter.v1 an error, then close 4006",
         ),
     ] = 0
     connections: Annotated[

@@ -22,6 +22,9 @@ PROBE_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = PROBE_TIMEOUT_SECONDS + 1
 """Time after the pings at which the connections that did not answer are closed, at other nodes too."""
 
+DECIDED_AFTER_SECONDS = PROBE_TIMEOUT_SECONDS + 0.75
+"""Time after which a new connection may be refused for good. Clients return a little later, after ``RETRY_SECONDS``."""
+
 PROBE_INTERVAL_SECONDS = 10.0
 """Minimum time between two pings to a user's connections."""
 
@@ -76,7 +79,7 @@ class UserProbes:
             return _undecided(RETRY_SECONDS), True
         age = self._clock.monotonic() - self._probes[user].at
         # After the answers, a connection that was not pinged is left: it may be pinged after the interval.
-        return _undecided((RETRY_SECONDS if age < RETRY_SECONDS else PROBE_INTERVAL_SECONDS) - age), False
+        return _undecided((RETRY_SECONDS if age < DECIDED_AFTER_SECONDS else PROBE_INTERVAL_SECONDS) - age), False
 
     def _have_answered(self, user: UserKey, clients: Collection[PresenceClient]) -> bool:
         """Return whether all of these connections, which are open, have answered a moment ago."""
@@ -84,7 +87,7 @@ class UserProbes:
         if last is None:
             return False
         age = self._clock.monotonic() - last.at
-        return RETRY_SECONDS <= age < ANSWER_LIFETIME_SECONDS and all(
+        return DECIDED_AFTER_SECONDS <= age < ANSWER_LIFETIME_SECONDS and all(
             client.connection_id in last.connections for client in clients
         )
 

@@ -455,6 +455,7 @@ class TestLimit:
     async def test_over_all_nodes(self, open_node: OpenNode, monkeypatch: pytest.MonkeyPatch) -> None:
         """Connections at other nodes are pinged; only if they answer is the refusal final."""
         monkeypatch.setattr(user_probes, "RETRY_SECONDS", 0.2)
+        monkeypatch.setattr(user_probes, "DECIDED_AFTER_SECONDS", 0.2)
         first, second = await open_node(connections_per_user=2), await open_node(connections_per_user=2)
         early, late, last = FakeClient("ann"), FakeClient("ann"), FakeClient("ann")
         first.connect(early)

@@ -634,7 +634,7 @@ def test_the_limit_reached_by_living_connections_is_final() -> None:
     (ping,) = peers[0].take()
     peers[0].feed(encode(PONG, ping.payload))
     peers[1].feed(text("ping"))
-    world.advance(RETRY_SECONDS)
+    world.advance(int(RETRY_SECONDS))
     error, close = world.peer().ask(BROWSER).frames
     assert "retry_after_ms" not in error.json["payload"]
     assert close.close_code == CloseCode.CONNECTION_LIMIT
@@ -647,10 +647,10 @@ def test_a_probe_spares_a_peer_that_reads_slowly(world: WebSocketWorld, monkeypa
     monkeypatch.setattr(peer.transport.protocol, "unsent_bytes", lambda: next(backlog, 5_000))
     peer.transport.protocol.probe()
     peer.transport.protocol.probe()
-    world.advance(PROBE_TIMEOUT_SECONDS + 1)
+    world.advance(int(PROBE_TIMEOUT_SECONDS) + 1)
     assert [frame.opcode for frame in peer.take()] == [PING]
     peer.transport.protocol.probe()
-    world.advance(PROBE_TIMEOUT_SECONDS + 1)
+    world.advance(int(PROBE_TIMEOUT_SECONDS) + 1)
     assert peer.take()[-1].close_code == CloseCode.KEEPALIVE_TIMEOUT
 
 
@@ -660,7 +660,7 @@ def test_a_connection_that_is_lost_while_it_is_probed_is_released(world: WebSock
     protocol.probe()
     peer.disconnect()
     assert "dataReceived" not in vars(protocol)
-    world.advance(PROBE_TIMEOUT_SECONDS + 1)
+    world.advance(int(PROBE_TIMEOUT_SECONDS) + 1)
     protocol.probe()
     assert protocol._probe_timer is None
 
