@@ -17,10 +17,6 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.runtime.json import JsonValue
 
-MAX_WAIT_SECONDS = 300.0
-"""A token that becomes valid within this time is refused with ``try_later``: the clocks of its issuer and the gateway
-probably differ. It is the largest leeway that can be configured."""
-
 MAX_EXPIRY = 253_402_300_799.0
 """The largest ``exp`` in Unix seconds: the end of the year 9999, the last that RFC 3339 can represent."""
 
@@ -52,6 +48,7 @@ class TokenRules:
     def iat_tolerance(self) -> float:
         """Seconds by which ``iat`` may be in the future.
 
+        A token that becomes valid within this time is refused with ``try_later``: probably the clocks differ.
         The revocation of a user covers tokens with an ``iat`` until as many seconds after it (``auth.revocation``).
         """
         return max(self.leeway, CLOCK_SKEW_SECONDS)
@@ -100,10 +97,18 @@ class TokenVerifier:
         if now >= claims.exp + leeway:
             raise unauthorized("exp: the token has expired")
         if claims.nbf is not None and claims.nbf > now + leeway:
-            raise _too_early("nbf: the token is not valid yet", claims.nbf - leeway - now, claims.exp - now)
+            raise self._too_early("nbf: the token is not valid yet", claims.nbf - leeway - now, claims.exp - now)
         if claims.iat is not None and claims.iat > now + self._rules.iat_tolerance:
             wait = claims.iat - self._rules.iat_tolerance - now
-            raise _too_early("iat: the token was issued in the future", wait, claims.exp - now)
+            raise self._too_early("iat: the token was issued in the future", wait, claims.exp - now)
+
+    def _too_early(self, text: str, wait: float, seconds_left: float) -> Refusal:
+        """Return the refusal of a token that becomes valid after ``wait`` seconds and expires after ``seconds_left``."""
+        if wait > self._rules.iat_tolerance or wait >= seconds_left:
+            return unauthorized(text)
+        return Refusal(
+            ErrorCode.TRY_LATER, f"{text}; the clocks of its issuer and the gateway differ", retry_after=wait
+        )
 
     def _check_parties(self, claims: Claims) -> None:
         """Check ``iss`` and ``aud`` (RFC 7519 sections 4.1.1 and 4.1.3), where they are configured."""
@@ -114,13 +119,6 @@ class TokenVerifier:
             audiences = claims.aud if isinstance(claims.aud, list) else [claims.aud]
             if rules.audience not in audiences:
                 raise unauthorized("aud: missing, or not the expected audience")
-
-
-def _too_early(text: str, wait: float, seconds_left: float) -> Refusal:
-    """Return the refusal of a token that becomes valid after ``wait`` seconds and expires after ``seconds_left``."""
-    if wait > MAX_WAIT_SECONDS or wait >= seconds_left:
-        return unauthorized(text)
-    return Refusal(ErrorCode.TRY_LATER, f"{text}; the clocks of its issuer and the gateway differ", retry_after=wait)
 
 
 _Required = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)] | int
