@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
+from callcenter_ws.amp.authentication_throttle import AuthenticationThrottle
 from callcenter_ws.amp.authenticator import PeerAuthenticator, is_revoked
 from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions
 from callcenter_ws.amp.protocol import GatewayAMP
@@ -17,14 +18,12 @@ from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.interfaces import Authenticator, Directory
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.sources.publishing import SourcePublisher
 from callcenter_ws.sources.registry import SourceRegistry
 
 MAX_CONNECTIONS = 1_000
-"""Network connections are refused while so many connections are open, those over unix sockets included."""
-
-MAX_UNAUTHENTICATED = 50
-"""Network connections are refused while so many peers have not authenticated."""
+"""Network connections are refused while so many authenticated peers are connected, those on unix sockets included."""
 
 _log = Logger()
 
@@ -39,10 +38,12 @@ class AmpServerFactory(ServerFactory):
         secret: the shared secret of ``amp.token_file``, without surrounding white space.
         sources: the registry of sources; ``source_publisher`` publishes their events.
         authenticate: verifies JWTs. Without this and without ``secret`` only unix sockets are usable.
+        limits: the limits of peers that have not authenticated; None for limits of this factory alone.
         revocations: after ``RevokeToken``, the sessions whose own token is in it are disconnected.
         node_id: the ``node`` that ``Ping`` returns.
 
     Attributes:
+        limits: the limits of peers that have not authenticated.
         sessions: the sessions of the peers that are connected now, with their protocols.
     """
 
@@ -60,8 +61,10 @@ class AmpServerFactory(ServerFactory):
         secret: bytes | None = None,
         authenticate: Authenticator | None = None,
         revocations: Revocations | None = None,
+        limits: PeerLimits | None = None,
     ) -> None:
         self._clock = clock
+        self.limits = limits or PeerLimits.create(clock)
         self._subscriptions = DaemonSubscriptions(directory, clock)
         authenticator = PeerAuthenticator(secret, authenticate)
         self._sources = sources
@@ -69,6 +72,7 @@ class AmpServerFactory(ServerFactory):
             broadcaster,
             directory,
             authenticator,
+            AuthenticationThrottle(self.limits, clock),
             self._subscriptions,
             SourceResponders(sources, source_publisher, clock),
             clock,
@@ -79,33 +83,31 @@ class AmpServerFactory(ServerFactory):
         self._drained: Deferred[None] | None = None
         self._limit_logged = False
         self.sessions: dict[PeerSession, GatewayAMP] = {}
+        self._unauthenticated: set[PeerSession] = set()
 
     def buildProtocol(self, addr: object) -> GatewayAMP | None:
         """Return the protocol of a new connection, or None to close it: while draining, or at a connection limit.
 
-        The limits do not apply to unix sockets: unauthenticated peers on the network must not be able to lock out the
-        daemons of this machine.
+        The limit does not apply to unix sockets: peers on the network must not be able to lock out the daemons of this
+        machine. Peers that have not authenticated do not count towards it; ``limits`` bounds them.
         """
         if self._drained is not None:
             return None
-        if not isinstance(addr, UNIXAddress) and (reason := self._refusal_reason()) is not None:
+        is_local = isinstance(addr, UNIXAddress)
+        if not is_local and len(self.sessions) - len(self._unauthenticated) >= MAX_CONNECTIONS:
             if not self._limit_logged:
-                _log.warn("AMP connections over the network are refused: {reason}", reason=reason)
+                _log.warn(
+                    "AMP connections over the network are refused: there are {most} already", most=MAX_CONNECTIONS
+                )
                 self._limit_logged = True
             return None
         self._limit_logged = False
-        session = PeerSession(self._responders.by_name, self._clock, self._session_ended)
-        protocol = GatewayAMP(session, self._clock)
+        session = PeerSession(self._responders.by_name, self._clock, self._session_ended, self._unauthenticated.discard)
+        protocol = GatewayAMP(session, self._clock, self.limits)
         self.sessions[session] = protocol
+        if not is_local:
+            self._unauthenticated.add(session)
         return protocol
-
-    def _refusal_reason(self) -> str | None:
-        """Return which limit refuses a connection over the network; None below the limits."""
-        if len(self.sessions) >= MAX_CONNECTIONS:
-            return f"there are {MAX_CONNECTIONS} already"
-        if sum(session.principal is None for session in self.sessions) >= MAX_UNAUTHENTICATED:
-            return f"{MAX_UNAUTHENTICATED} have not authenticated yet"
-        return None
 
     def drain(self) -> Deferred[None]:
         """Stop reading, answer what is in flight, then close every connection.
@@ -147,6 +149,7 @@ class AmpServerFactory(ServerFactory):
         del self.sessions[session]
         if session.source is not None:
             self._sources.link_lost(session.source)
+        self._unauthenticated.discard(session)
         if session.subscription is not None:
             if self._drained is None:
                 self._subscriptions.detach(session.subscription)

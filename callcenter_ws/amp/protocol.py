@@ -22,7 +22,10 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from callcenter_ws.runtime.client_address import UNIX_SOCKET
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.network import network_of
+from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.runtime.transports import TwistedTransport, buffered_bytes, unsent_bytes
 
 MAX_BOX_BYTES = 614_400
@@ -33,8 +36,19 @@ MAX_UNAUTHENTICATED_BOX_BYTES = 16_384
 MAX_UNAUTHENTICATED_BOX_KEYS = 8
 """The limits of one box before the peer has authenticated: a token and little more."""
 
+BOXES_PER_TURN = 16
+"""Boxes of one peer that are dispatched before others have their turn."""
+
+BYTES_PER_UNIT = 4_096
+KEYS_PER_UNIT = 8
+"""A box takes one unit of a turn, and one more for so many bytes or keys."""
+
 MAX_UNWRITTEN_BYTES = 4_194_304
 READ_TIMEOUT_SECONDS = 60.0
+
+MAX_HOLD_SECONDS = 5.0
+"""The longest time for which nothing is read from a peer whose network has sent too many bytes."""
+
 _CLOSE_TIMEOUT_SECONDS = 5.0
 
 _log = Logger()
@@ -60,6 +74,7 @@ class GatewayAMP(amp.BinaryBoxProtocol):
 
     Attributes:
         peer: the address of the peer, for log lines.
+        network: the network that the peer is counted by until it has authenticated.
         trusted: whether the connection came over a unix socket, whose file mode has authorized it.
         writable: whether the transport accepts more; False while its buffer is full.
         is_closing: whether the connection is about to end.
@@ -67,10 +82,14 @@ class GatewayAMP(amp.BinaryBoxProtocol):
 
     transport: TwistedTransport
 
-    def __init__(self, session: Session, clock: Clock) -> None:
+    def __init__(self, session: Session, clock: Clock, limits: PeerLimits) -> None:
         super().__init__(session)
         self._session = session
         self._clock = clock
+        self._limits = limits
+        self._boxes_left = BOXES_PER_TURN
+        self._waits_for_turn = False
+        self._is_authenticated = False
         self._pause_reasons: set[str] = set()
         self._timers: dict[str, Timer] = {}
         self.is_closing = False
@@ -80,6 +99,7 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         self._max_box_bytes = MAX_UNAUTHENTICATED_BOX_BYTES
         self._written_bytes = 0
         self.peer = "unconnected"
+        self.network = UNIX_SOCKET
         self.trusted = False
         self.writable = True
 
@@ -95,6 +115,9 @@ class GatewayAMP(amp.BinaryBoxProtocol):
             # Without keepalive, a connection whose peer is lost without a FIN or RST would stay open forever.
             transport.setTcpKeepAlive(True)
         transport.registerProducer(_WriteProducer(self), True)
+        if not self.trusted:
+            self.network = network_of(getattr(peer, "host", None) or UNIX_SOCKET)
+            self._limits.budget.open(self, self.network, is_proxy=self._is_proxy(peer))
         super().makeConnection(transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -102,11 +125,20 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        self._limits.budget.close(self)
+        if self._waits_for_turn:
+            self._waits_for_turn = False
+            self._limits.turns.cancel(self._share, self)
         super().connectionLost(reason)
         self.transport = None
 
-    def raise_box_limits(self) -> None:
-        """Accept boxes up to the limits of authenticated peers from now on."""
+    def authenticated(self) -> None:
+        """Count this peer as authenticated, and accept boxes up to the limits of such peers from now on."""
+        if self._waits_for_turn:
+            self._limits.turns.cancel(self._share, self)
+            self._limits.turns.wait(self, self)
+        self._is_authenticated = True
+        self._limits.budget.close(self)
         self._max_box_keys, self._max_box_bytes = MAX_BOX_KEYS, MAX_BOX_BYTES
 
     def disconnect(self, reason: str) -> None:
@@ -119,8 +151,21 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         """
         if self.is_closing or self.transport is None:
             return
-        _log.warn("AMP peer {peer} is disconnected: {reason}", peer=self.peer, reason=reason)
+        text = "AMP peer {peer} is disconnected: {reason}"
+        if self._is_authenticated:
+            _log.warn(text, peer=self.peer, reason=reason)
+        else:
+            self.log_refusal(text, is_warning=True, reason=reason)
         self.close()
+
+    def log_refusal(self, text: str, *, is_warning: bool = False, **fields: object) -> None:
+        """Log a line that any peer can cause; ``text`` names the ``peer``."""
+        self._limits.log.write(self.network, text, is_warning=is_warning, peer=self.peer, **fields)
+
+    def evict(self) -> None:
+        """Abort the connection: its place is needed, or its data cannot be parsed."""
+        self.is_closing = True
+        self.abort()
 
     def close(self) -> None:
         """Close the connection in the next turn of the reactor; abort it if it is still open 5 s later."""
@@ -163,9 +208,55 @@ class GatewayAMP(amp.BinaryBoxProtocol):
             self.dataReceived(b"")
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse received bytes; ignore them while the connection is closing."""
-        if not self.is_closing:
-            super().dataReceived(data)
+        """Parse received bytes, some in this turn; ignore them while the connection is closing."""
+        if self.is_closing:
+            return
+        if data and not self._is_authenticated:
+            seconds = self._limits.budget.received(self.network, len(data))
+            if seconds and "bytes" not in self._pause_reasons:
+                self.pause_reading("bytes")
+                self._timers["bytes"] = self._clock.call_later(
+                    min(seconds, MAX_HOLD_SECONDS), self.resume_reading, "bytes"
+                )
+        self._boxes_left = BOXES_PER_TURN
+        if self._limits.turns.left <= 0:
+            self._wait_for_turn()
+        super().dataReceived(data)
+
+    def _box_done(self) -> None:
+        """Count the work of a box; leave what has arrived behind it to later turns if this one has no room for it."""
+        turns = self._limits.turns
+        turns.spend(1 + self._box_bytes // BYTES_PER_UNIT + self._box_keys // KEYS_PER_UNIT)
+        self._boxes_left -= 1
+        # Twisted keeps in these what it has received, and how much of it is parsed.
+        if (turns.left <= 0 or self._boxes_left <= 0) and len(self._unprocessed) > self._compatibilityOffset:
+            self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        if not self._waits_for_turn and self.transport is not None:
+            self._waits_for_turn = True
+            self.pause_reading("turn")
+            self._limits.turns.wait(self._share, self)
+
+    def take_turn(self) -> None:
+        """Dispatch more of the boxes that have arrived."""
+        self._waits_for_turn = False
+        self._pause_reasons.discard("turn")
+        if self._pause_reasons or self.transport is None:
+            return
+        self.paused = False
+        self._boxes_left = BOXES_PER_TURN
+        super().dataReceived(b"")
+        if not self.paused and self.transport is not None:
+            self.transport.resumeProducing()
+
+    @property
+    def _share(self) -> object:
+        return self if self._is_authenticated else self.network
+
+    def _is_proxy(self, peer: object) -> bool:
+        host = getattr(peer, "host", None)
+        return host is not None and self._limits.proxies.trusts(self._limits.proxies.client_ip(host, ()))
 
     def proto_init(self, string: bytes) -> str:
         """Reset the counters at the first key of a box."""
@@ -179,6 +270,8 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         if not self._is_within_limits(string):
             return "init"
         state: str = super().proto_key(string)
+        if not string:
+            self._box_done()
         return state
 
     def proto_value(self, string: bytes) -> str:

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from callcenter_ws import __version__
 from callcenter_ws.amp import commands
+from callcenter_ws.amp.authentication_throttle import AuthenticationThrottle
 from callcenter_ws.amp.authenticator import PeerAuthenticator
 from callcenter_ws.amp.commands import MAX_BATCH_EVENTS, GatewayCommand
 from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions, matching_event_types
@@ -46,6 +47,7 @@ class CommandResponders:
         broadcaster: EventBroadcaster,
         directory: Directory,
         authenticator: PeerAuthenticator,
+        throttle: AuthenticationThrottle,
         subscriptions: DaemonSubscriptions,
         sources: SourceResponders,
         clock: Clock,
@@ -55,6 +57,7 @@ class CommandResponders:
         self._broadcaster = broadcaster
         self._directory = directory
         self._authenticator = authenticator
+        self._throttle = throttle
         self._subscriptions = subscriptions
         self._sources = sources
         self._clock = clock
@@ -78,8 +81,16 @@ class CommandResponders:
     async def authenticate(self, peer: PeerSession, *, token: str) -> dict[str, object]:
         """Set the principal of the session. A refused token leaves it unchanged."""
         try:
+            await self._throttle.admit(peer.network)
+        except Refusal:
+            peer.disconnect("too many refused tokens of its network")
+            raise
+        if peer.is_ended:
+            raise Refusal(ErrorCode.UNAVAILABLE, "the connection has ended")
+        try:
             principal = self._authenticator.verify(token)
         except Refusal:
+            self._throttle.refused(peer.network)
             peer.token_refused()
             raise
         self._sources.check_owner(peer, principal)

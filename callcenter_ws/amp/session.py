@@ -49,6 +49,7 @@ class PeerSession(amp.BoxDispatcher):
     Args:
         responders: what answers each command, by the command's name on the wire.
         ended: called once, when the connection is lost.
+        authenticated: called whenever the peer has authenticated.
 
     Attributes:
         principal: whom the peer acts for; None until it has authenticated.
@@ -65,11 +66,13 @@ class PeerSession(amp.BoxDispatcher):
         responders: Mapping[bytes, tuple[type[GatewayCommand], Responder]],
         clock: Clock,
         ended: Callable[[PeerSession], None],
+        authenticated: Callable[[PeerSession], None] = lambda session: None,
     ) -> None:
         super().__init__(self)
         self._responders = responders
         self._clock = clock
         self._ended = ended
+        self._authenticated = authenticated
         self._deadline: Timer | None = None
         self._refused_tokens = 0
         self._unauthenticated_commands = 0
@@ -91,6 +94,16 @@ class PeerSession(amp.BoxDispatcher):
         return self._protocol.peer
 
     @property
+    def network(self) -> str:
+        """The network of the peer."""
+        return self._protocol.network
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the connection was lost or is about to end."""
+        return self.is_over or self._protocol.is_closing
+
+    @property
     def writable(self) -> bool:
         """Whether the transport accepts more."""
         return self._protocol.writable
@@ -105,7 +118,7 @@ class PeerSession(amp.BoxDispatcher):
         self._protocol = boxSender
         if boxSender.trusted:
             self.principal = UNIX_SOCKET
-            boxSender.raise_box_limits()
+            boxSender.authenticated()
         else:
             self._set_deadline(
                 AUTHENTICATION_TIMEOUT_SECONDS, f"no valid Authenticate within {AUTHENTICATION_TIMEOUT_SECONDS:g} s"
@@ -136,7 +149,8 @@ class PeerSession(amp.BoxDispatcher):
     def authenticated(self, principal: Principal) -> None:
         """Act for ``principal`` from now on, until its token expires."""
         self.principal = principal
-        self._protocol.raise_box_limits()
+        self._protocol.authenticated()
+        self._authenticated(self)
         self._refused_tokens = self._unauthenticated_commands = 0
         if principal.expires_at is None:
             self._set_deadline(None, "")
@@ -152,7 +166,7 @@ class PeerSession(amp.BoxDispatcher):
     def token_refused(self) -> None:
         """Count a refused token, and disconnect the peer at the limit."""
         self._refused_tokens += 1
-        _log.info("AMP peer {peer}: its token is refused", peer=self.name)
+        self._protocol.log_refusal("AMP peer {peer}: its token is refused")
         if self._refused_tokens >= MAX_REFUSED_TOKENS:
             self.disconnect(f"{MAX_REFUSED_TOKENS} refused tokens")
 

@@ -120,6 +120,75 @@ class Limits:
             "429 with Retry-After; with callcenter.v1 an error, then close 4006",
         ),
     ] = 0
+    unauthenticated: Annotated[
+        int,
+        Meta(ge=10, le=9_000),
+        Limit(
+            Scope.PROCESS,
+            "file descriptors: open sockets of HTTP, WebSocket and AMP whose peers have not authenticated; never more "
+            "than half of the process's descriptors",
+            "the oldest such socket of the network that has most is aborted",
+        ),
+    ] = 2_000
+    unauthenticated_per_network: Annotated[
+        int,
+        Meta(ge=10, le=9_000),
+        Limit(
+            Scope.NETWORK,
+            "other networks: such sockets of one network, trusted proxies excepted",
+            "the oldest of them is aborted",
+        ),
+    ] = 400
+    requests_per_network: Annotated[
+        float,
+        Meta(ge=1, le=1_000_000),
+        Limit(
+            Scope.NETWORK,
+            "time: HTTP requests and handshakes without a valid token, per second, continuously",
+            "429 with Retry-After, and the connection ends; with callcenter.v1 an error, then close 4004",
+        ),
+    ] = 100
+    request_burst_per_network: Annotated[
+        PositiveCount,
+        Limit(Scope.NETWORK, "time: the same at once, after a pause", "as limits.requests_per_network"),
+    ] = 1_000
+    requests_per_connection: Annotated[
+        PositiveCount,
+        Limit(Scope.CONNECTION, "time: requests of one HTTP connection", "the last response has Connection: close"),
+    ] = 1_000
+    bytes_per_network: Annotated[
+        int,
+        Meta(ge=1_024, le=2**30),
+        Limit(
+            Scope.NETWORK,
+            "time: bytes received before authentication, per second; eight times as many at once",
+            "the gateway reads no more for some seconds; through a trusted proxy 429 with Retry-After",
+        ),
+    ] = 1_048_576
+    failed_tokens_per_network: Annotated[
+        PositiveCount,
+        Limit(
+            Scope.NETWORK,
+            "time: refused tokens over HTTP and WebSocket, per minute",
+            "429 with Retry-After before a token is verified; with callcenter.v1 an error, then close 4004",
+        ),
+    ] = 300
+    failed_secrets_per_network: Annotated[
+        PositiveCount,
+        Limit(
+            Scope.NETWORK,
+            "the shared secret: refused Authenticate commands over AMP, per minute",
+            "answers after 3 s; OVERLOADED at once while 4 tries of the network wait, and the connection ends",
+        ),
+    ] = 10
+    log_lines_per_network: Annotated[
+        PositiveCount,
+        Limit(Scope.NETWORK, "the log: lines about refusals, per minute", "nothing; what is left out is counted"),
+    ] = 20
+    log_lines: Annotated[
+        PositiveCount,
+        Limit(Scope.PROCESS, "the log: lines about refusals of all networks, per minute", "nothing"),
+    ] = 120
     handshake_timeout: Annotated[
         Timeout,
         Limit(Scope.CONNECTION, "sockets: seconds until the head of a request is complete", "the connection ends"),

@@ -21,7 +21,8 @@ from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.ulid import UlidFactory
-from callcenter_ws.gateway.log import TwistedConnectionLog
+from callcenter_ws.gateway.log import TwistedConnectionLog, handshake_refusals
+from callcenter_ws.gateway.peer_limits import peer_limits
 from callcenter_ws.gateway.stores import EventStore, event_store
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.first_bytes import UpgradeHandler
@@ -38,12 +39,12 @@ from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.handlers import all_handlers
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
+from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.sources.publishing import SourcePublisher
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.metrics import NodeMetrics
 from callcenter_ws.ws.authentication import HandshakeAuthenticator
-from callcenter_ws.ws.client_address import TrustedProxies
 from callcenter_ws.ws.endpoint import WebSocketEndpoint
 from callcenter_ws.ws.factory import GatewayFactory
 from callcenter_ws.ws.handshake import OptionalTokenSources
@@ -83,6 +84,7 @@ class GatewayParts:
     Attributes:
         node_metrics: collects the metrics of all workers of the node; None in a gateway of one process.
         site: serves HTTP and WebSockets, for ``web.listen``.
+        peer_limits: the limits of peers that have not authenticated, at all ports.
         metrics_site: serves ``/metrics``, for ``web.metrics_listen``; None if that is not set.
     """
 
@@ -95,6 +97,7 @@ class GatewayParts:
     health: Health
     site: GatewaySite
     metrics_site: GatewaySite | None
+    peer_limits: PeerLimits
 
 
 def assemble(
@@ -113,8 +116,9 @@ def assemble(
     core = _core(reactor, settings, handoff, lambda: amp_factory.disconnect_revoked())
     authentication = _authentication(reactor, settings, handoff, core)
     admission = Admission(core.hub, settings.limits, settings.policy.over_user_limit)
-    websocket_factory = _websocket_factory(reactor, settings, core, authentication, admission)
-    amp_factory = _amp_factory(settings, core, authentication.authenticator)
+    limits = peer_limits(settings, core.clock)
+    websocket_factory = _websocket_factory(reactor, settings, core, authentication, admission, limits)
+    amp_factory = _amp_factory(settings, core, authentication.authenticator, limits)
     core.metrics.watch(
         core.hub.counters, core.broadcaster.counters, lambda: len(amp_factory.sessions), core.store.broker.state
     )
@@ -132,7 +136,7 @@ def assemble(
         resources[b"metrics"] = MetricsResource(metrics_text, core.metrics.content_type, authentication.authenticator)
     else:
         metrics_resource = MetricsResource(metrics_text, core.metrics.content_type)
-        metrics_site = _site(reactor, settings, authentication, {b"metrics": metrics_resource})
+        metrics_site = _site(reactor, settings, authentication, limits, {b"metrics": metrics_resource})
     upgrade_handlers = {path: endpoint.open for path, endpoint in endpoints.items()}
     return GatewayParts(
         core=core,
@@ -142,7 +146,8 @@ def assemble(
         amp_factory=amp_factory,
         node_metrics=node_metrics,
         health=health,
-        site=_site(reactor, settings, authentication, resources, upgrade_handlers),
+        site=_site(reactor, settings, authentication, limits, resources, upgrade_handlers),
+        peer_limits=limits,
         metrics_site=metrics_site,
     )
 
@@ -225,7 +230,12 @@ def _missing_keys(settings: Settings, jwks: JwksSource | None) -> str | None:
 
 
 def _websocket_factory(
-    reactor: Reactor, settings: Settings, core: Core, authentication: Authentication, admission: Admission
+    reactor: Reactor,
+    settings: Settings,
+    core: Core,
+    authentication: Authentication,
+    admission: Admission,
+    limits: PeerLimits,
 ) -> GatewayFactory:
     log = TwistedConnectionLog(connections=settings.log.connections)
     authenticator = authentication.authenticator
@@ -247,8 +257,9 @@ def _websocket_factory(
         admission,
         HandshakeAuthenticator(authenticator, admission, _origin_policy(settings), authentication.visitors.open),
         UlidFactory(core.clock.time),
-        log.handshake_refused,
+        handshake_refusals(limits.log),
         Deflater(compression.level, compression.threshold) if compression.enabled else None,
+        limits,
     )
 
 
@@ -263,14 +274,16 @@ def _origin_policy(settings: Settings) -> OriginPolicy:
 def _websocket_endpoints(settings: Settings, factory: GatewayFactory) -> dict[bytes, WebSocketEndpoint]:
     """Return the WebSocket endpoints by path."""
     places = OptionalTokenSources(cookie=settings.jwt.cookie, query=settings.jwt.allow_query_token)
-    proxies = TrustedProxies(settings.web.trusted_proxies)
+    proxies = factory.context.peer_limits.proxies
     kinds = {b"/ws": EndpointName.STAFF}
     if settings.public.enabled:
         kinds[b"/ws/public"] = EndpointName.PUBLIC
     return {path: WebSocketEndpoint(kind, factory, places, proxies, JsonNotFound()) for path, kind in kinds.items()}
 
 
-def _amp_factory(settings: Settings, core: Core, authenticator: UnrevokedTokens) -> AmpServerFactory:
+def _amp_factory(
+    settings: Settings, core: Core, authenticator: UnrevokedTokens, limits: PeerLimits
+) -> AmpServerFactory:
     token_file = settings.amp.token_file
     return AmpServerFactory(
         core.broadcaster,
@@ -282,6 +295,7 @@ def _amp_factory(settings: Settings, core: Core, authenticator: UnrevokedTokens)
         secret=None if token_file is None else token_file.read_bytes().strip(),
         authenticate=authenticator,
         revocations=core.hub.revocations,
+        limits=limits,
     )
 
 
@@ -312,6 +326,7 @@ def _site(
     reactor: Reactor,
     settings: Settings,
     authentication: Authentication,
+    limits: PeerLimits,
     resources: Mapping[bytes, Resource],
     upgrade_handlers: Mapping[bytes, UpgradeHandler] | None = None,
 ) -> GatewaySite:
@@ -320,6 +335,7 @@ def _site(
         reactor,
         authenticator=authentication.authenticator,
         upgrade_handlers=upgrade_handlers,
+        limits=limits,
         handshake_timeout=settings.limits.handshake_timeout,
     )
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.logger import Logger
 
 from callcenter_ws.errors import CLOSES, CloseCode, Refusal
+from callcenter_ws.runtime.network import network_of
+from callcenter_ws.runtime.refusal_log import RefusalLog
 
 _log = Logger("callcenter_ws")
 
@@ -41,8 +45,17 @@ class TwistedConnectionLog:
         """Log the exception being handled, with its traceback; ``where`` names the operation that raised it."""
         _log.failure("unhandled error in {where}", where=where)
 
-    def handshake_refused(self, ip: str, refusal: Refusal) -> None:
-        """Log that the WebSocket handshake of a peer was refused."""
-        _log.info(
-            "a handshake from {ip} is refused: {code}, {reason}", ip=ip, code=refusal.code.value, reason=refusal.message
+
+def handshake_refusals(log: RefusalLog) -> Callable[[str, Refusal], None]:
+    """Return a function that logs a refused handshake of a peer at an address, as often as ``log`` allows."""
+
+    def refused(ip: str, refusal: Refusal) -> None:
+        log.write(
+            network_of(ip),
+            "a handshake from {ip} is refused: {code}, {reason}",
+            ip=ip,
+            code=refusal.code.value,
+            reason=refusal.message,
         )
+
+    return refused

@@ -13,8 +13,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from callcenter_ws.errors import Refusal
+from callcenter_ws.http.peer_address import PeerAddress
 from callcenter_ws.http.shared_deadline import SharedDeadline
 from callcenter_ws.runtime.http_head import RequestHead, parse_simple_head
+from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.runtime.transports import TwistedTransport, switch_protocol
 
 UpgradeHandler = Callable[[RequestHead, TwistedTransport], Refusal | None]
@@ -22,6 +24,9 @@ UpgradeHandler = Callable[[RequestHead, TwistedTransport], Refusal | None]
 
 If it returns a refusal, it has not used the transport, and the resource of the path must send the refusal.
 """
+
+HEAD_UNITS = 3
+"""Units of a turn for the first bytes of a connection, which are most often a WebSocket handshake."""
 
 MakeHttpConnection = Callable[[IAddress | None, float, Refusal | None], IProtocol]
 """Returns an HTTP protocol for an address.
@@ -32,10 +37,11 @@ this request was passed.
 
 
 class FirstBytesProtocol(Protocol):
-    """A connection that has received no data.
+    """A connection that has received no data, or whose first bytes wait for a turn.
 
     Args:
         address: the peer's address.
+        limits: the limits of unauthenticated peers.
         deadline: limits the time until the first bytes.
         upgrade_handlers: the handlers of WebSocket handshakes, by path.
         make_http_connection: returns the protocol for all other requests.
@@ -46,21 +52,52 @@ class FirstBytesProtocol(Protocol):
     def __init__(
         self,
         address: IAddress | None,
+        limits: PeerLimits,
         deadline: SharedDeadline,
         upgrade_handlers: Mapping[bytes, UpgradeHandler],
         make_http_connection: MakeHttpConnection,
     ) -> None:
         self._address = address
+        self._limits = limits
+        self._peer = PeerAddress(address, limits.proxies)
+        self._first_bytes = b""
+        self._waits = False
         self._deadline = deadline
         self._upgrade_handlers = upgrade_handlers
         self._make_http_connection = make_http_connection
 
     def connectionMade(self) -> None:
-        """Start the deadline for the first bytes, TLS handshake included."""
+        """Count the socket, and start the deadline for the first bytes, TLS handshake included."""
+        self._limits.budget.open(self, self._peer.network, is_proxy=self._peer.is_proxy)
         self._deadline.add(self)
 
     def dataReceived(self, data: bytes) -> None:
+        """Parse the first bytes, now or in a later turn."""
+        if self._waits:
+            self._first_bytes += data
+        elif self._limits.turns.take(HEAD_UNITS):
+            self._receive(data)
+        else:
+            self._first_bytes, self._waits = data, True
+            self.transport.pauseProducing()
+            self._limits.turns.wait(self._peer.network, self)
+
+    def take_turn(self) -> None:
+        """Parse the bytes that have waited."""
+        self._waits = False
+        self._limits.turns.spend(HEAD_UNITS)
+        transport, data, self._first_bytes = self.transport, self._first_bytes, b""
+        # Before the next protocol is connected, which may pause the transport.
+        transport.resumeProducing()
+        self._receive(data)
+
+    def evict(self) -> None:
+        """Abort the connection: its place is needed."""
+        self.transport.abortConnection()
+
+    def _receive(self, data: bytes) -> None:
         """Pass the connection to the handler of its path, or to an HTTP connection."""
+        self._limits.budget.close(self)
         seconds_left = self._deadline.cancel(self)
         head = parse_simple_head(data)
         handler = None if head is None else self._upgrade_handlers.get(head.path)
@@ -74,8 +111,11 @@ class FirstBytesProtocol(Protocol):
         connection.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Cancel the deadline: the peer has closed without sending data."""
+        """Cancel the deadline: the peer has closed before its first bytes were parsed."""
+        self._limits.budget.close(self)
         self._deadline.cancel(self)
+        if self._waits:
+            self._limits.turns.cancel(self._peer.network, self)
 
     def deadline_passed(self) -> None:
         """Abort the connection: no data arrived in time."""

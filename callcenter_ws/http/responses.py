@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -16,6 +17,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
+from callcenter_ws.http.request_peer import RequestPeer
 from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.json import encode_json
 
@@ -57,6 +59,14 @@ def refusal_response(refusal: Refusal) -> Response:
     return Response(refusal.http_body, refusal.entry.http_status, refusal.http_headers)
 
 
+def raw_response(refusal: Refusal) -> bytes:
+    """Return the bytes of an error response to what is no request; the connection must be closed after it."""
+    body, status = refusal.http_body, HTTPStatus(refusal.entry.http_status)
+    headers = {**_HEADERS, **refusal.http_headers, "Content-Length": str(len(body)), "Connection": "close"}
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
 _INTERNAL_ERROR = CLOSES[CloseCode.INTERNAL_ERROR]
 INTERNAL_ERROR = json_response({"error": {"code": _INTERNAL_ERROR.name, "message": _INTERNAL_ERROR.text}}, 500)
 """The response after an unhandled error, whose details are only logged."""
@@ -86,9 +96,19 @@ def authorize(authenticator: Authenticator, request: Request, roles: Collection[
 
     Raises:
         Refusal: ``unauthorized`` without a valid ``Authorization: Bearer`` header (RFC 6750 section 2.1);
-            ``forbidden`` if the principal's role is not one of ``roles``.
+            ``forbidden`` if the principal's role is not one of ``roles``; ``rate_limited`` after too many refused
+            tokens of the peer's network.
     """
-    principal = authenticator.verify(_bearer_token(request))
+    token = _bearer_token(request)
+    peer: RequestPeer = request.peer  # type: ignore[attr-defined]  # a BoundedRequest, which has one
+    peer.check_try()
+    try:
+        principal = authenticator.verify(token)
+    except Refusal as refusal:
+        if refusal.code is ErrorCode.UNAUTHORIZED:
+            peer.token_refused()
+        raise
+    peer.token_accepted()
     if principal.role not in roles:
         raise Refusal(ErrorCode.FORBIDDEN, f"the role {principal.role.value} may not do this")
     return principal

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -19,6 +19,8 @@ from twisted.web.server import Request, Site
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.http.first_bytes import FirstBytesProtocol, UpgradeHandler
 from callcenter_ws.http.http_connection import GatewayChannel, RequestTimeouts
+from callcenter_ws.http.peer_address import PeerAddress
+from callcenter_ws.http.request_peer import RequestPeer
 from callcenter_ws.http.responses import (
     INTERNAL_ERROR,
     PUBLISHER_ROLES,
@@ -29,6 +31,8 @@ from callcenter_ws.http.responses import (
 )
 from callcenter_ws.http.shared_deadline import SharedDeadline
 from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.runtime.clock import ReactorClock
+from callcenter_ws.runtime.peer_limits import PeerLimits
 
 MAX_BODY_BYTES = 4_194_304
 """The largest body of a request with a token that may publish."""
@@ -56,12 +60,20 @@ class BoundedRequest(Request):
         super().__init__(channel, *args, **kwargs)
         self._refused = False
         self._trusted = False
+        self.peer: RequestPeer
 
     def gotLength(self, length: int | None) -> None:
         """Check the declared length of the body in bytes; None for a chunked body. The head is complete."""
         # Always in memory: Twisted would store a large body in a temporary file, and payloads must not reach a disk.
         self.content = BytesIO()
-        self._check(length or 0)
+        self.peer = self.channel.request_peer(self)
+        self._check(length or 0, self._count)
+
+    def _count(self) -> None:
+        """Count the request for its network."""
+        self.peer.count_request()
+        if self.channel.peer_address.is_proxy:
+            self.peer.count_bytes(self.channel.head_bytes())
 
     def handleContentChunk(self, data: bytes) -> None:
         """Buffer a piece of the body, unless the request is refused."""
@@ -71,10 +83,14 @@ class BoundedRequest(Request):
         if not self._refused:
             self.content.write(data)
 
-    def _check(self, size: int) -> None:
+    def _check(self, size: int, first: Callable[[], None] | None = None) -> None:
         try:
+            if first is not None:
+                first()
             self._check_size(size)
         except Refusal as refusal:
+            if refusal.code is ErrorCode.RATE_LIMITED:
+                self.channel.note_refused(self.peer.network, refusal)
             self._refuse(refusal)
 
     def _check_size(self, size: int) -> None:
@@ -139,6 +155,7 @@ class GatewaySite(Site):
         idle_timeout: seconds that a connection may be idle between requests.
 
     Attributes:
+        limits: the limits of unauthenticated peers.
         first_bytes_deadline: the deadline of connections that have received no data.
     """
 
@@ -154,6 +171,7 @@ class GatewaySite(Site):
         *,
         authenticator: Authenticator | None = None,
         upgrade_handlers: Mapping[bytes, UpgradeHandler] | None = None,
+        limits: PeerLimits | None = None,
         handshake_timeout: float = 10.0,
         body_timeout: float = 30.0,
         idle_timeout: float = 60.0,
@@ -162,12 +180,15 @@ class GatewaySite(Site):
         super().__init__(root, reactor=reactor, timeout=idle_timeout, parsePOSTFormSubmission=False)
         self._authenticator = authenticator
         self._upgrade_handlers = upgrade_handlers or {}
+        self.limits = limits or PeerLimits.create(ReactorClock(reactor))
         self._request_timeouts = RequestTimeouts(head=handshake_timeout, body=body_timeout)
         self.first_bytes_deadline = SharedDeadline(reactor, handshake_timeout)
 
     def buildProtocol(self, addr: IAddress | None) -> FirstBytesProtocol:  # type: ignore[override]  # not twisted.web's
         """Return the protocol of a new connection."""
-        return FirstBytesProtocol(addr, self.first_bytes_deadline, self._upgrade_handlers, self._make_http_connection)
+        return FirstBytesProtocol(
+            addr, self.limits, self.first_bytes_deadline, self._upgrade_handlers, self._make_http_connection
+        )
 
     def _make_http_connection(
         self, addr: IAddress | None, first_head_seconds: float, refusal: Refusal | None
@@ -175,6 +196,8 @@ class GatewaySite(Site):
         """Return an HTTP connection; see ``first_bytes.MakeHttpConnection``."""
         channel: Any = super().buildProtocol(addr)  # declared as the protocol of twisted.web
         channel.timeouts = self._request_timeouts
+        channel.limits = self.limits
+        channel.peer_address = PeerAddress(addr, self.limits.proxies)
         channel.authenticator = self._authenticator
         channel.first_head_seconds = first_head_seconds
         channel.upgrade_refusal = refusal

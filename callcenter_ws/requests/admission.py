@@ -40,33 +40,33 @@ class Admission:
         self._over_user_limit = over_user_limit
         self._probes = UserProbes(hub.clock)
         self.sockets = 0
-        self._sockets_by_ip: dict[str, int] = {}
+        self._sockets_by_network: dict[str, int] = {}
         self.draining = False
 
-    def open_socket(self, ip: str) -> None:
-        """Count a socket from that address.
+    def open_socket(self, network: str) -> None:
+        """Count a socket of a client in a network (``runtime.network``).
 
         Raises:
-            Refusal: ``connection_limit`` when the node or the address has too many sockets; ``draining``.
+            Refusal: ``connection_limit`` when the node or the network has too many sockets; ``draining``.
         """
         if self.draining:
             raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_AFTER_SECONDS)
         limits = self._limits
         if limits.connections and self.sockets >= limits.connections:
             raise Refusal(ErrorCode.CONNECTION_LIMIT, "this node is full", retry_after=RETRY_AFTER_SECONDS)
-        if limits.connections_per_ip and self._sockets_by_ip.get(ip, 0) >= limits.connections_per_ip:
+        if limits.connections_per_ip and self._sockets_by_network.get(network, 0) >= limits.connections_per_ip:
             raise Refusal(
                 ErrorCode.CONNECTION_LIMIT, "too many connections from this address", retry_after=RETRY_AFTER_SECONDS
             )
         self.sockets += 1
-        add(self._sockets_by_ip, ip)
+        add(self._sockets_by_network, network)
 
-    def close_socket(self, ip: str) -> None:
+    def close_socket(self, network: str) -> None:
         """Uncount a socket that was closed."""
         self.sockets -= 1
-        add(self._sockets_by_ip, ip, -1)
-        if not self._sockets_by_ip[ip]:
-            del self._sockets_by_ip[ip]
+        add(self._sockets_by_network, network, -1)
+        if not self._sockets_by_network[network]:
+            del self._sockets_by_network[network]
 
     def admit(self, principal: Principal, endpoint: EndpointName, tenant_id: str | None = None) -> Principal:
         """Return the principal, narrowed to one tenant, if it may connect.

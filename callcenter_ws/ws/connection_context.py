@@ -13,6 +13,7 @@ from callcenter_ws.interfaces import Transport
 from callcenter_ws.requests.admission import Admission
 from callcenter_ws.requests.context import Context
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.ws.authentication import HandshakeAuthenticator
 
 
@@ -24,6 +25,7 @@ class ConnectionContext:
         requests: the collaborators of clients and of the handlers of their requests.
         new_id: returns a new connection id.
         log_refusal: logs a refused handshake; called with the client's address and the refusal.
+        peer_limits: the limits of peers that have not authenticated.
         deflater: compresses messages for clients that negotiated permessage-deflate; None disables compression.
         unauthenticated: the open connections whose first frame must still authenticate them.
         clock: the clock of ``requests``.
@@ -35,6 +37,7 @@ class ConnectionContext:
     authenticator: HandshakeAuthenticator
     new_id: Callable[[], str]
     log_refusal: Callable[[str, Refusal], None]
+    peer_limits: PeerLimits
     deflater: Deflater | None = None
     unauthenticated: set[Transport] = field(default_factory=set)
     clock: Clock = field(init=False)

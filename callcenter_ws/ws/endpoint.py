@@ -15,10 +15,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import Principal
 from callcenter_ws.requests.admission import EndpointName
+from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.http_head import RequestHead
+from callcenter_ws.runtime.network import network_of
+from callcenter_ws.runtime.peer_budget import Credential
 from callcenter_ws.runtime.transports import TwistedTransport, switch_protocol
-from callcenter_ws.ws.client_address import TrustedProxies
 from callcenter_ws.ws.factory import GatewayFactory
 from callcenter_ws.ws.handshake import Handshake, HandshakeResult, OptionalTokenSources, header_values, read_handshake
 from callcenter_ws.ws.protocol import GatewayProtocol
@@ -106,14 +109,9 @@ class WebSocketEndpoint(Resource):
         """
         handshake = read_handshake(head, self._token_sources)
         self._context.authenticator.check_origin(self._endpoint, handshake.origin)
-        self._context.admission.open_socket(ip)
-        try:
-            handshake_result = self._authenticate(handshake, ip)
-        except BaseException:
-            self._context.admission.close_socket(ip)
-            raise
+        result = self._counted_result(handshake, ip, network_of(ip))
         protocol = self._factory.build()
-        protocol.handshake_result = handshake_result
+        protocol.handshake_result = result
         try:
             switch(protocol)
             protocol.upgrade(handshake.key, speaks_subprotocol=handshake.speaks_subprotocol, deflate=handshake.deflate)
@@ -122,7 +120,38 @@ class WebSocketEndpoint(Resource):
             if protocol.transport is not None:
                 protocol.transport.abortConnection()
 
-    def _authenticate(self, handshake: Handshake, ip: str) -> HandshakeResult:
+    def _counted_result(self, handshake: Handshake, ip: str, network: str) -> HandshakeResult:
+        """Count the socket and return the result of the handshake; see ``_authenticate``."""
+        admission = self._context.admission
+        try:
+            self._count_handshake(handshake, network)
+            admission.open_socket(network)
+        except Refusal as refusal:
+            # Whoever is told the reason over a WebSocket is told that it may come back.
+            if not handshake.speaks_subprotocol or refusal.code is ErrorCode.DRAINING:
+                raise
+            return self._result(handshake, ip, network, refusal=_passing(refusal), is_counted=False)
+        try:
+            return self._authenticate(handshake, ip, network)
+        except BaseException:
+            admission.close_socket(network)
+            raise
+
+    def _count_handshake(self, handshake: Handshake, network: str) -> None:
+        """Count a handshake as a request if it has no token; its token is counted if it is refused.
+
+        Raises:
+            Refusal: ``rate_limited``: the network has used its share.
+        """
+        budget = self._context.peer_limits.budget
+        if handshake.token is None:
+            if seconds := budget.request(network):
+                raise Refusal(ErrorCode.RATE_LIMITED, "too many handshakes from this address", retry_after=seconds)
+        elif seconds := budget.seconds_until_try(network, Credential.TOKEN):
+            budget.count_refused_try()
+            raise Refusal(ErrorCode.RATE_LIMITED, "too many refused tokens from this address", retry_after=seconds)
+
+    def _authenticate(self, handshake: Handshake, ip: str, network: str) -> HandshakeResult:
         """Return the result of the handshake, which holds the refusal where this is to be sent over the WebSocket.
 
         Raises:
@@ -132,9 +161,24 @@ class WebSocketEndpoint(Resource):
         try:
             principal, session_token = self._context.authenticator.identify(self._endpoint, handshake)
         except Refusal as refusal:
+            if handshake.token is not None and refusal.code is ErrorCode.UNAUTHORIZED:
+                self._context.peer_limits.budget.credential_refused(network, Credential.TOKEN)
             if not handshake.speaks_subprotocol or refusal.code not in EXPLAINED_REFUSALS:
                 raise
             refused = refusal
+        return self._result(handshake, ip, network, principal=principal, session_token=session_token, refusal=refused)
+
+    def _result(
+        self,
+        handshake: Handshake,
+        ip: str,
+        network: str,
+        *,
+        principal: Principal | None = None,
+        session_token: str | None = None,
+        refusal: Refusal | None = None,
+        is_counted: bool = True,
+    ) -> HandshakeResult:
         return HandshakeResult(
             self._endpoint,
             ip,
@@ -143,7 +187,10 @@ class WebSocketEndpoint(Resource):
             handshake.origin,
             principal=principal,
             session_token=session_token,
-            refusal=refused,
+            refusal=refusal,
+            network=network,
+            is_counted=is_counted,
+            gives_back_request=handshake.token is None and principal is None and is_counted,
         )
 
     def _send_refusal(self, request: Request, ip: str, refusal: Refusal) -> bytes:
@@ -161,6 +208,13 @@ class WebSocketEndpoint(Resource):
         return refusal.http_body
 
 
+def _passing(refusal: Refusal) -> Refusal:
+    """Return a refusal at a limit of a network or a node as one after which clients return."""
+    if refusal.code is not ErrorCode.CONNECTION_LIMIT:
+        return refusal
+    return Refusal(ErrorCode.TRY_LATER, refusal.message, retry_after=refusal.retry_after)
+
+
 def _head_of(request: Request) -> RequestHead:
     fields = {name.lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
     return RequestHead(request.method, request.uri, request.clientproto, fields)
@@ -171,6 +225,7 @@ def _switch_request_protocol(request: Request, protocol: GatewayProtocol) -> Non
     channel: Any = request.channel  # its methods have no annotations, and some are replaced
     transport = channel.transport
     channel.setTimeout(None)
+    channel.release()
     transport.unregisterProducer()
     # The channel still holds frames that arrived in the same segment as the handshake.
     channel.rawDataReceived = protocol.dataReceived

@@ -13,6 +13,7 @@ from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.requests.admission import Admission
 from callcenter_ws.requests.context import Context
+from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.runtime.timers import CoarseTimers
 from callcenter_ws.ws.authentication import HandshakeAuthenticator
 from callcenter_ws.ws.autobahn import INITIAL_ATTRIBUTES
@@ -58,6 +59,7 @@ class GatewayFactory(WebSocketServerFactory):
         new_id: returns a new connection id.
         log_refusal: logs a refused handshake; called with the client's address and the refusal.
         deflater: compresses messages for clients that negotiate it; None disables compression.
+        peer_limits: the limits of peers that have not authenticated; None for limits of this factory alone.
 
     Attributes:
         context: what the protocols share.
@@ -72,11 +74,20 @@ class GatewayFactory(WebSocketServerFactory):
         new_id: Callable[[], str],
         log_refusal: Callable[[str, Refusal], None],
         deflater: Deflater | None = None,
+        peer_limits: PeerLimits | None = None,
     ) -> None:
         super().__init__(reactor=reactor, server="callcenter-ws")
         # Replaces Autobahn's batched timer, where cancelling a call searches all calls of the same second.
         self._batched_timer = CoarseTimers(reactor)
-        self.context = ConnectionContext(requests, admission, authenticator, new_id, log_refusal, deflater)
+        self.context = ConnectionContext(
+            requests,
+            admission,
+            authenticator,
+            new_id,
+            log_refusal,
+            peer_limits or PeerLimits.create(requests.clock),
+            deflater,
+        )
         # Class attributes: copying them to each connection would be most of the cost of accepting it.
         attributes = {**INITIAL_ATTRIBUTES, **autobahn_options(requests.limits), "context": self.context}
         self._protocol_class: type[GatewayProtocol] = type("ConfiguredProtocol", (GatewayProtocol,), attributes)

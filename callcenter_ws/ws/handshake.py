@@ -14,6 +14,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.requests.admission import EndpointName
+from callcenter_ws.runtime.client_address import UNIX_SOCKET
 from callcenter_ws.runtime.http_head import RequestHead
 from callcenter_ws.ws.extension import negotiate
 
@@ -191,6 +192,9 @@ class HandshakeResult(NamedTuple):
         principal: the authenticated principal; None if the first message must authenticate the peer.
         session_token: the token of a new anonymous visitor.
         refusal: a refusal to be sent over the WebSocket, which is then closed.
+        network: the network of the client's address.
+        is_counted: whether the connection is counted by ``Admission``; not if its refusal is that there are too many.
+        gives_back_request: whether the handshake was counted as a request, and is given back after authentication.
     """
 
     endpoint: EndpointName
@@ -201,3 +205,6 @@ class HandshakeResult(NamedTuple):
     principal: Principal | None = None
     session_token: str | None = None
     refusal: Refusal | None = None
+    network: str = UNIX_SOCKET
+    is_counted: bool = True
+    gives_back_request: bool = False

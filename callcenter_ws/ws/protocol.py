@@ -18,6 +18,7 @@ from callcenter_ws.requests.dispatcher import Dispatcher
 from callcenter_ws.requests.rate_limit import TokenBucket
 from callcenter_ws.runtime.clock import Timer
 from callcenter_ws.runtime.json import decode_json
+from callcenter_ws.runtime.peer_budget import Credential
 from callcenter_ws.runtime.slicer import Slicer
 from callcenter_ws.runtime.transports import limit_send_queue, unsent_bytes
 from callcenter_ws.ws.autobahn import handshake_response
@@ -39,6 +40,9 @@ CONTROL_FRAMES_PER_SECOND = 20.0
 
 CONTROL_FRAMES_BURST = 100
 """Pings and pongs that a peer may send at once."""
+
+STEPS_PER_TURN = 32
+"""Steps of Autobahn's parser in one turn: a frame takes one or two."""
 
 MAX_FRAMES_AFTER_CLOSE = 64
 """Frames that are still parsed after the gateway's close frame, to find the peer's close frame."""
@@ -78,6 +82,7 @@ class GatewayProtocol(KeepaliveProtocol):
     _fragments = 0
     _frames_after_close = 0
     _discards_input = False
+    _waits_for_turn = False
     _refused = False
 
     # Called by WebSocketEndpoint
@@ -124,10 +129,15 @@ class GatewayProtocol(KeepaliveProtocol):
             if timer is not None:
                 timer.cancel()
         self.end_probe()
-        self.context.unauthenticated.discard(self)
+        context, result = self.context, self.handshake_result
+        context.unauthenticated.discard(self)
+        context.peer_limits.budget.close(self)
+        if self._waits_for_turn:
+            context.peer_limits.turns.cancel(self._share, self)
         self._connectionLost(reason)
         self._end_session(None)
-        self.context.admission.close_socket(self.handshake_result.ip)
+        if result.is_counted:
+            context.admission.close_socket(result.network)
         self._backlog = None
         # Break the references to the transport: they would keep it, and OpenSSL's memory, until a garbage collection.
         self._writer, self.transport = NullWriter(), None
@@ -136,6 +146,39 @@ class GatewayProtocol(KeepaliveProtocol):
         """Parse data, unless the connection is closed or its input is discarded; Autobahn would store or parse it."""
         if self.state != self.STATE_CLOSED and not self._discards_input:
             super().dataReceived(data)
+
+    def consumeData(self) -> None:  # noqa: N802 - Autobahn's name
+        """Parse some of the frames that have arrived; the others wait for a later turn, and nothing is read meanwhile.
+
+        One read may hold ten thousand frames.
+        """
+        if self._waits_for_turn:
+            return
+        turns = self.context.peer_limits.turns
+        for _ in range(STEPS_PER_TURN):
+            if not turns.take():
+                break
+            if not self.processData() or self.state == self.STATE_CLOSED:
+                return
+        if self.data and self.state != self.STATE_CLOSED:
+            self._waits_for_turn = True
+            self.transport.pauseProducing()
+            turns.wait(self._share, self)
+
+    def take_turn(self) -> None:
+        """Parse more of the frames that have arrived."""
+        self._waits_for_turn = False
+        self.consumeData()
+        if not self._waits_for_turn and self.transport is not None:
+            self.transport.resumeProducing()
+
+    def evict(self) -> None:
+        """Abort the connection: its place is needed, or its data cannot be parsed."""
+        self.transport.abortConnection()
+
+    @property
+    def _share(self) -> object:
+        return self.handshake_result.network if self._client is None else self
 
     def pauseProducing(self) -> None:
         """Pause the session: the transport's buffer is full. Twisted repeats this call with every write."""
@@ -188,6 +231,8 @@ class GatewayProtocol(KeepaliveProtocol):
     # Called by Autobahn
 
     def _onOpen(self) -> None:  # noqa: N802 - Autobahn's name; its own method reads the transport details
+        if self.handshake_result.principal is None:
+            self.context.peer_limits.budget.open(self, self.handshake_result.network)
         if self.handshake_result.refusal is not None:
             self._refuse(self.handshake_result.refusal)
         elif self.handshake_result.principal is not None:
@@ -375,10 +420,16 @@ class GatewayProtocol(KeepaliveProtocol):
 
     def _authenticate(self, payload: bytes) -> None:
         """Authenticate a peer by its first message; refuse it if that is not a valid ``auth`` message."""
+        budget, network = self.context.peer_limits.budget, self.handshake_result.network
         try:
+            if seconds := budget.seconds_until_try(network, Credential.TOKEN):
+                budget.count_refused_try()
+                raise Refusal(ErrorCode.RATE_LIMITED, "too many refused tokens from this address", retry_after=seconds)
             principal = self.context.authenticator.principal_of_frame(decode_json(payload), self.handshake_result)
             self._start_session(principal)
         except Refusal as refusal:
+            if refusal.code is ErrorCode.UNAUTHORIZED:
+                budget.credential_refused(network, Credential.TOKEN)
             if refusal.code is ErrorCode.INVALID_JSON:
                 refusal = Refusal(ErrorCode.UNAUTHORIZED, f"the first message must be auth: {refusal.message}")
             self._refuse(refusal)
@@ -387,6 +438,10 @@ class GatewayProtocol(KeepaliveProtocol):
         """Create the client of an authenticated peer."""
         context = self.context
         context.unauthenticated.discard(self)
+        if self.handshake_result.principal is None:
+            context.peer_limits.budget.close(self)
+            if self.handshake_result.gives_back_request:
+                context.peer_limits.budget.give_back_request(self.handshake_result.network)
         if self._auth_timer is not None:
             self._auth_timer.cancel()
             self._auth_timer = None

@@ -48,6 +48,7 @@ class Peer:
 
     def __init__(self, server: Server, address: Any) -> None:
         self.clock = server.clock
+        self.turns = server.factory.limits.turns
         self.transport = Transport(hostAddress=address, peerAddress=address)
         self.protocol = server.factory.buildProtocol(address)
         self.transport.protocol = self.protocol
@@ -68,6 +69,8 @@ class Peer:
 
     def send(self, data: bytes) -> None:
         self.protocol.dataReceived(data)
+        while not self.turns.is_idle:
+            self.clock.turn()
 
     def stop_reading(self) -> None:
         """Read nothing of what is written from now on."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 
 from callcenter_ws.amp import commands
-from callcenter_ws.amp.factory import MAX_CONNECTIONS, MAX_UNAUTHENTICATED
+from callcenter_ws.amp.factory import MAX_CONNECTIONS
 from callcenter_ws.amp.protocol import MAX_BOX_BYTES, MAX_UNAUTHENTICATED_BOX_BYTES, MAX_UNWRITTEN_BYTES
 
 CALL = {"unique_id": "u1", "caller_id": "+3212345", "destination": "100"}
@@ -393,16 +393,51 @@ def test_unread_answers_are_limited(server: Any, second_peer: Any, disconnect_li
     assert "it does not read" in disconnect_line()
 
 
-def test_unauthenticated_peers_do_not_block_unix_sockets(server: Any, logged_warnings: Any) -> None:
-    unauthenticated = [server.tcp() for _ in range(MAX_UNAUTHENTICATED)]
-    assert server.factory.buildProtocol(None) is None
-    assert server.factory.buildProtocol(None) is None
-    assert logged_warnings() == [
-        f"AMP connections over the network are refused: {MAX_UNAUTHENTICATED} have not authenticated yet"
-    ]
+def test_silent_peers_lock_nobody_out_not_even_at_their_own_address(server: Any) -> None:
+    daemon = server.tcp()
+    daemon.call(commands.Authenticate, token="a-shared-secret-of-the-tests")
+    limit = server.factory.limits.budget._limits.sockets_per_network
+    silent = [server.tcp() for _ in range(limit + 50)]
+    assert [peer.connected for peer in silent] == [False] * 50 + [True] * limit
+    newcomer = server.tcp()
+    newcomer.call(commands.Authenticate, token="a-shared-secret-of-the-tests")
+    for peer in (daemon, newcomer):
+        assert peer.call(commands.PublishEvent, **EVENT)["seq"]
     assert server.unix().connected
-    unauthenticated[0].transport.loseConnection()
-    assert server.factory.buildProtocol(None) is not None
+    # The authenticated ones are not counted any more, and the silent ones make room one by one.
+    assert server.factory.limits.budget.sockets == limit - 1
+
+
+def test_guessing_the_secret_becomes_slow_and_is_then_refused(server: Any) -> None:
+    for _ in range(4):
+        guessing = server.tcp()
+        for number in range(3):
+            if guessing.connected:
+                guessing.send(guessing.box(commands.Authenticate, token=f"guess {number}"))
+    delayed = server.tcp()
+    delayed.send(delayed.box(commands.Authenticate, token="guess"))
+    # A daemon at the same address is late, not locked out.
+    daemon = server.tcp()
+    daemon.send(daemon.box(commands.Authenticate, token="a-shared-secret-of-the-tests"))
+    assert delayed.boxes() == daemon.boxes() == []
+    refused = server.tcp()
+    code, _ = refused.call(commands.Authenticate, token="guess")
+    assert code == b"OVERLOADED"
+    assert not refused.connected
+    assert server.factory.limits.budget.overdrawn == {"credentials": 1}
+    server.clock.advance(3)
+    assert delayed.boxes()[0][b"_error_code"] == b"UNAUTHENTICATED"
+    assert b"principal" in daemon.boxes()[0]
+
+
+def test_a_delayed_try_of_a_lost_connection_authenticates_nobody(server: Any) -> None:
+    for _ in range(10):
+        server.factory.limits.budget.credential_refused("192.0.2.7", "secret")
+    gone = server.tcp()
+    gone.send(gone.box(commands.Authenticate, token="a-shared-secret-of-the-tests"))
+    gone.transport.loseConnection()
+    server.clock.advance(3)
+    assert not server.factory.sessions
 
 
 def test_connections_are_limited(server: Any, logged_warnings: Any) -> None:

@@ -17,11 +17,13 @@ from callcenter_ws.events.publication import Publication
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
 from callcenter_ws.http.responses import JsonNotFound, JsonResource
+from callcenter_ws.http.shared_deadline import SharedDeadline
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.http.stats import StatsResource
 from callcenter_ws.http.users import UsersResource
 from callcenter_ws.interfaces import UserPresence
 from callcenter_ws.ops.health import Health, Node
+from callcenter_ws.runtime.timers import CoarseTimers
 from callcenter_ws.testing import FakeClock, run
 
 MINE = "acme"
@@ -86,11 +88,23 @@ def request(method: str = "GET", path: str = "/", token: str | None = None, body
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def run_turns(site: GatewaySite) -> None:
+    """Run the reactor of a site until everything that was received is parsed."""
+    while not site.limits.turns.is_idle:
+        site.reactor.advance(0)
+
+
 class CurrentProtocol:
     """The current protocol of a transport, which may be replaced after the first bytes."""
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, transport: Any, site: GatewaySite) -> None:
         self._transport = transport
+        self._site = site
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on data, and run the reactor until all of it is parsed."""
+        self._transport.protocol.dataReceived(data)
+        run_turns(self._site)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport.protocol, name)
@@ -100,7 +114,7 @@ def connect_to_site(site: GatewaySite, transport: Any) -> Any:
     """Connect a transport to the site, as a listening port does."""
     transport.protocol = site.buildProtocol(transport.getPeer())
     transport.protocol.makeConnection(transport)
-    return CurrentProtocol(transport)
+    return CurrentProtocol(transport, site)
 
 
 async def exposition() -> bytes:
@@ -145,9 +159,15 @@ class HttpWorld:
         transport = StringTransport(peerAddress=IPv4Address("TCP", self.peer, 40_000))
         return connect_to_site(self.site, transport), transport
 
+    def run_turns(self) -> None:
+        """Run the reactor until everything that was received is parsed."""
+        run_turns(self.site)
+
     def running(self) -> list[Any]:
-        """Return the delayed calls of connections."""
-        return [call for call in self.reactor.getDelayedCalls() if call.func != self.site.first_bytes_deadline._check]
+        """Return the delayed calls of connections, not those that all connections share."""
+        shared = (SharedDeadline, CoarseTimers)
+        calls = self.reactor.getDelayedCalls()
+        return [call for call in calls if not isinstance(getattr(call.func, "__self__", None), shared)]
 
     def ask(self, *args: Any, **kwargs: Any) -> ReceivedResponse:
         channel, transport = self.connect()

@@ -133,6 +133,7 @@ def test_pipelined_requests_are_answered_in_order(world: HttpWorld) -> None:
     channel.dataReceived(request("GET", "/wait") + request("GET", "/livez") + request("GET", "/nowhere"))
     assert transport.value() == b""
     waiting.answer.callback(None)
+    world.run_turns()
     raw = transport.value()
     statuses = []
     while raw:

@@ -224,23 +224,58 @@ def test_without_an_authenticator_no_body_is_large() -> None:
         b"GET\r\n\r\n",
         b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
         b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: y\r\n z\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
-        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 501 + b"\r\n",
-        b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 16_000 + b"\r\nZ: " + b"y" * 1_000 + b"\r\n\r\n",
-        b"GET /" + b"y" * 17_000,
     ],
     ids=lambda sent: repr(sent[:40]),
 )
-def test_a_malformed_request_closes_the_connection(world: HttpWorld, logged: list[dict[str, Any]], sent: bytes) -> None:
+def test_a_malformed_request_is_refused_and_closes_the_connection(
+    world: HttpWorld, logged: list[dict[str, Any]], sent: bytes
+) -> None:
     channel, transport = world.connect()
     channel.dataReceived(sent + HEAD)
     assert transport.disconnecting
-    assert transport.value() in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    response, rest = parse(transport.value())
+    assert (response.status, response.error, rest) == (400, "invalid_message", b"")
+    assert response.headers["connection"] == "close"
+    assert world.site.limits.refused == {"invalid_message": 1}
+    assert [formatEvent(event) for event in logged if "refused a request" in formatEvent(event)]
     assert not [event for event in logged if event["log_level"] >= LogLevel.warn]
+    lose(channel)
+    assert world.running() == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 16_000 + b"\r\nZ: " + b"y" * 1_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nAuthorization: Bearer " + b"y" * 17_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nCookie: " + b"y" * 17_000,
+        b"GET /" + b"y" * 17_000,
+        b"GET /" + b"y" * 17_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+    ids=lambda sent: repr(sent[:40]),
+)
+def test_a_head_that_is_too_large_is_refused_with_json(
+    world: HttpWorld, logged: list[dict[str, Any]], sent: bytes
+) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(sent)
+    response, rest = parse(transport.value())
+    assert (response.status, response.error, rest) == (431, "headers_too_large", b"")
+    assert world.site.limits.refused == {"headers_too_large": 1}
+    (line,) = [formatEvent(event) for event in logged if "refused a request" in formatEvent(event)]
+    assert "headers_too_large" in line and "yyy" not in line
+    # The peer may still be sending: what it sends is discarded before the connection is closed.
+    channel.dataReceived(b"y" * 100_000 + HEAD)
+    assert not transport.disconnecting
+    world.reactor.advance(LINGER_TIMEOUT_SECONDS)
+    assert transport.disconnecting
     lose(channel)
     assert world.running() == []
 

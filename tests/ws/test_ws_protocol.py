@@ -668,9 +668,14 @@ def test_a_connection_that_is_lost_while_it_is_probed_is_released(world: WebSock
 def test_the_limit_per_address_counts_unauthenticated_peers() -> None:
     world = WebSocketWorld(connections_per_ip=2)
     peer, _ = world.unauthenticated(), world.unauthenticated()
-    for protocol in ("", "callcenter.v1"):
-        refused = world.peer().ask(request(Sec_WebSocket_Protocol=protocol, Authorization="Bearer agent:acme:u1"))
-        assert refused.status == 429 and int(refused.headers["retry-after"]) > 0
+    refused = world.peer().ask(request(Authorization="Bearer agent:acme:u1"))
+    assert refused.status == 429 and int(refused.headers["retry-after"]) > 0
+    # A browser cannot read the status, and is told that it may return.
+    browser = world.peer().ask(HANDSHAKE)
+    assert browser.status == 101
+    error, close = browser.frames
+    assert error.json["payload"]["code"] == "unavailable" and error.json["payload"]["retry_after_ms"] > 0
+    assert close.close_code == CloseCode.TRY_LATER
     assert world.peer("192.0.2.9").ask(HANDSHAKE).status == 101
     peer.disconnect()
     assert world.peer().ask(HANDSHAKE).status == 101
@@ -685,14 +690,23 @@ def test_refused_handshakes_do_not_count_against_the_address() -> None:
 
 def test_the_address_is_that_of_a_trusted_proxys_client() -> None:
     world = WebSocketWorld(connections_per_ip=1, proxies=("192.0.2.0/24",))
-    for client, status in (("203.0.113.1", 101), ("203.0.113.2", 101), ("203.0.113.1", 429)):
-        assert world.peer().ask(HANDSHAKE[:-2] + f"X-Forwarded-For: {client}\r\n\r\n".encode()).status == status
+    handshake = request(Authorization="Bearer agent:acme:u1")
+    for client, status in (
+        ("203.0.113.1:1001", 101),
+        ("203.0.113.2", 101),
+        ("203.0.113.1", 429),
+        ("[2001:db8::1]:443", 101),
+        ("2001:db8::2", 429),
+        ("2001:db8:0:1::1", 101),
+    ):
+        assert world.peer().ask(handshake[:-2] + f"X-Forwarded-For: {client}\r\n\r\n".encode()).status == status
 
 
 def test_the_node_limit() -> None:
     world = WebSocketWorld(connections=1)
     world.unauthenticated()
-    assert world.peer("198.51.100.1").ask(HANDSHAKE).status == 429
+    assert world.peer("198.51.100.1").ask(request(Authorization="Bearer agent:acme:u1")).status == 429
+    assert world.peer("198.51.100.1").ask(HANDSHAKE).frames[-1].close_code == CloseCode.TRY_LATER
 
 
 def test_a_draining_node_accepts_no_connections(world: WebSocketWorld) -> None:

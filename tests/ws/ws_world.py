@@ -28,8 +28,9 @@ from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.requests.admission import Admission, EndpointName
+from callcenter_ws.runtime.client_address import TrustedProxies
+from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.ws.authentication import HandshakeAuthenticator
-from callcenter_ws.ws.client_address import TrustedProxies
 from callcenter_ws.ws.endpoint import WebSocketEndpoint
 from callcenter_ws.ws.factory import GatewayFactory
 from callcenter_ws.ws.handshake import OptionalTokenSources
@@ -214,6 +215,7 @@ class WebSocketWorld(World):
         self.time = ReactorTime()
         # Autobahn's timers use the reactor of txaio, which is global.
         txaio.config.loop = self.time
+        self.peer_limits = PeerLimits.create(self.clock, proxies=TrustedProxies(proxies))
         self.admission = Admission(self.hub, self.limits)
         shops = {"acme": PublicTenant(OriginList([VISITOR_PAGE]), True), "globex": PublicTenant(OriginList([]), False)}
         self.origins = OriginPolicy(OriginList([STAFF_PAGE]), shops)
@@ -228,6 +230,7 @@ class WebSocketWorld(World):
             UlidFactory(self.clock.time),
             self.log.handshake_refused,
             Deflater(),
+            self.peer_limits,
         )
         root = JsonNotFound()
         ws = self._endpoint(EndpointName.STAFF, token_sources, proxies)
@@ -235,7 +238,13 @@ class WebSocketWorld(World):
         ws.putChild(b"public", public)
         root.putChild(b"ws", ws)
         upgrade_handlers = {b"/ws": ws.open, b"/ws/public": public.open}
-        self.site = GatewaySite(root, self.time, authenticator=self.tokens, upgrade_handlers=upgrade_handlers)
+        self.site = GatewaySite(
+            root,
+            self.time,
+            authenticator=self.tokens,
+            upgrade_handlers=upgrade_handlers,
+            limits=self.peer_limits,
+        )
 
     def _endpoint(self, endpoint: EndpointName, token_sources: OptionalTokenSources, proxies: tuple[str, ...]) -> Any:
         return WebSocketEndpoint(endpoint, self.factory, token_sources, TrustedProxies(proxies), JsonNotFound())
@@ -248,6 +257,8 @@ class WebSocketWorld(World):
     def turn(self) -> None:
         """Make all calls of both clocks that are due now; raise what background tasks raised."""
         super().turn()
+        while not self.peer_limits.turns.is_idle:
+            super().turn()
         self.time.advance(0)
 
     def advance(self, seconds: int) -> None:

@@ -1,0 +1,42 @@
+"""The limits of peers that have not authenticated, from the settings."""
+
+from __future__ import annotations
+
+import resource
+
+from callcenter_ws.config.settings import Settings
+from callcenter_ws.runtime.client_address import TrustedProxies
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.peer_budget import BudgetLimits, Credential
+from callcenter_ws.runtime.peer_limits import PeerLimits
+from callcenter_ws.runtime.refusal_log import RefusalLog
+
+
+def peer_limits(settings: Settings, clock: Clock) -> PeerLimits:
+    """Return the limits that all ports of the process share."""
+    limits = settings.limits
+    sockets = min(limits.unauthenticated, max(1, _descriptors() // 2))
+    budget = BudgetLimits(
+        sockets=sockets,
+        sockets_per_network=min(limits.unauthenticated_per_network, sockets),
+        requests=limits.requests_per_network,
+        request_burst=limits.request_burst_per_network,
+        bytes_per_second=limits.bytes_per_network,
+        failed={
+            Credential.TOKEN: limits.failed_tokens_per_network,
+            Credential.SECRET: limits.failed_secrets_per_network,
+        },
+    )
+    return PeerLimits.create(
+        clock,
+        budget=budget,
+        proxies=TrustedProxies(settings.web.trusted_proxies),
+        log=RefusalLog(clock, lines=limits.log_lines, lines_per_network=limits.log_lines_per_network),
+        requests_per_connection=limits.requests_per_connection,
+    )
+
+
+def _descriptors() -> int:
+    """Return how many file descriptors the process may open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**31 if soft == resource.RLIM_INFINITY else soft

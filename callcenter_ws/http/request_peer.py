@@ -1,0 +1,82 @@
+"""RequestPeer: the peer of one HTTP request, until and after it has authenticated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.runtime.peer_budget import Credential, PeerBudget
+
+
+class RequestPeer:
+    """Counts one request for its network; the request is given back when its token is accepted.
+
+    Args:
+        network: the network of the client, behind trusted proxies the real one.
+        is_exempt: whether the request is not counted.
+        has_credentials: whether the request has a token, which must be checked before the request is refused.
+        authenticated: called once the token was accepted.
+    """
+
+    def __init__(
+        self,
+        budget: PeerBudget,
+        network: str,
+        *,
+        is_exempt: bool,
+        has_credentials: bool,
+        authenticated: Callable[[], None],
+    ) -> None:
+        self._budget = budget
+        self._authenticated = authenticated
+        self._is_counted = False
+        self._is_exempt = is_exempt
+        self._has_credentials = has_credentials
+        self.network = network
+
+    def count_request(self) -> None:
+        """Count the request.
+
+        Raises:
+            Refusal: ``rate_limited``: the network has made too many, and this one has no token that could be checked.
+        """
+        if self._is_exempt:
+            return
+        seconds = self._budget.request(self.network)
+        self._is_counted = not seconds
+        if seconds and not self._has_credentials:
+            raise Refusal(
+                ErrorCode.RATE_LIMITED, "too many requests without a valid token from this address", retry_after=seconds
+            )
+
+    def count_bytes(self, count: int) -> None:
+        """Count bytes of a request that came through a trusted proxy.
+
+        Raises:
+            Refusal: ``rate_limited``: the network has sent too many.
+        """
+        seconds = 0.0 if self._is_exempt else self._budget.received(self.network, count)
+        if seconds:
+            raise Refusal(ErrorCode.RATE_LIMITED, "too many bytes from this address", retry_after=seconds)
+
+    def check_try(self) -> None:
+        """Check that a token of this peer may be verified.
+
+        Raises:
+            Refusal: ``rate_limited``: too many tokens of the network have been refused.
+        """
+        seconds = self._budget.seconds_until_try(self.network, Credential.TOKEN)
+        if seconds:
+            self._budget.count_refused_try()
+            raise Refusal(ErrorCode.RATE_LIMITED, "too many refused tokens from this address", retry_after=seconds)
+
+    def token_refused(self) -> None:
+        """Count a refused token."""
+        self._budget.credential_refused(self.network, Credential.TOKEN)
+
+    def token_accepted(self) -> None:
+        """Give the request back: its peer has authenticated."""
+        if self._is_counted:
+            self._is_counted = False
+            self._budget.give_back_request(self.network)
+        self._authenticated()

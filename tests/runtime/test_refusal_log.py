@@ -1,0 +1,42 @@
+"""Refusals are logged up to a limit; the others are counted and reported."""
+
+from __future__ import annotations
+
+from twisted.logger import capturedLogs, formatEvent
+
+from callcenter_ws.runtime.refusal_log import WINDOW_SECONDS, RefusalLog
+from callcenter_ws.testing import FakeClock
+
+
+def test_a_network_writes_some_lines_and_the_rest_is_reported() -> None:
+    clock = FakeClock()
+    log = RefusalLog(clock, lines=10, lines_per_network=2)
+    with capturedLogs() as events:
+        for number in range(50):
+            log.write("203.0.113.1", "{number} is refused", number=number)
+        log.write("203.0.113.2", "another is refused")
+        assert [formatEvent(event) for event in events] == ["0 is refused", "1 is refused", "another is refused"]
+        clock.advance(WINDOW_SECONDS)
+    assert formatEvent(events[-1]) == "48 more refusals in the last minute were not logged"
+    assert log.left_out == 48
+
+
+def test_all_networks_together_write_some_lines() -> None:
+    log = RefusalLog(FakeClock(), lines=10, lines_per_network=2)
+    with capturedLogs() as events:
+        for number in range(1_000):
+            log.write(f"2001:db8:{number}::/64", "refused")
+    assert len(events) == 10
+    assert log.left_out == 990
+    assert len(log._by_network) == 10
+
+
+def test_a_new_minute_has_new_lines_and_no_report_of_nothing() -> None:
+    clock = FakeClock()
+    log = RefusalLog(clock, lines=2, lines_per_network=2)
+    with capturedLogs() as events:
+        log.write("a", "refused")
+        clock.advance(WINDOW_SECONDS)
+        for _ in range(2):
+            log.write("a", "refused")
+    assert [formatEvent(event) for event in events] == ["refused"] * 3
