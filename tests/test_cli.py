@@ -544,26 +544,28 @@ async def test_tail_stops_after_the_given_number_of_events() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_tail_subscribes_and_skips_events_sent_before() -> None:
+async def test_tail_names_its_events_in_the_url() -> None:
     printed: list[str] = []
     lines = [WELCOME, event(1), event(2, "call.incoming"), event(3, "calls"), event(4, "agent.login")]
     async with serving(ScriptedServer(*lines)) as server:
-        options = TailOptions(url=server.address, token="t", events=("call.*", "agent.login"), count=2)
+        options = TailOptions(
+            url=server.address, token="t", events=("call.*", "agent.login"), count=2, resume=("e:1", 5), snapshot=True
+        )
         assert await tail(reactor, options, printed.append) is None
     assert printed == [WELCOME, event(2, "call.incoming"), event(4, "agent.login")]
-    assert server.received == [{"type": "subscribe", "id": "tail", "payload": {"events": ["call.*", "agent.login"]}}]
+    assert server.received == []
+    (request,) = server.requests
+    assert request.params == {"snapshot": ["1"], "epoch": ["e:1"], "seq": ["5"], "events": ["call.*,agent.login"]}
 
 
 @pytest_twisted.ensureDeferred
-async def test_tail_ends_when_its_subscription_is_refused() -> None:
-    refusal = {"type": "error", "in_reply_to": "tail", "payload": {"code": "unknown_event", "message": "there is no x"}}
-    other = json.dumps({**refusal, "in_reply_to": None})
+async def test_tail_ends_when_its_events_are_refused() -> None:
+    refusal = {"type": "error", "payload": {"code": "unknown_event", "message": "there is no x"}}
     printed: list[str] = []
-    async with serving(ScriptedServer(WELCOME, other, json.dumps(refusal))) as server:
+    async with serving(ScriptedServer(json.dumps(refusal), close=4500)) as server:
         options = TailOptions(url=server.address, token="t", events=("x",))
         assert await tail(reactor, options, printed.append) == "refused: there is no x"
-    assert len(printed) == 3
-    assert server.closes == [1000]
+    assert printed == [json.dumps(refusal)]
 
 
 @pytest_twisted.ensureDeferred

@@ -22,8 +22,8 @@ from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.reactor import Reactor
 
 SUBPROTOCOL = "callcenter.v1"
-REQUEST_ID = "tail"
-"""The id of the only request, and the ``in_reply_to`` of its response."""
+EVENTS_REFUSED = frozenset({"invalid_message", "unknown_event", "forbidden"})
+"""Codes with which the gateway refuses the events that the URL names."""
 
 HANDSHAKE_TIMEOUT_SECONDS = 10
 PING_INTERVAL_SECONDS = 30
@@ -61,6 +61,9 @@ class TailOptions:
         query: dict[str, str | int] = {"snapshot": 1} if self.snapshot else {}
         if self.resume:
             query |= {"epoch": self.resume[0], "seq": self.resume[1]}
+        if self.events:
+            # In the URL, because a replay or a snapshot would precede a subscription by a message.
+            query["events"] = ",".join(self.events)
         separator = "&" if urlsplit(self.url).query else "?"
         return f"{self.url}{separator}{urlencode(query)}" if query else self.url
 
@@ -71,11 +74,8 @@ class TailProtocol(WebSocketClientProtocol):
     factory: TailFactory
 
     def onOpen(self) -> None:
-        """Subscribe to the events to print, if they are restricted."""
+        """Note that the gateway speaks the protocol."""
         self.factory.is_open = True
-        if self.factory.options.events:
-            request = {"type": "subscribe", "id": REQUEST_ID, "payload": {"events": self.factory.options.events}}
-            self.sendMessage(json.dumps(request).encode())
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Print a message, and close the connection after the last one."""
@@ -105,7 +105,7 @@ class TailFactory(WebSocketClientFactory):
     Attributes:
         is_open: whether the opening handshake is complete.
         is_complete: whether the last message to print was printed.
-        refusal: why the gateway refused the subscription; None if it did not.
+        refusal: why the gateway refused the events to print; None if it did not.
         ended: fires with None if all messages were printed, else with the reason.
     """
 
@@ -143,8 +143,10 @@ class TailFactory(WebSocketClientFactory):
                 self._write(line)
         except BrokenPipeError:
             return True
-        if message.get("type") == "error" and message.get("in_reply_to") == REQUEST_ID:
-            self.refusal = f"refused: {message['payload']['message']}"
+        payload = message.get("payload")
+        if message.get("type") == "error" and isinstance(payload, dict) and payload.get("code") in EVENTS_REFUSED:
+            # The only request is the URL.
+            self.refusal = f"refused: {payload.get('message')}"
             return True
         if is_event and self._remaining is not None:
             self._remaining -= 1

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.outbox import SharedOutbox
 from callcenter_ws.delivery.replay_cache import ReplayBatch
 from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.delivery.subscriber import SessionState, Subscriber
+from callcenter_ws.delivery.subscription import SubscriptionChange
 from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import ControlFrame, control_frame
@@ -32,6 +34,11 @@ MAX_REPLAY_EVENTS = 10_000
 MAX_REQUESTS = 4
 """Replays and snapshots of one client that wait to be sent."""
 
+MAX_CHANGES = 64
+"""Changes of the subscription of one client that wait for these."""
+
+NO_SUBSCRIPTION = "subscribe to event types first: without them this client is sent no events"
+
 SNAPSHOT_SHARED_SECONDS = 1.0
 """Time for which a snapshot is kept for other clients; it does not count as memory of the store."""
 
@@ -44,15 +51,19 @@ class ReplayRequest:
     """A request for every publication after a position.
 
     Attributes:
+        then_snapshot: whether to send a snapshot after the replay; a reset has one anyway.
         until: the head of the stream when the replay began.
         count: the number of publications that were queued.
+        outdated: whether the client may see more by a new token than when the replay began.
     """
 
     epoch: str
     seq: int
     request_id: RequestId = None
+    then_snapshot: bool = False
     until: int = 0
     count: int = 0
+    outdated: bool = False
 
 
 @dataclass(slots=True)
@@ -66,6 +77,13 @@ class SnapshotRequest:
     request_id: RequestId = None
     until: int = 0
     snapshot: Snapshot | None = None
+
+
+class ChangeRequest(NamedTuple):
+    """A change of the subscription, which is in force for what is sent after it."""
+
+    change: SubscriptionChange
+    request_id: RequestId = None
 
 
 Request = ReplayRequest | SnapshotRequest
@@ -103,7 +121,7 @@ class CatchUp:
         # The position up to which the mailbox has been read; None: it has been read to its end.
         self._mailbox_after: int | None = 0
         # A list: it holds few, most often none, and an empty deque is large.
-        self._requests: list[Request] = []
+        self._requests: list[Request | ChangeRequest] = []
         self._current: Request | None = None
         self._activity = _Activity.IDLE
         self._history_is_lost = False
@@ -114,11 +132,58 @@ class CatchUp:
         Raises:
             Refusal: ``rate_limited`` when ``MAX_REQUESTS`` are waiting.
         """
-        if len(self._requests) >= MAX_REQUESTS:
-            raise Refusal(ErrorCode.RATE_LIMITED, "wait for the answers to the earlier requests", retry_after=1)
-        self._requests.append(request)
+        changes = sum(isinstance(waiting, ChangeRequest) for waiting in self._requests)
+        self._append(request, len(self._requests) - changes < MAX_REQUESTS)
         self._client.begin_catch_up()
         self.proceed()
+
+    def request_change(self, request: ChangeRequest) -> None:
+        """Change the subscription after the earlier requests, so that their answers are complete for the present one.
+
+        Where they wait for a subscription, it precedes them.
+
+        Raises:
+            Refusal: ``rate_limited`` when ``MAX_CHANGES`` are waiting.
+        """
+        changes = sum(isinstance(waiting, ChangeRequest) for waiting in self._requests)
+        self._append(request, changes < MAX_CHANGES)
+        if self._waits_for_subscription:
+            self._requests.sort(key=lambda waiting: not isinstance(waiting, ChangeRequest))
+        self.proceed()
+
+    def _append(self, request: Request | ChangeRequest, has_room: bool) -> None:
+        if not has_room:
+            raise Refusal(ErrorCode.RATE_LIMITED, "wait for the answers to the earlier requests", retry_after=1)
+        self._requests.append(request)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether changes of the subscription are waiting."""
+        return any(isinstance(waiting, ChangeRequest) for waiting in self._requests)
+
+    @property
+    def _waits_for_subscription(self) -> bool:
+        """Whether nothing can be sent, because the client has not subscribed to anything.
+
+        Its stream stays at the position in the welcome, and what it asked for in its URL waits: an empty answer would
+        look like a complete one.
+        """
+        state = self._client.state
+        return state is SessionState.CLOSED or (
+            not self._client.subscription.names and state is not SessionState.LAGGING
+        )
+
+    def read_mailbox_again(self) -> None:
+        """Send the items of the mailbox that the client was not subscribed to before."""
+        self._mailbox_after = -1
+        self._client.begin_catch_up()
+        self.proceed()
+
+    def rights_extended(self) -> None:
+        """Answer a running replay by a reset: of what was replayed, the client may see more by its new token."""
+        current = self._current
+        if isinstance(current, ReplayRequest) and self._client.outbox.position > current.seq:
+            current.outdated = True
 
     def lose_history(self) -> None:
         """Send a reset before anything else: the store has lost the history that the client's position is in."""
@@ -139,8 +204,8 @@ class CatchUp:
         self._hub.clock.call_later(delay, self._turn)
 
     def _turn(self) -> None:
-        if self._client.outbox.blocked:
-            # The client calls ``proceed`` once its socket has drained.
+        if self._client.outbox.blocked or (self._waits_for_subscription and not self.has_changes):
+            # The client calls ``proceed`` once its socket has drained or it subscribes.
             self._activity = _Activity.IDLE
         else:
             self._activity = _Activity.RUNNING
@@ -163,8 +228,10 @@ class CatchUp:
             self._schedule(delay)
 
     async def _step(self) -> None:
-        """Read mail, begin a request, feed a page, finish a request, or go live: one bounded piece of work."""
-        client = self._client
+        """Do one bounded piece of work: change the subscription, read mail, serve a request, or go live."""
+        self._apply_changes()
+        if self._waits_for_subscription:
+            return
         if self._history_is_lost:
             await self._reset_lost_history()
             return
@@ -172,21 +239,46 @@ class CatchUp:
             self._mailbox_after = await self._feed_mailbox(self._mailbox_after)
             if self._mailbox_after is not None or self._is_closed:
                 return
-        if self._current is None and self._requests:
-            await self._begin_request(self._requests[0])
-            del self._requests[0]
-        end = self._tenant.head if self._current is None else self._current.until
-        if client.outbox.position < end:
-            await self._feed_page(end)
+        await self._serve()
         if self._is_closed:
             return
-        request = self._current
-        if request is not None and client.outbox.position >= request.until:
+        if self._has_only_the_stream and self._client.outbox.position >= self._tenant.head:
+            self._client.go_live()
+
+    async def _serve(self) -> None:
+        """Begin a request, feed a page and finish the request, as far as the socket accepts it."""
+        outbox = self._client.outbox
+        if self._current is None and self._requests:
+            request = self._requests[0]
+            if isinstance(request, ChangeRequest):
+                # It was made while mail was read; the next step applies it.
+                return
+            await self._begin_request(request)
+            self._requests.remove(request)
+        current = self._current
+        if isinstance(current, ReplayRequest) and current.outdated:
+            await self._reset("rights_changed", current.request_id)
             self._current = None
-            await self._finish_request(request)
-        is_at_head = self._has_only_the_stream and client.outbox.position >= self._tenant.head
-        if is_at_head and client.state is not SessionState.CLOSED:
-            client.go_live()
+            return
+        end = self._tenant.head if current is None else current.until
+        if outbox.position < end:
+            await self._feed_page(end)
+        current = self._current
+        if current is not None and outbox.position >= current.until and not self._is_closed:
+            self._current = None
+            await self._finish_request(current)
+
+    def _apply_changes(self) -> None:
+        """Change the subscription, if that is what the client asked for next."""
+        while self._current is None and self._requests and not self._is_closed:
+            request = self._requests[0]
+            if not isinstance(request, ChangeRequest):
+                return
+            del self._requests[0]
+            try:
+                self._client.apply_change(request.change, request.request_id)
+            except Refusal as refusal:
+                self._client.refuse(refusal, request.request_id)
 
     @property
     def _is_closed(self) -> bool:
@@ -212,7 +304,7 @@ class CatchUp:
         page = await self._hub.broker.read_mailbox(principal.tenant_id, principal.user_id, after, limit)
         if self._is_closed:
             return None
-        if page.gap is not None and not after:
+        if page.gap is not None and after == 0:
             missing = {"from_seq": page.gap.from_seq, "to_seq": page.gap.to_seq, "reason": "mailbox"}
             client.send(control_frame("gap", missing))
         for item in page.items:
@@ -223,7 +315,7 @@ class CatchUp:
                 # Answers were queued while the mailbox was read.
                 return after
             after = publication.seq
-            if self._tenant.sees(client, publication):
+            if self._tenant.sees(client, publication) and not client.mailbox_acks.has(publication):
                 outbox.add_mail(item, publication.mail_frame(principal.view, redelivered=item.sent))
         return after if page.items else None
 
@@ -265,6 +357,8 @@ class CatchUp:
                 "count": request.count,
             }
             self._client.send(control_frame("resumed", payload, in_reply_to=request.request_id))
+            if request.then_snapshot:
+                self._requests.insert(0, SnapshotRequest())
         elif request.snapshot is not None:
             self._client.send_message(await self._encode(request.snapshot, request.request_id))
 

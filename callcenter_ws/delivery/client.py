@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from callcenter_ws.delivery.catch_up import CatchUp, ReplayRequest, SnapshotRequest
+from callcenter_ws.delivery.catch_up import NO_SUBSCRIPTION, CatchUp, ChangeRequest, ReplayRequest, SnapshotRequest
 from callcenter_ws.delivery.counters import add
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.mailbox_acks import MailboxAcks
@@ -18,11 +18,11 @@ from callcenter_ws.delivery.outbox import Outbox
 from callcenter_ws.delivery.slow_consumer import SlowConsumerWatch
 from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.delivery.subscriber import SessionState
-from callcenter_ws.delivery.subscription import Subscription
+from callcenter_ws.delivery.subscription import Subscription, SubscriptionChange
 from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.delivery.token_expiry import TokenExpiry
 from callcenter_ws.delivery.welcome import DEFAULT_OPTIONS, ConnectOptions, welcome
-from callcenter_ws.errors import CloseCode, Refusal
+from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import PLAIN, ControlFrame, WireFormat, control_frame, error_frame
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.interfaces import Position, Transport
@@ -40,6 +40,7 @@ class Client:
     Attributes:
         epoch: the epoch of the position that the outbox has.
         state: changed by the methods of this class only.
+        subscription: set by ``open``.
         tenant: the other clients of the tenant at this node; set by ``open``.
     """
 
@@ -62,6 +63,7 @@ class Client:
         "tenant",
     )
 
+    subscription: Subscription
     tenant: Tenant
     _catch_up: CatchUp
 
@@ -84,7 +86,6 @@ class Client:
         self._session_token = session_token
         self.epoch = ""
         self.state = SessionState.OPENING
-        self.subscription = Subscription(principal.role)
         self.mailbox_acks = MailboxAcks(hub.broker, principal, transport, hub.clock)
         self.outbox = Outbox(self, transport, self.mailbox_acks, wire_formats[principal.view], hub.limits.outbox)
         self._slow: SlowConsumerWatch | None = None
@@ -112,13 +113,18 @@ class Client:
     # The life of the session
 
     def open(self, options: ConnectOptions = DEFAULT_OPTIONS) -> None:
-        """Register with the Hub, send the welcome, then what ``options`` ask for, then live publications."""
+        """Register with the Hub, send the welcome, then what ``options`` ask for, then live publications.
+
+        Raises:
+            Refusal: the role may not subscribe to what ``options`` name; the client is not registered.
+        """
+        self.subscription = options.subscription(self.principal.role)
         self.tenant = self._hub.register(self)
         self._catch_up = CatchUp(self, self.tenant, self._hub)
         self._expiry.set(self.principal.expires_at)
         self.mailbox_acks.explicit = options.ack
         if options.epoch is not None and options.seq is not None:
-            self._catch_up.request(ReplayRequest(options.epoch, options.seq))
+            self._catch_up.request(ReplayRequest(options.epoch, options.seq, then_snapshot=options.snapshot))
         elif options.snapshot:
             self._catch_up.request(SnapshotRequest())
         self._hub.spawn(self._send_welcome())
@@ -208,17 +214,48 @@ class Client:
         """Continue with a new token of the same user, tenant and role: its claims and expiry apply from now on."""
         if self.closed:
             return
+        before = self.principal.queues
         self.tenant.remove(self)
         self.principal = principal
         self.tenant.add(self)
+        if before is not None and (principal.queues is None or not principal.queues <= before):
+            self._catch_up.rights_extended()
         self._expiry.set(principal.expires_at)
         # In the next turn, after the answer to the request.
         self._hub.clock.call_later(0, self._expiry.announce_if_soon)
 
-    def regroup(self) -> None:
-        """Index the client again: its subscription has changed."""
+    def change_subscription(self, change: SubscriptionChange, request_id: RequestId = None) -> None:
+        """Change the subscription and send ``subscribed``; before the client is live, after its earlier requests.
+
+        Raises:
+            Refusal: ``unknown_event`` or ``forbidden``; ``invalid_message`` for the queues; ``rate_limited`` when too
+                many requests are waiting. The subscription is unchanged.
+        """
+        self.subscription.check(change)
+        if self.state is SessionState.LIVE:
+            self.apply_change(change, request_id)
+        else:
+            self._catch_up.request_change(ChangeRequest(change, request_id))
+
+    def apply_change(self, change: SubscriptionChange, request_id: RequestId) -> None:
+        """Change the subscription now, and name the position after which the change is in force.
+
+        Raises:
+            Refusal: ``invalid_message`` for the queues; the subscription is unchanged.
+        """
+        extended = self.subscription.apply(change)
         self.tenant.remove(self)
         self.tenant.add(self)
+        position = self.outbox.position
+        payload = {
+            "events": self.subscription.events,
+            "queues": self.subscription.queue_list,
+            "epoch": self.epoch,
+            "seq": max(position, self.tenant.head) if self.state is SessionState.LIVE else position,
+        }
+        self.send(control_frame("subscribed", payload, in_reply_to=request_id))
+        if extended and not self.closed:
+            self._catch_up.read_mailbox_again()
 
     # The socket
 
@@ -286,11 +323,14 @@ class Client:
     # Catching up
 
     def request(self, request: ReplayRequest | SnapshotRequest) -> None:
-        """Have a replay or a snapshot sent, after those that were requested before.
+        """Have a replay or a snapshot sent, after what was requested before.
 
         Raises:
-            Refusal: ``rate_limited`` when too many are waiting.
+            Refusal: ``rate_limited`` when too many are waiting; ``invalid_message`` for a client that is sent no
+                events, which would take an empty answer for a complete one.
         """
+        if not (self.subscription.names or self._catch_up.has_changes):
+            raise Refusal(ErrorCode.INVALID_MESSAGE, NO_SUBSCRIPTION)
         self._catch_up.request(request)
 
     def begin_catch_up(self) -> None:

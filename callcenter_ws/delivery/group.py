@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from callcenter_ws.delivery.counters import TenantCounters
 from callcenter_ws.delivery.outbox import Outbox, join
+from callcenter_ws.delivery.subscription import Subscription
 from callcenter_ws.events.frames import WireFormat
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
@@ -62,11 +63,13 @@ class Group:
     Args:
         key: identifies the interest within the tenant.
         principal: of any client of the group: they may see the same publications.
-        names: the event types that they are subscribed to.
+        subscription: of any client of the group: they are subscribed to the same event types and queues.
         head: returns the ``seq`` of the last publication that was delivered to the tenant's clients.
         has_pending: called when publications wait to be sent at the end of the turn.
 
     Attributes:
+        names: the event types that the clients are subscribed to.
+        queues: the queues that they are subscribed to; None: all that their tokens allow.
         synced: how to send to each synced client, whose socket has accepted everything that was written before.
         detached: the others. Both keep the order of arrival, so that delivery is reproducible.
     """
@@ -86,6 +89,7 @@ class Group:
         "key",
         "names",
         "principal",
+        "queues",
         "synced",
         "tenant_id",
         "wire_format",
@@ -95,7 +99,7 @@ class Group:
         self,
         key: tuple[object, ...],
         principal: Principal,
-        names: frozenset[str],
+        subscription: Subscription,
         wire_format: WireFormat,
         counters: TenantCounters,
         head: Callable[[], int],
@@ -104,7 +108,8 @@ class Group:
         self.key = key
         self.principal = principal
         self.tenant_id = principal.tenant_id
-        self.names = names
+        self.names = subscription.names
+        self.queues = subscription.queues
         self.wire_format = wire_format
         self.counters = counters
         self._head = head

@@ -20,6 +20,9 @@ Groups = dict[Group, None]
 class GroupIndex:
     """Finds the candidate groups of an event; ``visibility.may_see`` decides about each.
 
+    Groups that are subscribed to some queues only are found by these queues and in no other way: an event of another
+    queue, or of none, is not for them, and ``may_see``, which knows the tokens only, is not asked.
+
     Args:
         agent_calls: the policy for agents (``events.visibility``).
     """
@@ -48,7 +51,10 @@ class GroupIndex:
                 del index[name]
 
     def candidates(self, event: Event) -> Iterable[Group]:
-        """Return every group that may see an event without ``user_id``, and possibly others; each once."""
+        """Return every group that may see an event without ``user_id``, and possibly others; each once.
+
+        No group is among them that is subscribed to queues but not to that of the event.
+        """
         type_ = event.type
         if not (type_.of_queue or type_.carries_call):
             return self._all
@@ -67,6 +73,8 @@ class GroupIndex:
         is_agent = principal.role is Role.AGENT
         own_calls = is_agent and self._agent_calls == "own"
         entries = [self._all]
+        if group.queues is not None:
+            return entries + [self._by_queue.setdefault(queue, {}) for queue in group.queues]
         if principal.queues is None:
             entries.append(self._own_calls_only if own_calls else self._unrestricted)
         entries += [self._by_queue.setdefault(queue, {}) for queue in principal.queues or ()]
@@ -75,5 +83,5 @@ class GroupIndex:
         return entries
 
     @staticmethod
-    def _names(group: Group) -> list[str]:
-        return [*(group.principal.queues or ()), group.principal.user_id]
+    def _names(group: Group) -> set[str]:
+        return {*(group.principal.queues or ()), *(group.queues or ()), group.principal.user_id}

@@ -89,14 +89,16 @@ class MailboxAcks:
         self._clock = clock
         self.explicit = False
         # Most clients are never sent any mail: they have no containers of their own.
-        self._queued: Sequence[Publication] = ()
+        self._queued: dict[int, Publication] | None = None
         self._sent: dict[str, None] | None = None
         self._receipts: _Receipts | None = None
         self.from_mailbox: frozenset[int] | set[int] = frozenset()
 
     def add(self, publication: Publication) -> None:
         """Follow an item that was queued for the socket."""
-        self._queued = [*self._queued, publication]
+        if self._queued is None:
+            self._queued = {}
+        self._queued[publication.seq] = publication
 
     def add_from_mailbox(self, publication: Publication) -> None:
         """Follow an item that was read from the mailbox and queued for the socket."""
@@ -111,20 +113,18 @@ class MailboxAcks:
 
     def withdraw(self, after: int) -> None:
         """Forget the queued items after a position: they were discarded and will be queued again."""
-        self._queued = [publication for publication in self._queued if publication.seq <= after]
+        self._queued = {seq: publication for seq, publication in (self._queued or {}).items() if seq <= after}
 
     def has(self, publication: Publication) -> bool:
         """Return whether an item was sent on this connection, or is queued."""
-        return publication.event.event_id in (self._sent or ()) or any(
-            queued.event.event_id == publication.event.event_id for queued in self._queued
-        )
+        return publication.seq in (self._queued or ()) or publication.event.event_id in (self._sent or ())
 
     def written(self) -> None:
         """Mark everything that was queued as sent, and ask the peer to confirm it."""
         if not self._queued:
             return
-        ids = [publication.event.event_id for publication in self._queued]
-        self._queued = ()
+        ids = [publication.event.event_id for publication in self._queued.values()]
+        self._queued = None
         if self._sent is None:
             self._sent = {}
         self._sent.update(dict.fromkeys(ids))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from callcenter_ws.delivery.subscriber import Subscriber
+from callcenter_ws.delivery.subscription import FixedSubscription
 from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.frames import ControlFrame, FrameCompressor, WireFormat, text_fragment, text_frame
@@ -138,7 +139,7 @@ class SharedSnapshot:
         if view is None:
             view = self._views[key] = _View()
             view.preparing = self._take(
-                self._prepare(view, client.principal, client.subscription.names, client.outbox.wire_format)
+                self._prepare(view, client.principal, client.subscription.fixed(), client.outbox.wire_format)
             )
         await view.preparing
         if not view.is_prepared:
@@ -168,19 +169,19 @@ class SharedSnapshot:
                 yield
 
     def _visible(self, client: Subscriber, publications: Iterable[Publication]) -> list[Publication]:
-        names, principal, may_see = client.subscription.names, client.principal, self._may_see
-        return [p for p in publications if p.event.type.name in names and may_see(principal, p.event)]
+        admits, principal, may_see = client.subscription.admits, client.principal, self._may_see
+        return [p for p in publications if admits(p.event) and may_see(principal, p.event)]
 
     def _prepare(
-        self, view: _View, principal: Principal, names: frozenset[str], wire_format: WireFormat
+        self, view: _View, principal: Principal, subscription: FixedSubscription, wire_format: WireFormat
     ) -> Iterator[None]:
         """Find and encode what the clients of a group see of what is for all."""
         yield from self._index_once()
         seen, answered = [], view.answered
         for number, publication in enumerate(self._for_all, 1):
             event = publication.event
-            if self._may_see(principal, event):
-                if event.type.name in names:
+            if subscription.includes_queue(event) and self._may_see(principal, event):
+                if event.type.name in subscription.names:
                     seen.append(publication)
             elif _is_answer(publication):
                 answered.add(event.entity)

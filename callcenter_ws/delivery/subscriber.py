@@ -8,7 +8,7 @@ from typing import Protocol
 
 from callcenter_ws.delivery.mailbox_acks import MailboxAcks
 from callcenter_ws.delivery.outbox import Outbox
-from callcenter_ws.delivery.subscription import Subscription
+from callcenter_ws.delivery.subscription import Subscription, SubscriptionChange
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.events.frames import ControlFrame
 from callcenter_ws.events.principal import Principal
@@ -63,11 +63,14 @@ class Subscriber(Protocol):
     def abandon(self) -> None:
         """End the session without sending what is queued."""
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Refusal, request_id: str | int | None = None) -> None:
         """Send an ``error`` message."""
 
     def probe(self) -> None:
         """Ping the peer, and close the connection unless it answers; see ``interfaces.Transport``."""
+
+    def apply_change(self, change: SubscriptionChange, request_id: str | int | None) -> None:
+        """Change the subscription now, and answer ``subscribed``."""
 
     def begin_catch_up(self) -> None:
         """Stop accepting live publications: older ones must be sent first."""

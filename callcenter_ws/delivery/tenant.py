@@ -62,7 +62,13 @@ class Tenant:
             if principal.session_id is not None:
                 self._sessions.setdefault(principal.session_id, {})[client] = None
             return
-        key = (client.subscription.names, client.outbox.wire_format, *interest(principal, self._agent_calls))
+        subscription = client.subscription
+        key = (
+            subscription.names,
+            subscription.queues,
+            client.outbox.wire_format,
+            *interest(principal, self._agent_calls),
+        )
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = self._new_group(key, client)
@@ -73,7 +79,7 @@ class Tenant:
         return Group(
             key,
             client.principal,
-            client.subscription.names,
+            client.subscription,
             client.outbox.wire_format,
             self.counters,
             lambda: self.head,
@@ -102,7 +108,7 @@ class Tenant:
     def sees(self, client: Subscriber, publication: Publication) -> bool:
         """Return whether a client may see a publication and is subscribed to its type."""
         event = publication.event
-        return event.type.name in client.subscription.names and may_see(client.principal, event, self._agent_calls)
+        return client.subscription.admits(event) and may_see(client.principal, event, self._agent_calls)
 
     def share_snapshot(self, snapshot: Snapshot) -> SharedSnapshot:
         """Return ``snapshot`` prepared for the clients, shared with other requests at the same position."""

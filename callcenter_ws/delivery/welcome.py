@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from callcenter_ws.delivery.subscription import Subscription
 from callcenter_ws.events.frames import ControlFrame, control_frame
-from callcenter_ws.events.principal import Principal
+from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.interfaces import Position
 from callcenter_ws.runtime.json import rfc3339
 
@@ -17,12 +19,26 @@ class ConnectOptions(NamedTuple):
         epoch: with ``seq``: the position after which to resume.
         snapshot: whether to send a snapshot.
         ack: whether the client acknowledges mailbox items itself.
+        events: the event types to subscribe to; None: the client did not name any.
+        queues: the queues to subscribe to; None: the client did not name any.
     """
 
     epoch: str | None = None
     seq: int | None = None
     snapshot: bool = False
     ack: bool = False
+    events: Sequence[str] | None = None
+    queues: Sequence[str] | None = None
+
+    def subscription(self, role: Role) -> Subscription:
+        """Return the subscription with which a client of that role begins.
+
+        Raises:
+            Refusal: ``invalid_message``, ``unknown_event`` or ``forbidden``.
+        """
+        if self.events is None and self.queues is None:
+            return Subscription(role)
+        return Subscription.named(role, self.events, self.queues)
 
 
 DEFAULT_OPTIONS = ConnectOptions()

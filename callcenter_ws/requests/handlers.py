@@ -14,6 +14,7 @@ from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.delivery.catch_up import ReplayRequest, SnapshotRequest
 from callcenter_ws.delivery.client import Client
 from callcenter_ws.delivery.snapshot_cache import RequestId
+from callcenter_ws.delivery.subscription import MAX_NAMES, QueueChange, SubscriptionChange
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Origin
 from callcenter_ws.events.frames import control_frame
@@ -27,7 +28,7 @@ from callcenter_ws.runtime.suggestions import did_you_mean
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Id = Name | Integer
-Names = Annotated[list[Name], Meta(min_length=1, max_length=100)]
+Names = Annotated[list[Name], Meta(min_length=1, max_length=MAX_NAMES)]
 
 TYPING_INTERVAL_SECONDS = 1.0
 MAX_TYPING_SENDERS = 10_000
@@ -89,39 +90,51 @@ class Empty(msgspec.Struct):
     """The payload of a message without fields."""
 
 
-class EventNames(msgspec.Struct):
-    """The payload of ``subscribe`` and ``unsubscribe``."""
+class Wanted(msgspec.Struct):
+    """The payload of ``subscribe``; ``queues`` is null for all queues again."""
 
-    events: Names
+    events: Names | msgspec.UnsetType = msgspec.UNSET
+    queues: Names | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Unwanted(msgspec.Struct):
+    """The payload of ``unsubscribe``."""
+
+    events: Names | msgspec.UnsetType = msgspec.UNSET
+    queues: Names | msgspec.UnsetType = msgspec.UNSET
 
 
 class SubscribeHandler(Handler):
-    """Adds event types to the client's subscription."""
+    """Adds event types and queues to the client's subscription."""
 
     name = "subscribe"
-    payload = EventNames
+    payload = Wanted
 
-    async def handle(self, client: Client, payload: EventNames, request_id: RequestId) -> None:
-        """Answer with the complete list now in force."""
-        client.subscription.add(payload.events)
-        _confirm_subscription(client, request_id)
+    async def handle(self, client: Client, payload: Wanted, request_id: RequestId) -> None:
+        """Have ``subscribed`` sent, with the complete lists then in force."""
+        client.change_subscription(_change(payload, removes=False), request_id)
 
 
 class UnsubscribeHandler(Handler):
-    """Removes event types from the client's subscription."""
+    """Removes event types and queues from the client's subscription."""
 
     name = "unsubscribe"
-    payload = EventNames
+    payload = Unwanted
 
-    async def handle(self, client: Client, payload: EventNames, request_id: RequestId) -> None:
-        """Answer with the complete list now in force."""
-        client.subscription.remove(payload.events)
-        _confirm_subscription(client, request_id)
+    async def handle(self, client: Client, payload: Unwanted, request_id: RequestId) -> None:
+        """Have ``subscribed`` sent, with the complete lists then in force."""
+        client.change_subscription(_change(payload, removes=True), request_id)
 
 
-def _confirm_subscription(client: Client, request_id: RequestId) -> None:
-    client.regroup()
-    client.send(control_frame("subscribed", {"events": client.subscription.events}, in_reply_to=request_id))
+def _change(payload: Wanted | Unwanted, *, removes: bool) -> SubscriptionChange:
+    events, queues = payload.events, payload.queues
+    if isinstance(events, msgspec.UnsetType):
+        if isinstance(queues, msgspec.UnsetType):
+            raise Refusal(ErrorCode.INVALID_MESSAGE, "payload.events: required, unless queues are given")
+        events = []
+    if isinstance(queues, msgspec.UnsetType):
+        return SubscriptionChange(events, QueueChange.NONE, removes)
+    return SubscriptionChange(events, QueueChange.ALL if queues is None else queues, removes)
 
 
 class SnapshotHandler(Handler):

@@ -59,7 +59,7 @@ class HandshakeAuthenticator:
             if tenant_id is not None:
                 self._origins.check_visitor(tenant_id, handshake.origin)
                 visitor, session_token = self._open_visitor_session(tenant_id)
-                return self._admission.admit(visitor, endpoint), session_token
+                return self._admit(visitor, endpoint, handshake), session_token
         if handshake.speaks_subprotocol:
             return None, None
         raise Refusal(ErrorCode.UNAUTHORIZED, "a token is required: Authorization: Bearer …")
@@ -83,6 +83,8 @@ class HandshakeAuthenticator:
 
     def _admit(self, principal: Principal, endpoint: EndpointName, source: Handshake | HandshakeResult) -> Principal:
         principal = self._admission.admit(principal, endpoint, source.tenant_id)
+        # Refused here, because a client that is not subscribed as it asked would take what it is sent for complete.
+        source.options.subscription(principal.role)
         if principal.role is Role.VISITOR:
             self._origins.check_visitor(principal.tenant_id, source.origin)
         return principal

@@ -33,6 +33,9 @@ EXPLAINED_REFUSALS = frozenset(
         ErrorCode.CONNECTION_LIMIT,
         ErrorCode.TRY_LATER,
         ErrorCode.TENANT_SUSPENDED,
+        # Of the event types and queues that the URL names.
+        ErrorCode.INVALID_MESSAGE,
+        ErrorCode.UNKNOWN_EVENT,
     }
 )
 """Refusals that are sent over the WebSocket: a browser does not see an HTTP status, nor ``Retry-After``."""

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+from callcenter_ws.delivery.subscription import list_in_url
 from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
@@ -21,6 +22,9 @@ from callcenter_ws.ws.extension import negotiate
 SUBPROTOCOL = "callcenter.v1"
 _BEARER_SUBPROTOCOL = "bearer."
 _VERSION = "13"
+_LISTS = ("events", "queues")
+"""Query parameters that are lists, whose parts may also be given by repeating the parameter."""
+
 _KEY_BYTES = 16
 
 
@@ -141,7 +145,7 @@ def _query(head: RequestHead) -> dict[str, str]:
         fields = parse_qs(text, keep_blank_values=True, max_num_fields=20)
     except ValueError:
         raise Refusal(ErrorCode.INVALID_MESSAGE, "the query has too many fields") from None
-    return {name: values[0] for name, values in fields.items()}
+    return {name: ",".join(values) if name in _LISTS else values[0] for name, values in fields.items()}
 
 
 def _find_token(
@@ -176,7 +180,11 @@ def _connect_options(query: dict[str, str]) -> ConnectOptions:
     if seq is not None and not (seq.isascii() and seq.isdigit() and len(seq) <= 16):
         raise Refusal(ErrorCode.INVALID_MESSAGE, "seq: expected a whole number")
     return ConnectOptions(
-        epoch, None if seq is None else int(seq), query.get("snapshot") == "1", query.get("ack") == "1"
+        epoch,
+        None if seq is None else int(seq),
+        query.get("snapshot") == "1",
+        query.get("ack") == "1",
+        *(list_in_url(query.get(name)) for name in _LISTS),
     )
 
 

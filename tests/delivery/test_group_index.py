@@ -13,6 +13,7 @@ from world import World
 
 from callcenter_ws.delivery import tenant
 from callcenter_ws.delivery.group_index import GroupIndex
+from callcenter_ws.delivery.subscription import Subscription
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.visibility import AgentCalls, may_see
@@ -35,33 +36,49 @@ class FakeGroup:
     """The part of a Group that the index reads."""
 
     principal: Principal
+    queues: frozenset[str] | None = None
+
+
+def subscription(group: FakeGroup) -> Subscription:
+    """Return the subscription of a group's clients: all event types, of the group's queues."""
+    made = Subscription(Role.SUPERVISOR)
+    made.names = frozenset(CATALOGUE)
+    made.queues = group.queues
+    return made
 
 
 @given(
-    st.lists(principals, max_size=12),
+    st.lists(st.tuples(principals, st.none() | st.frozensets(st.sampled_from(QUEUES))), max_size=12),
     st.sets(st.integers(0, 11)),
     st.sampled_from(sorted(CATALOGUE.keys() - {"notification"})),
-    st.sampled_from(QUEUES),
+    st.sampled_from([None, *QUEUES]),
     st.sampled_from([None, *USERS]),
     st.sampled_from(["all", "own"]),
 )
 def test_every_group_that_may_see_an_event_is_a_candidate(
-    principals: list[Principal], removed: set[int], type_: str, queue: str, agent: str | None, policy: AgentCalls
+    interests: list[tuple[Principal, frozenset[str] | None]],
+    removed: set[int],
+    type_: str,
+    queue: str | None,
+    agent: str | None,
+    policy: AgentCalls,
 ) -> None:
     index = GroupIndex(policy)
-    groups: list[Any] = [FakeGroup(principal) for principal in principals]
+    groups: list[Any] = [FakeGroup(*interest) for interest in interests]
     for group in groups:
         index.add(group)
     for number in sorted(removed):
         if number < len(groups):
             index.remove(groups[number])
     remaining = {group for number, group in enumerate(groups) if number not in removed}
-    fields = {"queue_name": queue} if agent is None else {"queue_name": queue, "agent_id": agent}
+    fields = {name: value for name, value in (("queue_name", queue), ("agent_id", agent)) if value is not None}
     made = event(type_, fields)
     candidates = list(index.candidates(made))
     assert len(candidates) == len(set(candidates))
     assert set(candidates) <= remaining
-    seeing = {group for group in groups if may_see(group.principal, made, policy)}
+    subscribed = {group for group in groups if subscription(group).admits(made)}
+    assert set(candidates) <= subscribed
+    seeing = {group for group in subscribed if may_see(group.principal, made, policy)}
     assert seeing & remaining <= set(candidates)
 
 

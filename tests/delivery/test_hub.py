@@ -17,6 +17,7 @@ from world import Message, Peer, World, types_of
 from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits
+from callcenter_ws.delivery.subscriber import SessionState
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.principal import Principal, Role
@@ -332,11 +333,13 @@ class ModelClient:
     Attributes:
         names: the subscribed event types; None: all.
         expected: position and type of each event that the client must be sent.
+        waiting: the events since its welcome, for a service until its first subscription.
     """
 
     principal: Principal
     names: set[str] | None
     expected: list[tuple[int, str]] = field(default_factory=list)
+    waiting: list[tuple[int, ModelEvent]] | None = None
 
 
 @dataclass(frozen=True)
@@ -470,7 +473,9 @@ class Comparison:
 
     def connect(self, principal: Principal) -> None:
         names: set[str] | None = set() if principal.role is Role.SERVICE else None
-        pair = (self.world.live(principal), ModelClient(principal, names))
+        peer = self.world.connect(principal)
+        assert peer.read()[0]["type"] == "welcome"
+        pair = (peer, ModelClient(principal, names, waiting=None if names is None else []))
         self.connected.append(pair)
         self.clients.append(pair)
 
@@ -485,11 +490,19 @@ class Comparison:
             return
         peer, client = self.connected[index % len(self.connected)]
         peer.send(type_, {"events": patterns})
+        if peer.client.state is not SessionState.LIVE:
+            # It reads its mailbox again, or waits for its first subscription.
+            self.world.turn()
         if not all(self._may_subscribe(client.principal.role, pattern) for pattern in patterns):
             return
         names = set().union(*map(model_matches, patterns))
         if type_ == "subscribe":
             client.names = names | (client.names or set())
+            # The stream of a service begins at its welcome.
+            missed, client.waiting = client.waiting or [], None
+            for seq, event in missed:
+                if event.tenant_id == client.principal.tenant_id:
+                    self._expect(client, seq, event)
         else:
             client.names = (set(CATALOGUE) if client.names is None else client.names) - names
 
@@ -511,9 +524,14 @@ class Comparison:
         seq = run(self.world.broadcaster.publish(event.tenant_id, event.type, payload, user_id=user_id)).seq
         self.published[event.tenant_id, seq] = event
         for _, client in self.connected:
-            is_subscribed = client.names is None or event.type in client.names
-            if is_subscribed and model_sees(client.principal, event, self.agent_calls):
-                client.expected.append((seq, event.type))
+            if client.waiting is not None:
+                client.waiting.append((seq, event))
+            self._expect(client, seq, event)
+
+    def _expect(self, client: ModelClient, seq: int, event: ModelEvent) -> None:
+        is_subscribed = client.names is None or event.type in client.names
+        if is_subscribed and model_sees(client.principal, event, self.agent_calls):
+            client.expected.append((seq, event.type))
 
     def disconnect(self, index: int) -> None:
         if self.connected:
@@ -534,7 +552,7 @@ class Comparison:
 
     def verify(self) -> None:
         for peer, client in self.clients:
-            received = peer.events()
+            received = [message for message in peer.events() if not message.get("offline")]
             assert [(message["seq"], message["type"]) for message in received] == client.expected, client.principal
             for message in received:
                 self._verify_content(client.principal, message)

@@ -171,8 +171,10 @@ class RoamingClient:
             proxy=None,
         )
         self._socket = socket
+        left_by_itself = False
         try:
             await self._read(socket)
+            left_by_itself = True
         except ConnectionClosed as closed:
             if closed.rcvd is not None:
                 self.closed_with.append(closed.rcvd.code)
@@ -182,6 +184,17 @@ class RoamingClient:
             # Unless it was closed in order, it is lost.
             socket.transport.abort()
             await socket.wait_closed()
+        if left_by_itself:
+            await self._read_rest(socket)
+
+    async def _read_rest(self, socket: ClientConnection) -> None:
+        """Process what had arrived before the client left.
+
+        The library has answered the pings behind it, so that mail without acknowledgements counts as delivered.
+        """
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                self.reader.receive(json.loads(await socket.recv()))
 
     async def _read(self, socket: ClientConnection) -> None:
         left = self._rng.randint(1, self._max_messages) if self._max_messages else 0

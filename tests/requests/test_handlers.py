@@ -151,7 +151,8 @@ class TestSubscribe:
     def test_the_answer_has_the_complete_list(self, world: World) -> None:
         peer = world.live(ANA)
         (answer,) = peer.request("subscribe", {"events": ["call.*"]}, id=1)
-        assert answer == {"type": "subscribed", "in_reply_to": 1, "payload": {"events": ["call.*"]}}
+        in_force = {"events": ["call.*"], "queues": None, "epoch": world.epoch, "seq": 0}
+        assert answer == {"type": "subscribed", "in_reply_to": 1, "payload": in_force}
         (answer,) = peer.request("subscribe", {"events": ["alert", "call.*"]})
         assert answer["payload"]["events"] == ["call.*", "alert"]
         (answer,) = peer.request("unsubscribe", {"events": ["call.*", "alert"]})
@@ -210,7 +211,8 @@ class TestSubscribe:
     def test_a_refused_subscription_changes_nothing(
         self, world: World, user: Any, events: list[str], code: str
     ) -> None:
-        peer = world.live(user)
+        peer = world.connect(user)
+        peer.read()
         before = peer.client.subscription.events
         assert peer.request_error("subscribe", {"events": events})[0] == code
         assert peer.client.subscription.events == before
@@ -459,7 +461,9 @@ class TestChatMessage:
     @pytest.mark.parametrize("role", [Role.WALLBOARD, Role.SERVICE])
     def test_other_roles_may_not_chat(self, world: World, role: Role, type_: str) -> None:
         message = {"session_id": "s-1", "body": "x", "is_typing": True}
-        assert world.live(principal(role)).request_error(type_, message)[0] == "forbidden"
+        peer = world.connect(principal(role))
+        peer.read()
+        assert peer.request_error(type_, message)[0] == "forbidden"
 
     @pytest.mark.parametrize(
         ("fields", "text"),
