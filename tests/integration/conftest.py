@@ -72,6 +72,10 @@ class RunningGateway:
         assert client.welcome["type"] == "welcome"
         return client
 
+    def open(self, path: str, **options: Any) -> Client:
+        """Open a WebSocket with the given options, and read nothing."""
+        return Client(self.raw_connect(path, **options))
+
     def raw_connect(self, path: str, **options: Any) -> ClientConnection:
         """Open a WebSocket with the given options, and read nothing."""
         scheme = "wss" if self.scheme == "https" else "ws"
