@@ -705,7 +705,7 @@ async def test_events_may_be_named_in_one_option_or_in_several() -> None:
         address = ["tail", "--url", server.address, "--token", "t", "--count", "1"]
         status, _, err = await command(*address, "--events", "call.*", "--events", "alert", "agent.login")
     assert (status, err) == (0, "")
-    assert server.received[0]["payload"]["events"] == ["call.*", "alert", "agent.login"]
+    assert server.requests[0].params["events"] == ["call.*,alert,agent.login"]
 
 
 @pytest_twisted.ensureDeferred

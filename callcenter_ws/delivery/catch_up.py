@@ -523,7 +523,7 @@ class CatchUp:
         """Return the ``snapshot`` message, as this client may see it when it is encoded."""
         client, shared = self._client, self._tenant.share_snapshot(snapshot)
         seen_as = None
-        while seen_as != (seen_as := (client.principal, client.subscription.names, client.outbox.group)):
+        while seen_as != (seen_as := (client.principal, client.subscription.fixed(), client.outbox.group)):
             frames = await shared.frames_for(client, request_id)
             if self._is_closed:
                 break

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from world import Peer, World
 
 from callcenter_ws.delivery.snapshot_cache import EVENTS_PER_STEP, FRAGMENT_BYTES
@@ -155,16 +156,37 @@ def test_clients_that_ask_while_a_snapshot_is_prepared_share_it(monkeypatch: pyt
     assert all(mine[1] is frames.of[0][1] for mine in frames.of)
 
 
-def test_a_client_that_narrows_its_view_meanwhile_is_sent_the_narrow_view() -> None:
+def test_a_client_whose_new_token_allows_less_is_sent_what_it_allows() -> None:
     world = world_with_calls(2_000)
     world.publish("alert", {"title": "t", "message": "m"})
     peer = world.live()
     peer.send("snapshot")
     for _ in range(3):
         world.clock.step()
-    peer.send("subscribe", {"events": ["agent.*"]})
+    peer.client.renew(replace(peer.client.principal, queues=frozenset()))
     (snapshot,) = peer.read("snapshot")
     assert snapshot["payload"]["events"] == []
+
+
+def test_a_change_of_the_subscription_follows_the_snapshot() -> None:
+    world = world_with_calls(2_000)
+    peer = world.live()
+    peer.send("snapshot")
+    for _ in range(3):
+        world.clock.step()
+    peer.send("subscribe", {"events": ["agent.*"]})
+    snapshot, subscribed = peer.read()
+    assert len(snapshot["payload"]["events"]) == 2_000
+    assert subscribed["type"] == "subscribed"
+
+
+def test_a_large_snapshot_of_some_queues() -> None:
+    world = world_with_calls(2_000)
+    world.publish("queue.stats", {"queue_name": "sales"})
+    peer = world.live()
+    peer.request("subscribe", {"queues": ["sales"]})
+    (snapshot,) = peer.request("snapshot")
+    assert [event["type"] for event in snapshot["payload"]["events"]] == ["queue.stats"]
 
 
 def test_events_published_while_a_snapshot_is_prepared_follow_it() -> None:
