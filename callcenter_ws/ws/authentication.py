@@ -82,9 +82,9 @@ class HandshakeAuthenticator:
         return self._admit(self._authenticator.verify(token), handshake_result.endpoint, handshake_result)
 
     def _admit(self, principal: Principal, endpoint: EndpointName, source: Handshake | HandshakeResult) -> Principal:
-        principal = self._admission.admit(principal, endpoint, source.tenant_id)
         # Refused here, because a client that is not subscribed as it asked would take what it is sent for complete.
         source.options.subscription(principal.role)
+        principal = self._admission.admit(principal, endpoint, source.tenant_id)
         if principal.role is Role.VISITOR:
             self._origins.check_visitor(principal.tenant_id, source.origin)
         return principal

@@ -192,7 +192,7 @@ class TestConnectionLimits:
         admission = Admission(world.hub, Limits(connections_per_user=2), "replace_oldest")
         peers = [world.live(principal()), world.live(principal())]
         # Its place among the user's connections changes, its age does not.
-        peers[0].client.regroup()
+        peers[0].send("subscribe", {"events": ["alert"]})
         assert admission.admit(principal(user_id="8"), EndpointName.STAFF)
         assert admission.admit(principal(), EndpointName.STAFF)
         assert [peer.closed_with for peer in peers] == [CloseCode.REPLACED, None]
