@@ -71,7 +71,14 @@ PURE_MAY_IMPORT = {
 }  # fmt: skip
 """What the pure parts may import of others: nothing that reads a clock, a file or a socket."""
 
-PURE_MAY_USE = {"runtime.background", "runtime.clock", "runtime.json", "runtime.slicer", "runtime.suggestions"}
+PURE_MAY_USE = {
+    "runtime.background",
+    "runtime.clock",
+    "runtime.json",
+    "runtime.network",
+    "runtime.slicer",
+    "runtime.suggestions",
+}
 """What they may import of ``runtime``, whose clock and background tasks are passed to them."""
 
 EXCEPTIONS = {("callcenter_ws.events.ulid", "os")}  # the default source of random bytes

@@ -26,6 +26,7 @@ from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.dispatcher import Dispatcher
 from callcenter_ws.requests.handlers import all_handlers
+from callcenter_ws.requests.quotas import Quotas
 from callcenter_ws.runtime.json import encode_json
 from callcenter_ws.testing import RecordingTransport
 
@@ -173,12 +174,14 @@ class World:
             agent_calls=agent_calls,
             burst=burst,
         )
+        self.quotas = Quotas(self.limits, self.clock, history_events=10_000, history_bytes=268_435_456)
         self.context = Context(
             hub=self.hub,
             broker=self.broker,
             broadcaster=self.broadcaster,
             authenticator=self.tokens,
-            handlers=all_handlers(self.broadcaster, self.tokens, self.hub.revocations, self.clock),
+            handlers=all_handlers(self.broadcaster, self.tokens, self.hub.revocations, self.clock, self.quotas),
+            quotas=self.quotas,
             clock=self.clock,
             spawn=self.spawn,
             log=self.log,
@@ -240,7 +243,7 @@ class World:
             wire_formats=wire_formats,
             session_token=session_token,
         )
-        peer.dispatcher = Dispatcher(peer.client, self.context)
+        peer.dispatcher = Dispatcher(peer.client, self.context, "192.0.2.1")
         peer.client.open(options or ConnectOptions())
         return peer
 

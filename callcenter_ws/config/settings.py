@@ -96,6 +96,7 @@ class StoreSettings(Section, frozen=True):
             folder of the settings.
         synchronous: ``PRAGMA synchronous`` of ``sqlite:`` (https://www.sqlite.org/pragma.html#pragma_synchronous).
         history_events: events kept for each tenant; ``memory:`` keeps at most ``memory_events``.
+        history_bytes: bytes of payload kept for each tenant.
         history_seconds: age in seconds at which an event is deleted.
         memory_events: events of each tenant held in memory.
         memory_bytes: bytes of memory for the events of all tenants.
@@ -109,6 +110,7 @@ class StoreSettings(Section, frozen=True):
     url: str = "sqlite:callcenter-ws.sqlite"
     synchronous: Synchronous = "normal"
     history_events: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    history_bytes: Annotated[int, Meta(ge=1_048_576, le=2**50)] = 268_435_456
     history_seconds: Annotated[float, Meta(ge=1, le=31_536_000)] = 86_400
     memory_events: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
     memory_bytes: Annotated[int, Meta(ge=65_536, le=2**50)] = 268_435_456

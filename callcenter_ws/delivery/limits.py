@@ -19,6 +19,7 @@ class Scope(StrEnum):
     CONNECTION = "Per connection"
     USER = "Per user or session"
     TENANT = "Per tenant"
+    VISITORS = "Of all visitors together, per network or tenant"
     PROCESS = "For the whole process"
 
 
@@ -38,6 +39,8 @@ class Limit(NamedTuple):
 
 PositiveCount = Annotated[int, Meta(ge=1, le=1_000_000)]
 ConnectionCount = Annotated[int, Meta(ge=0, le=10_000_000)]
+MessageRate = Annotated[float, Meta(ge=0.01, le=1_000_000)]
+Bytes = Annotated[int, Meta(ge=1_024, le=2**40)]
 Timeout = Annotated[float, Meta(ge=0.1, le=3_600)]
 GracePeriod = Annotated[float, Meta(ge=0, le=3_600)]
 
@@ -85,6 +88,14 @@ class Limits:
         PositiveCount,
         Limit(Scope.CONNECTION, "time: messages at once, after a pause", "as limits.rate"),
     ] = 40
+    byte_rate: Annotated[
+        Bytes,
+        Limit(
+            Scope.CONNECTION,
+            "time and disk: bytes of messages per second, continuously; those of 16 s at once, after a pause",
+            "as limits.rate",
+        ),
+    ] = 131_072
     bad_messages: Annotated[
         PositiveCount, Limit(Scope.CONNECTION, "time: invalid messages per minute", "close 4501")
     ] = 20
@@ -96,6 +107,22 @@ class Limits:
             "429 with Retry-After; with callcenter.v1 an error, then close 4006 or 4504",
         ),
     ] = 10
+    user_rate: Annotated[
+        MessageRate,
+        Limit(
+            Scope.USER,
+            "time: messages per second of all connections of a user; those of 16 s at once, after a pause",
+            "as limits.rate",
+        ),
+    ] = 40
+    user_byte_rate: Annotated[
+        Bytes,
+        Limit(
+            Scope.USER,
+            "time and disk: bytes of these messages per second; those of 16 s at once, after a pause",
+            "as limits.rate",
+        ),
+    ] = 262_144
     connections_per_ip: Annotated[
         ConnectionCount,
         Limit(
@@ -104,6 +131,89 @@ class Limits:
             "429 with Retry-After; with callcenter.v1 an error, then close 4006",
         ),
     ] = 200
+    tenant_rate: Annotated[
+        MessageRate,
+        Limit(
+            Scope.TENANT,
+            "other tenants: messages per second of all clients but visitors; those of 4 s at once, after a pause",
+            "error rate_limited with retry_after_ms",
+        ),
+    ] = 5_000
+    tenant_byte_rate: Annotated[
+        Bytes,
+        Limit(
+            Scope.TENANT,
+            "other tenants and the disk: bytes of these messages per second; those of 4 s at once, after a pause",
+            "as limits.tenant_rate",
+        ),
+    ] = 2_097_152
+    visitor_message_bytes: Annotated[
+        int,
+        Meta(ge=1_024, le=16_777_216),
+        Limit(Scope.CONNECTION, "disk and staff: one message of a visitor, after inflation", "close 1009"),
+    ] = 16_384
+    visitor_rate: Annotated[
+        MessageRate,
+        Limit(
+            Scope.USER,
+            "disk and staff: messages per second of a visitor, over all connections of the chat session",
+            "error rate_limited with retry_after_ms; close 4004 above limits.rate",
+        ),
+    ] = 2
+    visitor_burst: Annotated[
+        PositiveCount,
+        Limit(Scope.USER, "disk and staff: these messages at once, after a pause", "as limits.visitor_rate"),
+    ] = 10
+    visitor_byte_rate: Annotated[
+        Bytes,
+        Limit(
+            Scope.USER,
+            "disk and staff: bytes of these messages per second; those of 4 s at once, after a pause",
+            "as limits.visitor_rate; close 4004 above twice as many",
+        ),
+    ] = 8_192
+    visitor_sessions: Annotated[
+        PositiveCount,
+        Limit(
+            Scope.NETWORK,
+            "staff: chat sessions that anonymous visitors of one network open per minute",
+            "429 with Retry-After",
+        ),
+    ] = 30
+    visitor_network_rate: Annotated[
+        MessageRate,
+        Limit(
+            Scope.VISITORS,
+            "staff and other visitors: messages per second of all visitors of one network; those of 4 s at once",
+            "error rate_limited with retry_after_ms",
+        ),
+    ] = 20
+    visitor_network_byte_rate: Annotated[
+        Bytes,
+        Limit(Scope.VISITORS, "the same in bytes per second", "error rate_limited with retry_after_ms"),
+    ] = 65_536
+    visitor_tenant_rate: Annotated[
+        MessageRate,
+        Limit(
+            Scope.VISITORS,
+            "staff: messages per second of all visitors of one tenant; those of 4 s at once, after a pause",
+            "error rate_limited with retry_after_ms",
+        ),
+    ] = 100
+    visitor_tenant_byte_rate: Annotated[
+        Bytes,
+        Limit(Scope.VISITORS, "the same in bytes per second", "error rate_limited with retry_after_ms"),
+    ] = 262_144
+    visitor_history_share: Annotated[
+        float,
+        Meta(ge=0.001, le=1),
+        Limit(
+            Scope.VISITORS,
+            "resuming after a lost connection: the part of store.history_events, and of store.history_bytes, that all"
+            " visitors of one tenant add to the history in 10 minutes, and as much at once",
+            "error rate_limited with retry_after_ms; chat.typing from half of it on",
+        ),
+    ] = 0.25
     connections_per_tenant: Annotated[
         ConnectionCount,
         Limit(

@@ -37,6 +37,7 @@ from callcenter_ws.ops.metrics import Metrics
 from callcenter_ws.requests.admission import Admission, EndpointName
 from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.handlers import all_handlers
+from callcenter_ws.requests.quotas import Quotas
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.peer_limits import PeerLimits
@@ -239,12 +240,19 @@ def _websocket_factory(
 ) -> GatewayFactory:
     log = TwistedConnectionLog(connections=settings.log.connections)
     authenticator = authentication.authenticator
+    quotas = Quotas(
+        settings.limits,
+        core.clock,
+        history_events=settings.store.history_events,
+        history_bytes=settings.store.history_bytes,
+    )
     context = Context(
         hub=core.hub,
         broker=core.store.broker,
         broadcaster=core.broadcaster,
         authenticator=authenticator,
-        handlers=all_handlers(core.broadcaster, authenticator, core.hub.revocations, core.clock),
+        handlers=all_handlers(core.broadcaster, authenticator, core.hub.revocations, core.clock, quotas),
+        quotas=quotas,
         clock=core.clock,
         spawn=spawn,
         log=log,
@@ -255,7 +263,9 @@ def _websocket_factory(
         reactor,
         context,
         admission,
-        HandshakeAuthenticator(authenticator, admission, _origin_policy(settings), authentication.visitors.open),
+        HandshakeAuthenticator(
+            authenticator, admission, _origin_policy(settings), authentication.visitors.open, quotas.open_session
+        ),
         UlidFactory(core.clock.time),
         handshake_refusals(limits.log),
         Deflater(compression.level, compression.threshold) if compression.enabled else None,

@@ -9,6 +9,7 @@ from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.interfaces import Authenticator, Broker, ConnectionLog
 from callcenter_ws.requests.handlers import Handlers
+from callcenter_ws.requests.quotas import Quotas
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
 
@@ -22,6 +23,7 @@ class Context:
     broadcaster: EventBroadcaster
     authenticator: Authenticator
     handlers: Handlers
+    quotas: Quotas
     clock: Clock
     spawn: Spawn
     log: ConnectionLog

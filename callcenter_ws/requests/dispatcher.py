@@ -5,11 +5,12 @@ from __future__ import annotations
 from callcenter_ws.delivery.client import Client
 from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
+from callcenter_ws.events.frames import error_frame
 from callcenter_ws.requests.context import Context
-from callcenter_ws.requests.rate_limit import MistakeCount, TokenBucket
-from callcenter_ws.runtime.json import MAX_INTEGER, MIN_INTEGER, decode_json
-
-MAX_REQUEST_ID_LENGTH = 255
+from callcenter_ws.requests.quotas import Charge, Delay
+from callcenter_ws.requests.rate_limit import MINUTE_SECONDS, Budget, MistakeCount
+from callcenter_ws.requests.request import read_request
+from callcenter_ws.runtime.network import network_of
 
 _MISTAKES = frozenset(
     {
@@ -27,18 +28,25 @@ _MISTAKES = frozenset(
 
 
 class Dispatcher:
-    """Dispatches the requests of one client. The WebSocket protocol owns it."""
+    """Dispatches the requests of one client. The WebSocket protocol owns it.
 
-    __slots__ = ("_bucket", "_client", "_context", "_mistakes", "_rate_limited")
+    Args:
+        ip: the address of the client.
+    """
 
-    def __init__(self, client: Client, context: Context) -> None:
-        limits = context.limits
+    __slots__ = ("_budget", "_charges", "_client", "_context", "_ip", "_log_again_at", "_mistakes", "_rate_limited")
+
+    def __init__(self, client: Client, context: Context, ip: str) -> None:
         self._client = client
         self._context = context
-        self._bucket = TokenBucket(limits.rate, limits.burst, context.clock.monotonic())
+        self._ip = ip
+        # Made with the first message: most clients only listen.
+        self._budget: Budget | None = None
+        self._charges: tuple[Charge, ...] = ()
         # Few clients ever cause one.
         self._mistakes: MistakeCount | None = None
         self._rate_limited: MistakeCount | None = None
+        self._log_again_at = 0.0
 
     def receive(self, text: bytes) -> None:
         """Dispatch a text message of the peer."""
@@ -46,25 +54,39 @@ class Dispatcher:
         if client.closed:
             return
         client.count_received()
-        now = context.clock.monotonic()
-        delay = self._bucket.wait_for(now)
-        if not delay:
+        if self._budget is None:
+            self._budget = context.quotas.connection_budget(client.principal)
+            self._charges = context.quotas.charges(client.principal, network_of(self._ip))
+        delay = context.quotas.charge(self._budget, self._charges, len(text))
+        if delay is None:
             context.spawn(self._answer(text))
             return
-        self._refuse(Refusal(ErrorCode.RATE_LIMITED, retry_after=delay))
-        if self._rate_limited is None:
-            self._rate_limited = MistakeCount(context.limits.bad_messages)
-        if self._rate_limited.too_many(now):
-            client.close(CloseCode.RATE_LIMITED)
+        self._delay(delay)
+
+    def _delay(self, delay: Delay) -> None:
+        """Refuse a message that came too early; close the connection of a client that goes on sending too much.
+
+        What others of its network or tenant send is no reason to close it.
+        """
+        client, now = self._client, self._context.clock.monotonic()
+        refusal = Refusal(ErrorCode.RATE_LIMITED, retry_after=delay.seconds)
+        if now >= self._log_again_at:
+            self._log_again_at = now + MINUTE_SECONDS
+            client.refuse(refusal, None)
+        else:
+            client.send(error_frame(refusal))
+        if delay.own:
+            if self._rate_limited is None:
+                self._rate_limited = MistakeCount(self._context.limits.bad_messages)
+            if self._rate_limited.too_many(now):
+                client.close(CloseCode.RATE_LIMITED)
 
     async def _answer(self, text: bytes) -> None:
         request_id = None
         try:
-            message = decode_json(text)
-            if not isinstance(message, dict):
-                raise Refusal(ErrorCode.INVALID_MESSAGE, "expected a JSON object with type and payload")
-            request_id = _request_id(message.get("id"))
-            await self._context.handlers.handle(self._client, message, request_id)
+            request = read_request(text)
+            request_id = request.checked_id()
+            await self._context.handlers.handle(self._client, request, request_id)
         except Refusal as refusal:
             self._refuse(refusal, request_id)
         except Exception:
@@ -82,14 +104,3 @@ class Dispatcher:
                 self._mistakes = MistakeCount(self._context.limits.bad_messages)
             if self._mistakes.too_many(self._context.clock.monotonic()):
                 client.close(CloseCode.PROTOCOL_ABUSE)
-
-
-def _request_id(value: object) -> RequestId:
-    if value is None:
-        return None
-    if isinstance(value, str) and len(value) <= MAX_REQUEST_ID_LENGTH:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and MIN_INTEGER <= value <= MAX_INTEGER:
-        return value
-    text = f"id: expected a string of at most {MAX_REQUEST_ID_LENGTH} characters, or an integer of 64 bits"
-    raise Refusal(ErrorCode.INVALID_MESSAGE, text)

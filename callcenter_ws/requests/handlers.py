@@ -18,10 +18,11 @@ from callcenter_ws.delivery.subscription import MAX_NAMES, QueueChange, Subscrip
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Origin
 from callcenter_ws.events.frames import control_frame
-from callcenter_ws.events.mistakes import join_mistakes, payload_mistakes
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.requests.quotas import Quotas
+from callcenter_ws.requests.request import Request
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import Integer, rfc3339
 from callcenter_ws.runtime.suggestions import did_you_mean
@@ -40,7 +41,7 @@ class Handler(ABC):
 
     Attributes:
         name: the ``type`` on the wire.
-        payload: the declaration that the payload is checked against; unknown fields are ignored.
+        payload: the declaration by which the payload is decoded; unknown fields are skipped.
     """
 
     name: ClassVar[str]
@@ -59,30 +60,21 @@ class Handlers:
     """The handlers by type of message."""
 
     def __init__(self, *handlers: Handler) -> None:
-        self._by_type = {handler.name: handler for handler in handlers}
+        self._by_type = {handler.name: (handler, msgspec.json.Decoder(handler.payload)) for handler in handlers}
 
-    async def handle(self, client: Client, message: dict[str, object], request_id: RequestId) -> None:
-        """Validate a decoded message and pass it to its handler.
+    async def handle(self, client: Client, request: Request, request_id: RequestId) -> None:
+        """Decode a request's payload and pass it to its handler.
 
         Raises:
             Refusal: ``unknown_type``, ``invalid_message`` with the path of the invalid field, or the handler's own.
         """
-        type_ = message.get("type")
-        if not isinstance(type_, str):
-            raise Refusal(ErrorCode.INVALID_MESSAGE, "type: expected a string")
-        handler = self._by_type.get(type_)
-        if handler is None:
-            raise Refusal(
-                ErrorCode.UNKNOWN_TYPE, f"there is no message type {type_[:64]!r}{did_you_mean(type_, self._by_type)}"
-            )
-        given = message.get("payload")
-        if given is None:
-            given = {}
-        try:
-            payload = msgspec.convert(given, handler.payload)
-        except msgspec.ValidationError:
-            text = join_mistakes(payload_mistakes(given, handler.payload))
-            raise Refusal(ErrorCode.INVALID_MESSAGE, text) from None
+        type_ = request.checked_type()
+        found = self._by_type.get(type_)
+        if found is None:
+            meant = did_you_mean(type_, self._by_type)
+            raise Refusal(ErrorCode.UNKNOWN_TYPE, f"there is no message type {type_[:64]!r}{meant}")
+        handler, decoder = found
+        payload = request.checked_payload(handler.payload, decoder)
         await handler.handle(client, payload, request_id)
 
 
@@ -244,8 +236,9 @@ class ChatMessageHandler(Handler):
     name = "chat.message"
     payload = ChatText
 
-    def __init__(self, broadcaster: EventBroadcaster, clock: Clock) -> None:
+    def __init__(self, broadcaster: EventBroadcaster, clock: Clock, quotas: Quotas) -> None:
         self._broadcaster = broadcaster
+        self._quotas = quotas
         self._new_id = UlidFactory(clock.time)
 
     async def handle(self, client: Client, payload: ChatText, request_id: RequestId) -> None:
@@ -255,6 +248,7 @@ class ChatMessageHandler(Handler):
         text = {"session_id": payload.session_id, "message_id": message_id, **sender_fields, "body": payload.body}
         if payload.client_message_id is not None:
             text["client_message_id"] = payload.client_message_id
+        self._quotas.use_history(client.principal, len(payload.body.encode()))
         published = await self._broadcaster.publish(
             client.principal.tenant_id, self.name, text, event_id=message_id, origin=Origin.CLIENT
         )
@@ -295,15 +289,17 @@ class ChatTypingHandler(Handler):
     name = "chat.typing"
     payload = TypingState
 
-    def __init__(self, broadcaster: EventBroadcaster, clock: Clock) -> None:
+    def __init__(self, broadcaster: EventBroadcaster, clock: Clock, quotas: Quotas) -> None:
         self._broadcaster = broadcaster
         self._clock = clock
+        self._quotas = quotas
         self._last: dict[tuple[str, str, str], float] = {}
 
     async def handle(self, client: Client, payload: TypingState, request_id: RequestId) -> None:
         """Publish without an answer, or refuse what comes too fast."""
         sender_fields = _sender_fields(client.principal, payload.session_id)
         self._check_rate(client.principal, str(payload.session_id))
+        self._quotas.use_history(client.principal, 0, typing=True)
         event = {"session_id": payload.session_id, **sender_fields, "is_typing": payload.is_typing}
         await self._broadcaster.publish(client.principal.tenant_id, self.name, event, origin=Origin.CLIENT)
 
@@ -336,7 +332,11 @@ def _sender_fields(sender: Principal, session_id: str | int) -> dict[str, object
 
 
 def all_handlers(
-    broadcaster: EventBroadcaster, authenticator: Authenticator, revocations: Revocations, clock: Clock
+    broadcaster: EventBroadcaster,
+    authenticator: Authenticator,
+    revocations: Revocations,
+    clock: Clock,
+    quotas: Quotas,
 ) -> Handlers:
     """Return the handlers of everything that a client may say."""
     return Handlers(
@@ -347,6 +347,6 @@ def all_handlers(
         AckHandler(),
         PingHandler(clock),
         AuthHandler(authenticator, revocations),
-        ChatMessageHandler(broadcaster, clock),
-        ChatTypingHandler(broadcaster, clock),
+        ChatMessageHandler(broadcaster, clock, quotas),
+        ChatTypingHandler(broadcaster, clock, quotas),
     )

@@ -24,11 +24,13 @@ class HandshakeAuthenticator:
         admission: Admission,
         origins: OriginPolicy,
         open_visitor_session: OpenVisitorSession,
+        count_session: Callable[[str], None],
     ) -> None:
         self._authenticator = authenticator
         self._admission = admission
         self._origins = origins
         self._open_visitor_session = open_visitor_session
+        self._count_session = count_session
 
     def check_origin(self, endpoint: EndpointName, origin: str | None) -> None:
         """Check the ``Origin`` of a handshake, before its token.
@@ -41,7 +43,9 @@ class HandshakeAuthenticator:
         else:
             self._origins.check_staff(origin)
 
-    def identify(self, endpoint: EndpointName, handshake: Handshake) -> tuple[Principal | None, str | None]:
+    def identify(
+        self, endpoint: EndpointName, handshake: Handshake, network: str
+    ) -> tuple[Principal | None, str | None]:
         """Return the principal of a handshake and, for a new anonymous visitor, its session token.
 
         The principal is None if the first message must authenticate the peer.
@@ -58,6 +62,7 @@ class HandshakeAuthenticator:
             tenant_id = self._origins.anonymous_tenant(handshake.tenant_id, handshake.origin)
             if tenant_id is not None:
                 self._origins.check_visitor(tenant_id, handshake.origin)
+                self._count_session(network)
                 visitor, session_token = self._open_visitor_session(tenant_id)
                 return self._admit(visitor, endpoint, handshake), session_token
         if handshake.speaks_subprotocol:

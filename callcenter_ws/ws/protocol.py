@@ -445,7 +445,8 @@ class GatewayProtocol(KeepaliveProtocol):
         if self._auth_timer is not None:
             self._auth_timer.cancel()
             self._auth_timer = None
-        self.maxMessagePayloadSize = context.limits.message_bytes
+        limits = context.limits
+        self.maxMessagePayloadSize = limits.visitor_message_bytes if principal.is_visitor else limits.message_bytes
         client = self._client = Client(
             context.requests.hub,
             self,
@@ -455,7 +456,7 @@ class GatewayProtocol(KeepaliveProtocol):
             wire_formats=self._wire_formats,
             session_token=self.handshake_result.session_token,
         )
-        self._dispatcher = Dispatcher(client, context.requests)
+        self._dispatcher = Dispatcher(client, context.requests, self.handshake_result.ip)
         context.requests.log.opened(str(client), self.handshake_result.ip)
         client.open(self.handshake_result.options)
 

@@ -220,7 +220,7 @@ class WebSocketWorld(World):
         shops = {"acme": PublicTenant(OriginList([VISITOR_PAGE]), True), "globex": PublicTenant(OriginList([]), False)}
         self.origins = OriginPolicy(OriginList([STAFF_PAGE]), shops)
         self.handshake_authenticator = HandshakeAuthenticator(
-            self.tokens, self.admission, self.origins, self._open_session
+            self.tokens, self.admission, self.origins, self._open_session, self.quotas.open_session
         )
         self.factory = GatewayFactory(
             self.time,
