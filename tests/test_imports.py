@@ -75,7 +75,6 @@ PURE_MAY_USE = {
     "runtime.background",
     "runtime.clock",
     "runtime.json",
-    "runtime.network",
     "runtime.slicer",
     "runtime.suggestions",
 }

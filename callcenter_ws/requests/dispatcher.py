@@ -10,7 +10,6 @@ from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.quotas import Charge, Delay
 from callcenter_ws.requests.rate_limit import MINUTE_SECONDS, Budget, MistakeCount
 from callcenter_ws.requests.request import read_request
-from callcenter_ws.runtime.network import network_of
 
 _MISTAKES = frozenset(
     {
@@ -31,15 +30,24 @@ class Dispatcher:
     """Dispatches the requests of one client. The WebSocket protocol owns it.
 
     Args:
-        ip: the address of the client.
+        network: the network that the address of the client is counted by.
     """
 
-    __slots__ = ("_budget", "_charges", "_client", "_context", "_ip", "_log_again_at", "_mistakes", "_rate_limited")
+    __slots__ = (
+        "_budget",
+        "_charges",
+        "_client",
+        "_context",
+        "_log_again_at",
+        "_mistakes",
+        "_network",
+        "_rate_limited",
+    )
 
-    def __init__(self, client: Client, context: Context, ip: str) -> None:
+    def __init__(self, client: Client, context: Context, network: str) -> None:
         self._client = client
         self._context = context
-        self._ip = ip
+        self._network = network
         # Made with the first message: most clients only listen.
         self._budget: Budget | None = None
         self._charges: tuple[Charge, ...] = ()
@@ -56,7 +64,7 @@ class Dispatcher:
         client.count_received()
         if self._budget is None:
             self._budget = context.quotas.connection_budget(client.principal)
-            self._charges = context.quotas.charges(client.principal, network_of(self._ip))
+            self._charges = context.quotas.charges(client.principal, self._network)
         delay = context.quotas.charge(self._budget, self._charges, len(text))
         if delay is None:
             context.spawn(self._answer(text))

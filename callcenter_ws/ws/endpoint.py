@@ -162,7 +162,7 @@ class WebSocketEndpoint(Resource):
         """
         principal = session_token = refused = None
         try:
-            principal, session_token = self._context.authenticator.identify(self._endpoint, handshake, network_of(ip))
+            principal, session_token = self._context.authenticator.identify(self._endpoint, handshake, network)
         except Refusal as refusal:
             if handshake.token is not None and refusal.code is ErrorCode.UNAUTHORIZED:
                 self._context.peer_limits.budget.credential_refused(network, Credential.TOKEN)

@@ -456,7 +456,7 @@ class GatewayProtocol(KeepaliveProtocol):
             wire_formats=self._wire_formats,
             session_token=self.handshake_result.session_token,
         )
-        self._dispatcher = Dispatcher(client, context.requests, self.handshake_result.ip)
+        self._dispatcher = Dispatcher(client, context.requests, self.handshake_result.network)
         context.requests.log.opened(str(client), self.handshake_result.ip)
         client.open(self.handshake_result.options)
 

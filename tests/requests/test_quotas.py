@@ -15,6 +15,7 @@ from callcenter_ws.requests.dispatcher import Dispatcher
 from callcenter_ws.requests.quotas import HISTORY_WINDOW_SECONDS, Quotas
 from callcenter_ws.requests.rate_limit import MAX_BUDGETS, Rate, SharedBudgets
 from callcenter_ws.runtime.json import encode_json
+from callcenter_ws.runtime.network import network_of
 from callcenter_ws.testing import FakeClock
 
 PING = b'{"type":"ping"}'
@@ -41,7 +42,7 @@ def pongs(peer: Peer, texts: Sequence[bytes]) -> int:
 def at(world: World, who: Principal, ip: str) -> Peer:
     """Return a live peer with this address."""
     peer = world.live(who)
-    peer.dispatcher = Dispatcher(peer.client, world.context, ip)
+    peer.dispatcher = Dispatcher(peer.client, world.context, network_of(ip))
     return peer
 
 
