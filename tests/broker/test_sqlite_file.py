@@ -12,8 +12,10 @@ import pytest
 
 from callcenter_ws.broker.sqlite import file as file_module
 from callcenter_ws.broker.sqlite.file import StoreFile, StoreUnusable
-from callcenter_ws.broker.sqlite.schema import SEQ_BITS, VERSION, place_of, seq_of
-from callcenter_ws.broker.sqlite.transaction import Transaction, write
+from callcenter_ws.broker.sqlite.queries import read_history, read_mailbox
+from callcenter_ws.broker.sqlite.restore import restore_tenant
+from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, SEQ_BITS, VERSION, place_of, seq_of
+from callcenter_ws.broker.sqlite.transaction import Checkpoint, Transaction, write
 from callcenter_ws.interfaces import PresenceRecord
 from callcenter_ws.runtime.sqlite import connect, sqlite_reason
 
@@ -135,6 +137,38 @@ def test_an_older_version_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatc
         assert after.writer.execute("SELECT name, y FROM tenant").fetchall() == [("acme", None)]
         assert after.epoch == before.epoch
         after.close()
+
+
+def test_a_file_of_version_1_keeps_its_events(path: Path) -> None:
+    """Events, state and mail have no source; the positions of the columns differ from those of a new file."""
+    db = sqlite3.connect(path)
+    for statement in file_module.MIGRATIONS[0].split(";"):
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute("PRAGMA user_version = 1")
+    db.execute("INSERT INTO tenant (id, name, oldest, checkpoint) VALUES (1, 'acme', 1.0, 1)")
+    old = "place, event_id, type, timestamp, user_id, persist, origin, received_at, queue_name, agents, payload"
+    call = b'{"unique_id":"1.1","caller_id":"5","destination":"6"}'
+    row = (place_of(1, 1), "e1", "call.incoming", "t", None, 0, "producer", 1.0, "sales", '["7"]', call)
+    for table in ("event", "state"):
+        db.execute(f"INSERT INTO {table} ({old}) VALUES ({','.join('?' * 11)})", row)  # noqa: S608 - names of this test
+    mail = (place_of(1, 2), "e2", "notification", "t", "7", 1, "producer", 2.0, None, None, b"{}")
+    db.execute(f"INSERT INTO event ({old}) VALUES ({','.join('?' * 11)})", mail)  # noqa: S608 - names of this test
+    db.execute(f"INSERT INTO mail ({old}, tenant, ends_at) VALUES ({','.join('?' * 13)})", (*mail, 1, 9e9))  # noqa: S608 - names of this test
+    db.commit()
+    db.close()
+    file = opened(path)
+    found = read_history(file, "acme", 1, 0, 10, 0.0)
+    assert [(one.seq, one.event.event_id, one.event.source) for one in found] == [(1, "e1", None), (2, "e2", None)]
+    assert (found[0].event.queue_name, found[0].event.agents, found[0].event.payload) == ("sales", ("7",), call)
+    restored = restore_tenant(file, "acme", 0.0, 0.0)
+    assert [one.seq for one in restored.stream.state.publications()] == [1]
+    assert [item.publication.seq for item in read_mailbox(file, "acme", 1, "7", 0, 10, 0.0, 0.0).items] == [2]
+    # A checkpoint copies events of the old and of the new format.
+    values = [place_of(1, 3), "e3", "call.incoming", "t", None, 0, "producer", 3.0, None, None, call, "pbx1"]
+    write(file, Transaction(event_count=1, event_values=values, checkpoints=[Checkpoint(1, 3, [3], [1], [], 0.0)]))
+    assert file.writer.execute("SELECT event_id, source FROM state").fetchall() == [("e3", "pbx1")]
+    file.close()
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

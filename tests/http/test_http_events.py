@@ -67,6 +67,17 @@ def test_other_roles_may_not_publish(world: HttpWorld, token: str) -> None:
     assert world.delivered == []
 
 
+@pytest.mark.parametrize("kind", ["source.up", "source.down"])
+@pytest.mark.parametrize("token", [f"service:{MINE}:u1", f"admin:{MINE}:u1", "service:*:u1"])
+def test_nobody_announces_a_source_over_http(world: HttpWorld, kind: str, token: str) -> None:
+    event = {"tenant_id": MINE, "type": kind, "payload": {"source": "pbx1"}}
+    assert post(world, event, token).error == "forbidden"
+
+
+def test_a_number_is_refused_over_http(world: HttpWorld) -> None:
+    assert post(world, ALERT | {"source_seq": 1}).error == "invalid_event"
+
+
 def test_another_tenant_is_forbidden(world: HttpWorld) -> None:
     assert post(world, ALERT | {"tenant_id": OTHER}).error == "forbidden"
     assert world.delivered == []
