@@ -23,9 +23,16 @@ Events may be published before there is a connection and while it is lost. They 
 sent again with the same ids until the gateway has acknowledged each of them. The gateway recognizes an id for
 5 minutes: an event whose answer was lost in a longer outage may be published twice, with the same id.
 
-By default events are kept in memory. If the daemon may be restarted while the gateway is down, keep them in a file::
+By default events are kept in memory. A daemon that may be restarted keeps them in a file, and says which source it is.
+Then each event is published exactly once, after whatever outage::
 
-    gateway = EventBroadcaster("unix:/run/callcenter-ws/amp.sock", reactor, spool="/var/lib/dialer/events.spool")
+    gateway = EventBroadcaster(
+        "unix:/run/callcenter-ws/amp.sock",
+        reactor,
+        source="dialer",
+        tenants=["acme"],
+        spool="/var/lib/dialer/events.spool",
+    )
 
 The next process that uses the file first sends the events that are left in it.
 """
@@ -34,6 +41,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.broadcaster import EventBroadcaster, Pong
 from callcenter_ws.remote.callbacks import ClientMessage
+from callcenter_ws.remote.link_state import LinkState
 from callcenter_ws.remote.recovered import SpooledEvent
 from callcenter_ws.remote.spool_file import SpoolUnusable
 
@@ -44,6 +52,7 @@ __all__ = [
     "ClientMessage",
     "ErrorCode",
     "EventBroadcaster",
+    "LinkState",
     "Pong",
     "PublishResult",
     "Refusal",

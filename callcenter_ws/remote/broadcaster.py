@@ -24,17 +24,20 @@ from callcenter_ws.interfaces import PublishResult, UserPresence
 from callcenter_ws.remote.buffer import Buffer, WhenFull
 from callcenter_ws.remote.callbacks import Callback, CallbackRegistry
 from callcenter_ws.remote.connector import GatewayConnector
+from callcenter_ws.remote.link_state import LinkState, LinkStatus, StateChanged
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.persistence import MemoryOnly, Persistence
+from callcenter_ws.remote.reasons import endpoint_text
 from callcenter_ws.remote.recovered import RecoveredEvents, SpoolRefused
 from callcenter_ws.remote.sender import Sender
+from callcenter_ws.remote.source import SourceIdentity, SourceNumbers, checked_texts
 from callcenter_ws.remote.spool import Spool
 from callcenter_ws.remote.spool_thread import SpoolThread
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.json import JsonObject, encode_json, rfc3339
 
 _BUFFER_BYTES = 67_108_864
-_FIELDS_BYTES = 4_112
+_FIELDS_BYTES = 4_144
 """The limit of an event in a batch, without its payload."""
 
 _log = Logger()
@@ -51,13 +54,19 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
     """Publishes events to a gateway in another process.
 
     It is a Twisted service: ``startService`` connects, authenticates and reconnects, with growing delays of up to
-    30 seconds, until ``stopService``.
+    30 seconds, until ``stopService``. ``state`` and ``state_reason`` say whether it is connected, and why not; each
+    new reason is logged once, and again after 5 minutes.
 
     **Delivery.** Each event is given its ``event_id`` and its timestamp when it is published, and is kept until the
-    gateway has acknowledged it: over reconnects, in order, with the same id. The gateway publishes an id once within
-    5 minutes, so an event arrives once, with one exception: if the gateway took the event, the connection was lost
-    before the answer arrived, and the event can be sent again only after 5 minutes or more, then it may be published
-    twice, with the same id.
+    gateway has acknowledged it: over reconnects, in order, with the same id.
+
+    With ``source``, the events are numbered, and the gateway publishes each of them exactly once, however long the
+    daemon, the gateway or the network between them was gone. With ``spool``, too, that holds over restarts of the
+    daemon. Without a spool it holds for the events of one process.
+
+    Without ``source`` the gateway recognizes an event by its id, for 5 minutes. So an event arrives once, with one
+    exception: if the gateway took the event, the connection was lost before the answer arrived, and the event can be
+    sent again only after 5 minutes or more, then it may be published twice, with the same id.
 
     **Results.** ``publish`` and every method for an event type return a Deferred. It fires with ``PublishResult``
     (``epoch``, ``seq``, ``event_id``) when the event is durable; ``duplicate`` is always False, because AMP does not
@@ -65,6 +74,11 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
 
     * the gateway refuses the event (``invalid_event``, ``forbidden``, ``too_large``);
     * the buffer is full (``overloaded``), and ``when_full`` selected this event;
+    * the gateway refuses this daemon itself, three times in a row: its token (``unauthorized``, ``forbidden``) or its
+      source. Without a spool all events are refused from then on, until an attempt succeeds; with a spool they are
+      kept. ``state`` is ``refused`` from the first time on;
+    * another instance has taken over the source, with a newer spool (``stale_generation``). That is final for this
+      process: it does not connect any more. Events that are in its spool stay there;
     * the service was stopped before the gateway answered (``unavailable``). With a spool, the text says whether the
       event is kept in it and will be sent at the next start; do not publish such an event again.
 
@@ -75,7 +89,13 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
     may be missing. The events found in the file at the start are sent first, in order, with their ids and timestamps,
     and count towards ``buffer``. Their publishers no longer exist: an event of these that is refused is logged, without
     its payload, and passed to ``spool_refused``. If a process is killed after an answer, but before the event is
-    deleted from the file, the next process sends the event again; the gateway recognizes it for 5 minutes, as above.
+    deleted from the file, the next process sends the event again, and the gateway recognizes it as above.
+
+    With ``source``, the file also keeps the generation of the numbers and the numbers that may have been given to
+    events. They are reserved in blocks, which are synced to disk before any of them is used, so that no number is given
+    twice, even if a power loss undoes the last events. The spool identifies the daemon: a new process that uses it
+    takes over at once. A new or lost spool is given the next generation by the gateway, after the lease of the previous
+    instance has ended. One spool belongs to one source.
 
     A thread of its own writes the file, many events in one transaction: a slow disk delays events, but does not block
     the reactor. While the disk is full or fails, events are sent from memory: refusing them would lose them for
@@ -99,6 +119,16 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
             lost may have arrived nevertheless).
         spool_refused: called with the ``SpooledEvent`` and the ``Refusal`` for each event of an earlier process that is
             refused. May return an awaitable.
+        source: the name of the source of the events, unique within a tenant: that of this daemon, or of the exchange
+            that it is connected to. A daemon for several sources has a broadcaster, and a spool, for each.
+        kind: what the source is, for people, as ``asterisk``.
+        instance: identifies this process; two instances cannot be the same source at the same time. By default the
+            spool is the instance, and without a spool, each process.
+        tenants: the tenants of the source; required with a credential that is valid for all tenants.
+        capabilities: what the source does itself. ``health``: it publishes ``source.up`` on each new connection (see
+            ``state_changed``) and ``source.down``, which the gateway does for others.
+        version: of the daemon's software, for people.
+        state_changed: called with the ``LinkState`` and its reason, whenever one of them changes.
 
     Raises:
         ValueError: an argument is invalid.
@@ -115,6 +145,13 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         spool: str | os.PathLike[str] | None = None,
         when_full: WhenFull = "refuse_newest",
         spool_refused: SpoolRefused | None = None,
+        source: str | None = None,
+        kind: str = "daemon",
+        instance: str = "",
+        tenants: Sequence[str] | None = None,
+        capabilities: Sequence[str] = (),
+        version: str | None = None,
+        state_changed: StateChanged | None = None,
     ) -> None:
         if when_full not in get_args(WhenFull):
             raise ValueError(f"when_full: expected one of {', '.join(get_args(WhenFull))}, not {when_full!r}")
@@ -124,17 +161,33 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         self._clock = ReactorClock(reactor)
         self._stop_timeout = stop_timeout
         self._new_id = UlidFactory(reactor.seconds)
-        self._persistence = self._create_persistence(spool)
+        identity = None
+        if source is not None:
+            identity = SourceIdentity(
+                name=source,
+                kind=kind,
+                instance=instance,
+                tenants=None if tenants is None else checked_texts("tenants", tenants),
+                capabilities=checked_texts("capabilities", capabilities),
+                version=version,
+            )
+        self._is_kept = spool is not None
+        self._persistence = self._create_persistence(spool, source)
+        numbers = None if identity is None else SourceNumbers(identity, self._persistence, self._drop_known)
         self._recovered = RecoveredEvents(spool_refused)
-        self._buffer = Buffer(buffer, _BUFFER_BYTES, self._persistence, when_full)
+        self._buffer = Buffer(buffer, _BUFFER_BYTES, self._persistence, when_full, numbers)
         self._sender = Sender(self._buffer, self._clock, self._buffer_emptied)
         self._callbacks = CallbackRegistry()
+        self._status = LinkStatus(endpoint_text(endpoint), self._clock, state_changed, self._refused_by_gateway)
         client_endpoint = clientFromString(reactor, endpoint) if isinstance(endpoint, str) else endpoint
-        self._connector = GatewayConnector(client_endpoint, reactor, self._clock, token, self._sender, self._callbacks)
+        introduce = None if numbers is None else numbers.introduce
+        self._connector = GatewayConnector(
+            client_endpoint, reactor, self._clock, token, introduce, self._sender, self._callbacks, self._status
+        )
         self._empty: Deferred[None] | None = None
         self._is_stopped = False
 
-    def _create_persistence(self, spool: str | os.PathLike[str] | None) -> Persistence:
+    def _create_persistence(self, spool: str | os.PathLike[str] | None, source: str | None) -> Persistence:
         if spool is None:
             return MemoryOnly()
         if not os.fspath(spool):
@@ -143,7 +196,17 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         path = Path(spool).absolute()
         # Twisted does not declare this interface for ``twisted.internet.reactor``, but all reactors implement it.
         thread = SpoolThread(cast(IReactorFromThreads, self._reactor))
-        return Spool(path, self._clock, thread, lambda: self._sender.wake())
+        return Spool(path, self._clock, thread, lambda: self._sender.wake(), source)
+
+    @property
+    def state(self) -> LinkState:
+        """Whether there is a connection to the gateway, or why there is none."""
+        return self._status.state
+
+    @property
+    def state_reason(self) -> str:
+        """Why ``state`` is not ``connected``, for people; empty if it is, or if nothing has failed yet."""
+        return self._status.reason
 
     @property
     def unacknowledged(self) -> int:
@@ -203,6 +266,24 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
             Refusal(ErrorCode.UNAVAILABLE, "stopped before the gateway answered"), self._stop_timeout
         )
 
+    def _drop_known(self, number: int) -> None:
+        self._buffer.drop_known(number)
+
+    def _refused_by_gateway(self, refusal: Refusal) -> None:
+        """Refuse what waits for an answer that will not come. A spool keeps its events for a better configuration."""
+        self._connector.refuse_waiters(refusal)
+        self._callbacks.refuse_pending(refusal)
+        if not self._is_kept or self._status.is_final:
+            self._buffer.refuse_all(refusal)
+
+    def _check_accepted(self) -> None:
+        """Raise Refusal if a new event would not be sent, or not for a long time and without being kept."""
+        if self._is_stopped:
+            raise Refusal(ErrorCode.UNAVAILABLE, "this broadcaster is stopped")
+        refusal = self._status.refusal
+        if refusal is not None and (not self._is_kept or self._status.is_final):
+            raise refusal.copy()
+
     def _buffer_emptied(self) -> None:
         if self._empty is not None and not self._empty.called:
             self._empty.callback(None)
@@ -230,8 +311,7 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         }
         try:
             event = _pending_event(fields, persist, payload)
-            if self._is_stopped:
-                raise Refusal(ErrorCode.UNAVAILABLE, "this broadcaster is stopped")
+            self._check_accepted()
             self._buffer.append(event)
         except Refusal as refusal:
             return fail(refusal)
@@ -300,7 +380,8 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
             callback: called with a ``ClientMessage``; may return an awaitable.
 
         Returns:
-            Fires when the gateway has accepted the subscription; fails with ``Refusal`` for unknown kinds.
+            Fires when the gateway has accepted the subscription; fails with ``Refusal`` for unknown kinds, and if the
+            gateway keeps refusing this daemon; in that case it is accepted later, if the gateway accepts the daemon.
         """
         subscribed = self._callbacks.add(kinds, callback)
         self._connector.subscribe()

@@ -10,6 +10,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.persistence import Persistence
+from callcenter_ws.remote.source import SourceNumbers
 
 BATCH_EVENTS = 100
 BATCH_BYTES = 262_144
@@ -30,11 +31,19 @@ class Buffer:
         max_bytes: the limit of their bytes.
         persistence: where the events are kept besides in memory; it says when each may be sent.
         when_full: which events are refused at a limit.
+        numbers: numbers the events; None without a source.
     """
 
     def __init__(
-        self, max_events: int, max_bytes: int, persistence: Persistence, when_full: WhenFull = "refuse_newest"
+        self,
+        max_events: int,
+        max_bytes: int,
+        persistence: Persistence,
+        when_full: WhenFull = "refuse_newest",
+        numbers: SourceNumbers | None = None,
     ) -> None:
+        self._numbers = numbers
+        self._is_open = False
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._persistence = persistence
@@ -58,8 +67,16 @@ class Buffer:
         return sum(not self._persistence.is_durable(event) for event in (*self._in_flight, *self._queue))
 
     def open(self) -> Sequence[PendingEvent]:
-        """Put the events that an earlier process left at the head of the queue, and return them."""
+        """Put the events that an earlier process left at the head of the queue, and return them.
+
+        Events that were published before are numbered now.
+        """
         recovered = self._persistence.open()
+        self._is_open = True
+        if self._numbers is not None:
+            self._numbers.open(self._persistence.last_number)
+            for event in self._queue:
+                event.source_seq = self._numbers.next()
         for event in recovered:
             self._count(event)
         self._queue.extendleft(reversed(recovered))
@@ -72,6 +89,8 @@ class Buffer:
             Refusal: ``overloaded``: the buffer is full.
         """
         refused = self._make_room(event.size)
+        if self._numbers is not None and self._is_open:
+            event.source_seq = self._numbers.next()
         self._count(event)
         self._queue.append(event)
         self._persistence.add(event)
@@ -124,7 +143,19 @@ class Buffer:
             batch.append(queue.popleft())
             if event.send_alone:
                 break
+        if self._numbers is not None and batch:
+            self._numbers.sent(batch[-1].source_seq or 0)
         return list(batch)
+
+    def drop_known(self, number: int) -> None:
+        """Remove the queued events up to a number, as published: the gateway has them, at positions unknown here."""
+        known = []
+        while self._queue and (self._queue[0].source_seq or 0) <= number:
+            known.append(self._queue.popleft())
+        self._persistence.remove(known)
+        for event in known:
+            self._bytes -= event.size
+            event.resolve(PublishResult("", 0, event.fields["event_id"]))
 
     def finish_batch(self, batch: Sequence[PendingEvent], outcomes: Sequence[PublishResult | Refusal | None]) -> None:
         """Resolve the events of the batch in flight; those without an outcome return to the head of the queue.
@@ -142,11 +173,16 @@ class Buffer:
                 self._bytes -= event.size
                 event.resolve(outcome)
 
-    def refuse_all(self) -> None:
-        """Remove all events, those in flight included, and refuse them; the text says whether the spool keeps each."""
+    def refuse_all(self, refusal: Refusal | None = None) -> None:
+        """Remove all events, those in flight included, and refuse them; the spool keeps those that are in it.
+
+        Args:
+            refusal: what they are refused with; None: the daemon is stopped, and the text says whether the spool keeps
+                the event.
+        """
         events = [*self._in_flight, *self._queue]
         self._queue.clear()
         self._in_flight, self._bytes = [], 0
         for event in events:
             text = _STOPPED_AND_KEPT if self._persistence.is_durable(event) else _STOPPED
-            event.resolve(Refusal(ErrorCode.UNAVAILABLE, text))
+            event.resolve(Refusal(ErrorCode.UNAVAILABLE, text) if refusal is None else refusal.copy())

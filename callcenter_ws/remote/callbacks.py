@@ -106,6 +106,11 @@ class CallbackRegistry:
                 self._accepted.append(registration)
                 registration.resolve(None)
 
+    def refuse_pending(self, refusal: Refusal) -> None:
+        """Fail the answers of callbacks that were not accepted yet. They stay registered, and may be accepted later."""
+        for registration in self._pending:
+            registration.resolve(refusal.copy())
+
     async def dispatch(self, message: ClientMessage) -> None:
         """Call the callbacks for a message one after the other, and wait for each.
 

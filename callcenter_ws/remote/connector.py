@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from twisted.application.internet import ClientService
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from callcenter_ws.amp.commands import Authenticate, GatewayCommand
+from callcenter_ws.amp.commands import Authenticate, GatewayCommand, Ping
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote.callbacks import CallbackRegistry, client_message
 from callcenter_ws.remote.gateway_connection import CommandResponse, GatewayConnection
+from callcenter_ws.remote.link_state import LinkFailure, LinkState, LinkStatus
+from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.remote.sender import Sender
 from callcenter_ws.runtime.background import spawn
-from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.single_flight import SingleFlight
 
-_FIRST_RECONNECT_SECONDS = 0.2
-_MAX_RECONNECT_SECONDS = 30.0
 _CONNECT_TIMEOUT_SECONDS = 10.0
 
-_log = Logger()
+_NO_OBSERVER = LogPublisher()
+
+
+class _ClientService(ClientService):
+    """A ``ClientService`` that does not log each attempt: ``LinkStatus`` logs each new reason once."""
+
+    _log = Logger(observer=_NO_OBSERVER)
+
+
+@implementer(IStreamClientEndpoint)
+class _ReportingEndpoint:
+    """An endpoint that reports why it cannot connect."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, failed: Callable[[str], None]) -> None:
+        self._endpoint = endpoint
+        self._failed = failed
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803 - Twisted's name
+        """Connect; report a failure, and fail."""
+        connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
+        return connecting.addErrback(self._report)
+
+    def _report(self, failure: Failure) -> Failure:
+        self._failed(connection_reason(failure.value))
+        return failure
 
 
 class GatewayConnector:
@@ -38,8 +63,11 @@ class GatewayConnector:
         endpoint: a Twisted client endpoint.
         token: what to authenticate with, or a function that returns it, called for each connection; None on a unix
             socket.
+        introduce: says on a new connection which source its events come from; None if they have none. May raise
+            Refusal: the connection cannot be used.
         sender: its ``connection`` is set to the authenticated connection while there is one.
         callbacks: the callbacks for events of clients.
+        status: is told of each success and failure, and chooses the delays.
     """
 
     def __init__(
@@ -48,15 +76,18 @@ class GatewayConnector:
         reactor: IReactorTime,
         clock: Clock,
         token: str | Callable[[], str] | None,
+        introduce: Callable[[GatewayConnection], Awaitable[None]] | None,
         sender: Sender,
         callbacks: CallbackRegistry,
+        status: LinkStatus,
     ) -> None:
-        self._endpoint = endpoint
+        self._endpoint = _ReportingEndpoint(endpoint, lambda reason: status.failed(LinkFailure.unreachable(reason)))
         self._reactor = reactor
         self._token = token
+        self._introduce = introduce
         self._sender = sender
         self._callbacks = callbacks
-        self._backoff = Backoff(_FIRST_RECONNECT_SECONDS, _MAX_RECONNECT_SECONDS)
+        self._status = status
         self._subscribing = SingleFlight(self._subscribe_pending, clock, spawn)
         self._service: ClientService | None = None
         self._connections: set[GatewayConnection] = set()
@@ -66,9 +97,10 @@ class GatewayConnector:
         """Connect, and reconnect until ``stop``."""
         factory = Factory.forProtocol(lambda: GatewayConnection(self, self._reactor))
         factory.noisy = False
-        self._service = ClientService(
-            self._endpoint, factory, retryPolicy=lambda _: self._backoff.delay(), clock=self._reactor
+        self._service = _ClientService(
+            self._endpoint, factory, retryPolicy=lambda _: self._status.retry_delay(), clock=self._reactor
         )
+        self._status.started()
         self._service.startService()
 
     async def stop(self, refusal: Refusal, abort_after: float) -> None:
@@ -77,14 +109,19 @@ class GatewayConnector:
         Args:
             refusal: raised by the calls that wait for a connection.
         """
-        for waiter in list(self._waiters):
-            waiter.errback(refusal)
+        self.refuse_waiters(refusal)
+        self._status.stopped()
         service, self._service = self._service, None
         if service is not None:
             stopped = service.stopService()
             for connection in self._connections:
                 connection.abort_after(abort_after)
             await stopped
+
+    def refuse_waiters(self, refusal: Refusal) -> None:
+        """Make the calls that wait for a connection raise ``refusal``."""
+        for waiter in list(self._waiters):
+            waiter.errback(refusal.copy())
 
     async def call(self, command: type[GatewayCommand], **arguments: object) -> CommandResponse:
         """Call a command of the gateway and return its response; wait up to 10 s for a connection.
@@ -96,12 +133,15 @@ class GatewayConnector:
         return await connection.call(command, **arguments)
 
     async def _next_connection(self) -> GatewayConnection:
+        if self._status.refusal is not None:
+            raise self._status.refusal.copy()
         waiter: Deferred[GatewayConnection] = Deferred()
         self._waiters.append(waiter)
         try:
             return await waiter.addTimeout(_CONNECT_TIMEOUT_SECONDS, self._reactor)
         except defer.TimeoutError:
-            raise Refusal(ErrorCode.UNAVAILABLE, "there is no connection to the gateway") from None
+            text = f"there is no connection to the gateway: {self._status.reason or self._status.state}"
+            raise Refusal(ErrorCode.UNAVAILABLE, text) from None
         finally:
             self._waiters.remove(waiter)
 
@@ -117,38 +157,62 @@ class GatewayConnector:
     # ConnectionOwner
 
     async def connection_made(self, connection: GatewayConnection) -> None:
-        """Authenticate, subscribe again, and let the sender and the waiting calls use the connection."""
+        """Prepare a connection, and let the sender and the waiting calls use it."""
         self._connections.add(connection)
         try:
-            token = self._token() if callable(self._token) else self._token
-            if token is not None:
-                await connection.call(Authenticate, token=token)
-            await self._callbacks.resubscribe(connection)
+            await self._prepare(connection)
         except Refusal as refusal:
-            if refusal.code in (ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN):
-                self._backoff.exhaust()
-                _log.error(
-                    "the gateway refuses this daemon's token ({reason}); the next attempt is in about {seconds:g} s",
-                    reason=refusal.message,
-                    seconds=_MAX_RECONNECT_SECONDS,
-                )
-            connection.abort(f"it cannot be used: {refusal.message}")
+            self._status.failed(LinkFailure.of_handshake(refusal))
+            connection.abort(refusal.message)
             return
-        self._backoff.reset()
-        self._sender.connection = connection
-        self._sender.wake()
+        self._status.connected()
+        self._sender.use(connection)
         for waiter in list(self._waiters):
             waiter.callback(connection)
         self._subscribing.request()
+
+    async def _prepare(self, connection: GatewayConnection) -> None:
+        """Authenticate, introduce the source, and subscribe again.
+
+        Raises:
+            Refusal: the gateway refuses it, or does not answer.
+        """
+        token = _call_token(self._token) if callable(self._token) else self._token
+        if token is not None:
+            await connection.call(Authenticate, token=token)
+        if self._introduce is not None:
+            await self._introduce(connection)
+        elif token is None:
+            # Over TCP a connection without a token can be made, and then refuses everything. Any command shows it.
+            await connection.call(Ping)
+        await self._callbacks.resubscribe(connection)
 
     def connection_lost(self, connection: GatewayConnection) -> None:
         """Stop using a closed connection. Unacknowledged events are sent again over the next one."""
         self._connections.discard(connection)
         if self._sender.connection is connection:
             self._sender.connection = None
+            self._status.lost(connection.lost_reason, is_proven=connection.is_proven)
+        elif self._status.state is LinkState.CONNECTING:
+            self._status.failed(LinkFailure.unreachable(connection.lost_reason))
+        if self._status.is_final and self._service is not None:
+            self._service.stopService()
 
     async def client_event(
         self, tenant_id: str, type_: str, payload: bytes, user_id: str | None, event_id: str
     ) -> None:
         """Pass an event of the gateway to the callbacks."""
         await self._callbacks.dispatch(client_message(tenant_id, type_, payload, user_id, event_id))
+
+
+def _call_token(token: Callable[[], str]) -> str:
+    """Return the token of a function.
+
+    Raises:
+        Refusal: ``unauthorized``: the function failed. Its text is not shown: it may hold a part of the token.
+    """
+    try:
+        return token()
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise Refusal(ErrorCode.UNAUTHORIZED, f"the daemon has no token: {reason}") from None

@@ -8,6 +8,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Protocol
 
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
@@ -20,6 +22,7 @@ from twisted.python.failure import Failure
 
 from callcenter_ws.amp.commands import AmpRefusal, ClientEvent, GatewayCommand, Ping, refusal_of
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.runtime.background import Task
 from callcenter_ws.runtime.transports import TwistedTransport
 
@@ -38,7 +41,7 @@ class ConnectionOwner(Protocol):
         """Prepare a new connection: authenticate on it. An exception aborts the connection."""
 
     def connection_lost(self, connection: GatewayConnection) -> None:
-        """Stop using a closed connection."""
+        """Stop using a closed connection; its ``lost_reason`` says why it was closed."""
 
     def client_event(self, tenant_id: str, type_: str, payload: bytes, user_id: str | None, event_id: str) -> Task:
         """Handle ``ClientEvent``; returning acknowledges the event."""
@@ -47,7 +50,13 @@ class ConnectionOwner(Protocol):
 class GatewayConnection(amp.AMP):
     """Calls the gateway's commands, with a timeout, and pings it to detect a connection that is dead.
 
-    Every failure of a call is a ``Refusal``: that of the gateway, or ``unavailable`` for a broken connection.
+    Every failure of a call is a ``Refusal``: that of the gateway, or ``unavailable`` for a broken connection. Nothing
+    expected is logged here: the owner knows how often it happens.
+
+    Attributes:
+        lost_reason: why the connection is closed, or is being closed; empty while it is open.
+        is_proven: whether the gateway has answered with a result that only an authorized daemon gets. The owner's
+            ``connection_made`` and the sender set it.
     """
 
     transport: TwistedTransport
@@ -59,6 +68,8 @@ class GatewayConnection(amp.AMP):
         self._keepalive = LoopingCall(self._ping)
         self._keepalive.clock = reactor
         self._abort: IDelayedCall | None = None
+        self.lost_reason = ""
+        self.is_proven = False
 
     def connectionMade(self) -> None:
         """Start pinging, and have the owner prepare the connection."""
@@ -72,6 +83,7 @@ class GatewayConnection(amp.AMP):
             self._keepalive.stop()
         if self._abort is not None and self._abort.active():
             self._abort.cancel()
+        self.lost_reason = self.lost_reason or connection_reason(reason.value)
         super().connectionLost(reason)
         self._owner.connection_lost(self)
 
@@ -84,7 +96,7 @@ class GatewayConnection(amp.AMP):
             Refusal: the gateway's error; ``unavailable`` without an answer.
         """
         if self.transport is None:
-            raise Refusal(ErrorCode.UNAVAILABLE, "the connection to the gateway is lost")
+            raise self._lost()
         try:
             answer: Deferred[CommandResponse] = self.callRemote(command, **arguments)
             return await answer.addTimeout(CALL_TIMEOUT_SECONDS, self._reactor)
@@ -94,14 +106,17 @@ class GatewayConnection(amp.AMP):
             self.abort(f"no answer to {command.__name__} within {CALL_TIMEOUT_SECONDS:g} s")
         except (amp.RemoteAmpError, amp.UnhandledCommand) as error:
             self.abort(f"{type(error).__name__} in answer to {command.__name__}; is it a gateway?")
-        except ConnectionClosed:
-            pass
-        raise Refusal(ErrorCode.UNAVAILABLE, "the connection to the gateway is lost")
+        except (ConnectionClosed, SSL.Error, VerificationError):
+            pass  # the reason is that of the connection
+        raise self._lost()
+
+    def _lost(self) -> Refusal:
+        return Refusal(ErrorCode.UNAVAILABLE, f"the connection to the gateway is lost: {self.lost_reason}")
 
     def abort(self, reason: str) -> None:
-        """Log ``reason`` as a warning and close the connection at once. Has no effect on a closed connection."""
-        if self.transport is not None:
-            _log.warn("the connection to the gateway is aborted: {reason}", reason=reason)
+        """Close the connection at once, for ``reason``. Has no effect if it is closed or being closed."""
+        if self.transport is not None and not self.lost_reason:
+            self.lost_reason = reason
             self.transport.abortConnection()
 
     def abort_after(self, seconds: float) -> None:

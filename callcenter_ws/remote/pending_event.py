@@ -14,8 +14,8 @@ from callcenter_ws.runtime.json import encode_json
 
 EventFields = dict[str, Any]  # strings, and the boolean "persist"
 
-_PAYLOAD_KEY_BYTES = 16
-"""What ``"payload":``, punctuation and a separator add to an event in a batch, at most."""
+_PAYLOAD_KEY_BYTES = 48
+"""What ``"payload":``, ``"source_seq":`` with its number, punctuation and a separator add to an event, at most."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +30,7 @@ class PendingEvent:
         send_alone: whether it is sent in a batch of its own, being large or part of a batch that was refused as a
             whole.
         key: the key of its row in the spool, once it has one.
+        source_seq: its number among the events of the source; None without a source.
     """
 
     fields: EventFields
@@ -38,12 +39,15 @@ class PendingEvent:
     answer: Deferred[PublishResult]
     send_alone: bool = False
     key: int | None = None
+    source_seq: int | None = None
 
     @classmethod
-    def create(cls, fields: EventFields, payload: bytes, key: int | None = None) -> PendingEvent:
+    def create(
+        cls, fields: EventFields, payload: bytes, key: int | None = None, source_seq: int | None = None
+    ) -> PendingEvent:
         """Return a new event, with its size computed."""
         size = len(encode_json(fields)) + len(payload) + _PAYLOAD_KEY_BYTES
-        return cls(fields, payload, size, Deferred(), key=key)
+        return cls(fields, payload, size, Deferred(), key=key, source_seq=source_seq)
 
     @property
     def tenant_id(self) -> str:
@@ -53,7 +57,8 @@ class PendingEvent:
 
     def encode(self) -> bytes:
         """Return the event as an element of the JSON list in ``PublishBatch``."""
-        return encode_json({**self.fields, "payload": msgspec.Raw(self.payload)})
+        number = {} if self.source_seq is None else {"source_seq": self.source_seq}
+        return encode_json({**self.fields, **number, "payload": msgspec.Raw(self.payload)})
 
     def resolve(self, outcome: PublishResult | Refusal) -> None:
         """Fire ``answer``, unless the publisher has cancelled it."""

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from callcenter_ws.remote.pending_event import PendingEvent
 
 
+def new_instance() -> str:
+    """Return a new instance of a source: the host and the process, for people, and random digits."""
+    return f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(8)}"
+
+
 class Persistence(Protocol):
-    """Stores the events of a Buffer, and says when each may be sent."""
+    """Stores the events of a Buffer, says when each may be sent, and knows the generation of the source.
+
+    Attributes:
+        instance: identifies this store, or this process, to the gateway.
+        generation: the generation of the numbers of events; None: not assigned yet.
+        last_number: no event of an earlier process has a higher number.
+    """
+
+    instance: str
+    generation: int | None
+    last_number: int
 
     def open(self) -> Sequence[PendingEvent]:
         """Start, and return the events that an earlier process left, in order."""
@@ -26,6 +44,13 @@ class Persistence(Protocol):
     def is_durable(self, event: PendingEvent) -> bool:
         """Return whether the event would survive the end of this process."""
 
+    async def keep_generation(self, generation: int | None) -> None:
+        """Store the generation, so that it survives a power loss. None: the gateway is to assign another one.
+
+        Raises:
+            Refusal: ``unavailable``: it cannot be stored now, and ``generation`` is what it was.
+        """
+
     async def flush(self) -> None:
         """Store what can be stored, and stop. ``is_durable`` is final afterwards; call ``close`` next."""
 
@@ -34,7 +59,12 @@ class Persistence(Protocol):
 
 
 class MemoryOnly:
-    """No persistence: the events are lost with the process."""
+    """No persistence: the events, and the generation, are lost with the process."""
+
+    def __init__(self) -> None:
+        self.instance = new_instance()
+        self.generation: int | None = None
+        self.last_number = 0
 
     def open(self) -> Sequence[PendingEvent]:
         """Return nothing."""
@@ -53,6 +83,10 @@ class MemoryOnly:
     def is_durable(self, event: PendingEvent) -> bool:
         """Return False."""
         return False
+
+    async def keep_generation(self, generation: int | None) -> None:
+        """Keep it in memory."""
+        self.generation = generation
 
     async def flush(self) -> None:
         """Do nothing."""

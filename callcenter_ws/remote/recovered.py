@@ -12,6 +12,9 @@ from twisted.python.failure import Failure
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote.pending_event import PendingEvent
 
+_KEPT = (ErrorCode.UNAVAILABLE, ErrorCode.STALE_GENERATION)
+"""The daemon is stopped, or another one has taken over: the event stays in the spool."""
+
 _log = Logger()
 
 
@@ -60,7 +63,7 @@ class RecoveredEvents:
         refusal = failure.value
         if not isinstance(refusal, Refusal):
             _log.failure("unhandled error in publishing an event of the spool", failure)
-        elif refusal.code is not ErrorCode.UNAVAILABLE:  # unavailable: stopped, and the event stays in the spool
+        elif refusal.code not in _KEPT:
             self._report(SpooledEvent(**{"user_id": None, **event.fields}, payload=event.payload), refusal)
 
     def _report(self, event: SpooledEvent, refusal: Refusal) -> None:

@@ -20,7 +20,10 @@ from callcenter_ws.runtime.single_flight import SingleFlight
 
 _FIRST_RETRY_SECONDS = 0.1
 _MAX_RETRY_SECONDS = 5.0
-_TRANSIENT = frozenset({ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE, ErrorCode.UNAUTHORIZED})
+_LINK_ENDED = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.SOURCE_IN_USE, ErrorCode.STALE_GENERATION})
+"""Refusals after which nothing more can be published over the connection."""
+
+_TRANSIENT = _LINK_ENDED | {ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE}
 """Refusals that do not concern the event itself: it is sent again."""
 
 _log = Logger()
@@ -47,8 +50,7 @@ class Sender:
         emptied: called whenever the buffer is found empty after sending.
 
     Attributes:
-        connection: the authenticated connection to send over; None while there is none. After setting it, call
-            ``wake``.
+        connection: the authenticated connection to send over; None while there is none. ``use`` sets it.
     """
 
     def __init__(self, buffer: Buffer, clock: Clock, emptied: Callable[[], None]) -> None:
@@ -66,6 +68,14 @@ class Sender:
             resets_backoff=False,
         )
         self.connection: GatewayConnection | None = None
+        self._awaited: tuple[GatewayConnection, PendingEvent] | None = None
+
+    def use(self, connection: GatewayConnection) -> None:
+        """Send over a new connection, beginning with the oldest event that is not acknowledged."""
+        self.connection = connection
+        self._backoff.reset()
+        if self._buffer.is_ready:
+            self._sending.request(skip_backoff=True)
 
     def wake(self) -> None:
         """Start sending in the next turn of the reactor if there is a connection and an event that may be sent."""
@@ -76,14 +86,32 @@ class Sender:
         while (connection := self.connection) is not None and (batch := self._buffer.next_batch()):
             outcomes = await self._send(connection, batch)
             self._buffer.finish_batch(batch, outcomes)
+            connection.is_proven = connection.is_proven or any(outcome is not None for outcome in outcomes)
             if None not in outcomes:
                 self._backoff.reset()
-            elif self.connection is connection:
+                continue
+            self._awaited = (connection, batch[outcomes.index(None)])
+            if self.connection is connection:
                 raise _BatchNotAccepted
         if not len(self._buffer):
             self._emptied()
 
+    def _misses_refused_event(self, connection: GatewayConnection, first: PendingEvent) -> bool:
+        """Return whether a connection waits for a numbered event that is not kept any more.
+
+        After a transient refusal, the gateway takes no later event of the source over the same connection until that
+        event is sent again. It may have been refused in favor of a newer one.
+        """
+        if self._awaited is None or self._awaited[0] is not connection:
+            return False
+        awaited = self._awaited[1]
+        self._awaited = None
+        return awaited is not first and awaited.source_seq is not None
+
     async def _send(self, connection: GatewayConnection, batch: Sequence[PendingEvent]) -> Sequence[SendOutcome]:
+        if self._misses_refused_event(connection, batch[0]):
+            connection.abort("an event that the gateway waits for is no longer kept")
+            return [None] * len(batch)
         try:
             answers = await (
                 _publish_event(connection, batch[0]) if batch[0].send_alone else _publish_batch(connection, batch)
@@ -93,13 +121,15 @@ class Sender:
         except Exception:
             _log.failure("the gateway's answer cannot be decoded; the events are sent again")
             return [None] * len(batch)
+        if any(isinstance(answer, Refusal) and answer.code in _LINK_ENDED for answer in answers):
+            connection.abort("the gateway takes no more events over it")
         return [None if isinstance(answer, Refusal) and answer.code in _TRANSIENT else answer for answer in answers]
 
     def _outcomes_of_refused_batch(
         self, connection: GatewayConnection, batch: Sequence[PendingEvent], refusal: Refusal
     ) -> Sequence[SendOutcome]:
-        if refusal.code is ErrorCode.UNAUTHORIZED:
-            connection.abort("it is no longer authenticated")
+        if refusal.code in _LINK_ENDED:
+            connection.abort(f"the gateway takes no more events over it: {refusal.message}")
         if refusal.code in _TRANSIENT:
             return [None] * len(batch)
         if batch[0].send_alone:
@@ -123,5 +153,6 @@ async def _publish_batch(connection: GatewayConnection, batch: Sequence[PendingE
 
 
 async def _publish_event(connection: GatewayConnection, event: PendingEvent) -> list[PublishResult | Refusal]:
-    answer = await connection.call(PublishEvent, **event.fields, payload=event.payload)
+    number = {} if event.source_seq is None else {"source_seq": event.source_seq}
+    answer = await connection.call(PublishEvent, **event.fields, **number, payload=event.payload)
     return [PublishResult(answer["epoch"], answer["seq"], answer["event_id"])]

@@ -10,8 +10,10 @@ from typing import Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote.pending_event import PendingEvent
-from callcenter_ws.remote.spool_file import Row, SpoolFile, sqlite_reason
+from callcenter_ws.remote.persistence import new_instance
+from callcenter_ws.remote.spool_file import Row, SpooledSource, SpoolFile, sqlite_reason
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock
@@ -59,9 +61,21 @@ class Spool:
         path: the path of the file.
         executor: where the file is written.
         ready: called when more events may be sent.
+        source: the name of the source whose events are kept; None: the events are not numbered.
     """
 
-    def __init__(self, path: Path, clock: Clock, executor: SerialExecutor, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        executor: SerialExecutor,
+        ready: Callable[[], None],
+        source: str | None = None,
+    ) -> None:
+        self.instance = new_instance()
+        self.generation: int | None = None
+        self.last_number = 0
+        self._source = source
         self._path = path
         self._clock = clock
         self._executor = executor
@@ -82,7 +96,9 @@ class Spool:
         """
         file = SpoolFile(self._path)
         try:
-            recovered = [_event_of(row) for row in file.rows()]
+            if self._source is not None:
+                self._adopt(file.open_source(self._source, self.instance))
+            recovered = [_event_of(row, numbered=self._source is not None) for row in file.rows()]
         except BaseException:
             file.close()
             raise
@@ -95,6 +111,28 @@ class Spool:
         )
         self._request_write()
         return recovered
+
+    def _adopt(self, source: SpooledSource) -> None:
+        """Be known to the gateway as the file is, whichever process uses it: it replaces its own old connection."""
+        self.instance = source.instance
+        self.generation = source.generation
+        self.last_number = source.reserved
+
+    async def keep_generation(self, generation: int | None) -> None:
+        """Write the generation, synced to disk.
+
+        Raises:
+            Refusal: ``unavailable``: the file is closed, or cannot be written.
+        """
+        file = self._file
+        if file is None:
+            raise Refusal(ErrorCode.UNAVAILABLE, "the spool is closed")
+        try:
+            await self._executor.call(file.keep_generation, generation)
+        except sqlite3.Error as error:
+            reason = f"the spool {self._path} cannot be written: {sqlite_reason(error)}"
+            raise Refusal(ErrorCode.UNAVAILABLE, reason) from None
+        self.generation = generation
 
     def add(self, event: PendingEvent) -> None:
         """Write an event soon; before ``open``, as soon as that is called."""
@@ -226,11 +264,12 @@ def _row_of(event: PendingEvent) -> Row:
         fields.get("user_id"),
         fields["persist"],
         event.payload,
+        event.source_seq,
     )
 
 
-def _event_of(row: Row) -> PendingEvent:
-    key, tenant_id, type_, event_id, timestamp, user_id, persist, payload = row
+def _event_of(row: Row, *, numbered: bool) -> PendingEvent:
+    key, tenant_id, type_, event_id, timestamp, user_id, persist, payload, source_seq = row
     fields = {
         "tenant_id": tenant_id,
         "type": type_,
@@ -240,4 +279,4 @@ def _event_of(row: Row) -> PendingEvent:
     }
     if user_id is not None:
         fields["user_id"] = user_id
-    return PendingEvent.create(fields, payload, key)
+    return PendingEvent.create(fields, payload, key, source_seq if numbered else None)

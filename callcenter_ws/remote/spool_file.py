@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,22 @@ from callcenter_ws.runtime.sqlite import (
     sqlite_reason,
 )
 
-__all__ = ["Row", "SpoolFile", "SpoolUnusable", "sqlite_reason"]
+__all__ = ["Row", "SpoolFile", "SpoolUnusable", "SpooledSource", "sqlite_reason"]
 
 APPLICATION_ID = 0x43435351
 """``CCSQ``, which identifies the file's format (https://www.sqlite.org/pragma.html#pragma_application_id)."""
 
-VERSION = 1
-"""The version of the schema, stored as ``user_version``."""
+VERSION = 2
+"""The version of the schema, stored as ``user_version``. Version 1 had no sources."""
+
+BLOCK_NUMBERS = 1_000
+"""The numbers of events that are reserved at a time."""
 
 Row = tuple[Any, ...]  # the values have the types of the columns
-"""key, tenant_id, type, event_id, timestamp, user_id, persist, payload, with the types of the schema."""
+"""key, tenant_id, type, event_id, timestamp, user_id, persist, payload, source_seq, with the types of the schema."""
 
-_COLUMNS = 8
-_SCHEMA = """
+_COLUMNS = 9
+_EVENT_SCHEMA = """
 CREATE TABLE event (
     key INTEGER PRIMARY KEY,
     tenant_id TEXT NOT NULL,
@@ -45,14 +49,41 @@ CREATE TABLE event (
     payload BLOB NOT NULL
 ) STRICT
 """
+_SOURCE_SCHEMA = """
+ALTER TABLE event ADD COLUMN source_seq INTEGER;
+CREATE TABLE source (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    name TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    generation INTEGER,
+    reserved INTEGER NOT NULL
+) STRICT;
+"""
 _DAMAGED = "the file is damaged; move it away, and a new one without its events is created"
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledSource:
+    """The row of the source that the file belongs to.
+
+    Attributes:
+        instance: identifies the file to the gateway.
+        generation: the generation of the numbers of its events; None: the gateway has not assigned one.
+        reserved: no event has a higher number.
+    """
+
+    name: str
+    instance: str
+    generation: int | None
+    reserved: int
 
 
 class SpoolFile:
     """A SQLite file in WAL mode, locked for one broadcaster.
 
-    Committed data survives the end of the process, ``SIGKILL`` included. Commits are not synced to disk
-    (``synchronous = NORMAL``), so power loss may undo the last ones.
+    Committed data survives the end of the process, ``SIGKILL`` included. Commits of events are not synced to disk
+    (``synchronous = NORMAL``), so power loss may undo the last ones. Commits that reserve numbers, or change the
+    generation, are synced, and with them everything before: after a power loss no number is given a second time.
 
     Args:
         path: the file. It is created if it does not exist; its folder is not.
@@ -66,11 +97,48 @@ class SpoolFile:
         # The real path, so that the names of one file share its lock.
         self.path = Path(os.path.realpath(path))
         self._lock = lock_file(self.path, "another process, or by another broadcaster of this one")
+        self._reserved: int | None = None
         try:
             self._db = _connect(self.path)
         except BaseException:
             os.close(self._lock)
             raise
+
+    def open_source(self, name: str, new_instance: str) -> SpooledSource:
+        """Have the events numbered as those of a source; number those in the file that have no number.
+
+        Args:
+            new_instance: the instance of a file that has none yet, or belonged to a source of another name. That one's
+                generation is not kept.
+
+        Raises:
+            SpoolUnusable: the file cannot be read or written.
+        """
+        with _errors_explained(self.path), self._synced():
+            row = self._db.execute("SELECT name, instance, generation, reserved FROM source").fetchone()
+            found = SpooledSource(name, new_instance, None, 0) if row is None else SpooledSource(*row)
+            if found.name != name:
+                found = SpooledSource(name, new_instance, None, found.reserved)
+            source = replace(found, reserved=found.reserved + self._number_events(found.reserved))
+            self._db.execute("INSERT OR REPLACE INTO source VALUES (1, ?, ?, ?, ?)", astuple(source))
+        self._reserved = source.reserved
+        return source
+
+    def _number_events(self, last: int) -> int:
+        """Number the events that have no number, after ``last``; return how many there were."""
+        keys = self._db.execute("SELECT key FROM event WHERE source_seq IS NULL ORDER BY key").fetchall()
+        numbers = [(last + index, key) for index, (key,) in enumerate(keys, 1)]
+        self._db.executemany("UPDATE event SET source_seq = ? WHERE key = ?", numbers)
+        return len(keys)
+
+    def keep_generation(self, generation: int | None) -> None:
+        """Store the generation of the source, synced to disk.
+
+        Raises:
+            sqlite3.Error: nothing was written.
+        """
+        with self._synced():
+            self._db.execute("UPDATE source SET generation = ?", (generation,))
 
     def rows(self) -> list[Row]:
         """Return all rows, in order of their keys.
@@ -84,20 +152,52 @@ class SpoolFile:
     def write(self, rows: Sequence[Row], deleted_keys: Sequence[int]) -> None:
         """Delete the rows with ``deleted_keys``, then insert ``rows``, in one transaction.
 
+        If the numbers of the rows exceed those that are reserved, the next block of numbers is reserved with them, and
+        the transaction is synced to disk.
+
         Raises:
             sqlite3.Error: nothing was written.
         """
+        reserved = self._reserved
+        highest = rows[-1][-1] if rows and reserved is not None else None
+        if highest is None or reserved is None or highest <= reserved:
+            with self._transaction():
+                self._delete_and_insert(rows, deleted_keys)
+            return
+        with self._synced():
+            self._delete_and_insert(rows, deleted_keys)
+            self._db.execute("UPDATE source SET reserved = ?", (highest + BLOCK_NUMBERS,))
+        self._reserved = highest + BLOCK_NUMBERS
+
+    def _delete_and_insert(self, rows: Sequence[Row], deleted_keys: Sequence[int]) -> None:
+        db = self._db
+        if deleted_keys:
+            keys = json.dumps(deleted_keys)
+            db.execute("DELETE FROM event WHERE key IN (SELECT value FROM json_each(?))", (keys,))
+        insert(db, "event", _COLUMNS, [value for row in rows for value in row])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what is written in the context; after an exception, nothing of it."""
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
-            if deleted_keys:
-                keys = json.dumps(deleted_keys)
-                db.execute("DELETE FROM event WHERE key IN (SELECT value FROM json_each(?))", (keys,))
-            insert(db, "event", _COLUMNS, [value for row in rows for value in row])
+            yield
             db.execute("COMMIT")
         except BaseException:
             roll_back(db)
             raise
+
+    @contextmanager
+    def _synced(self) -> Iterator[None]:
+        """Commit as ``_transaction``, and have the file, with everything committed before, on the disk afterwards."""
+        # In WAL mode, FULL syncs the log after each commit (https://www.sqlite.org/pragma.html#pragma_synchronous).
+        self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            with self._transaction():
+                yield
+        finally:
+            self._db.execute("PRAGMA synchronous = NORMAL")
 
     def close(self) -> None:
         """Checkpoint and close the file, and release the lock. No thread may use the file afterwards."""
@@ -126,9 +226,12 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA synchronous = NORMAL")
     # Begun even if there is nothing to write: it fails if the file cannot be written.
     db.execute("BEGIN IMMEDIATE")
-    if version < VERSION:
-        db.execute(_SCHEMA)
+    if version < 1:
+        db.execute(_EVENT_SCHEMA)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if version < VERSION:
+        for statement in _SOURCE_SCHEMA.split(";")[:-1]:
+            db.execute(statement)
         db.execute(f"PRAGMA user_version = {VERSION}")
     db.execute("COMMIT")
 

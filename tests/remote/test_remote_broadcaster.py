@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols import amp
 
 from callcenter_ws import __version__
-from callcenter_ws.amp.commands import InvalidEvent, PublishBatch, PublishEvent
+from callcenter_ws.amp.commands import InvalidEvent, Ping, PublishBatch, PublishEvent
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.methods import EventMethods
@@ -52,6 +52,8 @@ CALLS: dict[str, tuple[tuple[Any, ...], str]] = {
     "chat_session_ended": (("s",), "chat.session.ended"),
     "send_notification": (("7", "callback", "Callback", "Call back"), "notification"),
     "send_alert": (("Fire", "Leave the building"), "alert"),
+    "source_up": (("acd",), "source.up"),
+    "source_down": (("acd",), "source.down"),
     "publish": (("presence.changed", {"user_id": "7", "online": True}), "presence.changed"),
 }
 
@@ -139,6 +141,8 @@ def test_public_names() -> None:
         "revoke_token",
         "ping",
         "subscribe",
+        "state",
+        "state_reason",
     }
     service = {"startService", "stopService"}
     assert {name for name in vars(EventBroadcaster) if not name.startswith("_")} == documented | service
@@ -293,11 +297,11 @@ async def test_cancelled_publication_is_sent_nevertheless(gateway: LoopbackGatew
 async def test_refused_token_is_logged_and_the_next_one_is_used(
     gateway: LoopbackGateway, connect: Connect, error_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callcenter_ws.remote.connector._MAX_RECONNECT_SECONDS", 0.05)
+    monkeypatch.setattr("callcenter_ws.remote.link_state.MAX_RECONNECT_SECONDS", 0.05)
     tokens = iter(["swordfish", "acme-agent"])
     remote = connect(token=lambda: next(tokens, "acme-service"))
     assert (await remote.call_hold("acme", "u1")).seq == 1
-    assert str(error_log).count("the gateway refuses this daemon's token") == 2
+    assert str(error_log).count("this daemon is refused by the gateway at tcp:127.0.0.1:") == 2
     assert "swordfish" not in str(error_log)
 
 
@@ -425,7 +429,7 @@ async def test_connection_to_another_server_is_aborted_and_retried(
     gateway: LoopbackGateway, connect: Connect, monkeypatch: pytest.MonkeyPatch, protocol: type[Protocol]
 ) -> None:
     monkeypatch.setattr("callcenter_ws.remote.gateway_connection.CALL_TIMEOUT_SECONDS", 0.05)
-    monkeypatch.setattr("callcenter_ws.remote.connector._MAX_RECONNECT_SECONDS", 0.05)
+    monkeypatch.setattr("callcenter_ws.remote.link_state.MAX_RECONNECT_SECONDS", 0.05)
     await gateway.kill()
     other = counting_factory(protocol)
     gateway.listen(other)
@@ -452,7 +456,15 @@ async def test_silent_gateway_is_detected_by_pings(
     await until(reactor, lambda: silent.connections >= 2)
 
 
-class RefusesBatches(amp.AMP):
+class AnswersPings(amp.AMP):
+    """A gateway that needs no token."""
+
+    @Ping.responder
+    def ping(self) -> dict[str, Any]:
+        return {"version": "1", "node": "n"}
+
+
+class RefusesBatches(AnswersPings):
     """Refuses every batch, and single events whose payload contains "bad"."""
 
     accepted: ClassVar[list[bytes]] = []
@@ -481,7 +493,7 @@ async def test_events_of_a_refused_batch_are_sent_one_by_one(gateway: LoopbackGa
     assert RefusesBatches.accepted == [b'{"unique_id":"u1"}', b'{"unique_id":"u2"}']
 
 
-class SendsInvalidAnswers(amp.AMP):
+class SendsInvalidAnswers(AnswersPings):
     """Answers batches with results that do not match the declaration."""
 
     batches = 0

@@ -20,8 +20,8 @@ from callcenter_ws.remote.spool_file import VERSION, Row, SpoolFile, SpoolUnusab
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
-def row(key: int, payload: bytes = b"{}") -> Row:
-    return (key, "acme", "alert", f"id-{key}", "2026-11-22T19:40:00.123Z", None, 0, payload)
+def row(key: int, payload: bytes = b"{}", source_seq: int | None = None) -> Row:
+    return (key, "acme", "alert", f"id-{key}", "2026-11-22T19:40:00.123Z", None, 0, payload, source_seq)
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def filled(path: Path, count: int) -> None:
 def test_rows_are_read_in_order_of_their_keys(path: Path) -> None:
     file = SpoolFile(path)
     rows = [
-        (3, "acme", "alert", "a\0b", "2026-11-22T19:40:00.123Z", "7", 1, b'{"title":"Zo\xc3\xa9"}'),
-        (1, "globex", "call.hold", "x" * 255, "2026-11-22T19:40:00.124Z", None, 0, b"{}"),
+        (3, "acme", "alert", "a\0b", "2026-11-22T19:40:00.123Z", "7", 1, b'{"title":"Zo\xc3\xa9"}', None),
+        (1, "globex", "call.hold", "x" * 255, "2026-11-22T19:40:00.124Z", None, 0, b"{}", 7),
     ]
     file.write(rows, [])
     file.write([row(2)], [])
