@@ -9,6 +9,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -177,7 +178,7 @@ class GatewayConnector:
         Raises:
             Refusal: the gateway refuses it, or does not answer.
         """
-        token = _call_token(self._token) if callable(self._token) else self._token
+        token = await self._call_token(self._token) if callable(self._token) else self._token
         if token is not None:
             await connection.call(Authenticate, token=token)
         if self._introduce is not None:
@@ -186,6 +187,20 @@ class GatewayConnector:
             # Over TCP a connection without a token can be made, and then refuses everything. Any command shows it.
             await connection.call(Ping)
         await self._callbacks.resubscribe(connection)
+
+    async def _call_token(self, token: Callable[[], str]) -> str:
+        """Return the token of a function.
+
+        Raises:
+            Refusal: ``unauthorized``: the function failed. Its text is not shown: it may hold a part of the token.
+        """
+        try:
+            return token()
+        except Exception as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        # Not while the connection is being made: ClientService cannot be stopped then, as the caller might do.
+        await deferLater(self._reactor, 0)
+        raise Refusal(ErrorCode.UNAUTHORIZED, f"the daemon has no token: {reason}")
 
     def connection_lost(self, connection: GatewayConnection) -> None:
         """Stop using a closed connection. Unacknowledged events are sent again over the next one."""
@@ -203,16 +218,3 @@ class GatewayConnector:
     ) -> None:
         """Pass an event of the gateway to the callbacks."""
         await self._callbacks.dispatch(client_message(tenant_id, type_, payload, user_id, event_id))
-
-
-def _call_token(token: Callable[[], str]) -> str:
-    """Return the token of a function.
-
-    Raises:
-        Refusal: ``unauthorized``: the function failed. Its text is not shown: it may hold a part of the token.
-    """
-    try:
-        return token()
-    except Exception as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise Refusal(ErrorCode.UNAUTHORIZED, f"the daemon has no token: {reason}") from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import pytest
 import pytest_twisted
 from amp_doubles import LoopbackGateway
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from callcenter_ws.remote import EventBroadcaster
 
@@ -39,3 +41,25 @@ async def connect(gateway: LoopbackGateway) -> AsyncIterator[Callable[..., Event
     yield start
     for remote in started:
         await remote.stopService()
+
+
+class InfoLog:
+    """Collects what the modules of ``callcenter_ws.remote`` and ``callcenter_ws.amp`` log, at all levels."""
+
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        if str(event.get("log_namespace")).startswith(("callcenter_ws.remote", "callcenter_ws.amp", "twisted.app")):
+            self.events.append(event)
+
+    def __str__(self) -> str:
+        return "\n".join(map(formatEvent, self.events))
+
+
+@pytest.fixture
+def info_log() -> Iterator[InfoLog]:
+    log = InfoLog()
+    globalLogPublisher.addObserver(log)
+    yield log
+    globalLogPublisher.removeObserver(log)

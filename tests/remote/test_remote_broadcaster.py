@@ -72,7 +72,7 @@ def test_calls_below_cover_every_method_and_event_type() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_every_method_publishes_its_event_type(gateway: LoopbackGateway, connect: Connect) -> None:
-    remote = connect()
+    remote = connect(source="acd", tenants=["acme"], capabilities=["health"])
     for name, (arguments, type_) in CALLS.items():
         published = await getattr(remote, name)("acme", *arguments)
         message = gateway.delivered[-1]
@@ -461,7 +461,7 @@ class AnswersPings(amp.AMP):
 
     @Ping.responder
     def ping(self) -> dict[str, Any]:
-        return {"version": "1", "node": "n"}
+        return {"version": "1", "node": "n", "server_time_ms": 1}
 
 
 class RefusesBatches(AnswersPings):
