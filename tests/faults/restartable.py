@@ -103,7 +103,7 @@ class RestartableGateway:
 
     def start(self) -> None:
         """Start the process and wait until it accepts connections."""
-        self.launch().expect(r"callcenter-ws \S+ serves")
+        self.launch().expect(r"callcenter-ws \S+ listens")
 
     def fail_to_start(self) -> str:
         """Start the process, which must end with status 1; return its output."""

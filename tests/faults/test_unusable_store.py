@@ -174,7 +174,7 @@ def test_killed_while_the_disk_is_full(small_disk: SmallDisk, make_gateway: Call
     gateway.end()
     process = gateway.launch()
     try:
-        process.expect(r"callcenter-ws \S+ serves")
+        process.expect(r"callcenter-ws \S+ listens")
     except AssertionError:
         gateway.end()
         assert "the disk is full" in complaint(gateway)
@@ -253,7 +253,7 @@ def alert(tenant: str) -> dict[str, object]:
 def starts_or_logs_why_not(gateway: RestartableGateway) -> None:
     process = gateway.launch()
     try:
-        process.expect(r"callcenter-ws \S+ serves")
+        process.expect(r"callcenter-ws \S+ listens")
     except AssertionError:
         gateway.end()
         assert "damaged" in complaint(gateway)
