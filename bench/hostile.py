@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.synchronize import Event as Flag
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,12 @@ class HostileRun:
         before = self._observe(self._start_seconds).memory
         if attack is None:
             return before, self._observe(self._seconds)
-        attacker = multiprocessing.get_context("spawn").Process(target=attack, args=(self._target,), daemon=True)
+        context = multiprocessing.get_context("spawn")
+        started = context.Event()
+        attacker = context.Process(target=_run, args=(attack, self._target, started), daemon=True)
         attacker.start()
+        if not started.wait(DEADLINE):
+            raise InvalidRun("the attacker does not start")
         try:
             self._probe.run(self._start_seconds)
             outcome = self._observe(self._seconds)
@@ -145,6 +150,12 @@ class HostileRun:
         """Disconnect, and stop the gateway."""
         self._probe.close()
         self._gateway.stop()
+
+
+def _run(attack: Attack, target: Target, started: Flag) -> None:
+    """Attack, in a process of its own whose imports have taken their time."""
+    started.set()
+    attack(target)
 
 
 def _settings(folder: Path, secret_file: Path) -> Mapping[str, Any]:

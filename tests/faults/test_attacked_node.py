@@ -78,7 +78,7 @@ async def attacked(cluster: Cluster, attack: attacks.Attack) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "attack",
-    [attacks.pipelined_unread, attacks.pipelined_read, attacks.refused_tokens, attacks.small_frames],
+    [attacks.pipelined_read, attacks.refused_tokens],
     ids=lambda attack: attack.__name__,
 )
 def test_an_attacked_node_serves_and_is_not_declared_dead(
