@@ -30,6 +30,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.utils import getProcessOutputAndValue
 
 from callcenter_ws import __version__
+from callcenter_ws.amp.authenticator import UNIX_SOCKET
 from callcenter_ws.cli.emit import emit
 from callcenter_ws.cli.main import main
 from callcenter_ws.cli.tail import TailOptions, tail
@@ -407,6 +408,36 @@ async def test_emit_has_a_timeout() -> None:
         assert err == f"callcenter-ws emit: no answer from {endpoint} within 0.2 s; it may still be published\n"
     finally:
         await port.stopListening()
+
+
+# source
+
+
+@pytest_twisted.ensureDeferred
+async def test_sources_are_listed_and_released(tmp_path: Path) -> None:
+    (tmp_path / "amp.secret").write_bytes(AMP_SECRET + b"\n")
+    async with amp_gateway() as gateway:
+        address = ["--amp", gateway.endpoint, "--amp-token-file", str(tmp_path / "amp.secret")]
+        arguments = {"kind": "asterisk", "instance": "i", "generation": None, "capabilities": None, "version": "1.2"}
+        claim = claim_of(UNIX_SOCKET, source="pbx1", tenants=["acme", "globex"], **arguments)
+        link = await gateway.sources.register(claim, lambda _: None)
+        status, out, err = await command("source", "list", *address)
+        assert (status, err) == (0, "")
+        head, line = out.splitlines()
+        assert head.split() == ["source", "state", "kind", "version", "owner", "tenants"]
+        assert line.split() == ["pbx1", "connected", "asterisk", "1.2", "installation", "acme,globex"]
+        status, _, err = await command("source", "forget", "pbx1", *address)
+        assert (status, err.startswith("callcenter-ws source: source_in_use: ")) == (1, True)
+        gateway.sources.link_lost(link)
+        gateway.sources._table.end(link.key)
+        assert (await command("source", "forget", "pbx1", *address, "--tenant", "acme"))[:2] == (
+            0,
+            "pbx1: released in 1 tenant\n",
+        )
+        assert (await command("source", "forget", "pbx1", *address))[:2] == (0, "pbx1: released in 1 tenant\n")
+        status, _, err = await command("source", "forget", "pbx1", *address)
+        assert status == 1
+        assert err == "callcenter-ws source: there is no source 'pbx1' of the installation: give --tenant ID\n"
 
 
 # tail

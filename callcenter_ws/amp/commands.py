@@ -202,6 +202,29 @@ class PublishBatch(GatewayCommand):
     response: ClassVar = [(b"epoch", amp.Unicode()), (b"results", JsonText())]
 
 
+class ListSources(GatewayCommand):
+    """Return the registered sources of a tenant; without ``tenant_id`` of all, with a credential for all tenants.
+
+    ``sources`` is a JSON list of at most 500 objects: ``source``, ``kind``, ``version``, ``owner``, ``tenants`` (at
+    most 20 of ``tenant_count``), ``capabilities``, ``generation``, and ``state``: ``connected``, ``waiting`` (its lease
+    has not ended) or ``down``. ``left_out`` is the number of sources that are not in the list.
+    """
+
+    arguments: ClassVar = [(b"tenant_id", amp.Unicode(optional=True))]
+    response: ClassVar = [(b"sources", JsonText()), (b"left_out", amp.Integer())]
+
+
+class ForgetSource(GatewayCommand):
+    """Release the name of a source in a tenant; without ``tenant_id`` that of a source of the installation.
+
+    Requires a credential for all tenants. ``released`` is the number of tenants in which the name was released. Fails
+    with ``SOURCE_IN_USE`` until the lease of the source has ended.
+    """
+
+    arguments: ClassVar = [(b"source", amp.Unicode()), (b"tenant_id", amp.Unicode(optional=True))]
+    response: ClassVar = [(b"released", amp.Integer())]
+
+
 class UserOnline(GatewayCommand):
     """Return whether a user has open connections, and how many."""
 

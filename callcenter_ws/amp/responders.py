@@ -68,6 +68,8 @@ class CommandResponders:
             (commands.Hello, sources.hello),
             (commands.PublishEvent, self.publish_event),
             (commands.PublishBatch, self.publish_batch),
+            (commands.ListSources, sources.list_sources),
+            (commands.ForgetSource, sources.forget_source),
             (commands.UserOnline, self.user_online),
             (commands.DisconnectUser, self.disconnect_user),
             (commands.RevokeToken, self.revoke_token),

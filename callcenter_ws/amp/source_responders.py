@@ -11,13 +11,16 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.runtime.clock import Clock
-from callcenter_ws.runtime.json import JsonValue, decode_json
+from callcenter_ws.runtime.json import JsonValue, decode_json, encode_json
 from callcenter_ws.sources.claim import Claim, claim_of, owner_of
 from callcenter_ws.sources.link import SourceLink
 from callcenter_ws.sources.publishing import SourcePublisher
 from callcenter_ws.sources.registry import SourceRegistry
 
 _AGAIN: Final = "Hello: once for each connection"
+
+MAX_LISTED = 500
+"""Sources in one answer of ``ListSources``."""
 
 _log = Logger()
 
@@ -83,6 +86,22 @@ class SourceResponders:
             refusal = Refusal(ErrorCode.UNAVAILABLE, "Hello is not answered yet")
             return [refusal for _ in drafts]
         return await self._publisher.publish(peer.source, drafts)
+
+    async def list_sources(self, peer: PeerSession, *, tenant_id: str | None) -> dict[str, object]:
+        """Return the registered sources of a tenant, or of all."""
+        principal = peer.principal
+        if principal is None or (not principal.every_tenant and tenant_id != principal.tenant_id):
+            raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token is for one tenant only")
+        found = await self._sources.sources(tenant_id)
+        return {"sources": encode_json(found[:MAX_LISTED]), "left_out": max(0, len(found) - MAX_LISTED)}
+
+    async def forget_source(self, peer: PeerSession, *, source: str, tenant_id: str | None) -> dict[str, object]:
+        """Release the name of a source."""
+        if peer.principal is None or not peer.principal.every_tenant:
+            raise Refusal(ErrorCode.FORBIDDEN, "token: it must be for all tenants")
+        released = await self._sources.forget(source, tenant_id)
+        _log.info("AMP peer {peer} released the name of source {source!r}", peer=peer.name, source=source[:128])
+        return {"released": released}
 
     def check_owner(self, peer: PeerSession, principal: Principal) -> None:
         """Refuse a principal that does not own the source of the connection."""

@@ -27,10 +27,15 @@ _FIELDS = frozenset(("tenant_id", "type", "payload", "user_id", "event_id", "tim
 
 @dataclass(slots=True)
 class IngestCounters:
-    """The numbers of accepted, repeated and refused events; refused ones by error code. For the metrics."""
+    """The numbers of accepted, repeated and refused events; refused ones by error code. For the metrics.
+
+    Attributes:
+        source_duplicates: those of ``duplicates`` that were numbered by their source.
+    """
 
     accepted: int = 0
     duplicates: int = 0
+    source_duplicates: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
     def count(self, outcome: PublishResult | Refusal) -> None:

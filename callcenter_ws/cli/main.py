@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 
 from callcenter_ws import __version__
 from callcenter_ws.cli.emit import emit
+from callcenter_ws.cli.source import forget_source, list_sources
 from callcenter_ws.cli.store import back_up_store, check_store, store_file
 from callcenter_ws.cli.tail import TailOptions, tail
 from callcenter_ws.cli.target import CommandFailed, Target, read_token
@@ -159,9 +160,7 @@ def emit_event(arguments: argparse.Namespace) -> int:
     """Publish one event over AMP and print its position in the stream."""
     payload = _payload(sys.stdin.read() if arguments.payload == "-" else arguments.payload)
     target = _target(arguments, arguments.amp)
-    endpoint = arguments.amp or target.amp_endpoint
-    if endpoint is None:
-        raise CommandFailed("no AMP listener known: give --amp ENDPOINT, such as tcp:host=gw.example.com:port=8081")
+    endpoint = _amp_endpoint(arguments, target)
     event = {
         "tenant_id": _tenant(arguments, target),
         "type": arguments.type,
@@ -170,21 +169,77 @@ def emit_event(arguments: argparse.Namespace) -> int:
         "event_id": arguments.event_id,
         "persist": arguments.persist,
     }
+    published = _call(
+        arguments,
+        target,
+        endpoint,
+        lambda reactor, token: emit(reactor, endpoint, token, event),
+        "it may still be published",
+    )
+    print(json.dumps({"epoch": published.epoch, "seq": published.seq, "event_id": published.event_id}))
+    return 0
+
+
+def _amp_endpoint(arguments: argparse.Namespace, target: Target) -> str:
+    endpoint: str | None = arguments.amp or target.amp_endpoint
+    if endpoint is None:
+        raise CommandFailed("no AMP listener known: give --amp ENDPOINT, such as tcp:host=gw.example.com:port=8081")
+    return endpoint
+
+
+def _call(
+    arguments: argparse.Namespace,
+    target: Target,
+    endpoint: str,
+    call: Callable[[Reactor, str | None], Coroutine[Deferred[Any], Any, T]],
+    without_answer: str,
+) -> T:
+    """Call a gateway over AMP.
+
+    Args:
+        call: called with the reactor and the token.
+        without_answer: what is said when no answer has come in time.
+    """
     token = _amp_token(arguments, target, endpoint)
     try:
-        published = _run(
-            lambda reactor: Deferred.fromCoroutine(emit(reactor, endpoint, token, event)).addTimeout(
-                arguments.timeout, reactor
-            )
-        )
+        return _run(lambda reactor: Deferred.fromCoroutine(call(reactor, token)).addTimeout(arguments.timeout, reactor))
     except Refusal as refusal:
         hint = _demo_hint(target) if refusal.code is ErrorCode.UNAVAILABLE and not arguments.amp else ""
         raise CommandFailed(f"{refusal}{hint}") from None
     except TimeoutError:
-        raise CommandFailed(
-            f"no answer from {endpoint} within {arguments.timeout:g} s; it may still be published"
-        ) from None
-    print(json.dumps({"epoch": published.epoch, "seq": published.seq, "event_id": published.event_id}))
+        raise CommandFailed(f"no answer from {endpoint} within {arguments.timeout:g} s; {without_answer}") from None
+
+
+def print_sources(arguments: argparse.Namespace) -> int:
+    """Print the registered sources of events."""
+    target = _target(arguments, arguments.amp)
+    endpoint = _amp_endpoint(arguments, target)
+    lines = _call(
+        arguments,
+        target,
+        endpoint,
+        lambda reactor, token: list_sources(reactor, endpoint, token, arguments.tenant),
+        "is the gateway running?",
+    )
+    print("\n".join(lines))
+    return 0
+
+
+def forget_a_source(arguments: argparse.Namespace) -> int:
+    """Release the name of a source, so that another owner may use it."""
+    target = _target(arguments, arguments.amp)
+    endpoint = _amp_endpoint(arguments, target)
+    released = _call(
+        arguments,
+        target,
+        endpoint,
+        lambda reactor, token: forget_source(reactor, endpoint, token, arguments.name, arguments.tenant),
+        "it may still be released",
+    )
+    if not released:
+        where = f"in tenant {arguments.tenant}" if arguments.tenant else "of the installation: give --tenant ID"
+        raise CommandFailed(f"there is no source {arguments.name!r} {where}")
+    print(f"{arguments.name}: released in {released} tenant{'s' if released > 1 else ''}")
     return 0
 
 
@@ -307,6 +362,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_token(commands)
     _add_emit(commands)
     _add_tail(commands)
+    _add_source(commands)
     _add_stores(commands)
     _add(commands, "version", version, "print the versions", "callcenter-ws version")
     return parser
@@ -381,6 +437,28 @@ def _add_emit(commands: Commands) -> None:
     command.add_argument(
         "--persist", action="store_true", help="keep the event in the user's mailbox while the user is offline"
     )
+    _add_amp(command)
+
+
+def _add_source(commands: Commands) -> None:
+    text = "list the daemons that send events under a name, or release a name"
+    source = _add(commands, "source", print_sources, text, "callcenter-ws source list --config gw.toml")
+    actions = source.add_subparsers(metavar="ACTION", required=True)
+    example = "callcenter-ws source list --config gw.toml --tenant acme"
+    listing = _add(actions, "list", print_sources, "list the sources and their states", example)
+    listing.add_argument("--tenant", metavar="ID", help="list those of this tenant only")
+    example = "callcenter-ws source forget pbx1 --config gw.toml --tenant acme"
+    text = "release the name of a source that is not connected, so that another owner may use it"
+    forgetting = _add(actions, "forget", forget_a_source, text, example)
+    forgetting.add_argument("name", metavar="NAME", help="name of the source")
+    text = "release it in this tenant (default: the installation's source of this name, in all tenants)"
+    forgetting.add_argument("--tenant", metavar="ID", help=text)
+    for command in (listing, forgetting):
+        _add_settings(command)
+        _add_amp(command)
+
+
+def _add_amp(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--amp",
         metavar="ENDPOINT",

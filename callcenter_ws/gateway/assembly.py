@@ -121,7 +121,11 @@ def assemble(
     websocket_factory = _websocket_factory(reactor, settings, core, authentication, admission, limits)
     amp_factory = _amp_factory(settings, core, authentication.authenticator, limits)
     core.metrics.watch(
-        core.hub.counters, core.broadcaster.counters, lambda: len(amp_factory.sessions), core.store.broker.state
+        core.hub.counters,
+        core.broadcaster.counters,
+        lambda: len(amp_factory.sessions),
+        core.store.broker.state,
+        core.store.sources.counters,
     )
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)
     health = Health(core.store.broker.not_ready, lambda: _missing_keys(settings, authentication.jwks))

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from callcenter_ws.broker.ingest import IngestCounters
 from callcenter_ws.delivery.counters import HubCounters
 from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.sources.registry import SourceCounters
 
 Label = TypeVar("Label", str, tuple[str, str])
 
@@ -64,6 +65,7 @@ class Metrics:
         ingest: IngestCounters,
         amp_peers: Callable[[], int],
         store: Callable[[], JsonObject],
+        sources: SourceCounters,
     ) -> None:
         """Add these counters to the metrics.
 
@@ -72,8 +74,9 @@ class Metrics:
             ingest: the counters of the EventBroadcaster.
             amp_peers: returns the number of connected AMP peers.
             store: returns the state of the broker (``interfaces.Broker.state``).
+            sources: the counters of the registry of sources.
         """
-        self.registry.register(_NodeCollector(hub, ingest, amp_peers, store))
+        self.registry.register(_NodeCollector(hub, ingest, amp_peers, store, sources))
 
     def render(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
@@ -93,7 +96,9 @@ class _NodeCollector(Collector):
         ingest: IngestCounters,
         amp_peers: Callable[[], int],
         store: Callable[[], JsonObject],
+        sources: SourceCounters,
     ) -> None:
+        self._sources = sources
         self._hub = hub
         self._ingest = ingest
         self._amp_peers = amp_peers
@@ -103,6 +108,8 @@ class _NodeCollector(Collector):
         yield from self._connections()
         yield from self._events()
         yield _gauge("amp_peers", "Connected AMP peers.", self._amp_peers())
+        yield _gauge("sources_connected", "Sources of events that are connected.", self._sources.connected)
+        yield _counter("sources_lost", "Leases of sources that this process has ended.", self._sources.lost)
         state = self._store()
         yield _gauge("store_ready", "Whether the store accepts events: 1 or 0.", int(state["ready"]))
         yield _gauge("store_waiting_events", "Events waiting for the store.", state.get("waiting_events", 0))
@@ -124,6 +131,8 @@ class _NodeCollector(Collector):
         hub, ingest = self._hub, self._ingest
         yield _counter("events_accepted", "Events stored durably.", ingest.accepted)
         yield _counter("events_duplicate", "Events that had been published before.", ingest.duplicates)
+        numbered = "Events of sources that were known by their source_seq; part of events_duplicate."
+        yield _counter("source_events_duplicate", numbered, ingest.source_duplicates)
         yield _counters("events_refused", "Events refused.", "reason", ingest.refused)
         yield _counter("messages_received", "Messages that clients sent over WebSocket.", hub.received)
         yield _counter("messages_delivered", "Messages written to clients.", hub.delivered)

@@ -97,12 +97,14 @@ class SourcePublisher:
         return self._results(batch, outcomes)
 
     def _results(self, batch: _Batch, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        for index, outcome in zip(batch.indexes, outcomes, strict=True):
+        counters = self._broadcaster.counters
+        for index, outcome, number in zip(batch.indexes, outcomes, batch.numbers, strict=True):
             refusal = batch.refusals.get(index)
             # Not before its number is stored: an answer that is lost must not change what becomes of the event.
             batch.outcomes[index] = refusal if refusal is not None and isinstance(outcome, PublishResult) else outcome
+            if refusal is None and number is not None and isinstance(outcome, PublishResult) and outcome.duplicate:
+                counters.source_duplicates += 1
         known = [outcome for outcome in batch.outcomes if outcome is not None]
-        counters = self._broadcaster.counters
         for outcome in known:
             counters.count(outcome)
         return known

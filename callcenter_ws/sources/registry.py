@@ -14,6 +14,9 @@ from callcenter_ws.sources.link import SourceLink
 ANNOUNCE_AGAIN_SECONDS = 6 * 3_600.0
 """How often a source that stays up is announced again: the state forgets what has not changed for a day."""
 
+DESCRIBED_TENANTS = 20
+"""Tenants of a source that are listed for operators."""
+
 TICK_SECONDS = 1.0
 """How often leases are checked."""
 
@@ -82,7 +85,8 @@ def description(record: SourceRecord, *, connected: bool) -> JsonObject:
         "kind": record.kind,
         "version": record.version,
         "owner": "installation" if not record.subject else record.subject,
-        "tenants": list(record.claimed),
+        "tenants": list(record.claimed[:DESCRIBED_TENANTS]),
+        "tenant_count": len(record.claimed),
         "capabilities": list(record.capabilities),
         "generation": record.generation,
         "state": "connected" if connected else "waiting" if record.instance else "down",

@@ -21,6 +21,8 @@ WIRE_FORMAT = {
         "source kind instance generation? tenants? capabilities? version?",
         "lease generation source_seq server_time_ms",
     ),
+    "ListSources": ("tenant_id?", "sources left_out"),
+    "ForgetSource": ("source tenant_id?", "released"),
     "Ping": ("", "version node server_time_ms"),
 }
 

@@ -485,3 +485,48 @@ def test_chats_are_owned_while_a_source_with_chats_is_registered(server: Any) ->
     assert not run(server.sources.chats_are_owned("globex"))
     run(server.sources.forget("pbx1", "acme"))
     assert not run(server.sources.chats_are_owned("acme"))
+
+
+# For operators
+
+
+def test_sources_are_listed(server: Any) -> None:
+    hello(daemon(server), version="1.2")
+    lost = daemon(server, SECRET.decode())
+    hello(lost, "dialer", tenants=tenants("acme", "globex"))
+    lost.transport.loseConnection()
+    answer = server.unix().call(commands.ListSources)
+    assert answer["left_out"] == 0
+    found = {source["source"]: source for source in json.loads(answer["sources"])}
+    assert found["pbx1"] == {
+        "source": "pbx1",
+        "kind": "asterisk",
+        "version": "1.2",
+        "owner": "acd",
+        "tenants": ["acme"],
+        "tenant_count": 1,
+        "capabilities": [],
+        "generation": 1,
+        "state": "connected",
+    }
+    assert (found["dialer"]["owner"], found["dialer"]["state"]) == ("installation", "waiting")
+    server.clock.advance(31)
+    (dialer,) = json.loads(server.unix().call(commands.ListSources, tenant_id="globex")["sources"])
+    assert dialer["state"] == "down"
+    of_tenant = daemon(server)
+    assert len(json.loads(of_tenant.call(commands.ListSources, tenant_id="acme")["sources"])) == 2
+    for tenant_id in (None, "globex"):
+        assert of_tenant.call(commands.ListSources, tenant_id=tenant_id)[0] == b"FORBIDDEN"
+
+
+def test_operators_release_names(server: Any) -> None:
+    peer = daemon(server)
+    hello(peer)
+    operator = server.unix()
+    assert operator.call(commands.ForgetSource, source="pbx1", tenant_id="acme")[0] == b"SOURCE_IN_USE"
+    peer.transport.loseConnection()
+    server.clock.advance(31)
+    assert daemon(server).call(commands.ForgetSource, source="pbx1", tenant_id="acme")[0] == b"FORBIDDEN"
+    assert operator.call(commands.ForgetSource, source="pbx1") == {"released": 0}
+    assert operator.call(commands.ForgetSource, source="pbx1", tenant_id="acme") == {"released": 1}
+    assert operator.call(commands.ForgetSource, source="pbx1", tenant_id="acme") == {"released": 0}

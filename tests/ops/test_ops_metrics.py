@@ -10,6 +10,7 @@ from callcenter_ws.delivery.counters import HubCounters
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.ops.metrics import MAX_SERIES, Metrics
+from callcenter_ws.sources.registry import SourceCounters
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -27,7 +28,7 @@ def ingest() -> IngestCounters:
 @pytest.fixture
 def metrics(hub: HubCounters, ingest: IngestCounters) -> Metrics:
     metrics = Metrics()
-    metrics.watch(hub, ingest, lambda: 3, lambda: {"ready": True, "waiting_events": 5})
+    metrics.watch(hub, ingest, lambda: 3, lambda: {"ready": True, "waiting_events": 5}, SourceCounters(2, 7))
     return metrics
 
 
@@ -65,6 +66,8 @@ def test_the_hub(metrics: Metrics, hub: HubCounters) -> None:
     assert value(metrics, "handshakes_refused_total", reason="unauthorized") == 7
     assert value(metrics, "lagging_clients") == 1
     assert value(metrics, "amp_peers") == 3
+    assert value(metrics, "sources_connected") == 2
+    assert value(metrics, "sources_lost_total") == 7
     assert value(metrics, "store_ready") == 1
     assert value(metrics, "store_waiting_events") == 5
 
@@ -76,6 +79,8 @@ def test_the_ingest_counters(metrics: Metrics, ingest: IngestCounters) -> None:
     ingest.count(Refusal(ErrorCode.INVALID_EVENT))
     assert value(metrics, "events_accepted_total") == 1
     assert value(metrics, "events_duplicate_total") == 1
+    ingest.source_duplicates += 3
+    assert value(metrics, "source_events_duplicate_total") == 3
     assert value(metrics, "events_refused_total", reason="invalid_event") == 2
 
 

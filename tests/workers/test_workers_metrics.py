@@ -15,6 +15,7 @@ from twisted.internet import reactor
 from callcenter_ws.broker.ingest import IngestCounters
 from callcenter_ws.delivery.counters import HubCounters
 from callcenter_ws.ops.metrics import Metrics
+from callcenter_ws.sources.registry import SourceCounters
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.metrics import NodeMetrics, merged
 
@@ -23,7 +24,7 @@ def exposition(accepted: int, *latencies: float) -> str:
     """Return the exposition of one worker."""
     metrics, intake = Metrics(), IngestCounters()
     intake.accepted = accepted
-    metrics.watch(HubCounters(), intake, lambda: 0, lambda: {"ready": True})
+    metrics.watch(HubCounters(), intake, lambda: 0, lambda: {"ready": True}, SourceCounters())
     for latency in latencies:
         metrics.observe_latency(latency)
     return metrics.render().decode()
