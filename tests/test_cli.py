@@ -38,6 +38,7 @@ from callcenter_ws.cli.target import Target
 from callcenter_ws.config.load import load
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.sources.claim import claim_of
 
 JWT_SECRET = "a secret of the tests, long enough for HS512: sixty-four bytes, at least"
 EVENT = {

@@ -191,7 +191,7 @@ def _call(
     arguments: argparse.Namespace,
     target: Target,
     endpoint: str,
-    call: Callable[[Reactor, str | None], Coroutine[Deferred[Any], Any, T]],
+    call: Callable[[Reactor, str | None], Coroutine[Deferred[object], object, T]],
     without_answer: str,
 ) -> T:
     """Call a gateway over AMP.
