@@ -103,7 +103,7 @@ class TokenVerifier:
             raise self._too_early("iat: the token was issued in the future", wait, claims.exp - now)
 
     def _too_early(self, text: str, wait: float, seconds_left: float) -> Refusal:
-        """Return the refusal of a token that becomes valid after ``wait`` seconds and expires after ``seconds_left``."""
+        """Return the refusal of a token that is valid in ``wait`` seconds and expires in ``seconds_left``."""
         if wait > self._rules.iat_tolerance or wait >= seconds_left:
             return unauthorized(text)
         return Refusal(

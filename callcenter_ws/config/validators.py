@@ -22,15 +22,13 @@ from callcenter_ws.auth.keys import EC_OF_CURVE, EDDSA, MIN_HMAC_BYTES, RSA, Unu
 from callcenter_ws.redis.address import SCHEMES as REDIS_SCHEMES
 from callcenter_ws.redis.address import redis_address
 from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.web_origin import allowed_origin
 
 ENDPOINT_KINDS = ("tcp", "ssl", "unix", "systemd")
 
 ALGORITHMS = (*MIN_HMAC_BYTES, *sorted(RSA), *EC_OF_CURVE.values(), EDDSA)
 """The JWS algorithms that the gateway can verify."""
 
-_DEFAULT_PORT = {"http": 80, "https": 443}
-_ORIGIN = re.compile(r"(https?)://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
-_LABELS = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
 _COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 
 
@@ -110,33 +108,8 @@ def _first_line(error: Exception) -> str:
 
 
 def origin(text: str) -> str:
-    """Return an origin as browsers send it (RFC 6454 section 6.2), or ``https://*.`` before a domain.
-
-    Raises:
-        ValueError: not an origin, an origin that matches every site, or a wildcard in another place.
-    """
-    if text in ("*", "null") or text.endswith("://*"):
-        raise ValueError(f"{text!r} would let every web site act as your users; list the sites one by one")
-    match = _ORIGIN.fullmatch(text.lower())
-    if match is None:
-        raise ValueError(
-            f"{shown(text)} is not an origin: write scheme://host or scheme://host:port, with nothing after it"
-        )
-    scheme, wildcard, host, port = match.groups()
-    _check_host(host, text)
-    if wildcard and (scheme != "https" or "." not in host or host[-1].isdecimal() or host.startswith("[")):
-        raise ValueError(f"{shown(text)}: a wildcard stands before a domain of your own, as https://*.example.com")
-    if port and not 0 < int(port) <= 65_535:
-        raise ValueError(f"{shown(text)}: there is no such port")
-    suffix = "" if port is None or int(port) == _DEFAULT_PORT[scheme] else f":{int(port)}"
-    return f"{scheme}://{wildcard or ''}{host}{suffix}"
-
-
-def _check_host(host: str, text: str) -> None:
-    if host.startswith("["):
-        ip_address(host[1:-1])
-    elif not _LABELS.fullmatch(host):
-        raise ValueError(f"{shown(text)}: {shown(host)} is not a host name")
+    """Return an entry of an allow-list of origins; see ``runtime.web_origin.allowed_origin``."""
+    return allowed_origin(text)
 
 
 def network(text: str) -> str:

@@ -32,16 +32,29 @@ class HandshakeAuthenticator:
         self._open_visitor_session = open_visitor_session
         self._count_session = count_session
 
-    def check_origin(self, endpoint: EndpointName, origin: str | None) -> None:
+    def check_origin(
+        self, endpoint: EndpointName, origin: str | None, is_own: Callable[[str], bool] = lambda origin: False
+    ) -> str | None:
         """Check the ``Origin`` of a handshake, before its token.
+
+        Args:
+            is_own: returns whether this gateway serves the pages of an origin.
+
+        Returns:
+            The origin; None if there is none, or for a page of the gateway itself that is not listed. Neither is a
+            request of another site.
 
         Raises:
             Refusal: ``forbidden`` if pages of that origin must not connect to the endpoint.
         """
-        if endpoint is EndpointName.PUBLIC:
-            self._origins.check_public(origin)
-        else:
-            self._origins.check_staff(origin)
+        check = self._origins.check_public if endpoint is EndpointName.PUBLIC else self._origins.check_staff
+        try:
+            check(origin)
+        except Refusal:
+            if origin is None or not is_own(origin):
+                raise
+            return None
+        return origin
 
     def identify(
         self, endpoint: EndpointName, handshake: Handshake, network: str

@@ -7,9 +7,11 @@ Most handshakes have the usual shape and arrive in one segment: FirstBytesProtoc
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -22,6 +24,7 @@ from callcenter_ws.runtime.http_head import RequestHead
 from callcenter_ws.runtime.network import network_of
 from callcenter_ws.runtime.peer_budget import Credential
 from callcenter_ws.runtime.transports import TwistedTransport, switch_protocol
+from callcenter_ws.runtime.web_origin import is_own_origin
 from callcenter_ws.ws.factory import GatewayFactory
 from callcenter_ws.ws.handshake import Handshake, HandshakeResult, OptionalTokenSources, header_values, read_handshake
 from callcenter_ws.ws.protocol import GatewayProtocol
@@ -80,7 +83,7 @@ class WebSocketEndpoint(Resource):
         """
         host = getattr(transport.getPeer(), "host", None)
         try:
-            self._open(head, self._client_ip(head, host), lambda protocol: switch_protocol(transport, protocol))
+            self._open(head, host, transport, lambda protocol: switch_protocol(transport, protocol))
         except Refusal as refusal:
             return refusal
         return None
@@ -88,7 +91,8 @@ class WebSocketEndpoint(Resource):
     def render(self, request: Request) -> bytes | int:
         """Upgrade the connection, or send a refusal as JSON."""
         head = _head_of(request)
-        ip = self._client_ip(head, getattr(request.getClientAddress(), "host", None))
+        host = getattr(request.getClientAddress(), "host", None)
+        ip = self._client_ip(head, host)
         # Set if ``open`` has refused this same request.
         channel: Any = request.channel  # a GatewayChannel, which twisted.web declares as its own
         refusal: Refusal | None = channel.upgrade_refusal
@@ -96,7 +100,7 @@ class WebSocketEndpoint(Resource):
         if refusal is not None:
             return self._send_refusal(request, ip, refusal)
         try:
-            self._open(head, ip, lambda protocol: _switch_request_protocol(request, protocol))
+            self._open(head, host, channel.transport, lambda protocol: _switch_request_protocol(request, protocol))
         except Refusal as refused:
             return self._send_refusal(request, ip, refused)
         return NOT_DONE_YET
@@ -104,14 +108,24 @@ class WebSocketEndpoint(Resource):
     def _client_ip(self, head: RequestHead, host: str | None) -> str:
         return self._proxies.client_ip(host, header_values(head, b"x-forwarded-for"))
 
-    def _open(self, head: RequestHead, ip: str, switch: Callable[[GatewayProtocol], None]) -> None:
+    def _open(
+        self,
+        head: RequestHead,
+        host: str | None,
+        transport: TwistedTransport,
+        switch: Callable[[GatewayProtocol], None],
+    ) -> None:
         """Check the handshake, then let ``switch`` connect a new protocol to the transport.
 
         Raises:
             Refusal: the connection and all counts are unchanged.
         """
         handshake = read_handshake(head, self._token_sources)
-        self._context.authenticator.check_origin(self._endpoint, handshake.origin)
+        if handshake.origin is not None:
+            is_own = partial(self._is_own_origin, head, host, transport)
+            origin = self._context.authenticator.check_origin(self._endpoint, handshake.origin, is_own)
+            handshake = handshake._replace(origin=origin)
+        ip = self._client_ip(head, host)
         result = self._counted_result(handshake, ip, network_of(ip))
         protocol = self._factory.build()
         protocol.handshake_result = result
@@ -122,6 +136,15 @@ class WebSocketEndpoint(Resource):
             _log.failure("unhandled error in opening a WebSocket for {ip}", ip=ip)
             if protocol.transport is not None:
                 protocol.transport.abortConnection()
+
+    def _is_own_origin(self, head: RequestHead, host: str | None, transport: TwistedTransport, origin: str) -> bool:
+        """Return whether the site that the client has connected to is that of ``origin``, behind proxies too."""
+        is_encrypted = ISSLTransport.providedBy(transport)
+        names = header_values(head, b"host")
+        if self._proxies.trusts(self._proxies.client_ip(host, ())):
+            names = _last_forwarded(head, b"x-forwarded-host") or names
+            is_encrypted = "https" in _last_forwarded(head, b"x-forwarded-proto")
+        return len(names) == 1 and is_own_origin(origin, names[0], is_encrypted=is_encrypted)
 
     def _counted_result(self, handshake: Handshake, ip: str, network: str) -> HandshakeResult:
         """Count the socket and return the result of the handshake; see ``_authenticate``."""
@@ -166,6 +189,9 @@ class WebSocketEndpoint(Resource):
         except Refusal as refusal:
             if handshake.token is not None and refusal.code is ErrorCode.UNAUTHORIZED:
                 self._context.peer_limits.budget.credential_refused(network, Credential.TOKEN)
+            elif handshake.token is not None and refusal.code is ErrorCode.TRY_LATER:
+                # As a handshake without a token: a token of an unknown key may be anybody's.
+                self._context.peer_limits.budget.request(network)
             if not handshake.speaks_subprotocol or refusal.code not in EXPLAINED_REFUSALS:
                 raise
             refused = refusal
@@ -216,6 +242,11 @@ def _passing(refusal: Refusal) -> Refusal:
     if refusal.code is not ErrorCode.CONNECTION_LIMIT:
         return refusal
     return Refusal(ErrorCode.TRY_LATER, refusal.message, retry_after=refusal.retry_after)
+
+
+def _last_forwarded(head: RequestHead, name: bytes) -> list[str]:
+    """Return what the nearest proxy has appended to a header; empty if it is absent."""
+    return [value.rpartition(",")[2].strip().lower() for value in header_values(head, name)[-1:]]
 
 
 def _head_of(request: Request) -> RequestHead:

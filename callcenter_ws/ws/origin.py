@@ -2,60 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.runtime.web_origin import OriginList, WebOrigin, shown_origin
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_NOT_IN_ORIGINS = frozenset("@\\?#")
+__all__ = ["OriginList", "OriginPolicy", "PublicTenant", "WebOrigin"]
 
-
-@dataclass(frozen=True, slots=True)
-class WebOrigin:
-    """A scheme, a host and a port. In a pattern, a host that begins with ``*.`` matches all its subdomains."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> WebOrigin:
-        """Parse an origin or a pattern.
-
-        Raises:
-            ValueError: it is not ``scheme://host[:port]``, or the scheme is neither http nor https; also for ``null``.
-        """
-        parts = urlsplit(text.strip().lower())
-        if not _NOT_IN_ORIGINS.isdisjoint(text):
-            raise ValueError(f"not an origin: {text[:100]!r}")
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.path not in ("", "/"):
-            raise ValueError(f"not an origin: {text[:100]!r}")
-        return cls(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme])
-
-    def matches(self, other: WebOrigin) -> bool:
-        """Return whether ``other`` equals this origin or matches this pattern."""
-        if (self.scheme, self.port) != (other.scheme, other.port):
-            return False
-        if self.host.startswith("*."):
-            return other.host.endswith(self.host[1:])
-        return self.host == other.host
-
-
-class OriginList:
-    """An allow-list of origins."""
-
-    def __init__(self, allowed: Iterable[str]) -> None:
-        self._allowed = [WebOrigin.parse(text) for text in allowed]
-
-    def allows(self, origin: str) -> bool:
-        """Return whether ``origin`` is on the list."""
-        try:
-            parsed = WebOrigin.parse(origin)
-        except ValueError:
-            return False
-        return any(allowed.matches(parsed) for allowed in self._allowed)
+_STAFF_SETTING = "web.allowed_origins"
+_PUBLIC_SETTINGS = "public.tenants.TENANT.origins and web.allowed_origins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +49,7 @@ class OriginPolicy:
             Refusal: ``forbidden`` if it is not on the allow-list.
         """
         if origin is not None and not self._allowed.allows(origin):
-            raise _refused()
+            raise _refused(origin, _STAFF_SETTING)
 
     def check_public(self, origin: str | None) -> None:
         """Check the origin of a public connection before its tenant is known.
@@ -104,7 +60,7 @@ class OriginPolicy:
         if origin is None or self._allowed.allows(origin):
             return
         if not any(tenant.origins.allows(origin) for tenant in self._public.values()):
-            raise _refused()
+            raise _refused(origin, _PUBLIC_SETTINGS)
 
     def check_visitor(self, tenant_id: str, origin: str | None) -> None:
         """Check the origin of a visitor of ``tenant_id``.
@@ -116,7 +72,7 @@ class OriginPolicy:
             return
         tenant = self._public.get(tenant_id)
         if tenant is None or not tenant.origins.allows(origin):
-            raise _refused()
+            raise _refused(origin, _PUBLIC_SETTINGS)
 
     def is_listed(self, origin: str | None) -> bool:
         """Return whether there is an origin and it is on the allow-list, as a token in a cookie requires."""
@@ -135,5 +91,9 @@ class OriginPolicy:
         return tenant_id if tenant is not None and tenant.anonymous else None
 
 
-def _refused() -> Refusal:
-    return Refusal(ErrorCode.FORBIDDEN, "the Origin is not on the allow-list")
+def _refused(origin: str, settings: str) -> Refusal:
+    """Return the refusal of an origin that none of these settings lists."""
+    if origin == "null":
+        text = "the Origin is null, that of a local file or a sandboxed frame, which every site can have"
+        return Refusal(ErrorCode.FORBIDDEN, f"{text}; serve the page from an origin of its own")
+    return Refusal(ErrorCode.FORBIDDEN, f"the Origin {shown_origin(origin)} is not listed in {settings}")
