@@ -24,10 +24,12 @@ from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.gateway.log import TwistedConnectionLog, handshake_refusals
 from callcenter_ws.gateway.peer_limits import peer_limits
 from callcenter_ws.gateway.stores import EventStore, event_store
+from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.first_bytes import UpgradeHandler
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
 from callcenter_ws.http.responses import JsonNotFound
+from callcenter_ws.http.schemas import SchemasResource
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.http.stats import StatsResource
 from callcenter_ws.http.users import UsersResource
@@ -132,6 +134,7 @@ def assemble(
     endpoints = _websocket_endpoints(settings, websocket_factory)
     resources = {
         b"ws": _ws_resource(settings, handoff, core, authentication, endpoints),
+        b"schemas": SchemasResource(),
         b"livez": LiveResource(),
         b"readyz": ReadyResource(health),
         **extra_resources,
@@ -350,6 +353,7 @@ def _site(
         authenticator=authentication.authenticator,
         upgrade_handlers=upgrade_handlers,
         limits=limits,
+        cors=CorsPolicy(OriginList(settings.web.allowed_origins)),
         handshake_timeout=settings.limits.handshake_timeout,
     )
 

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.peer_address import PeerAddress
 from callcenter_ws.http.request_peer import RequestPeer
 from callcenter_ws.http.responses import raw_response
@@ -86,6 +87,7 @@ class GatewayChannel(HTTPChannel):
         limits: the limits of unauthenticated peers.
         peer_address: who is at the other end.
         authenticator: verifies the tokens of requests with a large body; None if no such body is accepted.
+        cors: which pages of other sites may read responses; None: none.
         first_head_seconds: the time limit for the first head; None for ``timeouts.head``.
         upgrade_refusal: why the UpgradeHandler refused the first request; the resource sends it.
         authenticated: whether a token of this peer was accepted; never True for a proxy, which has many clients.
@@ -95,6 +97,7 @@ class GatewayChannel(HTTPChannel):
     limits: PeerLimits
     peer_address: PeerAddress
     authenticator: Authenticator | None = None
+    cors: CorsPolicy | None = None
     first_head_seconds: float | None = None
     upgrade_refusal: Refusal | None = None
     transport: TwistedTransport

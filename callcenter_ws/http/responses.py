@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -17,6 +18,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
+from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.request_peer import RequestPeer
 from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.json import encode_json
@@ -34,6 +36,10 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+_WITHOUT_BODY = frozenset({204, 304})
+"""The statuses of responses that have no body (RFC 9110 section 6.4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +81,35 @@ INTERNAL_ERROR = json_response({"error": {"code": _INTERNAL_ERROR.name, "message
 def send(request: Request, response: Response) -> None:
     """Write a response without finishing the request. For a HEAD request only the headers are written."""
     request.setResponseCode(response.status)
-    for name, value in {**_HEADERS, **response.headers, "Content-Length": str(len(response.body))}.items():
+    headers = {**_HEADERS, **response.headers, **_cors_headers(request)}
+    if response.status not in _WITHOUT_BODY:
+        headers["Content-Length"] = str(len(response.body))
+    for name, value in headers.items():
         request.setHeader(name, value)
     request.write(response.body)
+
+
+def _cors_headers(request: Request) -> Mapping[str, str]:
+    policy = _cors_policy(request)
+    return {} if policy is None else policy.headers(_path_of(request), _origin_of(request))
+
+
+def _cors_policy(request: Request) -> CorsPolicy | None:
+    channel: Any = request.channel  # a GatewayChannel, which twisted.web declares as its own
+    policy: CorsPolicy | None = channel.cors
+    return policy
+
+
+def _path_of(request: Request) -> bytes:
+    """Return the path of a request, also of one that is refused before it is complete."""
+    channel: Any = request.channel  # as above
+    target: bytes = request.uri if request.uri.startswith(b"/") else channel._path
+    return target.partition(b"?")[0]
+
+
+def _origin_of(request: Request) -> str | None:
+    origins = request.requestHeaders.getRawHeaders("Origin") or []
+    return origins[0].strip() if len(origins) == 1 else None
 
 
 def request_body(request: Request) -> bytes:
@@ -169,9 +201,9 @@ def identifier(name: str, raw: bytes) -> str:
 class JsonResource(Resource):
     """A resource whose handlers are coroutines that return a Response or raise a Refusal.
 
-    The handler of GET also serves HEAD. Other methods get 405 with ``Allow`` (RFC 9110 section 15.5.6). An unhandled
-    error is logged and gets 500. A handler runs to completion even if the client has disconnected, so that a list of
-    events is not published in part.
+    The handler of GET also serves HEAD. OPTIONS is answered by ``http.cors``. Other methods get 405 with ``Allow`` (RFC
+    9110 section 15.5.6). An unhandled error is logged and gets 500. A handler runs to completion even if the client has
+    disconnected, so that a list of events is not published in part.
 
     Args:
         get: handles GET and HEAD.
@@ -218,6 +250,10 @@ class JsonResource(Resource):
         handler = self._handlers.get(request.method)
         if handler is not None:
             return await handler(request)
+        policy = _cors_policy(request)
+        if request.method == b"OPTIONS" and policy is not None and policy.covers(_path_of(request)):
+            methods = [method.decode() for method in self._handlers]
+            return Response(b"", 204, policy.preflight_headers(_origin_of(request), methods))
         refused = refusal_response(Refusal(ErrorCode.METHOD_NOT_ALLOWED))
         allow = b", ".join(self._handlers).decode()
         return Response(refused.body, refused.status, {**refused.headers, "Allow": allow})

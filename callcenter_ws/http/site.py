@@ -17,6 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.first_bytes import FirstBytesProtocol, UpgradeHandler
 from callcenter_ws.http.http_connection import GatewayChannel, RequestTimeouts
 from callcenter_ws.http.peer_address import PeerAddress
@@ -150,6 +151,7 @@ class GatewaySite(Site):
         root: the root resource.
         authenticator: verifies the tokens of requests with a large body; None if no such body is accepted.
         upgrade_handlers: open WebSockets, by path. Each path also needs a resource, for handshakes of an unusual shape.
+        cors: which pages of other sites may read responses; None: none.
         handshake_timeout: seconds for the head of a request, TLS handshake included.
         body_timeout: seconds for the body of a request.
         idle_timeout: seconds that a connection may be idle between requests.
@@ -172,6 +174,7 @@ class GatewaySite(Site):
         authenticator: Authenticator | None = None,
         upgrade_handlers: Mapping[bytes, UpgradeHandler] | None = None,
         limits: PeerLimits | None = None,
+        cors: CorsPolicy | None = None,
         handshake_timeout: float = 10.0,
         body_timeout: float = 30.0,
         idle_timeout: float = 60.0,
@@ -179,6 +182,7 @@ class GatewaySite(Site):
         # twisted.web would parse the body of a form before the sender is authorized.
         super().__init__(root, reactor=reactor, timeout=idle_timeout, parsePOSTFormSubmission=False)
         self._authenticator = authenticator
+        self._cors = cors
         self._upgrade_handlers = upgrade_handlers or {}
         self.limits = limits or PeerLimits.create(ReactorClock(reactor))
         self._request_timeouts = RequestTimeouts(head=handshake_timeout, body=body_timeout)
@@ -199,6 +203,7 @@ class GatewaySite(Site):
         channel.limits = self.limits
         channel.peer_address = PeerAddress(addr, self.limits.proxies)
         channel.authenticator = self._authenticator
+        channel.cors = self._cors
         channel.first_head_seconds = first_head_seconds
         channel.upgrade_refusal = refusal
         return channel  # type: ignore[no-any-return]  # mypy knows of twisted.web's own protocol only

@@ -14,9 +14,11 @@ from twisted.internet.testing import StringTransport
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
 from callcenter_ws.http.responses import JsonNotFound, JsonResource
+from callcenter_ws.http.schemas import SchemasResource
 from callcenter_ws.http.shared_deadline import SharedDeadline
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.http.stats import StatsResource
@@ -24,10 +26,14 @@ from callcenter_ws.http.users import UsersResource
 from callcenter_ws.interfaces import UserPresence
 from callcenter_ws.ops.health import Health, Node
 from callcenter_ws.runtime.timers import CoarseTimers
+from callcenter_ws.runtime.web_origin import OriginList
 from callcenter_ws.testing import FakeClock, run
 
 MINE = "acme"
 OTHER = "globex"
+
+DESK = "https://desk.example"
+"""An origin whose pages may read responses."""
 
 
 class FakeDirectory:
@@ -143,7 +149,12 @@ class HttpWorld:
         run(self.broker.start(self.delivered.extend))
         self.broadcaster = EventBroadcaster(self.broker, self.clock)
         self.root = JsonNotFound()
-        self.site = GatewaySite(self.root, self.reactor, authenticator=self.tokens)
+        self.site = GatewaySite(
+            self.root,
+            self.reactor,
+            authenticator=self.tokens,
+            cors=CorsPolicy(OriginList([DESK, "capacitor://localhost"])),
+        )
         websockets = JsonResource()
         node = Node("node-1", "1.2.3", self.clock.time() - 90)
         stats = StatsResource(self.tokens, self.people, self.broker, self.broadcaster.counters, node, self.clock)
@@ -151,6 +162,7 @@ class HttpWorld:
         websockets.putChild(b"users", UsersResource(self.tokens, self.people))
         websockets.putChild(b"events", EventsResource(self.tokens, self.broadcaster))
         self.root.putChild(b"ws", websockets)
+        self.root.putChild(b"schemas", SchemasResource())
         self.root.putChild(b"livez", LiveResource())
         self.root.putChild(b"readyz", ReadyResource(self.health))
         self.root.putChild(b"metrics", MetricsResource(exposition, "text/plain", self.tokens))

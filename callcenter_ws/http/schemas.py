@@ -1,0 +1,64 @@
+"""``GET /schemas/``: the JSON Schemas of all events, without authentication."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+
+from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from callcenter_ws.events.schemas import message_schemas
+from callcenter_ws.http.responses import JsonNotFound, JsonResource, Response
+from callcenter_ws.runtime.json import JsonValue, encode_json
+
+MAX_AGE_SECONDS = 3_600
+"""Time for which a client may use a schema without asking again. They change with the version of the gateway only."""
+
+_CONTENT_TYPE = "application/schema+json"
+
+
+class _Document(JsonResource):
+    """A document that does not change while the process runs, with a validator for caches (RFC 9110 section 8.8)."""
+
+    def __init__(self, value: JsonValue, content_type: str = _CONTENT_TYPE) -> None:
+        super().__init__(get=self._get)
+        self._body = encode_json(value)
+        self._etag = f'"{hashlib.sha256(self._body).hexdigest()[:32]}"'
+        self._headers = {
+            "Content-Type": content_type,
+            "Cache-Control": f"public, max-age={MAX_AGE_SECONDS}",
+            "ETag": self._etag,
+        }
+
+    async def _get(self, request: Request) -> Response:
+        tags = request.requestHeaders.getRawHeaders("If-None-Match") or []
+        known = {tag.strip().removeprefix("W/") for value in tags for tag in value.split(",")}
+        if self._etag in known or "*" in known:
+            return Response(b"", 304, self._headers)
+        return Response(self._body, headers=self._headers)
+
+
+class SchemasResource(Resource):
+    """Serves ``/schemas/``, an index, and ``/schemas/NAME``, the schema of the messages of an event type.
+
+    The documents are made at the first request, once.
+    """
+
+    @cached_property
+    def _documents(self) -> dict[bytes, _Document]:
+        schemas = message_schemas()
+        index = {"schemas": {name: f"/schemas/{name}" for name in schemas}}
+        documents: dict[bytes, _Document] = {b"": _Document(index, "application/json")}
+        for name, schema in schemas.items():
+            documents[name.encode()] = _Document({"$id": f"/schemas/{name}", **schema})
+        return documents
+
+    def getChild(self, path: bytes, request: IRequest) -> Resource:
+        """Return the document of an event type, with or without ``.json`` behind its name; the index for none."""
+        return self._documents.get(path.removesuffix(b".json"), JsonNotFound())
+
+    def render(self, request: Request) -> int:
+        """Send the index for ``/schemas``."""
+        return self._documents[b""].render(request)
