@@ -207,6 +207,10 @@ def check_exposure(settings: Settings) -> Iterator[Finding]:
     """Warn of settings that permit more than most sites need."""
     if settings.jwt.allow_query_token:
         yield Finding("jwt.allow_query_token", "tokens in URLs end up in the logs of proxies and browsers")
+    if "file://" in settings.web.allowed_origins:
+        yield Finding(
+            "web.allowed_origins", "file:// is every local file that a user opens; an app:// of your own is not"
+        )
     for text in settings.web.trusted_proxies:
         if ip_network(text).prefixlen == 0:
             yield Finding(

@@ -30,8 +30,9 @@ class WebSettings(Section, frozen=True):
     """The ports of the WebSocket endpoints and the HTTP resources.
 
     Attributes:
-        allowed_origins: the origins whose pages may connect, as ``https://host[:port]`` or ``https://*.domain``, in
-            lower case and without default ports, as browsers send them.
+        allowed_origins: the origins whose pages may connect and read HTTP responses, as ``https://host[:port]`` or
+            ``https://*.domain``, in lower case and without default ports, as browsers send them; those of apps, as
+            ``capacitor://localhost``, exactly.
         demo: serve the demo page at ``/``.
         metrics_listen: the endpoint of a listener for ``/metrics`` only; None: it is served on ``listen``.
         trusted_proxies: networks in CIDR notation whose ``X-Forwarded-For`` header is used.

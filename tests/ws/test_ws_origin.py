@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from callcenter_ws.config.validators import origin as origin_setting
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.ws.origin import OriginList, OriginPolicy, PublicTenant, WebOrigin
+from callcenter_ws.runtime.web_origin import OriginList, WebOrigin, is_own_origin
+from callcenter_ws.ws.origin import OriginPolicy, PublicTenant
 
 LIST = OriginList(["https://app.example", "http://localhost:3000", "https://*.wild.example"])
 
@@ -61,6 +63,77 @@ def test_not_an_origin(text: str) -> None:
         WebOrigin.parse(text)
 
 
+APPS = [
+    "capacitor://localhost",
+    "ionic://localhost",
+    "tauri://localhost",
+    "app://.",
+    "file://",
+    "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    "moz-extension://2c127fa4-62c7-7e4f-90e5-472b45eecfdc",
+    "http://localhost",
+    "http://localhost:8100",
+    "https://localhost",
+]
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_the_origin_of_an_app_is_compared_exactly(app: str) -> None:
+    """What the settings accept is what the server compares with."""
+    listed = OriginList([origin_setting(app)])
+    assert listed.allows(app)
+    others = [*APPS, f"{app}x", f"{app}.evil.example", f"{app}/", f"{app}:1", "null", "file:///", "app://..", "app://"]
+    assert not any(listed.allows(other) for other in others if other != app)
+
+
+def test_app_hosts_differ_by_case_and_schemes_do_not() -> None:
+    listed = OriginList(["app://Main"])
+    assert listed.allows("APP://Main")
+    assert not listed.allows("app://main")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("javascript://x", "data://x", "blob://x", "about://blank", "ws://a.example", "wss://a.example", "app://"),
+        *("app://a/b", "app://a?b", "app://u@a", "app://*", "app://*.a", "app://a b", "app://a,b", "1app://a", "://a"),
+        *("app://ä", "http://", "file:///x", "app://" + "x" * 300, "capacitor:localhost", "app://a\nb"),
+    ],
+)
+def test_what_no_app_has_is_not_an_origin(text: str) -> None:
+    with pytest.raises(ValueError, match="not an origin"):
+        WebOrigin.parse(text)
+    with pytest.raises(ValueError, match=r"not an origin|every web site"):
+        origin_setting(text)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "is_encrypted", "own"),
+    [
+        ("http://gw.example", "gw.example", False, True),
+        ("http://gw.example:8080", "gw.example:8080", False, True),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080", False, True),
+        ("http://[::1]:8080", "[::1]:8080", False, True),
+        ("https://gw.example", "GW.example:443", True, True),
+        # A proxy ends TLS and does not say so.
+        ("https://gw.example", "gw.example", False, True),
+        # What was served without encryption is not the encrypted site.
+        ("http://gw.example", "gw.example", True, False),
+        ("http://gw.example", "gw.example:8080", False, False),
+        ("http://gw.example:8080", "gw.example", False, False),
+        ("https://gw.example.evil", "gw.example", True, False),
+        ("https://gw.example", "evil.example", True, False),
+        ("null", "null", False, False),
+        ("file://", "", False, False),
+        ("app://gw.example", "gw.example", False, False),
+        ("https://*.gw.example", "*.gw.example", True, False),
+        ("https://gw.example", "gw.example/x", True, False),
+    ],
+)
+def test_own_origin(origin: str, host: str, is_encrypted: bool, own: bool) -> None:
+    assert is_own_origin(origin, host, is_encrypted=is_encrypted) is own
+
+
 POLICY = OriginPolicy(
     OriginList(["https://app.example"]),
     {
@@ -81,6 +154,17 @@ def test_staff_may_not_connect_from_other_origins(origin: str) -> None:
     with pytest.raises(Refusal) as caught:
         POLICY.check_staff(origin)
     assert caught.value.code is ErrorCode.FORBIDDEN
+    assert ("is null" if origin == "null" else f"'{origin}' is not listed in web.allowed_origins") in (
+        caught.value.message
+    )
+
+
+def test_a_refused_origin_is_shown_printable_and_shortened() -> None:
+    with pytest.raises(Refusal) as caught:
+        POLICY.check_public("https://\x1b[31m\u202e" + "x" * 8000)
+    assert caught.value.message.isprintable() and caught.value.message.isascii()
+    assert len(caught.value.message) < 250
+    assert "public.tenants.TENANT.origins" in caught.value.message
 
 
 def test_the_origin_of_any_tenant_passes_the_first_check() -> None:

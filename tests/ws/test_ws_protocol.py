@@ -744,3 +744,49 @@ def test_headers_that_are_not_ascii_are_handled(world: WebSocketWorld, header: s
     name = header.replace("-", "_")
     token = {} if header == "Authorization" else {"Authorization": "Bearer agent:acme:u1"}
     assert world.peer().ask(request(**{**token, name: "Bearer \xff\xfe=\x80"})).status == status
+
+
+OWN = "https://gateway.example"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "headers", "status"),
+    [
+        ((), {"Host": "gateway.example"}, 101),
+        ((), {"Host": "other.example"}, 403),
+        # Only a trusted proxy says under which name it was reached.
+        ((), {"Host": "10.0.0.1:8080", "X_Forwarded_Host": "gateway.example"}, 403),
+        (("192.0.2.0/24",), {"Host": "10.0.0.1:8080", "X_Forwarded_Host": "gateway.example"}, 101),
+        (("192.0.2.0/24",), {"Host": "10.0.0.1:8080", "X_Forwarded_Host": "gateway.example, other.example"}, 403),
+        (("192.0.2.0/24",), {"Host": "gateway.example", "X_Forwarded_Proto": "https"}, 101),
+    ],
+)
+def test_a_page_of_the_gateway_itself_may_connect(
+    proxies: tuple[str, ...], headers: dict[str, str], status: int
+) -> None:
+    world = WebSocketWorld(proxies=proxies)
+    answer = world.peer().ask(request(Origin=OWN, Authorization="Bearer agent:acme:u1", **headers))
+    assert answer.status == status
+
+
+def test_a_page_that_was_not_encrypted_is_not_of_the_encrypted_site() -> None:
+    world = WebSocketWorld(proxies=("192.0.2.0/24",))
+    page = {"Origin": "http://gateway.example", "Host": "gateway.example"}
+    assert world.peer().ask(request(Authorization="Bearer agent:acme:u1", **page)).status == 101
+    answer = world.peer().ask(request(Authorization="Bearer agent:acme:u1", **page, X_Forwarded_Proto="https"))
+    assert answer.status == 403
+
+
+def test_a_cookie_is_not_accepted_from_a_page_that_is_not_listed(world: WebSocketWorld) -> None:
+    answer = world.peer().ask(request(Origin=OWN, Host="gateway.example", Cookie="session=agent:acme:u1"))
+    assert answer.status == 403
+    assert json.loads(answer.rest)["error"]["message"] == "a cookie requires an Origin on the allow-list"
+
+
+def test_a_refused_origin_is_named(world: WebSocketWorld) -> None:
+    answer = world.peer().ask(request(Origin="capacitor://localhost", Authorization="Bearer agent:acme:u1"))
+    assert answer.status == 403
+    message = json.loads(answer.rest)["error"]["message"]
+    assert message == "the Origin 'capacitor://localhost' is not listed in web.allowed_origins"
+    ((_, refusal),) = world.log.refused_handshakes
+    assert refusal.message == message
