@@ -61,7 +61,7 @@ class SourceResponders:
         link = await self._register(peer, claim)
         _log.info("AMP peer {peer} is source {source!r}", peer=peer.name, source=claim.name)
         return {
-            "lease": self._sources.lease,
+            "lease": float(self._sources.lease),
             "generation": link.record.generation,
             "source_seq": link.source_seq,
             "server_time_ms": int(self._clock.time() * 1_000),
