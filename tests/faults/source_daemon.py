@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall, react
+from twisted.internet.task import LoopingCall, deferLater, react
 from twisted.logger import LogLevel, eventAsText, globalLogBeginner
 from twisted.python.failure import Failure
 
@@ -75,6 +75,13 @@ def write_error(event: dict[str, Any]) -> None:
         write(error=eventAsText(event))
 
 
+async def drain(reactor: Any, remote: EventBroadcaster) -> None:
+    """Wait until everything is acknowledged, and stop."""
+    while remote.unacknowledged:
+        await deferLater(reactor, 0.05)
+    await remote.stopService()
+
+
 def main(reactor: Any) -> Deferred[None]:
     parser = argparse.ArgumentParser()
     parser.add_argument("endpoint")
@@ -82,9 +89,13 @@ def main(reactor: Any) -> Deferred[None]:
     parser.add_argument("--name", required=True)
     parser.add_argument("--tenants", required=True)
     parser.add_argument("--first", type=int, required=True)
-    source = Source(reactor, parser.parse_args())
+    parser.add_argument("--drain", action="store_true", help="send what is in the spool, and end")
+    options = parser.parse_args()
+    source = Source(reactor, options)
     globalLogBeginner.beginLoggingTo([write_error], redirectStandardIO=False)
     source.remote.startService()
+    if options.drain:
+        return Deferred.fromCoroutine(drain(reactor, source.remote))
     LoopingCall(source.publish).start(0.03)
     return Deferred()
 
