@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from twisted.logger import Logger
 
@@ -14,7 +15,7 @@ from callcenter_ws.amp.commands import MAX_BATCH_EVENTS, GatewayCommand
 from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions, matching_event_types
 from callcenter_ws.amp.session import PeerSession, Responder
 from callcenter_ws.amp.source_responders import SourceResponders
-from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.broker.ingest import EVENTS_PER_TURN, EventBroadcaster, Outcome, publish_in_slices
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
@@ -133,15 +134,27 @@ class CommandResponders:
         if len(drafts) > MAX_BATCH_EVENTS:
             raise Refusal(ErrorCode.TOO_LARGE, f"events: {len(drafts)} events, the limit is {MAX_BATCH_EVENTS}")
         with peer.in_flight(events=len(drafts)):
-            outcomes = await self._publish(peer, drafts)
+            outcomes = await self._publish_in_slices(peer, drafts)
         epochs = {outcome.epoch for outcome in outcomes if isinstance(outcome, PublishResult)}
         results = [_result(outcome) for outcome in outcomes]
         return {"epoch": epochs.pop() if len(epochs) == 1 else "", "results": encode_json(results)}
 
-    def _publish(self, peer: PeerSession, drafts: list[object]) -> Awaitable[list[PublishResult | Refusal]]:
+    async def _publish_in_slices(self, peer: PeerSession, drafts: list[object]) -> list[Outcome]:
+        if len(drafts) <= EVENTS_PER_TURN:
+            return await self._publish(peer, drafts)
+        # What follows on the connection must not overtake the batch.
+        peer.pause_reading("batch")
+        try:
+            return await publish_in_slices(
+                partial(self._publish, peer), drafts, self._clock, partial(peer.resume_reading, "batch")
+            )
+        finally:
+            peer.resume_reading("batch")
+
+    async def _publish(self, peer: PeerSession, drafts: Sequence[object]) -> list[Outcome]:
         if peer.source is None and not peer.says_hello:
-            return self._broadcaster.publish_batch(drafts, authority=_principal(peer).tenant_id)
-        return self._sources.publish(peer, drafts)
+            return await self._broadcaster.publish_batch(drafts, authority=_principal(peer).tenant_id)
+        return await self._sources.publish(peer, drafts)
 
     async def user_online(self, peer: PeerSession, *, tenant_id: str, user_id: str) -> dict[str, object]:
         """Return whether a user is connected, and over how many connections."""

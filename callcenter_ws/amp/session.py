@@ -108,6 +108,14 @@ class PeerSession(amp.BoxDispatcher):
         """Whether the transport accepts more."""
         return self._protocol.writable
 
+    def pause_reading(self, reason: str) -> None:
+        """Read nothing from the peer; see ``GatewayAMP.pause_reading``."""
+        self._protocol.pause_reading(reason)
+
+    def resume_reading(self, reason: str) -> None:
+        """Remove a reason of ``pause_reading``."""
+        self._protocol.resume_reading(reason)
+
     def disconnect(self, reason: str) -> None:
         """Log ``reason`` and close the connection; see ``GatewayAMP.disconnect``."""
         self._protocol.disconnect(reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from twisted.logger import Logger
@@ -79,7 +80,7 @@ class SourceResponders:
             peer.source = link
         return link
 
-    async def publish(self, peer: PeerSession, drafts: list[object]) -> list[PublishResult | Refusal]:
+    async def publish(self, peer: PeerSession, drafts: Sequence[object]) -> list[PublishResult | Refusal]:
         """Publish events of a peer that has said ``Hello``, or is saying it."""
         if peer.source is None:
             # For good, the number would be lost.

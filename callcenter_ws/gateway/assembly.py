@@ -332,7 +332,7 @@ def _ws_resource(
             authenticator, core.directory, core.store.broker, core.broadcaster.counters, node, core.clock
         ),
         b"users": UsersResource(authenticator, core.directory),
-        b"events": EventsResource(authenticator, core.broadcaster),
+        b"events": EventsResource(authenticator, core.broadcaster, core.clock),
     }
     if b"/ws/public" in endpoints:
         children[b"public"] = endpoints[b"/ws/public"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from twisted.web.server import Request
 
-from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.broker.ingest import EventBroadcaster, publish_in_slices
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.http.responses import PUBLISHER_ROLES, JsonResource, Response, authorize, json_response, request_body
 from callcenter_ws.interfaces import Authenticator, PublishResult
+from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, JsonValue, decode_json
 
 MAX_EVENTS = 1_000
@@ -29,8 +31,9 @@ class EventsResource(JsonResource):
     events were published for one tenant.
     """
 
-    def __init__(self, authenticator: Authenticator, broadcaster: EventBroadcaster) -> None:
+    def __init__(self, authenticator: Authenticator, broadcaster: EventBroadcaster, clock: Clock) -> None:
         super().__init__(post=self._publish)
+        self._clock = clock
         self._authenticator = authenticator
         self._broadcaster = broadcaster
 
@@ -55,7 +58,8 @@ class EventsResource(JsonResource):
         return json_response({**_common_epoch(drafts, outcomes), **results})
 
     async def _outcomes(self, drafts: Sequence[object], principal: Principal) -> list[PublishResult | Refusal]:
-        return await self._broadcaster.publish_batch(drafts, authority=principal.tenant_id)
+        publish = partial(self._broadcaster.publish_batch, authority=principal.tenant_id)
+        return await publish_in_slices(publish, drafts, self._clock)
 
 
 def _with_tenant(draft: JsonValue, principal: Principal) -> JsonValue:

@@ -9,6 +9,8 @@ from types import coroutine as coroutine_function
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from callcenter_ws.runtime.clock import Clock
+
 _log = Logger("callcenter_ws")
 
 Task = Coroutine[Deferred[object], object, None]
@@ -51,3 +53,10 @@ def _resume(coroutine: Task, awaited: Deferred[object]) -> Generator[Deferred[ob
             awaited = step()
         except StopIteration:
             return
+
+
+def next_turn(clock: Clock) -> Deferred[None]:
+    """Return what has its result in the next turn of the reactor, after the input and the timers of this one."""
+    begun: Deferred[None] = Deferred()
+    clock.call_later(0, begun.callback, None)
+    return begun

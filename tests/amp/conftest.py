@@ -69,7 +69,7 @@ class Peer:
 
     def send(self, data: bytes) -> None:
         self.protocol.dataReceived(data)
-        while not self.turns.is_idle:
+        while not self.turns.is_idle or "batch" in self.protocol._pause_reasons:
             self.clock.turn()
 
     def stop_reading(self) -> None:

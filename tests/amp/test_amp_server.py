@@ -11,6 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from callcenter_ws import __version__
 from callcenter_ws.amp import commands
+from callcenter_ws.broker.ingest import EVENTS_PER_TURN
 from callcenter_ws.errors import ErrorCode, Refusal
 
 CALL = {"unique_id": "u1", "caller_id": "+3212345", "destination": "100"}
@@ -183,6 +184,21 @@ def test_batches_are_limited_to_1000_events(server: Any, peer: Any) -> None:
     assert len(batch(peer, [good] * 1000)[1]) == 1000
     assert batch(peer, [good] * 1001)[0] == b"TOO_LARGE"
     assert len(server.delivered) == 1000
+
+
+def test_a_large_batch_takes_several_turns_and_keeps_its_place(server: Any, peer: Any) -> None:
+    events = [{**EVENT, "payload": CALL, "event_id": f"b{number}"} for number in range(1_000)]
+    after = peer.box(commands.PublishEvent, **{**EVENT, "payload": encoded(CALL), "event_id": "after"})
+    peer.protocol.dataReceived(peer.box(commands.PublishBatch, events=encoded(events)) + after)
+    assert 0 < len(server.delivered) <= EVENTS_PER_TURN
+    turns = 0
+    while len(server.delivered) < 1_001:
+        before = len(server.delivered)
+        assert server.clock.step()
+        assert len(server.delivered) - before <= EVENTS_PER_TURN
+        turns += len(server.delivered) > before
+    assert turns >= 1_000 // EVENTS_PER_TURN
+    assert [one.event.event_id for one in server.delivered] == [*(f"b{number}" for number in range(1_000)), "after"]
 
 
 def test_errors_of_a_full_batch_fit_into_the_answer(peer: Any) -> None:
