@@ -27,7 +27,8 @@ _TWISTD = Path(sys.executable).with_name("twistd")
 _SITE = re.compile(r"GatewaySite (?:\(TLS\) )?starting on (\d+)")
 _AMP = re.compile(r"AmpServerFactory starting on (\d+)")
 _SHARED = re.compile(r"the workers will listen on tcp:0:\S+, \(.*, (\d+)\)$", re.MULTILINE)
-_SERVES = re.compile(r"worker \d+ \(pid \d+\) serves$", re.MULTILINE)
+_GATEWAY_SERVES = re.compile(r"callcenter-ws serves$", re.MULTILINE)
+_WORKER_SERVES = re.compile(r"worker \d+ \(pid \d+\) serves$", re.MULTILINE)
 
 
 class Gateway:
@@ -88,7 +89,7 @@ class Gateway:
             ended = self._process.poll() is not None
             log = self._log.read_text()
             found = _SHARED.search(log) if self._workers else _SITE.search(log)
-            if found and self.amp_path.exists() and len(_SERVES.findall(log)) >= self._workers:
+            if found and self.amp_path.exists() and self._serves(log):
                 return int(found[1])
             if ended and "Traceback" not in log:
                 raise Unavailable(_reason(log))
@@ -96,6 +97,11 @@ class Gateway:
                 raise InvalidRun(f"the gateway does not start:\n{log}")
             time.sleep(_PAUSE_SECONDS)
         raise InvalidRun(f"the gateway did not start within {DEADLINE:g} s:\n{self._log.read_text()}")
+
+    def _serves(self, log: str) -> bool:
+        if self._workers:
+            return len(_WORKER_SERVES.findall(log)) >= self._workers
+        return _GATEWAY_SERVES.search(log) is not None
 
     def amp_port(self) -> int:
         """Return the port of the AMP listener over TCP, one of ``amp.listen``."""
