@@ -14,7 +14,7 @@ from callcenter_ws.events.source_rules import MAX_NUMBER, SOURCE_TYPES, SourceNu
 from callcenter_ws.interfaces import Broker, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.sources.link import SourceLink
-from callcenter_ws.sources.link_order import MAX_REFUSED
+from callcenter_ws.sources.link_order import MAX_REFUSED, LinkOrder
 
 TRANSIENT = frozenset(
     (
@@ -37,7 +37,7 @@ class _Batch:
 
     Attributes:
         events: those that are passed to the store; ``indexes``: the index of each among the drafts.
-        numbers: of each of ``events``: the tenant and the number in its order; None for an event without a number.
+        numbers: of each of ``events``: its order and its number there; None for an event without a number.
         refusals: by index, the refusals of events of which only the number is stored.
         last: the last number in the call.
         refused: how many were refused before they were passed to the store.
@@ -46,7 +46,7 @@ class _Batch:
     outcomes: list[Outcome | None]
     events: list[Event] = field(default_factory=list)
     indexes: list[int] = field(default_factory=list)
-    numbers: list[tuple[str, int] | None] = field(default_factory=list)
+    numbers: list[tuple[LinkOrder, int] | None] = field(default_factory=list)
     refusals: dict[int, Refusal] = field(default_factory=dict)
     last: int = 0
     refused: int = 0
@@ -56,7 +56,7 @@ class _Batch:
         """Whether the next refusal names all mistakes."""
         return self.refused < MAX_EXPLAINED_REFUSALS
 
-    def add(self, index: int, event: Event, number: tuple[str, int] | None) -> None:
+    def add(self, index: int, event: Event, number: tuple[LinkOrder, int] | None) -> None:
         self.events.append(event)
         self.indexes.append(index)
         self.numbers.append(number)
@@ -91,9 +91,9 @@ class SourcePublisher:
                     batch.refused += 1
             outcomes = await self._broker.publish(batch.events) if batch.events else []
         except BaseException:
-            _end(link, batch, None)
+            _end(batch, None)
             raise
-        _end(link, batch, outcomes)
+        _end(batch, outcomes)
         return self._results(batch, outcomes)
 
     def _results(self, batch: _Batch, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -126,9 +126,10 @@ class SourcePublisher:
                 event.source_rule = SourceNumber(link.record.generation, 0, 0, link.record.lease)
             batch.add(index, event, None)
             return
-        after = link.order(tenant_id).begin(seq)
+        order = link.order(tenant_id)
+        after = order.begin(seq)
         if after is None:
-            if link.order(tenant_id).refused > MAX_REFUSED:
+            if order.refused > MAX_REFUSED:
                 link.close(f"more than {MAX_REFUSED} refused events were not sent again")
             raise out_of_order()
         number = SourceNumber(link.record.generation, seq, after, link.record.lease)
@@ -139,7 +140,7 @@ class SourcePublisher:
             batch.refusals[index] = refusal
             batch.refused += 1
             event = void_event(tenant_id, link.record.name, number, received_at)
-        batch.add(index, event, (tenant_id, seq))
+        batch.add(index, event, (order, seq))
 
     def _checked(
         self, link: SourceLink, draft: dict[str, object], now: float, received_at: float, *, explain: bool
@@ -174,10 +175,10 @@ def _number(batch: _Batch, seq: object) -> int:
     return seq
 
 
-def _end(link: SourceLink, batch: _Batch, outcomes: Sequence[Outcome] | None) -> None:
+def _end(batch: _Batch, outcomes: Sequence[Outcome] | None) -> None:
     """Record the outcomes in the orders of the link; None: they are not known."""
     for at, number in enumerate(batch.numbers):
         if number is not None:
             outcome = None if outcomes is None else outcomes[at]
             refused = outcome is None or (isinstance(outcome, Refusal) and outcome.code in TRANSIENT)
-            link.order(number[0]).end(number[1], refused=refused)
+            number[0].end(number[1], refused=refused)

@@ -44,6 +44,8 @@ from callcenter_ws.sources.table import Key, name_is_taken, stale_generation, to
 LINKS_PER_CALL = 100
 """Sources, or tenants, for which Redis is called at once."""
 
+_REPLACED = "its source has connected again"
+
 _log = Logger("callcenter_ws.sources")
 
 
@@ -89,9 +91,11 @@ class SharedSources:
         self._spawn = spawn
         self._new_id = new_id
         self._links: dict[str, SourceLink] = {}
-        self._renewed_at = 0.0
+        self._renewed_at: float | None = None
         self._in_contact_since: float | None = None
-        self._maintenance = SingleFlight(self._maintain, clock, spawn)
+        # Apart: announcing what is lost may take long, and must not delay renewals.
+        self._renewal = SingleFlight(self._renew, clock, spawn)
+        self._ending = SingleFlight(self._end_leases, clock, spawn)
         self._timer: Timer | None = None
         self.lease = lease
         self.counters = SourceCounters()
@@ -106,7 +110,8 @@ class SharedSources:
         """Renew and end no lease any more."""
         if self._timer is not None:
             self._timer.cancel()
-        self._maintenance.stop()
+        self._renewal.stop()
+        self._ending.stop()
 
     # Connections
 
@@ -132,6 +137,8 @@ class SharedSources:
             MAX_NUMBER,
         )
         record, before, announced_ago = _registered(claim, reply)
+        for old in [link for link in self._links.values() if link.key == claim.key]:
+            self._close(old.link_id, _REPLACED)
         link = self._links[link_id] = SourceLink(record, link_id, close)
         self.counters.connected = len(self._links)
         try:
@@ -194,7 +201,7 @@ class SharedSources:
 
     def _replaced(self, message: bytes) -> None:
         """Close a connection whose source has connected again, at any node."""
-        self._close(message.decode(), "its source has connected again")
+        self._close(message.decode(), _REPLACED)
 
     def _close(self, link_id: str, reason: str) -> None:
         link = self._links.pop(link_id, None)
@@ -206,43 +213,39 @@ class SharedSources:
 
     def _connected(self) -> None:
         self._in_contact_since = self._clock.monotonic()
-        self._renewed_at = 0.0
-        self._maintenance.request()
+        self._renewed_at = None
+        self._renewal.request()
 
     def _tick(self) -> None:
         self._timer = self._clock.call_later(TICK_SECONDS, self._tick)
-        if self._redis.is_connected:
-            if self._maintenance.is_idle:
-                self._maintenance.request()
-        else:
+        if not self._redis.is_connected:
             self._in_contact_since = None
-
-    async def _maintain(self) -> None:
-        """Renew leases and end those that are due. What fails is repeated at the next tick."""
-        try:
-            await self._renew()
-            if self._can_end_leases:
-                await self._end_leases()
-        except Refusal:
-            self._in_contact_since = None
-            raise
+            return
+        now = self._clock.monotonic()
         if self._in_contact_since is None:
-            self._in_contact_since = self._clock.monotonic()
+            self._in_contact_since = now
+        if self._renewal.is_idle and (self._renewed_at is None or now - self._renewed_at >= self.lease / 3):
+            self._renewal.request()
+        if self._ending.is_idle and self._can_end_leases:
+            self._ending.request()
 
     @property
     def _can_end_leases(self) -> bool:
         """Whether every node that is alive has had the time to renew the leases of its sources."""
         since = self._in_contact_since
-        return since is not None and self._clock.monotonic() - since >= self.lease
+        return since is not None and self._clock.monotonic() - since >= self.lease and self._renewed_at is not None
 
     async def _renew(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._renewed_at < self.lease / 3 and self._renewed_at:
-            return
-        links = list(self._links.values())
-        for start in range(0, len(links), LINKS_PER_CALL):
-            await self._renew_some(links[start : start + LINKS_PER_CALL])
-        self._renewed_at = now
+        """Renew the leases of connected sources. What fails is repeated at the next tick."""
+        started = self._clock.monotonic()
+        try:
+            links = list(self._links.values())
+            for start in range(0, len(links), LINKS_PER_CALL):
+                await self._renew_some(links[start : start + LINKS_PER_CALL])
+        except Refusal:
+            self._in_contact_since = self._renewed_at = None
+            raise
+        self._renewed_at = started
 
     async def _renew_some(self, links: Sequence[SourceLink]) -> None:
         arguments: list[Argument] = [repr(float(self.lease))]
@@ -258,6 +261,7 @@ class SharedSources:
                 await self._report(link, "announced")
 
     async def _end_leases(self) -> None:
+        """End the leases that are due. What fails is repeated at the next tick, at any node."""
         ended, ending = await self._run(SOURCE_END, LINKS_PER_CALL)
         self.counters.lost += ended
         for name, text in zip(ending[::2], ending[1::2], strict=True):

@@ -75,7 +75,7 @@ async def test_a_dead_node_loses_its_sources_once(open_node: Any) -> None:
         await until(lambda node=node: node.announced("globex").count("down") == 2)
     # Nothing is left to announce, and it is not announced again.
     keys = others[0].broker.keys
-    await until(lambda: not any(node.sources._maintenance.is_running for node in others))
+    await until(lambda: not any(node.sources._ending.is_running for node in others))
     for node in others:
         assert await until_empty(node, keys.sources_ending)
         assert node.announced("acme") == ["up", "down"]
@@ -252,3 +252,21 @@ async def test_events_at_two_nodes_at_once_are_stored_once_and_in_order(open_nod
     await until(lambda: len(two.delivered) >= 400)
     assert [one.seq for one in two.delivered] == list(range(1, 401))
     assert {one.event.source for one in two.delivered} == {"pbx1"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_stays_up_is_announced_again(open_node: Any) -> None:
+    one = await open_node(SHORT * 3)
+    await one.hello()
+    of = one.broker.keys.source('["acme","pbx1"]')
+    assert await one.broker.redis.send("HGET", of, "announced") is not None
+    await one.broker.redis.send("HSET", of, "announced", "1")
+    await until(lambda: one.announced() == ["up", "up"])
+    assert b"still_up" in one.delivered[-1].event.payload
+
+    async def is_recorded() -> bool:
+        return bool(await one.broker.redis.send("HGET", of, "announced") != b"1")
+
+    while not await is_recorded():
+        pass
+    assert one.announced() == ["up", "up"]
