@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +75,12 @@ class Transport(Protocol):
 
     def unsent_bytes(self) -> int:
         """Return the bytes that the peer has not received: buffered in this process or in the socket's send queue."""
+
+    def buffered_bytes(self) -> int:
+        """Return the bytes that are copied into the transport's buffers in this process."""
+
+    def unsent_frames(self) -> Iterable[bytes]:
+        """Return the frames of ``write_frames`` that have not been handed to the socket."""
 
 
 class Authenticator(Protocol):

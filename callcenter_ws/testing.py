@@ -125,6 +125,14 @@ class RecordingTransport:
         """Return ``unsent``."""
         return self.unsent
 
+    def buffered_bytes(self) -> int:
+        """Return ``unsent``."""
+        return self.unsent
+
+    def unsent_frames(self) -> Sequence[bytes]:
+        """Return none: they are recorded at once."""
+        return ()
+
     @property
     def messages(self) -> list[dict[str, object]]:
         """The messages written so far, decoded; raises ``ValueError`` for other than unmasked text frames."""

@@ -66,7 +66,7 @@ PURE = ("errors", "interfaces", "events", "delivery", "requests")
 """Parts that do no I/O: they are passed their clock, their transports and their store."""
 
 PURE_MAY_IMPORT = {
-    "__future__", "abc", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib",
+    "__future__", "abc", "array", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib",
     "itertools", "json", "math", "msgspec", "operator", "re", "struct", "types", "typing", "zlib",
 }  # fmt: skip
 """What the pure parts may import of others: nothing that reads a clock, a file or a socket."""

@@ -142,7 +142,7 @@ class DaemonSubscription:
         if tenant_id not in (EVERY_TENANT, event.tenant_id):
             return
         self._queue.append(_PendingCall(publication))
-        self._bytes += len(event.payload)
+        self._count_bytes(len(event.payload))
         if len(self) > MAX_PENDING_EVENTS or self._bytes > MAX_PENDING_BYTES:
             self._overflow()
         else:
@@ -163,6 +163,11 @@ class DaemonSubscription:
         for call in self._refused.values():
             call.refusals = 0
         self._requeue_refused()
+
+    def drop(self) -> None:
+        """Drop all events; the subscription must be detached, and is not used any more."""
+        self._queue.clear()
+        self._count_bytes(-self._bytes)
 
     def send(self) -> None:
         """Send queued events, up to the limit of calls in flight and while the transport accepts them."""
@@ -210,7 +215,7 @@ class DaemonSubscription:
             self.send()
 
     def _acknowledged(self, publication: Publication, receiver: ClientEventReceiver, error: Refusal | None) -> None:
-        self._bytes -= len(publication.event.payload)
+        self._count_bytes(-len(publication.event.payload))
         if error is not None and not self._refusal_logged:
             self._refusal_logged = True
             _log.warn(
@@ -218,6 +223,10 @@ class DaemonSubscription:
                 peer=receiver.name,
                 error=error.message[:_MAX_LOGGED_LENGTH],
             )
+
+    def _count_bytes(self, change: int) -> None:
+        self._bytes += change
+        self._subscriptions.waiting_bytes += change
 
     def _send_again(self) -> None:
         self._requeue_refused()
@@ -241,9 +250,14 @@ class DaemonSubscription:
 
 
 class DaemonSubscriptions:
-    """All subscriptions of daemons: those of connected peers, and those that wait for their peer to reconnect."""
+    """All subscriptions of daemons: those of connected peers, and those that wait for their peer to reconnect.
+
+    Attributes:
+        waiting_bytes: bytes of the payloads that daemons have not acknowledged.
+    """
 
     def __init__(self, directory: Directory, clock: Clock) -> None:
+        self.waiting_bytes = 0
         self._directory = directory
         self._clock = clock
         self._detached: dict[DaemonSubscription, Timer] = {}
@@ -276,6 +290,7 @@ class DaemonSubscriptions:
             timer.cancel()
         self._directory.unlisten(subscription)
         subscription.detach()
+        subscription.drop()
 
     def close_detached(self) -> None:
         """End all subscriptions without a connection: the gateway stops."""

@@ -109,6 +109,11 @@ class AmpServerFactory(ServerFactory):
             self._unauthenticated.add(session)
         return protocol
 
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of the events that daemons have not acknowledged; each subscription has a limit of its own."""
+        return self._subscriptions.waiting_bytes
+
     def drain(self) -> Deferred[None]:
         """Stop reading, answer what is in flight, then close every connection.
 

@@ -15,14 +15,15 @@ from typing import NamedTuple
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.outbox import SharedOutbox
 from callcenter_ws.delivery.replay_cache import ReplayBatch
-from callcenter_ws.delivery.snapshot_cache import RequestId
+from callcenter_ws.delivery.snapshot_cache import RequestId, SharedSnapshot
 from callcenter_ws.delivery.subscriber import SessionState, Subscriber
 from callcenter_ws.delivery.subscription import SubscriptionChange
 from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import ControlFrame, control_frame
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.interfaces import Position, Snapshot
+from callcenter_ws.interfaces import Position
+from callcenter_ws.runtime.clock import Clock
 
 PAGE_EVENTS = 200
 PAGE_BYTES = 262_144
@@ -76,7 +77,7 @@ class SnapshotRequest:
 
     request_id: RequestId = None
     until: int = 0
-    snapshot: Snapshot | None = None
+    snapshot: SharedSnapshot | None = None
 
 
 class ChangeRequest(NamedTuple):
@@ -190,8 +191,10 @@ class CatchUp:
         self._history_is_lost = True
 
     def begin(self) -> None:
-        """Take the first step now: for most clients it is the last, and they go live with it."""
-        if self._activity in (_Activity.IDLE, _Activity.WAITING):
+        """Take the first step; at once if nothing was requested: most clients then go live with it."""
+        if self._requests:
+            self.proceed()
+        elif self._activity in (_Activity.IDLE, _Activity.WAITING):
             self._turn()
 
     def proceed(self) -> None:
@@ -201,7 +204,11 @@ class CatchUp:
 
     def _schedule(self, delay: float) -> None:
         self._activity = _Activity.SCHEDULED
-        self._hub.clock.call_later(delay, self._turn)
+        if delay:
+            self._hub.clock.call_later(delay, self._turn)
+        else:
+            # In turn with the other clients that are fed: a thousand may resume together.
+            self._hub.slicer.call(self._turn)
 
     def _turn(self) -> None:
         if self._client.outbox.blocked or (self._waits_for_subscription and not self.has_changes):
@@ -324,7 +331,7 @@ class CatchUp:
     async def _begin_request(self, request: Request) -> None:
         if isinstance(request, SnapshotRequest):
             request.snapshot = await self._take_snapshot()
-            request.until = request.snapshot.seq
+            request.until = request.snapshot.snapshot.seq
             self._current = request
         else:
             await self._begin_replay(request)
@@ -473,8 +480,8 @@ class CatchUp:
     async def _reset(self, reason: str, request_id: RequestId = None) -> None:
         """Send ``reset`` and a snapshot: the requested position cannot be served."""
         client = self._client
-        snapshot = await self._take_snapshot()
-        frames = await self._encode(snapshot, None)
+        shared = await self._take_snapshot()
+        frames, snapshot = await self._encode(shared, None), shared.snapshot
         payload = {"reason": reason, "epoch": snapshot.epoch, "seq": snapshot.seq}
         client.send(control_frame("reset", payload, in_reply_to=request_id))
         client.send_message(frames)
@@ -487,12 +494,13 @@ class CatchUp:
             await self._reset("too_old", request.request_id)
             self._current = None
             return
-        snapshot = await self._take_snapshot()
+        shared = await self._take_snapshot()
+        snapshot = shared.snapshot
         if snapshot.epoch != client.epoch:
             # The client's position is not in this history: it is sent a reset, not a gap.
             self._history_is_lost = True
             return
-        frames = await self._encode(snapshot, None) if request is None else ()
+        frames = await self._encode(shared, None) if request is None else ()
         missing = {
             "from_seq": client.outbox.position + 1,
             "to_seq": snapshot.seq,
@@ -505,27 +513,45 @@ class CatchUp:
             client.send_message(frames)
         else:
             # The snapshot that was taken earlier would take the client back in time.
-            request.snapshot, request.until = snapshot, snapshot.seq
+            request.snapshot, request.until = shared, snapshot.seq
 
     # Snapshots
 
-    async def _take_snapshot(self) -> Snapshot:
-        """Return the tenant's state; the snapshot that another client was sent, if nothing was published since."""
-        tenant, broker = self._tenant, self._hub.broker
-        shared = tenant.snapshot
-        if shared is not None:
-            head = await broker.position(tenant.tenant_id)
-            if (shared.snapshot.epoch, shared.snapshot.seq) == (head.epoch, head.seq):
-                return shared.snapshot
-        return await broker.snapshot(tenant.tenant_id)
+    async def _take_snapshot(self) -> SharedSnapshot:
+        """Return the tenant's state; the snapshot that another client was sent, if nothing was published since.
 
-    async def _encode(self, snapshot: Snapshot, request_id: RequestId) -> Sequence[ControlFrame]:
+        While another one is prepared, wait: all that wait share the next.
+        """
+        client, tenant, broker = self._client, self._tenant, self._hub.broker
+        while True:
+            shared = tenant.snapshot
+            if shared is not None:
+                head = await broker.position(tenant.tenant_id)
+                if (shared.snapshot.epoch, shared.snapshot.seq) == (head.epoch, head.seq):
+                    return shared
+            preparing = None if tenant.in_preparation is None else tenant.in_preparation.preparing()
+            if preparing is None:
+                break
+            await preparing
+        shared = tenant.share_snapshot(await broker.snapshot(tenant.tenant_id))
+        shared.begin(client)
+        self._hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, _release, self._hub.clock, tenant, shared)
+        return shared
+
+    async def _encode(self, shared: SharedSnapshot, request_id: RequestId) -> Sequence[ControlFrame]:
         """Return the ``snapshot`` message, as this client may see it when it is encoded."""
-        client, shared = self._client, self._tenant.share_snapshot(snapshot)
+        client = self._client
         seen_as = None
         while seen_as != (seen_as := (client.principal, client.subscription.fixed(), client.outbox.group)):
             frames = await shared.frames_for(client, request_id)
             if self._is_closed:
                 break
-        self._hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, self._tenant.release_snapshot, shared)
         return frames
+
+
+def _release(clock: Clock, tenant: Tenant, shared: SharedSnapshot) -> None:
+    """Release a snapshot that was shared for a moment, once it is prepared."""
+    if shared.preparing() is None:
+        tenant.release_snapshot(shared)
+    else:
+        clock.call_later(SNAPSHOT_SHARED_SECONDS, _release, clock, tenant, shared)

@@ -7,8 +7,9 @@ from there to the head. ``SessionState`` names the states of a session; only the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import chain
 
 from callcenter_ws.delivery.catch_up import NO_SUBSCRIPTION, CatchUp, ChangeRequest, ReplayRequest, SnapshotRequest
 from callcenter_ws.delivery.counters import add
@@ -196,6 +197,7 @@ class Client:
         if self._slow is not None:
             self._slow.stop()
         self._expiry.stop()
+        self._hub.outgoing.discard(self)
         self._hub.unregister(self, self.tenant, code)
         self.outbox.close()
         # They refer to the client: without them it is freed at once, and not by the garbage collector, which does not
@@ -265,6 +267,7 @@ class Client:
             return
         self.outbox.paused = True
         self.outbox.detach()
+        self._hub.outgoing.add(self)
         if self._slow is None:
             hub, timed_out = self._hub, partial(self.close, CloseCode.SLOW_CONSUMER)
             self._slow = SlowConsumerWatch(
@@ -277,6 +280,7 @@ class Client:
         if self.closed:
             return
         self.outbox.paused = False
+        self._hub.outgoing.discard(self)
         if self._slow is not None:
             self._slow.stop()
         if self.outbox.accepting or self.outbox.frames:
@@ -288,6 +292,25 @@ class Client:
         """Ping the peer, and close the connection unless it answers; see ``interfaces.Transport``."""
         if not self.closed:
             self._transport.probe()
+
+    # Implements delivery.outgoing.WaitingPeer
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the client is a visitor."""
+        return self.principal.is_visitor
+
+    def buffered_bytes(self) -> int:
+        """Return the bytes in the buffers of the transport."""
+        return self._transport.buffered_bytes()
+
+    def unsent_frames(self) -> Iterable[bytes]:
+        """Return what waits in the outbox and in the transport's backlog."""
+        return chain(self._transport.unsent_frames(), self.outbox.frames)
+
+    def close_slow(self) -> None:
+        """End the session: too much waits for all clients together, and this one does not read."""
+        self.close(CloseCode.SLOW_CONSUMER)
 
     def count_received(self) -> None:
         """Count a message from the peer."""

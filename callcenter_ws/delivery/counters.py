@@ -37,6 +37,7 @@ class HubCounters:
         closed: closed connections by the name of their close code.
         dropped: publications that a client was informed it will not be sent, by reason.
         handshakes_refused: refused handshakes by error code.
+        closed_for_outgoing_bytes: connections that were closed because too much waited for all together.
     """
 
     connections_by: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -47,3 +48,4 @@ class HubCounters:
     dropped: dict[str, int] = field(default_factory=dict)
     handshakes_refused: dict[str, int] = field(default_factory=dict)
     lagging: int = 0
+    closed_for_outgoing_bytes: int = 0

@@ -11,7 +11,9 @@ from callcenter_ws.delivery.counters import HubCounters, TenantCounters, add
 from callcenter_ws.delivery.group import CLIENTS_PER_SLICE, Group
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.outbox import Outbox, join
+from callcenter_ws.delivery.outgoing import OutgoingBytes
 from callcenter_ws.delivery.replay_cache import ReplayCache
+from callcenter_ws.delivery.snapshot_parts import PartCache
 from callcenter_ws.delivery.subscriber import SessionState, Subscriber
 from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
@@ -83,6 +85,8 @@ class Hub:
         self.revocations = Revocations(iat_tolerance, clock.time)
         self.replays = ReplayCache(clock)
         self.slicer = Slicer(clock)
+        self._snapshot_parts = PartCache(clock)
+        self.outgoing = OutgoingBytes(clock, self.slicer, limits.outgoing_bytes, self._count_limit_exceeded)
         self.counters = HubCounters()
 
     # Delivery
@@ -231,7 +235,7 @@ class Hub:
 
     def _activate(self, tenant_id: str) -> Tenant:
         tenant = self._idle.pop(tenant_id, None) or Tenant(
-            tenant_id, self._agent_calls, self._mark_pending, self.slicer
+            tenant_id, self._agent_calls, self._mark_pending, self.slicer, self._snapshot_parts
         )
         self._tenants[tenant_id] = tenant
         self._attach(tenant_id)
@@ -279,6 +283,9 @@ class Hub:
             delay = MIN_RECONNECT_SECONDS + spread * index / len(clients)
             client.send(control_frame("drain", {"reconnect_after_ms": int(1000 * delay)}))
             self._attempt(partial(client.close, CloseCode.DRAINING), client)
+
+    def _count_limit_exceeded(self) -> None:
+        self.counters.closed_for_outgoing_bytes += 1
 
     def _attempt(self, action: Callable[[], None], client: object) -> None:
         """Log what ``action`` raises: a bug in one client must not prevent the same for the others."""

@@ -325,6 +325,15 @@ class Limits:
             "close 4001 after slow_timeout; an HTTP connection ends",
         ),
     ] = 4_096
+    outgoing_bytes: Annotated[
+        int,
+        Meta(ge=16_777_216, le=1_099_511_627_776),
+        Limit(
+            Scope.PROCESS,
+            "memory: bytes that wait to be read by all peers together",
+            "close 4001 of those for which most bytes have waited for the longest, visitors first",
+        ),
+    ] = 268_435_456
     presence_grace: Annotated[
         GracePeriod,
         Limit(

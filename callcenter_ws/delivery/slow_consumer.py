@@ -6,9 +6,16 @@ A client that reads slower than events are published, but faster than that, stay
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from callcenter_ws.interfaces import Transport
 from callcenter_ws.runtime.clock import Clock, Timer
+
+
+class UnsentBytes(Protocol):
+    """What a peer has not received."""
+
+    def unsent_bytes(self) -> int:
+        """Return the bytes that the peer has not received."""
 
 
 class SlowConsumerWatch:
@@ -26,7 +33,7 @@ class SlowConsumerWatch:
     __slots__ = ("_clock", "_min_bytes", "_timed_out", "_timeout", "_timer", "_transport", "_unsent")
 
     def __init__(
-        self, clock: Clock, transport: Transport, timeout: float, min_rate: float, timed_out: Callable[[], None]
+        self, clock: Clock, transport: UnsentBytes, timeout: float, min_rate: float, timed_out: Callable[[], None]
     ) -> None:
         self._min_bytes = timeout * min_rate
         self._clock = clock

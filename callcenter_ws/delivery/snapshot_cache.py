@@ -4,7 +4,8 @@ When a thousand agents reconnect together, each is sent the whole state. What th
 filtered and encoded once per group, in slices, and their outboxes hold the same bytes until these are sent.
 
 A large snapshot is one message in several frames. The frames in the middle are the same objects for all clients of a
-group; only the first and the last, and those with publications for one user alone, are made for one client.
+group; only the first and the last, and those with publications for one user alone, are made for one client. Snapshots
+at different positions share what has not changed (``snapshot_parts``).
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import attrgetter
 from types import MappingProxyType
 
+from callcenter_ws.delivery.snapshot_parts import Part, PartCache, encode, encode_part, fragment
 from callcenter_ws.delivery.subscriber import Subscriber
 from callcenter_ws.delivery.subscription import FixedSubscription
 from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.frames import ControlFrame, FrameCompressor, WireFormat, text_fragment, text_frame
+from callcenter_ws.events.frames import ControlFrame, WireFormat, text_frame
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Snapshot
@@ -28,10 +32,6 @@ from callcenter_ws.runtime.slicer import Slicer
 RequestId = str | int | None
 """The ``id`` of a client's request, which its answer repeats as ``in_reply_to``."""
 
-FRAGMENT_BYTES = 61_440
-"""Size at which a frame of a large snapshot ends; it exceeds this by one publication at most. As a rule, two frames are
-within ``MAX_DIRECT_BYTES``."""
-
 MAX_FRAME_BYTES = 262_144
 """Size of the largest snapshot that is sent as one frame."""
 
@@ -39,22 +39,6 @@ EVENTS_PER_STEP = 500
 """Publications that are examined in one step."""
 
 _END = b"]}}"
-
-
-@dataclass(slots=True)
-class _Part:
-    """Consecutive publications of a view, and their encoding.
-
-    Attributes:
-        begin, end: indexes of the first publication and of the one after the last.
-        text: the JSON objects, separated by commas; empty once it is held by ``frame``.
-        frame: the part as a frame in the middle of a message, of a large snapshot only.
-    """
-
-    begin: int
-    end: int
-    text: bytes
-    frame: ControlFrame | None = None
 
 
 class _Done:
@@ -77,7 +61,7 @@ class _View:
 
     publications: list[Publication] = field(default_factory=list)
     answered: set[EntityKey | None] = field(default_factory=set)
-    parts: list[_Part] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     is_large: bool = False
     preparing: Awaitable[None] = field(default_factory=_Done)
     is_prepared: bool = False
@@ -97,10 +81,14 @@ class SharedSnapshot:
 
     Args:
         may_see: whether a principal may see an event (``events.visibility``).
+        cache: the parts of earlier snapshots.
     """
 
-    def __init__(self, snapshot: Snapshot, may_see: Callable[[Principal, Event], bool], slicer: Slicer) -> None:
+    def __init__(
+        self, snapshot: Snapshot, may_see: Callable[[Principal, Event], bool], slicer: Slicer, cache: PartCache
+    ) -> None:
         self.snapshot = snapshot
+        self._cache = cache
         self._may_see = may_see
         self._slicer = slicer
         self._for_all: list[Publication] = []
@@ -126,25 +114,40 @@ class SharedSnapshot:
         if not own:
             return _assemble(view, head, wire_format) if request_id is not None else view.unasked(head, wire_format)
         if view.is_large and len(own) <= EVENTS_PER_STEP:
-            changed: dict[int, _Part] = {}
+            changed: dict[int, Part] = {}
             await self._take(_merge(view, own, wire_format, changed))
             return _assemble(view, head, wire_format, changed)
-        merged = _View(sorted([*view.publications, *own], key=lambda publication: publication.seq))
+        merged = _View(sorted([*view.publications, *own], key=attrgetter("seq")))
         await self._take(_encode(merged, wire_format))
         return _assemble(merged, head, wire_format)
 
     async def _view_of(self, key: tuple[object, ...], client: Subscriber) -> _View:
         """Return the prepared view of a client's group; the first that requests it has it prepared for all."""
-        view = self._views.get(key)
-        if view is None:
-            view = self._views[key] = _View()
-            view.preparing = self._take(
-                self._prepare(view, client.principal, client.subscription.fixed(), client.outbox.wire_format)
-            )
+        view = self._start(key, client)
         await view.preparing
         if not view.is_prepared:
             raise RuntimeError("the snapshot could not be prepared")
         return view
+
+    def begin(self, client: Subscriber) -> None:
+        """Begin to prepare what a client's group sees, which it will request."""
+        if client.outbox.group is not None:
+            self._start(client.outbox.group.key, client)
+
+    def _start(self, key: tuple[object, ...], client: Subscriber) -> _View:
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = _View()
+            steps = self._prepare(view, key, client.principal, client.subscription.fixed(), client.outbox.wire_format)
+            view.preparing = self._take(steps)
+        return view
+
+    def preparing(self) -> Awaitable[None] | None:
+        """Return what to await until a view is prepared that is not; None if there is none."""
+        for view in self._views.values():
+            if not view.is_prepared:
+                return view.preparing
+        return None
 
     def _take(self, steps: Iterator[None]) -> Awaitable[None]:
         """Take the steps: at once if the snapshot is small, else in slices."""
@@ -173,9 +176,26 @@ class SharedSnapshot:
         return [p for p in publications if admits(p.event) and may_see(principal, p.event)]
 
     def _prepare(
-        self, view: _View, principal: Principal, subscription: FixedSubscription, wire_format: WireFormat
+        self,
+        view: _View,
+        key: tuple[object, ...],
+        principal: Principal,
+        subscription: FixedSubscription,
+        wire_format: WireFormat,
     ) -> Iterator[None]:
         """Find and encode what the clients of a group see of what is for all."""
+        try:
+            yield from self._find(view, principal, subscription)
+            cached = (principal.tenant_id, self.snapshot.epoch, key)
+            yield from _encode(view, wire_format, self._cache.get(cached))
+            if view.is_large:
+                self._cache.keep(cached, view.parts)
+        except Exception:
+            # The next client that requests it tries again.
+            self._views.pop(key, None)
+            raise
+
+    def _find(self, view: _View, principal: Principal, subscription: FixedSubscription) -> Iterator[None]:
         yield from self._index_once()
         seen, answered = [], view.answered
         for number, publication in enumerate(self._for_all, 1):
@@ -188,7 +208,6 @@ class SharedSnapshot:
             if number % EVENTS_PER_STEP == 0:
                 yield
         view.publications = _without_unanswered(seen, answered)
-        yield from _encode(view, wire_format)
 
     def _prepare_for_visitor(self, view: _View, client: Subscriber) -> Iterator[None]:
         """Find and encode what a client in no group sees: that of its session."""
@@ -213,72 +232,51 @@ class SharedSnapshot:
 # Encoding
 
 
-def _encode(view: _View, wire_format: WireFormat) -> Iterator[None]:
-    begin = size = 0
-    while begin < len(view.publications):
-        part = _encode_part(view.publications, begin, wire_format)
-        begin = part.end
-        view.parts.append(part)
-        size += len(part.text)
-        yield
-    view.is_large = size > MAX_FRAME_BYTES
-    for index, part in enumerate(view.parts if view.is_large else ()):
-        _make_frame(part, wire_format.deflater, is_first=index == 0)
+def _encode(view: _View, wire_format: WireFormat, known: Sequence[Part] = ()) -> Iterator[None]:
+    """Encode a view in steps.
+
+    Args:
+        known: the parts of an earlier snapshot.
+    """
+    yield from encode(view.publications, wire_format, known, view.parts)
+    view.is_large = sum(part.size for part in view.parts) > MAX_FRAME_BYTES
+    if not view.is_large and known:
+        # It was large; the text of its parts is needed now.
+        view.parts = []
+        yield from encode(view.publications, wire_format, (), view.parts)
+    for part in view.parts if view.is_large else ():
+        part.make_frame(wire_format.deflater)
         yield
     view.is_prepared = True
 
 
-def _encode_part(publications: list[Publication], begin: int, wire_format: WireFormat) -> _Part:
-    bodies: list[bytes] = []
-    size, at = 0, begin
-    while at < len(publications) and size < FRAGMENT_BYTES:
-        bodies.append(publications[at].body(wire_format.view))
-        size += len(bodies[-1])
-        at += 1
-    return _Part(begin, at, b",".join(bodies))
-
-
-def _merge(view: _View, own: list[Publication], wire_format: WireFormat, changed: dict[int, _Part]) -> Iterator[None]:
+def _merge(view: _View, own: list[Publication], wire_format: WireFormat, changed: dict[int, Part]) -> Iterator[None]:
     """Encode again the parts of a large view into which publications for one user belong, with these."""
-    ends = [view.publications[part.end - 1].seq for part in view.parts]
+    last_seqs = [part.seqs[-1] for part in view.parts]
+    ends = list(accumulate(len(part.seqs) for part in view.parts))
     added: dict[int, list[Publication]] = {}
     for publication in own:
-        added.setdefault(min(bisect_left(ends, publication.seq), len(ends) - 1), []).append(publication)
+        added.setdefault(min(bisect_left(last_seqs, publication.seq), len(ends) - 1), []).append(publication)
     for index, publications in added.items():
-        begin, end = view.parts[index].begin, view.parts[index].end
-        publications += view.publications[begin:end]
-        publications.sort(key=lambda publication: publication.seq)
-        part = _Part(begin, end, b",".join([publication.body(wire_format.view) for publication in publications]))
-        _make_frame(part, wire_format.deflater, is_first=index == 0)
-        changed[index] = part
+        part = view.parts[index]
+        publications += view.publications[ends[index] - len(part.seqs) : ends[index]]
+        publications.sort(key=attrgetter("seq"))
+        changed[index] = encode_part(publications, wire_format, is_last=part.is_last)
+        changed[index].make_frame(wire_format.deflater)
         yield
 
 
-def _make_frame(part: _Part, deflater: FrameCompressor | None, *, is_first: bool) -> None:
-    """Make the frame of a part, which begins with the comma after the part before it."""
-    part.frame = _fragment(part.text if is_first else b"," + part.text, deflater)
-    part.text = b""
-
-
-def _fragment(
-    text: bytes, deflater: FrameCompressor | None, *, is_first: bool = False, is_last: bool = False
-) -> ControlFrame:
-    if deflater is not None:
-        text = deflater.deflate_part(text, is_last=is_last)
-    return ControlFrame(text_fragment(text, is_first=is_first, is_last=is_last, compressed=deflater is not None))
-
-
 def _assemble(
-    view: _View, head: bytes, wire_format: WireFormat, changed: Mapping[int, _Part] = MappingProxyType({})
+    view: _View, head: bytes, wire_format: WireFormat, changed: Mapping[int, Part] = MappingProxyType({})
 ) -> list[ControlFrame]:
     """Return the message of a view, with some parts replaced."""
     if not view.is_large:
         return [ControlFrame(text_frame(head + b",".join([part.text for part in view.parts]) + _END))]
     parts = [changed.get(index, part).frame for index, part in enumerate(view.parts)]
     return [
-        _fragment(head, wire_format.deflater, is_first=True),
+        fragment(head, wire_format.deflater, is_first=True),
         *(frame for frame in parts if frame is not None),
-        _fragment(_END, wire_format.deflater, is_last=True),
+        fragment(_END, wire_format.deflater, is_last=True),
     ]
 
 

@@ -13,6 +13,7 @@ from callcenter_ws.delivery.counters import TenantCounters
 from callcenter_ws.delivery.group import Group
 from callcenter_ws.delivery.group_index import GroupIndex, Groups
 from callcenter_ws.delivery.snapshot_cache import SharedSnapshot
+from callcenter_ws.delivery.snapshot_parts import PartCache
 from callcenter_ws.delivery.subscriber import Subscriber
 from callcenter_ws.events.principal import Role
 from callcenter_ws.events.publication import Publication
@@ -30,16 +31,24 @@ class Tenant:
     Args:
         agent_calls: the policy for agents (``events.visibility``).
         has_pending: called with a group whose publications wait to be sent at the end of the turn.
-        slicer: prepares large snapshots.
+        slicer, parts: for large snapshots.
 
     Attributes:
         head: ``seq`` of the last publication that was delivered to the clients; 0 before the first.
         snapshot: the snapshot that was requested last, until the next publication or for a moment.
+        in_preparation: the snapshot that was requested last, until it is prepared.
     """
 
     def __init__(
-        self, tenant_id: str, agent_calls: AgentCalls, has_pending: Callable[[Group], None], slicer: Slicer
+        self,
+        tenant_id: str,
+        agent_calls: AgentCalls,
+        has_pending: Callable[[Group], None],
+        slicer: Slicer,
+        parts: PartCache,
     ) -> None:
+        self.in_preparation: SharedSnapshot | None = None
+        self._parts = parts
         self.tenant_id = tenant_id
         self._slicer = slicer
         self.head = 0
@@ -111,15 +120,20 @@ class Tenant:
         return client.subscription.admits(event) and may_see(client.principal, event, self._agent_calls)
 
     def share_snapshot(self, snapshot: Snapshot) -> SharedSnapshot:
-        """Return ``snapshot`` prepared for the clients, shared with other requests at the same position."""
-        if self.snapshot is None or self.snapshot.snapshot is not snapshot:
-            self.snapshot = SharedSnapshot(snapshot, partial(may_see, agent_calls=self._agent_calls), self._slicer)
-        return self.snapshot
+        """Return ``snapshot`` for the clients, shared with other requests at the same position."""
+        known = self.snapshot
+        if known is None or (known.snapshot.epoch, known.snapshot.seq) != (snapshot.epoch, snapshot.seq):
+            visible = partial(may_see, agent_calls=self._agent_calls)
+            known = self.snapshot = SharedSnapshot(snapshot, visible, self._slicer, self._parts)
+        self.in_preparation = known
+        return known
 
     def release_snapshot(self, shared: SharedSnapshot) -> None:
         """Hold a shared snapshot no longer: clients that reconnected together have been sent it."""
         if self.snapshot is shared:
             self.snapshot = None
+        if self.in_preparation is shared:
+            self.in_preparation = None
 
     def continue_after(self, seq: int) -> None:
         """Set the head: the next publication follows ``seq``, not the last publication that was delivered."""

@@ -27,6 +27,7 @@ from callcenter_ws.gateway.stores import EventStore, event_store
 from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.first_bytes import UpgradeHandler
+from callcenter_ws.http.large_body import BodyWriting
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.schemas import SchemasResource
@@ -122,12 +123,14 @@ def assemble(
     limits = peer_limits(settings, core.clock)
     websocket_factory = _websocket_factory(reactor, settings, core, authentication, admission, limits)
     amp_factory = _amp_factory(settings, core, authentication.authenticator, limits)
+    core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
     core.metrics.watch(
         core.hub.counters,
         core.broadcaster.counters,
         lambda: len(amp_factory.sessions),
         core.store.broker.state,
         core.store.sources.counters,
+        lambda: core.hub.outgoing.total,
     )
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)
     health = Health(core.store.broker.not_ready, lambda: _missing_keys(settings, authentication.jwks))
@@ -144,7 +147,7 @@ def assemble(
         resources[b"metrics"] = MetricsResource(metrics_text, core.metrics.content_type, authentication.authenticator)
     else:
         metrics_resource = MetricsResource(metrics_text, core.metrics.content_type)
-        metrics_site = _site(reactor, settings, authentication, limits, {b"metrics": metrics_resource})
+        metrics_site = _site(reactor, settings, core, authentication, limits, {b"metrics": metrics_resource})
     upgrade_handlers = {path: endpoint.open for path, endpoint in endpoints.items()}
     return GatewayParts(
         core=core,
@@ -154,7 +157,7 @@ def assemble(
         amp_factory=amp_factory,
         node_metrics=node_metrics,
         health=health,
-        site=_site(reactor, settings, authentication, limits, resources, upgrade_handlers),
+        site=_site(reactor, settings, core, authentication, limits, resources, upgrade_handlers),
         peer_limits=limits,
         metrics_site=metrics_site,
     )
@@ -342,6 +345,7 @@ def _ws_resource(
 def _site(
     reactor: Reactor,
     settings: Settings,
+    core: Core,
     authentication: Authentication,
     limits: PeerLimits,
     resources: Mapping[bytes, Resource],
@@ -355,6 +359,7 @@ def _site(
         limits=limits,
         cors=CorsPolicy(OriginList(settings.web.allowed_origins)),
         handshake_timeout=settings.limits.handshake_timeout,
+        body_writing=BodyWriting(core.clock, core.hub.slicer, core.hub.outgoing, settings.limits),
     )
 
 

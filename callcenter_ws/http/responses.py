@@ -19,6 +19,7 @@ from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.event import MAX_ID_LENGTH
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.http.cors import CorsPolicy
+from callcenter_ws.http.large_body import PIECE_BYTES, BodyWriting, LargeBody
 from callcenter_ws.http.request_peer import RequestPeer
 from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.json import encode_json
@@ -80,13 +81,29 @@ INTERNAL_ERROR = json_response({"error": {"code": _INTERNAL_ERROR.name, "message
 
 def send(request: Request, response: Response) -> None:
     """Write a response without finishing the request. For a HEAD request only the headers are written."""
+    _set_headers(request, response)
+    request.write(response.body)
+
+
+def send_and_finish(request: Request, response: Response) -> None:
+    """Write a response and finish the request; a large body is written as the peer reads it."""
+    writing: BodyWriting | None = getattr(request.site, "body_writing", None)
+    if writing is None or len(response.body) <= PIECE_BYTES or request.method == b"HEAD":
+        send(request, response)
+        request.finish()
+    else:
+        _set_headers(request, response)
+        request.write(b"")
+        LargeBody(request, response.body, writing).start()
+
+
+def _set_headers(request: Request, response: Response) -> None:
     request.setResponseCode(response.status)
     headers = {**_HEADERS, **response.headers, **_cors_headers(request)}
     if response.status not in _WITHOUT_BODY:
         headers["Content-Length"] = str(len(response.body))
     for name, value in headers.items():
         request.setHeader(name, value)
-    request.write(response.body)
 
 
 def _cors_headers(request: Request) -> Mapping[str, str]:
@@ -232,8 +249,7 @@ class JsonResource(Resource):
         request.notifyFinish().addErrback(disconnected.append)
         response = await self._respond(request)
         if not disconnected:
-            send(request, response)
-            request.finish()
+            send_and_finish(request, response)
 
     async def _respond(self, request: Request) -> Response:
         try:

@@ -20,6 +20,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.first_bytes import FirstBytesProtocol, UpgradeHandler
 from callcenter_ws.http.http_connection import GatewayChannel, RequestTimeouts
+from callcenter_ws.http.large_body import BodyWriting
 from callcenter_ws.http.peer_address import PeerAddress
 from callcenter_ws.http.request_peer import RequestPeer
 from callcenter_ws.http.responses import (
@@ -155,6 +156,7 @@ class GatewaySite(Site):
         handshake_timeout: seconds for the head of a request, TLS handshake included.
         body_timeout: seconds for the body of a request.
         idle_timeout: seconds that a connection may be idle between requests.
+        body_writing: how large bodies are written; None: at once.
 
     Attributes:
         limits: the limits of unauthenticated peers.
@@ -178,9 +180,11 @@ class GatewaySite(Site):
         handshake_timeout: float = 10.0,
         body_timeout: float = 30.0,
         idle_timeout: float = 60.0,
+        body_writing: BodyWriting | None = None,
     ) -> None:
         # twisted.web would parse the body of a form before the sender is authorized.
         super().__init__(root, reactor=reactor, timeout=idle_timeout, parsePOSTFormSubmission=False)
+        self.body_writing = body_writing
         self._authenticator = authenticator
         self._cors = cors
         self._upgrade_handlers = upgrade_handlers or {}

@@ -66,6 +66,7 @@ class Metrics:
         amp_peers: Callable[[], int],
         store: Callable[[], JsonObject],
         sources: SourceCounters,
+        outgoing_bytes: Callable[[], int],
     ) -> None:
         """Add these counters to the metrics.
 
@@ -75,8 +76,9 @@ class Metrics:
             amp_peers: returns the number of connected AMP peers.
             store: returns the state of the broker (``interfaces.Broker.state``).
             sources: the counters of the registry of sources.
+            outgoing_bytes: returns the bytes that wait to be read by all peers (``delivery.outgoing``).
         """
-        self.registry.register(_NodeCollector(hub, ingest, amp_peers, store, sources))
+        self.registry.register(_NodeCollector(hub, ingest, amp_peers, store, sources, outgoing_bytes))
 
     def render(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
@@ -97,8 +99,10 @@ class _NodeCollector(Collector):
         amp_peers: Callable[[], int],
         store: Callable[[], JsonObject],
         sources: SourceCounters,
+        outgoing_bytes: Callable[[], int],
     ) -> None:
         self._sources = sources
+        self._outgoing_bytes = outgoing_bytes
         self._hub = hub
         self._ingest = ingest
         self._amp_peers = amp_peers
@@ -125,6 +129,12 @@ class _NodeCollector(Collector):
         yield _counter("connections_opened", "WebSocket connections opened.", hub.opened)
         yield _counters("connections_closed", "WebSocket connections closed, by close code.", "code", hub.closed)
         yield _counters("handshakes_refused", "WebSocket handshakes refused.", "reason", hub.handshakes_refused)
+        yield _gauge("outgoing_bytes", "Bytes that wait to be read by slow peers.", self._outgoing_bytes())
+        yield _counter(
+            "closed_for_outgoing_bytes",
+            "Connections closed because more than limits.outgoing_bytes waited to be read.",
+            hub.closed_for_outgoing_bytes,
+        )
         yield _gauge("lagging_clients", "Clients that are behind and receive events from the history.", hub.lagging)
 
     def _events(self) -> Iterator[Metric]:

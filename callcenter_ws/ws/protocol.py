@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -20,7 +20,7 @@ from callcenter_ws.runtime.clock import Timer
 from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.runtime.peer_budget import Credential
 from callcenter_ws.runtime.slicer import Slicer
-from callcenter_ws.runtime.transports import limit_send_queue, unsent_bytes
+from callcenter_ws.runtime.transports import buffered_bytes, limit_send_queue, unsent_bytes
 from callcenter_ws.ws.autobahn import handshake_response
 from callcenter_ws.ws.backlog import Backlog
 from callcenter_ws.ws.connection_context import ConnectionContext
@@ -415,6 +415,14 @@ class GatewayProtocol(KeepaliveProtocol):
         """Return the bytes of the backlog and those written to the transport that the peer has not received."""
         waiting = 0 if self._backlog is None else self._backlog.size
         return waiting + unsent_bytes(self.transport)
+
+    def buffered_bytes(self) -> int:
+        """Return the bytes that are copied into the transport's buffers."""
+        return buffered_bytes(self.transport)
+
+    def unsent_frames(self) -> Iterable[bytes]:
+        """Return the frames of the backlog."""
+        return () if self._backlog is None else self._backlog.shared()
 
     # Authentication, and the life of the session
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +12,15 @@ import pytest
 from msgspec.structs import replace
 from world import Peer, World
 
-from callcenter_ws.delivery.snapshot_cache import EVENTS_PER_STEP, FRAGMENT_BYTES
+from callcenter_ws.delivery.snapshot_cache import EVENTS_PER_STEP
+from callcenter_ws.delivery.snapshot_parts import CACHED_SECONDS, FRAGMENT_BYTES, Part, PartCache
 from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.frames import ControlFrame, frame_payload
 from callcenter_ws.events.principal import Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.slicer import STEPS_PER_TURN
+from callcenter_ws.testing import FakeClock
 
 CALLS = 2_000
 """Some 600 KB."""
@@ -227,3 +230,83 @@ def test_a_waiting_snapshot_counts_as_one_message() -> None:
     world.turn()
     assert world.hub.counters.delivered == delivered + world.limits.outbox
     assert peer.client.outbox.room == world.limits.outbox
+
+
+def test_snapshots_at_different_positions_share_what_has_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_with_calls()
+    peers = [world.live() for _ in range(3)]
+    frames = Frames(monkeypatch, *peers)
+    peers[0].send("snapshot")
+    world.turn()
+    # One call in the middle changes, one ends, and one is new.
+    world.publish("call.ringing", {"unique_id": "c900", "agent_id": "a"})
+    world.publish("call.ended", {"unique_id": "c100", "duration": 1})
+    world.publish("call.incoming", {"unique_id": "new", "caller_id": "1", "destination": "2"})
+    world.turn()
+    peers[1].send("snapshot")
+    world.turn()
+    world.clock.advance(30)
+    peers[2].send("snapshot")
+    world.turn()
+    first, second, third = (events_in(frames_)["payload"]["events"] for frames_ in frames.of)
+    shared = {id(frame) for frame in frames.of[0]} & {id(frame) for frame in frames.of[1]}
+    assert len(frames.of[0]) - len(shared) <= 2 + 2 + 1  # head and end, the changed parts, and the last one
+    ids = [event["payload"]["unique_id"] for event in second]
+    assert ids == [*(f"c{number}" for number in range(CALLS) if number != 100), "c900", "new"]
+    assert [event["seq"] for event in second] == sorted(event["seq"] for event in second)
+    assert len(first) == CALLS and third == second
+
+
+def test_many_changes_do_not_leave_ever_smaller_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_with_calls()
+    peer = world.live()
+    sizes = []
+    for begin in range(0, 300, 3):
+        frames: list[bytes] = []
+        monkeypatch.setattr(peer, "write_frames", frames.extend)
+        for number in range(begin, CALLS, 300):
+            world.publish("call.ended", {"unique_id": f"c{number}", "duration": 1})
+            call = {"caller_id": "1", "destination": "2", "variables": {"note": "x" * 200}}
+            world.publish("call.incoming", {"unique_id": f"n{number}", **call})
+        world.clock.advance(1)
+        peer.send("snapshot")
+        world.turn()
+        assert len(events_in(frames)["payload"]["events"]) == CALLS
+        sizes.append(sum(map(len, frames)) / len(frames))
+    assert min(sizes) > FRAGMENT_BYTES / 6
+
+
+def test_clients_that_ask_at_different_positions_meanwhile_share_the_next_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = world_with_calls(5_000)
+    peers = [world.live() for _ in range(10)]
+    frames = Frames(monkeypatch, *peers)
+    peers[0].send("snapshot")
+    for _ in range(3):
+        world.clock.step()
+    for peer in peers[1:]:
+        world.publish_alerts(1)
+        peer.send("snapshot")
+        world.clock.step()
+        world.clock.step()
+    world.turn()
+    seqs = [events_in(mine)["payload"]["seq"] for mine in frames.of]
+    assert len(set(seqs)) <= 3
+    assert all(len(events_in(mine)["payload"]["events"]) == 5_000 for mine in frames.of)
+
+
+def test_cached_parts_are_evicted() -> None:
+    clock = FakeClock()
+    cache = PartCache(clock)
+    large = Part(array("Q", [1]), b"", 9, ControlFrame(b"x" * 30_000_000))
+    for name in "abc":
+        cache.keep(name, [large])
+    assert cache.get("a") == () and cache.get("c") == [large]
+    assert cache.bytes == 60_000_000
+    clock.advance(CACHED_SECONDS - 1)
+    cache.keep("c", [large])
+    clock.advance(2)
+    assert cache.get("b") == () and cache.get("c") == [large]
+    clock.advance(2 * CACHED_SECONDS)
+    assert cache.bytes == 0 and cache.get("c") == ()

@@ -28,7 +28,9 @@ def ingest() -> IngestCounters:
 @pytest.fixture
 def metrics(hub: HubCounters, ingest: IngestCounters) -> Metrics:
     metrics = Metrics()
-    metrics.watch(hub, ingest, lambda: 3, lambda: {"ready": True, "waiting_events": 5}, SourceCounters(2, 7))
+    metrics.watch(
+        hub, ingest, lambda: 3, lambda: {"ready": True, "waiting_events": 5}, SourceCounters(2, 7), lambda: 7_000
+    )
     return metrics
 
 
@@ -64,6 +66,9 @@ def test_the_hub(metrics: Metrics, hub: HubCounters) -> None:
     assert value(metrics, "messages_received_total") == 9
     assert value(metrics, "messages_dropped_total", reason="gap") == 6
     assert value(metrics, "handshakes_refused_total", reason="unauthorized") == 7
+    hub.closed_for_outgoing_bytes = 2
+    assert value(metrics, "closed_for_outgoing_bytes_total") == 2
+    assert value(metrics, "outgoing_bytes") == 7_000
     assert value(metrics, "lagging_clients") == 1
     assert value(metrics, "amp_peers") == 3
     assert value(metrics, "sources_connected") == 2

@@ -24,7 +24,7 @@ def exposition(accepted: int, *latencies: float) -> str:
     """Return the exposition of one worker."""
     metrics, intake = Metrics(), IngestCounters()
     intake.accepted = accepted
-    metrics.watch(HubCounters(), intake, lambda: 0, lambda: {"ready": True}, SourceCounters())
+    metrics.watch(HubCounters(), intake, lambda: 0, lambda: {"ready": True}, SourceCounters(), lambda: 0)
     for latency in latencies:
         metrics.observe_latency(latency)
     return metrics.render().decode()
