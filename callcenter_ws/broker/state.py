@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from operator import attrgetter
 
 from callcenter_ws.events.catalogue import EntityKey, Slot
 from callcenter_ws.events.publication import Publication
@@ -49,11 +48,12 @@ class State:
     def __init__(self) -> None:
         # Ordered by last change, the oldest first.
         self._entities: OrderedDict[EntityKey, _Entity] = OrderedDict()
-        self._slots = 0
+        # The publications of all slots by position, which is the order in which they are added.
+        self._by_seq: dict[int, Publication] = {}
         self.bytes = 0
 
     def __len__(self) -> int:
-        return self._slots
+        return len(self._by_seq)
 
     def apply(self, publication: Publication) -> None:
         """Update the state with the next publication of the stream."""
@@ -80,7 +80,7 @@ class State:
             self._fill(filled, (slot.keeps, event.user_id), publication)
         if filled:
             self._entities[key] = _Entity(event.received_at, publication.seq, filled)
-        while self._slots > MAX_SLOTS:
+        while len(self._by_seq) > MAX_SLOTS:
             self.forget_oldest()
 
     def _fill(self, slots: dict[SlotKey, Publication], slot_key: SlotKey, publication: Publication) -> None:
@@ -88,11 +88,11 @@ class State:
         if replaced is not None:
             self._uncount(replaced)
         slots[slot_key] = publication
-        self._slots += 1
+        self._by_seq[publication.seq] = publication
         self.bytes += publication.memory
 
     def _uncount(self, publication: Publication) -> None:
-        self._slots -= 1
+        del self._by_seq[publication.seq]
         self.bytes -= publication.memory
 
     def forget_oldest(self) -> None:
@@ -116,11 +116,7 @@ class State:
 
     def publications(self) -> list[Publication]:
         """Return the publications that make up the state, in ``seq`` order."""
-        kept: list[Publication] = []
-        for entity in self._entities.values():
-            kept += entity.slots.values()
-        kept.sort(key=attrgetter("seq"))
-        return kept
+        return list(self._by_seq.values())
 
 
 def _empties(slot: Slot, user_id: str | None, slot_key: SlotKey) -> bool:

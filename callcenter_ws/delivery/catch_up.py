@@ -535,7 +535,7 @@ class CatchUp:
             await preparing
         shared = tenant.share_snapshot(await broker.snapshot(tenant.tenant_id))
         shared.begin(client)
-        self._hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, _release, self._hub.clock, tenant, shared)
+        self._hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, release_once_prepared, self._hub.clock, tenant, shared)
         return shared
 
     async def _encode(self, shared: SharedSnapshot, request_id: RequestId) -> Sequence[ControlFrame]:
@@ -549,9 +549,9 @@ class CatchUp:
         return frames
 
 
-def _release(clock: Clock, tenant: Tenant, shared: SharedSnapshot) -> None:
+def release_once_prepared(clock: Clock, tenant: Tenant, shared: SharedSnapshot) -> None:
     """Release a snapshot that was shared for a moment, once it is prepared."""
     if shared.preparing() is None:
         tenant.release_snapshot(shared)
     else:
-        clock.call_later(SNAPSHOT_SHARED_SECONDS, _release, clock, tenant, shared)
+        clock.call_later(SNAPSHOT_SHARED_SECONDS, release_once_prepared, clock, tenant, shared)

@@ -234,20 +234,32 @@ class Hub:
             self._deactivate(tenant)
 
     def _activate(self, tenant_id: str) -> Tenant:
-        tenant = self._idle.pop(tenant_id, None) or Tenant(
-            tenant_id, self._agent_calls, self._mark_pending, self.slicer, self._snapshot_parts
-        )
+        tenant = self._idle.pop(tenant_id, None) or self._new_tenant(tenant_id)
         self._tenants[tenant_id] = tenant
         self._attach(tenant_id)
+        return tenant
+
+    def _new_tenant(self, tenant_id: str) -> Tenant:
+        return Tenant(tenant_id, self._agent_calls, self._mark_pending, self.slicer, self._snapshot_parts)
+
+    def tenant_to_read(self, tenant_id: str) -> Tenant:
+        """Return a tenant of which only the state is read, and which may have no clients."""
+        tenant = self._tenants.get(tenant_id) or self._idle.get(tenant_id)
+        if tenant is None:
+            tenant = self._new_tenant(tenant_id)
+            self._keep_idle(tenant)
         return tenant
 
     def _deactivate(self, tenant: Tenant) -> None:
         del self._tenants[tenant.tenant_id]
         tenant.continue_after(0)
+        self._keep_idle(tenant)
+        self._detach(tenant.tenant_id)
+
+    def _keep_idle(self, tenant: Tenant) -> None:
         self._idle[tenant.tenant_id] = tenant
         if len(self._idle) > MAX_IDLE_TENANTS:
             self._former.add(self._idle.popitem(last=False)[1].counters)
-        self._detach(tenant.tenant_id)
 
     def _attach(self, tenant_id: str) -> None:
         """Have the broker deliver a tenant's events, for its first client or listener."""

@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from callcenter_ws.delivery.snapshot_parts import Part, PartCache, encode, encode_part, fragment
 from callcenter_ws.delivery.subscriber import Subscriber
-from callcenter_ws.delivery.subscription import FixedSubscription
+from callcenter_ws.delivery.subscription import FixedSubscription, Subscription
 from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.frames import ControlFrame, WireFormat, text_frame
@@ -96,6 +96,8 @@ class SharedSnapshot:
         self._of_session: dict[str, list[Publication]] = {}
         self._indexing = self._index()
         self._views: dict[tuple[object, ...], _View] = {}
+        # By interest: what is read without a connection.
+        self._found: dict[tuple[object, ...], _View] = {}
 
     async def frames_for(self, client: Subscriber, request_id: RequestId) -> Sequence[ControlFrame]:
         """Return the ``snapshot`` message for a client, in one or more frames.
@@ -109,7 +111,7 @@ class SharedSnapshot:
             await self._take(self._prepare_for_visitor(view, client))
             return _assemble(view, head, wire_format)
         view = await self._view_of(group.key, client)
-        own = self._visible(client, self._for_user.get(principal.user_id, ()))
+        own = self._visible(principal, client.subscription, self._for_user.get(principal.user_id, ()))
         own = _without_unanswered(own, view.answered)
         if not own:
             return _assemble(view, head, wire_format) if request_id is not None else view.unasked(head, wire_format)
@@ -120,6 +122,39 @@ class SharedSnapshot:
         merged = _View(sorted([*view.publications, *own], key=attrgetter("seq")))
         await self._take(_encode(merged, wire_format))
         return _assemble(merged, head, wire_format)
+
+    async def publications_for(
+        self, interest: tuple[object, ...], principal: Principal, subscription: Subscription
+    ) -> Sequence[Publication]:
+        """Return what a principal without a connection sees; it must be no visitor.
+
+        Args:
+            interest: a key that is equal for those that may see the same of what is for all, as ``Tenant.interest_of``.
+        """
+        view = self._found.get(interest)
+        if view is None:
+            view = self._found[interest] = _View()
+            view.preparing = self._take(self._find_for(interest, view, principal, subscription.fixed()))
+        await view.preparing
+        if not view.is_prepared:
+            raise RuntimeError("the snapshot could not be prepared")
+        own = self._visible(principal, subscription, self._for_user.get(principal.user_id, ()))
+        own = _without_unanswered(own, view.answered)
+        if not own:
+            return view.publications
+        return sorted([*view.publications, *own], key=attrgetter("seq"))
+
+    def _find_for(
+        self, interest: tuple[object, ...], view: _View, principal: Principal, subscription: FixedSubscription
+    ) -> Iterator[None]:
+        """Find what a principal without a connection sees of what is for all, and encode nothing."""
+        try:
+            yield from self._find(view, principal, subscription)
+            view.is_prepared = True
+        except Exception:
+            # The next request tries again.
+            self._found.pop(interest, None)
+            raise
 
     async def _view_of(self, key: tuple[object, ...], client: Subscriber) -> _View:
         """Return the prepared view of a client's group; the first that requests it has it prepared for all."""
@@ -171,8 +206,10 @@ class SharedSnapshot:
             if number % (4 * EVENTS_PER_STEP) == 0:
                 yield
 
-    def _visible(self, client: Subscriber, publications: Iterable[Publication]) -> list[Publication]:
-        admits, principal, may_see = client.subscription.admits, client.principal, self._may_see
+    def _visible(
+        self, principal: Principal, subscription: Subscription, publications: Iterable[Publication]
+    ) -> list[Publication]:
+        admits, may_see = subscription.admits, self._may_see
         return [p for p in publications if admits(p.event) and may_see(principal, p.event)]
 
     def _prepare(
@@ -196,6 +233,7 @@ class SharedSnapshot:
             raise
 
     def _find(self, view: _View, principal: Principal, subscription: FixedSubscription) -> Iterator[None]:
+        """Find what principals of one interest see of what is for all."""
         yield from self._index_once()
         seen, answered = [], view.answered
         for number, publication in enumerate(self._for_all, 1):
@@ -212,7 +250,9 @@ class SharedSnapshot:
     def _prepare_for_visitor(self, view: _View, client: Subscriber) -> Iterator[None]:
         """Find and encode what a client in no group sees: that of its session."""
         yield from self._index_once()
-        view.publications = self._visible(client, self._of_session.get(client.principal.session_id or "", ()))
+        view.publications = self._visible(
+            client.principal, client.subscription, self._of_session.get(client.principal.session_id or "", ())
+        )
         yield from _encode(view, client.outbox.wire_format)
 
     def _index_once(self) -> Iterator[None]:

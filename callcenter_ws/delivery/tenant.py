@@ -15,7 +15,8 @@ from callcenter_ws.delivery.group_index import GroupIndex, Groups
 from callcenter_ws.delivery.snapshot_cache import SharedSnapshot
 from callcenter_ws.delivery.snapshot_parts import PartCache
 from callcenter_ws.delivery.subscriber import Subscriber
-from callcenter_ws.events.principal import Role
+from callcenter_ws.delivery.subscription import FixedSubscription
+from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls, interest, may_see
 from callcenter_ws.interfaces import Snapshot
@@ -71,18 +72,16 @@ class Tenant:
             if principal.session_id is not None:
                 self._sessions.setdefault(principal.session_id, {})[client] = None
             return
-        subscription = client.subscription
-        key = (
-            subscription.names,
-            subscription.queues,
-            client.outbox.wire_format,
-            *interest(principal, self._agent_calls),
-        )
+        key = (client.outbox.wire_format, *self.interest_of(principal, client.subscription.fixed()))
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = self._new_group(key, client)
             self._group_index.add(group)
         group.add(client.outbox)
+
+    def interest_of(self, principal: Principal, subscription: FixedSubscription) -> tuple[object, ...]:
+        """Return a key that is equal for those that may see, and are subscribed to, the same publications for all."""
+        return (*subscription, *interest(principal, self._agent_calls))
 
     def _new_group(self, key: tuple[object, ...], client: Subscriber) -> Group:
         return Group(

@@ -19,6 +19,7 @@ from callcenter_ws.auth.visitors import GatewayTokens, VisitorSessions
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
+from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.gateway.log import TwistedConnectionLog, handshake_refusals
@@ -32,6 +33,7 @@ from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResour
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.schemas import SchemasResource
 from callcenter_ws.http.site import GatewaySite
+from callcenter_ws.http.snapshot import SnapshotResource
 from callcenter_ws.http.stats import StatsResource
 from callcenter_ws.http.users import UsersResource
 from callcenter_ws.interfaces import Directory
@@ -336,6 +338,7 @@ def _ws_resource(
         ),
         b"users": UsersResource(authenticator, core.directory),
         b"events": EventsResource(authenticator, core.broadcaster, core.clock),
+        b"snapshot": SnapshotResource(authenticator, StateReader(core.hub), core.hub.slicer, core.hub.outgoing),
     }
     if b"/ws/public" in endpoints:
         children[b"public"] = endpoints[b"/ws/public"]

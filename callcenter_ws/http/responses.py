@@ -52,6 +52,18 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PiecewiseResponse(Response):
+    """A response whose body is written in pieces.
+
+    Attributes:
+        start: starts writing the body, and finishes the request at its end.
+    """
+
+    body: bytes = b""
+    start: Callable[[Request], None]
+
+
 Handler = Callable[[Request], Coroutine[Deferred[object], object, Response]]
 """Returns the response to a request whose body is complete, or raises a Refusal."""
 
@@ -88,7 +100,10 @@ def send(request: Request, response: Response) -> None:
 def send_and_finish(request: Request, response: Response) -> None:
     """Write a response and finish the request; a large body is written as the peer reads it."""
     writing: BodyWriting | None = getattr(request.site, "body_writing", None)
-    if writing is None or len(response.body) <= PIECE_BYTES or request.method == b"HEAD":
+    if isinstance(response, PiecewiseResponse) and request.method != b"HEAD":
+        _set_headers(request, response)
+        response.start(request)
+    elif writing is None or len(response.body) <= PIECE_BYTES or request.method == b"HEAD":
         send(request, response)
         request.finish()
     else:
@@ -100,7 +115,8 @@ def send_and_finish(request: Request, response: Response) -> None:
 def _set_headers(request: Request, response: Response) -> None:
     request.setResponseCode(response.status)
     headers = {**_HEADERS, **response.headers, **_cors_headers(request)}
-    if response.status not in _WITHOUT_BODY:
+    # A response in pieces is sent in chunks.
+    if response.status not in _WITHOUT_BODY and not isinstance(response, PiecewiseResponse):
         headers["Content-Length"] = str(len(response.body))
     for name, value in headers.items():
         request.setHeader(name, value)

@@ -271,3 +271,85 @@ def test_a_service_loses_nothing_while_events_are_published(desk: Desk) -> None:
         service.socket.close()
     publisher.join()
     assert seen == published
+
+
+# GET /ws/snapshot
+
+
+def events_of(answer: Any) -> list[int]:
+    return [event["seq"] for event in answer["events"]]
+
+
+def test_the_state_over_http_equals_the_snapshot_message(desk: Desk) -> None:
+    """For each role with the rights of its token, with events and queues; also without any client at this node."""
+    sales, support = desk.call("sales"), desk.call("support")
+    desk.gateway.publish(
+        "alert", {"title": "t", "message": "m"}, tenant_id=desk.tenant, user_id="desk", event_id="mine"
+    )
+    claims: dict[str, Any] = {"sub": "desk", "tenant_id": desk.tenant}
+    for role, query, more, expected in (
+        ("supervisor", "", {}, [sales, support]),
+        ("supervisor", "", {"queues": ["sales"]}, [sales]),
+        ("agent", "queues=sales", {}, [sales]),
+        ("agent", "queues=sales,support", {"queues": ["support"]}, [support]),
+        ("wallboard", "events=call.*", {}, [sales, support]),
+        ("wallboard", "events=alert", {}, []),
+        ("service", "events=call.*&queues=support", {}, [support]),
+    ):
+        token = desk.gateway.token(role, **claims, **more)
+        status, answer = desk.gateway.http(f"/ws/snapshot?{query}", token=token)
+        assert status == 200
+        calls = [event for event in answer["events"] if event["type"].startswith("call.")]
+        assert [event["seq"] for event in calls] == expected
+        if role == "wallboard" and calls:
+            assert calls[0]["payload"]["caller_id"] == "***"
+        client = desk.connect(role, f"snapshot=1&{query}", **more)
+        payload = client.receive_type("snapshot")["payload"]
+        assert payload.keys() == answer.keys() == {"epoch", "seq", "events"}
+        assert payload["epoch"] == answer["epoch"]
+        # Connecting has published that the user is online.
+        assert [event for event in payload["events"] if event["type"].startswith("call.")] == calls
+        client.socket.close()
+
+
+def test_a_resume_continues_after_the_state_over_http(desk: Desk) -> None:
+    desk.call("sales")
+    token = desk.gateway.token("service", tenant_id="*")
+    status, answer = desk.gateway.http(f"/ws/snapshot?tenant_id={desk.tenant}&events=call.*", token=token)
+    assert (status, answer["seq"]) == (200, 1)
+    later = desk.call("sales", 2)
+    service = desk.connect("service", f"epoch={answer['epoch']}&seq={answer['seq']}&events=call.*")
+    assert [message.get("seq") for message in until(service, "resumed")] == [later, None]
+
+
+@pytest.mark.parametrize(
+    ("role", "query", "status", "code"),
+    [
+        ("service", "", 400, "invalid_message"),
+        ("service", "?queues=sales", 400, "invalid_message"),
+        ("service", "?events=*", 403, "forbidden"),
+        ("supervisor", "?events=no.such", 400, "unknown_event"),
+        ("supervisor", "?events=", 400, "invalid_message"),
+        ("supervisor", "?queues=%ff", 400, "invalid_message"),
+        ("supervisor", "?tenant_id=another", 403, "forbidden"),
+        ("agent", "?events=presence.changed", 403, "forbidden"),
+        ("visitor", "", 403, "forbidden"),
+        (None, "", 401, "unauthorized"),
+    ],
+)
+def test_refused_requests_for_the_state(desk: Desk, role: str | None, query: str, status: int, code: str) -> None:
+    token = None if role is None else desk.gateway.token(role, tenant_id=desk.tenant)
+    refused, answer = desk.gateway.http(f"/ws/snapshot{query}", token=token)
+    assert (refused, answer["error"]["code"]) == (status, code)
+
+
+def test_a_token_for_all_tenants_must_name_one(desk: Desk) -> None:
+    token = desk.gateway.token("admin", tenant_id="*")
+    assert desk.gateway.http("/ws/snapshot", token=token)[0] == 400
+
+
+def test_only_get_and_head_are_allowed_and_a_cookie_does_not_count(desk: Desk) -> None:
+    token = desk.gateway.token("supervisor", tenant_id=desk.tenant)
+    assert desk.gateway.http("/ws/snapshot", method="POST", token=token)[0] == 405
+    assert desk.gateway.http("/ws/snapshot", method="HEAD", token=token) == (200, "")
+    assert desk.gateway.http("/ws/snapshot", headers={"Cookie": f"session={token}"})[0] == 401

@@ -1,0 +1,70 @@
+"""Reads the state of a tenant for a principal without a connection, by the same rules as the ``snapshot`` message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from callcenter_ws.delivery.catch_up import SNAPSHOT_SHARED_SECONDS, release_once_prepared
+from callcenter_ws.delivery.hub import Hub
+from callcenter_ws.delivery.snapshot_cache import SharedSnapshot
+from callcenter_ws.delivery.snapshot_parts import FRAGMENT_BYTES
+from callcenter_ws.delivery.subscription import Subscription
+from callcenter_ws.delivery.tenant import Tenant
+from callcenter_ws.events.principal import Principal
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.redaction import View
+from callcenter_ws.interfaces import Snapshot
+from callcenter_ws.runtime.json import encode_json
+
+
+class StateReader:
+    """Reads states, shared with the snapshots that clients of the same tenant are sent at the same position."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def read(self, principal: Principal, subscription: Subscription) -> Snapshot:
+        """Return the part of the state of the principal's tenant that it may see and is subscribed to.
+
+        Raises:
+            Refusal: the store does not answer.
+        """
+        tenant = self._hub.tenant_to_read(principal.tenant_id)
+        shared = await self._shared(tenant)
+        snapshot = shared.snapshot
+        publications = await shared.publications_for(
+            tenant.interest_of(principal, subscription.fixed()), principal, subscription
+        )
+        return Snapshot(snapshot.epoch, snapshot.seq, publications)
+
+    async def _shared(self, tenant: Tenant) -> SharedSnapshot:
+        """Return the tenant's state; the snapshot that others were sent, if nothing was published since."""
+        hub, shared = self._hub, tenant.snapshot
+        if shared is not None:
+            head = await hub.broker.position(tenant.tenant_id)
+            if (shared.snapshot.epoch, shared.snapshot.seq) == (head.epoch, head.seq):
+                return shared
+        shared = tenant.share_snapshot(await hub.broker.snapshot(tenant.tenant_id))
+        hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, release_once_prepared, hub.clock, tenant, shared)
+        return shared
+
+
+def snapshot_json(snapshot: Snapshot, view: View) -> Iterator[bytes]:
+    """Return a snapshot as JSON, in pieces that are encoded one by one: ``epoch``, ``seq`` and ``events``."""
+    yield b'{"epoch":%b,"seq":%d,"events":[' % (encode_json(snapshot.epoch), snapshot.seq)
+    yield from _pieces(snapshot.publications, view)
+    yield b"]}"
+
+
+def _pieces(publications: Sequence[Publication], view: View) -> Iterator[bytes]:
+    bodies: list[bytes] = []
+    size = 0
+    separator = b""
+    for publication in publications:
+        bodies.append(publication.body(view))
+        size += len(bodies[-1])
+        if size >= FRAGMENT_BYTES:
+            yield separator + b",".join(bodies)
+            bodies, size, separator = [], 0, b","
+    if bodies:
+        yield separator + b",".join(bodies)

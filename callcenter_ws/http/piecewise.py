@@ -1,0 +1,112 @@
+"""A response that is written in pieces: each is made when the peer has read what was written before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from callcenter_ws.delivery.outgoing import OutgoingBytes
+from callcenter_ws.http.responses import loggable_path
+from callcenter_ws.runtime.slicer import Slicer
+from callcenter_ws.runtime.transports import TwistedTransport, buffered_bytes
+
+_log = Logger()
+
+
+@implementer(IPushProducer)
+class PieceWriter:
+    """Writes the body of one response and finishes it. Implements ``delivery.outgoing.WaitingPeer``.
+
+    What waits in memory is what the transport buffers: one piece, and the one that filled it. A peer that does not read
+    is aborted by its channel.
+
+    Args:
+        request: its status and headers are set.
+        pieces: the body; making one takes at most about a millisecond.
+        slicer: makes one piece for each response in turn.
+        outgoing: counts what waits for the peer.
+    """
+
+    def __init__(self, request: Request, pieces: Iterator[bytes], slicer: Slicer, outgoing: OutgoingBytes) -> None:
+        self._request = request
+        self._pieces = pieces
+        self._slicer = slicer
+        self._outgoing = outgoing
+        self._is_paused = False
+        self._is_scheduled = False
+        self._is_done = False
+
+    def start(self) -> None:
+        """Write the first piece in a later turn."""
+        self._request.registerProducer(self, True)
+        self._schedule()
+
+    def pauseProducing(self) -> None:
+        """Write nothing for now: the transport is full."""
+        self._is_paused = True
+        self._outgoing.add(self)
+
+    def resumeProducing(self) -> None:
+        """Continue: the transport is empty."""
+        self._is_paused = False
+        self._outgoing.discard(self)
+        self._schedule()
+
+    def stopProducing(self) -> None:
+        """Write nothing any more: the connection is lost."""
+        self._is_done = True
+        self._outgoing.discard(self)
+        self._pieces = iter(())
+
+    def _schedule(self) -> None:
+        if not (self._is_scheduled or self._is_paused or self._is_done):
+            self._is_scheduled = True
+            self._slicer.call(self._write)
+
+    def _write(self) -> None:
+        self._is_scheduled = False
+        if self._is_paused or self._is_done:
+            return
+        try:
+            piece = next(self._pieces, None)
+        except Exception:
+            _log.failure("unhandled error in {path}", path=loggable_path(self._request))
+            self._is_done = True
+            # The peer sees that the response is incomplete: its last chunk is missing.
+            self._request.loseConnection()
+            return
+        if piece is None:
+            self._is_done = True
+            self._request.unregisterProducer()
+            self._request.finish()
+        else:
+            self._request.write(piece)
+            self._schedule()
+
+    # What waits
+
+    @property
+    def _transport(self) -> TwistedTransport:
+        return getattr(self._request.channel, "transport", None)
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the request has no token."""
+        return False
+
+    def buffered_bytes(self) -> int:
+        """Return the bytes in the buffers of the transport."""
+        return buffered_bytes(self._transport)
+
+    def unsent_frames(self) -> Sequence[bytes]:
+        """Return nothing: no piece is made before it can be written."""
+        return ()
+
+    def close_slow(self) -> None:
+        """Abort the connection."""
+        if not self._is_done:
+            self._transport.abortConnection()
