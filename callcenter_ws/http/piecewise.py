@@ -42,6 +42,7 @@ class PieceWriter:
 
     def start(self) -> None:
         """Write the first piece in a later turn."""
+        self._request.notifyFinish().addErrback(lambda _: self.stopProducing())
         self._request.registerProducer(self, True)
         self._schedule()
 
