@@ -61,7 +61,9 @@ class SnapshotResource(JsonResource):
         self._occupy(principal, request)
         snapshot = await self._reader.read(principal, subscription)
         pieces = snapshot_json(snapshot, principal.view)
-        return PiecewiseResponse(start=lambda request: PieceWriter(request, pieces, self._slicer, self._outgoing).start())
+        return PiecewiseResponse(
+            start=lambda request: PieceWriter(request, pieces, self._slicer, self._outgoing).start()
+        )
 
     def _occupy(self, principal: Principal, request: Request) -> None:
         """Take a place until the request has ended."""
