@@ -18,7 +18,7 @@ from reference import compacted
 from twisted.internet import reactor, task
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import Event, make_event, void_event
+from callcenter_ws.events.event import Event, Origin, make_event, void_event
 from callcenter_ws.events.frames import PLAIN
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
@@ -47,14 +47,18 @@ class Bench(ABC):
         self._ids = 0
 
     @abstractmethod
-    def make(self, *, history_events: int, history_seconds: float) -> Broker:
+    def make(self, *, history_events: int, history_seconds: float, history_bytes: int = 2**40) -> Broker:
         """Return a store with these limits of history; all stores of one Bench use the same file or server."""
 
-    async def open(self, *, history_events: int = 1_000, history_seconds: float = 86_400.0) -> Broker:
+    async def open(
+        self, *, history_events: int = 1_000, history_seconds: float = 86_400.0, history_bytes: int = 2**40
+    ) -> Broker:
         """Stop the current store, make another and start it."""
         if hasattr(self, "broker"):
             await self.broker.stop()
-        self.broker = self.make(history_events=history_events, history_seconds=history_seconds)
+        self.broker = self.make(
+            history_events=history_events, history_seconds=history_seconds, history_bytes=history_bytes
+        )
         await self.broker.start(self.delivered.extend)
         return self.broker
 
@@ -319,6 +323,22 @@ class BrokerContract:
         (again,) = await bench.publish(bench.event(event_id="x"))
         assert again.duplicate is False
 
+    @pytest_twisted.ensureDeferred
+    async def test_identifiers_of_clients_and_daemons_are_separate(self, bench: Bench) -> None:
+        await bench.publish(bench.event(event_id="x"))
+        (of_client,) = await bench.publish(bench.event(event_id="x", origin=Origin.CLIENT))
+        assert (of_client.seq, of_client.duplicate) == (2, False)
+        again = await bench.publish(bench.event(event_id="x", origin=Origin.CLIENT), bench.event(event_id="x"))
+        assert [(result.seq, result.duplicate) for result in again] == [(2, True), (1, True)]
+
+    @pytest_twisted.ensureDeferred
+    async def test_an_identifier_that_the_gateway_made_is_not_remembered(self, bench: Bench) -> None:
+        event, same = bench.event(event_id="x"), bench.event(event_id="x")
+        event.has_new_id = True
+        await bench.publish(event)
+        (result,) = await bench.publish(same)
+        assert (result.seq, result.duplicate) == (2, False)
+
     # Reading
 
     @pytest_twisted.ensureDeferred
@@ -366,6 +386,15 @@ class BrokerContract:
         await bench.until(lambda: len(bench.delivered) == 20)
         assert bench.seqs() == list(range(1, 21))
         assert positions((await bench.broker.read(A, 15, 100)).publications) == [16, 17, 18, 19, 20]
+
+    @pytest_twisted.ensureDeferred
+    async def test_small_events_are_not_trimmed_by_bytes(self, bench: Bench) -> None:
+        await bench.open(history_bytes=2_097_152)
+        for _ in range(5):
+            await bench.alerts(20)
+            bench.clock.advance(60)
+        page = await bench.broker.read(A, 0, 1_000)
+        assert (positions(page.publications), page.reachable) == (list(range(1, 101)), True)
 
     @pytest_twisted.ensureDeferred
     async def test_history_by_age(self, bench: Bench) -> None:
@@ -879,6 +908,26 @@ class DurableContract:
         assert await bench.alerts(1) == [4]
         await bench.until(lambda: len(bench.delivered) >= 4)
         assert bench.seqs() == [1, 2, 3, 4]
+
+    @pytest_twisted.ensureDeferred
+    async def test_history_by_bytes(self, bench: Bench) -> None:
+        await bench.open(history_bytes=2_097_152)
+        large = {"title": "t", "message": "x" * 100_000}
+        for _ in range(10):
+            await bench.publish(*[bench.event("alert", large) for _ in range(5)])
+        await bench.alerts(4, B)
+        deadline = reactor.seconds() + DEADLINE
+        while (await bench.broker.read(A, 28, 0)).reachable:
+            assert reactor.seconds() < deadline, "the history is not trimmed"
+            bench.clock.advance(61)
+            await task.deferLater(reactor, 0.05)
+            # What is in memory is not trimmed.
+            await bench.open(history_bytes=2_097_152)
+        page = await bench.broker.read(A, 30, 100)
+        assert page.reachable
+        assert page.head == 50
+        assert (await bench.broker.read(B, 0, 1)).reachable
+        assert await bench.alerts(1) == [51]
 
     @pytest_twisted.ensureDeferred
     async def test_a_repetition_is_still_known(self, bench: Bench) -> None:

@@ -43,8 +43,12 @@ class RedisBench(Bench):
         self.options: dict[str, Any] = {}
         self.interruptions: list[tuple[str, Position]] = []
 
-    def make(self, *, history_events: int, history_seconds: float) -> Broker:
-        limits = {"history_events": history_events, "history_seconds": history_seconds}
+    def make(self, *, history_events: int, history_seconds: float, history_bytes: int = 2**40) -> Broker:
+        limits = {
+            "history_events": history_events,
+            "history_seconds": history_seconds,
+            "history_bytes": history_bytes,
+        }
         options = {"prefix": self.prefix, **limits, **self.options}
         return RedisBroker(reactor, ShiftedClock(self.clock), spawn, redis_address(self.url), **options)
 

@@ -194,7 +194,11 @@ class Nodes:
 
     async def open(self, attached: Sequence[str] = (A, B), **options: Any) -> Node:
         """Make a node, start it, and wait until it is ready."""
-        limits = {name: options.pop(name) for name in ("history_events", "history_seconds") if name in options}
+        limits = {
+            name: options.pop(name)
+            for name in ("history_events", "history_seconds", "history_bytes")
+            if name in options
+        }
         node = self.make(attached, **options)
         await node.open(**limits)
         return node

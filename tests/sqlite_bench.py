@@ -24,8 +24,12 @@ class SqliteBench(Bench):
         self.path = path
         self.options: dict[str, Any] = {}
 
-    def make(self, *, history_events: int, history_seconds: float) -> Broker:
-        limits = {"history_events": history_events, "history_seconds": history_seconds}
+    def make(self, *, history_events: int, history_seconds: float, history_bytes: int = 2**40) -> Broker:
+        limits = {
+            "history_events": history_events,
+            "history_seconds": history_seconds,
+            "history_bytes": history_bytes,
+        }
         return SqliteBroker(reactor, self.clock, self.path, **{**limits, **self.options})
 
     @property

@@ -406,6 +406,7 @@ def test_a_secret_that_every_user_can_read_is_a_warning(folder: Path) -> None:
     ("section", "line", "warning"),
     [
         ("jwt", "allow_query_token = true", "jwt.allow_query_token: tokens in URLs"),
+        ("store", "history_events = 10_000_000", "store.history_events: 10,000,000 events take about 3,500,000,000"),
         ("web", 'trusted_proxies = ["0.0.0.0/0"]', "web.trusted_proxies: 0.0.0.0/0 permits every client to choose"),
         ("amp", 'listen = ["unix:/run/amp.sock:mode=666"]', "amp.listen: .*every user of this machine may publish"),
     ],

@@ -8,6 +8,8 @@ from itertools import islice
 
 from callcenter_ws.events.publication import Publication
 
+NO_LIMIT = 2**63
+
 
 class History:
     """The most recent publications of one tenant, oldest first.
@@ -42,14 +44,15 @@ class History:
         if key is not None:
             self._newest[key] = publication.seq
 
-    def trim(self, max_count: int, received_after: float) -> None:
+    def trim(self, max_count: int, received_after: float, max_bytes: int = NO_LIMIT) -> None:
         """Remove the oldest publications so that at most ``max_count`` are left, none older than ``received_after``.
 
         Args:
             received_after: seconds of the monotonic clock.
+            max_bytes: the largest ``bytes`` of those that are left.
         """
         ring = self._ring
-        while ring and (len(ring) > max_count or ring[0].event.received_at < received_after):
+        while ring and (len(ring) > max_count or self.bytes > max_bytes or ring[0].event.received_at < received_after):
             self._remove(ring.popleft())
 
     def _remove(self, publication: Publication) -> None:

@@ -187,7 +187,7 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
         if authority not in (EVERY_TENANT, draft.get("tenant_id")):
             raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: the token is for another tenant")
         event_id = draft.get("event_id")
-        return make_event(
+        event = make_event(
             tenant_id=draft.get("tenant_id"),
             type_=draft.get("type"),
             payload=draft.get("payload"),
@@ -201,6 +201,9 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
             max_bytes=self._max_payload_bytes,
             explain=explain,
         )
+        if event_id is None:
+            event.has_new_id = True
+        return event
 
 
 def _only_for_sources(event: Event) -> Refusal:

@@ -52,6 +52,7 @@ class MemoryBroker:
         memory_events: publications in the history of each tenant.
         memory_bytes: bytes of publications over all tenants. Above that the oldest of the history is removed, then of
             the state, in both cases of tenants without clients first, then the oldest mailbox items.
+        history_bytes: bytes of publications in the history of each tenant.
         history_seconds: how long a publication stays in the history.
     """
 
@@ -61,12 +62,14 @@ class MemoryBroker:
         *,
         memory_events: int = 1_000,
         memory_bytes: int = 268_435_456,
+        history_bytes: int = 268_435_456,
         history_seconds: float = 86_400,
     ) -> None:
         self._clock = clock
         self._epoch = UlidFactory(clock.time)()
         self._memory_events = memory_events
         self._memory_bytes = memory_bytes
+        self._history_bytes = history_bytes
         self._history_seconds = history_seconds
         self._tenants: dict[str, _Tenant] = {}
         self._attached: set[str] = set()
@@ -128,7 +131,7 @@ class MemoryBroker:
             return PublishResult(self._epoch, first, event.event_id, duplicate=True), None
         publication = stream.stage(event)
         stream.append(publication)
-        stream.history.trim(self._memory_events, event.received_at - self._history_seconds)
+        stream.history.trim(self._memory_events, event.received_at - self._history_seconds, self._history_bytes)
         if event.is_mail:
             tenant.mailboxes.add(publication, self._clock.time())
         self._update_bytes(tenant)
@@ -227,6 +230,7 @@ class MemoryBroker:
             "epoch": self._epoch,
             "tenants": len(self._tenants),
             "memory_bytes": self._bytes,
+            "ids_removed_early": sum(tenant.stream.ids_removed_early for tenant in self._tenants.values()),
         }
 
     def not_ready(self) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from callcenter_ws.broker.calls import CALL_LIFETIME, CallTable
 from callcenter_ws.broker.history import History
-from callcenter_ws.broker.recent_ids import WINDOW_SECONDS, RecentIds
+from callcenter_ws.broker.recent_ids import MAX_CLIENT_IDS, WINDOW_SECONDS, RecentIds
 from callcenter_ws.broker.source_marks import SourceMarks
 from callcenter_ws.broker.state import ENTITY_LIFETIME, State
-from callcenter_ws.events.event import Event
+from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.events.publication import Publication
 
 
@@ -19,18 +19,25 @@ class Stream:
 
     Attributes:
         marks: of the sources; they count staged events.
+        recent, recent_of_clients: identifiers of events, those of clients apart.
         staged: ``seq`` of the last staged event.
     """
 
-    __slots__ = ("calls", "history", "marks", "recent", "staged", "state")
+    __slots__ = ("calls", "history", "marks", "recent", "recent_of_clients", "staged", "state")
 
     def __init__(self) -> None:
         self.history = History()
         self.state = State()
         self.recent = RecentIds()
+        self.recent_of_clients = RecentIds(MAX_CLIENT_IDS)
         self.calls = CallTable()
         self.marks = SourceMarks()
         self.staged = 0
+
+    @property
+    def ids_removed_early(self) -> int:
+        """How many identifiers were removed before their window ended."""
+        return self.recent.removed_early + self.recent_of_clients.removed_early
 
     @property
     def bytes(self) -> int:
@@ -39,13 +46,23 @@ class Stream:
 
     def first_seq_of(self, event: Event) -> int | None:
         """Return the position of the event that was recently published with this identifier; None: there is none."""
-        return self.recent.seq_of(event.event_id, event.received_at)
+        if event.has_new_id:
+            return None
+        recent = self.recent_of_clients if event.origin is Origin.CLIENT else self.recent
+        return recent.seq_of(event.event_id, event.received_at)
+
+    def remember_id(self, event_id: str, origin: str, seq: int, received_at: float) -> None:
+        """Remember the identifier of an event that was published before this start."""
+        recent = self.recent_of_clients if origin == Origin.CLIENT else self.recent
+        recent.remember(event_id, seq, received_at)
 
     def stage(self, event: Event) -> Publication:
         """Assign the next position to an event."""
         self.calls.complete(event)
         self.staged += 1
-        self.recent.remember(event.event_id, self.staged, event.received_at)
+        if not event.has_new_id:
+            recent = self.recent_of_clients if event.origin is Origin.CLIENT else self.recent
+            recent.remember(event.event_id, self.staged, event.received_at)
         return Publication(event, self.staged)
 
     def append(self, publication: Publication) -> None:
@@ -61,4 +78,5 @@ class Stream:
         """
         self.state.forget_before(now - ENTITY_LIFETIME)
         self.recent.forget_before(now - WINDOW_SECONDS)
+        self.recent_of_clients.forget_before(now - WINDOW_SECONDS)
         self.calls.forget_before(now - CALL_LIFETIME)

@@ -177,6 +177,9 @@ def check_redis_settings(settings: Settings) -> Iterator[Finding]:
             yield Finding("store.ca_file", f"{store.ca_file} holds no PEM certificate")
 
 
+TYPICAL_EVENT_BYTES = 350
+"""Bytes of the payload of an ordinary call event."""
+
 RULES: tuple[Rule, ...] = (
     check_listeners,
     check_key_families,
@@ -221,7 +224,16 @@ def check_exposure(settings: Settings) -> Iterator[Finding]:
             yield Finding("amp.listen", f"{validators.shown(endpoint.text)}: every user of this machine may publish")
 
 
-WARNINGS: tuple[Rule, ...] = (check_file_modes, check_exposure)
+def check_history(settings: Settings) -> Iterator[Finding]:
+    """Warn of a number of events that the bytes of the history do not allow."""
+    store = settings.store
+    expected = store.history_events * TYPICAL_EVENT_BYTES
+    if expected > store.history_bytes:
+        text = f"{store.history_events:,} events take about {expected:,} bytes, and store.history_bytes allows fewer"
+        yield Finding("store.history_events", text, ("store.history_bytes",))
+
+
+WARNINGS: tuple[Rule, ...] = (check_file_modes, check_exposure, check_history)
 """Valid, but unwise settings."""
 
 

@@ -74,6 +74,7 @@ class Event(msgspec.Struct, eq=False, kw_only=True):
         call_id: the call that it concerns (``call_id``, else ``unique_id``), or None.
         source: the name of the source that sent it, or that it is about if the gateway made it; else None.
         source_rule: what the store checks before it appends the event; None once it is stored.
+        has_new_id: whether the gateway made its id, so that it cannot be a repetition, nor be repeated.
     """
 
     type: EventType
@@ -94,6 +95,7 @@ class Event(msgspec.Struct, eq=False, kw_only=True):
     conflation_key: tuple[str, ...] | None
     source: str | None = None
     source_rule: SourceRule | None = None
+    has_new_id: bool = False
 
     @property
     def is_void(self) -> bool:

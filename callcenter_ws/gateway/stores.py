@@ -155,6 +155,7 @@ class RedisStore:
             ca_file=store.ca_file,
             timeout=store.timeout,
             history_events=store.history_events,
+            history_bytes=store.history_bytes,
             history_seconds=store.history_seconds,
             memory_events=store.memory_events,
             memory_bytes=store.memory_bytes,
@@ -199,6 +200,7 @@ def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> 
             clock,
             memory_events=min(store.memory_events, store.history_events),
             memory_bytes=store.memory_bytes,
+            history_bytes=store.history_bytes,
             history_seconds=store.history_seconds,
         )
     return SqliteBroker(
@@ -207,6 +209,7 @@ def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> 
         file,
         synchronous=store.synchronous,
         history_events=store.history_events,
+        history_bytes=store.history_bytes,
         history_seconds=store.history_seconds,
         memory_events=store.memory_events,
         memory_bytes=store.memory_bytes,

@@ -18,12 +18,13 @@ class MemoryBench(Bench):
 
     memory_bytes = 268_435_456
 
-    def make(self, *, history_events: int, history_seconds: float) -> Broker:
+    def make(self, *, history_events: int, history_seconds: float, history_bytes: int = 2**40) -> Broker:
         return MemoryBroker(
             self.clock,
             memory_events=history_events,
             history_seconds=history_seconds,
             memory_bytes=self.memory_bytes,
+            history_bytes=history_bytes,
         )
 
 
@@ -56,6 +57,17 @@ class TestMemory:
             if (await bench.broker.read(tenant_id, after, 0)).reachable:
                 return head - after
         raise AssertionError("the head is not reachable")
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_history_of_a_tenant_is_limited_by_bytes(self, bench: MemoryBench) -> None:
+        await bench.open(history_bytes=2_097_152)
+        large = {"title": "t", "message": "x" * 100_000}
+        for _ in range(10):
+            await bench.publish(*[bench.event("alert", large) for _ in range(5)])
+        await bench.alerts(4, B)
+        assert not (await bench.broker.read(A, 40, 0)).reachable
+        assert [found.seq for found in (await bench.broker.read(A, 44, 10)).publications] == [45, 46, 47, 48, 49, 50]
+        assert (await bench.broker.read(B, 0, 1)).reachable
 
     @pytest_twisted.ensureDeferred
     async def test_below_the_limit_everything_is_kept(self, bench: MemoryBench) -> None:

@@ -69,8 +69,12 @@ class TwoNodeBroker:
 
 
 class TwoNodeBench(RedisBench):
-    def make(self, *, history_events: int, history_seconds: float) -> Broker:
-        limits = {"history_events": history_events, "history_seconds": history_seconds}
+    def make(self, *, history_events: int, history_seconds: float, history_bytes: int = 2**40) -> Broker:
+        limits = {
+            "history_events": history_events,
+            "history_seconds": history_seconds,
+            "history_bytes": history_bytes,
+        }
         broker: Any = TwoNodeBroker(super().make(**limits), super().make(**limits))
         return broker
 

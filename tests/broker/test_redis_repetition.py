@@ -10,10 +10,12 @@ from redis_nodes import Nodes, until
 from redis_server import RedisServer
 from twisted.internet.defer import gatherResults
 
+from callcenter_ws.events.event import Origin
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.redis.keys import Keys
 
 MAX_IDS = 200_000
+"""Of clients; of daemons there are more than a test can store."""
 
 
 @pytest_twisted.ensureDeferred
@@ -92,16 +94,18 @@ async def test_the_number_of_ids_is_limited(nodes: Nodes, server: RedisServer) -
     """When more ids are published than are stored, the latest are kept."""
     node = await nodes.open()
     keys = Keys(nodes.prefix, 0)
-    await node.publish(node.event(event_id="early"))
+    await node.publish(node.event(event_id="early", origin=Origin.CLIENT), node.event(event_id="daemon"))
     now = nodes.clock.time()
     span = int(now // WINDOW)
     fill = "for i = 1, ARGV[1] do redis.call('HSET', KEYS[1], 'old-' .. i, '1 ' .. ARGV[2]) end"
-    server.ask("EVAL", fill, "1", keys.of(A, f"ids:{span}"), str(MAX_IDS), repr(now))
-    await node.publish(node.event(event_id="x"))
-    server.ask("EVAL", fill, "1", keys.of(A, f"ids:{span}"), str(MAX_IDS), repr(now))
-    await node.publish(node.event(event_id="y"))
-    await node.publish(node.event(event_id="z"))
-    taken = await node.publish(*[node.event(event_id=name) for name in "yz"])
+    server.ask("EVAL", fill, "1", keys.of(A, f"clientids:{span}"), str(MAX_IDS), repr(now))
+    await node.publish(node.event(event_id="x", origin=Origin.CLIENT))
+    server.ask("EVAL", fill, "1", keys.of(A, f"clientids:{span}"), str(MAX_IDS), repr(now))
+    await node.publish(node.event(event_id="y", origin=Origin.CLIENT))
+    await node.publish(node.event(event_id="z", origin=Origin.CLIENT))
+    taken = await node.publish(*[node.event(event_id=name, origin=Origin.CLIENT) for name in "yz"])
     assert all(outcome.duplicate for outcome in taken)
-    held = sum(server.ask("HLEN", name) for name in server.all_keys(keys.of(A, "ids:*").replace("{", "[{]")))
+    (of_daemon,) = await node.publish(node.event(event_id="daemon"))
+    assert of_daemon.duplicate
+    held = sum(server.ask("HLEN", name) for name in server.all_keys(keys.of(A, "clientids:*").replace("{", "[{]")))
     assert held <= 2 * MAX_IDS

@@ -438,6 +438,40 @@ class TestFile:
         assert await bench.state() == [1]
 
     @pytest_twisted.ensureDeferred
+    async def test_identifiers_of_trimmed_events_survive_a_restart(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tenant, "CHECKPOINT_EVENTS", 50)
+        await bench.open(history_events=20)
+        await bench.publish(bench.event(event_id="x"), bench.event(event_id="y", origin=Origin.CLIENT))
+        for _ in range(10):
+            await bench.alerts(30)
+        await bench.until(lambda: check(bench.path).events <= 20 + 50 + 30)
+        assert not (await bench.broker.read(A, 0, 1)).reachable
+        for _ in range(2):
+            bench.clock.advance(140)
+            await bench.open(history_events=20)
+            again = await bench.publish(bench.event(event_id="x"), bench.event(event_id="y", origin=Origin.CLIENT))
+            assert [(result.seq, result.duplicate) for result in again] == [(1, True), (2, True)]
+        bench.clock.advance(30)
+        (fresh,) = await bench.publish(bench.event(event_id="x"))
+        assert fresh.duplicate is False
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_file_of_a_large_history_stays_small(self, bench: SqliteBench) -> None:
+        await bench.open(history_bytes=2_097_152)
+        large = {"title": "t", "message": "x" * 500_000}
+        for _ in range(40):
+            await bench.publish(*[bench.event("alert", large) for _ in range(4)])
+        bench.clock.advance(60)
+        await bench.until(lambda: check(bench.path).events <= 20)
+        assert bench.path.stat().st_size < 45_000_000
+        before = await bench.broker.position(A)
+        await bench.open(history_bytes=2_097_152)
+        assert await bench.broker.position(A) == before
+        assert check(bench.path).problems == []
+
+    @pytest_twisted.ensureDeferred
     async def test_the_history_of_a_tenant_that_is_not_in_memory_is_trimmed(self, bench: SqliteBench) -> None:
         await bench.open(history_seconds=1_000)
         await bench.alerts(50)

@@ -166,7 +166,7 @@ def test_a_file_of_version_1_keeps_its_events(path: Path) -> None:
     assert [item.publication.seq for item in read_mailbox(file, "acme", 1, "7", 0, 10, 0.0, 0.0).items] == [2]
     # A checkpoint copies events of the old and of the new format.
     values = [place_of(1, 3), "e3", "call.incoming", "t", None, 0, "producer", 3.0, None, None, call, "pbx1"]
-    write(file, Transaction(event_count=1, event_values=values, checkpoints=[Checkpoint(1, 3, [3], [1], [], 0.0)]))
+    write(file, Transaction(event_count=1, event_values=values, checkpoints=[Checkpoint(1, 3, 0, [3], [1], [], 0.0)]))
     assert file.writer.execute("SELECT event_id, source FROM state").fetchall() == [("e3", "pbx1")]
     file.close()
 

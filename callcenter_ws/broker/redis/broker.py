@@ -48,7 +48,7 @@ class RedisBroker:
         prefix: prefix of the names of all keys.
         ca_file: PEM certificates by which a TLS server's certificate is verified; None: those of the system.
         timeout: seconds after which a Redis that does not answer counts as unavailable.
-        history_events, history_seconds: how much of each tenant's stream is kept in Redis.
+        history_events, history_bytes, history_seconds: how much of each tenant's stream is kept in Redis.
         memory_events: how many publications of each tenant that is followed are kept in memory as well.
         memory_bytes: limit of the memory for them, over all tenants.
 
@@ -67,6 +67,7 @@ class RedisBroker:
         ca_file: Path | None = None,
         timeout: float = 3.0,
         history_events: int = 10_000,
+        history_bytes: int = 268_435_456,
         history_seconds: float = 86_400,
         memory_events: int = 1_000,
         memory_bytes: int = 268_435_456,
@@ -111,6 +112,7 @@ class RedisBroker:
             self._last_delivered,
             self._published,
             history_events=history_events,
+            history_bytes=history_bytes,
             history_seconds=history_seconds,
         )
         self._pending_mail = PendingMailWrites(self.tenant_store, clock, spawn, lambda: self.redis.is_connected)

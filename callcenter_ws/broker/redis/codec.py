@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from callcenter_ws.broker.mailboxes import mail_expires_at
-from callcenter_ws.events.event import Event, restore_event
+from callcenter_ws.events.event import Event, Origin, restore_event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.source_rules import Announcement, SourceRule
 from callcenter_ws.runtime.json import encode_json
@@ -68,6 +68,13 @@ def encode_event(event: Event, clock_offset: float) -> EncodedEvent:
     else:
         rest = b"%b,%b,%b]" % (head[1:-1], event.payload, encode_json(event.source))
     return event.event_id, repr(received_at), rest, _facts(event, received_at)
+
+
+def id_kind(event: Event) -> str:
+    """Return where ``publish.lua`` remembers the event's id: apart for clients, nowhere if no other event has it."""
+    if event.has_new_id:
+        return "-"
+    return "c" if event.origin is Origin.CLIENT else "p"
 
 
 def _facts(event: Event, received_at: float) -> bytes:

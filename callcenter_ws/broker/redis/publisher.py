@@ -14,7 +14,7 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from callcenter_ws.broker.redis.codec import apply_call, encode_event
+from callcenter_ws.broker.redis.codec import apply_call, encode_event, id_kind
 from callcenter_ws.broker.redis.tenant_registry import TenantRegistry
 from callcenter_ws.broker.redis.tenant_store import NO_EVENT, KnownEvent, TenantStore
 from callcenter_ws.broker.source_marks import out_of_order
@@ -64,6 +64,7 @@ class Publisher:
         published: Callable[[str, str, list[Publication]], None],
         *,
         history_events: int,
+        history_bytes: int,
         history_seconds: float,
     ) -> None:
         self._redis = redis
@@ -73,7 +74,7 @@ class Publisher:
         self._tenant_store = tenant_store
         self._last_delivered = last_delivered
         self._published = published
-        self._limits = (history_events, repr(float(history_seconds)))
+        self._limits = (history_events, repr(float(history_seconds)), history_bytes)
         self._submissions = SubmissionQueue("Redis")
         # Tenants whose events are being published.
         self._publishing: set[str] = set()
@@ -158,6 +159,7 @@ class Publisher:
         last_event = self.last_event(tenant_id)
         offset = tenant_store.clock_offset
         arguments: list[Argument] = [*tenant_store.history_arguments(last_event), *self._limits]
+        arguments.append("".join([id_kind(event) for _, _, event in batch]))
         for _, _, event in batch:
             arguments += encode_event(event, offset)
         reply = await tenant_store.run(PUBLISH, *arguments)

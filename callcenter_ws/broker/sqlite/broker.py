@@ -58,7 +58,7 @@ class SqliteBroker:
     Args:
         path: the file; it is created unless it exists.
         synchronous: with ``normal`` events survive the end of the process, with ``full`` also power loss.
-        history_events, history_seconds: the limits of each tenant's history.
+        history_events, history_bytes, history_seconds: the limits of each tenant's history.
         memory_events: publications of each tenant that are also in memory.
         memory_bytes: bytes of publications in memory, over all tenants.
     """
@@ -71,6 +71,7 @@ class SqliteBroker:
         *,
         synchronous: Synchronous = "normal",
         history_events: int = 10_000,
+        history_bytes: int = 268_435_456,
         history_seconds: float = 86_400,
         memory_events: int = 1_000,
         memory_bytes: int = 268_435_456,
@@ -80,6 +81,7 @@ class SqliteBroker:
         self._path = path
         self._synchronous = synchronous
         self._history_events = history_events
+        self._history_bytes = history_bytes
         self._history_seconds = history_seconds
         self._memory_events = memory_events
         self._memory_bytes = memory_bytes
@@ -305,6 +307,7 @@ class SqliteBroker:
                 "epoch": store.file.epoch,
                 "tenants": len(store.cache),
                 "memory_bytes": store.cache.bytes,
+                "ids_removed_early": store.cache.ids_removed_early(),
                 "file_bytes": store.file.bytes(),
                 "waiting_events": store.queue.waiting_events,
             }
@@ -349,6 +352,7 @@ class _OpenStore:
             clock,
             self.cache,
             history_events=broker._history_events,
+            history_bytes=broker._history_bytes,
             history_seconds=broker._history_seconds,
             request_checkpoint=lambda record: self.group_commit.request_checkpoint(record),
             record_alive=lambda: self.group_commit.record_alive(),

@@ -74,6 +74,10 @@ class Cache:
         """Return the records of the tenants in memory."""
         return list(self._records.values())
 
+    def ids_removed_early(self) -> int:
+        """Return how many identifiers of the tenants in memory were removed before their window ended."""
+        return sum(record.stream.ids_removed_early for record in self._records.values() if record.stream is not None)
+
     def attach(self, tenant_id: str) -> None:
         """Count the tenant as one with clients, which stays in memory as long as possible."""
         self._attached.add(tenant_id)

@@ -5,7 +5,9 @@ Each function is a transaction of its own in the writing thread, bounded, so tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import sqlite3
+from dataclasses import dataclass, field
 
 from callcenter_ws.broker.mailboxes import is_lost
 from callcenter_ws.broker.sqlite.file import StoreFile
@@ -15,6 +17,9 @@ from callcenter_ws.runtime.sqlite import roll_back
 
 BATCH_ROWS = 500
 """Events, or mailbox items, that are removed in one transaction."""
+
+BATCH_BYTES = 8_388_608
+"""Bytes of payload after which such a transaction ends: removing large events takes time by their size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,8 @@ class TrimRequest:
         by_count: events up to this position are removed, whatever their age.
         by_age: events received before this Unix time are removed.
         max_seq: but none after this position.
+        excess_bytes: the oldest events with so many bytes of payload are removed, whatever their age.
+        ids_since: the identifiers of removed events that were received since this Unix time are kept.
     """
 
     tenant: int
@@ -34,6 +41,8 @@ class TrimRequest:
     by_count: int
     by_age: float
     max_seq: int
+    excess_bytes: int
+    ids_since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,42 +53,96 @@ class TrimResult:
         floor: the position up to which events have been removed.
         more: whether the request is not done.
         oldest: the time of the oldest event that is left, in Unix seconds; None: the history is empty.
+        removed_bytes: bytes of payload that were removed.
     """
 
     floor: int
     more: bool
     oldest: float | None
+    removed_bytes: int
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Events to be removed in one transaction.
+
+    Attributes:
+        end: the place up to which events are removed.
+        more: whether the request is not done after this batch.
+        ids: of those that were received since ``ids_since``: id, origin, ``seq`` and time.
+    """
+
+    end: int
+    more: bool = False
+    size: int = 0
+    ids: list[tuple[str, str, int, float]] = field(default_factory=list)
 
 
 def trim_history(file: StoreFile, request: TrimRequest) -> TrimResult:
-    """Remove the oldest events of a tenant, at most ``BATCH_ROWS``.
+    """Remove the oldest events of a tenant, at most ``BATCH_ROWS`` and about ``BATCH_BYTES``.
 
     Raises:
         sqlite3.Error: nothing was removed.
     """
     db = file.writer
-    low, high = place_of(request.tenant, request.floor), place_of(request.tenant, request.max_seq)
     db.execute("BEGIN IMMEDIATE")
     try:
-        kept = db.execute(
-            "SELECT place, received_at FROM event WHERE place > ? AND place <= ? AND place > ? AND received_at >= ? "
-            "ORDER BY place LIMIT 1",
-            (low, low + BATCH_ROWS, place_of(request.tenant, request.by_count), request.by_age),
-        ).fetchone()
-        end = min(high, low + BATCH_ROWS, *([] if kept is None else [kept[0] - 1]))
-        db.execute("DELETE FROM event WHERE place > ? AND place <= ?", (low, end))
+        batch = _oldest_events(db, request)
+        end = batch.end
+        db.execute("DELETE FROM event WHERE place > ? AND place <= ?", (place_of(request.tenant, request.floor), end))
         found = db.execute(
             "SELECT received_at FROM event WHERE place > ? AND place < ? ORDER BY place LIMIT 1",
             (end, place_of(request.tenant + 1, 0)),
         ).fetchone()
         floor = max(request.floor, seq_of(end))
         oldest = None if found is None else found[0]
-        db.execute("UPDATE tenant SET floor = max(floor, ?), oldest = ? WHERE id = ?", (floor, oldest, request.tenant))
+        db.execute(
+            "UPDATE tenant SET floor = max(floor, ?), oldest = ?, bytes = max(0, bytes - ?) WHERE id = ?",
+            (floor, oldest, batch.size, request.tenant),
+        )
+        _keep_ids(db, request, batch)
         db.execute("COMMIT")
     except BaseException:
         roll_back(db)
         raise
-    return TrimResult(floor, kept is None and end == low + BATCH_ROWS and end < high, oldest)
+    return TrimResult(floor, batch.more, oldest, batch.size)
+
+
+def _oldest_events(db: sqlite3.Connection, request: TrimRequest) -> _Batch:
+    """Return which events are removed next. The payloads are not read, only their lengths."""
+    low, high = place_of(request.tenant, request.floor), place_of(request.tenant, request.max_seq)
+    by_count = place_of(request.tenant, request.by_count)
+    batch, rows = _Batch(low), 0
+    for place, received_at, size, event_id, origin in db.execute(
+        "SELECT place, received_at, length(payload), event_id, origin FROM event WHERE place > ? AND place <= ? "
+        "ORDER BY place LIMIT ?",
+        (low, high, BATCH_ROWS),
+    ):
+        if place > by_count and received_at >= request.by_age and batch.size >= request.excess_bytes:
+            return batch
+        if batch.size > BATCH_BYTES:
+            batch.more = True
+            return batch
+        rows += 1
+        batch.end = place
+        batch.size += size
+        if received_at >= request.ids_since:
+            batch.ids.append((event_id, origin, seq_of(place), received_at))
+    batch.more = rows == BATCH_ROWS
+    if not batch.more:
+        batch.end = max(low, high)
+    return batch
+
+
+def _keep_ids(db: sqlite3.Connection, request: TrimRequest, batch: _Batch) -> None:
+    """Store identifiers of removed events, and remove those of the tenant that are no longer needed."""
+    db.execute(
+        "DELETE FROM recent_id WHERE place > ? AND place < ? AND received_at < ?",
+        (place_of(request.tenant, 0), place_of(request.tenant + 1, 0), request.ids_since),
+    )
+    if batch.ids:
+        received_at = max(one[3] for one in batch.ids)
+        db.execute("INSERT INTO recent_id VALUES (?, ?, ?)", (batch.end, received_at, json.dumps(batch.ids)))
 
 
 def remove_expired_mail(file: StoreFile, now: float) -> bool:

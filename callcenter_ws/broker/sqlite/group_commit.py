@@ -364,9 +364,12 @@ class GroupCommit:
         record.in_transaction = False
         if not part.staged:
             return
+        size = 0
         for _, publication in part.staged:
             stream.append(publication)
-            record.bytes_since_checkpoint += len(publication.event.payload)
+            size += len(publication.event.payload)
+        record.bytes_since_checkpoint += size
+        record.stored_bytes += size
         stream.history.trim(self._memory_events, part.staged[-1][1].event.received_at - self._history_seconds)
         self._cache.update_bytes(record)
         if record.needs_checkpoint(stream):

@@ -54,6 +54,7 @@ class Maintenance:
         cache: Cache,
         *,
         history_events: int,
+        history_bytes: int,
         history_seconds: float,
         request_checkpoint: Callable[[TenantRecord], None],
         record_alive: Callable[[], None],
@@ -63,6 +64,7 @@ class Maintenance:
         self._clock = clock
         self._cache = cache
         self._history_events = history_events
+        self._history_bytes = history_bytes
         self._history_seconds = history_seconds
         self._request_checkpoint = request_checkpoint
         self._record_alive = record_alive
@@ -104,9 +106,12 @@ class Maintenance:
     async def _trim_batch(self, record: TenantRecord) -> None:
         if record.stream is None or record.number is None:
             return
-        request = record.next_trim(record.stream, self._history_events, self._clock.time() - self._history_seconds)
+        request = record.next_trim(
+            record.stream, self._history_events, self._history_bytes, self._clock.time(), self._history_seconds
+        )
         result = await self._threads.write(trim_history, self._file, request)
         record.floor, record.oldest = max(record.floor, result.floor), result.oldest
+        record.stored_bytes = max(0, record.stored_bytes - result.removed_bytes)
         if result.more and not self._is_stopped:
             self._to_trim[record] = None
 
@@ -126,6 +131,8 @@ class Maintenance:
         if stream is None or record.oldest is None:
             return False
         max_events = self._history_events + BATCH_ROWS
+        if record.stored_bytes > self._history_bytes:
+            return True
         return record.oldest < expired_before or stream.history.head - record.floor > max_events
 
     async def _remove_expired(self) -> None:

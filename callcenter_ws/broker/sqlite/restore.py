@@ -6,13 +6,14 @@ it. ``restore_tenant`` runs in a reading thread and sees what was committed befo
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass, field
 
 import msgspec
 
 from callcenter_ws.broker.calls import CallRecord
-from callcenter_ws.broker.recent_ids import MAX_IDS, WINDOW_SECONDS
+from callcenter_ws.broker.recent_ids import WINDOW_SECONDS
 from callcenter_ws.broker.source_marks import SourceMark
 from callcenter_ws.broker.sqlite.codec import COLUMNS, event_of, publication_of, restore_call
 from callcenter_ws.broker.sqlite.file import StoreFile
@@ -38,6 +39,8 @@ class RestoredTenant:
         floor: the position up to which the history was trimmed.
         checkpoint: the position of the stored state and calls.
         oldest: the time of the oldest event in the history, in Unix seconds; None if the history is empty.
+        checkpoint_bytes: bytes of payload of the history up to the checkpoint.
+        bytes_since_checkpoint: bytes of payload of the events after it.
         mail_users: the users with items in their mailboxes; None: more than ``MAX_MAIL_USERS``.
         stored_state: the positions of the events stored for the state.
         changed_calls: the calls that have changed since the checkpoint.
@@ -47,6 +50,8 @@ class RestoredTenant:
     floor: int = 0
     checkpoint: int = 0
     oldest: float | None = None
+    checkpoint_bytes: int = 0
+    bytes_since_checkpoint: int = 0
     mail_users: set[str] | None = field(default_factory=set)
     stored_state: set[int] = field(default_factory=set)
     changed_calls: set[str] = field(default_factory=set)
@@ -66,7 +71,9 @@ def restore_tenant(file: StoreFile, tenant_id: str, now: float, clock_offset: fl
     db = file.reader()
     db.execute("BEGIN")
     try:
-        found = db.execute("SELECT id, floor, checkpoint, oldest FROM tenant WHERE name = ?", (tenant_id,)).fetchone()
+        found = db.execute(
+            "SELECT id, floor, checkpoint, oldest, bytes FROM tenant WHERE name = ?", (tenant_id,)
+        ).fetchone()
         if found is None:
             # A source may have a mark, though: its only event was refused.
             tenant = RestoredTenant()
@@ -114,21 +121,30 @@ def _apply_events_since_checkpoint(
         # Equal to the completed event, unless this release completes events differently: use what was delivered.
         restore_call(event, row)
         stream.append(Publication(event, seq_of(row[0])))
+        tenant.bytes_since_checkpoint += len(event.payload)
     stream.staged = stream.history.head
 
 
 def _restore_recent_ids(db: sqlite3.Connection, tenant: RestoredTenant, now: float, clock_offset: float) -> None:
-    recent = []
     places = (place_of(tenant.number or 0, 0), place_of((tenant.number or 0) + 1, 0))
-    for event_id, place, received_at in db.execute(
-        "SELECT event_id, place, received_at FROM event WHERE place > ? AND place < ? ORDER BY place DESC LIMIT ?",
-        (*places, MAX_IDS),
+    since = now + clock_offset - WINDOW_SECONDS
+    remember = tenant.stream.remember_id
+    for (ids,) in db.execute(
+        "SELECT ids FROM recent_id WHERE place > ? AND place < ? AND received_at >= ? ORDER BY place", (*places, since)
     ):
-        if received_at - clock_offset < now - WINDOW_SECONDS:
+        for event_id, origin, seq, received_at in json.loads(ids):
+            if received_at >= since:
+                remember(event_id, origin, seq, received_at - clock_offset)
+    recent = []
+    for event_id, place, received_at, origin in db.execute(
+        "SELECT event_id, place, received_at, origin FROM event WHERE place > ? AND place < ? ORDER BY place DESC",
+        places,
+    ):
+        if received_at < since:
             break
-        recent.append((event_id, seq_of(place), received_at - clock_offset))
-    for event_id, seq, received_at in reversed(recent):
-        tenant.stream.recent.remember(event_id, seq, received_at)
+        recent.append((event_id, origin, seq_of(place), received_at - clock_offset))
+    for found in reversed(recent):
+        remember(*found)
 
 
 def _restore_mail_users(db: sqlite3.Connection, tenant: RestoredTenant) -> None:

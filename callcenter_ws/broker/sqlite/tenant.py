@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import Deferred
 
 from callcenter_ws.broker.calls import CALL_LIFETIME
+from callcenter_ws.broker.recent_ids import WINDOW_SECONDS
 from callcenter_ws.broker.sqlite.expiry import TrimRequest
 from callcenter_ws.broker.sqlite.restore import MAX_MAIL_USERS, RestoredTenant
 from callcenter_ws.broker.sqlite.transaction import Checkpoint
@@ -31,7 +32,8 @@ class TenantRecord:
         floor, checkpoint, oldest, stored_state, changed_calls: see ``restore.RestoredTenant``.
         mail_users: users who may have mail; None: too many to remember.
         mail_staged: how many events for mailboxes were staged since the tenant was restored.
-        bytes_since_checkpoint: bytes of payload since the last checkpoint of this process.
+        stored_bytes: bytes of payload of the history in the file.
+        bytes_since_checkpoint: those of the events after the last checkpoint.
         delivered: ``seq`` of the last delivered publication.
         loading: the callers that wait for the stream while it is loaded; None: it is not being loaded.
         in_transaction: the transaction being written holds events or a checkpoint of the tenant.
@@ -50,6 +52,7 @@ class TenantRecord:
     changed_calls: set[str] = field(default_factory=set)
     mail_users: set[str] | None = field(default_factory=set)
     mail_staged: int = 0
+    stored_bytes: int = 0
     bytes_since_checkpoint: int = 0
     delivered: int | None = None
     loading: list[Deferred[None]] | None = None
@@ -69,6 +72,8 @@ class TenantRecord:
         self.floor, self.checkpoint, self.oldest = restored.floor, restored.checkpoint, restored.oldest
         self.stored_state, self.changed_calls = restored.stored_state, restored.changed_calls
         self.mail_users = restored.mail_users
+        self.bytes_since_checkpoint = restored.bytes_since_checkpoint
+        self.stored_bytes = restored.checkpoint_bytes + restored.bytes_since_checkpoint
 
     def mail_was_staged(self, user_id: str) -> None:
         """Remember that an event for the user's mailbox was staged."""
@@ -101,7 +106,7 @@ class TenantRecord:
             now: Unix time in seconds.
         """
         assert self.number is not None  # noqa: S101 - narrows the type: the tenant has published
-        self.bytes_since_checkpoint = 0
+        size, self.bytes_since_checkpoint = self.bytes_since_checkpoint, 0
         sources = stream.state.sources()
         changed, self.changed_calls = self.changed_calls, set()
         calls = []
@@ -115,18 +120,22 @@ class TenantRecord:
             calls.append((call_id, known))
         added, removed = sorted(sources - self.stored_state), sorted(self.stored_state - sources)
         self.stored_state = sources
-        return Checkpoint(self.number, stream.history.head, added, removed, calls, now - CALL_LIFETIME)
+        return Checkpoint(self.number, stream.history.head, size, added, removed, calls, now - CALL_LIFETIME)
 
-    def next_trim(self, stream: Stream, history_events: int, received_after: float) -> TrimRequest:
+    def next_trim(self, stream: Stream, history_events: int, history_bytes: int, now: float, age: float) -> TrimRequest:
         """Return what of the history exceeds its limits.
 
-        Events within the window of ``recent_ids`` stay in any case: the identifiers are restored from them.
-
         Args:
-            received_after: Unix time in seconds.
+            now: Unix time in seconds.
+            age: seconds after which an event is removed.
         """
         assert self.number is not None  # noqa: S101 - narrows the type: the tenant has published
-        oldest_id = stream.recent.oldest
-        max_seq = self.checkpoint if oldest_id is None else min(self.checkpoint, oldest_id - 1)
-        by_count = max(0, stream.history.head - history_events)
-        return TrimRequest(self.number, self.floor, by_count, received_after, max(self.floor, max_seq))
+        return TrimRequest(
+            self.number,
+            self.floor,
+            by_count=max(0, stream.history.head - history_events),
+            by_age=now - age,
+            max_seq=max(self.floor, self.checkpoint),
+            excess_bytes=max(0, self.stored_bytes - history_bytes),
+            ids_since=now - WINDOW_SECONDS,
+        )

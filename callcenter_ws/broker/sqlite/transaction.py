@@ -32,6 +32,7 @@ class Checkpoint:
     Attributes:
         tenant: its number.
         seq: the position of the checkpoint.
+        size: bytes of payload of the events since the last checkpoint.
         added, removed: the positions of events that are part of the state now, and of those that no longer are.
         calls: the calls that have changed: queue, agents as JSON, time of the last event; None: no longer remembered.
         calls_since: calls without an event since this Unix time are removed.
@@ -39,6 +40,7 @@ class Checkpoint:
 
     tenant: int
     seq: int
+    size: int
     added: Sequence[int]
     removed: Sequence[int]
     calls: Sequence[tuple[str, tuple[str | None, str, float] | None]]
@@ -275,4 +277,6 @@ def _write_checkpoint(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
         "WHERE tenant = ?1 AND (call_id IN (SELECT value ->> 0 FROM json_each(?2)) OR touched_at < ?3)",
         (tenant, forgotten, checkpoint.calls_since),
     )
-    db.execute("UPDATE tenant SET checkpoint = ? WHERE id = ?", (checkpoint.seq, tenant))
+    db.execute(
+        "UPDATE tenant SET checkpoint = ?, bytes = bytes + ? WHERE id = ?", (checkpoint.seq, checkpoint.size, tenant)
+    )

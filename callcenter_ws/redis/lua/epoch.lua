@@ -50,13 +50,15 @@ local function begin_from_nothing()
   for _, name in ipairs({'log', 'slots', 'entities', 'order', 'calls', 'callorder', 'losses'}) do
     redis.call('UNLINK', key(name))
   end
-  for _, span in ipairs(redis.call('SMEMBERS', key('spans'))) do
-    redis.call('UNLINK', key('ids:' .. span))
+  for spans, name in pairs({spans = 'ids:', clientspans = 'clientids:'}) do
+    for _, span in ipairs(redis.call('SMEMBERS', key(spans))) do
+      redis.call('UNLINK', key(name .. span))
+    end
   end
   for _, user in ipairs(redis.call('SMEMBERS', key('mailusers'))) do
     redis.call('UNLINK', key('mail:' .. user), key('mailends:' .. user), key('letters:' .. user), key('sent:' .. user))
   end
-  redis.call('UNLINK', key('spans'), key('mailusers'))
+  redis.call('UNLINK', key('spans'), key('clientspans'), key('mailusers'))
   return begin_epoch(ARGV[1], ARGV[2], 0, {})
 end
 

@@ -9,9 +9,9 @@ local function append_presence_event(record, draft, online)
   local seq, reason = head + 1, online and 'connected' or 'disconnected'
   local rest = string.format('%s{"user_id":%s,"online":%s,"connections":%d,"reason":"%s"}]',
     draft.head, draft.user, tostring(online), connections(record), reason)
-  local line = append(seq, draft.id, draft.at, rest, nil)
-  redis.call('HSET', KEYS[1], 'head', seq)
-  trim_log(tonumber(ARGV[8]), tonumber(draft.at) - tonumber(ARGV[9]))
+  local line, _, log_bytes = append(seq, draft.id, draft.at, rest, nil, first_log_bytes())
+  redis.call('HSET', KEYS[1], 'head', seq, 'logbytes', log_bytes)
+  trim_log(tonumber(ARGV[8]), tonumber(draft.at) - tonumber(ARGV[9]), 0)
   redis.call('EXPIRE', key('log'), math.ceil(tonumber(ARGV[9])) + 3600)
   announce(epoch, seq, seq, {line})
   record.told = online

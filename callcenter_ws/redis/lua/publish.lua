@@ -1,14 +1,14 @@
 -- Append a batch of events of one tenant, all received in the same span of time (see stream.lua).
 --
--- ARGV, after those of epoch.lua: 8 how many events the log keeps, 9 for how many seconds, then for each event: its
--- id; the Unix time at which it was received; the rest of its line; what else the script needs (JSON, or ""). Returns
+-- ARGV, after those of epoch.lua: 8 how many events the log keeps, 9 for how many seconds, 10 how many bytes of lines,
+-- 11 a letter for each event, where its id is remembered (see id_kinds in stream.lua), then for each event: its id; the Unix time at which it was received; the rest of its line; what else the script needs (JSON, or ""). Returns
 -- JSON: [epoch, [seq of each event, negative for a duplicate, 0 for one whose seq is not known, null if an event of its
 -- source is missing before it], [[index, queue, agents], ...]].
 
-local FIRST = 10
+local FIRST = 12
 
 -- Everything that may fail comes before the first event: Redis does not roll scripts back.
-local ids, facts = {}, {}
+local ids, facts, kinds = {}, {}, ARGV[11]
 for at = FIRST, #ARGV, 4 do
   table.insert(ids, ARGV[at])
   table.insert(facts, ARGV[at + 3] ~= '' and cjson.decode(ARGV[at + 3]) or false)
@@ -20,12 +20,14 @@ for _, fact in ipairs(facts) do
 end
 local received_at = tonumber(ARGV[FIRST + 1])
 local epoch, head = history()
-local known = find_ids(ids, received_at)
-local seqs, calls, lines, new_ids = {}, {}, {}, {}
+local known = find_ids(ids, kinds, received_at)
+local seqs, calls, lines, new_ids = {}, {}, {}, {p = {}, c = {}}
+local log_bytes = first_log_bytes()
 local first = head + 1
 for index, id in ipairs(ids) do
   local at = ARGV[FIRST + 4 * index - 3]
-  local before, fact = known[id], facts[index]
+  local kind, fact = string.sub(kinds, index, index), facts[index]
+  local before = known[kind .. id]
   local verdict = fact and fact.source and judge(fact.source) or 'new'
   if verdict == 'early' then
     table.insert(seqs, 'null')
@@ -35,12 +37,16 @@ for index, id in ipairs(ids) do
     table.insert(seqs, 0)
   else
     head = head + 1
-    local line, call = append(head, id, at, ARGV[FIRST + 4 * index - 2], facts[index])
-    known[id] = {head, tonumber(at)}
+    local line, call
+    line, call, log_bytes = append(head, id, at, ARGV[FIRST + 4 * index - 2], facts[index], log_bytes)
     table.insert(lines, line)
     table.insert(seqs, head)
-    table.insert(new_ids, id)
-    table.insert(new_ids, head .. ' ' .. at)
+    local fresh = new_ids[kind]
+    if fresh then
+      known[kind .. id] = {head, tonumber(at)}
+      table.insert(fresh, id)
+      table.insert(fresh, head .. ' ' .. at)
+    end
     if call then
       table.insert(calls, '[' .. (index - 1) .. ',' .. call .. ']')
     end
@@ -48,10 +54,14 @@ for index, id in ipairs(ids) do
 end
 store_marks()
 if #lines > 0 then
-  redis.call('HSET', KEYS[1], 'head', head)
-  store_ids(new_ids, received_at)
+  redis.call('HSET', KEYS[1], 'head', head, 'logbytes', log_bytes)
+  for kind, fresh in pairs(new_ids) do
+    if #fresh > 0 then
+      store_ids(kind, fresh, received_at)
+    end
+  end
   enforce_limits()
-  trim_log(tonumber(ARGV[8]), received_at - tonumber(ARGV[9]))
+  trim_log(tonumber(ARGV[8]), received_at - tonumber(ARGV[9]), log_bytes - tonumber(ARGV[10]))
   redis.call('EXPIRE', key('log'), math.ceil(tonumber(ARGV[9])) + 3600)
   for _, name in ipairs({'slots', 'entities', 'order', 'calls', 'callorder'}) do
     redis.call('EXPIRE', key(name), 2 * DAY)

@@ -4,7 +4,8 @@
 local WINDOW = 300
 local DAY = 86400
 local WEEK = 7 * DAY
-local MAX_IDS = 200000
+local MAX_IDS = 3000000
+local MAX_CLIENT_IDS = 200000
 local MAX_CALLS = 50000
 local MAX_SLOTS = 50000
 local MAX_SLOT_BYTES = 33554432
@@ -19,18 +20,30 @@ local calls_are_expired, entities_are_expired = false, false
 -- By how many bytes this call makes the state larger.
 local slot_bytes = 0
 
--- Duplicates. The ids of recent events are in one hash for each span of time as long as the window.
+-- Duplicates. The ids of recent events are in hashes, one for each span of time as long as the window: "ids:SPAN" those
+-- of daemons ("p"), "clientids:SPAN" those of clients ("c"). An id that the gateway made ("-") is in none.
 
--- Return {[id] = {seq, received_at}} for those of these events that were published before. received_at is of any of
--- them.
-local function find_ids(ids, received_at)
-  local span, known = math.floor(received_at / WINDOW), {}
-  -- The next span is searched as well: the clock of the node that received an event may be a little ahead.
-  for each = span - 1, span + 1 do
-    for at, found in ipairs(redis.call('HMGET', key('ids:' .. each), unpack(ids))) do
-      if found then
-        local seq, time = string.match(found, '^(%S+) (%S+)$')
-        known[ids[at]] = {tonumber(seq), tonumber(time)}
+local ID_KINDS = {p = {name = 'ids:', spans = 'spans', most = MAX_IDS},
+  c = {name = 'clientids:', spans = 'clientspans', most = MAX_CLIENT_IDS}}
+
+-- Return {[kind and id] = {seq, received_at}} for those of these events that were published before. received_at is of
+-- any of them; kinds has a letter for each.
+local function find_ids(ids, kinds, received_at)
+  local span, known, of_kind = math.floor(received_at / WINDOW), {}, {p = {}, c = {}}
+  for at, id in ipairs(ids) do
+    local list = of_kind[string.sub(kinds, at, at)]
+    if list then
+      table.insert(list, id)
+    end
+  end
+  for kind, list in pairs(of_kind) do
+    -- The next span is searched as well: the clock of the node that received an event may be a little ahead.
+    for each = span - 1, #list > 0 and span + 1 or span - 2 do
+      for at, found in ipairs(redis.call('HMGET', key(ID_KINDS[kind].name .. each), unpack(list))) do
+        if found then
+          local seq, time = string.match(found, '^(%S+) (%S+)$')
+          known[kind .. list[at]] = {tonumber(seq), tonumber(time)}
+        end
       end
     end
   end
@@ -38,23 +51,24 @@ local function find_ids(ids, received_at)
 end
 
 -- Store pairs of an id and its "seq received_at"; all were received in the same span of time.
-local function store_ids(id_pairs, received_at)
-  local span = math.floor(received_at / WINDOW)
-  local name = key('ids:' .. span)
+local function store_ids(kind, id_pairs, received_at)
+  local kept, span = ID_KINDS[kind], math.floor(received_at / WINDOW)
+  local name, spans = key(kept.name .. span), key(kept.spans)
   redis.call('HSET', name, unpack(id_pairs))
-  redis.call('EXPIRE', name, 4 * WINDOW)
-  if redis.call('SADD', key('spans'), span) == 1 then
-    for _, old in ipairs(redis.call('SMEMBERS', key('spans'))) do
+  redis.call('EXPIRE', name, 2 * WINDOW)
+  if redis.call('SADD', spans, span) == 1 then
+    for _, old in ipairs(redis.call('SMEMBERS', spans)) do
       if tonumber(old) < span - 4 then
-        redis.call('SREM', key('spans'), old)
+        redis.call('SREM', spans, old)
       end
     end
   end
-  redis.call('EXPIRE', key('spans'), DAY)
-  if redis.call('HLEN', name) > MAX_IDS then
+  redis.call('EXPIRE', spans, DAY)
+  if redis.call('HLEN', name) > kept.most then
     -- Replace the ids of the span before, where they are still found.
-    redis.call('RENAME', name, key('ids:' .. (span - 1)))
-    redis.call('SADD', key('spans'), span - 1)
+    redis.call('RENAME', name, key(kept.name .. (span - 1)))
+    redis.call('SADD', spans, span - 1)
+    redis.call('HINCRBY', KEYS[1], 'earlyids', kept.most)
   end
 end
 
@@ -279,8 +293,15 @@ local function encode_list(list)
   return #list == 0 and '[]' or cjson.encode(list)
 end
 
--- Append one event after seq - 1. Return its line, and the queue and agents of its call as JSON (nil: no call).
-local function append(seq, id, at, rest, facts)
+-- The bytes of all lines that were ever appended to the log. With each entry ("b") the sum is stored, its own included,
+-- so that the difference between two entries is the size of what lies between them. An earlier version stored none.
+local function first_log_bytes()
+  return tonumber(redis.call('HGET', KEYS[1], 'logbytes') or 0)
+end
+
+-- Append one event after seq - 1. Return its line, the queue and agents of its call as JSON (nil: no call), and the sum
+-- of bytes.
+local function append(seq, id, at, rest, facts, log_bytes)
   local call_fields, call = 'null,null', nil
   if facts and facts.call then
     local queue, agents = complete_call(seq, tonumber(at), facts)
@@ -288,19 +309,46 @@ local function append(seq, id, at, rest, facts)
     call_fields = call
   end
   local line = '[' .. seq .. ',' .. call_fields .. ',' .. rest
-  redis.call('XADD', key('log'), seq .. '-0', 'i', id, 'r', at, 'e', line)
+  log_bytes = log_bytes + #line
+  redis.call('XADD', key('log'), seq .. '-0', 'i', id, 'r', at, 'e', line, 'b', log_bytes)
   if facts and facts.entity then
     apply_to_state(seq, tonumber(at), facts, line)
   end
   if facts and facts.ends then
     add_to_mailbox(seq, id, at, facts, line)
   end
-  return line, call
+  return line, call, log_bytes
 end
 
--- Trim the log to its maximum number of events and to those received since the limit. The log may stay a little longer.
-local function trim_log(events, limit)
+-- Trim the log up to the last entry whose sum of bytes is at most the limit. A few entries per XRANGE: they are copied.
+local function trim_log_bytes(limit)
+  local last, after = nil, '-'
+  for round = 1, 64 do
+    local found = redis.call('XRANGE', key('log'), after, '+', 'COUNT', round == 1 and 1 or 4)
+    for _, entry in ipairs(found) do
+      if tonumber(entry[2][8] or 0) > limit then
+        found = {}
+        break
+      end
+      last = tonumber(string.match(entry[1], '^%d+'))
+    end
+    if #found == 0 then
+      break
+    end
+    after = '(' .. last .. '-0'
+  end
+  if last then
+    redis.call('XTRIM', key('log'), 'MINID', (last + 1) .. '-0')
+  end
+end
+
+-- Trim the log to its maximum number of events, to those received since the limit, and to those whose sum of bytes is
+-- above the other limit. The log may stay a little longer.
+local function trim_log(events, limit, bytes_limit)
   redis.call('XTRIM', key('log'), 'MAXLEN', '~', events)
+  if bytes_limit > 0 then
+    trim_log_bytes(bytes_limit)
+  end
   for _ = 1, 4 do
     local first = redis.call('XRANGE', key('log'), '-', '+', 'COUNT', 1)[1]
     if not first or tonumber(first[2][4]) >= limit then
