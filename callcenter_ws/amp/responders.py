@@ -92,8 +92,10 @@ class CommandResponders:
             raise Refusal(ErrorCode.UNAVAILABLE, "the connection has ended")
         try:
             principal = self._authenticator.verify(token)
-        except Refusal:
-            self._throttle.refused(peer.network)
+        except Refusal as refusal:
+            # A token whose key is being fetched is no guess: the daemons of this network must not be slowed down.
+            if refusal.code is not ErrorCode.TRY_LATER:
+                self._throttle.refused(peer.network)
             peer.token_refused()
             raise
         self._sources.check_owner(peer, principal)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from amp_doubles import SECRET
+from doubles import KnownTokens
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.protocols import amp
@@ -16,6 +18,8 @@ from twisted.protocols import amp
 from callcenter_ws.amp import commands
 from callcenter_ws.amp.factory import MAX_CONNECTIONS
 from callcenter_ws.amp.protocol import MAX_BOX_BYTES, MAX_UNAUTHENTICATED_BOX_BYTES, MAX_UNWRITTEN_BYTES
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import Principal
 
 CALL = {"unique_id": "u1", "caller_id": "+3212345", "destination": "100"}
 EVENT: dict[str, Any] = {"tenant_id": "acme", "type": "call.incoming", "payload": json.dumps(CALL).encode()}
@@ -228,6 +232,20 @@ def test_three_wrong_tokens(server: Any, second_peer: Any, disconnect_line: Any)
     line = disconnect_line()
     assert "3 refused tokens" in line
     assert "hunter2" not in line
+
+
+def test_tokens_whose_key_is_being_fetched_slow_nobody_down(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons that try again while the issuer of their tokens is down are not taken for peers that guess."""
+
+    def is_fetched_soon(self: object, token: str) -> Principal:
+        raise Refusal(ErrorCode.TRY_LATER, retry_after=1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KnownTokens, "verify", is_fetched_soon)
+        for _ in range(30):
+            assert server.tcp().call(commands.Authenticate, token="acme-service")[0] == b"UNAVAILABLE"
+    # With a delay there would be no answer yet.
+    assert isinstance(server.tcp().call(commands.Authenticate, token=SECRET.decode()), dict)
 
 
 def test_pipelined_wrong_tokens_get_three_answers(server: Any, second_peer: Any, disconnect_line: Any) -> None:
