@@ -273,18 +273,18 @@ def test_a_token_for_a_user_that_was_revoked_is_accepted_if_it_is_issued_later(
 
 def test_preflight_and_schemas(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway("", "--set", f"web.allowed_origins={DESK},capacitor://localhost")
-    for origin in (DESK, "capacitor://localhost"):
+    for origin, path in ((DESK, b"/ws/snapshot"), ("capacitor://localhost", b"/ws/stats")):
         with RawPeer(gateway.port) as peer:
             peer.send(
-                b"OPTIONS /ws/stats HTTP/1.1\r\nHost: gateway\r\nOrigin: %s\r\n"
+                b"OPTIONS %s HTTP/1.1\r\nHost: gateway\r\nOrigin: %s\r\n"
                 b"Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization\r\n\r\n"
-                % origin.encode()
+                % (path, origin.encode())
             )
             status, headers = peer.read_head()
             assert (status, headers["access-control-allow-origin"]) == (204, origin)
             assert "authorization" in headers["access-control-allow-headers"].lower()
             # On the same connection: the error is readable, too.
-            peer.send(b"GET /ws/stats HTTP/1.1\r\nHost: gateway\r\nOrigin: %s\r\n\r\n" % origin.encode())
+            peer.send(b"GET %s HTTP/1.1\r\nHost: gateway\r\nOrigin: %s\r\n\r\n" % (path, origin.encode()))
             status, headers = peer.read_head()
             assert (status, headers["access-control-allow-origin"]) == (401, origin)
             assert "access-control-allow-credentials" not in headers
