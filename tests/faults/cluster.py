@@ -96,7 +96,8 @@ class Cluster:
 
 
 def _stored(tenant: str, stream_id: bytes, fields: list[bytes]) -> StoredEvent:
-    seq, _, _, event_id, type_, *_, payload = json.loads(fields[5])
+    # The name of the source follows the payload, if the event has one.
+    seq, _, _, event_id, type_, _, _, _, _, _, payload, *_ = json.loads(fields[5])
     assert stream_id == b"%d-0" % seq and fields[1].decode() == event_id
     return tenant, seq, event_id, type_, json.dumps(payload)
 
