@@ -46,6 +46,9 @@ KEYS_PER_UNIT = 8
 MAX_UNWRITTEN_BYTES = 4_194_304
 READ_TIMEOUT_SECONDS = 60.0
 
+UNHELD_BYTES = 16_384
+"""A connection is read up to so many bytes whatever others of its network have sent."""
+
 MAX_HOLD_SECONDS = 5.0
 """The longest time for which nothing is read from a peer whose network has sent too many bytes."""
 
@@ -90,6 +93,7 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         self._boxes_left = BOXES_PER_TURN
         self._waits_for_turn = False
         self._is_authenticated = False
+        self._unauthenticated_bytes = 0
         self._pause_reasons: set[str] = set()
         self._timers: dict[str, Timer] = {}
         self.is_closing = False
@@ -212,8 +216,9 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         if self.is_closing:
             return
         if data and not self._is_authenticated:
+            self._unauthenticated_bytes += len(data)
             seconds = self._limits.budget.received(self.network, len(data))
-            if seconds and "bytes" not in self._pause_reasons:
+            if seconds and self._unauthenticated_bytes > UNHELD_BYTES and "bytes" not in self._pause_reasons:
                 self.pause_reading("bytes")
                 self._timers["bytes"] = self._clock.call_later(
                     min(seconds, MAX_HOLD_SECONDS), self.resume_reading, "bytes"

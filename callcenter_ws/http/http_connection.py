@@ -53,8 +53,12 @@ HEADERS_PER_UNIT = 16
 REQUEST_UNITS = 2
 """Units of a turn for a request, its headers excepted."""
 
-CHUNKED_BYTES_PER_TURN = 1_024
-"""Bytes of a chunked body that are parsed at once: a chunk may have one byte."""
+CHUNKED_BYTES_PER_TURN = 512
+CHUNKED_UNITS = 4
+"""Bytes of a chunked body that are parsed at once, and the units of a turn for them: a chunk may have one byte."""
+
+UNHELD_BYTES = 16_384
+"""A connection is read up to so many bytes whatever others of its network have sent."""
 
 MAX_HOLD_SECONDS = 10.0
 """The longest time for which nothing is read from a peer whose network has sent too many bytes."""
@@ -110,12 +114,14 @@ class GatewayChannel(HTTPChannel):
         self._write_deadline: IDelayedCall | None = None
         self._hold: IDelayedCall | None = None
         self._reading_head = True
+        self._bytes = 0
         self._head_lines = 0
         self._head_bytes = 0
         self._requests = 0
         self._is_replaying = False
         self._is_waiting = False
         self._is_discarding = False
+        self._is_closing = False
 
     # Connection
 
@@ -175,8 +181,9 @@ class GatewayChannel(HTTPChannel):
     def _count_bytes(self, count: int) -> None:
         if self.authenticated or self.peer_address.is_proxy:
             return
+        self._bytes += count
         seconds = self.limits.budget.received(self.peer_address.network, count)
-        if seconds and self._hold is None:
+        if seconds and self._bytes > UNHELD_BYTES and self._hold is None:
             self.paused = True
             self._networkProducer.pauseProducing()
             self._hold = self.callLater(min(seconds, MAX_HOLD_SECONDS), self._end_hold)
@@ -187,7 +194,7 @@ class GatewayChannel(HTTPChannel):
 
     def _wait(self) -> None:
         """Parse nothing more in this turn, and read nothing until a later one."""
-        if self._is_waiting or self._hold is not None or self.transport is None:
+        if self._is_waiting or self._hold is not None or self._is_closing or self.transport is None:
             return
         self.paused = True
         self._networkProducer.pauseProducing()
@@ -201,7 +208,7 @@ class GatewayChannel(HTTPChannel):
         self._is_waiting = False
         self.paused = False
         self._replay(b"")
-        if self.transport is not None and not (self.paused or self._waitingForTransport):
+        if self.transport is not None and not (self.paused or self._waitingForTransport or self._is_closing):
             self._networkProducer.resumeProducing()
 
     def _replay(self, data: bytes) -> None:
@@ -241,6 +248,7 @@ class GatewayChannel(HTTPChannel):
         if self._handlingRequest or self.length is not None or len(data) <= CHUNKED_BYTES_PER_TURN:
             super().rawDataReceived(data)
             return
+        self.limits.turns.spend(CHUNKED_UNITS)
         super().rawDataReceived(data[:CHUNKED_BYTES_PER_TURN])
         rest = data[CHUNKED_BYTES_PER_TURN:]
         if self.transport is None:
@@ -302,7 +310,7 @@ class GatewayChannel(HTTPChannel):
         path = self._path.partition(b"?")[0]
         is_probe = path in PROBE_PATHS and address.is_local and not forwarded
         return RequestPeer(
-            self.limits.budget,
+            self.limits,
             address.network_of_client(forwarded),
             is_exempt=is_probe or self.authenticated,
             has_credentials=headers.hasHeader(b"Authorization"),
@@ -381,6 +389,7 @@ class GatewayChannel(HTTPChannel):
     def loseConnection(self) -> None:
         """Close the connection when everything is written, at the latest in ``CLOSE_TIMEOUT_SECONDS``."""
         self._reading_head = False
+        self._is_closing = True
         self._set_deadline(CLOSE_TIMEOUT_SECONDS)
         super().loseConnection()
 

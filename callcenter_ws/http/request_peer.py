@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.runtime.peer_budget import Credential, PeerBudget
+from callcenter_ws.runtime.peer_budget import Credential
+from callcenter_ws.runtime.peer_limits import PeerLimits
 
 
 class RequestPeer:
@@ -20,14 +21,15 @@ class RequestPeer:
 
     def __init__(
         self,
-        budget: PeerBudget,
+        limits: PeerLimits,
         network: str,
         *,
         is_exempt: bool,
         has_credentials: bool,
         authenticated: Callable[[], None],
     ) -> None:
-        self._budget = budget
+        self._budget = limits.budget
+        self._turns = limits.turns
         self._authenticated = authenticated
         self._is_counted = False
         self._is_exempt = is_exempt
@@ -80,3 +82,7 @@ class RequestPeer:
             self._is_counted = False
             self._budget.give_back_request(self.network)
         self._authenticated()
+
+    def spend(self, units: int) -> None:
+        """Count work of this turn of the reactor beyond that of a usual request."""
+        self._turns.spend(units)

@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
-from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.large_body import PIECE_BYTES, BodyWriting, LargeBody
@@ -220,14 +220,14 @@ def identifier(name: str, raw: bytes) -> str:
     """Decode an identifier from a URL.
 
     Raises:
-        Refusal: ``invalid_message`` unless it is UTF-8 and has 1 to 255 characters.
+        Refusal: ``invalid_message`` unless it is UTF-8 and has 1 to 255 characters, none of them a control character.
     """
     try:
         text = raw.decode()
     except UnicodeDecodeError:
         raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name}: not UTF-8") from None
-    if not 0 < len(text) <= MAX_ID_LENGTH:
-        raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name}: expected 1 to {MAX_ID_LENGTH} characters")
+    if problem := identifier_problem(text):
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name}: {problem}")
     return text
 
 
