@@ -17,7 +17,7 @@ from callcenter_ws.amp.session import PeerSession, Responder
 from callcenter_ws.amp.source_responders import SourceResponders
 from callcenter_ws.broker.ingest import EVENTS_PER_TURN, EventBroadcaster, Outcome, publish_in_slices
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.interfaces import Directory, PublishResult
 from callcenter_ws.runtime.clock import Clock
@@ -244,8 +244,8 @@ def _principal(peer: PeerSession) -> Principal:
 
 def _check_identifiers(**identifiers: str | None) -> None:
     for name, value in identifiers.items():
-        if value is not None and not 1 <= len(value) <= MAX_ID_LENGTH:
-            raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: expected a string of 1 to {MAX_ID_LENGTH} characters")
+        if value is not None and (problem := identifier_problem(value)):
+            raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: {problem}")
 
 
 def _check_authority(peer: PeerSession, tenant_id: str) -> None:

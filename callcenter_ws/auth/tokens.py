@@ -14,6 +14,7 @@ from callcenter_ws.auth.jws import CompactToken, parse, unauthorized
 from callcenter_ws.auth.keys import KeyRing
 from callcenter_ws.auth.revocation import CLOCK_SKEW_SECONDS
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.identifiers import has_control_character
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.runtime.json import JsonValue
 
@@ -198,9 +199,9 @@ def _principal(claims: Claims) -> Principal:
 
 def _text(claim: str, value: str | int) -> str:
     if isinstance(value, str):
-        if "\0" in value:
+        if has_control_character(value):
             # Refused in identifiers of events, too.
-            raise unauthorized(f"{claim}: contains a NUL character")
+            raise unauthorized(f"{claim}: contains a control character")
         return value
     # 255 digits have fewer than 850 bits. Converting larger numbers would be slow.
     text = str(value) if value.bit_length() < 850 else ""

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE, EVERYTHING, names_matching
-from callcenter_ws.events.event import MAX_ID_LENGTH, Event
+from callcenter_ws.events.event import Event
+from callcenter_ws.events.identifiers import MAX_ID_LENGTH
 from callcenter_ws.events.mistakes import unknown_pattern
 from callcenter_ws.events.principal import Role
 from callcenter_ws.events.visibility import may_ever_see

@@ -11,6 +11,7 @@ import msgspec
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE, EntityKey, EventType, Payload, Slot
+from callcenter_ws.events.identifiers import MAX_ID_LENGTH, has_control_character
 from callcenter_ws.events.mistakes import (
     join_mistakes,
     path_of_large_integer,
@@ -34,9 +35,6 @@ from callcenter_ws.runtime.json import (
     outside_strings,
     rfc3339,
 )
-
-MAX_ID_LENGTH = 255
-
 
 PAYLOAD_BYTES = 524_288
 """The largest payload of an event, in bytes of JSON."""
@@ -239,8 +237,8 @@ def _event(
 def _checked_id(field: str, value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH:
         raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: expected a string of 1 to {MAX_ID_LENGTH} characters")
-    if "\0" in value:
-        raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: NUL characters are not allowed")
+    if has_control_character(value):
+        raise Refusal(ErrorCode.INVALID_EVENT, f"{field}: control characters are not allowed")
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from callcenter_ws.events.catalogue import CATALOGUE, EventType
-from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.identifiers import MAX_ID_LENGTH
 from callcenter_ws.runtime.json import JsonObject
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -9,7 +9,7 @@ from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.delivery.user_probes import UserProbes
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
-from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 
 RETRY_AFTER_SECONDS = 30.0
@@ -81,7 +81,7 @@ class Admission:
         if self.draining:
             raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_AFTER_SECONDS)
         if principal.every_tenant:
-            if not tenant_id or tenant_id == EVERY_TENANT or len(tenant_id) > MAX_ID_LENGTH:
+            if tenant_id is None or tenant_id == EVERY_TENANT or identifier_problem(tenant_id):
                 raise Refusal(ErrorCode.FORBIDDEN, "a token for all tenants must name one: ?tenant_id=…")
             principal = principal.narrow(tenant_id)
         elif tenant_id is not None and tenant_id != principal.tenant_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.identifiers import MAX_ID_LENGTH
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.events.source_rules import MAX_NUMBER
 

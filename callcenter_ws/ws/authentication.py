@@ -78,6 +78,9 @@ class HandshakeAuthenticator:
                 self._count_session(network)
                 visitor, session_token = self._open_visitor_session(tenant_id)
                 return self._admit(visitor, endpoint, handshake), session_token
+            if handshake.tenant_id is not None:
+                # The same for an unknown tenant. A client whose first message will have a token names no tenant.
+                raise Refusal(ErrorCode.UNAUTHORIZED, "this tenant accepts no visitors without a token")
         if handshake.speaks_subprotocol:
             return None, None
         raise Refusal(ErrorCode.UNAUTHORIZED, "a token is required: Authorization: Bearer …")

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from callcenter_ws.delivery.subscription import list_in_url
 from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import MAX_ID_LENGTH
+from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.requests.admission import EndpointName
 from callcenter_ws.runtime.client_address import UNIX_SOCKET
@@ -138,13 +138,25 @@ def _is_key(key: str) -> bool:
 
 
 def _query(head: RequestHead) -> dict[str, str]:
-    text = head.uri.partition(b"?")[2].decode("latin-1")
-    if not text:
+    """Return the fields of the query, with the first value of each.
+
+    Raises:
+        Refusal: ``invalid_message`` if it has too many fields or is not UTF-8, or if ``tenant_id`` is no identifier.
+    """
+    raw = head.uri.partition(b"?")[2]
+    if not raw:
         return {}
     try:
-        fields = parse_qs(text, keep_blank_values=True, max_num_fields=20)
+        fields = parse_qs(raw.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
+    except UnicodeDecodeError:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "the query is not percent-encoded UTF-8") from None
     except ValueError:
         raise Refusal(ErrorCode.INVALID_MESSAGE, "the query has too many fields") from None
+    for tenant_id in (tenant_ids := fields.get("tenant_id", ())):
+        if problem := identifier_problem(tenant_id):
+            raise Refusal(ErrorCode.INVALID_MESSAGE, f"tenant_id: {problem}")
+    if len(tenant_ids) > 1:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "tenant_id: given more than once")
     return {name: ",".join(values) if name in _LISTS else values[0] for name, values in fields.items()}
 
 
@@ -173,8 +185,8 @@ def _find_token(
 
 def _connect_options(query: dict[str, str]) -> ConnectOptions:
     epoch, seq = query.get("epoch"), query.get("seq")
-    if epoch is not None and len(epoch) > MAX_ID_LENGTH:
-        raise Refusal(ErrorCode.INVALID_MESSAGE, f"epoch: longer than {MAX_ID_LENGTH} characters")
+    if epoch and (problem := identifier_problem(epoch)):
+        raise Refusal(ErrorCode.INVALID_MESSAGE, f"epoch: {problem}")
     if (epoch is None) != (seq is None):
         raise Refusal(ErrorCode.INVALID_MESSAGE, "epoch and seq: both are required to resume")
     if seq is not None and not (seq.isascii() and seq.isdigit() and len(seq) <= 16):

@@ -63,3 +63,17 @@ def test_ids_are_percent_decoded(world: HttpWorld, user_id: str) -> None:
 )
 def test_refusals(world: HttpWorld, path: str, token: str | None, status: int) -> None:
     assert world.ask("GET", path, token).status == status
+
+
+@pytest.mark.parametrize("user", ["%00", "a%0Ab", "%7F", "%ff%fe", "%C2%80", "x" * 256])
+def test_a_user_id_that_is_no_identifier_is_refused(world: HttpWorld, user: str) -> None:
+    response = world.ask("GET", f"/ws/users/{user}/online", "agent:acme:u1")
+    assert (response.status, response.error) == (400, "invalid_message")
+    assert "user_id" in response.json["error"]["message"]
+
+
+@pytest.mark.parametrize("tenant", ["", "%00", "%ff%fe", "a%1Fb", "x" * 256])
+def test_a_tenant_id_that_is_no_identifier_is_refused(world: HttpWorld, tenant: str) -> None:
+    for path in ("/ws/users/u1/online", "/ws/stats"):
+        response = world.ask("GET", f"{path}?tenant_id={tenant}", "admin:*:root")
+        assert (response.status, response.error) == (400, "invalid_message")

@@ -8,6 +8,7 @@ from ws_world import STAFF_PAGE, VISITOR_PAGE, Answer, WebSocketWorld, request, 
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.requests.admission import EndpointName
 from callcenter_ws.ws.handshake import OptionalTokenSources
+from callcenter_ws.ws.origin import OriginList, PublicTenant
 
 
 def ask(world: WebSocketWorld, path: str = "/ws", token: str | None = None, **headers: str) -> Answer:
@@ -62,9 +63,32 @@ def test_a_token_in_the_query_is_accepted_only_if_configured() -> None:
     assert welcomed(ask(WebSocketWorld(token_sources=OptionalTokenSources(query=True)), path))["user_id"] == "u1"
 
 
-@pytest.mark.parametrize("query", ["", "?tenant_id=", "?tenant_id=*", "?tenant_id=" + "x" * 256])
+@pytest.mark.parametrize("query", ["", "?tenant_id=*"])
 def test_a_token_for_all_tenants_must_name_one(world: WebSocketWorld, query: str) -> None:
     assert ask(world, f"/ws{query}", token="admin:*:root").status == 403
+
+
+@pytest.mark.parametrize(
+    "query", ["tenant_id=", "tenant_id=" + "x" * 256, "tenant_id=%00", "tenant_id=a%0Ab", "tenant_id=%C2%85",
+              "tenant_id=%ff%fe", "tenant_id=%ED%A0%80", "tenant_id=a&tenant_id=b"]
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/ws", "/ws/public"])
+def test_a_tenant_id_that_is_no_identifier_is_refused(world: WebSocketWorld, path: str, query: str) -> None:
+    answer = ask(world, f"{path}?{query}", token="admin:*:root")
+    assert answer.status == 400
+    assert b"tenant_id" in answer.rest or b"UTF-8" in answer.rest
+    assert not world.hub.counters.opened
+
+
+@pytest.mark.parametrize("tenant_id", ["globex", "nobody"])
+def test_a_tenant_without_anonymous_visitors_is_refused_at_once_like_an_unknown_one(
+    world: WebSocketWorld, tenant_id: str
+) -> None:
+    peer = world.peer()
+    answer = peer.ask(request(f"/ws/public?tenant_id={tenant_id}", Sec_WebSocket_Protocol="callcenter.v1"))
+    error, close = answer.frames
+    assert error.json["payload"]["message"] == "this tenant accepts no visitors without a token"
+    assert close.close_code == CloseCode.UNAUTHORIZED
 
 
 def test_a_token_for_all_tenants_receives_events_of_the_named_one(world: WebSocketWorld) -> None:
@@ -114,8 +138,9 @@ def test_a_page_of_one_tenant_cannot_open_sessions_of_another(world: WebSocketWo
 
 
 def test_the_origin_of_a_visitor_is_checked_after_the_first_frame_too(world: WebSocketWorld) -> None:
+    world.origins._public["acme"] = PublicTenant(OriginList([VISITOR_PAGE]), anonymous=False)
     peer = world.peer()
-    peer.ask(request("/ws/public?tenant_id=globex", Sec_WebSocket_Protocol="callcenter.v1", Origin=VISITOR_PAGE))
+    peer.ask(request("/ws/public", Sec_WebSocket_Protocol="callcenter.v1", Origin=VISITOR_PAGE))
     peer.feed(text("auth", {"token": "visitor:globex:v1"}))
     error, close = peer.take()
     assert error.json["payload"]["code"] == "forbidden"
