@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from callcenter_ws.remote import EventBroadcaster, LinkState, Refusal
 
 MAX_WAITING = 300
-EVENTS_PER_TURN = 3
+EVENTS_PER_TURN = 1
 
 
 def write(**fields: Any) -> None:
@@ -58,7 +58,7 @@ class Source:
             if self.remote.unacknowledged >= MAX_WAITING:
                 return
             number, self._number = self._number, self._number + 1
-            size = self._rng.choice((1, 1, 10, 1_000, 70_000))
+            size = self._rng.choices((1, 10, 1_000, 70_000), (50, 50, 20, 1))[0]
             answer = self.remote.send_alert(self._rng.choice(self._tenants), f"{self._name}:{number}", "x" * size)
             answer.addCallbacks(self._published, self._refused, [number], errbackArgs=[number])
 

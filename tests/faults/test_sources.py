@@ -29,7 +29,7 @@ from roaming import RoamingClient
 
 from callcenter_ws.broker.sqlite.schema import seq_of
 
-FAULTS = int(os.environ.get("CALLCENTER_WS_SOURCE_FAULTS", "14"))
+FAULTS = int(os.environ.get("CALLCENTER_WS_SOURCE_FAULTS", "6"))
 DAEMON = Path(__file__).with_name("source_daemon.py")
 TENANTS = ("acme", "globex")
 SOURCES = 3
