@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from callcenter_ws.remote.spool_file import VERSION, Row, SpoolFile, SpoolUnusable
+from callcenter_ws.remote.spool_file import BLOCK_NUMBERS, VERSION, Row, SpoolFile, SpoolUnusable
 
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -246,3 +246,70 @@ def test_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 37, 2))
     with pytest.raises(SpoolUnusable, match="is too old"):
         SpoolFile(path)
+
+
+# The source
+
+
+def statements_of(file: SpoolFile) -> list[str]:
+    """Record the statements that change how commits are synced, and the commits."""
+    found: list[str] = []
+    file._db.set_trace_callback(lambda text: found.append(text) if text.startswith(("PRAGMA sync", "COMMIT")) else None)
+    return found
+
+
+SYNCED = ["PRAGMA synchronous = FULL", "COMMIT", "PRAGMA synchronous = NORMAL"]
+
+
+def test_numbers_are_reserved_in_blocks_with_a_synced_commit(path: Path) -> None:
+    file = SpoolFile(path)
+    source = file.open_source("dialer", "i1")
+    assert (source.generation, source.reserved, source.instance) == (None, 0, "i1")
+    found = statements_of(file)
+    file.write([row(1, source_seq=1)], [])
+    assert found == SYNCED
+    assert file._db.execute("SELECT reserved FROM source").fetchone()[0] == 1 + BLOCK_NUMBERS
+    found.clear()
+    file.write([row(2, source_seq=1 + BLOCK_NUMBERS)], [])
+    assert found == ["COMMIT"]
+    found.clear()
+    file.write([row(3, source_seq=2 + BLOCK_NUMBERS)], [])
+    assert found == SYNCED
+    found.clear()
+    file.keep_generation(7)
+    assert found == SYNCED
+    file.close()
+    file = SpoolFile(path)
+    again = file.open_source("dialer", "i2")
+    assert (again.generation, again.reserved, again.instance) == (7, 2 + 2 * BLOCK_NUMBERS, "i1")
+    file.close()
+
+
+def test_failed_write_reserves_nothing(path: Path) -> None:
+    file = SpoolFile(path)
+    file.open_source("dialer", "i")
+    file.write([row(1, source_seq=1)], [])
+    with pytest.raises(sqlite3.IntegrityError):
+        file.write([row(1, source_seq=5_000)], [])
+    assert file._db.execute("SELECT reserved FROM source").fetchone()[0] == 1 + BLOCK_NUMBERS
+    found = statements_of(file)
+    file.write([row(2, source_seq=5_001)], [])
+    assert found == SYNCED
+    file.close()
+
+
+def test_file_of_version_1_is_migrated(path: Path) -> None:
+    SpoolFile(path).close()
+    db = sqlite3.connect(path)
+    db.execute("DROP TABLE source")
+    db.execute("ALTER TABLE event DROP COLUMN source_seq")
+    db.execute("PRAGMA user_version = 1")
+    db.execute("INSERT INTO event VALUES (5, 'acme', 'alert', 'id', 'at', NULL, 0, x'7b7d')")
+    db.commit()
+    db.close()
+    file = SpoolFile(path)
+    assert file.rows() == [(5, "acme", "alert", "id", "at", None, 0, b"{}", None)]
+    assert file.open_source("dialer", "i").reserved == 1
+    assert [found[-1] for found in file.rows()] == [1]
+    assert file._db.execute("PRAGMA user_version").fetchone()[0] == VERSION
+    file.close()
