@@ -10,12 +10,25 @@ that it calls are declared below.
 
 Prints the position (seq) of each event in the tenant's stream. Exits with status 1 and the gateway's error text if
 the gateway refuses an event or the token.
+
+Without more, the gateway recognizes an event that is sent twice by its `event_id`, for five minutes. With
+
+    python legacy_sender.py unix:/run/callcenter-ws/amp.sock --source dialer --state /var/lib/dialer/state.json
+
+the sender says `Hello` and numbers its events, and the gateway recognizes them by their numbers, for ever. What that
+guarantees depends on the sender. This one writes each event with its number to the file, and waits until the file is on
+the disk, before it sends the event, and sends one event at a time. So an event that it began to send, when it was
+killed or the power failed, is sent by the next process that uses the file, and published exactly once. Events that it
+had not begun to send are not in the file. A fast sender keeps many events and writes them together; see "Sources" in
+the manual. Never restore the file from a copy: the gateway takes new events with old numbers for duplicates. Without
+the file, the sender begins a new generation.
 """
 
 from __future__ import print_function
 
 import argparse
 import json
+import os
 import sys
 import uuid
 
@@ -34,7 +47,16 @@ class Refused(Exception):
 
 ERRORS = {
     type(name, (Refused,), {}): name.encode("ascii")
-    for name in ("UNAUTHENTICATED", "FORBIDDEN", "INVALID_EVENT", "TOO_LARGE", "OVERLOADED", "UNAVAILABLE")
+    for name in (
+        "UNAUTHENTICATED",
+        "FORBIDDEN",
+        "INVALID_EVENT",
+        "TOO_LARGE",
+        "OVERLOADED",
+        "UNAVAILABLE",
+        "SOURCE_IN_USE",
+        "STALE_GENERATION",
+    )
 }
 
 
@@ -43,6 +65,25 @@ class Authenticate(amp.Command):
 
     arguments = [(b"token", amp.Unicode())]
     response = [(b"principal", amp.Unicode())]
+    errors = ERRORS
+
+
+class Hello(amp.Command):
+    """Name the source of the events, once per connection, after `Authenticate`. `tenants` is a JSON list."""
+
+    arguments = [
+        (b"source", amp.Unicode()),
+        (b"kind", amp.Unicode()),
+        (b"instance", amp.Unicode()),
+        (b"generation", amp.Integer(optional=True)),
+        (b"tenants", amp.String(optional=True)),
+    ]
+    response = [
+        (b"lease", amp.Float()),
+        (b"generation", amp.Integer()),
+        (b"source_seq", amp.Integer()),
+        (b"server_time_ms", amp.Integer()),
+    ]
     errors = ERRORS
 
 
@@ -61,6 +102,7 @@ class PublishEvent(amp.Command):
         (b"event_id", amp.Unicode(optional=True)),
         (b"timestamp", amp.Unicode(optional=True)),
         (b"persist", amp.Boolean(optional=True)),
+        (b"source_seq", amp.Integer(optional=True)),
     ] + [(("payload.%d" % part).encode("ascii"), amp.String(optional=True)) for part in range(1, MAX_PARTS)]
     response = [(b"epoch", amp.Unicode()), (b"seq", amp.Integer()), (b"event_id", amp.Unicode())]
     errors = ERRORS
@@ -105,6 +147,81 @@ def events_of_call(number):
     ]
 
 
+class State(object):
+    """What a source must not forget, in a file: its generation, its last number, and the event that is being sent."""
+
+    def __init__(self, path):
+        self.path = path
+        self.values = {"instance": uuid.uuid4().hex, "generation": None, "number": 0, "unanswered": None}
+        if os.path.exists(path):
+            with open(path, "rb") as state_file:
+                self.values = json.loads(state_file.read().decode("utf-8"))
+
+    def change(self, **values):
+        """Change values, and return when the file is on the disk."""
+        self.values.update(values)
+        with open(self.path + ".new", "wb") as new_file:
+            new_file.write(json.dumps(self.values).encode("utf-8"))
+            new_file.flush()
+            os.fsync(new_file.fileno())
+        os.rename(self.path + ".new", self.path)
+        folder = os.open(os.path.dirname(os.path.abspath(self.path)), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@inlineCallbacks
+def say_hello(connection, options, state):
+    """Introduce the source; keep the generation that the gateway assigns to a new file."""
+    generation = state.values["generation"]
+    answer = yield connection.callRemote(
+        Hello,
+        source=options.source,
+        kind=u"legacy",
+        instance=text_of(state.values["instance"]),
+        tenants=json.dumps([options.tenant]).encode("utf-8"),
+        # An argument that is None is left out.
+        generation=generation,
+    )
+    # The number must never fall behind those that the gateway knows.
+    number = max(state.values["number"], answer["source_seq"])
+    state.change(generation=answer["generation"], number=number)
+
+
+@inlineCallbacks
+def publish(connection, event, number=None):
+    """Publish one event: a tuple of tenant, type, payload, user and event id. A number makes it that of a source."""
+    tenant, kind, payload, user_id, event_id = event
+    answer = yield connection.callRemote(
+        PublishEvent,
+        tenant_id=text_of(tenant),
+        type=text_of(kind),
+        user_id=None if user_id is None else text_of(user_id),
+        # An event that is sent again with the same id within 5 minutes is published once.
+        event_id=text_of(event_id),
+        source_seq=number,
+        **payload_arguments(payload)
+    )
+    # 0: it was published before, at a position that is not known any more.
+    print("%s %s" % (answer["seq"], kind))
+    sys.stdout.flush()
+
+
+@inlineCallbacks
+def publish_numbered(connection, event, state):
+    """Publish one event of a source exactly once, even if this process ends in between."""
+    number = state.values["number"] + 1
+    state.change(number=number, unanswered=event)
+    yield publish(connection, event, number)
+
+
+def text_of(value):
+    """Return a text as `unicode` on Python 2."""
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
 @inlineCallbacks
 def send(reactor, options):
     """Connect, authenticate, and publish the events of the calls."""
@@ -114,19 +231,22 @@ def send(reactor, options):
         with open(options.token_file, "rb") as token_file:
             token = token_file.read().strip().decode("utf-8")
         yield connection.callRemote(Authenticate, token=token)
+    state = None
+    if options.source:
+        state = State(options.state)
+        unanswered, number = state.values["unanswered"], state.values["number"]
+        yield say_hello(connection, options, state)
+        if unanswered:
+            yield publish(connection, unanswered, number)
     for number in range(options.count):
         for kind, payload, user_id in events_of_call(number):
-            answer = yield connection.callRemote(
-                PublishEvent,
-                tenant_id=options.tenant,
-                type=kind,
-                user_id=user_id,
-                # An event that is sent again with the same id within 5 minutes is published once.
-                event_id=uuid.uuid4().hex if sys.version_info[0] > 2 else uuid.uuid4().hex.decode("ascii"),
-                **payload_arguments(payload)
-            )
-            print("%s %s" % (answer["seq"], kind))
-            sys.stdout.flush()
+            event = (options.tenant, kind, payload, user_id, uuid.uuid4().hex)
+            if state is None:
+                yield publish(connection, event)
+            else:
+                yield publish_numbered(connection, event, state)
+    if state is not None:
+        state.change(unanswered=None)
     connection.transport.loseConnection()
 
 
@@ -137,9 +257,13 @@ def main(reactor, *arguments):
     parser.add_argument("--token-file", help="file with the shared secret, or with a JWT of role service")
     parser.add_argument("--tenant", default="acme", help="default: acme")
     parser.add_argument("--count", type=int, default=1, help="number of calls, default: 1")
+    parser.add_argument("--source", help="name of the source: its events are numbered; requires --state")
+    parser.add_argument("--state", help="file for the generation and the numbers of the source")
     options = parser.parse_args(arguments)
-    if isinstance(options.tenant, bytes):  # Python 2
-        options.tenant = options.tenant.decode("utf-8")
+    if bool(options.source) != bool(options.state):
+        parser.error("--source and --state belong together")
+    options.tenant = text_of(options.tenant)
+    options.source = options.source and text_of(options.source)
 
     def print_error(failure):
         print("%s: %s" % (failure.type.__name__, failure.getErrorMessage()), file=sys.stderr)

@@ -104,6 +104,38 @@ async def test_count_and_tenant(python: str, gateway: LoopbackGateway, tmp_path:
 
 
 @pytest_twisted.ensureDeferred
+async def test_numbered_events_of_a_source(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    source = (f"unix:{tmp_path}/amp.sock", "--source", "dialer", "--state", str(state))
+    lines, errors, code = await send(python, *source)
+    assert (errors, code) == ("", 0)
+    published = [one for one in gateway.delivered if one.event.type.name != "source.up"]
+    assert [one.event.type.name for one in published] == EVENT_TYPES
+    assert {one.event.source for one in published} == {"dialer"}
+    values = json.loads(state.read_text())
+    assert (values["generation"], values["number"], values["unanswered"]) == (1, len(EVENT_TYPES), None)
+    # The process was killed before the answer to the last event, and the gateway has forgotten its id.
+    last = published[-1].event
+    event = ["acme", last.type.name, json.loads(last.payload), last.user_id, "another-id"]
+    state.write_text(json.dumps({**values, "unanswered": event}))
+    lines, errors, code = await send(python, *source)
+    assert (errors, code, len(lines)) == ("", 0, 1 + len(EVENT_TYPES))
+    assert [one.event.type.name for one in gateway.delivered if one.event.type.name != "source.up"] == 2 * EVENT_TYPES
+    # Killed before the gateway received it: it is published by the next process.
+    values = json.loads(state.read_text())
+    state.write_text(json.dumps({**values, "number": values["number"] + 1, "unanswered": event}))
+    await send(python, *source, "--count", "0")
+    assert gateway.delivered[-1].event.event_id == "another-id"
+
+
+@pytest_twisted.ensureDeferred
+async def test_source_needs_a_state_file(python: str) -> None:
+    lines, errors, code = await send(python, "unix:/run/x.sock", "--source", "dialer")
+    assert (lines, code) == ([], 2)
+    assert "--source and --state belong together" in errors
+
+
+@pytest_twisted.ensureDeferred
 async def test_refusal_is_printed(python: str, gateway: LoopbackGateway, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("swordfish")
