@@ -123,6 +123,7 @@ def assemble(
     authentication = _authentication(reactor, settings, handoff, core)
     admission = Admission(core.hub, settings.limits, settings.policy.over_user_limit)
     limits = peer_limits(settings, core.clock)
+    core.metrics.watch_peers(limits)
     websocket_factory = _websocket_factory(reactor, settings, core, authentication, admission, limits)
     amp_factory = _amp_factory(settings, core, authentication.authenticator, limits)
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)

@@ -29,7 +29,7 @@ class RequestPeer:
         authenticated: Callable[[], None],
     ) -> None:
         self._budget = limits.budget
-        self._turns = limits.turns
+        self._limits = limits
         self._authenticated = authenticated
         self._is_counted = False
         self._is_exempt = is_exempt
@@ -85,4 +85,17 @@ class RequestPeer:
 
     def spend(self, units: int) -> None:
         """Count work of this turn of the reactor beyond that of a usual request."""
-        self._turns.spend(units)
+        self._limits.turns.spend(units)
+
+    def log_refusal(self, text: str, refusal: Refusal, **fields: object) -> None:
+        """Count a refusal, and log it unless the log has many of them; ``text`` may name peer, code and reason."""
+        self._limits.count_refused(refusal.code.value)
+        self._limits.log.write(
+            self.network,
+            text,
+            is_warning=False,
+            peer=self.network,
+            code=refusal.code.value,
+            reason=refusal.message,
+            **fields,
+        )

@@ -301,17 +301,18 @@ class JsonNotFound(JsonResource):
         raise Refusal(ErrorCode.NOT_FOUND)
 
 
-_LOGGED_REFUSALS = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN})
+_LOGGED_REFUSALS = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN, ErrorCode.RATE_LIMITED})
+
+_MAX_LOGGED_PATH = 200
 
 
 def _log_refusal(refusal: Refusal, request: Request) -> None:
-    _log.info(
+    peer: RequestPeer = request.peer  # type: ignore[attr-defined]  # a BoundedRequest, which has one
+    peer.log_refusal(
         "refused {method} {path} from {peer}: {code}, {reason}",
-        method=request.method.decode("ascii", "backslashreplace"),
-        path=loggable_path(request),
-        peer=str(getattr(request.getClientAddress(), "host", "a unix socket")),
-        code=refusal.code.value,
-        reason=refusal.message,
+        refusal,
+        method=request.method[:_MAX_LOGGED_PATH].decode("ascii", "backslashreplace"),
+        path=loggable_path(request)[:_MAX_LOGGED_PATH],
     )
 
 

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from callcenter_ws.broker.ingest import IngestCounters
 from callcenter_ws.delivery.counters import HubCounters
 from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.sources.registry import SourceCounters
 
 Label = TypeVar("Label", str, tuple[str, str])
@@ -79,6 +80,10 @@ class Metrics:
             outgoing_bytes: returns the bytes that wait to be read by all peers (``delivery.outgoing``).
         """
         self.registry.register(_NodeCollector(hub, ingest, amp_peers, store, sources, outgoing_bytes))
+
+    def watch_peers(self, limits: PeerLimits) -> None:
+        """Add what is refused to peers that have not authenticated."""
+        self.registry.register(_PeerCollector(limits))
 
     def render(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
@@ -147,6 +152,38 @@ class _NodeCollector(Collector):
         yield _counter("messages_received", "Messages that clients sent over WebSocket.", hub.received)
         yield _counter("messages_delivered", "Messages written to clients.", hub.delivered)
         yield _counters("messages_dropped", "Messages that clients were notified of missing.", "reason", hub.dropped)
+
+
+class _PeerCollector(Collector):
+    """Reads the counters of the limits of unauthenticated peers at the time of the scrape."""
+
+    def __init__(self, limits: PeerLimits) -> None:
+        self._limits = limits
+
+    def collect(self) -> Iterator[Metric]:
+        limits = self._limits
+        yield _gauge(
+            "unauthenticated_sockets", "Open sockets of peers that have not authenticated.", limits.budget.sockets
+        )
+        yield _counters(
+            "peer_limits_exceeded",
+            "What was refused to networks of peers that have not authenticated, by limit.",
+            "limit",
+            {reason.value: count for reason, count in limits.budget.overdrawn.items()},
+        )
+        yield _counters(
+            "http_refused",
+            "HTTP requests refused for their form, their token or a limit.",
+            "reason",
+            limits.refused,
+        )
+        yield _counters(
+            "forwarded_unreadable",
+            "Values of X-Forwarded-For from trusted proxies that are no address, by kind.",
+            "kind",
+            limits.proxies.unreadable,
+        )
+        yield _counter("log_lines_left_out", "Log lines about refusals that were left out.", limits.log.left_out)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -17,7 +17,7 @@ class PeerLimits:
 
     Attributes:
         requests_per_connection: requests after which an HTTP connection is closed.
-        refused: HTTP requests that were refused before they reached a resource, by error code.
+        refused: HTTP requests that were refused for their form, their token or a limit, by error code.
     """
 
     budget: PeerBudget

@@ -291,18 +291,28 @@ def test_identifiers_are_limited_to_255_characters(
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [
-        (commands.DisconnectUser, {"user_id": "u\n", "reason": "r\n"}),
-        (commands.RevokeToken, {"user_id": "u\n"}),
-        (commands.RevokeToken, {"jti": "j\n"}),
+        (commands.UserOnline, {"tenant_id": "t\n", "user_id": "u"}),
+        (commands.DisconnectUser, {"tenant_id": "t", "user_id": "u\0"}),
+        (commands.RevokeToken, {"tenant_id": "t", "user_id": "\x7f"}),
+        (commands.RevokeToken, {"tenant_id": "t", "jti": "j\x85"}),
+        (commands.PublishEvent, {"tenant_id": "t\x1b", "type": "alert", "payload": b"{}"}),
     ],
 )
-def test_names_from_a_peer_are_escaped_in_the_log(peer: Any, command: Any, arguments: Any) -> None:
+def test_identifiers_with_control_characters_are_refused(
+    server: Any, peer: Any, command: Any, arguments: dict[str, Any]
+) -> None:
+    code, text = peer.call(command, **arguments)
+    assert code == b"INVALID_EVENT"
+    assert "control characters are not allowed" in text
+    assert server.directory.calls == []
+
+
+def test_a_reason_from_a_peer_is_escaped_in_the_log(peer: Any) -> None:
     with capturedLogs() as captured:
-        peer.call(command, tenant_id="t\n", **arguments)
+        peer.call(commands.DisconnectUser, tenant_id="t é", user_id="u", reason="r\n")
     (line,) = map(formatEvent, captured)
     assert "\n" not in line
-    for name in ("t\n", *arguments.values()):
-        assert repr(name) in line
+    assert repr("t é") in line and repr("r\n") in line
 
 
 # Revocation

@@ -10,7 +10,11 @@ from callcenter_ws.delivery.counters import HubCounters
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.ops.metrics import MAX_SERIES, Metrics
+from callcenter_ws.runtime.client_address import TrustedProxies
+from callcenter_ws.runtime.peer_budget import BudgetLimits
+from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.sources.registry import SourceCounters
+from callcenter_ws.testing import FakeClock
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -96,6 +100,23 @@ def test_latency(metrics: Metrics) -> None:
     assert value(metrics, "publish_to_socket_seconds_bucket", le="0.0025") == 0
     assert value(metrics, "publish_to_socket_seconds_bucket", le="0.005") == 1
     assert value(metrics, "publish_to_socket_seconds_bucket", le="10.0") == 1
+
+
+def test_what_is_refused_to_unauthenticated_peers(metrics: Metrics) -> None:
+    limits = PeerLimits.create(
+        FakeClock(), budget=BudgetLimits(request_burst=1), proxies=TrustedProxies(["10.0.0.0/8"])
+    )
+    metrics.watch_peers(limits)
+    limits.budget.request("192.0.2.1")
+    limits.budget.request("192.0.2.1")
+    limits.count_refused("headers_too_large")
+    limits.proxies.client_ip("10.0.0.1", ["unknown"])
+    limits.log.left_out += 3
+    assert value(metrics, "unauthenticated_sockets") == 0
+    assert value(metrics, "peer_limits_exceeded_total", limit="requests") == 1
+    assert value(metrics, "http_refused_total", reason="headers_too_large") == 1
+    assert value(metrics, "forwarded_unreadable_total", kind="unknown") == 1
+    assert value(metrics, "log_lines_left_out_total") == 3
 
 
 def test_labels_are_bounded(metrics: Metrics, hub: HubCounters) -> None:
