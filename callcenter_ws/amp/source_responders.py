@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from callcenter_ws.amp.session import PeerSession
@@ -70,10 +71,15 @@ class SourceResponders:
 
     async def _register(self, peer: PeerSession, claim: Claim) -> SourceLink:
         peer.says_hello = True
+        registering = Deferred.fromCoroutine(self._sources.register(claim, peer.disconnect))
+        if not registering.called:
+            # Events that follow at once must not be refused: others that follow later would overtake them.
+            peer.pause_reading("hello")
         try:
-            link = await self._sources.register(claim, peer.disconnect)
+            link = await registering
         finally:
             peer.says_hello = False
+            peer.resume_reading("hello")
         if peer.is_over:
             self._sources.link_lost(link)
         else:

@@ -17,7 +17,13 @@ from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.sources.announcer import SourceAnnouncer
 from callcenter_ws.sources.claim import CHATS, Claim
 from callcenter_ws.sources.link import SourceLink
-from callcenter_ws.sources.registry import ANNOUNCE_AGAIN_SECONDS, TICK_SECONDS, SourceCounters, description
+from callcenter_ws.sources.registry import (
+    ANNOUNCE_AGAIN_SECONDS,
+    MAX_ENDED_PER_TICK,
+    TICK_SECONDS,
+    SourceCounters,
+    description,
+)
 from callcenter_ws.sources.table import Key, SourceTable
 
 _log = Logger("callcenter_ws.sources")
@@ -128,7 +134,7 @@ class LocalSources:
 
     def _tick(self) -> None:
         self._timer = self._clock.call_later(TICK_SECONDS, self._tick)
-        for key in self._table.due(self._clock.monotonic()):
+        for key in self._table.due(self._clock.monotonic())[:MAX_ENDED_PER_TICK]:
             record = self._table.end(key)
             self._lost[key] = record.lease
             self.counters.lost += 1

@@ -17,6 +17,9 @@ ANNOUNCE_AGAIN_SECONDS = 6 * 3_600.0
 DESCRIBED_TENANTS = 20
 """Tenants of a source that are listed for operators."""
 
+MAX_ENDED_PER_TICK = 100
+"""Leases that are ended at once: after a restart, those of all sources that do not return end together."""
+
 TICK_SECONDS = 1.0
 """How often leases are checked."""
 
@@ -48,7 +51,7 @@ class SourceRegistry(Protocol):
     def counters(self) -> SourceCounters:
         """The counters of this process."""
 
-    def register(self, claim: Claim, close: Callable[[str], None]) -> Awaitable[SourceLink]:
+    async def register(self, claim: Claim, close: Callable[[str], None]) -> SourceLink:
         """Register a source that said ``Hello``, and announce it; return its connection.
 
         Args:

@@ -38,7 +38,13 @@ from callcenter_ws.sources.claim import (
     Claim,
 )
 from callcenter_ws.sources.link import SourceLink
-from callcenter_ws.sources.registry import ANNOUNCE_AGAIN_SECONDS, TICK_SECONDS, SourceCounters, description
+from callcenter_ws.sources.registry import (
+    ANNOUNCE_AGAIN_SECONDS,
+    MAX_ENDED_PER_TICK,
+    TICK_SECONDS,
+    SourceCounters,
+    description,
+)
 from callcenter_ws.sources.table import Key, name_is_taken, stale_generation, too_many_names
 
 LINKS_PER_CALL = 100
@@ -59,6 +65,7 @@ class _Facts(msgspec.Struct):
 
 
 _decode_facts = msgspec.json.Decoder(_Facts).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_key = msgspec.json.Decoder(tuple[str, str]).decode
 
@@ -160,7 +167,7 @@ class SharedSources:
         marks = [(0, 0)]
 
         def claim_in(tenant_id: str) -> Deferred[Reply]:
-            arguments = (claim.name, claim.scope, capabilities, MAX_SOURCES_PER_TENANT)
+            arguments = (claim.name, encode_json(claim.scope), capabilities, MAX_SOURCES_PER_TENANT)
             return self._broker.tenant_store(tenant_id).run(SOURCE_CLAIM, *arguments)
 
         for tenant_id, reply in await _each(tenants, claim_in):
@@ -262,7 +269,7 @@ class SharedSources:
 
     async def _end_leases(self) -> None:
         """End the leases that are due. What fails is repeated at the next tick, at any node."""
-        ended, ending = await self._run(SOURCE_END, LINKS_PER_CALL)
+        ended, ending = await self._run(SOURCE_END, MAX_ENDED_PER_TICK)
         self.counters.lost += ended
         for name, text in zip(ending[::2], ending[1::2], strict=True):
             record = _ending(name, text)
@@ -290,13 +297,13 @@ class SharedSources:
             claimed = (tenant_id,)
 
         def release(tenant: str) -> Deferred[Reply]:
-            return self._broker.tenant_store(tenant).run(SOURCE_RELEASE, name, scope)
+            return self._broker.tenant_store(tenant).run(SOURCE_RELEASE, name, encode_json(scope))
 
         return sum(reply for _, reply in await _each(claimed, release))
 
     async def _scope_of(self, name: str, tenant_id: str) -> str | None:
         found = await self._redis.send("HGET", self._keys.of(tenant_id, "sources"), name)
-        return None if found is None else found.split(b"\n")[0].decode()
+        return None if found is None else _decode_text(found.split(b"\n")[0])
 
     async def sources(self, tenant_id: str | None) -> Sequence[JsonObject]:
         """Return the sources of a tenant, or all."""

@@ -272,6 +272,22 @@ def test_malformed_json_raises_the_mark(server: Any) -> None:
 # Transient refusals and pipelining
 
 
+def test_events_sent_before_hello_is_answered_wait_for_it(server: Any) -> None:
+    peer = daemon(server)
+    server.broker.is_blocked = True
+    box = peer.box(commands.Hello, source="pbx1", kind="x", instance="i")
+    for number in (1, 2):
+        box += peer.box(commands.PublishEvent, **event(number, payload=json.dumps(CALL).encode()))
+    peer.send(box)
+    assert peer.boxes() == []
+    assert not peer.server_reads
+    server.broker.unblock()
+    peer.send(peer.box(commands.PublishEvent, **event(3, payload=json.dumps(CALL).encode())))
+    server.clock.turn()
+    answers = peer.boxes()
+    assert [answer.get(b"seq") for answer in answers] == [None, b"2", b"3", b"4"]
+
+
 def refuse(server: Any, times: int = 1) -> None:
     """Have the store refuse the next calls, each as a whole."""
     publish, left = server.broker._broker.publish, [times]

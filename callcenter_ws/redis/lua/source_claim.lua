@@ -1,6 +1,6 @@
 -- Take the name of a source in a tenant, or find out whether that is possible.
 --
--- KEYS: the tenant's meta. ARGV: 1 the name, 2 the scope that it belongs to, 3 the capabilities (JSON), or "" to take
+-- KEYS: the tenant's meta. ARGV: 1 the name, 2 the scope that it belongs to (JSON), 3 the capabilities (JSON), or "" to take
 -- nothing, 4 how many names a tenant may have. Returns {"ok", its mark or ""}, {"taken"} or {"full"}.
 
 local known = redis.call('HGET', key('sources'), ARGV[1])

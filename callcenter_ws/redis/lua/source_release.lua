@@ -1,4 +1,4 @@
--- Release the name of a source in a tenant. Its mark stays. KEYS: the tenant's meta. ARGV: 1 the name, 2 its scope.
+-- Release the name of a source in a tenant. Its mark stays. KEYS: the tenant's meta. ARGV: 1 the name, 2 its scope (JSON).
 
 local known = redis.call('HGET', key('sources'), ARGV[1])
 if known and string.match(known, '^[^\n]*') == ARGV[2] then
