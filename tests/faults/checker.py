@@ -321,7 +321,8 @@ class Reader:
         self.changes_nodes = changes_nodes
         self.counts = Counts()
         self.position: tuple[str, int] | None = None
-        self.resumes_by_request = viewer.events is not None
+        # A subscription by a message would follow the replay by the URL; a service names its events in the URL.
+        self.resumes_by_request = viewer.events is not None and viewer.role != "service"
         self.mail_seen: Counter[str] = Counter()
         self._seen_in_process: dict[str, int] = {}
         self._process_number = 0
@@ -363,12 +364,12 @@ class Reader:
         self.mail_on_connection = []
         self._held = []
         self._mail_cursor = self._replayed = 0
-        # A subscription is for one connection, and a replay by the URL would precede it.
         self._in_url = not self.resumes_by_request
         self._resume_from = None if self.position is None else self.position[1]
-        if self.position is None or not self._in_url:
+        if not self._in_url:
             return ""
-        return f"epoch={self.position[0]}&seq={self.position[1]}"
+        events = "" if self.viewer.events is None else f"events={','.join(self.viewer.events)}&"
+        return events if self.position is None else f"{events}epoch={self.position[0]}&seq={self.position[1]}"
 
     def requests(self) -> list[Message]:
         """Return the requests to send after the welcome."""

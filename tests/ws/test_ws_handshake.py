@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from ws_world import KEY, WebSocketWorld, request
+from ws_world import KEY, VISITOR_PAGE, WebSocketWorld, request
 
 from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -174,3 +174,32 @@ def test_refusals_are_http_responses_in_json(
 def test_a_trailing_slash_is_the_same_endpoint(world: WebSocketWorld) -> None:
     assert world.peer().ask(request("/ws/", Authorization="Bearer agent:acme:u1")).status == 101
     assert world.peer().ask(request("/ws/public/", Authorization="Bearer visitor:acme:u1")).status == 101
+
+
+# Subscriptions in the URL
+
+
+@pytest.mark.parametrize(
+    ("query", "events", "queues"),
+    [
+        ("", None, None),
+        ("?events=call.*,queue.*&queues=sales", ["call.*", "queue.*"], ["sales"]),
+        ("?events=call.*%2Cqueue.*", ["call.*", "queue.*"], None),
+        ("?events=%20call.*%20,%20alert", ["call.*", "alert"], None),
+        ("?queues=a,b&events=alert&queues=c", ["alert"], ["a", "b", "c"]),
+        ("?queues=K%C3%B6ln", None, ["Köln"]),
+        ("?events=", [""], None),
+    ],
+)
+def test_the_url_names_events_and_queues(query: str, events: Any, queues: Any) -> None:
+    options = read(query).options
+    assert (options.events, options.queues) == (events, queues)
+
+
+@pytest.mark.parametrize("token", [None, "visitor:acme:v1"])
+def test_a_visitor_subscribes_in_the_url(world: WebSocketWorld, token: str | None) -> None:
+    headers = {"Origin": VISITOR_PAGE} if token is None else {"Authorization": f"Bearer {token}"}
+    for events, status in (("chat.message", 101), ("call.*", 403), ("no.such", 400)):
+        path = f"/ws/public?tenant_id=acme&events={events}"
+        assert world.peer().ask(request(path, **headers)).status == status
+    assert world.hub.connections() == 1
