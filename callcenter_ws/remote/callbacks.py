@@ -90,7 +90,8 @@ class CallbackRegistry:
     async def subscribe_pending(self, connection: GatewayConnection) -> None:
         """Subscribe for the callbacks that were not accepted yet, one by one: a refusal concerns one callback only.
 
-        After ``unavailable`` or ``overloaded`` the remaining ones stay pending.
+        Raises:
+            Refusal: ``unavailable`` or ``overloaded``: the remaining ones stay pending; try again.
         """
         while self._pending:
             registration = self._pending[0]
@@ -98,7 +99,7 @@ class CallbackRegistry:
                 await _subscribe(connection, [*self._accepted, registration])
             except Refusal as refusal:
                 if refusal.code in (ErrorCode.UNAVAILABLE, ErrorCode.OVERLOADED):
-                    return
+                    raise
                 self._pending.remove(registration)
                 registration.resolve(refusal)
             else:

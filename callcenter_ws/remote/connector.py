@@ -22,10 +22,13 @@ from callcenter_ws.remote.link_state import LinkFailure, LinkState, LinkStatus
 from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.remote.sender import Sender
 from callcenter_ws.runtime.background import spawn
+from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.single_flight import SingleFlight
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
+_FIRST_SUBSCRIBE_SECONDS, _MAX_SUBSCRIBE_SECONDS = 0.2, 30.0
+"""The delays after a gateway could not accept a subscription."""
 
 _NO_OBSERVER = LogPublisher()
 
@@ -89,10 +92,15 @@ class GatewayConnector:
         self._sender = sender
         self._callbacks = callbacks
         self._status = status
-        self._subscribing = SingleFlight(self._subscribe_pending, clock, spawn)
+        self._clock = clock
+        self._subscribing = self._new_subscribing()
         self._service: ClientService | None = None
         self._connections: set[GatewayConnection] = set()
         self._waiters: list[Deferred[GatewayConnection]] = []
+
+    def _new_subscribing(self) -> SingleFlight:
+        backoff = Backoff(_FIRST_SUBSCRIBE_SECONDS, _MAX_SUBSCRIBE_SECONDS)
+        return SingleFlight(self._subscribe_pending, self._clock, spawn, backoff=backoff)
 
     def start(self) -> None:
         """Connect, and reconnect until ``stop``."""
@@ -112,6 +120,8 @@ class GatewayConnector:
         """
         self.refuse_waiters(refusal)
         self._status.stopped()
+        self._subscribing.stop()
+        self._subscribing = self._new_subscribing()
         service, self._service = self._service, None
         if service is not None:
             stopped = service.stopService()
@@ -170,7 +180,7 @@ class GatewayConnector:
         self._sender.use(connection)
         for waiter in list(self._waiters):
             waiter.callback(connection)
-        self._subscribing.request()
+        self._subscribing.request(skip_backoff=True)
 
     async def _prepare(self, connection: GatewayConnection) -> None:
         """Authenticate, introduce the source, and subscribe again.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import msgspec
-from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import PublishBatch, PublishEvent, refusal_of
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -13,6 +12,7 @@ from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.buffer import Buffer
 from callcenter_ws.remote.gateway_connection import GatewayConnection
 from callcenter_ws.remote.pending_event import PendingEvent
+from callcenter_ws.remote.retry_log import RetryLog
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock
@@ -23,10 +23,11 @@ _MAX_RETRY_SECONDS = 5.0
 _LINK_ENDED = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.SOURCE_IN_USE, ErrorCode.STALE_GENERATION})
 """Refusals after which nothing more can be published over the connection."""
 
-_TRANSIENT = _LINK_ENDED | {ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE}
-"""Refusals that do not concern the event itself: it is sent again."""
+_BUSY = frozenset({ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE})
+"""Refusals that pass, over the same connection."""
 
-_log = Logger()
+_TRANSIENT = _LINK_ENDED | _BUSY
+"""Refusals that do not concern the event itself: it is sent again."""
 
 SendOutcome = PublishResult | Refusal | None
 """None: there is no outcome yet, and the event is sent again."""
@@ -56,6 +57,7 @@ class Sender:
     def __init__(self, buffer: Buffer, clock: Clock, emptied: Callable[[], None]) -> None:
         self._buffer = buffer
         self._emptied = emptied
+        self._log = RetryLog(clock)
         self._backoff = Backoff(_FIRST_RETRY_SECONDS, _MAX_RETRY_SECONDS)
         # A delay of 0 collects the events that are published in the same turn of the reactor.
         self._sending = SingleFlight(
@@ -118,12 +120,21 @@ class Sender:
             )
         except Refusal as refusal:
             return self._outcomes_of_refused_batch(connection, batch, refusal)
-        except Exception:
-            _log.failure("the gateway's answer cannot be decoded; the events are sent again")
+        except Exception as error:
+            connection.abort(f"its answer cannot be decoded ({type(error).__name__}); is it a gateway?")
             return [None] * len(batch)
+        self._note_transient(answers)
         if any(isinstance(answer, Refusal) and answer.code in _LINK_ENDED for answer in answers):
             connection.abort("the gateway takes no more events over it")
         return [None if isinstance(answer, Refusal) and answer.code in _TRANSIENT else answer for answer in answers]
+
+    def _note_transient(self, answers: Sequence[PublishResult | Refusal]) -> None:
+        """Log why events are sent again: while that lasts, they wait, and nobody else says so."""
+        for answer in answers:
+            # Without a connection, that is what is logged.
+            if isinstance(answer, Refusal) and answer.code in _BUSY and self.connection is not None:
+                self._log.failed(f"the gateway does not take events now: {answer.message}; they are sent again", None)
+                return
 
     def _outcomes_of_refused_batch(
         self, connection: GatewayConnection, batch: Sequence[PendingEvent], refusal: Refusal
@@ -131,6 +142,7 @@ class Sender:
         if refusal.code in _LINK_ENDED:
             connection.abort(f"the gateway takes no more events over it: {refusal.message}")
         if refusal.code in _TRANSIENT:
+            self._note_transient([refusal])
             return [None] * len(batch)
         if batch[0].send_alone:
             return [refusal]

@@ -228,14 +228,15 @@ async def test_events_published_before_the_first_connection_are_sent(
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("code", [ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE])
 async def test_events_refused_by_a_busy_gateway_are_sent_again(
-    gateway: LoopbackGateway, connect: Connect, code: ErrorCode
+    gateway: LoopbackGateway, connect: Connect, info_log: Any, code: ErrorCode
 ) -> None:
     remote = connect()
     gateway.broker.error = Refusal(code)
     answers = [remote.call_hold("acme", f"u{number}") for number in range(3)]
-    await until(reactor, lambda: gateway.broker.attempts >= 2)
+    await until(reactor, lambda: gateway.broker.attempts >= 3)
     gateway.broker.error = None
     assert [answer.seq for answer in await gatherResults(answers)] == [1, 2, 3]
+    assert str(info_log).count("the gateway does not take events now: ") == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -345,6 +346,26 @@ async def test_subscription_survives_reconnects(gateway: LoopbackGateway, connec
     gateway.publish_chat_message(3)
     await until(reactor, lambda: len(received) == 3)
     assert [message.event_id for message in received] == ["acme-1", "acme-2", "acme-3"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_subscription_that_a_busy_gateway_refuses_is_made_later(
+    gateway: LoopbackGateway, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = connect()
+    await remote.ping()
+    refused: list[None] = []
+    listen = gateway.directory.listen
+
+    def refuse_twice(*arguments: Any) -> None:
+        if len(refused) < 2:
+            refused.append(None)
+            raise Refusal(ErrorCode.UNAVAILABLE)
+        listen(*arguments)
+
+    monkeypatch.setattr(gateway.directory, "listen", refuse_twice)
+    await remote.subscribe(["chat.*"], lambda _: None)
+    assert len(refused) == 2
 
 
 @pytest_twisted.ensureDeferred
@@ -504,10 +525,9 @@ class SendsInvalidAnswers(AnswersPings):
         return {"epoch": "e", "results": [b"[]", b"{", b'["x"]'][SendsInvalidAnswers.batches % 3]}
 
 
-@pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
 async def test_events_with_an_invalid_answer_are_sent_again(
-    gateway: LoopbackGateway, connect: Connect, error_log: Any
+    gateway: LoopbackGateway, connect: Connect, info_log: Any
 ) -> None:
     await gateway.kill()
     factory = Factory.forProtocol(SendsInvalidAnswers)
@@ -518,5 +538,6 @@ async def test_events_with_an_invalid_answer_are_sent_again(
     await until(reactor, lambda: SendsInvalidAnswers.batches >= 3)
     assert not answer.called
     assert remote.unacknowledged == 1
-    assert "cannot be decoded" in str(error_log)
+    assert str(info_log).count("its answer cannot be decoded (") <= 3  # one for each kind of error
+    assert "is lost: its answer cannot be decoded (" in str(info_log)
     answer.addErrback(lambda failure: failure.trap(Refusal))
