@@ -242,9 +242,8 @@ class PeerSession(amp.BoxDispatcher):
         if self.principal is None and name != Authenticate.commandName:
             self._unauthenticated_commands += 1
             if self._unauthenticated_commands == 1:
-                _log.info(
-                    "AMP peer {peer}: {command} before Authenticate is refused", peer=self.name, command=_for_log(name)
-                )
+                text = "AMP peer {peer}: {command} before Authenticate is refused"
+                self._protocol.log_refusal(text, command=_for_log(name))
             if self._unauthenticated_commands >= MAX_UNAUTHENTICATED_COMMANDS:
                 self.disconnect(f"{MAX_UNAUTHENTICATED_COMMANDS} commands before Authenticate")
             raise Refusal(ErrorCode.UNAUTHORIZED, "call Authenticate with a valid token first")

@@ -29,8 +29,15 @@ class DaemonSetup:
         listen = f"tcp:{self._port}:interface=127.0.0.1"
         return self._start_gateway("", "--set", f"amp.token_file={self._token_file}", amp=[listen])
 
+    @property
+    def endpoint(self) -> str:
+        return f"tcp:127.0.0.1:{self._port}"
+
     def start_daemon(self) -> RemoteDaemon:
-        return RemoteDaemon(f"tcp:127.0.0.1:{self._port}", self._token_file, self.spool)
+        return RemoteDaemon(self.endpoint, self._token_file, self.spool)
+
+    def start_daemon_without_token(self) -> RemoteDaemon:
+        return RemoteDaemon(self.endpoint)
 
     def spooled(self) -> list[tuple[str, str]]:
         """Return the ids and timestamps of the events in the spool."""
@@ -108,6 +115,21 @@ def test_daemon_killed_while_sending_loses_nothing_and_publishes_nothing_twice(d
     ids = [message["id"] for message in received]
     assert [event_id for event_id in ids if event_id in dict(spooled)] == [event_id for event_id, _ in spooled]
     assert second.wait() == 0
+
+
+def test_daemon_without_a_token_gets_an_answer_and_both_sides_say_why(daemon_setup: DaemonSetup) -> None:
+    """As fault 19, which tried twice a second for ever."""
+    gateway = daemon_setup.start_gateway()
+    daemon = daemon_setup.start_daemon_without_token()
+    daemon.start_call("send_alert", "acme", "1", "…")
+    daemon.expect(r'"refused": "unauthorized", "reason": "call Authenticate')
+    daemon.stop()
+    assert (
+        daemon.output.count(f"this daemon is refused by the gateway at {daemon_setup.endpoint}: UNAUTHENTICATED") == 1
+    )
+    assert "b'Ping' before Authenticate is refused" in gateway.log
+    # Attempts after 1 and 2 seconds at most, until the event is refused.
+    assert gateway.log.count("before Authenticate is refused") <= 3
 
 
 def test_second_daemon_on_the_same_spool_does_not_start(daemon_setup: DaemonSetup) -> None:
