@@ -158,7 +158,7 @@ def make_event(
         checked_timestamp,
         checked_user_id,
         payload,
-        _encode_payload(payload, max_bytes),
+        _encode_payload(payload, max_bytes, explain=explain),
         persist,
         origin,
         received_at,
@@ -291,14 +291,16 @@ _encode_msgpack_into = msgspec.msgpack.Encoder().encode_into
 _msgpack_buffer = bytearray()
 
 
-def _encode_payload(payload: object, max_bytes: int) -> bytes:
+def _encode_payload(payload: object, max_bytes: int, *, explain: bool) -> bytes:
     try:
-        body = encode_json(payload)
+        # Before encoding to JSON, which takes quadratic time for long integers.
         _encode_msgpack_into(payload, _msgpack_buffer)
+        body = encode_json(payload)
     except RecursionError:
         raise Refusal(ErrorCode.INVALID_EVENT, "payload: nested too deep") from None
     except OverflowError:
-        text = f"{path_of_large_integer(payload)}: an integer must fit in 64 bits; send longer ones as strings"
+        path = path_of_large_integer(payload) if explain else "payload"
+        text = f"{path}: an integer must fit in 64 bits; send longer ones as strings"
         raise Refusal(ErrorCode.INVALID_EVENT, text) from None
     if len(body) > max_bytes:
         raise Refusal(ErrorCode.TOO_LARGE, f"payload: {len(body)} bytes of JSON, the limit is {max_bytes}")

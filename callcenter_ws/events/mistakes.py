@@ -15,7 +15,7 @@ from callcenter_ws.runtime.suggestions import MAX_WORDS, closest_name, did_you_m
 MAX_MISTAKES = 10
 """Mistakes that one refusal names."""
 
-MAX_VALUES = 10_000
+MAX_VALUES = 2_000
 """Values of a payload that are searched for a number that is out of range."""
 
 MAX_PATH_LENGTH = 200
