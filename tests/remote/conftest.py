@@ -44,13 +44,13 @@ async def connect(gateway: LoopbackGateway) -> AsyncIterator[Callable[..., Event
 
 
 class InfoLog:
-    """Collects what the modules of ``callcenter_ws.remote`` and ``callcenter_ws.amp`` log, at all levels."""
+    """Collects what the package and ``ClientService`` log, at all levels."""
 
     def __init__(self) -> None:
         self.events: list[LogEvent] = []
 
     def __call__(self, event: LogEvent) -> None:
-        if str(event.get("log_namespace")).startswith(("callcenter_ws.remote", "callcenter_ws.amp", "twisted.app")):
+        if str(event.get("log_namespace")).startswith(("callcenter_ws", "twisted.app")):
             self.events.append(event)
 
     def __str__(self) -> str:
