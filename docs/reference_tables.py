@@ -27,7 +27,7 @@ if __name__ == "__main__":
 from callcenter_ws.config.settings import KEYS, SECTIONS, range_of  # noqa: E402 - the line above makes it importable
 from callcenter_ws.delivery.limits import Scope, limits_by_name  # noqa: E402
 from callcenter_ws.errors import CLOSES, ERRORS, CloseCode  # noqa: E402
-from callcenter_ws.events.catalogue import CATALOGUE, AgentState, CallPayload, EventType, Payload  # noqa: E402
+from callcenter_ws.events.catalogue import CATALOGUE, AgentState, CallPayload, EventType, Payload, Slot  # noqa: E402, Slot
 from callcenter_ws.events.methods import EventMethods  # noqa: E402
 
 COMMAND = "python docs/reference_tables.py --write"
@@ -182,7 +182,7 @@ def _entry(type_: EventType) -> Iterator[str]:
         yield ":recipient: one user; ``user_id`` is required beside the payload"
     if type_.slot is not None:
         entity = ", ".join(" or ".join(f"``{field}``" for field in fields) for fields in type_.slot.entity)
-        yield f":snapshot: {_slot(type_.slot.kind, type_.slot.keeps, type_.slot.drops)} (by {entity})"
+        yield f":snapshot: {_slot(type_.slot)} (by {entity})"
     if type_.conflate_by is not None:
         keys = ", ".join(f"``{field}``" for field in type_.conflate_by)
         yield f":conflation: only the newest event matters per {keys}"
@@ -200,10 +200,15 @@ def _entry(type_: EventType) -> Iterator[str]:
     yield from _table(("field", "value"), fields)
 
 
-def _slot(kind: str, keeps: str | None, drops: str | None) -> str:
-    if keeps is not None:
-        return f"kept as the last *{keeps}* of its {kind}"
-    return f"removes the {kind}" if drops == "*" else f"removes the *{drops}* of its {kind}"
+def _slot(slot: Slot) -> str:
+    kind = slot.kind
+    if slot.appends:
+        return f"among the last messages of its {kind}"
+    if slot.while_true is not None:
+        return f"kept while the user is {slot.keeps}"
+    if slot.keeps is not None:
+        return f"kept as the last *{slot.keeps}* of its {kind}"
+    return f"removes the {kind}" if slot.drops == "*" else f"removes the *{slot.drops}* of its {kind}"
 
 
 def _fields(payload: type[Payload], without: set[str]) -> Iterator[tuple[str, str]]:

@@ -174,7 +174,10 @@ SLOT_RULES: list[tuple[list[tuple[str, dict[str, Any]]], list[int]]] = [
     ([("queue.member.added", {}), ("queue.member.paused", {}), ("queue.member.unpaused", {})], [3]),
     ([("queue.member.added", {}), ("queue.member.added", {"queue_name": "b"}), ("queue.member.removed", {})], [2]),
     ([("chat.session.started", {}), ("chat.transferred", {}), ("chat.transferred", {})], [1, 3]),
-    ([("chat.session.started", {}), ("chat.message", {}), ("chat.typing", {})], [1]),
+    ([("chat.session.started", {}), ("chat.message", {}), ("chat.typing", {})], [1, 2]),
+    ([("chat.message", {}), ("chat.session.started", {}), ("chat.message", {"session_id": "s-2"})], [2]),
+    ([("chat.session.started", {}), ("chat.message", {}), ("chat.session.ended", {}), ("chat.message", {})], []),
+    ([("chat.session.started", {}), *[("chat.message", {})] * 52], [1, *range(4, 54)]),
     ([("chat.session.started", {}), ("chat.transferred", {}), ("chat.session.ended", {})], []),
     ([("alert", {}), ("presence.changed", {})], []),
 ]

@@ -197,3 +197,13 @@ class SlowBroker:
         assert self._deliver is not None
         for publications in undelivered:
             self._deliver(publications)
+
+
+class FixedCapabilities:
+    """The capabilities of all sources; implements ``interfaces.SourceCapabilities``."""
+
+    def __init__(self) -> None:
+        self.own_chats = False
+
+    async def chats_are_owned(self, tenant_id: str) -> bool:
+        return self.own_chats

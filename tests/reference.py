@@ -8,6 +8,7 @@ from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.json import decode_json
 
 DAY = 86_400.0
+MESSAGES = 50
 
 # By event type: the kind of the entity, the fields that identify it, and the slot that is filled (docs/events.rst).
 KEEPS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -44,7 +45,11 @@ def _entity(kind: str, fields: tuple[str, ...], payload: dict[str, Any]) -> tupl
     return (kind, *[str(payload[field]) for field in fields])
 
 
-def compacted(messages: list[Publication], now: float) -> list[int]:
+def _chat_of(payload: dict[str, Any]) -> tuple[str, ...]:
+    return _entity("chat", ("session_id",), payload)
+
+
+def compacted(messages: list[Publication], now: float) -> list[int]:  # noqa: C901 - one rule after the other
     """Return the positions of the publications in the snapshot at ``now``, after ``messages`` were published.
 
     Args:
@@ -52,12 +57,14 @@ def compacted(messages: list[Publication], now: float) -> list[int]:
     """
     slots: dict[tuple[str, ...], dict[tuple[str, str | None], int]] = {}
     last_change: dict[tuple[str, ...], float] = {}
+    chats: dict[tuple[str, ...], list[int]] = {}
     for message in messages:
         name, user_id = message.event.type.name, message.event.user_id
         payload = decode_json(message.event.payload)
         for entity, changed_at in last_change.items():
             if message.event.received_at - changed_at > DAY:
                 slots.pop(entity, None)
+                chats.pop(entity, None)
         if name in KEEPS:
             kind, fields, slot = KEEPS[name]
             entity = _entity(kind, fields, payload)
@@ -70,5 +77,12 @@ def compacted(messages: list[Publication], now: float) -> list[int]:
                 if emptied in (None, slot_key[0]) and user_id in (None, slot_key[1]):
                     del slots[entity][slot_key]
             last_change[entity] = message.event.received_at
+            if not slots.get(entity):
+                chats.pop(entity, None)
+        elif name == "chat.message" and user_id is None and slots.get(_chat_of(payload)):
+            chats[_chat_of(payload)] = [*chats.get(_chat_of(payload), []), message.seq][-MESSAGES:]
+            last_change[_chat_of(payload)] = message.event.received_at
+    for entity, messages_of_chat in chats.items():
+        slots[entity].update({("message", str(seq)): seq for seq in messages_of_chat})
     kept = [seq for entity, filled in slots.items() if now - last_change[entity] <= DAY for seq in filled.values()]
     return sorted(kept)

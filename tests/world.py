@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from doubles import RecordingLog, SlowBroker, SpelledTokens, SteppingClock
+from doubles import FixedCapabilities, RecordingLog, SlowBroker, SpelledTokens, SteppingClock
 from sample_events import ACME, REQUIRED
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -21,8 +21,9 @@ from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.events.event import Origin
 from callcenter_ws.events.frames import PLAIN, WireFormat
 from callcenter_ws.events.principal import Principal, Role
-from callcenter_ws.events.visibility import AgentCalls
+from callcenter_ws.events.visibility import AgentCalls, AgentChats
 from callcenter_ws.interfaces import PublishResult
+from callcenter_ws.requests.chat_sessions import ChatSessions
 from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.dispatcher import Dispatcher
 from callcenter_ws.requests.handlers import all_handlers
@@ -137,6 +138,7 @@ class World:
     Attributes:
         announced: tenant and payload of each ``presence.changed``.
         failures: the failures of background tasks.
+        sources: whether a source owns the chats.
         tokens: the authenticator.
     """
 
@@ -147,6 +149,8 @@ class World:
         broker: Any = None,
         limits: Limits | None = None,
         agent_calls: AgentCalls = "all",
+        agent_chats: AgentChats = "own",
+        open_sessions: bool = False,
         slow: bool = False,
         publishes_presence: bool = False,
         burst: int = 128,
@@ -172,15 +176,20 @@ class World:
             limits=self.limits,
             spawn=self.spawn,
             agent_calls=agent_calls,
+            agent_chats=agent_chats,
             burst=burst,
         )
         self.quotas = Quotas(self.limits, self.clock, history_events=10_000, history_bytes=268_435_456)
+        self.sources = FixedCapabilities()
+        chats = ChatSessions(
+            self.broadcaster, self.sources, self.quotas, agent_chats=agent_chats, open_sessions=open_sessions
+        )
         self.context = Context(
             hub=self.hub,
             broker=self.broker,
             broadcaster=self.broadcaster,
             authenticator=self.tokens,
-            handlers=all_handlers(self.broadcaster, self.tokens, self.hub.revocations, self.clock, self.quotas),
+            handlers=all_handlers(chats, self.tokens, self.hub.revocations, self.clock, self.quotas),
             quotas=self.quotas,
             clock=self.clock,
             spawn=self.spawn,

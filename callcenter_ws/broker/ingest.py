@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import Deferred, gatherResults
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import PAYLOAD_BYTES, Event, Origin, make_event
+from callcenter_ws.events.event import PAYLOAD_BYTES, ChatWriter, Event, Origin, make_event
 from callcenter_ws.events.methods import EventMethods
 from callcenter_ws.events.mistakes import unknown_fields
 from callcenter_ws.events.principal import EVERY_TENANT
@@ -105,8 +105,12 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
         timestamp: str | None = None,
         persist: bool = False,
         origin: Origin = Origin.PRODUCER,
+        chat_writer: ChatWriter | None = None,
     ) -> PublishResult:
         """Publish one event; see ``EventMethods.publish``.
+
+        Args:
+            chat_writer: the condition on which the store accepts an event of a chat.
 
         Raises:
             Refusal: ``unknown_event``, ``invalid_event`` with the path of what is wrong, ``too_large``,
@@ -121,7 +125,7 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
             "timestamp": timestamp,
             "persist": persist,
         }
-        (outcome,) = await self.publish_batch([draft], origin=origin, trusted=True)
+        (outcome,) = await self.publish_batch([draft], origin=origin, trusted=True, chat_writer=chat_writer)
         if isinstance(outcome, Refusal):
             raise outcome.copy()
         return outcome
@@ -133,6 +137,7 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
         authority: str = EVERY_TENANT,
         origin: Origin = Origin.PRODUCER,
         trusted: bool = False,
+        chat_writer: ChatWriter | None = None,
     ) -> list[PublishResult | Refusal]:
         """Publish many events; return one outcome per draft, in order. A refused event does not affect the others.
 
@@ -141,6 +146,7 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
             authority: the tenant for which the publisher may publish; ``*``: all. Events of other tenants are refused
                 with ``forbidden``.
             trusted: whether the publisher is part of this process, and may publish ``source.up`` and ``source.down``.
+            chat_writer: the condition on which the store accepts events of chats.
         """
         outcomes: list[PublishResult | Refusal | None] = [None] * len(drafts)
         events: list[Event] = []
@@ -157,6 +163,9 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
             except Refusal as refusal:
                 outcomes[index] = refusal
                 refused += 1
+        if chat_writer is not None:
+            for event in events:
+                event.chat_writer = chat_writer
         if events:
             for index, outcome in zip(indexes, await self._broker.publish(events), strict=True):
                 outcomes[index] = outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.mailboxes import Mailboxes
 from callcenter_ws.broker.source_marks import Verdict, out_of_order
 from callcenter_ws.broker.state import ENTITY_LIFETIME
@@ -40,7 +41,7 @@ class _Tenant:
         counted_bytes: the part of the broker's ``_bytes`` that is this tenant's.
     """
 
-    stream: Stream = field(default_factory=Stream)
+    stream: Stream
     mailboxes: Mailboxes = field(default_factory=Mailboxes)
     counted_bytes: int = 0
 
@@ -54,6 +55,7 @@ class MemoryBroker:
             the state, in both cases of tenants without clients first, then the oldest mailbox items.
         history_bytes: bytes of publications in the history of each tenant.
         history_seconds: how long a publication stays in the history.
+        chat_messages: messages of each open chat in the state.
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class MemoryBroker:
         memory_bytes: int = 268_435_456,
         history_bytes: int = 268_435_456,
         history_seconds: float = 86_400,
+        chat_messages: int = DEFAULT_MESSAGES,
     ) -> None:
         self._clock = clock
+        self._chat_messages = chat_messages
         self._epoch = UlidFactory(clock.time)()
         self._memory_events = memory_events
         self._memory_bytes = memory_bytes
@@ -117,7 +121,7 @@ class MemoryBroker:
     def _append(self, event: Event) -> tuple[PublishResult | Refusal, Publication | None]:
         tenant = self._tenants.get(event.tenant_id)
         if tenant is None:
-            tenant = self._tenants[event.tenant_id] = _Tenant()
+            tenant = self._tenants[event.tenant_id] = _Tenant(Stream(self._chat_messages))
         stream = tenant.stream
         if event.source_rule is not None:
             verdict = stream.marks.judge(event)
@@ -129,6 +133,9 @@ class MemoryBroker:
         first = stream.first_seq_of(event)
         if first is not None:
             return PublishResult(self._epoch, first, event.event_id, duplicate=True), None
+        refusal = None if event.chat_writer is None else stream.chats.refusal_of(event)
+        if refusal is not None:
+            return refusal, None
         publication = stream.stage(event)
         stream.append(publication)
         stream.history.trim(self._memory_events, event.received_at - self._history_seconds, self._history_bytes)

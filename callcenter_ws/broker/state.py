@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES, ChatMessages
 from callcenter_ws.events.catalogue import EntityKey, Slot
+from callcenter_ws.events.event import UNASSIGNED, Event
 from callcenter_ws.events.publication import Publication
 
 ENTITY_LIFETIME = 86_400.0
@@ -14,6 +16,11 @@ ENTITY_LIFETIME = 86_400.0
 
 MAX_SLOTS = 50_000
 """Publications in the state of one tenant; above that the entity longest unchanged is removed first."""
+
+
+MAX_LASTING = 50_000
+"""Lasting entities (users who are online) in the state of one tenant; above that the one longest unchanged is removed
+first."""
 
 
 SlotKey = tuple[str, str | None]
@@ -37,51 +44,89 @@ class _Entity:
 
 
 class State:
-    """The state of one tenant: the last publication of each slot of each entity.
+    """The state of one tenant: the last publication of each slot of each entity, and the last messages of open chats.
 
-    Events for one user fill and empty slots of that user; the slots for all users are unaffected.
+    Events for one user fill and empty slots of that user; the slots for all users are unaffected. All publications of a
+    chat have the queue and the agent that the chat has now, so that these determine who may see them.
+
+    Args:
+        chat_messages: messages of one chat.
 
     Attributes:
         bytes: memory of the publications, whether or not a History holds them too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chat_messages: int = DEFAULT_MESSAGES) -> None:
         # Ordered by last change, the oldest first.
         self._entities: OrderedDict[EntityKey, _Entity] = OrderedDict()
-        # The publications of all slots by position, which is the order in which they are added.
+        # Those that do not expire, in the same order.
+        self._lasting: OrderedDict[EntityKey, _Entity] = OrderedDict()
+        # All publications by position, which is the order in which they are added.
         self._by_seq: dict[int, Publication] = {}
-        self.bytes = 0
+        self._messages = ChatMessages(chat_messages, self._by_seq)
+        self._slot_bytes = 0
 
     def __len__(self) -> int:
         return len(self._by_seq)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the publications, whether or not a History holds them too."""
+        return self._slot_bytes + self._messages.memory
 
     def apply(self, publication: Publication) -> None:
         """Update the state with the next publication of the stream."""
         if publication.event.entity is not None:
             # At the same publication as when the state is rebuilt from the stream later.
             self.forget_before(publication.event.received_at - ENTITY_LIFETIME)
-            self.restore(publication)
+            self._update(publication, is_rebuilt=False)
 
     def restore(self, publication: Publication) -> None:
         """Update the state with one of its ``sources``, when it is rebuilt.
 
         Removes nothing for its age: the publications that kept an entity alive in between are not among the sources.
+        Nor are those that opened a chat before its messages, if newer ones have replaced them.
         """
+        self._update(publication, is_rebuilt=True)
+
+    def _update(self, publication: Publication, *, is_rebuilt: bool) -> None:
         event = publication.event
-        slot, key = event.type.slot, event.entity
+        slot, key = event.slot, event.entity
         if slot is None or key is None:
             return
-        known = self._entities.pop(key, None)
+        entities = self._lasting if slot.lasting else self._entities
+        known = entities.pop(key, None)
         filled = {} if known is None else known.slots
-        if slot.keeps is None:
+        if slot.appends:
+            if filled or is_rebuilt:
+                self._append(filled, key, publication)
+        elif slot.keeps is not None:
+            self._fill(filled, (slot.keeps, event.user_id), publication)
+            if event.type.of_chat:
+                self._assign(filled, key, event)
+        else:
             for slot_key in [slot_key for slot_key in filled if _empties(slot, event.user_id, slot_key)]:
                 self._uncount(filled.pop(slot_key))
-        else:
-            self._fill(filled, (slot.keeps, event.user_id), publication)
         if filled:
-            self._entities[key] = _Entity(event.received_at, publication.seq, filled)
-        while len(self._by_seq) > MAX_SLOTS:
-            self.forget_oldest()
+            entities[key] = _Entity(event.received_at, publication.seq, filled)
+        elif not slot.appends:
+            self._messages.remove(key)
+        self._enforce_limits()
+
+    def _append(self, filled: dict[SlotKey, Publication], key: EntityKey, publication: Publication) -> None:
+        """Add a message to a chat."""
+        chat = next((publication for (_, owner), publication in filled.items() if owner is None), publication)
+        self._messages.append(key, publication.assigned(chat.event.queue_name, chat.event.agents))
+
+    def _assign(self, filled: dict[SlotKey, Publication], key: EntityKey, event: Event) -> None:
+        """Give all publications of a chat the queue and the agent that it has after ``event``."""
+        if event.user_id is not None:
+            return
+        agents = tuple([agent for agent in event.agents[-1:] if agent != UNASSIGNED])
+        for slot_key, publication in filled.items():
+            if slot_key[1] is None:
+                filled[slot_key] = self._by_seq[publication.seq] = publication.assigned(event.queue_name, agents)
+        self._messages.assign(key, event.queue_name, agents)
 
     def _fill(self, slots: dict[SlotKey, Publication], slot_key: SlotKey, publication: Publication) -> None:
         replaced = slots.get(slot_key)
@@ -89,16 +134,26 @@ class State:
             self._uncount(replaced)
         slots[slot_key] = publication
         self._by_seq[publication.seq] = publication
-        self.bytes += publication.memory
+        self._slot_bytes += publication.memory
 
     def _uncount(self, publication: Publication) -> None:
         del self._by_seq[publication.seq]
-        self.bytes -= publication.memory
+        self._slot_bytes -= publication.memory
+
+    def _enforce_limits(self) -> None:
+        while len(self._by_seq) - len(self._messages) - len(self._lasting) > MAX_SLOTS:
+            self.forget_oldest()
+        while len(self._lasting) > MAX_LASTING:
+            self._forget(*self._lasting.popitem(last=False))
 
     def forget_oldest(self) -> None:
-        """Remove the entity longest unchanged; there must be one."""
-        for publication in self._entities.popitem(last=False)[1].slots.values():
+        """Remove the entity longest unchanged, lasting ones after all others; there must be one."""
+        self._forget(*(self._entities or self._lasting).popitem(last=False))
+
+    def _forget(self, key: EntityKey, entity: _Entity) -> None:
+        for publication in entity.slots.values():
             self._uncount(publication)
+        self._messages.remove(key)
 
     def forget_before(self, received_at: float) -> None:
         """Remove entities whose last publication was received before this time of the monotonic clock."""
@@ -110,7 +165,7 @@ class State:
 
         These are the publications in the state, and the last publication of each entity, which determines its age.
         """
-        kept = {publication.seq for entity in self._entities.values() for publication in entity.slots.values()}
+        kept = set(self._by_seq)
         kept.update(entity.changed_by for entity in self._entities.values())
         return kept
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from callcenter_ws.broker.calls import CALL_LIFETIME, CallTable
+from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
+from callcenter_ws.broker.chats import CHAT_LIFETIME, ChatTable
 from callcenter_ws.broker.history import History
 from callcenter_ws.broker.recent_ids import MAX_CLIENT_IDS, WINDOW_SECONDS, RecentIds
 from callcenter_ws.broker.source_marks import SourceMarks
@@ -12,10 +14,13 @@ from callcenter_ws.events.publication import Publication
 
 
 class Stream:
-    """Recent publications, state, recent identifiers, calls and marks of sources of one tenant.
+    """Recent publications, state, recent identifiers, calls, chats and marks of sources of one tenant.
 
-    An event is staged first, which assigns its position and completes it with what is known of its call. It is
+    An event is staged first, which assigns its position and completes it with what is known of its call or chat. It is
     appended when it is durable; only then is it part of the history and of the state.
+
+    Args:
+        chat_messages: messages of one chat in the state.
 
     Attributes:
         marks: of the sources; they count staged events.
@@ -23,14 +28,15 @@ class Stream:
         staged: ``seq`` of the last staged event.
     """
 
-    __slots__ = ("calls", "history", "marks", "recent", "recent_of_clients", "staged", "state")
+    __slots__ = ("calls", "chats", "history", "marks", "recent", "recent_of_clients", "staged", "state")
 
-    def __init__(self) -> None:
+    def __init__(self, chat_messages: int = DEFAULT_MESSAGES) -> None:
         self.history = History()
-        self.state = State()
+        self.state = State(chat_messages)
         self.recent = RecentIds()
         self.recent_of_clients = RecentIds(MAX_CLIENT_IDS)
         self.calls = CallTable()
+        self.chats = ChatTable()
         self.marks = SourceMarks()
         self.staged = 0
 
@@ -57,13 +63,17 @@ class Stream:
         recent.remember(event_id, seq, received_at)
 
     def stage(self, event: Event) -> Publication:
-        """Assign the next position to an event."""
-        self.calls.complete(event)
+        """Assign the next position to an event, which ``chats.refusal_of`` must not refuse."""
+        (self.chats if event.type.of_chat else self.calls).complete(event)
         self.staged += 1
         if not event.has_new_id:
             recent = self.recent_of_clients if event.origin is Origin.CLIENT else self.recent
             recent.remember(event.event_id, self.staged, event.received_at)
         return Publication(event, self.staged)
+
+    def complete(self, event: Event) -> None:
+        """Complete an event with what is known of its call or chat, and remember what it says of it."""
+        (self.chats if event.type.of_chat else self.calls).complete(event)
 
     def append(self, publication: Publication) -> None:
         """Add the next publication that is durable to the history and to the state."""
@@ -71,7 +81,7 @@ class Stream:
         self.state.apply(publication)
 
     def forget_expired(self, now: float) -> None:
-        """Remove expired entities, identifiers and calls; the history has limits of its own.
+        """Remove expired entities, identifiers, calls and chats; the history has limits of its own.
 
         Args:
             now: seconds of the monotonic clock.
@@ -80,3 +90,4 @@ class Stream:
         self.recent.forget_before(now - WINDOW_SECONDS)
         self.recent_of_clients.forget_before(now - WINDOW_SECONDS)
         self.calls.forget_before(now - CALL_LIFETIME)
+        self.chats.forget_before(now - CHAT_LIFETIME)

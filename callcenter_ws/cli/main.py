@@ -75,6 +75,9 @@ def check_config(arguments: argparse.Namespace) -> int:
     print(f"  tokens              {', '.join(settings.jwt.algorithms)}")
     print(f"  origins             {', '.join(settings.web.allowed_origins) or 'only that of the gateway itself'}")
     print(f"  visitors            {', '.join(settings.public.tenants) or 'only with a token'}")
+    own, opened = settings.policy.agent_chats == "own", settings.public.open_sessions
+    print(f"  agents' chats       {'own and waiting' if own else 'all'} (policy.agent_chats)")
+    print(f"  unopened chats      {'accepted' if opened else 'refused'} (public.open_sessions)")
     print(f"  store               {settings.store_name}")
     print(
         f"  node                {settings.cluster.node_id}, at most {limits.connections or 'any number of'} connections"

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from callcenter_ws.delivery.limits import Limits, OverUserLimit
-from callcenter_ws.events.visibility import AgentCalls
+from callcenter_ws.events.visibility import AgentCalls, AgentChats
 from callcenter_ws.redis.address import SCHEMES, redis_address
 from callcenter_ws.runtime.endpoints import EndpointDescription
 
@@ -139,11 +139,15 @@ class PublicSettings(Section, frozen=True):
     Attributes:
         session_key_file: the file with the key that signs the session tokens of anonymous visitors; None: a new key
             at each start, so that their sessions end with the process.
+        open_sessions: accept messages of chat sessions that nobody opened.
+        history: messages of an open chat that its snapshot holds.
         tenants: the tenants, by tenant id.
     """
 
     enabled: bool = True
     session_key_file: Path | None = None
+    open_sessions: bool = False
+    history: Annotated[int, Meta(ge=0, le=1_000)] = 50
     tenants: Mapping[str, PublicTenantSettings] = msgspec.field(default_factory=dict)
 
 
@@ -152,10 +156,12 @@ class PolicySettings(Section, frozen=True):
 
     Attributes:
         agent_calls: the calls that agents see.
+        agent_chats: the chats that agents see and write into.
         over_user_limit: what happens to a user's connection over ``limits.connections_per_user``.
     """
 
     agent_calls: AgentCalls = "all"
+    agent_chats: AgentChats = "own"
     over_user_limit: OverUserLimit = "refuse"
 
 

@@ -427,7 +427,7 @@ class CatchUp:
             if page.publications and page.epoch == client.epoch and client.outbox.group is group:
                 batch = ReplayBatch.prepare(
                     page.publications,
-                    lambda publication: tenant.sees(client, publication),
+                    lambda publication: tenant.group_sees(client, publication),
                     client.outbox.wire_format,
                 )
         finally:

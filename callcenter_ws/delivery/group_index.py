@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from callcenter_ws.delivery.group import Group
-from callcenter_ws.events.event import Event
+from callcenter_ws.events.event import UNASSIGNED, Event
 from callcenter_ws.events.principal import Role
-from callcenter_ws.events.visibility import AgentCalls
+from callcenter_ws.events.visibility import AgentCalls, AgentChats
 
 Groups = dict[Group, None]
 """A set that keeps the order of insertion, so that delivery is reproducible."""
@@ -24,12 +24,15 @@ class GroupIndex:
     queue, or of none, is not for them, and ``may_see``, which knows the tokens only, is not asked.
 
     Args:
-        agent_calls: the policy for agents (``events.visibility``).
+        agent_calls, agent_chats: the policy for agents (``events.visibility``).
     """
 
-    def __init__(self, agent_calls: AgentCalls) -> None:
+    def __init__(self, agent_calls: AgentCalls, agent_chats: AgentChats) -> None:
         self._agent_calls = agent_calls
+        self._agent_chats = agent_chats
         self._all: Groups = {}
+        # Groups of other roles than agents, which see every chat.
+        self._not_agents: Groups = {}
         # Groups that may see events of every queue and every call.
         self._unrestricted: Groups = {}
         # Agents who may see events of every queue, but only their own calls.
@@ -54,9 +57,12 @@ class GroupIndex:
         """Return every group that may see an event without ``user_id``, and possibly others; each once.
 
         No group is among them that is subscribed to queues but not to that of the event.
+        Agents to whom a chat is assigned are apart from that (``visibility.group_may_see``).
         """
         type_ = event.type
         if not (type_.of_queue or type_.carries_call):
+            if type_.of_chat and event.agents and UNASSIGNED not in event.agents and self._agent_chats == "own":
+                return self._not_agents
             return self._all
         found = dict(self._unrestricted)
         if not type_.carries_call:
@@ -72,7 +78,7 @@ class GroupIndex:
         principal = group.principal
         is_agent = principal.role is Role.AGENT
         own_calls = is_agent and self._agent_calls == "own"
-        entries = [self._all]
+        entries = [self._all] if is_agent else [self._all, self._not_agents]
         if group.queues is not None:
             return entries + [self._by_queue.setdefault(queue, {}) for queue in group.queues]
         if principal.queues is None:

@@ -20,7 +20,7 @@ from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import control_frame
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.events.visibility import AgentCalls
+from callcenter_ws.events.visibility import AgentCalls, AgentChats
 from callcenter_ws.interfaces import Broker, ConnectionLog, Position, PresenceTracker, PublicationListener
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
@@ -41,7 +41,7 @@ class Hub:
         presence: is called when clients are registered and unregistered.
         log: receives unhandled errors: one in a client or a listener must not affect the others.
         spawn: runs a coroutine in the background.
-        agent_calls: the policy for agents (``events.visibility``).
+        agent_calls, agent_chats: the policy for agents (``events.visibility``).
         burst: publications after which the outboxes are written without waiting for the end of the turn, so that a
             large batch does not make healthy clients overflow.
         iat_tolerance: seconds by which the ``iat`` of an accepted token may lie in the future (``auth.revocation``).
@@ -58,6 +58,7 @@ class Hub:
         limits: Limits,
         spawn: Spawn,
         agent_calls: AgentCalls = "all",
+        agent_chats: AgentChats = "own",
         burst: int = 128,
         iat_tolerance: float = CLOCK_SKEW_SECONDS,
         observe_latency: Callable[[float], object] = lambda seconds: None,
@@ -69,6 +70,7 @@ class Hub:
         self.spawn = spawn
         self._presence = presence
         self._agent_calls = agent_calls
+        self._agent_chats = agent_chats
         self._burst = burst
         self._observe_latency = observe_latency
         self._tenants: dict[str, Tenant] = {}
@@ -240,7 +242,8 @@ class Hub:
         return tenant
 
     def _new_tenant(self, tenant_id: str) -> Tenant:
-        return Tenant(tenant_id, self._agent_calls, self._mark_pending, self.slicer, self._snapshot_parts)
+        policy = (self._agent_calls, self._agent_chats)
+        return Tenant(tenant_id, *policy, self._mark_pending, self.slicer, self._snapshot_parts)
 
     def tenant_to_read(self, tenant_id: str) -> Tenant:
         """Return a tenant of which only the state is read, and which may have no clients."""

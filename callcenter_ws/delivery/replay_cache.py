@@ -32,8 +32,8 @@ class ReplayBatch:
         to_seq: the position after the batch.
         frames: all frames in one piece.
         count: the number of frames.
-        users: the users for whom alone some of the publications are. They may see more than their group, and cannot use
-            the batch.
+        users: the users for whom alone some of the publications are, or to whom a chat is assigned. They may see more
+            than their group, and cannot use the batch.
     """
 
     to_seq: int
@@ -43,9 +43,13 @@ class ReplayBatch:
 
     @classmethod
     def prepare(
-        cls, publications: Iterable[Publication], may_see: Callable[[Publication], bool], wire_format: WireFormat
+        cls, publications: Iterable[Publication], group_may_see: Callable[[Publication], bool], wire_format: WireFormat
     ) -> ReplayBatch:
-        """Return the batch of publications, of which there must be at least one."""
+        """Return the batch of publications, of which there must be at least one.
+
+        Args:
+            group_may_see: whether every client of the group may see a publication.
+        """
         frames: list[bytes] = []
         users = set()
         size = to_seq = 0
@@ -53,9 +57,11 @@ class ReplayBatch:
             to_seq = publication.seq
             if publication.event.user_id is not None:
                 users.add(publication.event.user_id)
-            elif may_see(publication):
+            elif group_may_see(publication):
                 frames.append(publication.frame(wire_format))
                 size += len(frames[-1])
+            elif publication.event.type.of_chat:
+                users.update(publication.event.agents)
             if size > BATCH_BYTES:
                 break
         return cls(to_seq, b"".join(frames), len(frames), frozenset(users))

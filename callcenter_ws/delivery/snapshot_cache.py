@@ -29,6 +29,8 @@ from callcenter_ws.interfaces import Snapshot
 from callcenter_ws.runtime.json import encode_json
 from callcenter_ws.runtime.slicer import Slicer
 
+MaySee = Callable[[Principal, Event], bool]
+
 RequestId = str | int | None
 """The ``id`` of a client's request, which its answer repeats as ``in_reply_to``."""
 
@@ -80,20 +82,24 @@ class SharedSnapshot:
     """One snapshot, as each group of a tenant's clients sees it.
 
     Args:
-        may_see: whether a principal may see an event (``events.visibility``).
+        may_see, group_may_see: whether a principal, and every one of its group, may see an event
+            (``events.visibility``).
         cache: the parts of earlier snapshots.
     """
 
     def __init__(
-        self, snapshot: Snapshot, may_see: Callable[[Principal, Event], bool], slicer: Slicer, cache: PartCache
+        self, snapshot: Snapshot, may_see: MaySee, group_may_see: MaySee, slicer: Slicer, cache: PartCache
     ) -> None:
         self.snapshot = snapshot
         self._cache = cache
         self._may_see = may_see
+        self._group_may_see = group_may_see
         self._slicer = slicer
         self._for_all: list[Publication] = []
         self._for_user: dict[str, list[Publication]] = {}
         self._of_session: dict[str, list[Publication]] = {}
+        # Of chats that are assigned.
+        self._of_agent: dict[str, list[Publication]] = {}
         self._indexing = self._index()
         self._views: dict[tuple[object, ...], _View] = {}
         # By interest: what is read without a connection.
@@ -111,8 +117,7 @@ class SharedSnapshot:
             await self._take(self._prepare_for_visitor(view, client))
             return _assemble(view, head, wire_format)
         view = await self._view_of(group.key, client)
-        own = self._visible(principal, client.subscription, self._for_user.get(principal.user_id, ()))
-        own = _without_unanswered(own, view.answered)
+        own = self._own(principal, client.subscription, view)
         if not own:
             return _assemble(view, head, wire_format) if request_id is not None else view.unasked(head, wire_format)
         if view.is_large and len(own) <= EVENTS_PER_STEP:
@@ -138,8 +143,7 @@ class SharedSnapshot:
         await view.preparing
         if not view.is_prepared:
             raise RuntimeError("the snapshot could not be prepared")
-        own = self._visible(principal, subscription, self._for_user.get(principal.user_id, ()))
-        own = _without_unanswered(own, view.answered)
+        own = self._own(principal, subscription, view)
         if not own:
             return view.publications
         return sorted([*view.publications, *own], key=attrgetter("seq"))
@@ -201,6 +205,8 @@ class SharedSnapshot:
                 self._of_session.setdefault(event.session_id, []).append(publication)
             if event.user_id is None:
                 self._for_all.append(publication)
+                for agent in event.agents if event.type.of_chat else ():
+                    self._of_agent.setdefault(agent, []).append(publication)
             else:
                 self._for_user.setdefault(event.user_id, []).append(publication)
             if number % (4 * EVENTS_PER_STEP) == 0:
@@ -211,6 +217,13 @@ class SharedSnapshot:
     ) -> list[Publication]:
         admits, may_see = subscription.admits, self._may_see
         return [p for p in publications if admits(p.event) and may_see(principal, p.event)]
+
+    def _own(self, principal: Principal, subscription: Subscription, view: _View) -> list[Publication]:
+        """Return what a principal sees beyond its group: what is for its user, and the chats assigned to it."""
+        own = self._visible(principal, subscription, self._for_user.get(principal.user_id, ()))
+        chats = self._visible(principal, subscription, self._of_agent.get(principal.user_id, ()))
+        own += [publication for publication in chats if not self._group_may_see(principal, publication.event)]
+        return _without_unanswered(own, view.answered)
 
     def _prepare(
         self,
@@ -238,7 +251,7 @@ class SharedSnapshot:
         seen, answered = [], view.answered
         for number, publication in enumerate(self._for_all, 1):
             event = publication.event
-            if subscription.includes_queue(event) and self._may_see(principal, event):
+            if subscription.includes_queue(event) and self._group_may_see(principal, event):
                 if event.type.name in subscription.names:
                     seen.append(publication)
             elif _is_answer(publication):
@@ -321,7 +334,7 @@ def _assemble(
 
 
 def _is_answer(publication: Publication) -> bool:
-    slot = publication.event.type.slot
+    slot = publication.event.slot
     return slot is not None and slot.keeps == "answered"
 
 

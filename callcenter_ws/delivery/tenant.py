@@ -1,7 +1,8 @@
 """The clients of one tenant, indexed by what they may be interested in.
 
 The cost of an event follows from who receives it, not from who is connected: an event for one user examines that
-user's clients, a chat event the visitors of one session, and any other event the groups that it may concern.
+user's clients, a chat event the visitors of one session and the clients of its agent, and any other event the groups
+that it may concern.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from callcenter_ws.delivery.subscriber import Subscriber
 from callcenter_ws.delivery.subscription import FixedSubscription
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.events.visibility import AgentCalls, interest, may_see
+from callcenter_ws.events.visibility import AgentCalls, AgentChats, group_may_see, interest, may_see
 from callcenter_ws.interfaces import Snapshot
 from callcenter_ws.runtime.slicer import Slicer
 
@@ -30,7 +31,7 @@ class Tenant:
     """The clients of one tenant at this node.
 
     Args:
-        agent_calls: the policy for agents (``events.visibility``).
+        agent_calls, agent_chats: the policy for agents (``events.visibility``).
         has_pending: called with a group whose publications wait to be sent at the end of the turn.
         slicer, parts: for large snapshots.
 
@@ -44,6 +45,7 @@ class Tenant:
         self,
         tenant_id: str,
         agent_calls: AgentCalls,
+        agent_chats: AgentChats,
         has_pending: Callable[[Group], None],
         slicer: Slicer,
         parts: PartCache,
@@ -57,11 +59,12 @@ class Tenant:
         self.counters = TenantCounters()
         self.snapshot: SharedSnapshot | None = None
         self._agent_calls = agent_calls
+        self._agent_chats = agent_chats
         self._has_pending = has_pending
         self._users: dict[str, Clients] = {}
         self._sessions: dict[str, Clients] = {}
         self._groups: dict[tuple[object, ...], Group] = {}
-        self._group_index = GroupIndex(agent_calls)
+        self._group_index = GroupIndex(agent_calls, agent_chats)
 
     def add(self, client: Subscriber) -> None:
         """Index a client by its principal and subscription."""
@@ -116,14 +119,26 @@ class Tenant:
     def sees(self, client: Subscriber, publication: Publication) -> bool:
         """Return whether a client may see a publication and is subscribed to its type."""
         event = publication.event
-        return client.subscription.admits(event) and may_see(client.principal, event, self._agent_calls)
+        return client.subscription.admits(event) and may_see(
+            client.principal, event, self._agent_calls, self._agent_chats
+        )
+
+    def group_sees(self, client: Subscriber, publication: Publication) -> bool:
+        """Return whether all clients of a client's group see a publication without ``user_id``."""
+        event = publication.event
+        return client.subscription.admits(event) and group_may_see(
+            client.principal, event, self._agent_calls, self._agent_chats
+        )
 
     def share_snapshot(self, snapshot: Snapshot) -> SharedSnapshot:
         """Return ``snapshot`` for the clients, shared with other requests at the same position."""
         known = self.snapshot
         if known is None or (known.snapshot.epoch, known.snapshot.seq) != (snapshot.epoch, snapshot.seq):
-            visible = partial(may_see, agent_calls=self._agent_calls)
-            known = self.snapshot = SharedSnapshot(snapshot, visible, self._slicer, self._parts)
+            sees, group_sees = (
+                partial(rule, agent_calls=self._agent_calls, agent_chats=self._agent_chats)
+                for rule in (may_see, group_may_see)
+            )
+            known = self.snapshot = SharedSnapshot(snapshot, sees, group_sees, self._slicer, self._parts)
         self.in_preparation = known
         return known
 
@@ -146,19 +161,39 @@ class Tenant:
         gathered: Groups = {}
         for publication in publications:
             event = publication.event
-            visitors = {} if event.session_id is None else self._sessions.get(event.session_id, {})
+            session_id = event.session_id
             if event.user_id is not None:
                 # The publications gathered before come before it.
                 _offer_gathered(gathered)
                 gathered = {}
                 self._offer(self._users.get(event.user_id, {}), publication)
                 continue
+            sees = may_see if session_id is None else group_may_see
             for group in self._group_index.candidates(event):
-                if event.type.name in group.names and may_see(group.principal, event, self._agent_calls):
+                if event.type.name in group.names and sees(
+                    group.principal, event, self._agent_calls, self._agent_chats
+                ):
                     group.gather(publication)
                     gathered[group] = None
-            self._offer(visitors, publication)
+            if session_id is not None:
+                if event.type.of_chat and event.agents:
+                    self._offer_to_agents(publication, gathered)
+                self._offer(self._sessions.get(session_id, {}), publication)
         _offer_gathered(gathered)
+
+    def _offer_to_agents(self, publication: Publication, gathered: Groups) -> None:
+        """Offer an event of a chat to the clients of its agents, unless it was offered to their groups."""
+        for agent in publication.event.agents:
+            for client in self._users.get(agent, ()):
+                if client.principal.role is not Role.AGENT or self.group_sees(client, publication):
+                    continue
+                shared = client.outbox.group
+                group = None if shared is None else self._groups[shared.key]
+                if group is not None and group in gathered:
+                    # The publications gathered before come before it.
+                    del gathered[group]
+                    group.offer()
+                self._offer((client,), publication)
 
     def _offer(self, clients: Iterable[Subscriber], publication: Publication) -> None:
         for client in clients:

@@ -61,12 +61,19 @@ class Slot:
         entity: the fields that identify the entity; of the alternatives for each, the first that is present.
         keeps: the slot that the event fills.
         drops: the slot that it empties, or ``*`` for the whole entity.
+        appends: the event is added to the last messages of the entity, if the snapshot has the entity. Events for one
+            user are not.
+        while_true: a boolean field; where it is not true, the event removes the entity instead.
+        lasting: the entity does not expire, and has a bound of its own; only events of the gateway itself fill it.
     """
 
     kind: str
     entity: tuple[tuple[str, ...], ...]
     keeps: str | None = None
     drops: str | None = None
+    appends: bool = False
+    while_true: str | None = None
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,8 @@ class EventType:
         audience: the roles that may ever see it; ``events.visibility`` restricts it further.
         carries_call: whether the payload has the call fields, which are masked for wallboards.
         of_queue: whether a ``queues`` claim restricts it.
+        of_chat: whether it belongs to a chat session, whose queue and agent restrict it (``agent_chats``).
+        agent_fields: the fields of the payload that name agents who handle the call or the chat.
         unanswered: whether the call still waits for an agent (``agent_calls = "own"`` shows it to the queue's agents).
         conflate_by: fields of the key under which only the newest event matters; None: all matter.
         needs_user: whether ``user_id`` is required, because it is for one user only.
@@ -90,6 +99,8 @@ class EventType:
     audience: frozenset[Role]
     carries_call: bool = False
     of_queue: bool = False
+    of_chat: bool = False
+    agent_fields: tuple[str, ...] = ()
     unanswered: bool = False
     slot: Slot | None = None
     conflate_by: tuple[str, ...] | None = None
@@ -118,23 +129,30 @@ def _declare(
     def declare(payload: type[P]) -> type[P]:
         for name in names:
             family = name.partition(".")[0]
+            carries_call = issubclass(payload, CallPayload)
+            declared = _AGENT_FIELDS if carries_call else payload.__struct_fields__ if family == "chat" else ()
             CATALOGUE[name] = EventType(
                 name,
                 payload,
                 frozenset(audience),
-                carries_call=issubclass(payload, CallPayload),
+                carries_call=carries_call,
                 of_queue=family in ("call", "queue"),
+                of_chat=family == "chat",
+                agent_fields=tuple(field for field in _AGENT_FIELDS if field in declared),
                 unanswered=unanswered,
                 slot=slot,
                 conflate_by=conflate_by,
                 needs_user=needs_user,
                 persists=persists,
-                copies=3 if issubclass(payload, CallPayload) or Role.VISITOR in audience else 2,
+                copies=3 if carries_call or Role.VISITOR in audience else 2,
             )
         return payload
 
     return declare
 
+
+_AGENT_FIELDS = ("agent_id", "from_agent_id", "to_agent_id")
+"""In this order: the last of those that a chat event names is the agent whom the chat is assigned to."""
 
 _AGENT = (("user_id",),)
 _CALL = (("call_id", "unique_id"),)
@@ -293,7 +311,7 @@ class ChatSessionStarted(Payload, kw_only=True):
     status: Text | None = None
 
 
-@_declare("chat.message", audience=STAFF_AND_VISITORS)
+@_declare("chat.message", audience=STAFF_AND_VISITORS, slot=Slot("chat", _CHAT, appends=True))
 class ChatMessage(Payload, kw_only=True):
     session_id: Id
     message_id: Id
@@ -370,7 +388,12 @@ class SourceDown(SourceChanged, kw_only=True):
     """The source is disconnected: the state that its events made may be out of date."""
 
 
-@_declare("presence.changed", audience=STAFF_AND_WALLS - {Role.AGENT}, conflate_by=("user_id",))
+@_declare(
+    "presence.changed",
+    audience=STAFF_AND_WALLS - {Role.AGENT},
+    slot=Slot("presence", _AGENT, keeps="online", while_true="online", lasting=True),
+    conflate_by=("user_id",),
+)
 class PresenceChanged(Payload, kw_only=True):
     """Published by the gateway. Not for agents: the cost of a reconnect storm would grow with its square."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import accumulate
@@ -48,12 +49,33 @@ MAX_DEPTH = 100
 was decoded could fail to be encoded."""
 
 
+UNASSIGNED = ""
+"""In ``agents`` of a chat event: the chat was, or is now, assigned to nobody. No user has an empty id."""
+
+
 class Origin(StrEnum):
     """The origin of an event; daemons may subscribe to events that daemons did not send."""
 
     PRODUCER = "producer"
     CLIENT = "client"
     GATEWAY = "gateway"
+
+
+class ChatWriter(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store checks, together with appending the event, before it accepts a chat event of a client.
+
+    A ``chat.session.started`` with this condition is accepted only if the session is not known: it was neither started
+    nor ended before. Any other event is accepted only if the session is open.
+
+    Attributes:
+        agent: the writing agent, if it writes only in chats that it sees; None: anyone else.
+        queues: the ``queues`` claim of that agent.
+        any_session: accept events of sessions that are not open.
+    """
+
+    agent: str | None = None
+    queues: frozenset[str] | None = None
+    any_session: bool = False
 
 
 class Event(msgspec.Struct, eq=False, kw_only=True):
@@ -67,12 +89,15 @@ class Event(msgspec.Struct, eq=False, kw_only=True):
         user_id: the only user that it is for, or None.
         received_at: seconds on the monotonic clock when the gateway accepted it, for measuring latency.
         queue_name: the queue that it concerns: of the payload, else of the call's earlier events.
-        agents: ids of the agents that handle it: of the payload, and of the call's earlier events.
+        agents: ids of the agents that handle it: of the payload, and of the call's earlier events. Of a chat event: the
+            agents whom the chat was assigned to before and after it, the latter last (``broker.chats``).
+        slot: its effect on the snapshot, or None.
         entity: the key of the snapshot entity that it concerns, or None.
         call_id: the call that it concerns (``call_id``, else ``unique_id``), or None.
         source: the name of the source that sent it, or that it is about if the gateway made it; else None.
         source_rule: what the store checks before it appends the event; None once it is stored.
         has_new_id: whether the gateway made its id, so that it cannot be a repetition, nor be repeated.
+        chat_writer: the condition on which the store accepts it; None: unconditionally.
     """
 
     type: EventType
@@ -88,17 +113,24 @@ class Event(msgspec.Struct, eq=False, kw_only=True):
     session_id: str | None
     private: bool
     agents: tuple[str, ...]
+    slot: Slot | None
     entity: EntityKey | None
     call_id: str | None
     conflation_key: tuple[str, ...] | None
     source: str | None = None
     source_rule: SourceRule | None = None
     has_new_id: bool = False
+    chat_writer: ChatWriter | None = None
 
     @property
     def is_void(self) -> bool:
         """Whether it is not appended: it stands for a refused event, and only raises the mark of its source."""
         return self.type is _VOID
+
+    @property
+    def chat_id(self) -> str | None:
+        """The chat session that it belongs to; None for events of other types."""
+        return self.session_id if self.type.of_chat else None
 
     @property
     def is_mail(self) -> bool:
@@ -214,6 +246,7 @@ def _event(
     received_at: float,
 ) -> Event:
     call_id = _first_of(_CALL_ID_FIELDS, fields) if type_.carries_call else None
+    slot = None if type_.slot is None else _slot(type_.slot, fields, origin, user_id)
     return Event(
         type=type_,
         tenant_id=tenant_id,
@@ -228,7 +261,8 @@ def _event(
         session_id=_text_of(fields.get("session_id")),
         private=fields.get("private") is True,
         agents=_agents(type_, fields),
-        entity=None if type_.slot is None else _entity(type_.slot, fields, call_id),
+        slot=slot,
+        entity=None if slot is None else _entity(slot, fields, call_id),
         call_id=call_id,
         conflation_key=None if type_.conflate_by is None else _conflation_key(type_, fields, user_id),
     )
@@ -343,15 +377,24 @@ def _text_of(value: object) -> str | None:
 
 
 def _agents(type_: EventType, payload: Mapping[str, object]) -> tuple[str, ...]:
-    if not type_.carries_call:
+    if not type_.agent_fields:
         return ()
-    return tuple([str(payload[field]) for field in _AGENT_FIELDS if payload.get(field) is not None])
-
-
-_AGENT_FIELDS = ("agent_id", "from_agent_id", "to_agent_id")
+    return tuple([str(payload[field]) for field in type_.agent_fields if payload.get(field) is not None])
 
 
 _CALL_ID_FIELDS = ("call_id", "unique_id")
+
+
+def _slot(declared: Slot, payload: Mapping[str, object], origin: Origin, user_id: str | None) -> Slot | None:
+    """Return the effect of one event on the snapshot; usually the one that is declared for its type."""
+    if declared.lasting and origin is not Origin.GATEWAY:
+        # A daemon that sent the event could forget to end it.
+        return None
+    if declared.appends and user_id is not None:
+        return None
+    if declared.while_true is not None and payload.get(declared.while_true) is not True:
+        return replace(declared, keeps=None, drops="*")
+    return declared
 
 
 def _entity(slot: Slot, payload: Mapping[str, object], call_id: str | None) -> EntityKey:

@@ -5,6 +5,8 @@ A publication is encoded once for each view; all outboxes hold references to the
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.frames import WireFormat, frame_payload, text_frame
 from callcenter_ws.events.redaction import View, redact
@@ -31,6 +33,18 @@ class Publication:
         self.memory = _OVERHEAD + (2 * event.type.copies - 1) * len(event.payload)
         self._frames: list[bytes | None] = [None, None, None]
         self._deflated: list[bytes | None] = [None, None, None]
+
+    def assigned(self, queue_name: str | None, agents: tuple[str, ...]) -> Publication:
+        """Return this publication of a chat with another queue and agents; the frames, which hold neither, are shared.
+
+        A snapshot shows a chat by its present assignment, the history by the one at the time of each event.
+        """
+        event = self.event
+        if event.queue_name == queue_name and event.agents == agents:
+            return self
+        copy = Publication(structs.replace(event, queue_name=queue_name, agents=agents), self.seq)
+        copy._frames, copy._deflated = self._frames, self._deflated
+        return copy
 
     def frame(self, wire_format: WireFormat) -> bytes:
         """Return the frame of a wire format. Made once; formats with equal bytes share it."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from callcenter_ws.events.event import Event
+from callcenter_ws.events.event import UNASSIGNED, Event
 from callcenter_ws.events.principal import Principal, Role
 
 AgentCalls = Literal["all", "own"]
 """``all``: agents see calls as supervisors do. ``own``: only calls they handle or may answer."""
+
+AgentChats = Literal["own", "all"]
+"""``own``: agents see only chats that are assigned to them, or to nobody and in their queues. ``all``: every chat."""
 
 
 def may_ever_see(role: Role, audience: Collection[Role]) -> bool:
@@ -20,7 +23,9 @@ def may_ever_see(role: Role, audience: Collection[Role]) -> bool:
     return role in audience
 
 
-def may_see(principal: Principal, event: Event, agent_calls: AgentCalls = "all") -> bool:
+def may_see(
+    principal: Principal, event: Event, agent_calls: AgentCalls = "all", agent_chats: AgentChats = "own"
+) -> bool:
     """Return whether ``principal`` may see ``event``.
 
     Denied by default: another tenant's events, an event type whose audience does not contain the role, an event for
@@ -35,7 +40,7 @@ def may_see(principal: Principal, event: Event, agent_calls: AgentCalls = "all")
     if event.user_id is not None:
         return True
     if principal.role is Role.AGENT:
-        return _agent_may_see(principal, event, agent_calls)
+        return _agent_may_see(principal, event, agent_calls, agent_chats)
     return _queue_is_in_claim(principal, event)
 
 
@@ -45,18 +50,41 @@ def _queue_is_in_claim(principal: Principal, event: Event) -> bool:
     return event.queue_name is not None and event.queue_name in principal.queues
 
 
-def _agent_may_see(principal: Principal, event: Event, agent_calls: AgentCalls) -> bool:
+def group_may_see(
+    principal: Principal, event: Event, agent_calls: AgentCalls = "all", agent_chats: AgentChats = "own"
+) -> bool:
+    """Return whether every principal with the same ``interest`` as this one may see an event without ``user_id``.
+
+    That differs from ``may_see`` for chats alone, of which agents with the same interest see different ones: those that
+    are assigned to themselves. An event of such a chat is found by the index of users.
+    """
+    if event.type.of_chat and agent_chats == "own" and principal.role is Role.AGENT and event.agents:
+        return UNASSIGNED in event.agents and may_see(principal, event) and _chat_waits(principal, event)
+    return may_see(principal, event, agent_calls, agent_chats)
+
+
+def _agent_may_see(principal: Principal, event: Event, agent_calls: AgentCalls, agent_chats: AgentChats) -> bool:
     if principal.user_id in event.agents:
         return True
+    if event.type.of_chat:
+        return agent_chats == "all" or _chat_waits(principal, event)
     if agent_calls == "own" and event.type.carries_call:
         return event.type.unanswered and event.queue_name is not None and event.queue_name in (principal.queues or ())
     return _queue_is_in_claim(principal, event)
 
 
+def _chat_waits(principal: Principal, event: Event) -> bool:
+    """Return whether the chat is assigned to nobody, before or after the event, in a queue of the agent or in none."""
+    if event.agents and UNASSIGNED not in event.agents:
+        return False
+    return principal.queues is None or event.queue_name is None or event.queue_name in principal.queues
+
+
 def interest(principal: Principal, agent_calls: AgentCalls = "all") -> tuple[object, ...]:
     """Return a key that is equal for principals of a tenant that may see the same events without ``user_id``.
 
-    ``may_see`` is evaluated once for each key and event, not for each connection.
+    Chats that are assigned to an agent are apart from that. ``group_may_see`` is evaluated once for each key and event,
+    not for each connection.
     """
     restricted = principal.queues is not None or agent_calls == "own"
     own = principal.user_id if principal.role is Role.AGENT and restricted else None

@@ -40,6 +40,7 @@ from callcenter_ws.interfaces import Directory
 from callcenter_ws.ops.health import Health, Node
 from callcenter_ws.ops.metrics import Metrics
 from callcenter_ws.requests.admission import Admission, EndpointName
+from callcenter_ws.requests.chat_sessions import ChatSessions
 from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.handlers import all_handlers
 from callcenter_ws.requests.quotas import Quotas
@@ -188,6 +189,7 @@ def _core(
         limits=settings.limits,
         spawn=spawn,
         agent_calls=settings.policy.agent_calls,
+        agent_chats=settings.policy.agent_chats,
         burst=max(1, settings.limits.outbox // 2),
         iat_tolerance=_token_rules(settings).iat_tolerance,
         observe_latency=metrics.observe_latency,
@@ -264,7 +266,9 @@ def _websocket_factory(
         broker=core.store.broker,
         broadcaster=core.broadcaster,
         authenticator=authenticator,
-        handlers=all_handlers(core.broadcaster, authenticator, core.hub.revocations, core.clock, quotas),
+        handlers=all_handlers(
+            _chat_sessions(settings, core, quotas), authenticator, core.hub.revocations, core.clock, quotas
+        ),
         quotas=quotas,
         clock=core.clock,
         spawn=spawn,
@@ -283,6 +287,16 @@ def _websocket_factory(
         handshake_refusals(limits.log),
         Deflater(compression.level, compression.threshold) if compression.enabled else None,
         limits,
+    )
+
+
+def _chat_sessions(settings: Settings, core: Core, quotas: Quotas) -> ChatSessions:
+    return ChatSessions(
+        core.broadcaster,
+        core.store.sources,
+        quotas,
+        agent_chats=settings.policy.agent_chats,
+        open_sessions=settings.public.open_sessions,
     )
 
 

@@ -159,6 +159,7 @@ class RedisStore:
             history_seconds=store.history_seconds,
             memory_events=store.memory_events,
             memory_bytes=store.memory_bytes,
+            chat_messages=settings.public.history,
         )
         new_id = UlidFactory(clock.time)
         announcer = SourceAnnouncer(self.broker, clock, new_id)
@@ -201,6 +202,7 @@ def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> 
             memory_events=min(store.memory_events, store.history_events),
             memory_bytes=store.memory_bytes,
             history_bytes=store.history_bytes,
+            chat_messages=settings.public.history,
             history_seconds=store.history_seconds,
         )
     return SqliteBroker(
@@ -213,4 +215,5 @@ def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> 
         history_seconds=store.history_seconds,
         memory_events=store.memory_events,
         memory_bytes=store.memory_bytes,
+        chat_messages=settings.public.history,
     )

@@ -10,17 +10,16 @@ import msgspec
 from msgspec import Meta
 
 from callcenter_ws.auth.revocation import Revocations
-from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.delivery.catch_up import ReplayRequest, SnapshotRequest
 from callcenter_ws.delivery.client import Client
 from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.delivery.subscription import MAX_NAMES, QueueChange, SubscriptionChange
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import Origin
 from callcenter_ws.events.frames import control_frame
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.requests.chat_sessions import ChatSessions
 from callcenter_ws.requests.quotas import Quotas
 from callcenter_ws.requests.request import Request
 from callcenter_ws.runtime.clock import Clock
@@ -236,8 +235,8 @@ class ChatMessageHandler(Handler):
     name = "chat.message"
     payload = ChatText
 
-    def __init__(self, broadcaster: EventBroadcaster, clock: Clock, quotas: Quotas) -> None:
-        self._broadcaster = broadcaster
+    def __init__(self, chats: ChatSessions, clock: Clock, quotas: Quotas) -> None:
+        self._chats = chats
         self._quotas = quotas
         self._new_id = UlidFactory(clock.time)
 
@@ -249,9 +248,7 @@ class ChatMessageHandler(Handler):
         if payload.client_message_id is not None:
             text["client_message_id"] = payload.client_message_id
         self._quotas.use_history(client.principal, len(payload.body.encode()))
-        published = await self._broadcaster.publish(
-            client.principal.tenant_id, self.name, text, event_id=message_id, origin=Origin.CLIENT
-        )
+        published = await self._chats.publish(client.principal, self.name, text, event_id=message_id)
         answer = {
             "session_id": payload.session_id,
             "message_id": message_id,
@@ -289,8 +286,8 @@ class ChatTypingHandler(Handler):
     name = "chat.typing"
     payload = TypingState
 
-    def __init__(self, broadcaster: EventBroadcaster, clock: Clock, quotas: Quotas) -> None:
-        self._broadcaster = broadcaster
+    def __init__(self, chats: ChatSessions, clock: Clock, quotas: Quotas) -> None:
+        self._chats = chats
         self._clock = clock
         self._quotas = quotas
         self._last: dict[tuple[str, str, str], float] = {}
@@ -301,7 +298,7 @@ class ChatTypingHandler(Handler):
         self._check_rate(client.principal, str(payload.session_id))
         self._quotas.use_history(client.principal, 0, typing=True)
         event = {"session_id": payload.session_id, **sender_fields, "is_typing": payload.is_typing}
-        await self._broadcaster.publish(client.principal.tenant_id, self.name, event, origin=Origin.CLIENT)
+        await self._chats.publish(client.principal, self.name, event)
 
     def _check_rate(self, sender: Principal, session_id: str) -> None:
         key = (sender.tenant_id, session_id, sender.user_id)
@@ -332,7 +329,7 @@ def _sender_fields(sender: Principal, session_id: str | int) -> dict[str, object
 
 
 def all_handlers(
-    broadcaster: EventBroadcaster,
+    chats: ChatSessions,
     authenticator: Authenticator,
     revocations: Revocations,
     clock: Clock,
@@ -347,6 +344,6 @@ def all_handlers(
         AckHandler(),
         PingHandler(clock),
         AuthHandler(authenticator, revocations),
-        ChatMessageHandler(broadcaster, clock, quotas),
-        ChatTypingHandler(broadcaster, clock, quotas),
+        ChatMessageHandler(chats, clock, quotas),
+        ChatTypingHandler(chats, clock, quotas),
     )

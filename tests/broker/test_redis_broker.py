@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest_twisted
 from broker_contract import BrokerContract, DurableContract, MailContract, SourceContract
+from chat_contract import ChatContract, DurableChatContract
 from redis_bench import RedisBench
 from redis_server import RedisServer
 
@@ -21,5 +22,5 @@ async def bench(server: RedisServer) -> AsyncIterator[RedisBench]:
     await bench.close()
 
 
-class TestRedisBroker(BrokerContract, MailContract, SourceContract, DurableContract):
+class TestRedisBroker(BrokerContract, MailContract, SourceContract, DurableContract, ChatContract, DurableChatContract):
     """Passes the contract."""

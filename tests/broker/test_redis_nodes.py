@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest_twisted
 from broker_contract import A, B, BrokerContract, DurableContract, MailContract, SourceContract
+from chat_contract import ChatContract, DurableChatContract
 from redis_bench import RedisBench
 from redis_nodes import Nodes, position_of
 from redis_server import RedisServer
@@ -87,7 +88,7 @@ async def bench(server: RedisServer, nodes: Nodes) -> AsyncIterator[RedisBench]:
     await bench.close()
 
 
-class TestAcrossNodes(BrokerContract, MailContract, SourceContract, DurableContract):
+class TestAcrossNodes(BrokerContract, MailContract, SourceContract, DurableContract, ChatContract, DurableChatContract):
     """Passes the contract."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from broker_contract import A, B, BrokerContract, DurableContract, MailContract, SourceContract, payload_of, positions
+from chat_contract import ChatContract, DurableChatContract
 from sqlite_bench import SqliteBench
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
@@ -33,7 +34,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[SqliteBench]:
     await bench.close()
 
 
-class TestSqliteBroker(BrokerContract, MailContract, SourceContract, DurableContract):
+class TestSqliteBroker(
+    BrokerContract, MailContract, SourceContract, DurableContract, ChatContract, DurableChatContract
+):
     """The tests of every broker."""
 
 

@@ -63,7 +63,7 @@ def test_every_group_that_may_see_an_event_is_a_candidate(
     agent: str | None,
     policy: AgentCalls,
 ) -> None:
-    index = GroupIndex(policy)
+    index = GroupIndex(policy, "own")
     groups: list[Any] = [FakeGroup(*interest) for interest in interests]
     for group in groups:
         index.add(group)
@@ -83,7 +83,7 @@ def test_every_group_that_may_see_an_event_is_a_candidate(
 
 
 def test_after_the_last_group_was_removed_the_index_is_empty() -> None:
-    index = GroupIndex("own")
+    index = GroupIndex("own", "own")
     groups: list[Any] = [
         FakeGroup(Principal("acme", user, Role.AGENT, queues=frozenset(QUEUES) if user == "ada" else None))
         for user in USERS
@@ -92,7 +92,7 @@ def test_after_the_last_group_was_removed_the_index_is_empty() -> None:
         index.add(group)
     for group in groups:
         index.remove(group)
-    assert not any(value for name, value in vars(index).items() if name != "_agent_calls")
+    assert not any(value for name, value in vars(index).items() if name not in ("_agent_calls", "_agent_chats"))
 
 
 @pytest.mark.parametrize("policy", ["all", "own"])

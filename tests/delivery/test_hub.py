@@ -22,7 +22,7 @@ from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.events.visibility import AgentCalls
+from callcenter_ws.events.visibility import AgentCalls, AgentChats
 from callcenter_ws.requests.admission import Admission, EndpointName
 from callcenter_ws.testing import run
 
@@ -339,7 +339,7 @@ class ModelClient:
     principal: Principal
     names: set[str] | None
     expected: list[tuple[int, str]] = field(default_factory=list)
-    waiting: list[tuple[int, ModelEvent]] | None = None
+    waiting: list[tuple[int, ModelEvent, ModelWatchers | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -363,8 +363,10 @@ class ModelEvent:
         extra: dict[str, Any] = {}
         if self.queue is not None and (self.family in ("call", "queue") or self.type == "chat.session.started"):
             extra["queue_name"] = self.queue
-        if self.agent is not None and self.family == "call":
+        if self.agent is not None and (self.family == "call" or self.type == "chat.session.started"):
             extra["agent_id"] = self.agent
+        if self.agent is not None and self.type == "chat.transferred":
+            extra["to_agent_id"] = self.agent
         if self.family == "chat":
             extra |= {"session_id": self.session_id, "sender_email": "ana@example.org"}
         if self.type == "chat.message":
@@ -381,8 +383,49 @@ _call_ids = itertools.count()
 CALL_TYPES = {name for name in CATALOGUE if name.startswith("call.")} | {"queue.joined", "queue.left"}
 
 
-def model_sees(principal: Principal, event: ModelEvent, agent_calls: AgentCalls) -> bool:
-    """Return whether a principal may see an event, by ``docs/protocol.rst``, "Who sees what"."""
+@dataclass
+class ModelChat:
+    """One chat session in the model; ``agent`` None: nobody has it."""
+
+    queue: str | None = None
+    agent: str | None = None
+    is_open: bool = True
+
+    def apply(self, event: ModelEvent) -> set[str | None]:
+        """Update the session; return the agents who had and have it, None among them if nobody did or does."""
+        before = {self.agent}
+        if event.type == "chat.session.started":
+            concerned = before if self.is_open else set()
+            self.queue, self.agent, self.is_open = event.payload.get("queue_name"), event.payload.get("agent_id"), True
+            return {*concerned, self.agent}
+        if event.type == "chat.transferred":
+            before = before if self.is_open else {None}
+            self.agent, self.is_open = event.payload["to_agent_id"], True
+            return {*before, self.agent}
+        self.is_open = self.is_open and event.type != "chat.session.ended"
+        return before
+
+
+@dataclass(frozen=True)
+class ModelWatchers:
+    """Which agents a chat event concerns."""
+
+    agents: frozenset[str | None] = frozenset({None})
+    queue: str | None = None
+
+    def includes(self, agent: Principal) -> bool:
+        waits = None in self.agents and (agent.queues is None or self.queue is None or self.queue in agent.queues)
+        return agent.user_id in self.agents or waits
+
+
+def model_sees(  # noqa: C901 - one rule after the other
+    principal: Principal, event: ModelEvent, agent_calls: AgentCalls, watchers: ModelWatchers | None = None
+) -> bool:
+    """Return whether a principal may see an event, by ``docs/protocol.rst``, "Who sees what".
+
+    Args:
+        watchers: with ``agent_chats = "own"``: the agents whom an event of a chat concerns.
+    """
     if principal.tenant_id != event.tenant_id:
         return False
     if event.user_id is not None and event.user_id != principal.user_id:
@@ -396,6 +439,8 @@ def model_sees(principal: Principal, event: ModelEvent, agent_calls: AgentCalls)
         return False
     if event.user_id is not None:
         return True
+    if principal.role is Role.AGENT and watchers is not None and event.family == "chat":
+        return watchers.includes(principal)
     queue = event.payload.get("queue_name") if event.family in ("call", "queue") else None
     in_claim = principal.queues is None or queue in principal.queues or event.family not in ("call", "queue")
     if principal.role is not Role.AGENT:
@@ -435,6 +480,7 @@ model_events = st.builds(
     type=st.one_of(
         st.sampled_from(sorted(CATALOGUE)),
         st.sampled_from(["call.incoming", "call.answered", "call.ended", "queue.stats", "chat.message", "chat.typing"]),
+        st.sampled_from(["chat.session.started", "chat.transferred", "chat.message", "chat.session.ended"]),
     ),
     user_id=st.sampled_from([None, None, None, None, "7", "8"]),
     queue=st.sampled_from([None, "sales", "help"]),
@@ -463,10 +509,13 @@ steps_of_all_kinds = st.one_of(
 class Comparison:
     """Performs each step with the parts of a gateway and with the model."""
 
-    def __init__(self, agent_calls: AgentCalls) -> None:
+    def __init__(self, agent_calls: AgentCalls, agent_chats: AgentChats = "own") -> None:
         self.agent_calls = agent_calls
+        self.agent_chats = agent_chats
+        self.chats: dict[tuple[str, str], ModelChat] = {}
         # The rate is not limited, because no time passes between the steps.
-        self.world = World(agent_calls=agent_calls, limits=Limits(rate=1e9, burst=10**6, bad_messages=10**6))
+        limits = Limits(rate=1e9, burst=10**6, bad_messages=10**6)
+        self.world = World(agent_calls=agent_calls, agent_chats=agent_chats, limits=limits)
         self.connected: list[tuple[Peer, ModelClient]] = []
         self.clients: list[tuple[Peer, ModelClient]] = []
         self.published: dict[tuple[str, int], ModelEvent] = {}
@@ -500,9 +549,9 @@ class Comparison:
             client.names = names | (client.names or set())
             # The stream of a service begins at its welcome.
             missed, client.waiting = client.waiting or [], None
-            for seq, event in missed:
+            for seq, event, watchers in missed:
                 if event.tenant_id == client.principal.tenant_id:
-                    self._expect(client, seq, event)
+                    self._expect(client, seq, event, watchers)
         else:
             client.names = (set(CATALOGUE) if client.names is None else client.names) - names
 
@@ -523,15 +572,29 @@ class Comparison:
         payload = {**event.payload, **({"unique_id": f"call-{next(_call_ids)}"} if event.type in CALL_TYPES else {})}
         seq = run(self.world.broadcaster.publish(event.tenant_id, event.type, payload, user_id=user_id)).seq
         self.published[event.tenant_id, seq] = event
+        watchers = self._watchers(event)
         for _, client in self.connected:
             if client.waiting is not None:
-                client.waiting.append((seq, event))
-            self._expect(client, seq, event)
+                client.waiting.append((seq, event, watchers))
+            self._expect(client, seq, event, watchers)
 
-    def _expect(self, client: ModelClient, seq: int, event: ModelEvent) -> None:
+    def _expect(self, client: ModelClient, seq: int, event: ModelEvent, watchers: ModelWatchers | None) -> None:
         is_subscribed = client.names is None or event.type in client.names
-        if is_subscribed and model_sees(client.principal, event, self.agent_calls):
+        if is_subscribed and model_sees(client.principal, event, self.agent_calls, watchers):
             client.expected.append((seq, event.type))
+
+    def _watchers(self, event: ModelEvent) -> ModelWatchers | None:
+        """Update the chat of an event; return the agents whom the event concerns, None if all."""
+        if event.family != "chat" or event.user_id is not None or self.agent_chats == "all":
+            return None
+        key = (event.tenant_id, event.session_id)
+        chat = self.chats.get(key)
+        if chat is None:
+            # Only these are remembered of a session that was not started.
+            chat = ModelChat(is_open=False)
+            if event.type in ("chat.session.started", "chat.transferred", "chat.session.ended"):
+                self.chats[key] = chat
+        return ModelWatchers(frozenset(chat.apply(event)), chat.queue)
 
     def disconnect(self, index: int) -> None:
         if self.connected:
@@ -575,14 +638,15 @@ class Comparison:
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(["all", "own"]),
+    st.sampled_from(["own", "own", "all"]),
     st.lists(principals, min_size=3, max_size=10),
     st.lists(steps_of_all_kinds, min_size=10, max_size=60),
 )
 def test_each_client_is_sent_exactly_the_events_of_the_model(
-    agent_calls: AgentCalls, present: list[Principal], steps: list[tuple[Any, ...]]
+    agent_calls: AgentCalls, agent_chats: AgentChats, present: list[Principal], steps: list[tuple[Any, ...]]
 ) -> None:
     """Each client is sent each event that it may see once, in ``seq`` order and in its view, and no other event."""
-    comparison = Comparison(agent_calls)
+    comparison = Comparison(agent_calls, agent_chats)
     for user in present:
         comparison.connect(user)
     for action, *arguments in steps:

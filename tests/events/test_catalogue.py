@@ -14,7 +14,7 @@ from sample_events import REQUIRED, event, payload_of
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE
-from callcenter_ws.events.event import make_event
+from callcenter_ws.events.event import Origin, make_event
 from callcenter_ws.events.mistakes import MAX_MISTAKES
 
 CALL_FIELDS = {
@@ -434,7 +434,7 @@ def test_an_event_for_one_user_does_not_replace_one_for_all() -> None:
         ("chat.session.started", ("chat", "s-1"), "started", None),
         ("chat.transferred", ("chat", "s-1"), "transferred", None),
         ("chat.session.ended", ("chat", "s-1"), None, "*"),
-        ("chat.message", None, None, None),
+        ("chat.message", ("chat", "s-1"), None, None),
         ("chat.typing", None, None, None),
         ("notification", None, None, None),
         ("alert", None, None, None),
@@ -448,8 +448,26 @@ def test_snapshot_slots_of_each_type(
 ) -> None:
     made = event(name)
     assert made.entity == entity
-    slot = made.type.slot
+    slot = made.slot
     assert (slot.keeps, slot.drops) == (keeps, drops) if slot is not None else entity is None
+
+
+def test_only_the_gateway_s_own_presence_is_in_the_snapshot_and_only_while_the_user_is_online() -> None:
+    online = event("presence.changed", origin=Origin.GATEWAY)
+    offline = event("presence.changed", {"online": False}, origin=Origin.GATEWAY)
+    assert online.entity == offline.entity == ("presence", "7")
+    assert online.slot is not None
+    assert offline.slot is not None
+    assert (online.slot.keeps, online.slot.drops, online.slot.lasting) == ("online", None, True)
+    assert (offline.slot.keeps, offline.slot.drops, offline.slot.lasting) == (None, "*", True)
+    for online_value in (True, False):
+        sent = event("presence.changed", {"online": online_value}, origin=Origin.PRODUCER)
+        assert (sent.slot, sent.entity) == (None, None)
+
+
+def test_a_message_for_one_user_is_not_among_the_last_messages_of_its_chat() -> None:
+    assert event("chat.message").slot is not None
+    assert event("chat.message", user_id="7").slot is None
 
 
 def test_a_call_is_identified_by_call_id_or_by_unique_id_without_one() -> None:

@@ -12,7 +12,7 @@ from sample_events import REQUIRED, event, principal
 from callcenter_ws.events.catalogue import CATALOGUE, EventType, Payload
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.redaction import View, redact
-from callcenter_ws.events.visibility import AgentCalls, interest, is_announced, may_ever_see, may_see
+from callcenter_ws.events.visibility import AgentCalls, AgentChats, interest, is_announced, may_ever_see, may_see
 
 AGENT, SUPERVISOR, ADMIN, WALLBOARD, VISITOR, SERVICE = Role
 
@@ -56,9 +56,14 @@ QUEUE_NAMES = [name for name in NAMES if name.startswith(("call.", "queue."))]
 
 
 def sees(
-    user: Principal, name: str, payload: dict[str, Any] | None = None, calls: AgentCalls = "all", **fields: Any
+    user: Principal,
+    name: str,
+    payload: dict[str, Any] | None = None,
+    calls: AgentCalls = "all",
+    chats: AgentChats = "own",
+    **fields: Any,
 ) -> bool:
-    return may_see(user, event(name, payload, **fields), calls)
+    return may_see(user, event(name, payload, **fields), calls, chats)
 
 
 def unrestricted(role: Role) -> Principal:
@@ -75,7 +80,10 @@ def test_the_table_covers_the_catalogue_and_every_role() -> None:
 def test_a_role_sees_the_types_whose_audience_contains_it(role: Role, name: str) -> None:
     expected = role in ROLES_OF_TYPE[name]
     assert may_ever_see(role, CATALOGUE[name].audience) is expected
-    assert sees(unrestricted(role), name, {"agent_id": "7"} if name.startswith("call.") else None) is expected
+    own = (
+        {"agent_id": "7"} if name.startswith("call.") else {"to_agent_id": "7"} if name == "chat.transferred" else None
+    )
+    assert sees(unrestricted(role), name, own) is expected
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -135,7 +143,7 @@ class TestQueuesClaim:
         target = {"user_id": "7"} if name == "notification" else {}
         extra = {"queue_name": "help"} if name.startswith("chat.session.s") else {}
         user = principal(role, queues=frozenset({"sales"}))
-        assert sees(user, name, extra, **target) is (role in ROLES_OF_TYPE[name])
+        assert sees(user, name, extra, chats="all", **target) is (role in ROLES_OF_TYPE[name])
 
     @pytest.mark.parametrize("role", [SUPERVISOR, ADMIN, AGENT, WALLBOARD])
     def test_an_empty_claim_differs_from_an_absent_one(self, role: Role) -> None:
@@ -179,7 +187,7 @@ class TestOwnCallsOnly:
 
     @pytest.mark.parametrize("name", sorted(set(NAMES) - set(CALL_NAMES) - {"presence.changed", "notification"}))
     def test_other_events_are_not_restricted(self, name: str) -> None:
-        assert sees(principal(AGENT, "9"), name, calls="own")
+        assert sees(principal(AGENT, "9"), name, calls="own", chats="all")
 
     @pytest.mark.parametrize("name", CALL_NAMES)
     @pytest.mark.parametrize("role", [SUPERVISOR, ADMIN, WALLBOARD, SERVICE])

@@ -371,6 +371,9 @@ async def test_daemon_receives_messages_of_visitors(amp_gateway: AmpGateway) -> 
         accepted = visitor.request(
             "chat.message", {"session_id": "chat-9", "body": "Hi", "sender_id": "boss", "sender_type": "agent"}
         )
+        # The gateway opened the session.
+        started = await peer.next_event()
+        assert (started["type"], started["payload"]["visitor_name"]) == ("chat.session.started", "Zoe")
         event = await peer.next_event()
         assert (event["tenant_id"], event["type"]) == ("acme", "chat.message")
         assert event["event_id"] == accepted["payload"]["id"]

@@ -42,11 +42,11 @@ def trusting(authority: tuple[Path, Path]) -> ssl.SSLContext:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_client_of_either_version(gateway: Any, trusting: ssl.SSLContext, version: ssl.TLSVersion) -> None:
     trusting.minimum_version = trusting.maximum_version = version
-    client = gateway.connect(ssl=trusting)
+    client = gateway.connect("visitor", ssl=trusting, claims={"session_id": version.name})
     assert client.socket.socket.version() == version.name.replace("_", ".")
-    client.send("chat.message", {"session_id": "s", "body": "hello"}, id="m")
-    answers = {client.receive()["type"], client.receive()["type"]}
-    assert answers == {"accepted", "chat.message"}
+    client.send("chat.message", {"session_id": version.name, "body": "hello"}, id="m")
+    answers = {client.receive()["type"] for _ in range(3)}
+    assert answers == {"chat.session.started", "accepted", "chat.message"}
     client.socket.close()
     assert client.socket.protocol.close_rcvd.code == 1000
 

@@ -370,6 +370,11 @@ FORGED = {
 
 
 class TestChatMessage:
+    @pytest.fixture
+    def world(self) -> World:
+        """A world whose clients may write into any session; tests/requests/test_chat_sessions.py tests the others."""
+        return World(open_sessions=True)
+
     def send_chat(self, peer: Peer, **fields: Any) -> dict[str, Any]:
         """Send ``chat.message``; return the payload of its ``accepted``."""
         messages = peer.request("chat.message", {"session_id": "s-1", "body": "hello", **fields})
@@ -505,6 +510,11 @@ class TestChatMessage:
 
 
 class TestChatTyping:
+    @pytest.fixture
+    def world(self) -> World:
+        """A world whose clients may write into any session."""
+        return World(open_sessions=True)
+
     @pytest.mark.parametrize("user", [VISITOR, ANA], ids=["visitor", "agent"])
     def test_the_sender_is_that_of_the_token(self, world: World, user: Any) -> None:
         observer = world.live(principal(Role.SUPERVISOR, "boss"))
@@ -592,7 +602,8 @@ class TestRateLimit:
         answers = [peer.request_text(self.PING)[0]["type"] for _ in range(21)]
         assert answers == ["pong"] * 20 + ["error"]
 
-    def test_requests_over_the_rate_are_not_handled(self, world: World) -> None:
+    def test_requests_over_the_rate_are_not_handled(self) -> None:
+        world = World(open_sessions=True)
         observer = world.live(ANA)
         peer = world.live(VISITOR)
         for _ in range(45):

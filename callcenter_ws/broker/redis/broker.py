@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from twisted.internet.defer import Deferred, succeed
 
+from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.redis.follower import Follower
 from callcenter_ws.broker.redis.followers import Followers
 from callcenter_ws.broker.redis.pending_mail import PendingMailWrites
@@ -51,6 +52,7 @@ class RedisBroker:
         history_events, history_bytes, history_seconds: how much of each tenant's stream is kept in Redis.
         memory_events: how many publications of each tenant that is followed are kept in memory as well.
         memory_bytes: limit of the memory for them, over all tenants.
+        chat_messages: messages of each open chat in the state.
 
     Attributes:
         redis, keys, tenants: for other data in the same Redis.
@@ -71,12 +73,14 @@ class RedisBroker:
         history_seconds: float = 86_400,
         memory_events: int = 1_000,
         memory_bytes: int = 268_435_456,
+        chat_messages: int = DEFAULT_MESSAGES,
     ) -> None:
         self._clock = clock
         self._spawn = spawn
         self._timeout = timeout
         self._history_events = history_events
         self._history_seconds = history_seconds
+        self._chat_messages = chat_messages
         self._new_id = UlidFactory(clock.time)
         self._is_stopping = False
         self._deliver: Deliver | None = None
@@ -124,7 +128,7 @@ class RedisBroker:
 
     def tenant_store(self, tenant_id: str) -> TenantStore:
         """Return the store of one tenant's data."""
-        return TenantStore(self.redis, self.keys, self._clock, self._new_id, tenant_id)
+        return TenantStore(self.redis, self.keys, self._clock, self._new_id, tenant_id, self._chat_messages)
 
     def _make_follower(self, tenant_id: str, trim_memory: Callable[[Follower], None], from_the_start: bool) -> Follower:
         return Follower(

@@ -1,6 +1,7 @@
 """Encodes events for the scripts, and decodes the lines in which Redis holds them.
 
-A line is a JSON array. The scripts put the position, and the queue and the agents of the event's call, at its front.
+A line is a JSON array. The scripts put the position, and the queue and the agents of the event's call or chat, at its
+front.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from callcenter_ws.broker.mailboxes import mail_expires_at
+from callcenter_ws.events.catalogue import EntityKey, Slot
 from callcenter_ws.events.event import Event, Origin, restore_event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.source_rules import Announcement, SourceRule
@@ -23,7 +25,7 @@ class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
     """A line.
 
     Attributes:
-        queue_name, agents: those of the call; ``agents`` is None if the event does not belong to a call.
+        queue_name, agents: those of the call or chat; ``agents`` is None if the event belongs to none.
         received_at: Unix time.
         source: not in lines that an earlier version wrote, and not if the event has none.
     """
@@ -45,10 +47,11 @@ class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
 _decode = msgspec.json.Decoder(list[StoredEvent]).decode
 
 
-def encode_event(event: Event, clock_offset: float) -> EncodedEvent:
+def encode_event(event: Event, clock_offset: float, chat_messages: int) -> EncodedEvent:
     """Return the arguments of ``publish.lua`` for an event.
 
     Args:
+        chat_messages: messages of each open chat in the state.
         clock_offset: Unix time minus the monotonic clock, in which ``received_at`` of an event is.
     """
     received_at = event.received_at + clock_offset
@@ -67,7 +70,7 @@ def encode_event(event: Event, clock_offset: float) -> EncodedEvent:
         rest = b"%b,%b]" % (head[1:-1], event.payload)
     else:
         rest = b"%b,%b,%b]" % (head[1:-1], event.payload, encode_json(event.source))
-    return event.event_id, repr(received_at), rest, _facts(event, received_at)
+    return event.event_id, repr(received_at), rest, _facts(event, received_at, chat_messages)
 
 
 def id_kind(event: Event) -> str:
@@ -77,16 +80,17 @@ def id_kind(event: Event) -> str:
     return "c" if event.origin is Origin.CLIENT else "p"
 
 
-def _facts(event: Event, received_at: float) -> bytes:
+def _facts(event: Event, received_at: float, chat_messages: int) -> bytes:
     """Return what the script needs to know beyond the line; empty for most events."""
     facts: dict[str, object] = {}
     if event.call_id is not None and event.user_id is None:
         facts |= {"call": event.call_id, "kind": event.type.name, "agents": event.agents}
         if event.queue_name is not None:
             facts["queue"] = event.queue_name
-    if event.entity is not None and event.type.slot is not None:
-        facts["entity"] = encode_json(event.entity).decode()
-        facts |= {"keeps": event.type.slot.keeps} if event.type.slot.keeps else {"drops": event.type.slot.drops}
+    elif event.type.of_chat and event.user_id is None:
+        facts |= _chat_facts(event)
+    if event.entity is not None and event.slot is not None:
+        facts |= _slot_facts(event, event.entity, event.slot, chat_messages)
     if event.is_mail:
         facts["ends"] = mail_expires_at(event, received_at)
     if event.source_rule is not None:
@@ -114,6 +118,32 @@ def _rule(event: Event, rule: SourceRule) -> dict[str, object]:
     }
 
 
+def _chat_facts(event: Event) -> dict[str, object]:
+    session = encode_json(("chat", event.session_id)).decode()
+    facts: dict[str, object] = {
+        "chat": event.session_id,
+        "session": session,
+        "kind": event.type.name,
+        "agents": event.agents,
+    }
+    if event.queue_name is not None:
+        facts["queue"] = event.queue_name
+    writer = event.chat_writer
+    if writer is not None:
+        queues = None if writer.queues is None else dict.fromkeys(writer.queues, True)
+        condition = {"agent": writer.agent, "queues": queues, "any_session": writer.any_session}
+        facts["writer"] = {name: value for name, value in condition.items() if value is not None}
+    return facts
+
+
+def _slot_facts(event: Event, entity: EntityKey, slot: Slot, chat_messages: int) -> dict[str, object]:
+    facts: dict[str, object] = {"entity": encode_json(entity).decode()}
+    if slot.appends:
+        return {**facts, "appends": chat_messages, "size": len(event.payload)}
+    facts |= {"keeps": slot.keeps} if slot.keeps else {"drops": slot.drops}
+    return {**facts, "lasting": True} if slot.lasting else facts
+
+
 def decode_publications(text: bytes, tenant_id: str, clock_offset: float) -> list[Publication]:
     """Decode lines that are joined by newlines."""
     if not text:
@@ -139,6 +169,6 @@ def _publication(line: StoredEvent, tenant_id: str, clock_offset: float) -> Publ
 
 
 def apply_call(event: Event, queue_name: str | None, agents: Sequence[str] | None) -> None:
-    """Set the queue and the agents of an event to those of its call; ``agents`` None: it has no call."""
+    """Set the queue and the agents of an event to those of its call or chat; ``agents`` None: it has none."""
     if agents is not None:
         event.queue_name, event.agents = queue_name, tuple(agents)

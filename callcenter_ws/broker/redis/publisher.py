@@ -14,6 +14,7 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from callcenter_ws.broker.chats import not_assigned, not_open
 from callcenter_ws.broker.redis.codec import apply_call, encode_event, id_kind
 from callcenter_ws.broker.redis.tenant_registry import TenantRegistry
 from callcenter_ws.broker.redis.tenant_store import NO_EVENT, KnownEvent, TenantStore
@@ -41,7 +42,9 @@ MAX_LAST_EVENTS = 10_000
 
 _log = Logger("callcenter_ws.broker")
 
-_decode_reply = msgspec.json.Decoder(tuple[str, list[int | None], list[tuple[int, str | None, list[str]]]]).decode
+_decode_reply = msgspec.json.Decoder(
+    tuple[str, list[int | None], list[tuple[int, str | None, list[str]]], list[tuple[int, str]]]
+).decode
 
 
 class Publisher:
@@ -161,9 +164,9 @@ class Publisher:
         arguments: list[Argument] = [*tenant_store.history_arguments(last_event), *self._limits]
         arguments.append("".join([id_kind(event) for _, _, event in batch]))
         for _, _, event in batch:
-            arguments += encode_event(event, offset)
+            arguments += encode_event(event, offset, tenant_store.chat_messages)
         reply = await tenant_store.run(PUBLISH, *arguments)
-        epoch, seqs, calls = _decode_reply(reply)
+        epoch, seqs, calls, refused = _decode_reply(reply)
         if last_event[0] not in ("", epoch):
             # Redis has lost history, and may have lost the set of tenants as well.
             self._registry.clear()
@@ -175,10 +178,13 @@ class Publisher:
         if publications:
             self._remember(tenant_id, (epoch, publications[-1].seq, publications[-1].event.event_id))
             self._published(tenant_id, epoch, publications)
-        return [
+        outcomes: list[Outcome] = [
             out_of_order() if seq is None else PublishResult(epoch, abs(seq), entry[2].event_id, duplicate=seq <= 0)
             for entry, seq in zip(batch, seqs, strict=True)
         ]
+        for index, code in refused:
+            outcomes[index] = not_open() if code == ErrorCode.UNKNOWN_SESSION else not_assigned()
+        return outcomes
 
     def _remember(self, tenant_id: str, last_event: KnownEvent) -> None:
         self._last_published[tenant_id] = last_event

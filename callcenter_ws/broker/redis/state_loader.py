@@ -95,7 +95,7 @@ class StateLoader:
         if epoch != stream.epoch:
             await stream.confirm_history()
             return None
-        state = State()
+        state = State(self._tenant_store.chat_messages)
         for publication in sorted(publications, key=lambda publication: publication.seq):
             state.restore(publication)
         # The pages are of different positions. Applying what was published meanwhile makes the state consistent.

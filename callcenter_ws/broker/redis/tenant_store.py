@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 from twisted.internet.defer import Deferred
 
+from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.redis.codec import decode_publications
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import MailboxGap, MailboxItem, MailboxPage
@@ -79,17 +80,31 @@ class StatePage:
 
 
 class TenantStore:
-    """One tenant's data in Redis. All methods raise ``Refusal``, ``unavailable``, when Redis does not answer."""
+    """One tenant's data in Redis. All methods raise ``Refusal``, ``unavailable``, when Redis does not answer.
 
-    def __init__(self, redis: RedisClient, keys: Keys, clock: Clock, new_id: Callable[[], str], tenant_id: str) -> None:
+    Args:
+        chat_messages: messages of each open chat in the state.
+    """
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        keys: Keys,
+        clock: Clock,
+        new_id: Callable[[], str],
+        tenant_id: str,
+        chat_messages: int = DEFAULT_MESSAGES,
+    ) -> None:
         self._redis = redis
         self._keys = keys
         self._clock = clock
         self._new_id = new_id
         self.tenant_id = tenant_id
+        self.chat_messages = chat_messages
         self.meta = keys.meta(tenant_id)
         self._log = keys.of(tenant_id, "log")
-        self._slots = keys.of(tenant_id, "slots")
+        # The lines of the state: of its slots, of the last messages of chats, and of lasting entities.
+        self._state_lines = [keys.of(tenant_id, name) for name in ("slots", "messages", "lastinglines")]
 
     @property
     def clock_offset(self) -> float:
@@ -137,7 +152,9 @@ class TenantStore:
 
     async def state_events(self, positions: Sequence[int]) -> StatePage:
         """Return the state's events at the first of these positions, without those that the state has dropped since."""
-        epoch, head, count, text = await self._redis.run(STATE_EVENTS, [self.meta, self._slots], PAGE_BYTES, *positions)
+        epoch, head, count, text = await self._redis.run(
+            STATE_EVENTS, [self.meta, *self._state_lines], PAGE_BYTES, *positions
+        )
         publications = decode_publications(text, self.tenant_id, self.clock_offset)
         return StatePage(epoch.decode(), int(head), publications, count)
 

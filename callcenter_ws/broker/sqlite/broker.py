@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
@@ -61,6 +62,7 @@ class SqliteBroker:
         history_events, history_bytes, history_seconds: the limits of each tenant's history.
         memory_events: publications of each tenant that are also in memory.
         memory_bytes: bytes of publications in memory, over all tenants.
+        chat_messages: messages of each open chat in the state.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class SqliteBroker:
         history_seconds: float = 86_400,
         memory_events: int = 1_000,
         memory_bytes: int = 268_435_456,
+        chat_messages: int = DEFAULT_MESSAGES,
     ) -> None:
         self._reactor = reactor
         self._clock = clock
@@ -85,6 +88,7 @@ class SqliteBroker:
         self._history_seconds = history_seconds
         self._memory_events = memory_events
         self._memory_bytes = memory_bytes
+        self._chat_messages = chat_messages
         self._open: _OpenStore | None = None
         self._is_stopping = False
 
@@ -344,6 +348,7 @@ class _OpenStore:
             clock,
             self.queue,
             memory_bytes=broker._memory_bytes,
+            chat_messages=broker._chat_messages,
             loaded=lambda record: self.group_commit.tenant_loaded(record),
         )
         self.maintenance = Maintenance(

@@ -35,6 +35,7 @@ class Cache:
 
     Args:
         memory_bytes: the limit of ``bytes``.
+        chat_messages: messages of each open chat in the state.
         queue: tenants with submitted events are not evicted.
         loaded: called with each tenant whose stream was loaded.
 
@@ -52,6 +53,7 @@ class Cache:
         queue: SubmissionQueue,
         *,
         memory_bytes: int,
+        chat_messages: int,
         loaded: Callable[[TenantRecord], None],
     ) -> None:
         self._file = file
@@ -59,6 +61,7 @@ class Cache:
         self._clock = clock
         self._queue = queue
         self._memory_bytes = memory_bytes
+        self._chat_messages = chat_messages
         self._on_loaded = loaded
         self._records: dict[str, TenantRecord] = {}
         self._attached: set[str] = set()
@@ -118,7 +121,9 @@ class Cache:
             return waiter
         record.loading = [waiter]
         now = self._clock.monotonic()
-        loading = self._threads.read(restore_tenant, self._file, record.tenant_id, now, self._clock.time() - now)
+        loading = self._threads.read(
+            restore_tenant, self._file, record.tenant_id, now, self._clock.time() - now, self._chat_messages
+        )
         loading.addCallback(self._load_succeeded, record).addErrback(self._load_failed, record)
         return waiter
 

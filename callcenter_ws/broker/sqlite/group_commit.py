@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from callcenter_ws.broker.mailboxes import mail_expires_at
 from callcenter_ws.broker.source_marks import Verdict, out_of_order
 from callcenter_ws.broker.sqlite.cache import Cache
-from callcenter_ws.broker.sqlite.codec import row_of
+from callcenter_ws.broker.sqlite.codec import changed_row, row_of
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.pending_writes import PendingWrites
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
@@ -277,7 +277,11 @@ class GroupCommit:
                 continue
             first = stream.first_seq_of(event)
             if first is None:
-                part.staged.append((entry, self._stage_event(part, event, transaction, offset)))
+                refusal = None if event.chat_writer is None else stream.chats.refusal_of(event)
+                if refusal is None:
+                    part.staged.append((entry, self._stage_event(part, event, transaction, offset)))
+                else:
+                    set_outcome(entry, refusal)
             elif first <= stream.history.head and event.source_rule is None:
                 set_outcome(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
             else:
@@ -317,8 +321,8 @@ class GroupCommit:
         row = row_of(publication, record.number, offset)
         transaction.event_values += row
         transaction.event_count += 1
-        if event.call_id is not None:
-            record.changed_calls.add(event.call_id)
+        if event.call_id is not None or event.type.of_chat:
+            record.changed_calls.add(changed_row(event))
         if event.type.name == _PRESENCE_TYPE and event.origin is Origin.GATEWAY:
             payload = decode_json(event.payload)
             transaction.announced[event.tenant_id, str(payload["user_id"])] = payload["online"]

@@ -12,16 +12,21 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from callcenter_ws.broker.calls import CallRecord
 from callcenter_ws.broker.recent_ids import WINDOW_SECONDS
 from callcenter_ws.broker.source_marks import SourceMark
-from callcenter_ws.broker.sqlite.codec import COLUMNS, event_of, publication_of, restore_call
+from callcenter_ws.broker.sqlite.codec import (
+    COLUMNS,
+    changed_row,
+    event_of,
+    publication_of,
+    restore_call,
+    restore_values,
+)
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
-from callcenter_ws.runtime.json import decode_json
 
 MAX_MAIL_USERS = 50_000
 """Users of one tenant that are remembered as having mail; with more of them, every mailbox is read."""
@@ -43,7 +48,7 @@ class RestoredTenant:
         bytes_since_checkpoint: bytes of payload of the events after it.
         mail_users: the users with items in their mailboxes; None: more than ``MAX_MAIL_USERS``.
         stored_state: the positions of the events stored for the state.
-        changed_calls: the calls that have changed since the checkpoint.
+        changed_calls: the keys of the rows of calls and chats that have changed since the checkpoint.
     """
 
     number: int | None = None
@@ -58,7 +63,9 @@ class RestoredTenant:
     stream: Stream = field(default_factory=Stream)
 
 
-def restore_tenant(file: StoreFile, tenant_id: str, now: float, clock_offset: float) -> RestoredTenant:
+def restore_tenant(
+    file: StoreFile, tenant_id: str, now: float, clock_offset: float, chat_messages: int
+) -> RestoredTenant:
     """Return a tenant with its stream.
 
     Args:
@@ -74,12 +81,14 @@ def restore_tenant(file: StoreFile, tenant_id: str, now: float, clock_offset: fl
         found = db.execute(
             "SELECT id, floor, checkpoint, oldest, bytes FROM tenant WHERE name = ?", (tenant_id,)
         ).fetchone()
+        stream = Stream(chat_messages)
         if found is None:
             # A source may have a mark, though: its only event was refused.
-            tenant = RestoredTenant()
+            tenant = RestoredTenant(stream=stream)
             _restore_marks(db, tenant, tenant_id)
             return tenant
         tenant = RestoredTenant(*found)
+        tenant.stream = stream
         _restore_state(db, tenant, tenant_id, clock_offset)
         _restore_calls(db, tenant, clock_offset)
         _apply_events_since_checkpoint(db, tenant, tenant_id, clock_offset)
@@ -94,7 +103,11 @@ def restore_tenant(file: StoreFile, tenant_id: str, now: float, clock_offset: fl
 def _restore_state(db: sqlite3.Connection, tenant: RestoredTenant, tenant_id: str, clock_offset: float) -> None:
     for row in _rows(db, "state", tenant.number, 0):
         tenant.stored_state.add(seq_of(row[0]))
-        tenant.stream.state.restore(publication_of(row, tenant_id, clock_offset))
+        publication = publication_of(row, tenant_id, clock_offset)
+        tenant.stream.state.restore(publication)
+        if publication.event.type.of_chat:
+            # A chat that was opened before this release has no row of its own.
+            tenant.stream.chats.complete(event_of(row, tenant_id, clock_offset))
 
 
 def _restore_calls(db: sqlite3.Connection, tenant: RestoredTenant, clock_offset: float) -> None:
@@ -102,10 +115,8 @@ def _restore_calls(db: sqlite3.Connection, tenant: RestoredTenant, clock_offset:
         "SELECT call_id, queue_name, agents, touched_at FROM call WHERE tenant = ? ORDER BY touched_at",
         (tenant.number,),
     )
-    for call_id, queue_name, agents, touched_at in known:
-        tenant.stream.calls.restore(
-            call_id, CallRecord(queue_name, tuple(decode_json(agents)), touched_at - clock_offset)
-        )
+    for key, *values in known:
+        restore_values(tenant.stream, key, (values[0], values[1], values[2]), clock_offset)
 
 
 def _apply_events_since_checkpoint(
@@ -115,9 +126,9 @@ def _apply_events_since_checkpoint(
     stream.history.head = tenant.checkpoint
     for row in _rows(db, "event", tenant.number, tenant.checkpoint):
         event = event_of(row, tenant_id, clock_offset)
-        stream.calls.complete(event)
-        if event.call_id is not None:
-            tenant.changed_calls.add(event.call_id)
+        stream.complete(event)
+        if event.call_id is not None or event.type.of_chat:
+            tenant.changed_calls.add(changed_row(event))
         # Equal to the completed event, unless this release completes events differently: use what was delivered.
         restore_call(event, row)
         stream.append(Publication(event, seq_of(row[0])))

@@ -8,11 +8,11 @@ from twisted.internet.defer import Deferred
 
 from callcenter_ws.broker.calls import CALL_LIFETIME
 from callcenter_ws.broker.recent_ids import WINDOW_SECONDS
+from callcenter_ws.broker.sqlite.codec import values_of
 from callcenter_ws.broker.sqlite.expiry import TrimRequest
 from callcenter_ws.broker.sqlite.restore import MAX_MAIL_USERS, RestoredTenant
 from callcenter_ws.broker.sqlite.transaction import Checkpoint
 from callcenter_ws.broker.stream import Stream
-from callcenter_ws.runtime.json import encode_json
 
 CHECKPOINT_BYTES = 8_388_608
 CHECKPOINT_EVENTS = 1_000
@@ -109,15 +109,7 @@ class TenantRecord:
         size, self.bytes_since_checkpoint = self.bytes_since_checkpoint, 0
         sources = stream.state.sources()
         changed, self.changed_calls = self.changed_calls, set()
-        calls = []
-        for call_id in changed:
-            call = stream.calls.get(call_id)
-            known = (
-                None
-                if call is None
-                else (call.queue_name, encode_json(call.agents).decode(), call.touched_at + clock_offset)
-            )
-            calls.append((call_id, known))
+        calls = [(key, values_of(stream, key, clock_offset)) for key in changed]
         added, removed = sorted(sources - self.stored_state), sorted(self.stored_state - sources)
         self.stored_state = sources
         return Checkpoint(self.number, stream.history.head, size, added, removed, calls, now - CALL_LIFETIME)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from callcenter_ws.broker.mailboxes import MAX_ITEMS
 from callcenter_ws.broker.source_marks import SourceMark
-from callcenter_ws.broker.sqlite.codec import COLUMNS, WIDTH, Row
+from callcenter_ws.broker.sqlite.codec import COLUMNS, WIDTH, CallValues, Row
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
@@ -34,8 +34,8 @@ class Checkpoint:
         seq: the position of the checkpoint.
         size: bytes of payload of the events since the last checkpoint.
         added, removed: the positions of events that are part of the state now, and of those that no longer are.
-        calls: the calls that have changed: queue, agents as JSON, time of the last event; None: no longer remembered.
-        calls_since: calls without an event since this Unix time are removed.
+        calls: the calls and chats that have changed, by the keys of their rows; None: no longer remembered.
+        calls_since: calls and chats without an event since this Unix time are removed.
     """
 
     tenant: int
@@ -43,7 +43,7 @@ class Checkpoint:
     size: int
     added: Sequence[int]
     removed: Sequence[int]
-    calls: Sequence[tuple[str, tuple[str | None, str, float] | None]]
+    calls: Sequence[tuple[str, CallValues | None]]
     calls_since: float
 
 

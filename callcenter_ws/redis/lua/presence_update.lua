@@ -24,7 +24,8 @@ for at = 11, #ARGV do
     end
     redis.call('ZREM', key('seen'), user.name)
     record.person = record.person or user.announced
-    if record.person and not record.told then
+    -- Also if the state lacks the user: an earlier release did not keep presence there.
+    if record.person and not (record.told and is_in_state(presence_entity(user.draft))) then
       append_presence_event(record, user.draft, true)
     end
     save_record(user.name, record)

@@ -1,9 +1,10 @@
 -- Append a batch of events of one tenant, all received in the same span of time (see stream.lua).
 --
 -- ARGV, after those of epoch.lua: 8 how many events the log keeps, 9 for how many seconds, 10 how many bytes of lines,
--- 11 a letter for each event, where its id is remembered (see id_kinds in stream.lua), then for each event: its id; the Unix time at which it was received; the rest of its line; what else the script needs (JSON, or ""). Returns
--- JSON: [epoch, [seq of each event, negative for a duplicate, 0 for one whose seq is not known, null if an event of its
--- source is missing before it], [[index, queue, agents], ...]].
+-- 11 a letter for each event, where its id is remembered (see id_kinds in stream.lua), then for each event: its id; the
+-- Unix time at which it was received; the rest of its line; what else the script needs (JSON, or ""). Returns JSON:
+-- [epoch, [seq of each event, negative for a duplicate, 0 for one whose seq is not known or that is refused, null if an
+-- event of its source is missing before it], [[index, queue, agents], ...], [[index, error code], ...]].
 
 local FIRST = 12
 
@@ -21,7 +22,7 @@ end
 local received_at = tonumber(ARGV[FIRST + 1])
 local epoch, head = history()
 local known = find_ids(ids, kinds, received_at)
-local seqs, calls, lines, new_ids = {}, {}, {}, {p = {}, c = {}}
+local seqs, calls, lines, new_ids, refused = {}, {}, {}, {p = {}, c = {}}, {}
 local log_bytes = first_log_bytes()
 local first = head + 1
 for index, id in ipairs(ids) do
@@ -35,6 +36,9 @@ for index, id in ipairs(ids) do
     table.insert(seqs, -before[1])
   elseif verdict == 'known' or (fact and fact.void) then
     table.insert(seqs, 0)
+  elseif fact and fact.writer and chat_refusal(tonumber(at), fact) then
+    table.insert(seqs, 0)
+    table.insert(refused, string.format('[%d,"%s"]', index - 1, chat_refusal(tonumber(at), fact)))
   else
     head = head + 1
     local line, call
@@ -61,11 +65,14 @@ if #lines > 0 then
     end
   end
   enforce_limits()
+  enforce_message_limit()
   trim_log(tonumber(ARGV[8]), received_at - tonumber(ARGV[9]), log_bytes - tonumber(ARGV[10]))
   redis.call('EXPIRE', key('log'), math.ceil(tonumber(ARGV[9])) + 3600)
-  for _, name in ipairs({'slots', 'entities', 'order', 'calls', 'callorder'}) do
+  for _, name in ipairs({'slots', 'entities', 'order', 'calls', 'callorder', 'chats', 'chatorder', 'messages',
+    'messageorder'}) do
     redis.call('EXPIRE', key(name), 2 * DAY)
   end
   announce(epoch, first, head, lines)
 end
-return '["' .. epoch .. '",[' .. table.concat(seqs, ',') .. '],[' .. table.concat(calls, ',') .. ']]'
+return '["' .. epoch .. '",[' .. table.concat(seqs, ',') .. '],[' .. table.concat(calls, ',') .. '],['
+  .. table.concat(refused, ',') .. ']]'

@@ -4,4 +4,11 @@
 -- ARGV: see epoch.lua.
 
 local epoch, head = history()
-return {epoch, tostring(head), table.concat(redis.call('HKEYS', key('slots')), ',')}
+local positions = {}
+for _, name in ipairs({'slots', 'messages', 'lastinglines'}) do
+  local found = redis.call('HKEYS', key(name))
+  if #found > 0 then
+    table.insert(positions, table.concat(found, ','))
+  end
+end
+return {epoch, tostring(head), table.concat(positions, ',')}

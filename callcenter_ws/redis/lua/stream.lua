@@ -1,5 +1,6 @@
--- Appends an event to a tenant's stream: its position, its call, the state, its user's mailbox.
--- The rules are those of broker/calls.py, broker/state.py and broker/mailboxes.py.
+-- Appends an event to a tenant's stream: its position, its call or chat, the state, its user's mailbox.
+-- The rules are those of broker/calls.py, broker/chats.py, broker/state.py, broker/chat_messages.py and
+-- broker/mailboxes.py.
 
 local WINDOW = 300
 local DAY = 86400
@@ -7,6 +8,10 @@ local WEEK = 7 * DAY
 local MAX_IDS = 3000000
 local MAX_CLIENT_IDS = 200000
 local MAX_CALLS = 50000
+local MAX_CHATS = 50000
+local MAX_CHAT_BYTES = 65536
+local MAX_MESSAGE_BYTES = 8388608
+local MAX_LASTING = 50000
 local MAX_SLOTS = 50000
 local MAX_SLOT_BYTES = 33554432
 local MAX_EXPIRED_PER_CALL = 500
@@ -15,10 +20,10 @@ local MAX_MAILBOX_ITEMS = 1000
 local MAX_ANNOUNCED_BYTES = 65536
 
 -- All events of one call were received at about the same time: expired entries are deleted once per call.
-local calls_are_expired, entities_are_expired = false, false
+local calls_are_expired, chats_are_expired, entities_are_expired = false, false, false
 
--- By how many bytes this call makes the state larger.
-local slot_bytes = 0
+-- By how many bytes this call makes the state larger, and the last messages of chats.
+local slot_bytes, message_bytes = 0, 0
 
 -- Duplicates. The ids of recent events are in hashes, one for each span of time as long as the window: "ids:SPAN" those
 -- of daemons ("p"), "clientids:SPAN" those of clients ("c"). An id that the gateway made ("-") is in none.
@@ -167,6 +172,187 @@ local function complete_call(seq, received_at, facts)
   return queue, agents
 end
 
+-- Chats. A record has the queue ("q"), the agent ("a"), whether the session is open ("o"), and when it had its last
+-- event ("t").
+
+local UNASSIGNED = ''
+
+local function delete_chat(id)
+  redis.call('HDEL', key('chats'), id)
+  redis.call('ZREM', key('chatorder'), id)
+end
+
+local function expire_chats(limit)
+  for _ = 1, MAX_EXPIRED_PER_CALL do
+    local oldest = redis.call('ZRANGE', key('chatorder'), 0, 0)[1]
+    local chat = oldest and redis.call('HGET', key('chats'), oldest)
+    if not oldest or (chat and cmsgpack.unpack(chat).t >= limit) then
+      return
+    end
+    delete_chat(oldest)
+  end
+end
+
+local function load_chat(received_at, facts)
+  local limit = received_at - DAY
+  if not chats_are_expired then
+    expire_chats(limit)
+    chats_are_expired = true
+  end
+  local packed = redis.call('HGET', key('chats'), facts.chat)
+  local chat = packed and cmsgpack.unpack(packed)
+  if chat then
+    return chat.t >= limit and chat or nil
+  end
+  -- A session that was opened before there were records counts as unassigned.
+  local entity = redis.call('HGET', key('entities'), facts.session)
+  return entity and cmsgpack.unpack(entity).at >= limit and {q = false, a = false, o = true} or nil
+end
+
+-- Return the error code with which a client's event is refused, or nil.
+local function chat_refusal(received_at, facts)
+  local chat, writer = load_chat(received_at, facts), facts.writer
+  if facts.kind == 'chat.session.started' then
+    return chat and 'unknown_session' or nil
+  end
+  if not (writer.any_session or (chat and chat.o)) then
+    return 'unknown_session'
+  end
+  if not chat or not writer.agent or writer.agent == chat.a then
+    return nil
+  end
+  if not chat.a and (not writer.queues or not chat.q or writer.queues[chat.q]) then
+    return nil
+  end
+  return 'forbidden'
+end
+
+-- Return the last of each of the equal items of a list, in their order.
+local function last_of_each(list)
+  local found = {}
+  for at = #list, 1, -1 do
+    if not contains(found, list[at]) then
+      table.insert(found, 1, list[at])
+    end
+  end
+  return found
+end
+
+-- Return the record of a chat after an event that assigns it, and the queue and the agents of the event.
+local function assign_chat(chat, facts)
+  local named, is_start = facts.agents or {}, facts.kind == 'chat.session.started'
+  local agent, queue, concerned = named[#named] or false, facts.queue or false, {}
+  if chat and chat.o then
+    table.insert(concerned, chat.a or UNASSIGNED)
+  elseif not is_start then
+    table.insert(concerned, UNASSIGNED)
+  end
+  if chat and not is_start then
+    queue = queue or chat.q
+  end
+  for _, one in ipairs(named) do
+    table.insert(concerned, one)
+  end
+  table.insert(concerned, agent or UNASSIGNED)
+  local agents = last_of_each(concerned)
+  if #agents == 1 and agents[1] == UNASSIGNED then
+    agents = {}
+  end
+  return {q = queue, a = agent, o = true}, queue, agents
+end
+
+-- Update the event's chat. Return the queue (or false) and the agents of the event.
+local function complete_chat(seq, received_at, facts)
+  local chat, kind, queue, agents = load_chat(received_at, facts), facts.kind, facts.queue or false, nil
+  if kind == 'chat.session.started' or kind == 'chat.transferred' then
+    chat, queue, agents = assign_chat(chat, facts)
+  else
+    if not chat then
+      if kind ~= 'chat.session.ended' then
+        return queue, {}
+      end
+      chat = {q = queue, a = false, o = true}
+    end
+    queue = queue or chat.q
+    agents = chat.a and {chat.a} or {}
+    chat.o = chat.o and kind ~= 'chat.session.ended'
+  end
+  chat.t = received_at
+  redis.call('HSET', key('chats'), facts.chat, cmsgpack.pack(chat))
+  redis.call('ZADD', key('chatorder'), seq, facts.chat)
+  return queue, agents
+end
+
+-- The last messages of open chats. "m" of an entity lists the position and the size of each message, "mb" is the sum of
+-- the sizes. Their lines are in "messages" by position, and "messageorder" has the entity of each.
+
+local function delete_oldest_message(name, entity)
+  local seq, size = table.remove(entity.m, 1), table.remove(entity.m, 1)
+  entity.mb = entity.mb - size
+  message_bytes = message_bytes - size
+  redis.call('HDEL', key('messages'), seq)
+  redis.call('ZREM', key('messageorder'), seq .. ' ' .. name)
+end
+
+-- Add a message; return whether it is within the limits of its chat.
+local function add_message(seq, facts, entity, line)
+  entity.m, entity.mb = entity.m or {}, (entity.mb or 0) + facts.size
+  table.insert(entity.m, seq)
+  table.insert(entity.m, facts.size)
+  message_bytes = message_bytes + facts.size
+  redis.call('HSET', key('messages'), seq, line)
+  redis.call('ZADD', key('messageorder'), seq, seq .. ' ' .. facts.entity)
+  while #entity.m > 2 * facts.appends or entity.mb > MAX_CHAT_BYTES do
+    delete_oldest_message(facts.entity, entity)
+  end
+  return #entity.m > 0
+end
+
+local function enforce_message_limit()
+  if message_bytes == 0 then
+    return
+  end
+  local before = message_bytes
+  local is_empty = redis.call('EXISTS', key('messages')) == 0
+  local size = is_empty and 0 or tonumber(redis.call('HGET', KEYS[1], 'messagebytes') or 0) + before
+  while size > MAX_MESSAGE_BYTES do
+    local oldest = redis.call('ZRANGE', key('messageorder'), 0, 0)[1]
+    local name = oldest and string.match(oldest, '^%d+ (.*)$')
+    local packed = name and redis.call('HGET', key('entities'), name)
+    if not packed then
+      break
+    end
+    local entity = cmsgpack.unpack(packed)
+    before = message_bytes
+    delete_oldest_message(name, entity)
+    redis.call('HSET', key('entities'), name, cmsgpack.pack(entity))
+    size = size + message_bytes - before
+  end
+  redis.call('HSET', KEYS[1], 'messagebytes', size)
+end
+
+-- Lasting entities, which do not expire: "lasting" has the position of each, "lastinglines" the lines by position.
+
+local function is_in_state(entity)
+  return redis.call('ZSCORE', key('lasting'), entity)
+end
+
+local function apply_to_lasting(seq, facts, line)
+  local before = redis.call('ZSCORE', key('lasting'), facts.entity)
+  if before then
+    redis.call('HDEL', key('lastinglines'), before)
+  end
+  if not facts.keeps then
+    redis.call('ZREM', key('lasting'), facts.entity)
+    return
+  end
+  redis.call('ZADD', key('lasting'), seq, facts.entity)
+  redis.call('HSET', key('lastinglines'), seq, line)
+  if redis.call('ZCARD', key('lasting')) > MAX_LASTING then
+    redis.call('HDEL', key('lastinglines'), redis.call('ZPOPMIN', key('lasting'))[2])
+  end
+end
+
 -- State
 
 local function sources(entity)
@@ -185,8 +371,12 @@ end
 local function delete_entity(name)
   local packed = redis.call('HGET', key('entities'), name)
   if packed then
-    for seq in pairs(sources(cmsgpack.unpack(packed))) do
+    local entity = cmsgpack.unpack(packed)
+    for seq in pairs(sources(entity)) do
       delete_slot(seq)
+    end
+    while entity.m and #entity.m > 0 do
+      delete_oldest_message(name, entity)
     end
   end
   redis.call('HDEL', key('entities'), name)
@@ -216,7 +406,13 @@ local function apply_to_state(seq, received_at, facts, line)
     packed, entity = nil, {p = {}}
   end
   local before = packed and sources(entity) or {}
-  if facts.keeps then
+  local is_message = false
+  if facts.appends then
+    if not packed then
+      return
+    end
+    is_message = add_message(seq, facts, entity, line)
+  elseif facts.keeps then
     entity.p[facts.keeps .. '|' .. (facts.user or '')] = seq
   else
     for slot in pairs(entity.p) do
@@ -233,8 +429,10 @@ local function apply_to_state(seq, received_at, facts, line)
   entity.at, entity.by = received_at, seq
   redis.call('HSET', key('entities'), facts.entity, cmsgpack.pack(entity))
   redis.call('ZADD', key('order'), seq, facts.entity)
-  redis.call('HSET', key('slots'), seq, line)
-  slot_bytes = slot_bytes + #line
+  if not is_message then
+    redis.call('HSET', key('slots'), seq, line)
+    slot_bytes = slot_bytes + #line
+  end
   local after = sources(entity)
   for old in pairs(before) do
     if not after[old] then
@@ -243,8 +441,11 @@ local function apply_to_state(seq, received_at, facts, line)
   end
 end
 
--- Delete the oldest calls and entities beyond the limits.
+-- Delete the oldest calls, chats and entities beyond the limits.
 local function enforce_limits()
+  while redis.call('ZCARD', key('chatorder')) > MAX_CHATS do
+    delete_chat(redis.call('ZRANGE', key('chatorder'), 0, 0)[1])
+  end
   while redis.call('ZCARD', key('callorder')) > MAX_CALLS do
     delete_call(redis.call('ZRANGE', key('callorder'), 0, 0)[1])
   end
@@ -299,19 +500,25 @@ local function first_log_bytes()
   return tonumber(redis.call('HGET', KEYS[1], 'logbytes') or 0)
 end
 
--- Append one event after seq - 1. Return its line, the queue and agents of its call as JSON (nil: no call), and the sum
--- of bytes.
+-- Append one event after seq - 1. Return its line, the queue and agents of its call or chat as JSON (nil: none), and the
+-- sum of bytes.
 local function append(seq, id, at, rest, facts, log_bytes)
   local call_fields, call = 'null,null', nil
   if facts and facts.call then
     local queue, agents = complete_call(seq, tonumber(at), facts)
     call = (queue and cjson.encode(queue) or 'null') .. ',' .. encode_list(agents)
     call_fields = call
+  elseif facts and facts.chat then
+    local queue, agents = complete_chat(seq, tonumber(at), facts)
+    call = (queue and cjson.encode(queue) or 'null') .. ',' .. encode_list(agents)
+    call_fields = call
   end
   local line = '[' .. seq .. ',' .. call_fields .. ',' .. rest
   log_bytes = log_bytes + #line
   redis.call('XADD', key('log'), seq .. '-0', 'i', id, 'r', at, 'e', line, 'b', log_bytes)
-  if facts and facts.entity then
+  if facts and facts.lasting then
+    apply_to_lasting(seq, facts, line)
+  elseif facts and facts.entity then
     apply_to_state(seq, tonumber(at), facts, line)
   end
   if facts and facts.ends then

@@ -1,0 +1,101 @@
+"""Into which chat sessions a client writes, and the sessions that visitors open by their first message."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import ChatWriter, Origin
+from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.events.visibility import AgentChats
+from callcenter_ws.interfaces import PublishResult, SourceCapabilities
+from callcenter_ws.requests.quotas import Quotas
+from callcenter_ws.runtime.json import JsonObject
+
+OPENED_STATUS = "waiting"
+"""The ``status`` of a session that the gateway opens."""
+
+
+class ChatSessions:
+    """Publishes what clients write, if their session is open and they may write into it.
+
+    The store checks that, in the step that appends the event: no node needs to know the sessions, and no transfer or
+    end can come in between.
+
+    Args:
+        sources: whether daemons open and end the chats of a tenant.
+        quotas: a session that the gateway opens counts as a message of its visitor.
+        agent_chats: the policy for agents (``events.visibility``).
+        open_sessions: whether clients may write into sessions that nobody opened.
+    """
+
+    def __init__(
+        self,
+        broadcaster: EventBroadcaster,
+        sources: SourceCapabilities,
+        quotas: Quotas,
+        *,
+        agent_chats: AgentChats = "own",
+        open_sessions: bool = False,
+    ) -> None:
+        self._broadcaster = broadcaster
+        self._sources = sources
+        self._quotas = quotas
+        self._agent_chats = agent_chats
+        self._open_sessions = open_sessions
+
+    async def publish(
+        self, sender: Principal, type_: str, payload: JsonObject, *, event_id: str | None = None
+    ) -> PublishResult:
+        """Publish an event of a chat.
+
+        Raises:
+            Refusal: ``unknown_session`` for a session that is not open, ``forbidden`` for an agent who may not see it.
+        """
+        writer = self._writer(sender)
+        try:
+            return await self._publish(sender, type_, payload, event_id, writer)
+        except Refusal as refusal:
+            if refusal.code is not ErrorCode.UNKNOWN_SESSION or not await self._opens(sender, type_):
+                raise
+        await self._open(sender, payload["session_id"])
+        return await self._publish(sender, type_, payload, event_id, writer)
+
+    async def _publish(
+        self, sender: Principal, type_: str, payload: JsonObject, event_id: str | None, writer: ChatWriter
+    ) -> PublishResult:
+        return await self._broadcaster.publish(
+            sender.tenant_id, type_, payload, event_id=event_id, origin=Origin.CLIENT, chat_writer=writer
+        )
+
+    def _writer(self, sender: Principal) -> ChatWriter:
+        if sender.role is Role.AGENT and self._agent_chats == "own":
+            return ChatWriter(agent=sender.user_id, queues=sender.queues, any_session=self._open_sessions)
+        return ChatWriter(any_session=self._open_sessions)
+
+    async def _opens(self, sender: Principal, type_: str) -> bool:
+        """Return whether the gateway opens the session itself: by a visitor's message, where no source does it."""
+        if not sender.is_visitor or type_ != "chat.message":
+            return False
+        return not await self._sources.chats_are_owned(sender.tenant_id)
+
+    async def _open(self, visitor: Principal, session_id: object) -> None:
+        """Publish ``chat.session.started``; nothing happens if another node has done it, or the session has ended."""
+        self._quotas.use_history(visitor, 0)
+        started = {"session_id": session_id, "visitor_name": visitor.name, "status": OPENED_STATUS}
+        key = msgspec.json.encode([visitor.tenant_id, str(session_id)])
+        try:
+            await self._broadcaster.publish(
+                visitor.tenant_id,
+                "chat.session.started",
+                {name: value for name, value in started.items() if value is not None},
+                event_id="chat-open-" + hashlib.sha256(key).hexdigest()[:40],
+                origin=Origin.GATEWAY,
+                chat_writer=ChatWriter(),
+            )
+        except Refusal as refusal:
+            if refusal.code is not ErrorCode.UNKNOWN_SESSION:
+                raise
