@@ -357,7 +357,8 @@ class GatewayChannel(HTTPChannel):
 
     def pauseProducing(self) -> None:
         """Pause, as the transport is full; a peer that goes on not reading is aborted."""
-        if self._write_deadline is None and self.transport is not None:
+        # A large response watches its peer itself.
+        if self._write_deadline is None and self._requestProducer is None and self.transport is not None:
             self._schedule_write_check()
         super().pauseProducing()
 
