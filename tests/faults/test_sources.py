@@ -22,8 +22,9 @@ from typing import Any
 
 import pytest
 from checker import Ledger, Message, Offer, Reader, StoredEvent, Viewer, Violation, stored_events
-from cluster import Cluster
+from cluster import LEASE, Cluster
 from processes import DEADLINE, Process
+from redis_server import RedisServer
 from restartable import RestartableGateway
 from roaming import RoamingClient
 
@@ -186,8 +187,11 @@ class SourceLedger(Ledger):
 class SourceScenario:
     """Sources, gateways and consumers, and the faults."""
 
-    def __init__(self, nodes: Sequence[RestartableGateway], folder: Path, seed: int) -> None:
+    def __init__(
+        self, nodes: Sequence[RestartableGateway], folder: Path, seed: int, redis: RedisServer | None = None
+    ) -> None:
         self.rng = random.Random(seed)
+        self.redis = redis
         self.nodes = nodes
         self.ledger = SourceLedger()
         self.faults: Counter[str] = Counter()
@@ -237,9 +241,15 @@ class SourceScenario:
         await asyncio.sleep(self.rng.uniform(0, 0.2))
 
     async def _cause_fault(self) -> None:
-        fault = self.rng.choice(["kill source", "kill source", "cut link", "cut link", "kill gateway", "kill both"])
+        shared = ["kill redis", "freeze redis", "freeze gateway"] if self.redis is not None else []
+        fault = self.rng.choice(
+            ["kill source", "kill source", "cut link", "cut link", "kill gateway", "kill both", *shared]
+        )
         self.faults[fault] += 1
         source = self.rng.choice(self.sources)
+        if fault in shared:
+            await self._cause_shared_fault(fault)
+            return
         if fault == "cut link":
             for _ in range(self.rng.randint(1, 3)):
                 source.link.cut()
@@ -254,6 +264,23 @@ class SourceScenario:
             await asyncio.to_thread(node.start)
         if fault != "kill gateway":
             source.start()
+
+    async def _cause_shared_fault(self, fault: str) -> None:
+        """Kill Redis, or let it or a gateway stand still, for longer than the others wait for it."""
+        assert self.redis is not None
+        if fault == "kill redis":
+            await asyncio.to_thread(self.redis.kill)
+            await asyncio.sleep(self.rng.uniform(0, 1))
+            await asyncio.to_thread(self.redis.start)
+        elif fault == "freeze redis":
+            self.redis.pause()
+            await asyncio.sleep(self.rng.uniform(0, LEASE + 1))
+            self.redis.resume()
+        else:
+            node = self.rng.choice(self.nodes)
+            os.kill(node.pid, signal.SIGSTOP)
+            await asyncio.sleep(self.rng.uniform(0, LEASE + 1))
+            os.kill(node.pid, signal.SIGCONT)
 
     async def _finish(self) -> None:
         """Let each source end without a fault, empty its spool, and let the consumers read to the end."""
@@ -316,10 +343,10 @@ def test_sources_and_their_gateway_are_killed(
 
 
 @pytest.mark.slow
-def test_sources_and_one_of_two_nodes_are_killed(
+def test_sources_two_nodes_and_their_redis_are_killed_and_frozen(
     make_cluster: Callable[..., Cluster], tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster = make_cluster(nodes=2)
     cluster.start()
-    scenario = SourceScenario(cluster.nodes, tmp_path, seed)
+    scenario = SourceScenario(cluster.nodes, tmp_path, seed, cluster.redis)
     run_scenario(scenario, cluster.stored_events, capsys, seed)
