@@ -28,6 +28,7 @@ from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import EVERY_TENANT, Role
 from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.runtime.web_origin import OWN_PAGES
 
 Commands = Any  # the subparsers of argparse, whose class is private
 
@@ -73,7 +74,7 @@ def check_config(arguments: argparse.Namespace) -> int:
     print(f"  metrics             {settings.web.metrics_listen or 'on the same ports'}")
     print(f"  AMP                 {', '.join(map(str, settings.amp.listen)) or 'none'}")
     print(f"  tokens              {', '.join(settings.jwt.algorithms)}")
-    print(f"  origins             {', '.join(settings.web.allowed_origins) or 'only that of the gateway itself'}")
+    print(f"  origins             {', '.join([*settings.web.allowed_origins, OWN_PAGES])}")
     print(f"  visitors            {', '.join(settings.public.tenants) or 'only with a token'}")
     own, opened = settings.policy.agent_chats == "own", settings.public.open_sessions
     print(f"  agents' chats       {'own and waiting' if own else 'all'} (policy.agent_chats)")

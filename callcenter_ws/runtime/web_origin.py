@@ -134,6 +134,10 @@ class OriginList:
         return str(parsed) in self._exact or any(pattern.matches(parsed) for pattern in self._patterns)
 
 
+OWN_PAGES = "pages of the gateway itself"
+"""What ``is_own_origin`` permits beside the origins of the settings, for people."""
+
+
 def is_own_origin(origin: str, host: str, *, is_encrypted: bool) -> bool:
     """Return whether a page of ``origin`` was served by the host that a request names.
 

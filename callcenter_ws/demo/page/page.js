@@ -320,7 +320,9 @@ class Connection {
     if (this.stopped) return;
     const ceiling = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** this.attempt);
     this.attempt += 1;
-    this.reconnectIn(ceiling / 2 + (Math.random() * ceiling) / 2, why);
+    const [least, random] = [this.retryAfter || 0, ceiling / 2 + (Math.random() * ceiling) / 2];
+    this.retryAfter = 0;
+    this.reconnectIn(Math.max(least, random), why);
   }
 
   reconnectIn(delay, why) {
@@ -400,8 +402,10 @@ Connection.CONTROLS = {
     this.page.control("session.expiring", `the token ends at ${at}, sending a new one`);
     this.refresh();
   },
-  error({ code, message }) {
+  error({ code, message, retry_after_ms: delay }) {
     if (!this.welcomed) this.refusal = message || code;
+    // An error in place of the welcome is followed by a close code.
+    this.retryAfter = this.welcomed ? 0 : delay;
     this.page.control("error", `${code}: ${message}`, "problem");
   },
   pong() {},
