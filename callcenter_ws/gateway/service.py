@@ -78,7 +78,7 @@ class GatewayService(MultiService):
 
     def _listen(self, setting: str, endpoint: EndpointDescription, factory: IProtocolFactory) -> Listener:
         inherited = None if self._handoff is None else self._handoff.descriptor(setting, endpoint)
-        listener = Listener(self._reactor, endpoint, factory, inherited, setting)
+        listener = Listener(self._reactor, endpoint, factory, inherited, setting, self.parts.peer_limits.turns)
         listener.setServiceParent(self)
         self._listeners.append(listener)
         return listener

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from callcenter_ws.runtime.endpoints import EndpointDescription
@@ -18,6 +18,11 @@ from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.shared_port import listen_on_inherited
 from callcenter_ws.runtime.start_failed import StartFailed, cannot_listen
 from callcenter_ws.runtime.tls import server_contexts, server_endpoint
+from callcenter_ws.runtime.tls_turns import TurnTLSFactory
+from callcenter_ws.runtime.turns import Turns
+
+MAX_ACCEPTS_PER_TURN = 16
+"""Connections that a port accepts in a turn of the reactor; of TLS, each takes half a millisecond."""
 
 _log = Logger()
 
@@ -31,6 +36,7 @@ class Listener(Service):
     Args:
         inherited: the descriptor of the listening socket, in a worker that shares it with other workers.
         setting: the key that has the endpoint, for the log.
+        turns: divides TLS handshakes over turns of the reactor; None: the listener has turns of its own.
 
     Attributes:
         port: the ``IListeningPort``; None while the socket is not open.
@@ -43,12 +49,14 @@ class Listener(Service):
         factory: IProtocolFactory,
         inherited: int | None = None,
         setting: str = "listen",
+        turns: Turns | None = None,
     ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
         self._factory = factory
         self._inherited = inherited
         self._setting = setting
+        self._turns = turns or Turns(lambda call: reactor.callLater(0, call))
         self._failure = ""
         self.port: IListeningPort | None = None
 
@@ -73,21 +81,27 @@ class Listener(Service):
         descriptor, self._inherited = self._inherited, None
         if descriptor is None:
             return
-        factory = self._factory
-        if self._endpoint.kind == "ssl":
-            contexts = server_contexts(self._endpoint)
-            factory = TLSMemoryBIOFactory(contexts, False, factory)
-        self.port = listen_on_inherited(self._reactor, descriptor, factory)
+        self.port = listen_on_inherited(self._reactor, descriptor, self._wrapped_factory())
+
+    def _wrapped_factory(self) -> IProtocolFactory:
+        """Return the factory, for an ``ssl:`` endpoint wrapped in TLS."""
+        if self._endpoint.kind != "ssl":
+            return self._factory
+        wrapped: IProtocolFactory = TurnTLSFactory(server_contexts(self._endpoint), self._factory, self._turns)
+        return wrapped
 
     def _listen(self) -> None:
         """Open the socket. A gateway without one of its ports must not start: the failure would go unnoticed."""
         remove_stale_socket(self._endpoint)
         # Every kind of endpoint that the settings allow has its result when ``listen`` returns.
-        server_endpoint(self._reactor, self._endpoint).listen(self._factory).addCallbacks(self._opened, self._failed)
+        server_endpoint(self._reactor, self._endpoint).listen(self._wrapped_factory()).addCallbacks(
+            self._opened, self._failed
+        )
         if self.port is None:
             raise StartFailed(self._failure)
 
     def _opened(self, port: IListeningPort) -> None:
+        _limit_accepts(port)
         self.port = port
 
     def _failed(self, failure: Failure) -> None:
@@ -110,6 +124,17 @@ class Listener(Service):
         """Close the socket."""
         super().stopService()
         return Deferred.fromCoroutine(self.close())
+
+
+def _limit_accepts(port: Any) -> None:  # Any: the attribute is in no interface of Twisted
+    """Have a port accept at most ``MAX_ACCEPTS_PER_TURN`` connections in a turn; Twisted's own accept more."""
+    accept = port.doRead
+
+    def accept_some() -> None:
+        port.numberAccepts = min(port.numberAccepts, MAX_ACCEPTS_PER_TURN)
+        accept()
+
+    port.doRead = accept_some
 
 
 def with_private_mode(endpoint: EndpointDescription) -> EndpointDescription:

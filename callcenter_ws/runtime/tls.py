@@ -16,7 +16,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
-from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
+from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
 from twisted.internet.interfaces import IOpenSSLContextFactory, IStreamServerEndpoint
 from twisted.internet.ssl import CertificateOptions, DiffieHellmanParameters
 from twisted.logger import Logger
@@ -36,21 +36,10 @@ _log = Logger()
 
 
 def server_endpoint(reactor: Reactor, endpoint: EndpointDescription) -> IStreamServerEndpoint:
-    """Return the Twisted endpoint of a checked description; that of ``ssl:`` issues session tickets.
-
-    Raises:
-        OSError: a file cannot be read.
-        ValueError: a file does not hold a certificate or a key.
-    """
+    """Return the Twisted endpoint of a checked description; that of ``ssl:`` is without its TLS (``tls_turns``)."""
     backlog = int(endpoint.options.get("backlog", BACKLOG))
     if endpoint.kind == "ssl":
-        return SSL4ServerEndpoint(
-            reactor,
-            int(endpoint.port),
-            server_contexts(endpoint),
-            backlog=backlog,
-            interface=endpoint.interface,
-        )
+        return TCP4ServerEndpoint(reactor, int(endpoint.port), backlog=backlog, interface=endpoint.interface)
     if endpoint.kind == "tcp" and "backlog" not in endpoint.options:
         endpoint = endpoint.with_option("backlog", str(BACKLOG))
     from_text: IStreamServerEndpoint = serverFromString(reactor, endpoint.text)
@@ -58,7 +47,12 @@ def server_endpoint(reactor: Reactor, endpoint: EndpointDescription) -> IStreamS
 
 
 def server_contexts(endpoint: EndpointDescription) -> ServerContexts:
-    """Return the TLS contexts of an ``ssl:`` endpoint; raises the same errors as ``server_endpoint``."""
+    """Return the TLS contexts of an ``ssl:`` endpoint, which issue session tickets.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file does not hold a certificate or a key.
+    """
     return ServerContexts(lambda: _options(endpoint), time.monotonic)
 
 

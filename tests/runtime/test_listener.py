@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import formatEvent
 
 from callcenter_ws.runtime.endpoints import EndpointDescription
-from callcenter_ws.runtime.listener import Listener
+from callcenter_ws.runtime.listener import MAX_ACCEPTS_PER_TURN, Listener, _limit_accepts
 
 
 @pytest.fixture
@@ -86,3 +86,23 @@ def test_a_folder_that_cannot_be_reached_is_reported(tmp_path: Path, error_log: 
     (event,) = error_log.events
     assert "cannot listen on unix:" in formatEvent(event)
     assert "File name too long" in formatEvent(event)
+
+
+def test_a_port_accepts_few_connections_in_a_turn() -> None:
+    class Port:
+        numberAccepts = 100  # noqa: N815 - Twisted's name
+
+        def __init__(self) -> None:
+            self.accepted: list[int] = []
+
+        def doRead(self) -> None:  # noqa: N802 - Twisted's name
+            self.accepted.append(self.numberAccepts)
+            self.numberAccepts += 20
+
+    port = Port()
+    _limit_accepts(port)
+    for _ in range(3):
+        port.doRead()
+    port.numberAccepts = 1
+    port.doRead()
+    assert port.accepted == [MAX_ACCEPTS_PER_TURN] * 3 + [1]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from OpenSSL import SSL
 from tls_material import make_certificate, new_certificate
-from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import Clock
 
 from callcenter_ws.runtime.endpoints import EndpointDescription
@@ -158,8 +158,8 @@ def test_endpoints_match_their_description(files: tuple[Path, Path]) -> None:
     for description, kind, port, backlog in (
         ("tcp:8080:interface=127.0.0.1", TCP4ServerEndpoint, 8080, BACKLOG),
         ("tcp:port=8080:interface=127.0.0.1:backlog=7", TCP4ServerEndpoint, 8080, 7),
-        (secure, SSL4ServerEndpoint, 8443, BACKLOG),
-        (f"{secure}:backlog=7", SSL4ServerEndpoint, 8443, 7),
+        (secure, TCP4ServerEndpoint, 8443, BACKLOG),
+        (f"{secure}:backlog=7", TCP4ServerEndpoint, 8443, 7),
     ):
         endpoint = server_endpoint(Clock(), EndpointDescription.parse(description))
         assert isinstance(endpoint, kind)
