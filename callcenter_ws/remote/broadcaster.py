@@ -30,7 +30,7 @@ from callcenter_ws.remote.persistence import MemoryOnly, Persistence
 from callcenter_ws.remote.reasons import endpoint_text
 from callcenter_ws.remote.recovered import RecoveredEvents, SpoolRefused
 from callcenter_ws.remote.sender import Sender
-from callcenter_ws.remote.source import SourceIdentity, SourceNumbers, checked_texts
+from callcenter_ws.remote.source import SourceIdentity, SourceNumbers
 from callcenter_ws.remote.spool import Spool
 from callcenter_ws.remote.spool_thread import SpoolThread
 from callcenter_ws.runtime.clock import ReactorClock
@@ -161,19 +161,12 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         self._clock = ReactorClock(reactor)
         self._stop_timeout = stop_timeout
         self._new_id = UlidFactory(reactor.seconds)
-        identity = None
-        if source is not None:
-            identity = SourceIdentity(
-                name=source,
-                kind=kind,
-                instance=instance,
-                tenants=None if tenants is None else checked_texts("tenants", tenants),
-                capabilities=checked_texts("capabilities", capabilities),
-                version=version,
-            )
         self._is_kept = spool is not None
         self._persistence = self._create_persistence(spool, source)
-        numbers = None if identity is None else SourceNumbers(identity, self._persistence, self._drop_known)
+        numbers = None
+        if source is not None:
+            identity = SourceIdentity.create(source, kind, instance, tenants, capabilities, version)
+            numbers = SourceNumbers(identity, self._persistence, self._drop_known)
         self._recovered = RecoveredEvents(spool_refused)
         self._buffer = Buffer(buffer, _BUFFER_BYTES, self._persistence, when_full, numbers)
         self._sender = Sender(self._buffer, self._clock, self._buffer_emptied)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from twisted.logger import Logger
 
@@ -42,6 +43,30 @@ class SourceIdentity:
     capabilities: tuple[str, ...]
     version: str | None
 
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        kind: str,
+        instance: str,
+        tenants: Sequence[str] | None,
+        capabilities: Sequence[str],
+        version: str | None,
+    ) -> Self:
+        """Return an identity from the arguments of a broadcaster.
+
+        Raises:
+            ValueError: a value is not within the limits of the gateway.
+        """
+        return cls(
+            name=name,
+            kind=kind,
+            instance=instance,
+            tenants=None if tenants is None else _checked_texts("tenants", tenants),
+            capabilities=_checked_texts("capabilities", capabilities),
+            version=version,
+        )
+
     def __post_init__(self) -> None:
         _check_text("source", self.name, _MAX_NAME, shortest=1)
         _check_text("kind", self.kind, _MAX_TEXT)
@@ -70,7 +95,7 @@ def _check_text(name: str, text: str, longest: int, *, shortest: int = 0) -> Non
         raise ValueError(f"{name}: expected a text of {shortest} to {longest} characters, not {text!r}")
 
 
-def checked_texts(name: str, values: Sequence[str]) -> tuple[str, ...]:
+def _checked_texts(name: str, values: Sequence[str]) -> tuple[str, ...]:
     """Return a sequence of texts.
 
     Raises:

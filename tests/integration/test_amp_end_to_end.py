@@ -268,7 +268,9 @@ async def test_payload_longer_than_an_amp_value(amp_gateway: AmpGateway, watcher
 @pytest_twisted.ensureDeferred
 async def test_ping_returns_version_and_node(amp_gateway: AmpGateway) -> None:
     async with connected(amp_gateway.unix) as peer:
-        assert await peer.call(commands.Ping) == {"version": __version__, "node": "test-node"}
+        answer = await peer.call(commands.Ping)
+        assert abs(answer.pop("server_time_ms") - time.time() * 1_000) < 60_000
+        assert answer == {"version": __version__, "node": "test-node"}
 
 
 def test_peer_that_does_not_use_amp_does_not_affect_others(amp_gateway: AmpGateway, watcher: Any) -> None:
