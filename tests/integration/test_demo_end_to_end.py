@@ -137,7 +137,7 @@ def test_a_token_of_the_command_line_opens_the_demo(demo: Demo) -> None:
 
 def test_tail_prints_emitted_events(demo: Demo) -> None:
     watching = Process([*CALLCENTER_WS, "tail", "--events", "alert", "--count", "1"], demo.environment)
-    watching.expect('"subscribed"')
+    watching.expect('"welcome"')
     emitted = run("emit", "alert", '{"title": "Hello", "message": "you"}', environment=demo.environment)
     assert emitted.returncode == 0, emitted.stderr
     seen = json.loads(watching.next_line())
