@@ -39,3 +39,21 @@ async def open_node(server: RedisServer) -> AsyncIterator[Callable[..., Awaitabl
     yield open_node
     for node in nodes:
         await node.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def open_own_node(own_server: RedisServer) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+    """Open nodes on a Redis of the test's own, which does not answer within a moment counts as unavailable."""
+    from shared_nodes import LONG, SourceNode
+
+    nodes: list[SourceNode] = []
+
+    async def open_node(lease: float = LONG) -> SourceNode:
+        node = SourceNode(own_server.url, "own", lease, timeout=0.5)
+        nodes.append(node)
+        await node.open(("acme", "globex"))
+        return node
+
+    yield open_node
+    for node in nodes:
+        await node.close()

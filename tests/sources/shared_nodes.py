@@ -50,11 +50,11 @@ class SourceNode:
         closed: the reasons with which the registry has closed connections.
     """
 
-    def __init__(self, url: str, prefix: str, lease: float) -> None:
+    def __init__(self, url: str, prefix: str, lease: float, timeout: float = 5.0) -> None:
         self.clock = ReactorClock(reactor)
         self.delivered: list[Publication] = []
         self.closed: list[str] = []
-        self.broker = RedisBroker(reactor, self.clock, spawn, redis_address(url), prefix=prefix, timeout=5.0)
+        self.broker = RedisBroker(reactor, self.clock, spawn, redis_address(url), prefix=prefix, timeout=timeout)
         new_id = UlidFactory(self.clock.time)
         announcer = SourceAnnouncer(self.broker, self.clock, new_id)
         self.sources = SharedSources(self.broker, announcer, self.clock, spawn, new_id, lease=lease)

@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 from redis_nodes import until, until_accepted
 from shared_nodes import ACME, INSTALLATION, LONG, draft
+from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -286,3 +287,50 @@ async def test_any_tenant_and_any_name(open_node: Any) -> None:
     node.sources.link_lost(link)
     assert await until_accepted(lambda: node.sources.forget("p b\nx {1}", owner.tenant_id)) == 1
     assert not await node.sources.chats_are_owned(owner.tenant_id)
+
+
+@pytest.mark.logs_errors
+@pytest.mark.parametrize("reconnects", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_redis_that_does_not_answer_may_store_events_later(
+    open_own_node: Any, own_server: Any, reconnects: bool
+) -> None:
+    """What becomes of the first call is not known; later calls, on a new connection to Redis, must not overtake it."""
+    node = await open_own_node()
+    link = await node.hello(generation=1)
+    assert await node.publish(link, *map(draft, range(1, 11))) == list(range(2, 12))
+    own_server.pause()
+    answers = [Deferred.fromCoroutine(node.publish(link, *map(draft, range(at, at + 250)))) for at in (11, 261)]
+    for answer in answers:
+        assert set(await answer) == {"unavailable"}
+    own_server.resume()
+    await until(lambda: node.broker.not_ready() is None)
+    if reconnects:
+        node.sources.link_lost(link)
+        link = await until_accepted(lambda: node.hello(generation=1))
+    # Out of order: the link, or the store, refuses what is above a number that has not come again.
+    early = await node.publish(link, draft(511)) if not reconnects else ["unavailable"]
+    assert early == ["unavailable"]
+    outcomes: list[Any] = ["unavailable"]
+    while "unavailable" in outcomes:
+        await task.deferLater(reactor, 0.01)
+        outcomes = [*await node.publish(link, *map(draft, range(11, 512)))]
+    await until(lambda: len(node.delivered) >= 512)
+    assert [one.seq for one in node.delivered] == list(range(1, 513))
+    stored = (await node.broker.read("acme", 0, 1_000)).publications
+    assert len(stored) == 512
+    assert await node.publish(link, *map(draft, range(1, 512))) == [0] * 511
+
+
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_time_in_which_redis_does_not_answer_does_not_count(open_own_node: Any, own_server: Any) -> None:
+    node = await open_own_node(0.3)
+    await node.hello()
+    own_server.pause()
+    # After the timeout of half a second; the lease has ended by then.
+    await until(node.broker.not_ready)
+    own_server.resume()
+    await until(lambda: node.broker.not_ready() is None and node.sources._renewed_at is not None)
+    assert node.closed == []
+    assert node.announced() == ["up"]
