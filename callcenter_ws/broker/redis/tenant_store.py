@@ -97,7 +97,7 @@ class TenantStore:
     ) -> None:
         self._redis = redis
         self._keys = keys
-        self._clock = clock
+        self.clock = clock
         self._new_id = new_id
         self.tenant_id = tenant_id
         self.chat_messages = chat_messages
@@ -109,12 +109,12 @@ class TenantStore:
     @property
     def clock_offset(self) -> float:
         """Redis's Unix time minus the monotonic clock, in seconds."""
-        return self.now - self._clock.monotonic()
+        return self.now - self.clock.monotonic()
 
     @property
     def now(self) -> float:
         """Unix time by Redis's clock, so that times to live do not depend on the clocks of nodes."""
-        return self._clock.time() + self._redis.clock_error
+        return self.clock.time() + self._redis.clock_error
 
     def history_arguments(self, last_event: KnownEvent) -> tuple[Argument, ...]:
         """Return the arguments by which a script checks whether the history continues; see ``epoch.lua``."""
