@@ -353,7 +353,7 @@ def _ws_resource(
         ),
         b"users": UsersResource(authenticator, core.directory),
         b"events": EventsResource(authenticator, core.broadcaster, core.clock),
-        b"snapshot": SnapshotResource(authenticator, StateReader(core.hub), core.hub.slicer, core.hub.outgoing),
+        b"snapshot": SnapshotResource(authenticator, StateReader(core.hub), _body_writing(core)),
     }
     if b"/ws/public" in endpoints:
         children[b"public"] = endpoints[b"/ws/public"]
@@ -377,8 +377,13 @@ def _site(
         limits=limits,
         cors=CorsPolicy(OriginList(settings.web.allowed_origins)),
         handshake_timeout=settings.limits.handshake_timeout,
-        body_writing=BodyWriting(core.clock, core.hub.slicer, core.hub.outgoing, settings.limits),
+        body_writing=_body_writing(core),
     )
+
+
+def _body_writing(core: Core) -> BodyWriting:
+    hub = core.hub
+    return BodyWriting(core.clock, hub.slicer, hub.outgoing, hub.limits)
 
 
 def _with_children(resource: Resource, children: Mapping[bytes, Resource]) -> Resource:

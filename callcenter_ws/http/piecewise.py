@@ -9,10 +9,12 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from callcenter_ws.delivery.outgoing import OutgoingBytes
+from callcenter_ws.delivery.slow_consumer import SlowConsumerWatch
+from callcenter_ws.http.large_body import BodyWriting
 from callcenter_ws.http.responses import loggable_path
-from callcenter_ws.runtime.slicer import Slicer
-from callcenter_ws.runtime.transports import TwistedTransport, buffered_bytes
+from callcenter_ws.runtime.transports import TwistedTransport, buffered_bytes, unsent_bytes
+
+_ASSUMED_LENGTH = 2**62
 
 _log = Logger()
 
@@ -21,21 +23,23 @@ _log = Logger()
 class PieceWriter:
     """Writes the body of one response and finishes it. Implements ``delivery.outgoing.WaitingPeer``.
 
-    What waits in memory is what the transport buffers: one piece, and the one that filled it. A peer that does not read
-    is aborted by its channel.
+    What waits in memory is what the transport buffers: one piece, and the one that filled it. The connection is aborted
+    when its peer reads less than ``limits.min_rate``, or has to pay for all peers together.
 
     Args:
         request: its status and headers are set.
         pieces: the body; making one takes at most about a millisecond.
-        slicer: makes one piece for each response in turn.
-        outgoing: counts what waits for the peer.
+        writing: its slicer makes one piece for each response in turn.
     """
 
-    def __init__(self, request: Request, pieces: Iterator[bytes], slicer: Slicer, outgoing: OutgoingBytes) -> None:
+    def __init__(self, request: Request, pieces: Iterator[bytes], writing: BodyWriting) -> None:
         self._request = request
         self._pieces = pieces
-        self._slicer = slicer
-        self._outgoing = outgoing
+        self._slicer = writing.slicer
+        self._outgoing = writing.outgoing
+        self._written = 0
+        limits = writing.limits
+        self._watch = SlowConsumerWatch(writing.clock, self, limits.slow_timeout, limits.min_rate, self.close_slow)
         self._is_paused = False
         self._is_scheduled = False
         self._is_done = False
@@ -44,6 +48,7 @@ class PieceWriter:
         """Write the first piece in a later turn."""
         self._request.notifyFinish().addErrback(lambda _: self.stopProducing())
         self._request.registerProducer(self, True)
+        self._watch.start()
         self._schedule()
 
     def pauseProducing(self) -> None:
@@ -59,8 +64,7 @@ class PieceWriter:
 
     def stopProducing(self) -> None:
         """Write nothing any more: the connection is lost."""
-        self._is_done = True
-        self._outgoing.discard(self)
+        self._end()
         self._pieces = iter(())
 
     def _schedule(self) -> None:
@@ -76,17 +80,23 @@ class PieceWriter:
             piece = next(self._pieces, None)
         except Exception:
             _log.failure("unhandled error in {path}", path=loggable_path(self._request))
-            self._is_done = True
+            self._end()
             # The peer sees that the response is incomplete: its last chunk is missing.
             self._request.loseConnection()
             return
         if piece is None:
-            self._is_done = True
+            self._end()
             self._request.unregisterProducer()
             self._request.finish()
         else:
+            self._written += len(piece)
             self._request.write(piece)
             self._schedule()
+
+    def _end(self) -> None:
+        self._is_done = True
+        self._outgoing.discard(self)
+        self._watch.stop()
 
     # What waits
 
@@ -98,6 +108,10 @@ class PieceWriter:
     def is_stranger(self) -> bool:
         """Whether the request has no token."""
         return False
+
+    def unsent_bytes(self) -> int:
+        """Return the bytes that the peer has not received; the length of the body is not known, and taken as huge."""
+        return _ASSUMED_LENGTH - self._written + unsent_bytes(self._transport)
 
     def buffered_bytes(self) -> int:
         """Return the bytes in the buffers of the transport."""

@@ -6,11 +6,11 @@ from collections.abc import Hashable
 
 from twisted.web.server import Request
 
-from callcenter_ws.delivery.outgoing import OutgoingBytes
 from callcenter_ws.delivery.state_reader import StateReader, snapshot_json
 from callcenter_ws.delivery.subscription import Subscription, list_in_url
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.http.large_body import BodyWriting
 from callcenter_ws.http.piecewise import PieceWriter
 from callcenter_ws.http.responses import (
     STAFF_ROLES,
@@ -21,7 +21,6 @@ from callcenter_ws.http.responses import (
     requested_tenant,
 )
 from callcenter_ws.interfaces import Authenticator
-from callcenter_ws.runtime.slicer import Slicer
 
 MAX_RESPONSES = 64
 """Responses that a process prepares and writes at the same time."""
@@ -40,14 +39,11 @@ class SnapshotResource(JsonResource):
     for each user, each tenant and in all; further requests are refused with ``try_later``.
     """
 
-    def __init__(
-        self, authenticator: Authenticator, reader: StateReader, slicer: Slicer, outgoing: OutgoingBytes
-    ) -> None:
+    def __init__(self, authenticator: Authenticator, reader: StateReader, writing: BodyWriting) -> None:
         super().__init__(get=self._snapshot)
         self._authenticator = authenticator
         self._reader = reader
-        self._slicer = slicer
-        self._outgoing = outgoing
+        self._writing = writing
         self._open: dict[Hashable, int] = {}
 
     async def _snapshot(self, request: Request) -> Response:
@@ -61,9 +57,7 @@ class SnapshotResource(JsonResource):
         self._occupy(principal, request)
         snapshot = await self._reader.read(principal, subscription)
         pieces = snapshot_json(snapshot, principal.view)
-        return PiecewiseResponse(
-            start=lambda request: PieceWriter(request, pieces, self._slicer, self._outgoing).start()
-        )
+        return PiecewiseResponse(start=lambda request: PieceWriter(request, pieces, self._writing).start())
 
     def _occupy(self, principal: Principal, request: Request) -> None:
         """Take a place until the request has ended."""

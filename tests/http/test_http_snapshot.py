@@ -16,11 +16,13 @@ from twisted.python.failure import Failure
 from world import World
 
 from callcenter_ws.delivery import state_reader
+from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.snapshot_cache import EVENTS_PER_STEP
 from callcenter_ws.delivery.snapshot_parts import FRAGMENT_BYTES
 from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.http import snapshot
+from callcenter_ws.http.large_body import BodyWriting
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.http.snapshot import SnapshotResource
@@ -38,12 +40,16 @@ class Transport(StringTransport):
         super().__init__(peerAddress=IPv4Address("TCP", "192.0.2.1", 40_000))
         self.pieces: list[bytes] = []
         self.is_full = False
+        self.aborted = False
 
     def write(self, data: bytes) -> None:
         self.pieces.append(data)
         super().write(data)
         if self.is_full and self.producer is not None:
             self.producer.pauseProducing()
+
+    def abortConnection(self) -> None:  # noqa: N802 - Twisted's name
+        self.aborted = True
 
     def writeSequence(self, data: Any) -> None:  # noqa: N802 - Twisted's name
         self.write(b"".join(data))
@@ -69,8 +75,10 @@ class SnapshotWorld:
         self.world.turn()
         root, ws = JsonNotFound(), JsonNotFound()
         root.putChild(b"ws", ws)
-        reader = StateReader(self.world.hub)
-        self.resource = SnapshotResource(self.world.tokens, reader, self.world.hub.slicer, self.world.hub.outgoing)
+        hub = self.world.hub
+        reader = StateReader(hub)
+        writing = BodyWriting(self.world.clock, hub.slicer, hub.outgoing, hub.limits)
+        self.resource = SnapshotResource(self.world.tokens, reader, writing)
         ws.putChild(b"snapshot", self.resource)
         self.time = ReactorTime()
         self.site = GatewaySite(root, self.time, authenticator=self.world.tokens)
@@ -120,12 +128,24 @@ def test_a_peer_that_does_not_read_costs_one_piece(desk: SnapshotWorld, monkeypa
     before = len(transport.value())
     desk.world.turn()
     assert len(transport.value()) == before
-    # Its channel aborts it: tests/http/test_http_loopback.py.
-    assert transport.protocol._write_deadline is not None
+    assert desk.world.hub.outgoing.peers == 1
     transport.is_full = False
     transport.protocol.resumeProducing()
     desk.world.turn()
     assert len(json.loads(transport.body)["events"]) == CALLS
+    assert desk.world.hub.outgoing.peers == 0
+    desk.world.clock.advance(100)
+    assert not transport.aborted
+
+
+def test_a_peer_that_reads_too_slowly_is_aborted(desk: SnapshotWorld) -> None:
+    transport = desk.ask(full=True)
+    desk.world.turn()
+    desk.world.clock.advance(Limits().slow_timeout - 1)
+    assert not transport.aborted
+    # It has read one piece: less than the minimum of half a minute.
+    desk.world.clock.advance(1)
+    assert transport.aborted
 
 
 def test_a_peer_that_disconnects_ends_the_work_and_frees_its_place(desk: SnapshotWorld) -> None:
