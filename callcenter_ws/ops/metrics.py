@@ -122,6 +122,11 @@ class _NodeCollector(Collector):
         state = self._store()
         yield _gauge("store_ready", "Whether the store accepts events: 1 or 0.", int(state["ready"]))
         yield _gauge("store_waiting_events", "Events waiting for the store.", state.get("waiting_events", 0))
+        yield _gauge(
+            "store_ids_removed_early",
+            "Event ids of tenants in memory that were forgotten within five minutes.",
+            state.get("ids_removed_early", 0),
+        )
 
     def _connections(self) -> Iterator[Metric]:
         hub = self._hub
