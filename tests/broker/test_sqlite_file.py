@@ -161,7 +161,7 @@ def test_a_file_of_version_1_keeps_its_events(path: Path) -> None:
     found = read_history(file, "acme", 1, 0, 10, 0.0)
     assert [(one.seq, one.event.event_id, one.event.source) for one in found] == [(1, "e1", None), (2, "e2", None)]
     assert (found[0].event.queue_name, found[0].event.agents, found[0].event.payload) == ("sales", ("7",), call)
-    restored = restore_tenant(file, "acme", 0.0, 0.0)
+    restored = restore_tenant(file, "acme", 0.0, 0.0, 50)
     assert [one.seq for one in restored.stream.state.publications()] == [1]
     assert (restored.checkpoint_bytes, restored.bytes_since_checkpoint) == (len(call), len(b"{}"))
     assert [item.publication.seq for item in read_mailbox(file, "acme", 1, "7", 0, 10, 0.0, 0.0).items] == [2]
