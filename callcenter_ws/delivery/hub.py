@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
@@ -29,6 +29,15 @@ from callcenter_ws.runtime.slicer import Slicer
 
 MIN_RECONNECT_SECONDS = 1.0
 """Time that even the first client waits before it reconnects to a node that stops."""
+
+MAX_UNDELIVERED_BURSTS = 32
+"""Bursts that wait to be delivered. Beyond that several are delivered in each turn, which slows the publishers down."""
+
+CLOSED_AT_ONCE = 50
+"""Clients that are closed in one turn; of more, the rest is closed in slices."""
+
+CLOSED_PER_STEP = 5
+"""Clients that are closed in one step of a slice."""
 
 MAX_IDLE_TENANTS = 1_000
 """Tenants without clients whose counters are kept apart; beyond that they are added to those of former tenants."""
@@ -82,6 +91,9 @@ class Hub:
         self._writing: Iterator[None] | None = None
         self._flush_is_scheduled = False
         self._accepted_at: list[float] = []
+        # What was committed in large batches, one burst in each turn.
+        self._undelivered: deque[Sequence[Publication]] = deque()
+        self._delivery_is_scheduled = False
         self._listeners: dict[PublicationListener, str] = {}
         self._interests: dict[str, int] = {}
         self.revocations = Revocations(iat_tolerance, clock.time)
@@ -94,7 +106,35 @@ class Hub:
     # Delivery
 
     def deliver(self, publications: Sequence[Publication]) -> None:
-        """Deliver publications of one tenant, durable and in ``seq`` order, to the clients that may see them."""
+        """Deliver publications of one tenant, durable and in ``seq`` order, to the clients that may see them.
+
+        More than a burst is delivered in slices, and then everything that follows too.
+        """
+        if self._undelivered or len(publications) > self._burst:
+            self._deliver_later(publications)
+        else:
+            self._deliver(publications)
+
+    def _deliver_later(self, publications: Sequence[Publication]) -> None:
+        for begin in range(0, len(publications), self._burst):
+            self._undelivered.append(publications[begin : begin + self._burst])
+        self._schedule_delivery()
+
+    def _schedule_delivery(self) -> None:
+        if self._undelivered and not self._delivery_is_scheduled:
+            self._delivery_is_scheduled = True
+            self.clock.call_later(0, self._deliver_slice)
+
+    def _deliver_slice(self) -> None:
+        """Deliver a burst, once the one before it has been written; more when the publishers are faster than this."""
+        self._delivery_is_scheduled = False
+        bursts = len(self._undelivered)
+        if not self._flush_is_scheduled or bursts > MAX_UNDELIVERED_BURSTS:
+            for _ in range(min(bursts, 1 + bursts // MAX_UNDELIVERED_BURSTS)):
+                self._deliver(self._undelivered.popleft())
+        self._schedule_delivery()
+
+    def _deliver(self, publications: Sequence[Publication]) -> None:
         tenant = self._tenants.get(publications[0].event.tenant_id)
         if tenant is not None:
             at = 0
@@ -116,6 +156,8 @@ class Hub:
 
     def interrupted(self, tenant_id: str, position: Position) -> None:
         """Continue a tenant's deliveries after another position; each client is sent what it missed, or a reset."""
+        while self._undelivered:
+            self._deliver(self._undelivered.popleft())
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
             return
@@ -294,10 +336,27 @@ class Hub:
     def drain(self, spread: float) -> None:
         """Close every client; each is asked to reconnect at its own moment within ``spread`` seconds."""
         clients = [client for tenant in self._tenants.values() for client in tenant.clients]
-        for index, client in enumerate(clients):
-            delay = MIN_RECONNECT_SECONDS + spread * index / len(clients)
-            client.send(control_frame("drain", {"reconnect_after_ms": int(1000 * delay)}))
-            self._attempt(partial(client.close, CloseCode.DRAINING), client)
+        delays = {client: MIN_RECONNECT_SECONDS + spread * index / len(clients) for index, client in enumerate(clients)}
+
+        def close(client: Subscriber) -> None:
+            client.send(control_frame("drain", {"reconnect_after_ms": int(1000 * delays[client])}))
+            client.close(CloseCode.DRAINING)
+
+        self._close_in_slices(clients, close)
+
+    def _close_in_slices(self, clients: list[Subscriber], close: Callable[[Subscriber], None]) -> None:
+        """Close clients, the first at once."""
+        for client in clients[:CLOSED_AT_ONCE]:
+            self._attempt(partial(close, client), client)
+
+        def steps() -> Iterator[None]:
+            for index, client in enumerate(clients[CLOSED_AT_ONCE:], 1):
+                self._attempt(partial(close, client), client)
+                if index % CLOSED_PER_STEP == 0:
+                    yield
+
+        if len(clients) > CLOSED_AT_ONCE:
+            self.slicer.run(steps())
 
     def _count_limit_exceeded(self) -> None:
         self.counters.closed_for_outgoing_bytes += 1
@@ -372,8 +431,7 @@ class Hub:
     def _close_where(self, tenant_ids: Iterable[str], condition: Callable[[Subscriber], bool]) -> int:
         tenants = [self._tenants[name] for name in tenant_ids if name in self._tenants]
         closing = [client for tenant in tenants for client in tenant.clients if condition(client)]
-        for client in closing:
-            self._attempt(partial(client.close, CloseCode.REVOKED), client)
+        self._close_in_slices(closing, lambda client: client.close(CloseCode.REVOKED))
         return len(closing)
 
     # Figures and listeners
@@ -381,13 +439,23 @@ class Hub:
     def stats(self, tenant_id: str | None = None) -> JsonObject:
         """Return connections and messages of one tenant, or of all with a count per tenant."""
         tenants = self._with_counters(tenant_id)
-        clients = [client for tenant in tenants for client in tenant.clients]
+        total = lagging = 0
         by_role: dict[str, int] = {}
         by_endpoint: dict[str, int] = {}
-        for client in clients:
+        if tenant_id is None:
+            # A node may have many clients: the counters know them.
+            lagging = self.counters.lagging
+            for (role, endpoint), count in self.counters.connections_by.items():
+                total += count
+                if count:
+                    add(by_role, role, count)
+                    add(by_endpoint, endpoint, count)
+        for client in () if tenant_id is None else (client for tenant in tenants for client in tenant.clients):
+            total += 1
+            lagging += client.state is SessionState.LAGGING
             add(by_role, client.principal.role.value)
             add(by_endpoint, client.endpoint)
-        connections: dict[str, object] = {"total": len(clients), "by_role": by_role, "by_endpoint": by_endpoint}
+        connections: dict[str, object] = {"total": total, "by_role": by_role, "by_endpoint": by_endpoint}
         messages = TenantCounters()
         for tenant in tenants:
             messages.add(tenant.counters)
@@ -401,7 +469,7 @@ class Hub:
                 "delivered": messages.delivered,
                 "dropped": messages.dropped,
             },
-            "lagging": sum(client.state is SessionState.LAGGING for client in clients),
+            "lagging": lagging,
         }
 
     def _with_counters(self, tenant_id: str | None) -> list[Tenant]:

@@ -42,8 +42,9 @@ class ReactorTimer:
             return
 
 
-MAX_EXACT_DELAY_SECONDS = 15.0
-"""Longer delays are accurate to half a second only."""
+MAX_EXACT_DELAY_SECONDS = 5.0
+"""Longer delays are accurate to half a second only. When thousands of them end together, as those of the users of a
+proxy that was restarted, their calls are made in slices; those of exact delays are made in one turn."""
 
 
 class ReactorClock:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-MAX_CALLS_PER_TURN = 500
+MAX_CALLS_PER_TURN = 50
 """Calls in one iteration of the reactor. After many clients reconnect at once, thousands are due in the same second."""
 
 _log = Logger()
