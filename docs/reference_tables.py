@@ -104,6 +104,12 @@ def fixed_limits() -> Iterator[str]:
 FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
     ("http.site", "MAX_BODY_BYTES", "bytes of a request's body with a publisher's token", "413"),
     ("http.site", "MAX_UNTRUSTED_BODY_BYTES", "bytes of any other body", "401, 403 or 413"),
+    ("http.http_connection", "MAX_HEADERS", "headers of a request", "431"),
+    ("http.http_connection", "WRITE_TIMEOUT_SECONDS", "seconds to read 64 KiB of responses", "the connection ends"),
+    ("runtime.turns", "UNITS_PER_TURN", "units of work in a turn of the event loop", "an answer some turns later"),
+    ("runtime.listener", "MAX_ACCEPTS_PER_TURN", "connections that a port accepts in a turn", "the same"),
+    ("runtime.peer_budget", "MAX_NETWORKS", "networks that are remembered", "the least recently used one is forgotten"),
+    ("amp.authentication_throttle", "MAX_DELAYED", "delayed tries at the secret of a network", "OVERLOADED"),
     ("ws.protocol", "MAX_AUTH_BYTES", "bytes of the first frame with a token", "close 1009"),
     ("ws.protocol", "CONTROL_FRAMES_PER_SECOND", "pings and pongs of a client per second", "close 4004"),
     ("ws.protocol", "CONTROL_FRAMES_BURST", "pings and pongs of a client at once", "close 4004"),

@@ -1,7 +1,7 @@
 """TLS handshakes of incoming connections, a few in each turn of the reactor.
 
-A full handshake takes two to three milliseconds of computing. A hundred peers that each send a ClientHello would hold
-a turn for a quarter of a second.
+A full handshake takes one to three milliseconds of computing, by the kind of the key. A hundred peers that each send a
+ClientHello would hold a turn for a quarter of a second.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from callcenter_ws.runtime.network import network_of
 from callcenter_ws.runtime.transports import TwistedTransport
 from callcenter_ws.runtime.turns import Turns
 
-HANDSHAKE_UNITS = 24
+HANDSHAKE_UNITS = 12
 """Units of a turn for the first data of a handshake, which causes the expensive operations."""
 
-STEP_UNITS = 4
+STEP_UNITS = 1
 """Units of a turn for further data of a handshake."""
 
 

@@ -22,7 +22,7 @@ from callcenter_ws.runtime.tls import server_contexts
 from callcenter_ws.runtime.tls_turns import TurnTLSFactory, TurnTLSTransport
 from callcenter_ws.runtime.turns import Turns
 
-MAX_HANDSHAKES_PER_TURN = 3
+MAX_HANDSHAKES_PER_TURN = 6
 
 
 class Echo(Protocol):
