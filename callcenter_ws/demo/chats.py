@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from callcenter_ws.demo.agents import Agent, AgentPool
-from callcenter_ws.demo.sample_data import CALLERS, DEMO_SESSION, DIALOGUE, PRIVATE_NOTES
+from callcenter_ws.demo.sample_data import CALLERS, DEMO_AGENT, DEMO_SESSION, DIALOGUE, PRIVATE_NOTES
 from callcenter_ws.demo.scheduler import Scheduler, ShuffleBag
 
 _TRANSFERRED = (True, False, False)
@@ -47,7 +47,7 @@ class ChatSessions:
         self._scheduler.call_later(24, self._start, None)
 
     def _start(self, reused_id: str | None) -> None:
-        agent = self._free_agent()
+        agent = self._free_agent(is_demo_session=reused_id is not None)
         if agent is None:
             self._scheduler.call_later(5, self._start, reused_id)
             return
@@ -75,8 +75,12 @@ class ChatSessions:
         )
         self._scheduler.call_later(self._scheduler.random_seconds(1, 3), self._visitor_types, chat)
 
-    def _free_agent(self) -> Agent | None:
+    def _free_agent(self, *, is_demo_session: bool) -> Agent | None:
         free = [agent for agent in self._agents.available() if not agent.chats]
+        for agent in free:
+            if is_demo_session and agent.user_id == DEMO_AGENT.user_id:
+                # The pages of the visitor and of the agent show the same chat: an agent sees its own only.
+                return agent
         return self._scheduler.random.choice(free) if free else None
 
     def _visitor_types(self, chat: Chat) -> None:
