@@ -255,3 +255,15 @@ def test_timers_run_in_every_turn(requests: Hostile) -> None:
         requests.reactor.turn()
     assert len(renewed) == 100
     assert max(after - before for before, after in pairwise(renewed)) <= UNITS_PER_TURN
+
+
+def test_a_large_body_uses_up_its_turn(hostile: Hostile) -> None:
+    """Its events are validated at once; whoever else has sent something waits for a later turn."""
+    _, transport = hostile.connect()
+    body = b'{"type":"alert","payload":{"title":"t","message":"%b"}}' % (b"m" * 500_000)
+    data = request("POST", "/ws/events", "service:acme:s1", body)
+    for start in range(0, len(data), READ):
+        receive(transport, data[start : start + READ])
+    assert hostile.limits.turns.left < -UNITS_PER_TURN // 2 + 4
+    hostile.world.clock.turn()
+    assert b"HTTP/1.1 200" in transport.value()
