@@ -14,10 +14,29 @@
 
 enum { MAX_COMPRESSED_BYTES = 1 << 24 };
 
+/* A part of a message in several frames (RFC 6455 section 5.4); control frames may come between the parts. */
+static void handle_part(struct client *c, const char *payload, size_t shown, int64_t now) {
+    if (c->header[0] == 0x01) {
+        c->held_size = 0;
+        c->message_size = 0;
+        c->message_at = c->frame_at;
+    }
+    append_held(c, payload, shown);
+    c->message_size += c->size;
+    if (c->header[0] != 0x80) return;
+    c->frame_at = c->message_at;
+    c->size = c->message_size;
+    handle_message(c, c->held, c->held_size, c->message_size, now);
+    c->held_size = 0;
+}
+
 static void handle_frame(struct client *c, const char *payload, size_t shown, int64_t now) {
     switch (c->header[0]) {
     case 0x81:
     case 0x82: handle_message(c, payload, shown, c->size, now); return;
+    case 0x01:
+    case 0x00:
+    case 0x80: handle_part(c, payload, shown, now); return;
     case 0x89: send_frame(c, 0xA, payload, shown); return;
     case 0x8A: return;
     case 0x88:
@@ -30,9 +49,10 @@ static void handle_frame(struct client *c, const char *payload, size_t shown, in
 
 static void capture(struct client *c, const char *data, size_t size, bool complete) {
     FILE *file = c->group->capture;
-    if (!file || c->header[0] != 0x81) return;
+    uint8_t first = c->header[0];
+    if (!file || (first != 0x81 && first != 0x01 && first != 0x00 && first != 0x80)) return;
     fwrite(data, 1, size, file);
-    if (complete) fputc('\n', file);
+    if (complete && first & 0x80) fputc('\n', file);
 }
 
 static uint32_t header_needed(const struct client *c) {

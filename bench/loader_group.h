@@ -74,6 +74,7 @@ struct client {
     char held[HEAD];
     uint32_t held_size;
     uint64_t message_missing, message_size;
+    int64_t message_at; /* when the first of its frames arrived */
 };
 
 /* Append to c->held as much of data as fits. */

@@ -139,6 +139,20 @@ def test_a_snapshot_is_timed_and_captured(connect: Connect, tmp_path: Path) -> N
     assert timing.size == len(snapshot)
 
 
+def test_a_snapshot_in_several_frames_is_one_message(connect: Connect, tmp_path: Path) -> None:
+    text = control("snapshot", seq=9, events=["x" * 200_000])[10:]
+    parts = [frame(text[:70_000], 0x01), frame(text[70_000:150_000], 0x00), frame(text[150_000:], 0x80)]
+    ping = frame(b"still there?", 0x89)
+    group, server = connect(parts[0], ping, *parts[1:], control("pong"), piece=10_000, capture=tmp_path / "messages")
+    stats = received_stats(group)
+    (timing,) = group.snapshot_timings()
+    assert 0 < timing.first_byte <= timing.last_byte
+    assert timing.size == len(text)
+    assert stats.kinds["snapshot"].total == 1
+    assert (tmp_path / "messages").read_bytes().splitlines()[0] == text
+    assert b"still there?" in server.received
+
+
 def test_clear_resets_counts_but_not_positions(connect: Connect) -> None:
     group, _ = connect(event(7), event(8), control("pong"))
     received_stats(group)
