@@ -122,7 +122,7 @@ def test_tail_prints_why_it_ends(gateway: Any, token: Path, tmp_path: Path) -> N
     refused = tail(gateway, wrong)
     assert refused.expect("4500 unauthorized")
     assert refused.wait() == 1
-    interrupted = tail(gateway, token)
+    interrupted = tail(gateway, token, "--events", "alert")
     interrupted.expect('"welcome"')
     assert interrupted.stop(signal.SIGINT) == 130
     # An interrupt needs no message.
