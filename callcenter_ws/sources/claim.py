@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.identifiers import MAX_ID_LENGTH
+from callcenter_ws.events.identifiers import MAX_ID_LENGTH, has_control_character
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.events.source_rules import MAX_NUMBER
 
@@ -96,8 +96,10 @@ def claim_of(
 
 
 def _text(name: str, value: object, max_length: int, *, min_length: int = 1) -> str:
-    if not isinstance(value, str) or not min_length <= len(value) <= max_length or "\0" in value:
+    if not isinstance(value, str) or not min_length <= len(value) <= max_length:
         raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: expected a string of {min_length} to {max_length} characters")
+    if has_control_character(value):
+        raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: control characters are not allowed")
     return value
 
 

@@ -81,6 +81,8 @@ def test_hello_once_for_each_connection(server: Any) -> None:
         ({"source": ""}, b"INVALID_EVENT", "source: "),
         ({"source": "x" * 129}, b"INVALID_EVENT", "source: "),
         ({"source": "a\0"}, b"INVALID_EVENT", "source: "),
+        ({"source": "a\nb"}, b"INVALID_EVENT", "source: "),
+        ({"tenants": tenants("a\nb")}, b"INVALID_EVENT", "tenants: "),
         ({"instance": ""}, b"INVALID_EVENT", "instance: "),
         ({"kind": "x" * 65}, b"INVALID_EVENT", "kind: "),
         ({"version": "x" * 65}, b"INVALID_EVENT", "version: "),
