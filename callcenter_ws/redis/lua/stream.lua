@@ -356,7 +356,8 @@ end
 -- State
 
 local function sources(entity)
-  local seqs = {[tostring(entity.by)] = true}
+  -- The line of a message ("bm": the last event is one) is not in "slots".
+  local seqs = entity.bm and {} or {[tostring(entity.by)] = true}
   for _, seq in pairs(entity.p) do
     seqs[tostring(seq)] = true
   end
@@ -426,7 +427,7 @@ local function apply_to_state(seq, received_at, facts, line)
     delete_entity(facts.entity)
     return
   end
-  entity.at, entity.by = received_at, seq
+  entity.at, entity.by, entity.bm = received_at, seq, is_message or nil
   redis.call('HSET', key('entities'), facts.entity, cmsgpack.pack(entity))
   redis.call('ZADD', key('order'), seq, facts.entity)
   if not is_message then
