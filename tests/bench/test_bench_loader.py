@@ -96,7 +96,7 @@ def test_resumed_must_match_the_replay(connect: Connect, count: int, to_seq: int
     [
         (frame(struct.pack("!H", 4001) + b"slow", 0x88), "closed with 4001"),
         (frame(b"compressed", 0xC1), "a frame that begins with 0xc1"),
-        (frame(b"part", 0x01), "a frame that begins with 0x01"),
+        (frame(b"part", 0x83), "a frame that begins with 0x83"),
     ],
 )
 def test_a_lost_client_reports_its_error(connect: Connect, script: bytes, error: str) -> None:
