@@ -91,6 +91,10 @@ def test_a_chat_is_seen_and_written_by_its_agent_only(desk: Desk) -> None:
     assert chats(ana.received_before_pong()) == []
     assert chats(desk.reloaded("agent", "102")) == ["chat.session.started", "hello", "chat.transferred", "my turn"]
     assert chats(desk.reloaded("agent", "101")) == []
+    for user, expected in (("101", []), ("102", ["chat.session.started", "hello", "chat.transferred", "my turn"])):
+        token = desk.gateway.token("agent", sub=user, tenant_id=desk.tenant)
+        status, answer = desk.gateway.http("/ws/snapshot", token=token)
+        assert (status, chats(answer["events"])) == (200, expected)
     # A replay is of what was seen at that time.
     epoch = ana.welcome["payload"]["epoch"]
     for user, expected in (
