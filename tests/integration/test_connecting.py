@@ -203,7 +203,8 @@ def test_an_extension_during_a_replay_is_made_after_it(desk: Desk) -> None:
     assert types(messages)[-2:] == ["resumed", "subscribed"]
     assert set(types(messages)[:-2]) == {"alert"}
     assert messages[-2]["payload"]["count"] == len(messages) - 2 == 450
-    assert messages[-1]["payload"]["seq"] == messages[-2]["payload"]["to_seq"]
+    # That the user is online may have been published meanwhile.
+    assert messages[-1]["payload"]["seq"] >= messages[-2]["payload"]["to_seq"]
 
 
 def test_mail_counts_as_delivered_only_by_the_pong_to_a_ping_behind_it(desk: Desk) -> None:
