@@ -95,15 +95,10 @@ def read_request(text: bytes) -> Request:
     try:
         return _decode(text)
     except msgspec.ValidationError:
-        _check_json(text)
+        # It is no object; is it JSON? Decoding is bounded, and a client that repeats the mistake is closed.
+        decode_json(text)
         raise Refusal(ErrorCode.INVALID_MESSAGE, "expected a JSON object with type and payload") from None
     except RecursionError:
         raise Refusal(ErrorCode.INVALID_JSON, "nested too deeply") from None
     except (msgspec.DecodeError, UnicodeError):
         raise Refusal(ErrorCode.INVALID_JSON, "malformed JSON") from None
-
-
-def _check_json(text: bytes) -> None:
-    """Raise ``invalid_json`` if a text that is no object is no JSON either; long texts are not decoded for that."""
-    if len(text) <= MAX_EXPLAINED_BYTES:
-        decode_json(text)
