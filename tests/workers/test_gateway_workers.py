@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -195,7 +196,7 @@ def test_the_log_file_of_a_daemon_has_the_lines_of_all_workers(settings: Setting
     log, pid_file = settings.folder / "gateway.log", settings.folder / "gateway.pid"
     command = [str(TWISTD), f"--logfile={log}", f"--pidfile={pid_file}", "callcenter-ws", "--workers", "2"]
     subprocess.run([*command, "--config", str(settings.file)], timeout=DEADLINE, check=True)
-    wait_until(lambda: log.exists() and log.read_text().count("serves\n") == 2, "the workers")
+    wait_until(lambda: log.exists() and len(re.findall(r"\(pid \d+\) serves\n", log.read_text())) == 2, "the workers")
     pid = int(pid_file.read_text())
     os.kill(pid, signal.SIGTERM)
     assert has_ended(pid)
