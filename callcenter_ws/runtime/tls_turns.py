@@ -6,7 +6,7 @@ ClientHello would hold a turn for a quarter of a second.
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IOpenSSLContextFactory, IProtocolFactory
+from twisted.internet.interfaces import IOpenSSLContextFactory, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -78,10 +78,17 @@ class TurnTLSFactory(TLSMemoryBIOFactory):
 
     Args:
         turns: the turns of the process.
+        reactor: writes what was written in one turn at its end; None: the installed one.
     """
 
     protocol = TurnTLSTransport
 
-    def __init__(self, contexts: IOpenSSLContextFactory, factory: IProtocolFactory, turns: Turns) -> None:
-        super().__init__(contexts, False, factory)
+    def __init__(
+        self,
+        contexts: IOpenSSLContextFactory,
+        factory: IProtocolFactory,
+        turns: Turns,
+        reactor: IReactorTime | None = None,
+    ) -> None:
+        super().__init__(contexts, False, factory, reactor)
         self.turns = turns

@@ -21,6 +21,7 @@ from twisted.protocols.tls import BufferingTLSTransport
 
 from callcenter_ws.delivery.outbox import MAX_DIRECT_BYTES
 from callcenter_ws.interfaces import Send
+from callcenter_ws.runtime.tls_turns import TurnTLSTransport
 from callcenter_ws.runtime.transports import TwistedTransport
 
 OpenSslBinding = Any  # the objects of pyOpenSSL's CFFI binding, which have no declared types
@@ -48,11 +49,15 @@ class Writer(Protocol):
         """See ``interfaces.Transport.direct``. All earlier data must have been written by this writer."""
 
 
+_KNOWN_TLS = (BufferingTLSTransport, TurnTLSTransport)
+"""TLS transports whose writing is known; ``TurnTLSTransport`` changes only how a handshake is read."""
+
+
 def writer_for(transport: TwistedTransport) -> Writer:
     """Return the fastest writer that a connected transport supports."""
     if _is_known_socket(transport):
         return SocketWriter(transport)
-    if type(transport) is BufferingTLSTransport and _is_known_socket(transport.transport) and _is_known_tls(transport):
+    if type(transport) in _KNOWN_TLS and _is_known_socket(transport.transport) and _is_known_tls(transport):
         return TlsWriter(transport)
     return PublicWriter(transport)
 

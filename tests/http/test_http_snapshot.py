@@ -1,4 +1,4 @@
-"""``GET /ws/snapshot``: written in pieces, within bounds; tests/integration/test_connecting.py tests the content."""
+"""``GET /ws/snapshot``: written in pieces, within bounds (the content: integration/test_connecting_end_to_end.py)."""
 
 from __future__ import annotations
 

@@ -22,10 +22,12 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.protocols.tls import BufferingTLSTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from callcenter_ws.runtime.tls_turns import TurnTLSFactory
+from callcenter_ws.runtime.turns import Turns
 from callcenter_ws.ws.writer import MAX_DIRECT_BYTES, PublicWriter, SocketWriter, TlsWriter, writer_for
 
 _OP_ALLOW_CLIENT_RENEGOTIATION = 1 << 8
@@ -148,7 +150,9 @@ class TlsWriterConnection(WriterConnection):
         )
         options.getContext().set_options(_OP_ALLOW_CLIENT_RENEGOTIATION)
         wrapped = Factory.forProtocol(lambda: self.application)  # type: ignore[arg-type] - a factory is asked for
-        factory = TLSMemoryBIOFactory(options, False, wrapped, self.reactor)  # type: ignore[arg-type]
+        # As the gateway wraps its connections.
+        turns = Turns(lambda call: self.reactor.callLater(0, call))
+        factory = TurnTLSFactory(options, wrapped, turns, self.reactor)  # type: ignore[arg-type]
         protocol = factory.buildProtocol(None)  # type: ignore[arg-type] - the address is not used
         assert isinstance(protocol, BufferingTLSTransport)
         return protocol
