@@ -173,8 +173,12 @@ class GatewayConnector:
         try:
             await self._prepare(connection)
         except Refusal as refusal:
-            self._status.failed(LinkFailure.of_handshake(refusal))
-            connection.abort(refusal.message)
+            if connection in self._connections:
+                self._status.failed(LinkFailure.of_handshake(refusal))
+                connection.abort(refusal.message)
+            return
+        if connection.lost_reason:
+            # While it was prepared without a call on it, as the generation was written to disk.
             return
         self._status.connected()
         self._sender.use(connection)

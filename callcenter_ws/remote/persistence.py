@@ -44,11 +44,20 @@ class Persistence(Protocol):
     def is_durable(self, event: PendingEvent) -> bool:
         """Return whether the event would survive the end of this process."""
 
-    async def keep_generation(self, generation: int | None) -> None:
-        """Store the generation, so that it survives a power loss. None: the gateway is to assign another one.
+    async def keep_generation(self, generation: int) -> None:
+        """Store the generation, so that it survives a power loss.
 
         Raises:
             Refusal: ``unavailable``: it cannot be stored now, and ``generation`` is what it was.
+        """
+
+    async def leave_generation(self, known: int) -> None:
+        """Forget the generation, and with it all events with numbers up to ``known``, as ``keep_generation`` stores it.
+
+        Both or nothing: an event of the generation that is left must not be sent in the next one.
+
+        Raises:
+            Refusal: ``unavailable``: it cannot be stored now, and nothing has changed.
         """
 
     async def flush(self) -> None:
@@ -84,9 +93,13 @@ class MemoryOnly:
         """Return False."""
         return False
 
-    async def keep_generation(self, generation: int | None) -> None:
+    async def keep_generation(self, generation: int) -> None:
         """Keep it in memory."""
         self.generation = generation
+
+    async def leave_generation(self, known: int) -> None:
+        """Forget it; there are no events here."""
+        self.generation = None
 
     async def flush(self) -> None:
         """Do nothing."""

@@ -167,6 +167,6 @@ class SourceNumbers:
             theirs=answer["source_seq"],
             ours=self._given_before,
         )
+        await self._persistence.leave_generation(self._given_before)
         self._drop_known(self._given_before)
-        await self._persistence.keep_generation(None)
         raise Refusal(ErrorCode.UNAVAILABLE, f"source {self._identity.name} begins a new generation")

@@ -118,21 +118,33 @@ class Spool:
         self.generation = source.generation
         self.last_number = source.reserved
 
-    async def keep_generation(self, generation: int | None) -> None:
+    async def keep_generation(self, generation: int) -> None:
         """Write the generation, synced to disk.
 
         Raises:
             Refusal: ``unavailable``: the file is closed, or cannot be written.
         """
+        await self._write_source(SpoolFile.keep_generation, generation)
+        self.generation = generation
+
+    async def leave_generation(self, known: int) -> None:
+        """Remove the generation and the events up to ``known`` from the file, synced to disk.
+
+        Raises:
+            Refusal: ``unavailable``: the file is closed, or cannot be written.
+        """
+        await self._write_source(SpoolFile.leave_generation, known)
+        self.generation = None
+
+    async def _write_source(self, write: Callable[[SpoolFile, int], None], number: int) -> None:
         file = self._file
         if file is None:
             raise Refusal(ErrorCode.UNAVAILABLE, "the spool is closed")
         try:
-            await self._executor.call(file.keep_generation, generation)
+            await self._executor.call(write, file, number)
         except sqlite3.Error as error:
             reason = f"the spool {self._path} cannot be written: {sqlite_reason(error)}"
             raise Refusal(ErrorCode.UNAVAILABLE, reason) from None
-        self.generation = generation
 
     def add(self, event: PendingEvent) -> None:
         """Write an event soon; before ``open``, as soon as that is called."""

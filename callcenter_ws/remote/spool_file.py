@@ -131,7 +131,7 @@ class SpoolFile:
         self._db.executemany("UPDATE event SET source_seq = ? WHERE key = ?", numbers)
         return len(keys)
 
-    def keep_generation(self, generation: int | None) -> None:
+    def keep_generation(self, generation: int) -> None:
         """Store the generation of the source, synced to disk.
 
         Raises:
@@ -139,6 +139,16 @@ class SpoolFile:
         """
         with self._synced():
             self._db.execute("UPDATE source SET generation = ?", (generation,))
+
+    def leave_generation(self, known: int) -> None:
+        """Remove the generation of the source and the events with numbers up to ``known``, in one synced transaction.
+
+        Raises:
+            sqlite3.Error: nothing was written.
+        """
+        with self._synced():
+            self._db.execute("DELETE FROM event WHERE source_seq <= ?", (known,))
+            self._db.execute("UPDATE source SET generation = NULL")
 
     def rows(self) -> list[Row]:
         """Return all rows, in order of their keys.

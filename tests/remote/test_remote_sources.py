@@ -23,6 +23,7 @@ from callcenter_ws.amp.commands import Hello
 from callcenter_ws.broker.recent_ids import RecentIds
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote import EventBroadcaster, LinkState
+from callcenter_ws.remote.spool import Spool
 from callcenter_ws.remote.spool_file import BLOCK_NUMBERS, SpoolFile
 
 Connect = Callable[..., EventBroadcaster]
@@ -344,10 +345,66 @@ async def test_an_older_copy_of_a_spool_begins_a_new_generation_and_loses_nothin
 
 @pytest.mark.logs_errors
 @pytest_twisted.ensureDeferred
+async def test_a_kill_while_an_older_copy_begins_a_new_generation_doubles_nothing(
+    gateway: LoopbackGateway, daemon: Connect, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callcenter_ws.remote.spool_file.BLOCK_NUMBERS", 0)
+    copy = await copy_with_unanswered(gateway, daemon, path, 3)
+    remote = daemon(spool=path)
+    await remote.call_hold("acme", "later")
+    await remote.stopService()
+    forget_ids(gateway)
+
+    def killed(self: SpoolFile, rows: Any, deleted_keys: Any) -> None:
+        raise sqlite3.OperationalError("nothing is written any more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SpoolFile, "write", killed)
+        remote = daemon(spool=copy)
+        await until(reactor, lambda: spooled(copy, "SELECT generation FROM source") == [None])
+        # What is on the disk now is what the next process finds.
+        left = copy.with_name("left.spool")
+        with closing(sqlite3.connect(copy)) as db, closing(sqlite3.connect(left)) as target:
+            db.backup(target)
+        await remote.stopService()
+    gateway.sources._table.end(("*", "dialer"))
+    remote = daemon(spool=left)
+    await remote.call_hold("acme", "last")
+    assert unique_ids(gateway) == ["u0", "u1", "u2", "later", "last"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_that_is_lost_while_the_generation_is_stored_is_not_used(
+    gateway: LoopbackGateway, daemon: Connect, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[LinkState] = []
+    stored: list[Deferred[None]] = []
+
+    async def slow(self: Spool, generation: int) -> None:
+        stored.append(Deferred())
+        await stored[-1]
+        self.generation = generation
+
+    monkeypatch.setattr(Spool, "keep_generation", slow)
+    remote = daemon(spool=path, state_changed=lambda state, reason: states.append(state))
+    await until(reactor, lambda: stored)
+    (lost,) = remote._connector._connections
+    await gateway.kill()
+    await until(reactor, lambda: lost.lost_reason)
+    stored[0].callback(None)
+    assert remote._sender.connection is None
+    assert LinkState.CONNECTED not in states
+    gateway.listen()
+    await remote.call_hold("acme", "u1")
+    assert unique_ids(gateway) == ["u1"]
+
+
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
 async def test_nothing_is_sent_before_the_generation_is_stored(
     gateway: LoopbackGateway, daemon: Connect, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: SpoolFile, generation: int | None) -> None:
+    def fail(self: SpoolFile, generation: int) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:

@@ -285,6 +285,21 @@ def test_numbers_are_reserved_in_blocks_with_a_synced_commit(path: Path) -> None
     file.close()
 
 
+def test_a_generation_is_left_with_its_events_in_one_synced_commit(path: Path) -> None:
+    file = SpoolFile(path)
+    file.open_source("dialer", "i")
+    file.write([row(key, source_seq=key) for key in (1, 2, 3)], [])
+    file.keep_generation(7)
+    found = statements_of(file)
+    file.leave_generation(2)
+    assert found == SYNCED
+    assert [left[-1] for left in file.rows()] == [3]
+    file.close()
+    file = SpoolFile(path)
+    assert file.open_source("dialer", "i").generation is None
+    file.close()
+
+
 def test_failed_write_reserves_nothing(path: Path) -> None:
     file = SpoolFile(path)
     file.open_source("dialer", "i")
