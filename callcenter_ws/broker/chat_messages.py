@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from callcenter_ws.events.catalogue import EntityKey
@@ -74,6 +75,11 @@ class ChatMessages:
         del self._order[publication.seq], self._publications[publication.seq]
         if not session.messages:
             del self._sessions[entity]
+
+    def keep(self, entities: Container[EntityKey]) -> None:
+        """Remove the messages of all other chats."""
+        for entity in [entity for entity in self._sessions if entity not in entities]:
+            self.remove(entity)
 
     def remove(self, entity: EntityKey) -> None:
         """Remove the messages of a chat that has ended."""

@@ -85,9 +85,14 @@ class State:
         """Update the state with one of its ``sources``, when it is rebuilt.
 
         Removes nothing for its age: the publications that kept an entity alive in between are not among the sources.
-        Nor are those that opened a chat before its messages, if newer ones have replaced them.
+        Nor are those that opened a chat before its messages, if newer ones have replaced them. Call ``end_restore``
+        after the last one.
         """
         self._update(publication, is_rebuilt=True)
+
+    def end_restore(self) -> None:
+        """Remove the messages of chats that are not open: a node of an earlier release ends a chat without them."""
+        self._messages.keep(self._entities)
 
     def _update(self, publication: Publication, *, is_rebuilt: bool) -> None:
         event = publication.event

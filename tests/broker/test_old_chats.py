@@ -15,6 +15,7 @@ from redis_bench import RedisBench
 from redis_server import RedisServer
 from sqlite_bench import SqliteBench
 
+from callcenter_ws.broker.chat_messages import SESSION_BYTES, TENANT_BYTES
 from callcenter_ws.events.event import ChatWriter
 
 _prefixes = (f"old-{number}" for number in itertools.count())
@@ -75,6 +76,20 @@ async def test_a_file_of_an_earlier_release(file_bench: SqliteBench, tmp_path: P
     assert (await shown(file_bench))[-1][1] == "7"
 
 
+def end_as_an_earlier_release(server: RedisServer, bench: RedisBench, chats: dict[str, int]) -> None:
+    """End chats as a node of an earlier release does, without their messages.
+
+    Args:
+        chats: the sessions, with the positions at which they began.
+    """
+    keys = bench.broker.keys
+    for session, seq in chats.items():
+        entity = f'["chat","{session}"]'
+        assert server.ask("HDEL", keys.of(A, "entities"), entity) == 1
+        assert server.ask("ZREM", keys.of(A, "order"), entity) == 1
+        assert server.ask("HDEL", keys.of(A, "slots"), str(seq)) == 1
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_redis_of_an_earlier_release(redis_bench: RedisBench) -> None:
     """Its open chats count as unassigned until they are assigned again."""
@@ -87,3 +102,43 @@ async def test_a_redis_of_an_earlier_release(redis_bench: RedisBench) -> None:
     assert await outcomes(redis_bench, "ended") == ["unknown_session"] * 2
     await redis_bench.publish(chat(redis_bench, "transferred", to_agent_id="8"))
     assert await outcomes(redis_bench, "s") == ["forbidden", "accepted"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_messages_of_chats_that_an_earlier_release_has_ended_are_in_no_state(
+    redis_bench: RedisBench, server: RedisServer
+) -> None:
+    for session in "abc":
+        await redis_bench.publish(chat(redis_bench, "session.started", session), chat(redis_bench, "message", session))
+    end_as_an_earlier_release(server, redis_bench, {"a": 1, "b": 3})
+    await redis_bench.open()
+    assert await redis_bench.state() == [5, 6]
+    # A chat with the same session has its own messages only.
+    await redis_bench.publish(chat(redis_bench, "session.started", "a"), chat(redis_bench, "message", "a"))
+    assert await redis_bench.state() == [5, 6, 7, 8]
+
+
+@pytest_twisted.ensureDeferred
+async def test_messages_of_chats_that_an_earlier_release_has_ended_give_way_at_the_limit(
+    redis_bench: RedisBench, server: RedisServer
+) -> None:
+    body = "x" * (SESSION_BYTES - 500)
+    sessions = [f"s{number}" for number in range(TENANT_BYTES // SESSION_BYTES + 10)]
+    messages = redis_bench.broker.keys.of(A, "messages")
+    for number, session in enumerate(sessions, 1):
+        await redis_bench.publish(
+            chat(redis_bench, "session.started", session), chat(redis_bench, "message", session, body=body)
+        )
+        if number == 20:
+            end_as_an_earlier_release(
+                server, redis_bench, {session: 2 * at + 1 for at, session in enumerate(sessions[:5])}
+            )
+            # The sixth begins again: it has an entity, but the entity does not list its message.
+            end_as_an_earlier_release(server, redis_bench, {sessions[5]: 11})
+            await redis_bench.publish(chat(redis_bench, "session.started", sessions[5]))
+    kept = server.ask("HLEN", messages)
+    assert TENANT_BYTES // SESSION_BYTES - 1 <= kept < len(sessions) - 6
+    assert server.ask("ZCARD", redis_bench.broker.keys.of(A, "messageorder")) == kept
+    held = sum(len(line) for line in server.ask("HVALS", messages))
+    assert held <= TENANT_BYTES + 10 * 1_000
+    assert 0 < int(server.ask("HGET", redis_bench.broker.keys.of(A, "meta"), "messagebytes")) <= TENANT_BYTES

@@ -109,3 +109,47 @@ async def test_the_number_of_ids_is_limited(nodes: Nodes, server: RedisServer) -
     assert of_daemon.duplicate
     held = sum(server.ask("HLEN", name) for name in server.all_keys(keys.of(A, "clientids:*").replace("{", "[{]")))
     assert held <= 2 * MAX_IDS
+
+
+def freed_lazily(server: RedisServer) -> int:
+    """Return how many values Redis has freed outside its main thread."""
+    (line,) = [line for line in server.ask("INFO", "memory").split() if line.startswith(b"lazyfreed_objects:")]
+    return int(line.partition(b":")[2])
+
+
+FILL = """
+for i = 1, ARGV[1] do redis.call('HSET', KEYS[1], 'old-' .. i, '1 ' .. ARGV[2]) end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+"""
+
+
+@pytest_twisted.ensureDeferred
+async def test_ids_are_freed_without_blocking_redis(own_nodes: Nodes, own_server: RedisServer) -> None:
+    node = await own_nodes.open()
+    keys = Keys(own_nodes.prefix, 0)
+    now = own_nodes.clock.time()
+    span = int(now // WINDOW)
+    # Two spans of which no id is searched for any more. The clocks of nodes say so of the second one only.
+    for old, seconds in ((span - 3, "600"), (span - 4, "1200")):
+        own_server.ask("EVAL", FILL, "1", keys.of(A, f"ids:{old}"), "1000", repr(now), seconds)
+        own_server.ask("SADD", keys.of(A, "spans"), str(old))
+    await node.publish(node.event(event_id="x"))
+    assert own_server.all_keys("*:ids:*") == {keys.of(A, f"ids:{each}") for each in (span - 4, span)}
+    assert own_server.ask("SMEMBERS", keys.of(A, "spans")) == [str(each).encode() for each in (span - 4, span)]
+    await until(lambda: freed_lazily(own_server) == 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_ids_that_are_replaced_at_the_limit_are_freed_without_blocking_redis(
+    own_nodes: Nodes, own_server: RedisServer
+) -> None:
+    keys = Keys(own_nodes.prefix, 0)
+    now = own_nodes.clock.time()
+    span = int(now // WINDOW)
+    # Before there is a connection, which would be given up.
+    for each, count in ((span, MAX_IDS), (span - 1, 1_000)):
+        own_server.ask("EVAL", FILL, "1", keys.of(A, f"clientids:{each}"), str(count), repr(now), "600")
+    node = await own_nodes.open()
+    await node.publish(node.event(event_id="x", origin=Origin.CLIENT))
+    assert own_server.ask("HLEN", keys.of(A, f"clientids:{span - 1}")) == MAX_IDS + 1
+    await until(lambda: freed_lazily(own_server) == 1)

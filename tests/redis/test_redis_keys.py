@@ -6,6 +6,7 @@ import binascii
 import random
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_twisted
@@ -15,6 +16,8 @@ from redis_nodes import Node, Nodes, until
 from redis_server import RedisServer
 
 from callcenter_ws.redis.keys import Keys
+
+ROOT = Path(__file__).parents[2]
 
 UNUSUAL_NAMES = [
     "acme",
@@ -36,7 +39,7 @@ UNUSUAL_NAMES = [
     "live",
 ]
 
-WITHOUT_EXPIRY = {"meta", "presence", "seen", "farewells"}
+WITHOUT_EXPIRY = {"meta", "presence", "seen", "farewells", "lasting", "lastinglines"}
 """Kinds of a tenant's keys without expiry; all are bounded."""
 
 
@@ -166,3 +169,16 @@ def test_the_slot_is_computed_as_redis_does() -> None:
     assert slot("123456789") == 0x31C3 % 16_384
     assert slot("{user1000}.following") == slot("{user1000}.followers")
     assert slot("foo{}{bar}") == binascii.crc_hqx(b"foo{}{bar}", 0) % 16_384
+
+
+def test_the_user_in_the_example_configuration_may_use_every_command() -> None:
+    configuration = (ROOT / "etc/redis.conf").read_text()
+    (user,) = [line for line in configuration.splitlines() if line.startswith("user callcenter-ws ")]
+    allowed = {word[1:].partition("|")[0] for word in user.split() if word.startswith("+")}
+    lua = "".join(path.read_text() for path in (ROOT / "callcenter_ws/redis/lua").iterdir())
+    in_scripts = re.findall(r"redis\.p?call\('([A-Z]+)'", lua)
+    python = "".join(path.read_text() for path in (ROOT / "callcenter_ws").rglob("*.py"))
+    sent = re.findall(r"\bsend\(\s*\"([A-Z]+)\"", python)
+    assert {"HSET", "XTRIM"} <= set(in_scripts)
+    assert {"EVALSHA", "XRANGE"} <= set(sent)
+    assert {name.lower() for name in (*in_scripts, *sent)} - {"sentinel"} <= allowed

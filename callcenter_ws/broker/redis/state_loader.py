@@ -122,6 +122,8 @@ class StateLoader:
             return None
         for publication in stream.history.after(seq, stream.head - seq) if seq < stream.head else ():
             state.apply(publication)
+        # Not before: what fills the slot of an open chat may have replaced what was read.
+        state.end_restore()
         self._on_loaded(state, max(seq, stream.head))
         return state
 

@@ -108,6 +108,7 @@ def _restore_state(db: sqlite3.Connection, tenant: RestoredTenant, tenant_id: st
         if publication.event.type.of_chat:
             # A chat that was opened before this release has no row of its own.
             tenant.stream.chats.complete(event_of(row, tenant_id, clock_offset))
+    tenant.stream.state.end_restore()
 
 
 def _restore_calls(db: sqlite3.Connection, tenant: RestoredTenant, clock_offset: float) -> None:

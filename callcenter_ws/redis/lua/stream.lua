@@ -5,6 +5,7 @@
 local WINDOW = 300
 local DAY = 86400
 local WEEK = 7 * DAY
+local IDS_LIFETIME = 4 * WINDOW
 local MAX_IDS = 3000000
 local MAX_CLIENT_IDS = 200000
 local MAX_CALLS = 50000
@@ -55,23 +56,35 @@ local function find_ids(ids, kinds, received_at)
   return known
 end
 
+-- Delete the ids of spans in which none is searched for any more. Freeing millions of them takes about a second: UNLINK
+-- does it in another thread, while an expiry, or a RENAME to their key, would keep Redis from answering.
+local function unlink_old_ids(kept, span)
+  for _, old in ipairs(redis.call('SMEMBERS', key(kept.spans))) do
+    local name = key(kept.name .. old)
+    -- A node whose clock is far ahead must not delete what others have stored a moment ago.
+    if tonumber(old) < span - 2 and redis.call('TTL', name) < IDS_LIFETIME - WINDOW then
+      redis.call('UNLINK', name)
+      redis.call('SREM', key(kept.spans), old)
+    end
+  end
+end
+
 -- Store pairs of an id and its "seq received_at"; all were received in the same span of time.
 local function store_ids(kind, id_pairs, received_at)
   local kept, span = ID_KINDS[kind], math.floor(received_at / WINDOW)
   local name, spans = key(kept.name .. span), key(kept.spans)
   redis.call('HSET', name, unpack(id_pairs))
-  redis.call('EXPIRE', name, 2 * WINDOW)
+  -- Later than they are deleted while events arrive.
+  redis.call('EXPIRE', name, IDS_LIFETIME)
   if redis.call('SADD', spans, span) == 1 then
-    for _, old in ipairs(redis.call('SMEMBERS', spans)) do
-      if tonumber(old) < span - 4 then
-        redis.call('SREM', spans, old)
-      end
-    end
+    unlink_old_ids(kept, span)
   end
   redis.call('EXPIRE', spans, DAY)
   if redis.call('HLEN', name) > kept.most then
     -- Replace the ids of the span before, where they are still found.
-    redis.call('RENAME', name, key(kept.name .. (span - 1)))
+    local before = key(kept.name .. (span - 1))
+    redis.call('UNLINK', before)
+    redis.call('RENAME', name, before)
     redis.call('SADD', spans, span - 1)
     redis.call('HINCRBY', KEYS[1], 'earlyids', kept.most)
   end
@@ -308,6 +321,15 @@ local function add_message(seq, facts, entity, line)
   return #entity.m > 0
 end
 
+-- Delete a message whose chat does not list it; return the bytes of its line. A node of an earlier release, which knows
+-- no messages, ended the chat.
+local function delete_orphan(oldest, seq)
+  local bytes = redis.call('HSTRLEN', key('messages'), seq)
+  redis.call('HDEL', key('messages'), seq)
+  redis.call('ZREM', key('messageorder'), oldest)
+  return bytes
+end
+
 local function enforce_message_limit()
   if message_bytes == 0 then
     return
@@ -317,16 +339,20 @@ local function enforce_message_limit()
   local size = is_empty and 0 or tonumber(redis.call('HGET', KEYS[1], 'messagebytes') or 0) + before
   while size > MAX_MESSAGE_BYTES do
     local oldest = redis.call('ZRANGE', key('messageorder'), 0, 0)[1]
-    local name = oldest and string.match(oldest, '^%d+ (.*)$')
-    local packed = name and redis.call('HGET', key('entities'), name)
-    if not packed then
+    if not oldest then
       break
     end
-    local entity = cmsgpack.unpack(packed)
-    before = message_bytes
-    delete_oldest_message(name, entity)
-    redis.call('HSET', key('entities'), name, cmsgpack.pack(entity))
-    size = size + message_bytes - before
+    local seq, name = string.match(oldest, '^(%d+) (.*)$')
+    local packed = redis.call('HGET', key('entities'), name)
+    local entity = packed and cmsgpack.unpack(packed)
+    if entity and entity.m and entity.m[1] == tonumber(seq) then
+      before = message_bytes
+      delete_oldest_message(name, entity)
+      redis.call('HSET', key('entities'), name, cmsgpack.pack(entity))
+      size = size + message_bytes - before
+    else
+      size = math.max(size - delete_orphan(oldest, seq), 0)
+    end
   end
   redis.call('HSET', KEYS[1], 'messagebytes', size)
 end
