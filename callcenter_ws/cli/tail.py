@@ -167,8 +167,9 @@ def _explain(reason: str, factory: TailFactory) -> str:
         return f"the connection was lost: {reason}"
     if "handshake timeout" in reason and factory.isSecure:
         return f"no answer from {address} within {HANDSHAKE_TIMEOUT_SECONDS} s; a port without TLS needs ws://"
-    if "dropped the TCP connection" in reason and not factory.isSecure:
-        return f"{address} has closed the connection without an answer; a port with TLS needs wss://"
+    if "dropped the TCP connection" in reason:
+        needs = "a port without TLS needs ws://" if factory.isSecure else "a port with TLS needs wss://"
+        return f"{address} has closed the connection without an answer; {needs}"
     return f"cannot connect to {address}: {reason}"
 
 

@@ -25,6 +25,9 @@ UpgradeHandler = Callable[[RequestHead, TwistedTransport], Refusal | None]
 If it returns a refusal, it has not used the transport, and the resource of the path must send the refusal.
 """
 
+_TLS_HANDSHAKE = b"\x16\x03"
+"""The first bytes of every TLS connection (RFC 8446 section 5.1), and of no HTTP request."""
+
 HEAD_UNITS = 3
 """Units of a turn for the first bytes of a connection, which are most often a WebSocket handshake."""
 
@@ -99,6 +102,9 @@ class FirstBytesProtocol(Protocol):
         """Pass the connection to the handler of its path, or to an HTTP connection."""
         self._limits.budget.close(self)
         seconds_left = self._deadline.cancel(self)
+        if data.startswith(_TLS_HANDSHAKE):
+            self._refuse_tls()
+            return
         head = parse_simple_head(data)
         handler = None if head is None else self._upgrade_handlers.get(head.path)
         refusal = None
@@ -109,6 +115,16 @@ class FirstBytesProtocol(Protocol):
         connection = self._make_http_connection(self._address, seconds_left, refusal)
         switch_protocol(self.transport, connection)
         connection.dataReceived(data)
+
+    def _refuse_tls(self) -> None:
+        """Close the connection: it would wait for an answer that cannot come."""
+        self._limits.log.write(
+            self._peer.network,
+            "refused a TLS connection from {peer}: the port {port} has no TLS; use http:// or ws://",
+            peer=self._peer.network,
+            port=getattr(self.transport.getHost(), "port", "of the socket"),
+        )
+        self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Cancel the deadline: the peer has closed before its first bytes were parsed."""

@@ -100,9 +100,20 @@ def test_every_role_is_known(role: Role) -> None:
 
 
 def test_integers_mean_their_decimal_text() -> None:
-    who = verifier().verify(issue(sub=0, tenant_id=-12, extension=1001, session_id=10**30, jti=5))
+    who = verifier().verify(issue(sub=0, tenant_id=-12, extension=1001, session_id=2**63 - 1, jti=5, queues=[-(2**63)]))
     assert (who.user_id, who.tenant_id, who.extension, who.jti) == ("0", "-12", "1001", "5")
-    assert who.session_id == "1" + "0" * 30
+    assert (who.session_id, who.queues) == ("9223372036854775807", {"-9223372036854775808"})
+
+
+@pytest.mark.parametrize("claim", ["sub", "tenant_id", "session_id", "jti", "extension"])
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, int("9" * 255)])
+def test_an_integer_of_more_than_64_bits_is_refused(claim: str, value: int) -> None:
+    """An event cannot name it, so that it would be nobody's."""
+    assert f"{claim}: expected int" in refused(issue(**{claim: value}))
+
+
+def test_a_queue_of_more_than_64_bits_is_refused() -> None:
+    assert "queues[1]: expected int" in refused(issue(queues=["sales", 2**63]))
 
 
 @pytest.mark.parametrize("claim", ["sub", "tenant_id", "session_id", "jti", "extension"])
@@ -124,7 +135,7 @@ def test_an_empty_list_of_queues_is_not_an_absent_one() -> None:
 
 
 def test_identifiers_of_255_characters_pass() -> None:
-    who = verifier().verify(issue(sub="é" * 255, tenant_id=int("9" * 255)))
+    who = verifier().verify(issue(sub="é" * 255, tenant_id="9" * 255))
     assert (who.user_id, who.tenant_id) == ("é" * 255, "9" * 255)
 
 

@@ -12,9 +12,11 @@ from http_world import HttpWorld, parse, request
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, serverFromString
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import capturedLogs, formatEvent
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
+from callcenter_ws.cli.tail import TailOptions, tail
 from callcenter_ws.http.site import MAX_BODY_BYTES, GatewaySite
 
 DEADLINE = 30.0
@@ -106,3 +108,23 @@ async def test_connection_close(reactor: Any, port: int) -> None:
     peer.transport.write(request("GET", "/metrics", Connection="close"))
     response, _ = parse(await peer.closed.addTimeout(DEADLINE, reactor))
     assert (response.status, response.body) == (200, b"up 1\n")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tls_connection_to_a_port_without_tls_is_closed_at_once(reactor: Any, port: int) -> None:
+    with capturedLogs() as logged:
+        for _ in range(30):
+            peer = await connect(reactor, port)
+            peer.transport.write(bytes.fromhex("16030100c8010000c40303") + b"\x00" * 194)
+            assert await peer.closed.addTimeout(DEADLINE / 2, reactor) == b""
+    lines = [formatEvent(event) for event in logged if event.get("log_namespace") == "callcenter_ws"]
+    # As many lines as any network causes in a minute.
+    assert lines == [f"refused a TLS connection from 127.0.0.1: the port {port} has no TLS; use http:// or ws://"] * 20
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_explains_that_a_port_has_no_tls(reactor: Any, port: int) -> None:
+    reason = await tail(reactor, TailOptions(url=f"wss://127.0.0.1:{port}/ws", token="t"), print)
+    assert reason == (
+        f"wss://127.0.0.1:{port}/ws has closed the connection without an answer; a port without TLS needs ws://"
+    )
