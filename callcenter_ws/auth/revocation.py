@@ -3,10 +3,11 @@
 A user's tokens are revoked by the time of their issue, ``iat``, which is read from the issuer's clock, while the time
 of the revocation is read from the gateway's. If the issuer's clock is ahead, a token that was issued before the
 revocation has a later ``iat``. The gateway therefore notes how far the ``iat`` of any verified token lay ahead of its
-own clock, and a revocation covers every ``iat`` until ``Revocations.cutoff``. No token that was presented before the
-revocation is missed; a token that was not is missed only if none ever showed that the issuer's clock is ahead. A token
-that is issued after the revocation is accepted once its ``iat`` lies behind the cutoff, at the latest ``tolerance``
-seconds later.
+own clock, and a revocation covers every ``iat`` until ``Revocations.cutoff``, at least ``MINIMUM_MARGIN_SECONDS`` after
+it: a gateway that has just started has not seen any lead. No token that was presented to this process before the
+revocation is missed; one that was not is missed only if the issuer's clock is ahead by more than that and no token ever
+showed it. A token that is issued after the revocation is accepted if its ``iat`` lies behind the cutoff. A token that
+was issued within the margin stays refused, since its ``iat`` does not change: the user has to log in once more.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ CLOCK_SKEW_SECONDS = 60.0
 
 LEAD_MARGIN_SECONDS = 2.0
 """Time that a token may have needed from its issue to the gateway when the lead of the issuer's clock was measured."""
+
+MINIMUM_MARGIN_SECONDS = 5.0
+"""Time after a revocation that it covers in any case; clocks kept by NTP differ by less."""
 
 MAX_REVOCATIONS = 100_000
 """The largest number of revoked tokens and users."""
@@ -53,9 +57,8 @@ class Revocations:
 
     def cutoff(self, revoked_at: float) -> float:
         """Return the latest ``iat`` of the tokens that may have been issued until ``revoked_at``, Unix seconds."""
-        if not self._lead:
-            return revoked_at
-        return revoked_at + min(2 * self._lead + LEAD_MARGIN_SECONDS, self._tolerance)
+        measured = min(2 * self._lead + LEAD_MARGIN_SECONDS, self._tolerance)
+        return revoked_at + max(MINIMUM_MARGIN_SECONDS, measured)
 
     def merge(self, known: Iterable[Revocation]) -> None:
         """Add revocations from the store or from other nodes."""

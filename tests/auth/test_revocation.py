@@ -8,7 +8,7 @@ from sample_events import principal
 from world import World
 
 from callcenter_ws.auth import revocation
-from callcenter_ws.auth.revocation import CLOCK_SKEW_SECONDS, Revocations, UnrevokedTokens
+from callcenter_ws.auth.revocation import CLOCK_SKEW_SECONDS, MINIMUM_MARGIN_SECONDS, Revocations, UnrevokedTokens
 from callcenter_ws.cluster.local_directory import LocalDirectory
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
@@ -74,12 +74,25 @@ def test_tokens_of_an_issuer_whose_clock_is_ahead_are_revoked(lead: float) -> No
     assert is_accepted(revocations, principal(issued_at=clock.time() + CLOCK_SKEW_SECONDS + lead))
 
 
-def test_without_a_lead_of_the_issuer_a_token_issued_at_once_after_the_revocation_is_accepted() -> None:
+def test_a_token_that_was_never_presented_is_revoked_although_no_lead_was_seen() -> None:
+    """As after a restart: the lead of the issuer's clock was forgotten."""
+    clock = FakeClock()
+    revocations = Revocations(now=clock.time)
+    old = principal(issued_at=clock.time() + 3)
+    revocations.revoke_user("acme", "7", revocations.cutoff(clock.time()))
+    assert not is_accepted(revocations, old)
+    clock.advance(10)
+    assert not is_accepted(revocations, old)
+    assert is_accepted(revocations, principal(issued_at=clock.time()))
+
+
+def test_without_a_lead_of_the_issuer_a_token_issued_after_the_margin_is_accepted() -> None:
     clock = FakeClock()
     revocations = Revocations(now=clock.time)
     assert is_accepted(revocations, principal(issued_at=clock.time() - 10))
     revocations.revoke_user("acme", "7", revocations.cutoff(clock.time()))
-    assert is_accepted(revocations, principal(issued_at=clock.time() + 0.01))
+    assert not is_accepted(revocations, principal(issued_at=clock.time() + MINIMUM_MARGIN_SECONDS))
+    assert is_accepted(revocations, principal(issued_at=clock.time() + MINIMUM_MARGIN_SECONDS + 0.01))
 
 
 def test_the_cutoff_is_bounded_by_the_tolerance() -> None:
@@ -150,6 +163,6 @@ def test_an_effective_revocation_is_saved_in_the_store() -> None:
 
     run(revoke())
     assert saved == [
-        Revocation("acme", "t-1", None, world.clock.time()),
-        Revocation("acme", None, "7", world.clock.time()),
+        Revocation("acme", "t-1", None, world.clock.time() + MINIMUM_MARGIN_SECONDS),
+        Revocation("acme", None, "7", world.clock.time() + MINIMUM_MARGIN_SECONDS),
     ]
