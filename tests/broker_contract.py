@@ -639,8 +639,23 @@ class SourceContract:
 
     @pytest_twisted.ensureDeferred
     async def test_generations_come_before_numbers(self, bench: Bench) -> None:
-        assert await bench.seqs_of(bench.numbered(9), bench.numbered(1, 2), bench.numbered(10)) == [1, 2, 0]
+        assert await bench.seqs_of(bench.numbered(9), bench.numbered(1, 2)) == [1, 2]
         assert await bench.seqs_of(bench.numbered(1, 2), bench.numbered(2, 2)) == [0, 3]
+
+    @pytest_twisted.ensureDeferred
+    async def test_an_event_of_an_earlier_generation_is_refused_whether_or_not_it_is_stored(self, bench: Bench) -> None:
+        """A gateway that stood still publishes what its source sent, after another instance has taken over."""
+        assert await bench.seqs_of(bench.numbered(1), bench.numbered(7, 2)) == [1, 2]
+        late = [bench.numbered(1), bench.numbered(2), bench.numbered(9, after=8), bench.void(10)]
+        late += [bench.of_source(SourceNumber(1, 0, 0, 1), "source.up"), bench.numbered(8, 2)]
+        *refused, last = await bench.broker.publish(late)
+        for outcome in refused:
+            assert isinstance(outcome, Refusal)
+            assert outcome.code is ErrorCode.STALE_GENERATION
+        assert isinstance(last, PublishResult)
+        assert last.seq == 3
+        assert await bench.seqs_of(bench.numbered(2, tenant_id=B)) == [1]
+        assert positions((await bench.broker.read(A, 0, 10)).publications) == [1, 2, 3]
 
     @pytest_twisted.ensureDeferred
     async def test_marks_are_of_a_tenant_and_a_source(self, bench: Bench) -> None:
@@ -724,7 +739,9 @@ class SourceContract:
                 batch.append(
                     bench.void(number[1], number[0], after) if is_void else bench.numbered(*number[::-1], after)
                 )
-                if number <= mark:
+                if number[0] < mark[0]:
+                    expected.append("stale")
+                elif number <= mark:
                     expected.append("known")
                 elif after and mark < (number[0], after):
                     expected.append("early")
@@ -732,11 +749,16 @@ class SourceContract:
                     mark = number
                     expected.append("void" if is_void else "new")
                     stored += [] if is_void else [batch[-1].event_id]
-            seqs = await bench.seqs_of(*batch)
-            found = ["early" if seq is None else "new" if seq > 0 else "known" for seq in seqs]
+            found = [_verdict(outcome) for outcome in await bench.broker.publish(batch)]
             assert found == ["known" if one == "void" else one for one in expected]
         page = await bench.broker.read(A, 0, 1_000)
         assert [message.event.event_id for message in page.publications] == stored
+
+
+def _verdict(outcome: PublishResult | Refusal) -> str:
+    if isinstance(outcome, Refusal):
+        return {ErrorCode.UNAVAILABLE: "early", ErrorCode.STALE_GENERATION: "stale"}[outcome.code]
+    return "known" if outcome.duplicate else "new"
 
 
 class MailContract:

@@ -22,6 +22,7 @@ from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.interfaces import Directory, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, JsonValue, decode_json, encode_json
+from callcenter_ws.sources.publishing import Growth
 
 _MAX_TEXT_LENGTH = 200
 _MAX_MESSAGE_LENGTH = 400
@@ -147,16 +148,17 @@ class CommandResponders:
         # What follows on the connection must not overtake the batch.
         peer.pause_reading("batch")
         try:
-            return await publish_in_slices(
-                partial(self._publish, peer), drafts, self._clock, partial(peer.resume_reading, "batch")
-            )
+            publish = partial(self._publish, peer, growth=Growth())
+            return await publish_in_slices(publish, drafts, self._clock, partial(peer.resume_reading, "batch"))
         finally:
             peer.resume_reading("batch")
 
-    async def _publish(self, peer: PeerSession, drafts: Sequence[object]) -> list[Outcome]:
+    async def _publish(
+        self, peer: PeerSession, drafts: Sequence[object], growth: Growth | None = None
+    ) -> list[Outcome]:
         if peer.source is None and not peer.says_hello:
             return await self._broadcaster.publish_batch(drafts, authority=_principal(peer).tenant_id)
-        return await self._sources.publish(peer, drafts)
+        return await self._sources.publish(peer, drafts, growth)
 
     async def user_online(self, peer: PeerSession, *, tenant_id: str, user_id: str) -> dict[str, object]:
         """Return whether a user is connected, and over how many connections."""

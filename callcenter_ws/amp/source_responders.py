@@ -16,7 +16,7 @@ from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import JsonValue, decode_json, encode_json
 from callcenter_ws.sources.claim import Claim, claim_of, owner_of
 from callcenter_ws.sources.link import SourceLink
-from callcenter_ws.sources.publishing import SourcePublisher
+from callcenter_ws.sources.publishing import Growth, SourcePublisher
 from callcenter_ws.sources.registry import SourceRegistry
 
 _AGAIN: Final = "Hello: once for each connection"
@@ -86,13 +86,15 @@ class SourceResponders:
             peer.source = link
         return link
 
-    async def publish(self, peer: PeerSession, drafts: Sequence[object]) -> list[PublishResult | Refusal]:
-        """Publish events of a peer that has said ``Hello``, or is saying it."""
+    async def publish(
+        self, peer: PeerSession, drafts: Sequence[object], growth: Growth | None = None
+    ) -> list[PublishResult | Refusal]:
+        """Publish events of a peer that has said ``Hello``, or is saying it; see ``SourcePublisher.publish``."""
         if peer.source is None:
             # For good, the number would be lost.
             refusal = Refusal(ErrorCode.UNAVAILABLE, "Hello is not answered yet")
             return [refusal for _ in drafts]
-        return await self._publisher.publish(peer.source, drafts)
+        return await self._publisher.publish(peer.source, drafts, growth)
 
     async def list_sources(self, peer: PeerSession, *, tenant_id: str | None) -> dict[str, object]:
         """Return the registered sources of a tenant, or of all."""

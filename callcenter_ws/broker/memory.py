@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.mailboxes import Mailboxes
-from callcenter_ws.broker.source_marks import Verdict, out_of_order
+from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
 from callcenter_ws.broker.state import ENTITY_LIFETIME
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -127,6 +127,8 @@ class MemoryBroker:
             verdict = stream.marks.judge(event)
             if verdict is Verdict.EARLY:
                 return out_of_order(), None
+            if verdict is Verdict.STALE:
+                return superseded(), None
             if verdict is Verdict.KNOWN or event.is_void:
                 known = stream.first_seq_of(event) or 0
                 return PublishResult(self._epoch, known, event.event_id, duplicate=True), None

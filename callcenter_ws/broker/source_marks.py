@@ -30,13 +30,14 @@ class Verdict(Enum):
     NEW = "append it"
     KNOWN = "it was stored before, or there is nothing to announce"
     EARLY = "an event before it is missing"
+    STALE = "a later generation of its source has published; it may never have been stored"
 
 
 class SourceMarks:
     """The marks of one tenant, by the name of the source.
 
-    Never removed, not even when the name is released: an event that is stored must stay a duplicate. Their number is
-    bounded by that of the sources a tenant may register (``sources.limits``).
+    Never removed, not even when the name is released: an event that is stored must stay a duplicate. A tenant has at
+    most ``sources.claim.MAX_SOURCES_PER_TENANT`` of them, and one more for each name that an operator has released.
     """
 
     __slots__ = ("_marks",)
@@ -66,6 +67,8 @@ class SourceMarks:
 
 
 def _judge_number(mark: SourceMark, rule: SourceNumber, type_: str) -> Verdict:
+    if rule.generation < mark.generation:
+        return Verdict.STALE
     if rule.seq:
         known = (mark.generation, mark.seq)
         if (rule.generation, rule.seq) <= known:
@@ -92,6 +95,11 @@ def _judge_announcement(mark: SourceMark, rule: Announcement) -> Verdict:
         return Verdict.KNOWN
     mark.announced = 0
     return Verdict.NEW
+
+
+def superseded() -> Refusal:
+    """Return the refusal of an event of a generation after which a later one has published."""
+    return Refusal(ErrorCode.STALE_GENERATION, "a later generation of the source has published")
 
 
 def out_of_order() -> Refusal:

@@ -20,7 +20,8 @@ EVENTS_PER_TURN = 100
 class SourceAnnouncer:
     """Announces sources; the store decides whether there is anything to announce.
 
-    All methods raise ``Refusal`` when the store does not accept an event. To repeat them does no harm.
+    All methods raise ``Refusal`` when the store does not accept an event, after publishing to all other tenants. To
+    repeat them does no harm.
     """
 
     def __init__(self, broker: Broker, clock: Clock, new_id: Callable[[], str]) -> None:
@@ -55,14 +56,18 @@ class SourceAnnouncer:
         self, record: SourceRecord, tenants: Sequence[str], kind: str, lease: int, fields: JsonObject
     ) -> bool:
         published = False
+        refused: Refusal | None = None
         for start in range(0, len(tenants), EVENTS_PER_TURN):
             if start:
                 await self._next_turn()
             events = self._events(record, tenants[start : start + EVENTS_PER_TURN], kind, lease, fields)
             for outcome in await self._broker.publish(events):
                 if isinstance(outcome, Refusal):
-                    raise outcome.copy()
-                published = published or not outcome.duplicate
+                    refused = refused or outcome
+                elif not outcome.duplicate:
+                    published = True
+        if refused is not None:
+            raise refused.copy()
         return published
 
     def _events(

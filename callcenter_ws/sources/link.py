@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from callcenter_ws.interfaces import SourceRecord
 from callcenter_ws.sources.claim import HEALTH
-from callcenter_ws.sources.link_order import LinkOrder
+from callcenter_ws.sources.link_order import LinkOrder, RefusedCount
 
 
 class SourceLink:
@@ -19,9 +19,10 @@ class SourceLink:
     Attributes:
         record: the source, as of ``Hello``.
         source_seq: the highest number of the record's generation that the store had at ``Hello``.
+        refused: how many numbers were refused and have not come again.
     """
 
-    __slots__ = ("_orders", "close", "link_id", "record", "source_seq", "tenants")
+    __slots__ = ("_orders", "close", "link_id", "record", "refused", "source_seq", "tenants")
 
     def __init__(self, record: SourceRecord, link_id: str, close: Callable[[str], None]) -> None:
         self.record = record
@@ -29,6 +30,7 @@ class SourceLink:
         self.close = close
         self.source_seq = 0
         self.tenants = frozenset(record.tenants)
+        self.refused = RefusedCount()
         self._orders: dict[str, LinkOrder] = {}
 
     @property
@@ -45,5 +47,5 @@ class SourceLink:
         """Return the order of the numbers of one of the source's tenants."""
         order = self._orders.get(tenant_id)
         if order is None:
-            order = self._orders[tenant_id] = LinkOrder()
+            order = self._orders[tenant_id] = LinkOrder(self.refused)
         return order

@@ -8,24 +8,32 @@ MAX_REFUSED = 4_096
 """Refused numbers that a connection remembers until they come again; with more, the connection is closed."""
 
 
+class RefusedCount:
+    """How many refused numbers of a connection have not come again, over all of the source's tenants."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
 class LinkOrder:
     """Keeps events in order although some are refused while later ones are under way.
 
     A number may be passed to the store unless a lower one was refused and has not come again. The store is told which
     number must be stored before it: the highest lower one that has no outcome yet.
+
+    Args:
+        count: counts the refused numbers of all orders of the connection.
     """
 
-    __slots__ = ("_open", "_refused")
+    __slots__ = ("_count", "_open", "_refused")
 
-    def __init__(self) -> None:
+    def __init__(self, count: RefusedCount) -> None:
+        self._count = count
         # Both ascending: numbers passed to the store without an outcome; numbers refused that have not come again.
         self._open: list[int] = []
         self._refused: list[int] = []
-
-    @property
-    def refused(self) -> int:
-        """How many refused numbers have not come again."""
-        return len(self._refused)
 
     def begin(self, number: int) -> int | None:
         """Count a number as passed to the store.
@@ -39,6 +47,7 @@ class LinkOrder:
                 self._refuse(number)
                 return None
             del refused[0]
+            self._count.value -= 1
         at = bisect_left(self._open, number)
         self._open.insert(at, number)
         return self._open[at - 1] if at else 0
@@ -57,3 +66,4 @@ class LinkOrder:
         at = bisect_left(self._refused, number)
         if at == len(self._refused) or self._refused[at] != number:
             insort(self._refused, number)
+            self._count.value += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 from twisted.logger import Logger
@@ -32,8 +33,8 @@ _log = Logger("callcenter_ws.sources")
 class LocalSources:
     """Implements ``SourceRegistry`` in memory, with the records in a SourceStore.
 
-    Leases run by the monotonic clock of this process, and start anew with it: the time in which the gateway does not
-    run does not count.
+    Leases run by the monotonic clock of this process, and start anew with it, and when it has stood still for long: the
+    time in which the gateway does not run does not count.
 
     Args:
         lease: seconds for which a source may be without a connection.
@@ -59,6 +60,7 @@ class LocalSources:
         self._lost: dict[Key, int] = {}
         self._maintenance = SingleFlight(self._maintain, clock, spawn)
         self._timer: Timer | None = None
+        self._ticked_at = 0.0
         self.lease = lease
         self.counters = SourceCounters()
 
@@ -67,6 +69,7 @@ class LocalSources:
         now = self._clock.monotonic()
         for record in self._store.load_sources():
             self._table.restore(record, now)
+        self._ticked_at = now
         self._tick()
 
     def stop(self) -> None:
@@ -134,7 +137,11 @@ class LocalSources:
 
     def _tick(self) -> None:
         self._timer = self._clock.call_later(TICK_SECONDS, self._tick)
-        for key in self._table.due(self._clock.monotonic())[:MAX_ENDED_PER_TICK]:
+        now = self._clock.monotonic()
+        if now - self._ticked_at > max(self.lease / 3, 2 * TICK_SECONDS):
+            self._table.restart_leases(now)
+        self._ticked_at = now
+        for key in self._table.due(now)[:MAX_ENDED_PER_TICK]:
             record = self._table.end(key)
             self._lost[key] = record.lease
             self.counters.lost += 1
@@ -143,14 +150,16 @@ class LocalSources:
             self._maintenance.request()
 
     async def _maintain(self) -> None:
-        """Publish what is due. What the store refuses is repeated at the next tick."""
+        """Publish what is due. What the store refuses is repeated at the next tick, and holds up nothing else."""
         for key, lease in list(self._lost.items()):
-            await self._publish_lost(key, lease)
+            with suppress(Refusal):
+                await self._publish_lost(key, lease)
         announced_before = self._clock.time() - ANNOUNCE_AGAIN_SECONDS
         for link in list(self._links.values()):
             entry = self._table.get(link.key)
             if entry is not None and entry.link_id == link.link_id and entry.record.announced_at < announced_before:
-                await self._announced(link.key, again=True)
+                with suppress(Refusal):
+                    await self._announced(link.key, again=True)
 
     async def _publish_lost(self, key: Key, lease: int) -> None:
         entry = self._table.get(key)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from twisted.logger import Logger
+
 from callcenter_ws.broker.ingest import MAX_EXPLAINED_REFUSALS, EventBroadcaster
 from callcenter_ws.broker.source_marks import out_of_order
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -29,6 +31,15 @@ TRANSIENT = frozenset(
 """Refusals after which the same event is sent again; AMP carries them as ``OVERLOADED`` and ``UNAVAILABLE``."""
 
 Outcome = PublishResult | Refusal
+
+_log = Logger("callcenter_ws.sources")
+
+
+@dataclass(slots=True)
+class Growth:
+    """The last number in a list of events that is published in parts."""
+
+    last: int = 0
 
 
 @dataclass(slots=True)
@@ -73,14 +84,15 @@ class SourcePublisher:
         self._broker = broker
         self._clock = clock
 
-    async def publish(self, link: SourceLink, drafts: Sequence[object]) -> list[Outcome]:
+    async def publish(self, link: SourceLink, drafts: Sequence[object], growth: Growth | None = None) -> list[Outcome]:
         """Publish events of a source; return one outcome per draft, in order.
 
         Args:
             drafts: see ``EventBroadcaster.publish_batch``, with ``source_seq``, which is removed from them. A payload
                 that is a Refusal could not be decoded.
+            growth: of the list that the drafts are a part of; None: they are all of it.
         """
-        batch = _Batch([None] * len(drafts))
+        batch = _Batch([None] * len(drafts), last=0 if growth is None else growth.last)
         now, received_at = self._clock.time(), self._clock.monotonic()
         try:
             for index, draft in enumerate(drafts):
@@ -89,6 +101,8 @@ class SourcePublisher:
                 except Refusal as refusal:
                     batch.outcomes[index] = refusal
                     batch.refused += 1
+            if growth is not None:
+                growth.last = batch.last
             outcomes = await self._broker.publish(batch.events) if batch.events else []
         except BaseException:
             _end(batch, None)
@@ -129,7 +143,7 @@ class SourcePublisher:
         order = link.order(tenant_id)
         after = order.begin(seq)
         if after is None:
-            if order.refused > MAX_REFUSED:
+            if link.refused.value > MAX_REFUSED:
                 link.close(f"more than {MAX_REFUSED} refused events were not sent again")
             raise out_of_order()
         number = SourceNumber(link.record.generation, seq, after, link.record.lease)
@@ -137,6 +151,9 @@ class SourcePublisher:
             event = self._checked(link, draft, now, received_at, explain=batch.explains)
             event.source_rule = number
         except Refusal as refusal:
+            if refusal.code in TRANSIENT:
+                order.end(seq, refused=True)
+                raise
             batch.refusals[index] = refusal
             batch.refused += 1
             event = void_event(tenant_id, link.record.name, number, received_at)
@@ -148,7 +165,14 @@ class SourcePublisher:
         payload = draft.get("payload")
         if isinstance(payload, Refusal):
             raise payload.copy()
-        event = self._broadcaster.validate(draft, EVERY_TENANT, Origin.PRODUCER, now, received_at, explain)
+        try:
+            event = self._broadcaster.validate(draft, EVERY_TENANT, Origin.PRODUCER, now, received_at, explain)
+        except Refusal:
+            raise
+        except Exception:
+            # Of this event alone: each number must get an outcome, and those behind it must be seen, too.
+            _log.failure("unhandled error in checking an event of source {source!r}", source=link.record.name)
+            raise Refusal(ErrorCode.UNAVAILABLE, "unhandled error in the gateway; its log has the details") from None
         if event.type.name in SOURCE_TYPES:
             check_health(link, payload)
         event.source = link.record.name

@@ -74,7 +74,8 @@ class SharedSources:
     """Implements ``SourceRegistry`` in Redis, by whose clock leases run.
 
     A node renews the leases of the sources that are connected to it. Any node ends a lease that is due, if it has been
-    in contact with Redis for as long as a lease: the time in which no node runs, or Redis does not, does not count.
+    in contact with Redis for as long as a lease, and has not stood still meanwhile: the time in which no node runs, or
+    Redis does not, does not count.
 
     Args:
         lease: seconds for which a source may be without a connection.
@@ -98,11 +99,17 @@ class SharedSources:
         self._spawn = spawn
         self._new_id = new_id
         self._links: dict[str, SourceLink] = {}
+        # The same by the key of the source, which has at most one at this node.
+        self._link_of: dict[Key, SourceLink] = {}
+        # Connections whose sources are to be announced again.
+        self._announced_long_ago: set[str] = set()
+        self._ticked_at: float | None = None
         self._renewed_at: float | None = None
         self._in_contact_since: float | None = None
-        # Apart: announcing what is lost may take long, and must not delay renewals.
+        # Apart: announcing may take long, and must not delay renewals.
         self._renewal = SingleFlight(self._renew, clock, spawn)
         self._ending = SingleFlight(self._end_leases, clock, spawn)
+        self._announcing = SingleFlight(self._announce_again, clock, spawn)
         self._timer: Timer | None = None
         self.lease = lease
         self.counters = SourceCounters()
@@ -119,12 +126,14 @@ class SharedSources:
             self._timer.cancel()
         self._renewal.stop()
         self._ending.stop()
+        self._announcing.stop()
 
     # Connections
 
     async def register(self, claim: Claim, close: Callable[[str], None]) -> SourceLink:
         """Register a source that said ``Hello``; see ``SourceRegistry.register``."""
-        highest, _ = await self._claim(claim, claim.tenants, take=False)
+        (highest, _), refused = await self._claim(claim, claim.tenants, take=False)
+        _raise_any(refused)
         link_id = self._new_id()
         facts = _Facts(claim.kind, claim.version, claim.tenants, claim.capabilities)
         reply = await self._run(
@@ -144,12 +153,17 @@ class SharedSources:
             MAX_NUMBER,
         )
         record, before, announced_ago = _registered(claim, reply)
-        for old in [link for link in self._links.values() if link.key == claim.key]:
+        old = self._link_of.get(claim.key)
+        if old is not None:
             self._close(old.link_id, _REPLACED)
-        link = self._links[link_id] = SourceLink(record, link_id, close)
+        link = self._links[link_id] = self._link_of[claim.key] = SourceLink(record, link_id, close)
         self.counters.connected = len(self._links)
         try:
-            generation, seq = await self._claim(claim, record.claimed, take=True)
+            (generation, seq), refused = await self._claim(claim, record.claimed, take=True)
+            if refused:
+                # Somebody else took the name meanwhile; this source must announce nothing there.
+                await self._run(SOURCE_FORGET, _name(claim.key), "remove", encode_json(list(refused)), link_id)
+            _raise_any(refused)
             await self._announce(link, before, is_fresh=announced_ago >= 0)
         except BaseException:
             self.link_lost(link)
@@ -157,14 +171,17 @@ class SharedSources:
         link.source_seq = seq if generation == record.generation else 0
         return link
 
-    async def _claim(self, claim: Claim, tenants: Sequence[str], *, take: bool) -> tuple[int, int]:
-        """Take the name in tenants, or find out whether that is possible; return the highest mark.
+    async def _claim(
+        self, claim: Claim, tenants: Sequence[str], *, take: bool
+    ) -> tuple[tuple[int, int], dict[str, Refusal]]:
+        """Take the name in tenants, or find out whether that is possible.
 
-        Raises:
-            Refusal: ``forbidden``, ``overloaded``.
+        Returns:
+            The highest mark, and why the name cannot be taken in some of the tenants: ``forbidden``, ``overloaded``.
         """
         capabilities = encode_json(claim.capabilities) if take else b""
         marks = [(0, 0)]
+        refused: dict[str, Refusal] = {}
 
         def claim_in(tenant_id: str) -> Deferred[Reply]:
             arguments = (claim.name, encode_json(claim.scope), capabilities, MAX_SOURCES_PER_TENANT)
@@ -172,17 +189,17 @@ class SharedSources:
 
         for tenant_id, reply in await _each(tenants, claim_in):
             if reply[0] == b"taken":
-                raise name_is_taken(tenant_id)
-            if reply[0] == b"full":
-                raise too_many_names(tenant_id)
-            if reply[1]:
+                refused[tenant_id] = name_is_taken(tenant_id)
+            elif reply[0] == b"full":
+                refused[tenant_id] = too_many_names(tenant_id)
+            elif reply[1]:
                 generation, seq, _ = map(int, reply[1].split())
                 marks.append((generation, seq))
-        return max(marks)
+        return max(marks), refused
 
     async def _announce(self, link: SourceLink, before: _Facts | None, *, is_fresh: bool) -> None:
         record = link.record
-        left = [] if before is None else [tenant for tenant in before.tenants if tenant not in record.tenants]
+        left = [] if before is None else _left(before, record)
         if left:
             await self._announcer.lost(record, record.lease, "not_named", left)
         is_new = await self._announcer.connected(record, reports_health=link.reports_health)
@@ -193,8 +210,7 @@ class SharedSources:
 
     def link_lost(self, link: SourceLink) -> None:
         """Start the lease of a source whose connection has ended."""
-        if self._links.pop(link.link_id, None) is not None:
-            self.counters.connected = len(self._links)
+        if self._remove(link.link_id) is not None:
             # If Redis does not learn of it, the lease that was renewed last ends.
             self._spawn(self._report_lost(link))
 
@@ -211,10 +227,16 @@ class SharedSources:
         self._close(message.decode(), _REPLACED)
 
     def _close(self, link_id: str, reason: str) -> None:
+        link = self._remove(link_id)
+        if link is not None:
+            link.close(reason)
+
+    def _remove(self, link_id: str) -> SourceLink | None:
         link = self._links.pop(link_id, None)
         if link is not None:
+            del self._link_of[link.key]
             self.counters.connected = len(self._links)
-            link.close(reason)
+        return link
 
     # Leases
 
@@ -224,11 +246,16 @@ class SharedSources:
         self._renewal.request()
 
     def _tick(self) -> None:
-        self._timer = self._clock.call_later(TICK_SECONDS, self._tick)
+        # Also with the shortest lease, some ticks come before it ends.
+        self._timer = self._clock.call_later(min(TICK_SECONDS, self.lease / 6), self._tick)
+        now, ticked_at = self._clock.monotonic(), self._ticked_at
+        self._ticked_at = now
         if not self._redis.is_connected:
             self._in_contact_since = None
             return
-        now = self._clock.monotonic()
+        if ticked_at is not None and now - ticked_at > self.lease / 3:
+            # This process stood still, and leases that it has not renewed may be over. They are not to end.
+            self._in_contact_since, self._renewed_at = now, None
         if self._in_contact_since is None:
             self._in_contact_since = now
         if self._renewal.is_idle and (self._renewed_at is None or now - self._renewed_at >= self.lease / 3):
@@ -264,18 +291,30 @@ class SharedSources:
                 # It has connected elsewhere, its lease was ended, or Redis has lost it: it must say Hello again.
                 self._close(link.link_id, "its source is not registered with this connection any more")
             elif age > ANNOUNCE_AGAIN_SECONDS and link.link_id in self._links:
-                await self._announcer.still_up(link.record)
-                await self._report(link, "announced")
+                self._announced_long_ago.add(link.link_id)
+        if self._announced_long_ago and self._announcing.is_idle:
+            self._announcing.request()
+
+    async def _announce_again(self) -> None:
+        """Announce sources that stay up. What fails is repeated after the next renewal."""
+        for link_id in list(self._announced_long_ago):
+            link = self._links.get(link_id)
+            if link is not None:
+                with suppress(Refusal):
+                    await self._announcer.still_up(link.record)
+                    await self._report(link, "announced")
+            self._announced_long_ago.discard(link_id)
 
     async def _end_leases(self) -> None:
-        """End the leases that are due. What fails is repeated at the next tick, at any node."""
+        """End the leases that are due. What fails is repeated later, at any node, and holds up nothing else."""
         ended, ending = await self._run(SOURCE_END, MAX_ENDED_PER_TICK)
         self.counters.lost += ended
         for name, text in zip(ending[::2], ending[1::2], strict=True):
             record = _ending(name, text)
-            _log.warn("source {source!r} is down: its lease has ended", source=record.name)
-            await self._announcer.lost(record, record.lease, "lease_ended")
-            await self._redis.send("HDEL", self._keys.sources_ending, name)
+            with suppress(Refusal):
+                await self._announcer.lost(record, record.lease, "lease_ended")
+                await self._redis.send("HDEL", self._keys.sources_ending, name)
+                _log.warn("source {source!r} is down: its lease has ended", source=record.name)
 
     # For operators and others
 
@@ -285,14 +324,14 @@ class SharedSources:
         if scope is None:
             return 0
         key = (scope, name)
-        reply = await self._run(SOURCE_FORGET, _name(key), "look", "")
+        reply = await self._run(SOURCE_FORGET, _name(key), "look", "", "")
         _check_unused(reply, name)
         claimed: tuple[str, ...] = ()
         if reply[0] == b"ok":
             record = _forgotten(key, reply)
             claimed = record.claimed if tenant_id is None else (tenant_id,)
             await self._announcer.lost(record, record.lease, "forgotten", claimed)
-            _check_unused(await self._run(SOURCE_FORGET, _name(key), "remove", encode_json(claimed)), name)
+            _check_unused(await self._run(SOURCE_FORGET, _name(key), "remove", encode_json(claimed), ""), name)
         elif tenant_id is not None:
             claimed = (tenant_id,)
 
@@ -342,6 +381,17 @@ async def _each(names: Sequence[str], call: Callable[[str], Deferred[Reply]]) ->
         except FirstError as error:
             error.subFailure.raiseException()
     return replies
+
+
+def _raise_any(refused: dict[str, Refusal]) -> None:
+    for refusal in refused.values():
+        raise refusal
+
+
+def _left(before: _Facts, record: SourceRecord) -> list[str]:
+    """Return the tenants that a source named before, does not name now, and in which it has its name."""
+    claimed = set(record.claimed).difference(record.tenants)
+    return [tenant for tenant in before.tenants if tenant in claimed]
 
 
 def _name(key: Key) -> str:

@@ -41,6 +41,9 @@ class SourceTable:
         self._lease = lease
         self._entries: dict[Key, Entry] = {}
         self._owners: dict[str, dict[str, str]] = {}
+        # The highest number of a lease of a source that has lost a tenant: what is said about it late must not count
+        # for one that takes the name afterwards.
+        self._released_lease = 0
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
@@ -80,7 +83,7 @@ class SourceTable:
         entry = self._entries.get(claim.key)
         known = None if entry is None else entry.record
         self._check_names(claim)
-        record = next_record(known, claim, highest_generation)
+        record = next_record(known, claim, highest_generation, first_lease=self._released_lease + 1)
         if entry is None:
             if len(self._entries) >= MAX_SOURCES:
                 raise Refusal(ErrorCode.OVERLOADED, f"{MAX_SOURCES} sources are registered")
@@ -109,6 +112,12 @@ class SourceTable:
         entry.link_id, entry.ends_at = None, now + self._lease
         return True
 
+    def restart_leases(self, now: float) -> None:
+        """Start the leases of all sources without a connection anew: they could not connect until now."""
+        for entry in self._entries.values():
+            if entry.ends_at is not None:
+                entry.ends_at = now + self._lease
+
     def due(self, now: float) -> list[Key]:
         """Return the sources whose lease has ended."""
         return [key for key, entry in self._entries.items() if entry.ends_at is not None and entry.ends_at <= now]
@@ -128,6 +137,7 @@ class SourceTable:
         """Release a source's name in these tenants; return the new record, None if the source has no tenant left."""
         released = set(tenants)
         entry = self._entries[key]
+        self._released_lease = max(self._released_lease, entry.record.lease)
         for tenant_id in released:
             names = self._owners.get(tenant_id, {})
             names.pop(key[1], None)
@@ -141,12 +151,13 @@ class SourceTable:
         return record
 
 
-def next_record(known: SourceRecord | None, claim: Claim, highest_generation: int) -> SourceRecord:
+def next_record(known: SourceRecord | None, claim: Claim, highest_generation: int, *, first_lease: int) -> SourceRecord:
     """Return the record of a source that said ``Hello``.
 
     Args:
         known: its record before.
         highest_generation: that of the stored events of this name.
+        first_lease: the number of the lease of a source that is not known.
 
     Raises:
         Refusal: see ``SourceTable.register``.
@@ -172,7 +183,7 @@ def next_record(known: SourceRecord | None, claim: Claim, highest_generation: in
         version=claim.version,
         instance=claim.instance,
         generation=generation,
-        lease=1 if known is None else known.lease,
+        lease=first_lease if known is None else known.lease,
         tenants=claim.tenants,
         claimed=claimed,
         capabilities=claim.capabilities,

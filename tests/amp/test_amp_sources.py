@@ -9,7 +9,11 @@ import pytest
 from amp_doubles import SECRET
 
 from callcenter_ws.amp import commands
+from callcenter_ws.broker.ingest import EVENTS_PER_TURN
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import Origin, make_event
+from callcenter_ws.events.source_rules import SourceNumber
+from callcenter_ws.sources import publishing
 from callcenter_ws.testing import run
 
 CALL = {"unique_id": "1.1", "caller_id": "5", "destination": "6"}
@@ -380,6 +384,86 @@ def test_too_many_refused_numbers_end_the_connection(server: Any) -> None:
         if peer.connected:
             batch(peer, *[event(number) for number in range(start, start + 600)])
     assert not peer.connected
+
+
+def test_refused_numbers_of_all_tenants_end_the_connection(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "MAX_REFUSED", 10)
+    peer = daemon(server, SECRET.decode())
+    hello(peer, tenants=tenants("acme", "globex"))
+    refuse(server)
+    batch(peer, event(1), event(2, tenant_id="globex"))
+    batch(peer, *[event(number, tenant_id=("acme", "globex")[number % 2]) for number in range(3, 11)])
+    assert peer.connected
+    # Those that come again do not count any more.
+    batch(peer, event(1), event(2, tenant_id="globex"))
+    batch(peer, event(11), event(12, tenant_id="globex"))
+    assert peer.connected
+    batch(peer, event(13))
+    assert not peer.connected
+
+
+@pytest.mark.logs_errors
+def test_an_unhandled_error_in_the_check_of_one_event_loses_no_other(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = daemon(server, SECRET.decode())
+    hello(peer, tenants=tenants("acme", "globex"))
+
+    def check(draft: Any, *arguments: Any) -> Any:
+        if draft["event_id"] == "2":
+            raise RuntimeError("a bug")
+        return real(draft, *arguments)
+
+    real = server.broadcaster.validate
+    numbered = [event(n, event_id=str(n), tenant_id="globex" if n == 3 else "acme") for n in range(1, 6)]
+    with monkeypatch.context() as patch:
+        patch.setattr(server.broadcaster, "validate", check)
+        assert batch(peer, *numbered) == [2, "UNAVAILABLE", 2, *["UNAVAILABLE"] * 2]
+    assert batch(peer, *numbered[3:]) == ["UNAVAILABLE"] * 2
+    assert batch(peer, *numbered[1:]) == [3, 2, 4, 5]
+    # No number is left over as one that others wait for.
+    assert batch(peer, event(6)) == [6]
+
+
+def test_numbers_grow_over_the_parts_of_a_large_batch(server: Any) -> None:
+    peer = daemon(server)
+    hello(peer)
+    numbers = [*range(1, EVENTS_PER_TURN + 1), EVENTS_PER_TURN, EVENTS_PER_TURN + 1]
+    text = json.dumps([event(number) for number in numbers]).encode()
+    peer.send(peer.box(commands.PublishBatch, events=text))
+    server.clock.turn(3)
+    *_, last, fallen, after = json.loads(joined(peer.boxes()[0], b"results"))
+    assert (last, fallen["code"], after) == (EVENTS_PER_TURN + 1, "INVALID_EVENT", EVENTS_PER_TURN + 2)
+
+
+def joined(box: Any, name: bytes) -> bytes:
+    """Return a value of a box, with its further parts."""
+    parts, at = [box[name]], 1
+    while (part := box.get(b"%b.%d" % (name, at))) is not None:
+        parts.append(part)
+        at += 1
+    return b"".join(parts)
+
+
+def test_an_event_of_a_superseded_generation_is_refused_and_not_stored(server: Any) -> None:
+    """The gateway stood still for longer than the lease, while another instance went on elsewhere."""
+    peer = daemon(server)
+    hello(peer, generation=1)
+    assert one(peer, 1)["seq"] == 2
+    late = make_event(
+        tenant_id="acme",
+        type_="call.incoming",
+        payload=CALL,
+        event_id="other",
+        now=server.clock.time(),
+        received_at=server.clock.monotonic(),
+        origin=Origin.PRODUCER,
+    )
+    late.source, late.source_rule = "pbx1", SourceNumber(2, 9, 0, 2)
+    run(server.broker.publish([late]))
+    assert one(peer, 2)[0] == b"STALE_GENERATION"
+    assert batch(peer, event(2), event(3, type="no.such.event"), event()) == [*["STALE_GENERATION"] * 2, 4]
+    assert published(server) == ["source.up", *["call.incoming"] * 3]
 
 
 # Leases and health

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callcenter_ws.sources.link_order import LinkOrder
+from callcenter_ws.sources.link_order import LinkOrder, RefusedCount
 
 
 def test_each_number_follows_the_one_before_it_that_is_under_way() -> None:
-    order = LinkOrder()
+    order = LinkOrder(RefusedCount())
     assert [order.begin(number) for number in (3, 5, 9)] == [0, 3, 5]
     order.end(3, refused=False)
     assert order.begin(10) == 9
@@ -19,14 +19,15 @@ def test_each_number_follows_the_one_before_it_that_is_under_way() -> None:
 
 
 def test_a_number_that_is_sent_twice_follows_a_lower_one() -> None:
-    order = LinkOrder()
+    order = LinkOrder(RefusedCount())
     assert [order.begin(number) for number in (1, 2, 2, 1)] == [0, 1, 1, 0]
     order.end(2, refused=False)
     assert order.begin(3) == 2
 
 
 def test_higher_numbers_wait_for_a_refused_one() -> None:
-    order = LinkOrder()
+    count = RefusedCount()
+    order = LinkOrder(count)
     order.begin(1)
     order.end(1, refused=True)
     assert [order.begin(number) for number in (2, 3)] == [None, None]
@@ -34,11 +35,11 @@ def test_higher_numbers_wait_for_a_refused_one() -> None:
     # Each number that was refused must come again before any higher one.
     assert [order.begin(number) for number in (3, 4)] == [None, None]
     assert [order.begin(number) for number in (2, 3, 4)] == [1, 2, 3]
-    assert order.refused == 0
+    assert count.value == 0
 
 
 def test_a_lower_number_may_pass() -> None:
-    order = LinkOrder()
+    order = LinkOrder(RefusedCount())
     for number in (1, 2):
         order.begin(number)
     order.end(2, refused=True)
@@ -50,7 +51,8 @@ def test_a_lower_number_may_pass() -> None:
 def test_a_number_passes_if_no_lower_one_was_refused_and_not_sent_again(
     steps: list[tuple[int, bool, int]],
 ) -> None:
-    order = LinkOrder()
+    count = RefusedCount()
+    order = LinkOrder(count)
     under_way: list[int] = []
     refused: set[int] = set()
     for number, is_refused, ended in steps:
@@ -67,4 +69,4 @@ def test_a_number_passes_if_no_lower_one_was_refused_and_not_sent_again(
             order.end(done, refused=is_refused)
             if is_refused:
                 refused.add(done)
-        assert order.refused == len(refused)
+        assert count.value == len(refused)

@@ -23,6 +23,7 @@ from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.runtime.background import spawn
+from callcenter_ws.sources import announcer
 from callcenter_ws.sources.announcer import SourceAnnouncer
 from callcenter_ws.sources.link import SourceLink
 from callcenter_ws.sources.local import LocalSources
@@ -58,8 +59,8 @@ class Gateway:
         self.broker = SqliteBroker(reactor, self.clock, self.path)
         await self.broker.start(self.delivered.extend)
         new_id = UlidFactory(self.clock.time)
-        announcer = SourceAnnouncer(self.broker, self.clock, new_id)
-        self.sources = LocalSources(self.broker, announcer, self.clock, spawn, new_id, lease=LEASE)
+        announcing = SourceAnnouncer(self.broker, self.clock, new_id)
+        self.sources = LocalSources(self.broker, announcing, self.clock, spawn, new_id, lease=LEASE)
         self.publisher = SourcePublisher(EventBroadcaster(self.broker, self.clock), self.broker, self.clock)
         self.sources.start()
 
@@ -216,6 +217,47 @@ async def test_failed_writes_and_killed_gateways_lose_and_double_nothing(
     # A gateway that was killed may have delivered less than it had stored.
     assert stored == sorted(set(stored))
     assert await read_all(gateway) == list(range(1, count + 1))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tenant_that_cannot_be_published_to_holds_up_no_other(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the other tenants of its source nor other sources."""
+    links = [await gateway.hello(INSTALLATION, source=name, tenants=["acme", "globex"]) for name in ("a", "b")]
+    publish = gateway.broker.publish
+    monkeypatch.setattr(announcer, "EVENTS_PER_TURN", 1)
+
+    async def refuse_acme(events: Any) -> Any:
+        if events[0].tenant_id == "acme":
+            return [Refusal(ErrorCode.UNAVAILABLE) for _ in events]
+        return await publish(events)
+
+    for link in links:
+        gateway.sources.link_lost(link)
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway.broker, "publish", refuse_acme)
+        for _ in range(int(LEASE) + 1):
+            gateway.clock.advance(1)
+            # The parts of an announcement are published in turns of their own.
+            await until(lambda: gateway.clock.turn() or gateway.sources._maintenance.is_idle)
+        assert gateway.announced("globex") == ["up", "up", "down", "down"]
+        assert gateway.announced("acme") == ["up", "up"]
+    gateway.clock.advance(1)
+    await until(lambda: gateway.clock.turn() or gateway.sources._maintenance.is_idle)
+    assert gateway.announced("acme") == gateway.announced("globex") == ["up", "up", "down", "down"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_time_in_which_the_gateway_stands_still_does_not_count(gateway: Gateway) -> None:
+    link = await gateway.hello()
+    gateway.sources.link_lost(link)
+    await gateway.wait(1)
+    gateway.clock._now += 3 * LEASE
+    await gateway.wait(int(LEASE) - 2)
+    assert gateway.announced() == ["up"]
+    await gateway.wait(4)
+    assert gateway.announced() == ["up", "down"]
 
 
 async def send_all(gateway: Gateway, chance: random.Random, count: int, answered: set[int]) -> None:

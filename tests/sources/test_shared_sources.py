@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.source_rules import Announcement
-from callcenter_ws.redis.scripts import SOURCE_END
+from callcenter_ws.redis.scripts import SOURCE_END, SOURCE_HELLO
 from callcenter_ws.sources import shared
 
 SHORT = 0.4
@@ -334,3 +334,156 @@ async def test_time_in_which_redis_does_not_answer_does_not_count(open_own_node:
     await until(lambda: node.broker.not_ready() is None and node.sources._renewed_at is not None)
     assert node.closed == []
     assert node.announced() == ["up"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_announcement_that_takes_long_delays_no_renewal(
+    open_node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "LINKS_PER_CALL", 1)
+    node = await open_node(SHORT * 3)
+    names = ("a", "b", "c")
+    for name in names:
+        await node.hello(source=name)
+    redis, keys = node.broker.redis, node.broker.keys
+    calls, blocked = 0, Deferred[None]()
+
+    async def never(record: Any) -> None:
+        nonlocal calls
+        calls += 1
+        await blocked
+
+    monkeypatch.setattr(node.sources._announcer, "still_up", never)
+    for name in names:
+        await redis.send("HSET", keys.source(f'["acme","{name}"]'), "announced", "1")
+    await until(lambda: calls == 1)
+    for _ in range(2):
+        renewed_at = node.sources._renewed_at
+        await until(lambda before=renewed_at: node.sources._renewed_at not in (None, before))
+    assert (calls, node.sources.counters.lost, node.closed) == (1, 0, [])
+    blocked.callback(None)
+    await until(lambda: node.sources._announcing.is_idle)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_announcement_stops_no_renewal(open_node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "LINKS_PER_CALL", 1)
+    node = await open_node(SHORT * 3)
+    for name in ("a", "b"):
+        await node.hello(source=name)
+    refused = []
+
+    async def refuse(record: Any) -> None:
+        refused.append(record.name)
+        raise Refusal(ErrorCode.UNAVAILABLE)
+
+    monkeypatch.setattr(node.sources._announcer, "still_up", refuse)
+    await node.broker.redis.send("HSET", node.broker.keys.source('["acme","a"]'), "announced", "1")
+    await until(lambda: len(refused) >= 3)
+    assert set(refused) == {"a"}
+    assert (node.sources.counters.lost, node.closed) == (0, [])
+    assert node.sources._renewed_at is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_cannot_be_announced_down_holds_up_no_other(
+    open_node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await open_node(SHORT)
+    links = [await node.hello(source=name) for name in ("a", "b", "c")]
+    lost = node.sources._announcer.lost
+    said = set()
+
+    async def refuse_two(record: Any, *arguments: Any) -> None:
+        if record.name != "b":
+            said.add(record.name)
+            raise Refusal(ErrorCode.UNAVAILABLE)
+        await lost(record, *arguments)
+
+    monkeypatch.setattr(node.sources._announcer, "lost", refuse_two)
+    # One at a time: those that are refused must not hide the other.
+    monkeypatch.setattr(shared, "MAX_ENDED_PER_TICK", 1)
+    for link in links:
+        node.sources.link_lost(link)
+    await until(lambda: node.announced() == [*["up"] * 3, "down"] and len(said) == 2)
+    monkeypatch.setattr(node.sources._announcer, "lost", lost)
+    await until(lambda: node.announced() == [*["up"] * 3, *["down"] * 3])
+    await until_empty(node, node.broker.keys.sources_ending)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_bounded_number_of_ended_leases_is_read_at_once(open_node: Any) -> None:
+    node = await open_node()
+    redis, keys = node.broker.redis, node.broker.keys
+    node.sources.stop()
+    for number in range(20):
+        await redis.send("HSET", keys.sources_ending, f'1 ["acme","{number}"]', "x")
+    _, ending = await redis.run(SOURCE_END, [keys.sources], 5)
+    assert len(set(ending[::2])) == 5
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_node_that_stood_still_ends_no_lease_of_its_own_sources(
+    open_node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Leases are renewed in several calls, so one that ends leases comes in between.
+    monkeypatch.setattr(shared, "LINKS_PER_CALL", 1)
+    node = await open_node(SHORT)
+    for name in ("a", "b", "c", "d"):
+        await node.hello(source=name)
+    await until(lambda: node.sources._can_end_leases)
+    redis, key = node.broker.redis, f"{node.broker.keys.sources[:-3]}leases"
+
+    async def scores() -> tuple[list[float], float]:
+        found = await redis.send("ZRANGE", key, 0, -1, "WITHSCORES")
+        seconds, microseconds = await redis.send("TIME")
+        return [float(score) for score in found[1::2]], int(seconds) + int(microseconds) / 1e6
+
+    node.sources._timer.cancel()
+    await until(lambda: node.sources._renewal.is_idle and node.sources._ending.is_idle)
+    leases, now = await scores()
+    while max(leases) > now:
+        leases, now = await scores()
+    node.sources._tick()
+    while min(leases) < now:
+        leases, now = await scores()
+        assert len(leases) == 4
+    assert (node.sources.counters.lost, node.closed) == (0, [])
+    assert "down" not in node.announced()
+
+
+@pytest_twisted.ensureDeferred
+async def test_late_announcements_of_a_forgotten_source_do_not_count_for_the_next(open_node: Any) -> None:
+    node = await open_node()
+    link = await node.hello(INSTALLATION, tenants=["acme", "globex"])
+    of = node.broker.keys.source('["*","pbx1"]')
+    await node.broker.redis.send("HSET", of, "instance", "", "lease", "5")
+    assert await node.sources.forget("pbx1", "acme") == 1
+    next_one = await node.hello(ACME)
+    assert next_one.record.lease == 6
+    assert await node.sources._announcer._publish(link.record, ["acme"], "down", 5, {}) is False
+    assert await node.sources.forget("pbx1", None) == 1
+    assert (await node.hello(INSTALLATION, tenants=["globex"])).record.lease == 6
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_name_that_is_taken_between_the_two_steps_of_hello(open_node: Any) -> None:
+    node, other = await open_node(), await open_node()
+    run, taken = node.sources._run, []
+
+    async def take_meanwhile(script: Any, *arguments: Any) -> Any:
+        if script is SOURCE_HELLO and not taken:
+            taken.append(await other.hello(ACME))
+        return await run(script, *arguments)
+
+    node.sources._run = take_meanwhile
+    assert await refusal_of(node.hello(INSTALLATION, tenants=["acme", "globex"])) is ErrorCode.FORBIDDEN
+    assert taken
+    (listed,) = await node.sources.sources("acme")
+    assert (listed["owner"], listed["state"]) == ("acd", "connected")
+    (left,) = await node.sources.sources("globex")
+    assert left["tenants"] == ["globex"]
+    # Neither the next Hello nor the end of its lease says anything to the tenant that it did not get.
+    again = await node.hello(INSTALLATION, tenants=["globex"])
+    assert again.record.claimed == ("globex",)
+    await until(lambda: other.announced("acme") == ["up"])

@@ -87,3 +87,15 @@ def test_names_are_released_one_tenant_at_a_time(table: SourceTable) -> None:
     table.register(claim(ACME), 0, "two")
     assert table.forget(key, ["globex"]) is None
     assert table.get(key) is None
+
+
+def test_lease_numbers_of_a_name_never_fall(table: SourceTable) -> None:
+    """What is still said about a source that was forgotten must not count for the one that has its name next."""
+    key = table.register(claim(INSTALLATION, tenants=["acme", "globex"]), 0, "one").scope, "pbx1"
+    for _ in range(4):
+        table.end(key)
+    assert table.forget(key, ["acme"]) is not None
+    assert table.register(claim(ACME), 0, "two").lease == 6
+    assert table.forget(key, ["globex"]) is None
+    assert table.register(claim(INSTALLATION, tenants=["globex"]), 0, "three").lease == 6
+    assert table.register(claim(ACME, source="pbx2"), 0, "four").lease == 6

@@ -18,7 +18,7 @@ from callcenter_ws.broker.chats import not_assigned, not_open
 from callcenter_ws.broker.redis.codec import apply_call, encode_event, id_kind
 from callcenter_ws.broker.redis.tenant_registry import TenantRegistry
 from callcenter_ws.broker.redis.tenant_store import NO_EVENT, KnownEvent, TenantStore
-from callcenter_ws.broker.source_marks import out_of_order
+from callcenter_ws.broker.source_marks import out_of_order, superseded
 from callcenter_ws.broker.submission import Entry, Outcome, SubmissionQueue, set_outcome
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
@@ -39,6 +39,13 @@ _SPAN_SECONDS = 300.0
 
 MAX_LAST_EVENTS = 10_000
 """Tenants whose last published event is remembered, by which the loss of events in Redis is detected."""
+
+_REFUSALS: dict[str, Callable[[], Refusal]] = {
+    ErrorCode.UNKNOWN_SESSION: not_open,
+    ErrorCode.FORBIDDEN: not_assigned,
+    ErrorCode.STALE_GENERATION: superseded,
+}
+"""The refusals of single events, by the code that ``publish.lua`` returns."""
 
 _log = Logger("callcenter_ws.broker")
 
@@ -183,7 +190,7 @@ class Publisher:
             for entry, seq in zip(batch, seqs, strict=True)
         ]
         for index, code in refused:
-            outcomes[index] = not_open() if code == ErrorCode.UNKNOWN_SESSION else not_assigned()
+            outcomes[index] = _REFUSALS[code]()
         return outcomes
 
     def _remember(self, tenant_id: str, last_event: KnownEvent) -> None:

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.broker.mailboxes import mail_expires_at
-from callcenter_ws.broker.source_marks import Verdict, out_of_order
+from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.codec import changed_row, row_of
 from callcenter_ws.broker.sqlite.file import StoreFile
@@ -298,8 +298,8 @@ class GroupCommit:
             transaction.marks[key] = marks.get(source)
             if not event.is_void:
                 return True
-        elif verdict is Verdict.EARLY:
-            set_outcome(entry, out_of_order())
+        elif verdict is not Verdict.KNOWN:
+            set_outcome(entry, out_of_order() if verdict is Verdict.EARLY else superseded())
             return False
         first = part.stream.first_seq_of(event) or 0
         if key in transaction.marks:

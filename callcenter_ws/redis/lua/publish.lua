@@ -32,6 +32,9 @@ for index, id in ipairs(ids) do
   local verdict = fact and fact.source and judge(fact.source) or 'new'
   if verdict == 'early' then
     table.insert(seqs, 'null')
+  elseif verdict == 'stale' then
+    table.insert(seqs, 0)
+    table.insert(refused, string.format('[%d,"stale_generation"]', index - 1))
   elseif before and before[2] >= tonumber(at) - WINDOW then
     table.insert(seqs, -before[1])
   elseif verdict == 'known' or (fact and fact.void) then

@@ -1,6 +1,7 @@
--- End the leases that are due, and return ended leases for which source.down may not be published yet.
+-- End the leases that are due, and return ended leases for which source.down may not be published yet: any of them, so
+-- that some which cannot be published do not hide the others.
 --
--- ARGV: 1 the maximum number of leases. Returns a flat list of the field of "ending", and "claimed" and "facts" of the
+-- ARGV: 1 the maximum number of leases, of each. Returns a flat list of the field of "ending", and "claimed" and "facts" of the
 -- source; and how many leases were ended now.
 
 local due = redis.call('ZRANGE', key('leases'), '-inf', redis_time(), 'BYSCORE', 'LIMIT', 0, ARGV[1])
@@ -14,4 +15,4 @@ for _, source in ipairs(due) do
     redis.call('HDEL', of, 'announced')
   end
 end
-return {#due, redis.call('HGETALL', key('ending'))}
+return {#due, redis.call('HRANDFIELD', key('ending'), ARGV[1], 'WITHVALUES')}

@@ -36,7 +36,9 @@ end
 if #claimed > tonumber(ARGV[11]) then
   return {'tenants'}
 end
-local text, lease, number = cjson.encode(claimed), known[5] or '1', string.format('%.0f', generation)
+-- What is said late about a source that had the name before must not count for this one.
+local lease = known[5] or string.format('%.0f', tonumber(redis.call('GET', key('released')) or 0) + 1)
+local text, number = cjson.encode(claimed), string.format('%.0f', generation)
 redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('HSET', of, 'subject', ARGV[2], 'instance', ARGV[3], 'link', ARGV[4], 'generation', number, 'lease', lease,
   'claimed', text, 'facts', ARGV[9])

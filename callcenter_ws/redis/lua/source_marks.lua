@@ -35,6 +35,9 @@ local function is_below(mark, generation, seq)
 end
 
 local function judge_number(mark, rule)
+  if rule.gen < mark.gen then
+    return 'stale'
+  end
   if rule.seq > 0 then
     if not is_below(mark, rule.gen, rule.seq) then
       return 'known'
@@ -52,7 +55,7 @@ local function judge_number(mark, rule)
 end
 
 -- Return "new": append the event; "known": it is stored, or there is nothing to announce; "early": one is missing
--- before it. Raise the mark of a new event; store_marks stores it.
+-- before it; "stale": a later generation has published. Raise the mark of a new event; store_marks stores it.
 local function judge(rule)
   local mark = load_mark(rule.name)
   local verdict = (rule.say and judge_announcement or judge_number)(mark, rule)
