@@ -159,7 +159,7 @@ CLOSES: dict[CloseCode, CloseEntry] = {
         CloseEntry(CloseCode.RATE_LIMITED, "rate_limited", "the client sent too many messages"),
         CloseEntry(CloseCode.TOKEN_EXPIRED, "token_expired", "the token has expired; reconnect with a new token"),
         CloseEntry(CloseCode.TRY_LATER, "try_later", "not possible now; reconnect after retry_after_ms"),
-        CloseEntry(CloseCode.UNAUTHORIZED, "unauthorized", "the token was refused"),
+        CloseEntry(CloseCode.UNAUTHORIZED, "unauthorized", "refused; the error message before it says why"),
         CloseEntry(CloseCode.PROTOCOL_ABUSE, "protocol_abuse", "too many invalid messages"),
         CloseEntry(CloseCode.AUTH_TIMEOUT, "auth_timeout", "the client did not authenticate in time"),
         CloseEntry(CloseCode.REVOKED, "revoked", "the session was ended by an administrator"),

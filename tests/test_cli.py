@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jwt
@@ -35,6 +37,7 @@ from callcenter_ws.cli.emit import emit
 from callcenter_ws.cli.main import main
 from callcenter_ws.cli.tail import TailOptions, tail
 from callcenter_ws.cli.target import Target
+from callcenter_ws.config import access
 from callcenter_ws.config.load import load
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -180,6 +183,53 @@ def test_a_folder_that_does_not_exist_is_not_ok(
     listener = tmp_path / "missing" / "amp.sock"
     assert main(["check-config", "--config", str(config_file), "--set", f"amp.listen=unix:{listener}"]) == 1
     assert f"amp.listen: the folder {listener.parent} does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["web.listen", "web.metrics_listen", "amp.listen"])
+def test_a_socket_that_cannot_be_made_is_not_ok(
+    key: str, config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    occupied = tmp_path / "occupied.sock"
+    occupied.write_text("not a socket")
+    long = tmp_path / ("s" * 100 + ".sock")
+    for path, reason in ((occupied, "exists and is not a socket"), (long, "that of a socket has at most 107")):
+        assert main(["check-config", "--config", str(config_file), "--set", f"{key}=unix:{path}"]) == 1
+        printed = capsys.readouterr()
+        assert "OK" not in printed.out
+        assert f"{key}: " in printed.err
+        assert reason in printed.err
+
+
+def test_a_socket_of_an_earlier_run_is_ok(config_file: Path) -> None:
+    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = Path(folder) / "amp.sock"
+        listener.bind(str(path))
+        assert main(["check-config", "--config", str(config_file), "--set", f"amp.listen=unix:{path}"]) == 0
+
+
+def test_a_store_in_a_file_system_without_files_is_not_ok(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-config", "--config", str(config_file), "--set", "store.url=sqlite:/proc/events.sqlite"]) == 1
+    assert "store.url: the folder /proc keeps no files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("capabilities", "warned"), [("0000000000000000", True), ("0000000000000400", False)])
+def test_a_low_port_without_the_capability_is_warned_of(
+    capabilities: str,
+    warned: bool,
+    config_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    status, lowest = tmp_path / "status", tmp_path / "lowest"
+    status.write_text(f"Name:\tpython3\nCapEff:\t{capabilities}\n")
+    lowest.write_text("1024\n")
+    monkeypatch.setattr(access, "PROCESS_STATUS", status)
+    monkeypatch.setattr(access, "PORTS_SETTING", lowest)
+    assert main(["check-config", "--config", str(config_file), "--set", "web.listen=tcp:443"]) == 0
+    assert ("web.listen: " in capsys.readouterr().err) is warned
 
 
 # token

@@ -21,7 +21,7 @@ from callcenter_ws.cli.source import forget_source, list_sources
 from callcenter_ws.cli.store import back_up_store, check_store, store_file
 from callcenter_ws.cli.tail import TailOptions, tail
 from callcenter_ws.cli.target import CommandFailed, Target, read_token
-from callcenter_ws.config.access import check_access
+from callcenter_ws.config.access import check_access, check_ports
 from callcenter_ws.config.load import ConfigError, load
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
@@ -83,7 +83,8 @@ def check_config(arguments: argparse.Namespace) -> int:
     print(
         f"  node                {settings.cluster.node_id}, at most {limits.connections or 'any number of'} connections"
     )
-    for warning in settings.warnings:
+    ports = (f"{finding.key}: {finding.reason}" for finding in check_ports(settings))
+    for warning in (*settings.warnings, *ports):
         print(f"warning: {warning}", file=sys.stderr)
     return 0
 

@@ -52,7 +52,7 @@ def check_listeners(settings: Settings) -> Iterator[Finding]:
     if not settings.web.listen:
         yield Finding("web.listen", "lists no endpoint, so no client could connect")
     used = set(settings.web.listen)
-    for key, endpoint in _listeners(settings):
+    for key, endpoint in listeners(settings):
         if key == "web.listen":
             continue
         if endpoint in used and not endpoint.text.startswith("tcp:0"):
@@ -199,7 +199,7 @@ def check_file_modes(settings: Settings) -> Iterator[Finding]:
     for key, path in _secret_files(settings):
         if validators.readable_by_others(path):
             yield Finding(key, f"every user of this machine can read {path}; run: chmod o-r {path}")
-    for key, endpoint in _listeners(settings):
+    for key, endpoint in listeners(settings):
         if endpoint.kind == "ssl":
             path = endpoint.private_key_file
             if validators.readable_by_others(path):
@@ -247,7 +247,8 @@ def _is_unix(endpoint: EndpointDescription) -> bool:
     return endpoint.kind == "unix" or endpoint.options.get("domain") == "UNIX"
 
 
-def _listeners(settings: Settings) -> Iterator[tuple[str, EndpointDescription]]:
+def listeners(settings: Settings) -> Iterator[tuple[str, EndpointDescription]]:
+    """Yield each endpoint that the gateway opens, with its key."""
     yield from (("web.listen", endpoint) for endpoint in settings.web.listen)
     if settings.web.metrics_listen:
         yield "web.metrics_listen", settings.web.metrics_listen
