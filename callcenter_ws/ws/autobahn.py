@@ -113,9 +113,16 @@ class TunedServerProtocol(WebSocketServerProtocol):
         super().onFrameBegin()
 
     def onFrameEnd(self) -> bool | None:
-        """End a frame, and release its masker."""
+        """End a frame, and release its masker.
+
+        Autobahn keeps the last frame of a message whose end it refuses. It is ended here too: the frames after it are
+        parsed for the peer's close frame.
+        """
+        result = super().onFrameEnd()
+        if self.current_frame is not None:
+            self.current_frame, self.inside_message, result = None, False, None
         self.current_frame_masker = None
-        return super().onFrameEnd()
+        return result
 
     def mark_open(self) -> None:
         """Accept frames from now on: the opening handshake is complete."""

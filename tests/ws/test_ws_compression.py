@@ -6,7 +6,7 @@ import zlib
 from typing import Any
 
 import pytest
-from ws_world import CONTINUATION, PING, TEXT, Peer, WebSocketWorld, encode, request
+from ws_world import CLOSE, CONTINUATION, PING, TEXT, Peer, WebSocketWorld, encode, request
 
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.frames import frame_payload
@@ -101,6 +101,26 @@ def test_the_close_code_reports_invalid_compressed_data(world: WebSocketWorld, f
     peer = deflating_client(world)
     peer.feed(frames)
     assert peer.only_close() == code
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        pytest.param(encode(TEXT, compressed(ping("a") * 9)[:5], rsv=4), id="incomplete data"),
+        pytest.param(encode(TEXT, compressed(b'"\xe2'), rsv=4), id="ends within a character"),
+        pytest.param(encode(TEXT, b'"\xe2'), id="ends within a character, not compressed"),
+    ],
+)
+def test_what_follows_a_refused_end_is_read_up_to_the_close_frame(world: WebSocketWorld, refused: bytes) -> None:
+    peer = deflating_client(world)
+    peer.feed(refused)
+    assert peer.only_close() == CloseCode.INVALID_PAYLOAD
+    for frame in (encode(TEXT, b"{}"), encode(PING, b"x"), encode(TEXT, compressed(b"{}"), rsv=4)):
+        peer.feed(frame)
+    assert not peer.transport.disconnecting
+    peer.feed(encode(CLOSE, b"\x03\xe8"))
+    assert peer.transport.disconnecting
+    assert peer.take() == []
 
 
 def test_decompression_is_limited_before_authentication(world: WebSocketWorld) -> None:
