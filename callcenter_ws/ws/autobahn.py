@@ -98,6 +98,7 @@ class TunedServerProtocol(WebSocketServerProtocol):
     factory: Any  # the protocol uses attributes of it that Autobahn does not declare
     transport: TwistedTransport
     _perMessageCompress: Any  # noqa: N815 - Autobahn's name, and it declares no type
+    current_frame: Any  # declared without None, which it is between two frames
     CONFIG_ATTRS: list[str] = []  # noqa: RUF012 - Autobahn's name for the options that it would copy
 
     def __init__(self) -> None:
