@@ -182,7 +182,12 @@ class World:
         self.quotas = Quotas(self.limits, self.clock, history_events=10_000, history_bytes=268_435_456)
         self.sources = FixedCapabilities()
         chats = ChatSessions(
-            self.broadcaster, self.sources, self.quotas, agent_chats=agent_chats, open_sessions=open_sessions
+            self.broadcaster,
+            self.sources,
+            self.quotas,
+            self.clock,
+            agent_chats=agent_chats,
+            open_sessions=open_sessions,
         )
         self.context = Context(
             hub=self.hub,

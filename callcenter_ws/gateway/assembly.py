@@ -295,6 +295,7 @@ def _chat_sessions(settings: Settings, core: Core, quotas: Quotas) -> ChatSessio
         core.broadcaster,
         core.store.sources,
         quotas,
+        core.clock,
         agent_chats=settings.policy.agent_chats,
         open_sessions=settings.public.open_sessions,
     )

@@ -13,7 +13,9 @@ from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.visibility import AgentChats
 from callcenter_ws.interfaces import PublishResult, SourceCapabilities
 from callcenter_ws.requests.quotas import Quotas
+from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.runtime.one_at_a_time import OneAtATime
 
 OPENED_STATUS = "waiting"
 """The ``status`` of a session that the gateway opens."""
@@ -24,6 +26,10 @@ class ChatSessions:
 
     The store checks that, in the step that appends the event: no node needs to know the sessions, and no transfer or
     end can come in between.
+
+    What clients write is published in the order in which it was received. The store appends in the order of its calls.
+    What a visitor writes may need a second call, after the one that opens the session; therefore the events of a
+    visitor's session, over all its connections to this node, are published one at a time.
 
     Args:
         sources: whether daemons open and end the chats of a tenant.
@@ -37,6 +43,7 @@ class ChatSessions:
         broadcaster: EventBroadcaster,
         sources: SourceCapabilities,
         quotas: Quotas,
+        clock: Clock,
         *,
         agent_chats: AgentChats = "own",
         open_sessions: bool = False,
@@ -46,6 +53,7 @@ class ChatSessions:
         self._quotas = quotas
         self._agent_chats = agent_chats
         self._open_sessions = open_sessions
+        self._visitors = OneAtATime(clock, "messages of this chat session")
 
     async def publish(
         self, sender: Principal, type_: str, payload: JsonObject, *, event_id: str | None = None
@@ -53,13 +61,27 @@ class ChatSessions:
         """Publish an event of a chat.
 
         Raises:
-            Refusal: ``unknown_session`` for a session that is not open, ``forbidden`` for an agent who may not see it.
+            Refusal: ``unknown_session`` for a session that is not open, ``forbidden`` for an agent who may not see it,
+                ``overloaded`` when too much waits for the store.
         """
+        if not sender.is_visitor or self._open_sessions:
+            return await self._publish(sender, type_, payload, event_id, self._writer(sender))
+        size = len(payload.get("body", "").encode())
+        return await self._visitors.run(
+            (sender.tenant_id, str(payload["session_id"])),
+            size,
+            lambda: self._publish_of_visitor(sender, type_, payload, event_id),
+        )
+
+    async def _publish_of_visitor(
+        self, sender: Principal, type_: str, payload: JsonObject, event_id: str | None
+    ) -> PublishResult:
+        """Publish an event of a visitor; open its session first if nobody has done it."""
         writer = self._writer(sender)
         try:
             return await self._publish(sender, type_, payload, event_id, writer)
         except Refusal as refusal:
-            if refusal.code is not ErrorCode.UNKNOWN_SESSION or not await self._opens(sender, type_):
+            if refusal.code is not ErrorCode.UNKNOWN_SESSION or not await self._opens(sender.tenant_id, type_):
                 raise
         await self._open(sender, payload["session_id"])
         return await self._publish(sender, type_, payload, event_id, writer)
@@ -76,11 +98,9 @@ class ChatSessions:
             return ChatWriter(agent=sender.user_id, queues=sender.queues, any_session=self._open_sessions)
         return ChatWriter(any_session=self._open_sessions)
 
-    async def _opens(self, sender: Principal, type_: str) -> bool:
+    async def _opens(self, tenant_id: str, type_: str) -> bool:
         """Return whether the gateway opens the session itself: by a visitor's message, where no source does it."""
-        if not sender.is_visitor or type_ != "chat.message":
-            return False
-        return not await self._sources.chats_are_owned(sender.tenant_id)
+        return type_ == "chat.message" and not await self._sources.chats_are_owned(tenant_id)
 
     async def _open(self, visitor: Principal, session_id: object) -> None:
         """Publish ``chat.session.started``; nothing happens if another node has done it, or the session has ended."""

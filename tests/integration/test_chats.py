@@ -134,6 +134,29 @@ def test_the_first_message_of_a_visitor_opens_its_session(desk: Desk) -> None:
     assert chats(desk.reloaded("visitor", "v-1", **claims)) == []
 
 
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_messages_that_a_visitor_sends_at_once_arrive_in_order(desk: Desk, count: int) -> None:
+    """While the first of them opens the session; the visitor's second connection writes at the same time."""
+    boss = desk.connect("supervisor", "boss")
+    for attempt in range(4):
+        session = f"s{attempt}"
+        visitor, second = (desk.connect("visitor", f"v-{attempt}", session_id=session) for _ in range(2))
+        expected = [f"{number} {'x' * (number % 2) * 4_200}" for number in range(count)]
+        for number, body in enumerate(expected):
+            visitor.send("chat.message", {"session_id": session, "body": body}, id=number)
+            if not number:
+                second.send("chat.message", {"session_id": session, "body": "other"}, id="other")
+                second.send("chat.message", {"session_id": session, "body": "another"}, id="another")
+        for client in (boss, visitor):
+            seen = [client.receive_type("chat.message")["payload"]["body"] for _ in range(count + 2)]
+            assert [body for body in seen if body in expected] == expected
+            assert [body for body in seen if body not in expected] == ["other", "another"]
+        started = [event for event in desk.reloaded("supervisor", "boss") if event["payload"]["session_id"] == session]
+        assert chats(started).count("chat.session.started") == 1
+        visitor.socket.close()
+        second.socket.close()
+
+
 def test_the_snapshot_has_the_users_who_are_online(desk: Desk) -> None:
     def online() -> list[str]:
         events = boss.request("snapshot")["payload"]["events"]

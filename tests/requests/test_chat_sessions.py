@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from doubles import SlowBroker, SteppingClock
 from sample_events import ACME, principal
 from world import Message, Peer, World
 
+from callcenter_ws.broker.memory import MemoryBroker
+from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.welcome import ConnectOptions
-from callcenter_ws.errors import CloseCode
+from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.event import Origin
-from callcenter_ws.events.principal import Role
+from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.runtime.one_at_a_time import MAX_WAITING_OF_KEY
 
 VISITOR = principal(Role.VISITOR, "v-1", session_id="s-1", name="Rui")
 ANA, BEA = principal(Role.AGENT, "101", name="Ana"), principal(Role.AGENT, "102", name="Bea")
@@ -24,6 +28,22 @@ def write(peer: Peer, body: str = "hello", session: Any = "s-1", **fields: Any) 
     messages = peer.request("chat.message", {"session_id": session, "body": body, **fields})
     (answer,) = [message for message in messages if message["type"] in ("accepted", "error")]
     return str(answer["payload"].get("code", "accepted"))
+
+
+def slow_world(delay: int) -> World:
+    """Return a world whose store answers ``delay`` turns after it has appended, as long after it was called."""
+    clock = SteppingClock()
+    return World(clock=clock, broker=SlowBroker(MemoryBroker(clock), clock, lambda: delay))
+
+
+def send(peer: Peer, number: int, session: str = "s-1", **fields: Any) -> None:
+    """Send a message whose body and id are a number, and read nothing."""
+    peer.send("chat.message", {"session_id": session, "body": str(number), **fields}, id_=number)
+
+
+def accepted(peer: Peer) -> list[Any]:
+    """Return the numbers of the messages that were accepted since the last read, in the order of the answers."""
+    return [message["in_reply_to"] for message in peer.read("accepted")]
 
 
 def shown(messages: list[Message]) -> list[str]:
@@ -109,6 +129,135 @@ class TestSessions:
         world.publish("chat.session.ended", {"session_id": "s-1"})
         assert write(visitor, client_message_id="x") == "accepted"
         assert shown(visitor.events()) == []
+
+    @pytest.mark.parametrize("delay", [0, 1, 2, 3])
+    @pytest.mark.parametrize("count", [2, 3, 5])
+    def test_messages_during_the_opening_are_published_in_order(self, delay: int, count: int) -> None:
+        """The first message is followed by the others at once after each number of steps."""
+        for steps in range(14 * delay + 3):
+            world = slow_world(delay)
+            agent, visitor = world.live(ANA), world.live(VISITOR)
+            send(visitor, 0)
+            for _ in range(steps):
+                world.clock.step()
+            for number in range(1, count):
+                send(visitor, number)
+            assert shown(agent.events()) == ["chat.session.started", *map(str, range(count))], steps
+            assert accepted(visitor) == list(range(count)), steps
+
+    @pytest.mark.parametrize("delay", [1, 2, 3])
+    def test_messages_that_arrive_one_by_one_are_published_in_order(self, delay: int) -> None:
+        for gap in range(1, 6 * delay):
+            world = slow_world(delay)
+            agent = world.live(ANA)
+            visitors = [world.live(VISITOR), world.live(VISITOR)]
+            for number in range(5):
+                send(visitors[number % 2], number)
+                for _ in range(gap):
+                    world.clock.step()
+            assert shown(agent.events()) == ["chat.session.started", *"01234"], gap
+            assert [accepted(visitor) for visitor in visitors] == [[0, 2, 4], [1, 3]]
+
+    @pytest.mark.parametrize("delay", [0, 1, 2])
+    def test_a_message_does_not_overtake_one_before_another_opened_the_session(self, delay: int) -> None:
+        """A source, or another node, opens it after the store has refused the first message."""
+        for steps in range(14 * delay + 3):
+            world = slow_world(delay)
+            boss, visitor = world.live(BOSS), world.live(VISITOR)
+            send(visitor, 0)
+            for _ in range(steps):
+                world.clock.step()
+            world.publish("chat.session.started", {"session_id": "s-1"})
+            send(visitor, 1)
+            written = [text for text in shown(boss.events()) if text != "chat.session.started"]
+            assert written == ["0", "1"], steps
+
+    def test_typing_waits_for_the_opening_and_other_sessions_do_not(self) -> None:
+        world = slow_world(2)
+        agent, visitor = world.live(ANA), world.live(VISITOR)
+        other = world.live(principal(Role.VISITOR, "v-2", session_id="s-2"))
+        send(visitor, 0)
+        visitor.send("chat.typing", {"session_id": "s-1", "is_typing": True})
+        send(visitor, 1)
+        send(visitor, 2)
+        send(other, 9, session="s-2")
+        events = agent.events()
+        assert shown([event for event in events if event["payload"]["session_id"] == "s-1"]) == [
+            "chat.session.started",
+            "0",
+            "chat.typing",
+            "1",
+            "2",
+        ]
+        # The other session waits for none of these.
+        assert shown(events).index("9") < shown(events).index("chat.typing")
+
+    def test_a_repetition_during_the_opening_is_published_once(self) -> None:
+        world = slow_world(1)
+        agent, visitor = world.live(ANA), world.live(VISITOR)
+        for number in (0, 1, 0, 1):
+            send(visitor, number, client_message_id=str(number))
+        assert shown(agent.events()) == ["chat.session.started", "0", "1"]
+        answers = [message["payload"] for message in visitor.read() if message["type"] == "accepted"]
+        found = [(answer["client_message_id"], answer["duplicate"]) for answer in answers]
+        assert found == [("0", False), ("1", False), ("0", True), ("1", True)]
+
+    def test_what_was_received_before_the_connection_was_lost_is_published(self) -> None:
+        world = slow_world(2)
+        agent, visitor = world.live(ANA), world.live(VISITOR)
+        for number in range(3):
+            send(visitor, number)
+        visitor.client.connection_lost(CloseCode.ABNORMAL)
+        assert shown(agent.events()) == ["chat.session.started", "0", "1", "2"]
+
+    def test_an_opening_is_charged_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = slow_world(2)
+        charged: list[int] = []
+        use_history = world.quotas.use_history
+
+        def note(sender: Principal, size: int, *, typing: bool = False) -> None:
+            charged.append(size)
+            use_history(sender, size, typing=typing)
+
+        monkeypatch.setattr(world.quotas, "use_history", note)
+        visitor = world.live(VISITOR)
+        for number in range(4):
+            send(visitor, number)
+        assert accepted(visitor) == [0, 1, 2, 3]
+        assert sorted(charged) == [0, 1, 1, 1, 1]
+
+    def test_a_refused_opening_is_answered_and_the_next_message_opens(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = slow_world(1)
+        refusals = [Refusal(ErrorCode.RATE_LIMITED, retry_after=1)]
+        use_history = world.quotas.use_history
+
+        def refuse_once(sender: Principal, size: int, *, typing: bool = False) -> None:
+            if not size and refusals:
+                raise refusals.pop()
+            use_history(sender, size, typing=typing)
+
+        monkeypatch.setattr(world.quotas, "use_history", refuse_once)
+        agent, visitor = world.live(ANA), world.live(VISITOR)
+        for number in range(3):
+            send(visitor, number)
+        assert shown(agent.events()) == ["chat.session.started", "1", "2"]
+        answers = [message for message in visitor.read() if "in_reply_to" in message]
+        assert [(answer["in_reply_to"], answer["type"]) for answer in answers] == [
+            (0, "error"),
+            (1, "accepted"),
+            (2, "accepted"),
+        ]
+
+    def test_too_many_waiting_messages_are_refused(self) -> None:
+        world = World(slow=True, limits=Limits(burst=1_000, visitor_burst=1_000, visitor_network_rate=1_000))
+        agent, visitor = world.live(ANA), world.live(VISITOR)
+        for number in range(MAX_WAITING_OF_KEY + 3):
+            send(visitor, number)
+        codes = [message["payload"]["code"] for message in visitor.read("error")]
+        assert codes == ["unavailable"] * 2  # ``overloaded`` on the wire of WebSockets
+        assert shown(agent.events()) == ["chat.session.started", *map(str, range(MAX_WAITING_OF_KEY + 1))]
+        send(visitor, 999)
+        assert shown(agent.events()) == ["999"]
 
     def test_any_session_where_the_operator_allows_it(self) -> None:
         world = World(open_sessions=True)
