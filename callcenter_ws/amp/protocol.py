@@ -323,7 +323,7 @@ class GatewayAMP(amp.BinaryBoxProtocol):
     def unhandledError(self, failure: Failure) -> None:  # noqa: N802 - Twisted's name
         """Log an error that no code expected, and close. Expected failures have been answered before."""
         if failure.check(ConnectionLost) is None:
-            _log.failure("AMP peer {peer}: unhandled error", failure, peer=self.peer)
+            self._limits.log.failure("AMP peer {peer}: unhandled error", failure, peer=self.peer)
             self.close()
 
     def write_buffer_full(self) -> None:

@@ -253,7 +253,7 @@ def _websocket_factory(
     admission: Admission,
     limits: PeerLimits,
 ) -> GatewayFactory:
-    log = TwistedConnectionLog(connections=settings.log.connections)
+    log = TwistedConnectionLog(connections=settings.log.connections, errors=limits.log)
     authenticator = authentication.authenticator
     quotas = Quotas(
         settings.limits,

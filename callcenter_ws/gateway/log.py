@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from callcenter_ws.errors import CLOSES, CloseCode, Refusal
 from callcenter_ws.runtime.network import network_of
@@ -18,10 +19,12 @@ class TwistedConnectionLog:
 
     Args:
         connections: whether to log connections that are opened, and those that their peers end.
+        errors: limits the unhandled errors that are logged; None: all are.
     """
 
-    def __init__(self, *, connections: bool = True) -> None:
+    def __init__(self, *, connections: bool = True, errors: RefusalLog | None = None) -> None:
         self._connections = connections
+        self._errors = errors
 
     def opened(self, who: str, ip: str) -> None:
         """Log that the client ``who`` is connected from ``ip``."""
@@ -43,7 +46,8 @@ class TwistedConnectionLog:
 
     def unhandled_error(self, where: str) -> None:
         """Log the exception being handled, with its traceback; ``where`` names the operation that raised it."""
-        _log.failure("unhandled error in {where}", where=where)
+        log = _log if self._errors is None else self._errors
+        log.failure("unhandled error in {where}", Failure(), where=where)
 
 
 def handshake_refusals(log: RefusalLog) -> Callable[[str, Refusal], None]:

@@ -15,6 +15,7 @@ PREFLIGHT_SECONDS = 600
 """Time for which a browser may use the answer to a preflight request."""
 
 _PATHS = (b"/ws/", b"/schemas")
+_WEBSOCKETS = b"/ws"
 _NO_PATHS = (b"/ws/public",)
 _VARY = {"Vary": "Origin"}
 _ALLOWED_HEADERS = "Authorization, Content-Type, If-None-Match"
@@ -33,7 +34,7 @@ class CorsPolicy:
 
     def covers(self, path: bytes) -> bool:
         """Return whether pages of other sites may read the responses to requests for ``path`` at all."""
-        return path.startswith(_PATHS) and not path.startswith(_NO_PATHS)
+        return path == _WEBSOCKETS or (path.startswith(_PATHS) and not path.startswith(_NO_PATHS))
 
     def headers(self, path: bytes, origin: str | None) -> Mapping[str, str]:
         """Return the headers of every response to a request for ``path``, whatever its status.

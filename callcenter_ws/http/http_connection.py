@@ -21,6 +21,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.peer_address import PeerAddress
 from callcenter_ws.http.request_peer import RequestPeer
+from callcenter_ws.http.request_target import read_target
 from callcenter_ws.http.responses import raw_response
 from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.peer_limits import PeerLimits
@@ -275,7 +276,19 @@ class GatewayChannel(HTTPChannel):
         self._requests += 1
         self.limits.turns.spend(REQUEST_UNITS + self._head_lines // HEADERS_PER_UNIT)
         self._set_deadline(self.timeouts.body)
+        self._read_target(self.requests[-1])
         super().allHeadersReceived()
+
+    def _read_target(self, request: Request) -> None:
+        request.method = self._command
+        try:
+            target = read_target(self._path)
+        except Refusal as refusal:
+            request.target_refusal = refusal  # type: ignore[attr-defined]  # a BoundedRequest, which has one
+            return
+        self._path = request.uri = target.uri
+        if target.host is not None:
+            request.requestHeaders.setRawHeaders(b"Host", [target.host])
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Return whether the connection stays open after a request; not after the last one of a connection."""

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 from zope.interface import implementer
 
 from callcenter_ws.delivery.slow_consumer import SlowConsumerWatch
 from callcenter_ws.http.large_body import BodyWriting
-from callcenter_ws.http.responses import loggable_path
+from callcenter_ws.http.responses import log_unhandled
 from callcenter_ws.runtime.transports import TwistedTransport, buffered_bytes, unsent_bytes
 
 _ASSUMED_LENGTH = 2**62
-
-_log = Logger()
 
 
 @implementer(IPushProducer)
@@ -79,7 +77,7 @@ class PieceWriter:
         try:
             piece = next(self._pieces, None)
         except Exception:
-            _log.failure("unhandled error in {path}", path=loggable_path(self._request))
+            log_unhandled(Failure(), self._request)
             self._end()
             # The peer sees that the response is incomplete: its last chunk is missing.
             self._request.loseConnection()

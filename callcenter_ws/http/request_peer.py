@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.python.failure import Failure
+
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.runtime.peer_budget import Credential
 from callcenter_ws.runtime.peer_limits import PeerLimits
@@ -86,6 +88,10 @@ class RequestPeer:
     def spend(self, units: int) -> None:
         """Count work of this turn of the reactor beyond that of a usual request."""
         self._limits.turns.spend(units)
+
+    def log_unhandled(self, text: str, failure: Failure, **fields: object) -> None:
+        """Log an exception that a request of this peer has caused; see ``RefusalLog.failure``."""
+        self._limits.log.failure(text, failure, **fields)
 
     def log_refusal(self, text: str, refusal: Refusal, **fields: object) -> None:
         """Count a refusal, and log it unless the log has many of them; ``text`` may name peer, code and reason."""

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.iweb import IRequest
@@ -23,8 +22,6 @@ from callcenter_ws.http.large_body import PIECE_BYTES, BodyWriting, LargeBody
 from callcenter_ws.http.request_peer import RequestPeer
 from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.json import encode_json
-
-_log = Logger()
 
 STAFF_ROLES = frozenset(Role) - {Role.VISITOR}
 """The roles that may read statistics and the presence of users."""
@@ -113,8 +110,9 @@ def send_and_finish(request: Request, response: Response) -> None:
 
 
 def _set_headers(request: Request, response: Response) -> None:
-    request.setResponseCode(response.status)
-    headers = {**_HEADERS, **response.headers, **_cors_headers(request)}
+    # twisted.web has no reason phrase for 426, 429 and 431.
+    request.setResponseCode(response.status, HTTPStatus(response.status).phrase.encode())
+    headers = {**_HEADERS, **response.headers}
     # A response in pieces is sent in chunks.
     if response.status not in _WITHOUT_BODY and not isinstance(response, PiecewiseResponse):
         headers["Content-Length"] = str(len(response.body))
@@ -122,7 +120,8 @@ def _set_headers(request: Request, response: Response) -> None:
         request.setHeader(name, value)
 
 
-def _cors_headers(request: Request) -> Mapping[str, str]:
+def cors_headers(request: Request) -> Mapping[str, str]:
+    """Return the headers that say whether pages of other sites may read the response to a request."""
     policy = _cors_policy(request)
     return {} if policy is None else policy.headers(_path_of(request), _origin_of(request))
 
@@ -135,9 +134,7 @@ def _cors_policy(request: Request) -> CorsPolicy | None:
 
 def _path_of(request: Request) -> bytes:
     """Return the path of a request, also of one that is refused before it is complete."""
-    channel: Any = request.channel  # as above
-    target: bytes = request.uri if request.uri.startswith(b"/") else channel._path
-    return target.partition(b"?")[0]
+    return request.uri.partition(b"?")[0]
 
 
 def _origin_of(request: Request) -> str | None:
@@ -235,8 +232,8 @@ class JsonResource(Resource):
     """A resource whose handlers are coroutines that return a Response or raise a Refusal.
 
     The handler of GET also serves HEAD. OPTIONS is answered by ``http.cors``. Other methods get 405 with ``Allow`` (RFC
-    9110 section 15.5.6). An unhandled error is logged and gets 500. A handler runs to completion even if the client has
-    disconnected, so that a list of events is not published in part.
+    9110 section 15.5.6). An unhandled error is logged and gets 500; one while the response is sent ends the connection.
+    A handler runs to completion even if the client has disconnected, so that a list of events is not published in part.
 
     Args:
         get: handles GET and HEAD.
@@ -257,7 +254,7 @@ class JsonResource(Resource):
 
     def render(self, request: Request) -> int:
         """Start the handler; the response is sent when it finishes."""
-        Deferred.fromCoroutine(self._serve(request)).addErrback(_log_unhandled, request)
+        Deferred.fromCoroutine(self._serve(request)).addErrback(_end_connection, request)
         return NOT_DONE_YET
 
     async def _serve(self, request: Request) -> None:
@@ -275,7 +272,7 @@ class JsonResource(Resource):
                 _log_refusal(refusal, request)
             return refusal_response(refusal)
         except Exception:
-            _log_unhandled(Failure(), request)
+            log_unhandled(Failure(), request)
             return INTERNAL_ERROR
 
     async def _handle(self, request: Request) -> Response:
@@ -316,6 +313,15 @@ def _log_refusal(refusal: Refusal, request: Request) -> None:
     )
 
 
-def _log_unhandled(failure: Failure, request: Request) -> None:
-    method = request.method.decode("ascii", "backslashreplace")
-    _log.failure("unhandled error in {method} {path}", failure, method=method, path=loggable_path(request))
+def _end_connection(failure: Failure, request: Request) -> None:
+    """Log an error that left a request without a complete response, and close its connection."""
+    log_unhandled(failure, request)
+    request.loseConnection()
+
+
+def log_unhandled(failure: Failure, request: Request) -> None:
+    """Log an exception, as often as the log of what any peer can cause allows."""
+    peer: RequestPeer = request.peer  # type: ignore[attr-defined]  # a BoundedRequest, which has one
+    method = request.method[:_MAX_LOGGED_PATH].decode("ascii", "backslashreplace")
+    path = loggable_path(request)[:_MAX_LOGGED_PATH]
+    peer.log_unhandled("unhandled error in {method} {path}", failure, method=method, path=path)

@@ -10,7 +10,6 @@ from io import BytesIO
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
@@ -26,10 +25,15 @@ from callcenter_ws.http.request_peer import RequestPeer
 from callcenter_ws.http.responses import (
     INTERNAL_ERROR,
     PUBLISHER_ROLES,
+    Response,
     authorize,
+    cors_headers,
+    json_response,
+    log_unhandled,
     loggable_path,
     refusal_response,
     send,
+    send_and_finish,
 )
 from callcenter_ws.http.shared_deadline import SharedDeadline
 from callcenter_ws.interfaces import Authenticator
@@ -43,7 +47,6 @@ MAX_UNTRUSTED_BODY_BYTES = 16_384
 """The largest body of a request without such a token."""
 
 _SERVER = b"callcenter-ws"
-_log = Logger()
 
 
 class BoundedRequest(Request):
@@ -53,6 +56,10 @@ class BoundedRequest(Request):
     403 for a body over ``MAX_UNTRUSTED_BODY_BYTES`` without a publisher's token. The rest of the body is read and
     discarded for a while: closing while the peer still sends could destroy the response in transit (RFC 9112
     section 9.6).
+
+    Attributes:
+        peer: who has sent it.
+        target_refusal: why its target is refused.
     """
 
     channel: GatewayChannel
@@ -63,19 +70,22 @@ class BoundedRequest(Request):
         self._refused = False
         self._trusted = False
         self.peer: RequestPeer
+        self.target_refusal: Refusal | None = None
 
     def gotLength(self, length: int | None) -> None:
         """Check the declared length of the body in bytes; None for a chunked body. The head is complete."""
         # Always in memory: Twisted would store a large body in a temporary file, and payloads must not reach a disk.
         self.content = BytesIO()
         self.peer = self.channel.request_peer(self)
-        self._check(length or 0, self._count)
+        self._check(length or 0, self._check_head)
 
-    def _count(self) -> None:
-        """Count the request for its network."""
+    def _check_head(self) -> None:
+        """Count the request for its network, and check its target."""
         self.peer.count_request()
         if self.channel.peer_address.is_proxy:
             self.peer.count_bytes(self.channel.head_bytes())
+        if self.target_refusal is not None:
+            raise self.target_refusal
 
     def handleContentChunk(self, data: bytes) -> None:
         """Buffer a piece of the body, unless the request is refused."""
@@ -91,7 +101,7 @@ class BoundedRequest(Request):
                 first()
             self._check_size(size)
         except Refusal as refusal:
-            if refusal.code is ErrorCode.RATE_LIMITED:
+            if refusal.code is ErrorCode.RATE_LIMITED or refusal is self.target_refusal:
                 self.channel.note_refused(self.peer.network, refusal)
             self._refuse(refusal)
 
@@ -124,20 +134,34 @@ class BoundedRequest(Request):
             return
         super().requestReceived(command, path, version)
 
+    def _handleStar(self) -> None:
+        """Respond to a request about the server as a whole (RFC 9110 section 9.3.7)."""
+        if self.method == b"OPTIONS":
+            response = json_response({})
+        else:
+            refused = refusal_response(Refusal(ErrorCode.METHOD_NOT_ALLOWED))
+            response = Response(refused.body, refused.status, {**refused.headers, "Allow": "OPTIONS"})
+        send_and_finish(self, response)
+
     def processingFailed(self, reason: Failure) -> Failure:
         """Log an exception that a resource raised, and respond with 500 without any details."""
-        _log.failure("unhandled error in {path}", reason, path=loggable_path(self))
+        log_unhandled(reason, self)
         if self.startedWriting:
-            self.channel.loseConnection()
-        else:
-            send(self, INTERNAL_ERROR)
-            self.finish()
+            self.loseConnection()
+            return reason
+        try:
+            send_and_finish(self, INTERNAL_ERROR)
+        except Exception:
+            log_unhandled(Failure(), self)
+            self.loseConnection()
         return reason
 
     def write(self, data: bytes) -> None:
         """Write a piece of the response; the ``Server`` header contains no version."""
         if not self.startedWriting:
             self.setHeader(b"Server", _SERVER)
+            for name, value in cors_headers(self).items():
+                self.setHeader(name, value)
         super().write(data)
 
     def __repr__(self) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 from callcenter_ws.runtime.clock import Clock
 
 WINDOW_SECONDS = 60.0
+
+MAX_FAILURES = 10
+"""Unhandled errors that are logged with a traceback in a minute, each of another kind."""
 
 _log = Logger("callcenter_ws")
 
@@ -31,6 +35,7 @@ class RefusalLog:
         self._written = 0
         self._by_network: dict[str, int] = {}
         self._left_out_now = 0
+        self._failures: dict[tuple[object, ...], int] = {}
         self._is_open = False
         self.left_out = 0
 
@@ -40,9 +45,7 @@ class RefusalLog:
         Args:
             text: a format of ``twisted.logger`` with the names of ``fields``.
         """
-        if not self._is_open:
-            self._is_open = True
-            self._clock.call_later(WINDOW_SECONDS, self._end_window)
+        self._open_window()
         of_network = self._by_network.get(network, 0)
         if self._written >= self._lines or of_network >= self._lines_per_network:
             self._left_out_now += 1
@@ -52,8 +55,35 @@ class RefusalLog:
         self._by_network[network] = of_network + 1
         _log.emit(LogLevel.warn if is_warning else LogLevel.info, text, **fields)
 
+    def failure(self, text: str, failure: Failure, **fields: object) -> None:
+        """Log an exception that a peer has caused, with its traceback; only the first of its kind in a minute.
+
+        Two are of one kind if they have the same type and were raised at the same place.
+        """
+        self._open_window()
+        frame = failure.frames[-1][:3] if failure.frames else ()
+        kind = (failure.type, *frame)
+        if kind in self._failures:
+            self._failures[kind] += 1
+            self.left_out += 1
+        elif len(self._failures) < MAX_FAILURES:
+            self._failures[kind] = 0
+            _log.failure(text, failure, LogLevel.critical, **fields)
+        else:
+            self._left_out_now += 1
+            self.left_out += 1
+
+    def _open_window(self) -> None:
+        if not self._is_open:
+            self._is_open = True
+            self._clock.call_later(WINDOW_SECONDS, self._end_window)
+
     def _end_window(self) -> None:
         self._is_open = False
+        again = sum(self._failures.values())
+        self._failures.clear()
+        if again:
+            _log.error("{count} more unhandled errors of the last minute were not logged", count=again)
         self._written = 0
         self._by_network.clear()
         left_out, self._left_out_now = self._left_out_now, 0

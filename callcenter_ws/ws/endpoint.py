@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
-from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -42,8 +42,6 @@ EXPLAINED_REFUSALS = frozenset(
     }
 )
 """Refusals that are sent over the WebSocket: a browser does not see an HTTP status, nor ``Retry-After``."""
-
-_log = Logger()
 
 
 class WebSocketEndpoint(Resource):
@@ -133,7 +131,7 @@ class WebSocketEndpoint(Resource):
             switch(protocol)
             protocol.upgrade(handshake.key, speaks_subprotocol=handshake.speaks_subprotocol, deflate=handshake.deflate)
         except Exception:
-            _log.failure("unhandled error in opening a WebSocket for {ip}", ip=ip)
+            self._context.peer_limits.log.failure("unhandled error in opening a WebSocket for {ip}", Failure(), ip=ip)
             if protocol.transport is not None:
                 protocol.transport.abortConnection()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from callcenter_ws.delivery.client import Client
@@ -54,8 +54,6 @@ _LAST_DATA_OPCODE = 7
 
 _ABUSE = frozenset({CloseCode.RATE_LIMITED, CloseCode.PROTOCOL_ABUSE})
 """Close codes after which the peer's input is discarded."""
-
-_log = Logger()
 
 
 @implementer(IPushProducer)
@@ -316,7 +314,8 @@ class GatewayProtocol(KeepaliveProtocol):
             else:
                 self._authenticate(payload)
         except Exception:
-            _log.failure("unhandled error in a message from {peer}", peer=self._describe_peer())
+            log = self.context.peer_limits.log
+            log.failure("unhandled error in a message from {peer}", Failure(), peer=self._describe_peer())
             self._fail_connection(CloseCode.INTERNAL_ERROR, "")
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:

@@ -93,3 +93,9 @@ def test_other_resources_may_not_be_read(world: HttpWorld, path: str) -> None:
     for method in ("GET", "OPTIONS"):
         response = world.ask(method, path, Origin=DESK)
         assert "access-control-allow-origin" not in response.headers
+
+
+def test_a_request_for_a_websocket_that_is_refused_is_readable(world: HttpWorld) -> None:
+    response = world.ask("DELETE", "/ws", Origin=DESK)
+    assert response.status == 405
+    assert is_readable(response)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 
-from callcenter_ws.runtime.refusal_log import WINDOW_SECONDS, RefusalLog
+from callcenter_ws.runtime.refusal_log import MAX_FAILURES, WINDOW_SECONDS, RefusalLog
 from callcenter_ws.testing import FakeClock
 
 
@@ -40,3 +42,35 @@ def test_a_new_minute_has_new_lines_and_no_report_of_nothing() -> None:
         for _ in range(2):
             log.write("a", "refused")
     assert [formatEvent(event) for event in events] == ["refused"] * 3
+
+
+def failure_of(error: type[Exception]) -> Failure:
+    try:
+        raise error
+    except error:
+        return Failure()
+
+
+@pytest.mark.logs_errors
+def test_an_unhandled_error_is_logged_with_its_traceback_once_in_a_minute() -> None:
+    clock = FakeClock()
+    log = RefusalLog(clock)
+    with capturedLogs() as events:
+        for error in [KeyError, ValueError] * 20:
+            log.failure("unhandled error in {path}", failure_of(error), path="/x")
+        assert [event["log_failure"].type for event in events] == [KeyError, ValueError]
+        clock.advance(WINDOW_SECONDS)
+        log.failure("unhandled error in {path}", failure_of(KeyError), path="/x")
+    assert log.left_out == 38
+    assert "38 more unhandled errors of" in formatEvent(events[2])
+    assert events[3]["log_failure"].type is KeyError
+
+
+@pytest.mark.logs_errors
+def test_unhandled_errors_of_many_kinds_are_counted_too() -> None:
+    log = RefusalLog(FakeClock())
+    with capturedLogs() as events:
+        for number in range(MAX_FAILURES + 5):
+            log.failure("unhandled error", failure_of(type(f"Error{number}", (Exception,), {})))
+    assert len(events) == MAX_FAILURES
+    assert log.left_out == 5
