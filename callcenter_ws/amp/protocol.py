@@ -32,6 +32,9 @@ MAX_BOX_BYTES = 614_400
 MAX_BOX_KEYS = 64
 """The limits of one box."""
 
+UNCOUNTED_BOX_BYTES = 65_536
+"""An incomplete box counts for ``limits.incoming_bytes`` above this."""
+
 MAX_UNAUTHENTICATED_BOX_BYTES = 16_384
 MAX_UNAUTHENTICATED_BOX_KEYS = 8
 """The limits of one box before the peer has authenticated: a token and little more."""
@@ -99,6 +102,7 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         self.is_closing = False
         self._box_keys = 0
         self._box_bytes = 0
+        self._counted_bytes = 0
         self._max_box_keys = MAX_UNAUTHENTICATED_BOX_KEYS
         self._max_box_bytes = MAX_UNAUTHENTICATED_BOX_BYTES
         self._written_bytes = 0
@@ -130,6 +134,7 @@ class GatewayAMP(amp.BinaryBoxProtocol):
             timer.cancel()
         self._timers.clear()
         self._limits.budget.close(self)
+        self._limits.incoming.remove(self)
         if self._waits_for_turn:
             self._waits_for_turn = False
             self._limits.turns.cancel(self._share, self)
@@ -227,11 +232,26 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         if self._limits.turns.left <= 0:
             self._wait_for_turn()
         super().dataReceived(data)
+        if self._box_bytes - self._counted_bytes > UNCOUNTED_BOX_BYTES:
+            self._count_incoming()
+
+    def _count_incoming(self) -> None:
+        """Count a large box that is not complete for ``limits.incoming_bytes``."""
+        count, self._counted_bytes = self._box_bytes - self._counted_bytes, self._box_bytes
+        self._limits.incoming.add(self, self.network, count)
+
+    def give_up(self) -> None:
+        """Disconnect the peer: others need the memory of its incomplete box."""
+        self.disconnect("too many bytes of boxes that are not complete")
 
     def _box_done(self) -> None:
         """Count the work of a box; leave what has arrived behind it to later turns if this one has no room for it."""
         turns = self._limits.turns
         turns.spend(1 + self._box_bytes // BYTES_PER_UNIT + self._box_keys // KEYS_PER_UNIT)
+        self._box_bytes = 0
+        if self._counted_bytes:
+            self._counted_bytes = 0
+            self._limits.incoming.remove(self)
         self._boxes_left -= 1
         # Twisted keeps in these what it has received, and how much of it is parsed.
         if (turns.left <= 0 or self._boxes_left <= 0) and len(self._unprocessed) > self._compatibilityOffset:

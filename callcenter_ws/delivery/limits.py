@@ -325,6 +325,15 @@ class Limits:
             "close 4001 after slow_timeout; an HTTP connection ends",
         ),
     ] = 4_096
+    incoming_bytes: Annotated[
+        int,
+        Meta(ge=16_777_216, le=1_099_511_627_776),
+        Limit(
+            Scope.PROCESS,
+            "memory: bytes of HTTP bodies and AMP boxes that are being received, and of bodies that are processed",
+            "503 with Retry-After, then the connection ends; an AMP connection ends; of the tenant that has most",
+        ),
+    ] = 67_108_864
     outgoing_bytes: Annotated[
         int,
         Meta(ge=16_777_216, le=1_099_511_627_776),

@@ -33,6 +33,7 @@ def peer_limits(settings: Settings, clock: Clock) -> PeerLimits:
         proxies=TrustedProxies(settings.web.trusted_proxies),
         log=RefusalLog(clock, lines=limits.log_lines, lines_per_network=limits.log_lines_per_network),
         requests_per_connection=limits.requests_per_connection,
+        incoming_bytes=limits.incoming_bytes,
     )
 
 

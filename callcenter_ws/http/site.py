@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -46,6 +46,9 @@ MAX_BODY_BYTES = 4_194_304
 MAX_UNTRUSTED_BODY_BYTES = 16_384
 """The largest body of a request without such a token."""
 
+RETRY_AFTER_SECONDS = 5.0
+"""The ``Retry-After`` of a request that was given up for ``limits.incoming_bytes``."""
+
 _SERVER = b"callcenter-ws"
 
 
@@ -55,7 +58,7 @@ class BoundedRequest(Request):
     If the declared length or the data received so far exceeds the limit, the response is sent at once: 413, or 401 or
     403 for a body over ``MAX_UNTRUSTED_BODY_BYTES`` without a publisher's token. The rest of the body is read and
     discarded for a while: closing while the peer still sends could destroy the response in transit (RFC 9112
-    section 9.6).
+    section 9.6). A body that arrives in more than one piece counts for ``limits.incoming_bytes``.
 
     Attributes:
         peer: who has sent it.
@@ -68,7 +71,8 @@ class BoundedRequest(Request):
     def __init__(self, channel: GatewayChannel, *args: object, **kwargs: object) -> None:
         super().__init__(channel, *args, **kwargs)
         self._refused = False
-        self._trusted = False
+        self._tenant_id: str | None = None
+        self._length: int | None = None
         self.peer: RequestPeer
         self.target_refusal: Refusal | None = None
 
@@ -76,6 +80,7 @@ class BoundedRequest(Request):
         """Check the declared length of the body in bytes; None for a chunked body. The head is complete."""
         # Always in memory: Twisted would store a large body in a temporary file, and payloads must not reach a disk.
         self.content = BytesIO()
+        self._length = length
         self.peer = self.channel.request_peer(self)
         self._check(length or 0, self._check_head)
 
@@ -91,9 +96,20 @@ class BoundedRequest(Request):
         """Buffer a piece of the body, unless the request is refused."""
         if self._refused:
             return
-        self._check(self.content.tell() + len(data))
+        size = len(data)
+        self._check(self.content.tell() + size)
+        if size != self._length and not self._refused:
+            self.channel.limits.incoming.add(self, self._holder, size)
         if not self._refused:
             self.content.write(data)
+
+    @property
+    def _holder(self) -> Hashable:
+        return self.peer.network if self._tenant_id is None else ("tenant", self._tenant_id)
+
+    def give_up(self) -> None:
+        """Refuse the request: others need the memory."""
+        self._refuse(Refusal(ErrorCode.OVERLOADED, "too many bytes of requests", retry_after=RETRY_AFTER_SECONDS))
 
     def _check(self, size: int, first: Callable[[], None] | None = None) -> None:
         try:
@@ -108,16 +124,16 @@ class BoundedRequest(Request):
     def _check_size(self, size: int) -> None:
         if size > MAX_BODY_BYTES:
             raise Refusal(ErrorCode.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES} bytes")
-        if size <= MAX_UNTRUSTED_BODY_BYTES or self._trusted:
+        if size <= MAX_UNTRUSTED_BODY_BYTES or self._tenant_id is not None:
             return
         authenticator = self.channel.authenticator
         if authenticator is None:
             raise Refusal(ErrorCode.TOO_LARGE, f"the body is larger than {MAX_UNTRUSTED_BODY_BYTES} bytes")
-        authorize(authenticator, self, PUBLISHER_ROLES)
-        self._trusted = True
+        self._tenant_id = authorize(authenticator, self, PUBLISHER_ROLES).tenant_id
 
     def _refuse(self, refusal: Refusal) -> None:
         self._refused = True
+        self.channel.limits.incoming.remove(self)
         self.content = BytesIO()
         # Otherwise the channel would write "100 Continue" after the response.
         self.requestHeaders.removeHeader(b"Expect")
@@ -132,6 +148,7 @@ class BoundedRequest(Request):
             self.method, self.path = command, path.partition(b"?")[0]
             self.finish()
             return
+        self.channel.limits.incoming.complete(self)
         super().requestReceived(command, path, version)
 
     def _handleStar(self) -> None:
@@ -142,6 +159,16 @@ class BoundedRequest(Request):
             refused = refusal_response(Refusal(ErrorCode.METHOD_NOT_ALLOWED))
             response = Response(refused.body, refused.status, {**refused.headers, "Allow": "OPTIONS"})
         send_and_finish(self, response)
+
+    def _cleanup(self) -> None:
+        """Stop counting the body: the response is written, or the connection is lost."""
+        self.channel.limits.incoming.remove(self)
+        super()._cleanup()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Stop counting the body."""
+        self.channel.limits.incoming.remove(self)
+        super().connectionLost(reason)
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Log an exception that a resource raised, and respond with 500 without any details."""

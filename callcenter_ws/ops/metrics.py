@@ -182,6 +182,12 @@ class _PeerCollector(Collector):
             "reason",
             limits.refused,
         )
+        yield _gauge("incoming_bytes", "Bytes of requests that are being received.", limits.incoming.total)
+        yield _counter(
+            "refused_for_incoming_bytes",
+            "Requests refused because more than limits.incoming_bytes were being received.",
+            limits.incoming.refused,
+        )
         yield _counters(
             "forwarded_unreadable",
             "Values of X-Forwarded-For from trusted proxies that are no address, by kind.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.incoming_bytes import DEFAULT_INCOMING_BYTES, IncomingBytes
 from callcenter_ws.runtime.peer_budget import BudgetLimits, PeerBudget
 from callcenter_ws.runtime.refusal_log import RefusalLog
 from callcenter_ws.runtime.turns import Turns
@@ -17,6 +18,7 @@ class PeerLimits:
 
     Attributes:
         requests_per_connection: requests after which an HTTP connection is closed.
+        incoming: the bytes of requests in memory, also of peers that have authenticated.
         refused: HTTP requests that were refused for their form, their token or a limit, by error code.
     """
 
@@ -25,6 +27,7 @@ class PeerLimits:
     log: RefusalLog
     proxies: TrustedProxies
     requests_per_connection: int
+    incoming: IncomingBytes
     refused: dict[str, int]
 
     @classmethod
@@ -36,6 +39,7 @@ class PeerLimits:
         proxies: TrustedProxies | None = None,
         log: RefusalLog | None = None,
         requests_per_connection: int = 1_000,
+        incoming_bytes: int = DEFAULT_INCOMING_BYTES,
     ) -> PeerLimits:
         """Return limits on a clock, with defaults for what is not given."""
         return cls(
@@ -44,6 +48,7 @@ class PeerLimits:
             log=log or RefusalLog(clock),
             proxies=proxies or TrustedProxies(()),
             requests_per_connection=requests_per_connection,
+            incoming=IncomingBytes(incoming_bytes),
             refused={},
         )
 

@@ -494,3 +494,17 @@ def test_any_boxes_are_answered_or_disconnected(
     assert not error_log.events
     other = server.unix()
     assert other.call(commands.Ping)["node"] == "node-1"
+
+
+def test_incomplete_boxes_of_all_peers_are_bounded(server: Any, second_peer: Any, logged_warnings: Any) -> None:
+    incoming = server.factory.limits.incoming
+    peers = []
+    for _ in range(1 + incoming.bound // (9 * 65_541)):
+        peers.append(server.unix())
+        peers[-1].send(b"".join(key(b"k%d" % number) + value(b"x" * 65_535) for number in range(9)))
+        assert incoming.total <= incoming.bound
+    assert not peers[0].connected
+    assert peers[-1].connected
+    lines = logged_warnings()
+    assert len(lines) == incoming.refused == sum(not peer.connected for peer in peers)
+    assert all("too many bytes" in line for line in lines)

@@ -336,3 +336,44 @@ def test_the_site_opens_no_access_log_and_starts_no_delayed_call(world: HttpWorl
     world.site.doStart()
     assert world.running() == []
     world.site.doStop()
+
+
+def send_unfinished(channel: Any, size: int, tenant: str = "acme") -> None:
+    head = f"POST /ws/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer service:{tenant}:u1\r\nContent-Length: {size}"
+    channel.dataReceived(head.encode() + b"\r\n\r\n")
+    channel.dataReceived(b" " * (size - 1))
+
+
+def test_unfinished_bodies_of_one_tenant_are_bounded_and_others_are_served(world: HttpWorld) -> None:
+    incoming = world.site.limits.incoming
+    other, other_transport = world.connect()
+    send_unfinished(other, MAX_BODY_BYTES, "globex")
+    transports = []
+    for _ in range(20):
+        channel, transport = world.connect()
+        send_unfinished(channel, MAX_BODY_BYTES)
+        transports.append(transport)
+        assert incoming.total <= incoming.bound
+    refused = [transport for transport in transports if transport.value()]
+    assert refused == transports[: len(refused)]
+    assert len(refused) == incoming.refused > 0
+    response = parse(refused[0].value())[0]
+    assert (response.status, response.error, response.headers["retry-after"]) == (503, "overloaded", "5")
+    world.reactor.advance(LINGER_TIMEOUT_SECONDS)
+    assert refused[0].disconnected
+    other.dataReceived(b" ")
+    assert parse(other_transport.value())[0].status == 400
+
+
+def test_bodies_are_not_counted_after_their_request(world: HttpWorld) -> None:
+    incoming = world.site.limits.incoming
+    channel, transport = world.connect()
+    for _ in range(2):
+        send_unfinished(channel, 100_000)
+        assert incoming.total > 90_000
+        channel.dataReceived(b" ")
+        assert parse(transport.value())[0].status == 400
+        assert incoming.total == 0
+    send_unfinished(channel, 100_000)
+    lose(channel)
+    assert incoming.total == 0

@@ -107,6 +107,9 @@ def test_what_is_refused_to_unauthenticated_peers(metrics: Metrics) -> None:
         FakeClock(), budget=BudgetLimits(request_burst=1), proxies=TrustedProxies(["10.0.0.0/8"])
     )
     metrics.watch_peers(limits)
+    limits.incoming.total, limits.incoming.refused = 4_000, 3
+    assert value(metrics, "incoming_bytes") == 4_000
+    assert value(metrics, "refused_for_incoming_bytes_total") == 3
     limits.budget.request("192.0.2.1")
     limits.budget.request("192.0.2.1")
     limits.count_refused("headers_too_large")
