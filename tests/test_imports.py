@@ -67,7 +67,7 @@ PURE = ("errors", "interfaces", "events", "delivery", "requests")
 
 PURE_MAY_IMPORT = {
     "__future__", "abc", "array", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib",
-    "itertools", "json", "math", "msgspec", "operator", "re", "struct", "types", "typing", "zlib",
+    "itertools", "json", "math", "msgspec", "operator", "re", "struct", "types", "typing", "weakref", "zlib",
 }  # fmt: skip
 """What the pure parts may import of others: nothing that reads a clock, a file or a socket."""
 

@@ -41,7 +41,7 @@ MAX_CHANGES = 64
 NO_SUBSCRIPTION = "subscribe to event types first: without them this client is sent no events"
 
 SNAPSHOT_SHARED_SECONDS = 1.0
-"""Time for which a snapshot is kept for other clients; it does not count as memory of the store."""
+"""Time for which a snapshot is given to further clients; it does not count as memory of the store."""
 
 RETRY_SECONDS = 1.0
 """Time after which reading the store is attempted again when it failed."""
@@ -535,7 +535,7 @@ class CatchUp:
             await preparing
         shared = tenant.share_snapshot(await broker.snapshot(tenant.tenant_id))
         shared.begin(client)
-        self._hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, release_once_prepared, self._hub.clock, tenant, shared)
+        self._hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, release_in_time, self._hub.clock, tenant, shared)
         return shared
 
     async def _encode(self, shared: SharedSnapshot, request_id: RequestId) -> Sequence[ControlFrame]:
@@ -549,9 +549,8 @@ class CatchUp:
         return frames
 
 
-def release_once_prepared(clock: Clock, tenant: Tenant, shared: SharedSnapshot) -> None:
-    """Release a snapshot that was shared for a moment, once it is prepared."""
-    if shared.preparing() is None:
-        tenant.release_snapshot(shared)
-    else:
-        clock.call_later(SNAPSHOT_SHARED_SECONDS, release_once_prepared, clock, tenant, shared)
+def release_in_time(clock: Clock, tenant: Tenant, shared: SharedSnapshot) -> None:
+    """Release a snapshot that was shared for a moment; also while it is prepared, or clients could keep it for ever."""
+    tenant.release_snapshot(shared)
+    if tenant.in_preparation is shared:
+        clock.call_later(SNAPSHOT_SHARED_SECONDS, release_in_time, clock, tenant, shared)

@@ -12,6 +12,7 @@ from callcenter_ws.delivery.group import CLIENTS_PER_SLICE, Group
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.outbox import Outbox, join
 from callcenter_ws.delivery.outgoing import OutgoingBytes
+from callcenter_ws.delivery.prepared_views import MAX_PREPARED_BYTES, SHARE_OF_OUTGOING, PreparedViews
 from callcenter_ws.delivery.replay_cache import ReplayCache
 from callcenter_ws.delivery.snapshot_parts import PartCache
 from callcenter_ws.delivery.subscriber import SessionState, Subscriber
@@ -100,7 +101,9 @@ class Hub:
         self.replays = ReplayCache(clock)
         self.slicer = Slicer(clock)
         self._snapshot_parts = PartCache(clock)
+        self._prepared_views = PreparedViews(min(MAX_PREPARED_BYTES, limits.outgoing_bytes // SHARE_OF_OUTGOING))
         self.outgoing = OutgoingBytes(clock, self.slicer, limits.outgoing_bytes, self._count_limit_exceeded)
+        self.outgoing.others.append(lambda: self._prepared_views.bytes)
         self.counters = HubCounters()
 
     # Delivery
@@ -285,7 +288,7 @@ class Hub:
 
     def _new_tenant(self, tenant_id: str) -> Tenant:
         policy = (self._agent_calls, self._agent_chats)
-        return Tenant(tenant_id, *policy, self._mark_pending, self.slicer, self._snapshot_parts)
+        return Tenant(tenant_id, *policy, self._mark_pending, self.slicer, self._snapshot_parts, self._prepared_views)
 
     def tenant_to_read(self, tenant_id: str) -> Tenant:
         """Return a tenant of which only the state is read, and which may have no clients."""

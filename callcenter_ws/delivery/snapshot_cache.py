@@ -10,6 +10,7 @@ at different positions share what has not changed (``snapshot_parts``).
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from itertools import accumulate
 from operator import attrgetter
 from types import MappingProxyType
 
+from callcenter_ws.delivery.prepared_views import PreparedViews
 from callcenter_ws.delivery.snapshot_parts import Part, PartCache, encode, encode_part, fragment
 from callcenter_ws.delivery.subscriber import Subscriber
 from callcenter_ws.delivery.subscription import FixedSubscription, Subscription
@@ -40,6 +42,9 @@ MAX_FRAME_BYTES = 262_144
 EVENTS_PER_STEP = 500
 """Publications that are examined in one step."""
 
+_PUBLICATION_BYTES = 16
+"""Bytes of a view for each publication: the reference to it, and its position."""
+
 _END = b"]}}"
 
 
@@ -51,7 +56,7 @@ class _Done:
         yield
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class _View:
     """What the clients of one group see of a snapshot.
 
@@ -69,6 +74,13 @@ class _View:
     is_prepared: bool = False
     _unasked: list[ControlFrame] = field(default_factory=list)
 
+    @property
+    def size(self) -> int:
+        """The bytes that it holds, except for publications themselves; text that is encoded counts before it is."""
+        text = sum(part.size for part in self.parts)
+        # The message of a small view holds the text of its parts once more.
+        return _PUBLICATION_BYTES * len(self.publications) + (text if self.is_large else 2 * text)
+
     def unasked(self, head: bytes, wire_format: WireFormat) -> list[ControlFrame]:
         """Return the message that answers no request: the same objects for all clients of the group."""
         if not self._unasked:
@@ -85,13 +97,21 @@ class SharedSnapshot:
         may_see, group_may_see: whether a principal, and every one of its group, may see an event
             (``events.visibility``).
         cache: the parts of earlier snapshots.
+        prepared: bounds what the views of all snapshots hold.
     """
 
     def __init__(
-        self, snapshot: Snapshot, may_see: MaySee, group_may_see: MaySee, slicer: Slicer, cache: PartCache
+        self,
+        snapshot: Snapshot,
+        may_see: MaySee,
+        group_may_see: MaySee,
+        slicer: Slicer,
+        cache: PartCache,
+        prepared: PreparedViews,
     ) -> None:
         self.snapshot = snapshot
         self._cache = cache
+        self._prepared = prepared
         self._may_see = may_see
         self._group_may_see = group_may_see
         self._slicer = slicer
@@ -140,6 +160,8 @@ class SharedSnapshot:
         if view is None:
             view = self._found[interest] = _View()
             view.preparing = self._take(self._find_for(interest, view, principal, subscription.fixed()))
+        else:
+            self._prepared.use(view)
         await view.preparing
         if not view.is_prepared:
             raise RuntimeError("the snapshot could not be prepared")
@@ -155,6 +177,7 @@ class SharedSnapshot:
         try:
             yield from self._find(view, principal, subscription)
             view.is_prepared = True
+            self._keep(interest, view)
         except Exception:
             # The next request tries again.
             self._found.pop(interest, None)
@@ -179,7 +202,23 @@ class SharedSnapshot:
             view = self._views[key] = _View()
             steps = self._prepare(view, key, client.principal, client.subscription.fixed(), client.outbox.wire_format)
             view.preparing = self._take(steps)
+        else:
+            self._prepared.use(view)
         return view
+
+    def _keep(self, key: tuple[object, ...], view: _View) -> None:
+        """Count a prepared view; when there is too much, it is dropped, and prepared again for the next client."""
+        # Weak, or the views would be kept for as long as they are counted.
+        reference = weakref.ref(self)
+
+        def drop() -> None:
+            snapshot = reference()
+            if snapshot is not None:
+                # No key of one is a key of the other.
+                snapshot._views.pop(key, None)
+                snapshot._found.pop(key, None)
+
+        self._prepared.keep(view, view.size, drop)
 
     def preparing(self) -> Awaitable[None] | None:
         """Return what to await until a view is prepared that is not; None if there is none."""
@@ -240,6 +279,7 @@ class SharedSnapshot:
             yield from _encode(view, wire_format, self._cache.get(cached))
             if view.is_large:
                 self._cache.keep(cached, view.parts)
+            self._keep(key, view)
         except Exception:
             # The next client that requests it tries again.
             self._views.pop(key, None)

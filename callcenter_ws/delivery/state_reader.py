@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from callcenter_ws.delivery.catch_up import SNAPSHOT_SHARED_SECONDS, release_once_prepared
+from callcenter_ws.delivery.catch_up import SNAPSHOT_SHARED_SECONDS, release_in_time
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.snapshot_cache import SharedSnapshot
 from callcenter_ws.delivery.snapshot_parts import FRAGMENT_BYTES
@@ -45,7 +45,7 @@ class StateReader:
             if (shared.snapshot.epoch, shared.snapshot.seq) == (head.epoch, head.seq):
                 return shared
         shared = tenant.share_snapshot(await hub.broker.snapshot(tenant.tenant_id))
-        hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, release_once_prepared, hub.clock, tenant, shared)
+        hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, release_in_time, hub.clock, tenant, shared)
         return shared
 
 

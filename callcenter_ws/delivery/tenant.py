@@ -13,6 +13,7 @@ from functools import partial
 from callcenter_ws.delivery.counters import TenantCounters
 from callcenter_ws.delivery.group import Group
 from callcenter_ws.delivery.group_index import GroupIndex, Groups
+from callcenter_ws.delivery.prepared_views import PreparedViews
 from callcenter_ws.delivery.snapshot_cache import SharedSnapshot
 from callcenter_ws.delivery.snapshot_parts import PartCache
 from callcenter_ws.delivery.subscriber import Subscriber
@@ -33,7 +34,7 @@ class Tenant:
     Args:
         agent_calls, agent_chats: the policy for agents (``events.visibility``).
         has_pending: called with a group whose publications wait to be sent at the end of the turn.
-        slicer, parts: for large snapshots.
+        slicer, parts, prepared_views: for large snapshots.
 
     Attributes:
         head: ``seq`` of the last publication that was delivered to the clients; 0 before the first.
@@ -49,8 +50,10 @@ class Tenant:
         has_pending: Callable[[Group], None],
         slicer: Slicer,
         parts: PartCache,
+        prepared_views: PreparedViews,
     ) -> None:
         self.in_preparation: SharedSnapshot | None = None
+        self._prepared_views = prepared_views
         self._parts = parts
         self.tenant_id = tenant_id
         self._slicer = slicer
@@ -138,15 +141,17 @@ class Tenant:
                 partial(rule, agent_calls=self._agent_calls, agent_chats=self._agent_chats)
                 for rule in (may_see, group_may_see)
             )
-            known = self.snapshot = SharedSnapshot(snapshot, sees, group_sees, self._slicer, self._parts)
+            known = self.snapshot = SharedSnapshot(
+                snapshot, sees, group_sees, self._slicer, self._parts, self._prepared_views
+            )
         self.in_preparation = known
         return known
 
     def release_snapshot(self, shared: SharedSnapshot) -> None:
-        """Hold a shared snapshot no longer: clients that reconnected together have been sent it."""
+        """Share a snapshot with no further client; hold it only until what clients requested of it is prepared."""
         if self.snapshot is shared:
             self.snapshot = None
-        if self.in_preparation is shared:
+        if self.in_preparation is shared and shared.preparing() is None:
             self.in_preparation = None
 
     def continue_after(self, seq: int) -> None:

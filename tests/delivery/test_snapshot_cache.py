@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from world import Message, Peer, World, types_of
 
 from callcenter_ws.events.principal import Role
@@ -71,3 +72,56 @@ def test_a_snapshot_is_released_after_its_shared_time() -> None:
     assert peer.client.tenant.snapshot is None
     world.clock.advance(90_000)
     assert snapshot_of(peer) == []
+
+
+def publish_state(world: World) -> None:
+    """Publish calls of 20 queues, more than are examined in one step."""
+    for number in range(600):
+        queue = f"q{number % 20}"
+        world.publish(
+            "call.incoming", {"unique_id": f"c{number}", "caller_id": "5", "destination": "1", "queue_name": queue}
+        )
+
+
+def test_a_snapshot_is_released_although_another_view_of_it_is_always_being_prepared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    publish_state(world)
+    peer = world.live()
+    assert len(snapshot_of(peer)) == 600
+    tenant = peer.client.tenant
+    shared = tenant.snapshot
+    assert shared is not None
+    with monkeypatch.context() as preparing:
+        preparing.setattr(type(shared), "preparing", lambda self: Deferred())
+        world.clock.advance(2)
+        assert tenant.snapshot is None
+        assert tenant.in_preparation is shared
+    world.clock.advance(2)
+    assert tenant.in_preparation is None
+
+
+def test_views_beyond_the_bound_are_dropped_and_prepared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    publish_state(world)
+    world.clock.advance(2)
+    prepared = world.hub._prepared_views
+    monkeypatch.setattr(prepared, "_max_bytes", 100_000)
+    peers = [world.live() for _ in range(20)]
+    for number, peer in enumerate(peers):
+        peer.send("subscribe", {"queues": [f"q{number}"]})
+    for peer in peers * 2:
+        assert len(snapshot_of(peer)) == 30
+        assert 0 < prepared.bytes <= 100_000
+    assert 1 < len(prepared) < 20
+
+
+def test_views_count_until_their_snapshot_is_released() -> None:
+    world = World()
+    publish_state(world)
+    peer = world.live()
+    assert len(snapshot_of(peer)) == 600
+    assert world.hub.outgoing.total >= world.hub._prepared_views.bytes > 0
+    world.clock.advance(3)
+    assert world.hub._prepared_views.bytes == world.hub.outgoing.total == 0
