@@ -16,6 +16,12 @@ def has_control_character(text: str) -> bool:
     return not text.isprintable() and _CONTROL.search(text) is not None
 
 
+def control_character(text: str) -> str:
+    """Return the name of the first such character of a text that has one, as ``U+000A``."""
+    found = _CONTROL.search(text)
+    return f"U+{ord(found.group()):04X}" if found else ""
+
+
 def identifier_problem(text: str) -> str | None:
     """Return why a text is no identifier, as a readable text that does not repeat it; None if it is one."""
     if not 0 < len(text) <= MAX_ID_LENGTH:

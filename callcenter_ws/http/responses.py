@@ -291,11 +291,12 @@ class JsonResource(Resource):
 class JsonNotFound(JsonResource):
     """Responds with 404 to every method. Also serves as the root of the site and as a parent of other resources."""
 
-    def __init__(self) -> None:
+    def __init__(self, message: str | None = None) -> None:
         super().__init__()
+        self._message = message
 
     async def _handle(self, request: Request) -> Response:
-        raise Refusal(ErrorCode.NOT_FOUND)
+        raise Refusal(ErrorCode.NOT_FOUND, self._message)
 
 
 _LOGGED_REFUSALS = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN, ErrorCode.RATE_LIMITED})

@@ -12,6 +12,7 @@ from twisted.web.server import Request
 from callcenter_ws.events.schemas import message_schemas
 from callcenter_ws.http.responses import JsonNotFound, JsonResource, Response
 from callcenter_ws.runtime.json import JsonValue, encode_json
+from callcenter_ws.runtime.suggestions import did_you_mean
 
 MAX_AGE_SECONDS = 3_600
 """Time for which a client may use a schema without asking again. They change with the version of the gateway only."""
@@ -57,7 +58,12 @@ class SchemasResource(Resource):
 
     def getChild(self, path: bytes, request: IRequest) -> Resource:
         """Return the document of an event type, with or without ``.json`` behind its name; the index for none."""
-        return self._documents.get(path.removesuffix(b".json"), JsonNotFound())
+        document = self._documents.get(path.removesuffix(b".json"))
+        if document is None:
+            name = path.removesuffix(b".json").decode(errors="replace")
+            meant = did_you_mean(name, map(bytes.decode, self._documents))
+            return JsonNotFound(f"there is no event type {name[:64]!r}{meant}")
+        return document
 
     def render(self, request: Request) -> int:
         """Send the index for ``/schemas``."""

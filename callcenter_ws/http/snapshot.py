@@ -21,6 +21,7 @@ from callcenter_ws.http.responses import (
     requested_tenant,
 )
 from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.runtime.url_parameters import check_parameters
 
 MAX_RESPONSES = 64
 """Responses that a process prepares and writes at the same time."""
@@ -48,6 +49,7 @@ class SnapshotResource(JsonResource):
 
     async def _snapshot(self, request: Request) -> Response:
         principal = authorize(self._authenticator, request, STAFF_ROLES)
+        check_parameters(name.decode(errors="replace") for name in request.args or {})
         tenant_id = requested_tenant(principal, request)
         if tenant_id is None:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "tenant_id: required, because the token is for every tenant")

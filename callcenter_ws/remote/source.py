@@ -10,6 +10,8 @@ from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import Hello
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.capabilities import capability_problem
+from callcenter_ws.events.identifiers import control_character, has_control_character
 from callcenter_ws.remote.gateway_connection import CommandResponse, GatewayConnection
 from callcenter_ws.remote.persistence import Persistence
 from callcenter_ws.runtime.json import encode_json
@@ -76,6 +78,8 @@ class SourceIdentity:
             raise ValueError(f"at most {_MAX_TENANTS} tenants and {_MAX_CAPABILITIES} capabilities are allowed")
         for capability in self.capabilities:
             _check_text("capabilities", capability, _MAX_CAPABILITY, shortest=1)
+            if problem := capability_problem(capability):
+                raise ValueError(f"capabilities: {problem}")
 
     def arguments(self, instance: str, generation: int | None) -> dict[str, object]:
         """Return the arguments of ``Hello``."""
@@ -91,7 +95,9 @@ class SourceIdentity:
 
 
 def _check_text(name: str, text: str, longest: int, *, shortest: int = 0) -> None:
-    if not shortest <= len(text) <= longest or "\0" in text:
+    if has_control_character(text):
+        raise ValueError(f"{name}: the control character {control_character(text)} is not allowed")
+    if not shortest <= len(text) <= longest:
         raise ValueError(f"{name}: expected a text of {shortest} to {longest} characters, not {text!r}")
 
 

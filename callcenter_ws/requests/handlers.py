@@ -41,10 +41,13 @@ class Handler(ABC):
     Attributes:
         name: the ``type`` on the wire.
         payload: the declaration by which the payload is decoded; unknown fields are skipped.
+        refuses_misspellings: whether unknown fields are refused whose names are close to those of known ones. All
+            fields are optional: a misspelled one would mean that the client is sent more than it asked for.
     """
 
     name: ClassVar[str]
     payload: ClassVar[type[msgspec.Struct]]
+    refuses_misspellings: ClassVar[bool] = False
 
     @abstractmethod
     async def handle(self, client: Client, payload: Any, request_id: RequestId) -> None:  # of the type in ``payload``
@@ -74,6 +77,8 @@ class Handlers:
             raise Refusal(ErrorCode.UNKNOWN_TYPE, f"there is no message type {type_[:64]!r}{meant}")
         handler, decoder = found
         payload = request.checked_payload(handler.payload, decoder)
+        if handler.refuses_misspellings:
+            request.check_names(handler.payload)
         await handler.handle(client, payload, request_id)
 
 
@@ -100,6 +105,7 @@ class SubscribeHandler(Handler):
 
     name = "subscribe"
     payload = Wanted
+    refuses_misspellings = True
 
     async def handle(self, client: Client, payload: Wanted, request_id: RequestId) -> None:
         """Have ``subscribed`` sent, with the complete lists then in force."""
@@ -111,6 +117,7 @@ class UnsubscribeHandler(Handler):
 
     name = "unsubscribe"
     payload = Unwanted
+    refuses_misspellings = True
 
     async def handle(self, client: Client, payload: Unwanted, request_id: RequestId) -> None:
         """Have ``subscribed`` sent, with the complete lists then in force."""

@@ -14,11 +14,15 @@ from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.mistakes import join_mistakes, payload_mistakes, payload_path
 from callcenter_ws.runtime.json import MAX_INTEGER, MIN_INTEGER, decode_json
+from callcenter_ws.runtime.suggestions import closest_name
 
 MAX_REQUEST_ID_LENGTH = 255
 
 MAX_EXPLAINED_BYTES = 16_384
 """The largest payload of which a refusal names all mistakes, and not only the first."""
+
+_MAX_COMPARED = 5
+"""Unknown fields that are compared with the known ones; comparing is slow, and clients choose the names."""
 
 _MAX_ID_BYTES = 6 * MAX_REQUEST_ID_LENGTH + 2
 _NOTHING = msgspec.Raw(b"null")
@@ -82,8 +86,24 @@ class Request(msgspec.Struct):
         mistakes = join_mistakes(payload_mistakes(decode_json(text), declared))
         raise Refusal(ErrorCode.INVALID_MESSAGE, mistakes or first)
 
+    def check_names(self, declared: type[msgspec.Struct]) -> None:
+        """Refuse fields of a valid payload that are probably misspelled; others that are unknown are ignored.
+
+        Raises:
+            Refusal: ``invalid_message`` with the name that was probably meant.
+        """
+        text = bytes(self.payload)
+        if len(text) > MAX_EXPLAINED_BYTES or text == b"null":
+            return
+        known = declared.__struct_fields__
+        unknown = [name for name in _decode_fields(text) if name not in known]
+        for name in unknown[:_MAX_COMPARED]:
+            if meant := closest_name(name, known):
+                raise Refusal(ErrorCode.INVALID_MESSAGE, f"payload: unknown field {name!r}; did you mean {meant}?")
+
 
 _decode = msgspec.json.Decoder(Request).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read_request(text: bytes) -> Request:

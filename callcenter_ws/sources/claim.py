@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.identifiers import MAX_ID_LENGTH, has_control_character
+from callcenter_ws.events.capabilities import capability_problem
+from callcenter_ws.events.identifiers import MAX_ID_LENGTH, control_character, has_control_character
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.events.source_rules import MAX_NUMBER
 
@@ -23,12 +24,6 @@ MAX_TENANTS = 1_000
 MAX_SOURCES_PER_TENANT = 256
 MAX_SOURCES = 10_000
 """Names that are taken in one tenant, and sources in all; more are refused with ``overloaded``."""
-
-HEALTH = "health"
-"""The capability of a source that publishes ``source.up`` and ``source.down`` itself."""
-
-CHATS = "chats"
-"""The capability of a source that opens and ends chat sessions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +86,7 @@ def claim_of(
         instance=_text("instance", instance, MAX_NAME_LENGTH),
         generation=generation,
         tenants=_tenants(principal, tenants),
-        capabilities=_texts("capabilities", capabilities, MAX_CAPABILITIES, MAX_CAPABILITY_LENGTH),
+        capabilities=_capabilities(capabilities),
     )
 
 
@@ -99,7 +94,9 @@ def _text(name: str, value: object, max_length: int, *, min_length: int = 1) -> 
     if not isinstance(value, str) or not min_length <= len(value) <= max_length:
         raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: expected a string of {min_length} to {max_length} characters")
     if has_control_character(value):
-        raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: control characters are not allowed")
+        raise Refusal(
+            ErrorCode.INVALID_EVENT, f"{name}: the control character {control_character(value)} is not allowed"
+        )
     return value
 
 
@@ -109,6 +106,14 @@ def _texts(name: str, value: object, max_items: int, max_length: int) -> tuple[s
     if not isinstance(value, list) or len(value) > max_items:
         raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: expected a list of at most {max_items} strings")
     return tuple(dict.fromkeys(_text(name, item, max_length) for item in value))
+
+
+def _capabilities(value: object) -> tuple[str, ...]:
+    names = _texts("capabilities", value, MAX_CAPABILITIES, MAX_CAPABILITY_LENGTH)
+    for name in names:
+        if problem := capability_problem(name):
+            raise Refusal(ErrorCode.INVALID_EVENT, f"capabilities: {problem}")
+    return names
 
 
 def _tenants(principal: Principal, value: object) -> tuple[str, ...]:

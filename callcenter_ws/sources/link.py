@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from callcenter_ws.events.capabilities import HEALTH
 from callcenter_ws.interfaces import SourceRecord
-from callcenter_ws.sources.claim import HEALTH
 from callcenter_ws.sources.link_order import LinkOrder, RefusedCount
 
 

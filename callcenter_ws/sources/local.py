@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.capabilities import CHATS
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.interfaces import SourceStore
 from callcenter_ws.runtime.background import Spawn
@@ -16,7 +17,7 @@ from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.sources.announcer import SourceAnnouncer
-from callcenter_ws.sources.claim import CHATS, Claim
+from callcenter_ws.sources.claim import Claim
 from callcenter_ws.sources.link import SourceLink
 from callcenter_ws.sources.registry import (
     ANNOUNCE_AGAIN_SECONDS,

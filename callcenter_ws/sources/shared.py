@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from callcenter_ws.broker.redis.broker import RedisBroker
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.capabilities import CHATS
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.events.source_rules import MAX_NUMBER
 from callcenter_ws.interfaces import SourceRecord
@@ -31,7 +32,6 @@ from callcenter_ws.runtime.json import JsonObject, encode_json
 from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.sources.announcer import SourceAnnouncer
 from callcenter_ws.sources.claim import (
-    CHATS,
     MAX_SOURCES,
     MAX_SOURCES_PER_TENANT,
     MAX_TENANTS,

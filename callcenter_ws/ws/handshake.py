@@ -17,6 +17,7 @@ from callcenter_ws.events.principal import Principal
 from callcenter_ws.requests.admission import EndpointName
 from callcenter_ws.runtime.client_address import UNIX_SOCKET
 from callcenter_ws.runtime.http_head import RequestHead
+from callcenter_ws.runtime.url_parameters import check_parameters, switch
 from callcenter_ws.ws.extension import negotiate
 
 SUBPROTOCOL = "callcenter.v1"
@@ -141,7 +142,8 @@ def _query(head: RequestHead) -> dict[str, str]:
     """Return the fields of the query, with the first value of each.
 
     Raises:
-        Refusal: ``invalid_message`` if it has too many fields or is not UTF-8, or if ``tenant_id`` is no identifier.
+        Refusal: ``invalid_message`` if it has too many fields or is not UTF-8, if a name is probably misspelled, or if
+            ``tenant_id`` is no identifier.
     """
     raw = head.uri.partition(b"?")[2]
     if not raw:
@@ -152,6 +154,7 @@ def _query(head: RequestHead) -> dict[str, str]:
         raise Refusal(ErrorCode.INVALID_MESSAGE, "the query is not percent-encoded UTF-8") from None
     except ValueError:
         raise Refusal(ErrorCode.INVALID_MESSAGE, "the query has too many fields") from None
+    check_parameters(fields)
     for tenant_id in (tenant_ids := fields.get("tenant_id", ())):
         if problem := identifier_problem(tenant_id):
             raise Refusal(ErrorCode.INVALID_MESSAGE, f"tenant_id: {problem}")
@@ -194,8 +197,8 @@ def _connect_options(query: dict[str, str]) -> ConnectOptions:
     return ConnectOptions(
         epoch,
         None if seq is None else int(seq),
-        query.get("snapshot") == "1",
-        query.get("ack") == "1",
+        switch("snapshot", query.get("snapshot")),
+        switch("ack", query.get("ack")),
         *(list_in_url(query.get(name)) for name in _LISTS),
     )
 

@@ -85,7 +85,7 @@ def test_hello_once_for_each_connection(server: Any) -> None:
         ({"source": ""}, b"INVALID_EVENT", "source: "),
         ({"source": "x" * 129}, b"INVALID_EVENT", "source: "),
         ({"source": "a\0"}, b"INVALID_EVENT", "source: "),
-        ({"source": "a\nb"}, b"INVALID_EVENT", "source: "),
+        ({"source": "a\nb"}, b"INVALID_EVENT", "source: the control character U+000A is not allowed"),
         ({"tenants": tenants("a\nb")}, b"INVALID_EVENT", "tenants: "),
         ({"instance": ""}, b"INVALID_EVENT", "instance: "),
         ({"kind": "x" * 65}, b"INVALID_EVENT", "kind: "),
@@ -97,6 +97,11 @@ def test_hello_once_for_each_connection(server: Any) -> None:
         ({"tenants": tenants("*")}, b"INVALID_EVENT", "tenants: "),
         ({"tenants": tenants("globex")}, b"FORBIDDEN", "tenants: "),
         ({"capabilities": json.dumps(["x" * 33]).encode()}, b"INVALID_EVENT", "capabilities: "),
+        (
+            {"capabilities": b'["helth"]'},
+            b"INVALID_EVENT",
+            "capabilities: there is no capability 'helth'; did",
+        ),
         ({"capabilities": json.dumps(["x"] * 17).encode()}, b"INVALID_EVENT", "capabilities: "),
     ],
 )

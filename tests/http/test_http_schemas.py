@@ -97,6 +97,12 @@ def test_schemas_are_cached_by_their_tag(world: HttpWorld) -> None:
     assert world.ask("GET", "/schemas/notification").headers["etag"] != tag
 
 
+def test_the_probable_name_of_an_unknown_schema_is_shown(world: HttpWorld) -> None:
+    response = world.ask("GET", "/schemas/call.incomin.json")
+    assert response.error == "not_found"
+    assert b"there is no event type 'call.incomin'; did you mean call.incoming?" in response.body
+
+
 @pytest.mark.parametrize("path", ["/schemas/nothing", "/schemas/alert/x", "/schemas/..", "/schemas/%00"])
 def test_another_path_is_not_found(world: HttpWorld, path: str) -> None:
     assert world.ask("GET", path).error == "not_found"

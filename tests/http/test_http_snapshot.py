@@ -99,6 +99,13 @@ def desk() -> Iterator[SnapshotWorld]:
     made.site.stopFactory()
 
 
+def test_a_misspelled_parameter_is_refused(desk: SnapshotWorld) -> None:
+    transport = desk.ask(raw=request("GET", "/ws/snapshot?event=call.*", f"supervisor:{ACME}:u1"))
+    desk.world.turn()
+    assert transport.value().startswith(b"HTTP/1.1 400 ")
+    assert b"unknown parameter 'event'; did you mean events?" in transport.value()
+
+
 def test_a_large_state_is_made_and_written_in_pieces(desk: SnapshotWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     examined = []
     in_turn: list[int] = []

@@ -445,10 +445,11 @@ async def test_a_source_that_the_gateway_refuses_is_a_wrong_configuration(
         {"source": "x", "tenants": ["t"] * 1_001},
         {"source": "x", "capabilities": ["c"] * 17},
         {"source": "x", "capabilities": [""]},
+        {"source": "x", "capabilities": ["chat"]},
     ],
 )
 def test_invalid_descriptions_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"expected|at most"):
+    with pytest.raises(ValueError, match=r"expected|at most|the control character U\+0000|did you mean chats"):
         EventBroadcaster("unix:/run/x.sock", reactor, **options)
 
 

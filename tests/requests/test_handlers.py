@@ -158,6 +158,16 @@ class TestSubscribe:
         (answer,) = peer.request("unsubscribe", {"events": ["call.*", "alert"]})
         assert answer["payload"]["events"] == []
 
+    @pytest.mark.parametrize("type_", ["subscribe", "unsubscribe"])
+    @pytest.mark.parametrize(("misspelled", "meant"), [("queue", "queues"), ("Events", "events"), ("event", "events")])
+    def test_a_misspelled_field_is_refused(self, world: World, type_: str, misspelled: str, meant: str) -> None:
+        peer = world.live(ANA)
+        (answer,) = peer.request(type_, {"events": ["call.*"], misspelled: ["sales"]})
+        assert answer["payload"]["code"] == "invalid_message"
+        assert f"unknown field '{misspelled}'; did you mean {meant}?" in answer["payload"]["message"]
+        (answer,) = peer.request("subscribe", {"events": ["alert"], "colour": "red"})
+        assert answer["payload"]["events"] == ["alert"]
+
     def test_only_subscribed_types_are_sent(self, world: World) -> None:
         peer = world.live(ANA)
         peer.request("subscribe", {"events": ["call.*"]})

@@ -92,7 +92,9 @@ def test_the_subprotocol_may_be_anywhere_in_the_list(offered: list[str], speaks:
 def test_the_connect_options_of_the_query() -> None:
     options = read("?epoch=e%2B1&seq=42&snapshot=1&tenant_id=acme")
     assert options.options == ConnectOptions("e+1", 42, True) and options.tenant_id == "acme"
-    assert read("?snapshot=yes&colour=red").options == ConnectOptions()
+    assert read("?colour=red&_=1").options == ConnectOptions()
+    assert read("?snapshot=true&ack=1").options == ConnectOptions(snapshot=True, ack=True)
+    assert read("?snapshot=0&ack=false").options == ConnectOptions()
 
 
 def refusal(query: str = "", **headers: Any) -> Refusal:
@@ -108,6 +110,21 @@ MANY_FIELDS = "?" + "&".join(f"f{number}=1" for number in range(21))
 @pytest.mark.parametrize("seq", ["", "-1", "1.5", "1_0", NOT_AN_ASCII_DIGIT, str(10**17)])
 def test_an_invalid_position_is_refused(seq: str) -> None:
     assert refusal(f"?epoch=e&seq={seq}").code is ErrorCode.INVALID_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("?event=call.*", "unknown parameter 'event'; did you mean events?"),
+        ("?Queues=sales", "unknown parameter 'Queues'; did you mean queues?"),
+        ("?tenantId=acme", "unknown parameter 'tenantId'; did you mean tenant_id?"),
+        ("?snapshot=yes", "snapshot: expected 1, true, 0 or false"),
+        ("?ack=", "ack: expected 1, true, 0 or false"),
+    ],
+)
+def test_a_misspelled_parameter_or_switch_is_refused(query: str, text: str) -> None:
+    refused = refusal(query)
+    assert (refused.code, refused.message) == (ErrorCode.INVALID_MESSAGE, text)
 
 
 @pytest.mark.parametrize("query", ["?seq=1", "?epoch=e", MANY_FIELDS])
