@@ -110,6 +110,8 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
     ("runtime.listener", "MAX_ACCEPTS_PER_TURN", "connections that a port accepts in a turn", "the same"),
     ("runtime.peer_budget", "MAX_NETWORKS", "networks that are remembered", "the least recently used one is forgotten"),
     ("amp.authentication_throttle", "MAX_DELAYED", "delayed tries at the secret of a network", "OVERLOADED"),
+    ("amp.authentication_throttle", "MAX_DELAYED_OF_KNOWN", "the same of a network of daemons", "OVERLOADED"),
+    ("amp.authentication_throttle", "MAX_KNOWN", "networks of daemons that are remembered", "the limit above"),
     ("ws.protocol", "MAX_AUTH_BYTES", "bytes of the first frame with a token", "close 1009"),
     ("ws.protocol", "CONTROL_FRAMES_PER_SECOND", "pings and pongs of a client per second", "close 4004"),
     ("ws.protocol", "CONTROL_FRAMES_BURST", "pings and pongs of a client at once", "close 4004"),

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hmac
+import re
 
 from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.runtime.peer_budget import Credential
 
 UNIX_SOCKET = Principal(EVERY_TENANT, "unix", Role.SERVICE)
 """The principal of a peer on a unix socket. The mode of the socket's file has authorized it."""
 
 SHARED_SECRET = Principal(EVERY_TENANT, "token-file", Role.SERVICE)
 """The principal of a peer that presented the secret of ``amp.token_file``."""
+
+
+_SIGNED = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+"""The shape of a JWT (RFC 7515 section 7.1)."""
 
 
 def is_revoked(principal: Principal | None, revocations: Revocations) -> bool:
@@ -43,6 +49,14 @@ class PeerAuthenticator:
             raise ValueError("the shared secret of AMP is empty")
         self._secret = secret
         self._authenticator = authenticator
+        self._has_secret_like_token = secret is not None and _SIGNED.fullmatch(secret.decode("latin-1")) is not None
+
+    def kind_of(self, token: str) -> Credential:
+        """Return what a token is: what has the shape of a JWT, and the secret has not, is no guess of the secret."""
+        can_be_signed = self._authenticator is not None and not self._has_secret_like_token
+        if self._secret is None or (can_be_signed and _SIGNED.fullmatch(token)):
+            return Credential.TOKEN
+        return Credential.SECRET
 
     def verify(self, token: str) -> Principal:
         """Return the principal of a token.

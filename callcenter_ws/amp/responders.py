@@ -84,8 +84,9 @@ class CommandResponders:
 
     async def authenticate(self, peer: PeerSession, *, token: str) -> dict[str, object]:
         """Set the principal of the session. A refused token leaves it unchanged."""
+        kind = self._authenticator.kind_of(token)
         try:
-            await self._throttle.admit(peer.network)
+            await self._throttle.admit(peer, peer.network, kind)
         except Refusal:
             peer.disconnect("too many refused tokens of its network")
             raise
@@ -96,9 +97,10 @@ class CommandResponders:
         except Refusal as refusal:
             # A token whose key is being fetched is no guess: the daemons of this network must not be slowed down.
             if refusal.code is not ErrorCode.TRY_LATER:
-                self._throttle.refused(peer.network)
+                self._throttle.refused(peer.network, kind)
             peer.token_refused()
             raise
+        self._throttle.accepted(peer.network, kind)
         self._sources.check_owner(peer, principal)
         before = peer.principal
         if before is not None and peer.subscription is not None and _user(before) != _user(principal):

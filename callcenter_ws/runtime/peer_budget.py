@@ -25,7 +25,7 @@ class Credential(StrEnum):
     """A signed token, which cannot be guessed."""
 
     SECRET = "secret"  # noqa: S105 - no secret: the name of a kind
-    """The argument of AMP's ``Authenticate``, which may be a shared secret."""
+    """The argument of AMP's ``Authenticate``, unless it is a signed token."""
 
 
 class Overdrawn(StrEnum):

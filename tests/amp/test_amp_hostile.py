@@ -16,10 +16,15 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 
 from callcenter_ws.amp import commands
+from callcenter_ws.amp.authentication_throttle import MAX_DELAYED_OF_KNOWN, MAX_KNOWN, AuthenticationThrottle
+from callcenter_ws.amp.authenticator import PeerAuthenticator
 from callcenter_ws.amp.factory import MAX_CONNECTIONS
 from callcenter_ws.amp.protocol import MAX_BOX_BYTES, MAX_UNAUTHENTICATED_BOX_BYTES, MAX_UNWRITTEN_BYTES
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
+from callcenter_ws.runtime.peer_budget import Credential
+from callcenter_ws.runtime.peer_limits import PeerLimits
+from callcenter_ws.testing import FakeClock
 
 CALL = {"unique_id": "u1", "caller_id": "+3212345", "destination": "100"}
 EVENT: dict[str, Any] = {"tenant_id": "acme", "type": "call.incoming", "payload": json.dumps(CALL).encode()}
@@ -427,11 +432,9 @@ def test_silent_peers_lock_nobody_out_not_even_at_their_own_address(server: Any)
 
 
 def test_guessing_the_secret_becomes_slow_and_is_then_refused(server: Any) -> None:
-    for _ in range(4):
+    for number in range(12):
         guessing = server.tcp()
-        for number in range(3):
-            if guessing.connected:
-                guessing.send(guessing.box(commands.Authenticate, token=f"guess {number}"))
+        guessing.send(guessing.box(commands.Authenticate, token=f"guess {number}"))
     delayed = server.tcp()
     delayed.send(delayed.box(commands.Authenticate, token="guess"))
     # A daemon at the same address is late, not locked out.
@@ -446,6 +449,63 @@ def test_guessing_the_secret_becomes_slow_and_is_then_refused(server: Any) -> No
     server.clock.advance(3)
     assert delayed.boxes()[0][b"_error_code"] == b"UNAUTHENTICATED"
     assert b"principal" in daemon.boxes()[0]
+
+
+def test_a_daemon_that_was_here_before_is_late_not_refused(server: Any) -> None:
+    server.tcp().call(commands.Authenticate, token="a-shared-secret-of-the-tests")
+    for _ in range(10):
+        server.factory.limits.budget.credential_refused("192.0.2.7", "secret")
+    guessing = [server.tcp() for _ in range(MAX_DELAYED_OF_KNOWN - 1)]
+    for peer in guessing:
+        peer.send(peer.box(commands.Authenticate, token="guess"))
+    # A connection has one place only.
+    code, _ = guessing[0].call(commands.Authenticate, token="guess")
+    assert code == b"OVERLOADED"
+    daemon = server.tcp()
+    daemon.send(daemon.box(commands.Authenticate, token="a-shared-secret-of-the-tests"))
+    last = server.tcp()
+    assert last.call(commands.Authenticate, token="guess")[0] == b"OVERLOADED"
+    server.clock.advance(3)
+    assert b"principal" in daemon.boxes()[0]
+
+
+def test_a_signed_token_does_not_wait_for_guesses_of_the_secret(server: Any) -> None:
+    budget = server.factory.limits.budget
+    for _ in range(10):
+        budget.credential_refused("192.0.2.7", "secret")
+    for _ in range(10):
+        peer = server.tcp()
+        peer.send(peer.box(commands.Authenticate, token="guess"))
+    # Shaped like a JWT: it is verified at once, whatever comes out.
+    assert server.tcp().call(commands.Authenticate, token="aGVhZGVy.cGF5bG9hZA.c2ln")[0] == b"UNAUTHENTICATED"
+    for _ in range(budget._limits.failed["token"]):
+        budget.credential_refused("192.0.2.7", "token")
+    assert server.tcp().call(commands.Authenticate, token="aGVhZGVy.cGF5bG9hZA.c2ln")[0] == b"OVERLOADED"
+
+
+@pytest.mark.parametrize(
+    ("secret", "has_keys", "token", "kind"),
+    [
+        (b"secret", True, "a.b.c", Credential.TOKEN),
+        (b"secret", True, "a.b", Credential.SECRET),
+        (b"secret", False, "a.b.c", Credential.SECRET),
+        (b"s.e.cret", True, "a.b.c", Credential.SECRET),
+        (None, True, "guess", Credential.TOKEN),
+    ],
+)
+def test_what_may_be_a_guess_of_the_secret(secret: bytes | None, has_keys: bool, token: str, kind: Credential) -> None:
+    verifier: Any = object() if has_keys else None
+    assert PeerAuthenticator(secret, verifier).kind_of(token) is kind
+
+
+def test_the_known_networks_are_bounded() -> None:
+    clock = FakeClock()
+    throttle = AuthenticationThrottle(PeerLimits.create(clock), clock)
+    for number in range(MAX_KNOWN + 10):
+        throttle.accepted(f"network {number}", Credential.SECRET)
+        throttle.accepted(f"other {number}", Credential.TOKEN)
+    assert len(throttle._known) == MAX_KNOWN
+    assert "network 9" not in throttle._known
 
 
 def test_a_delayed_try_of_a_lost_connection_authenticates_nobody(server: Any) -> None:
