@@ -237,6 +237,27 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     yield from _starter(tmp_path_factory)
 
 
+@pytest.fixture
+def two_nodes(start_gateway: Callable[..., Any], server: Any) -> Callable[..., list[Any]]:
+    """Starts two nodes with a common secret; each knows the other."""
+
+    def start(*settings: str) -> list[Any]:
+        prefix = f"test-{time.monotonic_ns()}"
+        nodes: list[Any] = []
+        for number in range(2):
+            common = ["--set", f"jwt.secret_file={nodes[0].folder}/secret"] if nodes else []
+            for setting in (f"store.url={server.url}", f"store.key_prefix={prefix}", f"cluster.node_id=node-{number}"):
+                common += ["--set", setting]
+            nodes.append(start_gateway("", *common, *(part for setting in settings for part in ("--set", setting))))
+            nodes[-1].secret = nodes[0].secret
+        wait_until(lambda: len(server.ask("ZRANGE", f"{prefix}:{{nodes}}:leases", "0", "-1")) == 2, "both leases")
+        for node in nodes:
+            wait_until(lambda node=node: node.http("/readyz")[0] == 200, "the node is ready")
+        return nodes
+
+    return start
+
+
 @pytest.fixture(scope="module")
 def start_shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningGateway]]:
     """Like ``start_gateway``, for gateways that all tests of a module share."""

@@ -7,33 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import amp_line
-import pytest
 from processes import wait_until
 from raw_socket import RawPeer
-from redis_server import RedisServer
 from test_access import browse, browse_until
 from websockets.exceptions import ConnectionClosed
-
-
-@pytest.fixture
-def two_nodes(start_gateway: Callable[..., Any], server: RedisServer) -> Callable[..., list[Any]]:
-    """Starts two nodes with a common secret; each knows the other."""
-
-    def start(*settings: str) -> list[Any]:
-        prefix = f"test-{time.monotonic_ns()}"
-        nodes: list[Any] = []
-        for number in range(2):
-            common = ["--set", f"jwt.secret_file={nodes[0].folder}/secret"] if nodes else []
-            for setting in (f"store.url={server.url}", f"store.key_prefix={prefix}", f"cluster.node_id=node-{number}"):
-                common += ["--set", setting]
-            nodes.append(start_gateway("", *common, *(part for setting in settings for part in ("--set", setting))))
-            nodes[-1].secret = nodes[0].secret
-        wait_until(lambda: len(server.ask("ZRANGE", f"{prefix}:{{nodes}}:leases", "0", "-1")) == 2, "both leases")
-        for node in nodes:
-            wait_until(lambda node=node: node.http("/readyz")[0] == 200, "the node is ready")
-        return nodes
-
-    return start
 
 
 def connections(node: Any, user_id: str) -> int:

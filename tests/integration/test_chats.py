@@ -157,6 +157,43 @@ def test_messages_that_a_visitor_sends_at_once_arrive_in_order(desk: Desk, count
         second.socket.close()
 
 
+def test_what_a_member_of_staff_sends_at_once_arrives_in_order(desk: Desk) -> None:
+    """Large messages take more than one turn to read, and are appended with others or alone."""
+    boss, agent = desk.connect("supervisor", "boss"), desk.connect("agent", "101")
+    desk.publish("chat.session.started", agent_id="101")
+    agent.receive_type("chat.session.started")
+    expected = [f"{number} {'x' * (10, 120_000, 5_000)[number % 3]}" for number in range(12)]
+    for number, body in enumerate(expected):
+        agent.send("chat.message", {"session_id": "s", "body": body})
+        if number == 4:
+            agent.send("chat.typing", {"session_id": "s", "is_typing": True})
+    boss.receive_type("chat.session.started")
+    seen: list[str] = []
+    while len(seen) < 13:
+        seen += chats([boss.receive()])
+    assert seen == [*expected[:5], "chat.typing", *expected[5:]]
+
+
+def test_a_visitor_with_connections_to_two_nodes_opens_its_session_once(two_nodes: Any) -> None:
+    nodes = two_nodes()
+    claims = {"sub": "v-1", "tenant_id": "acme", "session_id": "s"}
+    boss = nodes[0].connect("supervisor", claims={"tenant_id": "acme"})
+    token = nodes[0].token("visitor", **claims)
+    visitors = [node.connect("visitor", token=token) for node in nodes]
+    expected = [[f"{name}{number}" for number in range(4)] for name in "ab"]
+    for bodies in zip(*expected, strict=True):
+        for visitor, body in zip(visitors, bodies, strict=True):
+            visitor.send("chat.message", {"session_id": "s", "body": body})
+    seen: list[str] = []
+    while len(seen) < 9:
+        seen += chats([boss.receive()])
+    assert seen[0] == "chat.session.started"
+    assert [[body for body in seen if body.startswith(name)] for name in "ab"] == expected
+    assert chats(boss.received_before_pong()) == []
+    for client in (boss, *visitors):
+        client.socket.close()
+
+
 def test_the_snapshot_has_the_users_who_are_online(desk: Desk) -> None:
     def online() -> list[str]:
         events = boss.request("snapshot")["payload"]["events"]
