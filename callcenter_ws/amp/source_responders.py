@@ -19,7 +19,7 @@ from callcenter_ws.sources.link import SourceLink
 from callcenter_ws.sources.publishing import Growth, SourcePublisher
 from callcenter_ws.sources.registry import SourceRegistry
 
-_AGAIN: Final = "Hello: once for each connection"
+_AGAIN: Final = "Hello was already sent on this connection"
 
 MAX_LISTED = 500
 """Sources in one answer of ``ListSources``."""

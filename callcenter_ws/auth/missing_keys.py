@@ -28,17 +28,17 @@ class FetchBudget:
     """Bounds the fetches for missing keys."""
 
     def __init__(self) -> None:
-        # The time at which all fetches so far are paid for.
-        self._paid_at = float("-inf")
+        # The time until which the fetches so far have used up the rate.
+        self._used_at = float("-inf")
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next fetch is allowed."""
-        return max(0.0, self._paid_at - (FETCHES_AT_ONCE - 1) * FETCH_INTERVAL_SECONDS - now)
+        return max(0.0, self._used_at - (FETCHES_AT_ONCE - 1) * FETCH_INTERVAL_SECONDS - now)
 
     def spend(self, now: float) -> None:
         """Count a fetch, also one that the interval of fetches or a retry allowed earlier."""
-        paid_at = max(self._paid_at, now) + FETCH_INTERVAL_SECONDS
-        self._paid_at = min(paid_at, now + FETCHES_AT_ONCE * FETCH_INTERVAL_SECONDS)
+        used_at = max(self._used_at, now) + FETCH_INTERVAL_SECONDS
+        self._used_at = min(used_at, now + FETCHES_AT_ONCE * FETCH_INTERVAL_SECONDS)
 
 
 @dataclass(slots=True)

@@ -293,7 +293,7 @@ class Client:
         if not self.closed:
             self._transport.probe()
 
-    # Implements delivery.outgoing.WaitingPeer
+    # Implements delivery.outgoing.UnsentPeer
 
     @property
     def is_stranger(self) -> bool:

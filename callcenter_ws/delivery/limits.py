@@ -340,7 +340,7 @@ class Limits:
         Limit(
             Scope.PROCESS,
             "memory: bytes that wait to be read by all peers together",
-            "close 4001 of those for which most bytes have waited for the longest, visitors first",
+            "close clients with 4001 in order of waiting bytes × waiting time, visitors first",
         ),
     ] = 268_435_456
     presence_grace: Annotated[

@@ -1,4 +1,4 @@
-"""OutgoingBytes: everything that waits to be read by peers, in one bound for the process, and who pays above it.
+"""OutgoingBytes: everything that waits to be read by peers, in one bound for the process, and who is closed above it.
 
 The bytes are counted only of peers that do not read as fast as they are written to, and at intervals: the way of an
 event to a socket knows nothing of it. What several connections hold counts once.
@@ -19,7 +19,7 @@ MIN_INTERVAL_SECONDS = 0.1
 """The same while the bound may be exceeded."""
 
 HEALTHY_SECONDS = 1.0
-"""A peer for which bytes wait for less than this never pays."""
+"""A peer for which bytes wait for less than this is never closed."""
 
 PEERS_PER_STEP = 20
 """Peers whose bytes are counted in one step."""
@@ -28,7 +28,7 @@ ASSUMED_BYTES = 262_144
 """Bytes that are assumed to wait for a peer until they are counted: what its transport buffers."""
 
 
-class WaitingPeer(Protocol):
+class UnsentPeer(Protocol):
     """A connection whose peer has not read what was written to it."""
 
     @property
@@ -48,8 +48,8 @@ class WaitingPeer(Protocol):
 class OutgoingBytes:
     """Counts the bytes that wait for all peers together, and closes peers while there are more than ``limit``.
 
-    Above the limit those pay that have had most bytes waiting for the longest, by bytes · seconds: strangers and
-    visitors first, then everybody else; never a peer that has been reading until a second ago.
+    Above the limit peers are closed in order of waiting bytes × waiting time: strangers and visitors first, then
+    everybody else. A peer for which nothing waited one second ago is never closed.
 
     Args:
         limit: bytes.
@@ -68,7 +68,7 @@ class OutgoingBytes:
         self.others: list[Callable[[], int]] = []
         self._counted = 0
         # When bytes began to wait for each peer, in seconds of the monotonic clock.
-        self._since: dict[WaitingPeer, float] = {}
+        self._since: dict[UnsentPeer, float] = {}
         self._added = 0
         self._counts_soon = False
         self._is_counting = False
@@ -84,7 +84,7 @@ class OutgoingBytes:
         """The number of peers for which bytes wait."""
         return len(self._since)
 
-    def add(self, peer: WaitingPeer) -> None:
+    def add(self, peer: UnsentPeer) -> None:
         """Count a peer from now on: bytes wait for it."""
         self._since.setdefault(peer, self._clock.monotonic())
         self._added += ASSUMED_BYTES
@@ -95,7 +95,7 @@ class OutgoingBytes:
             self._counts_soon = True
             self._clock.call_later(MIN_INTERVAL_SECONDS, self._count_soon)
 
-    def discard(self, peer: WaitingPeer) -> None:
+    def discard(self, peer: UnsentPeer) -> None:
         """Count a peer no longer: everything was written to it, or its connection is closed."""
         self._since.pop(peer, None)
 
@@ -150,7 +150,7 @@ class OutgoingBytes:
                 self.discard(peer)
                 yield
 
-    def _rank(self, peer: WaitingPeer, count: _Count) -> tuple[bool, float]:
+    def _rank(self, peer: UnsentPeer, count: _Count) -> tuple[bool, float]:
         waited = self._clock.monotonic() - self._since.get(peer, self._clock.monotonic())
         return not peer.is_stranger, -count.unsent[peer] * waited
 
@@ -164,13 +164,13 @@ class _Count:
 
     def __init__(self) -> None:
         self.total = 0
-        self.unsent: dict[WaitingPeer, int] = {}
-        self._buffered: dict[WaitingPeer, int] = {}
-        self._frames: dict[WaitingPeer, list[bytes]] = {}
+        self.unsent: dict[UnsentPeer, int] = {}
+        self._buffered: dict[UnsentPeer, int] = {}
+        self._frames: dict[UnsentPeer, list[bytes]] = {}
         # How many peers hold each frame, by its identity. The frames are referred to above, so that it stays theirs.
         self._holders: dict[int, int] = {}
 
-    def add(self, peer: WaitingPeer) -> None:
+    def add(self, peer: UnsentPeer) -> None:
         """Add what waits for a peer."""
         buffered, frames, holders = peer.buffered_bytes(), list(peer.unsent_frames()), self._holders
         self._buffered[peer], self._frames[peer] = buffered, frames
@@ -182,7 +182,7 @@ class _Count:
             if not known:
                 self.total += len(frame)
 
-    def remove(self, peer: WaitingPeer) -> int:
+    def remove(self, peer: UnsentPeer) -> int:
         """Remove a peer; return the bytes that waited for it alone."""
         freed = self._buffered.pop(peer)
         for frame in self._frames.pop(peer):

@@ -32,7 +32,7 @@ class BodyWriting:
 
 @implementer(IPushProducer)
 class LargeBody:
-    """The body of one response. Implements ``delivery.outgoing.WaitingPeer``; finishes the request at its end.
+    """The body of one response. Implements ``delivery.outgoing.UnsentPeer``; finishes the request at its end.
 
     The connection is aborted when its peer reads less than ``limits.min_rate``, or has to pay for all peers together.
     """

@@ -19,7 +19,7 @@ _ASSUMED_LENGTH = 2**62
 
 @implementer(IPushProducer)
 class PieceWriter:
-    """Writes the body of one response and finishes it. Implements ``delivery.outgoing.WaitingPeer``.
+    """Writes the body of one response and finishes it. Implements ``delivery.outgoing.UnsentPeer``.
 
     What waits in memory is what the transport buffers: one piece, and the one that filled it. The connection is aborted
     when its peer reads less than ``limits.min_rate``, or has to pay for all peers together.

@@ -67,7 +67,7 @@ class Evictable(Protocol):
 
 
 class _Allowance:
-    """A token bucket that may be overdrawn: the debt is paid by waiting."""
+    """A token bucket that may be exceeded: what is above it is waited for."""
 
     __slots__ = ("_burst", "_last", "_left", "_rate")
 

@@ -1,4 +1,4 @@
-"""Slicer: divides long work over turns of the reactor, so that no turn is long and no work waits for all of another.
+"""Divide long work into steps and interleave the steps over turns.
 
 The work of all its users is done in one order: each gets one step before any gets a second one.
 """

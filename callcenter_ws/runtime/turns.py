@@ -1,7 +1,7 @@
 """Turns: the work on what peers have sent, divided over turns of the reactor and fairly among the peers.
 
-One read from a socket can hold thousands of requests, boxes or frames. Whoever parses them takes units of work for each
-one. When a turn's units are used up, the rest of the read waits for later turns, and nothing more is read from that
+One read from a socket can hold thousands of requests, boxes or frames. Parsing one of them costs units
+of work. When a turn's units are used up, the rest of the read waits for later turns, and nothing more is read from that
 peer meanwhile.
 """
 

@@ -74,7 +74,7 @@ class LocalSources:
         self._tick()
 
     def stop(self) -> None:
-        """Watch the leases no longer."""
+        """Stop renewing and ending leases."""
         if self._timer is not None:
             self._timer.cancel()
         self._maintenance.stop()

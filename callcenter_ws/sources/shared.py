@@ -121,7 +121,7 @@ class SharedSources:
         self._tick()
 
     def stop(self) -> None:
-        """Renew and end no lease any more."""
+        """Stop renewing and ending leases."""
         if self._timer is not None:
             self._timer.cancel()
         self._renewal.stop()

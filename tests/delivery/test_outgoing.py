@@ -17,7 +17,7 @@ LIMIT = 1_600
 
 
 class Reader:
-    """A WaitingPeer."""
+    """An UnsentPeer."""
 
     def __init__(self, buffered: int = 0, frames: Sequence[bytes] = (), *, is_stranger: bool = False) -> None:
         self.buffered = buffered
