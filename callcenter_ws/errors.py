@@ -210,7 +210,7 @@ class Refusal(Exception):
         super().__init__(f"{code}: {self.message}")
 
     def copy(self) -> Refusal:
-        """Return a copy, to be raised in place of a stored refusal.
+        """Return a copy, to be raised in place of a stored refusal, or stored in place of one that was raised.
 
         A raised exception refers to the frames that it passed through. If such a frame refers to the exception, both,
         and the events in the frame, stay in memory until a garbage collection.

@@ -70,7 +70,15 @@ class TurnTLSTransport(BufferingTLSTransport):
         if self._waits:
             self._waits = False
             self.factory.turns.cancel(self._share, self)
+        # Everything that OpenSSL could decrypt has been passed on. Reading once more would only raise an exception.
+        self._lostTLSConnection = True
         super().connectionLost(reason)
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802 - Twisted's name
+        # The frame in which a failure was created refers to it: both would stay until a garbage collection.
+        if reason is not None:
+            reason.cleanFailure()
+        super()._tlsShutdownFinished(reason)
 
 
 class TurnTLSFactory(TLSMemoryBIOFactory):

@@ -83,7 +83,7 @@ class WebSocketEndpoint(Resource):
         try:
             self._open(head, host, transport, lambda protocol: switch_protocol(transport, protocol))
         except Refusal as refusal:
-            return refusal
+            return refusal.copy()
         return None
 
     def render(self, request: Request) -> bytes | int:
@@ -192,7 +192,7 @@ class WebSocketEndpoint(Resource):
                 self._context.peer_limits.budget.request(network)
             if not handshake.speaks_subprotocol or refusal.code not in EXPLAINED_REFUSALS:
                 raise
-            refused = refusal
+            refused = refusal.copy()
         return self._result(handshake, ip, network, principal=principal, session_token=session_token, refusal=refused)
 
     def _result(
@@ -236,9 +236,9 @@ class WebSocketEndpoint(Resource):
 
 
 def _passing(refusal: Refusal) -> Refusal:
-    """Return a refusal at a limit of a network or a node as one after which clients return."""
+    """Return a refusal at a limit of a network or a node as one after which clients return; always another object."""
     if refusal.code is not ErrorCode.CONNECTION_LIMIT:
-        return refusal
+        return refusal.copy()
     return Refusal(ErrorCode.TRY_LATER, refusal.message, retry_after=refusal.retry_after)
 
 
