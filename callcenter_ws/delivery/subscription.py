@@ -10,7 +10,7 @@ from typing import NamedTuple
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE, EVERYTHING, names_matching
 from callcenter_ws.events.event import Event
-from callcenter_ws.events.identifiers import MAX_ID_LENGTH
+from callcenter_ws.events.identifiers import MAX_ID_LENGTH, has_control_character
 from callcenter_ws.events.mistakes import unknown_pattern
 from callcenter_ws.events.principal import Role
 from callcenter_ws.events.visibility import may_ever_see
@@ -126,9 +126,12 @@ class Subscription:
         """Check the names of a change.
 
         Raises:
-            Refusal: ``unknown_event`` or ``forbidden``.
+            Refusal: ``unknown_event`` or ``forbidden``; ``invalid_message`` for a queue with a control character.
         """
         self._check(change.events)
+        if not isinstance(change.queues, QueueChange) and any(map(has_control_character, change.queues)):
+            # Refused in the claims of tokens, too.
+            raise Refusal(ErrorCode.INVALID_MESSAGE, "queues: a name contains a control character")
 
     def apply(self, change: SubscriptionChange) -> bool:
         """Make a change whose names were checked; return whether the client may be sent more than before.
@@ -200,7 +203,7 @@ class Subscription:
 
 def list_in_url(text: str | None) -> list[str] | None:
     """Return the names in a query parameter of a URL, where commas separate them; None if it is absent."""
-    return None if text is None else [name.strip() for name in text.split(",")]
+    return None if text is None else [name.strip(" ") for name in text.split(",")]
 
 
 def _within(queues: frozenset[str] | None, others: frozenset[str] | None) -> bool:

@@ -21,6 +21,7 @@ from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.large_body import PIECE_BYTES, BodyWriting, LargeBody
 from callcenter_ws.http.request_peer import RequestPeer
 from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.runtime.http_head import is_percent_encoded
 from callcenter_ws.runtime.json import encode_json
 
 STAFF_ROLES = frozenset(Role) - {Role.VISITOR}
@@ -194,8 +195,10 @@ def requested_tenant(principal: Principal, request: Request) -> str | None:
 
     Raises:
         Refusal: ``forbidden`` if the request names another tenant than the token; ``invalid_message`` if the parameter
-            is malformed.
+            or the percent-encoding of the URI is malformed.
     """
+    if not is_percent_encoded(request.uri):
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "the request target has a % without two hexadecimal digits")
     named = _query_value(request, "tenant_id")
     if principal.every_tenant:
         return None if named == EVERY_TENANT else named

@@ -16,6 +16,17 @@ _SIMPLE = re.compile(rb"GET (/[!-~]*) (HTTP/1\.1)\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Z
 _BODY_HEADERS = (b"content-length", b"transfer-encoding", b"expect", b"trailer")
 
 
+_MALFORMED_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def is_percent_encoded(text: bytes) -> bool:
+    """Return whether each ``%`` of a part of a URI begins an escape (RFC 3986 section 2.1).
+
+    The parsers of the standard library keep other ones as they are: two spellings would name one identifier.
+    """
+    return b"%" not in text or _MALFORMED_ESCAPE.search(text) is None
+
+
 class RequestHead(NamedTuple):
     """The head of a request.
 

@@ -16,7 +16,7 @@ from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.requests.admission import EndpointName
 from callcenter_ws.runtime.client_address import UNIX_SOCKET
-from callcenter_ws.runtime.http_head import RequestHead
+from callcenter_ws.runtime.http_head import RequestHead, is_percent_encoded
 from callcenter_ws.runtime.url_parameters import check_parameters, switch
 from callcenter_ws.ws.extension import negotiate
 
@@ -148,6 +148,8 @@ def _query(head: RequestHead) -> dict[str, str]:
     raw = head.uri.partition(b"?")[2]
     if not raw:
         return {}
+    if not is_percent_encoded(raw):
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "the query has a % without two hexadecimal digits")
     try:
         fields = parse_qs(raw.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
     except UnicodeDecodeError:

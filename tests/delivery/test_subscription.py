@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callcenter_ws.delivery.subscription import Subscription, names_matching, names_visible_to
+from callcenter_ws.delivery.subscription import Subscription, SubscriptionChange, names_matching, names_visible_to
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.principal import Role
@@ -207,3 +207,11 @@ def test_any_sequence_of_changes_equals_that_of_sets_of_names(role: Role, steps:
         assert subscription.names == names
         assert subscription.events is not None
         assert set().union(*map(names_matching, subscription.events)) & visible == names
+
+
+@pytest.mark.parametrize("name", ["\x00", "sales\n", "\x85", "\u2028"])
+@pytest.mark.parametrize("removes", [False, True])
+def test_queues_with_control_characters_are_refused(name: str, removes: bool) -> None:
+    with pytest.raises(Refusal, match="control character") as caught:
+        Subscription(Role.AGENT).check(SubscriptionChange(queues=["sales", name], removes=removes))
+    assert caught.value.code is ErrorCode.INVALID_MESSAGE

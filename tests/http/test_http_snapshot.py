@@ -209,3 +209,10 @@ def test_requests_at_the_same_position_share_what_they_see(
     assert read == [ACME]
     assert seen[0].publications is seen[1].publications
     assert CALLS > EVENTS_PER_STEP
+
+
+@pytest.mark.parametrize("query", ["queues=%00", "queues=%zz"])
+def test_malformed_queues_are_refused(desk: SnapshotWorld, query: str) -> None:
+    transport = desk.ask(raw=request("GET", f"/ws/snapshot?{query}", f"supervisor:{ACME}:u1"))
+    desk.world.turn()
+    assert transport.value().startswith(b"HTTP/1.1 400 ")

@@ -56,6 +56,8 @@ def test_a_token_for_all_tenants_can_select_one(world: HttpWorld, token: str, pa
         ("admin:*:u1", "?tenant_id=*", 200),
         ("admin:*:u1", "?tenant_id=a&tenant_id=b", 400),
         ("admin:*:u1", "?tenant_id=%ff", 400),
+        ("admin:*:u1", "?tenant_id=%zz", 400),
+        ("admin:acme:u1", "?tenant_id=acme&x=%4", 400),
         ("admin:*:u1", "?tenant_id=", 400),
         ("admin:*:u1", "?tenant_id=" + "x" * 256, 400),
     ],

@@ -52,6 +52,8 @@ def test_ids_are_percent_decoded(world: HttpWorld, user_id: str) -> None:
     [
         ("/ws/users//online", "agent:acme:u1", 400),
         ("/ws/users/%ff/online", "agent:acme:u1", 400),
+        ("/ws/users/%zz/online", "agent:acme:u1", 400),
+        ("/ws/users/42%/online", "agent:acme:u1", 400),
         ("/ws/users/" + "x" * 256 + "/online", "agent:acme:u1", 400),
         ("/ws/users/42/online", "admin:*:u1", 400),
         ("/ws/users/42/online", "visitor:acme:u1", 403),

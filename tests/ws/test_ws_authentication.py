@@ -68,6 +68,22 @@ def test_a_token_for_all_tenants_must_name_one(world: WebSocketWorld, query: str
     assert ask(world, f"/ws{query}", token="admin:*:root").status == 403
 
 
+@pytest.mark.parametrize("query", ["tenant_id=%zz", "tenant_id=ac%6", "tenant_id=acme%", "tenant_id=acme&events=%"])
+@pytest.mark.parametrize("path", ["/ws", "/ws/public"])
+def test_a_malformed_escape_is_refused(world: WebSocketWorld, path: str, query: str) -> None:
+    answer = ask(world, f"{path}?{query}", token="admin:*:root")
+    assert answer.status == 400
+    assert b"hexadecimal" in answer.rest
+    assert not world.hub.counters.opened
+
+
+@pytest.mark.parametrize("query", ["queues=%00", "queues=sales,a%0Ab", "queues=%C2%85", "queues=%E2%80%A8"])
+def test_a_queue_with_a_control_character_is_refused(world: WebSocketWorld, query: str) -> None:
+    answer = ask(world, f"/ws?{query}", token="agent:acme:u1")
+    assert answer.status == 400
+    assert b"control character" in answer.rest
+
+
 @pytest.mark.parametrize(
     "query", ["tenant_id=", "tenant_id=" + "x" * 256, "tenant_id=%00", "tenant_id=a%0Ab", "tenant_id=%C2%85",
               "tenant_id=%ff%fe", "tenant_id=%ED%A0%80", "tenant_id=a&tenant_id=b"]
