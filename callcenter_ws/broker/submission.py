@@ -112,6 +112,11 @@ class SubmissionQueue:
         """Return whether events of the tenant are queued."""
         return tenant_id in self._queues
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether any tenant is ready."""
+        return bool(self._ready)
+
     def next_tenant(self) -> str | None:
         """Return the tenant that has been ready for longest, which is ready no longer; None when there is none."""
         if not self._ready:

@@ -588,3 +588,44 @@ class TestRevocations:
             Revocation("*", "token-2", None, 4.0),
             Revocation("*", None, "8", 4.0),
         ]
+
+
+class TestManyTenants:
+    """Thousands of tenants that are new, or that have expired events: no turn of the event loop does all the work."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_few_tenants_are_loaded_at_once_and_all_are_answered(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate = Gate(monkeypatch, cache, "restore_tenant")
+        store = bench.store._open
+        assert store is not None
+        answers = bench.store.publish([bench.event("alert", tenant_id=f"t{number}") for number in range(600)])
+        await bench.until(lambda: gate.calls)
+        loading = [record for record in store.cache.records() if record.loading is not None]
+        assert len(loading) == group_commit.MAX_LOADS
+        gate.open()
+        assert all(isinstance(outcome, PublishResult) for outcome in await answers)
+        assert store.queue.waiting_events == 0
+
+    @pytest_twisted.ensureDeferred
+    async def test_expired_events_of_many_tenants_are_removed_in_several_turns(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = bench.store._open
+        assert store is not None
+        await bench.publish(*[bench.event("alert", tenant_id=f"t{number}") for number in range(20)])
+        swept: list[object] = []
+        forget = store.cache.forget_expired
+
+        def slow(record: tenant.TenantRecord, received_after: float) -> None:
+            swept.append(record)
+            forget(record, received_after)
+            bench.clock._now += 0.002
+
+        monkeypatch.setattr(store.cache, "forget_expired", slow)
+        store.maintenance._sweep(iter(store.cache.records()))
+        assert 0 < len(swept) < 5
+        for _ in range(10):
+            bench.clock.advance(0.01)
+        assert len(swept) == 20

@@ -193,21 +193,20 @@ class Cache:
                 stream.history.trim(len(stream.history) // 2, 0)
                 self.update_bytes(record)
 
-    def forget_expired(self, received_after: float) -> None:
-        """Remove what has expired from memory, and evict tenants that were not used for ``IDLE_SECONDS``.
+    def forget_expired(self, record: TenantRecord, received_after: float) -> None:
+        """Remove what has expired of a tenant from memory; evict it if it was not used for ``IDLE_SECONDS``.
 
         Args:
             received_after: the time, of the monotonic clock, before which events of histories have expired.
         """
         now = self._clock.monotonic()
-        for record in self.records():
-            stream = record.stream
-            if stream is not None:
-                stream.history.trim(len(stream.history), received_after)
-                stream.forget_expired(now)
-                self.update_bytes(record)
-            if record.used_at < now - IDLE_SECONDS and self._is_unused(record):
-                self.evict(record)
+        stream = record.stream
+        if stream is not None:
+            stream.history.trim(len(stream.history), received_after)
+            stream.forget_expired(now)
+            self.update_bytes(record)
+        if record.used_at < now - IDLE_SECONDS and self._is_unused(record):
+            self.evict(record)
 
     def _is_unused(self, record: TenantRecord) -> bool:
         tenant_id = record.tenant_id

@@ -39,6 +39,9 @@ TRANSACTION_BYTES = 4_194_304
 TENANT_SHARE = 256
 """Events, and bytes of payload, in one transaction; and events of one tenant before those of the next."""
 
+MAX_LOADS = 32
+"""Tenants that are loaded at once because events of them wait; a client's own load waits for no more than these."""
+
 RETRY_SECONDS = 1.0
 """Interval between attempts to write to a file that is not writable. Meanwhile publishing is refused."""
 
@@ -125,6 +128,9 @@ class GroupCommit:
         self._history_seconds = history_seconds
         self._next_number = 1 + (file.writer.execute("SELECT max(id) FROM tenant").fetchone()[0] or 0)
         self._checkpoints_due: dict[TenantRecord, None] = {}
+        # Tenants with events that are not in memory, and the number of those that are being loaded.
+        self._to_load: dict[str, None] = {}
+        self._loads = 0
         self._is_requested = self._is_writing = False
         self._retry: Timer | None = None
         self._finished: Deferred[None] | None = None
@@ -228,6 +234,8 @@ class GroupCommit:
             self._queue.refuse_ready(self._unwritable())
         if batch.transaction:
             self._write(batch)
+        elif self._queue.has_ready:
+            self.request()
         elif not self._queue.waiting_events:
             self._fire_finished()
 
@@ -250,15 +258,15 @@ class GroupCommit:
     def _add_events(self, batch: _Batch, offset: float) -> None:
         """Stage events of the tenants in turn, up to the limits of a transaction."""
         parts: dict[TenantRecord, _TenantPart] = {}
-        size = 0
-        while batch.transaction.event_count < TRANSACTION_EVENTS and size < TRANSACTION_BYTES:
+        size = not_loaded = 0
+        while batch.transaction.event_count + not_loaded < TRANSACTION_EVENTS and size < TRANSACTION_BYTES:
             tenant_id = self._queue.next_tenant()
             if tenant_id is None:
                 break
             record = self._cache.get(tenant_id)
             if record.stream is None:
-                # Also while it is being loaded for another caller: a failure must refuse these events.
-                self._cache.load(record).addErrback(self._load_failed, tenant_id)
+                self._to_load[tenant_id] = None
+                not_loaded += 1
                 continue
             part = parts.get(record)
             if part is None:
@@ -268,6 +276,26 @@ class GroupCommit:
             size += taken_bytes
             self._stage(part, entries, batch.transaction, offset)
         batch.parts = [part for part in parts.values() if part.staged or part.repeated]
+        self._load_next()
+
+    def _load_next(self) -> None:
+        """Load the tenants whose events wait, a few at once: thousands may be new in one batch."""
+        while self._to_load and self._loads < MAX_LOADS:
+            tenant_id = next(iter(self._to_load))
+            del self._to_load[tenant_id]
+            record = self._cache.get(tenant_id)
+            if record.stream is not None:
+                # It was loaded for another caller.
+                if self._queue.make_ready(tenant_id):
+                    self.request()
+                continue
+            self._loads += 1
+            # Also while it is being loaded for another caller: a failure must refuse these events.
+            self._cache.load(record).addErrback(self._load_failed, tenant_id).addBoth(self._load_ended)
+
+    def _load_ended(self, _: object) -> None:
+        self._loads -= 1
+        self._load_next()
 
     def _stage(self, part: _TenantPart, entries: Iterable[Entry], transaction: Transaction, offset: float) -> None:
         stream = part.stream

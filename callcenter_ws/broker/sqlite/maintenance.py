@@ -19,6 +19,7 @@ from callcenter_ws.errors import Refusal
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.single_flight import SingleFlight
+from callcenter_ws.runtime.slicer import SECONDS_PER_TURN
 from callcenter_ws.runtime.sqlite import sqlite_reason
 
 INTERVAL_SECONDS = 60.0
@@ -118,12 +119,22 @@ class Maintenance:
     def _run_periodic(self) -> None:
         self._timer = self._clock.call_later(INTERVAL_SECONDS, self._run_periodic)
         self._record_alive()
-        self._cache.forget_expired(self._clock.monotonic() - self._history_seconds)
-        expired_before = self._clock.time() - self._history_seconds
-        for record in self._cache.records():
+        self._sweep(iter(self._cache.records()))
+        self._removal.request()
+
+    def _sweep(self, records: Iterator[TenantRecord]) -> None:
+        """Remove from memory what has expired, and request checkpoints, of as many tenants as one turn has time for."""
+        if self._is_stopped:
+            return
+        now = self._clock.monotonic()
+        received_after, expired_before = now - self._history_seconds, self._clock.time() - self._history_seconds
+        for record in records:
+            self._cache.forget_expired(record, received_after)
             if self._exceeds_limits(record, expired_before):
                 self._request_checkpoint(record)
-        self._removal.request()
+            if self._clock.monotonic() >= now + SECONDS_PER_TURN:
+                self._clock.call_later(0, self._sweep, records)
+                return
 
     def _exceeds_limits(self, record: TenantRecord, expired_before: float) -> bool:
         """Return whether a history must be trimmed. Events after the last checkpoint are not, so it needs one first."""
