@@ -182,7 +182,7 @@ def test_a_port_in_use_ends_the_start(start_node: StartNode) -> None:
         port = taken.getsockname()[1]
         node = start_node(1, f"tcp:{port}:interface=127.0.0.1")
         assert node.wait() == 1
-    assert f"cannot listen on tcp:{port}:interface=127.0.0.1: Address already in use" in node.output
+    assert f"cannot listen on tcp:{port}:interface=127.0.0.1 (web.listen): Address already in use" in node.output
 
 
 def test_the_supervisor_stops_during_a_replacement(start_node: StartNode) -> None:
