@@ -316,6 +316,16 @@ class PresenceRecord:
     announced: bool = False
 
 
+REVOCATION_LIFETIME_SECONDS = 30 * 86_400
+"""Time after which a revocation may be forgotten: no token should be valid for longer.
+
+A revoked user's tokens were issued before the revocation, and the expiry of a token that was revoked by its ``jti`` is
+not known, so a revocation must be kept for as long as any token may be valid. Tokens are usually valid for hours. If
+tokens are issued that are valid for more than 30 days, and none of them was presented since the start, a revoked one
+may be accepted again after that time.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """A refused token (``jti``), or a user whose tokens with an ``iat`` until ``at`` (Unix seconds) are refused.
@@ -428,14 +438,20 @@ class Directory(Protocol):
     def disconnect_user(self, tenant_id: str, user_id: str) -> Awaitable[int]:
         """Close all connections of a user with 4503; return how many."""
 
-    def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> Awaitable[int]:
+    def revoke(
+        self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None, for_all: bool = False
+    ) -> Awaitable[int]:
         """Refuse a token, or all tokens that were issued to a user until now, and close their connections.
+
+        Args:
+            for_all: whether the credential that revokes is for all tenants: it may use the room that is reserved.
 
         Returns:
             The number of connections that were closed.
 
         Raises:
-            Refusal: ``invalid_message`` when neither is given, ``overloaded`` when the list is full.
+            Refusal: ``invalid_message`` when neither is given, ``overloaded`` when the list, or the part of
+                the tenant, is full.
         """
 
     def stats(self, tenant_id: str | None = None) -> JsonObject:

@@ -146,6 +146,19 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
     ("amp.protocol", "MAX_UNAUTHENTICATED_BOX_BYTES", "bytes of a box before Authenticate", "the connection ends"),
     ("amp.session", "AUTHENTICATION_TIMEOUT_SECONDS", "seconds until Authenticate", "the connection ends"),
     ("amp.session", "MAX_REFUSED_TOKENS", "refused tokens of an AMP connection", "the connection ends"),
+    (
+        "auth.revocation",
+        "MAX_REVOCATIONS_PER_TENANT",
+        "revoked tokens and users of a tenant, without a credential for all tenants",
+        "``OVERLOADED``",
+    ),
+    ("auth.revocation", "MAX_REVOCATIONS", "revoked tokens and users of all tenants", "``OVERLOADED``"),
+    (
+        "auth.revocation",
+        "RESERVED_REVOCATIONS",
+        "of these, reserved for credentials for all tenants",
+        "``OVERLOADED``",
+    ),
     ("amp.session", "MAX_EVENTS_IN_FLIGHT", "events of a daemon that are not answered", "the gateway reads no more"),
 )
 """Module and name of a constant, what it limits, and what a peer sees that exceeds it."""

@@ -42,6 +42,7 @@ class RecordingDirectory:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.revoked_for_all: list[bool] = []
         self.listeners: list[PublicationListener] = []
 
     async def user_presence(self, tenant_id: str, user_id: str) -> UserPresence:
@@ -52,8 +53,11 @@ class RecordingDirectory:
         self.calls.append(("disconnect_user", tenant_id, user_id))
         return 3
 
-    async def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
+    async def revoke(
+        self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None, for_all: bool = False
+    ) -> int:
         self.calls.append(("revoke", tenant_id, jti, user_id))
+        self.revoked_for_all.append(for_all)
         return 4
 
     def stats(self, tenant_id: str | None = None) -> dict[str, Any]:

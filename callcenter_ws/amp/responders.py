@@ -191,9 +191,10 @@ class CommandResponders:
     ) -> dict[str, object]:
         """Revoke a token or the tokens of a user, close the connections that use them, and return how many."""
         _check_identifiers(tenant_id=tenant_id, jti=jti, user_id=user_id)
-        if tenant_id != EVERY_TENANT or not _principal(peer).every_tenant:
+        for_all = _principal(peer).every_tenant
+        if tenant_id != EVERY_TENANT or not for_all:
             _check_authority(peer, tenant_id)
-        closed = await self._directory.revoke(tenant_id, jti=jti, user_id=user_id)
+        closed = await self._directory.revoke(tenant_id, jti=jti, user_id=user_id, for_all=for_all)
         closed += self._disconnect_revoked()
         revoked = {"token": jti, "the tokens of user": user_id}
         _log.info(

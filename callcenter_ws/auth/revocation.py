@@ -13,11 +13,12 @@ was issued within the margin stays refused, since its ``iat`` does not change: t
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
-from callcenter_ws.interfaces import Authenticator, Revocation
+from callcenter_ws.interfaces import REVOCATION_LIFETIME_SECONDS, Authenticator, Revocation
 
 CLOCK_SKEW_SECONDS = 60.0
 """Seconds by which the clock of an issuer may be ahead of the gateway's if no larger leeway is configured."""
@@ -31,11 +32,22 @@ MINIMUM_MARGIN_SECONDS = 5.0
 MAX_REVOCATIONS = 100_000
 """The largest number of revoked tokens and users."""
 
+RESERVED_REVOCATIONS = 10_000
+"""How many of these only credentials for all tenants may use."""
+
+MAX_REVOCATIONS_PER_TENANT = 10_000
+"""The largest number of revoked tokens and users of a tenant; more with a credential for all tenants."""
+
+SEARCH_INTERVAL_SECONDS = 60.0
+"""Time between two searches for revocations that may be forgotten: one takes some milliseconds."""
+
 
 class Revocations:
     """The revoked tokens, by ``jti``, and the users whose tokens are revoked if issued until a certain time.
 
-    There are at most ``MAX_REVOCATIONS``. At the limit new revocations are refused; none is ever dropped.
+    There are at most ``MAX_REVOCATIONS``, and ``MAX_REVOCATIONS_PER_TENANT`` of a tenant. At a limit those are dropped
+    that are older than ``REVOCATION_LIFETIME_SECONDS`` and than the lifetime of any token that was presented; if there
+    are none, new ones are refused.
 
     Args:
         tolerance: seconds by which the ``iat`` of an accepted token may lie in the future.
@@ -47,13 +59,20 @@ class Revocations:
         self._now = now
         # The largest number of seconds by which the ``iat`` of a verified token lay in the future.
         self._lead = 0.0
-        self._tokens: set[tuple[str, str]] = set()
+        # The longest lifetime of a verified token in seconds.
+        self._lifetime = float(REVOCATION_LIFETIME_SECONDS)
+        # The times of the revocations.
+        self._tokens: dict[tuple[str, str], float] = {}
         self._users: dict[tuple[str, str], float] = {}
+        self._by_tenant: dict[str, int] = {}
+        self._next_search = 0.0
 
     def note_issued(self, principal: Principal) -> None:
-        """Note how far the clock of the issuer of a verified token is ahead."""
+        """Note how far the clock of the issuer of a verified token is ahead, and how long the token is valid."""
         if principal.issued_at is not None:
             self._lead = max(self._lead, principal.issued_at - self._now())
+            if principal.expires_at is not None and principal.expires_at - principal.issued_at > self._lifetime:
+                self._lifetime = principal.expires_at - principal.issued_at
 
     def cutoff(self, revoked_at: float) -> float:
         """Return the latest ``iat`` of the tokens that may have been issued until ``revoked_at``, Unix seconds."""
@@ -64,33 +83,66 @@ class Revocations:
         """Add revocations from the store or from other nodes."""
         for revocation in known:
             if revocation.jti is not None:
-                self._tokens.add((revocation.tenant_id, revocation.jti))
+                self._revoke(self._tokens, (revocation.tenant_id, revocation.jti), revocation.at)
             if revocation.user_id is not None:
-                self._revoke_user((revocation.tenant_id, revocation.user_id), revocation.at)
+                self._revoke(self._users, (revocation.tenant_id, revocation.user_id), revocation.at)
 
     def revoke_token(self, tenant_id: str, jti: str) -> None:
-        """Revoke the token with this ``jti``.
-
-        Raises:
-            Refusal: ``overloaded`` at the limit.
-        """
-        if (tenant_id, jti) not in self._tokens:
-            self._check_limit()
-        self._tokens.add((tenant_id, jti))
+        """Revoke the token with this ``jti``; ``check_room`` was called before."""
+        self._revoke(self._tokens, (tenant_id, jti), self._now())
 
     def revoke_user(self, tenant_id: str, user_id: str, until: float) -> None:
         """Revoke all tokens of a user with an ``iat`` until that time (Unix seconds), and those without.
 
-        Raises:
-            Refusal: ``overloaded`` at the limit.
+        ``check_room`` was called before.
         """
-        if (tenant_id, user_id) not in self._users:
-            self._check_limit()
-        self._revoke_user((tenant_id, user_id), until)
+        self._revoke(self._users, (tenant_id, user_id), until)
 
-    def _revoke_user(self, user: tuple[str, str], until: float) -> None:
+    def _revoke(self, revoked: dict[tuple[str, str], float], key: tuple[str, str], at: float) -> None:
+        known = revoked.get(key)
+        if known is None:
+            self._by_tenant[key[0]] = self._by_tenant.get(key[0], 0) + 1
         # A clock that was set back must not make an earlier revocation weaker.
-        self._users[user] = max(until, self._users.get(user, until))
+        revoked[key] = at if known is None else max(at, known)
+
+    def check_room(self, tenant_id: str, jti: str | None, user_id: str | None, *, for_all: bool = False) -> None:
+        """Check that there is room for a revocation; a repeated one needs none.
+
+        Args:
+            for_all: whether the credential that revokes is for all tenants.
+
+        Raises:
+            Refusal: ``overloaded`` at a limit.
+        """
+        count = sum(
+            name is not None and (tenant_id, name) not in revoked
+            for name, revoked in ((jti, self._tokens), (user_id, self._users))
+        )
+        if count and self._full(tenant_id, count, for_all=for_all) is not None:
+            self._forget_expired()
+            full = self._full(tenant_id, count, for_all=for_all)
+            if full is not None:
+                raise Refusal(ErrorCode.OVERLOADED, full)
+
+    def _full(self, tenant_id: str, count: int, *, for_all: bool) -> str | None:
+        """Return which limit ``count`` more revocations would exceed."""
+        if not for_all and self._by_tenant.get(tenant_id, 0) + count > MAX_REVOCATIONS_PER_TENANT:
+            return f"the limit of {MAX_REVOCATIONS_PER_TENANT} revocations of one tenant is reached"
+        most = revocation_limit(for_all=for_all)
+        if len(self._tokens) + len(self._users) + count > most:
+            return f"the limit of {most} revocations of all tenants together is reached"
+        return None
+
+    def _forget_expired(self) -> None:
+        now = self._now()
+        if now < self._next_search:
+            return
+        self._next_search = now + SEARCH_INTERVAL_SECONDS
+        oldest = now - self._lifetime
+        for revoked in (self._tokens, self._users):
+            for key in [key for key, at in revoked.items() if at < oldest]:
+                del revoked[key]
+        self._by_tenant = dict(Counter(tenant_id for tenant_id, _ in (*self._tokens, *self._users)))
 
     def check(self, principal: Principal) -> None:
         """Check that the token of a principal is not revoked.
@@ -106,9 +158,10 @@ class Revocations:
             if by_user or (principal.jti is not None and (tenant_id, principal.jti) in self._tokens):
                 raise Refusal(ErrorCode.UNAUTHORIZED, "the token was revoked")
 
-    def _check_limit(self) -> None:
-        if len(self._tokens) + len(self._users) >= MAX_REVOCATIONS:
-            raise Refusal(ErrorCode.OVERLOADED, f"the limit of {MAX_REVOCATIONS} revocations is reached")
+
+def revocation_limit(*, for_all: bool) -> int:
+    """Return how many revocations there may be; ``for_all``: with a credential for all tenants."""
+    return MAX_REVOCATIONS if for_all else MAX_REVOCATIONS - RESERVED_REVOCATIONS
 
 
 class UnrevokedTokens:

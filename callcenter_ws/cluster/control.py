@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 from twisted.logger import Logger
 
-from callcenter_ws.auth.revocation import MAX_REVOCATIONS
+from callcenter_ws.auth.revocation import MAX_REVOCATIONS, revocation_limit
 from callcenter_ws.cluster.control_message import ControlMessage, ControlReport, decode_message
 from callcenter_ws.cluster.control_reports import PendingReports
 from callcenter_ws.cluster.membership import Membership
@@ -84,25 +84,33 @@ class ControlMessages:
 
     # Sending
 
-    async def send(self, tenant_id: str, user_id: str | None, jti: str | None, *, revoke: bool) -> int:
+    async def send(
+        self, tenant_id: str, user_id: str | None, jti: str | None, *, revoke: bool, for_all: bool = False
+    ) -> int:
         """Send a control message; return how many connections were closed by the nodes that reported in time.
+
+        Args:
+            for_all: whether the credential that revokes is for all tenants.
 
         Raises:
             Refusal: ``unavailable``; ``overloaded`` if there is no room for another revocation.
         """
+        if revoke:
+            self._hub.revocations.check_room(tenant_id, jti, user_id, for_all=for_all)
         cutoff, instance = self._hub.revocations.cutoff(self._clock.time()), self._membership.instance
         message = ControlMessage(tenant_id, user_id, jti, revoke, cutoff, self._new_id(), instance)
         await self._membership.refresh()
         self._reports.expect(message.until, {instance, *self._membership.other_nodes()})
         try:
-            if not await self._add(message):
-                raise Refusal(ErrorCode.OVERLOADED, f"{MAX_REVOCATIONS} tokens are revoked already, no room for more")
+            limit = revocation_limit(for_all=for_all)
+            if not await self._add(message, limit):
+                raise Refusal(ErrorCode.OVERLOADED, f"the limit of {limit} revocations of all tenants is reached")
             self.request_read()
             return await self._reports.wait(message.until)
         finally:
             self._reports.cancel(message.until)
 
-    async def _add(self, message: ControlMessage) -> bool:
+    async def _add(self, message: ControlMessage, limit: int = MAX_REVOCATIONS) -> bool:
         """Append a message to the stream; return whether there was room for its revocations."""
         subjects: list[bytes | str] = []
         for subject in message.subjects:
@@ -112,7 +120,7 @@ class ControlMessages:
             [self._keys.control, self._keys.revocations],
             self._keys.control_channel,
             encode_json(message),
-            MAX_REVOCATIONS,
+            limit,
             *subjects,
         )
         return added is not None
@@ -242,7 +250,7 @@ class ControlMessages:
 
     def _revoke(self, message: ControlMessage, sent_at: float, opened_until: str) -> int:
         """Refuse the tokens and close their connections; return how many."""
-        # With these the Hub's revocations, of which none are ever removed, are not refused for lack of room.
+        # The Hub has them from now on, however many it has: the sender has checked that there is room.
         subjects = message.subjects
         # A node whose clock is behind must not make a user's revocation weaker, nor one that has seen no token from a
         # clock that is ahead.

@@ -26,11 +26,13 @@ class ClusterDirectory:
         """Close all connections of a user at all nodes; return how many."""
         return await self._control.send(tenant_id, user_id, None, revoke=False)
 
-    async def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
+    async def revoke(
+        self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None, for_all: bool = False
+    ) -> int:
         """Refuse a token, or a user's tokens issued until now, at all nodes; see ``interfaces.Directory.revoke``."""
         if jti is None and user_id is None:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "jti or user_id: one of them is required")
-        return await self._control.send(tenant_id, user_id, jti, revoke=True)
+        return await self._control.send(tenant_id, user_id, jti, revoke=True, for_all=for_all)
 
     def stats(self, tenant_id: str | None = None) -> JsonObject:
         """Return connections and messages of one tenant, or of all, at this node."""

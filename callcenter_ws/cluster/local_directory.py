@@ -30,8 +30,11 @@ class LocalDirectory:
         """Close all connections of a user; return how many."""
         return self._hub.disconnect_user(tenant_id, user_id)
 
-    async def revoke(self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None) -> int:
+    async def revoke(
+        self, tenant_id: str, *, jti: str | None = None, user_id: str | None = None, for_all: bool = False
+    ) -> int:
         """Refuse a token, or a user's tokens issued until now; see ``interfaces.Directory.revoke``."""
+        self._hub.revocations.check_room(tenant_id, jti, user_id, for_all=for_all)
         cutoff = self._hub.revocations.cutoff(self._clock.time())
         closed = self._hub.revoke(tenant_id, jti=jti, user_id=user_id, at=cutoff)
         self._store.save_revocation(Revocation(tenant_id, jti, user_id, cutoff))

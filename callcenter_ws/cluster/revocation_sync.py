@@ -12,7 +12,7 @@ import msgspec
 
 from callcenter_ws.auth.revocation import MAX_REVOCATIONS
 from callcenter_ws.delivery.hub import Hub
-from callcenter_ws.interfaces import Revocation
+from callcenter_ws.interfaces import REVOCATION_LIFETIME_SECONDS, Revocation
 from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.keys import Keys
 from callcenter_ws.redis.scripts import REVOCATIONS_EXPIRE, REVOCATIONS_RESTORE
@@ -20,15 +20,6 @@ from callcenter_ws.runtime.clock import Clock
 
 CHUNK = 500
 """Revocations per command."""
-
-REVOCATION_LIFETIME_SECONDS = 30 * 86_400
-"""Time after which a revocation is deleted from Redis, to limit their number.
-
-A revoked user's tokens were issued before the revocation, and the expiry of a token that was revoked by its ``jti`` is
-not known, so a revocation must be kept for as long as any token may be valid. Tokens are usually valid for hours. If
-tokens are issued that are valid for more than 30 days, a revoked one is accepted again after that time, by nodes that
-were started since.
-"""
 
 _decode_subject = msgspec.json.Decoder(tuple[str, str, str]).decode
 

@@ -406,7 +406,7 @@ class Hub:
             opened_until: as for ``disconnect_user``; later connections are closed only if their token is revoked.
 
         Raises:
-            Refusal: ``invalid_message`` when neither is given, ``overloaded`` when the list is full.
+            Refusal: ``invalid_message`` when neither is given.
         """
         if jti is None and user_id is None:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "jti or user_id: one of them is required")

@@ -257,6 +257,14 @@ def test_commands_of_the_directory(server: Any, peer: Any) -> None:
         ("revoke", "acme", None, "7"),
         ("revoke", "*", "root", None),
     ]
+    assert server.directory.revoked_for_all == [True, True, True]
+
+
+def test_a_token_of_one_tenant_revokes_within_the_share_of_its_tenant(server: Any) -> None:
+    peer = server.tcp()
+    peer.call(commands.Authenticate, token="acme-service")
+    peer.call(commands.RevokeToken, tenant_id="acme", jti="j")
+    assert server.directory.revoked_for_all == [False]
 
 
 def test_revoke_needs_a_token_or_a_user(server: Any) -> None:

@@ -12,7 +12,7 @@ from callcenter_ws.auth.revocation import CLOCK_SKEW_SECONDS, MINIMUM_MARGIN_SEC
 from callcenter_ws.cluster.local_directory import LocalDirectory
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
-from callcenter_ws.interfaces import Revocation
+from callcenter_ws.interfaces import REVOCATION_LIFETIME_SECONDS, Revocation
 from callcenter_ws.testing import FakeClock, run
 
 
@@ -117,28 +117,83 @@ def test_a_later_revocation_of_a_user_replaces_the_earlier_one() -> None:
     assert not is_accepted(revocations, principal(issued_at=1500.0))
 
 
-def test_new_revocations_are_refused_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(revocation, "MAX_REVOCATIONS", 2)
-    revocations = Revocations()
-    revocations.revoke_token("acme", "t-1")
-    revocations.revoke_user("acme", "7", 5.0)
-    for revoke in (lambda: revocations.revoke_token("acme", "t-2"), lambda: revocations.revoke_user("acme", "8", 1.0)):
-        with pytest.raises(Refusal) as raised:
-            revoke()
+def check_full(revocations: Revocations, tenant_id: str, text: str, *, for_all: bool = False) -> None:
+    for jti, user_id in (("new", None), (None, "new"), ("new", "new")):
+        with pytest.raises(Refusal, match=text) as raised:
+            revocations.check_room(tenant_id, jti, user_id, for_all=for_all)
         assert raised.value.code is ErrorCode.OVERLOADED
-    assert not is_accepted(revocations, principal(user_id="9", jti="t-1"))
-    assert not is_accepted(revocations, principal(issued_at=1.0))
 
 
-def test_a_repeated_revocation_is_accepted_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Revoking a token or a user a second time needs no additional entry."""
-    monkeypatch.setattr(revocation, "MAX_REVOCATIONS", 2)
+def test_one_tenant_fills_its_share_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocation, "MAX_REVOCATIONS_PER_TENANT", 2)
     revocations = Revocations()
     revocations.revoke_token("acme", "t-1")
-    revocations.revoke_user("acme", "7", 5.0)
+    revocations.revoke_user("acme", "7", revocations._now())
+    check_full(revocations, "acme", "2 revocations of one tenant")
+    revocations.check_room("globex", "t-1", "7")
+    revocations.check_room("acme", "new", "new", for_all=True)
+    # A repeated one needs no room.
+    revocations.check_room("acme", "t-1", "7")
+    revocations.revoke_user("acme", "7", revocations._now() + 1)
+    revocations.check_room("acme", "t-1", "7")
+    assert not is_accepted(revocations, principal(user_id="9", jti="t-1"))
+
+
+def test_room_is_reserved_for_credentials_for_all_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocation, "MAX_REVOCATIONS", 4)
+    monkeypatch.setattr(revocation, "RESERVED_REVOCATIONS", 2)
+    revocations = Revocations()
     revocations.revoke_token("acme", "t-1")
-    revocations.revoke_user("acme", "7", 9.0)
-    assert not is_accepted(revocations, principal(issued_at=8.0))
+    revocations.revoke_token("globex", "t-1")
+    check_full(revocations, "initech", "2 revocations of all tenants")
+    revocations.check_room("initech", "t-1", "7", for_all=True)
+    revocations.revoke_token("initech", "t-1")
+    revocations.revoke_token("initech", "t-2")
+    check_full(revocations, "initech", "4 revocations of all tenants", for_all=True)
+
+
+def test_revocations_older_than_any_token_are_forgotten_when_their_room_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(revocation, "MAX_REVOCATIONS_PER_TENANT", 2)
+    clock = FakeClock()
+    revocations = Revocations(now=clock.time)
+    revocations.revoke_token("acme", "old")
+    revocations.revoke_user("acme", "old", clock.time())
+    clock.advance(REVOCATION_LIFETIME_SECONDS - 1)
+    check_full(revocations, "acme", "one tenant")
+    clock.advance(revocation.SEARCH_INTERVAL_SECONDS)
+    assert not is_accepted(revocations, principal(jti="old"))
+    revocations.check_room("acme", "new", "new")
+    assert is_accepted(revocations, principal(jti="old"))
+
+
+def test_a_token_that_is_valid_for_longer_is_remembered_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocation, "MAX_REVOCATIONS_PER_TENANT", 1)
+    clock = FakeClock()
+    revocations = Revocations(now=clock.time)
+    lifetime = 3 * REVOCATION_LIFETIME_SECONDS
+    revocations.note_issued(principal(issued_at=clock.time(), expires_at=clock.time() + lifetime))
+    revocations.revoke_token("acme", "old")
+    clock.advance(lifetime - 1)
+    check_full(revocations, "acme", "one tenant")
+    clock.advance(revocation.SEARCH_INTERVAL_SECONDS)
+    revocations.check_room("acme", "new", None)
+
+
+def test_a_directory_refuses_what_has_no_room_and_revokes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocation, "MAX_REVOCATIONS_PER_TENANT", 1)
+    world = World()
+    directory = LocalDirectory(world.hub, world.presence, world.broker, world.clock)
+
+    async def revoke() -> None:
+        with pytest.raises(Refusal, match="one tenant"):
+            await directory.revoke("acme", jti="t-1", user_id="7")
+        assert is_accepted(world.hub.revocations, principal(jti="t-1", issued_at=1.0))
+        await directory.revoke("acme", jti="t-1", user_id="7", for_all=True)
+
+    run(revoke())
+    assert not is_accepted(world.hub.revocations, principal(jti="t-1"))
 
 
 def test_revocations_are_restored() -> None:

@@ -17,11 +17,11 @@ from sqlite_bench import SqliteBench
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from callcenter_ws.broker import submission
-from callcenter_ws.broker.sqlite import cache, expiry, group_commit, tenant, transaction
+from callcenter_ws.broker.sqlite import cache, expiry, group_commit, restore, tenant, transaction
 from callcenter_ws.broker.sqlite.check import check
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, Origin
-from callcenter_ws.interfaces import PresenceRecord, PublishResult, Revocation
+from callcenter_ws.interfaces import REVOCATION_LIFETIME_SECONDS, PresenceRecord, PublishResult, Revocation
 
 OUTAGE = "the store cannot be written: it broke (OperationalError)"
 
@@ -570,6 +570,22 @@ class TestPresence:
 
 class TestRevocations:
     """Revocations over a restart (``interfaces.PresenceStore``)."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_old_ones_are_removed_if_there_are_many(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = bench.clock.time()
+        for revocation in (
+            Revocation(A, "old", None, now - REVOCATION_LIFETIME_SECONDS - 1),
+            Revocation(A, "young", None, now - REVOCATION_LIFETIME_SECONDS + 3_600),
+        ):
+            bench.store.save_revocation(revocation)
+        await bench.open()
+        assert [known.jti for known in bench.store.load_revocations()] == ["old", "young"]
+        monkeypatch.setattr(restore, "MANY_REVOCATIONS", 1)
+        await bench.open()
+        assert [known.jti for known in bench.store.load_revocations()] == ["young"]
 
     @pytest_twisted.ensureDeferred
     async def test_tokens_and_users(self, bench: SqliteBench) -> None:

@@ -76,7 +76,8 @@ async def test_a_node_that_starts_reads_the_revocations(open_node: OpenNode) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_the_number_of_revocations_is_limited(open_node: OpenNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "MAX_REVOCATIONS", 3)
+    monkeypatch.setattr(revocation, "MAX_REVOCATIONS", 5)
+    monkeypatch.setattr(revocation, "RESERVED_REVOCATIONS", 2)
     node = await open_node()
     await node.directory.revoke(A, jti="a")
     await node.directory.revoke(A, jti="b", user_id="c")
@@ -87,14 +88,31 @@ async def test_the_number_of_revocations_is_limited(open_node: OpenNode, monkeyp
     with pytest.raises(Refusal):
         await node.directory.revoke(A)
     assert len(node.hub.applied) == 3
+    await node.directory.revoke(A, jti="d", for_all=True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_tenant_fills_its_share_of_the_revocations_only(
+    open_node: OpenNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocation, "MAX_REVOCATIONS_PER_TENANT", 2)
+    first, second = await open_node(), await open_node()
+    await first.directory.revoke(A, jti="a", user_id="b")
+    await until(lambda: second.hub.applied)
+    for node in (first, second):
+        with pytest.raises(Refusal, match="of one tenant") as refused:
+            await node.directory.revoke(A, jti="c")
+        assert refused.value.code is ErrorCode.OVERLOADED
+    await second.directory.revoke("other", jti="c")
+    await second.directory.revoke(A, jti="c", for_all=True)
 
 
 @pytest_twisted.ensureDeferred
 async def test_expired_revocations_are_deleted(
     open_node: OpenNode, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (control, revocation, revocation_sync):
-        monkeypatch.setattr(module, "MAX_REVOCATIONS", 2)
+    monkeypatch.setattr(revocation_sync, "MAX_REVOCATIONS", 2)
+    monkeypatch.setattr(control, "revocation_limit", lambda *, for_all: 2)
     node = await open_node()
     await node.directory.revoke(A, jti="a")
     await node.directory.revoke(A, user_id="b")

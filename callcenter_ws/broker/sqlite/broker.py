@@ -338,7 +338,7 @@ class _OpenStore:
         clock, reactor = broker._clock, broker._reactor
         self.file = file
         self.presence = restore_presence(file.writer, MAX_PRESENCE_RECORDS)
-        self.revocations = restore_revocations(file.writer)
+        self.revocations = restore_revocations(file.writer, clock.time())
         self.sources = restore_sources(file.writer)
         self.threads = Threads(reactor)
         self.queue = SubmissionQueue("the disk")

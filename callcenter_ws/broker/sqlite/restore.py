@@ -26,13 +26,17 @@ from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
+from callcenter_ws.interfaces import REVOCATION_LIFETIME_SECONDS, PresenceRecord, Revocation, SourceRecord
 
 MAX_MAIL_USERS = 50_000
 """Users of one tenant that are remembered as having mail; with more of them, every mailbox is read."""
 
 
 _decode_source = msgspec.json.Decoder(SourceRecord).decode
+
+
+MANY_REVOCATIONS = 50_000
+"""Above this, revocations that may be forgotten are removed from the file when it is opened."""
 
 
 @dataclass(slots=True)
@@ -222,8 +226,11 @@ def restore_sources(db: sqlite3.Connection) -> list[SourceRecord]:
     return [_decode_source(record) for (record,) in db.execute("SELECT record FROM source ORDER BY scope, name")]
 
 
-def restore_revocations(db: sqlite3.Connection) -> list[Revocation]:
-    """Return all revocations, oldest first."""
+def restore_revocations(db: sqlite3.Connection, now: float) -> list[Revocation]:
+    """Return all revocations, oldest first; remove those that may be forgotten if there are many."""
+    (count,) = db.execute("SELECT count(*) FROM revocation").fetchone()
+    if count > MANY_REVOCATIONS:
+        db.execute("DELETE FROM revocation WHERE at < ?", (now - REVOCATION_LIFETIME_SECONDS,))
     return [
         Revocation(tenant_id, name if kind == "token" else None, name if kind == "user" else None, at)
         for tenant_id, kind, name, at in db.execute("SELECT tenant_id, kind, name, at FROM revocation ORDER BY at")
