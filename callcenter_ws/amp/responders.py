@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from twisted.logger import Logger
 
 from callcenter_ws import __version__
 from callcenter_ws.amp import commands
@@ -22,13 +21,12 @@ from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.interfaces import Directory, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, JsonValue, decode_json, encode_json
+from callcenter_ws.runtime.refusal_log import RefusalLog
 from callcenter_ws.sources.publishing import Growth
 
 _MAX_TEXT_LENGTH = 200
 _MAX_MESSAGE_LENGTH = 400
 """Characters of the message of a refused event in a batch; all results must fit in one answer."""
-
-_log = Logger()
 
 
 class CommandResponders:
@@ -39,6 +37,7 @@ class CommandResponders:
 
     Args:
         disconnect_revoked: disconnects the sessions whose own token has been revoked, and returns how many.
+        log: the log of commands.
 
     Attributes:
         by_name: each command with its responder, by the command's name on the wire.
@@ -55,6 +54,7 @@ class CommandResponders:
         clock: Clock,
         node_id: str,
         disconnect_revoked: Callable[[], int],
+        log: RefusalLog,
     ) -> None:
         self._broadcaster = broadcaster
         self._directory = directory
@@ -65,6 +65,7 @@ class CommandResponders:
         self._clock = clock
         self._node_id = node_id
         self._disconnect_revoked = disconnect_revoked
+        self._log = log
         responders: list[tuple[type[GatewayCommand], Responder]] = [
             (commands.Authenticate, self.authenticate),
             (commands.Hello, sources.hello),
@@ -176,7 +177,8 @@ class CommandResponders:
         _check_identifiers(tenant_id=tenant_id, user_id=user_id)
         _check_authority(peer, tenant_id)
         closed = await self._directory.disconnect_user(tenant_id, user_id)
-        _log.info(
+        self._log.write(
+            peer.name,
             "AMP peer {peer} disconnected user {user_id!r} of {tenant_id!r} ({closed} connections): {reason!r}",
             peer=peer.name,
             user_id=user_id,
@@ -197,7 +199,8 @@ class CommandResponders:
         closed = await self._directory.revoke(tenant_id, jti=jti, user_id=user_id, for_all=for_all)
         closed += self._disconnect_revoked()
         revoked = {"token": jti, "the tokens of user": user_id}
-        _log.info(
+        self._log.write(
+            peer.name,
             "AMP peer {peer} revoked {revoked} of {tenant_id!r} ({closed} connections)",
             peer=peer.name,
             revoked=" and ".join(f"{kind} {name!r}" for kind, name in revoked.items() if name is not None),

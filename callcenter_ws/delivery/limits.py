@@ -293,11 +293,20 @@ class Limits:
     ] = 10
     log_lines_per_network: Annotated[
         PositiveCount,
-        Limit(Scope.NETWORK, "the log: lines about refusals, per minute", "nothing; what is left out is counted"),
+        Limit(
+            Scope.NETWORK,
+            "the log: lines about refusals, per minute; ten times as many about a user or an AMP peer",
+            "nothing; what is left out is counted",
+        ),
     ] = 20
     log_lines: Annotated[
         PositiveCount,
-        Limit(Scope.PROCESS, "the log: lines about refusals of all networks, per minute", "nothing"),
+        Limit(
+            Scope.PROCESS,
+            "the log: lines about refusals of all networks, per minute; ten times as many about clients that are refused "
+            "or closed, about connections that begin and end, and about AMP commands",
+            "nothing; what is left out is counted",
+        ),
     ] = 120
     handshake_timeout: Annotated[
         Timeout,

@@ -120,10 +120,12 @@ def assemble(
         OSError, ValueError: a file that the settings name cannot be used.
     """
     # The store is built first, and the AMP factory, which the store's callback needs, depends on it.
-    core = _core(reactor, settings, handoff, lambda: amp_factory.disconnect_revoked())
+    clock = ReactorClock(reactor)
+    limits = peer_limits(settings, clock)
+    log = TwistedConnectionLog(limits, connections=settings.log.connections)
+    core = _core(reactor, clock, settings, handoff, log, lambda: amp_factory.disconnect_revoked())
     authentication = _authentication(reactor, settings, handoff, core)
     admission = Admission(core.hub, settings.limits, settings.policy.over_user_limit)
-    limits = peer_limits(settings, core.clock)
     core.metrics.watch_peers(limits)
     websocket_factory = _websocket_factory(reactor, settings, core, authentication, admission, limits)
     amp_factory = _amp_factory(settings, core, authentication.authenticator, limits)
@@ -177,15 +179,20 @@ def instance_name(settings: Settings, handoff: WorkerHandoff | None) -> str:
 
 
 def _core(
-    reactor: Reactor, settings: Settings, handoff: WorkerHandoff | None, close_revoked_sessions: Callable[[], int]
+    reactor: Reactor,
+    clock: ReactorClock,
+    settings: Settings,
+    handoff: WorkerHandoff | None,
+    log: TwistedConnectionLog,
+    close_revoked_sessions: Callable[[], int],
 ) -> Core:
-    clock, metrics = ReactorClock(reactor), Metrics()
+    metrics = Metrics()
     store = event_store(reactor, clock, settings, instance_name(settings, handoff), close_revoked_sessions)
     hub = Hub(
         store.broker,
         store.presence,
         clock,
-        TwistedConnectionLog(connections=settings.log.connections),
+        log,
         limits=settings.limits,
         spawn=spawn,
         agent_calls=settings.policy.agent_calls,
@@ -253,7 +260,6 @@ def _websocket_factory(
     admission: Admission,
     limits: PeerLimits,
 ) -> GatewayFactory:
-    log = TwistedConnectionLog(connections=settings.log.connections, errors=limits.log)
     authenticator = authentication.authenticator
     quotas = Quotas(
         settings.limits,
@@ -272,7 +278,7 @@ def _websocket_factory(
         quotas=quotas,
         clock=core.clock,
         spawn=spawn,
-        log=log,
+        log=core.hub.log,
         limits=settings.limits,
     )
     compression = settings.compression

@@ -9,7 +9,6 @@ from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.peer_budget import BudgetLimits, Credential
 from callcenter_ws.runtime.peer_limits import PeerLimits
-from callcenter_ws.runtime.refusal_log import RefusalLog
 
 
 def peer_limits(settings: Settings, clock: Clock) -> PeerLimits:
@@ -31,7 +30,8 @@ def peer_limits(settings: Settings, clock: Clock) -> PeerLimits:
         clock,
         budget=budget,
         proxies=TrustedProxies(settings.web.trusted_proxies),
-        log=RefusalLog(clock, lines=limits.log_lines, lines_per_network=limits.log_lines_per_network),
+        log_lines=limits.log_lines,
+        log_lines_per_network=limits.log_lines_per_network,
         requests_per_connection=limits.requests_per_connection,
         incoming_bytes=limits.incoming_bytes,
     )

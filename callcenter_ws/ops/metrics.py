@@ -194,7 +194,7 @@ class _PeerCollector(Collector):
             "kind",
             limits.proxies.unreadable,
         )
-        yield _counter("log_lines_left_out", "Log lines about refusals that were left out.", limits.log.left_out)
+        yield _counter("log_lines_left_out", "Log lines about peers that were left out.", limits.log_lines_left_out)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -1,8 +1,9 @@
-"""PeerLimits: what HTTP, WebSocket and AMP share to limit peers that have not authenticated."""
+"""PeerLimits: what HTTP, WebSocket and AMP share to limit peers, most of it for those that have not authenticated."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.clock import Clock
@@ -11,12 +12,19 @@ from callcenter_ws.runtime.peer_budget import BudgetLimits, PeerBudget
 from callcenter_ws.runtime.refusal_log import RefusalLog
 from callcenter_ws.runtime.turns import Turns
 
+LINES_OF_PEERS = 10
+"""How many times as many lines there may be about authenticated peers, of each kind, as about networks."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerLimits:
-    """One budget, one division of the reactor's turns and one log for all ports of a process.
+    """One budget, one division of the reactor's turns and the same logs for all ports of a process.
 
     Attributes:
+        log: lines about networks.
+        clients_log: lines about users whose requests are refused, and whose connections the gateway closes.
+        connections_log: lines about users who connect and disconnect.
+        commands_log: lines about commands of AMP peers.
         requests_per_connection: requests after which an HTTP connection is closed.
         incoming: the bytes of requests in memory, also of peers that have authenticated.
         refused: HTTP requests that were refused for their form, their token or a limit, by error code.
@@ -25,6 +33,9 @@ class PeerLimits:
     budget: PeerBudget
     turns: Turns
     log: RefusalLog
+    clients_log: RefusalLog
+    connections_log: RefusalLog
+    commands_log: RefusalLog
     proxies: TrustedProxies
     requests_per_connection: int
     incoming: IncomingBytes
@@ -37,20 +48,35 @@ class PeerLimits:
         *,
         budget: BudgetLimits | None = None,
         proxies: TrustedProxies | None = None,
-        log: RefusalLog | None = None,
+        log_lines: int = 120,
+        log_lines_per_network: int = 20,
         requests_per_connection: int = 1_000,
         incoming_bytes: int = DEFAULT_INCOMING_BYTES,
     ) -> PeerLimits:
         """Return limits on a clock, with defaults for what is not given."""
+        of_peers = partial(
+            RefusalLog,
+            clock,
+            lines=log_lines * LINES_OF_PEERS,
+            lines_per_network=log_lines_per_network * LINES_OF_PEERS,
+        )
         return cls(
             budget=PeerBudget(budget or BudgetLimits(), clock),
             turns=Turns(lambda call: clock.call_later(0, call)),
-            log=log or RefusalLog(clock),
+            log=RefusalLog(clock, lines=log_lines, lines_per_network=log_lines_per_network),
+            clients_log=of_peers(about="refused requests and closed connections"),
+            connections_log=of_peers(about="opened and ended connections"),
+            commands_log=of_peers(about="commands of AMP peers"),
             proxies=proxies or TrustedProxies(()),
             requests_per_connection=requests_per_connection,
             incoming=IncomingBytes(incoming_bytes),
             refused={},
         )
+
+    @property
+    def log_lines_left_out(self) -> int:
+        """The lines that were not logged, because there were too many."""
+        return sum(log.left_out for log in (self.log, self.clients_log, self.connections_log, self.commands_log))
 
     def count_refused(self, code: str) -> None:
         """Count a refused request."""

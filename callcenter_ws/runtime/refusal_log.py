@@ -1,4 +1,4 @@
-"""RefusalLog: log lines that any peer can cause, at most some per minute; the others are counted and reported."""
+"""RefusalLog: log lines that peers can cause, at most some per minute; the others are counted and reported."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ class RefusalLog:
 
     Args:
         lines: lines per minute in all. They also bound the table of networks.
-        lines_per_network: lines per minute of one network.
+        lines_per_network: lines per minute of one network, or whatever the lines are about.
+        about: what the lines report, for the line about those that were left out.
 
     Attributes:
         left_out: the lines that were left out, since the start.
     """
 
-    def __init__(self, clock: Clock, *, lines: int = 120, lines_per_network: int = 20) -> None:
+    def __init__(self, clock: Clock, *, lines: int = 120, lines_per_network: int = 20, about: str = "refusals") -> None:
         self._clock = clock
+        self._about = about
         self._lines = lines
         self._lines_per_network = lines_per_network
         self._written = 0
@@ -40,7 +42,7 @@ class RefusalLog:
         self.left_out = 0
 
     def write(self, network: str, text: str, *, is_warning: bool = False, **fields: object) -> None:
-        """Log a line about a peer of a network, or count it as left out.
+        """Log a line about a network or another peer, or count it as left out.
 
         Args:
             text: a format of ``twisted.logger`` with the names of ``fields``.
@@ -88,4 +90,4 @@ class RefusalLog:
         self._by_network.clear()
         left_out, self._left_out_now = self._left_out_now, 0
         if left_out:
-            _log.warn("{count} more refusals in the last minute were not logged", count=left_out)
+            _log.warn("{count} more {about} in the last minute were not logged", count=left_out, about=self._about)
