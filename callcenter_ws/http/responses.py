@@ -139,8 +139,8 @@ def _path_of(request: Request) -> bytes:
 
 
 def _origin_of(request: Request) -> str | None:
-    origins = request.requestHeaders.getRawHeaders("Origin") or []
-    return origins[0].strip() if len(origins) == 1 else None
+    origins = request.requestHeaders.getRawHeaders(b"Origin") or []
+    return origins[0].decode("latin-1").strip() if len(origins) == 1 else None
 
 
 def request_body(request: Request) -> bytes:

@@ -34,8 +34,8 @@ class _Document(JsonResource):
         }
 
     async def _get(self, request: Request) -> Response:
-        tags = request.requestHeaders.getRawHeaders("If-None-Match") or []
-        known = {tag.strip().removeprefix("W/") for value in tags for tag in value.split(",")}
+        tags = request.requestHeaders.getRawHeaders(b"If-None-Match") or []
+        known = {tag.strip().removeprefix("W/") for value in tags for tag in value.decode("latin-1").split(",")}
         if self._etag in known or "*" in known:
             return Response(b"", 304, self._headers)
         return Response(self._body, headers=self._headers)

@@ -58,6 +58,18 @@ def limit_send_queue(transport: TwistedTransport) -> None:
             tcp.detach()
 
 
+def finish_writing(transport: TwistedTransport) -> None:
+    """Tell the peer, after all that was written, that nothing more comes; go on reading until it closes.
+
+    Closing instead could destroy the last bytes in transit, if the peer is still sending.
+    """
+    transport.unregisterProducer()
+    if isinstance(transport, ProtocolWrapper):  # TLS, which waits for the peer's alert, and reads meanwhile
+        transport.loseConnection()
+    else:
+        transport.loseWriteConnection()
+
+
 def switch_protocol(transport: TwistedTransport, protocol: IProtocol) -> None:
     """Connect ``protocol`` to a transport, plain or TLS, in place of its current protocol."""
     if isinstance(transport, ProtocolWrapper):  # TLS

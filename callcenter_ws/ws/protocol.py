@@ -20,7 +20,7 @@ from callcenter_ws.runtime.clock import Timer
 from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.runtime.peer_budget import Credential
 from callcenter_ws.runtime.slicer import Slicer
-from callcenter_ws.runtime.transports import buffered_bytes, limit_send_queue, unsent_bytes
+from callcenter_ws.runtime.transports import buffered_bytes, finish_writing, limit_send_queue, unsent_bytes
 from callcenter_ws.ws.autobahn import handshake_response
 from callcenter_ws.ws.backlog import Backlog
 from callcenter_ws.ws.connection_context import ConnectionContext
@@ -331,6 +331,9 @@ class GatewayProtocol(KeepaliveProtocol):
         super().sendCloseFrame(code, reasonUtf8, isReply)
         if code in _ABUSE:
             self._discard_input()
+        if code in _ABUSE or code == CloseCode.TOO_LARGE:
+            # The peer's close frame is not waited for: it is discarded, or behind a large message.
+            finish_writing(self.transport)
 
     def _fail_connection(self, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
         """Send a close frame for a protocol violation, once.

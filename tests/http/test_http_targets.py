@@ -77,6 +77,15 @@ def test_a_refused_head_request_has_no_body(world: HttpWorld) -> None:
     assert response.status == 400
 
 
+@pytest.mark.parametrize("path", ["/ws", "/ws/stats", "/schemas/", "/schemas/nothing", "/livez", "x"])
+@pytest.mark.parametrize("name", [b"Origin", b"If-None-Match", b"Authorization", b"X-Forwarded-For", b"Cookie"])
+def test_headers_that_are_not_utf_8(world: HttpWorld, path: str, name: bytes) -> None:
+    channel, transport = world.connect()
+    channel.dataReceived(b"GET %b HTTP/1.1\r\nHost: a\r\n%b: \xff\xfe\r\n\r\n" % (path.encode(), name))
+    response, _ = parse(transport.value())
+    assert response.status < 500
+
+
 class FailingResource(JsonResource):
     """Fails while the response is sent."""
 

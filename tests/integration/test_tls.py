@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raw_socket import frame, message
+from raw_socket import RawPeer, frame, message
 from tls_material import make_certificate
 
 
@@ -121,6 +121,18 @@ def test_a_message_in_one_write_with_the_handshake(gateway: Any, trusting: ssl.S
         while piece := secure.recv(65_536):
             received += piece
     assert received.startswith(b"HTTP/1.1 101") and received.endswith(b"\x88\x02\x03\xe8")
+
+
+def test_a_flooding_peer_sees_the_end_behind_the_close_frame(gateway: Any, trusting: ssl.SSLContext) -> None:
+    with RawPeer(gateway.port) as peer:
+        peer.socket = trusting.wrap_socket(peer.socket, server_hostname="127.0.0.1")
+        assert peer.handshake(token=gateway.token())[0] == 101
+        peer.send(frame(9) * 500)
+        opcode = 1
+        while opcode != 8:
+            opcode, payload = peer.read_frame()
+        # An aborted connection would raise an exception here: it is reset.
+        assert (payload[:2], peer.socket.recv(1)) == ((4004).to_bytes(2, "big"), b"")
 
 
 def test_a_large_snapshot(gateway: Any, trusting: ssl.SSLContext) -> None:

@@ -513,6 +513,16 @@ def test_a_flood_of_control_frames_is_discarded(world: WebSocketWorld, opcode: i
     assert peer.transport.protocol.data == b""
 
 
+def test_a_peer_whose_input_is_discarded_need_not_wait_for_the_timeout(world: WebSocketWorld) -> None:
+    flooding, large, other = world.client(), world.unauthenticated(), world.client()
+    flooding.feed(encode(PING, b"") * 200)
+    large.feed(encode(TEXT, b"x" * (MAX_AUTH_BYTES + 1)))
+    other.feed(encode(BINARY, b"x"))
+    codes = [peer.take()[-1].close_code for peer in (flooding, large, other)]
+    assert codes == [CloseCode.RATE_LIMITED, CloseCode.TOO_LARGE, CloseCode.UNSUPPORTED_DATA]
+    assert [peer.transport.finished_writing for peer in (flooding, large, other)] == [True, True, False]
+
+
 def test_unauthenticated_peers_get_no_pong(world: WebSocketWorld) -> None:
     peer = world.unauthenticated()
     peer.feed(encode(PING, b"hello"))

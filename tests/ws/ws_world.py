@@ -52,6 +52,7 @@ class Transport(StringTransport):
     def __init__(self, ip: str) -> None:
         super().__init__(peerAddress=IPv4Address("TCP", ip, 40_000))
         self.aborted = False
+        self.finished_writing = False
         self.writes: list[bytes] = []
 
     def write(self, data: bytes) -> None:
@@ -64,6 +65,9 @@ class Transport(StringTransport):
 
     def abortConnection(self) -> None:
         self.aborted = True
+
+    def loseWriteConnection(self) -> None:
+        self.finished_writing = True
 
 
 @dataclass(frozen=True)
