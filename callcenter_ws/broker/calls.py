@@ -7,7 +7,8 @@ call is put on hold or ends. Which clients may see an event depends on the queue
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+import msgspec
 
 from callcenter_ws.events.event import Event
 
@@ -24,9 +25,8 @@ _ONE_AGENT_TYPES = frozenset({"call.ringing", "call.missed"})
 _FINAL_TYPES = frozenset({"call.ended", "call.abandoned"})
 
 
-@dataclass(slots=True)
-class CallRecord:
-    """Queue and agents of one call.
+class CallRecord(msgspec.Struct, gc=False):
+    """Queue and agents of one call; not scanned by the garbage collector, since it refers to texts and numbers only.
 
     Attributes:
         agents: the agents that handle the call or at which it rings, in the order of their last mention.

@@ -7,7 +7,8 @@ time (``[policy] agent_chats``). Ended sessions are remembered too, so that nobo
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+import msgspec
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import UNASSIGNED, ChatWriter, Event
@@ -23,9 +24,8 @@ _ASSIGNING_TYPES = frozenset({STARTED, "chat.transferred"})
 _ENDED = "chat.session.ended"
 
 
-@dataclass(slots=True)
-class ChatRecord:
-    """One chat session.
+class ChatRecord(msgspec.Struct, gc=False):
+    """One chat session; not scanned by the garbage collector, since it refers to texts and numbers only.
 
     Attributes:
         agent: the agent whom it is assigned to; None: nobody.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+import msgspec
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES, ChatMessages
 from callcenter_ws.events.catalogue import EntityKey, Slot
@@ -27,9 +28,8 @@ SlotKey = tuple[str, str | None]
 """The name of an entity's slot, and the user whose slot it is; None: the slot for all users."""
 
 
-@dataclass(slots=True)
-class _Entity:
-    """The state of one entity.
+class _Entity(msgspec.Struct, eq=False, gc=False):
+    """The state of one entity; the garbage collector does not scan it, since publications are part of no cycle.
 
     Attributes:
         changed_at: when its last publication was received, in seconds of the monotonic clock; a publication that only

@@ -5,6 +5,7 @@ A publication is encoded once for each view; all outboxes hold references to the
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import structs
 
 from callcenter_ws.events.event import Event
@@ -16,23 +17,40 @@ _OVERHEAD = 700
 """Bytes of a publication beside its payload and frames, measured with ``sys.getsizeof`` on CPython 3.11."""
 
 
-class Publication:
+_Frames = tuple[bytes | None, ...]
+"""Frames by view; None: not made yet. A tuple, which the garbage collector does not scan for long, unlike a list."""
+
+_NO_FRAMES: _Frames = (None,) * len(View)
+
+
+class Publication(msgspec.Struct, eq=False, gc=False):
     """An event with its position in the tenant's stream; immutable except for the cache of its frames.
+
+    The garbage collector does not scan it, for the state of a large tenant holds tens of thousands: it is part of no
+    reference cycle, because neither events nor frames refer to publications.
 
     Attributes:
         memory: approximate bytes, with all frames that may be made of it. Frames count before they are made, so that
             the size never changes.
     """
 
-    __slots__ = ("_deflated", "_frames", "event", "memory", "seq")
+    event: Event
+    seq: int
+    memory: int = 0
+    _frames: _Frames = _NO_FRAMES
+    _deflated: _Frames = _NO_FRAMES
+    # The publication whose frames are those of this one too.
+    _original: Publication | None = None
 
-    def __init__(self, event: Event, seq: int) -> None:
-        self.event = event
-        self.seq = seq
+    def __post_init__(self) -> None:
+        """Compute the size."""
+        event = self.event
         # The payload, its frames, and the same frames compressed.
         self.memory = _OVERHEAD + (2 * event.type.copies - 1) * len(event.payload)
-        self._frames: list[bytes | None] = [None, None, None]
-        self._deflated: list[bytes | None] = [None, None, None]
+
+    def __repr__(self) -> str:
+        """Return a text without the payload, which belongs in no log."""
+        return f"<Publication {self.seq} of {self.event.type.name}>"
 
     def assigned(self, queue_name: str | None, agents: tuple[str, ...]) -> Publication:
         """Return this publication of a chat with another queue and agents; the frames, which hold neither, are shared.
@@ -43,7 +61,7 @@ class Publication:
         if event.queue_name == queue_name and event.agents == agents:
             return self
         copy = Publication(structs.replace(event, queue_name=queue_name, agents=agents), self.seq)
-        copy._frames, copy._deflated = self._frames, self._deflated
+        copy._original = self._original or self
         return copy
 
     def frame(self, wire_format: WireFormat) -> bytes:
@@ -53,14 +71,21 @@ class Publication:
         view = self._effective_view(wire_format.view)
         frame = self._deflated[view]
         if frame is None:
-            frame = self._deflated[view] = wire_format.deflater.deflated(self._plain_frame(view))
+            original = self._original
+            if original is None:
+                frame = wire_format.deflater.deflated(self._plain_frame(view))
+            else:
+                frame = original.frame(wire_format)
+            self._deflated = _with(self._deflated, view, frame)
         return frame
 
     def _plain_frame(self, view: View) -> bytes:
         view = self._effective_view(view)
         frame = self._frames[view]
         if frame is None:
-            frame = self._frames[view] = text_frame(self._encode(view))
+            original = self._original
+            frame = text_frame(self._encode(view)) if original is None else original._plain_frame(view)
+            self._frames = _with(self._frames, view, frame)
         return frame
 
     def _effective_view(self, view: View) -> View:
@@ -93,3 +118,7 @@ class Publication:
     def _payload(self, view: View) -> bytes:
         payload = self.event.payload
         return payload if view is View.FULL else encode_json(redact(decode_trusted_json(payload), view))
+
+
+def _with(frames: _Frames, view: View, frame: bytes) -> _Frames:
+    return (*frames[:view], frame, *frames[view + 1 :])
