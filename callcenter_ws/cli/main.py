@@ -80,9 +80,8 @@ def check_config(arguments: argparse.Namespace) -> int:
     print(f"  agents' chats       {'own and waiting' if own else 'all'} (policy.agent_chats)")
     print(f"  unopened chats      {'accepted' if opened else 'refused'} (public.open_sessions)")
     print(f"  store               {settings.store_name}")
-    print(
-        f"  node                {settings.cluster.node_id}, at most {limits.connections or 'any number of'} connections"
-    )
+    connections = f"at most {limits.connections}" if limits.connections else "as many as file descriptors allow"
+    print(f"  node                {settings.cluster.node_id}, connections: {connections}")
     ports = (f"{finding.key}: {finding.reason}" for finding in check_ports(settings))
     for warning in (*settings.warnings, *ports):
         print(f"warning: {warning}", file=sys.stderr)

@@ -226,7 +226,7 @@ class Limits:
         ConnectionCount,
         Limit(
             Scope.PROCESS,
-            "memory and file descriptors: open WebSockets",
+            "memory and file descriptors: open WebSockets; 0: as many as the descriptors of the process allow",
             "429 with Retry-After; with callcenter.v1 an error, then close 4006",
         ),
     ] = 0
@@ -236,7 +236,7 @@ class Limits:
         Limit(
             Scope.PROCESS,
             "file descriptors: open sockets of HTTP, WebSocket and AMP whose peers have not authenticated; never more "
-            "than half of the process's descriptors",
+            "than a quarter of the process's descriptors",
             "the oldest such socket of the network that has most is aborted",
         ),
     ] = 2_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.web.client import Agent
 from twisted.web.resource import Resource
@@ -22,6 +22,7 @@ from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.ulid import UlidFactory
+from callcenter_ws.gateway.descriptors import Descriptors, divide_descriptors
 from callcenter_ws.gateway.log import TwistedConnectionLog, handshake_refusals
 from callcenter_ws.gateway.peer_limits import peer_limits
 from callcenter_ws.gateway.stores import EventStore, event_store
@@ -92,6 +93,7 @@ class GatewayParts:
         node_metrics: collects the metrics of all workers of the node; None in a gateway of one process.
         site: serves HTTP and WebSockets, for ``web.listen``.
         peer_limits: the limits of peers that have not authenticated, at all ports.
+        descriptors: how many sockets there may be.
         metrics_site: serves ``/metrics``, for ``web.metrics_listen``; None if that is not set.
     """
 
@@ -105,6 +107,7 @@ class GatewayParts:
     site: GatewaySite
     metrics_site: GatewaySite | None
     peer_limits: PeerLimits
+    descriptors: Descriptors
 
 
 def assemble(
@@ -121,11 +124,13 @@ def assemble(
     """
     # The store is built first, and the AMP factory, which the store's callback needs, depends on it.
     clock = ReactorClock(reactor)
-    limits = peer_limits(settings, clock)
+    descriptors = divide_descriptors(settings.limits)
+    limits = peer_limits(settings, clock, descriptors)
     log = TwistedConnectionLog(limits, connections=settings.log.connections)
     core = _core(reactor, clock, settings, handoff, log, lambda: amp_factory.disconnect_revoked())
     authentication = _authentication(reactor, settings, handoff, core)
-    admission = Admission(core.hub, settings.limits, settings.policy.over_user_limit)
+    admission_limits = replace(settings.limits, connections=descriptors.websockets)
+    admission = Admission(core.hub, admission_limits, settings.policy.over_user_limit)
     core.metrics.watch_peers(limits)
     websocket_factory = _websocket_factory(reactor, settings, core, authentication, admission, limits)
     amp_factory = _amp_factory(settings, core, authentication.authenticator, limits)
@@ -165,6 +170,7 @@ def assemble(
         health=health,
         site=_site(reactor, settings, core, authentication, limits, resources, upgrade_handlers),
         peer_limits=limits,
+        descriptors=descriptors,
         metrics_site=metrics_site,
     )
 

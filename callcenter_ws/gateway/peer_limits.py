@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import resource
-
 from callcenter_ws.config.settings import Settings
+from callcenter_ws.gateway.descriptors import Descriptors
 from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.peer_budget import BudgetLimits, Credential
 from callcenter_ws.runtime.peer_limits import PeerLimits
 
 
-def peer_limits(settings: Settings, clock: Clock) -> PeerLimits:
+def peer_limits(settings: Settings, clock: Clock, descriptors: Descriptors) -> PeerLimits:
     """Return the limits that all ports of the process share."""
     limits = settings.limits
-    sockets = min(limits.unauthenticated, max(1, _descriptors() // 2))
+    sockets = descriptors.unauthenticated
     budget = BudgetLimits(
         sockets=sockets,
         sockets_per_network=min(limits.unauthenticated_per_network, sockets),
@@ -34,10 +33,5 @@ def peer_limits(settings: Settings, clock: Clock) -> PeerLimits:
         log_lines_per_network=limits.log_lines_per_network,
         requests_per_connection=limits.requests_per_connection,
         incoming_bytes=limits.incoming_bytes,
+        authenticated_http=descriptors.http,
     )
-
-
-def _descriptors() -> int:
-    """Return how many file descriptors the process may open."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 2**31 if soft == resource.RLIM_INFINITY else soft

@@ -108,6 +108,12 @@ class GatewayService(MultiService):
             web=", ".join(map(str, web)),
             amp=", ".join(map(str, amp)) or "no endpoint: amp.listen is empty",
         )
+        descriptors = self.parts.descriptors
+        _log.info(
+            "at most {websockets} WebSockets of {total} file descriptors",
+            websockets=descriptors.websockets,
+            total=descriptors.total,
+        )
         self._log_when_ready([])
 
     def _log_when_ready(self, logged: Sequence[str]) -> None:

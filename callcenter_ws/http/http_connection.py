@@ -144,6 +144,7 @@ class GatewayChannel(HTTPChannel):
     def release(self) -> None:
         """Stop counting this connection, and cancel its deadlines: it has ended, or a WebSocket has taken it over."""
         self.limits.budget.close(self)
+        self.limits.authenticated_http.discard(self)
         if self._is_waiting:
             self._is_waiting = False
             self.limits.turns.cancel(self._share, self)
@@ -158,8 +159,12 @@ class GatewayChannel(HTTPChannel):
         self.transport.abortConnection()
 
     def mark_authenticated(self) -> None:
-        """Do not count this connection as unauthenticated any more."""
-        if not self.authenticated and not self.peer_address.is_proxy:
+        """Do not count this connection as unauthenticated any more, if there are not too many such connections."""
+        if self.authenticated or self.peer_address.is_proxy:
+            return
+        others = self.limits.authenticated_http
+        if len(others) < self.limits.max_authenticated_http:
+            others.add(self)
             self.authenticated = True
             self.limits.budget.close(self)
 

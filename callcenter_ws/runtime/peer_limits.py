@@ -27,6 +27,7 @@ class PeerLimits:
         commands_log: lines about commands of AMP peers.
         requests_per_connection: requests after which an HTTP connection is closed.
         incoming: the bytes of requests in memory, also of peers that have authenticated.
+        authenticated_http: the HTTP connections of peers that have authenticated, at most ``max_authenticated_http``.
         refused: HTTP requests that were refused for their form, their token or a limit, by error code.
     """
 
@@ -39,6 +40,8 @@ class PeerLimits:
     proxies: TrustedProxies
     requests_per_connection: int
     incoming: IncomingBytes
+    max_authenticated_http: int
+    authenticated_http: set[object]
     refused: dict[str, int]
 
     @classmethod
@@ -52,6 +55,7 @@ class PeerLimits:
         log_lines_per_network: int = 20,
         requests_per_connection: int = 1_000,
         incoming_bytes: int = DEFAULT_INCOMING_BYTES,
+        authenticated_http: int = 1_000,
     ) -> PeerLimits:
         """Return limits on a clock, with defaults for what is not given."""
         of_peers = partial(
@@ -70,6 +74,8 @@ class PeerLimits:
             proxies=proxies or TrustedProxies(()),
             requests_per_connection=requests_per_connection,
             incoming=IncomingBytes(incoming_bytes),
+            max_authenticated_http=authenticated_http,
+            authenticated_http=set(),
             refused={},
         )
 
