@@ -10,6 +10,7 @@ from twisted.internet.defer import fail
 from twisted.logger import LogLevel, capturedLogs
 from twisted.web.server import Request
 
+from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.http.request_target import RequestTarget, read_target
 from callcenter_ws.http.responses import JsonResource, Response
 from callcenter_ws.runtime.refusal_log import WINDOW_SECONDS
@@ -84,6 +85,17 @@ def test_headers_that_are_not_utf_8(world: HttpWorld, path: str, name: bytes) ->
     channel.dataReceived(b"GET %b HTTP/1.1\r\nHost: a\r\n%b: \xff\xfe\r\n\r\n" % (path.encode(), name))
     response, _ = parse(transport.value())
     assert response.status < 500
+
+
+async def rate_limited(request: Request) -> Response:
+    raise Refusal(ErrorCode.RATE_LIMITED, retry_after=2)
+
+
+def test_the_reason_phrase_of_429(world: HttpWorld) -> None:
+    world.root.putChild(b"busy", JsonResource(get=rate_limited))
+    channel, transport = world.connect()
+    channel.dataReceived(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert transport.value().startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
 
 
 class FailingResource(JsonResource):
