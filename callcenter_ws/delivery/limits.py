@@ -349,7 +349,7 @@ class Limits:
         Limit(
             Scope.PROCESS,
             "memory: bytes that wait to be read by all peers together",
-            "close clients with 4001 in order of waiting bytes × waiting time, visitors first",
+            "close clients with 4001 in order of waiting bytes times waiting time, visitors first",
         ),
     ] = 268_435_456
     presence_grace: Annotated[
