@@ -147,6 +147,10 @@ def events_of_call(number):
     ]
 
 
+class UnusableState(Exception):
+    """The state file cannot be used. The text names it and the reason."""
+
+
 class State(object):
     """What a source must not forget, in a file: its generation, its last number, and the event that is being sent."""
 
@@ -155,7 +159,18 @@ class State(object):
         self.values = {"instance": uuid.uuid4().hex, "generation": None, "number": 0, "unanswered": None}
         if os.path.exists(path):
             with open(path, "rb") as state_file:
-                self.values = json.loads(state_file.read().decode("utf-8"))
+                text = state_file.read()
+            try:
+                values = json.loads(text.decode("utf-8"))
+            except ValueError:
+                values = None
+            if not isinstance(values, dict) or not set(self.values) <= set(values):
+                raise UnusableState("%s is not a state file; without it the source begins a new generation" % path)
+            self.values = values
+        try:
+            self.change()
+        except (IOError, OSError) as error:
+            raise UnusableState("%s cannot be written: %s" % (path, error.strerror))  # noqa: B904 - not in Python 2.7
 
     def change(self, **values):
         """Change values, and return when the file is on the disk."""
@@ -225,15 +240,15 @@ def text_of(value):
 @inlineCallbacks
 def send(reactor, options):
     """Connect, authenticate, and publish the events of the calls."""
+    # Before the gateway hears of the source: what it assigns must be kept.
+    state = State(options.state) if options.source else None
     endpoint = endpoints.clientFromString(reactor, options.endpoint)
     connection = yield endpoint.connect(Factory.forProtocol(amp.AMP))
     if options.token_file:
         with open(options.token_file, "rb") as token_file:
             token = token_file.read().strip().decode("utf-8")
         yield connection.callRemote(Authenticate, token=token)
-    state = None
-    if options.source:
-        state = State(options.state)
+    if state is not None:
         unanswered, number = state.values["unanswered"], state.values["number"]
         yield say_hello(connection, options, state)
         if unanswered:

@@ -251,7 +251,10 @@ def test_an_hmac_secret_must_be_long_enough_for_its_algorithm(folder: Path) -> N
     (folder / "32.secret").chmod(0o600)
     load(write(folder, '[jwt]\nsecret_file = "32.secret"'))
     (problem,) = problems_of(write(folder, '[jwt]\nsecret_file = "32.secret"\nalgorithms = ["HS512"]'))
-    assert (problem.key, problem.reason) == ("jwt.secret_file", "the secret has 32 bytes; HS512 requires at least 64")
+    assert (problem.key, problem.reason) == (
+        "jwt.secret_file",
+        f"{folder}/32.secret: the secret has 32 bytes; HS512 requires at least 64",
+    )
 
 
 def test_every_number_has_a_range() -> None:
@@ -369,11 +372,21 @@ def test_invalid_secrets_and_algorithms_are_reported_together(folder: Path) -> N
         token_file = "missing"
         """,
     )
-    assert [(problem.key, problem.reason[:23]) for problem in problems_of(file)] == [
+    assert [
+        (problem.key, problem.reason.removeprefix(f"{folder}/short.secret: ")[:23]) for problem in problems_of(file)
+    ] == [
         ("jwt.algorithms", "item 1: 'none' would ac"),
         ("jwt.secret_file", "the secret has 5 bytes;"),
         ("amp.token_file", "cannot read the file wi"),
     ]
+
+
+def test_a_wrong_scheme_is_named_without_what_follows_it(folder: Path) -> None:
+    settings = '[jwt]\njwks_url = "ftp://u:hunter2@idp.example/keys"\n[store]\nurl = "postgres://u:hunter2@db/x"\n'
+    reasons = {problem.key: problem.reason for problem in problems_of(write(folder, settings))}
+    assert reasons["jwt.jwks_url"] == "is not an https:// URL; it begins with ftp:"
+    assert reasons["store.url"].startswith("there is no such store postgres:; write sqlite:PATH")
+    assert "hunter2" not in str(reasons)
 
 
 def test_a_tls_key_that_every_user_can_read_is_a_warning(folder: Path) -> None:

@@ -302,4 +302,4 @@ def arguments_of(command: type[GatewayCommand], box: amp.AmpBox) -> dict[str, ob
 
 def _for_log(name: bytes) -> str:
     """Return a command name, which the peer may have chosen freely, in a short and printable form."""
-    return repr(name[:64])
+    return ascii(name[:64].decode("utf-8", "backslashreplace"))[1:-1]

@@ -111,13 +111,23 @@ def check_secret_files(settings: Settings) -> Iterator[Finding]:
             if key == "jwt.secret_file":
                 hmac, _ = _families(settings.jwt)
                 # Without a valid algorithm the strictest one is unknown; the shortest minimum applies in any case.
-                hmac_key(secret, hmac or ("HS256",))
+                _check_hmac(path, secret, hmac or ["HS256"])
             elif len(secret.strip()) < _MIN_SECRET_BYTES[key]:
                 yield Finding(
-                    key, f"the secret has {len(secret.strip())} bytes; it requires at least {_MIN_SECRET_BYTES[key]}"
+                    key,
+                    f"{path}: the secret has {len(secret.strip())} bytes; "
+                    f"it requires at least {_MIN_SECRET_BYTES[key]}",
                 )
         except ValueError as error:
             yield Finding(key, str(error))
+
+
+def _check_hmac(path: Path, secret: bytes, algorithms: list[str]) -> None:
+    try:
+        hmac_key(secret, algorithms)
+    except UnusableKey as error:
+        # The file exists, so that its path is not the secret itself.
+        raise UnusableKey(f"{path}: {error}") from None
 
 
 def check_verification_keys(settings: Settings) -> Iterator[Finding]:

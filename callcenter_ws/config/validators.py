@@ -136,7 +136,8 @@ def jwks_url(text: str) -> str:
     except ValueError:
         raise ValueError("is not a URL") from None
     if url.scheme not in ("http", "https") or not host or port == 0 or re.search(r"[\x00-\x20\x7f]", text):
-        raise ValueError("is not an https:// URL")
+        named = f"; it begins with {url.scheme}:" if re.fullmatch(r"[a-z][a-z0-9+.-]{0,19}", url.scheme) else ""
+        raise ValueError(f"is not an https:// URL{named}")
     if url.scheme == "http" and not _is_loopback(host):
         raise ValueError("must be https: an attacker who can change the keys in transit can forge any token")
     if url.username is not None or url.password is not None:
@@ -250,7 +251,9 @@ def store_url(text: str) -> str:
             raise ValueError("write sqlite: and the path of a file, as in sqlite:/var/lib/callcenter-ws/events.sqlite")
         return text
     if text != "memory:":
-        raise ValueError("there is no such store; write sqlite:PATH, memory: or redis://host:6379/0")
+        # Only the scheme is shown: behind it may be a password.
+        named = f" {scheme}:" if path and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,19}", scheme) else ""
+        raise ValueError(f"there is no such store{named}; write sqlite:PATH, memory: or redis://host:6379/0")
     return text
 
 

@@ -12,7 +12,7 @@ from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionClosed
+from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
@@ -68,6 +68,7 @@ class GatewayConnection(amp.AMP):
         self._keepalive = LoopingCall(self._ping)
         self._keepalive.clock = reactor
         self._abort: IDelayedCall | None = None
+        self._answered = False
         self.lost_reason = ""
         self.is_proven = False
 
@@ -83,7 +84,7 @@ class GatewayConnection(amp.AMP):
             self._keepalive.stop()
         if self._abort is not None and self._abort.active():
             self._abort.cancel()
-        self.lost_reason = self.lost_reason or connection_reason(reason.value)
+        self.lost_reason = self.lost_reason or self._reason(reason.value)
         super().connectionLost(reason)
         self._owner.connection_lost(self)
 
@@ -99,8 +100,11 @@ class GatewayConnection(amp.AMP):
             raise self._lost()
         try:
             answer: Deferred[CommandResponse] = self.callRemote(command, **arguments)
-            return await answer.addTimeout(CALL_TIMEOUT_SECONDS, self._reactor)
+            response = await answer.addTimeout(CALL_TIMEOUT_SECONDS, self._reactor)
+            self._answered = True
+            return response
         except AmpRefusal as error:
+            self._answered = True
             raise refusal_of(error.amp_code, str(error)) from None
         except defer.TimeoutError:
             self.abort(f"no answer to {command.__name__} within {CALL_TIMEOUT_SECONDS:g} s")
@@ -109,6 +113,12 @@ class GatewayConnection(amp.AMP):
         except (ConnectionClosed, SSL.Error, VerificationError):
             pass  # the reason is that of the connection
         raise self._lost()
+
+    def _reason(self, error: BaseException | None) -> str:
+        reason = connection_reason(error)
+        if self._answered or not isinstance(error, ConnectionLost | ConnectionDone):
+            return reason
+        return f"{reason} without an AMP answer; is this the port of amp.listen?"
 
     def _lost(self) -> Refusal:
         return Refusal(ErrorCode.UNAVAILABLE, f"the connection to the gateway is lost: {self.lost_reason}")

@@ -11,8 +11,8 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from callcenter_ws.runtime.sqlite import FileUnusable as SpoolUnusable
 from callcenter_ws.runtime.sqlite import (
+    FileUnusable,
     check_identity,
     connect,
     enable_wal,
@@ -23,6 +23,11 @@ from callcenter_ws.runtime.sqlite import (
 )
 
 __all__ = ["Row", "SpoolFile", "SpoolUnusable", "SpooledSource", "sqlite_reason"]
+
+
+class SpoolUnusable(FileUnusable):
+    """The file of a spool cannot be used, and nothing was done with it. The text is for the person who starts it."""
+
 
 APPLICATION_ID = 0x43435351
 """``CCSQ``, which identifies the file's format (https://www.sqlite.org/pragma.html#pragma_application_id)."""
@@ -96,7 +101,8 @@ class SpoolFile:
     def __init__(self, path: Path) -> None:
         # The real path, so that the names of one file share its lock.
         self.path = Path(os.path.realpath(path))
-        self._lock = lock_file(self.path, "another process, or by another broadcaster of this one")
+        with _errors_explained(self.path):
+            self._lock = lock_file(self.path, "another process, or by another broadcaster of this one")
         self._reserved: int | None = None
         try:
             self._db = _connect(self.path)
@@ -248,9 +254,11 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def _errors_explained(path: Path) -> Iterator[None]:
-    """Turn an error of SQLite into SpoolUnusable."""
+    """Turn an error of SQLite or of the file into SpoolUnusable."""
     try:
         yield
+    except FileUnusable as error:
+        raise SpoolUnusable(str(error)) from None
     except sqlite3.Error as error:
         reason = f"{_DAMAGED} ({error.sqlite_errorname})" if _is_damage(error) else sqlite_reason(error)
         raise SpoolUnusable(f"{path}: {reason}") from None

@@ -129,6 +129,27 @@ async def test_numbered_events_of_a_source(python: str, gateway: LoopbackGateway
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_unusable_state_file_is_named_before_the_gateway_hears_of_the_source(
+    python: str, gateway: LoopbackGateway, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.json"
+    for text in ("{", "[]", "{}"):
+        broken.write_text(text)
+        lines, errors, code = await send(
+            python, f"unix:{tmp_path}/amp.sock", "--source", "dialer", "--state", str(broken)
+        )
+        assert (lines, code) == ([], 1)
+        assert f"{broken} is not a state file" in errors
+        assert broken.read_text() == text
+    missing = tmp_path / "missing" / "state.json"
+    lines, errors, code = await send(python, f"unix:{tmp_path}/amp.sock", "--source", "dialer", "--state", str(missing))
+    assert (lines, code) == ([], 1)
+    assert f"{missing} cannot be written" in errors
+    # Of a source that has said Hello the gateway would have published source.up.
+    assert gateway.delivered == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_source_needs_a_state_file(python: str) -> None:
     lines, errors, code = await send(python, "unix:/run/x.sock", "--source", "dialer")
     assert (lines, code) == ([], 2)

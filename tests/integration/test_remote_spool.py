@@ -127,7 +127,7 @@ def test_daemon_without_a_token_gets_an_answer_and_both_sides_say_why(daemon_set
     assert (
         daemon.output.count(f"this daemon is refused by the gateway at {daemon_setup.endpoint}: UNAUTHENTICATED") == 1
     )
-    assert "b'Ping' before Authenticate is refused" in gateway.log
+    assert "Ping before Authenticate is refused" in gateway.log
     # Attempts after 1 and 2 seconds at most, until the event is refused.
     assert gateway.log.count("before Authenticate is refused") <= 3
 

@@ -170,7 +170,7 @@ async def test_gateway_logs_a_command_before_authenticate(
 ) -> None:
     remote = daemon()
     await until(reactor, lambda: remote.state is LinkState.REFUSED)
-    assert re.search(r"AMP peer \S+: b'Ping' before Authenticate is refused", str(info_log))
+    assert re.search(r"AMP peer \S+: Ping before Authenticate is refused", str(info_log))
 
 
 # Gateways that cannot be reached
