@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from functools import cache
 
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
@@ -41,20 +41,25 @@ class _Document(JsonResource):
         return Response(self._body, headers=self._headers)
 
 
+@cache
+def _documents() -> dict[bytes, _Document]:
+    schemas = message_schemas()
+    index = {"schemas": {name: f"/schemas/{name}" for name in schemas}}
+    documents: dict[bytes, _Document] = {b"": _Document(index, "application/json")}
+    for name, schema in schemas.items():
+        documents[name.encode()] = _Document({"$id": f"/schemas/{name}", **schema})
+    return documents
+
+
 class SchemasResource(Resource):
     """Serves ``/schemas/``, an index, and ``/schemas/NAME``, the schema of the messages of an event type.
 
-    The documents are made at the first request, once.
+    The documents are made once for a process, before a gateway accepts connections: it takes tens of milliseconds.
     """
 
-    @cached_property
-    def _documents(self) -> dict[bytes, _Document]:
-        schemas = message_schemas()
-        index = {"schemas": {name: f"/schemas/{name}" for name in schemas}}
-        documents: dict[bytes, _Document] = {b"": _Document(index, "application/json")}
-        for name, schema in schemas.items():
-            documents[name.encode()] = _Document({"$id": f"/schemas/{name}", **schema})
-        return documents
+    def __init__(self) -> None:
+        super().__init__()
+        self._documents = _documents()
 
     def getChild(self, path: bytes, request: IRequest) -> Resource:
         """Return the document of an event type, with or without ``.json`` behind its name; the index for none."""
