@@ -129,7 +129,7 @@ def cors_headers(request: Request) -> Mapping[str, str]:
 
 def _cors_policy(request: Request) -> CorsPolicy | None:
     channel: Any = request.channel  # a GatewayChannel, which twisted.web declares as its own
-    policy: CorsPolicy | None = channel.cors
+    policy: CorsPolicy | None = None if channel is None else channel.cors  # None: the connection is lost
     return policy
 
 
