@@ -220,9 +220,11 @@ async def test_gateway_that_closes_each_connection_at_once_is_retried_with_growi
     closing = Factory.forProtocol(ClosesAtOnce)
     closing.noisy, closing.connections = False, 0
     gateway.listen(closing)
-    remote = daemon(token=token)
+    states: States = []
+    remote = daemon(token=token, state_changed=lambda *state: states.append(state))
     await until(reactor, lambda: len(delays) >= 6)
     await remote.stopService()
+    assert any("is this the port of amp.listen?" in str(reason) for _, reason in states)
     assert delays[5] > 4.5
     assert remote.state is LinkState.STOPPED
 
