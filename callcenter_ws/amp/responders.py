@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-
 from callcenter_ws import __version__
 from callcenter_ws.amp import commands
 from callcenter_ws.amp.authentication_throttle import AuthenticationThrottle

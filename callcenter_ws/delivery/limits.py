@@ -303,8 +303,8 @@ class Limits:
         PositiveCount,
         Limit(
             Scope.PROCESS,
-            "the log: lines about refusals of all networks, per minute; ten times as many about clients that are refused "
-            "or closed, about connections that begin and end, and about AMP commands",
+            "the log: lines about refusals of all networks, per minute; ten times as many about clients that are "
+            "refused or closed, about connections that begin and end, and about AMP commands",
             "nothing; what is left out is counted",
         ),
     ] = 120
