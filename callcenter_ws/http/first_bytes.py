@@ -78,7 +78,7 @@ class FirstBytesProtocol(Protocol):
         """Parse the first bytes, now or in a later turn."""
         if self._waits:
             self._first_bytes += data
-        elif self._limits.turns.take(HEAD_UNITS):
+        elif self._limits.turns.take(HEAD_UNITS, self):
             self._receive(data)
         else:
             self._first_bytes, self._waits = data, True

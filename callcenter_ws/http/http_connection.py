@@ -180,7 +180,7 @@ class GatewayChannel(HTTPChannel):
             return
         if not self._is_replaying:
             self._count_bytes(len(data))
-        if not self.paused and not self._handlingRequest and not self.limits.turns.take():
+        if not self.paused and not self._handlingRequest and not self.limits.turns.take(1, self):
             self._wait()
         super().dataReceived(data)
         # Data behind a request that was answered at once is the start of the next head.

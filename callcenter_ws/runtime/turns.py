@@ -17,7 +17,7 @@ UNITS_PER_TURN = 64
 """Units of work in one turn of the reactor. A unit is about 0.1 ms: an AMP box, a WebSocket frame, half a request."""
 
 BACKLOG_UNITS = 48
-"""Units of a turn for peers that wait; the others are left for peers whose data arrives in this turn."""
+"""Units of a turn for peers that wait; the others, the reserve, are left for peers whose data arrives in this turn."""
 
 _log = Logger()
 
@@ -36,6 +36,7 @@ class Turns:
     """Limits the work in one turn of the reactor.
 
     Shares take turns, and so do the peers of one share: a share with many peers gets no more than a share with one.
+    The reserve of each turn is there whatever the last turn has used too much, for peers that have not just waited.
 
     Args:
         call_soon: makes a call in the next turn of the reactor.
@@ -50,6 +51,11 @@ class Turns:
         self._reserve = units - units * BACKLOG_UNITS // UNITS_PER_TURN
         self._waiting: dict[Hashable, deque[WaitingPeer]] = {}
         self._is_scheduled = False
+        # What is left of the reserve beside ``left``.
+        self._reserve_left = 0
+        # The peers that had their turn in this turn of the reactor, and in the last one.
+        self._served: set[object] = set()
+        self._served_before: set[object] = set()
         self.left = units
 
     @property
@@ -57,9 +63,16 @@ class Turns:
         """Whether no peer waits."""
         return not self._waiting
 
-    def take(self, units: int = 1) -> bool:
-        """Take units of this turn; return whether there were any left before."""
-        if self.left <= 0:
+    def take(self, units: int = 1, peer: object = None) -> bool:
+        """Take units of this turn; return whether there were any left before.
+
+        Args:
+            peer: who takes them; None: nobody for whom the reserve is kept free of debt.
+        """
+        if self.left <= self._reserve and peer is not None:
+            if (self.left <= 0 and self._reserve_left <= 0) or peer in self._served or peer in self._served_before:
+                return False
+        elif self.left <= 0:
             return False
         self.spend(units)
         return True
@@ -67,6 +80,8 @@ class Turns:
     def spend(self, units: int) -> None:
         """Count work that has been done."""
         self.left -= units
+        if self.left < 0:
+            self._reserve_left -= min(units, -self.left)
         # Not at the first unit: under a light load a new turn needs not be counted every time.
         if self.left < self._reserve and not self._is_scheduled:
             self._schedule()
@@ -100,9 +115,13 @@ class Turns:
         self._is_scheduled = False
         # What the last turn used too much is missing in this one.
         self.left = min(self._units, self.left + self._units)
-        while self._waiting and self.left > self._reserve:
+        self._served_before, self._served = self._served, set()
+        # One unit more than the reserve: the first is taken before the peer begins.
+        while self._waiting and self.left > self._reserve + 1:
             self._run_next()
-        if (self._waiting or self.left < self._reserve) and not self._is_scheduled:
+        self._reserve_left = max(0, self._reserve - max(0, self.left))
+        # Once more after the last peer, to forget who was served.
+        if (self._waiting or self._served or self.left < self._reserve) and not self._is_scheduled:
             self._schedule()
 
     def _run_next(self) -> None:
@@ -111,6 +130,7 @@ class Turns:
         peer = queue.popleft()
         if queue:
             self._waiting[share] = queue
+        self._served.add(peer)
         self.left -= 1  # Also a peer that finds nothing to do makes progress towards the end of the turn.
         try:
             peer.take_turn()

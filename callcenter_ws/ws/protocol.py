@@ -157,7 +157,7 @@ class GatewayProtocol(KeepaliveProtocol):
             return
         turns = self.context.peer_limits.turns
         for _ in range(STEPS_PER_TURN):
-            if not turns.take():
+            if not turns.take(1, self):
                 break
             if not self.processData() or self.state == self.STATE_CLOSED:
                 return

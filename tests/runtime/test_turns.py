@@ -111,6 +111,32 @@ def test_a_large_piece_of_work_is_paid_back_by_later_turns(reactor: Reactor) -> 
     assert len(done) == 2
 
 
+def test_debt_does_not_use_up_the_reserve(reactor: Reactor) -> None:
+    turns = Turns(reactor.call_soon, units=64)
+    turns.spend(250)
+    assert not turns.take(1, "innocent")
+    for _ in range(2):
+        reactor.turn()
+        assert turns.left < 0
+        assert [turns.take(1, "innocent") for _ in range(17)] == [True] * 16 + [False]
+
+
+def test_the_reserve_is_not_for_those_who_have_just_waited(reactor: Reactor) -> None:
+    turns, done = Turns(reactor.call_soon, units=64), list[Peer]()
+    greedy = Peer(turns, "a", 1, done, units=127)
+    reactor.turn()
+    assert turns.left == -64
+    assert not turns.take(1, greedy)
+    assert turns.take(1, "innocent")
+    reactor.turn()
+    assert not turns.take(1, greedy)
+    assert turns.take(1, "innocent")
+    for _ in range(3):
+        reactor.turn()
+    assert turns.take(1, greedy)
+    assert reactor.calls == []
+
+
 def test_a_cancelled_peer_gets_no_turn(reactor: Reactor) -> None:
     turns, done = Turns(reactor.call_soon), list[Peer]()
     gone, here = Peer(turns, "a", 1, done), Peer(turns, "a", 1, done)
