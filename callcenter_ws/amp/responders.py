@@ -13,7 +13,8 @@ from callcenter_ws.amp.commands import MAX_BATCH_EVENTS, GatewayCommand
 from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions, matching_event_types
 from callcenter_ws.amp.session import PeerSession, Responder
 from callcenter_ws.amp.source_responders import SourceResponders
-from callcenter_ws.broker.ingest import EVENTS_PER_TURN, EventBroadcaster, Outcome, publish_in_slices
+from callcenter_ws.broker.batch import EVENTS_PER_TURN, Outcome, publish_in_slices, slices_of
+from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
@@ -151,7 +152,8 @@ class CommandResponders:
         peer.pause_reading("batch")
         try:
             publish = partial(self._publish, peer, growth=Growth())
-            return await publish_in_slices(publish, drafts, self._clock, partial(peer.resume_reading, "batch"))
+            submitted = partial(peer.resume_reading, "batch")
+            return await publish_in_slices(publish, slices_of(drafts), self._clock, submitted)
         finally:
             peer.resume_reading("batch")
 

@@ -5,10 +5,8 @@ All publishers use the EventBroadcaster: daemons over AMP, services over HTTP, a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-
-from twisted.internet.defer import Deferred, gatherResults
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import PAYLOAD_BYTES, ChatWriter, Event, Origin, make_event
@@ -18,7 +16,6 @@ from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.events.source_rules import SOURCE_TYPES
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Broker, PublishResult
-from callcenter_ws.runtime.background import next_turn
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import JsonObject
 
@@ -26,35 +23,6 @@ MAX_EXPLAINED_REFUSALS = 5
 """Refused events of one batch whose refusals name all mistakes; that takes up to a millisecond for each."""
 
 _FIELDS = frozenset(("tenant_id", "type", "payload", "user_id", "event_id", "timestamp", "persist"))
-
-EVENTS_PER_TURN = 200
-"""Events of one batch that are validated in one turn of the reactor."""
-
-Outcome = PublishResult | Refusal
-
-Publish = Callable[[Sequence[object]], Coroutine[Deferred[object], object, list[Outcome]]]
-"""Publishes events; returns one outcome for each, in order."""
-
-
-async def publish_in_slices(
-    publish: Publish,
-    drafts: Sequence[object],
-    clock: Clock,
-    submitted: Callable[[], object] = lambda: None,
-) -> list[Outcome]:
-    """Publish a batch, ``EVENTS_PER_TURN`` events in each turn of the reactor; return the outcomes in order.
-
-    Args:
-        publish: validates events and submits them to the store before it waits for anything.
-        submitted: called when the last events have been submitted: what is published after that comes after them.
-    """
-    parts: list[Deferred[list[Outcome]]] = []
-    for start in range(0, len(drafts), EVENTS_PER_TURN):
-        if start:
-            await next_turn(clock)
-        parts.append(Deferred.fromCoroutine(publish(drafts[start : start + EVENTS_PER_TURN])))
-    submitted()
-    return [outcome for part in await gatherResults(parts, consumeErrors=True) for outcome in part]
 
 
 @dataclass(slots=True)
@@ -142,7 +110,8 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
         """Publish many events; return one outcome per draft, in order. A refused event does not affect the others.
 
         Args:
-            drafts: decoded JSON objects with the fields of ``PublishEvent`` (``docs/senders.rst``, "The commands").
+            drafts: decoded JSON objects with the fields of ``PublishEvent`` (``docs/senders.rst``, "The commands"); a
+                Refusal for one that could not be decoded.
             authority: the tenant for which the publisher may publish; ``*``: all. Events of other tenants are refused
                 with ``forbidden``.
             trusted: whether the publisher is part of this process, and may publish ``source.up`` and ``source.down``.
@@ -188,6 +157,8 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
             Refusal: the draft is not valid.
         """
         if not isinstance(draft, dict):
+            if isinstance(draft, Refusal):
+                raise draft.copy()
             raise Refusal(ErrorCode.INVALID_EVENT, "expected an object with tenant_id, type and payload")
         if not draft.keys() <= _FIELDS:
             if "source_seq" in draft:

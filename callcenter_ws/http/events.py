@@ -7,16 +7,24 @@ from functools import partial
 
 from twisted.web.server import Request
 
-from callcenter_ws.broker.ingest import EventBroadcaster, publish_in_slices
+from callcenter_ws.broker.batch import (
+    MAX_EVENTS,
+    SLICE_BYTES,
+    Slices,
+    decode_slices,
+    is_long_list,
+    is_too_large,
+    publish_in_slices,
+    slices_of,
+    too_large,
+)
+from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.http.responses import PUBLISHER_ROLES, JsonResource, Response, authorize, json_response, request_body
 from callcenter_ws.interfaces import Authenticator, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, JsonValue, decode_json
-
-MAX_EVENTS = 1_000
-"""The largest number of events in one request."""
 
 
 class EventsResource(JsonResource):
@@ -39,27 +47,33 @@ class EventsResource(JsonResource):
 
     async def _publish(self, request: Request) -> Response:
         principal = authorize(self._authenticator, request, PUBLISHER_ROLES)
-        body = decode_json(request_body(request), MAX_BATCH_CONTAINERS)
+        text = request_body(request)
+        if is_long_list(text):
+            return await self._publish_list(await decode_slices(text, self._clock), principal)
+        if len(text) > SLICE_BYTES and is_too_large(text):
+            raise too_large()
+        body = decode_json(text, MAX_BATCH_CONTAINERS)
         if isinstance(body, list):
-            return await self._publish_list(body, principal)
+            if len(body) > MAX_EVENTS:
+                raise Refusal(ErrorCode.TOO_LARGE, f"{len(body)} events in one request; the limit is {MAX_EVENTS}")
+            return await self._publish_list(slices_of(body), principal)
         if not isinstance(body, dict):
             raise Refusal(ErrorCode.INVALID_EVENT, "expected an event as a JSON object, or a list of events")
-        (outcome,) = await self._outcomes([_with_tenant(body, principal)], principal)
+        (outcome,) = await self._outcomes([[_with_tenant(body, principal)]], principal)
         if isinstance(outcome, Refusal):
             raise outcome.copy()
         return json_response(_result(outcome))
 
-    async def _publish_list(self, body: list[object], principal: Principal) -> Response:
-        if len(body) > MAX_EVENTS:
-            raise Refusal(ErrorCode.TOO_LARGE, f"{len(body)} events in one request; the limit is {MAX_EVENTS}")
-        drafts = [_with_tenant(draft, principal) for draft in body]
-        outcomes = await self._outcomes(drafts, principal)
+    async def _publish_list(self, body: Slices, principal: Principal) -> Response:
+        slices = [[_with_tenant(draft, principal) for draft in drafts] for drafts in body]
+        outcomes = await self._outcomes(slices, principal)
         results = {"results": [_result(outcome) for outcome in outcomes]}
+        drafts = [draft for drafts in slices for draft in drafts]
         return json_response({**_common_epoch(drafts, outcomes), **results})
 
-    async def _outcomes(self, drafts: Sequence[object], principal: Principal) -> list[PublishResult | Refusal]:
+    async def _outcomes(self, slices: Slices, principal: Principal) -> list[PublishResult | Refusal]:
         publish = partial(self._broadcaster.publish_batch, authority=principal.tenant_id)
-        return await publish_in_slices(publish, drafts, self._clock)
+        return await publish_in_slices(publish, slices, self._clock)
 
 
 def _with_tenant(draft: JsonValue, principal: Principal) -> JsonValue:

@@ -51,15 +51,48 @@ def decode_json(text: bytes | str, max_containers: int = MAX_CONTAINERS) -> Json
             or too many numbers that are slow to decode.
     """
     if len(text) > _FEW_BYTES:
-        if len(text) > max_containers and count_containers(text) > max_containers:
-            raise Refusal(ErrorCode.INVALID_JSON, f"more than {max_containers:,} objects and arrays")
+        check_containers(text, max_containers)
         if has_many_large_exponents(text.encode() if isinstance(text, str) else text):
             raise Refusal(ErrorCode.INVALID_JSON, LARGE_EXPONENTS_TEXT)
+    return decode_checked_json(text)
+
+
+def check_containers(text: bytes | str, most: int) -> None:
+    """Refuse a text of too many objects and arrays.
+
+    Raises:
+        Refusal: ``invalid_json``.
+    """
+    if len(text) > most and count_containers(text) > most:
+        raise Refusal(ErrorCode.INVALID_JSON, f"more than {most:,} objects and arrays")
+
+
+def check_large_exponents(count: int) -> None:
+    """Refuse a text of too many numbers that are slow to decode.
+
+    Raises:
+        Refusal: ``invalid_json``.
+    """
+    if count > MAX_LARGE_EXPONENTS:
+        raise Refusal(ErrorCode.INVALID_JSON, LARGE_EXPONENTS_TEXT)
+
+
+def decode_checked_json(text: bytes | str) -> JsonValue:
+    """Return the value of a JSON text that is within the limits of ``decode_json``.
+
+    Raises:
+        Refusal: ``invalid_json`` if the text is not valid JSON, or is nested too deeply.
+    """
     try:
         return decode_trusted_json(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else "malformed JSON"
-        raise Refusal(ErrorCode.INVALID_JSON, reason) from None
+        raise malformed_json(error) from None
+
+
+def malformed_json(error: Exception) -> Refusal:
+    """Return the refusal of a text that msgspec cannot decode."""
+    reason = "nested too deeply" if isinstance(error, RecursionError) else "malformed JSON"
+    return Refusal(ErrorCode.INVALID_JSON, reason)
 
 
 def count_containers(text: bytes | str) -> int:
@@ -75,6 +108,11 @@ def has_many_large_exponents(text: bytes) -> bool:
         return False
     # Strings may look like that, too: identifiers in hexadecimal digits do.
     return _large_exponents(b" ".join(outside_strings(text))) > MAX_LARGE_EXPONENTS
+
+
+def count_large_exponents(text: bytes) -> int:
+    """Return the number of numbers of a JSON text that are slow to decode."""
+    return _large_exponents(text) and _large_exponents(b" ".join(outside_strings(text)))
 
 
 def _large_exponents(text: bytes) -> int:

@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from callcenter_ws import __version__
 from callcenter_ws.amp import commands
-from callcenter_ws.broker.ingest import EVENTS_PER_TURN
+from callcenter_ws.broker.batch import EVENTS_PER_TURN
 from callcenter_ws.errors import ErrorCode, Refusal
 
 CALL = {"unique_id": "u1", "caller_id": "+3212345", "destination": "100"}

@@ -9,7 +9,7 @@ import pytest
 from amp_doubles import SECRET
 
 from callcenter_ws.amp import commands
-from callcenter_ws.broker.ingest import EVENTS_PER_TURN
+from callcenter_ws.broker.batch import EVENTS_PER_TURN
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Origin, make_event
 from callcenter_ws.events.source_rules import SourceNumber

@@ -137,7 +137,7 @@ class HttpWorld:
     """
 
     reactor: ReactorTime = field(default_factory=ReactorTime)
-    clock: FakeClock = field(default_factory=FakeClock)
+    clock: Any = field(default_factory=FakeClock)
     people: FakeDirectory = field(default_factory=FakeDirectory)
     health: Health = field(default_factory=Health)
     delivered: list[Publication] = field(default_factory=list)

@@ -6,7 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from doubles import SteppingClock
 from http_world import MINE, OTHER, HttpWorld, ReceivedResponse, parse, request
+from twisted.internet.error import ConnectionLost
+from twisted.logger import LogLevel
+from twisted.python.failure import Failure
 
 ALERT = {"type": "alert", "payload": {"title": "Fire", "message": "Leave the building"}}
 
@@ -146,3 +150,58 @@ def test_a_large_body_causes_one_additional_verification(world: HttpWorld, monke
         channel.dataReceived(piece)
     assert parse(transport.value())[0].json == {"results": []}
     assert verified == ["service:acme:u1"] * 2
+
+
+def test_a_long_list_has_the_results_of_a_short_one() -> None:
+    clock = SteppingClock()
+    world = HttpWorld(clock=clock)
+    large = {"type": "alert", "payload": {"title": "x", "message": "x" * 600_000}}
+    full = {"type": "alert", "payload": {"title": "x", "message": "x" * 3_000}}
+    body = json.dumps([*[full] * 400, large, {"type": "nonsense"}, *[full] * 500]).encode()
+    channel, transport = world.connect()
+    channel.dataReceived(request("POST", "/ws/events", f"service:{MINE}:u1", body))
+    turns = []
+    while not transport.value():
+        before = len(world.delivered)
+        assert clock.step()
+        turns.append(len(world.delivered) - before)
+    assert max(turns) <= 90
+    results = parse(transport.value())[0].json["results"]
+    assert [result.get("seq") for result in results] == [*range(1, 401), None, None, *range(401, 901)]
+    assert [result["error"]["code"] for result in results if "error" in result] == ["too_large", "unknown_event"]
+
+
+def test_a_long_list_is_published_completely_after_the_connection_is_lost(logged: list[dict[str, Any]]) -> None:
+    clock = SteppingClock()
+    world = HttpWorld(clock=clock)
+    full = {"type": "alert", "payload": {"title": "x", "message": "x" * 3_000}}
+    channel, transport = world.connect()
+    channel.dataReceived(request("POST", "/ws/events", f"service:{MINE}:u1", json.dumps([full] * 500).encode()))
+    assert clock.step()
+    assert world.delivered == []
+    channel.connectionLost(Failure(ConnectionLost()))
+    clock.turn()
+    assert len(world.delivered) == 500
+    assert transport.value() == b""
+    assert [event for event in logged if event["log_level"] >= LogLevel.warn] == []
+
+
+def test_requests_after_a_long_list_keep_their_place() -> None:
+    clock = SteppingClock()
+    world = HttpWorld(clock=clock)
+    full = {"type": "alert", "payload": {"title": "x", "message": "x" * 3_000}}
+    channel, transport = world.connect()
+    long = request("POST", "/ws/events", f"service:{MINE}:u1", json.dumps([full] * 200).encode())
+    channel.dataReceived(long + request("POST", "/ws/events", f"service:{MINE}:u1", json.dumps(ALERT).encode()))
+    assert (transport.value(), world.delivered) == (b"", [])
+    clock.turn()
+    world.run_turns()
+    first, rest = parse(transport.value())
+    second, rest = parse(rest)
+    assert [result["seq"] for result in first.json["results"]] == [*range(1, 201)]
+    assert (second.json["seq"], rest) == (201, b"")
+
+
+def test_a_single_event_of_megabytes_is_not_decoded(world: HttpWorld) -> None:
+    response = post(world, {"type": "alert", "payload": {"title": "x" * 2_000_000, "message": "x"}})
+    assert (response.status, response.error) == (413, "too_large")

@@ -18,6 +18,7 @@ from twisted.web.http_headers import Headers
 
 from callcenter_ws.cli.tail import TailOptions, tail
 from callcenter_ws.http.site import MAX_BODY_BYTES, GatewaySite
+from callcenter_ws.runtime.clock import ReactorClock
 
 DEADLINE = 30.0
 
@@ -27,6 +28,12 @@ def reactor() -> Any:
     from twisted.internet import reactor
 
     return reactor
+
+
+@pytest.fixture
+def world(reactor: Any) -> HttpWorld:
+    """A site whose turns are those of the reactor that serves the sockets."""
+    return HttpWorld(clock=ReactorClock(reactor))
 
 
 @pytest_twisted.async_yield_fixture
