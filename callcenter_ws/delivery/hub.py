@@ -378,15 +378,14 @@ class Hub:
             tenant_id: ``*``: those of a token for all tenants.
             opened_until: an identifier; only connections whose own is not greater are closed. Empty: all.
         """
+        return self._close_revoked(self._opened(tenant_id, user_id, opened_until))
+
+    def _opened(self, tenant_id: str, user_id: str, until: str) -> Iterator[Subscriber]:
         is_everywhere = tenant_id == EVERY_TENANT
-        return self._close_where(
-            self._tenants if is_everywhere else [tenant_id],
-            lambda client: (
-                client.principal.user_id == user_id
-                and (client.principal.narrowed or not is_everywhere)
-                and (not opened_until or client.connection_id <= opened_until)
-            ),
-        )
+        for tenant in self._tenants_named(tenant_id):
+            for client in tenant.clients_of_user(user_id):
+                if (client.principal.narrowed or not is_everywhere) and (not until or client.connection_id <= until):
+                    yield client
 
     def revoke(
         self,
@@ -412,17 +411,24 @@ class Hub:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "jti or user_id: one of them is required")
         if jti is not None:
             self.revocations.revoke_token(tenant_id, jti)
-        closed = 0
+        # The tables of tenants are asked: a tenant may have thousands of clients, and a daemon revokes many tokens.
+        tenants = self._tenants_named(tenant_id)
+        concerned = [client for tenant in tenants for client in tenant.clients_of_token(jti)] if jti is not None else []
+        closing: dict[Subscriber, None] = {}
         if user_id is not None:
             cutoff = self.revocations.cutoff(self.clock.time()) if at is None else at
             self.revocations.revoke_user(tenant_id, user_id, cutoff)
-            closed = self.disconnect_user(tenant_id, user_id, opened_until)
-        return closed + self.close_revoked(tenant_id)
+            closing.update(dict.fromkeys(self._opened(tenant_id, user_id, opened_until)))
+            concerned += [client for tenant in tenants for client in tenant.clients_of_user(user_id)]
+        closing.update(dict.fromkeys(client for client in concerned if self._is_revoked(client)))
+        return self._close_revoked(closing)
 
     def close_revoked(self, tenant_id: str) -> int:
         """Close the connections of a tenant, or of all (``*``), whose tokens are revoked; return how many."""
-        # A token for all tenants is used in the tenant that its connection named.
-        return self._close_where(self._tenants if tenant_id == EVERY_TENANT else [tenant_id], self._is_revoked)
+        tenants = self._tenants_named(tenant_id)
+        return self._close_revoked(
+            client for tenant in tenants for client in tenant.clients if self._is_revoked(client)
+        )
 
     def _is_revoked(self, client: Subscriber) -> bool:
         try:
@@ -431,9 +437,18 @@ class Hub:
             return True
         return False
 
-    def _close_where(self, tenant_ids: Iterable[str], condition: Callable[[Subscriber], bool]) -> int:
-        tenants = [self._tenants[name] for name in tenant_ids if name in self._tenants]
-        closing = [client for tenant in tenants for client in tenant.clients if condition(client)]
+    def _tenants_named(self, tenant_id: str) -> list[Tenant]:
+        """Return the tenants in which a token for a tenant, or for all (``*``), may be in use.
+
+        A token for all tenants is used in the tenant that its connection named.
+        """
+        if tenant_id == EVERY_TENANT:
+            return list(self._tenants.values())
+        tenant = self._tenants.get(tenant_id)
+        return [] if tenant is None else [tenant]
+
+    def _close_revoked(self, clients: Iterable[Subscriber]) -> int:
+        closing = list(clients)
         self._close_in_slices(closing, lambda client: client.close(CloseCode.REVOKED))
         return len(closing)
 

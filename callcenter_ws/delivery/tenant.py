@@ -66,6 +66,7 @@ class Tenant:
         self._has_pending = has_pending
         self._users: dict[str, Clients] = {}
         self._sessions: dict[str, Clients] = {}
+        self._tokens: dict[str, Clients] = {}
         self._groups: dict[tuple[object, ...], Group] = {}
         self._group_index = GroupIndex(agent_calls, agent_chats)
 
@@ -74,6 +75,8 @@ class Tenant:
         self.clients[client] = None
         principal = client.principal
         self._users.setdefault(principal.user_id, {})[client] = None
+        if principal.jti is not None:
+            self._tokens.setdefault(principal.jti, {})[client] = None
         if principal.role is Role.VISITOR:
             if principal.session_id is not None:
                 self._sessions.setdefault(principal.session_id, {})[client] = None
@@ -105,6 +108,8 @@ class Tenant:
         self.clients.pop(client, None)
         principal = client.principal
         _discard(self._users, principal.user_id, client)
+        if principal.jti is not None:
+            _discard(self._tokens, principal.jti, client)
         if principal.session_id is not None:
             _discard(self._sessions, principal.session_id, client)
         shared = client.outbox.group
@@ -118,6 +123,10 @@ class Tenant:
     def clients_of_user(self, user_id: str) -> list[Subscriber]:
         """Return the user's clients."""
         return list(self._users.get(user_id, ()))
+
+    def clients_of_token(self, jti: str) -> list[Subscriber]:
+        """Return the clients that were authenticated with a token."""
+        return list(self._tokens.get(jti, ()))
 
     def sees(self, client: Subscriber, publication: Publication) -> bool:
         """Return whether a client may see a publication and is subscribed to its type."""

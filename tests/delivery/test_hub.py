@@ -267,6 +267,24 @@ class TestDisconnecting:
         assert world.hub.revoke(ACME, jti="t-1") == 1
         assert (revoked.closed_with, other.closed_with, globex.closed_with) == (CloseCode.REVOKED, None, None)
 
+    def test_a_revocation_examines_only_the_clients_that_it_concerns(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(100):
+            world.live(principal(user_id=f"u{number}", jti=f"t-{number}"))
+        checked: list[object] = []
+        check = world.hub.revocations.check
+        monkeypatch.setattr(world.hub.revocations, "check", lambda who: (checked.append(who), check(who)))
+        assert world.hub.revoke(ACME, jti="t-1") == 1
+        assert world.hub.revoke(ACME, user_id="u2") == 1
+        assert world.hub.revoke(ACME, jti="unknown", user_id="u3") == 1
+        assert len(checked) == 3
+
+    def test_many_connections_of_a_revoked_user_are_counted_once(self, world: World) -> None:
+        for _ in range(120):
+            world.live(principal(jti="t-1"))
+        assert world.hub.revoke(ACME, jti="t-1", user_id="7") == 120
+
     def test_all_connections_of_a_revoked_user_are_closed(self, world: World) -> None:
         """Also if the clock of the issuer is ahead, so that a token seems to have been issued after the revocation."""
         now = world.clock.time()
