@@ -645,3 +645,25 @@ class TestManyTenants:
         for _ in range(10):
             bench.clock.advance(0.01)
         assert len(swept) == 20
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_large_checkpoint_is_made_in_several_turns_and_is_that_of_one_position(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tenant, "CHECKPOINT_EVENTS", 40)
+        monkeypatch.setattr(tenant, "CALLS_PER_STEP", 5)
+        # No step ends within a turn's time.
+        monkeypatch.setattr(group_commit, "SECONDS_PER_TURN", 0.0)
+        for begin in range(0, 100, 20):
+            calls = [{"unique_id": f"c{begin + n}", "caller_id": "5", "destination": "1"} for n in range(20)]
+            await bench.publish(*[bench.event("call.incoming", call) for call in calls])
+        await bench.alerts(100)
+        store = bench.store._open
+        assert store is not None
+        await bench.until(lambda: store.cache.get(A).checkpoint >= 200)
+        assert store.cache.get(A).delivered == 200
+        state = await bench.state()
+        assert len(state) == 100
+        assert (await bench.alerts(1)) == [201]
+        await bench.open()
+        assert await bench.state() == state

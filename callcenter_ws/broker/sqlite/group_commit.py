@@ -7,7 +7,7 @@ delivered, then their publishers answered. When it fails, the streams of its ten
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -32,6 +32,7 @@ from callcenter_ws.interfaces import Deliver, PublishResult
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.runtime.slicer import SECONDS_PER_TURN
 from callcenter_ws.runtime.sqlite import sqlite_reason
 
 TRANSACTION_EVENTS = 512
@@ -225,13 +226,32 @@ class GroupCommit:
         offset = self._clock.time() - self._clock.monotonic()
         # While the file is not writable, ``_retry`` makes the attempts.
         if self.write_error is None or self._finished is not None:
-            self._add_checkpoints(batch, offset)
-            self._add_events(batch, offset)
-            self._add_alive(batch.transaction)
-            batch.writes = self.pending_writes.move_to(batch.transaction)
-            batch.waiters, self._waiters = self._waiters, []
+            # Until the checkpoints are made, nothing else is staged.
+            self._is_writing = True
+            self._take_steps(self._add_checkpoints(batch, offset), batch, offset)
         else:
             self._queue.refuse_ready(self._unwritable())
+            self._write_unless_empty(batch)
+
+    def _take_steps(self, steps: Iterator[None], batch: _Batch, offset: float) -> None:
+        """Take as many steps of the checkpoints as one turn has time for; after the last one, complete the batch."""
+        deadline = self._clock.monotonic() + SECONDS_PER_TURN
+        try:
+            for _ in steps:
+                if self._clock.monotonic() >= deadline:
+                    self._reactor.callLater(0, self._take_steps, steps, batch, offset)
+                    return
+        except BaseException:
+            self._is_writing = False
+            raise
+        self._is_writing = False
+        self._add_events(batch, offset)
+        self._add_alive(batch.transaction)
+        batch.writes = self.pending_writes.move_to(batch.transaction)
+        batch.waiters, self._waiters = self._waiters, []
+        self._write_unless_empty(batch)
+
+    def _write_unless_empty(self, batch: _Batch) -> None:
         if batch.transaction:
             self._write(batch)
         elif self._queue.has_ready:
@@ -245,13 +265,14 @@ class GroupCommit:
         if transaction and now - self._alive_recorded_at > ALIVE_INTERVAL_SECONDS:
             self._alive_recorded_at = transaction.metadata["alive_at"] = now
 
-    def _add_checkpoints(self, batch: _Batch, offset: float) -> None:
+    def _add_checkpoints(self, batch: _Batch, offset: float) -> Iterator[None]:
         """Add the checkpoints that are due. Now every staged event is committed: memory equals the file."""
         due, self._checkpoints_due = self._checkpoints_due, {}
         for record in due:
             if record.stream is not None and record.number is not None:
-                checkpoint = record.next_checkpoint(record.stream, offset, self._clock.time())
+                # Not evicted meanwhile.
                 record.in_transaction = True
+                checkpoint = yield from record.next_checkpoint(record.stream, offset, self._clock.time())
                 batch.transaction.checkpoints.append(checkpoint)
                 batch.checkpoints.append((record, checkpoint.seq))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
 from callcenter_ws.broker.calls import CALL_LIFETIME
 from callcenter_ws.broker.recent_ids import WINDOW_SECONDS
-from callcenter_ws.broker.sqlite.codec import values_of
+from callcenter_ws.broker.sqlite.codec import CallValues, values_of
 from callcenter_ws.broker.sqlite.expiry import TrimRequest
 from callcenter_ws.broker.sqlite.restore import MAX_MAIL_USERS, RestoredTenant
 from callcenter_ws.broker.sqlite.transaction import Checkpoint
@@ -20,6 +21,9 @@ CHECKPOINT_EVENTS = 1_000
 
 The number of events is at least twice that of the publications in the state: a large state is not compared too often.
 """
+
+CALLS_PER_STEP = 500
+"""Calls and chats of a checkpoint that are read in one step."""
 
 
 @dataclass(slots=True, eq=False)
@@ -98,8 +102,10 @@ class TenantRecord:
             CHECKPOINT_EVENTS, 2 * len(stream.state)
         )
 
-    def next_checkpoint(self, stream: Stream, clock_offset: float, now: float) -> Checkpoint:
-        """Return the difference from the last checkpoint. There must be no staged event that was not appended.
+    def next_checkpoint(self, stream: Stream, clock_offset: float, now: float) -> Generator[None, None, Checkpoint]:
+        """Return, after some steps, the difference from the last checkpoint.
+
+        From the first step to the last there must be no staged event that was not appended, and none may be staged.
 
         Args:
             clock_offset: Unix time less the time of the monotonic clock.
@@ -108,9 +114,16 @@ class TenantRecord:
         assert self.number is not None  # noqa: S101 - narrows the type: the tenant has published
         size, self.bytes_since_checkpoint = self.bytes_since_checkpoint, 0
         sources = stream.state.sources()
+        yield
         changed, self.changed_calls = self.changed_calls, set()
-        calls = [(key, values_of(stream, key, clock_offset)) for key in changed]
-        added, removed = sorted(sources - self.stored_state), sorted(self.stored_state - sources)
+        calls: list[tuple[str, CallValues | None]] = []
+        for number, key in enumerate(changed, 1):
+            calls.append((key, values_of(stream, key, clock_offset)))
+            if number % CALLS_PER_STEP == 0:
+                yield
+        added = sorted(sources - self.stored_state)
+        yield
+        removed = sorted(self.stored_state - sources)
         self.stored_state = sources
         return Checkpoint(self.number, stream.history.head, size, added, removed, calls, now - CALL_LIFETIME)
 
