@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-
-import msgspec
 
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import MailboxGap, MailboxItem, MailboxPage
-from callcenter_ws.runtime.json import decode_json
 
 MAX_ITEMS = 1_000
 """Items in one user's mailbox; above that the oldest is removed, and becomes part of the gap."""
@@ -30,10 +26,7 @@ def mail_expires_at(event: Event, received_at: float) -> float:
         received_at: when the event was received. This and the result are Unix time in seconds.
     """
     end = received_at + LIFETIME
-    if not event.type.persists:
-        return end
-    own = decode_json(event.payload).get("expires_at")
-    return end if own is None else min(end, msgspec.convert(own, datetime).timestamp())
+    return end if event.expires_at is None else min(end, event.expires_at)
 
 
 def is_lost(received_at: float, expired_at: float) -> bool:

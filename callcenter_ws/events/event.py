@@ -99,6 +99,7 @@ class Event(msgspec.Struct, eq=False, kw_only=True, gc=False):
         source_rule: what the store checks before it appends the event; None once it is stored.
         has_new_id: whether the gateway made its id, so that it cannot be a repetition, nor be repeated.
         chat_writer: the condition on which the store accepts it; None: unconditionally.
+        expires_at: when it may be removed from a mailbox undelivered, in Unix seconds; None: its payload does not say.
     """
 
     type: EventType
@@ -122,6 +123,7 @@ class Event(msgspec.Struct, eq=False, kw_only=True, gc=False):
     source_rule: SourceRule | None = None
     has_new_id: bool = False
     chat_writer: ChatWriter | None = None
+    expires_at: float | None = None
 
     @property
     def is_void(self) -> bool:
@@ -266,7 +268,13 @@ def _event(
         entity=None if slot is None else _entity(slot, fields, call_id),
         call_id=call_id,
         conflation_key=None if type_.conflate_by is None else _conflation_key(type_, fields, user_id),
+        expires_at=_expires_at(fields) if type_.persists else None,
     )
+
+
+def _expires_at(fields: Mapping[str, object]) -> float | None:
+    value = fields.get("expires_at")
+    return None if value is None else msgspec.convert(value, datetime).timestamp()
 
 
 def _checked_id(field: str, value: object) -> str:

@@ -667,3 +667,21 @@ class TestManyTenants:
         assert (await bench.alerts(1)) == [201]
         await bench.open()
         assert await bench.state() == state
+
+    @pytest_twisted.ensureDeferred
+    async def test_memory_of_many_tenants_is_freed_in_several_turns(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = bench.store._open
+        assert store is not None
+        await bench.publish(*[bench.event("alert", tenant_id=f"t{number}") for number in range(20)])
+        bench.clock.advance(60)
+        monkeypatch.setattr(cache, "SECONDS_PER_TURN", 0.0)
+        monkeypatch.setattr(store.cache, "_memory_bytes", 0)
+        store.cache.free_memory()
+        assert len(store.cache) == 19
+        store.cache.free_memory()
+        assert len(store.cache) == 19
+        for _ in range(30):
+            bench.clock.advance(0.01)
+        assert len(store.cache) == store.cache.bytes == 0

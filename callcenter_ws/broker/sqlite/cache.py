@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -17,6 +17,7 @@ from callcenter_ws.broker.stream import Stream
 from callcenter_ws.broker.submission import SubmissionQueue
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.slicer import SECONDS_PER_TURN
 from callcenter_ws.runtime.sqlite import sqlite_reason
 
 IDLE_SECONDS = 300.0
@@ -65,6 +66,7 @@ class Cache:
         self._on_loaded = loaded
         self._records: dict[str, TenantRecord] = {}
         self._attached: set[str] = set()
+        self._is_freeing = False
         self.bytes = 0
         self.read_error: str | None = None
         self.unreadable_tenant: str | None = None
@@ -177,8 +179,20 @@ class Cache:
         halved, those of tenants without clients first, then the largest; evicting tenants in use would force reloads.
         Their states stay: these are bounded by number, and snapshots are made of them.
         """
-        if self.bytes <= self._memory_bytes:
-            return
+        if self.bytes > self._memory_bytes and not self._is_freeing:
+            self._is_freeing = True
+            self._take_steps(self._free_steps())
+
+    def _take_steps(self, steps: Iterator[None]) -> None:
+        """Free as much memory as one turn has time for, and the rest in the next turns."""
+        deadline = self._clock.monotonic() + SECONDS_PER_TURN
+        for _ in steps:
+            if self._clock.monotonic() >= deadline:
+                self._clock.call_later(0, self._take_steps, steps)
+                return
+        self._is_freeing = False
+
+    def _free_steps(self) -> Iterator[None]:
         # Free more than necessary, or every further event would have to free memory.
         max_bytes = self._memory_bytes - self._memory_bytes // 16
         by_use = sorted(self._records.values(), key=lambda record: record.used_at)
@@ -186,12 +200,14 @@ class Cache:
         for record in by_use:
             if self.bytes > max_bytes and record.used_at < used_before and self._is_unused(record):
                 self.evict(record)
+                yield
         by_size = sorted(by_use, key=lambda record: (record.tenant_id in self._attached, -record.counted_bytes))
         for record in by_size:
             stream = record.stream
             while stream is not None and stream.history and self.bytes > max_bytes:
                 stream.history.trim(len(stream.history) // 2, 0)
                 self.update_bytes(record)
+                yield
 
     def forget_expired(self, record: TenantRecord, received_after: float) -> None:
         """Remove what has expired of a tenant from memory; evict it if it was not used for ``IDLE_SECONDS``.
