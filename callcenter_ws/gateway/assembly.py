@@ -286,6 +286,7 @@ def _websocket_factory(
         spawn=spawn,
         log=core.hub.log,
         limits=settings.limits,
+        spend=limits.turns.spend,
     )
     compression = settings.compression
     return GatewayFactory(

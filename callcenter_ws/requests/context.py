@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from callcenter_ws.broker.ingest import EventBroadcaster
@@ -16,7 +17,11 @@ from callcenter_ws.runtime.clock import Clock
 
 @dataclass(slots=True)
 class Context:
-    """The parts that all connections of a gateway share. Built once, when the gateway is assembled."""
+    """The parts that all connections of a gateway share. Built once, when the gateway is assembled.
+
+    Attributes:
+        spend: counts units of a turn for messages that take more work than others (``runtime.turns``).
+    """
 
     hub: Hub
     broker: Broker
@@ -28,3 +33,4 @@ class Context:
     spawn: Spawn
     log: ConnectionLog
     limits: Limits = field(default_factory=Limits)
+    spend: Callable[[int], object] = lambda units: None

@@ -25,6 +25,14 @@ _MISTAKES = frozenset(
 )
 """Errors that a correct client does not cause."""
 
+TOKEN_UNITS = 3
+"""Units of a turn for verifying the token of an ``auth`` message."""
+
+NAME_BYTES_PER_UNIT = 512
+"""Bytes of a message with names of events and queues that count as one unit of a turn."""
+
+_WITH_NAMES = frozenset({b'"subscribe"', b'"unsubscribe"'})
+
 
 class Dispatcher:
     """Dispatches the requests of one client. The WebSocket protocol owns it.
@@ -94,6 +102,11 @@ class Dispatcher:
         try:
             request = read_request(text)
             request_id = request.checked_id()
+            type_ = bytes(request.type_)
+            if type_ == b'"auth"':
+                self._context.spend(TOKEN_UNITS)
+            elif type_ in _WITH_NAMES:
+                self._context.spend(len(text) // NAME_BYTES_PER_UNIT)
             await self._context.handlers.handle(self._client, request, request_id)
         except Refusal as refusal:
             self._refuse(refusal, request_id)

@@ -14,7 +14,7 @@ from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import PLAIN, WireFormat, error_frame, ping_frame
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.interfaces import Send
-from callcenter_ws.requests.dispatcher import Dispatcher
+from callcenter_ws.requests.dispatcher import TOKEN_UNITS, Dispatcher
 from callcenter_ws.requests.rate_limit import TokenBucket
 from callcenter_ws.runtime.clock import Timer
 from callcenter_ws.runtime.json import decode_json
@@ -440,6 +440,7 @@ class GatewayProtocol(KeepaliveProtocol):
             if seconds := budget.seconds_until_try(network, Credential.TOKEN):
                 budget.count_refused_try()
                 raise Refusal(ErrorCode.RATE_LIMITED, "too many refused tokens from this address", retry_after=seconds)
+            self.context.peer_limits.turns.spend(TOKEN_UNITS)
             principal = self.context.authenticator.principal_of_frame(decode_json(payload), self.handshake_result)
             self._start_session(principal)
         except Refusal as refusal:

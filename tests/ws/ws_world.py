@@ -220,6 +220,7 @@ class WebSocketWorld(World):
         # Autobahn's timers use the reactor of txaio, which is global.
         txaio.config.loop = self.time
         self.peer_limits = PeerLimits.create(self.clock, proxies=TrustedProxies(proxies))
+        self.context.spend = self.peer_limits.turns.spend
         self.admission = Admission(self.hub, self.limits)
         shops = {"acme": PublicTenant(OriginList([VISITOR_PAGE]), True), "globex": PublicTenant(OriginList([]), False)}
         self.origins = OriginPolicy(OriginList([STAFF_PAGE]), shops)
