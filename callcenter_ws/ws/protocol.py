@@ -50,6 +50,9 @@ MAX_FRAMES_AFTER_CLOSE = 64
 BYTES_PER_UNIT = 4_096
 """Bytes of a message that count as one unit of a turn, in addition to its frames: publishing 512 KiB takes 10 ms."""
 
+UNCOUNTED_BYTES = 65_536
+"""An incomplete message counts for ``limits.incoming_bytes`` above this."""
+
 _LAST_DATA_OPCODE = 7
 
 _ABUSE = frozenset({CloseCode.RATE_LIMITED, CloseCode.PROTOCOL_ABUSE})
@@ -81,6 +84,7 @@ class GatewayProtocol(KeepaliveProtocol):
     """Whether the transport's buffer is full."""
     _backlog: Backlog | None = None
     _fragments = 0
+    _counted_bytes = 0
     _frames_after_close = 0
     _discards_input = False
     _waits_for_turn = False
@@ -133,6 +137,7 @@ class GatewayProtocol(KeepaliveProtocol):
         context, result = self.context, self.handshake_result
         context.unauthenticated.discard(self)
         context.peer_limits.budget.close(self)
+        context.peer_limits.incoming.remove(self)
         if self._waits_for_turn:
             context.peer_limits.turns.cancel(self._share, self)
         self._connectionLost(reason)
@@ -262,6 +267,20 @@ class GatewayProtocol(KeepaliveProtocol):
         if self._fragments > self.context.limits.fragments and not self.failedByMe:
             self._fail_connection(CloseCode.TOO_LARGE, "")
         super().onMessageFrameBegin(length)
+        if self.message_data_total_length - self._counted_bytes > UNCOUNTED_BYTES and not self.failedByMe:
+            self._count_incoming()
+
+    def _count_incoming(self) -> None:
+        """Count a large message that is not complete for ``limits.incoming_bytes``."""
+        count = self.message_data_total_length - self._counted_bytes
+        self._counted_bytes += count
+        self.context.peer_limits.incoming.add(self, self.handshake_result.network, count)
+
+    def give_up(self) -> None:
+        """Close the connection, and drop its incomplete message: others need the memory."""
+        self.close(CloseCode.TRY_LATER)
+        self._discard_input()
+        self.frame_data, self.message_data = [], []
 
     def onFrameData(self, payload: bytes) -> bool | None:
         """Buffer payload, but not that of an oversized control frame, which has already failed the connection."""
@@ -302,6 +321,9 @@ class GatewayProtocol(KeepaliveProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Pass a complete message to the session, or authenticate the peer with it."""
         self._fragments = 0
+        if self._counted_bytes:
+            self._counted_bytes = 0
+            self.context.peer_limits.incoming.remove(self)
         if self.state != self.STATE_OPEN:
             return
         try:
