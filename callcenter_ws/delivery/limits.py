@@ -339,8 +339,8 @@ class Limits:
         Meta(ge=16_777_216, le=1_099_511_627_776),
         Limit(
             Scope.PROCESS,
-            "memory: bytes of HTTP bodies and AMP boxes that are being received, and of bodies that are processed",
-            "503 with Retry-After, then the connection ends; an AMP connection ends; of the tenant that has most",
+            "memory: bytes of HTTP bodies, AMP boxes and messages that are being received, and of bodies in process",
+            "503 with Retry-After, then the connection ends; an AMP connection ends; close 4006; of who has most",
         ),
     ] = 67_108_864
     outgoing_bytes: Annotated[

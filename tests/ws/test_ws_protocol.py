@@ -225,6 +225,21 @@ def test_fragments_are_counted_for_each_message(world: WebSocketWorld) -> None:
     assert [message["in_reply_to"] for message in peer.messages()] == ["0", "1", "2"]
 
 
+def test_incomplete_messages_of_all_clients_are_bounded(world: WebSocketWorld) -> None:
+    incoming = world.peer_limits.incoming
+    incoming.bound = 700_000
+    first, second = world.client(user="u1"), world.client(user="u2")
+    message = encode(TEXT, b'{"type":"ping","id":"' + b"x" * 400_000 + b'"}')
+    first.feed(message[:-1])
+    assert incoming.total > 400_000
+    second.feed(message[:-1])
+    assert first.only_close() == CloseCode.TRY_LATER
+    assert incoming.total < 500_000
+    second.feed(message[-1:])
+    assert second.messages()
+    assert incoming.total == 0
+
+
 def test_an_unauthenticated_peer_may_send_a_token_only(world: WebSocketWorld) -> None:
     peer = world.unauthenticated()
     peer.feed(encode(TEXT, b" " * (MAX_AUTH_BYTES + 1)))
