@@ -29,6 +29,7 @@ from callcenter_ws.demo.service import SimulatorProcess
 from callcenter_ws.demo.settings import demo_settings, page_hosts, page_url
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.demo.tokens import DemoTokens, announcement, ready_made_tokens
+from callcenter_ws.gateway.descriptors import raise_descriptor_limit
 from callcenter_ws.gateway.log_output import log_observer
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
 from callcenter_ws.runtime.reactor import Reactor
@@ -133,6 +134,7 @@ def makeService(options: Options) -> Service:
 def _service(reactor: Reactor, options: Options) -> Service:
     if options.worker_count is not None:
         return _supervisor(reactor, options, options.worker_count)
+    raise_descriptor_limit()
     service = _gateway(reactor, options)
     _tune_garbage_collector()
     text = "SIGHUP is ignored: a gateway without workers loads new settings and certificates only when it is restarted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 from dataclasses import dataclass
 
 from callcenter_ws.delivery.limits import Limits
@@ -12,6 +13,15 @@ MAX_AUTHENTICATED_HTTP = 1_000
 
 MAX_RESERVED = 1_128
 """Descriptors for AMP (1,000 network connections), the ports, the store and the log."""
+
+
+def raise_descriptor_limit() -> None:
+    """Let the process open as many files as its hard limit permits: the usual soft limit of 1,024 is for select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # A system may refuse a hard limit that it has lowered since.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @dataclass(frozen=True, slots=True)

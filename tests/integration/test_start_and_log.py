@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -89,3 +90,11 @@ def test_a_higher_level_leaves_out_lower_ones(tmp_path: Path) -> None:
     wait_until(serves, "the port")
     assert process.stop() == -signal.SIGTERM
     assert process.output == ""
+
+
+def test_the_soft_limit_of_open_files_is_raised(tmp_path: Path) -> None:
+    command = [str(TWISTD), "-n", "--pidfile=", *options(tmp_path, free_port())]
+    limited = Process(["sh", "-c", 'ulimit -Sn 256 && ulimit -Hn 4096 && exec "$@"', "sh", *command])
+    limited.expect("callcenter-ws serves")
+    assert resource.prlimit(limited.pid, resource.RLIMIT_NOFILE) == (4_096, 4_096)
+    limited.stop()
