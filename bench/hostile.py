@@ -164,7 +164,7 @@ def _settings(folder: Path, secret_file: Path) -> Mapping[str, Any]:
         "amp.listen": [f"unix:{folder / 'amp.sock'}:mode=600", "tcp:0:interface=127.0.0.1"],
         "amp.token_file": str(secret_file),
         "public.tenants.visited.anonymous": True,
-        # The messages of the attacks are for a session that nobody opened.
+        # The messages of the attacks are for a session that was never opened.
         "public.open_sessions": True,
         "public.tenants.visited.origins": ["http://visitors.example"],
     }

@@ -52,7 +52,7 @@ class PeerSession(amp.BoxDispatcher):
         authenticated: called whenever the peer has authenticated.
 
     Attributes:
-        principal: whom the peer acts for; None until it has authenticated.
+        principal: of the peer's token; None until it has authenticated.
         subscription: the subscription of the peer, if it has one.
         source: the source that the peer has named in ``Hello``.
         says_hello: whether a ``Hello`` is being answered.

@@ -1,6 +1,6 @@
 """MissingKeys: decides when keys are fetched again because a token's key is not known, and how long that is bounded.
 
-The name of a missing key comes from an unverified token: anybody can send names without end. They cause no more
+The name of a missing key comes from an unverified token: any peer can send names without end. They cause no more
 fetches than ``FetchBudget`` allows, for all tokens together. They do not have a real key refused: it is found by the
 first fetch that starts after the issuer has published it, and until then the refusal is ``try_later``. Only a key that
 was asked for in the ``FORGET_SECONDS`` before it was published may be refused for the rest of that time.

@@ -1,7 +1,7 @@
 """Queue and agent of each chat session, remembered because most events of a session name neither.
 
 Which agents may see an event of a session, and write into it, depends on the queue and the agent of the session at that
-time (``[policy] agent_chats``). Ended sessions are remembered too, so that nobody opens them again by a late message.
+time (``[policy] agent_chats``). Ended sessions are remembered too, so that a late message does not open them again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ChatRecord(msgspec.Struct, gc=False):
     """One chat session; not scanned by the garbage collector, since it refers to texts and numbers only.
 
     Attributes:
-        agent: the agent whom it is assigned to; None: nobody.
+        agent: the agent that it is assigned to; None: unassigned.
         touched_at: when its last event was received, in seconds of the monotonic clock.
     """
 
@@ -65,7 +65,7 @@ class ChatTable:
         """Add the queue and the agents of its session to a chat event, and remember those that it names.
 
         The agents of an event are the session's agent; of one that assigns the session, the agent before and the agent
-        after it, in this order, so that both learn of it. ``UNASSIGNED`` stands for nobody among them. Changes
+        after it, in this order, so that both learn of it. ``UNASSIGNED`` stands for no agent. Changes
         ``event.queue_name`` and ``event.agents``, which determine who may see it; never the payload.
         """
         self.forget_before(event.received_at - CHAT_LIFETIME)

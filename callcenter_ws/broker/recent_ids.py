@@ -46,7 +46,7 @@ class _Span:
 class RecentIds:
     """The event identifiers of one tenant from the last ``WINDOW_SECONDS``, each with the ``seq`` it was given.
 
-    Two identifiers are taken for one if the 64 bits of their hashes agree. The hash is keyed, so that nobody can choose
+    Two identifiers count as one if the 64 bits of their hashes agree. The hash is keyed, so that peers cannot choose
     such identifiers; by chance it happens once in years of 20,000 events a second.
 
     Attributes:

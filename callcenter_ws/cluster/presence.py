@@ -230,7 +230,7 @@ class ClusterPresence:
     def user_limit_message_received(self, data: bytes) -> None:
         """Process a message about a user with too many connections; empty: messages may have been missed."""
         if not data:
-            return  # whoever has connections in excess repeats it
+            return  # a node with connections above the limit sends it again
         try:
             message = decode_user_limit_message(data)
         except msgspec.DecodeError:

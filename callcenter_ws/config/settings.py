@@ -139,7 +139,7 @@ class PublicSettings(Section, frozen=True):
     Attributes:
         session_key_file: the file with the key that signs the session tokens of anonymous visitors; None: a new key
             at each start, so that their sessions end with the process.
-        open_sessions: accept messages of chat sessions that nobody opened.
+        open_sessions: accept messages of chat sessions that are not open.
         history: messages of an open chat that its snapshot holds.
         tenants: the tenants, by tenant id.
     """

@@ -57,7 +57,7 @@ class GroupIndex:
         """Return every group that may see an event without ``user_id``, and possibly others; each once.
 
         No group is among them that is subscribed to queues but not to that of the event.
-        Agents to whom a chat is assigned are apart from that (``visibility.group_may_see``).
+        Agents with an assigned chat are found by their user instead (``visibility.group_may_see``).
         """
         type_ = event.type
         if not (type_.of_queue or type_.carries_call):

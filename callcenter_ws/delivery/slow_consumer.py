@@ -59,7 +59,7 @@ class SlowConsumerWatch:
         self._timer = self._clock.call_later(self._timeout, self._check)
 
     def _check(self) -> None:
-        # At least one: with a rate of 0, whoever reads anything stays.
+        # At least one byte: with a rate of 0, a client that reads anything at all stays connected.
         if self._unsent - self._transport.unsent_bytes() >= max(1, min(self._unsent, self._min_bytes)):
             self._schedule_check()
         else:

@@ -50,7 +50,7 @@ was decoded could fail to be encoded."""
 
 
 UNASSIGNED = ""
-"""In ``agents`` of a chat event: the chat was, or is now, assigned to nobody. No user has an empty id."""
+"""In ``agents`` of a chat event: the chat was, or is now, unassigned. No user has an empty id."""
 
 
 class Origin(StrEnum):
@@ -91,7 +91,7 @@ class Event(msgspec.Struct, eq=False, kw_only=True, gc=False):
         received_at: seconds on the monotonic clock when the gateway accepted it, for measuring latency.
         queue_name: the queue that it concerns: of the payload, else of the call's earlier events.
         agents: ids of the agents that handle it: of the payload, and of the call's earlier events. Of a chat event: the
-            agents whom the chat was assigned to before and after it, the latter last (``broker.chats``).
+            agents that the chat was assigned to before and after it, the latter last (``broker.chats``).
         slot: its effect on the snapshot, or None.
         entity: the key of the snapshot entity that it concerns, or None.
         call_id: the call that it concerns (``call_id``, else ``unique_id``), or None.

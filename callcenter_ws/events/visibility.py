@@ -15,7 +15,7 @@ AgentCalls = Literal["all", "own"]
 """``all``: agents see calls as supervisors do. ``own``: only calls they handle or may answer."""
 
 AgentChats = Literal["own", "all"]
-"""``own``: agents see only chats that are assigned to them, or to nobody and in their queues. ``all``: every chat."""
+"""``own``: agents see only chats assigned to them, and unassigned ones of their queues. ``all``: every chat."""
 
 
 def may_ever_see(role: Role, audience: Collection[Role]) -> bool:
@@ -74,7 +74,7 @@ def _agent_may_see(principal: Principal, event: Event, agent_calls: AgentCalls, 
 
 
 def _chat_waits(principal: Principal, event: Event) -> bool:
-    """Return whether the chat is assigned to nobody, before or after the event, in a queue of the agent or in none."""
+    """Return whether the chat is unassigned, before or after the event, and of a queue of the agent or of none."""
     if event.agents and UNASSIGNED not in event.agents:
         return False
     return principal.queues is None or event.queue_name is None or event.queue_name in principal.queues

@@ -25,7 +25,7 @@ class ClientMessage:
         tenant_id: the tenant of the event.
         type: the name of the event type, as ``chat.message``.
         payload: the decoded payload; ``docs/events.rst`` lists the fields of each type.
-        user_id: the user whom the event is for; None if it is not for one user.
+        user_id: the user that the event is for; None if it is not for one user.
         event_id: identifies the event. The same event may be delivered twice, with the same id.
     """
 

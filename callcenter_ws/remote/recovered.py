@@ -28,7 +28,7 @@ class SpooledEvent:
         event_id: the id of the event.
         timestamp: when the event happened (RFC 3339).
         payload: the JSON text of the payload, in UTF-8.
-        user_id: the user whom the event is for; None if it is not for one user.
+        user_id: the user that the event is for; None if it is not for one user.
         persist: whether the event is kept in the user's mailbox while the user is offline.
     """
 

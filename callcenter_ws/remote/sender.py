@@ -129,7 +129,7 @@ class Sender:
         return [None if isinstance(answer, Refusal) and answer.code in _TRANSIENT else answer for answer in answers]
 
     def _note_transient(self, answers: Sequence[PublishResult | Refusal]) -> None:
-        """Log why events are sent again: while that lasts, they wait, and nobody else says so."""
+        """Log why events are sent again: no other log line says why they wait."""
         for answer in answers:
             # Without a connection, that is what is logged.
             if isinstance(answer, Refusal) and answer.code in _BUSY and self.connection is not None:

@@ -35,7 +35,7 @@ class ChatSessions:
         sources: whether daemons open and end the chats of a tenant.
         quotas: a session that the gateway opens counts as a message of its visitor.
         agent_chats: the policy for agents (``events.visibility``).
-        open_sessions: whether clients may write into sessions that nobody opened.
+        open_sessions: whether clients may write into sessions that are not open.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ChatSessions:
     async def _publish_of_visitor(
         self, sender: Principal, type_: str, payload: JsonObject, event_id: str | None
     ) -> PublishResult:
-        """Publish an event of a visitor; open its session first if nobody has done it."""
+        """Publish an event of a visitor; open its session first if it is not open."""
         writer = self._writer(sender)
         try:
             return await self._publish(sender, type_, payload, event_id, writer)

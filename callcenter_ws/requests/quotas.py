@@ -1,6 +1,6 @@
 """Quotas: which budgets the messages of a client are charged to, and the share of the history that visitors may fill.
 
-Visitors are strangers: anybody may open a chat. What they may send is small, and what all visitors of a tenant may send
+Visitors need no account: any peer may open a chat. Each may send little, and what all visitors of a tenant may send
 together leaves most of the tenant's history to its other events.
 """
 

@@ -67,7 +67,7 @@ class Turns:
         """Take units of this turn; return whether there were any left before.
 
         Args:
-            peer: who takes them; None: nobody for whom the reserve is kept free of debt.
+            peer: takes the units; None: the reserve is not kept free for it.
         """
         if self.left <= self._reserve and peer is not None:
             if (self.left <= 0 and self._reserve_left <= 0) or peer in self._served or peer in self._served_before:

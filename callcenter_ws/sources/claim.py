@@ -51,7 +51,7 @@ class Claim:
 
 
 def owner_of(principal: Principal) -> tuple[str, str]:
-    """Return to whom the names that a principal registers belong: scope and subject."""
+    """Return the owner of the names that a principal registers: scope and subject."""
     return (EVERY_TENANT, "") if principal.every_tenant else (principal.tenant_id, principal.user_id)
 
 

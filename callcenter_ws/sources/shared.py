@@ -161,7 +161,7 @@ class SharedSources:
         try:
             (generation, seq), refused = await self._claim(claim, record.claimed, take=True)
             if refused:
-                # Somebody else took the name meanwhile; this source must announce nothing there.
+                # Another owner took the name meanwhile; this source must announce nothing there.
                 await self._run(SOURCE_FORGET, _name(claim.key), "remove", encode_json(list(refused)), link_id)
             _raise_any(refused)
             await self._announce(link, before, is_fresh=announced_ago >= 0)

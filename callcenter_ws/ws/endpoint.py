@@ -151,7 +151,7 @@ class WebSocketEndpoint(Resource):
             self._count_handshake(handshake, network)
             admission.open_socket(network)
         except Refusal as refusal:
-            # Whoever is told the reason over a WebSocket is told that it may come back.
+            # A client that is sent the reason over a WebSocket is also sent when it may reconnect.
             if not handshake.speaks_subprotocol or refusal.code is ErrorCode.DRAINING:
                 raise
             return self._result(handshake, ip, network, refusal=_passing(refusal), is_counted=False)
@@ -188,7 +188,7 @@ class WebSocketEndpoint(Resource):
             if handshake.token is not None and refusal.code is ErrorCode.UNAUTHORIZED:
                 self._context.peer_limits.budget.credential_refused(network, Credential.TOKEN)
             elif handshake.token is not None and refusal.code is ErrorCode.TRY_LATER:
-                # As a handshake without a token: a token of an unknown key may be anybody's.
+                # As a handshake without a token: any peer can make a token of an unknown key.
                 self._context.peer_limits.budget.request(network)
             if not handshake.speaks_subprotocol or refusal.code not in EXPLAINED_REFUSALS:
                 raise
