@@ -699,6 +699,7 @@ def test_the_sections_and_the_limits() -> None:
         "policy",
         "compression",
         "cluster",
+        "control",
         "log",
     }
     assert {key.partition(".")[2] for key in KEYS if key.startswith("limits.")} == {

@@ -190,6 +190,17 @@ class ClusterSettings(Section, frozen=True):
     lease: Annotated[float, Meta(ge=3, le=300)] = 10
 
 
+class ControlSettings(Section, frozen=True):
+    """The unix socket of operators' commands, such as ``callcenter-ws reload``.
+
+    Attributes:
+        socket: its path, which only the gateway's user may use; a relative path starts in the folder of the settings.
+            Empty: there is none.
+    """
+
+    socket: str = "callcenter-ws.control"
+
+
 class LogSettings(Section, frozen=True):
     """The log of the process. ``level`` and ``format`` have no effect with twistd's ``--syslog`` and ``--logger``.
 
@@ -221,6 +232,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicySettings = msgspec.field(default_factory=PolicySettings)
     compression: CompressionSettings = msgspec.field(default_factory=CompressionSettings)
     cluster: ClusterSettings = msgspec.field(default_factory=ClusterSettings)
+    control: ControlSettings = msgspec.field(default_factory=ControlSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     folder: Path = msgspec.field(default_factory=Path.cwd)
     warnings: tuple[str, ...] = ()
@@ -230,6 +242,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The file of a ``sqlite:`` store; None for any other."""
         scheme, _, path = self.store.url.partition(":")
         return self.folder / path if scheme == "sqlite" else None
+
+    @property
+    def control_socket(self) -> Path | None:
+        """The path of the control socket; None if there is none."""
+        return self.folder / self.control.socket if self.control.socket else None
 
     @property
     def store_name(self) -> str:
