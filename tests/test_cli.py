@@ -33,9 +33,10 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from callcenter_ws import __version__
 from callcenter_ws.amp.authenticator import UNIX_SOCKET
-from callcenter_ws.cli.emit import emit
+from callcenter_ws.amp.commands import PublishEvent
+from callcenter_ws.cli.amp_call import call_gateway
 from callcenter_ws.cli.main import main
-from callcenter_ws.cli.tail import TailOptions, tail
+from callcenter_ws.cli.tail_client import TailOptions, tail
 from callcenter_ws.cli.target import Target
 from callcenter_ws.config import access
 from callcenter_ws.config.load import load
@@ -68,6 +69,12 @@ def config_file(tmp_path: Path) -> Path:
         '[jwt]\nsecret_file = "jwt.secret"\nalgorithms = ["HS512"]\nissuer = "https://i.example"\naudience = "gw"\n'
     )
     return file
+
+
+async def emit(endpoint: str, token: str | None, event: dict[str, Any]) -> tuple[int, str]:
+    """Publish an event; return its number and its id."""
+    published = await call_gateway(reactor, endpoint, token, PublishEvent, event)
+    return published["seq"], published["event_id"]
 
 
 def started_demo(url: str) -> DemoState:
@@ -300,7 +307,7 @@ def test_a_token_for_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
         (["emit", "alert", "{{}}"], "no demo has run yet"),
         (["emit", "alert", "{{}}", "--amp", "tcp:1"], "no tenant given"),
         (
-            ["emit", "alert", "{{}}", "--config", "{config}", "--set", "amp.listen=systemd:domain=UNIX:index=0"],
+            "emit alert {{}} --tenant t --config {config} --set amp.listen=systemd:domain=UNIX:index=0".split(),
             "give --amp",
         ),
         (["emit", "alert", "{{}}", "--amp", "tcp:1", "--tenant", "t", "--amp-token-file", "{binary}"], "not ASCII"),
@@ -374,9 +381,9 @@ async def amp_gateway() -> AsyncIterator[LoopbackGateway]:
 async def test_an_event_is_published_once_under_its_id() -> None:
     async with amp_gateway() as gateway:
         event = {**EVENT, "event_id": "e1", "user_id": None}
-        first = await emit(reactor, gateway.endpoint, AMP_SECRET.decode(), event)
-        second = await emit(reactor, gateway.endpoint, AMP_SECRET.decode(), event)
-        assert (first.seq, first.event_id) == (1, "e1")
+        first = await emit(gateway.endpoint, AMP_SECRET.decode(), event)
+        second = await emit(gateway.endpoint, AMP_SECRET.decode(), event)
+        assert first == (1, "e1")
         assert second == first
         assert [message.event.event_id for message in gateway.delivered] == ["e1"]
         await until(reactor, lambda: not gateway.factory.sessions)
@@ -386,7 +393,7 @@ async def test_an_event_is_published_once_under_its_id() -> None:
 async def test_a_payload_longer_than_an_amp_value_arrives_whole() -> None:
     async with amp_gateway() as gateway:
         payload = json.dumps({"title": "t", "message": "x" * 200_000}).encode()
-        await emit(reactor, gateway.endpoint, AMP_SECRET.decode(), {**EVENT, "payload": payload})
+        await emit(gateway.endpoint, AMP_SECRET.decode(), {**EVENT, "payload": payload})
         assert len(gateway.delivered) == 1
 
 
@@ -406,7 +413,7 @@ async def test_a_refusal_of_the_gateway_is_raised(
 ) -> None:
     async with amp_gateway() as gateway:
         with pytest.raises(Refusal, match=reason) as caught:
-            await emit(reactor, gateway.endpoint, token, {**EVENT, **change})
+            await emit(gateway.endpoint, token, {**EVENT, **change})
         assert caught.value.code is code
         assert gateway.delivered == []
         await until(reactor, lambda: not gateway.factory.sessions)
@@ -416,7 +423,7 @@ async def test_a_refusal_of_the_gateway_is_raised(
 @pytest_twisted.ensureDeferred
 async def test_an_unreachable_gateway_is_reported(endpoint: str) -> None:
     with pytest.raises(Refusal, match=f"cannot connect to {endpoint}") as caught:
-        await emit(reactor, endpoint, None, dict(EVENT))
+        await emit(endpoint, None, dict(EVENT))
     assert caught.value.code is ErrorCode.UNAVAILABLE
 
 

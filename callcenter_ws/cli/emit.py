@@ -1,74 +1,57 @@
-"""Calls one command of a gateway over one AMP connection: ``callcenter-ws emit`` and ``callcenter-ws source``."""
+"""``callcenter-ws emit``: publishes one event."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import json
+import sys
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString
-from twisted.internet.protocol import Factory
-
-from callcenter_ws.amp.commands import Authenticate, GatewayCommand, PublishEvent
-from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import PublishResult
-from callcenter_ws.remote.gateway_connection import CommandResponse, GatewayConnection
-from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.amp.commands import PublishEvent
+from callcenter_ws.cli.amp_call import call_amp
+from callcenter_ws.cli.arguments import Commands, add_amp, add_command, add_settings
+from callcenter_ws.cli.target import CommandFailed, target_of, tenant_of
 
 
-class _SingleConnectionOwner:
-    """Records the end of the connection and does not reconnect, unlike a daemon's EventBroadcaster."""
+def add(commands: Commands) -> None:
+    """Add the command."""
+    example = """callcenter-ws emit alert '{"title": "Fire drill", "message": "Leave by door B"}' --tenant acme"""
+    command = add_command(commands, "emit", emit_event, "publish one event over AMP", example)
+    add_settings(command)
+    command.add_argument("type", metavar="TYPE", help="type of the event, such as call.incoming")
+    command.add_argument("payload", metavar="PAYLOAD", help="JSON object; - to read it from standard input")
+    command.add_argument("--tenant", metavar="ID", help="tenant of the event")
+    command.add_argument("--user-id", metavar="ID", help="deliver the event to this user only")
+    command.add_argument(
+        "--event-id", metavar="ID", help="id of the event; an event with the same id is published once only"
+    )
+    command.add_argument(
+        "--persist", action="store_true", help="keep the event in the user's mailbox while the user is offline"
+    )
+    add_amp(command)
 
-    def __init__(self) -> None:
-        self.closed: Deferred[None] = Deferred()
 
-    async def connection_made(self, connection: GatewayConnection) -> None:
-        """Do nothing: ``emit`` authenticates."""
+def emit_event(arguments: argparse.Namespace) -> int:
+    """Publish one event over AMP and print its position in the stream."""
+    payload = _payload(sys.stdin.read() if arguments.payload == "-" else arguments.payload)
+    target = target_of(arguments, arguments.amp)
+    event = {
+        "tenant_id": tenant_of(arguments, target),
+        "type": arguments.type,
+        "payload": payload,
+        "user_id": arguments.user_id,
+        "event_id": arguments.event_id,
+        "persist": arguments.persist,
+    }
+    published = call_amp(arguments, target, PublishEvent, event, "it may still be published")
+    print(json.dumps({name: published[name] for name in ("epoch", "seq", "event_id")}))
+    return 0
 
-    def connection_lost(self, connection: GatewayConnection) -> None:
-        """Record that the connection is closed."""
-        self.closed.callback(None)
 
-    async def client_event(self, *event: object) -> None:
-        """Do nothing: without a subscription no client event is sent."""
-
-
-async def call_gateway(
-    reactor: Reactor, endpoint: str, token: str | None, command: type[GatewayCommand], arguments: Mapping[str, object]
-) -> CommandResponse:
-    """Call one command and return its response.
-
-    Args:
-        endpoint: a Twisted client endpoint description.
-        token: the shared secret or a token with the role ``service``; None for a unix socket, whose mode is enough.
-        arguments: those that are None are left out.
-
-    Raises:
-        Refusal: the gateway's error; ``unavailable`` if it cannot be reached.
-    """
-    owner = _SingleConnectionOwner()
-    factory = Factory.forProtocol(lambda: GatewayConnection(owner, reactor))
-    factory.noisy = False
+def _payload(text: str) -> bytes:
     try:
-        connection = await clientFromString(reactor, endpoint).connect(factory)
-    except Exception as error:
-        # Errors of the description and of the network are shown to the user without a traceback.
-        raise Refusal(ErrorCode.UNAVAILABLE, f"cannot connect to {endpoint}: {error}") from None
-    try:
-        if token is not None:
-            await connection.call(Authenticate, token=token)
-        given = {name: value for name, value in arguments.items() if value is not None}
-        answer: CommandResponse = await connection.call(command, **given)
-        return answer
-    finally:
-        connection.transport.abortConnection()
-        await owner.closed
-
-
-async def emit(reactor: Reactor, endpoint: str, token: str | None, event: Mapping[str, object]) -> PublishResult:
-    """Publish one event; see ``call_gateway``.
-
-    Args:
-        event: the arguments of ``PublishEvent``.
-    """
-    answer = await call_gateway(reactor, endpoint, token, PublishEvent, event)
-    return PublishResult(answer["epoch"], answer["seq"], answer["event_id"])
+        payload = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CommandFailed(f"the payload is not JSON: {error}") from None
+    if not isinstance(payload, dict):
+        raise CommandFailed('the payload is not a JSON object, such as {"title": …}')
+    return text.encode(errors="replace")

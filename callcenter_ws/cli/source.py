@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from callcenter_ws.amp.commands import ForgetSource, ListSources
-from callcenter_ws.cli.emit import call_gateway
-from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.cli.amp_call import call_amp
+from callcenter_ws.cli.arguments import Commands, add_amp, add_command, add_settings
+from callcenter_ws.cli.table import table
+from callcenter_ws.cli.target import CommandFailed, target_of
 
 _COLUMNS = ("source", "state", "kind", "version", "owner", "tenants")
 
 
-async def list_sources(reactor: Reactor, endpoint: str, token: str | None, tenant_id: str | None) -> list[str]:
-    """Return a table of the sources of a tenant, or of all; see ``call_gateway``."""
-    answer = await call_gateway(reactor, endpoint, token, ListSources, {"tenant_id": tenant_id})
+def add(commands: Commands) -> None:
+    """Add the command and its actions."""
+    text = "list the daemons that send events under a name, or release a name"
+    source = add_command(commands, "source", print_sources, text, "callcenter-ws source list --config gw.toml")
+    actions = source.add_subparsers(metavar="ACTION", required=True)
+    example = "callcenter-ws source list --config gw.toml --tenant acme"
+    listing = add_command(actions, "list", print_sources, "list the sources and their states", example)
+    listing.add_argument("--tenant", metavar="ID", help="list those of this tenant only")
+    example = "callcenter-ws source forget pbx1 --config gw.toml --tenant acme"
+    text = "release the name of a source that is not connected, so that another owner may use it"
+    forgetting = add_command(actions, "forget", forget_source, text, example)
+    forgetting.add_argument("name", metavar="NAME", help="name of the source")
+    text = "release it in this tenant (default: the installation's source of this name, in all tenants)"
+    forgetting.add_argument("--tenant", metavar="ID", help=text)
+    for command in (listing, forgetting):
+        add_settings(command)
+        add_amp(command)
+
+
+def print_sources(arguments: argparse.Namespace) -> int:
+    """Print the registered sources of events."""
+    target = target_of(arguments, arguments.amp)
+    answer = call_amp(arguments, target, ListSources, {"tenant_id": arguments.tenant}, "is the gateway running?")
     sources = json.loads(answer["sources"])
-    lines = list(_table([_COLUMNS, *[tuple(_shown(source, name) for name in _COLUMNS) for source in sources]]))
-    return lines + ([f"and {answer['left_out']} more"] if answer["left_out"] else [])
+    for line in table([_COLUMNS, *[tuple(_shown(source, name) for name in _COLUMNS) for source in sources]]):
+        print(line)
+    if answer["left_out"]:
+        print(f"and {answer['left_out']} more")
+    return 0
 
 
-async def forget_source(reactor: Reactor, endpoint: str, token: str | None, source: str, tenant_id: str | None) -> int:
-    """Release a name; return in how many tenants it was released; see ``call_gateway``."""
-    answer = await call_gateway(reactor, endpoint, token, ForgetSource, {"source": source, "tenant_id": tenant_id})
-    released: int = answer["released"]
-    return released
+def forget_source(arguments: argparse.Namespace) -> int:
+    """Release the name of a source, so that another owner may use it."""
+    target = target_of(arguments, arguments.amp)
+    values = {"source": arguments.name, "tenant_id": arguments.tenant}
+    released: int = call_amp(arguments, target, ForgetSource, values, "it may still be released")["released"]
+    if not released:
+        where = f"in tenant {arguments.tenant}" if arguments.tenant else "of the installation: give --tenant ID"
+        raise CommandFailed(f"there is no source {arguments.name!r} {where}")
+    print(f"{arguments.name}: released in {released} tenant{'s' if released > 1 else ''}")
+    return 0
 
 
 def _shown(source: dict[str, Any], name: str) -> str:  # values of several types, see sources.registry.description
     if name == "tenants":
         return ",".join(source["tenants"]) + (",…" if source["tenant_count"] > len(source["tenants"]) else "")
     return str(source[name]) or "-"
-
-
-def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

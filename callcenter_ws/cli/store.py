@@ -1,4 +1,4 @@
-"""The commands of an operator for the file of a ``sqlite:`` store."""
+"""``callcenter-ws check-store`` and ``backup-store``: work with the file of a ``sqlite:`` store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,29 @@ from pathlib import Path
 from callcenter_ws.broker.sqlite.backup import back_up
 from callcenter_ws.broker.sqlite.check import check
 from callcenter_ws.broker.sqlite.file import StoreUnusable
-from callcenter_ws.cli.target import CommandFailed
-from callcenter_ws.config.settings import Settings
+from callcenter_ws.cli.arguments import Commands, add_command, add_settings
+from callcenter_ws.cli.target import CommandFailed, settings_of
+from callcenter_ws.demo.state import DemoState
 from callcenter_ws.events.ulid import UlidFactory
 
 
-def check_store(path: Path) -> int:
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    example = "callcenter-ws check-store --config /etc/callcenter-ws/callcenter-ws.toml"
+    text = "print what the store on disk contains and whether it is damaged; it may be in use"
+    checking = add_command(commands, "check-store", check_store, text, example)
+    example = "callcenter-ws backup-store --config gw.toml /var/backups/events-monday.sqlite"
+    text = "copy the store on disk into a new file while it is in use"
+    copying = add_command(commands, "backup-store", back_up_store, text, example)
+    copying.add_argument("copy", metavar="COPY", type=Path, help="the new file")
+    for command in (checking, copying):
+        add_settings(command)
+        command.add_argument("--file", metavar="PATH", type=Path, help="the store (default: that of the configuration)")
+
+
+def check_store(arguments: argparse.Namespace) -> int:
     """Print what a store contains and its problems; return the exit status, 1 if there are problems."""
+    path = _store_file(arguments)
     try:
         report = check(path)
     except StoreUnusable as error:
@@ -33,8 +49,9 @@ def check_store(path: Path) -> int:
     return 1 if report.problems else 0
 
 
-def back_up_store(path: Path, copy: Path) -> int:
+def back_up_store(arguments: argparse.Namespace) -> int:
     """Copy a store, in use or not, into a new file; return the exit status."""
+    path, copy = _store_file(arguments), arguments.copy
     try:
         back_up(path, copy, UlidFactory(time.time))
     except StoreUnusable as error:
@@ -44,15 +61,17 @@ def back_up_store(path: Path, copy: Path) -> int:
     return 0
 
 
-def store_file(arguments: argparse.Namespace, settings: Settings | None, demo_file: Path | None) -> Path:
-    """Return the store's file: the argument ``--file``, or that of the settings, or that of the demo."""
+def _store_file(arguments: argparse.Namespace) -> Path:
+    """Return the store's file: the argument ``--file``, or that of the configuration, or that of the demo."""
     named: Path | None = arguments.file
     if named is not None:
         return named
-    if settings is None:
+    if arguments.config is None and not arguments.set:
+        demo_file = DemoState.find().store_file
         if demo_file is None:
             raise CommandFailed("no store given: use --file PATH or --config FILE")
         return demo_file
+    settings = settings_of(arguments)
     if settings.store_file is None:
         hint = "; save a Redis as its manual says (BGSAVE)" if settings.redis_is_used else ""
         raise CommandFailed(f"the store is not a file: {settings.store_name}{hint}")

@@ -1,209 +1,84 @@
-"""``callcenter-ws tail``: prints the messages of one WebSocket connection, one a line."""
+"""``callcenter-ws tail``: connects as a client and prints the messages."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+import argparse
 
-from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.internet.ssl import optionsForClientTLS
-
-from callcenter_ws import __version__
-from callcenter_ws.cli.pretty import pretty
-from callcenter_ws.errors import CLOSES, CloseCode
-from callcenter_ws.events.catalogue import covers
-from callcenter_ws.runtime.json import JsonObject
-from callcenter_ws.runtime.reactor import Reactor
-
-SUBPROTOCOL = "callcenter.v1"
-EVENTS_REFUSED = frozenset({"invalid_message", "unknown_event", "forbidden"})
-"""Codes with which the gateway refuses the events that the URL names."""
-
-HANDSHAKE_TIMEOUT_SECONDS = 10
-PING_INTERVAL_SECONDS = 30
+from callcenter_ws.cli.arguments import (
+    TOKEN_VARIABLE,
+    Commands,
+    add_command,
+    add_settings,
+    add_token,
+    count,
+    position,
+)
+from callcenter_ws.cli.in_reactor import run_in_reactor
+from callcenter_ws.cli.tail_client import TailOptions, tail
+from callcenter_ws.cli.target import CommandFailed, Target, demo_hint, given_token, target_of
+from callcenter_ws.events.principal import EVERY_TENANT, Role
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TailOptions:
-    """The server to connect to and the events to print.
-
-    Attributes:
-        url: ``ws://`` or ``wss://``; the certificate of a ``wss://`` server must be valid for its host.
-        token: the token; None to connect as an anonymous visitor.
-        events: names, prefixes such as ``call.*``, or ``*``; empty for everything that the token may see.
-        count: stop after this number of stream events; control messages are not counted. None: do not stop.
-        resume: start with the events after this ``epoch`` and ``seq``.
-        snapshot: start with the state of the tenant.
-        pretty: write lines for people in place of JSON.
-    """
-
-    url: str
-    token: str | None = None
-    events: tuple[str, ...] = ()
-    count: int | None = None
-    resume: tuple[str, int] | None = None
-    snapshot: bool = False
-    pretty: bool = False
-
-    def matches(self, name: str) -> bool:
-        """Return whether to print a stream event of this name."""
-        return not self.events or any(covers(pattern, name) for pattern in self.events)
-
-    @property
-    def full_url(self) -> str:
-        """The URL with the query parameters of the connect options (docs/protocol.rst)."""
-        query: dict[str, str | int] = {"snapshot": 1} if self.snapshot else {}
-        if self.resume:
-            query |= {"epoch": self.resume[0], "seq": self.resume[1]}
-        if self.events:
-            # In the URL, because a replay or a snapshot would precede a subscription by a message.
-            query["events"] = ",".join(self.events)
-        separator = "&" if urlsplit(self.url).query else "?"
-        return f"{self.url}{separator}{urlencode(query)}" if query else self.url
+def add(commands: Commands) -> None:
+    """Add the command."""
+    example = "callcenter-ws tail --url wss://gw.example.com/ws --token-file my.token --events 'call.*' agent.login"
+    command = add_command(
+        commands, "tail", tail_stream, "connect as a client and print the messages, one JSON object per line", example
+    )
+    add_settings(command)
+    command.add_argument(
+        "--url", help="ws:// or wss:// (SSL_CERT_FILE: file with the CAs to trust, if not the system's)"
+    )
+    add_token(command)
+    command.add_argument(
+        "--tenant", metavar="ID", help="connect as a supervisor of this tenant, with a token signed by this command"
+    )
+    command.add_argument(
+        "--events",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="print these events only, such as call.* or agent.login",
+    )
+    command.add_argument(
+        "--count", metavar="N", type=count, help="stop after N events; control messages are not counted"
+    )
+    command.add_argument(
+        "--resume", metavar="EPOCH:SEQ", type=position, help="start with the events after this position"
+    )
+    command.add_argument("--snapshot", action="store_true", help="start with the current state")
+    command.add_argument("--pretty", action="store_true", help="print lines for people in place of JSON")
 
 
-class TailProtocol(WebSocketClientProtocol):
-    """Prints the messages. The names in camel case are Autobahn's."""
-
-    factory: TailFactory
-
-    def onOpen(self) -> None:
-        """Note that the gateway speaks the protocol."""
-        self.factory.is_open = True
-
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Print a message, and close the connection after the last one."""
-        if not self.factory.is_complete:
-            self.factory.is_complete = self.factory.print_message(payload.decode(errors="replace"))
-            if self.factory.is_complete:
-                self.sendClose(int(CloseCode.NORMAL))  # Autobahn does not accept an IntEnum
-
-    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Report why the connection ended."""
-        if self.factory.is_complete:
-            self.factory.ended.callback(self.factory.refusal)
-        elif code == CloseCode.NORMAL:
-            self.factory.ended.callback(None)
-        elif code in CLOSES and code != CloseCode.ABNORMAL:
-            entry = CLOSES[CloseCode(code)]
-            self.factory.ended.callback(f"closed: {code} {entry.name}: {reason or entry.text}")
-        elif wasClean:
-            self.factory.ended.callback(f"closed: {code} {reason or ''}".rstrip())
-        else:
-            self.factory.ended.callback(_explain(reason or str(code), self.factory))
+def tail_stream(arguments: argparse.Namespace) -> int:
+    """Connect as a client and print the messages, one JSON object per line."""
+    target = target_of(arguments, arguments.url)
+    url = arguments.url or target.url
+    if url is None:
+        raise CommandFailed("no URL known: give --url wss://gw.example.com/ws, with the name in the certificate")
+    token = given_token(arguments)
+    if token is None and (arguments.tenant or not arguments.url):
+        token = _signed_token(target, arguments.tenant or target.tenant)
+    options = TailOptions(
+        url=url,
+        token=token,
+        events=tuple(arguments.events),
+        count=arguments.count,
+        resume=arguments.resume,
+        snapshot=arguments.snapshot,
+        pretty=arguments.pretty,
+    )
+    reason = run_in_reactor(lambda reactor: tail(reactor, options, lambda line: print(line, flush=True)))
+    if reason is not None:
+        raise CommandFailed(reason + (demo_hint(target) if "cannot connect" in reason and not arguments.url else ""))
+    return 0
 
 
-class TailFactory(WebSocketClientFactory):
-    """Creates the protocol of the only connection.
-
-    Attributes:
-        is_open: whether the opening handshake is complete.
-        is_complete: whether the last message to print was printed.
-        refusal: why the gateway refused the events to print; None if it did not.
-        ended: fires with None if all messages were printed, else with the reason.
-    """
-
-    protocol = TailProtocol  # type: ignore[assignment]  # Autobahn's protocols are not typed as Twisted's
-    noisy = False
-
-    def __init__(self, options: TailOptions, write: Callable[[str], object], reactor: IReactorTime) -> None:
-        headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
-        # A client that offers the subprotocol gets a close code with the reason of a refusal. Without a token it must
-        # not be offered: the gateway would wait for a first frame with one.
-        protocols = [SUBPROTOCOL] if options.token else []
-        agent = f"callcenter-ws/{__version__}"
-        super().__init__(options.full_url, protocols=protocols, headers=headers, useragent=agent, reactor=reactor)
-        self.setProtocolOptions(
-            failByDrop=False,
-            openHandshakeTimeout=HANDSHAKE_TIMEOUT_SECONDS,
-            autoPingInterval=PING_INTERVAL_SECONDS,
-            autoPingTimeout=HANDSHAKE_TIMEOUT_SECONDS,
-        )
-        self.options = options
-        self.is_complete = self.is_open = False
-        self.refusal: str | None = None
-        self.ended: Deferred[str | None] = Deferred()
-        self._write = write
-        self._remaining = options.count
-
-    def print_message(self, text: str) -> bool:
-        """Print a message if it matches the options; return whether it was the last."""
-        message = _decoded(text)
-        is_event = "seq" in message
-        if is_event and not self.options.matches(str(message.get("type"))):
-            return False
-        try:
-            for line in pretty(message) if self.options.pretty and message else [text]:
-                self._write(line)
-        except BrokenPipeError:
-            return True
-        payload = message.get("payload")
-        if message.get("type") == "error" and isinstance(payload, dict) and payload.get("code") in EVENTS_REFUSED:
-            # The only request is the URL.
-            self.refusal = f"refused: {payload.get('message')}"
-            return True
-        if is_event and self._remaining is not None:
-            self._remaining -= 1
-        return self._remaining == 0
-
-
-def _explain(reason: str, factory: TailFactory) -> str:
-    """Return why a connection ended without a close code, with what may be done about it."""
-    found = _UNCLEAN.fullmatch(reason)
-    reason = found[1] if found else reason
-    address = _address(factory.options.url)
-    if "certificate verify failed" in reason:
-        return (
-            f"the certificate of {address} is not trusted: {reason}. Name the file of a private CA in "
-            "the environment variable SSL_CERT_FILE, and connect to the name in the certificate"
-        )
-    if factory.is_open:
-        return f"the connection was lost: {reason}"
-    if "handshake timeout" in reason and factory.isSecure:
-        return f"no answer from {address} within {HANDSHAKE_TIMEOUT_SECONDS} s; a port without TLS needs ws://"
-    if "dropped the TCP connection" in reason:
-        needs = "a port without TLS needs ws://" if factory.isSecure else "a port with TLS needs wss://"
-        return f"{address} has closed the connection without an answer; {needs}"
-    return f"cannot connect to {address}: {reason}"
-
-
-_UNCLEAN = re.compile(r'connection was closed uncleanly \("(.*)"\)', re.DOTALL)
-"""Autobahn's text around the reason."""
-
-
-def _decoded(text: str) -> JsonObject:
-    """Decode a message; return an empty dictionary if it is not a JSON object."""
-    try:
-        message = json.loads(text)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
-
-
-async def tail(reactor: Reactor, options: TailOptions, write: Callable[[str], object]) -> str | None:
-    """Connect and write messages until the connection ends.
-
-    Returns:
-        None if all messages were written or the gateway closed with 1000; else the reason of the end.
-    """
-    try:
-        factory = TailFactory(options, write, reactor)
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, factory.host, factory.port)
-        if factory.isSecure:
-            endpoint = wrapClientTLS(optionsForClientTLS(factory.host), endpoint)
-        await endpoint.connect(factory)
-    except Exception as error:
-        # Errors of the URL and of the network are shown to the user without a traceback.
-        return f"cannot connect to {_address(options.url)}: {error}"
-    return await factory.ended
-
-
-def _address(url: str) -> str:
-    """Return a URL without its query, which may contain a token."""
-    return url.partition("?")[0]
+def _signed_token(target: Target, tenant: str | None) -> str:
+    """Return a new token with the role supervisor for the tenant that was given, or that of the demo."""
+    if tenant is None:
+        raise CommandFailed(f"no tenant given: use --tenant ID, or a token in --token-file FILE or in {TOKEN_VARIABLE}")
+    if tenant == EVERY_TENANT:
+        raise CommandFailed("a stream belongs to one tenant: give --tenant ID")
+    return target.token({"sub": "tail", "name": "tail", "tenant_id": tenant, "role": Role.SUPERVISOR})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +14,8 @@ from twisted.internet.endpoints import quoteStringArgument
 
 from callcenter_ws.auth.keys import MIN_HMAC_BYTES, UnusableKey, read_secret
 from callcenter_ws.auth.signing import sign_token
+from callcenter_ws.cli.arguments import TOKEN_VARIABLE
+from callcenter_ws.config.load import ConfigError, load
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.runtime.endpoints import EndpointDescription
@@ -85,6 +89,46 @@ class Target:
             )
         except UnusableKey as error:
             raise CommandFailed(str(error)) from None
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Return the settings that ``--config``, ``--set`` and the environment name.
+
+    Raises:
+        CommandFailed: they are not valid; the text has all problems.
+    """
+    try:
+        return load(arguments.config, overrides=arguments.set, environ=os.environ)
+    except ConfigError as error:
+        raise CommandFailed(str(error)) from None
+
+
+def target_of(arguments: argparse.Namespace, address: str | None = None) -> Target:
+    """Return the gateway of the configuration, or the one at ``address``, or the demo."""
+    if arguments.config is not None or arguments.set:
+        return Target.of_settings(settings_of(arguments))
+    return Target() if address else Target.of_demo(DemoState.find())
+
+
+def tenant_of(arguments: argparse.Namespace, target: Target) -> str:
+    """Return the tenant that the command is about."""
+    tenant: str | None = arguments.tenant or target.tenant
+    if tenant is None:
+        raise CommandFailed("no tenant given: use --tenant ID")
+    return tenant
+
+
+def given_token(arguments: argparse.Namespace) -> str | None:
+    """Return the token that the options of ``add_token`` or the environment hold; None without one."""
+    if arguments.token_file is not None:
+        return read_token(arguments.token_file)
+    given: str | None = arguments.token or os.environ.get(TOKEN_VARIABLE)
+    return given
+
+
+def demo_hint(target: Target) -> str:
+    """Return what to do if the gateway that cannot be reached is a demo."""
+    return "\nIf the demo has ended, start it again: twistd -n callcenter-ws --demo" if target.is_demo else ""
 
 
 def read_token(path: Path) -> str:

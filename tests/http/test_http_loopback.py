@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
-from callcenter_ws.cli.tail import TailOptions, tail
+from callcenter_ws.cli.tail_client import TailOptions, tail
 from callcenter_ws.http.site import MAX_BODY_BYTES, GatewaySite
 from callcenter_ws.runtime.clock import ReactorClock
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callcenter_ws.cli.tail import TailOptions
+from callcenter_ws.cli.tail_client import TailOptions
 from callcenter_ws.events.catalogue import CATALOGUE, covers, names_matching
 from callcenter_ws.remote.callbacks import CallbackRegistry, ClientMessage
 from callcenter_ws.testing import run

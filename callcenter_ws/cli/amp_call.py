@@ -1,0 +1,112 @@
+"""Calls one command of a gateway over one AMP connection."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.protocol import Factory
+
+from callcenter_ws.amp.commands import Authenticate, GatewayCommand
+from callcenter_ws.cli.in_reactor import run_in_reactor
+from callcenter_ws.cli.target import CommandFailed, Target, demo_hint, read_token
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.principal import EVERY_TENANT, Role
+from callcenter_ws.remote.gateway_connection import CommandResponse, GatewayConnection
+from callcenter_ws.runtime.reactor import Reactor
+
+
+def call_amp(
+    arguments: argparse.Namespace,
+    target: Target,
+    command: type[GatewayCommand],
+    values: Mapping[str, object],
+    without_answer: str,
+) -> CommandResponse:
+    """Call the gateway that the options of ``add_amp`` and ``add_settings`` name, and return its response.
+
+    Args:
+        values: the arguments of the command; see ``call_gateway``.
+        without_answer: what is said when no answer has come in time.
+
+    Raises:
+        CommandFailed: the gateway refused it, could not be reached or did not answer.
+    """
+    endpoint: str | None = arguments.amp or target.amp_endpoint
+    if endpoint is None:
+        raise CommandFailed("no AMP listener known: give --amp ENDPOINT, such as tcp:host=gw.example.com:port=8081")
+    token = _token(arguments, target, endpoint)
+
+    def call(reactor: Reactor) -> Deferred[CommandResponse]:
+        calling = Deferred.fromCoroutine(call_gateway(reactor, endpoint, token, command, values))
+        return calling.addTimeout(arguments.timeout, reactor)
+
+    try:
+        return run_in_reactor(call)
+    except Refusal as refusal:
+        hint = demo_hint(target) if refusal.code is ErrorCode.UNAVAILABLE and not arguments.amp else ""
+        raise CommandFailed(f"{refusal}{hint}") from None
+    except TimeoutError:
+        raise CommandFailed(f"no answer from {endpoint} within {arguments.timeout:g} s; {without_answer}") from None
+
+
+def _token(arguments: argparse.Namespace, target: Target, endpoint: str) -> str | None:
+    """Return the secret or token for ``Authenticate``; None for a unix socket, whose mode is enough."""
+    token_file = arguments.amp_token_file or target.amp_token_file
+    if token_file is not None:
+        return read_token(token_file)
+    if endpoint.startswith("unix:") or target.secret_file is None:
+        return None
+    claims = {"sub": f"callcenter-ws {arguments.command}", "tenant_id": EVERY_TENANT, "role": Role.SERVICE}
+    return target.token(claims)
+
+
+class _SingleConnectionOwner:
+    """Records the end of the connection and does not reconnect, unlike a daemon's EventBroadcaster."""
+
+    def __init__(self) -> None:
+        self.closed: Deferred[None] = Deferred()
+
+    async def connection_made(self, connection: GatewayConnection) -> None:
+        """Do nothing: ``call_gateway`` authenticates."""
+
+    def connection_lost(self, connection: GatewayConnection) -> None:
+        """Record that the connection is closed."""
+        self.closed.callback(None)
+
+    async def client_event(self, *event: object) -> None:
+        """Do nothing: without a subscription no client event is sent."""
+
+
+async def call_gateway(
+    reactor: Reactor, endpoint: str, token: str | None, command: type[GatewayCommand], arguments: Mapping[str, object]
+) -> CommandResponse:
+    """Call one command and return its response.
+
+    Args:
+        endpoint: a Twisted client endpoint description.
+        token: the shared secret or a token with the role ``service``; None for a unix socket, whose mode is enough.
+        arguments: those that are None are left out.
+
+    Raises:
+        Refusal: the gateway's error; ``unavailable`` if it cannot be reached.
+    """
+    owner = _SingleConnectionOwner()
+    factory = Factory.forProtocol(lambda: GatewayConnection(owner, reactor))
+    factory.noisy = False
+    try:
+        connection = await clientFromString(reactor, endpoint).connect(factory)
+    except Exception as error:
+        # Errors of the description and of the network are shown to the user without a traceback.
+        raise Refusal(ErrorCode.UNAVAILABLE, f"cannot connect to {endpoint}: {error}") from None
+    try:
+        if token is not None:
+            await connection.call(Authenticate, token=token)
+        given = {name: value for name, value in arguments.items() if value is not None}
+        answer: CommandResponse = await connection.call(command, **given)
+        return answer
+    finally:
+        connection.transport.abortConnection()
+        await owner.closed
