@@ -307,7 +307,17 @@ def test_a_token_for_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
         (["emit", "alert", "{{}}"], "no demo has run yet"),
         (["emit", "alert", "{{}}", "--amp", "tcp:1"], "no tenant given"),
         (
-            "emit alert {{}} --tenant t --config {config} --set amp.listen=systemd:domain=UNIX:index=0".split(),
+            [
+                "emit",
+                "alert",
+                "{{}}",
+                "--tenant",
+                "t",
+                "--config",
+                "{config}",
+                "--set",
+                "amp.listen=systemd:domain=UNIX:index=0",
+            ],
             "give --amp",
         ),
         (["emit", "alert", "{{}}", "--amp", "tcp:1", "--tenant", "t", "--amp-token-file", "{binary}"], "not ASCII"),
