@@ -22,8 +22,9 @@ from twisted.python.components import Componentized
 from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
-from callcenter_ws.config.load import ConfigError, load
+from callcenter_ws.config.load import ConfigError
 from callcenter_ws.config.settings import Settings
+from callcenter_ws.config.source import SettingsSource
 from callcenter_ws.demo.page import demo_page
 from callcenter_ws.demo.service import SimulatorProcess
 from callcenter_ws.demo.settings import demo_settings, page_hosts, page_url
@@ -55,6 +56,7 @@ class Options(usage.Options):
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
 
     settings: Settings
+    source: SettingsSource
     demo: DemoState | None
     worker_count: int | None
     handoff: WorkerHandoff | None
@@ -78,19 +80,35 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Load the settings; print every problem with them and exit with status 1 if there is one."""
-        path = Path(self["config"]) if self["config"] is not None else None
+        path = None if self["config"] is None else Path(self["config"])
+        self.handoff = WorkerHandoff.pop(os.environ)
+        self.source = SettingsSource(
+            path, self.overrides, dict(os.environ), demo=bool(self["demo"]), folder=self.folder
+        )
+        self.demo = None
         try:
-            settings = load(path, overrides=self.overrides, environ=os.environ, demo=bool(self["demo"]))
+            settings = self.source.load()
             self._set_workers(settings)
-            self.demo = DemoState.prepare(page_url(settings)) if self["demo"] else None
+            if self["demo"]:
+                self.demo = DemoState.prepare(page_url(settings))
         except (ConfigError, DemoUnavailable, worker_options.WorkersRefused) as error:
             print(f"callcenter-ws cannot start:\n{error}", file=sys.stderr)
             sys.exit(1)
-        self.settings = settings if self.demo is None else demo_settings(settings, self.demo)
+        self.settings = self._complete(settings)
+
+    def load_settings(self) -> Settings:
+        """Return the settings, read again.
+
+        Raises:
+            ConfigError: with all problems.
+        """
+        return self._complete(self.source.load())
+
+    def _complete(self, settings: Settings) -> Settings:
+        return settings if self.demo is None else demo_settings(settings, self.demo)
 
     def _set_workers(self, settings: Settings) -> None:
         self.worker_count = None
-        self.handoff = WorkerHandoff.pop(os.environ)
         if self.handoff is not None:
             missing = ", ".join(map(str, self.handoff.missing(settings)))
             if missing:

@@ -71,6 +71,8 @@ def load(
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] = MappingProxyType({}),
     demo: bool = False,
+    folder: Path | None = None,
+    copy: Path | None = None,
 ) -> Settings:
     """Return the settings, complete and checked.
 
@@ -80,23 +82,27 @@ def load(
         environ: the environment. Variables named ``CALLCENTER_WS_SECTION__KEY`` are read; other variables with this
             prefix cause a warning, unless they are in ``OTHER_VARIABLES``.
         demo: do not warn of missing secrets; the demo has its own.
+        folder: the folder in which relative paths of ``path``, ``overrides`` and ``environ`` start; None: the current.
+        copy: a copy of the TOML file that is read in its place. Messages name ``path``, in whose folder the relative
+            paths start.
 
     Raises:
         ConfigError: with all problems.
     """
+    folder = Path.cwd() if folder is None else folder
     problems: list[Problem] = []
     found: dict[str, _Found] = {}
     file_was_read = True
     if path is not None:
         try:
-            _read_table(_parse(path), path, found, problems)
+            _read_table(_parse(copy or folder / path), path, (folder / path).parent, found, problems)
         except ValueError as error:
             problems.append(Problem(str(path), "", str(error)))
             file_was_read = False
-    _read_environment(environ, found, problems)
-    _read_overrides(overrides, found, problems)
+    _read_environment(environ, folder, found, problems)
+    _read_overrides(overrides, folder, found, problems)
     decoder = _Decoder(found, str(path or "defaults"), problems)
-    settings = decoder.settings(path.absolute().parent if path else Path.cwd())
+    settings = decoder.settings((folder / path).parent if path else folder)
     # Without the file every key has its default: problems of the defaults would mislead.
     if file_was_read:
         problems += decoder.findings(rules.RULES, settings)
@@ -132,8 +138,9 @@ def _parse(path: Path) -> dict[str, object]:
         raise ValueError(f"is not TOML: {error}") from None
 
 
-def _read_table(table: Mapping[str, object], path: Path, found: dict[str, _Found], problems: list[Problem]) -> None:
-    base = path.absolute().parent
+def _read_table(
+    table: Mapping[str, object], path: Path, base: Path, found: dict[str, _Found], problems: list[Problem]
+) -> None:
     for section, entries in table.items():
         if section not in SECTIONS:
             problems.append(Problem(str(path), section, _unknown("section", section, SECTIONS)))
@@ -148,11 +155,13 @@ def _read_table(table: Mapping[str, object], path: Path, found: dict[str, _Found
                     problems.append(Problem(str(path), key, _unknown("key", key, KEYS)))
 
 
-def _read_environment(environ: Mapping[str, str], found: dict[str, _Found], problems: list[Problem]) -> None:
+def _read_environment(
+    environ: Mapping[str, str], base: Path, found: dict[str, _Found], problems: list[Problem]
+) -> None:
     for variable in sorted(environ):
         section, separator, name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
         if variable.startswith(ENVIRONMENT_PREFIX) and separator:
-            _read_text(f"{section}.{name}", environ[variable], variable, found, problems)
+            _read_text(f"{section}.{name}", environ[variable], variable, base, found, problems)
 
 
 def _unread_variables(environ: Mapping[str, str]) -> list[Problem]:
@@ -170,21 +179,21 @@ def _unread_variables(environ: Mapping[str, str]) -> list[Problem]:
     return problems
 
 
-def _read_overrides(overrides: Sequence[str], found: dict[str, _Found], problems: list[Problem]) -> None:
+def _read_overrides(overrides: Sequence[str], base: Path, found: dict[str, _Found], problems: list[Problem]) -> None:
     for override in overrides:
         key, separator, text = override.partition("=")
         if separator:
-            _read_text(key.strip(), text, "--set", found, problems)
+            _read_text(key.strip(), text, "--set", base, found, problems)
         else:
             problems.append(Problem("--set", key[:80], "expected section.key=value"))
 
 
-def _read_text(key: str, text: str, source: str, found: dict[str, _Found], problems: list[Problem]) -> None:
+def _read_text(key: str, text: str, source: str, base: Path, found: dict[str, _Found], problems: list[Problem]) -> None:
     if key not in KEYS:
         problems.append(Problem(source, key[:80], _unknown("key", key, KEYS)))
         return
     try:
-        found[key] = _Found(_value_of_text(KEYS[key], text), source, Path.cwd())
+        found[key] = _Found(_value_of_text(KEYS[key], text), source, base)
     except ValueError as error:
         problems.append(Problem(source, key, str(error)))
 
