@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from callcenter_ws.runtime.suggestions import did_you_mean
 
 Commands = Any  # the subparsers of argparse, whose class is private
 
 TOKEN_VARIABLE = "CALLCENTER_WS_TOKEN"  # noqa: S105 - the name of a variable
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that suggests the name that was probably meant by an unknown command or value."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and exit with status 2."""
+        found = _INVALID_CHOICE.search(message)
+        if found:
+            # Later versions of Python do not quote the choices.
+            choices = [choice.strip("'") for choice in found[2].split(", ")]
+            message += did_you_mean(found[1], choices).replace("; d", "\nD")
+        super().error(message)
+
+
+_INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)", re.DOTALL)
 
 
 def add_command(

@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from callcenter_ws.cli import check_config, emit, source, store, tail, token, version
+from callcenter_ws.cli import check_config, emit, source, stats, store, tail, token, users, version
+from callcenter_ws.cli.arguments import Parser
 from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.demo.state import DemoUnavailable
 
-COMMANDS = (check_config, token, emit, tail, source, store, version)
+COMMANDS = (check_config, token, emit, tail, source, users, stats, store, version)
 """The modules of the commands, in the order of the help text. Each has a function ``add(commands)``."""
 
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser with all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="callcenter-ws",
         description="Work with a callcenter-ws gateway. The gateway itself is started with:\n"
         "  twistd -n --pidfile= callcenter-ws --config FILE",

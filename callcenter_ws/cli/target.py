@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -132,13 +133,13 @@ def demo_hint(target: Target) -> str:
 
 
 def read_token(path: Path) -> str:
-    """Return the token in a file, without surrounding white space.
+    """Return the token in a file, or in the standard input if the path is ``-``, without surrounding white space.
 
     Raises:
         CommandFailed: the file cannot be read.
     """
     try:
-        return path.read_text(encoding="ascii").strip()
+        return (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("ascii").strip()
     except OSError as error:
         raise CommandFailed(f"cannot read {path}: {error.strerror}") from None
     except ValueError:

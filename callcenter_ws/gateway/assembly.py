@@ -363,7 +363,13 @@ def _ws_resource(
     node = Node(settings.cluster.node_id, __version__, core.clock.time(), worker)
     children: dict[bytes, Resource] = {
         b"stats": StatsResource(
-            authenticator, core.directory, core.store.broker, core.broadcaster.counters, node, core.clock
+            authenticator,
+            core.directory,
+            core.store.broker,
+            core.broadcaster.counters,
+            core.store.sources.counters,
+            node,
+            core.clock,
         ),
         b"users": UsersResource(authenticator, core.directory),
         b"events": EventsResource(authenticator, core.broadcaster, core.clock),

@@ -13,6 +13,7 @@ from callcenter_ws.http.responses import STAFF_ROLES, JsonResource, Response, au
 from callcenter_ws.interfaces import Authenticator, Broker, Directory
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import rfc3339
+from callcenter_ws.sources.registry import SourceCounters
 
 
 class NodeFacts(Protocol):
@@ -40,8 +41,8 @@ class StatsResource(JsonResource):
 
     All roles but ``visitor`` may read the statistics of their own tenant. Only an ``admin`` with the tenant ``*`` may
     read those of all tenants, or of the one that ``?tenant_id=`` names. Figures that belong to no single tenant (the
-    published events, details of the broker) are included only for all tenants, so that no tenant can observe another's
-    traffic.
+    published events, the sources, details of the broker) are included only for all tenants, so that no tenant can
+    observe another's traffic.
 
     In ``messages``, ``in`` counts messages that clients sent over WebSocket, ``delivered`` messages that were written
     to clients, and ``dropped`` messages that clients were notified of missing. ``accepted``, ``duplicates`` and
@@ -54,6 +55,7 @@ class StatsResource(JsonResource):
         directory: Directory,
         broker: Broker,
         ingest: IngestCounters,
+        sources: SourceCounters,
         node: NodeFacts,
         clock: Clock,
     ) -> None:
@@ -62,6 +64,7 @@ class StatsResource(JsonResource):
         self._directory = directory
         self._broker = broker
         self._ingest = ingest
+        self._sources = sources
         self._node = node
         self._clock = clock
 
@@ -71,16 +74,17 @@ class StatsResource(JsonResource):
         if tenant_id is None and principal.role is not Role.ADMIN:
             raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: required, because only an admin may read all tenants")
         counted = self._directory.stats(tenant_id)
-        return json_response(
-            {
-                **self._facts(),
-                "tenant_id": tenant_id,
-                "connections": counted["connections"],
-                "messages": self._messages(counted["messages"], tenant_id),
-                "lagging": counted["lagging"],
-                "broker": self._broker_state(tenant_id),
-            }
-        )
+        stats: dict[str, object] = {
+            **self._facts(),
+            "tenant_id": tenant_id,
+            "connections": counted["connections"],
+            "messages": self._messages(counted["messages"], tenant_id),
+            "lagging": counted["lagging"],
+            "broker": self._broker_state(tenant_id),
+        }
+        if tenant_id is None:
+            stats["sources"] = {"connected": self._sources.connected, "lost": self._sources.lost}
+        return json_response(stats)
 
     def _facts(self) -> dict[str, object]:
         return {

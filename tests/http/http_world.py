@@ -27,6 +27,7 @@ from callcenter_ws.interfaces import UserPresence
 from callcenter_ws.ops.health import Health, Node
 from callcenter_ws.runtime.timers import CoarseTimers
 from callcenter_ws.runtime.web_origin import OriginList
+from callcenter_ws.sources.registry import SourceCounters
 from callcenter_ws.testing import FakeClock, run
 
 MINE = "acme"
@@ -157,7 +158,9 @@ class HttpWorld:
         )
         websockets = JsonResource()
         node = Node("node-1", "1.2.3", self.clock.time() - 90)
-        stats = StatsResource(self.tokens, self.people, self.broker, self.broadcaster.counters, node, self.clock)
+        counters = self.broadcaster.counters
+        sources = SourceCounters(connected=2, lost=1)
+        stats = StatsResource(self.tokens, self.people, self.broker, counters, sources, node, self.clock)
         websockets.putChild(b"stats", stats)
         websockets.putChild(b"users", UsersResource(self.tokens, self.people))
         websockets.putChild(b"events", EventsResource(self.tokens, self.broadcaster, self.clock))

@@ -20,6 +20,7 @@ def test_a_tenants_token_reads_its_own_stats(world: HttpWorld) -> None:
     assert stats["messages"] == {"in": 7, "delivered": 21, "dropped": 1}
     assert stats["lagging"] == 1
     assert stats["broker"] == {"kind": "memory", "ready": True}
+    assert "sources" not in stats
     assert OTHER not in json.dumps(stats)
 
 
@@ -32,6 +33,7 @@ def test_an_admin_for_all_tenants_reads_all_stats(world: HttpWorld) -> None:
     assert stats["messages"]["refused"] == {"unknown_event": 1}
     assert (stats["messages"]["accepted"], stats["messages"]["duplicates"]) == (0, 0)
     assert stats["broker"] == world.broker.state()
+    assert stats["sources"] == {"connected": 2, "lost": 1}
 
 
 @pytest.mark.parametrize("path", ["/ws/stats?tenant_id=globex", "/ws/stats?tenant_id=glob%65x"])

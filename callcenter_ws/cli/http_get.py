@@ -1,0 +1,110 @@
+"""Gets one JSON document from a gateway over HTTP."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import time
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+from callcenter_ws import __version__
+from callcenter_ws.cli.target import CommandFailed
+from callcenter_ws.runtime.json import JsonObject
+
+MAX_BODY_BYTES = 4_194_304
+_CHUNK_BYTES = 65_536
+
+
+def get_json(url: str, token: str, timeout: float) -> JsonObject:
+    """Return the JSON object that the gateway answers.
+
+    Args:
+        url: ``http://`` or ``https://``; the certificate must be valid for its host.
+        timeout: seconds for the whole.
+
+    Raises:
+        CommandFailed: the gateway refused the request, could not be reached, or its answer is not a JSON object.
+    """
+    address = url.partition("?")[0]
+    if not (token.isascii() and token.isprintable()):
+        # The error of http.client would contain it.
+        raise CommandFailed("the token is not one: it contains characters other than printable ASCII")
+    try:
+        connection, target = _connection(url, timeout)
+        try:
+            status, body = _response(connection, target, token, time.monotonic() + timeout)
+        finally:
+            connection.close()
+    except TimeoutError:
+        raise CommandFailed(f"no answer from {address} within {timeout:g} s") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise CommandFailed(_explain(address, error)) from None
+    return _decoded(address, status, body)
+
+
+def _connection(url: str, timeout: float) -> tuple[HTTPConnection, str]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected a URL such as https://gw.example.com/ws/stats")
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    if parts.scheme == "http":
+        return HTTPConnection(parts.hostname, parts.port, timeout=timeout), target
+    # The context trusts the CAs of the system, or those in SSL_CERT_FILE.
+    context = ssl.create_default_context()
+    return HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context), target
+
+
+def _response(connection: HTTPConnection, target: str, token: str, deadline: float) -> tuple[int, bytes]:
+    agent = f"callcenter-ws/{__version__}"
+    connection.request("GET", target, headers={"Authorization": f"Bearer {token}", "User-Agent": agent})
+    connected = connection.sock
+    _limit(connected, deadline)
+    response = connection.getresponse()
+    body = bytearray()
+    while len(body) <= MAX_BODY_BYTES:
+        _limit(connected, deadline)
+        chunk = response.read1(_CHUNK_BYTES)
+        if not chunk:
+            return response.status, bytes(body)
+        body += chunk
+    raise ValueError(f"the answer is larger than {MAX_BODY_BYTES} bytes")
+
+
+def _limit(connected: socket.socket, deadline: float) -> None:
+    """Let the next operation of a socket end at the deadline."""
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError
+    connected.settimeout(remaining)
+
+
+def _decoded(address: str, status: int, body: bytes) -> JsonObject:
+    try:
+        answer: Any = json.loads(body)  # Any: it may be any JSON
+    except (ValueError, RecursionError):
+        answer = None
+    if status == 200 and isinstance(answer, dict):
+        return answer
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(error, dict) and "code" in error:
+        raise CommandFailed(f"{address}: {error['code']}: {error.get('message')}")
+    raise CommandFailed(f"{address} is not a gateway: it answers with status {status}")
+
+
+def _explain(address: str, error: Exception) -> str:
+    """Return why there is no answer, with what may be done about it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of {address} is not trusted: {error.verify_message}. Name the file of a private CA in "
+            "the environment variable SSL_CERT_FILE, and connect to the name in the certificate"
+        )
+    if isinstance(error, ssl.SSLError):
+        return f"cannot connect to {address}: {error.reason or error}; a port without TLS needs http://"
+    if isinstance(error, HTTPException | ConnectionResetError):
+        needs = "a port without TLS needs http://" if address.startswith("https:") else "a port with TLS needs https://"
+        return f"{address} has closed the connection without an answer; {needs}"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"cannot connect to {address}: {reason}"

@@ -1,0 +1,142 @@
+"""``callcenter-ws stats``: prints the figures of a gateway process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token
+from callcenter_ws.cli.http_get import get_json
+from callcenter_ws.cli.target import CommandFailed, demo_hint, given_token, target_of
+from callcenter_ws.events.principal import EVERY_TENANT, Role
+
+_SCHEMES = {"ws": "http", "wss": "https"}
+_PATH = "/ws/stats"
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    example = "callcenter-ws stats --config gw.toml --tenant acme"
+    text = "print the figures of a gateway process: connections, messages, store, sources"
+    command = add_command(commands, "stats", print_stats, text, example)
+    text = "address of the gateway, such as https://gw.example.com (SSL_CERT_FILE: file with the CAs to trust)"
+    command.add_argument("--url", help=text)
+    command.add_argument("--tenant", metavar="ID", help="figures of this tenant only (default: of all tenants)")
+    command.add_argument("--json", action="store_true", help="print the JSON object of GET /ws/stats")
+    add_token(command)
+    add_settings(command)
+    add_timeout(command)
+
+
+def print_stats(arguments: argparse.Namespace) -> int:
+    """Print the figures of the process that answers."""
+    target = target_of(arguments, arguments.url)
+    address = arguments.url or target.url
+    if address is None:
+        raise CommandFailed("no URL known: give --url https://gw.example.com, with the name in the certificate")
+    token = given_token(arguments)
+    if token is None:
+        claims = {"sub": "callcenter-ws stats", "tenant_id": EVERY_TENANT, "role": Role.ADMIN}
+        token = target.token(claims)
+    try:
+        stats = get_json(_stats_url(address, arguments.tenant), token, arguments.timeout)
+    except CommandFailed as failure:
+        raise CommandFailed(f"{failure}{'' if arguments.url else demo_hint(target)}") from None
+    if arguments.json:
+        print(json.dumps(stats))
+        return 0
+    try:
+        lines = list(_lines(stats))
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise CommandFailed(f"{address} answers with an object that has no statistics") from None
+    print("\n".join(lines))
+    return 0
+
+
+def _stats_url(address: str, tenant_id: str | None) -> str:
+    """Return the URL of the statistics; ``address`` may be that of the gateway or of its WebSocket endpoint."""
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise CommandFailed(f"{address.partition('?')[0]} is not a URL: {error}") from None
+    path = parts.path.rstrip("/").removesuffix("/stats").removesuffix("/ws") + _PATH
+    query = "" if tenant_id is None else f"tenant_id={quote(tenant_id, safe='')}"
+    return urlunsplit((_SCHEMES.get(parts.scheme, parts.scheme), parts.netloc, path, query, ""))
+
+
+Stats = Mapping[str, Any]  # values of several types, see docs/http.rst
+
+
+def _lines(stats: Stats) -> Iterator[str]:
+    """Yield the lines of the figures: a name and a value each, those of no interest left out."""
+    worker = "" if stats["worker"] is None else f", worker {stats['worker']}"
+    since = f"{stats['started_at'][:10]} {stats['started_at'][11:19]} UTC"
+    yield f"{stats['node']}{worker}: version {stats['version']}, up {_duration(stats['uptime'])}, since {since}"
+    connections, messages, store = stats["connections"], stats["messages"], stats["broker"]
+    yield _line("tenant", stats["tenant_id"] or "all tenants")
+    yield _line("connections", _counts(connections["total"], connections["by_role"]))
+    yield _line("endpoints", _counted(connections["by_endpoint"]) or "none in use")
+    if stats["tenant_id"] is None:
+        yield _line("largest tenants", _largest(connections["by_tenant"]) or "none connected")
+    yield _line("lagging", f"{stats['lagging']:,} connections are being sent events from the history")
+    yield _line("messages", f"{messages['in']:,} from clients, {messages['delivered']:,} to clients")
+    yield _line("dropped", f"{messages['dropped']:,} messages that clients were told they miss")
+    if "accepted" in messages:
+        yield _line("events", f"{messages['accepted']:,} published, {messages['duplicates']:,} repeated")
+        yield _line("refused events", _counts(sum(messages["refused"].values()), messages["refused"]))
+    yield _line("store", ", ".join(_store(store)))
+    if "sources" in stats:
+        yield _line("sources", f"{stats['sources']['connected']:,} connected, {stats['sources']['lost']:,} lost so far")
+    yield from _scope(stats)
+
+
+def _line(name: str, value: str) -> str:
+    return f"  {name:16} {value}"
+
+
+def _scope(stats: Stats) -> Iterator[str]:
+    """Yield which part of the installation the figures describe."""
+    nodes = " Other nodes have figures of their own." if stats["broker"]["kind"] == "redis" else ""
+    if stats["worker"] is not None:
+        yield f"These are the figures of one worker process: each request may be answered by another one.{nodes}"
+    elif nodes:
+        yield f"These are the figures of this node.{nodes}"
+
+
+def _store(store: Stats) -> Iterator[str]:
+    yield str(store["kind"])
+    yield "ready" if store["ready"] else "NOT READY"
+    if "waiting_events" in store:
+        yield f"{store['waiting_events']:,} events wait to be stored"
+    if "file_bytes" in store:
+        yield f"file {store['file_bytes'] / 1e6:,.1f} MB"
+    if "memory_bytes" in store:
+        yield f"{store['memory_bytes'] / 1e6:,.1f} MB in memory"
+
+
+def _counts(total: int, parts: Mapping[str, int]) -> str:
+    return f"{total:,}: {_counted(parts)}" if total else "0"
+
+
+def _counted(parts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in sorted(parts.items()))
+
+
+_SHOWN_TENANTS = 5
+
+
+def _largest(tenants: Mapping[str, int]) -> str:
+    """Return the tenants with the most connections."""
+    ordered = sorted(tenants.items(), key=lambda item: (-item[1], item[0]))
+    more = [f"and {len(ordered) - _SHOWN_TENANTS:,} more"] if len(ordered) > _SHOWN_TENANTS else []
+    return ", ".join([*(f"{name} {number:,}" for name, number in ordered[:_SHOWN_TENANTS]), *more])
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours, days = int(seconds // 60), int(seconds // 3_600), int(seconds // 86_400)
+    if days:
+        return f"{days} d {hours % 24} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min {int(seconds) % 60} s"
