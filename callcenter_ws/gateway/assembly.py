@@ -12,12 +12,13 @@ from twisted.web.resource import Resource
 from callcenter_ws import __version__
 from callcenter_ws.amp.factory import AmpServerFactory
 from callcenter_ws.auth.jwks import JwksSource
-from callcenter_ws.auth.keys import KeyRing, hmac_key, read_public_key, read_secret
+from callcenter_ws.auth.keys import KeyRing, read_secret
 from callcenter_ws.auth.revocation import UnrevokedTokens
-from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
+from callcenter_ws.auth.tokens import TokenVerifier
 from callcenter_ws.auth.visitors import GatewayTokens, VisitorSessions
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.config.settings import Settings
+from callcenter_ws.config.verification import fixed_keys, token_rules
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.deflate import Deflater
@@ -204,7 +205,7 @@ def _core(
         agent_calls=settings.policy.agent_calls,
         agent_chats=settings.policy.agent_chats,
         burst=max(1, settings.limits.outbox // 2),
-        iat_tolerance=_token_rules(settings).iat_tolerance,
+        iat_tolerance=token_rules(settings.jwt).iat_tolerance,
         observe_latency=metrics.observe_latency,
     )
     return Core(
@@ -222,21 +223,13 @@ def _core(
 
 def _authentication(reactor: Reactor, settings: Settings, handoff: WorkerHandoff | None, core: Core) -> Authentication:
     jwt, clock = settings.jwt, core.clock
-    fixed = [read_public_key(path) for path in jwt.public_key_files]
-    if jwt.secret_file is not None:
-        fixed.append(hmac_key(read_secret(jwt.secret_file), jwt.algorithms))
-    keys = KeyRing(fixed, awaits_fetched=jwt.jwks_url is not None)
+    keys = KeyRing(fixed_keys(jwt), awaits_fetched=jwt.jwks_url is not None)
     jwks: JwksSource | None = None
     if jwt.jwks_url is not None:
         jwks = JwksSource(jwt.jwks_url, keys, Agent(reactor, connectTimeout=10), clock, interval=jwt.jwks_refresh)
     visitors = VisitorSessions(_session_key(settings, handoff), clock.time, lambda: secrets.token_urlsafe(16))
-    tokens = GatewayTokens(visitors, TokenVerifier(keys, _token_rules(settings), clock.time))
+    tokens = GatewayTokens(visitors, TokenVerifier(keys, token_rules(jwt), clock.time))
     return Authentication(authenticator=UnrevokedTokens(tokens, core.hub.revocations), visitors=visitors, jwks=jwks)
-
-
-def _token_rules(settings: Settings) -> TokenRules:
-    jwt = settings.jwt
-    return TokenRules(jwt.algorithms, jwt.issuer, jwt.audience, jwt.leeway)
 
 
 def _session_key(settings: Settings, handoff: WorkerHandoff | None) -> bytes:
