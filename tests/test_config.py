@@ -404,6 +404,17 @@ def test_a_tls_key_that_every_user_can_read_is_a_warning(folder: Path) -> None:
         (folder / "key.pem").chmod(0o644)
         (warning,) = load(None, overrides=[override], demo=True).warnings
         assert f"{override.partition('=')[0]}: every user of this machine can read the key {folder}/key.pem" in warning
+        (folder / "key.pem").chmod(0o660)
+        (warning,) = load(None, overrides=[override], demo=True).warnings
+        assert f"users other than its owner may write to {folder}/key.pem" in warning
+
+
+def test_a_public_key_that_others_can_replace_is_a_warning(folder: Path) -> None:
+    path = write(folder, '[jwt]\nalgorithms = ["EdDSA"]\npublic_key_files = ["public.pem"]\n')
+    assert load(path).warnings == ()
+    (folder / "public.pem").chmod(0o664)
+    (warning,) = load(path).warnings
+    assert f"jwt.public_key_files: users other than its owner may write to {folder}/public.pem" in warning
 
 
 def test_a_secret_that_every_user_can_read_is_a_warning(folder: Path) -> None:

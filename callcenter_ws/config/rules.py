@@ -205,7 +205,7 @@ ACCESS_WARNINGS: tuple[Rule, ...] = (check_verification_keys, check_amp_authenti
 
 
 def check_file_modes(settings: Settings) -> Iterator[Finding]:
-    """Warn of files with secrets and private keys that every user can read."""
+    """Warn of files with secrets and private keys that every user can read, and of keys that others can replace."""
     for key, path in _secret_files(settings):
         if validators.readable_by_others(path):
             yield Finding(key, f"every user of this machine can read {path}; run: chmod o-r {path}")
@@ -214,6 +214,9 @@ def check_file_modes(settings: Settings) -> Iterator[Finding]:
             path = endpoint.private_key_file
             if validators.readable_by_others(path):
                 yield Finding(key, f"every user of this machine can read the key {path}; run: chmod o-r {path}")
+    for key, path in _key_files(settings):
+        if validators.writable_by_others(path):
+            yield Finding(key, f"users other than its owner may write to {path}; run: chmod go-w {path}")
 
 
 def check_exposure(settings: Settings) -> Iterator[Finding]:
@@ -273,3 +276,13 @@ def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
         ("store.password_file", settings.store.password_file),
     )
     yield from ((key, path) for key, path in files if path is not None)
+
+
+def _key_files(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """Yield the files of keys and certificates, which are no secrets or are checked as such elsewhere."""
+    yield from (("jwt.public_key_files", path) for path in settings.jwt.public_key_files)
+    for key, endpoint in listeners(settings):
+        if endpoint.kind == "ssl":
+            yield from ((key, path) for path in (endpoint.private_key_file, endpoint.certificate_file))
+    if settings.store.ca_file is not None:
+        yield "store.ca_file", settings.store.ca_file

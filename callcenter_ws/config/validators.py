@@ -201,7 +201,7 @@ def secret(path: Path) -> bytes:
     except UnusableKey as error:
         folder = next((folder for folder in path.absolute().parents if os.path.isdir(folder)), "/")
         raise ValueError(f"{error}; looked in {folder}") from None
-    if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if writable_by_others(path):
         raise ValueError(f"users other than its owner may write to {path}; run: chmod go-w {path}")
     return content
 
@@ -209,6 +209,11 @@ def secret(path: Path) -> bytes:
 def readable_by_others(path: Path) -> bool:
     """Return whether every user of the machine may read a file."""
     return bool(path.stat().st_mode & stat.S_IROTH)
+
+
+def writable_by_others(path: Path) -> bool:
+    """Return whether the group or every user of the machine may write to a file."""
+    return bool(path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def public_key_file(path: Path) -> Path:
