@@ -51,15 +51,18 @@ def check_listeners(settings: Settings) -> Iterator[Finding]:
     """Require an endpoint for clients, and that no endpoint is listed twice."""
     if not settings.web.listen:
         yield Finding("web.listen", "lists no endpoint, so no client could connect")
-    used = set(settings.web.listen)
+    used = {endpoint.socket for endpoint in settings.web.listen}
     for key, endpoint in listeners(settings):
+        if endpoint.is_proxied and not settings.web.trusted_proxies:
+            reason = f"{validators.shown(endpoint.text)} accepts proxies only, and web.trusted_proxies lists none"
+            yield Finding(key, reason, ("web.trusted_proxies",))
         if key == "web.listen":
             continue
-        if endpoint in used and not endpoint.text.startswith("tcp:0"):
+        if endpoint.socket in used and not endpoint.socket.text.startswith("tcp:0"):
             yield Finding(
                 key, f"{validators.shown(endpoint.text)} is in use by another listener of this file", ("web.listen",)
             )
-        used.add(endpoint)
+        used.add(endpoint.socket)
 
 
 def check_key_families(settings: Settings) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from twisted.internet.endpoints import serverFromString
 from callcenter_ws.auth.keys import EC_OF_CURVE, EDDSA, MIN_HMAC_BYTES, RSA, UnusableKey, read_public_key, read_secret
 from callcenter_ws.redis.address import SCHEMES as REDIS_SCHEMES
 from callcenter_ws.redis.address import redis_address
-from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.endpoints import PROXY_PREFIX, EndpointDescription
 from callcenter_ws.runtime.web_origin import allowed_origin
 
 ENDPOINT_KINDS = ("tcp", "ssl", "unix", "systemd")
@@ -46,11 +46,14 @@ def endpoint(text: str) -> EndpointDescription:
     Raises:
         ValueError: another kind, an unknown, missing or repeated option, or a key or certificate that cannot be used.
     """
-    kind, _, rest = text.partition(":")
+    kind, _, rest = text.removeprefix(PROXY_PREFIX).partition(":")
     if kind not in ENDPOINT_KINDS or not rest:
         kinds = ", ".join(f"{kind}:" for kind in ENDPOINT_KINDS)
         raise ValueError(f"{shown(text)} is not an endpoint; it starts with one of {kinds}")
     description = EndpointDescription.parse(text)
+    if description.is_proxied and (kind == "unix" or description.options.get("domain") == "UNIX"):
+        # Over AMP, every peer on a unix socket is trusted, and behind a proxy that would be every client.
+        raise ValueError(f"{shown(text)}: {PROXY_PREFIX} is for tcp:, ssl: and systemd: sockets of the network")
     if kind == "systemd":
         _check_systemd(description)
         return description
@@ -58,7 +61,7 @@ def endpoint(text: str) -> EndpointDescription:
         _check_port(description.options.get("port", rest.partition(":")[0]), text)
     try:
         # Parsing does not use the reactor; only listening does.
-        serverFromString(object(), text)
+        serverFromString(object(), description.socket.text)
     except OSError as error:
         raise ValueError(f"{shown(text)}: cannot read {error.filename}: {error.strerror}") from None
     except TypeError:

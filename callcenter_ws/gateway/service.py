@@ -16,6 +16,7 @@ from callcenter_ws.config.settings import Settings
 from callcenter_ws.gateway.assembly import assemble
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.listener import Listener, with_private_mode
+from callcenter_ws.runtime.proxied_connections import ProxiedFactory
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.worker import Worker
@@ -78,10 +79,16 @@ class GatewayService(MultiService):
 
     def _listen(self, setting: str, endpoint: EndpointDescription, factory: IProtocolFactory) -> Listener:
         inherited = None if self._handoff is None else self._handoff.descriptor(setting, endpoint)
-        listener = Listener(self._reactor, endpoint, factory, inherited, setting, self.parts.peer_limits.turns)
+        limits = self.parts.peer_limits
+        listener = Listener(self._reactor, endpoint, factory, inherited, setting, limits.turns, self._proxied)
         listener.setServiceParent(self)
         self._listeners.append(listener)
         return listener
+
+    def _proxied(self, factory: IProtocolFactory) -> IProtocolFactory:
+        """Return a factory of connections that begin with the header of the PROXY protocol."""
+        timeout = self.settings.limits.handshake_timeout
+        return ProxiedFactory(factory, self.parts.peer_limits, self._reactor, timeout)
 
     def _accept_from_inherited(self) -> None:
         for listener in self._listeners:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+PROXY_PREFIX = "haproxy:"
+"""Precedes the description of an endpoint whose peers speak the PROXY protocol, as in Twisted."""
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointDescription:
@@ -18,7 +21,7 @@ class EndpointDescription:
 
     Attributes:
         text: the description as it was written.
-        kind: what precedes the first colon, such as ``tcp``.
+        kind: what precedes the first colon, such as ``tcp``; behind ``haproxy:``, what follows that.
         positional: the arguments without a name, without the escapes (``\:``).
         options: the arguments with a name, without the escapes.
     """
@@ -31,7 +34,7 @@ class EndpointDescription:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Split a description into its parts; no text is refused."""
-        kind, *parts = re.split(r"(?<!\\):", text)
+        kind, *parts = re.split(r"(?<!\\):", text.removeprefix(PROXY_PREFIX))
         named = [part.partition("=") for part in parts if "=" in part]
         return cls(
             text=text,
@@ -46,6 +49,16 @@ class EndpointDescription:
     def with_option(self, name: str, value: str) -> EndpointDescription:
         """Return the description with one more option; ``value`` holds no colon and no backslash."""
         return self.parse(f"{self.text}:{name}={value}")
+
+    @property
+    def is_proxied(self) -> bool:
+        """Whether its peers are proxies that send the header of the PROXY protocol."""
+        return self.text.startswith(PROXY_PREFIX)
+
+    @property
+    def socket(self) -> EndpointDescription:
+        """The description without ``haproxy:``."""
+        return self.parse(self.text.removeprefix(PROXY_PREFIX)) if self.is_proxied else self
 
     @property
     def port(self) -> str:

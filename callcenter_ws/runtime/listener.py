@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +18,7 @@ from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.shared_port import listen_on_inherited
 from callcenter_ws.runtime.start_failed import StartFailed, cannot_listen
+from callcenter_ws.runtime.systemd_sockets import systemd_socket
 from callcenter_ws.runtime.tls import server_contexts, server_endpoint
 from callcenter_ws.runtime.tls_turns import TurnTLSFactory
 from callcenter_ws.runtime.turns import Turns
@@ -37,6 +39,7 @@ class Listener(Service):
         inherited: the descriptor of the listening socket, in a worker that shares it with other workers.
         setting: the key that has the endpoint, for the log.
         turns: divides TLS handshakes over turns of the reactor; None: the listener has turns of its own.
+        proxied: returns a factory that reads the header of the PROXY protocol, for a ``haproxy:`` endpoint.
 
     Attributes:
         port: the ``IListeningPort``; None while the socket is not open.
@@ -50,6 +53,7 @@ class Listener(Service):
         inherited: int | None = None,
         setting: str = "listen",
         turns: Turns | None = None,
+        proxied: Callable[[IProtocolFactory], IProtocolFactory] | None = None,
     ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
@@ -57,6 +61,7 @@ class Listener(Service):
         self._inherited = inherited
         self._setting = setting
         self._turns = turns or Turns(lambda call: reactor.callLater(0, call))
+        self._proxied = proxied
         self._failure = ""
         self.port: IListeningPort | None = None
 
@@ -84,14 +89,19 @@ class Listener(Service):
         self.port = listen_on_inherited(self._reactor, descriptor, self._wrapped_factory())
 
     def _wrapped_factory(self) -> IProtocolFactory:
-        """Return the factory, for an ``ssl:`` endpoint wrapped in TLS."""
-        if self._endpoint.kind != "ssl":
-            return self._factory
-        wrapped: IProtocolFactory = TurnTLSFactory(server_contexts(self._endpoint), self._factory, self._turns)
-        return wrapped
+        """Return the factory, wrapped in TLS and in the PROXY protocol, whose header precedes TLS, by the endpoint."""
+        factory = self._factory
+        if self._endpoint.kind == "ssl":
+            factory = TurnTLSFactory(server_contexts(self._endpoint), factory, self._turns)
+        if self._endpoint.is_proxied and self._proxied is not None:
+            factory = self._proxied(factory)
+        return factory
 
     def _listen(self) -> None:
         """Open the socket. A gateway without one of its ports must not start: the failure would go unnoticed."""
+        if self._endpoint.kind == "systemd":
+            self._listen_on_socket_of_systemd()
+            return
         remove_stale_socket(self._endpoint)
         # Every kind of endpoint that the settings allow has its result when ``listen`` returns.
         server_endpoint(self._reactor, self._endpoint).listen(self._wrapped_factory()).addCallbacks(
@@ -99,6 +109,15 @@ class Listener(Service):
         )
         if self.port is None:
             raise StartFailed(self._failure)
+
+    def _listen_on_socket_of_systemd(self) -> None:
+        """Accept from a socket that systemd opened. Twisted's own port would remove and open up its file."""
+        try:
+            descriptor = systemd_socket(self._endpoint).detach()
+        except (LookupError, OSError, ValueError) as error:
+            self._failed(Failure(error))
+            raise StartFailed(self._failure) from None
+        self.port = listen_on_inherited(self._reactor, descriptor, self._wrapped_factory())
 
     def _opened(self, port: IListeningPort) -> None:
         _limit_accepts(port)

@@ -35,6 +35,8 @@ def cannot_listen(endpoint: EndpointDescription, setting: str, error: object) ->
 
 def _hint(endpoint: EndpointDescription, setting: str, error: object) -> str:
     number = getattr(error, "errno", None)
+    if endpoint.kind == "systemd":
+        return "; see callcenter-ws-web.socket in etc/, and: systemctl status callcenter-ws-web.socket"
     if endpoint.kind in ("tcp", "ssl") and number == errno.EADDRINUSE:
         other = endpoint.text.replace(endpoint.port, str(int(endpoint.port) + 1), 1)
         return f"; another process uses the port: end it, or choose another port, as in --set {setting}={other}"

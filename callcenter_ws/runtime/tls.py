@@ -36,7 +36,8 @@ _log = Logger()
 
 
 def server_endpoint(reactor: Reactor, endpoint: EndpointDescription) -> IStreamServerEndpoint:
-    """Return the Twisted endpoint of a checked description; that of ``ssl:`` is without its TLS (``tls_turns``)."""
+    """Return the Twisted endpoint of a checked description, without its TLS (``tls_turns``) and its PROXY protocol."""
+    endpoint = endpoint.socket
     backlog = int(endpoint.options.get("backlog", BACKLOG))
     if endpoint.kind == "ssl":
         return TCP4ServerEndpoint(reactor, int(endpoint.port), backlog=backlog, interface=endpoint.interface)

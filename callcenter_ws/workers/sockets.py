@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -10,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twisted.internet.abstract import isIPv6Address
-from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python.lockfile import FilesystemLock
 
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.listener import remove_stale_socket
 from callcenter_ws.runtime.start_failed import StartFailed, cannot_listen
+from callcenter_ws.runtime.systemd_sockets import systemd_socket
 from callcenter_ws.runtime.tls import BACKLOG
 from callcenter_ws.workers.handoff import ListenEndpoint
 
@@ -95,7 +94,8 @@ def open_listening_socket(endpoint: EndpointDescription) -> ListeningSocket:
         LookupError: systemd passed on no such socket.
     """
     if endpoint.kind == "systemd":
-        return _from_systemd(endpoint)
+        # Its file belongs to systemd and is not removed.
+        return ListeningSocket(systemd_socket(endpoint))
     if endpoint.kind == "unix":
         remove_stale_socket(endpoint)
         return _unix(*endpoint.positional, **endpoint.options)
@@ -144,11 +144,3 @@ def _unix(address: str, mode: str = "666", backlog: str = str(BACKLOG), lockfile
         opened.close()
         raise
     return opened
-
-
-def _from_systemd(endpoint: EndpointDescription) -> ListeningSocket:
-    """Return a socket that systemd opened. Its file belongs to systemd and is not removed."""
-    twisted_endpoint = serverFromString(object(), endpoint.text)
-    inherited = socket.socket(fileno=os.dup(twisted_endpoint.fileno))
-    inherited.setblocking(False)
-    return ListeningSocket(inherited)

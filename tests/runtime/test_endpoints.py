@@ -30,6 +30,14 @@ def test_a_description_is_split(text: str, kind: str, positional: tuple[str, ...
     assert str(endpoint) == endpoint.text == text
 
 
+def test_the_proxy_protocol_precedes_an_endpoint() -> None:
+    endpoint, plain = parse("haproxy:tcp:8080:interface=127.0.0.1"), parse("tcp:8080:interface=127.0.0.1")
+    assert (endpoint.is_proxied, plain.is_proxied) == (True, False)
+    assert (endpoint.kind, endpoint.port, endpoint.interface) == ("tcp", "8080", "127.0.0.1")
+    assert endpoint.socket == plain.socket == plain
+    assert endpoint.with_option("backlog", "5").text == "haproxy:tcp:8080:interface=127.0.0.1:backlog=5"
+
+
 def test_arguments_may_be_positional_or_named() -> None:
     assert parse("tcp:8080").port == parse("tcp:port=8080").port == "8080"
     assert parse("unix:/a").socket_path == parse("unix:address=/a").socket_path == Path("/a")
