@@ -15,20 +15,54 @@ from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.json import JsonObject
 
 
+class LoggedConnection(Protocol):
+    """What the log lines say of a connection.
+
+    Attributes:
+        endpoint: ``ws`` or ``public``.
+        ip: the client's address, behind trusted proxies the real one.
+        received: messages from the client.
+        dropped: publications that the client was informed it will not be sent.
+    """
+
+    principal: Principal
+    connection_id: str
+    endpoint: str
+    ip: str
+    received: int
+    dropped: int
+
+    @property
+    def delivered(self) -> int:
+        """The messages that were written to the socket."""
+
+    @property
+    def seconds(self) -> float:
+        """For how long the session exists."""
+
+
 class ConnectionLog(Protocol):
     """Writes the log lines about connections. It is never given a token or a payload."""
 
-    def opened(self, who: str, ip: str) -> None:
-        """Log that the client ``who`` is connected from the address ``ip``."""
+    def opened(self, client: LoggedConnection) -> None:
+        """Log that a client is connected."""
 
-    def ended(self, who: str) -> None:
-        """Log that the peer has ended the connection of the client ``who``."""
+    def ended(self, client: LoggedConnection, code: int, reason: str) -> None:
+        """Log that the peer has ended a connection.
 
-    def refused(self, who: str, refusal: Refusal) -> None:
-        """Log that a request of the client ``who`` was refused."""
+        Args:
+            code: of the peer's close frame; 1005 if it has none, 1006 if there was no close frame.
+            reason: how the connection ended; not the text of a close frame, which may hold anything.
+        """
 
-    def closed(self, who: str, code: CloseCode) -> None:
-        """Log that the gateway closed the connection of the client ``who``."""
+    def closed(self, client: LoggedConnection, code: CloseCode) -> None:
+        """Log that the gateway closed a connection."""
+
+    def refused(self, client: LoggedConnection, refusal: Refusal) -> None:
+        """Log that a request of a client was refused."""
+
+    def unauthenticated_closed(self, ip: str, code: CloseCode) -> None:
+        """Log that the gateway closed the connection of a peer at an address that has not authenticated."""
 
     def unhandled_error(self, where: str) -> None:
         """Log the exception being handled, which is a bug; ``where`` names the operation that raised it."""

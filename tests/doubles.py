@@ -18,6 +18,7 @@ from callcenter_ws.interfaces import (
     Deliver,
     HistoryPage,
     Interrupted,
+    LoggedConnection,
     Position,
     PublishResult,
     Snapshot,
@@ -34,7 +35,7 @@ class RecordingLog:
 
     def __init__(self) -> None:
         self.opens: list[tuple[str, str]] = []
-        self.ends: list[str] = []
+        self.ends: list[tuple[str, int, str]] = []
         self.refusals: list[tuple[str, Refusal]] = []
         self.closes: list[tuple[str, CloseCode]] = []
         self.refused_handshakes: list[tuple[str, Refusal]] = []
@@ -48,19 +49,22 @@ class RecordingLog:
             *(f"handshake {ip} {refusal.code.value}" for ip, refusal in self.refused_handshakes),
         ]
 
-    def opened(self, who: str, ip: str) -> None:
-        self.opens.append((who, ip))
+    def opened(self, client: LoggedConnection) -> None:
+        self.opens.append((str(client), client.ip))
 
-    def ended(self, who: str) -> None:
-        self.ends.append(who)
+    def ended(self, client: LoggedConnection, code: int, reason: str) -> None:
+        self.ends.append((str(client), code, reason))
 
-    def refused(self, who: str, refusal: Refusal) -> None:
-        self.refusals.append((who, refusal.copy()))
+    def refused(self, client: LoggedConnection, refusal: Refusal) -> None:
+        self.refusals.append((str(client), refusal.copy()))
 
-    def closed(self, who: str, code: CloseCode) -> None:
-        self.closes.append((who, code))
+    def closed(self, client: LoggedConnection, code: CloseCode) -> None:
+        self.closes.append((str(client), code))
 
-    def handshake_refused(self, ip: str, refusal: Refusal) -> None:
+    def unauthenticated_closed(self, ip: str, code: CloseCode) -> None:
+        self.closes.append((ip, code))
+
+    def handshake_refused(self, ip: str, endpoint: str, refusal: Refusal) -> None:
         self.refused_handshakes.append((ip, refusal.copy()))
 
     def unhandled_error(self, where: str) -> None:

@@ -75,6 +75,7 @@ PURE_MAY_USE = {
     "runtime.background",
     "runtime.clock",
     "runtime.json",
+    "runtime.log_fields",
     "runtime.one_at_a_time",
     "runtime.slicer",
     "runtime.suggestions",

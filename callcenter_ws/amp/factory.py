@@ -78,7 +78,7 @@ class AmpServerFactory(ServerFactory):
             clock,
             node_id,
             self.disconnect_revoked,
-            self.limits.commands_log,
+            self.limits.logs.commands,
         )
         self._revocations = revocations
         self._drained: Deferred[None] | None = None

@@ -28,13 +28,17 @@ from callcenter_ws.events.frames import PLAIN, ControlFrame, WireFormat, control
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.interfaces import Position, Transport
 from callcenter_ws.runtime.json import rfc3339
+from callcenter_ws.runtime.log_fields import Name
 
 
 class Client:
-    """The session of one authenticated connection; implements ``delivery.subscriber.Subscriber``.
+    """The session of one authenticated connection.
+
+    Implements ``delivery.subscriber.Subscriber`` and ``interfaces.LoggedConnection``.
 
     Args:
         endpoint: ``ws`` or ``public``; a label of statistics.
+        ip: the client's address.
         wire_formats: how messages are encoded for the connection, indexed by view.
         session_token: sent to an anonymous visitor in its welcome.
 
@@ -50,15 +54,19 @@ class Client:
         "_catch_up",
         "_expiry",
         "_hub",
+        "_opened_at",
         "_session_token",
         "_slow",
         "_transport",
         "connection_id",
+        "dropped",
         "endpoint",
         "epoch",
+        "ip",
         "mailbox_acks",
         "outbox",
         "principal",
+        "received",
         "state",
         "subscription",
         "tenant",
@@ -76,6 +84,7 @@ class Client:
         *,
         connection_id: str,
         endpoint: str,
+        ip: str = "unix",
         wire_formats: Sequence[WireFormat] = PLAIN,
         session_token: str | None = None,
     ) -> None:
@@ -84,6 +93,9 @@ class Client:
         self.principal = principal
         self.connection_id = connection_id
         self.endpoint = endpoint
+        self.ip = ip
+        self.received = self.dropped = 0
+        self._opened_at = hub.clock.monotonic()
         self._session_token = session_token
         self.epoch = ""
         self.state = SessionState.OPENING
@@ -94,7 +106,18 @@ class Client:
 
     def __str__(self) -> str:
         who = self.principal
-        return f"{_printable(who.tenant_id)}/{_printable(who.user_id)} ({who.role}, connection {self.connection_id})"
+        return f"{Name(who.tenant_id)}/{Name(who.user_id)} ({who.role}, connection {self.connection_id})"
+
+    @property
+    def delivered(self) -> int:
+        """The messages that were written to the socket, with those of the group."""
+        outbox = self.outbox
+        return outbox.delivered + (0 if outbox.group is None else outbox.group.sent_to(outbox))
+
+    @property
+    def seconds(self) -> float:
+        """For how long the session exists."""
+        return self._hub.clock.monotonic() - self._opened_at
 
     @property
     def closed(self) -> bool:
@@ -175,7 +198,7 @@ class Client:
             # Writing has found the connection lost, and ended the session.
             return
         self._end(code)
-        self._hub.log.closed(str(self), code)
+        self._hub.log.closed(self, code)
         self._transport.close(code)
 
     def abandon(self) -> None:
@@ -314,6 +337,7 @@ class Client:
 
     def count_received(self) -> None:
         """Count a message from the peer."""
+        self.received += 1
         self._hub.counters.received += 1
         self.tenant.counters.received += 1
 
@@ -340,7 +364,7 @@ class Client:
         """Send an ``error`` message."""
         if self.closed:
             return
-        self._hub.log.refused(str(self), refusal)
+        self._hub.log.refused(self, refusal)
         self.send(error_frame(refusal, request_id))
 
     # Catching up
@@ -377,6 +401,7 @@ class Client:
 
     def count_dropped(self, reason: str, amount: int) -> None:
         """Count publications that the client was informed it will not be sent."""
+        self.dropped += amount
         add(self._hub.counters.dropped, reason, amount)
         self.tenant.counters.dropped += amount
 
@@ -400,8 +425,3 @@ class Client:
         """Count messages that were written to the socket."""
         self._hub.counters.delivered += count
         self.tenant.counters.delivered += count
-
-
-def _printable(name: str) -> str:
-    """Return a name as a log line may show it."""
-    return name if name.isprintable() else repr(name)

@@ -81,6 +81,7 @@ class Group:
         "_head",
         "_pending",
         "_rejoining",
+        "_sent",
         "_since",
         "_synced_lists",
         "_transmission",
@@ -119,6 +120,8 @@ class Group:
         # The synced clients as lists, which are faster to iterate; None once a client was added or removed.
         self._synced_lists: tuple[list[Outbox], list[Send]] | None = None
         self._transmission: _Transmission | None = None
+        # The frames of all transmissions, so that what a client was sent is known without counting it for each.
+        self._sent = 0
         # Clients that rejoin once nothing is pending.
         self._rejoining: list[Outbox] = []
         # The publications that ``offer`` will offer.
@@ -156,6 +159,7 @@ class Group:
         elif outbox in self.detached:
             del self.detached[outbox]
             self.synced[outbox] = send
+            outbox.delivered -= self._sent
             self._synced_lists = None
 
     def detach(self, outbox: Outbox) -> None:
@@ -163,10 +167,16 @@ class Group:
         if self.synced.pop(outbox, None) is not None:
             self.detached[outbox] = None
             self._synced_lists = None
+            outbox.delivered += self._sent
             if self._transmission is not None and self._transmission.remove(outbox):
+                outbox.delivered -= len(self._transmission.frames)
                 outbox.adopt_pending(self._transmission.frames + self._pending, self._transmission.since)
             elif self._pending:
                 outbox.adopt_pending(list(self._pending), self._since)
+
+    def sent_to(self, outbox: Outbox) -> int:
+        """Return what the group has sent for a synced client since its ``delivered`` was counted, or is sending now."""
+        return self._sent if outbox in self.synced else 0
 
     def gather(self, publication: Publication) -> None:
         """Add a publication that the group may see to those that ``offer`` offers."""
@@ -195,6 +205,7 @@ class Group:
             The number of messages that were sent, over all clients.
         """
         frames, self._pending = self._pending, []
+        self._sent += len(frames)
         joined = join(frames)
         if self._synced_lists is None:
             self._synced_lists = list(self.synced), list(self.synced.values())

@@ -42,6 +42,9 @@ class SharedOutbox(Protocol):
     def rejoin(self, outbox: Outbox, send: Send) -> None:
         """Write to the outbox's socket together with the group's others, by ``send``."""
 
+    def sent_to(self, outbox: Outbox) -> int:
+        """Return what must be added to ``outbox.delivered``: what the group has sent for a synced outbox."""
+
     @property
     def head(self) -> int:
         """``seq`` of the last publication that was delivered to the tenant's clients."""
@@ -64,6 +67,8 @@ class Outbox:
     Attributes:
         accepting: whether it accepts live publications.
         closed: whether the client's session is over.
+        delivered: messages that were written. While the client is synced, those that its group had sent before are
+            subtracted: the group adds what it has sent when the client is detached.
         frames: what waits. One item may hold several messages, see ``add_batch``.
         group: the group of the client; None for visitors, and while it is not registered.
         paused: whether the socket accepts no bytes for now.
@@ -83,6 +88,7 @@ class Outbox:
         "_transport",
         "accepting",
         "closed",
+        "delivered",
         "frames",
         "group",
         "paused",
@@ -104,6 +110,7 @@ class Outbox:
         self._mailbox_acks = mailbox_acks
         self._limit = limit
         self.wire_format = wire_format
+        self.delivered = 0
         self.frames: list[bytes] = []
         self.group: SharedOutbox | None = None
         self.position = 0
@@ -285,6 +292,7 @@ class Outbox:
         self._fragments = 0
         self._kept = 0
         self._base = None
+        self.delivered += count
         self._mailbox_acks.written()
         if not self.closed:
             self._owner.outbox_written(count)

@@ -24,7 +24,7 @@ from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.gateway.descriptors import Descriptors, divide_descriptors
-from callcenter_ws.gateway.log import TwistedConnectionLog, handshake_refusals
+from callcenter_ws.gateway.log import TwistedConnectionLog
 from callcenter_ws.gateway.peer_limits import peer_limits
 from callcenter_ws.gateway.stores import EventStore, event_store
 from callcenter_ws.http.cors import CorsPolicy
@@ -133,7 +133,7 @@ def assemble(
     admission_limits = replace(settings.limits, connections=descriptors.websockets)
     admission = Admission(core.hub, admission_limits, settings.policy.over_user_limit)
     core.metrics.watch_peers(limits)
-    websocket_factory = _websocket_factory(reactor, settings, core, authentication, admission, limits)
+    websocket_factory = _websocket_factory(reactor, settings, core, authentication, admission, limits, log)
     amp_factory = _amp_factory(settings, core, authentication.authenticator, limits)
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
     core.metrics.watch(
@@ -258,6 +258,7 @@ def _websocket_factory(
     authentication: Authentication,
     admission: Admission,
     limits: PeerLimits,
+    log: TwistedConnectionLog,
 ) -> GatewayFactory:
     authenticator = authentication.authenticator
     quotas = Quotas(
@@ -290,7 +291,7 @@ def _websocket_factory(
             authenticator, admission, _origin_policy(settings), authentication.visitors.open, quotas.open_session
         ),
         UlidFactory(core.clock.time),
-        handshake_refusals(limits.log),
+        log.handshake_refused,
         Deflater(compression.level, compression.threshold) if compression.enabled else None,
         limits,
     )

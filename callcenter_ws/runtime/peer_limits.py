@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.incoming_bytes import DEFAULT_INCOMING_BYTES, IncomingBytes
 from callcenter_ws.runtime.peer_budget import BudgetLimits, PeerBudget
+from callcenter_ws.runtime.peer_logs import PeerLogs
 from callcenter_ws.runtime.refusal_log import RefusalLog
 from callcenter_ws.runtime.turns import Turns
-
-LINES_OF_PEERS = 10
-"""How many times as many lines there may be about authenticated peers, of each kind, as about networks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +18,7 @@ class PeerLimits:
     """One budget, one division of the reactor's turns and the same logs for all ports of a process.
 
     Attributes:
-        log: lines about networks.
-        clients_log: lines about users whose requests are refused, and whose connections the gateway closes.
-        connections_log: lines about users who connect and disconnect.
-        commands_log: lines about commands of AMP peers.
+        logs: the logs of lines that peers can cause.
         requests_per_connection: requests after which an HTTP connection is closed.
         incoming: the bytes of requests in memory, also of peers that have authenticated.
         authenticated_http: the HTTP connections of peers that have authenticated, at most ``max_authenticated_http``.
@@ -33,10 +27,7 @@ class PeerLimits:
 
     budget: PeerBudget
     turns: Turns
-    log: RefusalLog
-    clients_log: RefusalLog
-    connections_log: RefusalLog
-    commands_log: RefusalLog
+    logs: PeerLogs
     proxies: TrustedProxies
     requests_per_connection: int
     incoming: IncomingBytes
@@ -58,19 +49,10 @@ class PeerLimits:
         authenticated_http: int = 1_000,
     ) -> PeerLimits:
         """Return limits on a clock, with defaults for what is not given."""
-        of_peers = partial(
-            RefusalLog,
-            clock,
-            lines=log_lines * LINES_OF_PEERS,
-            lines_per_network=log_lines_per_network * LINES_OF_PEERS,
-        )
         return cls(
             budget=PeerBudget(budget or BudgetLimits(), clock),
             turns=Turns(lambda call: clock.call_later(0, call)),
-            log=RefusalLog(clock, lines=log_lines, lines_per_network=log_lines_per_network),
-            clients_log=of_peers(about="refused requests and closed connections"),
-            connections_log=of_peers(about="opened and ended connections"),
-            commands_log=of_peers(about="commands of AMP peers"),
+            logs=PeerLogs.create(clock, lines=log_lines, lines_per_network=log_lines_per_network),
             proxies=proxies or TrustedProxies(()),
             requests_per_connection=requests_per_connection,
             incoming=IncomingBytes(incoming_bytes),
@@ -80,9 +62,14 @@ class PeerLimits:
         )
 
     @property
+    def log(self) -> RefusalLog:
+        """The log of lines about peers that have not authenticated."""
+        return self.logs.networks
+
+    @property
     def log_lines_left_out(self) -> int:
         """The lines that were not logged, because there were too many."""
-        return sum(log.left_out for log in (self.log, self.clients_log, self.connections_log, self.commands_log))
+        return self.logs.left_out
 
     def count_refused(self, code: str) -> None:
         """Count a refused request."""

@@ -15,6 +15,22 @@ OpenVisitorSession = Callable[[str], tuple[Principal, str]]
 """Creates an anonymous visitor of a tenant; returns it with its session token, by which it may reconnect."""
 
 
+class PrincipalRefused(Refusal):
+    """The connection of a peer with a valid token is refused.
+
+    Attributes:
+        principal: the principal of the token, for the log.
+    """
+
+    def __init__(self, refusal: Refusal, principal: Principal) -> None:
+        super().__init__(refusal.code, refusal.message, retry_after=refusal.retry_after)
+        self.principal = principal
+
+    def copy(self) -> PrincipalRefused:
+        """Return a copy; see ``Refusal.copy``."""
+        return PrincipalRefused(self, self.principal)
+
+
 class HandshakeAuthenticator:
     """Returns the admitted principal of a handshake or of a first message."""
 
@@ -105,7 +121,10 @@ class HandshakeAuthenticator:
     def _admit(self, principal: Principal, endpoint: EndpointName, source: Handshake | HandshakeResult) -> Principal:
         # Refused here, because a client that is not subscribed as it asked would take what it is sent for complete.
         source.options.subscription(principal.role)
-        principal = self._admission.admit(principal, endpoint, source.tenant_id)
-        if principal.role is Role.VISITOR:
-            self._origins.check_visitor(principal.tenant_id, source.origin)
-        return principal
+        try:
+            admitted = self._admission.admit(principal, endpoint, source.tenant_id)
+            if admitted.role is Role.VISITOR:
+                self._origins.check_visitor(admitted.tenant_id, source.origin)
+        except Refusal as refusal:
+            raise PrincipalRefused(refusal, principal) from None
+        return admitted

@@ -24,7 +24,7 @@ class ConnectionContext:
     Attributes:
         requests: the collaborators of clients and of the handlers of their requests.
         new_id: returns a new connection id.
-        log_refusal: logs a refused handshake; called with the client's address and the refusal.
+        log_refusal: logs a refused handshake; called with the client's address, the endpoint and the refusal.
         peer_limits: the limits of peers that have not authenticated.
         deflater: compresses messages for clients that negotiated permessage-deflate; None disables compression.
         unauthenticated: the open connections whose first frame must still authenticate them.
@@ -36,7 +36,7 @@ class ConnectionContext:
     admission: Admission
     authenticator: HandshakeAuthenticator
     new_id: Callable[[], str]
-    log_refusal: Callable[[str, Refusal], None]
+    log_refusal: Callable[[str, str, Refusal], None]
     peer_limits: PeerLimits
     deflater: Deflater | None = None
     unauthenticated: set[Transport] = field(default_factory=set)
@@ -47,7 +47,7 @@ class ConnectionContext:
         self.clock = self.requests.clock
         self.limits = self.requests.limits
 
-    def note_refused(self, ip: str, refusal: Refusal) -> None:
-        """Count and log a refused handshake, or a refused first frame, from address ``ip``."""
+    def note_refused(self, ip: str, endpoint: str, refusal: Refusal) -> None:
+        """Count and log a refused handshake, or a refused first frame, from address ``ip`` at an endpoint."""
         add(self.requests.hub.counters.handshakes_refused, refusal.code.value)
-        self.log_refusal(ip, refusal)
+        self.log_refusal(ip, endpoint, refusal)

@@ -221,7 +221,7 @@ class WebSocketEndpoint(Resource):
         )
 
     def _send_refusal(self, request: Request, ip: str, refusal: Refusal) -> bytes:
-        self._context.note_refused(ip, refusal)
+        self._context.note_refused(ip, self._endpoint.value, refusal)
         status = HTTPStatus(refusal.entry.http_status)
         # twisted.web has no reason phrase for 426 and 429.
         request.setResponseCode(status, status.phrase.encode())

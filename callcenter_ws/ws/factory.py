@@ -57,7 +57,7 @@ class GatewayFactory(WebSocketServerFactory):
     Args:
         requests: the collaborators of clients and of the handlers of their requests.
         new_id: returns a new connection id.
-        log_refusal: logs a refused handshake; called with the client's address and the refusal.
+        log_refusal: logs a refused handshake; called with the client's address, the endpoint and the refusal.
         deflater: compresses messages for clients that negotiate it; None disables compression.
         peer_limits: the limits of peers that have not authenticated; None for limits of this factory alone.
 
@@ -72,7 +72,7 @@ class GatewayFactory(WebSocketServerFactory):
         admission: Admission,
         authenticator: HandshakeAuthenticator,
         new_id: Callable[[], str],
-        log_refusal: Callable[[str, Refusal], None],
+        log_refusal: Callable[[str, str, Refusal], None],
         deflater: Deflater | None = None,
         peer_limits: PeerLimits | None = None,
     ) -> None:

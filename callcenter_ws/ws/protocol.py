@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,6 +35,9 @@ CLOSE_TIMEOUT_SECONDS = 5
 
 MAX_AUTH_BYTES = 16_384
 """The largest message from an unauthenticated peer: a token and its envelope."""
+
+NO_STATUS = 1005
+"""The code of a close frame without a code (RFC 6455 section 7.4.1)."""
 
 CONTROL_FRAMES_PER_SECOND = 20.0
 """Pings and pongs that a peer may send on average; a well-behaved client sends about one a minute."""
@@ -141,7 +145,7 @@ class GatewayProtocol(KeepaliveProtocol):
         if self._waits_for_turn:
             context.peer_limits.turns.cancel(self._share, self)
         self._connectionLost(reason)
-        self._end_session(None)
+        self._end_session(None, _how_lost(reason))
         if result.is_counted:
             context.admission.close_socket(result.network)
         self._backlog = None
@@ -491,35 +495,53 @@ class GatewayProtocol(KeepaliveProtocol):
             principal,
             connection_id=context.new_id(),
             endpoint=self.handshake_result.endpoint.value,
+            ip=self.handshake_result.ip,
             wire_formats=self._wire_formats,
             session_token=self.handshake_result.session_token,
         )
         self._dispatcher = Dispatcher(client, context.requests, self.handshake_result.network)
-        context.requests.log.opened(str(client), self.handshake_result.ip)
+        context.requests.log.opened(client)
         client.open(self.handshake_result.options)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Send the refusal to an unauthenticated peer, then close the connection."""
         self._refused = True
-        self.context.note_refused(self.handshake_result.ip, refusal)
+        self.context.note_refused(self.handshake_result.ip, self.handshake_result.endpoint.value, refusal)
         self.write(error_frame(refusal))
         self.close(refusal.close_code)
 
-    def _end_session(self, code: CloseCode | None) -> None:
-        """End the client's session if there is one. ``code`` is None if the peer ended the connection."""
-        peer = self._describe_peer()
+    def _end_session(self, code: CloseCode | None, reason: str = "with a close frame") -> None:
+        """End the client's session if there is one.
+
+        Args:
+            code: None if the peer ended the connection.
+            reason: how the peer ended it.
+        """
         client, self._client, self._dispatcher = self._client, None, None
         if self._refused or (client is not None and client.closed):
             return
+        log = self.context.requests.log
+        if client is None:
+            if code is not None:
+                log.unauthenticated_closed(self.handshake_result.ip, code)
+            return
+        client.connection_lost(code or (CloseCode.NORMAL if self.wasClean else CloseCode.ABNORMAL))
         if code is not None:
-            self.context.requests.log.closed(peer, code)
-        elif client is not None:
-            self.context.requests.log.ended(peer)
-        if client is not None:
-            client.connection_lost(code or (CloseCode.NORMAL if self.wasClean else CloseCode.ABNORMAL))
+            log.closed(client, code)
+        elif self.wasClean:
+            log.ended(client, self.remoteCloseCode or NO_STATUS, reason)
+        else:
+            log.ended(client, CloseCode.ABNORMAL, reason)
 
     def _describe_peer(self) -> str:
         return f"an unauthenticated peer at {self.handshake_result.ip}" if self._client is None else str(self._client)
+
+
+def _how_lost(reason: Failure | None) -> str:
+    """Return how a connection ended for which there was no close frame."""
+    if reason is None or reason.check(ConnectionDone):
+        return "without a close frame"
+    return "reset, timed out or broken"
 
 
 def _close_code(code: int | None) -> CloseCode:

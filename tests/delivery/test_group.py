@@ -95,6 +95,9 @@ def test_a_client_detached_between_slices_is_sent_every_event_once(
         assert seqs_of(messages) == ([1, 2, 3, 4] if reason == "mail" and peer is detached else expected)
     assert world.hub.counters.delivered - before == 15 + (reason in ("request", "mail"))
     assert all(map(is_synced, peers))
+    assert [peer.client.delivered for peer in peers] == [
+        4 + (peer is detached and reason in ("request", "mail")) for peer in peers
+    ]
 
 
 @pytest.mark.parametrize("slices", [0, 1, 2])
@@ -179,6 +182,21 @@ def test_a_write_above_the_direct_limit_passes_one_object_to_each_transport(
     assert len(written) == 3
     assert all(frames[0] is first and frames[1] is second for frames in written)
     assert world.hub.counters.delivered == 3 * 2 + 3  # and the welcomes
+    assert [peer.client.delivered for peer in peers] == [3, 3, 3]
+
+
+def test_what_was_delivered_to_each_client_is_known(world: World) -> None:
+    peers = synced_peers(world, 5)
+    for number, peer in enumerate(peers):
+        world.publish_alerts(2)
+        world.clock.step()
+        peer.send("ping", id_="p")
+        if number % 2:
+            peer.client.close(CloseCode.REVOKED)
+        world.publish_alerts(1)
+        world.turn()
+    assert [peer.client.delivered for peer in peers] == [1 + len(peer.take()) for peer in peers]
+    assert sum(peer.client.delivered for peer in peers) == world.hub.counters.delivered
 
 
 def test_writing_many_groups_yields_to_the_reactor(world: World) -> None:

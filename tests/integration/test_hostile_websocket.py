@@ -68,7 +68,7 @@ def test_a_violation_is_reported_and_affects_no_other_connection(
     other.socket.close()
     # The line of its connect may be read late.
     lines = [line for line in gateway.lines[before:] if f"/{user} " in line and " is connected from " not in line]
-    assert len(lines) <= 1 and all(f"closed with {code} " in line for line in lines), lines
+    assert len(lines) <= 1 and all(f"closed by the gateway with {code} " in line for line in lines), lines
 
 
 def test_a_violation_is_reported_to_a_peer_that_continues_to_send(gateway: Any, peer: RawPeer) -> None:

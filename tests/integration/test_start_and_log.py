@@ -69,7 +69,7 @@ def test_connections_are_logged_as_json_lines(tmp_path: Path) -> None:
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer " + token.encode() + b"\r\n\r\n"
         )
         process.expect("acme/7 .* is connected from 127.0.0.1")
-    process.expect("acme/7 .* has disconnected")
+    process.expect("acme/7 .* is closed by the peer with 1006 abnormal, without a close frame, after ")
     assert process.stop() == -signal.SIGTERM
     lines = [json.loads(line) for line in process.lines]
     assert {"time", "level", "namespace", "message"} <= lines[0].keys()
