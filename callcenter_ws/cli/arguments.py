@@ -79,7 +79,7 @@ def add_timeout(command: argparse.ArgumentParser) -> None:
 def add_token(command: argparse.ArgumentParser) -> None:
     """Add the options with which a command is given a token; see ``target.given_token``."""
     command.add_argument("--token", help=f"token; visible in the list of processes, so prefer {TOKEN_VARIABLE}")
-    command.add_argument("--token-file", metavar="FILE", type=Path, help="file with the token")
+    command.add_argument("--token-file", metavar="FILE", type=Path, help="file with the token; - for standard input")
 
 
 # Types of arguments

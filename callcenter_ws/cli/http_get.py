@@ -1,4 +1,4 @@
-"""Gets one JSON document from a gateway over HTTP."""
+"""Gets one document over HTTP."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,30 +20,43 @@ _CHUNK_BYTES = 65_536
 
 
 def get_json(url: str, token: str, timeout: float) -> JsonObject:
-    """Return the JSON object that the gateway answers.
+    """Return the JSON object that a gateway answers.
+
+    Args:
+        url: as for ``get``.
+        timeout: seconds for the whole.
+
+    Raises:
+        CommandFailed: the gateway refused the request, could not be reached, or its answer is not a JSON object.
+    """
+    if not (token.isascii() and token.isprintable()):
+        # The error of http.client would contain it.
+        raise CommandFailed("the token is not one: it contains characters other than printable ASCII")
+    status, body = get(url, {"Authorization": f"Bearer {token}"}, timeout)
+    return _decoded(url.partition("?")[0], status, body)
+
+
+def get(url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:
+    """Return the status and the body of a response; redirects are not followed.
 
     Args:
         url: ``http://`` or ``https://``; the certificate must be valid for its host.
         timeout: seconds for the whole.
 
     Raises:
-        CommandFailed: the gateway refused the request, could not be reached, or its answer is not a JSON object.
+        CommandFailed: there is no complete response.
     """
     address = url.partition("?")[0]
-    if not (token.isascii() and token.isprintable()):
-        # The error of http.client would contain it.
-        raise CommandFailed("the token is not one: it contains characters other than printable ASCII")
     try:
         connection, target = _connection(url, timeout)
         try:
-            status, body = _response(connection, target, token, time.monotonic() + timeout)
+            return _response(connection, target, headers, time.monotonic() + timeout)
         finally:
             connection.close()
     except TimeoutError:
         raise CommandFailed(f"no answer from {address} within {timeout:g} s") from None
     except (OSError, HTTPException, ValueError) as error:
         raise CommandFailed(_explain(address, error)) from None
-    return _decoded(address, status, body)
 
 
 def _connection(url: str, timeout: float) -> tuple[HTTPConnection, str]:
@@ -57,9 +71,10 @@ def _connection(url: str, timeout: float) -> tuple[HTTPConnection, str]:
     return HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context), target
 
 
-def _response(connection: HTTPConnection, target: str, token: str, deadline: float) -> tuple[int, bytes]:
-    agent = f"callcenter-ws/{__version__}"
-    connection.request("GET", target, headers={"Authorization": f"Bearer {token}", "User-Agent": agent})
+def _response(
+    connection: HTTPConnection, target: str, headers: Mapping[str, str], deadline: float
+) -> tuple[int, bytes]:
+    connection.request("GET", target, headers={**headers, "User-Agent": f"callcenter-ws/{__version__}"})
     connected = connection.sock
     _limit(connected, deadline)
     response = connection.getresponse()

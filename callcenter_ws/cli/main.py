@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from callcenter_ws.cli import check_config, emit, source, stats, store, tail, token, users, version
+from callcenter_ws.cli import check_config, check_token, emit, source, stats, store, tail, token, users, version
 from callcenter_ws.cli.arguments import Parser
 from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.demo.state import DemoUnavailable
 
-COMMANDS = (check_config, token, emit, tail, source, users, stats, store, version)
+COMMANDS = (check_config, token, check_token, emit, tail, source, users, stats, store, version)
 """The modules of the commands, in the order of the help text. Each has a function ``add(commands)``."""
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token
 from callcenter_ws.cli.http_get import get_json
+from callcenter_ws.cli.spans import span
 from callcenter_ws.cli.target import CommandFailed, demo_hint, given_token, target_of
 from callcenter_ws.events.principal import EVERY_TENANT, Role
 
@@ -74,7 +75,7 @@ def _lines(stats: Stats) -> Iterator[str]:
     """Yield the lines of the figures: a name and a value each, those of no interest left out."""
     worker = "" if stats["worker"] is None else f", worker {stats['worker']}"
     since = f"{stats['started_at'][:10]} {stats['started_at'][11:19]} UTC"
-    yield f"{stats['node']}{worker}: version {stats['version']}, up {_duration(stats['uptime'])}, since {since}"
+    yield f"{stats['node']}{worker}: version {stats['version']}, up {span(stats['uptime'])}, since {since}"
     connections, messages, store = stats["connections"], stats["messages"], stats["broker"]
     yield _line("tenant", stats["tenant_id"] or "all tenants")
     yield _line("connections", _counts(connections["total"], connections["by_role"]))
@@ -133,10 +134,3 @@ def _largest(tenants: Mapping[str, int]) -> str:
     ordered = sorted(tenants.items(), key=lambda item: (-item[1], item[0]))
     more = [f"and {len(ordered) - _SHOWN_TENANTS:,} more"] if len(ordered) > _SHOWN_TENANTS else []
     return ", ".join([*(f"{name} {number:,}" for name, number in ordered[:_SHOWN_TENANTS]), *more])
-
-
-def _duration(seconds: float) -> str:
-    minutes, hours, days = int(seconds // 60), int(seconds // 3_600), int(seconds // 86_400)
-    if days:
-        return f"{days} d {hours % 24} h"
-    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min {int(seconds) % 60} s"
