@@ -15,19 +15,18 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
-
-import msgspec
+from typing import Any
 
 DOCS = Path(__file__).parent
 
 if __name__ == "__main__":
     sys.path.insert(0, str(DOCS.parent))
 
-from callcenter_ws.config.settings import KEYS, SECTIONS, range_of  # noqa: E402 - the line above makes it importable
+from callcenter_ws.cli.event_texts import fields, meanings, methods, own_fields, slot_text  # noqa: E402 - the line above
+from callcenter_ws.config.settings import KEYS, SECTIONS, range_of  # noqa: E402
 from callcenter_ws.delivery.limits import Scope, limits_by_name  # noqa: E402
 from callcenter_ws.errors import CLOSES, ERRORS, CloseCode  # noqa: E402
-from callcenter_ws.events.catalogue import CATALOGUE, AgentState, CallPayload, EventType, Payload, Slot  # noqa: E402, Slot
+from callcenter_ws.events.catalogue import CATALOGUE, CallPayload, EventType  # noqa: E402
 from callcenter_ws.events.methods import EventMethods  # noqa: E402
 
 COMMAND = "python docs/reference_tables.py --write"
@@ -35,12 +34,10 @@ COMMAND = "python docs/reference_tables.py --write"
 
 _WIDTH = 116
 _MIN_LAST_COLUMN = 24
-_MEANING = re.compile(r"(?P<meaning>.+): ``(?P<event>[a-z.]+)``\.")
 _MARKED = re.compile(
     r"(?P<start>^\.\. generated table: (?P<name>[a-z-]+)\n)(?P<table>.*?)(?P<end>^\.\. end of generated table\n)",
     re.MULTILINE | re.DOTALL,
 )
-_BY_GATEWAY = {"presence.changed": "a user came online or went offline; published by the gateway"}
 
 
 # Tables
@@ -170,11 +167,11 @@ def _number(value: Any) -> str:
 
 def broadcaster_methods() -> Iterator[str]:
     """Yield the lines of the table of the EventBroadcaster's methods, in the order of the catalogue."""
-    methods = _methods()
+    found = methods()
     rows = []
     for event in CATALOGUE:
-        if event in methods:
-            name, _ = methods[event]
+        if event in found:
+            name, _ = found[event]
             parameters = list(inspect.signature(getattr(EventMethods, name)).parameters.values())[1:]
             rows.append((f"``{event}``", f"``{name}({', '.join(map(_parameter, parameters))})``"))
     return _table(("event", "method"), rows)
@@ -184,105 +181,43 @@ def _parameter(parameter: inspect.Parameter) -> str:
     return f"**{parameter.name}" if parameter.kind is inspect.Parameter.VAR_KEYWORD else parameter.name
 
 
-def _methods() -> dict[str, tuple[str, str]]:
-    """Return the methods of EventMethods: event type to the method's name and the event's meaning.
-
-    Raises:
-        ValueError: if an event type has no method, or its method's docstring does not name it.
-    """
-    methods = {}
-    for name, method in inspect.getmembers(EventMethods, inspect.isfunction):
-        match = _MEANING.search(inspect.getdoc(method) or "")
-        if match and not name.startswith("_"):
-            meaning = re.sub(r"^Publish (that )?", "", match["meaning"])
-            methods[match["event"]] = (name, re.sub(r"^Notify ", "Notifies ", meaning))
-    missing = CATALOGUE.keys() - methods.keys() - _BY_GATEWAY.keys()
-    if missing:
-        raise ValueError(f"no method of EventMethods has a docstring that ends with one of these types: {missing}")
-    return methods
-
-
 def event_catalogue() -> Iterator[str]:
     """Yield a section for the fields that all calls share, and one for each event type."""
     yield from ("Call fields", "-----------", "")
     yield "Every event whose entry says *call fields* may have these; ``unique_id`` is required in all of them."
-    yield from _table(("field", "value"), list(_fields(CallPayload, set())))
+    yield from _table(("field", "value"), list(map(_field, fields(CallPayload, _literal))))
     for type_ in CATALOGUE.values():
         yield from (type_.name, "-" * len(type_.name), "")
         yield from _entry(type_)
 
 
 def _entry(type_: EventType) -> Iterator[str]:
-    meaning = _BY_GATEWAY.get(type_.name) or _methods()[type_.name][1]
-    yield from (f"{meaning[0].upper()}{meaning[1:]}.", "")
+    yield from (f"{meanings()[type_.name]}.", "")
     yield f":roles: {', '.join(sorted(role.value for role in type_.audience))}"
     if type_.needs_user:
         yield ":recipient: one user; ``user_id`` is required beside the payload"
     if type_.slot is not None:
-        entity = ", ".join(" or ".join(f"``{field}``" for field in fields) for fields in type_.slot.entity)
-        yield f":snapshot: {_slot(type_.slot)} (by {entity})"
+        yield f":snapshot: {slot_text(type_.slot, _literal)}"
     if type_.conflate_by is not None:
         keys = ", ".join(f"``{field}``" for field in type_.conflate_by)
         yield f":conflation: only the newest event matters per {keys}"
     yield ""
-    shared: set[str] = set()
-    if issubclass(type_.payload, CallPayload):
-        # A call field that this type requires is listed again.
-        known = {(field.name, field.required) for field in msgspec.structs.fields(CallPayload)}
-        shared = {f.name for f in msgspec.structs.fields(type_.payload) if (f.name, f.required) in known}
-    fields = list(_fields(type_.payload, shared))
-    if not fields:
+    of_type = list(map(_field, own_fields(type_, _literal)))
+    shared = issubclass(type_.payload, CallPayload)
+    if not of_type:
         yield from ("Payload: the call fields.", "")
         return
     yield "Payload: the call fields, and" if shared else "Payload:"
-    yield from _table(("field", "value"), fields)
+    yield from _table(("field", "value"), of_type)
 
 
-def _slot(slot: Slot) -> str:
-    kind = slot.kind
-    if slot.appends:
-        return f"among the last messages of its {kind}"
-    if slot.while_true is not None:
-        return f"kept while the user is {slot.keeps}"
-    if slot.keeps is not None:
-        return f"kept as the last *{slot.keeps}* of its {kind}"
-    return f"removes the {kind}" if slot.drops == "*" else f"removes the *{slot.drops}* of its {kind}"
+def _field(field: tuple[str, bool, str]) -> tuple[str, str]:
+    name, required, value = field
+    return f"**{name}**" if required else _literal(name), value
 
 
-def _fields(payload: type[Payload], without: set[str]) -> Iterator[tuple[str, str]]:
-    info: Any = msgspec.inspect.type_info(payload)  # Any: the type depends on what is inspected.
-    for field in info.fields:
-        if field.name not in without:
-            name = field.encode_name
-            yield f"**{name}**" if field.required else f"``{name}``", _value(field.type)
-
-
-def _value(type_: Any) -> str:
-    match type_:
-        case msgspec.inspect.UnionType(types=types):
-            names = dict.fromkeys(_value(one) for one in types if not isinstance(one, msgspec.inspect.NoneType))
-            names = {"id": None} if set(names) == {"text", "whole number"} else names
-            return "number" if set(names) == {"whole number", "number"} else " or ".join(names)
-        case msgspec.inspect.LiteralType(values=values):
-            # In the order of the declaration; msgspec sorts the values.
-            order: Any = get_args(AgentState) if set(values) == set(get_args(AgentState)) else values
-            return ", ".join(f"``{value}``" for value in order)
-        case msgspec.inspect.ListType(item_type=item):
-            return f"list of {_value(item)}"
-        case msgspec.inspect.IntType(ge=0):
-            return "whole number, 0 or more"
-    return _NAMES[type(type_)]
-
-
-_NAMES: Mapping[Any, str] = {
-    msgspec.inspect.StrType: "text",
-    msgspec.inspect.IntType: "whole number",
-    msgspec.inspect.FloatType: "number",
-    msgspec.inspect.BoolType: "true or false",
-    msgspec.inspect.DateTimeType: "instant",
-    msgspec.inspect.DictType: "object",
-    msgspec.inspect.AnyType: "any JSON",
-}
+def _literal(text: str) -> str:
+    return f"``{text}``"
 
 
 # reStructuredText

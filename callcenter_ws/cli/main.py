@@ -7,12 +7,40 @@ import os
 import sys
 from collections.abc import Sequence
 
-from callcenter_ws.cli import check_config, check_token, emit, source, stats, store, tail, token, users, version
+from callcenter_ws.cli import (
+    check_config,
+    check_token,
+    completion,
+    emit,
+    events,
+    help,
+    source,
+    stats,
+    store,
+    tail,
+    token,
+    users,
+    version,
+)
 from callcenter_ws.cli.arguments import Parser
 from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.demo.state import DemoUnavailable
 
-COMMANDS = (check_config, token, check_token, emit, tail, source, users, stats, store, version)
+COMMANDS = (
+    check_config,
+    token,
+    check_token,
+    events,
+    emit,
+    tail,
+    users,
+    source,
+    stats,
+    store,
+    completion,
+    help,
+    version,
+)
 """The modules of the commands, in the order of the help text. Each has a function ``add(commands)``."""
 
 
@@ -44,11 +72,12 @@ def make_parser() -> argparse.ArgumentParser:
         prog="callcenter-ws",
         description="Work with a callcenter-ws gateway. The gateway itself is started with:\n"
         "  twistd -n --pidfile= callcenter-ws --config FILE",
-        epilog="Without --config, all commands but check-config and version use the demo\nthat this user started last.",
+        epilog="Without --config, the commands that need a gateway use the demo that\nthis user started last.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=version.versions(), help="print the versions")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.set_defaults(parser=parser)
     for module in COMMANDS:
         module.add(commands)
     return parser
