@@ -31,7 +31,8 @@ from callcenter_ws.demo.settings import demo_settings, page_hosts, page_url
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.demo.tokens import DemoTokens, announcement, ready_made_tokens
 from callcenter_ws.gateway.descriptors import raise_descriptor_limit
-from callcenter_ws.gateway.log_output import log_observer
+from callcenter_ws.gateway.log_output import LogLevelFilter, log_observer
+from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.workers import worker_options
@@ -145,11 +146,12 @@ def makeService(options: Options) -> Service:
     # Twisted declares fewer interfaces for it than the reactors of Unix implement.
     reactor = cast(Reactor, installed_reactor)
     twistd = getattr(options, "parent", None)
-    observer = None if twistd is None else log_observer(options.settings.log, twistd, reactor)
-    return LoggedService(_service(reactor, options), observer)
+    lowest = LogLevelFilter(options.settings.log.level)
+    observer = None if twistd is None else log_observer(options.settings.log, twistd, reactor, lowest)
+    return LoggedService(_service(reactor, options, lowest), observer)
 
 
-def _service(reactor: Reactor, options: Options) -> Service:
+def _service(reactor: Reactor, options: Options, lowest: LogLevelFilter) -> Service:
     if options.worker_count is not None:
         return _supervisor(reactor, options, options.worker_count)
     raise_descriptor_limit()
@@ -171,6 +173,11 @@ def _gateway(reactor: Reactor, options: Options) -> GatewayService:
         # After the start: a port that cannot be opened ends the start, and then no address must be announced.
         reactor.callWhenRunning(_announce, demo)
     return service
+
+
+def _reload(service: GatewayService, options: Options, lowest: LogLevelFilter) -> GatewayReload:
+    """Return what loads the settings of a gateway again."""
+    return GatewayReload(service, options.load_settings, lowest.set)
 
 
 def _demo_page(demo: DemoState | None) -> Mapping[bytes, Resource]:

@@ -45,10 +45,18 @@ class PeerAuthenticator:
     """
 
     def __init__(self, secret: bytes | None, authenticator: Authenticator | None) -> None:
+        self._authenticator = authenticator
+        self.replace_secret(secret)
+
+    def replace_secret(self, secret: bytes | None) -> None:
+        """Accept another secret from now on; peers that have authenticated stay so.
+
+        Raises:
+            ValueError: the secret is empty.
+        """
         if secret is not None and not secret.strip():
             raise ValueError("the shared secret of AMP is empty")
         self._secret = secret
-        self._authenticator = authenticator
         self._has_secret_like_token = secret is not None and _SIGNED.fullmatch(secret.decode("latin-1")) is not None
 
     def kind_of(self, token: str) -> Credential:

@@ -43,6 +43,7 @@ class AmpServerFactory(ServerFactory):
         node_id: the ``node`` that ``Ping`` returns.
 
     Attributes:
+        authenticator: verifies the tokens of peers.
         limits: the limits of peers that have not authenticated.
         sessions: the sessions of the peers that are connected now, with their protocols.
     """
@@ -66,12 +67,12 @@ class AmpServerFactory(ServerFactory):
         self._clock = clock
         self.limits = limits or PeerLimits.create(clock)
         self._subscriptions = DaemonSubscriptions(directory, clock)
-        authenticator = PeerAuthenticator(secret, authenticate)
+        self.authenticator = PeerAuthenticator(secret, authenticate)
         self._sources = sources
         self._responders = CommandResponders(
             broadcaster,
             directory,
-            authenticator,
+            self.authenticator,
             AuthenticationThrottle(self.limits, clock),
             self._subscriptions,
             SourceResponders(sources, source_publisher, clock),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -78,6 +79,8 @@ class JwksSource(Service):
         agent: the HTTP client. ``Agent(reactor)`` verifies certificates against the system's trust store.
         interval: seconds between two fetches. Each interval varies by 10 %, so that nodes do not fetch at the same
             time.
+        known: the keys until the first fetch has succeeded, which the ring has; None: there are none, so that no token
+            of a fetched key can be verified before.
         uniform: returns a random number between its two arguments.
 
     Raises:
@@ -94,6 +97,7 @@ class JwksSource(Service):
         clock: Clock,
         *,
         interval: float = 300.0,
+        known: JwkSet | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._url, self._shown_url = _checked_url(url)
@@ -103,7 +107,7 @@ class JwksSource(Service):
         self._interval = interval
         self._uniform = uniform
         self._backoff = Backoff(min(FIRST_RETRY_SECONDS, interval), interval, uniform=uniform)
-        self._current: JwkSet | None = None
+        self._current = known
         self._failed = False
         self._timer: Timer | None = None
         # Time of the monotonic clock.
@@ -115,8 +119,22 @@ class JwksSource(Service):
 
     @property
     def ready(self) -> bool:
-        """Whether a fetch has succeeded."""
+        """Whether a fetch has succeeded, or keys were known before."""
         return self._current is not None
+
+    @property
+    def current(self) -> JwkSet | None:
+        """The keys that were fetched last; None before the first successful fetch."""
+        return self._current
+
+    def use_ring(self, ring: KeyRing) -> None:
+        """Renew the keys of another ring from now on; it has the keys that are current now, unless they do not fit."""
+        self._ring = ring
+        ring.request_key = self._request_key
+        if self._current is not None:
+            with suppress(UnusableKey):
+                # The ring was made before: the keys may have been fetched again since.
+                ring.renew(self._current.keys)
 
     def not_ready(self) -> str | None:
         """Return why no token can be verified, for ``/readyz``; None once a fetch has succeeded."""

@@ -50,12 +50,14 @@ class Revocations:
     are none, new ones are refused.
 
     Args:
-        tolerance: seconds by which the ``iat`` of an accepted token may lie in the future.
         now: returns the Unix time in seconds.
+
+    Attributes:
+        tolerance: seconds by which the ``iat`` of an accepted token may lie in the future; may be changed.
     """
 
     def __init__(self, tolerance: float = CLOCK_SKEW_SECONDS, now: Callable[[], float] = time.time) -> None:
-        self._tolerance = tolerance
+        self.tolerance = tolerance
         self._now = now
         # The largest number of seconds by which the ``iat`` of a verified token lay in the future.
         self._lead = 0.0
@@ -76,7 +78,7 @@ class Revocations:
 
     def cutoff(self, revoked_at: float) -> float:
         """Return the latest ``iat`` of the tokens that may have been issued until ``revoked_at``, Unix seconds."""
-        measured = min(2 * self._lead + LEAD_MARGIN_SECONDS, self._tolerance)
+        measured = min(2 * self._lead + LEAD_MARGIN_SECONDS, self.tolerance)
         return revoked_at + max(MINIMUM_MARGIN_SECONDS, measured)
 
     def merge(self, known: Iterable[Revocation]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from callcenter_ws.auth.jws import CompactToken, parse, unauthorized
-from callcenter_ws.auth.keys import KeyRing, hmac_key
+from callcenter_ws.auth.keys import KeyRing, VerificationKey, hmac_key
 from callcenter_ws.auth.signing import sign_token
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.events.principal import Principal, Role
@@ -16,6 +16,9 @@ SESSION_KID = "callcenter-ws-session"
 ISSUER = "callcenter-ws"
 SESSION_LIFETIME_SECONDS = 86_400
 """Seconds for which a visitor can reconnect to its session."""
+
+MAX_FORMER_KEYS = 7
+"""Former keys with which session tokens are still verified (``keys.MAX_CANDIDATES`` with the present one)."""
 
 _ALGORITHM = "HS256"
 
@@ -40,12 +43,30 @@ class VisitorSessions:
         new_session_id: Callable[[], str],
         lifetime: int = SESSION_LIFETIME_SECONDS,
     ) -> None:
-        ring = KeyRing([hmac_key(key, (_ALGORITHM,), kid=SESSION_KID)])
-        self._verifier = TokenVerifier(ring, TokenRules((_ALGORITHM,), issuer=ISSUER), time)
-        self._key = key
         self._time = time
         self._new_session_id = new_session_id
         self._lifetime = lifetime
+        # The latest first, each with the time at which its last session ends.
+        self._former: list[tuple[VerificationKey, float]] = []
+        self._use(key, session_key(key))
+
+    def replace_key(self, key: bytes, verification_key: VerificationKey) -> None:
+        """Sign with another key from now on. Sessions that were signed with an earlier one stay valid until their end.
+
+        Args:
+            verification_key: what ``session_key`` returns for it.
+        """
+        if key == self._key:
+            return
+        now = self._time()
+        former = [(self._verification_key, now + self._lifetime), *self._former]
+        self._former = [(known, until) for known, until in former if until > now][:MAX_FORMER_KEYS]
+        self._use(key, verification_key)
+
+    def _use(self, key: bytes, verification_key: VerificationKey) -> None:
+        self._key, self._verification_key = key, verification_key
+        ring = KeyRing([verification_key, *(known for known, _ in self._former)])
+        self._verifier = TokenVerifier(ring, TokenRules((_ALGORITHM,), issuer=ISSUER), self._time)
 
     def open(self, tenant_id: str) -> tuple[Principal, str]:
         """Return a new visitor of a tenant, and the token with which it can reconnect to its session.
@@ -85,16 +106,28 @@ class VisitorSessions:
         return principal
 
 
+def session_key(key: bytes) -> VerificationKey:
+    """Return the key that verifies what ``key`` signs.
+
+    Raises:
+        UnusableKey: it is too short.
+    """
+    return hmac_key(key, (_ALGORITHM,), kid=SESSION_KID)
+
+
 class GatewayTokens:
     """Verifies session tokens and all other tokens. Implements ``interfaces.Authenticator``.
 
     Only the ``kid`` header decides which verifier is used: ``sessions`` for the gateway's own tokens, ``tokens`` for
     all others. No token is tried with both, so that a token of one kind is never accepted as one of the other.
+
+    Attributes:
+        tokens: may be replaced.
     """
 
     def __init__(self, sessions: VisitorSessions, tokens: TokenVerifier) -> None:
         self._sessions = sessions
-        self._tokens = tokens
+        self.tokens = tokens
 
     def verify(self, token: str) -> Principal:
         """Return the principal of a token.
@@ -103,5 +136,5 @@ class GatewayTokens:
             Refusal: ``unauthorized``; ``unavailable`` while the keys have not been fetched for the first time.
         """
         parsed = parse(token)
-        verifier = self._sessions if parsed.kid == SESSION_KID else self._tokens
+        verifier = self._sessions if parsed.kid == SESSION_KID else self.tokens
         return verifier.verify_parsed(parsed)

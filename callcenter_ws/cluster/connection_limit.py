@@ -39,8 +39,7 @@ class ConnectionLimit:
     welcome, and perhaps some events, before it is closed.
 
     Args:
-        per_user: the limit; 0: none.
-        over_limit: whether a connection in excess is refused or replaces the user's oldest one.
+        per_user, over_limit: as for ``change``.
         send: sends a message to all nodes.
     """
 
@@ -53,9 +52,18 @@ class ConnectionLimit:
         send: Callable[[UserLimitMessage], None],
     ) -> None:
         self._membership = membership
-        self._per_user = per_user
         self._send = send
         self._probes = UserProbes(clock)
+        self.change(per_user, over_limit)
+
+    def change(self, per_user: int, over_limit: OverUserLimit) -> None:
+        """Use another limit from now on: a user is counted when one of its connections begins or ends.
+
+        Args:
+            per_user: the limit; 0: none.
+            over_limit: whether a connection in excess is refused or replaces the user's oldest one.
+        """
+        self._per_user = per_user
         self.replaces = over_limit == "replace_oldest"
 
     def enforce(

@@ -53,7 +53,10 @@ class LocalPresence:
     Args:
         announce: publishes an announcement.
         store: keeps presence over a restart, so that users who do not reconnect are announced offline.
-        grace: seconds that a user may be without a connection, as when a page is reloaded, and still count as online.
+
+    Attributes:
+        grace: seconds that a user may be without a connection, as when a page is reloaded, and still count as online;
+            may be changed, and applies to users who disconnect then.
     """
 
     def __init__(self, clock: Clock, spawn: Spawn, announce: Announce, store: PresenceStore, grace: float) -> None:
@@ -61,7 +64,7 @@ class LocalPresence:
         self._spawn = spawn
         self._announce = announce
         self._store = store
-        self._grace = grace
+        self.grace = grace
         self._users: dict[UserKey, _OnlineUser] = {}
         self._last_seen: OrderedDict[UserKey, float] = OrderedDict()
         # Users whose last announcement said online.
@@ -82,7 +85,7 @@ class LocalPresence:
             if record.since is not None:
                 # If the process ended before the user was announced online, that is done when the user reconnects.
                 user = self._users[key] = _OnlineUser(record.since, announced=record.announced, stored=True)
-                user.offline_timer = self._clock.call_later(self._grace + reconnect_seconds, self._gone_offline, key)
+                user.offline_timer = self._clock.call_later(self.grace + reconnect_seconds, self._gone_offline, key)
             elif record.announced:
                 # The process ended before the user was announced offline.
                 self._request_announcement(key)
@@ -115,7 +118,7 @@ class LocalPresence:
             if len(self._last_seen) > MAX_PRESENCE_RECORDS:
                 self._last_seen.popitem(last=False)
             self._save(key, user)
-            user.offline_timer = self._clock.call_later(self._grace, self._gone_offline, key)
+            user.offline_timer = self._clock.call_later(self.grace, self._gone_offline, key)
 
     def of(self, tenant_id: str, user_id: str) -> UserPresence:
         """Return whether a user is connected; a visitor only if no other user with this id is or was."""

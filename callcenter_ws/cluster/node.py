@@ -70,6 +70,13 @@ class Cluster:
             self._report_everything,
             lambda: self.presence.has_reported_all(),
         )
+        self._connection_limit = ConnectionLimit(
+            self._membership,
+            clock,
+            limits.connections_per_user,
+            over_user_limit,
+            lambda message: spawn(self._publish(message)),
+        )
         offline = OfflineAnnouncements(broker.tenant_store, clock, spawn, self._new_id, log_limits)
         self.presence = ClusterPresence(
             self._membership,
@@ -80,20 +87,20 @@ class Cluster:
             log_limits,
             lambda tenant_id: spawn(self._register_tenant(tenant_id)),
             offline,
-            ConnectionLimit(
-                self._membership,
-                clock,
-                limits.connections_per_user,
-                over_user_limit,
-                lambda message: spawn(self._publish(message)),
-            ),
+            self._connection_limit,
             grace=limits.presence_grace,
-            drain_grace=limits.presence_grace + limits.drain_timeout,
+            drain_grace=_drain_grace(limits),
         )
         self._locations = UserLocations(
             self._membership, broker.tenant_store, self.presence.unreported_connections, clock
         )
         self._reaper = Reaper(redis, keys, self._membership, offline, clock, spawn, limits.presence_grace)
+
+    def change_limits(self, limits: Limits, over_user_limit: OverUserLimit) -> None:
+        """Use other limits from now on."""
+        self._connection_limit.change(limits.connections_per_user, over_user_limit)
+        self.presence.change_grace(limits.presence_grace, _drain_grace(limits))
+        self._reaper.grace = limits.presence_grace
 
     def _report_everything(self) -> None:
         """Report everything again: Redis had no lease of this node, so it may have lost all data."""
@@ -153,3 +160,8 @@ class Cluster:
             self._control.stop()
         # If not everything could be reported, the lease has to expire, so that the reaper does the rest.
         await self._membership.stop(release=await self.presence.finish())
+
+
+def _drain_grace(limits: Limits) -> float:
+    """Return the seconds that users of a node that stops have to reconnect."""
+    return limits.presence_grace + limits.drain_timeout

@@ -84,11 +84,14 @@ class ClusterPresence:
         self._register_tenant = register_tenant
         self._offline = offline
         self._limit = limit
-        self._grace = grace
-        self._drain_grace = drain_grace
+        self.change_grace(grace, drain_grace)
         self._tenants: dict[str, _TenantUsers] = {}
         # Tenants for which a report has failed, or whose reports Redis has lost.
         self._unreported_tenants: set[str] = set()
+
+    def change_grace(self, grace: float, drain_grace: float) -> None:
+        """Use other times from now on, for users who disconnect."""
+        self._grace, self._drain_grace = grace, drain_grace
 
     # From the Hub
 

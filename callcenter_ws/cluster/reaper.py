@@ -39,8 +39,9 @@ class Reaper:
     When Redis was unavailable, all leases expire at once. So no node is evicted before all have had the length of a
     lease to renew their own. Whether a lease has expired is decided by Redis, by the script that deletes it.
 
-    Args:
-        grace: seconds that the users of a dead node have to reconnect before they are announced offline.
+    Attributes:
+        grace: seconds that the users of a dead node have to reconnect before they are announced offline; may be
+            changed.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Reaper:
         self._offline = offline
         self._clock = clock
         self._spawn = spawn
-        self._grace = grace
+        self.grace = grace
         self._revocations = RevocationExpiry(redis, keys)
         self._scans: SingleFlight | None = None
         self._tenants_cursor = b"0"
@@ -111,7 +112,7 @@ class Reaper:
         await self._redis.send("DEL", name)
         await self._membership.evict(instance, "end")
         self._clock.call_later(
-            self._grace + _MARGIN_SECONDS, lambda: self._spawn(self._attempt_to_announce_offline(tenants))
+            self.grace + _MARGIN_SECONDS, lambda: self._spawn(self._attempt_to_announce_offline(tenants))
         )
 
     async def _remove_connections(self, instance: str, tenant: bytes) -> bool:
@@ -121,7 +122,7 @@ class Reaper:
         while left:
             if not await self._membership.evict(instance, "continue"):
                 return False
-            left = await self._redis.run(PRESENCE_REMOVE_NODE, [meta], instance, repr(float(self._grace)))
+            left = await self._redis.run(PRESENCE_REMOVE_NODE, [meta], instance, repr(float(self.grace)))
         # Announcements scan the set of all tenants, which may not have this one if it has only had clients.
         await self._redis.send("SADD", self._keys.tenants, tenant)
         return True

@@ -7,8 +7,9 @@ from enum import Enum
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
-from callcenter_ws.config.settings import KEYS, Settings
+from callcenter_ws.config.settings import KEYS, SECTIONS, Settings
 
 
 class Effect(Enum):
@@ -90,6 +91,21 @@ class Reloadable(Protocol):
 def changed_keys(old: Settings, new: Settings) -> list[str]:
     """Return the keys whose values differ, in the order of ``KEYS``."""
     return [key for key in KEYS if _value(old, key) != _value(new, key)]
+
+
+def settings_in_use(old: Settings, new: Settings) -> Settings:
+    """Return the settings after a reload: new values of the keys that it changes in place, old ones of the others."""
+    values: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
+    for key in KEYS:
+        section, _, name = key.partition(".")
+        values[section][name] = _value(new if changes_in_place(key) else old, key)
+    sections = {section: cls(**values[section]) for section, cls in SECTIONS.items()}
+    return replace(old, warnings=new.warnings, **sections)
+
+
+def changes_in_place(key: str) -> bool:
+    """Return whether a reload changes a key, at once or for new connections."""
+    return EFFECTS[key] in (Effect.RELOAD, Effect.CONNECTIONS)
 
 
 def _value(settings: Settings, key: str) -> object:

@@ -293,9 +293,7 @@ class Client:
         self._hub.outgoing.add(self)
         if self._slow is None:
             hub, timed_out = self._hub, partial(self.close, CloseCode.SLOW_CONSUMER)
-            self._slow = SlowConsumerWatch(
-                hub.clock, self._transport, hub.limits.slow_timeout, hub.limits.min_rate, timed_out
-            )
+            self._slow = SlowConsumerWatch(hub.clock, self._transport, hub, timed_out)
         self._slow.start()
 
     def drained(self) -> None:

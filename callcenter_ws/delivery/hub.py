@@ -12,7 +12,7 @@ from callcenter_ws.delivery.group import CLIENTS_PER_SLICE, Group
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.outbox import Outbox, join
 from callcenter_ws.delivery.outgoing import OutgoingBytes
-from callcenter_ws.delivery.prepared_views import MAX_PREPARED_BYTES, SHARE_OF_OUTGOING, PreparedViews
+from callcenter_ws.delivery.prepared_views import PreparedViews, max_prepared_bytes
 from callcenter_ws.delivery.replay_cache import ReplayCache
 from callcenter_ws.delivery.snapshot_parts import PartCache
 from callcenter_ws.delivery.subscriber import SessionState, Subscriber
@@ -101,7 +101,7 @@ class Hub:
         self.replays = ReplayCache(clock)
         self.slicer = Slicer(clock)
         self._snapshot_parts = PartCache(clock)
-        self._prepared_views = PreparedViews(min(MAX_PREPARED_BYTES, limits.outgoing_bytes // SHARE_OF_OUTGOING))
+        self._prepared_views = PreparedViews(max_prepared_bytes(limits.outgoing_bytes))
         self.outgoing = OutgoingBytes(clock, self.slicer, limits.outgoing_bytes, self._count_limit_exceeded)
         self.outgoing.others.append(lambda: self._prepared_views.bytes)
         self.counters = HubCounters()

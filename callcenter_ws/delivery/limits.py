@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Literal, NamedTuple, Protocol, get_type_hints
 
 from msgspec import Meta
 
@@ -364,6 +364,14 @@ class Limits:
         GracePeriod,
         Limit(Scope.PROCESS, "the stop of a node: seconds until every client is closed", "drain, then close 4003"),
     ] = 30
+
+
+class HasLimits(Protocol):
+    """What has limits that may be replaced while it is in use; they are read when they are needed."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that apply now."""
 
 
 def limit_of(annotation: object) -> Limit | None:

@@ -130,6 +130,10 @@ class Outbox:
     def __str__(self) -> str:
         return "a closed connection" if self.closed else str(self._owner)
 
+    def resize(self, limit: int) -> None:
+        """Hold at most ``limit`` publications from now on; what is beyond that overflows with the next one."""
+        self._limit = limit + self._fragments
+
     @property
     def blocked(self) -> bool:
         """Whether nothing can be written now; the welcome comes before everything else."""

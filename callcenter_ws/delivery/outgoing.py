@@ -52,10 +52,10 @@ class OutgoingBytes:
     everybody else. A peer for which nothing waited one second ago is never closed.
 
     Args:
-        limit: bytes.
         closed: called for each connection that is closed, before.
 
     Attributes:
+        limit: bytes; may be changed.
         total: the bytes that waited when they were counted last.
         others: functions that return bytes that wait and are bounded by themselves: deliveries to daemons.
     """
@@ -63,7 +63,7 @@ class OutgoingBytes:
     def __init__(self, clock: Clock, slicer: Slicer, limit: int, closed: Callable[[], None]) -> None:
         self._clock = clock
         self._slicer = slicer
-        self._limit = limit
+        self.limit = limit
         self._closed = closed
         self.others: list[Callable[[], int]] = []
         self._counted = 0
@@ -91,7 +91,7 @@ class OutgoingBytes:
         if not self._is_scheduled:
             self._is_scheduled = True
             self._clock.call_later(CHECK_INTERVAL_SECONDS, self._count)
-        if not self._counts_soon and self.total + self._added > self._limit:
+        if not self._counts_soon and self.total + self._added > self.limit:
             self._counts_soon = True
             self._clock.call_later(MIN_INTERVAL_SECONDS, self._count_soon)
 
@@ -126,14 +126,14 @@ class OutgoingBytes:
                         count.add(peer)
                 yield
             self._counted = count.total
-            if self.total > self._limit:
+            if self.total > self.limit:
                 yield from self._enforce(count)
         finally:
             self._is_counting = False
 
     def _enforce(self, count: _Count) -> Iterator[None]:
         """Close peers until the bytes are well below the limit, so that the next event does not exceed it again."""
-        target = self._limit - self._limit // 16
+        target = self.limit - self.limit // 16
         latest = self._clock.monotonic() - HEALTHY_SECONDS
         # Of those that may be healthy: if they are not, they pay in the next count, before those that come after them.
         spared = 0

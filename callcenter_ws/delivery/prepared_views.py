@@ -16,18 +16,21 @@ SHARE_OF_OUTGOING = 4
 """Of ``limits.outgoing_bytes``, prepared views hold at most one part in so many."""
 
 
+def max_prepared_bytes(outgoing_bytes: int) -> int:
+    """Return what prepared views may hold with a limit on outgoing bytes."""
+    return min(MAX_PREPARED_BYTES, outgoing_bytes // SHARE_OF_OUTGOING)
+
+
 class PreparedViews:
     """Counts prepared views as long as anything refers to them, and drops those used least recently.
 
-    Args:
-        max_bytes: the limit of ``bytes``.
-
     Attributes:
+        max_bytes: the limit of ``bytes``; a lower one is enforced when the next view is kept.
         bytes: the size of the views that are kept.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         # By the identity of the view, which no other view has while the weak reference is alive.
         self._views: OrderedDict[int, tuple[weakref.ref[object], int, Callable[[], None]]] = OrderedDict()
         self.bytes = 0
@@ -46,7 +49,7 @@ class PreparedViews:
         self._views[identity] = weakref.ref(view, lambda _: self._forget(identity)), size, drop
         self.bytes += size
         # Not the one just added: its clients wait for it.
-        while self.bytes > self._max_bytes and len(self._views) > 1:
+        while self.bytes > self.max_bytes and len(self._views) > 1:
             oldest = next(iter(self._views))
             drop = self._views[oldest][2]
             self._forget(oldest)

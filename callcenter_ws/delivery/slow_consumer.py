@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from callcenter_ws.delivery.limits import HasLimits
 from callcenter_ws.runtime.clock import Clock, Timer
 
 
@@ -21,24 +22,22 @@ class UnsentBytes(Protocol):
 class SlowConsumerWatch:
     """Watches a blocked socket.
 
-    In each ``timeout`` its peer must receive ``timeout`` · ``min_rate`` bytes, or everything that was unsent when it
-    began. What was received in one does not count in the next: the buffers of the system may accept megabytes at once.
+    In each ``slow_timeout`` its peer must receive ``slow_timeout`` · ``min_rate`` bytes, or everything that was unsent
+    when it began. What was received in one does not count in the next: the buffers of the system may accept megabytes
+    at once.
 
     Args:
-        timeout: seconds.
-        min_rate: bytes per second.
+        source: has these limits; they are read at the beginning of each ``slow_timeout``.
         timed_out: called when the peer has received less.
     """
 
-    __slots__ = ("_clock", "_min_bytes", "_timed_out", "_timeout", "_timer", "_transport", "_unsent")
+    __slots__ = ("_clock", "_min_bytes", "_source", "_timed_out", "_timer", "_transport", "_unsent")
 
-    def __init__(
-        self, clock: Clock, transport: UnsentBytes, timeout: float, min_rate: float, timed_out: Callable[[], None]
-    ) -> None:
-        self._min_bytes = timeout * min_rate
+    def __init__(self, clock: Clock, transport: UnsentBytes, source: HasLimits, timed_out: Callable[[], None]) -> None:
+        self._min_bytes = 0.0
         self._clock = clock
         self._transport = transport
-        self._timeout = timeout
+        self._source = source
         self._timed_out = timed_out
         self._timer: Timer | None = None
         self._unsent = 0
@@ -55,8 +54,10 @@ class SlowConsumerWatch:
             self._timer = None
 
     def _schedule_check(self) -> None:
+        limits = self._source.limits
+        self._min_bytes = limits.slow_timeout * limits.min_rate
         self._unsent = self._transport.unsent_bytes()
-        self._timer = self._clock.call_later(self._timeout, self._check)
+        self._timer = self._clock.call_later(limits.slow_timeout, self._check)
 
     def _check(self) -> None:
         # At least one byte: with a rate of 0, a client that reads anything at all stays connected.

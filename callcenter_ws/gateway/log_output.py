@@ -25,18 +25,31 @@ from callcenter_ws.runtime.json import rfc3339
 from callcenter_ws.runtime.reactor import Reactor
 
 
-def log_observer(settings: LogSettings, twistd: Mapping[str, object], reactor: Reactor) -> ILogObserver | None:
+class LogLevelFilter:
+    """The lowest level that is written, which may change."""
+
+    def __init__(self, level: str) -> None:
+        self.predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
+
+    def set(self, level: str) -> None:
+        """Write events of this level and above from now on."""
+        self.predicate.setLogLevelForNamespace("", LogLevel.levelWithName(level))
+
+
+def log_observer(
+    settings: LogSettings, twistd: Mapping[str, object], reactor: Reactor, lowest: LogLevelFilter | None = None
+) -> ILogObserver | None:
     """Return the observer for ``twistd``; None if its options name one that decides by itself.
 
     Args:
         twistd: the options of ``twistd``: with ``--logger`` and ``--syslog`` it makes the observer.
+        lowest: the lowest level that is written; None: that of the settings, for good.
     """
     if twistd.get("logger") or twistd.get("syslog"):
         return None
     file = _log_file(str(twistd.get("logfile") or ""), nodaemon=bool(twistd.get("nodaemon")), reactor=reactor)
     written = FileLogObserver(file, json_line if settings.format == "json" else TextLine())
-    lowest = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(settings.level))
-    return FilteringLogObserver(written, [lowest])
+    return FilteringLogObserver(written, [(lowest or LogLevelFilter(settings.level)).predicate])
 
 
 def _log_file(name: str, *, nodaemon: bool, reactor: Reactor) -> TextIO:

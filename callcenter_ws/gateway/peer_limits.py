@@ -7,11 +7,17 @@ from callcenter_ws.gateway.descriptors import Descriptors
 from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.peer_budget import BudgetLimits, Credential
-from callcenter_ws.runtime.peer_limits import PeerLimits
+from callcenter_ws.runtime.peer_limits import PeerLimits, PeerLimitValues
 
 
 def peer_limits(settings: Settings, clock: Clock, descriptors: Descriptors) -> PeerLimits:
     """Return the limits that all ports of the process share."""
+    values = peer_limit_values(settings, descriptors)
+    return PeerLimits.create(clock, values, proxies=TrustedProxies(settings.web.trusted_proxies))
+
+
+def peer_limit_values(settings: Settings, descriptors: Descriptors) -> PeerLimitValues:
+    """Return the values of these limits."""
     limits = settings.limits
     sockets = descriptors.unauthenticated
     budget = BudgetLimits(
@@ -25,10 +31,8 @@ def peer_limits(settings: Settings, clock: Clock, descriptors: Descriptors) -> P
             Credential.SECRET: limits.failed_secrets_per_network,
         },
     )
-    return PeerLimits.create(
-        clock,
+    return PeerLimitValues(
         budget=budget,
-        proxies=TrustedProxies(settings.web.trusted_proxies),
         log_lines=limits.log_lines,
         log_lines_per_network=limits.log_lines_per_network,
         requests_per_connection=limits.requests_per_connection,

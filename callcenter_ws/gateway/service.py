@@ -45,6 +45,9 @@ class GatewayService(MultiService):
 
     Attributes:
         parts: the connected parts, for embedding.
+        settings: those that are in use; a reload replaces them.
+        listeners: all of them.
+        proxied_factories: those of endpoints with the PROXY protocol.
         web_listeners, amp_listeners: one Listener for each endpoint; its ``port`` has the address.
     """
 
@@ -60,7 +63,8 @@ class GatewayService(MultiService):
         self.settings = settings
         self._reactor = reactor
         self._handoff = handoff
-        self._listeners: list[Listener] = []
+        self.listeners: list[Listener] = []
+        self.proxied_factories: list[ProxiedFactory] = []
         self._ready_check: IDelayedCall | None = None
         self.parts = parts = assemble(reactor, settings, handoff, extra_resources)
         if parts.authentication.jwks is not None:
@@ -82,16 +86,18 @@ class GatewayService(MultiService):
         limits = self.parts.peer_limits
         listener = Listener(self._reactor, endpoint, factory, inherited, setting, limits.turns, self._proxied)
         listener.setServiceParent(self)
-        self._listeners.append(listener)
+        self.listeners.append(listener)
         return listener
 
     def _proxied(self, factory: IProtocolFactory) -> IProtocolFactory:
         """Return a factory of connections that begin with the header of the PROXY protocol."""
         timeout = self.settings.limits.handshake_timeout
-        return ProxiedFactory(factory, self.parts.peer_limits, self._reactor, timeout)
+        proxied = ProxiedFactory(factory, self.parts.peer_limits, self._reactor, timeout)
+        self.proxied_factories.append(proxied)
+        return proxied
 
     def _accept_from_inherited(self) -> None:
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.accept_from_inherited()
 
     # Start
@@ -168,7 +174,7 @@ class GatewayService(MultiService):
 
         Without this a client would be refused although another worker could serve it.
         """
-        for listener in self._listeners:
+        for listener in self.listeners:
             await listener.close()
         await self._wait_until(lambda: self.parts.site.first_bytes_deadline.is_empty, LATE_CONNECTIONS_TIMEOUT_SECONDS)
 

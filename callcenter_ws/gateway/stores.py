@@ -19,6 +19,7 @@ from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.cluster.node import Cluster
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
+from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.events.event import Origin
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Broker, Directory, PresenceTracker
@@ -52,6 +53,9 @@ class EventStore(Protocol):
 
     def directory(self, hub: Hub) -> Directory:
         """Return the directory of connected users; to be called once."""
+
+    def change_limits(self, limits: Limits, over_user_limit: OverUserLimit) -> None:
+        """Use other limits from now on."""
 
     def open(self, hub: Hub) -> None:
         """Open the store and deliver its events to ``hub``.
@@ -105,6 +109,10 @@ class LocalStore:
     def directory(self, hub: Hub) -> LocalDirectory:
         """Return the directory of this node."""
         return LocalDirectory(hub, self.presence, self.broker, self._clock)
+
+    def change_limits(self, limits: Limits, over_user_limit: OverUserLimit) -> None:
+        """Use another grace from now on; the connections of a user are limited by ``requests.admission`` alone."""
+        self.presence.grace = limits.presence_grace
 
     def open(self, hub: Hub) -> None:
         """Open the store; restore presence and revocations from it.
@@ -180,6 +188,10 @@ class RedisStore:
     def directory(self, hub: Hub) -> Directory:
         """Return the directory of all nodes."""
         return self._cluster.directory(hub)
+
+    def change_limits(self, limits: Limits, over_user_limit: OverUserLimit) -> None:
+        """Use other limits from now on, for the users of this node."""
+        self._cluster.change_limits(limits, over_user_limit)
 
     def open(self, hub: Hub) -> None:
         """Start to connect. While Redis cannot be reached, ``/readyz`` reports it and connecting is retried."""

@@ -25,12 +25,12 @@ _EXPOSED_HEADERS = "ETag, Retry-After, WWW-Authenticate"
 class CorsPolicy:
     """Decides which pages may read responses.
 
-    Args:
-        origins: the origins of these pages.
+    Attributes:
+        origins: the origins of these pages; may be replaced.
     """
 
     def __init__(self, origins: OriginList) -> None:
-        self._origins = origins
+        self.origins = origins
 
     def covers(self, path: bytes) -> bool:
         """Return whether pages of other sites may read the responses to requests for ``path`` at all."""
@@ -44,7 +44,7 @@ class CorsPolicy:
         """
         if not self.covers(path):
             return {}
-        if origin is None or not self._origins.allows(origin):
+        if origin is None or not self.origins.allows(origin):
             return _VARY
         return {**_VARY, "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED_HEADERS}
 
@@ -60,7 +60,7 @@ class CorsPolicy:
         allow = {"Allow": ", ".join([*methods, "OPTIONS"])}
         if origin is None:
             return allow
-        if not self._origins.allows(origin):
+        if not self.origins.allows(origin):
             text = f"the Origin {shown_origin(origin)} is not listed in web.allowed_origins"
             raise Refusal(ErrorCode.FORBIDDEN, text)
         return {

@@ -20,9 +20,13 @@ PIECE_BYTES = 65_536
 """Bytes that are passed to a transport at once. A body of at most this size is written as a whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BodyWriting:
-    """What writing large bodies needs; one for each site."""
+    """What writing large bodies needs; one for all sites.
+
+    Attributes:
+        limits: may be replaced.
+    """
 
     clock: Clock
     slicer: Slicer
@@ -43,8 +47,7 @@ class LargeBody:
         self._written = 0
         self._is_paused = self._is_over = False
         self._writing = writing
-        limits = writing.limits
-        self._watch = SlowConsumerWatch(writing.clock, self, limits.slow_timeout, limits.min_rate, self.close_slow)
+        self._watch = SlowConsumerWatch(writing.clock, self, writing, self.close_slow)
 
     def start(self) -> None:
         """Begin to write; the headers have been written."""

@@ -36,8 +36,7 @@ class PieceWriter:
         self._slicer = writing.slicer
         self._outgoing = writing.outgoing
         self._written = 0
-        limits = writing.limits
-        self._watch = SlowConsumerWatch(writing.clock, self, limits.slow_timeout, limits.min_rate, self.close_slow)
+        self._watch = SlowConsumerWatch(writing.clock, self, writing, self.close_slow)
         self._is_paused = False
         self._is_scheduled = False
         self._is_done = False

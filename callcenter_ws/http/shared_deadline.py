@@ -47,6 +47,13 @@ class SharedDeadline:
         deadline = self._deadlines.pop(waiting, None)
         return 0.0 if deadline is None else max(0.0, deadline - self._reactor.seconds())
 
+    def change(self, seconds: float) -> None:
+        """Use another time limit from now on, also for what is waiting: so the deadlines keep their order."""
+        difference, self._seconds = seconds - self._seconds, seconds
+        self._deadlines = {waiting: deadline + difference for waiting, deadline in self._deadlines.items()}
+        if self._timer is not None:
+            self._timer.reset(0)
+
     def close(self) -> None:
         """Stop the timer."""
         if self._timer is not None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -242,6 +243,11 @@ class GatewaySite(Site):
         self.limits = limits or PeerLimits.create(ReactorClock(reactor))
         self._request_timeouts = RequestTimeouts(head=handshake_timeout, body=body_timeout)
         self.first_bytes_deadline = SharedDeadline(reactor, handshake_timeout)
+
+    def change_handshake_timeout(self, seconds: float) -> None:
+        """Use another ``handshake_timeout`` for new connections, and for those that have received no data."""
+        self._request_timeouts = replace(self._request_timeouts, head=seconds)
+        self.first_bytes_deadline.change(seconds)
 
     def buildProtocol(self, addr: IAddress | None) -> FirstBytesProtocol:  # type: ignore[override]  # not twisted.web's
         """Return the protocol of a new connection."""

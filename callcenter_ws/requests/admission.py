@@ -26,18 +26,17 @@ class EndpointName(StrEnum):
 class Admission:
     """Decides whether a node accepts a connection.
 
-    Args:
-        over_user_limit: what happens to a user's connection over ``limits.connections_per_user``.
-
     Attributes:
+        limits: may be replaced; then they apply to the next connection.
+        over_user_limit: what happens to a user's connection over ``limits.connections_per_user``; may be changed.
         sockets: open sockets, authenticated or not; counted from ``open_socket`` to ``close_socket``.
         draining: whether all connections are refused, because the node stops.
     """
 
     def __init__(self, hub: Hub, limits: Limits, over_user_limit: OverUserLimit = "refuse") -> None:
         self._hub = hub
-        self._limits = limits
-        self._over_user_limit = over_user_limit
+        self.limits = limits
+        self.over_user_limit = over_user_limit
         self._probes = UserProbes(hub.clock)
         self.sockets = 0
         self._sockets_by_network: dict[str, int] = {}
@@ -51,7 +50,7 @@ class Admission:
         """
         if self.draining:
             raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_AFTER_SECONDS)
-        limits = self._limits
+        limits = self.limits
         if limits.connections and self.sockets >= limits.connections:
             raise Refusal(ErrorCode.CONNECTION_LIMIT, "this node is full", retry_after=RETRY_AFTER_SECONDS)
         if limits.connections_per_ip and self._sockets_by_network.get(network, 0) >= limits.connections_per_ip:
@@ -94,7 +93,7 @@ class Admission:
         return principal
 
     def _check_limits(self, principal: Principal) -> None:
-        limits, tenant_id = self._limits, principal.tenant_id
+        limits, tenant_id = self.limits, principal.tenant_id
         if limits.connections_per_tenant and self._hub.connections(tenant_id) >= limits.connections_per_tenant:
             raise Refusal(
                 ErrorCode.CONNECTION_LIMIT, "the tenant has too many connections", retry_after=RETRY_AFTER_SECONDS
@@ -102,7 +101,7 @@ class Admission:
         mine = self._hub.clients_of(principal)
         if not limits.connections_per_user or len(mine) < limits.connections_per_user:
             return
-        if self._over_user_limit == "refuse":
+        if self.over_user_limit == "refuse":
             raise self._probes.decide((tenant_id, principal.user_id, principal.is_visitor), mine)[0]
         mine.sort(key=lambda client: client.connection_id)
         for client in mine[: len(mine) - limits.connections_per_user + 1]:

@@ -34,8 +34,10 @@ class ChatSessions:
     Args:
         sources: whether daemons open and end the chats of a tenant.
         quotas: a session that the gateway opens counts as a message of its visitor.
-        agent_chats: the policy for agents (``events.visibility``).
-        open_sessions: whether clients may write into sessions that are not open.
+
+    Attributes:
+        agent_chats: the policy for agents (``events.visibility``); may be changed.
+        open_sessions: whether clients may write into sessions that are not open; may be changed.
     """
 
     def __init__(
@@ -51,8 +53,8 @@ class ChatSessions:
         self._broadcaster = broadcaster
         self._sources = sources
         self._quotas = quotas
-        self._agent_chats = agent_chats
-        self._open_sessions = open_sessions
+        self.agent_chats = agent_chats
+        self.open_sessions = open_sessions
         self._visitors = OneAtATime(clock, "messages of this chat session")
 
     async def publish(
@@ -64,7 +66,7 @@ class ChatSessions:
             Refusal: ``unknown_session`` for a session that is not open, ``forbidden`` for an agent who may not see it,
                 ``overloaded`` when too much waits for the store.
         """
-        if not sender.is_visitor or self._open_sessions:
+        if not sender.is_visitor or self.open_sessions:
             return await self._publish(sender, type_, payload, event_id, self._writer(sender))
         size = len(payload.get("body", "").encode())
         return await self._visitors.run(
@@ -94,9 +96,9 @@ class ChatSessions:
         )
 
     def _writer(self, sender: Principal) -> ChatWriter:
-        if sender.role is Role.AGENT and self._agent_chats == "own":
-            return ChatWriter(agent=sender.user_id, queues=sender.queues, any_session=self._open_sessions)
-        return ChatWriter(any_session=self._open_sessions)
+        if sender.role is Role.AGENT and self.agent_chats == "own":
+            return ChatWriter(agent=sender.user_id, queues=sender.queues, any_session=self.open_sessions)
+        return ChatWriter(any_session=self.open_sessions)
 
     async def _opens(self, tenant_id: str, type_: str) -> bool:
         """Return whether the gateway opens the session itself: by a visitor's message, where no source does it."""

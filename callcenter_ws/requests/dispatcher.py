@@ -93,8 +93,8 @@ class Dispatcher:
             client.send(error_frame(refusal))
         if delay.own:
             if self._rate_limited is None:
-                self._rate_limited = MistakeCount(self._context.limits.bad_messages)
-            if self._rate_limited.too_many(now):
+                self._rate_limited = MistakeCount()
+            if self._rate_limited.too_many(now, self._context.limits.bad_messages):
                 client.close(CloseCode.RATE_LIMITED)
 
     async def _answer(self, text: bytes) -> None:
@@ -122,6 +122,6 @@ class Dispatcher:
         client.refuse(refusal, request_id)
         if refusal.code in _MISTAKES:
             if self._mistakes is None:
-                self._mistakes = MistakeCount(self._context.limits.bad_messages)
-            if self._mistakes.too_many(self._context.clock.monotonic()):
+                self._mistakes = MistakeCount()
+            if self._mistakes.too_many(self._context.clock.monotonic(), self._context.limits.bad_messages):
                 client.close(CloseCode.PROTOCOL_ABUSE)

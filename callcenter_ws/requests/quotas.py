@@ -57,32 +57,15 @@ class Quotas:
     def __init__(self, limits: Limits, clock: Clock, *, history_events: int, history_bytes: int) -> None:
         self._clock = clock
         self._shared = SharedBudgets()
-        self._limits = limits
-        staff_bytes = float(limits.message_bytes)
-        self._connection = Rate(
-            limits.rate, limits.burst, limits.byte_rate, max(BYTE_BURST_SECONDS * limits.byte_rate, staff_bytes)
-        )
-        self._user = _rate(limits.user_rate, limits.user_byte_rate, BYTE_BURST_SECONDS, staff_bytes)
-        self._tenant = _rate(limits.tenant_rate, limits.tenant_byte_rate, TENANT_BURST_SECONDS, staff_bytes)
-        visitor_bytes = float(limits.visitor_message_bytes)
-        session_bytes = max(TENANT_BURST_SECONDS * limits.visitor_byte_rate, visitor_bytes)
-        self._session = Rate(limits.visitor_rate, limits.visitor_burst, limits.visitor_byte_rate, session_bytes)
-        # Many chat widgets send chat.typing for each key: that is refused, and no reason to close the connection.
-        self._visitor = Rate(limits.rate, limits.burst, 2 * limits.visitor_byte_rate, 2 * session_bytes)
-        self._visitor_network = _rate(
-            limits.visitor_network_rate, limits.visitor_network_byte_rate, TENANT_BURST_SECONDS, visitor_bytes
-        )
-        self._visitor_tenant = _rate(
-            limits.visitor_tenant_rate, limits.visitor_tenant_byte_rate, TENANT_BURST_SECONDS, visitor_bytes
-        )
-        events = max(1.0, limits.visitor_history_share * history_events)
-        size = max(visitor_bytes, limits.visitor_history_share * history_bytes)
-        self._history = Rate(events / HISTORY_WINDOW_SECONDS, events, size / HISTORY_WINDOW_SECONDS, size)
-        self._sessions = Rate(limits.visitor_sessions / 60, limits.visitor_sessions, 1.0, 1.0)
+        self._rates = _Rates(limits, history_events, history_bytes)
+
+    def change(self, limits: Limits, *, history_events: int, history_bytes: int) -> None:
+        """Use other limits from now on, in the budgets of connected clients too; what is used of them stays used."""
+        self._rates.replace_with(_Rates(limits, history_events, history_bytes))
 
     def connection_budget(self, principal: Principal) -> Budget:
         """Return a new budget for one connection."""
-        return Budget(self._visitor if principal.is_visitor else self._connection, self._clock.monotonic())
+        return Budget(self._rates.visitor if principal.is_visitor else self._rates.connection, self._clock.monotonic())
 
     def charges(self, principal: Principal, network: str) -> tuple[Charge, ...]:
         """Return the shared budgets of a client.
@@ -94,13 +77,13 @@ class Quotas:
         if principal.is_visitor:
             session = principal.session_id or principal.user_id
             return (
-                Charge(("session", tenant_id, session), self._session, own=False),
-                Charge(("network", network), self._visitor_network, own=False),
-                Charge(("visitors", tenant_id), self._visitor_tenant, own=False),
+                Charge(("session", tenant_id, session), self._rates.session, own=False),
+                Charge(("network", network), self._rates.visitor_network, own=False),
+                Charge(("visitors", tenant_id), self._rates.visitor_tenant, own=False),
             )
         return (
-            Charge(("user", tenant_id, principal.user_id), self._user, own=True),
-            Charge(("tenant", tenant_id), self._tenant, own=False),
+            Charge(("user", tenant_id, principal.user_id), self._rates.user, own=True),
+            Charge(("tenant", tenant_id), self._rates.tenant, own=False),
         )
 
     def charge(self, connection: Budget, charges: tuple[Charge, ...], size: int) -> Delay | None:
@@ -135,7 +118,7 @@ class Quotas:
         if not sender.is_visitor:
             return
         now = self._clock.monotonic()
-        budget = self._shared.get(("history", sender.tenant_id), self._history, now)
+        budget = self._shared.get(("history", sender.tenant_id), self._rates.history, now)
         wait = budget.wait_for(now, size)
         if typing and not wait:
             wait = budget.wait_until_left(TYPING_RESERVE)
@@ -151,11 +134,50 @@ class Quotas:
             Refusal: ``rate_limited``: it has opened too many.
         """
         now = self._clock.monotonic()
-        budget = self._shared.get(("sessions", network), self._sessions, now)
+        budget = self._shared.get(("sessions", network), self._rates.sessions, now)
         wait = budget.wait_for(now, 0)
         if wait:
             raise Refusal(ErrorCode.RATE_LIMITED, "too many chat sessions from this network", retry_after=wait)
         budget.take(0)
+
+
+class _Rates:
+    """The rates of all kinds of budgets. Each is one object, to which all budgets of its kind refer."""
+
+    def __init__(self, limits: Limits, history_events: int, history_bytes: int) -> None:
+        staff_bytes = float(limits.message_bytes)
+        self.connection = Rate(
+            limits.rate, limits.burst, limits.byte_rate, max(BYTE_BURST_SECONDS * limits.byte_rate, staff_bytes)
+        )
+        self.user = _rate(limits.user_rate, limits.user_byte_rate, BYTE_BURST_SECONDS, staff_bytes)
+        self.tenant = _rate(limits.tenant_rate, limits.tenant_byte_rate, TENANT_BURST_SECONDS, staff_bytes)
+        visitor_bytes = float(limits.visitor_message_bytes)
+        session_bytes = max(TENANT_BURST_SECONDS * limits.visitor_byte_rate, visitor_bytes)
+        self.session = Rate(limits.visitor_rate, limits.visitor_burst, limits.visitor_byte_rate, session_bytes)
+        # Many chat widgets send chat.typing for each key: that is refused, and no reason to close the connection.
+        self.visitor = Rate(limits.rate, limits.burst, 2 * limits.visitor_byte_rate, 2 * session_bytes)
+        self.visitor_network = _rate(
+            limits.visitor_network_rate, limits.visitor_network_byte_rate, TENANT_BURST_SECONDS, visitor_bytes
+        )
+        self.visitor_tenant = _rate(
+            limits.visitor_tenant_rate, limits.visitor_tenant_byte_rate, TENANT_BURST_SECONDS, visitor_bytes
+        )
+        events = max(1.0, limits.visitor_history_share * history_events)
+        size = max(visitor_bytes, limits.visitor_history_share * history_bytes)
+        self.history = Rate(events / HISTORY_WINDOW_SECONDS, events, size / HISTORY_WINDOW_SECONDS, size)
+        self.sessions = Rate(limits.visitor_sessions / 60, limits.visitor_sessions, 1.0, 1.0)
+
+    def replace_with(self, other: _Rates) -> None:
+        """Change every rate to that of the other."""
+        self.connection.replace_with(other.connection)
+        self.user.replace_with(other.user)
+        self.tenant.replace_with(other.tenant)
+        self.session.replace_with(other.session)
+        self.visitor.replace_with(other.visitor)
+        self.visitor_network.replace_with(other.visitor_network)
+        self.visitor_tenant.replace_with(other.visitor_tenant)
+        self.history.replace_with(other.history)
+        self.sessions.replace_with(other.sessions)
 
 
 def _rate(messages: float, size: float, burst_seconds: float, largest: float) -> Rate:

@@ -12,14 +12,22 @@ MAX_BUDGETS = 100_000
 """Shared budgets that are remembered; above that, the one that was not used for longest is forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rate:
-    """Messages and bytes that are allowed per second, and at once after a pause."""
+    """Messages and bytes that are allowed per second, and at once after a pause.
+
+    All budgets with a rate refer to the same object: changing it changes all of them.
+    """
 
     messages: float
     message_burst: float
     bytes: float
     byte_burst: float
+
+    def replace_with(self, other: Rate) -> None:
+        """Allow what another rate allows from now on."""
+        self.messages, self.message_burst = other.messages, other.message_burst
+        self.bytes, self.byte_burst = other.bytes, other.byte_burst
 
 
 class Budget:
@@ -116,21 +124,17 @@ class TokenBucket:
 
 
 class MistakeCount:
-    """Counts mistakes over the last minute.
+    """Counts mistakes over the last minute."""
 
-    Args:
-        allowed: mistakes that are allowed within a minute.
-    """
+    __slots__ = ("_times",)
 
-    __slots__ = ("_allowed", "_times")
+    def __init__(self) -> None:
+        self._times: deque[float] = deque()
 
-    def __init__(self, allowed: int) -> None:
-        self._allowed = allowed
-        self._times: deque[float] = deque(maxlen=allowed + 1)
-
-    def too_many(self, now: float) -> bool:
-        """Count one more mistake; return whether there are more than allowed."""
-        while self._times and self._times[0] <= now - MINUTE_SECONDS:
-            self._times.popleft()
-        self._times.append(now)
-        return len(self._times) > self._allowed
+    def too_many(self, now: float, allowed: int) -> bool:
+        """Count one more mistake; return whether there are more than ``allowed``. No more than these are remembered."""
+        times = self._times
+        while times and (times[0] <= now - MINUTE_SECONDS or len(times) > allowed):
+            times.popleft()
+        times.append(now)
+        return len(times) > allowed

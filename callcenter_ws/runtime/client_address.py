@@ -29,6 +29,10 @@ class TrustedProxies:
         self._networks = [ip_network(network, strict=False) for network in networks]
         self.unreadable: dict[str, int] = {}
 
+    def replace_with(self, other: TrustedProxies) -> None:
+        """Trust the networks of another object from now on, and no others."""
+        self._networks = other._networks
+
     def client_ip(self, peer: str | None, forwarded_for: Sequence[str]) -> str:
         """Return the client's address: the first address from the right that is not a trusted proxy.
 

@@ -19,7 +19,7 @@ from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.shared_port import listen_on_inherited
 from callcenter_ws.runtime.start_failed import StartFailed, cannot_listen
 from callcenter_ws.runtime.systemd_sockets import systemd_socket
-from callcenter_ws.runtime.tls import server_contexts, server_endpoint
+from callcenter_ws.runtime.tls import ServerContexts, server_contexts, server_endpoint
 from callcenter_ws.runtime.tls_turns import TurnTLSFactory
 from callcenter_ws.runtime.turns import Turns
 
@@ -43,7 +43,11 @@ class Listener(Service):
 
     Attributes:
         port: the ``IListeningPort``; None while the socket is not open.
+        endpoint, setting: as given.
+        contexts: the TLS contexts of an ``ssl:`` endpoint, once it is listened on; None for another.
     """
+
+    contexts: ServerContexts | None = None
 
     def __init__(
         self,
@@ -56,10 +60,10 @@ class Listener(Service):
         proxied: Callable[[IProtocolFactory], IProtocolFactory] | None = None,
     ) -> None:
         self._reactor = reactor
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._factory = factory
         self._inherited = inherited
-        self._setting = setting
+        self.setting = setting
         self._turns = turns or Turns(lambda call: reactor.callLater(0, call))
         self._proxied = proxied
         self._failure = ""
@@ -91,20 +95,21 @@ class Listener(Service):
     def _wrapped_factory(self) -> IProtocolFactory:
         """Return the factory, wrapped in TLS and in the PROXY protocol, whose header precedes TLS, by the endpoint."""
         factory = self._factory
-        if self._endpoint.kind == "ssl":
-            factory = TurnTLSFactory(server_contexts(self._endpoint), factory, self._turns)
-        if self._endpoint.is_proxied and self._proxied is not None:
+        if self.endpoint.kind == "ssl":
+            self.contexts = server_contexts(self.endpoint)
+            factory = TurnTLSFactory(self.contexts, factory, self._turns)
+        if self.endpoint.is_proxied and self._proxied is not None:
             factory = self._proxied(factory)
         return factory
 
     def _listen(self) -> None:
         """Open the socket. A gateway without one of its ports must not start: the failure would go unnoticed."""
-        if self._endpoint.kind == "systemd":
+        if self.endpoint.kind == "systemd":
             self._listen_on_socket_of_systemd()
             return
-        remove_stale_socket(self._endpoint)
+        remove_stale_socket(self.endpoint)
         # Every kind of endpoint that the settings allow has its result when ``listen`` returns.
-        server_endpoint(self._reactor, self._endpoint).listen(self._wrapped_factory()).addCallbacks(
+        server_endpoint(self._reactor, self.endpoint).listen(self._wrapped_factory()).addCallbacks(
             self._opened, self._failed
         )
         if self.port is None:
@@ -113,7 +118,7 @@ class Listener(Service):
     def _listen_on_socket_of_systemd(self) -> None:
         """Accept from a socket that systemd opened. Twisted's own port would remove and open up its file."""
         try:
-            descriptor = systemd_socket(self._endpoint).detach()
+            descriptor = systemd_socket(self.endpoint).detach()
         except (LookupError, OSError, ValueError) as error:
             self._failed(Failure(error))
             raise StartFailed(self._failure) from None
@@ -125,7 +130,7 @@ class Listener(Service):
 
     def _failed(self, failure: Failure) -> None:
         error = getattr(failure.value, "socketError", failure.value)
-        self._failure = cannot_listen(self._endpoint, self._setting, error)
+        self._failure = cannot_listen(self.endpoint, self.setting, error)
         _log.critical("{failure}", failure=self._failure)
 
     async def close(self) -> None:

@@ -66,28 +66,56 @@ class Evictable(Protocol):
         """Abort the connection, and close its socket at once: a newer one needs its place."""
 
 
+@dataclass(slots=True)
+class _Size:
+    """The size of an allowance: per second, and at once. All allowances of a kind refer to the same object."""
+
+    rate: float = 0.0
+    burst: float = 0.0
+
+    def change(self, rate: float, burst: float) -> None:
+        self.rate, self.burst = rate, burst
+
+
 class _Allowance:
     """A token bucket that may be exceeded: what is above it is waited for."""
 
-    __slots__ = ("_burst", "_last", "_left", "_rate")
+    __slots__ = ("_last", "_left", "_size")
 
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._left = burst
+    def __init__(self, size: _Size, now: float) -> None:
+        self._size = size
+        self._left = size.burst
         self._last = now
 
     def spend(self, amount: float, now: float) -> None:
         """Take an amount; a negative one gives it back."""
-        self._left = min(self._burst, self._refilled(now) - amount)
+        self._left = min(self._size.burst, self._refilled(now) - amount)
         self._last = now
 
     def wait_for(self, amount: float, now: float) -> float:
         """Return the seconds until an amount is left; 0 if it is."""
-        return max(0.0, (amount - self._refilled(now)) / self._rate)
+        return max(0.0, (amount - self._refilled(now)) / self._size.rate)
 
     def _refilled(self, now: float) -> float:
-        return min(self._burst, self._left + (now - self._last) * self._rate)
+        size = self._size
+        return min(size.burst, self._left + (now - self._last) * size.rate)
+
+
+class _Sizes:
+    """The sizes of the allowances of every network."""
+
+    def __init__(self, limits: BudgetLimits) -> None:
+        self.requests = _Size()
+        self.received = _Size()
+        self.failed = {kind: _Size() for kind in Credential}
+        self.change(limits)
+
+    def change(self, limits: BudgetLimits) -> None:
+        """Use other sizes from now on, in all allowances."""
+        self.requests.change(limits.requests, limits.request_burst)
+        self.received.change(limits.bytes_per_second, limits.bytes_per_second * BYTES_BURST_SECONDS)
+        for kind, most in limits.failed.items():
+            self.failed[kind].change(most / MINUTE_SECONDS, most)
 
 
 class _Network:
@@ -95,12 +123,12 @@ class _Network:
 
     __slots__ = ("failed", "received", "requests", "sockets")
 
-    def __init__(self, limits: BudgetLimits, now: float) -> None:
+    def __init__(self, sizes: _Sizes, now: float) -> None:
         # In the order in which they were opened.
         self.sockets: dict[Evictable, None] = {}
-        self.requests = _Allowance(limits.requests, limits.request_burst, now)
-        self.received = _Allowance(limits.bytes_per_second, limits.bytes_per_second * BYTES_BURST_SECONDS, now)
-        self.failed = {kind: _Allowance(most / MINUTE_SECONDS, most, now) for kind, most in limits.failed.items()}
+        self.requests = _Allowance(sizes.requests, now)
+        self.received = _Allowance(sizes.received, now)
+        self.failed = {kind: _Allowance(size, now) for kind, size in sizes.failed.items()}
 
 
 class PeerBudget:
@@ -115,6 +143,7 @@ class PeerBudget:
 
     def __init__(self, limits: BudgetLimits, clock: Clock) -> None:
         self._limits = limits
+        self._sizes = _Sizes(limits)
         self._clock = clock
         # The least recently used network is first.
         self._networks: OrderedDict[str, _Network] = OrderedDict()
@@ -123,6 +152,11 @@ class PeerBudget:
         self._by_sockets: dict[int, dict[str, None]] = {}
         self._most_sockets = 0
         self.overdrawn: dict[Overdrawn, int] = {}
+
+    def change(self, limits: BudgetLimits) -> None:
+        """Use another size from now on, for all networks. Of open sockets none is evicted before the next is opened."""
+        self._limits = limits
+        self._sizes.change(limits)
 
     @property
     def sockets(self) -> int:
@@ -230,7 +264,7 @@ class PeerBudget:
             return network
         if len(self._networks) >= MAX_NETWORKS:
             self._forget_one()
-        network = self._networks[name] = _Network(self._limits, self._clock.monotonic())
+        network = self._networks[name] = _Network(self._sizes, self._clock.monotonic())
         return network
 
     def _forget_one(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.clock import Clock
@@ -14,6 +14,26 @@ from callcenter_ws.runtime.turns import Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeerLimitValues:
+    """The values of the limits, which may change while the gateway runs.
+
+    Attributes:
+        budget: what peers that have not authenticated may use.
+        log_lines, log_lines_per_network: lines per minute about refusals.
+        requests_per_connection: requests after which an HTTP connection is closed.
+        incoming_bytes: bytes of requests in memory.
+        authenticated_http: HTTP connections of peers that have authenticated.
+    """
+
+    budget: BudgetLimits = field(default_factory=BudgetLimits)
+    log_lines: int = 120
+    log_lines_per_network: int = 20
+    requests_per_connection: int = 1_000
+    incoming_bytes: int = DEFAULT_INCOMING_BYTES
+    authenticated_http: int = 1_000
+
+
+@dataclass(slots=True, kw_only=True)
 class PeerLimits:
     """One budget, one division of the reactor's turns and the same logs for all ports of a process.
 
@@ -37,29 +57,31 @@ class PeerLimits:
 
     @classmethod
     def create(
-        cls,
-        clock: Clock,
-        *,
-        budget: BudgetLimits | None = None,
-        proxies: TrustedProxies | None = None,
-        log_lines: int = 120,
-        log_lines_per_network: int = 20,
-        requests_per_connection: int = 1_000,
-        incoming_bytes: int = DEFAULT_INCOMING_BYTES,
-        authenticated_http: int = 1_000,
+        cls, clock: Clock, values: PeerLimitValues | None = None, *, proxies: TrustedProxies | None = None
     ) -> PeerLimits:
         """Return limits on a clock, with defaults for what is not given."""
-        return cls(
-            budget=PeerBudget(budget or BudgetLimits(), clock),
+        values = values or PeerLimitValues()
+        limits = cls(
+            budget=PeerBudget(values.budget, clock),
             turns=Turns(lambda call: clock.call_later(0, call)),
-            logs=PeerLogs.create(clock, lines=log_lines, lines_per_network=log_lines_per_network),
+            logs=PeerLogs.create(clock),
             proxies=proxies or TrustedProxies(()),
-            requests_per_connection=requests_per_connection,
-            incoming=IncomingBytes(incoming_bytes),
-            max_authenticated_http=authenticated_http,
+            requests_per_connection=values.requests_per_connection,
+            incoming=IncomingBytes(),
+            max_authenticated_http=values.authenticated_http,
             authenticated_http=set(),
             refused={},
         )
+        limits.change(values)
+        return limits
+
+    def change(self, values: PeerLimitValues) -> None:
+        """Use other values from now on. What is above a lower limit stays; the next use of it is refused."""
+        self.budget.change(values.budget)
+        self.logs.set_limits(lines=values.log_lines, lines_per_network=values.log_lines_per_network)
+        self.requests_per_connection = values.requests_per_connection
+        self.incoming.bound = values.incoming_bytes
+        self.max_authenticated_http = values.authenticated_http
 
     @property
     def log(self) -> RefusalLog:

@@ -115,7 +115,9 @@ class ProxiedFactory(ServerFactory):
 
     Args:
         factory: builds the protocol of a client, for the client's address.
-        timeout: seconds for the header.
+
+    Attributes:
+        timeout: seconds for the header; may be changed, for new connections.
     """
 
     noisy = False
@@ -124,7 +126,7 @@ class ProxiedFactory(ServerFactory):
         self._factory = factory
         self._limits = limits
         self._reactor = reactor
-        self._timeout = timeout
+        self.timeout = timeout
 
     def buildProtocol(self, addr: IAddress | None) -> ProxiedConnection | None:
         """Return the protocol that reads the header; None, which closes the connection, for any other peer."""
@@ -138,7 +140,7 @@ class ProxiedFactory(ServerFactory):
                 peer=host,
             )
             return None
-        return ProxiedConnection(addr, self._factory, limits, self._reactor, self._timeout)
+        return ProxiedConnection(addr, self._factory, limits, self._reactor, self.timeout)
 
     def doStart(self) -> None:
         """Start the factory of the clients' protocols, as a port does; its own log line names that one."""

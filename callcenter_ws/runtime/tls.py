@@ -54,33 +54,49 @@ def server_contexts(endpoint: EndpointDescription) -> ServerContexts:
         OSError: a file cannot be read.
         ValueError: a file does not hold a certificate or a key.
     """
-    return ServerContexts(lambda: _options(endpoint), time.monotonic)
+    return ServerContexts(lambda: server_context(endpoint), time.monotonic)
+
+
+def server_context(endpoint: EndpointDescription) -> SSL.Context:
+    """Return a new TLS context of an ``ssl:`` endpoint, with a new key for tickets; raises as ``server_contexts``."""
+    try:
+        return _options(endpoint).getContext()
+    except SSL.Error as error:
+        if "key values mismatch" in str(error):
+            files = f"{endpoint.private_key_file} is not the key of the certificate in {endpoint.certificate_file}"
+            raise ValueError(files) from None
+        raise ValueError(f"OpenSSL refuses the files of {endpoint}: {error}") from None
 
 
 @implementer(IOpenSSLContextFactory)
 class ServerContexts:
     """Provides the TLS context of all connections; replaces it after ``TICKET_KEY_LIFETIME_SECONDS``.
 
-    If the files cannot be read then, the previous context remains in use until the next attempt.
+    If the files cannot be read then, the previous context remains in use until the next attempt. No ticket of one
+    context is accepted by another: its client makes a full handshake, and is shown the present certificate.
 
     Args:
-        read: reads the files of the endpoint.
+        read: returns a new context with the present contents of the files.
         monotonic: returns seconds of a monotonic clock.
     """
 
-    def __init__(self, read: Callable[[], CertificateOptions], monotonic: Callable[[], float]) -> None:
+    def __init__(self, read: Callable[[], SSL.Context], monotonic: Callable[[], float]) -> None:
         self._read = read
         self._monotonic = monotonic
-        self._context: SSL.Context = read().getContext()
-        self._renew_at = monotonic() + TICKET_KEY_LIFETIME_SECONDS
+        self.replace(read())
+
+    def replace(self, context: SSL.Context) -> None:
+        """Use another context for new connections; open ones keep theirs."""
+        self._context = context
+        self._renew_at = self._monotonic() + TICKET_KEY_LIFETIME_SECONDS
 
     def getContext(self) -> SSL.Context:  # noqa: N802 - the name of IOpenSSLContextFactory
         """Return the context for a new connection."""
         if self._monotonic() >= self._renew_at:
             self._renew_at = self._monotonic() + TICKET_KEY_LIFETIME_SECONDS
             try:
-                self._context = self._read().getContext()
-            except (OSError, ValueError, SSL.Error) as error:
+                self._context = self._read()
+            except (OSError, ValueError) as error:
                 _log.error("cannot renew the TLS certificate, the previous one remains in use: {error}", error=error)
         return self._context
 

@@ -32,7 +32,11 @@ class PrincipalRefused(Refusal):
 
 
 class HandshakeAuthenticator:
-    """Returns the admitted principal of a handshake or of a first message."""
+    """Returns the admitted principal of a handshake or of a first message.
+
+    Attributes:
+        origins: which pages may connect; may be replaced.
+    """
 
     def __init__(
         self,
@@ -44,7 +48,7 @@ class HandshakeAuthenticator:
     ) -> None:
         self._authenticator = authenticator
         self._admission = admission
-        self._origins = origins
+        self.origins = origins
         self._open_visitor_session = open_visitor_session
         self._count_session = count_session
 
@@ -63,7 +67,7 @@ class HandshakeAuthenticator:
         Raises:
             Refusal: ``forbidden`` if pages of that origin must not connect to the endpoint.
         """
-        check = self._origins.check_public if endpoint is EndpointName.PUBLIC else self._origins.check_staff
+        check = self.origins.check_public if endpoint is EndpointName.PUBLIC else self.origins.check_staff
         try:
             check(origin)
         except Refusal:
@@ -84,13 +88,13 @@ class HandshakeAuthenticator:
         """
         if handshake.token is not None:
             source, token = handshake.token
-            if source is TokenSource.COOKIE and not self._origins.is_listed(handshake.origin):
+            if source is TokenSource.COOKIE and not self.origins.is_listed(handshake.origin):
                 raise Refusal(ErrorCode.FORBIDDEN, "a cookie requires an Origin on the allow-list")
             return self._admit(self._authenticator.verify(token), endpoint, handshake), None
         if endpoint is EndpointName.PUBLIC:
-            tenant_id = self._origins.anonymous_tenant(handshake.tenant_id, handshake.origin)
+            tenant_id = self.origins.anonymous_tenant(handshake.tenant_id, handshake.origin)
             if tenant_id is not None:
-                self._origins.check_visitor(tenant_id, handshake.origin)
+                self.origins.check_visitor(tenant_id, handshake.origin)
                 self._count_session(network)
                 visitor, session_token = self._open_visitor_session(tenant_id)
                 return self._admit(visitor, endpoint, handshake), session_token
@@ -124,7 +128,7 @@ class HandshakeAuthenticator:
         try:
             admitted = self._admission.admit(principal, endpoint, source.tenant_id)
             if admitted.role is Role.VISITOR:
-                self._origins.check_visitor(admitted.tenant_id, source.origin)
+                self.origins.check_visitor(admitted.tenant_id, source.origin)
         except Refusal as refusal:
             raise PrincipalRefused(refusal, principal) from None
         return admitted

@@ -48,9 +48,11 @@ class WebSocketEndpoint(Resource):
     """Opens WebSockets for one of the two endpoints.
 
     Args:
-        token_sources: where a token may be besides the ``Authorization`` header and the subprotocols.
         proxies: the proxies whose ``X-Forwarded-For`` headers are trusted.
         not_found: the resource of all paths below this one.
+
+    Attributes:
+        token_sources: where a token may be besides the ``Authorization`` header and the subprotocols; may be replaced.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class WebSocketEndpoint(Resource):
         self._endpoint = endpoint
         self._factory = factory
         self._context = factory.context
-        self._token_sources = token_sources
+        self.token_sources = token_sources
         self._proxies = proxies
 
     def getChild(self, path: bytes, request: Request) -> Resource:
@@ -118,7 +120,7 @@ class WebSocketEndpoint(Resource):
         Raises:
             Refusal: the connection and all counts are unchanged.
         """
-        handshake = read_handshake(head, self._token_sources)
+        handshake = read_handshake(head, self.token_sources)
         if handshake.origin is not None:
             is_own = partial(self._is_own_origin, head, host, transport)
             origin = self._context.authenticator.check_origin(self._endpoint, handshake.origin, is_own)

@@ -88,9 +88,21 @@ class GatewayFactory(WebSocketServerFactory):
             peer_limits or PeerLimits.create(requests.clock),
             deflater,
         )
+        self._protocol_class = self._configured_class(requests.limits)
+
+    def _configured_class(self, limits: Limits) -> type[GatewayProtocol]:
         # Class attributes: copying them to each connection would be most of the cost of accepting it.
-        attributes = {**INITIAL_ATTRIBUTES, **autobahn_options(requests.limits), "context": self.context}
-        self._protocol_class: type[GatewayProtocol] = type("ConfiguredProtocol", (GatewayProtocol,), attributes)
+        attributes = {**INITIAL_ATTRIBUTES, **autobahn_options(limits), "context": self.context}
+        configured: type[GatewayProtocol] = type("ConfiguredProtocol", (GatewayProtocol,), attributes)
+        return configured
+
+    def change_limits(self, limits: Limits) -> None:
+        """Use other limits from now on.
+
+        Those of Autobahn are for new connections: a client relies on the interval of pings that its welcome named.
+        """
+        self.context.limits = self.context.requests.limits = limits
+        self._protocol_class = self._configured_class(limits)
 
     def build(self) -> GatewayProtocol:
         """Return a protocol that is not connected to a transport yet."""

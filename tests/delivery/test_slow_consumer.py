@@ -7,9 +7,17 @@ from functools import partial
 
 import pytest
 
+from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.slow_consumer import SlowConsumerWatch
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.testing import FakeClock, RecordingTransport
+
+
+@dataclass
+class Source:
+    """Has limits."""
+
+    limits: Limits
 
 
 @dataclass
@@ -25,7 +33,9 @@ class Watched:
 def watched() -> Watched:
     clock, transport = FakeClock(), RecordingTransport()
     timed_out = partial(transport.close, CloseCode.SLOW_CONSUMER)
-    return Watched(clock, transport, SlowConsumerWatch(clock, transport, 30, 10, timed_out))
+    return Watched(
+        clock, transport, SlowConsumerWatch(clock, transport, Source(Limits(slow_timeout=30, min_rate=10)), timed_out)
+    )
 
 
 def test_before_the_start_nothing_is_closed(watched: Watched) -> None:
@@ -84,7 +94,8 @@ def test_a_socket_that_accepts_everything_that_waited_stays_open(watched: Watche
 @pytest.mark.parametrize(("accepted", "closed_with"), [(1, None), (0, CloseCode.SLOW_CONSUMER)])
 def test_without_a_minimum_rate_any_progress_suffices(accepted: int, closed_with: CloseCode | None) -> None:
     clock, transport = FakeClock(), RecordingTransport()
-    watch = SlowConsumerWatch(clock, transport, 30, 0, partial(transport.close, CloseCode.SLOW_CONSUMER))
+    source = Source(Limits(slow_timeout=30, min_rate=0))
+    watch = SlowConsumerWatch(clock, transport, source, partial(transport.close, CloseCode.SLOW_CONSUMER))
     transport.unsent = 10_000
     watch.start()
     transport.unsent -= accepted

@@ -107,7 +107,7 @@ def test_views_beyond_the_bound_are_dropped_and_prepared_again(monkeypatch: pyte
     publish_state(world)
     world.clock.advance(2)
     prepared = world.hub._prepared_views
-    monkeypatch.setattr(prepared, "_max_bytes", 100_000)
+    monkeypatch.setattr(prepared, "max_bytes", 100_000)
     peers = [world.live() for _ in range(20)]
     for number, peer in enumerate(peers):
         peer.send("subscribe", {"queues": [f"q{number}"]})

@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.gateway.log import TwistedConnectionLog
-from callcenter_ws.runtime.peer_limits import PeerLimits
+from callcenter_ws.runtime.peer_limits import PeerLimits, PeerLimitValues
 from callcenter_ws.runtime.refusal_log import WINDOW_SECONDS
 from callcenter_ws.testing import FakeClock
 from callcenter_ws.ws.authentication import PrincipalRefused
@@ -55,7 +55,7 @@ ACTIONS: dict[str, Action] = {
 @pytest.mark.parametrize(("users", "expected"), [(1, OF_USER), (500, LINES)], ids=["one user", "many users"])
 def test_lines_about_clients_are_limited(action: Action, users: int, expected: int) -> None:
     clock = FakeClock()
-    limits = PeerLimits.create(clock, log_lines=4, log_lines_per_network=1)
+    limits = PeerLimits.create(clock, PeerLimitValues(log_lines=4, log_lines_per_network=1))
     log = TwistedConnectionLog(limits)
     with capturedLogs() as events:
         for number in range(500):

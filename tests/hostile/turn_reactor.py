@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.peer_budget import BudgetLimits
-from callcenter_ws.runtime.peer_limits import PeerLimits
+from callcenter_ws.runtime.peer_limits import PeerLimits, PeerLimitValues
 from callcenter_ws.runtime.turns import Turns
 
 
@@ -44,5 +44,5 @@ class TurnReactor:
 
     def limits(self, clock: Clock, budget: BudgetLimits | None = None, **fields: int) -> PeerLimits:
         """Return limits whose turns are those of this reactor."""
-        limits = PeerLimits.create(clock, budget=budget, **fields)
+        limits = PeerLimits.create(clock, PeerLimitValues(budget=budget or BudgetLimits(), **fields))
         return replace(limits, turns=Turns(self.call_soon))

@@ -17,7 +17,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from callcenter_ws.http.http_connection import CLOSE_TIMEOUT_SECONDS, LINGER_TIMEOUT_SECONDS
 from callcenter_ws.http.site import MAX_BODY_BYTES, MAX_UNTRUSTED_BODY_BYTES, GatewaySite
-from callcenter_ws.runtime.peer_limits import PeerLimits
+from callcenter_ws.runtime.peer_limits import PeerLimits, PeerLimitValues
 
 HEAD = request("GET", "/livez")
 
@@ -382,7 +382,7 @@ def test_bodies_are_not_counted_after_their_request(world: HttpWorld) -> None:
 
 def test_authenticated_connections_beyond_their_number_count_as_unauthenticated() -> None:
     world = HttpWorld()
-    world.site.limits = limits = PeerLimits.create(world.clock, authenticated_http=1)
+    world.site.limits = limits = PeerLimits.create(world.clock, PeerLimitValues(authenticated_http=1))
     channels = [world.connect()[0] for _ in range(3)]
     for channel in channels:
         channel.dataReceived(request("GET", "/ws/stats", "agent:acme:u1"))

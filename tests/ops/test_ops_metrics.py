@@ -12,7 +12,7 @@ from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.ops.metrics import MAX_SERIES, Metrics
 from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.peer_budget import BudgetLimits
-from callcenter_ws.runtime.peer_limits import PeerLimits
+from callcenter_ws.runtime.peer_limits import PeerLimits, PeerLimitValues
 from callcenter_ws.sources.registry import SourceCounters
 from callcenter_ws.testing import FakeClock
 
@@ -104,7 +104,7 @@ def test_latency(metrics: Metrics) -> None:
 
 def test_what_is_refused_to_unauthenticated_peers(metrics: Metrics) -> None:
     limits = PeerLimits.create(
-        FakeClock(), budget=BudgetLimits(request_burst=1), proxies=TrustedProxies(["10.0.0.0/8"])
+        FakeClock(), PeerLimitValues(budget=BudgetLimits(request_burst=1)), proxies=TrustedProxies(["10.0.0.0/8"])
     )
     metrics.watch_peers(limits)
     limits.incoming.total, limits.incoming.refused = 4_000, 3

@@ -52,26 +52,26 @@ def test_a_request_after_the_returned_wait_is_allowed(pauses: list[float]) -> No
 
 
 def test_more_mistakes_than_allowed_are_too_many() -> None:
-    mistakes = MistakeCount(3)
-    assert [mistakes.too_many(0.0) for _ in range(5)] == [False, False, False, True, True]
+    mistakes = MistakeCount()
+    assert [mistakes.too_many(0.0, 3) for _ in range(5)] == [False, False, False, True, True]
 
 
 def test_a_mistake_counts_for_a_minute() -> None:
-    mistakes = MistakeCount(2)
-    assert not mistakes.too_many(0.0)
-    assert not mistakes.too_many(30.0)
-    assert mistakes.too_many(MINUTE_SECONDS - 0.1)
-    assert not mistakes.too_many(30.0 + MINUTE_SECONDS)
+    mistakes = MistakeCount()
+    assert not mistakes.too_many(0.0, 2)
+    assert not mistakes.too_many(30.0, 2)
+    assert mistakes.too_many(MINUTE_SECONDS - 0.1, 2)
+    assert not mistakes.too_many(30.0 + MINUTE_SECONDS, 2)
 
 
 def test_with_zero_allowed_the_first_mistake_is_too_many() -> None:
-    assert MistakeCount(0).too_many(0.0)
+    assert MistakeCount().too_many(0.0, 0)
 
 
 @given(st.lists(st.floats(0, 40), max_size=100), st.integers(1, 5))
 def test_mistakes_are_counted_in_a_sliding_minute(pauses: list[float], allowed: int) -> None:
-    mistakes, now, times = MistakeCount(allowed), 0.0, []
+    mistakes, now, times = MistakeCount(), 0.0, []
     for pause in pauses:
         now += pause
         times.append(now)
-        assert mistakes.too_many(now) == (sum(time > now - MINUTE_SECONDS for time in times) > allowed)
+        assert mistakes.too_many(now, allowed) == (sum(time > now - MINUTE_SECONDS for time in times) > allowed)

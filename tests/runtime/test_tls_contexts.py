@@ -13,7 +13,13 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import Clock
 
 from callcenter_ws.runtime.endpoints import EndpointDescription
-from callcenter_ws.runtime.tls import BACKLOG, TICKET_KEY_LIFETIME_SECONDS, ServerContexts, _options, server_endpoint
+from callcenter_ws.runtime.tls import (
+    BACKLOG,
+    TICKET_KEY_LIFETIME_SECONDS,
+    ServerContexts,
+    server_context,
+    server_endpoint,
+)
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def contexts_of(files: tuple[Path, Path], clock: Clock) -> ServerContexts:
 def contexts_with(clock: Clock, **options: Path) -> ServerContexts:
     arguments = "".join(f":{name}={path}" for name, path in options.items())
     endpoint = EndpointDescription.parse(f"ssl:8443{arguments}")
-    return ServerContexts(lambda: _options(endpoint), clock.seconds)
+    return ServerContexts(lambda: server_context(endpoint), clock.seconds)
 
 
 def client_context(version: int) -> SSL.Context:
