@@ -74,6 +74,7 @@ PURE_MAY_IMPORT = {
 PURE_MAY_USE = {
     "runtime.background",
     "runtime.clock",
+    "runtime.few_at_a_time",
     "runtime.json",
     "runtime.log_fields",
     "runtime.one_at_a_time",

@@ -38,6 +38,9 @@ RESERVED_REVOCATIONS = 10_000
 MAX_REVOCATIONS_PER_TENANT = 10_000
 """The largest number of revoked tokens and users of a tenant; more with a credential for all tenants."""
 
+RETRY_SECONDS = 1.0
+"""Seconds after which a client should try again whose token cannot be checked yet."""
+
 SEARCH_INTERVAL_SECONDS = 60.0
 """Time between two searches for revocations that may be forgotten: one takes some milliseconds."""
 
@@ -54,6 +57,8 @@ class Revocations:
 
     Attributes:
         tolerance: seconds by which the ``iat`` of an accepted token may lie in the future; may be changed.
+        are_read: whether those of the store are known; until then no token can be accepted. False only at a node that
+            has not yet read them from the store that it shares with others.
     """
 
     def __init__(self, tolerance: float = CLOCK_SKEW_SECONDS, now: Callable[[], float] = time.time) -> None:
@@ -68,6 +73,11 @@ class Revocations:
         self._users: dict[tuple[str, str], float] = {}
         self._by_tenant: dict[str, int] = {}
         self._next_search = 0.0
+        self.are_read = True
+
+    def not_ready(self) -> str | None:
+        """Return why no token can be accepted; None if that is not so."""
+        return None if self.are_read else "revocations: they have not been read from the store yet"
 
     def note_issued(self, principal: Principal) -> None:
         """Note how far the clock of the issuer of a verified token is ahead, and how long the token is valid."""
@@ -177,9 +187,13 @@ class UnrevokedTokens:
         """Return the principal of a token.
 
         Raises:
-            Refusal: as for the other Authenticator; ``unauthorized`` if the token is revoked.
+            Refusal: as for the other Authenticator; ``unauthorized`` if the token is revoked; ``try_later`` if that is
+                not known yet.
         """
         principal = self._authenticator.verify(token)
+        if not self._revocations.are_read:
+            reason = "the gateway has just started and does not know yet which tokens are revoked"
+            raise Refusal(ErrorCode.TRY_LATER, reason, retry_after=RETRY_SECONDS)
         self._revocations.note_issued(principal)
         self._revocations.check(principal)
         return principal

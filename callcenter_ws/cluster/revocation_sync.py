@@ -25,7 +25,7 @@ _decode_subject = msgspec.json.Decoder(tuple[str, str, str]).decode
 
 
 class RevocationSync:
-    """The revocations that this node knows to be in Redis."""
+    """The revocations that this node knows to be in Redis. Until they have been read once, it accepts no token."""
 
     def __init__(self, redis: RedisClient, keys: Keys, hub: Hub, clock: Clock) -> None:
         self._redis = redis
@@ -35,6 +35,7 @@ class RevocationSync:
         # Times by subject, as in the hash.
         self._revoked: dict[bytes, float] = {}
         self._max_revoked = MAX_REVOCATIONS
+        hub.revocations.are_read = False
 
     @property
     def is_empty(self) -> bool:
@@ -59,6 +60,7 @@ class RevocationSync:
             if cursor == b"0":
                 break
         self._hub.close_revoked("*")
+        self._hub.revocations.are_read = True
 
     def learn(self, revoked: dict[bytes, float]) -> None:
         """Refuse what is revoked in Redis from now on; of two times for one subject the later one is kept."""

@@ -382,7 +382,7 @@ class CatchUp:
         if self._is_closed:
             return
         if page.epoch != client.epoch:
-            await self._reset("epoch_changed", self._end_current_replay())
+            await self._reset_epoch()
         elif page.reachable:
             self._queue(page.publications)
         else:
@@ -466,16 +466,22 @@ class CatchUp:
     # Resets and gaps
 
     async def _reset_lost_history(self) -> None:
+        # First, because more history may be lost meanwhile.
         self._history_is_lost = False
-        await self._reset("epoch_changed", self._end_current_replay())
+        try:
+            await self._reset_epoch()
+        except Refusal:
+            self._history_is_lost = True
+            raise
         # Mail that was published meanwhile is no part of the state.
         self._client.mailbox_acks.forget_positions()
         self._mailbox_after = 0
 
-    def _end_current_replay(self) -> RequestId:
-        """End the current request, which a reset answers; return its id."""
-        request, self._current = self._current, None
-        return None if request is None else request.request_id
+    async def _reset_epoch(self) -> None:
+        """Send a reset that answers the current request, and end that; if it fails, the request is left."""
+        request = self._current
+        await self._reset("epoch_changed", None if request is None else request.request_id)
+        self._current = None
 
     async def _reset(self, reason: str, request_id: RequestId = None) -> None:
         """Send ``reset`` and a snapshot: the requested position cannot be served."""
@@ -521,8 +527,12 @@ class CatchUp:
         """Return the tenant's state; the snapshot that another client was sent, if nothing was published since.
 
         While another one is prepared, wait: all that wait share the next.
+
+        Raises:
+            Refusal: ``unavailable``: too many are being prepared, or the store does not answer.
         """
         client, tenant, broker = self._client, self._tenant, self._hub.broker
+        tenant.view_preparation.check_room(tenant.tenant_id)
         while True:
             shared = tenant.snapshot
             if shared is not None:

@@ -25,6 +25,7 @@ from callcenter_ws.events.visibility import AgentCalls, AgentChats
 from callcenter_ws.interfaces import Broker, ConnectionLog, Position, PresenceTracker, PublicationListener
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.few_at_a_time import FewAtATime
 from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.slicer import Slicer
 
@@ -100,6 +101,7 @@ class Hub:
         self.revocations = Revocations(iat_tolerance, clock.time)
         self.replays = ReplayCache(clock)
         self.slicer = Slicer(clock)
+        self._view_preparation = FewAtATime(self.slicer, "snapshots")
         self._snapshot_parts = PartCache(clock)
         self._prepared_views = PreparedViews(max_prepared_bytes(limits.outgoing_bytes))
         self.outgoing = OutgoingBytes(clock, self.slicer, limits.outgoing_bytes, self._count_limit_exceeded)
@@ -288,7 +290,9 @@ class Hub:
 
     def _new_tenant(self, tenant_id: str) -> Tenant:
         policy = (self._agent_calls, self._agent_chats)
-        return Tenant(tenant_id, *policy, self._mark_pending, self.slicer, self._snapshot_parts, self._prepared_views)
+        return Tenant(
+            tenant_id, *policy, self._mark_pending, self._view_preparation, self._snapshot_parts, self._prepared_views
+        )
 
     def tenant_to_read(self, tenant_id: str) -> Tenant:
         """Return a tenant of which only the state is read, and which may have no clients."""

@@ -29,9 +29,11 @@ from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Snapshot
 from callcenter_ws.runtime.json import encode_json
-from callcenter_ws.runtime.slicer import Slicer
 
 MaySee = Callable[[Principal, Event], bool]
+
+Run = Callable[[Iterator[None]], Awaitable[None]]
+"""Takes the steps of an iterator in slices; see ``FewAtATime.run``."""
 
 RequestId = str | int | None
 """The ``id`` of a client's request, which its answer repeats as ``in_reply_to``."""
@@ -96,6 +98,7 @@ class SharedSnapshot:
     Args:
         may_see, group_may_see: whether a principal, and every one of its group, may see an event
             (``events.visibility``).
+        run: takes the steps of preparing a view of a large snapshot.
         cache: the parts of earlier snapshots.
         prepared: bounds what the views of all snapshots hold.
     """
@@ -105,7 +108,7 @@ class SharedSnapshot:
         snapshot: Snapshot,
         may_see: MaySee,
         group_may_see: MaySee,
-        slicer: Slicer,
+        run: Run,
         cache: PartCache,
         prepared: PreparedViews,
     ) -> None:
@@ -114,7 +117,7 @@ class SharedSnapshot:
         self._prepared = prepared
         self._may_see = may_see
         self._group_may_see = group_may_see
-        self._slicer = slicer
+        self._run = run
         self._for_all: list[Publication] = []
         self._for_user: dict[str, list[Publication]] = {}
         self._of_session: dict[str, list[Publication]] = {}
@@ -230,7 +233,7 @@ class SharedSnapshot:
     def _take(self, steps: Iterator[None]) -> Awaitable[None]:
         """Take the steps: at once if the snapshot is small, else in slices."""
         if len(self.snapshot.publications) > EVENTS_PER_STEP:
-            return self._slicer.run(steps)
+            return self._run(steps)
         for _ in steps:
             pass
         return _Done()

@@ -22,7 +22,7 @@ from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls, AgentChats, group_may_see, interest, may_see
 from callcenter_ws.interfaces import Snapshot
-from callcenter_ws.runtime.slicer import Slicer
+from callcenter_ws.runtime.few_at_a_time import FewAtATime
 
 Clients = dict[Subscriber, None]
 """A set that keeps the order of arrival, so that delivery is reproducible."""
@@ -34,12 +34,13 @@ class Tenant:
     Args:
         agent_calls, agent_chats: the policy for agents (``events.visibility``).
         has_pending: called with a group whose publications wait to be sent at the end of the turn.
-        slicer, parts, prepared_views: for large snapshots.
+        view_preparation, parts, prepared_views: for large snapshots.
 
     Attributes:
         head: ``seq`` of the last publication that was delivered to the clients; 0 before the first.
         snapshot: the snapshot that was requested last, until the next publication or for a moment.
         in_preparation: the snapshot that was requested last, until it is prepared.
+        view_preparation: bounds how many views of large snapshots are prepared at once.
     """
 
     def __init__(
@@ -48,15 +49,15 @@ class Tenant:
         agent_calls: AgentCalls,
         agent_chats: AgentChats,
         has_pending: Callable[[Group], None],
-        slicer: Slicer,
+        view_preparation: FewAtATime,
         parts: PartCache,
         prepared_views: PreparedViews,
     ) -> None:
         self.in_preparation: SharedSnapshot | None = None
+        self.view_preparation = view_preparation
         self._prepared_views = prepared_views
         self._parts = parts
         self.tenant_id = tenant_id
-        self._slicer = slicer
         self.head = 0
         self.clients: Clients = {}
         self.counters = TenantCounters()
@@ -151,7 +152,12 @@ class Tenant:
                 for rule in (may_see, group_may_see)
             )
             known = self.snapshot = SharedSnapshot(
-                snapshot, sees, group_sees, self._slicer, self._parts, self._prepared_views
+                snapshot,
+                sees,
+                group_sees,
+                partial(self.view_preparation.run, self.tenant_id),
+                self._parts,
+                self._prepared_views,
             )
         self.in_preparation = known
         return known

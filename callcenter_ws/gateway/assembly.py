@@ -143,7 +143,7 @@ def assemble(
         lambda: core.hub.outgoing.total,
     )
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)
-    health = Health(core.store.broker.not_ready, accepted.missing_keys)
+    health = Health(core.store.broker.not_ready, core.hub.revocations.not_ready, accepted.missing_keys)
     endpoints = WebSocketEndpoints(
         websocket_factory, token_sources(settings.jwt), limits.proxies, public=settings.public.enabled
     )

@@ -6,7 +6,7 @@ The work of all its users is done in one order: each gets one step before any ge
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -51,7 +51,7 @@ class Slicer:
             self._is_scheduled = True
             self._clock.call_later(0, self._turn)
 
-    def run(self, steps: Iterator[None]) -> Awaitable[None]:
+    def run(self, steps: Iterator[None]) -> Deferred[None]:
         """Take the steps of an iterator, one after the other; the result is there once it is exhausted.
 
         What a step raises is raised by the result.

@@ -34,6 +34,23 @@ def test_without_revocations_all_tokens_are_accepted() -> None:
     assert is_accepted(Revocations(), principal(jti="t-1", issued_at=1.0))
 
 
+def test_no_token_is_accepted_before_the_revocations_are_read() -> None:
+    revocations = Revocations()
+    authenticator = UnrevokedTokens(KnownTokens({"token": principal()}), revocations)
+    assert revocations.not_ready() is None
+    revocations.are_read = False
+    assert revocations.not_ready() == "revocations: they have not been read from the store yet"
+    with pytest.raises(Refusal) as raised:
+        authenticator.verify("token")
+    assert (raised.value.code, raised.value.retry_after) == (ErrorCode.TRY_LATER, 1.0)
+    # A token that is no good in any case is refused for good.
+    with pytest.raises(Refusal) as raised:
+        authenticator.verify("another")
+    assert raised.value.code is ErrorCode.UNAUTHORIZED
+    revocations.are_read = True
+    assert authenticator.verify("token") == principal()
+
+
 def test_only_the_revoked_token_is_refused() -> None:
     revocations = Revocations()
     revocations.revoke_token("acme", "t-1")

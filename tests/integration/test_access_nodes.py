@@ -76,3 +76,30 @@ def test_a_revocation_covers_tokens_that_lie_ahead_at_another_node(two_nodes: Ca
     wait_until(lambda: time.time() > ahead, "the time of the token")
     for node in (first, second):
         assert browse(node, token)[2] == 4500
+
+
+def test_a_node_that_has_not_read_the_revocations_accepts_no_token(
+    two_nodes: Callable[..., list[Any]], start_gateway: Callable[..., Any], server: Any
+) -> None:
+    first, _ = two_nodes()
+    token, other_token = first.token(sub="mallory"), first.token(sub="101")
+    amp_line.call(first.amp_path, b"RevokeToken", tenant_id=b"acme", user_id=b"mallory")
+    assert browse(first, token)[2] == 4500
+    settings = [argument for argument in first.process.args if argument.startswith("store.")]
+    settings.append(f"jwt.secret_file={first.folder}/secret")
+    server.pause()
+    try:
+        third = start_gateway("", *(part for setting in settings for part in ("--set", setting)))
+        for refused in (token, other_token):
+            type_, payload, code = browse(third, refused)
+            assert (type_, code) == ("error", 4006), payload
+            assert payload["retry_after_ms"] == 1_000
+            assert third.http("/ws/stats", token=refused)[0] == 503
+        status, answer = third.http("/readyz")
+        assert status == 503
+        assert "revocations: they have not been read from the store yet" in answer["reasons"]
+    finally:
+        server.resume()
+    wait_until(lambda: third.http("/readyz")[0] == 200, "the node is ready")
+    assert browse(third, token)[2] == 4500
+    assert browse(third, other_token)[0] == "welcome"
