@@ -35,6 +35,7 @@ from callcenter_ws.gateway.log_output import LogLevelFilter, log_observer
 from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
 from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.runtime.service_manager import NotifySocket, ServiceReports
 from callcenter_ws.workers import worker_options
 from callcenter_ws.workers.handoff import WorkerHandoff, listen_endpoints
 from callcenter_ws.workers.supervisor import Supervisor
@@ -148,10 +149,19 @@ def makeService(options: Options) -> Service:
     twistd = getattr(options, "parent", None)
     lowest = LogLevelFilter(options.settings.log.level)
     observer = None if twistd is None else log_observer(options.settings.log, twistd, reactor, lowest)
-    return LoggedService(_service(reactor, options, lowest), observer)
+    # Before the environment is copied for workers.
+    notify = NotifySocket.pop(os.environ, os.getpid())
+    service = _service(reactor, options, lowest)
+    logged = LoggedService(service, observer)
+    ServiceReports(reactor, notify, service.status, lambda: _stop_timeout(options)).setServiceParent(logged)
+    return logged
 
 
-def _service(reactor: Reactor, options: Options, lowest: LogLevelFilter) -> Service:
+def _stop_timeout(options: Options) -> float:
+    return options.settings.limits.drain_timeout + STOP_MARGIN_SECONDS
+
+
+def _service(reactor: Reactor, options: Options, lowest: LogLevelFilter) -> GatewayService | Supervisor:
     if options.worker_count is not None:
         return _supervisor(reactor, options, options.worker_count)
     raise_descriptor_limit()
@@ -203,7 +213,7 @@ def _supervisor(reactor: Reactor, options: Options, count: int) -> Supervisor:
         worker_options.worker_command(options["config"], options.overrides),
         listen_endpoints(options.settings),
         count,
-        stop_timeout=options.settings.limits.drain_timeout + STOP_MARGIN_SECONDS,
+        stop_timeout=_stop_timeout(options),
         unusable=lambda: _end_with_failure(reactor),
         environ=dict(os.environ),
         folder=str(options.folder),

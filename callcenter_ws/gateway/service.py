@@ -18,6 +18,7 @@ from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.listener import Listener, with_private_mode
 from callcenter_ws.runtime.proxied_connections import ProxiedFactory
 from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.runtime.service_manager import ServiceStatus
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.worker import Worker
 
@@ -140,6 +141,18 @@ class GatewayService(MultiService):
         if reasons != logged:
             _log.info("does not serve yet: {reasons}", reasons="; ".join(reasons))
         self._ready_check = self._reactor.callLater(_READY_INTERVAL_SECONDS, self._log_when_ready, reasons)
+
+    def status(self) -> ServiceStatus:
+        """Return the status for the service manager."""
+        parts = self.parts
+        clients, daemons = parts.admission.sockets, len(parts.amp_factory.sessions)
+        connected = f"{clients} clients and {daemons} daemons are connected"
+        if parts.health.draining:
+            return ServiceStatus(False, f"drains: {connected}")
+        reasons = "; ".join(parts.health.reasons())
+        return ServiceStatus(
+            not reasons, f"does not serve: {reasons}; {connected}" if reasons else f"serves: {connected}"
+        )
 
     # Stop
 

@@ -85,6 +85,11 @@ class WorkerSlot:
         return self.current is not None and self.current.ready
 
     @property
+    def running(self) -> int:
+        """The number of its processes that have not ended."""
+        return len(self._running)
+
+    @property
     def restart_at(self) -> float:
         """The reactor's time of the pending restart; infinite if none is pending."""
         return math.inf if self._restart is None else float(self._restart.getTime())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from twisted.logger import Logger
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.runtime.service_manager import ServiceStatus
 from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.runtime.start_failed import StartFailed
 from callcenter_ws.workers.handoff import (
@@ -123,6 +125,16 @@ class Supervisor(Service):
         if self.running and not self._given_up:
             self._given_up = True
             self._unusable()
+
+    def status(self) -> ServiceStatus:
+        """Return the status for the service manager: alive while a worker runs or will be started."""
+        serving = sum(slot.serves for slot in self.slots)
+        text = f"{serving} of {len(self.slots)} workers serve"
+        if not self.running:
+            ending = sum(slot.running for slot in self.slots)
+            return ServiceStatus(False, f"stops: {ending} workers drain")
+        is_alive = any(slot.current is not None or slot.restart_at < math.inf for slot in self.slots)
+        return ServiceStatus(serving > 0, text, is_alive)
 
     # Starting a worker
 
