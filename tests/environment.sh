@@ -28,6 +28,21 @@ install_packages() {
         fail "could not install: $*"
 }
 
+# install_stopped PACKAGE…: installs packages of services without starting the services.
+install_stopped() {
+    policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then
+        install_packages "$@"
+        return
+    fi
+    # Debian's packages ask this program before they start a service; 101 means no.
+    printf '#!/bin/sh\nexit 101\n' | as_root sh -c "cat >$policy && chmod 755 $policy"
+    status=0
+    (install_packages "$@") || status=$?
+    as_root rm -f "$policy"
+    [ "$status" -eq 0 ] || exit "$status"
+}
+
 is_recent_python() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from callcenter_ws.config import rules, validators
+from callcenter_ws.config import credentials, rules, validators
 from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenantSettings, Settings, range_of
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.runtime.endpoints import EndpointDescription
@@ -101,7 +101,7 @@ def load(
             file_was_read = False
     _read_environment(environ, folder, found, problems)
     _read_overrides(overrides, folder, found, problems)
-    decoder = _Decoder(found, str(path or "defaults"), problems)
+    decoder = _Decoder(found, str(path or "defaults"), problems, environ.get(credentials.VARIABLE))
     settings = decoder.settings((folder / path).parent if path else folder)
     # Without the file every key has its default: problems of the defaults would mislead.
     if file_was_read:
@@ -251,7 +251,14 @@ class _Invalid(Exception):
 class _Decoder:
     """Converts the values that were read into settings, and records the keys that cannot be used."""
 
-    def __init__(self, found: Mapping[str, _Found], default_source: str, problems: list[Problem]) -> None:
+    def __init__(
+        self,
+        found: Mapping[str, _Found],
+        default_source: str,
+        problems: list[Problem],
+        credentials_folder: str | None,
+    ) -> None:
+        self._credentials = credentials_folder
         self._found = found
         self._default_source = default_source
         self._problems = problems
@@ -295,7 +302,7 @@ class _Decoder:
             return None
         if get_origin(hint) is not tuple:
             try:
-                return _leaf(rule, hint, value, found.base)
+                return _leaf(rule, hint, self._with_credentials(hint, value), found.base)
             except ValueError as error:
                 raise self._invalid_because(key, found, str(error)) from None
         if not isinstance(value, list):
@@ -306,12 +313,22 @@ class _Decoder:
         items = []
         for number, value in enumerate(values, 1):
             try:
-                items.append(_leaf(rule, hint, value, found.base))
+                items.append(_leaf(rule, hint, self._with_credentials(hint, value), found.base))
             except ValueError as error:
                 self._problems.append(Problem(found.source, key, f"item {number}: {error}"))
         if len(items) < len(values):
             raise _Invalid
         return list(dict.fromkeys(items))
+
+    def _with_credentials(self, hint: object, value: object) -> object:
+        """Return a value in which the folder of systemd's credentials is written out."""
+        if not isinstance(value, str):
+            return value
+        if _plain(hint) is Path:
+            return credentials.path_of_credential(value, self._credentials)
+        if _plain(hint) is EndpointDescription:
+            return credentials.endpoint_of_credentials(value, self._credentials)
+        return value
 
     def _invalid_because(self, key: str, found: _Found, reason: str) -> _Invalid:
         self._problems.append(Problem(found.source, key, reason))
