@@ -153,12 +153,14 @@ def makeService(options: Options) -> Service:
     notify = NotifySocket.pop(os.environ, os.getpid())
     service = _service(reactor, options, lowest)
     logged = LoggedService(service, observer)
-    ServiceReports(reactor, notify, service.status, lambda: _stop_timeout(options)).setServiceParent(logged)
+    ServiceReports(
+        reactor, notify, service.status, lambda: _stop_timeout(getattr(service, "settings", options.settings))
+    ).setServiceParent(logged)
     return logged
 
 
-def _stop_timeout(options: Options) -> float:
-    return options.settings.limits.drain_timeout + STOP_MARGIN_SECONDS
+def _stop_timeout(settings: Settings) -> float:
+    return settings.limits.drain_timeout + STOP_MARGIN_SECONDS
 
 
 def _service(reactor: Reactor, options: Options, lowest: LogLevelFilter) -> GatewayService | Supervisor:
@@ -213,7 +215,7 @@ def _supervisor(reactor: Reactor, options: Options, count: int) -> Supervisor:
         worker_options.worker_command(options["config"], options.overrides),
         listen_endpoints(options.settings),
         count,
-        stop_timeout=_stop_timeout(options),
+        stop_timeout=_stop_timeout(options.settings),
         unusable=lambda: _end_with_failure(reactor),
         environ=dict(os.environ),
         folder=str(options.folder),
