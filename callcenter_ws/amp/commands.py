@@ -287,8 +287,12 @@ class ClientEvent(GatewayCommand):
 
 
 class Ping(GatewayCommand):
-    """Return the version and the node id of the gateway that answers, and its Unix time in milliseconds."""
+    """Return the version and the node id of the gateway that answers, and its Unix time in milliseconds.
 
+    ``waiting`` is the number of events that wait at the sender for an answer or to be sent; it is shown to operators.
+    """
+
+    arguments: ClassVar = [(b"waiting", amp.Integer(optional=True))]
     response: ClassVar = [
         (b"version", amp.Unicode()),
         (b"node", amp.Unicode()),

@@ -16,6 +16,7 @@ from callcenter_ws.amp.session import PeerSession
 from callcenter_ws.amp.source_responders import SourceResponders
 from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.errors import ErrorCode
 from callcenter_ws.interfaces import Authenticator, Directory
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.peer_limits import PeerLimits
@@ -24,6 +25,8 @@ from callcenter_ws.sources.registry import SourceRegistry
 
 MAX_CONNECTIONS = 1_000
 """Network connections are refused while so many authenticated peers are connected, those on unix sockets included."""
+
+_TOO_MANY = ErrorCode.CONNECTION_LIMIT
 
 _log = Logger()
 
@@ -46,6 +49,7 @@ class AmpServerFactory(ServerFactory):
         authenticator: verifies the tokens of peers.
         limits: the limits of peers that have not authenticated.
         sessions: the sessions of the peers that are connected now, with their protocols.
+        refused: commands that were answered with an error, and connections that were refused, by error code.
     """
 
     noisy = False
@@ -86,6 +90,7 @@ class AmpServerFactory(ServerFactory):
         self._limit_logged = False
         self.sessions: dict[PeerSession, GatewayAMP] = {}
         self._unauthenticated: set[PeerSession] = set()
+        self.refused: dict[str, int] = {}
 
     def buildProtocol(self, addr: object) -> GatewayAMP | None:
         """Return the protocol of a new connection, or None to close it: while draining, or at a connection limit.
@@ -97,6 +102,7 @@ class AmpServerFactory(ServerFactory):
             return None
         is_local = isinstance(addr, UNIXAddress)
         if not is_local and len(self.sessions) - len(self._unauthenticated) >= MAX_CONNECTIONS:
+            self.refused[_TOO_MANY] = self.refused.get(_TOO_MANY, 0) + 1
             if not self._limit_logged:
                 _log.warn(
                     "AMP connections over the network are refused: there are {most} already", most=MAX_CONNECTIONS
@@ -104,7 +110,13 @@ class AmpServerFactory(ServerFactory):
                 self._limit_logged = True
             return None
         self._limit_logged = False
-        session = PeerSession(self._responders.by_name, self._clock, self._session_ended, self._unauthenticated.discard)
+        session = PeerSession(
+            self._responders.by_name,
+            self._clock,
+            self._session_ended,
+            self._unauthenticated.discard,
+            self.refused,
+        )
         protocol = GatewayAMP(session, self._clock, self.limits)
         self.sessions[session] = protocol
         if not is_local:
@@ -115,6 +127,25 @@ class AmpServerFactory(ServerFactory):
     def waiting_bytes(self) -> int:
         """The bytes of the events that daemons have not acknowledged; each subscription has a limit of its own."""
         return self._subscriptions.waiting_bytes
+
+    @property
+    def waiting_events(self) -> int:
+        """The events that wait at the connected senders, as far as they tell."""
+        return sum(session.waiting_events for session in self.sessions)
+
+    def session_counts(self) -> dict[str, int]:
+        """Return the number of sessions by what the peer is: unauthenticated, a source, a subscriber, or another."""
+        counts = dict.fromkeys(("unauthenticated", "source", "subscriber", "other"), 0)
+        for session in self.sessions:
+            if session.principal is None:
+                counts["unauthenticated"] += 1
+            elif session.source is not None:
+                counts["source"] += 1
+            elif session.subscription is not None:
+                counts["subscriber"] += 1
+            else:
+                counts["other"] += 1
+        return counts
 
     def drain(self) -> Deferred[None]:
         """Stop reading, answer what is in flight, then close every connection.

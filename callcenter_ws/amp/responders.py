@@ -18,6 +18,7 @@ from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
+from callcenter_ws.events.source_rules import MAX_NUMBER
 from callcenter_ws.interfaces import Directory, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, JsonValue, decode_json, encode_json
@@ -222,8 +223,10 @@ class CommandResponders:
             peer.subscription.attach(peer)
         return {}
 
-    async def ping(self, peer: PeerSession) -> dict[str, object]:
+    async def ping(self, peer: PeerSession, *, waiting: int | None) -> dict[str, object]:
         """Return the version and the node id of this gateway, and its time."""
+        if waiting is not None:
+            peer.waiting_events = min(max(0, waiting), MAX_NUMBER)
         return {"version": __version__, "node": self._node_id, "server_time_ms": int(self._clock.time() * 1_000)}
 
 

@@ -50,6 +50,7 @@ class PeerSession(amp.BoxDispatcher):
         responders: what answers each command, by the command's name on the wire.
         ended: called once, when the connection is lost.
         authenticated: called whenever the peer has authenticated.
+        refused: counts the commands that are answered with an error, by error code.
 
     Attributes:
         principal: of the peer's token; None until it has authenticated.
@@ -57,6 +58,7 @@ class PeerSession(amp.BoxDispatcher):
         source: the source that the peer has named in ``Hello``.
         says_hello: whether a ``Hello`` is being answered.
         is_over: whether the connection is lost.
+        waiting_events: the events that wait at the peer, as its last ``Ping`` told.
     """
 
     _protocol: GatewayAMP
@@ -67,12 +69,14 @@ class PeerSession(amp.BoxDispatcher):
         clock: Clock,
         ended: Callable[[PeerSession], None],
         authenticated: Callable[[PeerSession], None] = lambda session: None,
+        refused: dict[str, int] | None = None,
     ) -> None:
         super().__init__(self)
         self._responders = responders
         self._clock = clock
         self._ended = ended
         self._authenticated = authenticated
+        self._refused = {} if refused is None else refused
         self._deadline: Timer | None = None
         self._refused_tokens = 0
         self._unauthenticated_commands = 0
@@ -85,6 +89,7 @@ class PeerSession(amp.BoxDispatcher):
         self.source: SourceLink | None = None
         self.says_hello = False
         self.is_over = False
+        self.waiting_events = 0
 
     # Connection
 
@@ -226,6 +231,7 @@ class PeerSession(amp.BoxDispatcher):
             answer: amp.AmpBox = command.makeResponse(response, self)
             return answer
         except Refusal as refusal:
+            self._refused[refusal.code] = self._refused.get(refusal.code, 0) + 1
             raise wire_error(refusal) from None
         except amp.RemoteAmpError:
             raise

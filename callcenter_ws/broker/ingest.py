@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.event import PAYLOAD_BYTES, ChatWriter, Event, Origin, make_event
 from callcenter_ws.events.methods import EventMethods
 from callcenter_ws.events.mistakes import unknown_fields
@@ -31,12 +32,14 @@ class IngestCounters:
 
     Attributes:
         source_duplicates: those of ``duplicates`` that were numbered by their source.
+        valid: events that passed validation, by type, whatever the store answered.
     """
 
     accepted: int = 0
     duplicates: int = 0
     source_duplicates: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    valid: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CATALOGUE, 0))
 
     def count(self, outcome: PublishResult | Refusal) -> None:
         """Count one outcome."""
@@ -183,6 +186,7 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
         )
         if event_id is None:
             event.has_new_id = True
+        self.counters.valid[event.type.name] += 1
         return event
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import MailboxGap, MailboxItem, MailboxPage
@@ -52,11 +53,15 @@ class _Item:
 class Mailboxes:
     """The mailboxes of one tenant's users, each with at most ``MAX_ITEMS`` items no older than ``LIFETIME``.
 
+    Args:
+        counters: counts the items of these and of other mailboxes; None: they are not counted.
+
     Attributes:
         bytes: the size of the payloads of all items.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counters: StoreCounters | None = None) -> None:
+        self._counters = counters or StoreCounters()
         # Both in the order of ``seq``.
         self._items: dict[int, _Item] = {}
         self._by_user: dict[str, dict[int, _Item]] = {}
@@ -75,7 +80,9 @@ class Mailboxes:
         mailbox = self._by_user.setdefault(user_id, {})
         mailbox[publication.seq] = item
         self.bytes += len(publication.event.payload)
+        self._counters.mail_stored += 1
         if len(mailbox) > MAX_ITEMS:
+            self._counters.mail_displaced += 1
             self._remove_undelivered(next(iter(mailbox)))
 
     def read(self, user_id: str, after: int, limit: int, now: float) -> MailboxPage:
@@ -109,6 +116,7 @@ class Mailboxes:
         """Remove the items that have expired at ``now`` (Unix time)."""
         for seq in [seq for seq, item in self._items.items() if item.expires_at <= now]:
             item = self._items[seq]
+            self._counters.mail_expired += 1
             if is_lost(item.received_at, item.expires_at):
                 self._remove_undelivered(seq)
             else:
@@ -116,6 +124,7 @@ class Mailboxes:
 
     def forget_oldest(self) -> None:
         """Remove the oldest item of all mailboxes; there must be one."""
+        self._counters.mail_displaced += 1
         self._remove_undelivered(next(iter(self._items)))
 
     def _remove_undelivered(self, seq: int) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
+from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.mailboxes import Mailboxes
 from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
 from callcenter_ws.broker.state import ENTITY_LIFETIME
@@ -42,7 +43,7 @@ class _Tenant:
     """
 
     stream: Stream
-    mailboxes: Mailboxes = field(default_factory=Mailboxes)
+    mailboxes: Mailboxes
     counted_bytes: int = 0
 
 
@@ -56,6 +57,9 @@ class MemoryBroker:
         history_bytes: bytes of publications in the history of each tenant.
         history_seconds: how long a publication stays in the history.
         chat_messages: messages of each open chat in the state.
+
+    Attributes:
+        counters: for the metrics.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class MemoryBroker:
         self._bytes = 0
         self._deliver: Deliver | None = None
         self._expiry_timer: Timer | None = None
+        self.counters = StoreCounters()
 
     async def start(self, deliver: Deliver, interrupted: Interrupted = ignore_interruption) -> None:
         """Accept events from now on, and pass them to ``deliver``; see ``interfaces.Broker.start``."""
@@ -121,7 +126,7 @@ class MemoryBroker:
     def _append(self, event: Event) -> tuple[PublishResult | Refusal, Publication | None]:
         tenant = self._tenants.get(event.tenant_id)
         if tenant is None:
-            tenant = self._tenants[event.tenant_id] = _Tenant(Stream(self._chat_messages))
+            tenant = self._tenants[event.tenant_id] = _Tenant(Stream(self._chat_messages), Mailboxes(self.counters))
         stream = tenant.stream
         if event.source_rule is not None:
             verdict = stream.marks.judge(event)
@@ -186,12 +191,14 @@ class MemoryBroker:
 
     def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Record that mailbox items were written to a socket of the user."""
+        self.counters.mail_sent += len(event_ids)
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             tenant.mailboxes.mark_sent(user_id, event_ids)
 
     def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Remove items that the user has received from the mailbox."""
+        self.counters.mail_acknowledged += len(event_ids)
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             tenant.mailboxes.acknowledge(user_id, event_ids)

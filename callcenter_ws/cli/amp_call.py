@@ -72,6 +72,9 @@ class _SingleConnectionOwner:
     async def connection_made(self, connection: GatewayConnection) -> None:
         """Do nothing: ``call_gateway`` authenticates."""
 
+    def waiting_events(self) -> None:
+        """Return nothing: a single command is no sender."""
+
     def connection_lost(self, connection: GatewayConnection) -> None:
         """Record that the connection is closed."""
         self.closed.callback(None)

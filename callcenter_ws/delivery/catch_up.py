@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from callcenter_ws.delivery.counters import add
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.outbox import SharedOutbox
 from callcenter_ws.delivery.replay_cache import ReplayBatch
@@ -264,6 +265,7 @@ class CatchUp:
             self._requests.remove(request)
         current = self._current
         if isinstance(current, ReplayRequest) and current.outdated:
+            add(self._hub.counters.replays, "rights_changed")
             await self._reset("rights_changed", current.request_id)
             self._current = None
             return
@@ -349,6 +351,7 @@ class CatchUp:
         elif not (await broker.read(tenant_id, request.seq, 0)).reachable:
             reason = "too_old"
         if reason is not None:
+            add(self._hub.counters.replays, reason)
             await self._reset(reason, request.request_id)
             return
         request.until = head.seq
@@ -364,10 +367,12 @@ class CatchUp:
                 "count": request.count,
             }
             self._client.send(control_frame("resumed", payload, in_reply_to=request.request_id))
+            add(self._hub.counters.replays, "resumed")
             if request.then_snapshot:
                 self._requests.insert(0, SnapshotRequest())
         elif request.snapshot is not None:
             self._client.send_message(await self._encode(request.snapshot, request.request_id))
+            add(self._hub.counters.snapshots, "request")
 
     # Pages of the history
 
@@ -412,6 +417,7 @@ class CatchUp:
             return False
         outbox.position = batch.to_seq
         request.count += batch.count
+        add(self._hub.counters.from_history, "replay", batch.count)
         if batch.count:
             outbox.add_batch(batch.frames, batch.count)
         return True
@@ -435,19 +441,26 @@ class CatchUp:
         return batch
 
     def _queue(self, publications: Sequence[Publication]) -> None:
-        client, outbox = self._client, self._client.outbox
+        client, outbox, counters = self._client, self._client.outbox, self._hub.counters
+        cause = "lag" if client.state is SessionState.LAGGING else "connect"
+        if isinstance(self._current, ReplayRequest):
+            cause = "replay"
         size = 0
         for publication in publications:
             if not outbox.room:
                 # Answers were queued while the history was read.
                 return
             outbox.position = publication.seq
-            if not self._tenant.sees(client, publication) or self._is_outdated(publication):
+            if not self._tenant.sees(client, publication):
+                continue
+            if self._is_outdated(publication):
+                counters.conflated += 1
                 continue
             if publication.seq in client.mailbox_acks.from_mailbox:
                 continue
             frame = publication.frame(outbox.wire_format)
             outbox.add(frame)
+            add(counters.from_history, cause)
             if publication.event.is_mail:
                 client.mailbox_acks.add(publication)
             if isinstance(self._current, ReplayRequest):
@@ -482,6 +495,8 @@ class CatchUp:
         request = self._current
         await self._reset("epoch_changed", None if request is None else request.request_id)
         self._current = None
+        if isinstance(request, ReplayRequest):
+            add(self._hub.counters.replays, "epoch_changed")
 
     async def _reset(self, reason: str, request_id: RequestId = None) -> None:
         """Send ``reset`` and a snapshot: the requested position cannot be served."""
@@ -491,12 +506,15 @@ class CatchUp:
         payload = {"reason": reason, "epoch": snapshot.epoch, "seq": snapshot.seq}
         client.send(control_frame("reset", payload, in_reply_to=request_id))
         client.send_message(frames)
+        add(self._hub.counters.resets, reason)
+        add(self._hub.counters.snapshots, "reset")
         client.epoch, client.outbox.position = snapshot.epoch, snapshot.seq
 
     async def _skip_gap(self) -> None:
         """Send ``gap`` and a snapshot, or ``reset`` to a replay: the history no longer reaches back to the client."""
         client, request = self._client, self._current
         if isinstance(request, ReplayRequest):
+            add(self._hub.counters.replays, "too_old")
             await self._reset("too_old", request.request_id)
             self._current = None
             return
@@ -517,6 +535,7 @@ class CatchUp:
         client.outbox.position = snapshot.seq
         if request is None:
             client.send_message(frames)
+            add(self._hub.counters.snapshots, "gap")
         else:
             # The snapshot that was taken earlier would take the client back in time.
             request.snapshot, request.until = shared, snapshot.seq

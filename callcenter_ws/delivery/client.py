@@ -362,6 +362,7 @@ class Client:
         """Send an ``error`` message."""
         if self.closed:
             return
+        add(self._hub.counters.requests_refused, refusal.code)
         self._hub.log.refused(self, refusal)
         self.send(error_frame(refusal, request_id))
 
@@ -417,6 +418,7 @@ class Client:
         """Feed the client from the history."""
         self.state = SessionState.LAGGING
         self._count_lagging(1)
+        self._hub.counters.lags += 1
         self._catch_up.proceed()
 
     def outbox_written(self, count: int) -> None:

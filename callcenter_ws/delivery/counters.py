@@ -38,6 +38,13 @@ class HubCounters:
         dropped: publications that a client was informed it will not be sent, by reason.
         handshakes_refused: refused handshakes by error code.
         closed_for_outgoing_bytes: connections that were closed because too much waited for all together.
+        lags: how often a client fell behind, because its outbox had no room.
+        from_history: messages that were queued from the history, by what for: ``replay``, ``lag`` or ``connect``.
+        conflated: messages that lagging clients were not sent, because a newer one replaces them.
+        replays: replays that were asked for, by outcome: ``resumed`` or the reason of the reset.
+        resets: resets that were sent, by reason.
+        snapshots: snapshots that were sent, by what for: ``request``, ``reset`` or ``gap``.
+        requests_refused: messages of clients that were answered with an error, by error code.
     """
 
     connections_by: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -49,3 +56,10 @@ class HubCounters:
     handshakes_refused: dict[str, int] = field(default_factory=dict)
     lagging: int = 0
     closed_for_outgoing_bytes: int = 0
+    lags: int = 0
+    from_history: dict[str, int] = field(default_factory=dict)
+    conflated: int = 0
+    replays: dict[str, int] = field(default_factory=dict)
+    resets: dict[str, int] = field(default_factory=dict)
+    snapshots: dict[str, int] = field(default_factory=dict)
+    requests_refused: dict[str, int] = field(default_factory=dict)

@@ -43,8 +43,11 @@ from callcenter_ws.http.snapshot import SnapshotResource
 from callcenter_ws.http.stats import StatsResource
 from callcenter_ws.http.users import UsersResource
 from callcenter_ws.interfaces import Directory
+from callcenter_ws.ops.delivery_metrics import DeliveryMetrics
+from callcenter_ws.ops.event_metrics import EventMetrics
 from callcenter_ws.ops.health import Health, Node
 from callcenter_ws.ops.metrics import Metrics
+from callcenter_ws.ops.peer_metrics import AmpMetrics, PeerMetrics
 from callcenter_ws.requests.admission import Admission
 from callcenter_ws.requests.chat_sessions import ChatSessions
 from callcenter_ws.requests.context import Context
@@ -128,20 +131,12 @@ def assemble(
     core = _core(reactor, clock, settings, handoff, log, lambda: amp_factory.disconnect_revoked())
     accepted = authentication(reactor, clock, settings, handoff, core.hub.revocations)
     admission = Admission(core.hub, admission_limits(settings, descriptors), settings.policy.over_user_limit)
-    core.metrics.watch_peers(limits)
     quotas = Quotas(settings.limits, clock, **history_limits(settings))
     chats = _chat_sessions(settings, core, quotas)
     websocket_factory = _websocket_factory(reactor, settings, core, accepted, admission, limits, log, quotas, chats)
     amp_factory = _amp_factory(settings, core, accepted.authenticator, limits)
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
-    core.metrics.watch(
-        core.hub.counters,
-        core.broadcaster.counters,
-        lambda: len(amp_factory.sessions),
-        core.store.broker.state,
-        core.store.sources.counters,
-        lambda: core.hub.outgoing.total,
-    )
+    _add_metrics(core, limits, descriptors, amp_factory)
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)
     health = Health(core.store.broker.not_ready, core.hub.revocations.not_ready, accepted.missing_keys)
     endpoints = WebSocketEndpoints(
@@ -217,6 +212,26 @@ def deflater(settings: Settings) -> Deflater | None:
     """Return what compresses messages; None if they are not compressed."""
     compression = settings.compression
     return Deflater(compression.level, compression.threshold) if compression.enabled else None
+
+
+def _add_metrics(core: Core, limits: PeerLimits, descriptors: Descriptors, amp_factory: AmpServerFactory) -> None:
+    metrics, hub, store = core.metrics, core.hub, core.store
+    metrics.add(
+        DeliveryMetrics(
+            hub.counters,
+            lambda: hub.outgoing.total,
+            lambda: hub.limits.outgoing_bytes,
+            lambda: descriptors.websockets,
+            metrics.latency,
+        )
+    )
+    metrics.add(
+        EventMetrics(
+            core.broadcaster.counters, store.broker.state, store.counters, store.redis_counters, store.sources.counters
+        )
+    )
+    metrics.add(PeerMetrics(limits))
+    metrics.add(AmpMetrics(amp_factory.session_counts, amp_factory.refused, lambda: amp_factory.waiting_events))
 
 
 def instance_name(settings: Settings, handoff: WorkerHandoff | None) -> str:
@@ -323,7 +338,7 @@ def _amp_factory(
         core.clock,
         node_id=settings.cluster.node_id,
         sources=core.store.sources,
-        source_publisher=SourcePublisher(core.broadcaster, core.store.broker, core.clock),
+        source_publisher=SourcePublisher(core.broadcaster, core.store.broker, core.clock, core.store.sources.counters),
         secret=amp_secret(settings),
         authenticate=authenticator,
         revocations=core.hub.revocations,

@@ -14,6 +14,8 @@ from twisted.web.resource import Resource
 from callcenter_ws import __version__
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.gateway.assembly import assemble
+from callcenter_ws.ops.process_metrics import ProcessMetrics
+from callcenter_ws.ops.reactor_monitor import ReactorMonitor
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.listener import Listener, with_private_mode
 from callcenter_ws.runtime.proxied_connections import ProxiedFactory
@@ -77,6 +79,9 @@ class GatewayService(MultiService):
         ]
         if settings.web.metrics_listen is not None and parts.metrics_site is not None:
             self._listen("web.metrics_listen", settings.web.metrics_listen, parts.metrics_site)
+        monitor = ReactorMonitor(reactor, parts.core.clock)
+        monitor.setServiceParent(self)
+        parts.core.metrics.add(ProcessMetrics(__version__, parts.health, monitor, self._certificates))
         if handoff is not None:
             stop_timeout = settings.limits.drain_timeout + STOP_MARGIN_SECONDS
             worker = Worker(reactor, handoff, parts.health.reasons, self._accept_from_inherited, stop_timeout)
@@ -96,6 +101,11 @@ class GatewayService(MultiService):
         proxied = ProxiedFactory(factory, self.parts.peer_limits, self._reactor, timeout)
         self.proxied_factories.append(proxied)
         return proxied
+
+    def _certificates(self) -> dict[str, float]:
+        """Return the end of the validity of each certificate in use, in Unix seconds, by endpoint."""
+        ends = {one.label: one.contexts.not_after for one in self.listeners if one.contexts is not None}
+        return {name: end for name, end in ends.items() if end is not None}
 
     def _accept_from_inherited(self) -> None:
         for listener in self.listeners:

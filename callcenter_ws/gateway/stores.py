@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.broker.redis.broker import RedisBroker
@@ -24,6 +25,7 @@ from callcenter_ws.events.event import Origin
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Broker, Directory, PresenceTracker
 from callcenter_ws.redis.address import redis_address
+from callcenter_ws.redis.counters import RedisCounters
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
@@ -50,6 +52,14 @@ class EventStore(Protocol):
     @property
     def sources(self) -> SourceRegistry:
         """The registry of sources, for the edges."""
+
+    @property
+    def counters(self) -> StoreCounters:
+        """The counters of the broker, for the metrics."""
+
+    @property
+    def redis_counters(self) -> RedisCounters | None:
+        """The counters of the connections to Redis; None for another store."""
 
     def directory(self, hub: Hub) -> Directory:
         """Return the directory of connected users; to be called once."""
@@ -92,10 +102,13 @@ def event_store(
 class LocalStore:
     """A store that only this process uses: a SQLite file, or memory."""
 
+    redis_counters: RedisCounters | None = None
+
     def __init__(self, reactor: Reactor, clock: ReactorClock, settings: Settings) -> None:
         self._clock = clock
         self._limits = settings.limits
         self.broker = _local_broker(reactor, clock, settings)
+        self.counters = self.broker.counters
         broadcaster = EventBroadcaster(self.broker, clock)
 
         async def publish_presence(tenant_id: str, payload: dict[str, object]) -> None:
@@ -169,6 +182,8 @@ class RedisStore:
             memory_bytes=store.memory_bytes,
             chat_messages=settings.public.history,
         )
+        self.counters = self.broker.counters
+        self.redis_counters: RedisCounters | None = self.broker.redis.counters
         new_id = UlidFactory(clock.time)
         announcer = SourceAnnouncer(self.broker, clock, new_id)
         self.sources = SharedSources(self.broker, announcer, clock, spawn, new_id, lease=settings.amp.source_lease)

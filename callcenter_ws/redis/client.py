@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.redis.address import RedisAddress
 from callcenter_ws.redis.connection import Argument, RedisConnection, RedisError, RedisUnavailable, Reply
+from callcenter_ws.redis.counters import RedisCounters
 from callcenter_ws.redis.endpoint import RedisEndpoint
 from callcenter_ws.redis.reconnecting import ReconnectingConnection
 from callcenter_ws.redis.scripts import ALL, Script
@@ -81,6 +82,7 @@ class RedisClient:
         dataset: of the Redis that was connected last.
         clock_error: seconds to add to this machine's time to get Redis's; 0 if they differ by less than
             ``CLOCK_TOLERANCE_SECONDS``.
+        counters: for the metrics.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class RedisClient:
         self._is_stopped = False
         self.dataset = Dataset("", False)
         self.clock_error = 0.0
+        self.counters = RedisCounters()
 
         def endpoint() -> RedisEndpoint:
             return RedisEndpoint(
@@ -125,7 +128,9 @@ class RedisClient:
             ReconnectingConnection(
                 reactor,
                 endpoint(),
-                lambda made: RedisConnection(clock, timeout, on_connected=made),
+                lambda made: RedisConnection(
+                    clock, timeout, on_connected=made, round_trip=self.counters.round_trip_seconds.observe
+                ),
                 self._prepare_commands,
             ),
             ReconnectingConnection(
@@ -202,6 +207,8 @@ class RedisClient:
     async def _prepare_commands(self, connection: RedisConnection) -> None:
         await self._authenticate(connection, self._prepare_server)
         self._commands = connection
+        self.counters.connected = True
+        self.counters.connections += 1
         self._connection_problem = self._write_problem = None
         connection.lost.addCallback(self._commands_lost)
         if self._logged_problem is not None or not self._was_connected:
@@ -238,6 +245,7 @@ class RedisClient:
 
     def _commands_lost(self, reason: str) -> str:
         self._commands = None
+        self.counters.connected = False
         if self._subscriber is not None:
             # Both connections must be to the same Redis, and the next one may be to another.
             self._subscriber.abort("the connection for commands is lost")

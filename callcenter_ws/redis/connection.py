@@ -75,6 +75,7 @@ class RedisConnection(Protocol):
         timeout: seconds.
         on_push: receives what Redis sends once ``is_subscriber`` is set: messages, and replies to (un)subscribing.
         on_connected: called with this connection when it has been made.
+        round_trip: called with the seconds from sending a command to its reply.
 
     Attributes:
         lost: fires with the reason when the connection has been lost or aborted.
@@ -90,11 +91,13 @@ class RedisConnection(Protocol):
         *,
         on_push: Callable[[list[Reply]], None] | None = None,
         on_connected: Callable[[RedisConnection], None] | None = None,
+        round_trip: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._clock = clock
         self._timeout = timeout
         self._on_push = on_push
         self._on_connected = on_connected
+        self._round_trip = round_trip
         self._reader = hiredis.Reader()
         self._pending: deque[tuple[Deferred[Reply], float]] = deque()
         self._last_received = 0.0
@@ -154,7 +157,8 @@ class RedisConnection(Protocol):
         if not self._pending:
             self.abort("it sent a reply without a command")
             return
-        answer, _ = self._pending.popleft()
+        answer, sent_at = self._pending.popleft()
+        self._round_trip(self._last_received - sent_at)
         if isinstance(reply, hiredis.ReplyError):
             answer.errback(RedisError(str(reply)))
         else:

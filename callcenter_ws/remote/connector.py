@@ -199,7 +199,7 @@ class GatewayConnector:
             await self._introduce(connection)
         elif token is None:
             # Over TCP a connection without a token can be made, and then refuses everything. Any command shows it.
-            await connection.call(Ping)
+            await connection.call(Ping, waiting=self.waiting_events())
         await self._callbacks.resubscribe(connection)
 
     async def _call_token(self, token: Callable[[], str]) -> str:
@@ -215,6 +215,10 @@ class GatewayConnector:
         # Not while the connection is being made: ClientService cannot be stopped then, as the caller might do.
         await deferLater(self._reactor, 0)
         raise Refusal(ErrorCode.UNAUTHORIZED, f"the daemon has no token: {reason}")
+
+    def waiting_events(self) -> int:
+        """Return how many events wait to be sent or for an answer."""
+        return self._sender.waiting_events
 
     def connection_lost(self, connection: GatewayConnection) -> None:
         """Stop using a closed connection. Unacknowledged events are sent again over the next one."""

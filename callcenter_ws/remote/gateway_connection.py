@@ -40,6 +40,9 @@ class ConnectionOwner(Protocol):
     def connection_made(self, connection: GatewayConnection) -> Task:
         """Prepare a new connection: authenticate on it. An exception aborts the connection."""
 
+    def waiting_events(self) -> int | None:
+        """Return how many events wait to be sent or for an answer; None: unknown."""
+
     def connection_lost(self, connection: GatewayConnection) -> None:
         """Stop using a closed connection; its ``lost_reason`` says why it was closed."""
 
@@ -156,7 +159,7 @@ class GatewayConnection(amp.AMP):
     async def _check_gateway(self) -> None:
         # Without an answer ``call`` has aborted the connection; any other Refusal shows that the gateway is alive.
         with suppress(Refusal):
-            await self.call(Ping)
+            await self.call(Ping, waiting=self._owner.waiting_events())
 
     def _failed(self, failure: Failure) -> None:
         _log.failure("unhandled error on the connection to the gateway", failure)

@@ -72,6 +72,11 @@ class Sender:
         self.connection: GatewayConnection | None = None
         self._awaited: tuple[GatewayConnection, PendingEvent] | None = None
 
+    @property
+    def waiting_events(self) -> int:
+        """The events that wait to be sent or for an answer."""
+        return len(self._buffer)
+
     def use(self, connection: GatewayConnection) -> None:
         """Send over a new connection, beginning with the oldest event that is not acknowledged."""
         self.connection = connection

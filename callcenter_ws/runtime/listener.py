@@ -92,6 +92,11 @@ class Listener(Service):
             return
         self.port = listen_on_inherited(self._reactor, descriptor, self._wrapped_factory())
 
+    @property
+    def label(self) -> str:
+        """An ``ssl:`` endpoint without the files that it names: kind, port and interface."""
+        return ":".join(filter(None, (self.endpoint.kind, self.endpoint.port, self.endpoint.interface)))
+
     def _wrapped_factory(self) -> IProtocolFactory:
         """Return the factory, wrapped in TLS and in the PROXY protocol, whose header precedes TLS, by the endpoint."""
         factory = self._factory

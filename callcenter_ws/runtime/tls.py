@@ -100,6 +100,12 @@ class ServerContexts:
                 _log.error("cannot renew the TLS certificate, the previous one remains in use: {error}", error=error)
         return self._context
 
+    @property
+    def not_after(self) -> float | None:
+        """The end of the validity of the certificate in use, in Unix seconds; None if there is none."""
+        certificate = SSL.Connection(self._context).get_certificate(as_cryptography=True)
+        return None if certificate is None else certificate.not_valid_after_utc.timestamp()
+
 
 def _options(endpoint: EndpointDescription) -> CertificateOptions:
     """Read the files of an ``ssl:`` endpoint, whose options mean what they mean to Twisted."""

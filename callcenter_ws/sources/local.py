@@ -142,6 +142,7 @@ class LocalSources:
         if now - self._ticked_at > max(self.lease / 3, 2 * TICK_SECONDS):
             self._table.restart_leases(now)
         self._ticked_at = now
+        self.counters.waiting = sum(entry.link_id is None and entry.record.instance != "" for entry in self._table)
         for key in self._table.due(now)[:MAX_ENDED_PER_TICK]:
             record = self._table.end(key)
             self._lost[key] = record.lease

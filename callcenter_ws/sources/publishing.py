@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from twisted.logger import Logger
 
@@ -17,6 +18,7 @@ from callcenter_ws.interfaces import Broker, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.sources.link import SourceLink
 from callcenter_ws.sources.link_order import MAX_REFUSED, LinkOrder
+from callcenter_ws.sources.registry import SourceCounters
 
 TRANSIENT = frozenset(
     (
@@ -77,12 +79,18 @@ class SourcePublisher:
     """Publishes events of sources.
 
     Events are given to the store within the call, so that calls for one connection keep their order.
+
+    Args:
+        counters: of the registry of sources; None: delays are not counted.
     """
 
-    def __init__(self, broadcaster: EventBroadcaster, broker: Broker, clock: Clock) -> None:
+    def __init__(
+        self, broadcaster: EventBroadcaster, broker: Broker, clock: Clock, counters: SourceCounters | None = None
+    ) -> None:
         self._broadcaster = broadcaster
         self._broker = broker
         self._clock = clock
+        self._counters = counters or SourceCounters()
 
     async def publish(self, link: SourceLink, drafts: Sequence[object], growth: Growth | None = None) -> list[Outcome]:
         """Publish events of a source; return one outcome per draft, in order.
@@ -121,7 +129,17 @@ class SourcePublisher:
         known = [outcome for outcome in batch.outcomes if outcome is not None]
         for outcome in known:
             counters.count(outcome)
+        self._observe_delay(batch, outcomes)
         return known
+
+    def _observe_delay(self, batch: _Batch, outcomes: Sequence[Outcome]) -> None:
+        """Observe how late the first event is that was stored now: it has waited longest."""
+        for event, outcome in zip(batch.events, outcomes, strict=True):
+            if isinstance(outcome, PublishResult) and not outcome.duplicate and not event.is_void:
+                seconds = self._clock.time() - datetime.fromisoformat(event.timestamp).timestamp()
+                # Below zero the clock of the sender is fast.
+                self._counters.delay_seconds.observe(max(0.0, seconds))
+                return
 
     def _add(self, batch: _Batch, link: SourceLink, index: int, draft: object, now: float, received_at: float) -> None:
         """Add a draft to what is passed to the store.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from callcenter_ws.interfaces import SourceRecord
+from callcenter_ws.runtime.histogram import DELAY_BOUNDS, Histogram
 from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.sources.claim import Claim
 from callcenter_ws.sources.link import SourceLink
@@ -31,10 +32,14 @@ class SourceCounters:
     Attributes:
         connected: sources that are connected to this process.
         lost: leases that this process has ended.
+        waiting: sources without a connection whose lease has not ended; None: not known, because nodes share them.
+        delay_seconds: from the time that a source gave an event to when the event was stored; one event of each call.
     """
 
     connected: int = 0
     lost: int = 0
+    waiting: int | None = None
+    delay_seconds: Histogram = field(default_factory=lambda: Histogram(DELAY_BOUNDS))
 
 
 class SourceRegistry(Protocol):

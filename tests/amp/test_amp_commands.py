@@ -23,7 +23,7 @@ WIRE_FORMAT = {
     ),
     "ListSources": ("tenant_id?", "sources left_out"),
     "ForgetSource": ("source tenant_id?", "released"),
-    "Ping": ("", "version node server_time_ms"),
+    "Ping": ("waiting?", "version node server_time_ms"),
 }
 
 

@@ -9,25 +9,21 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_twisted
+from metrics_world import MetricsWorld
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
 
-from callcenter_ws.broker.ingest import IngestCounters
-from callcenter_ws.delivery.counters import HubCounters
-from callcenter_ws.ops.metrics import Metrics
-from callcenter_ws.sources.registry import SourceCounters
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.metrics import NodeMetrics, merged
 
 
 def exposition(accepted: int, *latencies: float) -> str:
     """Return the exposition of one worker."""
-    metrics, intake = Metrics(), IngestCounters()
-    intake.accepted = accepted
-    metrics.watch(HubCounters(), intake, lambda: 0, lambda: {"ready": True}, SourceCounters(), lambda: 0)
+    world = MetricsWorld()
+    world.ingest.accepted = accepted
     for latency in latencies:
-        metrics.observe_latency(latency)
-    return metrics.render().decode()
+        world.metrics.observe_latency(latency)
+    return world.metrics.render().decode()
 
 
 def values(text: bytes, name: str) -> dict[str | None, float]:

@@ -10,6 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
+from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.redis.follower import Follower
 from callcenter_ws.broker.redis.followers import Followers
 from callcenter_ws.broker.redis.pending_mail import PendingMailWrites
@@ -56,6 +57,7 @@ class RedisBroker:
 
     Attributes:
         redis, keys, tenants: for other data in the same Redis.
+        counters: for the metrics.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class RedisBroker:
         self._is_stopping = False
         self._deliver: Deliver | None = None
         self._interrupted: Interrupted = ignore_interruption
+        self.counters = StoreCounters()
         self.keys = Keys(prefix, address.database)
         self.redis = RedisClient(
             reactor,
@@ -115,6 +118,7 @@ class RedisBroker:
             self.tenant_store,
             self._last_delivered,
             self._published,
+            self.counters,
             history_events=history_events,
             history_bytes=history_bytes,
             history_seconds=history_seconds,
@@ -347,10 +351,12 @@ class RedisBroker:
 
     def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Record that mailbox items were written to a socket of the user."""
+        self.counters.mail_sent += len(event_ids)
         self._pending_mail.add(tenant_id, user_id, "sent", event_ids)
 
     def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Remove items that the user has received from the mailbox."""
+        self.counters.mail_acknowledged += len(event_ids)
         self._pending_mail.add(tenant_id, user_id, "acknowledged", event_ids)
 
     # Operations

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from callcenter_ws.broker.chats import not_assigned, not_open
+from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.redis.codec import apply_call, encode_event, id_kind
 from callcenter_ws.broker.redis.tenant_registry import TenantRegistry
 from callcenter_ws.broker.redis.tenant_store import NO_EVENT, KnownEvent, TenantStore
@@ -50,7 +51,7 @@ _REFUSALS: dict[str, Callable[[], Refusal]] = {
 _log = Logger("callcenter_ws.broker")
 
 _decode_reply = msgspec.json.Decoder(
-    tuple[str, list[int | None], list[tuple[int, str | None, list[str]]], list[tuple[int, str]]]
+    tuple[str, list[int | None], list[tuple[int, str | None, list[str]]], list[tuple[int, str]], int]
 ).decode
 
 
@@ -61,6 +62,7 @@ class Publisher:
         tenant_store: returns a tenant's store.
         last_delivered: returns the last event of a tenant that this node follows, else None.
         published: called with the tenant, the epoch and the publications of each call, before the events are answered.
+        counters: of the store.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Publisher:
         tenant_store: Callable[[str], TenantStore],
         last_delivered: Callable[[str], KnownEvent | None],
         published: Callable[[str, str, list[Publication]], None],
+        counters: StoreCounters,
         *,
         history_events: int,
         history_bytes: int,
@@ -84,6 +87,7 @@ class Publisher:
         self._tenant_store = tenant_store
         self._last_delivered = last_delivered
         self._published = published
+        self._counters = counters
         self._limits = (history_events, repr(float(history_seconds)), history_bytes)
         self._submissions = SubmissionQueue("Redis")
         # Tenants whose events are being published.
@@ -172,8 +176,15 @@ class Publisher:
         arguments.append("".join([id_kind(event) for _, _, event in batch]))
         for _, _, event in batch:
             arguments += encode_event(event, offset, tenant_store.chat_messages)
-        reply = await tenant_store.run(PUBLISH, *arguments)
-        epoch, seqs, calls, refused = _decode_reply(reply)
+        began = self._clock.monotonic()
+        try:
+            reply = await tenant_store.run(PUBLISH, *arguments)
+        except Refusal:
+            self._counters.commits_failed += 1
+            raise
+        epoch, seqs, calls, refused, displaced = _decode_reply(reply)
+        self._counters.commit_seconds.observe(self._clock.monotonic() - began)
+        self._counters.mail_displaced += displaced
         if last_event[0] not in ("", epoch):
             # Redis has lost history, and may have lost the set of tenants as well.
             self._registry.clear()
@@ -183,6 +194,7 @@ class Publisher:
             apply_call(batch[index][2], queue_name, agents)
         publications = [Publication(entry[2], seq) for entry, seq in zip(batch, seqs, strict=True) if seq and seq > 0]
         if publications:
+            self._counters.mail_stored += sum(publication.event.is_mail for publication in publications)
             self._remember(tenant_id, (epoch, publications[-1].seq, publications[-1].event.event_id))
             self._published(tenant_id, epoch, publications)
         outcomes: list[Outcome] = [

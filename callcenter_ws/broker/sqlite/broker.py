@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
+from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
@@ -63,6 +64,9 @@ class SqliteBroker:
         memory_events: publications of each tenant that are also in memory.
         memory_bytes: bytes of publications in memory, over all tenants.
         chat_messages: messages of each open chat in the state.
+
+    Attributes:
+        counters: for the metrics.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class SqliteBroker:
         self._chat_messages = chat_messages
         self._open: _OpenStore | None = None
         self._is_stopping = False
+        self.counters = StoreCounters()
 
     # Start and stop
 
@@ -228,10 +233,12 @@ class SqliteBroker:
 
     def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Record that mailbox items were written to a socket of the user."""
+        self.counters.mail_sent += len(event_ids)
         self._write_later(PendingWrites.mark_sent, tenant_id, user_id, event_ids)
 
     def acknowledge_mail(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:
         """Remove items that the user has received from the mailbox."""
+        self.counters.mail_acknowledged += len(event_ids)
         self._write_later(PendingWrites.acknowledge, tenant_id, user_id, event_ids)
 
     def _write_later(
@@ -361,6 +368,7 @@ class _OpenStore:
             history_seconds=broker._history_seconds,
             request_checkpoint=lambda record: self.group_commit.request_checkpoint(record),
             record_alive=lambda: self.group_commit.record_alive(),
+            counters=broker.counters,
         )
         self.group_commit = GroupCommit(
             reactor,
@@ -371,6 +379,7 @@ class _OpenStore:
             self.queue,
             deliver,
             self.maintenance.trim,
+            broker.counters,
             memory_events=broker._memory_events,
             history_seconds=broker._history_seconds,
         )

@@ -145,8 +145,8 @@ def _keep_ids(db: sqlite3.Connection, request: TrimRequest, batch: _Batch) -> No
         db.execute("INSERT INTO recent_id VALUES (?, ?, ?)", (batch.end, received_at, json.dumps(batch.ids)))
 
 
-def remove_expired_mail(file: StoreFile, now: float) -> bool:
-    """Remove at most ``BATCH_ROWS`` expired mailbox items; return whether there may be more.
+def remove_expired_mail(file: StoreFile, now: float) -> int:
+    """Remove at most ``BATCH_ROWS`` expired mailbox items; return how many.
 
     Args:
         now: Unix time in seconds.
@@ -167,7 +167,7 @@ def remove_expired_mail(file: StoreFile, now: float) -> bool:
     except BaseException:
         roll_back(db)
         raise
-    return len(expired) == BATCH_ROWS
+    return len(expired)
 
 
 def remove_old_presence(file: StoreFile, max_records: int) -> None:

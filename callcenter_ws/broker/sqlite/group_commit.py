@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.mailboxes import mail_expires_at
 from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
 from callcenter_ws.broker.sqlite.cache import Cache
@@ -95,6 +96,7 @@ class GroupCommit:
     Args:
         deliver: called with committed events; see ``interfaces.Deliver``.
         checkpoint_written: called with a tenant whose checkpoint was committed.
+        counters: of the store.
         memory_events, history_seconds: the limits of a tenant's history in memory.
 
     Attributes:
@@ -112,6 +114,7 @@ class GroupCommit:
         queue: SubmissionQueue,
         deliver: Deliver,
         checkpoint_written: Callable[[TenantRecord], None],
+        counters: StoreCounters,
         *,
         memory_events: int,
         history_seconds: float,
@@ -124,6 +127,7 @@ class GroupCommit:
         self._queue = queue
         self._deliver = deliver
         self._checkpoint_written = checkpoint_written
+        self._counters = counters
         self._epoch = file.epoch
         self._memory_events = memory_events
         self._history_seconds = history_seconds
@@ -392,6 +396,7 @@ class GroupCommit:
 
     def _committed(self, _: None, batch: _Batch) -> None:
         self._is_writing = False
+        self._count(batch.transaction)
         self._writes_in_progress = PendingWrites()
         if self.write_error is not None:
             self.write_error = None
@@ -411,6 +416,12 @@ class GroupCommit:
             self._deliver_and_answer(part)
         for waiter in batch.waiters:
             waiter.callback(None)
+
+    def _count(self, transaction: Transaction) -> None:
+        counters = self._counters
+        counters.commit_seconds.observe(transaction.seconds)
+        counters.mail_stored += len(transaction.mail_rows)
+        counters.mail_displaced += transaction.mail_displaced
 
     def _append(self, part: _TenantPart) -> None:
         record, stream = part.record, part.stream
@@ -440,6 +451,7 @@ class GroupCommit:
     def _failed(self, failure: Failure, batch: _Batch) -> None:
         """Handle a failed write: nothing was committed, or it is not known whether it was."""
         self._is_writing = False
+        self._counters.commits_failed += 1
         self._writes_in_progress = PendingWrites()
         error = failure.value
         if isinstance(error, sqlite3.Error):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from twisted.logger import Logger
 
+from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.expiry import BATCH_ROWS, remove_expired_mail, remove_old_presence, trim_history
@@ -42,6 +43,7 @@ class Maintenance:
     Args:
         request_checkpoint: has a checkpoint of a tenant written, after which ``trim`` is called.
         record_alive: has it recorded in the file that the process is running.
+        counters: of the store.
 
     Attributes:
         wal_error: why the write-ahead log grows, for an operator; None when it does not.
@@ -59,6 +61,7 @@ class Maintenance:
         history_seconds: float,
         request_checkpoint: Callable[[TenantRecord], None],
         record_alive: Callable[[], None],
+        counters: StoreCounters,
     ) -> None:
         self._file = file
         self._threads = threads
@@ -69,6 +72,7 @@ class Maintenance:
         self._history_seconds = history_seconds
         self._request_checkpoint = request_checkpoint
         self._record_alive = record_alive
+        self._counters = counters
         self._to_trim: dict[TenantRecord, None] = {}
         self._trimming = SingleFlight(self._trim_all, clock, spawn)
         self._removal = SingleFlight(self._remove_expired, clock, spawn)
@@ -151,8 +155,10 @@ class Maintenance:
         with _sqlite_errors_logged():
             if self._file.wal_bytes() > MAX_WAL_BYTES or self.wal_error is not None:
                 await self._checkpoint_wal()
-            while not self._is_stopped and await self._threads.write(remove_expired_mail, self._file, now):
-                continue
+            removed = BATCH_ROWS
+            while not self._is_stopped and removed == BATCH_ROWS:
+                removed = await self._threads.write(remove_expired_mail, self._file, now)
+                self._counters.mail_expired += removed
             if not self._is_stopped:
                 await self._threads.write(remove_old_presence, self._file, MAX_PRESENCE_RECORDS)
             await self._checkpoint_old_tenants(now - self._history_seconds - INTERVAL_SECONDS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -65,6 +66,8 @@ class Transaction:
         sources: the records of sources to be saved, by scope and name; None: to be removed.
         announced: by tenant and user, whether the last ``presence.changed`` among the events says ``online``.
         metadata: values about the store itself.
+        seconds: how long writing took. This and ``mail_displaced`` are set by ``write``.
+        mail_displaced: mailbox items that gave way to newer ones.
     """
 
     begun_histories: list[tuple[int, str, float]] = field(default_factory=list)
@@ -81,6 +84,8 @@ class Transaction:
     announced: dict[tuple[str, str], bool] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     metadata: dict[str, object] = field(default_factory=dict)
+    seconds: float = 0.0
+    mail_displaced: int = 0
 
     def __bool__(self) -> bool:
         """Return whether there is anything to write."""
@@ -95,7 +100,7 @@ def write(file: StoreFile, transaction: Transaction) -> None:
     Raises:
         sqlite3.Error: nothing was written.
     """
-    db = file.writer
+    db, began = file.writer, time.monotonic()
     db.execute("BEGIN IMMEDIATE")
     try:
         _begin_histories(db, transaction.begun_histories)
@@ -104,7 +109,7 @@ def write(file: StoreFile, transaction: Transaction) -> None:
         insert(db, f"event ({COLUMNS})", WIDTH, transaction.event_values)
         if transaction.mail_rows:
             insert(db, f"mail ({COLUMNS}, tenant, ends_at)", _MAIL_WIDTH, _flat(transaction.mail_rows))
-            _limit_mailboxes(db, transaction.mail_rows)
+            transaction.mail_displaced = _limit_mailboxes(db, transaction.mail_rows)
         _save_presence(db, transaction.presence)
         _save_announcements(db, transaction.announced)
         _save_revocations(db, transaction.revocations)
@@ -118,6 +123,7 @@ def write(file: StoreFile, transaction: Transaction) -> None:
     except BaseException:
         roll_back(db)
         raise
+    transaction.seconds = time.monotonic() - began
 
 
 def _flat(rows: Iterable[Row]) -> list[object]:
@@ -164,10 +170,12 @@ _MARK_SENT = f"UPDATE mail SET sent = 1 WHERE place IN ({_PLACES})"  # noqa: S60
 _ACKNOWLEDGE = f"DELETE FROM mail WHERE place IN ({_PLACES}) RETURNING tenant, user_id"  # noqa: S608 - text from our code
 
 
-def _limit_mailboxes(db: sqlite3.Connection, mail_rows: Iterable[Row]) -> None:
-    """Remove the oldest items of mailboxes that have become too large."""
+def _limit_mailboxes(db: sqlite3.Connection, mail_rows: Iterable[Row]) -> int:
+    """Remove the oldest items of mailboxes that have become too large; return how many."""
     users = {(row[WIDTH], row[4]) for row in mail_rows}
-    extend_gaps(db, db.execute(_REMOVE_EXCESS, (_json_rows(users), MAX_ITEMS)).fetchall())
+    removed = db.execute(_REMOVE_EXCESS, (_json_rows(users), MAX_ITEMS)).fetchall()
+    extend_gaps(db, removed)
+    return len(removed)
 
 
 def extend_gaps(db: sqlite3.Connection, removed: Iterable[tuple[int, str, int]]) -> None:

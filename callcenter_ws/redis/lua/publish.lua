@@ -78,4 +78,4 @@ if #lines > 0 then
   announce(epoch, first, head, lines)
 end
 return '["' .. epoch .. '",[' .. table.concat(seqs, ',') .. '],[' .. table.concat(calls, ',') .. '],['
-  .. table.concat(refused, ',') .. ']]'
+  .. table.concat(refused, ',') .. '],' .. displaced .. ']'

@@ -495,6 +495,9 @@ end
 
 -- Mailboxes
 
+-- The items that this call has removed undelivered, because their mailbox was full.
+local displaced = 0
+
 local function add_to_mailbox(seq, id, at, facts, line)
   local user = facts.user
   local order, ends, items = key('mail:' .. user), key('mailends:' .. user), key('letters:' .. user)
@@ -505,6 +508,7 @@ local function add_to_mailbox(seq, id, at, facts, line)
   redis.call('EXPIRE', key('mailusers'), 2 * WEEK)
   if redis.call('ZCARD', order) > MAX_MAILBOX_ITEMS then
     local oldest = redis.call('ZPOPMIN', order)
+    displaced = displaced + 1
     redis.call('ZREM', ends, oldest[1])
     redis.call('HDEL', items, oldest[1])
     redis.call('SREM', key('sent:' .. user), oldest[1])
