@@ -16,6 +16,7 @@ from callcenter_ws.config.settings import Settings
 from callcenter_ws.gateway.assembly import assemble
 from callcenter_ws.ops.process_metrics import ProcessMetrics
 from callcenter_ws.ops.reactor_monitor import ReactorMonitor
+from callcenter_ws.ops.reload_outcome import ReloadOutcome
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.listener import Listener, with_private_mode
 from callcenter_ws.runtime.proxied_connections import ProxiedFactory
@@ -51,6 +52,7 @@ class GatewayService(MultiService):
         settings: those that are in use; a reload replaces them.
         listeners: all of them.
         proxied_factories: those of endpoints with the PROXY protocol.
+        reload_outcome: the outcome of the last reload, for the metrics.
         web_listeners, amp_listeners: one Listener for each endpoint; its ``port`` has the address.
     """
 
@@ -79,9 +81,12 @@ class GatewayService(MultiService):
         ]
         if settings.web.metrics_listen is not None and parts.metrics_site is not None:
             self._listen("web.metrics_listen", settings.web.metrics_listen, parts.metrics_site)
+        self.reload_outcome = ReloadOutcome(parts.core.clock.time())
         monitor = ReactorMonitor(reactor, parts.core.clock)
         monitor.setServiceParent(self)
-        parts.core.metrics.add(ProcessMetrics(__version__, parts.health, monitor, self._certificates))
+        parts.core.metrics.add(
+            ProcessMetrics(__version__, parts.health, monitor, self.reload_outcome, self._certificates)
+        )
         if handoff is not None:
             stop_timeout = settings.limits.drain_timeout + STOP_MARGIN_SECONDS
             worker = Worker(reactor, handoff, parts.health.reasons, self._accept_from_inherited, stop_timeout)

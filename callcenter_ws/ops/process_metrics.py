@@ -9,6 +9,7 @@ from prometheus_client.core import InfoMetricFamily, Metric
 from callcenter_ws.ops.families import counter, gauge, gauges, histogram
 from callcenter_ws.ops.health import Health
 from callcenter_ws.ops.reactor_monitor import ReactorMonitor
+from callcenter_ws.ops.reload_outcome import ReloadOutcome
 
 
 class ProcessMetrics:
@@ -23,11 +24,13 @@ class ProcessMetrics:
         version: str,
         health: Health,
         reactor: ReactorMonitor,
+        reload: ReloadOutcome,
         certificates: Callable[[], Mapping[str, float]],
     ) -> None:
         self._version = version
         self._health = health
         self._reactor = reactor
+        self._reload = reload
         self._certificates = certificates
 
     def __call__(self) -> Iterator[Metric]:
@@ -35,6 +38,13 @@ class ProcessMetrics:
         yield InfoMetricFamily("callcenter_ws_build", "The version of callcenter-ws.", {"version": self._version})
         yield gauge("ready", "Whether /readyz answers 200: 1 or 0.", int(not self._health.reasons()))
         yield gauge("draining", "Whether the process is stopping: 1 or 0.", int(self._health.draining))
+        reload = self._reload
+        yield gauge("last_reload_successful", "Whether the last reload was applied: 1 or 0.", int(reload.successful))
+        yield gauge(
+            "last_reload_success_timestamp_seconds",
+            "When the settings in use were read, in Unix seconds.",
+            reload.applied_at,
+        )
         yield histogram(
             "reactor_delay_seconds",
             "How late a timer was called, in seconds; measured twice a second.",
