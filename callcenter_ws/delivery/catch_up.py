@@ -265,8 +265,8 @@ class CatchUp:
             self._requests.remove(request)
         current = self._current
         if isinstance(current, ReplayRequest) and current.outdated:
-            add(self._hub.counters.replays, "rights_changed")
             await self._reset("rights_changed", current.request_id)
+            add(self._hub.counters.replays, "rights_changed")
             self._current = None
             return
         end = self._tenant.head if current is None else current.until
@@ -351,8 +351,8 @@ class CatchUp:
         elif not (await broker.read(tenant_id, request.seq, 0)).reachable:
             reason = "too_old"
         if reason is not None:
-            add(self._hub.counters.replays, reason)
             await self._reset(reason, request.request_id)
+            add(self._hub.counters.replays, reason)
             return
         request.until = head.seq
         self._client.outbox.position = request.seq
@@ -514,8 +514,8 @@ class CatchUp:
         """Send ``gap`` and a snapshot, or ``reset`` to a replay: the history no longer reaches back to the client."""
         client, request = self._client, self._current
         if isinstance(request, ReplayRequest):
-            add(self._hub.counters.replays, "too_old")
             await self._reset("too_old", request.request_id)
+            add(self._hub.counters.replays, "too_old")
             self._current = None
             return
         shared = await self._take_snapshot()
