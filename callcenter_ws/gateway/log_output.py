@@ -16,12 +16,12 @@ from twisted.logger import (
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
-    eventAsText,
 )
 from twisted.python.logfile import LogFile
 
 from callcenter_ws.config.settings import LogSettings
 from callcenter_ws.runtime.json import rfc3339
+from callcenter_ws.runtime.log_text import OF_WORKER, fields_of, level_of, message_of, printable, traceback_of
 from callcenter_ws.runtime.reactor import Reactor
 
 
@@ -80,28 +80,39 @@ class TextLine:
         if int(at) != self._second:
             self._second = int(at)
             self._time = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(at)) + self._offset_of(at)
-        text = eventAsText(event, includeTimestamp=False, includeSystem=False).replace("\n", "\n\t")
-        return f"{self._time} [{_system(event)}] {text}\n"
+        text, trace = message_of(event), traceback_of(event)
+        if OF_WORKER in event:
+            text = f"worker {event['worker']}: {text}"
+        if trace is not None:
+            text = f"{text}\n{trace}"
+        indented = text.replace("\n", "\n\t")
+        return f"{self._time} [{_system(event)}] {indented}\n"
 
 
 def _system(event: LogEvent) -> str:
     system = event.get("log_system")
     if system is not None:
-        return str(system)
+        return printable(str(system))
     level = event.get("log_level")
     return f"{event.get('log_namespace', '-')}#{'-' if level is None else level.name}"
 
 
 def json_line(event: LogEvent) -> str:
-    """Return an event as a JSON object: ``time``, ``level``, ``namespace``, ``message``, and ``traceback`` if any."""
-    level = event.get("log_level")
-    failure = event.get("log_failure")
-    line = {
+    """Return an event as a JSON object on one line.
+
+    It has ``time``, ``level``, ``namespace`` and ``message``, the fields of the event, and ``traceback`` if it reports
+    a bug.
+    """
+    line: dict[str, object] = {
         "time": rfc3339(event.get("log_time", 0.0)),
-        "level": "info" if level is None else level.name,
+        "level": level_of(event),
         "namespace": str(event.get("log_namespace", "-")),
-        "message": eventAsText(event, includeTraceback=False, includeTimestamp=False, includeSystem=False),
+        "message": message_of(event),
+        **fields_of(event),
     }
-    if failure is not None:
-        line["traceback"] = failure.getTraceback()
-    return json.dumps(line, ensure_ascii=False, default=str) + "\n"
+    trace = traceback_of(event)
+    if trace is not None:
+        line["traceback"] = trace
+    text = json.dumps(line, ensure_ascii=False)
+    # Some programs take other characters than a newline for the end of a line, too.
+    return (text if text.isprintable() else json.dumps(line)) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -14,12 +15,18 @@ from twisted.python.failure import Failure
 
 from callcenter_ws.config.settings import LogSettings
 from callcenter_ws.gateway.log_output import TextLine, json_line, log_observer
+from callcenter_ws.runtime.log_fields import Name
+from callcenter_ws.runtime.log_text import MAX_FIELD_LENGTH
 
 
-def failure() -> Failure:
+class Kind(Enum):
+    FIRST = "first"
+
+
+def failure(error: Exception) -> Failure:
     try:
-        raise ValueError("two\nlines")
-    except ValueError:
+        raise error
+    except Exception:
         return Failure()
 
 
@@ -27,7 +34,12 @@ EVENTS: list[dict[str, Any]] = [
     {"log_namespace": "callcenter_ws", "log_level": LogLevel.info, "log_format": "{who} came", "who": "acme/100"},
     {"log_namespace": "a.b", "log_level": LogLevel.critical, "log_format": "first\nsecond"},
     {"log_namespace": "a.b", "log_level": LogLevel.warn, "log_format": "x", "log_system": "-"},
-    {"log_namespace": "c", "log_level": LogLevel.critical, "log_format": "unhandled", "log_failure": failure()},
+    {
+        "log_namespace": "c",
+        "log_level": LogLevel.critical,
+        "log_format": "unhandled",
+        "log_failure": failure(TypeError("x")),
+    },
     {"log_namespace": "é", "log_level": LogLevel.debug, "log_format": "müde"},
     {"log_level": LogLevel.info, "log_format": "without a namespace"},
 ]
@@ -38,7 +50,80 @@ EVENTS: list[dict[str, Any]] = [
 def test_text_lines_are_those_of_twistd(event: dict[str, Any], at: float) -> None:
     expected = io.StringIO()
     textFileLogObserver(expected)({**event, "log_time": at})
-    assert TextLine()({**event, "log_time": at}) == expected.getvalue()
+    # Twisted ends a traceback with a line break.
+    assert TextLine()({**event, "log_time": at}) == expected.getvalue().replace("\n\t\n", "\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("s3cret"),
+        KeyError("s3cret"),
+        json.JSONDecodeError("bad", "s3cret", 0),
+        UnicodeEncodeError("ascii", "s3cret é", 7, 8, "s3cret"),
+        Exception("s3cret"),
+        type("OfOthers", (RuntimeError,), {})("s3cret"),
+    ],
+)
+def test_the_message_of_an_exception_that_may_hold_data_is_not_written(error: Exception) -> None:
+    # The old interface, by which Twisted logs unhandled errors of Deferreds, repeats the traceback as text.
+    for event in ({"log_format": "{log_text}", "isError": 1, "why": None, "log_text": "s3cret"}, {"log_format": "x"}):
+        for line in (json_line, TextLine()):
+            text = line({"log_level": LogLevel.critical, "log_failure": failure(error), "log_namespace": "n", **event})
+            assert "s3cret" not in text
+            assert type(error).__name__ in text
+            assert "in failure" in text
+
+
+def test_the_message_of_an_exception_that_names_code_is_written() -> None:
+    event = {"log_level": LogLevel.critical, "log_failure": failure(AttributeError("no attribute x")), "log_format": ""}
+    assert json.loads(json_line(event))["traceback"].endswith("builtins.AttributeError: no attribute x")
+
+
+FORGED = "7\n2026-11-29T20:00:00+0000 [callcenter_ws#info] acme/1 is connected\r\x1b[2J\x9b\u2028\u202e\x85\ud800"
+
+
+def test_a_field_cannot_forge_a_line() -> None:
+    event = {"log_namespace": "callcenter_ws", "log_level": LogLevel.info, "log_format": "{user} came", "user": FORGED}
+    text = TextLine()(event)
+    assert text.count("\n") == 1
+    assert text.endswith(" came\n")
+    assert text[:-1].isprintable()
+    line = json_line(event)
+    assert line.isascii() and len(line.splitlines()) == 1
+    assert json.loads(line)["user"] == FORGED
+
+
+def test_a_text_cannot_forge_a_line() -> None:
+    event = {"log_namespace": "stdout", "log_level": LogLevel.info, "log_format": "{log_io}", "log_io": FORGED}
+    lines = TextLine()(event)[:-1].split("\n")
+    assert [line.startswith("\t") for line in lines] == [False, True]
+    assert all(line.lstrip("\t").isprintable() for line in lines)
+    assert len(json_line(event).splitlines()) == 1
+
+
+def test_fields_have_their_types() -> None:
+    fields = {"user": Name("a b"), "code": 4001, "seconds": 1.5, "is_late": True, "nothing": None, "nan": float("nan")}
+    event = {
+        "log_namespace": "callcenter_ws.ws",
+        "log_level": LogLevel.info,
+        "log_format": "{user}",
+        "kind": Kind.FIRST,
+        "long": "x" * 5_000,
+        "error": OSError("full"),
+        "time": "not the field's",
+        **fields,
+    }
+    line = json.loads(json_line(event))
+    assert line["message"] == "'a b'"
+    expected = {**fields, "nan": "nan", "kind": "first", "long": "x" * MAX_FIELD_LENGTH, "error": "full"}
+    assert {name: line[name] for name in expected} == expected
+    assert line["time"] == "1970-01-01T00:00:00.000Z"
+
+
+def test_fields_of_other_programs_are_not_written() -> None:
+    line = json.loads(json_line({"log_namespace": "twisted.web", "log_format": "x", "request": "GET /?token=s3cret"}))
+    assert line.keys() == {"time", "level", "namespace", "message"}
 
 
 def test_the_time_advances() -> None:
@@ -57,7 +142,7 @@ def test_json_lines_are_objects_of_one_line(event: dict[str, Any]) -> None:
     assert line["level"] == event["log_level"].name
     assert line["namespace"] == event.get("log_namespace", "-")
     assert event["log_format"].partition("{")[0] in line["message"]
-    assert ("ValueError" in line.get("traceback", "")) is ("log_failure" in event)
+    assert ("TypeError: x" in line.get("traceback", "")) is ("log_failure" in event)
 
 
 @pytest.mark.parametrize(("level", "written"), [("debug", 5), ("info", 4), ("warn", 3), ("error", 2), ("critical", 1)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +12,8 @@ import pytest
 from twisted.logger import LogEvent, Logger, LogLevel, LogPublisher, formatEvent, globalLogPublisher
 from twisted.python import log as legacy_log
 
+from callcenter_ws.gateway.log_output import TextLine, json_line
+from callcenter_ws.runtime.log_fields import Name
 from callcenter_ws.workers.log import PipeObserver, log_line, output_lines
 
 pytestmark = pytest.mark.logs_errors
@@ -24,16 +28,18 @@ def logged() -> Iterator[list[LogEvent]]:
     globalLogPublisher.removeObserver(events.append)
 
 
-def lines_of_worker(log_events: Callable[[Logger], Any]) -> list[bytes]:
-    """Return the lines that a worker writes for its log events."""
+def lines_of_worker(log_events: Callable[[Logger], Any], size: int = 7) -> list[bytes]:
+    """Return the lines that a worker writes for its log events, read in pieces of a size."""
     reading, writing = os.pipe()
+    # Room for all: they are read afterwards.
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 1_048_576)
     publisher = LogPublisher(PipeObserver(writing))
     log_events(Logger("callcenter_ws.somewhere", observer=publisher))
     os.close(writing)
     lines: list[bytes] = []
     with os.fdopen(reading, "rb") as pipe:
         splitter = output_lines(lines.append)
-        while data := pipe.read1(7):
+        while data := pipe.read1(size):
             splitter.feed(data)
         splitter.end()
     return lines
@@ -48,11 +54,43 @@ def test_level_and_namespace_are_kept(logged: list[LogEvent]) -> None:
     assert event["log_namespace"] == "callcenter_ws.somewhere"
 
 
+def test_the_fields_are_kept(logged: list[LogEvent]) -> None:
+    def log_events(log: Logger) -> None:
+        log.info("{user} came after {seconds} s", user=Name("a b"), seconds=1.25, code=4001, worker=7)
+
+    (line,) = lines_of_worker(log_events)
+    log_line(3, line)
+    (event,) = logged
+    assert TextLine()(event).endswith("worker 3: 'a b' came after 1.25 s\n")
+    of_node = json.loads(json_line(event))
+    del of_node["time"]
+    assert of_node == {
+        "level": "info",
+        "namespace": "callcenter_ws.somewhere",
+        "message": "'a b' came after 1.25 s",
+        "worker": 3,
+        "user": "a b",
+        "seconds": 1.25,
+        "code": 4001,
+    }
+
+
+def test_an_event_is_bounded_and_cannot_forge_a_line(logged: list[LogEvent]) -> None:
+    forged = '\n\x1e["info"]\n' + "é" * 300_000
+    fields = {f"field_{number}": forged for number in range(90)}
+    (line,) = lines_of_worker(lambda log: log.info("{user}", user=forged, **fields), size=65_536)
+    assert len(line) < 1_048_576
+    log_line(1, line)
+    (event,) = logged
+    assert event["log_namespace"] == "callcenter_ws.somewhere"
+    assert TextLine()(event).count("\n") == 1
+
+
 def test_a_traceback_is_one_event(logged: list[LogEvent]) -> None:
     def fail(log: Logger) -> None:
         try:
-            raise ValueError("of a kind")
-        except ValueError:
+            raise TypeError("of a kind")
+        except TypeError:
             log.failure("a bug")
 
     (line,) = lines_of_worker(fail)
@@ -60,7 +98,10 @@ def test_a_traceback_is_one_event(logged: list[LogEvent]) -> None:
     (event,) = logged
     text = formatEvent(event)
     assert text.startswith("worker 1: a bug\nTraceback ")
-    assert "ValueError: of a kind" in text
+    assert "TypeError: of a kind" in text
+    line_of_node = json.loads(json_line(event))
+    assert line_of_node["message"] == "a bug"
+    assert line_of_node["traceback"].endswith("TypeError: of a kind")
     assert event["log_level"] is LogLevel.critical
 
 
@@ -68,8 +109,10 @@ def test_a_traceback_is_one_event(logged: list[LogEvent]) -> None:
 def test_other_output_is_logged_unchanged(line: bytes, logged: list[LogEvent]) -> None:
     log_line(2, line)
     (event,) = logged
-    assert formatEvent(event) == f"worker 2: {line.decode(errors='replace')}"
+    shown = line.decode(errors="replace").replace("\x1e", "\\x1e")
+    assert formatEvent(event) == f"worker 2: {shown}"
     assert event["log_level"] is LogLevel.info
+    assert json.loads(json_line(event))["worker"] == 2
 
 
 def test_events_of_the_legacy_log(logged: list[LogEvent]) -> None:
