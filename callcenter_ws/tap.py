@@ -36,6 +36,7 @@ from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.service_manager import NotifySocket, ServiceReports
+from callcenter_ws.runtime.stop_signals import StopSignals
 from callcenter_ws.workers import worker_options
 from callcenter_ws.workers.handoff import WorkerHandoff, listen_endpoints
 from callcenter_ws.workers.supervisor import Supervisor
@@ -170,7 +171,9 @@ def _service(reactor: Reactor, options: Options, lowest: LogLevelFilter) -> Gate
     service = _gateway(reactor, options)
     _tune_garbage_collector()
     text = "SIGHUP is ignored: a gateway without workers loads new settings and certificates only when it is restarted"
-    if options.handoff is not None:
+    if options.handoff is None:
+        reactor.callWhenRunning(StopSignals(reactor, lambda: service.is_stopping, service.stop_now).install)
+    else:
         text = "SIGHUP: this is a worker; send it to the supervisor, which replaces all workers"
     reactor.callWhenRunning(_on_hangup, reactor, lambda: _log.warn(text))
     return service

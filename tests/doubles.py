@@ -114,6 +114,10 @@ class SpelledTokens(KnownTokens):
 class SteppingClock(FakeClock):
     """A FakeClock that can make its due calls one at a time."""
 
+    def freeze(self, seconds: float) -> None:
+        """Let time pass without a call, as when the process is suspended."""
+        self._now += seconds
+
     def step(self) -> bool:
         """Make the next call that is due now; return False if there is none."""
         if not self._due or self._due[0][0] > self._now:

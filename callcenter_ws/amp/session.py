@@ -154,8 +154,13 @@ class PeerSession(amp.BoxDispatcher):
         """Stop reading, and close the connection when everything in flight is answered."""
         self._is_draining = True
         self._protocol.pause_reading("draining")
-        if not self._events_in_flight:
+        if self._is_answered:
             self._protocol.close()
+
+    @property
+    def _is_answered(self) -> bool:
+        """Whether every command that was dispatched has been answered."""
+        return not (self._events_in_flight or self._bytes_in_flight)
 
     # Authentication
 
@@ -202,7 +207,7 @@ class PeerSession(amp.BoxDispatcher):
             self._bytes_in_flight -= size
             if self._events_in_flight <= MAX_EVENTS_IN_FLIGHT and self._bytes_in_flight <= MAX_BYTES_IN_FLIGHT:
                 self._protocol.resume_reading("in flight")
-            if self._is_draining and not self._events_in_flight:
+            if self._is_draining and self._is_answered:
                 self._protocol.close()
 
     # Commands of the peer

@@ -57,14 +57,24 @@ class LocalPresence:
     Attributes:
         grace: seconds that a user may be without a connection, as when a page is reloaded, and still count as online;
             may be changed, and applies to users who disconnect then.
+        drain_grace: the same for users whom this process has asked to reconnect, because it stops.
     """
 
-    def __init__(self, clock: Clock, spawn: Spawn, announce: Announce, store: PresenceStore, grace: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        spawn: Spawn,
+        announce: Announce,
+        store: PresenceStore,
+        grace: float,
+        drain_grace: float | None = None,
+    ) -> None:
         self._clock = clock
         self._spawn = spawn
         self._announce = announce
         self._store = store
         self.grace = grace
+        self.drain_grace = grace if drain_grace is None else drain_grace
         self._users: dict[UserKey, _OnlineUser] = {}
         self._last_seen: OrderedDict[UserKey, float] = OrderedDict()
         # Users whose last announcement said online.
@@ -118,7 +128,8 @@ class LocalPresence:
             if len(self._last_seen) > MAX_PRESENCE_RECORDS:
                 self._last_seen.popitem(last=False)
             self._save(key, user)
-            user.offline_timer = self._clock.call_later(self.grace, self._gone_offline, key)
+            grace = self.drain_grace if code is CloseCode.DRAINING else self.grace
+            user.offline_timer = self._clock.call_later(grace, self._gone_offline, key)
 
     def of(self, tenant_id: str, user_id: str) -> UserPresence:
         """Return whether a user is connected; a visitor only if no other user with this id is or was."""

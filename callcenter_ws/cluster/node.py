@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from callcenter_ws.broker.redis.broker import RedisBroker
 from callcenter_ws.cluster.connection_limit import ConnectionLimit, UserLimitMessage
@@ -13,6 +14,7 @@ from callcenter_ws.cluster.offline import OfflineAnnouncements
 from callcenter_ws.cluster.presence import ClusterPresence
 from callcenter_ws.cluster.reaper import Reaper
 from callcenter_ws.cluster.user_locations import UserLocations
+from callcenter_ws.delivery.drain import longest_absence
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.errors import Refusal
@@ -56,6 +58,7 @@ class Cluster:
         self._spawn = spawn
         self._new_id = UlidFactory(clock.time)
         self._revoked = revoked
+        self._node = node
         self._is_stopped = False
         self._control: ControlMessages | None = None
         redis, keys = broker.redis, broker.keys
@@ -145,6 +148,15 @@ class Cluster:
         broker.on_connected(control.request_read)
         return ClusterDirectory(hub, self._locations, control)
 
+    async def has_other_nodes(self) -> bool:
+        """Return whether other nodes are alive; False if that is not known. The workers of a node are one node."""
+        with suppress(Refusal):
+            # One may have been started since the last renewal.
+            await self._membership.refresh()
+        own, membership = _without_worker(self._node), self._membership
+        others = (name.rpartition("~")[0] for name in membership.other_nodes())
+        return membership.is_current and any(_without_worker(name) != own for name in others)
+
     def start(self) -> None:
         """Become one of the nodes as soon as Redis is connected."""
         self._broker.on_connected(self._membership.reconnected)
@@ -164,4 +176,10 @@ class Cluster:
 
 def _drain_grace(limits: Limits) -> float:
     """Return the seconds that users of a node that stops have to reconnect."""
-    return limits.presence_grace + limits.drain_timeout
+    return limits.presence_grace + longest_absence(limits.drain_timeout)
+
+
+def _without_worker(name: str) -> str:
+    """Return the name of the node of a process: that of a worker ends with its number, as ``pbx1/2``."""
+    node, _, number = name.rpartition("/")
+    return node if node and number.isdecimal() else name

@@ -175,6 +175,11 @@ class CatchUp:
             not self._client.subscription.names and state is not SessionState.LAGGING
         )
 
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether the client has to subscribe before it is sent anything."""
+        return self._waits_for_subscription and not self.has_changes
+
     def read_mailbox_again(self) -> None:
         """Send the items of the mailbox that the client was not subscribed to before."""
         self._mailbox_after = -1
@@ -212,7 +217,7 @@ class CatchUp:
             self._hub.slicer.call(self._turn)
 
     def _turn(self) -> None:
-        if self._client.outbox.blocked or (self._waits_for_subscription and not self.has_changes):
+        if self._client.outbox.blocked or self.waits_for_client:
             # The client calls ``proceed`` once its socket has drained or it subscribes.
             self._activity = _Activity.IDLE
         else:

@@ -44,6 +44,7 @@ class Client:
 
     Attributes:
         epoch: the epoch of the position that the outbox has.
+        requests_in_progress: requests of the client that are being answered.
         state: changed by the methods of this class only.
         subscription: set by ``open``.
         tenant: the other clients of the tenant at this node; set by ``open``.
@@ -67,6 +68,7 @@ class Client:
         "outbox",
         "principal",
         "received",
+        "requests_in_progress",
         "state",
         "subscription",
         "tenant",
@@ -99,6 +101,7 @@ class Client:
         self._session_token = session_token
         self.epoch = ""
         self.state = SessionState.OPENING
+        self.requests_in_progress = 0
         self.mailbox_acks = MailboxAcks(hub.broker, principal, transport, hub.clock)
         self.outbox = Outbox(self, transport, self.mailbox_acks, wire_formats[principal.view], hub.limits.outbox)
         self._slow: SlowConsumerWatch | None = None
@@ -313,6 +316,25 @@ class Client:
         """Ping the peer, and close the connection unless it answers; see ``interfaces.Transport``."""
         if not self.closed:
             self._transport.probe()
+
+    def is_flushed(self) -> bool:
+        """Write what waits; return whether the client has been sent all that it is to be sent.
+
+        That is what it asked for or is behind with, and the answers to its requests. A closed client is sent nothing.
+        """
+        if self.closed:
+            return True
+        self.outbox.detach()
+        self.outbox.flush()
+        if self.outbox.closed:
+            # Writing has found the connection lost, and ended the session.
+            return True
+        is_caught_up = self.state is SessionState.LIVE or (self.welcomed and self._catch_up.waits_for_client)
+        return is_caught_up and not (self.outbox.paused or self.requests_in_progress)
+
+    def unsent_bytes(self) -> int:
+        """Return the bytes that were written and that the peer has not received."""
+        return 0 if self.closed else self._transport.unsent_bytes()
 
     # Implements delivery.outgoing.UnsentPeer
 

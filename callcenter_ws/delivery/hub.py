@@ -18,7 +18,6 @@ from callcenter_ws.delivery.snapshot_parts import PartCache
 from callcenter_ws.delivery.subscriber import SessionState, Subscriber
 from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
-from callcenter_ws.events.frames import control_frame
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls, AgentChats
@@ -28,9 +27,6 @@ from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.few_at_a_time import FewAtATime
 from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.slicer import Slicer
-
-MIN_RECONNECT_SECONDS = 1.0
-"""Time that even the first client waits before it reconnects to a node that stops."""
 
 MAX_UNDELIVERED_BURSTS = 32
 """Bursts that wait to be delivered. Beyond that several are delivered in each turn, which slows the publishers down."""
@@ -98,6 +94,7 @@ class Hub:
         self._delivery_is_scheduled = False
         self._listeners: dict[PublicationListener, str] = {}
         self._interests: dict[str, int] = {}
+        self._is_draining = False
         self.revocations = Revocations(iat_tolerance, clock.time)
         self.replays = ReplayCache(clock)
         self.slicer = Slicer(clock)
@@ -169,10 +166,10 @@ class Hub:
         clients = list(tenant.clients)
         for client in clients:
             # While the tenant's head still is the position of the live clients.
-            self._attempt(client.begin_catch_up, client)
+            self.attempt(client.begin_catch_up, client)
         tenant.continue_after(position.seq)
         for client in clients:
-            self._attempt(partial(client.continue_after_interruption, position.epoch), client)
+            self.attempt(partial(client.continue_after_interruption, position.epoch), client)
 
     # Writing
 
@@ -256,7 +253,7 @@ class Hub:
         self._attempt_to_abandon(outbox)
 
     def _attempt_to_abandon(self, outbox: Outbox) -> None:
-        self._attempt(outbox.abandon, outbox)
+        self.attempt(outbox.abandon, outbox)
 
     # Who is connected
 
@@ -278,7 +275,9 @@ class Hub:
         tenant.remove(client)
         add(self.counters.closed, CLOSES[code].name)
         add(self.counters.connections_by, (principal.role.value, client.endpoint), -1)
-        self._presence.client_unregistered(client, code)
+        # While the node drains, a client that closes by itself does what it was asked for.
+        is_asked = self._is_draining and code.reconnect
+        self._presence.client_unregistered(client, CloseCode.DRAINING if is_asked else code)
         if not tenant.clients and self._tenants.get(tenant.tenant_id) is tenant:
             self._deactivate(tenant)
 
@@ -340,25 +339,19 @@ class Hub:
 
     # Closing connections of this node; for all nodes see ``interfaces.Directory``
 
-    def drain(self, spread: float) -> None:
-        """Close every client; each is asked to reconnect at its own moment within ``spread`` seconds."""
-        clients = [client for tenant in self._tenants.values() for client in tenant.clients]
-        delays = {client: MIN_RECONNECT_SECONDS + spread * index / len(clients) for index, client in enumerate(clients)}
-
-        def close(client: Subscriber) -> None:
-            client.send(control_frame("drain", {"reconnect_after_ms": int(1000 * delays[client])}))
-            client.close(CloseCode.DRAINING)
-
-        self._close_in_slices(clients, close)
+    def begin_drain(self) -> list[Subscriber]:
+        """Return all clients; from now on, those that leave count as asked to reconnect. See ``delivery.drain``."""
+        self._is_draining = True
+        return [client for tenant in self._tenants.values() for client in tenant.clients]
 
     def _close_in_slices(self, clients: list[Subscriber], close: Callable[[Subscriber], None]) -> None:
         """Close clients, the first at once."""
         for client in clients[:CLOSED_AT_ONCE]:
-            self._attempt(partial(close, client), client)
+            self.attempt(partial(close, client), client)
 
         def steps() -> Iterator[None]:
             for index, client in enumerate(clients[CLOSED_AT_ONCE:], 1):
-                self._attempt(partial(close, client), client)
+                self.attempt(partial(close, client), client)
                 if index % CLOSED_PER_STEP == 0:
                     yield
 
@@ -368,7 +361,7 @@ class Hub:
     def _count_limit_exceeded(self) -> None:
         self.counters.closed_for_outgoing_bytes += 1
 
-    def _attempt(self, action: Callable[[], None], client: object) -> None:
+    def attempt(self, action: Callable[[], None], client: object) -> None:
         """Log what ``action`` raises: a bug in one client must not prevent the same for the others."""
         try:
             action()

@@ -81,5 +81,11 @@ class Subscriber(Protocol):
     def go_live(self) -> None:
         """Accept live publications: everything before them is queued."""
 
+    def is_flushed(self) -> bool:
+        """Write what waits; return whether the client has been sent all that it is to be sent."""
+
+    def unsent_bytes(self) -> int:
+        """Return the bytes that were written and that the peer has not received."""
+
     def count_dropped(self, reason: str, amount: int) -> None:
         """Count publications that the client was informed it will not be sent."""

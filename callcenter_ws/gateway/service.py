@@ -14,6 +14,7 @@ from twisted.web.resource import Resource
 from callcenter_ws import __version__
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.gateway.assembly import assemble
+from callcenter_ws.gateway.drain import Drain, GatewayListeners
 from callcenter_ws.ops.process_metrics import ProcessMetrics
 from callcenter_ws.ops.reactor_monitor import ReactorMonitor
 from callcenter_ws.ops.reload_outcome import ReloadOutcome
@@ -30,13 +31,6 @@ _log = Logger()
 STOP_MARGIN_SECONDS = 20.0
 """Seconds that stopping may take longer than ``limits.drain_timeout`` before the process counts as stuck."""
 
-LATE_CONNECTIONS_TIMEOUT_SECONDS = 2.0
-"""Seconds for which a stopping worker still serves connections that it accepted just before it closed its ports."""
-
-CLOSE_TIMEOUT_SECONDS = 6.0
-"""Seconds for which a stopping gateway waits until its peers have closed their sockets."""
-
-_POLL_INTERVAL_SECONDS = 0.05
 _READY_INTERVAL_SECONDS = 0.2
 
 
@@ -48,6 +42,9 @@ class GatewayService(MultiService):
         handoff: what a worker received from its supervisor; None in a gateway of one process.
 
     Attributes:
+        is_stopping: whether the stop has begun.
+        siblings_take_over: returns, when the stop begins, whether other processes accept connections at the same ports,
+            as when a worker is replaced.
         parts: the connected parts, for embedding.
         settings: those that are in use; a reload replaces them.
         listeners: all of them.
@@ -71,6 +68,8 @@ class GatewayService(MultiService):
         self.listeners: list[Listener] = []
         self.proxied_factories: list[ProxiedFactory] = []
         self._ready_check: IDelayedCall | None = None
+        self.is_stopping = False
+        self.siblings_take_over: Callable[[], bool] = lambda: handoff is not None
         self.parts = parts = assemble(reactor, settings, handoff, extra_resources)
         if parts.authentication.jwks is not None:
             parts.authentication.jwks.setServiceParent(self)
@@ -79,8 +78,11 @@ class GatewayService(MultiService):
             self._listen("amp.listen", with_private_mode(endpoint), parts.amp_factory)
             for endpoint in settings.amp.listen
         ]
+        web = list(self.web_listeners)
         if settings.web.metrics_listen is not None and parts.metrics_site is not None:
-            self._listen("web.metrics_listen", settings.web.metrics_listen, parts.metrics_site)
+            web.append(self._listen("web.metrics_listen", settings.web.metrics_listen, parts.metrics_site))
+        listeners = GatewayListeners(web, self.amp_listeners)
+        self._drain = Drain(reactor, parts, listeners, lambda: self.siblings_take_over())
         self.reload_outcome = ReloadOutcome(parts.core.clock.time())
         monitor = ReactorMonitor(reactor, parts.core.clock)
         monitor.setServiceParent(self)
@@ -172,47 +174,23 @@ class GatewayService(MultiService):
     # Stop
 
     def stopService(self) -> Deferred[None]:
-        """Close the ports, close every connection with a reason, then close the store."""
+        """Close every connection with a reason, and the ports, then close the store; see ``gateway.drain``."""
+        self.is_stopping = True
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        parts = self.parts
         if self._ready_check is not None and self._ready_check.active():
             self._ready_check.cancel()
-        if parts.node_metrics is not None:
-            await parts.node_metrics.close()
-            await self._leave_new_connections()
-        parts.health.drain()
-        parts.admission.draining = True
-        for listener in (*self.web_listeners, *self.amp_listeners):
-            await listener.close()
-        amp_drained = parts.amp_factory.drain()
-        amp_drained.addTimeout(
-            CLOSE_TIMEOUT_SECONDS, self._reactor, onTimeoutCancel=lambda *_: parts.amp_factory.abort()
-        )
-        parts.core.hub.drain(self.settings.limits.drain_timeout)
-        parts.websocket_factory.drain()
-        await amp_drained
-        await self._wait_until(lambda: not parts.admission.sockets, CLOSE_TIMEOUT_SECONDS)
-        await parts.core.store.close()
+        await self._drain.run(self.settings.limits.drain_timeout)
+        if self.parts.node_metrics is not None:
+            await self.parts.node_metrics.close()
+        await self.parts.core.store.close()
         await _completed(super().stopService())
 
-    async def _leave_new_connections(self) -> None:
-        """Leave new connections to the other workers, and serve those that this worker has accepted already.
-
-        Without this a client would be refused although another worker could serve it.
-        """
-        for listener in self.listeners:
-            await listener.close()
-        await self._wait_until(lambda: self.parts.site.first_bytes_deadline.is_empty, LATE_CONNECTIONS_TIMEOUT_SECONDS)
-
-    async def _wait_until(self, condition: Callable[[], bool], timeout_seconds: float) -> None:
-        clock = self.parts.core.clock
-        deadline = clock.monotonic() + timeout_seconds
-        while not condition() and clock.monotonic() < deadline:
-            polled: Deferred[None] = Deferred()
-            self._reactor.callLater(_POLL_INTERVAL_SECONDS, polled.callback, None)
-            await polled
+    def stop_now(self) -> None:
+        """Close at once what a stop has not closed yet: its reason is a second signal. Without a stop, do nothing."""
+        if self.is_stopping:
+            self._drain.stop_now()
 
 
 async def _completed(result: Deferred[object] | None) -> None:

@@ -19,6 +19,7 @@ from callcenter_ws.cluster.local_directory import LocalDirectory
 from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.cluster.node import Cluster
 from callcenter_ws.config.settings import Settings
+from callcenter_ws.delivery.drain import longest_absence
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.events.event import Origin
@@ -67,6 +68,9 @@ class EventStore(Protocol):
     def change_limits(self, limits: Limits, over_user_limit: OverUserLimit) -> None:
         """Use other limits from now on."""
 
+    async def others_take_over(self) -> bool:
+        """Return whether other nodes with the same store are alive, as far as this node knows, and can take clients."""
+
     def open(self, hub: Hub) -> None:
         """Open the store and deliver its events to ``hub``.
 
@@ -114,7 +118,8 @@ class LocalStore:
         async def publish_presence(tenant_id: str, payload: dict[str, object]) -> None:
             await broadcaster.publish(tenant_id, "presence.changed", payload, origin=Origin.GATEWAY)
 
-        self.presence = LocalPresence(clock, spawn, publish_presence, self.broker, settings.limits.presence_grace)
+        grace = settings.limits.presence_grace
+        self.presence = LocalPresence(clock, spawn, publish_presence, self.broker, grace, _drain_grace(settings.limits))
         new_id = UlidFactory(clock.time)
         announcer = SourceAnnouncer(self.broker, clock, new_id)
         self.sources = LocalSources(self.broker, announcer, clock, spawn, new_id, lease=settings.amp.source_lease)
@@ -126,6 +131,11 @@ class LocalStore:
     def change_limits(self, limits: Limits, over_user_limit: OverUserLimit) -> None:
         """Use another grace from now on; the connections of a user are limited by ``requests.admission`` alone."""
         self.presence.grace = limits.presence_grace
+        self.presence.drain_grace = _drain_grace(limits)
+
+    async def others_take_over(self) -> bool:
+        """Return False: the store has one process."""
+        return False
 
     def open(self, hub: Hub) -> None:
         """Open the store; restore presence and revocations from it.
@@ -137,8 +147,8 @@ class LocalStore:
         # A file is opened within the call, before anything else runs, so the outcome is known when it returns.
         Deferred.fromCoroutine(self.broker.start(hub.deliver)).addErrback(failures.append)
         if not failures:
-            # Clients connected at the end of the previous process were asked to reconnect within the drain timeout.
-            self.presence.resume(self._limits.drain_timeout)
+            # The previous process has asked its clients to reconnect, the last of them after this time.
+            self.presence.resume(longest_absence(self._limits.drain_timeout))
             hub.revocations.merge(self.broker.load_revocations())
             self.sources.start()
             return
@@ -208,6 +218,10 @@ class RedisStore:
         """Use other limits from now on, for the users of this node."""
         self._cluster.change_limits(limits, over_user_limit)
 
+    async def others_take_over(self) -> bool:
+        """Return whether there is another node beside this one and its workers."""
+        return await self._cluster.has_other_nodes()
+
     def open(self, hub: Hub) -> None:
         """Start to connect. While Redis cannot be reached, ``/readyz`` reports it and connecting is retried."""
         spawn(self.broker.start(hub.deliver, hub.interrupted))
@@ -219,6 +233,11 @@ class RedisStore:
         self.sources.stop()
         await self._cluster.stop()
         await self.broker.stop()
+
+
+def _drain_grace(limits: Limits) -> float:
+    """Return the seconds that users of a process that stops have to reconnect."""
+    return limits.presence_grace + longest_absence(limits.drain_timeout)
 
 
 def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> MemoryBroker | SqliteBroker:

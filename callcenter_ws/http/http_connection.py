@@ -23,6 +23,7 @@ from callcenter_ws.http.peer_address import PeerAddress
 from callcenter_ws.http.request_peer import RequestPeer
 from callcenter_ws.http.request_target import read_target
 from callcenter_ws.http.responses import raw_response
+from callcenter_ws.http.site_state import SiteState
 from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.runtime.transports import TwistedTransport, unsent_bytes
@@ -93,6 +94,7 @@ class GatewayChannel(HTTPChannel):
     Attributes:
         timeouts: the time limits.
         limits: the limits of unauthenticated peers.
+        site_state: what the connections of the site share.
         peer_address: who is at the other end.
         authenticator: verifies the tokens of requests with a large body; None if no such body is accepted.
         cors: which pages of other sites may read responses; None: none.
@@ -103,6 +105,7 @@ class GatewayChannel(HTTPChannel):
 
     timeouts: RequestTimeouts
     limits: PeerLimits
+    site_state: SiteState
     peer_address: PeerAddress
     authenticator: Authenticator | None = None
     cors: CorsPolicy | None = None
@@ -297,7 +300,7 @@ class GatewayChannel(HTTPChannel):
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Return whether the connection stays open after a request; not after the last one of a connection."""
-        if self._requests >= self.limits.requests_per_connection:
+        if self._requests >= self.limits.requests_per_connection or self.site_state.is_draining:
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
             return False
         persistent: bool = super().checkPersistence(request, version)
@@ -331,8 +334,7 @@ class GatewayChannel(HTTPChannel):
         """Return the peer of a request whose head is complete."""
         address, headers = self.peer_address, request.requestHeaders
         forwarded = [value.decode("latin-1") for value in headers.getRawHeaders(b"X-Forwarded-For") or ()]
-        path = self._path.partition(b"?")[0]
-        is_probe = path in PROBE_PATHS and address.is_local and not forwarded
+        is_probe = self.target_path() in PROBE_PATHS and address.is_local and not forwarded
         return RequestPeer(
             self.limits,
             address.network_of_client(forwarded),
@@ -340,6 +342,10 @@ class GatewayChannel(HTTPChannel):
             has_credentials=headers.hasHeader(b"Authorization"),
             authenticated=self.mark_authenticated,
         )
+
+    def target_path(self) -> bytes:
+        """Return the path of the current request."""
+        return self._path.partition(b"?")[0]
 
     def head_bytes(self) -> int:
         """Return the bytes of the head of the current request."""

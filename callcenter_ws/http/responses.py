@@ -20,6 +20,7 @@ from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.large_body import PIECE_BYTES, BodyWriting, LargeBody
 from callcenter_ws.http.request_peer import RequestPeer
+from callcenter_ws.http.site_state import SiteState
 from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.http_head import is_percent_encoded
 from callcenter_ws.runtime.json import encode_json
@@ -262,7 +263,10 @@ class JsonResource(Resource):
 
     async def _serve(self, request: Request) -> None:
         disconnected: list[Failure] = []
-        request.notifyFinish().addErrback(disconnected.append)
+        channel: Any = request.channel  # a GatewayChannel, which twisted.web declares as its own
+        state: SiteState = channel.site_state
+        state.requests_in_progress += 1
+        request.notifyFinish().addErrback(disconnected.append).addBoth(state.request_ended)
         response = await self._respond(request)
         if not disconnected:
             send_and_finish(request, response)

@@ -19,7 +19,7 @@ from twisted.web.server import Request, Site
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.first_bytes import FirstBytesProtocol, UpgradeHandler
-from callcenter_ws.http.http_connection import GatewayChannel, RequestTimeouts
+from callcenter_ws.http.http_connection import PROBE_PATHS, GatewayChannel, RequestTimeouts
 from callcenter_ws.http.large_body import BodyWriting
 from callcenter_ws.http.peer_address import PeerAddress
 from callcenter_ws.http.request_peer import RequestPeer
@@ -37,7 +37,9 @@ from callcenter_ws.http.responses import (
     send_and_finish,
 )
 from callcenter_ws.http.shared_deadline import SharedDeadline
+from callcenter_ws.http.site_state import SiteState
 from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.requests.admission import DRAINING_RETRY_AFTER_SECONDS
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.peer_limits import PeerLimits
 
@@ -51,6 +53,8 @@ RETRY_AFTER_SECONDS = 5.0
 """The ``Retry-After`` of a request that was given up for ``limits.incoming_bytes``."""
 
 _SERVER = b"callcenter-ws"
+
+_NOTED_REFUSALS = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.DRAINING})
 
 
 class BoundedRequest(Request):
@@ -86,7 +90,9 @@ class BoundedRequest(Request):
         self._check(length or 0, self._check_head)
 
     def _check_head(self) -> None:
-        """Count the request for its network, and check its target."""
+        """Refuse the request if the node stops; else count it for its network, and check its target."""
+        if self.channel.site_state.refuses_requests and self.channel.target_path() not in PROBE_PATHS:
+            raise Refusal(ErrorCode.DRAINING, retry_after=DRAINING_RETRY_AFTER_SECONDS)
         self.peer.count_request()
         if self.channel.peer_address.is_proxy:
             self.peer.count_bytes(self.channel.head_bytes())
@@ -118,7 +124,7 @@ class BoundedRequest(Request):
                 first()
             self._check_size(size)
         except Refusal as refusal:
-            if refusal.code is ErrorCode.RATE_LIMITED or refusal is self.target_refusal:
+            if refusal.code in _NOTED_REFUSALS or refusal is self.target_refusal:
                 self.channel.note_refused(self.peer.network, refusal)
             self._refuse(refusal)
 
@@ -213,6 +219,7 @@ class GatewaySite(Site):
     Attributes:
         limits: the limits of unauthenticated peers.
         first_bytes_deadline: the deadline of connections that have received no data.
+        state: what the connections share.
     """
 
     protocol = GatewayChannel  # type: ignore[assignment]  # twisted.web's own is a proxy that may switch to HTTP/2
@@ -243,6 +250,11 @@ class GatewaySite(Site):
         self.limits = limits or PeerLimits.create(ReactorClock(reactor))
         self._request_timeouts = RequestTimeouts(head=handshake_timeout, body=body_timeout)
         self.first_bytes_deadline = SharedDeadline(reactor, handshake_timeout)
+        self.state = SiteState()
+
+    def drain(self, *, refuses_requests: bool) -> None:
+        """Close each connection after its next response, and refuse all requests but probes if that is wanted."""
+        self.state.is_draining, self.state.refuses_requests = True, refuses_requests
 
     def change_handshake_timeout(self, seconds: float) -> None:
         """Use another ``handshake_timeout`` for new connections, and for those that have received no data."""
@@ -262,6 +274,7 @@ class GatewaySite(Site):
         channel: Any = super().buildProtocol(addr)  # declared as the protocol of twisted.web
         channel.timeouts = self._request_timeouts
         channel.limits = self.limits
+        channel.site_state = self.state
         channel.peer_address = PeerAddress(addr, self.limits.proxies)
         channel.authenticator = self._authenticator
         channel.cors = self._cors

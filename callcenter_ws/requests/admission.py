@@ -12,6 +12,9 @@ from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 
+DRAINING_RETRY_AFTER_SECONDS = 5.0
+"""The ``Retry-After`` of a node that stops: another node serves, or this one is restarted soon."""
+
 RETRY_AFTER_SECONDS = 30.0
 """The ``Retry-After`` of a peer that exceeds a limit."""
 
@@ -49,7 +52,7 @@ class Admission:
             Refusal: ``connection_limit`` when the node or the network has too many sockets; ``draining``.
         """
         if self.draining:
-            raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_AFTER_SECONDS)
+            raise Refusal(ErrorCode.DRAINING, retry_after=DRAINING_RETRY_AFTER_SECONDS)
         limits = self.limits
         if limits.connections and self.sockets >= limits.connections:
             raise Refusal(ErrorCode.CONNECTION_LIMIT, "this node is full", retry_after=RETRY_AFTER_SECONDS)
@@ -78,7 +81,7 @@ class Admission:
                 ``draining``.
         """
         if self.draining:
-            raise Refusal(ErrorCode.DRAINING, retry_after=RETRY_AFTER_SECONDS)
+            raise Refusal(ErrorCode.DRAINING, retry_after=DRAINING_RETRY_AFTER_SECONDS)
         if principal.every_tenant:
             if tenant_id is None or tenant_id == EVERY_TENANT or identifier_problem(tenant_id):
                 raise Refusal(ErrorCode.FORBIDDEN, "a token for all tenants must name one: ?tenant_id=…")

@@ -99,6 +99,7 @@ class Dispatcher:
 
     async def _answer(self, text: bytes) -> None:
         request_id = None
+        self._client.requests_in_progress += 1
         try:
             request = read_request(text)
             request_id = request.checked_id()
@@ -113,6 +114,8 @@ class Dispatcher:
         except Exception:
             self._context.log.unhandled_error(f"a request of {self._client}")
             self._refuse(Refusal(ErrorCode.UNAVAILABLE, "internal error of the gateway"), request_id)
+        finally:
+            self._client.requests_in_progress -= 1
 
     def _refuse(self, refusal: Refusal, request_id: RequestId = None) -> None:
         """Send an ``error``; too many mistakes within a minute end the connection."""

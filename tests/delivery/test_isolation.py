@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from world import World, types_of
 
+from callcenter_ws.delivery.drain import ClientDrain
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.requests.handlers import PingHandler
@@ -44,7 +45,8 @@ def test_a_socket_that_cannot_be_closed_does_not_prevent_the_close_of_others(mon
     world = World()
     first, second = world.live(), world.live()
     monkeypatch.setattr(first, "close", broken)
-    world.hub.drain(30)
+    ClientDrain(world.hub).start(30, others_take_over=False)
+    world.clock.advance(1)
     assert second.closed_with is CloseCode.DRAINING
     assert world.hub.connections() == 0
 

@@ -16,6 +16,8 @@ from restartable import RestartableGateway
 from roaming import RoamingClient
 from test_cluster import Load
 
+from callcenter_ws.delivery.drain import DrainPlan
+
 CROWD = 20
 """Additional clients at the node that is restarted."""
 
@@ -80,7 +82,7 @@ async def restart(load: Load, node: RestartableGateway, crowd: Crowd) -> None:
 def check_spread(drains: list[int]) -> None:
     """Check that the delays are spread over the whole window, and that no two are equal."""
     assert len(drains) == len(set(drains)) >= CROWD, drains
-    window = 1000 * DRAIN
+    window = 1000 * DrainPlan.make(CROWD, DRAIN, others_take_over=True).reconnect_window
     assert all(1000 * PAUSE <= wait <= 1000 * PAUSE + window for wait in drains), drains
     assert max(drains) - min(drains) > 0.8 * window, drains
     quarters = Counter(int((wait - 1000 * PAUSE) * 4 / window) for wait in drains)

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock as ReactorTime
 from world import World
 
 from callcenter_ws.delivery.client import Client
+from callcenter_ws.delivery.drain import ClientDrain
 from callcenter_ws.delivery.hub import CLOSED_AT_ONCE, CLOSED_PER_STEP
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.tenant import Tenant
@@ -73,7 +74,10 @@ def test_revoking_many_tokens(world: World, closes: Counted) -> None:
 
 
 def test_draining(world: World, closes: Counted) -> None:
-    most = closes.most_in_a_turn(world, lambda: world.hub.drain(30))
+    drain = ClientDrain(world.hub)
+    closes.most_in_a_turn(world, lambda: drain.start(30, others_take_over=True))
+    # As if the process had been suspended for the whole drain.
+    most = closes.most_in_a_turn(world, lambda: world.clock.freeze(30))
     assert closes.total == CLIENTS
     assert most <= MAX_CLOSED
     assert world.hub.counters.closed == {"draining": CLIENTS}
@@ -90,8 +94,8 @@ def test_a_failure_in_one_client_does_not_keep_the_others_open(world: World, mon
     monkeypatch.setattr(Client, "close", broken_close)
     errors: list[str] = []
     monkeypatch.setattr(world.log, "unhandled_error", errors.append)
-    world.hub.drain(30)
-    world.turn()
+    ClientDrain(world.hub).start(30, others_take_over=False)
+    world.clock.advance(1)
     assert world.hub.connections() == 2
     assert len(errors) == 2
 
