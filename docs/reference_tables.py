@@ -144,6 +144,7 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
     ("runtime.one_at_a_time", "MAX_WAITING_CALLS", "the same for all visitors", "``unavailable``"),
     ("runtime.one_at_a_time", "MAX_WAITING_CALL_BYTES", "bytes of these messages", "``unavailable``"),
     ("runtime.json", "MAX_CONTAINERS", "objects and arrays in a JSON text", "an error"),
+    ("runtime.json", "MAX_KEYS", "fields in a JSON text, in all its objects together", "an error"),
     ("amp.factory", "MAX_CONNECTIONS", "AMP connections over the network", "the connection ends"),
     ("amp.protocol", "MAX_BOX_KEYS", "keys of an AMP box", "the connection ends"),
     ("amp.protocol", "MAX_BOX_BYTES", "bytes of an AMP box", "the connection ends"),

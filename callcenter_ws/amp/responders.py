@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from callcenter_ws import __version__
@@ -13,7 +14,15 @@ from callcenter_ws.amp.commands import MAX_BATCH_EVENTS, GatewayCommand
 from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions, matching_event_types
 from callcenter_ws.amp.session import PeerSession, Responder
 from callcenter_ws.amp.source_responders import SourceResponders
-from callcenter_ws.broker.batch import EVENTS_PER_TURN, Outcome, publish_in_slices, slices_of
+from callcenter_ws.broker.batch import (
+    EVENTS_PER_TURN,
+    Outcome,
+    Slices,
+    decode_slices,
+    is_long_list,
+    publish_in_slices,
+    slices_of,
+)
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.identifiers import identifier_problem
@@ -135,28 +144,40 @@ class CommandResponders:
 
     async def publish_batch(self, peer: PeerSession, *, events: bytes) -> dict[str, object]:
         """Publish several events and return a ``seq`` or an error for each."""
+        if is_long_list(events):
+            outcomes = await self._publish_long_list(peer, events)
+        else:
+            outcomes = await self._publish_list(peer, events)
+        epochs = {outcome.epoch for outcome in outcomes if isinstance(outcome, PublishResult)}
+        results = [_result(outcome) for outcome in outcomes]
+        return {"epoch": epochs.pop() if len(epochs) == 1 else "", "results": encode_json(results)}
+
+    async def _publish_list(self, peer: PeerSession, events: bytes) -> list[Outcome]:
         drafts = _json("events", events, MAX_BATCH_CONTAINERS)
         if not isinstance(drafts, list):
             raise Refusal(ErrorCode.INVALID_EVENT, "events: expected a list")
         if len(drafts) > MAX_BATCH_EVENTS:
             raise Refusal(ErrorCode.TOO_LARGE, f"events: {len(drafts)} events, the limit is {MAX_BATCH_EVENTS}")
         with peer.in_flight(events=len(drafts)):
-            outcomes = await self._publish_in_slices(peer, drafts)
-        epochs = {outcome.epoch for outcome in outcomes if isinstance(outcome, PublishResult)}
-        results = [_result(outcome) for outcome in outcomes]
-        return {"epoch": epochs.pop() if len(epochs) == 1 else "", "results": encode_json(results)}
+            if len(drafts) <= EVENTS_PER_TURN:
+                return await self._publish(peer, drafts)
+            with _paused(peer):
+                return await self._publish_slices(peer, slices_of(drafts))
 
-    async def _publish_in_slices(self, peer: PeerSession, drafts: list[object]) -> list[Outcome]:
-        if len(drafts) <= EVENTS_PER_TURN:
-            return await self._publish(peer, drafts)
-        # What follows on the connection must not overtake the batch.
-        peer.pause_reading("batch")
-        try:
-            publish = partial(self._publish, peer, growth=Growth())
-            submitted = partial(peer.resume_reading, "batch")
-            return await publish_in_slices(publish, slices_of(drafts), self._clock, submitted)
-        finally:
-            peer.resume_reading("batch")
+    async def _publish_long_list(self, peer: PeerSession, events: bytes) -> list[Outcome]:
+        # Counted from the beginning: the connection of a peer with nothing in flight may be closed.
+        with _paused(peer), peer.in_flight(events=1):
+            is_source = peer.source is not None or peer.says_hello
+            try:
+                slices = await decode_slices(events, self._clock, keeps_fields=is_source)
+            except Refusal as refusal:
+                raise Refusal(refusal.code, f"events: {refusal.message}") from None
+            with peer.in_flight(events=sum(map(len, slices)) - 1):
+                return await self._publish_slices(peer, slices)
+
+    async def _publish_slices(self, peer: PeerSession, slices: Slices) -> list[Outcome]:
+        publish = partial(self._publish, peer, growth=Growth())
+        return await publish_in_slices(publish, slices, self._clock, partial(peer.resume_reading, "batch"))
 
     async def _publish(
         self, peer: PeerSession, drafts: Sequence[object], growth: Growth | None = None
@@ -228,6 +249,16 @@ class CommandResponders:
         if waiting is not None:
             peer.waiting_events = min(max(0, waiting), MAX_NUMBER)
         return {"version": __version__, "node": self._node_id, "server_time_ms": int(self._clock.time() * 1_000)}
+
+
+@contextmanager
+def _paused(peer: PeerSession) -> Iterator[None]:
+    """Read nothing from a peer until its batch is submitted: what follows must not overtake it."""
+    peer.pause_reading("batch")
+    try:
+        yield
+    finally:
+        peer.resume_reading("batch")
 
 
 def _result(outcome: PublishResult | Refusal) -> int | dict[str, str]:

@@ -16,11 +16,15 @@ from callcenter_ws.runtime.background import next_turn
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import (
     MAX_BATCH_CONTAINERS,
+    MAX_CONTAINERS,
     JsonValue,
     check_containers,
+    check_keys,
     check_large_exponents,
+    count_containers,
     count_large_exponents,
     decode_checked_json,
+    decode_json,
     malformed_json,
 )
 
@@ -32,6 +36,9 @@ EVENTS_PER_TURN = 200
 
 SLICE_BYTES = 262_144
 """Bytes of JSON that are decoded, and whose events are validated, in one turn; a larger event has its own turn."""
+
+BYTES_PER_PART = 10
+"""What each field, object and array counts as in addition; as little text as two bytes is one."""
 
 _FIELDS_BYTES = 8_192
 """More than the other fields of an event take."""
@@ -50,13 +57,21 @@ _Elements = msgspec.defstruct(
     "_Elements", [(f"e{index}", Raw | UnsetType, UNSET) for index in range(MAX_EVENTS + 1)], array_like=True
 )
 _split = msgspec.json.Decoder(_Elements).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _LIST = re.compile(rb"[ \t\r\n]*\[")
 
 
 def is_long_list(text: bytes) -> bool:
     """Return whether a JSON text is a list to be decoded by ``decode_slices``."""
-    return len(text) > SLICE_BYTES and _LIST.match(text) is not None
+    if len(text) <= SLICE_BYTES // 4:
+        return False
+    return (len(text) > SLICE_BYTES or _weight(text) > SLICE_BYTES) and _LIST.match(text) is not None
+
+
+def _weight(text: bytes) -> int:
+    """Return how much work a JSON text is, in bytes of ordinary text."""
+    return len(text) + BYTES_PER_PART * (text.count(b":") + count_containers(text))
 
 
 def slices_of(drafts: Sequence[JsonValue]) -> Slices:
@@ -64,10 +79,13 @@ def slices_of(drafts: Sequence[JsonValue]) -> Slices:
     return [drafts[start : start + EVENTS_PER_TURN] for start in range(0, len(drafts), EVENTS_PER_TURN)]
 
 
-async def decode_slices(text: bytes, clock: Clock) -> Slices:
+async def decode_slices(text: bytes, clock: Clock, *, keeps_fields: bool = False) -> Slices:
     """Decode a JSON list, ``SLICE_BYTES`` in each turn of the reactor; has the limits of ``decode_json``.
 
     In place of an event that is certainly too large there is a Refusal.
+
+    Args:
+        keeps_fields: whether that Refusal is in place of its payload only, so that its ``source_seq`` is known.
 
     Raises:
         Refusal: ``invalid_json``; ``too_large``: more than ``MAX_EVENTS`` events.
@@ -79,14 +97,38 @@ async def decode_slices(text: bytes, clock: Clock) -> Slices:
     slices: list[list[JsonValue]] = []
     for part in _parts(elements):
         await next_turn(clock)
-        if is_too_large(memoryview(part[0])):
-            slices.append([too_large()])
+        if len(part) == 1 and (refusal := _event_refusal(bytes(part[0]))) is not None:
+            slices.append([_without_payload(part[0], refusal) if keeps_fields else refusal])
             continue
         joined = b"[" + b",".join(part) + b"]"
         exponents += count_large_exponents(joined)
         check_large_exponents(exponents)
         slices.append(decode_checked_json(joined))
     return slices
+
+
+def _event_refusal(text: bytes) -> Refusal | None:
+    """Return why an event is not decoded; None if it is."""
+    if is_too_large(text):
+        return too_large()
+    try:
+        check_containers(text, MAX_CONTAINERS)
+        check_keys(text)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
+def _without_payload(event: Raw, refusal: Refusal) -> JsonValue:
+    """Return an event with a Refusal in place of its payload; the Refusal alone if its other fields are large, too."""
+    try:
+        fields = _decode_fields(event)
+    except (msgspec.DecodeError, RecursionError):
+        return refusal
+    payload = fields.pop("payload", None)
+    if payload is None or sum(memoryview(field).nbytes for field in fields.values()) > _FIELDS_BYTES:
+        return refusal
+    return {**{name: decode_json(bytes(field)) for name, field in fields.items()}, "payload": refusal}
 
 
 def _elements(text: bytes) -> list[Raw]:
@@ -101,14 +143,15 @@ def _elements(text: bytes) -> list[Raw]:
 
 
 def _parts(elements: Sequence[Raw]) -> Iterator[Sequence[Raw]]:
-    """Return the elements in parts; one that is larger than ``SLICE_BYTES`` is a part of its own."""
+    """Return the elements in parts; one that is more work than ``SLICE_BYTES`` is a part of its own."""
     part: list[Raw] = []
     size = 0
     for element in elements:
-        size += memoryview(element).nbytes
+        weight = _weight(bytes(element))
+        size += weight
         if part and (size > SLICE_BYTES or len(part) == EVENTS_PER_TURN):
             yield part
-            part, size = [], memoryview(element).nbytes
+            part, size = [], weight
         part.append(element)
     if part:
         yield part

@@ -25,6 +25,12 @@ allocated, and visited by the garbage collector."""
 MAX_BATCH_CONTAINERS = 100_000
 """Objects and arrays in a list of events."""
 
+MAX_KEYS = 20_000
+"""Names of fields in a JSON text. Each different one takes a quarter of a microsecond to decode, and half of that to
+write again: 55,000 of them, in 500 KB, took 21 ms."""
+
+MIN_KEY_BYTES = 5
+"""The least that a field takes: ``"":1,``."""
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 """The range of integers. Others would be changed by most receivers, and decoding long ones takes quadratic time."""
@@ -48,10 +54,11 @@ def decode_json(text: bytes | str, max_containers: int = MAX_CONTAINERS) -> Json
 
     Raises:
         Refusal: ``invalid_json`` if the text is not valid JSON, is nested too deeply, has too many objects and arrays,
-            or too many numbers that are slow to decode.
+            too many fields, or too many numbers that are slow to decode.
     """
     if len(text) > _FEW_BYTES:
         check_containers(text, max_containers)
+        check_keys(text)
         if has_many_large_exponents(text.encode() if isinstance(text, str) else text):
             raise Refusal(ErrorCode.INVALID_JSON, LARGE_EXPONENTS_TEXT)
     return decode_checked_json(text)
@@ -65,6 +72,23 @@ def check_containers(text: bytes | str, most: int) -> None:
     """
     if len(text) > most and count_containers(text) > most:
         raise Refusal(ErrorCode.INVALID_JSON, f"more than {most:,} objects and arrays")
+
+
+def check_keys(text: bytes | str) -> None:
+    """Refuse a text of too many fields.
+
+    Raises:
+        Refusal: ``invalid_json``.
+    """
+    if len(text) > MAX_KEYS * MIN_KEY_BYTES and _has_many_keys(text.encode() if isinstance(text, str) else text):
+        raise Refusal(ErrorCode.INVALID_JSON, f"more than {MAX_KEYS:,} fields")
+
+
+def _has_many_keys(text: bytes) -> bool:
+    if text.count(b":") <= MAX_KEYS or text.translate(None, _WHITE_SPACE).count(b'":') <= MAX_KEYS:
+        return False
+    # Strings may hold JSON, too, and then quotes that are escaped.
+    return b"\\" not in text or b"".join(outside_strings(text)).count(b":") > MAX_KEYS
 
 
 def check_large_exponents(count: int) -> None:
@@ -118,6 +142,8 @@ def count_large_exponents(text: bytes) -> int:
 def _large_exponents(text: bytes) -> int:
     return text.translate(_NUMBER_MARKS, b"+").count(b"0e000")
 
+
+_WHITE_SPACE = b" \t\r\n"
 
 # Every digit becomes 0, and every other byte NUL, except the letter of an exponent.
 _NUMBER_MARKS = bytes(

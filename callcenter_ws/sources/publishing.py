@@ -148,6 +148,8 @@ class SourcePublisher:
             Refusal: nothing of it is passed to the store.
         """
         if not isinstance(draft, dict):
+            if isinstance(draft, Refusal):
+                raise draft.copy()
             raise Refusal(ErrorCode.INVALID_EVENT, "expected an object with tenant_id, type and payload")
         seq, tenant_id = _number(batch, draft.pop("source_seq", None)), draft.get("tenant_id")
         if isinstance(tenant_id, str) and tenant_id not in link.tenants:

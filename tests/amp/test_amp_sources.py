@@ -234,6 +234,28 @@ def test_wrong_numbers(server: Any, number: Any) -> None:
     assert batch(peer, event(number), event(1)) == ["INVALID_EVENT", 2]
 
 
+MANY_FIELDS = {**CALL, "variables": {f"{number:x}": 1 for number in range(30_000)}}
+
+
+def test_a_long_batch_is_published_in_order_and_what_is_refused_is_numbered(server: Any) -> None:
+    peer = daemon(server)
+    hello(peer)
+    large = {**CALL, "variables": {"note": "x" * 1_500}}
+    events = [event(number, payload=MANY_FIELDS if number == 60 else large) for number in range(1, 101)]
+    peer.send(peer.box(commands.PublishBatch, events=json.dumps(events).encode()))
+    # What follows at once must not overtake it.
+    peer.send(peer.box(commands.PublishEvent, **event(101, payload=json.dumps(CALL).encode())))
+    server.clock.turn()
+    first, second = peer.boxes()
+    results = json.loads(first[b"results"])
+    assert results.pop(59)["message"] == "more than 20,000 fields"
+    # source.up was published first.
+    assert results == list(range(2, 101))
+    assert second[b"seq"] == b"101"
+    # The number of the refused event is stored.
+    assert batch(peer, event(60), event(102)) == [0, 102]
+
+
 def test_numbers_grow_within_a_batch(server: Any) -> None:
     peer = daemon(server)
     hello(peer)

@@ -22,16 +22,16 @@ from callcenter_ws.broker.batch import (
 )
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import PAYLOAD_BYTES
-from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, decode_json
+from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, MAX_KEYS, count_containers, decode_json
 
 LONG = b" " * SLICE_BYTES
 
 
-def decoded(text: bytes) -> list[list[Any]]:
+def decoded(text: bytes, *, keeps_fields: bool = False) -> list[list[Any]]:
     """Decode a list, and run the turns that this takes."""
     clock = SteppingClock()
     slices: list[Any] = []
-    decoding = Deferred.fromCoroutine(decode_slices(text, clock)).addBoth(slices.append)
+    decoding = Deferred.fromCoroutine(decode_slices(text, clock, keeps_fields=keeps_fields)).addBoth(slices.append)
     while not slices:
         assert not decoding.called
         assert clock.step()
@@ -93,6 +93,46 @@ def test_what_is_no_json_within_the_limits_is_refused_as_any_other_text(body: by
         decoded(body + LONG)
     assert (long.value.code, long.value.message) == (short.value.code, short.value.message)
     assert long.value.code is ErrorCode.INVALID_JSON
+
+
+def test_each_turn_decodes_few_fields_and_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a list that is short, too."""
+    decode = batch.decode_checked_json
+    parts: list[bytes] = []
+    monkeypatch.setattr(batch, "decode_checked_json", lambda text: parts.append(text) or decode(text))
+    for events in (
+        [{"payload": [[] for _ in range(90)]} for _ in range(999)],
+        [{"payload": {f"{number:x}": 1 for number in range(60)}} for _ in range(999)],
+    ):
+        text = json.dumps(events).encode()
+        assert is_long_list(text)
+        parts.clear()
+        assert [event for part in decoded(text) for event in part] == events
+        assert max(count_containers(part) for part in parts) <= MAX_CONTAINERS
+        assert max(part.count(b":") for part in parts) <= MAX_KEYS
+
+
+FIELDS = json.dumps({"payload": {f"{number:x}": 1 for number in range(MAX_KEYS)}, "source_seq": 7, "tenant_id": "acme"})
+OBJECTS = json.dumps({"payload": [[] for _ in range(MAX_CONTAINERS)], "source_seq": 7, "tenant_id": "acme"})
+
+
+@pytest.mark.parametrize(("event", "what"), [(FIELDS, "fields"), (OBJECTS, "objects and arrays")])
+def test_an_event_with_too_many_parts_is_refused_alone(event: str, what: str) -> None:
+    text = f"[1,{event},2]".encode() + LONG
+    first, refused, last = decoded(text)
+    assert (first, last) == ([1], [2])
+    assert (refused[0].code, what in refused[0].message) == (ErrorCode.INVALID_JSON, True)
+    (kept,) = decoded(text, keeps_fields=True)[1]
+    assert isinstance(kept.pop("payload"), Refusal)
+    assert kept == {"source_seq": 7, "tenant_id": "acme"}
+
+
+@pytest.mark.parametrize(
+    "event", ["[" * 300 + "]" * 300 + " " * 600_000, json.dumps({"type": "x" * 600_000, "payload": 1}), f"[{FIELDS}]"]
+)
+def test_of_an_event_that_is_no_object_nothing_is_kept(event: str) -> None:
+    ((refused,),) = decoded(f"[{event}]".encode() + LONG, keeps_fields=True)
+    assert isinstance(refused, Refusal) or refused == json.loads(event)
 
 
 def test_numbers_that_are_slow_to_decode_are_counted_over_all_parts() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.runtime.json import MAX_CONTAINERS, MAX_LARGE_EXPONENTS, decode_json, outside_strings
+from callcenter_ws.runtime.json import MAX_CONTAINERS, MAX_KEYS, MAX_LARGE_EXPONENTS, decode_json, outside_strings
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.integers(-9, 2**53),
@@ -63,3 +63,23 @@ def test_a_text_with_too_many_containers_is_refused() -> None:
 def test_outside_strings_are_no_characters_of_strings(value: Any) -> None:
     outside = b"".join(outside_strings(json.dumps(value).encode()))
     assert set(outside) <= set(b"0123456789+-.eE{}[],: truefalsn")
+
+
+@pytest.mark.parametrize(("before", "after"), [("", ""), (" ", ""), ("\\n", "\t\n"), ("\\\\", ""), ("é", "")])
+def test_a_text_with_too_many_fields_is_refused(before: str, after: str) -> None:
+    """However the names are written, and what is between them."""
+
+    def text(count: int) -> str:
+        fields = (f'"{number}{before}"{after}:{after}1' for number in range(count))
+        return '{"text":"a: \\"b\\": c",' + ",".join(fields) + "}"
+
+    assert len(decode_json(text(MAX_KEYS - 1))) == MAX_KEYS
+    for body in (text(MAX_KEYS), text(MAX_KEYS).encode()):
+        with pytest.raises(Refusal, match="more than 20,000 fields") as refused:
+            decode_json(body)
+        assert refused.value.code is ErrorCode.INVALID_JSON
+
+
+def test_strings_that_look_like_fields_are_accepted() -> None:
+    value = {"text": json.dumps({str(number): 1 for number in range(2 * MAX_KEYS)}), "times": ["12:00:00"] * MAX_KEYS}
+    assert decode_json(json.dumps(value)) == value
