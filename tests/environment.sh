@@ -43,6 +43,24 @@ install_stopped() {
     [ "$status" -eq 0 ] || exit "$status"
 }
 
+# unpack_prometheus FOLDER: puts promtool and prometheus of Debian's package into FOLDER. The package is not installed: that
+# would start a server, which fails in a chroot and takes a port elsewhere. Its other dependencies are of the web pages.
+unpack_prometheus() {
+    [ ! -x "$1/promtool" ] || return 0
+    command -v apt-get >/dev/null 2>&1 || fail "please install promtool and prometheus"
+    log "unpacking promtool and prometheus from Debian's package prometheus"
+    unpacked=$(mktemp -d)
+    (cd "$unpacked" && apt-get download -qq prometheus >/dev/null 2>&1) || {
+        as_root apt-get update -qq || log "apt-get update failed; using the existing package lists"
+        (cd "$unpacked" && apt-get download -qq prometheus) || fail "could not download: prometheus"
+    }
+    dpkg-deb --fsys-tarfile "$unpacked"/prometheus_*.deb |
+        tar -x -C "$unpacked" ./usr/bin/prometheus ./usr/bin/promtool || fail "could not unpack: prometheus"
+    mkdir -p "$1"
+    mv "$unpacked/usr/bin/prometheus" "$unpacked/usr/bin/promtool" "$1"
+    rm -r "$unpacked"
+}
+
 is_recent_python() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }

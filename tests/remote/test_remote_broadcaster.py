@@ -481,7 +481,7 @@ class AnswersPings(amp.AMP):
     """A gateway that needs no token."""
 
     @Ping.responder
-    def ping(self) -> dict[str, Any]:
+    def ping(self, waiting: int | None) -> dict[str, Any]:
         return {"version": "1", "node": "n", "server_time_ms": 1}
 
 
