@@ -214,7 +214,10 @@ def run_gateway(
         wait_until(lambda: "GatewaySite" in gateway.ports or process.poll() is not None, "the site to listen")
         assert process.poll() is None, gateway.log
         wait_until(gateway.amp_path.exists, "the AMP socket")
-        wait_until(lambda: gateway.log.count("AmpServerFactory starting on") > len(amp), "the other AMP endpoints")
+        wait_until(
+            lambda: len(re.findall(r"AmpServerFactory.* starting on", gateway.log)) > len(amp),
+            "the other AMP endpoints",
+        )
     except BaseException:
         process.kill()
         raise
@@ -226,7 +229,7 @@ def _read_log(gateway: RunningGateway) -> None:
     with gateway.process.stdout as log:
         for line in log:
             gateway.lines.append(line)
-            started = re.search(r"(\w+)(?: \(TLS\))? starting on (\d+)", line)
+            started = re.search(r"(\w+)(?: \([^)]*\))* starting on (\d+)", line)
             if started:
                 gateway.ports.setdefault(started[1], []).append(int(started[2]))
 
