@@ -27,7 +27,14 @@ _PER_CONNECTION = (
     "limits.ping_interval",
     "limits.ping_timeout",
     "limits.message_bytes",
-    "limits.fragments",
+    "limits.visitor_message_bytes",
+    "limits.connections",
+    "limits.connections_per_ip",
+    "limits.connections_per_tenant",
+    "limits.connections_per_user",
+    "policy.over_user_limit",
+    "public.enabled",
+    "web.trusted_proxies",
     "compression.enabled",
     "compression.level",
     "compression.threshold",
@@ -35,7 +42,7 @@ _PER_CONNECTION = (
 
 _RESTART = ("web.listen", "web.metrics_listen", "amp.listen", "control.socket", "log.format")
 
-_PROCESS = ("web.demo", "cluster.node_id", "cluster.lease", "amp.source_lease")
+_PROCESS = ("web.demo", "cluster.node_id", "cluster.lease", "amp.source_lease", "public.history")
 
 
 def _effect(key: str) -> Effect:

@@ -109,10 +109,10 @@ class CatchUp:
         "_activity",
         "_client",
         "_current",
-        "_history_is_lost",
         "_hub",
         "_mailbox_after",
         "_requests",
+        "_reset_reason",
         "_tenant",
     )
 
@@ -126,7 +126,8 @@ class CatchUp:
         self._requests: list[Request | ChangeRequest] = []
         self._current: Request | None = None
         self._activity = _Activity.IDLE
-        self._history_is_lost = False
+        # Why a reset is sent before anything else; None: none is.
+        self._reset_reason: str | None = None
 
     def request(self, request: Request) -> None:
         """Serve ``request`` after the earlier ones.
@@ -194,7 +195,18 @@ class CatchUp:
 
     def lose_history(self) -> None:
         """Send a reset before anything else: the store has lost the history that the client's position is in."""
-        self._history_is_lost = True
+        self._reset_reason = "epoch_changed"
+
+    def rights_changed(self) -> None:
+        """Send a reset before anything else: the settings have changed what the client may see."""
+        if not self._waits_for_subscription:
+            self._want_reset("rights_changed")
+            self._client.begin_catch_up()
+            self.proceed()
+
+    def _want_reset(self, reason: str) -> None:
+        if self._reset_reason is None:
+            self._reset_reason = reason
 
     def begin(self) -> None:
         """Take the first step; at once if nothing was requested: most clients then go live with it."""
@@ -245,8 +257,8 @@ class CatchUp:
         self._apply_changes()
         if self._waits_for_subscription:
             return
-        if self._history_is_lost:
-            await self._reset_lost_history()
+        if self._reset_reason is not None:
+            await self._reset_first(self._reset_reason)
             return
         if self._mailbox_after is not None:
             self._mailbox_after = await self._feed_mailbox(self._mailbox_after)
@@ -301,7 +313,7 @@ class CatchUp:
     @property
     def _has_only_the_stream(self) -> bool:
         """Whether nothing but the stream is left to be sent."""
-        return not (self._current or self._requests or self._history_is_lost or self._mailbox_after is not None)
+        return not (self._current or self._requests or self._reset_reason or self._mailbox_after is not None)
 
     # Mailbox
 
@@ -392,7 +404,7 @@ class CatchUp:
         if self._is_closed:
             return
         if page.epoch != client.epoch:
-            await self._reset_epoch()
+            await self._reset_in_place_of_request("epoch_changed")
         elif page.reachable:
             self._queue(page.publications)
         else:
@@ -483,22 +495,27 @@ class CatchUp:
 
     # Resets and gaps
 
-    async def _reset_lost_history(self) -> None:
+    async def _reset_first(self, reason: str) -> None:
+        """Send the reset that comes before anything else."""
         # First, because more history may be lost meanwhile.
-        self._history_is_lost = False
+        self._reset_reason = None
+        before = self._client.outbox.position
         try:
-            await self._reset_epoch()
+            await self._reset_in_place_of_request(reason)
         except Refusal:
-            self._history_is_lost = True
+            self._want_reset(reason)
             raise
         # Mail that was published meanwhile is no part of the state.
-        self._client.mailbox_acks.forget_positions()
-        self._mailbox_after = 0
+        if reason == "epoch_changed":
+            self._client.mailbox_acks.forget_positions()
+            self._mailbox_after = 0
+        elif self._client.outbox.position > before and self._mailbox_after is None:
+            self._mailbox_after = -1
 
-    async def _reset_epoch(self) -> None:
+    async def _reset_in_place_of_request(self, reason: str) -> None:
         """Send a reset that answers the current request, and end that; if it fails, the request is left."""
         request = self._current
-        await self._reset("epoch_changed", None if request is None else request.request_id)
+        await self._reset(reason, None if request is None else request.request_id)
         self._current = None
         if isinstance(request, ReplayRequest):
             add(self._hub.counters.replays, "epoch_changed")
@@ -527,7 +544,7 @@ class CatchUp:
         snapshot = shared.snapshot
         if snapshot.epoch != client.epoch:
             # The client's position is not in this history: it is sent a reset, not a gap.
-            self._history_is_lost = True
+            self._reset_reason = "epoch_changed"
             return
         frames = await self._encode(shared, None) if request is None else ()
         missing = {

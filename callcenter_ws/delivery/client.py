@@ -414,6 +414,12 @@ class Client:
                 self._catch_up.lose_history()
             self._catch_up.proceed()
 
+    def rights_changed(self) -> None:
+        """Have a reset sent: the settings have changed what the client may see."""
+        # Before the welcome it was sent nothing.
+        if self.state not in (SessionState.OPENING, SessionState.CLOSED):
+            self._catch_up.rights_changed()
+
     def go_live(self) -> None:
         """Accept live publications: everything before them is queued."""
         self._count_lagging(-1)

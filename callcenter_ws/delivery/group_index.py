@@ -40,6 +40,10 @@ class GroupIndex:
         self._by_queue: dict[str, Groups] = {}
         self._by_agent: dict[str, Groups] = {}
 
+    def change_policy(self, agent_calls: AgentCalls, agent_chats: AgentChats) -> None:
+        """Use another policy; there must be no groups of agents."""
+        self._agent_calls, self._agent_chats = agent_calls, agent_chats
+
     def add(self, group: Group) -> None:
         """Add a group."""
         for groups in self._entries(group):

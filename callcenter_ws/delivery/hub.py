@@ -37,6 +37,12 @@ CLOSED_AT_ONCE = 50
 CLOSED_PER_STEP = 5
 """Clients that are closed in one step of a slice."""
 
+CHANGED_PER_STEP = 20
+"""Clients that are sent a reset in one step of a slice, because what they may see has changed."""
+
+RESIZED_PER_STEP = 500
+"""Clients whose outboxes are resized in one step."""
+
 MAX_IDLE_TENANTS = 1_000
 """Tenants without clients whose counters are kept apart; beyond that they are added to those of former tenants."""
 
@@ -449,6 +455,40 @@ class Hub:
         self._close_in_slices(closing, lambda client: client.close(CloseCode.REVOKED))
         return len(closing)
 
+    # Settings that change
+
+    def change_limits(self, limits: Limits) -> None:
+        """Use other limits from now on, for the outboxes of connected clients within the next turns."""
+        self.limits = limits
+        self.outgoing.limit = limits.outgoing_bytes
+        self._prepared_views.max_bytes = max_prepared_bytes(limits.outgoing_bytes)
+        # Until all are resized, not more than the smallest outbox holds.
+        self._burst = min(self._burst, burst_of(limits))
+        self.slicer.run(self._resize_outboxes())
+
+    def _resize_outboxes(self) -> Iterator[None]:
+        clients = [client for tenant in self._tenants.values() for client in tenant.clients]
+        for index, client in enumerate(clients, 1):
+            # Not a value from the beginning: the limits may have changed again.
+            client.outbox.resize(self.limits.outbox)
+            if index % RESIZED_PER_STEP == 0:
+                yield
+        self._burst = burst_of(self.limits)
+
+    def change_policy(self, agent_calls: AgentCalls, agent_chats: AgentChats) -> None:
+        """Let agents see what another policy permits, from now on. Connected agents are sent a reset in turn."""
+        self._agent_calls, self._agent_chats = agent_calls, agent_chats
+        tenants = [*self._tenants.values(), *self._idle.values()]
+        agents = [client for tenant in tenants for client in tenant.change_policy(agent_calls, agent_chats)]
+
+        def steps() -> Iterator[None]:
+            for index, client in enumerate(agents, 1):
+                self._attempt(client.rights_changed, client)
+                if index % CHANGED_PER_STEP == 0:
+                    yield
+
+        self.slicer.run(steps())
+
     # Figures and listeners
 
     def stats(self, tenant_id: str | None = None) -> JsonObject:
@@ -504,3 +544,8 @@ class Hub:
         tenant_id = self._listeners.pop(listener, None)
         if tenant_id is not None:
             self._detach(tenant_id)
+
+
+def burst_of(limits: Limits) -> int:
+    """Return after how many publications the outboxes are written without waiting for the end of the turn."""
+    return max(1, limits.outbox // 2)

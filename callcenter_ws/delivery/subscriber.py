@@ -78,6 +78,9 @@ class Subscriber(Protocol):
     def continue_after_interruption(self, epoch: str) -> None:
         """Determine the position again: the stream does not continue after what this client was sent last."""
 
+    def rights_changed(self) -> None:
+        """Have a reset sent: the settings have changed what the client may see."""
+
     def go_live(self) -> None:
         """Accept live publications: everything before them is queued."""
 

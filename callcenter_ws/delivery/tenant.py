@@ -32,7 +32,7 @@ class Tenant:
     """The clients of one tenant at this node.
 
     Args:
-        agent_calls, agent_chats: the policy for agents (``events.visibility``).
+        agent_calls, agent_chats: the policy for agents (``events.visibility``); may be changed.
         has_pending: called with a group whose publications wait to be sent at the end of the turn.
         view_preparation, parts, prepared_views: for large snapshots.
 
@@ -90,8 +90,25 @@ class Tenant:
         group.add(client.outbox)
 
     def interest_of(self, principal: Principal, subscription: FixedSubscription) -> tuple[object, ...]:
-        """Return a key that is equal for those that may see, and are subscribed to, the same publications for all."""
-        return (*subscription, *interest(principal, self._agent_calls))
+        """Return a key that is equal for those that may see, and are subscribed to, the same publications for all.
+
+        What is cached by the key must not outlast the policy.
+        """
+        policy = (self._agent_calls, self._agent_chats) if principal.role is Role.AGENT else None
+        return (*subscription, *interest(principal, self._agent_calls), policy)
+
+    def change_policy(self, agent_calls: AgentCalls, agent_chats: AgentChats) -> list[Subscriber]:
+        """Use another policy from now on; return the agents, who may see something else now."""
+        agents = [client for client in self.clients if client.principal.role is Role.AGENT]
+        for client in agents:
+            self.remove(client)
+        self._agent_calls, self._agent_chats = agent_calls, agent_chats
+        self._group_index.change_policy(agent_calls, agent_chats)
+        for client in agents:
+            self.add(client)
+        # It was made for the earlier policy.
+        self.snapshot = None
+        return agents
 
     def _new_group(self, key: tuple[object, ...], client: Subscriber) -> Group:
         return Group(

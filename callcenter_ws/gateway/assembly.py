@@ -14,7 +14,7 @@ from callcenter_ws.auth.revocation import UnrevokedTokens
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.config.verification import token_rules
-from callcenter_ws.delivery.hub import Hub
+from callcenter_ws.delivery.hub import Hub, burst_of
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.deflate import Deflater
@@ -262,7 +262,7 @@ def _core(
         spawn=spawn,
         agent_calls=settings.policy.agent_calls,
         agent_chats=settings.policy.agent_chats,
-        burst=max(1, settings.limits.outbox // 2),
+        burst=burst_of(settings.limits),
         iat_tolerance=token_rules(settings.jwt).iat_tolerance,
         observe_latency=metrics.observe_latency,
     )

@@ -13,6 +13,8 @@ from twisted.logger import Logger
 
 from callcenter_ws.config.access import check_access
 from callcenter_ws.config.changes import EFFECTS, ReloadReport, changed_keys, changes_in_place, settings_in_use
+from callcenter_ws.config.load import ConfigError, Problem
+from callcenter_ws.config.rules import RULES
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.gateway.reload_steps import Commit, Reloading, prepare_steps
 from callcenter_ws.gateway.service import GatewayService
@@ -53,15 +55,16 @@ class GatewayReload:
         # Before the files are read for use: the next reload finds what changes after this.
         digests = file_digests(settings)
         in_place = {key for key in changed if changes_in_place(key)}
-        files = [key for key, digest in digests.items() if key not in in_place and digest != self._digests.get(key)]
-        used = {key: digest for key, digest in digests.items() if key in in_place or _reads_again(key)}
+        # New endpoints wait for a restart, and until then the old ones keep what they have.
+        files = [key for key, digest in digests.items() if key not in changed and digest != self._digests.get(key)]
+        used = {key: digests[key] for key in digests if key in in_place or (key in files and _reads_again(key))}
         reloading = Reloading(
             self._service, old, settings, frozenset({*in_place, *filter(_reads_again, files)}), self._set_log_level
         )
+        report = _report(changed, files, new)
+        _check_together(settings, report)
         commits = prepare_steps(reloading)
-        return PreparedGatewayReload(
-            _report(changed, files, new), commits, lambda: self._use(settings, {**self._digests, **used})
-        )
+        return PreparedGatewayReload(report, commits, lambda: self._use(settings, {**self._digests, **used}))
 
     def _use(self, settings: Settings, digests: Mapping[str, bytes]) -> None:
         self._service.settings = settings
@@ -90,6 +93,19 @@ class PreparedGatewayReload:
                 _log.failure("unhandled error in using new settings")
         for warning in self.report.warnings:
             _log.warn("settings: {warning}", warning=warning)
+
+
+def _check_together(settings: Settings, report: ReloadReport) -> None:
+    """Check that the new settings can be used together with the old ones of the keys that wait.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    waiting = ", ".join(key for key, _ in report.waiting)
+    findings = [finding for check in RULES for finding in check(settings)] if waiting else []
+    if findings:
+        text = f"; a change of {waiting} is used after a restart only"
+        raise ConfigError([Problem("", finding.key, finding.reason + text) for finding in findings])
 
 
 def _reads_again(key: str) -> bool:

@@ -10,14 +10,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from OpenSSL import SSL
-
+from callcenter_ws.amp.authenticator import PeerAuthenticator
+from callcenter_ws.auth.jwkset import JwkSet
+from callcenter_ws.auth.tokens import TokenVerifier
+from callcenter_ws.auth.visitors import session_key as session_verification_key
 from callcenter_ws.config.load import ConfigError, Problem
 from callcenter_ws.config.settings import Settings
-from callcenter_ws.gateway.assembly import GatewayParts
-from callcenter_ws.gateway.authentication import origin_policy
+from callcenter_ws.config.verification import token_rules
+from callcenter_ws.gateway.assembly import GatewayParts, admission_limits, deflater, history_limits
+from callcenter_ws.gateway.authentication import (
+    amp_secret,
+    jwks_source,
+    key_ring,
+    origin_policy,
+    session_key,
+    token_sources,
+)
+from callcenter_ws.gateway.descriptors import divide_descriptors
+from callcenter_ws.gateway.peer_limits import peer_limit_values
 from callcenter_ws.gateway.service import GatewayService
+from callcenter_ws.gateway.setting_files import LISTEN_KEYS
 from callcenter_ws.runtime.client_address import TrustedProxies
+from callcenter_ws.runtime.tls import server_context
 from callcenter_ws.runtime.web_origin import OriginList
 
 Commit = Callable[[], None]
@@ -79,7 +93,7 @@ def prepare_steps(reloading: Reloading) -> Sequence[Commit]:
             commits.append(step.prepare(reloading))
         except ConfigError as error:
             problems += error.problems
-        except (OSError, ValueError, SSL.Error) as error:
+        except (OSError, ValueError) as error:
             problems.append(Problem("", ", ".join(keys), str(error)))
     if problems:
         raise ConfigError(problems)
@@ -116,10 +130,141 @@ def _proxies(reloading: Reloading) -> Commit:
     return lambda: proxies.replace_with(trusted)
 
 
+def _token_keys(reloading: Reloading) -> Commit:
+    """Connected sessions stay; their next token is verified by the new keys and rules."""
+    parts, jwt = reloading.parts, reloading.new.jwt
+    accepted, clock, rules = parts.authentication, parts.core.clock, token_rules(jwt)
+    fetching = accepted.jwks
+    known = None
+    if jwt.jwks_url is not None and accepted.jwt.has_keys:
+        # Until the first fetch from another URL succeeds, the keys of the previous one verify tokens.
+        known = fetching.current if fetching is not None else JwkSet((), ())
+    ring = key_ring(jwt, known)
+    is_same = (jwt.jwks_url, jwt.jwks_refresh) == (accepted.jwt.jwks_url, accepted.jwt.jwks_refresh)
+    source = fetching if is_same else jwks_source(reloading.service.reactor, clock, jwt, ring, known)
+    verifier, sources = TokenVerifier(ring, rules, clock.time), token_sources(jwt)
+
+    def commit() -> None:
+        accepted.tokens.tokens, accepted.jwt, accepted.jwks = verifier, jwt, source
+        parts.core.hub.revocations.tolerance = rules.iat_tolerance
+        parts.endpoints.replace_token_sources(sources)
+        if source is fetching:
+            if source is not None:
+                source.use_ring(ring)
+            return
+        if fetching is not None:
+            fetching.disownServiceParent()
+        if source is not None:
+            source.setServiceParent(reloading.service)
+
+    return commit
+
+
+def _session_key(reloading: Reloading) -> Commit:
+    visitors = reloading.parts.authentication.visitors
+    key = session_key(reloading.new, reloading.service.handoff)
+    verification_key = session_verification_key(key)
+    return lambda: visitors.replace_key(key, verification_key)
+
+
+def _amp_secret(reloading: Reloading) -> Commit:
+    secret, authenticator = amp_secret(reloading.new), reloading.parts.amp_factory.authenticator
+    PeerAuthenticator(secret, None)  # raises ValueError for a secret that cannot be used
+    return lambda: authenticator.replace_secret(secret)
+
+
+def _certificates(reloading: Reloading) -> Commit:
+    """Open connections keep their certificate; new handshakes are shown the new one."""
+    renewed, problems = [], []
+    for listener in reloading.service.listeners:
+        # Without contexts the socket is not used yet: its files are read then.
+        if listener.setting in reloading.changed and listener.contexts is not None:
+            try:
+                renewed.append((listener.contexts, server_context(listener.endpoint)))
+            except (OSError, ValueError) as error:
+                problems.append(Problem("", listener.setting, str(error)))
+    if problems:
+        raise ConfigError(problems)
+
+    def commit() -> None:
+        for contexts, context in renewed:
+            contexts.replace(context)
+
+    return commit
+
+
+def _public_endpoint(reloading: Reloading) -> Commit:
+    endpoints, enabled = reloading.parts.endpoints, reloading.new.public.enabled
+    return lambda: endpoints.serve_public(enabled)
+
+
+def _policy(reloading: Reloading) -> Commit:
+    hub, chats, policy = reloading.parts.core.hub, reloading.parts.chats, reloading.new.policy
+
+    def commit() -> None:
+        chats.agent_chats = policy.agent_chats
+        hub.change_policy(policy.agent_calls, policy.agent_chats)
+
+    return commit
+
+
+def _open_sessions(reloading: Reloading) -> Commit:
+    chats, open_sessions = reloading.parts.chats, reloading.new.public.open_sessions
+
+    def commit() -> None:
+        chats.open_sessions = open_sessions
+
+    return commit
+
+
+def _compression(reloading: Reloading) -> Commit:
+    context, compressor = reloading.parts.websocket_factory.context, deflater(reloading.new)
+
+    def commit() -> None:
+        context.deflater = compressor
+
+    return commit
+
+
+def _limits(reloading: Reloading) -> Commit:
+    """What is above a lower limit stays; a number of connections is compared when the next one is opened."""
+    service, parts, new = reloading.service, reloading.parts, reloading.new
+    limits, over_user_limit = new.limits, new.policy.over_user_limit
+    descriptors = divide_descriptors(limits)
+    peers, admission = peer_limit_values(new, descriptors), admission_limits(new, descriptors)
+    sites = [parts.site, *([] if parts.metrics_site is None else [parts.metrics_site])]
+
+    def commit() -> None:
+        parts.descriptors = descriptors
+        parts.peer_limits.change(peers)
+        parts.admission.limits, parts.admission.over_user_limit = admission, over_user_limit
+        parts.core.store.change_limits(limits, over_user_limit)
+        parts.core.hub.change_limits(limits)
+        parts.websocket_factory.change_limits(limits)
+        parts.websocket_factory.context.requests.quotas.change(limits, **history_limits(new))
+        parts.body_writing.limits = limits
+        for site in sites:
+            site.change_handshake_timeout(limits.handshake_timeout)
+        for factory in service.proxied_factories:
+            factory.timeout = limits.handshake_timeout
+        service.change_stop_timeout(limits)
+
+    return commit
+
+
 STEPS: tuple[Step, ...] = (
     Step(("log.level",), _log_level),
     Step(("log.connections",), _connection_log),
+    Step(LISTEN_KEYS, _certificates),
+    Step(("jwt.",), _token_keys),
+    Step(("amp.token_file",), _amp_secret),
+    Step(("public.session_key_file",), _session_key),
     Step(("web.allowed_origins", "public.tenants"), _origins),
     Step(("web.trusted_proxies",), _proxies),
+    Step(("public.enabled",), _public_endpoint),
+    Step(("public.open_sessions",), _open_sessions),
+    Step(("policy.agent_calls", "policy.agent_chats"), _policy),
+    Step(("limits.", "policy.over_user_limit"), _limits),
+    Step(("compression.",), _compression),
 )
 """The steps, in the order in which they are carried out."""

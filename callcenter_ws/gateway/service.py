@@ -13,6 +13,7 @@ from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
 from callcenter_ws.config.settings import Settings
+from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.gateway.assembly import assemble
 from callcenter_ws.gateway.drain import Drain, GatewayListeners
 from callcenter_ws.ops.process_metrics import ProcessMetrics
@@ -63,13 +64,14 @@ class GatewayService(MultiService):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self._reactor = reactor
-        self._handoff = handoff
+        self.reactor = reactor
+        self.handoff = handoff
         self.listeners: list[Listener] = []
         self.proxied_factories: list[ProxiedFactory] = []
         self._ready_check: IDelayedCall | None = None
         self.is_stopping = False
         self.siblings_take_over: Callable[[], bool] = lambda: handoff is not None
+        self._worker: Worker | None = None
         self.parts = parts = assemble(reactor, settings, handoff, extra_resources)
         if parts.authentication.jwks is not None:
             parts.authentication.jwks.setServiceParent(self)
@@ -91,13 +93,13 @@ class GatewayService(MultiService):
         )
         if handoff is not None:
             stop_timeout = settings.limits.drain_timeout + STOP_MARGIN_SECONDS
-            worker = Worker(reactor, handoff, parts.health.reasons, self._accept_from_inherited, stop_timeout)
-            worker.setServiceParent(self)
+            self._worker = Worker(reactor, handoff, parts.health.reasons, self._accept_from_inherited, stop_timeout)
+            self._worker.setServiceParent(self)
 
     def _listen(self, setting: str, endpoint: EndpointDescription, factory: IProtocolFactory) -> Listener:
-        inherited = None if self._handoff is None else self._handoff.descriptor(setting, endpoint)
+        inherited = None if self.handoff is None else self.handoff.descriptor(setting, endpoint)
         limits = self.parts.peer_limits
-        listener = Listener(self._reactor, endpoint, factory, inherited, setting, limits.turns, self._proxied)
+        listener = Listener(self.reactor, endpoint, factory, inherited, setting, limits.turns, self._proxied)
         listener.setServiceParent(self)
         self.listeners.append(listener)
         return listener
@@ -105,7 +107,7 @@ class GatewayService(MultiService):
     def _proxied(self, factory: IProtocolFactory) -> IProtocolFactory:
         """Return a factory of connections that begin with the header of the PROXY protocol."""
         timeout = self.settings.limits.handshake_timeout
-        proxied = ProxiedFactory(factory, self.parts.peer_limits, self._reactor, timeout)
+        proxied = ProxiedFactory(factory, self.parts.peer_limits, self.reactor, timeout)
         self.proxied_factories.append(proxied)
         return proxied
 
@@ -113,6 +115,11 @@ class GatewayService(MultiService):
         """Return the end of the validity of each certificate in use, in Unix seconds, by endpoint."""
         ends = {one.label: one.contexts.not_after for one in self.listeners if one.contexts is not None}
         return {name: end for name, end in ends.items() if end is not None}
+
+    def change_stop_timeout(self, limits: Limits) -> None:
+        """Count the process as stuck after another time from now on, if it is a worker."""
+        if self._worker is not None:
+            self._worker.stop_timeout = limits.drain_timeout + STOP_MARGIN_SECONDS
 
     def _accept_from_inherited(self) -> None:
         for listener in self.listeners:
@@ -157,7 +164,7 @@ class GatewayService(MultiService):
             return
         if reasons != logged:
             _log.info("does not serve yet: {reasons}", reasons="; ".join(reasons))
-        self._ready_check = self._reactor.callLater(_READY_INTERVAL_SECONDS, self._log_when_ready, reasons)
+        self._ready_check = self.reactor.callLater(_READY_INTERVAL_SECONDS, self._log_when_ready, reasons)
 
     def status(self) -> ServiceStatus:
         """Return the status for the service manager."""

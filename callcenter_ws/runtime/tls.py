@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
@@ -61,6 +62,8 @@ def server_context(endpoint: EndpointDescription) -> SSL.Context:
     """Return a new TLS context of an ``ssl:`` endpoint, with a new key for tickets; raises as ``server_contexts``."""
     try:
         return _options(endpoint).getContext()
+    except (TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"the files of {endpoint} cannot be used: {error}") from None
     except SSL.Error as error:
         if "key values mismatch" in str(error):
             files = f"{endpoint.private_key_file} is not the key of the certificate in {endpoint.certificate_file}"

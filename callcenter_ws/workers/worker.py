@@ -35,8 +35,11 @@ class Worker(Service):
     Args:
         reasons: returns why the gateway cannot serve now; empty if it can.
         accept: starts to accept connections.
-        stop_timeout: seconds after which the process ends itself if the supervisor, which would kill it, has ended.
         supervisor_descriptor, status_descriptor: pipes from and to the supervisor.
+
+    Attributes:
+        stop_timeout: seconds after which the process ends itself if the supervisor, which would kill it, has ended;
+            may be changed.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Worker(Service):
         self._private_folder = handoff.folder
         self._reasons = reasons
         self._accept = accept
-        self._stop_timeout = stop_timeout
+        self.stop_timeout = stop_timeout
         self._accepts = False
         self._started_at = 0.0
         self._last_status = ""
@@ -122,7 +125,7 @@ class Worker(Service):
             return
         _log.error("the supervisor has ended: this worker drains and ends")
         # The process must end even if it hangs: no supervisor is left that would kill it.
-        signal.alarm(math.ceil(self._stop_timeout))
+        signal.alarm(math.ceil(self.stop_timeout))
         # The supervisor would have removed the folder. The other workers do not need it any more either.
         shutil.rmtree(self._private_folder, ignore_errors=True)
         self._reactor.stop()
