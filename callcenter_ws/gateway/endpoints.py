@@ -43,7 +43,7 @@ class WebSocketEndpoints:
             self.staff.putChild(b"public", self._public)
         else:
             self.upgrade_handlers.pop(_PUBLIC_PATH, None)
-            self.staff.delEntity(b"public")
+            self.staff.children.pop(b"public", None)
 
     def replace_token_sources(self, sources: OptionalTokenSources) -> None:
         """Accept tokens from other places in new handshakes."""
