@@ -483,7 +483,7 @@ class Hub:
 
         def steps() -> Iterator[None]:
             for index, client in enumerate(agents, 1):
-                self._attempt(client.rights_changed, client)
+                self.attempt(client.rights_changed, client)
                 if index % CHANGED_PER_STEP == 0:
                     yield
 
