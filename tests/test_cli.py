@@ -36,6 +36,7 @@ from callcenter_ws.amp.authenticator import UNIX_SOCKET
 from callcenter_ws.amp.commands import PublishEvent
 from callcenter_ws.cli.amp_call import call_gateway
 from callcenter_ws.cli.main import main
+from callcenter_ws.cli.pretty import Terminal
 from callcenter_ws.cli.tail_client import TailOptions, tail
 from callcenter_ws.cli.target import Target
 from callcenter_ws.config import access
@@ -604,17 +605,10 @@ async def test_tail_prints_every_message_unchanged() -> None:
 @pytest_twisted.ensureDeferred
 async def test_tail_prints_lines_for_people() -> None:
     lines: list[str] = []
-    incoming = {
-        "type": "call.incoming",
-        "seq": 42,
-        "timestamp": "2026-11-22T19:40:00.123Z",
-        "payload": {"caller_id": "+1555", "caller_name": "Ann \x1b[31m Lee", "queue_name": None},
-    }
-    snapshot = {"type": "snapshot", "payload": {"seq": 42, "events": [incoming]}}
-    async with serving(ScriptedServer(json.dumps(incoming), json.dumps(snapshot), "no JSON", close=1000)) as server:
-        await tail(reactor, TailOptions(url=server.address, pretty=True), lines.append)
-    call = '19:40:00.123 call.incoming          #42      caller_id=+1555 caller_name="Ann \\u001b[31m Lee"'
-    assert lines == [call, " " * 13 + "snapshot                        seq=42 events=1", f"  {call}", "no JSON"]
+    incoming = {"type": "alert", "seq": 42, "timestamp": "2001-11-22T19:40:00.123Z", "payload": {"title": "Ann"}}
+    async with serving(ScriptedServer(json.dumps(incoming), "no JSON", close=1000)) as server:
+        await tail(reactor, TailOptions(url=server.address, pretty=Terminal()), lines.append)
+    assert lines == ["2001-11-22 19:40:00.123 alert                  #42      title=Ann", "no JSON"]
 
 
 @pytest_twisted.ensureDeferred

@@ -3,38 +3,137 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
 
 from callcenter_ws.runtime.json import JsonObject, JsonValue
 
 _TYPE_WIDTH = 22
 _MAX_VALUE_LENGTH = 60
 
+_RARELY_READ = frozenset(
+    {
+        *("direction", "started_at", "answered_at", "unique_id", "call_id", "channel", "destination_channel"),
+        *("variables", "since_at", "connection_id", "epoch", "server_time", "ping_interval"),
+        *("message_id", "client_message_id", "sender_id"),
+    }
+)
+"""Fields that come last, so that a narrow terminal shows the others."""
 
-def pretty(message: JsonObject) -> Iterator[str]:
-    """Yield the lines of a message: time, type, position, and the payload's fields; a snapshot has a line an event."""
-    payload = message.get("payload")
-    fields = payload if isinstance(payload, dict) else {}
-    events = fields.get("events") if message.get("type") == "snapshot" else None
-    if isinstance(events, list):
-        fields = {**fields, "events": len(events)}
-    yield _line(message, fields)
-    if isinstance(events, list):
-        yield from (f"  {line}" for event in events if isinstance(event, dict) for line in pretty(event))
+_SECRET = frozenset({"session_token"})
+"""Fields that are not shown: ``welcome`` gives an anonymous visitor the token of its session."""
+
+_RESET, _DIM, _RED = "\x1b[0m", "\x1b[2m", "\x1b[31m"
+_FAMILIES = {
+    "agent": "\x1b[32m",
+    "call": "\x1b[36m",
+    "queue": "\x1b[34m",
+    "chat": "\x1b[35m",
+    "source": "\x1b[33m",
+    "alert": "\x1b[1;31m",
+    "notification": "\x1b[1m",
+    "error": _RED,
+    "gap": _RED,
+    "reset": _RED,
+    "drain": _RED,
+}
 
 
-def _line(message: JsonObject, fields: JsonObject) -> str:
-    time = str(message.get("timestamp", ""))[11:23]
-    position = f"#{message['seq']}" if "seq" in message else ""
-    marks = [name for name in ("offline", "redelivered") if message.get(name) is True]
-    user = [f"user_id={message['user_id']}"] if "user_id" in message else []
-    shown = [f"{name}={_value(value)}" for name, value in fields.items() if value is not None]
-    words = [f"{time:12}", f"{message.get('type', '')!s:{_TYPE_WIDTH}}", f"{position:8}", *marks, *user, *shown]
-    return _printable(" ".join(words).rstrip())
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """What the output can show.
+
+    Attributes:
+        width: the characters of a line, to which longer lines are cut; None: lines are not cut.
+        has_colours: whether escape sequences for colours are shown as such.
+    """
+
+    width: int | None = None
+    has_colours: bool = False
+
+    @classmethod
+    def of_output(cls, output: TextIO = sys.stdout, environ: Mapping[str, str] = os.environ) -> Terminal:
+        """Return what a file can show: a terminal has a width, and colours unless NO_COLOR is set or it is dumb.
+
+        https://no-color.org
+        """
+        if not output.isatty():
+            return cls()
+        has_colours = not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+        return cls(shutil.get_terminal_size().columns, has_colours)
+
+
+class Pretty:
+    """Makes lines for people of messages.
+
+    Args:
+        now: returns the Unix time in seconds.
+    """
+
+    def __init__(self, terminal: Terminal, now: Callable[[], float]) -> None:
+        self._terminal = terminal
+        self._now = now
+
+    def lines(self, message: JsonObject, indent: str = "") -> Iterator[str]:
+        """Yield the lines of a message: time, type, position and the payload's fields; a snapshot has one an event."""
+        payload = message.get("payload")
+        fields = payload if isinstance(payload, dict) else {}
+        events = fields.get("events") if message.get("type") == "snapshot" else None
+        if isinstance(events, list):
+            fields = {**fields, "events": len(events)}
+        yield self._line(message, fields, indent)
+        if isinstance(events, list):
+            yield from (line for event in events if isinstance(event, dict) for line in self.lines(event, "  "))
+
+    def _line(self, message: JsonObject, fields: JsonObject, indent: str) -> str:
+        type_ = str(message.get("type", ""))
+        position = f"#{message['seq']}" if "seq" in message else ""
+        marks = [name for name in ("offline", "redelivered") if message.get(name) is True]
+        user = [f"user_id={_value(message['user_id'])}"] if "user_id" in message else []
+        head = f"{indent}{self._time(message)} "
+        name = f"{type_:{_TYPE_WIDTH}}"
+        rest = " ".join([f" {position:8}", *marks, *user, *_shown(fields)]).rstrip()
+        return self._coloured(_printable(head), _printable(name), _printable(rest), type_)
+
+    def _time(self, message: JsonObject) -> str:
+        """Return the time of an event in UTC, with its date if that is not today; of other messages the present."""
+        today = datetime.fromtimestamp(self._now(), UTC)
+        stamp = message.get("timestamp")
+        if not isinstance(stamp, str):
+            return f"{today:%H:%M:%S}.{today.microsecond // 1_000:03}"
+        return stamp[11:23] if stamp[:10] == f"{today:%Y-%m-%d}" else f"{stamp[:10]} {stamp[11:23]}"
+
+    def _coloured(self, head: str, name: str, rest: str, type_: str) -> str:
+        width = self._terminal.width
+        if width is not None and len(head) + len(name) + len(rest) > width:
+            rest = f"{rest[: max(0, width - len(head) - len(name) - 1)]}…"
+        if not self._terminal.has_colours:
+            return f"{head}{name}{rest}".rstrip()
+        colour = _FAMILIES.get(type_.partition(".")[0], _DIM)
+        return f"{_DIM}{head}{_RESET}{colour}{name}{_RESET}{rest.rstrip()}"
+
+
+def _shown(fields: JsonObject) -> Iterator[str]:
+    """Yield the fields that have a value, those that are rarely read last."""
+    for is_rare in (False, True):
+        for name, value in fields.items():
+            if value is None or (name in _RARELY_READ) is not is_rare:
+                continue
+            if name == "call_id" and value == fields.get("unique_id"):
+                continue
+            yield f"{name}=…" if name in _SECRET else f"{name}={_value(value)}"
 
 
 def _value(value: JsonValue) -> str:
-    text = value if isinstance(value, str) and " " not in value else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and value and not any(character in value for character in ' "='):
+        text = value
+    else:
+        text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 1] + "…"
 
 

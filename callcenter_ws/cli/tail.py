@@ -14,6 +14,7 @@ from callcenter_ws.cli.arguments import (
     position,
 )
 from callcenter_ws.cli.in_reactor import run_in_reactor
+from callcenter_ws.cli.pretty import Terminal
 from callcenter_ws.cli.tail_client import TailOptions, tail
 from callcenter_ws.cli.target import CommandFailed, Target, demo_hint, given_token, target_of
 from callcenter_ws.events.principal import EVERY_TENANT, Role
@@ -48,7 +49,7 @@ def add(commands: Commands) -> None:
         "--resume", metavar="EPOCH:SEQ", type=position, help="start with the events after this position"
     )
     command.add_argument("--snapshot", action="store_true", help="start with the current state")
-    command.add_argument("--pretty", action="store_true", help="print lines for people in place of JSON")
+    command.add_argument("--pretty", action="store_true", help="print lines for people in place of JSON; times are UTC")
 
 
 def tail_stream(arguments: argparse.Namespace) -> int:
@@ -67,7 +68,7 @@ def tail_stream(arguments: argparse.Namespace) -> int:
         count=arguments.count,
         resume=arguments.resume,
         snapshot=arguments.snapshot,
-        pretty=arguments.pretty,
+        pretty=Terminal.of_output() if arguments.pretty else None,
     )
     reason = run_in_reactor(lambda reactor: tail(reactor, options, lambda line: print(line, flush=True)))
     if reason is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
@@ -15,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 
 from callcenter_ws import __version__
-from callcenter_ws.cli.pretty import pretty
+from callcenter_ws.cli.pretty import Pretty, Terminal
 from callcenter_ws.errors import CLOSES, CloseCode
 from callcenter_ws.events.catalogue import covers
 from callcenter_ws.runtime.json import JsonObject
@@ -40,7 +41,7 @@ class TailOptions:
         count: stop after this number of stream events; control messages are not counted. None: do not stop.
         resume: start with the events after this ``epoch`` and ``seq``.
         snapshot: start with the state of the tenant.
-        pretty: write lines for people in place of JSON.
+        pretty: write lines for people, for this terminal, in place of JSON; None: write JSON.
     """
 
     url: str
@@ -49,7 +50,7 @@ class TailOptions:
     count: int | None = None
     resume: tuple[str, int] | None = None
     snapshot: bool = False
-    pretty: bool = False
+    pretty: Terminal | None = None
 
     def matches(self, name: str) -> bool:
         """Return whether to print a stream event of this name."""
@@ -131,6 +132,7 @@ class TailFactory(WebSocketClientFactory):
         self.ended: Deferred[str | None] = Deferred()
         self._write = write
         self._remaining = options.count
+        self._pretty = None if options.pretty is None else Pretty(options.pretty, time.time)
 
     def print_message(self, text: str) -> bool:
         """Print a message if it matches the options; return whether it was the last."""
@@ -139,7 +141,7 @@ class TailFactory(WebSocketClientFactory):
         if is_event and not self.options.matches(str(message.get("type"))):
             return False
         try:
-            for line in pretty(message) if self.options.pretty and message else [text]:
+            for line in [text] if self._pretty is None or not message else self._pretty.lines(message):
                 self._write(line)
         except BrokenPipeError:
             return True
