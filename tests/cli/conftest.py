@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-SECRET = "a secret of the tests, long enough for HS512: sixty-four bytes, at least"
+from cli_secret import SECRET
 
 
 @pytest.fixture(autouse=True)
