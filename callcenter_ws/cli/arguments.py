@@ -73,7 +73,9 @@ def add_amp(command: argparse.ArgumentParser) -> None:
 
 def add_timeout(command: argparse.ArgumentParser) -> None:
     """Add the option for how long to wait for the gateway."""
-    command.add_argument("--timeout", metavar="SECONDS", type=positive, default=10, help="(default: 10)")
+    command.add_argument(
+        "--timeout", metavar="SECONDS", type=positive, default=10, help="how long to wait for the gateway (default: 10)"
+    )
 
 
 def add_token(command: argparse.ArgumentParser) -> None:

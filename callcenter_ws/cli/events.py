@@ -14,6 +14,7 @@ from callcenter_ws.cli.table import table
 from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.events.catalogue import CATALOGUE, CallPayload, EventType, names_matching
 from callcenter_ws.events.schemas import message_schemas
+from callcenter_ws.events.source_rules import SOURCE_TYPES
 from callcenter_ws.runtime.suggestions import did_you_mean
 
 
@@ -58,8 +59,11 @@ def _described(declared: EventType) -> Iterator[str]:
     yield "An example with all fields:"
     yield json.dumps(EXAMPLES[declared.name], indent=2, ensure_ascii=False)
     yield ""
-    yield "To publish it with the required fields:"
-    yield f"  {_command(declared)}"
+    if declared.name in SOURCE_TYPES:
+        yield "The gateway publishes it for its sources, or a source itself after Hello: emit cannot publish it."
+    else:
+        yield "To publish it with the required fields:"
+        yield f"  {_command(declared)}"
 
 
 def _rules(declared: EventType) -> Iterator[tuple[str, str]]:

@@ -18,11 +18,14 @@ def add(commands: Commands) -> None:
     command.add_argument("--secret-file", metavar="FILE", type=Path, help="sign with this secret (HS256)")
     command.add_argument("--tenant", metavar="ID", help="tenant; * for all tenants, with the roles admin and service")
     command.add_argument("--user", metavar="ID", help="user (default: test-ROLE)")
-    command.add_argument("--role", choices=[role.value for role in Role], default=Role.AGENT.value)
+    roles = [role.value for role in Role]
+    command.add_argument("--role", choices=roles, default=Role.AGENT.value, help="role (default: agent)")
     command.add_argument("--name", help="display name")
     command.add_argument("--queues", metavar="A,B", type=names, help="restrict the token to these queues")
     command.add_argument("--session", metavar="ID", help="a visitor's chat session")
-    command.add_argument("--ttl", metavar="SECONDS", type=positive, default=3_600, help="(default: 3600)")
+    command.add_argument(
+        "--ttl", metavar="SECONDS", type=positive, default=3_600, help="lifetime of the token (default: 3600)"
+    )
 
 
 def print_token(arguments: argparse.Namespace) -> int:
