@@ -13,7 +13,7 @@ from callcenter_ws.cli.event_texts import fields, meanings, own_fields, slot_tex
 from callcenter_ws.cli.table import table
 from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.events.catalogue import CATALOGUE, CallPayload, EventType, names_matching
-from callcenter_ws.events.schemas import message_schemas
+from callcenter_ws.events.message_schemas import message_schemas
 from callcenter_ws.events.source_rules import SOURCE_TYPES
 from callcenter_ws.runtime.suggestions import did_you_mean
 

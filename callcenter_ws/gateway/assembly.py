@@ -29,7 +29,7 @@ from callcenter_ws.gateway.authentication import (
 from callcenter_ws.gateway.descriptors import Descriptors, divide_descriptors
 from callcenter_ws.gateway.endpoints import WebSocketEndpoints
 from callcenter_ws.gateway.log import TwistedConnectionLog
-from callcenter_ws.gateway.peer_limits import peer_limits
+from callcenter_ws.gateway.network_limits import peer_limits
 from callcenter_ws.gateway.stores import EventStore, event_store
 from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.events import EventsResource

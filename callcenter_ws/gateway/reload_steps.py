@@ -27,7 +27,7 @@ from callcenter_ws.gateway.authentication import (
     token_sources,
 )
 from callcenter_ws.gateway.descriptors import divide_descriptors
-from callcenter_ws.gateway.peer_limits import peer_limit_values
+from callcenter_ws.gateway.network_limits import peer_limit_values
 from callcenter_ws.gateway.service import GatewayService
 from callcenter_ws.gateway.setting_files import LISTEN_KEYS
 from callcenter_ws.runtime.client_address import TrustedProxies

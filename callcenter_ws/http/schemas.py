@@ -9,7 +9,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from callcenter_ws.events.schemas import message_schemas
+from callcenter_ws.events.message_schemas import message_schemas
 from callcenter_ws.http.responses import JsonNotFound, JsonResource, Response
 from callcenter_ws.runtime.json import JsonValue, encode_json
 from callcenter_ws.runtime.suggestions import did_you_mean

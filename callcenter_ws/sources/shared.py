@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 
-import msgspec
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 
 from callcenter_ws.broker.redis.broker import RedisBroker
-from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.errors import Refusal
 from callcenter_ws.events.capabilities import CHATS
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.events.source_rules import MAX_NUMBER
-from callcenter_ws.interfaces import SourceRecord
 from callcenter_ws.redis.connection import Argument, Reply
 from callcenter_ws.redis.scripts import (
     SOURCE_CLAIM,
@@ -38,6 +36,19 @@ from callcenter_ws.sources.claim import (
     Claim,
 )
 from callcenter_ws.sources.link import SourceLink
+from callcenter_ws.sources.redis_records import (
+    LISTED_FIELDS,
+    Facts,
+    check_unused,
+    decode_text,
+    decode_texts,
+    ended_record,
+    forgotten_record,
+    left_tenants,
+    listed_record,
+    name_of,
+    registered_record,
+)
 from callcenter_ws.sources.registry import (
     ANNOUNCE_AGAIN_SECONDS,
     MAX_ENDED_PER_TICK,
@@ -45,7 +56,7 @@ from callcenter_ws.sources.registry import (
     SourceCounters,
     description,
 )
-from callcenter_ws.sources.table import Key, name_is_taken, stale_generation, too_many_names
+from callcenter_ws.sources.table import Key, name_is_taken, too_many_names
 
 LINKS_PER_CALL = 100
 """Sources, or tenants, for which Redis is called at once."""
@@ -53,21 +64,6 @@ LINKS_PER_CALL = 100
 _REPLACED = "its source has connected again"
 
 _log = Logger("callcenter_ws.sources")
-
-
-class _Facts(msgspec.Struct):
-    """What Redis keeps of a source as it is."""
-
-    kind: str
-    version: str
-    tenants: tuple[str, ...]
-    capabilities: tuple[str, ...]
-
-
-_decode_facts = msgspec.json.Decoder(_Facts).decode
-_decode_text = msgspec.json.Decoder(str).decode
-_decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
-_decode_key = msgspec.json.Decoder(tuple[str, str]).decode
 
 
 class SharedSources:
@@ -103,7 +99,8 @@ class SharedSources:
         self._link_of: dict[Key, SourceLink] = {}
         # Connections whose sources are to be announced again.
         self._announced_long_ago: set[str] = set()
-        self._ticked_at: float | None = None
+        # By the monotonic clock, and by the system's.
+        self._ticked_at: tuple[float, float] | None = None
         self._renewed_at: float | None = None
         self._in_contact_since: float | None = None
         # Apart: announcing may take long, and must not delay renewals.
@@ -135,10 +132,10 @@ class SharedSources:
         (highest, _), refused = await self._claim(claim, claim.tenants, take=False)
         _raise_any(refused)
         link_id = self._new_id()
-        facts = _Facts(claim.kind, claim.version, claim.tenants, claim.capabilities)
+        facts = Facts(claim.kind, claim.version, claim.tenants, claim.capabilities)
         reply = await self._run(
             SOURCE_HELLO,
-            _name(claim.key),
+            name_of(claim.key),
             claim.subject,
             claim.instance,
             link_id,
@@ -152,7 +149,7 @@ class SharedSources:
             self._keys.sources_channel,
             MAX_NUMBER,
         )
-        record, before, announced_ago = _registered(claim, reply)
+        record, before, announced_ago = registered_record(claim, reply)
         old = self._link_of.get(claim.key)
         if old is not None:
             self._close(old.link_id, _REPLACED)
@@ -162,7 +159,7 @@ class SharedSources:
             (generation, seq), refused = await self._claim(claim, record.claimed, take=True)
             if refused:
                 # Another owner took the name meanwhile; this source must announce nothing there.
-                await self._run(SOURCE_FORGET, _name(claim.key), "remove", encode_json(list(refused)), link_id)
+                await self._run(SOURCE_FORGET, name_of(claim.key), "remove", encode_json(list(refused)), link_id)
             _raise_any(refused)
             await self._announce(link, before, is_fresh=announced_ago >= 0)
         except BaseException:
@@ -197,9 +194,9 @@ class SharedSources:
                 marks.append((generation, seq))
         return max(marks), refused
 
-    async def _announce(self, link: SourceLink, before: _Facts | None, *, is_fresh: bool) -> None:
+    async def _announce(self, link: SourceLink, before: Facts | None, *, is_fresh: bool) -> None:
         record = link.record
-        left = [] if before is None else _left(before, record)
+        left = [] if before is None else left_tenants(before, record)
         if left:
             await self._announcer.lost(record, record.lease, "not_named", left)
         is_new = await self._announcer.connected(record, reports_health=link.reports_health)
@@ -220,7 +217,7 @@ class SharedSources:
 
     def _report(self, link: SourceLink, mark: str) -> Deferred[Reply]:
         """Renew the lease of a source, with a mark; see ``source_renew.lua``."""
-        return self._run(SOURCE_RENEW, repr(float(self.lease)), _name(link.key), link.link_id, mark)
+        return self._run(SOURCE_RENEW, repr(float(self.lease)), name_of(link.key), link.link_id, mark)
 
     def _replaced(self, message: bytes) -> None:
         """Close a connection whose source has connected again, at any node."""
@@ -248,12 +245,11 @@ class SharedSources:
     def _tick(self) -> None:
         # Also with the shortest lease, some ticks come before it ends.
         self._timer = self._clock.call_later(min(TICK_SECONDS, self.lease / 6), self._tick)
-        now, ticked_at = self._clock.monotonic(), self._ticked_at
-        self._ticked_at = now
+        now, passed = self._clock.monotonic(), self._seconds_since_tick()
         if not self._redis.is_connected:
             self._in_contact_since = None
             return
-        if ticked_at is not None and now - ticked_at > self.lease / 3:
+        if passed > self.lease / 3:
             # This process stood still, and leases that it has not renewed may be over. They are not to end.
             self._in_contact_since, self._renewed_at = now, None
         if self._in_contact_since is None:
@@ -262,6 +258,14 @@ class SharedSources:
             self._renewal.request()
         if self._ending.is_idle and self._can_end_leases:
             self._ending.request()
+
+    def _seconds_since_tick(self) -> float:
+        """Return the time since the last tick, by the clock that shows more; 0 at the first.
+
+        The monotonic clock stands still while the machine is suspended, and Redis's clock may not.
+        """
+        before, self._ticked_at = self._ticked_at, (self._clock.monotonic(), self._clock.time())
+        return 0.0 if before is None else max(now - at for now, at in zip(self._ticked_at, before, strict=True))
 
     @property
     def _can_end_leases(self) -> bool:
@@ -284,7 +288,7 @@ class SharedSources:
     async def _renew_some(self, links: Sequence[SourceLink]) -> None:
         arguments: list[Argument] = [repr(float(self.lease))]
         for link in links:
-            arguments += [_name(link.key), link.link_id, ""]
+            arguments += [name_of(link.key), link.link_id, ""]
         ages = await self._run(SOURCE_RENEW, *arguments)
         for link, age in zip(links, ages, strict=True):
             if age < 0:
@@ -310,7 +314,7 @@ class SharedSources:
         ended, ending = await self._run(SOURCE_END, MAX_ENDED_PER_TICK)
         self.counters.lost += ended
         for name, text in zip(ending[::2], ending[1::2], strict=True):
-            record = _ending(name, text)
+            record = ended_record(name, text)
             with suppress(Refusal):
                 await self._announcer.lost(record, record.lease, "lease_ended")
                 await self._redis.send("HDEL", self._keys.sources_ending, name)
@@ -324,14 +328,14 @@ class SharedSources:
         if scope is None:
             return 0
         key = (scope, name)
-        reply = await self._run(SOURCE_FORGET, _name(key), "look", "", "")
-        _check_unused(reply, name)
+        reply = await self._run(SOURCE_FORGET, name_of(key), "look", "", "")
+        check_unused(reply, name)
         claimed: tuple[str, ...] = ()
         if reply[0] == b"ok":
-            record = _forgotten(key, reply)
+            record = forgotten_record(key, reply)
             claimed = record.claimed if tenant_id is None else (tenant_id,)
             await self._announcer.lost(record, record.lease, "forgotten", claimed)
-            _check_unused(await self._run(SOURCE_FORGET, _name(key), "remove", encode_json(claimed), ""), name)
+            check_unused(await self._run(SOURCE_FORGET, name_of(key), "remove", encode_json(claimed), ""), name)
         elif tenant_id is not None:
             claimed = (tenant_id,)
 
@@ -342,26 +346,25 @@ class SharedSources:
 
     async def _scope_of(self, name: str, tenant_id: str) -> str | None:
         found = await self._redis.send("HGET", self._keys.of(tenant_id, "sources"), name)
-        return None if found is None else _decode_text(found.split(b"\n")[0])
+        return None if found is None else decode_text(found.split(b"\n")[0])
 
     async def sources(self, tenant_id: str | None) -> Sequence[JsonObject]:
         """Return the sources of a tenant, or all."""
         names = [name.decode() for name in await self._redis.send("SMEMBERS", self._keys.sources)]
-        fields = ("subject", "instance", "generation", "lease", "claimed", "facts", "link")
 
         def read(name: str) -> Deferred[Reply]:
-            return self._redis.send("HMGET", self._keys.source(name), *fields)
+            return self._redis.send("HMGET", self._keys.source(name), *LISTED_FIELDS)
 
         found = []
         for name, reply in await _each(sorted(names), read):
-            if reply[0] is not None and (tenant_id is None or tenant_id in _decode_texts(reply[4])):
-                found.append(description(_read(name, reply), connected=reply[6] != b""))
+            if reply[0] is not None and (tenant_id is None or tenant_id in decode_texts(reply[4])):
+                found.append(description(listed_record(name, reply), connected=reply[6] != b""))
         return found
 
     async def chats_are_owned(self, tenant_id: str) -> bool:
         """Return whether a source with the capability ``chats`` is registered for the tenant, at any node."""
         found = await self._redis.send("HVALS", self._keys.of(tenant_id, "sources"))
-        return any(CHATS in _decode_texts(value.split(b"\n", 1)[1]) for value in found)
+        return any(CHATS in decode_texts(value.split(b"\n", 1)[1]) for value in found)
 
     def _run(self, script: Script, *arguments: Argument) -> Deferred[Reply]:
         return self._redis.run(script, [self._keys.sources], *arguments)
@@ -386,90 +389,3 @@ async def _each(names: Sequence[str], call: Callable[[str], Deferred[Reply]]) ->
 def _raise_any(refused: dict[str, Refusal]) -> None:
     for refusal in refused.values():
         raise refusal
-
-
-def _left(before: _Facts, record: SourceRecord) -> list[str]:
-    """Return the tenants that a source named before, does not name now, and in which it has its name."""
-    claimed = set(record.claimed).difference(record.tenants)
-    return [tenant for tenant in before.tenants if tenant in claimed]
-
-
-def _name(key: Key) -> str:
-    return encode_json(key).decode()
-
-
-def _registered(claim: Claim, reply: Reply) -> tuple[SourceRecord, _Facts | None, int]:
-    """Return the record of a source that was registered, its facts before, and when it was announced.
-
-    Raises:
-        Refusal: it was not registered.
-    """
-    status = reply[0]
-    if status != b"ok":
-        raise _REFUSALS[status](claim, reply)
-    _, generation, lease, claimed, before, announced_ago = reply
-    record = SourceRecord(
-        scope=claim.scope,
-        subject=claim.subject,
-        name=claim.name,
-        kind=claim.kind,
-        version=claim.version,
-        instance=claim.instance,
-        generation=int(generation),
-        lease=int(lease),
-        tenants=claim.tenants,
-        claimed=_decode_texts(claimed),
-        capabilities=claim.capabilities,
-    )
-    return record, _decode_facts(before) if before else None, int(announced_ago)
-
-
-_REFUSALS: dict[bytes, Callable[[Claim, Reply], Refusal]] = {
-    b"owner": lambda claim, _: name_is_taken(claim.scope),
-    b"in_use": lambda *_: Refusal(ErrorCode.SOURCE_IN_USE),
-    b"stale": lambda _, reply: stale_generation(int(reply[1])),
-    b"full": lambda *_: Refusal(ErrorCode.OVERLOADED, f"{MAX_SOURCES} sources are registered"),
-    b"tenants": lambda *_: Refusal(
-        ErrorCode.INVALID_EVENT, f"tenants: more than {MAX_TENANTS} with those named before"
-    ),
-    b"last": lambda *_: Refusal(ErrorCode.INVALID_EVENT, "generation: there is no higher one"),
-}
-
-
-def _record(key: Key, *, lease: int, claimed: bytes, facts: bytes, generation: int = 0) -> SourceRecord:
-    known = _decode_facts(facts)
-    return SourceRecord(
-        scope=key[0],
-        subject="",
-        name=key[1],
-        kind=known.kind,
-        version=known.version,
-        instance="",
-        generation=generation,
-        lease=lease,
-        tenants=known.tenants,
-        claimed=_decode_texts(claimed),
-        capabilities=known.capabilities,
-    )
-
-
-def _ending(name: bytes, text: bytes) -> SourceRecord:
-    """Return the record of a source whose lease has ended, with the number of that lease."""
-    lease, key = name.split(b" ", 1)
-    claimed, facts = text.split(b"\n", 1)
-    return _record(_decode_key(key), lease=int(lease), claimed=claimed, facts=facts)
-
-
-def _forgotten(key: Key, reply: Reply) -> SourceRecord:
-    return _record(key, lease=int(reply[1]), claimed=reply[2], facts=reply[3])
-
-
-def _read(name: str, reply: Reply) -> SourceRecord:
-    subject, instance, generation, lease, claimed, facts, _ = reply
-    record = _record(_decode_key(name), lease=int(lease), claimed=claimed, facts=facts, generation=int(generation))
-    return msgspec.structs.replace(record, subject=subject.decode(), instance=instance.decode())
-
-
-def _check_unused(reply: Reply, name: str) -> None:
-    if reply[0] == b"in_use":
-        raise Refusal(ErrorCode.SOURCE_IN_USE, f"source {name!r} is connected, or its lease has not ended")

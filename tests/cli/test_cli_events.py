@@ -13,7 +13,7 @@ from callcenter_ws.cli.event_examples import EXAMPLES
 from callcenter_ws.cli.event_texts import meanings
 from callcenter_ws.cli.main import main
 from callcenter_ws.events.catalogue import CATALOGUE
-from callcenter_ws.events.schemas import message_schemas
+from callcenter_ws.events.message_schemas import message_schemas
 from callcenter_ws.events.source_rules import SOURCE_TYPES
 
 

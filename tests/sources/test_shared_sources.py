@@ -428,9 +428,10 @@ async def test_a_bounded_number_of_ended_leases_is_read_at_once(open_node: Any) 
     assert len(set(ending[::2])) == 5
 
 
+@pytest.mark.parametrize("suspended", [False, True], ids=["the process", "the machine"])
 @pytest_twisted.ensureDeferred
 async def test_a_node_that_stood_still_ends_no_lease_of_its_own_sources(
-    open_node: Any, monkeypatch: pytest.MonkeyPatch
+    open_node: Any, monkeypatch: pytest.MonkeyPatch, suspended: bool
 ) -> None:
     # Leases are renewed in several calls, so one that ends leases comes in between.
     monkeypatch.setattr(shared, "LINKS_PER_CALL", 1)
@@ -447,9 +448,14 @@ async def test_a_node_that_stood_still_ends_no_lease_of_its_own_sources(
 
     node.sources._timer.cancel()
     await until(lambda: node.sources._renewal.is_idle and node.sources._ending.is_idle)
+    stopped_at = node.clock.monotonic()
     leases, now = await scores()
     while max(leases) > now:
         leases, now = await scores()
+    if suspended:
+        # The monotonic clock has not gone on meanwhile.
+        monotonic, lost = node.clock.monotonic, node.clock.monotonic() - stopped_at
+        monkeypatch.setattr(node.clock, "monotonic", lambda: monotonic() - lost)
     node.sources._tick()
     while min(leases) < now:
         leases, now = await scores()
