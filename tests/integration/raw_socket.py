@@ -35,15 +35,19 @@ class RawPeer:
 
     Args:
         receive_buffer: size of the socket's receive buffer in bytes; 0 for the system's default.
+        connected: a connected socket, plain or TLS, in place of a new one to ``port``.
     """
 
-    def __init__(self, port: int, *, receive_buffer: int = 0) -> None:
+    def __init__(self, port: int, *, receive_buffer: int = 0, connected: socket.socket | None = None) -> None:
+        self._buffer = b""
+        if connected is not None:
+            self.socket = connected
+            return
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(DEADLINE)
         self.socket.connect(("127.0.0.1", port))
-        self._buffer = b""
 
     def __enter__(self) -> RawPeer:
         return self
