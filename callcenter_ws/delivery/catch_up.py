@@ -592,6 +592,7 @@ class CatchUp:
     async def _encode(self, shared: SharedSnapshot, request_id: RequestId) -> Sequence[ControlFrame]:
         """Return the ``snapshot`` message, as this client may see it when it is encoded."""
         client = self._client
+        self._tenant.update(client)
         seen_as = None
         while seen_as != (seen_as := (client.principal, client.subscription.fixed(), client.outbox.group)):
             frames = await shared.frames_for(client, request_id)

@@ -6,7 +6,7 @@ thousand such agents, an event of one queue still examines only the groups of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from callcenter_ws.delivery.group import Group
 from callcenter_ws.events.event import UNASSIGNED, Event
@@ -23,13 +23,13 @@ class GroupIndex:
     Groups that are subscribed to some queues only are found by these queues and in no other way: an event of another
     queue, or of none, is not for them, and ``may_see``, which knows the tokens only, is not asked.
 
-    Args:
-        agent_calls, agent_chats: the policy for agents (``events.visibility``).
+    Attributes:
+        agent_calls, agent_chats: the policy for agents (``events.visibility``), by which the groups see events.
     """
 
     def __init__(self, agent_calls: AgentCalls, agent_chats: AgentChats) -> None:
-        self._agent_calls = agent_calls
-        self._agent_chats = agent_chats
+        self.agent_calls = agent_calls
+        self.agent_chats = agent_chats
         self._all: Groups = {}
         # Groups of other roles than agents, which see every chat.
         self._not_agents: Groups = {}
@@ -40,9 +40,14 @@ class GroupIndex:
         self._by_queue: dict[str, Groups] = {}
         self._by_agent: dict[str, Groups] = {}
 
-    def change_policy(self, agent_calls: AgentCalls, agent_chats: AgentChats) -> None:
-        """Use another policy; there must be no groups of agents."""
-        self._agent_calls, self._agent_chats = agent_calls, agent_chats
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __contains__(self, group: object) -> bool:
+        return group in self._all
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._all)
 
     def add(self, group: Group) -> None:
         """Add a group."""
@@ -65,7 +70,7 @@ class GroupIndex:
         """
         type_ = event.type
         if not (type_.of_queue or type_.carries_call):
-            if type_.of_chat and event.agents and UNASSIGNED not in event.agents and self._agent_chats == "own":
+            if type_.of_chat and event.agents and UNASSIGNED not in event.agents and self.agent_chats == "own":
                 return self._not_agents
             return self._all
         found = dict(self._unrestricted)
@@ -81,7 +86,7 @@ class GroupIndex:
         """Return the sets that a group belongs to."""
         principal = group.principal
         is_agent = principal.role is Role.AGENT
-        own_calls = is_agent and self._agent_calls == "own"
+        own_calls = is_agent and self.agent_calls == "own"
         entries = [self._all] if is_agent else [self._all, self._not_agents]
         if group.queues is not None:
             return entries + [self._by_queue.setdefault(queue, {}) for queue in group.queues]

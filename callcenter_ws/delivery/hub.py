@@ -18,7 +18,7 @@ from callcenter_ws.delivery.snapshot_parts import PartCache
 from callcenter_ws.delivery.subscriber import SessionState, Subscriber
 from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.errors import CLOSES, CloseCode, ErrorCode, Refusal
-from callcenter_ws.events.principal import EVERY_TENANT, Principal
+from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls, AgentChats
 from callcenter_ws.interfaces import Broker, ConnectionLog, Position, PresenceTracker, PublicationListener
@@ -37,8 +37,8 @@ CLOSED_AT_ONCE = 50
 CLOSED_PER_STEP = 5
 """Clients that are closed in one step of a slice."""
 
-CHANGED_PER_STEP = 20
-"""Clients that are sent a reset in one step of a slice, because what they may see has changed."""
+CHANGED_PER_STEP = 5
+"""Agents that follow another policy, and are sent a reset, in one step of a slice."""
 
 RESIZED_PER_STEP = 500
 """Clients whose outboxes are resized in one step."""
@@ -476,18 +476,26 @@ class Hub:
         self._burst = burst_of(self.limits)
 
     def change_policy(self, agent_calls: AgentCalls, agent_chats: AgentChats) -> None:
-        """Let agents see what another policy permits, from now on. Connected agents are sent a reset in turn."""
+        """Let agents see what another policy permits: new ones from now on, connected ones in turn, after a reset."""
         self._agent_calls, self._agent_chats = agent_calls, agent_chats
         tenants = [*self._tenants.values(), *self._idle.values()]
-        agents = [client for tenant in tenants for client in tenant.change_policy(agent_calls, agent_chats)]
+        for tenant in tenants:
+            tenant.change_policy(agent_calls, agent_chats)
+        self.slicer.run(self._update_agents(tenants))
 
-        def steps() -> Iterator[None]:
+    def _update_agents(self, tenants: list[Tenant]) -> Iterator[None]:
+        for tenant in tenants:
+            agents = [client for client in tenant.clients if client.principal.role is Role.AGENT]
             for index, client in enumerate(agents, 1):
-                self.attempt(client.rights_changed, client)
+                self.attempt(partial(self._update_agent, tenant, client), client)
                 if index % CHANGED_PER_STEP == 0:
                     yield
+            yield from tenant.end_update()
 
-        self.slicer.run(steps())
+    def _update_agent(self, tenant: Tenant, client: Subscriber) -> None:
+        if client.state is not SessionState.CLOSED:
+            tenant.update(client)
+            client.rights_changed()
 
     # Figures and listeners
 

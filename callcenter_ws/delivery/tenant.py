@@ -7,7 +7,7 @@ that it may concern.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from callcenter_ws.delivery.counters import TenantCounters
@@ -23,6 +23,9 @@ from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls, AgentChats, group_may_see, interest, may_see
 from callcenter_ws.interfaces import Snapshot
 from callcenter_ws.runtime.few_at_a_time import FewAtATime
+
+GROUPS_PER_STEP = 100
+"""Groups that are moved in one step after a change of the policy."""
 
 Clients = dict[Subscriber, None]
 """A set that keeps the order of arrival, so that delivery is reproducible."""
@@ -62,14 +65,14 @@ class Tenant:
         self.clients: Clients = {}
         self.counters = TenantCounters()
         self.snapshot: SharedSnapshot | None = None
-        self._agent_calls = agent_calls
-        self._agent_chats = agent_chats
         self._has_pending = has_pending
         self._users: dict[str, Clients] = {}
         self._sessions: dict[str, Clients] = {}
         self._tokens: dict[str, Clients] = {}
         self._groups: dict[tuple[object, ...], Group] = {}
-        self._group_index = GroupIndex(agent_calls, agent_chats)
+        self._index = GroupIndex(agent_calls, agent_chats)
+        # Those of former policies, until their groups are updated.
+        self._former: list[GroupIndex] = []
 
     def add(self, client: Subscriber) -> None:
         """Index a client by its principal and subscription."""
@@ -86,7 +89,7 @@ class Tenant:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = self._new_group(key, client)
-            self._group_index.add(group)
+            self._index.add(group)
         group.add(client.outbox)
 
     def interest_of(self, principal: Principal, subscription: FixedSubscription) -> tuple[object, ...]:
@@ -94,21 +97,42 @@ class Tenant:
 
         What is cached by the key must not outlast the policy.
         """
-        policy = (self._agent_calls, self._agent_chats) if principal.role is Role.AGENT else None
-        return (*subscription, *interest(principal, self._agent_calls), policy)
+        calls, chats = self._index.agent_calls, self._index.agent_chats
+        policy = (calls, chats) if principal.role is Role.AGENT else None
+        return (*subscription, *interest(principal, calls), policy)
 
-    def change_policy(self, agent_calls: AgentCalls, agent_chats: AgentChats) -> list[Subscriber]:
-        """Use another policy from now on; return the agents, who may see something else now."""
-        agents = [client for client in self.clients if client.principal.role is Role.AGENT]
-        for client in agents:
-            self.remove(client)
-        self._agent_calls, self._agent_chats = agent_calls, agent_chats
-        self._group_index.change_policy(agent_calls, agent_chats)
-        for client in agents:
-            self.add(client)
-        # It was made for the earlier policy.
+    def change_policy(self, agent_calls: AgentCalls, agent_chats: AgentChats) -> None:
+        """Use another policy from now on; connected agents follow the former one until ``update``."""
+        if self._index:
+            self._former.append(self._index)
+        self._index = GroupIndex(agent_calls, agent_chats)
+        # It was made for the former policy.
         self.snapshot = None
-        return agents
+
+    def update(self, client: Subscriber) -> None:
+        """Have a connected client see what the present policy permits."""
+        if self._former and self._index_of(client) is not self._index:
+            self.remove(client)
+            self.add(client)
+
+    def end_update(self) -> Iterator[None]:
+        """Move the groups of other roles than agents, which see the same by every policy, in steps."""
+        for former in self._former:
+            for number, group in enumerate(list(former), 1):
+                if group in former and group.principal.role is not Role.AGENT:
+                    former.remove(group)
+                    self._index.add(group)
+                if number % GROUPS_PER_STEP == 0:
+                    yield
+        self._former = [former for former in self._former if former]
+
+    def _index_of(self, client: Subscriber) -> GroupIndex:
+        """Return the index that a client's group is in, which has the policy for the client."""
+        shared = client.outbox.group
+        return self._index if shared is None or not self._former else self._index_with(self._groups[shared.key])
+
+    def _index_with(self, group: Group) -> GroupIndex:
+        return next((former for former in self._former if group in former), self._index)
 
     def _new_group(self, key: tuple[object, ...], client: Subscriber) -> Group:
         return Group(
@@ -136,7 +160,7 @@ class Tenant:
             group.remove(client.outbox)
             if not group:
                 del self._groups[group.key]
-                self._group_index.remove(group)
+                self._index_with(group).remove(group)
 
     def clients_of_user(self, user_id: str) -> list[Subscriber]:
         """Return the user's clients."""
@@ -148,16 +172,16 @@ class Tenant:
 
     def sees(self, client: Subscriber, publication: Publication) -> bool:
         """Return whether a client may see a publication and is subscribed to its type."""
-        event = publication.event
+        event, index = publication.event, self._index if not self._former else self._index_of(client)
         return client.subscription.admits(event) and may_see(
-            client.principal, event, self._agent_calls, self._agent_chats
+            client.principal, event, index.agent_calls, index.agent_chats
         )
 
     def group_sees(self, client: Subscriber, publication: Publication) -> bool:
         """Return whether all clients of a client's group see a publication without ``user_id``."""
-        event = publication.event
+        event, index = publication.event, self._index_of(client)
         return client.subscription.admits(event) and group_may_see(
-            client.principal, event, self._agent_calls, self._agent_chats
+            client.principal, event, index.agent_calls, index.agent_chats
         )
 
     def share_snapshot(self, snapshot: Snapshot) -> SharedSnapshot:
@@ -165,7 +189,7 @@ class Tenant:
         known = self.snapshot
         if known is None or (known.snapshot.epoch, known.snapshot.seq) != (snapshot.epoch, snapshot.seq):
             sees, group_sees = (
-                partial(rule, agent_calls=self._agent_calls, agent_chats=self._agent_chats)
+                partial(rule, agent_calls=self._index.agent_calls, agent_chats=self._index.agent_chats)
                 for rule in (may_see, group_may_see)
             )
             known = self.snapshot = SharedSnapshot(
@@ -196,6 +220,8 @@ class Tenant:
         self.head = publications[-1].seq
         self.snapshot = None
         gathered: Groups = {}
+        # One, unless the policy has just changed.
+        indexes = (self._index, *self._former)
         for publication in publications:
             event = publication.event
             session_id = event.session_id
@@ -206,12 +232,13 @@ class Tenant:
                 self._offer(self._users.get(event.user_id, {}), publication)
                 continue
             sees = may_see if session_id is None else group_may_see
-            for group in self._group_index.candidates(event):
-                if event.type.name in group.names and sees(
-                    group.principal, event, self._agent_calls, self._agent_chats
-                ):
-                    group.gather(publication)
-                    gathered[group] = None
+            for index in indexes:
+                for group in index.candidates(event):
+                    if event.type.name in group.names and sees(
+                        group.principal, event, index.agent_calls, index.agent_chats
+                    ):
+                        group.gather(publication)
+                        gathered[group] = None
             if session_id is not None:
                 if event.type.of_chat and event.agents:
                     self._offer_to_agents(publication, gathered)

@@ -93,7 +93,7 @@ def test_after_the_last_group_was_removed_the_index_is_empty() -> None:
         index.add(group)
     for group in groups:
         index.remove(group)
-    assert not any(value for name, value in vars(index).items() if name not in ("_agent_calls", "_agent_chats"))
+    assert not any(value for name, value in vars(index).items() if name not in ("agent_calls", "agent_chats"))
 
 
 @pytest.mark.parametrize("policy", ["all", "own"])

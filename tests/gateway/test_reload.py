@@ -311,9 +311,9 @@ PROBES: Mapping[str, Callable[[Running], Any]] = {
     "public.session_key_file": lambda gateway: gateway.parts.authentication.visitors._key == OTHER_SECRET.encode(),
     "public.open_sessions": lambda gateway: gateway.parts.chats.open_sessions,
     "public.tenants": lambda gateway: [origins(gateway).anonymous_tenant(name, None) for name in ("acme", "globex")],
-    "policy.agent_calls": lambda gateway: gateway.parts.core.hub.tenant_to_read("acme")._agent_calls,
+    "policy.agent_calls": lambda gateway: gateway.parts.core.hub.tenant_to_read("acme")._index.agent_calls,
     "policy.agent_chats": lambda gateway: (
-        gateway.parts.core.hub.tenant_to_read("acme")._agent_chats,
+        gateway.parts.core.hub.tenant_to_read("acme")._index.agent_chats,
         gateway.parts.chats.agent_chats,
     ),
     "policy.over_user_limit": lambda gateway: (gateway.parts.admission.over_user_limit, connection_limit(gateway)),
