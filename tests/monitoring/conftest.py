@@ -81,7 +81,7 @@ def with_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def families(single: str, with_workers: str) -> dict[str, tuple[str, frozenset[str]]]:
-    """Type and labels of each family of both expositions, by the name of its samples, without suffixes of histograms."""
+    """Type and labels of each family, by the name of its samples; of a histogram, without its suffixes."""
     found: dict[str, tuple[str, frozenset[str]]] = {}
     for text in (single, with_workers, _with_all_labels()):
         for family in text_string_to_metric_families(text):
