@@ -5,10 +5,10 @@ from __future__ import annotations
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
 
 from callcenter_ws.amp.authentication_throttle import AuthenticationThrottle
 from callcenter_ws.amp.authenticator import PeerAuthenticator, is_revoked
+from callcenter_ws.amp.connection_log import DaemonLog
 from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions
 from callcenter_ws.amp.protocol import GatewayAMP
 from callcenter_ws.amp.responders import CommandResponders
@@ -18,7 +18,9 @@ from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode
 from callcenter_ws.interfaces import Authenticator, Directory
+from callcenter_ws.runtime.client_address import UNIX_SOCKET
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.network import network_of
 from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.sources.publishing import SourcePublisher
 from callcenter_ws.sources.registry import SourceRegistry
@@ -27,8 +29,6 @@ MAX_CONNECTIONS = 1_000
 """Network connections are refused while so many authenticated peers are connected, those on unix sockets included."""
 
 _TOO_MANY = ErrorCode.CONNECTION_LIMIT
-
-_log = Logger()
 
 
 class AmpServerFactory(ServerFactory):
@@ -48,6 +48,7 @@ class AmpServerFactory(ServerFactory):
     Attributes:
         authenticator: verifies the tokens of peers.
         limits: the limits of peers that have not authenticated.
+        log: logs the connections of daemons.
         sessions: the sessions of the peers that are connected now, with their protocols.
         refused: commands that were answered with an error, and connections that were refused, by error code.
     """
@@ -87,7 +88,8 @@ class AmpServerFactory(ServerFactory):
         )
         self._revocations = revocations
         self._drained: Deferred[None] | None = None
-        self._limit_logged = False
+        self._connections = 0
+        self.log = DaemonLog(self.limits.logs)
         self.sessions: dict[PeerSession, GatewayAMP] = {}
         self._unauthenticated: set[PeerSession] = set()
         self.refused: dict[str, int] = {}
@@ -103,19 +105,25 @@ class AmpServerFactory(ServerFactory):
         is_local = isinstance(addr, UNIXAddress)
         if not is_local and len(self.sessions) - len(self._unauthenticated) >= MAX_CONNECTIONS:
             self.refused[_TOO_MANY] = self.refused.get(_TOO_MANY, 0) + 1
-            if not self._limit_logged:
-                _log.warn(
-                    "AMP connections over the network are refused: there are {most} already", most=MAX_CONNECTIONS
-                )
-                self._limit_logged = True
+            ip = getattr(addr, "host", None) or UNIX_SOCKET
+            self.limits.log.write(
+                network_of(ip),
+                "an AMP connection from {ip} is refused: {code}, there are {most} connections already",
+                is_warning=True,
+                ip=ip,
+                code=_TOO_MANY.value,
+                most=MAX_CONNECTIONS,
+            )
             return None
-        self._limit_logged = False
+        self._connections += 1
         session = PeerSession(
             self._responders.by_name,
             self._clock,
             self._session_ended,
             self._unauthenticated.discard,
             self.refused,
+            log=self.log,
+            connection=self._connections,
         )
         protocol = GatewayAMP(session, self._clock, self.limits)
         self.sessions[session] = protocol

@@ -17,7 +17,6 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -57,11 +56,12 @@ MAX_HOLD_SECONDS = 5.0
 
 _CLOSE_TIMEOUT_SECONDS = 5.0
 
-_log = Logger()
-
 
 class Session(Protocol):
     """The part of a session that the protocol uses; besides, a session is Twisted's ``IBoxReceiver``."""
+
+    def closing(self, reason: str, *, is_warning: bool) -> None:
+        """Note that the gateway closes the connection of a peer that has authenticated, and why."""
 
     def write_drained(self) -> None:
         """Go on writing: the transport has written everything to the peer."""
@@ -80,6 +80,7 @@ class GatewayAMP(amp.BinaryBoxProtocol):
 
     Attributes:
         peer: the address of the peer, for log lines.
+        ip: the address of the peer without its port.
         network: the network that the peer is counted by until it has authenticated.
         trusted: whether the connection came over a unix socket, whose file mode has authorized it.
         writable: whether the transport accepts more; False while its buffer is full.
@@ -107,7 +108,7 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         self._max_box_bytes = MAX_UNAUTHENTICATED_BOX_BYTES
         self._written_bytes = 0
         self.peer = "unconnected"
-        self.network = UNIX_SOCKET
+        self.network = self.ip = UNIX_SOCKET
         self.trusted = False
         self.writable = True
 
@@ -124,7 +125,8 @@ class GatewayAMP(amp.BinaryBoxProtocol):
             transport.setTcpKeepAlive(True)
         transport.registerProducer(_WriteProducer(self), True)
         if not self.trusted:
-            self.network = network_of(getattr(peer, "host", None) or UNIX_SOCKET)
+            self.ip = getattr(peer, "host", None) or UNIX_SOCKET
+            self.network = network_of(self.ip)
             self._limits.budget.open(self, self.network, is_proxy=self._is_proxy(peer))
         super().makeConnection(transport)
 
@@ -160,16 +162,13 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         """
         if self.is_closing or self.transport is None:
             return
-        text = "AMP peer {peer} is disconnected: {reason}"
-        if self._is_authenticated:
-            _log.warn(text, peer=self.peer, reason=reason)
-        else:
-            self.log_refusal(text, is_warning=True, reason=reason)
-        self.close()
+        if not self._is_authenticated:
+            self.log_refusal("AMP peer {peer} is disconnected: {reason}", is_warning=True, reason=reason)
+        self._close(reason, is_warning=True)
 
     def log_refusal(self, text: str, *, is_warning: bool = False, **fields: object) -> None:
         """Log a line that any peer can cause; ``text`` names the ``peer``."""
-        self._limits.log.write(self.network, text, is_warning=is_warning, peer=self.peer, **fields)
+        self._limits.log.write(self.network, text, is_warning=is_warning, peer=self.peer, ip=self.ip, **fields)
 
     def evict(self) -> None:
         """Abort the connection: its place is needed, or its data cannot be parsed."""
@@ -177,9 +176,15 @@ class GatewayAMP(amp.BinaryBoxProtocol):
         self.abort()
 
     def close(self) -> None:
+        """Close the connection, because the gateway stops; see ``disconnect`` for peers that broke a rule."""
+        self._close("this node is shutting down", is_warning=False)
+
+    def _close(self, reason: str, *, is_warning: bool) -> None:
         """Close the connection in the next turn of the reactor; abort it if it is still open 5 s later."""
         if self.is_closing or self.transport is None:
             return
+        if self._is_authenticated:
+            self._session.closing(reason, is_warning=is_warning)
         self.is_closing = True
         self.pause_reading("closing")
         self._timers["close"] = self._clock.call_later(0, self._lose_connection)
@@ -343,8 +348,8 @@ class GatewayAMP(amp.BinaryBoxProtocol):
     def unhandledError(self, failure: Failure) -> None:  # noqa: N802 - Twisted's name
         """Log an error that no code expected, and close. Expected failures have been answered before."""
         if failure.check(ConnectionLost) is None:
-            self._limits.log.failure("AMP peer {peer}: unhandled error", failure, peer=self.peer)
-            self.close()
+            self._limits.log.failure("unhandled error on the connection of AMP peer {peer}", failure, peer=self.peer)
+            self._close("internal error of the gateway; its log has the details", is_warning=True)
 
     def write_buffer_full(self) -> None:
         """Pause reading until the transport has written its buffer. Transports call this again at every write."""

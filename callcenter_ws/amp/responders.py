@@ -31,6 +31,7 @@ from callcenter_ws.events.source_rules import MAX_NUMBER
 from callcenter_ws.interfaces import Directory, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, JsonValue, decode_json, encode_json
+from callcenter_ws.runtime.log_fields import Name
 from callcenter_ws.runtime.refusal_log import RefusalLog
 from callcenter_ws.sources.publishing import Growth
 
@@ -109,7 +110,7 @@ class CommandResponders:
             # A token whose key is being fetched is no guess: the daemons of this network must not be slowed down.
             if refusal.code is not ErrorCode.TRY_LATER:
                 self._throttle.refused(peer.network, kind)
-            peer.token_refused()
+            peer.token_refused(refusal)
             raise
         self._throttle.accepted(peer.network, kind)
         self._sources.check_owner(peer, principal)
@@ -202,10 +203,10 @@ class CommandResponders:
         closed = await self._directory.disconnect_user(tenant_id, user_id)
         self._log.write(
             peer.name,
-            "AMP peer {peer} disconnected user {user_id!r} of {tenant_id!r} ({closed} connections): {reason!r}",
+            "AMP peer {peer} disconnected {tenant}/{user} ({closed} connections): {reason!r}",
             peer=peer.name,
-            user_id=user_id,
-            tenant_id=tenant_id,
+            tenant=Name(tenant_id),
+            user=Name(user_id),
             closed=closed,
             reason=(reason or "no reason given")[:_MAX_TEXT_LENGTH],
         )
@@ -224,10 +225,10 @@ class CommandResponders:
         revoked = {"token": jti, "the tokens of user": user_id}
         self._log.write(
             peer.name,
-            "AMP peer {peer} revoked {revoked} of {tenant_id!r} ({closed} connections)",
+            "AMP peer {peer} revoked {revoked} of tenant {tenant} ({closed} connections)",
             peer=peer.name,
             revoked=" and ".join(f"{kind} {name!r}" for kind, name in revoked.items() if name is not None),
-            tenant_id=tenant_id,
+            tenant=Name(tenant_id),
             closed=closed,
         )
         return {"closed": closed}

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from callcenter_ws.amp.authenticator import UNIX_SOCKET
 from callcenter_ws.amp.commands import AmpRefusal, Authenticate, ClientEvent, GatewayCommand, refusal_of, wire_error
+from callcenter_ws.amp.connection_log import DaemonLog
 from callcenter_ws.amp.daemon_subscription import DaemonSubscription
 from callcenter_ws.amp.protocol import GatewayAMP
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -51,8 +52,12 @@ class PeerSession(amp.BoxDispatcher):
         ended: called once, when the connection is lost.
         authenticated: called whenever the peer has authenticated.
         refused: counts the commands that are answered with an error, by error code.
+        log: logs the connection, which ``connection_log.LoggedDaemon`` describes.
 
     Attributes:
+        connection: the number of the connection.
+        received: events that the peer has published or tried to.
+        delivered: events of its subscription that it has acknowledged.
         principal: of the peer's token; None until it has authenticated.
         subscription: the subscription of the peer, if it has one.
         source: the source that the peer has named in ``Hello``.
@@ -70,8 +75,16 @@ class PeerSession(amp.BoxDispatcher):
         ended: Callable[[PeerSession], None],
         authenticated: Callable[[PeerSession], None] = lambda session: None,
         refused: dict[str, int] | None = None,
+        *,
+        log: DaemonLog,
+        connection: int,
     ) -> None:
         super().__init__(self)
+        self._log = log
+        self._opened_at = clock.monotonic()
+        self._closed_by_gateway = False
+        self.connection = connection
+        self.received = self.delivered = 0
         self._responders = responders
         self._clock = clock
         self._ended = ended
@@ -97,6 +110,16 @@ class PeerSession(amp.BoxDispatcher):
     def name(self) -> str:
         """The address of the peer, for log lines."""
         return self._protocol.peer
+
+    @property
+    def ip(self) -> str:
+        """The address of the peer without its port."""
+        return self._protocol.ip
+
+    @property
+    def seconds(self) -> float:
+        """For how long the peer is connected."""
+        return self._clock.monotonic() - self._opened_at
 
     @property
     def network(self) -> str:
@@ -132,6 +155,7 @@ class PeerSession(amp.BoxDispatcher):
         if boxSender.trusted:
             self.principal = UNIX_SOCKET
             boxSender.authenticated()
+            self._log.opened(self, UNIX_SOCKET)
         else:
             self._set_deadline(
                 AUTHENTICATION_TIMEOUT_SECONDS, f"no valid Authenticate within {AUTHENTICATION_TIMEOUT_SECONDS:g} s"
@@ -140,10 +164,17 @@ class PeerSession(amp.BoxDispatcher):
     def stopReceivingBoxes(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         """End with the connection."""
         self.is_over = True
+        if not self._closed_by_gateway:
+            self._log.ended(self, reason)
         if self._deadline is not None:
             self._deadline.cancel()
         self._ended(self)
         super().stopReceivingBoxes(reason)
+
+    def closing(self, reason: str, *, is_warning: bool) -> None:
+        """Log that the gateway closes the connection."""
+        self._closed_by_gateway = True
+        self._log.closed(self, reason, is_warning=is_warning)
 
     def write_drained(self) -> None:
         """Continue the subscription: the transport has written everything."""
@@ -166,7 +197,7 @@ class PeerSession(amp.BoxDispatcher):
 
     def authenticated(self, principal: Principal) -> None:
         """Act for ``principal`` from now on, until its token expires."""
-        self.principal = principal
+        before, self.principal = self.principal, principal
         self._protocol.authenticated()
         self._authenticated(self)
         self._refused_tokens = self._unauthenticated_commands = 0
@@ -174,17 +205,18 @@ class PeerSession(amp.BoxDispatcher):
             self._set_deadline(None, "")
         else:
             self._set_deadline(principal.expires_at - self._clock.time(), "its token has expired")
-        _log.info(
-            "AMP peer {peer} is {user_id!r} for tenant {tenant_id!r}",
-            peer=self.name,
-            user_id=principal.user_id,
-            tenant_id=principal.tenant_id,
-        )
+        # A new token of the same user continues the connection.
+        if before is None or (before.tenant_id, before.user_id) != (principal.tenant_id, principal.user_id):
+            self._log.opened(self, principal)
 
-    def token_refused(self) -> None:
+    def token_refused(self, refusal: Refusal) -> None:
         """Count a refused token, and disconnect the peer at the limit."""
         self._refused_tokens += 1
-        self._protocol.log_refusal("AMP peer {peer}: its token is refused")
+        self._protocol.log_refusal(
+            "Authenticate of AMP peer {peer} is refused: {code}, {reason}",
+            code=refusal.code.value,
+            reason=refusal.message,
+        )
         if self._refused_tokens >= MAX_REFUSED_TOKENS:
             self.disconnect(f"{MAX_REFUSED_TOKENS} refused tokens")
 
@@ -196,6 +228,7 @@ class PeerSession(amp.BoxDispatcher):
     @contextmanager
     def in_flight(self, *, events: int = 0, size: int = 0) -> Iterator[None]:
         """Count ``events`` and ``size`` bytes as in flight. Beyond the limits, nothing is read from the peer."""
+        self.received += events
         self._events_in_flight += events
         self._bytes_in_flight += size
         if self._events_in_flight > MAX_EVENTS_IN_FLIGHT or self._bytes_in_flight > MAX_BYTES_IN_FLIGHT:
@@ -253,8 +286,9 @@ class PeerSession(amp.BoxDispatcher):
         if self.principal is None and name != Authenticate.commandName:
             self._unauthenticated_commands += 1
             if self._unauthenticated_commands == 1:
-                text = "AMP peer {peer}: {command} before Authenticate is refused"
-                self._protocol.log_refusal(text, command=_for_log(name))
+                self._protocol.log_refusal(
+                    "AMP peer {peer}: {command} before Authenticate is refused", command=_for_log(name)
+                )
             if self._unauthenticated_commands >= MAX_UNAUTHENTICATED_COMMANDS:
                 self.disconnect(f"{MAX_UNAUTHENTICATED_COMMANDS} commands before Authenticate")
             raise Refusal(ErrorCode.UNAUTHORIZED, "call Authenticate with a valid token first")
@@ -284,6 +318,7 @@ class PeerSession(amp.BoxDispatcher):
                 user_id=event.user_id,
                 event_id=event.event_id,
             )
+            self.delivered += 1
         except AmpRefusal as error:
             raise refusal_of(error.amp_code, str(error)) from None
         except (amp.RemoteAmpError, amp.UnhandledCommand) as error:

@@ -135,6 +135,7 @@ def assemble(
     chats = _chat_sessions(settings, core, quotas)
     websocket_factory = _websocket_factory(reactor, settings, core, accepted, admission, limits, log, quotas, chats)
     amp_factory = _amp_factory(settings, core, accepted.authenticator, limits)
+    amp_factory.log.connections = settings.log.connections
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
     _add_metrics(core, limits, descriptors, amp_factory)
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)

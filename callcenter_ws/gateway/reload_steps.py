@@ -106,10 +106,10 @@ def _log_level(reloading: Reloading) -> Commit:
 
 
 def _connection_log(reloading: Reloading) -> Commit:
-    log, connections = reloading.parts.log, reloading.new.log.connections
+    parts, connections = reloading.parts, reloading.new.log.connections
 
     def commit() -> None:
-        log.connections = connections
+        parts.log.connections = parts.amp_factory.log.connections = connections
 
     return commit
 

@@ -54,7 +54,7 @@ def disconnect_line(logged_warnings: Any) -> Any:
 
     def line() -> str:
         (logged,) = logged_warnings()
-        assert " is disconnected: " in logged
+        assert " is disconnected: " in logged or " is closed by the gateway: " in logged
         return str(logged)
 
     return line
@@ -522,7 +522,9 @@ def test_connections_are_limited(server: Any, logged_warnings: Any) -> None:
     for _ in range(MAX_CONNECTIONS):
         server.tcp().call(commands.Authenticate, token="a-shared-secret-of-the-tests")
     assert server.factory.buildProtocol(None) is None
-    assert logged_warnings() == [f"AMP connections over the network are refused: there are {MAX_CONNECTIONS} already"]
+    assert logged_warnings() == [
+        f"an AMP connection from unix is refused: connection_limit, there are {MAX_CONNECTIONS} connections already"
+    ]
     assert server.unix().connected
 
 

@@ -341,7 +341,9 @@ def test_revoking_a_token_disconnects_its_sessions(server: Any, logged_warnings:
     assert other.connected
     assert foreign.connected
     assert admin.connected
-    assert logged_warnings() == ["AMP peer 192.0.2.7:5000 is disconnected: its token was revoked"]
+    (line,) = logged_warnings()
+    assert line.startswith("daemon acme/")
+    assert " from 192.0.2.7:5000 is closed by the gateway: its token was revoked; after " in line
     again = server.tcp()
     assert again.call(commands.Authenticate, token="acme-jti") == (b"UNAUTHENTICATED", "the token was revoked")
 
@@ -432,7 +434,8 @@ def test_peer_is_disconnected_when_its_token_expires_unless_renewed(server: Any,
     server.clock.advance(2)
     assert not late.connected
     assert renewed.connected
-    assert logged_warnings() == ["AMP peer 192.0.2.7:5000 is disconnected: its token has expired"]
+    (line,) = logged_warnings()
+    assert " from 192.0.2.7:5000 is closed by the gateway: its token has expired; after " in line
 
 
 # Draining

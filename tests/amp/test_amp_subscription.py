@@ -127,9 +127,9 @@ def test_peer_that_does_not_answer_is_disconnected_after_30_s(server: Any, peer:
     server.publish_chat_message(2)
     server.clock.advance(31)
     assert not peer.connected
-    assert logged_warnings() == [
-        "AMP peer unix:/run/callcenter-ws.sock is disconnected: it left a ClientEvent unanswered for 30 s"
-    ]
+    (line,) = logged_warnings()
+    assert line.startswith("daemon */unix (connection 1) from unix:/run/callcenter-ws.sock is closed by the gateway: ")
+    assert ": it left a ClientEvent unanswered for 30 s; after " in line
 
 
 def test_full_queue_disconnects_the_peer(server: Any, peer: Any, logged_warnings: Any) -> None:
@@ -139,7 +139,7 @@ def test_full_queue_disconnects_the_peer(server: Any, peer: Any, logged_warnings
     server.publish_chat_message(1000)
     assert not peer.connected
     (line,) = logged_warnings()
-    assert "is disconnected: 1001 events" in line
+    assert "is closed by the gateway: 1001 events" in line
     assert server.directory.listeners == []
 
 
@@ -264,7 +264,7 @@ def test_peer_that_stays_busy_is_disconnected_and_gets_the_event_after_reconnect
         boxes = boxes if peer.connected else []
     assert pauses == [0.5, 1, 2, 4, 0]
     (line,) = logged_warnings()
-    assert "is disconnected: it refused a ClientEvent 5 times" in line
+    assert "is closed by the gateway: it refused a ClientEvent 5 times" in line
     again = server.unix()
     again.send(again.box(commands.Subscribe, kinds=b'["chat.*"]'))
     boxes = [box for box in again.boxes() if b"_command" in box]
