@@ -7,7 +7,7 @@ delivered, then their publishers answered. When it fails, the streams of its ten
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,23 +15,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws.broker.counters import StoreCounters
-from callcenter_ws.broker.mailboxes import mail_expires_at
-from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
 from callcenter_ws.broker.sqlite.cache import Cache
-from callcenter_ws.broker.sqlite.codec import changed_row, row_of
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.pending_writes import PendingWrites
+from callcenter_ws.broker.sqlite.staging import Staging, TenantPart
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.broker.sqlite.transaction import Transaction, write
-from callcenter_ws.broker.stream import Stream
-from callcenter_ws.broker.submission import Entry, Outcome, SubmissionQueue, set_outcome
+from callcenter_ws.broker.submission import Outcome, SubmissionQueue, set_outcome
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import Event, Origin
-from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.event import Event
 from callcenter_ws.interfaces import Deliver, PublishResult
 from callcenter_ws.runtime.clock import Clock, Timer
-from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.slicer import SECONDS_PER_TURN
 from callcenter_ws.runtime.sqlite import sqlite_reason
@@ -53,24 +48,7 @@ ALIVE_INTERVAL_SECONDS = 5.0
 MIN_PROBE_BYTES = 65_536
 """Bytes that must be writable before publishing is accepted again; or as many as the failed transaction had."""
 
-_PRESENCE_TYPE = "presence.changed"
-
 _log = Logger("callcenter_ws.broker")
-
-
-@dataclass(slots=True)
-class _TenantPart:
-    """The events of one tenant in a transaction.
-
-    Attributes:
-        staged: the events that were given a position.
-        repeated: events that repeat one of ``staged``, and the position of that.
-    """
-
-    record: TenantRecord
-    stream: Stream
-    staged: list[tuple[Entry, Publication]] = field(default_factory=list)
-    repeated: list[tuple[Entry, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -84,7 +62,7 @@ class _Batch:
     """
 
     transaction: Transaction = field(default_factory=Transaction)
-    parts: list[_TenantPart] = field(default_factory=list)
+    parts: list[TenantPart] = field(default_factory=list)
     checkpoints: list[tuple[TenantRecord, int]] = field(default_factory=list)
     writes: PendingWrites = field(default_factory=PendingWrites)
     waiters: list[Deferred[None]] = field(default_factory=list)
@@ -131,7 +109,8 @@ class GroupCommit:
         self._epoch = file.epoch
         self._memory_events = memory_events
         self._history_seconds = history_seconds
-        self._next_number = 1 + (file.writer.execute("SELECT max(id) FROM tenant").fetchone()[0] or 0)
+        tenants = file.writer.execute("SELECT max(id) FROM tenant").fetchone()[0] or 0
+        self._staging = Staging(self._epoch, next_number=1 + tenants)
         self._checkpoints_due: dict[TenantRecord, None] = {}
         # Tenants with events that are not in memory, and the number of those that are being loaded.
         self._to_load: dict[str, None] = {}
@@ -282,7 +261,7 @@ class GroupCommit:
 
     def _add_events(self, batch: _Batch, offset: float) -> None:
         """Stage events of the tenants in turn, up to the limits of a transaction."""
-        parts: dict[TenantRecord, _TenantPart] = {}
+        parts: dict[TenantRecord, TenantPart] = {}
         size = not_loaded = 0
         while batch.transaction.event_count + not_loaded < TRANSACTION_EVENTS and size < TRANSACTION_BYTES:
             tenant_id = self._queue.next_tenant()
@@ -295,11 +274,11 @@ class GroupCommit:
                 continue
             part = parts.get(record)
             if part is None:
-                part = parts[record] = _TenantPart(record, record.stream)
+                part = parts[record] = TenantPart(record, record.stream)
             entries, taken_bytes = self._queue.take(tenant_id, TENANT_SHARE, TRANSACTION_BYTES - size)
             self._queue.release(len(entries), taken_bytes)
             size += taken_bytes
-            self._stage(part, entries, batch.transaction, offset)
+            self._staging.stage(part, entries, batch.transaction, offset)
         batch.parts = [part for part in parts.values() if part.staged or part.repeated]
         self._load_next()
 
@@ -321,69 +300,6 @@ class GroupCommit:
     def _load_ended(self, _: object) -> None:
         self._loads -= 1
         self._load_next()
-
-    def _stage(self, part: _TenantPart, entries: Iterable[Entry], transaction: Transaction, offset: float) -> None:
-        stream = part.stream
-        for entry in entries:
-            event = entry[2]
-            if event.source_rule is not None and not self._is_new(part, entry, transaction):
-                continue
-            first = stream.first_seq_of(event)
-            if first is None:
-                refusal = None if event.chat_writer is None else stream.chats.refusal_of(event)
-                if refusal is None:
-                    part.staged.append((entry, self._stage_event(part, event, transaction, offset)))
-                else:
-                    set_outcome(entry, refusal)
-            elif first <= stream.history.head and event.source_rule is None:
-                set_outcome(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
-            else:
-                part.repeated.append((entry, first))
-
-    def _is_new(self, part: _TenantPart, entry: Entry, transaction: Transaction) -> bool:
-        """Return whether an event of a source is to be staged; otherwise see to its outcome."""
-        event, marks = entry[2], part.stream.marks
-        source = event.source or ""
-        key = (event.tenant_id, source)
-        verdict = marks.judge(event)
-        if verdict is Verdict.NEW:
-            part.record.in_transaction = True
-            transaction.marks[key] = marks.get(source)
-            if not event.is_void:
-                return True
-        elif verdict is not Verdict.KNOWN:
-            set_outcome(entry, out_of_order() if verdict is Verdict.EARLY else superseded())
-            return False
-        first = part.stream.first_seq_of(event) or 0
-        if key in transaction.marks:
-            # Not before the event that raised the mark, or whose number it is, is committed.
-            part.repeated.append((entry, first))
-        else:
-            set_outcome(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
-        return False
-
-    def _stage_event(self, part: _TenantPart, event: Event, transaction: Transaction, offset: float) -> Publication:
-        record = part.record
-        record.in_transaction = True
-        if record.number is None:
-            record.number, self._next_number = self._next_number, self._next_number + 1
-        if record.oldest is None:
-            record.oldest = event.received_at + offset
-            transaction.begun_histories.append((record.number, record.tenant_id, record.oldest))
-        publication = part.stream.stage(event)
-        row = row_of(publication, record.number, offset)
-        transaction.event_values += row
-        transaction.event_count += 1
-        if event.call_id is not None or event.type.of_chat:
-            record.changed_calls.add(changed_row(event))
-        if event.type.name == _PRESENCE_TYPE and event.origin is Origin.GATEWAY:
-            payload = decode_json(event.payload)
-            transaction.announced[event.tenant_id, str(payload["user_id"])] = payload["online"]
-        if event.is_mail:
-            record.mail_was_staged(event.user_id or "")
-            expires_at = mail_expires_at(event, event.received_at + offset)
-            transaction.mail_rows.append((*row, record.number, expires_at))
-        return publication
 
     # Its outcome
 
@@ -423,7 +339,7 @@ class GroupCommit:
         counters.mail_stored += len(transaction.mail_rows)
         counters.mail_displaced += transaction.mail_displaced
 
-    def _append(self, part: _TenantPart) -> None:
+    def _append(self, part: TenantPart) -> None:
         record, stream = part.record, part.stream
         record.in_transaction = False
         if not part.staged:
@@ -439,7 +355,7 @@ class GroupCommit:
         if record.needs_checkpoint(stream):
             self._checkpoints_due[record] = None
 
-    def _deliver_and_answer(self, part: _TenantPart) -> None:
+    def _deliver_and_answer(self, part: TenantPart) -> None:
         if part.staged:
             part.record.delivered = part.staged[-1][1].seq
             self._deliver([publication for _, publication in part.staged])

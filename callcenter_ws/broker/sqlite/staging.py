@@ -1,0 +1,116 @@
+"""Staging: gives submitted events their positions, and adds them to a transaction that is being made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from callcenter_ws.broker.mailboxes import mail_expires_at
+from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
+from callcenter_ws.broker.sqlite.codec import changed_row, row_of
+from callcenter_ws.broker.sqlite.tenant import TenantRecord
+from callcenter_ws.broker.sqlite.transaction import Transaction
+from callcenter_ws.broker.stream import Stream
+from callcenter_ws.broker.submission import Entry, set_outcome
+from callcenter_ws.events.event import Event, Origin
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import PublishResult
+from callcenter_ws.runtime.json import decode_json
+
+_PRESENCE_TYPE = "presence.changed"
+
+
+@dataclass(slots=True)
+class TenantPart:
+    """The events of one tenant in a transaction.
+
+    Attributes:
+        staged: the events that were given a position.
+        repeated: events that repeat one of ``staged``, and the position of that.
+    """
+
+    record: TenantRecord
+    stream: Stream
+    staged: list[tuple[Entry, Publication]] = field(default_factory=list)
+    repeated: list[tuple[Entry, int]] = field(default_factory=list)
+
+
+class Staging:
+    """Stages events.
+
+    Args:
+        epoch: of the file.
+        next_number: the number of the next tenant that is new.
+    """
+
+    def __init__(self, epoch: str, *, next_number: int) -> None:
+        self._epoch = epoch
+        self._next_number = next_number
+
+    def stage(self, part: TenantPart, entries: Iterable[Entry], transaction: Transaction, offset: float) -> None:
+        """Give events of a tenant their positions and add them to a transaction; see to the outcome of the others.
+
+        Args:
+            offset: Unix time minus the monotonic clock.
+        """
+        stream = part.stream
+        for entry in entries:
+            event = entry[2]
+            if event.source_rule is not None and not self._is_new(part, entry, transaction):
+                continue
+            first = stream.first_seq_of(event)
+            if first is None:
+                refusal = None if event.chat_writer is None else stream.chats.refusal_of(event)
+                if refusal is None:
+                    part.staged.append((entry, self._stage_event(part, event, transaction, offset)))
+                else:
+                    set_outcome(entry, refusal)
+            elif first <= stream.history.head and event.source_rule is None:
+                set_outcome(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
+            else:
+                part.repeated.append((entry, first))
+
+    def _is_new(self, part: TenantPart, entry: Entry, transaction: Transaction) -> bool:
+        """Return whether an event of a source is to be staged; otherwise see to its outcome."""
+        event, marks = entry[2], part.stream.marks
+        source = event.source or ""
+        key = (event.tenant_id, source)
+        verdict = marks.judge(event)
+        if verdict is Verdict.NEW:
+            part.record.in_transaction = True
+            transaction.marks[key] = marks.get(source)
+            if not event.is_void:
+                return True
+        elif verdict is not Verdict.KNOWN:
+            set_outcome(entry, out_of_order() if verdict is Verdict.EARLY else superseded())
+            return False
+        first = part.stream.first_seq_of(event) or 0
+        if key in transaction.marks:
+            # Not before the event that raised the mark, or whose number it is, is committed.
+            part.repeated.append((entry, first))
+        else:
+            set_outcome(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
+        return False
+
+    def _stage_event(self, part: TenantPart, event: Event, transaction: Transaction, offset: float) -> Publication:
+        record = part.record
+        record.in_transaction = True
+        if record.number is None:
+            record.number, self._next_number = self._next_number, self._next_number + 1
+        if record.oldest is None:
+            record.oldest = event.received_at + offset
+            transaction.begun_histories.append((record.number, record.tenant_id, record.oldest))
+        publication = part.stream.stage(event)
+        row = row_of(publication, record.number, offset)
+        transaction.event_values += row
+        transaction.event_count += 1
+        if event.call_id is not None or event.type.of_chat:
+            record.changed_calls.add(changed_row(event))
+        if event.type.name == _PRESENCE_TYPE and event.origin is Origin.GATEWAY:
+            payload = decode_json(event.payload)
+            transaction.announced[event.tenant_id, str(payload["user_id"])] = payload["online"]
+        if event.is_mail:
+            record.mail_was_staged(event.user_id or "")
+            expires_at = mail_expires_at(event, event.received_at + offset)
+            transaction.mail_rows.append((*row, record.number, expires_at))
+        return publication
