@@ -13,7 +13,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 
 from callcenter_ws.errors import CloseCode
-from callcenter_ws.runtime.json import decode_json
+from callcenter_ws.runtime.json import decode_trusted_json
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ class RecordingTransport:
     @property
     def messages(self) -> list[dict[str, object]]:
         """The messages written so far, decoded; raises ``ValueError`` for other than unmasked text frames."""
-        return [decode_json(payload) for payload in text_payloads(self.written)]
+        return [decode_trusted_json(payload) for payload in text_payloads(self.written)]
 
     def take(self) -> list[dict[str, object]]:
         """Return the messages written since the last call."""

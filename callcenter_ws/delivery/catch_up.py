@@ -8,23 +8,21 @@ outbox accepts no live publications, and it goes live in the very step that find
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
 
+from callcenter_ws.delivery.catch_up_requests import ChangeRequest, ReplayRequest, Request, SnapshotRequest
 from callcenter_ws.delivery.counters import add
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.outbox import SharedOutbox
 from callcenter_ws.delivery.replay_cache import ReplayBatch
 from callcenter_ws.delivery.snapshot_cache import RequestId, SharedSnapshot
+from callcenter_ws.delivery.snapshot_sharing import take_snapshot
 from callcenter_ws.delivery.subscriber import SessionState, Subscriber
-from callcenter_ws.delivery.subscription import SubscriptionChange
 from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import ControlFrame, control_frame
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Position
-from callcenter_ws.runtime.clock import Clock
 
 PAGE_EVENTS = 200
 PAGE_BYTES = 262_144
@@ -41,54 +39,8 @@ MAX_CHANGES = 64
 
 NO_SUBSCRIPTION = "subscribe to event types first: without them this client is sent no events"
 
-SNAPSHOT_SHARED_SECONDS = 1.0
-"""Time for which a snapshot is given to further clients; it does not count as memory of the store."""
-
 RETRY_SECONDS = 1.0
 """Time after which reading the store is attempted again when it failed."""
-
-
-@dataclass(slots=True)
-class ReplayRequest:
-    """A request for every publication after a position.
-
-    Attributes:
-        then_snapshot: whether to send a snapshot after the replay; a reset has one anyway.
-        until: the head of the stream when the replay began.
-        count: the number of publications that were queued.
-        outdated: whether the client may see more by a new token than when the replay began.
-    """
-
-    epoch: str
-    seq: int
-    request_id: RequestId = None
-    then_snapshot: bool = False
-    until: int = 0
-    count: int = 0
-    outdated: bool = False
-
-
-@dataclass(slots=True)
-class SnapshotRequest:
-    """A request for the tenant's state.
-
-    Attributes:
-        until: the position of the snapshot, at which the client is sent it.
-    """
-
-    request_id: RequestId = None
-    until: int = 0
-    snapshot: SharedSnapshot | None = None
-
-
-class ChangeRequest(NamedTuple):
-    """A change of the subscription, which is in force for what is sent after it."""
-
-    change: SubscriptionChange
-    request_id: RequestId = None
-
-
-Request = ReplayRequest | SnapshotRequest
 
 
 class _Activity(Enum):
@@ -349,7 +301,7 @@ class CatchUp:
 
     async def _begin_request(self, request: Request) -> None:
         if isinstance(request, SnapshotRequest):
-            request.snapshot = await self._take_snapshot()
+            request.snapshot = await take_snapshot(self._hub, self._tenant, self._client)
             request.until = request.snapshot.snapshot.seq
             self._current = request
         else:
@@ -523,7 +475,7 @@ class CatchUp:
     async def _reset(self, reason: str, request_id: RequestId = None) -> None:
         """Send ``reset`` and a snapshot: the requested position cannot be served."""
         client = self._client
-        shared = await self._take_snapshot()
+        shared = await take_snapshot(self._hub, self._tenant, self._client)
         frames, snapshot = await self._encode(shared, None), shared.snapshot
         payload = {"reason": reason, "epoch": snapshot.epoch, "seq": snapshot.seq}
         client.send(control_frame("reset", payload, in_reply_to=request_id))
@@ -540,7 +492,7 @@ class CatchUp:
             add(self._hub.counters.replays, "too_old")
             self._current = None
             return
-        shared = await self._take_snapshot()
+        shared = await take_snapshot(self._hub, self._tenant, self._client)
         snapshot = shared.snapshot
         if snapshot.epoch != client.epoch:
             # The client's position is not in this history: it is sent a reset, not a gap.
@@ -564,31 +516,6 @@ class CatchUp:
 
     # Snapshots
 
-    async def _take_snapshot(self) -> SharedSnapshot:
-        """Return the tenant's state; the snapshot that another client was sent, if nothing was published since.
-
-        While another one is prepared, wait: all that wait share the next.
-
-        Raises:
-            Refusal: ``unavailable``: too many are being prepared, or the store does not answer.
-        """
-        client, tenant, broker = self._client, self._tenant, self._hub.broker
-        tenant.view_preparation.check_room(tenant.tenant_id)
-        while True:
-            shared = tenant.snapshot
-            if shared is not None:
-                head = await broker.position(tenant.tenant_id)
-                if (shared.snapshot.epoch, shared.snapshot.seq) == (head.epoch, head.seq):
-                    return shared
-            preparing = None if tenant.in_preparation is None else tenant.in_preparation.preparing()
-            if preparing is None:
-                break
-            await preparing
-        shared = tenant.share_snapshot(await broker.snapshot(tenant.tenant_id))
-        shared.begin(client)
-        self._hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, release_in_time, self._hub.clock, tenant, shared)
-        return shared
-
     async def _encode(self, shared: SharedSnapshot, request_id: RequestId) -> Sequence[ControlFrame]:
         """Return the ``snapshot`` message, as this client may see it when it is encoded."""
         client = self._client
@@ -599,10 +526,3 @@ class CatchUp:
             if self._is_closed:
                 break
         return frames
-
-
-def release_in_time(clock: Clock, tenant: Tenant, shared: SharedSnapshot) -> None:
-    """Release a snapshot that was shared for a moment; also while it is prepared, or clients could keep it for ever."""
-    tenant.release_snapshot(shared)
-    if tenant.in_preparation is shared:
-        clock.call_later(SNAPSHOT_SHARED_SECONDS, release_in_time, clock, tenant, shared)

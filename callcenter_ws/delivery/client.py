@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
 
-from callcenter_ws.delivery.catch_up import NO_SUBSCRIPTION, CatchUp, ChangeRequest, ReplayRequest, SnapshotRequest
+from callcenter_ws.delivery.catch_up import NO_SUBSCRIPTION, CatchUp
+from callcenter_ws.delivery.catch_up_requests import ChangeRequest, ReplayRequest, SnapshotRequest
 from callcenter_ws.delivery.counters import add
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.mailbox_acks import MailboxAcks

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from callcenter_ws.delivery.catch_up import SNAPSHOT_SHARED_SECONDS, release_in_time
 from callcenter_ws.delivery.hub import Hub
-from callcenter_ws.delivery.snapshot_cache import SharedSnapshot
 from callcenter_ws.delivery.snapshot_parts import FRAGMENT_BYTES
+from callcenter_ws.delivery.snapshot_sharing import read_snapshot
 from callcenter_ws.delivery.subscription import Subscription
-from callcenter_ws.delivery.tenant import Tenant
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.redaction import View
@@ -30,23 +28,12 @@ class StateReader:
             Refusal: the store does not answer.
         """
         tenant = self._hub.tenant_to_read(principal.tenant_id)
-        shared = await self._shared(tenant)
+        shared = await read_snapshot(self._hub, tenant)
         snapshot = shared.snapshot
         publications = await shared.publications_for(
             tenant.interest_of(principal, subscription.fixed()), principal, subscription
         )
         return Snapshot(snapshot.epoch, snapshot.seq, publications)
-
-    async def _shared(self, tenant: Tenant) -> SharedSnapshot:
-        """Return the tenant's state; the snapshot that others were sent, if nothing was published since."""
-        hub, shared = self._hub, tenant.snapshot
-        if shared is not None:
-            head = await hub.broker.position(tenant.tenant_id)
-            if (shared.snapshot.epoch, shared.snapshot.seq) == (head.epoch, head.seq):
-                return shared
-        shared = tenant.share_snapshot(await hub.broker.snapshot(tenant.tenant_id))
-        hub.clock.call_later(SNAPSHOT_SHARED_SECONDS, release_in_time, hub.clock, tenant, shared)
-        return shared
 
 
 def snapshot_json(snapshot: Snapshot, view: View) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from callcenter_ws.auth.revocation import Revocations
-from callcenter_ws.delivery.catch_up import ReplayRequest, SnapshotRequest
+from callcenter_ws.delivery.catch_up_requests import ReplayRequest, SnapshotRequest
 from callcenter_ws.delivery.client import Client
 from callcenter_ws.delivery.snapshot_cache import RequestId
 from callcenter_ws.delivery.subscription import MAX_NAMES, QueueChange, SubscriptionChange
