@@ -22,6 +22,7 @@ from twisted.python.components import Componentized
 from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
+from callcenter_ws.config.changes import Reloadable
 from callcenter_ws.config.load import ConfigError
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.config.source import SettingsSource
@@ -34,6 +35,7 @@ from callcenter_ws.gateway.descriptors import raise_descriptor_limit
 from callcenter_ws.gateway.log_output import LogLevelFilter, log_observer
 from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
+from callcenter_ws.ops.reload_outcome import RecordedReload
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.service_manager import NotifySocket, ServiceReports
 from callcenter_ws.runtime.stop_signals import StopSignals
@@ -190,9 +192,9 @@ def _gateway(reactor: Reactor, options: Options) -> GatewayService:
     return service
 
 
-def _reload(service: GatewayService, options: Options, lowest: LogLevelFilter) -> GatewayReload:
-    """Return what loads the settings of a gateway again."""
-    return GatewayReload(service, options.load_settings, lowest.set)
+def _reload(service: GatewayService, options: Options, lowest: LogLevelFilter) -> Reloadable:
+    """Return what loads the settings of a gateway again, and counts the outcome for the metrics."""
+    return RecordedReload(GatewayReload(service, options.load_settings, lowest.set), service.reload_outcome, time.time)
 
 
 def _demo_page(demo: DemoState | None) -> Mapping[bytes, Resource]:
