@@ -22,7 +22,9 @@ DOCS = Path(__file__).parent
 if __name__ == "__main__":
     sys.path.insert(0, str(DOCS.parent))
 
+from callcenter_ws.cli.described import commands_of, spelling  # noqa: E402
 from callcenter_ws.cli.event_texts import fields, meanings, methods, own_fields, slot_text  # noqa: E402 - the line above
+from callcenter_ws.cli.main import make_parser  # noqa: E402
 from callcenter_ws.config.settings import KEYS, SECTIONS, range_of  # noqa: E402
 from callcenter_ws.delivery.limits import Scope, limits_by_name  # noqa: E402
 from callcenter_ws.errors import CLOSES, ERRORS, CloseCode  # noqa: E402
@@ -229,6 +231,24 @@ def _literal(text: str) -> str:
     return f"``{text}``"
 
 
+def commands() -> Iterator[str]:
+    """Yield a section for each command of ``callcenter-ws``: what it does, its options, and an example."""
+    for command in commands_of(make_parser()):
+        yield from (f".. _command-{command.name.replace(' ', '-')}:", "")
+        yield from (command.name, "~" * len(command.name), "")
+        yield from textwrap.wrap(_escaped(str(command.parser.description)), _WIDTH)
+        rows = [(f"``{spelling(action)}``", _escaped(str(action.help))) for action in command.arguments]
+        if rows:
+            yield ""
+            yield from _list_table(("argument", "meaning"), rows)
+        yield from (*([] if rows else [""]), ".. code-block:: console", "", f"   $ {command.example}", "")
+
+
+def _escaped(text: str) -> str:
+    """Return a plain text as reStructuredText."""
+    return re.sub(r"([*`|\\]|_(?!\w))", r"\\\1", text)
+
+
 # reStructuredText
 
 
@@ -276,6 +296,7 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "fixed-limits": fixed_limits,
     "broadcaster-methods": broadcaster_methods,
     "event-catalogue": event_catalogue,
+    "commands": commands,
 }
 
 

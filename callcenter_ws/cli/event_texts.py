@@ -62,7 +62,8 @@ def fields(payload: type[Payload], mark: Mark) -> Iterator[tuple[str, bool, str]
 def slot_text(slot: Slot, mark: Mark = str) -> str:
     """Return what an event does to the snapshot."""
     entity = ", ".join(" or ".join(mark(field) for field in names) for names in slot.entity)
-    return f"{_effect(slot, '*' if mark is not str else '')} (by {entity})"
+    emphasis = '"' if mark is str else "*"
+    return f"{_effect(slot, emphasis)} (by {entity})"
 
 
 def _effect(slot: Slot, emphasis: str) -> str:

@@ -27,7 +27,12 @@ __all__ = ["ConfigError", "Problem", "Settings", "load"]
 
 ENVIRONMENT_PREFIX = "CALLCENTER_WS_"
 
-OTHER_VARIABLES = frozenset({"CALLCENTER_WS_DEMO_DIR", "CALLCENTER_WS_TOKEN", "CALLCENTER_WS_PYTHON27"})
+OTHER_VARIABLES = frozenset(
+    {
+        *("CALLCENTER_WS_DEMO_DIR", "CALLCENTER_WS_TOKEN", "CALLCENTER_WS_PYTHON27", "CALLCENTER_WS_SEED"),
+        *("CALLCENTER_WS_FAULTS", "CALLCENTER_WS_KILLS", "CALLCENTER_WS_SOURCE_FAULTS"),
+    }
+)
 """Variables of the demo, of ``callcenter-ws tail`` and of the tests. They are not settings."""
 
 SettingValue = Any  # a converted value has the type of its key

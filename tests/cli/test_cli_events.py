@@ -67,7 +67,7 @@ def test_what_a_type_does_is_described(capsys: pytest.CaptureFixture[str]) -> No
     main(["events", "queue.stats"])
     printed = capsys.readouterr().out
     assert "roles that see it  admin, agent, service, supervisor, wallboard\n" in printed
-    assert "snapshot           kept as the last stats of its queue (by queue_name)\n" in printed
+    assert 'snapshot           kept as the last "stats" of its queue (by queue_name)\n' in printed
     assert "conflation         only the newest event matters per queue_name\n" in printed
 
 
