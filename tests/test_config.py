@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tls_material import make_certificate, new_certificate
 
 from callcenter_ws.config.load import ConfigError, Problem, Settings, load
 from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenantSettings, range_of
@@ -413,6 +414,16 @@ def test_a_tls_key_that_every_user_can_read_is_a_warning(folder: Path) -> None:
         (folder / "key.pem").chmod(0o660)
         (warning,) = load(None, overrides=[override], demo=True).warnings
         assert f"users other than its owner may write to {folder}/key.pem" in warning
+
+
+def test_a_tls_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
+    certificate, _ = make_certificate(tmp_path, new_certificate())
+    key = tmp_path / "other.pem"
+    (tmp_path / "other").mkdir()
+    make_certificate(tmp_path / "other", new_certificate())[1].rename(key)
+    (problem,) = problems_of(None, overrides=[f"web.listen=ssl:443:privateKey={key}:certKey={certificate}"], demo=True)
+    assert problem.key == "web.listen"
+    assert "do not match" in problem.reason
 
 
 def test_a_public_key_that_others_can_replace_is_a_warning(folder: Path) -> None:

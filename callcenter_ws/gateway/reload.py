@@ -84,15 +84,13 @@ class PreparedGatewayReload:
         self._commits = (*commits, use)
 
     def commit(self) -> None:
-        """Use the new settings from now on, and log their warnings. Never raises."""
+        """Use the new settings from now on. Never raises."""
         for commit in self._commits:
             try:
                 commit()
             except Exception:
                 # A bug in one part must not prevent the same for the others.
                 _log.failure("unhandled error in using new settings")
-        for warning in self.report.warnings:
-            _log.warn("settings: {warning}", warning=warning)
 
 
 def _check_together(settings: Settings, report: ReloadReport) -> None:

@@ -63,12 +63,12 @@ def server_context(endpoint: EndpointDescription) -> SSL.Context:
     try:
         return _options(endpoint).getContext()
     except (TypeError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"the files of {endpoint} cannot be used: {error}") from None
+        raise ValueError(f"its files cannot be used: {error}") from None
     except SSL.Error as error:
         if "key values mismatch" in str(error):
             files = f"{endpoint.private_key_file} is not the key of the certificate in {endpoint.certificate_file}"
             raise ValueError(files) from None
-        raise ValueError(f"OpenSSL refuses the files of {endpoint}: {error}") from None
+        raise ValueError(f"OpenSSL does not accept its files: {error}") from None
 
 
 @implementer(IOpenSSLContextFactory)

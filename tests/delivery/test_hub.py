@@ -696,3 +696,36 @@ def test_a_slow_client_is_sent_all_events_except_outdated_conflatable_ones(
         assert set(received) <= set(client.expected)
         for seq, _ in set(client.expected) - set(received):
             assert any(comparison.is_replaced(client.principal.tenant_id, seq, newer) for newer, _ in received)
+
+
+class TestChangedLimits:
+    def test_connected_clients_have_the_new_outbox(self) -> None:
+        world = World(limits=Limits(outbox=4), burst=2)
+        peer = world.live()
+        world.hub.change_limits(Limits(outbox=50))
+        world.turn()
+        peer.client.pause()
+        for _ in range(50):
+            world.publish_alerts()
+        assert peer.client.outbox.accepting
+        world.publish_alerts()
+        assert not peer.client.outbox.accepting
+
+    def test_a_burst_fits_into_every_outbox_while_they_are_resized(self) -> None:
+        world = World(limits=Limits(outbox=4), burst=2)
+        peer = world.live()
+        world.hub.change_limits(Limits(outbox=100))
+        assert world.hub._burst == 2
+        world.publish_alerts(10)
+        assert peer.seqs() == list(range(1, 11))
+        assert world.hub._burst == 50
+        world.hub.change_limits(Limits(outbox=10))
+        assert world.hub._burst == 5
+
+    def test_the_last_of_several_changes_counts(self) -> None:
+        world = World(limits=Limits(outbox=4), burst=2)
+        peer = world.live()
+        for outbox in (100, 6):
+            world.hub.change_limits(Limits(outbox=outbox))
+        world.turn()
+        assert (peer.client.outbox._limit, world.hub._burst) == (6, 3)

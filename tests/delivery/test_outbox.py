@@ -192,6 +192,27 @@ class TestOverflow:
         assert harness.outbox.frames == [frame(1)]
         assert harness.outbox.position == 1
 
+    @pytest.mark.parametrize("first_a_message", [True, False])
+    def test_a_resized_outbox_holds_as_many_publications(self, harness: Harness, first_a_message: bool) -> None:
+        if first_a_message:
+            # A message in several frames counts once.
+            harness.outbox.add_message((ANSWER, ANSWER, ANSWER))
+            harness.outbox.resize(LIMIT + 2)
+            harness.offer(*range(1, LIMIT + 2))
+        else:
+            harness.outbox.resize(LIMIT + 1)
+            harness.offer(*range(1, LIMIT + 2))
+        assert harness.outbox.accepting
+        harness.offer(LIMIT + 2)
+        assert not harness.outbox.accepting
+
+    def test_what_is_beyond_a_smaller_size_overflows_with_the_next_publication(self, harness: Harness) -> None:
+        harness.offer(1, 2, 3)
+        harness.outbox.resize(2)
+        assert harness.outbox.accepting
+        harness.offer(4)
+        assert (harness.outbox.accepting, harness.outbox.position) == (False, 0)
+
     @given(st.lists(st.tuples(st.integers(1, 6), st.booleans()), max_size=20))
     def test_written_publications_are_consecutive_up_to_the_position(self, steps: list[tuple[int, bool]]) -> None:
         harness, seq, written = Harness(), 0, b""

@@ -132,3 +132,17 @@ def test_a_start_after_stop_restarts_the_timeout(watched: Watched) -> None:
     assert watched.transport.closed_with is None
     watched.clock.advance(10)
     assert watched.transport.closed_with is CloseCode.SLOW_CONSUMER
+
+
+def test_other_limits_apply_to_the_next_interval() -> None:
+    clock, transport, source = FakeClock(), RecordingTransport(), Source(Limits(slow_timeout=30, min_rate=10))
+    watch = SlowConsumerWatch(clock, transport, source, partial(transport.close, CloseCode.SLOW_CONSUMER))
+    transport.unsent = 100_000
+    watch.start()
+    source.limits = Limits(slow_timeout=5, min_rate=1_000)
+    transport.unsent -= 300
+    clock.advance(30)
+    assert transport.closed_with is None
+    transport.unsent -= 4_999
+    clock.advance(5)
+    assert transport.closed_with is CloseCode.SLOW_CONSUMER

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fake_reactor import FakeReactor
 from tls_material import make_certificate, new_certificate
-from twisted.logger import capturedLogs, formatEvent
 
 from callcenter_ws.amp.authenticator import SHARED_SECRET
 from callcenter_ws.auth.jwkset import JwkSet
@@ -578,17 +577,10 @@ def test_a_bug_in_one_step_does_not_prevent_the_others(settings: Settings, monke
     assert PROBES["compression.level"](gateway) == 9
 
 
-def test_warnings_are_logged_after_a_commit(settings: Settings) -> None:
+def test_warnings_of_the_new_settings_are_reported(settings: Settings) -> None:
     gateway = Running(settings)
-    gateway.next = msgspec.structs.replace(settings, warnings=("jwt.secret_file: a warning",))
-    with capturedLogs() as before:
-        prepared = gateway.reload.prepare()
-    with capturedLogs() as after:
-        prepared.commit()
-    text = "settings: jwt.secret_file: a warning"
-    assert text not in map(formatEvent, before)
-    assert text in map(formatEvent, after)
-    assert prepared.report.warnings == ("jwt.secret_file: a warning",)
+    report = gateway.use(msgspec.structs.replace(settings, warnings=("jwt.secret_file: a warning",)))
+    assert report.warnings == gateway.service.settings.warnings == ("jwt.secret_file: a warning",)
 
 
 def test_what_the_next_start_cannot_use_is_a_warning(settings: Settings, tmp_path: Path) -> None:

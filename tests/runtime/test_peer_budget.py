@@ -138,3 +138,20 @@ def test_the_table_forgets_the_least_recently_used_network_without_sockets(
     budget.request("new")
     assert set(budget._networks) == {"with a socket", "used", "new"}
     assert budget.request("used") > 0
+
+
+def test_a_changed_budget_applies_to_networks_that_are_known(clock: FakeClock) -> None:
+    budget = make(clock, requests=1, request_burst=5, sockets_per_network=3)
+    sockets = [open_socket(budget, HERE) for _ in range(3)]
+    assert [budget.request(HERE) for _ in range(2)] == [0, 0]
+    failed = {Credential.TOKEN: 60, Credential.SECRET: 1}
+    budget.change(BudgetLimits(requests=2, request_burst=1, sockets_per_network=2, bytes_per_second=10, failed=failed))
+    assert [budget.request(HERE), budget.request(HERE)] == [0, 0.5]
+    assert budget.received(HERE, 100) == 2
+    assert budget.seconds_until_try(HERE, Credential.SECRET) == 0
+    budget.credential_refused(HERE, Credential.SECRET)
+    assert budget.seconds_until_try(HERE, Credential.SECRET) == 60
+    # No socket is evicted before the next one is opened.
+    assert not any(socket.evicted for socket in sockets)
+    open_socket(budget, HERE)
+    assert [socket.evicted for socket in sockets] == [True, False, False]
