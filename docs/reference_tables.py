@@ -25,6 +25,7 @@ if __name__ == "__main__":
 from callcenter_ws.cli.described import commands_of, spelling  # noqa: E402
 from callcenter_ws.cli.event_texts import fields, meanings, methods, own_fields, slot_text  # noqa: E402 - the line above
 from callcenter_ws.cli.main import make_parser  # noqa: E402
+from callcenter_ws.config.changes import EFFECTS  # noqa: E402
 from callcenter_ws.config.settings import KEYS, SECTIONS, range_of  # noqa: E402
 from callcenter_ws.delivery.limits import Scope, limits_by_name  # noqa: E402
 from callcenter_ws.errors import CLOSES, ERRORS, CloseCode  # noqa: E402
@@ -89,6 +90,11 @@ def limits() -> Iterator[str]:
 def _range(name: str) -> str:
     smallest, largest = range_of(KEYS[f"limits.{name}"]) or (None, None)
     return f"{_number(smallest)} to {_number(largest)}"
+
+
+def setting_effects() -> Iterator[str]:
+    """Yield the table of when a reload lets each key take effect."""
+    return _table(("key", "takes effect"), [(f"``{key}``", effect.value) for key, effect in EFFECTS.items()])
 
 
 def fixed_limits() -> Iterator[str]:
@@ -294,6 +300,7 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "error-codes": error_codes,
     "limits": limits,
     "fixed-limits": fixed_limits,
+    "setting-effects": setting_effects,
     "broadcaster-methods": broadcaster_methods,
     "event-catalogue": event_catalogue,
     "commands": commands,
