@@ -170,12 +170,12 @@ class GatewayService(MultiService):
         """Return the status for the service manager."""
         parts = self.parts
         clients, daemons = parts.admission.sockets, len(parts.amp_factory.sessions)
-        connected = f"{clients} clients and {daemons} daemons are connected"
+        connected = f"clients: {clients}, daemons: {daemons}"
         if parts.health.draining:
-            return ServiceStatus(False, f"drains: {connected}")
+            return ServiceStatus(False, f"drains; {connected}")
         reasons = "; ".join(parts.health.reasons())
         return ServiceStatus(
-            not reasons, f"does not serve: {reasons}; {connected}" if reasons else f"serves: {connected}"
+            not reasons, f"does not serve: {reasons}; {connected}" if reasons else f"serves; {connected}"
         )
 
     # Stop

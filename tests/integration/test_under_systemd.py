@@ -81,7 +81,7 @@ def test_a_gateway_reports_its_life(start: Callable[..., Process], manager: Noti
     gateway = start(NO_PORTS, WATCHDOG_USEC="400000")
     manager.wait_for("READY", "1")
     wait_until(lambda: len(manager.sent("WATCHDOG")) > 5, "signs of life")
-    assert manager.sent("STATUS")[-1] == "serves: 0 clients and 0 daemons are connected"
+    assert manager.sent("STATUS")[-1] == "serves; clients: 0, daemons: 0"
     assert not manager.sent("STOPPING")
     gateway.stop()
     assert manager.sent("STOPPING") == ["1"]
@@ -110,6 +110,11 @@ def test_workers_do_not_notify(start: Callable[..., Process], manager: NotifyRec
         assert b"WATCHDOG_USEC" not in environment
     node.stop()
     assert manager.sent("STATUS")[-1].startswith("stops: ")
+
+
+def test_the_status_says_why_no_worker_serves(start: Callable[..., Process], manager: NotifyReceiver) -> None:
+    start(NO_PORTS, "--workers", "1", store=f"redis://127.0.0.1:{free_port()}/0")
+    manager.wait_for("STATUS", "0 of 1 workers serve; not connected to Redis yet")
 
 
 def node_pids(node: Process) -> list[str]:
