@@ -761,6 +761,27 @@ def _verdict(outcome: PublishResult | Refusal) -> str:
     return "known" if outcome.duplicate else "new"
 
 
+class CountersContract:
+    """What a store counts for the metrics."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_commits_and_mailbox_items_are_counted(self, bench: Bench) -> None:
+        counters: Any = bench.broker.counters  # type: ignore[attr-defined]  # of each store
+        payload = {"type": "reminder", "title": "t", "message": "m"}
+        ids = [str(number) for number in range(1_002)]
+        for part in (ids[:501], ids[501:]):
+            await bench.publish(
+                *[bench.event("notification", payload, event_id=one, user_id="7", persist=True) for one in part]
+            )
+        await bench.alerts(1)
+        assert (counters.mail_stored, counters.mail_displaced) == (1_002, 2)
+        bench.broker.mark_mail_sent(A, "7", ["3", "4"])
+        bench.broker.acknowledge_mail(A, "7", ["3"])
+        assert (counters.mail_sent, counters.mail_acknowledged) == (2, 1)
+        assert counters.commits_failed == 0
+        assert bool(sum(counters.commit_seconds.counts)) is (bench.broker.state()["kind"] != "memory")
+
+
 class MailContract:
     """Mailboxes (``docs/protocol.rst``, anchor ``mailbox``)."""
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -168,11 +168,7 @@ def play(run: Run) -> None:
 
 
 def results_of(panels: list[Panel], prometheus: Prometheus, start: float, end: float) -> Results:
-    """Return the series of all panels.
-
-    Raises:
-        InvalidRun: a panel has no data.
-    """
+    """Return the series of all panels."""
     results = {}
     for panel in panels:
         found = []
@@ -181,15 +177,19 @@ def results_of(panels: list[Panel], prometheus: Prometheus, start: float, end: f
             if not series:
                 _say(f"no data: {panel.title}: {query.legend}")
             found += [(one.name(query.legend), one) for one in series]
-        if panel.queries and not found:
-            raise InvalidRun(f"panel {panel.title!r} has no data")
         results[panel.title] = found
     return results
 
 
-def check_complete(marks: Mapping[str, float], prometheus: Prometheus) -> None:
-    """Print the alerts that the faults have set off."""
-    _say(f"{len(marks)} marks; alerts at the end: {', '.join(prometheus.alerts()) or 'none'}")
+def check_complete(panels: list[Panel], results: Results) -> None:
+    """Check that each panel has data.
+
+    Raises:
+        InvalidRun: one has none.
+    """
+    empty = [panel.title for panel in panels if panel.queries and not results[panel.title]]
+    if empty:
+        raise InvalidRun(f"panels without data: {', '.join(empty)}")
 
 
 def main(file: Path) -> None:
@@ -201,8 +201,9 @@ def main(file: Path) -> None:
         start = time.time() + 8
         play(run)
         results = results_of(panels, run.prometheus, start, time.time())
-        check_complete(run.marks, run.prometheus)
+        _say(f"alerts at the end: {', '.join(run.prometheus.alerts()) or 'none'}")
         draw(panels, results, start, run.marks, file)
+    check_complete(panels, results)
     _say(f"{file}: {file.stat().st_size / 1_024:.0f} KiB")
 
 

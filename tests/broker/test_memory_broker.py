@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_twisted
-from broker_contract import A, B, Bench, BrokerContract, MailContract, SourceContract, payload_of
+from broker_contract import A, B, Bench, BrokerContract, CountersContract, MailContract, SourceContract, payload_of
 from chat_contract import ChatContract
 
 from callcenter_ws.broker.memory import MemoryBroker
@@ -37,7 +37,7 @@ async def bench() -> AsyncIterator[MemoryBench]:
     await bench.close()
 
 
-class TestMemoryBroker(BrokerContract, MailContract, SourceContract, ChatContract):
+class TestMemoryBroker(BrokerContract, MailContract, CountersContract, SourceContract, ChatContract):
     """The tests of every broker."""
 
 

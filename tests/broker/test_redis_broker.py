@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest_twisted
-from broker_contract import BrokerContract, DurableContract, MailContract, SourceContract
+from broker_contract import BrokerContract, CountersContract, DurableContract, MailContract, SourceContract
 from chat_contract import ChatContract, DurableChatContract
 from redis_bench import RedisBench
 from redis_server import RedisServer
@@ -22,5 +22,7 @@ async def bench(server: RedisServer) -> AsyncIterator[RedisBench]:
     await bench.close()
 
 
-class TestRedisBroker(BrokerContract, MailContract, SourceContract, DurableContract, ChatContract, DurableChatContract):
+class TestRedisBroker(
+    BrokerContract, MailContract, CountersContract, SourceContract, DurableContract, ChatContract, DurableChatContract
+):
     """Passes the contract."""

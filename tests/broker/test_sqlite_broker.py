@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from broker_contract import A, B, BrokerContract, DurableContract, MailContract, SourceContract, payload_of, positions
+from broker_contract import (
+    A,
+    B,
+    BrokerContract,
+    CountersContract,
+    DurableContract,
+    MailContract,
+    SourceContract,
+    payload_of,
+    positions,
+)
 from chat_contract import ChatContract, DurableChatContract
 from sqlite_bench import SqliteBench
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
@@ -35,7 +45,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[SqliteBench]:
 
 
 class TestSqliteBroker(
-    BrokerContract, MailContract, SourceContract, DurableContract, ChatContract, DurableChatContract
+    BrokerContract, MailContract, CountersContract, SourceContract, DurableContract, ChatContract, DurableChatContract
 ):
     """The tests of every broker."""
 
