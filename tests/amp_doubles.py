@@ -157,7 +157,7 @@ class Gateway:
             clock,
             node_id="node-1",
             sources=self.sources,
-            source_publisher=SourcePublisher(self.broadcaster, self.broker, clock),
+            source_publisher=SourcePublisher(self.broadcaster, self.broker, clock, self.sources.counters),
             secret=SECRET,
             authenticate=tokens,
             revocations=revocations,
