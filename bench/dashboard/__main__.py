@@ -200,9 +200,10 @@ def main(file: Path) -> None:
         run = Run(folder, stack)
         start = time.time() + 8
         play(run)
-        results = results_of(panels, run.prometheus, start, time.time())
+        span = (start, time.time())
+        results = results_of(panels, run.prometheus, *span)
         _say(f"alerts at the end: {', '.join(run.prometheus.alerts()) or 'none'}")
-        draw(panels, results, start, run.marks, file)
+        draw(panels, results, span, run.marks, file)
     check_complete(panels, results)
     _say(f"{file}: {file.stat().st_size / 1_024:.0f} KiB")
 

@@ -14,6 +14,7 @@ from bench.dashboard.prometheus import Series
 _COLUMNS = 24
 _WIDTH_INCHES, _UNIT_INCHES, _DPI = 21.0, 0.42, 80
 _MAX_LEGEND = 7
+_MIB = 1_048_576
 _COLORS = 64
 _DARK, _PANEL, _TEXT, _LINES = "#111217", "#181b1f", "#ccccdc", "#2c3235"
 _PALETTE = (
@@ -33,11 +34,13 @@ Results = Mapping[str, Sequence[tuple[str, Series]]]
 """The series of each panel with their names, by the title of the panel."""
 
 
-def draw(panels: Sequence[Panel], results: Results, start: float, marks: Mapping[str, float], file: Path) -> None:
+def draw(
+    panels: Sequence[Panel], results: Results, span: tuple[float, float], marks: Mapping[str, float], file: Path
+) -> None:
     """Write the picture of all panels as a PNG file.
 
     Args:
-        start: Unix time at which the axes begin.
+        span: Unix times at which the axes begin and end.
         marks: when something was done to the nodes, as Unix time, by its name.
     """
     import matplotlib as mpl
@@ -56,7 +59,7 @@ def draw(panels: Sequence[Panel], results: Results, start: float, marks: Mapping
                 left + 0.006, bottom + box[3] * 0.25, f"▾  {panel.title}", color="white", size=13, weight="bold"
             )
         else:
-            _draw_panel(figure, panel, results[panel.title], box, start, marks)
+            _draw_panel(figure, panel, results[panel.title], box, span, marks)
     legend = "   ".join(f"{number} {name}" for number, name in enumerate(marks, 1))
     figure.text(0.006, 0.35 / (rows + 1), f"Dashed lines:   {legend}", color=_TEXT, size=11)
     drawn = io.BytesIO()
@@ -70,9 +73,10 @@ def _draw_panel(
     panel: Panel,
     series: Sequence[tuple[str, Series]],
     box: tuple[float, float, float, float],
-    start: float,
+    span: tuple[float, float],
     marks: Mapping[str, float],
 ) -> None:
+    start, end = span
     left, bottom, width, height = box
     frame = figure.add_axes((left + 0.002, bottom + 0.002, width - 0.004, height - 0.003), facecolor=_PANEL)
     frame.set_xticks([])
@@ -85,6 +89,7 @@ def _draw_panel(
     for number, at in enumerate(marks.values(), 1):
         axes.axvline(at - start, color="#8e8e9e", linewidth=0.7, linestyle=(0, (3, 3)))
         axes.text(at - start, 1.0, str(number), color="#8e8e9e", size=7, transform=axes.get_xaxis_transform())
+    axes.set_xlim(0, end - start)
     axes.set_ylim(bottom=0, top=None if panel.max is None else panel.max * 1.05)
     axes.tick_params(colors=_TEXT, labelsize=8, length=0)
     axes.yaxis.set_major_formatter(lambda value, _: formatted(value, panel.unit))
@@ -106,7 +111,9 @@ def _draw_series(axes: Any, panel: Panel, series: Sequence[tuple[str, Series]], 
     for index, (name, one) in enumerate(series):
         color = _PALETTE[index % len(_PALETTE)]
         times = [at for at, _ in one.points]
-        values = [0.0 if math.isnan(value) and panel.is_stacked else value for _, value in one.points]
+        # So that the marks of the axis are round.
+        scale = _MIB if panel.unit == "bytes" else 1
+        values = [0.0 if math.isnan(value) and panel.is_stacked else value / scale for _, value in one.points]
         lower = [base.get(at, 0.0) if panel.is_stacked else 0.0 for at in times]
         upper = [low + value for low, value in zip(lower, values, strict=True)]
         base.update(zip(times, upper, strict=True))
@@ -133,7 +140,7 @@ def _with_gaps(times: list[float], upper: list[float], lower: list[float]) -> tu
 
 
 def formatted(value: float, unit: str) -> str:
-    """Return a value of an axis in its unit, as Grafana writes it."""
+    """Return a value of an axis in its unit, as Grafana writes it; bytes are given in MiB."""
     if unit == "s":
         if value and abs(value) < 1:
             return f"{value * 1_000:.3g} ms"
@@ -141,7 +148,7 @@ def formatted(value: float, unit: str) -> str:
     if unit == "percentunit":
         return f"{value * 100:.3g} %"
     if unit == "bytes":
-        return f"{value / 1_048_576:.3g} MiB"
+        return f"{value:.4g} MiB"
     text = f"{value / 1_000:.3g} K" if abs(value) >= 10_000 else f"{value:.4g}"
     return f"{text}/s" if unit == "cps" else text
 
