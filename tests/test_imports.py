@@ -76,6 +76,7 @@ PURE_MAY_USE = {
     "runtime.clock",
     "runtime.few_at_a_time",
     "runtime.json",
+    "runtime.json_names",
     "runtime.log_fields",
     "runtime.one_at_a_time",
     "runtime.slicer",

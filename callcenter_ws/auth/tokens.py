@@ -17,6 +17,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.identifiers import has_control_character
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
 from callcenter_ws.runtime.json import Integer, JsonValue
+from callcenter_ws.runtime.json_names import with_json_names
 
 MAX_EXPIRY = 253_402_300_799.0
 """The largest ``exp`` in Unix seconds: the end of the year 9999, the last that RFC 3339 can represent."""
@@ -169,7 +170,7 @@ def _claim_text(text: str) -> str:
     what, _, where = text.partition(" - at `$.")
     if what.endswith("got `null`") and where in _REQUIRED_CLAIMS:
         return f"{where[:-1]}: required, and must not be null"
-    return f"{where.rstrip('`') or 'claims'}: {what[:1].lower()}{what[1:].replace('`', '')}"
+    return f"{where.rstrip('`') or 'claims'}: {what[:1].lower()}{with_json_names(what[1:])}"
 
 
 def _principal(claims: Claims) -> Principal:

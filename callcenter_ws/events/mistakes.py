@@ -10,6 +10,7 @@ import msgspec
 
 from callcenter_ws.events.catalogue import CATALOGUE, EVERYTHING
 from callcenter_ws.runtime.json import MAX_INTEGER, MIN_INTEGER
+from callcenter_ws.runtime.json_names import json_name, with_json_names
 from callcenter_ws.runtime.suggestions import MAX_WORDS, closest_name, did_you_mean
 
 MAX_MISTAKES = 10
@@ -28,7 +29,7 @@ _LOCATION = re.compile(r"(.*) - at `\$(.*)`", re.DOTALL)
 def unknown_type(value: object, *, suggest: bool) -> str:
     """Return what is wrong with the ``type`` of an event that the catalogue does not contain."""
     if not isinstance(value, str):
-        return f"type: there is no event type of JSON type {type(value).__name__}"
+        return f"type: expected a string, got {json_name(value)}"
     return f"type: there is no event type {value[:64]!r}{did_you_mean(value, CATALOGUE) if suggest else ''}"
 
 
@@ -94,7 +95,7 @@ def payload_path(text: str, where: str = "") -> str:
         return f"payload{where}.{missing[1]}: required"
     if what.startswith("Invalid enum value"):
         what = "not one of the values that the protocol lists"
-    return f"payload{where}: {what[:1].lower()}{what[1:]}"
+    return f"payload{where}: {what[:1].lower()}{with_json_names(what[1:])}"
 
 
 def path_of_large_integer(payload: object) -> str:

@@ -109,11 +109,11 @@ def test_integers_mean_their_decimal_text() -> None:
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, int("9" * 255)])
 def test_an_integer_of_more_than_64_bits_is_refused(claim: str, value: int) -> None:
     """An event cannot name it, so that it would be nobody's."""
-    assert f"{claim}: expected int" in refused(issue(**{claim: value}))
+    assert f"{claim}: expected an integer" in refused(issue(**{claim: value}))
 
 
 def test_a_queue_of_more_than_64_bits_is_refused() -> None:
-    assert "queues[1]: expected int" in refused(issue(queues=["sales", 2**63]))
+    assert "queues[1]: expected an integer" in refused(issue(queues=["sales", 2**63]))
 
 
 @pytest.mark.parametrize("claim", ["sub", "tenant_id", "session_id", "jti", "extension"])

@@ -110,11 +110,17 @@ class TestRefusals:
         assert refused(persist=wrong).message == "persist: expected true or false"
 
     @pytest.mark.parametrize(
+        ("name", "kind"),
+        [(None, "null"), (5, "an integer"), (["alert"], "an array"), ({}, "an object"), (True, "true")],
+    )
+    def test_a_type_of_another_json_type_is_named(self, name: Any, kind: str) -> None:
+        assert refused(type_=name).message == f"type: expected a string, got {kind}"
+
+    @pytest.mark.parametrize(
         ("name", "shown"),
         [
             ("exploded", "'exploded'"), ("", "''"),
             ("call.*", "'call.*'"),
-            (None, "of JSON type NoneType"), (5, "of JSON type int"), (["alert"], "of JSON type list"),
             ("x" * 1000, repr("x" * 64)), ("a\nb", "'a\\nb'"),
         ],
     )  # fmt: skip
@@ -132,10 +138,13 @@ class TestRefusals:
         assert refused(payload={**REQUIRED["alert"], "x": "x" * PAYLOAD_BYTES}).message.endswith("limit is 524288")
 
     def test_payload_path_converts_the_messages_of_msgspec(self) -> None:
-        assert payload_path("Expected `str`, got `int` - at `$.a[0].b`") == "payload.a[0].b: expected `str`, got `int`"
+        assert (
+            payload_path("Expected `str`, got `int` - at `$.a[0].b`")
+            == "payload.a[0].b: expected a string, got an integer"
+        )
         assert payload_path("Object missing required field `a`") == "payload.a: required"
         assert payload_path("Object missing required field `a` - at `$.b[1]`") == "payload.b[1].a: required"
-        assert payload_path("Expected `object`, got `null`") == "payload: expected `object`, got `null`"
+        assert payload_path("Expected `object`, got `null`") == "payload: expected an object, got null"
         assert "secret" not in payload_path("Invalid enum value 'secret - at `$.x`' - at `$.state`")
 
 

@@ -106,7 +106,7 @@ class TestEnvelope:
     def test_a_payload_that_is_not_an_object_is_refused(self, world: World, type_: str, payload: Any) -> None:
         code, text = world.live(ANA).request_error(type_, payload)
         assert code == "invalid_message"
-        assert text.startswith("payload: expected `object`")
+        assert text.startswith("payload: expected an object")
 
     @pytest.mark.parametrize("type_", ["ping", "snapshot"])
     @pytest.mark.parametrize("fields", [{}, {"payload": None}, {"payload": {}}, {"payload": {"x": 1}}, {"extra": [1]}])
@@ -192,14 +192,14 @@ class TestSubscribe:
         ("payload", "text"),
         [
             ({}, "payload.events: required"),
-            ({"events": None}, "payload.events: expected `array`"),
-            ({"events": "call.*"}, "payload.events: expected `array`"),
-            ({"events": []}, "payload.events: expected `array` of length >= 1"),
-            ({"events": [1]}, "payload.events[0]: expected `str`"),
-            ({"events": ["alert", None]}, "payload.events[1]: expected `str`"),
-            ({"events": [""]}, "payload.events[0]: expected `str` of length >= 1"),
-            ({"events": ["x" * 256]}, "payload.events[0]: expected `str` of length <= 255"),
-            ({"events": ["alert"] * 101}, "payload.events: expected `array` of length <= 100"),
+            ({"events": None}, "payload.events: expected an array"),
+            ({"events": "call.*"}, "payload.events: expected an array"),
+            ({"events": []}, "payload.events: expected an array of length >= 1"),
+            ({"events": [1]}, "payload.events[0]: expected a string"),
+            ({"events": ["alert", None]}, "payload.events[1]: expected a string"),
+            ({"events": [""]}, "payload.events[0]: expected a string of length >= 1"),
+            ({"events": ["x" * 256]}, "payload.events[0]: expected a string of length <= 255"),
+            ({"events": ["alert"] * 101}, "payload.events: expected an array of length <= 100"),
         ],
     )
     def test_an_invalid_field_is_refused_by_name(self, world: World, type_: str, payload: Any, text: str) -> None:
@@ -485,8 +485,8 @@ class TestChatMessage:
         [
             ({"session_id": None}, "payload.session_id: expected"), ({"session_id": ""}, "payload.session_id: "),
             ({"session_id": 1.5}, "payload.session_id: expected"), ({"session_id": "x" * 256}, "payload.session_id: "),
-            ({"body": None}, "payload.body: expected `str`"), ({"body": 5}, "payload.body: expected `str`"),
-            ({"body": ""}, "payload.body: expected `str` of length >= 1"), ({"body": ["x"]}, "payload.body: "),
+            ({"body": None}, "payload.body: expected a string"), ({"body": 5}, "payload.body: expected a string"),
+            ({"body": ""}, "payload.body: expected a string of length >= 1"), ({"body": ["x"]}, "payload.body: "),
             ({"client_message_id": ""}, "payload.client_message_id: "),
             ({"client_message_id": []}, "payload.client_message_id: "),
         ],
