@@ -22,10 +22,12 @@ from twisted.python.components import Componentized
 from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
-from callcenter_ws.config.changes import Reloadable
-from callcenter_ws.config.load import ConfigError
+from callcenter_ws.config.load import ConfigError, Problem
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.config.source import SettingsSource
+from callcenter_ws.control.messages import Operations
+from callcenter_ws.control.reloads import ProcessOperations
+from callcenter_ws.control.server import ControlledService
 from callcenter_ws.demo.page import demo_page
 from callcenter_ws.demo.service import SimulatorProcess
 from callcenter_ws.demo.settings import demo_settings, page_hosts, page_url
@@ -36,12 +38,16 @@ from callcenter_ws.gateway.log_output import LogLevelFilter, log_observer
 from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
 from callcenter_ws.ops.reload_outcome import RecordedReload
+from callcenter_ws.runtime.background import spawn
+from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.service_manager import NotifySocket, ServiceReports
 from callcenter_ws.runtime.stop_signals import StopSignals
 from callcenter_ws.workers import worker_options
 from callcenter_ws.workers.handoff import WorkerHandoff, listen_endpoints
+from callcenter_ws.workers.node_settings import NodeSettings
 from callcenter_ws.workers.supervisor import Supervisor
+from callcenter_ws.workers.worker_reload import WorkerReload
 
 _log = Logger()
 
@@ -62,6 +68,7 @@ class Options(usage.Options):
 
     settings: Settings
     source: SettingsSource
+    content: bytes | None
     demo: DemoState | None
     worker_count: int | None
     handoff: WorkerHandoff | None
@@ -92,7 +99,9 @@ class Options(usage.Options):
         )
         self.demo = None
         try:
-            settings = self.source.load()
+            self._use_handoff()
+            self.content = self.source.read()
+            settings = self.source.load(self.content)
             self._set_workers(settings)
             if self["demo"]:
                 self.demo = DemoState.prepare(page_url(settings))
@@ -111,6 +120,13 @@ class Options(usage.Options):
 
     def _complete(self, settings: Settings) -> Settings:
         return settings if self.demo is None else demo_settings(settings, self.demo)
+
+    def _use_handoff(self) -> None:
+        """Have a worker read the settings that its siblings use."""
+        if self.handoff is not None and self.handoff.settings:
+            self.source.copy = Path(self.handoff.settings)
+        if self.handoff is not None:
+            self.source.pinned = self.handoff.pinned
 
     def _set_workers(self, settings: Settings) -> None:
         self.worker_count = None
@@ -155,10 +171,11 @@ def makeService(options: Options) -> Service:
     # Before the environment is copied for workers.
     notify = NotifySocket.pop(os.environ, os.getpid())
     service = _service(reactor, options, lowest)
-    logged = LoggedService(service, observer)
-    ServiceReports(
+    reports = ServiceReports(
         reactor, notify, service.status, lambda: _stop_timeout(getattr(service, "settings", options.settings))
-    ).setServiceParent(logged)
+    )
+    logged = LoggedService(_controlled(reactor, options, service, lowest, reports), observer)
+    reports.setServiceParent(logged)
     return logged
 
 
@@ -168,17 +185,38 @@ def _stop_timeout(settings: Settings) -> float:
 
 def _service(reactor: Reactor, options: Options, lowest: LogLevelFilter) -> GatewayService | Supervisor:
     if options.worker_count is not None:
-        return _supervisor(reactor, options, options.worker_count)
+        return _supervisor(reactor, options, options.worker_count, lowest)
     raise_descriptor_limit()
     service = _gateway(reactor, options)
     _tune_garbage_collector()
-    text = "SIGHUP is ignored: a gateway without workers loads new settings and certificates only when it is restarted"
     if options.handoff is None:
         reactor.callWhenRunning(StopSignals(reactor, lambda: service.is_stopping, service.stop_now).install)
-    else:
-        text = "SIGHUP: this is a worker; send it to the supervisor, which replaces all workers"
-    reactor.callWhenRunning(_on_hangup, reactor, lambda: _log.warn(text))
     return service
+
+
+def _controlled(
+    reactor: Reactor,
+    options: Options,
+    service: GatewayService | Supervisor,
+    lowest: LogLevelFilter,
+    reports: ServiceReports,
+) -> Service:
+    """Return the service with what operators ask of it: reloads, by the control socket and by SIGHUP."""
+    operations: Operations
+    if isinstance(service, Supervisor):
+        service.around_reload = reports.reload
+        on_hangup, operations = service.replace_workers, service
+    else:
+        reload = _reload(service, options, lowest)
+        if service.worker is not None:
+            service.worker.reload = WorkerReload(options.source, reload, reload.refused)
+            text = "SIGHUP: this is a worker; send it to the supervisor, which replaces all workers"
+            reactor.callWhenRunning(_on_hangup, reactor, lambda: _log.warn(text))
+            return service
+        operations = ProcessOperations(reload, service.parts.health, ReactorClock(reactor), spawn, reports.reload)
+        on_hangup = operations.request_reload
+    reactor.callWhenRunning(_on_hangup, reactor, on_hangup)
+    return ControlledService(reactor, service, operations, options.settings.control_socket)
 
 
 def _gateway(reactor: Reactor, options: Options) -> GatewayService:
@@ -192,7 +230,7 @@ def _gateway(reactor: Reactor, options: Options) -> GatewayService:
     return service
 
 
-def _reload(service: GatewayService, options: Options, lowest: LogLevelFilter) -> Reloadable:
+def _reload(service: GatewayService, options: Options, lowest: LogLevelFilter) -> RecordedReload:
     """Return what loads the settings of a gateway again, and counts the outcome for the metrics."""
     return RecordedReload(GatewayReload(service, options.load_settings, lowest.set), service.reload_outcome, time.time)
 
@@ -214,19 +252,33 @@ def _tune_garbage_collector() -> None:
     gc.set_threshold(10_000, 5, 2)
 
 
-def _supervisor(reactor: Reactor, options: Options, count: int) -> Supervisor:
+def _supervisor(reactor: Reactor, options: Options, count: int, lowest: LogLevelFilter) -> Supervisor:
+    settings = options.settings
+
+    def use(used: Settings) -> None:
+        supervisor.set_stop_timeout(_stop_timeout(used))
+        lowest.set(used.log.level)
+
     supervisor = Supervisor(
         reactor,
         worker_options.worker_command(options["config"], options.overrides),
-        listen_endpoints(options.settings),
+        NodeSettings(options.source, options.content, settings, check=_check_for_workers, use=use),
+        listen_endpoints(settings),
         count,
-        stop_timeout=_stop_timeout(options.settings),
+        stop_timeout=_stop_timeout(settings),
         unusable=lambda: _end_with_failure(reactor),
         environ=dict(os.environ),
         folder=str(options.folder),
     )
-    reactor.callWhenRunning(_on_hangup, reactor, supervisor.replace_workers)
+    reactor.callWhenRunning(StopSignals(reactor, lambda: not supervisor.running, supervisor.stop_now).install)
     return supervisor
+
+
+def _check_for_workers(settings: Settings) -> None:
+    try:
+        worker_options.check_settings(settings, demo=False)
+    except worker_options.WorkersRefused as error:
+        raise ConfigError([Problem("", "", str(error))]) from None
 
 
 def _end_with_failure(reactor: Reactor) -> None:

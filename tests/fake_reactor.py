@@ -16,7 +16,9 @@ class FakeChild:
     """A fake child process, which is its own transport.
 
     Attributes:
-        signals: the names of the signals that were sent to it.
+        signals: the names or numbers of the signals that were sent to it.
+        received: what was written to its descriptors.
+        answer: returns its output at descriptor 3 for what is written to it; None: it writes nothing.
         has_ended: whether it has ended; set it for a process that has ended but has not been reaped.
     """
 
@@ -33,14 +35,23 @@ class FakeChild:
         self.command = command
         self.environ = environ
         self.descriptors = descriptors
-        self.signals: list[str] = []
+        self.signals: list[str | int] = []
+        self.received: list[bytes] = []
+        self.answer: Callable[[bytes], bytes] | None = None
         self.has_ended = False
 
-    def signalProcess(self, name: str) -> None:  # noqa: N802 - Twisted's name
+    def signalProcess(self, name: str | int) -> None:  # noqa: N802 - Twisted's name
         """Record a signal; raise ``ProcessExitedAlready`` if the process has ended."""
         if self.has_ended:
             raise ProcessExitedAlready
         self.signals.append(name)
+
+    def writeToChild(self, descriptor: int, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Record what is written to the process, and pass on its answer."""
+        assert descriptor in self.descriptors
+        self.received.append(data)
+        if self.answer is not None:
+            self.write(3, self.answer(data))
 
     def write(self, descriptor: int, data: bytes) -> None:
         """Pass on output of the process."""
@@ -58,6 +69,7 @@ class FakeReactor(Clock):
 
     Attributes:
         spawn_fails: whether spawning raises ``OSError``.
+        answer: the ``answer`` of the children that it spawns.
         readers: the descriptors that are watched for input.
         writers: the descriptors that are watched for space to write.
         when_running: the calls to make once the reactor runs; a test makes them itself.
@@ -67,6 +79,7 @@ class FakeReactor(Clock):
         super().__init__()
         self.children: list[FakeChild] = []
         self.spawn_fails = False
+        self.answer: Callable[[bytes], bytes] | None = None
         self.readers: set[Any] = set()
         self.writers: set[Any] = set()
         self.when_running: list[Callable[[], None]] = []
@@ -98,6 +111,7 @@ class FakeReactor(Clock):
             raise OSError(11, "Resource temporarily unavailable")
         assert executable == command[0]
         child = FakeChild(protocol, 100 + len(self.children), command, environ, childFDs)
+        child.answer = self.answer
         self.children.append(child)
         protocol.makeConnection(child)  # type: ignore[arg-type]  # it has the methods that are used
         return child

@@ -27,7 +27,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SettingsSource:
 
 def test_relative_paths_start_where_they_did_at_the_start(source: SettingsSource, tmp_path: Path) -> None:
     settings = source.load()
-    assert source.file == tmp_path / "etc/gw.toml"
+    assert source.folder == tmp_path / "etc"
     assert settings.jwt.secret_file == tmp_path / "etc/own.secret"
     assert settings.amp.token_file == tmp_path / "file.secret"
     assert settings.store_file == tmp_path / "e.db"
@@ -37,11 +37,22 @@ def test_relative_paths_start_where_they_did_at_the_start(source: SettingsSource
 def test_a_copy_is_read_in_place_of_the_file(source: SettingsSource, tmp_path: Path) -> None:
     source.copy = tmp_path / "copy"
     source.copy.write_text('[jwt]\nsecret_file = "own.secret"\nleeway = 7\n')
-    assert source.file is not None
-    source.file.write_text("nonsense")
+    (tmp_path / "etc/gw.toml").write_text("nonsense")
     settings = source.load()
     assert settings.jwt.leeway == 7
     assert settings.jwt.secret_file == tmp_path / "etc/own.secret"
+    source.pinned = ["jwt.leeway=8"]
+    assert source.load().jwt.leeway == 8
+
+
+def test_content_that_was_read_before_is_used(source: SettingsSource, tmp_path: Path) -> None:
+    content = source.read()
+    (tmp_path / "etc/gw.toml").unlink()
+    assert source.load(content).jwt.secret_file == tmp_path / "etc/own.secret"
+    with pytest.raises(ConfigError, match=r"- etc/gw\.toml: cannot read the file: No such file"):
+        source.read()
+    with pytest.raises(ConfigError, match=r"- etc/gw\.toml: cannot read the file: No such file"):
+        source.load()
 
 
 def test_problems_of_a_copy_name_the_file(source: SettingsSource, tmp_path: Path) -> None:

@@ -31,20 +31,34 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 BESIDE: dict[str, set[str]] = {
     # Several processes of one node: processes, sockets and metrics as text, and nothing of what a gateway does.
-    "workers": {"errors", "runtime", "config"},
+    "workers": {"errors", "runtime", "config", "control"},
+    # The socket for operators' commands: how a gateway is asked, and nothing of what it does.
+    "control": {"errors", "runtime", "config"},
     # A daemon shares with the server the definitions of the wire, and no more.
     "remote": {"errors", "runtime", "events", "interfaces", "amp.commands"},
     "testing": {"errors", "runtime"},
     # The simulator is a sender like any other; its page is an HTTP resource.
     "demo": {"errors", "runtime", "auth", "config", "http", "remote"},
-    "cli": {"errors", "runtime", "events", "interfaces", "auth", "broker", "config", "amp.commands", "remote", "demo"},
+    "cli": {
+        "errors",
+        "runtime",
+        "events",
+        "interfaces",
+        "auth",
+        "broker",
+        "config",
+        "control",
+        "amp.commands",
+        "remote",
+        "demo",
+    },
 }
 """What the parts outside the layers may import."""
 
 ADDITIONALLY: dict[str, set[str]] = {
     # A worker's gateway; the supervisor is not part of it.
     "gateway": {"workers.handoff", "workers.metrics", "workers.worker"},
-    "tap": {"workers", "demo"},
+    "tap": {"workers", "control", "demo"},
 }
 """What parts of the layers import of those outside."""
 

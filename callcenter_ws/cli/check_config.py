@@ -7,7 +7,7 @@ import sys
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings
 from callcenter_ws.cli.target import CommandFailed, settings_of
-from callcenter_ws.config.access import check_access, check_ports
+from callcenter_ws.config.access import check_access, check_control_socket, check_ports
 from callcenter_ws.runtime.web_origin import OWN_PAGES
 
 
@@ -40,7 +40,7 @@ def check_config(arguments: argparse.Namespace) -> int:
     print(f"  store               {settings.store_name}")
     connections = f"at most {limits.connections}" if limits.connections else "as many as file descriptors allow"
     print(f"  node                {settings.cluster.node_id}, connections: {connections}")
-    ports = (f"{finding.key}: {finding.reason}" for finding in check_ports(settings))
-    for warning in (*settings.warnings, *ports):
+    more = (*check_ports(settings), *check_control_socket(settings))
+    for warning in (*settings.warnings, *(f"{finding.key}: {finding.reason}" for finding in more)):
         print(f"warning: {warning}", file=sys.stderr)
     return 0

@@ -53,6 +53,14 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
             yield Finding(key, reason)
 
 
+def check_control_socket(settings: Settings) -> Iterator[Finding]:
+    """Yield why this user cannot make the control socket, without which the gateway serves all the same."""
+    path = settings.control_socket
+    if path is not None:
+        # Its path may be longer than the address of a socket: it is reached through its folder.
+        yield from _socket_file_findings("control.socket", path)
+
+
 def _store_findings(file: Path) -> Iterator[Finding]:
     folder = file.absolute().parent
     if any(folder.resolve().is_relative_to(virtual) for virtual in VIRTUAL_FOLDERS):
@@ -68,6 +76,10 @@ def _socket_findings(key: str, path: Path) -> Iterator[Finding]:
     if length > SOCKET_PATH_BYTES:
         yield Finding(key, f"the path {path} has {length} bytes; that of a socket has at most {SOCKET_PATH_BYTES}")
         return
+    yield from _socket_file_findings(key, path)
+
+
+def _socket_file_findings(key: str, path: Path) -> Iterator[Finding]:
     folder = path.absolute().parent
     yield from _folder_findings(key, folder, "the socket is made there")
     if os.access(folder, os.X_OK) and os.path.lexists(path) and not stat.S_ISSOCK(path.lstat().st_mode):

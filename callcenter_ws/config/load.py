@@ -77,7 +77,7 @@ def load(
     environ: Mapping[str, str] = MappingProxyType({}),
     demo: bool = False,
     folder: Path | None = None,
-    copy: Path | None = None,
+    content: bytes | None = None,
 ) -> Settings:
     """Return the settings, complete and checked.
 
@@ -88,8 +88,8 @@ def load(
             prefix cause a warning, unless they are in ``OTHER_VARIABLES``.
         demo: do not warn of missing secrets; the demo has its own.
         folder: the folder in which relative paths of ``path``, ``overrides`` and ``environ`` start; None: the current.
-        copy: a copy of the TOML file that is read in its place. Messages name ``path``, in whose folder the relative
-            paths start.
+        content: the content of the TOML file, if it was read before. Messages name ``path`` all the same, in whose
+            folder the relative paths start.
 
     Raises:
         ConfigError: with all problems.
@@ -100,7 +100,13 @@ def load(
     file_was_read = True
     if path is not None:
         try:
-            _read_table(_parse(copy or folder / path), path, (folder / path).parent, found, problems)
+            _read_table(
+                _parse(read_file(folder / path) if content is None else content),
+                path,
+                (folder / path).parent,
+                found,
+                problems,
+            )
         except ValueError as error:
             problems.append(Problem(str(path), "", str(error)))
             file_was_read = False
@@ -130,11 +136,17 @@ class _Found:
     base: Path
 
 
-def _parse(path: Path) -> dict[str, object]:
+def read_file(path: Path) -> bytes:
+    """Return the content of a TOML file; raises ``ValueError`` with the reason if it cannot be read."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot read the file: {error.strerror}") from None
+
+
+def _parse(content: bytes) -> dict[str, object]:
+    try:
+        return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 text (byte {error.start})") from None
     except RecursionError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from callcenter_ws.config.settings import PublicTenantSettings, Settings, StoreSettings
+from callcenter_ws.config.settings import ControlSettings, PublicTenantSettings, Settings, StoreSettings
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.runtime.endpoints import EndpointDescription
 
@@ -45,13 +45,14 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
     """Return ``settings`` with what the demo needs.
 
     The demo page may connect, tokens are signed with the development secret, the simulator sends over a unix socket,
-    visitors of the demo's tenant need no token, and events are stored in the demo's folder.
+    visitors of the demo's tenant need no token, and events and the control socket are in the demo's folder.
     """
     origins = page_origins(state.url)
     tenant = settings.public.tenants.get(state.tenant, PublicTenantSettings(anonymous=True))
     own_secret = settings.jwt.secret_file is None and "HS256" in settings.jwt.algorithms
     # Without a shared secret, daemons could not authenticate on the default TCP listener.
     other_listeners = settings.amp.listen if settings.amp.token_file is not None else ()
+    own_socket = settings.control == ControlSettings()
     own_store = settings.store.url == StoreSettings().url
     return replace(
         settings,
@@ -59,5 +60,6 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
         web=replace(settings.web, demo=True, allowed_origins=(*settings.web.allowed_origins, *origins)),
         jwt=replace(settings.jwt, secret_file=state.secret_file) if own_secret else settings.jwt,
         amp=replace(settings.amp, listen=(EndpointDescription.parse(state.amp_listen), *other_listeners)),
+        control=replace(settings.control, socket=str(state.control_socket)) if own_socket else settings.control,
         public=replace(settings.public, tenants={**settings.public.tenants, state.tenant: tenant}),
     )

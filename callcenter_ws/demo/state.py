@@ -62,6 +62,11 @@ class DemoState:
         return self.directory / "events.sqlite"
 
     @property
+    def control_socket(self) -> Path:
+        """The socket of operators' commands."""
+        return self.directory / "control.sock"
+
+    @property
     def amp_endpoint(self) -> str:
         """The Twisted client endpoint description of the AMP listener."""
         return f"unix:path={quoteStringArgument(str(self.amp_socket))}"

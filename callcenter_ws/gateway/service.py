@@ -47,6 +47,7 @@ class GatewayService(MultiService):
         siblings_take_over: returns, when the stop begins, whether other processes accept connections at the same ports,
             as when a worker is replaced.
         parts: the connected parts, for embedding.
+        worker: talks to the supervisor; None in a gateway of one process.
         settings: those that are in use; a reload replaces them.
         listeners: all of them.
         proxied_factories: those of endpoints with the PROXY protocol.
@@ -71,7 +72,7 @@ class GatewayService(MultiService):
         self._ready_check: IDelayedCall | None = None
         self.is_stopping = False
         self.siblings_take_over: Callable[[], bool] = lambda: handoff is not None
-        self._worker: Worker | None = None
+        self.worker: Worker | None = None
         self.parts = parts = assemble(reactor, settings, handoff, extra_resources)
         if parts.authentication.jwks is not None:
             parts.authentication.jwks.setServiceParent(self)
@@ -93,8 +94,10 @@ class GatewayService(MultiService):
         )
         if handoff is not None:
             stop_timeout = settings.limits.drain_timeout + STOP_MARGIN_SECONDS
-            self._worker = Worker(reactor, handoff, parts.health.reasons, self._accept_from_inherited, stop_timeout)
-            self._worker.setServiceParent(self)
+            self.worker = Worker(reactor, handoff, parts.health.reasons, self._accept_from_inherited, stop_timeout)
+            self.worker.node_stops = self._node_stops
+            self.worker.stop_now = self.stop_now
+            self.worker.setServiceParent(self)
 
     def _listen(self, setting: str, endpoint: EndpointDescription, factory: IProtocolFactory) -> Listener:
         inherited = None if self.handoff is None else self.handoff.descriptor(setting, endpoint)
@@ -118,8 +121,8 @@ class GatewayService(MultiService):
 
     def change_stop_timeout(self, limits: Limits) -> None:
         """Count the process as stuck after another time from now on, if it is a worker."""
-        if self._worker is not None:
-            self._worker.stop_timeout = limits.drain_timeout + STOP_MARGIN_SECONDS
+        if self.worker is not None:
+            self.worker.stop_timeout = limits.drain_timeout + STOP_MARGIN_SECONDS
 
     def _accept_from_inherited(self) -> None:
         for listener in self.listeners:
@@ -193,6 +196,10 @@ class GatewayService(MultiService):
             await self.parts.node_metrics.close()
         await self.parts.core.store.close()
         await _completed(super().stopService())
+
+    def _node_stops(self) -> None:
+        """Record that the other workers stop, too, and take over no clients."""
+        self.siblings_take_over = lambda: False
 
     def stop_now(self) -> None:
         """Close at once what a stop has not closed yet: its reason is a second signal. Without a stop, do nothing."""

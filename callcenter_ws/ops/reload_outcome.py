@@ -34,13 +34,17 @@ class RecordedReload:
         self._time = time
 
     def prepare(self) -> PreparedReload:
-        """Prepare; see ``Reloadable``. What this process refuses is recorded, what others refuse is not."""
+        """Prepare; see ``Reloadable``. What this process refuses is recorded."""
         try:
             prepared = self._reloadable.prepare()
         except BaseException:
-            self._outcome.successful = False
+            self.refused()
             raise
         return _Recorded(prepared, self._applied)
+
+    def refused(self) -> None:
+        """Record that the settings are refused, as by another process of the node."""
+        self._outcome.successful = False
 
     def _applied(self) -> None:
         self._outcome.successful = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -16,10 +16,10 @@ HANDOFF_VARIABLE = "CALLCENTER_WORKER"
 """The environment variable that holds the handoff, as JSON. It is not a setting, so its name differs from theirs."""
 
 SUPERVISOR_DESCRIPTOR = 0
-"""The worker's descriptor of a pipe that reads as closed once the supervisor has ended."""
+"""The worker's descriptor of the pipe of requests to it, which reads as closed once the supervisor has ended."""
 
 STATUS_DESCRIPTOR = 3
-"""The worker's descriptor of the pipe to which it writes its status."""
+"""The worker's descriptor of the pipe to which it writes its status and its answers."""
 
 FIRST_SOCKET_DESCRIPTOR = 4
 """The first of the worker's descriptors of listening sockets."""
@@ -60,6 +60,8 @@ class WorkerHandoff:
         replaces: whether another process with this number serves until this one is ready.
         folder: the private folder that the workers share.
         sockets: the descriptors of the listening sockets, by the text of the ``ListenEndpoint``.
+        settings: the path of the copy of the settings' file that is read in its place; empty: there is no file.
+        pinned: overrides of the settings, ``key=value``: what must stay as it is in the other workers.
     """
 
     number: int
@@ -68,6 +70,8 @@ class WorkerHandoff:
     replaces: bool
     folder: str
     sockets: Mapping[str, int]
+    settings: str = ""
+    pinned: Sequence[str] = ()
 
     @classmethod
     def pop(cls, environ: MutableMapping[str, str]) -> Self | None:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from callcenter_ws.control.messages import WorkerStatus
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.workers.process import WorkerProcess
 
@@ -55,6 +56,7 @@ class WorkerSlot:
     Attributes:
         current: the process that serves, or will; None while a restart is pending.
         closed: no process is started any more.
+        stop_timeout: as given; it may be changed.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class WorkerSlot:
         self.number = number
         self._spawn_worker = spawn_worker
         self._unusable = unusable
-        self._stop_timeout = stop_timeout
+        self.stop_timeout = stop_timeout
         self.current: WorkerProcess | None = None
         self._replacement: WorkerProcess | None = None
         self._running: set[WorkerProcess] = set()
@@ -90,9 +92,27 @@ class WorkerSlot:
         return len(self._running)
 
     @property
+    def processes(self) -> tuple[WorkerProcess, ...]:
+        """The processes that run: the current one, its replacement, and one that drains."""
+        return tuple(self._running)
+
+    @property
     def restart_at(self) -> float:
         """The reactor's time of the pending restart; infinite if none is pending."""
         return math.inf if self._restart is None else float(self._restart.getTime())
+
+    def status(self) -> WorkerStatus:
+        """Describe the current process."""
+        process = self.current
+        if process is None:
+            return WorkerStatus(self.number, None, serves=False, reason="it has ended, and will be restarted", age=0.0)
+        return WorkerStatus(
+            self.number,
+            process.pid,
+            serves=process.ready,
+            reason="" if process.ready else process.not_ready_reason,
+            age=max(0.0, self._reactor.seconds() - process.started_at),
+        )
 
     def start(self) -> None:
         """Start a worker."""
@@ -113,10 +133,12 @@ class WorkerSlot:
             self.start()
 
     async def close(self) -> None:
-        """Stop all processes of this slot, and wait until they have ended."""
+        """Stop all processes of this slot, as those of all others are, and wait until they have ended."""
         self.closed = True
         self._cancel_restart()
-        stopping = [Deferred.fromCoroutine(process.stop(self._stop_timeout)) for process in tuple(self._running)]
+        stopping = [
+            Deferred.fromCoroutine(process.stop(self.stop_timeout, node_stops=True)) for process in self.processes
+        ]
         await gatherResults(stopping)
 
     async def replace(self) -> bool:
@@ -144,7 +166,7 @@ class WorkerSlot:
         old, self.current, self._replacement = self.current, replacement, None
         if old is not None:
             _log.info("{new} serves; {old} drains", new=str(replacement), old=str(old))
-            await old.stop(self._stop_timeout)
+            await old.stop(self.stop_timeout)
 
     async def _discard(self, replacement: WorkerProcess) -> None:
         reason = replacement.exit_text or (
@@ -156,7 +178,7 @@ class WorkerSlot:
         self._replacement = None
         if self.current is not None:
             _log.error("{old} continues to serve", old=str(self.current))
-        await replacement.stop(self._stop_timeout)
+        await replacement.stop(self.stop_timeout)
 
     def _spawn(self) -> WorkerProcess | None:
         try:

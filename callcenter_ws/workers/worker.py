@@ -1,24 +1,34 @@
-"""The worker's side of supervision: when to accept connections, status reports, and the end of the supervisor."""
+"""The worker's side of supervision: when to accept connections, its reports and answers, and the supervisor's end."""
 
 from __future__ import annotations
 
+import faulthandler
 import math
-import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from callcenter_ws.config.changes import ReloadReport
+from callcenter_ws.config.load import ConfigError
+from callcenter_ws.control.messages import bounded
+from callcenter_ws.runtime.lines import LineSplitter
 from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.workers.channel import (
+    MAX_LINE_BYTES,
+    Act,
+    WorkerAnswer,
+    WorkerRequest,
+    decode_request,
+    encode_answer,
+)
 from callcenter_ws.workers.handoff import STATUS_DESCRIPTOR, SUPERVISOR_DESCRIPTOR, WorkerHandoff
-from callcenter_ws.workers.process import READY
+from callcenter_ws.workers.pipes import PipeReader, PipeWriter
+from callcenter_ws.workers.process import READY, STDERR
+from callcenter_ws.workers.worker_reload import WorkerReload
 
 _log = Logger()
 
@@ -27,6 +37,9 @@ READINESS_CHECK_INTERVAL_SECONDS = 0.1
 
 ACCEPT_TIMEOUT_SECONDS = 10.0
 """Seconds after which connections are accepted even if the gateway cannot serve: a refusal is better than silence."""
+
+STOP_BEGINS_SECONDS = 0.1
+"""Seconds until a stop has begun, so that it can be ended at once."""
 
 
 class Worker(Service):
@@ -40,6 +53,9 @@ class Worker(Service):
     Attributes:
         stop_timeout: seconds after which the process ends itself if the supervisor, which would kill it, has ended;
             may be changed.
+        reload: loads the settings again when the supervisor asks for it; to be set before the start.
+        node_stops: called when the whole node stops, so that no other worker takes over the clients.
+        stop_now: called to end a drain at once.
     """
 
     def __init__(
@@ -65,21 +81,26 @@ class Worker(Service):
         self._last_status = ""
         self._next_check: IDelayedCall | None = None
         self._is_stopping = False
-        self._supervisor_watch = PipeEndWatch(supervisor_descriptor, self._supervisor_ended)
-        self._status_descriptor = status_descriptor
+        self.reload: WorkerReload | None = None
+        self.node_stops: Callable[[], None] = lambda: None
+        self.stop_now: Callable[[], None] = lambda: None
+        requests = LineSplitter(self._asked, MAX_LINE_BYTES)
+        self._supervisor_pipe = PipeReader(supervisor_descriptor, requests.feed, self._supervisor_ended)
+        self._status_pipe = PipeWriter(reactor, status_descriptor)
 
     def startService(self) -> None:
         """Watch the supervisor, and the gateway until it is ready."""
         super().startService()
         self._started_at = self._reactor.seconds()
-        self._reactor.addReader(self._supervisor_watch)
+        self._reactor.addReader(self._supervisor_pipe)
         self._reactor.callWhenRunning(self._check)
         self._reactor.callWhenRunning(self._install_signal_handlers)
 
     def stopService(self) -> None:
         """Stop watching."""
         super().stopService()
-        self._reactor.removeReader(self._supervisor_watch)
+        self._reactor.removeReader(self._supervisor_pipe)
+        self._status_pipe.stop()
         if self._next_check is not None:
             self._next_check.cancel()
             self._next_check = None
@@ -102,16 +123,52 @@ class Worker(Service):
     def _report(self, status: str) -> None:
         if status != self._last_status:
             self._last_status = status
-            with suppress(OSError):
-                os.write(self._status_descriptor, status.replace("\n", " ").encode() + b"\n")
+            self._status_pipe.write(status.replace("\n", " ").encode() + b"\n")
+
+    # Requests of the supervisor
+
+    def _asked(self, line: bytes) -> None:
+        try:
+            request = decode_request(line)
+        except ValueError:
+            _log.error("the supervisor has sent a request that this version of callcenter-ws does not know")
+            return
+        self._status_pipe.write(encode_answer(self._answer(request)))
+
+    def _answer(self, request: WorkerRequest) -> WorkerAnswer:
+        if request.act is Act.PREPARE:
+            report, problems = self._prepare(request.settings)
+            return WorkerAnswer(request.id, report, problems)
+        if self.reload is not None and request.act is Act.COMMIT:
+            self.reload.commit()
+        elif self.reload is not None and request.act is Act.ABORT:
+            self.reload.abort()
+        elif request.act is Act.NODE_STOPS:
+            self.node_stops()
+        elif request.act is Act.STOP_NOW:
+            self._stop_at_once()
+        return WorkerAnswer(request.id)
+
+    def _prepare(self, settings: str) -> tuple[ReloadReport | None, tuple[str, ...]]:
+        if self.reload is None:
+            return None, ("this worker cannot load settings again",)
+        try:
+            return self.reload.prepare(settings), ()
+        except ConfigError as error:
+            return None, bounded(error.problems)
+        except Exception:
+            _log.failure("unhandled error while settings are read")
+            return None, ("the worker met an error, which its log has",)
 
     # Stopping
 
     def _install_signal_handlers(self) -> None:
-        """Stop on the first SIGTERM or SIGINT and ignore further ones.
+        """Stop on the first SIGTERM or SIGINT and ignore further ones; on SIGUSR2, write where each thread is.
 
         A worker may get several: systemd signals all processes of the unit, and the supervisor each worker.
         """
+        # Even if the process hangs: the handler is not written in Python.
+        faulthandler.register(signal.SIGUSR2, STDERR, all_threads=True)
         for number, stop in {signal.SIGTERM: self._reactor.sigTerm, signal.SIGINT: self._reactor.sigInt}.items():
             signal.signal(number, lambda *args, stop=stop: stop(*args) if self._begins_to_stop() else None)
 
@@ -119,6 +176,14 @@ class Worker(Service):
         """Record that the worker stops; return whether it was not stopping before."""
         was_stopping, self._is_stopping = self._is_stopping, True
         return not was_stopping
+
+    def _stop_at_once(self) -> None:
+        if self._begins_to_stop():
+            # The second signal has come before SIGTERM, which tells the worker of the first.
+            self._reactor.stop()
+            self._reactor.callLater(STOP_BEGINS_SECONDS, self.stop_now)
+        else:
+            self.stop_now()
 
     def _supervisor_ended(self) -> None:
         if not self._begins_to_stop():
@@ -129,33 +194,3 @@ class Worker(Service):
         # The supervisor would have removed the folder. The other workers do not need it any more either.
         shutil.rmtree(self._private_folder, ignore_errors=True)
         self._reactor.stop()
-
-
-@implementer(IReadDescriptor)
-class PipeEndWatch:
-    """Watches the read end of a pipe that is never written to, and calls ``closed`` when its write end is closed.
-
-    The operating system closes the write end when the process that holds it ends.
-    """
-
-    def __init__(self, descriptor: int, closed: Callable[[], None]) -> None:
-        self._descriptor = descriptor
-        self._closed = closed
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._descriptor
-
-    def logPrefix(self) -> str:
-        """Return the name for log lines."""
-        return "pipe end watch"
-
-    def doRead(self) -> Any:  # noqa: N802 - Twisted's name; it declares a Failure, but reactors expect an exception
-        """Read what there is; an error tells the reactor that the pipe is closed."""
-        if os.read(self._descriptor, 4096):
-            return None
-        return EOFError()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Call ``closed``."""
-        self._closed()

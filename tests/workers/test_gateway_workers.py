@@ -143,10 +143,21 @@ def test_replaced_workers_have_new_settings(start: StartGateways, settings: Sett
 
 def test_unusable_settings_leave_the_old_workers_running(start: StartGateways, settings: Settings) -> None:
     node = start(1)
+    settings.write(more_web="trusted_proxies = [true]", more="[nonsense]\n")
+    node.process.send_signal(signal.SIGHUP)
+    node.expect(r"#error\] SIGHUP: no worker is replaced, because the settings cannot be used")
+    node.expect(rf"#error\]   {re.escape(str(settings.file))}: nonsense: there is no such section")
+    node.expect(rf"#error\]   {re.escape(str(settings.file))}: web.trusted_proxies: ")
+    node.connect().close()
+    assert len(node.worker_pids) == 1
+
+
+def test_new_endpoints_wait_for_a_restart(start: StartGateways, settings: Settings) -> None:
+    node = start(1)
     settings.write(listen="tcp:0:interface=127.0.0.2", more_web=f'metrics_listen = "{PLAIN}"')
     node.process.send_signal(signal.SIGHUP)
-    node.expect("the supervisor does not listen on web.listen tcp:0:interface=127.0.0.2: restart it for new endpoints")
-    node.expect("continues to serve")
+    node.expect(r"#warn\] settings: web.listen has changed, and stays as it is: restart the gateway")
+    node.expect("all workers have been replaced")
     node.connect().close()
 
 
@@ -177,17 +188,20 @@ def test_repeated_stop_signals_are_one_stop(start: StartGateways) -> None:
 
 def test_bad_settings_end_the_start(settings: Settings) -> None:
     # The supervisor can read this path; in the workers it does not exist.
-    with settings.file.open() as config:
-        command = [str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--workers", "2", "--config"]
+    with (settings.folder / "secret").open() as secret:
+        command = [str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--workers", "2", "--config", str(settings.file)]
         ended = subprocess.run(
-            [*command, f"/dev/fd/{config.fileno()}", "--set", f"jwt.secret_file={settings.folder}/secret"],
-            pass_fds=[config.fileno()],
+            [*command, "--set", f"jwt.secret_file=/dev/fd/{secret.fileno()}"],
+            pass_fds=[secret.fileno()],
             capture_output=True,
             text=True,
             timeout=DEADLINE,
             check=False,
         )
-    assert "cannot read the file" in ended.stdout
+    assert (
+        "worker 1: callcenter-ws cannot start:" in ended.stdout
+        or "worker 2: callcenter-ws cannot start:" in ended.stdout
+    )
     assert "ended with status 1 before it ever served" in ended.stdout
     assert ended.returncode == 1, ended.stdout
 

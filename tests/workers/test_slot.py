@@ -12,8 +12,11 @@ from fake_reactor import FakeChild, FakeReactor
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 
+from callcenter_ws.config.settings import Settings
+from callcenter_ws.config.source import SettingsSource
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.workers import no_worker_monitor
+from callcenter_ws.workers.channel import WorkerAnswer, decode_request, encode_answer
 from callcenter_ws.workers.handoff import (
     FIRST_SOCKET_DESCRIPTOR,
     HANDOFF_VARIABLE,
@@ -22,12 +25,18 @@ from callcenter_ws.workers.handoff import (
     WorkerHandoff,
 )
 from callcenter_ws.workers.no_worker_monitor import CHECK_INTERVAL_SECONDS
+from callcenter_ws.workers.node_settings import NodeSettings
 from callcenter_ws.workers.slot import MAX_RESTART_DELAY_SECONDS, READY_TIMEOUT_SECONDS, STABLE_SECONDS
 from callcenter_ws.workers.supervisor import Supervisor
 
 pytestmark = pytest.mark.logs_errors
 STOP_TIMEOUT_SECONDS = 30.0
 HOME = {"HOME": "/"}
+
+
+def answer(line: bytes) -> bytes:
+    """Return the answer of a worker to a request."""
+    return encode_answer(WorkerAnswer(decode_request(line).id))
 
 
 def report(child: FakeChild, status: str) -> None:
@@ -41,10 +50,12 @@ class Node:
     def __init__(self, count: int = 1, spawn_fails: bool = False, environ: Mapping[str, str] = HOME) -> None:
         self.reactor = FakeReactor()
         self.reactor.spawn_fails = spawn_fails
+        self.reactor.answer = answer
         self.unusable_calls = 0
         self.supervisor = Supervisor(
             self.reactor,
             ["tiny"],
+            NodeSettings(SettingsSource(None, [], {}, demo=False, folder=Path("/")), None, Settings()),
             [ListenEndpoint("web.listen", EndpointDescription.parse("tcp:0:interface=127.0.0.1"))],
             count,
             stop_timeout=STOP_TIMEOUT_SECONDS,

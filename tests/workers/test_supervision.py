@@ -151,7 +151,7 @@ def test_workers_end_when_the_supervisor_is_killed(start_node: StartNode) -> Non
     assert all(has_ended(pid) for pid in pids)
     with socket.create_server(("127.0.0.1", port)):
         pass
-    assert list(node.folder.iterdir()) == []
+    assert node.files == []
 
 
 def test_hanging_workers_end_when_the_supervisor_is_killed(start_node: StartNode, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_stopping_leaves_no_process_and_no_file(start_node: StartNode, tmp_path:
     pids = node.serving(2)
     assert node.stop() == 0
     assert all(has_ended(pid) for pid in pids)
-    assert sorted(path.name for path in tmp_path.iterdir()) == []
+    assert node.files == []
 
 
 def test_a_port_in_use_ends_the_start(start_node: StartNode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import sys
 import threading
@@ -22,6 +23,8 @@ class TinyNode(Process):
         self, folder: Path, count: int, *endpoints: str, stop_timeout: float = 20.0, before: Sequence[str] = ()
     ) -> None:
         self.folder = folder
+        self.settings = folder / "tiny.toml"
+        self.set_connections(1)
         command = [
             *before,
             sys.executable,
@@ -37,6 +40,23 @@ class TinyNode(Process):
     def set_mode(self, mode: str) -> None:
         """Set the behaviour of workers that are started from now on; end the mode ``wait`` of those that run."""
         (self.folder / "mode").write_text(mode)
+
+    def set_connections(self, number: int, more: str = "") -> None:
+        """Write the settings."""
+        self.settings.write_text(f"[limits]\nconnections = {number}\n{more}")
+
+    def used_by(self, number: int) -> int:
+        """Return the number of connections that the worker with that number has logged last."""
+        return int(re.findall(rf"worker {number}: uses (\d+)$", self.output, re.MULTILINE)[-1])
+
+    def reload(self) -> None:
+        """Make the supervisor load the settings again."""
+        self.process.send_signal(signal.SIGUSR1)
+
+    @property
+    def files(self) -> list[str]:
+        """The names of the files in its folder, but for its settings."""
+        return sorted(path.name for path in self.folder.iterdir() if path != self.settings)
 
     @property
     def port(self) -> int:

@@ -1,8 +1,10 @@
 """A worker for tests: instead of running a gateway it answers each connection with its pid.
 
 The file ``mode`` in its folder selects its behaviour: ``fail`` (it ends with status 1), ``wait`` (it does not become
-ready until the file changes), ``stay`` (it ignores SIGTERM), ``hang`` (draining never completes); without the file it
-works normally.
+ready until the file changes), ``stay`` (it ignores SIGTERM), ``hang`` (draining never completes). On a reload, worker 1
+cannot use the settings in the mode ``refuse``, ends in the modes ``die-in-prepare`` and ``die-in-commit``, and never
+returns in the mode ``loop``. Without the file it works normally. Of the settings it uses ``limits.connections`` and
+``cluster.node_id``, which it logs.
 """
 
 from __future__ import annotations
@@ -18,11 +20,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger, globalLogBeginner
 
+from callcenter_ws.config.changes import ReloadReport, changed_keys
+from callcenter_ws.config.load import ConfigError, Problem
+from callcenter_ws.config.source import SettingsSource
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.listener import Listener
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.log import worker_log
 from callcenter_ws.workers.worker import Worker
+from callcenter_ws.workers.worker_reload import WorkerReload
 
 
 class Pid(Protocol):
@@ -34,6 +40,45 @@ class Pid(Protocol):
 def read_mode(folder: Path) -> str:
     """Return the content of the file ``mode``, or an empty text."""
     return (folder / "mode").read_text() if (folder / "mode").exists() else ""
+
+
+class Uses:
+    """The settings in use. Implements Reloadable and PreparedReload."""
+
+    def __init__(self, folder: Path, number: int, source: SettingsSource) -> None:
+        self._folder = folder
+        self._number = number
+        self._source = source
+        self.used = self._prepared = source.load()
+        Logger("tiny").info("is node {name}", name=self.used.cluster.node_id)
+        self._log()
+
+    def _log(self) -> None:
+        Logger("tiny").info("uses {number}", number=self.used.limits.connections)
+
+    @property
+    def _mode(self) -> str:
+        return read_mode(self._folder) if self._number == 1 else ""
+
+    def prepare(self) -> Uses:
+        if self._mode == "refuse":
+            raise ConfigError([Problem("tiny", "limits.connections", "is refused")])
+        if self._mode == "die-in-prepare":
+            os.kill(os.getpid(), signal.SIGKILL)
+        while self._mode == "loop":
+            pass
+        self._prepared = self._source.load()
+        return self
+
+    @property
+    def report(self) -> ReloadReport:
+        return ReloadReport(applied=tuple(changed_keys(self.used, self._prepared)))
+
+    def commit(self) -> None:
+        if self._mode == "die-in-commit":
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.used = self._prepared
+        self._log()
 
 
 def main(folder: Path) -> None:
@@ -60,15 +105,19 @@ def main(folder: Path) -> None:
         for listener in listeners:
             listener.accept_from_inherited()
 
+    source = SettingsSource(Path("tiny.toml"), [], {}, demo=False, folder=folder)
+    source.copy = Path(handoff.settings)
+    source.pinned = handoff.pinned
     worker = Worker(reactor, handoff, reasons, accept, stop_timeout)
+    worker.reload = WorkerReload(source, Uses(folder, handoff.number, source))
+    worker.node_stops = lambda: Logger("tiny").info("the node stops")
+    worker.stop_now = lambda: reactor.callLater(0, os._exit, 0)
     worker.setServiceParent(node)
     node.privilegedStartService()
     node.startService()
     if mode == "stay":
         reactor.callWhenRunning(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
-    if mode == "hang":
-        reactor.addSystemEventTrigger("before", "shutdown", Deferred)
-    reactor.addSystemEventTrigger("before", "shutdown", node.stopService)
+    reactor.addSystemEventTrigger("before", "shutdown", Deferred if mode == "hang" else node.stopService)
     Logger("tiny").warn("logs {how}", how="{on two\nlines}")
     reactor.run()
 
