@@ -59,7 +59,7 @@ class DaemonLog:
                 tenant=Name(principal.tenant_id),
                 user=Name(principal.user_id),
                 role=principal.role.value,
-                connection=daemon.connection,
+                connection=str(daemon.connection),
                 peer=daemon.name,
                 ip=daemon.ip,
             )
@@ -86,7 +86,7 @@ class DaemonLog:
             tenant=Name(principal.tenant_id),
             user=Name(principal.user_id),
             role=principal.role.value,
-            connection=daemon.connection,
+            connection=str(daemon.connection),
             peer=daemon.name,
             ip=daemon.ip,
             by=by,

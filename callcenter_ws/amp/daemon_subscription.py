@@ -17,6 +17,7 @@ from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Directory
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.log_fields import Name
 
 MAX_PENDING_EVENTS = 1_000
 MAX_PENDING_BYTES = 16_777_216
@@ -26,7 +27,6 @@ MAX_ATTEMPTS = 5
 FIRST_RETRY_SECONDS = 0.5
 RECONNECT_TIMEOUT_SECONDS = 60.0
 _MAX_DETACHED = 64
-_MAX_LOGGED_LENGTH = 200
 
 _TRANSIENT = frozenset({ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE})
 """Errors of a peer that do not concern the event itself: it is sent again."""
@@ -201,9 +201,7 @@ class DaemonSubscription:
             call.refusals += 1
             self._refused[number] = call
             if call.refusals >= MAX_ATTEMPTS:
-                receiver.disconnect(
-                    f"it refused a ClientEvent {MAX_ATTEMPTS} times: {error.message[:_MAX_LOGGED_LENGTH]!r}"
-                )
+                receiver.disconnect(f"it refused a ClientEvent {MAX_ATTEMPTS} times: {error.code.value}")
                 return
         else:
             self._acknowledged(call.publication, receiver, error)
@@ -219,9 +217,9 @@ class DaemonSubscription:
         if error is not None and not self._refusal_logged:
             self._refusal_logged = True
             _log.warn(
-                "AMP peer {peer} refuses a ClientEvent: {error!r}",
+                "AMP peer {peer} refuses a ClientEvent: {code} (logged once; its own log has the reason)",
                 peer=receiver.name,
-                error=error.message[:_MAX_LOGGED_LENGTH],
+                code=error.code.value,
             )
 
     def _count_bytes(self, change: int) -> None:
@@ -246,7 +244,12 @@ class DaemonSubscription:
         if receiver is not None:
             receiver.disconnect(reason)
         else:
-            _log.warn("the subscription of a disconnected AMP peer ends: {reason}", reason=reason)
+            _log.warn(
+                "the subscription of daemon {tenant}/{user}, which is not connected, ends: {reason}",
+                tenant=Name(self.key.tenant_id),
+                user=Name(self.key.user_id),
+                reason=reason,
+            )
 
 
 class DaemonSubscriptions:
@@ -300,6 +303,9 @@ class DaemonSubscriptions:
     def _expire(self, subscription: DaemonSubscription) -> None:
         if len(subscription):
             _log.warn(
-                "an AMP peer did not reconnect in time: {count} events for it are dropped", count=len(subscription)
+                "daemon {tenant}/{user} did not reconnect in time: {count} events for it are dropped",
+                tenant=Name(subscription.key.tenant_id),
+                user=Name(subscription.key.user_id),
+                count=len(subscription),
             )
         self.close(subscription)

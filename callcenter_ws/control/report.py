@@ -43,5 +43,5 @@ def log_outcome(outcome: Outcome) -> str:
 def log_problems(problems: Sequence[str]) -> str:
     """Log why new settings cannot be used, and return how many reasons there are, as a line."""
     for problem in problems:
-        _log.error("  {problem}", problem=problem)
+        _log.error("the settings have a problem: {problem}", problem=problem)
     return f"refused: {len(problems)} problem{'s' if len(problems) != 1 else ''}"

@@ -135,7 +135,7 @@ class ControlProtocol(LineOnlyReceiver):
         self._limit_time()
         user = peer_user(self.transport.socket)
         if user not in (0, os.geteuid()):
-            _log.warn("control socket: refused a process of the user {user}", user=user)
+            _log.warn("control socket: refused a process of the user {uid}", uid=user)
             self._answer(Failed(f"the user {user} may not use this socket"))
         elif self._factory.connections > MAX_CONNECTIONS:
             self._answer(Failed(f"{MAX_CONNECTIONS} requests are being answered; try again later"))

@@ -38,8 +38,11 @@ class TwistedConnectionLog:
         """Log that a client is connected."""
         if self.connections:
             log, share = self._log_of(client, self._logs.connections)
-            text = "{tenant}/{user} ({role}, connection {connection}) is connected from {ip} at {endpoint}"
-            log.write(share, text, **_fields(client))
+            log.write(
+                share,
+                "{tenant}/{user} ({role}, connection {connection}) is connected from {ip} at {endpoint}",
+                **_fields(client),
+            )
 
     def ended(self, client: LoggedConnection, code: int, reason: str) -> None:
         """Log that the peer has ended a connection."""
@@ -54,12 +57,13 @@ class TwistedConnectionLog:
         log, share = self._log_of(client, of_users)
         log.write(
             share,
-            "{tenant}/{user} ({role}, connection {connection}) from {ip} is closed by the {by} with {code} {name}, "
-            "{reason}, after {seconds} s: {received} messages received, {delivered} delivered, {dropped} dropped",
+            "{tenant}/{user} ({role}, connection {connection}) from {ip} is closed by the {by} with {close_code} "
+            "{close_name}, {reason}, after {seconds} s: {received} messages received, {delivered} delivered, "
+            "{dropped} dropped",
             **_fields(client),
             by=by,
-            code=code,
-            name=_name_of(code),
+            close_code=code,
+            close_name=_name_of(code),
             reason=reason,
             seconds=round(client.seconds, 3),
             received=client.received,
@@ -105,10 +109,10 @@ class TwistedConnectionLog:
         """Log that the gateway closed the connection of a peer that has not authenticated."""
         self._logs.networks.write(
             network_of(ip),
-            "an unauthenticated peer at {ip} is closed by the gateway with {code} {name}, {reason}",
+            "an unauthenticated peer at {ip} is closed by the gateway with {close_code} {close_name}, {reason}",
             ip=ip,
-            code=code.value,
-            name=CLOSES[code].name,
+            close_code=code.value,
+            close_name=CLOSES[code].name,
             reason=CLOSES[code].text,
         )
 

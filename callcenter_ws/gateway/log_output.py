@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -56,11 +57,26 @@ def _log_file(name: str, *, nodaemon: bool, reactor: Reactor) -> TextIO:
     """Return the file that ``twistd`` would log to with these options."""
     if name == "-" or (nodaemon and not name):
         return sys.stdout
-    file = LogFile.fromFullPath(name or "twistd.log")
+    # A file that an operator has named is rotated by another program, or by SIGUSR1.
+    file = LogFile.fromFullPath(name) if name else LogFile.fromFullPath("twistd.log")
+    if name:
+        file.rotateLength = None
     if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, None):
-        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(begin_file, file))
     opened: TextIO = file
     return opened
+
+
+def begin_file(file: LogFile) -> None:
+    """Begin a new log file. The previous one is renamed, unless another program has done that, such as logrotate."""
+    try:
+        is_moved = not os.path.samestat(os.stat(file.path), os.fstat(file._file.fileno()))
+    except FileNotFoundError:
+        is_moved = True
+    if not is_moved:
+        file.rotate()
+    elif os.access(file.path if os.path.exists(file.path) else file.directory, os.W_OK):
+        file.reopen()
 
 
 class TextLine:
@@ -98,7 +114,7 @@ def _system(event: LogEvent) -> str:
 
 
 def json_line(event: LogEvent) -> str:
-    """Return an event as a JSON object on one line.
+    """Return an event as a JSON object on one line (docs/log.rst).
 
     It has ``time``, ``level``, ``namespace`` and ``message``, the fields of the event, and ``traceback`` if it reports
     a bug.

@@ -186,7 +186,9 @@ class RedisClient:
         if problem != self._logged_problem and not self._is_stopped:
             self._logged_problem = problem
             more = f": {detail}" if detail and detail not in problem else ""
-            _log.error("{problem}{more} ({address})", problem=problem, more=more, address=self._address)
+            _log.error(
+                "the store is not ready: {problem}{more} ({address})", problem=problem, more=more, address=self._address
+            )
 
     async def _authenticate(
         self, connection: RedisConnection, prepare: Callable[[RedisConnection], Awaitable[None]]

@@ -149,8 +149,10 @@ class LinkStatus:
         """Note that an attempt has failed."""
         if self.state is LinkState.STOPPED:
             return
-        what = "cannot reach the gateway" if failure.refusal is None else "this daemon is refused by the gateway"
-        self._retry_text = f"{what} at {self._endpoint}: {failure.reason}"
+        if failure.refusal is None:
+            self._retry_text = f"cannot reach the gateway at {self._endpoint}: {failure.reason}"
+        else:
+            self._retry_text = f"this daemon is refused by the gateway at {self._endpoint}: {failure.reason}"
         self._set(failure.state, failure.reason)
         if failure.refusal is not None:
             self._count_refusal(failure.state, failure.refusal)

@@ -136,7 +136,7 @@ class Listener(Service):
     def _failed(self, failure: Failure) -> None:
         error = getattr(failure.value, "socketError", failure.value)
         self._failure = cannot_listen(self.endpoint, self.setting, error)
-        _log.critical("{failure}", failure=self._failure)
+        _log.critical("cannot start: {reason}", reason=self._failure)
 
     async def close(self) -> None:
         """Accept no more connections; established ones stay open."""

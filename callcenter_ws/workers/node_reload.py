@@ -91,7 +91,7 @@ class NodeReload:
             elif process.is_connected:
                 _log.error("{worker} cannot use the settings in use, and is restarted:", worker=str(process))
                 for problem in bounded(problems):
-                    _log.error("  {problem}", problem=problem)
+                    _log.error("the settings have a problem: {problem}", problem=problem)
                 self._restart(process)
         self._forget_unused()
 

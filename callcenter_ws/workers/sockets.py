@@ -72,7 +72,7 @@ class ListeningSockets:
                 opened = open_listening_socket(endpoint)
             except (OSError, ValueError, LookupError) as error:
                 reason = cannot_listen(endpoint, listen_endpoint.setting, error)
-                _log.critical("{reason}", reason=reason)
+                _log.critical("cannot start: {reason}", reason=reason)
                 self.close()
                 raise StartFailed(reason) from None
             self._open[str(listen_endpoint)] = opened

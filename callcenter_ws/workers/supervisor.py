@@ -134,7 +134,7 @@ class Supervisor(Service):
         except OSError as error:
             self._sockets.close()
             reason = f"cannot make the private folder of the workers: {error}"
-            _log.critical("{reason}", reason=reason)
+            _log.critical("cannot start: {reason}", reason=reason)
             raise StartFailed(reason) from None
         _log.info("the supervisor (pid {pid}) starts {count} workers", pid=os.getpid(), count=len(self.slots))
         for slot in self.slots:

@@ -40,12 +40,12 @@ class AutobahnLogFilter:
     debug = info = warn = trace
 
     def error(self, format: str | None = None, **kwargs: object) -> None:  # noqa: A002 - the name that Autobahn uses
-        """Log an error."""
-        _log.error(format, **kwargs)
+        """Log an error, without what Autobahn would insert into its text: that may be data of the peer."""
+        _log.error("Autobahn reports an error: {text}", text=format)
 
     def failure(self, format: str | None = None, **kwargs: Any) -> None:  # noqa: A002 - Autobahn's name; any fields
         """Log an exception that Autobahn caught."""
-        _log.failure(format or "autobahn caught an exception", **kwargs)
+        _log.failure("unhandled error in Autobahn: {text}", kwargs.get("failure"), text=format)
 
 
 class _UnusedDeferred:

@@ -15,7 +15,7 @@ EVENT = {"tenant_id": "acme", "type": "alert", "payload": b'{"code": "x", "sever
 
 
 def lines_of(events: Any, connection: int) -> list[Any]:
-    return [event for event in events if event.get("connection") == connection]
+    return [event for event in events if event.get("connection") == str(connection)]
 
 
 def test_a_daemon_is_opened_and_closed_with_one_line_each(server: Any) -> None:

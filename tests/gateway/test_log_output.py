@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import time
+from collections.abc import Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet import reactor
 from twisted.logger import LogLevel, textFileLogObserver
 from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
 
 from callcenter_ws.config.settings import LogSettings
-from callcenter_ws.gateway.log_output import TextLine, json_line, log_observer
+from callcenter_ws.gateway import log_output
+from callcenter_ws.gateway.log_output import TextLine, begin_file, json_line, log_observer
 from callcenter_ws.runtime.log_fields import Name
 from callcenter_ws.runtime.log_text import MAX_FIELD_LENGTH
 
@@ -159,3 +164,45 @@ def test_lower_levels_are_left_out(capsys: pytest.CaptureFixture[str], level: An
 @pytest.mark.parametrize("option", [{"logger": "some.observer"}, {"syslog": True}])
 def test_twistd_options_that_name_an_observer_prevail(option: dict[str, object]) -> None:
     assert log_observer(LogSettings(), option, reactor) is None
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[LogFile]:
+    file = LogFile.fromFullPath(str(tmp_path / "log"))
+    yield file
+    file.close()
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_a_new_file_is_begun_by_renaming_the_previous_one(log_file: LogFile, tmp_path: Path) -> None:
+    log_file.write("before\n")
+    begin_file(log_file)
+    log_file.write("after\n")
+    assert files_of(tmp_path) == {"log.1": "before\n", "log": "after\n"}
+
+
+@pytest.mark.parametrize("creates", [False, True])
+def test_a_file_that_logrotate_has_renamed_is_not_renamed_again(
+    log_file: LogFile, tmp_path: Path, creates: bool
+) -> None:
+    log_file.write("before\n")
+    (tmp_path / "log").rename(tmp_path / "log-20261129")
+    if creates:
+        (tmp_path / "log").touch()
+    begin_file(log_file)
+    log_file.write("after\n")
+    assert files_of(tmp_path) == {"log-20261129": "before\n", "log": "after\n"}
+
+
+@pytest.mark.parametrize(("name", "length"), [("named.log", None), ("", 1_000_000)])
+def test_a_named_file_is_rotated_by_others(
+    name: str, length: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    file: Any = log_output._log_file(name, nodaemon=False, reactor=reactor)
+    assert file.rotateLength == length
+    file.close()

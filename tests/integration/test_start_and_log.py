@@ -77,7 +77,7 @@ def test_connections_are_logged_as_json_lines(tmp_path: Path) -> None:
     opened, closed = (line for line in lines if line.get("user") == "7")
     assert opened["connection"] == closed["connection"]
     assert (closed["tenant"], closed["role"], closed["ip"], closed["endpoint"]) == ("acme", "agent", "127.0.0.1", "ws")
-    assert (closed["by"], closed["code"], closed["received"]) == ("peer", 1006, 0)
+    assert (closed["by"], closed["close_code"], closed["received"]) == ("peer", 1006, 0)
     assert token not in process.output
 
 

@@ -19,6 +19,7 @@ from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.errors import Refusal
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.log_fields import Name
 from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.runtime.slicer import SECONDS_PER_TURN
 from callcenter_ws.runtime.sqlite import sqlite_reason
@@ -180,7 +181,11 @@ class Maintenance:
         try:
             record, _ = await self._cache.get_loaded(tenant_id)
         except Refusal as refusal:
-            _log.warn("the history of a tenant cannot be trimmed: {reason}", reason=refusal.message)
+            _log.warn(
+                "the history of tenant {tenant} cannot be trimmed: {reason}",
+                tenant=Name(tenant_id),
+                reason=refusal.message,
+            )
         else:
             self._request_checkpoint(record)
 
@@ -189,8 +194,9 @@ class Maintenance:
         try:
             await self._threads.write(self._file.checkpoint_wal)
         except sqlite3.Error as error:
-            self.wal_error = f"the store's log grows, because the file cannot be written: {sqlite_reason(error)}"
-            _log.error("{error}", error=self.wal_error)
+            reason = sqlite_reason(error)
+            self.wal_error = f"the store's log grows, because the file cannot be written: {reason}"
+            _log.error("the store's log grows, because the file cannot be written: {reason}", reason=reason)
         else:
             self.wal_error = None
 
