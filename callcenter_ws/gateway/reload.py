@@ -62,7 +62,7 @@ class GatewayReload:
             self._service, old, settings, frozenset({*in_place, *filter(_reads_again, files)}), self._set_log_level
         )
         report = _report(changed, files, new)
-        _check_together(settings, report)
+        _check_together(old, settings, report)
         commits = prepare_steps(reloading)
         return PreparedGatewayReload(report, commits, lambda: self._use(settings, {**self._digests, **used}))
 
@@ -93,12 +93,16 @@ class PreparedGatewayReload:
                 _log.failure("unhandled error in using new settings")
 
 
-def _check_together(settings: Settings, report: ReloadReport) -> None:
+def _check_together(old: Settings, settings: Settings, report: ReloadReport) -> None:
     """Check that the new settings can be used together with the old ones of the keys that wait.
 
     Raises:
         ConfigError: with all problems.
     """
+    if old.jwt.has_keys and not settings.jwt.has_keys:
+        # Most often the file is being written just now: an empty one is valid.
+        reason = "there would be no key to verify tokens with, and every client be refused; that needs a restart"
+        raise ConfigError([Problem("", "jwt.secret_file", reason)])
     waiting = ", ".join(key for key, _ in report.waiting)
     findings = [finding for check in RULES for finding in check(settings)] if waiting else []
     if findings:

@@ -647,3 +647,10 @@ def test_a_certificate_is_read_again_when_it_changes_after_prepare(with_tls: Run
     make_certificate(tmp_path, new_certificate())
     prepared.commit()
     assert with_tls.use(with_tls.service.settings).files == ("web.listen",)
+
+
+def test_a_reload_does_not_remove_the_last_key(settings: Settings) -> None:
+    gateway = Running(settings)
+    with pytest.raises(ConfigError, match="no key to verify tokens with"):
+        gateway.use(changed(settings, "jwt.secret_file", None))
+    assert accepts(gateway)
