@@ -27,6 +27,7 @@ class MetricsWorld:
     ingest: IngestCounters = field(default_factory=IngestCounters)
     store: StoreCounters = field(default_factory=StoreCounters)
     redis: RedisCounters | None = None
+    processes: int | None = None
     sources: SourceCounters = field(default_factory=SourceCounters)
     amp_sessions: dict[str, int] = field(default_factory=dict)
     amp_refused: dict[str, int] = field(default_factory=dict)
@@ -36,7 +37,8 @@ class MetricsWorld:
         metrics = self.metrics
         metrics.add(DeliveryMetrics(self.hub, lambda: 7_000, lambda: 9_000, lambda: 500, metrics.latency))
         state = {"ready": True, "waiting_events": 5}
-        metrics.add(EventMetrics(self.ingest, lambda: state, self.store, self.redis, self.sources))
+        parts = (self.store, self.redis, lambda: self.processes, self.sources)
+        metrics.add(EventMetrics(self.ingest, lambda: state, *parts))
         metrics.add(AmpMetrics(lambda: self.amp_sessions, self.amp_refused, lambda: 12))
 
     def samples(self) -> Samples:

@@ -99,6 +99,10 @@ class Cluster:
         )
         self._reaper = Reaper(redis, keys, self._membership, offline, clock, spawn, limits.presence_grace)
 
+    def live_processes(self) -> int:
+        """Return how many processes of the cluster are alive, as far as this one knows, itself included."""
+        return 1 + len(self._membership.other_nodes())
+
     def change_limits(self, limits: Limits, over_user_limit: OverUserLimit) -> None:
         """Use other limits from now on."""
         self._connection_limit.change(limits.connections_per_user, over_user_limit)

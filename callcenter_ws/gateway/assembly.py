@@ -228,7 +228,12 @@ def _add_metrics(core: Core, limits: PeerLimits, descriptors: Descriptors, amp_f
     )
     metrics.add(
         EventMetrics(
-            core.broadcaster.counters, store.broker.state, store.counters, store.redis_counters, store.sources.counters
+            core.broadcaster.counters,
+            store.broker.state,
+            store.counters,
+            store.redis_counters,
+            store.live_processes,
+            store.sources.counters,
         )
     )
     metrics.add(PeerMetrics(limits))

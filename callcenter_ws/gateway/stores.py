@@ -62,6 +62,9 @@ class EventStore(Protocol):
     def redis_counters(self) -> RedisCounters | None:
         """The counters of the connections to Redis; None for another store."""
 
+    def live_processes(self) -> int | None:
+        """Return how many processes that share the store are alive; None if only this one can use it."""
+
     def directory(self, hub: Hub) -> Directory:
         """Return the directory of connected users; to be called once."""
 
@@ -123,6 +126,9 @@ class LocalStore:
         new_id = UlidFactory(clock.time)
         announcer = SourceAnnouncer(self.broker, clock, new_id)
         self.sources = LocalSources(self.broker, announcer, clock, spawn, new_id, lease=settings.amp.source_lease)
+
+    def live_processes(self) -> None:
+        """Return nothing: no other process uses the store."""
 
     def directory(self, hub: Hub) -> LocalDirectory:
         """Return the directory of this node."""
@@ -209,6 +215,10 @@ class RedisStore:
             over_user_limit=settings.policy.over_user_limit,
         )
         self.presence = self._cluster.presence
+
+    def live_processes(self) -> int:
+        """Return how many processes of the cluster are alive, as far as this one knows."""
+        return self._cluster.live_processes()
 
     def directory(self, hub: Hub) -> Directory:
         """Return the directory of all nodes."""

@@ -23,6 +23,7 @@ class EventMetrics:
     Args:
         state: returns the state of the broker (``interfaces.Broker.state``).
         redis: None for a store without a Redis, which then has no such metrics.
+        live_processes: returns how many processes share the store; None: only this one.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class EventMetrics:
         state: Callable[[], JsonObject],
         store: StoreCounters,
         redis: RedisCounters | None,
+        live_processes: Callable[[], int | None],
         sources: SourceCounters,
     ) -> None:
         self._ingest = ingest
         self._state = state
         self._store = store
         self._redis = redis
+        self._live_processes = live_processes
         self._sources = sources
 
     def __call__(self) -> Iterator[Metric]:
@@ -99,6 +102,16 @@ class EventMetrics:
             "Time from a command to Redis to its reply, in seconds.",
             redis.round_trip_seconds,
         )
+        yield gauge(
+            "redis_clock_difference_seconds",
+            "By how much Redis's clock was ahead of this machine's at the last connect.",
+            redis.clock_difference,
+        )
+        processes = self._live_processes()
+        if processes is not None:
+            yield gauge(
+                "cluster_processes", "Processes of the cluster that are alive, as seen from this one.", processes
+            )
 
     def _of_sources(self) -> Iterator[Metric]:
         sources = self._sources

@@ -238,6 +238,7 @@ class RedisClient:
         if took > CLOCK_TOLERANCE_SECONDS:
             return  # the answer is too old
         error = int(seconds) + int(microseconds) / 1e6 + took / 2 - self._clock.time()
+        self.counters.clock_difference = error
         before, self.clock_error = self.clock_error, error if abs(error) > CLOCK_TOLERANCE_SECONDS else 0.0
         if abs(self.clock_error) > CLOCK_WARNING_SECONDS >= abs(before):
             _log.warn(

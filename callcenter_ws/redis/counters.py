@@ -15,8 +15,10 @@ class RedisCounters:
         round_trip_seconds: from sending a command to its reply.
         connected: whether commands can be sent.
         connections: connections for commands that were made; all but the first are reconnects.
+        clock_difference: seconds by which Redis's clock was ahead of this machine's at the last connect.
     """
 
     round_trip_seconds: Histogram = field(default_factory=Histogram)
     connected: bool = False
     connections: int = 0
+    clock_difference: float = 0.0

@@ -72,6 +72,14 @@ CASES: dict[str, tuple[Series, Series]] = {
         histogram("redis_round_trip_seconds", 0.1, 0.25),
         histogram("redis_round_trip_seconds", 0.005, 0.01),
     ),
+    "ClockWrong": (
+        {"callcenter_ws_redis_clock_difference_seconds": constant(-5)},
+        {"callcenter_ws_redis_clock_difference_seconds": constant(-0.1)},
+    ),
+    "NodesDisagree": (
+        {f'callcenter_ws_cluster_processes{{worker="{number}"}}': constant(number) for number in (2, 3)},
+        {f'callcenter_ws_cluster_processes{{worker="{number}"}}': constant(3) for number in (1, 2, 3)},
+    ),
     "SourceDown": (
         {"callcenter_ws_sources_lost_total": f"0x{STEPS - 20} 1x20"},
         {"callcenter_ws_sources_lost_total": constant(1)},

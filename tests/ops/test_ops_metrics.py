@@ -106,11 +106,13 @@ def test_the_store(world: MetricsWorld) -> None:
 
 
 def test_redis() -> None:
-    world = MetricsWorld(redis=RedisCounters(connected=True, connections=2))
+    world = MetricsWorld(redis=RedisCounters(connected=True, connections=2, clock_difference=-3.5), processes=3)
     assert world.redis is not None
     world.redis.round_trip_seconds.observe(0.002)
     assert world.value("redis_connected") == 1
     assert world.value("redis_connections_total") == 2
+    assert world.value("redis_clock_difference_seconds") == -3.5
+    assert world.value("cluster_processes") == 3
     assert world.value("redis_round_trip_seconds_count") == 1
 
 
