@@ -362,7 +362,12 @@ class Limits:
     ] = 10
     drain_timeout: Annotated[
         GracePeriod,
-        Limit(Scope.PROCESS, "the stop of a node: seconds until every client is closed", "drain, then close 4003"),
+        Limit(
+            Scope.PROCESS,
+            "nodes that take over: seconds over which a node that stops spreads its N clients; at most "
+            "N / (8 * drain_timeout) + 1 of them are asked to connect within 100 ms",
+            "drain, then close 4003",
+        ),
     ] = 30
 
 

@@ -302,3 +302,14 @@ class TestPublished:
         peers = [world.connect(Role.AGENT, user_id=f"a{number}") for number in range(50)]
         world.clock.advance(3 * GRACE)
         assert [peer.read()[0]["payload"]["seq"] for peer in peers] == [head] * 50
+
+
+def test_users_who_were_asked_to_reconnect_have_longer(world: World) -> None:
+    world.presence.drain_grace = 5 * GRACE
+    peer = world.connect(Role.AGENT, user_id="7")
+    announcements(world)
+    peer.client.close(CloseCode.DRAINING)
+    world.clock.advance(5 * GRACE - 0.1)
+    assert announcements(world) == []
+    world.clock.advance(0.2)
+    assert announcements(world) == [OFFLINE]

@@ -553,3 +553,25 @@ class TestLimit:
         await until(lambda: not other.membership.dead_nodes() and not other.membership.other_nodes())
         await other.until_counted("ann", 1)
         assert back.closes == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_workers_of_a_node_are_no_other_node(server: RedisServer) -> None:
+    nodes = [ClusterNode(server.url, "taking-over", name) for name in ("n1/1", "n1/2", "n2/1", "n1")]
+    first, _, other, single = nodes
+    try:
+        for node in nodes[:2]:
+            await node.open()
+        assert not await first.cluster.has_other_nodes()
+        # Known at once, although it was started after the last renewal.
+        await other.open()
+        assert await first.cluster.has_other_nodes()
+        await other.stop()
+        assert not await first.cluster.has_other_nodes()
+        await single.open()
+        assert not await single.cluster.has_other_nodes()
+        await first.broker.redis.stop()
+        assert not await first.cluster.has_other_nodes()
+    finally:
+        for node in nodes:
+            await node.stop()

@@ -290,12 +290,14 @@ class Connection {
     try {
       token = await this.token();
     } catch (error) {
-      this.retry(error.message);
+      this.drained = false;
+      if (!this.socket) this.retry(error.message);
       return;
     }
     if (this.stopped) return;
+    this.closeSocket();
     this.refusal = "";
-    this.welcomed = false;
+    this.welcomed = this.drained = false;
     const socket = (this.socket = new WebSocket(this.address(), [SUBPROTOCOL, `bearer.${token}`]));
     socket.onmessage = ({ data }) => socket === this.socket && this.receive(JSON.parse(data));
     socket.onclose = (close) => socket === this.socket && this.closed(close);
@@ -312,6 +314,7 @@ class Connection {
       return;
     }
     this.page.control("closed", `${code}: ${why}`);
+    if (this.drained) return;
     this.retry(code === 1006 ? "The connection was lost" : `Closed: ${why}`);
   }
 
@@ -395,7 +398,8 @@ Connection.CONTROLS = {
   },
   drain({ reconnect_after_ms: delay }) {
     this.page.control("drain", "the gateway is stopping; reconnecting");
-    this.closeSocket();
+    // Until then it sends events; it closes the socket at about that time.
+    this.drained = true;
     this.reconnectIn(delay || 0, "The gateway is stopping");
   },
   "session.expiring"({ expires_at: at }) {
