@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from metrics_world import MetricsWorld
-from processes import DEADLINE, TWISTD, Process, free_port, wait_until
+from monitored_gateway import Gateway, gateway_on_redis
 from prometheus_client.parser import text_string_to_metric_families
-from redis_server import RedisServer
 from tls_material import make_certificate
 
 from callcenter_ws.ops.peer_metrics import PeerMetrics
 from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.testing import FakeClock
-
-
-class Gateway(Process):
-    """``twistd callcenter-ws`` with a port for metrics."""
-
-    def __init__(self, folder: Path, settings: str, *arguments: str, listen: str = "tcp:0:interface=127.0.0.1") -> None:
-        self.metrics_port = free_port()
-        (folder / "secret").write_text("x" * 64)
-        (folder / "secret").chmod(0o600)
-        (folder / "callcenter-ws.toml").write_text(
-            f"[web]\nlisten = [{json.dumps(listen)}]\n"
-            f'metrics_listen = "tcp:{self.metrics_port}:interface=127.0.0.1"\n'
-            f'[amp]\nlisten = ["unix:{folder}/amp.sock:mode=600"]\n[jwt]\nsecret_file = "secret"\n{settings}'
-        )
-        config = ["--config", str(folder / "callcenter-ws.toml")]
-        super().__init__([str(TWISTD), "-n", "--pidfile=", "callcenter-ws", *config, *arguments])
-
-    def exposition(self, pattern: str) -> str:
-        """Return the exposition once it contains ``pattern``."""
-        return str(wait_until(lambda: self._matching(pattern), f"{pattern} in the metrics"))
-
-    def _matching(self, pattern: str) -> str:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=DEADLINE) as answer:
-                text: str = answer.read().decode()
-        except OSError:
-            assert self.process.poll() is None, self.output
-            return ""
-        return text if re.search(pattern, text, re.MULTILINE) else ""
 
 
 @pytest.fixture(scope="session")
@@ -65,18 +31,8 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def with_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The exposition of a node with two workers on a Redis."""
-    folder = tmp_path_factory.mktemp("workers")
-    redis = RedisServer()
-    redis.start()
-    node = None
-    try:
-        node = Gateway(folder, f'[store]\nurl = "{redis.url}"\n', "--workers", "2")
-        node.exposition(r'^callcenter_ws_ready\{worker="1"\} 1\.0$')
+    with gateway_on_redis(tmp_path_factory.mktemp("workers")) as node:
         yield node.exposition(r'^callcenter_ws_ready\{worker="2"\} 1\.0$')
-    finally:
-        if node is not None:
-            node.stop()
-        redis.stop()
 
 
 @pytest.fixture(scope="session")
