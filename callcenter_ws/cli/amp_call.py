@@ -15,6 +15,7 @@ from callcenter_ws.cli.target import CommandFailed, Target, demo_hint, read_toke
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import EVERY_TENANT, Role
 from callcenter_ws.remote.gateway_connection import CommandResponse, GatewayConnection
+from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.runtime.reactor import Reactor
 
 
@@ -103,13 +104,30 @@ async def call_gateway(
         connection = await clientFromString(reactor, endpoint).connect(factory)
     except Exception as error:
         # Errors of the description and of the network are shown to the user without a traceback.
-        raise Refusal(ErrorCode.UNAVAILABLE, f"cannot connect to {endpoint}: {error}") from None
+        raise Refusal(ErrorCode.UNAVAILABLE, f"cannot connect to {endpoint}: {connection_reason(error)}") from None
     try:
         if token is not None:
             await connection.call(Authenticate, token=token)
         given = {name: value for name, value in arguments.items() if value is not None}
         answer: CommandResponse = await connection.call(command, **given)
         return answer
+    except Refusal:
+        if connection.lost_reason:
+            raise Refusal(ErrorCode.UNAVAILABLE, _lost(endpoint, connection.lost_reason)) from None
+        raise
     finally:
         connection.transport.abortConnection()
         await owner.closed
+
+
+def _lost(endpoint: str, reason: str) -> str:
+    """Return why there is no answer, with what may be done about it."""
+    hint = ""
+    if "certificate" in reason:
+        hint = (
+            ". Name the file of a private CA in the environment variable SSL_CERT_FILE, and connect to the name in the "
+            "certificate"
+        )
+    elif "amp.listen" in reason:
+        hint = " A port with TLS needs tls:HOST:PORT, a port without TLS tcp:HOST:PORT"
+    return f"the connection to {endpoint} is lost: {reason}{hint}"

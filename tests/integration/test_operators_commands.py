@@ -127,9 +127,26 @@ def test_no_gateway(command: tuple[str, ...]) -> None:
     address = f"tcp:host=127.0.0.1:port={free_port()}"
     status, out, err = outcome(*command, "--tenant", "acme", "--amp", address)
     assert (status, out) == (1, "")
-    assert err.startswith(
-        f"callcenter-ws {command[0]}: unavailable: cannot connect to {address}: Connection was refused"
-    )
+    assert err.startswith(f"callcenter-ws {command[0]}: unavailable: cannot connect to {address}: connection refused")
+
+
+def test_a_port_that_does_not_speak_amp_as_expected(start_gateway: Callable[..., Any], tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    gateway = start_gateway(amp=[TLS.format(key=key, certificate=certificate), "tcp:0:interface=127.0.0.1"])
+    with_tls, without_tls = gateway.ports["AmpServerFactory"]
+    question = ["online", "7", "--tenant", "acme", "--set", f"jwt.secret_file={gateway.folder}/secret"]
+    trusted = {"SSL_CERT_FILE": str(certificate)}
+    for address, environment, reason in (
+        (f"tls:127.0.0.1:{with_tls}", {}, "TLS failed: certificate verify failed. Name the file of a private CA in "),
+        (f"tcp:127.0.0.1:{with_tls}", {}, "A port with TLS needs tls:HOST:PORT"),
+        (f"tls:127.0.0.1:{without_tls}", trusted, "a port without TLS tcp:HOST:PORT"),
+    ):
+        status, out, err = outcome(*question, "--amp", address, environment=environment)
+        assert (status, out) == (1, "")
+        assert f"the connection to {address} is lost: " in err
+        assert reason in err
+    for address in (f"tls:127.0.0.1:{with_tls}", f"tcp:127.0.0.1:{without_tls}"):
+        assert printed(*question, "--amp", address, environment=trusted) == "7 is offline\n"
 
 
 @pytest.mark.parametrize("command", USERS, ids=lambda command: command[0])
