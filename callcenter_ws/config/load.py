@@ -36,6 +36,9 @@ OTHER_VARIABLES = frozenset(
 )
 """Variables of the demo, of ``callcenter-ws tail`` and of the tests. They are not settings."""
 
+_TENANT_HINTS: Mapping[str, Any] = get_type_hints(PublicTenantSettings)  # types
+"""The fields of a public tenant. Made once: it takes as long as reading a tenant, and a reload holds the gateway."""
+
 SettingValue = Any  # a converted value has the type of its key
 
 
@@ -370,15 +373,14 @@ class _Decoder:
         if not isinstance(table, dict):
             self._problems.append(Problem(found.source, path, f"expected a table, written as [{path}]"))
             return PublicTenantSettings()
-        hints = get_type_hints(PublicTenantSettings)
         values = {}
         for name, value in table.items():
             key = f"{path}.{name}"
-            if name not in hints:
-                self._problems.append(Problem(found.source, key, _unknown("field", name, hints)))
+            if name not in _TENANT_HINTS:
+                self._problems.append(Problem(found.source, key, _unknown("field", name, _TENANT_HINTS)))
                 continue
             try:
-                values[name] = self._value(key, f"public.tenants.*.{name}", hints[name], value, found)
+                values[name] = self._value(key, f"public.tenants.*.{name}", _TENANT_HINTS[name], value, found)
             except _Invalid:
                 continue
         return PublicTenantSettings(**values)
