@@ -23,6 +23,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.log_fields import reason_of
 from callcenter_ws.sources.link import SourceLink
 
 MAX_EVENTS_IN_FLIGHT = 1_000
@@ -215,7 +216,7 @@ class PeerSession(amp.BoxDispatcher):
         self._protocol.log_refusal(
             "Authenticate of AMP peer {peer} is refused: {code}, {reason}",
             code=refusal.code.value,
-            reason=refusal.message,
+            reason=reason_of(refusal.message),
         )
         if self._refused_tokens >= MAX_REFUSED_TOKENS:
             self.disconnect(f"{MAX_REFUSED_TOKENS} refused tokens")
@@ -287,7 +288,8 @@ class PeerSession(amp.BoxDispatcher):
             self._unauthenticated_commands += 1
             if self._unauthenticated_commands == 1:
                 self._protocol.log_refusal(
-                    "AMP peer {peer}: {command} before Authenticate is refused", command=_for_log(name)
+                    "AMP peer {peer}: {command} before Authenticate is refused",
+                    command=_for_log(name) if name in self._responders else "an unknown command",
                 )
             if self._unauthenticated_commands >= MAX_UNAUTHENTICATED_COMMANDS:
                 self.disconnect(f"{MAX_UNAUTHENTICATED_COMMANDS} commands before Authenticate")

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from callcenter_ws.errors import CLOSES, CloseCode, Refusal
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.interfaces import LoggedConnection
-from callcenter_ws.runtime.log_fields import Name
+from callcenter_ws.runtime.log_fields import Name, reason_of
 from callcenter_ws.runtime.network import network_of
 from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.runtime.refusal_log import RefusalLog
@@ -79,12 +79,12 @@ class TwistedConnectionLog:
             "a request of {tenant}/{user} ({role}, connection {connection}) from {ip} is refused: {code}, {reason}",
             **_fields(client),
             code=refusal.code.value,
-            reason=refusal.message,
+            reason=reason_of(refusal.message),
         )
 
     def handshake_refused(self, ip: str, endpoint: str, refusal: Refusal) -> None:
         """Log that a WebSocket was refused: its handshake, its first message, or the user of a valid token."""
-        code, reason = refusal.code.value, refusal.message
+        code, reason = refusal.code.value, reason_of(refusal.message)
         if not isinstance(refusal, PrincipalRefused) or refusal.principal.is_visitor:
             self._logs.networks.write(
                 network_of(ip),

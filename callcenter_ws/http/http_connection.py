@@ -25,6 +25,7 @@ from callcenter_ws.http.request_target import read_target
 from callcenter_ws.http.responses import raw_response
 from callcenter_ws.http.site_state import SiteState
 from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.runtime.log_fields import reason_of
 from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.runtime.transports import TwistedTransport, unsent_bytes
 
@@ -380,7 +381,7 @@ class GatewayChannel(HTTPChannel):
             "refused a request from {peer}: {code}, {reason}",
             peer=network,
             code=refusal.code.value,
-            reason=refusal.message,
+            reason=reason_of(refusal.message),
         )
 
     # Writing

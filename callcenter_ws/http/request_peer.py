@@ -7,6 +7,7 @@ from collections.abc import Callable
 from twisted.python.failure import Failure
 
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.runtime.log_fields import reason_of
 from callcenter_ws.runtime.peer_budget import Credential
 from callcenter_ws.runtime.peer_limits import PeerLimits
 
@@ -102,6 +103,6 @@ class RequestPeer:
             is_warning=False,
             peer=self.network,
             code=refusal.code.value,
-            reason=refusal.message,
+            reason=reason_of(refusal.message),
             **fields,
         )

@@ -1,4 +1,4 @@
-"""Fields of log events: names that peers have chosen."""
+"""Fields of log events: names that peers have chosen, and reasons that may repeat what a peer has sent."""
 
 from __future__ import annotations
 
@@ -19,3 +19,24 @@ class Name(str):
     def __format__(self, spec: str) -> str:
         """Return the name as the text shows it."""
         return str(self) if _PLAIN.fullmatch(self) else repr(str(self))
+
+
+_QUOTED = re.compile(r"(?<!\w)'(?:[^'\\]|\\.)*'|(?<!\w)\"(?:[^\"\\]|\\.)*\"")
+_VOCABULARY = re.compile(r"[a-z]+(?:[._-][a-z]+)*(?:\.?\*)?|[a-z]+://[\w.:\[\]-]+")
+_MAX_SHOWN = 60
+
+HIDDEN = "'…'"
+"""What a quoted text is replaced by."""
+
+
+def reason_of(message: str) -> str:
+    """Return the message of a refusal as the log has it: without quoted texts that may be a token or a payload.
+
+    A quoted text is shown if it has the form of a name of the protocol, of a setting, or of an origin.
+    """
+    return _QUOTED.sub(_shown, message) if "'" in message or '"' in message else message
+
+
+def _shown(quoted: re.Match[str]) -> str:
+    text = quoted[0][1:-1]
+    return quoted[0] if len(text) <= _MAX_SHOWN and _VOCABULARY.fullmatch(text) else HIDDEN

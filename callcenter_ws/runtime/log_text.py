@@ -50,7 +50,7 @@ def message_of(event: LogEvent) -> str:
     """
     if OF_WORKER in event:
         return str(event[OF_WORKER])
-    if "log_failure" in event and event.get("isError"):
+    if event.get("isError") and "failure" in event:
         # Twisted's old interface: its text repeats the traceback.
         text = str(event.get("why") or "Unhandled Error")
     else:
@@ -85,7 +85,7 @@ def traceback_of(event: LogEvent) -> str | None:
     """
     if OF_WORKER in event:
         return event.get(TRACEBACK_OF_WORKER)
-    failure = event.get("log_failure")
+    failure = event.get("log_failure", event.get("failure"))
     if not isinstance(failure, Failure):
         return None
     try:

@@ -72,9 +72,11 @@ def test_text_lines_are_those_of_twistd(event: dict[str, Any], at: float) -> Non
 )
 def test_the_message_of_an_exception_that_may_hold_data_is_not_written(error: Exception) -> None:
     # The old interface, by which Twisted logs unhandled errors of Deferreds, repeats the traceback as text.
-    for event in ({"log_format": "{log_text}", "isError": 1, "why": None, "log_text": "s3cret"}, {"log_format": "x"}):
+    caught = failure(error)
+    old = {"log_format": "{log_text}", "isError": 1, "why": None, "log_text": "s3cret", "failure": caught}
+    for event in (old, {**old, "log_failure": caught}, {"log_format": "x", "log_failure": caught}):
         for line in (json_line, TextLine()):
-            text = line({"log_level": LogLevel.critical, "log_failure": failure(error), "log_namespace": "n", **event})
+            text = line({"log_level": LogLevel.critical, "log_namespace": "n", **event})
             assert "s3cret" not in text
             assert type(error).__name__ in text
             assert "in failure" in text
