@@ -137,7 +137,7 @@ def assemble(
     amp_factory = _amp_factory(settings, core, accepted.authenticator, limits)
     amp_factory.log.connections = settings.log.connections
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
-    _add_metrics(core, limits, descriptors, amp_factory)
+    _add_metrics(core, limits, admission, amp_factory)
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)
     health = Health(core.store.broker.not_ready, core.hub.revocations.not_ready, accepted.missing_keys)
     endpoints = WebSocketEndpoints(
@@ -215,14 +215,14 @@ def deflater(settings: Settings) -> Deflater | None:
     return Deflater(compression.level, compression.threshold) if compression.enabled else None
 
 
-def _add_metrics(core: Core, limits: PeerLimits, descriptors: Descriptors, amp_factory: AmpServerFactory) -> None:
+def _add_metrics(core: Core, limits: PeerLimits, admission: Admission, amp_factory: AmpServerFactory) -> None:
     metrics, hub, store = core.metrics, core.hub, core.store
     metrics.add(
         DeliveryMetrics(
             hub.counters,
             lambda: hub.outgoing.total,
             lambda: hub.limits.outgoing_bytes,
-            lambda: descriptors.websockets,
+            lambda: admission.limits.connections,
             metrics.latency,
         )
     )

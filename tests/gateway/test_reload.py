@@ -269,6 +269,7 @@ PROBES: Mapping[str, Callable[[Running], Any]] = {
     "limits.connections": lambda gateway: (
         admission("connections")(gateway),
         gateway.parts.descriptors.websockets,
+        gateway.parts.core.metrics.registry.get_sample_value("callcenter_ws_connections_limit"),
     ),
     "limits.unauthenticated": lambda gateway: (
         gateway.parts.descriptors.unauthenticated,
