@@ -139,13 +139,13 @@ def play(run: Run) -> None:
     """Do one thing after the other to the nodes."""
     daemons = [run.start_daemon("pbx-1", run.nodes[0], 30), run.start_daemon("pbx-2", run.nodes[1], 20)]
     run.start_daemon("pbx-4", run.nodes[3], 20)
-    bulk = run.start_daemon("pbx-3", run.nodes[1], 50, 16_000, _SLOW_TENANT)
     time.sleep(2 * _QUIET_SECONDS)
     run.mark("a network guesses tokens")
     run.order("attack")
     time.sleep(_QUIET_SECONDS + 5)
     run.mark("clients stop reading")
     run.order("slow")
+    bulk = run.start_daemon("pbx-3", run.nodes[1], 50, 16_000, _SLOW_TENANT)
     time.sleep(SLOW_SECONDS)
     _end(bulk)
     time.sleep(10)

@@ -7,13 +7,20 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import Metric
 
 from callcenter_ws.delivery.counters import HubCounters
-from callcenter_ws.errors import CLOSES
+from callcenter_ws.errors import CLOSES, ErrorCode
 from callcenter_ws.ops.families import counter, counters, gauge, gauges, histogram
 from callcenter_ws.runtime.histogram import Histogram
 
 _CLOSE_NAMES = tuple(close.name for close in CLOSES.values())
 _REPLAY_OUTCOMES = ("resumed", "epoch_changed", "ahead", "too_many", "too_old", "rights_changed")
 _RESET_REASONS = _REPLAY_OUTCOMES[1:]
+_HANDSHAKE_REFUSALS = (
+    ErrorCode.UNAUTHORIZED,
+    ErrorCode.FORBIDDEN,
+    ErrorCode.CONNECTION_LIMIT,
+    ErrorCode.RATE_LIMITED,
+    ErrorCode.DRAINING,
+)
 
 
 class DeliveryMetrics:
@@ -56,7 +63,8 @@ class DeliveryMetrics:
         yield counters(
             "connections_closed", "WebSocket connections closed, by close code.", "code", hub.closed, _CLOSE_NAMES
         )
-        yield counters("handshakes_refused", "WebSocket handshakes refused.", "reason", hub.handshakes_refused)
+        refused = hub.handshakes_refused
+        yield counters("handshakes_refused", "WebSocket handshakes refused.", "reason", refused, _HANDSHAKE_REFUSALS)
         yield counters(
             "requests_refused", "Messages of clients answered with an error.", "reason", hub.requests_refused
         )

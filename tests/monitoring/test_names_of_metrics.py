@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_tools import ROOT, promtool
 
 from bench.dashboard.panels import read_panels
+
+_OTHER_NAMES = ("callcenter_ws_fields",)
+"""What begins like a metric: a field of log events."""
 
 Families = dict[str, tuple[str, frozenset[str]]]
 
@@ -63,6 +67,12 @@ def test_the_manual_has_exactly_the_metrics_of_real_gateways(families: Families)
 def test_the_manual_names_the_metrics_of_the_process(families: Families) -> None:
     for name in families.keys() - {name for name in families if name.startswith(("callcenter_ws_", "python_gc_"))}:
         assert f"``{name}``" in MANUAL.read_text()
+
+
+def test_every_page_names_metrics_that_there_are(families: Families) -> None:
+    for page in [*(ROOT / "docs").glob("*.rst"), ROOT / "README.rst", *filter(Path.is_file, (ROOT / "etc").rglob("*"))]:
+        for name in re.findall(r"\bcallcenter_ws_\w+", page.read_text()):
+            assert re.sub("_(bucket|sum|count)$", "", name) in {*families, *_OTHER_NAMES}, (page.name, name)
 
 
 @pytest.mark.parametrize(("title", "expression"), queries_of_the_dashboard())

@@ -170,19 +170,19 @@ def test_what_is_refused_to_unauthenticated_peers(world: MetricsWorld) -> None:
 
 
 def test_labels_are_bounded(world: MetricsWorld) -> None:
-    world.hub.handshakes_refused.update({f"reason-{number}": 1 for number in range(1_000)})
+    world.hub.requests_refused.update({f"reason-{number}": 1 for number in range(1_000)})
     world.hub.connections_by.update({(f"role-{number}", "/ws"): 1 for number in range(1_000)})
     found = world.samples()
-    for name in ("callcenter_ws_handshakes_refused_total", "callcenter_ws_connections"):
+    for name in ("callcenter_ws_requests_refused_total", "callcenter_ws_connections"):
         series = [count for (sample, _), count in found.items() if sample == name]
         assert len(series) == MAX_SERIES
         assert sum(series) == 1_000
-    assert world.value("handshakes_refused_total", reason="other") == 1_000 - MAX_SERIES + 1
+    assert world.value("requests_refused_total", reason="other") == 1_000 - MAX_SERIES + 1
 
 
 def test_as_many_series_as_allowed_are_shown_as_they_are(world: MetricsWorld) -> None:
-    world.hub.handshakes_refused.update({f"reason-{number}": 1 for number in range(MAX_SERIES)})
-    assert world.value("handshakes_refused_total", reason=f"reason-{MAX_SERIES - 1}") == 1
+    world.hub.requests_refused.update({f"reason-{number}": 1 for number in range(MAX_SERIES)})
+    assert world.value("requests_refused_total", reason=f"reason-{MAX_SERIES - 1}") == 1
 
 
 def test_every_family_has_a_type_and_a_description(world: MetricsWorld) -> None:
