@@ -195,6 +195,8 @@ class GatewayService(MultiService):
         if self.parts.node_metrics is not None:
             await self.parts.node_metrics.close()
         await self.parts.core.store.close()
+        # The minute does not end any more.
+        self.parts.peer_limits.logs.report()
         await _completed(super().stopService())
 
     def _node_stops(self) -> None:

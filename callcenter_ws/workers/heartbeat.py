@@ -113,8 +113,8 @@ class Heartbeat:
     def _end(self, process: WorkerProcess, limit: float) -> IDelayedCall:
         what = "has not answered" if process.is_connected else "has not reported anything since its start"
         _log.error(
-            "{worker} hangs: it {what} for {seconds:g} s. It is killed; where it hangs follows, if it can say so",
-            worker=str(process),
+            "{process} hangs: it {what} for {seconds:g} s. It is killed; where it hangs follows, if it can say so",
+            process=str(process),
             what=what,
             seconds=limit,
         )

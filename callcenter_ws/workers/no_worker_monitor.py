@@ -40,7 +40,7 @@ class NoWorkerMonitor:
         serving = self._serving()
         if serving is not None:
             # At level error: alerts that report errors only must report the end of the outage, too.
-            _log.error("a worker serves again: {worker}", worker=str(serving.current))
+            _log.error("a worker serves again: {process}", process=str(serving.current))
             return
         self._schedule_check()
         # Even while another worker is starting: that one may hang.

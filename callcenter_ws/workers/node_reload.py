@@ -87,9 +87,9 @@ class NodeReload:
             problems = _problems({process: answer})
             if not problems and isinstance(answer, WorkerAnswer):
                 await self._commit([process], current)
-                _log.info("{worker} has taken over the settings of the other workers", worker=str(process))
+                _log.info("{process} has taken over the settings of the other workers", process=str(process))
             elif process.is_connected:
-                _log.error("{worker} cannot use the settings in use, and is restarted:", worker=str(process))
+                _log.error("{process} cannot use the settings in use, and is restarted:", process=str(process))
                 for problem in bounded(problems):
                     _log.error("the settings have a problem: {problem}", problem=problem)
                 self._restart(process)
@@ -102,7 +102,7 @@ class NodeReload:
         for process, answer in zip(processes, answers, strict=True):
             if isinstance(answer, Missing):
                 _log.warn(
-                    "{worker} {what}: it has not confirmed the new settings", worker=str(process), what=answer.value
+                    "{process} {what}: it has not confirmed the new settings", process=str(process), what=answer.value
                 )
 
     async def _ask(

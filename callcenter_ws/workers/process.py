@@ -146,7 +146,9 @@ class WorkerProcess(ProcessProtocol):
         if not requested:
             self.signal("TERM")
         if not await self._ended.wait_at_most(timeout_seconds, self._reactor):
-            _log.error("{worker} has not ended within {seconds:g} s: killed", worker=str(self), seconds=timeout_seconds)
+            _log.error(
+                "{process} has not ended within {seconds:g} s: killed", process=str(self), seconds=timeout_seconds
+            )
             self.signal("KILL")
             await self._ended.wait()
 
@@ -186,7 +188,7 @@ class WorkerProcess(ProcessProtocol):
         try:
             answer = decode_answer(line)
         except ValueError:
-            _log.error("{worker} answered with what cannot be read", worker=str(self))
+            _log.error("{process} answered with what cannot be read", process=str(self))
             return
         if answer is None:
             self._status_received(line.decode(errors="replace"))
@@ -198,11 +200,11 @@ class WorkerProcess(ProcessProtocol):
     def _status_received(self, status: str) -> None:
         if status == READY:
             self.ready = True
-            _log.info("{worker} serves", worker=str(self))
+            _log.info("{process} serves", process=str(self))
             self._ready_or_ended.set()
         else:
             self.not_ready_reason = status
-            _log.warn("{worker} does not serve yet: {reason}", worker=str(self), reason=status)
+            _log.warn("{process} does not serve yet: {reason}", process=str(self), reason=status)
         if not self.is_connected and not self.exit_text:
             self.is_connected = True
             self._on_connected()

@@ -129,7 +129,7 @@ class WorkerSlot:
         """Start the worker whose restart is pending without further delay; do nothing if none is pending."""
         if self._restart is not None:
             self._cancel_restart()
-            _log.info("worker {number} is restarted early", number=self.number)
+            _log.info("worker {worker} is restarted early", worker=self.number)
             self.start()
 
     async def close(self) -> None:
@@ -184,7 +184,7 @@ class WorkerSlot:
         try:
             process = self._spawn_worker(self.number, self._process_ended, replaces=self.current is not None)
         except OSError as error:
-            _log.error("worker {number} cannot be started: {error}", number=self.number, error=error)
+            _log.error("worker {worker} cannot be started: {error}", worker=self.number, error=error)
             return None
         self._running.add(process)
         return process
@@ -195,10 +195,10 @@ class WorkerSlot:
         if process is self._replacement:
             self._replacement = None
         elif self.closed or process is not self.current:
-            _log.info("{worker} {how}", **_log_fields(process))
+            _log.info("{process} {how}", **_log_fields(process))
         elif is_first and process.exit_status == 1 and not process.ready:
             self.current = None
-            _log.critical("{worker} {how} before it ever served; see its lines above", **_log_fields(process))
+            _log.critical("{process} {how} before it ever served; see its lines above", **_log_fields(process))
             self._unusable()
         else:
             self._current_ended(process)
@@ -206,10 +206,10 @@ class WorkerSlot:
     def _current_ended(self, process: WorkerProcess) -> None:
         self.current, self._replacement = self._replacement, None
         if self.current is not None:
-            _log.error("{worker} {how}; {next} takes its place", next=str(self.current), **_log_fields(process))
+            _log.error("{process} {how}; {next} takes its place", next=str(self.current), **_log_fields(process))
         else:
             ran_seconds = self._reactor.seconds() - process.started_at
-            _log.error("{worker} {how}, {ran:.0f} s after its start", ran=ran_seconds, **_log_fields(process))
+            _log.error("{process} {how}, {ran:.0f} s after its start", ran=ran_seconds, **_log_fields(process))
             self._schedule_restart(ran_seconds)
 
     def _schedule_restart(self, ran_seconds: float) -> None:
@@ -218,7 +218,7 @@ class WorkerSlot:
         delay = 0.0 if self._restart_at_once else self._backoff.delay()
         self._restart_at_once = False
         when = f"in {delay:g} s" if delay else "now"
-        _log.info("worker {number} is started again {when}", number=self.number, when=when)
+        _log.info("worker {worker} is started again {when}", worker=self.number, when=when)
         self._restart = self._reactor.callLater(delay, self.start)
 
     def _reset_backoff(self) -> None:
@@ -232,4 +232,4 @@ class WorkerSlot:
 
 
 def _log_fields(process: WorkerProcess) -> dict[str, str]:
-    return {"worker": str(process), "how": process.exit_text}
+    return {"process": str(process), "how": process.exit_text}

@@ -217,7 +217,7 @@ class Supervisor(Service):
             self._folder,
             childFDs=descriptors,
         )
-        _log.info("{worker} is started", worker=str(process))
+        _log.info("{process} is started", process=str(process))
         return process
 
     def _processes(self) -> list[WorkerProcess]:
@@ -275,7 +275,7 @@ class Supervisor(Service):
 
     async def _replacement_failed(self, slot: WorkerSlot, before: NodeVersion) -> str:
         if self.running:
-            _log.error("worker {number} was not replaced, and the workers after it will not be", number=slot.number)
+            _log.error("worker {worker} was not replaced, and the workers after it will not be", worker=slot.number)
             if slot is self.slots[0]:
                 # A worker that is restarted must have the settings of the others.
                 given_up = self._settings.current.number

@@ -159,6 +159,19 @@ def test_no_field_has_a_name_that_a_json_line_uses(found: list[Lines]) -> None:
     assert {name for lines in found for name in lines.fields} & RESERVED == set()
 
 
+def test_the_fields_of_lines_about_connections_are_described(found: list[Lines]) -> None:
+    described = set(re.findall(r"``(\w+)``", PAGE.read_text().partition("Connections\n---")[0]))
+    used = {
+        name
+        for lines in found
+        if lines.module in ("gateway/log.py", "amp/connection_log.py")
+        for line in lines.found
+        for name in re.findall(r"\{(\w+)\}", line.text)
+    }
+    assert {"tenant", "close_code", "received"} <= used
+    assert used - described - {"where"} == set()
+
+
 def test_the_extraction_sees_each_way_of_logging() -> None:
     source = """
 TEXT = "a {x!r} text"

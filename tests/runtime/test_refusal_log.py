@@ -6,6 +6,7 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
+from callcenter_ws.runtime.peer_logs import PeerLogs
 from callcenter_ws.runtime.refusal_log import MAX_FAILURES, MAX_NAMED, WINDOW_SECONDS, RefusalLog
 from callcenter_ws.testing import FakeClock
 
@@ -115,3 +116,19 @@ def test_unhandled_errors_of_many_kinds_are_counted_too() -> None:
         clock.advance(WINDOW_SECONDS)
     assert log.left_out == 5
     assert formatEvent(events[-1]) == "5 more unhandled errors in the last minute were not logged: others (5)"
+
+
+def test_each_kind_of_line_has_a_share_of_its_own() -> None:
+    logs = PeerLogs.create(FakeClock(), lines=2, lines_per_network=1)
+    with capturedLogs() as events:
+        for log in logs:
+            for number in range(100):
+                log.write(f"peer {number}", "refused")
+        assert len(events) == 2 + 6 * 20
+        assert logs.left_out == 7 * 100 - len(events)
+        logs.set_limits(lines=3, lines_per_network=1)
+        logs.networks.write("another", "refused")
+        assert len(events) == 3 + 6 * 20
+        before = len(events)
+        logs.report()
+    assert [event["count"] for event in events[before:]] == [98, *[80] * 6]

@@ -43,7 +43,7 @@ def test_settings_that_one_worker_refuses_are_used_by_none(node: TinyNode) -> No
     node.set_mode("refuse")
     node.reload()
     node.expect(r"#error\] the new settings are refused, and the old ones stay in use:$")
-    node.expect(r"#error\]   tiny: limits.connections: is refused$")
+    node.expect(r"#error\] the settings have a problem: tiny: limits.connections: is refused$")
     assert "uses 7" not in node.output
     node.set_mode("")
     node.reload()
@@ -57,14 +57,14 @@ def test_a_worker_that_dies_after_a_refusal_is_restarted_with_the_settings_in_us
     node.expect("loaded again")
     node.settings.write_text("[limits]\nconnections = nonsense\n")
     node.reload()
-    node.expect(r"#error\]   tiny.toml: is not TOML")
+    node.expect(r"#error\] the settings have a problem: tiny.toml: is not TOML")
     os.kill(node.pid_of(2), signal.SIGKILL)
     node.serving(3)
     assert (node.used_by(2), len(re.findall("worker 2: uses 7$", node.output, re.MULTILINE))) == (7, 2)
     # A replacement of the workers is refused, too.
     node.process.send_signal(signal.SIGHUP)
     node.expect(r"#error\] SIGHUP: no worker is replaced, because the settings cannot be used:$")
-    node.expect(r"#error\]   tiny.toml: is not TOML")
+    node.expect(r"#error\] the settings have a problem: tiny.toml: is not TOML")
 
 
 def test_settings_that_were_not_loaded_are_not_used_by_a_restarted_worker(node: TinyNode) -> None:

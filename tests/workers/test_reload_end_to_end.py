@@ -174,8 +174,8 @@ def test_sighup_loads_the_settings_of_one_process_again(gateway: Process, settin
     edit(settings, "nonsense = 1\n[nowhere]\n")
     gateway.process.send_signal(signal.SIGHUP)
     gateway.expect(r"#error\] the new settings are refused, and the old ones stay in use:")
-    gateway.expect(rf"#error\]   {settings.file}: limits.nonsense: there is no such key")
-    gateway.expect(rf"#error\]   {settings.file}: nowhere: there is no such section")
+    gateway.expect(rf"#error\] the settings have a problem: {settings.file}: limits.nonsense: there is no such key")
+    gateway.expect(rf"#error\] the settings have a problem: {settings.file}: nowhere: there is no such section")
 
 
 def test_the_command_reloads_one_process(gateway: Process, settings: Settings) -> None:
