@@ -34,6 +34,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from callcenter_ws import __version__
 from callcenter_ws.amp.authenticator import UNIX_SOCKET
 from callcenter_ws.amp.commands import PublishEvent
+from callcenter_ws.cli import tail_client
 from callcenter_ws.cli.amp_call import call_gateway
 from callcenter_ws.cli.main import main
 from callcenter_ws.cli.pretty import Terminal
@@ -659,6 +660,55 @@ async def test_tail_ends_when_its_events_are_refused() -> None:
         options = TailOptions(url=server.address, token="t", events=("x",))
         assert await tail(reactor, options, printed.append) == "refused: there is no x"
     assert printed == [json.dumps(refusal)]
+
+
+class RestartedServer(ScriptedServer):
+    """A server that does something else at each connection."""
+
+    def __init__(self, *scripts: tuple[tuple[str, ...], int | None, int | None]) -> None:
+        super().__init__()
+        self._scripts = iter(scripts)
+
+    def buildProtocol(self, addr: object) -> Any:
+        self.lines, self.close, self.deny = next(self._scripts)
+        return super().buildProtocol(addr)
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_reconnects_and_resumes_when_the_gateway_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail_client, "RECONNECT_INTERVAL_SECONDS", 0.01)
+    printed: list[str] = []
+    welcome = json.dumps({"type": "welcome", "payload": {"epoch": "e:1", "seq": 7}})
+    drain = json.dumps({"type": "drain", "payload": {"reconnect_after_ms": 20}})
+    mail = json.dumps({"type": "notification", "seq": 3, "offline": True, "payload": {}})
+    resumed = json.dumps({"type": "resumed", "payload": {"epoch": "e:1", "from_seq": 8, "to_seq": 20, "count": 0}})
+    server = RestartedServer(
+        ((welcome, event(8), mail, drain), 4003, None),
+        ((), None, 503),
+        ((welcome, resumed, drain), 4003, None),
+        ((welcome, event(21), event(22)), None, None),
+    )
+    async with serving(server):
+        options = TailOptions(url=server.address, token="t", count=3, snapshot=True)
+        assert await tail(reactor, options, printed.append) is None
+    assert [json.loads(line)["seq"] for line in printed if "seq" in json.loads(line)] == [8, 3, 21]
+    assert [request.params for request in server.requests] == [
+        {"snapshot": ["1"]},
+        *[{"epoch": ["e:1"], "seq": ["8"]}] * 2,
+        {"epoch": ["e:1"], "seq": ["20"]},
+    ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_tail_gives_up_when_the_gateway_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail_client, "RECONNECT_INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(tail_client, "RECONNECT_ATTEMPTS", 2)
+    drain = json.dumps({"type": "drain", "payload": {}})
+    server = RestartedServer(((drain,), 4003, None), *[((), None, 503)] * 3)
+    async with serving(server):
+        reason = await tail(reactor, TailOptions(url=server.address, token="t"), print)
+    assert reason is not None and "503" in reason
+    assert [request.params for request in server.requests] == [{}] * 4
 
 
 @pytest_twisted.ensureDeferred

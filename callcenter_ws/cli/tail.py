@@ -53,7 +53,10 @@ def add(commands: Commands) -> None:
 
 
 def tail_stream(arguments: argparse.Namespace) -> int:
-    """Connect as a client and print the messages, one JSON object per line."""
+    """Connect as a client and print the messages, one JSON object per line.
+
+    It reconnects and resumes when a gateway that stops asks for it.
+    """
     target = target_of(arguments, arguments.url)
     url = arguments.url or target.url
     if url is None:

@@ -1,4 +1,4 @@
-"""Prints the messages of one WebSocket connection, one a line, for ``callcenter-ws tail``."""
+"""Prints the messages of a WebSocket client, one a line, for ``callcenter-ws tail``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.task import deferLater
 
 from callcenter_ws import __version__
 from callcenter_ws.cli.pretty import Pretty, Terminal
@@ -28,6 +29,10 @@ EVENTS_REFUSED = frozenset({"invalid_message", "unknown_event", "forbidden"})
 
 HANDSHAKE_TIMEOUT_SECONDS = 10
 PING_INTERVAL_SECONDS = 30
+
+RECONNECT_ATTEMPTS = 60
+RECONNECT_INTERVAL_SECONDS = 1.0
+"""Attempts to reconnect when the gateway has asked for it, and the time between them: it may be restarted meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +106,14 @@ class TailProtocol(WebSocketClientProtocol):
 
 
 class TailFactory(WebSocketClientFactory):
-    """Creates the protocol of the only connection.
+    """Creates the protocol of one connection.
 
     Attributes:
         is_open: whether the opening handshake is complete.
         is_complete: whether the last message to print was printed.
         refusal: why the gateway refused the events to print; None if it did not.
         ended: fires with None if all messages were printed, else with the reason.
+        reconnect_at: when the gateway has asked to reconnect, by ``time.monotonic``; None if it has not.
     """
 
     protocol = TailProtocol  # type: ignore[assignment]  # Autobahn's protocols are not typed as Twisted's
@@ -129,6 +135,8 @@ class TailFactory(WebSocketClientFactory):
         self.options = options
         self.is_complete = self.is_open = False
         self.refusal: str | None = None
+        self.reconnect_at: float | None = None
+        self._position = options.resume
         self.ended: Deferred[str | None] = Deferred()
         self._write = write
         self._remaining = options.count
@@ -137,6 +145,7 @@ class TailFactory(WebSocketClientFactory):
     def print_message(self, text: str) -> bool:
         """Print a message if it matches the options; return whether it was the last."""
         message = _decoded(text)
+        self._follow(message)
         is_event = "seq" in message
         if is_event and not self.options.matches(str(message.get("type"))):
             return False
@@ -153,6 +162,29 @@ class TailFactory(WebSocketClientFactory):
         if is_event and self._remaining is not None:
             self._remaining -= 1
         return self._remaining == 0
+
+    def _follow(self, message: JsonObject) -> None:
+        """Note the position that a message brings the client to, and when it is asked to reconnect."""
+        payload, seq = message.get("payload"), message.get("seq")
+        fields = payload if isinstance(payload, dict) else {}
+        kind = message.get("type")
+        if isinstance(seq, int):
+            if self._position is not None and not message.get("offline"):
+                self._position = (self._position[0], seq)
+        elif kind == "drain":
+            self.reconnect_at = time.monotonic() + _number(fields.get("reconnect_after_ms")) / 1000
+        elif kind in ("reset", "snapshot", "resumed") or (kind == "welcome" and self._position is None):
+            epoch, reached = fields.get("epoch"), fields.get("to_seq", fields.get("seq"))
+            if isinstance(epoch, str) and isinstance(reached, int):
+                self._position = (epoch, reached)
+
+    def continued(self) -> TailOptions:
+        """Return the options of a connection that continues this one."""
+        return replace(self.options, resume=self._position, snapshot=False, count=self._remaining)
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, int | float) else 0.0
 
 
 def _explain(reason: str, factory: TailFactory) -> str:
@@ -189,11 +221,30 @@ def _decoded(text: str) -> JsonObject:
 
 
 async def tail(reactor: Reactor, options: TailOptions, write: Callable[[str], object]) -> str | None:
-    """Connect and write messages until the connection ends.
+    """Connect and write messages until the connection ends; reconnect and resume when the gateway asks for it.
 
     Returns:
         None if all messages were written or the gateway closed with 1000; else the reason of the end.
     """
+    attempts = 0
+    while True:
+        reason, factory = await _connect_once(reactor, options, write)
+        if reason is None:
+            return None
+        if factory is not None and factory.reconnect_at is not None:
+            options, attempts = factory.continued(), RECONNECT_ATTEMPTS
+            delay = factory.reconnect_at - time.monotonic()
+        elif attempts and (factory is None or not factory.is_open):
+            attempts, delay = attempts - 1, RECONNECT_INTERVAL_SECONDS
+        else:
+            return reason
+        await deferLater(reactor, max(0.0, delay))
+
+
+async def _connect_once(
+    reactor: Reactor, options: TailOptions, write: Callable[[str], object]
+) -> tuple[str | None, TailFactory | None]:
+    """Connect and write messages until the connection ends; return why it has ended."""
     try:
         factory = TailFactory(options, write, reactor)
         endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, factory.host, factory.port)
@@ -202,8 +253,8 @@ async def tail(reactor: Reactor, options: TailOptions, write: Callable[[str], ob
         await endpoint.connect(factory)
     except Exception as error:
         # Errors of the URL and of the network are shown to the user without a traceback.
-        return f"cannot connect to {_address(options.url)}: {error}"
-    return await factory.ended
+        return f"cannot connect to {_address(options.url)}: {error}", None
+    return await factory.ended, factory
 
 
 def _address(url: str) -> str:

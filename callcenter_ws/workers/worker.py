@@ -189,6 +189,8 @@ class Worker(Service):
         if not self._begins_to_stop():
             return
         _log.error("the supervisor has ended: this worker drains and ends")
+        # The other workers end, too: none takes over the clients.
+        self.node_stops()
         # The process must end even if it hangs: no supervisor is left that would kill it.
         signal.alarm(math.ceil(self.stop_timeout))
         # The supervisor would have removed the folder. The other workers do not need it any more either.
