@@ -146,8 +146,9 @@ def test_unusable_settings_leave_the_old_workers_running(start: StartGateways, s
     settings.write(more_web="trusted_proxies = [true]", more="[nonsense]\n")
     node.process.send_signal(signal.SIGHUP)
     node.expect(r"#error\] SIGHUP: no worker is replaced, because the settings cannot be used")
-    node.expect(rf"#error\] the settings have a problem: {re.escape(str(settings.file))}: nonsense: there is no such section")
-    node.expect(rf"#error\] the settings have a problem: {re.escape(str(settings.file))}: web.trusted_proxies: ")
+    path = re.escape(str(settings.file))
+    node.expect(rf"#error\] the settings have a problem: {path}: nonsense: there is no such section")
+    node.expect(rf"#error\] the settings have a problem: {path}: web.trusted_proxies: ")
     node.connect().close()
     assert len(node.worker_pids) == 1
 
