@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from gateway_node import GatewayNode, Settings, close_code
-from processes import TWISTD, Demo, Process, free_port, has_ended, run, wait_until
+from processes import TWISTD, Demo, Process, free_port, has_ended, run
 from redis_server import RedisServer
 
 from callcenter_ws.errors import CloseCode
@@ -210,9 +210,12 @@ def test_a_gateway_starts_without_its_control_socket(settings: Settings) -> None
     settings.write(listen="tcp:0:interface=127.0.0.1", more='[control]\nsocket = "missing/control"\n')
     command = [str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--config", str(settings.file)]
     gateway = Process([*command, "--set", "store.url=memory:"])
-    gateway.expect(r"#warn\] callcenter-ws reload and status will not work: cannot open the control socket .*missing")
-    assert gateway.stop() == -signal.SIGTERM
+    try:
+        gateway.expect(
+            r"#warn\] callcenter-ws reload and status will not work: cannot open the control socket .*missing"
+        )
+    finally:
+        assert gateway.stop() == -signal.SIGTERM
     ended = run("check-config", "--config", str(settings.file))
     assert ended.returncode == 0
     assert f"warning: control.socket: the folder {settings.folder}/missing does not exist" in ended.stderr
-    assert wait_until(lambda: gateway.lines, "lines")
