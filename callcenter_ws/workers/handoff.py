@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -80,7 +80,11 @@ class WorkerHandoff:
         It is removed so that the worker's own child processes do not inherit it.
         """
         text = environ.pop(HANDOFF_VARIABLE, None)
-        return None if text is None else cls(**json.loads(text))
+        if text is None:
+            return None
+        handoff = cls(**json.loads(text))
+        # JSON has no tuples.
+        return replace(handoff, pinned=tuple(handoff.pinned))
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that pass the handoff to a worker."""
