@@ -211,11 +211,11 @@ def _controlled(
         if service.worker is not None:
             service.worker.reload = WorkerReload(options.source, reload, reload.refused)
             text = "SIGHUP: this is a worker; send it to the supervisor, which replaces all workers"
-            reactor.callWhenRunning(_on_hangup, reactor, lambda: _log.warn(text))
+            _on_hangup(reactor, lambda: _log.warn(text))
             return service
         operations = ProcessOperations(reload, service.parts.health, ReactorClock(reactor), spawn, reports.reload)
         on_hangup = operations.request_reload
-    reactor.callWhenRunning(_on_hangup, reactor, on_hangup)
+    _on_hangup(reactor, on_hangup)
     return ControlledService(reactor, service, operations, options.settings.control_socket)
 
 
@@ -291,7 +291,7 @@ def _end_with_failure(reactor: Reactor) -> None:
 def _on_hangup(reactor: Reactor, act: Callable[[], None]) -> None:
     """Call ``act`` on SIGHUP, which by default ends the process without a log line.
 
-    Closed terminals and many scripts send it.
+    Closed terminals and many scripts send it. While the process starts, ``act`` waits until the reactor runs.
     """
     signal.signal(signal.SIGHUP, lambda number, frame: reactor.callFromThread(act))
 
