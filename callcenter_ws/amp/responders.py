@@ -162,23 +162,23 @@ class CommandResponders:
         with peer.in_flight(events=len(drafts)):
             if len(drafts) <= EVENTS_PER_TURN:
                 return await self._publish(peer, drafts)
-            with _paused(peer):
-                return await self._publish_slices(peer, slices_of(drafts))
+            with _paused(peer) as resume:
+                return await self._publish_slices(peer, slices_of(drafts), resume)
 
     async def _publish_long_list(self, peer: PeerSession, events: bytes) -> list[Outcome]:
         # Counted from the beginning: the connection of a peer with nothing in flight may be closed.
-        with _paused(peer), peer.in_flight(events=1):
+        with _paused(peer) as resume, peer.in_flight(events=1):
             is_source = peer.source is not None or peer.says_hello
             try:
                 slices = await decode_slices(events, self._clock, keeps_fields=is_source)
             except Refusal as refusal:
                 raise Refusal(refusal.code, f"events: {refusal.message}") from None
             with peer.in_flight(events=sum(map(len, slices)) - 1):
-                return await self._publish_slices(peer, slices)
+                return await self._publish_slices(peer, slices, resume)
 
-    async def _publish_slices(self, peer: PeerSession, slices: Slices) -> list[Outcome]:
+    async def _publish_slices(self, peer: PeerSession, slices: Slices, submitted: Callable[[], None]) -> list[Outcome]:
         publish = partial(self._publish, peer, growth=Growth())
-        return await publish_in_slices(publish, slices, self._clock, partial(peer.resume_reading, "batch"))
+        return await publish_in_slices(publish, slices, self._clock, submitted)
 
     async def _publish(
         self, peer: PeerSession, drafts: Sequence[object], growth: Growth | None = None
@@ -253,13 +253,25 @@ class CommandResponders:
 
 
 @contextmanager
-def _paused(peer: PeerSession) -> Iterator[None]:
-    """Read nothing from a peer until its batch is submitted: what follows must not overtake it."""
+def _paused(peer: PeerSession) -> Iterator[Callable[[], None]]:
+    """Read nothing from a peer until its batch is submitted: what follows must not overtake it.
+
+    The context is a function that resumes reading, to be called then; the end of the context does it otherwise.
+    """
+    is_paused = True
     peer.pause_reading("batch")
+
+    def resume() -> None:
+        nonlocal is_paused
+        # Only once: when the batch is answered, reading may be paused for the next one.
+        if is_paused:
+            is_paused = False
+            peer.resume_reading("batch")
+
     try:
-        yield
+        yield resume
     finally:
-        peer.resume_reading("batch")
+        resume()
 
 
 def _result(outcome: PublishResult | Refusal) -> int | dict[str, str]:

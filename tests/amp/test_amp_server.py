@@ -201,6 +201,26 @@ def test_a_large_batch_takes_several_turns_and_keeps_its_place(server: Any, peer
     assert [one.event.event_id for one in server.delivered] == [*(f"b{number}" for number in range(1_000)), "after"]
 
 
+def test_the_answer_to_a_large_batch_does_not_let_the_next_one_be_overtaken(server: Any, peer: Any) -> None:
+    first, second = (
+        peer.box(
+            commands.PublishBatch,
+            events=encoded([{**EVENT, "payload": CALL, "event_id": f"{name}{number}"} for number in range(1_000)]),
+        )
+        for name in ("a", "b")
+    )
+    after = peer.box(commands.PublishEvent, **{**EVENT, "payload": encoded(CALL), "event_id": "after"})
+    server.broker.is_blocked = True
+    peer.protocol.dataReceived(first + second + after)
+    while server.broker.attempts <= 1_000 // EVENTS_PER_TURN:
+        assert server.clock.step()
+    # The second batch has begun; now the first is answered.
+    server.broker.unblock()
+    while len(server.delivered) < 2_001:
+        assert server.clock.step()
+    assert [one.event.event_id for one in server.delivered][-1] == "after"
+
+
 def test_errors_of_a_full_batch_fit_into_the_answer(peer: Any) -> None:
     bad = {"tenant_id": "a", "type": "\U0001f4de" * 64, "payload": {}}
     _, results = batch_utf8(peer, [bad] * 1000)
