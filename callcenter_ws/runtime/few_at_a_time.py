@@ -19,7 +19,7 @@ MAX_RUNNING = 4
 """Pieces of work, with all keys, that are under way at the same time."""
 
 MAX_WAITING = 1_024
-"""Pieces of work that may wait for that."""
+"""Pieces of work that may wait for that; when it is reached, each key has an equal share of it."""
 
 MAX_WAITING_OF_KEY = 256
 """The same with one key."""
@@ -52,9 +52,12 @@ class FewAtATime:
         """Check that more work with this key may wait.
 
         Raises:
-            Refusal: ``unavailable`` if too much waits.
+            Refusal: ``unavailable`` if too much of it waits.
         """
-        if len(self._waiting.get(key, ())) >= MAX_WAITING_OF_KEY or len(self) >= MAX_WAITING:
+        of_key = len(self._waiting.get(key, ()))
+        # A key of which little waits has room also while a few others fill the queue: it would be refused for as long.
+        share = max(1, MAX_WAITING // (len(self._waiting) + (key not in self._waiting)))
+        if of_key >= MAX_WAITING_OF_KEY or (of_key >= share and len(self) >= MAX_WAITING):
             raise Refusal(ErrorCode.UNAVAILABLE, f"too many {self._what} are waiting", retry_after=RETRY_AFTER_SECONDS)
 
     def run(self, key: Hashable, steps: Iterator[None]) -> Awaitable[None]:

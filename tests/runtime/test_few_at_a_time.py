@@ -87,10 +87,23 @@ def test_a_limited_number_may_wait(monkeypatch: pytest.MonkeyPatch, limit: str) 
     with pytest.raises(Refusal) as raised:
         views.preparation.check_room(ACME)
     assert (raised.value.code, raised.value.retry_after) == (ErrorCode.UNAVAILABLE, 1.0)
-    if limit == "MAX_WAITING_OF_KEY":
-        views.preparation.check_room("another")
+    views.preparation.check_room("another")
     views.clock.turn()
     views.preparation.check_room(ACME)
+
+
+def test_a_few_tenants_that_fill_the_queue_leave_no_other_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(few_at_a_time, "MAX_WAITING", 12)
+    views = Views()
+    for number in range(MAX_RUNNING + 12):
+        views.add(f"busy{number % 3}", str(number))
+    # A quarter of the queue.
+    for number in range(3):
+        views.preparation.check_room(ACME)
+        views.add(ACME, f"mine{number}")
+    for tenant_id in (ACME, "busy0"):
+        with pytest.raises(Refusal):
+            views.preparation.check_room(tenant_id)
 
 
 # Clients
@@ -132,7 +145,7 @@ def test_a_reset_for_which_there_is_no_room_follows_later(monkeypatch: pytest.Mo
     world = World()
     world.publish_alerts(3)
     peer = world.live()
-    monkeypatch.setattr(few_at_a_time, "MAX_WAITING", 0)
+    monkeypatch.setattr(few_at_a_time, "MAX_WAITING_OF_KEY", 0)
     world.broker._epoch = "another"
     world.broker._tenants.clear()
     world.hub.interrupted(ACME, Position("another", 0))
