@@ -15,6 +15,7 @@ from callcenter_ws.auth.tokens import TokenVerifier
 from callcenter_ws.auth.visitors import SESSION_KID, GatewayTokens, VisitorSessions
 from callcenter_ws.cli.arguments import TOKEN_VARIABLE, Commands, add_command, add_settings, add_timeout, add_token
 from callcenter_ws.cli.http_get import get
+from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.spans import instant, span
 from callcenter_ws.cli.target import CommandFailed, given_token, settings_of
 from callcenter_ws.cli.token_hints import KnownKeys, hints, is_known_spelling
@@ -130,5 +131,4 @@ def _described(principal: Principal, token: str, now: float) -> Iterator[str]:
 
 
 def _line(name: str, value: str) -> str:
-    printable = "".join(character if character.isprintable() else "�" for character in value)
-    return f"  {name:14} {printable}"
+    return f"  {name:14} {printable(value)}"

@@ -24,6 +24,7 @@ from callcenter_ws.cli import (
     version,
 )
 from callcenter_ws.cli.arguments import Parser
+from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.demo.state import DemoUnavailable
 
@@ -56,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except (CommandFailed, DemoUnavailable) as failure:
-        print(f"callcenter-ws {arguments.command}: {failure}", file=sys.stderr)
+        # The reason may repeat what a gateway has answered.
+        reason = printable(str(failure), keep="\n")
+        print(f"callcenter-ws {arguments.command}: {reason}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of the output has ended, as in "callcenter-ws tail | head". Without this Python logs an error at

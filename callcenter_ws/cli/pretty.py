@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
+from callcenter_ws.cli.printable import printable
 from callcenter_ws.runtime.json import JsonObject, JsonValue
 
 _TYPE_WIDTH = 22
@@ -98,7 +99,7 @@ class Pretty:
         head = f"{indent}{self._time(message)} "
         name = f"{type_:{_TYPE_WIDTH}}"
         rest = " ".join([f" {position:8}", *marks, *user, *_shown(fields)]).rstrip()
-        return self._coloured(_printable(head), _printable(name), _printable(rest), type_)
+        return self._coloured(printable(head), printable(name), printable(rest), type_)
 
     def _time(self, message: JsonObject) -> str:
         """Return the time of an event in UTC, with its date if that is not today; of other messages the present."""
@@ -135,8 +136,3 @@ def _value(value: JsonValue) -> str:
     else:
         text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 1] + "…"
-
-
-def _printable(text: str) -> str:
-    """Return the text without control characters, which a caller's name could send to a terminal."""
-    return "".join(character if character.isprintable() else "�" for character in text)

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token
 from callcenter_ws.cli.http_get import get_json
+from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.spans import span
 from callcenter_ws.cli.target import CommandFailed, demo_hint, given_token, target_of
 from callcenter_ws.events.principal import EVERY_TENANT, Role
@@ -50,7 +51,7 @@ def print_stats(arguments: argparse.Namespace) -> int:
         print(json.dumps(stats))
         return 0
     try:
-        lines = list(_lines(stats))
+        lines = [printable(line) for line in _lines(stats)]
     except (LookupError, TypeError, ValueError, AttributeError):
         raise CommandFailed(f"{address} answers with an object that has no statistics") from None
     print("\n".join(lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlsplit
 
@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 
 from callcenter_ws import __version__
 from callcenter_ws.cli.pretty import Pretty, Terminal
+from callcenter_ws.cli.printable import printable
 from callcenter_ws.errors import CLOSES, CloseCode
 from callcenter_ws.events.catalogue import covers
 from callcenter_ws.runtime.json import JsonObject
@@ -150,7 +151,7 @@ class TailFactory(WebSocketClientFactory):
         if is_event and not self.options.matches(str(message.get("type"))):
             return False
         try:
-            for line in [text] if self._pretty is None or not message else self._pretty.lines(message):
+            for line in self._lines(message, text):
                 self._write(line)
         except BrokenPipeError:
             return True
@@ -162,6 +163,12 @@ class TailFactory(WebSocketClientFactory):
         if is_event and self._remaining is not None:
             self._remaining -= 1
         return self._remaining == 0
+
+    def _lines(self, message: JsonObject, text: str) -> Iterable[str]:
+        if self._pretty is None:
+            return [text]
+        # What is no JSON object does not come from a gateway.
+        return self._pretty.lines(message) if message else [printable(text)]
 
     def _follow(self, message: JsonObject) -> None:
         """Note the position that a message brings the client to, and when it is asked to reconnect."""
@@ -215,7 +222,7 @@ def _decoded(text: str) -> JsonObject:
     """Decode a message; return an empty dictionary if it is not a JSON object."""
     try:
         message = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}
 

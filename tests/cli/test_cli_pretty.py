@@ -8,9 +8,12 @@ from calendar import timegm
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 
 from callcenter_ws.cli.event_examples import EXAMPLES
 from callcenter_ws.cli.pretty import Pretty, Terminal
+from callcenter_ws.cli.table import table
+from callcenter_ws.cli.tail_client import TailFactory, TailOptions
 
 NOW = timegm((2026, 11, 22, 20, 1, 2)) + 0.3456
 
@@ -86,6 +89,18 @@ def test_the_token_of_a_visitors_session_is_not_shown() -> None:
 def test_values_cannot_send_control_characters_or_look_like_fields() -> None:
     (line,) = lines(event("alert", {"title": "a\x1b[31m", "b\x07": "x y=1", "empty": ""}, user_id="u\r\x9b"))
     assert line.endswith('user_id=u�� title=a�[31m b�="x y=1" empty=""')
+
+
+@pytest.mark.parametrize("text", ["\x1b[2Jno JSON", "[" * 100_000 + "\x1b[2J"])
+def test_what_is_no_message_cannot_send_control_characters(text: str) -> None:
+    written: list[str] = []
+    options = TailOptions(url="ws://gw.example.com/ws", pretty=Terminal())
+    assert not TailFactory(options, written.append, Clock()).print_message(text)
+    assert written == [text.replace("\x1b", "�")]
+
+
+def test_cells_of_tables_have_no_control_characters() -> None:
+    assert list(table([("name", "kind"), ("a\x1b\u202e", "b")])) == ["name  kind", "a��   b"]
 
 
 @pytest.mark.parametrize("payload", [None, [], "text", {"a": [1, {"b": None}]}])

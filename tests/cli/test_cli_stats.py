@@ -194,6 +194,13 @@ def test_the_command_signs_a_token_for_all_tenants(fake: FakeGateway, secret_fil
     assert fake.requests[1][0] == "/ws/stats?tenant_id=acme"
 
 
+def test_names_cannot_send_control_characters_to_the_terminal(fake: FakeGateway) -> None:
+    connections = {**STATS["connections"], "by_tenant": {"a\x1b[2J": 1}}
+    fake.body = json.dumps({**STATS, "connections": connections}).encode()
+    status, out, _ = stats("--url", fake.url, "--token", "t")
+    assert (status, "  largest tenants  a�[2J 1" in out.splitlines()) == (0, True)
+
+
 def test_a_given_token_is_used(fake: FakeGateway, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from.a.file\n")
     stats("--url", fake.url, "--token-file", str(tmp_path / "token"))
@@ -214,6 +221,7 @@ def test_a_given_token_is_used(fake: FakeGateway, tmp_path: Path) -> None:
         (200, b"[]", "is not a gateway: it answers with status 200"),
         (200, b'{"other": 1}', "answers with an object that has no statistics"),
         (200, b"x" * 5_000_000, "the answer is larger than 4194304 bytes"),
+        (403, rb'{"error": {"code": "no", "message": "\u001b[2J\u202eon"}}', "/ws/stats: no: �[2J�on"),
     ],
 )
 def test_answers_that_are_no_statistics(status: int, body: bytes, reason: str, fake: FakeGateway) -> None:
