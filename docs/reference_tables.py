@@ -130,7 +130,12 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
         "the snapshot comes later",
     ),
     ("runtime.few_at_a_time", "MAX_WAITING_OF_KEY", "views of a tenant that wait for that", "the same"),
-    ("runtime.few_at_a_time", "MAX_WAITING", "the same for all tenants", "the same"),
+    (
+        "runtime.few_at_a_time",
+        "MAX_WAITING",
+        "the same for all tenants; when it is reached, each has an equal share",
+        "the same",
+    ),
     ("http.snapshot", "MAX_RESPONSES_PER_USER", "responses to ``GET /ws/snapshot`` for a user at once", "503"),
     ("http.snapshot", "MAX_RESPONSES_PER_TENANT", "the same for a tenant", "503"),
     ("http.snapshot", "MAX_RESPONSES", "the same for a process", "503"),
