@@ -111,9 +111,10 @@ def open_socket(path: Path) -> SocketFile:
 def _listen(folder: Folder, name: str) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        # The file gets the mode of the descriptor. Set by its path, it could be set of another file, which a process that
+        # may write to the folder has put in its place.
+        os.fchmod(listening.fileno(), 0o600)
         listening.bind(folder.address(name))
-        # The mode is set before listen(): until then no process can connect.
-        os.chmod(folder.address(name), 0o600)
         listening.listen(_BACKLOG)
         listening.setblocking(False)
     except BaseException:

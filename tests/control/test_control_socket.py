@@ -19,7 +19,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from callcenter_ws.config.changes import ReloadReport
-from callcenter_ws.control import server
+from callcenter_ws.control import server, socket_file
 from callcenter_ws.control.control_client import NoAnswer, NoGateway, ask
 from callcenter_ws.control.messages import (
     MAX_PROBLEMS,
@@ -113,6 +113,25 @@ async def test_requests_are_answered(start: StartGateway, tmp_path: Path) -> Non
     assert answer == gateway.operations.outcome
     assert len(answer.problems) == MAX_PROBLEMS + 1
     assert answer.problems[-1] == "and 500 more problems"
+
+
+def test_the_file_has_its_mode_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, modes = tmp_path / "control", []
+
+    class Socket(socket.socket):
+        def bind(self, address: Any) -> None:
+            super().bind(address)
+            modes.append(stat.S_IMODE(path.stat().st_mode))
+
+    monkeypatch.setattr(socket_file.socket, "socket", Socket)
+    before = os.umask(0)
+    try:
+        opened = socket_file.open_socket(path)
+    finally:
+        os.umask(before)
+    opened.socket.close()
+    opened.remove()
+    assert modes == [0o600]
 
 
 @pytest_twisted.ensureDeferred
