@@ -34,6 +34,9 @@ FLUSH_TIMEOUT_SECONDS = 5.0
 STALL_TIMEOUT_SECONDS = 2.0
 """Seconds after which a client is closed that reads nothing of what waits for it."""
 
+BEGUN_PER_STEP = 500
+"""Clients that reach their moment in one step of a slice."""
+
 TICK_SECONDS = 0.1
 """Seconds between two looks at which clients are due."""
 
@@ -173,9 +176,12 @@ class ClientDrain:
         now = self._hub.clock.monotonic()
         is_over = self._is_hurried or now - self._started_at >= self._plan.end
         due = self._announced if is_over else min(self._announced, self._plan.due(now - self._started_at))
-        for client in self._clients[self._begun : due]:
+        while self._begun < due:
+            client = self._clients[self._begun]
             self._waiting.append(_WaitingClient(client, now + FLUSH_TIMEOUT_SECONDS, math.inf, now))
-        self._begun = due
+            self._begun += 1
+            if self._begun % BEGUN_PER_STEP == 0:
+                yield
         for number in range(1, len(self._waiting) + 1):
             waiting = self._waiting.popleft()
             self._hub.attempt(partial(self._close_or_wait, waiting, now, is_over), waiting.client)

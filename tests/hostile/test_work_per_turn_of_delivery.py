@@ -11,7 +11,7 @@ from twisted.internet.task import Clock as ReactorTime
 from world import World
 
 from callcenter_ws.delivery.client import Client
-from callcenter_ws.delivery.drain import ClientDrain
+from callcenter_ws.delivery.drain import ClientDrain, _WaitingClient
 from callcenter_ws.delivery.hub import CLOSED_AT_ONCE, CLOSED_PER_STEP
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.tenant import Tenant
@@ -81,6 +81,20 @@ def test_draining(world: World, closes: Counted) -> None:
     assert closes.total == CLIENTS
     assert most <= MAX_CLOSED
     assert world.hub.counters.closed == {"draining": CLIENTS}
+
+
+def test_all_clients_of_a_drain_that_is_ended_early_are_due_in_slices(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = Counted(monkeypatch, _WaitingClient, "__init__", lambda *_: 1)
+    monkeypatch.setattr("callcenter_ws.delivery.drain.BEGUN_PER_STEP", 5)
+    drain = ClientDrain(world.hub)
+    drain.start(30, others_take_over=True)
+    world.turn()
+    drain.hurry()
+    most = due.most_in_a_turn(world, lambda: world.clock.freeze(1))
+    assert (due.total, drain.remaining) == (CLIENTS, 0)
+    assert most <= MAX_CLOSED
 
 
 def test_a_failure_in_one_client_does_not_keep_the_others_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
