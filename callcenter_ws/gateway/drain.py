@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 from callcenter_ws.delivery.drain import ClientDrain
@@ -32,6 +32,9 @@ AMP_TIMEOUT_SECONDS = 6.0
 
 CLOSE_TIMEOUT_SECONDS = 3.0
 """Seconds for which the gateway waits until its peers have closed their sockets."""
+
+TAKE_OVER_TIMEOUT_SECONDS = 2.0
+"""Seconds for finding out whether other nodes take over; a Redis that does not answer must not delay the drain."""
 
 STOP_NOW_SECONDS = 2.0
 """Seconds within which everything is closed after a second signal."""
@@ -75,6 +78,7 @@ class Drain:
         self._clients = ClientDrain(parts.core.hub)
         self._deadline = 0.0
         self._is_hurried = False
+        self._others: Deferred[bool] | None = None
 
     async def run(self, drain_timeout: float) -> None:
         """Close every connection with a reason, then the ports.
@@ -90,7 +94,7 @@ class Drain:
             self._timeout = min(self._timeout, self._seconds_left())
         await self._refuse(is_replaced)
         amp = self._drain_amp()
-        self._close_clients(is_replaced or await self._parts.core.store.others_take_over())
+        self._close_clients(is_replaced or await self._others_take_over())
         await self._wait_until(lambda: not self._clients.remaining, math.inf)
         await amp
         await self._wait_until(self._is_done, CLOSE_TIMEOUT_SECONDS)
@@ -98,7 +102,7 @@ class Drain:
             await listener.close()
 
     def stop_now(self) -> None:
-        """Close what remains at once; ``run`` then ends within ``STOP_NOW_SECONDS``."""
+        """Close what remains at once; ``run``, which may begin after this, then ends within ``STOP_NOW_SECONDS``."""
         if self._is_hurried:
             return
         _log.warn(
@@ -110,6 +114,8 @@ class Drain:
         self._set_deadline(STOP_NOW_SECONDS)
         self._clients.hurry()
         self._parts.amp_factory.abort()
+        if self._others is not None:
+            self._others.cancel()
 
     def _set_deadline(self, seconds: float) -> None:
         deadline = self._clock.monotonic() + (STOP_NOW_SECONDS if self._is_hurried else seconds)
@@ -146,6 +152,19 @@ class Drain:
             factory.abort()
         seconds = min(AMP_TIMEOUT_SECONDS, self._seconds_left())
         return drained.addTimeout(seconds, self._reactor, onTimeoutCancel=lambda *_: factory.abort())
+
+    async def _others_take_over(self) -> bool:
+        """Return whether other nodes take over; False if that is not known in time, or does not matter any more."""
+        if self._is_hurried:
+            return False
+        seconds = min(TAKE_OVER_TIMEOUT_SECONDS, self._seconds_left())
+        self._others = Deferred.fromCoroutine(self._parts.core.store.others_take_over())
+        self._others.addTimeout(seconds, self._reactor)
+        try:
+            return await self._others
+        except (CancelledError, TimeoutError):
+            # By a second signal, or because the store does not answer.
+            return False
 
     def _close_clients(self, others_take_over: bool) -> None:
         plan = self._clients.start(self._timeout, others_take_over=others_take_over)

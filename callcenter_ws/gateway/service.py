@@ -155,7 +155,8 @@ class GatewayService(MultiService):
             websockets=descriptors.websockets,
             total=descriptors.total,
         )
-        self._log_when_ready([])
+        # Not before signals are handled and the control socket is open: the line tells that all of it works.
+        self.reactor.callWhenRunning(lambda: self._log_when_ready([]))
 
     def _log_when_ready(self, logged: Sequence[str]) -> None:
         """Log what the gateway waits for, whenever that changes, and at last that it serves."""
@@ -204,9 +205,11 @@ class GatewayService(MultiService):
         self.siblings_take_over = lambda: False
 
     def stop_now(self) -> None:
-        """Close at once what a stop has not closed yet: its reason is a second signal. Without a stop, do nothing."""
-        if self.is_stopping:
-            self._drain.stop_now()
+        """Close at once what a stop has not closed yet: its reason is a second signal.
+
+        The stop may begin after this: both signals may have come in one turn of the reactor.
+        """
+        self._drain.stop_now()
 
 
 async def _completed(result: Deferred[object] | None) -> None:

@@ -40,14 +40,14 @@ from callcenter_ws.workers.heartbeat import Heartbeat
 from callcenter_ws.workers.no_worker_monitor import NoWorkerMonitor
 from callcenter_ws.workers.node_reload import NodeReload
 from callcenter_ws.workers.node_settings import NodeSettings, NodeVersion
-from callcenter_ws.workers.process import STDERR, STDOUT, WorkerProcess
+from callcenter_ws.workers.process import STDERR, STDOUT, Missing, WorkerProcess
 from callcenter_ws.workers.slot import Ended, WorkerSlot
 from callcenter_ws.workers.sockets import ListeningSockets
 
 _log = Logger()
 
 STOP_NOW_TIMEOUT_SECONDS = 10.0
-"""Seconds for which a worker's confirmation that it stops at once is waited for; nothing depends on it."""
+"""Seconds within which a worker must confirm that it stops at once; otherwise it hangs, and is killed."""
 
 
 class Supervisor(Service):
@@ -321,7 +321,13 @@ class Supervisor(Service):
 
 
 async def _stop_now(process: WorkerProcess) -> None:
-    await process.ask(Act.STOP_NOW, STOP_NOW_TIMEOUT_SECONDS)
+    if await process.ask(Act.STOP_NOW, STOP_NOW_TIMEOUT_SECONDS) is Missing.LATE:
+        _log.error(
+            "{process} does not react to a second signal within {seconds:g} s: killed",
+            process=str(process),
+            seconds=STOP_NOW_TIMEOUT_SECONDS,
+        )
+        process.signal("KILL")
 
 
 @asynccontextmanager

@@ -38,9 +38,6 @@ READINESS_CHECK_INTERVAL_SECONDS = 0.1
 ACCEPT_TIMEOUT_SECONDS = 10.0
 """Seconds after which connections are accepted even if the gateway cannot serve: a refusal is better than silence."""
 
-STOP_BEGINS_SECONDS = 0.1
-"""Seconds until a stop has begun, so that it can be ended at once."""
-
 
 class Worker(Service):
     """Accepts connections once the gateway can serve, reports that, and stops the worker if the supervisor has ended.
@@ -55,7 +52,7 @@ class Worker(Service):
             may be changed.
         reload: loads the settings again when the supervisor asks for it; to be set before the start.
         node_stops: called when the whole node stops, so that no other worker takes over the clients.
-        stop_now: called to end a drain at once.
+        stop_now: called to end a drain at once, or one that is about to begin.
     """
 
     def __init__(
@@ -181,9 +178,7 @@ class Worker(Service):
         if self._begins_to_stop():
             # The second signal has come before SIGTERM, which tells the worker of the first.
             self._reactor.stop()
-            self._reactor.callLater(STOP_BEGINS_SECONDS, self.stop_now)
-        else:
-            self.stop_now()
+        self.stop_now()
 
     def _supervisor_ended(self) -> None:
         if not self._begins_to_stop():

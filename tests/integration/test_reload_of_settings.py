@@ -64,6 +64,12 @@ def status_of(gateway: Any, origin: str) -> int:
     return 101
 
 
+def test_the_gateway_says_that_it_serves_once_it_can_be_asked_to_reload(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    wait_until(lambda: "callcenter-ws serves" in gateway.log, "the gateway to serve")
+    assert "ControlFactory starting" in gateway.log.partition("callcenter-ws serves")[0]
+
+
 def test_a_client_stays_connected_while_origins_and_limits_change(start_gateway: StartGateway) -> None:
     gateway = start_gateway("[limits]\nrate = 1000\nburst = 1000\n")
     client = gateway.connect("agent")

@@ -131,6 +131,33 @@ def test_a_second_signal_ends_the_drain(draining: Draining, number: signal.Signa
     assert (status, user["online"]) == (200, False)
 
 
+def test_two_signals_in_one_turn_are_a_first_and_a_second_one(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway()
+    client = gateway.connect()
+    wait_until(lambda: "callcenter-ws serves" in gateway.log, "the gateway handles signals")
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+        gateway.process.send_signal(number)
+    assert client.close_code() == 4003
+    assert gateway.stop() in (-signal.SIGTERM, -signal.SIGINT)
+    assert "a second signal: closing 1 clients and 0 daemons at once" in gateway.log
+
+
+def test_a_redis_that_does_not_answer_does_not_delay_the_drain(
+    two_nodes: Callable[..., list[Any]], server: RedisServer
+) -> None:
+    node, _ = two_nodes("store.timeout=60")
+    clients = [node.connect(claims={"sub": f"u{number}"}) for number in range(3)]
+    server.pause()
+    try:
+        node.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            client.receive_type("drain")
+        assert [client.close_code() for client in clients] == [4003] * 3
+    finally:
+        server.resume()
+    assert node.process.wait(DEADLINE) == -signal.SIGTERM
+
+
 def test_further_signals_change_nothing(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway()
     client = gateway.connect()

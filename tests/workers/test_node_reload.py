@@ -17,7 +17,7 @@ from callcenter_ws.workers.handoff import STATUS_DESCRIPTOR, WorkerHandoff
 from callcenter_ws.workers.heartbeat import HUNG_AFTER_SECONDS
 from callcenter_ws.workers.node_reload import COMMIT_TIMEOUT_SECONDS, PREPARE_TIMEOUT_SECONDS
 from callcenter_ws.workers.node_settings import NodeSettings
-from callcenter_ws.workers.supervisor import Supervisor
+from callcenter_ws.workers.supervisor import STOP_NOW_TIMEOUT_SECONDS, Supervisor
 
 pytestmark = pytest.mark.logs_errors
 
@@ -245,6 +245,18 @@ def test_the_supervisor_refuses_what_no_worker_need_read(node: Node) -> None:
     (refused,) = outcome
     assert isinstance(refused, Refused)
     assert "limits.ping_interval: -1.0 is out of range" in refused.problems[0]
+
+
+def test_a_worker_that_does_not_react_to_a_second_signal_is_killed(node: Node) -> None:
+    one, two = node.children
+    node.supervisor.stopService()
+    node.supervisor.stop_now()
+    acts = {request.act: request for request in node.asked(one)}
+    assert set(acts) == {Act.NODE_STOPS, Act.STOP_NOW}
+    node.answer(one, acts[Act.STOP_NOW])
+    node.reactor.advance(STOP_NOW_TIMEOUT_SECONDS)
+    assert "KILL" not in one.signals
+    assert two.signals == ["TERM", "KILL"]
 
 
 def test_a_node_that_stops_reloads_nothing(node: Node) -> None:
