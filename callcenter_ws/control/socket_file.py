@@ -111,8 +111,8 @@ def open_socket(path: Path) -> SocketFile:
 def _listen(folder: Folder, name: str) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # The file gets the mode of the descriptor. Set by its path, it could be set of another file, which a process that
-        # may write to the folder has put in its place.
+        # The file gets the mode of the descriptor. If it were set by the path, it could be set of another file, which a
+        # process that may write to the folder has put there.
         os.fchmod(listening.fileno(), 0o600)
         listening.bind(folder.address(name))
         listening.listen(_BACKLOG)
