@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.interfaces import IReactorTime
 
+from callcenter_ws.delivery.hub import CLOSED_PER_STEP
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.events.deflate import Deflater
@@ -111,6 +113,13 @@ class GatewayFactory(WebSocketServerFactory):
         return protocol
 
     def drain(self) -> None:
-        """Close the connections that have not authenticated. The Hub drains the others."""
-        for protocol in list(self.context.unauthenticated):
-            protocol.close(CloseCode.DRAINING)
+        """Close the connections that have not authenticated, within the next turns. The Hub drains the others."""
+        self.context.requests.hub.slicer.run(self._close_unauthenticated())
+
+    def _close_unauthenticated(self) -> Iterator[None]:
+        hub = self.context.requests.hub
+        for number, protocol in enumerate(list(self.context.unauthenticated), 1):
+            if protocol in self.context.unauthenticated:
+                hub.attempt(partial(protocol.close, CloseCode.DRAINING), protocol)
+            if number % CLOSED_PER_STEP == 0:
+                yield

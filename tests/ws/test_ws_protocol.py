@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 from typing import Any
 
@@ -26,8 +27,10 @@ from ws_world import (
     text,
 )
 
+from callcenter_ws.delivery.hub import CLOSED_PER_STEP
 from callcenter_ws.delivery.user_probes import PROBE_TIMEOUT_SECONDS, RETRY_SECONDS
 from callcenter_ws.errors import CLOSES, CloseCode
+from callcenter_ws.runtime.slicer import STEPS_PER_TURN
 from callcenter_ws.testing import run
 from callcenter_ws.ws.protocol import CLOSE_TIMEOUT_SECONDS, MAX_AUTH_BYTES
 
@@ -743,6 +746,23 @@ def test_a_draining_node_accepts_no_connections(world: WebSocketWorld) -> None:
     error, close = waiting.take()
     assert error.json["payload"]["code"] == "unavailable"
     assert close.close_code == CloseCode.DRAINING
+
+
+def test_a_drain_closes_those_that_have_not_authenticated_in_slices() -> None:
+    world = WebSocketWorld(connections_per_ip=0)
+    peers = [world.unauthenticated() for _ in range(200)]
+    written = [len(peer.transport.writes) for peer in peers]
+
+    def closed() -> int:
+        return sum(len(peer.transport.writes) > before for peer, before in zip(peers, written, strict=True))
+
+    counts = [0]
+    world.factory.drain()
+    while world.clock.step():
+        counts.append(closed())
+    assert counts[-1] == 200
+    assert max(later - earlier for earlier, later in itertools.pairwise(counts)) <= STEPS_PER_TURN * CLOSED_PER_STEP
+    assert {peer.only_close() for peer in peers} == {CloseCode.DRAINING}
 
 
 def test_an_unhandled_error_closes_one_connection_and_is_logged(
