@@ -18,6 +18,9 @@ from callcenter_ws.remote.gateway_connection import CommandResponse, GatewayConn
 from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.runtime.reactor import Reactor
 
+CLOSE_TIMEOUT_SECONDS = 1.0
+"""How long to wait for the gateway's part in the end of a TLS connection."""
+
 
 def call_amp(
     arguments: argparse.Namespace,
@@ -116,7 +119,10 @@ async def call_gateway(
             raise Refusal(ErrorCode.UNAVAILABLE, _lost(endpoint, connection.lost_reason)) from None
         raise
     finally:
-        connection.transport.abortConnection()
+        # Closed in order, so that the gateway does not log a connection that broke.
+        if not owner.closed.called:
+            connection.abort_after(CLOSE_TIMEOUT_SECONDS)
+            connection.transport.loseConnection()
         await owner.closed
 
 

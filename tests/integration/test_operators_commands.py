@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import subprocess
 from collections.abc import Callable
@@ -147,6 +148,10 @@ def test_a_port_that_does_not_speak_amp_as_expected(start_gateway: Callable[...,
         assert reason in err
     for address in (f"tls:127.0.0.1:{with_tls}", f"tcp:127.0.0.1:{without_tls}"):
         assert printed(*question, "--amp", address, environment=trusted) == "7 is offline\n"
+    # "reset, timed out or broken" would point to the network.
+    ends = re.compile(r"'callcenter-ws online' .* is closed by the peer: (.*); after")
+    wait_until(lambda: len(ends.findall(gateway.log)) == 2, "the ends of both connections in the log")
+    assert ends.findall(gateway.log) == ["the end of the connection"] * 2
 
 
 @pytest.mark.parametrize("command", USERS, ids=lambda command: command[0])
