@@ -130,7 +130,7 @@ def _assign(chat: ChatRecord | None, event: Event) -> ChatRecord:
     if chat is not None and chat.is_open:
         before = (chat.agent or UNASSIGNED,)
     elif event.type.name != STARTED:
-        # Not known here: those who saw it, if anyone, saw it as unassigned.
+        # Not known here: clients that saw it saw it as unassigned.
         before = (UNASSIGNED,)
     if event.type.name != STARTED and chat is not None:
         event.queue_name = event.queue_name or chat.queue_name

@@ -48,8 +48,8 @@ class UnsentPeer(Protocol):
 class OutgoingBytes:
     """Counts the bytes that wait for all peers together, and closes peers while there are more than ``limit``.
 
-    Above the limit peers are closed in order of waiting bytes times waiting time: strangers and visitors first, then
-    everybody else. A peer for which nothing waited one second ago is never closed.
+    Above the limit peers are closed in order of waiting bytes times waiting time: unauthenticated peers and visitors
+    first, then all others. A peer for which nothing waited one second ago is never closed.
 
     Args:
         closed: called for each connection that is closed, before.

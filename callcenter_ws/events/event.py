@@ -68,7 +68,7 @@ class ChatWriter(msgspec.Struct, frozen=True, kw_only=True):
     nor ended before. Any other event is accepted only if the session is open.
 
     Attributes:
-        agent: the writing agent, if it writes only in chats that it sees; None: anyone else.
+        agent: the writing agent, if it writes only in chats that it sees; None: any other sender.
         queues: the ``queues`` claim of that agent.
         any_session: accept events of sessions that are not open.
     """

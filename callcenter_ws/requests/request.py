@@ -1,7 +1,7 @@
 """Decodes the messages of clients.
 
-Only the fields that a handler declares are decoded. Anything else is skipped: decoding half a MiB of fields that nobody
-reads would take fifteen times as long.
+Only the fields that a handler declares are decoded. Anything else is skipped: decoding half a MiB of fields that no
+handler reads would take fifteen times as long.
 """
 
 from __future__ import annotations
