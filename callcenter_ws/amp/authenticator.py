@@ -76,7 +76,13 @@ class PeerAuthenticator:
             return SHARED_SECRET
         if self._authenticator is None:
             raise Refusal(ErrorCode.UNAUTHORIZED, "token: it is not the shared secret of this gateway")
-        principal = self._authenticator.verify(token)
+        try:
+            principal = self._authenticator.verify(token)
+        except Refusal as refusal:
+            if refusal.code is ErrorCode.UNAUTHORIZED and self._secret is not None and not _SIGNED.fullmatch(token):
+                text = "token: it is neither the shared secret of this gateway nor a JWT"
+                raise Refusal(ErrorCode.UNAUTHORIZED, text) from None
+            raise
         if principal.role is not Role.SERVICE:
             raise Refusal(ErrorCode.FORBIDDEN, f"token: its role is {principal.role}, AMP is for the role service")
         return principal

@@ -346,10 +346,14 @@ class RedisClient:
         return connection.send("EVAL", script.source, len(keys), *keys, *arguments)
 
     def _written(self, reply: Reply) -> Reply:
+        self.accepts_writes()
+        return reply
+
+    def accepts_writes(self) -> None:
+        """Note that Redis has written what it might have refused to write."""
         if self._write_problem is not None:
             self._write_problem = None
             _log.info("Redis at {address} can be written again", address=self._address)
-        return reply
 
     def _command_failed(self, failure: Failure) -> NoReturn:
         failure.trap(RedisError, RedisUnavailable)

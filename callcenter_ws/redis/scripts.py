@@ -15,7 +15,8 @@ class Script:
     """One script.
 
     Attributes:
-        writes: whether the script always writes; a successful run then shows that Redis accepts writes.
+        writes: whether a successful run shows that Redis accepts writes: the script always writes, and begins with a
+            command that a Redis without memory refuses. Such a Redis executes removals, and all that follows them.
         sha: the SHA1 digest by which EVALSHA names it.
     """
 
@@ -28,7 +29,7 @@ class Script:
         object.__setattr__(self, "sha", hashlib.sha1(self.source, usedforsecurity=False).hexdigest())
 
 
-def _script(name: str, *libraries: str, writes: bool = True) -> Script:
+def _script(name: str, *libraries: str, writes: bool = False) -> Script:
     """Return the script of a file, with the files of the functions that it uses in front."""
     folder = files(__package__).joinpath("lua")
     source = b"\n".join(folder.joinpath(f"{part}.lua").read_bytes() for part in (*libraries, name))
@@ -40,34 +41,34 @@ _PRESENCE = (*_STREAM, "presence", "presence_event")
 
 # A tenant's stream, state and mailboxes.
 PUBLISH = _script("publish", *_STREAM, "source_marks")
-STREAM_POSITION = _script("stream_position", "keys", "epoch", writes=False)
-STREAM_READ = _script("stream_read", writes=False)
-STATE_POSITIONS = _script("state_positions", "keys", "epoch", writes=False)
-STATE_EVENTS = _script("state_events", writes=False)
-MAILBOX_READ = _script("mailbox_read", "keys", "mailbox_losses", writes=False)
+STREAM_POSITION = _script("stream_position", "keys", "epoch")
+STREAM_READ = _script("stream_read")
+STATE_POSITIONS = _script("state_positions", "keys", "epoch")
+STATE_EVENTS = _script("state_events")
+MAILBOX_READ = _script("mailbox_read", "keys", "mailbox_losses")
 MAIL_ACK = _script("mail_ack")
 
 # Presence of users.
 PRESENCE_UPDATE = _script("presence_update", *_PRESENCE)
 PRESENCE_REMOVE_NODE = _script("presence_remove_node", "keys", "presence")
-OFFLINE_DUE = _script("offline_due", writes=False)
+OFFLINE_DUE = _script("offline_due")
 OFFLINE_ANNOUNCE = _script("offline_announce", *_PRESENCE)
-USER_LOCATIONS = _script("user_locations", writes=False)
+USER_LOCATIONS = _script("user_locations")
 
 # Nodes and control messages.
-LEASE = _script("lease")
+LEASE = _script("lease", writes=True)
 NODE_DEAD = _script("node_dead")
 CONTROL_ADD = _script("control_add")
 REVOCATIONS_RESTORE = _script("revocations_restore")
 REVOCATIONS_EXPIRE = _script("revocations_expire")
 
 # Sources of events.
-SOURCE_CLAIM = _script("source_claim", "keys", writes=False)
-SOURCE_RELEASE = _script("source_release", "keys", writes=False)
-SOURCE_HELLO = _script("source_hello", "source_keys", writes=False)
-SOURCE_RENEW = _script("source_renew", "source_keys", writes=False)
-SOURCE_END = _script("source_end", "source_keys", writes=False)
-SOURCE_FORGET = _script("source_forget", "source_keys", writes=False)
+SOURCE_CLAIM = _script("source_claim", "keys")
+SOURCE_RELEASE = _script("source_release", "keys")
+SOURCE_HELLO = _script("source_hello", "source_keys")
+SOURCE_RENEW = _script("source_renew", "source_keys")
+SOURCE_END = _script("source_end", "source_keys")
+SOURCE_FORGET = _script("source_forget", "source_keys")
 
 ALL = (
     *(PUBLISH, STREAM_POSITION, STREAM_READ, STATE_POSITIONS, STATE_EVENTS, MAILBOX_READ, MAIL_ACK),

@@ -256,7 +256,7 @@ class SharedSources:
             self._in_contact_since = now
         if self._renewal.is_idle and (self._renewed_at is None or now - self._renewed_at >= self.lease / 3):
             self._renewal.request()
-        if self._ending.is_idle and self._can_end_leases:
+        if self._ending.is_idle:
             self._ending.request()
 
     def _seconds_since_tick(self) -> float:
@@ -310,8 +310,13 @@ class SharedSources:
             self._announced_long_ago.discard(link_id)
 
     async def _end_leases(self) -> None:
-        """End the leases that are due. What fails is repeated later, at any node, and holds up nothing else."""
-        ended, ending = await self._run(SOURCE_END, MAX_ENDED_PER_TICK)
+        """End the leases that are due. What fails is repeated later, at any node, and holds up nothing else.
+
+        Redis is asked also while this node may end none: it counts the time in which leases could be renewed.
+        """
+        most_ended = MAX_ENDED_PER_TICK if self._can_end_leases else 0
+        gap = max(self.lease / 3, 2 * TICK_SECONDS)
+        ended, ending = await self._run(SOURCE_END, MAX_ENDED_PER_TICK, most_ended, repr(float(self.lease)), repr(gap))
         self.counters.lost += ended
         for name, text in zip(ending[::2], ending[1::2], strict=True):
             record = ended_record(name, text)

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -496,6 +497,18 @@ def test_a_signed_token_does_not_wait_for_guesses_of_the_secret(server: Any) -> 
 def test_what_may_be_a_guess_of_the_secret(secret: bytes | None, has_keys: bool, token: str, kind: Credential) -> None:
     verifier: Any = object() if has_keys else None
     assert PeerAuthenticator(secret, verifier).kind_of(token) is kind
+
+
+def test_a_wrong_secret_is_not_called_a_malformed_token() -> None:
+    def verify(token: str) -> Principal:
+        raise Refusal(ErrorCode.UNAUTHORIZED, "token: not a JWT")
+
+    verifier: Any = SimpleNamespace(verify=verify)
+    authenticator = PeerAuthenticator(b"the secret", verifier)
+    with pytest.raises(Refusal, match="neither the shared secret of this gateway nor a JWT"):
+        authenticator.verify("another secret")
+    with pytest.raises(Refusal, match="not a JWT"):
+        authenticator.verify("a.b.c")
 
 
 def test_the_known_networks_are_bounded() -> None:

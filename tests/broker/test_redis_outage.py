@@ -255,10 +255,14 @@ class TestRefused:
         mend_it: Callable[[RedisServer], None],
     ) -> None:
         node, other = await own_nodes.open(timeout=TIMEOUT), await own_nodes.open(timeout=TIMEOUT)
-        await node.publish(node.event())
+        await node.publish(node.event(event_id="known"))
         break_it(own_server)
         for _ in range(3):
             await check_refused(node, reason)
+            # For an event that is known nothing is written, so that it does not show that Redis accepts writes.
+            (again,) = await node.outcomes(node.event(event_id="known"))
+            assert again.duplicate
+            assert reason in node.broker.not_ready()
         assert sum(reason in text for text in texts(error_log)) == 1
         # Reading is not affected.
         assert (await other.broker.read(A, 0, 10)).head == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -157,7 +158,7 @@ async def test_a_node_that_dies_while_it_ends_a_lease(open_node: Any) -> None:
     assert link.record.lease == 1
     ended = 0
     while not ended:
-        ended, _ = await one.broker.redis.run(SOURCE_END, [one.broker.keys.sources], 10)
+        ended, _ = await one.sources._run(SOURCE_END, 10, 10, repr(SHORT), repr(LONG))
     # The source returns first: both announcements, in order.
     one.sources.lease = LONG
     again = await one.hello(instance="i2")
@@ -342,6 +343,46 @@ async def test_time_in_which_redis_does_not_answer_does_not_count(open_own_node:
     assert node.announced() == ["up"]
 
 
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_a_command_that_waited_while_redis_stood_still_ends_no_lease(open_own_node: Any, own_server: Any) -> None:
+    lease = 0.6
+    node = await open_own_node(lease)
+    link = await node.hello()
+    await until(lambda: node.sources._can_end_leases)
+    # Its clock goes on, so that the lease is over when it executes what has waited in its socket.
+    own_server.pause()
+    ending = [node.sources._run(SOURCE_END, 10, 10, repr(lease), repr(lease / 3)) for _ in range(3)]
+    at = node.clock.monotonic()
+    await until(lambda: node.clock.monotonic() - at > 2 * lease)
+    own_server.resume()
+    for one in ending:
+        with suppress(Refusal):
+            await one
+    await until(lambda: node.broker.not_ready() is None and node.sources._renewed_at is not None)
+    await until(lambda: node.sources._can_end_leases)
+    assert node.closed == []
+    assert node.sources._links == {link.link_id: link}
+    assert node.announced() == ["up"]
+
+
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_a_redis_without_memory_ends_no_lease(open_own_node: Any, own_server: Any) -> None:
+    lease = 0.6
+    node, other = await open_own_node(lease), await open_own_node(lease)
+    link = await node.hello()
+    await until(lambda: node.sources._can_end_leases and other.sources._can_end_leases)
+    own_server.ask("CONFIG", "SET", "maxmemory", "1")
+    at = node.clock.monotonic()
+    await until(lambda: node.clock.monotonic() - at > 3 * lease)
+    own_server.ask("CONFIG", "SET", "maxmemory", "0")
+    await until(lambda: node.sources._can_end_leases and other.sources._can_end_leases)
+    assert node.closed == []
+    assert node.sources._links == {link.link_id: link}
+    assert node.announced() == other.announced() == ["up"]
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_announcement_that_takes_long_delays_no_renewal(
     open_node: Any, monkeypatch: pytest.MonkeyPatch
@@ -424,7 +465,7 @@ async def test_a_bounded_number_of_ended_leases_is_read_at_once(open_node: Any) 
     node.sources.stop()
     for number in range(20):
         await redis.send("HSET", keys.sources_ending, f'1 ["acme","{number}"]', "x")
-    _, ending = await redis.run(SOURCE_END, [keys.sources], 5)
+    _, ending = await node.sources._run(SOURCE_END, 5, 0, "1.0", "1.0")
     assert len(set(ending[::2])) == 5
 
 

@@ -194,6 +194,8 @@ class Publisher:
             apply_call(batch[index][2], queue_name, agents)
         publications = [Publication(entry[2], seq) for entry, seq in zip(batch, seqs, strict=True) if seq and seq > 0]
         if publications:
+            # A call of which all events are known or too early writes nothing, and says nothing about Redis.
+            self._redis.accepts_writes()
             self._counters.mail_stored += sum(publication.event.is_mail for publication in publications)
             self._remember(tenant_id, (epoch, publications[-1].seq, publications[-1].event.event_id))
             self._published(tenant_id, epoch, publications)

@@ -1,10 +1,25 @@
 -- End the leases that are due, and return ended leases for which source.down may not be published yet: any of them, so
 -- that some which cannot be published do not hide the others.
 --
--- ARGV: 1 the maximum number of leases, of each. Returns a flat list of the field of "ending", and "claimed" and "facts" of the
--- source; and how many leases were ended now.
+-- Time in which no lease could be renewed does not count: Redis stood still, or was not written, or no node was there.
+-- After that, leases end no earlier than their length later. A command that waited in Redis's socket meanwhile ends none.
+--
+-- ARGV: 1 the maximum number of leases that are returned, 2 of those that are ended, 3 the length of a lease, 4 the
+-- seconds between two calls, of whatever node, after which the time between them does not count. Returns a flat list of
+-- the field of "ending", and "claimed" and "facts" of the source; and how many leases were ended now.
 
-local due = redis.call('ZRANGE', key('leases'), '-inf', redis_time(), 'BYSCORE', 'LIMIT', 0, ARGV[1])
+local now = redis_time()
+local before = redis.call('HMGET', key('watch'), 'at', 'since')
+local since = tonumber(before[2])
+if not since or math.abs(now - tonumber(before[1])) > tonumber(ARGV[4]) then
+  since = now
+end
+-- First, because a Redis that is out of memory refuses it; it does not refuse to remove leases.
+redis.call('HSET', key('watch'), 'at', string.format('%.6f', now), 'since', string.format('%.6f', since))
+local due = {}
+if now - since >= tonumber(ARGV[3]) then
+  due = redis.call('ZRANGE', key('leases'), '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[2])
+end
 for _, source in ipairs(due) do
   local of = key('of:' .. source)
   local known = redis.call('HMGET', of, 'lease', 'claimed', 'facts')
