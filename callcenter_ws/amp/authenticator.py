@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 
+from callcenter_ws.auth.jws import NOT_A_JWT
 from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import EVERY_TENANT, Principal, Role
@@ -79,7 +80,7 @@ class PeerAuthenticator:
         try:
             principal = self._authenticator.verify(token)
         except Refusal as refusal:
-            if refusal.code is ErrorCode.UNAUTHORIZED and self._secret is not None and not _SIGNED.fullmatch(token):
+            if self._secret is not None and refusal.message.startswith(NOT_A_JWT) and not _SIGNED.fullmatch(token):
                 text = "token: it is neither the shared secret of this gateway nor a JWT"
                 raise Refusal(ErrorCode.UNAUTHORIZED, text) from None
             raise

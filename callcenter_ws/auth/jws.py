@@ -16,7 +16,10 @@ MAX_TOKEN_BYTES = 8192
 
 _JWS = PyJWS(options={"verify_signature": False})
 _SHAPE = re.compile(r"[\w-]+\.[\w-]*\.[\w-]*", re.ASCII)
-_NOT_A_JWT = "token: not a JWT; a part is not base64url, or the header is not a JSON object"
+NOT_A_JWT = "token: not a JWT"
+"""How the message begins for what has not the form of a JWT."""
+
+_UNREADABLE = f"{NOT_A_JWT}; a part is not base64url, or the header is not a JSON object"
 _MAX_CACHED_HEADER = 512
 """The length in characters of the longest header that is cached."""
 
@@ -52,7 +55,7 @@ def parse(token: str) -> CompactToken:
         raise unauthorized(f"token: longer than {MAX_TOKEN_BYTES} bytes")
     # RFC 7515 section 2 forbids padding. If it were accepted, one token would have several spellings.
     if not _SHAPE.fullmatch(token):
-        raise unauthorized("token: not a JWT; expected three parts of base64url separated by dots")
+        raise unauthorized(f"{NOT_A_JWT}; expected three parts of base64url separated by dots")
     header, payload, signature = token.split(".")
     algorithm, kid = (_cached_header if len(header) <= _MAX_CACHED_HEADER else _read_header)(header)
     signed = token.rpartition(".")[0].encode("ascii")
@@ -67,7 +70,7 @@ def _decode(part: str) -> bytes:
     except ValueError:
         decoded = b""
     if base64.urlsafe_b64encode(decoded).rstrip(b"=") != text:
-        raise unauthorized(_NOT_A_JWT)
+        raise unauthorized(_UNREADABLE)
     return decoded
 
 
@@ -76,7 +79,7 @@ def _read_header(part: str) -> tuple[str, str | None]:
     try:
         header = _JWS.get_unverified_header(f"{part}..")
     except DecodeError:
-        raise unauthorized(_NOT_A_JWT) from None
+        raise unauthorized(_UNREADABLE) from None
     except PyJWTError:
         raise unauthorized("token header: kid must be a string, and crit is not supported") from None
     # RFC 7515 section 4.1.11: a token with an unsupported extension in crit must be refused. None is supported.
