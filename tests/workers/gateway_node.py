@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-from processes import DEADLINE, TWISTD, Process
+from processes import DEADLINE, TWISTD, Process, wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -78,6 +78,17 @@ class GatewayNode(Process):
         with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
             text: str = answer.read().decode()
             return text
+
+    def metrics(self, port: int = 0) -> str:
+        """Return the metrics of all workers. An answer lacks those of a worker that stands still for a second."""
+
+        def complete() -> str:
+            text = self.get("/metrics", port)
+            found = dict(re.findall(r"^(callcenter_ws_workers(?:_wanted)?) (\S+)$", text, re.MULTILINE))
+            return text if found["callcenter_ws_workers"] == found["callcenter_ws_workers_wanted"] else ""
+
+        text: str = wait_until(complete, "the metrics of all workers")
+        return text
 
     def post(self, path: str, body: bytes, **headers: str) -> None:
         """Send a POST request over a new connection."""

@@ -69,7 +69,7 @@ def test_statistics_name_the_worker(start: StartGateways) -> None:
 def test_metrics_are_those_of_all_workers(start: StartGateways) -> None:
     node = start(2)
     client = node.connect()
-    for text in (node.get("/metrics", node.ports[1]), node.get("/metrics", node.ports[1])):
+    for text in (node.metrics(node.ports[1]), node.metrics(node.ports[1])):
         assert "callcenter_ws_workers 2.0" in text
         assert "callcenter_ws_workers_wanted 2.0" in text
         opened = [line for line in text.splitlines() if line.startswith("callcenter_ws_connections_opened_total{")]
@@ -94,7 +94,7 @@ def test_events_reach_the_clients_of_all_workers(start: StartGateways) -> None:
     clients = [node.connect() for _ in range(8)]
     for client in clients:
         assert '"welcome"' in str(client.recv(timeout=DEADLINE))
-    workers = {line for line in node.get("/metrics", node.ports[1]).splitlines() if "connections_opened_total{" in line}
+    workers = {line for line in node.metrics(node.ports[1]).splitlines() if "connections_opened_total{" in line}
     assert len(workers) == 2
     token = node.settings.token("service", tenant_id="*")
     event = b'{"tenant_id": "acme", "type": "alert", "payload": {"title": "t", "message": "to all workers"}}'

@@ -54,9 +54,8 @@ def reload(settings: Settings, status: int = 0) -> str:
 def reloaded_at(node: GatewayNode) -> dict[str, float]:
     """Return the time of the last reload, by worker."""
     name = "callcenter_ws_last_reload_success_timestamp_seconds"
-    return {
-        worker: float(value) for worker, value in re.findall(rf'{name}{{worker="(\d)"}} (\S+)', node.get("/metrics"))
-    }
+    found = re.findall(rf'{name}{{worker="(\d)"}} (\S+)', node.metrics())
+    return {worker: float(value) for worker, value in found}
 
 
 def statuses(node: GatewayNode) -> set[int]:
