@@ -38,8 +38,13 @@ def print_sources(arguments: argparse.Namespace) -> int:
     """Print the registered sources of events."""
     target = target_of(arguments, arguments.amp)
     answer = call_amp(arguments, target, ListSources, {"tenant_id": arguments.tenant}, "is the gateway running?")
-    sources = json.loads(answer["sources"])
-    for line in table([_COLUMNS, *[tuple(_shown(source, name) for name in _COLUMNS) for source in sources]]):
+    try:
+        rows = [tuple(_shown(source, name) for name in _COLUMNS) for source in json.loads(answer["sources"])]
+    except (LookupError, TypeError, ValueError, RecursionError):
+        raise CommandFailed(
+            "the gateway answers with a list that this version of callcenter-ws does not know"
+        ) from None
+    for line in table([_COLUMNS, *rows]):
         print(line)
     if answer["left_out"]:
         print(f"and {answer['left_out']} more")

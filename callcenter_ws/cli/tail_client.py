@@ -35,6 +35,9 @@ RECONNECT_ATTEMPTS = 60
 RECONNECT_INTERVAL_SECONDS = 1.0
 """Attempts to reconnect when the gateway has asked for it, and the time between them: it may be restarted meanwhile."""
 
+MAX_RECONNECT_MILLISECONDS = 7_200_000.0
+"""The longest time that tail waits before it reconnects; a gateway asks for less."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TailOptions:
@@ -191,7 +194,8 @@ class TailFactory(WebSocketClientFactory):
 
 
 def _number(value: object) -> float:
-    return value if isinstance(value, int | float) else 0.0
+    """Return a number of milliseconds that a timer can wait for."""
+    return min(value, MAX_RECONNECT_MILLISECONDS) if isinstance(value, int | float) else 0.0
 
 
 def _explain(reason: str, factory: TailFactory) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from calendar import timegm
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -97,6 +98,14 @@ def test_what_is_no_message_cannot_send_control_characters(text: str) -> None:
     options = TailOptions(url="ws://gw.example.com/ws", pretty=Terminal())
     assert not TailFactory(options, written.append, Clock()).print_message(text)
     assert written == [text.replace("\x1b", "�")]
+
+
+@pytest.mark.parametrize("wait", ["1e999", "1" * 400, "NaN", "-1e999", "true", '"soon"'])
+def test_tail_waits_a_bounded_time_before_it_reconnects(wait: str) -> None:
+    factory = TailFactory(TailOptions(url="ws://gw.example.com/ws"), lambda line: None, Clock())
+    factory.print_message(f'{{"type": "drain", "payload": {{"reconnect_after_ms": {wait}}}}}')
+    assert factory.reconnect_at is not None
+    assert 0 <= max(0.0, factory.reconnect_at - monotonic()) <= 7_200
 
 
 def test_cells_of_tables_have_no_control_characters() -> None:
