@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
+from twisted.internet.defer import CancelledError
+
 from callcenter_ws.broker.redis.broker import RedisBroker
 from callcenter_ws.cluster.connection_limit import ConnectionLimit, UserLimitMessage
 from callcenter_ws.cluster.control import ControlMessages
@@ -153,8 +155,11 @@ class Cluster:
         return ClusterDirectory(hub, self._locations, control)
 
     async def has_other_nodes(self) -> bool:
-        """Return whether other nodes are alive; False if that is not known. The workers of a node are one node."""
-        with suppress(Refusal):
+        """Return whether other nodes are alive; False if that is not known. The workers of a node are one node.
+
+        If it is cancelled, because Redis does not answer in time, what the last renewal has found is the result.
+        """
+        with suppress(Refusal, CancelledError):
             # One may have been started since the last renewal.
             await self._membership.refresh()
         own, membership = _without_worker(self._node), self._membership

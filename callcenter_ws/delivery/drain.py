@@ -92,6 +92,11 @@ class DrainPlan:
         return min(self.clients, 1 + int(self.clients * milliseconds / window)) if window else self.clients
 
 
+def longest_timeout(seconds: float) -> float:
+    """Return the longest timeout of a drain whose last close is planned within so many seconds."""
+    return min(seconds / (1 - CLOSE_MARGIN_SHARE / 2), seconds + MAX_CLOSE_MARGIN_SECONDS / 2)
+
+
 def restart_pause(timeout: float) -> float:
     """Return the seconds from the last close of a node without others to the first reconnect."""
     return RECONNECT_PAUSE_SECONDS + min(RESTART_SHARE * timeout, MAX_RESTART_SECONDS)

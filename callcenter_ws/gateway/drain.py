@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
-from callcenter_ws.delivery.drain import ClientDrain
+from callcenter_ws.delivery.drain import ClientDrain, longest_timeout
 from callcenter_ws.gateway.assembly import GatewayParts
 from callcenter_ws.runtime.listener import Listener
 from callcenter_ws.runtime.reactor import Reactor
@@ -94,7 +94,10 @@ class Drain:
             self._timeout = min(self._timeout, self._seconds_left())
         await self._refuse(is_replaced)
         amp = self._drain_amp()
-        self._close_clients(is_replaced or await self._others_take_over())
+        others_take_over = is_replaced or await self._others_take_over()
+        # Not by the moments that finding this out usually takes: the stated rate of reconnects depends on the timeout.
+        self._timeout = min(self._timeout, longest_timeout(self._seconds_left()))
+        self._close_clients(others_take_over)
         await self._wait_until(lambda: not self._clients.remaining, math.inf)
         await amp
         await self._wait_until(self._is_done, CLOSE_TIMEOUT_SECONDS)
@@ -154,7 +157,7 @@ class Drain:
         return drained.addTimeout(seconds, self._reactor, onTimeoutCancel=lambda *_: factory.abort())
 
     async def _others_take_over(self) -> bool:
-        """Return whether other nodes take over; False if that is not known in time, or does not matter any more."""
+        """Return whether other nodes take over, as far as that is known in time; the clients wait for it."""
         if self._is_hurried:
             return False
         seconds = min(TAKE_OVER_TIMEOUT_SECONDS, self._seconds_left())
@@ -163,7 +166,7 @@ class Drain:
         try:
             return await self._others
         except (CancelledError, TimeoutError):
-            # By a second signal, or because the store does not answer.
+            # The store knows nothing without an answer of its server, or a second signal has come.
             return False
 
     def _close_clients(self, others_take_over: bool) -> None:

@@ -72,7 +72,10 @@ class EventStore(Protocol):
         """Use other limits from now on."""
 
     async def others_take_over(self) -> bool:
-        """Return whether other nodes with the same store are alive, as far as this node knows, and can take clients."""
+        """Return whether other nodes with the same store are alive, as far as this node knows, and can take clients.
+
+        If it is cancelled, what was known last is the result.
+        """
 
     def open(self, hub: Hub) -> None:
         """Open the store and deliver its events to ``hub``.

@@ -19,6 +19,7 @@ from callcenter_ws.delivery.drain import (
     ClientDrain,
     DrainPlan,
     longest_absence,
+    longest_timeout,
 )
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.subscriber import SessionState
@@ -82,6 +83,14 @@ def test_every_client_is_due_within_the_timeout_and_absent_for_a_bounded_time(
     assert plan.close_window <= plan.end <= timeout
     assert plan.due(plan.close_window) == clients
     assert plan.reconnect_after_ms(clients - 1) <= 1_000 * (plan.close_window + longest_absence(timeout))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0, 120), st.booleans())
+def test_the_longest_timeout_ends_within_the_seconds_that_are_left(seconds: float, others_take_over: bool) -> None:
+    timeout = longest_timeout(seconds)
+    assert DrainPlan.make(3, timeout, others_take_over=others_take_over).end <= seconds + 1e-9
+    assert DrainPlan.make(3, timeout + 0.1, others_take_over=others_take_over).end > seconds
 
 
 # The clients

@@ -145,14 +145,21 @@ def test_two_signals_in_one_turn_are_a_first_and_a_second_one(start_gateway: Cal
 def test_a_redis_that_does_not_answer_does_not_delay_the_drain(
     two_nodes: Callable[..., list[Any]], server: RedisServer
 ) -> None:
-    node, _ = two_nodes("store.timeout=60")
+    node, _ = two_nodes("store.timeout=60", "limits.drain_timeout=6", "cluster.lease=60")
     clients = [node.connect(claims={"sub": f"u{number}"}) for number in range(3)]
+    admin = node.token("admin", tenant_id="*")
+    wait_until(
+        lambda: "callcenter_ws_cluster_processes 2.0" in node.http("/metrics", token=admin)[1],
+        "it knows the other node",
+    )
     server.pause()
     try:
         node.process.send_signal(signal.SIGTERM)
         for client in clients:
             client.receive_type("drain")
+        # Paced: the other node was alive a moment ago.
         assert [client.close_code() for client in clients] == [4003] * 3
+        assert "other processes take over" in node.log
     finally:
         server.resume()
     assert node.process.wait(DEADLINE) == -signal.SIGTERM
