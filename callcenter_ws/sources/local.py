@@ -63,6 +63,7 @@ class LocalSources:
         self._timer: Timer | None = None
         self._ticked_at = 0.0
         self.lease = lease
+        self._drain_seconds = 0.0
         self.counters = SourceCounters()
 
     def start(self) -> None:
@@ -132,7 +133,11 @@ class LocalSources:
         """Start the lease of a source whose connection has ended."""
         self._links.pop(link.link_id, None)
         self.counters.connected = len(self._links)
-        self._table.disconnected(link.key, link.link_id, self._clock.monotonic())
+        self._table.disconnected(link.key, link.link_id, self._clock.monotonic() + self._drain_seconds)
+
+    def drain(self, seconds: float) -> None:
+        """Give sources that lose their connection from now on so much more time."""
+        self._drain_seconds = seconds
 
     # Leases
 

@@ -69,6 +69,15 @@ class SourceRegistry(Protocol):
     def link_lost(self, link: SourceLink) -> None:
         """Start the lease of a source whose connection has ended."""
 
+    def drain(self, seconds: float) -> None:
+        """Give sources that lose their connection from now on so much more time: this process closes it, and stops.
+
+        A daemon on the same machine can connect again only when the next process is started.
+
+        Args:
+            seconds: within which this process ends.
+        """
+
     def forget(self, name: str, tenant_id: str | None) -> Awaitable[int]:
         """Release a name in a tenant, or, if that is None, a source of the installation in all of its tenants.
 

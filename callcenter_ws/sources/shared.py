@@ -109,6 +109,7 @@ class SharedSources:
         self._announcing = SingleFlight(self._announce_again, clock, spawn)
         self._timer: Timer | None = None
         self.lease = lease
+        self._drain_seconds = 0.0
         self.counters = SourceCounters()
 
     def start(self) -> None:
@@ -213,11 +214,15 @@ class SharedSources:
 
     async def _report_lost(self, link: SourceLink) -> None:
         with suppress(Refusal):
-            await self._report(link, "lost")
+            await self._report(link, "lost", self._drain_seconds)
 
-    def _report(self, link: SourceLink, mark: str) -> Deferred[Reply]:
+    def drain(self, seconds: float) -> None:
+        """Give sources that lose their connection from now on so much more time."""
+        self._drain_seconds = seconds
+
+    def _report(self, link: SourceLink, mark: str, more_seconds: float = 0.0) -> Deferred[Reply]:
         """Renew the lease of a source, with a mark; see ``source_renew.lua``."""
-        return self._run(SOURCE_RENEW, repr(float(self.lease)), name_of(link.key), link.link_id, mark)
+        return self._run(SOURCE_RENEW, repr(self.lease + more_seconds), name_of(link.key), link.link_id, mark)
 
     def _replaced(self, message: bytes) -> None:
         """Close a connection whose source has connected again, at any node."""

@@ -123,3 +123,23 @@ def test_another_node_of_a_redis(start_gateway: Any, own_server: Any, connect: C
     assert status == 200
     assert "callcenter_ws_sources_lost_total 1.0" in metrics
     assert json.loads(connect(one).call(b"ListSources")[b"sources"])[0]["state"] == "down"
+
+
+def test_sources_of_a_node_that_stops_may_wait_for_the_next_process(
+    start_gateway: Any, own_server: Any, connect: Callable[[Any], Link]
+) -> None:
+    settings = f'[store]\nurl = "{own_server.url}"\n[limits]\ndrain_timeout = 600\n'
+    gateway = start_gateway(settings, "--set", "amp.source_lease=30")
+    wait_until(lambda: gateway.http("/readyz")[0] == 200, "the node to be ready")
+    link = connect(gateway)
+    assert b"lease" in link.hello(generation=b"1")
+    (leases,) = own_server.ask("KEYS", "*:{sources}:leases")
+
+    def seconds_left() -> float:
+        (_, end) = own_server.ask("ZRANGE", leases, "0", "-1", "WITHSCORES")
+        return float(end) - int(own_server.ask("TIME")[0])
+
+    assert seconds_left() < 60
+    gateway.process.terminate()
+    assert link.answer() == {}
+    wait_until(lambda: 300 < seconds_left() < 660, "the longer lease")

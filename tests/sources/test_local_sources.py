@@ -129,6 +129,17 @@ async def test_a_source_that_never_returns_is_down_a_lease_after_the_restart(gat
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_gateway_that_stops_ends_no_lease_meanwhile(gateway: Gateway) -> None:
+    link = await gateway.hello()
+    gateway.sources.drain(2 * LEASE)
+    gateway.sources.link_lost(link)
+    await gateway.wait(2 * int(LEASE))
+    assert gateway.announced() == ["up"]
+    await gateway.wait(int(LEASE) + 3)
+    assert gateway.announced() == ["up", "down"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_source_that_returns_after_a_restart_is_not_announced(gateway: Gateway) -> None:
     link = await gateway.hello(generation=1)
     await gateway.publisher.publish(link, [draft(1)])
