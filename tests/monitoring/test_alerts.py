@@ -92,6 +92,10 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"callcenter_ws_senders_waiting_events": constant(20_000)},
         {"callcenter_ws_senders_waiting_events": constant(100)},
     ),
+    "DaemonRefused": (
+        {'callcenter_ws_amp_refused_total{reason="unauthorized"}': rising(2)},
+        {'callcenter_ws_amp_refused_total{reason="unauthorized"}': constant(100)},
+    ),
     "NoEvents": (
         {"callcenter_ws_events_accepted_total": constant(5), "callcenter_ws_amp_peers": constant(2)},
         {"callcenter_ws_events_accepted_total": constant(5), "callcenter_ws_amp_peers": constant(0)},
