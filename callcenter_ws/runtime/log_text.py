@@ -120,4 +120,5 @@ def _scalar(value: object) -> Scalar:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    return str(value)[:MAX_FIELD_LENGTH]
+    # The name of a file may hold surrogates, which no other program reads from JSON.
+    return str(value)[:MAX_FIELD_LENGTH].encode(errors="backslashreplace").decode()

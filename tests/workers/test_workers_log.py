@@ -75,6 +75,14 @@ def test_the_fields_are_kept(logged: list[LogEvent]) -> None:
     }
 
 
+def test_the_name_of_a_file_that_is_no_utf_8_is_no_reason_to_lose_the_event(logged: list[LogEvent]) -> None:
+    (line,) = lines_of_worker(lambda log: log.warn("cannot read {path}", path=os.fsdecode(b"/etc/\xe9.toml")))
+    log_line(3, line)
+    (event,) = logged
+    assert (event["log_level"], event["path"]) == (LogLevel.warn, r"/etc/\udce9.toml")
+    assert TextLine()(event).endswith(r"worker 3: cannot read /etc/\udce9.toml" + "\n")
+
+
 def test_an_event_is_bounded_and_cannot_forge_a_line(logged: list[LogEvent]) -> None:
     forged = '\n\x1e["info"]\n' + "é" * 300_000
     fields = {f"field_{number}": forged for number in range(90)}
