@@ -192,7 +192,11 @@ class GatewayService(MultiService):
     async def _stop(self) -> None:
         if self._ready_check is not None and self._ready_check.active():
             self._ready_check.cancel()
-        await self._drain.run(self.settings.limits.drain_timeout)
+        try:
+            await self._drain.run(self.settings.limits.drain_timeout)
+        except Exception:
+            # A bug in it must not keep the store from being closed.
+            _log.failure("unhandled error in the drain")
         if self.parts.node_metrics is not None:
             await self.parts.node_metrics.close()
         await self.parts.core.store.close()

@@ -60,3 +60,20 @@ def test_the_service_has_a_listener_for_each_endpoint(settings: Settings) -> Non
     service = GatewayService(reactor, settings)
     assert (len(service.web_listeners), len(service.amp_listeners)) == (1, 1)
     assert service.parts.core.hub.limits is settings.limits
+
+
+@pytest.mark.logs_errors
+def test_a_bug_in_the_drain_does_not_keep_the_store_open(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, closed = GatewayService(reactor, settings), []
+
+    async def fail(drain_timeout: float) -> None:
+        raise ZeroDivisionError
+
+    async def close() -> None:
+        closed.append(True)
+
+    monkeypatch.setattr(service._drain, "run", fail)
+    monkeypatch.setattr(service.parts.core.store, "close", close)
+    ended: list[None] = []
+    service.stopService().addCallback(ended.append)
+    assert (closed, ended) == ([True], [None])
