@@ -131,7 +131,7 @@ def _proxies(reloading: Reloading) -> Commit:
 
 
 def _token_keys(reloading: Reloading) -> Commit:
-    """Connected sessions stay; their next token is verified by the new keys and rules."""
+    """Replace the keys and rules of tokens. Connected sessions stay; their next token is verified by the new ones."""
     parts, jwt = reloading.parts, reloading.new.jwt
     accepted, clock, rules = parts.authentication, parts.core.clock, token_rules(jwt)
     fetching = accepted.jwks
@@ -174,7 +174,7 @@ def _amp_secret(reloading: Reloading) -> Commit:
 
 
 def _certificates(reloading: Reloading) -> Commit:
-    """Open connections keep their certificate; new handshakes are shown the new one."""
+    """Show new handshakes the new certificates; open connections keep theirs."""
     renewed, problems = [], []
     for listener in reloading.service.listeners:
         # Without contexts the socket is not used yet: its files are read then.
@@ -227,7 +227,7 @@ def _compression(reloading: Reloading) -> Commit:
 
 
 def _limits(reloading: Reloading) -> Commit:
-    """What is above a lower limit stays; a number of connections is compared when the next one is opened."""
+    """Replace the limits. What is above a lower one stays; connections are counted when the next one is opened."""
     service, parts, new = reloading.service, reloading.parts, reloading.new
     limits, over_user_limit = new.limits, new.policy.over_user_limit
     descriptors = divide_descriptors(limits)
