@@ -204,7 +204,7 @@ class WorkerProcess(ProcessProtocol):
             self._ready_or_ended.set()
         else:
             self.not_ready_reason = status
-            _log.warn("{process} does not serve yet: {reason}", process=str(self), reason=status)
+            _log.info("{process} does not serve yet: {reason}", process=str(self), reason=status)
         if not self.is_connected and not self.exit_text:
             self.is_connected = True
             self._on_connected()
