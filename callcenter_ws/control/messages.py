@@ -48,7 +48,7 @@ class WorkerStatus(Struct, frozen=True):
 
     Attributes:
         pid: None while its restart is pending.
-        serves: whether it has reported that it serves.
+        serves: whether it serves, as it has told within the last seconds.
         reason: why it does not serve; empty if it does.
         age: seconds since its start.
     """

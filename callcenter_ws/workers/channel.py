@@ -54,11 +54,13 @@ class WorkerAnswer(Struct, frozen=True):
     Attributes:
         report: of ``PREPARE``: what the settings change; None if they cannot be used.
         problems: of ``PREPARE``: why the settings cannot be used.
+        not_ready_reason: of ``PING``: why the worker does not serve now; empty if it does.
     """
 
     id: int
     report: ReloadReport | None = None
     problems: tuple[str, ...] = ()
+    not_ready_reason: str = ""
 
 
 _request_decoder = msgspec.json.Decoder(WorkerRequest)

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from callcenter_ws.runtime.background import spawn
-from callcenter_ws.workers.channel import Act
+from callcenter_ws.workers.channel import Act, WorkerAnswer
 from callcenter_ws.workers.process import WorkerProcess
 
 _log = Logger()
@@ -106,7 +106,9 @@ class Heartbeat:
             spawn(self._ask(process, watch))
 
     async def _ask(self, process: WorkerProcess, watch: _Watch) -> None:
-        await process.ask(Act.PING, _PING_TIMEOUT_SECONDS)
+        answer = await process.ask(Act.PING, _PING_TIMEOUT_SECONDS)
+        if isinstance(answer, WorkerAnswer) and process.ready:
+            process.not_ready_reason = answer.not_ready_reason
         watch.is_asked = False
         watch.silent_seconds = 0.0
 

@@ -60,8 +60,8 @@ class WorkerProcess(ProcessProtocol):
     Attributes:
         settings_version: the number of the version of the settings that it uses.
         started_at: the reactor's time at the start.
-        ready: whether it has reported that it serves.
-        not_ready_reason: the last reason that it reported for not serving.
+        ready: whether it has reported that it serves; it stays true when it does not serve any more.
+        not_ready_reason: why it does not serve now, as far as it has told; empty if it serves.
         exit_status: None while it runs, and if a signal ended it.
         exit_text: how it ended, for log lines; empty while it runs.
         is_connected: whether it has reported, and still runs.
@@ -200,6 +200,7 @@ class WorkerProcess(ProcessProtocol):
     def _status_received(self, status: str) -> None:
         if status == READY:
             self.ready = True
+            self.not_ready_reason = ""
             _log.info("{process} serves", process=str(self))
             self._ready_or_ended.set()
         else:

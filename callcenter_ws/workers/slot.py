@@ -83,7 +83,7 @@ class WorkerSlot:
 
     @property
     def serves(self) -> bool:
-        """Whether the worker has reported that it serves."""
+        """Whether the worker has reported that it serves, and accepts connections; its store may be unavailable."""
         return self.current is not None and self.current.ready
 
     @property
@@ -109,8 +109,8 @@ class WorkerSlot:
         return WorkerStatus(
             self.number,
             process.pid,
-            serves=process.ready,
-            reason="" if process.ready else process.not_ready_reason,
+            serves=not process.not_ready_reason,
+            reason=process.not_ready_reason,
             age=max(0.0, self._reactor.seconds() - process.started_at),
         )
 

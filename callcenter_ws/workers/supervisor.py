@@ -170,8 +170,9 @@ class Supervisor(Service):
 
     def status(self) -> ServiceStatus:
         """Return the status for the service manager: alive while a worker runs or will be started."""
-        serving = sum(slot.serves for slot in self.slots)
-        reasons = {slot.current.not_ready_reason for slot in self.slots if slot.current is not None and not slot.serves}
+        current = [slot.current for slot in self.slots if slot.current is not None]
+        reasons = {process.not_ready_reason for process in current if process.not_ready_reason}
+        serving = sum(not process.not_ready_reason for process in current)
         text = f"{serving} of {len(self.slots)} workers serve{''.join(f'; {reason}' for reason in sorted(reasons))}"
         if not self.running:
             ending = sum(slot.running for slot in self.slots)

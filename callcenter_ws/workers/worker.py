@@ -136,6 +136,8 @@ class Worker(Service):
         if request.act is Act.PREPARE:
             report, problems = self._prepare(request.settings)
             return WorkerAnswer(request.id, report, problems)
+        if request.act is Act.PING:
+            return WorkerAnswer(request.id, not_ready_reason="; ".join(self._reasons()))
         if self.reload is not None and request.act is Act.COMMIT:
             self.reload.commit()
         elif self.reload is not None and request.act is Act.ABORT:

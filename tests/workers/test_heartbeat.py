@@ -22,11 +22,11 @@ from callcenter_ws.workers.process import WorkerProcess
 pytestmark = pytest.mark.logs_errors
 
 
-def answer(line: bytes) -> bytes:
+def answer(line: bytes, not_ready_reason: str = "") -> bytes:
     """Return the answer to a ping."""
     request = decode_request(line)
     assert request.act is Act.PING
-    return encode_answer(WorkerAnswer(request.id))
+    return encode_answer(WorkerAnswer(request.id, not_ready_reason=not_ready_reason))
 
 
 class Watched:
@@ -88,6 +88,28 @@ def test_a_late_answer_is_an_answer(watched: Watched) -> None:
         watched.child.write(STATUS_DESCRIPTOR, answer(watched.child.received[-1]))
     assert watched.child.signals == []
     assert len(watched.child.received) == 4
+
+
+def test_answers_tell_whether_the_worker_serves(watched: Watched) -> None:
+    watched.report()
+    assert watched.process.not_ready_reason == ""
+    watched.child.answer = lambda line: answer(line, "Redis cannot be reached")
+    watched.wait(INTERVAL_SECONDS)
+    assert watched.process.not_ready_reason == "Redis cannot be reached"
+    # It accepts connections all the same, and is not replaced.
+    assert watched.process.ready
+    watched.child.answer = answer
+    watched.wait(INTERVAL_SECONDS)
+    assert watched.process.not_ready_reason == ""
+
+
+def test_before_a_worker_has_served_its_own_reports_count(watched: Watched) -> None:
+    watched.child.write(STATUS_DESCRIPTOR, b"not connected\n")
+    watched.child.answer = answer
+    watched.wait(INTERVAL_SECONDS)
+    assert watched.process.not_ready_reason == "not connected"
+    watched.report()
+    assert watched.process.not_ready_reason == ""
 
 
 def test_only_one_answer_is_due_at_a_time(watched: Watched) -> None:

@@ -243,6 +243,23 @@ def test_a_replacement_that_dies_while_the_old_one_drains_is_an_outage(node: Nod
     assert not old.has_ended
 
 
+def test_a_worker_whose_store_became_unavailable_does_not_serve(node: Node) -> None:
+    (child,) = node.children
+    report(child, "ready")
+    (slot,) = node.supervisor.slots
+    assert slot.status().serves
+    child.answer = lambda line: encode_answer(WorkerAnswer(decode_request(line).id, not_ready_reason="no Redis"))
+    node.reactor.advance(1)
+    status = slot.status()
+    assert (status.serves, status.reason) == (False, "no Redis")
+    assert (node.supervisor.status().serves, node.supervisor.status().text) == (False, "0 of 1 workers serve; no Redis")
+    # It accepts connections, and there is nothing to restart.
+    assert slot.serves
+    child.answer = answer
+    node.reactor.advance(1)
+    assert node.supervisor.status().text == "1 of 1 workers serve"
+
+
 def test_a_first_worker_that_ends_with_status_1_before_it_served_ends_the_start(node: Node) -> None:
     node.children[0].end(1)
     assert node.unusable_calls == 1

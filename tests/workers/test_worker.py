@@ -182,6 +182,14 @@ def test_a_ping_is_answered(asked: Asked) -> None:
     assert asked.ask(Act.PING) == WorkerAnswer(2)
 
 
+def test_the_answer_to_a_ping_says_why_the_worker_does_not_serve_now(supervised: SupervisedWorker) -> None:
+    asked = Asked(supervised)
+    supervised.reasons = ["Redis cannot be reached", "no keys"]
+    assert asked.ask(Act.PING) == WorkerAnswer(1, not_ready_reason="Redis cannot be reached; no keys")
+    supervised.reasons = []
+    assert asked.ask(Act.PING) == WorkerAnswer(2)
+
+
 def test_what_was_prepared_is_committed_once(asked: Asked) -> None:
     assert asked.ask(Act.PREPARE, "/private/settings-2.toml").report == asked.settings.report
     assert asked.settings.source.copy == Path("/private/settings-2.toml")
