@@ -190,7 +190,8 @@ class Client:
         self.outbox.clear()
         self.outbox.ready = True
         self.refuse(refusal)
-        self.close(CloseCode.INTERNAL_ERROR)
+        # Without a time for the retry it is an error of the gateway.
+        self.close(CloseCode.INTERNAL_ERROR if refusal.retry_after is None else CloseCode.TRY_LATER)
 
     def close(self, code: CloseCode) -> None:
         """End the session: send what is queued, if possible, then the close frame."""

@@ -12,7 +12,7 @@ from world import Peer, World, seqs_of, types_of
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.outbox import MAX_ANSWERS
 from callcenter_ws.delivery.welcome import ConnectOptions
-from callcenter_ws.errors import CloseCode
+from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.runtime.json import rfc3339
 
@@ -96,6 +96,19 @@ class TestWelcome:
         assert messages[0]["payload"]["code"] == "unavailable"
         assert peer.closed_with is CloseCode.INTERNAL_ERROR
         assert slow_store.hub.connections() == 0
+
+    def test_a_store_that_will_be_back_is_no_internal_error(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def away(tenant_id: str) -> None:
+            raise Refusal(ErrorCode.UNAVAILABLE, "Redis cannot be reached", retry_after=1.0)
+
+        monkeypatch.setattr(world.broker, "position", away)
+        peer = world.connect()
+        (message,) = peer.read()
+        assert (message["payload"]["code"], message["payload"]["retry_after_ms"]) == ("unavailable", 1000)
+        # INTERNAL_ERROR is counted as a bug, and an alert reports it.
+        assert peer.closed_with is CloseCode.TRY_LATER
 
     def test_an_unhandled_error_in_the_store_closes_the_connection(
         self, world: World, monkeypatch: pytest.MonkeyPatch
