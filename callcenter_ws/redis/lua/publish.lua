@@ -43,6 +43,10 @@ for index, id in ipairs(ids) do
     table.insert(seqs, 0)
     table.insert(refused, string.format('[%d,"%s"]', index - 1, chat_refusal(tonumber(at), fact)))
   else
+    if #lines == 0 then
+      -- A Redis that is out of memory refuses this; it refuses no removal, and nothing that follows one.
+      redis.call('HSET', KEYS[1], 'head', head)
+    end
     head = head + 1
     local line, call
     line, call, log_bytes = append(head, id, at, ARGV[FIRST + 4 * index - 2], facts[index], log_bytes)
