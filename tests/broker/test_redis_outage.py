@@ -263,7 +263,7 @@ class TestRefused:
             (again,) = await node.outcomes(node.event(event_id="known"))
             assert again.duplicate
             assert reason in node.broker.not_ready()
-            # Of a call without agents and queue, nothing is stored but the event: its script would begin with a removal.
+            # The script of a call without agents and queue would begin with a removal.
             call = {"unique_id": "c", "caller_id": "1", "destination": "2"}
             assert one_refusal(await node.outcomes(node.event("call.incoming", call))).code is ErrorCode.UNAVAILABLE
         assert sum(reason in text for text in texts(error_log)) == 1
