@@ -2,7 +2,7 @@
 
 ``python -m bench.dashboard.daemon ENDPOINT TENANT SOURCE SPOOL RATE SIZE``
 
-It sends calls, the figures of queues, and messages for single users, some of whom are never online.
+It sends calls, the figures of queues, and messages for single users. Some of these users never connect.
 """
 
 # mypy: allow-untyped-calls

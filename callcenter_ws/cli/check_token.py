@@ -111,7 +111,7 @@ def _refuse_unknown_session(settings: Settings, token: str) -> None:
 
 def _described(principal: Principal, token: str, now: float) -> Iterator[str]:
     header = parse(token)
-    yield "OK: the gateway accepts this token"
+    yield "OK: the token is valid"
     yield _line("user", principal.user_id + (f" ({principal.name})" if principal.name else ""))
     yield _line("tenant", "* (all tenants)" if principal.every_tenant else principal.tenant_id)
     yield _line("role", principal.role)

@@ -23,8 +23,8 @@ SECRET = "a-shared-secret-of-this-test"
 TENANT, OTHER = "acme", "umbrella"
 CHAT_SITE = "https://www.acme.example"
 
-NOBODY, AMP_SECRET = "no token", "secret"
-ACTORS = (NOBODY, "visitor", "wallboard", "agent", "supervisor", "admin", "service", AMP_SECRET)
+NO_TOKEN, AMP_SECRET = "no token", "secret"
+ACTORS = (NO_TOKEN, "visitor", "wallboard", "agent", "supervisor", "admin", "service", AMP_SECRET)
 FAMILIES = ("agent.*", "call.*", "queue.*", "chat.*", "notification", "alert", "source.*", "presence.changed")
 
 
@@ -69,7 +69,7 @@ class Actor:
 
     def token(self, **claims: Any) -> str | None:
         """Return its token; the shared secret is presented as one."""
-        if self.name == NOBODY:
+        if self.name == NO_TOKEN:
             return None
         if self.name == AMP_SECRET:
             return SECRET
@@ -163,12 +163,12 @@ def connects_as_staff(actor: Actor) -> str:
 
 
 def connects_as_visitor(actor: Actor) -> str:
-    path = "/ws/public?tenant_id={}" if actor.name == NOBODY else "/ws/public"
+    path = "/ws/public?tenant_id={}" if actor.name == NO_TOKEN else "/ws/public"
     allowed = actor.connects(path.format(TENANT), origin=CHAT_SITE)
     # Never from the site of another tenant, nor into a tenant that has no chat widget.
     assert not actor.connects(path.format(TENANT), origin="https://evil.example")
     assert not actor.connects(f"/ws/public?tenant_id={OTHER}", origin=CHAT_SITE)
-    return "if permitted" if allowed and actor.name == NOBODY else _yes_or_no(allowed)
+    return "if permitted" if allowed and actor.name == NO_TOKEN else _yes_or_no(allowed)
 
 
 def names_every_tenant_in_url(actor: Actor) -> str:
@@ -319,7 +319,7 @@ ROWS: dict[str, Callable[[Actor], str]] = {
 
 
 def _opens_websocket(actor: Actor) -> bool:
-    return actor.name not in (NOBODY, AMP_SECRET)
+    return actor.name not in (NO_TOKEN, AMP_SECRET)
 
 
 def _client(actor: Actor, **claims: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Nodes of tiny workers that end with their test."""
+"""Nodes of tiny workers that end with their test, and a Redis for the workers of gateways."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis_server import RedisServer
 from tiny_node import TinyNode
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -19,14 +19,6 @@ from callcenter_ws.errors import CloseCode
 ORIGIN = "https://app.example"
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def settings(tmp_path: Path, redis: RedisServer) -> Settings:
     made = Settings(tmp_path, redis.url)
