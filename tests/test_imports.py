@@ -36,6 +36,8 @@ BESIDE: dict[str, set[str]] = {
     "control": {"errors", "runtime", "config"},
     # A daemon shares with the server the definitions of the wire, and no more.
     "remote": {"errors", "runtime", "events", "interfaces", "amp.commands"},
+    # A bridge sends through the client library; its state machines know events, and nothing of Twisted.
+    "bridge": {"errors", "runtime", "events", "remote"},
     "testing": {"errors", "runtime"},
     # The simulator is a sender like any other; its page is an HTTP resource.
     "demo": {"errors", "runtime", "auth", "config", "http", "remote"},

@@ -1,0 +1,1 @@
+"""Asterisk: its manager interface (AMI), and the translation of its events."""

@@ -1,0 +1,91 @@
+"""What a bridge has to send: events, and the records of what it knows, which are stored together with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from callcenter_ws.runtime.json import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeEvent:
+    """One event of the gateway.
+
+    Attributes:
+        time: when it happened on the exchange, in Unix seconds.
+        event_id: made of what happened, so that the same event of the exchange has the same id again.
+        user_id: the only user who may see it; None: everyone whom its type allows.
+    """
+
+    type: str
+    tenant_id: str
+    time: float
+    event_id: str
+    payload: Mapping[str, JsonValue]
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Events and changed records that are stored together or not at all.
+
+    The records say what the gateway has been told once these events, and those before them, have been sent. So a bridge
+    that starts again continues exactly behind its last event.
+
+    Attributes:
+        records: the new values by key; None: the record is deleted.
+    """
+
+    events: tuple[BridgeEvent, ...] = ()
+    records: Mapping[str, bytes | None] = field(default_factory=dict)
+
+
+class Outgoing:
+    """Collects events and changed records until the next unit is taken.
+
+    Args:
+        source: the name of the source, the first part of each event id.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.boot = ""
+        self._events: list[BridgeEvent] = []
+        self._records: dict[str, bytes | None] = {}
+
+    def publish(
+        self,
+        type_: str,
+        tenant_id: str,
+        time: float,
+        entity: str,
+        number: int,
+        payload: Mapping[str, JsonValue],
+        user_id: str | None = None,
+    ) -> None:
+        """Add an event.
+
+        Args:
+            entity: what it is about, as a call's id.
+            number: counts the events of this type about the entity. With ``boot``, which identifies the run of the
+                exchange, it makes the event's id.
+        """
+        event_id = f"{self.source}/{self.boot}/{entity}/{type_}/{number}"
+        self._events.append(BridgeEvent(type_, tenant_id, time, event_id, payload, user_id))
+
+    def record(self, key: str, value: bytes | None) -> None:
+        """Set a record, or delete it with None."""
+        self._records[key] = value
+
+    def take(self) -> Unit:
+        """Return what was added since the last call."""
+        if not self._events and not self._records:
+            return _NOTHING
+        unit = Unit(tuple(self._events), self._records)
+        self._events.clear()
+        self._records = {}
+        return unit
+
+
+_NOTHING = Unit()

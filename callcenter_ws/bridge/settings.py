@@ -1,0 +1,107 @@
+"""The typed settings of a bridge: every key with its type, its range and its default (docs/bridge.rst)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from callcenter_ws.runtime.endpoints import EndpointDescription
+
+ExchangeKind = Literal["asterisk"]
+"""The kinds of exchanges that a bridge can connect to."""
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the TOML file."""
+
+
+class GatewaySettings(_Table, frozen=True):
+    """Where the events are sent.
+
+    Attributes:
+        endpoint: a Twisted client endpoint.
+        token_file: the file with the shared secret, or a JWT of role ``service``; None: a unix socket that needs none.
+        spool: the folder of the spools; one file for each source.
+    """
+
+    endpoint: EndpointDescription
+    token_file: Path | None = None
+    spool: Path = Path("spool")
+
+
+class AgentEntry(_Table, frozen=True):
+    """The user of a device.
+
+    Attributes:
+        username: the name for people; empty: that of the member in its queue, else ``user_id``.
+    """
+
+    user_id: str
+    username: str = ""
+    extension: str = ""
+
+
+class TenantRule(_Table, frozen=True):
+    """One rule that gives a call, a queue or a device its tenant. Each key that is set must match; the first rule wins.
+
+    Attributes:
+        variable: ``NAME=PATTERN``: a variable of the caller's channel.
+        account_code, context: patterns of the caller's channel, which match the whole value.
+        queue: a pattern of the queue's name, which matches its beginning.
+        domain: the part of a queue's name behind ``@``.
+        device: a pattern of a device, which matches the whole name.
+    """
+
+    tenant: str
+    variable: str = ""
+    account_code: str = ""
+    context: str = ""
+    queue: str = ""
+    domain: str = ""
+    device: str = ""
+
+
+class Directions(_Table, frozen=True):
+    """Patterns of the contexts in which calls begin. Each matches the whole name.
+
+    A call that begins in no context of these is outbound if it dials a trunk.
+    """
+
+    inbound: tuple[str, ...] = ()
+    internal: tuple[str, ...] = ()
+
+
+class SourceSettings(_Table, frozen=True):
+    """One exchange.
+
+    Attributes:
+        tenant: the tenant of what no rule matches; empty: that is dropped and counted.
+        agent_pattern: a pattern of devices with the group ``user_id``, which matches the whole name; empty: none.
+        agents: devices and their users; they precede the pattern.
+        tenants: the rules; the first that matches wins.
+        ping_interval: seconds between pings of a silent exchange.
+        audit_interval: seconds between comparisons with the exchange's own lists.
+    """
+
+    name: str
+    kind: ExchangeKind
+    endpoint: EndpointDescription
+    username: str
+    secret_file: Path
+    tenant: str = ""
+    agent_pattern: str = ""
+    agents: dict[str, AgentEntry] = {}
+    directions: Directions = Directions()
+    tenants: tuple[TenantRule, ...] = ()
+    ping_interval: Annotated[float, Meta(ge=1, le=600)] = 15
+    audit_interval: Annotated[float, Meta(ge=60, le=86_400)] = 3_600
+
+
+class BridgeSettings(_Table, frozen=True):
+    """The settings of one bridge process."""
+
+    gateway: GatewaySettings
+    sources: tuple[SourceSettings, ...]
