@@ -22,7 +22,6 @@ from twisted.python.components import Componentized
 from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
-from callcenter_ws.config.load import ConfigError, Problem
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.config.source import SettingsSource
 from callcenter_ws.control.messages import Operations
@@ -34,14 +33,15 @@ from callcenter_ws.demo.settings import demo_settings, page_hosts, page_url
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.demo.tokens import DemoTokens, announcement, ready_made_tokens
 from callcenter_ws.gateway.descriptors import raise_descriptor_limit
-from callcenter_ws.gateway.log_output import LogLevelFilter, log_observer
 from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
 from callcenter_ws.ops.reload_outcome import RecordedReload
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
+from callcenter_ws.runtime.log_output import LogLevelFilter, log_observer
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.service_manager import NotifySocket, ServiceReports
+from callcenter_ws.runtime.setting_problems import ConfigError, Problem
 from callcenter_ws.runtime.stop_signals import StopSignals
 from callcenter_ws.workers import worker_options
 from callcenter_ws.workers.handoff import WorkerHandoff, listen_endpoints

@@ -26,11 +26,12 @@ from callcenter_ws.cli.described import commands_of, spelling  # noqa: E402
 from callcenter_ws.cli.event_texts import fields, meanings, methods, own_fields, slot_text  # noqa: E402 - the line above
 from callcenter_ws.cli.main import make_parser  # noqa: E402
 from callcenter_ws.config.changes import EFFECTS  # noqa: E402
-from callcenter_ws.config.settings import KEYS, SECTIONS, range_of  # noqa: E402
+from callcenter_ws.config.settings import KEYS, SECTIONS  # noqa: E402
 from callcenter_ws.delivery.limits import Scope, limits_by_name  # noqa: E402
 from callcenter_ws.errors import CLOSES, ERRORS, CloseCode  # noqa: E402
 from callcenter_ws.events.catalogue import CATALOGUE, CallPayload, EventType  # noqa: E402
 from callcenter_ws.events.methods import EventMethods  # noqa: E402
+from callcenter_ws.runtime.setting_values import range_of  # noqa: E402
 
 COMMAND = "python docs/reference_tables.py --write"
 """The command that updates the pages; run it in the folder of the project."""

@@ -30,10 +30,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tls_material import make_certificate, new_certificate
 
-from callcenter_ws.config.load import ConfigError, Problem, Settings, load
-from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenantSettings, range_of
+from callcenter_ws.config.load import Settings, load
+from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenantSettings
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.setting_problems import ConfigError, Problem
+from callcenter_ws.runtime.setting_values import range_of
 
 ETC_FILE = Path(__file__).parent.parent / "etc" / "callcenter-ws.toml"
 SECRET = "correct horse battery staple, thrice, and some more of it: 64 bytes"
@@ -770,7 +772,7 @@ _TABLES = st.lists(_SECTION, max_size=4).map(dict) | st.dictionaries(st.text(max
 def test_no_table_raises_anything_but_config_errors(monkeypatch: pytest.MonkeyPatch, table: dict[str, Any]) -> None:
     with monkeypatch.context() as patched:
         # TOML cannot express all of these tables, so the parsed result is replaced.
-        patched.setattr("callcenter_ws.config.load._parse", lambda path: table)
+        patched.setattr("callcenter_ws.config.load.parse_toml", lambda path: table)
         outcome = outcome_of(Path("gw.toml"))
     assert isinstance(outcome, Settings) or outcome.problems
     assert str(outcome)

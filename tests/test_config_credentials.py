@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import tls_material
 
-from callcenter_ws.config.load import ConfigError, load
+from callcenter_ws.config.load import load
+from callcenter_ws.runtime.setting_problems import ConfigError
 
 
 @pytest.fixture

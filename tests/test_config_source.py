@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from callcenter_ws.config.load import ConfigError
 from callcenter_ws.config.source import SettingsSource
+from callcenter_ws.runtime.setting_problems import ConfigError
 
 SECRET = "correct horse battery staple, thrice, and some more of it"
 

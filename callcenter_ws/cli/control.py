@@ -15,7 +15,7 @@ from pathlib import Path
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings, positive
 from callcenter_ws.cli.target import CommandFailed
-from callcenter_ws.config.load import ENVIRONMENT_PREFIX, ConfigError, load
+from callcenter_ws.config.load import ENVIRONMENT_PREFIX, load
 from callcenter_ws.control.control_client import NoAnswer, NoGateway, ask
 from callcenter_ws.control.messages import (
     Answer,
@@ -30,6 +30,7 @@ from callcenter_ws.control.messages import (
 )
 from callcenter_ws.control.report import report_lines
 from callcenter_ws.demo.state import DemoState
+from callcenter_ws.runtime.setting_problems import ConfigError
 
 KEY = "control.socket"
 

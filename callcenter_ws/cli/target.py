@@ -16,10 +16,11 @@ from twisted.internet.endpoints import quoteStringArgument
 from callcenter_ws.auth.keys import MIN_HMAC_BYTES, UnusableKey, read_secret
 from callcenter_ws.auth.signing import sign_token
 from callcenter_ws.cli.arguments import TOKEN_VARIABLE
-from callcenter_ws.config.load import ConfigError, load
+from callcenter_ws.config.load import load
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.demo.state import DemoState
 from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.setting_problems import ConfigError
 
 DEFAULT_ALGORITHM = "HS256"
 TOKEN_LIFETIME_SECONDS = 3_600

@@ -6,22 +6,31 @@ All problems are reported together, each with its source, its key and a reason.
 from __future__ import annotations
 
 import json
-import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType, NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from callcenter_ws.config import credentials, rules, validators
-from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenantSettings, Settings, range_of
+from callcenter_ws.config import rules, validators
+from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenantSettings, Settings
 from callcenter_ws.events.principal import EVERY_TENANT
-from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime import credentials
+from callcenter_ws.runtime.setting_problems import ConfigError, Problem, unknown
+from callcenter_ws.runtime.setting_values import (
+    SettingValue,
+    converted,
+    given_value,
+    kind_of,
+    plain,
+    value_of_text,
+    with_credentials,
+)
+from callcenter_ws.runtime.toml import parse_toml, read_file
 
 __all__ = ["ConfigError", "Problem", "Settings", "load"]
 
@@ -39,39 +48,8 @@ OTHER_VARIABLES = frozenset(
 _TENANT_HINTS: Mapping[str, Any] = get_type_hints(PublicTenantSettings)  # types
 """The fields of a public tenant. Made once: it takes as long as reading a tenant, and a reload holds the gateway."""
 
-SettingValue = Any  # a converted value has the type of its key
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem with the settings.
-
-    Attributes:
-        source: where the value was set: the path of the file, the name of a variable, or ``--set``.
-        key: ``section.key``; empty if the problem concerns the source as a whole.
-        reason: the text for the operator; it never contains the content of a secret's file.
-    """
-
-    source: str
-    key: str
-    reason: str
-
-    def __str__(self) -> str:
-        return ": ".join(part for part in (self.source, self.key, self.reason) if part)
-
-
-class ConfigError(Exception):
-    """The settings cannot be used; ``problems`` holds every reason."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = list(problems)
-        super().__init__(self.problems)
-
-    def __str__(self) -> str:
-        head = "the configuration has 1 problem:"
-        if len(self.problems) != 1:
-            head = f"the configuration has {len(self.problems)} problems:"
-        return "\n".join([head, *(f"  - {problem}" for problem in self.problems)])
+_HIDDEN = "store.url"
+"""The setting whose value may contain a password."""
 
 
 def load(
@@ -105,7 +83,7 @@ def load(
     if path is not None:
         try:
             _read_table(
-                _parse(read_file(folder / path) if content is None else content),
+                parse_toml(read_file(folder / path) if content is None else content),
                 path,
                 (folder / path).parent,
                 found,
@@ -138,25 +116,6 @@ class _Found:
     value: object
     source: str
     base: Path
-
-
-def read_file(path: Path) -> bytes:
-    """Return the content of a TOML file; raises ``ValueError`` with the reason if it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot read the file: {error.strerror}") from None
-
-
-def _parse(content: bytes) -> dict[str, object]:
-    try:
-        return tomllib.loads(content.decode())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8 text (byte {error.start})") from None
-    except RecursionError:
-        raise ValueError("is not TOML: nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"is not TOML: {error}") from None
 
 
 def _read_table(
@@ -214,7 +173,7 @@ def _read_text(key: str, text: str, source: str, base: Path, found: dict[str, _F
         problems.append(Problem(source, key[:80], _unknown("key", key, KEYS)))
         return
     try:
-        found[key] = _Found(_value_of_text(KEYS[key], text), source, base)
+        found[key] = _Found(value_of_text(KEYS[key], text), source, base)
     except ValueError as error:
         problems.append(Problem(source, key, str(error)))
 
@@ -222,44 +181,7 @@ def _read_text(key: str, text: str, source: str, base: Path, found: dict[str, _F
 def _unknown(what: str, name: str, known: Mapping[str, object]) -> str:
     if name.startswith("public.tenants."):
         return "all tenants are set together: 'public.tenants={acme = {origins = [\"https://acme.example\"]}}'"
-    close = get_close_matches(name[:80], known, 1)
-    return f"there is no such {what}" + (f"; did you mean {close[0]}?" if close else "")
-
-
-_NOT_TOML = object()
-
-
-def _value_of_text(hint: object, text: str) -> object:
-    """Return the value of a text from the command line or the environment for a field of type ``hint``."""
-    hint = _plain(hint)
-    parsed = _toml_value(text)
-    if get_origin(hint) is tuple:
-        if isinstance(parsed, list):
-            return parsed
-        if text.lstrip().startswith("["):
-            raise ValueError("is not a TOML list; did the shell remove the quotes?")
-        return [parsed] if isinstance(parsed, str) else [item.strip() for item in text.split(",") if item.strip()]
-    if hint in (str, Path, EndpointDescription) or get_origin(hint) is Literal:
-        return parsed if isinstance(parsed, str) else text
-    return text if parsed is _NOT_TOML else parsed
-
-
-def _toml_value(text: str) -> object:
-    try:
-        table = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        return _NOT_TOML
-    return table["value"] if len(table) == 1 else _NOT_TOML
-
-
-def _plain(hint: object) -> object:
-    """Return ``X`` for ``X | None`` and ``Annotated[X, …]``, any other type unchanged."""
-    if get_origin(hint) is Annotated:
-        return get_args(hint)[0]
-    alternatives = get_args(hint)
-    if NoneType in alternatives:
-        (hint,) = (alternative for alternative in alternatives if alternative is not NoneType)
-    return hint
+    return unknown(what, name, known)
 
 
 # Making values
@@ -323,33 +245,25 @@ class _Decoder:
             return None
         if get_origin(hint) is not tuple:
             try:
-                return _leaf(rule, hint, self._with_credentials(hint, value), found.base)
+                return _leaf(rule, hint, with_credentials(hint, value, self._credentials), found.base)
             except ValueError as error:
                 raise self._invalid_because(key, found, str(error)) from None
         if not isinstance(value, list):
-            raise self._invalid_because(key, found, f"expected a list, got {_given(value, rule)}")
+            raise self._invalid_because(
+                key, found, f"expected a list, got {kind_of(value) if rule == _HIDDEN else given_value(value)}"
+            )
         return tuple(self._items(key, rule, get_args(hint)[0], value, found))
 
     def _items(self, key: str, rule: str, hint: object, values: Sequence[object], found: _Found) -> list[object]:
         items = []
         for number, value in enumerate(values, 1):
             try:
-                items.append(_leaf(rule, hint, self._with_credentials(hint, value), found.base))
+                items.append(_leaf(rule, hint, with_credentials(hint, value, self._credentials), found.base))
             except ValueError as error:
                 self._problems.append(Problem(found.source, key, f"item {number}: {error}"))
         if len(items) < len(values):
             raise _Invalid
         return list(dict.fromkeys(items))
-
-    def _with_credentials(self, hint: object, value: object) -> object:
-        """Return a value in which the folder of systemd's credentials is written out."""
-        if not isinstance(value, str):
-            return value
-        if _plain(hint) is Path:
-            return credentials.path_of_credential(value, self._credentials)
-        if _plain(hint) is EndpointDescription:
-            return credentials.endpoint_of_credentials(value, self._credentials)
-        return value
 
     def _invalid_because(self, key: str, found: _Found, reason: str) -> _Invalid:
         self._problems.append(Problem(found.source, key, reason))
@@ -388,65 +302,8 @@ class _Decoder:
 
 def _leaf(rule: str, hint: object, value: object, base: Path) -> SettingValue:
     """Return a value that is not a list, converted to ``hint``; raise ``ValueError`` with a reason."""
-    limits, hint = range_of(hint), _plain(hint)
-    if hint is Path:
-        if not isinstance(value, str) or not value:
-            raise ValueError(f"expected the path of a file, got {_kind(value)}")
-        path = base / value
-        return validators.public_key_file(path) if rule == "jwt.public_key_files" else path
-    if hint is EndpointDescription:
-        hint = str
-    try:
-        converted = msgspec.convert(value, hint)
-    except (msgspec.ValidationError, OverflowError, UnicodeError):
-        raise ValueError(f"expected {_expected(hint)}, got {_given(value, rule)}{_near(hint, value)}") from None
-    if limits is not None and not (math.isfinite(converted) and limits.smallest <= converted <= limits.largest):
-        raise ValueError(f"{converted} is out of range: {limits.smallest} to {limits.largest}")
+    result = converted(hint, value, base, hide_value=rule == _HIDDEN)
+    if plain(hint) is Path:
+        return validators.public_key_file(result) if rule == "jwt.public_key_files" else result
     check = rules.TEXT_CHECKS.get(rule)
-    return check(converted) if check else converted
-
-
-def _expected(hint: object) -> str:
-    if get_origin(hint) is Literal:
-        return " or ".join(json.dumps(choice) for choice in get_args(hint))
-    return _EXPECTED[hint]
-
-
-_EXPECTED: Mapping[object, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a string in quotes",
-}
-
-
-def _given(value: object, rule: str) -> str:
-    """Return the kind of a value and the value itself, unless it may contain a password."""
-    kind = _kind(value)
-    if rule == "store.url" or value == "" or not isinstance(value, str | int | float):
-        return kind
-    return f"{kind}: {validators.shown(value) if isinstance(value, str) else str(value).lower()[:80]}"
-
-
-def _near(hint: object, value: object) -> str:
-    """Return a suggestion for a misspelled choice."""
-    choices = [str(choice) for choice in get_args(hint)] if get_origin(hint) is Literal else []
-    close = get_close_matches(value[:80].lower(), choices, 1) if isinstance(value, str) else []
-    return f"; did you mean {json.dumps(close[0])}?" if close else ""
-
-
-def _kind(value: object) -> str:
-    for kinds, name in _KIND_NAMES:
-        if isinstance(value, kinds):
-            return name if value != "" else "an empty string"
-    return "a date or time"
-
-
-_KIND_NAMES: tuple[tuple[type, str], ...] = (
-    (bool, "a boolean"),
-    (int, "a whole number"),
-    (float, "a number with a fraction"),
-    (str, "a string"),
-    (list, "a list"),
-    (dict, "a table"),
-)
+    return check(result) if check else result

@@ -14,6 +14,7 @@ from callcenter_ws.auth.keys import MIN_HMAC_BYTES, KeyRing, UnusableKey, hmac_k
 from callcenter_ws.config import validators
 from callcenter_ws.config.settings import JwtSettings, Settings
 from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.setting_values import shown
 
 TEXT_CHECKS: Mapping[str, Callable[[str], str | EndpointDescription]] = {
     "web.listen": validators.endpoint,
@@ -54,14 +55,12 @@ def check_listeners(settings: Settings) -> Iterator[Finding]:
     used = {endpoint.socket for endpoint in settings.web.listen}
     for key, endpoint in listeners(settings):
         if endpoint.is_proxied and not settings.web.trusted_proxies:
-            reason = f"{validators.shown(endpoint.text)} accepts proxies only, and web.trusted_proxies lists none"
+            reason = f"{shown(endpoint.text)} accepts proxies only, and web.trusted_proxies lists none"
             yield Finding(key, reason, ("web.trusted_proxies",))
         if key == "web.listen":
             continue
         if endpoint.socket in used and not endpoint.socket.text.startswith("tcp:0"):
-            yield Finding(
-                key, f"{validators.shown(endpoint.text)} is in use by another listener of this file", ("web.listen",)
-            )
+            yield Finding(key, f"{shown(endpoint.text)} is in use by another listener of this file", ("web.listen",))
         used.add(endpoint.socket)
 
 
@@ -151,7 +150,7 @@ def check_amp_authentication(settings: Settings) -> Iterator[Finding]:
     on_network = [endpoint for endpoint in settings.amp.listen if not _is_unix(endpoint)]
     if on_network and not settings.amp.token_file and not settings.jwt.has_keys:
         reason = (
-            f"daemons that connect to {validators.shown(on_network[0].text)} must authenticate, and no secret or key "
+            f"daemons that connect to {shown(on_network[0].text)} must authenticate, and no secret or key "
             "is set. Set token_file, or jwt.secret_file to accept tokens with the role service"
         )
         yield Finding("amp.token_file", reason, ("amp.listen", *_KEY_SOURCES))
@@ -237,7 +236,7 @@ def check_exposure(settings: Settings) -> Iterator[Finding]:
             )
     for endpoint in settings.amp.listen:
         if endpoint.kind == "unix" and int(endpoint.options.get("mode", "660"), 8) & 0o002:
-            yield Finding("amp.listen", f"{validators.shown(endpoint.text)}: every user of this machine may publish")
+            yield Finding("amp.listen", f"{shown(endpoint.text)}: every user of this machine may publish")
 
 
 def check_history(settings: Settings) -> Iterator[Finding]:

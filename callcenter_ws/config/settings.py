@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -270,18 +270,3 @@ KEYS: Mapping[str, object] = {
     for name, hint in get_type_hints(cls, include_extras=True).items()
 }
 """Every key as ``section.key``, with its type annotation; that of a number has its range."""
-
-
-class Range(NamedTuple):
-    """The smallest and the largest value of a number."""
-
-    smallest: float
-    largest: float
-
-
-def range_of(annotation: object) -> Range | None:
-    """Return the range in a type annotation of ``KEYS``; None for anything but a number."""
-    for meta in getattr(annotation, "__metadata__", ()):
-        if isinstance(meta, Meta) and meta.ge is not None and meta.le is not None:
-            return Range(meta.ge, meta.le)
-    return None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from callcenter_ws.config.load import ConfigError, Problem, load, read_file
+from callcenter_ws.config.load import load
 from callcenter_ws.config.settings import Settings
+from callcenter_ws.runtime.setting_problems import ConfigError, Problem
+from callcenter_ws.runtime.toml import read_file
 
 
 class SettingsSource:

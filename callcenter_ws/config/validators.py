@@ -22,6 +22,7 @@ from callcenter_ws.auth.keys import EC_OF_CURVE, EDDSA, MIN_HMAC_BYTES, RSA, Unu
 from callcenter_ws.redis.address import SCHEMES as REDIS_SCHEMES
 from callcenter_ws.redis.address import redis_address
 from callcenter_ws.runtime.endpoints import PROXY_PREFIX, EndpointDescription
+from callcenter_ws.runtime.setting_values import shown
 from callcenter_ws.runtime.web_origin import allowed_origin
 
 ENDPOINT_KINDS = ("tcp", "ssl", "unix", "systemd")
@@ -30,11 +31,6 @@ ALGORITHMS = (*MIN_HMAC_BYTES, *sorted(RSA), *EC_OF_CURVE.values(), EDDSA)
 """The JWS algorithms that the gateway can verify."""
 
 _COOKIE_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
-
-
-def shown(text: str) -> str:
-    """Return a text of the settings, quoted and shortened for an error message."""
-    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 # Endpoints

@@ -11,11 +11,11 @@ from twisted.internet.defer import Deferred
 
 from callcenter_ws import __version__
 from callcenter_ws.config.changes import Reloadable
-from callcenter_ws.config.load import ConfigError
 from callcenter_ws.control.messages import LastReload, NodeStatus, Outcome, Refused, Reloaded, bounded
 from callcenter_ws.control.report import log_outcome
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.setting_problems import ConfigError
 from callcenter_ws.runtime.single_flight import SingleFlight
 
 

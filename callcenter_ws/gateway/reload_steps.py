@@ -14,7 +14,6 @@ from callcenter_ws.amp.authenticator import PeerAuthenticator
 from callcenter_ws.auth.jwkset import JwkSet
 from callcenter_ws.auth.tokens import TokenVerifier
 from callcenter_ws.auth.visitors import session_key as session_verification_key
-from callcenter_ws.config.load import ConfigError, Problem
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.config.verification import token_rules
 from callcenter_ws.gateway.assembly import GatewayParts, admission_limits, deflater, history_limits
@@ -31,6 +30,7 @@ from callcenter_ws.gateway.network_limits import peer_limit_values
 from callcenter_ws.gateway.service import GatewayService
 from callcenter_ws.gateway.setting_files import LISTEN_KEYS
 from callcenter_ws.runtime.client_address import TrustedProxies
+from callcenter_ws.runtime.setting_problems import ConfigError, Problem
 from callcenter_ws.runtime.tls import server_context
 from callcenter_ws.runtime.web_origin import OriginList
 

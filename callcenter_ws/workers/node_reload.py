@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from callcenter_ws.config.changes import EFFECTS, Effect, ReloadReport, changed_keys
-from callcenter_ws.config.load import ConfigError
 from callcenter_ws.control.messages import Outcome, Refused, Reloaded, bounded
+from callcenter_ws.runtime.setting_problems import ConfigError
 from callcenter_ws.workers.channel import Act, WorkerAnswer
 from callcenter_ws.workers.node_settings import NodeSettings, NodeVersion
 from callcenter_ws.workers.process import Missing, WorkerProcess

@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.logger import Logger
 
 from callcenter_ws import __version__
-from callcenter_ws.config.load import ConfigError
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.control.messages import NodeStatus, Outcome, Refused
 from callcenter_ws.control.reloads import Around, Reloads
@@ -25,6 +24,7 @@ from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.service_manager import ServiceStatus
+from callcenter_ws.runtime.setting_problems import ConfigError
 from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.runtime.start_failed import StartFailed
 from callcenter_ws.workers.channel import Act

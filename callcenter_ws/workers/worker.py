@@ -13,10 +13,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from callcenter_ws.config.changes import ReloadReport
-from callcenter_ws.config.load import ConfigError
 from callcenter_ws.control.messages import bounded
 from callcenter_ws.runtime.lines import LineSplitter
 from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.runtime.setting_problems import ConfigError
 from callcenter_ws.workers.channel import (
     MAX_LINE_BYTES,
     Act,

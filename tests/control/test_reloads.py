@@ -9,11 +9,11 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from callcenter_ws.config.changes import ReloadReport
-from callcenter_ws.config.load import ConfigError, Problem
 from callcenter_ws.control.messages import Outcome, Refused, Reloaded
 from callcenter_ws.control.reloads import ProcessOperations, Reloads
 from callcenter_ws.control.report import report_lines
 from callcenter_ws.runtime.background import spawn
+from callcenter_ws.runtime.setting_problems import ConfigError, Problem
 from callcenter_ws.testing import FakeClock
 
 DONE = Reloaded(ReloadReport())

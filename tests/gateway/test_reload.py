@@ -19,15 +19,17 @@ from callcenter_ws.amp.authenticator import SHARED_SECRET
 from callcenter_ws.auth.jwkset import JwkSet
 from callcenter_ws.auth.keys import read_public_key
 from callcenter_ws.config.changes import EFFECTS, Effect, changes_in_place
-from callcenter_ws.config.load import ConfigError, load
-from callcenter_ws.config.settings import KEYS, PublicTenantSettings, Settings, range_of
+from callcenter_ws.config.load import load
+from callcenter_ws.config.settings import KEYS, PublicTenantSettings, Settings
 from callcenter_ws.errors import Refusal
-from callcenter_ws.gateway.log_output import LogLevelFilter
 from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.reload_steps import STEPS
 from callcenter_ws.gateway.service import GatewayService
 from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.log_output import LogLevelFilter
 from callcenter_ws.runtime.peer_budget import Credential
+from callcenter_ws.runtime.setting_problems import ConfigError
+from callcenter_ws.runtime.setting_values import range_of
 
 SECRET = "the secret of the tests, which has at least 48 bytes"
 OTHER_SECRET = "another secret of at least thirty-two bytes, for tests"

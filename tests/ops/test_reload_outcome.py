@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from callcenter_ws.config.changes import ReloadReport
-from callcenter_ws.config.load import ConfigError
 from callcenter_ws.ops.reload_outcome import RecordedReload, ReloadOutcome
+from callcenter_ws.runtime.setting_problems import ConfigError
 
 
 class Prepared:

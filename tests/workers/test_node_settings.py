@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from callcenter_ws.config.changes import EFFECTS, Effect
-from callcenter_ws.config.load import ConfigError, Problem
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.config.source import SettingsSource
+from callcenter_ws.runtime.setting_problems import ConfigError, Problem
 from callcenter_ws.workers.node_settings import NodeSettings, NodeVersion
 
 PINNED = """

@@ -13,8 +13,8 @@ from fake_reactor import FakeReactor
 from processes import DEADLINE
 
 from callcenter_ws.config.changes import ReloadReport
-from callcenter_ws.config.load import ConfigError, Problem
 from callcenter_ws.config.source import SettingsSource
+from callcenter_ws.runtime.setting_problems import ConfigError, Problem
 from callcenter_ws.workers.channel import (
     Act,
     WorkerAnswer,

@@ -12,8 +12,8 @@ import pytest
 from twisted.logger import LogEvent, Logger, LogLevel, LogPublisher, formatEvent, globalLogPublisher
 from twisted.python import log as legacy_log
 
-from callcenter_ws.gateway.log_output import TextLine, json_line
 from callcenter_ws.runtime.log_fields import Name
+from callcenter_ws.runtime.log_output import TextLine, json_line
 from callcenter_ws.workers.log import PipeObserver, log_line, output_lines
 
 pytestmark = pytest.mark.logs_errors

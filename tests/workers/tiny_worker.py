@@ -21,10 +21,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger, globalLogBeginner
 
 from callcenter_ws.config.changes import ReloadReport, changed_keys
-from callcenter_ws.config.load import ConfigError, Problem
 from callcenter_ws.config.source import SettingsSource
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.listener import Listener
+from callcenter_ws.runtime.setting_problems import ConfigError, Problem
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.log import worker_log
 from callcenter_ws.workers.worker import Worker

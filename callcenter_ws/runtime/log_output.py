@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from twisted.logger import (
     FileLogObserver,
@@ -20,10 +20,19 @@ from twisted.logger import (
 )
 from twisted.python.logfile import LogFile
 
-from callcenter_ws.config.settings import LogSettings
 from callcenter_ws.runtime.json import rfc3339
 from callcenter_ws.runtime.log_text import OF_WORKER, fields_of, level_of, message_of, printable, traceback_of
 from callcenter_ws.runtime.reactor import Reactor
+
+
+class LogForm(Protocol):
+    """The settings of a log: the lowest level that is written, and ``text`` or ``json``."""
+
+    @property
+    def level(self) -> str: ...  # noqa: D102
+
+    @property
+    def format(self) -> str: ...  # noqa: D102
 
 
 class LogLevelFilter:
@@ -38,7 +47,7 @@ class LogLevelFilter:
 
 
 def log_observer(
-    settings: LogSettings, twistd: Mapping[str, object], reactor: Reactor, lowest: LogLevelFilter | None = None
+    settings: LogForm, twistd: Mapping[str, object], reactor: Reactor, lowest: LogLevelFilter | None = None
 ) -> ILogObserver | None:
     """Return the observer for ``twistd``; None if its options name one that decides by itself.
 

@@ -19,9 +19,9 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
 from callcenter_ws.config.settings import LogSettings
-from callcenter_ws.gateway import log_output
-from callcenter_ws.gateway.log_output import TextLine, begin_file, json_line, log_observer
+from callcenter_ws.runtime import log_output
 from callcenter_ws.runtime.log_fields import Name
+from callcenter_ws.runtime.log_output import TextLine, begin_file, json_line, log_observer
 from callcenter_ws.runtime.log_text import MAX_FIELD_LENGTH
 
 
