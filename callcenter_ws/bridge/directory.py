@@ -1,0 +1,170 @@
+"""The users of an exchange's devices: by a table, by a pattern, or by signing in at a device."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from callcenter_ws.bridge.patterns import MAX_MATCHED_LENGTH, compile_pattern
+from callcenter_ws.bridge.settings import AgentEntry
+
+_MAX_CACHED = 20_000
+"""Devices whose user is cached. When it is full, it is emptied: only time is lost."""
+
+_MAX_NAMES = 20_000
+"""Users whose names were learned from queue members. Further ones go by their ids."""
+
+_SUFFIX = re.compile(r"-[0-9a-f]{8}$")
+_SHORT_SUFFIX = re.compile(r"(?<=[0-9A-Za-z_.])-[0-9]{1,6}$")
+_SHORT_SUFFIXED = ("DAHDI/", "IAX2/")
+_OPTIONS = re.compile(r"/[a-z]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The user of a device.
+
+    Attributes:
+        username: the name for people that the settings give; empty: none.
+        extension: empty: none.
+    """
+
+    user_id: str
+    username: str = ""
+    extension: str = ""
+
+
+def device_of_channel(channel: str) -> str:
+    """Return the device of a channel: ``PJSIP/201`` of ``PJSIP/201-0000001f``."""
+    name = channel.partition(";")[0]
+    device = _SUFFIX.sub("", name)
+    if device == name and name.startswith(_SHORT_SUFFIXED):
+        return _SHORT_SUFFIX.sub("", name)
+    return device
+
+
+def extension_of(device: str) -> str:
+    """Return the extension that a device of the dialplan stands for; empty if it is another device.
+
+    ``201`` of ``Local/201@agents/n`` and of ``hint:201@ext-local``.
+    """
+    head = device[:6].lower()
+    if head == "local/":
+        return device[6:].partition("@")[0]
+    if head.startswith("hint:"):
+        return device[5:].partition("@")[0]
+    return ""
+
+
+class Directory:
+    """Finds the user of a device. A device that has none is a queue member at most, and no user.
+
+    Args:
+        agents: devices and their users; they precede the pattern.
+        pattern: a pattern of devices with the group ``user_id``; empty: none.
+
+    Raises:
+        ValueError: the pattern cannot be used.
+    """
+
+    def __init__(self, agents: Mapping[str, AgentEntry], pattern: str) -> None:
+        self._bound: dict[str, User] = {}
+        self._names: dict[str, str] = {}
+        self._users: dict[str, User | None] = {}
+        self._load(agents, pattern)
+
+    def reload(self, agents: Mapping[str, AgentEntry], pattern: str) -> None:
+        """Replace the table and the pattern. Users who signed in at a device stay.
+
+        Raises:
+            ValueError: the pattern cannot be used. Nothing has changed.
+        """
+        self._load(agents, pattern)
+
+    def user_of(self, device: str) -> User | None:
+        """Return the user of a device or of a queue member's interface; None if it has none."""
+        try:
+            return self._users[device]
+        except KeyError:
+            if len(self._users) >= _MAX_CACHED:
+                self._users.clear()
+            user = self._users[device] = self._find(device)
+            return user
+
+    def user_of_channel(self, channel: str) -> User | None:
+        """Return the user of a channel's device; None if it has none."""
+        return self.user_of(device_of_channel(channel))
+
+    def user_of_member(self, interface: str, state_interface: str) -> User | None:
+        """Return the user of a queue member: of the device that gives its state, else of its interface."""
+        return (self.user_of(state_interface) if state_interface else None) or self.user_of(interface)
+
+    def bind(self, device: str, user: User | None) -> None:
+        """Give a device the user who signs in there, before table and pattern; None: back to these."""
+        if user is None:
+            self._bound.pop(device, None)
+        else:
+            self._bound[device] = user
+        self._users.clear()
+
+    def learn_name(self, user_id: str, name: str) -> None:
+        """Remember the name of a queue member of the user, for users whose name the table does not have."""
+        if name and (user_id in self._names or len(self._names) < _MAX_NAMES):
+            self._names[user_id] = name
+
+    def name_of(self, user: User, caller_name: str = "") -> str:
+        """Return the name of a user for people: of the table, of its queue member, of its channel, else its id."""
+        return user.username or self._names.get(user.user_id) or caller_name or user.user_id
+
+    def _load(self, agents: Mapping[str, AgentEntry], pattern: str) -> None:
+        compiled = compile_pattern(pattern, group="user_id") if pattern else None
+        self._pattern = compiled
+        self._table = {device: User(entry.user_id, entry.username, entry.extension) for device, entry in agents.items()}
+        self._by_extension = _unique_extensions(self._table)
+        self._users.clear()
+
+    def _find(self, device: str) -> User | None:
+        names = _names(device)
+        for known in (self._bound, self._table):
+            for name in names:
+                if name in known:
+                    return known[name]
+        extension = extension_of(device)
+        if extension and extension in self._by_extension:
+            return self._by_extension[extension]
+        for name in names:
+            user_id = self._match(name)
+            if user_id:
+                return User(user_id)
+        return None
+
+    def _match(self, name: str) -> str:
+        if self._pattern is None or len(name) > MAX_MATCHED_LENGTH:
+            return ""
+        match = self._pattern.fullmatch(name)
+        return (match["user_id"] or "") if match is not None else ""
+
+
+def _names(device: str) -> tuple[str, ...]:
+    """Return the names under which a device may be known, the most exact first."""
+    plain = device.partition(";")[0]
+    extension = extension_of(plain)
+    names = [device, plain]
+    if extension:
+        names += [_OPTIONS.sub("", plain), extension]
+    else:
+        # Asterisk accepts "pjsip/201" in queues.conf; its channels are named "PJSIP/201-...".
+        technology, slash, rest = plain.partition("/")
+        names.append(f"{technology.upper()}{slash}{rest}")
+    return tuple(dict.fromkeys(names))
+
+
+def _unique_extensions(table: Mapping[str, User]) -> dict[str, User]:
+    """Return the users by extension, without extensions that two users have."""
+    found: dict[str, User] = {}
+    repeated: set[str] = set()
+    for user in table.values():
+        if user.extension and found.setdefault(user.extension, user).user_id != user.user_id:
+            repeated.add(user.extension)
+    return {extension: user for extension, user in found.items() if extension not in repeated}

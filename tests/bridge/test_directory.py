@@ -1,0 +1,141 @@
+"""The users of devices."""
+
+from __future__ import annotations
+
+import pytest
+
+from callcenter_ws.bridge.directory import Directory, User, device_of_channel, extension_of
+from callcenter_ws.bridge.settings import AgentEntry
+
+PATTERN = "(?:PJSIP|SIP)/(?P<user_id>[0-9]+)"
+ALICE = AgentEntry(user_id="alice", username="Alice Adams", extension="201")
+
+
+@pytest.mark.parametrize(
+    ("channel", "device"),
+    [
+        ("PJSIP/201-0000001f", "PJSIP/201"),
+        ("PJSIP/trunk-acme-00000012", "PJSIP/trunk-acme"),
+        ("Local/201@agents-00000003;1", "Local/201@agents"),
+        ("Local/201@agents-00000003;2", "Local/201@agents"),
+        ("DAHDI/1-1", "DAHDI/1"),
+        ("IAX2/office-4711", "IAX2/office"),
+        ("PJSIP/201", "PJSIP/201"),
+        ("PJSIP/desk-12", "PJSIP/desk-12"),
+        ("", ""),
+    ],
+)
+def test_device_of_a_channel(channel: str, device: str) -> None:
+    assert device_of_channel(channel) == device
+
+
+@pytest.mark.parametrize(
+    ("device", "extension"),
+    [
+        ("Local/201@agents/n", "201"),
+        ("local/201@agents", "201"),
+        ("hint:201@ext-local", "201"),
+        ("PJSIP/201", ""),
+        ("Agent:1001", ""),
+    ],
+)
+def test_extension_of_a_device(device: str, extension: str) -> None:
+    assert extension_of(device) == extension
+
+
+@pytest.mark.parametrize("device", ["PJSIP/201", "pjsip/201", "Local/201@agents/n", "Local/201@agents", "hint:201@x"])
+def test_the_table_knows_each_name_of_a_device(device: str) -> None:
+    directory = Directory({"PJSIP/201": ALICE}, "")
+    assert directory.user_of(device) == User("alice", "Alice Adams", "201")
+
+
+def test_the_table_precedes_the_pattern() -> None:
+    directory = Directory({"PJSIP/201": ALICE}, PATTERN)
+    assert [directory.user_of(f"PJSIP/{number}") for number in (201, 202)] == [
+        User("alice", "Alice Adams", "201"),
+        User("202"),
+    ]
+
+
+@pytest.mark.parametrize("device", ["PJSIP/trunk-acme", "PJSIP/201x", "Local/1@robots/n", "Agent:1001", "", "PJSIP/"])
+def test_other_devices_have_no_user(device: str) -> None:
+    assert Directory({}, PATTERN).user_of(device) is None
+
+
+def test_the_pattern_may_match_the_stripped_interface() -> None:
+    directory = Directory({}, "(?:PJSIP/)?(?P<user_id>[0-9]+)")
+    assert directory.user_of("Local/201@from-queue/n") == directory.user_of("PJSIP/201") == User("201")
+
+
+def test_an_extension_of_two_users_finds_neither() -> None:
+    agents = {"PJSIP/201": ALICE, "PJSIP/301": AgentEntry(user_id="bob", extension="201")}
+    assert Directory(agents, "").user_of("Local/201@agents") is None
+
+
+def test_two_devices_of_one_user_share_an_extension() -> None:
+    directory = Directory({"PJSIP/201": ALICE, "PJSIP/201-home": ALICE}, "")
+    assert directory.user_of("Local/201@agents") == User("alice", "Alice Adams", "201")
+
+
+def test_a_member_goes_by_its_state_interface_then_by_its_interface() -> None:
+    directory = Directory({"PJSIP/201": ALICE}, PATTERN)
+    found = [
+        directory.user_of_member("Local/7@x/n", "PJSIP/202"),
+        directory.user_of_member("PJSIP/202", "Custom:lamp"),
+        directory.user_of_member("PJSIP/202", ""),
+        directory.user_of_member("Local/7@x/n", ""),
+    ]
+    assert found == [User("202"), User("202"), User("202"), None]
+
+
+def test_a_channel_goes_by_its_device() -> None:
+    assert Directory({}, PATTERN).user_of_channel("PJSIP/201-0000001f") == User("201")
+
+
+def test_signing_in_at_a_device_precedes_the_table_until_it_ends() -> None:
+    directory = Directory({"PJSIP/201": ALICE}, "")
+    before = directory.user_of("PJSIP/201")
+    directory.bind("PJSIP/201", User("carol"))
+    bound = directory.user_of("PJSIP/201")
+    directory.bind("PJSIP/201", None)
+    assert (bound, directory.user_of("PJSIP/201")) == (User("carol"), before)
+
+
+def test_a_reload_changes_the_users_but_not_who_signed_in() -> None:
+    directory = Directory({"PJSIP/201": ALICE}, PATTERN)
+    directory.bind("PJSIP/203", User("carol"))
+    directory.user_of("PJSIP/201")
+    directory.reload({"PJSIP/202": ALICE}, "")
+    found = [directory.user_of(f"PJSIP/{number}") for number in (201, 202, 203)]
+    assert found == [None, User("alice", "Alice Adams", "201"), User("carol")]
+
+
+def test_a_reload_with_a_bad_pattern_changes_nothing() -> None:
+    directory = Directory({}, PATTERN)
+    with pytest.raises(ValueError, match="no group"):
+        directory.reload({}, "PJSIP/[0-9]+")
+    assert directory.user_of("PJSIP/201") == User("201")
+
+
+def test_the_name_comes_from_the_best_source() -> None:
+    directory = Directory({"PJSIP/201": ALICE}, PATTERN)
+    for user_id in ("alice", "202"):
+        directory.learn_name(user_id, "Member Name")
+    found = [
+        directory.name_of(User("alice", "Alice Adams"), "Caller"),
+        directory.name_of(User("202"), "Caller"),
+        directory.name_of(User("203"), "Caller"),
+        directory.name_of(User("203")),
+    ]
+    assert found == ["Alice Adams", "Member Name", "Caller", "203"]
+
+
+def test_names_and_cache_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callcenter_ws.bridge.directory._MAX_NAMES", 1)
+    monkeypatch.setattr("callcenter_ws.bridge.directory._MAX_CACHED", 2)
+    directory = Directory({}, PATTERN)
+    for number in range(10):
+        directory.learn_name(str(number), f"Name {number}")
+        directory.user_of(f"PJSIP/{number}")
+    assert [directory.name_of(User("0")), directory.name_of(User("1"))] == ["Name 0", "1"]
+    assert len(directory._users) <= 2
