@@ -7,7 +7,6 @@ an RSA public key cannot be used as an HMAC secret (RFC 8725 section 3.1).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from jwt.exceptions import PyJWTError
 
 from callcenter_ws.auth.jws import CompactToken, unauthorized
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.runtime import secret_files
 
 MIN_HMAC_BYTES: Mapping[str, int] = {"HS256": 32, "HS384": 48, "HS512": 64}
 """The HMAC algorithms, each with the minimum length of its secret in bytes (RFC 7518 section 3.2)."""
@@ -38,7 +38,6 @@ MIN_RSA_BITS = 2048
 MAX_CANDIDATES = 8
 """The largest number of keys tried for one token; it bounds the time for a token without ``kid``."""
 
-MAX_FILE_BYTES = 65_536
 RETRY_AFTER_SECONDS = 5.0
 """Seconds after which a peer should retry while keys have not been fetched, if the next fetch is not known."""
 
@@ -132,11 +131,9 @@ def read_secret(path: Path) -> bytes:
             administrator may have set the secret in place of the path by mistake.
     """
     try:
-        content = _read(path)
-    except OSError as error:
-        what = str(path) if os.path.exists(path) else "the file with the secret"
-        raise UnusableKey(f"cannot read {what}: {error.strerror}") from None
-    return content.removesuffix(b"\n").removesuffix(b"\r")
+        return secret_files.read_secret(path)
+    except ValueError as error:
+        raise UnusableKey(str(error)) from None
 
 
 def read_public_key(path: Path) -> VerificationKey:
@@ -146,9 +143,11 @@ def read_public_key(path: Path) -> VerificationKey:
         UnusableKey: the file cannot be read, or it contains a private key, several keys or no key.
     """
     try:
-        content = _read(path)
+        content = secret_files.read_limited(path)
     except OSError as error:
         raise UnusableKey(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UnusableKey(str(error)) from None
     if b"PRIVATE KEY-----" in content:
         raise UnusableKey(
             f"{path} contains a private key, which only the issuer of tokens should have; use the public key"
@@ -163,14 +162,6 @@ def read_public_key(path: Path) -> VerificationKey:
         raise UnusableKey(f"{path}: {error}") from None
     except (ValueError, UnsupportedAlgorithm):
         raise UnusableKey(f"{path} contains no public key in PEM format") from None
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise UnusableKey(f"the key file is larger than {MAX_FILE_BYTES} bytes")
-    return content
 
 
 RequestKey = Callable[[bytes], float | None]

@@ -24,12 +24,17 @@ class GatewaySettings(_Table, frozen=True):
     Attributes:
         endpoint: a Twisted client endpoint.
         token_file: the file with the shared secret, or a JWT of role ``service``; None: a unix socket that needs none.
-        spool: the folder of the spools; one file for each source.
+        spool: the folder of the spools; one file for each source. It is made if its parent folder exists.
+        buffer: events that a source's spool may hold while the gateway is away. When it is full, the bridge leaves that
+            exchange until the gateway has taken a half.
+        stop_timeout: seconds that a stop waits for the gateway to take the last events; the rest stays in the spool.
     """
 
     endpoint: EndpointDescription
     token_file: Path | None = None
     spool: Path = Path("spool")
+    buffer: Annotated[int, Meta(ge=1_000, le=1_000_000)] = 100_000
+    stop_timeout: Annotated[float, Meta(ge=0, le=60)] = 5
 
 
 class AgentEntry(_Table, frozen=True):
@@ -100,8 +105,39 @@ class SourceSettings(_Table, frozen=True):
     audit_interval: Annotated[float, Meta(ge=60, le=86_400)] = 3_600
 
 
+class MetricsSettings(_Table, frozen=True):
+    """The metrics of the bridge, over HTTP.
+
+    Attributes:
+        listen: a Twisted server endpoint for ``/metrics``; None: there is none.
+    """
+
+    listen: EndpointDescription | None = None
+
+
+class LogSettings(_Table, frozen=True):
+    """The log of the process. It has no effect with twistd's ``--syslog`` and ``--logger``.
+
+    Attributes:
+        level: the lowest level that is written.
+        format: ``text``, or ``json`` for one object a line.
+        summary_interval: seconds between two lines with the counters of each source.
+    """
+
+    level: Literal["debug", "info", "warn", "error", "critical"] = "info"
+    format: Literal["text", "json"] = "text"
+    summary_interval: Annotated[float, Meta(ge=60, le=86_400)] = 3_600
+
+
 class BridgeSettings(_Table, frozen=True):
-    """The settings of one bridge process."""
+    """The settings of one bridge process.
+
+    Attributes:
+        warnings: valid but unwise settings, one line of text each.
+    """
 
     gateway: GatewaySettings
     sources: tuple[SourceSettings, ...]
+    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    warnings: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from callcenter_ws.auth.keys import MIN_HMAC_BYTES, KeyRing, UnusableKey, hmac_k
 from callcenter_ws.config import validators
 from callcenter_ws.config.settings import JwtSettings, Settings
 from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.runtime.secret_files import checked_secret, readable_by_others, writable_by_others
 from callcenter_ws.runtime.setting_values import shown
 
 TEXT_CHECKS: Mapping[str, Callable[[str], str | EndpointDescription]] = {
@@ -109,7 +110,7 @@ def check_secret_files(settings: Settings) -> Iterator[Finding]:
     """Require that files with secrets are readable, writable by their owner only, and long enough."""
     for key, path in _secret_files(settings):
         try:
-            secret = validators.secret(path)
+            secret = checked_secret(path)
             if key == "jwt.secret_file":
                 hmac, _ = _families(settings.jwt)
                 # Without a valid algorithm the strictest one is unknown; the shortest minimum applies in any case.
@@ -209,15 +210,15 @@ ACCESS_WARNINGS: tuple[Rule, ...] = (check_verification_keys, check_amp_authenti
 def check_file_modes(settings: Settings) -> Iterator[Finding]:
     """Warn of files with secrets and private keys that every user can read, and of keys that others can replace."""
     for key, path in _secret_files(settings):
-        if validators.readable_by_others(path):
+        if readable_by_others(path):
             yield Finding(key, f"every user of this machine can read {path}; run: chmod o-r {path}")
     for key, endpoint in listeners(settings):
         if endpoint.kind == "ssl":
             path = endpoint.private_key_file
-            if validators.readable_by_others(path):
+            if readable_by_others(path):
                 yield Finding(key, f"every user of this machine can read the key {path}; run: chmod o-r {path}")
     for key, path in _key_files(settings):
-        if validators.writable_by_others(path):
+        if writable_by_others(path):
             yield Finding(key, f"users other than its owner may write to {path}; run: chmod go-w {path}")
 
 

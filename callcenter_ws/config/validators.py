@@ -6,9 +6,7 @@ URL that may contain a password.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,10 +16,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
 from twisted.internet.endpoints import serverFromString
 
-from callcenter_ws.auth.keys import EC_OF_CURVE, EDDSA, MIN_HMAC_BYTES, RSA, UnusableKey, read_public_key, read_secret
+from callcenter_ws.auth.keys import EC_OF_CURVE, EDDSA, MIN_HMAC_BYTES, RSA, read_public_key
 from callcenter_ws.redis.address import SCHEMES as REDIS_SCHEMES
 from callcenter_ws.redis.address import redis_address
 from callcenter_ws.runtime.endpoints import PROXY_PREFIX, EndpointDescription
+from callcenter_ws.runtime.secret_files import check_not_a_pipe
 from callcenter_ws.runtime.setting_values import shown
 from callcenter_ws.runtime.web_origin import allowed_origin
 
@@ -185,56 +184,15 @@ def cookie_name(text: str) -> str:
 # Files
 
 
-def secret(path: Path) -> bytes:
-    """Return the content of a file with a secret, if no user but its owner can write to it.
-
-    The path of a missing file is not shown: it may be the secret itself, written in place of its file. The last folder
-    of the path that exists is shown, because it tells where a relative path started.
-
-    Raises:
-        ValueError: the file cannot be read, is a pipe, holds no usable secret, or other users may write to it.
-    """
-    _check_not_a_pipe(path)
-    try:
-        content = read_secret(path)
-    except UnusableKey as error:
-        folder = next((folder for folder in path.absolute().parents if os.path.isdir(folder)), "/")
-        raise ValueError(f"{error}; looked in {folder}") from None
-    if writable_by_others(path):
-        raise ValueError(f"users other than its owner may write to {path}; run: chmod go-w {path}")
-    return content
-
-
-def readable_by_others(path: Path) -> bool:
-    """Return whether every user of the machine may read a file."""
-    return bool(path.stat().st_mode & stat.S_IROTH)
-
-
-def writable_by_others(path: Path) -> bool:
-    """Return whether the group or every user of the machine may write to a file."""
-    return bool(path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
-
-
 def public_key_file(path: Path) -> Path:
     """Check the path of a PEM public key or certificate.
 
     Raises:
         ValueError: the file cannot be read, is a pipe, or holds no usable key.
     """
-    _check_not_a_pipe(path)
+    check_not_a_pipe(path)
     read_public_key(path)
     return path
-
-
-def _check_not_a_pipe(path: Path) -> None:
-    try:
-        # Not Path.is_fifo: whether it raises for an inaccessible path depends on the version of Python.
-        is_pipe = stat.S_ISFIFO(path.stat().st_mode)
-    except (OSError, ValueError):
-        return  # reading the file reports the reason
-    # Reading a pipe would block forever.
-    if is_pipe:
-        raise ValueError("the file is a pipe")
 
 
 # The store

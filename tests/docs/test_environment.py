@@ -20,8 +20,12 @@ SCRIPTS = [ROOT / "demo", ROOT / "tests" / "run", *sorted((ROOT / "tests").rglob
 OF_SETTINGS = "CALLCENTER_WS_SECTION__KEY"
 """Stands for the variables of all keys."""
 
+OF_BRIDGE = "CALLCENTER_BRIDGE_SECTION__KEY"
+"""The same for the keys of a bridge."""
+
 READ_BY_OTHERS = {
     OF_SETTINGS,
+    OF_BRIDGE,
     # Twisted
     "LISTEN_FDS",
     "LISTEN_PID",
@@ -96,7 +100,7 @@ def read_by_scripts() -> set[str]:
 
 
 OF_KEYS = "<variable>"
-"""How ``config/load.py`` names the variables of the settings."""
+"""How ``config/load.py`` and ``bridge/load.py`` name the variables of the settings."""
 
 
 def test_every_variable_is_documented_and_read() -> None:
