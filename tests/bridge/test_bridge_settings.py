@@ -268,8 +268,8 @@ def test_warnings(folder: Path) -> None:
     ] == [
         "CALLCENTER_BRIDGE_LOG_LEVEL: is not a setting, and is not read; did you mean CALLCENTER_BRIDGE_LOG__LEVEL?",
         (
-            "bridge.toml: sources.pbx1.agent_pattern: is not set, and so is agents: no device has a user, and there are "
-            "no events of agents"
+            "bridge.toml: sources.pbx1.agent_pattern: is not set, and so is agents: no device has a user, and there "
+            "are no events of agents"
         ),
     ]
 
