@@ -87,6 +87,8 @@ class SourceSettings(_Table, frozen=True):
         agent_pattern: a pattern of devices with the group ``user_id``, which matches the whole name; empty: none.
         agents: devices and their users; they precede the pattern.
         tenants: the rules; the first that matches wins.
+        allow_plain_login: whether the secret may be sent as it is where the exchange offers no MD5 challenge; over TLS
+            and to this machine it may in any case.
         ping_interval: seconds between pings of a silent exchange.
         audit_interval: seconds between comparisons with the exchange's own lists.
     """
@@ -101,6 +103,7 @@ class SourceSettings(_Table, frozen=True):
     agents: dict[str, AgentEntry] = {}
     directions: Directions = Directions()
     tenants: tuple[TenantRule, ...] = ()
+    allow_plain_login: bool = False
     ping_interval: Annotated[float, Meta(ge=1, le=600)] = 15
     audit_interval: Annotated[float, Meta(ge=60, le=86_400)] = 3_600
 

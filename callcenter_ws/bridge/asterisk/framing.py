@@ -54,6 +54,7 @@ class Framing:
 
     Attributes:
         banner: the first line of the connection; empty until it has come.
+        is_begun: whether the first line has come.
         messages: the messages so far, skipped ones included.
         skipped: the number of skipped events, by name.
         cut_lines, dropped_headers: what was dropped because of the limits.
@@ -67,7 +68,7 @@ class Framing:
         self._is_cutting = False
         # Bytes of the present message that were dropped.
         self._dropped_bytes = 0
-        self._is_begun = False
+        self.is_begun = False
         self._blocks: list[bytes] = []
         self._command: list[bytes] = []
         self._command_bytes = 0
@@ -89,7 +90,7 @@ class Framing:
             data = self._continue_cut(data)
         searched = len(self._buffer)
         self._buffer += data
-        if not self._is_begun and not self._begin():
+        if not self.is_begun and not self._begin():
             return
         if self._buffer.find(b"\n\n", max(0, searched - 1)) >= 0 or self._buffer.startswith(b"\n"):
             self._divide()
@@ -142,7 +143,7 @@ class Framing:
             del self._buffer[: end + 1]
         elif b": " not in line:
             raise NotAmiError("".join(char if char.isprintable() else "?" for char in text[:80]))
-        self._is_begun = True
+        self.is_begun = True
         return True
 
     def _divide(self) -> None:

@@ -15,7 +15,12 @@ class AsteriskMachine:
 
     Args:
         records: what an earlier process stored with its events.
+
+    Attributes:
+        wanted: the names of the events that ``handle`` takes; others need not be parsed. None: all.
     """
+
+    wanted: frozenset[str] | None = None
 
     def __init__(self, settings: SourceSettings, records: Mapping[str, bytes]) -> None:
         self._settings = settings
