@@ -36,6 +36,16 @@ class AsteriskMachine:
     def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
         """Correct what is known by the exchange's own lists."""
 
+    def reload(self, settings: SourceSettings) -> None:
+        """Use other ``agents``, ``agent_pattern``, ``directions``, ``tenant`` and ``tenants`` from now on.
+
+        A call keeps its tenant.
+
+        Raises:
+            ValueError: a pattern cannot be used. Nothing has changed.
+        """
+        self._settings = settings
+
     def take(self) -> Unit:
         """Return what has to be sent since the last call."""
         return self._outgoing.take()
