@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import warnings
 
+from callcenter_ws.runtime.setting_values import shown
+
 MAX_MATCHED_LENGTH = 128
 """Longer values match no pattern. Names of channels, contexts and account codes have at most 80 characters."""
 
@@ -41,11 +43,11 @@ def compile_pattern(text: str, group: str = "") -> re.Pattern[str]:
             warnings.simplefilter("error")
             pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise ValueError(f"{text!r} is not a regular expression: {error}") from None
+        raise ValueError(f"{shown(text)} is not a regular expression: {error}") from None
     if group and group not in pattern.groupindex:
-        raise ValueError(f"{text!r} has no group (?P<{group}>...)")
+        raise ValueError(f"{shown(text)} has no group (?P<{group}>...)")
     if pattern.flags & re.VERBOSE:
-        raise ValueError(f"{text!r}: the flag x is not supported")
+        raise ValueError(f"{shown(text)}: the flag x is not supported")
     _check_repetitions(text)
     return pattern
 
@@ -101,7 +103,7 @@ def _check_repetitions(text: str) -> None:
             _check_repeat(text, token, groups[-1], last)
     groups[0].end_alternative()
     if groups[0].most > MAX_REPETITIONS:
-        raise ValueError(f"{text!r} has more than {MAX_REPETITIONS} repetitions in sequence, which can take long")
+        raise ValueError(f"{shown(text)} has more than {MAX_REPETITIONS} repetitions in sequence, which can take long")
 
 
 def _check_repeat(text: str, token: re.Match[str], group: _Group, repeated: _Group | None) -> None:
@@ -119,7 +121,7 @@ def _check_repeat(text: str, token: re.Match[str], group: _Group, repeated: _Gro
     group.count += 1
     if repeated is not None and repeated.varies and not repeated.is_atomic:
         raise ValueError(
-            f"{text!r} repeats a group that has repetitions or alternatives, which can take very long; "
+            f"{shown(text)} repeats a group that has repetitions or alternatives, which can take very long; "
             f"make it possessive: {token['repeat']}+ for {token['repeat']}"
         )
 

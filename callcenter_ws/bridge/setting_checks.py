@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from callcenter_ws.bridge.patterns import compile_pattern
 from callcenter_ws.bridge.settings import (
     AgentEntry,
     Directions,
@@ -82,14 +83,11 @@ def compiled_pattern(text: str) -> re.Pattern[str]:
     """Return a regular expression.
 
     Raises:
-        ValueError: it is too long, or none.
+        ValueError: it is too long, none, or can take long to match.
     """
     if len(text) > _MAX_PATTERN_LENGTH:
         raise ValueError(f"a pattern has at most {_MAX_PATTERN_LENGTH} characters, this one has {len(text)}")
-    try:
-        return re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"{shown(text)} is not a regular expression: {error}") from None
+    return compile_pattern(text)
 
 
 def agent_pattern(text: str) -> str:

@@ -50,8 +50,20 @@ class TenantRules:
     def __init__(self, rules: Sequence[TenantRule], default: str, report: Report | None = None) -> None:
         self.unmatched: dict[str, int] = {}
         self._report = report
+        self._load(rules, default)
+
+    def replace(self, rules: Sequence[TenantRule], default: str) -> None:
+        """Take over other rules. Calls keep the tenants that they have.
+
+        Raises:
+            ValueError: a pattern cannot be used. Nothing has changed.
+        """
+        self._load(rules, default)
+
+    def _load(self, rules: Sequence[TenantRule], default: str) -> None:
+        compiled = tuple(_Rule(rule) for rule in rules)
         self._default = default
-        self._rules = tuple(_Rule(rule) for rule in rules)
+        self._rules = compiled
         self._queue_rules = tuple(rule for rule in self._rules if rule.is_of_queue)
         self._device_rules = tuple(rule for rule in self._rules if rule.is_of_device)
         self.variables = frozenset(rule.variable for rule in self._rules if rule.variable)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from callcenter_ws.bridge.agents import Agents
+from callcenter_ws.bridge.asterisk.members import Handler, QueueMembers
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
+from callcenter_ws.bridge.directory import Directory
+from callcenter_ws.bridge.members import Members
 from callcenter_ws.bridge.outgoing import Outgoing, Unit
 from callcenter_ws.bridge.settings import SourceSettings
+from callcenter_ws.bridge.tenants import TenantRules
 
 
 class AsteriskMachine:
@@ -25,6 +30,13 @@ class AsteriskMachine:
     def __init__(self, settings: SourceSettings, records: Mapping[str, bytes]) -> None:
         self._settings = settings
         self._outgoing = Outgoing(settings.name)
+        self.directory = Directory(settings.agents, settings.agent_pattern)
+        self.rules = TenantRules(settings.tenants, settings.tenant)
+        self.agents = Agents(self._outgoing, self.directory)
+        self.members = Members(self._outgoing, self.directory, self.rules, self.agents)
+        self._queue_members = QueueMembers(self._outgoing, self.directory, self.rules, self.agents, self.members)
+        self._queue_members.restore(records)
+        self._handlers: dict[str, Handler] = dict(self._queue_members.handlers)
 
     def handle(self, message: AmiMessage, arrived: float) -> None:
         """Translate one event.
@@ -32,9 +44,33 @@ class AsteriskMachine:
         Args:
             arrived: when it arrived, in Unix seconds; used where the message has no ``Timestamp``.
         """
+        handler = self._handlers.get(message.name)
+        if handler is None:
+            return
+        time = arrived
+        self.agents.advance(time)
+        handler(message, time)
+        self.agents.settle()
 
     def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
         """Correct what is known by the exchange's own lists."""
+        self.agents.wait()
+        channels = {message.get("Channel") for message in snapshot.channels}
+        self._queue_members.synchronize(snapshot.members, channels, arrived)
+        self.agents.resume(arrived)
+
+    def reload(self, settings: SourceSettings, time: float) -> None:
+        """Take over new settings of agents and tenants, and tell what they change.
+
+        Raises:
+            ValueError: a pattern cannot be used. Nothing has changed.
+        """
+        TenantRules(settings.tenants, settings.tenant)
+        self.directory.reload(settings.agents, settings.agent_pattern)
+        self.rules.replace(settings.tenants, settings.tenant)
+        self._settings = settings
+        self.members.remap(time)
+        self.agents.settle()
 
     def reload(self, settings: SourceSettings) -> None:
         """Use other ``agents``, ``agent_pattern``, ``directions``, ``tenant`` and ``tenants`` from now on.

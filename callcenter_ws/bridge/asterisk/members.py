@@ -1,0 +1,241 @@
+"""Translates the events of ``app_queue`` about members, and those of ``app_agent_pool`` about agents who log in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import msgspec
+
+from callcenter_ws.bridge.agent_states import DeviceStatus
+from callcenter_ws.bridge.agents import Agents
+from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.directory import Directory, User, device_of_channel
+from callcenter_ws.bridge.members import MemberFacts, Members
+from callcenter_ws.bridge.outgoing import Outgoing
+from callcenter_ws.bridge.tenants import TenantRules
+from callcenter_ws.runtime.json import encode_json
+
+_STATUS: dict[str, DeviceStatus] = {
+    "0": "unknown",
+    "1": "idle",
+    "2": "in_use",
+    "3": "in_use",  # busy
+    "4": "unreachable",  # invalid
+    "5": "unreachable",  # unavailable
+    "6": "ringing",
+    "7": "in_use",  # ringing in use
+    "8": "in_use",  # on hold
+}
+"""The values of ``enum ast_device_state``."""
+
+_LOGIN_PREFIX = "login/"
+_MAX_LOGINS = 20_000
+"""Agents logged in by a call. Further ones are ignored."""
+
+Handler = Callable[[AmiMessage, float], None]
+
+
+class LoginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An agent of ``agents.conf`` who is logged in by a call.
+
+    Attributes:
+        channel: that of the call, which lasts as long as the login.
+        tenant_id: the tenant of the user while it is in no queue.
+    """
+
+    agent: str
+    channel: str
+    user_id: str
+    username: str = ""
+    extension: str = ""
+    tenant_id: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key of the record."""
+        return _LOGIN_PREFIX + self.agent
+
+    @property
+    def device(self) -> str:
+        """The device that stands for the agent in queues."""
+        return f"Agent:{self.agent}"
+
+
+class QueueMembers:
+    """Translates what Asterisk tells of queue members and agents.
+
+    Attributes:
+        handlers: by the name of the event.
+    """
+
+    def __init__(
+        self, outgoing: Outgoing, directory: Directory, rules: TenantRules, agents: Agents, members: Members
+    ) -> None:
+        self._outgoing = outgoing
+        self._directory = directory
+        self._rules = rules
+        self._agents = agents
+        self._members = members
+        self._logins: dict[str, LoginRecord] = {}
+        self.handlers: Mapping[str, Handler] = {
+            "QueueMemberStatus": self._status,
+            "QueueMemberAdded": self._added,
+            "QueueMemberRemoved": self._removed,
+            "QueueMemberPause": self._pause,
+            "QueueMemberPenalty": self._changed,
+            "QueueMemberRinginuse": self._changed,
+            "AgentLogin": self._login,
+            "AgentLogoff": self._logoff,
+        }
+
+    def restore(self, records: Mapping[str, bytes]) -> None:
+        """Take over what an earlier process told. Nothing is told before ``synchronize``."""
+        self._agents.restore(records)
+        for key, value in records.items():
+            if key.startswith(_LOGIN_PREFIX):
+                login = msgspec.json.decode(value, type=LoginRecord)
+                self._enter(login, 0)
+        self._members.restore(records)
+
+    def synchronize(self, listed: Iterable[AmiMessage], channels: Collection[str], time: float) -> None:
+        """Apply the complete list of members: differences only. Members that are not in it are gone.
+
+        Args:
+            listed: the messages ``QueueMember``.
+            channels: the names of all channels of the exchange.
+        """
+        for login in list(self._logins.values()):
+            if login.channel not in channels:
+                self._leave(login, time)
+        self._members.synchronize([_facts(message, time) for message in listed], time)
+
+    # Members
+
+    def _status(self, message: AmiMessage, time: float) -> None:
+        """Handle the most frequent event: one for each queue of a member whenever its device changes."""
+        headers = message.headers
+        member = self._members.get(headers.get("Queue", ""), headers.get("Interface", ""))
+        if (
+            member is not None
+            and _STATUS.get(headers.get("Status", "")) == member.device.status
+            and (headers.get("Paused") == "1") == member.paused
+            and (not member.paused or headers.get("PausedReason", "") == member.reason)
+            and headers.get("StateInterface", member.device.name) == member.device.name
+            and headers.get("Wrapuptime", "0") == "0"
+        ):
+            return
+        facts = _facts(message, time)
+        if _is_usable(facts):
+            self._members.update(facts, time)
+
+    def _added(self, message: AmiMessage, time: float) -> None:
+        facts = _facts(message, time)
+        if _is_usable(facts):
+            self._members.update(facts, time)
+
+    def _changed(self, message: AmiMessage, time: float) -> None:
+        # Its status may be older than that of the device: only QueueMemberStatus follows the device at once.
+        facts = _facts(message, time, with_status=False)
+        if _is_usable(facts):
+            self._members.update(facts, time)
+
+    def _pause(self, message: AmiMessage, time: float) -> None:
+        facts = _facts(message, time, with_status=self._members.get(*_key(message)) is None)
+        if _is_usable(facts):
+            self._members.change_pause(facts, time)
+
+    def _removed(self, message: AmiMessage, time: float) -> None:
+        member = self._members.get(*_key(message))
+        if member is not None:
+            self._members.remove(member, time)
+            return
+        facts = _facts(message, time)
+        if _is_usable(facts):
+            self._members.forget(facts, time)
+
+    # Agents who log in by a call
+
+    def _login(self, message: AmiMessage, time: float) -> None:
+        agent, channel = message.get("Agent"), message.get("Channel")
+        phone = device_of_channel(channel)
+        user = self._directory.user_of(f"Agent:{agent}") or self._directory.user_of(phone)
+        if not agent or user is None or (agent not in self._logins and len(self._logins) >= _MAX_LOGINS):
+            return
+        earlier = self._logins.get(agent)
+        if earlier is not None:
+            self._leave(earlier, time)
+        tenant_id = self._rules.of_device(f"Agent:{agent}") or self._rules.of_agent(phone)
+        login = LoginRecord(agent, channel, user.user_id, user.username, user.extension, tenant_id)
+        self._enter(login, time)
+        self._outgoing.record(login.key, encode_json(login))
+        self._members.set_device_status(login.device, "idle", time)
+
+    def _logoff(self, message: AmiMessage, time: float) -> None:
+        login = self._logins.get(message.get("Agent"))
+        if login is not None:
+            self._members.set_device_status(login.device, "unreachable", time)
+            self._leave(login, time)
+
+    def _enter(self, login: LoginRecord, time: float) -> None:
+        user = User(login.user_id, login.username, login.extension)
+        self._logins[login.agent] = login
+        self._directory.bind(login.device, user)
+        self._agents.log_in(user, login.agent, login.tenant_id, time)
+        self._members.remap(time, login.device)
+
+    def _leave(self, login: LoginRecord, time: float) -> None:
+        del self._logins[login.agent]
+        self._outgoing.record(login.key, None)
+        self._directory.bind(login.device, None)
+        self._agents.log_out(login.user_id, login.agent, time)
+        self._members.remap(time, login.device)
+
+
+def _key(message: AmiMessage) -> tuple[str, str]:
+    return message.get("Queue"), message.get("Interface")
+
+
+def _is_usable(facts: MemberFacts) -> bool:
+    return bool(facts.queue and facts.interface)
+
+
+def _facts(message: AmiMessage, time: float, *, with_status: bool = True) -> MemberFacts:
+    """Read a member from an event or from a list, which name some headers differently."""
+    headers = message.headers
+    interface = headers.get("Interface") or headers.get("Location", "")
+    device = headers.get("StateInterface") or interface
+    status = _STATUS.get(headers.get("Status", "")) if with_status else None
+    is_paused = headers.get("Paused") == "1"
+    return MemberFacts(
+        queue=headers.get("Queue", ""),
+        interface=interface,
+        device=device,
+        name=headers.get("MemberName") or headers.get("Name", ""),
+        membership=headers.get("Membership", ""),
+        penalty=max(0, _number(headers.get("Penalty"))),
+        paused=is_paused,
+        reason=headers.get("PausedReason", ""),
+        status=status,
+        needs_login=device.startswith(("Agent:", "Agent/")),
+        wraps_up_until=_wraps_up_until(headers, status, time),
+    )
+
+
+def _wraps_up_until(headers: Mapping[str, str], status: DeviceStatus | None, time: float) -> float:
+    """Return when the member's own time for work after a call ends; 0 if it is not in it.
+
+    Asterisk tells neither that of the queue nor its end. The clocks of both machines may differ; the end of the call is
+    told at once.
+    """
+    seconds, last_call = _number(headers.get("Wrapuptime")), _number(headers.get("LastCall"))
+    if seconds <= 0 or last_call <= 0 or status != "idle":
+        return 0.0
+    return last_call + seconds if last_call + seconds > time else 0.0
+
+
+def _number(text: str | None) -> int:
+    """Return a number that the exchange sent; 0 if it is none."""
+    try:
+        return int(text or 0) if len(text or "") < 16 else 0
+    except ValueError:
+        return 0

@@ -1,0 +1,329 @@
+"""The members of queues: who they are, and whether they are paused. Publishes changes only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from callcenter_ws.bridge.agent_states import Device, DeviceStatus, Member
+from callcenter_ws.bridge.agents import Agents
+from callcenter_ws.bridge.directory import Directory, User
+from callcenter_ws.bridge.outgoing import Outgoing
+from callcenter_ws.bridge.tenants import TenantRules
+from callcenter_ws.events.identifiers import identifier_problem
+from callcenter_ws.runtime.json import JsonValue, encode_json
+
+RECORD_PREFIX = "member/"
+
+_MAX_MEMBERS = 50_000
+"""Memberships of one exchange. Further ones are ignored, and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFacts:
+    """What the exchange says of a queue member.
+
+    Attributes:
+        device: what gives the member its status; the interface, if nothing else does.
+        status: None: not told.
+        needs_login: see ``Member``.
+        wraps_up_until: see ``Member``.
+    """
+
+    queue: str
+    interface: str
+    device: str
+    name: str = ""
+    membership: str = ""
+    penalty: int = 0
+    paused: bool = False
+    reason: str = ""
+    status: DeviceStatus | None = None
+    needs_login: bool = False
+    wraps_up_until: float = 0.0
+
+
+class MemberRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the gateway was told of a member."""
+
+    queue: str
+    interface: str
+    device: str
+    tenant_id: str
+    user_id: str = ""
+    name: str = ""
+    membership: str = ""
+    penalty: int = 0
+    paused: bool = False
+    reason: str = ""
+    needs_login: bool = False
+
+
+class Members:
+    """The members of an exchange's queues.
+
+    Attributes:
+        dropped: what was not taken, counted by kind: ``members`` over the limit, ``names`` that no event may have.
+    """
+
+    def __init__(self, outgoing: Outgoing, directory: Directory, rules: TenantRules, agents: Agents) -> None:
+        self.dropped: dict[str, int] = {}
+        self._outgoing = outgoing
+        self._directory = directory
+        self._rules = rules
+        self._agents = agents
+        self._members: dict[tuple[str, str], Member] = {}
+        self._devices: dict[str, Device] = {}
+        self._number = 0
+        self._pauses = 0
+        self._is_complete = False
+
+    def get(self, queue: str, interface: str) -> Member | None:
+        """Return a member; None if it is not known."""
+        return self._members.get((queue, interface))
+
+    def user_of(self, queue: str, interface: str) -> User | None:
+        """Return the user of a queue member, also of one that is not known; None if it has none."""
+        member = self._members.get((queue, interface))
+        return self._directory.user_of(interface) if member is None else member.user
+
+    # Restart and reconciliation
+
+    def restore(self, records: Mapping[str, bytes]) -> None:
+        """Take over what an earlier process told."""
+        for key, value in records.items():
+            if key.startswith(RECORD_PREFIX):
+                record = msgspec.json.decode(value, type=MemberRecord)
+                facts = MemberFacts(record.queue, record.interface, record.device, needs_login=record.needs_login)
+                member = self._insert(facts, User(record.user_id) if record.user_id else None, record.tenant_id)
+                member.name, member.membership, member.penalty = record.name, record.membership, record.penalty
+                self._set_pause(member, record.paused, record.reason)
+                self._learn_name(member)
+                self._agents.add_member(member, 0)
+
+    def synchronize(self, listed: Iterable[MemberFacts], time: float) -> None:
+        """Apply the whole list of the exchange: only differences are told, and members that are not in it are gone."""
+        self._is_complete = True
+        self.remap(time)
+        remaining = set(self._members)
+        for facts in listed:
+            remaining.discard((facts.queue, facts.interface))
+            member = self.update(facts, time)
+            if member is not None and facts.status is not None and member.device.is_explained:
+                member.device.is_explained = False
+                self._agents.change_member(member, time)
+        for queue, interface in sorted(remaining):
+            self.remove(self._members[queue, interface], time)
+
+    def remap(self, time: float, device: str | None = None) -> None:
+        """Look up users and tenants again, after devices got other users or rules have changed.
+
+        Args:
+            device: the only one that did; None: any.
+        """
+        members = self._members.values() if device is None else self._of_device(device)
+        for member in sorted(members, key=lambda member: (member.queue, member.interface)):
+            user, tenant, agent_tenant = self._owners(member.queue, member.interface, member.device.name)
+            if (user, tenant, agent_tenant) == (member.user, member.tenant, member.agent_tenant):
+                continue
+            is_told_again = _id_of(user) != _id_of(member.user) or tenant != member.tenant
+            if is_told_again:
+                self._publish("removed", member, time)
+                self._outgoing.record(_key(member), None)
+            self._agents.remove_member(member, time)
+            member.user, member.tenant, member.agent_tenant = user, tenant, agent_tenant
+            self._agents.add_member(member, time)
+            if is_told_again:
+                self._learn_name(member)
+                self._publish("added", member, time)
+                self._record(member)
+
+    # Facts
+
+    def update(self, facts: MemberFacts, time: float) -> Member | None:
+        """Note what a member is; it is added if it is not known. Return it; None if it was not taken."""
+        member = self._members.get((facts.queue, facts.interface))
+        if member is None:
+            return self._add(facts, time)
+        if facts.device != member.device.name:
+            self.remove(member, time)
+            return self._add(facts, time)
+        self._change(member, facts, time)
+        return member
+
+    def change_pause(self, facts: MemberFacts, time: float) -> None:
+        """Note a pause or its end. A member that is not known is added as it was before."""
+        member = self._members.get((facts.queue, facts.interface))
+        if member is None:
+            member = self._add(replace(facts, paused=not facts.paused, reason=""), time)
+        if member is not None:
+            self._change(member, facts, time)
+
+    def remove(self, member: Member, time: float) -> None:
+        """Remove a member."""
+        del self._members[member.queue, member.interface]
+        member.device.members.discard(member)
+        if not member.device.members:
+            del self._devices[member.device.name]
+        self._publish("removed", member, time)
+        self._outgoing.record(_key(member), None)
+        self._agents.remove_member(member, time)
+
+    def forget(self, facts: MemberFacts, time: float) -> None:
+        """Tell that a member that was not known has been removed, unless all members are known."""
+        if not self._is_complete and self._is_acceptable(facts):
+            user, tenant, agent_tenant = self._owners(facts.queue, facts.interface, facts.device)
+            member = _new(facts, Device(facts.device), user, tenant, agent_tenant)
+            member.name, member.membership, member.penalty = facts.name, facts.membership, facts.penalty
+            self._publish("removed", member, time)
+
+    def set_device_status(self, device: str, status: DeviceStatus, time: float) -> None:
+        """Note the status of a device, if it has members."""
+        known = self._devices.get(device)
+        if known is not None:
+            self.set_status(known, status, time)
+
+    def set_status(self, device: Device, status: DeviceStatus, time: float) -> None:
+        """Note the status of a device, for all queues of its members."""
+        if device.status == status:
+            return
+        device.status = status
+        device.is_explained = False
+        for member in device.members:
+            self._agents.change_member(member, time)
+
+    # Changes
+
+    def _add(self, facts: MemberFacts, time: float) -> Member | None:
+        if not self._is_acceptable(facts):
+            return None
+        if len(self._members) >= _MAX_MEMBERS:
+            self._drop("members")
+            return None
+        user, tenant, _ = self._owners(facts.queue, facts.interface, facts.device)
+        member = self._insert(facts, user, tenant)
+        member.name, member.membership, member.penalty = facts.name, facts.membership, facts.penalty
+        self._set_pause(member, facts.paused, facts.reason)
+        member.wraps_up_until = facts.wraps_up_until
+        self._learn_name(member)
+        self._publish("added", member, time)
+        self._record(member)
+        self._agents.add_member(member, time)
+        self._agents.change_member(member, time)
+        if facts.status is not None:
+            self.set_status(member.device, facts.status, time)
+        return member
+
+    def _change(self, member: Member, facts: MemberFacts, time: float) -> None:
+        if facts.paused != member.paused or (facts.paused and facts.reason != member.reason):
+            self._set_pause(member, facts.paused, facts.reason)
+            member.penalty = facts.penalty
+            self._publish("paused" if facts.paused else "unpaused", member, time, facts.reason)
+            self._record(member)
+            self._agents.change_member(member, time)
+        elif facts.penalty != member.penalty or facts.name != member.name:
+            member.penalty, member.name = facts.penalty, facts.name
+            self._learn_name(member)
+            self._record(member)
+            self._agents.change_member(member, time)
+        if facts.status is not None:
+            self.set_status(member.device, facts.status, time)
+        if facts.wraps_up_until > member.wraps_up_until:
+            member.wraps_up_until = facts.wraps_up_until
+            self._agents.change_member(member, time)
+
+    def _insert(self, facts: MemberFacts, user: User | None, tenant: str) -> Member:
+        device = self._devices.get(facts.device)
+        if device is None:
+            device = self._devices[facts.device] = Device(facts.device)
+        agent_tenant = self._agent_tenant(facts.interface, facts.device, tenant)
+        member = _new(facts, device, user, tenant, agent_tenant)
+        device.members.add(member)
+        self._members[facts.queue, facts.interface] = member
+        return member
+
+    def _set_pause(self, member: Member, paused: bool, reason: str) -> None:
+        self._pauses += 1
+        member.paused, member.reason, member.pause_number = paused, reason if paused else "", self._pauses
+
+    def _of_device(self, device: str) -> Iterable[Member]:
+        known = self._devices.get(device)
+        return () if known is None else known.members
+
+    def _owners(self, queue: str, interface: str, device: str) -> tuple[User | None, str, str]:
+        """Return the user of a member, its tenant, and the tenant of its user."""
+        user = self._directory.user_of_member(interface, device)
+        tenant = self._rules.of_member(queue, device)
+        return user, tenant, self._agent_tenant(interface, device, tenant)
+
+    def _agent_tenant(self, interface: str, device: str, tenant: str) -> str:
+        return self._rules.of_device(device) or self._rules.of_device(interface) or tenant
+
+    def _is_acceptable(self, facts: MemberFacts) -> bool:
+        if identifier_problem(facts.queue) or identifier_problem(facts.interface):
+            self._drop("names")
+            return False
+        return True
+
+    def _learn_name(self, member: Member) -> None:
+        if member.user is not None:
+            self._directory.learn_name(member.user.user_id, member.name)
+
+    def _drop(self, kind: str) -> None:
+        self.dropped[kind] = self.dropped.get(kind, 0) + 1
+
+    # Events and records
+
+    def _publish(self, change: str, member: Member, time: float, reason: str = "") -> None:
+        if not member.tenant:
+            return
+        user = member.user
+        payload: dict[str, JsonValue] = {
+            "queue_name": member.queue,
+            "user_id": member.interface if user is None else user.user_id,
+            "username": (member.name or member.interface) if user is None else self._directory.name_of(user),
+            "interface": member.interface,
+            "paused": member.paused,
+            "penalty": member.penalty,
+        }
+        if reason or member.reason:
+            payload["reason"] = reason or member.reason
+        if member.membership:
+            payload["membership"] = member.membership
+        self._number += 1
+        # The time keeps the ids of two processes apart, as the number begins again with each.
+        entity = f"{member.queue[:60]}/{member.interface[:60]}@{time:.3f}"
+        self._outgoing.publish(f"queue.member.{change}", member.tenant, time, entity, self._number, payload)
+
+    def _record(self, member: Member) -> None:
+        record = MemberRecord(
+            member.queue,
+            member.interface,
+            member.device.name,
+            member.tenant,
+            "" if member.user is None else member.user.user_id,
+            member.name,
+            member.membership,
+            member.penalty,
+            member.paused,
+            member.reason,
+            member.needs_login,
+        )
+        self._outgoing.record(_key(member), encode_json(record))
+
+
+def _new(facts: MemberFacts, device: Device, user: User | None, tenant: str, agent_tenant: str) -> Member:
+    member = Member(facts.queue, facts.interface, device)
+    member.user, member.tenant, member.agent_tenant = user, tenant, agent_tenant
+    member.needs_login = facts.needs_login
+    return member
+
+
+def _key(member: Member) -> str:
+    return f"{RECORD_PREFIX}{member.queue}/{member.interface}"
+
+
+def _id_of(user: User | None) -> str:
+    return "" if user is None else user.user_id
