@@ -39,7 +39,7 @@ The next process that uses the file first sends the events that are left in it.
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
-from callcenter_ws.remote.broadcaster import EventBroadcaster, Pong
+from callcenter_ws.remote.broadcaster import EventBroadcaster, Pong, UnitEvent
 from callcenter_ws.remote.callbacks import ClientMessage
 from callcenter_ws.remote.link_state import LinkState
 from callcenter_ws.remote.recovered import SpooledEvent
@@ -58,4 +58,5 @@ __all__ = [
     "Refusal",
     "SpoolUnusable",
     "SpooledEvent",
+    "UnitEvent",
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, cast, get_args
 
-import msgspec
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail
@@ -17,7 +17,6 @@ from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import DisconnectUser, GatewayCommand, Ping, RevokeToken, UserOnline
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import PAYLOAD_BYTES
 from callcenter_ws.events.methods import EventMethods
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import PublishResult, UserPresence
@@ -25,20 +24,20 @@ from callcenter_ws.remote.buffer import Buffer, WhenFull
 from callcenter_ws.remote.callbacks import Callback, CallbackRegistry
 from callcenter_ws.remote.connector import GatewayConnector
 from callcenter_ws.remote.link_state import LinkState, LinkStatus, StateChanged
-from callcenter_ws.remote.pending_event import PendingEvent
+from callcenter_ws.remote.pending_event import EventRefused, PendingEvent
 from callcenter_ws.remote.persistence import MemoryOnly, Persistence
 from callcenter_ws.remote.reasons import endpoint_text
-from callcenter_ws.remote.recovered import RecoveredEvents, SpoolRefused
+from callcenter_ws.remote.records import RecordChanges
+from callcenter_ws.remote.recovered import SpoolRefused, UnwaitedEvents
 from callcenter_ws.remote.sender import Sender
 from callcenter_ws.remote.source import SourceIdentity, SourceNumbers
 from callcenter_ws.remote.spool import Spool
 from callcenter_ws.remote.spool_thread import SpoolThread
 from callcenter_ws.runtime.clock import ReactorClock
-from callcenter_ws.runtime.json import JsonObject, encode_json, rfc3339
+from callcenter_ws.runtime.json import JsonObject, rfc3339
 
 _BUFFER_BYTES = 67_108_864
-_FIELDS_BYTES = 4_144
-"""The limit of an event in a batch, without its payload."""
+_NO_CHANGES: RecordChanges = {}
 
 _log = Logger()
 
@@ -48,6 +47,18 @@ class Pong(NamedTuple):
 
     version: str
     node: str
+
+
+class UnitEvent(NamedTuple):
+    """An event of a unit; the attributes are the arguments of ``EventBroadcaster.publish``."""
+
+    tenant_id: str
+    type: str
+    payload: JsonObject
+    user_id: str | None = None
+    event_id: str | None = None
+    timestamp: str | None = None
+    persist: bool = False
 
 
 class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
@@ -97,6 +108,10 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
     takes over at once. A new or lost spool is given the next generation by the gateway, after the lease of the previous
     instance has ended. One spool belongs to one source.
 
+    **Units.** ``publish_unit`` publishes several events together with changes of ``records``, a daemon's own small
+    values. The spool keeps them in one transaction. So a daemon that continues from its records after a restart neither
+    forgets nor repeats what it had published.
+
     A thread of its own writes the file, many events in one transaction: a slow disk delays events, but does not block
     the reactor. While the disk is full or fails, events are sent from memory: refusing them would lose them for
     certain, although the gateway may be able to take them. The error is logged once per outage, and ``unspooled``
@@ -117,8 +132,8 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         when_full: which event is refused when the buffer is full: ``refuse_newest`` (the one being published), or
             ``refuse_oldest`` (the oldest ones that are not being sent; one that was sent over a connection that was
             lost may have arrived nevertheless).
-        spool_refused: called with the ``SpooledEvent`` and the ``Refusal`` for each event of an earlier process that is
-            refused. May return an awaitable.
+        spool_refused: called with the ``SpooledEvent`` and the ``Refusal`` for each event of an earlier process, or of
+            a unit, that is refused. May return an awaitable.
         source: the name of the source of the events, unique within a tenant: that of this daemon, or of the exchange
             that it is connected to. A daemon for several sources has a broadcaster, and a spool, for each.
         kind: what the source is, for people, as ``asterisk``.
@@ -162,12 +177,13 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         self._stop_timeout = stop_timeout
         self._new_id = UlidFactory(reactor.seconds)
         self._is_kept = spool is not None
+        self._when_full = when_full
         self._persistence = self._create_persistence(spool, source)
         numbers = None
         if source is not None:
             identity = SourceIdentity.create(source, kind, instance, tenants, capabilities, version)
             numbers = SourceNumbers(identity, self._persistence, self._drop_known)
-        self._recovered = RecoveredEvents(spool_refused)
+        self._unwaited = UnwaitedEvents(spool_refused)
         self._buffer = Buffer(buffer, _BUFFER_BYTES, self._persistence, when_full, numbers)
         self._sender = Sender(self._buffer, self._clock, self._buffer_emptied)
         self._callbacks = CallbackRegistry()
@@ -223,7 +239,7 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         # The spool is opened here and not in __init__: by now the daemon has forked and switched its user.
         recovered = self._buffer.open()
         for event in recovered:
-            self._recovered.track(event)
+            self._unwaited.track(event)
         if recovered:
             _log.info("{count} events of the spool are sent first", count=len(recovered))
         super().startService()
@@ -295,21 +311,60 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         persist: bool = False,
     ) -> Deferred[PublishResult]:
         """Publish one event; see ``EventMethods.publish`` for the arguments and the class for the result."""
-        fields = {
-            "tenant_id": tenant_id,
-            "type": type,
-            "user_id": user_id,
-            "event_id": self._new_id() if event_id is None else event_id,
-            "timestamp": rfc3339(self._reactor.seconds()) if timestamp is None else timestamp,
-        }
+        unencoded = UnitEvent(tenant_id, type, payload, user_id, event_id, timestamp, persist)
         try:
-            event = _pending_event(fields, persist, payload)
+            event = self._encode(unencoded)
             self._check_accepted()
             self._buffer.append(event)
         except Refusal as refusal:
             return fail(refusal)
         self._sender.wake()
         return event.answer
+
+    def _encode(self, event: UnitEvent, refused: EventRefused | None = None) -> PendingEvent:
+        fields = {
+            "tenant_id": event.tenant_id,
+            "type": event.type,
+            "user_id": event.user_id,
+            "event_id": self._new_id() if event.event_id is None else event.event_id,
+            "timestamp": rfc3339(self._reactor.seconds()) if event.timestamp is None else event.timestamp,
+        }
+        return PendingEvent.encoded(fields, event.persist, event.payload, refused)
+
+    def publish_unit(self, events: Iterable[UnitEvent], records: RecordChanges = _NO_CHANGES) -> None:
+        """Publish events, and change records, together or not at all.
+
+        With a spool, the events and the changed records of a unit are written in one transaction; units are written in
+        order. So after the end of the process, ``SIGKILL`` included, ``records`` says which units were published: all
+        up to one of them. See "Records" in the manual (``docs/senders.rst``) for a failing disk.
+
+        No Deferred is returned: an event of a unit that the gateway refuses is logged, and passed to ``spool_refused``.
+
+        Args:
+            events: in the order in which they are sent.
+            records: the new values by key; None: the record is deleted. A key has up to 255 bytes, a value up to
+                65,536; up to 100,000 records with 32 MiB are kept.
+
+        Raises:
+            Refusal: nothing was published, and no record has changed. ``overloaded``: the buffer has no room for all
+                events (see ``when_room``), or there are too many records; ``invalid_event``, ``too_large``: an event
+                or a record is invalid; ``unavailable``, ``stale_generation`` and so on: as with ``publish``.
+            ValueError: with ``when_full="refuse_oldest"``, events of a unit could be refused later.
+        """
+        if self._when_full != "refuse_newest":
+            raise ValueError("units need when_full='refuse_newest'")
+        self._check_accepted()
+        self._buffer.append_unit([self._encode(event, self._unwaited.refused) for event in events], records)
+        self._sender.wake()
+
+    @property
+    def records(self) -> Mapping[str, bytes]:
+        """The records as the published units have changed them; those of earlier processes after ``startService``."""
+        return MappingProxyType(self._buffer.records.values)
+
+    def when_room(self) -> Deferred[None]:
+        """Return a Deferred that fires when the buffer is at most half full."""
+        return self._buffer.room()
 
     # Other commands. Each waits up to 10 seconds for a connection and 30 seconds for the answer; the Deferred fails
     # with ``Refusal`` (``unavailable``) without one.
@@ -386,29 +441,3 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
             return closed
 
         return Deferred.fromCoroutine(call())
-
-
-def _pending_event(fields: Mapping[str, object], persist: bool, payload: object) -> PendingEvent:
-    """Encode an event.
-
-    Raises:
-        Refusal: ``invalid_event`` or ``too_large``.
-    """
-    if not isinstance(payload, dict):
-        raise Refusal(ErrorCode.INVALID_EVENT, "payload: expected an object")
-    for name, value in fields.items():
-        if not isinstance(value, str) and (value is not None or name != "user_id"):
-            raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: expected a string")
-    known = {**{name: value for name, value in fields.items() if value is not None}, "persist": bool(persist)}
-    try:
-        text = encode_json(payload)
-        event = PendingEvent.create(known, text)
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-        raise Refusal(
-            ErrorCode.INVALID_EVENT, f"payload: it cannot be encoded as JSON ({type(error).__name__})"
-        ) from None
-    if len(text) > PAYLOAD_BYTES:
-        raise Refusal(ErrorCode.TOO_LARGE, f"payload: {len(text)} bytes of JSON, the limit is {PAYLOAD_BYTES}")
-    if event.size - len(text) > _FIELDS_BYTES:
-        raise Refusal(ErrorCode.INVALID_EVENT, "tenant_id, type, user_id, event_id: too long")
-    return event

@@ -6,10 +6,13 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Literal
 
+from twisted.internet.defer import Deferred
+
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.persistence import Persistence
+from callcenter_ws.remote.records import RecordChanges, Records, changes_size
 from callcenter_ws.remote.source import SourceNumbers
 
 BATCH_EVENTS = 100
@@ -32,6 +35,9 @@ class Buffer:
         persistence: where the events are kept besides in memory; it says when each may be sent.
         when_full: which events are refused at a limit.
         numbers: numbers the events; None without a source.
+
+    Attributes:
+        records: the values as they are once all events are sent.
     """
 
     def __init__(
@@ -51,6 +57,8 @@ class Buffer:
         self._queue: deque[PendingEvent] = deque()
         self._in_flight: list[PendingEvent] = []
         self._bytes = 0
+        self._room_waiters: list[Deferred[None]] = []
+        self.records = Records()
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -73,6 +81,7 @@ class Buffer:
         """
         recovered = self._persistence.open()
         self._is_open = True
+        self.records.open(self._persistence.stored_records)
         if self._numbers is not None:
             self._numbers.open(self._persistence.last_number)
             for event in self._queue:
@@ -89,10 +98,7 @@ class Buffer:
             Refusal: ``overloaded``: the buffer is full.
         """
         refused = self._make_room(event.size)
-        if self._numbers is not None and self._is_open:
-            event.source_seq = self._numbers.next()
-        self._count(event)
-        self._queue.append(event)
+        self._enqueue(event)
         self._persistence.add(event)
         for older in refused:
             older.resolve(
@@ -101,6 +107,46 @@ class Buffer:
                     f"refused in favor of a newer event: {len(self)} events wait for the gateway already",
                 )
             )
+
+    def append_unit(self, events: Sequence[PendingEvent], changes: RecordChanges) -> None:
+        """Add events, and change records; all or nothing.
+
+        Raises:
+            Refusal: ``overloaded``: the buffer has no room for all; or a record is refused.
+        """
+        effective = self.records.checked(changes)
+        size = sum(event.size for event in events) + changes_size(effective)
+        if events and self._is_full(size + self._persistence.unwritten_record_bytes, len(events)):
+            raise Refusal(
+                ErrorCode.OVERLOADED,
+                f"{len(self)} events wait for the gateway, there is no room for {len(events)} more",
+                retry_after=1,
+            )
+        self.records.apply(effective)
+        for event in events:
+            self._enqueue(event)
+        if events or effective:
+            self._persistence.add_unit(events, effective)
+
+    def room(self) -> Deferred[None]:
+        """Return a Deferred that fires when the buffer is at most half full."""
+        waiter: Deferred[None] = Deferred()
+        self._room_waiters.append(waiter)
+        self._check_room()
+        return waiter
+
+    def _check_room(self) -> None:
+        if self._room_waiters and len(self) <= self._max_events // 2 and self._bytes <= self._max_bytes // 2:
+            waiters, self._room_waiters = self._room_waiters, []
+            for waiter in waiters:
+                if not waiter.called:
+                    waiter.callback(None)
+
+    def _enqueue(self, event: PendingEvent) -> None:
+        if self._numbers is not None and self._is_open:
+            event.source_seq = self._numbers.next()
+        self._count(event)
+        self._queue.append(event)
 
     def _count(self, event: PendingEvent) -> None:
         event.send_alone = event.size > BATCH_BYTES
@@ -124,8 +170,8 @@ class Buffer:
         self._persistence.remove(refused)
         return refused
 
-    def _is_full(self, size: int) -> bool:
-        return len(self) >= self._max_events or self._bytes + size > self._max_bytes
+    def _is_full(self, size: int, count: int = 1) -> bool:
+        return len(self) + count > self._max_events or self._bytes + size > self._max_bytes
 
     def next_batch(self) -> list[PendingEvent]:
         """Remove the oldest events that may be sent from the queue and return them; finish the batch before first.
@@ -156,6 +202,7 @@ class Buffer:
         for event in known:
             self._bytes -= event.size
             event.resolve(PublishResult("", 0, event.fields["event_id"]))
+        self._check_room()
 
     def finish_batch(self, batch: Sequence[PendingEvent], outcomes: Sequence[PublishResult | Refusal | None]) -> None:
         """Resolve the events of the batch in flight; those without an outcome return to the head of the queue.
@@ -172,6 +219,7 @@ class Buffer:
             if outcome is not None:
                 self._bytes -= event.size
                 event.resolve(outcome)
+        self._check_room()
 
     def refuse_all(self, refusal: Refusal | None = None) -> None:
         """Remove all events, those in flight included, and refuse them; the spool keeps those that are in it.

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
 
-from callcenter_ws.errors import Refusal
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.event import PAYLOAD_BYTES
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.runtime.json import encode_json
 
+EventRefused = Callable[["PendingEvent", Refusal], None]
+"""Called with an event that is refused, and the reason."""
+
 EventFields = dict[str, Any]  # strings, and the boolean "persist"
+
+_FIELDS_BYTES = 4_144
+"""The limit of an event in a batch, without its payload."""
 
 _PAYLOAD_KEY_BYTES = 48
 """What ``"payload":``, ``"source_seq":`` with its number, punctuation and a separator add to an event, at most."""
+
+_NEVER: Deferred[PublishResult] = Deferred()
+"""The answer of events that nothing waits for: a Deferred for each would be most of the cost of a unit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +42,7 @@ class PendingEvent:
             whole.
         key: the key of its row in the spool, once it has one.
         source_seq: its number among the events of the source; None without a source.
+        refused: called if the event is refused; then ``answer`` never fires. None: it is fired.
     """
 
     fields: EventFields
@@ -40,14 +52,49 @@ class PendingEvent:
     send_alone: bool = False
     key: int | None = None
     source_seq: int | None = None
+    refused: EventRefused | None = None
 
     @classmethod
     def create(
-        cls, fields: EventFields, payload: bytes, key: int | None = None, source_seq: int | None = None
+        cls,
+        fields: EventFields,
+        payload: bytes,
+        key: int | None = None,
+        source_seq: int | None = None,
+        refused: EventRefused | None = None,
     ) -> PendingEvent:
         """Return a new event, with its size computed."""
         size = len(encode_json(fields)) + len(payload) + _PAYLOAD_KEY_BYTES
-        return cls(fields, payload, size, Deferred(), key=key, source_seq=source_seq)
+        answer: Deferred[PublishResult] = Deferred() if refused is None else _NEVER
+        return cls(fields, payload, size, answer, key=key, source_seq=source_seq, refused=refused)
+
+    @classmethod
+    def encoded(
+        cls, fields: Mapping[str, object], persist: bool, payload: object, refused: EventRefused | None = None
+    ) -> PendingEvent:
+        """Return a new event of which nothing is checked yet.
+
+        Raises:
+            Refusal: ``invalid_event`` or ``too_large``.
+        """
+        if not isinstance(payload, dict):
+            raise Refusal(ErrorCode.INVALID_EVENT, "payload: expected an object")
+        for name, value in fields.items():
+            if not isinstance(value, str) and (value is not None or name != "user_id"):
+                raise Refusal(ErrorCode.INVALID_EVENT, f"{name}: expected a string")
+        known = {**{name: value for name, value in fields.items() if value is not None}, "persist": bool(persist)}
+        try:
+            text = encode_json(payload)
+            event = cls.create(known, text, refused=refused)
+        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+            raise Refusal(
+                ErrorCode.INVALID_EVENT, f"payload: it cannot be encoded as JSON ({type(error).__name__})"
+            ) from None
+        if len(text) > PAYLOAD_BYTES:
+            raise Refusal(ErrorCode.TOO_LARGE, f"payload: {len(text)} bytes of JSON, the limit is {PAYLOAD_BYTES}")
+        if event.size - len(text) > _FIELDS_BYTES:
+            raise Refusal(ErrorCode.INVALID_EVENT, "tenant_id, type, user_id, event_id: too long")
+        return event
 
     @property
     def tenant_id(self) -> str:
@@ -61,7 +108,11 @@ class PendingEvent:
         return encode_json({**self.fields, **number, "payload": msgspec.Raw(self.payload)})
 
     def resolve(self, outcome: PublishResult | Refusal) -> None:
-        """Fire ``answer``, unless the publisher has cancelled it."""
+        """Fire ``answer``, unless the publisher has cancelled it; or call ``refused`` in its place."""
+        if self.refused is not None:
+            if isinstance(outcome, Refusal):
+                self.refused(self, outcome)
+            return
         if self.answer.called:
             return
         if isinstance(outcome, Refusal):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from callcenter_ws.remote.pending_event import PendingEvent
+from callcenter_ws.remote.records import RecordChanges
 
 
 def new_instance() -> str:
@@ -23,17 +24,26 @@ class Persistence(Protocol):
         instance: identifies this store, or this process, to the gateway.
         generation: the generation of the numbers of events; None: not assigned yet.
         last_number: no event of an earlier process has a higher number.
+        stored_records: the records that an earlier process left, after ``open``.
     """
 
     instance: str
     generation: int | None
     last_number: int
+    stored_records: Mapping[str, bytes]
+
+    @property
+    def unwritten_record_bytes(self) -> int:
+        """The size of the changed records that wait to be stored."""
 
     def open(self) -> Sequence[PendingEvent]:
         """Start, and return the events that an earlier process left, in order."""
 
     def add(self, event: PendingEvent) -> None:
         """Store an event after those added before. May be called before ``open``."""
+
+    def add_unit(self, events: Sequence[PendingEvent], changes: RecordChanges) -> None:
+        """Store events and changed records together, after what was added before. May be called before ``open``."""
 
     def remove(self, events: Iterable[PendingEvent]) -> None:
         """Delete events: they are acknowledged or refused."""
@@ -68,12 +78,16 @@ class Persistence(Protocol):
 
 
 class MemoryOnly:
-    """No persistence: the events, and the generation, are lost with the process."""
+    """No persistence: the events, the records and the generation are lost with the process."""
+
+    unwritten_record_bytes = 0
 
     def __init__(self) -> None:
         self.instance = new_instance()
         self.generation: int | None = None
         self.last_number = 0
+        self._records: dict[str, bytes] = {}
+        self.stored_records: Mapping[str, bytes] = self._records
 
     def open(self) -> Sequence[PendingEvent]:
         """Return nothing."""
@@ -81,6 +95,12 @@ class MemoryOnly:
 
     def add(self, event: PendingEvent) -> None:
         """Do nothing."""
+
+    def add_unit(self, events: Sequence[PendingEvent], changes: RecordChanges) -> None:
+        """Keep the records for the next ``open``."""
+        self._records.update({key: value for key, value in changes.items() if value is not None})
+        for key in [key for key, value in changes.items() if value is None]:
+            self._records.pop(key, None)
 
     def remove(self, events: Iterable[PendingEvent]) -> None:
         """Do nothing."""

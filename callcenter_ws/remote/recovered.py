@@ -1,4 +1,4 @@
-"""Events that an earlier process left in the spool: logs and reports those that are refused."""
+"""Events that no publisher waits for: logs and reports those that are refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote.pending_event import PendingEvent
@@ -20,7 +19,7 @@ _log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class SpooledEvent:
-    """An event that an earlier process published, read from the spool.
+    """An event that an earlier process published, read from the spool, or one of a unit.
 
     Attributes:
         tenant_id: the tenant of the event.
@@ -42,11 +41,13 @@ class SpooledEvent:
 
 
 SpoolRefused = Callable[[SpooledEvent, Refusal], object]
-"""Called for an event of an earlier process that is refused; may return an awaitable."""
+"""Called for an event of an earlier process, or of a unit, that is refused; may return an awaitable."""
 
 
-class RecoveredEvents:
-    """Handles the outcomes of recovered events, whose publishers no longer exist: refusals are logged and reported.
+class UnwaitedEvents:
+    """Handles the refusals of events that no publisher waits for: they are logged and reported.
+
+    These are the events of units, and those of an earlier process.
 
     Args:
         refused: called with each event that was refused, and the reason.
@@ -56,25 +57,32 @@ class RecoveredEvents:
         self._refused = refused
 
     def track(self, event: PendingEvent) -> None:
-        """Handle the outcome of an event in place of its publisher."""
-        event.answer.addErrback(self._failed, event)
+        """Handle the outcome of an event of an earlier process."""
+        event.refused = self._recovered_refused
 
-    def _failed(self, failure: Failure, event: PendingEvent) -> None:
-        refusal = failure.value
-        if not isinstance(refusal, Refusal):
-            _log.failure("unhandled error in publishing an event of the spool", failure)
-        elif refusal.code not in _KEPT:
-            self._report(SpooledEvent(**{"user_id": None, **event.fields}, payload=event.payload), refusal)
-
-    def _report(self, event: SpooledEvent, refusal: Refusal) -> None:
+    def _recovered_refused(self, event: PendingEvent, refusal: Refusal) -> None:
+        if refusal.code in _KEPT:
+            return
         _log.error(
             "{type} {event_id} of {tenant_id}, left in the spool by an earlier process, was refused: {code}: {reason}",
-            type=event.type,
-            event_id=event.event_id,
-            tenant_id=event.tenant_id,
-            code=refusal.code.value,
-            reason=refusal.message,
+            **_log_fields(event, refusal),
         )
+        self._report(event, refusal)
+
+    def refused(self, event: PendingEvent, refusal: Refusal) -> None:
+        """Note that an event of a unit is refused."""
+        if refusal.code in _KEPT:
+            return
+        _log.error("{type} {event_id} of {tenant_id} was refused: {code}: {reason}", **_log_fields(event, refusal))
+        self._report(event, refusal)
+
+    def _report(self, event: PendingEvent, refusal: Refusal) -> None:
         if self._refused is not None:
-            called = maybeDeferred(self._refused, event, refusal)
+            spooled = SpooledEvent(**{"user_id": None, **event.fields}, payload=event.payload)
+            called = maybeDeferred(self._refused, spooled, refusal)
             called.addErrback(lambda failure: _log.failure("unhandled error in spool_refused", failure))
+
+
+def _log_fields(event: PendingEvent, refusal: Refusal) -> dict[str, str]:
+    names = ("type", "event_id", "tenant_id")
+    return {**{name: event.fields[name] for name in names}, "code": refusal.code.value, "reason": refusal.message}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -13,18 +13,18 @@ from twisted.logger import Logger
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.persistence import new_instance
+from callcenter_ws.remote.records import RecordChanges
 from callcenter_ws.remote.spool_file import Row, SpooledSource, SpoolFile, sqlite_reason
+from callcenter_ws.remote.unwritten import UnwrittenUnits
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.single_flight import SingleFlight
 
-_GROUP_EVENTS = 512
-_GROUP_BYTES = 4_194_304
-"""The limits of one transaction."""
-
 _FIRST_RETRY_SECONDS = 1.0
 _MAX_RETRY_SECONDS = 30.0
+
+_NO_CHANGES: RecordChanges = {}
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class _WriteFailed(Exception):
 
 
 class Spool:
-    """Keeps events in a SpoolFile. Events that arrive while a group is being written form the next group.
+    """Keeps events and records in a SpoolFile. Those that arrive while a group is being written form the next group.
 
     An event may be sent when it is on disk. While the disk fails, events may be sent from memory: refusing them would
     lose for certain what otherwise is lost only if the process ends during the outage. The outage is logged once. The
@@ -75,6 +75,7 @@ class Spool:
         self.instance = new_instance()
         self.generation: int | None = None
         self.last_number = 0
+        self.stored_records: Mapping[str, bytes] = {}
         self._source = source
         self._path = path
         self._clock = clock
@@ -83,7 +84,7 @@ class Spool:
         self._file: SpoolFile | None = None
         self._writing: SingleFlight | None = None
         self._next_key = 1
-        self._unwritten: dict[PendingEvent, None] = {}
+        self._unwritten = UnwrittenUnits()
         self._deleted_keys: list[int] = []
         self._backoff = Backoff(_FIRST_RETRY_SECONDS, _MAX_RETRY_SECONDS)
         self._is_failing = False
@@ -99,10 +100,12 @@ class Spool:
             if self._source is not None:
                 self._adopt(file.open_source(self._source, self.instance))
             recovered = [_event_of(row, numbered=self._source is not None) for row in file.rows()]
+            self.stored_records = file.records()
         except BaseException:
             file.close()
             raise
         self._file = file
+        self._unwritten.stored_keys = set(self.stored_records)
         self._next_key = 1 + max((event.key or 0 for event in recovered), default=0)
         self._executor.start()
         # A delay of 0 collects the events of one turn of the reactor into the first group.
@@ -148,13 +151,22 @@ class Spool:
 
     def add(self, event: PendingEvent) -> None:
         """Write an event soon; before ``open``, as soon as that is called."""
-        self._unwritten[event] = None
+        self.add_unit((event,), _NO_CHANGES)
+
+    def add_unit(self, events: Sequence[PendingEvent], changes: RecordChanges) -> None:
+        """Write events and changed records soon, in one transaction."""
+        self._unwritten.add(events, changes)
         self._request_write()
+
+    @property
+    def unwritten_record_bytes(self) -> int:
+        """The size of the changed records that are not on disk."""
+        return self._unwritten.record_bytes
 
     def remove(self, events: Iterable[PendingEvent]) -> None:
         """Delete events soon. If the process ends before, they are sent again with the same ids."""
         for event in events:
-            self._unwritten.pop(event, None)
+            self._unwritten.discard(event)
             if event.key is not None:
                 self._deleted_keys.append(event.key)
         self._request_write()
@@ -213,10 +225,13 @@ class Spool:
             await self._write_group(file)
 
     async def _write_group(self, file: SpoolFile) -> None:
-        events = self._next_group()
+        events, changes = self._unwritten.next_group()
+        for event in events:
+            event.key = self._next_key
+            self._next_key += 1
         deleted_keys, self._deleted_keys = self._deleted_keys, []
         try:
-            await self._executor.call(file.write, [_row_of(event) for event in events], deleted_keys)
+            await self._executor.call(file.write, [_row_of(event) for event in events], deleted_keys, changes)
         except Exception as error:
             # No row of the group was written, so its keys need no deletion: while the disk fails, the list must not
             # grow with them.
@@ -224,26 +239,13 @@ class Spool:
             self._deleted_keys = deleted_keys + [key for key in self._deleted_keys if key not in unused_keys]
             for event in events:
                 event.key = None
+            self._unwritten.failed()
             self._report_failure(error)
             self._ready()
             raise _WriteFailed from None
-        for event in events:
-            self._unwritten.pop(event, None)
+        self._unwritten.written()
         self._report_success()
         self._ready()
-
-    def _next_group(self) -> list[PendingEvent]:
-        """Return the oldest events that are not on disk, with keys in their order."""
-        events: list[PendingEvent] = []
-        size = 0
-        for event in self._unwritten:
-            size += event.size
-            if events and (len(events) == _GROUP_EVENTS or size > _GROUP_BYTES):
-                break
-            event.key = self._next_key
-            self._next_key += 1
-            events.append(event)
-        return events
 
     def _report_failure(self, error: Exception) -> None:
         if self._is_failing:

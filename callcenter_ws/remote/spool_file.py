@@ -1,11 +1,11 @@
-"""SpoolFile: the SQLite file that keeps unacknowledged events."""
+"""SpoolFile: the SQLite file that keeps unacknowledged events, and records."""
 
 from __future__ import annotations
 
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -32,8 +32,8 @@ class SpoolUnusable(FileUnusable):
 APPLICATION_ID = 0x43435351
 """``CCSQ``, which identifies the file's format (https://www.sqlite.org/pragma.html#pragma_application_id)."""
 
-VERSION = 2
-"""The version of the schema, stored as ``user_version``. Version 1 had no sources."""
+VERSION = 3
+"""The version of the schema, stored as ``user_version``. Version 1 had no sources, version 2 no records."""
 
 BLOCK_NUMBERS = 1_000
 """The numbers of events that are reserved at a time."""
@@ -64,6 +64,14 @@ CREATE TABLE source (
     reserved INTEGER NOT NULL
 ) STRICT;
 """
+_RECORD_SCHEMA = """
+CREATE TABLE record (
+    key TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID
+"""
+_REPLACE = "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+_NO_CHANGES: Mapping[str, bytes | None] = {}
 _DAMAGED = "the file is damaged; move it away, and a new one without its events is created"
 
 
@@ -165,8 +173,19 @@ class SpoolFile:
         with _errors_explained(self.path):
             return self._db.execute("SELECT * FROM event ORDER BY key").fetchall()
 
-    def write(self, rows: Sequence[Row], deleted_keys: Sequence[int]) -> None:
-        """Delete the rows with ``deleted_keys``, then insert ``rows``, in one transaction.
+    def records(self) -> dict[str, bytes]:
+        """Return all records.
+
+        Raises:
+            SpoolUnusable: the file cannot be read.
+        """
+        with _errors_explained(self.path):
+            return dict(self._db.execute("SELECT key, value FROM record").fetchall())
+
+    def write(
+        self, rows: Sequence[Row], deleted_keys: Sequence[int], changes: Mapping[str, bytes | None] = _NO_CHANGES
+    ) -> None:
+        """Delete the rows with ``deleted_keys``, insert ``rows``, and change records, in one transaction.
 
         If the numbers of the rows exceed those that are reserved, the next block of numbers is reserved with them, and
         the transaction is synced to disk.
@@ -179,9 +198,11 @@ class SpoolFile:
         if highest is None or reserved is None or highest <= reserved:
             with self._transaction():
                 self._delete_and_insert(rows, deleted_keys)
+                self._change_records(changes)
             return
         with self._synced():
             self._delete_and_insert(rows, deleted_keys)
+            self._change_records(changes)
             self._db.execute("UPDATE source SET reserved = ?", (highest + BLOCK_NUMBERS,))
         self._reserved = highest + BLOCK_NUMBERS
 
@@ -191,6 +212,16 @@ class SpoolFile:
             keys = json.dumps(deleted_keys)
             db.execute("DELETE FROM event WHERE key IN (SELECT value FROM json_each(?))", (keys,))
         insert(db, "event", _COLUMNS, [value for row in rows for value in row])
+
+    def _change_records(self, changes: Mapping[str, bytes | None]) -> None:
+        if not changes:
+            return
+        deleted = [key for key, value in changes.items() if value is None]
+        if deleted:
+            keys = json.dumps(deleted)
+            self._db.execute("DELETE FROM record WHERE key IN (SELECT value FROM json_each(?))", (keys,))
+        values = [part for key, value in changes.items() if value is not None for part in (key, value)]
+        insert(self._db, "record", 2, values, _REPLACE)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -245,9 +276,11 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     if version < 1:
         db.execute(_EVENT_SCHEMA)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    if version < VERSION:
+    if version < 2:
         for statement in _SOURCE_SCHEMA.split(";")[:-1]:
             db.execute(statement)
+    if version < VERSION:
+        db.execute(_RECORD_SCHEMA)
         db.execute(f"PRAGMA user_version = {VERSION}")
     db.execute("COMMIT")
 

@@ -134,6 +134,9 @@ def test_public_names() -> None:
     """Only documented names are public."""
     documented = {
         "publish",
+        "publish_unit",
+        "records",
+        "when_room",
         "unacknowledged",
         "unspooled",
         "user_online",

@@ -460,6 +460,7 @@ def old_spool(path: Path, count: int) -> None:
     """Write a spool as the former release did."""
     SpoolFile(path).close()
     with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE record")
         db.execute("DROP TABLE source")
         db.execute("ALTER TABLE event DROP COLUMN source_seq")
         db.execute("PRAGMA user_version = 1")

@@ -316,6 +316,7 @@ def test_failed_write_reserves_nothing(path: Path) -> None:
 def test_file_of_version_1_is_migrated(path: Path) -> None:
     SpoolFile(path).close()
     db = sqlite3.connect(path)
+    db.execute("DROP TABLE record")
     db.execute("DROP TABLE source")
     db.execute("ALTER TABLE event DROP COLUMN source_seq")
     db.execute("PRAGMA user_version = 1")
@@ -327,4 +328,45 @@ def test_file_of_version_1_is_migrated(path: Path) -> None:
     assert file.open_source("dialer", "i").reserved == 1
     assert [found[-1] for found in file.rows()] == [1]
     assert file._db.execute("PRAGMA user_version").fetchone()[0] == VERSION
+    file.close()
+
+
+def test_file_of_version_2_is_migrated(path: Path) -> None:
+    file = SpoolFile(path)
+    file.open_source("dialer", "i")
+    file.write([row(5, source_seq=3)], [])
+    file.close()
+    db = sqlite3.connect(path)
+    db.execute("DROP TABLE record")
+    db.execute("PRAGMA user_version = 2")
+    db.commit()
+    db.close()
+    file = SpoolFile(path)
+    assert file.rows() == [row(5, source_seq=3)]
+    assert file.records() == {}
+    assert file.open_source("dialer", "other").instance == "i"
+    assert file._db.execute("PRAGMA user_version").fetchone()[0] == VERSION
+    file.close()
+
+
+def test_records_are_changed_with_events_or_not_at_all(path: Path) -> None:
+    file = SpoolFile(path)
+    file.write([row(1)], [], {"a": b"1", "b": b"\0\xff", "\0": b""})
+    file.write([], [], {"a": None, "b": b"2", "never": None})
+    assert file.records() == {"b": b"2", "\0": b""}
+    with pytest.raises(sqlite3.IntegrityError):
+        file.write([row(1)], [], {"b": b"3", "c": b"4"})
+    with pytest.raises(sqlite3.IntegrityError):
+        file.write([row(1)], [], {"b": None})
+    file.close()
+    file = SpoolFile(path)
+    assert file.records() == {"b": b"2", "\0": b""}
+    file.close()
+
+
+def test_many_records_are_changed_at_once(path: Path) -> None:
+    file = SpoolFile(path)
+    file.write([], [], {f"key {number}": b"%d" % number for number in range(3_000)})
+    file.write([], [], {f"key {number}": None if number % 2 else b"even" for number in range(3_000)})
+    assert file.records() == {f"key {number}": b"even" for number in range(0, 3_000, 2)}
     file.close()

@@ -73,6 +73,8 @@ class SpoolMachine(RuleBasedStateMachine):
     Attributes:
         unacknowledged: numbers of the events that the daemon still has to send, in order.
         answered: numbers of the events that it may send again, but need not.
+        unit_events: numbers of the events of units.
+        history: the records after each unit.
     """
 
     def __init__(self) -> None:
@@ -82,6 +84,8 @@ class SpoolMachine(RuleBasedStateMachine):
         self.numbers = 0
         self.unacknowledged: list[int] = []
         self.answered: set[int] = set()
+        self.unit_events: set[int] = set()
+        self.history: list[dict[str, bytes]] = [{}]
 
     @initialize(when_full=st.sampled_from(["refuse_newest", "refuse_oldest"]))
     def begin(self, when_full: WhenFull) -> None:
@@ -133,6 +137,39 @@ class SpoolMachine(RuleBasedStateMachine):
                 assert len(self.unacknowledged) >= MAX_EVENTS or tenant_id == "large"
             else:
                 self.unacknowledged.append(self.numbers)
+
+    def records(self) -> dict[str, bytes]:
+        """Return the records in the file."""
+        db = sqlite3.connect(self.path)
+        try:
+            return dict(db.execute("SELECT key, value FROM record").fetchall())
+        finally:
+            db.close()
+
+    @precondition(lambda self: self.when_full == "refuse_newest")
+    @rule(
+        count=st.integers(0, 4),
+        changes=st.dictionaries(st.sampled_from("abc"), st.sampled_from([None, b"", b"1", b"2"]), max_size=3),
+    )
+    def publish_unit(self, count: int, changes: dict[str, bytes | None]) -> None:
+        """Publish a unit whose record "last" has the number of its last event; an event refused now is given again."""
+        numbers = [self.numbers + 1 + index for index in range(count)]
+        events = [event_of(number) for number in numbers]
+        for event in events:
+            event.answer.addErrback(self.refused, event)
+        changes = {**changes, "last": str(self.numbers + count).encode()}
+        before = dict(self.buffer.records.values)
+        try:
+            self.buffer.append_unit(events, changes)
+        except Refusal as refusal:
+            assert refusal.code is ErrorCode.OVERLOADED
+            assert len(self.unacknowledged) + count > MAX_EVENTS or len(self.unacknowledged) >= 5
+            assert self.buffer.records.values == before
+        else:
+            self.numbers += count
+            self.unacknowledged += numbers
+            self.unit_events |= set(numbers)
+            self.history.append(dict(self.buffer.records.values))
 
     @precondition(lambda self: not self.batch)
     @rule()
@@ -196,6 +233,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.run_until(Deferred.fromCoroutine(self.spool.flush()))
         assert self.stored() == self.unacknowledged
         assert self.buffer.unspooled == 0
+        assert self.records() == self.history[-1]
         self.buffer.refuse_all()
         self.run_until(Deferred.fromCoroutine(self.spool.close()))
         assert self.start() == self.unacknowledged
@@ -204,11 +242,24 @@ class SpoolMachine(RuleBasedStateMachine):
         """End without flushing; every event on disk is recovered, and no other than those published."""
         durable = [number for number, event in self.events() if self.spool.is_durable(event)]
         end()
+        before = self.buffer.records.values
+        assert before == self.history[-1]
         recovered = self.start()
         assert recovered == sorted(recovered)
+        self.check_units(recovered)
         assert set(durable) <= set(recovered) <= {*self.unacknowledged, *self.answered}
         # Answered events that are still in the file are sent again; events in memory only are lost.
         self.unacknowledged = recovered
+
+    def check_units(self, recovered: list[int]) -> None:
+        """The records are those after one of the units; its events, and those before, are kept or answered."""
+        records = self.buffer.records.values
+        assert records in self.history
+        self.history = [dict(records)]
+        last = int(records.get("last", b"0"))
+        assert all(number <= last for number in recovered if number in self.unit_events)
+        self.unit_events = {number for number in self.unit_events if number <= last}
+        assert self.unit_events <= {*recovered, *self.answered}
 
     def events(self) -> list[tuple[int, PendingEvent]]:
         events = [*self.buffer._in_flight, *self.buffer._queue]
@@ -254,7 +305,7 @@ class SpoolSetup:
     def next_write(self) -> tuple[list[int], list[int]]:
         """Return the keys of the rows that are written next, and of those that are deleted."""
         self.clock.advance(60)
-        _, (rows, deleted), _ = self.executor.calls[0]
+        _, (rows, deleted, _changes), _ = self.executor.calls[0]
         return [row[0] for row in rows], deleted
 
     def close(self) -> None:
