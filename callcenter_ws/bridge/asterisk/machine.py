@@ -29,6 +29,7 @@ class AsteriskMachine:
 
     def __init__(self, settings: SourceSettings, records: Mapping[str, bytes]) -> None:
         self._settings = settings
+        self._time = 0.0
         self._outgoing = Outgoing(settings.name)
         self.directory = Directory(settings.agents, settings.agent_pattern)
         self.rules = TenantRules(settings.tenants, settings.tenant)
@@ -47,20 +48,26 @@ class AsteriskMachine:
         handler = self._handlers.get(message.name)
         if handler is None:
             return
-        time = arrived
+        time = self._time = arrived
         self.agents.advance(time)
         handler(message, time)
         self.agents.settle()
 
     def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
         """Correct what is known by the exchange's own lists."""
+        self._time = arrived
         self.agents.wait()
         channels = {message.get("Channel") for message in snapshot.channels}
         self._queue_members.synchronize(snapshot.members, channels, arrived)
         self.agents.resume(arrived)
 
-    def reload(self, settings: SourceSettings, time: float) -> None:
-        """Take over new settings of agents and tenants, and tell what they change.
+    def reload(self, settings: SourceSettings, time: float | None = None) -> None:
+        """Use other ``agents``, ``agent_pattern``, ``directions``, ``tenant`` and ``tenants`` from now on.
+
+        A call keeps its tenant. Agents whose devices have other users log out, and these in.
+
+        Args:
+            time: now; None: the time of the last message.
 
         Raises:
             ValueError: a pattern cannot be used. Nothing has changed.
@@ -69,18 +76,8 @@ class AsteriskMachine:
         self.directory.reload(settings.agents, settings.agent_pattern)
         self.rules.replace(settings.tenants, settings.tenant)
         self._settings = settings
-        self.members.remap(time)
+        self.members.remap(self._time if time is None else time)
         self.agents.settle()
-
-    def reload(self, settings: SourceSettings) -> None:
-        """Use other ``agents``, ``agent_pattern``, ``directions``, ``tenant`` and ``tenants`` from now on.
-
-        A call keeps its tenant.
-
-        Raises:
-            ValueError: a pattern cannot be used. Nothing has changed.
-        """
-        self._settings = settings
 
     def take(self) -> Unit:
         """Return what has to be sent since the last call."""
