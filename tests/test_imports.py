@@ -52,6 +52,7 @@ BESIDE: dict[str, set[str]] = {
         "control",
         "amp.commands",
         "remote",
+        "bridge",
         "demo",
     },
 }

@@ -24,6 +24,7 @@ from callcenter_ws.cli import (
     version,
 )
 from callcenter_ws.cli.arguments import Parser
+from callcenter_ws.cli.bridge import command as bridge
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.demo.state import DemoUnavailable
@@ -40,6 +41,7 @@ COMMANDS = (
     stats,
     store,
     control,
+    bridge,
     completion,
     help,
     version,

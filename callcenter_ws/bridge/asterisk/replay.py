@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from callcenter_ws.bridge.asterisk.capture import Capture, NotACapture
+from callcenter_ws.bridge.asterisk.capture_clock import EndlessMessage, timed_messages
+from callcenter_ws.bridge.asterisk.capture_lists import find_rounds
+from callcenter_ws.bridge.asterisk.framing import Framing
+from callcenter_ws.bridge.asterisk.lists import ListCollector, ListsFailedError
 from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
 from callcenter_ws.bridge.asterisk.message import AmiMessage
-from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.outgoing import Unit
 from callcenter_ws.bridge.settings import SourceSettings
-
-_LISTS = {
-    "CoreStatus": "",
-    "QueueStatus": "QueueStatusComplete",
-    "CoreShowChannels": "CoreShowChannelsComplete",
-    "BridgeList": "BridgeListComplete",
-}
-"""The actions by which a bridge learns the state of the exchange, and the last event of each list."""
 
 
 class Replay:
@@ -25,122 +21,87 @@ class Replay:
 
     Args:
         records: what an earlier bridge stored with its events.
+
+    Attributes:
+        notes: what is to be said of the last capture, as that it ends in mid-message.
     """
 
     def __init__(self, settings: SourceSettings, records: Mapping[str, bytes] | None = None) -> None:
         self.machine = AsteriskMachine(settings, records or {})
-        self.is_truncated = False
+        self.notes: Sequence[str] = ()
 
     def play(self, capture: Capture) -> Iterator[Unit]:
         """Yield what one connection tells, in order; further connections are played with further calls.
 
+        Where the client asked for the lists of the exchange, the events that come meanwhile wait for them, as in a live
+        session. A capture without lists is played as it is.
+
         Raises:
             NotACapture: the content is no capture of the manager interface.
         """
-        messages = list(_timed(capture))
-        self.is_truncated = not capture.content.endswith(b"\n\n") and not capture.content.endswith(b"\n\r\n")
-        lists = _Lists(messages)
-        waiting: list[tuple[float, AmiMessage]] = []
-        for arrived, message in messages:
-            if lists.take(message):
-                if lists.are_complete:
-                    self.machine.synchronize(lists.snapshot(), arrived)
-                    yield self.machine.take()
-                    for time, earlier in waiting:
-                        self.machine.handle(earlier, time)
-                        yield self.machine.take()
-                    waiting.clear()
-            elif lists.are_expected:
-                waiting.append((arrived, message))
-            elif message.name:
+        notes: list[str] = []
+        self.notes = notes
+        asked = find_rounds((message for _, message in _messages(capture, [])), capture.sent)
+        rounds = deque(asked.rounds)
+        lists = ListCollector(rounds.popleft()) if rounds else None
+        version = ""
+        waiting: list[tuple[AmiMessage, float]] = []
+        for arrived, message in _messages(capture, notes):
+            version = message.get("AsteriskVersion") or version if message.response else version
+            if lists is None and rounds and message.response and message.get("ActionID") in rounds[0]:
+                lists = ListCollector(rounds.popleft())
+            if lists is not None and _take(lists, message):
+                if lists.is_complete:
+                    lists.version = version
+                    yield from self._synchronize(lists, waiting, arrived)
+                    lists = None
+            elif message.response or _is_answer(message, asked.ids):
+                continue
+            elif lists is not None:
+                waiting.append((message, arrived))
+            else:
                 self.machine.handle(message, arrived)
                 yield self.machine.take()
 
-
-class _Lists:
-    """Collects the answers to the actions of a resynchronization."""
-
-    def __init__(self, messages: list[tuple[float, AmiMessage]]) -> None:
-        self._actions: dict[str, str] = {}
-        self._items: dict[str, list[AmiMessage]] = {}
-        self._missing = set(_LISTS)
-        self._version = self._boot = ""
-        found = {_action_of(message) for _, message in messages if message.response}
-        self.are_expected = found >= self._missing
-
-    @property
-    def are_complete(self) -> bool:
-        return not self._missing and self.are_expected
-
-    def take(self, message: AmiMessage) -> bool:
-        """Return whether a message is an answer."""
-        action_id = message.get("ActionID")
-        if message.response:
-            self._version = message.get("AsteriskVersion") or self._version
-            action = _action_of(message)
-            self._actions[action_id] = action
-            if action == "CoreStatus":
-                self._boot = f"{message.get('CoreStartupDate')} {message.get('CoreStartupTime')}"
-                self._missing.discard(action)
-            return True
-        action = self._actions.get(action_id, "") if action_id else ""
-        if not action or message.name == "UserEvent":
-            return False
-        if message.name == _LISTS.get(action):
-            self._missing.discard(action)
-        else:
-            self._items.setdefault(message.name, []).append(message)
-        return True
-
-    def snapshot(self) -> AmiSnapshot:
-        self.are_expected = False
-        names = ("CoreShowChannel", "BridgeListItem", "QueueParams", "QueueMember", "QueueEntry")
-        channels, bridges, queues, members, entries = (self._items.get(name, ()) for name in names)
-        return AmiSnapshot(self._boot, self._version, channels, bridges, queues, members, entries)
+    def _synchronize(
+        self, lists: ListCollector, waiting: list[tuple[AmiMessage, float]], arrived: float
+    ) -> Iterator[Unit]:
+        self.machine.synchronize(lists.snapshot(), arrived)
+        yield self.machine.take()
+        for message, time in waiting:
+            self.machine.handle(message, time)
+            yield self.machine.take()
+        waiting.clear()
 
 
-def _action_of(message: AmiMessage) -> str:
-    """Return the action that a response answers, as far as its own text shows it."""
-    if message.get("CoreStartupTime"):
-        return "CoreStatus"
-    texts = {
-        "Queue status will follow": "QueueStatus",
-        "Channels will follow": "CoreShowChannels",
-        "Bridge listing will follow": "BridgeList",
-    }
-    return texts.get(message.get("Message"), "other")
+def _take(lists: ListCollector, message: AmiMessage) -> bool:
+    try:
+        return lists.take(message)
+    except ListsFailedError as error:
+        raise NotACapture(str(error)) from None
 
 
-def _timed(capture: Capture) -> Iterator[tuple[float, AmiMessage]]:
-    if not capture.content.startswith(b"Asterisk Call Manager/"):
-        raise NotACapture("it does not begin with the banner of the manager interface")
-    rest = b""
-    last = 0.0
-    for time, chunk in capture.chunks():
-        *texts, rest = (rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
-        for text in texts:
-            message = _parse(text)
-            if message is None:
-                continue
-            if time is not None:
-                last = time
-            elif message.get("Uniqueid"):
-                last = max(last, float(message.get("Uniqueid").rpartition("-")[2].partition(".")[0]))
-            yield last, message
+def _is_answer(message: AmiMessage, ids: Container[str]) -> bool:
+    """Return whether an event is an item of a list; the events of other clients may carry any ActionID."""
+    return message.name != "UserEvent" and "ActionID" in message.headers and message.headers["ActionID"] in ids
 
 
-def _parse(text: bytes) -> AmiMessage | None:
-    headers: dict[str, str] = {}
-    repeated: dict[str, list[str]] = {}
-    for line in text.decode(errors="replace").split("\n"):
-        name, colon, value = line.partition(":")
-        if colon:
-            value = value.strip()
-            value = "" if value == "<unknown>" else value
-            if name in headers:
-                repeated.setdefault(name, [headers[name]]).append(value)
-            else:
-                headers[name] = value
-    if not headers:
-        return None
-    return AmiMessage(headers, repeated, headers.get("Event", ""), "" if "Event" in headers else headers["Response"])
+def _messages(capture: Capture, notes: list[str]) -> Iterator[tuple[float, AmiMessage]]:
+    """Yield the messages of a capture, with what is to be said of it."""
+    framing = Framing()
+    has_events = False
+    refusal = ""
+    try:
+        for arrived, message in timed_messages(capture, framing):
+            has_events = has_events or bool(message.name)
+            if message.response == "Error" and not has_events:
+                refusal = message.get("Message")
+            yield arrived, message
+    except EndlessMessage:
+        notes.append("a message has no end; what follows it is not read")
+    if not framing.banner and not framing.messages:
+        raise NotACapture("it holds no message")
+    if refusal and not has_events:
+        notes.append(f"the exchange refused the login: {refusal}")
+    elif not capture.content.endswith((b"\n\n", b"\n\r\n")):
+        notes.append("it ends in the middle of a message, which is not read")

@@ -1,0 +1,1 @@
+"""The commands of ``callcenter-ws bridge``, for the person who connects a telephone exchange."""
