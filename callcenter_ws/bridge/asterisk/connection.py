@@ -39,7 +39,7 @@ MAX_BACKLOG_BYTES = 67_108_864
 with a larger backlog is ended, and the next one learns the state from the lists."""
 
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 30.0
-FIRST_REFUSED_SECONDS, MAX_REFUSED_SECONDS = 15.0, 300.0
+FIRST_REFUSED_SECONDS, MAX_REFUSED_SECONDS = 20.0, 300.0
 """The delays after a refusal. It needs an operator, and programs like fail2ban lock out who tries often."""
 
 _log = Logger()

@@ -265,3 +265,8 @@ def parse_all(data: bytes) -> list[AmiMessage]:
     framing = Framing()
     framing.feed(data)
     return list(iter(framing.next, None))
+
+
+def parse_block(block: bytes) -> AmiMessage:
+    """Return one message, given its lines."""
+    return Framing()._parse_other(block.replace(b"\r\n", b"\n").strip(b"\n"))
