@@ -1,4 +1,4 @@
-"""The manager interface of the demo's exchange: the bridge's own session logs in there, and is given lists and events."""
+"""The manager interface of the demo's exchange: the bridge's own session gets its lists and events."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class World:
         self.factory = ManagerFactory(self.exchange)
         self.machine = RecordingMachine()
 
-    def connect(self, secret: str = "secret") -> AmiSession:
+    def connect(self, secret: str = "secret") -> AmiSession:  # noqa: S107 - of the tests
         protocol = self.factory.buildProtocol(None)
         transport = StringTransport()
         protocol.makeConnection(transport)
