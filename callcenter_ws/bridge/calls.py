@@ -286,6 +286,14 @@ class CallBook:
         bring_up_to_date(call, time)
         self._changed(call, time)
 
+    def release_caller(self, call: Call, time: float) -> None:
+        """Note that the agent who made the call is in it no more; those outside whom it reached may go on."""
+        call.caller, call.caller_holding = None, ""
+        call.remote.clear()
+        time = self._writer.at(call, time)
+        bring_up_to_date(call, time)
+        self._changed(call, time)
+
     def _begin_talk(self, call: Call, party: Party, time: float) -> None:
         close_ringing(call, time)
         if call.answered is None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from callcenter_ws.bridge.agents import Agents
+from callcenter_ws.bridge.asterisk.calls import AsteriskCalls
+from callcenter_ws.bridge.asterisk.clock import ExchangeClock
 from callcenter_ws.bridge.asterisk.members import Handler, QueueMembers
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.parties import Parties
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.directory import Directory
 from callcenter_ws.bridge.members import Members
@@ -37,7 +40,12 @@ class AsteriskMachine:
         self.members = Members(self._outgoing, self.directory, self.rules, self.agents)
         self._queue_members = QueueMembers(self._outgoing, self.directory, self.rules, self.agents, self.members)
         self._queue_members.restore(records)
-        self._handlers: dict[str, Handler] = dict(self._queue_members.handlers)
+        self._parties = Parties(self.directory, self.members, settings.directions)
+        self.calls = AsteriskCalls(self._outgoing, self._parties, self.rules, self.agents.set_activity)
+        self.calls.restore(records)
+        self._clock = ExchangeClock()
+        self._handlers: dict[str, Handler] = {**self._queue_members.handlers, **self.calls.handlers}
+        self.wanted = frozenset(self._handlers)
 
     def handle(self, message: AmiMessage, arrived: float) -> None:
         """Translate one event.
@@ -48,10 +56,17 @@ class AsteriskMachine:
         handler = self._handlers.get(message.name)
         if handler is None:
             return
-        time = self._time = arrived
-        self.agents.advance(time)
+        time = self._time = self._clock.read(message.headers.get("Timestamp", ""), arrived)
+        if self._clock.jump:
+            self.calls.shift(self._clock.jump)
+        self.advance(time)
         handler(message, time)
         self.agents.settle()
+
+    def advance(self, time: float) -> None:
+        """Do what is due at a time of the exchange, though no event has come."""
+        self.calls.advance(time)
+        self.agents.advance(time)
 
     def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
         """Correct what is known by the exchange's own lists."""
@@ -73,6 +88,7 @@ class AsteriskMachine:
             ValueError: a pattern cannot be used. Nothing has changed.
         """
         TenantRules(settings.tenants, settings.tenant)
+        self._parties.reload(settings.directions)
         self.directory.reload(settings.agents, settings.agent_pattern)
         self.rules.replace(settings.tenants, settings.tenant)
         self._settings = settings
@@ -81,4 +97,5 @@ class AsteriskMachine:
 
     def take(self) -> Unit:
         """Return what has to be sent since the last call."""
+        self.calls.book.flush()
         return self._outgoing.take()

@@ -1,0 +1,91 @@
+"""The calls of one Asterisk: its events of channels, queues and transfers become facts of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from callcenter_ws.bridge.asterisk.dials import Dials
+from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.parties import Parties
+from callcenter_ws.bridge.asterisk.queues import Queues
+from callcenter_ws.bridge.asterisk.tracker import Tracker
+from callcenter_ws.bridge.asterisk.transfers import Transfers
+from callcenter_ws.bridge.call import Call
+from callcenter_ws.bridge.calls import CallBook
+from callcenter_ws.bridge.outgoing import Outgoing
+from callcenter_ws.bridge.talks import SetActivity
+from callcenter_ws.bridge.tenants import TenantRules
+
+Translate = Callable[[Mapping[str, str], float], None]
+
+
+class AsteriskCalls:
+    """Translates what Asterisk tells of calls.
+
+    Attributes:
+        book: the calls.
+        tracker: their channels.
+        handlers: by the name of the event.
+    """
+
+    def __init__(self, outgoing: Outgoing, parties: Parties, tenants: TenantRules, set_activity: SetActivity) -> None:
+        self.book = CallBook(outgoing, set_activity, self._conclude)
+        self.tracker = Tracker(outgoing.source, self.book, parties, tenants)
+        queues, transfers = Queues(self.tracker), Transfers(self.tracker)
+        dials = Dials(self.tracker, queues.gone)
+        translations: dict[str, Translate] = {
+            "Newchannel": dials.new_channel,
+            "Newstate": dials.new_state,
+            "Rename": dials.rename,
+            "NewCallerid": dials.new_caller_id,
+            "DialBegin": dials.dial_begin,
+            "DialState": dials.dial_state,
+            "DialEnd": dials.dial_end,
+            "Hold": dials.hold,
+            "Unhold": dials.unhold,
+            "HangupRequest": dials.hangup_request,
+            "SoftHangupRequest": dials.soft_hangup_request,
+            "Hangup": dials.hangup,
+            "QueueCallerJoin": queues.join,
+            "QueueCallerAbandon": queues.abandon,
+            "QueueCallerLeave": queues.leave,
+            "VarSet": queues.status,
+            "AgentCalled": queues.agent_called,
+            "AgentRingNoAnswer": queues.ring_no_answer,
+            "AgentDump": queues.ring_no_answer,
+            "AgentConnect": queues.connect,
+            "AgentComplete": queues.complete,
+            "BlindTransfer": transfers.blind,
+            "AttendedTransfer": transfers.attended,
+            "Pickup": transfers.pickup,
+            "UnParkedCall": transfers.unparked,
+        }
+        self.handlers: dict[str, Callable[[AmiMessage, float], None]] = {
+            name: _by_headers(translate) for name, translate in translations.items()
+        }
+
+    def restore(self, records: Mapping[str, bytes]) -> list[str]:
+        """Take over the calls of an earlier process.
+
+        Returns:
+            The keys of records that cannot be read.
+        """
+        unreadable = self.book.restore(records)
+        self.tracker.restore()
+        return unreadable
+
+    def advance(self, time: float) -> None:
+        """Do what is due at a time."""
+        self.tracker.advance(time)
+
+    def shift(self, by: float) -> None:
+        """Move all times, because the exchange's clock was set."""
+        self.book.shift(by)
+        self.tracker.shift(by)
+
+    def _conclude(self, call: Call) -> None:
+        self.tracker.conclude(call)
+
+
+def _by_headers(translate: Translate) -> Callable[[AmiMessage, float], None]:
+    return lambda message, time: translate(message.headers, time)

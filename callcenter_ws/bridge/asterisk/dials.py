@@ -1,0 +1,202 @@
+"""Channels that begin, dial, ring, answer, hold and hang up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from callcenter_ws.bridge.asterisk.channels import Channel
+from callcenter_ws.bridge.asterisk.tracker import GOES_ON, Tracker
+from callcenter_ws.bridge.call import Call
+
+_SETTLE_SECONDS = 1.0
+"""How long a call is held back that was answered by the exchange and dials nothing."""
+
+
+class Dials:
+    """Translates events of channels and dials.
+
+    Args:
+        gone: called before a channel is taken out of its call, with the time and the cause.
+    """
+
+    def __init__(self, tracker: Tracker, gone: Callable[[Channel, Call, float, str], None]) -> None:
+        self._tracker = tracker
+        self._gone = gone
+        self._book = tracker.book
+        self._table = tracker.table
+
+    def new_channel(self, headers: Mapping[str, str], time: float) -> None:
+        """A channel has begun."""
+        self._tracker.new_channel(headers, time)
+
+    def new_state(self, headers: Mapping[str, str], time: float) -> None:
+        """The state of a channel changed. Only one thing matters: the exchange itself answers a call held back."""
+        if headers.get("ChannelState") != "6":
+            return
+        channel = self._table.get(headers.get("Uniqueid", ""))
+        call = self._tracker.call_of(channel)
+        if call is None or channel is None or call.is_announced or not self._tracker.is_root(call, channel):
+            return
+        if self._tracker.trace(call).is_originated or channel.dialed:
+            return
+        call_id = call.call_id
+        self._tracker.later(f"birth/{call_id}", time + _SETTLE_SECONDS, lambda _: self._announce(call_id))
+
+    def _announce(self, call_id: str) -> None:
+        call = self._book.calls.get(call_id)
+        if call is not None:
+            self._book.announce(call)
+
+    def rename(self, headers: Mapping[str, str], time: float) -> None:
+        """A channel got another name: another device took its place."""
+        channel = self._table.get(headers.get("Uniqueid", ""))
+        name = headers.get("Newname", "")
+        if channel is not None and name and "<ZOMBIE>" not in name and "<MASQ>" not in name:
+            channel.rename(name)
+
+    def new_caller_id(self, headers: Mapping[str, str], time: float) -> None:
+        """The dialplan changed the number or the name of a caller."""
+        channel = self._table.get(headers.get("Uniqueid", ""))
+        call = self._tracker.call_of(channel)
+        if call is not None and channel is not None and self._tracker.is_root(call, channel):
+            call.caller_id = headers.get("CallerIDNum", "") or call.caller_id
+            call.caller_name = headers.get("CallerIDName", "") or call.caller_name
+
+    # Dials
+
+    def dial_begin(self, headers: Mapping[str, str], time: float) -> None:
+        """A channel dials another one."""
+        target = self._tracker.adopt(headers, "Dest", time)
+        if target is None:
+            return
+        dialer = self._tracker.adopt(headers, "", time)
+        self._table.dial(dialer, target)
+        call = self._tracker.call_of(target)
+        if call is None or dialer is None:
+            return
+        self._tracker.now(f"left/{dialer.uniqueid}", GOES_ON)
+        if not target.is_local:
+            self._tracker.goes_to(call, dialer, target, headers)
+
+    def dial_state(self, headers: Mapping[str, str], time: float) -> None:
+        """A dialed channel rings."""
+        if headers.get("DialStatus") != "RINGING":
+            return
+        target = self._tracker.adopt(headers, "Dest", time)
+        call = self._tracker.call_of(target)
+        if call is None or target is None or target.is_local or not target.dialer:
+            return
+        if call.caller is not None and self._tracker.is_outside(target):
+            return
+        first = self._table.member_leg(target)
+        self._tracker.cancel(f"ring/{first.uniqueid}")
+        self._book.ring(call, target.uniqueid, self._tracker.party_of(target), target.name, time)
+
+    def dial_end(self, headers: Mapping[str, str], time: float) -> None:
+        """A dial has ended: with an answer or without."""
+        target = self._tracker.adopt(headers, "Dest", time)
+        if target is None:
+            return
+        if headers.get("DialStatus") == "ANSWER":
+            target.has_answered = True
+            self._answered(target, time)
+            return
+        call = self._tracker.call_of(target)
+        if call is None or call.stay is not None or target.has_answered or target.is_local:
+            return
+        dialer = self._table.get(target.dialer)
+        was_answered = dialer is not None and any(uniqueid in call.legs for uniqueid in _talking(call, dialer))
+        if was_answered or headers.get("Forward") or target.uniqueid not in call.legs:
+            self._book.stop_ringing(call, target.uniqueid, time)
+        else:
+            self._book.miss(call, target.uniqueid, time)
+
+    def _answered(self, target: Channel, time: float) -> None:
+        """Tell the answer of a call in no queue; those in a queue are told by the queue."""
+        call = self._tracker.call_of(target)
+        if call is None or call.stay is not None or not target.is_dialed:
+            return
+        if self._tracker.is_root(call, target) or not self._table.is_connected(target):
+            return
+        for phone in self._table.phones_behind(target, answered=True):
+            self._talk(call, phone, time)
+
+    def _talk(self, call: Call, phone: Channel, time: float) -> None:
+        if call.caller is not None and self._tracker.is_outside(phone):
+            self._book.reach(call, phone.uniqueid, phone.name, time)
+        else:
+            self._book.answer(call, phone.uniqueid, self._tracker.party_of(phone), phone.name, time)
+
+    # Hold
+
+    def hold(self, headers: Mapping[str, str], time: float) -> None:
+        """A channel holds its call."""
+        channel = self._table.get(headers.get("Uniqueid", ""))
+        call = self._tracker.call_of(channel)
+        if call is not None and channel is not None and self._is_participant(call, channel):
+            self._tracker.cancel(f"unhold/{channel.uniqueid}")
+            self._book.hold(call, channel.uniqueid, time)
+
+    def unhold(self, headers: Mapping[str, str], time: float) -> None:
+        """A channel holds its call no more. Before an attended transfer that is told of calls that are held on."""
+        channel = self._table.get(headers.get("Uniqueid", ""))
+        call = self._tracker.call_of(channel)
+        if call is None or channel is None or not self._is_participant(call, channel):
+            return
+        uniqueid, call_id = channel.uniqueid, call.call_id
+        if not self._book.talks_elsewhere(call, uniqueid):
+            self._book.unhold(call, uniqueid, time)
+            return
+
+        def unhold(_: float) -> None:
+            held = self._book.calls.get(call_id)
+            if held is not None:
+                self._book.unhold(held, uniqueid, time)
+
+        self._tracker.later(f"unhold/{uniqueid}", time + _SETTLE_SECONDS, unhold)
+
+    def _is_participant(self, call: Call, channel: Channel) -> bool:
+        return channel.uniqueid in call.legs or (self._tracker.is_root(call, channel) and not channel.is_local)
+
+    # Hangup
+
+    def hangup_request(self, headers: Mapping[str, str], time: float) -> None:
+        """The far end of a channel hung up."""
+        self._tracker.sees_requests = True
+        channel = self._table.get(headers.get("Uniqueid", ""))
+        if channel is None:
+            return
+        if channel.requested is None:
+            channel.requested = time
+        self._tracker.requested(channel, time)
+
+    def soft_hangup_request(self, headers: Mapping[str, str], time: float) -> None:
+        """The exchange asked a channel to hang up."""
+        self._tracker.sees_requests = True
+        channel = self._table.get(headers.get("Uniqueid", ""))
+        if channel is not None:
+            channel.is_soft_requested = True
+
+    def hangup(self, headers: Mapping[str, str], time: float) -> None:
+        """A channel is gone."""
+        channel = self._table.remove(headers.get("Uniqueid", ""))
+        if channel is None:
+            self._tracker.stray("Hangup")
+            return
+        call = self._tracker.call_of(channel)
+        if call is None:
+            return
+        cause = headers.get("Cause", "")
+        self._gone(channel, call, time, cause)
+        self._tracker.leave_call(call, channel)
+        self._tracker.now(f"unhold/{channel.uniqueid}", time)
+        self._tracker.now(f"ring/{channel.uniqueid}", time)
+        if self._tracker.is_root(call, channel):
+            self._tracker.trace(call).cause = cause
+        self._book.stop_ringing(call, channel.uniqueid, time)
+        self._book.release(call, channel.uniqueid, time)
+        self._tracker.end_if_empty(call, time, cause)
+
+
+def _talking(call: Call, dialer: Channel) -> list[str]:
+    return [uniqueid for uniqueid in dialer.dialed if uniqueid in call.legs and call.legs[uniqueid].state == "talking"]

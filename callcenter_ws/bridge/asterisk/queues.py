@@ -1,0 +1,264 @@
+"""Callers who join and leave queues, and the members that are called for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from callcenter_ws.bridge.asterisk.channels import Channel
+from callcenter_ws.bridge.asterisk.traces import Departure
+from callcenter_ws.bridge.asterisk.tracker import GOES_ON, Tracker
+from callcenter_ws.bridge.call import Call, Party
+from callcenter_ws.bridge.calls import EndedBy, LeaveReason
+
+_SETTLE_SECONDS = 1.0
+"""How long it takes at most to see why a caller left a queue, or which phone is behind a Local channel."""
+
+_CONNECT_SECONDS = 60.0
+"""How long it takes at most from the answer of a member to the connection: what the dialplan does in between."""
+
+_AT_ONCE_SECONDS = 0.5
+"""A caller that hangs up within this time after its queue told that it left had hung up before."""
+
+_FAR_END_CAUSES = ("0", "127")
+"""Causes of hangups that came from the caller: the exchange's own have 16 and the like."""
+
+_STATUS: dict[str, LeaveReason] = {
+    "TIMEOUT": "timeout",
+    "LEAVEEMPTY": "empty",
+    "LEAVEUNAVAIL": "empty",
+    "WITHDRAW": "withdrawn",
+}
+
+_COMPLETED: dict[str, EndedBy] = {"agent": "agent", "caller": "caller"}
+
+
+class Queues:
+    """Translates events of queues."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._book = tracker.book
+        self._table = tracker.table
+        self._parties = tracker.parties
+
+    # Members
+
+    def agent_called(self, headers: Mapping[str, str], time: float) -> None:
+        """A member is called for a caller."""
+        call, member = self._waiting(headers, time), self._tracker.adopt(headers, "Dest", time)
+        if call is None or member is None:
+            return
+        party = self._member(headers)
+        if party.is_user or not member.is_local:
+            self._book.ring(call, member.uniqueid, party, member.name, time)
+            return
+        call_id, uniqueid, name = call.call_id, member.uniqueid, member.name
+
+        def ring(_: float) -> None:
+            waiting = self._book.calls.get(call_id)
+            if waiting is not None and waiting.stay is not None:
+                self._book.ring(waiting, uniqueid, party, name, time)
+
+        self._tracker.later(f"ring/{uniqueid}", time + _SETTLE_SECONDS, ring)
+
+    def ring_no_answer(self, headers: Mapping[str, str], time: float) -> None:
+        """A member did not answer, or hung up before it was connected."""
+        call, member = self._waiting(headers, time), self._tracker.adopt(headers, "Dest", time)
+        if call is None:
+            return
+        if member is None:
+            self._book.miss(call, "", time, self._member(headers))
+            return
+        self._tracker.now(f"ring/{member.uniqueid}", time)
+        legs = [phone.uniqueid for phone in self._table.phones_behind(member, answered=False)]
+        for uniqueid in (member.uniqueid, *legs):
+            if uniqueid in call.legs:
+                self._book.miss(call, uniqueid, time)
+                return
+        if member.uniqueid not in call.legs and not legs:
+            self._book.miss(call, member.uniqueid, time, self._member(headers))
+
+    def connect(self, headers: Mapping[str, str], time: float) -> None:
+        """A member is connected with a caller."""
+        call = self._waiting(headers, time)
+        member = self._tracker.adopt(headers, "Dest", time)
+        if call is None or member is None:
+            return
+        caller = headers.get("Uniqueid", "")
+        departure = self._tracker.trace(call).departure
+        self._tracker.trace(call).departure = None
+        self._tracker.cancel(f"left/{caller}")
+        self._tracker.now(f"ring/{member.uniqueid}", time)
+        member.has_answered = True
+        if departure is not None:
+            self._book.leave(call, "answered", departure.time)
+        uniqueid, party, channel = self._answering(call, member, headers)
+        self._book.answer(call, uniqueid, party, channel, time)
+
+    def complete(self, headers: Mapping[str, str], time: float) -> None:
+        """A conversation of a queue is over, as far as the queue is concerned."""
+        channel = self._table.get(headers.get("Uniqueid", ""))
+        call = self._tracker.call_of(channel)
+        who = _COMPLETED.get(headers.get("Reason", ""))
+        if call is not None and who is not None:
+            self._tracker.trace(call).completed = (who, time)
+
+    def _answering(self, call: Call, member: Channel, headers: Mapping[str, str]) -> tuple[str, Party, str]:
+        """Return the leg, the agent and the channel that really answered."""
+        phones = self._table.phones_behind(member, answered=True)
+        if phones:
+            phone = phones[-1]
+            name = headers.get("MemberName", "") if self._is_of(headers, phone) else ""
+            return phone.uniqueid, self._tracker.party_of(phone, name), phone.name
+        if member.is_local and self._is_forwarded(headers, member):
+            found = self._only_phone(call)
+            if found is not None:
+                return found.uniqueid, self._tracker.party_of(found), found.name
+            return member.uniqueid, self._parties.of_member("", member.device, ""), member.name
+        phone_of_member = self._phone_of(call, self._member(headers))
+        if phone_of_member is not None:
+            return phone_of_member.uniqueid, self._member(headers), phone_of_member.name
+        return member.uniqueid, self._member(headers), member.name
+
+    def _member(self, headers: Mapping[str, str]) -> Party:
+        queue, interface = headers.get("Queue", ""), headers.get("Interface", "")
+        return self._parties.of_member(queue, interface, headers.get("MemberName", ""))
+
+    def _is_of(self, headers: Mapping[str, str], phone: Channel) -> bool:
+        return self._member(headers).agent_id == self._tracker.party_of(phone).agent_id
+
+    @staticmethod
+    def _is_forwarded(headers: Mapping[str, str], member: Channel) -> bool:
+        interface = headers.get("Interface", "")
+        return not (interface == member.device or interface.startswith(f"{member.device}/"))
+
+    def _only_phone(self, call: Call) -> Channel | None:
+        """Return the only phone of a call beside the caller's, where no dials are told."""
+        found = [self._table.get(uniqueid) for uniqueid in call.members if uniqueid != call.unique_id]
+        phones = [channel for channel in found if channel is not None and not channel.is_local]
+        return phones[0] if len(phones) == 1 else None
+
+    def _phone_of(self, call: Call, party: Party) -> Channel | None:
+        """Return the newest phone of an agent in a call, where no dials are told."""
+        for uniqueid in reversed(call.members):
+            channel = self._table.get(uniqueid)
+            if channel is None or channel.is_local or uniqueid == call.unique_id:
+                continue
+            if self._tracker.party_of(channel).agent_id == party.agent_id:
+                return channel
+        return None
+
+    # Callers
+
+    def _waiting(self, headers: Mapping[str, str], time: float) -> Call | None:
+        return self._tracker.call_of(self._tracker.adopt(headers, "", time))
+
+    def join(self, headers: Mapping[str, str], time: float) -> None:
+        """A caller joined a queue."""
+        channel = self._tracker.adopt(headers, "", time, begin=True)
+        call = self._tracker.call_of(channel)
+        if channel is None or call is None:
+            return
+        self._tracker.now(f"left/{channel.uniqueid}", GOES_ON)
+        channel.has_abandoned = False
+        queue = headers.get("Queue", "")
+        if not queue:
+            self._tracker.stray("QueueCallerJoin")
+            return
+        origin = self._tracker.trace(call).origin
+        if origin is not None:
+            origin.queue = queue
+        call.caller_id = headers.get("CallerIDNum", "") or call.caller_id
+        call.caller_name = headers.get("CallerIDName", "") or call.caller_name
+        if not call.is_announced:
+            call.unique_id = channel.uniqueid
+            call.destination = call.destination or headers.get("Exten", "")
+        self._book.join(call, queue, time, _count(headers, "Position") or 1, _count(headers, "Count"))
+
+    def abandon(self, headers: Mapping[str, str], time: float) -> None:
+        """A queue tells that a caller left without an answer, for whatever reason."""
+        channel = self._tracker.adopt(headers, "", time)
+        if channel is not None:
+            channel.has_abandoned = True
+
+    def leave(self, headers: Mapping[str, str], time: float) -> None:
+        """A caller is no more in a queue."""
+        channel = self._tracker.adopt(headers, "", time)
+        call = self._tracker.call_of(channel)
+        if channel is None or call is None or call.stay is None:
+            return
+        was_ringing = any(leg.state == "ringing" for leg in call.legs.values())
+        departure = Departure(time, channel.has_abandoned, was_ringing)
+        is_requested = channel.requested is not None or channel.is_soft_requested
+        if channel.has_abandoned and is_requested:
+            self._book.leave(call, "abandoned", time)
+            return
+        self._tracker.trace(call).departure = departure
+        self._wait_for_reason(call.call_id, channel.uniqueid, time + _SETTLE_SECONDS)
+
+    def _wait_for_reason(self, call_id: str, uniqueid: str, due: float) -> None:
+        self._tracker.later(f"left/{uniqueid}", due, lambda time: self._went_on(call_id, uniqueid, time))
+
+    def status(self, headers: Mapping[str, str], time: float) -> None:
+        """The dialplan was told how a queue ended."""
+        self._tracker.sees_dialplan = True
+        channel = self._table.get(headers.get("Uniqueid", ""))
+        call = self._tracker.call_of(channel)
+        if call is None or channel is None:
+            return
+        name = headers.get("Variable", "")
+        reason = _STATUS.get(headers.get("Value", ""))
+        if name == "QUEUESTATUS" and reason is not None:
+            self._settle(call, channel.uniqueid, reason)
+        elif name in self._tracker.tenants.variables:
+            origin = self._tracker.trace(call).origin
+            if origin is not None and not call.is_announced and self._tracker.is_root(call, channel):
+                origin.variables[name] = headers.get("Value", "")
+                self._tracker.decide(call)
+
+    def gone(self, channel: Channel, call: Call, time: float, cause: str) -> None:
+        """A caller's channel is hung up: what was not clear is clear now."""
+        departure = self._tracker.trace(call).departure
+        if departure is None or not self._tracker.cancel(f"left/{channel.uniqueid}"):
+            if call.stay is not None and self._tracker.is_root(call, channel):
+                self._book.leave(call, "abandoned" if channel.requested is not None else "other", time)
+            return
+        self._settle(call, channel.uniqueid, self._reason_of_end(channel, departure, time, cause))
+
+    def _reason_of_end(self, channel: Channel, departure: Departure, time: float, cause: str) -> LeaveReason:
+        if not departure.is_abandon:
+            return "other" if departure.was_ringing else "key"
+        if time - departure.time > _AT_ONCE_SECONDS:
+            return "transferred" if self._tracker.sees_dialplan else "other"
+        if self._tracker.sees_dialplan or departure.was_ringing:
+            return "abandoned"
+        return "abandoned" if cause in _FAR_END_CAUSES else "other"
+
+    def _went_on(self, call_id: str, uniqueid: str, time: float) -> None:
+        """Tell why a caller left who is still there, and of whom no more is told."""
+        call = self._book.calls.get(call_id)
+        departure = self._tracker.trace(call).departure if call is not None else None
+        if call is None or departure is None:
+            return
+        reason: LeaveReason = "key"
+        if departure.is_abandon:
+            reason = "transferred" if self._tracker.sees_dialplan else "other"
+        elif time != GOES_ON and any(leg.state == "ringing" and leg.queue for leg in call.legs.values()):
+            # A member that still is there has answered. It is connected soon, or the event of that was lost.
+            if time < departure.time + _CONNECT_SECONDS:
+                self._wait_for_reason(call_id, uniqueid, departure.time + _CONNECT_SECONDS)
+                return
+            reason = "other"
+        self._settle(call, uniqueid, reason)
+
+    def _settle(self, call: Call, uniqueid: str, reason: LeaveReason) -> None:
+        trace = self._tracker.trace(call)
+        departure, trace.departure = trace.departure, None
+        self._tracker.cancel(f"left/{uniqueid}")
+        if departure is not None:
+            self._book.leave(call, reason, departure.time)
+
+
+def _count(headers: Mapping[str, str], name: str) -> int | None:
+    text = headers.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -1,0 +1,59 @@
+"""What is noted of a call beside what is told of it, to explain its end and its way out of a queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from callcenter_ws.bridge.calls import EndedBy
+from callcenter_ws.bridge.tenants import CallOrigin
+
+_MAX_REQUESTS = 20
+
+
+@dataclass(slots=True)
+class Departure:
+    """A caller that has left its queue, of which it is not clear yet why.
+
+    Attributes:
+        time: when it left.
+        is_abandon: whether the queue told that the caller left without an answer.
+        was_ringing: whether members were still called, of whom none was told not to have answered.
+    """
+
+    time: float
+    is_abandon: bool
+    was_ringing: bool
+
+
+@dataclass(slots=True)
+class Trace:
+    """Notes about one call.
+
+    Attributes:
+        origin: by what its tenant is chosen; None: that is done.
+        is_originated: whether the exchange made its first channel, instead of a caller.
+        cause: why the caller's channel was hung up.
+        requests: who hung up, and when.
+        completed: who ended the conversation as the queue told, and when.
+    """
+
+    origin: CallOrigin | None = None
+    is_originated: bool = False
+    cause: str = ""
+    requests: list[tuple[EndedBy, float]] = field(default_factory=list)
+    completed: tuple[EndedBy, float] | None = None
+    departure: Departure | None = None
+
+    def request(self, who: EndedBy, time: float) -> None:
+        """Note that a participant hung up."""
+        if len(self.requests) < _MAX_REQUESTS:
+            self.requests.append((who, time))
+
+    def ended_by(self, since: float) -> EndedBy:
+        """Return who hung up first since a time; empty: no participant did, or it was not told."""
+        for who, time in self.requests:
+            if time >= since:
+                return who
+        if self.completed is not None and self.completed[1] >= since:
+            return self.completed[0]
+        return ""

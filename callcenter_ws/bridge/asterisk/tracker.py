@@ -1,0 +1,281 @@
+"""Which call each channel of one Asterisk belongs to: how calls begin, what is held back, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from callcenter_ws.bridge.asterisk.channels import Channel, ChannelTable
+from callcenter_ws.bridge.asterisk.parties import Parties
+from callcenter_ws.bridge.asterisk.traces import Trace
+from callcenter_ws.bridge.call import Call, Party
+from callcenter_ws.bridge.calls import CallBook, EndedBy
+from callcenter_ws.bridge.tenants import CallOrigin, TenantRules
+
+_END_SECONDS = 1.0
+"""What hung up within this time before the end of a call ended it."""
+
+_NAMELESS = ("", "s")
+"""Extensions of channels that are called or originated, and have not got a number of their own."""
+
+GOES_ON = float("inf")
+"""Stands for the time where a caller is seen to go on elsewhere."""
+
+Later = Callable[[float], None]
+"""Called with the time."""
+
+
+class Tracker:
+    """The calls of one exchange and their channels.
+
+    Attributes:
+        sees_requests: whether the exchange tells us who hangs up.
+        sees_dialplan: whether the exchange tells us what its dialplan does.
+        strays: events about channels that are not known, by their names.
+    """
+
+    def __init__(self, source: str, book: CallBook, parties: Parties, tenants: TenantRules) -> None:
+        self.book = book
+        self.table = ChannelTable()
+        self.parties = parties
+        self.tenants = tenants
+        self.sees_requests = False
+        self.sees_dialplan = False
+        self.strays: dict[str, int] = {}
+        self._source = source
+        self._traces: dict[str, Trace] = {}
+        self._later: dict[str, tuple[float, Later]] = {}
+        self._due = float("inf")
+
+    # Work that waits for what follows
+
+    def later(self, key: str, due: float, work: Later) -> None:
+        """Do something at a time unless it is done or canceled before."""
+        self._later[key] = (due, work)
+        self._due = min(self._due, due)
+
+    def now(self, key: str, time: float) -> bool:
+        """Do what waits under a key; return whether there was anything."""
+        entry = self._later.pop(key, None)
+        if entry is None:
+            return False
+        entry[1](time)
+        return True
+
+    def cancel(self, key: str) -> bool:
+        """Forget what waits under a key; return whether there was anything."""
+        return self._later.pop(key, None) is not None
+
+    def advance(self, time: float) -> None:
+        """Do what is due."""
+        if time < self._due:
+            return
+        for key in [key for key, (due, _) in self._later.items() if due <= time]:
+            self.now(key, time)
+        self._due = min((due for due, _ in self._later.values()), default=float("inf"))
+
+    def shift(self, by: float) -> None:
+        """Move what waits, because the exchange's clock was set."""
+        self._later = {key: (due + by, work) for key, (due, work) in self._later.items()}
+        self._due += by
+
+    # Calls of channels
+
+    def call_of(self, channel: Channel | None) -> Call | None:
+        """Return the call of a channel; None if it has none any more."""
+        return self.book.calls.get(channel.call_id) if channel is not None else None
+
+    def trace(self, call: Call) -> Trace:
+        """Return what is noted of a call beside what is told of it."""
+        trace = self._traces.get(call.call_id)
+        if trace is None:
+            trace = self._traces[call.call_id] = Trace()
+        return trace
+
+    def stray(self, name: str) -> None:
+        """Count an event about a channel that is not known."""
+        self.strays[name] = self.strays.get(name, 0) + 1
+
+    def restore(self) -> None:
+        """Learn the channels of the calls that the book has taken over."""
+        for call in self.book.calls.values():
+            for uniqueid, name in call.members.items():
+                channel = self.table.add(uniqueid, name)
+                if channel is not None:
+                    channel.call_id = call.call_id
+                    channel.has_answered = uniqueid in call.legs or uniqueid in call.remote
+
+    def new_channel(self, headers: Mapping[str, str], time: float) -> Channel | None:
+        """Take in a channel that has begun, and begin its call if it is the first of one."""
+        uniqueid = headers.get("Uniqueid", "")
+        is_known = self.table.get(uniqueid) is not None
+        channel = self._add(uniqueid, headers.get("Channel", ""), headers, "")
+        if channel is None or is_known:
+            return channel
+        linkedid = headers.get("Linkedid", "") or uniqueid
+        if linkedid == uniqueid:
+            self._begin(channel, headers, time)
+        else:
+            self._join(channel, linkedid)
+        return channel
+
+    def adopt(self, headers: Mapping[str, str], prefix: str, time: float, *, begin: bool = False) -> Channel | None:
+        """Return a channel that an event tells of; take it in if its beginning was not seen.
+
+        Args:
+            prefix: of the headers about this channel.
+            begin: begin a call with it if its call is not known.
+        """
+        uniqueid = headers.get(f"{prefix}Uniqueid", "")
+        channel = self.table.get(uniqueid)
+        if channel is None:
+            name = headers.get(f"{prefix}Channel", "")
+            if not uniqueid or not name:
+                return None
+            channel = self._add(uniqueid, name, headers, prefix)
+            if channel is None:
+                return None
+            self._join(channel, headers.get(f"{prefix}Linkedid", "") or uniqueid)
+        if begin and not channel.call_id and self.call_of(channel) is None:
+            self.stray("QueueCallerJoin")
+            self._begin(channel, headers, time)
+        return channel
+
+    def _add(self, uniqueid: str, name: str, headers: Mapping[str, str], prefix: str) -> Channel | None:
+        channel = self.table.add(uniqueid, name)
+        if channel is not None:
+            channel.context = channel.context or headers.get(f"{prefix}Context", "")
+            channel.account_code = channel.account_code or headers.get(f"{prefix}AccountCode", "")
+            channel.caller_name = channel.caller_name or headers.get(f"{prefix}CallerIDName", "")
+        return channel
+
+    def _join(self, channel: Channel, linkedid: str) -> None:
+        first = self.table.get(linkedid)
+        call_id = first.call_id if first is not None else f"{self._source}-{linkedid}"
+        call = self.book.calls.get(call_id)
+        if call is not None:
+            channel.call_id = call_id
+            call.members[channel.uniqueid] = channel.name
+
+    # Begin
+
+    def _begin(self, channel: Channel, headers: Mapping[str, str], time: float) -> None:
+        linkedid = headers.get("Linkedid", "") or channel.uniqueid
+        is_inside = self.parties.is_inside(channel)
+        caller_id, name = headers.get("CallerIDNum", ""), headers.get("CallerIDName", "")
+        call = Call(
+            f"{self._source}-{linkedid}",
+            channel.uniqueid,
+            time,
+            caller_id=caller_id,
+            caller_name=name,
+            destination=headers.get("Exten", ""),
+            channel=channel.name,
+            caller=self.parties.of_channel(channel, name) if is_inside else None,
+        )
+        call.members[channel.uniqueid] = channel.name
+        if not self.book.begin(call):
+            return
+        channel.call_id = call.call_id
+        is_inbound = self.parties.kind_of(channel.context) == "inbound"
+        is_originated = headers.get("ChannelState", "") == "0"
+        trace = self.trace(call)
+        trace.origin = CallOrigin(channel.context, channel.account_code, channel.device)
+        trace.is_originated = is_originated
+        if (is_inbound and not is_originated) or not (is_inside or is_originated or channel.is_local):
+            call.direction = "inbound"
+            if self._decide(call, trace):
+                self.book.announce(call)
+
+    def _decide(self, call: Call, trace: Trace) -> bool:
+        """Choose the tenant; return False if that has to wait."""
+        if call.tenant_id or trace.origin is None:
+            return True
+        call.tenant_id = self.tenants.decide(trace.origin) or ""
+        return bool(call.tenant_id)
+
+    def decide(self, call: Call) -> None:
+        """Announce a call that was held back for its tenant only, if more that is known of it now decides that."""
+        if call.direction and not call.is_announced and self._decide(call, self.trace(call)):
+            self.book.announce(call)
+
+    def conclude(self, call: Call) -> None:
+        """Fill in the tenant and the direction of a call that is announced now."""
+        trace = self.trace(call)
+        if trace.origin is not None and not call.tenant_id:
+            call.tenant_id = self.tenants.conclude(trace.origin, call.call_id)
+        if not call.direction:
+            is_outbound = trace.is_originated and call.caller is None and not call.channel.startswith("Local/")
+            call.direction = "outbound" if is_outbound else "internal" if call.caller is not None else "inbound"
+
+    def goes_to(self, call: Call, dialer: Channel, target: Channel, headers: Mapping[str, str]) -> None:
+        """Decide the direction of a call that was held back, as it dials something that is no Local channel."""
+        if call.is_announced:
+            return
+        if call.destination in _NAMELESS:
+            call.destination = headers.get("Exten", "") or call.destination
+        if not call.direction and call.caller is not None:
+            call.direction = "outbound" if self.is_outside(target) else "internal"
+        if call.caller_id == "":
+            call.caller_id = headers.get("CallerIDNum", "")
+        self.book.announce(call)
+
+    def is_outside(self, channel: Channel) -> bool:
+        """Return whether a channel that an agent's call dials leads out of the house."""
+        return not channel.is_local and not self.parties.is_inside(channel)
+
+    def party_of(self, channel: Channel, name: str = "") -> Party:
+        """Return who is behind a channel."""
+        return self.parties.of_channel(channel, name)
+
+    # End
+
+    def leave_call(self, call: Call, channel: Channel) -> None:
+        """Take a channel out of a call."""
+        call.members.pop(channel.uniqueid, None)
+        channel.call_id = ""
+
+    def requested(self, channel: Channel, time: float) -> None:
+        """Note that the far end of a channel hung up."""
+        call = self.call_of(channel)
+        if call is None:
+            return
+        who: EndedBy = ""
+        if channel.uniqueid in call.legs:
+            who = "agent" if call.legs[channel.uniqueid].state == "talking" else ""
+        elif channel.uniqueid in call.remote:
+            who = "callee"
+        elif self.is_root(call, channel):
+            who = "agent" if call.caller is not None and call.direction == "outbound" else "caller"
+        if who:
+            self.trace(call).request(who, time)
+
+    @staticmethod
+    def is_root(call: Call, channel: Channel) -> bool:
+        """Return whether a channel is the caller's."""
+        return channel.uniqueid == call.unique_id or call.call_id.endswith("-" + channel.uniqueid)
+
+    def end_if_empty(self, call: Call, time: float, cause: str) -> None:
+        """End a call whose last channel is gone."""
+        if call.members:
+            return
+        trace = self.trace(call)
+        ended_by = trace.ended_by(time - _END_SECONDS)
+        if not ended_by:
+            ended_by = "exchange" if self.sees_requests else "caller" if call.is_abandoned else ""
+        self.end(call, time, ended_by, trace.cause or cause)
+
+    def end(self, call: Call, time: float, ended_by: EndedBy, cause: str = "") -> None:
+        """End a call."""
+        self.book.end(call, time, ended_by, cause)
+        self._traces.pop(call.call_id, None)
+        self.cancel(f"birth/{call.call_id}")
+
+    def forget(self, call_id: str) -> None:
+        """Forget what is noted of a call that was ended otherwise."""
+        self._traces.pop(call_id, None)
+
+    def forget_channels(self) -> None:
+        """Forget all channels and what waits, because the exchange was started anew."""
+        self.table.clear()
+        self._traces.clear()
+        self._later.clear()

@@ -1,0 +1,108 @@
+"""Transfers, calls that are picked up elsewhere, and calls that are parked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from callcenter_ws.bridge.asterisk.channels import Channel
+from callcenter_ws.bridge.asterisk.tracker import Tracker
+from callcenter_ws.bridge.call import Call, Party, Transfer
+
+
+class Transfers:
+    """Translates events of transfers. Of those that fail nothing is told."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._book = tracker.book
+        self._table = tracker.table
+
+    def blind(self, headers: Mapping[str, str], time: float) -> None:
+        """A participant sent the other one elsewhere."""
+        channel = self._table.get(headers.get("TransfererUniqueid", ""))
+        call = self._tracker.call_of(channel)
+        if headers.get("Result") != "Success" or channel is None or call is None:
+            return
+        sender = self._sender(call, channel)
+        self._leave(call, channel, time)
+        self._book.transfer(call, Transfer("blind", sender, headers.get("Extension", "") or "unknown", time))
+
+    def attended(self, headers: Mapping[str, str], time: float) -> None:
+        """A participant connected two calls, or the two ends of one."""
+        first = self._table.get(headers.get("OrigTransfererUniqueid", ""))
+        second = self._table.get(headers.get("SecondTransfererUniqueid", ""))
+        call, consultation = self._tracker.call_of(first), self._tracker.call_of(second)
+        if headers.get("Result") != "Success" or first is None or call is None:
+            return
+        is_threeway = headers.get("DestType") == "Threeway"
+        sender = self._sender(call, first)
+        if not is_threeway:
+            self._leave(call, first, time)
+        destination, target = call.destination, None
+        if consultation is not None and consultation is not call and second is not None:
+            destination = consultation.destination
+            stays = is_threeway or headers.get("DestType") == "App"
+            target = self._merge(consultation, call, None if stays else second, time)
+        else:
+            target = next((leg.party for leg in call.legs.values() if leg.state == "talking"), None)
+            destination = headers.get("TransferTargetCallerIDNum", "") or destination
+        transfer = Transfer("attended", sender, destination or "unknown", time)
+        self._book.transfer(call, transfer, target, is_settled=True)
+
+    def pickup(self, headers: Mapping[str, str], time: float) -> None:
+        """A channel takes the place of one that rings."""
+        target = self._table.get(headers.get("TargetUniqueid", ""))
+        name = headers.get("Channel", "")
+        if target is not None and name:
+            target.rename(name)
+            picker = self._table.get(headers.get("Uniqueid", ""))
+            target.caller_name = picker.caller_name if picker is not None else ""
+
+    def unparked(self, headers: Mapping[str, str], time: float) -> None:
+        """A channel took a parked call."""
+        parked = self._table.get(headers.get("ParkeeUniqueid", ""))
+        channel = self._table.get(headers.get("RetrieverUniqueid", ""))
+        call, other = self._tracker.call_of(parked), self._tracker.call_of(channel)
+        if call is None or channel is None or call is other:
+            return
+        party = self._tracker.party_of(channel)
+        if other is not None:
+            self._merge(other, call, None, time)
+        self._book.answer(call, channel.uniqueid, party, channel.name, time)
+
+    def _sender(self, call: Call, channel: Channel) -> Party | None:
+        leg = call.legs.get(channel.uniqueid)
+        if leg is not None:
+            return leg.party
+        return call.caller if self._tracker.is_root(call, channel) else None
+
+    def _leave(self, call: Call, channel: Channel, time: float) -> None:
+        """Take the participant who transferred out of the conversation."""
+        if channel.uniqueid in call.legs:
+            self._book.release(call, channel.uniqueid, time)
+        elif self._tracker.is_root(call, channel):
+            self._book.release_caller(call, time)
+        self._tracker.cancel(f"unhold/{channel.uniqueid}")
+
+    def _merge(self, source: Call, target: Call, but: Channel | None, time: float) -> Party | None:
+        """Move the channels of a call to another one, and end it.
+
+        Args:
+            but: the channel that leaves both.
+        """
+        stay = source.stay
+        if stay is not None:
+            self._book.leave(source, "transferred", time)
+        for uniqueid, name in list(source.members.items()):
+            channel = self._table.get(uniqueid)
+            if channel is None:
+                continue
+            self._tracker.leave_call(source, channel)
+            if channel is not but:
+                channel.call_id = target.call_id
+                target.members[uniqueid] = name
+        found = self._book.move(source, target, list(source.legs) + list(source.remote), time)
+        self._tracker.end(source, time, "transfer")
+        if stay is not None:
+            self._book.join(target, stay.queue, time, stay.position)
+        return found
