@@ -67,7 +67,8 @@ class _Agent:
 
     def devices(self) -> list[Device]:
         """Return the devices that count: while it is logged in by a call, its phone is in use by that call."""
-        return list({member.device for member in self.members if member.needs_login or not self.logins})
+        members = (member for member in self.members if member.needs_login or not self.logins)
+        return list({member.device for member in members if member.is_logged_in})
 
     def doings(self) -> list[Activity]:
         """Return the activities that count: the call by which it is logged in does not."""

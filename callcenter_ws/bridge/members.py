@@ -288,7 +288,7 @@ class Members:
             "paused": member.paused,
             "penalty": member.penalty,
         }
-        if reason or member.reason:
+        if change != "removed" and (reason or member.reason):
             payload["reason"] = reason or member.reason
         if member.membership:
             payload["membership"] = member.membership

@@ -157,13 +157,13 @@ class QueueMembers:
 
     def _login(self, message: AmiMessage, time: float) -> None:
         agent, channel = message.get("Agent"), message.get("Channel")
-        phone = device_of_channel(channel)
-        user = self._directory.user_of(f"Agent:{agent}") or self._directory.user_of(phone)
-        if not agent or user is None or (agent not in self._logins and len(self._logins) >= _MAX_LOGINS):
-            return
         earlier = self._logins.get(agent)
         if earlier is not None:
             self._leave(earlier, time)
+        phone = device_of_channel(channel)
+        user = self._directory.user_of(f"Agent:{agent}") or self._directory.user_of(phone)
+        if not agent or user is None or len(self._logins) >= _MAX_LOGINS:
+            return
         tenant_id = self._rules.of_device(f"Agent:{agent}") or self._rules.of_agent(phone)
         login = LoginRecord(agent, channel, user.user_id, user.username, user.extension, tenant_id)
         self._enter(login, time)
