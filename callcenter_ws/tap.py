@@ -11,14 +11,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from twisted.application.service import MultiService, Service
-from twisted.logger import ILogObserver, Logger
+from twisted.application.service import Service
+from twisted.logger import Logger
 from twisted.python import usage
-from twisted.python.components import Componentized
 from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
@@ -39,9 +38,11 @@ from callcenter_ws.ops.reload_outcome import RecordedReload
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.log_output import LogLevelFilter, log_observer
+from callcenter_ws.runtime.logged_service import LoggedService
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.service_manager import NotifySocket, ServiceReports
 from callcenter_ws.runtime.setting_problems import ConfigError, Problem
+from callcenter_ws.runtime.signal_calls import call_on_signal
 from callcenter_ws.runtime.stop_signals import StopSignals
 from callcenter_ws.workers import worker_options
 from callcenter_ws.workers.handoff import WorkerHandoff, listen_endpoints
@@ -141,24 +142,6 @@ class Options(usage.Options):
             worker_options.check_settings(settings, demo=bool(self["demo"]))
 
 
-class LoggedService(MultiService):
-    """Runs a service, and gives ``twistd`` the log observer that the settings ask for.
-
-    ``twistd`` makes the application, adds this service to it, and then asks the application for an observer.
-    """
-
-    def __init__(self, service: Service, observer: ILogObserver | None) -> None:
-        super().__init__()
-        self._observer = observer
-        service.setServiceParent(self)
-
-    def setServiceParent(self, parent: object) -> None:  # noqa: N802 - a name of Twisted
-        """Add the service to the application."""
-        super().setServiceParent(parent)
-        if self._observer is not None and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, self._observer)
-
-
 def makeService(options: Options) -> Service:
     """Return the gateway service, or with ``--workers`` the supervisor, ready to start."""
     from twisted.internet import reactor as installed_reactor
@@ -211,11 +194,11 @@ def _controlled(
         if service.worker is not None:
             service.worker.reload = WorkerReload(options.source, reload, reload.refused)
             text = "SIGHUP: this is a worker; send it to the supervisor, which replaces all workers"
-            _on_hangup(reactor, lambda: _log.warn(text))
+            call_on_signal(reactor, signal.SIGHUP, lambda: _log.warn(text))
             return service
         operations = ProcessOperations(reload, service.parts.health, ReactorClock(reactor), spawn, reports.reload)
         on_hangup = operations.request_reload
-    _on_hangup(reactor, on_hangup)
+    call_on_signal(reactor, signal.SIGHUP, on_hangup)
     return ControlledService(reactor, service, operations, options.settings.control_socket)
 
 
@@ -286,14 +269,6 @@ def _end_with_failure(reactor: Reactor) -> None:
     atexit.register(os._exit, 1)
     # The reactor may not run yet, and then cannot be stopped.
     reactor.callWhenRunning(reactor.stop)
-
-
-def _on_hangup(reactor: Reactor, act: Callable[[], None]) -> None:
-    """Call ``act`` on SIGHUP, which by default ends the process without a log line.
-
-    Closed terminals and many scripts send it. While the process starts, ``act`` waits until the reactor runs.
-    """
-    signal.signal(signal.SIGHUP, lambda number, frame: reactor.callFromThread(act))
 
 
 def _announce(demo: DemoState) -> None:

@@ -103,7 +103,7 @@ PURE_MAY_USE = {
 
 EXCEPTIONS = {("callcenter_ws.events.ulid", "os")}  # the default source of random bytes
 
-USE_THE_REACTOR = {"callcenter_ws.tap", "callcenter_ws.cli.in_reactor"}
+USE_THE_REACTOR = {"callcenter_ws.tap", "callcenter_ws.bridge.tap", "callcenter_ws.cli.in_reactor"}
 
 AT_THE_ROOT = {"", "errors", "interfaces", "testing", "tap"}
 """The modules that belong to no folder."""

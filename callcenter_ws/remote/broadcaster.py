@@ -255,6 +255,11 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         self._is_stopped = True
         return Deferred.fromCoroutine(self._stop())
 
+    def stop_now(self) -> None:
+        """Do not wait for answers any more, in a stop that has begun or begins later."""
+        self._stop_timeout = 0.0
+        self._buffer_emptied()
+
     async def _stop(self) -> None:
         if len(self._buffer):
             self._empty = Deferred()

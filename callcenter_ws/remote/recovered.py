@@ -55,6 +55,7 @@ class UnwaitedEvents:
 
     def __init__(self, refused: SpoolRefused | None) -> None:
         self._refused = refused
+        self._logged: set[tuple[str, ErrorCode]] = set()
 
     def track(self, event: PendingEvent) -> None:
         """Handle the outcome of an event of an earlier process."""
@@ -70,10 +71,16 @@ class UnwaitedEvents:
         self._report(event, refusal)
 
     def refused(self, event: PendingEvent, refusal: Refusal) -> None:
-        """Note that an event of a unit is refused."""
+        """Note that an event of a unit is refused. The first of each type and code is logged: they may be many."""
         if refusal.code in _KEPT:
             return
-        _log.error("{type} {event_id} of {tenant_id} was refused: {code}: {reason}", **_log_fields(event, refusal))
+        kind = (event.fields["type"], refusal.code)
+        if kind not in self._logged:
+            self._logged.add(kind)
+            _log.error(
+                "{type} {event_id} of {tenant_id} was refused: {code}: {reason}. Further such refusals are not logged",
+                **_log_fields(event, refusal),
+            )
         self._report(event, refusal)
 
     def _report(self, event: PendingEvent, refusal: Refusal) -> None:

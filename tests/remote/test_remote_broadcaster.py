@@ -147,7 +147,7 @@ def test_public_names() -> None:
         "state",
         "state_reason",
     }
-    service = {"startService", "stopService"}
+    service = {"startService", "stopService", "stop_now"}
     assert {name for name in vars(EventBroadcaster) if not name.startswith("_")} == documented | service
 
 

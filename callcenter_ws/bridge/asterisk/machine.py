@@ -15,7 +15,7 @@ from callcenter_ws.bridge.directory import Directory
 from callcenter_ws.bridge.members import Members
 from callcenter_ws.bridge.outgoing import Outgoing, Unit
 from callcenter_ws.bridge.settings import SourceSettings
-from callcenter_ws.bridge.tenants import TenantRules
+from callcenter_ws.bridge.tenants import Report, TenantRules
 
 
 class AsteriskMachine:
@@ -23,6 +23,7 @@ class AsteriskMachine:
 
     Args:
         records: what an earlier process stored with its events.
+        report: called for what has no tenant; see ``TenantRules``.
 
     Attributes:
         wanted: the names of the events that ``handle`` takes; others need not be parsed. None: all.
@@ -30,12 +31,12 @@ class AsteriskMachine:
 
     wanted: frozenset[str] | None = None
 
-    def __init__(self, settings: SourceSettings, records: Mapping[str, bytes]) -> None:
+    def __init__(self, settings: SourceSettings, records: Mapping[str, bytes], report: Report | None = None) -> None:
         self._settings = settings
         self._time = 0.0
         self._outgoing = Outgoing(settings.name)
         self.directory = Directory(settings.agents, settings.agent_pattern)
-        self.rules = TenantRules(settings.tenants, settings.tenant)
+        self.rules = TenantRules(settings.tenants, settings.tenant, report)
         self.agents = Agents(self._outgoing, self.directory)
         self.members = Members(self._outgoing, self.directory, self.rules, self.agents)
         self._queue_members = QueueMembers(self._outgoing, self.directory, self.rules, self.agents, self.members)

@@ -1,0 +1,340 @@
+"""The service for one exchange: its connection, its state machine, and its link to the gateway with its spool."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger, LogLevel
+
+from callcenter_ws import __version__
+from callcenter_ws.bridge.asterisk.connection import AmiConnection, is_private
+from callcenter_ws.bridge.asterisk.login import Credentials
+from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
+from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
+from callcenter_ws.bridge.asterisk.traffic import Traffic
+from callcenter_ws.bridge.counters import SourceCounters
+from callcenter_ws.bridge.dropped_log import DroppedLog
+from callcenter_ws.bridge.health import SourceHealth
+from callcenter_ws.bridge.outgoing import Unit
+from callcenter_ws.bridge.settings import GatewaySettings, SourceSettings
+from callcenter_ws.bridge.unit_sender import UnitSender
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.remote import EventBroadcaster, LinkState, SpoolUnusable
+from callcenter_ws.remote.retry_log import RetryLog
+from callcenter_ws.runtime.background import spawn
+from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.log_fields import reason_of
+from callcenter_ws.runtime.slicer import Slicer
+
+SPOOL_RETRY_SECONDS = 15.0
+"""The delay until a spool that cannot be opened is tried again: its disk may be full, or an earlier process may use it
+for a moment."""
+
+_log = Logger()
+
+
+class ExchangeService(Service):
+    """Publishes what happens at one exchange.
+
+    Args:
+        reactor: as for ``EventBroadcaster``.
+        slicer: divides the work of all exchanges over turns of the reactor.
+        token: returns what to authenticate with at the gateway; None on a unix socket that needs nothing.
+        secret: that of the user of the manager interface.
+
+    Attributes:
+        settings: those in use; a reload replaces them.
+        secret: as given; a reload replaces it.
+        problem: why the spool cannot be used; empty if it can.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        clock: Clock,
+        slicer: Slicer,
+        gateway: GatewaySettings,
+        settings: SourceSettings,
+        token: Callable[[], str] | None,
+        secret: str,
+    ) -> None:
+        self.settings = settings
+        self.secret = secret
+        self.problem = ""
+        self.counters = SourceCounters()
+        self._reactor = reactor
+        self._clock = clock
+        self._slicer = slicer
+        self._gateway = gateway
+        self._token = token
+        self._log = RetryLog(clock)
+        self._dropped = DroppedLog(settings.name)
+        self.health = SourceHealth(settings.name, settings.kind, tenants_of(settings), clock.time)
+        self.broadcaster = self._new_broadcaster()
+        self._sender = self._new_sender()
+        self._machine: AsteriskMachine | None = None
+        self._connection: AmiConnection | None = None
+        self._ended_sessions = Traffic()
+        self._unmatched: Counter[str] = Counter()
+        self._retry: Timer | None = None
+        self._relinking: Deferred[None] | None = None
+        self._is_open = False
+
+    @property
+    def connection(self) -> AmiConnection | None:
+        """The connection to the exchange; None while there shall be none."""
+        return self._connection
+
+    @property
+    def traffic(self) -> Traffic:
+        """What came from the exchange since the start of the process."""
+        return self._ended_sessions if self._connection is None else self._connection.traffic
+
+    @property
+    def unmatched(self) -> Mapping[str, int]:
+        """What had no tenant, and was dropped, by kind."""
+        present = {} if self._machine is None else self._machine.rules.unmatched
+        return Counter(self._unmatched) + Counter(present)
+
+    # Service
+
+    def startService(self) -> None:
+        """Open the spool, and connect to gateway and exchange. A spool that cannot be opened is tried again."""
+        super().startService()
+        self._open()
+
+    def stopService(self) -> Deferred[None]:
+        """Leave the exchange, and send what is left in the spool, within ``gateway.stop_timeout``."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    def stop_now(self) -> None:
+        """Do not wait for the gateway any more, in a stop that has begun."""
+        self.broadcaster.stop_now()
+
+    def audit(self) -> None:
+        """Compare what is known with the lists of the exchange now."""
+        if self._connection is not None:
+            self._connection.audit()
+
+    def use(self, settings: SourceSettings, secret: str) -> None:
+        """Use other settings and another secret from now on: what a reload changes in place."""
+        is_other_secret = secret != self.secret
+        self.settings, self.secret = settings, secret
+        if tenants_of(settings) != self.health.tenants:
+            # The gateway is told the tenants of a source when it connects.
+            self._relinking = Deferred.fromCoroutine(self._relink(self._relinking))
+        else:
+            if self._machine is not None:
+                self._machine.reload(settings, self._clock.time())
+                self._send(self._machine.take())
+            if is_other_secret and self.health.is_up is False:
+                spawn(self._reconnect())
+
+    async def _relink(self, earlier: Deferred[None] | None) -> None:
+        """Connect to gateway and exchange anew, with other tenants. What is in the spool stays there."""
+        if earlier is not None:
+            await earlier
+        await self._disconnect()
+        if self._is_open:
+            self._is_open = False
+            await self.broadcaster.stopService()
+        settings = self.settings
+        self.health = SourceHealth(settings.name, settings.kind, tenants_of(settings), self._clock.time)
+        self.broadcaster = self._new_broadcaster()
+        self._sender = self._new_sender()
+        if self.running and self._retry is None:
+            self._open()
+
+    async def _stop(self) -> None:
+        if self._relinking is not None:
+            await self._relinking
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        await self._disconnect()
+        if self._is_open:
+            self._is_open = False
+            if self.broadcaster.state is not LinkState.CONNECTED:
+                # What is in the spool is not lost, and waiting for the gateway would delay a restart.
+                self.broadcaster.stop_now()
+            await self.broadcaster.stopService()
+
+    def _open(self) -> None:
+        self._retry = None
+        try:
+            make_spool_folder(self._gateway)
+            self.broadcaster.startService()
+        except SpoolUnusable as error:
+            self._note_unusable(str(error))
+        except OSError as error:
+            self._note_unusable(f"cannot make the folder {self._gateway.spool}: {error.strerror}")
+        else:
+            self.problem = ""
+            self._is_open = True
+            self._connect()
+
+    def _note_unusable(self, reason: str) -> None:
+        if reason != self.problem:
+            _log.critical(
+                "source {source}: its spool cannot be used, and nothing is sent: {reason}. It is tried again",
+                source=self.settings.name,
+                reason=reason,
+            )
+        self.problem = reason
+        self._retry = self._clock.call_later(SPOOL_RETRY_SECONDS, self._open)
+
+    def _new_broadcaster(self) -> EventBroadcaster:
+        gateway, settings = self._gateway, self.settings
+        return EventBroadcaster(
+            gateway.endpoint.text,
+            self._reactor,
+            token=self._token,
+            buffer=gateway.buffer,
+            stop_timeout=gateway.stop_timeout,
+            spool=gateway.spool / f"{settings.name}.spool",
+            spool_refused=lambda event, refusal: self._sender.refused(event, refusal),
+            source=settings.name,
+            kind=settings.kind,
+            tenants=self.health.tenants,
+            capabilities=["health"],
+            version=__version__,
+            state_changed=self._link_changed,
+        )
+
+    def _new_sender(self) -> UnitSender:
+        return UnitSender(self.broadcaster, self.settings.name, self.counters, self._clock.time)
+
+    # The exchange
+
+    def _connect(self) -> None:
+        """Connect to the exchange, with a machine that continues from what the spool has."""
+        settings = self.settings
+        self._machine = AsteriskMachine(settings, self.broadcaster.records, self._dropped.report)
+        self._connection = AmiConnection(
+            clientFromString(self._reactor, settings.endpoint.text),
+            self._reactor,
+            self._clock,
+            self._slicer,
+            self._credentials,
+            self._machine,
+            self,
+            wanted=self._machine.wanted,
+            ping_interval=settings.ping_interval,
+            audit_interval=settings.audit_interval,
+        )
+        self._connection.ended_sessions = self._ended_sessions
+        self._connection.start()
+
+    def _credentials(self) -> Credentials:
+        is_plain_allowed = self.settings.allow_plain_login or is_private(self.settings.endpoint)
+        return Credentials(self.settings.username, self.secret, is_plain_allowed)
+
+    async def _disconnect(self) -> None:
+        connection = self._give_up()
+        if connection is not None:
+            await connection.stop()
+
+    def _give_up(self) -> AmiConnection | None:
+        """Use the connection and its machine no more, and return the connection."""
+        if self._machine is not None:
+            self._unmatched.update(self._machine.rules.unmatched)
+        connection, self._connection, self._machine = self._connection, None, None
+        return connection
+
+    async def _reconnect(self) -> None:
+        await self._disconnect()
+        if self.running and self._is_open and self._connection is None:
+            self._connect()
+
+    # ExchangeListener
+
+    def logged_in(self) -> None:
+        """Note that the exchange has accepted the login; it is not synchronized yet."""
+
+    def handle_unit(self, unit: Unit) -> None:
+        """Send and store what the machine has made."""
+        if self._connection is not None:
+            self._send(unit)
+
+    def synchronized(self, version: str, boot: str) -> None:
+        """Note that the machine knows the state of the exchange."""
+        self.counters.resyncs += 1
+        name = self.settings.name
+        self._log.succeeded(f"source {name}: connected to Asterisk {version}, running since {boot}; its state is known")
+        self._send(self.health.synchronized(version))
+
+    def lost(self, loss: Loss, retry_seconds: float) -> None:
+        """Note that there is no session, and when the next attempt is."""
+        if self._connection is None:
+            return
+        self.counters.count_loss(loss.reason)
+        level = LogLevel.error if loss.needs_operator else LogLevel.warn
+        self._log.failed(f"source {self.settings.name}: no exchange: {loss.text}", retry_seconds, level=level)
+        self._send(self.health.lost(loss.reason))
+        if loss.reason is LostReason.PROTOCOL_ERROR:
+            # The machine may have met a bug. A new one continues from what was stored.
+            self._retry = self._clock.call_later(retry_seconds, lambda: spawn(self._reconnect()))
+
+    # Sending
+
+    def _send(self, unit: Unit) -> None:
+        if not unit.events and not unit.records:
+            return
+        try:
+            self._sender.send(unit)
+        except Refusal as refusal:
+            self._leave(refusal)
+
+    def _leave(self, refusal: Refusal) -> None:
+        """Leave the exchange: what it says cannot be stored. The machine is given up, for it knows more than the spool.
+
+        When there is room again, a new machine continues from the spool, and the lists of the exchange say what has
+        happened meanwhile.
+        """
+        if self._connection is None or not self.running:
+            return
+        self.counters.pauses += 1
+        connection = self._give_up()
+        self.health.lost(LostReason.OVERLOADED)
+        # Not within a call of the connection.
+        if connection is not None:
+            self._clock.call_later(0, lambda: spawn(connection.stop()))
+        if refusal.code is ErrorCode.OVERLOADED:
+            _log.error(
+                "source {source}: the spool is full: {reason}. The exchange is left until the gateway has taken a half",
+                source=self.settings.name,
+                reason=reason_of(refusal.message),
+            )
+            self.broadcaster.when_room().addCallback(lambda _: self._return())
+        else:
+            _log.critical(
+                "source {source}: nothing can be sent any more, and the exchange is left: {reason}. Restart the bridge",
+                source=self.settings.name,
+                reason=reason_of(refusal.message),
+            )
+
+    def _return(self) -> None:
+        if self.running and self._is_open and self._connection is None:
+            _log.info("source {source}: the spool has room again", source=self.settings.name)
+            self._connect()
+
+    def _link_changed(self, state: LinkState, reason: str) -> None:
+        if state is LinkState.CONNECTED and self._is_open:
+            self._send(self.health.link_connected())
+
+
+def tenants_of(settings: SourceSettings) -> tuple[str, ...]:
+    """Return all tenants that the rules of a source can give, in their order."""
+    named = (*(rule.tenant for rule in settings.tenants), settings.tenant)
+    return tuple(dict.fromkeys(tenant for tenant in named if tenant))
+
+
+def make_spool_folder(gateway: GatewaySettings) -> None:
+    """Make the folder of the spools, for this user only, unless it is there; raises ``OSError``."""
+    gateway.spool.mkdir(mode=0o700, exist_ok=True)
