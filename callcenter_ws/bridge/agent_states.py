@@ -100,10 +100,13 @@ def merged_state(
         if activity in activities:
             return activity, ""
     engaged = {device.status for device in devices if device.is_engaged}
-    if activities or "in_use" in engaged:
+    if "in_use" in engaged:
         return "busy", ""
-    if engaged:
+    if "ringing" in engaged:
+        # A phone that the exchange calls first, to dial for its user, rings too.
         return "ringing", ""
+    if activities:
+        return "busy", ""
     known = {device.status for device in devices} - {"unknown"}
     if known == {"unreachable"}:
         return "offline", ""

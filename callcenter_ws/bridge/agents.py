@@ -152,6 +152,8 @@ class Agents:
         """Note that a login by a call is over."""
         agent = self._agents.get(user_id)
         if agent is not None and agent.logins.pop(name, None) is not None:
+            # The call of the login is over as well.
+            agent.activities = {call: activity for call, activity in agent.activities.items() if activity != "busy"}
             self._release_devices(agent)
             self._touch(agent, time)
 
@@ -267,7 +269,7 @@ class Agents:
 
     def _release_devices(self, agent: _Agent) -> None:
         """Ignore the status of the devices of a user without calls until the exchange tells a new one."""
-        if not agent.activities:
+        if not agent.doings():
             for member in agent.members:
                 member.device.is_explained = True
 
