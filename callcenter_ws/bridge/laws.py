@@ -18,6 +18,9 @@ from callcenter_ws.runtime.json import JsonValue, rfc3339
 TOLERANCE_SECONDS = 1.0
 """Sums of a call may exceed its duration by this: they are rounded, and measured on several events."""
 
+SAME_RING_SECONDS = 0.2
+"""Two rings at one agent that are closer are one."""
+
 _WAITING = ("queue.left", "call.missed", "call.ended")
 """What may still come of a call that was abandoned."""
 
@@ -46,7 +49,7 @@ class _Call:
 
     Attributes:
         queues: when it joined the queues in which it is.
-        ringing: the agents at whom it rings.
+        ringing: the agents at whom it rings, and since when.
         talking: the agents who are in it.
         left_abandoned: queues that it left as abandoned, for which no ``call.abandoned`` has come; less than 0: the
             other way round.
@@ -61,7 +64,7 @@ class _Call:
     is_answered: bool = False
     left_abandoned: int = 0
     queues: dict[str, float] = field(default_factory=dict)
-    ringing: set[str] = field(default_factory=set)
+    ringing: dict[str, float] = field(default_factory=dict)
     talking: set[str] = field(default_factory=set)
     holders: set[str] = field(default_factory=set)
 
@@ -178,17 +181,18 @@ class LawChecker:
 
     def _ringing(self, call: _Call, event: BridgeEvent, payload: Mapping[str, JsonValue]) -> None:
         agent = str(payload.get("agent_id") or "")
-        if agent in call.ringing:
+        # A later one is another attempt: that a ring ended because another agent answered first is not told.
+        if event.time - call.ringing.get(agent, 0.0) < SAME_RING_SECONDS:
             self._report(f"it rings at {agent} already")
         if agent in call.talking:
             self._report(f"{agent} talks in this call")
-        call.ringing.add(agent)
+        call.ringing[agent] = event.time
 
     def _missed(self, call: _Call, event: BridgeEvent, payload: Mapping[str, JsonValue]) -> None:
         agent = str(payload.get("agent_id") or "")
         if agent in call.talking:
             self._report(f"{agent} talks in this call")
-        call.ringing.discard(agent)
+        call.ringing.pop(agent, None)
 
     def _answered(self, call: _Call, event: BridgeEvent, payload: Mapping[str, JsonValue]) -> None:
         agent = str(payload.get("agent_id") or "")
@@ -224,7 +228,14 @@ class LawChecker:
         agent = str(payload.get("from_agent_id") or "")
         call.holders.clear()
         call.ringing.clear()
-        self._leave(call, agent, self._call_id(payload), event.time)
+        call_id = self._call_id(payload)
+        self._leave(call, agent, call_id, event.time)
+        target = str(payload.get("to_agent_id") or "")
+        if target and payload.get("transfer_type") == "attended":
+            # It has answered the consultation.
+            call.talking.add(target)
+            self._talks.setdefault(target, set()).add(call_id)
+            self._agents.answered(target, call_id, _callers(payload), event.time)
 
     def _leave(self, call: _Call, agent: str, call_id: str, time: float) -> None:
         call.talking.discard(agent)

@@ -91,6 +91,7 @@ class PhoneCall:
         caller: the phone that called, as ``trunk-acme`` or ``201``; empty for an originated call without a phone.
         ended_by: ``caller``, ``callee`` or ``exchange``: who hung up at last; empty: it did not end.
         is_renamed: whether the exchange changed the caller's number or name.
+        is_guessed: whether the end is that of one of several calls of its caller, as ``queue_log`` suggests.
     """
 
     caller: str
@@ -102,6 +103,7 @@ class PhoneCall:
     ended: float | None = None
     ended_by: str = ""
     is_renamed: bool = False
+    is_guessed: bool = False
     has_dtmf: bool = False
     legs: list[Leg] = field(default_factory=list)
     stays: list[Stay] = field(default_factory=list)
@@ -124,14 +126,15 @@ class Notes:
 
     Attributes:
         calls: in the order in which they began.
-        pauses: the records of ``queue_log`` about members: (seconds, queue, member, record, rest).
+        members: the records of ``queue_log`` about members: (seconds, queue, member, record, rest).
+        records: all records of ``queue_log``, divided.
     """
 
     def __init__(self, truth: dict[str, Any]) -> None:  # Any, as JSON is
         self.started: float = truth["started"]
         self.calls: list[PhoneCall] = []
         self.members: list[tuple[float, str, str, str, str]] = []
-        self._records = [line.split("|") for line in truth["queue_log"]]
+        self.records = [line.split("|") for line in truth["queue_log"]]
         self._log = [(float(at), text) for at, text in truth["log"]]
         self._redirected: list[float] = []
         for at, text in self._log:
@@ -254,12 +257,14 @@ class Notes:
         made = [call for call in self.calls if call.caller == phone and call.is_open()]
         if len(made) < 2:
             return made[0] if made else None
-        return min(made, key=lambda call: self._distance_from_end(call, at))
+        call = min(made, key=lambda call: self._distance_from_end(call, at))
+        call.is_guessed = True
+        return call
 
     def _distance_from_end(self, call: PhoneCall, at: float) -> float:
-        numbers = {record[6]: record[1] for record in self._records if record[4] == "ENTERQUEUE"}
+        numbers = {record[6]: record[1] for record in self.records if record[4] == "ENTERQUEUE"}
         uid = numbers.get(call.number)
-        ends = [int(record[0]) for record in self._records if record[1] == uid and record[4] in _LAST_RECORDS]
+        ends = [int(record[0]) for record in self.records if record[1] == uid and record[4] in _LAST_RECORDS]
         return abs(ends[-1] + 0.5 - self.started - at) if ends else 1e9
 
     def _end(self, call: PhoneCall, at: float, by: str) -> None:
@@ -314,7 +319,7 @@ class Notes:
 
     def _read_queue_log(self) -> None:
         by_uid: dict[str, PhoneCall] = {}
-        for time, uid, queue, member, record, *rest in self._records:
+        for time, uid, queue, member, record, *rest in self.records:
             at = int(time) - self.started
             if record in _MEMBER_RECORDS:
                 self.members.append((at, queue, member, record, rest[0] if rest else ""))
@@ -356,7 +361,9 @@ class Notes:
     # What shows only when all is read
 
     def _finish(self) -> None:
+        guessed = {call.caller for call in self.calls if call.is_guessed}
         for call in self.calls:
+            call.is_guessed = call.caller in guessed
             call.transfers = [transfer for transfer in call.transfers if self._has_succeeded(call, transfer)]
             for stay in call.stays:
                 self._finish_stay(call, stay)
@@ -373,7 +380,7 @@ class Notes:
         """Return whether a transfer reached somebody: the target rings, or the queue has noted it."""
         if transfer.kind == "attended":
             return True
-        noted = any(record[1] == call.uid and record[4] == "BLINDTRANSFER" for record in self._records)
+        noted = any(record[1] == call.uid and record[4] == "BLINDTRANSFER" for record in self.records)
         return noted or any(leg.phone == transfer.target and leg.rang >= transfer.at for leg in call.legs)
 
     def _finish_legs(self, call: PhoneCall) -> None:

@@ -86,6 +86,14 @@ KEPT = {
         again(INCOMING),
         again(ANSWERED),
     ),
+    "an attended transfer": (
+        INCOMING,
+        ANSWERED,
+        of("call.transferred", transfer_type="attended", from_agent_id="202", to_agent_id="201"),
+        TALKING,
+        ENDED,
+        AVAILABLE,
+    ),
     "an internal call": (
         of("call.incoming", direction="internal", channel="PJSIP/201-00000001"),
         of("call.answered", agent_id="202", direction="internal", channel="PJSIP/201-00000001"),
@@ -130,7 +138,6 @@ BROKEN = {
     "there is no call.abandoned": (INCOMING, JOINED, LEFT_ABANDONED, ENDED),
     "talks in the call 1": (INCOMING, ANSWERED, again(INCOMING), again(ANSWERED)),
     "has answered this call already": (INCOMING, ANSWERED, ANSWERED),
-    "it rings at 201 already": (INCOMING, RINGING, RINGING),
     "201 talks in this call": (INCOMING, ANSWERED, of("call.missed", agent_id="201")),
     "held by 201 already": (INCOMING, ANSWERED, HOLD, HOLD),
     "there was no call.hold": (INCOMING, ANSWERED, UNHOLD),
@@ -176,6 +183,11 @@ def test_an_id_that_is_not_unique() -> None:
     first, second = told(INCOMING, RINGING)
     repeated = BridgeEvent(second.type, "acme", second.time, first.event_id, second.payload)
     assert "event_id" in str(breaches([first, repeated])[0])
+
+
+def test_a_ring_that_is_told_twice() -> None:
+    assert "it rings at 201 already" in str(breaches(told(INCOMING, RINGING, RINGING, seconds=[0, 1, 1.1]))[0])
+    assert breaches(told(INCOMING, RINGING, RINGING, seconds=[0, 1, 3])) == []
 
 
 def test_a_time_that_goes_back() -> None:
