@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -39,6 +39,8 @@ _RIGHTS = {
     "Filter": ("system",),
 }
 """The actions that need one of these rights; the others need none."""
+
+_ACTIONS = (*_LISTS, "CoreSettings", "CoreStatus", "Filter", "ListCommands", "Ping", "Logoff")
 
 MAX_ACTION_BYTES = 65_536
 
@@ -298,6 +300,8 @@ class _PlayerSession(Protocol):
             self._reply(action, "Success", self._core_status())
         elif name == "Filter":
             self._exclude(action)
+        elif name == "ListCommands":
+            self._reply(action, "Success", dict(self._commands()))
         elif name == "Logoff":
             self._reply(action, "Goodbye", {"Message": "Thanks for all the fish."})
             self.transport.loseConnection()
@@ -313,6 +317,13 @@ class _PlayerSession(Protocol):
         for item in items:
             self._write(_encoded({**item, **own}))
         self._write(_encoded({"Event": end, **own, "EventList": "Complete", "ListItems": str(len(items))}))
+
+    def _commands(self) -> Iterator[tuple[str, str]]:
+        """Yield the actions that the user may use, as far as this server has them."""
+        for name in _ACTIONS:
+            if self._may(name):
+                rights = ",".join((*_RIGHTS[name], "all")) if name in _RIGHTS else "<none>"
+                yield name, f" (Priv: {rights})"
 
     def _core_status(self) -> Headers:
         started = time.gmtime(self._player.started_at)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from callcenter_ws.cli.arguments import Commands
-from callcenter_ws.cli.bridge import replay
+from callcenter_ws.cli.bridge import check, replay
 
-ACTIONS = (replay,)
+ACTIONS = (check, replay)
 """The modules of the actions, in the order of the help text. Each has a function ``add(actions)``."""
 
 
