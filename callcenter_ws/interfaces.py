@@ -9,6 +9,8 @@ from typing import Protocol
 import msgspec
 
 from callcenter_ws.errors import CloseCode, Refusal
+from callcenter_ws.events.catalogue import EntityKey
+from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
@@ -273,7 +275,8 @@ class Broker(Protocol):
         An event with a ``source_rule`` is appended, and the mark of its source raised, in one transaction, or not at
         all (``broker.source_marks``). One that its source's mark already covers yields a result with ``duplicate`` set,
         whose ``seq`` is 0 if its position is not known any more. One before which an event is missing is refused with
-        ``unavailable``.
+        ``unavailable``. With a ``Reconciliation`` as its rule, the events of the rule are appended in its place, all in
+        one transaction, or none; it yields the position of the last of them.
         """
 
     def position(self, tenant_id: str, known: Position | None = None) -> Awaitable[Position]:
@@ -289,6 +292,12 @@ class Broker(Protocol):
 
     def snapshot(self, tenant_id: str) -> Awaitable[Snapshot]:
         """Return the tenant's state, consistent with its ``seq``."""
+
+    def entities(self, tenant_id: str, kind: str) -> Awaitable[list[tuple[EntityKey, Entity]]]:
+        """Return the entities of the tenant's state of one kind, with their owners, for ``events.reconciliation``.
+
+        They change while later events arrive. What was read of one is confirmed by its version.
+        """
 
     def read_mailbox(self, tenant_id: str, user_id: str, after: int, limit: int) -> Awaitable[MailboxPage]:
         """Return at most ``limit`` items of a user's mailbox with ``seq`` greater than ``after``.

@@ -28,6 +28,7 @@ from callcenter_ws.runtime.clock import Clock, ReactorClock
 from callcenter_ws.sources.announcer import SourceAnnouncer
 from callcenter_ws.sources.local import LocalSources
 from callcenter_ws.sources.publishing import SourcePublisher
+from callcenter_ws.sources.syncing import StateSync
 from callcenter_ws.testing import run
 
 SECRET = b"a-shared-secret-of-the-tests"
@@ -158,6 +159,7 @@ class Gateway:
             node_id="node-1",
             sources=self.sources,
             source_publisher=SourcePublisher(self.broadcaster, self.broker, clock, self.sources.counters),
+            state_sync=StateSync(self.broker, clock, self.sources.counters),
             secret=SECRET,
             authenticate=tokens,
             revocations=revocations,

@@ -202,6 +202,35 @@ class PublishBatch(GatewayCommand):
     response: ClassVar = [(b"epoch", amp.Unicode()), (b"results", JsonText())]
 
 
+class SyncState(GatewayCommand):
+    """Tell all entities of the source in a tenant and scope; the gateway publishes the events of the difference.
+
+    It is sent in parts, one after the other, each with the same ``source_seq``. It takes effect with the last one,
+    after every event with a lower number and before any with a higher one.
+
+    Args of the wire:
+        scope: ``agents``, ``calls``, ``queues``, ``members`` or ``chats``.
+        part: from 1; ``last``: whether it is the last one.
+        entities: JSON list of at most 1,000 entities; their fields are in ``docs/senders.rst``.
+        timestamp: RFC 3339; that of the events; by default when the last part arrives.
+
+    Response:
+        epoch, seq: the position of the last event that was published; 0 if there was none, or if the sync was known.
+        published: the number of events; all three are empty or 0 for a part that is not the last one.
+    """
+
+    arguments: ClassVar = [
+        (b"tenant_id", amp.Unicode()),
+        (b"scope", amp.Unicode()),
+        (b"source_seq", amp.Integer()),
+        (b"part", amp.Integer()),
+        (b"last", amp.Boolean()),
+        (b"entities", JsonText()),
+        (b"timestamp", amp.Unicode(optional=True)),
+    ]
+    response: ClassVar = [(b"epoch", amp.Unicode()), (b"seq", amp.Integer()), (b"published", amp.Integer())]
+
+
 class ListSources(GatewayCommand):
     """Return the registered sources of a tenant; without ``tenant_id`` of all, with a credential for all tenants.
 

@@ -24,6 +24,7 @@ from callcenter_ws.runtime.network import network_of
 from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.sources.publishing import SourcePublisher
 from callcenter_ws.sources.registry import SourceRegistry
+from callcenter_ws.sources.syncing import StateSync
 
 MAX_CONNECTIONS = 1_000
 """Network connections are refused while so many authenticated peers are connected, those on unix sockets included."""
@@ -39,7 +40,8 @@ class AmpServerFactory(ServerFactory):
 
     Args:
         secret: the shared secret of ``amp.token_file``, without surrounding white space.
-        sources: the registry of sources; ``source_publisher`` publishes their events.
+        sources: the registry of sources; ``source_publisher`` publishes their events, ``state_sync`` reconciles their
+            state.
         authenticate: verifies JWTs. Without this and without ``secret`` only unix sockets are usable.
         limits: the limits of peers that have not authenticated; None for limits of this factory alone.
         revocations: after ``RevokeToken``, the sessions whose own token is in it are disconnected.
@@ -64,6 +66,7 @@ class AmpServerFactory(ServerFactory):
         node_id: str,
         sources: SourceRegistry,
         source_publisher: SourcePublisher,
+        state_sync: StateSync,
         secret: bytes | None = None,
         authenticate: Authenticator | None = None,
         revocations: Revocations | None = None,
@@ -80,7 +83,7 @@ class AmpServerFactory(ServerFactory):
             self.authenticator,
             AuthenticationThrottle(self.limits, clock),
             self._subscriptions,
-            SourceResponders(sources, source_publisher, clock),
+            SourceResponders(sources, source_publisher, state_sync, clock),
             clock,
             node_id,
             self.disconnect_revoked,

@@ -82,6 +82,7 @@ class CommandResponders:
             (commands.Hello, sources.hello),
             (commands.PublishEvent, self.publish_event),
             (commands.PublishBatch, self.publish_batch),
+            (commands.SyncState, sources.sync_state),
             (commands.ListSources, sources.list_sources),
             (commands.ForgetSource, sources.forget_source),
             (commands.UserOnline, self.user_online),

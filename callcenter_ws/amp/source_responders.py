@@ -9,15 +9,20 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from callcenter_ws.amp.session import PeerSession
+from callcenter_ws.broker.batch import decode_slices, is_long_list
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.principal import Principal
+from callcenter_ws.events.source_rules import MAX_NUMBER
+from callcenter_ws.events.state_sync import scope_named
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.runtime.clock import Clock
-from callcenter_ws.runtime.json import JsonValue, decode_json, encode_json
+from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, JsonValue, decode_json, encode_json
 from callcenter_ws.sources.claim import Claim, claim_of, owner_of
 from callcenter_ws.sources.link import SourceLink
 from callcenter_ws.sources.publishing import Growth, SourcePublisher
 from callcenter_ws.sources.registry import SourceRegistry
+from callcenter_ws.sources.sync_parts import SyncPart
+from callcenter_ws.sources.syncing import StateSync
 
 _AGAIN: Final = "Hello was already sent on this connection"
 
@@ -30,9 +35,12 @@ _log = Logger()
 class SourceResponders:
     """Answers ``Hello``, and publishes the events of peers that have said it."""
 
-    def __init__(self, sources: SourceRegistry, publisher: SourcePublisher, clock: Clock) -> None:
+    def __init__(
+        self, sources: SourceRegistry, publisher: SourcePublisher, state_sync: StateSync, clock: Clock
+    ) -> None:
         self._sources = sources
         self._publisher = publisher
+        self._state_sync = state_sync
         self._clock = clock
 
     async def hello(
@@ -95,6 +103,51 @@ class SourceResponders:
             refusal = Refusal(ErrorCode.UNAVAILABLE, "Hello is not answered yet")
             return [refusal for _ in drafts]
         return await self._publisher.publish(peer.source, drafts, growth)
+
+    async def sync_state(
+        self,
+        peer: PeerSession,
+        *,
+        tenant_id: str,
+        scope: str,
+        source_seq: int,
+        part: int,
+        last: bool,
+        entities: bytes,
+        timestamp: str | None,
+    ) -> dict[str, object]:
+        """Take a part of what a source tells of its state; with the last one, publish the difference."""
+        link = peer.source
+        if link is None:
+            if peer.says_hello:
+                raise Refusal(ErrorCode.UNAVAILABLE, "Hello is not answered yet")
+            raise Refusal(ErrorCode.FORBIDDEN, "SyncState is for sources: call Hello first")
+        if not 1 <= source_seq <= MAX_NUMBER:
+            raise Refusal(ErrorCode.INVALID_EVENT, f"source_seq: expected an integer of 1 to {MAX_NUMBER}")
+        # What follows must not overtake it.
+        peer.pause_reading("sync")
+        try:
+            with peer.in_flight(events=1):
+                decoded, problem = await self._decode_entities(entities)
+                taken = SyncPart(
+                    tenant_id, scope_named(scope), source_seq, part, last, decoded, len(entities), timestamp, problem
+                )
+                done = await self._state_sync.take(link, taken)
+        finally:
+            peer.resume_reading("sync")
+        return {"epoch": done.result.epoch, "seq": done.result.seq if done.events else 0, "published": done.events}
+
+    async def _decode_entities(self, text: bytes) -> tuple[list[JsonValue], Refusal | None]:
+        """Return the entities of a part, and why they could not be decoded."""
+        try:
+            if is_long_list(text):
+                return [entity for piece in await decode_slices(text, self._clock) for entity in piece], None
+            entities = decode_json(text, MAX_BATCH_CONTAINERS)
+        except Refusal as refusal:
+            return [], Refusal(refusal.code, f"entities: {refusal.message}")
+        if isinstance(entities, list):
+            return entities, None
+        return [], Refusal(ErrorCode.INVALID_EVENT, "entities: expected a list")
 
     async def list_sources(self, peer: PeerSession, *, tenant_id: str | None) -> dict[str, object]:
         """Return the registered sources of a tenant, or of all."""

@@ -12,8 +12,11 @@ from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
 from callcenter_ws.broker.state import ENTITY_LIFETIME
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.catalogue import EntityKey
+from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.reconciliation import Reconciliation
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import (
     Deliver,
@@ -113,6 +116,11 @@ class MemoryBroker:
         outcomes: list[PublishResult | Refusal] = []
         fresh: dict[str, list[Publication]] = {}
         for event in events:
+            if isinstance(event.source_rule, Reconciliation):
+                outcome, publications = self._reconcile(event, event.source_rule)
+                outcomes.append(outcome)
+                fresh.setdefault(event.tenant_id, []).extend(publications)
+                continue
             outcome, publication = self._append(event)
             outcomes.append(outcome)
             if publication is not None:
@@ -120,13 +128,12 @@ class MemoryBroker:
         if self._bytes > self._memory_bytes:
             self._free_memory()
         for publications in fresh.values():
-            self._deliver(publications)
+            if publications:
+                self._deliver(publications)
         return outcomes
 
     def _append(self, event: Event) -> tuple[PublishResult | Refusal, Publication | None]:
-        tenant = self._tenants.get(event.tenant_id)
-        if tenant is None:
-            tenant = self._tenants[event.tenant_id] = _Tenant(Stream(self._chat_messages), Mailboxes(self.counters))
+        tenant = self._tenants.get(event.tenant_id) or self._new_tenant(event.tenant_id)
         stream = tenant.stream
         if event.source_rule is not None:
             verdict = stream.marks.judge(event)
@@ -150,6 +157,23 @@ class MemoryBroker:
             tenant.mailboxes.add(publication, self._clock.time())
         self._update_bytes(tenant)
         return PublishResult(self._epoch, publication.seq, event.event_id), publication
+
+    def _new_tenant(self, tenant_id: str) -> _Tenant:
+        tenant = self._tenants[tenant_id] = _Tenant(Stream(self._chat_messages), Mailboxes(self.counters))
+        return tenant
+
+    def _reconcile(self, event: Event, rule: Reconciliation) -> tuple[PublishResult | Refusal, list[Publication]]:
+        """Append the events of a part of a reconciliation."""
+        tenant = self._tenants.get(event.tenant_id) or self._new_tenant(event.tenant_id)
+        verdict = tenant.stream.judge_part(event, rule)
+        if isinstance(verdict, Refusal):
+            return verdict, []
+        if verdict is Verdict.KNOWN:
+            return PublishResult(self._epoch, 0, "", duplicate=True), []
+        tenant.stream.marks.finish_part(event.source or "", rule)
+        appended = [self._append(one)[1] for one in rule.events]
+        publications = [publication for publication in appended if publication is not None]
+        return PublishResult(self._epoch, tenant.stream.history.head, ""), publications
 
     def _update_bytes(self, tenant: _Tenant) -> None:
         """Update the total after the tenant's stream or mailboxes have changed."""
@@ -181,6 +205,15 @@ class MemoryBroker:
         stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
         self._update_bytes(tenant)
         return Snapshot(self._epoch, stream.history.head, stream.state.publications())
+
+    async def entities(self, tenant_id: str, kind: str) -> list[tuple[EntityKey, Entity]]:
+        """Return the entities of a kind; see ``interfaces.Broker.entities``."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            return []
+        tenant.stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
+        self._update_bytes(tenant)
+        return tenant.stream.state.entities(kind)
 
     async def read_mailbox(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
         """Return items of a user's mailbox; see ``interfaces.Broker.read_mailbox``."""

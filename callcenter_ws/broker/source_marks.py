@@ -7,6 +7,7 @@ from enum import Enum
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
+from callcenter_ws.events.reconciliation import Reconciliation
 from callcenter_ws.events.source_rules import SOURCE_DOWN, SOURCE_UP, Announcement, SourceNumber
 
 
@@ -65,6 +66,27 @@ class SourceMarks:
             return _judge_announcement(mark, rule)
         return Verdict.NEW
 
+    def judge_part(self, source: str, rule: Reconciliation) -> Verdict:
+        """Return what becomes of a part of a reconciliation; raise no mark."""
+        return _compare(self.get(source), rule)
+
+    def finish_part(self, source: str, rule: Reconciliation) -> None:
+        """Raise the mark for a part of a reconciliation that is new, if it is the last one."""
+        if rule.is_last:
+            mark = self._marks.setdefault(source, SourceMark())
+            mark.generation, mark.seq = rule.generation, rule.seq
+
+
+def _compare(mark: SourceMark, rule: SourceNumber) -> Verdict:
+    if rule.generation < mark.generation:
+        return Verdict.STALE
+    known = (mark.generation, mark.seq)
+    if (rule.generation, rule.seq) <= known:
+        return Verdict.KNOWN
+    if rule.after and known < (rule.generation, rule.after):
+        return Verdict.EARLY
+    return Verdict.NEW
+
 
 def _judge_number(mark: SourceMark, rule: SourceNumber, type_: str) -> Verdict:
     if rule.generation < mark.generation:
@@ -100,6 +122,11 @@ def _judge_announcement(mark: SourceMark, rule: Announcement) -> Verdict:
 def superseded() -> Refusal:
     """Return the refusal of an event of a generation after which a later one has published."""
     return Refusal(ErrorCode.STALE_GENERATION, "a later generation of the source has published")
+
+
+def changed() -> Refusal:
+    """Return the refusal of a part of a reconciliation of whose entities one has changed."""
+    return Refusal(ErrorCode.TRY_LATER, "an entity has changed since it was compared")
 
 
 def out_of_order() -> Refusal:

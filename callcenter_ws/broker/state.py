@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import msgspec
-
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES, ChatMessages
 from callcenter_ws.events.catalogue import EntityKey, Slot
+from callcenter_ws.events.entity import NO_VERSION, Entity, SlotKey, Version
 from callcenter_ws.events.event import UNASSIGNED, Event
 from callcenter_ws.events.publication import Publication
 
@@ -24,25 +23,6 @@ MAX_LASTING = 50_000
 first."""
 
 
-SlotKey = tuple[str, str | None]
-"""The name of an entity's slot, and the user whose slot it is; None: the slot for all users."""
-
-
-class _Entity(msgspec.Struct, eq=False, gc=False):
-    """The state of one entity; the garbage collector does not scan it, since publications are part of no cycle.
-
-    Attributes:
-        changed_at: when its last publication was received, in seconds of the monotonic clock; a publication that only
-            emptied a slot counts.
-        changed_by: the ``seq`` of that publication.
-        slots: the last publication of each slot.
-    """
-
-    changed_at: float
-    changed_by: int
-    slots: dict[SlotKey, Publication]
-
-
 class State:
     """The state of one tenant: the last publication of each slot of each entity, and the last messages of open chats.
 
@@ -54,17 +34,20 @@ class State:
 
     Attributes:
         bytes: memory of the publications, whether or not a History holds them too.
+        shared: the owner of each entity that had an event of another sender as well; the owner of any other is the
+            sender of each of its publications.
     """
 
     def __init__(self, chat_messages: int = DEFAULT_MESSAGES) -> None:
         # Ordered by last change, the oldest first.
-        self._entities: OrderedDict[EntityKey, _Entity] = OrderedDict()
+        self._entities: OrderedDict[EntityKey, Entity] = OrderedDict()
         # Those that do not expire, in the same order.
-        self._lasting: OrderedDict[EntityKey, _Entity] = OrderedDict()
+        self._lasting: OrderedDict[EntityKey, Entity] = OrderedDict()
         # All publications by position, which is the order in which they are added.
         self._by_seq: dict[int, Publication] = {}
         self._messages = ChatMessages(chat_messages, self._by_seq)
         self._slot_bytes = 0
+        self.shared: dict[EntityKey, str | None] = {}
 
     def __len__(self) -> int:
         return len(self._by_seq)
@@ -101,7 +84,12 @@ class State:
             return
         entities = self._lasting if slot.lasting else self._entities
         known = entities.pop(key, None)
-        filled = {} if known is None else known.slots
+        if known is None:
+            filled, owner = {}, event.source
+        else:
+            filled, owner = known.slots, known.owner
+            if event.source != owner:
+                self.shared[key] = owner
         if slot.appends:
             if filled or is_rebuilt:
                 self._append(filled, key, publication)
@@ -113,9 +101,9 @@ class State:
             for slot_key in [slot_key for slot_key in filled if _empties(slot, event.user_id, slot_key)]:
                 self._uncount(filled.pop(slot_key))
         if filled:
-            entities[key] = _Entity(event.received_at, publication.seq, filled)
-        elif not slot.appends:
-            self._messages.remove(key)
+            entities[key] = Entity(event.received_at, publication.seq, filled, owner)
+        else:
+            self._vanished(key, is_message=slot.appends)
         self._enforce_limits()
 
     def _append(self, filled: dict[SlotKey, Publication], key: EntityKey, publication: Publication) -> None:
@@ -155,10 +143,16 @@ class State:
         """Remove the entity longest unchanged, lasting ones after all others; there must be one."""
         self._forget(*(self._entities or self._lasting).popitem(last=False))
 
-    def _forget(self, key: EntityKey, entity: _Entity) -> None:
+    def _forget(self, key: EntityKey, entity: Entity) -> None:
         for publication in entity.slots.values():
             self._uncount(publication)
-        self._messages.remove(key)
+        self._vanished(key, is_message=False)
+
+    def _vanished(self, key: EntityKey, *, is_message: bool) -> None:
+        if self.shared:
+            self.shared.pop(key, None)
+        if not is_message:
+            self._messages.remove(key)
 
     def forget_before(self, received_at: float) -> None:
         """Remove entities whose last publication was received before this time of the monotonic clock."""
@@ -173,6 +167,23 @@ class State:
         kept = set(self._by_seq)
         kept.update(entity.changed_by for entity in self._entities.values())
         return kept
+
+    def restore_owners(self, owners: dict[EntityKey, str | None]) -> None:
+        """Set the owners of entities that had events of several senders, after all of ``restore``."""
+        self.shared = {}
+        for key, owner in owners.items():
+            entity = self._entities.get(key)
+            if entity is not None:
+                entity.owner = self.shared[key] = owner
+
+    def entities(self, kind: str) -> list[tuple[EntityKey, Entity]]:
+        """Return the entities of a kind, the one longest unchanged first. They change with the state."""
+        return [item for item in self._entities.items() if item[0][0] == kind]
+
+    def version(self, key: EntityKey, now: float) -> Version:
+        """Return the version of an entity that has not expired at ``now``, in seconds of the monotonic clock."""
+        entity = self._entities.get(key)
+        return NO_VERSION if entity is None or entity.changed_at < now - ENTITY_LIFETIME else entity.version
 
     def publications(self) -> list[Publication]:
         """Return the publications that make up the state, in ``seq`` order."""

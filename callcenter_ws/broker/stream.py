@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from callcenter_ws.broker.calls import CALL_LIFETIME, CallTable
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.chats import CHAT_LIFETIME, ChatTable
 from callcenter_ws.broker.history import History
 from callcenter_ws.broker.recent_ids import MAX_CLIENT_IDS, WINDOW_SECONDS, RecentIds
-from callcenter_ws.broker.source_marks import SourceMarks
+from callcenter_ws.broker.source_marks import SourceMarks, Verdict, changed, out_of_order, superseded
 from callcenter_ws.broker.state import ENTITY_LIFETIME, State
+from callcenter_ws.errors import Refusal
+from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.reconciliation import Reconciliation
 
 
 class Stream:
@@ -70,6 +75,25 @@ class Stream:
             recent = self.recent_of_clients if event.origin is Origin.CLIENT else self.recent
             recent.remember(event.event_id, self.staged, event.received_at)
         return Publication(event, self.staged)
+
+    def judge_part(
+        self, event: Event, rule: Reconciliation, staged: Container[EntityKey | None] = ()
+    ) -> Verdict | Refusal:
+        """Return whether a part of a reconciliation is new or known, or why it is refused; raise no mark.
+
+        Args:
+            staged: the entities of events that are staged and not appended: they have changed, too.
+        """
+        verdict = self.marks.judge_part(event.source or "", rule)
+        if verdict is Verdict.EARLY:
+            return out_of_order()
+        if verdict is Verdict.STALE:
+            return superseded()
+        if verdict is Verdict.NEW:
+            for key, version in rule.guards:
+                if key in staged or self.state.version(key, event.received_at) != version:
+                    return changed()
+        return verdict
 
     def complete(self, event: Event) -> None:
         """Complete an event with what is known of its call or chat, and remember what it says of it."""

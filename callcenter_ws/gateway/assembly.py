@@ -59,6 +59,7 @@ from callcenter_ws.runtime.peer_limits import PeerLimits
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.web_origin import OriginList
 from callcenter_ws.sources.publishing import SourcePublisher
+from callcenter_ws.sources.syncing import StateSync
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.workers.metrics import NodeMetrics
 from callcenter_ws.ws.authentication import HandshakeAuthenticator
@@ -345,6 +346,7 @@ def _amp_factory(
         node_id=settings.cluster.node_id,
         sources=core.store.sources,
         source_publisher=SourcePublisher(core.broadcaster, core.store.broker, core.clock, core.store.sources.counters),
+        state_sync=StateSync(core.store.broker, core.clock, core.store.sources.counters),
         secret=amp_secret(settings),
         authenticate=authenticator,
         revocations=core.hub.revocations,

@@ -120,6 +120,9 @@ class EventMetrics:
             waiting = "Sources of events without a connection whose lease has not ended."
             yield gauge("sources_waiting", waiting, sources.waiting)
         yield counter("sources_lost", "Leases of sources that this process has ended.", sources.lost)
+        yield counter("source_syncs", "SyncState commands of sources that took effect.", sources.syncs)
+        reconciled = "Events that were published because the state differed from what a source told with SyncState."
+        yield counter("reconciled_events", reconciled, sources.reconciled_events)
         yield histogram(
             "source_event_delay_seconds",
             "Time from the timestamp of a source's event to its storage, in seconds; one event of each call.",

@@ -41,6 +41,7 @@ _PRESENCE = (*_STREAM, "presence", "presence_event")
 
 # A tenant's stream, state and mailboxes.
 PUBLISH = _script("publish", *_STREAM, "source_marks")
+RECONCILE = _script("reconcile", *_STREAM, "source_marks")
 STREAM_POSITION = _script("stream_position", "keys", "epoch")
 STREAM_READ = _script("stream_read")
 STATE_POSITIONS = _script("state_positions", "keys", "epoch")
@@ -71,7 +72,7 @@ SOURCE_END = _script("source_end", "source_keys")
 SOURCE_FORGET = _script("source_forget", "source_keys")
 
 ALL = (
-    *(PUBLISH, STREAM_POSITION, STREAM_READ, STATE_POSITIONS, STATE_EVENTS, MAILBOX_READ, MAIL_ACK),
+    *(PUBLISH, RECONCILE, STREAM_POSITION, STREAM_READ, STATE_POSITIONS, STATE_EVENTS, MAILBOX_READ, MAIL_ACK),
     *(PRESENCE_UPDATE, PRESENCE_REMOVE_NODE, OFFLINE_DUE, OFFLINE_ANNOUNCE, USER_LOCATIONS),
     *(SOURCE_CLAIM, SOURCE_RELEASE, SOURCE_HELLO, SOURCE_RENEW, SOURCE_END, SOURCE_FORGET),
     *(LEASE, NODE_DEAD, CONTROL_ADD, REVOCATIONS_RESTORE, REVOCATIONS_EXPIRE),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from callcenter_ws.events.capabilities import HEALTH
 from callcenter_ws.interfaces import SourceRecord
 from callcenter_ws.sources.link_order import LinkOrder, RefusedCount
+from callcenter_ws.sources.sync_parts import SyncParts
 
 
 class SourceLink:
@@ -20,9 +21,10 @@ class SourceLink:
         record: the source, as of ``Hello``.
         source_seq: the highest number of the record's generation that the store had at ``Hello``.
         refused: how many numbers were refused and have not come again.
+        parts: those of a ``SyncState`` whose last part has not come; None: there is none.
     """
 
-    __slots__ = ("_orders", "close", "link_id", "record", "refused", "source_seq", "tenants")
+    __slots__ = ("_orders", "close", "link_id", "parts", "record", "refused", "source_seq", "tenants")
 
     def __init__(self, record: SourceRecord, link_id: str, close: Callable[[str], None]) -> None:
         self.record = record
@@ -31,6 +33,7 @@ class SourceLink:
         self.source_seq = 0
         self.tenants = frozenset(record.tenants)
         self.refused = RefusedCount()
+        self.parts: SyncParts | None = None
         self._orders: dict[str, LinkOrder] = {}
 
     @property

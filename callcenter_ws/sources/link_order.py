@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
+from twisted.internet.defer import Deferred
+
 MAX_REFUSED = 4_096
 """Refused numbers that a connection remembers until they come again; with more, the connection is closed."""
 
@@ -27,13 +29,15 @@ class LinkOrder:
         count: counts the refused numbers of all orders of the connection.
     """
 
-    __slots__ = ("_count", "_open", "_refused")
+    __slots__ = ("_count", "_open", "_refused", "_waiting")
 
     def __init__(self, count: RefusedCount) -> None:
         self._count = count
         # Both ascending: numbers passed to the store without an outcome; numbers refused that have not come again.
         self._open: list[int] = []
         self._refused: list[int] = []
+        # A number that waits until no lower one is open.
+        self._waiting: tuple[int, Deferred[bool]] | None = None
 
     def begin(self, number: int) -> int | None:
         """Count a number as passed to the store.
@@ -61,6 +65,28 @@ class LinkOrder:
         del self._open[bisect_left(self._open, number)]
         if refused:
             self._refuse(number)
+        if self._waiting is not None:
+            self._check_waiting()
+
+    def alone(self, number: int) -> Deferred[bool]:
+        """Wait until no lower number is passed to the store without an outcome; one number at a time may wait.
+
+        Returns:
+            Fires with whether all of them were taken; False: the number must be sent again after a lower one.
+        """
+        answer: Deferred[bool] = Deferred()
+        self._waiting = (number, answer)
+        self._check_waiting()
+        return answer
+
+    def _check_waiting(self) -> None:
+        if self._waiting is None:
+            return
+        number, answer = self._waiting
+        if self._open and self._open[0] < number:
+            return
+        self._waiting = None
+        answer.callback(not self._refused or self._refused[0] > number)
 
     def _refuse(self, number: int) -> None:
         at = bisect_left(self._refused, number)

@@ -33,12 +33,16 @@ class SourceCounters:
         connected: sources that are connected to this process.
         lost: leases that this process has ended.
         waiting: sources without a connection whose lease has not ended; None: not known, because nodes share them.
+        syncs: ``SyncState`` that took effect, or were known.
+        reconciled_events: the events that they published.
         delay_seconds: from the time that a source gave an event to when the event was stored; one event of each call.
     """
 
     connected: int = 0
     lost: int = 0
     waiting: int | None = None
+    syncs: int = 0
+    reconciled_events: int = 0
     delay_seconds: Histogram = field(default_factory=lambda: Histogram(DELAY_BOUNDS))
 
 

@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 from broker_contract import A, B, Bench, BrokerContract, CountersContract, MailContract, SourceContract, payload_of
 from chat_contract import ChatContract
+from reconciliation_contract import ReconciliationContract
 
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.events.publication import Publication
@@ -37,7 +38,14 @@ async def bench() -> AsyncIterator[MemoryBench]:
     await bench.close()
 
 
-class TestMemoryBroker(BrokerContract, MailContract, CountersContract, SourceContract, ChatContract):
+class TestMemoryBroker(
+    BrokerContract,
+    MailContract,
+    CountersContract,
+    SourceContract,
+    ChatContract,
+    ReconciliationContract,
+):
     """The tests of every broker."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest_twisted
 from broker_contract import BrokerContract, CountersContract, DurableContract, MailContract, SourceContract
 from chat_contract import ChatContract, DurableChatContract
+from reconciliation_contract import DurableReconciliationContract, ReconciliationContract
 from redis_bench import RedisBench
 from redis_server import RedisServer
 
@@ -23,6 +24,14 @@ async def bench(server: RedisServer) -> AsyncIterator[RedisBench]:
 
 
 class TestRedisBroker(
-    BrokerContract, MailContract, CountersContract, SourceContract, DurableContract, ChatContract, DurableChatContract
+    BrokerContract,
+    MailContract,
+    CountersContract,
+    SourceContract,
+    DurableContract,
+    ChatContract,
+    DurableChatContract,
+    ReconciliationContract,
+    DurableReconciliationContract,
 ):
     """Passes the contract."""

@@ -23,6 +23,7 @@ from broker_contract import (
     positions,
 )
 from chat_contract import ChatContract, DurableChatContract
+from reconciliation_contract import DurableReconciliationContract, ReconciliationContract
 from sqlite_bench import SqliteBench
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
@@ -45,7 +46,15 @@ async def bench(tmp_path: Path) -> AsyncIterator[SqliteBench]:
 
 
 class TestSqliteBroker(
-    BrokerContract, MailContract, CountersContract, SourceContract, DurableContract, ChatContract, DurableChatContract
+    BrokerContract,
+    MailContract,
+    CountersContract,
+    SourceContract,
+    DurableContract,
+    ChatContract,
+    DurableChatContract,
+    ReconciliationContract,
+    DurableReconciliationContract,
 ):
     """The tests of every broker."""
 

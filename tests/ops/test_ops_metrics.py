@@ -118,12 +118,14 @@ def test_redis() -> None:
 
 def test_sources_and_amp_peers(world: MetricsWorld) -> None:
     world.sources.connected, world.sources.lost = 2, 7
+    world.sources.syncs, world.sources.reconciled_events = 3, 12
     world.sources.delay_seconds.observe(42)
     world.amp_sessions.update({"source": 2, "unauthenticated": 1})
     world.amp_refused["unauthorized"] = 3
     value = world.value
     assert value("sources_connected") == 2
     assert value("sources_lost_total") == 7
+    assert (value("source_syncs_total"), value("reconciled_events_total")) == (3, 12)
     assert value("source_event_delay_seconds_bucket", le="30.0") == 0
     assert value("source_event_delay_seconds_bucket", le="60.0") == 1
     assert value("amp_peers") == 3

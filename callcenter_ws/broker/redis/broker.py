@@ -20,6 +20,8 @@ from callcenter_ws.broker.redis.tenant_registry import TenantRegistry
 from callcenter_ws.broker.redis.tenant_store import KnownEvent, TenantStore
 from callcenter_ws.broker.submission import Outcome
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.catalogue import EntityKey
+from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.ulid import UlidFactory
@@ -315,16 +317,28 @@ class RedisBroker:
         if follower is not None:
             seq, publications = await follower.state()
             return Snapshot(follower.epoch, seq, publications)
-        # The tenant is not followed here: follow it for this one request.
-        tenant_store = self.tenant_store(tenant_id)
-        temporary = Follower(
-            tenant_store, self._clock, self._spawn, lambda _: None, ignore_interruption, lambda _: None
-        )
+        temporary = self._temporary_follower(tenant_id)
         try:
             seq, publications = await temporary.state()
         finally:
             temporary.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
         return Snapshot(temporary.epoch, seq, publications)
+
+    async def entities(self, tenant_id: str, kind: str) -> list[tuple[EntityKey, Entity]]:
+        """Return the entities of a kind; see ``interfaces.Broker.entities``."""
+        follower = self._followers.get(tenant_id)
+        if follower is not None:
+            return await follower.entities(kind)
+        temporary = self._temporary_follower(tenant_id)
+        try:
+            return await temporary.entities(kind)
+        finally:
+            temporary.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
+
+    def _temporary_follower(self, tenant_id: str) -> Follower:
+        """Return a follower of a tenant that is not followed here, for one request."""
+        tenant_store = self.tenant_store(tenant_id)
+        return Follower(tenant_store, self._clock, self._spawn, lambda _: None, ignore_interruption, lambda _: None)
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
         """Return the ``seq`` of the newest publication in memory with this key; 0 when none is known."""

@@ -14,6 +14,7 @@ from callcenter_ws.broker.mailboxes import mail_expires_at
 from callcenter_ws.events.catalogue import EntityKey, Slot
 from callcenter_ws.events.event import Event, Origin, restore_event
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.reconciliation import Reconciliation
 from callcenter_ws.events.source_rules import Announcement, SourceRule
 from callcenter_ws.runtime.json import encode_json
 
@@ -104,6 +105,19 @@ def _facts(event: Event, received_at: float, chat_messages: int) -> bytes:
     return encode_json(facts)
 
 
+def encode_part(event: Event, rule: Reconciliation, clock_offset: float) -> bytes:
+    """Return the argument of ``reconcile.lua`` for a part of a reconciliation."""
+    guards = [(encode_json(key).decode(), *version) for key, version in rule.guards]
+    return encode_json(
+        {
+            "rule": _rule(event, rule),
+            "at": event.received_at + clock_offset,
+            "last": rule.is_last,
+            "guards": guards,
+        }
+    )
+
+
 def _rule(event: Event, rule: SourceRule) -> dict[str, object]:
     """Return the rule of an event of a source, for ``source_marks.lua``."""
     if isinstance(rule, Announcement):
@@ -138,6 +152,8 @@ def _chat_facts(event: Event) -> dict[str, object]:
 
 def _slot_facts(event: Event, entity: EntityKey, slot: Slot, chat_messages: int) -> dict[str, object]:
     facts: dict[str, object] = {"entity": encode_json(entity).decode()}
+    if event.source is not None and event.source_rule is None:
+        facts["from"] = event.source
     if slot.appends:
         return {**facts, "appends": chat_messages, "size": len(event.payload)}
     facts |= {"keeps": slot.keeps} if slot.keeps else {"drops": slot.drops}

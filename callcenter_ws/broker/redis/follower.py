@@ -18,6 +18,8 @@ from callcenter_ws.broker.redis.state_loader import READ_EVENTS, StateLoader
 from callcenter_ws.broker.redis.tenant_store import KnownEvent, StreamStatus, TenantStore
 from callcenter_ws.broker.state import ENTITY_LIFETIME, State
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.catalogue import EntityKey
+from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Deliver, Interrupted, Position
 from callcenter_ws.runtime.background import Spawn
@@ -30,6 +32,9 @@ MAX_MAIL_USERS = 50_000
 
 ANNOUNCEMENT_DELAY_SECONDS = 0.05
 """How long to wait for a missing announcement before the log is read."""
+
+OWNERS_PER_CALL = 500
+"""Entities whose owners are read at a time."""
 
 RETRY_SECONDS = 1.0
 
@@ -287,13 +292,31 @@ class Follower:
         Raises:
             Refusal: ``unavailable``.
         """
+        state = await self._loaded_state()
+        return max(self.head, self._state_seq), state.publications()
+
+    async def entities(self, kind: str) -> list[tuple[EntityKey, Entity]]:
+        """Return the entities of a kind, with their owners.
+
+        Raises:
+            Refusal: ``unavailable``.
+        """
+        entities = (await self._loaded_state()).entities(kind)
+        for start in range(0, len(entities), OWNERS_PER_CALL):
+            part = entities[start : start + OWNERS_PER_CALL]
+            owners = await self._tenant_store.owners([key for key, _ in part])
+            for (_, entity), owner in zip(part, owners, strict=True):
+                entity.owner = owner
+        return entities
+
+    async def _loaded_state(self) -> State:
         await self.wait_for(0)
         state = self._state
         while state is None:
             # The memory limit may drop the state at once; it is returned all the same.
             state = await self._state_loader.load()
         state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
-        return max(self.head, self._state_seq), state.publications()
+        return state
 
     def _state_loaded(self, state: State, seq: int) -> None:
         self._state, self._state_seq = state, seq

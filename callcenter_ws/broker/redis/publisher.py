@@ -16,18 +16,19 @@ from twisted.logger import Logger
 
 from callcenter_ws.broker.chats import not_assigned, not_open
 from callcenter_ws.broker.counters import StoreCounters
-from callcenter_ws.broker.redis.codec import apply_call, encode_event, id_kind
+from callcenter_ws.broker.redis.codec import apply_call, encode_event, encode_part, id_kind
 from callcenter_ws.broker.redis.tenant_registry import TenantRegistry
 from callcenter_ws.broker.redis.tenant_store import NO_EVENT, KnownEvent, TenantStore
-from callcenter_ws.broker.source_marks import out_of_order, superseded
+from callcenter_ws.broker.source_marks import changed, out_of_order, superseded
 from callcenter_ws.broker.submission import Entry, Outcome, SubmissionQueue, set_outcome
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.reconciliation import Reconciliation
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.redis.client import RedisClient
-from callcenter_ws.redis.connection import Argument
-from callcenter_ws.redis.scripts import PUBLISH
+from callcenter_ws.redis.connection import Argument, Reply
+from callcenter_ws.redis.scripts import PUBLISH, RECONCILE, Script
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
 
@@ -48,11 +49,15 @@ _REFUSALS: dict[str, Callable[[], Refusal]] = {
 }
 """The refusals of single events, by the code that ``publish.lua`` returns."""
 
+_PART_REFUSALS: dict[str, Callable[[], Refusal]] = {"early": out_of_order, "stale": superseded, "changed": changed}
+"""The refusals of parts of reconciliations, by the verdict that ``reconcile.lua`` returns."""
+
 _log = Logger("callcenter_ws.broker")
 
 _decode_reply = msgspec.json.Decoder(
     tuple[str, list[int | None], list[tuple[int, str | None, list[str]]], list[tuple[int, str]], int]
 ).decode
+_decode_part_reply = msgspec.json.Decoder(tuple[str, str, int, list[tuple[str | None, list[str]] | None]]).decode
 
 
 class Publisher:
@@ -146,16 +151,24 @@ class Publisher:
 
     async def _publish_batch(self, tenant_store: TenantStore) -> None:
         offset = tenant_store.clock_offset
-        # Ids of events are stored by spans of time, and a call stores them in one span (see stream.lua).
+        # Ids of events are stored by spans of time, and a call stores them in one span (see stream.lua). A part of a
+        # reconciliation is a call of its own.
         batch, size = self._submissions.take(
             tenant_store.tenant_id,
             CALL_EVENTS,
             CALL_BYTES,
-            lambda event: int((event.received_at + offset) // _SPAN_SECONDS),
+            lambda event: (
+                event
+                if isinstance(event.source_rule, Reconciliation)
+                else int((event.received_at + offset) // _SPAN_SECONDS)
+            ),
         )
         outcomes: Sequence[Outcome]
         try:
-            outcomes = await self._append(tenant_store, batch)
+            if isinstance(rule := batch[0][2].source_rule, Reconciliation):
+                outcomes = [await self._reconcile(tenant_store, batch[0][2], rule)]
+            else:
+                outcomes = await self._append(tenant_store, batch)
         except Refusal as refusal:
             # The traceback's frames hold the events, and the refusal may be kept for long.
             refusal.__traceback__ = None
@@ -176,29 +189,15 @@ class Publisher:
         arguments.append("".join([id_kind(event) for _, _, event in batch]))
         for _, _, event in batch:
             arguments += encode_event(event, offset, tenant_store.chat_messages)
-        began = self._clock.monotonic()
-        try:
-            reply = await tenant_store.run(PUBLISH, *arguments)
-        except Refusal:
-            self._counters.commits_failed += 1
-            raise
-        epoch, seqs, calls, refused, displaced = _decode_reply(reply)
-        self._counters.commit_seconds.observe(self._clock.monotonic() - began)
+        epoch, seqs, calls, refused, displaced = _decode_reply(await self._run(tenant_store, PUBLISH, arguments))
         self._counters.mail_displaced += displaced
-        if last_event[0] not in ("", epoch):
-            # Redis has lost history, and may have lost the set of tenants as well.
-            self._registry.clear()
-            with suppress(Refusal):
-                await self._registry.register(tenant_id)
+        await self._check_epoch(tenant_id, last_event, epoch)
         for index, queue_name, agents in calls:
             apply_call(batch[index][2], queue_name, agents)
         publications = [Publication(entry[2], seq) for entry, seq in zip(batch, seqs, strict=True) if seq and seq > 0]
         if publications:
-            # A call of which all events are known or too early writes nothing, and says nothing about Redis.
-            self._redis.accepts_writes()
             self._counters.mail_stored += sum(publication.event.is_mail for publication in publications)
-            self._remember(tenant_id, (epoch, publications[-1].seq, publications[-1].event.event_id))
-            self._published(tenant_id, epoch, publications)
+            self._appended(tenant_id, epoch, publications)
         outcomes: list[Outcome] = [
             out_of_order() if seq is None else PublishResult(epoch, abs(seq), entry[2].event_id, duplicate=seq <= 0)
             for entry, seq in zip(batch, seqs, strict=True)
@@ -206,6 +205,51 @@ class Publisher:
         for index, code in refused:
             outcomes[index] = _REFUSALS[code]()
         return outcomes
+
+    async def _reconcile(self, tenant_store: TenantStore, event: Event, rule: Reconciliation) -> Outcome:
+        """Append the events of a part of a reconciliation."""
+        tenant_id, offset = tenant_store.tenant_id, tenant_store.clock_offset
+        last_event = self.last_event(tenant_id)
+        arguments: list[Argument] = [*tenant_store.history_arguments(last_event), *self._limits]
+        arguments.append(encode_part(event, rule, offset))
+        for one in rule.events:
+            arguments += encode_event(one, offset, tenant_store.chat_messages)
+        epoch, verdict, head, calls = _decode_part_reply(await self._run(tenant_store, RECONCILE, arguments))
+        await self._check_epoch(tenant_id, last_event, epoch)
+        if verdict in _PART_REFUSALS:
+            return _PART_REFUSALS[verdict]()
+        if verdict == "known":
+            return PublishResult(epoch, 0, "", duplicate=True)
+        for one, call in zip(rule.events, calls, strict=True):
+            if call is not None:
+                apply_call(one, *call)
+        first = head - len(rule.events) + 1
+        if rule.events:
+            self._appended(tenant_id, epoch, [Publication(one, seq) for seq, one in enumerate(rule.events, first)])
+        return PublishResult(epoch, head, "")
+
+    async def _run(self, tenant_store: TenantStore, script: Script, arguments: Sequence[Argument]) -> Reply:
+        began = self._clock.monotonic()
+        try:
+            reply = await tenant_store.run(script, *arguments)
+        except Refusal:
+            self._counters.commits_failed += 1
+            raise
+        self._counters.commit_seconds.observe(self._clock.monotonic() - began)
+        return reply
+
+    async def _check_epoch(self, tenant_id: str, last_event: KnownEvent, epoch: str) -> None:
+        if last_event[0] not in ("", epoch):
+            # Redis has lost history, and may have lost the set of tenants as well.
+            self._registry.clear()
+            with suppress(Refusal):
+                await self._registry.register(tenant_id)
+
+    def _appended(self, tenant_id: str, epoch: str, publications: list[Publication]) -> None:
+        # A call of which all events are known or too early writes nothing, and says nothing about Redis.
+        self._redis.accepts_writes()
+        self._remember(tenant_id, (epoch, publications[-1].seq, publications[-1].event.event_id))
+        self._published(tenant_id, epoch, publications)
 
     def _remember(self, tenant_id: str, last_event: KnownEvent) -> None:
         self._last_published[tenant_id] = last_event

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.redis.codec import decode_publications
+from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import MailboxGap, MailboxItem, MailboxPage
 from callcenter_ws.redis.client import RedisClient
@@ -26,6 +27,7 @@ from callcenter_ws.redis.scripts import (
     Script,
 )
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import encode_json
 
 PAGE_BYTES = 262_144
 """Bytes after which a page of events ends, so that large events do not fill the memory."""
@@ -38,6 +40,14 @@ NO_EVENT: KnownEvent = ("", 0, "")
 MailMark = Literal["sent", "acknowledged"]
 """What is recorded of a mailbox item; see ``mail_ack.lua``."""
 
+
+class _EntityRecord(msgspec.Struct):
+    """A record of ``stream.lua``; what else it has is not decoded."""
+
+    o: str | None = None
+
+
+_decode_entity = msgspec.msgpack.Decoder(_EntityRecord).decode
 _decode_status = msgspec.json.Decoder(tuple[str, int, int, int]).decode
 
 
@@ -157,6 +167,12 @@ class TenantStore:
         )
         publications = decode_publications(text, self.tenant_id, self.clock_offset)
         return StatePage(epoch.decode(), int(head), publications, count)
+
+    async def owners(self, keys: Sequence[EntityKey]) -> list[str | None]:
+        """Return the owner of each of these entities; None for one that has none or is not in the state."""
+        names = [encode_json(key) for key in keys]
+        found = await self._redis.send("HMGET", self._keys.of(self.tenant_id, "entities"), *names)
+        return [None if record is None else _decode_entity(record).o for record in found]
 
     async def mail_users(self, max_users: int) -> set[str] | None:
         """Return the users who may have mail; None if there are more than ``max_users``."""

@@ -26,6 +26,8 @@ from callcenter_ws.broker.state import ENTITY_LIFETIME
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.broker.submission import Outcome, SubmissionQueue
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.catalogue import EntityKey
+from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.ulid import UlidFactory
@@ -180,6 +182,13 @@ class SqliteBroker:
         stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
         store.cache.update_bytes(record)
         return Snapshot(store.file.epoch, stream.history.head, stream.state.publications())
+
+    async def entities(self, tenant_id: str, kind: str) -> list[tuple[EntityKey, Entity]]:
+        """Return the entities of a kind; see ``interfaces.Broker.entities``."""
+        store, record, stream = await self._loaded(tenant_id)
+        stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
+        store.cache.update_bytes(record)
+        return stream.state.entities(kind)
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
         """Return the ``seq`` of the newest publication in memory with this key; 0 when there is none."""

@@ -279,7 +279,7 @@ class GroupCommit:
             self._queue.release(len(entries), taken_bytes)
             size += taken_bytes
             self._staging.stage(part, entries, batch.transaction, offset)
-        batch.parts = [part for part in parts.values() if part.staged or part.repeated]
+        batch.parts = [part for part in parts.values() if part.staged or part.others]
         self._load_next()
 
     def _load_next(self) -> None:
@@ -361,8 +361,8 @@ class GroupCommit:
             self._deliver([publication for _, publication in part.staged])
         for entry, publication in part.staged:
             set_outcome(entry, PublishResult(self._epoch, publication.seq, publication.event.event_id))
-        for entry, seq in part.repeated:
-            set_outcome(entry, PublishResult(self._epoch, seq, entry[2].event_id, duplicate=True))
+        for entry, result in part.others:
+            set_outcome(entry, result)
 
     def _failed(self, failure: Failure, batch: _Batch) -> None:
         """Handle a failed write: nothing was committed, or it is not known whether it was."""
@@ -386,7 +386,7 @@ class GroupCommit:
         if self._finished is None:
             self._retry = self._clock.call_later(RETRY_SECONDS, self._try_again)
         for part in batch.parts:
-            for entry, _ in (*part.staged, *part.repeated):
+            for entry, _ in (*part.staged, *part.others):
                 set_outcome(entry, self._unwritable())
         self._queue.refuse_ready(self._unwritable())
         waiters, self._waiters = [*batch.waiters, *self._waiters], []

@@ -25,6 +25,7 @@ from callcenter_ws.broker.sqlite.codec import (
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.broker.stream import Stream
+from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import REVOCATION_LIFETIME_SECONDS, PresenceRecord, Revocation, SourceRecord
 
@@ -52,6 +53,7 @@ class RestoredTenant:
         bytes_since_checkpoint: bytes of payload of the events after it.
         mail_users: the users with items in their mailboxes; None: more than ``MAX_MAIL_USERS``.
         stored_state: the positions of the events stored for the state.
+        stored_owners: those of entities that had events of several senders, as of the checkpoint.
         changed_calls: the keys of the rows of calls and chats that have changed since the checkpoint.
     """
 
@@ -63,6 +65,7 @@ class RestoredTenant:
     bytes_since_checkpoint: int = 0
     mail_users: set[str] | None = field(default_factory=set)
     stored_state: set[int] = field(default_factory=set)
+    stored_owners: dict[EntityKey, str | None] = field(default_factory=dict)
     changed_calls: set[str] = field(default_factory=set)
     stream: Stream = field(default_factory=Stream)
 
@@ -113,6 +116,9 @@ def _restore_state(db: sqlite3.Connection, tenant: RestoredTenant, tenant_id: st
             # A chat that was opened before this release has no row of its own.
             tenant.stream.chats.complete(event_of(row, tenant_id, clock_offset))
     tenant.stream.state.end_restore()
+    owners = db.execute("SELECT entity, source FROM entity_owner WHERE tenant = ?", (tenant.number,))
+    tenant.stored_owners = {tuple(json.loads(key)): source for key, source in owners}
+    tenant.stream.state.restore_owners(tenant.stored_owners)
 
 
 def _restore_calls(db: sqlite3.Connection, tenant: RestoredTenant, clock_offset: float) -> None:

@@ -5,6 +5,7 @@ events of a tenant lie together, in order, and the table needs no other index (m
 than with a key of two columns). ``state`` and ``call`` hold the state and the calls of a tenant at its ``checkpoint``;
 the events after the checkpoint complete them; ``tenant.bytes`` are those of the payloads up to it. ``recent_id`` holds
 identifiers of events that were removed within the window of ``broker.recent_ids``, in lists that end at ``place``.
+``entity_owner`` holds the creators of the entities at the checkpoint that had events of several senders.
 ``source_mark`` holds how far the events of each source are stored (``broker.source_marks``), and ``source`` the
 registered sources. ``store`` holds values about the store itself. Names kept for compatibility: ``attendance`` holds
 the presence records, ``attendance.told`` is ``PresenceRecord.announced``, and ``mail_loss`` holds the gaps of
@@ -121,7 +122,16 @@ CREATE TABLE recent_id (
 )
 """
 
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = """
+CREATE TABLE entity_owner (
+    tenant INTEGER NOT NULL,
+    entity TEXT NOT NULL,
+    source TEXT,
+    PRIMARY KEY (tenant, entity)
+) WITHOUT ROWID
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """The scripts that make version ``n + 1`` of version ``n``; an empty file is version 0. Append only; never edit one."""
 
 VERSION = len(MIGRATIONS)

@@ -11,9 +11,11 @@ from callcenter_ws.broker.sqlite.codec import changed_row, row_of
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.transaction import Transaction
 from callcenter_ws.broker.stream import Stream
-from callcenter_ws.broker.submission import Entry, set_outcome
+from callcenter_ws.broker.submission import Entry, Submission, set_outcome
+from callcenter_ws.errors import Refusal
 from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.reconciliation import Reconciliation
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.runtime.json import decode_json
 
@@ -26,13 +28,14 @@ class TenantPart:
 
     Attributes:
         staged: the events that were given a position.
-        repeated: events that repeat one of ``staged``, and the position of that.
+        others: events that are not staged, and their results once the transaction is committed: those that repeat one
+            of ``staged``, and those that only raise a mark.
     """
 
     record: TenantRecord
     stream: Stream
     staged: list[tuple[Entry, Publication]] = field(default_factory=list)
-    repeated: list[tuple[Entry, int]] = field(default_factory=list)
+    others: list[tuple[Entry, PublishResult]] = field(default_factory=list)
 
 
 class Staging:
@@ -56,8 +59,12 @@ class Staging:
         stream = part.stream
         for entry in entries:
             event = entry[2]
-            if event.source_rule is not None and not self._is_new(part, entry, transaction):
-                continue
+            if event.source_rule is not None:
+                if isinstance(event.source_rule, Reconciliation):
+                    self._stage_part(part, entry, event.source_rule, transaction, offset)
+                    continue
+                if not self._is_new(part, entry, transaction):
+                    continue
             first = stream.first_seq_of(event)
             if first is None:
                 refusal = None if event.chat_writer is None else stream.chats.refusal_of(event)
@@ -66,9 +73,43 @@ class Staging:
                 else:
                     set_outcome(entry, refusal)
             elif first <= stream.history.head and event.source_rule is None:
-                set_outcome(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
+                set_outcome(entry, self._duplicate(event, first))
             else:
-                part.repeated.append((entry, first))
+                part.others.append((entry, self._duplicate(event, first)))
+
+    def _duplicate(self, event: Event, seq: int) -> PublishResult:
+        return PublishResult(self._epoch, seq, event.event_id, duplicate=True)
+
+    def _stage_part(
+        self, part: TenantPart, entry: Entry, rule: Reconciliation, transaction: Transaction, offset: float
+    ) -> None:
+        """Stage the events of a part of a reconciliation, all in this transaction, or see to its outcome."""
+        event, stream = entry[2], part.stream
+        source = event.source or ""
+        staged = {publication.event.entity for _, publication in part.staged}
+        verdict = stream.judge_part(event, rule, staged)
+        if isinstance(verdict, Refusal):
+            set_outcome(entry, verdict)
+            return
+        key = (event.tenant_id, source)
+        if verdict is Verdict.KNOWN:
+            if key in transaction.marks:
+                part.others.append((entry, self._duplicate(event, 0)))
+            else:
+                set_outcome(entry, self._duplicate(event, 0))
+            return
+        stream.marks.finish_part(source, rule)
+        if rule.is_last:
+            part.record.in_transaction = True
+            transaction.marks[key] = stream.marks.get(source)
+        if not rule.events:
+            part.others.append((entry, PublishResult(self._epoch, stream.staged, "")))
+            return
+        # The part has one outcome: that of its last event.
+        submission = Submission.of(rule.events)
+        submission.answer.addCallback(lambda outcomes: set_outcome(entry, outcomes[-1]))
+        for index, one in enumerate(rule.events):
+            part.staged.append(((submission, index, one), self._stage_event(part, one, transaction, offset)))
 
     def _is_new(self, part: TenantPart, entry: Entry, transaction: Transaction) -> bool:
         """Return whether an event of a source is to be staged; otherwise see to its outcome."""
@@ -87,9 +128,9 @@ class Staging:
         first = part.stream.first_seq_of(event) or 0
         if key in transaction.marks:
             # Not before the event that raised the mark, or whose number it is, is committed.
-            part.repeated.append((entry, first))
+            part.others.append((entry, self._duplicate(event, first)))
         else:
-            set_outcome(entry, PublishResult(self._epoch, first, event.event_id, duplicate=True))
+            set_outcome(entry, self._duplicate(event, first))
         return False
 
     def _stage_event(self, part: TenantPart, event: Event, transaction: Transaction, offset: float) -> Publication:

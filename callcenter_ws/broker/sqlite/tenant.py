@@ -14,6 +14,8 @@ from callcenter_ws.broker.sqlite.expiry import TrimRequest
 from callcenter_ws.broker.sqlite.restore import MAX_MAIL_USERS, RestoredTenant
 from callcenter_ws.broker.sqlite.transaction import Checkpoint
 from callcenter_ws.broker.stream import Stream
+from callcenter_ws.events.catalogue import EntityKey
+from callcenter_ws.runtime.json import encode_json
 
 CHECKPOINT_BYTES = 8_388_608
 CHECKPOINT_EVENTS = 1_000
@@ -33,7 +35,7 @@ class TenantRecord:
     Attributes:
         number: the tenant's number in the file; None before its first event.
         stream: None while it is not in memory.
-        floor, checkpoint, oldest, stored_state, changed_calls: see ``restore.RestoredTenant``.
+        floor, checkpoint, oldest, stored_state, stored_owners, changed_calls: see ``restore.RestoredTenant``.
         mail_users: users who may have mail; None: too many to remember.
         mail_staged: how many events for mailboxes were staged since the tenant was restored.
         stored_bytes: bytes of payload of the history in the file.
@@ -53,6 +55,7 @@ class TenantRecord:
     checkpoint: int = 0
     oldest: float | None = None
     stored_state: set[int] = field(default_factory=set)
+    stored_owners: dict[EntityKey, str | None] = field(default_factory=dict)
     changed_calls: set[str] = field(default_factory=set)
     mail_users: set[str] | None = field(default_factory=set)
     mail_staged: int = 0
@@ -75,6 +78,7 @@ class TenantRecord:
         self.number, self.stream, self.in_doubt = restored.number, restored.stream, False
         self.floor, self.checkpoint, self.oldest = restored.floor, restored.checkpoint, restored.oldest
         self.stored_state, self.changed_calls = restored.stored_state, restored.changed_calls
+        self.stored_owners = restored.stored_owners
         self.mail_users = restored.mail_users
         self.bytes_since_checkpoint = restored.bytes_since_checkpoint
         self.stored_bytes = restored.checkpoint_bytes + restored.bytes_since_checkpoint
@@ -125,7 +129,20 @@ class TenantRecord:
         yield
         removed = sorted(self.stored_state - sources)
         self.stored_state = sources
-        return Checkpoint(self.number, stream.history.head, size, added, removed, calls, now - CALL_LIFETIME)
+        yield
+        before, owners = self.stored_owners, dict(stream.state.shared)
+        self.stored_owners = owners
+        return Checkpoint(
+            self.number,
+            stream.history.head,
+            size,
+            added,
+            removed,
+            calls,
+            now - CALL_LIFETIME,
+            [(encode_json(key).decode(), owner) for key, owner in owners.items() if before.get(key, key) != owner],
+            [encode_json(key).decode() for key in before if key not in owners],
+        )
 
     def next_trim(self, stream: Stream, history_events: int, history_bytes: int, now: float, age: float) -> TrimRequest:
         """Return what of the history exceeds its limits.

@@ -37,6 +37,8 @@ class Checkpoint:
         added, removed: the positions of events that are part of the state now, and of those that no longer are.
         calls: the calls and chats that have changed, by the keys of their rows; None: no longer remembered.
         calls_since: calls and chats without an event since this Unix time are removed.
+        owners: the entities of several senders that were added, by their keys as JSON, with their owners.
+        disowned: the keys of those that no longer are.
     """
 
     tenant: int
@@ -46,6 +48,8 @@ class Checkpoint:
     removed: Sequence[int]
     calls: Sequence[tuple[str, CallValues | None]]
     calls_since: float
+    owners: Sequence[tuple[str, str | None]] = ()
+    disowned: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -285,6 +289,18 @@ def _write_checkpoint(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
         "WHERE tenant = ?1 AND (call_id IN (SELECT value ->> 0 FROM json_each(?2)) OR touched_at < ?3)",
         (tenant, forgotten, checkpoint.calls_since),
     )
+    _write_owners(db, checkpoint)
     db.execute(
         "UPDATE tenant SET checkpoint = ?, bytes = bytes + ? WHERE id = ?", (checkpoint.seq, checkpoint.size, tenant)
     )
+
+
+def _write_owners(db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
+    if checkpoint.disowned:
+        gone = json.dumps(checkpoint.disowned)
+        db.execute(
+            "DELETE FROM entity_owner WHERE tenant = ? AND entity IN (SELECT value FROM json_each(?))",
+            (checkpoint.tenant, gone),
+        )
+    rows = [(checkpoint.tenant, entity, source) for entity, source in checkpoint.owners]
+    insert(db, "entity_owner", 3, _flat(rows), "ON CONFLICT DO UPDATE SET source = excluded.source")

@@ -65,21 +65,12 @@ for index, id in ipairs(ids) do
 end
 store_marks()
 if #lines > 0 then
-  redis.call('HSET', KEYS[1], 'head', head, 'logbytes', log_bytes)
   for kind, fresh in pairs(new_ids) do
     if #fresh > 0 then
       store_ids(kind, fresh, received_at)
     end
   end
-  enforce_limits()
-  enforce_message_limit()
-  trim_log(tonumber(ARGV[8]), received_at - tonumber(ARGV[9]), log_bytes - tonumber(ARGV[10]))
-  redis.call('EXPIRE', key('log'), math.ceil(tonumber(ARGV[9])) + 3600)
-  for _, name in ipairs({'slots', 'entities', 'order', 'calls', 'callorder', 'chats', 'chatorder', 'messages',
-    'messageorder'}) do
-    redis.call('EXPIRE', key(name), 2 * DAY)
-  end
-  announce(epoch, first, head, lines)
+  finish(epoch, first, head, lines, log_bytes, received_at)
 end
 return '["' .. epoch .. '",[' .. table.concat(seqs, ',') .. '],[' .. table.concat(calls, ',') .. '],['
   .. table.concat(refused, ',') .. '],' .. displaced .. ']'

@@ -427,10 +427,14 @@ local function apply_to_state(seq, received_at, facts, line)
     entities_are_expired = true
   end
   local packed = redis.call('HGET', key('entities'), facts.entity)
-  local entity = packed and cmsgpack.unpack(packed) or {p = {}}
+  local entity = packed and cmsgpack.unpack(packed)
   if packed and entity.at < received_at - DAY then
     delete_entity(facts.entity)
-    packed, entity = nil, {p = {}}
+    packed = nil
+  end
+  if not packed then
+    -- "o": the source whose event created it.
+    entity = {p = {}, o = facts.from or (facts.source and facts.source.name)}
   end
   local before = packed and sources(entity) or {}
   local is_message = false
@@ -610,4 +614,18 @@ local function announce(epoch, first, last, lines)
     text = ''
   end
   redis.call('SPUBLISH', ARGV[7], epoch .. '\n' .. first .. '\n' .. last .. '\n' .. text)
+end
+
+-- Complete the append of events after first - 1, which were received at about the same time. ARGV: see publish.lua.
+local function finish(epoch, first, head, lines, log_bytes, received_at)
+  redis.call('HSET', KEYS[1], 'head', head, 'logbytes', log_bytes)
+  enforce_limits()
+  enforce_message_limit()
+  trim_log(tonumber(ARGV[8]), received_at - tonumber(ARGV[9]), log_bytes - tonumber(ARGV[10]))
+  redis.call('EXPIRE', key('log'), math.ceil(tonumber(ARGV[9])) + 3600)
+  for _, name in ipairs({'slots', 'entities', 'order', 'calls', 'callorder', 'chats', 'chatorder', 'messages',
+    'messageorder'}) do
+    redis.call('EXPIRE', key(name), 2 * DAY)
+  end
+  announce(epoch, first, head, lines)
 end
