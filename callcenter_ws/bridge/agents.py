@@ -220,7 +220,9 @@ class Agents:
         user = agent.user
         told = agent.told.get(tenant_id)
         state, reason = merged_state(agent.doings(), members, agent.devices(), agent.changed_at)
-        record = AgentRecord(tenant_id, user.user_id, self._directory.name_of(user), state, reason, user.extension)
+        # A name that comes of queue members stays: they may be named differently in each queue.
+        name = self._directory.name_of(user) if told is None or user.username else told.username
+        record = AgentRecord(tenant_id, user.user_id, name, state, reason, user.extension)
         if record == told:
             return
         payload: dict[str, JsonValue] = {"user_id": user.user_id, "username": record.username}

@@ -109,8 +109,8 @@ class Directory:
         self._users.clear()
 
     def learn_name(self, user_id: str, name: str) -> None:
-        """Remember the name of a queue member of the user, for users whose name the table does not have."""
-        if name and (user_id in self._names or len(self._names) < _MAX_NAMES):
+        """Remember the first name of a queue member of the user, for users whose name the table does not have."""
+        if name and user_id not in self._names and len(self._names) < _MAX_NAMES:
             self._names[user_id] = name
 
     def name_of(self, user: User, caller_name: str = "") -> str:

@@ -268,7 +268,8 @@ class Members:
         return True
 
     def _learn_name(self, member: Member) -> None:
-        if member.user is not None:
+        # app_queue names a member like its interface if it was given no name.
+        if member.user is not None and member.name not in (member.interface, member.device.name):
             self._directory.learn_name(member.user.user_id, member.name)
 
     def _drop(self, kind: str) -> None:

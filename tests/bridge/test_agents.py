@@ -380,6 +380,15 @@ def test_a_new_name_is_told_without_a_login() -> None:
     assert [(event.type, event.payload["username"]) for event in events] == [("agent.state.changed", "Alice Brown")]
 
 
+def test_members_of_a_user_that_are_named_differently_make_no_events() -> None:
+    world = AgentWorld(agents={})
+    world.members.update(world.facts("a", name="PJSIP/201", status="idle"), 1000)
+    world.members.update(world.facts("b", name="Alice", status="idle"), 1000)
+    names = {event.payload["username"] for event in world.events() if event.type.startswith("agent.")}
+    world.members.update(world.facts("c", name="Alice in c", status="idle"), 1000)
+    assert (names, world.told()) == ({"Alice"}, ["acme added 201 c free"])
+
+
 def test_a_rule_that_moves_a_queue_moves_its_members() -> None:
     world = AgentWorld()
     world.update("globex-desk")

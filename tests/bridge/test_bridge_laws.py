@@ -198,3 +198,19 @@ def test_another_tenant() -> None:
     first, second = told(INCOMING, RINGING)
     other = BridgeEvent(second.type, "globex", second.time, second.event_id, second.payload)
     assert "a call of tenant acme" in str(breaches([first, other])[0])
+
+
+def test_a_user_is_an_agent_of_each_tenant_apart() -> None:
+    login, talking, logout = told(LOGIN, of("agent.state.changed", "201", state="busy"), of("agent.logout", "201"))
+    others = [
+        BridgeEvent(event.type, "globex", event.time, f"globex/{event.event_id}", event.payload)
+        for event in (login, logout)
+    ]
+    assert breaches([login, others[0], talking, others[1], logout]) == []
+    assert "logged in already" in str(breaches([login, others[0], others[0]])[0])
+
+
+def test_a_new_name_is_a_change() -> None:
+    again = of("agent.state.changed", "201", state="available", username="Alice Brown")
+    assert breaches(told(LOGIN, again)) == []
+    assert "nothing has changed" in str(breaches(told(LOGIN, again, again))[0])

@@ -121,6 +121,7 @@ def test_the_name_comes_from_the_best_source() -> None:
     directory = Directory({"PJSIP/201": ALICE}, PATTERN)
     for user_id in ("alice", "202"):
         directory.learn_name(user_id, "Member Name")
+        directory.learn_name(user_id, "Name in another queue")
     found = [
         directory.name_of(User("alice", "Alice Adams"), "Caller"),
         directory.name_of(User("202"), "Caller"),
