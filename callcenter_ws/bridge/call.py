@@ -32,7 +32,6 @@ class Leg(msgspec.Struct):
 
     Attributes:
         since: when it began to ring or to talk, in Unix seconds.
-        ring_seconds: how long it rang before it was answered.
         holding: whether this device holds the call: as the exchange told, or implied, because its agent answered
             another call. ``""``: it does not.
     """
@@ -41,7 +40,6 @@ class Leg(msgspec.Struct):
     channel: str
     since: float
     state: LegState = "ringing"
-    ring_seconds: float = 0
     queue: str = ""
     holding: Holding = ""
 
@@ -72,6 +70,8 @@ class Call(msgspec.Struct):
         caller: the agent who calls; None if the call comes from outside.
         is_announced: whether ``call.incoming`` was published.
         is_abandoned: whether ``call.abandoned`` was published; all that can follow is its end.
+        queue_wait: how long it waited in the queue that it has just left for an answer, which is not told yet.
+        is_incomplete: whether an answer was seen late, so that the sums are not known.
         agent: who answered last.
         legs: the devices of agents that ring or talk, by the exchange's identification of their legs.
         remote: legs outside that a calling agent reached, and their channels.
@@ -95,8 +95,10 @@ class Call(msgspec.Struct):
     caller_holding: Holding = ""
     is_announced: bool = False
     is_abandoned: bool = False
+    is_incomplete: bool = False
     queue: str = ""
     stay: Stay | None = None
+    queue_wait: float | None = None
     agent: Party | None = None
     destination_channel: str = ""
     answered: float | None = None

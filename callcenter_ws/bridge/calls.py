@@ -137,9 +137,10 @@ class CallBook:
             payload["ended_by"] = ended_by
         if hangup_cause:
             payload["hangup_cause"] = hangup_cause
-        payload["talk_seconds"] = seconds(call.talk_seconds)
-        payload["hold_seconds"] = seconds(call.hold_seconds)
-        payload["wait_seconds"] = seconds(call.wait_seconds)
+        if not call.is_incomplete:
+            payload["talk_seconds"] = seconds(call.talk_seconds)
+            payload["hold_seconds"] = seconds(call.hold_seconds)
+            payload["wait_seconds"] = seconds(call.wait_seconds)
         self._finish(call, time, payload)
 
     def lose(self, call: Call, time: float) -> None:
@@ -187,6 +188,7 @@ class CallBook:
             return
         time = self._writer.at(call, time)
         waited = close_stay(call, time)
+        call.queue_wait = waited if reason == "answered" else None
         if reason != "answered":
             self._stop_all_ringing(call)
         payload: dict[str, JsonValue] = {"queue_name": stay.queue, "reason": reason}
@@ -255,9 +257,11 @@ class CallBook:
         self._stop_all_ringing(call)
         leg = call.legs[leg_id] = Leg(party, channel, time, "talking", queue=call.queue)
         call.agent, call.destination_channel = party, channel
-        payload: dict[str, JsonValue] = {"wait_seconds": seconds(call.wait_seconds)}
+        payload: dict[str, JsonValue] = {}
         if since:
-            payload["ring_seconds"] = seconds(time - min(since))
+            payload = {"ring_seconds": seconds(time - min(since)), "wait_seconds": seconds(time - min(since))}
+        if call.queue_wait is not None:
+            payload["wait_seconds"], call.queue_wait = seconds(call.queue_wait), None
         self._writer.publish(call, "call.answered", time, leg, payload)
         bring_up_to_date(call, time)
         self._changed(call, time)
@@ -274,13 +278,16 @@ class CallBook:
         call.remote[leg_id] = channel
         call.agent, call.destination_channel = caller, channel
         if is_first:
-            self._writer.publish(call, "call.answered", time, None, {"wait_seconds": seconds(call.wait_seconds)})
+            self._writer.publish(call, "call.answered", time, None)
         bring_up_to_date(call, time)
         self._changed(call, time)
 
     def release(self, call: Call, leg_id: str, time: float) -> None:
-        """Note that a device is in the call no more."""
-        if call.legs.pop(leg_id, None) is None and call.remote.pop(leg_id, None) is None:
+        """Note that a device that talked is in the call no more."""
+        leg = call.legs.get(leg_id)
+        if leg is not None and leg.state == "talking":
+            del call.legs[leg_id]
+        elif call.remote.pop(leg_id, None) is None:
             return
         time = self._writer.at(call, time)
         bring_up_to_date(call, time)

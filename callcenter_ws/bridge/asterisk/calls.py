@@ -26,6 +26,7 @@ class AsteriskCalls:
         book: the calls.
         tracker: their channels.
         handlers: by the name of the event.
+        member_status: has to be called with ``QueueMemberStatus``, too.
     """
 
     def __init__(self, outgoing: Outgoing, parties: Parties, tenants: TenantRules, set_activity: SetActivity) -> None:
@@ -60,6 +61,7 @@ class AsteriskCalls:
             "Pickup": transfers.pickup,
             "UnParkedCall": transfers.unparked,
         }
+        self.member_status = dials.member_status
         self.handlers: dict[str, Callable[[AmiMessage, float], None]] = {
             name: _by_headers(translate) for name, translate in translations.items()
         }

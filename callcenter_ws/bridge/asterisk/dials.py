@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from callcenter_ws.bridge.asterisk.channels import Channel
 from callcenter_ws.bridge.asterisk.tracker import GOES_ON, Tracker
+from callcenter_ws.bridge.asterisk.unseen import UnseenDials
 from callcenter_ws.bridge.call import Call
 
 _SETTLE_SECONDS = 1.0
@@ -22,12 +23,18 @@ class Dials:
     def __init__(self, tracker: Tracker, gone: Callable[[Channel, Call, float, str], None]) -> None:
         self._tracker = tracker
         self._gone = gone
+        self._unseen = UnseenDials(tracker, self._talk, self._miss_later)
         self._book = tracker.book
         self._table = tracker.table
 
     def new_channel(self, headers: Mapping[str, str], time: float) -> None:
         """A channel has begun."""
-        self._tracker.new_channel(headers, time)
+        channel = self._tracker.new_channel(headers, time)
+        if channel is None or self._tracker.sees_dials or channel.is_local:
+            return
+        call = self._tracker.call_of(channel)
+        if call is not None and not self._tracker.is_root(call, channel):
+            self._unseen.called(call, channel, headers)
 
     def new_state(self, headers: Mapping[str, str], time: float) -> None:
         """The state of a channel changed. Only one thing matters: the exchange itself answers a call held back."""
@@ -58,7 +65,9 @@ class Dials:
         """The dialplan changed the number or the name of a caller."""
         channel = self._table.get(headers.get("Uniqueid", ""))
         call = self._tracker.call_of(channel)
-        if call is not None and channel is not None and self._tracker.is_root(call, channel):
+        if call is None or channel is None or call.caller is not None:
+            return
+        if self._tracker.is_root(call, channel):
             call.caller_id = headers.get("CallerIDNum", "") or call.caller_id
             call.caller_name = headers.get("CallerIDName", "") or call.caller_name
 
@@ -66,6 +75,7 @@ class Dials:
 
     def dial_begin(self, headers: Mapping[str, str], time: float) -> None:
         """A channel dials another one."""
+        self._tracker.sees_dials = True
         target = self._tracker.adopt(headers, "Dest", time)
         if target is None:
             return
@@ -84,7 +94,12 @@ class Dials:
             return
         target = self._tracker.adopt(headers, "Dest", time)
         call = self._tracker.call_of(target)
-        if call is None or target is None or target.is_local or not target.dialer:
+        if call is None or target is None or target.is_local:
+            return
+        if self._tracker.is_root(call, target) and not call.is_announced:
+            self._tracker.trace(call).rang = time
+            return
+        if not target.is_dialed:
             return
         if call.caller is not None and self._tracker.is_outside(target):
             return
@@ -104,12 +119,34 @@ class Dials:
         call = self._tracker.call_of(target)
         if call is None or call.stay is not None or target.has_answered or target.is_local:
             return
+        self._unanswered(call, target, headers, time)
+
+    def _unanswered(self, call: Call, target: Channel, headers: Mapping[str, str], time: float) -> None:
+        """Tell that a phone missed a call in no queue, unless another one answered."""
+        if self._tracker.is_root(call, target):
+            self._book.announce(call)
+            self._tracker.tell_ringing(call, target)
+        if target.uniqueid not in call.legs:
+            return
         dialer = self._table.get(target.dialer)
-        was_answered = dialer is not None and any(uniqueid in call.legs for uniqueid in _talking(call, dialer))
-        if was_answered or headers.get("Forward") or target.uniqueid not in call.legs:
+        if headers.get("Forward") or (dialer is not None and _has_answer(call, dialer)):
             self._book.stop_ringing(call, target.uniqueid, time)
+        elif dialer is not None and len(dialer.dialed) > 1:
+            self._miss_later(call, target.uniqueid, time)
         else:
             self._book.miss(call, target.uniqueid, time)
+
+    def _miss_later(self, call: Call, uniqueid: str, time: float) -> None:
+        """Tell that a phone missed the call unless another one answers: the losers of a group are told first."""
+        call_id = call.call_id
+        self._tracker.trace(call).silent.append(uniqueid)
+
+        def miss(late: float) -> None:
+            ringing = self._book.calls.get(call_id)
+            if ringing is not None:
+                self._book.miss(ringing, uniqueid, late)
+
+        self._tracker.later(f"miss/{uniqueid}", time + _SETTLE_SECONDS, miss)
 
     def _answered(self, target: Channel, time: float) -> None:
         """Tell the answer of a call in no queue; those in a queue are told by the queue."""
@@ -126,6 +163,11 @@ class Dials:
             self._book.reach(call, phone.uniqueid, phone.name, time)
         else:
             self._book.answer(call, phone.uniqueid, self._tracker.party_of(phone), phone.name, time)
+
+    def member_status(self, headers: Mapping[str, str], time: float) -> None:
+        """The state of a queue member's device."""
+        if self._tracker.undialed:
+            self._unseen.status(headers, time)
 
     # Hold
 
@@ -193,10 +235,27 @@ class Dials:
         self._tracker.now(f"ring/{channel.uniqueid}", time)
         if self._tracker.is_root(call, channel):
             self._tracker.trace(call).cause = cause
-        self._book.stop_ringing(call, channel.uniqueid, time)
+        self._unseen.gone(call, channel, headers, time)
+        leg = call.legs.get(channel.uniqueid)
+        if leg is not None and leg.state == "ringing":
+            self._stop_ringing(call, channel, time)
         self._book.release(call, channel.uniqueid, time)
         self._tracker.end_if_empty(call, time, cause)
 
+    def _stop_ringing(self, call: Call, channel: Channel, time: float) -> None:
+        """End the ringing, a little later where it may still be told that the agent missed the call."""
+        if call.stay is None and channel.uniqueid not in self._tracker.trace(call).silent:
+            self._book.stop_ringing(call, channel.uniqueid, time)
+            return
+        call_id, uniqueid = call.call_id, channel.uniqueid
 
-def _talking(call: Call, dialer: Channel) -> list[str]:
-    return [uniqueid for uniqueid in dialer.dialed if uniqueid in call.legs and call.legs[uniqueid].state == "talking"]
+        def stop(late: float) -> None:
+            ringing = self._book.calls.get(call_id)
+            if ringing is not None:
+                self._book.stop_ringing(ringing, uniqueid, late)
+
+        self._tracker.later(f"stop/{uniqueid}", time + _SETTLE_SECONDS, stop)
+
+
+def _has_answer(call: Call, dialer: Channel) -> bool:
+    return any(uniqueid in call.legs and call.legs[uniqueid].state == "talking" for uniqueid in dialer.dialed)

@@ -46,6 +46,7 @@ class AsteriskMachine:
         self.calls.restore(records)
         self._clock = ExchangeClock()
         self._handlers: dict[str, Handler] = {**self._queue_members.handlers, **self.calls.handlers}
+        self._handlers["QueueMemberStatus"] = self._member_status
         self.wanted = frozenset(self._handlers)
 
     def handle(self, message: AmiMessage, arrived: float) -> None:
@@ -63,6 +64,10 @@ class AsteriskMachine:
         self.advance(time)
         handler(message, time)
         self.agents.settle()
+
+    def _member_status(self, message: AmiMessage, time: float) -> None:
+        self.calls.member_status(message.headers, time)
+        self._queue_members.handlers["QueueMemberStatus"](message, time)
 
     def advance(self, time: float) -> None:
         """Do what is due at a time of the exchange, though no event has come."""

@@ -71,6 +71,18 @@ class Parties:
             return Party(channel.device, name or channel.caller_name)
         return Party(user.user_id, self.directory.name_of(user, name or channel.caller_name), is_user=True)
 
+    def number_of(self, channel: Channel) -> str:
+        """Return the extension of a phone, as far as it is known."""
+        user = self.directory.user_of(channel.device)
+        if user is None:
+            return channel.device.partition("/")[2]
+        return user.extension or user.user_id
+
+    def is_on_line(self, queue: str, interface: str) -> bool:
+        """Return whether a queue member is an agent of an agent pool, who stays on the line, so that nothing rings."""
+        member = self._members.get(queue, interface)
+        return member is not None and member.device.name.startswith("Agent:")
+
     def of_member(self, queue: str, interface: str, name: str) -> Party:
         """Return who is behind a queue member: the user of the device that gives its state, else of its interface."""
         member = self._members.get(queue, interface)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from callcenter_ws.bridge.asterisk.channels import Channel
-from callcenter_ws.bridge.asterisk.traces import Departure
+from callcenter_ws.bridge.asterisk.traces import FAR_END_CAUSES, Departure
 from callcenter_ws.bridge.asterisk.tracker import GOES_ON, Tracker
 from callcenter_ws.bridge.call import Call, Party
 from callcenter_ws.bridge.calls import EndedBy, LeaveReason
@@ -18,9 +18,6 @@ _CONNECT_SECONDS = 60.0
 
 _AT_ONCE_SECONDS = 0.5
 """A caller that hangs up within this time after its queue told that it left had hung up before."""
-
-_FAR_END_CAUSES = ("0", "127")
-"""Causes of hangups that came from the caller: the exchange's own have 16 and the like."""
 
 _STATUS: dict[str, LeaveReason] = {
     "TIMEOUT": "timeout",
@@ -48,16 +45,23 @@ class Queues:
         call, member = self._waiting(headers, time), self._tracker.adopt(headers, "Dest", time)
         if call is None or member is None:
             return
+        if self._parties.is_on_line(headers.get("Queue", ""), headers.get("Interface", "")):
+            return
         party = self._member(headers)
+        for uniqueid, leg in list(call.legs.items()):
+            if leg.party.agent_id == party.agent_id and self._table.get(uniqueid) is None:
+                self._book.stop_ringing(call, uniqueid, time)
         if party.is_user or not member.is_local:
             self._book.ring(call, member.uniqueid, party, member.name, time)
             return
         call_id, uniqueid, name = call.call_id, member.uniqueid, member.name
+        called = {key: headers.get(key, "") for key in ("Queue", "Interface", "MemberName")}
 
         def ring(_: float) -> None:
             waiting = self._book.calls.get(call_id)
             if waiting is not None and waiting.stay is not None:
-                self._book.ring(waiting, uniqueid, party, name, time)
+                # Its device may have been told of meanwhile.
+                self._book.ring(waiting, uniqueid, self._member(called), name, time)
 
         self._tracker.later(f"ring/{uniqueid}", time + _SETTLE_SECONDS, ring)
 
@@ -232,7 +236,7 @@ class Queues:
             return "transferred" if self._tracker.sees_dialplan else "other"
         if self._tracker.sees_dialplan or departure.was_ringing:
             return "abandoned"
-        return "abandoned" if cause in _FAR_END_CAUSES else "other"
+        return "abandoned" if cause in FAR_END_CAUSES else "other"
 
     def _went_on(self, call_id: str, uniqueid: str, time: float) -> None:
         """Tell why a caller left who is still there, and of whom no more is told."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from callcenter_ws.bridge.calls import EndedBy
 from callcenter_ws.bridge.tenants import CallOrigin
 
+FAR_END_CAUSES = ("0", "127")
+"""Causes of hangups that came from the caller: the exchange's own have 16 and the like."""
+
 _MAX_REQUESTS = 20
 
 
@@ -32,6 +35,8 @@ class Trace:
     Attributes:
         origin: by what its tenant is chosen; None: that is done.
         is_originated: whether the exchange made its first channel, instead of a caller.
+        rang: when the caller's own phone rang, in a call that the exchange originated; None: it did not, or it is told.
+        silent: legs of a dial of several that ended without an answer; they missed the call if none answers.
         cause: why the caller's channel was hung up.
         requests: who hung up, and when.
         completed: who ended the conversation as the queue told, and when.
@@ -39,6 +44,8 @@ class Trace:
 
     origin: CallOrigin | None = None
     is_originated: bool = False
+    rang: float | None = None
+    silent: list[str] = field(default_factory=list)
     cause: str = ""
     requests: list[tuple[EndedBy, float]] = field(default_factory=list)
     completed: tuple[EndedBy, float] | None = None
@@ -49,11 +56,10 @@ class Trace:
         if len(self.requests) < _MAX_REQUESTS:
             self.requests.append((who, time))
 
-    def ended_by(self, since: float) -> EndedBy:
-        """Return who hung up first since a time; empty: no participant did, or it was not told."""
-        for who, time in self.requests:
-            if time >= since:
-                return who
-        if self.completed is not None and self.completed[1] >= since:
-            return self.completed[0]
-        return ""
+    def requested_by(self, since: float) -> EndedBy:
+        """Return who hung up first since a time; empty: no participant did."""
+        return next((who for who, time in self.requests if time >= since), "")
+
+    def completed_by(self, since: float) -> EndedBy:
+        """Return who ended the conversation since a time, as the queue told; empty: it told nothing."""
+        return self.completed[0] if self.completed is not None and self.completed[1] >= since else ""

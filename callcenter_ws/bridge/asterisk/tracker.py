@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from callcenter_ws.bridge.asterisk.channels import Channel, ChannelTable
 from callcenter_ws.bridge.asterisk.parties import Parties
-from callcenter_ws.bridge.asterisk.traces import Trace
+from callcenter_ws.bridge.asterisk.traces import FAR_END_CAUSES, Trace
 from callcenter_ws.bridge.call import Call, Party
 from callcenter_ws.bridge.calls import CallBook, EndedBy
 from callcenter_ws.bridge.tenants import CallOrigin, TenantRules
@@ -30,6 +30,8 @@ class Tracker:
     Attributes:
         sees_requests: whether the exchange tells us who hangs up.
         sees_dialplan: whether the exchange tells us what its dialplan does.
+        sees_dials: whether the exchange tells us what is dialed.
+        undialed: where it does not, the newest phone that was called in no queue, by device.
         strays: events about channels that are not known, by their names.
     """
 
@@ -40,6 +42,8 @@ class Tracker:
         self.tenants = tenants
         self.sees_requests = False
         self.sees_dialplan = False
+        self.sees_dials = False
+        self.undialed: dict[str, str] = {}
         self.strays: dict[str, int] = {}
         self._source = source
         self._traces: dict[str, Trace] = {}
@@ -161,7 +165,12 @@ class Tracker:
     def _begin(self, channel: Channel, headers: Mapping[str, str], time: float) -> None:
         linkedid = headers.get("Linkedid", "") or channel.uniqueid
         is_inside = self.parties.is_inside(channel)
+        is_originated = headers.get("ChannelState", "") == "0"
         caller_id, name = headers.get("CallerIDNum", ""), headers.get("CallerIDName", "")
+        caller = self.parties.of_channel(channel, name) if is_inside else None
+        if caller is not None and is_originated:
+            # The exchange has set the number that the phone shows: that of the other side.
+            caller_id, name = self.parties.number_of(channel), caller.agent_name
         call = Call(
             f"{self._source}-{linkedid}",
             channel.uniqueid,
@@ -170,14 +179,13 @@ class Tracker:
             caller_name=name,
             destination=headers.get("Exten", ""),
             channel=channel.name,
-            caller=self.parties.of_channel(channel, name) if is_inside else None,
+            caller=caller,
         )
         call.members[channel.uniqueid] = channel.name
         if not self.book.begin(call):
             return
         channel.call_id = call.call_id
         is_inbound = self.parties.kind_of(channel.context) == "inbound"
-        is_originated = headers.get("ChannelState", "") == "0"
         trace = self.trace(call)
         trace.origin = CallOrigin(channel.context, channel.account_code, channel.device)
         trace.is_originated = is_originated
@@ -204,8 +212,16 @@ class Tracker:
         if trace.origin is not None and not call.tenant_id:
             call.tenant_id = self.tenants.conclude(trace.origin, call.call_id)
         if not call.direction:
-            is_outbound = trace.is_originated and call.caller is None and not call.channel.startswith("Local/")
+            is_outbound = trace.is_originated and not call.channel.startswith("Local/")
             call.direction = "outbound" if is_outbound else "internal" if call.caller is not None else "inbound"
+
+    def tell_ringing(self, call: Call, phone: Channel) -> None:
+        """Tell that the caller's own phone rang first, in a call that the exchange originated."""
+        trace = self.trace(call)
+        if trace.rang is not None and call.caller is not None and call.is_announced:
+            rang, trace.rang = trace.rang, None
+            self.book.ring(call, phone.uniqueid, call.caller, phone.name, rang)
+            call.first_ring = None
 
     def goes_to(self, call: Call, dialer: Channel, target: Channel, headers: Mapping[str, str]) -> None:
         """Decide the direction of a call that was held back, as it dials something that is no Local channel."""
@@ -215,9 +231,10 @@ class Tracker:
             call.destination = headers.get("Exten", "") or call.destination
         if not call.direction and call.caller is not None:
             call.direction = "outbound" if self.is_outside(target) else "internal"
-        if call.caller_id == "":
-            call.caller_id = headers.get("CallerIDNum", "")
         self.book.announce(call)
+        if self.is_root(call, dialer):
+            self.tell_ringing(call, dialer)
+            self.book.stop_ringing(call, dialer.uniqueid, call.last_sign)
 
     def is_outside(self, channel: Channel) -> bool:
         """Return whether a channel that an agent's call dials leads out of the house."""
@@ -259,13 +276,18 @@ class Tracker:
         if call.members:
             return
         trace = self.trace(call)
-        ended_by = trace.ended_by(time - _END_SECONDS)
-        if not ended_by:
-            ended_by = "exchange" if self.sees_requests else "caller" if call.is_abandoned else ""
+        if self.sees_requests:
+            ended_by: EndedBy = trace.requested_by(time - _END_SECONDS) or "exchange"
+        else:
+            ended_by = trace.completed_by(time - _END_SECONDS)
+            if call.is_abandoned and trace.cause in FAR_END_CAUSES:
+                ended_by = "caller"
         self.end(call, time, ended_by, trace.cause or cause)
 
     def end(self, call: Call, time: float, ended_by: EndedBy, cause: str = "") -> None:
         """End a call."""
+        for uniqueid in self.trace(call).silent:
+            self.book.miss(call, uniqueid, time)
         self.book.end(call, time, ended_by, cause)
         self._traces.pop(call.call_id, None)
         self.cancel(f"birth/{call.call_id}")
@@ -277,5 +299,6 @@ class Tracker:
     def forget_channels(self) -> None:
         """Forget all channels and what waits, because the exchange was started anew."""
         self.table.clear()
+        self.undialed.clear()
         self._traces.clear()
         self._later.clear()
