@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 Direction = Literal["", "inbound", "outbound", "internal"]
-LegState = Literal["ringing", "talking"]
+LegState = Literal["ringing", "silent", "talking"]
 Holding = Literal["", "told", "implied"]
 
 RECORD_PREFIX = "call/"
@@ -32,6 +32,7 @@ class Leg(msgspec.Struct):
 
     Attributes:
         since: when it began to ring or to talk, in Unix seconds.
+        state: ``silent``: it rang, and it may still be told that it missed the call.
         holding: whether this device holds the call: as the exchange told, or implied, because its agent answered
             another call. ``""``: it does not.
     """
@@ -70,8 +71,7 @@ class Call(msgspec.Struct):
         caller: the agent who calls; None if the call comes from outside.
         is_announced: whether ``call.incoming`` was published.
         is_abandoned: whether ``call.abandoned`` was published; all that can follow is its end.
-        queue_wait: how long it waited in the queue that it has just left for an answer, which is not told yet.
-        is_incomplete: whether an answer was seen late, so that the sums are not known.
+        is_incomplete: whether there was an answer of which the time is not known, so that the sums are not told.
         agent: who answered last.
         legs: the devices of agents that ring or talk, by the exchange's identification of their legs.
         remote: legs outside that a calling agent reached, and their channels.
@@ -98,7 +98,6 @@ class Call(msgspec.Struct):
     is_incomplete: bool = False
     queue: str = ""
     stay: Stay | None = None
-    queue_wait: float | None = None
     agent: Party | None = None
     destination_channel: str = ""
     answered: float | None = None

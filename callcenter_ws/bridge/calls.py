@@ -188,7 +188,6 @@ class CallBook:
             return
         time = self._writer.at(call, time)
         waited = close_stay(call, time)
-        call.queue_wait = waited if reason == "answered" else None
         if reason != "answered":
             self._stop_all_ringing(call)
         payload: dict[str, JsonValue] = {"queue_name": stay.queue, "reason": reason}
@@ -208,7 +207,11 @@ class CallBook:
         if leg_id in call.legs or not self._go_on(call, party):
             return
         time = self._writer.at(call, time)
-        is_known = any(leg.party.agent_id == party.agent_id for leg in call.legs.values())
+        same = [(key, leg) for key, leg in call.legs.items() if leg.party.agent_id == party.agent_id]
+        for key, leg in same:
+            if leg.state == "silent":
+                del call.legs[key]
+        is_known = any(leg.state != "silent" for _, leg in same)
         leg = call.legs[leg_id] = Leg(party, channel, time, queue=call.queue if call.stay is not None else "")
         if call.first_ring is None:
             call.first_ring = time
@@ -216,11 +219,18 @@ class CallBook:
             self._writer.publish(call, "call.ringing", time, leg)
         self._changed(call, time)
 
-    def stop_ringing(self, call: Call, leg_id: str, time: float) -> None:
-        """Note that a device rings no more, without an event: another one answered, or the caller left."""
+    def stop_ringing(self, call: Call, leg_id: str, time: float, *, is_open: bool = False) -> None:
+        """Note that a device rings no more, without an event: another one answered, or the caller left.
+
+        Args:
+            is_open: it may still be told that it missed the call.
+        """
         leg = call.legs.get(leg_id)
-        if leg is not None and leg.state == "ringing":
-            del call.legs[leg_id]
+        if leg is not None and leg.state != "talking":
+            if is_open:
+                leg.state = "silent"
+            else:
+                del call.legs[leg_id]
             self._changed(call, self._writer.at(call, time))
 
     def miss(self, call: Call, leg_id: str, time: float, party: Party | None = None) -> None:
@@ -257,11 +267,9 @@ class CallBook:
         self._stop_all_ringing(call)
         leg = call.legs[leg_id] = Leg(party, channel, time, "talking", queue=call.queue)
         call.agent, call.destination_channel = party, channel
-        payload: dict[str, JsonValue] = {}
+        payload: dict[str, JsonValue] = {"wait_seconds": seconds(call.wait_seconds)}
         if since:
-            payload = {"ring_seconds": seconds(time - min(since)), "wait_seconds": seconds(time - min(since))}
-        if call.queue_wait is not None:
-            payload["wait_seconds"], call.queue_wait = seconds(call.queue_wait), None
+            payload["ring_seconds"] = seconds(time - min(since))
         self._writer.publish(call, "call.answered", time, leg, payload)
         bring_up_to_date(call, time)
         self._changed(call, time)
@@ -278,7 +286,7 @@ class CallBook:
         call.remote[leg_id] = channel
         call.agent, call.destination_channel = caller, channel
         if is_first:
-            self._writer.publish(call, "call.answered", time, None)
+            self._writer.publish(call, "call.answered", time, None, {"wait_seconds": seconds(call.wait_seconds)})
         bring_up_to_date(call, time)
         self._changed(call, time)
 
@@ -312,7 +320,7 @@ class CallBook:
 
     @staticmethod
     def _stop_all_ringing(call: Call) -> None:
-        for key in [key for key, leg in call.legs.items() if leg.state == "ringing"]:
+        for key in [key for key, leg in call.legs.items() if leg.state != "talking"]:
             del call.legs[key]
 
     # Holds and transfers

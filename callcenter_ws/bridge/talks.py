@@ -78,6 +78,8 @@ class Talks:
 def _activities(call: Call) -> dict[str, Activity]:
     found: dict[str, Activity] = {}
     for leg in call.legs.values():
+        if leg.state == "silent":
+            continue
         activity: Activity = "ringing" if leg.state == "ringing" else "hold" if leg.holding else "talking"
         agent_id = leg.party.agent_id
         if _ORDER[activity] > _ORDER[found.get(agent_id, "")]:

@@ -23,13 +23,7 @@ GUESS_SECONDS = 1.5
 SUM_SECONDS = 0.7
 """Sums are measured between the exchange's events, not the phones' notes."""
 
-NOT_YET: dict[tuple[str, str, str], str] = {
-    (
-        "test_missed_calls",
-        "lean",
-        "27-ring-group",
-    ): "the phone that another one was faster than is said to have missed it",
-}
+NOT_YET: dict[tuple[str, str, str], str] = {}
 """What is known to be wrong: (test, user, scenario) and the reason."""
 
 SEEING = cases("lean", "full")
@@ -142,7 +136,7 @@ def _refused(noted: PhoneCall) -> tuple[str, ...]:
 @pytest.mark.parametrize(("kind", "scenario"), SEEING)
 def test_phones_that_rang(kind: str, scenario: str) -> None:
     for noted, call in told(kind, scenario).matched():
-        legs = [leg for leg in rung(noted) if leg.phone != noted.caller]
+        legs = rung(noted)
         if any(stay.record == "CONNECT" and stay.member not in MEMBER_NAMES for stay in noted.stays):
             # A robot, or an agent of a pool, who hears a tone: no phone notes a ring.
             continue

@@ -247,6 +247,7 @@ class Dials:
         if call.stay is None and channel.uniqueid not in self._tracker.trace(call).silent:
             self._book.stop_ringing(call, channel.uniqueid, time)
             return
+        self._book.stop_ringing(call, channel.uniqueid, time, is_open=True)
         call_id, uniqueid = call.call_id, channel.uniqueid
 
         def stop(late: float) -> None:

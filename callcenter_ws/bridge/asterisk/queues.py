@@ -48,9 +48,6 @@ class Queues:
         if self._parties.is_on_line(headers.get("Queue", ""), headers.get("Interface", "")):
             return
         party = self._member(headers)
-        for uniqueid, leg in list(call.legs.items()):
-            if leg.party.agent_id == party.agent_id and self._table.get(uniqueid) is None:
-                self._book.stop_ringing(call, uniqueid, time)
         if party.is_user or not member.is_local:
             self._book.ring(call, member.uniqueid, party, member.name, time)
             return
@@ -191,7 +188,7 @@ class Queues:
         call = self._tracker.call_of(channel)
         if channel is None or call is None or call.stay is None:
             return
-        was_ringing = any(leg.state == "ringing" for leg in call.legs.values())
+        was_ringing = any(leg.state != "talking" for leg in call.legs.values())
         departure = Departure(time, channel.has_abandoned, was_ringing)
         is_requested = channel.requested is not None or channel.is_soft_requested
         if channel.has_abandoned and is_requested:

@@ -16,8 +16,8 @@ _IN_USE, _RINGING, _RINGING_IN_USE = "2", "6", "7"
 class UnseenDials:
     """Takes a phone that is called from the beginning of its channel, and its answer from its state as a queue member.
 
-    Of a phone that is in no queue only the hangup tells whether it had answered, but not when. Then the answer is told
-    late, and no sums are told.
+    Of a phone that is in no queue only the hangup tells whether it had answered, but not when. Then neither the answer
+    is told, nor any sum.
 
     Args:
         talk: called when a phone has answered.
@@ -75,8 +75,6 @@ class UnseenDials:
             return
         if headers.get("ChannelState") == _UP:
             call.is_incomplete = True
-            self._ring(call, phone, time)
-            self._talk(call, phone, time)
         elif phone.uniqueid in call.legs and not call.is_talking():
             self._miss(call, phone.uniqueid, time)
 
