@@ -80,7 +80,7 @@ def _section(source: SourceSettings, facts: Facts) -> Iterator[str]:
     yield "timestampevents = yes"
     yield ""
     yield f"; event filters: {filter_form(facts.version)}"
-    yield from manager_section(facts, source, AsteriskMachine.wanted)
+    yield from manager_section(facts, source, AsteriskMachine(source, {}).wanted)
 
 
 async def _examine_all(reactor: Reactor, sources: Sequence[SourceSettings], listen: float) -> list[Facts | Loss]:
