@@ -31,6 +31,7 @@ class NotingMachine:
 
     def __init__(self) -> None:
         self.snapshots: list[AmiSnapshot] = []
+        self.passed = 0.0
         self._events: list[BridgeEvent] = []
 
     def handle(self, message: AmiMessage, arrived: float) -> None:
@@ -40,6 +41,9 @@ class NotingMachine:
     def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
         self.snapshots.append(snapshot)
         self._events.append(BridgeEvent("synchronize", "acme", arrived, "synchronize", {}))
+
+    def pass_time(self, arrived: float) -> None:
+        self.passed = arrived
 
     def take(self) -> Unit:
         unit = Unit(tuple(self._events))

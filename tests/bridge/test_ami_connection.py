@@ -16,6 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
 
 from callcenter_ws.bridge.asterisk import connection as module
+from callcenter_ws.bridge.asterisk import session_protocol
 from callcenter_ws.bridge.asterisk.connection import FIRST_REFUSED_SECONDS, MAX_REFUSED_SECONDS, is_private
 from callcenter_ws.bridge.asterisk.framing import parse_all
 from callcenter_ws.bridge.asterisk.loss import LostReason
@@ -30,7 +31,7 @@ NEW_CHANNEL = "Event: Newchannel\nPrivilege: call,all\nChannel: PJSIP/201-1\nUni
 def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_RETRY_SECONDS", "MAX_RETRY_SECONDS", "FIRST_REFUSED_SECONDS", "MAX_REFUSED_SECONDS"):
         monkeypatch.setattr(module, name, 0.02)
-    monkeypatch.setattr(module, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(session_protocol, "TICK_SECONDS", 0.02)
 
 
 @pytest_twisted.async_yield_fixture
@@ -198,9 +199,9 @@ async def test_a_flood_is_handled_completely_in_many_turns(exchange: Exchange, b
 async def test_events_that_come_too_fast_for_long_end_the_session(
     exchange: Exchange, bridge: OpenBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_BACKLOG_BYTES", 100_000)
+    monkeypatch.setattr(session_protocol, "MAX_BACKLOG_BYTES", 100_000)
     # No step is made while this is read.
-    monkeypatch.setattr(module, "STEP_SECONDS", -1.0)
+    monkeypatch.setattr(session_protocol, "STEP_SECONDS", -1.0)
     one = bridge(exchange.endpoint)
     await one.until("up 22.10.1")
     exchange.player.send_raw((NEW_CHANNEL.format("7.1") + "\n\n").replace("\n", "\r\n").encode() * 20_000)
@@ -261,6 +262,14 @@ async def test_an_audit_on_request_is_another_synchronization(exchange: Exchange
     one.connection.audit()
     await one.until("up 22.10.1", 2)
     assert one.reports.count("logged in") == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_time_passes_for_the_machine_without_events(exchange: Exchange, bridge: OpenBridge) -> None:
+    one = bridge(exchange.endpoint)
+    await one.until("up 22.10.1")
+    first = one.machine.passed
+    await until(reactor, lambda: one.machine.passed > first)
 
 
 @pytest.mark.logs_errors

@@ -48,6 +48,14 @@ class ExchangeClock:
         self._stamp, self._arrived = time, arrived
         return time
 
+    def now(self, arrived: float) -> float:
+        """Return the time of the exchange, as far as the events so far show it.
+
+        Args:
+            arrived: the present time of this machine.
+        """
+        return arrived if self._delay is None else max(self._stamp, arrived - self._delay)
+
 
 def _number(text: str) -> float | None:
     if not text:

@@ -69,6 +69,15 @@ class AsteriskMachine:
         self.calls.member_status(message.headers, time)
         self._queue_members.handlers["QueueMemberStatus"](message, time)
 
+    def pass_time(self, arrived: float) -> None:
+        """Do what is due, though no event has come.
+
+        Args:
+            arrived: the present time of this machine; every event that has arrived was handled.
+        """
+        self.advance(self._clock.now(arrived))
+        self.agents.settle()
+
     def advance(self, time: float) -> None:
         """Do what is due at a time of the exchange, though no event has come."""
         self.calls.advance(time)

@@ -200,6 +200,11 @@ class AmiSession:
         """Whether the machine was given complete lists, and all that was kept back meanwhile."""
         return self.state is SessionState.LIVE and self.synchronizations > 0 and not self._replay
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the machine knows every event that was handed in."""
+        return self.is_synchronized and self._lists is None
+
     def _send(self, name: str, *headers: tuple[str, str]) -> str:
         action_id = self._ids.next()
         self._output.append(encode_action(name, action_id, headers))
