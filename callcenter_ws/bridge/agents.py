@@ -79,7 +79,7 @@ class Agents:
     """Publishes logins, logouts and changes of state. They are told by ``settle``, after all facts of one moment.
 
     Attributes:
-        dropped: what was over a limit, counted by kind (``users``, ``calls``).
+        dropped: what was over a limit, counted by kind (``users``, ``agent_calls``).
     """
 
     def __init__(self, outgoing: Outgoing, directory: Directory) -> None:
@@ -130,7 +130,7 @@ class Agents:
         if agent is None or agent.activities.get(call_id) == activity:
             return
         if call_id not in agent.activities and len(agent.activities) >= _MAX_CALLS:
-            self._drop("calls")
+            self._drop("agent_calls")
             return
         agent.activities[call_id] = activity
         self._touch(agent, time)

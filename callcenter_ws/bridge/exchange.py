@@ -81,6 +81,7 @@ class ExchangeService(Service):
         self._connection: AmiConnection | None = None
         self._ended_sessions = Traffic()
         self._unmatched: Counter[str] = Counter()
+        self._over_limit: Counter[str] = Counter()
         self._retry: Timer | None = None
         self._relinking: Deferred[None] | None = None
         self._is_open = False
@@ -100,6 +101,12 @@ class ExchangeService(Service):
         """What had no tenant, and was dropped, by kind."""
         present = {} if self._machine is None else self._machine.rules.unmatched
         return Counter(self._unmatched) + Counter(present)
+
+    @property
+    def over_limit(self) -> Mapping[str, int]:
+        """What was not taken because a table of calls, agents or members was full, by kind."""
+        present = {} if self._machine is None else self._machine.dropped
+        return Counter(self._over_limit) + Counter(present)
 
     # Service
 
@@ -244,6 +251,7 @@ class ExchangeService(Service):
         """Use the connection and its machine no more, and return the connection."""
         if self._machine is not None:
             self._unmatched.update(self._machine.rules.unmatched)
+            self._over_limit.update(self._machine.dropped)
         connection, self._connection, self._machine = self._connection, None, None
         return connection
 

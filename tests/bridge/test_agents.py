@@ -558,7 +558,7 @@ def test_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         world.update(interface=f"PJSIP/{number}")
     for number in range(4):
         world.act("ringing", f"call-{number}")
-    assert (world.members.dropped, world.agents.dropped) == ({"members": 2}, {"users": 1, "calls": 2})
+    assert (world.members.dropped, world.agents.dropped) == ({"members": 2}, {"users": 1, "agent_calls": 2})
     world.remove()
     assert world.act("talking", user_id="202") == ["acme state.changed 202 available>talking"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from callcenter_ws.bridge.agents import Agents
@@ -109,6 +110,12 @@ class AsteriskMachine:
         self._settings = settings
         self.members.remap(self._time if time is None else time)
         self.agents.settle()
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """What was not taken because a table was full, by kind."""
+        calls = {"calls": self.calls.book.dropped} if self.calls.book.dropped else {}
+        return Counter(calls) + Counter(self.members.dropped) + Counter(self.agents.dropped)
 
     def take(self) -> Unit:
         """Return what has to be sent since the last call."""
