@@ -14,7 +14,7 @@ RECORD_PREFIX = "call/"
 """The records of calls are ``call/<call_id>``."""
 
 
-class Party(msgspec.Struct, frozen=True):
+class Party(msgspec.Struct, frozen=True, omit_defaults=True):
     """A person or a robot behind a device.
 
     Attributes:
@@ -27,7 +27,7 @@ class Party(msgspec.Struct, frozen=True):
     is_user: bool = False
 
 
-class Leg(msgspec.Struct):
+class Leg(msgspec.Struct, omit_defaults=True):
     """One device that rings or talks in a call.
 
     Attributes:
@@ -45,7 +45,7 @@ class Leg(msgspec.Struct):
     holding: Holding = ""
 
 
-class Stay(msgspec.Struct):
+class Stay(msgspec.Struct, omit_defaults=True):
     """The time that a call waits in one queue."""
 
     queue: str
@@ -53,7 +53,7 @@ class Stay(msgspec.Struct):
     position: int = 1
 
 
-class Transfer(msgspec.Struct):
+class Transfer(msgspec.Struct, omit_defaults=True):
     """A transfer that is told as soon as it is known who is called."""
 
     kind: Literal["blind", "attended"]
@@ -62,7 +62,7 @@ class Transfer(msgspec.Struct):
     time: float
 
 
-class Call(msgspec.Struct):
+class Call(msgspec.Struct, omit_defaults=True):
     """One call. Its times are Unix seconds of the exchange's clock; its sums are in seconds.
 
     Attributes:

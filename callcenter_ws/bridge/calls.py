@@ -387,6 +387,20 @@ class CallBook:
             self._changed(call, time)
         return found
 
+    def bring_in(self, call: Call, leg_id: str, party: Party, channel: str, time: float) -> None:
+        """Let an agent talk in the call who was consulted, silently, as an attended transfer does."""
+        if call.is_abandoned or call.talks(party.agent_id):
+            return
+        time = self._writer.at(call, time)
+        call.legs[leg_id] = Leg(party, channel, time, "talking", queue=call.queue)
+        call.agent, call.destination_channel = party, channel
+        bring_up_to_date(call, time)
+        self._changed(call, time)
+
+    def tell_transfer(self, call: Call) -> None:
+        """Tell a transfer now whose target is not known yet."""
+        self._tell_transfer(call, None)
+
     def _tell_transfer(self, call: Call, to: Party | None) -> None:
         transfer, call.transfer = call.transfer, None
         if transfer is None:

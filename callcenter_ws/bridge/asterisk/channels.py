@@ -54,6 +54,7 @@ class Channel:
     def __init__(self, uniqueid: str, name: str) -> None:
         self.uniqueid = uniqueid
         self.call_id = ""
+        self.device = ""
         self.context = ""
         self.account_code = ""
         self.caller_name = ""
@@ -70,7 +71,9 @@ class Channel:
     def rename(self, name: str) -> None:
         """Give it another name, and so another device."""
         self.name = name
-        self.device = device_of_channel(name)
+        device = device_of_channel(name)
+        if device != self.device:
+            self.device, self.caller_name = device, ""
         self.is_local = name.startswith("Local/")
 
 

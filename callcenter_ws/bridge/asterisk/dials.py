@@ -155,6 +155,9 @@ class Dials:
             return
         if self._tracker.is_root(call, target) or not self._table.is_connected(target):
             return
+        if any(leg.holding for leg in call.legs.values()):
+            # A member of the conversation consults it by a feature code: it is in the call if that succeeds.
+            return
         for phone in self._table.phones_behind(target, answered=True):
             self._talk(call, phone, time)
 

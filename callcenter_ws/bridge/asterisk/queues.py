@@ -71,12 +71,11 @@ class Queues:
             self._book.miss(call, "", time, self._member(headers))
             return
         self._tracker.now(f"ring/{member.uniqueid}", time)
-        legs = [phone.uniqueid for phone in self._table.phones_behind(member, answered=False)]
-        for uniqueid in (member.uniqueid, *legs):
-            if uniqueid in call.legs:
-                self._book.miss(call, uniqueid, time)
-                return
-        if member.uniqueid not in call.legs and not legs:
+        phones = [phone.uniqueid for phone in self._table.phones_behind(member, answered=False)]
+        rang = [uniqueid for uniqueid in (member.uniqueid, *phones) if uniqueid in call.legs]
+        for uniqueid in rang:
+            self._book.miss(call, uniqueid, time)
+        if not rang:
             self._book.miss(call, member.uniqueid, time, self._member(headers))
 
     def connect(self, headers: Mapping[str, str], time: float) -> None:

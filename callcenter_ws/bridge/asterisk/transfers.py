@@ -8,6 +8,9 @@ from callcenter_ws.bridge.asterisk.channels import Channel
 from callcenter_ws.bridge.asterisk.tracker import Tracker
 from callcenter_ws.bridge.call import Call, Party, Transfer
 
+_SETTLE_SECONDS = 1.0
+"""How long it takes at most to see who is called by a transfer."""
+
 
 class Transfers:
     """Translates events of transfers. Of those that fail nothing is told."""
@@ -26,6 +29,14 @@ class Transfers:
         sender = self._sender(call, channel)
         self._leave(call, channel, time)
         self._book.transfer(call, Transfer("blind", sender, headers.get("Extension", "") or "unknown", time))
+        call_id = call.call_id
+
+        def tell(_: float) -> None:
+            transferred = self._book.calls.get(call_id)
+            if transferred is not None:
+                self._book.tell_transfer(transferred)
+
+        self._tracker.later(f"transfer/{call_id}", time + _SETTLE_SECONDS, tell)
 
     def attended(self, headers: Mapping[str, str], time: float) -> None:
         """A participant connected two calls, or the two ends of one."""
@@ -44,18 +55,28 @@ class Transfers:
             stays = is_threeway or headers.get("DestType") == "App"
             target = self._merge(consultation, call, None if stays else second, time)
         else:
-            target = next((leg.party for leg in call.legs.values() if leg.state == "talking"), None)
+            target = self._bring_in(call, self._table.get(headers.get("TransferTargetUniqueid", "")), time)
             destination = headers.get("TransferTargetCallerIDNum", "") or destination
         transfer = Transfer("attended", sender, destination or "unknown", time)
         self._book.transfer(call, transfer, target, is_settled=True)
+
+    def _bring_in(self, call: Call, target: Channel | None, time: float) -> Party | None:
+        """Let a phone talk that was consulted within the call, by a feature code."""
+        party = None
+        if target is not None:
+            for phone in self._table.phones_behind(target, answered=True):
+                party = self._tracker.party_of(phone)
+                self._book.bring_in(call, phone.uniqueid, party, phone.name, time)
+        return party
 
     def pickup(self, headers: Mapping[str, str], time: float) -> None:
         """A channel takes the place of one that rings."""
         target = self._table.get(headers.get("TargetUniqueid", ""))
         name = headers.get("Channel", "")
         if target is not None and name:
-            target.rename(name)
             picker = self._table.get(headers.get("Uniqueid", ""))
+            target.rename(name)
+            target.context = picker.context if picker is not None else target.context
             target.caller_name = picker.caller_name if picker is not None else ""
 
     def unparked(self, headers: Mapping[str, str], time: float) -> None:
