@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
+from asterisk_captures import capture, names
 
 from callcenter_ws.bridge.asterisk import framing as limits
 from callcenter_ws.bridge.asterisk.framing import EndlessMessageError, Framing, NotAmiError, parse_all
@@ -171,3 +172,20 @@ def test_a_peer_that_is_no_manager_interface_is_an_error(first: bytes) -> None:
     with pytest.raises(NotAmiError) as raised:
         Framing().feed(first)
     assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("name", names())
+def test_captures_cut_at_random_places_hold_the_same_messages(name: str) -> None:
+    content = capture(name).content
+    expected = contents(parse_all(content))
+    assert expected
+    for longest in (7, 300, 5_000):
+        pieces = cut(content, random.Random(f"{name} {longest}"), longest)
+        assert contents(fed(pieces, Framing())) == expected
+
+
+def test_captures_with_bare_line_feeds_and_more_empty_lines_hold_the_same_messages() -> None:
+    content = capture("36-encodings").content
+    expected = contents(parse_all(content))
+    assert contents(parse_all(content.replace(b"\r\n", b"\n"))) == expected
+    assert contents(parse_all(content.replace(b"\r\n\r\n", b"\r\n\r\n\n\r\n"))) == expected
