@@ -64,11 +64,15 @@ class Directory:
         agents: devices and their users; they precede the pattern.
         pattern: a pattern of devices with the group ``user_id``; empty: none.
 
+    Attributes:
+        version: changes whenever devices may have got other users.
+
     Raises:
         ValueError: the pattern cannot be used.
     """
 
     def __init__(self, agents: Mapping[str, AgentEntry], pattern: str) -> None:
+        self.version = 0
         self._bound: dict[str, User] = {}
         self._names: dict[str, str] = {}
         self._users: dict[str, User | None] = {}
@@ -107,6 +111,7 @@ class Directory:
         else:
             self._bound[device] = user
         self._users.clear()
+        self.version += 1
 
     def learn_name(self, user_id: str, name: str) -> None:
         """Remember the first name of a queue member of the user, for users whose name the table does not have."""
@@ -123,6 +128,7 @@ class Directory:
         self._table = {device: User(entry.user_id, entry.username, entry.extension) for device, entry in agents.items()}
         self._by_extension = _unique_extensions(self._table)
         self._users.clear()
+        self.version += 1
 
     def _find(self, device: str) -> User | None:
         names = _names(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -79,6 +79,7 @@ class Members:
         self._number = 0
         self._pauses = 0
         self._is_complete = False
+        self._mapped = (0, 0)
 
     def get(self, queue: str, interface: str) -> Member | None:
         """Return a member; None if it is not known."""
@@ -103,11 +104,18 @@ class Members:
                 self._learn_name(member)
                 self._agents.add_member(member, 0)
 
-    def synchronize(self, listed: Iterable[MemberFacts], time: float) -> None:
-        """Apply the whole list of the exchange: only differences are told, and members that are not in it are gone."""
+    def synchronize(
+        self, listed: Iterable[MemberFacts], time: float, unchanged: Collection[tuple[str, str]] = ()
+    ) -> None:
+        """Apply the whole list of the exchange: only differences are told, and members that are not in it are gone.
+
+        Args:
+            unchanged: the queues and interfaces of members that are listed as they are known.
+        """
         self._is_complete = True
-        self.remap(time)
-        remaining = set(self._members)
+        if self._mapped != (self._directory.version, self._rules.version):
+            self.remap(time)
+        remaining = set(self._members).difference(unchanged)
         for facts in listed:
             remaining.discard((facts.queue, facts.interface))
             member = self.update(facts, time)
@@ -123,6 +131,8 @@ class Members:
         Args:
             device: the only one that did; None: any.
         """
+        if device is None:
+            self._mapped = (self._directory.version, self._rules.version)
         members = self._members.values() if device is None else self._of_device(device)
         for member in sorted(members, key=lambda member: (member.queue, member.interface)):
             user, tenant, agent_tenant = self._owners(member.queue, member.interface, member.device.name)

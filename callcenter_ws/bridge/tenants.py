@@ -41,6 +41,7 @@ class TenantRules:
 
     Attributes:
         variables: the names of the channel variables that rules use.
+        version: changes with the rules.
         unmatched: what had no tenant, counted by kind.
 
     Raises:
@@ -50,6 +51,7 @@ class TenantRules:
     def __init__(self, rules: Sequence[TenantRule], default: str, report: Report | None = None) -> None:
         self.unmatched: dict[str, int] = {}
         self._report = report
+        self.version = 0
         self._load(rules, default)
 
     def replace(self, rules: Sequence[TenantRule], default: str) -> None:
@@ -68,6 +70,7 @@ class TenantRules:
         self._device_rules = tuple(rule for rule in self._rules if rule.is_of_device)
         self.variables = frozenset(rule.variable for rule in self._rules if rule.variable)
         self._cache: dict[tuple[str, str], str] = {}
+        self.version += 1
 
     def decide(self, origin: CallOrigin) -> str | None:
         """Return the tenant of a call; None while it depends on what is not known of the call yet.

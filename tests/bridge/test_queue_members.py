@@ -225,6 +225,27 @@ def test_a_static_member_that_a_reload_removed_is_found_by_the_list() -> None:
     assert world.list(_LISTED) == ["acme removed 201 sales free"]
 
 
+def test_the_list_tells_a_new_penalty_and_an_old_use_of_the_device() -> None:
+    world = AsteriskWorld()
+    world.list(_LISTED | {"Status": "2"})
+    world.act("talking")
+    told = [world.act(""), world.list(_LISTED | {"Penalty": "4", "Status": "2"})]
+    assert told == [["acme state.changed 201 talking>available"], ["acme state.changed 201 available>busy"]]
+    world.list(_LISTED | {"Penalty": "5", "Status": "2"})
+    assert b'"penalty":5' in world.records["member/support/PJSIP/201"]
+
+
+def test_a_list_after_a_reload_of_the_map_uses_the_new_one() -> None:
+    world = AsteriskWorld()
+    world.list(_LISTED)
+    world.directory.reload({}, "")
+    assert world.list(_LISTED) == [
+        "acme removed 201 support free",
+        "acme added PJSIP/201 support free",
+        "acme logout 201",
+    ]
+
+
 def test_a_realtime_member_is_not_changed_by_the_list() -> None:
     # The list calls it static.
     world = AsteriskWorld()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
-from callcenter_ws.bridge.agent_states import DeviceStatus
+from callcenter_ws.bridge.agent_states import DeviceStatus, Member
 from callcenter_ws.bridge.agents import Agents
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.directory import Directory, User, device_of_channel
@@ -107,22 +107,21 @@ class QueueMembers:
         for login in list(self._logins.values()):
             if login.channel not in channels:
                 self._leave(login, time)
-        self._members.synchronize([_facts(message, time) for message in listed], time)
+        changed, unchanged = [], set()
+        for message in listed:
+            member = self._members.get(message.get("Queue"), message.get("Location"))
+            if member is not None and not member.device.is_explained and _is_as_known(message.headers, member):
+                unchanged.add((member.queue, member.interface))
+            else:
+                changed.append(_facts(message, time))
+        self._members.synchronize(changed, time, unchanged)
 
     # Members
 
     def _status(self, message: AmiMessage, time: float) -> None:
         """Handle the most frequent event: one for each queue of a member whenever its device changes."""
-        headers = message.headers
-        member = self._members.get(headers.get("Queue", ""), headers.get("Interface", ""))
-        if (
-            member is not None
-            and _STATUS.get(headers.get("Status", "")) == member.device.status
-            and (headers.get("Paused") == "1") == member.paused
-            and (not member.paused or headers.get("PausedReason", "") == member.reason)
-            and headers.get("StateInterface", member.device.name) == member.device.name
-            and headers.get("Wrapuptime", "0") == "0"
-        ):
+        member = self._members.get(*_key(message))
+        if member is not None and _is_as_known(message.headers, member):
             return
         facts = _facts(message, time)
         if _is_usable(facts):
@@ -193,6 +192,17 @@ class QueueMembers:
 
 def _key(message: AmiMessage) -> tuple[str, str]:
     return message.get("Queue"), message.get("Interface")
+
+
+def _is_as_known(headers: Mapping[str, str], member: Member) -> bool:
+    return (
+        _STATUS.get(headers.get("Status", "")) == member.device.status
+        and (headers.get("Paused") == "1") == member.paused
+        and (not member.paused or headers.get("PausedReason", "") == member.reason)
+        and (headers.get("StateInterface") or member.interface) == member.device.name
+        and headers.get("Penalty", "0") == str(member.penalty)
+        and headers.get("Wrapuptime", "0") == "0"
+    )
 
 
 def _is_usable(facts: MemberFacts) -> bool:
