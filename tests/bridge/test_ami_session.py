@@ -362,6 +362,18 @@ def test_an_audit_on_request_is_made_at_once_or_after_the_present_one(world: Wor
     assert world.machine.calls == ["synchronize"] * 3
 
 
+@pytest.mark.parametrize(
+    ("reloaded", "audits"), [("app_queue.so", 1), ("app_queue", 1), ("All", 1), ("res_pjsip.so", 0), ("", 0)]
+)
+def test_a_reload_of_the_queues_makes_an_audit(world: World, reloaded: str, audits: int) -> None:
+    world.synchronize()
+    world.receive("Event: Reload", f"Module: {reloaded}", "Status: 0")
+    if audits:
+        world.answer_settings()
+        world.answer_lists()
+    assert (world.machine.calls, world.sent()) == (["synchronize"] * (1 + audits), [])
+
+
 def test_too_many_events_amid_an_audit_end_the_audit_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BUFFERED", 3)
     world.synchronize()

@@ -40,7 +40,7 @@ given up."""
 MAX_STEP_SECONDS = 2.0
 """A longer time between two ticks counts as this: the process did not run, and could not read an answer either."""
 
-OWN_EVENTS = EVENT_NAMES | {"FullyBooted", "Shutdown"}
+OWN_EVENTS = EVENT_NAMES | {"FullyBooted", "Reload", "Shutdown"}
 """The events that a session needs, whatever the machine wants."""
 
 
@@ -225,6 +225,10 @@ class AmiSession:
         elif message.name == "Shutdown":
             self._pass_on(message, arrived)
             self.lose(LostReason.SHUTDOWN, "the exchange shuts down")
+        elif message.name == "Reload":
+            # It may have changed the members of queues.conf, of which no event tells.
+            if message.get("Module").startswith(("app_queue", "All")):
+                self.audit()
         elif message.name not in EVENT_NAMES:
             self._pass_on(message, arrived)
 
