@@ -96,14 +96,12 @@ class Agents:
 
     def restore(self, records: Mapping[str, bytes]) -> None:
         """Take over what an earlier process told. Nothing is told before ``resume``."""
-        for key, value in records.items():
-            if key.startswith(RECORD_PREFIX):
-                record = msgspec.json.decode(value, type=AgentRecord)
-                agent = self._agent(User(record.user_id, record.username, record.extension))
-                if agent is not None:
-                    agent.told[record.tenant_id] = record
-                    self._changed[record.user_id] = agent
-                    self._is_waiting = True
+        for record in self._outgoing.restored(records, RECORD_PREFIX, AgentRecord):
+            agent = self._agent(User(record.user_id, record.username, record.extension))
+            if agent is not None:
+                agent.told[record.tenant_id] = record
+                self._changed[record.user_id] = agent
+                self._is_waiting = True
 
     def wait(self) -> None:
         """Tell nothing until ``resume``: calls and members are being compared with the lists of the exchange."""
@@ -250,7 +248,7 @@ class Agents:
     def _emit(self, type_: str, agent: _Agent, tenant_id: str, payload: Mapping[str, JsonValue]) -> None:
         self._number += 1
         # The time keeps the ids of two processes apart, as the number begins again with each.
-        entity = f"{tenant_id}/{agent.user.user_id[:80]}@{agent.changed_at:.3f}"
+        entity = f"{tenant_id[:40]}/{agent.user.user_id[:60]}@{agent.changed_at:.3f}"
         self._outgoing.publish(type_, tenant_id, agent.changed_at, entity, self._number, payload)
 
     # The table

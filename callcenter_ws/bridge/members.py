@@ -94,15 +94,13 @@ class Members:
 
     def restore(self, records: Mapping[str, bytes]) -> None:
         """Take over what an earlier process told."""
-        for key, value in records.items():
-            if key.startswith(RECORD_PREFIX):
-                record = msgspec.json.decode(value, type=MemberRecord)
-                facts = MemberFacts(record.queue, record.interface, record.device, needs_login=record.needs_login)
-                member = self._insert(facts, User(record.user_id) if record.user_id else None, record.tenant_id)
-                member.name, member.membership, member.penalty = record.name, record.membership, record.penalty
-                self._set_pause(member, record.paused, record.reason)
-                self._learn_name(member)
-                self._agents.add_member(member, 0)
+        for record in self._outgoing.restored(records, RECORD_PREFIX, MemberRecord):
+            facts = MemberFacts(record.queue, record.interface, record.device, needs_login=record.needs_login)
+            member = self._insert(facts, User(record.user_id) if record.user_id else None, record.tenant_id)
+            member.name, member.membership, member.penalty = record.name, record.membership, record.penalty
+            self._set_pause(member, record.paused, record.reason)
+            self._learn_name(member)
+            self._agents.add_member(member, 0)
 
     def synchronize(
         self, listed: Iterable[MemberFacts], time: float, unchanged: Collection[tuple[str, str]] = ()

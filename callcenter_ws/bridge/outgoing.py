@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
 
 from callcenter_ws.runtime.json import JsonValue
+
+_Record = TypeVar("_Record", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,17 @@ class Outgoing:
     def record(self, key: str, value: bytes | None) -> None:
         """Set a record, or delete it with None."""
         self._records[key] = value
+
+    def restored(self, records: Mapping[str, bytes], prefix: str, type_: type[_Record]) -> Iterator[_Record]:
+        """Yield the records of an earlier process whose keys have a prefix. Those that cannot be read are deleted."""
+        for key, value in records.items():
+            if key.startswith(prefix):
+                try:
+                    record = msgspec.json.decode(value, type=type_)
+                except msgspec.MsgspecError:
+                    self.record(key, None)
+                else:
+                    yield record
 
     def take(self) -> Unit:
         """Return what was added since the last call."""

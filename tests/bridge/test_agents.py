@@ -492,6 +492,12 @@ def test_a_restart_with_another_map_tells_its_changes() -> None:
     ]
 
 
+def test_records_that_cannot_be_read_are_deleted() -> None:
+    broken = {"agent/acme/201": b"{", "member/support/PJSIP/201": b'{"queue":1}'}
+    world = AgentWorld(records=dict(broken))
+    assert [world.told(), world.records] == [[], {}]
+
+
 def test_a_member_that_was_never_known_is_told_as_removed_until_the_members_are_known() -> None:
     world = AgentWorld()
     world.members.forget(world.facts(), 1000)
@@ -561,6 +567,15 @@ def test_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (world.members.dropped, world.agents.dropped) == ({"members": 2}, {"users": 1, "agent_calls": 2})
     world.remove()
     assert world.act("talking", user_id="202") == ["acme state.changed 202 available>talking"]
+
+
+def test_long_names_make_valid_ids_of_events() -> None:
+    world = AgentWorld(pattern="(?P<user_id>x+)", tenant="t" * 255)
+    world.outgoing.source, world.outgoing.boot = "s" * 64, "2026-11-29T12:00:00"
+    world.members.update(world.facts("q" * 255, "x" * 127, status="idle"), 1_800_000_000.123)
+    events = world.events()
+    assert [event.type for event in events] == ["queue.member.added", "agent.login"]
+    assert all(len(event.event_id) <= 255 for event in events)
 
 
 def test_names_that_no_event_may_have_are_dropped() -> None:

@@ -339,6 +339,13 @@ def test_a_login_lives_on_after_a_restart_until_its_channel_is_gone() -> None:
     assert not [key for key in after.records if key.startswith("login/")]
 
 
+def test_a_login_of_another_run_of_the_exchange_is_over() -> None:
+    world = AsteriskWorld()
+    world.send("AgentLogin", Agent="1001", Channel="PJSIP/201-00000000")
+    world.outgoing.boot = "2026-11-29T12:00:00"
+    assert world.list(channels=("PJSIP/201-00000000",)) == ["acme logout 201"]
+
+
 def test_logins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("callcenter_ws.bridge.asterisk.members._MAX_LOGINS", 1)
     world = AsteriskWorld()

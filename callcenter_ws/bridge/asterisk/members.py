@@ -40,11 +40,13 @@ class LoginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         channel: that of the call, which lasts as long as the login.
+        boot: the run of the exchange, in which alone the name of the channel means this call.
         tenant_id: the tenant of the user while it is in no queue.
     """
 
     agent: str
     channel: str
+    boot: str
     user_id: str
     username: str = ""
     extension: str = ""
@@ -91,10 +93,8 @@ class QueueMembers:
     def restore(self, records: Mapping[str, bytes]) -> None:
         """Take over what an earlier process told. Nothing is told before ``synchronize``."""
         self._agents.restore(records)
-        for key, value in records.items():
-            if key.startswith(_LOGIN_PREFIX):
-                login = msgspec.json.decode(value, type=LoginRecord)
-                self._enter(login, 0)
+        for login in self._outgoing.restored(records, _LOGIN_PREFIX, LoginRecord):
+            self._enter(login, 0)
         self._members.restore(records)
 
     def synchronize(self, listed: Iterable[AmiMessage], channels: Collection[str], time: float) -> None:
@@ -105,7 +105,7 @@ class QueueMembers:
             channels: the names of all channels of the exchange.
         """
         for login in list(self._logins.values()):
-            if login.channel not in channels:
+            if login.channel not in channels or login.boot != self._outgoing.boot:
                 self._leave(login, time)
         changed, unchanged = [], set()
         for message in listed:
@@ -164,7 +164,7 @@ class QueueMembers:
         if not agent or user is None or len(self._logins) >= _MAX_LOGINS:
             return
         tenant_id = self._rules.of_device(f"Agent:{agent}") or self._rules.of_agent(phone)
-        login = LoginRecord(agent, channel, user.user_id, user.username, user.extension, tenant_id)
+        login = LoginRecord(agent, channel, self._outgoing.boot, user.user_id, user.username, user.extension, tenant_id)
         self._enter(login, time)
         self._outgoing.record(login.key, encode_json(login))
         self._members.set_device_status(login.device, "idle", time)
