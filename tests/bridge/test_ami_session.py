@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
 from callcenter_ws.bridge.asterisk import session as module
+from callcenter_ws.bridge.asterisk.booting import MAX_BOOT_SECONDS
 from callcenter_ws.bridge.asterisk.login import Credentials
 from callcenter_ws.bridge.asterisk.loss import LostReason
 from callcenter_ws.bridge.asterisk.message import AmiMessage
@@ -45,11 +47,12 @@ class World:
             credentials, self.machine, "ours", wanted=wanted, ping_interval=10, audit_interval=100
         )
         self.now = 0.0
+        self.take_over_clock("2026-11-29 12:14:03", 400)
         self.session.tick(0)
 
     def receive(self, *lines: str, end: str = "\r\n\r\n") -> None:
         self.session.feed(("\r\n".join(lines) + end).encode())
-        while self.session.step(self.now):
+        while self.session.step(self.epoch + self.now):
             pass
 
     def greet(self) -> None:
@@ -76,8 +79,9 @@ class World:
             self.receive(*BOOTED)
 
     def answer_settings(self, version: str = "22.0.0") -> None:
-        settings = self.sent()[-1]
-        assert settings["Action"] == "CoreSettings"
+        status, settings = self.sent()[-2:]
+        assert (status["Action"], settings["Action"]) == ("CoreStatus", "CoreSettings")
+        self.answer_list(status)
         self.answer(settings, f"AsteriskVersion: {version}")
 
     def items(self, action: Action) -> Iterator[tuple[str, ...]]:
@@ -96,7 +100,8 @@ class World:
 
     def answer_list(self, action: Action) -> None:
         if action["Action"] == "CoreStatus":
-            self.answer(action, "CoreStartupDate: 2026-11-29", "CoreStartupTime: 12:14:03")
+            date, _, clock = self.started.partition(" ")
+            self.answer(action, f"CoreStartupDate: {date}", f"CoreStartupTime: {clock}")
         else:
             self.answer(action, "EventList: start")
             for item in self.items(action):
@@ -115,6 +120,12 @@ class World:
         for _ in range(int(seconds)):
             self.now += 1
             self.session.tick(self.now)
+
+    def take_over_clock(self, started: str, seconds_ago: float) -> None:
+        """Have the exchange started some seconds ago, at a time of its own time zone."""
+        begin = datetime.strptime(started, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+        self.started = started
+        self.epoch = begin + seconds_ago - self.now
 
     def pass_time_alive(self, seconds: float) -> None:
         """Let time pass, while the exchange says something every few seconds."""
@@ -246,6 +257,33 @@ def test_an_exchange_that_never_says_that_it_is_booted_is_asked_nevertheless(wor
     world.log_in(booted=False)
     world.pass_time(module.BOOT_SECONDS)
     world.answer_settings()
+    world.answer_lists()
+    assert world.session.is_synchronized
+
+
+@pytest.mark.parametrize("zone_hours", [0, 5.75, -8])
+def test_an_exchange_that_was_just_started_is_waited_for(world: World, zone_hours: float) -> None:
+    world.log_in(booted=False)
+    world.take_over_clock("2026-11-29 12:14:03", 10)
+    world.epoch -= zone_hours * 3_600
+    world.pass_time(module.BOOT_SECONDS)
+    world.answer_settings()
+    assert world.sent() == []
+    world.pass_time(module.BOOT_SECONDS)
+    world.answer_settings()
+    assert world.sent() == []
+    world.receive(*BOOTED)
+    world.answer_settings()
+    world.answer_lists()
+    assert world.machine.calls == ["synchronize"]
+
+
+def test_an_exchange_that_was_just_started_is_not_waited_for_forever(world: World) -> None:
+    world.log_in(booted=False)
+    world.take_over_clock("2026-11-29 12:14:03", 0)
+    for _ in range(int(MAX_BOOT_SECONDS / module.BOOT_SECONDS)):
+        world.pass_time(module.BOOT_SECONDS)
+        world.answer_settings()
     world.answer_lists()
     assert world.session.is_synchronized
 
@@ -410,21 +448,47 @@ def test_a_peer_that_is_no_manager_interface_ends_the_session(world: World) -> N
     assert world.session.loss.reason is LostReason.NOT_AMI
 
 
-@pytest.mark.parametrize(("version", "filtered"), [("18.20.0", False), ("18.26.4", True), ("22.10.1", True)])
-def test_frequent_events_are_filtered_out_where_the_version_can(version: str, filtered: bool) -> None:
+def filters_of(world: World) -> list[str]:
+    """Answer the lists, and accept each filter until there is no further one; return the filters."""
+    found: list[str] = []
+    while sent := world.sent():
+        for action in sent:
+            if action["Action"] == "Filter":
+                found.append(action["MatchCriteria"])
+                world.answer(action, "Message: Success")
+            else:
+                world.answer_list(action)
+    return found
+
+
+@pytest.mark.parametrize("version", ["18.26.4", "22.10.1"])
+def test_frequent_events_are_filtered_out_where_the_version_can(version: str) -> None:
     world = World(wanted=frozenset({"Newchannel", "DialState"}))
     world.log_in()
     world.answer_settings(version)
-    sent = world.sent()
-    criteria = [action["MatchCriteria"] for action in sent if action["Action"] == "Filter"]
-    assert ("action(exclude),name(DeviceStateChange)" in criteria) is filtered
-    assert "action(exclude),name(DialState)" not in criteria
-    # A refusal changes nothing.
-    for action in sent:
-        if action["Action"] == "Filter":
-            world.refuse(action, "Permission denied")
-        else:
-            world.answer_list(action)
+    filters = filters_of(world)
+    assert {"action(exclude),name(DeviceStateChange)", "action(exclude),name(Newexten)"} <= set(filters)
+    assert "action(exclude),name(DialState)" not in filters
+    assert world.session.is_synchronized
+
+
+def test_an_old_version_is_sent_no_filters() -> None:
+    world = World(wanted=frozenset({"Newchannel"}))
+    world.log_in()
+    world.answer_settings("18.20.0")
+    assert filters_of(world) == []
+
+
+def test_a_refused_filter_is_the_only_one_and_changes_nothing() -> None:
+    world = World(wanted=frozenset({"Newchannel"}))
+    world.log_in()
+    world.answer_settings("22.10.1")
+    first, *lists = world.sent()
+    assert first["Action"] == "Filter"
+    world.refuse(first, "Permission denied")
+    for action in lists:
+        world.answer_list(action)
+    assert world.sent() == []
     assert world.session.is_synchronized
 
 

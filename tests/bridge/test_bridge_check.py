@@ -112,6 +112,16 @@ def test_queues_and_devices_without_a_tenant_are_named() -> None:
     assert "devices of members that match no tenant: PJSIP/201" in problems
 
 
+def test_contexts_without_a_direction_are_named() -> None:
+    def channel(context: str, linkedid: str) -> AmiMessage:
+        return message("Newchannel", Context=context, Uniqueid="1.1", Linkedid=linkedid, Privilege="call,all")
+
+    events = [channel("from-trunk-acme", "1.1"), channel("from-isdn", "1.1"), channel("phones", "1.0")]
+    notes = texts(facts(events=events), Level.NOTE)
+    assert "directions do not name; they count as outbound if they dial a trunk: from-isdn" in notes
+    assert "phones" not in notes
+
+
 def test_the_section_names_the_user_the_address_and_the_rights() -> None:
     lines = manager_section(facts(local_address="10.0.0.5"), SETTINGS, None)
     assert lines[0] == "[callcenter]"

@@ -10,6 +10,7 @@ from callcenter_ws.bridge.asterisk.filters import filter_lines, has_structured_f
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.probe import Facts
 from callcenter_ws.bridge.directory import Directory
+from callcenter_ws.bridge.patterns import compile_pattern, matches_whole
 from callcenter_ws.bridge.settings import SourceSettings
 from callcenter_ws.bridge.tenants import TenantRules
 
@@ -49,6 +50,7 @@ def findings(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
     yield from _queues(facts)
     yield from _devices(facts, settings)
     yield from _tenants(facts, settings)
+    yield from _contexts(facts, settings)
 
 
 def manager_section(facts: Facts, settings: SourceSettings, wanted: frozenset[str] | None) -> list[str]:
@@ -231,6 +233,19 @@ def _tenants(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
             by_tenant[tenant] = by_tenant.get(tenant, 0) + 1
         counts = ", ".join(f"{tenant}: {count}" for tenant, count in sorted(by_tenant.items()))
         yield Finding(Level.OK, f"each queue has a tenant ({counts})")
+
+
+def _contexts(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
+    """Name the contexts of present calls that have no direction."""
+    directions = settings.directions
+    patterns = [compile_pattern(text) for text in (*directions.inbound, *directions.internal)]
+    begun = [*facts.channels, *(event for event in facts.events if event.name == "Newchannel")]
+    # A leg that the exchange dials is in the context of its device; only the first one of a call counts.
+    contexts = {message.get("Context") for message in begun if message.get("Uniqueid") == message.get("Linkedid")}
+    unnamed = sorted(name for name in contexts if name and not any(matches_whole(one, name) for one in patterns))
+    if unnamed:
+        text = "calls begin in contexts that directions do not name; they count as outbound if they dial a trunk"
+        yield Finding(Level.NOTE, f"{text}: {_some(unnamed)}")
 
 
 def _some(texts: list[str]) -> str:

@@ -29,9 +29,10 @@ class ListAction:
 
 
 CORE_SETTINGS = ListAction("CoreSettings")
+CORE_STATUS = ListAction("CoreStatus")
 
 LISTS = (
-    ListAction("CoreStatus"),
+    CORE_STATUS,
     ListAction(
         "QueueStatus", frozenset({"QueueParams", "QueueMember", "QueueEntry"}), "QueueStatusComplete", is_optional=True
     ),

@@ -12,12 +12,20 @@ from enum import StrEnum
 from typing import Protocol
 
 from callcenter_ws.bridge.asterisk.actions import ActionIds, encode_action
-from callcenter_ws.bridge.asterisk.filters import excluded_names, has_structured_filters
+from callcenter_ws.bridge.asterisk.booting import MAX_BOOT_SECONDS, may_be_booting
 from callcenter_ws.bridge.asterisk.framing import EndlessMessageError, Framing, NotAmiError
-from callcenter_ws.bridge.asterisk.lists import CORE_SETTINGS, EVENT_NAMES, LISTS, ListCollector, ListsFailedError
+from callcenter_ws.bridge.asterisk.lists import (
+    CORE_SETTINGS,
+    CORE_STATUS,
+    EVENT_NAMES,
+    LISTS,
+    ListCollector,
+    ListsFailedError,
+)
 from callcenter_ws.bridge.asterisk.login import Credentials, Login
 from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.session_filters import SessionFilters
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 
 ANSWER_SECONDS = 15.0
@@ -96,7 +104,6 @@ class AmiSession:
         self._ping_interval = ping_interval
         self._audit_interval = audit_interval
         self._machine = machine
-        self._wanted = wanted
         self._ids = ActionIds(prefix)
         self.framing = Framing(None if wanted is None else OWN_EVENTS | wanted)
         self._output: list[bytes] = []
@@ -104,6 +111,7 @@ class AmiSession:
         self._last_tick: float | None = None
         self._heard_at = 0.0
         self._ping_id = ""
+        self._filters = SessionFilters(self._send, wanted)
         self._login: Login | None = None
         self._answer_until: float | None = ANSWER_SECONDS
         self._waits_for = "its greeting"
@@ -113,6 +121,7 @@ class AmiSession:
         self._buffer: list[tuple[AmiMessage, float]] = []
         self._replay: deque[tuple[AmiMessage, float]] = deque()
         self._is_booted = False
+        self._booting_until = 0.0
         self._audit_is_requested = False
         self.state = SessionState.CONNECTING
         self.loss: Loss | None = None
@@ -256,7 +265,7 @@ class AmiSession:
         elif self._ping_id and message.get("ActionID") == self._ping_id:
             self._ping_id = ""
             self._answer_until = None
-        else:
+        elif not self._filters.receive(message):
             self._take_answer(message, arrived)
 
     def _receive_login(self, login: Login, message: AmiMessage) -> None:
@@ -267,6 +276,7 @@ class AmiSession:
             self.state = SessionState.BOOTING
             self._answer_until = None
             self._lists_at = self._now + BOOT_SECONDS
+            self._booting_until = self._now + MAX_BOOT_SECONDS
         else:
             self._expect(login.waits_for)
 
@@ -286,16 +296,14 @@ class AmiSession:
         self._lists_at = None
         self._audit_is_requested = False
         self._is_settings_round = True
-        self._lists = ListCollector({self._send("CoreSettings"): CORE_SETTINGS})
+        self._lists = ListCollector({self._send(action.name): action for action in (CORE_STATUS, CORE_SETTINGS)})
         self._ping_id = ""
         self._expect("CoreSettings")
 
     def _request_lists(self) -> None:
         self._is_settings_round = False
-        if self.synchronizations == 0 and has_structured_filters(self.version):
-            # Refused without the right ``system``; then the events come, and are ignored here.
-            for name in excluded_names(self._wanted):
-                self._send("Filter", ("Operation", "Add"), ("MatchCriteria", f"action(exclude),name({name})"))
+        if self.synchronizations == 0:
+            self._filters.begin(self.version)
         self._lists = ListCollector({self._send(action.name): action for action in LISTS})
         self._expect("the lists")
 
@@ -312,7 +320,10 @@ class AmiSession:
         self._answer_until = self._now + ANSWER_SECONDS
         if lists.is_complete and self._is_settings_round:
             self.version = lists.version
-            self._request_lists()
+            if not self._is_booted and self._now < self._booting_until and may_be_booting(lists.boot, arrived):
+                self._wait_for_boot(BOOT_SECONDS)
+            else:
+                self._request_lists()
         elif lists.is_complete:
             self._synchronize(lists, arrived)
         return True
@@ -346,10 +357,13 @@ class AmiSession:
             self.abandoned_audits += 1
             self._finish_lists()
         else:
-            self._lists = None
-            self.state = SessionState.BOOTING
-            self._answer_until = None
-            self._lists_at = self._now + RETRY_SECONDS
+            self._wait_for_boot(RETRY_SECONDS)
+
+    def _wait_for_boot(self, seconds: float) -> None:
+        self._lists = None
+        self.state = SessionState.BOOTING
+        self._answer_until = None
+        self._lists_at = self._now + seconds
 
     # Time
 
