@@ -18,16 +18,18 @@ class Device:
     """A device, or an agent of the exchange, that gives queue members their status.
 
     Attributes:
+        is_of_dialplan: it is an extension, behind which a phone is.
         status: as the exchange last told it.
         is_explained: its status is that of a call that is over for the user; the exchange tells the end of a call
             shortly before the new status of the device, which would show the user as busy in between.
         members: the queue members of this device.
     """
 
-    __slots__ = ("is_explained", "members", "name", "status")
+    __slots__ = ("is_explained", "is_of_dialplan", "members", "name", "status")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_of_dialplan = name[:6].lower() == "local/"
         self.status: DeviceStatus = "unknown"
         self.is_explained = False
         self.members: set[Member] = set()
@@ -107,7 +109,9 @@ def merged_state(
         return "ringing", ""
     if activities:
         return "busy", ""
-    known = {device.status for device in devices} - {"unknown"}
+    # A device of the dialplan can be called as long as its extension exists, whether the phone behind it is there or not.
+    phones = [device for device in devices if not device.is_of_dialplan] or devices
+    known = {device.status for device in phones} - {"unknown"}
     if known == {"unreachable"}:
         return "offline", ""
     if members and all(member.paused for member in members):

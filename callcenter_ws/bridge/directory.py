@@ -105,7 +105,10 @@ class Directory:
         return (self.user_of(state_interface) if state_interface else None) or self.user_of(interface)
 
     def bind(self, device: str, user: User | None) -> None:
-        """Give a device the user who signs in there, before table and pattern; None: back to these."""
+        """Give a device the user who signs in there, before table and pattern; None: back to these.
+
+        Members that are known keep their users until ``Members.remap``.
+        """
         if user is None:
             self._bound.pop(device, None)
         else:

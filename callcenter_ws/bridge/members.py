@@ -79,6 +79,7 @@ class Members:
         self._number = 0
         self._pauses = 0
         self._is_complete = False
+        self._removed: set[tuple[str, str]] = set()
         self._mapped = (0, 0)
 
     def get(self, queue: str, interface: str) -> Member | None:
@@ -111,6 +112,7 @@ class Members:
             unchanged: the queues and interfaces of members that are listed as they are known.
         """
         self._is_complete = True
+        self._removed.clear()
         if self._mapped != (self._directory.version, self._rules.version):
             self.remap(time)
         remaining = set(self._members).difference(unchanged)
@@ -171,7 +173,9 @@ class Members:
 
     def remove(self, member: Member, time: float) -> None:
         """Remove a member."""
-        del self._members[member.queue, member.interface]
+        key = (member.queue, member.interface)
+        del self._members[key]
+        self._note_removed(key)
         member.device.members.discard(member)
         if not member.device.members:
             del self._devices[member.device.name]
@@ -181,7 +185,9 @@ class Members:
 
     def forget(self, facts: MemberFacts, time: float) -> None:
         """Tell that a member that was not known has been removed, unless all members are known."""
-        if not self._is_complete and self._is_acceptable(facts):
+        key = (facts.queue, facts.interface)
+        if not self._is_complete and key not in self._removed and self._is_acceptable(facts):
+            self._note_removed(key)
             user, tenant, agent_tenant = self._owners(facts.queue, facts.interface, facts.device)
             member = _new(facts, Device(facts.device), user, tenant, agent_tenant)
             member.name, member.membership, member.penalty = facts.name, facts.membership, facts.penalty
@@ -250,7 +256,12 @@ class Members:
         member = _new(facts, device, user, tenant, agent_tenant)
         device.members.add(member)
         self._members[facts.queue, facts.interface] = member
+        self._removed.discard((facts.queue, facts.interface))
         return member
+
+    def _note_removed(self, key: tuple[str, str]) -> None:
+        if not self._is_complete and len(self._removed) < _MAX_MEMBERS:
+            self._removed.add(key)
 
     def _set_pause(self, member: Member, paused: bool, reason: str) -> None:
         self._pauses += 1
@@ -270,7 +281,7 @@ class Members:
         return self._rules.of_device(device) or self._rules.of_device(interface) or tenant
 
     def _is_acceptable(self, facts: MemberFacts) -> bool:
-        if identifier_problem(facts.queue) or identifier_problem(facts.interface):
+        if any(identifier_problem(name) for name in (facts.queue, facts.interface, facts.device)):
             self._drop("names")
             return False
         return True

@@ -126,6 +126,25 @@ def test_the_state_without_calls_is_that_of_the_device(status: DeviceStatus, sta
     assert AgentWorld().update(status=status)[1] == f"acme login 201 {state} support"
 
 
+def test_a_phone_that_is_gone_counts_more_than_its_extension() -> None:
+    world = AgentWorld()
+    local = "Local/201@agents/n"
+    told = [
+        world.update("sales", local, status="idle"),
+        world.update(status="unreachable"),
+        world.update("sales", local, status="in_use"),
+        world.remove(),
+        world.update("sales", local, status="unreachable"),
+    ]
+    assert [lines[-1] for lines in told] == [
+        "acme login 201 available sales",
+        "acme state.changed 201 available>offline",
+        "acme state.changed 201 offline>busy",
+        "acme removed 201 support free",
+        "acme state.changed 201 busy>offline",
+    ]
+
+
 @pytest.mark.parametrize("status", ["unknown", "idle", "in_use", "ringing", "unreachable"])
 @pytest.mark.parametrize("activity", ["busy", "ringing", "talking", "hold"])
 def test_calls_precede_devices_and_pauses(status: DeviceStatus, activity: Activity) -> None:
@@ -580,8 +599,14 @@ def test_long_names_make_valid_ids_of_events() -> None:
 
 def test_names_that_no_event_may_have_are_dropped() -> None:
     world = AgentWorld()
-    assert [world.update("a\x07b"), world.update("q" * 256), world.update(interface="x" * 256)] == [[], [], []]
-    assert world.members.dropped == {"names": 3}
+    told = [
+        world.update("a\x07b"),
+        world.update("q" * 256),
+        world.update(interface="x" * 256),
+        world.update(device="PJSIP/201\x00"),
+    ]
+    assert told == [[], [], [], []]
+    assert world.members.dropped == {"names": 4}
 
 
 def test_nothing_is_kept_of_users_who_are_gone() -> None:

@@ -160,13 +160,20 @@ def test_a_penalty_is_shown_with_the_next_event() -> None:
     assert world.events()[0].payload["penalty"] == 5
 
 
-def test_a_removed_member_logs_out_and_an_unknown_one_does_not() -> None:
+def test_a_removed_member_logs_out_once() -> None:
     world = AsteriskWorld()
     world.member("QueueMemberAdded")
     told = [world.member("QueueMemberRemoved"), world.member("QueueMemberRemoved")]
+    assert told == [["acme removed 201 support free", "acme logout 201"], []]
+
+
+def test_the_end_of_a_member_that_no_list_and_no_event_told_before_is_told_once() -> None:
+    world = AsteriskWorld()
+    told = [world.member("QueueMemberRemoved"), world.member("QueueMemberRemoved"), world.member("QueueMemberAdded")]
     assert told == [
-        ["acme removed 201 support free", "acme logout 201"],
         ["acme removed 201 support free"],
+        [],
+        ["acme added 201 support free", "acme login 201 available support"],
     ]
 
 
