@@ -109,7 +109,7 @@ def merged_state(
         return "ringing", ""
     if activities:
         return "busy", ""
-    # A device of the dialplan can be called as long as its extension exists, whether the phone behind it is there or not.
+    # A device of the dialplan can be called as long as its extension exists, even if the phone behind it is gone.
     phones = [device for device in devices if not device.is_of_dialplan] or devices
     known = {device.status for device in phones} - {"unknown"}
     if known == {"unreachable"}:
