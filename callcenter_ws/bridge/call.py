@@ -71,7 +71,7 @@ class Call(msgspec.Struct, omit_defaults=True):
         caller: the agent who calls; None if the call comes from outside.
         is_announced: whether ``call.incoming`` was published.
         is_abandoned: whether ``call.abandoned`` was published; all that can follow is its end.
-        is_incomplete: whether there was an answer of which the time is not known, so that the sums are not told.
+        is_incomplete: whether an answer, or an end of a conversation, was not seen, so that the sums are not told.
         agent: who answered last.
         legs: the devices of agents that ring or talk, by the exchange's identification of their legs.
         remote: legs outside that a calling agent reached, and their channels.

@@ -17,9 +17,14 @@ _ABSENT = "unknown"
 
 
 class CallWriter:
-    """Adds events of calls to what has to be sent, and remembers whose record has to be written again."""
+    """Adds events of calls to what has to be sent, and remembers whose record has to be written again.
+
+    Attributes:
+        is_reconciling: marks the events as found out by comparing with the exchange's lists.
+    """
 
     def __init__(self, outgoing: Outgoing) -> None:
+        self.is_reconciling = False
         self._outgoing = outgoing
         self._changed: dict[str, Call] = {}
 
@@ -43,6 +48,10 @@ class CallWriter:
         """Delete a record that cannot be read."""
         self._outgoing.record(key, None)
 
+    def record(self, key: str, value: bytes | None) -> None:
+        """Write another record, or delete it with None."""
+        self._outgoing.record(key, value)
+
     def flush(self) -> None:
         """Write the records of the calls that changed."""
         for call_id, call in self._changed.items():
@@ -65,6 +74,8 @@ class CallWriter:
         payload = _fields(call, leg)
         if extra:
             payload.update(extra)
+        if self.is_reconciling:
+            payload["reconciled"] = True
         self._outgoing.publish(type_, call.tenant_id, time, call.call_id, number, payload)
 
 

@@ -8,7 +8,8 @@ agent who talks in two calls of which none is held. A fact that contradicts them
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal
 
 import msgspec
@@ -23,6 +24,10 @@ from callcenter_ws.runtime.json import JsonValue
 
 MAX_CALLS = 20_000
 """Calls at one time. Further ones are not told, and counted."""
+
+_TRANSFERRED_RECORD = "transferred"
+_MAX_TRANSFERRED = 50
+"""The record of calls that were ended by a transfer, the last ones: some of their channels live on for a moment."""
 
 MAX_ENDED = 20_000
 """Ended calls whose ids are remembered, so that a late fact does not begin them again."""
@@ -58,6 +63,7 @@ class CallBook:
         self._talks = Talks(set_activity)
         self._holds = CallHolds(self._writer, self._talks, self.calls)
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._transferred: list[str] = []
 
     def restore(self, records: Mapping[str, bytes]) -> list[str]:
         """Take over the calls of an earlier process.
@@ -66,6 +72,8 @@ class CallBook:
             The keys of records that cannot be read; their calls are forgotten.
         """
         unreadable = []
+        self._transferred = records.get(_TRANSFERRED_RECORD, b"").decode(errors="replace").split()
+        self._ended.update(dict.fromkeys(self._transferred))
         for key, record in records.items():
             if not key.startswith(RECORD_PREFIX):
                 continue
@@ -78,6 +86,22 @@ class CallBook:
             self.calls[call.call_id] = call
             self._talks.update(call, call.last_sign)
         return unreadable
+
+    @contextmanager
+    def reconciling(self) -> Iterator[None]:
+        """Mark the events that are made in the context as found out by comparing with the exchange's lists."""
+        self._writer.is_reconciling = True
+        try:
+            yield
+        finally:
+            self._writer.is_reconciling = False
+
+    def forget_ended(self) -> None:
+        """Forget the ids of ended calls: the exchange was started anew, and may use them again."""
+        self._ended.clear()
+        if self._transferred:
+            self._transferred = []
+            self._writer.record(_TRANSFERRED_RECORD, None)
 
     def flush(self) -> None:
         """Write the records of the calls that changed."""
@@ -133,6 +157,9 @@ class CallBook:
         bring_up_to_date(call, time)
         close_ringing(call, time)
         payload: dict[str, JsonValue] = {"duration": seconds(time - call.started)}
+        if ended_by == "transfer":
+            self._transferred = [*self._transferred, call.call_id][-_MAX_TRANSFERRED:]
+            self._writer.record(_TRANSFERRED_RECORD, "\n".join(self._transferred).encode())
         if ended_by:
             payload["ended_by"] = ended_by
         if hangup_cause:
@@ -252,7 +279,8 @@ class CallBook:
             del call.legs[key]
         since = min((leg.since for _, leg in legs), default=time)
         shown = legs[0][1] if legs else Leg(party, "", time)
-        self._writer.publish(call, "call.missed", time, shown, {"ring_seconds": seconds(time - since)})
+        extra: dict[str, JsonValue] = {} if self._writer.is_reconciling else {"ring_seconds": seconds(time - since)}
+        self._writer.publish(call, "call.missed", time, shown, extra)
         self._changed(call, time)
 
     def answer(self, call: Call, leg_id: str, party: Party, channel: str, time: float) -> None:
@@ -267,8 +295,8 @@ class CallBook:
         self._stop_all_ringing(call)
         leg = call.legs[leg_id] = Leg(party, channel, time, "talking", queue=call.queue)
         call.agent, call.destination_channel = party, channel
-        payload: dict[str, JsonValue] = {"wait_seconds": seconds(call.wait_seconds)}
-        if since:
+        payload = _waited(call)
+        if since and not self._writer.is_reconciling:
             payload["ring_seconds"] = seconds(time - min(since))
         self._writer.publish(call, "call.answered", time, leg, payload)
         bring_up_to_date(call, time)
@@ -286,7 +314,7 @@ class CallBook:
         call.remote[leg_id] = channel
         call.agent, call.destination_channel = caller, channel
         if is_first:
-            self._writer.publish(call, "call.answered", time, None, {"wait_seconds": seconds(call.wait_seconds)})
+            self._writer.publish(call, "call.answered", time, None, _waited(call))
         bring_up_to_date(call, time)
         self._changed(call, time)
 
@@ -427,3 +455,7 @@ class CallBook:
         for agent_id in self._talks.update(call, time):
             for other in self._holds.end_implied(agent_id, time):
                 self._talks.update(other, time)
+
+
+def _waited(call: Call) -> dict[str, JsonValue]:
+    return {} if call.is_incomplete else {"wait_seconds": seconds(call.wait_seconds)}

@@ -15,20 +15,6 @@ SETTLED = 0.4
 """Seconds after which a state has followed what a phone did."""
 
 
-NOT_YET = {
-    "46-reconnect": "the lists after a reconnect have no effect yet",
-    "49-asterisk-crash": "the lists after a reconnect have no effect yet",
-}
-"""Scenarios that are known to be wrong, and the reason."""
-
-
-@pytest.fixture(autouse=True)
-def _not_yet(request: pytest.FixtureRequest) -> None:
-    callspec = getattr(request.node, "callspec", None)
-    if request.node.originalname == "test_the_laws" and callspec.params["scenario"] in NOT_YET:
-        request.applymarker(pytest.mark.xfail(reason=NOT_YET[callspec.params["scenario"]], strict=True))
-
-
 @pytest.mark.parametrize(("kind", "scenario"), EVERY)
 def test_the_laws(kind: str, scenario: str) -> None:
     events = replayed(recordings(kind)[scenario])

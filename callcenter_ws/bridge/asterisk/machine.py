@@ -11,12 +11,16 @@ from callcenter_ws.bridge.asterisk.clock import ExchangeClock
 from callcenter_ws.bridge.asterisk.members import Handler, QueueMembers
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.parties import Parties
+from callcenter_ws.bridge.asterisk.reconcile import Audit, forget_boot, reconcile_calls
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.directory import Directory
 from callcenter_ws.bridge.members import Members
 from callcenter_ws.bridge.outgoing import Outgoing, Unit
 from callcenter_ws.bridge.settings import SourceSettings
 from callcenter_ws.bridge.tenants import Report, TenantRules
+
+_BOOT_RECORD = "boot"
+"""The record of the run of the exchange."""
 
 
 class AsteriskMachine:
@@ -41,11 +45,13 @@ class AsteriskMachine:
         self.agents = Agents(self._outgoing, self.directory)
         self.members = Members(self._outgoing, self.directory, self.rules, self.agents)
         self._queue_members = QueueMembers(self._outgoing, self.directory, self.rules, self.agents, self.members)
+        self._outgoing.boot = records.get(_BOOT_RECORD, b"").decode(errors="replace")
         self._queue_members.restore(records)
         self._parties = Parties(self.directory, self.members, settings.directions)
         self.calls = AsteriskCalls(self._outgoing, self._parties, self.rules, self.agents.set_activity)
         self.calls.restore(records)
         self._clock = ExchangeClock()
+        self._audit: Audit | None = None
         self._handlers: dict[str, Handler] = {**self._queue_members.handlers, **self.calls.handlers}
         self._handlers["QueueMemberStatus"] = self._member_status
         self.wanted = frozenset(self._handlers)
@@ -62,6 +68,8 @@ class AsteriskMachine:
         time = self._time = self._clock.read(message.headers.get("Timestamp", ""), arrived)
         if self._clock.jump:
             self.calls.shift(self._clock.jump)
+        if self._audit is not None:
+            self._audit.touch(message)
         self.advance(time)
         handler(message, time)
         self.agents.settle()
@@ -82,15 +90,38 @@ class AsteriskMachine:
     def advance(self, time: float) -> None:
         """Do what is due at a time of the exchange, though no event has come."""
         self.calls.advance(time)
+        audit = self._audit
+        if audit is not None and time >= audit.due:
+            self._audit = None
+            reconcile_calls(self.calls, audit.snapshot, time, audit.touched)
         self.agents.advance(time)
 
     def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
         """Correct what is known by the exchange's own lists."""
-        self._time = arrived
+        # What is told now was true before the events that are still to be handled.
+        first = snapshot.meanwhile[0][1] if snapshot.meanwhile else arrived
+        time = self._time = self._clock.now(first)
         self.agents.wait()
+        known = self._outgoing.boot
+        self._take_boot(snapshot.boot, time)
         channels = {message.get("Channel") for message in snapshot.channels}
-        self._queue_members.synchronize(snapshot.members, channels, arrived)
-        self.agents.resume(arrived)
+        if snapshot.is_audit and self._outgoing.boot == known:
+            self._audit = Audit(snapshot, self._clock.now(arrived))
+        else:
+            self._audit = None
+            reconcile_calls(self.calls, snapshot, time)
+        self._queue_members.synchronize(snapshot.members, channels, time)
+        self.agents.resume(time)
+
+    def _take_boot(self, boot: str, time: float) -> None:
+        """Note the run of the exchange; all calls of another one are over."""
+        boot = boot.replace(" ", "T")
+        known = self._outgoing.boot
+        if known and boot != known:
+            forget_boot(self.calls, time)
+        if boot != known:
+            self._outgoing.boot = boot
+            self._outgoing.record(_BOOT_RECORD, boot.encode())
 
     def reload(self, settings: SourceSettings, time: float | None = None) -> None:
         """Use other ``agents``, ``agent_pattern``, ``directions``, ``tenant`` and ``tenants`` from now on.

@@ -173,7 +173,12 @@ class Queues:
         if not call.is_announced:
             call.unique_id = channel.uniqueid
             call.destination = call.destination or headers.get("Exten", "")
-        self._book.join(call, queue, time, _count(headers, "Position") or 1, _count(headers, "Count"))
+        position = _count(headers, "Position") or 1
+        if call.stay is not None and call.stay.queue == queue:
+            # The lists of the exchange had shown it before this event.
+            call.stay.position = position
+            return
+        self._book.join(call, queue, time, position, _count(headers, "Count"))
 
     def abandon(self, headers: Mapping[str, str], time: float) -> None:
         """A queue tells that a caller left without an answer, for whatever reason."""

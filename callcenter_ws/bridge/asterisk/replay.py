@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from callcenter_ws.bridge.asterisk.capture import Capture, NotACapture
 from callcenter_ws.bridge.asterisk.capture_clock import EndlessMessage, timed_messages
@@ -29,6 +30,7 @@ class Replay:
     def __init__(self, settings: SourceSettings, records: Mapping[str, bytes] | None = None) -> None:
         self.machine = AsteriskMachine(settings, records or {})
         self.notes: Sequence[str] = ()
+        self._is_synchronized = False
 
     def play(self, capture: Capture) -> Iterator[Unit]:
         """Yield what one connection tells, in order; further connections are played with further calls.
@@ -41,6 +43,7 @@ class Replay:
         """
         notes: list[str] = []
         self.notes = notes
+        self._is_synchronized = False
         asked = find_rounds((message for _, message in _messages(capture, [])), capture.sent)
         rounds = deque(asked.rounds)
         lists = ListCollector(rounds.popleft()) if rounds else None
@@ -66,7 +69,9 @@ class Replay:
     def _synchronize(
         self, lists: ListCollector, waiting: list[tuple[AmiMessage, float]], arrived: float
     ) -> Iterator[Unit]:
-        self.machine.synchronize(lists.snapshot(), arrived)
+        snapshot = replace(lists.snapshot(), meanwhile=tuple(waiting), is_audit=self._is_synchronized)
+        self._is_synchronized = True
+        self.machine.synchronize(snapshot, arrived)
         yield self.machine.take()
         for message, time in waiting:
             self.machine.handle(message, time)

@@ -8,6 +8,7 @@ again, in the same manner.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -332,8 +333,10 @@ class AmiSession:
         lists.version = self.version
         self.boot = lists.boot
         self.state = SessionState.LIVE
+        is_audit = self.synchronizations > 0
         self.synchronizations += 1
-        self._machine.synchronize(lists.snapshot(), arrived)
+        snapshot = replace(lists.snapshot(), meanwhile=tuple(self._buffer), is_audit=is_audit)
+        self._machine.synchronize(snapshot, arrived)
         self._finish_lists()
         if self._audit_is_requested:
             self._lists_at = self._now

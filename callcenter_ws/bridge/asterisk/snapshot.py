@@ -18,6 +18,8 @@ class AmiSnapshot:
         channels: the messages ``CoreShowChannel``.
         bridges: the messages ``BridgeListItem``.
         queues, members, entries: the messages ``QueueParams``, ``QueueMember`` and ``QueueEntry``.
+        meanwhile: the events that came while the lists were answered, and when. They are handled afterwards.
+        is_audit: whether all events before are known; else there was no connection for some time.
     """
 
     boot: str
@@ -27,3 +29,5 @@ class AmiSnapshot:
     queues: Sequence[AmiMessage]
     members: Sequence[AmiMessage]
     entries: Sequence[AmiMessage]
+    meanwhile: Sequence[tuple[AmiMessage, float]] = ()
+    is_audit: bool = False

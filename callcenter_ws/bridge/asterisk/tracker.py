@@ -144,6 +144,28 @@ class Tracker:
             self._begin(channel, headers, time)
         return channel
 
+    def introduce(self, channel: Channel, headers: Mapping[str, str], time: float, queue: str) -> Call | None:
+        """Begin the call of a channel whose beginning was not seen; None if that cannot be.
+
+        Args:
+            queue: in which it is, or was before it was answered.
+        """
+        self._begin(channel, headers, time, queue)
+        return self.call_of(channel)
+
+    def enter_call(self, call: Call, channel: Channel) -> None:
+        """Add a channel to a call."""
+        channel.call_id = call.call_id
+        call.members[channel.uniqueid] = channel.name
+
+    def move_channels(self, source: Call, target: Call) -> None:
+        """Move all channels of a call to another one."""
+        for uniqueid in list(source.members):
+            channel = self.table.get(uniqueid)
+            if channel is not None:
+                self.leave_call(source, channel)
+                self.enter_call(target, channel)
+
     def _add(self, uniqueid: str, name: str, headers: Mapping[str, str], prefix: str) -> Channel | None:
         channel = self.table.add(uniqueid, name)
         if channel is not None:
@@ -157,12 +179,11 @@ class Tracker:
         call_id = first.call_id if first is not None else f"{self._source}-{linkedid}"
         call = self.book.calls.get(call_id)
         if call is not None:
-            channel.call_id = call_id
-            call.members[channel.uniqueid] = channel.name
+            self.enter_call(call, channel)
 
     # Begin
 
-    def _begin(self, channel: Channel, headers: Mapping[str, str], time: float) -> None:
+    def _begin(self, channel: Channel, headers: Mapping[str, str], time: float, queue: str = "") -> None:
         linkedid = headers.get("Linkedid", "") or channel.uniqueid
         is_inside = self.parties.is_inside(channel)
         is_originated = headers.get("ChannelState", "") == "0"
@@ -180,6 +201,7 @@ class Tracker:
             destination=headers.get("Exten", ""),
             channel=channel.name,
             caller=caller,
+            queue=queue,
         )
         call.members[channel.uniqueid] = channel.name
         if not self.book.begin(call):
@@ -188,6 +210,7 @@ class Tracker:
         is_inbound = self.parties.kind_of(channel.context) == "inbound"
         trace = self.trace(call)
         trace.origin = CallOrigin(channel.context, channel.account_code, channel.device)
+        trace.origin.queue = queue
         trace.is_originated = is_originated
         if (is_inbound and not is_originated) or not (is_inside or is_originated or channel.is_local):
             call.direction = "inbound"
@@ -295,6 +318,17 @@ class Tracker:
     def forget(self, call_id: str) -> None:
         """Forget what is noted of a call that was ended otherwise."""
         self._traces.pop(call_id, None)
+
+    def forget_pending(self) -> None:
+        """Forget what waits for events, and what was noted of hangups, because events were missed."""
+        self._later.clear()
+        self._due = float("inf")
+        for trace in self._traces.values():
+            trace.departure = trace.completed = None
+            trace.requests.clear()
+        for channel in self.table:
+            channel.requested = None
+            channel.is_soft_requested = channel.has_abandoned = False
 
     def forget_channels(self) -> None:
         """Forget all channels and what waits, because the exchange was started anew."""

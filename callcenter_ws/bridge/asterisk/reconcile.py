@@ -1,0 +1,194 @@
+"""Corrects what is known of the calls of one Asterisk by its lists, after a pause and as an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from callcenter_ws.bridge.asterisk.calls import AsteriskCalls
+from callcenter_ws.bridge.asterisk.channels import Channel
+from callcenter_ws.bridge.asterisk.in_flight import EventsInFlight
+from callcenter_ws.bridge.asterisk.listed import Conversations, ListedChannel, read_stays
+from callcenter_ws.bridge.asterisk.listed_channels import ListedChannels
+from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
+from callcenter_ws.bridge.call import Call, Party
+from callcenter_ws.bridge.reconciliation import CallReconciler, ListedCall, ListedLeg
+
+AUDIT_SECONDS = 5.0
+"""How long an audit waits for events."""
+
+_IDS = ("Uniqueid", "Linkedid")
+
+
+def forget_boot(calls: AsteriskCalls, time: float) -> None:
+    """End all calls: the exchange was started anew, and its identifications may come again."""
+    with calls.book.reconciling():
+        for call in list(calls.book.calls.values()):
+            calls.book.lose(call, time)
+    calls.book.forget_ended()
+    calls.tracker.forget_channels()
+
+
+def reconcile_calls(
+    calls: AsteriskCalls, snapshot: AmiSnapshot, time: float, touched: Collection[str] | None = None
+) -> None:
+    """Correct the calls and their channels by the lists.
+
+    Args:
+        time: that of the lists, before the events that came meanwhile.
+        touched: for an audit: the channels of which events have told since the lists were asked for. These, and their
+            calls, are left as they are.
+    """
+    if touched is None:
+        calls.tracker.forget_pending()
+    with calls.book.reconciling():
+        _Comparison(calls, snapshot, time, touched).run()
+
+
+class _Comparison:
+    def __init__(
+        self, calls: AsteriskCalls, snapshot: AmiSnapshot, time: float, touched: Collection[str] | None
+    ) -> None:
+        self._book, self._tracker = calls.book, calls.tracker
+        self._reconciler = CallReconciler(calls.book)
+        self._time = time
+        self._is_audit = touched is not None
+        self._touched = set(touched or ())
+        # What came meanwhile is handled already when an audit compares.
+        self._flight = flight = EventsInFlight(() if self._is_audit else snapshot.meanwhile)
+        found = [ListedChannel.read(message, time) for message in snapshot.channels]
+        for channel in found:
+            if channel.linkedid in self._touched:
+                self._touched.add(channel.uniqueid)
+        excluded = flight.born | self._touched
+        self._listed = {channel.uniqueid: channel for channel in found if channel.uniqueid not in excluded}
+        self._talk = Conversations(self._listed.values(), snapshot.bridges, flight.answered)
+        stays = read_stays(snapshot.entries, time)
+        self._stays = {uniqueid: stay for uniqueid, stay in stays.items() if uniqueid not in flight.joined}
+
+    def run(self) -> None:
+        """Compare everything."""
+        book = self._book
+        channels = ListedChannels(self._tracker, self._listed, self._flight.hung_up | self._touched)
+        channels.drop_gone()
+        channels.take_in()
+        for call in list(book.calls.values()):
+            if not call.members:
+                self._lose(call)
+        for call in book.calls.values():
+            self._reconciler.release_gone(call, call.members, self._time)
+        channels.introduce(self._stays)
+        if not self._is_audit:
+            self._merge_transferred()
+        # The youngest conversation of an agent is the one that is not on hold.
+        for call in sorted(book.calls.values(), key=self._talks_since):
+            if self._touched.isdisjoint(call.members):
+                self._correct(call)
+
+    def _lose(self, call: Call) -> None:
+        self._book.lose(call, self._time)
+        self._tracker.forget(call.call_id)
+
+    def _own(self, call: Call) -> list[ListedChannel]:
+        return [self._listed[uniqueid] for uniqueid in call.members if uniqueid in self._listed]
+
+    def _talks_since(self, call: Call) -> float:
+        own = self._own(call)
+        return max((channel.since for channel in own if self._talk.talks(channel)), default=call.started)
+
+    def _correct(self, call: Call) -> None:
+        if not self._flight.moved.isdisjoint(call.members):
+            return
+        own = self._own(call)
+        root = next((channel for channel in own if channel.uniqueid == call.unique_id), None)
+        if root is not None and root.is_up and not root.is_dialed and not self._waits_for_tenant(call):
+            self._book.announce(call)
+        stay = next((self._stays[channel.uniqueid] for channel in own if channel.uniqueid in self._stays), None)
+        listed = ListedCall(
+            # Those which hung up meanwhile are not in the lists.
+            present=call.members,
+            talking=self._legs(call, own, self._talk.talks),
+            ringing={} if self._is_audit else self._legs(call, own, self._rings),
+            stay=stay,
+            is_stay_known=stay is not None or not self._is_leaving(call),
+        )
+        self._reconciler.correct(call, listed, self._time)
+
+    def _waits_for_tenant(self, call: Call) -> bool:
+        """Return whether a call is not announced because its tenant, or its direction, will soon be known."""
+        return self._is_audit or (call.direction == "inbound" and not call.tenant_id)
+
+    def _is_leaving(self, call: Call) -> bool:
+        """Return whether an event that is to come tells how the call left its queue."""
+        if self._tracker.trace(call).departure is not None:
+            return True
+        return not self._flight.left.isdisjoint(call.members)
+
+    def _rings(self, channel: ListedChannel) -> bool:
+        if channel.is_local or not channel.is_dialed:
+            return False
+        return channel.is_ringing or (channel.is_up and channel.uniqueid in self._flight.answered)
+
+    def _legs(
+        self, call: Call, own: list[ListedChannel], is_chosen: Callable[[ListedChannel], bool]
+    ) -> dict[str, ListedLeg]:
+        """Return the chosen channels of a call that are not the caller's."""
+        tracker = self._tracker
+        found = {}
+        for channel in own:
+            known = tracker.table.get(channel.uniqueid)
+            if known is None or not is_chosen(channel) or tracker.is_root(call, known):
+                continue
+            if channel.is_local and call.is_talking():
+                # It may lead to the phone that is known to talk.
+                continue
+            is_remote = call.caller is not None and tracker.is_outside(known)
+            found[channel.uniqueid] = ListedLeg(self._party_of(call, known), channel.name, is_remote)
+        return found
+
+    def _party_of(self, call: Call, channel: Channel) -> Party:
+        if channel.is_local:
+            return self._tracker.parties.of_member(call.queue, channel.device, "")
+        return self._tracker.party_of(channel)
+
+    def _merge_transferred(self) -> None:
+        """Join the calls that were connected by a transfer which was not seen: they share a bridge."""
+        for channels in self._talk.in_bridge.values():
+            calls = {}
+            for channel in channels:
+                known = self._tracker.table.get(channel.uniqueid)
+                call = self._tracker.call_of(known)
+                if call is not None and not channel.is_local:
+                    calls[call.call_id] = call
+            if len(calls) < 2:
+                continue
+            target, *others = sorted(calls.values(), key=lambda call: call.started)
+            here = {channel.uniqueid for channel in channels}
+            for call in others:
+                if here.issuperset(call.members):
+                    # Who talks there now is told by comparing the target.
+                    self._tracker.move_channels(call, target)
+                    self._lose(call)
+
+
+class Audit:
+    """An audit of a running session, which waits a little for the events of what its lists show.
+
+    The exchange answers with its lists at once, while its events may still be on their way. So what events tell of
+    until ``due`` is left out of the comparison.
+
+    Attributes:
+        due: when to compare.
+        touched: the channels of which events told.
+    """
+
+    def __init__(self, snapshot: AmiSnapshot, time: float) -> None:
+        self.snapshot = snapshot
+        self.due = time + AUDIT_SECONDS
+        self.touched: set[str] = set()
+
+    def touch(self, message: AmiMessage) -> None:
+        """Note an event."""
+        for name, value in message.headers.items():
+            if name.endswith(_IDS):
+                self.touched.add(value)
