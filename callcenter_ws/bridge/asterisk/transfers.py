@@ -49,16 +49,19 @@ class Transfers:
         sender = self._sender(call, first)
         if not is_threeway:
             self._leave(call, first, time)
-        destination, target = call.destination, None
+        destination, target, stay = call.destination, None, None
         if consultation is not None and consultation is not call and second is not None:
             destination = consultation.destination
             stays = is_threeway or headers.get("DestType") == "App"
+            stay = consultation.stay
             target = self._merge(consultation, call, None if stays else second, time)
         else:
             target = self._bring_in(call, self._table.get(headers.get("TransferTargetUniqueid", "")), time)
             destination = headers.get("TransferTargetCallerIDNum", "") or destination
         transfer = Transfer("attended", sender, destination or "unknown", time)
         self._book.transfer(call, transfer, target, is_settled=True)
+        if stay is not None:
+            self._book.join(call, stay.queue, time, stay.position)
 
     def _bring_in(self, call: Call, target: Channel | None, time: float) -> Party | None:
         """Let a phone talk that was consulted within the call, by a feature code."""
@@ -111,9 +114,7 @@ class Transfers:
         Args:
             but: the channel that leaves both.
         """
-        stay = source.stay
-        if stay is not None:
-            self._book.leave(source, "transferred", time)
+        self._book.leave(source, "transferred", time)
         for uniqueid, name in list(source.members.items()):
             channel = self._table.get(uniqueid)
             if channel is None:
@@ -124,6 +125,4 @@ class Transfers:
                 target.members[uniqueid] = name
         found = self._book.move(source, target, list(source.legs) + list(source.remote), time)
         self._tracker.end(source, time, "transfer")
-        if stay is not None:
-            self._book.join(target, stay.queue, time, stay.position)
         return found
