@@ -158,8 +158,10 @@ class Process:
 class RemoteDaemon(Process):
     """A daemon: ``callcenter_ws.remote.EventBroadcaster`` in a separate process, whose methods the test calls."""
 
-    def __init__(self, endpoint: str, token_file: Path | None = None, spool: Path | None = None) -> None:
-        given = {"--token-file": token_file, "--spool": spool}
+    def __init__(
+        self, endpoint: str, token_file: Path | None = None, spool: Path | None = None, source: str | None = None
+    ) -> None:
+        given = {"--token-file": token_file, "--spool": spool, "--source": source}
         more = [text for name, path in given.items() if path is not None for text in (name, str(path))]
         super().__init__([sys.executable, str(REMOTE_DAEMON), endpoint, *more])
         self._last_call = 0

@@ -76,6 +76,9 @@ class _SingleConnectionOwner:
     async def connection_made(self, connection: GatewayConnection) -> None:
         """Do nothing: ``call_gateway`` authenticates."""
 
+    def server_time(self, server_time_ms: int, sent_at: float) -> None:
+        """Do nothing: a single command has no deadlines."""
+
     def waiting_events(self) -> None:
         """Return nothing: a single command is no sender."""
 

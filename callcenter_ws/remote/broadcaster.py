@@ -33,6 +33,7 @@ from callcenter_ws.remote.sender import Sender
 from callcenter_ws.remote.source import SourceIdentity, SourceNumbers
 from callcenter_ws.remote.spool import Spool
 from callcenter_ws.remote.spool_thread import SpoolThread
+from callcenter_ws.remote.state_sync import encode_state
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.json import JsonObject, rfc3339
 
@@ -43,10 +44,11 @@ _log = Logger()
 
 
 class Pong(NamedTuple):
-    """The answer to a ping: the version of the gateway's software, and the id of its node."""
+    """The answer to a ping: the gateway's version, the id of its node, and its Unix time in milliseconds."""
 
     version: str
     node: str
+    server_time_ms: int
 
 
 class UnitEvent(NamedTuple):
@@ -177,6 +179,7 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         self._stop_timeout = stop_timeout
         self._new_id = UlidFactory(reactor.seconds)
         self._is_kept = spool is not None
+        self._is_source = source is not None
         self._when_full = when_full
         self._persistence = self._create_persistence(spool, source)
         numbers = None
@@ -362,6 +365,44 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         self._buffer.append_unit([self._encode(event, self._unwaited.refused) for event in events], records)
         self._sender.wake()
 
+    def sync_state(
+        self, tenant_id: str, scope: str, entities: Iterable[JsonObject], *, timestamp: str | None = None
+    ) -> Deferred[PublishResult]:
+        """Tell all entities of the source in a tenant; the gateway publishes the events that make up the difference.
+
+        For a daemon that does not know what it has published before. The list is kept, numbered and sent like an event:
+        after everything that was published before, and before anything that is published later. With a spool it
+        survives the end of the process. Entities of other sources are not changed. See "Telling the whole state" in
+        the manual (``docs/senders.rst``) for the fields.
+
+        Args:
+            scope: ``agents``, ``calls``, ``queues``, ``members`` or ``chats``.
+            entities: all that exist now; those of the source that are not listed have ended.
+            timestamp: when that was true (RFC 3339), the timestamp of the events; by default now.
+
+        Returns:
+            Fires with ``PublishResult`` when the events are durable: the position of the last event, 0 if there was
+            none. Fails with ``Refusal``, as ``publish`` does; ``forbidden`` without a ``source``.
+        """
+        given_at = rfc3339(self._reactor.seconds()) if timestamp is None else timestamp
+        try:
+            if not self._is_source:
+                raise Refusal(ErrorCode.FORBIDDEN, "sync_state is for sources: give the broadcaster a source")
+            state = encode_state(tenant_id, scope, entities, self._new_id(), given_at)
+            self._check_accepted()
+            self._buffer.append(state)
+        except Refusal as refusal:
+            return fail(refusal)
+        self._sender.wake()
+        return state.answer
+
+    def gateway_time(self) -> float | None:
+        """Return the Unix time of the gateway in seconds; None before the first answer.
+
+        It is estimated by the last answer that told it, of those to ``Hello`` and to the pings of each 30 seconds.
+        """
+        return self._connector.gateway_clock.time()
+
     @property
     def records(self) -> Mapping[str, bytes]:
         """The records as the published units have changed them; those of earlier processes after ``startService``."""
@@ -408,7 +449,7 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         return self._closed_count(RevokeToken, tenant_id=tenant_id, jti=jti, user_id=user_id)
 
     def ping(self) -> Deferred[Pong]:
-        """Ask for the version and the node id of the gateway.
+        """Ask for the version, the node id and the time of the gateway.
 
         Returns:
             Fires with ``Pong``; fails with ``Refusal``.
@@ -416,7 +457,7 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
 
         async def call() -> Pong:
             answer = await self._connector.call(Ping)
-            return Pong(answer["version"], answer["node"])
+            return Pong(answer["version"], answer["node"], answer["server_time_ms"])
 
         return Deferred.fromCoroutine(call())
 

@@ -149,7 +149,7 @@ class Buffer:
         self._queue.append(event)
 
     def _count(self, event: PendingEvent) -> None:
-        event.send_alone = event.size > BATCH_BYTES
+        event.send_alone = event.size > BATCH_BYTES or event.scope is not None
         self._bytes += event.size
 
     def _make_room(self, size: int) -> Sequence[PendingEvent]:

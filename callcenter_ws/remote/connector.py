@@ -17,6 +17,7 @@ from zope.interface import implementer
 from callcenter_ws.amp.commands import Authenticate, GatewayCommand, Ping
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote.callbacks import CallbackRegistry, client_message
+from callcenter_ws.remote.gateway_clock import GatewayClock
 from callcenter_ws.remote.gateway_connection import CommandResponse, GatewayConnection
 from callcenter_ws.remote.link_state import LinkFailure, LinkState, LinkStatus
 from callcenter_ws.remote.reasons import connection_reason
@@ -72,6 +73,9 @@ class GatewayConnector:
         sender: its ``connection`` is set to the authenticated connection while there is one.
         callbacks: the callbacks for events of clients.
         status: is told of each success and failure, and chooses the delays.
+
+    Attributes:
+        gateway_clock: the time of the gateway.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class GatewayConnector:
         self._callbacks = callbacks
         self._status = status
         self._clock = clock
+        self.gateway_clock = GatewayClock(clock)
         self._subscribing = self._new_subscribing()
         self._service: ClientService | None = None
         self._connections: set[GatewayConnection] = set()
@@ -215,6 +220,10 @@ class GatewayConnector:
         # Not while the connection is being made: ClientService cannot be stopped then, as the caller might do.
         await deferLater(self._reactor, 0)
         raise Refusal(ErrorCode.UNAUTHORIZED, f"the daemon has no token: {reason}")
+
+    def server_time(self, server_time_ms: int, sent_at: float) -> None:
+        """Note the time of the gateway."""
+        self.gateway_clock.answered(server_time_ms, sent_at)
 
     def waiting_events(self) -> int:
         """Return how many events wait to be sent or for an answer."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from callcenter_ws.amp.commands import AmpRefusal, ClientEvent, GatewayCommand, Ping, refusal_of
+from callcenter_ws.amp.commands import AmpRefusal, ClientEvent, GatewayCommand, Ping, SyncState, refusal_of
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.runtime.background import Task
@@ -29,6 +30,9 @@ from callcenter_ws.runtime.transports import TwistedTransport
 CommandResponse = dict[str, Any]  # the values have the types of the command's declaration
 
 CALL_TIMEOUT_SECONDS = 30.0
+_LATER_COMMANDS = frozenset({SyncState})
+"""Commands that a gateway may not know."""
+
 PING_INTERVAL_SECONDS = 30.0
 
 _log = Logger()
@@ -39,6 +43,9 @@ class ConnectionOwner(Protocol):
 
     def connection_made(self, connection: GatewayConnection) -> Task:
         """Prepare a new connection: authenticate on it. An exception aborts the connection."""
+
+    def server_time(self, server_time_ms: int, sent_at: float) -> None:
+        """Note the gateway's time in the answer to a request; ``sent_at`` is in seconds of the monotonic clock."""
 
     def waiting_events(self) -> int | None:
         """Return how many events wait to be sent or for an answer; None: unknown."""
@@ -102,9 +109,12 @@ class GatewayConnection(amp.AMP):
         if self.transport is None:
             raise self._lost()
         try:
+            sent_at = time.monotonic()
             answer: Deferred[CommandResponse] = self.callRemote(command, **arguments)
             response = await answer.addTimeout(CALL_TIMEOUT_SECONDS, self._reactor)
             self._answered = True
+            if "server_time_ms" in response:
+                self._owner.server_time(response["server_time_ms"], sent_at)
             return response
         except AmpRefusal as error:
             self._answered = True
@@ -112,6 +122,9 @@ class GatewayConnection(amp.AMP):
         except defer.TimeoutError:
             self.abort(f"no answer to {command.__name__} within {CALL_TIMEOUT_SECONDS:g} s")
         except (amp.RemoteAmpError, amp.UnhandledCommand) as error:
+            if command in _LATER_COMMANDS and isinstance(error, amp.UnhandledCommand):
+                text = f"the gateway is of an earlier release, which does not know {command.__name__}"
+                raise Refusal(ErrorCode.INVALID_EVENT, text) from None
             self.abort(f"{type(error).__name__} in answer to {command.__name__}; is it a gateway?")
         except (ConnectionClosed, SSL.Error, VerificationError):
             pass  # the reason is that of the connection

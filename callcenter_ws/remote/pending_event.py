@@ -25,6 +25,9 @@ _FIELDS_BYTES = 4_144
 _PAYLOAD_KEY_BYTES = 48
 """What ``"payload":``, ``"source_seq":`` with its number, punctuation and a separator add to an event, at most."""
 
+_STATE_TYPE = "SyncState:"
+"""What the type of a ``SyncState`` begins with, in the spool. No event has such a type."""
+
 _NEVER: Deferred[PublishResult] = Deferred()
 """The answer of events that nothing waits for: a Deferred for each would be most of the cost of a unit."""
 
@@ -43,6 +46,7 @@ class PendingEvent:
         key: the key of its row in the spool, once it has one.
         source_seq: its number among the events of the source; None without a source.
         refused: called if the event is refused; then ``answer`` never fires. None: it is fired.
+        scope: of a ``SyncState``, of which ``payload`` is the list of entities; None: it is an event.
     """
 
     fields: EventFields
@@ -53,6 +57,27 @@ class PendingEvent:
     key: int | None = None
     source_seq: int | None = None
     refused: EventRefused | None = None
+    scope: str | None = None
+
+    @classmethod
+    def of_state(cls, tenant_id: str, scope: str, entities: bytes, event_id: str, timestamp: str) -> PendingEvent:
+        """Return a new ``SyncState``."""
+        fields = {
+            "tenant_id": tenant_id,
+            "type": _STATE_TYPE + scope,
+            "event_id": event_id,
+            "timestamp": timestamp,
+            "persist": False,
+        }
+        event = cls.create(fields, entities)
+        event.scope = scope
+        return event
+
+    def restore_scope(self) -> None:
+        """Set the scope of an entry of the spool, which it has in its type."""
+        type_: str = self.fields["type"]
+        if type_.startswith(_STATE_TYPE):
+            self.scope = type_.removeprefix(_STATE_TYPE)
 
     @classmethod
     def create(

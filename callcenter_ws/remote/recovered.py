@@ -23,10 +23,10 @@ class SpooledEvent:
 
     Attributes:
         tenant_id: the tenant of the event.
-        type: the name of the event type.
+        type: the name of the event type; of a list of ``sync_state``, ``SyncState:`` and its scope.
         event_id: the id of the event.
         timestamp: when the event happened (RFC 3339).
-        payload: the JSON text of the payload, in UTF-8.
+        payload: the JSON text of the payload, or of the list, in UTF-8.
         user_id: the user that the event is for; None if it is not for one user.
         persist: whether the event is kept in the user's mailbox while the user is offline.
     """

@@ -13,6 +13,7 @@ from callcenter_ws.remote.buffer import Buffer
 from callcenter_ws.remote.gateway_connection import GatewayConnection
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.retry_log import RetryLog
+from callcenter_ws.remote.state_sync import send_state
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock
@@ -120,9 +121,7 @@ class Sender:
             connection.abort("an event that the gateway waits for is no longer kept")
             return [None] * len(batch)
         try:
-            answers = await (
-                _publish_event(connection, batch[0]) if batch[0].send_alone else _publish_batch(connection, batch)
-            )
+            answers = await _publish(connection, batch)
         except Refusal as refusal:
             return self._outcomes_of_refused_batch(connection, batch, refusal)
         except Exception as error:
@@ -155,6 +154,13 @@ class Sender:
         for event in batch:
             event.send_alone = True
         return [None] * len(batch)
+
+
+async def _publish(connection: GatewayConnection, batch: Sequence[PendingEvent]) -> list[PublishResult | Refusal]:
+    first = batch[0]
+    if first.scope is not None:
+        return [await send_state(connection, first)]
+    return await (_publish_event(connection, first) if first.send_alone else _publish_batch(connection, batch))
 
 
 async def _publish_batch(connection: GatewayConnection, batch: Sequence[PendingEvent]) -> list[PublishResult | Refusal]:

@@ -293,4 +293,6 @@ def _event_of(row: Row, *, numbered: bool) -> PendingEvent:
     }
     if user_id is not None:
         fields["user_id"] = user_id
-    return PendingEvent.create(fields, payload, key, source_seq if numbered else None)
+    event = PendingEvent.create(fields, payload, key, source_seq if numbered else None)
+    event.restore_scope()
+    return event

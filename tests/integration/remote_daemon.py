@@ -59,8 +59,9 @@ class MethodCaller(LineOnlyReceiver):
         self.ended.callback(None)
 
 
-async def serve(reactor: Any, endpoint: str, token: str | None, spool: Path | None) -> None:
-    broadcaster = EventBroadcaster(endpoint, reactor, token=token, spool=spool)
+async def serve(reactor: Any, endpoint: str, token: str | None, spool: Path | None, source: str | None) -> None:
+    tenants = None if source is None else ["acme"]
+    broadcaster = EventBroadcaster(endpoint, reactor, token=token, spool=spool, source=source, tenants=tenants)
     broadcaster.startService()
     caller = MethodCaller(broadcaster)
     StandardIO(caller, reactor=reactor)
@@ -79,7 +80,9 @@ if __name__ == "__main__":
     parser.add_argument("endpoint")
     parser.add_argument("--token-file", type=Path)
     parser.add_argument("--spool", type=Path)
+    parser.add_argument("--source")
     options = parser.parse_args(sys.argv[1:])
     secret = None if options.token_file is None else options.token_file.read_text().strip()
     globalLogBeginner.beginLoggingTo([write_error], redirectStandardIO=False)
-    react(lambda reactor: Deferred.fromCoroutine(serve(reactor, options.endpoint, secret, options.spool)))
+    given = (options.endpoint, secret, options.spool, options.source)
+    react(lambda reactor: Deferred.fromCoroutine(serve(reactor, *given)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -135,6 +136,8 @@ def test_public_names() -> None:
     documented = {
         "publish",
         "publish_unit",
+        "sync_state",
+        "gateway_time",
         "records",
         "when_room",
         "unacknowledged",
@@ -316,7 +319,12 @@ async def test_other_commands(gateway: LoopbackGateway, connect: Connect) -> Non
     assert await remote.disconnect_user("acme", "7", "shift is over") == 3
     assert await remote.revoke_token("acme", jti="j") == 4
     assert (await refusal_of(remote.user_online("*", "7"))).code is ErrorCode.INVALID_EVENT
-    assert tuple(await remote.ping()) == (__version__, "node-1")
+    pong = await remote.ping()
+    assert (pong.version, pong.node) == (__version__, "node-1")
+    assert abs(pong.server_time_ms / 1_000 - time.time()) < 3_600
+    gateway_time = remote.gateway_time()
+    assert gateway_time is not None
+    assert abs(gateway_time - pong.server_time_ms / 1_000) < 3_600
 
 
 @pytest_twisted.ensureDeferred
