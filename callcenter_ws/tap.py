@@ -56,7 +56,7 @@ _log = Logger()
 class Options(usage.Options):
     """The command line of the plugin."""
 
-    synopsis = "[--config FILE] [--set SECTION.KEY=VALUE]... [--workers N | --demo]"
+    synopsis = "[--config FILE] [--set SECTION.KEY=VALUE]... [--workers N | --demo [--exchange]]"
     longdesc = "A real-time event gateway for call centers: events in over AMP, out over WebSocket."
     optParameters = [  # noqa: RUF012 - Twisted's name and form
         ["config", "c", None, "TOML file with the settings (see etc/callcenter-ws.toml)."],
@@ -64,6 +64,7 @@ class Options(usage.Options):
     ]
     optFlags = [  # noqa: RUF012 - Twisted's name and form
         ["demo", None, "Run with a development secret, a simulated call center and a demo page."],
+        ["exchange", None, "With --demo: a bridge to a played Asterisk in place of the simulated call center."],
     ]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
 
@@ -93,6 +94,8 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Load the settings; print every problem with them and exit with status 1 if there is one."""
+        if self["exchange"] and not self["demo"]:
+            raise usage.UsageError("--exchange needs --demo")
         path = None if self["config"] is None else Path(self["config"])
         self.handoff = WorkerHandoff.pop(os.environ)
         self.source = SettingsSource(
@@ -207,10 +210,20 @@ def _gateway(reactor: Reactor, options: Options) -> GatewayService:
     page = _demo_page(demo) if settings.web.demo else {}
     service = GatewayService(reactor, settings, extra_resources=page, handoff=options.handoff)
     if demo is not None:
-        SimulatorProcess(reactor, demo.amp_endpoint, demo.tenant).setServiceParent(service)
+        _sender(reactor, demo, is_exchange=bool(options["exchange"])).setServiceParent(service)
         # After the start: a port that cannot be opened ends the start, and then no address must be announced.
         reactor.callWhenRunning(_announce, demo)
     return service
+
+
+def _sender(reactor: Reactor, demo: DemoState, *, is_exchange: bool) -> SimulatorProcess:
+    """Return what publishes the events of the demo."""
+    if not is_exchange:
+        return SimulatorProcess(reactor, demo.amp_endpoint, demo.tenant)
+    folder = str(demo.exchange_folder)
+    return SimulatorProcess(
+        reactor, demo.amp_endpoint, demo.tenant, "--folder", folder, module="callcenter_ws.demo.exchange"
+    )
 
 
 def _reload(service: GatewayService, options: Options, lowest: LogLevelFilter) -> RecordedReload:

@@ -201,18 +201,20 @@ class RemoteDaemon(Process):
 
 
 class Demo(Process):
-    """``twistd callcenter-ws --demo``, once its simulator has started."""
+    """``twistd callcenter-ws --demo``, once its simulator has started; or with ``--exchange``, once its bridge has."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, *, exchange: bool = False) -> None:
         self.folder = folder
         self.port = port
         self.environment = {"CALLCENTER_WS_DEMO_DIR": str(folder)}
         listen = f"web.listen=tcp:{port}:interface=127.0.0.1"
         command = [str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--demo", "--set", listen]
+        command += ["--exchange"] if exchange else []
+        self._module = b"callcenter_ws.demo.exchange" if exchange else b"callcenter_ws.demo.simulator"
         super().__init__(command, self.environment)
         self.announcement = ""
         try:
-            self.expect("simulating a call center")
+            self.expect("playing a shift" if exchange else "simulating a call center")
         except BaseException:
             self.process.kill()
             raise
@@ -232,13 +234,9 @@ class Demo(Process):
             return dict(answer.headers), answer.read()
 
     def simulator_pid(self) -> int:
-        """Return the pid of the simulator."""
+        """Return the pid of the simulator, or of the exchange and its bridge."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        (pid,) = (
-            int(child)
-            for child in children
-            if b"callcenter_ws.demo.simulator" in Path(f"/proc/{child}/cmdline").read_bytes()
-        )
+        (pid,) = (int(child) for child in children if self._module in Path(f"/proc/{child}/cmdline").read_bytes())
         return pid
 
 

@@ -1,4 +1,4 @@
-"""Runs the simulator as a child process of the gateway: a separate sender, as a real daemon would be."""
+"""Runs the sender of the demo as a child process of the gateway: a separate sender, as a real daemon would be."""
 
 from __future__ import annotations
 
@@ -78,14 +78,22 @@ class SimulatorProcess(Service):
 
     Args:
         endpoint: the Twisted client endpoint description of the gateway's AMP listener.
-        arguments: further arguments for ``callcenter_ws.demo.simulator``.
+        arguments: further arguments for the module.
+        module: the sender.
     """
 
     name = "simulator"
 
-    def __init__(self, reactor: SimulatorReactor, endpoint: str, tenant: str, *arguments: str) -> None:
+    def __init__(
+        self,
+        reactor: SimulatorReactor,
+        endpoint: str,
+        tenant: str,
+        *arguments: str,
+        module: str = "callcenter_ws.demo.simulator",
+    ) -> None:
         self._reactor = reactor
-        self._command = [sys.executable, "-m", "callcenter_ws.demo.simulator", endpoint, "--tenant", tenant, *arguments]
+        self._command = [sys.executable, "-m", module, endpoint, "--tenant", tenant, *arguments]
         self._transport: ChildProcess | None = None
         self._restart: ReactorTimer | None = None
         self._stopped: Deferred[None] | None = None

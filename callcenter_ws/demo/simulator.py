@@ -14,21 +14,11 @@ from random import Random, SystemRandom
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol
-from twisted.internet.stdio import StandardIO
 from twisted.internet.task import deferLater, react
-from twisted.logger import (
-    FileLogObserver,
-    FilteringLogObserver,
-    Logger,
-    LogLevel,
-    LogLevelFilterPredicate,
-    eventAsText,
-    globalLogBeginner,
-)
-from twisted.python.failure import Failure
+from twisted.logger import Logger
 
 from callcenter_ws.demo.callcenter import CallCenter
+from callcenter_ws.demo.child import call_at_end_of_input, log_to_stderr
 from callcenter_ws.demo.scheduler import ModelEvent
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote import EventBroadcaster
@@ -90,16 +80,6 @@ class Simulation:
             await deferLater(self._reactor, delay)
 
 
-class _UntilClosed(Protocol):
-    """Calls ``closed`` at the end of the standard input; its content is ignored."""
-
-    def __init__(self, closed: Callable[[], object]) -> None:
-        self._closed = closed
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        self._closed()
-
-
 async def simulate(reactor: Reactor, arguments: argparse.Namespace) -> None:
     """Publish the events of a model to the gateway until the standard input is closed."""
     broadcaster = EventBroadcaster(arguments.endpoint, reactor, stop_timeout=_STOP_TIMEOUT_SECONDS)
@@ -114,7 +94,7 @@ async def simulate(reactor: Reactor, arguments: argparse.Namespace) -> None:
     _log.info("simulating a call center, seed {seed}, for {endpoint}", seed=arguments.seed, endpoint=arguments.endpoint)
     broadcaster.startService()
     running: Deferred[None] = Deferred.fromCoroutine(Simulation(reactor, callcenter, publish, speed).run())
-    StandardIO(_UntilClosed(running.cancel), reactor=reactor)
+    call_at_end_of_input(reactor, running.cancel)
     try:
         await running
     except CancelledError:
@@ -151,21 +131,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     return arguments
 
 
-def _log_to_stderr() -> None:
-    """Write log events as plain lines without a time, which the reader adds."""
-    lines = FileLogObserver(
-        sys.stderr, lambda event: f"{eventAsText(event, includeTimestamp=False, includeSystem=False)}\n"
-    )
-    levels = LogLevelFilterPredicate(LogLevel.info)
-    levels.setLogLevelForNamespace("twisted", LogLevel.warn)
-    filtered = FilteringLogObserver(lines, [levels])
-    globalLogBeginner.beginLoggingTo([filtered], redirectStandardIO=False)
-
-
 def main(argv: list[str]) -> None:
     """Run the simulator; does not return."""
     arguments = parse_arguments(argv)
-    _log_to_stderr()
+    log_to_stderr()
     react(lambda reactor: Deferred.fromCoroutine(simulate(reactor, arguments)))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import stat
 import tempfile
@@ -62,6 +63,11 @@ class DemoState:
         return self.directory / "events.sqlite"
 
     @property
+    def exchange_folder(self) -> Path:
+        """The settings and the spool of the bridge of ``--exchange``. Removed at the next start, too."""
+        return self.directory / "exchange"
+
+    @property
     def control_socket(self) -> Path:
         """The socket of operators' commands."""
         return self.directory / "control.sock"
@@ -93,6 +99,8 @@ class DemoState:
             _create_secret(state.secret_file)
             for suffix in ("", "-wal", "-shm"):
                 state.store_file.with_name(state.store_file.name + suffix).unlink(missing_ok=True)
+            if state.exchange_folder.exists():
+                shutil.rmtree(state.exchange_folder)
         except OSError as error:
             raise DemoUnavailable(_cannot_use(directory, error)) from error
         return state
