@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from asterisk_captures import SETTINGS
+from asterisk_captures import SETTINGS, capture, names
 from exchange_world import SECRET, Exchange, PlayerUser
 from msgspec.structs import replace
 from twisted.internet import reactor, utils
@@ -18,6 +18,7 @@ from callcenter_ws.bridge.asterisk.filters import filter_lines
 from callcenter_ws.bridge.asterisk.findings import Level, findings, manager_section
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.probe import Facts
+from callcenter_ws.bridge.asterisk.shift import live_events
 from callcenter_ws.bridge.settings import TenantRule
 
 CLASSES = frozenset({"system", "call", "agent", "dialplan"})
@@ -110,6 +111,19 @@ def test_queues_and_devices_without_a_tenant_are_named() -> None:
     problems = "\n".join(found.text for found in findings(given, settings) if found.level is Level.PROBLEM)
     assert "queues that match no tenant; their events are dropped: support" in problems
     assert "devices of members that match no tenant: PJSIP/201" in problems
+
+
+def test_events_that_a_filter_hides_are_named() -> None:
+    events = [message(name, Privilege="call,all") for name in ("Newchannel", "Newstate", "AgentCalled", "DialBegin")]
+    assert "are hidden, by eventfilter or disabledevents in manager.conf: QueueMemberStatus" in texts(
+        facts(events=events), Level.PROBLEM
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in names() if not name.endswith(".filtered")])
+def test_a_user_without_filters_misses_no_events(name: str) -> None:
+    events = [event.message for event in live_events(capture(name))]
+    assert "are hidden" not in texts(facts(events=events), Level.PROBLEM)
 
 
 def test_contexts_without_a_direction_are_named() -> None:

@@ -26,7 +26,7 @@ from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.slicer import Slicer
 
-FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 30.0
+FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10.0
 FIRST_REFUSED_SECONDS, MAX_REFUSED_SECONDS = 20.0, 300.0
 """The delays after a refusal. It needs an operator, and programs like fail2ban lock out who tries often."""
 

@@ -25,6 +25,17 @@ _DANGEROUS = ("command", "config", "originate", "system")
 _INVALID, _UNAVAILABLE = "4", "5"
 
 
+_TOGETHER = (
+    ("AgentCalled", ("Newchannel", "DialBegin", "QueueMemberStatus")),
+    ("AgentConnect", ("QueueCallerLeave", "DialEnd")),
+    ("QueueCallerAbandon", ("QueueCallerLeave",)),
+    ("HangupRequest", ("Hangup",)),
+    ("DialBegin", ("Newchannel",)),
+    ("Newchannel", ("Newstate",)),
+)
+"""Events, and those that come with each of them within a moment."""
+
+
 class Level(StrEnum):
     """How serious a finding is: a problem needs a change."""
 
@@ -125,10 +136,20 @@ def _events(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             Level.NOTE, f"no event came in {seconds} s; to see some, call a queue during the check (--listen 60)"
         )
+    yield from _hidden(facts)
     noise = sum(event.name in ("Newexten", "VarSet") for event in facts.events)
     if noise * 4 > len(facts.events):
         text = f"{noise} of {len(facts.events)} events are steps of the dialplan; the filters below save most of them"
         yield Finding(Level.NOTE, text)
+
+
+def _hidden(facts: Facts) -> Iterator[Finding]:
+    """Name events that must have come together with others, and did not."""
+    names = {event.name for event in facts.events}
+    hidden = sorted({name for seen, others in _TOGETHER if seen in names for name in others if name not in names})
+    if hidden:
+        text = f"events of these kinds are hidden, by eventfilter or disabledevents in manager.conf: {_some(hidden)}"
+        yield Finding(Level.PROBLEM, text)
 
 
 def _exact_classes(facts: Facts, read: frozenset[str]) -> Iterator[Finding]:

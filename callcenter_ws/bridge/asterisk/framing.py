@@ -28,6 +28,9 @@ MAX_BANNER_BYTES = 1_024
 MAX_SKIPPED_NAMES = 256
 """Names of events that are counted each; further names are counted together under ``OTHER_NAMES``."""
 
+MAX_NAME_LENGTH = 80
+"""Longer names of events are counted as others."""
+
 OTHER_NAMES = "(other)"
 
 _END_OF_COMMAND = b"--END COMMAND--"
@@ -200,7 +203,7 @@ class Framing:
             return False
         self.messages += 1
         skipped = self.skipped
-        if name not in skipped and len(skipped) >= MAX_SKIPPED_NAMES:
+        if len(name) > MAX_NAME_LENGTH or (name not in skipped and len(skipped) >= MAX_SKIPPED_NAMES):
             name = OTHER_NAMES
         skipped[name] = skipped.get(name, 0) + 1
         return True
