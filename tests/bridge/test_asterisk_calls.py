@@ -599,3 +599,39 @@ def test_a_user_of_the_table() -> None:
     world.dial("caller", "phone", "SIP/desk-00000002")
     ringing = world.one_payload("call.ringing")
     assert (ringing["agent_id"], ringing["agent_name"]) == ("7", "Gus")
+
+
+def test_the_losers_of_a_ring_group_of_local_channels_have_not_missed_the_call(world: CallsWorld) -> None:
+    world.caller()
+    world.local("caller", "one", "201@from-internal", 1)
+    world.local("caller", "two", "202@from-internal", 2)
+    world.dial("one;2", "first", "PJSIP/201-00000002")
+    world.dial("two;2", "second", "PJSIP/202-00000003")
+    world.hang_up("one;1", "26")
+    world.both("DialEnd", "one;2", "first", DialStatus="CANCEL")
+    world.answer("two;2", "second")
+    world.answer("caller", "two;1")
+    assert world.agents("call.answered") == ["202"]
+    world.wait(2)
+    assert not world.payloads("call.missed")
+
+
+def test_the_phone_behind_a_member_without_a_known_device_has_missed_the_call(world: CallsWorld) -> None:
+    world.caller()
+    world.join()
+    world.local("caller", "member", "203@from-queue")
+    world.member_called("caller", "member;1", "support", "Local/203@from-queue/n")
+    world.dial("member;2", "phone", "PJSIP/203-00000002")
+    world.hang_up("phone", "17")
+    world.both("AgentRingNoAnswer", "caller", "member;1", Queue="support", Interface="Local/203@from-queue/n")
+    assert world.agents("call.missed") == ["203"]
+
+
+def test_click_to_call_that_ends_while_it_rings(world: CallsWorld) -> None:
+    world.new("agent", "PJSIP/201-00000001", state="0")
+    world.send("DialBegin", **world.channel("agent", "Dest"))
+    world.send("DialState", DialStatus="RINGING", **world.channel("agent", "Dest"))
+    world.hang_up("agent", "19")
+    assert world.told() == ["call.incoming", "call.ringing", "call.missed", "call.ended"]
+    assert world.one_payload("call.incoming")["destination"] == "unknown"
+    world.check()

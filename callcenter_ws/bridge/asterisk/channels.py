@@ -25,6 +25,8 @@ class Channel:
         other: the Uniqueid of the other half, of a Local channel.
         dialer: the Uniqueid of the channel that dialed it; empty: the exchange itself.
         dialed: the Uniqueids of the channels that it dialed.
+        top: the Uniqueid of the channel that began this dial, through whatever Local channels; empty: none.
+        phones: the Uniqueids of phones that rang behind it, of a dialed half of a Local channel.
         is_dialed: whether a dial to it was seen.
         has_answered: whether it answered such a dial.
         requested: when its far end hung up; None: it did not.
@@ -47,7 +49,9 @@ class Channel:
         "is_soft_requested",
         "name",
         "other",
+        "phones",
         "requested",
+        "top",
         "uniqueid",
     )
 
@@ -61,6 +65,8 @@ class Channel:
         self.other = ""
         self.dialer = ""
         self.dialed: list[str] = []
+        self.phones: list[str] = []
+        self.top = ""
         self.is_dialed = False
         self.has_answered = False
         self.requested: float | None = None
@@ -129,6 +135,8 @@ class ChannelTable:
         dialed.is_dialed = True
         if dialer is not None:
             dialed.dialer = dialer.uniqueid
+            first = self._channels.get(dialer.other) if dialer.is_local else None
+            dialed.top = first.top if first is not None and first.top else dialer.uniqueid
             dialer.dialed.append(dialed.uniqueid)
             del dialer.dialed[:-_MAX_DIALED]
 
@@ -140,6 +148,12 @@ class ChannelTable:
                 return channel
             channel = first
         return channel
+
+    def rang_behind(self, first: Channel, phone: Channel) -> None:
+        """Note that a phone rang behind a dialed half of a Local channel."""
+        if phone is not first and phone.uniqueid not in first.phones:
+            first.phones.append(phone.uniqueid)
+            del first.phones[:-_MAX_DIALED]
 
     def is_connected(self, channel: Channel) -> bool:
         """Return whether all Local channels through which a channel was dialed have been answered, too."""

@@ -104,6 +104,7 @@ class Dials:
         if call.caller is not None and self._tracker.is_outside(target):
             return
         first = self._table.member_leg(target)
+        self._table.rang_behind(first, target)
         self._tracker.cancel(f"ring/{first.uniqueid}")
         self._book.ring(call, target.uniqueid, self._tracker.party_of(target), target.name, time)
 
@@ -128,8 +129,8 @@ class Dials:
             self._tracker.tell_ringing(call, target)
         if target.uniqueid not in call.legs:
             return
-        dialer = self._table.get(target.dialer)
-        if headers.get("Forward") or (dialer is not None and _has_answer(call, dialer)):
+        dialer = self._table.get(target.top)
+        if headers.get("Forward") or self._has_answer(call, target.top):
             self._book.stop_ringing(call, target.uniqueid, time)
         elif dialer is not None and len(dialer.dialed) > 1:
             self._miss_later(call, target.uniqueid, time)
@@ -147,6 +148,11 @@ class Dials:
                 self._book.miss(ringing, uniqueid, late)
 
         self._tracker.later(f"miss/{uniqueid}", time + _SETTLE_SECONDS, miss)
+
+    def _has_answer(self, call: Call, top: str) -> bool:
+        """Return whether another phone that was dialed by the same channel talks."""
+        talking = [self._table.get(uniqueid) for uniqueid, leg in call.legs.items() if leg.state == "talking"]
+        return any(phone is not None and phone.top == top for phone in talking)
 
     def _answered(self, target: Channel, time: float) -> None:
         """Tell the answer of a call in no queue; those in a queue are told by the queue."""
@@ -238,12 +244,20 @@ class Dials:
         self._tracker.now(f"ring/{channel.uniqueid}", time)
         if self._tracker.is_root(call, channel):
             self._tracker.trace(call).cause = cause
+            self._unanswered_origin(call, channel, time)
         self._unseen.gone(call, channel, headers, time)
         leg = call.legs.get(channel.uniqueid)
         if leg is not None and leg.state == "ringing":
             self._stop_ringing(call, channel, time)
         self._book.release(call, channel.uniqueid, time)
         self._tracker.end_if_empty(call, time, cause)
+
+    def _unanswered_origin(self, call: Call, channel: Channel, time: float) -> None:
+        """Tell that the caller's own phone did not answer, in a call that the exchange originated."""
+        if self._tracker.trace(call).rang is not None and not channel.has_answered:
+            self._book.announce(call)
+            self._tracker.tell_ringing(call, channel)
+            self._book.miss(call, channel.uniqueid, time)
 
     def _stop_ringing(self, call: Call, channel: Channel, time: float) -> None:
         """End the ringing, a little later where it may still be told that the agent missed the call."""
@@ -259,7 +273,3 @@ class Dials:
                 self._book.stop_ringing(ringing, uniqueid, late)
 
         self._tracker.later(f"stop/{uniqueid}", time + _SETTLE_SECONDS, stop)
-
-
-def _has_answer(call: Call, dialer: Channel) -> bool:
-    return any(uniqueid in call.legs and call.legs[uniqueid].state == "talking" for uniqueid in dialer.dialed)

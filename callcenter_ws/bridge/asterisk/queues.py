@@ -71,8 +71,7 @@ class Queues:
             self._book.miss(call, "", time, self._member(headers))
             return
         self._tracker.now(f"ring/{member.uniqueid}", time)
-        phones = [phone.uniqueid for phone in self._table.phones_behind(member, answered=False)]
-        rang = [uniqueid for uniqueid in (member.uniqueid, *phones) if uniqueid in call.legs]
+        rang = [uniqueid for uniqueid in (member.uniqueid, *member.phones) if uniqueid in call.legs]
         for uniqueid in rang:
             self._book.miss(call, uniqueid, time)
         if not rang:

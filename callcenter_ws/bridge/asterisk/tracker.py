@@ -234,6 +234,8 @@ class Tracker:
         trace = self.trace(call)
         if trace.origin is not None and not call.tenant_id:
             call.tenant_id = self.tenants.conclude(trace.origin, call.call_id)
+        if call.destination in _NAMELESS:
+            call.destination = ""
         if not call.direction:
             is_outbound = trace.is_originated and not call.channel.startswith("Local/")
             call.direction = "outbound" if is_outbound else "internal" if call.caller is not None else "inbound"
@@ -251,7 +253,7 @@ class Tracker:
         if call.is_announced:
             return
         if call.destination in _NAMELESS:
-            call.destination = headers.get("Exten", "") or call.destination
+            call.destination = headers.get("Exten", "")
         if not call.direction and call.caller is not None:
             call.direction = "outbound" if self.is_outside(target) else "internal"
         self.book.announce(call)
