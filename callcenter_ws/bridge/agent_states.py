@@ -48,7 +48,8 @@ class Member:
         needs_login: it is an agent of the exchange, who logs in by a call; its device is unreachable else.
         pause_number: grows with each pause; the reason of the latest one counts.
         wraps_up_until: when its time for work after a call ends, in Unix seconds; 0: it is not in it.
-        user: None: the device has none.
+        owner: the user of its device, as its events name it; None: the device has none.
+        user: who serves it: the owner, else the user who is logged in as its agent of the exchange.
         tenant: the tenant of the membership's events; empty: it has none, and there are no events.
         agent_tenant: the tenant of the user's own events that come of this membership.
     """
@@ -60,6 +61,7 @@ class Member:
         "membership",
         "name",
         "needs_login",
+        "owner",
         "pause_number",
         "paused",
         "penalty",
@@ -78,6 +80,7 @@ class Member:
         self.penalty = self.pause_number = 0
         self.paused = self.needs_login = False
         self.wraps_up_until = 0.0
+        self.owner: User | None = None
         self.user: User | None = None
 
     @property

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-
-import msgspec
+from dataclasses import replace
 
 from callcenter_ws.bridge.agent_states import Device, DeviceStatus, Member
 from callcenter_ws.bridge.agents import Agents
 from callcenter_ws.bridge.directory import Directory, User
+from callcenter_ws.bridge.member_facts import MemberFacts, MemberRecord
 from callcenter_ws.bridge.outgoing import Outgoing
 from callcenter_ws.bridge.tenants import TenantRules
 from callcenter_ws.events.identifiers import identifier_problem
@@ -19,46 +18,6 @@ RECORD_PREFIX = "member/"
 
 _MAX_MEMBERS = 50_000
 """Memberships of one exchange. Further ones are ignored, and counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemberFacts:
-    """What the exchange says of a queue member.
-
-    Attributes:
-        device: what gives the member its status; the interface, if nothing else does.
-        status: None: not told.
-        needs_login: see ``Member``.
-        wraps_up_until: see ``Member``.
-    """
-
-    queue: str
-    interface: str
-    device: str
-    name: str = ""
-    membership: str = ""
-    penalty: int = 0
-    paused: bool = False
-    reason: str = ""
-    status: DeviceStatus | None = None
-    needs_login: bool = False
-    wraps_up_until: float = 0.0
-
-
-class MemberRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the gateway was told of a member."""
-
-    queue: str
-    interface: str
-    device: str
-    tenant_id: str
-    user_id: str = ""
-    name: str = ""
-    membership: str = ""
-    penalty: int = 0
-    paused: bool = False
-    reason: str = ""
-    needs_login: bool = False
 
 
 class Members:
@@ -78,6 +37,7 @@ class Members:
         self._devices: dict[str, Device] = {}
         self._number = 0
         self._pauses = 0
+        self._logged_in: dict[str, User] = {}
         self._is_complete = False
         self._removed: set[tuple[str, str]] = set()
         self._mapped = (0, 0)
@@ -135,20 +95,32 @@ class Members:
             self._mapped = (self._directory.version, self._rules.version)
         members = self._members.values() if device is None else self._of_device(device)
         for member in sorted(members, key=lambda member: (member.queue, member.interface)):
-            user, tenant, agent_tenant = self._owners(member.queue, member.interface, member.device.name)
-            if (user, tenant, agent_tenant) == (member.user, member.tenant, member.agent_tenant):
+            owner, tenant, agent_tenant = self._owners(member.queue, member.interface, member.device.name)
+            user = owner or self._logged_in.get(member.device.name)
+            if (owner, user, tenant, agent_tenant) == (member.owner, member.user, member.tenant, member.agent_tenant):
                 continue
-            is_told_again = _id_of(user) != _id_of(member.user) or tenant != member.tenant
+            is_told_again = _id_of(owner) != _id_of(member.owner) or tenant != member.tenant
             if is_told_again:
                 self._publish("removed", member, time)
                 self._outgoing.record(_key(member), None)
             self._agents.remove_member(member, time)
-            member.user, member.tenant, member.agent_tenant = user, tenant, agent_tenant
+            member.owner, member.user, member.tenant, member.agent_tenant = owner, user, tenant, agent_tenant
             self._agents.add_member(member, time)
             if is_told_again:
                 self._learn_name(member)
                 self._publish("added", member, time)
                 self._record(member)
+
+    def log_in(self, device: str, user: User | None, time: float) -> None:
+        """Give the members of an agent of the exchange the user who logged in as it; None: it has logged off.
+
+        Their events name them as before.
+        """
+        if user is None:
+            self._logged_in.pop(device, None)
+        else:
+            self._logged_in[device] = user
+        self.remap(time, device)
 
     # Facts
 
@@ -188,8 +160,8 @@ class Members:
         key = (facts.queue, facts.interface)
         if not self._is_complete and key not in self._removed and self._is_acceptable(facts):
             self._note_removed(key)
-            user, tenant, agent_tenant = self._owners(facts.queue, facts.interface, facts.device)
-            member = _new(facts, Device(facts.device), user, tenant, agent_tenant)
+            owner, tenant, agent_tenant = self._owners(facts.queue, facts.interface, facts.device)
+            member = _new(facts, Device(facts.device), owner, tenant, agent_tenant)
             member.name, member.membership, member.penalty = facts.name, facts.membership, facts.penalty
             self._publish("removed", member, time)
 
@@ -216,8 +188,8 @@ class Members:
         if len(self._members) >= _MAX_MEMBERS:
             self._drop("members")
             return None
-        user, tenant, _ = self._owners(facts.queue, facts.interface, facts.device)
-        member = self._insert(facts, user, tenant)
+        owner, tenant, _ = self._owners(facts.queue, facts.interface, facts.device)
+        member = self._insert(facts, owner, tenant)
         member.name, member.membership, member.penalty = facts.name, facts.membership, facts.penalty
         self._set_pause(member, facts.paused, facts.reason)
         member.wraps_up_until = facts.wraps_up_until
@@ -248,12 +220,13 @@ class Members:
             member.wraps_up_until = facts.wraps_up_until
             self._agents.change_member(member, time)
 
-    def _insert(self, facts: MemberFacts, user: User | None, tenant: str) -> Member:
+    def _insert(self, facts: MemberFacts, owner: User | None, tenant: str) -> Member:
         device = self._devices.get(facts.device)
         if device is None:
             device = self._devices[facts.device] = Device(facts.device)
         agent_tenant = self._agent_tenant(facts.interface, facts.device, tenant)
-        member = _new(facts, device, user, tenant, agent_tenant)
+        member = _new(facts, device, owner, tenant, agent_tenant)
+        member.user = owner or self._logged_in.get(facts.device)
         device.members.add(member)
         self._members[facts.queue, facts.interface] = member
         self._removed.discard((facts.queue, facts.interface))
@@ -272,10 +245,10 @@ class Members:
         return () if known is None else known.members
 
     def _owners(self, queue: str, interface: str, device: str) -> tuple[User | None, str, str]:
-        """Return the user of a member, its tenant, and the tenant of its user."""
-        user = self._directory.user_of_member(interface, device)
+        """Return the user of a member's device, its tenant, and the tenant of its user."""
+        owner = self._directory.user_of_member(interface, device)
         tenant = self._rules.of_member(queue, device)
-        return user, tenant, self._agent_tenant(interface, device, tenant)
+        return owner, tenant, self._agent_tenant(interface, device, tenant)
 
     def _agent_tenant(self, interface: str, device: str, tenant: str) -> str:
         return self._rules.of_device(device) or self._rules.of_device(interface) or tenant
@@ -288,8 +261,8 @@ class Members:
 
     def _learn_name(self, member: Member) -> None:
         # app_queue names a member like its interface if it was given no name.
-        if member.user is not None and member.name not in (member.interface, member.device.name):
-            self._directory.learn_name(member.user.user_id, member.name)
+        if member.owner is not None and member.name not in (member.interface, member.device.name):
+            self._directory.learn_name(member.owner.user_id, member.name)
 
     def _drop(self, kind: str) -> None:
         self.dropped[kind] = self.dropped.get(kind, 0) + 1
@@ -299,7 +272,7 @@ class Members:
     def _publish(self, change: str, member: Member, time: float, reason: str = "") -> None:
         if not member.tenant:
             return
-        user = member.user
+        user = member.owner
         payload: dict[str, JsonValue] = {
             "queue_name": member.queue,
             "user_id": member.interface if user is None else user.user_id,
@@ -323,7 +296,7 @@ class Members:
             member.interface,
             member.device.name,
             member.tenant,
-            "" if member.user is None else member.user.user_id,
+            _id_of(member.owner),
             member.name,
             member.membership,
             member.penalty,
@@ -334,9 +307,9 @@ class Members:
         self._outgoing.record(_key(member), encode_json(record))
 
 
-def _new(facts: MemberFacts, device: Device, user: User | None, tenant: str, agent_tenant: str) -> Member:
+def _new(facts: MemberFacts, device: Device, owner: User | None, tenant: str, agent_tenant: str) -> Member:
     member = Member(facts.queue, facts.interface, device)
-    member.user, member.tenant, member.agent_tenant = user, tenant, agent_tenant
+    member.owner, member.tenant, member.agent_tenant = owner, tenant, agent_tenant
     member.needs_login = facts.needs_login
     return member
 

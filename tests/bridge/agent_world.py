@@ -8,7 +8,8 @@ from typing import Any
 from callcenter_ws.bridge.agent_states import Activity, DeviceStatus
 from callcenter_ws.bridge.agents import Agents
 from callcenter_ws.bridge.directory import Directory
-from callcenter_ws.bridge.members import MemberFacts, Members
+from callcenter_ws.bridge.member_facts import MemberFacts
+from callcenter_ws.bridge.members import Members
 from callcenter_ws.bridge.outgoing import BridgeEvent, Outgoing
 from callcenter_ws.bridge.settings import AgentEntry, TenantRule
 from callcenter_ws.bridge.tenants import TenantRules

@@ -543,7 +543,7 @@ def test_another_state_interface_is_another_member() -> None:
 def test_an_agent_of_the_exchange_is_logged_in_while_its_call_lasts() -> None:
     world = AgentWorld()
     pool = world.facts("pool", "Local/1001@pool", device="Agent:1001", needs_login=True, status="unreachable")
-    world.directory.bind("Agent:1001", User("201"))
+    world.members.log_in("Agent:1001", User("201"), 1000)
     world.members.update(pool, 1000)
     told = [world.told()]
     world.members.set_device_status("Agent:1001", "idle", 1000)
@@ -551,7 +551,7 @@ def test_an_agent_of_the_exchange_is_logged_in_while_its_call_lasts() -> None:
     world.members.set_device_status("Agent:1001", "unreachable", 1000)
     told.append(world.told())
     assert told == [
-        ["acme added 201 pool free"],
+        ["acme added Local/1001@pool pool free"],
         ["acme login 201 available pool"],
         ["acme logout 201"],
     ]

@@ -10,7 +10,8 @@ from callcenter_ws.bridge.agent_states import DeviceStatus, Member
 from callcenter_ws.bridge.agents import Agents
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.directory import Directory, User, device_of_channel
-from callcenter_ws.bridge.members import MemberFacts, Members
+from callcenter_ws.bridge.member_facts import MemberFacts
+from callcenter_ws.bridge.members import Members
 from callcenter_ws.bridge.outgoing import Outgoing
 from callcenter_ws.bridge.tenants import TenantRules
 from callcenter_ws.runtime.json import encode_json
@@ -178,16 +179,14 @@ class QueueMembers:
     def _enter(self, login: LoginRecord, time: float) -> None:
         user = User(login.user_id, login.username, login.extension)
         self._logins[login.agent] = login
-        self._directory.bind(login.device, user)
         self._agents.log_in(user, login.agent, login.tenant_id, time)
-        self._members.remap(time, login.device)
+        self._members.log_in(login.device, user, time)
 
     def _leave(self, login: LoginRecord, time: float) -> None:
         del self._logins[login.agent]
         self._outgoing.record(login.key, None)
-        self._directory.bind(login.device, None)
         self._agents.log_out(login.user_id, login.agent, time)
-        self._members.remap(time, login.device)
+        self._members.log_in(login.device, None, time)
 
 
 def _key(message: AmiMessage) -> tuple[str, str]:
