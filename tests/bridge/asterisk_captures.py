@@ -109,4 +109,6 @@ def replayed(
     for played in captures:
         for unit in replay.play(capture(played) if isinstance(played, str) else played):
             found += unit.events
+    for unit in replay.finish():
+        found += unit.events
     return found

@@ -53,7 +53,7 @@ def test_named_files_exist(page: Path) -> None:
     assert missing == []
 
 
-GENERATED = {"daemon.py"}
+GENERATED = {"daemon.py", "monday.toml"}
 """Files that the reader creates."""
 
 OF_ASTERISK = {"manager.conf", "manager_custom.conf", "queues.conf", "extensions.conf", "pjsip.conf"}

@@ -16,6 +16,9 @@ from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.outgoing import Unit
 from callcenter_ws.bridge.settings import SourceSettings
 
+_MOMENT_SECONDS = 2.0
+"""How long a bridge would have stayed connected after the last event of a capture."""
+
 
 class Replay:
     """One bridge and one exchange, of which several connections were captured.
@@ -31,6 +34,7 @@ class Replay:
         self.machine = AsteriskMachine(settings, records or {})
         self.notes: Sequence[str] = ()
         self._is_synchronized = False
+        self._last = 0.0
 
     def play(self, capture: Capture) -> Iterator[Unit]:
         """Yield what one connection tells, in order; further connections are played with further calls.
@@ -50,6 +54,7 @@ class Replay:
         version = ""
         waiting: list[tuple[AmiMessage, float]] = []
         for arrived, message in _messages(capture, notes):
+            self._last = arrived
             version = message.get("AsteriskVersion") or version if message.response else version
             if lists is None and rounds and message.response and message.get("ActionID") in rounds[0]:
                 lists = ListCollector(rounds.popleft())
@@ -65,6 +70,11 @@ class Replay:
             else:
                 self.machine.handle(message, arrived)
                 yield self.machine.take()
+
+    def finish(self) -> Iterator[Unit]:
+        """Yield what is due a moment after the last event; the bridge stays, but nothing comes any more."""
+        self.machine.pass_time(self._last + _MOMENT_SECONDS)
+        yield self.machine.take()
 
     def _synchronize(
         self, lists: ListCollector, waiting: list[tuple[AmiMessage, float]], arrived: float

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from callcenter_ws.cli.arguments import Commands
-from callcenter_ws.cli.bridge import check, replay
+from callcenter_ws.cli.bridge import check, record, replay, watch
 
-ACTIONS = (check, replay)
+ACTIONS = (check, watch, record, replay)
 """The modules of the actions, in the order of the help text. Each has a function ``add(actions)``."""
 
 

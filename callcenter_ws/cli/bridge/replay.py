@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from callcenter_ws.bridge.asterisk.capture import NotACapture
+from callcenter_ws.bridge.asterisk.capture import Capture, NotACapture
 from callcenter_ws.bridge.asterisk.replay import Replay
 from callcenter_ws.bridge.laws import LawChecker
 from callcenter_ws.bridge.outgoing import BridgeEvent
@@ -42,17 +42,11 @@ def replay(arguments: argparse.Namespace) -> int:
     captures = [(path, read_capture(path)) for path in arguments.captures]
     player, checker = Replay(settings), LawChecker()
     count = 0
-    for path, capture in captures:
-        try:
-            for event in (event for unit in player.play(capture) for event in unit.events):
-                print(encode_json(printed(event)).decode())
-                count += 1
-                if arguments.check:
-                    checker.check(event)
-        except NotACapture as error:
-            raise CommandFailed(f"{path}: is not a capture of the manager interface: {error}") from None
-        for note in player.notes:
-            print(f"{path}: {printable(note)}", file=sys.stderr)
+    for event in _events(player, captures):
+        print(encode_json(printed(event)).decode())
+        count += 1
+        if arguments.check:
+            checker.check(event)
     if not arguments.check:
         return 0
     checker.finish()
@@ -60,6 +54,19 @@ def replay(arguments: argparse.Namespace) -> int:
     for line in _verdict(checker, count):
         print(line, file=sys.stderr)
     return 1 if checker.breaches else 0
+
+
+def _events(player: Replay, captures: Sequence[tuple[Path, Capture]]) -> Iterator[BridgeEvent]:
+    for path, capture in captures:
+        try:
+            for unit in player.play(capture):
+                yield from unit.events
+        except NotACapture as error:
+            raise CommandFailed(f"{path}: is not a capture of the manager interface: {error}") from None
+        for note in player.notes:
+            print(f"{path}: {printable(note)}", file=sys.stderr)
+    for unit in player.finish():
+        yield from unit.events
 
 
 def printed(event: BridgeEvent) -> JsonObject:
