@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench import (
+    bridge,
     cluster,
     compression,
     connect,
@@ -41,6 +42,7 @@ CASES: Mapping[str, Callable[[Path, Scale], Report]] = {
     "snapshot": snapshot.measure,
     "cluster": cluster.measure,
     "hostile": hostile.measure,
+    "bridge": bridge.measure,
 }
 
 _DESCRIPTION = """\
@@ -61,6 +63,8 @@ cases of the gateway alone:
   resume       live fan-out, then the same clients reconnect and resume with 500 missed events each
   cluster      gateways that share a Redis, against one with a file: fan-out, latency, ingest, 1 to 4 workers
   hostile      another client's round trip, memory and the longest reactor turns under each of eleven attacks
+  bridge       an Asterisk with 500 agents and 50 calls a second: its events per second and their CPU, in the bridge
+               alone and through to a client; the client's delay; memory over a million events. Peer: panoramisk
   snapshot     the state of 5,000 agents, 500 calls and 100 queues: time to the first and last byte, and size
 
 peers:

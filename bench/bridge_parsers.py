@@ -20,6 +20,7 @@ from callcenter_ws.bridge.settings import Directions, SourceSettings
 from callcenter_ws.runtime.endpoints import EndpointDescription
 
 TENANT = "acme"
+AGENT_PATTERN = "PJSIP/(?P<user_id>[0-9]+)"
 CHUNK_BYTES = 16_384
 """Bytes that are read at once."""
 
@@ -27,16 +28,15 @@ Read = Callable[[Iterable[bytes]], int]
 """Reads chunks, and returns the number of events in them."""
 
 
-def source_settings(name: str, port: int, secret_file: Path) -> SourceSettings:
-    """Return the settings of the source for the generated exchange."""
+def _source_settings() -> SourceSettings:
     return SourceSettings(
-        name=name,
+        name="bench",
         kind="asterisk",
-        endpoint=EndpointDescription.parse(f"tcp:127.0.0.1:{port}"),
+        endpoint=EndpointDescription.parse("tcp:127.0.0.1:1"),
         username="bench",
-        secret_file=secret_file,
+        secret_file=Path(),
         tenant=TENANT,
-        agent_pattern="PJSIP/(?P<user_id>[0-9]+)",
+        agent_pattern=AGENT_PATTERN,
         directions=Directions(inbound=("from-trunk",), internal=("internal",)),
     )
 
@@ -126,7 +126,7 @@ class MachineReader:
     """
 
     def __init__(self, queue_items: Sequence[str]) -> None:
-        self._machine = AsteriskMachine(source_settings("bench", 1, Path()), {})
+        self._machine = AsteriskMachine(_source_settings(), {})
         credentials = Credentials("bench", "secret")
         self._session = AmiSession(credentials, self._machine, "bench", wanted=self._machine.wanted)
         self._arrived = 0.0

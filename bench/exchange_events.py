@@ -78,17 +78,22 @@ class ExchangeEvents:
         self._free_at = [(START, agent) for agent in range(agents)]
         self._waiting: list[tuple[float, int, bytes]] = []
         self._order = count()
+        self._arrival = self._sent = START
         self.lists = _queue_lists(agents)
 
-    def __iter__(self) -> Iterator[SentEvent]:
-        """Yield events without an end."""
-        arrival = START
-        while True:
-            self._start_call(arrival)
-            arrival += self._spacing
-            while self._waiting and self._waiting[0][0] <= arrival:
-                time, _, data = heapq.heappop(self._waiting)
-                yield SentEvent(time, data)
+    def calls(self, number: int) -> Iterator[SentEvent]:
+        """Yield the events of the next ``number`` calls, until the last of them has ended."""
+        for _ in range(number):
+            self._start_call(self._arrival)
+            self._arrival += self._spacing
+            yield from self._due(self._arrival)
+        yield from self._due(float("inf"))
+        self._arrival = max(self._arrival, self._sent)
+
+    def _due(self, until: float) -> Iterator[SentEvent]:
+        while self._waiting and self._waiting[0][0] <= until:
+            self._sent, _, data = heapq.heappop(self._waiting)
+            yield SentEvent(self._sent, data)
 
     def _start_call(self, at: float) -> None:
         number = next(self._numbers)

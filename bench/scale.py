@@ -33,6 +33,9 @@ class Scale:
         hostile_start_seconds: time for which an attack runs before it is measured.
         hostile_calls: calls in the state that attackers request.
         hostile_clients: connections with a token that an attack may use.
+        bridge_calls: calls of an exchange whose events a bridge reads as fast as it can.
+        bridge_seconds: time for which the exchange has calls at its rate.
+        bridge_memory_calls: calls after which the memory of the state machine is compared.
     """
 
     rounds: int
@@ -61,6 +64,9 @@ class Scale:
     hostile_start_seconds: float
     hostile_calls: int
     hostile_clients: int
+    bridge_calls: int
+    bridge_seconds: float
+    bridge_memory_calls: int
 
 
 FULL = Scale(
@@ -90,6 +96,9 @@ FULL = Scale(
     hostile_start_seconds=2,
     hostile_calls=40_000,
     hostile_clients=150,
+    bridge_calls=3_000,
+    bridge_seconds=10,
+    bridge_memory_calls=33_000,
 )
 """The sizes for which the goals are stated."""
 
@@ -120,5 +129,8 @@ QUICK = Scale(
     hostile_start_seconds=0.2,
     hostile_calls=100,
     hostile_clients=60,
+    bridge_calls=60,
+    bridge_seconds=0.5,
+    bridge_memory_calls=100,
 )
 """Every case once in a few seconds, as a test. Its figures are meaningless."""

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 900
-DELIVERING = ("fan-out", "latency", "compression", "tenants", "ingest", "resume", "snapshot", "cluster")
+DELIVERING = ("fan-out", "latency", "compression", "tenants", "ingest", "resume", "snapshot", "cluster", "bridge")
 OF_STORES = ("ingest", "resume", "snapshot")
 CASES = (
     "fan-out",
@@ -27,6 +27,7 @@ CASES = (
     "snapshot",
     "cluster",
     "hostile",
+    "bridge",
 )
 NOT_INSTALLED = re.compile(r"not installed; bench/setup installs it$")
 
