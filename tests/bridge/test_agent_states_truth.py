@@ -157,3 +157,73 @@ def test_agents_are_shown_in_the_states_of_their_phones(kind: str, scenario: str
             if is_state not in ("gone", pair[1]) and not (kind == "filtered" and pair in UNSEEN):
                 wrong.append(f"{number} at {time:.2f}: told {pair[0]}, phone {pair[1]}")
     assert wrong == []
+
+
+def _sequence(scenario: str, user_id: str) -> list[str]:
+    """Return the logins, states and logouts of an agent."""
+    found = []
+    for event in replayed(recordings("lean")[scenario]):
+        if event.type.startswith("agent.") and event.payload["user_id"] == user_id:
+            kind = event.type.removeprefix("agent.").removesuffix(".changed")
+            words = [kind, str(event.payload.get("state", "")), str(event.payload.get("reason", ""))]
+            found.append(" ".join(word for word in words if word))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scenario", "user_id", "expected"),
+    [
+        (
+            "60-phone-unreachable",
+            "205",
+            [
+                "login available",
+                "state offline",
+                "state available",
+                "state ringing",
+                "state talking",
+                "state available",
+                "logout",
+            ],
+        ),
+        ("42-invalid-member", "999", ["login offline", "logout"]),
+        (
+            "61-agent-pool",
+            "201",
+            [
+                # No phone rings: the agent hears a call in the one by which it is logged in.
+                "login busy",
+                "state available",
+                "state busy",
+                "state talking",
+                "state available",
+                "state busy",
+                "state talking",
+                "state available",
+            ],
+        ),
+        (
+            "08-pause-unpause",
+            "202",
+            ["login break Meeting", "state available"],
+        ),
+        ("16-members", "204", ["login break", "state available", "logout"]),
+        ("16-members", "203", ["login ringing", "logout", "login available"]),
+        ("50-autopause", "202", ["login ringing", "state available"]),
+        (
+            "14-hold-unhold",
+            "203",
+            [
+                "login ringing",
+                "state talking",
+                "state hold",
+                "state talking",
+                "state hold",
+                "state talking",
+                "state available",
+            ],
+        ),
+    ],
+)
+def test_what_is_told_of_an_agent(scenario: str, user_id: str, expected: list[str]) -> None:
+    assert _sequence(scenario, user_id) == expected
