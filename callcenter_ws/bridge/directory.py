@@ -18,6 +18,9 @@ _MAX_NAMES = 20_000
 _SUFFIX = re.compile(r"-[0-9a-f]{8}$")
 _SHORT_SUFFIX = re.compile(r"(?<=[0-9A-Za-z_.])-[0-9]{1,6}$")
 _SHORT_SUFFIXED = ("DAHDI/", "IAX2/")
+_PHONES_OF_HINTS = ("PJSIP/", "SIP/")
+"""The technologies of the phones behind the hints of extensions, as FreePBX writes them."""
+
 _OPTIONS = re.compile(r"/[a-z]+$")
 
 
@@ -162,6 +165,8 @@ def _names(device: str) -> tuple[str, ...]:
     names = [device, plain]
     if extension:
         names += [_OPTIONS.sub("", plain), extension]
+        if plain[:5].lower() == "hint:":
+            names += [phone + extension for phone in _PHONES_OF_HINTS]
     else:
         # Asterisk accepts "pjsip/201" in queues.conf; its channels are named "PJSIP/201-...".
         technology, slash, rest = plain.partition("/")

@@ -57,6 +57,15 @@ def test_the_table_precedes_the_pattern() -> None:
     ]
 
 
+def test_a_hint_stands_for_the_phone_of_its_extension() -> None:
+    # FreePBX: member => Local/201@from-queue/n,0,Alice,hint:201@ext-local
+    by_pattern, by_table = Directory({}, PATTERN), Directory({"SIP/201": AgentEntry(user_id="alice")}, "")
+    found = [
+        directory.user_of_member("Local/201@from-queue/n", "hint:201@ext-local") for directory in (by_pattern, by_table)
+    ]
+    assert found == [User("201"), User("alice")]
+
+
 @pytest.mark.parametrize("device", ["PJSIP/trunk-acme", "PJSIP/201x", "Local/1@robots/n", "Agent:1001", "", "PJSIP/"])
 def test_other_devices_have_no_user(device: str) -> None:
     assert Directory({}, PATTERN).user_of(device) is None
