@@ -85,6 +85,7 @@ class ExchangeService(Service):
         self._retry: Timer | None = None
         self._relinking: Deferred[None] | None = None
         self._is_open = False
+        self._is_linked = False
 
     @property
     def connection(self) -> AmiConnection | None:
@@ -333,7 +334,10 @@ class ExchangeService(Service):
             self._connect()
 
     def _link_changed(self, state: LinkState, reason: str) -> None:
-        if state is LinkState.CONNECTED and self._is_open:
+        was_linked, self._is_linked = self._is_linked, state is LinkState.CONNECTED
+        if was_linked and not self._is_linked:
+            self.health.link_lost()
+        elif self._is_linked and self._is_open:
             self._send(self.health.link_connected())
 
 

@@ -31,6 +31,8 @@ class SourceHealth:
         self._now = now
         self._since = 0.0
         self._published = 0
+        # Whether the state was published since the connection to the gateway was lost.
+        self._is_told = False
         self._started = now()
         self.tenants = tuple(tenants)
         self.is_up: bool | None = None
@@ -46,12 +48,17 @@ class SourceHealth:
         """Note that there is no session with the exchange; return what has to be published."""
         return self._changed(is_up=False, reason=reason)
 
+    def link_lost(self) -> None:
+        """Note that the connection to the gateway is lost."""
+        self._is_told = False
+
     def link_connected(self) -> Unit:
         """Return what has to be published on a new connection to the gateway.
 
-        The lease of the source may have ended meanwhile; then the gateway has published ``source.down``.
+        The lease of the source may have ended meanwhile; then the gateway has published ``source.down``. What was
+        published while there was no connection comes after that in any case.
         """
-        return Unit() if self.is_up is None else self._unit()
+        return Unit() if self.is_up is None or self._is_told else self._unit()
 
     def _changed(self, *, is_up: bool, reason: str) -> Unit:
         if (self.is_up, self.reason) == (is_up, reason):
@@ -68,6 +75,7 @@ class SourceHealth:
         if self.version:
             payload["version"] = self.version
         self._published += 1
+        self._is_told = True
         type_ = SOURCE_UP if self.is_up else SOURCE_DOWN
         # Of this process: what is up now is not what was up before it.
         event_id = f"{self._source}/{self._started:.3f}/{type_}/{self._published}"

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from callcenter_ws.bridge.load import load
-from callcenter_ws.bridge.settings import AgentEntry, BridgeSettings, Directions, TenantRule
+from callcenter_ws.bridge.load import SECTIONS, load
+from callcenter_ws.bridge.settings import (
+    AgentEntry,
+    BridgeSettings,
+    Directions,
+    GatewaySettings,
+    LogSettings,
+    MetricsSettings,
+    SourceSettings,
+    TenantRule,
+)
+from callcenter_ws.bridge.table_decoder import fields_of
 from callcenter_ws.runtime.setting_problems import ConfigError
+
+ETC_FILE = Path(__file__).parents[2] / "etc" / "bridge.toml"
 
 EXAMPLE = """
 [gateway]
@@ -288,3 +301,55 @@ def test_a_command_that_connects_to_nothing_needs_no_secret_and_no_gateway(folde
 def test_a_missing_file(folder: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the file: No such file"):
         load(folder / "none.toml")
+
+
+# The file etc/bridge.toml
+
+
+def settings_in(text: str) -> set[str]:
+    """The keys that the file sets, or has in a comment, by the class of their table."""
+    section, found = "", set()
+    for line in text.splitlines():
+        text = line.removeprefix("# ")
+        if header := re.fullmatch(r"\[+([\w.]+)\]+", text):
+            section = header[1]
+        elif key := re.match(r"(\w+) = ", text):
+            found.add(f"{section}.{key[1]}")
+    return found
+
+
+def test_the_file_in_etc_has_every_setting() -> None:
+    tables = {**SECTIONS, "sources": SourceSettings, "sources.tenants": TenantRule}
+    expected = {f"{section}.{name}" for section, cls in tables.items() for name in fields_of(cls)}
+    expected -= {"sources.tenants"}
+    assert settings_in(ETC_FILE.read_text()) == expected
+
+
+def test_the_file_in_etc_has_the_defaults(folder: Path) -> None:
+    text = ETC_FILE.read_text().replace("/var/lib/callcenter-bridge", str(folder))
+    settings = loaded(folder, text, CREDENTIALS_DIRECTORY=str(folder))
+    (source,) = settings.sources
+    assert settings.log == LogSettings()
+    assert settings.metrics == MetricsSettings()
+    assert settings.gateway == GatewaySettings(endpoint=settings.gateway.endpoint, spool=settings.gateway.spool)
+    plain = SourceSettings(
+        name="pbx1",
+        kind="asterisk",
+        endpoint=source.endpoint,
+        username="callcenter",
+        secret_file=source.secret_file,
+        tenant="acme",
+        agent_pattern=source.agent_pattern,
+    )
+    assert source == plain
+
+
+def test_the_examples_in_its_comments_are_valid(folder: Path) -> None:
+    lines = [re.sub(r"^# (?=\[|\w+ = )", "", line) for line in ETC_FILE.read_text().splitlines()]
+    text = "\n".join(lines).replace("/var/lib/callcenter-bridge", str(folder))
+    (folder / "amp.secret").touch(0o600)
+    (folder / "amp.secret").write_text("another secret")
+    settings = loaded(folder, text, CREDENTIALS_DIRECTORY=str(folder))
+    assert settings.sources[0].tenants[0].domain == r"globex\.example"
+    assert settings.sources[0].agents["PJSIP/201"].user_id == "alice"
+    assert settings.metrics.listen is not None

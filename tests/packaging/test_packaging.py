@@ -16,8 +16,8 @@ import pytest
 import callcenter_ws
 
 ROOT = Path(__file__).parent.parent.parent
-PLUGIN = "twisted/plugins/callcenter_ws_plugin.py"
-REQUIRED = {PLUGIN, "callcenter_ws/py.typed", "callcenter_ws/demo/page/index.html"}
+PLUGINS = {"twisted/plugins/callcenter_ws_plugin.py", "twisted/plugins/callcenter_bridge_plugin.py"}
+REQUIRED = {*PLUGINS, "callcenter_ws/py.typed", "callcenter_ws/demo/page/index.html"}
 IGNORED = shutil.ignore_patterns(
     ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist", "_build", "dropin.cache"
 )
@@ -74,16 +74,23 @@ def environment(tmp_path: Path) -> Path:
 def test_the_sdist_contains_the_files_for_building_and_testing(distributions: tuple[Path, Path]) -> None:
     with tarfile.open(distributions[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    also = {"setup.py", "LICENSE", "README.rst", "etc/callcenter-ws.toml", "tests/packaging/test_packaging.py"}
+    also = {
+        "setup.py",
+        "LICENSE",
+        "README.rst",
+        "etc/callcenter-ws.toml",
+        "etc/bridge.toml",
+        "tests/packaging/test_packaging.py",
+    }
     assert names >= REQUIRED | also
     assert "twisted/__init__.py" not in names
 
 
-def test_the_wheel_adds_only_the_plugin_to_twisted(distributions: tuple[Path, Path]) -> None:
+def test_the_wheel_adds_only_the_plugins_to_twisted(distributions: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(distributions[1]) as archive:
         names = set(archive.namelist())
     assert names >= REQUIRED
-    assert {name for name in names if name.startswith("twisted/")} == {PLUGIN}
+    assert {name for name in names if name.startswith("twisted/")} == PLUGINS
     tops = {name.split("/")[0] for name in names}
     assert tops == {"callcenter_ws", "twisted", f"callcenter_ws-{callcenter_ws.__version__}.dist-info"}
 
@@ -103,6 +110,7 @@ def assert_commands_work(environment: Path, elsewhere: Path) -> None:
     options = run(bin_ / "twistd", "callcenter-ws", "--help", cwd=elsewhere)
     assert "--config" in options
     assert "--demo" in options
+    assert "--config" in run(bin_ / "twistd", "callcenter-bridge", "--help", cwd=elsewhere)
     assert callcenter_ws.__version__ in run(bin_ / "callcenter-ws", "version", cwd=elsewhere)
     twisted_file = run(bin_ / "python", "-c", "import twisted; print(twisted.__file__)", cwd=elsewhere)
     assert twisted_file.strip().startswith(str(environment)), "the project's twisted folder shadows Twisted"

@@ -11,13 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from callcenter_ws.bridge.load import load as load_bridge
+from callcenter_ws.bridge.settings import GatewaySettings
+from callcenter_ws.bridge.table_decoder import fields_of
+from callcenter_ws.bridge.tap import STOP_MARGIN_SECONDS as BRIDGE_STOP_MARGIN_SECONDS
 from callcenter_ws.config.load import load
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS
+from callcenter_ws.runtime.setting_values import range_of
 
 ETC = Path(__file__).parents[2] / "etc"
 INSTALLED_IN = "/opt/callcenter-ws/bin/"
-UNITS = ("callcenter-ws.service", "callcenter-ws-web.socket", "callcenter-ws-amp.socket")
+BRIDGE = "callcenter-bridge.service"
+UNITS = ("callcenter-ws.service", "callcenter-ws-web.socket", "callcenter-ws-amp.socket", BRIDGE)
 MAX_EXPOSURE = 2.0
 
 
@@ -59,17 +65,39 @@ def test_a_mistake_would_be_found(units: Path) -> None:
     assert "Failed to parse sec value" in verified.stderr
 
 
-def test_the_unit_is_confined(units: Path) -> None:
+@pytest.mark.parametrize("name", ["callcenter-ws.service", BRIDGE])
+def test_the_unit_is_confined(units: Path, name: str) -> None:
     command = ["systemd-analyze", "security", "--offline=true", f"--threshold={MAX_EXPOSURE * 10:g}"]
-    judged = run([*command, str(units / "callcenter-ws.service")])
+    judged = run([*command, str(units / name)])
     assert judged.returncode == 0, judged.stdout
 
 
-def test_the_user(tmp_path: Path) -> None:
-    made = run(["systemd-sysusers", "--dry-run", f"--root={tmp_path}", str(ETC / "sysusers.d" / "callcenter-ws.conf")])
+@pytest.mark.parametrize("name", ["callcenter-ws", "callcenter-bridge"])
+def test_the_user(tmp_path: Path, name: str) -> None:
+    made = run(["systemd-sysusers", "--dry-run", f"--root={tmp_path}", str(ETC / "sysusers.d" / f"{name}.conf")])
     assert made.returncode == 0, made.stderr
-    assert "callcenter-ws" in made.stdout + made.stderr
-    assert values("callcenter-ws.service", "User") == ["callcenter-ws"]
+    assert name in made.stdout + made.stderr
+    assert values(f"{name}.service", "User") == [name]
+
+
+def test_the_settings_of_a_bridge_fit_its_unit(tmp_path: Path) -> None:
+    """Its spools are in the folder that the unit makes, and its credential is one that the unit loads."""
+    text = (ETC / "bridge.toml").read_text()
+    (state,) = values(BRIDGE, "StateDirectory")
+    table = tomllib.loads(text)
+    assert table["gateway"]["spool"].startswith(f"/var/lib/{state}/")
+    for name in [credential.partition(":")[0] for credential in values(BRIDGE, "LoadCredential")]:
+        (tmp_path / name).write_text("0123456789" * 4)
+        (tmp_path / name).chmod(0o400)
+    config = tmp_path / "bridge.toml"
+    token = '# token_file = "$CREDENTIALS_DIRECTORY/amp.secret"'
+    assert token in text
+    config.write_text(text.replace(f"/var/lib/{state}", str(tmp_path)).replace(token, token[2:]))
+    settings = load_bridge(config, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert settings.warnings == ()
+    assert settings.sources[0].secret_file == tmp_path / "ami.secret"
+    (timeout,) = values(BRIDGE, "TimeoutStopSec")
+    assert int(timeout) > range_of(fields_of(GatewaySettings)["stop_timeout"]).largest + BRIDGE_STOP_MARGIN_SECONDS
 
 
 def test_the_settings_fit_the_unit(tmp_path: Path) -> None:
