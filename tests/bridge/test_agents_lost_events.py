@@ -26,7 +26,7 @@ def _damaged(content: bytes, chance: float, seed: int) -> bytes:
     return b"\r\n\r\n".join(kept)
 
 
-@pytest.mark.parametrize("chance", [0.05, 0.3])
+@pytest.mark.parametrize("chance", [0.2])
 @pytest.mark.parametrize("scenario", [name for name, parts in recordings("lean").items() if len(parts) == 1])
 def test_lost_and_repeated_events_break_no_law_of_agents(scenario: str, chance: float) -> None:
     content = _damaged(capture(scenario).content, chance, seed=len(scenario))

@@ -142,7 +142,7 @@ class _Checked:
         self.members[member] = pause
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_STEPS)
 def test_any_sequence_is_told_consistently(steps: list[tuple[Any, ...]]) -> None:  # Any: the details of steps
     checked = _Checked()
@@ -150,7 +150,7 @@ def test_any_sequence_is_told_consistently(steps: list[tuple[Any, ...]]) -> None
         checked.do(*step)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_STEPS)
 def test_all_are_logged_out_when_all_members_are_gone(steps: list[tuple[Any, ...]]) -> None:  # Any: as above
     checked = _Checked()
