@@ -1,0 +1,82 @@
+"""The metrics of a bridge: they are those of the manual, and say what was counted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.task import Clock
+
+from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
+from callcenter_ws.bridge.metrics import MAX_KINDS, BridgeMetrics
+from callcenter_ws.bridge.reload import BridgeReload
+from callcenter_ws.bridge.service import BridgeService
+from callcenter_ws.bridge.settings import BridgeSettings, GatewaySettings, SourceSettings
+from callcenter_ws.runtime.endpoints import EndpointDescription
+
+MANUAL = Path(__file__).parents[2] / "docs" / "metrics.rst"
+_ROW = re.compile(r"   \* - ``(callcenter_bridge_\w+)``\n     - (\w+)\n     -(?: (.*))?\n     - (.+)")
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> BridgeService:
+    (tmp_path / "secret").write_text("secret")
+    source = SourceSettings(
+        name="pbx1",
+        kind="asterisk",
+        endpoint=EndpointDescription.parse("tcp:127.0.0.1:1"),
+        username="callcenter",
+        secret_file=tmp_path / "secret",
+        tenant="acme",
+    )
+    gateway = GatewaySettings(endpoint=EndpointDescription.parse(f"unix:{tmp_path}/amp"), spool=tmp_path / "spool")
+    return BridgeService(BridgeSettings(gateway=gateway, sources=(source,)), Clock())
+
+
+def exposition(bridge: BridgeService) -> str:
+    registry = CollectorRegistry()
+    reload = BridgeReload(bridge, lambda: bridge.settings, lambda level: None, lambda: 0.0)
+    registry.register(BridgeMetrics(bridge, reload))
+    return generate_latest(registry).decode()
+
+
+def test_the_manual_has_exactly_these_metrics(bridge: BridgeService) -> None:
+    (exchange,) = bridge.exchanges
+    exchange.counters.count_refused("invalid_event")
+    exchange.counters.count_loss("timeout")
+    exchange.traffic.skipped["Newexten"] = 3
+    exchange._unmatched["queue"] = exchange._over_limit["calls"] = 1
+    rows = {
+        name: (kind, frozenset(re.findall(r"``(\w+)``", labels or "")))
+        for name, kind, labels, _ in _ROW.findall(MANUAL.read_text())
+    }
+    found = {}
+    for family in text_string_to_metric_families(exposition(bridge)):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        found[name] = (family.type, frozenset(labels))
+    assert found == rows
+
+
+def test_what_is_counted_is_shown(bridge: BridgeService) -> None:
+    (exchange,) = bridge.exchanges
+    exchange.counters.count_loss(Loss(LostReason.TIMEOUT, "no answer").reason)
+    exchange.counters.lag.observe(0.02)
+    text = exposition(bridge)
+    assert 'callcenter_bridge_losses_total{reason="timeout",source="pbx1"} 1.0' in text
+    assert 'callcenter_bridge_lag_seconds_bucket{le="0.05",source="pbx1"} 1.0' in text
+    assert 'callcenter_bridge_up{source="pbx1"} 0.0' in text
+
+
+def test_the_number_of_series_is_bounded(bridge: BridgeService) -> None:
+    (exchange,) = bridge.exchanges
+    for number in range(100):
+        exchange.counters.count_refused(f"code{number}")
+        exchange.traffic.skipped[f"Event{number}"] = 2
+    text = exposition(bridge)
+    assert text.count("callcenter_bridge_refused_events_total{") <= MAX_KINDS + 2
+    assert text.count("callcenter_bridge_ignored_messages_total{") == MAX_KINDS + 1
+    assert f'callcenter_bridge_ignored_messages_total{{name="other",source="pbx1"}} {2.0 * (100 - MAX_KINDS)}' in text
