@@ -184,19 +184,19 @@ class LawChecker:
         # A later one is another attempt: that a ring ended because another agent answered first is not told.
         if event.time - call.ringing.get(agent, 0.0) < SAME_RING_SECONDS:
             self._report(f"it rings at {agent} already")
-        if agent in call.talking:
+        if self._talks_in(call, agent, payload):
             self._report(f"{agent} talks in this call")
         call.ringing[agent] = event.time
 
     def _missed(self, call: _Call, event: BridgeEvent, payload: Mapping[str, JsonValue]) -> None:
         agent = str(payload.get("agent_id") or "")
-        if agent in call.talking:
+        if self._talks_in(call, agent, payload):
             self._report(f"{agent} talks in this call")
         call.ringing.pop(agent, None)
 
     def _answered(self, call: _Call, event: BridgeEvent, payload: Mapping[str, JsonValue]) -> None:
         agent = str(payload.get("agent_id") or "")
-        if agent in call.talking:
+        if self._talks_in(call, agent, payload):
             self._report(f"{agent} has answered this call already")
         for other_id in self._talks.get(agent, ()):
             other = self._calls[other_id]
@@ -237,6 +237,9 @@ class LawChecker:
             self._talks.setdefault(target, set()).add(call_id)
             self._agents.answered(target, call_id, _callers(payload), event.time)
 
+    def _talks_in(self, call: _Call, agent: str, payload: Mapping[str, JsonValue]) -> bool:
+        return agent in call.talking and self._agents.is_in(agent, self._call_id(payload))
+
     def _leave(self, call: _Call, agent: str, call_id: str, time: float) -> None:
         call.talking.discard(agent)
         self._talks.get(agent, set()).discard(call_id)
@@ -275,6 +278,9 @@ class LawChecker:
         queue = str(payload.get("queue_name") or "")
         if queue in call.queues:
             self._report(f"it waits in the queue {queue} already")
+        for agent in list(call.talking):
+            # Whoever talked to the caller has left: it waits.
+            self._leave(call, agent, self._call_id(payload), event.time)
         # One that is introduced by reconciling has waited before.
         call.queues[queue] = 0.0 if payload.get("reconciled") else event.time
 

@@ -56,7 +56,7 @@ class Change:
             times = sorted([*capture.times, *((time_at(capture, end), end) for end in ends)], key=lambda each: each[1])
             return replace(capture, times=times)
         content, times = b"", []
-        for time, message in _messages(capture):
+        for time, message in messages_of(capture):
             times.append((time + self.shift, len(content)))
             content += self.content(message, time, random_)
         return Capture(content, times if self.keep_times else (), capture.sent)
@@ -95,7 +95,7 @@ def time_at(capture: Capture, offset: int) -> float:
     return capture.times[max(0, bisect_right([start for _, start in capture.times], offset) - 1)][0]
 
 
-def _messages(capture: Capture) -> Iterator[tuple[float, bytes]]:
+def messages_of(capture: Capture) -> Iterator[tuple[float, bytes]]:
     """Yield the messages, with the blank lines behind them, and the times at which they were complete."""
     start = 0
     while start < len(capture.content):

@@ -94,6 +94,8 @@ KEPT = {
         ENDED,
         AVAILABLE,
     ),
+    "the same agent twice in one call": (LOGIN, INCOMING, ANSWERED, TALKING, AVAILABLE, RINGING, ANSWERED, TALKING),
+    "the same agent without a user twice in one call": (INCOMING, JOINED, LEFT, ANSWERED, JOINED, LEFT, ANSWERED),
     "an internal call": (
         of("call.incoming", direction="internal", channel="PJSIP/201-00000001"),
         of("call.answered", agent_id="202", direction="internal", channel="PJSIP/201-00000001"),

@@ -23,20 +23,8 @@ GUESS_SECONDS = 1.5
 SUM_SECONDS = 0.7
 """Sums are measured between the exchange's events, not the phones' notes."""
 
-NOT_YET: dict[tuple[str, str, str], str] = {}
-"""What is known to be wrong: (test, user, scenario) and the reason."""
-
 SEEING = cases("lean", "full")
 ALL = cases("lean", "full", "filtered")
-
-
-@pytest.fixture(autouse=True)
-def _not_yet(request: pytest.FixtureRequest) -> None:
-    callspec = getattr(request.node, "callspec", None)
-    if callspec is not None:
-        key = (request.node.originalname, callspec.params["kind"], callspec.params["scenario"])
-        if key in NOT_YET:
-            request.applymarker(pytest.mark.xfail(reason=NOT_YET[key], strict=True))
 
 
 def phones(legs: list[Leg]) -> Counter[str]:
