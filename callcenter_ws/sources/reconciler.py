@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from twisted.internet.defer import Deferred
 
@@ -73,31 +74,33 @@ class Reconciled:
     events: int = 0
 
 
-@dataclass(slots=True)
-class _Comparison:
-    """The outcome of one comparison.
+class _Part:
+    """The events of one transaction, with the versions of their entities."""
 
-    Attributes:
-        parts: the events by transaction, with the versions of their entities.
-    """
+    __slots__ = ("_size", "events", "guards", "kinds")
 
-    parts: list[tuple[list[tuple[EntityKey, Version]], list[Event]]] = field(default_factory=list)
-    introduced: int = 0
-    corrected: int = 0
-    ended: int = 0
-    foreign: int = 0
-    size: int = 0
+    def __init__(self) -> None:
+        self.guards: list[tuple[EntityKey, Version]] = []
+        self.events: list[Event] = []
+        # Of each entity, the field of Reconciled that counts it.
+        self.kinds: list[str] = []
+        self._size = 0
 
-    def add(self, key: EntityKey, version: Version, events: list[Event]) -> None:
-        """Add the events of one entity to the last part, or begin another one."""
-        size = sum(len(event.payload) for event in events)
-        if not self.parts or len(self.parts[-1][1]) + len(events) > PART_EVENTS or self.size + size > PART_BYTES:
-            self.parts.append(([], []))
-            self.size = 0
-        guards, part = self.parts[-1]
-        guards.append((key, version))
-        part += events
-        self.size += size
+    def has_room(self, events: Sequence[Event]) -> bool:
+        """Return whether the events of another entity fit."""
+        size = self._size + sum(len(event.payload) for event in events)
+        return not self.events or (len(self.events) + len(events) <= PART_EVENTS and size <= PART_BYTES)
+
+    def add(self, kind: str, key: EntityKey, version: Version, events: Sequence[Event]) -> None:
+        """Add the events of one entity."""
+        self.kinds.append(kind)
+        self.guards.append((key, version))
+        self.events += events
+        self._size += sum(len(event.payload) for event in events)
+
+
+_EntityChange = tuple[str, EntityKey, Version, list[Event]]
+"""What becomes of an entity: the field of Reconciled that counts it, its key and version, and its events."""
 
 
 class Reconciler:
@@ -122,10 +125,7 @@ class Reconciler:
         for attempt in range(MAX_COMPARISONS):
             if attempt:
                 await self._wait(attempt * RETRY_SECONDS)
-            entities = await self._broker.entities(state.tenant_id, state.scope.kind)
-            comparison = _Comparison()
-            await self._slicer.run(self._compare(state, entities, comparison))
-            if await self._publish(state, comparison, done):
+            if await self._publish_difference(state, done):
                 return done
         text = f"the {state.scope.name} of {state.tenant_id} are changed by other senders all the time; send again"
         raise Refusal(ErrorCode.UNAVAILABLE, text)
@@ -135,82 +135,95 @@ class Reconciler:
         self._clock.call_later(seconds, waited.callback, None)
         return waited
 
-    async def _publish(self, state: SourceState, comparison: _Comparison, done: Reconciled) -> bool:
-        """Publish the parts of a comparison; return whether the sync is done.
+    async def _publish_difference(self, state: SourceState, done: Reconciled) -> bool:
+        """Compare, and publish each part when the next one is begun; return False if an entity has changed."""
+        done.foreign = 0
+        changes = self._compare(state, await self._broker.entities(state.tenant_id, state.scope.kind), done)
+        part = _Part()
+        while (change := await self._next_change(changes)) is not None:
+            kind, key, version, events = change
+            if not part.has_room(events):
+                if not await self._publish(state, part, done, is_last=False):
+                    return False
+                if done.result.duplicate:
+                    return True
+                part = _Part()
+            part.add(kind, key, version, events)
+        return await self._publish(state, part, done, is_last=True)
+
+    async def _publish(self, state: SourceState, part: _Part, done: Reconciled, *, is_last: bool) -> bool:
+        """Publish a part; return False if an entity has changed.
 
         Raises:
             Refusal: of the store.
         """
-        parts = comparison.parts or [([], [])]
-        for index, (guards, events) in enumerate(parts, 1):
-            number = state.number
-            rule = Reconciliation(
-                generation=number.generation,
-                seq=number.seq,
-                after=number.after,
-                lease=number.lease,
-                guards=tuple(guards),
-                events=tuple(events),
-                is_last=index == len(parts),
-            )
-            event = reconciling_event(state.tenant_id, state.source, rule, self._clock.monotonic())
-            (outcome,) = await self._broker.publish([event])
-            if isinstance(outcome, Refusal):
-                if outcome.code is ErrorCode.TRY_LATER:
-                    return False
-                raise outcome.copy()
-            done.result = outcome
-            if outcome.duplicate:
-                return True
-            done.events += len(events)
-        done.introduced += comparison.introduced
-        done.corrected += comparison.corrected
-        done.ended += comparison.ended
-        done.foreign = comparison.foreign
+        number = state.number
+        rule = Reconciliation(
+            generation=number.generation,
+            seq=number.seq,
+            after=number.after,
+            lease=number.lease,
+            guards=tuple(part.guards),
+            events=tuple(part.events),
+            is_last=is_last,
+        )
+        event = reconciling_event(state.tenant_id, state.source, rule, self._clock.monotonic())
+        (outcome,) = await self._broker.publish([event])
+        if isinstance(outcome, Refusal):
+            if outcome.code is ErrorCode.TRY_LATER:
+                return False
+            raise outcome.copy()
+        done.result = outcome
+        if not outcome.duplicate:
+            done.events += len(part.events)
+            done.introduced += part.kinds.count("introduced")
+            done.corrected += part.kinds.count("corrected")
+            done.ended += part.kinds.count("ended")
         return True
 
     # Comparing
 
+    async def _next_change(self, changes: Iterator[_EntityChange | None]) -> _EntityChange | None:
+        """Return the next change; None if there is no more. Each step of the comparison waits for its turn."""
+        for change in changes:
+            if change is not None:
+                return change
+            turn: Deferred[None] = Deferred()
+            self._slicer.call(partial(turn.callback, None))
+            await turn
+        return None
+
     def _compare(
-        self, state: SourceState, entities: list[tuple[EntityKey, Entity]], comparison: _Comparison
-    ) -> Iterator[None]:
+        self, state: SourceState, entities: Sequence[tuple[EntityKey, Entity]], done: Reconciled
+    ) -> Iterator[_EntityChange | None]:
+        """Yield the changes of the entities that differ, and None after each step."""
         known = dict(entities)
-        yield
+        yield None
         # What has ended comes first: an agent may be in another call by now.
         for number, (key, entity) in enumerate(entities, 1):
             if entity.owner == state.source and key not in state.entities:
-                comparison.ended += self._compare_entity(state, key, entity, None, comparison)
+                yield from self._change(state, "ended", key, entity, None)
             if number % ENTITIES_PER_STEP == 0:
-                yield
+                yield None
         for number, (key, listed) in enumerate(state.entities.items(), 1):
-            self._compare_listed(state, key, known.get(key), listed, comparison)
+            found = known.get(key)
+            if found is None:
+                yield from self._change(state, "introduced", key, None, listed)
+            elif found.owner in (None, state.source):
+                yield from self._change(state, "corrected", key, found, listed)
+            else:
+                done.foreign += 1
             if number % ENTITIES_PER_STEP == 0:
-                yield
+                yield None
 
-    def _compare_listed(
-        self, state: SourceState, key: EntityKey, entity: Entity | None, listed: JsonObject, comparison: _Comparison
-    ) -> None:
-        if entity is None:
-            comparison.introduced += self._compare_entity(state, key, None, listed, comparison)
-        elif entity.owner not in (None, state.source):
-            comparison.foreign += 1
-        else:
-            comparison.corrected += self._compare_entity(state, key, entity, listed, comparison)
-
-    def _compare_entity(
-        self,
-        state: SourceState,
-        key: EntityKey,
-        entity: Entity | None,
-        listed: JsonObject | None,
-        comparison: _Comparison,
-    ) -> bool:
-        """Add the events of one entity; return whether there are any."""
+    def _change(
+        self, state: SourceState, kind: str, key: EntityKey, entity: Entity | None, listed: JsonObject | None
+    ) -> Iterator[_EntityChange]:
+        """Yield what becomes of an entity; nothing if there is no difference."""
         version = NO_VERSION if entity is None else entity.version
         changes = DIFFERENCES[state.scope.name]([] if entity is None else entity.publications(), listed)
         if changes:
-            comparison.add(key, version, [self._event(state, key, version, change) for change in changes])
-        return bool(changes)
+            yield kind, key, version, [self._event(state, key, version, change) for change in changes]
 
     def _event(self, state: SourceState, key: EntityKey, version: Version, change: Change) -> Event:
         type_, payload = change

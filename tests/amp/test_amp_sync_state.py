@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -362,19 +361,18 @@ def test_a_long_part_is_decoded_over_several_turns(server: Any) -> None:
 def test_few_entities_are_compared_in_one_step(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A turn takes a few steps, and no transaction is large."""
     peer = source(server)
-    compared, run_steps, agent_difference = [0], Slicer.run, difference.DIFFERENCES["agents"]
+    compared, wait, agent_difference = [0], Slicer.call, difference.DIFFERENCES["agents"]
 
     def counted(*arguments: Any) -> Any:
         compared[-1] += 1
         return agent_difference(*arguments)
 
-    def each_step(steps: Iterator[None]) -> Iterator[None]:
-        for _ in steps:
-            compared.append(0)
-            yield
+    def next_step(slicer: Slicer, call: Any) -> None:
+        compared.append(0)
+        wait(slicer, call)
 
     monkeypatch.setitem(difference.DIFFERENCES, "agents", counted)
-    monkeypatch.setattr(Slicer, "run", lambda slicer, steps: run_steps(slicer, each_step(steps)))
+    monkeypatch.setattr(Slicer, "call", next_step)
     largest = [0]
     server.broker.publish = watched(server.broker.publish, largest)
     for part in range(10):

@@ -70,3 +70,33 @@ def test_a_number_passes_if_no_lower_one_was_refused_and_not_sent_again(
             if is_refused:
                 refused.add(done)
         assert count.value == len(refused)
+
+
+def test_a_number_waits_until_it_is_alone() -> None:
+    order = LinkOrder(RefusedCount())
+    for number in (1, 2, 3):
+        order.begin(number)
+    answers: list[bool] = []
+    order.alone(3).addCallback(answers.append)
+    order.end(1, refused=False)
+    order.begin(4)
+    assert answers == []
+    order.end(2, refused=False)
+    assert answers == [True]
+    order.alone(3).addCallback(answers.append)
+    assert answers == [True, True]
+
+
+def test_a_number_behind_a_refused_one_is_not_next() -> None:
+    order = LinkOrder(RefusedCount())
+    order.begin(1)
+    order.begin(2)
+    answers: list[bool] = []
+    order.alone(2).addCallback(answers.append)
+    order.end(1, refused=True)
+    assert answers == [False]
+    order.end(2, refused=True)
+    # A higher number that was refused does not matter.
+    order.begin(1)
+    order.alone(1).addCallback(answers.append)
+    assert answers == [False, True]
