@@ -112,11 +112,12 @@ class Buffer:
         """Add events, and change records; all or nothing.
 
         Raises:
-            Refusal: ``overloaded``: the buffer has no room for all; or a record is refused.
+            Refusal: ``overloaded``: the buffer is not empty and has no room for all; or a record is refused.
         """
         effective = self.records.checked(changes)
         size = sum(event.size for event in events) + changes_size(effective)
-        if events and self._is_full(size + self._persistence.unwritten_record_bytes, len(events)):
+        # An empty buffer takes a unit of any size: else a large one could never be sent.
+        if len(self) and events and self._is_full(size + self._persistence.unwritten_record_bytes, len(events)):
             raise Refusal(
                 ErrorCode.OVERLOADED,
                 f"{len(self)} events wait for the gateway, there is no room for {len(events)} more",

@@ -125,6 +125,16 @@ async def test_unit_without_room_is_refused_as_a_whole_until_there_is_room(
 
 
 @pytest_twisted.ensureDeferred
+async def test_empty_buffer_takes_a_unit_of_any_size(gateway: LoopbackGateway, daemon: Connect) -> None:
+    remote = daemon(buffer=2)
+    remote.publish_unit([alert(number) for number in range(250)], {"last": b"249"})
+    with pytest.raises(Refusal):
+        remote.publish_unit([alert("more")])
+    await until(reactor, lambda: not remote.unacknowledged)
+    assert titles(gateway) == [str(number) for number in range(250)]
+
+
+@pytest_twisted.ensureDeferred
 async def test_invalid_event_or_record_refuses_the_unit(gateway: LoopbackGateway, daemon: Connect) -> None:
     remote = daemon(spool=None)
     remote.publish_unit([], {"kept": b"1"})

@@ -93,7 +93,7 @@ class AsteriskMachine:
         audit = self._audit
         if audit is not None and time >= audit.due:
             self._audit = None
-            reconcile_calls(self.calls, audit.snapshot, time, audit.touched)
+            reconcile_calls(self.calls, audit.snapshot, audit.time, time, audit.touched)
         self.agents.advance(time)
 
     def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
@@ -109,7 +109,7 @@ class AsteriskMachine:
             self._audit = Audit(snapshot, self._clock.now(arrived))
         else:
             self._audit = None
-            reconcile_calls(self.calls, snapshot, time)
+            reconcile_calls(self.calls, snapshot, time, time)
         self._queue_members.synchronize(snapshot.members, channels, time)
         self.agents.resume(time)
 

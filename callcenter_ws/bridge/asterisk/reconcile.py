@@ -30,24 +30,30 @@ def forget_boot(calls: AsteriskCalls, time: float) -> None:
 
 
 def reconcile_calls(
-    calls: AsteriskCalls, snapshot: AmiSnapshot, time: float, touched: Collection[str] | None = None
+    calls: AsteriskCalls, snapshot: AmiSnapshot, listed: float, time: float, touched: Collection[str] | None = None
 ) -> None:
     """Correct the calls and their channels by the lists.
 
     Args:
-        time: that of the lists, before the events that came meanwhile.
+        listed: the time of the lists.
+        time: that of what is told.
         touched: for an audit: the channels of which events have told since the lists were asked for. These, and their
             calls, are left as they are.
     """
     if touched is None:
         calls.tracker.forget_pending()
     with calls.book.reconciling():
-        _Comparison(calls, snapshot, time, touched).run()
+        _Comparison(calls, snapshot, listed, time, touched).run()
 
 
 class _Comparison:
     def __init__(
-        self, calls: AsteriskCalls, snapshot: AmiSnapshot, time: float, touched: Collection[str] | None
+        self,
+        calls: AsteriskCalls,
+        snapshot: AmiSnapshot,
+        listed: float,
+        time: float,
+        touched: Collection[str] | None,
     ) -> None:
         self._book, self._tracker = calls.book, calls.tracker
         self._reconciler = CallReconciler(calls.book)
@@ -56,14 +62,14 @@ class _Comparison:
         self._touched = set(touched or ())
         # What came meanwhile is handled already when an audit compares.
         self._flight = flight = EventsInFlight(() if self._is_audit else snapshot.meanwhile)
-        found = [ListedChannel.read(message, time) for message in snapshot.channels]
+        found = [ListedChannel.read(message, listed) for message in snapshot.channels]
         for channel in found:
             if channel.linkedid in self._touched:
                 self._touched.add(channel.uniqueid)
         excluded = flight.born | self._touched
         self._listed = {channel.uniqueid: channel for channel in found if channel.uniqueid not in excluded}
         self._talk = Conversations(self._listed.values(), snapshot.bridges, flight.answered)
-        stays = read_stays(snapshot.entries, time)
+        stays = read_stays(snapshot.entries, listed)
         self._stays = {uniqueid: stay for uniqueid, stay in stays.items() if uniqueid not in flight.joined}
 
     def run(self) -> None:
@@ -178,12 +184,14 @@ class Audit:
     until ``due`` is left out of the comparison.
 
     Attributes:
+        time: of the lists.
         due: when to compare.
         touched: the channels of which events told.
     """
 
     def __init__(self, snapshot: AmiSnapshot, time: float) -> None:
         self.snapshot = snapshot
+        self.time = time
         self.due = time + AUDIT_SECONDS
         self.touched: set[str] = set()
 
