@@ -408,7 +408,6 @@ class CallBook:
                 if leg.state == "talking":
                     found = target.agent = leg.party
                     target.destination_channel = leg.channel
-                    self._tell_unseen_answer(target, leg, time)
             elif leg_id in source.remote:
                 target.remote[leg_id] = source.remote.pop(leg_id)
         for call in (source, target):
@@ -416,11 +415,12 @@ class CallBook:
             self._changed(call, time)
         return found
 
-    def _tell_unseen_answer(self, call: Call, leg: Leg, time: float) -> None:
-        """Tell that a call is answered into which a talking agent is moved, if no answer was seen before."""
-        if call.answered is None and self._go_on(call, leg.party):
+    def tell_unseen_answer(self, call: Call, time: float) -> None:
+        """Tell that a call is answered into which a talking agent was moved, if no answer was seen before."""
+        talking = [leg for leg in call.legs.values() if leg.state == "talking"]
+        if talking and call.answered is None and self._go_on(call, talking[-1].party):
             call.answered = self._writer.at(call, time)
-            self._writer.publish(call, "call.answered", call.answered, leg)
+            self._writer.publish(call, "call.answered", call.answered, talking[-1])
 
     def bring_in(self, call: Call, leg_id: str, party: Party, channel: str, time: float) -> None:
         """Let an agent talk in the call who was consulted, silently, as an attended transfer does."""

@@ -125,4 +125,6 @@ class Transfers:
                 target.members[uniqueid] = name
         found = self._book.move(source, target, list(source.legs) + list(source.remote), time)
         self._tracker.end(source, time, "transfer")
+        # Only now: the same agent talked in the other call until its end.
+        self._book.tell_unseen_answer(target, time)
         return found
