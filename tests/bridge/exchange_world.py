@@ -54,11 +54,14 @@ class NotingMachine:
 class Bridge:
     """One connection of a bridge, and what it reports, in order."""
 
-    def __init__(self, endpoint: str, *, secret: str = SECRET, plain: bool = False, **options: Any) -> None:
+    def __init__(
+        self, endpoint: str, *, secret: str = SECRET, plain: bool = False, machine: Any = None, **options: Any
+    ) -> None:
         self.reports: list[str] = []
         self.losses: list[Loss] = []
         self.retries: list[float] = []
-        self.machine = NotingMachine()
+        self.machine = NotingMachine() if machine is None else machine
+        self.events: list[BridgeEvent] = []
         self.secret = secret
         clock = ReactorClock(reactor)  # type: ignore[arg-type]  # the module is the reactor
         self.connection = AmiConnection(
@@ -77,6 +80,7 @@ class Bridge:
         self.reports.append("logged in")
 
     def handle_unit(self, unit: Unit) -> None:
+        self.events += unit.events
         self.reports += [event.event_id for event in unit.events]
 
     def synchronized(self, version: str, boot: str) -> None:

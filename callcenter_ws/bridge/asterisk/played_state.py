@@ -61,6 +61,7 @@ class PlayedState:
         self._since: dict[str, float] = {}
         self._bridges: dict[str, Headers] = {}
         self._bridge_of: dict[str, str] = {}
+        self._dialed: set[str] = set()
         self._queues: dict[str, Headers] = {}
         self._members: dict[tuple[str, str], Headers] = {}
         self._entries: dict[tuple[str, str], tuple[Headers, float]] = {}
@@ -85,9 +86,12 @@ class PlayedState:
             self._channels.pop(uniqueid, None)
             self._since.pop(uniqueid, None)
             self._bridge_of.pop(uniqueid, None)
+            self._dialed.discard(uniqueid)
         elif uniqueid and (uniqueid in self._channels or name == "Newchannel"):
             self._channels[uniqueid] = _chosen(message, _CHANNEL)
             self._since.setdefault(uniqueid, time)
+        if name == "DialBegin":
+            self._dialed.add(message.get("DestUniqueid"))
         if name.startswith("Bridge"):
             self._take_bridge(message, uniqueid)
         elif name.startswith("Queue"):
@@ -165,10 +169,13 @@ class PlayedState:
 
     def _application(self, uniqueid: str, time: float) -> Headers:
         queue = next((queue for queue, own in self._entries if own == uniqueid), "")
+        kind, data = ("Queue", f"{queue},tT,,,60") if queue else ("Playback", "hello")
+        if uniqueid in self._dialed:
+            kind, data = "AppDial", "(Outgoing Line)"
         seconds = int(max(0.0, time - self._since.get(uniqueid, time)))
         return {
-            "Application": "Queue" if queue else "Dial",
-            "ApplicationData": queue,
+            "Application": kind,
+            "ApplicationData": data,
             "Duration": f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}",
             "BridgeId": self._bridge_of.get(uniqueid, ""),
         }
