@@ -8,7 +8,7 @@ from callcenter_ws.bridge.asterisk.channels import Channel
 from callcenter_ws.bridge.asterisk.traces import FAR_END_CAUSES, Departure
 from callcenter_ws.bridge.asterisk.tracker import GOES_ON, Tracker
 from callcenter_ws.bridge.call import Call, Party
-from callcenter_ws.bridge.calls import EndedBy, LeaveReason
+from callcenter_ws.bridge.call_register import EndedBy, LeaveReason
 
 _SETTLE_SECONDS = 1.0
 """How long it takes at most to see why a caller left a queue, or which phone is behind a Local channel."""

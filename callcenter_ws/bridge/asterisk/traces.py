@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from callcenter_ws.bridge.calls import EndedBy
+from callcenter_ws.bridge.call_register import EndedBy
 from callcenter_ws.bridge.tenants import CallOrigin
 
 FAR_END_CAUSES = ("0", "127")

@@ -8,7 +8,8 @@ from callcenter_ws.bridge.asterisk.channels import Channel, ChannelTable
 from callcenter_ws.bridge.asterisk.parties import Parties
 from callcenter_ws.bridge.asterisk.traces import FAR_END_CAUSES, Trace
 from callcenter_ws.bridge.call import Call, Party
-from callcenter_ws.bridge.calls import CallBook, EndedBy
+from callcenter_ws.bridge.call_register import EndedBy
+from callcenter_ws.bridge.calls import CallBook
 from callcenter_ws.bridge.tenants import CallOrigin, TenantRules
 
 _END_SECONDS = 1.0
