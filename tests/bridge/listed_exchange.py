@@ -31,6 +31,7 @@ class ListedExchange:
         self._state = PlayedState()
         self._state.introduce_members(message for message, _ in messages)
         self._dialed: set[str] = set()
+        self._dialers: set[str] = set()
         self._queues: dict[str, str] = {}
         self._count = 0
         self._time = messages[0][1]
@@ -42,6 +43,7 @@ class ListedExchange:
             self._time = arrived
             if message.name == "DialBegin":
                 self._dialed.add(message.get("DestUniqueid"))
+                self._dialers.add(message.get("Uniqueid"))
             elif message.name == "QueueCallerJoin":
                 self._queues[message.get("Uniqueid")] = message.get("Queue")
         self._count = max(count, self._count)
@@ -61,7 +63,8 @@ class ListedExchange:
             uniqueid = headers["Uniqueid"]
             dialed = {"Application": "AppDial", "ApplicationData": "(Outgoing Line)"}
             queue = {"Application": "Queue", "ApplicationData": f"{self._queues.get(uniqueid, '')},tT,,,60"}
-            other = {"Application": "Playback", "ApplicationData": "hello"}
+            name_of_other = "Dial" if uniqueid in self._dialers else "Playback"
+            other = {"Application": name_of_other, "ApplicationData": ""}
             chosen = dialed if uniqueid in self._dialed else queue if uniqueid in self._queues else other
             headers = {**headers, **chosen}
         headers = {key: "" if value == "<unknown>" else value for key, value in headers.items()}

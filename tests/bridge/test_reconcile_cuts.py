@@ -14,7 +14,7 @@ from callcenter_ws.bridge.laws import breaches
 from callcenter_ws.bridge.outgoing import BridgeEvent
 
 NAMES = [parts[0] for parts in recordings("lean").values() if len(parts) == 1]
-CUTS = 8
+CUTS = 5
 IN_FLIGHT = 12
 
 
@@ -114,7 +114,7 @@ def test_audits_find_no_differences(name: str) -> None:
         bridge = Bridge()
         bridge.synchronize(messages, 0, 0)
         done = 0
-        for cut in cuts(messages, 40):
+        for cut in cuts(messages, 20):
             bridge.handle(messages[done:cut])
             bridge.synchronize(messages, cut, min(cut + in_flight, len(messages)), is_audit=True, late=in_flight // 3)
             done = cut

@@ -13,6 +13,9 @@ _DIALED = "(Outgoing Line)"
 _NO_TALK = ("Parking", "AgentPool", "BridgeWait", "ConfBridge")
 """Creators of bridges in which callers wait, or meet as in a conference."""
 
+_DIALING = ("Dial", "Queue", "FollowMe", "AgentRequest", "Bridge")
+"""Applications with which the dialplan connects a channel with another one."""
+
 _MAX_DURATION_SECONDS = 30 * 86_400
 
 
@@ -124,7 +127,9 @@ class Conversations:
     def _is_robot(self, channel: ListedChannel) -> bool:
         """Return whether a half of a Local channel leads to the dialplan, instead of to a phone."""
         other = self._by_name.get(channel.other_half)
-        return other is not None and not self.bridge_of(other) and other.is_up and not other.is_dialed
+        if other is None or self.bridge_of(other) or not other.is_up or other.is_dialed:
+            return False
+        return other.headers.get("Application", "") not in _DIALING
 
     def _join(self, one: str, other: str) -> None:
         self._parents[self._root(one)] = self._root(other)

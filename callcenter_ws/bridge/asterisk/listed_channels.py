@@ -44,21 +44,21 @@ class ListedChannels:
         call_ids = self._calls_by_linkedid()
         # Callers first: they are those who dialed the others.
         for listed in sorted(self._listed.values(), key=lambda channel: (channel.is_dialed, channel.since)):
-            if table.get(listed.uniqueid) is not None:
-                continue
-            channel = self._tracker.adopt(listed.headers, "", listed.since)
+            is_known = table.get(listed.uniqueid) is not None
+            channel = self._tracker.take_in(listed.headers, listed.since)
             if channel is None:
                 continue
-            channel.is_dialed = listed.is_dialed
-            channel.has_answered = listed.is_up and listed.is_dialed
+            channel.is_dialed = channel.is_dialed or listed.is_dialed
+            channel.has_answered = channel.has_answered or (listed.is_up and listed.is_dialed)
+            if is_known:
+                continue
             call = self._tracker.call_of(channel)
             call_id = call_ids.get(listed.linkedid, "")
             if call is None and call_id:
                 self._tracker.enter_call(self._tracker.book.calls[call_id], channel)
             elif call is None:
                 self._new.setdefault(listed.linkedid, []).append(listed)
-        for listed in self._listed.values():
-            self._note_dialer(listed)
+        self._note_dialers()
 
     def _calls_by_linkedid(self) -> dict[str, str]:
         """Return the known calls of the Linkedids, which change with transfers."""
@@ -70,19 +70,24 @@ class ListedChannels:
                 found[listed.linkedid] = call.call_id
         return found
 
-    def _note_dialer(self, listed: ListedChannel) -> None:
+    def _note_dialers(self) -> None:
+        dialers: dict[str, list[ListedChannel]] = {}
+        for listed in self._listed.values():
+            if not listed.is_dialed:
+                dialers.setdefault(listed.linkedid, []).append(listed)
+        for listed in self._listed.values():
+            if listed.is_dialed:
+                self._note_dialer(listed, dialers.get(listed.linkedid, ()))
+
+    def _note_dialer(self, listed: ListedChannel, dialers: Iterable[ListedChannel]) -> None:
         """Find out who dialed a channel: of its call, the one in the same extension, else the caller."""
         channel = self._tracker.table.get(listed.uniqueid)
-        if channel is None or not listed.is_dialed or channel.dialer:
+        if channel is None or channel.dialer:
             return
         exten = listed.headers.get("Exten", "")
-        dialers = [
-            other
-            for other in self._listed.values()
-            if other.linkedid == listed.linkedid and not other.is_dialed and other.since <= listed.since + 1
-        ]
-        same = [other for other in dialers if other.headers.get("Exten", "") == exten]
-        chosen = max(same or dialers, key=lambda other: (other.is_local, other.since), default=None)
+        older = [other for other in dialers if other.since <= listed.since + 1]
+        same = [other for other in older if other.headers.get("Exten", "") == exten]
+        chosen = max(same or older, key=lambda other: (other.is_local, other.since), default=None)
         dialer = self._tracker.table.get(chosen.uniqueid) if chosen is not None else None
         if dialer is not None:
             self._tracker.table.dial(dialer, channel)

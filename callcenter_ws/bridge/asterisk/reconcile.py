@@ -56,6 +56,7 @@ class _Comparison:
         touched: Collection[str] | None,
     ) -> None:
         self._book, self._tracker = calls.book, calls.tracker
+        self._known: set[str] = set()
         self._reconciler = CallReconciler(calls.book)
         self._time = time
         self._is_audit = touched is not None
@@ -75,6 +76,7 @@ class _Comparison:
     def run(self) -> None:
         """Compare everything."""
         book = self._book
+        self._known = {channel.uniqueid for channel in self._tracker.table}
         channels = ListedChannels(self._tracker, self._listed, self._flight.hung_up | self._touched)
         channels.drop_gone()
         channels.take_in()
@@ -114,7 +116,7 @@ class _Comparison:
             # Those which hung up meanwhile are not in the lists.
             present=call.members,
             talking=self._legs(call, own, self._talk.talks),
-            ringing={} if self._is_audit else self._legs(call, own, self._rings),
+            ringing={} if self._is_audit else self._legs(call, self._may_ring(call, own), self._rings),
             stay=stay,
             is_stay_known=stay is not None or not self._is_leaving(call),
         )
@@ -129,6 +131,11 @@ class _Comparison:
         if self._tracker.trace(call).departure is not None:
             return True
         return not self._flight.left.isdisjoint(call.members)
+
+    def _may_ring(self, call: Call, own: list[ListedChannel]) -> list[ListedChannel]:
+        """Return the channels without those that are known to have stopped ringing, and are about to end."""
+        has_rung = self._known.difference(call.legs) if call.first_ring is not None else ()
+        return [channel for channel in own if channel.uniqueid not in has_rung]
 
     def _rings(self, channel: ListedChannel) -> bool:
         if channel.is_local or not channel.is_dialed:

@@ -145,6 +145,16 @@ class Tracker:
             self._begin(channel, headers, time)
         return channel
 
+    def take_in(self, headers: Mapping[str, str], time: float) -> Channel | None:
+        """Return a channel that the exchange lists, with what the list says of it; None if there are too many."""
+        known = self.table.get(headers.get("Uniqueid", ""))
+        if known is None:
+            return self.adopt(headers, "", time)
+        name = headers.get("Channel", "")
+        if name and name != known.name:
+            known.rename(name)
+        return self._add(known.uniqueid, name, headers, "")
+
     def introduce(self, channel: Channel, headers: Mapping[str, str], time: float, queue: str) -> Call | None:
         """Begin the call of a channel whose beginning was not seen; None if that cannot be.
 
