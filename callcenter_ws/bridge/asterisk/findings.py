@@ -75,7 +75,7 @@ def manager_section(facts: Facts, settings: SourceSettings, wanted: frozenset[st
         permit,
         "read = system,call,agent,dialplan",
         "write = reporting",
-        "writetimeout = 5000",
+        "writetimeout = 10000",
         *filter_lines(facts.version, wanted, rules.variables),
     ]
 
