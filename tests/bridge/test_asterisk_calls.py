@@ -635,3 +635,41 @@ def test_click_to_call_that_ends_while_it_rings(world: CallsWorld) -> None:
     assert world.told() == ["call.incoming", "call.ringing", "call.missed", "call.ended"]
     assert world.one_payload("call.incoming")["destination"] == "unknown"
     world.check()
+
+
+# Limits
+
+
+def test_too_many_calls_are_not_told_and_counted(world: CallsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callcenter_ws.bridge.call_register.MAX_CALLS", 1)
+    world.caller("one", "PJSIP/trunk-acme-00000001")
+    world.caller("two", "PJSIP/trunk-acme-00000002")
+    world.serve("two")
+    world.hang_up("one")
+    assert world.machine.dropped["calls"] > 0
+    assert world.told() == ["call.incoming", "call.ended"]
+
+
+def test_too_many_channels_are_not_followed_and_counted(world: CallsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.caller()
+    monkeypatch.setattr("callcenter_ws.bridge.asterisk.channels.MAX_CHANNELS", 1)
+    world.dial("caller", "phone", "PJSIP/201-00000002")
+    world.hang_up("caller")
+    assert world.machine.dropped["channels"] > 0
+    assert world.told() == ["call.incoming", "call.ended"]
+
+
+def test_a_uniqueid_that_is_too_long_is_none(world: CallsWorld) -> None:
+    world.send("Newchannel", Uniqueid="1" * 151, Linkedid="1" * 151, Channel="PJSIP/trunk-1", Context="from-trunk-acme")
+    assert not world.machine.calls.book.calls
+
+
+def test_ids_of_ended_calls_are_forgotten_in_the_end(world: CallsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callcenter_ws.bridge.call_register.MAX_ENDED", 2)
+    for key in ("one", "two", "three"):
+        world.caller(key, f"PJSIP/trunk-acme-0000000{len(key)}")
+        world.hang_up(key)
+    world.send("Newchannel", **world.channel("three"))
+    assert not world.machine.calls.book.calls
+    world.send("Newchannel", **world.channel("one"))
+    assert world.machine.calls.book.calls

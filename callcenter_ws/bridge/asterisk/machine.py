@@ -145,8 +145,8 @@ class AsteriskMachine:
     @property
     def dropped(self) -> Mapping[str, int]:
         """What was not taken because a table was full, by kind."""
-        calls = {"calls": self.calls.book.dropped} if self.calls.book.dropped else {}
-        return Counter(calls) + Counter(self.members.dropped) + Counter(self.agents.dropped)
+        calls = Counter({"calls": self.calls.book.dropped, "channels": self.calls.tracker.table.dropped})
+        return calls + Counter(self.members.dropped) + Counter(self.agents.dropped)
 
     def take(self) -> Unit:
         """Return what has to be sent since the last call."""
