@@ -38,6 +38,10 @@ class Commands(LineReceiver):
             self.listening.stopListening().addCallback(lambda _: self.answer("left"))
         elif method == "count":
             self.answer(str(self.player.actions.count(arguments[0])))
+        elif method == "send_texts":
+            for text in arguments[0]:
+                self.player.send_text(text)
+            self.answer("sent")
         elif method == "send_raw_text":
             self.player.send_raw(arguments[0].encode())
             self.answer("sent")
