@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from callcenter_ws.bridge.asterisk.framing import parse_block
+from callcenter_ws.bridge.asterisk.played_events import PlayedEvent
 from callcenter_ws.bridge.asterisk.player import AmiPlayer
-from callcenter_ws.bridge.asterisk.shift import PlayedEvent
 from callcenter_ws.runtime.clock import Clock
 
 _FILE = "shift.txt.xz"

@@ -15,7 +15,7 @@ from twisted.internet import reactor
 
 from callcenter_ws.bridge.asterisk import connection, session_protocol
 from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
-from callcenter_ws.bridge.asterisk.shift import live_events
+from callcenter_ws.bridge.asterisk.played_events import live_events
 from callcenter_ws.bridge.laws import breaches
 
 SPEED = 50.0

@@ -17,8 +17,8 @@ from twisted.internet import reactor, utils
 from callcenter_ws.bridge.asterisk.filters import filter_lines
 from callcenter_ws.bridge.asterisk.findings import Level, findings, manager_section
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.played_events import live_events
 from callcenter_ws.bridge.asterisk.probe import Facts
-from callcenter_ws.bridge.asterisk.shift import live_events
 from callcenter_ws.bridge.settings import TenantRule
 
 CLASSES = frozenset({"system", "call", "agent", "dialplan"})

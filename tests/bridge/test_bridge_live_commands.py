@@ -15,7 +15,7 @@ from exchange_world import SECRET, Exchange
 from twisted.internet import reactor, utils
 from twisted.internet.defer import Deferred
 
-from callcenter_ws.bridge.asterisk.shift import live_events
+from callcenter_ws.bridge.asterisk.played_events import live_events
 from callcenter_ws.cli.main import main
 
 

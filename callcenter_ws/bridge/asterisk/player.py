@@ -20,8 +20,8 @@ from twisted.python.failure import Failure
 from callcenter_ws.bridge.asterisk.actions import challenge_key
 from callcenter_ws.bridge.asterisk.framing import parse_block
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.played_events import PlayedEvent
 from callcenter_ws.bridge.asterisk.played_state import PlayedState
-from callcenter_ws.bridge.asterisk.shift import PlayedEvent
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.transports import TwistedTransport
 

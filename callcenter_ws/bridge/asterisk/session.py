@@ -141,7 +141,7 @@ class AmiSession:
             self.lose(LostReason.NOT_AMI, f"the peer is no manager interface; it begins with {str(error)!r}")
         except EndlessMessageError:
             self.lose(LostReason.PROTOCOL_ERROR, "a message of the exchange does not end")
-        if self.state is SessionState.CONNECTING and (self.framing.banner or self.framing.is_begun):
+        if self.state is SessionState.CONNECTING and self.framing.is_begun:
             self._begin_login()
 
     def step(self, arrived: float) -> bool:

@@ -1,4 +1,4 @@
-"""A recorded shift: the events of a capture with their times, to be played by a server."""
+"""The events of a capture with their times, as a server plays them."""
 
 from __future__ import annotations
 
