@@ -446,6 +446,91 @@ def test_a_parked_call_that_another_agent_takes(world: CallsWorld) -> None:
     world.check()
 
 
+def test_a_blind_transfer_of_whom_an_agent_has_called(world: CallsWorld) -> None:
+    world.new("agent", "PJSIP/201-00000001", Exten="915550188")
+    world.dial("agent", "trunk", "PJSIP/trunk-acme-00000002")
+    world.answer("agent", "trunk")
+    world.send("BlindTransfer", Result="Success", Extension="204", **world.channel("agent", "Transferer"))
+    world.hang_up("agent")
+    world.dial("trunk", "desk", "PJSIP/204-00000003")
+    world.answer("trunk", "desk")
+    told = world.one_payload("call.transferred")
+    assert (told["from_agent_id"], told["to_agent_id"], told["direction"]) == ("201", "204", "outbound")
+    assert world.agents("call.answered") == ["201", "204"]
+    world.hang_up("trunk", requested=True)
+    world.hang_up("desk")
+    assert world.one_payload("call.ended")["ended_by"] == "callee"
+    world.check()
+
+
+def test_an_attended_transfer_of_whom_an_agent_has_called(world: CallsWorld) -> None:
+    world.new("agent", "PJSIP/201-00000001", Exten="915550188")
+    world.dial("agent", "trunk", "PJSIP/trunk-acme-00000002")
+    world.answer("agent", "trunk")
+    world.one("Hold", "agent")
+    world.new("second", "PJSIP/201-00000003", Exten="204")
+    world.dial("second", "desk", "PJSIP/204-00000004")
+    world.answer("second", "desk")
+    world.one("Unhold", "agent")
+    world.one("Unhold", "second")
+    world.send(
+        "AttendedTransfer",
+        Result="Success",
+        DestType="Bridge",
+        **world.channel("agent", "OrigTransferer"),
+        **world.channel("second", "SecondTransferer"),
+        **world.channel("desk", "TransferTarget"),
+    )
+    world.hang_up("agent")
+    world.hang_up("second")
+    told = world.one_payload("call.transferred")
+    assert (told["from_agent_id"], told["to_agent_id"], told["destination"]) == ("201", "204", "204")
+    assert len(world.payloads("call.hold")) == len(world.payloads("call.unhold")) == 1
+    world.hang_up("desk", requested=True)
+    world.hang_up("trunk")
+    assert [payload["ended_by"] for payload in world.payloads("call.ended")] == ["transfer", "agent"]
+    world.check()
+
+
+def test_a_transfer_by_the_called_colleague(world: CallsWorld) -> None:
+    world.new("one", "PJSIP/201-00000001", Exten="202")
+    world.dial("one", "two", "PJSIP/202-00000002")
+    world.answer("one", "two")
+    world.send("BlindTransfer", Result="Success", Extension="204", **world.channel("two", "Transferer"))
+    world.hang_up("two")
+    world.dial("one", "three", "PJSIP/204-00000003")
+    world.answer("one", "three")
+    assert world.agents("call.answered") == ["202", "204"]
+    assert world.one_payload("call.transferred")["from_agent_id"] == "202"
+    world.hang_up("one", requested=True)
+    world.hang_up("three")
+    assert world.one_payload("call.ended")["ended_by"] == "caller"
+    world.check()
+
+
+def test_a_conversation_of_three(world: CallsWorld) -> None:
+    world.caller()
+    world.serve()
+    world.one("Hold", "phone")
+    world.new("second", "PJSIP/201-00000003", Exten="204")
+    world.dial("second", "desk", "PJSIP/204-00000004")
+    world.answer("second", "desk")
+    world.send(
+        "AttendedTransfer",
+        Result="Success",
+        DestType="Threeway",
+        **world.channel("phone", "OrigTransferer"),
+        **world.channel("second", "SecondTransferer"),
+        **world.channel("desk", "TransferTarget"),
+    )
+    world.one("Hangup", "desk", after=5, Cause="16")
+    world.one("Hangup", "second", after=5, Cause="16")
+    world.hang_up("phone")
+    world.hang_up("caller", requested=True)
+    ended = world.payloads("call.ended")[-1]
+    assert ended["talk_seconds"] == pytest.approx(10, abs=0.3)
+
+
 # Hold
 
 

@@ -299,6 +299,9 @@ class Tracker:
             who = "callee"
         elif self.is_root(call, channel):
             who = "agent" if call.caller is not None and call.direction == "outbound" else "caller"
+        elif channel.has_answered and call.caller is None and self.is_outside(channel):
+            # The agent who had called it has transferred it.
+            who = "callee"
         if who:
             self.trace(call).request(who, time)
 

@@ -47,7 +47,9 @@ class Transfers:
             return
         is_threeway = headers.get("DestType") == "Threeway"
         sender = self._sender(call, first)
-        if not is_threeway:
+        if is_threeway:
+            self._book.unhold(call, first.uniqueid, time)
+        else:
             self._leave(call, first, time)
         destination, target, stay = call.destination, None, None
         if consultation is not None and consultation is not call and second is not None:
