@@ -30,9 +30,6 @@ class ListedExchange:
         self._messages = messages
         self._state = PlayedState()
         self._state.introduce_members(message for message, _ in messages)
-        self._dialed: set[str] = set()
-        self._dialers: set[str] = set()
-        self._queues: dict[str, str] = {}
         self._count = 0
         self._time = messages[0][1]
 
@@ -41,11 +38,6 @@ class ListedExchange:
         for message, arrived in self._messages[self._count : count]:
             self._state.take(message, arrived)
             self._time = arrived
-            if message.name == "DialBegin":
-                self._dialed.add(message.get("DestUniqueid"))
-                self._dialers.add(message.get("Uniqueid"))
-            elif message.name == "QueueCallerJoin":
-                self._queues[message.get("Uniqueid")] = message.get("Queue")
         self._count = max(count, self._count)
 
     @property
@@ -58,17 +50,8 @@ class ListedExchange:
         return [self._message(headers) for headers in self._state.lists(action, self._time)]
 
     def _message(self, headers: dict[str, str]) -> AmiMessage:
-        name = headers["Event"]
-        if name == "CoreShowChannel":
-            uniqueid = headers["Uniqueid"]
-            dialed = {"Application": "AppDial", "ApplicationData": "(Outgoing Line)"}
-            queue = {"Application": "Queue", "ApplicationData": f"{self._queues.get(uniqueid, '')},tT,,,60"}
-            name_of_other = "Dial" if uniqueid in self._dialers else "Playback"
-            other = {"Application": name_of_other, "ApplicationData": ""}
-            chosen = dialed if uniqueid in self._dialed else queue if uniqueid in self._queues else other
-            headers = {**headers, **chosen}
         headers = {key: "" if value == "<unknown>" else value for key, value in headers.items()}
-        return AmiMessage(headers, {}, name, "")
+        return AmiMessage(headers, {}, headers["Event"], "")
 
 
 def listed(

@@ -62,6 +62,7 @@ class PlayedState:
         self._bridges: dict[str, Headers] = {}
         self._bridge_of: dict[str, str] = {}
         self._dialed: set[str] = set()
+        self._applications: dict[str, tuple[str, str]] = {}
         self._queues: dict[str, Headers] = {}
         self._members: dict[tuple[str, str], Headers] = {}
         self._entries: dict[tuple[str, str], tuple[Headers, float]] = {}
@@ -87,11 +88,13 @@ class PlayedState:
             self._since.pop(uniqueid, None)
             self._bridge_of.pop(uniqueid, None)
             self._dialed.discard(uniqueid)
+            self._applications.pop(uniqueid, None)
         elif uniqueid and (uniqueid in self._channels or name == "Newchannel"):
             self._channels[uniqueid] = _chosen(message, _CHANNEL)
             self._since.setdefault(uniqueid, time)
         if name == "DialBegin":
             self._dialed.add(message.get("DestUniqueid"))
+            self._applications.setdefault(uniqueid, ("Dial", ""))
         if name.startswith("Bridge"):
             self._take_bridge(message, uniqueid)
         elif name.startswith("Queue"):
@@ -130,6 +133,8 @@ class PlayedState:
             self._queues[queue] = dict(message.headers)
         elif message.name == "QueueCallerJoin":
             self._entries[queue, uniqueid] = _chosen(message, _CHANNEL), time
+            # Also while it talks with a member.
+            self._applications[uniqueid] = "Queue", f"{queue},tT,,,60"
         elif message.name in ("QueueCallerLeave", "QueueCallerAbandon"):
             self._entries.pop((queue, uniqueid), None)
         elif message.name == "QueueMemberRemoved":
@@ -168,8 +173,7 @@ class PlayedState:
                 }
 
     def _application(self, uniqueid: str, time: float) -> Headers:
-        queue = next((queue for queue, own in self._entries if own == uniqueid), "")
-        kind, data = ("Queue", f"{queue},tT,,,60") if queue else ("Playback", "hello")
+        kind, data = self._applications.get(uniqueid, ("Playback", "hello"))
         if uniqueid in self._dialed:
             kind, data = "AppDial", "(Outgoing Line)"
         seconds = int(max(0.0, time - self._since.get(uniqueid, time)))
