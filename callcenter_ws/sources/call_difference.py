@@ -9,8 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from callcenter_ws.events.publication import Publication
-from callcenter_ws.runtime.json import JsonObject, decode_trusted_json
+from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.sources.known_event import KnownEvent
 
 _KEPT = (
     *("unique_id", "call_id", "direction", "caller_id", "caller_name", "destination", "queue_name"),
@@ -37,11 +37,11 @@ class CallView:
     queue: str | None = None
 
     @classmethod
-    def of_state(cls, known: Sequence[Publication]) -> CallView:
+    def of_state(cls, known: Sequence[KnownEvent]) -> CallView:
         """Return what the events of a call in the state show, which are in ``seq`` order."""
         view = cls()
-        for publication in known:
-            view._apply(publication.event.type.name, decode_trusted_json(publication.event.payload))
+        for event in known:
+            view._apply(event.type, event.payload)
         return view
 
     def _apply(self, type_: str, payload: JsonObject) -> None:
@@ -75,7 +75,7 @@ class CallView:
         )
 
 
-def call_difference(known: Sequence[Publication], listed: JsonObject | None) -> list[tuple[str, JsonObject]]:
+def call_difference(known: Sequence[KnownEvent], listed: JsonObject | None) -> list[tuple[str, JsonObject]]:
     """Compare a call; see ``difference.Difference``."""
     if listed is None:
         return _end(known) if known else []
@@ -119,19 +119,18 @@ def _payload(listed: JsonObject, extra: Sequence[str] = (), without: Sequence[st
     return {name: value for name, value in listed.items() if name not in others and value is not None}
 
 
-def _known_fields(known: Sequence[Publication]) -> JsonObject:
+def _known_fields(known: Sequence[KnownEvent]) -> JsonObject:
     fields: JsonObject = {}
-    for publication in known:
-        payload = decode_trusted_json(publication.event.payload)
-        fields |= {name: payload[name] for name in _KEPT if payload.get(name) is not None}
+    for event in known:
+        fields |= {name: event.payload[name] for name in _KEPT if event.payload.get(name) is not None}
     return fields
 
 
-def _left(known: Sequence[Publication], queue: str) -> JsonObject:
+def _left(known: Sequence[KnownEvent], queue: str) -> JsonObject:
     return {**_known_fields(known), "queue_name": queue, "reason": "unknown"}
 
 
-def _end(known: Sequence[Publication]) -> list[tuple[str, JsonObject]]:
+def _end(known: Sequence[KnownEvent]) -> list[tuple[str, JsonObject]]:
     """Return the events that end a call, without what is not known of its end."""
     changes: list[tuple[str, JsonObject]] = []
     queue = CallView.of_state(known).queue
@@ -141,11 +140,11 @@ def _end(known: Sequence[Publication]) -> list[tuple[str, JsonObject]]:
     return [*changes, ("call.ended", ended)]
 
 
-def _duration(known: Sequence[Publication]) -> float:
+def _duration(known: Sequence[KnownEvent]) -> float:
     """Return the seconds from the start of a call to the last event that is known of it."""
     started_at = _known_fields(known).get("started_at")
     begins = [] if started_at is None else [msgspec.convert(started_at, datetime)]
-    signs = [msgspec.convert(publication.event.timestamp, datetime) for publication in known]
+    signs = [msgspec.convert(event.timestamp, datetime) for event in known]
     return max(0.0, round((max(signs) - min(begins or signs)).total_seconds(), 3))
 
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from callcenter_ws.events.publication import Publication
-from callcenter_ws.runtime.json import JsonObject, decode_trusted_json
+from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.sources.call_difference import call_difference
+from callcenter_ws.sources.known_event import KnownEvent
 
 Change = tuple[str, JsonObject]
 """The type and the payload of an event."""
 
-Difference = Callable[[Sequence[Publication], JsonObject | None], list[Change]]
+Difference = Callable[[Sequence[KnownEvent], JsonObject | None], list[Change]]
 """Returns the events after which the state shows an entity as its source describes it.
 
-Called with the publications of the entity, in ``seq`` order, none if it is not known; and with its description, None if
-the source does not list it.
+Called with the events of the entity in the state, in ``seq`` order, none if it is not known; and with its description,
+None if the source does not list it.
 """
 
 _AGENT_FIELDS = ("username", "extension", "reason")
@@ -44,11 +44,11 @@ def kept(known: Mapping[str, object], listed: JsonObject, fields: Sequence[str])
     return {**listed, **missing}
 
 
-def agent_difference(known: Sequence[Publication], listed: JsonObject | None) -> list[Change]:
+def agent_difference(known: Sequence[KnownEvent], listed: JsonObject | None) -> list[Change]:
     """Compare an agent."""
     if not known:
         return [("agent.login", listed)] if listed is not None else []
-    payload = decode_trusted_json(known[-1].event.payload)
+    payload = known[-1].payload
     if listed is None:
         return [("agent.logout", {"user_id": payload["user_id"], "username": payload["username"]})]
     state = payload.get("state") or "available"
@@ -60,9 +60,9 @@ def agent_difference(known: Sequence[Publication], listed: JsonObject | None) ->
     return [("agent.state.changed", kept(payload, {**listed, "previous_state": state}, ("extension",)))]
 
 
-def queue_difference(known: Sequence[Publication], listed: JsonObject | None) -> list[Change]:
+def queue_difference(known: Sequence[KnownEvent], listed: JsonObject | None) -> list[Change]:
     """Compare the figures of a queue. A queue that is gone has nobody in it; its totals stay."""
-    payload = decode_trusted_json(known[-1].event.payload) if known else {}
+    payload = known[-1].payload if known else {}
     if listed is not None:
         return [] if known and not differs(payload, listed, tuple(listed)) else [("queue.stats", listed)]
     if not any(payload.get(field) for field in _LIVE_FIGURES):
@@ -70,18 +70,18 @@ def queue_difference(known: Sequence[Publication], listed: JsonObject | None) ->
     return [("queue.stats", {**payload, **{field: 0 for field in _LIVE_FIGURES if payload.get(field) is not None}})]
 
 
-def member_difference(known: Sequence[Publication], listed: JsonObject | None) -> list[Change]:
+def member_difference(known: Sequence[KnownEvent], listed: JsonObject | None) -> list[Change]:
     """Compare a member of a queue."""
     if not known:
         return [("queue.member.added", listed)] if listed is not None else []
-    event = known[-1].event
-    payload = decode_trusted_json(event.payload)
+    event = known[-1]
+    payload = event.payload
     if listed is None:
         names = ("queue_name", "user_id", "username", "interface")
         return [("queue.member.removed", {name: payload[name] for name in names if payload.get(name) is not None})]
     was_paused = payload.get("paused")
     if was_paused is None:
-        was_paused = event.type.name == "queue.member.paused"
+        was_paused = event.type == "queue.member.paused"
     is_paused = was_paused if listed.get("paused") is None else listed["paused"]
     if is_paused == was_paused and not differs(payload, listed, _MEMBER_FIELDS):
         return []
@@ -89,13 +89,13 @@ def member_difference(known: Sequence[Publication], listed: JsonObject | None) -
     return [(type_, kept(payload, {**listed, "paused": is_paused}, _MEMBER_FIELDS))]
 
 
-def chat_difference(known: Sequence[Publication], listed: JsonObject | None) -> list[Change]:
+def chat_difference(known: Sequence[KnownEvent], listed: JsonObject | None) -> list[Change]:
     """Compare a chat session."""
     if not known:
         return [("chat.session.started", listed)] if listed is not None else []
     payload: JsonObject = {}
-    for publication in known:
-        payload |= _chat_fields(publication)
+    for event in known:
+        payload |= _chat_fields(event)
     if listed is None:
         ended = {"session_id": payload["session_id"], "reason": "unknown", "ended_by": "unknown"}
         return [("chat.session.ended", ended)]
@@ -111,10 +111,10 @@ def chat_difference(known: Sequence[Publication], listed: JsonObject | None) -> 
     return [("chat.transferred", {name: value for name, value in transfer.items() if value is not None} | others)]
 
 
-def _chat_fields(publication: Publication) -> JsonObject:
+def _chat_fields(event: KnownEvent) -> JsonObject:
     """Return what an event says of its chat; one that starts it says everything."""
-    payload = decode_trusted_json(publication.event.payload)
-    if publication.event.type.name == "chat.transferred":
+    payload = event.payload
+    if event.type == "chat.transferred":
         named = {name: payload[name] for name in ("agent_name", "queue_name") if payload.get(name) is not None}
         return {"session_id": payload["session_id"], "agent_id": payload.get("to_agent_id"), **named}
     return {"agent_id": None, **payload}

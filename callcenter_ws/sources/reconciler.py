@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from twisted.internet.defer import Deferred
 
@@ -21,6 +22,7 @@ from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import JsonObject, encode_json
 from callcenter_ws.runtime.slicer import Slicer
 from callcenter_ws.sources.difference import DIFFERENCES, Change
+from callcenter_ws.sources.known_event import known_events
 
 MAX_COMPARISONS = 8
 """Comparisons of one sync. While other senders change its entities each time, it is refused with ``unavailable``."""
@@ -33,7 +35,8 @@ PART_BYTES = 1_048_576
 """Events, and bytes of payload, of one transaction; the events of one entity are in one."""
 
 ENTITIES_PER_STEP = 20
-"""Entities that are compared in one step of a turn."""
+STEP_BYTES = 262_144
+"""Entities that are compared, or bytes of payloads that are read and made, in one step of a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class _Part:
 
     def has_room(self, events: Sequence[Event]) -> bool:
         """Return whether the events of another entity fit."""
-        size = self._size + sum(len(event.payload) for event in events)
+        size = self._size + _bytes(events)
         return not self.events or (len(self.events) + len(events) <= PART_EVENTS and size <= PART_BYTES)
 
     def add(self, kind: str, key: EntityKey, version: Version, events: Sequence[Event]) -> None:
@@ -96,7 +99,7 @@ class _Part:
         self.kinds.append(kind)
         self.guards.append((key, version))
         self.events += events
-        self._size += sum(len(event.payload) for event in events)
+        self._size += _bytes(events)
 
 
 _EntityChange = tuple[str, EntityKey, Version, list[Event]]
@@ -200,30 +203,24 @@ class Reconciler:
         known = dict(entities)
         yield None
         # What has ended comes first: an agent may be in another call by now.
-        for number, (key, entity) in enumerate(entities, 1):
-            if entity.owner == state.source and key not in state.entities:
-                yield from self._change(state, "ended", key, entity, None)
-            if number % ENTITIES_PER_STEP == 0:
-                yield None
-        for number, (key, listed) in enumerate(state.entities.items(), 1):
-            found = known.get(key)
-            if found is None:
-                yield from self._change(state, "introduced", key, None, listed)
-            elif found.owner in (None, state.source):
-                yield from self._change(state, "corrected", key, found, listed)
-            else:
+        gone = (("ended", key, entity, None) for key, entity in entities if _is_gone(state, key, entity))
+        listed = ((_kind(known.get(key), state), key, known.get(key), each) for key, each in state.entities.items())
+        work = 0
+        for kind, key, entity, description in chain(gone, listed):
+            if kind == "foreign":
                 done.foreign += 1
-            if number % ENTITIES_PER_STEP == 0:
+            else:
+                publications = [] if entity is None else entity.publications()
+                version = NO_VERSION if entity is None else entity.version
+                changes = DIFFERENCES[state.scope.name](known_events(publications), description)
+                events = [self._event(state, key, version, change) for change in changes]
+                if events:
+                    yield kind, key, version, events
+                work += _bytes(events) + sum(len(publication.event.payload) for publication in publications)
+            work += STEP_BYTES // ENTITIES_PER_STEP
+            if work >= STEP_BYTES:
+                work = 0
                 yield None
-
-    def _change(
-        self, state: SourceState, kind: str, key: EntityKey, entity: Entity | None, listed: JsonObject | None
-    ) -> Iterator[_EntityChange]:
-        """Yield what becomes of an entity; nothing if there is no difference."""
-        version = NO_VERSION if entity is None else entity.version
-        changes = DIFFERENCES[state.scope.name]([] if entity is None else entity.publications(), listed)
-        if changes:
-            yield kind, key, version, [self._event(state, key, version, change) for change in changes]
 
     def _event(self, state: SourceState, key: EntityKey, version: Version, change: Change) -> Event:
         type_, payload = change
@@ -246,3 +243,18 @@ def _event_id(state: SourceState, key: EntityKey, version: Version, type_: str) 
     """Return the id of an event: the same whenever the same sync makes the same change."""
     digest = hashlib.blake2b(encode_json((key, version, type_)), digest_size=12).hexdigest()
     return f"{state.source}-{state.number.generation}-{state.number.seq}-{digest}"
+
+
+def _is_gone(state: SourceState, key: EntityKey, entity: Entity) -> bool:
+    return entity.owner == state.source and key not in state.entities
+
+
+def _kind(entity: Entity | None, state: SourceState) -> str:
+    """Return what may become of a listed entity: the field of Reconciled that counts it."""
+    if entity is None:
+        return "introduced"
+    return "corrected" if entity.owner in (None, state.source) else "foreign"
+
+
+def _bytes(events: Sequence[Event]) -> int:
+    return sum(len(event.payload) for event in events)

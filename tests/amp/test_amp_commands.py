@@ -21,6 +21,7 @@ WIRE_FORMAT = {
         "source kind instance generation? tenants? capabilities? version?",
         "lease generation source_seq server_time_ms",
     ),
+    "SyncState": ("tenant_id scope source_seq part last entities timestamp?", "epoch seq published"),
     "ListSources": ("tenant_id?", "sources left_out"),
     "ForgetSource": ("source tenant_id?", "released"),
     "Ping": ("waiting?", "version node server_time_ms"),

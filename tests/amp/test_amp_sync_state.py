@@ -381,6 +381,12 @@ def test_few_entities_are_compared_in_one_step(server: Any, monkeypatch: pytest.
     assert max(compared) == reconciler.ENTITIES_PER_STEP
     assert largest == [reconciler.PART_EVENTS]
     assert sync(peer, 2, []) == 10_000
+    # Of large ones fewer.
+    compared[:] = [0]
+    large = [{**ADA, "user_id": str(number), "note": "x" * 100_000} for number in range(5)]
+    more = [{**one, "user_id": f"b{one['user_id']}"} for one in large]
+    assert (sync(peer, 3, large, last=False), sync(peer, 3, more, part=2)) == (0, 10)
+    assert max(compared) == 1 + reconciler.STEP_BYTES // 100_000
 
 
 def watched(publish: Any, largest: list[int]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from callcenter_ws.events.event import make_event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.sources.difference import DIFFERENCES
+from callcenter_ws.sources.known_event import KnownEvent, known_events
 
 CALL = {"unique_id": "1", "caller_id": "5", "destination": "6"}
 WAITS = {**CALL, "status": "waiting", "queue_name": "a"}
@@ -25,8 +25,8 @@ BLIND = ("call.transferred", {"transfer_type": "blind", "to_agent_id": "8"})
 ATTENDED = ("call.transferred", {"transfer_type": "attended", "to_agent_id": "8"})
 
 
-def known(*events: tuple[str, dict[str, Any]], **shared: Any) -> list[Publication]:
-    """Return publications of the state, ten seconds apart."""
+def known(*events: tuple[str, dict[str, Any]], **shared: Any) -> list[KnownEvent]:
+    """Return events of the state, ten seconds apart."""
     found = []
     for number, (type_, payload) in enumerate(events, 1):
         event = make_event(
@@ -39,12 +39,10 @@ def known(*events: tuple[str, dict[str, Any]], **shared: Any) -> list[Publicatio
             received_at=0.0,
         )
         found.append(Publication(event, number))
-    return found
+    return known_events(found)
 
 
-def difference(
-    scope: str, before: list[Publication], listed: dict[str, Any] | None
-) -> list[tuple[str, dict[str, Any]]]:
+def difference(scope: str, before: list[KnownEvent], listed: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
     """Return the difference; each of its events is valid."""
     changes = DIFFERENCES[scope](before, listed)
     for type_, payload in changes:
@@ -191,4 +189,4 @@ def test_chats() -> None:
     assert difference("chats", again, None) == [
         ("chat.session.ended", {**chat, "reason": "unknown", "ended_by": "unknown"})
     ]
-    assert json.loads(again[0].event.payload)["to_agent_id"] == "7"
+    assert again[0].payload["to_agent_id"] == "7"
