@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 from callcenter_ws import __version__
 from callcenter_ws.bridge.asterisk.connection import AmiConnection, is_private
@@ -34,6 +35,9 @@ from callcenter_ws.runtime.slicer import Slicer
 SPOOL_RETRY_SECONDS = 15.0
 """The delay until a spool that cannot be opened is tried again: its disk may be full, or an earlier process may use it
 for a moment."""
+
+_SCOPES = ("calls", "members", "agents")
+"""What a bridge tells the gateway of."""
 
 _log = Logger()
 
@@ -148,6 +152,7 @@ class ExchangeService(Service):
         """Connect to gateway and exchange anew, with other tenants. What is in the spool stays there."""
         if earlier is not None:
             await earlier
+        self._cancel_retry()
         await self._disconnect()
         if self._is_open:
             self._is_open = False
@@ -156,15 +161,13 @@ class ExchangeService(Service):
         self.health = SourceHealth(settings.name, settings.kind, tenants_of(settings), self._clock.time)
         self.broadcaster = self._new_broadcaster()
         self._sender = self._new_sender()
-        if self.running and self._retry is None:
+        if self.running:
             self._open()
 
     async def _stop(self) -> None:
         if self._relinking is not None:
             await self._relinking
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._cancel_retry()
         await self._disconnect()
         if self._is_open:
             self._is_open = False
@@ -185,7 +188,28 @@ class ExchangeService(Service):
         else:
             self.problem = ""
             self._is_open = True
+            if not self.broadcaster.records:
+                self._forget()
             self._connect()
+
+    def _forget(self) -> None:
+        """Have the gateway end what an earlier spool of this source left there: nothing of it is known any more.
+
+        What exists on the exchange is introduced after that. Of a source that is new there is nothing to end.
+        """
+        for tenant in self.health.tenants:
+            for scope in _SCOPES:
+                self.broadcaster.sync_state(tenant, scope, []).addErrback(self._not_forgotten)
+
+    def _not_forgotten(self, failure: Failure) -> None:
+        refusal = failure.value
+        # During a stop it stays in the spool.
+        if isinstance(refusal, Refusal) and self._is_open:
+            _log.error(
+                "source {source}: the gateway did not end what an earlier spool had left: {reason}",
+                source=self.settings.name,
+                reason=reason_of(refusal.message),
+            )
 
     def _note_unusable(self, reason: str) -> None:
         if reason != self.problem:
@@ -256,6 +280,11 @@ class ExchangeService(Service):
         connection, self._connection, self._machine = self._connection, None, None
         return connection
 
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
     async def _reconnect(self) -> None:
         await self._disconnect()
         if self.running and self._is_open and self._connection is None:
@@ -273,6 +302,9 @@ class ExchangeService(Service):
 
     def synchronized(self, version: str, boot: str) -> None:
         """Note that the machine knows the state of the exchange."""
+        if self._connection is None:
+            # What it knows could not be stored.
+            return
         self.counters.resyncs += 1
         name = self.settings.name
         self._log.succeeded(f"source {name}: connected to Asterisk {version}, running since {boot}; its state is known")
@@ -288,6 +320,7 @@ class ExchangeService(Service):
         self._send(self.health.lost(loss.reason))
         if loss.reason is LostReason.PROTOCOL_ERROR:
             # The machine may have met a bug. A new one continues from what was stored.
+            self._cancel_retry()
             self._retry = self._clock.call_later(retry_seconds, lambda: spawn(self._reconnect()))
 
     # Sending

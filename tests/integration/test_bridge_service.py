@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -49,11 +50,11 @@ def start_bridge(processes: list[Any]) -> Callable[..., Bridge]:
 
 
 @pytest.fixture
-def start_node(processes: list[Any], tmp_path: Path) -> Callable[[], RunningGateway]:
+def start_node(processes: list[Any], tmp_path: Path) -> Callable[..., RunningGateway]:
     """Starts the same node, with a store that it finds again."""
 
-    def start() -> RunningGateway:
-        gateway = run_gateway(tmp_path, f'[store]\nurl = "sqlite:{tmp_path}/events.sqlite"\n')
+    def start(*arguments: str) -> RunningGateway:
+        gateway = run_gateway(tmp_path, f'[store]\nurl = "sqlite:{tmp_path}/events.sqlite"\n', *arguments)
         processes.append(gateway)
         return gateway
 
@@ -116,7 +117,7 @@ def test_any_order_of_starts(
     order: str,
     tmp_path: Path,
     processes: list[Any],
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     exchange = Exchange(listens=False)
@@ -142,7 +143,7 @@ def test_any_order_of_starts(
 def test_the_gateway_is_away(
     tmp_path: Path,
     exchange: Exchange,
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     gateway = start_node()
@@ -168,7 +169,7 @@ def test_the_gateway_is_away(
 def test_the_exchange_is_lost_and_comes_back(
     tmp_path: Path,
     exchange: Exchange,
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     gateway = start_node()
@@ -195,7 +196,7 @@ def test_the_exchange_is_lost_and_comes_back(
 def test_a_refused_login(
     tmp_path: Path,
     exchange: Exchange,
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     """It is told, tried rarely, and a reload with the right secret connects at once."""
@@ -213,7 +214,7 @@ def test_a_refused_login(
 def test_a_bridge_that_is_killed_doubles_nothing_and_misses_nothing(
     tmp_path: Path,
     exchange: Exchange,
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     gateway = start_node()
@@ -233,11 +234,39 @@ def test_a_bridge_that_is_killed_doubles_nothing_and_misses_nothing(
     assert not any(text.startswith("source.down") for text in told(gateway))
 
 
+def test_a_spool_that_is_lost(
+    tmp_path: Path,
+    exchange: Exchange,
+    start_node: Callable[..., RunningGateway],
+    start_bridge: Callable[..., Bridge],
+) -> None:
+    """What has ended unseen does not stay on the screens."""
+    gateway = start_node("--set", "amp.source_lease=2")
+    config = write_config(tmp_path, tmp_path / "amp.sock", source(tmp_path, "pbx1", exchange.port))
+    bridge = start_bridge(config)
+    exchange.add_member(ALICE)
+    exchange.add_member(BOB, name="Bob Brown")
+    wait_for(gateway, "source.up pbx1", *ADDED, "agent.login 202")
+    bridge.process.kill()
+    bridge.wait()
+    exchange.remove_member(ALICE)
+    shutil.rmtree(tmp_path / "spool")
+    start_bridge(config)
+    # Another instance has to wait for the lease of the one that was killed.
+    wait_for(gateway, "source.down lease_ended")
+    wait_for(gateway, "source.up pbx1", times=2)
+    seen = told(gateway)
+    assert "agent.logout 201" in seen
+    assert seen.count("agent.login 201") == 1
+    last = [text for text in seen if text.startswith("agent.log") and text.endswith("202")][-1]
+    assert last == "agent.login 202"
+
+
 def test_two_sources_of_two_tenants(
     tmp_path: Path,
     exchange: Exchange,
     processes: list[Any],
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     """One that fails does not disturb the other, and no tenant is told of the other's agents."""
@@ -266,7 +295,7 @@ def test_two_sources_of_two_tenants(
 def test_a_reload(
     tmp_path: Path,
     exchange: Exchange,
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     """New agents and tenants are used at once, the rest is reported; settings with a mistake change nothing."""
@@ -307,7 +336,7 @@ def test_a_reload(
 def test_an_audit_on_demand_and_a_stop(
     tmp_path: Path,
     exchange: Exchange,
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     gateway = start_node()
@@ -332,7 +361,7 @@ def test_an_audit_on_demand_and_a_stop(
 def test_a_full_spool(
     tmp_path: Path,
     exchange: Exchange,
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     """The exchange is left until there is room; then what was missed is learned from its lists."""
@@ -367,7 +396,7 @@ def test_without_a_gateway_a_stop_does_not_wait(
 def test_a_second_signal_ends_at_once(
     tmp_path: Path,
     exchange: Exchange,
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     """The gateway has stopped to answer, and the bridge would wait for it for a minute."""
@@ -407,7 +436,7 @@ def test_no_secret_is_logged(
     form: str,
     tmp_path: Path,
     exchange: Exchange,
-    start_node: Callable[[], RunningGateway],
+    start_node: Callable[..., RunningGateway],
     start_bridge: Callable[..., Bridge],
 ) -> None:
     """At the level debug, with a login that succeeds, one that fails, and events with what is private."""
