@@ -73,7 +73,8 @@ class CallWriter:
         number = call.numbers[type_] = call.numbers.get(type_, 0) + 1
         payload = _fields(call, leg)
         if extra:
-            payload.update(extra)
+            for name, value in extra.items():
+                payload[name] = value[:_MAX_ID] if isinstance(value, str) else value
         if self.is_reconciling:
             payload["reconciled"] = True
         self._outgoing.publish(type_, call.tenant_id, time, call.call_id, number, payload)

@@ -749,6 +749,14 @@ def test_a_uniqueid_that_is_too_long_is_none(world: CallsWorld) -> None:
     assert not world.machine.calls.book.calls
 
 
+def test_names_that_are_too_long_are_cut(world: CallsWorld) -> None:
+    world.new("caller", "PJSIP/trunk-acme-00000001", CallerIDNum="1" * 300, Linkedid="1" * 300)
+    world.join(queue="q" * 300)
+    world.hang_up("caller", requested=True)
+    assert world.one_payload("queue.joined")["queue_name"] == "q" * 255
+    world.check()
+
+
 def test_ids_of_ended_calls_are_forgotten_in_the_end(world: CallsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("callcenter_ws.bridge.call_register.MAX_ENDED", 2)
     for key in ("one", "two", "three"):

@@ -9,7 +9,7 @@ from callcenter_ws.bridge.directory import device_of_channel
 MAX_CHANNELS = 60_000
 """Channels at one time. What further ones do is not seen, and counted."""
 
-_MAX_UNIQUEID = 150
+MAX_UNIQUEID = 150
 """Characters of a Uniqueid, which Asterisk limits to 149. A longer one is none."""
 
 _MAX_DIALED = 200
@@ -113,7 +113,7 @@ class ChannelTable:
         known = self._channels.get(uniqueid)
         if known is not None:
             return known
-        if len(self._channels) >= MAX_CHANNELS or not 0 < len(uniqueid) <= _MAX_UNIQUEID:
+        if len(self._channels) >= MAX_CHANNELS or not 0 < len(uniqueid) <= MAX_UNIQUEID:
             self.dropped += 1
             return None
         channel = self._channels[uniqueid] = Channel(uniqueid, name)

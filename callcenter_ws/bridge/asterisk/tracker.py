@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from callcenter_ws.bridge.asterisk.channels import Channel, ChannelTable
+from callcenter_ws.bridge.asterisk.channels import MAX_UNIQUEID, Channel, ChannelTable
 from callcenter_ws.bridge.asterisk.parties import Parties
 from callcenter_ws.bridge.asterisk.traces import FAR_END_CAUSES, Trace
 from callcenter_ws.bridge.call import Call, Party
@@ -116,7 +116,7 @@ class Tracker:
         channel = self._add(uniqueid, headers.get("Channel", ""), headers, "")
         if channel is None or is_known:
             return channel
-        linkedid = headers.get("Linkedid", "") or uniqueid
+        linkedid = _linkedid(headers, "", uniqueid)
         if linkedid == uniqueid:
             self._begin(channel, headers, time)
         else:
@@ -139,7 +139,7 @@ class Tracker:
             channel = self._add(uniqueid, name, headers, prefix)
             if channel is None:
                 return None
-            self._join(channel, headers.get(f"{prefix}Linkedid", "") or uniqueid)
+            self._join(channel, _linkedid(headers, prefix, uniqueid))
         if begin and not channel.call_id and self.call_of(channel) is None:
             self.stray("QueueCallerJoin")
             self._begin(channel, headers, time)
@@ -195,7 +195,7 @@ class Tracker:
     # Begin
 
     def _begin(self, channel: Channel, headers: Mapping[str, str], time: float, queue: str = "") -> None:
-        linkedid = headers.get("Linkedid", "") or channel.uniqueid
+        linkedid = _linkedid(headers, "", channel.uniqueid)
         is_inside = self.parties.is_inside(channel)
         is_originated = headers.get("ChannelState", "") == "0"
         caller_id, name = headers.get("CallerIDNum", ""), headers.get("CallerIDName", "")
@@ -352,3 +352,9 @@ class Tracker:
         self.undialed.clear()
         self._traces.clear()
         self._later.clear()
+
+
+def _linkedid(headers: Mapping[str, str], prefix: str, uniqueid: str) -> str:
+    """Return the ``Linkedid`` of a channel; its ``Uniqueid`` if it has none, or one that cannot be."""
+    linkedid = headers.get(f"{prefix}Linkedid", "")
+    return linkedid if 0 < len(linkedid) <= MAX_UNIQUEID else uniqueid
