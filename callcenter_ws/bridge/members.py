@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from callcenter_ws.bridge.agent_states import Device, DeviceStatus, Member
@@ -15,6 +15,9 @@ from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.runtime.json import JsonValue, encode_json
 
 RECORD_PREFIX = "member/"
+
+STEP_MEMBERS = 20
+"""Members that are compared in one step."""
 
 _MAX_MEMBERS = 50_000
 """Memberships of one exchange. Further ones are ignored, and counted."""
@@ -71,19 +74,32 @@ class Members:
         Args:
             unchanged: the queues and interfaces of members that are listed as they are known.
         """
+        for _ in self.synchronizing(listed, time, unchanged):
+            pass
+
+    def synchronizing(
+        self, listed: Iterable[MemberFacts], time: float, unchanged: Collection[tuple[str, str]] = ()
+    ) -> Iterator[None]:
+        """Do the same in steps; each takes about a millisecond."""
         self._is_complete = True
         self._removed.clear()
         if self._mapped != (self._directory.version, self._rules.version):
             self.remap(time)
         remaining = set(self._members).difference(unchanged)
-        for facts in listed:
+        for number, facts in enumerate(listed):
+            if number % STEP_MEMBERS == 0:
+                yield
             remaining.discard((facts.queue, facts.interface))
             member = self.update(facts, time)
             if member is not None and facts.status is not None and member.device.is_explained:
                 member.device.is_explained = False
                 self._agents.change_member(member, time)
-        for queue, interface in sorted(remaining):
-            self.remove(self._members[queue, interface], time)
+        for number, (queue, interface) in enumerate(sorted(remaining)):
+            if number % STEP_MEMBERS == 0:
+                yield
+            member = self._members.get((queue, interface))
+            if member is not None:
+                self.remove(member, time)
 
     def remap(self, time: float, device: str | None = None) -> None:
         """Look up users and tenants again, after devices got other users or rules have changed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ class NotingMachine:
         text = message.get("Uniqueid") or message.name
         self._events.append(BridgeEvent(message.name, "acme", arrived, text, {}))
 
-    def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
+    def synchronizing(self, snapshot: AmiSnapshot, arrived: float) -> Iterator[None]:
+        yield
         self.snapshots.append(snapshot)
         self._events.append(BridgeEvent("synchronize", "acme", arrived, "synchronize", {}))
 

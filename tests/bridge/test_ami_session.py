@@ -32,7 +32,8 @@ class Recorder:
     def handle(self, message: AmiMessage, arrived: float) -> None:
         self.calls.append(message.get("Uniqueid") or message.name)
 
-    def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
+    def synchronizing(self, snapshot: AmiSnapshot, arrived: float) -> Iterator[None]:
+        yield
         self.calls.append("synchronize")
         self.snapshots.append(snapshot)
 
@@ -499,3 +500,24 @@ def test_what_the_session_needs_is_parsed_whatever_the_machine_wants() -> None:
     world.receive(*event("1.1"))
     assert world.machine.calls == ["synchronize", "1.1"]
     assert world.session.framing.skipped == {"Hangup": 1}
+
+
+def test_lists_are_compared_in_steps_before_any_event_is_handled(world: World) -> None:
+    steps: list[str] = []
+
+    def synchronizing(snapshot: AmiSnapshot, arrived: float) -> Iterator[None]:
+        for number in range(3):
+            steps.append(f"{number} {world.machine.calls}")
+            yield
+
+    world.machine.synchronizing = synchronizing  # type: ignore[method-assign]
+    world.log_in()
+    world.answer_settings()
+    status, *others = world.sent()
+    world.answer_list(status)
+    world.receive(*event("amid the lists"))
+    for action in others:
+        world.answer_list(action)
+    assert steps == ["0 []", "1 []", "2 []"]
+    assert world.machine.calls == ["amid the lists"]
+    assert world.session.is_synchronized

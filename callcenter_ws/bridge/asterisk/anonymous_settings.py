@@ -42,9 +42,10 @@ class SeenNames:
             if headers.get(header) and len(self._contexts) < MAX_SEEN:
                 self._contexts[headers[header]] = None
 
-    def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
-        """Take the names in the lists."""
+    def synchronizing(self, snapshot: AmiSnapshot, arrived: float) -> Iterator[None]:
+        """Take the names in the lists, in steps."""
         for messages in (snapshot.channels, snapshot.members):
+            yield
             for message in messages:
                 self.handle(message, arrived)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from callcenter_ws.bridge.agents import Agents
 from callcenter_ws.bridge.asterisk.calls import AsteriskCalls
@@ -98,6 +98,14 @@ class AsteriskMachine:
 
     def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
         """Correct what is known by the exchange's own lists."""
+        for _ in self.synchronizing(snapshot, arrived):
+            pass
+
+    def synchronizing(self, snapshot: AmiSnapshot, arrived: float) -> Iterator[None]:
+        """Do the same in steps, between which what is known so far may be taken; each takes a few milliseconds.
+
+        No event is handled before the last step. If they are not all made, lists must be compared again first.
+        """
         # What is told now was true before the events that are still to be handled.
         first = snapshot.meanwhile[0][1] if snapshot.meanwhile else arrived
         time = self._time = self._clock.now(first)
@@ -110,7 +118,8 @@ class AsteriskMachine:
         else:
             self._audit = None
             reconcile_calls(self.calls, snapshot, time, time)
-        self._queue_members.synchronize(snapshot.members, channels, time)
+        yield from self._queue_members.synchronizing(snapshot.members, channels, time)
+        yield
         self.agents.resume(time)
 
     def _take_boot(self, boot: str, time: float) -> None:

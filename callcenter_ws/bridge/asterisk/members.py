@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -28,6 +28,9 @@ _STATUS: dict[str, DeviceStatus] = {
     "8": "in_use",  # on hold
 }
 """The values of ``enum ast_device_state``."""
+
+_STEP_MESSAGES = 50
+"""Messages that are read in one step of a comparison."""
 
 _LOGIN_PREFIX = "login/"
 _MAX_LOGINS = 20_000
@@ -105,17 +108,24 @@ class QueueMembers:
             listed: the messages ``QueueMember``.
             channels: the names of all channels of the exchange.
         """
+        for _ in self.synchronizing(listed, channels, time):
+            pass
+
+    def synchronizing(self, listed: Iterable[AmiMessage], channels: Collection[str], time: float) -> Iterator[None]:
+        """Do the same in steps; each takes about a millisecond."""
         for login in list(self._logins.values()):
             if login.channel not in channels or login.boot != self._outgoing.boot:
                 self._leave(login, time)
         changed, unchanged = [], set()
-        for message in listed:
+        for number, message in enumerate(listed):
+            if number % _STEP_MESSAGES == 0:
+                yield
             member = self._members.get(message.get("Queue"), message.get("Location"))
             if member is not None and not member.device.is_explained and _is_as_known(message.headers, member):
                 unchanged.add((member.queue, member.interface))
             else:
                 changed.append(_facts(message, time))
-        self._members.synchronize(changed, time, unchanged)
+        yield from self._members.synchronizing(changed, time, unchanged)
 
     # Members
 

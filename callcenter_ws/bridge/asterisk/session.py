@@ -8,6 +8,7 @@ again, in the same manner.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
@@ -59,8 +60,8 @@ class Machine(Protocol):
     def handle(self, message: AmiMessage, arrived: float) -> None:
         """Translate one event."""
 
-    def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
-        """Correct what is known by the exchange's own lists."""
+    def synchronizing(self, snapshot: AmiSnapshot, arrived: float) -> Iterator[None]:
+        """Correct what is known by the exchange's own lists, in steps."""
 
 
 class SessionState(StrEnum):
@@ -119,6 +120,7 @@ class AmiSession:
         self._lists: ListCollector | None = None
         self._lists_at: float | None = None
         self._is_settings_round = False
+        self._comparison: Iterator[None] | None = None
         self._buffer: list[tuple[AmiMessage, float]] = []
         self._replay: deque[tuple[AmiMessage, float]] = deque()
         self._is_booted = False
@@ -152,6 +154,9 @@ class AmiSession:
         """
         if self.state is SessionState.LOST:
             return False
+        if self._comparison is not None:
+            self._compare_next(self._comparison)
+            return True
         if self._replay:
             self._machine.handle(*self._replay.popleft())
             return True
@@ -198,6 +203,7 @@ class AmiSession:
             self.loss = Loss(reason, text)
             self._buffer.clear()
             self._replay.clear()
+            self._comparison = None
 
     def take_output(self) -> bytes:
         """Return what has to be sent since the last call."""
@@ -330,17 +336,28 @@ class AmiSession:
         return True
 
     def _synchronize(self, lists: ListCollector, arrived: float) -> None:
+        """Begin to compare; no message is handled meanwhile."""
         lists.version = self.version
         self.boot = lists.boot
+        self._answer_until = None
+        snapshot = replace(lists.snapshot(), meanwhile=tuple(self._buffer), is_audit=self.synchronizations > 0)
+        self._comparison = self._machine.synchronizing(snapshot, arrived)
+
+    def _compare_next(self, comparison: Iterator[None]) -> None:
+        try:
+            next(comparison)
+        except StopIteration:
+            self._comparison = None
+            self._compared()
+
+    def _compared(self) -> None:
+        is_partial = self._lists is not None and self._lists.is_partial
         self.state = SessionState.LIVE
-        is_audit = self.synchronizations > 0
         self.synchronizations += 1
-        snapshot = replace(lists.snapshot(), meanwhile=tuple(self._buffer), is_audit=is_audit)
-        self._machine.synchronize(snapshot, arrived)
         self._finish_lists()
         if self._audit_is_requested:
             self._lists_at = self._now
-        elif lists.is_partial:
+        elif is_partial:
             self._lists_at = self._now + min(PARTIAL_SECONDS, self._audit_interval)
 
     def _finish_lists(self) -> None:

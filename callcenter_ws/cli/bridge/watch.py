@@ -71,14 +71,14 @@ class Watched:
         self._machine.handle(message, arrived)
         self._print_events()
 
-    def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
+    def synchronizing(self, snapshot: AmiSnapshot, arrived: float) -> Iterator[None]:
         """Take the lists, and print how long they are, and what was made of them."""
         lengths = (
             f"{len(snapshot.channels)} channels, {len(snapshot.queues)} queues, {len(snapshot.members)} members, "
             f"{len(snapshot.entries)} waiting callers"
         )
         print(printable(f"{_clock(arrived)} the lists of Asterisk {snapshot.version}: {lengths}"))
-        self._machine.synchronize(snapshot, arrived)
+        yield from self._machine.synchronizing(snapshot, arrived)
         self._print_events()
 
     def received(self, data: bytes, now: float) -> None:
