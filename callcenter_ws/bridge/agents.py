@@ -7,7 +7,7 @@ would ever remove. A user in queues of two tenants is an agent of both, and each
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -20,6 +20,9 @@ RECORD_PREFIX = "agent/"
 
 _MAX_USERS = 20_000
 """Users of one exchange. Activities and memberships of further ones make no agent, and are counted."""
+
+_STEP_AGENTS = 20
+"""Agents whose changes are told in one step after a comparison."""
 
 _MAX_CALLS = 32
 """Calls of one user at the same time. Further ones do not change its state, and are counted."""
@@ -109,10 +112,18 @@ class Agents:
 
     def resume(self, time: float) -> None:
         """Tell what has changed since ``wait``."""
+        for _ in self.resuming(time):
+            pass
+
+    def resuming(self, time: float) -> Iterator[None]:
+        """Do the same in steps; each takes about a millisecond."""
         self._is_waiting = False
-        for agent in self._changed.values():
+        changed, self._changed = self._changed, {}
+        for number, (user_id, agent) in enumerate(changed.items()):
+            if number % _STEP_AGENTS == 0:
+                yield
             agent.changed_at = time
-        self.settle()
+            self._settle(user_id, agent)
 
     # Facts
 
@@ -198,9 +209,12 @@ class Agents:
             return
         changed, self._changed = self._changed, {}
         for user_id, agent in changed.items():
-            self._publish(agent)
-            if agent.is_unused:
-                self._agents.pop(user_id, None)
+            self._settle(user_id, agent)
+
+    def _settle(self, user_id: str, agent: _Agent) -> None:
+        self._publish(agent)
+        if agent.is_unused:
+            self._agents.pop(user_id, None)
 
     def _publish(self, agent: _Agent) -> None:
         by_tenant: dict[str, list[Member]] = {}

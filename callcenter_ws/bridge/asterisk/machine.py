@@ -119,8 +119,7 @@ class AsteriskMachine:
             self._audit = None
             reconcile_calls(self.calls, snapshot, time, time)
         yield from self._queue_members.synchronizing(snapshot.members, channels, time)
-        yield
-        self.agents.resume(time)
+        yield from self.agents.resuming(time)
 
     def _take_boot(self, boot: str, time: float) -> None:
         """Note the run of the exchange; all calls of another one are over."""
