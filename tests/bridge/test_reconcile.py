@@ -271,6 +271,24 @@ def test_an_answer_while_the_lists_are_answered_keeps_its_reason() -> None:
     assert not [text for text in told(bridge.events) if "reconciled" in text]
 
 
+def test_lists_are_told_in_the_time_of_the_exchange() -> None:
+    behind = 3_600.0
+    bridge, messages = Bridge(), messages_of(ANSWERED)
+    stamped = [
+        (AmiMessage({**message.headers, "Timestamp": f"{at - behind:.6f}"}, {}, message.name, ""), at)
+        for message, at in messages
+    ]
+    place = position(messages, "QueueCallerJoin")
+    snapshot = listed(messages, place, place + 4)
+    bridge.synchronize(replace(snapshot, meanwhile=stamped[place : place + 4]), messages[place][1])
+    bridge.handle(stamped[place:])
+    ended = of_calls(bridge.events)[-1]
+    undisturbed, _ = connected(ANSWERED)
+    expected = of_calls(undisturbed.handle(messages))[-1]
+    assert abs(ended.payload["duration"] - expected.payload["duration"]) < 1.5  # type: ignore[operator]
+    assert abs(ended.time + behind - expected.time) < 0.1
+
+
 # Audits
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from callcenter_ws.bridge.asterisk.listed import ListedChannel
 from callcenter_ws.bridge.asterisk.tracker import Tracker
@@ -10,6 +10,9 @@ from callcenter_ws.bridge.call import Stay
 
 _ORIGINATED = "0"
 """The state of a channel that the exchange has made, and not yet called."""
+
+STEP = 25
+"""So many calls are compared in one step."""
 
 
 class ListedChannels:
@@ -38,12 +41,14 @@ class ListedChannels:
             for uniqueid in [uniqueid for uniqueid in call.members if not self._exists(uniqueid)]:
                 del call.members[uniqueid]
 
-    def take_in(self) -> None:
+    def taking_in(self) -> Iterator[None]:
         """Add the channels that are not known, to their calls if these are known."""
         table = self._tracker.table
         call_ids = self._calls_by_linkedid()
-        # Callers first: they are those who dialed the others.
-        for listed in sorted(self._listed.values(), key=lambda channel: (channel.is_dialed, channel.since)):
+        callers_first = sorted(self._listed.values(), key=lambda channel: (channel.is_dialed, channel.since))
+        for number, listed in enumerate(callers_first, 1):
+            if number % (2 * STEP) == 0:
+                yield
             is_known = table.get(listed.uniqueid) is not None
             channel = self._tracker.take_in(listed.headers, listed.since)
             if channel is None:
@@ -92,9 +97,11 @@ class ListedChannels:
         if dialer is not None:
             self._tracker.table.dial(dialer, channel)
 
-    def introduce(self, stays: Mapping[str, Stay]) -> None:
+    def introducing(self, stays: Mapping[str, Stay]) -> Iterator[None]:
         """Begin the calls that are not known."""
-        for linkedid, channels in self._new.items():
+        for number, (linkedid, channels) in enumerate(self._new.items(), 1):
+            if number % STEP == 0:
+                yield
             root = _root_of(linkedid, channels)
             queue = next((stays[channel.uniqueid].queue for channel in channels if channel.uniqueid in stays), "")
             self._begin(root, channels, queue or root.queue)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from callcenter_ws.bridge.agents import Agents
 from callcenter_ws.bridge.asterisk.calls import AsteriskCalls
@@ -93,7 +93,8 @@ class AsteriskMachine:
         audit = self._audit
         if audit is not None and time >= audit.due:
             self._audit = None
-            reconcile_calls(self.calls, audit.snapshot, audit.time, time, audit.touched)
+            for _ in reconcile_calls(self.calls, audit.snapshot, audit.time, time, audit.touched):
+                pass
         self.agents.advance(time)
 
     def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
@@ -106,6 +107,7 @@ class AsteriskMachine:
 
         No event is handled before the last step. If they are not all made, lists must be compared again first.
         """
+        self._read_clock(snapshot.meanwhile)
         # What is told now was true before the events that are still to be handled.
         first = snapshot.meanwhile[0][1] if snapshot.meanwhile else arrived
         time = self._time = self._clock.now(first)
@@ -117,9 +119,18 @@ class AsteriskMachine:
             self._audit = Audit(snapshot, self._clock.now(arrived))
         else:
             self._audit = None
-            reconcile_calls(self.calls, snapshot, time, time)
+            yield from reconcile_calls(self.calls, snapshot, time, time)
         yield from self._queue_members.synchronizing(snapshot.members, channels, time)
         yield from self.agents.resuming(time)
+
+    def _read_clock(self, meanwhile: Sequence[tuple[AmiMessage, float]]) -> None:
+        """Learn the exchange's time from the first event that has one: lists have none."""
+        for message, arrived in meanwhile:
+            if stamp := message.headers.get("Timestamp", ""):
+                self._clock.read(stamp, arrived)
+                if self._clock.jump:
+                    self.calls.shift(self._clock.jump)
+                return
 
     def _take_boot(self, boot: str, time: float) -> None:
         """Note the run of the exchange; all calls of another one are over."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from callcenter_ws.bridge.asterisk.calls import AsteriskCalls
 from callcenter_ws.bridge.asterisk.channels import Channel
 from callcenter_ws.bridge.asterisk.in_flight import EventsInFlight
 from callcenter_ws.bridge.asterisk.listed import Conversations, ListedChannel, read_stays
-from callcenter_ws.bridge.asterisk.listed_channels import ListedChannels
+from callcenter_ws.bridge.asterisk.listed_channels import STEP, ListedChannels
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.call import Call, Party
@@ -31,8 +31,8 @@ def forget_boot(calls: AsteriskCalls, time: float) -> None:
 
 def reconcile_calls(
     calls: AsteriskCalls, snapshot: AmiSnapshot, listed: float, time: float, touched: Collection[str] | None = None
-) -> None:
-    """Correct the calls and their channels by the lists.
+) -> Iterator[None]:
+    """Correct the calls and their channels by the lists, in steps of a few milliseconds.
 
     Args:
         listed: the time of the lists.
@@ -43,7 +43,7 @@ def reconcile_calls(
     if touched is None:
         calls.tracker.forget_pending()
     with calls.book.reconciling():
-        _Comparison(calls, snapshot, listed, time, touched).run()
+        yield from _Comparison(calls, snapshot, listed, time, touched).steps()
 
 
 class _Comparison:
@@ -73,25 +73,28 @@ class _Comparison:
         stays = read_stays(snapshot.entries, listed)
         self._stays = {uniqueid: stay for uniqueid, stay in stays.items() if uniqueid not in flight.joined}
 
-    def run(self) -> None:
+    def steps(self) -> Iterator[None]:
         """Compare everything."""
         book = self._book
         self._known = {channel.uniqueid for channel in self._tracker.table}
         channels = ListedChannels(self._tracker, self._listed, self._flight.hung_up | self._touched)
         channels.drop_gone()
-        channels.take_in()
-        for call in list(book.calls.values()):
-            if not call.members:
-                self._lose(call)
+        yield from channels.taking_in()
+        for number, call in enumerate([call for call in book.calls.values() if not call.members], 1):
+            self._lose(call)
+            if number % STEP == 0:
+                yield
         for call in book.calls.values():
             self._reconciler.release_gone(call, call.members, self._time)
-        channels.introduce(self._stays)
+        yield from channels.introducing(self._stays)
         if not self._is_audit:
             self._merge_transferred()
         # The youngest conversation of an agent is the one that is not on hold.
-        for call in sorted(book.calls.values(), key=self._talks_since):
+        for number, call in enumerate(sorted(book.calls.values(), key=self._talks_since), 1):
             if self._touched.isdisjoint(call.members):
                 self._correct(call)
+            if number % STEP == 0:
+                yield
 
     def _lose(self, call: Call) -> None:
         self._book.lose(call, self._time)
