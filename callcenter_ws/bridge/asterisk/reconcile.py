@@ -115,13 +115,17 @@ class _Comparison:
         if root is not None and root.is_up and not root.is_dialed and not self._waits_for_tenant(call):
             self._book.announce(call)
         stay = next((self._stays[channel.uniqueid] for channel in own if channel.uniqueid in self._stays), None)
+        is_stay_known = stay is not None or not self._is_leaving(call)
+        # What a queue still calls for a caller who has left it is about to end.
+        is_over = root is not None and bool(root.queue) and stay is None and is_stay_known
+        rings = not (is_over or self._is_audit)
         listed = ListedCall(
             # Those which hung up meanwhile are not in the lists.
             present=call.members,
             talking=self._legs(call, own, self._talk.talks),
-            ringing={} if self._is_audit else self._legs(call, self._may_ring(call, own), self._rings),
+            ringing=self._legs(call, self._may_ring(call, own), self._rings) if rings else {},
             stay=stay,
-            is_stay_known=stay is not None or not self._is_leaving(call),
+            is_stay_known=is_stay_known,
         )
         self._reconciler.correct(call, listed, self._time)
 
