@@ -13,7 +13,6 @@ GRACE_SECONDS = 2.0
 
 _IN_CALL = ("talking", "hold")
 _ENGAGED = ("talking", "hold", "ringing")
-_OUT_OF_CALLS = ("available", "away", "break", "offline", "wrap_up")
 
 
 @dataclass(slots=True)
@@ -112,6 +111,10 @@ class AgentLaws:
         """Return whether an agent that has answered a call is still in it, as far as its states tell."""
         return call_id in self._calls.get(user_id, ())
 
+    def has_state(self, user_id: str) -> bool:
+        """Return whether it is told what an agent does: not of a device without a user."""
+        return any(agent.user_id == user_id and agent.state for agent in self._agents.values())
+
     def _watch(self, time: float) -> None:
         for key, agent in self._agents.items():
             if agent.state in _IN_CALL and agent.free_since is None and not self._may_talk(agent):
@@ -166,7 +169,7 @@ class AgentLaws:
         agent.state, agent.reason = state, reason
         agent.free_since = None
         self._free.discard(key)
-        if state in _OUT_OF_CALLS:
+        if state not in _IN_CALL:
             agent.calls.clear()
         elif state in _IN_CALL and not self._may_talk(agent):
             self._report(f"{state} without an answered call")

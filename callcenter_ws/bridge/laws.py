@@ -204,10 +204,11 @@ class LawChecker:
                 self._report(f"{agent} talks in the call {other_id}, which is not held")
         call.ringing.clear()
         call.is_answered = True
-        # Who was in the call before has left it, if this is no conference: no event of the call tells.
+        # No event of the call tells whether those who were in it before have left. Their states tell, if they have any.
         call_id = self._call_id(payload)
         for former in call.talking - {agent}:
-            self._leave(call, former, call_id, event.time)
+            if not self._agents.has_state(former):
+                self._leave(call, former, call_id, event.time)
         call.talking.add(agent)
         self._talks.setdefault(agent, set()).add(call_id)
         self._agents.answered(agent, call_id, _callers(payload), event.time)

@@ -3,6 +3,9 @@
 ``captures/asterisk-22.tar.xz`` holds, of each scenario, one capture or several: those of AMI users with different
 rights (``NAME``, ``NAME.full``, ``NAME.filtered``), or of one bridge that reconnected (``NAME.a``, ``NAME.b``). The
 phones were driven by scripts and noted what they did; with Asterisk's own ``queue_log`` these notes are the truth.
+
+``captures/lab-18.tar.xz`` and ``captures/lab-22.tar.xz`` hold others of an Asterisk 18 and 22 with other numbers, other
+queues and options, FreePBX's way of naming things included; the names of these begin with ``v18-`` and ``v22-``.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from callcenter_ws.bridge.outgoing import BridgeEvent
 from callcenter_ws.bridge.settings import AgentEntry, Directions, SourceSettings, TenantRule
 from callcenter_ws.runtime.endpoints import EndpointDescription
 
-ARCHIVE = Path(__file__).parent / "captures" / "asterisk-22.tar.xz"
+ARCHIVES = tuple(
+    Path(__file__).parent / "captures" / name for name in ("asterisk-22.tar.xz", "lab-18.tar.xz", "lab-22.tar.xz")
+)
 
 SETTINGS = SourceSettings(
     name="pbx1",
@@ -52,9 +57,13 @@ SETTINGS = SourceSettings(
 
 @cache
 def _files() -> dict[str, bytes]:
-    with tarfile.open(ARCHIVE) as archive:
-        members = [member for member in archive if member.isfile()]
-        return {PurePosixPath(member.name).name: archive.extractfile(member).read() for member in members}  # type: ignore[union-attr]  # a file has content
+    found = {}
+    for path in ARCHIVES:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.isfile():
+                    found[PurePosixPath(member.name).name] = archive.extractfile(member).read()  # type: ignore[union-attr]  # a file has content
+    return found
 
 
 @cache
@@ -78,20 +87,21 @@ def scenario_of(name: str) -> str:
 
 
 @cache
-def names() -> tuple[str, ...]:
-    """Return the names of all captures."""
-    return tuple(sorted(name.removesuffix(".txt") for name in _files() if name.endswith(".txt")))
+def names(*, of_lab: bool = False) -> tuple[str, ...]:
+    """Return the names of the captures of ``asterisk-22``, or of the others."""
+    found = (name.removesuffix(".txt") for name in _files() if name.endswith(".txt"))
+    return tuple(sorted(name for name in found if name.startswith("v") == of_lab))
 
 
 @cache
-def recordings(kind: str) -> dict[str, tuple[str, ...]]:
+def recordings(kind: str, *, of_lab: bool = False) -> dict[str, tuple[str, ...]]:
     """Return the captures of each scenario by one user, in order; several are reconnects of one bridge.
 
     Args:
         kind: ``lean``, ``full`` or ``filtered``.
     """
     found: dict[str, list[str]] = defaultdict(list)
-    for name in names():
+    for name in names(of_lab=of_lab):
         scenario, _, part = name.partition(".")
         if f"{scenario}.truth.json" in _files() and (part if part in ("full", "filtered") else "lean") == kind:
             found[scenario].append(name)

@@ -271,7 +271,7 @@ class Notes:
         call.ended, call.ended_by = at, by
 
     def _holds(self, at: float, phone: str) -> None:
-        call = self._call_in_which(phone)
+        call = self._call_in_which(phone) or self._call_of_caller(phone, at)
         if call is not None:
             call.holds.append(Hold(phone, at))
 
@@ -300,10 +300,11 @@ class Notes:
         for leg in call.legs:
             if leg.phone == phone and leg.answered is not None and leg.ended is None:
                 leg.ended, leg.how = at, "transferred"
-        others = [leg for leg in consultation.legs if leg.answered is not None and leg.ended is None]
+        others = [leg for leg in consultation.legs if leg.ended is None]
         for leg in others:
             leg.ended, leg.how = at, "transferred"
-            call.legs.append(Leg(leg.phone, at, at, is_connected=True, is_joined=True))
+            is_up = leg.answered is not None
+            call.legs.append(Leg(leg.phone, at, at if is_up else None, is_connected=is_up, is_joined=True))
         call.transfers.append(Transfer(phone, at, "attended", others[0].phone if others else ""))
         self._end(consultation, at, "transferred")
 
@@ -365,6 +366,10 @@ class Notes:
         for call in self.calls:
             call.is_guessed = call.caller in guessed
             call.transfers = [transfer for transfer in call.transfers if self._has_succeeded(call, transfer)]
+            for transfer in call.transfers:
+                for leg in call.legs:
+                    if leg.phone == transfer.phone and leg.is_connected and (leg.answered or 0) < transfer.at:
+                        leg.ended = min(transfer.at, leg.ended or transfer.at)
             for stay in call.stays:
                 self._finish_stay(call, stay)
             self._finish_legs(call)
@@ -426,14 +431,15 @@ _LINES: list[tuple[re.Pattern[str], Callable[..., None]]] = [
     (re.compile(_PHONE + r"stops ringing(.*)"), Notes._stops_ringing),
     (re.compile(_PHONE + r"rejects with"), Notes._rejects),
     (re.compile(_PHONE + r"gets final response (?!487)"), Notes._fails),
-    (re.compile(_PHONE + r"hangs up"), Notes._hangs_up),
+    (re.compile(_PHONE + r"(?:hangs up|gives up)"), Notes._hangs_up),
     (re.compile(_PHONE + r"is hung up on"), Notes._is_hung_up_on),
     (re.compile(_PHONE + r"puts the call on hold"), Notes._holds),
     (re.compile(_PHONE + r"takes the call off hold"), Notes._unholds),
-    (re.compile(_PHONE + r"blind-transfers \(REFER\) to (\S+)"), Notes._transfers_blind),
+    (re.compile(_PHONE + r"(?:blind-transfers \(REFER\)|transfers blind) to (\S+)"), Notes._transfers_blind),
     (re.compile(_PHONE + r"completes an attended transfer"), Notes._transfers_attended),
     (re.compile(_PHONE + r"dials DTMF"), Notes._dials_dtmf),
     (re.compile(r"AMI Redirect "), Notes._redirects),
     (re.compile(r"AMI Originate Channel=PJSIP/(\S+) Exten=([^@\s]+)"), Notes._originate),
+    (re.compile(r"AMI Originate \{'Channel': 'PJSIP/([^']+)'.*'Exten': '([^']+)'"), Notes._originate),
     (re.compile(r"AMI Originate Local/([^@\s]+)@"), Notes._originate_local),
 ]

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 from asterisk_captures import recordings
 from phone_notes import MEMBER_NAMES, Leg, PhoneCall
-from told_calls import ToldCall, cases, told
+from told_calls import ToldCall, noted_cases, told
 
 SOON = 0.35
 """Seconds between a phone's note and the event: SIP, the exchange, and a busy machine."""
@@ -23,8 +23,8 @@ GUESS_SECONDS = 1.5
 SUM_SECONDS = 0.7
 """Sums are measured between the exchange's events, not the phones' notes."""
 
-SEEING = cases("lean", "full")
-ALL = cases("lean", "full", "filtered")
+SEEING = noted_cases("lean", "full")
+ALL = noted_cases("lean", "full", "filtered")
 
 
 def phones(legs: list[Leg]) -> Counter[str]:
@@ -103,6 +103,8 @@ def test_who_hung_up(kind: str, scenario: str) -> None:
     callee = {"inbound": {"agent"}, "internal": {"agent", "callee"}, "outbound": {"callee"}}
     for noted, call in told(kind, scenario).matched():
         by = call.one("call.ended").payload.get("ended_by")
+        if noted.is_guessed:
+            continue
         if noted.ended_by == "caller" and noted.caller.isdigit():
             # The caller is an agent.
             assert by in ("caller", "agent")
@@ -132,7 +134,7 @@ def test_phones_that_rang(kind: str, scenario: str) -> None:
         assert_times(kind, scenario, call, "call.ringing", [(leg.phone, leg.rang) for leg in legs])
 
 
-@pytest.mark.parametrize(("kind", "scenario"), cases("filtered"))
+@pytest.mark.parametrize(("kind", "scenario"), noted_cases("filtered"))
 def test_phones_that_rang_for_a_queue(kind: str, scenario: str) -> None:
     for noted, call in told(kind, scenario).matched():
         ringing, legs = known_agents(call, "call.ringing"), phones(rung(noted))
@@ -171,7 +173,7 @@ def test_phones_that_answered(kind: str, scenario: str) -> None:
         assert_times(kind, scenario, call, "call.answered", [(leg.phone, leg.answered or 0) for leg in legs])
 
 
-@pytest.mark.parametrize(("kind", "scenario"), cases("filtered"))
+@pytest.mark.parametrize(("kind", "scenario"), noted_cases("filtered"))
 def test_answers_in_queues(kind: str, scenario: str) -> None:
     for noted, call in told(kind, scenario).matched():
         connected = [stay for stay in noted.stays if stay.record == "CONNECT"]
@@ -179,7 +181,8 @@ def test_answers_in_queues(kind: str, scenario: str) -> None:
         if connected and not any(leg.how == "forwarded" for leg in noted.legs) and of_queue:
             assert known_agents(call, "call.answered") >= phones(of_queue)
         assert len(call.of("call.answered")) >= len(connected)
-        assert known_agents(call, "call.answered") <= phones(noted.legs) or not noted.legs
+        if not any(leg.phone.startswith("trunk") for leg in noted.legs):
+            assert known_agents(call, "call.answered") <= phones(noted.legs) or not noted.legs
 
 
 @pytest.mark.parametrize(("kind", "scenario"), ALL)
@@ -237,7 +240,9 @@ def test_holds(kind: str, scenario: str) -> None:
             # A feature code holds the call while the agent dials.
             assert len(call.of("call.unhold")) == len(call.of("call.hold")) <= 1
             continue
-        assert Counter(event.payload["held_by"] for event in holds) == Counter(hold.phone for hold in noted.holds)
+        assert Counter(event.payload["held_by"] for event in holds) == Counter(
+            "caller" if hold.phone.startswith("trunk") else hold.phone for hold in noted.holds
+        )
         for event, hold in zip(holds, noted.holds, strict=True):
             assert abs(told(kind, scenario).at(event) - hold.began) < SOON
         taken_off = [hold for hold in noted.holds if hold.ended is not None]
@@ -271,7 +276,9 @@ def test_talk_and_hold_seconds(kind: str, scenario: str) -> None:
             assert abs(ended["talk_seconds"] + ended["hold_seconds"] - talked) < SUM_SECONDS
             continue
         assert abs(ended["hold_seconds"] - held) < SUM_SECONDS
-        assert abs(ended["talk_seconds"] + ended["hold_seconds"] - talked) < SUM_SECONDS
+        # A queue may wait before it connects (memberdelay).
+        late = 1.0 if any(stay.record == "CONNECT" for stay in noted.stays) else 0.0
+        assert -SUM_SECONDS < talked - ended["talk_seconds"] - ended["hold_seconds"] < SUM_SECONDS + late
 
 
 def connected_seconds(noted: PhoneCall) -> list[float]:
@@ -290,7 +297,7 @@ def hold_seconds(noted: PhoneCall) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "scenario"), cases("filtered"))
+@pytest.mark.parametrize(("kind", "scenario"), noted_cases("filtered"))
 def test_no_talk_is_invented(kind: str, scenario: str) -> None:
     for noted, call in told(kind, scenario).matched():
         if noted.legs:
@@ -304,7 +311,9 @@ def assert_times(kind: str, scenario: str, call: ToldCall, type_: str, expected:
     for phone in {phone for phone, _ in expected if phone.isdigit()}:
         noted = sorted(at for known, at in expected if known == phone)
         found = sorted(at for known, at in events if known == phone)[: len(noted)]
-        assert all(abs(one - other) < SOON for one, other in zip(noted, found, strict=True)), (phone, noted, found)
+        # A queue may wait before it connects (memberdelay).
+        late = SOON + (1.0 if type_ == "call.answered" and call.of("queue.left") else 0.0)
+        assert all(-SOON < at - one < late for one, at in zip(noted, found, strict=True)), (phone, noted, found)
 
 
 def test_all_scenarios_are_compared() -> None:

@@ -80,7 +80,7 @@ _NUMBER = re.compile(r"^(\+?)([0-9]{3,})$")
 _SHORT_NUMBER = re.compile(r"^[0-9]{0,2}$")
 _UNIQUEID = re.compile(r"^(?:(.*)-)?([0-9]+\.[0-9]+)$")
 _DEVICE = re.compile(
-    r"^((?:AsyncGoto/|Surrogate/|Bridge/|Parked/)*(?:[A-Za-z0-9_]+/|Agent:|hint:|Queue:|Custom:))"
+    r"^((?:AsyncGoto/|Surrogate/|Bridge/|Parked/)*(?:[A-Za-z][A-Za-z0-9_]*/|Agent:|hint:|Queue:|Custom:))"
     r"(.*?)((?:-[0-9a-f]{8})?(?:;[12])?(?:<[A-Z]+>)?(?:/[nbmj]+)?)$"
 )
 

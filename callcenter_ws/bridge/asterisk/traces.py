@@ -10,6 +10,9 @@ from callcenter_ws.bridge.tenants import CallOrigin
 FAR_END_CAUSES = ("0", "127")
 """Causes of hangups that came from the caller: the exchange's own have 16 and the like."""
 
+_SAME_MOMENT_SECONDS = 0.25
+"""Two who hang up within this time do it at once: the second one may only have been slower."""
+
 _MAX_REQUESTS = 20
 
 
@@ -57,8 +60,14 @@ class Trace:
             self.requests.append((who, time))
 
     def requested_by(self, since: float) -> EndedBy:
-        """Return who hung up first since a time; empty: no participant did."""
-        return next((who for who, time in self.requests if time >= since), "")
+        """Return who hung up last since a time, or at the same moment but first; empty: no participant did.
+
+        A caller who goes on when the agent has hung up ends the call by an own hangup, however soon.
+        """
+        if not self.requests or self.requests[-1][1] < since:
+            return ""
+        moment = max(since, self.requests[-1][1] - _SAME_MOMENT_SECONDS)
+        return next(who for who, time in self.requests if time >= moment)
 
     def completed_by(self, since: float) -> EndedBy:
         """Return who ended the conversation since a time, as the queue told; empty: it told nothing."""
