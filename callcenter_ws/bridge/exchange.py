@@ -10,9 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
-from twisted.python.failure import Failure
 
-from callcenter_ws import __version__
 from callcenter_ws.bridge.asterisk.connection import AmiConnection, is_private
 from callcenter_ws.bridge.asterisk.login import Credentials
 from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
@@ -20,12 +18,12 @@ from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
 from callcenter_ws.bridge.asterisk.traffic import Traffic
 from callcenter_ws.bridge.counters import SourceCounters
 from callcenter_ws.bridge.dropped_log import DroppedLog
+from callcenter_ws.bridge.gateway_link import GatewayLink, tenants_of
 from callcenter_ws.bridge.health import SourceHealth
 from callcenter_ws.bridge.outgoing import Unit
 from callcenter_ws.bridge.settings import GatewaySettings, SourceSettings
-from callcenter_ws.bridge.unit_sender import UnitSender
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.remote import EventBroadcaster, LinkState, SpoolUnusable
+from callcenter_ws.remote import EventBroadcaster, SpoolUnusable
 from callcenter_ws.remote.retry_log import RetryLog
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import Clock, Timer
@@ -35,9 +33,6 @@ from callcenter_ws.runtime.slicer import Slicer
 SPOOL_RETRY_SECONDS = 15.0
 """The delay until a spool that cannot be opened is tried again: its disk may be full, or an earlier process may use it
 for a moment."""
-
-_SCOPES = ("calls", "members", "agents")
-"""What a bridge tells the gateway of."""
 
 _log = Logger()
 
@@ -78,9 +73,7 @@ class ExchangeService(Service):
         self._token = token
         self._log = RetryLog(clock)
         self._dropped = DroppedLog(settings.name)
-        self.health = SourceHealth(settings.name, settings.kind, tenants_of(settings), clock.time)
-        self.broadcaster = self._new_broadcaster()
-        self._sender = self._new_sender()
+        self._link = self._new_link()
         self._machine: AsteriskMachine | None = None
         self._connection: AmiConnection | None = None
         self._ended_sessions = Traffic()
@@ -88,13 +81,16 @@ class ExchangeService(Service):
         self._over_limit: Counter[str] = Counter()
         self._retry: Timer | None = None
         self._relinking: Deferred[None] | None = None
-        self._is_open = False
-        self._is_linked = False
 
     @property
-    def connection(self) -> AmiConnection | None:
-        """The connection to the exchange; None while there shall be none."""
-        return self._connection
+    def health(self) -> SourceHealth:
+        """Whether the source is up."""
+        return self._link.health
+
+    @property
+    def broadcaster(self) -> EventBroadcaster:
+        """The connection to the gateway, with the spool."""
+        return self._link.broadcaster
 
     @property
     def traffic(self) -> Traffic:
@@ -144,7 +140,7 @@ class ExchangeService(Service):
         else:
             if self._machine is not None:
                 self._machine.reload(settings, self._clock.time())
-                self._send(self._machine.take())
+                self._link.send(self._machine.take())
             if is_other_secret and self.health.is_up is False:
                 spawn(self._reconnect())
 
@@ -154,13 +150,8 @@ class ExchangeService(Service):
             await earlier
         self._cancel_retry()
         await self._disconnect()
-        if self._is_open:
-            self._is_open = False
-            await self.broadcaster.stopService()
-        settings = self.settings
-        self.health = SourceHealth(settings.name, settings.kind, tenants_of(settings), self._clock.time)
-        self.broadcaster = self._new_broadcaster()
-        self._sender = self._new_sender()
+        await self._link.close()
+        self._link = self._new_link()
         if self.running:
             self._open()
 
@@ -169,47 +160,24 @@ class ExchangeService(Service):
             await self._relinking
         self._cancel_retry()
         await self._disconnect()
-        if self._is_open:
-            self._is_open = False
-            if self.broadcaster.state is not LinkState.CONNECTED:
-                # What is in the spool is not lost, and waiting for the gateway would delay a restart.
-                self.broadcaster.stop_now()
-            await self.broadcaster.stopService()
+        await self._link.close()
+
+    def _new_link(self) -> GatewayLink:
+        return GatewayLink(
+            self._reactor, self._clock, self._gateway, self.settings, self._token, self.counters, self._leave
+        )
 
     def _open(self) -> None:
         self._retry = None
         try:
-            make_spool_folder(self._gateway)
-            self.broadcaster.startService()
+            self._link.open()
         except SpoolUnusable as error:
             self._note_unusable(str(error))
         except OSError as error:
             self._note_unusable(f"cannot make the folder {self._gateway.spool}: {error.strerror}")
         else:
             self.problem = ""
-            self._is_open = True
-            if not self.broadcaster.records:
-                self._forget()
             self._connect()
-
-    def _forget(self) -> None:
-        """Have the gateway end what an earlier spool of this source left there: nothing of it is known any more.
-
-        What exists on the exchange is introduced after that. Of a source that is new there is nothing to end.
-        """
-        for tenant in self.health.tenants:
-            for scope in _SCOPES:
-                self.broadcaster.sync_state(tenant, scope, []).addErrback(self._not_forgotten)
-
-    def _not_forgotten(self, failure: Failure) -> None:
-        refusal = failure.value
-        # During a stop it stays in the spool.
-        if isinstance(refusal, Refusal) and self._is_open:
-            _log.error(
-                "source {source}: the gateway did not end what an earlier spool had left: {reason}",
-                source=self.settings.name,
-                reason=reason_of(refusal.message),
-            )
 
     def _note_unusable(self, reason: str) -> None:
         if reason != self.problem:
@@ -220,27 +188,6 @@ class ExchangeService(Service):
             )
         self.problem = reason
         self._retry = self._clock.call_later(SPOOL_RETRY_SECONDS, self._open)
-
-    def _new_broadcaster(self) -> EventBroadcaster:
-        gateway, settings = self._gateway, self.settings
-        return EventBroadcaster(
-            gateway.endpoint.text,
-            self._reactor,
-            token=self._token,
-            buffer=gateway.buffer,
-            stop_timeout=gateway.stop_timeout,
-            spool=gateway.spool / f"{settings.name}.spool",
-            spool_refused=lambda event, refusal: self._sender.refused(event, refusal),
-            source=settings.name,
-            kind=settings.kind,
-            tenants=self.health.tenants,
-            capabilities=["health"],
-            version=__version__,
-            state_changed=self._link_changed,
-        )
-
-    def _new_sender(self) -> UnitSender:
-        return UnitSender(self.broadcaster, self.settings.name, self.counters, self._clock.time)
 
     # The exchange
 
@@ -287,7 +234,7 @@ class ExchangeService(Service):
 
     async def _reconnect(self) -> None:
         await self._disconnect()
-        if self.running and self._is_open and self._connection is None:
+        if self.running and self._link.is_open and self._connection is None:
             self._connect()
 
     # ExchangeListener
@@ -298,7 +245,7 @@ class ExchangeService(Service):
     def handle_unit(self, unit: Unit) -> None:
         """Send and store what the machine has made."""
         if self._connection is not None:
-            self._send(unit)
+            self._link.send(unit)
 
     def synchronized(self, version: str, boot: str) -> None:
         """Note that the machine knows the state of the exchange."""
@@ -308,7 +255,7 @@ class ExchangeService(Service):
         self.counters.resyncs += 1
         name = self.settings.name
         self._log.succeeded(f"source {name}: connected to Asterisk {version}, running since {boot}; its state is known")
-        self._send(self.health.synchronized(version))
+        self._link.send(self.health.synchronized(version))
 
     def lost(self, loss: Loss, retry_seconds: float) -> None:
         """Note that there is no session, and when the next attempt is."""
@@ -317,21 +264,13 @@ class ExchangeService(Service):
         self.counters.count_loss(loss.reason)
         level = LogLevel.error if loss.needs_operator else LogLevel.warn
         self._log.failed(f"source {self.settings.name}: no exchange: {loss.text}", retry_seconds, level=level)
-        self._send(self.health.lost(loss.reason))
+        self._link.send(self.health.lost(loss.reason))
         if loss.reason is LostReason.PROTOCOL_ERROR:
             # The machine may have met a bug. A new one continues from what was stored.
             self._cancel_retry()
             self._retry = self._clock.call_later(retry_seconds, lambda: spawn(self._reconnect()))
 
     # Sending
-
-    def _send(self, unit: Unit) -> None:
-        if not unit.events and not unit.records:
-            return
-        try:
-            self._sender.send(unit)
-        except Refusal as refusal:
-            self._leave(refusal)
 
     def _leave(self, refusal: Refusal) -> None:
         """Leave the exchange: what it says cannot be stored. The machine is given up, for it knows more than the spool.
@@ -362,24 +301,6 @@ class ExchangeService(Service):
             )
 
     def _return(self) -> None:
-        if self.running and self._is_open and self._connection is None:
+        if self.running and self._link.is_open and self._connection is None:
             _log.info("source {source}: the spool has room again", source=self.settings.name)
             self._connect()
-
-    def _link_changed(self, state: LinkState, reason: str) -> None:
-        was_linked, self._is_linked = self._is_linked, state is LinkState.CONNECTED
-        if was_linked and not self._is_linked:
-            self.health.link_lost()
-        elif self._is_linked and self._is_open:
-            self._send(self.health.link_connected())
-
-
-def tenants_of(settings: SourceSettings) -> tuple[str, ...]:
-    """Return all tenants that the rules of a source can give, in their order."""
-    named = (*(rule.tenant for rule in settings.tenants), settings.tenant)
-    return tuple(dict.fromkeys(tenant for tenant in named if tenant))
-
-
-def make_spool_folder(gateway: GatewaySettings) -> None:
-    """Make the folder of the spools, for this user only, unless it is there; raises ``OSError``."""
-    gateway.spool.mkdir(mode=0o700, exist_ok=True)
