@@ -61,7 +61,7 @@ def agent_difference(known: Sequence[KnownEvent], listed: JsonObject | None) -> 
 
 
 def queue_difference(known: Sequence[KnownEvent], listed: JsonObject | None) -> list[Change]:
-    """Compare the figures of a queue. A queue that is gone has nobody in it; its totals stay."""
+    """Compare the figures of a queue. A queue that is gone has no calls and no agents; its totals stay."""
     payload = known[-1].payload if known else {}
     if listed is not None:
         return [] if known and not differs(payload, listed, tuple(listed)) else [("queue.stats", listed)]
