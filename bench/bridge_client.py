@@ -10,7 +10,7 @@ from collections import Counter
 from bench.bridge_parsers import TENANT
 from bench.failure import InvalidRun
 from bench.gateway import DEADLINE, Gateway
-from bench.raw_websocket import RawWebSocket
+from bench.raw_websocket import PONG, RawWebSocket, frame
 
 _PAUSE_SECONDS = 0.01
 
@@ -56,6 +56,10 @@ class CallClient:
         try:
             for data in self._messages:
                 now = time.monotonic()
+                if not data.startswith(b"{"):
+                    # Every message is an object of JSON, so this is the payload of a ping.
+                    self._socket.socket.sendall(frame(data, PONG))
+                    continue
                 message = json.loads(data)
                 kind = message["type"]
                 if kind == "queue.joined":

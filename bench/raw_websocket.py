@@ -13,7 +13,7 @@ _READ_BYTES = 65_536
 _MASK = b"\0\0\0\0"
 """A masking key that changes nothing (RFC 6455 section 5.3)."""
 
-TEXT, PING = 0x1, 0x9
+TEXT, PING, PONG = 0x1, 0x9, 0xA
 
 
 def frame(payload: bytes, opcode: int = TEXT) -> bytes:
