@@ -193,6 +193,42 @@ def test_a_bridge_that_was_away_over_a_restart_of_the_exchange_ends_the_calls() 
     assert not [key for key in bridge.records if key.startswith("call/")]
 
 
+# Differences
+
+
+def test_a_transfer_that_was_not_seen_connects_two_calls() -> None:
+    bridge, messages = connected("12-attended-transfer")
+    moved = position(messages, "AttendedTransfer")
+    bridge.handle(messages[: moved - 1])
+    settled = next(index for index in range(moved, len(messages)) if messages[index][1] > messages[moved][1] + 1)
+    found = of_calls(bridge.synchronize(listed(messages, settled, settled), messages[settled][1]))
+    assert told(found) == [
+        "call.ended unknown (reconciled)",
+        "call.unhold (reconciled)",
+        "call.answered 204 (reconciled)",
+    ]
+    ended, _, answered = found
+    assert ended.payload["direction"] == "internal"
+    assert answered.payload["caller_name"] != ended.payload.get("caller_name")
+    bridge.handle(messages[settled:])
+    assert told(bridge.events).count("call.ended caller") == 1
+    assert breaches(bridge.events, is_idle=True) == []
+
+
+def test_a_phone_that_has_stopped_ringing_has_missed_the_call() -> None:
+    bridge, messages = connected("06-ring-no-answer-then-answered")
+    place = position(messages, "AgentRingNoAnswer")
+    bridge.handle(messages[: place - 3])
+    gone = next(index for index in range(place, len(messages)) if messages[index][0].name == "Hangup")
+    found = bridge.synchronize(listed(messages, gone + 1, gone + 1), messages[gone][1])
+    assert "call.missed (reconciled)" in told(found)
+    (missed,) = [event for event in of_calls(found) if event.type == "call.missed"]
+    assert missed.payload["agent_id"] == "201"
+    assert "ring_seconds" not in missed.payload
+    bridge.handle(messages[gone + 1 :])
+    assert breaches(bridge.events, is_idle=True) == []
+
+
 # Restarts of the bridge
 
 
