@@ -90,8 +90,8 @@ def load(
     checks, fallbacks = (NO_SECRETS, _OFFLINE) if offline else (CHECKS, {})
     decoder = TableDecoder(file, overriding.origins, checks, environ.get(credentials.VARIABLE), fallbacks)
     settings = _decode(decoder, tables, sources)
-    if settings is not None and not offline:
-        _check_token(settings.gateway, decoder)
+    if not offline:
+        _check_token(tables.get("gateway"), decoder)
     problems += decoder.problems
     if problems or settings is None:
         raise ConfigError(problems)
@@ -143,9 +143,11 @@ def _decode(decoder: TableDecoder, tables: _Tables, sources: Mapping[str, _Table
     return BridgeSettings(gateway=gateway, sources=usable, log=log, metrics=metrics)
 
 
-def _check_token(gateway: GatewaySettings, decoder: TableDecoder) -> None:
-    if gateway.endpoint.kind != "unix" and gateway.token_file is None:
-        decoder.report("gateway.token_file", f"is missing: at {gateway.endpoint.text} senders must authenticate")
+def _check_token(gateway: object, decoder: TableDecoder) -> None:
+    endpoint = gateway.get("endpoint") if isinstance(gateway, dict) else None
+    is_network = isinstance(endpoint, str) and endpoint.startswith(("tcp:", "tls:"))
+    if is_network and isinstance(gateway, dict) and not gateway.get("token_file"):
+        decoder.report("gateway.token_file", "is missing: at an endpoint of the network, senders must authenticate")
 
 
 def _source(decoder: TableDecoder, table: _Tables, key: str) -> SourceSettings | None:
@@ -156,8 +158,6 @@ def _source(decoder: TableDecoder, table: _Tables, key: str) -> SourceSettings |
     source = decoder.table(SourceSettings, table, key)
     if source is None:
         return None
-    if not source.tenant and not source.tenants and "tenants" not in table:
-        decoder.report(f"{key}.tenant", "is missing, and so is [[sources.tenants]]: every call would be dropped")
     for number, rule in enumerate(source.tenants, 1):
         if not any((rule.variable, rule.account_code, rule.context, rule.queue, rule.domain, rule.device)):
             decoder.report(f"{key}.tenants[{number}]", f"matches everything; write tenant = {rule.tenant!r} above")
@@ -250,6 +250,9 @@ def _hint_of(cls: type, name: str) -> object:
 def _warnings(settings: BridgeSettings, environ: Mapping[str, str], file: Origin) -> Iterator[Problem]:
     yield from _unread_variables(environ)
     for source in settings.sources:
+        if not source.tenant and not source.tenants:
+            reason = "is not set, and so is [[sources.tenants]]: everything is dropped"
+            yield Problem(file.source, f"sources.{quoted(source.name)}.tenant", reason)
         if not source.agent_pattern and not source.agents:
             reason = "is not set, and so is agents: no device has a user, and there are no events of agents"
             yield Problem(file.source, f"sources.{quoted(source.name)}.agent_pattern", reason)

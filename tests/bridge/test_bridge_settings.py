@@ -145,6 +145,7 @@ def test_all_problems_are_reported_at_once(folder: Path) -> None:
         'sources."pbx 2".endpoint: is missing',
         'sources."pbx 2".username: is missing',
         'sources."pbx 2".secret_file: is missing',
+        "gateway.token_file: is missing: at an endpoint of the network, senders must authenticate",
     ]
 
 
@@ -156,7 +157,6 @@ def test_all_problems_are_reported_at_once(folder: Path) -> None:
         ("[gateway]\nendpoint = 'unix:x'", "bridge.toml: sources: lists no exchange; write a table [[sources]] for"),
         ("[sources]\nname = 'x'\n[gateway]\nendpoint = 'unix:x'", "each written as [[sources]], with two brackets"),
         ("gateway = 3\n" + SOURCE, "bridge.toml: gateway: expected a table, got a whole number"),
-        (EXAMPLE.replace('tenant = "acme"\n', "", 1).partition("[[sources.t")[0], "every call would be dropped"),
         (EXAMPLE.replace('account_code = "globex"\n', ""), "sources.pbx1.tenants[1]: matches everything"),
         (EXAMPLE + SOURCE, "sources[2].name: 'pbx1' is the name of another source"),
         (EXAMPLE + SOURCE.replace('name = "pbx1"', ""), "sources[2].name: is missing"),
@@ -178,7 +178,7 @@ def test_a_problem_is_described(folder: Path, content: str, problem: str | None)
 def test_a_network_endpoint_needs_a_token(folder: Path) -> None:
     content = EXAMPLE.replace('token_file = "amp.token"\n', "")
     assert problems(folder, content, "gateway.endpoint=tcp:gateway:8081") == [
-        "bridge.toml: gateway.token_file: is missing: at tcp:gateway:8081 senders must authenticate"
+        "bridge.toml: gateway.token_file: is missing: at an endpoint of the network, senders must authenticate"
     ]
 
 
@@ -285,6 +285,12 @@ def test_warnings(folder: Path) -> None:
             "are no events of agents"
         ),
     ]
+
+
+def test_a_source_without_tenants_is_warned_of(folder: Path) -> None:
+    content = EXAMPLE.replace('tenant = "acme"\n', "", 1).partition("[[sources.t")[0]
+    (warning,) = loaded(folder, content).warnings
+    assert warning.endswith("sources.pbx1.tenant: is not set, and so is [[sources.tenants]]: everything is dropped")
 
 
 def test_a_command_that_connects_to_nothing_needs_no_secret_and_no_gateway(folder: Path) -> None:
