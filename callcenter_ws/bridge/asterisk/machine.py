@@ -109,7 +109,7 @@ class AsteriskMachine:
         """
         self._read_clock(snapshot.meanwhile)
         # What is told now was true before the events that are still to be handled.
-        first = snapshot.meanwhile[0][1] if snapshot.meanwhile else arrived
+        first = next((time for message, time in snapshot.meanwhile if message.name in self._handlers), arrived)
         time = self._time = self._clock.now(first)
         self.agents.wait()
         known = self._outgoing.boot
