@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
 
+from callcenter_ws.remote.records import MAX_KEY_BYTES
 from callcenter_ws.runtime.json import JsonValue
+
+_SHORT_KEY = MAX_KEY_BYTES // 8
+"""Characters at the beginning of a long key that are kept: with four bytes each they take a half of it."""
 
 _Record = TypeVar("_Record", bound=msgspec.Struct)
 
@@ -80,7 +85,9 @@ class Outgoing:
         self._events.append(BridgeEvent(type_, tenant_id, time, event_id, payload, user_id))
 
     def record(self, key: str, value: bytes | None) -> None:
-        """Set a record, or delete it with None."""
+        """Set a record, or delete it with None. A key that is too long for one is told from others by its digest."""
+        if len(key) > _SHORT_KEY and len(key.encode()) > MAX_KEY_BYTES:
+            key = f"{key[:_SHORT_KEY]}#{hashlib.sha256(key.encode()).hexdigest()}"
         self._records[key] = value
 
     def restored(self, records: Mapping[str, bytes], prefix: str, type_: type[_Record]) -> Iterator[_Record]:

@@ -351,7 +351,7 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         Args:
             events: in the order in which they are sent.
             records: the new values by key; None: the record is deleted. A key has up to 255 bytes, a value up to
-                65,536; up to 100,000 records with 32 MiB are kept.
+                1 MiB; up to 200,000 records with 64 MiB are kept.
 
         Raises:
             Refusal: nothing was published, and no record has changed. ``overloaded``: the buffer has no room for all

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from callcenter_ws.errors import ErrorCode, Refusal
 
 MAX_KEY_BYTES = 255
-MAX_RECORD_BYTES = 65_536
-MAX_RECORDS = 100_000
-MAX_RECORDS_BYTES = 33_554_432
+MAX_RECORD_BYTES = 1_048_576
+MAX_RECORDS = 200_000
+MAX_RECORDS_BYTES = 67_108_864
 """The limits of a key, of a value, of the number of records, and of all keys and values together."""
 
 RecordChanges = Mapping[str, bytes | None]

@@ -137,6 +137,14 @@ def test_a_line_that_is_too_long_is_cut_and_counted(longest: int) -> None:
     assert framing.cut_lines == 1
 
 
+def test_control_characters_are_replaced() -> None:
+    first, second = parse_all(
+        b"Event: A\r\nName: a\0b\x7f\tc\rd\r\n\r\nResponse: \xc2\x85\xe2\x80\xa8\xed\xa0\x80\r\n\r\n"
+    )
+    assert first.get("Name") == "a\ufffdb\ufffd c\ufffdd"
+    assert second.response == "\ufffd" * 5
+
+
 def test_headers_beyond_the_limit_are_dropped_and_counted() -> None:
     framing = Framing()
     (message,) = fed([BANNER + b"Event: A\r\n" + b"H: 1\r\n" * (limits.MAX_HEADERS + 4) + b"\r\n"], framing)

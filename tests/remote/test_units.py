@@ -19,7 +19,7 @@ from twisted.internet import reactor
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote import EventBroadcaster, SpooledEvent, UnitEvent
-from callcenter_ws.remote.records import MAX_KEY_BYTES, MAX_RECORD_BYTES
+from callcenter_ws.remote.records import MAX_KEY_BYTES, MAX_RECORD_BYTES, MAX_RECORDS
 
 Connect = Callable[..., EventBroadcaster]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "records_daemon.py"
@@ -146,7 +146,7 @@ async def test_invalid_event_or_record_refuses_the_unit(gateway: LoopbackGateway
         ([alert(1)], {"\ud800": b"2"}),
         ([alert(1)], {"k" * (MAX_KEY_BYTES + 1): b"2"}),
         ([alert(1)], {"kept": bytes(MAX_RECORD_BYTES + 1)}),
-        ([alert(1)], {f"many {number}": b"" for number in range(100_001)}),
+        ([alert(1)], {f"many {number}": b"" for number in range(MAX_RECORDS + 1)}),
     ]
     for events, records in bad:
         with pytest.raises(Refusal):

@@ -7,12 +7,15 @@ Limits, and what happens beyond them:
 
 * ``MAX_LINE_BYTES``: the rest of the line is dropped, and counted in ``cut_lines``;
 * ``MAX_HEADERS``: further headers of the message are dropped, and counted in ``dropped_headers``;
+* control characters become a replacement character, and a tab becomes a space: no identifier of the gateway may have
+  them, and an event must not be lost because of a name;
 * ``MAX_MESSAGE_BYTES``, or ``MAX_RAW_BYTES`` together with what was dropped: ``EndlessMessageError``. The connection
   is of no more use.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping, Sequence
 
 from callcenter_ws.bridge.asterisk.message import AmiMessage
@@ -32,6 +35,9 @@ MAX_NAME_LENGTH = 80
 """Longer names of events are counted as others."""
 
 OTHER_NAMES = "(other)"
+
+_CONTROL_BYTES = bytes(code for code in (*range(32), 127) if code != ord("\n"))
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 _END_OF_COMMAND = b"--END COMMAND--"
 _COMMAND = b"Response: Follows"
@@ -210,12 +216,12 @@ class Framing:
 
     def _parse(self, block: bytes) -> AmiMessage:
         """Parse an event whose first header is ``Event``."""
-        headers, repeated = self._headers(block.decode("utf-8", "replace").split("\n"))
+        headers, repeated = self._headers(_decode(block).split("\n"))
         return AmiMessage(headers, repeated, headers["Event"], "")
 
     def _parse_other(self, block: bytes) -> AmiMessage:
         """Parse a response, or an event that begins with another header."""
-        lines = block.decode("utf-8", "replace").split("\n")
+        lines = _decode(block).split("\n")
         if block.startswith(_COMMAND):
             return self._parse_command(lines)
         headers, repeated = self._headers(lines)
@@ -261,6 +267,15 @@ class Framing:
             return line
         self.cut_lines += 1
         return encoded[:MAX_LINE_BYTES].decode("utf-8", "ignore")
+
+
+def _decode(block: bytes) -> str:
+    """Return the text of a message, without control characters but line feeds."""
+    text = block.decode("utf-8", "replace")
+    # The regular expression would take longer than all the rest of the parsing, and few messages need it.
+    if block.isascii() and len(block.translate(None, _CONTROL_BYTES)) == len(block):
+        return text
+    return _CONTROL.sub("\ufffd", text.replace("\t", " "))
 
 
 def parse_all(data: bytes) -> list[AmiMessage]:

@@ -119,9 +119,11 @@ class Conversations:
         if not channel.is_up or not (bridge := self.bridge_of(channel)):
             return False
         if channel.is_local:
-            return self._is_robot(channel) and any(not other.is_local for other in self.in_bridge[bridge])
-        return len(self._phones[self._root(channel.uniqueid)]) > 1 or any(
-            other.is_local and self._is_robot(other) for other in self.in_bridge[bridge]
+            return self._is_robot(channel) and any(not other.is_local for other in self.in_bridge.get(bridge, ()))
+        # A damaged list may have two channels of one name, of which only one is looked at.
+        phones = self._phones.get(self._root(channel.uniqueid), ())
+        return len(phones) > 1 or any(
+            other.is_local and self._is_robot(other) for other in self.in_bridge.get(bridge, ())
         )
 
     def _is_robot(self, channel: ListedChannel) -> bool:

@@ -15,6 +15,9 @@ from callcenter_ws.bridge.settings import Directions
 _MAX_CONTEXTS = 5_000
 """Contexts whose kind is remembered. When it is full, it is emptied: only time is lost."""
 
+_NOBODY = "unknown"
+"""Stands for a queue member that an event does not name, because an event of a call requires one."""
+
 
 class Parties:
     """Tells the agents and the directions of channels.
@@ -68,7 +71,8 @@ class Parties:
         """
         user = self.directory.user_of(channel.device)
         if user is None:
-            return Party(channel.device, name or channel.caller_name)
+            # Every channel of a real exchange has a device.
+            return Party(channel.device or channel.uniqueid, name or channel.caller_name)
         return Party(user.user_id, self.directory.name_of(user, name or channel.caller_name), is_user=True)
 
     def number_of(self, channel: Channel) -> str:
@@ -89,7 +93,7 @@ class Parties:
         user = member.user if member is not None else None
         user = user or self.directory.user_of(interface)
         if user is None:
-            return Party(interface, name)
+            return Party(interface or name or _NOBODY, name)
         return Party(user.user_id, self.directory.name_of(user, name), is_user=True)
 
 
