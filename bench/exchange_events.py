@@ -206,7 +206,7 @@ def _member_text(agent: int, status: int) -> str:
 
 
 def _queue_lists(agents: int) -> list[str]:
-    """Return the items of a QueueStatus list: every queue and member, nobody waits."""
+    """Return the items of a QueueStatus list: every queue and member; no caller waits."""
     items = []
     for number in range(_QUEUES):
         queue = f"queue-{number}"

@@ -24,7 +24,7 @@ class CallHolds:
         self._calls = calls
 
     def hold(self, call: Call, leg_id: str, time: float, kind: Holding = "told") -> None:
-        """Note that a participant holds the call, and tell it if nobody did before.
+        """Note that a participant holds the call, and tell it if no other participant holds it.
 
         Args:
             leg_id: one of the call's legs; any other is the caller's.

@@ -2,7 +2,7 @@
 
 * ``wait_seconds``: the time in queues; of a call that was in no queue, the time from the first ring to the first
   answer, or to the end.
-* ``talk_seconds``: the time in which the call was in an answered conversation and nobody held it.
+* ``talk_seconds``: the time in which the call was in an answered conversation and no participant held it.
 * ``hold_seconds``: the time in which a participant of the conversation held it.
 """
 

@@ -280,7 +280,7 @@ class LawChecker:
         if queue in call.queues:
             self._report(f"it waits in the queue {queue} already")
         for agent in list(call.talking):
-            # Whoever talked to the caller has left: it waits.
+            # The caller waits: the agents who talked to it have left.
             self._leave(call, agent, self._call_id(payload), event.time)
         # One that is introduced by reconciling has waited before.
         call.queues[queue] = 0.0 if payload.get("reconciled") else event.time

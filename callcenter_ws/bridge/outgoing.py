@@ -25,7 +25,7 @@ class BridgeEvent:
     Attributes:
         time: when it happened on the exchange, in Unix seconds.
         event_id: made of what happened, so that the same event of the exchange has the same id again.
-        user_id: the only user who may see it; None: everyone whom its type allows.
+        user_id: the only user who may see it; None: all users whom its type allows.
     """
 
     type: str

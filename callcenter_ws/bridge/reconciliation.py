@@ -72,7 +72,7 @@ class CallReconciler:
         self._correct_ringing(call, listed, time)
 
     def _correct_ringing(self, call: Call, listed: ListedCall, time: float) -> None:
-        """Tell what rings now. What rang and stopped before anyone answered is missed."""
+        """Tell what rings now. What rang and stopped without an answer is missed."""
         gone = {
             leg_id: leg for leg_id, leg in call.legs.items() if leg.state == "ringing" and leg_id not in listed.present
         }

@@ -382,14 +382,14 @@ class Notes:
             )
 
     def _has_succeeded(self, call: PhoneCall, transfer: Transfer) -> bool:
-        """Return whether a transfer reached somebody: the target rings, or the queue has noted it."""
+        """Return whether a transfer reached its target: it rings, or the queue has noted it."""
         if transfer.kind == "attended":
             return True
         noted = any(record[1] == call.uid and record[4] == "BLINDTRANSFER" for record in self.records)
         return noted or any(leg.phone == transfer.target and leg.rang >= transfer.at for leg in call.legs)
 
     def _finish_legs(self, call: PhoneCall) -> None:
-        """Find the answers that connected nobody: the caller had hung up, or was still in the queue."""
+        """Find the answers without a conversation: the caller had hung up, or was still in the queue."""
         for leg in call.legs:
             if leg.answered is None:
                 continue

@@ -269,7 +269,7 @@ def test_talk_and_hold_seconds(kind: str, scenario: str) -> None:
         talked = sum(connected_seconds(noted))
         held = sum(hold_seconds(noted))
         if not noted.legs and noted.stays:
-            # Robots and pools: nobody noted the talk.
+            # Robots and pools: no phone noted the talk.
             assert ended["talk_seconds"] <= ended["duration"]
             continue
         if noted.has_dtmf and noted.transfers:

@@ -28,7 +28,7 @@ class Dials:
         self._table = tracker.table
 
     def new_channel(self, headers: Mapping[str, str], time: float) -> None:
-        """A channel has begun."""
+        """Handle ``Newchannel``: a channel has begun."""
         channel = self._tracker.new_channel(headers, time)
         if channel is None or self._tracker.sees_dials or channel.is_local:
             return
@@ -37,7 +37,7 @@ class Dials:
             self._unseen.called(call, channel, headers)
 
     def new_state(self, headers: Mapping[str, str], time: float) -> None:
-        """The state of a channel changed. Only one thing matters: the exchange itself answers a call held back."""
+        """Handle ``Newstate``; only an answer by the exchange itself, to a call that is held back, has an effect."""
         if headers.get("ChannelState") != "6":
             return
         channel = self._table.get(headers.get("Uniqueid", ""))
@@ -55,14 +55,14 @@ class Dials:
             self._book.announce(call)
 
     def rename(self, headers: Mapping[str, str], time: float) -> None:
-        """A channel got another name: another device took its place."""
+        """Handle ``Rename``: another device took the place of a channel's."""
         channel = self._table.get(headers.get("Uniqueid", ""))
         name = headers.get("Newname", "")
         if channel is not None and name and "<ZOMBIE>" not in name and "<MASQ>" not in name:
             channel.rename(name)
 
     def new_caller_id(self, headers: Mapping[str, str], time: float) -> None:
-        """The dialplan changed the number or the name of a caller."""
+        """Handle ``NewCallerid``: the dialplan changed the number or the name of a caller."""
         channel = self._table.get(headers.get("Uniqueid", ""))
         call = self._tracker.call_of(channel)
         if call is None or channel is None or call.caller is not None:
@@ -74,7 +74,7 @@ class Dials:
     # Dials
 
     def dial_begin(self, headers: Mapping[str, str], time: float) -> None:
-        """A channel dials another one."""
+        """Handle ``DialBegin``: a channel dials another one."""
         self._tracker.sees_dials = True
         target = self._tracker.adopt(headers, "Dest", time)
         if target is None:
@@ -89,7 +89,7 @@ class Dials:
             self._tracker.goes_to(call, dialer, target, headers)
 
     def dial_state(self, headers: Mapping[str, str], time: float) -> None:
-        """A dialed channel rings."""
+        """Handle ``DialState``: a dialed channel rings."""
         if headers.get("DialStatus") != "RINGING":
             return
         target = self._tracker.adopt(headers, "Dest", time)
@@ -109,7 +109,7 @@ class Dials:
         self._book.ring(call, target.uniqueid, self._tracker.party_of(target), target.name, time)
 
     def dial_end(self, headers: Mapping[str, str], time: float) -> None:
-        """A dial has ended: with an answer or without."""
+        """Handle ``DialEnd``: a dial has ended, with an answer or without."""
         target = self._tracker.adopt(headers, "Dest", time)
         if target is None:
             return
@@ -174,14 +174,14 @@ class Dials:
             self._book.answer(call, phone.uniqueid, self._tracker.party_of(phone), phone.name, time)
 
     def member_status(self, headers: Mapping[str, str], time: float) -> None:
-        """The state of a queue member's device."""
+        """Handle ``QueueMemberStatus``, where it shows the answer of a dial that event filters leave out."""
         if self._tracker.undialed:
             self._unseen.status(headers, time)
 
     # Hold
 
     def hold(self, headers: Mapping[str, str], time: float) -> None:
-        """A channel holds its call."""
+        """Handle ``Hold``: a channel holds its call."""
         channel = self._table.get(headers.get("Uniqueid", ""))
         call = self._tracker.call_of(channel)
         if call is not None and channel is not None and self._is_participant(call, channel):
@@ -189,7 +189,7 @@ class Dials:
             self._book.hold(call, channel.uniqueid, time)
 
     def unhold(self, headers: Mapping[str, str], time: float) -> None:
-        """A channel holds its call no more. Before an attended transfer that is told of calls that are held on."""
+        """Handle ``Unhold``. Before an attended transfer it comes also for calls that stay on hold."""
         channel = self._table.get(headers.get("Uniqueid", ""))
         call = self._tracker.call_of(channel)
         if call is None or channel is None or not self._is_participant(call, channel):
@@ -212,7 +212,7 @@ class Dials:
     # Hangup
 
     def hangup_request(self, headers: Mapping[str, str], time: float) -> None:
-        """The far end of a channel hung up."""
+        """Handle ``HangupRequest``: the far end of a channel hung up."""
         self._tracker.sees_requests = True
         channel = self._table.get(headers.get("Uniqueid", ""))
         if channel is None:
@@ -222,14 +222,14 @@ class Dials:
         self._tracker.requested(channel, time)
 
     def soft_hangup_request(self, headers: Mapping[str, str], time: float) -> None:
-        """The exchange asked a channel to hang up."""
+        """Handle ``SoftHangupRequest``: the exchange asked a channel to hang up."""
         self._tracker.sees_requests = True
         channel = self._table.get(headers.get("Uniqueid", ""))
         if channel is not None:
             channel.is_soft_requested = True
 
     def hangup(self, headers: Mapping[str, str], time: float) -> None:
-        """A channel is gone."""
+        """Handle ``Hangup``: a channel has ended."""
         channel = self._table.remove(headers.get("Uniqueid", ""))
         if channel is None:
             self._tracker.stray("Hangup")

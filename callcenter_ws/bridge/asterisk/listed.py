@@ -115,7 +115,7 @@ class Conversations:
         return "" if channel.bridge in self._silent or channel.uniqueid in self._apart else channel.bridge
 
     def talks(self, channel: ListedChannel) -> bool:
-        """Return whether somebody hears a channel: another phone, or what a Local channel leads to."""
+        """Return whether a channel is connected with another phone, or with what a Local channel leads to."""
         if not channel.is_up or not (bridge := self.bridge_of(channel)):
             return False
         if channel.is_local:

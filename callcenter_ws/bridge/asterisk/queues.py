@@ -41,7 +41,7 @@ class Queues:
     # Members
 
     def agent_called(self, headers: Mapping[str, str], time: float) -> None:
-        """A member is called for a caller."""
+        """Handle ``AgentCalled``: a member is called for a caller."""
         call, member = self._waiting(headers, time), self._tracker.adopt(headers, "Dest", time)
         if call is None or member is None:
             return
@@ -63,7 +63,7 @@ class Queues:
         self._tracker.later(f"ring/{uniqueid}", time + _SETTLE_SECONDS, ring)
 
     def ring_no_answer(self, headers: Mapping[str, str], time: float) -> None:
-        """A member did not answer, or hung up before it was connected."""
+        """Handle ``AgentRingNoAnswer`` and ``AgentDump``: a member did not answer, or hung up too early."""
         call, member = self._waiting(headers, time), self._tracker.adopt(headers, "Dest", time)
         if call is None:
             return
@@ -78,7 +78,7 @@ class Queues:
             self._book.miss(call, member.uniqueid, time, self._member(headers))
 
     def connect(self, headers: Mapping[str, str], time: float) -> None:
-        """A member is connected with a caller."""
+        """Handle ``AgentConnect``: a member is connected with a caller."""
         call = self._waiting(headers, time)
         member = self._tracker.adopt(headers, "Dest", time)
         if call is None or member is None:
@@ -95,7 +95,7 @@ class Queues:
         self._book.answer(call, uniqueid, party, channel, time)
 
     def complete(self, headers: Mapping[str, str], time: float) -> None:
-        """A conversation of a queue is over, as far as the queue is concerned."""
+        """Handle ``AgentComplete``: a conversation is over for its queue; the call may go on."""
         channel = self._table.get(headers.get("Uniqueid", ""))
         call = self._tracker.call_of(channel)
         who = _COMPLETED.get(headers.get("Reason", ""))
@@ -153,7 +153,7 @@ class Queues:
         return self._tracker.call_of(self._tracker.adopt(headers, "", time))
 
     def join(self, headers: Mapping[str, str], time: float) -> None:
-        """A caller joined a queue."""
+        """Handle ``QueueCallerJoin``: a caller joined a queue."""
         channel = self._tracker.adopt(headers, "", time, begin=True)
         call = self._tracker.call_of(channel)
         if channel is None or call is None:
@@ -180,13 +180,13 @@ class Queues:
         self._book.join(call, queue, time, position, _count(headers, "Count"))
 
     def abandon(self, headers: Mapping[str, str], time: float) -> None:
-        """A queue tells that a caller left without an answer, for whatever reason."""
+        """Handle ``QueueCallerAbandon``: a caller left without an answer, for one of several reasons."""
         channel = self._tracker.adopt(headers, "", time)
         if channel is not None:
             channel.has_abandoned = True
 
     def leave(self, headers: Mapping[str, str], time: float) -> None:
-        """A caller is no more in a queue."""
+        """Handle ``QueueCallerLeave``: a caller is no longer in a queue."""
         channel = self._tracker.adopt(headers, "", time)
         call = self._tracker.call_of(channel)
         if channel is None or call is None or call.stay is None:
@@ -204,7 +204,7 @@ class Queues:
         self._tracker.later(f"left/{uniqueid}", due, lambda time: self._went_on(call_id, uniqueid, time))
 
     def status(self, headers: Mapping[str, str], time: float) -> None:
-        """The dialplan was told how a queue ended."""
+        """Handle ``VarSet``: why a caller left its queue, and variables that tenant rules use."""
         self._tracker.sees_dialplan = True
         channel = self._table.get(headers.get("Uniqueid", ""))
         call = self._tracker.call_of(channel)
@@ -221,7 +221,7 @@ class Queues:
                 self._tracker.decide(call)
 
     def gone(self, channel: Channel, call: Call, time: float, cause: str) -> None:
-        """A caller's channel is hung up: what was not clear is clear now."""
+        """Settle why the caller of a channel that ends has left its queue."""
         departure = self._tracker.trace(call).departure
         if departure is None or not self._tracker.cancel(f"left/{channel.uniqueid}"):
             if call.stay is not None and self._tracker.is_root(call, channel):

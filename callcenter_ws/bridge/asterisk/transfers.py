@@ -21,7 +21,7 @@ class Transfers:
         self._table = tracker.table
 
     def blind(self, headers: Mapping[str, str], time: float) -> None:
-        """A participant sent the other one elsewhere."""
+        """Handle ``BlindTransfer``: a participant transferred the other one to an extension."""
         channel = self._table.get(headers.get("TransfererUniqueid", ""))
         call = self._tracker.call_of(channel)
         if headers.get("Result") != "Success" or channel is None or call is None:
@@ -39,7 +39,7 @@ class Transfers:
         self._tracker.later(f"transfer/{call_id}", time + _SETTLE_SECONDS, tell)
 
     def attended(self, headers: Mapping[str, str], time: float) -> None:
-        """A participant connected two calls, or the two ends of one."""
+        """Handle ``AttendedTransfer``: a participant connected two calls, or the two ends of one."""
         first = self._table.get(headers.get("OrigTransfererUniqueid", ""))
         second = self._table.get(headers.get("SecondTransfererUniqueid", ""))
         call, consultation = self._tracker.call_of(first), self._tracker.call_of(second)
@@ -75,7 +75,7 @@ class Transfers:
         return party
 
     def pickup(self, headers: Mapping[str, str], time: float) -> None:
-        """A channel takes the place of one that rings."""
+        """Handle ``Pickup``: a channel takes the place of one that rings."""
         target = self._table.get(headers.get("TargetUniqueid", ""))
         name = headers.get("Channel", "")
         if target is not None and name:
@@ -85,7 +85,7 @@ class Transfers:
             target.caller_name = picker.caller_name if picker is not None else ""
 
     def unparked(self, headers: Mapping[str, str], time: float) -> None:
-        """A channel took a parked call."""
+        """Handle ``UnParkedCall``: a channel took a parked call."""
         parked = self._table.get(headers.get("ParkeeUniqueid", ""))
         channel = self._table.get(headers.get("RetrieverUniqueid", ""))
         call, other = self._tracker.call_of(parked), self._tracker.call_of(channel)

@@ -35,7 +35,7 @@ class UnseenDials:
         self._talk = talk
 
     def called(self, call: Call, phone: Channel, headers: Mapping[str, str]) -> None:
-        """A call made a channel to a phone."""
+        """Note that a call has a new channel to a phone."""
         root = self._tracker.table.get(call.unique_id)
         if root is None:
             return
@@ -47,7 +47,7 @@ class UnseenDials:
             self._tracker.undialed[phone.device] = phone.uniqueid
 
     def status(self, headers: Mapping[str, str], time: float) -> None:
-        """The state of a queue member's device changed."""
+        """Note the new status of a queue member's device."""
         device = headers.get("StateInterface", "") or headers.get("Interface", "")
         phone = self._tracker.table.get(self._tracker.undialed.get(device, ""))
         call = self._tracker.call_of(phone)
@@ -64,7 +64,7 @@ class UnseenDials:
             self._talk(call, phone, time)
 
     def gone(self, call: Call, phone: Channel, headers: Mapping[str, str], time: float) -> None:
-        """A channel to a phone is gone."""
+        """Note that a channel to a phone has ended."""
         if not self._tracker.undialed or self._tracker.sees_dials:
             return
         if self._tracker.undialed.get(phone.device) == phone.uniqueid:
