@@ -30,7 +30,7 @@ MAX_ENDED = 20_000
 LeaveReason = Literal[
     "answered", "abandoned", "timeout", "empty", "key", "withdrawn", "transferred", "other", "unknown"
 ]
-EndedBy = Literal["", "caller", "agent", "callee", "exchange", "transfer"]
+EndedBy = Literal["", "caller", "agent", "exchange"]
 
 
 class CallRegister:
@@ -138,12 +138,21 @@ class CallRegister:
         self._writer.publish(call, "call.incoming", call.started, None, extra)
 
     def end(
-        self, call: Call, time: float, ended_by: EndedBy, hangup_cause: str = "", reason: LeaveReason = "other"
+        self,
+        call: Call,
+        time: float,
+        ended_by: EndedBy,
+        hangup_cause: str = "",
+        reason: LeaveReason = "other",
+        *,
+        is_transferred: bool = False,
     ) -> None:
         """End a call, and its stay in a queue if it has one.
 
         Args:
+            ended_by: an agent on either side, the other party (``caller``), or the exchange; empty: not known.
             reason: why it left the queue.
+            is_transferred: its channels go on in another call.
         """
         self.leave(call, reason, time)
         self._tell_transfer(call, None)
@@ -152,7 +161,7 @@ class CallRegister:
         bring_up_to_date(call, time)
         close_ringing(call, time)
         payload: dict[str, JsonValue] = {"duration": seconds(time - call.started)}
-        if ended_by == "transfer":
+        if is_transferred:
             self._transferred = [*self._transferred, call.call_id][-_MAX_TRANSFERRED:]
             self._writer.record(_TRANSFERRED_RECORD, "\n".join(self._transferred).encode())
         if ended_by:

@@ -269,7 +269,7 @@ def test_an_outbound_call(world: CallsWorld) -> None:
     assert not world.payloads("call.ringing")
     world.hang_up("trunk", requested=True)
     world.hang_up("agent")
-    assert world.one_payload("call.ended")["ended_by"] == "callee"
+    assert world.one_payload("call.ended")["ended_by"] == "caller"
     world.check()
 
 
@@ -401,7 +401,7 @@ def test_a_consultation_in_a_queue_where_the_caller_is_left_waiting(world: Calls
         **world.channel("second", "SecondTransferer"),
     )
     ended = world.one_payload("call.ended")
-    assert (ended["ended_by"], ended["direction"]) == ("transfer", "internal")
+    assert (ended["ended_by"], ended["direction"]) == ("agent", "internal")
     assert world.told()[-5:] == ["queue.left", "call.ended", "call.unhold", "call.transferred", "queue.joined"]
     world.hang_up("phone")
     world.call_member("second", "third", "PJSIP/202-00000009", "sales")
@@ -442,7 +442,7 @@ def test_a_parked_call_that_another_agent_takes(world: CallsWorld) -> None:
     assert world.agents("call.answered") == ["201", "202"]
     world.hang_up("taker", requested=True)
     world.hang_up("caller")
-    assert [payload["ended_by"] for payload in world.payloads("call.ended")] == ["transfer", "agent"]
+    assert [payload["ended_by"] for payload in world.payloads("call.ended")] == ["agent", "agent"]
     world.check()
 
 
@@ -459,7 +459,7 @@ def test_a_blind_transfer_of_whom_an_agent_has_called(world: CallsWorld) -> None
     assert world.agents("call.answered") == ["201", "204"]
     world.hang_up("trunk", requested=True)
     world.hang_up("desk")
-    assert world.one_payload("call.ended")["ended_by"] == "callee"
+    assert world.one_payload("call.ended")["ended_by"] == "caller"
     world.check()
 
 
@@ -488,7 +488,7 @@ def test_an_attended_transfer_of_whom_an_agent_has_called(world: CallsWorld) -> 
     assert len(world.payloads("call.hold")) == len(world.payloads("call.unhold")) == 1
     world.hang_up("desk", requested=True)
     world.hang_up("trunk")
-    assert [payload["ended_by"] for payload in world.payloads("call.ended")] == ["transfer", "agent"]
+    assert [payload["ended_by"] for payload in world.payloads("call.ended")] == ["agent", "agent"]
     world.check()
 
 
@@ -504,7 +504,7 @@ def test_a_transfer_by_the_called_colleague(world: CallsWorld) -> None:
     assert world.one_payload("call.transferred")["from_agent_id"] == "202"
     world.hang_up("one", requested=True)
     world.hang_up("three")
-    assert world.one_payload("call.ended")["ended_by"] == "caller"
+    assert world.one_payload("call.ended")["ended_by"] == "agent"
     world.check()
 
 

@@ -26,8 +26,6 @@ _STATUS: dict[str, LeaveReason] = {
     "WITHDRAW": "withdrawn",
 }
 
-_COMPLETED: dict[str, EndedBy] = {"agent": "agent", "caller": "caller"}
-
 
 class Queues:
     """Translates events of queues."""
@@ -98,8 +96,9 @@ class Queues:
         """Handle ``AgentComplete``: a conversation is over for its queue; the call may go on."""
         channel = self._table.get(headers.get("Uniqueid", ""))
         call = self._tracker.call_of(channel)
-        who = _COMPLETED.get(headers.get("Reason", ""))
-        if call is not None and who is not None:
+        reason = headers.get("Reason", "")
+        if call is not None and reason in ("agent", "caller"):
+            who: EndedBy = "agent" if reason == "agent" else self._tracker.who_calls(call)
             self._tracker.trace(call).completed = (who, time)
 
     def _answering(self, call: Call, member: Channel, headers: Mapping[str, str]) -> tuple[str, Party, str]:

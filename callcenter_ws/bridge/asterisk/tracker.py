@@ -296,14 +296,19 @@ class Tracker:
         if channel.uniqueid in call.legs:
             who = "agent" if call.legs[channel.uniqueid].state == "talking" else ""
         elif channel.uniqueid in call.remote:
-            who = "callee"
+            who = "caller"
         elif self.is_root(call, channel):
-            who = "agent" if call.caller is not None and call.direction == "outbound" else "caller"
+            who = self.who_calls(call)
         elif channel.has_answered and call.caller is None and self.is_outside(channel):
             # The agent who had called it has transferred it.
-            who = "callee"
+            who = "caller"
         if who:
             self.trace(call).request(who, time)
+
+    @staticmethod
+    def who_calls(call: Call) -> EndedBy:
+        """Return what ``ended_by`` is if the one who made the call ends it."""
+        return "caller" if call.caller is None else "agent"
 
     @staticmethod
     def is_root(call: Call, channel: Channel) -> bool:
@@ -320,14 +325,18 @@ class Tracker:
         else:
             ended_by = trace.completed_by(time - _END_SECONDS)
             if call.is_abandoned and trace.cause in FAR_END_CAUSES:
-                ended_by = "caller"
+                ended_by = self.who_calls(call)
         self.end(call, time, ended_by, trace.cause or cause)
 
-    def end(self, call: Call, time: float, ended_by: EndedBy, cause: str = "") -> None:
-        """End a call."""
+    def end(self, call: Call, time: float, ended_by: EndedBy, cause: str = "", *, is_transferred: bool = False) -> None:
+        """End a call.
+
+        Args:
+            is_transferred: its channels go on in another call.
+        """
         for uniqueid in self.trace(call).silent:
             self.book.miss(call, uniqueid, time)
-        self.book.end(call, time, ended_by, cause)
+        self.book.end(call, time, ended_by, cause, is_transferred=is_transferred)
         self._traces.pop(call.call_id, None)
         self.cancel(f"birth/{call.call_id}")
 

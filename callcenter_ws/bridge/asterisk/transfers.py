@@ -126,7 +126,7 @@ class Transfers:
                 channel.call_id = target.call_id
                 target.members[uniqueid] = name
         found = self._book.move(source, target, list(source.legs) + list(source.remote), time)
-        self._tracker.end(source, time, "transfer")
+        self._tracker.end(source, time, "agent", is_transferred=True)
         # Only now: the same agent talked in the other call until its end.
         self._book.tell_unseen_answer(target, time)
         return found
