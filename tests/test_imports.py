@@ -203,6 +203,33 @@ def test_the_rule_for_pure_parts_sees_a_wrong_import(wanted: str) -> None:
     assert not _is_pure(Import("callcenter_ws.delivery.hub", wanted, 1))
 
 
+def test_what_all_kinds_of_exchanges_share_knows_none_of_them() -> None:
+    kinds = ("callcenter_ws.bridge.asterisk",)
+    found = [one for one in OURS if one.imported.startswith(kinds) and not one.importer.startswith(kinds)]
+    in_bridge = {one.importer for one in found if one.importer.startswith("callcenter_ws.bridge.")}
+    assert in_bridge == {"callcenter_ws.bridge.kinds"}
+
+
+def _reachable(module: str) -> set[str]:
+    """Return a module and all of its folder that it imports, itself or by others."""
+    found, waiting = {module}, [module]
+    while waiting:
+        importer = waiting.pop()
+        new = {one.imported for one in OURS if one.importer == importer and _inside(one.imported).startswith("bridge")}
+        waiting += new - found
+        found |= new
+    return found
+
+
+@pytest.mark.parametrize("module", ["bridge.asterisk.machine", "bridge.asterisk.session", "bridge.laws"])
+def test_state_machines_and_sessions_of_exchanges_do_no_io(module: str) -> None:
+    pure = _reachable(f"callcenter_ws.{module}")
+    wrong = ("twisted", "time", "os", "socket", "sqlite3", "callcenter_ws.remote")
+    # The limits of records are constants.
+    found = [one for one in IMPORTS if one.importer in pure and one.imported != "callcenter_ws.remote.records"]
+    assert [str(one) for one in found if f"{one.imported}.".startswith(tuple(f"{name}." for name in wrong))] == []
+
+
 def test_only_the_entry_points_import_the_global_reactor() -> None:
     # ``from twisted import internet`` would give access to it too.
     reactor = ("twisted.internet.reactor", "twisted")

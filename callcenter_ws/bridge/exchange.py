@@ -1,4 +1,4 @@
-"""The service for one exchange: its connection, its state machine, and its link to the gateway with its spool."""
+"""The service of one source, for every kind of exchange: its connection, and its link to the gateway with the spool."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from collections.abc import Callable, Mapping
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
-from callcenter_ws.bridge.asterisk.connection import AmiConnection, is_private
-from callcenter_ws.bridge.asterisk.login import Credentials
-from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
-from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
-from callcenter_ws.bridge.asterisk.traffic import Traffic
 from callcenter_ws.bridge.counters import SourceCounters
 from callcenter_ws.bridge.dropped_log import DroppedLog
+from callcenter_ws.bridge.exchange_connection import ExchangeConnection
 from callcenter_ws.bridge.gateway_link import GatewayLink, tenants_of
 from callcenter_ws.bridge.health import SourceHealth
+from callcenter_ws.bridge.kinds import KINDS
+from callcenter_ws.bridge.loss import Loss, LostReason
 from callcenter_ws.bridge.outgoing import Unit
 from callcenter_ws.bridge.settings import GatewaySettings, SourceSettings
+from callcenter_ws.bridge.traffic import Traffic
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote import EventBroadcaster, SpoolUnusable
 from callcenter_ws.remote.retry_log import RetryLog
@@ -44,7 +42,7 @@ class ExchangeService(Service):
         reactor: as for ``EventBroadcaster``.
         slicer: divides the work of all exchanges over turns of the reactor.
         token: returns what to authenticate with at the gateway; None on a unix socket that needs nothing.
-        secret: that of the user of the manager interface.
+        secret: that of the user of the exchange.
 
     Attributes:
         settings: those in use; a reload replaces them.
@@ -74,9 +72,9 @@ class ExchangeService(Service):
         self._log = RetryLog(clock)
         self._dropped = DroppedLog(settings.name)
         self._link = self._new_link()
-        self._machine: AsteriskMachine | None = None
-        self._connection: AmiConnection | None = None
-        self._ended_sessions = Traffic()
+        self._connection: ExchangeConnection | None = None
+        # Of connections that were given up.
+        self._traffic = Traffic()
         self._unmatched: Counter[str] = Counter()
         self._over_limit: Counter[str] = Counter()
         self._retry: Timer | None = None
@@ -95,18 +93,18 @@ class ExchangeService(Service):
     @property
     def traffic(self) -> Traffic:
         """What came from the exchange since the start of the process."""
-        return self._ended_sessions if self._connection is None else self._connection.traffic
+        return self._traffic if self._connection is None else self._traffic.plus(self._connection.traffic)
 
     @property
     def unmatched(self) -> Mapping[str, int]:
         """What had no tenant, and was dropped, by kind."""
-        present = {} if self._machine is None else self._machine.rules.unmatched
+        present = {} if self._connection is None else self._connection.unmatched
         return Counter(self._unmatched) + Counter(present)
 
     @property
     def over_limit(self) -> Mapping[str, int]:
-        """What was not taken because a table of calls, agents or members was full, by kind."""
-        present = {} if self._machine is None else self._machine.dropped
+        """What was not taken because of a limit, as a full table of calls, agents or members, by kind."""
+        present = {} if self._connection is None else self._connection.over_limit
         return Counter(self._over_limit) + Counter(present)
 
     # Service
@@ -138,9 +136,8 @@ class ExchangeService(Service):
             # The gateway is told the tenants of a source when it connects.
             self._relinking = Deferred.fromCoroutine(self._relink(self._relinking))
         else:
-            if self._machine is not None:
-                self._machine.reload(settings, self._clock.time())
-                self._link.send(self._machine.take())
+            if self._connection is not None:
+                self._link.send(self._connection.reload(settings, self._clock.time()))
             if is_other_secret and self.health.is_up is False:
                 spawn(self._reconnect())
 
@@ -192,39 +189,31 @@ class ExchangeService(Service):
     # The exchange
 
     def _connect(self) -> None:
-        """Connect to the exchange, with a machine that continues from what the spool has."""
-        settings = self.settings
-        self._machine = AsteriskMachine(settings, self.broadcaster.records, self._dropped.report)
-        self._connection = AmiConnection(
-            clientFromString(self._reactor, settings.endpoint.text),
+        """Connect to the exchange, with a state machine that continues from what the spool has."""
+        self._connection = KINDS[self.settings.kind](
             self._reactor,
             self._clock,
             self._slicer,
-            self._credentials,
-            self._machine,
+            self.settings,
+            lambda: self.secret,
+            self.broadcaster.records,
+            self._dropped.report,
             self,
-            wanted=self._machine.wanted,
-            ping_interval=settings.ping_interval,
-            audit_interval=settings.audit_interval,
         )
-        self._connection.ended_sessions = self._ended_sessions
         self._connection.start()
-
-    def _credentials(self) -> Credentials:
-        is_plain_allowed = self.settings.allow_plain_login or is_private(self.settings.endpoint)
-        return Credentials(self.settings.username, self.secret, is_plain_allowed)
 
     async def _disconnect(self) -> None:
         connection = self._give_up()
         if connection is not None:
             await connection.stop()
 
-    def _give_up(self) -> AmiConnection | None:
+    def _give_up(self) -> ExchangeConnection | None:
         """Use the connection and its machine no more, and return the connection."""
-        if self._machine is not None:
-            self._unmatched.update(self._machine.rules.unmatched)
-            self._over_limit.update(self._machine.dropped)
-        connection, self._connection, self._machine = self._connection, None, None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._traffic.add(connection.traffic)
+            self._unmatched.update(connection.unmatched)
+            self._over_limit.update(connection.over_limit)
         return connection
 
     def _cancel_retry(self) -> None:
@@ -253,8 +242,10 @@ class ExchangeService(Service):
             # What it knows could not be stored.
             return
         self.counters.resyncs += 1
-        name = self.settings.name
-        self._log.succeeded(f"source {name}: connected to Asterisk {version}, running since {boot}; its state is known")
+        product = f"{self._connection.product} {version}"
+        self._log.succeeded(
+            f"source {self.settings.name}: connected to {product}, running since {boot}; its state is known"
+        )
         self._link.send(self.health.synchronized(version))
 
     def lost(self, loss: Loss, retry_seconds: float) -> None:

@@ -12,10 +12,10 @@ from twisted.internet.endpoints import clientFromString
 
 from callcenter_ws.bridge.asterisk.connection import AmiConnection
 from callcenter_ws.bridge.asterisk.login import Credentials
-from callcenter_ws.bridge.asterisk.loss import Loss
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.player import AmiPlayer, PlayerUser
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
+from callcenter_ws.bridge.loss import Loss
 from callcenter_ws.bridge.outgoing import BridgeEvent, Unit
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.endpoints import EndpointDescription

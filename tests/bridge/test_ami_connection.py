@@ -17,10 +17,11 @@ from twisted.internet.protocol import Factory, Protocol
 
 from callcenter_ws.bridge.asterisk import connection as module
 from callcenter_ws.bridge.asterisk import session_protocol
-from callcenter_ws.bridge.asterisk.connection import FIRST_REFUSED_SECONDS, MAX_REFUSED_SECONDS, is_private
+from callcenter_ws.bridge.asterisk.connection import FIRST_REFUSED_SECONDS, MAX_REFUSED_SECONDS
 from callcenter_ws.bridge.asterisk.framing import parse_all
-from callcenter_ws.bridge.asterisk.loss import LostReason
+from callcenter_ws.bridge.asterisk.login import is_private
 from callcenter_ws.bridge.asterisk.played_events import live_events
+from callcenter_ws.bridge.loss import LostReason
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.endpoints import EndpointDescription
 

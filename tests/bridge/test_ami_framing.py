@@ -135,6 +135,7 @@ def test_a_line_that_is_too_long_is_cut_and_counted(longest: int) -> None:
     assert first.get("Next") == "1"
     assert second.get("X") == "y"
     assert framing.cut_lines == 1
+    assert framing.over_limit["lines"] == 1
 
 
 def test_control_characters_are_replaced() -> None:
@@ -150,6 +151,7 @@ def test_headers_beyond_the_limit_are_dropped_and_counted() -> None:
     (message,) = fed([BANNER + b"Event: A\r\n" + b"H: 1\r\n" * (limits.MAX_HEADERS + 4) + b"\r\n"], framing)
     assert len(message.all("H")) == limits.MAX_HEADERS - 1
     assert framing.dropped_headers == 5
+    assert framing.over_limit["headers"] == 5
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from callcenter_ws.bridge.asterisk import session as module
 from callcenter_ws.bridge.asterisk.booting import MAX_BOOT_SECONDS
 from callcenter_ws.bridge.asterisk.login import Credentials
-from callcenter_ws.bridge.asterisk.loss import LostReason
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.session import AmiSession, SessionState
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
+from callcenter_ws.bridge.loss import LostReason
 
 BANNER = "Asterisk Call Manager/11.0.0"
 BOOTED = ("Event: FullyBooted", "Privilege: system,all", "Status: Fully Booted")

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.task import Clock
 
-from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
+from callcenter_ws.bridge.loss import Loss, LostReason
 from callcenter_ws.bridge.metrics import MAX_KINDS, BridgeMetrics
 from callcenter_ws.bridge.reload import BridgeReload
 from callcenter_ws.bridge.service import BridgeService

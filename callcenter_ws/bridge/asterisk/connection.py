@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol as Interface
 
@@ -15,15 +16,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from callcenter_ws.bridge.asterisk.login import Credentials
-from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
 from callcenter_ws.bridge.asterisk.session import AmiSession, Machine
 from callcenter_ws.bridge.asterisk.session_protocol import SessionProtocol
-from callcenter_ws.bridge.asterisk.traffic import Traffic
+from callcenter_ws.bridge.exchange_connection import ExchangeListener
+from callcenter_ws.bridge.loss import Loss, LostReason
 from callcenter_ws.bridge.outgoing import Unit
+from callcenter_ws.bridge.traffic import Traffic
 from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Clock
-from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.slicer import Slicer
 
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10.0
@@ -31,22 +32,6 @@ FIRST_REFUSED_SECONDS, MAX_REFUSED_SECONDS = 20.0, 300.0
 """The delays after a refusal. It needs an operator, and programs like fail2ban lock out who tries often."""
 
 _NO_OBSERVER = LogPublisher()
-
-
-class ExchangeListener(Interface):
-    """Receives what becomes of the connection, in order. Implemented by the service of the bridge."""
-
-    def logged_in(self) -> None:
-        """Note that the exchange has accepted the login; it is not synchronized yet."""
-
-    def handle_unit(self, unit: Unit) -> None:
-        """Send and store what the machine has made."""
-
-    def synchronized(self, version: str, boot: str) -> None:
-        """Note that the machine knows the state of the exchange; called after each audit too."""
-
-    def lost(self, loss: Loss, retry_seconds: float) -> None:
-        """Note that there is no session, and when the next attempt is; called after each attempt that fails."""
 
 
 class ExchangeMachine(Machine, Interface):
@@ -57,14 +42,6 @@ class ExchangeMachine(Machine, Interface):
 
     def take(self) -> Unit:
         """Return what has to be sent since the last call."""
-
-
-def is_private(endpoint: EndpointDescription) -> bool:
-    """Return whether others cannot listen to a client endpoint: TLS, or this machine."""
-    if endpoint.kind in ("tls", "unix"):
-        return True
-    host = endpoint.options.get("host") or (endpoint.positional[0] if endpoint.positional else "")
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 class _ClientService(ClientService):
@@ -101,9 +78,6 @@ class AmiConnection:
         slicer: divides the work of all exchanges over turns of the reactor.
         wanted: the events that the machine wants; None: all.
         ping_interval, audit_interval: as in ``SourceSettings``.
-
-    Attributes:
-        ended_sessions: what came in sessions that have ended.
     """
 
     def __init__(
@@ -128,7 +102,8 @@ class AmiConnection:
         self.clock = clock
         self.slicer = slicer
         self.listener = listener
-        self.ended_sessions = Traffic()
+        self._ended_sessions = Traffic()
+        self._over_limit: Counter[str] = Counter()
         self._backoff = Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
         self._refused_backoff = Backoff(FIRST_REFUSED_SECONDS, MAX_REFUSED_SECONDS)
         self._retry_seconds = FIRST_RETRY_SECONDS
@@ -162,7 +137,20 @@ class AmiConnection:
     @property
     def traffic(self) -> Traffic:
         """What came from the exchange so far."""
-        return self.ended_sessions.plus(self._protocol.session if self._protocol is not None else None)
+        total = self._ended_sessions
+        for session in self._sessions():
+            total = total.plus(_traffic_of(session))
+        return total
+
+    @property
+    def over_limit(self) -> Counter[str]:
+        """What the framing dropped so far, by kind."""
+        return sum((session.framing.over_limit for session in self._sessions()), start=self._over_limit)
+
+    def _sessions(self) -> list[AmiSession]:
+        """Return the sessions that have not ended."""
+        found = [protocol.session for protocol in (self._draining, self._protocol) if protocol is not None]
+        return list({id(session): session for session in found if session is not None}.values())
 
     def new_session(self) -> AmiSession:
         """Return a session that has not begun.
@@ -216,7 +204,8 @@ class AmiConnection:
     def ended(self, protocol: SessionProtocol, loss: Loss) -> None:
         """Report the end of a session."""
         if protocol.session is not None:
-            self.ended_sessions.add_session(protocol.session)
+            self._ended_sessions.add(_traffic_of(protocol.session))
+            self._over_limit += protocol.session.framing.over_limit
         if self._draining is protocol:
             self._draining = None
         if self._protocol is protocol:
@@ -233,3 +222,7 @@ class AmiConnection:
 
     def _retry_delay(self, _: int) -> float:
         return self._retry_seconds
+
+
+def _traffic_of(session: AmiSession) -> Traffic:
+    return Traffic(session.framing.messages, session.framing.skipped, 1, session.abandoned_audits)

@@ -16,9 +16,11 @@ Limits, and what happens beyond them:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.traffic import MAX_SKIPPED_NAMES, OTHER_NAMES
 
 BANNER_PREFIX = "Asterisk Call Manager"
 
@@ -28,13 +30,8 @@ MAX_MESSAGE_BYTES = 1_048_576
 MAX_RAW_BYTES = 16_777_216
 MAX_BANNER_BYTES = 1_024
 
-MAX_SKIPPED_NAMES = 256
-"""Names of events that are counted each; further names are counted together under ``OTHER_NAMES``."""
-
 MAX_NAME_LENGTH = 80
 """Longer names of events are counted as others."""
-
-OTHER_NAMES = "(other)"
 
 _CONTROL_BYTES = bytes(code for code in (*range(32), 127) if code != ord("\n"))
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -86,6 +83,11 @@ class Framing:
         self.skipped: dict[str, int] = {}
         self.cut_lines = 0
         self.dropped_headers = 0
+
+    @property
+    def over_limit(self) -> Counter[str]:
+        """What was dropped because of the limits, by kind."""
+        return Counter(lines=self.cut_lines, headers=self.dropped_headers)
 
     def feed(self, data: bytes) -> None:
         """Add bytes; ``next`` returns the messages that they complete.

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from callcenter_ws.bridge.asterisk.actions import challenge_key, encode_action
 from callcenter_ws.bridge.asterisk.filters import EVENT_CLASSES
-from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.loss import Loss, LostReason
+from callcenter_ws.bridge.settings import SourceSettings
+from callcenter_ws.runtime.endpoints import EndpointDescription
 
 _IN_USE = "Login Already In Use"
 
@@ -35,6 +37,24 @@ class Credentials:
     def __repr__(self) -> str:
         # The secret must not get into a log.
         return f"Credentials({self.username!r})"
+
+
+def credentials_of(settings: SourceSettings, secret: str) -> Credentials:
+    """Return with what to log in at a source. The secret itself may be sent where others cannot listen.
+
+    Raises:
+        InvalidValueError: the username or the secret cannot be sent.
+    """
+    is_plain_allowed = settings.allow_plain_login or is_private(settings.endpoint)
+    return Credentials(settings.username, secret, is_plain_allowed)
+
+
+def is_private(endpoint: EndpointDescription) -> bool:
+    """Return whether others cannot listen to a client endpoint: TLS, or this machine."""
+    if endpoint.kind in ("tls", "unix"):
+        return True
+    host = endpoint.options.get("host") or (endpoint.positional[0] if endpoint.positional else "")
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 class Login:

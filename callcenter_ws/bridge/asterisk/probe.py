@@ -17,8 +17,8 @@ from callcenter_ws.bridge.asterisk.actions import ActionIds, encode_action
 from callcenter_ws.bridge.asterisk.framing import EndlessMessageError, Framing, NotAmiError
 from callcenter_ws.bridge.asterisk.lists import CORE_SETTINGS, LISTS, ListAction
 from callcenter_ws.bridge.asterisk.login import Credentials, Login
-from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.loss import Loss, LostReason
 from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.runtime.transports import TwistedTransport
 

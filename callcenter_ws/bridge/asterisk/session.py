@@ -25,10 +25,10 @@ from callcenter_ws.bridge.asterisk.lists import (
     ListsFailedError,
 )
 from callcenter_ws.bridge.asterisk.login import Credentials, Login
-from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.session_filters import SessionFilters
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
+from callcenter_ws.bridge.loss import Loss, LostReason
 
 ANSWER_SECONDS = 15.0
 """Within this time after an action something of its answer must come: else the exchange is lost."""

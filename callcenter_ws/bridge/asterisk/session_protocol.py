@@ -12,8 +12,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
 from callcenter_ws.bridge.asterisk.session import AmiSession, SessionState
+from callcenter_ws.bridge.loss import Loss, LostReason
 from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.slicer import Slicer

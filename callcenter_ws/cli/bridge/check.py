@@ -10,12 +10,11 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.protocol import Factory
 
 from callcenter_ws.bridge.asterisk.actions import InvalidValueError
-from callcenter_ws.bridge.asterisk.connection import is_private
 from callcenter_ws.bridge.asterisk.findings import Finding, Level, filter_form, findings, manager_section
-from callcenter_ws.bridge.asterisk.login import Credentials
-from callcenter_ws.bridge.asterisk.loss import Loss, LostReason
+from callcenter_ws.bridge.asterisk.login import credentials_of
 from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
 from callcenter_ws.bridge.asterisk.probe import Facts, Probe, ProbeFailed
+from callcenter_ws.bridge.loss import Loss, LostReason
 from callcenter_ws.bridge.settings import SourceSettings
 from callcenter_ws.cli.arguments import Commands, add_command
 from callcenter_ws.cli.bridge.settings import add_source, sources_of
@@ -100,9 +99,7 @@ async def _examine(reactor: Reactor, source: SourceSettings, listen: float) -> F
         ProbeFailed: the exchange cannot be examined.
     """
     try:
-        secret = read_secret(source.secret_file).decode()
-        plain = source.allow_plain_login or is_private(source.endpoint)
-        credentials = Credentials(source.username, secret, allow_plain_login=plain)
+        credentials = credentials_of(source, read_secret(source.secret_file).decode())
     except (ValueError, InvalidValueError) as error:
         raise ProbeFailed(Loss(LostReason.LOGIN_REFUSED, str(error))) from None
     probes: list[Probe] = []

@@ -14,10 +14,9 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from callcenter_ws.bridge.asterisk.actions import InvalidValueError
-from callcenter_ws.bridge.asterisk.connection import is_private
-from callcenter_ws.bridge.asterisk.login import Credentials
-from callcenter_ws.bridge.asterisk.loss import LostReason
+from callcenter_ws.bridge.asterisk.login import Credentials, credentials_of
 from callcenter_ws.bridge.asterisk.session import AmiSession, Machine, SessionState
+from callcenter_ws.bridge.loss import LostReason
 from callcenter_ws.bridge.settings import SourceSettings
 from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.remote.reasons import connection_reason
@@ -125,8 +124,6 @@ def _returning(protocol: _Session) -> Callable[[], _Session]:
 
 def _credentials(source: SourceSettings) -> Credentials:
     try:
-        secret = read_secret(source.secret_file).decode()
-        plain = source.allow_plain_login or is_private(source.endpoint)
-        return Credentials(source.username, secret, allow_plain_login=plain)
+        return credentials_of(source, read_secret(source.secret_file).decode())
     except (ValueError, InvalidValueError) as error:
         raise CommandFailed(f"{source.name}: {error}") from None
