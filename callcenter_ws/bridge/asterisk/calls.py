@@ -78,12 +78,12 @@ class AsteriskCalls:
 
     def advance(self, time: float) -> None:
         """Do what is due at a time."""
-        self.tracker.advance(time)
+        self.tracker.delayed.advance(time)
 
     def shift(self, by: float) -> None:
         """Move all times, because the exchange's clock was set."""
         self.book.shift(by)
-        self.tracker.shift(by)
+        self.tracker.delayed.shift(by)
 
     def _conclude(self, call: Call) -> None:
         self.tracker.conclude(call)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from callcenter_ws.bridge.asterisk.channels import Channel
-from callcenter_ws.bridge.asterisk.tracker import GOES_ON, Tracker
+from callcenter_ws.bridge.asterisk.delayed import GOES_ON
+from callcenter_ws.bridge.asterisk.tracker import Tracker
 from callcenter_ws.bridge.asterisk.unseen import UnseenDials
 from callcenter_ws.bridge.call import Call
 
@@ -44,10 +45,10 @@ class Dials:
         call = self._tracker.call_of(channel)
         if call is None or channel is None or call.is_announced or not self._tracker.is_root(call, channel):
             return
-        if self._tracker.trace(call).is_originated or channel.dialed:
+        if self._tracker.notes(call).is_originated or channel.dialed:
             return
         call_id = call.call_id
-        self._tracker.later(f"birth/{call_id}", time + _SETTLE_SECONDS, lambda _: self._announce(call_id))
+        self._tracker.delayed.add(f"birth/{call_id}", time + _SETTLE_SECONDS, lambda _: self._announce(call_id))
 
     def _announce(self, call_id: str) -> None:
         call = self._book.calls.get(call_id)
@@ -84,7 +85,7 @@ class Dials:
         call = self._tracker.call_of(target)
         if call is None or dialer is None:
             return
-        self._tracker.now(f"left/{dialer.uniqueid}", GOES_ON)
+        self._tracker.delayed.run(f"left/{dialer.uniqueid}", GOES_ON)
         if not target.is_local:
             self._tracker.goes_to(call, dialer, target, headers)
 
@@ -97,7 +98,7 @@ class Dials:
         if call is None or target is None or target.is_local:
             return
         if self._tracker.is_root(call, target) and not call.is_announced:
-            self._tracker.trace(call).rang = time
+            self._tracker.notes(call).rang = time
             return
         if not target.is_dialed:
             return
@@ -105,7 +106,7 @@ class Dials:
             return
         first = self._table.member_leg(target)
         self._table.rang_behind(first, target)
-        self._tracker.cancel(f"ring/{first.uniqueid}")
+        self._tracker.delayed.cancel(f"ring/{first.uniqueid}")
         self._book.ring(call, target.uniqueid, self._tracker.party_of(target), target.name, time)
 
     def dial_end(self, headers: Mapping[str, str], time: float) -> None:
@@ -140,14 +141,14 @@ class Dials:
     def _miss_later(self, call: Call, uniqueid: str, time: float) -> None:
         """Tell that a phone missed the call unless another one answers: the losers of a group are told first."""
         call_id = call.call_id
-        self._tracker.trace(call).silent.append(uniqueid)
+        self._tracker.notes(call).note_silent(uniqueid)
 
         def miss(late: float) -> None:
             ringing = self._book.calls.get(call_id)
             if ringing is not None:
                 self._book.miss(ringing, uniqueid, late)
 
-        self._tracker.later(f"miss/{uniqueid}", time + _SETTLE_SECONDS, miss)
+        self._tracker.delayed.add(f"miss/{uniqueid}", time + _SETTLE_SECONDS, miss)
 
     def _has_answer(self, call: Call, top: str) -> bool:
         """Return whether another phone that was dialed by the same channel talks."""
@@ -185,7 +186,7 @@ class Dials:
         channel = self._table.get(headers.get("Uniqueid", ""))
         call = self._tracker.call_of(channel)
         if call is not None and channel is not None and self._is_participant(call, channel):
-            self._tracker.cancel(f"unhold/{channel.uniqueid}")
+            self._tracker.delayed.cancel(f"unhold/{channel.uniqueid}")
             self._book.hold(call, channel.uniqueid, time)
 
     def unhold(self, headers: Mapping[str, str], time: float) -> None:
@@ -204,7 +205,7 @@ class Dials:
             if held is not None:
                 self._book.unhold(held, uniqueid, time)
 
-        self._tracker.later(f"unhold/{uniqueid}", time + _SETTLE_SECONDS, unhold)
+        self._tracker.delayed.add(f"unhold/{uniqueid}", time + _SETTLE_SECONDS, unhold)
 
     def _is_participant(self, call: Call, channel: Channel) -> bool:
         return channel.uniqueid in call.legs or (self._tracker.is_root(call, channel) and not channel.is_local)
@@ -240,10 +241,10 @@ class Dials:
         cause = headers.get("Cause", "")
         self._gone(channel, call, time, cause)
         self._tracker.leave_call(call, channel)
-        self._tracker.now(f"unhold/{channel.uniqueid}", time)
-        self._tracker.now(f"ring/{channel.uniqueid}", time)
+        self._tracker.delayed.run(f"unhold/{channel.uniqueid}", time)
+        self._tracker.delayed.run(f"ring/{channel.uniqueid}", time)
         if self._tracker.is_root(call, channel):
-            self._tracker.trace(call).cause = cause
+            self._tracker.notes(call).cause = cause
             self._unanswered_origin(call, channel, time)
         self._unseen.gone(call, channel, headers, time)
         leg = call.legs.get(channel.uniqueid)
@@ -254,14 +255,14 @@ class Dials:
 
     def _unanswered_origin(self, call: Call, channel: Channel, time: float) -> None:
         """Tell that the caller's own phone did not answer, in a call that the exchange originated."""
-        if self._tracker.trace(call).rang is not None and not channel.has_answered:
+        if self._tracker.notes(call).rang is not None and not channel.has_answered:
             self._book.announce(call)
             self._tracker.tell_ringing(call, channel)
             self._book.miss(call, channel.uniqueid, time)
 
     def _stop_ringing(self, call: Call, channel: Channel, time: float) -> None:
         """End the ringing, a little later where it may still be told that the agent missed the call."""
-        if call.stay is None and channel.uniqueid not in self._tracker.trace(call).silent:
+        if call.stay is None and channel.uniqueid not in self._tracker.notes(call).silent:
             self._book.stop_ringing(call, channel.uniqueid, time)
             return
         self._book.stop_ringing(call, channel.uniqueid, time, is_open=True)
@@ -272,4 +273,4 @@ class Dials:
             if ringing is not None:
                 self._book.stop_ringing(ringing, uniqueid, late)
 
-        self._tracker.later(f"stop/{uniqueid}", time + _SETTLE_SECONDS, stop)
+        self._tracker.delayed.add(f"stop/{uniqueid}", time + _SETTLE_SECONDS, stop)

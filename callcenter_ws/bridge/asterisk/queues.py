@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from callcenter_ws.bridge.asterisk.call_notes import FAR_END_CAUSES, Departure
 from callcenter_ws.bridge.asterisk.channels import Channel
-from callcenter_ws.bridge.asterisk.traces import FAR_END_CAUSES, Departure
-from callcenter_ws.bridge.asterisk.tracker import GOES_ON, Tracker
+from callcenter_ws.bridge.asterisk.delayed import GOES_ON
+from callcenter_ws.bridge.asterisk.tracker import Tracker
 from callcenter_ws.bridge.call import Call, Party
 from callcenter_ws.bridge.call_register import EndedBy, LeaveReason
 
@@ -58,7 +59,7 @@ class Queues:
                 # Its device may have been told of meanwhile.
                 self._book.ring(waiting, uniqueid, self._member(called), name, time)
 
-        self._tracker.later(f"ring/{uniqueid}", time + _SETTLE_SECONDS, ring)
+        self._tracker.delayed.add(f"ring/{uniqueid}", time + _SETTLE_SECONDS, ring)
 
     def ring_no_answer(self, headers: Mapping[str, str], time: float) -> None:
         """Handle ``AgentRingNoAnswer`` and ``AgentDump``: a member did not answer, or hung up too early."""
@@ -68,7 +69,7 @@ class Queues:
         if member is None:
             self._book.miss(call, "", time, self._member(headers))
             return
-        self._tracker.now(f"ring/{member.uniqueid}", time)
+        self._tracker.delayed.run(f"ring/{member.uniqueid}", time)
         rang = [uniqueid for uniqueid in (member.uniqueid, *member.phones) if uniqueid in call.legs]
         for uniqueid in rang:
             self._book.miss(call, uniqueid, time)
@@ -82,10 +83,10 @@ class Queues:
         if call is None or member is None:
             return
         caller = headers.get("Uniqueid", "")
-        departure = self._tracker.trace(call).departure
-        self._tracker.trace(call).departure = None
-        self._tracker.cancel(f"left/{caller}")
-        self._tracker.now(f"ring/{member.uniqueid}", time)
+        departure = self._tracker.notes(call).departure
+        self._tracker.notes(call).departure = None
+        self._tracker.delayed.cancel(f"left/{caller}")
+        self._tracker.delayed.run(f"ring/{member.uniqueid}", time)
         member.has_answered = True
         if departure is not None:
             self._book.leave(call, "answered", departure.time)
@@ -99,7 +100,7 @@ class Queues:
         reason = headers.get("Reason", "")
         if call is not None and reason in ("agent", "caller"):
             who: EndedBy = "agent" if reason == "agent" else self._tracker.who_calls(call)
-            self._tracker.trace(call).completed = (who, time)
+            self._tracker.notes(call).completed = (who, time)
 
     def _answering(self, call: Call, member: Channel, headers: Mapping[str, str]) -> tuple[str, Party, str]:
         """Return the leg, the agent and the channel that really answered."""
@@ -157,13 +158,13 @@ class Queues:
         call = self._tracker.call_of(channel)
         if channel is None or call is None:
             return
-        self._tracker.now(f"left/{channel.uniqueid}", GOES_ON)
+        self._tracker.delayed.run(f"left/{channel.uniqueid}", GOES_ON)
         channel.has_abandoned = False
         queue = headers.get("Queue", "")
         if not queue:
             self._tracker.stray("QueueCallerJoin")
             return
-        origin = self._tracker.trace(call).origin
+        origin = self._tracker.notes(call).origin
         if origin is not None:
             origin.queue = queue
         call.caller_id = headers.get("CallerIDNum", "") or call.caller_id
@@ -196,11 +197,11 @@ class Queues:
         if channel.has_abandoned and is_requested:
             self._book.leave(call, "abandoned", time)
             return
-        self._tracker.trace(call).departure = departure
+        self._tracker.notes(call).departure = departure
         self._wait_for_reason(call.call_id, channel.uniqueid, time + _SETTLE_SECONDS)
 
     def _wait_for_reason(self, call_id: str, uniqueid: str, due: float) -> None:
-        self._tracker.later(f"left/{uniqueid}", due, lambda time: self._went_on(call_id, uniqueid, time))
+        self._tracker.delayed.add(f"left/{uniqueid}", due, lambda time: self._went_on(call_id, uniqueid, time))
 
     def status(self, headers: Mapping[str, str], time: float) -> None:
         """Handle ``VarSet``: why a caller left its queue, and variables that tenant rules use."""
@@ -214,15 +215,15 @@ class Queues:
         if name == "QUEUESTATUS" and reason is not None:
             self._settle(call, channel.uniqueid, reason)
         elif name in self._tracker.tenants.variables:
-            origin = self._tracker.trace(call).origin
+            origin = self._tracker.notes(call).origin
             if origin is not None and not call.is_announced and self._tracker.is_root(call, channel):
                 origin.variables[name] = headers.get("Value", "")
                 self._tracker.decide(call)
 
     def gone(self, channel: Channel, call: Call, time: float, cause: str) -> None:
         """Settle why the caller of a channel that ends has left its queue."""
-        departure = self._tracker.trace(call).departure
-        if departure is None or not self._tracker.cancel(f"left/{channel.uniqueid}"):
+        departure = self._tracker.notes(call).departure
+        if departure is None or not self._tracker.delayed.cancel(f"left/{channel.uniqueid}"):
             if call.stay is not None and self._tracker.is_root(call, channel):
                 self._book.leave(call, "abandoned" if channel.requested is not None else "other", time)
             return
@@ -240,7 +241,7 @@ class Queues:
     def _went_on(self, call_id: str, uniqueid: str, time: float) -> None:
         """Tell why a caller left who is still there, and of whom no more is told."""
         call = self._book.calls.get(call_id)
-        departure = self._tracker.trace(call).departure if call is not None else None
+        departure = self._tracker.notes(call).departure if call is not None else None
         if call is None or departure is None:
             return
         reason: LeaveReason = "key"
@@ -255,9 +256,9 @@ class Queues:
         self._settle(call, uniqueid, reason)
 
     def _settle(self, call: Call, uniqueid: str, reason: LeaveReason) -> None:
-        trace = self._tracker.trace(call)
-        departure, trace.departure = trace.departure, None
-        self._tracker.cancel(f"left/{uniqueid}")
+        notes = self._tracker.notes(call)
+        departure, notes.departure = notes.departure, None
+        self._tracker.delayed.cancel(f"left/{uniqueid}")
         if departure is not None:
             self._book.leave(call, reason, departure.time)
 

@@ -135,7 +135,7 @@ class _Comparison:
 
     def _is_leaving(self, call: Call) -> bool:
         """Return whether an event that is to come tells how the call left its queue."""
-        if self._tracker.trace(call).departure is not None:
+        if self._tracker.notes(call).departure is not None:
             return True
         return not self._flight.left.isdisjoint(call.members)
 

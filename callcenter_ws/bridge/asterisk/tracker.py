@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from callcenter_ws.bridge.asterisk.call_notes import FAR_END_CAUSES, CallNotes
 from callcenter_ws.bridge.asterisk.channels import MAX_UNIQUEID, Channel, ChannelTable
+from callcenter_ws.bridge.asterisk.delayed import DelayedWork
 from callcenter_ws.bridge.asterisk.parties import Parties
-from callcenter_ws.bridge.asterisk.traces import FAR_END_CAUSES, Trace
 from callcenter_ws.bridge.call import Call, Party
 from callcenter_ws.bridge.call_register import EndedBy
 from callcenter_ws.bridge.calls import CallBook
@@ -18,17 +19,12 @@ _END_SECONDS = 1.0
 _NAMELESS = ("", "s")
 """Extensions of channels that are called or originated, and have not got a number of their own."""
 
-GOES_ON = float("inf")
-"""Stands for the time where a caller is seen to go on elsewhere."""
-
-Later = Callable[[float], None]
-"""Called with the time."""
-
 
 class Tracker:
     """The calls of one exchange and their channels.
 
     Attributes:
+        delayed: what waits for further events.
         sees_requests: whether the exchange tells us who hangs up.
         sees_dialplan: whether the exchange tells us what its dialplan does.
         sees_dials: whether the exchange tells us what is dialed.
@@ -39,6 +35,7 @@ class Tracker:
     def __init__(self, source: str, book: CallBook, parties: Parties, tenants: TenantRules) -> None:
         self.book = book
         self.table = ChannelTable()
+        self.delayed = DelayedWork()
         self.parties = parties
         self.tenants = tenants
         self.sees_requests = False
@@ -47,41 +44,7 @@ class Tracker:
         self.undialed: dict[str, str] = {}
         self.strays: dict[str, int] = {}
         self._source = source
-        self._traces: dict[str, Trace] = {}
-        self._later: dict[str, tuple[float, Later]] = {}
-        self._due = float("inf")
-
-    # Work that waits for what follows
-
-    def later(self, key: str, due: float, work: Later) -> None:
-        """Do something at a time unless it is done or canceled before."""
-        self._later[key] = (due, work)
-        self._due = min(self._due, due)
-
-    def now(self, key: str, time: float) -> bool:
-        """Do what waits under a key; return whether there was anything."""
-        entry = self._later.pop(key, None)
-        if entry is None:
-            return False
-        entry[1](time)
-        return True
-
-    def cancel(self, key: str) -> bool:
-        """Forget what waits under a key; return whether there was anything."""
-        return self._later.pop(key, None) is not None
-
-    def advance(self, time: float) -> None:
-        """Do what is due."""
-        if time < self._due:
-            return
-        for key in [key for key, (due, _) in self._later.items() if due <= time]:
-            self.now(key, time)
-        self._due = min((due for due, _ in self._later.values()), default=float("inf"))
-
-    def shift(self, by: float) -> None:
-        """Move what waits, because the exchange's clock was set."""
-        self._later = {key: (due + by, work) for key, (due, work) in self._later.items()}
-        self._due += by
+        self._notes: dict[str, CallNotes] = {}
 
     # Calls of channels
 
@@ -89,12 +52,12 @@ class Tracker:
         """Return the call of a channel; None if it has none any more."""
         return self.book.calls.get(channel.call_id) if channel is not None else None
 
-    def trace(self, call: Call) -> Trace:
+    def notes(self, call: Call) -> CallNotes:
         """Return what is noted of a call beside what is told of it."""
-        trace = self._traces.get(call.call_id)
-        if trace is None:
-            trace = self._traces[call.call_id] = Trace()
-        return trace
+        notes = self._notes.get(call.call_id)
+        if notes is None:
+            notes = self._notes[call.call_id] = CallNotes()
+        return notes
 
     def stray(self, name: str) -> None:
         """Count an event about a channel that is not known."""
@@ -219,43 +182,43 @@ class Tracker:
             return
         channel.call_id = call.call_id
         is_inbound = self.parties.kind_of(channel.context) == "inbound"
-        trace = self.trace(call)
-        trace.origin = CallOrigin(channel.context, channel.account_code, channel.device)
-        trace.origin.queue = queue
-        trace.is_originated = is_originated
+        notes = self.notes(call)
+        notes.origin = CallOrigin(channel.context, channel.account_code, channel.device)
+        notes.origin.queue = queue
+        notes.is_originated = is_originated
         if (is_inbound and not is_originated) or not (is_inside or is_originated or channel.is_local):
             call.direction = "inbound"
-            if self._decide(call, trace):
+            if self._decide(call, notes):
                 self.book.announce(call)
 
-    def _decide(self, call: Call, trace: Trace) -> bool:
+    def _decide(self, call: Call, notes: CallNotes) -> bool:
         """Choose the tenant; return False if that has to wait."""
-        if call.tenant_id or trace.origin is None:
+        if call.tenant_id or notes.origin is None:
             return True
-        call.tenant_id = self.tenants.decide(trace.origin) or ""
+        call.tenant_id = self.tenants.decide(notes.origin) or ""
         return bool(call.tenant_id)
 
     def decide(self, call: Call) -> None:
         """Announce a call that was held back for its tenant only, if more that is known of it now decides that."""
-        if call.direction and not call.is_announced and self._decide(call, self.trace(call)):
+        if call.direction and not call.is_announced and self._decide(call, self.notes(call)):
             self.book.announce(call)
 
     def conclude(self, call: Call) -> None:
         """Fill in the tenant and the direction of a call that is announced now."""
-        trace = self.trace(call)
-        if trace.origin is not None and not call.tenant_id:
-            call.tenant_id = self.tenants.conclude(trace.origin, call.call_id)
+        notes = self.notes(call)
+        if notes.origin is not None and not call.tenant_id:
+            call.tenant_id = self.tenants.conclude(notes.origin, call.call_id)
         if call.destination in _NAMELESS:
             call.destination = ""
         if not call.direction:
-            is_outbound = trace.is_originated and not call.channel.startswith("Local/")
+            is_outbound = notes.is_originated and not call.channel.startswith("Local/")
             call.direction = "outbound" if is_outbound else "internal" if call.caller is not None else "inbound"
 
     def tell_ringing(self, call: Call, phone: Channel) -> None:
         """Tell that the caller's own phone rang first, in a call that the exchange originated."""
-        trace = self.trace(call)
-        if trace.rang is not None and call.caller is not None and call.is_announced:
-            rang, trace.rang = trace.rang, None
+        notes = self.notes(call)
+        if notes.rang is not None and call.caller is not None and call.is_announced:
+            rang, notes.rang = notes.rang, None
             self.book.ring(call, phone.uniqueid, call.caller, phone.name, rang)
             call.first_ring = None
 
@@ -303,7 +266,7 @@ class Tracker:
             # The agent who had called it has transferred it.
             who = "caller"
         if who:
-            self.trace(call).request(who, time)
+            self.notes(call).request(who, time)
 
     @staticmethod
     def who_calls(call: Call) -> EndedBy:
@@ -319,14 +282,14 @@ class Tracker:
         """End a call whose last channel is gone."""
         if call.members:
             return
-        trace = self.trace(call)
+        notes = self.notes(call)
         if self.sees_requests:
-            ended_by: EndedBy = trace.requested_by(time - _END_SECONDS) or "exchange"
+            ended_by: EndedBy = notes.requested_by(time - _END_SECONDS) or "exchange"
         else:
-            ended_by = trace.completed_by(time - _END_SECONDS)
-            if call.is_abandoned and trace.cause in FAR_END_CAUSES:
+            ended_by = notes.completed_by(time - _END_SECONDS)
+            if call.is_abandoned and notes.cause in FAR_END_CAUSES:
                 ended_by = self.who_calls(call)
-        self.end(call, time, ended_by, trace.cause or cause)
+        self.end(call, time, ended_by, notes.cause or cause)
 
     def end(self, call: Call, time: float, ended_by: EndedBy, cause: str = "", *, is_transferred: bool = False) -> None:
         """End a call.
@@ -334,23 +297,22 @@ class Tracker:
         Args:
             is_transferred: its channels go on in another call.
         """
-        for uniqueid in self.trace(call).silent:
+        for uniqueid in self.notes(call).silent:
             self.book.miss(call, uniqueid, time)
         self.book.end(call, time, ended_by, cause, is_transferred=is_transferred)
-        self._traces.pop(call.call_id, None)
-        self.cancel(f"birth/{call.call_id}")
+        self._notes.pop(call.call_id, None)
+        self.delayed.cancel(f"birth/{call.call_id}")
 
     def forget(self, call_id: str) -> None:
         """Forget what is noted of a call that was ended otherwise."""
-        self._traces.pop(call_id, None)
+        self._notes.pop(call_id, None)
 
     def forget_pending(self) -> None:
         """Forget what waits for events, and what was noted of hangups, because events were missed."""
-        self._later.clear()
-        self._due = float("inf")
-        for trace in self._traces.values():
-            trace.departure = trace.completed = None
-            trace.requests.clear()
+        self.delayed.clear()
+        for notes in self._notes.values():
+            notes.departure = notes.completed = None
+            notes.requests.clear()
         for channel in self.table:
             channel.requested = None
             channel.is_soft_requested = channel.has_abandoned = False
@@ -359,8 +321,8 @@ class Tracker:
         """Forget all channels and what waits, because the exchange was started anew."""
         self.table.clear()
         self.undialed.clear()
-        self._traces.clear()
-        self._later.clear()
+        self._notes.clear()
+        self.delayed.clear()
 
 
 def _linkedid(headers: Mapping[str, str], prefix: str, uniqueid: str) -> str:

@@ -36,7 +36,7 @@ class Transfers:
             if transferred is not None:
                 self._book.tell_transfer(transferred)
 
-        self._tracker.later(f"transfer/{call_id}", time + _SETTLE_SECONDS, tell)
+        self._tracker.delayed.add(f"transfer/{call_id}", time + _SETTLE_SECONDS, tell)
 
     def attended(self, headers: Mapping[str, str], time: float) -> None:
         """Handle ``AttendedTransfer``: a participant connected two calls, or the two ends of one."""
@@ -108,7 +108,7 @@ class Transfers:
             self._book.release(call, channel.uniqueid, time)
         elif self._tracker.is_root(call, channel):
             self._book.release_caller(call, time)
-        self._tracker.cancel(f"unhold/{channel.uniqueid}")
+        self._tracker.delayed.cancel(f"unhold/{channel.uniqueid}")
 
     def _merge(self, source: Call, target: Call, but: Channel | None, time: float) -> Party | None:
         """Move the channels of a call to another one, and end it.

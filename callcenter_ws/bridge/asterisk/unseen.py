@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from callcenter_ws.bridge.asterisk.channels import Channel
-from callcenter_ws.bridge.asterisk.tracker import GOES_ON, Tracker
+from callcenter_ws.bridge.asterisk.delayed import GOES_ON
+from callcenter_ws.bridge.asterisk.tracker import Tracker
 from callcenter_ws.bridge.call import Call
 
 _UP = "6"
@@ -39,9 +40,9 @@ class UnseenDials:
         root = self._tracker.table.get(call.unique_id)
         if root is None:
             return
-        departure = self._tracker.trace(call).departure
+        departure = self._tracker.notes(call).departure
         if departure is not None and (departure.is_abandon or not departure.was_ringing):
-            self._tracker.now(f"left/{root.uniqueid}", GOES_ON)
+            self._tracker.delayed.run(f"left/{root.uniqueid}", GOES_ON)
         if call.stay is None:
             self._tracker.goes_to(call, root, phone, headers)
             self._tracker.undialed[phone.device] = phone.uniqueid

@@ -14,6 +14,8 @@ _SAME_MOMENT_SECONDS = 0.25
 """Two who hang up within this time do it at once: the second one may only have been slower."""
 
 _MAX_REQUESTS = 20
+_MAX_SILENT = 200
+"""The oldest ones of a call give way; a dialplan may dial the same phones again and again."""
 
 
 @dataclass(slots=True)
@@ -32,7 +34,7 @@ class Departure:
 
 
 @dataclass(slots=True)
-class Trace:
+class CallNotes:
     """Notes about one call.
 
     Attributes:
@@ -53,6 +55,11 @@ class Trace:
     requests: list[tuple[EndedBy, float]] = field(default_factory=list)
     completed: tuple[EndedBy, float] | None = None
     departure: Departure | None = None
+
+    def note_silent(self, leg_id: str) -> None:
+        """Note that a leg of a dial of several ended without an answer."""
+        self.silent.append(leg_id)
+        del self.silent[:-_MAX_SILENT]
 
     def request(self, who: EndedBy, time: float) -> None:
         """Note that a participant hung up."""
