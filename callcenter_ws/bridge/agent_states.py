@@ -27,9 +27,9 @@ class Device:
 
     __slots__ = ("is_explained", "is_of_dialplan", "members", "name", "status")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_of_dialplan: bool = False) -> None:
         self.name = name
-        self.is_of_dialplan = name[:6].lower() == "local/"
+        self.is_of_dialplan = is_of_dialplan
         self.status: DeviceStatus = "unknown"
         self.is_explained = False
         self.members: set[Member] = set()

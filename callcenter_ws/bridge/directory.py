@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from callcenter_ws.bridge.patterns import MAX_MATCHED_LENGTH, compile_pattern
 from callcenter_ws.bridge.settings import AgentEntry
@@ -14,14 +14,6 @@ _MAX_CACHED = 20_000
 
 _MAX_NAMES = 20_000
 """Users whose names were learned from queue members. Further ones go by their ids."""
-
-_SUFFIX = re.compile(r"-[0-9a-f]{8}$")
-_SHORT_SUFFIX = re.compile(r"(?<=[0-9A-Za-z_.])-[0-9]{1,6}$")
-_SHORT_SUFFIXED = ("DAHDI/", "IAX2/")
-_PHONES_OF_HINTS = ("PJSIP/", "SIP/")
-"""The technologies of the phones behind the hints of extensions, as FreePBX writes them."""
-
-_OPTIONS = re.compile(r"/[a-z]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +30,17 @@ class User:
     extension: str = ""
 
 
-def device_of_channel(channel: str) -> str:
-    """Return the device of a channel: ``PJSIP/201`` of ``PJSIP/201-0000001f``."""
-    name = channel.partition(";")[0]
-    device = _SUFFIX.sub("", name)
-    if device == name and name.startswith(_SHORT_SUFFIXED):
-        return _SHORT_SUFFIX.sub("", name)
-    return device
+class DeviceNames(Protocol):
+    """How a kind of exchange names devices."""
 
+    def extension(self, device: str) -> str:
+        """Return the extension that a device of the dialplan stands for; empty if it is another device."""
 
-def extension_of(device: str) -> str:
-    """Return the extension that a device of the dialplan stands for; empty if it is another device.
+    def is_of_dialplan(self, device: str) -> bool:
+        """Return whether a device is an extension of the dialplan, behind which a phone is."""
 
-    ``201`` of ``Local/201@agents/n`` and of ``hint:201@ext-local``.
-    """
-    head = device[:6].lower()
-    if head == "local/":
-        return device[6:].partition("@")[0]
-    if head.startswith("hint:"):
-        return device[5:].partition("@")[0]
-    return ""
+    def variants(self, device: str) -> tuple[str, ...]:
+        """Return the names under which the settings may have a device, the most exact first."""
 
 
 class Directory:
@@ -66,16 +49,19 @@ class Directory:
     Args:
         agents: devices and their users; they precede the pattern.
         pattern: a pattern of devices with the group ``user_id``; empty: none.
+        names: how the exchange names devices.
 
     Attributes:
+        names: as given.
         version: changes whenever devices may have got other users.
 
     Raises:
         ValueError: the pattern cannot be used.
     """
 
-    def __init__(self, agents: Mapping[str, AgentEntry], pattern: str) -> None:
+    def __init__(self, agents: Mapping[str, AgentEntry], pattern: str, names: DeviceNames) -> None:
         self.version = 0
+        self.names = names
         self._bound: dict[str, User] = {}
         self._names: dict[str, str] = {}
         self._users: dict[str, User | None] = {}
@@ -98,10 +84,6 @@ class Directory:
                 self._users.clear()
             user = self._users[device] = self._find(device)
             return user
-
-    def user_of_channel(self, channel: str) -> User | None:
-        """Return the user of a channel's device; None if it has none."""
-        return self.user_of(device_of_channel(channel))
 
     def user_of_member(self, interface: str, state_interface: str) -> User | None:
         """Return the user of a queue member: of the device that gives its state, else of its interface."""
@@ -137,12 +119,12 @@ class Directory:
         self.version += 1
 
     def _find(self, device: str) -> User | None:
-        names = _names(device)
+        names = self.names.variants(device)
         for known in (self._bound, self._table):
             for name in names:
                 if name in known:
                     return known[name]
-        extension = extension_of(device)
+        extension = self.names.extension(device)
         if extension and extension in self._by_extension:
             return self._by_extension[extension]
         for name in names:
@@ -156,22 +138,6 @@ class Directory:
             return ""
         match = self._pattern.fullmatch(name)
         return (match["user_id"] or "") if match is not None else ""
-
-
-def _names(device: str) -> tuple[str, ...]:
-    """Return the names under which a device may be known, the most exact first."""
-    plain = device.partition(";")[0]
-    extension = extension_of(plain)
-    names = [device, plain]
-    if extension:
-        names += [_OPTIONS.sub("", plain), extension]
-        if plain[:5].lower() == "hint:":
-            names += [phone + extension for phone in _PHONES_OF_HINTS]
-    else:
-        # Asterisk accepts "pjsip/201" in queues.conf; its channels are named "PJSIP/201-...".
-        technology, slash, rest = plain.partition("/")
-        names.append(f"{technology.upper()}{slash}{rest}")
-    return tuple(dict.fromkeys(names))
 
 
 def _unique_extensions(table: Mapping[str, User]) -> dict[str, User]:

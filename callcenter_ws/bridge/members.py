@@ -177,7 +177,7 @@ class Members:
         if not self._is_complete and key not in self._removed and self._is_acceptable(facts):
             self._note_removed(key)
             owner, tenant, agent_tenant = self._owners(facts.queue, facts.interface, facts.device)
-            member = _new(facts, Device(facts.device), owner, tenant, agent_tenant)
+            member = _new(facts, self._new_device(facts.device), owner, tenant, agent_tenant)
             member.name, member.membership, member.penalty = facts.name, facts.membership, facts.penalty
             self._publish("removed", member, time)
 
@@ -239,7 +239,7 @@ class Members:
     def _insert(self, facts: MemberFacts, owner: User | None, tenant: str) -> Member:
         device = self._devices.get(facts.device)
         if device is None:
-            device = self._devices[facts.device] = Device(facts.device)
+            device = self._devices[facts.device] = self._new_device(facts.device)
         agent_tenant = self._agent_tenant(facts.interface, facts.device, tenant)
         member = _new(facts, device, owner, tenant, agent_tenant)
         member.user = owner or self._logged_in.get(facts.device)
@@ -247,6 +247,9 @@ class Members:
         self._members[facts.queue, facts.interface] = member
         self._removed.discard((facts.queue, facts.interface))
         return member
+
+    def _new_device(self, name: str) -> Device:
+        return Device(name, is_of_dialplan=self._directory.names.is_of_dialplan(name))
 
     def _note_removed(self, key: tuple[str, str]) -> None:
         if not self._is_complete and len(self._removed) < _MAX_MEMBERS:
@@ -276,7 +279,7 @@ class Members:
         return True
 
     def _learn_name(self, member: Member) -> None:
-        # app_queue names a member like its interface if it was given no name.
+        # A member that was given no name is named like its interface.
         if member.owner is not None and member.name not in (member.interface, member.device.name):
             self._directory.learn_name(member.owner.user_id, member.name)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from callcenter_ws.bridge.agent_states import Activity, DeviceStatus
 from callcenter_ws.bridge.agents import Agents
+from callcenter_ws.bridge.asterisk.devices import AsteriskDevices
 from callcenter_ws.bridge.directory import Directory
 from callcenter_ws.bridge.member_facts import MemberFacts
 from callcenter_ws.bridge.members import Members
@@ -37,7 +38,7 @@ class AgentWorld:
         self.time = 1000.0
         self.records: dict[str, bytes] = {} if records is None else records
         self.outgoing = Outgoing("pbx1")
-        self.directory = Directory(agents, pattern)
+        self.directory = Directory(agents, pattern, AsteriskDevices())
         self.rules = TenantRules(rules, tenant)
         self.agents = Agents(self.outgoing, self.directory)
         self.members = Members(self.outgoing, self.directory, self.rules, self.agents)

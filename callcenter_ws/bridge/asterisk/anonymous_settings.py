@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 
 from callcenter_ws.bridge.asterisk.anonymize import Anonymizer
+from callcenter_ws.bridge.asterisk.devices import AsteriskDevices, device_of_channel
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
-from callcenter_ws.bridge.directory import Directory, device_of_channel
+from callcenter_ws.bridge.directory import Directory
 from callcenter_ws.bridge.patterns import compile_pattern, matches_whole
 from callcenter_ws.bridge.settings import SourceSettings
 
@@ -25,7 +26,7 @@ class SeenNames:
 
     def __init__(self, settings: SourceSettings) -> None:
         self._settings = settings
-        self._directory = Directory(settings.agents, settings.agent_pattern)
+        self._directory = Directory(settings.agents, settings.agent_pattern, AsteriskDevices())
         self._devices: dict[str, None] = {}
         self._contexts: dict[str, None] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from callcenter_ws.bridge.directory import device_of_channel
+from callcenter_ws.bridge.asterisk.devices import device_of_channel
 
 MAX_CHANNELS = 60_000
 """Channels at one time. What further ones do is not seen, and counted."""

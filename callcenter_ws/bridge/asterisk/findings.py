@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from callcenter_ws.bridge.asterisk.devices import AsteriskDevices
 from callcenter_ws.bridge.asterisk.filters import filter_lines, has_structured_filters
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.probe import Facts
@@ -216,7 +217,7 @@ def _device(member: AmiMessage) -> str:
 
 
 def _devices(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
-    directory = Directory(settings.agents, settings.agent_pattern)
+    directory = Directory(settings.agents, settings.agent_pattern, AsteriskDevices())
     unmatched: dict[str, str] = {}
     users: set[str] = set()
     for member in facts.members:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from callcenter_ws.bridge.agents import Agents
 from callcenter_ws.bridge.asterisk.calls import AsteriskCalls
 from callcenter_ws.bridge.asterisk.clock import ExchangeClock
+from callcenter_ws.bridge.asterisk.devices import AsteriskDevices
 from callcenter_ws.bridge.asterisk.members import Handler, QueueMembers
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.parties import Parties
@@ -40,7 +41,7 @@ class AsteriskMachine:
         self._settings = settings
         self._time = 0.0
         self._outgoing = Outgoing(settings.name)
-        self.directory = Directory(settings.agents, settings.agent_pattern)
+        self.directory = Directory(settings.agents, settings.agent_pattern, AsteriskDevices())
         self.rules = TenantRules(settings.tenants, settings.tenant, report)
         self.agents = Agents(self._outgoing, self.directory)
         self.members = Members(self._outgoing, self.directory, self.rules, self.agents)

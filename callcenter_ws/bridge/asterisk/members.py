@@ -8,8 +8,9 @@ import msgspec
 
 from callcenter_ws.bridge.agent_states import DeviceStatus, Member
 from callcenter_ws.bridge.agents import Agents
+from callcenter_ws.bridge.asterisk.devices import device_of_channel
 from callcenter_ws.bridge.asterisk.message import AmiMessage
-from callcenter_ws.bridge.directory import Directory, User, device_of_channel
+from callcenter_ws.bridge.directory import Directory, User
 from callcenter_ws.bridge.member_facts import MemberFacts
 from callcenter_ws.bridge.members import Members
 from callcenter_ws.bridge.outgoing import Outgoing
