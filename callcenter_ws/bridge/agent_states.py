@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
+from callcenter_ws.bridge.activities import Activity
 from callcenter_ws.bridge.directory import User
 
 DeviceStatus = Literal["unknown", "idle", "in_use", "ringing", "unreachable"]
 """The status of a device, as exchanges know it."""
-
-Activity = Literal["", "busy", "ringing", "talking", "hold"]
-"""What a user does in one call: nothing, or dials, or more."""
 
 
 class Device:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from callcenter_ws.bridge.agent_states import Activity, Device, Member, merged_state
+from callcenter_ws.bridge.activities import Activity
+from callcenter_ws.bridge.agent_states import Device, Member, merged_state
 from callcenter_ws.bridge.directory import Directory, User
 from callcenter_ws.bridge.outgoing import Outgoing
 from callcenter_ws.runtime.json import JsonValue, encode_json, rfc3339

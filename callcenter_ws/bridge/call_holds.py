@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from callcenter_ws.bridge.activities import Activities
 from callcenter_ws.bridge.call import Call, Holding
 from callcenter_ws.bridge.call_sums import bring_up_to_date
 from callcenter_ws.bridge.call_writer import CallWriter
-from callcenter_ws.bridge.talks import Talks
 from callcenter_ws.runtime.json import JsonValue
 
 
@@ -18,9 +18,9 @@ class CallHolds:
         calls: those that go on.
     """
 
-    def __init__(self, writer: CallWriter, talks: Talks, calls: Mapping[str, Call]) -> None:
+    def __init__(self, writer: CallWriter, activities: Activities, calls: Mapping[str, Call]) -> None:
         self._writer = writer
-        self._talks = talks
+        self._activities = activities
         self._calls = calls
 
     def hold(self, call: Call, leg_id: str, time: float, kind: Holding = "told") -> None:
@@ -69,20 +69,20 @@ class CallHolds:
     def imply(self, call: Call, agent_id: str, time: float) -> list[Call]:
         """Hold the other calls in which an agent talks who answers this one; return them."""
         changed = []
-        for other_id in self._talks.talking_in(agent_id, call.call_id):
+        for other_id in self._activities.talking_in(agent_id, call.call_id):
             other = self._calls.get(other_id)
             if other is not None:
                 self.hold(other, _leg_of(other, agent_id), time, "implied")
-                self._talks.update(other, time)
+                self._activities.update(other, time)
                 changed.append(other)
         return changed
 
     def end_implied(self, agent_id: str, time: float) -> list[Call]:
         """End the implied holds of an agent who talks in no other call any more; return the calls."""
-        if self._talks.talking_in(agent_id, ""):
+        if self._activities.talking_in(agent_id, ""):
             return []
         changed = []
-        for call_id in list(self._talks.of_agent(agent_id)):
+        for call_id in list(self._activities.of_agent(agent_id)):
             call = self._calls.get(call_id)
             if call is None:
                 continue

@@ -9,12 +9,12 @@ from typing import Literal
 
 import msgspec
 
+from callcenter_ws.bridge.activities import Activities, SetActivity
 from callcenter_ws.bridge.call import RECORD_PREFIX, Call, Party, Stay, decode
 from callcenter_ws.bridge.call_holds import CallHolds
 from callcenter_ws.bridge.call_sums import bring_up_to_date, close_ringing, close_stay, shift, start_stay
 from callcenter_ws.bridge.call_writer import CallWriter, seconds
 from callcenter_ws.bridge.outgoing import Outgoing
-from callcenter_ws.bridge.talks import SetActivity, Talks
 from callcenter_ws.runtime.json import JsonValue
 
 MAX_CALLS = 20_000
@@ -55,8 +55,8 @@ class CallRegister:
         self.calls: dict[str, Call] = {}
         self.dropped = 0
         self._writer = CallWriter(outgoing)
-        self._talks = Talks(set_activity)
-        self._holds = CallHolds(self._writer, self._talks, self.calls)
+        self._activities = Activities(set_activity)
+        self._holds = CallHolds(self._writer, self._activities, self.calls)
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._transferred: list[str] = []
 
@@ -79,7 +79,7 @@ class CallRegister:
                 self._writer.delete(key)
                 continue
             self.calls[call.call_id] = call
-            self._talks.update(call, call.last_sign)
+            self._activities.update(call, call.last_sign)
         return unreadable
 
     @contextmanager
@@ -261,6 +261,6 @@ class CallRegister:
 
     def _changed(self, call: Call, time: float) -> None:
         self._writer.changed(call)
-        for agent_id in self._talks.update(call, time):
+        for agent_id in self._activities.update(call, time):
             for other in self._holds.end_implied(agent_id, time):
-                self._talks.update(other, time)
+                self._activities.update(other, time)

@@ -165,7 +165,7 @@ class CallBook(CallRegister):
         """Return whether the agent of a leg talks in another call."""
         leg = call.legs.get(leg_id)
         party = leg.party if leg is not None else call.caller
-        return party is not None and bool(self._talks.talking_in(party.agent_id, call.call_id))
+        return party is not None and bool(self._activities.talking_in(party.agent_id, call.call_id))
 
     def transfer(self, call: Call, transfer: Transfer, to: Party | None = None, *, is_settled: bool = False) -> None:
         """Tell a transfer that has succeeded; a blind one when it rings at its target, so that this is known.

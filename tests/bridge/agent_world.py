@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callcenter_ws.bridge.agent_states import Activity, DeviceStatus
+from callcenter_ws.bridge.activities import Activity
+from callcenter_ws.bridge.agent_states import DeviceStatus
 from callcenter_ws.bridge.agents import Agents
 from callcenter_ws.bridge.asterisk.devices import AsteriskDevices
 from callcenter_ws.bridge.directory import Directory

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from callcenter_ws.bridge.agent_states import Activity, DeviceStatus
+from callcenter_ws.bridge.activities import Activity
+from callcenter_ws.bridge.agent_states import DeviceStatus
 from callcenter_ws.bridge.directory import User
 from callcenter_ws.bridge.settings import AgentEntry, TenantRule
 from callcenter_ws.events.event import make_event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callcenter_ws.bridge.asterisk.clock import ExchangeClock
+from callcenter_ws.bridge.asterisk.exchange_clock import ExchangeClock
 
 START = 1_800_000_000.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from callcenter_ws.bridge.activities import SetActivity
 from callcenter_ws.bridge.asterisk.dials import Dials
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.parties import Parties
@@ -13,7 +14,6 @@ from callcenter_ws.bridge.asterisk.transfers import Transfers
 from callcenter_ws.bridge.call import Call
 from callcenter_ws.bridge.calls import CallBook
 from callcenter_ws.bridge.outgoing import Outgoing
-from callcenter_ws.bridge.talks import SetActivity
 from callcenter_ws.bridge.tenants import TenantRules
 
 Translate = Callable[[Mapping[str, str], float], None]

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from callcenter_ws.bridge.agents import Agents
 from callcenter_ws.bridge.asterisk.calls import AsteriskCalls
-from callcenter_ws.bridge.asterisk.clock import ExchangeClock
 from callcenter_ws.bridge.asterisk.devices import AsteriskDevices
+from callcenter_ws.bridge.asterisk.exchange_clock import ExchangeClock
 from callcenter_ws.bridge.asterisk.members import Handler, QueueMembers
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.parties import Parties

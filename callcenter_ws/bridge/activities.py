@@ -8,14 +8,16 @@ from typing import Literal
 from callcenter_ws.bridge.call import Call
 
 Activity = Literal["", "busy", "ringing", "talking", "hold"]
+"""What an agent does in one call: nothing, or dials, or more."""
+
 SetActivity = Callable[[str, str, Activity, float], None]
 """Called with a user, a call, what the user does in it (``""``: nothing any more), and the time."""
 
 _ORDER: dict[Activity, int] = {"": 0, "busy": 1, "ringing": 2, "hold": 3, "talking": 4}
 
 
-class Talks:
-    """Knows who does what in which call.
+class Activities:
+    """Keeps what each agent does in each call.
 
     Args:
         set_activity: told what users do, as soon as it changes.
@@ -27,8 +29,8 @@ class Talks:
         self._by_agent: dict[str, dict[str, Activity]] = {}
 
     def update(self, call: Call, time: float) -> list[str]:
-        """Note what agents do in a call now; return those who talk in it no more, or do not hold it any more."""
-        new = _activities(call)
+        """Note what agents do in a call now; return those who talked in it, and now have left or hold it."""
+        new = _activities_in(call)
         old = self._by_call.get(call.call_id) or {}
         if new == old:
             return []
@@ -75,7 +77,7 @@ class Talks:
             del self._by_agent[agent_id]
 
 
-def _activities(call: Call) -> dict[str, Activity]:
+def _activities_in(call: Call) -> dict[str, Activity]:
     found: dict[str, Activity] = {}
     for leg in call.legs.values():
         if leg.state == "silent":
