@@ -169,6 +169,25 @@ def test_an_alert_is_shown_as_text(page: Page, restartable: RestartableDemo) -> 
     assert page.errors == []
 
 
+def test_a_queue_without_figures_is_counted_from_its_events(page: Page, restartable: RestartableDemo) -> None:
+    queue = {"queue_name": "of-an-exchange"}
+    ada, ben = ({"user_id": name, "username": name, "extension": name} for name in ("ada", "ben"))
+    for agent in (ada, ben):
+        restartable.emit("agent.login", {**agent, "state": "available"})
+        restartable.emit("queue.member.added", {**queue, **agent, "interface": "PJSIP/" + agent["user_id"]})
+    restartable.emit("queue.member.paused", {**queue, **ben, "interface": "PJSIP/ben"})
+    for call in ("first", "second"):
+        restartable.emit("queue.joined", {**queue, "unique_id": call})
+    card = "[...document.querySelectorAll('#queues > .queue')].find((one) => one.dataset.key === 'of-an-exchange')"
+    figures = f"[{card}?.querySelector('strong').textContent, {card}?.querySelectorAll('dd')[1].textContent].join()"
+    page.wait_for(f"{figures} === '2,1 of 2'")
+    restartable.emit("queue.left", {**queue, "unique_id": "first", "reason": "answered"})
+    restartable.emit("call.abandoned", {**queue, "unique_id": "second"})
+    restartable.emit("queue.member.removed", {**queue, **ben, "interface": "PJSIP/ben"})
+    page.wait_for(f"{figures} === '0,1 of 1'")
+    assert page.errors == []
+
+
 def test_as_a_wallboard_the_page_does_not_receive_callers(page: Page, restartable: RestartableDemo) -> None:
     page.evaluate("document.querySelector('input[value=wallboard]').click()")
     page.wait_for("document.querySelector('#link-text').textContent === 'Connected as wallboard'")

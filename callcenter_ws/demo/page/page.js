@@ -28,24 +28,62 @@ class Board {
   }
 
   clear() {
-    this.queues = new Map();
+    this.stats = new Map();
+    this.waiting = new Map();
+    this.members = new Map();
     this.agents = new Map();
     this.changed = true;
   }
 
   apply({ type, payload, timestamp }) {
+    const queue = String(payload.queue_name);
+    const call = String(payload.call_id || payload.unique_id);
+    const id = String(payload.user_id);
     if (type === "queue.stats") {
-      this.queues.set(String(payload.queue_name), payload);
+      this.stats.set(queue, payload);
+    } else if (type === "queue.joined") {
+      this.of(this.waiting, queue).set(call, Date.parse(timestamp));
+    } else if (type === "queue.left") {
+      this.of(this.waiting, queue).delete(call);
+    } else if (type === "call.ended" || type === "call.abandoned") {
+      for (const calls of this.waiting.values()) calls.delete(call);
+    } else if (type === "queue.member.removed") {
+      this.of(this.members, queue).delete(id);
+    } else if (type.startsWith("queue.member.")) {
+      this.of(this.members, queue).set(id, type === "queue.member.paused" || payload.paused === true);
     } else if (type === "agent.login" || type === "agent.state.changed") {
-      const id = String(payload.user_id);
       const since = Date.parse(payload.since_at || timestamp);
       this.agents.set(id, { name: payload.username, state: payload.state || "available", since });
     } else if (type === "agent.logout") {
-      this.agents.delete(String(payload.user_id));
+      this.agents.delete(id);
     } else {
       return;
     }
     this.changed = true;
+  }
+
+  of(queues, name) {
+    if (!queues.has(name)) queues.set(name, new Map());
+    return queues.get(name);
+  }
+
+  // The figures of each queue. Those of a queue without queue.stats are counted here, as far as the events tell.
+  queues(now) {
+    const names = new Set([...this.stats.keys(), ...this.waiting.keys(), ...this.members.keys()]);
+    return [...names].sort((a, b) => a.localeCompare(b)).map((name) => [name, this.stats.get(name) || this.count(name, now)]);
+  }
+
+  count(name, now) {
+    const joined = [...this.of(this.waiting, name).values()];
+    const members = [...this.of(this.members, name)];
+    const doing = (state) => members.filter(([id]) => this.agents.get(id)?.state === state);
+    return {
+      calls_waiting: joined.length,
+      longest_wait_time: joined.length ? Math.max(0, now - Math.min(...joined)) / 1000 : 0,
+      available_agents: doing("available").filter(([, paused]) => !paused).length,
+      logged_in_agents: members.length,
+      talking_agents: doing("talking").length,
+    };
   }
 }
 
@@ -56,6 +94,7 @@ const words = (...parts) => parts.filter((part) => part !== undefined && part !=
 const after = (word, value) => (value === undefined || value === null || value === "" ? "" : `${word} ${value}`);
 const caller = (p) => words(p.caller_name || "", p.caller_id && p.caller_id !== p.caller_name ? p.caller_id : "") || p.unique_id;
 const agent = (p) => p.agent_name || p.agent_id || "";
+const answerer = (p) => (p.direction === "outbound" ? p.destination : agent(p));
 const member = (p) => p.username || p.user_id;
 const state = (value) => String(value || "").replace("_", " ");
 
@@ -65,7 +104,7 @@ const LINES = {
   "agent.logout": (p) => words(p.username, "logged out"),
   "call.incoming": (p) => words(caller(p), "calls", p.destination),
   "call.ringing": (p) => words(caller(p), "rings at", agent(p)),
-  "call.answered": (p) => words(agent(p), "answered", caller(p), after("after", seconds(p.wait_seconds))),
+  "call.answered": (p) => words(answerer(p), "answered", caller(p), after("after", seconds(p.wait_seconds))),
   "call.hold": (p) => words(caller(p), "is on hold", after("with", agent(p))),
   "call.unhold": (p) => words(caller(p), "is off hold", after("with", agent(p))),
   "call.transferred": (p) => words(caller(p), "is transferred to", p.destination),
@@ -439,7 +478,7 @@ class Page {
     byId("pause").addEventListener("click", () => this.togglePause());
     byId("family").addEventListener("change", ({ target }) => this.stream.show(target.value));
     window.addEventListener("online", () => this.connection.reconnectNow());
-    setInterval(() => this.tick(), 1000);
+    setInterval(() => this.redrawBoard(), 1000);
     this.connectAs(first);
   }
 
@@ -531,9 +570,14 @@ class Page {
     });
   }
 
+  redrawBoard() {
+    this.board.changed = true;
+    this.draw();
+  }
+
   drawBoard() {
     this.board.changed = false;
-    const queues = [...this.board.queues].sort(([a], [b]) => a.localeCompare(b));
+    const queues = this.board.queues(Date.now() + this.skew);
     const agents = [...this.board.agents].sort(([, a], [, b]) => String(a.name).localeCompare(String(b.name)));
     reconcile(byId("queues"), queues, makeQueue, fillQueue);
     reconcile(byId("agents"), agents, makeAgent, fillAgent);
