@@ -12,6 +12,9 @@ _MAX_ID = 255
 _MAX_TEXT = 1_000
 """Characters of a name that are passed on; the gateway refuses longer ids, and bounds the event."""
 
+_OF_WAITING = frozenset(["queue.joined", "queue.left", "call.abandoned"])
+"""Events of a caller who waits, which have no agent."""
+
 _ABSENT = "unknown"
 """Stands for a number that the exchange does not tell, where an event requires one."""
 
@@ -71,7 +74,7 @@ class CallWriter:
         if not call.tenant_id:
             return
         number = call.numbers[type_] = call.numbers.get(type_, 0) + 1
-        payload = _fields(call, leg)
+        payload = _fields(type_, call, leg)
         if extra:
             for name, value in extra.items():
                 payload[name] = value[:_MAX_ID] if isinstance(value, str) else value
@@ -80,7 +83,7 @@ class CallWriter:
         self._outgoing.publish(type_, call.tenant_id, time, call.call_id, number, payload)
 
 
-def _fields(call: Call, leg: Leg | None) -> dict[str, JsonValue]:
+def _fields(type_: str, call: Call, leg: Leg | None) -> dict[str, JsonValue]:
     """Return the fields that all events of a call share."""
     payload: dict[str, JsonValue] = {
         "unique_id": call.unique_id,
@@ -97,6 +100,9 @@ def _fields(call: Call, leg: Leg | None) -> dict[str, JsonValue]:
     if call.channel:
         payload["channel"] = call.channel
     party, channel = (leg.party, leg.channel) if leg is not None else (call.agent, call.destination_channel)
+    if type_ in _OF_WAITING:
+        # An agent who has talked to this caller before has no part in it.
+        party, channel = None, ""
     if party is not None:
         payload["agent_id"] = party.agent_id[:_MAX_ID]
         if party.agent_name:

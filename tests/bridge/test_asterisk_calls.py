@@ -325,13 +325,18 @@ def test_click_to_call_rings_at_the_agent_first(world: CallsWorld) -> None:
     world.check()
 
 
-def test_click_to_call_that_the_agent_does_not_answer(world: CallsWorld) -> None:
+@pytest.mark.parametrize("sees_states", [True, False])
+def test_click_to_call_that_the_agent_does_not_answer(world: CallsWorld, sees_states: bool) -> None:
     world.new("agent", "PJSIP/201-00000001", state="0")
     world.send("DialBegin", **world.channel("agent", "Dest"))
     world.send("DialState", DialStatus="RINGING", **world.channel("agent", "Dest"))
+    if sees_states:
+        world.one("Newstate", "agent", ChannelState="5")
     world.send("DialEnd", DialStatus="NOANSWER", **world.channel("agent", "Dest"), after=20)
     world.hang_up("agent")
     assert world.told() == ["call.incoming", "call.ringing", "call.missed", "call.ended"]
+    # With a list of wanted events, that no hangup of a participant is seen proves nothing.
+    assert world.one_payload("call.ended").get("ended_by") == ("exchange" if sees_states else None)
     world.check()
 
 
@@ -346,6 +351,22 @@ def test_a_failed_transfer_is_not_told(world: CallsWorld) -> None:
         world.send("BlindTransfer", Result=result, Extension="204", **transferer)
         world.send("AttendedTransfer", Result=result, **world.channel("phone", "OrigTransferer"))
     assert not world.payloads("call.transferred")
+
+
+def test_a_caller_who_waits_again_after_a_transfer_has_no_agent(world: CallsWorld) -> None:
+    world.caller()
+    world.serve()
+    world.send("BlindTransfer", Result="Success", Extension="802", **world.channel("phone", "Transferer"))
+    world.hang_up("phone")
+    world.join(queue="front")
+    world.one("HangupRequest", "caller", after=5)
+    world.one("QueueCallerAbandon", "caller", Queue="front", Position="1")
+    world.one("QueueCallerLeave", "caller", Queue="front")
+    world.hang_up("caller", "0")
+    waited = [event for event in world.events if event.payload.get("queue_name") == "front"]
+    assert [event.type for event in waited] == ["queue.joined", "queue.left", "call.abandoned", "call.ended"]
+    assert [event.payload.get("agent_id") for event in waited] == [None, None, None, "201"]
+    world.check()
 
 
 def test_a_blind_transfer_whose_target_is_never_seen_is_told_all_the_same(world: CallsWorld) -> None:

@@ -163,3 +163,11 @@ def by_entity(events: list[BridgeEvent]) -> dict[tuple[JsonValue, ...], list[tup
         key = (call_id,) if call_id else (event.tenant_id, event.payload.get("queue_name"), event.payload["user_id"])
         found.setdefault(key, []).append((event.type, event.time, event.payload))
     return found
+
+
+@pytest.mark.parametrize("scenario", [name for name in recordings("lean", of_lab=True) if "z46" in name])
+def test_a_call_of_an_agent_that_began_unseen_has_the_number_of_the_agent(scenario: str) -> None:
+    calls = told("lean", scenario).calls.values()
+    begun = [call.one("call.incoming").payload for call in calls if "outbound" in call.values("direction")]
+    # The dialplan has set the number that the called party sees.
+    assert [(payload["caller_id"], payload["destination"]) for payload in begun] == [("204", "94930779")]

@@ -39,6 +39,7 @@ class Dials:
 
     def new_state(self, headers: Mapping[str, str], time: float) -> None:
         """Handle ``Newstate``; only an answer by the exchange itself, to a call that is held back, has an effect."""
+        self._tracker.sees_states = True
         if headers.get("ChannelState") != "6":
             return
         channel = self._table.get(headers.get("Uniqueid", ""))

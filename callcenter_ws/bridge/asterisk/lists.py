@@ -65,9 +65,11 @@ class ListCollector:
 
     Attributes:
         is_partial: whether the exchange does not know one of the actions.
+        listed: when the first channel arrived; None: none has.
     """
 
     def __init__(self, actions: Mapping[str, ListAction]) -> None:
+        self.listed: float | None = None
         self._open = dict(actions)
         self._items: dict[str, list[AmiMessage]] = {name: [] for name in EVENT_NAMES}
         self._count = 0
@@ -85,8 +87,11 @@ class ListCollector:
         """The names of the actions that are not answered yet."""
         return ", ".join(action.name for action in self._open.values())
 
-    def take(self, message: AmiMessage) -> bool:
+    def take(self, message: AmiMessage, arrived: float) -> bool:
         """Take an answer; return whether the message is one.
+
+        Args:
+            arrived: when it arrived.
 
         Raises:
             ListsFailedError: the action is refused, or the lists are too long.
@@ -101,6 +106,8 @@ class ListCollector:
             if self._count > MAX_LIST_ITEMS:
                 raise ListsFailedError(f"its lists have more than {MAX_LIST_ITEMS} items", is_permission=False)
             self._items[message.name].append(message)
+            if self.listed is None and message.name == "CoreShowChannel":
+                self.listed = arrived
         elif message.name == action.end:
             self._close(message)
         else:
@@ -118,6 +125,7 @@ class ListCollector:
             queues=items["QueueParams"],
             members=items["QueueMember"],
             entries=items["QueueEntry"],
+            listed=self.listed,
         )
 
     def _take_response(self, action: ListAction, message: AmiMessage) -> None:

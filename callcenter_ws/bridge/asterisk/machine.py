@@ -117,10 +117,11 @@ class AsteriskMachine:
         self._take_boot(snapshot.boot, time)
         channels = {message.get("Channel") for message in snapshot.channels}
         if snapshot.is_audit and self._outgoing.boot == known:
-            self._audit = Audit(snapshot, self._clock.now(arrived))
+            self._audit = Audit(snapshot, self._clock.now(snapshot.listed or arrived))
         else:
             self._audit = None
-            yield from reconcile_calls(self.calls, snapshot, time, time)
+            listed = self._clock.now(snapshot.listed or arrived)
+            yield from reconcile_calls(self.calls, snapshot, listed, time)
         yield from self._queue_members.synchronizing(snapshot.members, channels, time)
         yield from self.agents.resuming(time)
 

@@ -58,7 +58,7 @@ class Replay:
             version = message.get("AsteriskVersion") or version if message.response else version
             if lists is None and rounds and message.response and message.get("ActionID") in rounds[0]:
                 lists = ListCollector(rounds.popleft())
-            if lists is not None and _take(lists, message):
+            if lists is not None and _take(lists, message, arrived):
                 if lists.is_complete:
                     lists.version = version
                     yield from self._synchronize(lists, waiting, arrived)
@@ -89,9 +89,9 @@ class Replay:
         waiting.clear()
 
 
-def _take(lists: ListCollector, message: AmiMessage) -> bool:
+def _take(lists: ListCollector, message: AmiMessage, arrived: float) -> bool:
     try:
-        return lists.take(message)
+        return lists.take(message, arrived)
     except ListsFailedError as error:
         raise NotACapture(str(error)) from None
 

@@ -319,7 +319,7 @@ class AmiSession:
         if lists is None or "ActionID" not in message.headers:
             return False
         try:
-            if not lists.take(message):
+            if not lists.take(message, arrived):
                 return False
         except ListsFailedError as error:
             self._lists_failed(error)

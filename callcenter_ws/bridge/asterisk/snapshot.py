@@ -19,6 +19,7 @@ class AmiSnapshot:
         bridges: the messages ``BridgeListItem``.
         queues, members, entries: the messages ``QueueParams``, ``QueueMember`` and ``QueueEntry``.
         meanwhile: the events that came while the lists were answered, and when. They are handled afterwards.
+        listed: when the first channel of the list arrived, in Unix seconds; None: with the end of the lists.
         is_audit: whether all events before are known; else there was no connection for some time.
     """
 
@@ -31,3 +32,4 @@ class AmiSnapshot:
     entries: Sequence[AmiMessage]
     meanwhile: Sequence[tuple[AmiMessage, float]] = ()
     is_audit: bool = False
+    listed: float | None = None

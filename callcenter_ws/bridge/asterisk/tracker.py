@@ -25,7 +25,9 @@ class Tracker:
 
     Attributes:
         delayed: what waits for further events.
-        sees_requests: whether the exchange tells us who hangs up.
+        sees_requests: whether the exchange is known to tell us who hangs up.
+        sees_states: whether the exchange tells us of the states of channels. A user who is told of these and of dials
+            has no list of wanted events, and so is told who hangs up, too.
         sees_dialplan: whether the exchange tells us what its dialplan does.
         sees_dials: whether the exchange tells us what is dialed.
         undialed: where it does not, the newest phone that was called in no queue, by device.
@@ -39,6 +41,7 @@ class Tracker:
         self.parties = parties
         self.tenants = tenants
         self.sees_requests = False
+        self.sees_states = False
         self.sees_dialplan = False
         self.sees_dials = False
         self.undialed: dict[str, str] = {}
@@ -124,7 +127,7 @@ class Tracker:
         Args:
             queue: in which it is, or was before it was answered.
         """
-        self._begin(channel, headers, time, queue)
+        self._begin(channel, headers, time, queue, is_listed=True)
         return self.call_of(channel)
 
     def enter_call(self, call: Call, channel: Channel) -> None:
@@ -157,14 +160,16 @@ class Tracker:
 
     # Begin
 
-    def _begin(self, channel: Channel, headers: Mapping[str, str], time: float, queue: str = "") -> None:
+    def _begin(
+        self, channel: Channel, headers: Mapping[str, str], time: float, queue: str = "", *, is_listed: bool = False
+    ) -> None:
         linkedid = _linkedid(headers, "", channel.uniqueid)
         is_inside = self.parties.is_inside(channel)
         is_originated = headers.get("ChannelState", "") == "0"
         caller_id, name = headers.get("CallerIDNum", ""), headers.get("CallerIDName", "")
         caller = self.parties.of_channel(channel, name) if is_inside else None
-        if caller is not None and is_originated:
-            # The exchange has set the number that the phone shows: that of the other side.
+        if caller is not None and (is_originated or is_listed):
+            # The exchange has set the number that the phone shows, or the other side: it is not that of the phone.
             caller_id, name = self.parties.number_of(channel), caller.agent_name
         call = Call(
             f"{self._source}-{linkedid}",
@@ -283,7 +288,7 @@ class Tracker:
         if call.members:
             return
         notes = self.notes(call)
-        if self.sees_requests:
+        if self.sees_requests or (self.sees_states and self.sees_dials):
             ended_by: EndedBy = notes.requested_by(time - _END_SECONDS) or "exchange"
         else:
             ended_by = notes.completed_by(time - _END_SECONDS)
