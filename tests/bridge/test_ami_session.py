@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from callcenter_ws.bridge.asterisk import held_events
 from callcenter_ws.bridge.asterisk import session as module
 from callcenter_ws.bridge.asterisk.booting import MAX_BOOT_SECONDS
 from callcenter_ws.bridge.asterisk.login import Credentials
@@ -414,7 +415,7 @@ def test_a_reload_of_the_queues_makes_an_audit(world: World, reloaded: str, audi
 
 
 def test_too_many_events_amid_an_audit_end_the_audit_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BUFFERED", 3)
+    monkeypatch.setattr(held_events, "MAX_HELD", 3)
     world.synchronize()
     world.session.audit()
     for number in range(5):
@@ -426,7 +427,7 @@ def test_too_many_events_amid_an_audit_end_the_audit_only(world: World, monkeypa
 
 
 def test_too_many_events_amid_the_first_lists_end_the_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BUFFERED", 3)
+    monkeypatch.setattr(held_events, "MAX_HELD", 3)
     world.log_in()
     for number in range(4):
         world.receive(*event(str(number)))

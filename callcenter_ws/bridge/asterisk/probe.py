@@ -18,11 +18,11 @@ from callcenter_ws.bridge.asterisk.framing import EndlessMessageError, Framing, 
 from callcenter_ws.bridge.asterisk.lists import CORE_SETTINGS, LISTS, ListAction
 from callcenter_ws.bridge.asterisk.login import Credentials, Login
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.session_clock import ANSWER_SECONDS
 from callcenter_ws.bridge.loss import Loss, LostReason
 from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.runtime.transports import TwistedTransport
 
-ANSWER_SECONDS = 15.0
 MAX_EVENTS = 20_000
 
 _COMMANDS = ListAction("ListCommands")

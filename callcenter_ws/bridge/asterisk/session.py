@@ -7,7 +7,6 @@ again, in the same manner.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from enum import StrEnum
@@ -16,6 +15,7 @@ from typing import Protocol
 from callcenter_ws.bridge.asterisk.actions import ActionIds, encode_action
 from callcenter_ws.bridge.asterisk.booting import MAX_BOOT_SECONDS, may_be_booting
 from callcenter_ws.bridge.asterisk.framing import EndlessMessageError, Framing, NotAmiError
+from callcenter_ws.bridge.asterisk.held_events import MAX_HELD, HeldEvents
 from callcenter_ws.bridge.asterisk.lists import (
     CORE_SETTINGS,
     CORE_STATUS,
@@ -26,12 +26,10 @@ from callcenter_ws.bridge.asterisk.lists import (
 )
 from callcenter_ws.bridge.asterisk.login import Credentials, Login
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.session_clock import ANSWER_SECONDS, SessionClock
 from callcenter_ws.bridge.asterisk.session_filters import SessionFilters
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.loss import Loss, LostReason
-
-ANSWER_SECONDS = 15.0
-"""Within this time after an action something of its answer must come: else the exchange is lost."""
 
 BOOT_SECONDS = 5.0
 """How long an exchange that does not say that it is booted is waited for. A user without the class ``system`` is never
@@ -42,13 +40,6 @@ RETRY_SECONDS = 2.0
 
 PARTIAL_SECONDS = 60.0
 """When the lists are asked for again that held no queues because the exchange does not know them (yet)."""
-
-MAX_BUFFERED = 50_000
-"""Live events that are kept back during the lists. Beyond that the first synchronization fails, and an audit is
-given up."""
-
-MAX_STEP_SECONDS = 2.0
-"""A longer time between two ticks counts as this: the process did not run, and could not read an answer either."""
 
 OWN_EVENTS = EVENT_NAMES | {"FullyBooted", "Reload", "Shutdown"}
 """The events that a session needs, whatever the machine wants."""
@@ -109,20 +100,17 @@ class AmiSession:
         self._ids = ActionIds(prefix)
         self.framing = Framing(None if wanted is None else OWN_EVENTS | wanted)
         self._output: list[bytes] = []
-        self._now = 0.0
-        self._last_tick: float | None = None
+        self._clock = SessionClock()
+        self._clock.expect("its greeting")
         self._heard_at = 0.0
         self._ping_id = ""
         self._filters = SessionFilters(self._send, wanted)
         self._login: Login | None = None
-        self._answer_until: float | None = ANSWER_SECONDS
-        self._waits_for = "its greeting"
         self._lists: ListCollector | None = None
         self._lists_at: float | None = None
         self._is_settings_round = False
         self._comparison: Iterator[None] | None = None
-        self._buffer: list[tuple[AmiMessage, float]] = []
-        self._replay: deque[tuple[AmiMessage, float]] = deque()
+        self._events = HeldEvents()
         self._is_booted = False
         self._booting_until = 0.0
         self._audit_is_requested = False
@@ -157,8 +145,8 @@ class AmiSession:
         if self._comparison is not None:
             self._compare_next(self._comparison)
             return True
-        if self._replay:
-            self._machine.handle(*self._replay.popleft())
+        if self._events.has_released:
+            self._machine.handle(*self._events.next())
             return True
         try:
             message = self.framing.next()
@@ -167,7 +155,7 @@ class AmiSession:
             return False
         if message is None:
             return False
-        self._heard_at = self._now
+        self._heard_at = self._clock.now
         self._receive(message, arrived)
         return True
 
@@ -177,14 +165,12 @@ class AmiSession:
         Args:
             now: seconds of a monotonic clock.
         """
-        if self._last_tick is not None:
-            self._now += max(0.0, min(now - self._last_tick, MAX_STEP_SECONDS))
-        self._last_tick = now
+        self._clock.tick(now)
         if self.state is SessionState.LOST:
             return
-        if self._answer_until is not None and self._now >= self._answer_until:
+        if self._clock.is_overdue:
             self._time_out()
-        elif self._lists_at is not None and self._now >= self._lists_at:
+        elif self._lists_at is not None and self._clock.now >= self._lists_at:
             self._request_settings()
         elif self.state in (SessionState.LIVE, SessionState.BOOTING):
             self._ping_if_silent()
@@ -201,8 +187,7 @@ class AmiSession:
         if self.state is not SessionState.LOST:
             self.state = SessionState.LOST
             self.loss = Loss(reason, text)
-            self._buffer.clear()
-            self._replay.clear()
+            self._events.clear()
             self._comparison = None
 
     def take_output(self) -> bytes:
@@ -214,7 +199,7 @@ class AmiSession:
     @property
     def is_synchronized(self) -> bool:
         """Whether the machine was given complete lists, and all that was kept back meanwhile."""
-        return self.state is SessionState.LIVE and self.synchronizations > 0 and not self._replay
+        return self.state is SessionState.LIVE and self.synchronizations > 0 and not self._events.has_released
 
     @property
     def is_idle(self) -> bool:
@@ -225,10 +210,6 @@ class AmiSession:
         action_id = self._ids.next()
         self._output.append(encode_action(name, action_id, headers))
         return action_id
-
-    def _expect(self, what: str) -> None:
-        self._waits_for = what
-        self._answer_until = self._now + ANSWER_SECONDS
 
     def _receive(self, message: AmiMessage, arrived: float) -> None:
         if message.response:
@@ -252,26 +233,25 @@ class AmiSession:
         if self._lists is None and self.state is SessionState.LIVE:
             self._machine.handle(message, arrived)
             return
-        self._buffer.append((message, arrived))
-        if len(self._buffer) <= MAX_BUFFERED:
+        if self._events.hold(message, arrived):
             return
         if self.state is SessionState.LIVE:
             self.abandoned_audits += 1
             self._finish_lists()
         else:
-            self.lose(LostReason.OVERLOADED, f"more than {MAX_BUFFERED} events came before its lists were complete")
+            self.lose(LostReason.OVERLOADED, f"more than {MAX_HELD} events came before its lists were complete")
 
     def _begin_login(self) -> None:
         self.state = SessionState.LOGGING_IN
         self._login = Login(self._credentials, self._send)
-        self._expect(self._login.waits_for)
+        self._clock.expect(self._login.waits_for)
 
     def _receive_response(self, message: AmiMessage, arrived: float) -> None:
         if self.state is SessionState.LOGGING_IN and self._login is not None:
             self._receive_login(self._login, message)
         elif self._ping_id and message.get("ActionID") == self._ping_id:
             self._ping_id = ""
-            self._answer_until = None
+            self._clock.expect_nothing()
         elif not self._filters.receive(message):
             self._take_answer(message, arrived)
 
@@ -281,11 +261,11 @@ class AmiSession:
             self.lose(loss.reason, loss.text)
         elif login.is_accepted:
             self.state = SessionState.BOOTING
-            self._answer_until = None
-            self._lists_at = self._now + BOOT_SECONDS
-            self._booting_until = self._now + MAX_BOOT_SECONDS
+            self._clock.expect_nothing()
+            self._lists_at = self._clock.now + BOOT_SECONDS
+            self._booting_until = self._clock.now + MAX_BOOT_SECONDS
         else:
-            self._expect(login.waits_for)
+            self._clock.expect(login.waits_for)
 
     # Lists
 
@@ -305,14 +285,14 @@ class AmiSession:
         self._is_settings_round = True
         self._lists = ListCollector({self._send(action.name): action for action in (CORE_STATUS, CORE_SETTINGS)})
         self._ping_id = ""
-        self._expect("CoreSettings")
+        self._clock.expect("CoreSettings")
 
     def _request_lists(self) -> None:
         self._is_settings_round = False
         if self.synchronizations == 0:
             self._filters.begin(self.version)
         self._lists = ListCollector({self._send(action.name): action for action in LISTS})
-        self._expect("the lists")
+        self._clock.expect("the lists")
 
     def _take_answer(self, message: AmiMessage, arrived: float) -> bool:
         lists = self._lists
@@ -324,10 +304,10 @@ class AmiSession:
         except ListsFailedError as error:
             self._lists_failed(error)
             return True
-        self._answer_until = self._now + ANSWER_SECONDS
+        self._clock.expect_more()
         if lists.is_complete and self._is_settings_round:
             self.version = lists.version
-            if not self._is_booted and self._now < self._booting_until and may_be_booting(lists.boot, arrived):
+            if not self._is_booted and self._clock.now < self._booting_until and may_be_booting(lists.boot, arrived):
                 self._wait_for_boot(BOOT_SECONDS)
             else:
                 self._request_lists()
@@ -339,8 +319,8 @@ class AmiSession:
         """Begin to compare; no message is handled meanwhile."""
         lists.version = self.version
         self.boot = lists.boot
-        self._answer_until = None
-        snapshot = replace(lists.snapshot(), meanwhile=tuple(self._buffer), is_audit=self.synchronizations > 0)
+        self._clock.expect_nothing()
+        snapshot = replace(lists.snapshot(), meanwhile=self._events.meanwhile, is_audit=self.synchronizations > 0)
         self._comparison = self._machine.synchronizing(snapshot, arrived)
 
     def _compare_next(self, comparison: Iterator[None]) -> None:
@@ -356,16 +336,15 @@ class AmiSession:
         self.synchronizations += 1
         self._finish_lists()
         if self._audit_is_requested:
-            self._lists_at = self._now
+            self._lists_at = self._clock.now
         elif is_partial:
-            self._lists_at = self._now + min(PARTIAL_SECONDS, self._audit_interval)
+            self._lists_at = self._clock.now + min(PARTIAL_SECONDS, self._audit_interval)
 
     def _finish_lists(self) -> None:
-        self._replay.extend(self._buffer)
-        self._buffer = []
+        self._events.release()
         self._lists = None
-        self._answer_until = None
-        self._lists_at = self._now + self._audit_interval
+        self._clock.expect_nothing()
+        self._lists_at = self._clock.now + self._audit_interval
 
     def _lists_failed(self, error: ListsFailedError) -> None:
         """Start again soon; give up where the user lacks the right."""
@@ -382,17 +361,16 @@ class AmiSession:
     def _wait_for_boot(self, seconds: float) -> None:
         self._lists = None
         self.state = SessionState.BOOTING
-        self._answer_until = None
-        self._lists_at = self._now + seconds
+        self._clock.expect_nothing()
+        self._lists_at = self._clock.now + seconds
 
     # Time
 
     def _time_out(self) -> None:
-        what = self._lists.missing if self._lists is not None else self._waits_for
+        what = self._lists.missing if self._lists is not None else self._clock.waits_for
         self.lose(LostReason.TIMEOUT, f"the exchange does not answer ({what})")
 
     def _ping_if_silent(self) -> None:
-        if self._lists is None and not self._ping_id and self._now - self._heard_at >= self._ping_interval:
+        if self._lists is None and not self._ping_id and self._clock.now - self._heard_at >= self._ping_interval:
             self._ping_id = self._send("Ping")
-            self._waits_for = "Ping"
-            self._answer_until = self._now + min(ANSWER_SECONDS, self._ping_interval)
+            self._clock.expect("Ping", min(ANSWER_SECONDS, self._ping_interval))
