@@ -6,7 +6,8 @@ empty lines are accepted. The first line of a connection is a banner.
 Limits, and what happens beyond them:
 
 * ``MAX_LINE_BYTES``: the rest of the line is dropped, and counted in ``cut_lines``;
-* ``MAX_HEADERS``: further headers of the message are dropped, and counted in ``dropped_headers``;
+* ``MAX_HEADERS``, or ``MAX_PARSED_BYTES`` of them: further headers of the message are dropped, and counted in
+  ``dropped_headers``;
 * control characters become a replacement character, and a tab becomes a space: no identifier of the gateway may have
   them, and an event must not be lost because of a name;
 * ``MAX_MESSAGE_BYTES``, or ``MAX_RAW_BYTES`` together with what was dropped: ``EndlessMessageError``. The connection
@@ -26,6 +27,7 @@ BANNER_PREFIX = "Asterisk Call Manager"
 
 MAX_LINE_BYTES = 8_192
 MAX_HEADERS = 1_000
+MAX_PARSED_BYTES = 65_536
 MAX_MESSAGE_BYTES = 1_048_576
 MAX_RAW_BYTES = 16_777_216
 MAX_BANNER_BYTES = 1_024
@@ -218,12 +220,12 @@ class Framing:
 
     def _parse(self, block: bytes) -> AmiMessage:
         """Parse an event whose first header is ``Event``."""
-        headers, repeated = self._headers(_decode(block).split("\n"))
+        headers, repeated = self._headers(self._lines(block))
         return AmiMessage(headers, repeated, headers["Event"], "")
 
     def _parse_other(self, block: bytes) -> AmiMessage:
         """Parse a response, or an event that begins with another header."""
-        lines = _decode(block).split("\n")
+        lines = self._lines(block)
         if block.startswith(_COMMAND):
             return self._parse_command(lines)
         headers, repeated = self._headers(lines)
@@ -246,11 +248,6 @@ class Framing:
 
     def _headers(self, lines: list[str]) -> tuple[Mapping[str, str], Mapping[str, Sequence[str]]]:
         """Return the first value of each header, and all values of those that are repeated."""
-        if len(lines) > MAX_HEADERS:
-            self.dropped_headers += len(lines) - MAX_HEADERS
-            del lines[MAX_HEADERS:]
-        if max(map(len, lines)) > MAX_LINE_BYTES // 4:
-            lines = [self._limited(line) for line in lines]
         parts = [line.partition(":") for line in lines]
         headers = {name: "" if (value := text.strip()) == _ABSENT else value for name, _, text in parts}
         if len(headers) == len(lines):
@@ -262,13 +259,28 @@ class Framing:
         first = {name: found[0] for name, found in values.items()}
         return first, {name: found for name, found in values.items() if len(found) > 1}
 
-    def _limited(self, line: str) -> str:
-        """Cut a line to ``MAX_LINE_BYTES``."""
-        encoded = line.encode("utf-8")
-        if len(encoded) <= MAX_LINE_BYTES:
-            return line
+    def _lines(self, block: bytes) -> list[str]:
+        """Return the lines of a message, within the limits: a longer message would hold the reactor."""
+        if len(block) <= MAX_LINE_BYTES:
+            lines = _decode(block).split("\n")
+            self.dropped_headers += max(0, len(lines) - MAX_HEADERS)
+            return lines[:MAX_HEADERS]
+        found: list[str] = []
+        size = 0
+        for line in block.split(b"\n", MAX_HEADERS)[:MAX_HEADERS]:
+            size += min(len(line), MAX_LINE_BYTES)
+            if size > MAX_PARSED_BYTES:
+                break
+            found.append(self._line(line))
+        self.dropped_headers += block.count(b"\n") + 1 - len(found)
+        return found
+
+    def _line(self, line: bytes) -> str:
+        if len(line) <= MAX_LINE_BYTES:
+            return _decode(line)
         self.cut_lines += 1
-        return encoded[:MAX_LINE_BYTES].decode("utf-8", "ignore")
+        # Without the beginning of a character that was cut.
+        return _decode(line[:MAX_LINE_BYTES]).rstrip("\ufffd")
 
 
 def _decode(block: bytes) -> str:
