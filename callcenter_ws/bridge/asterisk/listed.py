@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from callcenter_ws.bridge.asterisk.message import AmiMessage
@@ -15,6 +15,9 @@ _NO_TALK = ("Parking", "AgentPool", "BridgeWait", "ConfBridge")
 
 _DIALING = ("Dial", "Queue", "FollowMe", "AgentRequest", "Bridge")
 """Applications with which the dialplan connects a channel with another one."""
+
+_STEP_CHANNELS = 200
+"""Channels that are looked at in one step."""
 
 _MAX_DURATION_SECONDS = 30 * 86_400
 
@@ -91,24 +94,30 @@ class Conversations:
         apart: channels that count as in no bridge.
     """
 
-    def __init__(
-        self, channels: Iterable[ListedChannel], bridges: Iterable[AmiMessage], apart: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, bridges: Iterable[AmiMessage], apart: Iterable[str] = ()) -> None:
         self._silent = {message.get("BridgeUniqueid") for message in bridges if not _is_conversation(message)}
         self._apart = set(apart)
         self._parents: dict[str, str] = {}
         self._phones: dict[str, list[ListedChannel]] = {}
+        self._by_name: dict[str, ListedChannel] = {}
         self.in_bridge: dict[str, list[ListedChannel]] = {}
+
+    def adding(self, channels: Iterable[ListedChannel]) -> Iterator[None]:
+        """Add all channels, once, in steps."""
         self._by_name = {channel.name: channel for channel in channels}
-        for channel in self._by_name.values():
+        for number, channel in enumerate(self._by_name.values(), 1):
             if bridge := self.bridge_of(channel):
                 self._join(channel.uniqueid, f"bridge {bridge}")
                 self.in_bridge.setdefault(bridge, []).append(channel)
             if channel.is_local and (other := self._by_name.get(channel.other_half)) is not None:
                 self._join(channel.uniqueid, other.uniqueid)
-        for channel in self._by_name.values():
+            if number % _STEP_CHANNELS == 0:
+                yield
+        for number, channel in enumerate(self._by_name.values(), 1):
             if not channel.is_local:
                 self._phones.setdefault(self._root(channel.uniqueid), []).append(channel)
+            if number % _STEP_CHANNELS == 0:
+                yield
 
     def bridge_of(self, channel: ListedChannel) -> str:
         """Return the bridge in which a channel talks; empty: none."""

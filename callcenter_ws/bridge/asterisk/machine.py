@@ -12,7 +12,7 @@ from callcenter_ws.bridge.asterisk.exchange_clock import ExchangeClock
 from callcenter_ws.bridge.asterisk.members import Handler, QueueMembers
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.parties import Parties
-from callcenter_ws.bridge.asterisk.reconcile import Audit, forget_boot, reconcile_calls
+from callcenter_ws.bridge.asterisk.reconcile import Audit, forget_boot, read_channels, reconcile_calls
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.directory import Directory
 from callcenter_ws.bridge.members import Members
@@ -94,7 +94,7 @@ class AsteriskMachine:
         audit = self._audit
         if audit is not None and time >= audit.due:
             self._audit = None
-            for _ in reconcile_calls(self.calls, audit.snapshot, audit.time, time, audit.touched):
+            for _ in reconcile_calls(self.calls, audit.snapshot, audit.time, time, audit):
                 pass
         self.agents.advance(time)
 
@@ -117,7 +117,9 @@ class AsteriskMachine:
         self._take_boot(snapshot.boot, time)
         channels = {message.get("Channel") for message in snapshot.channels}
         if snapshot.is_audit and self._outgoing.boot == known:
-            self._audit = Audit(snapshot, self._clock.now(snapshot.listed or arrived))
+            audit = Audit(snapshot, self._clock.now(snapshot.listed or arrived))
+            yield from read_channels(snapshot, audit.time, audit.channels)
+            self._audit = audit
         else:
             self._audit = None
             listed = self._clock.now(snapshot.listed or arrived)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from callcenter_ws.bridge.asterisk.calls import AsteriskCalls
 from callcenter_ws.bridge.asterisk.channels import Channel
@@ -17,6 +17,9 @@ from callcenter_ws.bridge.reconciliation import CallReconciler, ListedCall, List
 AUDIT_SECONDS = 5.0
 """How long an audit waits for events."""
 
+_STEP_CHANNELS = 100
+"""Channels of a list that are read in one step."""
+
 _IDS = ("Uniqueid", "Linkedid")
 
 
@@ -29,21 +32,42 @@ def forget_boot(calls: AsteriskCalls, time: float) -> None:
     calls.tracker.forget_channels()
 
 
+def read_channels(snapshot: AmiSnapshot, listed: float, found: list[ListedChannel]) -> Iterator[None]:
+    """Add the channels of a snapshot to ``found``, in steps.
+
+    Args:
+        listed: the time of the lists.
+    """
+    for number, message in enumerate(snapshot.channels, 1):
+        found.append(ListedChannel.read(message, listed))
+        if number % _STEP_CHANNELS == 0:
+            yield
+
+
 def reconcile_calls(
-    calls: AsteriskCalls, snapshot: AmiSnapshot, listed: float, time: float, touched: Collection[str] | None = None
+    calls: AsteriskCalls, snapshot: AmiSnapshot, listed: float, time: float, audit: Audit | None = None
 ) -> Iterator[None]:
     """Correct the calls and their channels by the lists, in steps of a few milliseconds.
 
     Args:
         listed: the time of the lists.
         time: that of what is told.
-        touched: for an audit: the channels of which events have told since the lists were asked for. These, and their
-            calls, are left as they are.
+        audit: the audit that is due. The channels that it has touched, and their calls, are left as they are.
     """
-    if touched is None:
+    found: list[ListedChannel] = []
+    if audit is None:
         calls.tracker.forget_pending()
+        yield from read_channels(snapshot, listed, found)
     with calls.book.reconciling():
-        yield from _Comparison(calls, snapshot, listed, time, touched).steps()
+        comparison = _Comparison(
+            calls,
+            snapshot,
+            listed,
+            time,
+            found if audit is None else audit.channels,
+            None if audit is None else audit.touched,
+        )
+        yield from comparison.steps()
 
 
 class _Comparison:
@@ -53,6 +77,7 @@ class _Comparison:
         snapshot: AmiSnapshot,
         listed: float,
         time: float,
+        found: Iterable[ListedChannel],
         touched: Collection[str] | None,
     ) -> None:
         self._book, self._tracker = calls.book, calls.tracker
@@ -63,19 +88,19 @@ class _Comparison:
         self._touched = set(touched or ())
         # What came meanwhile is handled already when an audit compares.
         self._flight = flight = EventsInFlight(() if self._is_audit else snapshot.meanwhile)
-        found = [ListedChannel.read(message, listed) for message in snapshot.channels]
         for channel in found:
             if channel.linkedid in self._touched:
                 self._touched.add(channel.uniqueid)
         excluded = flight.born | self._touched
         self._listed = {channel.uniqueid: channel for channel in found if channel.uniqueid not in excluded}
-        self._talk = Conversations(self._listed.values(), snapshot.bridges, flight.answered)
+        self._talk = Conversations(snapshot.bridges, flight.answered)
         stays = read_stays(snapshot.entries, listed)
         self._stays = {uniqueid: stay for uniqueid, stay in stays.items() if uniqueid not in flight.joined}
 
     def steps(self) -> Iterator[None]:
         """Compare everything."""
         book = self._book
+        yield from self._talk.adding(self._listed.values())
         self._known = {channel.uniqueid for channel in self._tracker.table}
         channels = ListedChannels(self._tracker, self._listed, self._flight.hung_up | self._touched)
         channels.drop_gone()
@@ -201,6 +226,7 @@ class Audit:
         time: of the lists.
         due: when to compare.
         touched: the channels of which events told.
+        channels: those of the list.
     """
 
     def __init__(self, snapshot: AmiSnapshot, time: float) -> None:
@@ -208,6 +234,7 @@ class Audit:
         self.time = time
         self.due = time + AUDIT_SECONDS
         self.touched: set[str] = set()
+        self.channels: list[ListedChannel] = []
 
     def touch(self, message: AmiMessage) -> None:
         """Note an event."""
