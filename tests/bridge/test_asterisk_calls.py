@@ -616,6 +616,19 @@ def test_a_tenant_by_a_variable_of_the_caller() -> None:
     assert [event.tenant_id for event in world.events] == ["globex"]
 
 
+def test_a_tenant_by_an_account_code_that_the_dialplan_sets() -> None:
+    settings = with_settings(tenants=(TenantRule(tenant="globex", account_code="globex"),), tenant="acme")
+    world = CallsWorld(settings)
+    world.caller(AccountCode="")
+    assert world.told() == []
+    world.one("NewAccountCode", "caller", AccountCode="globex", OldAccountCode="")
+    assert [event.tenant_id for event in world.events] == ["globex"]
+    # Fixed at the call's birth.
+    world.one("NewAccountCode", "caller", AccountCode="acme", OldAccountCode="globex")
+    world.join()
+    assert {event.tenant_id for event in world.events} == {"globex"}
+
+
 def test_a_call_without_a_tenant_is_not_told_and_counted() -> None:
     world = CallsWorld(with_settings(tenants=(), tenant=""))
     world.caller()

@@ -39,6 +39,7 @@ class AsteriskCalls:
             "Newstate": dials.new_state,
             "Rename": dials.rename,
             "NewCallerid": dials.new_caller_id,
+            "NewAccountCode": dials.new_account_code,
             "DialBegin": dials.dial_begin,
             "DialState": dials.dial_state,
             "DialEnd": dials.dial_end,

@@ -73,6 +73,17 @@ class Dials:
             call.caller_id = headers.get("CallerIDNum", "") or call.caller_id
             call.caller_name = headers.get("CallerIDName", "") or call.caller_name
 
+    def new_account_code(self, headers: Mapping[str, str], time: float) -> None:
+        """Handle ``NewAccountCode``: the dialplan set by what a call is accounted for, if its caller had nothing."""
+        channel = self._table.get(headers.get("Uniqueid", ""))
+        call = self._tracker.call_of(channel)
+        if call is None or channel is None or call.is_announced or not self._tracker.is_root(call, channel):
+            return
+        origin = self._tracker.notes(call).origin
+        if origin is not None and not origin.account_code:
+            origin.account_code = headers.get("AccountCode", "")
+            self._tracker.decide(call)
+
     # Dials
 
     def dial_begin(self, headers: Mapping[str, str], time: float) -> None:
