@@ -12,18 +12,22 @@ from twisted.internet.error import TimeoutError as ConnectTimedOut
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 
-def connection_reason(error: BaseException | None) -> str:
-    """Return why a connection failed or ended, on one line, without the address of an object."""
+def connection_reason(error: BaseException | None, peer: str = "the gateway") -> str:
+    """Return why a connection failed or ended, on one line, without the address of an object.
+
+    Args:
+        peer: to what the connection was made.
+    """
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, ConnectTimedOut):
         return "the connection timed out"
     if isinstance(error, (ConnectionDone, ConnectionLost)):
-        return "the gateway closed the connection" if isinstance(error, ConnectionDone) else "the connection broke"
+        return f"{peer} closed the connection" if isinstance(error, ConnectionDone) else "the connection broke"
     if isinstance(error, VerificationError):
         return "TLS failed: the certificate is not for this host"
     if isinstance(error, SSL.Error):
-        return f"TLS failed: {', '.join(_openssl_texts(error)) or 'the peer closed the connection'}"
+        return f"TLS failed: {', '.join(_openssl_texts(error)) or f'{peer} closed the connection'}"
     number = error.osError if isinstance(error, ConnectError) else error.errno if isinstance(error, OSError) else None
     if isinstance(number, int):
         return os.strerror(number)

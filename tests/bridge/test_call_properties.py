@@ -238,7 +238,7 @@ _HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(CallsWorld().machine.wanted or ())), _HEADERS), max_size=30))
 def test_events_that_make_no_sense(events: list[tuple[str, dict[str, str]]]) -> None:
     world = CallsWorld()

@@ -346,3 +346,4 @@ def test_logins_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     world = AsteriskWorld()
     told = [world.send("AgentLogin", Agent=f"100{n}", Channel=f"PJSIP/20{n}-00000000") for n in (1, 2, 1)]
     assert told == [["acme login 201 available "], [], []]
+    assert world.queue_members.dropped == 1

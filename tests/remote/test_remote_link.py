@@ -328,3 +328,7 @@ def test_endpoints_are_named_by_their_address(endpoint: Any, text: str) -> None:
 )
 def test_reasons_are_in_words(error: Exception, text: str) -> None:
     assert connection_reason(error) == text
+
+
+def test_a_reason_names_the_peer() -> None:
+    assert connection_reason(ConnectionDone(), "the exchange") == "the exchange closed the connection"

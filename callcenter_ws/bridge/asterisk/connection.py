@@ -64,7 +64,8 @@ class _ReportingEndpoint:
         return connecting.addErrback(self._report)
 
     def _report(self, failure: Failure) -> Failure:
-        self._failed(Loss(LostReason.UNREACHABLE, f"cannot connect: {connection_reason(failure.value)}"))
+        reason = connection_reason(failure.value, "the exchange")
+        self._failed(Loss(LostReason.UNREACHABLE, f"cannot connect: {reason}"))
         return failure
 
 

@@ -168,7 +168,11 @@ class AsteriskMachine:
     @property
     def dropped(self) -> Mapping[str, int]:
         """What was not taken because a table was full, by kind."""
-        calls = Counter({"calls": self.calls.book.dropped, "channels": self.calls.tracker.table.dropped})
+        calls = Counter(
+            calls=self.calls.book.dropped,
+            channels=self.calls.tracker.table.dropped,
+            logins=self._queue_members.dropped,
+        )
         return calls + Counter(self.members.dropped) + Counter(self.agents.dropped)
 
     def take(self) -> Unit:

@@ -35,7 +35,7 @@ _STEP_MESSAGES = 50
 
 _LOGIN_PREFIX = "login/"
 _MAX_LOGINS = 20_000
-"""Agents logged in by a call. Further ones are ignored."""
+"""Agents logged in by a call. Further ones are ignored, and counted."""
 
 Handler = Callable[[AmiMessage, float], None]
 
@@ -73,6 +73,7 @@ class QueueMembers:
 
     Attributes:
         handlers: by the name of the event.
+        dropped: logins that were over the limit.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class QueueMembers:
         self._agents = agents
         self._members = members
         self._logins: dict[str, LoginRecord] = {}
+        self.dropped = 0
         self.handlers: Mapping[str, Handler] = {
             "QueueMemberStatus": self._status,
             "QueueMemberAdded": self._added,
@@ -173,7 +175,10 @@ class QueueMembers:
             self._leave(earlier, time)
         phone = device_of_channel(channel)
         user = self._directory.user_of(f"Agent:{agent}") or self._directory.user_of(phone)
-        if not agent or user is None or len(self._logins) >= _MAX_LOGINS:
+        if not agent or user is None:
+            return
+        if len(self._logins) >= _MAX_LOGINS:
+            self.dropped += 1
             return
         tenant_id = self._rules.of_device(f"Agent:{agent}") or self._rules.of_agent(phone)
         login = LoginRecord(agent, channel, self._outgoing.boot, user.user_id, user.username, user.extension, tenant_id)

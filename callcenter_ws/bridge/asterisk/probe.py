@@ -128,7 +128,7 @@ class Probe(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let the examination fail."""
-        text = connection_reason(reason.value).replace("the gateway", "the exchange")
+        text = connection_reason(reason.value, "the exchange")
         if not self._framing.is_begun:
             text += " before it greeted"
         self._fail(LostReason.CONNECTION_LOST, text)

@@ -225,9 +225,9 @@ class SessionProtocol(Protocol):
 def _loss_of(error: BaseException | None, session: AmiSession | None) -> Loss:
     """Return the loss that a closed connection is."""
     if isinstance(error, (SSL.Error, VerificationError)):
-        return Loss(LostReason.TLS_FAILED, connection_reason(error))
+        return Loss(LostReason.TLS_FAILED, connection_reason(error, "the exchange"))
     if not isinstance(error, (ConnectionDone, ConnectionLost)):
-        return Loss(LostReason.CONNECTION_LOST, connection_reason(error))
+        return Loss(LostReason.CONNECTION_LOST, connection_reason(error, "the exchange"))
     what = "the exchange closed the connection" if isinstance(error, ConnectionDone) else "the connection broke"
     if session is not None and session.state is SessionState.CONNECTING:
         what += " before it greeted; is this the port of its manager interface?"

@@ -112,6 +112,7 @@ async def _examine(reactor: Reactor, source: SourceSettings, listen: float) -> F
         connected: Deferred[Probe] = clientFromString(reactor, source.endpoint.text).connect(Factory.forProtocol(build))
         await connected
     except Exception as error:
-        text = f"cannot connect: {connection_reason(error)}"
+        reason = connection_reason(error, "the exchange")
+        text = f"cannot connect: {reason}"
         raise ProbeFailed(Loss(LostReason.UNREACHABLE, text)) from None
     return await probes[-1].examine(listen)

@@ -108,7 +108,8 @@ async def follow(
         )
         await connecting
     except Exception as error:
-        raise CommandFailed(f"{source.name}: cannot connect: {connection_reason(error)}") from None
+        reason = connection_reason(error, "the exchange")
+        raise CommandFailed(f"{source.name}: cannot connect: {reason}") from None
     if seconds is not None:
         reactor.callLater(seconds, protocol.transport.loseConnection)
     await protocol.ended
