@@ -7,10 +7,10 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from bench.failure import InvalidRun
+from bench.gateway import DEADLINE
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 
-_DEADLINE = 30.0
 _QUIET_SECONDS = 1.0
 _FULLY_BOOTED = "Event: FullyBooted\r\nPrivilege: system,all\r\nUptime: 60\r\nStatus: Fully Booted\r\n\r\n"
 _ANSWERS: Mapping[str, str] = {
@@ -79,9 +79,9 @@ class ExchangeServer:
         """Wait until a bridge has logged in, has asked for the lists, and asks nothing more.
 
         Raises:
-            InvalidRun: if this takes longer than 30 s.
+            InvalidRun: if this takes longer than ``DEADLINE``.
         """
-        if not self._synchronized.wait(_DEADLINE):
+        if not self._synchronized.wait(DEADLINE):
             raise InvalidRun("the bridge did not log in and ask for the lists")
         while self._answered.wait(_QUIET_SECONDS):
             self._answered.clear()

@@ -82,6 +82,11 @@ class CallRegister:
             self._activities.update(call, call.last_sign)
         return unreadable
 
+    @property
+    def waiting(self) -> int:
+        """The number of events that were made and not yet taken."""
+        return self._writer.waiting
+
     @contextmanager
     def reconciling(self) -> Iterator[None]:
         """Mark the events that are made in the context as found out by comparing with the exchange's lists."""

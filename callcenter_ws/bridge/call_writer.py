@@ -31,6 +31,11 @@ class CallWriter:
         self._outgoing = outgoing
         self._changed: dict[str, Call] = {}
 
+    @property
+    def waiting(self) -> int:
+        """The number of events that were made and not yet taken."""
+        return self._outgoing.waiting
+
     def at(self, call: Call, time: float) -> float:
         """Return a time not before the call's last sign, and note it as such."""
         if time > call.last_sign:

@@ -84,7 +84,7 @@ class Members:
         self._is_complete = True
         self._removed.clear()
         if self._mapped != (self._directory.version, self._rules.version):
-            self.remap(time)
+            yield from self._remapping(time)
         remaining = set(self._members).difference(unchanged)
         for number, facts in enumerate(listed):
             if number % STEP_MEMBERS == 0:
@@ -107,10 +107,15 @@ class Members:
         Args:
             device: the only one that did; None: any.
         """
-        if device is None:
-            self._mapped = (self._directory.version, self._rules.version)
+        for _ in self._remapping(time, device):
+            pass
+
+    def _remapping(self, time: float, device: str | None = None) -> Iterator[None]:
+        """Do the same in steps."""
         members = self._members.values() if device is None else self._of_device(device)
-        for member in sorted(members, key=lambda member: (member.queue, member.interface)):
+        for number, member in enumerate(sorted(members, key=lambda member: (member.queue, member.interface)), 1):
+            if number % STEP_MEMBERS == 0:
+                yield
             owner, tenant, agent_tenant = self._owners(member.queue, member.interface, member.device.name)
             user = owner or self._logged_in.get(member.device.name)
             if (owner, user, tenant, agent_tenant) == (member.owner, member.user, member.tenant, member.agent_tenant):
@@ -126,6 +131,8 @@ class Members:
                 self._learn_name(member)
                 self._publish("added", member, time)
                 self._record(member)
+        if device is None:
+            self._mapped = (self._directory.version, self._rules.version)
 
     def log_in(self, device: str, user: User | None, time: float) -> None:
         """Give the members of an agent of the exchange the user who logged in as it; None: it has logged off.

@@ -64,6 +64,11 @@ class Outgoing:
         self._events: list[BridgeEvent] = []
         self._records: dict[str, bytes | None] = {}
 
+    @property
+    def waiting(self) -> int:
+        """The number of events since the last unit."""
+        return len(self._events)
+
     def publish(
         self,
         type_: str,

@@ -33,6 +33,11 @@ class Recorder:
     def handle(self, message: AmiMessage, arrived: float) -> None:
         self.calls.append(message.get("Uniqueid") or message.name)
 
+    is_comparing = False
+
+    def compare_next(self) -> None:
+        raise AssertionError("nothing is compared")
+
     def synchronizing(self, snapshot: AmiSnapshot, arrived: float) -> Iterator[None]:
         yield
         self.calls.append("synchronize")
@@ -522,3 +527,24 @@ def test_lists_are_compared_in_steps_before_any_event_is_handled(world: World) -
     assert steps == ["0 []", "1 []", "2 []"]
     assert world.machine.calls == ["amid the lists"]
     assert world.session.is_synchronized
+
+
+def test_an_audit_that_is_due_compares_in_steps_before_the_next_event(world: World) -> None:
+    world.synchronize()
+    machine = world.machine
+
+    def compare_next() -> None:
+        machine.calls.append("compare")
+        machine.is_comparing = machine.calls.count("compare") < 3
+
+    machine.compare_next = compare_next  # type: ignore[method-assign]
+    machine.is_comparing = True
+    world.receive(*event("1.1"))
+    assert machine.calls == ["synchronize", "compare", "compare", "compare", "1.1"]
+    assert not world.session.is_comparing
+
+
+def test_an_audit_does_not_go_on_in_another_session(world: World) -> None:
+    world.machine.is_comparing = True
+    world.log_in()
+    assert not world.session.is_comparing

@@ -57,7 +57,7 @@ class Bridge:
         return self._after(lambda: self.machine.synchronize(snapshot, arrived))
 
     def wait(self, until: float) -> list[BridgeEvent]:
-        return self._after(lambda: self.machine.pass_time(until))
+        return self._after(lambda: self.machine.pass_time(until), self.machine.finish_comparison)
 
     def _after(self, *actions: Callable[[], None]) -> list[BridgeEvent]:
         found: list[BridgeEvent] = []

@@ -43,6 +43,11 @@ class SeenNames:
             if headers.get(header) and len(self._contexts) < MAX_SEEN:
                 self._contexts[headers[header]] = None
 
+    is_comparing = False
+
+    def compare_next(self) -> None:
+        """Compare nothing."""
+
     def synchronizing(self, snapshot: AmiSnapshot, arrived: float) -> Iterator[None]:
         """Take the names in the lists, in steps."""
         for messages in (snapshot.channels, snapshot.members):

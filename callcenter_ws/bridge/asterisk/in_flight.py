@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 
 _MOVES = frozenset({"AttendedTransfer", "BlindTransfer", "Pickup", "ParkedCall", "UnParkedCall"})
 _LEAVES = frozenset({"QueueCallerLeave", "QueueCallerAbandon", "AgentConnect"})
+
+_STEP_MESSAGES = 500
+"""Events that are read in one step."""
 
 
 class EventsInFlight:
@@ -26,15 +29,20 @@ class EventsInFlight:
         moved: channels of transfers and the like, which were somewhere else.
     """
 
-    def __init__(self, messages: Iterable[tuple[AmiMessage, float]]) -> None:
+    def __init__(self) -> None:
         self.born: set[str] = set()
         self.hung_up: set[str] = set()
         self.answered: set[str] = set()
         self.joined: set[str] = set()
         self.left: set[str] = set()
         self.moved: set[str] = set()
-        for message, _ in messages:
+
+    def reading(self, messages: Iterable[tuple[AmiMessage, float]]) -> Iterator[None]:
+        """Take events, in steps."""
+        for number, (message, _) in enumerate(messages, 1):
             self._take(message.name, message.headers)
+            if number % _STEP_MESSAGES == 0:
+                yield
 
     def _take(self, name: str, headers: Mapping[str, str]) -> None:
         uniqueid = headers.get("Uniqueid", "")

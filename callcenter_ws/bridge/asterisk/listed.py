@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from callcenter_ws.bridge.asterisk.message import AmiMessage
@@ -16,10 +16,10 @@ _NO_TALK = ("Parking", "AgentPool", "BridgeWait", "ConfBridge")
 _DIALING = ("Dial", "Queue", "FollowMe", "AgentRequest", "Bridge")
 """Applications with which the dialplan connects a channel with another one."""
 
-_STEP_CHANNELS = 200
-"""Channels that are looked at in one step."""
-
 _MAX_DURATION_SECONDS = 30 * 86_400
+
+STEP_CHANNELS = 200
+"""Channels of which one thing is found out in one step."""
 
 
 @dataclass(slots=True)
@@ -99,25 +99,25 @@ class Conversations:
         self._apart = set(apart)
         self._parents: dict[str, str] = {}
         self._phones: dict[str, list[ListedChannel]] = {}
-        self._by_name: dict[str, ListedChannel] = {}
         self.in_bridge: dict[str, list[ListedChannel]] = {}
+        self._by_name: dict[str, ListedChannel] = {}
 
-    def adding(self, channels: Iterable[ListedChannel]) -> Iterator[None]:
-        """Add all channels, once, in steps."""
+    def taking_in(self, channels: Collection[ListedChannel]) -> Iterator[None]:
+        """Take in all channels, in steps."""
         self._by_name = {channel.name: channel for channel in channels}
         for number, channel in enumerate(self._by_name.values(), 1):
+            if number % STEP_CHANNELS == 0:
+                yield
             if bridge := self.bridge_of(channel):
                 self._join(channel.uniqueid, f"bridge {bridge}")
                 self.in_bridge.setdefault(bridge, []).append(channel)
             if channel.is_local and (other := self._by_name.get(channel.other_half)) is not None:
                 self._join(channel.uniqueid, other.uniqueid)
-            if number % _STEP_CHANNELS == 0:
-                yield
         for number, channel in enumerate(self._by_name.values(), 1):
+            if number % STEP_CHANNELS == 0:
+                yield
             if not channel.is_local:
                 self._phones.setdefault(self._root(channel.uniqueid), []).append(channel)
-            if number % _STEP_CHANNELS == 0:
-                yield
 
     def bridge_of(self, channel: ListedChannel) -> str:
         """Return the bridge in which a channel talks; empty: none."""

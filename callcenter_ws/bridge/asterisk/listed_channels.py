@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from callcenter_ws.bridge.asterisk.listed import ListedChannel
+from callcenter_ws.bridge.asterisk.listed import STEP_CHANNELS, ListedChannel
 from callcenter_ws.bridge.asterisk.tracker import Tracker
 from callcenter_ws.bridge.call import Stay
 
@@ -32,19 +32,24 @@ class ListedChannels:
     def _exists(self, uniqueid: str) -> bool:
         return uniqueid in self._listed or uniqueid in self._hung_up
 
-    def drop_gone(self) -> None:
+    def dropping_gone(self) -> Iterator[None]:
         """Forget the channels that do not exist."""
-        for channel in list(self._tracker.table):
+        for number, channel in enumerate(list(self._tracker.table), 1):
+            if number % STEP_CHANNELS == 0:
+                yield
             if not self._exists(channel.uniqueid):
                 self._tracker.table.remove(channel.uniqueid)
-        for call in self._tracker.book.calls.values():
+        for number, call in enumerate(self._tracker.book.calls.values(), 1):
+            if number % STEP_CHANNELS == 0:
+                yield
             for uniqueid in [uniqueid for uniqueid in call.members if not self._exists(uniqueid)]:
                 del call.members[uniqueid]
 
     def taking_in(self) -> Iterator[None]:
         """Add the channels that are not known, to their calls if these are known."""
         table = self._tracker.table
-        call_ids = self._calls_by_linkedid()
+        call_ids: dict[str, str] = {}
+        yield from self._finding_calls(call_ids)
         callers_first = sorted(self._listed.values(), key=lambda channel: (channel.is_dialed, channel.since))
         for number, listed in enumerate(callers_first, 1):
             if number % (2 * STEP) == 0:
@@ -63,24 +68,26 @@ class ListedChannels:
                 self._tracker.enter_call(self._tracker.book.calls[call_id], channel)
             elif call is None:
                 self._new.setdefault(listed.linkedid, []).append(listed)
-        self._note_dialers()
+        yield from self._noting_dialers()
 
-    def _calls_by_linkedid(self) -> dict[str, str]:
-        """Return the known calls of the Linkedids, which change with transfers."""
-        found: dict[str, str] = {}
-        for listed in self._listed.values():
+    def _finding_calls(self, found: dict[str, str]) -> Iterator[None]:
+        """Find the known calls of the Linkedids, which change with transfers."""
+        for number, listed in enumerate(self._listed.values(), 1):
+            if number % STEP_CHANNELS == 0:
+                yield
             channel = self._tracker.table.get(listed.uniqueid)
             call = self._tracker.call_of(channel)
             if call is not None and (listed.uniqueid == listed.linkedid or listed.linkedid not in found):
                 found[listed.linkedid] = call.call_id
-        return found
 
-    def _note_dialers(self) -> None:
+    def _noting_dialers(self) -> Iterator[None]:
         dialers: dict[str, list[ListedChannel]] = {}
         for listed in self._listed.values():
             if not listed.is_dialed:
                 dialers.setdefault(listed.linkedid, []).append(listed)
-        for listed in self._listed.values():
+        for number, listed in enumerate(self._listed.values(), 1):
+            if number % STEP_CHANNELS == 0:
+                yield
             if listed.is_dialed:
                 self._note_dialer(listed, dialers.get(listed.linkedid, ()))
 

@@ -12,7 +12,7 @@ from callcenter_ws.bridge.asterisk.exchange_clock import ExchangeClock
 from callcenter_ws.bridge.asterisk.members import Handler, QueueMembers
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.parties import Parties
-from callcenter_ws.bridge.asterisk.reconcile import Audit, forget_boot, read_channels, reconcile_calls
+from callcenter_ws.bridge.asterisk.reconcile import Audit, forgetting_boot, reconcile_calls
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.directory import Directory
 from callcenter_ws.bridge.members import Members
@@ -22,6 +22,8 @@ from callcenter_ws.bridge.tenants import Report, TenantRules
 
 _BOOT_RECORD = "boot"
 """The record of the run of the exchange."""
+
+_END = object()
 
 
 class AsteriskMachine:
@@ -53,12 +55,13 @@ class AsteriskMachine:
         self.calls.restore(records)
         self._clock = ExchangeClock()
         self._audit: Audit | None = None
+        self._comparison: Iterator[None] | None = None
         self._handlers: dict[str, Handler] = {**self._queue_members.handlers, **self.calls.handlers}
         self._handlers["QueueMemberStatus"] = self._member_status
         self.wanted = frozenset(self._handlers)
 
     def handle(self, message: AmiMessage, arrived: float) -> None:
-        """Translate one event.
+        """Translate one event. A comparison that has begun is finished first.
 
         Args:
             arrived: when it arrived, in Unix seconds; used where the message has no ``Timestamp``.
@@ -66,6 +69,8 @@ class AsteriskMachine:
         handler = self._handlers.get(message.name)
         if handler is None:
             return
+        if self._comparison is not None:
+            self.finish_comparison()
         time = self._time = self._clock.read(message.headers.get("Timestamp", ""), arrived)
         if self._clock.jump:
             self.calls.shift(self._clock.jump)
@@ -80,7 +85,7 @@ class AsteriskMachine:
         self._queue_members.handlers["QueueMemberStatus"](message, time)
 
     def pass_time(self, arrived: float) -> None:
-        """Do what is due, though no event has come.
+        """Do what is due, though no event has come, apart from the steps of a comparison that is due.
 
         Args:
             arrived: the present time of this machine; every event that has arrived was handled.
@@ -88,15 +93,34 @@ class AsteriskMachine:
         self.advance(self._clock.now(arrived))
         self.agents.settle()
 
+    @property
+    def is_comparing(self) -> bool:
+        """Whether ``compare_next`` has to be called, before the next event: an audit compares."""
+        return self._comparison is not None
+
+    def compare_next(self) -> None:
+        """Take one step of a comparison; it lasts a few milliseconds."""
+        if self._comparison is not None and next(self._comparison, _END) is _END:
+            self._comparison = None
+
+    def finish_comparison(self) -> None:
+        """Take all steps of a comparison that has begun."""
+        while self._comparison is not None:
+            self.compare_next()
+
     def advance(self, time: float) -> None:
         """Do what is due at a time of the exchange, though no event has come."""
         self.calls.advance(time)
         audit = self._audit
         if audit is not None and time >= audit.due:
             self._audit = None
-            for _ in reconcile_calls(self.calls, audit.snapshot, audit.time, time, audit):
-                pass
+            self._comparison = self._auditing(audit, time)
         self.agents.advance(time)
+
+    def _auditing(self, audit: Audit, time: float) -> Iterator[None]:
+        self.agents.wait()
+        yield from reconcile_calls(self.calls, audit.snapshot, audit.time, time, audit.touched)
+        yield from self.agents.resuming(time)
 
     def synchronize(self, snapshot: AmiSnapshot, arrived: float) -> None:
         """Correct what is known by the exchange's own lists."""
@@ -108,18 +132,17 @@ class AsteriskMachine:
 
         No event is handled before the last step. If they are not all made, lists must be compared again first.
         """
+        self._comparison = None
         self._read_clock(snapshot.meanwhile)
         # What is told now was true before the events that are still to be handled.
         first = next((time for message, time in snapshot.meanwhile if message.name in self._handlers), arrived)
         time = self._time = self._clock.now(first)
         self.agents.wait()
         known = self._outgoing.boot
-        self._take_boot(snapshot.boot, time)
+        yield from self._taking_boot(snapshot.boot, time)
         channels = {message.get("Channel") for message in snapshot.channels}
         if snapshot.is_audit and self._outgoing.boot == known:
-            audit = Audit(snapshot, self._clock.now(snapshot.listed or arrived))
-            yield from read_channels(snapshot, audit.time, audit.channels)
-            self._audit = audit
+            self._audit = Audit(snapshot, self._clock.now(snapshot.listed or arrived))
         else:
             self._audit = None
             listed = self._clock.now(snapshot.listed or arrived)
@@ -136,12 +159,12 @@ class AsteriskMachine:
                     self.calls.shift(self._clock.jump)
                 return
 
-    def _take_boot(self, boot: str, time: float) -> None:
+    def _taking_boot(self, boot: str, time: float) -> Iterator[None]:
         """Note the run of the exchange; all calls of another one are over."""
         boot = boot.replace(" ", "T")
         known = self._outgoing.boot
         if known and boot != known:
-            forget_boot(self.calls, time)
+            yield from forgetting_boot(self.calls, time)
         if boot != known:
             self._outgoing.boot = boot
             self._outgoing.record(_BOOT_RECORD, boot.encode())
@@ -158,6 +181,7 @@ class AsteriskMachine:
             ValueError: a pattern cannot be used. Nothing has changed.
         """
         TenantRules(settings.tenants, settings.tenant)
+        self.finish_comparison()
         self._parties.reload(settings.directions)
         self.directory.reload(settings.agents, settings.agent_pattern)
         self.rules.replace(settings.tenants, settings.tenant)

@@ -116,7 +116,9 @@ class QueueMembers:
 
     def synchronizing(self, listed: Iterable[AmiMessage], channels: Collection[str], time: float) -> Iterator[None]:
         """Do the same in steps; each takes about a millisecond."""
-        for login in list(self._logins.values()):
+        for number, login in enumerate(list(self._logins.values()), 1):
+            if number % _STEP_MESSAGES == 0:
+                yield
             if login.channel not in channels or login.boot != self._outgoing.boot:
                 self._leave(login, time)
         changed, unchanged = [], set()

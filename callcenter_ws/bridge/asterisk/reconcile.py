@@ -2,72 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from callcenter_ws.bridge.asterisk.calls import AsteriskCalls
 from callcenter_ws.bridge.asterisk.channels import Channel
 from callcenter_ws.bridge.asterisk.in_flight import EventsInFlight
-from callcenter_ws.bridge.asterisk.listed import Conversations, ListedChannel, read_stays
+from callcenter_ws.bridge.asterisk.listed import STEP_CHANNELS, Conversations, ListedChannel, read_stays
 from callcenter_ws.bridge.asterisk.listed_channels import STEP, ListedChannels
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
-from callcenter_ws.bridge.call import Call, Party
+from callcenter_ws.bridge.call import Call, Party, Stay
 from callcenter_ws.bridge.reconciliation import CallReconciler, ListedCall, ListedLeg
+
+UNIT_EVENTS = 100
+"""With more events a step ends, so that they are stored: a spool takes what has room in it at once."""
 
 AUDIT_SECONDS = 5.0
 """How long an audit waits for events."""
 
-_STEP_CHANNELS = 100
-"""Channels of a list that are read in one step."""
-
 _IDS = ("Uniqueid", "Linkedid")
 
 
-def forget_boot(calls: AsteriskCalls, time: float) -> None:
-    """End all calls: the exchange was started anew, and its identifications may come again."""
+def forgetting_boot(calls: AsteriskCalls, time: float) -> Iterator[None]:
+    """End all calls, in steps: the exchange was started anew, and its identifications may come again."""
     with calls.book.reconciling():
-        for call in list(calls.book.calls.values()):
+        for number, call in enumerate(list(calls.book.calls.values()), 1):
             calls.book.lose(call, time)
+            if number % STEP == 0:
+                yield
     calls.book.forget_ended()
     calls.tracker.forget_channels()
 
 
-def read_channels(snapshot: AmiSnapshot, listed: float, found: list[ListedChannel]) -> Iterator[None]:
-    """Add the channels of a snapshot to ``found``, in steps.
-
-    Args:
-        listed: the time of the lists.
-    """
-    for number, message in enumerate(snapshot.channels, 1):
-        found.append(ListedChannel.read(message, listed))
-        if number % _STEP_CHANNELS == 0:
-            yield
-
-
 def reconcile_calls(
-    calls: AsteriskCalls, snapshot: AmiSnapshot, listed: float, time: float, audit: Audit | None = None
+    calls: AsteriskCalls, snapshot: AmiSnapshot, listed: float, time: float, touched: Collection[str] | None = None
 ) -> Iterator[None]:
     """Correct the calls and their channels by the lists, in steps of a few milliseconds.
 
     Args:
         listed: the time of the lists.
         time: that of what is told.
-        audit: the audit that is due. The channels that it has touched, and their calls, are left as they are.
+        touched: for an audit: the channels of which events have told since the lists were asked for. These, and their
+            calls, are left as they are.
     """
-    found: list[ListedChannel] = []
-    if audit is None:
+    if touched is None:
         calls.tracker.forget_pending()
-        yield from read_channels(snapshot, listed, found)
     with calls.book.reconciling():
-        comparison = _Comparison(
-            calls,
-            snapshot,
-            listed,
-            time,
-            found if audit is None else audit.channels,
-            None if audit is None else audit.touched,
-        )
-        yield from comparison.steps()
+        yield from _Comparison(calls, snapshot, listed, time, touched).steps()
 
 
 class _Comparison:
@@ -77,7 +58,6 @@ class _Comparison:
         snapshot: AmiSnapshot,
         listed: float,
         time: float,
-        found: Iterable[ListedChannel],
         touched: Collection[str] | None,
     ) -> None:
         self._book, self._tracker = calls.book, calls.tracker
@@ -86,39 +66,73 @@ class _Comparison:
         self._time = time
         self._is_audit = touched is not None
         self._touched = set(touched or ())
-        # What came meanwhile is handled already when an audit compares.
-        self._flight = flight = EventsInFlight(() if self._is_audit else snapshot.meanwhile)
-        for channel in found:
+        self._flight = EventsInFlight()
+        self._listed: dict[str, ListedChannel] = {}
+        self._talk = Conversations(())
+        self._stays: dict[str, Stay] = {}
+        self._snapshot, self._listed_at = snapshot, listed
+
+    def _reading(self) -> Iterator[None]:
+        """Read the lists."""
+        snapshot, flight = self._snapshot, self._flight
+        if not self._is_audit:
+            # What came meanwhile is handled already when an audit compares.
+            yield from flight.reading(snapshot.meanwhile)
+        found = []
+        for number, message in enumerate(snapshot.channels, 1):
+            if number % STEP_CHANNELS == 0:
+                yield
+            channel = ListedChannel.read(message, self._listed_at)
+            found.append(channel)
             if channel.linkedid in self._touched:
                 self._touched.add(channel.uniqueid)
         excluded = flight.born | self._touched
         self._listed = {channel.uniqueid: channel for channel in found if channel.uniqueid not in excluded}
+        yield
         self._talk = Conversations(snapshot.bridges, flight.answered)
-        stays = read_stays(snapshot.entries, listed)
+        yield from self._talk.taking_in(self._listed.values())
+        stays = read_stays(snapshot.entries, self._listed_at)
         self._stays = {uniqueid: stay for uniqueid, stay in stays.items() if uniqueid not in flight.joined}
 
     def steps(self) -> Iterator[None]:
         """Compare everything."""
-        book = self._book
-        yield from self._talk.adding(self._listed.values())
+        yield from self._reading()
         self._known = {channel.uniqueid for channel in self._tracker.table}
         channels = ListedChannels(self._tracker, self._listed, self._flight.hung_up | self._touched)
-        channels.drop_gone()
+        yield from channels.dropping_gone()
         yield from channels.taking_in()
+        yield from self._ending()
+        yield from channels.introducing(self._stays)
+        if not self._is_audit:
+            yield from self._merging_transferred()
+        yield from self._correcting()
+
+    def _ending(self) -> Iterator[None]:
+        """End the calls that are gone, and let go who has left one that goes on."""
+        book = self._book
         for number, call in enumerate([call for call in book.calls.values() if not call.members], 1):
             self._lose(call)
             if number % STEP == 0:
                 yield
-        for call in book.calls.values():
+        for number, call in enumerate(book.calls.values(), 1):
             self._reconciler.release_gone(call, call.members, self._time)
-        yield from channels.introducing(self._stays)
-        if not self._is_audit:
-            self._merge_transferred()
-        # The youngest conversation of an agent is the one that is not on hold.
-        for number, call in enumerate(sorted(book.calls.values(), key=self._talks_since), 1):
+            if number % STEP == 0:
+                yield
+
+    def _correcting(self) -> Iterator[None]:
+        """Correct the calls that go on. An agent's youngest conversation comes last: it is not on hold."""
+        book = self._book
+        order: list[tuple[float, str]] = []
+        for number, call in enumerate(book.calls.values(), 1):
+            order.append((self._talks_since(call), call.call_id))
+            if number % STEP_CHANNELS == 0:
+                yield
+        order.sort(key=_first)
+        for number, (_, call_id) in enumerate(order, 1):
+            call = book.calls[call_id]
             if self._touched.isdisjoint(call.members):
                 self._correct(call)
-            if number % STEP == 0:
+            if number % STEP == 0 or book.waiting > UNIT_EVENTS:
                 yield
 
     def _lose(self, call: Call) -> None:
@@ -196,9 +210,11 @@ class _Comparison:
             return self._tracker.parties.of_member(call.queue, channel.device, "")
         return self._tracker.party_of(channel)
 
-    def _merge_transferred(self) -> None:
+    def _merging_transferred(self) -> Iterator[None]:
         """Join the calls that were connected by a transfer which was not seen: they share a bridge."""
-        for channels in self._talk.in_bridge.values():
+        for number, channels in enumerate(self._talk.in_bridge.values(), 1):
+            if number % STEP_CHANNELS == 0 or self._book.waiting > UNIT_EVENTS:
+                yield
             calls = {}
             for channel in channels:
                 known = self._tracker.table.get(channel.uniqueid)
@@ -216,6 +232,10 @@ class _Comparison:
                     self._lose(call)
 
 
+def _first(entry: tuple[float, str]) -> float:
+    return entry[0]
+
+
 class Audit:
     """An audit of a running session, which waits a little for the events of what its lists show.
 
@@ -226,7 +246,6 @@ class Audit:
         time: of the lists.
         due: when to compare.
         touched: the channels of which events told.
-        channels: those of the list.
     """
 
     def __init__(self, snapshot: AmiSnapshot, time: float) -> None:
@@ -234,7 +253,6 @@ class Audit:
         self.time = time
         self.due = time + AUDIT_SECONDS
         self.touched: set[str] = set()
-        self.channels: list[ListedChannel] = []
 
     def touch(self, message: AmiMessage) -> None:
         """Note an event."""

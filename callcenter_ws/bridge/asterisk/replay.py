@@ -74,6 +74,7 @@ class Replay:
     def finish(self) -> Iterator[Unit]:
         """Yield what is due a moment after the last event; the bridge stays, but nothing comes any more."""
         self.machine.pass_time(self._last + _MOMENT_SECONDS)
+        self.machine.finish_comparison()
         yield self.machine.take()
 
     def _synchronize(

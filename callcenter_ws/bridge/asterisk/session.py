@@ -54,6 +54,13 @@ class Machine(Protocol):
     def synchronizing(self, snapshot: AmiSnapshot, arrived: float) -> Iterator[None]:
         """Correct what is known by the exchange's own lists, in steps."""
 
+    @property
+    def is_comparing(self) -> bool:
+        """Whether ``compare_next`` has to be called before the next event."""
+
+    def compare_next(self) -> None:
+        """Take one step of a comparison that has become due."""
+
 
 class SessionState(StrEnum):
     """How far a session is."""
@@ -145,6 +152,9 @@ class AmiSession:
         if self._comparison is not None:
             self._compare_next(self._comparison)
             return True
+        if self.is_comparing:
+            self._machine.compare_next()
+            return True
         if self._events.has_released:
             self._machine.handle(*self._events.next())
             return True
@@ -200,6 +210,11 @@ class AmiSession:
     def is_synchronized(self) -> bool:
         """Whether the machine was given complete lists, and all that was kept back meanwhile."""
         return self.state is SessionState.LIVE and self.synchronizations > 0 and not self._events.has_released
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether the next step is one of a comparison."""
+        return self._comparison is not None or (self.state is SessionState.LIVE and self._machine.is_comparing)
 
     @property
     def is_idle(self) -> bool:

@@ -158,7 +158,12 @@ class SessionProtocol(Protocol):
         monotonic = self._owner.clock.monotonic
         until = monotonic() + STEP_SECONDS
         while session.state is not SessionState.LOST:
-            if not session.step(self._arrived):
+            is_comparing = session.is_comparing
+            has_more = session.step(self._arrived)
+            if is_comparing:
+                # What a comparison finds may be much: the spool takes it in small units.
+                self._owner.handled()
+            if not has_more:
                 if not self._chunks:
                     return False
                 data, self._arrived = self._chunks.popleft()
@@ -214,6 +219,8 @@ class SessionProtocol(Protocol):
                 self._owner.pass_time()
             except Exception:
                 self._break(session)
+            if session.is_comparing:
+                self._schedule()
         self._settle(session)
 
     def _break(self, session: AmiSession) -> None:

@@ -92,6 +92,16 @@ class Watched:
         self._machine.pass_time(now)
         self._print_events()
 
+    @property
+    def is_comparing(self) -> bool:
+        """Whether an audit compares."""
+        return self._machine.is_comparing
+
+    def compare_next(self) -> None:
+        """Take one step of it, and print what it told."""
+        self._machine.compare_next()
+        self._print_events()
+
     def _print_events(self) -> None:
         for event in self._machine.take().events:
             for line in self._pretty.lines(printed(event), indent="    → "):
