@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import Logger
 
 from callcenter_ws.redis.connection import RedisConnection, RedisError, RedisUnavailable
 from callcenter_ws.runtime.backoff import Backoff
+from callcenter_ws.runtime.client_service import QuietClientService
 
 FIRST_RETRY_SECONDS = 0.1
 MAX_RETRY_SECONDS = 2.0
 
 _log = Logger()
-
-
-_NO_OBSERVER = LogPublisher()
-
-
-class _ClientService(ClientService):
-    """A ``ClientService`` that does not log each attempt: the endpoint reports each new reason once."""
-
-    _log = Logger(observer=_NO_OBSERVER)
 
 
 class ReconnectingConnection:
@@ -56,7 +47,7 @@ class ReconnectingConnection:
         self._connection: RedisConnection | None = None
         factory = Factory.forProtocol(lambda: make(self._connected))
         factory.noisy = False
-        self._service = _ClientService(endpoint, factory, retryPolicy=self._retry_delay, clock=reactor)
+        self._service = QuietClientService(endpoint, factory, retryPolicy=self._retry_delay, clock=reactor)
 
     def start(self) -> None:
         """Connect, and stay connected."""

@@ -7,12 +7,9 @@ from collections.abc import Awaitable, Callable
 from twisted.application.internet import ClientService
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
-from twisted.logger import Logger, LogPublisher
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from callcenter_ws.amp.commands import Authenticate, GatewayCommand, Ping
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -24,38 +21,13 @@ from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.remote.sender import Sender
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.backoff import Backoff
+from callcenter_ws.runtime.client_service import QuietClientService, ReportingEndpoint
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.single_flight import SingleFlight
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _FIRST_SUBSCRIBE_SECONDS, _MAX_SUBSCRIBE_SECONDS = 0.2, 30.0
 """The delays after a gateway could not accept a subscription."""
-
-_NO_OBSERVER = LogPublisher()
-
-
-class _ClientService(ClientService):
-    """A ``ClientService`` that does not log each attempt: ``LinkStatus`` logs each new reason once."""
-
-    _log = Logger(observer=_NO_OBSERVER)
-
-
-@implementer(IStreamClientEndpoint)
-class _ReportingEndpoint:
-    """An endpoint that reports why it cannot connect."""
-
-    def __init__(self, endpoint: IStreamClientEndpoint, failed: Callable[[str], None]) -> None:
-        self._endpoint = endpoint
-        self._failed = failed
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803 - Twisted's name
-        """Connect; report a failure, and fail."""
-        connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
-        return connecting.addErrback(self._report)
-
-    def _report(self, failure: Failure) -> Failure:
-        self._failed(connection_reason(failure.value))
-        return failure
 
 
 class GatewayConnector:
@@ -89,7 +61,9 @@ class GatewayConnector:
         callbacks: CallbackRegistry,
         status: LinkStatus,
     ) -> None:
-        self._endpoint = _ReportingEndpoint(endpoint, lambda reason: status.failed(LinkFailure.unreachable(reason)))
+        self._endpoint = ReportingEndpoint(
+            endpoint, lambda error: status.failed(LinkFailure.unreachable(connection_reason(error)))
+        )
         self._reactor = reactor
         self._token = token
         self._introduce = introduce
@@ -111,7 +85,7 @@ class GatewayConnector:
         """Connect, and reconnect until ``stop``."""
         factory = Factory.forProtocol(lambda: GatewayConnection(self, self._reactor))
         factory.noisy = False
-        self._service = _ClientService(
+        self._service = QuietClientService(
             self._endpoint, factory, retryPolicy=lambda _: self._status.retry_delay(), clock=self._reactor
         )
         self._status.started()

@@ -7,13 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol as Interface
 
-from twisted.application.internet import ClientService
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger, LogPublisher
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from callcenter_ws.bridge.asterisk.login import Credentials
 from callcenter_ws.bridge.asterisk.session import AmiSession, Machine
@@ -24,14 +19,13 @@ from callcenter_ws.bridge.outgoing import Unit
 from callcenter_ws.bridge.traffic import Traffic
 from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.runtime.backoff import Backoff
+from callcenter_ws.runtime.client_service import QuietClientService, ReportingEndpoint
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.slicer import Slicer
 
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10.0
 FIRST_REFUSED_SECONDS, MAX_REFUSED_SECONDS = 20.0, 300.0
 """The delays after a refusal. It needs an operator, and programs like fail2ban lock out who tries often."""
-
-_NO_OBSERVER = LogPublisher()
 
 
 class ExchangeMachine(Machine, Interface):
@@ -42,31 +36,6 @@ class ExchangeMachine(Machine, Interface):
 
     def take(self) -> Unit:
         """Return what has to be sent since the last call."""
-
-
-class _ClientService(ClientService):
-    """A ``ClientService`` that does not log each attempt: the listener is told of each."""
-
-    _log = Logger(observer=_NO_OBSERVER)
-
-
-@implementer(IStreamClientEndpoint)
-class _ReportingEndpoint:
-    """An endpoint that reports why it cannot connect."""
-
-    def __init__(self, endpoint: IStreamClientEndpoint, failed: Callable[[Loss], None]) -> None:
-        self._endpoint = endpoint
-        self._failed = failed
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803 - Twisted's name
-        """Connect; report a failure, and fail."""
-        connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
-        return connecting.addErrback(self._report)
-
-    def _report(self, failure: Failure) -> Failure:
-        reason = connection_reason(failure.value, "the exchange")
-        self._failed(Loss(LostReason.UNREACHABLE, f"cannot connect: {reason}"))
-        return failure
 
 
 class AmiConnection:
@@ -114,8 +83,8 @@ class AmiConnection:
         factory = Factory.forProtocol(lambda: SessionProtocol(self))
         factory.noisy = False
         self._is_stopped = True
-        self._service = _ClientService(
-            _ReportingEndpoint(endpoint, self._failed), factory, retryPolicy=self._retry_delay, clock=reactor
+        self._service = QuietClientService(
+            ReportingEndpoint(endpoint, self._unreachable), factory, retryPolicy=self._retry_delay, clock=reactor
         )
 
     def start(self) -> None:
@@ -214,6 +183,10 @@ class AmiConnection:
         elif self._protocol is not None:
             self._protocol.resume()
         self._failed(loss)
+
+    def _unreachable(self, error: BaseException | None) -> None:
+        reason = connection_reason(error, "the exchange")
+        self._failed(Loss(LostReason.UNREACHABLE, f"cannot connect: {reason}"))
 
     def _failed(self, loss: Loss) -> None:
         backoff = self._refused_backoff if loss.needs_operator else self._backoff
