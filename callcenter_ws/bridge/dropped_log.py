@@ -9,6 +9,9 @@ from callcenter_ws.runtime.log_fields import Name
 MAX_NAMES = 20
 """Names of each kind that are logged; further ones are counted only."""
 
+_KINDS = {"member": "members of the queue"}
+"""What the name of a kind is that of, where it is not that of the kind itself."""
+
 _log = Logger()
 
 
@@ -33,7 +36,7 @@ class DroppedLog:
         _log.warn(
             "source {source}: no rule gives the {kind} {name} a tenant: its events are dropped. See {key}",
             source=self._source,
-            kind=kind,
+            kind=_KINDS.get(kind, kind),
             name=Name(name),
             key=f"sources.{self._source}.tenants",
         )

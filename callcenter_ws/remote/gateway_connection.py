@@ -82,6 +82,10 @@ class GatewayConnection(amp.AMP):
         self.lost_reason = ""
         self.is_proven = False
 
+    def makeConnection(self, transport: TwistedTransport) -> None:
+        """Start on a new connection, without the log line of AMP: attempts may be many."""
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
     def connectionMade(self) -> None:
         """Start pinging, and have the owner prepare the connection."""
         super().connectionMade()
@@ -95,7 +99,9 @@ class GatewayConnection(amp.AMP):
         if self._abort is not None and self._abort.active():
             self._abort.cancel()
         self.lost_reason = self.lost_reason or self._reason(reason.value)
-        super().connectionLost(reason)
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        # None again, as that of every AMP connection that is closed.
+        del self.transport
         self._owner.connection_lost(self)
 
     async def call(self, command: type[GatewayCommand], **arguments: object) -> CommandResponse:

@@ -368,6 +368,12 @@ def test_an_unanswered_ping_ends_the_session_even_if_half_a_message_came(world: 
     assert "Ping" in world.session.loss.text
 
 
+def test_a_peer_that_does_not_greet_may_be_another_port(world: World) -> None:
+    world.pass_time(module.ANSWER_SECONDS + 1)
+    assert world.session.loss is not None
+    assert world.session.loss.text.endswith("(its greeting); is this the port of its manager interface?")
+
+
 def test_no_answer_amid_the_lists_ends_the_session_and_names_what_is_missing(world: World) -> None:
     world.log_in()
     world.answer_settings()

@@ -13,6 +13,7 @@ from asterisk_captures import SETTINGS, capture, names
 from exchange_world import SECRET, Exchange, PlayerUser
 from msgspec.structs import replace
 from twisted.internet import reactor, utils
+from twisted.internet.protocol import Factory, Protocol
 
 from callcenter_ws.bridge.asterisk.filters import filter_lines
 from callcenter_ws.bridge.asterisk.findings import Level, findings, manager_section
@@ -264,3 +265,20 @@ async def test_the_command_names_an_exchange_that_is_not_there(exchange: Exchang
     assert status == 1
     assert "problem  cannot connect: connection refused" in printed
     assert "Traceback" not in printed
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_command_names_a_port_that_is_not_that_of_an_exchange(tmp_path: Path) -> None:
+    peer = reactor.listenTCP(0, Factory.forProtocol(_Closing), interface="127.0.0.1")
+    config = write_config(tmp_path, peer.getHost().port, "callcenter")
+    status, printed = await run("--config", str(config))
+    await peer.stopListening()
+    assert status == 1
+    assert "before it greeted; is this the port of its manager interface?" in printed
+
+
+class _Closing(Protocol):
+    """Closes each connection."""
+
+    def connectionMade(self) -> None:
+        self.transport.loseConnection()

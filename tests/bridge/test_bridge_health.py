@@ -194,3 +194,4 @@ def test_what_has_no_tenant_is_logged_once(lines: list[str]) -> None:
     for number in range(100):
         log.report("member", str(number))
     assert len(lines) == 2 + MAX_NAMES
+    assert "no rule gives the members of the queue 0 a tenant" in lines[2]

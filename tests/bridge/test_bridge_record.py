@@ -168,6 +168,14 @@ def test_a_header(line: str, expected: str) -> None:
     assert message.decode() == f"Event: Newchannel\r\n{expected}"
 
 
+def test_a_caller_in_the_lists_stays_in_the_same_queue() -> None:
+    anonymizer = Anonymizer()
+    anonymizer.received(b"Event: QueueEntry\r\nQueue: sales")
+    listed = b"Event: CoreShowChannel\r\nApplication: %s\r\nApplicationData: sales,tT,,,60"
+    assert anonymizer.received(listed % b"Queue").endswith(b"\r\nApplicationData: name-1,masked")
+    assert anonymizer.received(listed % b"Dial").endswith(b"\r\nApplicationData: masked")
+
+
 def test_variables_are_masked_but_for_the_results_of_queues() -> None:
     anonymizer = Anonymizer()
     message = anonymizer.received(b"Event: VarSet\r\nVariable: CUSTOMER\r\nValue: Zed")

@@ -211,7 +211,7 @@ class ClosesAtOnce(Protocol):
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("token", [None, "secret"])
 async def test_gateway_that_closes_each_connection_at_once_is_retried_with_growing_delays(
-    gateway: LoopbackGateway, daemon: Connect, monkeypatch: pytest.MonkeyPatch, token: str | None
+    gateway: LoopbackGateway, daemon: Connect, monkeypatch: pytest.MonkeyPatch, token: str | None, info_log: Any
 ) -> None:
     delays: list[float] = []
     retry_delay = LinkStatus.retry_delay
@@ -226,6 +226,7 @@ async def test_gateway_that_closes_each_connection_at_once_is_retried_with_growi
     await remote.stopService()
     assert any("is this the port of amp.listen?" in str(reason) for _, reason in states)
     assert delays[5] > 4.5
+    assert "GatewayConnection" not in str(info_log), "attempts are logged once, not each"
     assert remote.state is LinkState.STOPPED
 
 

@@ -109,6 +109,7 @@ class Anonymizer:
             self._rules["Message"] = str
         else:
             self._rules["Message"] = _mask
+        self._rules["ApplicationData"] = self._queue_options if "Application: Queue" in texts else _mask
         variable = next((text[9:].strip() for text in texts if text.startswith("Variable:")), "")
         changed = [self._line(text, variable) for text in texts]
         return "\r\n".join(changed).encode("utf-8", "surrogateescape")
@@ -174,6 +175,11 @@ class Anonymizer:
         if header in _DEVICES or base in _DEVICES or base.endswith("Channel") or base == "":
             return self.device
         return self.word
+
+    def _queue_options(self, value: str) -> str:
+        """Return the data of ``Queue()`` with the queue's new name: the lists show by it where a caller is."""
+        queue, comma, _ = value.partition(",")
+        return self.word(queue) + comma + (MASKED if comma else "") if value not in ("", _DIALED) else value
 
     def _action_id(self, value: str) -> str:
         return value if self._own_ids and value.startswith(self._own_ids) else self.word(value)

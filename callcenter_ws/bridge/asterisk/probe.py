@@ -27,6 +27,7 @@ MAX_EVENTS = 20_000
 
 _COMMANDS = ListAction("ListCommands")
 _PRIVILEGES = re.compile(r"\(Priv: ([a-z,<>]+)\)")
+_WHICH_PORT = "is this the port of its manager interface?"
 _CLASSES = ("system", "call", "agent", "dialplan", "reporting", "originate", "command", "config", "user", "security")
 
 
@@ -129,8 +130,8 @@ class Probe(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let the examination fail."""
         text = connection_reason(reason.value, "the exchange")
-        if not self._framing.is_begun:
-            text += " before it greeted"
+        if not self._framing.is_begun and not text.startswith("TLS"):
+            text += f" before it greeted; {_WHICH_PORT}"
         self._fail(LostReason.CONNECTION_LOST, text)
 
     def _send(self, name: str, *headers: tuple[str, str]) -> str:
@@ -161,7 +162,7 @@ class Probe(Protocol):
             self._wake()
 
     async def _log_in(self) -> None:
-        await self._wait("the login")
+        await self._wait("its greeting, the login")
 
     async def _ask(self, action: ListAction, *headers: tuple[str, str]) -> None:
         """Send an action, and keep its answer."""
@@ -225,15 +226,17 @@ class Probe(Protocol):
             raise ProbeFailed(self._loss)
         waiter: Deferred[None] = Deferred()
         self._waiter = waiter
-        late = self._reactor.callLater(
-            ANSWER_SECONDS, self._fail, LostReason.TIMEOUT, f"the exchange does not answer ({what})"
-        )
+        late = self._reactor.callLater(ANSWER_SECONDS, self._time_out, what)
         try:
             await waiter
         finally:
             self._waiter = None
             if late.active():
                 late.cancel()
+
+    def _time_out(self, what: str) -> None:
+        hint = "" if self._framing.is_begun else f"; {_WHICH_PORT}"
+        self._fail(LostReason.TIMEOUT, f"the exchange does not answer ({what}){hint}")
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -383,7 +383,8 @@ class AmiSession:
 
     def _time_out(self) -> None:
         what = self._lists.missing if self._lists is not None else self._clock.waits_for
-        self.lose(LostReason.TIMEOUT, f"the exchange does not answer ({what})")
+        hint = "; is this the port of its manager interface?" if self.state is SessionState.CONNECTING else ""
+        self.lose(LostReason.TIMEOUT, f"the exchange does not answer ({what}){hint}")
 
     def _ping_if_silent(self) -> None:
         if self._lists is None and not self._ping_id and self._clock.now - self._heard_at >= self._ping_interval:
