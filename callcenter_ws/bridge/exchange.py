@@ -77,6 +77,7 @@ class ExchangeService(Service):
         self._traffic = Traffic()
         self._unmatched: Counter[str] = Counter()
         self._over_limit: Counter[str] = Counter()
+        self._strays: Counter[str] = Counter()
         self._retry: Timer | None = None
         self._relinking: Deferred[None] | None = None
 
@@ -100,6 +101,12 @@ class ExchangeService(Service):
         """What had no tenant, and was dropped, by kind."""
         present = {} if self._connection is None else self._connection.unmatched
         return Counter(self._unmatched) + Counter(present)
+
+    @property
+    def strays(self) -> Mapping[str, int]:
+        """Events of the exchange about calls whose beginning was not seen, by name."""
+        present = {} if self._connection is None else self._connection.strays
+        return Counter(self._strays) + Counter(present)
 
     @property
     def over_limit(self) -> Mapping[str, int]:
@@ -214,6 +221,7 @@ class ExchangeService(Service):
             self._traffic.add(connection.traffic)
             self._unmatched.update(connection.unmatched)
             self._over_limit.update(connection.over_limit)
+            self._strays.update(connection.strays)
         return connection
 
     def _cancel_retry(self) -> None:

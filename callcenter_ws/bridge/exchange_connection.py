@@ -66,6 +66,10 @@ class ExchangeConnection(Protocol):
         """What had no tenant, and was dropped, by kind."""
 
     @property
+    def strays(self) -> Mapping[str, int]:
+        """Events about calls whose beginning was not seen, by name."""
+
+    @property
     def over_limit(self) -> Mapping[str, int]:
         """What was not taken because of a limit, by kind."""
 

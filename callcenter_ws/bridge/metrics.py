@@ -94,6 +94,7 @@ class BridgeMetrics(Collector):
         yield self._kinds("ignored_messages", "Events of the exchange without use.", "name", _ignored)
         yield self._kinds("refused_events", "Refused events.", "code", lambda one: one.counters.refused)
         yield self._kinds("without_tenant", "What had no tenant.", "kind", lambda one: one.unmatched)
+        yield self._kinds("stray_events", "Events about calls that were not known.", "name", lambda one: one.strays)
         yield self._kinds("over_limit", "What was over a limit.", "kind", lambda one: one.over_limit)
         yield self._kinds("losses", "Ended sessions and failed attempts.", "reason", lambda one: one.counters.losses)
         yield self._lag()

@@ -16,8 +16,10 @@ from callcenter_ws.runtime.setting_problems import ConfigError
 IN_PLACE_OF_SOURCES = ("agents", "agent_pattern", "directions", "tenant", "tenants", "secret_file")
 """The keys of a source that a reload changes."""
 
-IN_PLACE = ("log.level", "log.summary_interval", "gateway.token_file")
-"""The other keys that a reload changes. The rest waits for a restart."""
+_KEY_OF_TOKEN = "gateway.token_file"
+
+IN_PLACE = ("log.level", "log.summary_interval", _KEY_OF_TOKEN)
+"""The other keys that a reload changes. The rest waits for a restart, and so does the first token, or none any more."""
 
 _log = Logger()
 
@@ -69,8 +71,15 @@ class BridgeReload:
     def _use(self, new: BridgeSettings, secrets: BridgeSecrets) -> list[str]:
         old = self._service.settings
         changed = list(_changed_keys(old, new))
-        in_place = [key for key in changed if _is_in_place(key)]
-        waiting = [key for key in changed if not _is_in_place(key)]
+        waits = {key for key in changed if not _is_in_place(key)}
+        token = self._service.secrets.token
+        if (token is None) is not (secrets.token is None):
+            # Whether there is a token at all is decided at the start.
+            waits.add(_KEY_OF_TOKEN)
+            new = replace(new, gateway=replace(new.gateway, token_file=old.gateway.token_file))
+            secrets = BridgeSecrets(token=token, of_sources=secrets.of_sources)
+        in_place = [key for key in changed if key not in waits]
+        waiting = [key for key in changed if key in waits]
         files = list(_changed_secrets(self._service.secrets, secrets))
         self._service.use(_merged(old, new), _merged_secrets(self._service.secrets, secrets))
         self._set_log_level(self._service.settings.log.level)
@@ -106,7 +115,7 @@ def _is_in_place(key: str) -> bool:
 
 def _changed_secrets(old: BridgeSecrets, new: BridgeSecrets) -> Iterator[str]:
     if old.token != new.token:
-        yield "gateway.token_file"
+        yield _KEY_OF_TOKEN
     for name, secret in old.of_sources.items():
         if new.of_sources.get(name, secret) != secret:
             yield f"sources.{name}.secret_file"
@@ -126,7 +135,7 @@ def _merged(old: BridgeSettings, new: BridgeSettings) -> BridgeSettings:
 
 def _merged_secrets(old: BridgeSecrets, new: BridgeSecrets) -> BridgeSecrets:
     of_sources = {name: new.of_sources.get(name, secret) for name, secret in old.of_sources.items()}
-    return BridgeSecrets(token=new.token if old.token is not None else None, of_sources=of_sources)
+    return BridgeSecrets(token=new.token, of_sources=of_sources)
 
 
 def _merged_source(old: SourceSettings, new: SourceSettings) -> SourceSettings:

@@ -17,6 +17,8 @@ def summary_of(exchange: ExchangeService) -> str:
     parts.append(f"{counters.resyncs} synchronizations")
     parts += _named("refused", counters.refused)
     parts += _named("without tenant", exchange.unmatched)
+    parts += _named("over a limit", exchange.over_limit)
+    parts += _named("of unknown calls", exchange.strays)
     parts += _named("lost", counters.losses)
     return ", ".join(parts)
 

@@ -15,6 +15,7 @@ from callcenter_ws.bridge.metrics import MAX_KINDS, BridgeMetrics
 from callcenter_ws.bridge.reload import BridgeReload
 from callcenter_ws.bridge.service import BridgeService
 from callcenter_ws.bridge.settings import BridgeSettings, GatewaySettings, SourceSettings
+from callcenter_ws.bridge.summary import summary_of
 from callcenter_ws.runtime.endpoints import EndpointDescription
 
 MANUAL = Path(__file__).parents[2] / "docs" / "metrics.rst"
@@ -48,7 +49,7 @@ def test_the_manual_has_exactly_these_metrics(bridge: BridgeService) -> None:
     exchange.counters.count_refused("invalid_event")
     exchange.counters.count_loss("timeout")
     exchange.traffic.skipped["Newexten"] = 3
-    exchange._unmatched["queue"] = exchange._over_limit["calls"] = 1
+    exchange._unmatched["queue"] = exchange._over_limit["calls"] = exchange._strays["Hangup"] = 1
     rows = {
         name: (kind, frozenset(re.findall(r"``(\w+)``", labels or "")))
         for name, kind, labels, _ in _ROW.findall(MANUAL.read_text())
@@ -80,3 +81,11 @@ def test_the_number_of_series_is_bounded(bridge: BridgeService) -> None:
     assert text.count("callcenter_bridge_refused_events_total{") <= MAX_KINDS + 2
     assert text.count("callcenter_bridge_ignored_messages_total{") == MAX_KINDS + 1
     assert f'callcenter_bridge_ignored_messages_total{{name="other",source="pbx1"}} {2.0 * (100 - MAX_KINDS)}' in text
+
+
+def test_the_summary_names_what_was_lost(bridge: BridgeService) -> None:
+    (exchange,) = bridge.exchanges
+    assert "over a limit" not in summary_of(exchange)
+    exchange._over_limit["calls"] = 2
+    exchange._strays["Hangup"] = 3
+    assert "over a limit: calls 2, of unknown calls: Hangup 3" in summary_of(exchange)

@@ -78,6 +78,11 @@ class AsteriskConnection:
         return self._machine.rules.unmatched
 
     @property
+    def strays(self) -> Mapping[str, int]:
+        """Events about calls whose beginning was not seen, by name."""
+        return self._machine.calls.tracker.strays
+
+    @property
     def over_limit(self) -> Mapping[str, int]:
         """What was not taken because of a limit, by kind: of lines and headers, and of entries of full tables."""
         return Counter(self._connection.over_limit) + Counter(self._machine.dropped)
