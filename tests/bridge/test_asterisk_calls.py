@@ -434,6 +434,32 @@ def test_a_consultation_in_a_queue_where_the_caller_is_left_waiting(world: Calls
     world.check()
 
 
+def test_a_member_rings_on_for_the_caller_whom_a_consultation_left_in_its_queue(world: CallsWorld) -> None:
+    world.caller()
+    world.serve()
+    world.one("Hold", "phone")
+    world.new("second", "PJSIP/201-00000008", Exten="801")
+    world.join("second", "sales")
+    world.call_member("second", "third", "PJSIP/202-00000009", "sales")
+    world.send(
+        "AttendedTransfer",
+        Result="Success",
+        DestType="App",
+        **world.channel("phone", "OrigTransferer"),
+        **world.channel("second", "SecondTransferer"),
+    )
+    world.hang_up("phone")
+    world.time += 4
+    world.both("AgentRingNoAnswer", "second", "third", Queue="sales", Interface="PJSIP/202", RingTime="4000")
+    missed = world.one_payload("call.missed")
+    caller = world.payloads("call.incoming")[0]
+    assert (missed["call_id"], missed["agent_id"]) == (caller["call_id"], "202")
+    assert missed["ring_seconds"] == pytest.approx(4, abs=0.2)
+    for key in ("third", "second", "caller"):
+        world.hang_up(key)
+    world.check()
+
+
 def test_a_call_that_is_picked_up_by_another_phone(world: CallsWorld) -> None:
     world.caller()
     world.join()

@@ -116,7 +116,6 @@ class Transfers:
         Args:
             but: the channel that leaves both.
         """
-        self._book.leave(source, "transferred", time)
         for uniqueid, name in list(source.members.items()):
             channel = self._table.get(uniqueid)
             if channel is None:
@@ -125,7 +124,9 @@ class Transfers:
             if channel is not but:
                 channel.call_id = target.call_id
                 target.members[uniqueid] = name
+        # Before it leaves its queue, whose members go on ringing: the target waits there now.
         found = self._book.move(source, target, list(source.legs) + list(source.remote), time)
+        self._book.leave(source, "transferred", time)
         self._tracker.end(source, time, "agent", is_transferred=True)
         # Only now: the same agent talked in the other call until its end.
         self._book.tell_unseen_answer(target, time)
