@@ -16,9 +16,9 @@ from callcenter_ws.runtime.setting_problems import ConfigError
 IN_PLACE_OF_SOURCES = ("agents", "agent_pattern", "directions", "tenant", "tenants", "secret_file")
 """The keys of a source that a reload changes."""
 
-_KEY_OF_TOKEN = "gateway.token_file"
+_AUTHENTICATION = "gateway.token_file"
 
-IN_PLACE = ("log.level", "log.summary_interval", _KEY_OF_TOKEN)
+IN_PLACE = ("log.level", "log.summary_interval", _AUTHENTICATION)
 """The other keys that a reload changes. The rest waits for a restart, and so does the first token, or none any more."""
 
 _log = Logger()
@@ -75,7 +75,7 @@ class BridgeReload:
         token = self._service.secrets.token
         if (token is None) is not (secrets.token is None):
             # Whether there is a token at all is decided at the start.
-            waits.add(_KEY_OF_TOKEN)
+            waits.add(_AUTHENTICATION)
             new = replace(new, gateway=replace(new.gateway, token_file=old.gateway.token_file))
             secrets = BridgeSecrets(token=token, of_sources=secrets.of_sources)
         in_place = [key for key in changed if key not in waits]
@@ -115,7 +115,7 @@ def _is_in_place(key: str) -> bool:
 
 def _changed_secrets(old: BridgeSecrets, new: BridgeSecrets) -> Iterator[str]:
     if old.token != new.token:
-        yield _KEY_OF_TOKEN
+        yield _AUTHENTICATION
     for name, secret in old.of_sources.items():
         if new.of_sources.get(name, secret) != secret:
             yield f"sources.{name}.secret_file"
