@@ -15,6 +15,7 @@ class SourceCounters:
 
     Attributes:
         events: events of the gateway that were given to the spool.
+        reconciled: of these, events that a comparison with the lists of the exchange has found.
         refused: events that were refused, by the error code.
         resyncs: complete synchronizations with the lists of the exchange, audits included.
         losses: sessions that ended and attempts to connect that failed, by reason.
@@ -24,6 +25,7 @@ class SourceCounters:
 
     def __init__(self) -> None:
         self.events = 0
+        self.reconciled = 0
         self.refused: dict[str, int] = {}
         self.resyncs = 0
         self.losses: dict[str, int] = {}

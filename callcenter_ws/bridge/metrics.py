@@ -90,6 +90,7 @@ class BridgeMetrics(Collector):
         yield self._counts("sessions", "Sessions with the exchange.", _sessions)
         yield self._counts("synchronizations", "Complete lists of the exchange.", lambda one: one.counters.resyncs)
         yield self._counts("published_events", "Events made.", lambda one: one.counters.events)
+        yield self._counts("reconciled_events", "Events that lists have shown.", lambda one: one.counters.reconciled)
         yield self._counts("spool_full", "How often the exchange was left.", lambda one: one.counters.pauses)
         yield self._kinds("ignored_messages", "Events of the exchange without use.", "name", _ignored)
         yield self._kinds("refused_events", "Refused events.", "code", lambda one: one.counters.refused)

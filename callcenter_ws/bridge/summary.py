@@ -11,7 +11,7 @@ def summary_of(exchange: ExchangeService) -> str:
     """Return what was counted since the start of the process."""
     counters, traffic = exchange.counters, exchange.traffic
     parts = [f"{traffic.messages} messages of the exchange in {traffic.sessions} sessions"]
-    parts.append(f"{counters.events} events made")
+    parts.append(f"{counters.events} events made, {counters.reconciled} of them by comparing lists")
     if exchange.running:
         parts.append(f"{exchange.broadcaster.unacknowledged} wait for the gateway")
     parts.append(f"{counters.resyncs} synchronizations")

@@ -62,6 +62,7 @@ class UnitSender:
                 raise
             events = self._send_apart(events, unit.records)
         self._counters.events += len(events)
+        self._counters.reconciled += sum("reconciled" in event.payload for event in unit.events)
         if unit.events:
             self._counters.lag.observe(max(0.0, self._now() - unit.events[-1].time))
 

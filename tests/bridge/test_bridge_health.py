@@ -132,6 +132,12 @@ def unit(*types: str, **records: bytes) -> Unit:
     return Unit(tuple(BridgeEvent(type_, "acme", 990.0, f"id-{type_}", {}) for type_ in types), records)
 
 
+def test_events_that_a_comparison_has_found_are_counted(sender: UnitSender, counters: SourceCounters) -> None:
+    found = BridgeEvent("b", "acme", 990.0, "id", {"reconciled": True})
+    sender.send(Unit((*unit("a").events, found)))
+    assert (counters.events, counters.reconciled) == (2, 1)
+
+
 def test_a_unit_is_published_as_a_whole(sender: UnitSender, publisher: Publisher, counters: SourceCounters) -> None:
     sender.send(unit("a", "b", key=b"1"))
     assert publisher.units == [(["a", "b"], {"key": b"1"})]
