@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from bench.bridge_parsers import AGENT_PATTERN, TENANT
-from bench.failure import InvalidRun
-from bench.gateway import DEADLINE
+from bench.process_stop import stop_process
 
 _TWISTD = Path(sys.executable).with_name("twistd")
 _SETTINGS = """\
@@ -61,15 +59,4 @@ class BridgeProcess:
         Raises:
             InvalidRun: if it had ended before, or has logged a traceback.
         """
-        ended_before = self._process.poll() is not None
-        if not ended_before:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(DEADLINE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        log = self._log.read_text()
-        if ended_before or "Traceback" in log:
-            what = "ended before it was stopped" if ended_before else "logged a traceback"
-            raise InvalidRun(f"the bridge {what}:\n{log[-4_000:]}")
+        stop_process(self._process, self._log, "bridge")

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.failure import InvalidRun, Unavailable
+from bench.process_stop import stop_process
 from callcenter_ws.auth.signing import sign_token
 
 TENANT = "acme"
@@ -150,18 +150,7 @@ class Gateway:
         Raises:
             InvalidRun: if it had ended before, or has logged a traceback.
         """
-        ended_before = self._process.poll() is not None
-        if not ended_before:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(DEADLINE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        log = self._log.read_text()
-        if ended_before or "Traceback" in log:
-            what = "ended before it was stopped" if ended_before else "logged a traceback"
-            raise InvalidRun(f"the gateway {what}:\n{log[-4_000:]}")
+        stop_process(self._process, self._log, "gateway")
 
 
 def _toml(settings: Mapping[str, Any]) -> str:
