@@ -6,7 +6,6 @@ It joins the gateway, the supervisor of workers and the demo. The gateway import
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import signal
 import sys
@@ -37,6 +36,7 @@ from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
 from callcenter_ws.ops.reload_outcome import RecordedReload
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
+from callcenter_ws.runtime.garbage_collector import tune_garbage_collector
 from callcenter_ws.runtime.log_output import LogLevelFilter, log_observer
 from callcenter_ws.runtime.logged_service import LoggedService
 from callcenter_ws.runtime.reactor import Reactor
@@ -174,7 +174,7 @@ def _service(reactor: Reactor, options: Options, lowest: LogLevelFilter) -> Gate
         return _supervisor(reactor, options, options.worker_count, lowest)
     raise_descriptor_limit()
     service = _gateway(reactor, options)
-    _tune_garbage_collector()
+    tune_garbage_collector()
     if options.handoff is None:
         reactor.callWhenRunning(StopSignals(reactor, lambda: service.is_stopping, service.stop_now).install)
     return service
@@ -234,18 +234,6 @@ def _reload(service: GatewayService, options: Options, lowest: LogLevelFilter) -
 def _demo_page(demo: DemoState | None) -> Mapping[bytes, Resource]:
     """Return the resources of the demo page; without ``--demo`` it hands out no tokens."""
     return demo_page(None) if demo is None else demo_page(DemoTokens(demo, time.time), page_hosts(demo.url))
-
-
-def _tune_garbage_collector() -> None:
-    """Make the garbage collector scan long-lived objects less often: connections, and the modules loaded so far.
-
-    A connection consists of about forty long-lived objects. With Python's default thresholds, creating them makes the
-    collector scan the young generations again and again, which took a fifth of the cost of a connect. The old
-    generation must not be scanned less often than it is: when a peer aborts TLS, Twisted leaves a reference cycle that
-    keeps OpenSSL's memory allocated.
-    """
-    gc.freeze()
-    gc.set_threshold(10_000, 5, 2)
 
 
 def _supervisor(reactor: Reactor, options: Options, count: int, lowest: LogLevelFilter) -> Supervisor:

@@ -18,6 +18,7 @@ from callcenter_ws.bridge.metrics import metrics_site
 from callcenter_ws.bridge.reload import BridgeReload
 from callcenter_ws.bridge.service import BridgeService
 from callcenter_ws.bridge.settings import BridgeSettings
+from callcenter_ws.runtime.garbage_collector import tune_garbage_collector
 from callcenter_ws.runtime.listener import Listener, with_private_mode
 from callcenter_ws.runtime.log_output import LogLevelFilter, log_observer
 from callcenter_ws.runtime.logged_service import LoggedService
@@ -109,6 +110,8 @@ def makeService(options: Options) -> Service:
         Listener(reactor, endpoint, site, setting="metrics.listen").setServiceParent(service)
     logged = LoggedService(service, observer)
     reports.setServiceParent(logged)
+    # The process is the bridge's own.
+    tune_garbage_collector()
     return logged
 
 
