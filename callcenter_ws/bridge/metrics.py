@@ -85,6 +85,7 @@ class BridgeMetrics(Collector):
         yield self._states("up", "Whether the exchange is connected and synchronized.", lambda one: one.health.is_up)
         yield self._states("gateway_connected", "Whether the source is connected to the gateway.", _is_connected)
         yield self._states("spool_events", "Events that the gateway has not taken.", _waiting)
+        yield self._states("spool_events_limit", "Events that a spool may hold.", self._limit)
         yield self._states("unspooled_events", "Of these, events that are not on disk.", _unspooled)
         yield self._counts("messages", "Messages of the exchange.", _messages)
         yield self._counts("sessions", "Sessions with the exchange.", _sessions)
@@ -99,6 +100,9 @@ class BridgeMetrics(Collector):
         yield self._kinds("over_limit", "What was over a limit.", "kind", lambda one: one.over_limit)
         yield self._kinds("losses", "Ended sessions and failed attempts.", "reason", lambda one: one.counters.losses)
         yield self._lag()
+
+    def _limit(self, exchange: ExchangeService) -> float:
+        return self._service.settings.gateway.buffer
 
     def _states(self, name: str, text: str, of: Callable[[ExchangeService], float | None]) -> Metric:
         family = GaugeMetricFamily(_PREFIX + name, text, labels=["source"])

@@ -6,17 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from bridge_metrics_world import count_everything, exposition, new_bridge
 from prometheus_client.parser import text_string_to_metric_families
-from twisted.internet.task import Clock
 
 from callcenter_ws.bridge.loss import Loss, LostReason
-from callcenter_ws.bridge.metrics import MAX_KINDS, BridgeMetrics
-from callcenter_ws.bridge.reload import BridgeReload
+from callcenter_ws.bridge.metrics import MAX_KINDS
 from callcenter_ws.bridge.service import BridgeService
-from callcenter_ws.bridge.settings import BridgeSettings, GatewaySettings, SourceSettings
 from callcenter_ws.bridge.summary import summary_of
-from callcenter_ws.runtime.endpoints import EndpointDescription
 
 MANUAL = Path(__file__).parents[2] / "docs" / "metrics.rst"
 _ROW = re.compile(r"   \* - ``(callcenter_bridge_\w+)``\n     - (\w+)\n     -(?: (.*))?\n     - (.+)")
@@ -24,32 +20,11 @@ _ROW = re.compile(r"   \* - ``(callcenter_bridge_\w+)``\n     - (\w+)\n     -(?:
 
 @pytest.fixture
 def bridge(tmp_path: Path) -> BridgeService:
-    (tmp_path / "secret").write_text("secret")
-    source = SourceSettings(
-        name="pbx1",
-        kind="asterisk",
-        endpoint=EndpointDescription.parse("tcp:127.0.0.1:1"),
-        username="callcenter",
-        secret_file=tmp_path / "secret",
-        tenant="acme",
-    )
-    gateway = GatewaySettings(endpoint=EndpointDescription.parse(f"unix:{tmp_path}/amp"), spool=tmp_path / "spool")
-    return BridgeService(BridgeSettings(gateway=gateway, sources=(source,)), Clock())
-
-
-def exposition(bridge: BridgeService) -> str:
-    registry = CollectorRegistry()
-    reload = BridgeReload(bridge, lambda: bridge.settings, lambda level: None, lambda: 0.0)
-    registry.register(BridgeMetrics(bridge, reload))
-    return generate_latest(registry).decode()
+    return new_bridge(tmp_path)
 
 
 def test_the_manual_has_exactly_these_metrics(bridge: BridgeService) -> None:
-    (exchange,) = bridge.exchanges
-    exchange.counters.count_refused("invalid_event")
-    exchange.counters.count_loss("timeout")
-    exchange.traffic.skipped["Newexten"] = 3
-    exchange._unmatched["queue"] = exchange._over_limit["calls"] = exchange._strays["Hangup"] = 1
+    count_everything(bridge)
     rows = {
         name: (kind, frozenset(re.findall(r"``(\w+)``", labels or "")))
         for name, kind, labels, _ in _ROW.findall(MANUAL.read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from bridge_metrics_world import count_everything, exposition, new_bridge
 from metrics_world import MetricsWorld
 from monitored_gateway import Gateway, gateway_on_redis
 from prometheus_client.parser import text_string_to_metric_families
@@ -36,10 +37,18 @@ def with_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def families(single: str, with_workers: str) -> dict[str, tuple[str, frozenset[str]]]:
+def of_a_bridge(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The exposition of a bridge, with all families."""
+    bridge = new_bridge(tmp_path_factory.mktemp("bridge"))
+    count_everything(bridge)
+    return exposition(bridge)
+
+
+@pytest.fixture(scope="session")
+def families(single: str, with_workers: str, of_a_bridge: str) -> dict[str, tuple[str, frozenset[str]]]:
     """Type and labels of each family, by the name of its samples; of a histogram, without its suffixes."""
     found: dict[str, tuple[str, frozenset[str]]] = {}
-    for text in (single, with_workers, _with_all_labels()):
+    for text in (single, with_workers, of_a_bridge, _with_all_labels()):
         for family in text_string_to_metric_families(text):
             name = f"{family.name}_total" if family.type == "counter" else family.name
             labels = {label for sample in family.samples for label in sample.labels} - {"worker", "le"}

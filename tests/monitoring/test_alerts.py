@@ -38,6 +38,7 @@ def histogram(name: str, low: float, high: float) -> Series:
 CLIENTS = {'callcenter_ws_connections{role="agent"}': constant(500)}
 LIMITS = 'callcenter_ws_peer_limits_exceeded_total{limit="requests"}'
 REFUSED = 'callcenter_ws_handshakes_refused_total{reason="unauthorized"}'
+PBX = '{source="pbx1"}'
 CERTIFICATE = 'callcenter_ws_certificate_not_after_timestamp_seconds{endpoint="ssl:443"}'
 
 CASES: dict[str, tuple[Series, Series]] = {
@@ -147,6 +148,61 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"callcenter_ws_last_reload_successful": constant(0)},
         {"callcenter_ws_last_reload_successful": constant(1)},
     ),
+    "BridgeUnreachable": ({'up{job="callcenter-bridge"}': constant(0)}, {'up{job="callcenter-bridge"}': constant(1)}),
+    "BridgeExchangeDown": (
+        {f"callcenter_bridge_up{PBX}": constant(0)},
+        {f"callcenter_bridge_up{PBX}": f"1x{STEPS - 5} 0x2 1x3"},
+    ),
+    "BridgeGatewayAway": (
+        {f"callcenter_bridge_gateway_connected{PBX}": constant(0)},
+        {f"callcenter_bridge_gateway_connected{PBX}": f"1x{STEPS - 5} 0x2 1x3"},
+    ),
+    "BridgeSpoolGrows": (
+        {f"callcenter_bridge_spool_events{PBX}": rising(100)},
+        {f"callcenter_bridge_spool_events{PBX}": f"0x{STEPS - 10} 5000x5 0x5"},
+    ),
+    "BridgeSpoolFills": (
+        {
+            f"callcenter_bridge_spool_events{PBX}": constant(600),
+            f"callcenter_bridge_spool_events_limit{PBX}": constant(1_000),
+        },
+        {
+            f"callcenter_bridge_spool_events{PBX}": constant(400),
+            f"callcenter_bridge_spool_events_limit{PBX}": constant(1_000),
+        },
+    ),
+    "BridgeSpoolFull": (
+        {f"callcenter_bridge_spool_full_total{PBX}": f"0x{STEPS - 20} 1x20"},
+        {f"callcenter_bridge_spool_full_total{PBX}": constant(1)},
+    ),
+    # A series begins with its first event.
+    "BridgeEventsRefused": (
+        {'callcenter_bridge_refused_events_total{source="pbx1",code="too_large"}': f"_x{STEPS - 20} 1x20"},
+        {'callcenter_bridge_refused_events_total{source="pbx1",code="too_large"}': constant(3)},
+    ),
+    "BridgeWithoutTenant": (
+        {'callcenter_bridge_without_tenant_total{source="pbx1",kind="queue"}': f"2x{STEPS - 20} 3x20"},
+        {'callcenter_bridge_without_tenant_total{source="pbx1",kind="queue"}': constant(3)},
+    ),
+    "BridgeOverLimit": (
+        {'callcenter_bridge_over_limit_total{source="pbx1",kind="calls"}': f"_x{STEPS - 20} 1x20"},
+        {'callcenter_bridge_over_limit_total{source="pbx1",kind="calls"}': constant(3)},
+    ),
+    "BridgeEventsLate": (
+        {
+            'callcenter_bridge_lag_seconds_bucket{source="pbx1",le="5.0"}': constant(0),
+            'callcenter_bridge_lag_seconds_bucket{source="pbx1",le="10.0"}': rising(10),
+            'callcenter_bridge_lag_seconds_bucket{source="pbx1",le="+Inf"}': rising(10),
+        },
+        {
+            'callcenter_bridge_lag_seconds_bucket{source="pbx1",le="0.05"}': rising(10),
+            'callcenter_bridge_lag_seconds_bucket{source="pbx1",le="+Inf"}': rising(10),
+        },
+    ),
+    "BridgeReloadFailed": (
+        {"callcenter_bridge_last_reload_successful": constant(0)},
+        {"callcenter_bridge_last_reload_successful": constant(1)},
+    ),
 }
 """For each alert series that set it off, and similar ones that do not."""
 
@@ -155,7 +211,9 @@ def of_node(series: str) -> str:
     """Return a series with the labels that Prometheus adds."""
     name, _, labels = series.partition("{")
     own = labels.removesuffix("}")
-    return f'{name}{{job="callcenter-ws",instance="node-1"{"," if own else ""}{own}}}'
+    job = "callcenter-bridge" if name.startswith("callcenter_bridge_") else "callcenter-ws"
+    labels = own if own.startswith("job=") else ",".join(filter(None, (f'job="{job}"', own)))
+    return f'{name}{{instance="node-1",{labels}}}'
 
 
 def firing(folder: Path, series: Series, expected: list[str]) -> None:

@@ -30,7 +30,7 @@ _OF_PROMETHEUS |= {"process_open_fds", "process_max_fds"}
 def names_in(expression: str) -> set[str]:
     """Return the names of metrics in a query; those of buckets without their suffix."""
     without_strings = re.sub(r'"[^"]*"', "", expression)
-    names = re.findall(r"\b(?:callcenter_ws|process)_\w+|\bup\b", without_strings)
+    names = re.findall(r"\b(?:callcenter_ws|callcenter_bridge|process)_\w+|\bup\b", without_strings)
     return {re.sub("_(bucket|sum|count)$", "", name) for name in names}
 
 
@@ -65,7 +65,8 @@ def test_the_manual_has_exactly_the_metrics_of_real_gateways(families: Families)
 
 
 def test_the_manual_names_the_metrics_of_the_process(families: Families) -> None:
-    for name in families.keys() - {name for name in families if name.startswith(("callcenter_ws_", "python_gc_"))}:
+    ours = ("callcenter_ws_", "callcenter_bridge_", "python_gc_")
+    for name in families.keys() - {name for name in families if name.startswith(ours)}:
         assert f"``{name}``" in MANUAL.read_text()
 
 
