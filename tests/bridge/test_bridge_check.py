@@ -121,6 +121,13 @@ def test_events_that_a_filter_hides_are_named() -> None:
     )
 
 
+def test_hidden_events_of_calls_may_be_a_missing_class() -> None:
+    events = [message("AgentCalled", Privilege="agent,all")]
+    hidden = "are hidden, because read = call is missing, or by eventfilter"
+    assert hidden in texts(facts(read=None, events=events), Level.PROBLEM)
+    assert "because" not in texts(facts(read=CLASSES, events=events), Level.PROBLEM)
+
+
 @pytest.mark.parametrize("name", [name for name in names() if not name.endswith(".filtered")])
 def test_a_user_without_filters_misses_no_events(name: str) -> None:
     events = [event.message for event in live_events(capture(name))]

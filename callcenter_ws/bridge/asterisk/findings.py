@@ -149,8 +149,17 @@ def _hidden(facts: Facts) -> Iterator[Finding]:
     names = {event.name for event in facts.events}
     hidden = sorted({name for seen, others in _TOGETHER if seen in names for name in others if name not in names})
     if hidden:
-        text = f"events of these kinds are hidden, by eventfilter or disabledevents in manager.conf: {_some(hidden)}"
+        missing = facts.read is None and "call" not in _classes(facts)
+        cause = "because read = call is missing, or by" if missing else "by"
+        text = (
+            f"events of these kinds are hidden, {cause} eventfilter or disabledevents in manager.conf: {_some(hidden)}"
+        )
         yield Finding(Level.PROBLEM, text)
+
+
+def _classes(facts: Facts) -> set[str]:
+    """Return the classes of which events came."""
+    return {name for event in facts.events for name in event.get("Privilege").lower().split(",")}
 
 
 def _exact_classes(facts: Facts, read: frozenset[str]) -> Iterator[Finding]:
@@ -171,7 +180,7 @@ def _seen_classes(facts: Facts) -> Iterator[Finding]:
     else:
         text = "read = system is missing, or the exchange is still booting: it did not say that it is booted"
         yield Finding(Level.PROBLEM, text)
-    seen = {name for event in facts.events for name in event.get("Privilege").lower().split(",")}
+    seen = _classes(facts)
     for name, use in _CLASS_OF_USE.items():
         if name in seen:
             yield Finding(Level.OK, f"events of the class {name} come: read has {name}")
