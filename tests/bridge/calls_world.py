@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asterisk_captures import SETTINGS
@@ -47,6 +47,13 @@ class CallsWorld:
         if stamped is not None:
             headers["Timestamp"] = f"{stamped:.6f}"
         self.machine.handle(AmiMessage(headers, {}, name, ""), self.time)
+        self.take()
+
+    def receive(self, name: str, repeated: Mapping[str, Sequence[str]], **headers: str) -> None:
+        """Let the exchange send an event with headers that are repeated."""
+        self.time += 0.01
+        first = {header: values[0] for header, values in repeated.items()}
+        self.machine.handle(AmiMessage({**headers, **first}, repeated, name, ""), self.time)
         self.take()
 
     def take(self) -> None:

@@ -642,6 +642,24 @@ def test_a_tenant_by_a_variable_of_the_caller() -> None:
     assert [event.tenant_id for event in world.events] == ["globex"]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_tenant_by_a_variable_that_events_of_the_channel_show(at_once: bool) -> None:
+    """As with ``channelvars = OTHER,CUSTOMER`` in manager.conf, of a user without the class dialplan."""
+    settings = with_settings(tenants=(TenantRule(tenant="globex", variable="CUSTOMER=g.*"),), tenant="acme")
+    world = CallsWorld(settings)
+    shown = {"ChanVariable": ["OTHER=1", f"CUSTOMER={'globex' if at_once else ''}"]}
+    uniqueid = "1.1"
+    headers = {"Channel": "PJSIP/trunk-00000001", "Uniqueid": uniqueid, "Linkedid": uniqueid, "Context": "from-trunk"}
+    world.receive("Newchannel", shown, ChannelState="4", CallerIDNum="555", **headers)
+    assert [event.tenant_id for event in world.events] == ["globex"] * at_once
+    shown = {"ChanVariable": ["OTHER=1", "CUSTOMER=globex"]}
+    world.receive("QueueCallerJoin", shown, Queue="support", Position="1", **headers)
+    assert [(event.type, event.tenant_id) for event in world.events] == [
+        ("call.incoming", "globex"),
+        ("queue.joined", "globex"),
+    ]
+
+
 def test_a_tenant_by_an_account_code_that_the_dialplan_sets() -> None:
     settings = with_settings(tenants=(TenantRule(tenant="globex", account_code="globex"),), tenant="acme")
     world = CallsWorld(settings)

@@ -16,6 +16,9 @@ from callcenter_ws.bridge.calls import CallBook
 from callcenter_ws.bridge.outgoing import Outgoing
 from callcenter_ws.bridge.tenants import TenantRules
 
+_VARIABLES = "ChanVariable"
+"""The header with a variable of the channel, where ``channelvars`` in ``manager.conf`` names it."""
+
 Translate = Callable[[Mapping[str, str], float], None]
 
 
@@ -64,7 +67,7 @@ class AsteriskCalls:
         }
         self.member_status = dials.member_status
         self.handlers: dict[str, Callable[[AmiMessage, float], None]] = {
-            name: _by_headers(translate) for name, translate in translations.items()
+            name: self._handler(translate) for name, translate in translations.items()
         }
 
     def restore(self, records: Mapping[str, bytes]) -> list[str]:
@@ -89,6 +92,16 @@ class AsteriskCalls:
     def _conclude(self, call: Call) -> None:
         self.tracker.conclude(call)
 
+    def _handler(self, translate: Translate) -> Callable[[AmiMessage, float], None]:
+        def handle(message: AmiMessage, time: float) -> None:
+            headers = message.headers
+            if _VARIABLES not in headers:
+                translate(headers, time)
+                return
+            uniqueid, texts = headers.get("Uniqueid", ""), message.all(_VARIABLES)
+            self.tracker.note_variables(uniqueid, texts)
+            translate(headers, time)
+            if message.name == "Newchannel":
+                self.tracker.note_variables(uniqueid, texts)
 
-def _by_headers(translate: Translate) -> Callable[[AmiMessage, float], None]:
-    return lambda message, time: translate(message.headers, time)
+        return handle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from callcenter_ws.bridge.asterisk.message import AmiMessage
@@ -32,6 +32,7 @@ class ListedChannel:
         is_up, is_ringing: its state.
         queue: the queue that its dialplan entered; also while it talks.
         bridge: the bridge that it is in; empty: none.
+        variables: those that the exchange shows, as texts ``NAME=value``.
     """
 
     headers: Mapping[str, str]
@@ -44,6 +45,7 @@ class ListedChannel:
     is_ringing: bool
     queue: str
     bridge: str
+    variables: Sequence[str] = ()
 
     @classmethod
     def read(cls, message: AmiMessage, time: float) -> ListedChannel:
@@ -65,6 +67,7 @@ class ListedChannel:
             is_ringing=state == _RINGING,
             queue=data.partition(",")[0] if headers.get("Application") == "Queue" else "",
             bridge=headers.get("BridgeId", ""),
+            variables=message.all("ChanVariable"),
         )
 
     @property

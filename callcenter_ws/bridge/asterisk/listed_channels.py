@@ -122,6 +122,7 @@ class ListedChannels:
         call = tracker.introduce(channel, headers, root.since, queue)
         if call is None:
             return
+        tracker.note_variables(root.uniqueid, root.variables)
         for listed in channels:
             other = tracker.table.get(listed.uniqueid)
             if other is not None:

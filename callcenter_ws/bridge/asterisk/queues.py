@@ -215,10 +215,7 @@ class Queues:
         if name == "QUEUESTATUS" and reason is not None:
             self._settle(call, channel.uniqueid, reason)
         elif name in self._tracker.tenants.variables:
-            origin = self._tracker.notes(call).origin
-            if origin is not None and not call.is_announced and self._tracker.is_root(call, channel):
-                origin.variables[name] = headers.get("Value", "")
-                self._tracker.decide(call)
+            self._tracker.note_variables(channel.uniqueid, (f"{name}={headers.get('Value', '')}",))
 
     def gone(self, channel: Channel, call: Call, time: float, cause: str) -> None:
         """Settle why the caller of a channel that ends has left its queue."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from callcenter_ws.bridge.asterisk.call_notes import FAR_END_CAUSES, CallNotes
 from callcenter_ws.bridge.asterisk.channels import MAX_UNIQUEID, Channel, ChannelTable
@@ -11,7 +11,7 @@ from callcenter_ws.bridge.asterisk.parties import Parties
 from callcenter_ws.bridge.call import Call, Party
 from callcenter_ws.bridge.call_register import EndedBy
 from callcenter_ws.bridge.calls import CallBook
-from callcenter_ws.bridge.tenants import CallOrigin, TenantRules
+from callcenter_ws.bridge.tenants import CallOrigin, TenantRules, named_values
 
 _END_SECONDS = 1.0
 """What hung up within this time before the end of a call ended it."""
@@ -207,6 +207,18 @@ class Tracker:
         """Announce a call that was held back for its tenant only, if more that is known of it now decides that."""
         if call.direction and not call.is_announced and self._decide(call, self.notes(call)):
             self.book.announce(call)
+
+    def note_variables(self, uniqueid: str, texts: Sequence[str]) -> None:
+        """Note variables of a channel, as texts ``NAME=value``, if it is the caller's and rules of tenants use them."""
+        channel = self.table.get(uniqueid)
+        call = self.call_of(channel)
+        if call is None or channel is None or call.is_announced or not self.is_root(call, channel):
+            return
+        origin = self.notes(call).origin
+        found = {name: value for name, value in named_values(texts, self.tenants.variables).items() if value}
+        if origin is not None and found:
+            origin.variables.update(found)
+            self.decide(call)
 
     def conclude(self, call: Call) -> None:
         """Fill in the tenant and the direction of a call that is announced now."""
