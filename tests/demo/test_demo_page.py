@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 from callcenter_ws.demo.page import demo_page
 from callcenter_ws.demo.settings import page_hosts
 from callcenter_ws.errors import CLOSES, ErrorCode, Refusal
+from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.site import GatewaySite
 
@@ -136,6 +137,11 @@ def test_the_script_writes_no_markup() -> None:
 def test_the_script_uses_only_element_ids_of_the_page() -> None:
     named = set(re.findall(r'byId\("([^"]+)"\)', request("/demo/page.js")[2].decode()))
     assert named <= References(request("/")[2].decode()).ids
+
+
+def test_the_script_has_words_for_each_event() -> None:
+    script = request("/demo/page.js")[2].decode()
+    assert set(re.findall(r'^  "([a-z.]+)": \(p\) => ', script, re.MULTILINE)) == set(CATALOGUE)
 
 
 def test_the_script_reconnects_after_the_same_close_codes_as_the_table_says() -> None:

@@ -125,6 +125,8 @@ const LINES = {
   "chat.session.ended": (p) => words("chat", p.session_id, "ended", p.reason ? `(${p.reason})` : ""),
   "notification": (p) => `${p.title}: ${p.message}`,
   "alert": (p) => `${p.title}: ${p.message}`,
+  "source.up": (p) => words(p.source, "is connected", after("to version", p.version)),
+  "source.down": (p) => words(p.source, "is not connected", p.reason ? `(${state(p.reason)})` : ""),
   "presence.changed": (p) => words(p.user_id, "is", p.online ? "online" : "offline"),
 };
 
