@@ -69,6 +69,14 @@ def test_a_capture_that_was_cut_off_says_so() -> None:
     assert replay.notes == ["the exchange refused the login: Authentication failed"]
 
 
+def test_a_message_without_an_end_takes_none_of_the_others_with_it() -> None:
+    whole = capture("01-answered-caller-hangs-up").content
+    replay = Replay(SETTINGS)
+    units = list(replay.play(Capture(whole + b"Event: Newchannel\r\nX: " + b"x" * 17_000_000)))
+    assert "call.ended" in [event.type for unit in units for event in unit.events]
+    assert replay.notes[0] == "a message has no end; what follows it is not read"
+
+
 @pytest.mark.parametrize("text", ["1.0 0", "x\t0", "1.0\t5\n2.0\t4", "-1\t0", "nan\t0"])
 def test_wrong_times_are_refused(text: str) -> None:
     if text == "1.0 0":

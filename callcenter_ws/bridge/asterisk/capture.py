@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
+_PIECE_BYTES = 65_536
+
+
 class NotACapture(ValueError):
     """The content is not what a connection to the manager interface receives; the text gives the reason."""
 
@@ -27,7 +30,9 @@ class Capture:
     def chunks(self) -> Iterator[tuple[float | None, bytes]]:
         """Yield what each read received, with its time; None if it is unknown."""
         if not self.times:
-            yield None, self.content
+            # In pieces, so that a message without an end at the end of the capture takes none with it.
+            for start in range(0, len(self.content), _PIECE_BYTES):
+                yield None, self.content[start : start + _PIECE_BYTES]
             return
         ends = [offset for _, offset in self.times[1:]]
         # What precedes the first known offset arrived at the first known time at the latest.
