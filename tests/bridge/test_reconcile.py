@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from asterisk_captures import SETTINGS, recordings, replayed
 from listed_exchange import BOOT, Timed, listed, messages_of
@@ -15,6 +16,7 @@ from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.laws import breaches
 from callcenter_ws.bridge.outgoing import BridgeEvent
+from callcenter_ws.bridge.settings import TenantRule
 
 ANSWERED, ABANDONED = "01-answered-caller-hangs-up", "04-abandoned-nobody-rings"
 CROSSED = "46-reconnect"
@@ -263,6 +265,21 @@ def test_a_bridge_without_records_introduces_what_goes_on() -> None:
     assert messages[0][1] - 1.1 < begun.time < messages[place][1]
     bridge.handle(messages[place:])
     assert told(bridge.events)[-1] == "call.ended caller"
+
+
+def test_the_list_of_channels_shows_variables_that_choose_the_tenant() -> None:
+    bridge, messages = Bridge(), messages_of(ANSWERED)
+    rule = TenantRule(tenant="globex", variable="CUSTOMER=globex")
+    bridge.machine = AsteriskMachine(msgspec.structs.replace(SETTINGS, tenants=(rule,)), {})
+    place = talking(messages)
+    snapshot = listed(messages, place, place)
+    shown = ("OTHER=1", "CUSTOMER=globex")
+    channels = [
+        AmiMessage({**message.headers, "ChanVariable": shown[0]}, {"ChanVariable": shown}, message.name, "")
+        for message in snapshot.channels
+    ]
+    found = bridge.synchronize(replace(snapshot, channels=channels), messages[place][1])
+    assert {event.tenant_id for event in of_calls(found)} == {"globex"}
 
 
 # Events in flight
