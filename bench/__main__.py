@@ -122,6 +122,11 @@ def _write(options: argparse.Namespace, described: Mapping[str, str], reports: l
         draw(reports, options.plot)
 
 
+def _folder(text: str) -> Path:
+    """Return an absolute path: the servers run in folders of their own."""
+    return Path(text).absolute()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m bench",
@@ -134,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw fan-out, connect and memory to this file")
     parser.add_argument(
-        "--folder", type=Path, help="where stores keep their files (default: the system's temporary folder)"
+        "--folder", type=_folder, help="where stores keep their files (default: the system's temporary folder)"
     )
     return parser
 
