@@ -299,6 +299,16 @@ def test_a_call_of_an_agent_to_the_exchange_itself_is_internal(world: CallsWorld
     world.check()
 
 
+def test_a_caller_whom_the_dialplan_refuses_as_busy_has_not_ended_the_call(world: CallsWorld) -> None:
+    world.caller()
+    world.one("Newstate", "caller", ChannelState="7")
+    world.one("HangupRequest", "caller", ChannelState="7")
+    world.hang_up("caller", "17")
+    ended = world.one_payload("call.ended")
+    assert (ended["ended_by"], ended["hangup_cause"]) == ("exchange", "17")
+    world.check()
+
+
 def test_a_call_that_reaches_nobody(world: CallsWorld) -> None:
     world.caller()
     world.hang_up("caller", requested=True)

@@ -10,6 +10,8 @@ from callcenter_ws.bridge.asterisk.tracker import Tracker
 from callcenter_ws.bridge.asterisk.unseen import UnseenDials
 from callcenter_ws.bridge.call import Call
 
+_BUSY = "7"
+
 _SETTLE_SECONDS = 1.0
 """How long a call is held back that was answered by the exchange and dials nothing."""
 
@@ -228,7 +230,8 @@ class Dials:
         """Handle ``HangupRequest``: the far end of a channel hung up."""
         self._tracker.sees_requests = True
         channel = self._table.get(headers.get("Uniqueid", ""))
-        if channel is None:
+        if channel is None or headers.get("ChannelState") == _BUSY:
+            # A caller whom the dialplan refuses as busy has not hung up, though the far end is gone by that.
             return
         if channel.requested is None:
             channel.requested = time
