@@ -21,8 +21,8 @@ class EventsInFlight:
     twice, and nothing is taken for a difference that is only on its way.
 
     Attributes:
-        born: channels that did not exist.
-        hung_up: channels that existed, or were born meanwhile.
+        created: channels that did not exist.
+        hung_up: channels that existed, or were created meanwhile.
         answered: channels that had not answered, or were not yet connected with the caller.
         joined: callers who were in no queue.
         left: callers who were in a queue.
@@ -30,7 +30,7 @@ class EventsInFlight:
     """
 
     def __init__(self) -> None:
-        self.born: set[str] = set()
+        self.created: set[str] = set()
         self.hung_up: set[str] = set()
         self.answered: set[str] = set()
         self.joined: set[str] = set()
@@ -47,7 +47,7 @@ class EventsInFlight:
     def _take(self, name: str, headers: Mapping[str, str]) -> None:
         uniqueid = headers.get("Uniqueid", "")
         if name == "Newchannel":
-            self.born.add(uniqueid)
+            self.created.add(uniqueid)
         elif name == "Hangup":
             self.hung_up.add(uniqueid)
         elif name == "DialEnd" and headers.get("DialStatus") == "ANSWER":

@@ -86,7 +86,7 @@ class _Comparison:
             found.append(channel)
             if channel.linkedid in self._touched:
                 self._touched.add(channel.uniqueid)
-        excluded = flight.born | self._touched
+        excluded = flight.created | self._touched
         self._listed = {channel.uniqueid: channel for channel in found if channel.uniqueid not in excluded}
         yield
         self._talk = Conversations(snapshot.bridges, flight.answered)
