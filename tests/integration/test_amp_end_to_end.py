@@ -436,7 +436,9 @@ async def test_unknown_kind_is_refused(amp_gateway: AmpGateway) -> None:
 def test_remote_broadcaster_in_another_process(amp_gateway: AmpGateway) -> None:
     gateway = amp_gateway.gateway
     daemon = RemoteDaemon(amp_gateway.tcp, amp_gateway.secret_file)
-    assert daemon.call("ping") == [__version__, "test-node"]
+    version, node, server_time_ms = daemon.call("ping")
+    assert (version, node) == (__version__, "test-node")
+    assert isinstance(server_time_ms, int)
     daemon.call("subscribe", ["chat.message"])
     visitor = gateway.connect("visitor", claims={"session_id": "chat-11", "sub": "ada"})
     visitor.request("chat.message", {"session_id": "chat-11", "body": "Hi"})
