@@ -6,7 +6,7 @@ import json
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -98,14 +98,18 @@ class Actor:
 
     def amp(self, command: bytes, *, scope: str = TENANT, **arguments: Any) -> bool:
         """Return whether a command is carried out over AMP; any refusal but one for lack of rights fails the test."""
+        with self.amp_line(scope) as line:
+            return line.carries_out(command, **arguments)
+
+    @contextmanager
+    def amp_line(self, scope: str = TENANT) -> Iterator[AmpLine]:
+        """Connect over AMP, with its token where that is accepted."""
         with AmpLine(self.gateway.ports["AmpServerFactory"][0]) as line:
             token = self.token(tenant_id=scope)
             if token is not None and b"_error_code" in line.ask(b"Authenticate", token=token):
                 # The refusal must not be the only thing that stands before the command.
                 assert line.ask(b"Ping")[b"_error_code"] == b"UNAUTHENTICATED"
-            answer = line.ask(command, **arguments)
-        assert answer.get(b"_error_code") in (None, b"UNAUTHENTICATED", b"FORBIDDEN"), answer
-        return b"_error_code" not in answer
+            yield line
 
 
 class AmpLine:
@@ -123,6 +127,12 @@ class AmpLine:
         self._stream.close()
         self._socket.close()
 
+    def carries_out(self, command: bytes, **arguments: Any) -> bool:
+        """Return whether a command is carried out; any refusal but one for lack of rights fails the test."""
+        answer = self.ask(command, **arguments)
+        assert answer.get(b"_error_code") in (None, b"UNAUTHENTICATED", b"FORBIDDEN"), answer
+        return b"_error_code" not in answer
+
     def ask(self, command: bytes, **arguments: Any) -> dict[bytes, bytes]:
         """Send a command and return the answer to it; acknowledge the events of a subscription that come before."""
         box = {b"_ask": b"1", b"_command": command}
@@ -131,6 +141,7 @@ class AmpLine:
         self._send(box)
         while True:
             received = dict(iter(lambda: (key := self._text(), self._text() if key else b""), (b"", b"")))
+            assert received, "the gateway has closed the connection"
             if b"_command" not in received:
                 return received
             self.events.append(received)
@@ -247,11 +258,23 @@ def publishes_over_amp(actor: Actor) -> str:
 
 
 def is_a_source(actor: Actor) -> str:
-    name = f"pbx-{secrets.token_hex(4)}"
-    arguments = {"source": name, "kind": "asterisk", "instance": "1"}
-    own = actor.amp(b"Hello", **arguments, tenants=[TENANT])
-    other = actor.amp(b"Hello", **{**arguments, "source": f"{name}-2"}, tenants=[OTHER])
+    own, other = (_is_source_of(actor, tenant) for tenant in (TENANT, OTHER))
     return _within_tenant(own, other)
+
+
+def _is_source_of(actor: Actor, tenant: str) -> bool:
+    """Return whether it may be a source of a tenant, and may tell the state of it there and nowhere else."""
+    another = OTHER if tenant == TENANT else TENANT
+    hello = {"source": f"pbx-{secrets.token_hex(4)}", "kind": "asterisk", "instance": "1", "tenants": [tenant]}
+    sync = {"scope": "queues", "source_seq": 1, "part": 1, "last": "True", "entities": []}
+    with actor.amp_line() as line:
+        if line.carries_out(b"Hello", **hello):
+            assert not line.carries_out(b"SyncState", tenant_id=another, **sync)
+            assert line.carries_out(b"SyncState", tenant_id=tenant, **sync)
+            return True
+    with actor.amp_line() as line:
+        assert not line.carries_out(b"SyncState", tenant_id=tenant, **sync)
+    return False
 
 
 def revokes_tokens_of_every_tenant(actor: Actor) -> str:
@@ -303,7 +326,7 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "POST /ws/events": publishes_over_http,
     "POST /ws/events for any tenant, with a token of *": publishes_over_http_for_others,
     "AMP PublishEvent, PublishBatch": publishes_over_amp,
-    "AMP Hello": is_a_source,
+    "AMP Hello, SyncState": is_a_source,
     "AMP Subscribe": subscribes_over_amp,
     "AMP UserOnline": _commands(b"UserOnline", user_id="101"),
     "AMP DisconnectUser": _commands(b"DisconnectUser", user_id="101"),
