@@ -21,7 +21,7 @@ class _Agent:
 
     Attributes:
         user_id: that of the user.
-        state: the last one; empty if none was told.
+        state: the last one; empty if none was published.
         calls: the answered calls that it is in, of any tenant.
         free_since: the end of the last of them, while its state still says that it is in one; None otherwise.
     """
@@ -37,7 +37,7 @@ class _Agent:
 
 
 class AgentLaws:
-    """Checks what is told of agents and members.
+    """Checks the published events of agents and members.
 
     Args:
         report: called with the text of each breach.
@@ -112,7 +112,7 @@ class AgentLaws:
         return call_id in self._calls.get(user_id, ())
 
     def has_state(self, user_id: str) -> bool:
-        """Return whether it is told what an agent does: not of a device without a user."""
+        """Return whether the activity of an agent is published: not that of a device without a user."""
         return any(agent.user_id == user_id and agent.state for agent in self._agents.values())
 
     def _watch(self, time: float) -> None:

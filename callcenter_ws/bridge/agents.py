@@ -1,8 +1,8 @@
-"""The users of devices as agents: who is logged in, and in which state.
+"""Agents: the users of devices, whether each is logged in, and their states.
 
 A user is logged in while it is a member of a queue, or is logged in as an agent of the exchange by a call. Only those
-have ``agent.*`` events; calls of other users are told by ``call.*`` alone, so that no user is shown whom no logout
-would ever remove. A user in queues of two tenants is an agent of both, and each is told its own queues only.
+have ``agent.*`` events; calls of other users have ``call.*`` alone, so that no user is shown whom no logout
+would ever remove. A user in queues of two tenants is an agent of both; each receives its own queues only.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _MAX_USERS = 20_000
 """Users of one exchange. Activities and memberships of further ones make no agent, and are counted."""
 
 _STEP_AGENTS = 20
-"""Agents whose changes are told in one step after a comparison."""
+"""Agents whose changes are published in one step after a comparison."""
 
 _MAX_CALLS = 32
 """Calls of one user at the same time. Further ones do not change its state, and are counted."""
 
 
 class AgentRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the gateway was told of an agent who is logged in: the state is that of its last event."""
+    """The published state of an agent who is logged in: that of the last event."""
 
     tenant_id: str
     user_id: str
@@ -52,7 +52,7 @@ class _Agent:
         changed_at: the time of the last fact.
         activities: what it does, by call.
         logins: the tenants of its logins by calls, by the name of the exchange's agent.
-        told: what the gateway was told, by tenant.
+        told: what was published, by tenant.
     """
 
     __slots__ = ("activities", "changed_at", "logins", "members", "told", "user")
@@ -80,7 +80,7 @@ class _Agent:
 
 
 class Agents:
-    """Publishes logins, logouts and changes of state. They are told by ``settle``, after all facts of one moment.
+    """Publishes logins, logouts and changes of state. ``settle`` publishes them, after all facts of one moment.
 
     Attributes:
         dropped: what was over a limit, counted by kind (``users``, ``agent_calls``).
@@ -99,7 +99,7 @@ class Agents:
     # Restart and reconciliation
 
     def restore(self, records: Mapping[str, bytes]) -> None:
-        """Take over what an earlier process told. Nothing is told before ``resume``."""
+        """Take over what an earlier process published. Nothing is published before ``resume``."""
         for record in self._outgoing.restored(records, RECORD_PREFIX, AgentRecord):
             agent = self._agent(User(record.user_id, record.username, record.extension))
             if agent is not None:

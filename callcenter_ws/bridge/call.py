@@ -54,7 +54,7 @@ class Stay(msgspec.Struct, omit_defaults=True):
 
 
 class Transfer(msgspec.Struct, omit_defaults=True):
-    """A transfer that is told as soon as it is known who is called."""
+    """A transfer that is published as soon as its target is known."""
 
     kind: Literal["blind", "attended"]
     sender: Party | None
@@ -76,7 +76,7 @@ class Call(msgspec.Struct, omit_defaults=True):
         legs: the devices of agents that ring or talk, by the exchange's identification of their legs.
         remote: legs outside that a calling agent reached, and their channels.
         first_ring: when a device rang first; None: none has.
-        held_by: who holds the call, as ``call.hold`` told; empty: ``call.unhold`` was told, or it was never held.
+        held_by: who holds the call, as in ``call.hold``; empty: ``call.unhold`` was published, or it was never held.
         talked_until, mode: the sums are complete up to this time, since when the call is in this mode.
         numbers: how many events of each type were published, for their ids.
         members: the legs on the exchange; the call ends with the last.

@@ -61,7 +61,7 @@ class CallHolds:
         self._writer.changed(call)
 
     def tell_end(self, call: Call, time: float) -> None:
-        """Tell that the call is on hold no more, if it was told that it is, and the call goes on."""
+        """Publish ``call.unhold`` if ``call.hold`` was published and the call goes on."""
         if call.held_by:
             held_by, call.held_by = call.held_by, ""
             self._writer.publish(call, "call.unhold", time, None, {"held_by": held_by})

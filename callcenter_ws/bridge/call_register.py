@@ -97,7 +97,7 @@ class CallRegister:
             self._writer.is_reconciling = False
 
     def forget_ended(self) -> None:
-        """Forget the ids of ended calls: the exchange was started anew, and may use them again."""
+        """Forget the ids of ended calls: the exchange was restarted, and may use them again."""
         self._ended.clear()
         if self._transferred:
             self._transferred = []
@@ -116,7 +116,7 @@ class CallRegister:
     # A call
 
     def begin(self, call: Call) -> bool:
-        """Add a call. Nothing is told of it before ``announce``, or the first fact that makes an event.
+        """Add a call. Nothing is published about it before ``announce``, or the first fact that makes an event.
 
         Returns:
             Whether it was added; not if it is known already, has ended before, or there are too many.

@@ -120,5 +120,5 @@ def _fields(type_: str, call: Call, leg: Leg | None) -> dict[str, JsonValue]:
 
 
 def seconds(value: float) -> float:
-    """Return a duration as it is told: not negative, in milliseconds."""
+    """Return a duration for a payload: not negative, rounded to milliseconds."""
     return round(max(0.0, value), 3)

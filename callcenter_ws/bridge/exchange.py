@@ -140,7 +140,7 @@ class ExchangeService(Service):
         is_other_secret = secret != self.secret
         self.settings, self.secret = settings, secret
         if tenants_of(settings) != self.health.tenants:
-            # The gateway is told the tenants of a source when it connects.
+            # ``Hello`` names the tenants of a source, once for each connection.
             self._relinking = Deferred.fromCoroutine(self._relink(self._relinking))
         else:
             if self._connection is not None:
@@ -149,7 +149,7 @@ class ExchangeService(Service):
                 spawn(self._reconnect())
 
     async def _relink(self, earlier: Deferred[None] | None) -> None:
-        """Connect to gateway and exchange anew, with other tenants. What is in the spool stays there."""
+        """Reconnect to gateway and exchange, with other tenants. What is in the spool stays there."""
         if earlier is not None:
             await earlier
         self._cancel_retry()

@@ -1,4 +1,4 @@
-"""What is known of a queue member: as the exchange says it, and as the gateway was told."""
+"""A queue member: as the exchange reports it, and as it was published."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MemberFacts:
 
 
 class MemberRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the gateway was told of a member."""
+    """The published state of a member."""
 
     queue: str
     interface: str

@@ -69,7 +69,7 @@ class Members:
     def synchronize(
         self, listed: Iterable[MemberFacts], time: float, unchanged: Collection[tuple[str, str]] = ()
     ) -> None:
-        """Apply the whole list of the exchange: only differences are told, and members that are not in it are gone.
+        """Apply the whole list of the exchange: publish differences only; members that are not in it are gone.
 
         Args:
             unchanged: the queues and interfaces of members that are listed as they are known.

@@ -1,4 +1,4 @@
-"""What is noted of a call beside what is told of it, to explain its end and its way out of a queue."""
+"""Notes on a call that are not published; they explain why it left a queue and who ended it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Departure:
     Attributes:
         time: when it left.
         is_abandon: whether the queue told that the caller left without an answer.
-        was_ringing: whether members were still called, of whom none was told not to have answered.
+        was_ringing: whether members were still called, and no ``call.missed`` was published for them.
     """
 
     time: float

@@ -153,7 +153,7 @@ class Dials:
             self._book.miss(call, target.uniqueid, time)
 
     def _miss_later(self, call: Call, uniqueid: str, time: float) -> None:
-        """Tell that a phone missed the call unless another one answers: the losers of a group are told first."""
+        """Publish that a phone missed the call, unless another phone of its group answers."""
         call_id = call.call_id
         self._tracker.notes(call).note_silent(uniqueid)
 
@@ -170,7 +170,7 @@ class Dials:
         return any(phone is not None and phone.top == top for phone in talking)
 
     def _answered(self, target: Channel, time: float) -> None:
-        """Tell the answer of a call in no queue; those in a queue are told by the queue."""
+        """Publish the answer of a call in no queue; ``AgentConnect`` shows that of others."""
         call = self._tracker.call_of(target)
         if call is None or call.stay is not None or not target.is_dialed:
             return

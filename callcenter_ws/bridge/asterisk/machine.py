@@ -134,7 +134,7 @@ class AsteriskMachine:
         """
         self._comparison = None
         self._read_clock(snapshot.meanwhile)
-        # What is told now was true before the events that are still to be handled.
+        # What is published now was true before the events that are still to be handled.
         first = next((time for message, time in snapshot.meanwhile if message.name in self._handlers), arrived)
         time = self._time = self._clock.now(first)
         self.agents.wait()

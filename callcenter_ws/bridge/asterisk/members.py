@@ -98,7 +98,7 @@ class QueueMembers:
         }
 
     def restore(self, records: Mapping[str, bytes]) -> None:
-        """Take over what an earlier process told. Nothing is told before ``synchronize``."""
+        """Take over what an earlier process published. Nothing is published before ``synchronize``."""
         self._agents.restore(records)
         for login in self._outgoing.restored(records, _LOGIN_PREFIX, LoginRecord):
             self._enter(login, 0)

@@ -132,13 +132,13 @@ class Queues:
         return not (interface == member.device or interface.startswith(f"{member.device}/"))
 
     def _only_phone(self, call: Call) -> Channel | None:
-        """Return the only phone of a call beside the caller's, where no dials are told."""
+        """Return the only phone of a call beside the caller's, where the exchange sends no dial events."""
         found = [self._table.get(uniqueid) for uniqueid in call.members if uniqueid != call.unique_id]
         phones = [channel for channel in found if channel is not None and not channel.is_local]
         return phones[0] if len(phones) == 1 else None
 
     def _phone_of(self, call: Call, party: Party) -> Channel | None:
-        """Return the newest phone of an agent in a call, where no dials are told."""
+        """Return the newest phone of an agent in a call, where the exchange sends no dial events."""
         for uniqueid in reversed(call.members):
             channel = self._table.get(uniqueid)
             if channel is None or channel.is_local or uniqueid == call.unique_id:
@@ -236,7 +236,7 @@ class Queues:
         return "abandoned" if cause in FAR_END_CAUSES else "other"
 
     def _went_on(self, call_id: str, uniqueid: str, time: float) -> None:
-        """Tell why a caller left who is still there, and of whom no more is told."""
+        """Publish why a caller left whose call goes on, where no further event will explain it."""
         call = self._book.calls.get(call_id)
         departure = self._tracker.notes(call).departure if call is not None else None
         if call is None or departure is None:

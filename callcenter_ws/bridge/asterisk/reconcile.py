@@ -24,7 +24,7 @@ _IDS = ("Uniqueid", "Linkedid")
 
 
 def forgetting_boot(calls: AsteriskCalls, time: float) -> Iterator[None]:
-    """End all calls, in steps: the exchange was started anew, and its identifications may come again."""
+    """End all calls, in steps: the exchange was restarted, and may use its identifiers again."""
     with calls.book.reconciling():
         for number, call in enumerate(list(calls.book.calls.values()), 1):
             calls.book.lose(call, time)
@@ -41,7 +41,7 @@ def reconcile_calls(
 
     Args:
         listed: the time of the lists.
-        time: that of what is told.
+        time: that of the events.
         touched: for an audit: the channels of which events have told since the lists were asked for. These, and their
             calls, are left as they are.
     """

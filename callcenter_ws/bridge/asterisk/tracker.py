@@ -25,11 +25,11 @@ class Tracker:
 
     Attributes:
         delayed: what waits for further events.
-        sees_requests: whether the exchange is known to tell us who hangs up.
-        sees_states: whether the exchange tells us of the states of channels. A user who is told of these and of dials
-            has no list of wanted events, and so is told who hangs up, too.
-        sees_dialplan: whether the exchange tells us what its dialplan does.
-        sees_dials: whether the exchange tells us what is dialed.
+        sees_requests: whether the exchange is known to send ``HangupRequest``.
+        sees_states: whether the exchange sends the states of channels. If it sends these and dials, no including filter
+            is set, so that it sends ``HangupRequest``, too.
+        sees_dialplan: whether the exchange sends events of its dialplan.
+        sees_dials: whether the exchange sends dial events.
         undialed: where it does not, the newest phone that was called in no queue, by device.
         strays: events about channels that are not known, by their names.
     """
@@ -56,7 +56,7 @@ class Tracker:
         return self.book.calls.get(channel.call_id) if channel is not None else None
 
     def notes(self, call: Call) -> CallNotes:
-        """Return what is noted of a call beside what is told of it."""
+        """Return the unpublished notes on a call."""
         notes = self._notes.get(call.call_id)
         if notes is None:
             notes = self._notes[call.call_id] = CallNotes()
@@ -335,7 +335,7 @@ class Tracker:
             channel.is_soft_requested = channel.has_abandoned = False
 
     def forget_channels(self) -> None:
-        """Forget all channels and what waits, because the exchange was started anew."""
+        """Forget all channels and delayed work, because the exchange was restarted."""
         self.table.clear()
         self.undialed.clear()
         self._notes.clear()

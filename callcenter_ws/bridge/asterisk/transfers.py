@@ -13,7 +13,7 @@ _SETTLE_SECONDS = 1.0
 
 
 class Transfers:
-    """Translates events of transfers. Of those that fail nothing is told."""
+    """Translates events of transfers. Failed ones have no event."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
