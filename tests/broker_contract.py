@@ -919,7 +919,9 @@ class MailContract:
         async def gap() -> MailboxGap | None:
             return (await bench.broker.read_mailbox(A, "7", 0, 10)).gap
 
+        deadline = reactor.seconds() + DEADLINE
         while (reported := await gap()) is None:
+            assert reactor.seconds() < deadline, "the gap is not reported"
             bench.clock.advance(60)
             await bench.alerts(1)
         assert reported == MailboxGap(1, 2)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from broker_contract import (
+    DEADLINE,
     A,
     B,
     BrokerContract,
@@ -25,14 +26,16 @@ from broker_contract import (
 from chat_contract import ChatContract, DurableChatContract
 from reconciliation_contract import DurableReconciliationContract, ReconciliationContract
 from sqlite_bench import SqliteBench
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from callcenter_ws.broker import submission
-from callcenter_ws.broker.sqlite import cache, expiry, group_commit, restore, tenant, transaction
+from callcenter_ws.broker.mailboxes import LIFETIME
+from callcenter_ws.broker.sqlite import cache, expiry, group_commit, maintenance, restore, tenant, transaction
 from callcenter_ws.broker.sqlite.check import check
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, Origin
-from callcenter_ws.interfaces import REVOCATION_LIFETIME_SECONDS, PresenceRecord, PublishResult, Revocation
+from callcenter_ws.interfaces import REVOCATION_LIFETIME_SECONDS, MailboxGap, PresenceRecord, PublishResult, Revocation
 
 OUTAGE = "the store cannot be written: it broke (OperationalError)"
 
@@ -174,6 +177,26 @@ class TestTransactions:
             (1, True),
             (1, True),
         ]
+
+
+class TestMailExpiry:
+    @pytest_twisted.ensureDeferred
+    async def test_the_gap_of_items_that_were_read_between_expiry_and_removal(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate = Gate(monkeypatch, maintenance, "remove_expired_mail")
+        notification = {"type": "x", "title": "t", "message": "m"}
+        await bench.publish(bench.event("notification", notification, user_id="7"))
+        bench.clock.advance(LIFETIME + 61)
+        await bench.until(lambda: gate.calls)
+        page = await bench.broker.read_mailbox(A, "7", 0, 10)
+        assert (page.items, page.gap) == ([], None)
+        gate.open()
+        deadline = reactor.seconds() + DEADLINE
+        while (page := await bench.broker.read_mailbox(A, "7", 0, 10)).gap is None:
+            assert reactor.seconds() < deadline, "the gap is not reported"
+            bench.clock.advance(60)
+        assert page.gap == MailboxGap(1, 1)
 
 
 @pytest.mark.logs_errors

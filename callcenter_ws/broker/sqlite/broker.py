@@ -210,34 +210,37 @@ class SqliteBroker:
             return MailboxPage([], None)
         # Items of a transaction that is not committed yet are not found: the mailbox is then not known to be empty.
         staged = None if record.in_transaction else record.mail_staged
-        page = await self._read_page(store, record, number, user_id, after, limit)
+        page, has_rows = await self._read_page(store, record, number, user_id, after, limit)
         if after or page.items:
             return page
         if page.gap is not None:
             # No acknowledgement will follow that could confirm that the gap was reported.
             store.group_commit.pending_writes.report_gap(number, user_id)
             store.group_commit.request()
-        elif record.mail_staged == staged:
+        elif record.mail_staged == staged and not has_rows:
             record.mailbox_was_empty(user_id)
         return page
 
     async def _read_page(
         self, store: _OpenStore, record: TenantRecord, number: int, user_id: str, after: int, limit: int
-    ) -> MailboxPage:
-        """Return items of a mailbox in the file, without those that were acknowledged and are still there."""
+    ) -> tuple[MailboxPage, bool]:
+        """Return items of a mailbox in the file, without those that were acknowledged and are still there.
+
+        The second value is whether the mailbox has rows, those that have expired included.
+        """
         gap = None
         while True:
             now = self._clock.time()
             offset = now - self._clock.monotonic()
             acknowledged = store.group_commit.pending_acknowledgements(number, user_id)
-            page = await _read(
+            page, has_rows = await _read(
                 store, read_mailbox, store.file, record.tenant_id, number, user_id, after, limit, now, offset
             )
             acknowledged |= store.group_commit.pending_acknowledgements(number, user_id)
             items = [item for item in page.items if item.publication.event.event_id not in acknowledged]
             gap = gap or page.gap
             if items or not page.items:
-                return MailboxPage(items, gap)
+                return MailboxPage(items, gap), has_rows
             after = page.items[-1].publication.seq
 
     def mark_mail_sent(self, tenant_id: str, user_id: str, event_ids: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 
 from callcenter_ws.broker.sqlite.codec import COLUMNS, publication_of
@@ -38,8 +39,15 @@ def read_history(
 
 def read_mailbox(
     file: StoreFile, tenant_id: str, number: int, user_id: str, after: int, limit: int, now: float, clock_offset: float
-) -> MailboxPage:
-    """Return at most ``limit`` items of a user's mailbox after ``after``; ``now`` is Unix time in seconds."""
+) -> tuple[MailboxPage, bool]:
+    """Return at most ``limit`` items of a user's mailbox after ``after``, and whether the mailbox has rows at all.
+
+    Expired items are not returned. They are rows until maintenance removes them, and only then do they become part of
+    the gap.
+
+    Args:
+        now: Unix time in seconds.
+    """
     db = file.reader()
     found = db.execute(
         f"SELECT {COLUMNS}, sent FROM mail WHERE tenant = ? AND user_id = ? AND place > ? AND ends_at > ? "  # noqa: S608 - names from our code
@@ -53,10 +61,17 @@ def read_mailbox(
         size += len(row[10])
         if size > PAGE_BYTES:
             break
+    # Before the gap is read: rows that maintenance removes meanwhile are then in the gap.
+    has_rows = bool(items) or _has_mail(db, number, user_id)
     gap = db.execute(
         "SELECT from_seq, to_seq FROM mail_loss WHERE tenant = ? AND user_id = ?", (number, user_id)
     ).fetchone()
-    return MailboxPage(items, None if gap is None else MailboxGap(*gap))
+    return MailboxPage(items, None if gap is None else MailboxGap(*gap)), has_rows
+
+
+def _has_mail(db: sqlite3.Connection, number: int, user_id: str) -> bool:
+    found = db.execute("SELECT 1 FROM mail WHERE tenant = ? AND user_id = ? LIMIT 1", (number, user_id))
+    return found.fetchone() is not None
 
 
 def tenants_with_old_events(file: StoreFile, before: float, limit: int) -> list[str]:
