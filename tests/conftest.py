@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -53,8 +54,11 @@ def error_log(request: pytest.FixtureRequest) -> Iterator[ErrorLog]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of tests that cause an error on purpose."""
+    """Register the marker of tests that cause an error on purpose, and accept SIGINT."""
     config.addinivalue_line("markers", "logs_errors: the test causes an error that is logged")
+    # A shell starts background jobs with SIGINT ignored, and so do the programs that the tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
