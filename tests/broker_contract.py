@@ -863,6 +863,14 @@ class MailContract:
         assert [(item.publication.event.event_id, item.sent) for item in page.items] == [("a", True), ("c", False)]
 
     @pytest_twisted.ensureDeferred
+    async def test_a_read_that_follows_at_once_has_the_marks(self, bench: Bench) -> None:
+        await self.notify(bench, "a", "b", "c")
+        bench.broker.mark_mail_sent(A, "7", ["a", "b"])
+        bench.broker.acknowledge_mail(A, "7", ["b"])
+        page = await bench.broker.read_mailbox(A, "7", 0, 10)
+        assert [(item.publication.event.event_id, item.sent) for item in page.items] == [("a", True), ("c", False)]
+
+    @pytest_twisted.ensureDeferred
     async def test_a_repeated_event_is_one_item(self, bench: Bench) -> None:
         await self.notify(bench, "a", "a")
         await self.notify(bench, "a")

@@ -179,6 +179,26 @@ class TestTransactions:
         ]
 
 
+class TestMailMarks:
+    @pytest_twisted.ensureDeferred
+    async def test_a_read_has_the_marks_that_are_being_written(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        notification = {"type": "x", "title": "t", "message": "m"}
+        await bench.publish(*[bench.event("notification", notification, user_id="7", event_id=id_) for id_ in "abc"])
+        gate = Gate(monkeypatch, group_commit, "write")
+        bench.broker.mark_mail_sent(A, "7", ["a"])
+        await bench.until(lambda: gate.calls)
+        bench.broker.mark_mail_sent(A, "7", ["b"])
+        page = await bench.broker.read_mailbox(A, "7", 0, 10)
+        assert [(item.publication.event.event_id, item.sent) for item in page.items] == [
+            ("a", True),
+            ("b", True),
+            ("c", False),
+        ]
+        gate.open()
+
+
 class TestMailExpiry:
     @pytest_twisted.ensureDeferred
     async def test_the_gap_of_items_that_were_read_between_expiry_and_removal(

@@ -35,6 +35,7 @@ from callcenter_ws.interfaces import (
     Deliver,
     HistoryPage,
     Interrupted,
+    MailboxItem,
     MailboxPage,
     Position,
     PresenceRecord,
@@ -224,20 +225,27 @@ class SqliteBroker:
     async def _read_page(
         self, store: _OpenStore, record: TenantRecord, number: int, user_id: str, after: int, limit: int
     ) -> tuple[MailboxPage, bool]:
-        """Return items of a mailbox in the file, without those that were acknowledged and are still there.
+        """Return items of a mailbox in the file, with the acknowledgements and marks that are not written yet.
 
         The second value is whether the mailbox has rows, those that have expired included.
         """
-        gap = None
+        gap, pending = None, store.group_commit
         while True:
             now = self._clock.time()
             offset = now - self._clock.monotonic()
-            acknowledged = store.group_commit.pending_acknowledgements(number, user_id)
+            # Before and after the read: what is pending may be written meanwhile, or arise.
+            acknowledged = pending.pending_acknowledgements(number, user_id)
+            sent = pending.pending_sent(number, user_id)
             page, has_rows = await _read(
                 store, read_mailbox, store.file, record.tenant_id, number, user_id, after, limit, now, offset
             )
-            acknowledged |= store.group_commit.pending_acknowledgements(number, user_id)
-            items = [item for item in page.items if item.publication.event.event_id not in acknowledged]
+            acknowledged |= pending.pending_acknowledgements(number, user_id)
+            sent |= pending.pending_sent(number, user_id)
+            items = [
+                MailboxItem(item.publication, item.sent or item.publication.event.event_id in sent)
+                for item in page.items
+                if item.publication.event.event_id not in acknowledged
+            ]
             gap = gap or page.gap
             if items or not page.items:
                 return MailboxPage(items, gap), has_rows

@@ -7,7 +7,7 @@ delivered, then their publishers answered. When it fails, the streams of its ten
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -21,7 +21,7 @@ from callcenter_ws.broker.sqlite.pending_writes import PendingWrites
 from callcenter_ws.broker.sqlite.staging import Staging, TenantPart
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
-from callcenter_ws.broker.sqlite.transaction import Transaction, write
+from callcenter_ws.broker.sqlite.transaction import MailKey, Transaction, write
 from callcenter_ws.broker.submission import Outcome, SubmissionQueue, set_outcome
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event
@@ -173,8 +173,11 @@ class GroupCommit:
 
     def pending_acknowledgements(self, tenant: int, user_id: str) -> set[str]:
         """Return the event ids of a user's mailbox items that are acknowledged, but may still be in the file."""
-        pending = (*self._writes_in_progress.acknowledged, *self.pending_writes.acknowledged)
-        return {key[2] for key in pending if key[:2] == (tenant, user_id)}
+        return _of_user(tenant, user_id, self._writes_in_progress.acknowledged, self.pending_writes.acknowledged)
+
+    def pending_sent(self, tenant: int, user_id: str) -> set[str]:
+        """Return the event ids of a user's mailbox items that were sent, but may not be marked in the file."""
+        return _of_user(tenant, user_id, self._writes_in_progress.sent, self.pending_writes.sent)
 
     def finish(self) -> Deferred[None]:
         """Write everything that was submitted; fires when it is written, or the file is not writable."""
@@ -418,3 +421,7 @@ class GroupCommit:
         self._queue.refuse(tenant_id, error)
         if self._finished is not None:
             self.request()
+
+
+def _of_user(tenant: int, user_id: str, *writes: Iterable[MailKey]) -> set[str]:
+    return {key[2] for keys in writes for key in keys if key[:2] == (tenant, user_id)}
