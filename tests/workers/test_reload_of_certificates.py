@@ -50,6 +50,9 @@ def connected(node: GatewayNode) -> ClientConnection:
     """Return a client that has read its welcome."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    # The client library reads in a thread while another one writes, which OpenSSL does not support: now and then the
+    # tickets that follow a handshake of TLS 1.3 break such a connection.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
     headers = {"Authorization": f"Bearer {node.settings.token('agent')}"}
     url = f"wss://127.0.0.1:{node.ports[0]}/ws"
     client = connect(url, ssl=context, additional_headers=headers, open_timeout=DEADLINE, legacy=True)
