@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runtime",),
     ("redis", "events"),
     ("interfaces",),
-    ("auth", "broker"),
+    ("auth", "broker", "statistics"),
     ("sources",),
     ("delivery",),
     ("requests", "cluster", "config"),
@@ -79,12 +79,12 @@ def _may_import() -> dict[str, set[str]]:
 MAY_IMPORT = _may_import()
 """What each part may import besides itself. A new part must be added to ``LAYERS`` or ``BESIDE``."""
 
-PURE = ("errors", "interfaces", "events", "delivery", "requests")
+PURE = ("errors", "interfaces", "events", "statistics", "delivery", "requests")
 """Parts that do no I/O: they are passed their clock, their transports and their store."""
 
 PURE_MAY_IMPORT = {
     "__future__", "abc", "array", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib",
-    "itertools", "json", "math", "msgspec", "operator", "re", "struct", "types", "typing", "weakref", "zlib",
+    "heapq", "itertools", "json", "math", "msgspec", "operator", "re", "struct", "types", "typing", "weakref", "zlib",
 }  # fmt: skip
 """What the pure parts may import of others: nothing that reads a clock, a file or a socket."""
 
@@ -101,7 +101,10 @@ PURE_MAY_USE = {
 }
 """What they may import of ``runtime``, whose clock and background tasks are passed to them."""
 
-EXCEPTIONS = {("callcenter_ws.events.ulid", "os")}  # the default source of random bytes
+EXCEPTIONS = {
+    ("callcenter_ws.events.ulid", "os"),  # the default source of random bytes
+    ("callcenter_ws.statistics.zones", "zoneinfo"),  # the database of time zones is read once for each zone
+}
 
 USE_THE_REACTOR = {"callcenter_ws.tap", "callcenter_ws.bridge.tap", "callcenter_ws.cli.in_reactor"}
 

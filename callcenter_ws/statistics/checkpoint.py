@@ -1,0 +1,230 @@
+"""Checkpoints: the state of a fold as rows, and back.
+
+There is one row for each entity and day of sums, one for each call, agent and queue that is known, and one for the
+rest. Only rows that changed are written; with the position in the row ``fold`` they are the state at that position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from callcenter_ws.statistics.agents import settle
+from callcenter_ws.statistics.expiry import expire, expired_calls
+from callcenter_ws.statistics.records import Agent, AgentStatus, Call, Member, Queue, Stage
+from callcenter_ws.statistics.settings import SettingsTable
+from callcenter_ws.statistics.state import State, rebuild_heap
+from callcenter_ws.statistics.sums import DAY_MS, Quarters, Series
+
+VERSION = 1
+"""The version of the rows."""
+
+DAYS_KEPT = 3
+"""UTC days of sums that a fold needs in memory: events of the last two days may change them."""
+
+NO_DAY = 0
+"""The day in the key of a row that is not the sums of a day."""
+
+
+class RowKey(NamedTuple):
+    """The key of a row.
+
+    Attributes:
+        kind: ``fold``, ``call``, ``agent``, ``queue``, ``members``, ``agent-day``, ``queue-day`` or ``tenant-day``.
+        name: the id of the entity; empty for ``fold`` and the tenant.
+        day: the number of the UTC day since 1970, else ``NO_DAY``.
+    """
+
+    kind: str
+    name: str
+    day: int
+
+
+Rows = dict[RowKey, bytes | None]
+"""Rows to write; None: to delete."""
+
+
+class UnknownVersion(Exception):
+    """The rows were written by another version."""
+
+
+class _Fold(msgspec.Struct, array_like=True):
+    version: int
+    seq: int
+    clock: int
+    touched: int
+    kept_from: int
+    settings: SettingsTable
+    diagnostics: dict[str, int]
+
+
+FOLD = RowKey("fold", "", NO_DAY)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_fold = msgspec.msgpack.Decoder(_Fold).decode
+_decode_call = msgspec.msgpack.Decoder(Call).decode
+_decode_status = msgspec.msgpack.Decoder(AgentStatus).decode
+_decode_members = msgspec.msgpack.Decoder(dict[str, Member]).decode
+decode_quarters = msgspec.msgpack.Decoder(Quarters).decode
+"""Return the quarters of a row of sums; those of older days are read from the store for this."""
+
+
+def take_changes(state: State) -> Rows:
+    """Return the rows that changed since the last call, with the position that they belong to."""
+    rows: Rows = {RowKey(kind, name, NO_DAY): None for kind, name in state.gone}
+    for kind, names in state.dirty.items():
+        for name in names:
+            rows[RowKey(kind, name, NO_DAY)] = _encode_open(state, kind, name)
+    for name in state.dirty["queue"]:
+        _take_days(rows, "queue-day", name, state.queues[name].series)
+    for name in state.dirty["agent"]:
+        _take_days(rows, "agent-day", name, state.agents[name].series)
+    _take_days(rows, "tenant-day", "", state.tenant)
+    rows[FOLD] = _encode(
+        _Fold(
+            VERSION, state.seq, state.clock, state.touched, state.kept_from, state.settings, state.diagnostics
+        )
+    )  # fmt: skip
+    state.gone.clear()
+    for names in state.dirty.values():
+        names.clear()
+    return rows
+
+
+def _encode_open(state: State, kind: str, name: str) -> bytes:
+    if kind == "call":
+        return _encode(state.calls[name])
+    if kind == "agent":
+        return _encode(state.agents[name].status)
+    queue = state.queues[name]
+    return _encode(queue.members if kind == "members" else queue.minutes)
+
+
+def _take_days(rows: Rows, kind: str, name: str, series: Series) -> None:
+    for day in series.dirty:
+        rows[RowKey(kind, name, day)] = _encode(series.days[day])
+    series.dirty.clear()
+
+
+def load(rows: Iterable[tuple[RowKey, bytes]]) -> State:
+    """Return the state that rows hold: all of them, days older than ``DAYS_KEPT`` left out.
+
+    Raises:
+        UnknownVersion: another version wrote the rows.
+        msgspec.DecodeError: a row is damaged.
+    """
+    state = State()
+    calls: list[Call] = []
+    for key, data in rows:
+        if key.kind == "fold":
+            _load_fold(state, data)
+        elif key.kind == "call":
+            calls.append(_decode_call(data))
+        else:
+            _load_entity(state, key, data)
+    for call in sorted(calls, key=lambda call: call.touched):
+        state.calls[call.call_id] = call
+        _index_call(state, call)
+    for queue in state.queues.values():
+        rebuild_heap(queue)
+        for agent_id in queue.members:
+            state.agents[agent_id].queues.add(queue.name)
+    return state
+
+
+def _load_fold(state: State, data: bytes) -> None:
+    # The version is read first: the other fields of another version may differ.
+    if msgspec.msgpack.decode(data)[0] != VERSION:
+        raise UnknownVersion("the statistics were written by another version")
+    fold = _decode_fold(data)
+    state.seq, state.clock, state.touched = fold.seq, fold.clock, fold.touched
+    state.kept_from, state.settings = fold.kept_from, fold.settings
+    state.diagnostics.update(fold.diagnostics)
+
+
+def _load_entity(state: State, key: RowKey, data: bytes) -> None:
+    if key.kind == "tenant-day":
+        state.tenant.days[key.day] = decode_quarters(data)
+    elif key.kind in ("agent", "agent-day"):
+        agent = state.agents.get(key.name)
+        if agent is None:
+            agent = state.agents[key.name] = Agent(key.name)
+        if key.kind == "agent":
+            agent.status = _decode_status(data)
+        else:
+            agent.series.days[key.day] = decode_quarters(data)
+    else:
+        queue = state.queues.get(key.name)
+        if queue is None:
+            queue = state.queues[key.name] = Queue(key.name)
+        if key.kind == "queue":
+            queue.minutes = decode_quarters(data)
+        elif key.kind == "members":
+            queue.members = _decode_members(data)
+        else:
+            queue.series.days[key.day] = decode_quarters(data)
+
+
+def _index_call(state: State, call: Call) -> None:
+    for name, stay in call.stays.items():
+        if stay.stage is Stage.WAITING and name in state.queues:
+            state.queues[name].waiting[call.call_id] = stay.opened
+    if call.queue_name is not None and call.queue_name in state.queues:
+        state.queues[call.queue_name].interacting.add(call.call_id)
+
+
+def forget_days(state: State, now: int, limit: int = 1000) -> bool:
+    """Drop days that no event can change any more; return whether all of them are dropped.
+
+    Only days whose rows have been taken are dropped, so this is called after rows were written. First, calls without
+    events are removed, at most ``limit`` of them, and the seconds of present states are put into buckets: both may
+    belong to such a day.
+    """
+    before = now // DAY_MS - DAYS_KEPT + 1
+    expire(state, now, limit)
+    if next(expired_calls(state, now), None) is not None:
+        return False
+    for agent in state.agents.values():
+        if agent.status.state is not None and agent.status.settled < before * DAY_MS:
+            settle(agent, before * DAY_MS)
+            state.dirty["agent"].add(agent.agent_id)
+    series = [state.tenant, *(queue.series for queue in state.queues.values())]
+    series += [agent.series for agent in state.agents.values()]
+    done = sum(_drop_days(one, before) for one in series) == len(series)
+    if done:
+        state.kept_from = max(state.kept_from, before * DAY_MS)
+        _drop_entities(state)
+    return done
+
+
+def _drop_days(series: Series, before: int) -> bool:
+    old = [day for day in series.days if day < before]
+    for day in old:
+        if day not in series.dirty:
+            del series.days[day]
+    return all(day not in series.dirty for day in old)
+
+
+def _drop_entities(state: State) -> None:
+    """Drop queues and agents without sums, calls and members: their names may come no more."""
+    in_calls = {name for call in state.calls.values() for name in call.stays}
+    in_calls |= {leg.queue_name for call in state.calls.values() for leg in call.legs.values() if leg.queue_name}
+    for name, queue in list(state.queues.items()):
+        present = any(member.present for member in queue.members.values())
+        if not (queue.series.days or present or name in in_calls or queue.waiting or queue.interacting):
+            for agent_id in queue.members:
+                state.agents[agent_id].queues.discard(name)
+            del state.queues[name]
+            _drop_rows(state, ("queue", "members"), name)
+    for agent_id, agent in list(state.agents.items()):
+        if agent.status.state is None and not agent.series.days and not agent.queues:
+            del state.agents[agent_id]
+            _drop_rows(state, ("agent",), agent_id)
+
+
+def _drop_rows(state: State, kinds: tuple[str, ...], name: str) -> None:
+    for kind in kinds:
+        state.dirty[kind].discard(name)
+        state.gone.add((kind, name))

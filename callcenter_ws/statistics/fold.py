@@ -1,0 +1,104 @@
+"""The fold: (state, publication) → state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from callcenter_ws.statistics import agents, legs, stays
+from callcenter_ws.statistics.expiry import end_call, expire, is_expired, lose_call
+from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, Occurrence, text_of
+from callcenter_ws.statistics.records import Call, Queue
+from callcenter_ws.statistics.state import MAX_CALLS, State
+from callcenter_ws.statistics.sums import DAY_MS
+
+LATE_MS = 2 * DAY_MS
+"""Events that are older than this when they are received are counted as late, and change no figure."""
+
+EXPIRED_AT_ONCE = 32
+"""Calls that one event removes at most. Readings show those that wait for it as lost, so that figures are the same."""
+
+
+def apply(state: State, event: Occurrence) -> None:
+    """Apply one event; others than those that figures depend on only move the position."""
+    state.seq = event.seq
+    change = _CHANGES.get(event.type)
+    if change is None:
+        return
+    state.clock = max(state.clock, event.received)
+    if event.at < max(event.received - LATE_MS, state.kept_from):
+        state.diagnostics["late_events"] += 1
+        return
+    expire(state, event.received, EXPIRED_AT_ONCE)
+    change(state, event)
+
+
+CallChange = Callable[[State, Call, Occurrence], None]
+QueueChange = Callable[[State, Call, Queue, Occurrence], None]
+
+
+def _of_call(change: CallChange) -> Callable[[State, Occurrence], None]:
+    def apply_to_call(state: State, event: Occurrence) -> None:
+        call = _call_of(state, event)
+        if call is not None:
+            change(state, call, event)
+
+    return apply_to_call
+
+
+def _of_stay(change: QueueChange) -> Callable[[State, Occurrence], None]:
+    def apply_to_stay(state: State, event: Occurrence) -> None:
+        queue = state.queue(text_of(event.facts.queue_name))
+        call = _call_of(state, event) if queue is not None else None
+        if queue is not None and call is not None:
+            change(state, call, queue, event)
+
+    return apply_to_stay
+
+
+def _call_of(state: State, event: Occurrence) -> Call | None:
+    """Return the call of an event: ``call_id``, else ``unique_id``."""
+    facts = event.facts
+    call_id = text_of(facts.unique_id if facts.call_id is None else facts.call_id)
+    if call_id is None:
+        return None
+    known = state.calls.get(call_id)
+    if known is not None and is_expired(known, event.received):
+        lose_call(state, known)
+    elif known is None and len(state.calls) >= MAX_CALLS:
+        state.diagnostics["forgotten_calls"] += 1
+        lose_call(state, next(iter(state.calls.values())), at=state.clock)
+    return state.touch(call_id, event.received)
+
+
+def _change_settings(state: State, event: Occurrence) -> None:
+    state.settings.change(event.facts)
+
+
+def _forget_nothing(_state: State, _call: Call, _event: Occurrence) -> None:
+    """Keep the call: its events go on."""
+
+
+_CHANGES: dict[str, Callable[[State, Occurrence], None]] = {
+    "queue.joined": _of_stay(stays.join),
+    "queue.left": _of_stay(stays.leave),
+    "call.abandoned": _of_stay(stays.abandon),
+    "call.incoming": _of_call(_forget_nothing),
+    "call.ringing": _of_call(legs.ring),
+    "call.missed": _of_call(legs.miss),
+    "call.answered": _of_call(legs.answer),
+    "call.hold": _of_call(legs.hold),
+    "call.unhold": _of_call(legs.hold),
+    "call.transferred": _of_call(legs.transfer),
+    "call.ended": _of_call(end_call),
+    "agent.login": agents.log_in,
+    "agent.state.changed": agents.change_state,
+    "agent.logout": agents.log_out,
+    "queue.member.added": agents.change_member,
+    "queue.member.paused": agents.change_member,
+    "queue.member.unpaused": agents.change_member,
+    "queue.member.removed": agents.change_member,
+    SETTINGS_CHANGED: _change_settings,
+}
+
+TYPES = frozenset(_CHANGES)
+"""The types of events that the fold selects."""

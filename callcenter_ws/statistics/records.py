@@ -1,0 +1,181 @@
+"""What a fold remembers of calls, queues and agents."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from callcenter_ws.statistics.sums import AGENT_FIELDS, MINUTE_MS, QUEUE_FIELDS, Bucket, Series
+
+NEVER = -1
+"""An instant that has not come."""
+
+ROLLING_MINUTES = 30
+
+
+class Stage(IntEnum):
+    """Where a stay is."""
+
+    WAITING = 0
+    UNDECIDED = 1  # the caller left, and the next event of the call says how it ended
+    UNJOINED = 2  # ``queue.left`` came without a wait, before ``queue.joined``
+    CLOSED = 3
+
+
+class Stay(msgspec.Struct, array_like=True, gc=False):
+    """One call in one queue.
+
+    Attributes:
+        closed: when the caller left; ``NEVER``: the caller waits.
+        wait: the wait that the source reported, in milliseconds; None: the difference of the times.
+        reason: the reason that ``queue.left`` gave.
+        before: when the stay before this one in the same queue was closed.
+        gave_up: whether it was closed as abandoned.
+    """
+
+    opened: int
+    stage: Stage = Stage.WAITING
+    closed: int = NEVER
+    wait: int | None = None
+    reason: str | None = None
+    before: int = NEVER
+    gave_up: bool = False
+
+
+class Leg(msgspec.Struct, array_like=True, gc=False):
+    """One agent in one call, from the answer to the transfer, the next agent's answer or the end."""
+
+    agent_id: str
+    queue_name: str | None
+    start: int
+    held_since: int = NEVER
+    held: int = 0
+    hold_changed: int = NEVER
+
+
+class Heard(msgspec.Struct, array_like=True, gc=False):
+    """When the last event of each type of one call and agent happened."""
+
+    ringing: int = NEVER
+    missed: int = NEVER
+    answered: int = NEVER
+    transferred: int = NEVER
+
+
+class Call(msgspec.Struct, array_like=True):
+    """What is known of a call.
+
+    Attributes:
+        touched: orders calls by their last event.
+        last: when its last event was received.
+        stays: the last stay in each queue.
+        legs: those that are not ended.
+        heard: by agent; the empty name stands for no agent.
+        offered: whether it is counted as a call that was offered to a queue; ``answered`` likewise.
+        queue_name: the queue in which it was answered last and has not ended; ``since``: the answer.
+        ended: when it ended; ``lost``: whether its end was made by reconciling.
+    """
+
+    call_id: str
+    touched: int = 0
+    last: int = 0
+    stays: dict[str, Stay] = {}
+    legs: dict[str, Leg] = {}
+    heard: dict[str, Heard] = {}
+    offered: bool = False
+    answered: bool = False
+    queue_name: str | None = None
+    since: int = NEVER
+    ended: int = NEVER
+    lost: bool = False
+
+
+class Member(msgspec.Struct, array_like=True, gc=False):
+    """An agent in a queue.
+
+    Attributes:
+        changed: when the last ``queue.member`` event happened.
+        by_login: whether only ``agent.login`` said that the agent is a member.
+    """
+
+    present: bool
+    paused: bool = False
+    changed: int = NEVER
+    by_login: bool = False
+
+
+class AgentStatus(msgspec.Struct, array_like=True):
+    """The present state of an agent.
+
+    Attributes:
+        state: None: not logged in.
+        since: when the state began; it may be earlier than the time from which seconds are counted.
+        started: from when seconds of the state are counted.
+        settled: up to when seconds of the state are in buckets.
+        heard: when the last event about the state happened.
+        login: when the last login happened.
+        leg_queue: the queue of the agent's last leg, to which wrap-up is added.
+    """
+
+    username: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    since: int = NEVER
+    started: int = NEVER
+    settled: int = NEVER
+    heard: int = NEVER
+    login: int = NEVER
+    leg_queue: str | None = None
+
+
+class Agent:
+    """An agent: status, sums, and the queues whose member the agent is."""
+
+    __slots__ = ("agent_id", "queues", "series", "status")
+
+    def __init__(self, agent_id: str, status: AgentStatus | None = None) -> None:
+        self.agent_id = agent_id
+        self.status = status or AgentStatus()
+        self.series = Series(len(AGENT_FIELDS))
+        self.queues: set[str] = set()
+
+
+class Queue:
+    """A queue: sums by quarters and by minutes, the calls that wait, and the members.
+
+    Attributes:
+        waiting: when each waiting call came in, by call id.
+        heap: the same as a heap, with entries of calls that wait no more.
+        interacting: the calls that were answered here and have not ended.
+        minutes: the sums of the last minutes.
+    """
+
+    __slots__ = ("heap", "interacting", "members", "minutes", "name", "series", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.series = Series(len(QUEUE_FIELDS))
+        self.minutes: dict[int, Bucket] = {}
+        self.waiting: dict[str, int] = {}
+        self.heap: list[tuple[int, str]] = []
+        self.interacting: set[str] = set()
+        self.members: dict[str, Member] = {}
+
+    def buckets(self, at: int, received: int) -> tuple[Bucket, ...]:
+        """Return the buckets of an instant: the quarter's, and the minute's if the rolling window may hold it."""
+        quarter = self.series.bucket(at)
+        minute, newest = at // MINUTE_MS, received // MINUTE_MS
+        if minute <= newest - ROLLING_MINUTES:
+            return (quarter,)
+        bucket = self.minutes.get(minute)
+        if bucket is None:
+            oldest = newest - ROLLING_MINUTES
+            self.minutes = {number: kept for number, kept in self.minutes.items() if number > oldest}
+            bucket = self.minutes[minute] = Bucket([0] * self.series.width)
+        return quarter, bucket
+
+    def count(self, at: int, received: int, field: int, number: int = 1) -> None:
+        """Add to one field."""
+        for bucket in self.buckets(at, received):
+            bucket.values[field] += number

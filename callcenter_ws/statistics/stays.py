@@ -1,0 +1,256 @@
+"""Stays: calls in queues, from ``queue.joined`` to the first event that ends the wait."""
+
+from __future__ import annotations
+
+from callcenter_ws.statistics.occurrence import Occurrence, duration_ms
+from callcenter_ws.statistics.records import NEVER, Call, Queue, Stage, Stay
+from callcenter_ws.statistics.state import MAX_STAYS, State, start_waiting
+from callcenter_ws.statistics.sums import (
+    ABANDONED,
+    ABANDONED_IN,
+    ABANDONED_SHORT,
+    ABANDONED_WAIT,
+    ANSWERED,
+    ANSWERED_IN,
+    ANSWERED_WAIT,
+    CALLS_ANSWERED,
+    CALLS_OFFERED,
+    FLOW_OUT,
+    LOST,
+    OFFERED,
+    QUEUE_ENTRIES,
+    UNSERVED_IN,
+    Bucket,
+)
+
+ANSWERED_REASON, ABANDONED_REASON, LOST_REASON, OTHER_REASON = "answered", "abandoned", "unknown", "other"
+
+_UNSERVED = ("timeout", "empty", "withdrawn")
+"""Flow-outs that the method ``asterisk_2`` counts like abandoned calls."""
+
+
+def join(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
+    """Open a stay, unless it is open or the event is not newer than its last close."""
+    stay = call.stays.get(queue.name)
+    before = NEVER
+    if stay is not None:
+        if stay.stage is Stage.UNJOINED and event.at <= stay.closed:
+            _join_later(state, call, queue, stay, event)
+            return
+        if stay.stage is Stage.WAITING or event.at <= stay.closed:
+            return
+        before = stay.closed
+    _decide_by(state, call, event, OTHER_REASON)
+    stay = _remember(state, call, queue, Stay(event.at, before=before), event)
+    _offer(state, call, queue, event.at, event.received)
+    if event.at <= call.ended:
+        # Its end came earlier by another connection: how it left the queue is not known yet.
+        stay.stage, stay.closed = Stage.UNDECIDED, max(event.at, call.ended)
+        return
+    start_waiting(queue, call.call_id, event.at)
+    if call.queue_name is not None and event.at > call.since:
+        leave_interaction(state, call)
+
+
+def _join_later(state: State, call: Call, queue: Queue, stay: Stay, event: Occurrence) -> None:
+    """Count a stay whose ``queue.left`` came first, without a wait."""
+    stay.opened = event.at
+    _offer(state, call, queue, event.at, event.received)
+    stay.stage = Stage.UNDECIDED
+    if stay.reason is not None:
+        close(state, call, queue, stay, stay.reason, event)
+
+
+def leave(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
+    """Close the stay by ``queue.left``; without a reason the next event of the call decides."""
+    facts = event.facts
+    stay = call.stays.get(queue.name)
+    wait = _reported_wait(event)
+    if stay is None:
+        stay = _leave_unknown(state, call, queue, wait, event)
+    elif stay.stage is Stage.WAITING:
+        if event.at <= stay.before:
+            return
+        _stop(state, call, queue, stay, event.at, wait)
+        stay.wait, stay.reason = wait, facts.reason
+    if stay.stage is Stage.UNDECIDED and facts.reason is not None:
+        close(state, call, queue, stay, facts.reason, event)
+
+
+def _reported_wait(event: Occurrence) -> int | None:
+    """Return the wait that the source reports; a negative one says nothing."""
+    wait = duration_ms(event.facts.wait_seconds)
+    return None if wait is None or wait < 0 else wait
+
+
+def _stop(state: State, call: Call, queue: Queue, stay: Stay, at: int, wait: int | None = None) -> None:
+    """End the wait of a stay; never before it began, whatever two clocks say."""
+    queue.waiting.pop(call.call_id, None)
+    if at < stay.opened and wait is None:
+        state.diagnostics["negative_waits"] += 1
+    stay.closed = max(at, stay.opened)
+    stay.stage = Stage.UNDECIDED
+
+
+def _leave_unknown(state: State, call: Call, queue: Queue, wait: int | None, event: Occurrence) -> Stay:
+    """Remember a stay whose ``queue.joined`` did not come; with a wait, its beginning is known."""
+    stay = Stay(event.at, Stage.UNJOINED, event.at, wait, event.facts.reason)
+    _remember(state, call, queue, stay, event)
+    if wait is not None:
+        stay.opened = max(event.at - wait, state.kept_from)
+        stay.stage = Stage.UNDECIDED
+        _offer(state, call, queue, stay.opened, event.received)
+    return stay
+
+
+def abandon(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
+    """Close the stay by ``call.abandoned``."""
+    stay = call.stays.get(queue.name)
+    wait = _reported_wait(event)
+    if stay is None:
+        stay = _leave_unknown(state, call, queue, wait, event)
+    elif stay.stage is Stage.WAITING:
+        if event.at <= stay.before:
+            return
+        _stop(state, call, queue, stay, event.at, wait)
+    if stay.stage is Stage.CLOSED:
+        return
+    if stay.wait is None:
+        stay.wait = wait
+    stay.reason = ABANDONED_REASON
+    if stay.stage is Stage.UNDECIDED:
+        close(state, call, queue, stay, ABANDONED_REASON, event)
+
+
+def answer_stay(state: State, call: Call, name: str | None, event: Occurrence) -> str | None:
+    """Close the stay that ``call.answered`` answers; return the queue that the call was in last, or None."""
+    if name is None:
+        name = _latest(call)
+    stay = call.stays.get(name) if name is not None else None
+    queue = state.queue(name)
+    if stay is None or queue is None or event.at <= stay.before:
+        return name
+    if stay.stage is Stage.WAITING:
+        _stop(state, call, queue, stay, event.at)
+    if stay.stage is Stage.UNDECIDED:
+        close(state, call, queue, stay, ANSWERED_REASON, event)
+    elif stay.stage is Stage.UNJOINED and stay.reason is None:
+        stay.reason = ANSWERED_REASON
+    return name
+
+
+def _latest(call: Call) -> str | None:
+    """Return the queue that the call joined last."""
+    return max(call.stays, key=lambda name: call.stays[name].opened, default=None)
+
+
+def end_stays(state: State, call: Call, reason: str, event: Occurrence) -> None:
+    """Close all stays of a call that ended."""
+    for name, stay in call.stays.items():
+        if stay.stage is Stage.CLOSED or (queue := state.queue(name)) is None:
+            continue
+        if stay.stage is Stage.WAITING:
+            _stop(state, call, queue, stay, event.at)
+        if stay.stage is Stage.UNDECIDED:
+            close(state, call, queue, stay, reason, event)
+        elif stay.reason is None:
+            stay.reason = reason
+
+
+def transfer_stays(state: State, call: Call, event: Occurrence) -> None:
+    """Decide stays whose caller left without a reason: a transfer took the call out of the queue."""
+    _decide_by(state, call, event, "transferred")
+
+
+def _decide_by(state: State, call: Call, event: Occurrence, reason: str) -> None:
+    for name, stay in call.stays.items():
+        if stay.stage is Stage.UNDECIDED and event.at >= stay.closed and (queue := state.queue(name)) is not None:
+            close(state, call, queue, stay, reason, event)
+
+
+def _remember(state: State, call: Call, queue: Queue, stay: Stay, event: Occurrence) -> Stay:
+    """Keep a stay; of too many, the oldest is forgotten, and lost if it is open."""
+    if queue.name not in call.stays and len(call.stays) >= MAX_STAYS:
+        name = next(iter(call.stays))
+        oldest, other = call.stays.pop(name), state.queues.get(name)
+        if other is not None:
+            lose_stay(state, call, other, oldest, event)
+    call.stays[queue.name] = stay
+    return stay
+
+
+def lose_stay(state: State, call: Call, queue: Queue, stay: Stay, event: Occurrence) -> None:
+    """Close a stay of which nothing more is heard."""
+    if stay.stage is Stage.WAITING:
+        _stop(state, call, queue, stay, event.at)
+    if stay.stage is Stage.UNDECIDED:
+        close(state, call, queue, stay, LOST_REASON, event)
+
+
+def interact(state: State, call: Call, name: str | None, at: int) -> None:
+    """Count the call among those that are answered and have not ended."""
+    if at <= max(call.ended, call.since):
+        return
+    call.since = at
+    if call.queue_name == name:
+        return
+    leave_interaction(state, call)
+    queue = state.queue(name)
+    if queue is not None:
+        queue.interacting.add(call.call_id)
+        call.queue_name = name
+
+
+def leave_interaction(state: State, call: Call) -> None:
+    """Take a call out of those that are answered and have not ended."""
+    queue = state.queue(call.queue_name)
+    if queue is not None:
+        queue.interacting.discard(call.call_id)
+    call.queue_name = None
+
+
+def _offer(state: State, call: Call, queue: Queue, at: int, received: int) -> None:
+    queue.count(at, received, OFFERED)
+    values = state.tenant.bucket(at).values
+    values[QUEUE_ENTRIES] += 1
+    if not call.offered:
+        call.offered = True
+        values[CALLS_OFFERED] += 1
+
+
+def close(state: State, call: Call, queue: Queue, stay: Stay, reason: str, event: Occurrence) -> None:
+    """Count the end of a stay in the bucket of ``stay.closed``."""
+    stay.stage = Stage.CLOSED
+    if reason == LOST_REASON:
+        queue.count(stay.closed, event.received, LOST)
+        return
+    wait = stay.closed - stay.opened if stay.wait is None else stay.wait
+    settings = state.settings.of(queue.name)
+    thresholds = settings.service_level_ms, settings.short_abandon_ms
+    for bucket in queue.buckets(stay.closed, event.received):
+        bucket.note(thresholds)
+        bucket.max_wait = max(bucket.max_wait, wait)
+        _count_end(bucket, reason, wait, *thresholds)
+    if reason == ANSWERED_REASON:
+        interact(state, call, queue.name, stay.closed)
+        if not call.answered:
+            call.answered = True
+            state.tenant.bucket(stay.closed).values[CALLS_ANSWERED] += 1
+    stay.gave_up = reason == ABANDONED_REASON
+
+
+def _count_end(bucket: Bucket, reason: str, wait: int, service_level: int, short: int) -> None:
+    values = bucket.values
+    inside = int(wait <= service_level)
+    if reason == ANSWERED_REASON:
+        values[ANSWERED] += 1
+        values[ANSWERED_IN] += inside
+        values[ANSWERED_WAIT] += wait
+    elif reason == ABANDONED_REASON:
+        values[ABANDONED] += 1
+        values[ABANDONED_IN] += inside
+        values[ABANDONED_WAIT] += wait
+        values[ABANDONED_SHORT] += int(wait < short)
+    else:
+        values[FLOW_OUT.get(reason, FLOW_OUT[OTHER_REASON])] += 1
+        values[UNSERVED_IN] += inside if reason in _UNSERVED else 0

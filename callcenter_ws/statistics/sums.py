@@ -1,0 +1,122 @@
+"""Sums in buckets of a quarter of an hour, in UTC; every longer time is a sum of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+QUARTER_MS = 900_000
+MINUTE_MS = 60_000
+QUARTERS_OF_DAY = 96
+DAY_MS = QUARTER_MS * QUARTERS_OF_DAY
+
+MAX_THRESHOLDS = 4
+"""Different thresholds that a bucket remembers; two are enough to say that it has more than one."""
+
+FLOW_OUT_REASONS = ("timeout", "empty", "key", "withdrawn", "transferred", "other")
+STATES = ("available", "busy", "away", "break", "ringing", "talking", "hold", "wrap_up")
+"""The states of an agent who is logged in; ``offline`` is none."""
+
+# The fields of a queue's bucket. Durations are milliseconds.
+QUEUE_FIELDS = (
+    "offered", "answered", "answered_in", "answered_wait", "abandoned", "abandoned_in", "abandoned_short",
+    "abandoned_wait", *FLOW_OUT_REASONS, "unserved_in", "lost", "handled", "talk", "hold", "wrap_up", "legs", "missed",
+    "transferred_out", "lost_legs",
+)  # fmt: skip
+(
+    OFFERED, ANSWERED, ANSWERED_IN, ANSWERED_WAIT, ABANDONED, ABANDONED_IN, ABANDONED_SHORT, ABANDONED_WAIT,
+    *_REASONS, UNSERVED_IN, LOST, HANDLED, TALK, HOLD, WRAP_UP, LEGS, MISSED, TRANSFERRED_OUT, LOST_LEGS,
+) = range(len(QUEUE_FIELDS))  # fmt: skip
+FLOW_OUT = dict(zip(FLOW_OUT_REASONS, _REASONS, strict=True))
+"""The field of each reason of a flow-out."""
+
+# The fields of an agent's bucket that are not times of states.
+AGENT_FIELDS = (
+    "answered", "handled", "missed", "alerts", "talk", "hold", "wrap_up", "transferred_out", "lost_legs", *STATES,
+)  # fmt: skip
+(
+    AGENT_ANSWERED, AGENT_HANDLED, AGENT_MISSED, AGENT_ALERTS, AGENT_TALK, AGENT_HOLD, AGENT_WRAP_UP,
+    AGENT_TRANSFERRED_OUT, AGENT_LOST_LEGS, *_STATES,
+) = range(len(AGENT_FIELDS))  # fmt: skip
+STATE_FIELD = dict(zip(STATES, _STATES, strict=True))
+"""The field of the time in each state."""
+
+TENANT_FIELDS = ("calls_offered", "calls_answered", "queue_entries")
+CALLS_OFFERED, CALLS_ANSWERED, QUEUE_ENTRIES = range(len(TENANT_FIELDS))
+
+
+class Bucket(msgspec.Struct, array_like=True, gc=False):
+    """Sums of one entity and time.
+
+    Attributes:
+        values: one sum for each field.
+        max_wait: the longest wait of a closed stay; -1: none was closed.
+        thresholds: the pairs of T and S by which stays were judged.
+    """
+
+    values: list[int]
+    max_wait: int = -1
+    thresholds: tuple[tuple[int, int], ...] = ()
+
+    def add(self, other: Bucket) -> None:
+        """Add the sums of another bucket."""
+        self.values = [one + more for one, more in zip(self.values, other.values, strict=True)]
+        self.max_wait = max(self.max_wait, other.max_wait)
+        for pair in other.thresholds:
+            self.note(pair)
+
+    def note(self, pair: tuple[int, int]) -> None:
+        """Remember the thresholds of a stay that was closed."""
+        if pair not in self.thresholds and len(self.thresholds) < MAX_THRESHOLDS:
+            self.thresholds = tuple(sorted((*self.thresholds, pair)))
+
+
+def total(buckets: Iterable[Bucket], width: int) -> Bucket:
+    """Return the sum of buckets."""
+    result = Bucket([0] * width)
+    for bucket in buckets:
+        result.add(bucket)
+    return result
+
+
+Quarters = dict[int, Bucket]
+"""Buckets by the number of their quarter of an hour since 1970."""
+
+
+class Series:
+    """The quarters of one entity, by UTC days.
+
+    Attributes:
+        days: the quarters of each day, by the number of the day since 1970.
+        dirty: days that changed since the last checkpoint.
+    """
+
+    __slots__ = ("days", "dirty", "width")
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.days: dict[int, Quarters] = {}
+        self.dirty: set[int] = set()
+
+    def bucket(self, at: int) -> Bucket:
+        """Return the bucket of an instant, to be changed."""
+        quarter = at // QUARTER_MS
+        day = quarter // QUARTERS_OF_DAY
+        self.dirty.add(day)
+        quarters = self.days.get(day)
+        if quarters is None:
+            quarters = self.days[day] = {}
+        bucket = quarters.get(quarter)
+        if bucket is None:
+            bucket = quarters[quarter] = Bucket([0] * self.width)
+        return bucket
+
+    def between(self, start: int, end: int) -> Bucket:
+        """Return the sums from ``start`` to before ``end``, both at quarters of an hour."""
+        first, last = start // QUARTER_MS, end // QUARTER_MS
+        found: list[Bucket] = []
+        for day in range(first // QUARTERS_OF_DAY, (last - 1) // QUARTERS_OF_DAY + 1):
+            quarters = self.days.get(day, {})
+            found += [bucket for quarter, bucket in quarters.items() if first <= quarter < last]
+        return total(found, self.width)
