@@ -71,11 +71,14 @@ def _end_wrap_up(state: State, agent: Agent, event: Occurrence) -> None:
 def _settle_at(agent: Agent, at: int) -> None:
     """Put the seconds of the present state up to ``at`` into buckets; take back what was put there beyond."""
     status = agent.status
-    if status.state is not None:
-        add_time(
-            agent, status.state, min(status.settled, at), max(status.settled, at), 1 if at > status.settled else -1
-        )
-        status.settled = at
+    name, settled = status.state, status.settled
+    if name is None:
+        return
+    if at >= settled:
+        add_time(agent, name, settled, at, 1)
+    else:
+        add_time(agent, name, at, settled, -1)
+    status.settled = at
 
 
 def settle(agent: Agent, until: int) -> None:

@@ -103,9 +103,8 @@ def _encode_open(state: State, kind: str, name: str) -> bytes:
 
 
 def _take_days(rows: Rows, kind: str, name: str, series: Series) -> None:
-    for day in series.dirty:
+    for day in series.take_dirty():
         rows[RowKey(kind, name, day)] = _encode(series.days[day])
-    series.dirty.clear()
 
 
 def load(rows: Iterable[tuple[RowKey, bytes]]) -> State:
@@ -203,7 +202,7 @@ def _drop_days(series: Series, before: int) -> bool:
     old = [day for day in series.days if day < before]
     for day in old:
         if day not in series.dirty:
-            del series.days[day]
+            series.drop(day)
     return all(day not in series.dirty for day in old)
 
 

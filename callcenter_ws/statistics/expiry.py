@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from callcenter_ws.statistics.legs import end_leg
 from callcenter_ws.statistics.occurrence import Facts, Occurrence
@@ -38,10 +39,7 @@ def expired_calls(state: State, now: int) -> Iterator[Call]:
 
 def expire(state: State, now: int, limit: int) -> None:
     """Remove calls without events for 24 hours, at most ``limit`` of them."""
-    for _ in range(limit):
-        call = next(expired_calls(state, now), None)
-        if call is None:
-            return
+    for call in list(islice(expired_calls(state, now), limit)):
         lose_call(state, call)
 
 

@@ -24,11 +24,12 @@ def apply(state: State, event: Occurrence) -> None:
     change = _CHANGES.get(event.type)
     if change is None:
         return
-    state.clock = max(state.clock, event.received)
-    if event.at < max(event.received - LATE_MS, state.kept_from):
+    received = event.received
+    if received > state.clock:
+        state.clock = received
+    if event.at < received - LATE_MS or event.at < state.kept_from:
         state.diagnostics["late_events"] += 1
         return
-    expire(state, event.received, EXPIRED_AT_ONCE)
     change(state, event)
 
 
@@ -61,6 +62,7 @@ def _call_of(state: State, event: Occurrence) -> Call | None:
     call_id = text_of(facts.unique_id if facts.call_id is None else facts.call_id)
     if call_id is None:
         return None
+    expire(state, event.received, EXPIRED_AT_ONCE)
     known = state.calls.get(call_id)
     if known is not None and is_expired(known, event.received):
         lose_call(state, known)

@@ -32,6 +32,8 @@ class Stay(msgspec.Struct, array_like=True, gc=False):
         reason: the reason that ``queue.left`` gave.
         before: when the stay before this one in the same queue was closed.
         gave_up: whether it was closed as abandoned.
+        left: when the last ``queue.left`` of this call and queue happened; ``abandoned``: the same of
+            ``call.abandoned``. They are kept for the next stay, so that a repetition does not close it.
     """
 
     opened: int
@@ -41,6 +43,8 @@ class Stay(msgspec.Struct, array_like=True, gc=False):
     reason: str | None = None
     before: int = NEVER
     gave_up: bool = False
+    left: int = NEVER
+    abandoned: int = NEVER
 
 
 class Leg(msgspec.Struct, array_like=True, gc=False):
@@ -171,7 +175,8 @@ class Queue:
         bucket = self.minutes.get(minute)
         if bucket is None:
             oldest = newest - ROLLING_MINUTES
-            self.minutes = {number: kept for number, kept in self.minutes.items() if number > oldest}
+            for number in [number for number in self.minutes if number <= oldest]:
+                del self.minutes[number]
             bucket = self.minutes[minute] = Bucket([0] * self.series.width)
         return quarter, bucket
 

@@ -108,7 +108,8 @@ class State:
         self.calls[call_id] = call
         self.touched += 1
         call.touched = self.touched
-        call.last = max(received, call.last)
+        if received > call.last:
+            call.last = received
         self.dirty["call"].add(call_id)
         return call
 

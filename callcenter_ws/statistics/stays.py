@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callcenter_ws.statistics.occurrence import Occurrence, duration_ms
-from callcenter_ws.statistics.records import NEVER, Call, Queue, Stage, Stay
+from callcenter_ws.statistics.records import Call, Queue, Stage, Stay
 from callcenter_ws.statistics.state import MAX_STAYS, State, start_waiting
 from callcenter_ws.statistics.sums import (
     ABANDONED,
@@ -32,16 +32,16 @@ _UNSERVED = ("timeout", "empty", "withdrawn")
 def join(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
     """Open a stay, unless it is open or the event is not newer than its last close."""
     stay = call.stays.get(queue.name)
-    before = NEVER
+    new = Stay(event.at)
     if stay is not None:
         if stay.stage is Stage.UNJOINED and event.at <= stay.closed:
             _join_later(state, call, queue, stay, event)
             return
         if stay.stage is Stage.WAITING or event.at <= stay.closed:
             return
-        before = stay.closed
+        new.before, new.left, new.abandoned = stay.closed, stay.left, stay.abandoned
     _decide_by(state, call, event, OTHER_REASON)
-    stay = _remember(state, call, queue, Stay(event.at, before=before), event)
+    stay = _remember(state, call, queue, new, event)
     _offer(state, call, queue, event.at, event.received)
     if event.at <= call.ended:
         # Its end came earlier by another connection: how it left the queue is not known yet.
@@ -68,11 +68,12 @@ def leave(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
     wait = _reported_wait(event)
     if stay is None:
         stay = _leave_unknown(state, call, queue, wait, event)
+    elif event.at <= max(stay.left, stay.before):
+        return
     elif stay.stage is Stage.WAITING:
-        if event.at <= stay.before:
-            return
         _stop(state, call, queue, stay, event.at, wait)
         stay.wait, stay.reason = wait, facts.reason
+    stay.left = event.at
     if stay.stage is Stage.UNDECIDED and facts.reason is not None:
         close(state, call, queue, stay, facts.reason, event)
 
@@ -109,10 +110,11 @@ def abandon(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
     wait = _reported_wait(event)
     if stay is None:
         stay = _leave_unknown(state, call, queue, wait, event)
+    elif event.at <= max(stay.abandoned, stay.before):
+        return
     elif stay.stage is Stage.WAITING:
-        if event.at <= stay.before:
-            return
         _stop(state, call, queue, stay, event.at, wait)
+    stay.abandoned = event.at
     if stay.stage is Stage.CLOSED:
         return
     if stay.wait is None:

@@ -92,16 +92,21 @@ class Series:
         dirty: days that changed since the last checkpoint.
     """
 
-    __slots__ = ("days", "dirty", "width")
+    __slots__ = ("_bucket", "_quarter", "days", "dirty", "width")
 
     def __init__(self, width: int) -> None:
         self.width = width
+        # The bucket that was returned last, until its day is taken: most events fall into the same quarter.
+        self._quarter = -1
+        self._bucket = Bucket([])
         self.days: dict[int, Quarters] = {}
         self.dirty: set[int] = set()
 
     def bucket(self, at: int) -> Bucket:
         """Return the bucket of an instant, to be changed."""
         quarter = at // QUARTER_MS
+        if quarter == self._quarter:
+            return self._bucket
         day = quarter // QUARTERS_OF_DAY
         self.dirty.add(day)
         quarters = self.days.get(day)
@@ -110,7 +115,20 @@ class Series:
         bucket = quarters.get(quarter)
         if bucket is None:
             bucket = quarters[quarter] = Bucket([0] * self.width)
+        self._quarter, self._bucket = quarter, bucket
         return bucket
+
+    def take_dirty(self) -> list[int]:
+        """Return the days that changed since the last call."""
+        days = sorted(self.dirty)
+        self.dirty.clear()
+        self._quarter = -1
+        return days
+
+    def drop(self, day: int) -> None:
+        """Forget a day."""
+        self.days.pop(day, None)
+        self._quarter = -1
 
     def between(self, start: int, end: int) -> Bucket:
         """Return the sums from ``start`` to before ``end``, both at quarters of an hour."""

@@ -1,0 +1,55 @@
+"""The laws of the fold, for random streams of events."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from callcenter_ws.statistics.fold import apply
+from callcenter_ws.statistics.occurrence import Occurrence
+from callcenter_ws.statistics.state import State
+from tests.statistics.random_events import START, figures, folded, in_any_order, in_order, of_calls_in_order
+from tests.statistics.sequences import Store
+
+
+def _now(events: list[Occurrence]) -> int:
+    return events[-1].received + 10_000 if events else START
+
+
+@settings(max_examples=60)
+@given(in_any_order, st.sets(st.integers(0, 39)))
+def test_checkpoints_anywhere_change_no_figure(events: list[Occurrence], places: set[int]) -> None:
+    store, state = Store(), State()
+    for place, event in enumerate(events):
+        apply(state, event)
+        if place in places:
+            store.write(state)
+            state = store.read()
+    assert figures(state, _now(events)) == figures(folded(events), _now(events))
+
+
+@settings(max_examples=60)
+@given(in_any_order)
+def test_rows_of_changes_are_those_of_the_whole_state(events: list[Occurrence]) -> None:
+    often, once, state = Store(), Store(), State()
+    for event in events:
+        apply(state, event)
+        often.write(state)
+    often.write(state)
+    once.write(folded(events))
+    assert often.rows == once.rows
+
+
+@settings(max_examples=60)
+@given(in_any_order, st.integers(0, 39))
+def test_an_event_twice_changes_no_figure(events: list[Occurrence], place: int) -> None:
+    twice = [*events[: place + 1], *events[place:]] if place < len(events) else events
+    assert figures(folded(twice), _now(events)) == figures(folded(events), _now(events))
+
+
+@settings(max_examples=60)
+@given(in_order | of_calls_in_order)
+def test_everything_twice_changes_no_figure(events: list[Occurrence]) -> None:
+    now = _now(events)
+    again = [Occurrence(event.type, event.facts, event.at, now, event.seq) for event in events]
+    assert figures(folded([*events, *again]), now) == figures(folded(events), now)
