@@ -6,7 +6,7 @@ rest. Only rows that changed are written; with the position in the row ``fold`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -23,6 +23,9 @@ VERSION = 1
 
 DAYS_KEPT = 3
 """UTC days of sums that a fold needs in memory: events of the last two days may change them."""
+
+SLICE = 200
+"""Calls or agents that ``forget_days`` handles at once."""
 
 NO_DAY = 0
 """The day in the key of a row that is not the sums of a day."""
@@ -174,53 +177,71 @@ def _index_call(state: State, call: Call) -> None:
         state.queues[call.queue_name].interacting.add(call.call_id)
 
 
-def forget_days(state: State, now: int, limit: int = 1000) -> bool:
-    """Drop days that no event can change any more; return whether all of them are dropped.
+def forget_days(state: State, now: int) -> Iterator[None]:
+    """Drop days that no event can change any more; yield after each slice of work.
 
-    Only days whose rows have been taken are dropped, so this is called after rows were written. First, calls without
-    events are removed, at most ``limit`` of them, and the seconds of present states are put into buckets: both may
-    belong to such a day.
+    Only days whose rows have been taken are dropped, so this is called after rows were written, and drops the others
+    when it is called again. First, calls without events are removed, and the seconds of present states are put into
+    buckets: both may belong to such a day. Events may be applied between the slices.
     """
     before = now // DAY_MS - DAYS_KEPT + 1
-    expire(state, now, limit)
-    if next(expired_calls(state, now), None) is not None:
-        return False
-    for agent in state.agents.values():
+    while next(expired_calls(state, now), None) is not None:
+        expire(state, now, SLICE)
+        yield
+    left = _drop_days(state.tenant, before)
+    for number, agent in enumerate(list(state.agents.values())):
         if agent.status.state is not None and agent.status.settled < before * DAY_MS:
             settle(agent, before * DAY_MS)
             state.dirty["agent"].add(agent.agent_id)
-    series = [state.tenant, *(queue.series for queue in state.queues.values())]
-    series += [agent.series for agent in state.agents.values()]
-    done = sum(_drop_days(one, before) for one in series) == len(series)
-    if done:
+        left |= _drop_days(agent.series, before)
+        if number % SLICE == SLICE - 1:
+            yield
+    for queue in list(state.queues.values()):
+        left |= _drop_days(queue.series, before)
+        _drop_members(state, queue, before * DAY_MS)
+        _drop_queue(state, queue)
+    yield
+    for number, agent in enumerate(list(state.agents.values())):
+        _drop_agent(state, agent)
+        if number % SLICE == SLICE - 1:
+            yield
+    if not left:
         state.kept_from = max(state.kept_from, before * DAY_MS)
-        _drop_entities(state)
-    return done
 
 
 def _drop_days(series: Series, before: int) -> bool:
+    """Drop the days before one; return whether some are left, because their rows are not taken."""
     old = [day for day in series.days if day < before]
     for day in old:
         if day not in series.dirty:
             series.drop(day)
-    return all(day not in series.dirty for day in old)
+    return any(day in series.dirty for day in old)
 
 
-def _drop_entities(state: State) -> None:
-    """Drop queues and agents without sums, calls and members: their names may come no more."""
-    in_calls = {name for call in state.calls.values() for name in call.stays}
-    in_calls |= {leg.queue_name for call in state.calls.values() for leg in call.legs.values() if leg.queue_name}
-    for name, queue in list(state.queues.items()):
-        present = any(member.present for member in queue.members.values())
-        if not (queue.series.days or present or name in in_calls or queue.waiting or queue.interacting):
-            for agent_id in queue.members:
-                state.agents[agent_id].queues.discard(name)
-            del state.queues[name]
-            _drop_rows(state, ("queue", "members"), name)
-    for agent_id, agent in list(state.agents.items()):
-        if agent.status.state is None and not agent.series.days and not agent.queues:
-            del state.agents[agent_id]
-            _drop_rows(state, ("agent",), agent_id)
+def _drop_members(state: State, queue: Queue, before: int) -> None:
+    """Drop those who are no members any more; repetitions of what they were are late."""
+    for agent_id in [name for name, member in queue.members.items() if not member.present and member.changed < before]:
+        del queue.members[agent_id]
+        state.agents[agent_id].queues.discard(queue.name)
+        state.dirty["members"].add(queue.name)
+
+
+def _drop_queue(state: State, queue: Queue) -> None:
+    """Drop a queue without sums, calls and members: its name may come no more. An event makes it anew."""
+    if queue.series.days or queue.waiting or queue.interacting:
+        return
+    if not any(member.present for member in queue.members.values()):
+        for agent_id in queue.members:
+            state.agents[agent_id].queues.discard(queue.name)
+        del state.queues[queue.name]
+        _drop_rows(state, ("queue", "members"), queue.name)
+
+
+def _drop_agent(state: State, agent: Agent) -> None:
+    """Drop an agent who is logged out, has no sums, and is a member of no queue."""
+    if agent.status.state is None and not agent.series.days and not agent.queues:
+        del state.agents[agent.agent_id]
+        _drop_rows(state, ("agent",), agent.agent_id)
 
 
 def _drop_rows(state: State, kinds: tuple[str, ...], name: str) -> None:

@@ -212,7 +212,7 @@ def test_an_agent_who_never_logs_out_is_counted_on() -> None:
     for day in range(1, 40):
         world.put(day * 86_400, "agent.logout", user_id="u2", username="u2")
         store.write(world.state)
-        forget_days(world.state, world.state.clock)
+        forget(world.state, world.state.clock)
     store.write(world.state)
     assert len(world.state.agents["u1"].series.days) <= 3
     days = [key.day for key in store.rows if key.kind == "agent-day" and key.name == "u1"]
@@ -220,6 +220,11 @@ def test_an_agent_who_never_logs_out_is_counted_on() -> None:
     whole = sum(sum(one.values) for day in days for one in load_day(store, day).values())
     assert whole == (max(days) + 1) * DAY_MS - START
     assert world.agent(39 * 86_400)["occupancy"] == 0.0
+
+
+def forget(state: State, now: int) -> None:
+    for _ in forget_days(state, now):
+        pass
 
 
 def load_day(store: Store, day: int) -> dict[int, Any]:
@@ -231,10 +236,11 @@ def test_forgetting_days_waits_for_the_rows() -> None:
     world = World()
     world.join(0)
     world.end(10)
-    assert not forget_days(world.state, START + 4 * DAY_MS)
+    forget(world.state, START + 4 * DAY_MS)
+    assert world.state.kept_from == 0 and world.queue(0)["offered"] == 1
     store = Store()
     store.write(world.state)
-    assert forget_days(world.state, START + 4 * DAY_MS)
+    forget(world.state, START + 4 * DAY_MS)
     assert world.state.queues == {} and world.state.calls == {}
     store.write(world.state)
     assert {key.kind for key in store.rows} == {"fold", "queue-day", "tenant-day"}

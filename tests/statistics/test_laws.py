@@ -5,10 +5,20 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from callcenter_ws.statistics.checkpoint import forget_days
 from callcenter_ws.statistics.fold import apply
 from callcenter_ws.statistics.occurrence import Occurrence
 from callcenter_ws.statistics.state import State
-from tests.statistics.random_events import START, figures, folded, in_any_order, in_order, of_calls_in_order
+from tests.statistics.random_events import (
+    AGENTS,
+    QUEUES,
+    START,
+    figures,
+    folded,
+    in_any_order,
+    in_order,
+    of_calls_in_order,
+)
 from tests.statistics.sequences import Store
 
 
@@ -38,6 +48,30 @@ def test_rows_of_changes_are_those_of_the_whole_state(events: list[Occurrence]) 
     often.write(state)
     once.write(folded(events))
     assert often.rows == once.rows
+
+
+@settings(max_examples=60)
+@given(in_any_order, st.sets(st.integers(0, 39)))
+def test_forgotten_days_change_no_figure_of_today(events: list[Occurrence], places: set[int]) -> None:
+    store, state = Store(), State()
+    for place, event in enumerate(events):
+        apply(state, event)
+        if place in places:
+            store.write(state)
+            for _ in forget_days(state, event.received):
+                pass
+            store.write(state)
+            assert _today(store.read(), event.received) == _today(state, event.received)
+    assert _today(state, _now(events)) == _today(folded(events), _now(events))
+    store.write(state)
+    whole = Store()
+    whole.write(folded(events))
+    # Rows of days that were dropped stay as they were written.
+    assert {key for key in whole.rows if key.day and key.kind != "agent-day"} <= store.rows.keys()
+
+
+def _today(state: State, now: int) -> dict[str, object]:
+    return {name: stats for name, stats in figures(state, now).items() if name in ("tenant", *QUEUES, *AGENTS)}
 
 
 @settings(max_examples=60)
