@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import date, datetime
 
 from callcenter_ws.statistics.agents import open_time
+from callcenter_ws.statistics.checkpoint import RowKey
 from callcenter_ws.statistics.expiry import expired_calls, lost_at
 from callcenter_ws.statistics.figures import Figures, agent_figures, queue_figures, seconds, tenant_figures
 from callcenter_ws.statistics.occurrence import instant_text, milliseconds
@@ -20,6 +22,9 @@ from callcenter_ws.statistics.sums import (
     QUEUE_FIELDS,
     STATE_FIELD,
     Bucket,
+    Quarters,
+    Series,
+    sums_between,
     total,
 )
 from callcenter_ws.statistics.zones import UnknownZone, Zone, zone_of
@@ -34,11 +39,15 @@ class Reading:
     """The figures at ``now``; the state is not changed.
 
     Calls without events for 24 hours are shown as lost, whether or not an event has removed them yet.
+
+    Args:
+        older: days that the fold has forgotten, read from the store and decoded by ``decode_quarters``.
     """
 
-    def __init__(self, state: State, now: int) -> None:
+    def __init__(self, state: State, now: int, older: Mapping[RowKey, Quarters] | None = None) -> None:
         self._state = state
         self.now = now
+        self._older = older or {}
         self.zone = _zone(state)
         self._expired: set[str] = set()
         self._queue_losses: dict[str, list[_Loss]] = {}
@@ -92,9 +101,16 @@ class Reading:
 
     def _queue_sums(self, name: str, start: int, end: int) -> Bucket:
         queue = self._state.queues.get(name)
-        bucket = Bucket([0] * len(QUEUE_FIELDS)) if queue is None else queue.series.between(start, end)
+        bucket = self._sums("queue-day", name, queue.series if queue else Series(len(QUEUE_FIELDS)), start, end)
         _add_losses(bucket, self._queue_losses.get(name, []), start, end)
         return bucket
+
+    def _sums(self, kind: str, name: str, series: Series, start: int, end: int) -> Bucket:
+        def quarters_of(day: int) -> Quarters:
+            quarters = series.days.get(day)
+            return self._older.get(RowKey(kind, name, day), {}) if quarters is None else quarters
+
+        return sums_between(quarters_of, series.width, start, end)
 
     def queue_now(self, name: str) -> Figures:
         """Return what is true of a queue at ``now``."""
@@ -155,7 +171,7 @@ class Reading:
     def agent_between(self, agent_id: str, start: int, end: int) -> Figures:
         """Return the figures of an agent from ``start`` to before ``end``, the present state up to ``now`` included."""
         agent = self._state.agents.get(agent_id)
-        bucket = Bucket([0] * len(AGENT_FIELDS)) if agent is None else agent.series.between(start, end)
+        bucket = self._sums("agent-day", agent_id, agent.series if agent else Series(len(AGENT_FIELDS)), start, end)
         if agent is not None and agent.status.state is not None:
             field = STATE_FIELD[agent.status.state]
             bucket.values[field] += open_time(agent.status, start, min(end, self.now))
@@ -184,7 +200,7 @@ class Reading:
 
     def tenant_between(self, start: int, end: int) -> Figures:
         """Return the figures of the tenant from ``start`` to before ``end``."""
-        return tenant_figures(self._state.tenant.between(start, end))
+        return tenant_figures(self._sums("tenant-day", "", self._state.tenant, start, end))
 
     def tenant_stats(self) -> Figures:
         """Return the payload of ``tenant.stats``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -80,6 +80,19 @@ def total(buckets: Iterable[Bucket], width: int) -> Bucket:
     return result
 
 
+def sums_between(days: Callable[[int], Quarters], width: int, start: int, end: int) -> Bucket:
+    """Return the sums from ``start`` to before ``end``, both at quarters of an hour.
+
+    Args:
+        days: returns the quarters of a UTC day; none if it has no sums.
+    """
+    first, last = start // QUARTER_MS, end // QUARTER_MS
+    found: list[Bucket] = []
+    for day in range(first // QUARTERS_OF_DAY, (last - 1) // QUARTERS_OF_DAY + 1):
+        found += [bucket for quarter, bucket in days(day).items() if first <= quarter < last]
+    return total(found, width)
+
+
 Quarters = dict[int, Bucket]
 """Buckets by the number of their quarter of an hour since 1970."""
 
@@ -129,12 +142,3 @@ class Series:
         """Forget a day."""
         self.days.pop(day, None)
         self._quarter = -1
-
-    def between(self, start: int, end: int) -> Bucket:
-        """Return the sums from ``start`` to before ``end``, both at quarters of an hour."""
-        first, last = start // QUARTER_MS, end // QUARTER_MS
-        found: list[Bucket] = []
-        for day in range(first // QUARTERS_OF_DAY, (last - 1) // QUARTERS_OF_DAY + 1):
-            quarters = self.days.get(day, {})
-            found += [bucket for quarter, bucket in quarters.items() if first <= quarter < last]
-        return total(found, self.width)
