@@ -39,6 +39,9 @@ def expired_calls(state: State, now: int) -> Iterator[Call]:
 
 def expire(state: State, now: int, limit: int) -> None:
     """Remove calls without events for 24 hours, at most ``limit`` of them."""
+    oldest = next(iter(state.calls.values()), None)
+    if oldest is None or not is_expired(oldest, now):
+        return
     for call in list(islice(expired_calls(state, now), limit)):
         lose_call(state, call)
 

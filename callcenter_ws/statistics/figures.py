@@ -72,9 +72,10 @@ def _service_levels(bucket: Bucket, settings: Settings) -> Figures:
     pairs = bucket.thresholds or ((settings.service_level_ms, settings.short_abandon_ms),)
     mixed = len(pairs) > 1
     limit, short = (settings.service_level_ms, settings.short_abandon_ms) if mixed else pairs[0]
+    levels = {method: service_level(method, bucket.values) for method in METHODS}
     return {
-        "service_level": service_level(settings.service_level_method, bucket.values),
-        "service_levels": {method: service_level(method, bucket.values) for method in METHODS},
+        "service_level": levels[settings.service_level_method],
+        "service_levels": levels,
         "service_level_method": settings.service_level_method,
         "service_level_seconds": seconds(limit),
         "service_level_target": settings.service_level_target,

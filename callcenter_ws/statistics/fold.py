@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.statistics import agents, legs, stays
 from callcenter_ws.statistics.expiry import end_call, expire, is_expired, lose_call
-from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, Occurrence, text_of
+from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, Occurrence, occurrence_of, text_of
 from callcenter_ws.statistics.records import Call, Queue
 from callcenter_ws.statistics.state import MAX_CALLS, State
 from callcenter_ws.statistics.sums import DAY_MS
@@ -31,6 +34,26 @@ def apply(state: State, event: Occurrence) -> None:
         state.diagnostics["late_events"] += 1
         return
     change(state, event)
+
+
+def apply_publication(state: State, publication: Publication, received: int) -> None:
+    """Apply one publication of the stream; those for one user, and of other types, are not even decoded.
+
+    Args:
+        received: when the gateway received it, in Unix milliseconds; stored with it.
+    """
+    event = publication.event
+    if event.user_id is not None or event.type.name not in _CHANGES:
+        state.seq = publication.seq
+        return
+    try:
+        occurrence = occurrence_of(publication, received)
+    except msgspec.DecodeError:
+        # A later version may have stored it; its figures are lost, those of other events are not.
+        state.diagnostics["unreadable_events"] += 1
+        state.seq = publication.seq
+        return
+    apply(state, occurrence)
 
 
 CallChange = Callable[[State, Call, Occurrence], None]

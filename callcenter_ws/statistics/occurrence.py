@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import msgspec
 
@@ -40,7 +41,7 @@ class Facts(msgspec.Struct, gc=False):
     paused: bool | None = None
     wait_seconds: float | None = None
     ring_seconds: float | None = None
-    since_at: datetime | None = None
+    since_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     queues: list[str | int] | dict[str, dict[str, str | float]] | None = None
     time_zone: str | None = None
     service_level_seconds: float | None = None
@@ -106,15 +107,13 @@ def make_occurrence(
     return Occurrence(type_, facts, min(timestamp, received + AHEAD_MS), received, seq)
 
 
-def occurrence_of(publication: Publication, received: int) -> Occurrence | None:
-    """Return what the fold reads of a publication; None if it is for one user only.
+def occurrence_of(publication: Publication, received: int) -> Occurrence:
+    """Return what the fold reads of a publication.
 
     Raises:
         msgspec.DecodeError: the payload is not what the catalogue declares.
     """
     event = publication.event
-    if event.user_id is not None:
-        return None
     timestamp = milliseconds(datetime.fromisoformat(event.timestamp))
     facts = _decode_facts(event.payload)
     return Occurrence(event.type.name, facts, min(timestamp, received + AHEAD_MS), received, publication.seq)

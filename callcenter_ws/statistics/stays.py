@@ -174,7 +174,7 @@ def _remember(state: State, call: Call, queue: Queue, stay: Stay, event: Occurre
     """Keep a stay; of too many, the oldest is forgotten, and lost if it is open."""
     if queue.name not in call.stays and len(call.stays) >= MAX_STAYS:
         name = next(iter(call.stays))
-        oldest, other = call.stays.pop(name), state.queues.get(name)
+        oldest, other = call.stays.pop(name), state.queue(name)
         if other is not None:
             lose_stay(state, call, other, oldest, event)
     call.stays[queue.name] = stay

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -59,24 +59,20 @@ class Bucket(msgspec.Struct, array_like=True, gc=False):
     max_wait: int = -1
     thresholds: tuple[tuple[int, int], ...] = ()
 
-    def add(self, other: Bucket) -> None:
-        """Add the sums of another bucket."""
-        self.values = [one + more for one, more in zip(self.values, other.values, strict=True)]
-        self.max_wait = max(self.max_wait, other.max_wait)
-        for pair in other.thresholds:
-            self.note(pair)
-
     def note(self, pair: tuple[int, int]) -> None:
         """Remember the thresholds of a stay that was closed."""
         if pair not in self.thresholds and len(self.thresholds) < MAX_THRESHOLDS:
             self.thresholds = tuple(sorted((*self.thresholds, pair)))
 
 
-def total(buckets: Iterable[Bucket], width: int) -> Bucket:
+def total(buckets: Sequence[Bucket], width: int) -> Bucket:
     """Return the sum of buckets."""
-    result = Bucket([0] * width)
-    for bucket in buckets:
-        result.add(bucket)
+    if not buckets:
+        return Bucket([0] * width)
+    values = list(map(sum, zip(*[bucket.values for bucket in buckets], strict=True)))
+    result = Bucket(values, max([bucket.max_wait for bucket in buckets]))
+    for pair in sorted({pair for bucket in buckets for pair in bucket.thresholds}):
+        result.note(pair)
     return result
 
 

@@ -11,7 +11,7 @@ from callcenter_ws.events.event import Origin, make_event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.statistics import state as bounds
 from callcenter_ws.statistics.checkpoint import FOLD, UnknownVersion, decode_quarters, forget_days, load, take_changes
-from callcenter_ws.statistics.fold import apply
+from callcenter_ws.statistics.fold import apply, apply_publication
 from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, make_occurrence, occurrence_of
 from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.settings import Settings, settings_payload
@@ -325,21 +325,38 @@ def test_rows_of_another_version() -> None:
         load([(FOLD, data.replace(b"\x97\x01", b"\x97\x7f", 1))])
 
 
-def test_a_publication() -> None:
-    def publication(user_id: str | None) -> Publication:
-        event = make_event(
-            tenant_id="acme", type_="queue.joined", payload={"unique_id": 7, "queue_name": "q", "x": [1]},
-            event_id="e1",
-            received_at=0.0, now=START / 1000, timestamp="2026-11-23T08:00:01.500Z", user_id=user_id,
-            origin=Origin.PRODUCER,
-        )  # fmt: skip
-        return Publication(event, 42)
+def publication(seq: int, type_: str = "queue.joined", user_id: str | None = None) -> Publication:
+    event = make_event(
+        tenant_id="acme",
+        type_=type_,
+        payload={"unique_id": 7, "queue_name": "q", "x": [1]},
+        event_id=f"e{seq}",
+        now=START / 1000,
+        received_at=0.0,
+        timestamp="2026-11-23T08:00:01.500Z",
+        user_id=user_id,
+        origin=Origin.PRODUCER,
+    )
+    return Publication(event, seq)
 
-    found = occurrence_of(publication(None), START)
-    assert found is not None
+
+def test_publications() -> None:
+    found = occurrence_of(publication(42), START)
     assert (found.type, found.at, found.seq) == ("queue.joined", START + 1500, 42)
     assert (found.facts.unique_id, found.facts.queue_name) == (7, "q")
-    assert occurrence_of(publication("u1"), START) is None
+    world = World()
+    apply_publication(world.state, publication(1, user_id="u1"), START)
+    assert (world.state.seq, world.state.queues) == (1, {})
+    apply_publication(world.state, publication(2), START)
+    assert world.now(3)["calls_waiting"] == 1 and list(world.state.calls) == ["7"]
+
+
+def test_a_payload_that_cannot_be_read() -> None:
+    damaged = publication(5)
+    damaged.event.payload = b'{"unique_id": []}'
+    world = World()
+    apply_publication(world.state, damaged, START)
+    assert (world.state.seq, world.state.diagnostics["unreadable_events"]) == (5, 1)
 
 
 def test_quarters_sum_up_to_the_day() -> None:
