@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.settings import Settings, settings_payload
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.sums import DAY_MS, QUARTER_MS
+from callcenter_ws.statistics.zones import zone_of
 from tests.statistics.sequences import Store
 
 START = 1_795_420_800_000  # 2026-11-23T08:00:00Z
@@ -374,3 +375,37 @@ def test_quarters_sum_up_to_the_day() -> None:
     logged_in = [reading.agent_between("u1", *one)["logged_in_seconds"] for one in quarters]
     assert sum(logged_in) == reading.agent_between("u1", start, end)["logged_in_seconds"] == 49_500
     assert max(logged_in) == 900
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [
+        ("Europe/Berlin", "2026-03-29", 23),
+        ("Europe/Berlin", "2026-10-25", 25),
+        ("Australia/Lord_Howe", "2026-10-04", 23.5),
+        ("Australia/Lord_Howe", "2026-04-05", 24.5),
+        ("Asia/Kathmandu", "2026-10-25", 24),
+    ],
+)
+def test_the_nights_when_clocks_change(zone: str, day: str, hours: float) -> None:
+    start, end = zone_of(zone).day(date.fromisoformat(day))
+    state = State()
+
+    def put(at: int, type_: str, **payload: Any) -> None:
+        apply(state, make_occurrence(type_, payload, timestamp=at, received=at, seq=state.seq + 1))
+
+    put(start - DAY_MS, SETTINGS_CHANGED, time_zone=zone)
+    put(start - 3_600_000, "agent.login", user_id="u1", username="u1", state="available")
+    for number, at in enumerate(range(start - 600_000, end + 600_000, 600_000)):
+        put(at, "queue.joined", unique_id=f"c{number}", queue_name="q")
+        put(at + 7_000, "queue.left", unique_id=f"c{number}", queue_name="q", reason="answered")
+    reading = Reading(state, end + 900_000)
+    whole = reading.queue_between("q", *reading.day(date.fromisoformat(day)))
+    assert whole["offered"] == whole["answered"] == hours * 6
+    assert reading.agent_between("u1", start, end)["logged_in_seconds"] == hours * 3600
+    for minutes in (15, 30, 60):
+        parts = list(reading.zone.intervals(start, end, minutes))
+        assert sum(reading.queue_between("q", *part)["offered"] for part in parts) == whole["offered"]
+        labels = [reading.zone.label(begin) for begin, _ in parts]
+        assert len(set(labels)) == len(labels) and all(label.startswith(day) for label in labels)
+        assert [reading.interval(datetime.fromisoformat(label), minutes) for label in labels] == parts
