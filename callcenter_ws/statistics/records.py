@@ -34,6 +34,7 @@ class Stay(msgspec.Struct, array_like=True, gc=False):
         gave_up: whether it was closed as abandoned.
         left: when the last ``queue.left`` of this call and queue happened; ``abandoned``: the same of
             ``call.abandoned``. They are kept for the next stay, so that a repetition does not close it.
+        joined: when the last ``queue.joined`` that was ignored happened, which must not open the next stay.
     """
 
     opened: int
@@ -45,6 +46,7 @@ class Stay(msgspec.Struct, array_like=True, gc=False):
     gave_up: bool = False
     left: int = NEVER
     abandoned: int = NEVER
+    joined: int = NEVER
 
 
 class Leg(msgspec.Struct, array_like=True, gc=False):

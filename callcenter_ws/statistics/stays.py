@@ -37,7 +37,8 @@ def join(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
         if stay.stage is Stage.UNJOINED and event.at <= stay.closed:
             _join_later(state, call, queue, stay, event)
             return
-        if stay.stage is Stage.WAITING or event.at <= stay.closed:
+        if stay.stage is Stage.WAITING or event.at <= max(stay.closed, stay.joined):
+            stay.joined = max(stay.joined, event.at)
             return
         new.before, new.left, new.abandoned = stay.closed, stay.left, stay.abandoned
     _decide_by(state, call, event, OTHER_REASON)
