@@ -79,6 +79,9 @@ in_order = _streams(st.integers(1, 2 * QUARTER_MS), st.just(0))
 of_calls_in_order = _streams(st.sampled_from((1, 3000, QUARTER_MS)), st.just(0), _call_event)
 """The same of few calls alone, so that much happens to each."""
 
+of_calls_in_disorder = _streams(st.sampled_from((0, 1, 3000)), st.sampled_from((0, -1500, 700)), _call_event)
+"""Events of few calls from two clocks, of which many come after newer ones."""
+
 
 def folded(events: list[Occurrence]) -> State:
     """Return the state after some events."""

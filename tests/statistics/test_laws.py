@@ -17,6 +17,7 @@ from tests.statistics.random_events import (
     folded,
     in_any_order,
     in_order,
+    of_calls_in_disorder,
     of_calls_in_order,
 )
 from tests.statistics.sequences import Store
@@ -82,7 +83,7 @@ def test_an_event_twice_changes_no_figure(events: list[Occurrence], place: int) 
 
 
 @settings(max_examples=60)
-@given(in_order | of_calls_in_order)
+@given(in_order | of_calls_in_order | of_calls_in_disorder)
 def test_everything_twice_changes_no_figure(events: list[Occurrence]) -> None:
     now = _now(events)
     again = [Occurrence(event.type, event.facts, event.at, now, event.seq) for event in events]
