@@ -40,6 +40,8 @@ class ErrorCode(StrEnum):
     HEADERS_TOO_LARGE = "headers_too_large"
     SOURCE_IN_USE = "source_in_use"
     STALE_GENERATION = "stale_generation"
+    STATISTICS_OFF = "statistics_off"
+    UNKNOWN_ALERT = "unknown_alert"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ ERRORS: dict[ErrorCode, ErrorEntry] = {
         ErrorEntry(
             ErrorCode.STALE_GENERATION, 409, b"STALE_GENERATION", "the source has been started in a later generation"
         ),
+        ErrorEntry(ErrorCode.STATISTICS_OFF, 404, b"INVALID_EVENT", "statistics are not enabled for this tenant"),
+        ErrorEntry(ErrorCode.UNKNOWN_ALERT, 404, b"INVALID_EVENT", "there is no raised alert with this id"),
     )
 }
 

@@ -14,10 +14,11 @@ AMP_CODES = {
 }  # fmt: skip
 WEBSOCKET_CODES = {
     "invalid_json", "invalid_message", "unknown_type", "unknown_event", "forbidden", "unauthorized", "rate_limited",
-    "too_large", "unavailable", "unknown_session",
+    "too_large", "unavailable", "unknown_session", "unknown_alert",
 }  # fmt: skip
 HTTP_ONLY = {
     ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED, ErrorCode.UPGRADE_REQUIRED, ErrorCode.HEADERS_TOO_LARGE,
+    ErrorCode.STATISTICS_OFF,
 }  # fmt: skip
 AMP_ONLY = {ErrorCode.SOURCE_IN_USE, ErrorCode.STALE_GENERATION}
 

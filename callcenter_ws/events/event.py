@@ -78,6 +78,18 @@ class ChatWriter(msgspec.Struct, frozen=True, kw_only=True):
     any_session: bool = False
 
 
+class StoreCondition(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store checks, together with appending an event of the process that folds the tenant's statistics.
+
+    Attributes:
+        fence: refuse the event (``stale_generation``) if another process has taken the tenant; None: do not check.
+        entity_seq: refuse it (``unknown_alert``) unless the last event of its entity has this position; None: do not.
+    """
+
+    fence: int | None = None
+    entity_seq: int | None = None
+
+
 class Event(msgspec.Struct, eq=False, kw_only=True, gc=False):
     """A validated event without a position. Made by ``make_event`` and ``restore_event``.
 
@@ -89,6 +101,7 @@ class Event(msgspec.Struct, eq=False, kw_only=True, gc=False):
         timestamp: RFC 3339 in UTC with milliseconds.
         user_id: the only user that it is for, or None.
         received_at: seconds on the monotonic clock when the gateway accepted it, for measuring latency.
+        received_ms: when the store accepted it, in Unix milliseconds; 0 before. Stored, so every node has the same.
         queue_name: the queue that it concerns: of the payload, else of the call's earlier events.
         agents: ids of the agents that handle it: of the payload, and of the call's earlier events. Of a chat event: the
             agents that the chat was assigned to before and after it, the latter last (``broker.chats``).
@@ -99,6 +112,7 @@ class Event(msgspec.Struct, eq=False, kw_only=True, gc=False):
         source_rule: what the store checks before it appends the event; None once it is stored.
         has_new_id: whether the gateway made its id, so that it cannot be a repetition, nor be repeated.
         chat_writer: the condition on which the store accepts it; None: unconditionally.
+        condition: another such condition, of events that the gateway makes; None: unconditionally.
         expires_at: when it may be removed from a mailbox undelivered, in Unix seconds; None: its payload does not say.
     """
 
@@ -123,6 +137,8 @@ class Event(msgspec.Struct, eq=False, kw_only=True, gc=False):
     source_rule: SourceRule | None = None
     has_new_id: bool = False
     chat_writer: ChatWriter | None = None
+    condition: StoreCondition | None = None
+    received_ms: int = 0
     expires_at: float | None = None
 
     @property

@@ -1,0 +1,1 @@
+"""Figures: runs the fold of ``statistics`` over each tenant's stream; writes and announces what changed."""
