@@ -27,6 +27,7 @@ from callcenter_ws.events.source_rules import Announcement, SourceNumber, Source
 from callcenter_ws.events.visibility import may_see
 from callcenter_ws.interfaces import Broker, MailboxGap, PublishResult
 from callcenter_ws.runtime.json import rfc3339
+from callcenter_ws.statistics.store import FigureStore, LiveFigure
 from callcenter_ws.testing import FakeClock
 
 A, B = "acme", "globex"
@@ -44,6 +45,9 @@ class Bench(ABC):
         self.clock = FakeClock()
         self.delivered: list[Publication] = []
         self.broker: Broker
+        self.announced: list[tuple[str, Sequence[LiveFigure] | None]] = []
+        # Limits of a log that is held, of the stores that are made from now on.
+        self.unfolded: dict[str, int] = {}
         self._ids = 0
 
     @abstractmethod
@@ -61,6 +65,16 @@ class Bench(ABC):
         )
         await self.broker.start(self.delivered.extend)
         return self.broker
+
+    @property
+    def figures(self) -> FigureStore:
+        """The rows of the statistics in the store."""
+        figures: FigureStore = self.broker.figures  # type: ignore[attr-defined]
+        return figures
+
+    def listen_to_figures(self) -> None:
+        """Record in ``announced`` what the store announces from now on."""
+        self.figures.announced = lambda tenant_id, changed: self.announced.append((tenant_id, changed))
 
     async def close(self) -> None:
         """Stop the store."""

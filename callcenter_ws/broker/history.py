@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from callcenter_ws.events.publication import Publication
 
 NO_LIMIT = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is not removed from the history of a tenant, because its statistics or its archive need it.
+
+    Attributes:
+        after: publications after this position are needed.
+        max_events, max_bytes: unless there are more of these, or they are larger; then the oldest are removed.
+    """
+
+    after: int
+    max_events: int
+    max_bytes: int
 
 
 class History:
@@ -44,16 +59,23 @@ class History:
         if key is not None:
             self._newest[key] = publication.seq
 
-    def trim(self, max_count: int, received_after: float, max_bytes: int = NO_LIMIT) -> None:
+    def trim(self, max_count: int, received_after: float, max_bytes: int = NO_LIMIT, hold: Hold | None = None) -> None:
         """Remove the oldest publications so that at most ``max_count`` are left, none older than ``received_after``.
 
         Args:
             received_after: seconds of the monotonic clock.
             max_bytes: the largest ``bytes`` of those that are left.
+            hold: what is left nevertheless.
         """
         ring = self._ring
         while ring and (len(ring) > max_count or self.bytes > max_bytes or ring[0].event.received_at < received_after):
+            if hold is not None and self._is_held(ring[0], hold):
+                return
             self._remove(ring.popleft())
+
+    def _is_held(self, oldest: Publication, hold: Hold) -> bool:
+        # All publications come after the oldest: if that one is needed, they all are.
+        return oldest.seq > hold.after and len(self._ring) <= hold.max_events and self.bytes <= hold.max_bytes
 
     def _remove(self, publication: Publication) -> None:
         self.bytes -= publication.memory

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
+from callcenter_ws.broker.history import History
 from callcenter_ws.broker.mailboxes import Mailboxes
+from callcenter_ws.broker.memory_figures import MemoryFigures
+from callcenter_ws.broker.retention import UNFOLDED_BYTES, UNFOLDED_EVENTS
 from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
 from callcenter_ws.broker.state import ENTITY_LIFETIME
 from callcenter_ws.broker.stream import Stream
@@ -60,8 +63,11 @@ class MemoryBroker:
         history_bytes: bytes of publications in the history of each tenant.
         history_seconds: how long a publication stays in the history.
         chat_messages: messages of each open chat in the state.
+        unfolded_events, unfolded_bytes: the limits of a history that the statistics still need; ``memory_bytes``
+            takes precedence.
 
     Attributes:
+        figures: the rows of the statistics.
         counters: for the metrics.
     """
 
@@ -74,6 +80,8 @@ class MemoryBroker:
         history_bytes: int = 268_435_456,
         history_seconds: float = 86_400,
         chat_messages: int = DEFAULT_MESSAGES,
+        unfolded_events: int = UNFOLDED_EVENTS,
+        unfolded_bytes: int = UNFOLDED_BYTES,
     ) -> None:
         self._clock = clock
         self._chat_messages = chat_messages
@@ -88,6 +96,13 @@ class MemoryBroker:
         self._deliver: Deliver | None = None
         self._expiry_timer: Timer | None = None
         self.counters = StoreCounters()
+        self.figures = MemoryFigures(
+            self._epoch, self._history_of, max_events=unfolded_events, max_bytes=unfolded_bytes
+        )
+
+    def _history_of(self, tenant_id: str) -> History | None:
+        tenant = self._tenants.get(tenant_id)
+        return None if tenant is None else tenant.stream.history
 
     async def start(self, deliver: Deliver, interrupted: Interrupted = ignore_interruption) -> None:
         """Accept events from now on, and pass them to ``deliver``; see ``interfaces.Broker.start``."""
@@ -148,11 +163,16 @@ class MemoryBroker:
         if first is not None:
             return PublishResult(self._epoch, first, event.event_id, duplicate=True), None
         refusal = None if event.chat_writer is None else stream.chats.refusal_of(event)
+        if refusal is None and event.condition is not None:
+            refusal = stream.condition_refusal(event)
         if refusal is not None:
             return refusal, None
+        event.received_ms = round((event.received_at + self._clock.time() - self._clock.monotonic()) * 1_000)
         publication = stream.stage(event)
         stream.append(publication)
-        stream.history.trim(self._memory_events, event.received_at - self._history_seconds, self._history_bytes)
+        received_after = event.received_at - self._history_seconds
+        hold = self.figures.hold(event.tenant_id)
+        stream.history.trim(self._memory_events, received_after, self._history_bytes, hold)
         if event.is_mail:
             tenant.mailboxes.add(publication, self._clock.time())
         self._update_bytes(tenant)
@@ -192,9 +212,18 @@ class MemoryBroker:
         if tenant is None:
             return HistoryPage(self._epoch, [], after >= 0, 0)
         history = tenant.stream.history
-        if after < history.floor:
+        if after < history.floor or self._is_only_held(tenant_id, history, after):
             return HistoryPage(self._epoch, [], False, history.head)
         return HistoryPage(self._epoch, history.after(after, limit), True, history.head)
+
+    def _is_only_held(self, tenant_id: str, history: History, after: int) -> bool:
+        """Return whether the publication after a position would not be present, if the statistics did not need it."""
+        if self.figures.hold(tenant_id) is None or after >= history.head:
+            return False
+        received_after = self._clock.monotonic() - self._history_seconds
+        return (
+            after < history.head - self._memory_events or history.after(after, 1)[0].event.received_at < received_after
+        )
 
     async def snapshot(self, tenant_id: str) -> Snapshot:
         """Return the tenant's state at its head."""
@@ -322,8 +351,9 @@ class MemoryBroker:
     def _forget_expired(self) -> None:
         """Remove what has expired, also of tenants without new events."""
         now = self._clock.monotonic()
-        for tenant in self._tenants.values():
-            tenant.stream.history.trim(self._memory_events, now - self._history_seconds)
+        for name, tenant in self._tenants.items():
+            hold = self.figures.hold(name)
+            tenant.stream.history.trim(self._memory_events, now - self._history_seconds, hold=hold)
             tenant.stream.forget_expired(now)
             tenant.mailboxes.forget_expired(self._clock.time())
             self._update_bytes(tenant)

@@ -178,7 +178,13 @@ class State:
 
     def entities(self, kind: str) -> list[tuple[EntityKey, Entity]]:
         """Return the entities of a kind, the one longest unchanged first. They change with the state."""
-        return [item for item in self._entities.items() if item[0][0] == kind]
+        entities = [*self._entities.items(), *self._lasting.items()]
+        return [item for item in entities if item[0][0] == kind]
+
+    def newest(self, key: EntityKey) -> int:
+        """Return the position of the last publication of an entity that is present, lasting or not; 0: it is not."""
+        entity = self._lasting.get(key) or self._entities.get(key)
+        return 0 if entity is None else entity.changed_by
 
     def version(self, key: EntityKey, now: float) -> Version:
         """Return the version of an entity that has not expired at ``now``, in seconds of the monotonic clock."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from callcenter_ws.broker.calls import CALL_LIFETIME, CallTable
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
@@ -11,7 +11,7 @@ from callcenter_ws.broker.history import History
 from callcenter_ws.broker.recent_ids import MAX_CLIENT_IDS, WINDOW_SECONDS, RecentIds
 from callcenter_ws.broker.source_marks import SourceMarks, Verdict, changed, out_of_order, superseded
 from callcenter_ws.broker.state import ENTITY_LIFETIME, State
-from callcenter_ws.errors import Refusal
+from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.events.publication import Publication
@@ -61,6 +61,24 @@ class Stream:
             return None
         recent = self.recent_of_clients if event.origin is Origin.CLIENT else self.recent
         return recent.seq_of(event.event_id, event.received_at)
+
+    def condition_refusal(self, event: Event, staged: Iterable[Publication] = ()) -> Refusal | None:
+        """Return why the ``condition`` of an event refuses it; None: it does not, or there is none.
+
+        The fence of a condition is not checked: one process has this store, so no other can take a tenant.
+
+        Args:
+            staged: publications that are staged and not appended.
+        """
+        if event.condition is None or event.condition.entity_seq is None or event.entity is None:
+            return None
+        newest = self.state.newest(event.entity)
+        for publication in staged:
+            if publication.event.entity == event.entity:
+                newest = publication.seq
+        if newest == event.condition.entity_seq:
+            return None
+        return Refusal(ErrorCode.UNKNOWN_ALERT, "the alert has changed, or is not raised any more")
 
     def remember_id(self, event_id: str, origin: str, seq: int, received_at: float) -> None:
         """Remember the identifier of an event that was published before this start."""

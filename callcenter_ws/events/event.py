@@ -227,6 +227,7 @@ def restore_event(
     persist: bool,
     origin: str,
     received_at: float,
+    received_ms: int = 0,
     source: str | None = None,
 ) -> Event:
     """Return an Event that was validated before, without the fields that its call's earlier events add.
@@ -238,7 +239,7 @@ def restore_event(
     event = _event(
         declared, tenant_id, event_id, timestamp, user_id, fields, payload, persist, Origin(origin), received_at
     )
-    event.source = source
+    event.source, event.received_ms = source, received_ms
     return event
 
 

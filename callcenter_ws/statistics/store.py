@@ -93,6 +93,9 @@ class FigureStore(Protocol):
     announced: FiguresAnnounced
     """Called at each node when live figures change; set before the store is opened."""
 
+    def tenants(self) -> Awaitable[Sequence[str]]:
+        """Return the tenants that have rows: also those whose statistics are not enabled any more."""
+
     def claim(self, tenant_id: str) -> Awaitable[FigureClaim]:
         """Take the tenant if no other process folds it, or extend the claim; call it again each third of the lease."""
 
@@ -108,7 +111,8 @@ class FigureStore(Protocol):
     def write(self, tenant_id: str, write: FigureWrite) -> Awaitable[bool]:
         """Take a write; False if another process has taken the tenant, or ``after`` is not the store's position.
 
-        When the call returns True, the rows are durable together with all later transactions, or already.
+        Also False if ``position`` is not of the store's present epoch. Readers see the write as soon as the call
+        returns. When the call returns True, the rows are durable together with all later transactions, or already.
         """
 
     def days(

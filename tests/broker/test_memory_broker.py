@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 from broker_contract import A, B, Bench, BrokerContract, CountersContract, MailContract, SourceContract, payload_of
 from chat_contract import ChatContract
+from figure_store_contract import ConditionContract, FigureContract, HoldContract
 from reconciliation_contract import ReconciliationContract
 
 from callcenter_ws.broker.memory import MemoryBroker
@@ -27,6 +28,7 @@ class MemoryBench(Bench):
             history_seconds=history_seconds,
             memory_bytes=self.memory_bytes,
             history_bytes=history_bytes,
+            **self.unfolded,
         )
 
 
@@ -45,6 +47,9 @@ class TestMemoryBroker(
     SourceContract,
     ChatContract,
     ReconciliationContract,
+    FigureContract,
+    ConditionContract,
+    HoldContract,
 ):
     """The tests of every broker."""
 

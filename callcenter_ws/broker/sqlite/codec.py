@@ -18,12 +18,11 @@ COLUMNS = "place, event_id, type, timestamp, user_id, persist, origin, received_
 WIDTH = COLUMNS.count(",") + 1
 
 
-def row_of(publication: Publication, tenant: int, clock_offset: float) -> Row:
-    """Return the row of a publication.
+def row_of(publication: Publication, tenant: int) -> Row:
+    """Return the row of a publication, whose event has ``received_ms``.
 
     Args:
         tenant: the number of its tenant.
-        clock_offset: Unix time less the time of the monotonic clock, which ``event.received_at`` is in.
     """
     event = publication.event
     return (
@@ -34,7 +33,8 @@ def row_of(publication: Publication, tenant: int, clock_offset: float) -> Row:
         event.user_id,
         event.persist,
         event.origin.value,
-        event.received_at + clock_offset,
+        # Seconds with three decimals, from which ``event_of`` restores the same milliseconds.
+        event.received_ms / 1_000,
         event.queue_name,
         encode_json(event.agents).decode() if event.agents else None,
         event.payload,
@@ -54,6 +54,7 @@ def event_of(row: Row, tenant_id: str, clock_offset: float) -> Event:
         persist=bool(row[5]),
         origin=row[6],
         received_at=row[7] - clock_offset,
+        received_ms=round(row[7] * 1_000),
         source=row[11],
     )
 

@@ -68,6 +68,8 @@ class Staging:
             first = stream.first_seq_of(event)
             if first is None:
                 refusal = None if event.chat_writer is None else stream.chats.refusal_of(event)
+                if refusal is None and event.condition is not None:
+                    refusal = stream.condition_refusal(event, [publication for _, publication in part.staged])
                 if refusal is None:
                     part.staged.append((entry, self._stage_event(part, event, transaction, offset)))
                 else:
@@ -138,11 +140,12 @@ class Staging:
         record.in_transaction = True
         if record.number is None:
             record.number, self._next_number = self._next_number, self._next_number + 1
+        event.received_ms = round((event.received_at + offset) * 1_000)
         if record.oldest is None:
-            record.oldest = event.received_at + offset
+            record.oldest = event.received_ms / 1_000
             transaction.begun_histories.append((record.number, record.tenant_id, record.oldest))
         publication = part.stream.stage(event)
-        row = row_of(publication, record.number, offset)
+        row = row_of(publication, record.number)
         transaction.event_values += row
         transaction.event_count += 1
         if event.call_id is not None or event.type.of_chat:
