@@ -150,7 +150,8 @@ class CommandResponders:
             outcomes = await self._publish_long_list(peer, events)
         else:
             outcomes = await self._publish_list(peer, events)
-        epochs = {outcome.epoch for outcome in outcomes if isinstance(outcome, PublishResult)}
+        # Events that are accepted but not published have no epoch.
+        epochs = {outcome.epoch for outcome in outcomes if isinstance(outcome, PublishResult) and outcome.epoch}
         results = [_result(outcome) for outcome in outcomes]
         return {"epoch": epochs.pop() if len(epochs) == 1 else "", "results": encode_json(results)}
 

@@ -19,9 +19,12 @@ from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import Broker, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.statistics.store import FigurePolicy
 
 MAX_EXPLAINED_REFUSALS = 5
 """Refused events of one batch whose refusals name all mistakes; that takes up to a millisecond for each."""
+
+QUEUE_STATS = "queue.stats"
 
 _FIELDS = frozenset(("tenant_id", "type", "payload", "user_id", "event_id", "timestamp", "persist"))
 
@@ -32,12 +35,14 @@ class IngestCounters:
 
     Attributes:
         source_duplicates: those of ``duplicates`` that were numbered by their source.
+        unused_queue_stats: those of senders for queues of which the gateway derives the figures; not published.
         valid: events that passed validation, by type, whatever the store answered.
     """
 
     accepted: int = 0
     duplicates: int = 0
     source_duplicates: int = 0
+    unused_queue_stats: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     valid: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CATALOGUE, 0))
 
@@ -45,6 +50,8 @@ class IngestCounters:
         """Count one outcome."""
         if isinstance(outcome, Refusal):
             self.refused[outcome.code] = self.refused.get(outcome.code, 0) + 1
+        elif not outcome.epoch:
+            self.unused_queue_stats += 1
         elif outcome.duplicate:
             self.duplicates += 1
         else:
@@ -56,13 +63,22 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
 
     Args:
         max_payload_bytes: the limit of a payload, in bytes of JSON.
+        figure_policy: for which queues ``queue.stats`` of senders are published; None: for all.
     """
 
-    def __init__(self, broker: Broker, clock: Clock, *, max_payload_bytes: int = PAYLOAD_BYTES) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        clock: Clock,
+        *,
+        max_payload_bytes: int = PAYLOAD_BYTES,
+        figure_policy: FigurePolicy | None = None,
+    ) -> None:
         self._broker = broker
         self._clock = clock
         self._new_id = UlidFactory(clock.time)
         self._max_payload_bytes = max_payload_bytes
+        self._figure_policy = figure_policy
         self.counters = IngestCounters()
 
     async def publish(
@@ -130,6 +146,9 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
                 event = self.validate(draft, authority, origin, now, received_at, refused < MAX_EXPLAINED_REFUSALS)
                 if event.type.name in SOURCE_TYPES and not trusted:
                     raise _only_for_sources(event)
+                if self.is_unused(event):
+                    outcomes[index] = unused_result(event.event_id)
+                    continue
                 events.append(event)
                 indexes.append(index)
             except Refusal as refusal:
@@ -145,6 +164,12 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
         for outcome in known:
             self.counters.count(outcome)
         return known
+
+    def is_unused(self, event: Event) -> bool:
+        """Return whether an event is accepted, but not published: the gateway derives what it says."""
+        if event.type.name != QUEUE_STATS or self._figure_policy is None:
+            return False
+        return not self._figure_policy.takes_producers(event.tenant_id, event.queue_name)
 
     def validate(
         self, draft: object, authority: str, origin: Origin, now: float, received_at: float, explain: bool
@@ -188,6 +213,11 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
             event.has_new_id = True
         self.counters.valid[event.type.name] += 1
         return event
+
+
+def unused_result(event_id: str) -> PublishResult:
+    """Return the outcome of an event that is accepted, but not published: it has no position."""
+    return PublishResult("", 0, event_id)
 
 
 def _only_for_sources(event: Event) -> Refusal:

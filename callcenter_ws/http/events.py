@@ -101,7 +101,7 @@ def _common_epoch(drafts: Sequence[JsonValue], outcomes: Sequence[PublishResult 
     epochs = {
         draft["tenant_id"]: outcome.epoch
         for draft, outcome in zip(drafts, outcomes, strict=True)
-        if isinstance(outcome, PublishResult)
+        if isinstance(outcome, PublishResult) and outcome.epoch
     }
     if len(epochs) != 1:
         return {}

@@ -57,6 +57,8 @@ class EventMetrics:
         yield counter("events_duplicate", "Events that had been published before.", ingest.duplicates)
         numbered = "Events of sources that were known by their source_seq; part of events_duplicate."
         yield counter("source_events_duplicate", numbered, ingest.source_duplicates)
+        unused = "queue.stats of senders that were accepted, but not published: the gateway derives the figures."
+        yield counter("unused_queue_stats", unused, ingest.unused_queue_stats)
         yield counters("events_refused", "Events refused.", "reason", ingest.refused, _STORE_REFUSALS)
         classes: dict[str, int] = {}
         for name, count in ingest.valid.items():

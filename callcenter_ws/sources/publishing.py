@@ -8,7 +8,7 @@ from datetime import datetime
 
 from twisted.logger import Logger
 
-from callcenter_ws.broker.ingest import MAX_EXPLAINED_REFUSALS, EventBroadcaster
+from callcenter_ws.broker.ingest import MAX_EXPLAINED_REFUSALS, EventBroadcaster, unused_result
 from callcenter_ws.broker.source_marks import out_of_order
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, Origin, void_event
@@ -51,7 +51,7 @@ class _Batch:
     Attributes:
         events: those that are passed to the store; ``indexes``: the index of each among the drafts.
         numbers: of each of ``events``: its order and its number there; None for an event without a number.
-        refusals: by index, the refusals of events of which only the number is stored.
+        decided: by index, the outcomes of events of which only the number is stored: refused ones, and unused ones.
         last: the last number in the call.
         refused: how many were refused before they were passed to the store.
     """
@@ -60,7 +60,7 @@ class _Batch:
     events: list[Event] = field(default_factory=list)
     indexes: list[int] = field(default_factory=list)
     numbers: list[tuple[LinkOrder, int] | None] = field(default_factory=list)
-    refusals: dict[int, Refusal] = field(default_factory=dict)
+    decided: dict[int, Outcome] = field(default_factory=dict)
     last: int = 0
     refused: int = 0
 
@@ -121,10 +121,10 @@ class SourcePublisher:
     def _results(self, batch: _Batch, outcomes: Sequence[Outcome]) -> list[Outcome]:
         counters = self._broadcaster.counters
         for index, outcome, number in zip(batch.indexes, outcomes, batch.numbers, strict=True):
-            refusal = batch.refusals.get(index)
+            decided = batch.decided.get(index)
             # Not before its number is stored: an answer that is lost must not change what becomes of the event.
-            batch.outcomes[index] = refusal if refusal is not None and isinstance(outcome, PublishResult) else outcome
-            if refusal is None and number is not None and isinstance(outcome, PublishResult) and outcome.duplicate:
+            batch.outcomes[index] = decided if decided is not None and isinstance(outcome, PublishResult) else outcome
+            if decided is None and number is not None and isinstance(outcome, PublishResult) and outcome.duplicate:
                 counters.source_duplicates += 1
         known = [outcome for outcome in batch.outcomes if outcome is not None]
         for outcome in known:
@@ -155,10 +155,7 @@ class SourcePublisher:
         if isinstance(tenant_id, str) and tenant_id not in link.tenants:
             raise Refusal(ErrorCode.FORBIDDEN, "tenant_id: not among the tenants of the source")
         if not isinstance(tenant_id, str) or not seq:
-            event = self._checked(link, draft, now, received_at, explain=batch.explains)
-            if event.type.name in SOURCE_TYPES:
-                event.source_rule = SourceNumber(link.record.generation, 0, 0, link.record.lease)
-            batch.add(index, event, None)
+            self._add_unnumbered(batch, link, index, self._checked(link, draft, now, received_at, batch.explains))
             return
         order = link.order(tenant_id)
         after = order.begin(seq)
@@ -168,19 +165,30 @@ class SourcePublisher:
             raise out_of_order()
         number = SourceNumber(link.record.generation, seq, after, link.record.lease)
         try:
-            event = self._checked(link, draft, now, received_at, explain=batch.explains)
+            event = self._checked(link, draft, now, received_at, batch.explains)
             event.source_rule = number
+            if self._broadcaster.is_unused(event):
+                batch.decided[index] = unused_result(event.event_id)
+                event = void_event(tenant_id, link.record.name, number, received_at)
         except Refusal as refusal:
             if refusal.code in TRANSIENT:
                 order.end(seq, refused=True)
                 raise
-            batch.refusals[index] = refusal
+            batch.decided[index] = refusal
             batch.refused += 1
             event = void_event(tenant_id, link.record.name, number, received_at)
         batch.add(index, event, (order, seq))
 
+    def _add_unnumbered(self, batch: _Batch, link: SourceLink, index: int, event: Event) -> None:
+        if self._broadcaster.is_unused(event):
+            batch.outcomes[index] = unused_result(event.event_id)
+            return
+        if event.type.name in SOURCE_TYPES:
+            event.source_rule = SourceNumber(link.record.generation, 0, 0, link.record.lease)
+        batch.add(index, event, None)
+
     def _checked(
-        self, link: SourceLink, draft: dict[str, object], now: float, received_at: float, *, explain: bool
+        self, link: SourceLink, draft: dict[str, object], now: float, received_at: float, explain: bool
     ) -> Event:
         payload = draft.get("payload")
         if isinstance(payload, Refusal):

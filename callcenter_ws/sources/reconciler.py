@@ -10,6 +10,7 @@ from itertools import chain
 
 from twisted.internet.defer import Deferred
 
+from callcenter_ws.broker.ingest import QUEUE_STATS
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.entity import NO_VERSION, Entity, Version
@@ -23,6 +24,7 @@ from callcenter_ws.runtime.json import JsonObject, encode_json
 from callcenter_ws.runtime.slicer import Slicer
 from callcenter_ws.sources.difference import DIFFERENCES, Change
 from callcenter_ws.sources.known_event import known_events
+from callcenter_ws.statistics.store import FigurePolicy
 
 MAX_COMPARISONS = 8
 """Comparisons of one sync. While other senders change its entities each time, it is refused with ``unavailable``."""
@@ -111,10 +113,14 @@ class Reconciler:
 
     The events are published in parts. The store appends a part if none of its entities has changed since they were
     compared; otherwise all are compared again. The number of the sync is stored with the last part.
+
+    Args:
+        figure_policy: for which queues ``queue.stats`` of senders are published; None: for all.
     """
 
-    def __init__(self, broker: Broker, clock: Clock) -> None:
+    def __init__(self, broker: Broker, clock: Clock, figure_policy: FigurePolicy | None = None) -> None:
         self._broker = broker
+        self._figure_policy = figure_policy
         self._clock = clock
         self._slicer = Slicer(clock)
 
@@ -213,7 +219,7 @@ class Reconciler:
                 publications = [] if entity is None else entity.publications()
                 version = NO_VERSION if entity is None else entity.version
                 changes = DIFFERENCES[state.scope.name](known_events(publications), description)
-                events = [self._event(state, key, version, change) for change in changes]
+                events = [self._event(state, key, version, one) for one in changes if self._is_used(state, one)]
                 if events:
                     yield kind, key, version, events
                 work += _bytes(events) + sum(len(publication.event.payload) for publication in publications)
@@ -221,6 +227,13 @@ class Reconciler:
             if work >= STEP_BYTES:
                 work = 0
                 yield None
+
+    def _is_used(self, state: SourceState, change: Change) -> bool:
+        """Return whether an event is published; not the figures of a queue whose figures the gateway derives."""
+        type_, payload = change
+        if type_ != QUEUE_STATS or self._figure_policy is None:
+            return True
+        return self._figure_policy.takes_producers(state.tenant_id, str(payload["queue_name"]))
 
     def _event(self, state: SourceState, key: EntityKey, version: Version, change: Change) -> Event:
         type_, payload = change

@@ -17,6 +17,7 @@ from callcenter_ws.sources.publishing import TRANSIENT
 from callcenter_ws.sources.reconciler import Reconciled, Reconciler, SourceState
 from callcenter_ws.sources.registry import SourceCounters
 from callcenter_ws.sources.sync_parts import HeldParts, SyncPart, SyncParts
+from callcenter_ws.statistics.store import FigurePolicy
 
 _log = Logger("callcenter_ws.sources")
 
@@ -28,13 +29,16 @@ class StateSync:
 
     Args:
         counters: of the registry of sources.
+        figure_policy: for which queues ``queue.stats`` of senders are published; None: for all.
     """
 
-    def __init__(self, broker: Broker, clock: Clock, counters: SourceCounters) -> None:
+    def __init__(
+        self, broker: Broker, clock: Clock, counters: SourceCounters, figure_policy: FigurePolicy | None = None
+    ) -> None:
         self._broker = broker
         self._clock = clock
         self._counters = counters
-        self._reconciler = Reconciler(broker, clock)
+        self._reconciler = Reconciler(broker, clock, figure_policy)
         self._held = HeldParts()
 
     async def take(self, link: SourceLink, part: SyncPart) -> Reconciled:

@@ -6,6 +6,7 @@ import pytest
 from metrics_world import MetricsWorld, samples_of
 from prometheus_client.parser import text_string_to_metric_families
 
+from callcenter_ws.broker.ingest import unused_result
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.ops.families import MAX_SERIES
@@ -77,12 +78,14 @@ def test_events(world: MetricsWorld) -> None:
     ingest.count(PublishResult("e", 1, "a", duplicate=True))
     ingest.count(Refusal(ErrorCode.INVALID_EVENT))
     ingest.count(Refusal(ErrorCode.INVALID_EVENT))
+    ingest.count(unused_result("a"))
     ingest.source_duplicates += 3
     ingest.valid["call.ringing"] += 2
     ingest.valid["call.ended"] += 3
     assert world.value("events_accepted_total") == 1
     assert world.value("events_duplicate_total") == 1
     assert world.value("source_events_duplicate_total") == 3
+    assert world.value("unused_queue_stats_total") == 1
     assert world.value("events_refused_total", reason="invalid_event") == 2
     assert world.value("events_received_total", **{"class": "call"}) == 5
 
