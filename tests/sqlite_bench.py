@@ -30,7 +30,7 @@ class SqliteBench(Bench):
             "history_seconds": history_seconds,
             "history_bytes": history_bytes,
         }
-        return SqliteBroker(reactor, self.clock, self.path, **{**limits, **self.options})
+        return SqliteBroker(reactor, self.clock, self.path, **{**limits, **self.unfolded, **self.options})
 
     @property
     def store(self) -> SqliteBroker:

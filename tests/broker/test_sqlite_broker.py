@@ -24,6 +24,7 @@ from broker_contract import (
     positions,
 )
 from chat_contract import ChatContract, DurableChatContract
+from figure_store_contract import ConditionContract, DurableFigureContract, FigureContract, HoldContract
 from reconciliation_contract import DurableReconciliationContract, ReconciliationContract
 from sqlite_bench import SqliteBench
 from twisted.internet import reactor
@@ -58,6 +59,10 @@ class TestSqliteBroker(
     DurableChatContract,
     ReconciliationContract,
     DurableReconciliationContract,
+    FigureContract,
+    ConditionContract,
+    HoldContract,
+    DurableFigureContract,
 ):
     """The tests of every broker."""
 

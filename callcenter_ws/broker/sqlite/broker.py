@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
-from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS
+from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS, UNFOLDED_BYTES, UNFOLDED_EVENTS
 from callcenter_ws.broker.sqlite.cache import Cache
+from callcenter_ws.broker.sqlite.figures import SqliteFigures
 from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
-from callcenter_ws.broker.sqlite.group_commit import RETRY_SECONDS, GroupCommit
+from callcenter_ws.broker.sqlite.group_commit import GroupCommit
 from callcenter_ws.broker.sqlite.maintenance import Maintenance
 from callcenter_ws.broker.sqlite.pending_writes import PendingWrites
 from callcenter_ws.broker.sqlite.queries import highest_number, read_history, read_mailbox
+from callcenter_ws.broker.sqlite.reading import CLOSED, read
 from callcenter_ws.broker.sqlite.restore import restore_presence, restore_revocations, restore_sources
-from callcenter_ws.broker.sqlite.tenant import TenantRecord
+from callcenter_ws.broker.sqlite.tenant import HistoryLimits, TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.broker.state import ENTITY_LIFETIME
 from callcenter_ws.broker.stream import Stream
@@ -47,14 +46,6 @@ from callcenter_ws.interfaces import (
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.reactor import Reactor
-from callcenter_ws.runtime.sqlite import sqlite_reason
-
-_CLOSED = "the store is closed"
-
-_log = Logger("callcenter_ws.broker")
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class SqliteBroker:
@@ -67,8 +58,10 @@ class SqliteBroker:
         memory_events: publications of each tenant that are also in memory.
         memory_bytes: bytes of publications in memory, over all tenants.
         chat_messages: messages of each open chat in the state.
+        unfolded_events, unfolded_bytes: the limits of a history that the statistics still need.
 
     Attributes:
+        figures: the rows of the statistics.
         counters: for the metrics.
     """
 
@@ -85,20 +78,21 @@ class SqliteBroker:
         memory_events: int = 1_000,
         memory_bytes: int = 268_435_456,
         chat_messages: int = DEFAULT_MESSAGES,
+        unfolded_events: int = UNFOLDED_EVENTS,
+        unfolded_bytes: int = UNFOLDED_BYTES,
     ) -> None:
         self._reactor = reactor
         self._clock = clock
         self._path = path
         self._synchronous = synchronous
-        self._history_events = history_events
-        self._history_bytes = history_bytes
-        self._history_seconds = history_seconds
+        self._limits = HistoryLimits(history_events, history_bytes, history_seconds, unfolded_events, unfolded_bytes)
         self._memory_events = memory_events
         self._memory_bytes = memory_bytes
         self._chat_messages = chat_messages
         self._open: _OpenStore | None = None
         self._is_stopping = False
         self.counters = StoreCounters()
+        self.figures = SqliteFigures(clock)
 
     # Start and stop
 
@@ -119,6 +113,7 @@ class SqliteBroker:
             return
         self._is_stopping = True
         store.maintenance.stop()
+        self.figures.close()
         await store.group_commit.finish()
         # Further pending writes would never be written.
         self._open = None
@@ -143,7 +138,7 @@ class SqliteBroker:
         if not events:
             return succeed([])
         if self._open is None or self._is_stopping:
-            return succeed([Refusal(ErrorCode.UNAVAILABLE, _CLOSED) for _ in events])
+            return succeed([Refusal(ErrorCode.UNAVAILABLE, CLOSED) for _ in events])
         return self._open.group_commit.publish(events)
 
     # Reading
@@ -159,7 +154,7 @@ class SqliteBroker:
         epoch, history, head = store.file.epoch, stream.history, stream.history.head
         if after >= head:
             return HistoryPage(epoch, [], True, head)
-        if after < max(record.floor, head - self._history_events):
+        if after < max(record.floor, head - self._limits.events):
             return HistoryPage(epoch, [], False, head)
         publications: Sequence[Publication]
         # At least one: its age determines whether the history still reaches back so far.
@@ -167,7 +162,7 @@ class SqliteBroker:
             publications = history.after(after, max(limit, 1))
         else:
             publications = await self._read_file(store, record, after, max(limit, 1))
-        if not publications or publications[0].event.received_at < self._clock.monotonic() - self._history_seconds:
+        if not publications or publications[0].event.received_at < self._clock.monotonic() - self._limits.seconds:
             return HistoryPage(epoch, [], False, head)
         return HistoryPage(epoch, publications[:limit], True, head)
 
@@ -175,7 +170,7 @@ class SqliteBroker:
         self, store: _OpenStore, record: TenantRecord, after: int, limit: int
     ) -> Sequence[Publication]:
         number, offset = record.number or 0, self._clock.time() - self._clock.monotonic()
-        return await _read(store, read_history, store.file, record.tenant_id, number, after, limit, offset)
+        return await read(store.threads, read_history, store.file, record.tenant_id, number, after, limit, offset)
 
     async def snapshot(self, tenant_id: str) -> Snapshot:
         """Return the tenant's state at its head."""
@@ -198,7 +193,7 @@ class SqliteBroker:
 
     async def _loaded(self, tenant_id: str) -> tuple[_OpenStore, TenantRecord, Stream]:
         if self._open is None:
-            raise Refusal(ErrorCode.UNAVAILABLE, _CLOSED)
+            raise Refusal(ErrorCode.UNAVAILABLE, CLOSED)
         return self._open, *await self._open.cache.get_loaded(tenant_id)
 
     # Mailboxes
@@ -236,8 +231,8 @@ class SqliteBroker:
             # Before and after the read: what is pending may be written meanwhile, or arise.
             acknowledged = pending.pending_acknowledgements(number, user_id)
             sent = pending.pending_sent(number, user_id)
-            page, has_rows = await _read(
-                store, read_mailbox, store.file, record.tenant_id, number, user_id, after, limit, now, offset
+            page, has_rows = await read(
+                store.threads, read_mailbox, store.file, record.tenant_id, number, user_id, after, limit, now, offset
             )
             acknowledged |= pending.pending_acknowledgements(number, user_id)
             sent |= pending.pending_sent(number, user_id)
@@ -313,15 +308,15 @@ class SqliteBroker:
 
     async def _write_source(self, key: tuple[str, str], record: SourceRecord | None) -> None:
         if self._open is None or self._is_stopping:
-            raise Refusal(ErrorCode.UNAVAILABLE, _CLOSED)
+            raise Refusal(ErrorCode.UNAVAILABLE, CLOSED)
         self._open.group_commit.pending_writes.sources[key] = record
         await self._open.group_commit.written()
 
     async def highest_number(self, source: str, tenants: Sequence[str]) -> tuple[int, int]:
         """Return the highest mark of a source in these tenants; see ``interfaces.SourceStore``."""
         if self._open is None:
-            raise Refusal(ErrorCode.UNAVAILABLE, _CLOSED)
-        return await _read(self._open, highest_number, self._open.file, source, tenants)
+            raise Refusal(ErrorCode.UNAVAILABLE, CLOSED)
+        return await read(self._open.threads, highest_number, self._open.file, source, tenants)
 
     # For operators
 
@@ -347,7 +342,7 @@ class SqliteBroker:
     def not_ready(self) -> str | None:
         """Return why the store cannot be written or read now; None when it can."""
         if self._open is None or self._is_stopping:
-            return _CLOSED
+            return CLOSED
         write_error = self._open.group_commit.write_error
         if write_error is not None:
             return f"the store cannot be written: {write_error}"
@@ -383,9 +378,8 @@ class _OpenStore:
             self.threads,
             clock,
             self.cache,
-            history_events=broker._history_events,
-            history_bytes=broker._history_bytes,
-            history_seconds=broker._history_seconds,
+            limits=broker._limits,
+            hold=broker.figures.hold,
             request_checkpoint=lambda record: self.group_commit.request_checkpoint(record),
             record_alive=lambda: self.group_commit.record_alive(),
             counters=broker.counters,
@@ -401,17 +395,8 @@ class _OpenStore:
             self.maintenance.trim,
             broker.counters,
             memory_events=broker._memory_events,
-            history_seconds=broker._history_seconds,
+            history_seconds=broker._limits.seconds,
         )
+        broker.figures.open(file, self.threads, self.cache, self.group_commit)
         self.threads.start()
         self.maintenance.start()
-
-
-async def _read(store: _OpenStore, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    try:
-        return await store.threads.read(call, *args, **kwargs)
-    except sqlite3.Error as error:
-        reason = sqlite_reason(error)
-        _log.error("the store cannot be read: {reason}", reason=reason)
-        text = f"the store cannot be read: {reason}"
-        raise Refusal(ErrorCode.UNAVAILABLE, text, retry_after=RETRY_SECONDS) from None

@@ -14,6 +14,9 @@ from callcenter_ws.runtime.sqlite import check_identity, connect, sqlite_reason
 
 _MAX_PROBLEMS = 20
 
+_FIGURES_SINCE = 5
+"""The version of the schema since which there are rows of statistics."""
+
 
 @dataclass(slots=True)
 class CheckReport:
@@ -25,6 +28,7 @@ class CheckReport:
         events: the number of events in the histories.
         state: the number of events kept for the states of the tenants.
         mail: the number of items in mailboxes.
+        figures: the number of rows of statistics.
         problems: texts for an operator; empty when there are none.
     """
 
@@ -36,6 +40,7 @@ class CheckReport:
     events: int = 0
     state: int = 0
     mail: int = 0
+    figures: int = 0
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -60,6 +65,8 @@ def check(path: Path) -> CheckReport:
             db.execute("BEGIN")
             _count(db, report)
             report.problems += _problems(db)
+            if report.version >= _FIGURES_SINCE:
+                report.problems += _figure_problems(db)
     except sqlite3.Error as error:
         if not report.version:
             raise StoreUnusable(f"{path}: {sqlite_reason(error)}") from None
@@ -75,9 +82,12 @@ def _bytes(path: Path) -> int:
 def _count(db: sqlite3.Connection, report: CheckReport) -> None:
     row = db.execute("SELECT value FROM store WHERE name = 'epoch'").fetchone()
     report.epoch = "" if row is None else str(row[0])
-    for table in ("tenant", "event", "state", "mail"):
+    tables = ["tenant", "event", "state", "mail"]
+    if report.version >= _FIGURES_SINCE:
+        tables.append("figure")
+    for table in tables:
         (count,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - names from our code
-        setattr(report, {"tenant": "tenants", "event": "events"}.get(table, table), count)
+        setattr(report, {"tenant": "tenants", "event": "events", "figure": "figures"}.get(table, table), count)
 
 
 def _problems(db: sqlite3.Connection) -> Iterator[str]:
@@ -99,3 +109,24 @@ def _problems(db: sqlite3.Connection) -> Iterator[str]:
     ).fetchone()
     if strays:
         yield f"{strays} events belong to no tenant"
+
+
+def _figure_problems(db: sqlite3.Connection) -> Iterator[str]:
+    ahead = db.execute(
+        f"""
+        SELECT fold.tenant_id, fold.seq, max(
+            coalesce(tenant.floor, 0),
+            coalesce((
+                SELECT max(place) & {(1 << SEQ_BITS) - 1} FROM event
+                WHERE place > tenant.id << {SEQ_BITS} AND place < tenant.id + 1 << {SEQ_BITS}
+            ), 0)
+        ) AS head
+        FROM figure_fold AS fold LEFT JOIN tenant ON tenant.name = fold.tenant_id
+        WHERE fold.seq > head LIMIT {_MAX_PROBLEMS}
+        """  # noqa: S608 - numbers from our code
+    )
+    for name, seq, head in ahead:
+        yield f"tenant {name!r}: the statistics are of position {seq}, and the events end at {head}"
+    (strays,) = db.execute("SELECT count(*) FROM figure WHERE tenant NOT IN (SELECT id FROM figure_fold)").fetchone()
+    if strays:
+        yield f"{strays} rows of statistics belong to no tenant"

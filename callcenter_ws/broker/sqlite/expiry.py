@@ -34,6 +34,8 @@ class TrimRequest:
         max_seq: but none after this position.
         excess_bytes: the oldest events with so many bytes of payload are removed, whatever their age.
         ids_since: the identifiers of removed events that were received since this Unix time are kept.
+        held_from: events after this position are not removed, if the statistics hold the log there or before.
+        held_excess_bytes: but the oldest events with so many bytes of payload are.
     """
 
     tenant: int
@@ -43,6 +45,8 @@ class TrimRequest:
     max_seq: int
     excess_bytes: int
     ids_since: float
+    held_from: int = 0
+    held_excess_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ def _oldest_events(db: sqlite3.Connection, request: TrimRequest) -> _Batch:
     """Return which events are removed next. The payloads are not read, only their lengths."""
     low, high = place_of(request.tenant, request.floor), place_of(request.tenant, request.max_seq)
     by_count = place_of(request.tenant, request.by_count)
+    held_after = _held_after(db, request)
     batch, rows = _Batch(low), 0
     for place, received_at, size, event_id, origin in db.execute(
         "SELECT place, received_at, length(payload), event_id, origin FROM event WHERE place > ? AND place <= ? "
@@ -119,6 +124,8 @@ def _oldest_events(db: sqlite3.Connection, request: TrimRequest) -> _Batch:
         (low, high, BATCH_ROWS),
     ):
         if place > by_count and received_at >= request.by_age and batch.size >= request.excess_bytes:
+            return batch
+        if place > held_after and batch.size >= request.held_excess_bytes:
             return batch
         if batch.size > BATCH_BYTES:
             batch.more = True
@@ -132,6 +139,19 @@ def _oldest_events(db: sqlite3.Connection, request: TrimRequest) -> _Batch:
     if not batch.more:
         batch.end = max(low, high)
     return batch
+
+
+def _held_after(db: sqlite3.Connection, request: TrimRequest) -> int:
+    """Return the place after which the log is held for the statistics.
+
+    What the file says, not what is pending: after the process was killed, the fold continues from there.
+    """
+    found = db.execute(
+        "SELECT hold FROM figure_fold WHERE tenant_id = (SELECT name FROM tenant WHERE id = ?)", (request.tenant,)
+    ).fetchone()
+    if found is None or found[0] is None:
+        return place_of(request.tenant + 1, 0)
+    return place_of(request.tenant, max(found[0], request.held_from))
 
 
 def _keep_ids(db: sqlite3.Connection, request: TrimRequest, batch: _Batch) -> None:

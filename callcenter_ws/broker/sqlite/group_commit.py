@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.sqlite.cache import Cache
+from callcenter_ws.broker.sqlite.figure_rows import FigureChanges
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.pending_writes import PendingWrites
 from callcenter_ws.broker.sqlite.staging import Staging, TenantPart
@@ -178,6 +179,11 @@ class GroupCommit:
     def pending_sent(self, tenant: int, user_id: str) -> set[str]:
         """Return the event ids of a user's mailbox items that were sent, but may not be marked in the file."""
         return _of_user(tenant, user_id, self._writes_in_progress.sent, self.pending_writes.sent)
+
+    def pending_figures(self, tenant_id: str) -> list[FigureChanges]:
+        """Return the rows of a tenant's fold that may not be in the file yet, oldest first."""
+        pending = (self._writes_in_progress.figures, self.pending_writes.figures)
+        return [figures[tenant_id] for figures in pending if tenant_id in figures]
 
     def finish(self) -> Deferred[None]:
         """Write everything that was submitted; fires when it is written, or the file is not writable."""

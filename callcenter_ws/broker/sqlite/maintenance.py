@@ -14,7 +14,7 @@ from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.expiry import BATCH_ROWS, remove_expired_mail, remove_old_presence, trim_history
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.queries import tenants_with_old_events
-from callcenter_ws.broker.sqlite.tenant import TenantRecord
+from callcenter_ws.broker.sqlite.tenant import HistoryLimits, TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.errors import Refusal
 from callcenter_ws.runtime.background import spawn
@@ -42,6 +42,8 @@ class Maintenance:
     step that fails is repeated after the next interval; publishers get refusals of their own.
 
     Args:
+        limits: those of each tenant's history.
+        hold: returns the position above which the statistics need a tenant's log; None: they need none.
         request_checkpoint: has a checkpoint of a tenant written, after which ``trim`` is called.
         record_alive: has it recorded in the file that the process is running.
         counters: of the store.
@@ -57,9 +59,8 @@ class Maintenance:
         clock: Clock,
         cache: Cache,
         *,
-        history_events: int,
-        history_bytes: int,
-        history_seconds: float,
+        limits: HistoryLimits,
+        hold: Callable[[str], int | None],
         request_checkpoint: Callable[[TenantRecord], None],
         record_alive: Callable[[], None],
         counters: StoreCounters,
@@ -68,9 +69,8 @@ class Maintenance:
         self._threads = threads
         self._clock = clock
         self._cache = cache
-        self._history_events = history_events
-        self._history_bytes = history_bytes
-        self._history_seconds = history_seconds
+        self._limits = limits
+        self._hold = hold
         self._request_checkpoint = request_checkpoint
         self._record_alive = record_alive
         self._counters = counters
@@ -112,9 +112,7 @@ class Maintenance:
     async def _trim_batch(self, record: TenantRecord) -> None:
         if record.stream is None or record.number is None:
             return
-        request = record.next_trim(
-            record.stream, self._history_events, self._history_bytes, self._clock.time(), self._history_seconds
-        )
+        request = record.next_trim(record.stream, self._limits, self._clock.time())
         result = await self._threads.write(trim_history, self._file, request)
         record.floor, record.oldest = max(record.floor, result.floor), result.oldest
         record.stored_bytes = max(0, record.stored_bytes - result.removed_bytes)
@@ -132,7 +130,7 @@ class Maintenance:
         if self._is_stopped:
             return
         now = self._clock.monotonic()
-        received_after, expired_before = now - self._history_seconds, self._clock.time() - self._history_seconds
+        received_after, expired_before = now - self._limits.seconds, self._clock.time() - self._limits.seconds
         for record in records:
             self._cache.forget_expired(record, received_after)
             if self._exceeds_limits(record, expired_before):
@@ -146,8 +144,10 @@ class Maintenance:
         stream = record.stream
         if stream is None or record.oldest is None:
             return False
-        max_events = self._history_events + BATCH_ROWS
-        if record.stored_bytes > self._history_bytes:
+        if record.is_held(stream, self._limits, self._hold(record.tenant_id)):
+            return False
+        max_events = self._limits.events + BATCH_ROWS
+        if record.stored_bytes > self._limits.bytes:
             return True
         return record.oldest < expired_before or stream.history.head - record.floor > max_events
 
@@ -162,7 +162,7 @@ class Maintenance:
                 self._counters.mail_expired += removed
             if not self._is_stopped:
                 await self._threads.write(remove_old_presence, self._file, MAX_PRESENCE_RECORDS)
-            await self._checkpoint_old_tenants(now - self._history_seconds - INTERVAL_SECONDS)
+            await self._checkpoint_old_tenants(now - self._limits.seconds - INTERVAL_SECONDS)
 
     async def _checkpoint_old_tenants(self, expired_before: float) -> None:
         """Request checkpoints of tenants with expired events; they may not be in memory."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from callcenter_ws.broker.sqlite.figure_rows import FigureChanges
 from callcenter_ws.broker.sqlite.transaction import MailKey, Transaction
 from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
 
@@ -27,6 +28,7 @@ class PendingWrites:
         presence: the latest record of each user.
         revocations: not bounded here; the list of revocations is (``auth.revocation``).
         sources: the records of sources, by scope and name; None: to be removed. Bounded by ``sources.claim``.
+        figures: rows of folds by tenant. Not bounded here; those who fold bound the entities.
         metadata: values about the store itself.
     """
 
@@ -36,6 +38,7 @@ class PendingWrites:
     presence: dict[UserKey, PresenceRecord] = field(default_factory=dict)
     revocations: list[Revocation] = field(default_factory=list)
     sources: dict[tuple[str, str], SourceRecord | None] = field(default_factory=dict)
+    figures: dict[str, FigureChanges] = field(default_factory=dict)
     metadata: dict[str, object] = field(default_factory=dict)
 
     def mark_sent(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
@@ -69,6 +72,7 @@ class PendingWrites:
             self.presence,
             self.revocations,
             self.sources,
+            self.figures,
             self.metadata,
         )
         transaction.sent += self.sent
@@ -77,9 +81,10 @@ class PendingWrites:
         transaction.presence += self.presence.values()
         transaction.revocations += self.revocations
         transaction.sources.update(self.sources)
+        transaction.figures += self.figures.values()
         transaction.metadata.update(self.metadata)
         self.sent, self.acknowledged, self.reported_gaps, self.presence = {}, {}, {}, {}
-        self.revocations, self.sources, self.metadata = [], {}, {}
+        self.revocations, self.sources, self.figures, self.metadata = [], {}, {}, {}
         return moved
 
     def put_back(self, moved: PendingWrites) -> None:
@@ -92,6 +97,9 @@ class PendingWrites:
             _limit(writes)
         self.revocations = moved.revocations + self.revocations
         self.sources = {**moved.sources, **self.sources}
+        for tenant_id, older in moved.figures.items():
+            newer = self.figures.get(tenant_id)
+            self.figures[tenant_id] = older if newer is None else newer.with_older(older)
         self.metadata = {**moved.metadata, **self.metadata}
 
 

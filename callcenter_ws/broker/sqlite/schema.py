@@ -7,9 +7,10 @@ the events after the checkpoint complete them; ``tenant.bytes`` are those of the
 identifiers of events that were removed within the window of ``broker.recent_ids``, in lists that end at ``place``.
 ``entity_owner`` holds the creators of the entities at the checkpoint that had events of several senders.
 ``source_mark`` holds how far the events of each source are stored (``broker.source_marks``), and ``source`` the
-registered sources. ``store`` holds values about the store itself. Names kept for compatibility: ``attendance`` holds
-the presence records, ``attendance.told`` is ``PresenceRecord.announced``, and ``mail_loss`` holds the gaps of
-mailboxes.
+registered sources. ``figure`` holds the rows of the statistics (``statistics.checkpoint``), which belong to the
+position of their tenant in ``figure_fold``; events after ``figure_fold.hold`` are not trimmed. ``store`` holds values
+about the store itself. Names kept for compatibility: ``attendance`` holds the presence records, ``attendance.told`` is
+``PresenceRecord.announced``, and ``mail_loss`` holds the gaps of mailboxes.
 """
 
 from __future__ import annotations
@@ -131,7 +132,26 @@ CREATE TABLE entity_owner (
 ) WITHOUT ROWID
 """
 
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5 = """
+CREATE TABLE figure_fold (
+    id INTEGER PRIMARY KEY,
+    tenant_id TEXT NOT NULL UNIQUE,
+    seq INTEGER NOT NULL,
+    hold INTEGER,
+    version INTEGER NOT NULL
+);
+CREATE TABLE figure (
+    id INTEGER PRIMARY KEY,
+    tenant INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value BLOB NOT NULL
+);
+CREATE UNIQUE INDEX figure_by_key ON figure (tenant, day, kind, name)
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """The scripts that make version ``n + 1`` of version ``n``; an empty file is version 0. Append only; never edit one."""
 
 VERSION = len(MIGRATIONS)

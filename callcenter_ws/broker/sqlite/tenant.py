@@ -28,6 +28,22 @@ CALLS_PER_STEP = 500
 """Calls and chats of a checkpoint that are read in one step."""
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryLimits:
+    """The limits of each tenant's history in the file.
+
+    Attributes:
+        events, bytes, seconds: above these, the oldest events are removed.
+        held_events, held_bytes: but not those that the statistics need, up to these.
+    """
+
+    events: int
+    bytes: int
+    seconds: float
+    held_events: int
+    held_bytes: int
+
+
 @dataclass(slots=True, eq=False)
 class TenantRecord:
     """One tenant.
@@ -144,20 +160,34 @@ class TenantRecord:
             [encode_json(key).decode() for key in before if key not in owners],
         )
 
-    def next_trim(self, stream: Stream, history_events: int, history_bytes: int, now: float, age: float) -> TrimRequest:
+    def next_trim(self, stream: Stream, limits: HistoryLimits, now: float) -> TrimRequest:
         """Return what of the history exceeds its limits.
 
         Args:
             now: Unix time in seconds.
-            age: seconds after which an event is removed.
         """
         assert self.number is not None  # noqa: S101 - narrows the type: the tenant has published
         return TrimRequest(
             self.number,
             self.floor,
-            by_count=max(0, stream.history.head - history_events),
-            by_age=now - age,
+            by_count=max(0, stream.history.head - limits.events),
+            by_age=now - limits.seconds,
             max_seq=max(self.floor, self.checkpoint),
-            excess_bytes=max(0, self.stored_bytes - history_bytes),
+            excess_bytes=max(0, self.stored_bytes - limits.bytes),
             ids_since=now - WINDOW_SECONDS,
+            held_from=max(0, stream.history.head - limits.held_events),
+            held_excess_bytes=max(0, self.stored_bytes - limits.held_bytes),
+        )
+
+    def is_held(self, stream: Stream, limits: HistoryLimits, hold: int | None) -> bool:
+        """Return whether nothing of the history may be removed, because the statistics need all of it.
+
+        Args:
+            hold: the position above which they do; None: they need none.
+        """
+        return (
+            hold is not None
+            and hold <= self.floor
+            and stream.history.head - self.floor <= limits.held_events
+            and self.stored_bytes <= limits.held_bytes
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from callcenter_ws.broker.mailboxes import MAX_ITEMS
 from callcenter_ws.broker.source_marks import SourceMark
 from callcenter_ws.broker.sqlite.codec import COLUMNS, WIDTH, CallValues, Row
+from callcenter_ws.broker.sqlite.figure_rows import FigureChanges, save_figures
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
 from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
@@ -69,6 +70,7 @@ class Transaction:
         marks: those of sources that the events raise, by tenant and source.
         sources: the records of sources to be saved, by scope and name; None: to be removed.
         announced: by tenant and user, whether the last ``presence.changed`` among the events says ``online``.
+        figures: rows of folds, of each tenant once.
         metadata: values about the store itself.
         seconds: how long writing took. This and ``mail_displaced`` are set by ``write``.
         mail_displaced: mailbox items that gave way to newer ones.
@@ -87,6 +89,7 @@ class Transaction:
     sources: dict[tuple[str, str], SourceRecord | None] = field(default_factory=dict)
     announced: dict[tuple[str, str], bool] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
+    figures: list[FigureChanges] = field(default_factory=list)
     metadata: dict[str, object] = field(default_factory=dict)
     seconds: float = 0.0
     mail_displaced: int = 0
@@ -94,7 +97,7 @@ class Transaction:
     def __bool__(self) -> bool:
         """Return whether there is anything to write."""
         mail = (self.sent, self.acknowledged, self.reported_gaps)
-        others = (self.presence, self.revocations, self.metadata, self.marks, self.sources)
+        others = (self.presence, self.revocations, self.metadata, self.marks, self.sources, self.figures)
         return any((self.begun_histories, self.event_count, self.checkpoints, *mail, *others))
 
 
@@ -121,6 +124,8 @@ def write(file: StoreFile, transaction: Transaction) -> None:
         _save_sources(db, transaction.sources)
         for checkpoint in transaction.checkpoints:
             _write_checkpoint(db, checkpoint)
+        for changes in transaction.figures:
+            save_figures(db, changes)
         if transaction.metadata:
             file.set_metadata(**transaction.metadata)
         db.execute("COMMIT")
