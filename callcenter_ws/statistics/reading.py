@@ -147,10 +147,10 @@ class Reading:
             "agents": dict(sorted(states.items())),
         }
 
-    def queue_stats(self, name: str) -> Figures:
-        """Return the payload of ``queue.stats``."""
+    def queue_stats(self, name: str, minutes: int = 15) -> Figures:
+        """Return the payload of ``queue.stats``, with an interval of so many minutes."""
         today = self.queue_between(name, *self.today())
-        start, end = self.interval(self.now, 15)
+        start, end = self.interval(self.now, minutes)
         same = ("service_level_method", "service_level_seconds", "service_level_target", "short_abandon_seconds")
         return {
             "queue_name": name,
@@ -163,16 +163,20 @@ class Reading:
             "service_level": today["service_level"],
             "today": today,
             "last_30m": self.queue_last_30m(name),
-            "interval": {"start": self.zone.label(start), "minutes": 15, **self.queue_between(name, start, end)},
+            "interval": {"start": self.zone.label(start), "minutes": minutes, **self.queue_between(name, start, end)},
         }
 
     # Agents.
 
-    def agent_between(self, agent_id: str, start: int, end: int) -> Figures:
-        """Return the figures of an agent from ``start`` to before ``end``, the present state up to ``now`` included."""
+    def agent_between(self, agent_id: str, start: int, end: int, *, growing: bool = True) -> Figures:
+        """Return the figures of an agent from ``start`` to before ``end``, the present state up to ``now`` included.
+
+        Args:
+            growing: False: without the seconds of the present state that are not in buckets yet.
+        """
         agent = self._state.agents.get(agent_id)
         bucket = self._sums("agent-day", agent_id, agent.series if agent else Series(len(AGENT_FIELDS)), start, end)
-        if agent is not None and agent.status.state is not None:
+        if growing and agent is not None and agent.status.state is not None:
             field = STATE_FIELD[agent.status.state]
             bucket.values[field] += open_time(agent.status, start, min(end, self.now))
         _add_losses(bucket, self._agent_losses.get(agent_id, []), start, end)
@@ -193,8 +197,20 @@ class Reading:
         """Return the payload of ``agent.stats``."""
         agent = self._state.agents.get(agent_id)
         username = None if agent is None else agent.status.username
-        today = self.agent_between(agent_id, *self.today())
-        return {"user_id": agent_id, "username": username, **self._head(), **self.agent_now(agent_id), "today": today}
+        return {
+            "user_id": agent_id,
+            "username": username,
+            **self._head(),
+            **self.agent_now(agent_id),
+            "queues": self.queues_of(agent_id),
+            "today": self.agent_between(agent_id, *self.today()),
+        }
+
+    def queues_of(self, agent_id: str) -> list[str]:
+        """Return the queues whose member an agent is."""
+        agent = self._state.agents.get(agent_id)
+        names = () if agent is None else sorted(agent.queues)
+        return [name for name in names if self._state.queues[name].members[agent_id].present]
 
     # The tenant.
 
@@ -202,10 +218,10 @@ class Reading:
         """Return the figures of the tenant from ``start`` to before ``end``."""
         return tenant_figures(self._sums("tenant-day", "", self._state.tenant, start, end))
 
-    def tenant_stats(self) -> Figures:
-        """Return the payload of ``tenant.stats``."""
-        start, end = self.interval(self.now, 15)
-        interval = {"start": self.zone.label(start), "minutes": 15, **self.tenant_between(start, end)}
+    def tenant_stats(self, minutes: int = 15) -> Figures:
+        """Return the payload of ``tenant.stats``, with an interval of so many minutes."""
+        start, end = self.interval(self.now, minutes)
+        interval = {"start": self.zone.label(start), "minutes": minutes, **self.tenant_between(start, end)}
         return {**self._head(), "today": self.tenant_between(*self.today()), "interval": interval}
 
     def diagnostics(self) -> dict[str, int]:
