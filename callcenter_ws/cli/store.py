@@ -44,6 +44,8 @@ def check_store(arguments: argparse.Namespace) -> int:
     print(f"  tenants  {report.tenants:,}")
     print(f"  events   {report.events:,} in the histories, {report.state:,} more kept for the states")
     print(f"  mail     {report.mail:,} messages in the mailboxes of users")
+    if report.figures:
+        print(f"  figures  {report.figures:,} rows of statistics")
     for problem in report.problems:
         print(f"problem: {problem}", file=sys.stderr)
     return 1 if report.problems else 0

@@ -128,7 +128,7 @@ class FigureStore(Protocol):
         """Return the rows without a day of some kinds, with the position that they belong to."""
 
     def live(self, tenant_id: str) -> Awaitable[Sequence[LiveFigure]]:
-        """Return the current live figures."""
+        """Return the current live figures; the store of one process has none until they are written after a start."""
 
     def forget_days(self, tenant_id: str, before: int) -> Awaitable[None]:
         """Remove the rows of days before one; may take several steps."""

@@ -1,7 +1,7 @@
 """The rows of folds in the file: how they are written, read and removed.
 
-A read returns the version of what it found, so that a reader can tell whether writes that were pending when it began
-are in it. All but ``FigureChanges`` runs in the threads of the store.
+Each write of a tenant has a version. A read compares that in the file with that of the newest pending write, to know
+whether pending rows are in the file already. All but ``FigureChanges`` runs in the threads of the store.
 """
 
 from __future__ import annotations
@@ -62,42 +62,42 @@ def stored_folds(db: sqlite3.Connection) -> list[StoredFold]:
     return [StoredFold(*row) for row in db.execute("SELECT id, tenant_id, seq, hold, version FROM figure_fold")]
 
 
-# In the order of the index; each key finds its row by it (see ``transaction``).
+# Each key finds its row by the index (see ``transaction``).
 _DELETE = """
     DELETE FROM figure WHERE id IN (
-        SELECT figure.id FROM json_each(?2) AS key CROSS JOIN figure
-        WHERE tenant = ?1 AND day = key.value ->> 0 AND kind = key.value ->> 1 AND name = key.value ->> 2
+        SELECT figure.id FROM json_each(?) AS key CROSS JOIN figure
+        WHERE tenant = key.value ->> 0 AND day = key.value ->> 1 AND kind = key.value ->> 2 AND name = key.value ->> 3
     )
 """
 
 
-def save_figures(db: sqlite3.Connection, changes: FigureChanges) -> None:
-    """Write the rows and the position of a tenant, in the transaction of the caller."""
-    db.execute(
-        "INSERT INTO figure_fold (id, tenant_id, seq, hold, version) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) "
-        "DO UPDATE SET seq = excluded.seq, hold = excluded.hold, version = excluded.version",
-        (changes.number, changes.tenant_id, changes.seq, changes.hold, changes.version),
-    )
+def save_figures(db: sqlite3.Connection, changes: Collection[FigureChanges]) -> None:
+    """Write rows and positions of tenants, in the transaction of the caller, with few statements for all of them."""
+    folds: list[object] = []
     values: list[object] = []
-    removed: list[tuple[int, str, str]] = []
-    for key, value in changes.rows.items():
-        if value is None:
-            removed.append((key.day, key.kind, key.name))
-        else:
-            values += (changes.number, key.day, key.kind, key.name, value)
+    removed: list[tuple[int, int, str, str]] = []
+    for one in changes:
+        folds += (one.number, one.tenant_id, one.seq, one.hold, one.version)
+        for key, value in one.rows.items():
+            if value is None:
+                removed.append((one.number, key.day, key.kind, key.name))
+            else:
+                values += (one.number, key.day, key.kind, key.name, value)
+    replace = "ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hold = excluded.hold, version = excluded.version"
+    insert(db, "figure_fold (id, tenant_id, seq, hold, version)", 5, folds, replace)
     replace = "ON CONFLICT (tenant, day, kind, name) DO UPDATE SET value = excluded.value"
     insert(db, "figure (tenant, day, kind, name, value)", 5, values, replace)
-    _delete(db, changes.number, removed)
+    _delete(db, removed)
 
 
-def _delete(db: sqlite3.Connection, number: int, keys: Collection[tuple[int, str, str]]) -> None:
+def _delete(db: sqlite3.Connection, keys: Collection[tuple[int, int, str, str]]) -> None:
     if not keys:
         return
-    db.execute(_DELETE, (number, json.dumps([key for key in keys if "\0" not in key[2]])))
+    db.execute(_DELETE, (json.dumps([key for key in keys if "\0" not in key[3]]),))
     for key in keys:
         # SQLite ends a text from JSON at its first NUL.
-        if "\0" in key[2]:
-            db.execute("DELETE FROM figure WHERE tenant = ? AND day = ? AND kind = ? AND name = ?", (number, *key))
+        if "\0" in key[3]:
+            db.execute("DELETE FROM figure WHERE tenant = ? AND day = ? AND kind = ? AND name = ?", key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,28 +153,36 @@ _SELECT = """
 
 
 @dataclass(frozen=True, slots=True)
-class FoundRows:
-    """Rows of a tenant in the file; ``version`` and ``seq`` are 0 if it has none."""
+class RowsAt:
+    """Rows of a tenant, with the position and the version that they belong to; None: the row was removed."""
 
     version: int
     seq: int
-    rows: list[RowPair]
+    rows: Rows
 
 
-def read_rows(file: StoreFile, number: int, selection: Selection, limit: int) -> FoundRows:
-    """Return at most ``limit`` rows of a tenant, with the position and the version that they belong to."""
+def read_rows(file: StoreFile, number: int, selection: Selection, limit: int, pending: RowsAt) -> RowsAt:
+    """Return rows of a tenant: at most ``limit`` of those in the file, and those that are pending.
+
+    Args:
+        pending: the selected rows that were pending when the call was made, and the version of the newest.
+    """
     db = file.reader()
+    # Pending rows may remove as many of those in the file.
+    limit += len(pending.rows)
     db.execute("BEGIN")
     try:
         fold = db.execute("SELECT version, seq FROM figure_fold WHERE id = ?", (number,)).fetchone()
-        rows: list[RowPair] = []
+        rows: Rows = {}
         for condition, parameters in selection.conditions:
             if len(rows) < limit:
-                rows += _found(db, number, condition, parameters, limit - len(rows))
+                rows.update(_found(db, number, condition, parameters, limit - len(rows)))
     finally:
         db.execute("COMMIT")
-    version, seq = fold or (0, 0)
-    return FoundRows(version, seq, rows)
+    if fold is not None and fold[0] >= pending.version:
+        # What was pending was written before the file was read, and perhaps more.
+        return RowsAt(fold[0], fold[1], rows)
+    return RowsAt(pending.version, pending.seq, rows | pending.rows)
 
 
 def _found(

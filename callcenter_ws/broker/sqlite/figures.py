@@ -16,6 +16,7 @@ from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.figure_rows import (
     STEP_ROWS,
     FigureChanges,
+    RowsAt,
     Selection,
     oldest_position,
     read_rows,
@@ -33,7 +34,7 @@ from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import HistoryPage
 from callcenter_ws.runtime.clock import Clock, Timer
-from callcenter_ws.statistics.checkpoint import RowKey
+from callcenter_ws.statistics.checkpoint import Rows
 from callcenter_ws.statistics.store import (
     FigureCheckpoint,
     FigureClaim,
@@ -50,7 +51,7 @@ WRITE_SECONDS = 1.0
 """After so long, rows are written without events."""
 
 EARLY_ROWS = 2_000
-"""So many pending rows of a tenant are written without waiting for that."""
+"""So many pending rows, of all tenants, are written without waiting for that."""
 
 MAX_PENDING_ROWS = 20_000
 """With more of them, a write returns when they are in the file: one transaction must not become too long."""
@@ -141,29 +142,28 @@ class SqliteFigures:
             number = 1 + max((fold.number for fold in self._folds.values()), default=0)
             fold = self._folds[tenant_id] = _Fold(number, 0, None, 0)
         fold.seq, fold.hold = write.position.seq, write.hold
-        pending = self._add(parts, tenant_id, fold, write)
+        self._add(parts, tenant_id, fold, write.rows)
         update_live(fold.live, write.live)
         if write.live:
             self.announced(tenant_id, write.live)
-        if len(pending.rows) >= MAX_PENDING_ROWS:
+        if parts.group_commit.pending_writes.figure_rows >= MAX_PENDING_ROWS:
             await self._written(parts)
         return True
 
-    def _add(self, parts: _OpenParts, tenant_id: str, fold: _Fold, write: FigureWrite | None = None) -> FigureChanges:
-        """Add the newest position and hold of a tenant, and rows, to what is written next."""
+    def _add(self, parts: _OpenParts, tenant_id: str, fold: _Fold, rows: Rows) -> None:
+        """Add rows, and the newest position and hold of their tenant, to what is written next."""
         fold.version += 1
-        pending = parts.group_commit.pending_writes.figures
-        changes = pending.get(tenant_id)
+        writes = parts.group_commit.pending_writes
+        changes = writes.figures.get(tenant_id)
         if changes is None:
-            changes = pending[tenant_id] = FigureChanges(fold.number, tenant_id, 0, None, 0)
+            changes = writes.figures[tenant_id] = FigureChanges(fold.number, tenant_id, 0, None, 0)
         changes.seq, changes.hold, changes.version = fold.seq, fold.hold, fold.version
-        if write is not None:
-            changes.rows.update(write.rows)
-        if len(changes.rows) >= EARLY_ROWS:
+        changes.rows.update(rows)
+        writes.figure_rows += len(rows)
+        if writes.figure_rows >= EARLY_ROWS:
             parts.group_commit.request()
         elif self._timer is None:
             self._timer = self._clock.call_later(WRITE_SECONDS, self._write_pending)
-        return changes
 
     def _write_pending(self) -> None:
         self._timer = None
@@ -184,7 +184,7 @@ class SqliteFigures:
         if fold is not None:
             fold.live.clear()
             fold.hold = None
-            self._add(parts, tenant_id, fold)
+            self._add(parts, tenant_id, fold, {})
             self.announced(tenant_id, None)
 
     async def forget_days(self, tenant_id: str, before: int) -> None:
@@ -220,18 +220,12 @@ class SqliteFigures:
         parts, fold = self._open(), self._folds.get(tenant_id)
         if fold is None:
             return None
-        version, seq = fold.version, fold.seq
-        pending: dict[RowKey, bytes | None] = {}
+        epoch, pending = parts.file.epoch, RowsAt(fold.version, fold.seq, {})
         for changes in parts.group_commit.pending_figures(tenant_id):
-            pending |= selected(changes.rows, selection.is_wanted)
-        # Pending rows may replace or remove as many of those in the file.
-        found = await read(parts.threads, read_rows, parts.file, fold.number, selection, limit + len(pending))
-        if found.version >= version:
-            # What was pending was written before the file was read, and perhaps more.
-            return FigureCheckpoint(FigurePosition(parts.file.epoch, found.seq), found.rows)
-        rows = {**dict(found.rows), **pending}
-        present = [(key, value) for key, value in rows.items() if value is not None]
-        return FigureCheckpoint(FigurePosition(parts.file.epoch, seq), present)
+            pending.rows.update(selected(changes.rows, selection.is_wanted))
+        found = await read(parts.threads, read_rows, parts.file, fold.number, selection, limit, pending)
+        rows = [(key, value) for key, value in found.rows.items() if value is not None]
+        return FigureCheckpoint(FigurePosition(epoch, found.seq), rows)
 
     async def live(self, tenant_id: str) -> Sequence[LiveFigure]:
         """Return the current live figures."""

@@ -29,6 +29,7 @@ class PendingWrites:
         revocations: not bounded here; the list of revocations is (``auth.revocation``).
         sources: the records of sources, by scope and name; None: to be removed. Bounded by ``sources.claim``.
         figures: rows of folds by tenant. Not bounded here; those who fold bound the entities.
+        figure_rows: at least the number of these rows.
         metadata: values about the store itself.
     """
 
@@ -39,6 +40,7 @@ class PendingWrites:
     revocations: list[Revocation] = field(default_factory=list)
     sources: dict[tuple[str, str], SourceRecord | None] = field(default_factory=dict)
     figures: dict[str, FigureChanges] = field(default_factory=dict)
+    figure_rows: int = 0
     metadata: dict[str, object] = field(default_factory=dict)
 
     def mark_sent(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
@@ -73,6 +75,7 @@ class PendingWrites:
             self.revocations,
             self.sources,
             self.figures,
+            self.figure_rows,
             self.metadata,
         )
         transaction.sent += self.sent
@@ -85,6 +88,7 @@ class PendingWrites:
         transaction.metadata.update(self.metadata)
         self.sent, self.acknowledged, self.reported_gaps, self.presence = {}, {}, {}, {}
         self.revocations, self.sources, self.figures, self.metadata = [], {}, {}, {}
+        self.figure_rows = 0
         return moved
 
     def put_back(self, moved: PendingWrites) -> None:
@@ -100,6 +104,7 @@ class PendingWrites:
         for tenant_id, older in moved.figures.items():
             newer = self.figures.get(tenant_id)
             self.figures[tenant_id] = older if newer is None else newer.with_older(older)
+        self.figure_rows += moved.figure_rows
         self.metadata = {**moved.metadata, **self.metadata}
 
 

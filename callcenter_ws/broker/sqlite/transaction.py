@@ -124,8 +124,7 @@ def write(file: StoreFile, transaction: Transaction) -> None:
         _save_sources(db, transaction.sources)
         for checkpoint in transaction.checkpoints:
             _write_checkpoint(db, checkpoint)
-        for changes in transaction.figures:
-            save_figures(db, changes)
+        save_figures(db, transaction.figures)
         if transaction.metadata:
             file.set_metadata(**transaction.metadata)
         db.execute("COMMIT")
