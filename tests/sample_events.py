@@ -44,6 +44,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "alert": {"title": "Trunk down", "message": "SIP trunk 2 does not answer"},
     "source.up": {"source": "pbx1"},
     "source.down": {"source": "pbx1"},
+    "agent.stats": {"user_id": "7"},
+    "tenant.stats": {},
     "presence.changed": {"user_id": "7", "online": True},
 }
 """The required fields of each event type, with valid values."""

@@ -144,8 +144,7 @@ class EventBroadcaster(EventMethods[Awaitable[PublishResult]]):
         for index, draft in enumerate(drafts):
             try:
                 event = self.validate(draft, authority, origin, now, received_at, refused < MAX_EXPLAINED_REFUSALS)
-                if event.type.name in SOURCE_TYPES and not trusted:
-                    raise _only_for_sources(event)
+                _check_publisher(event, origin, trusted)
                 if self.is_unused(event):
                     outcomes[index] = unused_result(event.event_id)
                     continue
@@ -220,5 +219,15 @@ def unused_result(event_id: str) -> PublishResult:
     return PublishResult("", 0, event_id)
 
 
-def _only_for_sources(event: Event) -> Refusal:
-    return Refusal(ErrorCode.FORBIDDEN, f"type: only a source itself publishes {event.type.name}, after Hello")
+def only_for_gateway(event: Event) -> Refusal:
+    """Return the refusal of an event of a sender that only the gateway itself makes."""
+    return Refusal(ErrorCode.FORBIDDEN, f"type: only the gateway itself makes {event.type.name}")
+
+
+def _check_publisher(event: Event, origin: Origin, trusted: bool) -> None:
+    """Refuse an event of a type that the publisher may not publish."""
+    if event.type.name in SOURCE_TYPES and not trusted:
+        text = f"type: only a source itself publishes {event.type.name}, after Hello"
+        raise Refusal(ErrorCode.FORBIDDEN, text)
+    if event.type.by_gateway and origin is not Origin.GATEWAY:
+        raise only_for_gateway(event)

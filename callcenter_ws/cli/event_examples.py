@@ -48,6 +48,16 @@ def _not_answered(**fields: JsonValue) -> JsonObject:
     return {**{name: None if name in without else value for name, value in _CALL.items()}, **fields}
 
 
+_FIGURES: JsonObject = {
+    "source": "gateway",
+    "epoch": "01JDA5ZV1N",
+    "as_of_seq": 48211,
+    "generated_at": "2026-11-22T19:40:00.123Z",
+    "day": "2026-11-22",
+    "time_zone": "Europe/Berlin",
+    "incomplete_since": None,
+}
+
 EXAMPLES: Mapping[str, JsonObject] = {
     "agent.login": {
         **_AGENT,
@@ -100,6 +110,38 @@ EXAMPLES: Mapping[str, JsonObject] = {
         "average_wait_time": 12.5,
         "completed_calls": 310,
         "abandoned_calls": 12,
+        "longest_wait_since": "2026-11-22T19:39:19.123Z",
+        "interacting_calls": 6,
+        "staffed_agents": 8,
+        "paused_agents": 0,
+        "non_productive_agents": 1,
+        "agents": {"available": 2, "break": 1, "talking": 6},
+        "service_level": 81.25,
+        "service_level_method": "answered_of_offered_less_short",
+        "service_level_seconds": 20,
+        "service_level_target": 80,
+        "short_abandon_seconds": 5,
+        **_FIGURES,
+        "today": {"offered": 325, "answered": 311, "abandoned": 12},
+        "last_30m": {"offered": 14, "answered": 12, "abandoned": 1},
+        "interval": {"start": "2026-11-22T20:30:00+01:00", "minutes": 15, "offered": 9, "answered": 8},
+    },
+    "agent.stats": {
+        "user_id": "1001",
+        "username": "bruno",
+        "queues": ["sales"],
+        "state": "break",
+        "reason": "lunch",
+        "since": "2026-11-22T19:32:00.000Z",
+        "seconds_in_state": 480.123,
+        **_FIGURES,
+        "today": {"answered": 31, "handled": 30, "missed": 1, "occupancy": 74.5},
+        "interval": {"start": "2026-11-22T20:30:00+01:00", "minutes": 15, "answered": 1},
+    },
+    "tenant.stats": {
+        **_FIGURES,
+        "today": {"calls_offered": 610, "calls_answered": 580, "queue_entries": 702},
+        "interval": {"start": "2026-11-22T20:30:00+01:00", "minutes": 15, "calls_offered": 17},
     },
     "queue.member.added": _MEMBER,
     "queue.member.removed": {**_MEMBER, "reason": "shift ends"},

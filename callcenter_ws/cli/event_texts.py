@@ -12,7 +12,11 @@ import msgspec
 from callcenter_ws.events.catalogue import AgentState, CallPayload, EventType, Payload, Slot
 from callcenter_ws.events.methods import EventMethods
 
-OF_GATEWAY = {"presence.changed": "a user came online or went offline; published by the gateway"}
+OF_GATEWAY = {
+    "agent.stats": "the figures of an agent, which the gateway derives; a message without ``id`` and ``seq``",
+    "tenant.stats": "the figures of the tenant, which the gateway derives; a message without ``id`` and ``seq``",
+    "presence.changed": "a user came online or went offline; published by the gateway",
+}
 """The types that no method of a daemon publishes, with their meanings."""
 
 Mark = Callable[[str], str]
@@ -49,7 +53,7 @@ def own_fields(declared: EventType, mark: Mark) -> Iterator[tuple[str, bool, str
     shared: set[tuple[str, bool]] = set()
     if issubclass(declared.payload, CallPayload):
         shared = {(field.name, field.required) for field in msgspec.structs.fields(CallPayload)}
-    return (field for field in fields(declared.payload, mark) if field[:2] not in shared)
+    return (field for field in fields(declared.figure or declared.payload, mark) if field[:2] not in shared)
 
 
 def fields(payload: type[Payload], mark: Mark) -> Iterator[tuple[str, bool, str]]:

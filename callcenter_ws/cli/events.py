@@ -61,6 +61,8 @@ def _described(declared: EventType) -> Iterator[str]:
     yield ""
     if declared.name in SOURCE_TYPES:
         yield "The gateway publishes it for its sources, or a source itself after Hello: emit cannot publish it."
+    elif declared.by_gateway:
+        yield "Only the gateway itself makes it: emit cannot publish it."
     else:
         yield "To publish it with the required fields:"
         yield f"  {_command(declared)}"
@@ -72,6 +74,8 @@ def _rules(declared: EventType) -> Iterator[tuple[str, str]]:
         yield "recipient", "one user: user_id beside the payload (--user-id) is required"
     if declared.persists:
         yield "mailbox", "kept until the user has received it"
+    if declared.figure is not None:
+        yield "figure", "derived by the gateway in tenants with statistics: without id and seq, not in the history"
     if declared.slot is not None:
         yield "snapshot", slot_text(declared.slot)
     if declared.conflate_by is not None:

@@ -90,6 +90,9 @@ class EventType:
         conflate_by: fields of the key under which only the newest event matters; None: all matter.
         needs_user: whether ``user_id`` is required, because it is for one user only.
         persists: whether it is kept in its user's mailbox, as if it had been published with ``persist``.
+        figure: the payload of the live figure of this type, which the gateway derives in tenants with statistics: a
+            message without ``id`` and ``seq``. None: there is none. Senders' events are not checked against it.
+        by_gateway: whether only the gateway itself makes it; senders are refused.
         copies: the number of copies of its payload that a publication may hold: one as it came, one in a frame with the
             full view, and one in a frame for wallboards or for visitors, if these see a part of it.
     """
@@ -106,6 +109,8 @@ class EventType:
     conflate_by: tuple[str, ...] | None = None
     needs_user: bool = False
     persists: bool = False
+    figure: type[Payload] | None = None
+    by_gateway: bool = False
     copies: int = 2
 
 
@@ -125,6 +130,8 @@ def _declare(
     unanswered: bool = False,
     needs_user: bool = False,
     persists: bool = False,
+    figure: type[Payload] | None = None,
+    by_gateway: bool = False,
 ) -> Callable[[type[P]], type[P]]:
     def declare(payload: type[P]) -> type[P]:
         for name in names:
@@ -144,6 +151,8 @@ def _declare(
                 conflate_by=conflate_by,
                 needs_user=needs_user,
                 persists=persists,
+                figure=payload if by_gateway and issubclass(payload, FigureHead) else figure,
+                by_gateway=by_gateway,
                 copies=3 if carries_call or Role.VISITOR in audience else 2,
             )
         return payload
@@ -260,8 +269,9 @@ class QueueLeft(CallPayload, kw_only=True):
     wait_seconds: Number | None = None
 
 
-@_declare("queue.stats", slot=Slot("queue", _QUEUE, keeps="stats"), conflate_by=("queue_name",))
 class QueueStats(Payload, kw_only=True):
+    """The figures of a queue that senders publish."""
+
     queue_name: Id
     calls_waiting: Count
     available_agents: Count
@@ -271,6 +281,69 @@ class QueueStats(Payload, kw_only=True):
     average_wait_time: Number | None = None
     completed_calls: Count | None = None
     abandoned_calls: Count | None = None
+
+
+class FigureHead(Payload, kw_only=True):
+    """The fields that all figures share."""
+
+    source: Literal["gateway"] | None = None
+    epoch: Text | None = None
+    as_of_seq: Count | None = None
+    generated_at: Instant | None = None
+    day: Text | None = None
+    time_zone: Text | None = None
+    today: dict[str, JsonValue] | None = None
+    interval: dict[str, JsonValue] | None = None
+    incomplete_since: Instant | None = None
+
+
+class QueueFigures(FigureHead, kw_only=True):
+    """The figures of a queue that the gateway derives; those of ``QueueStats`` are among them."""
+
+    queue_name: Id
+    calls_waiting: Count
+    available_agents: Count
+    logged_in_agents: Count
+    talking_agents: Count | None = None
+    longest_wait_time: Number | None = None
+    average_wait_time: Number | None = None
+    completed_calls: Count | None = None
+    abandoned_calls: Count | None = None
+    longest_wait_since: Instant | None = None
+    interacting_calls: Count | None = None
+    staffed_agents: Count | None = None
+    paused_agents: Count | None = None
+    non_productive_agents: Count | None = None
+    agents: dict[str, JsonValue] | None = None
+    service_level: Number | None = None
+    service_level_method: Text | None = None
+    service_level_seconds: Number | None = None
+    service_level_target: Number | None = None
+    short_abandon_seconds: Number | None = None
+    last_30m: dict[str, JsonValue] | None = None
+
+
+_declare("queue.stats", slot=Slot("queue", _QUEUE, keeps="stats"), conflate_by=("queue_name",), figure=QueueFigures)(
+    QueueStats
+)
+
+
+@_declare("agent.stats", audience=(Role.SUPERVISOR, Role.ADMIN, Role.AGENT), by_gateway=True)
+class AgentStats(FigureHead, kw_only=True):
+    """The figures of an agent. ``queues`` are those that the agent is a member of."""
+
+    user_id: Id
+    username: Text | None = None
+    queues: list[Id] | None = None
+    state: AgentState | None = None
+    reason: Text | None = None
+    since: Instant | None = None
+    seconds_in_state: Number | None = None
+
+
+@_declare("tenant.stats", by_gateway=True)
+class TenantStats(FigureHead, kw_only=True):
+    """The figures of the tenant: calls, each counted once, and stays in queues."""
 
 
 class QueueMember(Payload, kw_only=True):

@@ -33,7 +33,9 @@ def _message_schema(declared: EventType) -> JsonObject:
         "redelivered": {"const": True},
     }
     payload, definitions = _payload_schema(declared)
-    required = ["type", "tenant_id", "id", "seq", "timestamp", "payload"]
+    # Figures that the gateway derives have no place in the stream.
+    numbered = ["id", "seq"] if declared.figure is None else []
+    required = ["type", "tenant_id", *numbered, "timestamp", "payload"]
     if declared.needs_user:
         required.append("user_id")
     return {
@@ -47,5 +49,7 @@ def _message_schema(declared: EventType) -> JsonObject:
 
 
 def _payload_schema(declared: EventType) -> tuple[JsonObject, JsonObject]:
-    (payload,), definitions = msgspec.json.schema_components([declared.payload], ref_template="#/$defs/{name}")
+    (payload,), definitions = msgspec.json.schema_components(
+        [declared.figure or declared.payload], ref_template="#/$defs/{name}"
+    )
     return payload, definitions

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from twisted.logger import Logger
 
-from callcenter_ws.broker.ingest import MAX_EXPLAINED_REFUSALS, EventBroadcaster, unused_result
+from callcenter_ws.broker.ingest import MAX_EXPLAINED_REFUSALS, EventBroadcaster, only_for_gateway, unused_result
 from callcenter_ws.broker.source_marks import out_of_order
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, Origin, void_event
@@ -201,6 +201,8 @@ class SourcePublisher:
             # Of this event alone: each number must get an outcome, and those behind it must be seen, too.
             _log.failure("unhandled error in checking an event of source {source!r}", source=link.record.name)
             raise Refusal(ErrorCode.UNAVAILABLE, "unhandled error in the gateway; its log has the details") from None
+        if event.type.by_gateway:
+            raise only_for_gateway(event)
         if event.type.name in SOURCE_TYPES:
             check_health(link, payload)
         event.source = link.record.name

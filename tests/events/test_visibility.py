@@ -47,6 +47,9 @@ ROLES_OF_TYPE: dict[str, set[Role]] = {
     "alert": STAFF | {AGENT, WALLBOARD},
     "source.up": STAFF | {AGENT, WALLBOARD},
     "source.down": STAFF | {AGENT, WALLBOARD},
+    # As events; who sees them as figures is in ``TestFigures``.
+    "agent.stats": {AGENT, SUPERVISOR, ADMIN},
+    "tenant.stats": STAFF | {AGENT, WALLBOARD},
     # Not for agents: with n agents, n reconnects would cause n squared messages.
     "presence.changed": STAFF | {WALLBOARD},
 }
