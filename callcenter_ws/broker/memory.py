@@ -130,13 +130,14 @@ class MemoryBroker:
             return [Refusal(ErrorCode.UNAVAILABLE, "the store is closed") for _ in events]
         outcomes: list[PublishResult | Refusal] = []
         fresh: dict[str, list[Publication]] = {}
+        offset = self._clock.time() - self._clock.monotonic()
         for event in events:
             if isinstance(event.source_rule, Reconciliation):
-                outcome, publications = self._reconcile(event, event.source_rule)
+                outcome, publications = self._reconcile(event, event.source_rule, offset)
                 outcomes.append(outcome)
                 fresh.setdefault(event.tenant_id, []).extend(publications)
                 continue
-            outcome, publication = self._append(event)
+            outcome, publication = self._append(event, offset)
             outcomes.append(outcome)
             if publication is not None:
                 fresh.setdefault(event.tenant_id, []).append(publication)
@@ -147,7 +148,7 @@ class MemoryBroker:
                 self._deliver(publications)
         return outcomes
 
-    def _append(self, event: Event) -> tuple[PublishResult | Refusal, Publication | None]:
+    def _append(self, event: Event, offset: float) -> tuple[PublishResult | Refusal, Publication | None]:
         tenant = self._tenants.get(event.tenant_id) or self._new_tenant(event.tenant_id)
         stream = tenant.stream
         if event.source_rule is not None:
@@ -167,11 +168,12 @@ class MemoryBroker:
             refusal = stream.condition_refusal(event)
         if refusal is not None:
             return refusal, None
-        event.received_ms = round((event.received_at + self._clock.time() - self._clock.monotonic()) * 1_000)
+        event.received_ms = round((event.received_at + offset) * 1_000)
         publication = stream.stage(event)
         stream.append(publication)
         received_after = event.received_at - self._history_seconds
-        hold = self.figures.hold(event.tenant_id)
+        holds = self.figures.holds
+        hold = holds.get(event.tenant_id) if holds else None
         stream.history.trim(self._memory_events, received_after, self._history_bytes, hold)
         if event.is_mail:
             tenant.mailboxes.add(publication, self._clock.time())
@@ -182,7 +184,9 @@ class MemoryBroker:
         tenant = self._tenants[tenant_id] = _Tenant(Stream(self._chat_messages), Mailboxes(self.counters))
         return tenant
 
-    def _reconcile(self, event: Event, rule: Reconciliation) -> tuple[PublishResult | Refusal, list[Publication]]:
+    def _reconcile(
+        self, event: Event, rule: Reconciliation, offset: float
+    ) -> tuple[PublishResult | Refusal, list[Publication]]:
         """Append the events of a part of a reconciliation."""
         tenant = self._tenants.get(event.tenant_id) or self._new_tenant(event.tenant_id)
         verdict = tenant.stream.judge_part(event, rule)
@@ -191,7 +195,7 @@ class MemoryBroker:
         if verdict is Verdict.KNOWN:
             return PublishResult(self._epoch, 0, "", duplicate=True), []
         tenant.stream.marks.finish_part(event.source or "", rule)
-        appended = [self._append(one)[1] for one in rule.events]
+        appended = [self._append(one, offset)[1] for one in rule.events]
         publications = [publication for publication in appended if publication is not None]
         return PublishResult(self._epoch, tenant.stream.history.head, ""), publications
 
@@ -218,7 +222,7 @@ class MemoryBroker:
 
     def _is_only_held(self, tenant_id: str, history: History, after: int) -> bool:
         """Return whether the publication after a position would not be present, if the statistics did not need it."""
-        if self.figures.hold(tenant_id) is None or after >= history.head:
+        if tenant_id not in self.figures.holds or after >= history.head:
             return False
         received_after = self._clock.monotonic() - self._history_seconds
         return (
@@ -352,7 +356,7 @@ class MemoryBroker:
         """Remove what has expired, also of tenants without new events."""
         now = self._clock.monotonic()
         for name, tenant in self._tenants.items():
-            hold = self.figures.hold(name)
+            hold = self.figures.holds.get(name)
             tenant.stream.history.trim(self._memory_events, now - self._history_seconds, hold=hold)
             tenant.stream.forget_expired(now)
             tenant.mailboxes.forget_expired(self._clock.time())

@@ -24,12 +24,11 @@ LOCAL_FENCE = 0
 
 @dataclass(slots=True)
 class _Tenant:
-    """The rows of one tenant; ``hold`` None: its log is trimmed as without statistics."""
+    """The rows of one tenant."""
 
     position: FigurePosition
     rows: dict[RowKey, bytes] = field(default_factory=dict)
     live: dict[str, LiveFigure] = field(default_factory=dict)
-    hold: Hold | None = None
 
 
 class MemoryFigures:
@@ -39,6 +38,9 @@ class MemoryFigures:
         epoch: of the store.
         history: returns the history of a tenant; None: it has published nothing.
         max_events, max_bytes: the limits of a log that is held.
+
+    Attributes:
+        holds: by tenant, what of its log must not be trimmed.
     """
 
     def __init__(
@@ -49,12 +51,8 @@ class MemoryFigures:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._tenants: dict[str, _Tenant] = {}
+        self.holds: dict[str, Hold] = {}
         self.announced = ignore_figures
-
-    def hold(self, tenant_id: str) -> Hold | None:
-        """Return what of a tenant's log must not be trimmed."""
-        tenant = self._tenants.get(tenant_id)
-        return None if tenant is None else tenant.hold
 
     async def tenants(self) -> Sequence[str]:
         """Return the tenants that have rows."""
@@ -71,7 +69,7 @@ class MemoryFigures:
         """Remove the live figures and the hold of a tenant."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
-            tenant.hold = None
+            self.holds.pop(tenant_id, None)
             tenant.live.clear()
             self.announced(tenant_id, None)
 
@@ -91,7 +89,7 @@ class MemoryFigures:
         if tenant is None:
             tenant = self._tenants[tenant_id] = _Tenant(write.position)
         tenant.position = write.position
-        tenant.hold = Hold(write.hold, self._max_events, self._max_bytes)
+        self.holds[tenant_id] = Hold(write.hold, self._max_events, self._max_bytes)
         for key, value in write.rows.items():
             if value is None:
                 tenant.rows.pop(key, None)
