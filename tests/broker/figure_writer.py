@@ -20,7 +20,7 @@ from callcenter_ws.statistics.store import FigurePosition, FigureWrite
 
 TENANT = "acme"
 FOLD = RowKey("fold", "", NO_DAY)
-CALLS, QUEUES, KEPT_BACK = 50, 3, 300
+CALLS, QUEUES, KEPT_BACK = 50, 3, 1_500
 BATCH = 100
 
 
@@ -98,7 +98,7 @@ class Folder:
 async def main(path: Path) -> None:
     """Publish until the process is killed."""
     clock = ReactorClock(reactor)
-    broker = SqliteBroker(reactor, clock, path, history_events=500)
+    broker = SqliteBroker(reactor, clock, path, history_events=100)
     folder = Folder(broker)
     await broker.start(folder.delivered)
     await folder.load()

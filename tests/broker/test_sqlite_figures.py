@@ -231,6 +231,21 @@ class TestWhatIsRead:
         assert len(await days(bench, "queue-day", None, DAY, DAY, limit=5)) == 5
 
     @pytest_twisted.ensureDeferred
+    async def test_the_log_ends_at_what_was_delivered(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench.options = {"memory_events": 1}
+        await bench.open()
+        await bench.alerts(3)
+        reading = Gate(monkeypatch, figures, "read_history")
+        found = ensureDeferred(bench.figures.read_log(A, 1, 10))  # type: ignore[arg-type]
+        await bench.until(lambda: reading.calls)
+        await bench.alerts(2)
+        reading.open()
+        page = await found
+        assert ([one.seq for one in page.publications], page.reachable, page.head) == ([2, 3], True, 3)
+
+    @pytest_twisted.ensureDeferred
     async def test_many_names_and_days(self, bench: SqliteBench) -> None:
         writer = await Writer.of(bench)
         rows = {day_of(str(number), DAY - number % 40): b"%d" % number for number in range(1_300)}
@@ -266,6 +281,27 @@ class TestOutages:
         await bench.until(lambda: bench.broker.not_ready() is None)
         assert in_file(bench) == {"fold:": b"2", "queue-day:a": b"1", A: 2}
         assert await stored(bench) == {FOLD: b"2", day_of("a"): b"1"}
+
+    @pytest.mark.logs_errors
+    @pytest_twisted.ensureDeferred
+    async def test_newer_rows_are_kept_when_older_ones_are_put_back(
+        self, bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await bench.alerts(3)
+        writer = await Writer.of(bench)
+        with monkeypatch.context() as patch:
+            self._break(patch)
+            gate = Gate(patch, group_commit, "write")
+            await writer.write({FOLD: b"1", CALL: b"1", day_of("a"): b"1"}, seq=1)
+            bench.clock.advance(figures.WRITE_SECONDS)
+            await bench.until(lambda: gate.calls)
+            await writer.write({FOLD: b"2", CALL: None}, seq=2)
+            gate.open()
+            await bench.until(bench.broker.not_ready)
+            assert await stored(bench) == {FOLD: b"2", day_of("a"): b"1"}
+        bench.clock.advance(group_commit.RETRY_SECONDS)
+        await bench.until(lambda: bench.broker.not_ready() is None)
+        assert in_file(bench) == {"fold:": b"2", "queue-day:a": b"1", A: 2}
 
     @pytest.mark.logs_errors
     @pytest_twisted.ensureDeferred
