@@ -141,6 +141,17 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
     ("http.snapshot", "MAX_RESPONSES_PER_TENANT", "the same for a tenant", "503"),
     ("http.snapshot", "MAX_RESPONSES", "the same for a process", "503"),
     (
+        "http.statistics",
+        "MAX_INTERVALS",
+        "intervals of queues and agents in a response to ``GET /ws/statistics``",
+        "413",
+    ),
+    ("http.statistics", "MAX_DAY_ROWS", "days of queues, or of agents, that are read for it", "413"),
+    ("http.statistics", "MAX_NAMES", "queues, or agents, that a request names", "400"),
+    ("http.statistics", "MAX_RESPONSES_PER_USER", "responses to ``GET /ws/statistics`` for a user at once", "503"),
+    ("http.statistics", "MAX_RESPONSES_PER_TENANT", "the same for a tenant", "503"),
+    ("http.statistics", "MAX_RESPONSES", "the same for a process", "503"),
+    (
         "broker.chats",
         "MAX_CHATS",
         "chat sessions of a tenant that are remembered",
@@ -219,9 +230,6 @@ def _entry(type_: EventType) -> Iterator[str]:
     yield f":roles: {', '.join(sorted(role.value for role in type_.audience))}"
     if type_.needs_user:
         yield ":recipient: one user; ``user_id`` is required beside the payload"
-    if type_.figure is not None:
-        text = "derived by the gateway in tenants with statistics, without ``id`` and ``seq`` (:ref:`live-figures`)"
-        yield f":figure: {text}"
     if type_.slot is not None:
         yield f":snapshot: {slot_text(type_.slot, _literal)}"
     if type_.conflate_by is not None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 from twisted.web.server import Request
 
 from callcenter_ws.delivery.state_reader import StateReader, snapshot_json
 from callcenter_ws.delivery.subscription import Subscription, list_in_url
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.events.principal import Role
 from callcenter_ws.http.large_body import BodyWriting
 from callcenter_ws.http.piecewise import PieceWriter
+from callcenter_ws.http.places import Places, ResponseLimits
 from callcenter_ws.http.responses import (
     STAFF_ROLES,
     JsonResource,
@@ -29,8 +28,6 @@ MAX_RESPONSES = 64
 MAX_RESPONSES_PER_TENANT = 16
 MAX_RESPONSES_PER_USER = 2
 
-RETRY_AFTER_SECONDS = 5.0
-
 
 class SnapshotResource(JsonResource):
     """Responds with ``epoch``, ``seq`` and ``events`` for every role except ``visitor``.
@@ -45,7 +42,10 @@ class SnapshotResource(JsonResource):
         self._authenticator = authenticator
         self._reader = reader
         self._writing = writing
-        self._open: dict[Hashable, int] = {}
+        self.places = Places(
+            "too many snapshots are being sent",
+            ResponseLimits(MAX_RESPONSES, MAX_RESPONSES_PER_TENANT, MAX_RESPONSES_PER_USER),
+        )
 
     async def _snapshot(self, request: Request) -> Response:
         principal = authorize(self._authenticator, request, STAFF_ROLES)
@@ -56,32 +56,10 @@ class SnapshotResource(JsonResource):
         if principal.every_tenant:
             principal = principal.narrow(tenant_id)
         subscription = _subscription(principal.role, request)
-        self._occupy(principal, request)
+        self.places.take(principal, request)
         snapshot = await self._reader.read(principal, subscription)
         pieces = snapshot_json(snapshot, principal.view)
         return PiecewiseResponse(start=lambda request: PieceWriter(request, pieces, self._writing).start())
-
-    def _occupy(self, principal: Principal, request: Request) -> None:
-        """Take a place until the request has ended."""
-        tenant_id = principal.tenant_id
-        places = (
-            ("process", MAX_RESPONSES),
-            (tenant_id, MAX_RESPONSES_PER_TENANT),
-            ((tenant_id, principal.user_id), MAX_RESPONSES_PER_USER),
-        )
-        keys: list[Hashable] = [(level, name) for level, (name, _) in enumerate(places)]
-        for key, (_, limit) in zip(keys, places, strict=True):
-            if self._open.get(key, 0) >= limit:
-                raise Refusal(ErrorCode.TRY_LATER, "too many snapshots are being sent", retry_after=RETRY_AFTER_SECONDS)
-        for key in keys:
-            self._open[key] = self._open.get(key, 0) + 1
-        request.notifyFinish().addBoth(lambda _: self._free(keys))
-
-    def _free(self, keys: list[Hashable]) -> None:
-        for key in keys:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
 
 
 def _subscription(role: Role, request: Request) -> Subscription:

@@ -69,7 +69,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_fold = msgspec.msgpack.Decoder(_Fold).decode
 _decode_call = msgspec.msgpack.Decoder(Call).decode
 _decode_status = msgspec.msgpack.Decoder(AgentStatus).decode
-_decode_members = msgspec.msgpack.Decoder(dict[str, Member]).decode
+decode_members = msgspec.msgpack.Decoder(dict[str, Member]).decode
+"""Return the members of a queue by their ids, from a row ``members``."""
 decode_quarters = msgspec.msgpack.Decoder(Quarters).decode
 """Return the quarters of a row of sums; those of older days are read from the store for this."""
 
@@ -164,7 +165,7 @@ def _load_entity(state: State, key: RowKey, data: bytes) -> None:
         if key.kind == "queue":
             queue.minutes = decode_quarters(data)
         elif key.kind == "members":
-            queue.members = _decode_members(data)
+            queue.members = decode_members(data)
         else:
             queue.series.days[key.day] = decode_quarters(data)
 

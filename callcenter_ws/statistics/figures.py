@@ -78,7 +78,7 @@ def _service_levels(bucket: Bucket, settings: Settings) -> Figures:
         "service_levels": levels,
         "service_level_method": settings.service_level_method,
         "service_level_seconds": seconds(limit),
-        "service_level_target": settings.service_level_target,
+        "service_level_target": _plain(settings.service_level_target),
         "short_abandon_seconds": seconds(short),
         "mixed_thresholds": mixed,
     }
@@ -132,6 +132,11 @@ def tenant_figures(bucket: Bucket) -> Figures:
 def seconds(duration: int) -> float | int:
     """Return milliseconds as seconds, without a fraction where there is none."""
     return duration / 1000 if duration % 1000 else duration // 1000
+
+
+def _plain(number: float) -> float | int:
+    """Return a number without a fraction where there is none: also the same before and after it was stored."""
+    return int(number) if number == int(number) else number
 
 
 def _average(duration: int, count: int) -> float | None:

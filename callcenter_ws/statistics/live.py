@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from callcenter_ws.statistics.expiry import expire
 from callcenter_ws.statistics.figures import Figures
+from callcenter_ws.statistics.fold import EXPIRED_AT_ONCE
 from callcenter_ws.statistics.occurrence import instant_text
 from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.settings import Settings
@@ -22,6 +24,9 @@ SLICE = 16
 """Figures that ``slices`` computes at once: about 2 ms."""
 
 QUEUE, AGENT, TENANT = "queue.stats", "agent.stats", "tenant.stats"
+
+EXPIRY_MARGIN_MS = 60_000
+"""How long after its 24 hours a call without events is removed here: the clocks of two nodes differ."""
 
 _GROWING = ("as_of_seq", "generated_at", "longest_wait_time", "seconds_in_state")
 """Fields that differ although nothing has changed."""
@@ -50,6 +55,8 @@ class LiveFigures:
 
     Call ``changes``, or ``slices`` to its end, at most once a second, and each time before ``take_changes``: what has
     changed is known by the marks that ``take_changes`` clears. Where rows are taken more often, call ``note`` before.
+    The fold must have caught up with the stream: calls without events for 24 hours are removed, so that the rows say
+    that they are lost even if no further event comes.
 
     Args:
         interval_minutes: of the window ``interval``.
@@ -97,6 +104,7 @@ class LiveFigures:
         self, state: State, now: int, *, epoch: str = "", incomplete_since: int | None = None
     ) -> Iterator[list[LiveFigure]]:
         """Yield what ``changes`` returns in parts, each of little work; apply no events in between."""
+        expire(state, now - EXPIRY_MARGIN_MS, EXPIRED_AT_ONCE)
         self.note(state)
         reading = Reading(state, now)
         self._turn(state, reading, epoch, incomplete_since)

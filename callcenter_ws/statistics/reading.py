@@ -12,6 +12,7 @@ from callcenter_ws.statistics.expiry import expired_calls, lost_at
 from callcenter_ws.statistics.figures import Figures, agent_figures, queue_figures, seconds, tenant_figures
 from callcenter_ws.statistics.occurrence import instant_text, milliseconds
 from callcenter_ws.statistics.records import NEVER, ROLLING_MINUTES, Agent, Call, Queue, Stage
+from callcenter_ws.statistics.settings import SettingsTable
 from callcenter_ws.statistics.state import State, oldest_waiting
 from callcenter_ws.statistics.sums import (
     AGENT_FIELDS,
@@ -67,6 +68,16 @@ class Reading:
             self._agent_losses.setdefault(leg.agent_id, []).append((when, AGENT_LOST_LEGS))
             if leg.queue_name is not None:
                 self._queue_losses.setdefault(leg.queue_name, []).append((when, LOST_LEGS))
+
+    @property
+    def seq(self) -> int:
+        """The position of the last event."""
+        return self._state.seq
+
+    @property
+    def settings(self) -> SettingsTable:
+        """The settings of the tenant and its queues."""
+        return self._state.settings
 
     # Windows.
 
@@ -166,6 +177,10 @@ class Reading:
             "interval": {"start": self.zone.label(start), "minutes": minutes, **self.queue_between(name, start, end)},
         }
 
+    def queue_has_figures(self, name: str, start: int, end: int) -> bool:
+        """Return whether anything happened in a queue from ``start`` to before ``end``."""
+        return any(self._queue_sums(name, start, end).values)
+
     # Agents.
 
     def agent_between(self, agent_id: str, start: int, end: int, *, growing: bool = True) -> Figures:
@@ -174,13 +189,25 @@ class Reading:
         Args:
             growing: False: without the seconds of the present state that are not in buckets yet.
         """
+        return agent_figures(self._agent_sums(agent_id, start, end, growing=growing))
+
+    def _agent_sums(self, agent_id: str, start: int, end: int, *, growing: bool) -> Bucket:
         agent = self._state.agents.get(agent_id)
         bucket = self._sums("agent-day", agent_id, agent.series if agent else Series(len(AGENT_FIELDS)), start, end)
         if growing and agent is not None and agent.status.state is not None:
             field = STATE_FIELD[agent.status.state]
             bucket.values[field] += open_time(agent.status, start, min(end, self.now))
         _add_losses(bucket, self._agent_losses.get(agent_id, []), start, end)
-        return agent_figures(bucket)
+        return bucket
+
+    def agent_has_figures(self, agent_id: str, start: int, end: int) -> bool:
+        """Return whether an agent was logged in, or anything happened to one, from ``start`` to before ``end``."""
+        return any(self._agent_sums(agent_id, start, end, growing=True).values)
+
+    def username(self, agent_id: str) -> str | None:
+        """Return the name of an agent."""
+        agent = self._state.agents.get(agent_id)
+        return None if agent is None else agent.status.username
 
     def agent_now(self, agent_id: str) -> Figures:
         """Return what is true of an agent at ``now``."""
@@ -195,11 +222,9 @@ class Reading:
 
     def agent_stats(self, agent_id: str) -> Figures:
         """Return the payload of ``agent.stats``."""
-        agent = self._state.agents.get(agent_id)
-        username = None if agent is None else agent.status.username
         return {
             "user_id": agent_id,
-            "username": username,
+            "username": self.username(agent_id),
             **self._head(),
             **self.agent_now(agent_id),
             "queues": self.queues_of(agent_id),

@@ -22,7 +22,7 @@ class Settings(msgspec.Struct, frozen=True, array_like=True):
 
     time_zone: str = "UTC"
     service_level_ms: int = 20_000
-    service_level_target: float = 80
+    service_level_target: float = 80.0
     short_abandon_ms: int = 5_000
     service_level_method: str = DEFAULT_METHOD
 

@@ -23,6 +23,7 @@ from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.http import snapshot
 from callcenter_ws.http.large_body import BodyWriting
+from callcenter_ws.http.places import ResponseLimits
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.http.snapshot import SnapshotResource
@@ -163,13 +164,12 @@ def test_a_peer_that_disconnects_ends_the_work_and_frees_its_place(desk: Snapsho
         desk.world.turn()
         during.protocol.connectionLost(Failure(ConnectionError()))
         desk.world.turn()
-    assert desk.resource._open == {}
+    assert len(desk.resource.places) == 0
     assert len(desk.world.hub.slicer) == 0
 
 
-def test_the_number_of_responses_is_bounded(desk: SnapshotWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "MAX_RESPONSES", 6)
-    monkeypatch.setattr(snapshot, "MAX_RESPONSES_PER_TENANT", 4)
+def test_the_number_of_responses_is_bounded(desk: SnapshotWorld) -> None:
+    desk.resource.places.limits = ResponseLimits(process=6, tenant=4, user=2)
 
     def ask(user: str, tenant: str = ACME) -> str:
         transport = desk.ask(full=True, raw=request("GET", "/ws/snapshot", f"supervisor:{tenant}:{user}"))

@@ -142,3 +142,13 @@ def test_slices_are_small_and_hold_all_figures() -> None:
     slices = list(folding.live.slices(folding.state, folding.now))
     assert max(map(len, slices)) <= 16
     assert sum(map(len, slices)) == 201
+
+
+def test_a_call_without_events_is_lost_in_the_rows_without_a_further_event() -> None:
+    folding = Folding()
+    folding.event("queue.joined", JOINED)
+    assert folding.tick()["queue.stats:sales"]["payload"]["calls_waiting"] == 1
+    assert folding.tick(DAY_MS)["queue.stats:sales"]["payload"]["calls_waiting"] == 0
+    assert folding.state.calls
+    folding.tick(MINUTE_MS)
+    assert not folding.state.calls

@@ -1,0 +1,169 @@
+"""Reports from the rows of a store: what is read for them, and how it becomes a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import msgspec
+
+from callcenter_ws.statistics.checkpoint import RowKey, decode_members, load
+from callcenter_ws.statistics.figures import Figures, seconds
+from callcenter_ws.statistics.occurrence import milliseconds
+from callcenter_ws.statistics.period import Period
+from callcenter_ws.statistics.reading import Reading
+from callcenter_ws.statistics.report import AGENTS, QUEUES, TENANT, Entity, Names, Report
+from callcenter_ws.statistics.state import State
+from callcenter_ws.statistics.store import FigureCheckpoint, LiveFigure
+
+RowPair = tuple[RowKey, bytes]
+
+FOLD_KIND, AGENT_KIND, MEMBERS_KIND = "fold", "agent", "members"
+"""The kinds of rows without a day that reports need."""
+
+DAY_KINDS = {QUEUES: "queue-day", AGENTS: "agent-day", TENANT: "tenant-day"}
+"""The kinds of the sums of each part of a report."""
+
+_NOW_FIELDS = tuple(Reading(State(), 0).queue_now(""))
+
+
+class _Message(msgspec.Struct):
+    payload: dict[str, object]
+
+
+_decode_payload = msgspec.json.Decoder(_Message).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a report is about.
+
+    Attributes:
+        queues, agents: names that were asked for, which are reported even without figures; None: all.
+        queues_allowed: the queues that the reader may see; None: all.
+        agents_allowed: the agents; None: all.
+    """
+
+    parts: tuple[str, ...]
+    queues: Names = None
+    agents: Names = None
+    queues_allowed: Names = None
+    agents_allowed: Names = None
+
+
+class StoredFigures:
+    """The figures of a tenant in a store, read in two steps: first the head, then the days of a period.
+
+    Args:
+        head: the row ``fold``, those of agents if the report has them, and those of members if the reader has a
+            ``queues`` claim; None: nothing was folded yet.
+    """
+
+    def __init__(self, head: FigureCheckpoint | None, now: int) -> None:
+        rows = () if head is None else head.rows
+        self.epoch = "" if head is None else head.position.epoch
+        self._base = load(row for row in rows if row[0].kind == FOLD_KIND)
+        self._agents = {key.name: (key, data) for key, data in rows if key.kind == AGENT_KIND}
+        self._members = {key.name: data for key, data in rows if key.kind == MEMBERS_KIND}
+        self.head = Reading(self._base, now)
+
+    def members_of(self, queues: Iterable[str]) -> frozenset[str]:
+        """Return the agents who are members of any of some queues."""
+        found: set[str] = set()
+        for name in queues:
+            members = decode_members(self._members[name]) if name in self._members else {}
+            found.update(agent_id for agent_id, member in members.items() if member.present)
+        return frozenset(found)
+
+    def report(
+        self,
+        tenant_id: str,
+        period: Period,
+        question: Question,
+        days: Mapping[str, Sequence[RowPair]],
+        live: Iterable[LiveFigure],
+    ) -> Report:
+        """Return the report.
+
+        Args:
+            days: for each part, the rows of sums of the days of the period.
+            live: the live figures of the tenant.
+        """
+        figures = {figure.key: figure.message for figure in live}
+        entities: list[Entity] = []
+        if QUEUES in question.parts:
+            entities += self._queues(question, days[QUEUES], figures)
+        if AGENTS in question.parts:
+            entities += self._agents_of(question, days[AGENTS])
+        if TENANT in question.parts:
+            entities.append(Entity(TENANT, "", partial(self._reading, days[TENANT])))
+        since = _incomplete_since(figures)
+        return Report(
+            tenant_id, self.epoch, self.head, period, entities, question.parts, question.queues_allowed, since
+        )
+
+    def _queues(self, question: Question, days: Sequence[RowPair], live: Mapping[str, bytes]) -> list[Entity]:
+        rows = _by_name(days)
+        known = {key.partition(":")[2] for key in live if key.startswith("queue.stats:")} | rows.keys()
+        names = _names(known, question.queues, question.queues_allowed)
+        asked = question.queues is not None
+        return [
+            Entity(
+                QUEUES,
+                name,
+                partial(self._reading, rows.get(name, ())),
+                asked,
+                partial(self._queue_now, live.get(f"queue.stats:{name}")),
+            )
+            for name in names
+        ]
+
+    def _agents_of(self, question: Question, days: Sequence[RowPair]) -> list[Entity]:
+        rows = _by_name(days)
+        names = _names(self._agents.keys() | rows.keys(), question.agents, question.agents_allowed)
+        asked = question.agents is not None
+        status = self._agents
+        return [
+            Entity(
+                AGENTS,
+                name,
+                partial(self._reading, (*rows.get(name, ()), *([status[name]] if name in status else ()))),
+                asked,
+            )
+            for name in names
+        ]
+
+    def _reading(self, rows: Iterable[RowPair]) -> Reading:
+        """Return a reading of some rows, with the settings of the tenant."""
+        state = load(rows)
+        state.settings = self._base.settings
+        return Reading(state, self.head.now)
+
+    def _queue_now(self, message: bytes | None) -> Figures:
+        """Return the present figures of a live figure, whose wait goes on."""
+        payload: Figures = self.head.queue_now("") if message is None else _decode_payload(message).payload
+        since = payload.get("longest_wait_since")
+        if isinstance(since, str):
+            waited = max(self.head.now - milliseconds(datetime.fromisoformat(since)), 0)
+            payload = {**payload, "longest_wait_time": seconds(waited)}
+        return {name: payload.get(name) for name in _NOW_FIELDS}
+
+
+def _by_name(rows: Iterable[RowPair]) -> dict[str, list[RowPair]]:
+    found: dict[str, list[RowPair]] = {}
+    for row in rows:
+        found.setdefault(row[0].name, []).append(row)
+    return found
+
+
+def _names(known: Iterable[str], asked: Names, allowed: Names) -> list[str]:
+    names = known if asked is None else asked
+    return sorted(name for name in names if allowed is None or name in allowed)
+
+
+def _incomplete_since(live: Mapping[str, bytes]) -> str | None:
+    message = live.get("tenant.stats:")
+    since = None if message is None else _decode_payload(message).payload.get("incomplete_since")
+    return since if isinstance(since, str) else None
