@@ -8,6 +8,8 @@ import sys
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings
 from callcenter_ws.cli.target import CommandFailed, settings_of
 from callcenter_ws.config.access import check_access, check_control_socket, check_ports
+from callcenter_ws.config.settings import Settings
+from callcenter_ws.config.tenants import is_enabled
 from callcenter_ws.runtime.web_origin import OWN_PAGES
 
 
@@ -38,9 +40,24 @@ def check_config(arguments: argparse.Namespace) -> int:
     print(f"  agents' chats       {'own and waiting' if own else 'all'} (policy.agent_chats)")
     print(f"  unopened chats      {'accepted' if opened else 'refused'} (public.open_sessions)")
     print(f"  store               {settings.store_name}")
+    print(f"  statistics          {_statistics(settings)}")
     connections = f"at most {limits.connections}" if limits.connections else "as many as file descriptors allow"
     print(f"  node                {settings.cluster.node_id}, connections: {connections}")
     more = (*check_ports(settings), *check_control_socket(settings))
     for warning in (*settings.warnings, *(f"{finding.key}: {finding.reason}" for finding in more)):
         print(f"warning: {warning}", file=sys.stderr)
     return 0
+
+
+def _statistics(settings: Settings) -> str:
+    """Return for whom figures are derived."""
+    common = settings.statistics
+    tenants = settings.tenants.by_name
+    others = sorted(name for name, one in tenants.items() if is_enabled(common, one) != common.enabled)
+    names = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
+    if common.enabled:
+        text = f"for all tenants but {names}" if others else "for all tenants"
+    else:
+        text = f"only for {names}" if others else "not enabled"
+    alerts = sum(len(one.alerts) for one in tenants.values() if is_enabled(common, one))
+    return f"{text} (zone {common.time_zone}); rules of alerts: {alerts}"

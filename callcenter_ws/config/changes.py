@@ -42,7 +42,17 @@ _PER_CONNECTION = (
 
 _RESTART = ("web.listen", "web.metrics_listen", "amp.listen", "control.socket", "log.format")
 
-_PROCESS = ("web.demo", "cluster.node_id", "cluster.lease", "amp.source_lease", "public.history")
+_PROCESS = (
+    "web.demo",
+    "cluster.node_id",
+    "cluster.lease",
+    "amp.source_lease",
+    "public.history",
+    "statistics.unfolded_events",
+    "statistics.unfolded_bytes",
+    "statistics.lease",
+    "archive.folder",
+)
 
 
 def _effect(key: str) -> Effect:

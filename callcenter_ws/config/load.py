@@ -18,6 +18,8 @@ import msgspec
 
 from callcenter_ws.config import rules, validators
 from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenantSettings, Settings
+from callcenter_ws.config.tenant_settings import TenantSettings
+from callcenter_ws.config.tenants import decode_tenants
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.runtime import credentials
 from callcenter_ws.runtime.setting_problems import ConfigError, Problem, unknown
@@ -47,6 +49,9 @@ OTHER_VARIABLES = frozenset(
 
 _TENANT_HINTS: Mapping[str, Any] = get_type_hints(PublicTenantSettings)  # types
 """The fields of a public tenant. Made once: it takes as long as reading a tenant, and a reload holds the gateway."""
+
+TENANTS = "tenants.by_name"
+"""The key of the whole table ``tenants``; the names of its tables are those of tenants."""
 
 _HIDDEN = "store.url"
 """The setting whose value may contain a password."""
@@ -126,6 +131,8 @@ def _read_table(
             problems.append(Problem(str(path), section, _unknown("section", section, SECTIONS)))
         elif not isinstance(entries, dict):
             problems.append(Problem(str(path), section, f"expected a table, written as [{section}]"))
+        elif section == "tenants":
+            found[TENANTS] = _Found(entries, str(path), base)
         else:
             for name, value in entries.items():
                 key = f"{section}.{name}"
@@ -181,6 +188,8 @@ def _read_text(key: str, text: str, source: str, base: Path, found: dict[str, _F
 def _unknown(what: str, name: str, known: Mapping[str, object]) -> str:
     if name.startswith("public.tenants."):
         return "all tenants are set together: 'public.tenants={acme = {origins = [\"https://acme.example\"]}}'"
+    if name.startswith("tenants."):
+        return "all tenants are set together: 'tenants.by_name={acme = {statistics = {enabled = true}}}'"
     return unknown(what, name, known)
 
 
@@ -231,12 +240,14 @@ class _Decoder:
         ]
 
     def _source(self, key: str) -> str:
-        found = self._found.get(key)
+        found = self._found.get(TENANTS if key.startswith("tenants.") else key)
         return found.source if found else self._default_source
 
     def _decode(self, key: str, found: _Found) -> SettingValue:
         if key == "public.tenants":
             return self._tenants(key, found)
+        if key == TENANTS:
+            return self._tenants_by_name(found)
         return self._value(key, key, KEYS[key], found.value, found)
 
     def _value(self, key: str, rule: str, hint: object, value: object, found: _Found) -> SettingValue:
@@ -268,6 +279,18 @@ class _Decoder:
     def _invalid_because(self, key: str, found: _Found, reason: str) -> _Invalid:
         self._problems.append(Problem(found.source, key, reason))
         return _Invalid()
+
+    def _tenants_by_name(self, found: _Found) -> Mapping[str, TenantSettings]:
+        before = len(self._problems)
+        tenants = decode_tenants(
+            found.value,
+            found.base,
+            self._credentials,
+            lambda path, reason: self._problems.append(Problem(found.source, path, reason)),
+        )
+        if tenants is None or len(self._problems) > before:
+            raise _Invalid
+        return tenants
 
     def _tenants(self, key: str, found: _Found) -> Mapping[str, PublicTenantSettings]:
         if not isinstance(found.value, dict):

@@ -13,6 +13,8 @@ from pathlib import Path
 from callcenter_ws.auth.keys import MIN_HMAC_BYTES, KeyRing, UnusableKey, hmac_key, read_public_key
 from callcenter_ws.config import validators
 from callcenter_ws.config.settings import JwtSettings, Settings
+from callcenter_ws.config.tables import named
+from callcenter_ws.config.tenants import is_enabled, time_zone
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.runtime.secret_files import checked_secret, readable_by_others, writable_by_others
 from callcenter_ws.runtime.setting_values import shown
@@ -30,6 +32,7 @@ TEXT_CHECKS: Mapping[str, Callable[[str], str | EndpointDescription]] = {
     "store.key_prefix": validators.key_prefix,
     "public.tenants.*.origins": validators.origin,
     "cluster.node_id": validators.node_id,
+    "statistics.time_zone": time_zone,
 }
 """The functions that check and normalise the text of a key, or each text of its list."""
 
@@ -46,6 +49,7 @@ class Finding:
 Rule = Callable[[Settings], Iterator[Finding]]
 
 _MIN_SECRET_BYTES = {"amp.token_file": 16, "public.session_key_file": 32, "store.password_file": 1}
+_MIN_WEBHOOK_SECRET_BYTES = 32
 _KEY_SOURCES = ("jwt.secret_file", "jwt.public_key_files", "jwt.jwks_url")
 
 
@@ -115,11 +119,10 @@ def check_secret_files(settings: Settings) -> Iterator[Finding]:
                 hmac, _ = _families(settings.jwt)
                 # Without a valid algorithm the strictest one is unknown; the shortest minimum applies in any case.
                 _check_hmac(path, secret, hmac or ["HS256"])
-            elif len(secret.strip()) < _MIN_SECRET_BYTES[key]:
+            elif len(secret.strip()) < (smallest := _MIN_SECRET_BYTES.get(key, _MIN_WEBHOOK_SECRET_BYTES)):
                 yield Finding(
                     key,
-                    f"{path}: the secret has {len(secret.strip())} bytes; "
-                    f"it requires at least {_MIN_SECRET_BYTES[key]}",
+                    f"{path}: the secret has {len(secret.strip())} bytes; it requires at least {smallest}",
                 )
         except ValueError as error:
             yield Finding(key, str(error))
@@ -249,7 +252,26 @@ def check_history(settings: Settings) -> Iterator[Finding]:
         yield Finding("store.history_events", text, ("store.history_bytes",))
 
 
-WARNINGS: tuple[Rule, ...] = (check_file_modes, check_exposure, check_history)
+def check_statistics(settings: Settings) -> Iterator[Finding]:
+    """Warn of statistics that end with the process, and of alerts and webhooks that have no effect without them."""
+    with_statistics = settings.statistics.enabled
+    for name, tenant in settings.tenants.by_name.items():
+        enabled = is_enabled(settings.statistics, tenant)
+        with_statistics |= enabled
+        path = named("tenants", name)
+        for field, entries in (("alerts", tenant.alerts), ("webhooks", tenant.webhooks)):
+            if entries and not enabled:
+                yield Finding(f"{path}.{field}", "have no effect: the statistics of this tenant are not enabled")
+        is_waiting = any(pattern.startswith("queue.") for hook in tenant.webhooks for pattern in hook.events)
+        if is_waiting and enabled and not tenant.alerts:
+            yield Finding(f"{path}.webhooks", f"send no alerts: the tenant has none; add [[{path}.alerts]]")
+    if with_statistics and settings.store.url == "memory:":
+        yield Finding("statistics.enabled", "with the store memory: all figures end with the process", ("store.url",))
+    if settings.archive.folder is not None and not with_statistics:
+        yield Finding("archive.folder", "has no effect: no tenant has statistics, whose process writes the archive")
+
+
+WARNINGS: tuple[Rule, ...] = (check_file_modes, check_exposure, check_history, check_statistics)
 """Valid, but unwise settings."""
 
 
@@ -279,6 +301,9 @@ def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
         ("store.password_file", settings.store.password_file),
     )
     yield from ((key, path) for key, path in files if path is not None)
+    for name, tenant in settings.tenants.by_name.items():
+        for number, webhook in enumerate(tenant.webhooks, 1):
+            yield f'{named("tenants", name)}.webhooks[{number}] "{webhook.name}".secret_file', webhook.secret_file
 
 
 def _key_files(settings: Settings) -> Iterator[tuple[str, Path]]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from callcenter_ws.config.tenant_settings import ArchiveSettings, StatisticsSettings, TenantsSettings
 from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.events.visibility import AgentCalls, AgentChats
 from callcenter_ws.redis.address import SCHEMES, redis_address
@@ -232,6 +233,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicySettings = msgspec.field(default_factory=PolicySettings)
     compression: CompressionSettings = msgspec.field(default_factory=CompressionSettings)
     cluster: ClusterSettings = msgspec.field(default_factory=ClusterSettings)
+    statistics: StatisticsSettings = msgspec.field(default_factory=StatisticsSettings)
+    archive: ArchiveSettings = msgspec.field(default_factory=ArchiveSettings)
+    tenants: TenantsSettings = msgspec.field(default_factory=TenantsSettings)
     control: ControlSettings = msgspec.field(default_factory=ControlSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     folder: Path = msgspec.field(default_factory=Path.cwd)

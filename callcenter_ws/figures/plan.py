@@ -22,7 +22,7 @@ class WebhookPlan:
 
     name: str
     url: str
-    secret: bytes
+    secret: bytes = field(repr=False)
     events: tuple[str, ...] = ("queue.alert.*",)
     queues: frozenset[str] = frozenset()
     allow_hosts: frozenset[str] = frozenset()
@@ -76,3 +76,22 @@ class Plan:
         """Return whether ``queue.stats`` of producers are published and shown for a queue."""
         plan = self.of(tenant_id)
         return plan is None or plan.producers_of.get(queue_name or "", plan.producers)
+
+
+class CurrentPlan:
+    """The plan in use, which a reload replaces. Implements ``FigurePolicy``."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def use(self, plan: Plan) -> None:
+        """Use another plan from now on."""
+        self.plan = plan
+
+    def is_enabled(self, tenant_id: str) -> bool:
+        """Return whether the gateway derives the figures of this tenant."""
+        return self.plan.is_enabled(tenant_id)
+
+    def takes_producers(self, tenant_id: str, queue_name: str | None) -> bool:
+        """Return whether ``queue.stats`` of producers are published and shown for a queue."""
+        return self.plan.takes_producers(tenant_id, queue_name)

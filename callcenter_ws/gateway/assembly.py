@@ -19,6 +19,7 @@ from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.ulid import UlidFactory
+from callcenter_ws.figures.plan import CurrentPlan
 from callcenter_ws.gateway.authentication import (
     Authentication,
     amp_secret,
@@ -28,6 +29,7 @@ from callcenter_ws.gateway.authentication import (
 )
 from callcenter_ws.gateway.descriptors import Descriptors, divide_descriptors
 from callcenter_ws.gateway.endpoints import WebSocketEndpoints
+from callcenter_ws.gateway.figure_plan import plan_of
 from callcenter_ws.gateway.log import TwistedConnectionLog
 from callcenter_ws.gateway.network_limits import peer_limits
 from callcenter_ws.gateway.stores import EventStore, event_store
@@ -69,7 +71,11 @@ from callcenter_ws.ws.factory import GatewayFactory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The parts that publish, store and deliver events, without the network protocols."""
+    """The parts that publish, store and deliver events, without the network protocols.
+
+    Attributes:
+        plan: what the settings say about statistics.
+    """
 
     clock: ReactorClock
     metrics: Metrics
@@ -77,6 +83,7 @@ class Core:
     broadcaster: EventBroadcaster
     hub: Hub
     directory: Directory
+    plan: CurrentPlan
 
 
 @dataclass(slots=True, kw_only=True)
@@ -280,6 +287,7 @@ def _core(
         broadcaster=EventBroadcaster(store.broker, clock),
         hub=hub,
         directory=store.directory(hub),
+        plan=CurrentPlan(plan_of(settings)),
     )
 
 

@@ -14,7 +14,8 @@ from callcenter_ws.amp.authenticator import PeerAuthenticator
 from callcenter_ws.auth.jwkset import JwkSet
 from callcenter_ws.auth.tokens import TokenVerifier
 from callcenter_ws.auth.visitors import session_key as session_verification_key
-from callcenter_ws.config.settings import Settings
+from callcenter_ws.config.changes import changes_in_place
+from callcenter_ws.config.settings import KEYS, Settings
 from callcenter_ws.config.verification import token_rules
 from callcenter_ws.gateway.assembly import GatewayParts, admission_limits, deflater, history_limits
 from callcenter_ws.gateway.authentication import (
@@ -26,6 +27,7 @@ from callcenter_ws.gateway.authentication import (
     token_sources,
 )
 from callcenter_ws.gateway.descriptors import divide_descriptors
+from callcenter_ws.gateway.figure_plan import plan_of
 from callcenter_ws.gateway.network_limits import peer_limit_values
 from callcenter_ws.gateway.service import GatewayService
 from callcenter_ws.gateway.setting_files import LISTEN_KEYS
@@ -167,6 +169,11 @@ def _session_key(reloading: Reloading) -> Commit:
     return lambda: visitors.replace_key(key, verification_key)
 
 
+def _statistics(reloading: Reloading) -> Commit:
+    plan = plan_of(reloading.new)
+    return lambda: reloading.parts.core.plan.use(plan)
+
+
 def _amp_secret(reloading: Reloading) -> Commit:
     secret, authenticator = amp_secret(reloading.new), reloading.parts.amp_factory.authenticator
     PeerAuthenticator(secret, None)  # raises ValueError for a secret that cannot be used
@@ -252,6 +259,10 @@ def _limits(reloading: Reloading) -> Commit:
     return commit
 
 
+_STATISTICS_KEYS = tuple(
+    key for key in KEYS if key.startswith(("statistics.", "archive.", "tenants.")) and changes_in_place(key)
+)
+
 STEPS: tuple[Step, ...] = (
     Step(("log.level",), _log_level),
     Step(("log.connections",), _connection_log),
@@ -266,5 +277,6 @@ STEPS: tuple[Step, ...] = (
     Step(("policy.agent_calls", "policy.agent_chats"), _policy),
     Step(("limits.", "policy.over_user_limit"), _limits),
     Step(("compression.",), _compression),
+    Step(_STATISTICS_KEYS, _statistics),
 )
 """The steps, in the order in which they are carried out."""

@@ -64,6 +64,8 @@ def value_of_text(hint: object, text: str) -> object:
         if text.lstrip().startswith("["):
             raise ValueError("is not a TOML list; did the shell remove the quotes?")
         return [parsed] if isinstance(parsed, str) else [item.strip() for item in text.split(",") if item.strip()]
+    if get_origin(hint) is Literal and parsed in get_args(hint):
+        return parsed
     if hint in (str, Path, EndpointDescription) or get_origin(hint) is Literal:
         return parsed if isinstance(parsed, str) else text
     return text if parsed is NOT_TOML else parsed

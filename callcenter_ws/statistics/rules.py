@@ -62,3 +62,29 @@ class AlertRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     severity: Severity = "warning"
     schedule: Schedule | None = None
     repeat: int = 0
+
+
+NOW_METRICS = frozenset(
+    {
+        *("calls_waiting", "longest_wait_time", "interacting_calls"),
+        *("logged_in_agents", "staffed_agents", "available_agents"),
+        *("paused_agents", "non_productive_agents", "talking_agents"),
+    }
+)
+"""Figures of a queue that have a value of this moment: the window is ``now``."""
+
+RATIO_METRICS = frozenset(
+    {
+        *("service_level", "abandon_rate", "answer_rate", "agent_answer_rate"),
+        *("average_wait_time", "average_abandon_time", "average_handle_time"),
+    }
+)
+"""Figures of a window that are null without calls, and say little about a few."""
+
+WINDOW_METRICS = RATIO_METRICS | {
+    *("offered", "answered", "abandoned", "abandoned_short", "flow_out", "lost"),
+    *("answered_in_service_level", "abandoned_in_service_level", "max_wait"),
+    *("handled", "talk_seconds", "hold_seconds", "wrap_up_seconds"),
+    *("missed", "transferred_out", "lost_legs"),
+}
+"""Figures of a queue in a window of time."""

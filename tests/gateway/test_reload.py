@@ -21,6 +21,7 @@ from callcenter_ws.auth.keys import read_public_key
 from callcenter_ws.config.changes import EFFECTS, Effect, changes_in_place
 from callcenter_ws.config.load import load
 from callcenter_ws.config.settings import KEYS, PublicTenantSettings, Settings
+from callcenter_ws.config.tenant_settings import TenantSettings, TenantStatistics
 from callcenter_ws.errors import Refusal
 from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.reload_steps import STEPS
@@ -140,6 +141,13 @@ def other_value(settings: Settings, key: str, folder: Path) -> Any:
         "store.ca_file": lambda: folder / "ca.pem",
         "public.session_key_file": lambda: secret_file(folder, "session.secret", OTHER_SECRET),
         "public.tenants": lambda: {"globex": PublicTenantSettings(origins=(PAGE,), anonymous=True)},
+        "statistics.enabled": lambda: True,
+        "statistics.time_zone": lambda: "Europe/Berlin",
+        "statistics.service_level_method": lambda: "answered_of_all",
+        "statistics.queue_stats": lambda: "producer",
+        "statistics.interval_minutes": lambda: 30,
+        "archive.folder": lambda: folder / "archive",
+        "tenants.by_name": lambda: {"globex": TenantSettings(statistics=TenantStatistics(enabled=True))},
         "policy.agent_calls": lambda: "own",
         "policy.agent_chats": lambda: "all",
         "policy.over_user_limit": lambda: "replace_oldest",
@@ -322,6 +330,11 @@ PROBES: Mapping[str, Callable[[Running], Any]] = {
     "compression.enabled": lambda gateway: gateway.parts.websocket_factory.context.deflater is None,
     "compression.level": lambda gateway: gateway.parts.websocket_factory.context.deflater._level,
     "compression.threshold": lambda gateway: gateway.parts.websocket_factory.context.deflater._threshold,
+    **{
+        key: lambda gateway: gateway.parts.core.plan.plan
+        for key in KEYS
+        if key.startswith(("statistics.", "archive.", "tenants.")) and changes_in_place(key)
+    },
     "log.level": lambda gateway: gateway.lowest.predicate.logLevelForNamespace("callcenter_ws"),
     "log.connections": lambda gateway: gateway.parts.log.connections,
 }
@@ -334,6 +347,8 @@ def base_of(settings: Settings, key: str, folder: Path) -> Settings:
         return changed(settings, "jwt.jwks_url", "https://login.example/jwks")
     if key == "jwt.leeway":
         return changed(settings, "jwt.leeway", 100.0)
+    if key.startswith("statistics.") and key != "statistics.enabled":
+        return changed(settings, "statistics.enabled", True)
     if key == "jwt.public_key_files":
         return changed(settings, "jwt.algorithms", ("HS256", "EdDSA"))
     return settings
