@@ -47,6 +47,17 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "agent.stats": {"user_id": "7"},
     "tenant.stats": {},
     "presence.changed": {"user_id": "7", "online": True},
+    **{
+        f"queue.alert.{what}": {"alert_id": "a1", "rule": "waits", "since": "2026-11-22T19:40:00Z"}
+        for what in ("raised", "acknowledged", "cleared")
+    },
+    "statistics.settings.changed": {
+        "time_zone": "UTC",
+        "service_level_seconds": 20,
+        "service_level_target": 80,
+        "short_abandon_seconds": 5,
+        "service_level_method": "answered_of_offered",
+    },
 }
 """The required fields of each event type, with valid values."""
 

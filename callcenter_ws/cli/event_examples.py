@@ -33,6 +33,23 @@ _MEMBER: JsonObject = {
     "reason": "shift begins",
 }
 _CHAT: JsonObject = {"session_id": "chat-7"}
+_ALERT = {
+    "alert_id": "alert-3f0c9a7e5b1d4c62",
+    "rule": "sales waits",
+    "queue_name": "sales",
+    "metric": "longest_wait_time",
+    "window": "now",
+    "value": 75,
+    "threshold": 60,
+    "severity": "warning",
+    "since": "2026-11-22T19:40:00Z",
+    "source": None,
+    "repeat": None,
+    "reason": None,
+    "by": None,
+    "note": None,
+}
+
 _SOURCE: JsonObject = {
     "source": "pbx1",
     "kind": "asterisk",
@@ -187,4 +204,15 @@ EXAMPLES: Mapping[str, JsonObject] = {
     "source.up": _SOURCE,
     "source.down": {**_SOURCE, "reason": "the connection to the exchange was lost"},
     "presence.changed": {"user_id": "1001", "online": True, "connections": 1, "reason": "connected"},
+    "queue.alert.raised": {**_ALERT, "repeat": 0},
+    "queue.alert.acknowledged": {**_ALERT, "by": "2001", "note": "calling in two more"},
+    "queue.alert.cleared": {**_ALERT, "value": 44, "threshold": 45, "reason": "recovered"},
+    "statistics.settings.changed": {
+        "time_zone": "Europe/Berlin",
+        "service_level_seconds": 20,
+        "service_level_target": 80,
+        "short_abandon_seconds": 5,
+        "service_level_method": "answered_of_offered_less_short",
+        "queues": {},
+    },
 }

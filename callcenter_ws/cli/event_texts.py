@@ -16,6 +16,10 @@ OF_GATEWAY = {
     "agent.stats": "the figures of an agent, which the gateway derives; a message without ``id`` and ``seq``",
     "tenant.stats": "the figures of the tenant, which the gateway derives; a message without ``id`` and ``seq``",
     "presence.changed": "a user came online or went offline; published by the gateway",
+    "queue.alert.raised": "a rule of alerts is broken, or still is after its ``repeat``; published by the gateway",
+    "queue.alert.acknowledged": "a supervisor has taken notice of an alert; published by the gateway",
+    "queue.alert.cleared": "an alert is over; published by the gateway",
+    "statistics.settings.changed": "the settings of the statistics from here on; published by the gateway",
 }
 """The types that no method of a daemon publishes, with their meanings."""
 

@@ -7,7 +7,7 @@ under which a newer event supersedes an older one. Producers may add fields, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
@@ -169,6 +169,7 @@ _QUEUE = (("queue_name",),)
 _MEMBER = (("queue_name",), ("user_id",))
 _CHAT = (("session_id",),)
 _SOURCE = (("source",),)
+_ALERT = (("rule",), ("queue_name", "source"))
 
 
 @_declare("agent.login", slot=Slot("agent", _AGENT, keeps="state"))
@@ -474,6 +475,50 @@ class PresenceChanged(Payload, kw_only=True):
     online: bool
     connections: Count | None = None
     reason: Text | None = None
+
+
+_ALERT_SLOT = Slot("alert", _ALERT, keeps="alert", lasting=True)
+
+
+class QueueAlert(Payload, kw_only=True):
+    """The fields of every ``queue.alert.*`` event; each has all of them, since the snapshot keeps only the last."""
+
+    alert_id: Id
+    rule: Id
+    queue_name: Id | None = None
+    source: Id | None = None
+    metric: Text | None = None
+    window: Text | None = None
+    value: Number | None = None
+    threshold: Number | None = None
+    severity: Text | None = None
+    since: Instant
+    repeat: Count | None = None
+    reason: Text | None = None
+    by: Id | None = None
+    note: Text | None = None
+
+
+@_declare("queue.alert.raised", "queue.alert.acknowledged", slot=_ALERT_SLOT, by_gateway=True)
+class QueueAlertRaised(QueueAlert, kw_only=True):
+    """A rule is broken: for long enough, again after ``repeat`` seconds, or a supervisor has taken notice."""
+
+
+@_declare("queue.alert.cleared", slot=replace(_ALERT_SLOT, keeps=None, drops="*"), by_gateway=True)
+class QueueAlertCleared(QueueAlert, kw_only=True):
+    """The rule is kept again, or is not evaluated any more."""
+
+
+@_declare("statistics.settings.changed", audience={Role.ADMIN}, by_gateway=True)
+class StatisticsSettingsChanged(Payload, kw_only=True):
+    """The settings from which figures are derived from here on, complete."""
+
+    time_zone: Text
+    service_level_seconds: Number
+    service_level_target: Number
+    short_abandon_seconds: Number
+    service_level_method: Text
+    queues: dict[str, JsonValue] | None = None
 
 
 def covers(pattern: str, name: str) -> bool:

@@ -34,7 +34,7 @@ def test_the_catalogue_is_a_line_for_each_type(capsys: pytest.CaptureFixture[str
     assert main(["events"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(CATALOGUE)
-    assert "call.ended             A call ended, after duration seconds" in lines
+    assert "call.ended                   A call ended, after duration seconds" in lines
 
 
 def test_a_pattern_selects_types(capsys: pytest.CaptureFixture[str]) -> None:

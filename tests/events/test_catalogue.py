@@ -78,6 +78,14 @@ OPTIONAL: dict[str, dict[str, Any]] = {
     },
     "tenant.stats": FIGURES,
     "presence.changed": {"connections": 2, "reason": "connected"},
+    **{
+        f"queue.alert.{what}": {
+            "queue_name": "sales", "source": "pbx1", "metric": "longest_wait_time", "window": "now", "value": 75,
+            "threshold": 60, "severity": "warning", "repeat": 1, "reason": "recovered", "by": "7", "note": "seen",
+        }
+        for what in ("raised", "acknowledged", "cleared")
+    },
+    "statistics.settings.changed": {"queues": {"sales": {"service_level_seconds": 30}}},
 }  # fmt: skip
 
 REQUIRED_FIELDS = [(name, field) for name, fields in REQUIRED.items() for field in fields]
@@ -104,9 +112,9 @@ def refused(type_: str, payload: Any, **fields: Any) -> Refusal:
     return raised.value
 
 
-def test_the_catalogue_has_31_types() -> None:
+def test_the_catalogue_has_35_types() -> None:
     assert set(CATALOGUE) == set(REQUIRED)
-    assert len(CATALOGUE) == 31
+    assert len(CATALOGUE) == 35
 
 
 @pytest.mark.parametrize("name", REQUIRED)

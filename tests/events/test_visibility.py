@@ -52,6 +52,8 @@ ROLES_OF_TYPE: dict[str, set[Role]] = {
     "tenant.stats": STAFF | {AGENT, WALLBOARD},
     # Not for agents: with n agents, n reconnects would cause n squared messages.
     "presence.changed": STAFF | {WALLBOARD},
+    **{f"queue.alert.{what}": STAFF | {AGENT, WALLBOARD} for what in ("raised", "acknowledged", "cleared")},
+    "statistics.settings.changed": {Role.ADMIN},
 }
 NAMES = sorted(ROLES_OF_TYPE)
 CALL_NAMES = [name for name in NAMES if name.startswith("call.") or name in ("queue.joined", "queue.left")]
@@ -188,7 +190,10 @@ class TestOwnCallsOnly:
         for queue in ({}, {"queue_name": "sales"}):
             assert not sees(principal(AGENT, "9"), name, queue, "own")
 
-    @pytest.mark.parametrize("name", sorted(set(NAMES) - set(CALL_NAMES) - {"presence.changed", "notification"}))
+    @pytest.mark.parametrize(
+        "name",
+        sorted(set(NAMES) - set(CALL_NAMES) - {"presence.changed", "notification", "statistics.settings.changed"}),
+    )
     def test_other_events_are_not_restricted(self, name: str) -> None:
         assert sees(principal(AGENT, "9"), name, calls="own", chats="all")
 

@@ -413,7 +413,11 @@ def _publish_all(actor: Actor, names: Names) -> None:
     """Publish events of all types, for the actor and for others, in its tenant and in another one."""
     gateway = actor.gateway
     for type_, payload in REQUIRED.items():
-        if type_.startswith(("chat.", "source.", "presence.")) or type_ == "notification":
+        if (
+            CATALOGUE[type_].by_gateway
+            or type_.startswith(("chat.", "source.", "presence."))
+            or type_ == "notification"
+        ):
             continue
         shown = {**payload, "caller_id": names.caller} if "unique_id" in payload else payload
         gateway.publish(type_, shown)

@@ -127,6 +127,10 @@ const LINES = {
   "alert": (p) => `${p.title}: ${p.message}`,
   "source.up": (p) => words(p.source, "is connected", after("to version", p.version)),
   "source.down": (p) => words(p.source, "is not connected", p.reason ? `(${state(p.reason)})` : ""),
+  "queue.alert.raised": (p) => words(p.queue_name ?? p.source, "alert:", p.rule),
+  "queue.alert.acknowledged": (p) => words(p.queue_name ?? p.source, "alert acknowledged:", p.rule, p.by ? `by ${p.by}` : ""),
+  "queue.alert.cleared": (p) => words(p.queue_name ?? p.source, "alert cleared:", p.rule),
+  "statistics.settings.changed": (p) => words("the settings of the statistics have changed:", p.time_zone),
   "presence.changed": (p) => words(p.user_id, "is", p.online ? "online" : "offline"),
 };
 
