@@ -6,6 +6,7 @@ The test module of a store provides a fixture ``bench``, a started Bench (``brok
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -234,6 +235,41 @@ class FigureContract:
             assert found is not None
             assert dict(found.rows) == {FOLD: b"%d" % number}
         assert len(await stored(bench)) == 21
+
+    @pytest_twisted.ensureDeferred
+    async def test_random_writes_and_reads_agree_with_a_dictionary(self, bench: Bench) -> None:
+        chance = random.Random(15)
+        kinds = {
+            "call": [NO_DAY],
+            "queue": [NO_DAY],
+            "queue-day": range(DAY - 4, DAY),
+            "agent-day": range(DAY - 4, DAY),
+        }
+        writer, model = await Writer.of(bench), dict[RowKey, bytes]()
+        await writer.write({})
+        for number in range(80):
+            rows: dict[RowKey, bytes | None] = {}
+            for _ in range(chance.randrange(8)):
+                kind = chance.choice([*kinds])
+                key = RowKey(kind, chance.choice("abcdef"), chance.choice(kinds[kind]))
+                rows[key] = None if chance.random() < 0.4 else b"%d" % number
+            await bench.alerts(chance.randrange(3))
+            position = await writer.write(rows)
+            model = {key: value for key, value in (model | rows).items() if value is not None}
+            since, kind, names = (
+                chance.randrange(DAY - 5, DAY),
+                chance.choice([*kinds]),
+                chance.choice([None, "ab", "x"]),
+            )
+            found = await bench.figures.load(A, since)
+            assert found is not None
+            assert found.position == position
+            assert dict(found.rows) == {k: v for k, v in model.items() if k.day == NO_DAY or k.day >= since}
+            assert await days(bench, kind, names, since, DAY - 2) == {
+                key: value
+                for key, value in model.items()
+                if key.kind == kind and since <= key.day <= DAY - 2 and (names is None or key.name in names)
+            }
 
     @pytest_twisted.ensureDeferred
     async def test_claims_of_one_process_are_granted_and_extended(self, bench: Bench) -> None:

@@ -161,8 +161,12 @@ class RowsAt:
     rows: Rows
 
 
-def read_rows(file: StoreFile, number: int, selection: Selection, limit: int, pending: RowsAt) -> RowsAt:
-    """Return rows of a tenant: at most ``limit`` of those in the file, and those that are pending.
+def read_rows(
+    file: StoreFile, number: int, selection: Selection, limit: int, pending: RowsAt
+) -> tuple[int, list[RowPair]]:
+    """Return rows of a tenant, and the position that they belong to.
+
+    At most ``limit`` of those in the file, and those that are pending.
 
     Args:
         pending: the selected rows that were pending when the call was made, and the version of the newest.
@@ -181,8 +185,11 @@ def read_rows(file: StoreFile, number: int, selection: Selection, limit: int, pe
         db.execute("COMMIT")
     if fold is not None and fold[0] >= pending.version:
         # What was pending was written before the file was read, and perhaps more.
-        return RowsAt(fold[0], fold[1], rows)
-    return RowsAt(pending.version, pending.seq, rows | pending.rows)
+        seq = fold[1]
+    else:
+        seq = pending.seq
+        rows.update(pending.rows)
+    return seq, [(key, value) for key, value in rows.items() if value is not None]
 
 
 def _found(

@@ -223,9 +223,8 @@ class SqliteFigures:
         epoch, pending = parts.file.epoch, RowsAt(fold.version, fold.seq, {})
         for changes in parts.group_commit.pending_figures(tenant_id):
             pending.rows.update(selected(changes.rows, selection.is_wanted))
-        found = await read(parts.threads, read_rows, parts.file, fold.number, selection, limit, pending)
-        rows = [(key, value) for key, value in found.rows.items() if value is not None]
-        return FigureCheckpoint(FigurePosition(epoch, found.seq), rows)
+        seq, rows = await read(parts.threads, read_rows, parts.file, fold.number, selection, limit, pending)
+        return FigureCheckpoint(FigurePosition(epoch, seq), rows)
 
     async def live(self, tenant_id: str) -> Sequence[LiveFigure]:
         """Return the current live figures."""
