@@ -230,6 +230,9 @@ def _entry(type_: EventType) -> Iterator[str]:
     yield f":roles: {', '.join(sorted(role.value for role in type_.audience))}"
     if type_.needs_user:
         yield ":recipient: one user; ``user_id`` is required beside the payload"
+    if type_.figure is not None:
+        text = "derived by the gateway in tenants with statistics, without ``id`` and ``seq`` (:ref:`live-figures`)"
+        yield f":figure: {text}"
     if type_.slot is not None:
         yield f":snapshot: {slot_text(type_.slot, _literal)}"
     if type_.conflate_by is not None:

@@ -29,11 +29,23 @@ def get_json(url: str, token: str, timeout: float) -> JsonObject:
     Raises:
         CommandFailed: the gateway refused the request, could not be reached, or its answer is not a JSON object.
     """
+    status, body = get(url, _authorization(token), timeout)
+    return _decoded(url.partition("?")[0], status, body)
+
+
+def get_text(url: str, token: str, content_type: str, timeout: float) -> str:
+    """Return a text that a gateway answers; arguments and errors as for ``get_json``."""
+    status, body = get(url, {**_authorization(token), "Accept": content_type}, timeout)
+    if status != 200:
+        _decoded(url.partition("?")[0], status, body)
+    return body.decode(errors="replace")
+
+
+def _authorization(token: str) -> Mapping[str, str]:
     if not (token.isascii() and token.isprintable()):
         # The error of http.client would contain it.
         raise CommandFailed("the token is not one: it contains characters other than printable ASCII")
-    status, body = get(url, {"Authorization": f"Bearer {token}"}, timeout)
-    return _decoded(url.partition("?")[0], status, body)
+    return {"Authorization": f"Bearer {token}"}
 
 
 def get(url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:

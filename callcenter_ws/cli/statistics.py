@@ -1,0 +1,165 @@
+"""``callcenter-ws statistics``: prints the figures of a tenant, as ``GET /ws/statistics`` has them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token, positive
+from callcenter_ws.cli.http_get import get_json, get_text
+from callcenter_ws.cli.printable import printable
+from callcenter_ws.cli.table import table
+from callcenter_ws.cli.target import CommandFailed, Target, demo_hint, given_token, target_of, tenant_of
+from callcenter_ws.events.principal import Role
+from callcenter_ws.statistics.period import NAMES
+
+_SCHEMES = {"ws": "http", "wss": "https"}
+_PATH = "/ws/statistics"
+_CLEAR = "\x1b[H\x1b[2J"
+
+Answer = Mapping[str, Any]  # values of several types, see docs/statistics.rst
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    example = "callcenter-ws statistics --config gw.toml --tenant acme --queue sales --interval 30"
+    text = "print the statistics of queues and agents: of today, or of a period"
+    command = add_command(commands, "statistics", print_statistics, text, example)
+    text = "address of the gateway, such as https://gw.example.com (SSL_CERT_FILE: file with the CAs to trust)"
+    command.add_argument("--url", help=text)
+    command.add_argument("--tenant", metavar="ID", help="tenant (default: that of the token, or of the demo)")
+    command.add_argument("--queue", metavar="NAME", action="append", default=[], help="this queue; may be repeated")
+    command.add_argument("--agent", metavar="ID", action="append", default=[], help="this agent; may be repeated")
+    command.add_argument("--since", metavar="WHEN", help="first local date, or instant with offset (default: today)")
+    command.add_argument("--until", metavar="WHEN", help="the same, exclusive (default: the end of today)")
+    command.add_argument("--interval", choices=NAMES, default="day", help="length of the rows (default: day)")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the JSON object of GET /ws/statistics")
+    form.add_argument("--csv", action="store_true", help="print CSV")
+    form.add_argument(
+        "--watch", metavar="SECONDS", type=positive, nargs="?", const=5.0, help="print the table anew (every 5 s)"
+    )
+    add_token(command)
+    add_settings(command)
+    add_timeout(command)
+
+
+def print_statistics(arguments: argparse.Namespace) -> int:
+    """Print the figures, once or until it is interrupted."""
+    target = target_of(arguments, arguments.url)
+    address = arguments.url or target.url
+    if address is None:
+        raise CommandFailed("no URL known: give --url https://gw.example.com, with the name in the certificate")
+    while True:
+        _print_once(arguments, target, _url(address, arguments))
+        if arguments.watch is None:
+            return 0
+        sys.stdout.flush()
+        time.sleep(arguments.watch)
+
+
+def _print_once(arguments: argparse.Namespace, target: Target, url: str) -> None:
+    token = given_token(arguments)
+    if token is None:
+        # Made for each request: those that watch for hours need a valid one.
+        tenant = tenant_of(arguments, target)
+        token = target.token({"sub": "callcenter-ws statistics", "tenant_id": tenant, "role": Role.ADMIN})
+    try:
+        if arguments.csv:
+            sys.stdout.write(get_text(url, token, "text/csv", arguments.timeout))
+            return
+        answer = get_json(url, token, arguments.timeout)
+    except CommandFailed as failure:
+        raise CommandFailed(f"{failure}{'' if arguments.url else demo_hint(target)}") from None
+    if arguments.json:
+        print(json.dumps(answer))
+        return
+    try:
+        lines = list(lines_of(answer))
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise CommandFailed(f"{url.partition('?')[0]} answers with an object that has no statistics") from None
+    print((_CLEAR if arguments.watch is not None and sys.stdout.isatty() else "") + "\n".join(lines))
+
+
+def _url(address: str, arguments: argparse.Namespace) -> str:
+    """Return the URL; ``address`` may be that of the gateway or of its WebSocket endpoint."""
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise CommandFailed(f"{address.partition('?')[0]} is not a URL: {error}") from None
+    path = parts.path.rstrip("/").removesuffix("/statistics").removesuffix("/ws") + _PATH
+    fields = [("queue", name) for name in arguments.queue] + [("agent", name) for name in arguments.agent]
+    texts = {"from": arguments.since, "to": arguments.until, "interval": arguments.interval}
+    fields += [(name, text) for name, text in {**texts, "tenant_id": arguments.tenant}.items() if text is not None]
+    return urlunsplit((_SCHEMES.get(parts.scheme, parts.scheme), parts.netloc, path, urlencode(fields), ""))
+
+
+_QUEUE_HEAD = (
+    "QUEUE", "START", "WAITING", "OFFERED", "ANSWERED", "ABANDONED", "FLOW OUT", "LEVEL", "ASA", "AHT", "AGENTS",
+)  # fmt: skip
+_AGENT_HEAD = ("AGENT", "START", "STATE", "ANSWERED", "HANDLED", "MISSED", "AHT", "OCCUPANCY", "LOGGED IN")
+
+
+def lines_of(answer: Answer) -> Iterator[str]:
+    """Yield the lines of tables of the queues and agents."""
+    settings = answer["settings"]
+    yield printable(
+        f"{answer['tenant_id']}: {answer['from']} to {answer['to']} ({answer['time_zone']}), "
+        f"at {answer['generated_at']}, up to seq {answer['as_of_seq']}"
+    )
+    yield printable(
+        f"service level: {settings['service_level_method']}, within {settings['service_level_seconds']:g} s, "
+        f"target {settings['service_level_target']:g} %, short below {settings['short_abandon_seconds']:g} s"
+    )
+    if answer["incomplete_since"] is not None:
+        yield printable(f"INCOMPLETE since {answer['incomplete_since']}: events were lost before they were counted")
+    if answer["queues"]:
+        yield from ("", *table([_QUEUE_HEAD, *(row for queue in answer["queues"] for row in _queue_rows(queue))]))
+    if answer["agents"]:
+        yield from ("", *table([_AGENT_HEAD, *(row for agent in answer["agents"] for row in _agent_rows(agent))]))
+    if answer["tenant"]:
+        heads = ("CALLS", "START", "OFFERED", "ANSWERED", "QUEUE ENTRIES")
+        rows = [
+            ("", row["start"][:16], *(str(row[name]) for name in ("calls_offered", "calls_answered", "queue_entries")))
+            for row in answer["tenant"]
+        ]
+        yield from ("", *table([heads, *rows]))
+
+
+def _queue_rows(queue: Answer) -> Iterator[tuple[str, ...]]:
+    now = queue["now"]
+    for row in queue["intervals"]:
+        mark = "*" if row["mixed_thresholds"] else ""
+        yield (
+            queue["queue_name"],
+            row["start"][:16],
+            "-" if now is None else str(now["calls_waiting"]),
+            *(str(row[name]) for name in ("offered", "answered", "abandoned", "flow_out")),
+            f"{_number(row['service_level'], ' %')}{mark}",
+            _number(row["average_wait_time"], " s"),
+            _number(row["average_handle_time"], " s"),
+            "-" if now is None else f"{now['available_agents']} of {now['staffed_agents']}",
+        )
+
+
+def _agent_rows(agent: Answer) -> Iterator[tuple[str, ...]]:
+    now = agent["now"]
+    for row in agent["intervals"]:
+        yield (
+            agent["username"] or agent["user_id"],
+            row["start"][:16],
+            "-" if now is None else now["state"],
+            *(str(row[name]) for name in ("answered", "handled", "missed")),
+            _number(row["average_handle_time"], " s"),
+            _number(row["occupancy"], " %"),
+            f"{row['logged_in_seconds'] / 3600:.2f} h",
+        )
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.1f}{unit}"

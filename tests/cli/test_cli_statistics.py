@@ -1,0 +1,101 @@
+"""callcenter-ws statistics: the URL, the tables, and CSV; over a socket that answers like a gateway."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import pytest
+
+from callcenter_ws.cli.main import main
+from callcenter_ws.statistics.fold import apply
+from callcenter_ws.statistics.occurrence import make_occurrence
+from callcenter_ws.statistics.period import period_of
+from callcenter_ws.statistics.report import csv_pieces, json_pieces, report_of_state
+from callcenter_ws.statistics.state import State
+from callcenter_ws.statistics.zones import zone_of
+
+START = 1_800_000_000_000
+EVENTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("agent.login", {"user_id": "7", "username": "ada", "queues": ["sales"]}),
+    ("queue.joined", {"unique_id": "c1", "queue_name": "sales\x1b[31m"}),
+    ("queue.joined", {"unique_id": "c2", "queue_name": "sales"}),
+    ("call.answered", {"unique_id": "c2", "queue_name": "sales", "agent_id": "7"}),
+)
+
+
+class Gateway(BaseHTTPRequestHandler):
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        state = State()
+        for number, (type_, payload) in enumerate(EVENTS):
+            at = START + 4000 * number
+            apply(state, make_occurrence(type_, payload, timestamp=at, received=at, seq=number + 1))
+        period = period_of(zone_of("UTC"), START, start=None, end=None, interval=None)
+        report = report_of_state(state, START + 20_000, period, tenant_id="acme", epoch="e")
+        pieces = csv_pieces if self.headers["Accept"] == "text/csv" else json_pieces
+        status, body = 200, b"".join(pieces(report))
+        if "tenant_id=off" in self.path:
+            status, body = 404, b'{"error":{"code":"statistics_off","message":"statistics are not enabled"}}'
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def run(url: str, *options: str) -> int:
+    return main(["statistics", "--url", url, "--token", "t", *options])
+
+
+def test_tables(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(url) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("acme: 2027-01-15T00:00:00+00:00 to 2027-01-16T00:00:00+00:00 (UTC), at ")
+    assert lines[1] == "service level: answered_of_offered_less_short, within 20 s, target 80 %, short below 5 s"
+    (sales,) = [line.split() for line in lines if line.startswith("sales  ")]
+    assert sales == [
+        "sales", "2027-01-15T00:00", "0", "1", "1", "0", "0", "100.0", "%", "4.0", "s", "-", "1", "of", "1",
+    ]  # fmt: skip
+    (ada,) = [line.split() for line in lines if line.startswith("ada ")]
+    assert ada[2:6] == ["available", "1", "0", "0"]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_options_are_parameters(url: str) -> None:
+    Gateway.asked.clear()
+    options = ["--queue", "a b", "--queue", "c", "--agent", "7", "--since", "2026-11-23", "--until", "2026-11-24"]
+    assert run(url + "/ws", *options, "--interval", "30", "--tenant", "acme", "--json") == 0
+    assert Gateway.asked == [
+        "/ws/statistics?queue=a+b&queue=c&agent=7&from=2026-11-23&to=2026-11-24&interval=30&tenant_id=acme"
+    ]
+
+
+def test_csv(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(url, "--csv") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("part,name,start,")
+    assert lines[1].startswith("queues,sales,2027-01-15T00:00:00+00:00,1440,1,1,0")
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_a_refusal_is_printed(url: str, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    assert run(url, "--tenant", "off", form) == 1
+    assert "statistics_off: statistics are not enabled" in capsys.readouterr().err
