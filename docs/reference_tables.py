@@ -161,6 +161,12 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
     ("broker.chat_messages", "TENANT_BYTES", "the same for a tenant", "the oldest of all chats are left out"),
     ("broker.state", "MAX_LASTING", "users of a tenant who are online in a snapshot", "the first one is left out"),
     (
+        "broker.sqlite.figures",
+        "MAX_PENDING_ROWS",
+        "rows of statistics that wait to be written into the store's file",
+        "the statistics wait",
+    ),
+    (
         "runtime.one_at_a_time",
         "MAX_WAITING_OF_KEY",
         "messages of a visitor that wait for its earlier ones",
