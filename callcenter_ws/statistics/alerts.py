@@ -76,6 +76,8 @@ def breaches(rule: AlertRule, value: float | None) -> bool:
     """Return whether a figure is beyond the limit; one without a value is only with ``no_data = "raise"``."""
     if value is None:
         return rule.no_data == "raise" and rule.metric != "longest_wait_time"
+    if rule.source is not None:
+        return value > 0
     if rule.raise_.above is not None:
         return value > rule.raise_.above
     return rule.raise_.below is not None and value < rule.raise_.below
@@ -87,6 +89,8 @@ def recovers(rule: AlertRule, value: float | None) -> bool:
         # Where no call waits, the longest wait has no value, and none is too long.
         no_call_waits = rule.metric == "longest_wait_time" and rule.raise_.above is not None
         return no_call_waits or rule.no_data == "clear"
+    if rule.source is not None:
+        return value <= 0
     if rule.raise_.above is not None:
         return value <= (rule.raise_.above if rule.clear.at_most is None else rule.clear.at_most)
     limit = rule.raise_.below if rule.clear.at_least is None else rule.clear.at_least
