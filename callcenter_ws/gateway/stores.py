@@ -263,6 +263,8 @@ def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> 
             history_bytes=store.history_bytes,
             chat_messages=settings.public.history,
             history_seconds=store.history_seconds,
+            unfolded_events=settings.statistics.unfolded_events,
+            unfolded_bytes=settings.statistics.unfolded_bytes,
         )
     return SqliteBroker(
         reactor,
@@ -275,4 +277,6 @@ def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> 
         memory_events=store.memory_events,
         memory_bytes=store.memory_bytes,
         chat_messages=settings.public.history,
+        unfolded_events=settings.statistics.unfolded_events,
+        unfolded_bytes=settings.statistics.unfolded_bytes,
     )
