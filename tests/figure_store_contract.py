@@ -541,6 +541,7 @@ class DurableFigureContract:
     async def test_the_hold_survives_a_restart(self, bench: Bench) -> None:
         await bench.open(history_events=10, history_seconds=600)
         writer = await Writer.of(bench)
+        await writer.write({FOLD: b"0"}, seq=0)
         await bench.alerts(300)
         await writer.write({FOLD: b"0"}, seq=300, hold=100)
         await bench.open(history_events=10, history_seconds=600)

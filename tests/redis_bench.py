@@ -49,7 +49,7 @@ class RedisBench(Bench):
             "history_seconds": history_seconds,
             "history_bytes": history_bytes,
         }
-        options = {"prefix": self.prefix, **limits, **self.options}
+        options = {"prefix": self.prefix, **limits, **self.unfolded, **self.options}
         return RedisBroker(reactor, ShiftedClock(self.clock), spawn, redis_address(self.url), **options)
 
     async def open(self, **limits: Any) -> Broker:

@@ -17,6 +17,7 @@ class Keys:
 
     Attributes:
         tenants: set of all tenants.
+        figure_tenants: set of the tenants that have rows of statistics.
         leases: sorted set of nodes by the expiry of their leases.
         reaper: the node that evicts dead nodes (stored as ``caretaker``).
         evictions: hash of the nodes that are being evicted (stored as ``burials``).
@@ -30,6 +31,7 @@ class Keys:
         self._prefix = prefix
         self._channels = f"{prefix}:{database}" if database else prefix
         self.tenants = f"{prefix}:tenants"
+        self.figure_tenants = f"{prefix}:figuretenants"
         # Keys about nodes share a hash tag, too.
         self.leases = f"{prefix}:{{nodes}}:leases"
         self.reaper = f"{prefix}:{{nodes}}:caretaker"

@@ -49,6 +49,12 @@ STATE_EVENTS = _script("state_events")
 MAILBOX_READ = _script("mailbox_read", "keys", "mailbox_losses")
 MAIL_ACK = _script("mail_ack")
 
+# Rows of folds.
+FIGURES_LEASE = _script("figures_lease", "keys")
+FIGURES_STORE = _script("figures_store", "keys", "epoch")
+FIGURES_READ = _script("figures_read", "keys")
+FIGURES_END = _script("figures_end", "keys")
+
 # Presence of users.
 PRESENCE_UPDATE = _script("presence_update", *_PRESENCE)
 PRESENCE_REMOVE_NODE = _script("presence_remove_node", "keys", "presence")
@@ -73,6 +79,7 @@ SOURCE_FORGET = _script("source_forget", "source_keys")
 
 ALL = (
     *(PUBLISH, RECONCILE, STREAM_POSITION, STREAM_READ, STATE_POSITIONS, STATE_EVENTS, MAILBOX_READ, MAIL_ACK),
+    *(FIGURES_LEASE, FIGURES_STORE, FIGURES_READ, FIGURES_END),
     *(PRESENCE_UPDATE, PRESENCE_REMOVE_NODE, OFFLINE_DUE, OFFLINE_ANNOUNCE, USER_LOCATIONS),
     *(SOURCE_CLAIM, SOURCE_RELEASE, SOURCE_HELLO, SOURCE_RENEW, SOURCE_END, SOURCE_FORGET),
     *(LEASE, NODE_DEAD, CONTROL_ADD, REVOCATIONS_RESTORE, REVOCATIONS_EXPIRE),

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
+from callcenter_ws.broker.redis.figures import RedisFigures
 from callcenter_ws.broker.redis.follower import Follower
 from callcenter_ws.broker.redis.followers import Followers
 from callcenter_ws.broker.redis.pending_mail import PendingMailWrites
@@ -56,6 +57,7 @@ class RedisBroker:
         memory_events: how many publications of each tenant that is followed are kept in memory as well.
         memory_bytes: limit of the memory for them, over all tenants.
         chat_messages: messages of each open chat in the state.
+        unfolded_events, unfolded_bytes: the limits of a history that the statistics still need.
 
     Attributes:
         redis, keys, tenants: for other data in the same Redis.
@@ -78,6 +80,8 @@ class RedisBroker:
         memory_events: int = 1_000,
         memory_bytes: int = 268_435_456,
         chat_messages: int = DEFAULT_MESSAGES,
+        unfolded_events: int = 1_000_000,
+        unfolded_bytes: int = 536_870_912,
     ) -> None:
         self._clock = clock
         self._spawn = spawn
@@ -100,6 +104,14 @@ class RedisBroker:
             on_message=self._message_received,
             on_subscribed=self._subscribed,
             on_connected=self._connected,
+        )
+        self.figures = RedisFigures(
+            self.redis,
+            self.keys,
+            self.tenant_store,
+            self._new_id(),
+            max_events=unfolded_events,
+            max_bytes=unfolded_bytes,
         )
         self.tenants = TenantRegistry(self.redis, self.keys)
         self._followers = Followers(
@@ -159,6 +171,7 @@ class RedisBroker:
             return
         self._is_stopping = True
         await self._publisher.finish()
+        await self.figures.stop()
         with suppress(Refusal):
             # Commands are processed in order: when this is answered, so are all mail marks.
             await self.redis.send("PING")
@@ -220,6 +233,7 @@ class RedisBroker:
         follower = self._followers.get(self.keys.tenant_of(channel))
         if follower is not None:
             follower.synchronise()
+            self.figures.announced(follower.tenant_id, None)
 
     def _message_received(self, channel: str, data: bytes) -> None:
         handler = self._message_handlers.get(channel)
@@ -229,6 +243,9 @@ class RedisBroker:
         follower = self._followers.get(self.keys.tenant_of(channel))
         if follower is not None:
             try:
+                if data.startswith(b"=\n"):
+                    self.figures.receive(follower.tenant_id, data[2:])
+                    return
                 epoch, first, last, text = data.split(b"\n", 3)
                 follower.announced(epoch.decode(), int(first), int(last), text)
             except (ValueError, msgspec.DecodeError):

@@ -56,6 +56,7 @@ def encode_event(event: Event, clock_offset: float, chat_messages: int) -> Encod
         clock_offset: Unix time minus the monotonic clock, in which ``received_at`` of an event is.
     """
     received_at = event.received_at + clock_offset
+    event.received_ms = round(received_at * 1_000)
     head = encode_json(
         (
             event.event_id,
@@ -98,11 +99,22 @@ def _facts(event: Event, received_at: float, chat_messages: int) -> bytes:
         facts["source"] = _rule(event, event.source_rule)
         if event.is_void:
             facts["void"] = True
+    facts |= _condition(event)
     if not facts:
         return b""
     if event.user_id is not None:
         facts["user"] = event.user_id
     return encode_json(facts)
+
+
+def _condition(event: Event) -> dict[str, object]:
+    """Return what the script checks of an event of the process that folds the tenant."""
+    if event.condition is None:
+        return {}
+    # A fence as text: numbers of Lua lose digits when they become text.
+    fence = None if event.condition.fence is None else str(event.condition.fence)
+    condition = {"fence": fence, "entity_seq": event.condition.entity_seq}
+    return {"condition": {name: value for name, value in condition.items() if value is not None}}
 
 
 def encode_part(event: Event, rule: Reconciliation, clock_offset: float) -> bytes:
@@ -179,6 +191,7 @@ def _publication(line: StoredEvent, tenant_id: str, clock_offset: float) -> Publ
         origin=line.origin,
         received_at=line.received_at - clock_offset,
         source=line.source,
+        received_ms=round(line.received_at * 1_000),
     )
     apply_call(event, line.queue_name, line.agents)
     return Publication(event, line.seq)

@@ -48,7 +48,7 @@ end
 -- There is no epoch: delete what is left of earlier ones, because positions are assigned from 1 again.
 local function begin_from_nothing()
   for _, name in ipairs({'log', 'slots', 'entities', 'order', 'calls', 'callorder', 'losses', 'chats', 'chatorder',
-    'messages', 'messageorder', 'lasting', 'lastinglines'}) do
+    'messages', 'messageorder', 'lasting', 'lastinglines', 'figurelive'}) do
     redis.call('UNLINK', key(name))
   end
   for spans, name in pairs({spans = 'ids:', clientspans = 'clientids:'}) do

@@ -8,6 +8,18 @@
 
 local FIRST = 12
 
+-- Why the condition of an event of the process that folds the tenant refuses it.
+local function condition_refusal(fact)
+  local fence = fact.condition.fence
+  if fence then
+    local lease = redis.call('HMGET', key('figurelease'), 'holder', 'fence')
+    if not lease[1] or lease[1] == '' or lease[2] ~= fence then
+      return 'stale_generation'
+    end
+  end
+  return nil
+end
+
 -- Everything that may fail comes before the first event: Redis does not roll scripts back.
 local ids, facts, kinds = {}, {}, ARGV[11]
 for at = FIRST, #ARGV, 4 do
@@ -39,6 +51,9 @@ for index, id in ipairs(ids) do
     table.insert(seqs, -before[1])
   elseif verdict == 'known' or (fact and fact.void) then
     table.insert(seqs, 0)
+  elseif fact and fact.condition and condition_refusal(fact) then
+    table.insert(seqs, 0)
+    table.insert(refused, string.format('[%d,"%s"]', index - 1, condition_refusal(fact)))
   elseif fact and fact.writer and chat_refusal(tonumber(at), fact) then
     table.insert(seqs, 0)
     table.insert(refused, string.format('[%d,"%s"]', index - 1, chat_refusal(tonumber(at), fact)))

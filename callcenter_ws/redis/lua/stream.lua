@@ -584,9 +584,33 @@ local function trim_log_bytes(limit)
   end
 end
 
+-- Trim a log of which the statistics need what follows "hold"; false if that is more than they may hold.
+local function trim_held(hold, head, meta, events, limit)
+  local oldest = redis.call('XRANGE', key('log'), (hold + 1) .. '-0', '+', 'COUNT', 1)[1]
+  if head - hold > tonumber(meta[3])
+    or oldest and tonumber(meta[4]) - tonumber(oldest[2][8] or 0) > tonumber(meta[5]) then
+    return false
+  end
+  local upto = math.min(head - events, hold)
+  for _, entry in ipairs(redis.call('XRANGE', key('log'), '-', hold .. '-0', 'COUNT', 400)) do
+    if tonumber(entry[2][4]) >= limit then
+      break
+    end
+    upto = math.max(upto, tonumber(string.match(entry[1], '^%d+')))
+  end
+  if upto > 0 then
+    redis.call('XTRIM', key('log'), 'MINID', (upto + 1) .. '-0')
+  end
+  return true
+end
+
 -- Trim the log to its maximum number of events, to those received since the limit, and to those whose sum of bytes is
 -- above the other limit. The log may stay a little longer.
 local function trim_log(events, limit, bytes_limit)
+  local meta = redis.call('HMGET', KEYS[1], 'hold', 'head', 'holdevents', 'logbytes', 'holdbytes')
+  if meta[1] and trim_held(tonumber(meta[1]), tonumber(meta[2]), meta, events, limit) then
+    return
+  end
   redis.call('XTRIM', key('log'), 'MAXLEN', '~', events)
   if bytes_limit > 0 then
     trim_log_bytes(bytes_limit)
