@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest_twisted
 from broker_contract import A
-from figure_store_contract import FOLD, DurableFigureContract, FigureContract, HoldContract, day_of
+from figure_store_contract import FOLD, ConditionContract, DurableFigureContract, FigureContract, HoldContract, day_of
 from redis_bench import RedisBench
 from redis_server import RedisServer
 
@@ -27,7 +27,7 @@ async def bench(server: RedisServer) -> AsyncIterator[RedisBench]:
     await bench.close()
 
 
-class TestRedisFigures(FigureContract, HoldContract, DurableFigureContract):
+class TestRedisFigures(FigureContract, ConditionContract, HoldContract, DurableFigureContract):
     """Passes the contract."""
 
 

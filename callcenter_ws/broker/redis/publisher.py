@@ -42,10 +42,17 @@ _SPAN_SECONDS = 300.0
 MAX_LAST_EVENTS = 10_000
 """Tenants whose last published event is remembered, by which the loss of events in Redis is detected."""
 
+
+def alert_changed() -> Refusal:
+    """Return the refusal of an event whose entity has changed."""
+    return Refusal(ErrorCode.UNKNOWN_ALERT, "the alert has changed, or is not raised any more")
+
+
 _REFUSALS: dict[str, Callable[[], Refusal]] = {
     ErrorCode.UNKNOWN_SESSION: not_open,
     ErrorCode.FORBIDDEN: not_assigned,
     ErrorCode.STALE_GENERATION: superseded,
+    ErrorCode.UNKNOWN_ALERT: alert_changed,
 }
 """The refusals of single events, by the code that ``publish.lua`` returns."""
 

@@ -17,6 +17,13 @@ local function condition_refusal(fact)
       return 'stale_generation'
     end
   end
+  local wanted = fact.condition.entity_seq
+  if wanted then
+    local newest = redis.call('ZSCORE', key('lasting'), fact.entity) or redis.call('ZSCORE', key('order'), fact.entity)
+    if tonumber(newest or 0) ~= wanted then
+      return 'unknown_alert'
+    end
+  end
   return nil
 end
 
