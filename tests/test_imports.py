@@ -51,6 +51,9 @@ BESIDE: dict[str, set[str]] = {
         "broker",
         "statistics",
         "config",
+        # The files of an archive: where they are, and what is in them.
+        "figures.archive_files",
+        "redis.address",
         "control",
         "amp.commands",
         "remote",

@@ -1,0 +1,93 @@
+"""Exported streams: lines of several files, in the order of the stream, each once."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from callcenter_ws.cli.target import CommandFailed
+from callcenter_ws.figures.archive_files import day_of_file, read_lines
+from callcenter_ws.statistics.export_line import ExportedEvent, NotALine, read_line
+
+Warn = Callable[[str], None]
+"""Informs the operator of something that is left out."""
+
+
+class Line(NamedTuple):
+    """A line, and what it says."""
+
+    text: bytes
+    event: ExportedEvent
+
+
+class Merge:
+    """Merges lines of one stream: orders them by epoch and position, and leaves repetitions out.
+
+    An epoch is later than those that were met before it.
+    """
+
+    def __init__(self) -> None:
+        self._ranks: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+
+    def last(self, epoch: str) -> int:
+        """Return the position of the last line of an epoch."""
+        return self._last.get(epoch, 0)
+
+    def is_new(self, line: Line) -> bool:
+        """Return whether a line follows those before; it is then the last."""
+        event = line.event
+        if event.seq <= self.last(event.epoch):
+            return False
+        self._last[event.epoch] = event.seq
+        return True
+
+    def lines(self, sources: Iterable[Iterator[Line]]) -> Iterator[Line]:
+        """Yield the new lines of sources, each of which is in order."""
+        heads: list[tuple[Line, Iterator[Line]]] = []
+        for source in sources:
+            first = next(source, None)
+            if first is not None:
+                heads.append((first, source))
+        heads.sort(key=lambda head: head[0].event.received_ms)
+        for head, _ in heads:
+            self._rank(head)
+        for line in heapq.merge(*[_with_head(*head) for head in heads], key=self._rank):
+            if self.is_new(line):
+                yield line
+
+    def _rank(self, line: Line) -> tuple[int, int]:
+        return self._ranks.setdefault(line.event.epoch, len(self._ranks)), line.event.seq
+
+
+def _with_head(head: Line, rest: Iterator[Line]) -> Iterator[Line]:
+    yield head
+    yield from rest
+
+
+def archived_lines(files: Iterable[Path], merge: Merge, warn: Warn) -> Iterator[Line]:
+    """Yield the lines of the files of an archive that are new, day by day.
+
+    Args:
+        files: ordered by day.
+    """
+    for _, of_day in groupby(files, day_of_file):
+        yield from merge.lines([_lines_of(file, warn) for file in of_day])
+
+
+def _lines_of(path: Path, warn: Warn) -> Iterator[Line]:
+    try:
+        with path.open("rb") as file:
+            for number, text in enumerate(read_lines(file), 1):
+                try:
+                    yield Line(text, read_line(text))
+                except NotALine as error:
+                    warn(f"{path}, line {number} is left out: {error}")
+    except FileNotFoundError:
+        # It was removed meanwhile, as it is older than files are kept.
+        return
+    except OSError as error:
+        raise CommandFailed(f"{path}: {error.strerror}") from None
