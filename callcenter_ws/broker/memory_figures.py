@@ -13,6 +13,7 @@ from callcenter_ws.statistics.store import (
     FigureCheckpoint,
     FigureClaim,
     FigurePosition,
+    FiguresAnnounced,
     FigureWrite,
     LiveFigure,
     ignore_figures,
@@ -52,7 +53,7 @@ class MemoryFigures:
         self._max_bytes = max_bytes
         self._tenants: dict[str, _Tenant] = {}
         self.holds: dict[str, Hold] = {}
-        self.announced = ignore_figures
+        self.announced: FiguresAnnounced = ignore_figures
 
     async def tenants(self) -> Sequence[str]:
         """Return the tenants that have rows."""

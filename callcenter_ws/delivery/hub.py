@@ -318,6 +318,14 @@ class Hub:
         if len(self._idle) > MAX_IDLE_TENANTS:
             self._former.add(self._idle.popitem(last=False)[1].counters)
 
+    def retain(self, tenant_id: str) -> None:
+        """Have the broker deliver a tenant's events, also while it has no clients; each call needs a ``release``."""
+        self._attach(tenant_id)
+
+    def release(self, tenant_id: str) -> None:
+        """End what ``retain`` began."""
+        self._detach(tenant_id)
+
     def _attach(self, tenant_id: str) -> None:
         """Have the broker deliver a tenant's events, for its first client or listener."""
         add(self._interests, tenant_id)

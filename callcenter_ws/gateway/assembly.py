@@ -20,6 +20,7 @@ from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.figures.plan import CurrentPlan
+from callcenter_ws.figures.service import Figures
 from callcenter_ws.gateway.authentication import (
     Authentication,
     amp_secret,
@@ -30,6 +31,7 @@ from callcenter_ws.gateway.authentication import (
 from callcenter_ws.gateway.descriptors import Descriptors, divide_descriptors
 from callcenter_ws.gateway.endpoints import WebSocketEndpoints
 from callcenter_ws.gateway.figure_plan import plan_of
+from callcenter_ws.gateway.figures import figures_of
 from callcenter_ws.gateway.log import TwistedConnectionLog
 from callcenter_ws.gateway.network_limits import peer_limits
 from callcenter_ws.gateway.stores import EventStore, event_store
@@ -42,11 +44,13 @@ from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.schemas import SchemasResource
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.http.snapshot import SnapshotResource
+from callcenter_ws.http.statistics import StatisticsResource
 from callcenter_ws.http.stats import StatsResource
 from callcenter_ws.http.users import UsersResource
 from callcenter_ws.interfaces import Directory
 from callcenter_ws.ops.delivery_metrics import DeliveryMetrics
 from callcenter_ws.ops.event_metrics import EventMetrics
+from callcenter_ws.ops.figure_metrics import FigureMetrics
 from callcenter_ws.ops.health import Health, Node
 from callcenter_ws.ops.metrics import Metrics
 from callcenter_ws.ops.peer_metrics import AmpMetrics, PeerMetrics
@@ -75,6 +79,7 @@ class Core:
 
     Attributes:
         plan: what the settings say about statistics.
+        figures: derives the statistics.
     """
 
     clock: ReactorClock
@@ -84,6 +89,7 @@ class Core:
     hub: Hub
     directory: Directory
     plan: CurrentPlan
+    figures: Figures
 
 
 @dataclass(slots=True, kw_only=True)
@@ -244,6 +250,7 @@ def _add_metrics(core: Core, limits: PeerLimits, admission: Admission, amp_facto
             store.sources.counters,
         )
     )
+    metrics.add(FigureMetrics(core.figures.counters))
     metrics.add(PeerMetrics(limits))
     metrics.add(AmpMetrics(amp_factory.session_counts, amp_factory.refused, lambda: amp_factory.waiting_events))
 
@@ -280,6 +287,7 @@ def _core(
         iat_tolerance=token_rules(settings.jwt).iat_tolerance,
         observe_latency=metrics.observe_latency,
     )
+    plan = CurrentPlan(plan_of(settings))
     return Core(
         clock=clock,
         metrics=metrics,
@@ -287,7 +295,8 @@ def _core(
         broadcaster=EventBroadcaster(store.broker, clock),
         hub=hub,
         directory=store.directory(hub),
-        plan=CurrentPlan(plan_of(settings)),
+        plan=plan,
+        figures=figures_of(settings, store, hub, plan),
     )
 
 
@@ -384,6 +393,7 @@ def _ws_resource(
             node,
             core.clock,
         ),
+        b"statistics": StatisticsResource(authenticator, core.plan, core.store.figures, core.clock, writing),
         b"users": UsersResource(authenticator, core.directory),
         b"events": EventsResource(authenticator, core.broadcaster, core.clock),
         b"snapshot": SnapshotResource(authenticator, StateReader(core.hub), writing),

@@ -171,7 +171,7 @@ def _session_key(reloading: Reloading) -> Commit:
 
 def _statistics(reloading: Reloading) -> Commit:
     plan = plan_of(reloading.new)
-    return lambda: reloading.parts.core.plan.use(plan)
+    return lambda: reloading.parts.core.figures.use(plan)
 
 
 def _amp_secret(reloading: Reloading) -> Commit:

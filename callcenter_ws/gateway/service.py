@@ -138,7 +138,8 @@ class GatewayService(MultiService):
         """
         for warning in self.settings.warnings:
             _log.warn("settings: {warning}", warning=warning)
-        self.parts.core.store.open(self.parts.core.hub)
+        self.parts.core.store.open(self.parts.core.hub, self.parts.core.figures)
+        self.parts.core.figures.start()
         super().startService()
         if self.parts.node_metrics is not None:
             self.parts.node_metrics.open()
@@ -199,6 +200,11 @@ class GatewayService(MultiService):
             _log.failure("unhandled error in the drain")
         if self.parts.node_metrics is not None:
             await self.parts.node_metrics.close()
+        try:
+            await self.parts.core.figures.stop()
+        except Exception:
+            # The log has what was not written.
+            _log.failure("unhandled error while the figures were written")
         await self.parts.core.store.close()
         # The minute does not end any more.
         self.parts.peer_limits.logs.report()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -24,6 +24,7 @@ from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.events.event import Origin
 from callcenter_ws.events.ulid import UlidFactory
+from callcenter_ws.figures.service import Figures, both, both_interrupted
 from callcenter_ws.interfaces import Broker, Directory, PresenceTracker
 from callcenter_ws.redis.address import redis_address
 from callcenter_ws.redis.counters import RedisCounters
@@ -35,6 +36,7 @@ from callcenter_ws.sources.announcer import SourceAnnouncer
 from callcenter_ws.sources.local import LocalSources
 from callcenter_ws.sources.registry import SourceRegistry
 from callcenter_ws.sources.shared import SharedSources
+from callcenter_ws.statistics.store import FigureStore
 
 _log = Logger()
 
@@ -77,8 +79,19 @@ class EventStore(Protocol):
         If it is cancelled, what was known last is the result.
         """
 
-    def open(self, hub: Hub) -> None:
-        """Open the store and deliver its events to ``hub``.
+    @property
+    def figures(self) -> FigureStore:
+        """Where the rows of the statistics are."""
+
+    async def known_tenants(self) -> Sequence[str]:
+        """Return the tenants that have published, unless each event is delivered to this process anyway.
+
+        Raises:
+            Refusal: the store cannot be reached.
+        """
+
+    def open(self, hub: Hub, figures: Figures) -> None:
+        """Open the store, and deliver its events to ``hub`` and then to ``figures``.
 
         Raises:
             StartFailed: the store cannot be opened; the reason has been logged.
@@ -119,6 +132,7 @@ class LocalStore:
         self._limits = settings.limits
         self.broker = _local_broker(reactor, clock, settings)
         self.counters = self.broker.counters
+        self.figures: FigureStore = self.broker.figures
         broadcaster = EventBroadcaster(self.broker, clock)
 
         async def publish_presence(tenant_id: str, payload: dict[str, object]) -> None:
@@ -146,7 +160,11 @@ class LocalStore:
         """Return False: the store has one process."""
         return False
 
-    def open(self, hub: Hub) -> None:
+    async def known_tenants(self) -> Sequence[str]:
+        """Return nothing: each event is delivered to this process."""
+        return ()
+
+    def open(self, hub: Hub, figures: Figures) -> None:
         """Open the store; restore presence and revocations from it.
 
         Raises:
@@ -154,7 +172,7 @@ class LocalStore:
         """
         failures: list[Failure] = []
         # A file is opened within the call, before anything else runs, so the outcome is known when it returns.
-        Deferred.fromCoroutine(self.broker.start(hub.deliver)).addErrback(failures.append)
+        Deferred.fromCoroutine(self.broker.start(both(hub.deliver, figures.deliver))).addErrback(failures.append)
         if not failures:
             # The previous process has asked its clients to reconnect, the last of them after this time.
             self.presence.resume(longest_absence(self._limits.drain_timeout))
@@ -202,6 +220,7 @@ class RedisStore:
             chat_messages=settings.public.history,
         )
         self.counters = self.broker.counters
+        self.figures: FigureStore = self.broker.figures
         self.redis_counters: RedisCounters | None = self.broker.redis.counters
         new_id = UlidFactory(clock.time)
         announcer = SourceAnnouncer(self.broker, clock, new_id)
@@ -235,9 +254,14 @@ class RedisStore:
         """Return whether there is another node beside this one and its workers."""
         return await self._cluster.has_other_nodes()
 
-    def open(self, hub: Hub) -> None:
+    async def known_tenants(self) -> Sequence[str]:
+        """Return the tenants that have published."""
+        return await self.broker.known_tenants()
+
+    def open(self, hub: Hub, figures: Figures) -> None:
         """Start to connect. While Redis cannot be reached, ``/readyz`` reports it and connecting is retried."""
-        spawn(self.broker.start(hub.deliver, hub.interrupted))
+        interrupted = both_interrupted(hub.interrupted, figures.interrupted)
+        spawn(self.broker.start(both(hub.deliver, figures.deliver), interrupted))
         self._cluster.start()
         self.sources.start()
 

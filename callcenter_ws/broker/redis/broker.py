@@ -16,7 +16,7 @@ from callcenter_ws.broker.redis.follower import Follower
 from callcenter_ws.broker.redis.followers import Followers
 from callcenter_ws.broker.redis.pending_mail import PendingMailWrites
 from callcenter_ws.broker.redis.publisher import Publisher
-from callcenter_ws.broker.redis.tenant_discovery import TenantDiscovery
+from callcenter_ws.broker.redis.tenant_discovery import SCAN_COUNT, TenantDiscovery
 from callcenter_ws.broker.redis.tenant_registry import TenantRegistry
 from callcenter_ws.broker.redis.tenant_store import KnownEvent, TenantStore
 from callcenter_ws.broker.submission import Outcome
@@ -391,6 +391,20 @@ class RedisBroker:
         self._pending_mail.add(tenant_id, user_id, "acknowledged", event_ids)
 
     # Operations
+
+    async def known_tenants(self) -> list[str]:
+        """Return the tenants that have published.
+
+        Raises:
+            Refusal: Redis cannot be reached.
+        """
+        names: set[str] = set()
+        cursor = b"0"
+        while True:
+            cursor, found = await self.redis.send("SSCAN", self.keys.tenants, cursor, "COUNT", SCAN_COUNT)
+            names.update(name.decode() for name in found)
+            if cursor == b"0":
+                return sorted(names)
 
     def state(self) -> JsonObject:
         """Return this broker's part of ``/ws/stats``."""

@@ -21,6 +21,7 @@ from callcenter_ws.statistics.store import (
     FigureCheckpoint,
     FigureClaim,
     FigurePosition,
+    FiguresAnnounced,
     FigureWrite,
     LiveFigure,
     ignore_figures,
@@ -61,7 +62,7 @@ class RedisFigures:
         self._instance = instance
         self._limits = (max_events, max_bytes)
         self._claims: dict[str, int] = {}
-        self.announced = ignore_figures
+        self.announced: FiguresAnnounced = ignore_figures
 
     async def tenants(self) -> Sequence[str]:
         """Return the tenants that have rows."""

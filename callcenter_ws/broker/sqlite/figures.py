@@ -39,6 +39,7 @@ from callcenter_ws.statistics.store import (
     FigureCheckpoint,
     FigureClaim,
     FigurePosition,
+    FiguresAnnounced,
     FigureWrite,
     LiveFigure,
     ignore_figures,
@@ -88,7 +89,7 @@ class SqliteFigures:
         self._parts: _OpenParts | None = None
         self._folds: dict[str, _Fold] = {}
         self._timer: Timer | None = None
-        self.announced = ignore_figures
+        self.announced: FiguresAnnounced = ignore_figures
 
     def open(self, file: StoreFile, threads: Threads, cache: Cache, group_commit: GroupCommit) -> None:
         """Begin with what the file has."""

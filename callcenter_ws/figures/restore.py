@@ -1,0 +1,89 @@
+"""Begins a fold with what the store has of a tenant, or with the oldest event of its log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from callcenter_ws.statistics.checkpoint import DAYS_KEPT, NO_DAY, RowKey, Rows, load
+from callcenter_ws.statistics.state import State
+from callcenter_ws.statistics.store import FigurePosition, FigureStore
+from callcenter_ws.statistics.sums import DAY_MS
+
+KIND = "runner"
+"""The kind of the row that holds what only the runner needs."""
+
+RUNNER = RowKey(KIND, "", NO_DAY)
+
+_OPEN_KINDS = frozenset(("call", "queue", "members", "agent"))
+"""The kinds of rows of what is true now, which an interruption of the stream ends."""
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """What only the runner needs of a checkpoint.
+
+    Attributes:
+        second: the last full second that was evaluated, in Unix seconds; 0: none.
+        incomplete_since: since when figures lack events that were lost before they were folded, in Unix milliseconds.
+    """
+
+    second: int = 0
+    incomplete_since: int | None = None
+
+
+@dataclass(slots=True)
+class Restored:
+    """The beginning of a fold.
+
+    Attributes:
+        written: the position of the rows in the store; None: it has none.
+        changes: rows to write or delete that ``take_changes`` does not know of.
+        parts: the rows of other kinds than the fold's.
+    """
+
+    state: State
+    epoch: str
+    written: FigurePosition | None = None
+    progress: Progress = field(default_factory=Progress)
+    changes: Rows = field(default_factory=dict)
+    parts: dict[RowKey, bytes] = field(default_factory=dict)
+
+
+async def restore(store: FigureStore, tenant_id: str, epoch: str, kinds: frozenset[str], now: int) -> Restored:
+    """Return the beginning of a tenant's fold.
+
+    Args:
+        epoch: of the tenant's stream now. Rows of another epoch keep their days, and lose what was true then.
+        kinds: of the rows of other parts.
+        now: Unix milliseconds.
+
+    Raises:
+        Refusal: the store cannot be reached.
+        UnknownVersion, msgspec.DecodeError: the rows cannot be read.
+    """
+    checkpoint = await store.load(tenant_id, now // DAY_MS - DAYS_KEPT + 1)
+    if checkpoint is None:
+        return await _begin(store, tenant_id, Restored(State(), epoch), now)
+    rows = [row for row in checkpoint.rows if row[0].kind not in kinds and row[0].kind != KIND]
+    restored = Restored(State(), epoch, checkpoint.position)
+    restored.parts = {key: data for key, data in checkpoint.rows if key.kind in kinds}
+    for key, data in checkpoint.rows:
+        if key == RUNNER:
+            restored.progress = msgspec.msgpack.decode(data, type=Progress)
+    if checkpoint.position.epoch == epoch:
+        restored.state = load(rows)
+        return restored
+    restored.state = load([row for row in rows if row[0].kind not in _OPEN_KINDS])
+    restored.changes = {key: None for key, _ in rows if key.kind in _OPEN_KINDS}
+    if restored.progress.incomplete_since is None:
+        restored.progress.incomplete_since = restored.state.clock
+    return await _begin(store, tenant_id, restored, now)
+
+
+async def _begin(store: FigureStore, tenant_id: str, restored: Restored, now: int) -> Restored:
+    """Have the fold begin with the oldest event that the store has."""
+    restored.state.seq = await store.oldest_in_log(tenant_id)
+    if restored.state.seq and restored.progress.incomplete_since is None:
+        restored.progress.incomplete_since = now
+    return restored

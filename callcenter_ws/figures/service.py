@@ -1,0 +1,211 @@
+"""Folds the streams of all tenants whose statistics are enabled and that no other process folds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from twisted.logger import Logger
+
+from callcenter_ws.errors import Refusal
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.figures.holder import TenantHolder
+from callcenter_ws.figures.plan import CurrentPlan, Plan
+from callcenter_ws.figures.tenant_fold import FoldContext, PartsOf
+from callcenter_ws.interfaces import Position
+from callcenter_ws.runtime.background import Spawn
+from callcenter_ws.runtime.clock import Timer
+from callcenter_ws.runtime.log_fields import Name
+from callcenter_ws.runtime.single_flight import SingleFlight
+
+TICK_SECONDS = 1.0
+
+DISCOVERY_SECONDS = 30.0
+"""Seconds between two looks for tenants that no event and no setting has named."""
+
+MAX_TENANTS = 10_000
+"""Tenants that one process folds at most; those beyond have no figures, which is logged."""
+
+KnownTenants = Callable[[], Awaitable[Sequence[str]]]
+"""Returns the tenants of the store that have published; empty where each event is delivered to this process."""
+
+Follow = Callable[[str], None]
+
+_log = Logger("callcenter_ws")
+
+
+class Figures:
+    """Runs the folds of this process.
+
+    Args:
+        plan: what the settings say; a reload replaces it with ``use``.
+        retain, release: have the store deliver the events of a tenant, also while it has no clients.
+        live_processes: returns how many processes share the store; None: only this one.
+        claim_seconds: the time between two extensions of a claim, a third of the lease.
+    """
+
+    def __init__(
+        self,
+        context: FoldContext,
+        plan: CurrentPlan,
+        parts_of: PartsOf,
+        spawn: Spawn,
+        *,
+        known_tenants: KnownTenants,
+        retain: Follow,
+        release: Follow,
+        live_processes: Callable[[], int | None] = lambda: None,
+        claim_seconds: float = 3.0,
+    ) -> None:
+        self.counters = context.counters
+        self._context = context
+        self._clock = context.clock
+        self._plan = plan
+        self._parts_of = parts_of
+        self._spawn = spawn
+        self._known_tenants = known_tenants
+        self._retain, self._release = retain, release
+        self._live_processes = live_processes
+        self._claim_seconds = claim_seconds
+        self._holders: dict[str, TenantHolder] = {}
+        self._timer: Timer | None = None
+        self._claims = SingleFlight(self._claim_all, self._clock, spawn)
+        self._discovery = SingleFlight(self._discover, self._clock, spawn)
+        self._changes = SingleFlight(self._apply_plan, self._clock, spawn, delay=0)
+        self._outdated: list[TenantHolder] = []
+        self._ticks = 0
+        self._is_full = False
+
+    # From the store
+
+    def deliver(self, publications: Sequence[Publication]) -> None:
+        """Accept publications of one tenant, in order of ``seq``; they are folded in a later turn."""
+        tenant_id = publications[0].event.tenant_id
+        holder = self._holders.get(tenant_id)
+        if holder is not None:
+            holder.offer(publications)
+        elif self._timer is not None and self._plan.is_enabled(tenant_id):
+            self._add(tenant_id)
+
+    def interrupted(self, tenant_id: str, _position: Position) -> None:
+        """Compare a tenant's fold with its stream: deliveries go on after another position."""
+        holder = self._holders.get(tenant_id)
+        if holder is not None:
+            holder.interrupted()
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to fold, after the store was opened."""
+        self._timer = self._clock.call_later(TICK_SECONDS, self._tick)
+        self._discovery.request()
+
+    async def stop(self) -> None:
+        """Write what changed and give all tenants back; the store is closed after this."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._changes.stopped()
+        await self._discovery.stopped()
+        await self._claims.stopped()
+        for holder in list(self._holders.values()):
+            await holder.stop()
+        self._holders.clear()
+
+    def use(self, plan: Plan) -> None:
+        """Use another plan from now on. Folds whose settings changed are written and begun again."""
+        former, self._plan.plan = self._plan.plan, plan
+        for tenant_id, holder in list(self._holders.items()):
+            if plan.of(tenant_id) != former.of(tenant_id) or plan.archive_folder != former.archive_folder:
+                del self._holders[tenant_id]
+                self._outdated.append(holder)
+        self._changes.request()
+
+    async def _apply_plan(self) -> None:
+        while self._outdated:
+            holder = self._outdated.pop()
+            await holder.stop()
+            self._release(holder.tenant_id)
+        await self._discover()
+
+    # Tenants
+
+    def _add(self, tenant_id: str) -> None:
+        plan = self._plan.plan.of(tenant_id)
+        if plan is None or tenant_id in self._holders:
+            return
+        if len(self._holders) >= MAX_TENANTS:
+            if not self._is_full:
+                self._is_full = True
+                _log.error(
+                    "more than {limit} tenants have statistics: {tenant} has none",
+                    limit=MAX_TENANTS,
+                    tenant=Name(tenant_id),
+                )
+            return
+        holder = TenantHolder(self._context, tenant_id, plan, self._parts_of, self._spawn)
+        self._holders[tenant_id] = holder
+        self._retain(tenant_id)
+        self._claims.request()
+
+    async def _discover(self) -> None:
+        """Find tenants to fold; end the figures of those whose statistics were switched off."""
+        plan, store = self._plan.plan, self._context.store
+        stored = set(await store.tenants())
+        names = stored | {name for name in plan.tenants if name} | set(await self._known_tenants())
+        for tenant_id in sorted(names):
+            if plan.is_enabled(tenant_id):
+                self._add(tenant_id)
+            elif tenant_id in stored:
+                await store.remove_live(tenant_id)
+
+    def _tick(self) -> None:
+        self._timer = self._clock.call_later(TICK_SECONDS, self._tick)
+        self._ticks += 1
+        for holder in list(self._holders.values()):
+            holder.tick()
+        self.counters.behind = sum(holder.behind for holder in self._holders.values())
+        if not self._ticks % max(1, round(self._claim_seconds)):
+            self._claims.request()
+        if not self._ticks % round(DISCOVERY_SECONDS):
+            self._discovery.request()
+
+    async def _claim_all(self) -> None:
+        """Extend the claims of this process, and take tenants that no process folds, but no more than its share."""
+        holders = list(self._holders.values())
+        processes = self._live_processes() or 1
+        share = -(-len(holders) // processes) + 1
+        held = sum(holder.is_held for holder in holders)
+        for holder in holders:
+            if not holder.is_held and held >= share:
+                continue
+            was_held = holder.is_held
+            try:
+                await holder.claim()
+            except Refusal:
+                # The next claim may reach the store; until then it refuses what is written under an old one.
+                return
+            held += holder.is_held - was_held
+
+
+def both_interrupted(
+    first: Callable[[str, Position], None], second: Callable[[str, Position], None]
+) -> Callable[[str, Position], None]:
+    """Return an ``Interrupted`` that calls two."""
+
+    def interrupted(tenant_id: str, position: Position) -> None:
+        first(tenant_id, position)
+        second(tenant_id, position)
+
+    return interrupted
+
+
+def both(
+    first: Callable[[Sequence[Publication]], None], second: Callable[[Sequence[Publication]], None]
+) -> Callable[[Sequence[Publication]], None]:
+    """Return a ``Deliver`` that calls two."""
+
+    def deliver(publications: Sequence[Publication]) -> None:
+        first(publications)
+        second(publications)
+
+    return deliver

@@ -1,0 +1,349 @@
+"""Folds the stream of one tenant: applies what is published, and writes what changed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from twisted.logger import Logger
+
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.figures.plan import TenantPlan
+from callcenter_ws.figures.restore import RUNNER, Progress, Restored, restore
+from callcenter_ws.interfaces import Broker
+from callcenter_ws.runtime.background import next_turn
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.log_fields import Name
+from callcenter_ws.statistics.checkpoint import Rows, forget_days, take_changes
+from callcenter_ws.statistics.counters import FigureCounters
+from callcenter_ws.statistics.fold import apply_publication
+from callcenter_ws.statistics.live import LiveFigures
+from callcenter_ws.statistics.state import State
+from callcenter_ws.statistics.store import (
+    FigurePosition,
+    FigureStore,
+    FigureWrite,
+    FoldedPart,
+    LiveFigure,
+)
+from callcenter_ws.statistics.sums import DAY_MS
+
+MAX_WAITING = 20_000
+"""Publications that wait to be folded; beyond that they are read from the log, which has them too."""
+
+PAGE = 200
+"""Publications that are read from the log at once."""
+
+MAX_DIRTY = 500
+"""Changed entities at which rows are written before the second ends."""
+
+SECONDS_PER_TURN = 0.004
+"""Time after which a turn applies no further publication."""
+
+MAX_SECONDS = 3_600
+"""Full seconds that are evaluated one by one after a pause; those before are left out."""
+
+FORGET_SECONDS = 3_600
+"""Seconds between two removals of days that figures need no more."""
+
+_log = Logger("callcenter_ws")
+
+
+class Deposed(Exception):
+    """Another process has taken the tenant, or the store has lost history: the fold is dropped and begun again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldContext:
+    """What the folds of all tenants share."""
+
+    store: FigureStore
+    broker: Broker
+    clock: Clock
+    counters: FigureCounters
+
+
+class TenantFold:
+    """Folds one tenant under one claim. ``run`` loads, catches up, and goes on until ``stop`` or an exception.
+
+    Publications that are delivered wait in a queue, at most ``MAX_WAITING``; since position and log are exact, what
+    does not fit is dropped, and read from the log in its turn.
+    """
+
+    def __init__(
+        self, context: FoldContext, tenant_id: str, plan: TenantPlan, parts: Sequence[FoldedPart], fence: int
+    ) -> None:
+        self.tenant_id = tenant_id
+        self._store, self._clock, self._counters = context.store, context.clock, context.counters
+        self._broker = context.broker
+        self._plan = plan
+        self._parts = parts
+        self.fence = fence
+        self._state = State()
+        self._live = LiveFigures(tenant_id)
+        self._restored = Restored(self._state, "")
+        self._progress = Progress()
+        self._rows: Rows = {}
+        self._announced: dict[str, LiveFigure] = {}
+        self._waiting: deque[Publication] = deque()
+        self._head = 0
+        # The head when the fold was loaded: from there on it is current.
+        self._target = 0
+        self._is_current = False
+        self._is_stopped = False
+        self._must_check = False
+        self._forgotten_at = 0.0
+
+    # From the store's deliveries
+
+    def offer(self, publications: Sequence[Publication]) -> None:
+        """Accept publications in order of ``seq``; they are folded later."""
+        self._head = publications[-1].seq
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.extend(publications)
+
+    def interrupted(self) -> None:
+        """Compare the position with the log: deliveries were interrupted, or history was lost."""
+        self._waiting.clear()
+        self._must_check = True
+
+    @property
+    def behind(self) -> int:
+        """The publications that are known and not folded."""
+        return max(0, self._head - self._state.seq)
+
+    # The work
+
+    async def load(self) -> None:
+        """Begin with what the store has.
+
+        Raises:
+            Refusal: the store cannot be reached.
+        """
+        position = await self._broker.position(self.tenant_id)
+        kinds = frozenset(kind for part in self._parts for kind in part.kinds)
+        restored = await restore(self._store, self.tenant_id, position.epoch, kinds, self._now())
+        self._restored, self._state, self._progress = restored, restored.state, restored.progress
+        self._rows = dict(restored.changes)
+        self._head = max(self._head, position.seq)
+        self._target = position.seq
+        for part in self._parts:
+            part.load({key: data for key, data in restored.parts.items() if key.kind in part.kinds})
+        keys = [figure.key for figure in await self._store.live(self.tenant_id)]
+        self._live = LiveFigures(
+            self.tenant_id,
+            interval_minutes=self._plan.interval_minutes,
+            shows=self._shows,
+            keys=keys,
+        )
+
+    def _shows(self, queue_name: str) -> bool:
+        return not self._plan.producers_of.get(queue_name, self._plan.producers)
+
+    def _now(self) -> int:
+        return round(self._clock.time() * 1000)
+
+    async def advance(self, is_due: Callable[[], bool]) -> None:
+        """Fold what is published until nothing waits, or, once the fold has caught up, until a tick is due.
+
+        Raises:
+            Deposed: the fold must be begun again.
+            Refusal: the store cannot be reached; the call may be repeated.
+        """
+        while not self._is_stopped and not (self._is_current and is_due()):
+            seq = self._state.seq
+            while self._waiting and self._waiting[0].seq <= seq:
+                self._waiting.popleft()
+            if self._must_check:
+                await self._check()
+            elif self._waiting and self._waiting[0].seq == seq + 1:
+                self._apply_waiting()
+            elif self._head > seq:
+                await self._read()
+            else:
+                break
+            if self._dirty() >= MAX_DIRTY:
+                self._live.note(self._state)
+                await self._write(())
+            await next_turn(self._clock)
+            if self._state.seq >= self._target:
+                self._become_current()
+        if not self._is_stopped:
+            self._become_current()
+
+    def _become_current(self) -> None:
+        if not self._is_current:
+            self._is_current = True
+            for part in self._parts:
+                part.start(self.fence)
+
+    def _dirty(self) -> int:
+        return sum(map(len, self._state.dirty.values())) + len(self._state.gone)
+
+    def _apply_waiting(self) -> None:
+        ends = self._clock.monotonic() + SECONDS_PER_TURN
+        waiting = self._waiting
+        expected = self._state.seq + 1
+        while waiting and waiting[0].seq == expected and self._dirty() < MAX_DIRTY:
+            self._apply(waiting.popleft())
+            expected += 1
+            if not expected % 16 and self._clock.monotonic() >= ends:
+                break
+
+    async def _read(self) -> None:
+        """Apply a page of the log."""
+        seq = self._state.seq
+        page = await self._store.read_log(self.tenant_id, seq, PAGE)
+        if page.epoch != self._restored.epoch:
+            raise Deposed
+        self._head = max(self._head, page.head)
+        if not page.reachable:
+            self._counters.gaps += 1
+            oldest = await self._store.oldest_in_log(self.tenant_id)
+            if oldest <= seq:
+                # The log was read while it was trimmed, or is not there yet; the next page says more.
+                return
+            self._log_gap(seq, oldest)
+            self._state.seq = oldest
+            return
+        if not page.publications:
+            # Deliveries are ahead of the log that this process can read.
+            raise Refusal(ErrorCode.UNAVAILABLE, "the log of events cannot be read yet")
+        ends = self._clock.monotonic() + SECONDS_PER_TURN
+        for publication in page.publications:
+            self._apply(publication)
+            if self._clock.monotonic() >= ends:
+                await next_turn(self._clock)
+                ends = self._clock.monotonic() + SECONDS_PER_TURN
+
+    def _log_gap(self, seq: int, oldest: int) -> None:
+        if self._progress.incomplete_since is None:
+            self._progress.incomplete_since = self._state.clock or self._now()
+        _log.error(
+            "the statistics of tenant {tenant} lack the events {first} to {last}: they were trimmed before they were "
+            "folded",
+            tenant=Name(self.tenant_id),
+            first=seq + 1,
+            last=oldest,
+        )
+
+    def _apply(self, publication: Publication) -> None:
+        received = publication.event.received_ms
+        self._evaluate_seconds((received - 1) // 1000)
+        apply_publication(self._state, publication, received)
+        for part in self._parts:
+            part.apply(publication)
+        self._counters.folded += 1
+
+    def _evaluate_seconds(self, until: int) -> None:
+        """Evaluate the full seconds that end by ``until``, in Unix seconds: no event of theirs comes any more."""
+        progress = self._progress
+        if until <= progress.second:
+            return
+        for second in range(max(progress.second + 1, until - MAX_SECONDS + 1) if progress.second else until, until + 1):
+            for part in self._parts:
+                part.second(self._state, second * 1000)
+        progress.second = until
+
+    async def _check(self) -> None:
+        """Go on in the same history, or drop the fold."""
+        self._must_check = False
+        position = await self._broker.position(self.tenant_id)
+        if position.epoch != self._restored.epoch:
+            raise Deposed
+        self._head = max(self._head, position.seq)
+
+    # The tick
+
+    async def tick(self) -> None:
+        """Evaluate the second that has ended, and write and announce what changed; call it once a second.
+
+        Raises:
+            Deposed: the fold must be begun again.
+            Refusal: the store cannot be reached; the call may be repeated.
+        """
+        if not self._is_current:
+            return
+        now = self._now()
+        if not self.behind:
+            # A publication that is received later belongs to a later second; clocks of nodes may differ.
+            self._evaluate_seconds((now - 50) // 1000)
+        await self._forget()
+        for figures in self._live.slices(
+            self._state, now, epoch=self._restored.epoch, incomplete_since=self._progress.incomplete_since
+        ):
+            self._announced.update((figure.key, figure) for figure in figures)
+            await next_turn(self._clock)
+        await self._write(tuple(self._announced.values()))
+        self._announced.clear()
+
+    async def _forget(self) -> None:
+        monotonic = self._clock.monotonic()
+        if self._forgotten_at and monotonic < self._forgotten_at + FORGET_SECONDS:
+            return
+        self._forgotten_at = monotonic
+        self._live.note(self._state)
+        for _ in forget_days(self._state, self._now()):
+            await next_turn(self._clock)
+        await self._store.forget_days(self.tenant_id, self._now() // DAY_MS - self._plan.retention_days)
+
+    async def _write(self, live: Iterable[LiveFigure]) -> None:
+        """Write the rows that changed, with the position that they belong to.
+
+        Rows whose write failed are kept, and written with the next.
+        """
+        state, restored = self._state, self._restored
+        position = FigurePosition(restored.epoch, state.seq)
+        rows, live = self._rows, tuple(live)
+        for part in self._parts:
+            rows.update(part.take_changes())
+        if position == restored.written and not live and not self._dirty() and not rows:
+            return
+        rows.update(take_changes(state))
+        rows[RUNNER] = msgspec.msgpack.encode(self._progress)
+        holds = [hold for part in self._parts if (hold := part.hold()) is not None]
+        write = FigureWrite(
+            fence=self.fence,
+            after=restored.written,
+            position=position,
+            hold=min([state.seq, *holds]),
+            rows=dict(rows),
+            live=live,
+        )
+        try:
+            is_taken = await self._store.write(self.tenant_id, write)
+        except Refusal:
+            # Whether it was taken is not known; if it was, the next is not, and the fold is loaded again.
+            self._counters.failed_writes += 1
+            raise
+        if not is_taken:
+            raise Deposed
+        restored.written = position
+        self._rows = {}
+        self._counters.writes += 1
+        self._counters.written += len(write.rows)
+
+    async def stop(self) -> None:
+        """Write what changed and stop; nothing is lost if that fails, as the log is folded again."""
+        self._is_stopped = True
+        for part in self._parts:
+            await part.stop()
+        if self._is_current:
+            self._live.note(self._state)
+            try:
+                await self._write(())
+            except (Refusal, Deposed):
+                _log.info("the last figures of tenant {tenant} will be folded again", tenant=Name(self.tenant_id))
+
+    async def drop(self) -> None:
+        """Stop without writing: the tenant was taken by another process."""
+        self._is_stopped = True
+        for part in self._parts:
+            await part.stop()
+
+
+PartsOf = Callable[[str, TenantPlan], Sequence[FoldedPart]]
+"""Makes the further parts of a tenant's fold."""
