@@ -273,7 +273,8 @@ def _core(
     close_revoked_sessions: Callable[[], int],
 ) -> Core:
     metrics = Metrics()
-    store = event_store(reactor, clock, settings, instance_name(settings, handoff), close_revoked_sessions)
+    instance = instance_name(settings, handoff)
+    store = event_store(reactor, clock, settings, instance, close_revoked_sessions)
     hub = Hub(
         store.broker,
         store.presence,
@@ -292,11 +293,11 @@ def _core(
         clock=clock,
         metrics=metrics,
         store=store,
-        broadcaster=EventBroadcaster(store.broker, clock),
+        broadcaster=EventBroadcaster(store.broker, clock, figure_policy=plan),
         hub=hub,
         directory=store.directory(hub),
         plan=plan,
-        figures=figures_of(settings, store, hub, plan),
+        figures=figures_of(reactor, store, hub, plan, instance, settings),
     )
 
 
@@ -363,7 +364,7 @@ def _amp_factory(
         node_id=settings.cluster.node_id,
         sources=core.store.sources,
         source_publisher=SourcePublisher(core.broadcaster, core.store.broker, core.clock, core.store.sources.counters),
-        state_sync=StateSync(core.store.broker, core.clock, core.store.sources.counters),
+        state_sync=StateSync(core.store.broker, core.clock, core.store.sources.counters, core.plan),
         secret=amp_secret(settings),
         authenticate=authenticator,
         revocations=core.hub.revocations,

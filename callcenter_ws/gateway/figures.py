@@ -6,26 +6,32 @@ from collections.abc import Sequence
 
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
+from callcenter_ws.figures.archive import ArchiveCounters, TenantArchive
+from callcenter_ws.figures.archive_thread import ArchiveThread
 from callcenter_ws.figures.plan import CurrentPlan, TenantPlan
 from callcenter_ws.figures.service import Figures
 from callcenter_ws.figures.tenant_fold import FoldContext
 from callcenter_ws.gateway.stores import EventStore
 from callcenter_ws.runtime.background import spawn
+from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.statistics.counters import FigureCounters
 from callcenter_ws.statistics.store import FoldedPart
 
 
-def figures_of(settings: Settings, store: EventStore, hub: Hub, plan: CurrentPlan) -> Figures:
-    """Return the folds of this process, not started yet."""
+def figures_of(
+    reactor: Reactor, store: EventStore, hub: Hub, plan: CurrentPlan, instance: str, settings: Settings
+) -> Figures:
+    """Return the folds of this process, not started yet.
 
-    def parts_of(_tenant_id: str, _plan: TenantPlan) -> Sequence[FoldedPart]:
-        return ()
-
+    Args:
+        instance: the name of this process among those that share the store.
+    """
+    parts = _Parts(reactor, store, hub, plan, instance)
     context = FoldContext(store=store.figures, broker=store.broker, clock=hub.clock, counters=FigureCounters())
     return Figures(
         context,
         plan,
-        parts_of,
+        parts.of,
         spawn,
         known_tenants=store.known_tenants,
         retain=hub.retain,
@@ -33,3 +39,38 @@ def figures_of(settings: Settings, store: EventStore, hub: Hub, plan: CurrentPla
         live_processes=store.live_processes,
         claim_seconds=settings.statistics.lease / 3,
     )
+
+
+class _Parts:
+    """Makes what is folded beside the figures, for each tenant."""
+
+    def __init__(self, reactor: Reactor, store: EventStore, hub: Hub, plan: CurrentPlan, instance: str) -> None:
+        self._reactor = reactor
+        self._store = store
+        self._clock = hub.clock
+        self._plan = plan
+        self._instance = instance
+        self._archive_counters = ArchiveCounters()
+        self._archive_thread: ArchiveThread | None = None
+
+    def of(self, tenant_id: str, _plan: TenantPlan) -> Sequence[FoldedPart]:
+        """Return the parts of a tenant."""
+        parts: list[FoldedPart] = []
+        folder = self._plan.plan.archive_folder
+        if folder is not None:
+            if self._archive_thread is None:
+                self._archive_thread = ArchiveThread(self._reactor)
+            parts.append(
+                TenantArchive(
+                    tenant_id,
+                    self._store.figures,
+                    folder,
+                    self._instance,
+                    lambda: self._plan.plan.archive_days,
+                    self._clock,
+                    spawn,
+                    self._archive_thread,
+                    self._archive_counters,
+                )
+            )
+        return parts
