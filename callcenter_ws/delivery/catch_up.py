@@ -339,8 +339,10 @@ class CatchUp:
             add(self._hub.counters.replays, "resumed")
             if request.then_snapshot:
                 self._requests.insert(0, SnapshotRequest())
+            else:
+                self._client.send_figures()
         elif request.snapshot is not None:
-            self._client.send_message(await self._encode(request.snapshot, request.request_id))
+            self._send_snapshot(await self._encode(request.snapshot, request.request_id), request.snapshot)
             add(self._hub.counters.snapshots, "request")
 
     # Pages of the history
@@ -479,7 +481,7 @@ class CatchUp:
         frames, snapshot = await self._encode(shared, None), shared.snapshot
         payload = {"reason": reason, "epoch": snapshot.epoch, "seq": snapshot.seq}
         client.send(control_frame("reset", payload, in_reply_to=request_id))
-        client.send_message(frames)
+        self._send_snapshot(frames, shared)
         add(self._hub.counters.resets, reason)
         add(self._hub.counters.snapshots, "reset")
         client.epoch, client.outbox.position = snapshot.epoch, snapshot.seq
@@ -508,13 +510,17 @@ class CatchUp:
         client.count_dropped("history_exceeded", snapshot.seq - client.outbox.position)
         client.outbox.position = snapshot.seq
         if request is None:
-            client.send_message(frames)
+            self._send_snapshot(frames, shared)
             add(self._hub.counters.snapshots, "gap")
         else:
             # The snapshot that was taken earlier would take the client back in time.
             request.snapshot, request.until = shared, snapshot.seq
 
     # Snapshots
+
+    def _send_snapshot(self, frames: Sequence[ControlFrame], shared: SharedSnapshot) -> None:
+        self._client.send_message(frames)
+        self._client.figures_sent(shared.figures_version)
 
     async def _encode(self, shared: SharedSnapshot, request_id: RequestId) -> Sequence[ControlFrame]:
         """Return the ``snapshot`` message, as this client may see it when it is encoded."""

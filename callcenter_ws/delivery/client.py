@@ -249,7 +249,10 @@ class Client:
         self.principal = principal
         self.tenant.add(self)
         if before is not None and (principal.queues is None or not principal.queues <= before):
+            self.outbox.figures = -1
             self._catch_up.rights_extended()
+        if self.outbox.owes_figures:
+            self._hub.mark_dirty(self.outbox)
         self._expiry.set(principal.expires_at)
         # In the next turn, after the answer to the request.
         self._hub.clock.call_later(0, self._expiry.announce_if_soon)
@@ -284,6 +287,9 @@ class Client:
             "seq": max(position, self.tenant.head) if self.state is SessionState.LIVE else position,
         }
         self.send(control_frame("subscribed", payload, in_reply_to=request_id))
+        self.outbox.figures = -1
+        if self.state is SessionState.LIVE and not self.outbox.paused:
+            self.send_figures()
         if extended and not self.closed:
             self._catch_up.read_mailbox_again()
 
@@ -426,7 +432,23 @@ class Client:
         """Accept live publications: everything before them is queued."""
         self._count_lagging(-1)
         self.state = SessionState.LIVE
+        self.send_figures()
         self.outbox.accept()
+
+    def send_figures(self) -> None:
+        """Queue the live figures that changed since the client was sent any."""
+        feed = self.tenant.feed
+        if feed is None or self.closed:
+            self.outbox.owes_figures = False
+        else:
+            feed.send_owed(self)
+
+    def figures_sent(self, version: int) -> None:
+        """Note the version of the figures in a snapshot that was queued; an agent's own figure follows it."""
+        feed = self.tenant.feed
+        if feed is not None and not self.closed:
+            self.outbox.figures = version
+            feed.send_own(self)
 
     def count_dropped(self, reason: str, amount: int) -> None:
         """Count publications that the client was informed it will not be sent."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from callcenter_ws.delivery.counters import TenantCounters
+from callcenter_ws.delivery.figure_table import FigureFrames
 from callcenter_ws.delivery.outbox import Outbox, join
 from callcenter_ws.delivery.subscription import Subscription
 from callcenter_ws.events.frames import WireFormat
@@ -35,6 +36,7 @@ class _Transmission:
         sends: how to send to each of the outboxes, in the same order.
         started: how many outboxes have been sent to.
         removed: how many of the others were detached, and adopted the frames.
+        figure_messages: messages beyond the number of frames, in pieces with several figures.
     """
 
     frames: list[bytes]
@@ -43,7 +45,13 @@ class _Transmission:
     sends: list[Send]
     started: int = 0
     removed: int = 0
+    figure_messages: int = 0
     indexes: dict[Outbox, int] | None = None
+
+    @property
+    def messages(self) -> int:
+        """How many messages each outbox is sent."""
+        return len(self.frames) + self.figure_messages
 
     def remove(self, outbox: Outbox) -> bool:
         """Skip an outbox; return whether the frames were still to be sent to it."""
@@ -68,6 +76,7 @@ class Group:
         has_pending: called when publications wait to be sent at the end of the turn.
 
     Attributes:
+        figures: the version of the tenant's figures up to which the synced clients are sent them.
         names: the event types that the clients are subscribed to.
         queues: the queues that they are subscribed to; None: all that their tokens allow.
         synced: how to send to each synced client, whose socket has accepted everything that was written before.
@@ -75,6 +84,7 @@ class Group:
     """
 
     __slots__ = (
+        "_figure_messages",
         "_gathered_frames",
         "_gathered_seqs",
         "_has_pending",
@@ -87,6 +97,7 @@ class Group:
         "_transmission",
         "counters",
         "detached",
+        "figures",
         "key",
         "names",
         "principal",
@@ -130,6 +141,9 @@ class Group:
         # What waits for the synced clients, and the position before the first of it.
         self._pending: list[bytes] = []
         self._since = 0
+        # Messages beyond the number of pending frames.
+        self._figure_messages = 0
+        self.figures = -1
 
     def __len__(self) -> int:
         return len(self.synced) + len(self.detached)
@@ -168,11 +182,14 @@ class Group:
             self.detached[outbox] = None
             self._synced_lists = None
             outbox.delivered += self._sent
-            if self._transmission is not None and self._transmission.remove(outbox):
-                outbox.delivered -= len(self._transmission.frames)
-                outbox.adopt_pending(self._transmission.frames + self._pending, self._transmission.since)
+            outbox.figures = max(outbox.figures, self.figures)
+            waiting, transmission = self._figure_messages, self._transmission
+            if transmission is not None and transmission.remove(outbox):
+                outbox.delivered -= transmission.messages
+                waiting += transmission.figure_messages
+                outbox.adopt_pending(transmission.frames + self._pending, transmission.since, waiting)
             elif self._pending:
-                outbox.adopt_pending(list(self._pending), self._since)
+                outbox.adopt_pending(list(self._pending), self._since, waiting)
 
     def sent_to(self, outbox: Outbox) -> int:
         """Return what the group has sent for a synced client since its ``delivered`` was counted, or is sending now."""
@@ -195,6 +212,18 @@ class Group:
                 self._has_pending(self)
             self._pending += frames
 
+    def offer_figures(self, batches: list[FigureFrames], version: int) -> None:
+        """Offer figures that changed to the clients."""
+        for outbox in self.detached:
+            outbox.offer_figures(batches, version)
+        self.figures = version
+        if self.synced:
+            if not self._pending:
+                self._since = self._head()
+                self._has_pending(self)
+            self._pending += batches
+            self._figure_messages += sum(batch.messages - 1 for batch in batches)
+
     def transmit(self, failed: Callable[[Outbox], None]) -> Generator[None, None, int]:
         """Send what is pending to all synced clients, in slices; yields between them.
 
@@ -205,11 +234,13 @@ class Group:
             The number of messages that were sent, over all clients.
         """
         frames, self._pending = self._pending, []
-        self._sent += len(frames)
+        figure_messages, self._figure_messages = self._figure_messages, 0
+        self._sent += len(frames) + figure_messages
         joined = join(frames)
         if self._synced_lists is None:
             self._synced_lists = list(self.synced), list(self.synced.values())
         transmission = self._transmission = _Transmission(frames, self._since, *self._synced_lists)
+        transmission.figure_messages = figure_messages
         rejoining, self._rejoining = self._rejoining, []
         for outbox in rejoining:
             try:
@@ -221,7 +252,7 @@ class Group:
                 yield
             self._send_slice(transmission, joined, failed)
         self._transmission = None
-        return (len(transmission.outboxes) - transmission.removed) * len(frames)
+        return (len(transmission.outboxes) - transmission.removed) * transmission.messages
 
     def abort_transmission(self, abandon: Callable[[Outbox], None]) -> None:
         """Abandon every client of a transmission that a bug broke off: what each was sent is unknown."""

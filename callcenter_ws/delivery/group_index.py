@@ -82,6 +82,12 @@ class GroupIndex:
             found.update(self._by_agent.get(agent, {}))
         return found
 
+    def candidates_of_figure(self, of_queue: bool, queue_name: str | None) -> Iterable[Group]:
+        """Return every group that may see a live figure, and possibly others; each once."""
+        if not of_queue or queue_name is None:
+            return self._all
+        return {**self._unrestricted, **self._own_calls_only, **self._by_queue.get(queue_name, {})}
+
     def _entries(self, group: Group) -> list[Groups]:
         """Return the sets that a group belongs to."""
         principal = group.principal

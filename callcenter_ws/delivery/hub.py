@@ -8,6 +8,7 @@ from functools import partial
 
 from callcenter_ws.auth.revocation import CLOCK_SKEW_SECONDS, Revocations
 from callcenter_ws.delivery.counters import HubCounters, TenantCounters, add
+from callcenter_ws.delivery.figure_feed import FigureFeed
 from callcenter_ws.delivery.group import CLIENTS_PER_SLICE, Group
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.outbox import Outbox, join
@@ -27,6 +28,7 @@ from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.few_at_a_time import FewAtATime
 from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.slicer import Slicer
+from callcenter_ws.statistics.store import FigurePolicy, FigureStore, LiveFigure
 
 MAX_UNDELIVERED_BURSTS = 32
 """Bursts that wait to be delivered. Beyond that several are delivered in each turn, which slows the publishers down."""
@@ -42,6 +44,9 @@ CHANGED_PER_STEP = 5
 
 RESIZED_PER_STEP = 500
 """Clients whose outboxes are resized in one step."""
+
+FIGURES_RETRY_SECONDS = 1.0
+"""Time after which live figures are read again that could not be read."""
 
 MAX_IDLE_TENANTS = 1_000
 """Tenants without clients whose counters are kept apart; beyond that they are added to those of former tenants."""
@@ -110,6 +115,8 @@ class Hub:
         self.outgoing = OutgoingBytes(clock, self.slicer, limits.outgoing_bytes, self._count_limit_exceeded)
         self.outgoing.others.append(lambda: self._prepared_views.bytes)
         self.counters = HubCounters()
+        self._figures: FigureStore | None = None
+        self._figure_policy: FigurePolicy | None = None
 
     # Delivery
 
@@ -291,7 +298,63 @@ class Hub:
         tenant = self._idle.pop(tenant_id, None) or self._new_tenant(tenant_id)
         self._tenants[tenant_id] = tenant
         self._attach(tenant_id)
+        if self._update_figures(tenant) is not None:
+            self.announce_figures(tenant_id, None)
         return tenant
+
+    # Live figures
+
+    def use_figures(self, store: FigureStore, policy: FigurePolicy) -> None:
+        """Send live figures where the policy has them; call it before clients connect, and when the policy changed."""
+        self._figures, self._figure_policy = store, policy
+        for tenant in [*self._tenants.values(), *self._idle.values()]:
+            had = tenant.feed is not None
+            if self._update_figures(tenant) is not None and not had and tenant.clients:
+                self.announce_figures(tenant.tenant_id, None)
+
+    def _update_figures(self, tenant: Tenant) -> FigureFeed | None:
+        policy = self._figure_policy
+        if policy is not None and policy.is_enabled(tenant.tenant_id):
+            return tenant.use_figures(policy, self.slicer)
+        tenant.drop_figures()
+        return None
+
+    def announce_figures(self, tenant_id: str, changed: Sequence[LiveFigure] | None) -> None:
+        """Send live figures that changed to the clients that may see them. Implements ``FiguresAnnounced``."""
+        tenant = self._tenants.get(tenant_id)
+        feed = None if tenant is None else tenant.feed
+        if tenant is None or feed is None:
+            return
+        if changed is None:
+            self.spawn(self._read_figures(tenant, feed))
+        else:
+            feed.announce(changed)
+
+    async def _read_figures(self, tenant: Tenant, feed: FigureFeed) -> None:
+        since = feed.table.version
+        try:
+            figures = [] if self._figures is None else await self._figures.live(tenant.tenant_id)
+        except Refusal:
+            # The store reports ``None`` again once it can be reached, or the tenant has no clients until then.
+            if self._tenants.get(tenant.tenant_id) is tenant and tenant.feed is feed:
+                self.clock.call_later(FIGURES_RETRY_SECONDS, self.announce_figures, tenant.tenant_id, None)
+            return
+        if tenant.feed is feed:
+            feed.replace(figures, since)
+
+    async def figures_to_read(self, tenant: Tenant) -> FigureFeed | None:
+        """Return the figures of a tenant that may have no clients; None: it has no statistics.
+
+        Raises:
+            Refusal: the store does not answer.
+        """
+        feed = self._update_figures(tenant)
+        if feed is None or self._figures is None or self._figure_policy is None or tenant.clients:
+            return feed
+        # This node is not informed of the changes of such a tenant.
+        feed = FigureFeed(tenant.tenant_id, self.slicer, self._figure_policy, tuple, lambda user_id: ())
+        await self.slicer.run(feed.fill(await self._figures.live(tenant.tenant_id)))
+        return feed
 
     def _new_tenant(self, tenant_id: str) -> Tenant:
         policy = (self._agent_calls, self._agent_chats)

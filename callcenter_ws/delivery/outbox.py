@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from callcenter_ws.delivery.figure_table import FigureFrames
 from callcenter_ws.delivery.mailbox_acks import MailboxAcks
 from callcenter_ws.events.frames import ControlFrame, WireFormat
 from callcenter_ws.events.publication import Publication
@@ -28,6 +29,9 @@ class OutboxOwner(Protocol):
 
     def outbox_written(self, count: int) -> None:
         """Count messages that were written to the socket."""
+
+    def send_figures(self) -> None:
+        """Queue the live figures that the client has not been sent."""
 
     def abandon(self) -> None:
         """End the session without sending what is queued."""
@@ -69,8 +73,10 @@ class Outbox:
         closed: whether the client's session is over.
         delivered: messages that were written. While the client is synced, those that its group had sent before are
             subtracted: the group adds what it has sent when the client is detached.
+        figures: the version of the tenant's figures up to which they are queued here or were written; -1: none are.
         frames: what waits. One item may hold several messages, see ``add_batch``.
         group: the group of the client; None for visitors, and while it is not registered.
+        owes_figures: whether figures changed since that could not be queued.
         paused: whether the socket accepts no bytes for now.
         position: ``seq`` of the last publication that is queued here or was skipped, while the outbox is not accepting.
         ready: whether the welcome has been queued, before which nothing is written.
@@ -80,6 +86,7 @@ class Outbox:
     __slots__ = (
         "_base",
         "_batched",
+        "_figure_messages",
         "_fragments",
         "_kept",
         "_limit",
@@ -89,8 +96,10 @@ class Outbox:
         "accepting",
         "closed",
         "delivered",
+        "figures",
         "frames",
         "group",
+        "owes_figures",
         "paused",
         "position",
         "ready",
@@ -126,6 +135,10 @@ class Outbox:
         self._batched = 0
         # Frames beyond the number of messages, because some messages consist of several. ``_limit`` includes them.
         self._fragments = 0
+        # Messages beyond the number of frames in pieces with several figures, which take no room from publications.
+        self._figure_messages = 0
+        self.figures = -1
+        self.owes_figures = False
 
     def __str__(self) -> str:
         return "a closed connection" if self.closed else str(self._owner)
@@ -188,10 +201,40 @@ class Outbox:
         self.position = seq - 1 if self._base is None else self._base
         accepted = self.frames[self._kept :]
         self.frames = self.frames[: self._kept] + [frame for frame in accepted if isinstance(frame, ControlFrame)]
+        if any(isinstance(frame, FigureFrames) for frame in accepted):
+            self.figures, self.owes_figures = -1, True
         self._base = None
         self._mailbox_acks.withdraw(self.position)
         self.accepting = False
         self._owner.outbox_overflowed()
+
+    # Live figures
+
+    def offer_figures(self, batches: list[FigureFrames], version: int) -> None:
+        """Queue figures that changed, unless the client was sent them or does not read for now."""
+        if self.figures >= version:
+            return
+        if not self.accepting or self.paused or self.owes_figures:
+            self.owes_figures = True
+        else:
+            self.add_figures(batches, version)
+
+    def offer_own_figure(self, frame: FigureFrames, version: int) -> None:
+        """Queue the changed figure of the client's user, after those of the group, likewise."""
+        self.detach()
+        if not self.accepting or self.paused or self.owes_figures:
+            self.figures, self.owes_figures = min(self.figures, version - 1), True
+        else:
+            self.add_figures([frame], version)
+
+    def add_figures(self, batches: Sequence[FigureFrames], version: int) -> None:
+        """Queue figures; everything up to ``version`` is then queued."""
+        for batch in batches:
+            self.add(batch)
+            self._figure_messages += batch.messages - 1
+        self.figures, self.owes_figures = version, False
+
+    # Live publications, continued
 
     def accept(self) -> None:
         """Accept live publications from now on, which continue after ``position``."""
@@ -214,9 +257,14 @@ class Outbox:
         if self.group is not None:
             self.group.detach(self)
 
-    def adopt_pending(self, frames: list[bytes], since: int) -> None:
-        """Take over the frames that wait in the group, all after the position ``since``."""
+    def adopt_pending(self, frames: list[bytes], since: int, figure_messages: int = 0) -> None:
+        """Take over the frames that wait in the group, all after the position ``since``.
+
+        Args:
+            figure_messages: messages beyond the number of frames.
+        """
         self.frames, self._base = frames, since
+        self._figure_messages = figure_messages
         self._owner.outbox_filled()
         if len(frames) > self._limit:
             self._overflow(since + 1)
@@ -225,6 +273,10 @@ class Outbox:
         """Share the frames of the group from now on, if nothing concerns this client alone."""
         if not self.accepting or self.frames or self.paused or self.group is None:
             return
+        if self.owes_figures:
+            self._owner.send_figures()
+            if self.frames or self.closed:
+                return
         # Before the deliveries have come as far, the client could be offered what it has.
         if self.position <= self.group.head:
             send = self._transport.direct()
@@ -289,9 +341,9 @@ class Outbox:
             self._transport.write_frames(self.frames)
         else:
             self._transport.write(joined)
-        count = len(self.frames) + self._batched - self._fragments
+        count = len(self.frames) + self._batched + self._figure_messages - self._fragments
         self.frames = []
-        self._batched = 0
+        self._batched = self._figure_messages = 0
         self._limit -= self._fragments
         self._fragments = 0
         self._kept = 0

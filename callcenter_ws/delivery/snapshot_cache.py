@@ -18,8 +18,9 @@ from itertools import accumulate
 from operator import attrgetter
 from types import MappingProxyType
 
+from callcenter_ws.delivery.figure_feed import FigureFeed
 from callcenter_ws.delivery.prepared_views import PreparedViews
-from callcenter_ws.delivery.snapshot_parts import Part, PartCache, encode, encode_part, fragment
+from callcenter_ws.delivery.snapshot_parts import FRAGMENT_BYTES, Part, PartCache, encode, encode_part, fragment
 from callcenter_ws.delivery.subscriber import Subscriber
 from callcenter_ws.delivery.subscription import FixedSubscription, Subscription
 from callcenter_ws.events.catalogue import EntityKey
@@ -47,6 +48,7 @@ EVENTS_PER_STEP = 500
 _PUBLICATION_BYTES = 16
 """Bytes of a view for each publication: the reference to it, and its position."""
 
+_FIGURES = b'],"figures":['
 _END = b"]}}"
 
 
@@ -64,6 +66,8 @@ class _View:
 
     Attributes:
         answered: the calls whose answering they may not see.
+        figures: the live figures, as texts of ``FRAGMENT_BYTES``; None: the tenant has no statistics.
+        figure_frames: the frames of ``figures`` in the middle of a large message.
         is_large: whether it is sent in several frames.
         preparing: what to await before ``is_prepared``; without a result.
     """
@@ -71,6 +75,8 @@ class _View:
     publications: list[Publication] = field(default_factory=list)
     answered: set[EntityKey | None] = field(default_factory=set)
     parts: list[Part] = field(default_factory=list)
+    figures: list[bytes] | None = None
+    figure_frames: list[ControlFrame] = field(default_factory=list)
     is_large: bool = False
     preparing: Awaitable[None] = field(default_factory=_Done)
     is_prepared: bool = False
@@ -79,9 +85,14 @@ class _View:
     @property
     def size(self) -> int:
         """The bytes that it holds, except for publications themselves; text that is encoded counts before it is."""
-        text = sum(part.size for part in self.parts)
+        text = sum(part.size for part in self.parts) + self.figure_bytes
         # The message of a small view holds the text of its parts once more.
         return _PUBLICATION_BYTES * len(self.publications) + (text if self.is_large else 2 * text)
+
+    @property
+    def figure_bytes(self) -> int:
+        """The size of the live figures."""
+        return sum(map(len, self.figures or ()))
 
     def unasked(self, head: bytes, wire_format: WireFormat) -> list[ControlFrame]:
         """Return the message that answers no request: the same objects for all clients of the group."""
@@ -101,6 +112,10 @@ class SharedSnapshot:
         run: takes the steps of preparing a view of a large snapshot.
         cache: the parts of earlier snapshots.
         prepared: bounds what the views of all snapshots hold.
+        feed: the live figures, as they are now; None: the tenant has no statistics.
+
+    Attributes:
+        figures_version: the version of the table of these figures.
     """
 
     def __init__(
@@ -111,8 +126,12 @@ class SharedSnapshot:
         run: Run,
         cache: PartCache,
         prepared: PreparedViews,
+        feed: FigureFeed | None = None,
     ) -> None:
         self.snapshot = snapshot
+        self._feed = feed
+        self._figures = [] if feed is None else list(feed.table)
+        self.figures_version = -1 if feed is None else feed.table.version
         self._cache = cache
         self._prepared = prepared
         self._may_see = may_see
@@ -147,7 +166,7 @@ class SharedSnapshot:
             changed: dict[int, Part] = {}
             await self._take(_merge(view, own, wire_format, changed))
             return _assemble(view, head, wire_format, changed)
-        merged = _View(sorted([*view.publications, *own], key=attrgetter("seq")))
+        merged = _View(sorted([*view.publications, *own], key=attrgetter("seq")), figures=view.figures)
         await self._take(_encode(merged, wire_format))
         return _assemble(merged, head, wire_format)
 
@@ -232,7 +251,7 @@ class SharedSnapshot:
 
     def _take(self, steps: Iterator[None]) -> Awaitable[None]:
         """Take the steps: at once if the snapshot is small, else in slices."""
-        if len(self.snapshot.publications) > EVENTS_PER_STEP:
+        if len(self.snapshot.publications) + len(self._figures) > EVENTS_PER_STEP:
             return self._run(steps)
         for _ in steps:
             pass
@@ -278,6 +297,7 @@ class SharedSnapshot:
         """Find and encode what the clients of a group see of what is for all."""
         try:
             yield from self._find(view, principal, subscription)
+            yield from self._find_figures(view, principal, subscription)
             cached = (principal.tenant_id, self.snapshot.epoch, key)
             yield from _encode(view, wire_format, self._cache.get(cached))
             if view.is_large:
@@ -302,6 +322,24 @@ class SharedSnapshot:
             if number % EVENTS_PER_STEP == 0:
                 yield
         view.publications = _without_unanswered(seen, answered)
+
+    def _find_figures(self, view: _View, principal: Principal, subscription: FixedSubscription) -> Iterator[None]:
+        """Find the live figures that a group sees, and join them."""
+        if self._feed is None:
+            return
+        joined: list[bytes] = []
+        messages: list[bytes] = []
+        size = 0
+        for begin in range(0, len(self._figures), EVENTS_PER_STEP):
+            some = self._figures[begin : begin + EVENTS_PER_STEP]
+            for figure in self._feed.seen_by(principal, subscription, some):
+                messages.append(figure.message)
+                size += len(figure.message)
+                if size >= FRAGMENT_BYTES:
+                    joined.append(b",".join(messages))
+                    messages, size = [], 0
+            yield
+        view.figures = [*joined, b",".join(messages)] if messages else joined
 
     def _prepare_for_visitor(self, view: _View, client: Subscriber) -> Iterator[None]:
         """Find and encode what a client in no group sees: that of its session."""
@@ -335,13 +373,16 @@ def _encode(view: _View, wire_format: WireFormat, known: Sequence[Part] = ()) ->
         known: the parts of an earlier snapshot.
     """
     yield from encode(view.publications, wire_format, known, view.parts)
-    view.is_large = sum(part.size for part in view.parts) > MAX_FRAME_BYTES
+    view.is_large = sum(part.size for part in view.parts) + view.figure_bytes > MAX_FRAME_BYTES
     if not view.is_large and known:
         # It was large; the text of its parts is needed now.
         view.parts = []
         yield from encode(view.publications, wire_format, (), view.parts)
     for part in view.parts if view.is_large else ():
         part.make_frame(wire_format.deflater)
+        yield
+    for index, text in enumerate(view.figures or () if view.is_large else ()):
+        view.figure_frames.append(fragment((b"," if index else b"") + text, wire_format.deflater))
         yield
     view.is_prepared = True
 
@@ -366,12 +407,16 @@ def _assemble(
     view: _View, head: bytes, wire_format: WireFormat, changed: Mapping[int, Part] = MappingProxyType({})
 ) -> list[ControlFrame]:
     """Return the message of a view, with some parts replaced."""
+    figures = b"" if view.figures is None else _FIGURES
     if not view.is_large:
-        return [ControlFrame(text_frame(head + b",".join([part.text for part in view.parts]) + _END))]
+        events = b",".join([part.text for part in view.parts])
+        return [ControlFrame(text_frame(b"".join([head, events, figures, b",".join(view.figures or ()), _END])))]
     parts = [changed.get(index, part).frame for index, part in enumerate(view.parts)]
     return [
         fragment(head, wire_format.deflater, is_first=True),
         *(frame for frame in parts if frame is not None),
+        *([fragment(figures, wire_format.deflater)] if figures else ()),
+        *view.figure_frames,
         fragment(_END, wire_format.deflater, is_last=True),
     ]
 

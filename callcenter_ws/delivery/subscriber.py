@@ -84,6 +84,12 @@ class Subscriber(Protocol):
     def go_live(self) -> None:
         """Accept live publications: everything before them is queued."""
 
+    def send_figures(self) -> None:
+        """Queue the live figures that changed since the client was sent any."""
+
+    def figures_sent(self, version: int) -> None:
+        """Note the version of the figures in a snapshot that was queued."""
+
     def is_flushed(self) -> bool:
         """Write what waits; return whether the client has been sent all that it is to be sent."""
 

@@ -11,18 +11,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from callcenter_ws.delivery.counters import TenantCounters
+from callcenter_ws.delivery.figure_feed import FigureFeed
 from callcenter_ws.delivery.group import Group
 from callcenter_ws.delivery.group_index import GroupIndex, Groups
 from callcenter_ws.delivery.prepared_views import PreparedViews
-from callcenter_ws.delivery.snapshot_cache import SharedSnapshot
+from callcenter_ws.delivery.snapshot_cache import MaySee, SharedSnapshot
 from callcenter_ws.delivery.snapshot_parts import PartCache
 from callcenter_ws.delivery.subscriber import Subscriber
 from callcenter_ws.delivery.subscription import FixedSubscription
+from callcenter_ws.events.event import Event
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentCalls, AgentChats, group_may_see, interest, may_see
 from callcenter_ws.interfaces import Snapshot
 from callcenter_ws.runtime.few_at_a_time import FewAtATime
+from callcenter_ws.runtime.slicer import Slicer
+from callcenter_ws.statistics.store import FigurePolicy
 
 GROUPS_PER_STEP = 100
 """Groups that are moved in one step after a change of the policy."""
@@ -40,6 +44,7 @@ class Tenant:
         view_preparation, parts, prepared_views: for large snapshots.
 
     Attributes:
+        feed: the live figures; None while the tenant has no statistics.
         head: ``seq`` of the last publication that was delivered to the clients; 0 before the first.
         snapshot: the snapshot that was requested last, until the next publication or for a moment.
         in_preparation: the snapshot that was requested last, until it is prepared.
@@ -62,6 +67,8 @@ class Tenant:
         self._parts = parts
         self.tenant_id = tenant_id
         self.head = 0
+        self.feed: FigureFeed | None = None
+        self._policy: FigurePolicy | None = None
         self.clients: Clients = {}
         self.counters = TenantCounters()
         self.snapshot: SharedSnapshot | None = None
@@ -91,6 +98,30 @@ class Tenant:
             group = self._groups[key] = self._new_group(key, client)
             self._index.add(group)
         group.add(client.outbox)
+        if self.feed is not None:
+            client.outbox.owes_figures = True
+
+    def use_figures(self, policy: FigurePolicy, slicer: Slicer) -> FigureFeed:
+        """Have live figures, and hide those of senders."""
+        self._policy = policy
+        if self.feed is not None:
+            self.feed.policy = policy
+        else:
+            self.feed = FigureFeed(
+                self.tenant_id, slicer, policy, lambda: (self._index, *self._former), self.clients_of_user
+            )
+            self.snapshot = None
+        return self.feed
+
+    def drop_figures(self) -> None:
+        """Have no live figures: the statistics of the tenant were switched off."""
+        if self.feed is not None:
+            self.feed = self._policy = self.snapshot = None
+
+    def _hides(self, event: Event) -> bool:
+        """Return whether an event has figures of a sender, in the place of which the gateway derives them."""
+        policy = self._policy
+        return policy is not None and not policy.takes_producers(self.tenant_id, event.queue_name)
 
     def interest_of(self, principal: Principal, subscription: FixedSubscription) -> tuple[object, ...]:
         """Return a key that is equal for those that may see, and are subscribed to, the same publications for all.
@@ -173,6 +204,8 @@ class Tenant:
     def sees(self, client: Subscriber, publication: Publication) -> bool:
         """Return whether a client may see a publication and is subscribed to its type."""
         event, index = publication.event, self._index if not self._former else self._index_of(client)
+        if event.type.figure is not None and self._hides(event):
+            return False
         return client.subscription.admits(event) and may_see(
             client.principal, event, index.agent_calls, index.agent_chats
         )
@@ -180,6 +213,8 @@ class Tenant:
     def group_sees(self, client: Subscriber, publication: Publication) -> bool:
         """Return whether all clients of a client's group see a publication without ``user_id``."""
         event, index = publication.event, self._index_of(client)
+        if event.type.figure is not None and self._hides(event):
+            return False
         return client.subscription.admits(event) and group_may_see(
             client.principal, event, index.agent_calls, index.agent_chats
         )
@@ -194,14 +229,20 @@ class Tenant:
             )
             known = self.snapshot = SharedSnapshot(
                 snapshot,
-                sees,
-                group_sees,
+                self._unless_hidden(sees),
+                self._unless_hidden(group_sees),
                 partial(self.view_preparation.run, self.tenant_id),
                 self._parts,
                 self._prepared_views,
+                self.feed,
             )
         self.in_preparation = known
         return known
+
+    def _unless_hidden(self, rule: MaySee) -> MaySee:
+        if self._policy is None:
+            return rule
+        return lambda principal, event: (event.type.figure is None or not self._hides(event)) and rule(principal, event)
 
     def release_snapshot(self, shared: SharedSnapshot) -> None:
         """Share a snapshot with no further client; hold it only until what clients requested of it is prepared."""
@@ -224,6 +265,8 @@ class Tenant:
         indexes = (self._index, *self._former)
         for publication in publications:
             event = publication.event
+            if event.type.figure is not None and self._hides(event):
+                continue
             session_id = event.session_id
             if event.user_id is not None:
                 # The publications gathered before come before it.

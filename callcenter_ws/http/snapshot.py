@@ -57,8 +57,8 @@ class SnapshotResource(JsonResource):
             principal = principal.narrow(tenant_id)
         subscription = _subscription(principal.role, request)
         self.places.take(principal, request)
-        snapshot = await self._reader.read(principal, subscription)
-        pieces = snapshot_json(snapshot, principal.view)
+        snapshot, figures = await self._reader.read(principal, subscription)
+        pieces = snapshot_json(snapshot, principal.view, figures)
         return PiecewiseResponse(start=lambda request: PieceWriter(request, pieces, self._writing).start())
 
 

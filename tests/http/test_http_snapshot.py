@@ -199,7 +199,9 @@ def test_requests_at_the_same_position_share_what_they_see(
     monkeypatch.setattr(desk.world.broker, "snapshot", counted)
     seen: list[Any] = []
     pieces = state_reader.snapshot_json
-    monkeypatch.setattr(snapshot, "snapshot_json", lambda found, view: seen.append(found) or pieces(found, view))
+    monkeypatch.setattr(
+        snapshot, "snapshot_json", lambda found, view, figures: seen.append(found) or pieces(found, view, figures)
+    )
     client = desk.world.live()
     client.send("snapshot")
     desk.world.turn()
