@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
-from callcenter_ws.figures.archive import ArchiveCounters, TenantArchive
-from callcenter_ws.figures.archive_thread import ArchiveThread
+from callcenter_ws.figures.archive import TenantArchive
+from callcenter_ws.figures.archive_thread import ArchiveCounters, ArchiveThread
 from callcenter_ws.figures.plan import CurrentPlan, TenantPlan
 from callcenter_ws.figures.service import Figures
 from callcenter_ws.figures.tenant_fold import FoldContext
@@ -26,6 +26,8 @@ def figures_of(
     Args:
         instance: the name of this process among those that share the store.
     """
+    hub.use_figures(store.figures, plan)
+    store.figures.announced = hub.announce_figures
     parts = _Parts(reactor, store, hub, plan, instance)
     context = FoldContext(store=store.figures, broker=store.broker, clock=hub.clock, counters=FigureCounters())
     return Figures(

@@ -171,7 +171,13 @@ def _session_key(reloading: Reloading) -> Commit:
 
 def _statistics(reloading: Reloading) -> Commit:
     plan = plan_of(reloading.new)
-    return lambda: reloading.parts.core.figures.use(plan)
+    core = reloading.parts.core
+
+    def commit() -> None:
+        core.figures.use(plan)
+        core.hub.use_figures(core.store.figures, core.plan)
+
+    return commit
 
 
 def _amp_secret(reloading: Reloading) -> Commit:

@@ -1,0 +1,47 @@
+"""Statistics from outside: a gateway that derives them, a sender over HTTP, and what clients are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from processes import wait_until
+
+STATISTICS = "[statistics]\nenabled = true\n"
+
+CALL = {"unique_id": "1.1", "caller_id": "+32", "destination": "100", "queue_name": "sales"}
+
+
+def publish(gateway: Any, *events: tuple[str, dict[str, Any]]) -> None:
+    body = [{"type": name, "tenant_id": "acme", "payload": payload} for name, payload in events]
+    status, answer = gateway.http("/ws/events", token=gateway.token("service"), method="POST", body=body)
+    assert status == 200, answer
+
+
+def figures_of(gateway: Any, *names: str) -> Any:
+    status, report = gateway.http("/ws/statistics?interval=day", token=gateway.token("supervisor"))
+    assert status == 200, report
+    return {one["queue_name"]: [one["intervals"][0][name] for name in names] for one in report["queues"]}
+
+
+def test_figures_are_the_same_after_a_kill(start_gateway: Callable[..., Any], tmp_path: Path) -> None:
+    store = f"store.url=sqlite:{tmp_path}/events.sqlite"
+    gateway = start_gateway(STATISTICS, "--set", store)
+    client = gateway.connect("supervisor", "/ws")
+    publish(gateway, ("call.incoming", CALL), ("queue.joined", CALL))
+    figure = client.receive_type("queue.stats")
+    assert "seq" not in figure
+    assert figure["payload"]["calls_waiting"] == 1
+    wait_until(lambda: figures_of(gateway, "offered") == {"sales": [1]}, "the figures")
+    gateway.process.kill()
+    gateway.process.wait()
+    gateway = start_gateway(STATISTICS, "--set", store)
+    publish(
+        gateway,
+        ("queue.left", {**CALL, "reason": "timeout", "wait_seconds": 7}),
+        ("call.ended", {**CALL, "duration": 7}),
+    )
+    wait_until(
+        lambda: figures_of(gateway, "offered", "flow_out", "lost") == {"sales": [1, 1, 0]}, "the figures after the kill"
+    )
