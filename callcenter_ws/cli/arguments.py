@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 from callcenter_ws.runtime.suggestions import did_you_mean
+from callcenter_ws.statistics.occurrence import milliseconds
 
 Commands = Any  # the subparsers of argparse, whose class is private
 
@@ -114,3 +116,13 @@ def position(text: str) -> tuple[str, int]:
     if not epoch or not seq.isdecimal():
         raise argparse.ArgumentTypeError("must be EPOCH:SEQ, both as in the welcome message")
     return epoch, int(seq)
+
+
+def instant(text: str) -> int:
+    """Return an instant in Unix milliseconds; a date is its midnight in UTC."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        if len(text) > len("2026-11-23"):
+            raise argparse.ArgumentTypeError("the offset is missing, write Z or +01:00")
+        found = found.replace(tzinfo=UTC)
+    return milliseconds(found)

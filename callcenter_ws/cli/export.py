@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 from callcenter_ws.broker.redis.broker import RedisBroker
 from callcenter_ws.broker.sqlite.export import stored_events
 from callcenter_ws.broker.sqlite.file import StoreUnusable
-from callcenter_ws.cli.arguments import Commands, add_command, add_settings
+from callcenter_ws.cli.arguments import Commands, add_command, add_settings, instant
 from callcenter_ws.cli.exported import Line, Merge, archived_lines
 from callcenter_ws.cli.in_reactor import run_in_reactor
 from callcenter_ws.cli.printable import printable
@@ -26,7 +26,6 @@ from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.statistics.export_line import export_line, read_line
-from callcenter_ws.statistics.occurrence import milliseconds
 
 PAGE_EVENTS = 500
 """Events of one page that is read from Redis."""
@@ -34,7 +33,9 @@ PAGE_EVENTS = 500
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    example = "callcenter-ws export --config gw.toml --tenant acme --from 2026-11-23 --to 2026-11-24 > acme.jsonl"
+    example = (
+        "callcenter-ws export --config gw.toml --tenant acme --from 2026-11-23 --to 2026-11-24 | gzip > acme.jsonl.gz"
+    )
     text = "print the events of a tenant as JSON lines, from the archive and the store; they may be in use"
     command = add_command(commands, "export", export, text, example)
     command.add_argument("--tenant", metavar="ID", help="the tenant")
@@ -46,16 +47,6 @@ def add(commands: Commands) -> None:
         "--archive", metavar="FOLDER", type=Path, help="the archive (default: archive.folder of the configuration)"
     )
     add_settings(command)
-
-
-def instant(text: str) -> int:
-    """Return an instant in Unix milliseconds; a date is its midnight in UTC."""
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        if len(text) > len("2026-11-23"):
-            raise argparse.ArgumentTypeError("the offset is missing, write Z or +01:00")
-        found = found.replace(tzinfo=UTC)
-    return milliseconds(found)
 
 
 def export(arguments: argparse.Namespace) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.figures.archive_files import day_of_file, read_lines
@@ -78,16 +79,47 @@ def archived_lines(files: Iterable[Path], merge: Merge, warn: Warn) -> Iterator[
         yield from merge.lines([_lines_of(file, warn) for file in of_day])
 
 
-def _lines_of(path: Path, warn: Warn) -> Iterator[Line]:
+def lines_of_file(path: Path, warn: Warn) -> Iterator[Line]:
+    """Yield the lines of a file, which is open only from its second line on: of many, only those that overlap are.
+
+    Args:
+        path: ``-`` is the standard input.
+
+    Raises:
+        CommandFailed: it cannot be read.
+    """
+    if path == Path("-"):
+        yield from _read(sys.stdin.buffer, "standard input", warn)
+        return
+    look = _lines_of(path, _ignore, must_exist=True)
+    first = next(look, None)
+    if first is not None:
+        look.close()
+        yield first
+    rest = _lines_of(path, warn, must_exist=True)
+    next(rest, None)
+    yield from rest
+
+
+def _ignore(_text: str) -> None:
+    """Leave the warnings to those who read the whole file."""
+
+
+def _lines_of(path: Path, warn: Warn, *, must_exist: bool = False) -> Generator[Line, None, None]:
     try:
         with path.open("rb") as file:
-            for number, text in enumerate(read_lines(file), 1):
-                try:
-                    yield Line(text, read_line(text))
-                except NotALine as error:
-                    warn(f"{path}, line {number} is left out: {error}")
-    except FileNotFoundError:
-        # It was removed meanwhile, as it is older than files are kept.
-        return
+            yield from _read(file, str(path), warn)
+    except FileNotFoundError as error:
+        # An archive removes files that are older than they are kept.
+        if must_exist:
+            raise CommandFailed(f"{path}: {error.strerror}") from None
     except OSError as error:
         raise CommandFailed(f"{path}: {error.strerror}") from None
+
+
+def _read(file: BinaryIO, name: str, warn: Warn) -> Iterator[Line]:
+    for number, text in enumerate(read_lines(file), 1):
+        try:
+            yield Line(text, read_line(text))
+        except NotALine as error:
+            warn(f"{name}, line {number} is left out: {error}")

@@ -7,16 +7,19 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token, positive
+from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token, instant, positive
 from callcenter_ws.cli.http_get import get_json, get_text
 from callcenter_ws.cli.printable import printable
+from callcenter_ws.cli.statistics_from import report_from
 from callcenter_ws.cli.table import table
 from callcenter_ws.cli.target import CommandFailed, Target, demo_hint, given_token, target_of, tenant_of
 from callcenter_ws.events.principal import Role
 from callcenter_ws.statistics.period import NAMES
+from callcenter_ws.statistics.report import Report, csv_pieces, json_pieces
 
 _SCHEMES = {"ws": "http", "wss": "https"}
 _PATH = "/ws/statistics"
@@ -44,6 +47,10 @@ def add(commands: Commands) -> None:
     form.add_argument(
         "--watch", metavar="SECONDS", type=positive, nargs="?", const=5.0, help="print the table anew (every 5 s)"
     )
+    text = "fold the lines that export printed, or the files of an archive, and ask no gateway; - for standard input"
+    command.add_argument("--from", dest="files", metavar="FILE", type=Path, nargs="+", help=text)
+    text = "with --from: the figures at this instant (default: when the last event was received)"
+    command.add_argument("--at", metavar="INSTANT", type=instant, help=text)
     add_token(command)
     add_settings(command)
     add_timeout(command)
@@ -51,6 +58,11 @@ def add(commands: Commands) -> None:
 
 def print_statistics(arguments: argparse.Namespace) -> int:
     """Print the figures, once or until it is interrupted."""
+    if arguments.files is not None:
+        _print_report(report_from(arguments), arguments)
+        return 0
+    if arguments.at is not None:
+        raise CommandFailed("--at needs --from: a gateway has only the figures of now")
     target = target_of(arguments, arguments.url)
     address = arguments.url or target.url
     if address is None:
@@ -61,6 +73,19 @@ def print_statistics(arguments: argparse.Namespace) -> int:
             return 0
         sys.stdout.flush()
         time.sleep(arguments.watch)
+
+
+def _print_report(report: Report, arguments: argparse.Namespace) -> None:
+    """Print the bytes of ``GET /ws/statistics``, or the tables."""
+    if arguments.json or arguments.csv:
+        out = sys.stdout.buffer
+        for piece in csv_pieces(report) if arguments.csv else json_pieces(report):
+            out.write(piece)
+        if arguments.json:
+            out.write(b"\n")
+        out.flush()
+        return
+    print("\n".join(lines_of(json.loads(b"".join(json_pieces(report))))))
 
 
 def _print_once(arguments: argparse.Namespace, target: Target, url: str) -> None:

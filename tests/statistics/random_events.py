@@ -70,8 +70,12 @@ def _streams(
 
 
 _STEPS = st.sampled_from((0, 1, 999, 5000, 60_000, QUARTER_MS, 5 * QUARTER_MS))
-in_any_order = _streams(_STEPS | st.just(DAY_MS), st.sampled_from((0, 0, -5000, 700, 61_000, 3 * DAY_MS)))
+_LATENESS = st.sampled_from((0, 0, -5000, 700, 61_000, 3 * DAY_MS))
+in_any_order = _streams(_STEPS | st.just(DAY_MS), _LATENESS)
 """Events of which some are late, ahead of the clock, or days apart."""
+
+payloads_in_any_order = st.lists(st.tuples(_STEPS | st.just(DAY_MS), _LATENESS, _event), max_size=40)
+"""The same before they are decoded: the time since the event before, the delay, and the type with its payload."""
 
 in_order = _streams(st.integers(1, 2 * QUARTER_MS), st.just(0))
 """Events of which each is newer than the one before, within hours."""
