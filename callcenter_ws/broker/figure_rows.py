@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sized
 from typing import TypeVar
 
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -10,6 +10,7 @@ from callcenter_ws.statistics.checkpoint import NO_DAY, RowKey
 from callcenter_ws.statistics.store import LiveFigure
 
 RowPair = tuple[RowKey, bytes]
+S = TypeVar("S", bound=Sized)
 V = TypeVar("V", bound=bytes | None)
 
 
@@ -35,7 +36,7 @@ def selected(rows: Mapping[RowKey, V], is_wanted: Callable[[RowKey], bool]) -> d
     return {key: value for key, value in rows.items() if is_wanted(key)}
 
 
-def limited(rows: Collection[RowPair], limit: int) -> Collection[RowPair]:
+def limited(rows: S, limit: int) -> S:
     """Return the rows.
 
     Raises:

@@ -218,6 +218,9 @@ class RedisStore:
             memory_events=store.memory_events,
             memory_bytes=store.memory_bytes,
             chat_messages=settings.public.history,
+            unfolded_events=settings.statistics.unfolded_events,
+            unfolded_bytes=settings.statistics.unfolded_bytes,
+            figure_lease=settings.statistics.lease,
         )
         self.counters = self.broker.counters
         self.figures: FigureStore = self.broker.figures

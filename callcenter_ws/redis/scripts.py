@@ -51,8 +51,11 @@ MAIL_ACK = _script("mail_ack")
 
 # Rows of folds.
 FIGURES_LEASE = _script("figures_lease", "keys")
-FIGURES_STORE = _script("figures_store", "keys", "epoch")
-FIGURES_READ = _script("figures_read", "keys")
+FIGURES_STORE = _script("figures_store", "keys", "epoch", "figures_keys")
+FIGURES_STAGE = _script("figures_stage", "keys", "figures_keys")
+FIGURES_MOVE = _script("figures_move", "keys", "figures_keys")
+FIGURES_LIVE = _script("figures_live", "keys", "figures_keys")
+FIGURES_PAGE = _script("figures_page", "keys", "figures_keys")
 FIGURES_END = _script("figures_end", "keys")
 
 # Presence of users.
@@ -79,7 +82,7 @@ SOURCE_FORGET = _script("source_forget", "source_keys")
 
 ALL = (
     *(PUBLISH, RECONCILE, STREAM_POSITION, STREAM_READ, STATE_POSITIONS, STATE_EVENTS, MAILBOX_READ, MAIL_ACK),
-    *(FIGURES_LEASE, FIGURES_STORE, FIGURES_READ, FIGURES_END),
+    *(FIGURES_LEASE, FIGURES_STORE, FIGURES_STAGE, FIGURES_MOVE, FIGURES_LIVE, FIGURES_PAGE, FIGURES_END),
     *(PRESENCE_UPDATE, PRESENCE_REMOVE_NODE, OFFLINE_DUE, OFFLINE_ANNOUNCE, USER_LOCATIONS),
     *(SOURCE_CLAIM, SOURCE_RELEASE, SOURCE_HELLO, SOURCE_RENEW, SOURCE_END, SOURCE_FORGET),
     *(LEASE, NODE_DEAD, CONTROL_ADD, REVOCATIONS_RESTORE, REVOCATIONS_EXPIRE),

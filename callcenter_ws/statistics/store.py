@@ -97,13 +97,19 @@ class FigureStore(Protocol):
         """Return the tenants that have rows: also those whose statistics are not enabled any more."""
 
     def claim(self, tenant_id: str) -> Awaitable[FigureClaim]:
-        """Take the tenant if no other process folds it, or extend the claim; call it again each third of the lease."""
+        """Take the tenant if no other process folds it, or extend the claim; call it again each third of the lease.
+
+        A claim that has expired is extended under its fence if no other process has taken the tenant.
+        """
 
     def release(self, tenant_id: str, fence: int) -> Awaitable[None]:
         """Give the tenant back, so that another process can take it at once."""
 
     def remove_live(self, tenant_id: str) -> Awaitable[None]:
-        """Remove the live figures and the hold of a tenant whose statistics were switched off; days stay."""
+        """Remove the live figures and the hold of a tenant whose statistics were switched off; days stay.
+
+        Also ends the claim of this process. Does nothing while another process has the tenant.
+        """
 
     def load(self, tenant_id: str, since_day: int) -> Awaitable[FigureCheckpoint | None]:
         """Return the rows without a day, and those of days from ``since_day`` on; None: nothing was ever written."""
@@ -111,6 +117,7 @@ class FigureStore(Protocol):
     def write(self, tenant_id: str, write: FigureWrite) -> Awaitable[bool]:
         """Take a write; False if another process has taken the tenant, or ``after`` is not the store's position.
 
+        Also False while the claim has expired, until it is extended. A write may have any size; one call at a time.
         Also False if ``position`` is not of the store's present epoch. Readers see the write as soon as the call
         returns. When the call returns True, the rows are durable together with all later transactions, or already.
         """

@@ -58,6 +58,7 @@ class RedisBroker:
         memory_bytes: limit of the memory for them, over all tenants.
         chat_messages: messages of each open chat in the state.
         unfolded_events, unfolded_bytes: the limits of a history that the statistics still need.
+        figure_lease: seconds for which a claim of a tenant's statistics holds without being extended.
 
     Attributes:
         redis, keys, tenants: for other data in the same Redis.
@@ -82,6 +83,7 @@ class RedisBroker:
         chat_messages: int = DEFAULT_MESSAGES,
         unfolded_events: int = 1_000_000,
         unfolded_bytes: int = 536_870_912,
+        figure_lease: float = 10.0,
     ) -> None:
         self._clock = clock
         self._spawn = spawn
@@ -109,9 +111,10 @@ class RedisBroker:
             self.redis,
             self.keys,
             self.tenant_store,
-            self._new_id(),
+            self._new_id,
             max_events=unfolded_events,
             max_bytes=unfolded_bytes,
+            lease=figure_lease,
         )
         self.tenants = TenantRegistry(self.redis, self.keys)
         self._followers = Followers(
@@ -217,6 +220,7 @@ class RedisBroker:
     def _connected(self) -> None:
         """Check everything: it may be another Redis, or one that has lost data."""
         self.tenants.clear()
+        self.figures.connected()
         for follower in self._followers:
             follower.synchronise()
         self._pending_mail.write()

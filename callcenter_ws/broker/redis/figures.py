@@ -7,34 +7,36 @@ from contextlib import suppress
 
 import msgspec
 
-from callcenter_ws.broker.figure_rows import limited, of_days, of_kinds
+from callcenter_ws.broker.redis.figure_pages import (
+    CALL_BYTES,
+    CALL_ROWS,
+    days_of,
+    move_rows,
+    read_rows,
+    undated_and_since,
+    undated_of,
+)
 from callcenter_ws.broker.redis.tenant_store import NO_EVENT, TenantStore
 from callcenter_ws.errors import Refusal
 from callcenter_ws.interfaces import HistoryPage
 from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.connection import Argument
 from callcenter_ws.redis.keys import Keys
-from callcenter_ws.redis.scripts import FIGURES_END, FIGURES_LEASE, FIGURES_READ, FIGURES_STORE
+from callcenter_ws.redis.scripts import FIGURES_END, FIGURES_LEASE, FIGURES_LIVE, FIGURES_STAGE, FIGURES_STORE, Script
 from callcenter_ws.runtime.json import encode_json
 from callcenter_ws.statistics.checkpoint import RowKey
 from callcenter_ws.statistics.store import (
     FigureCheckpoint,
     FigureClaim,
-    FigurePosition,
     FiguresAnnounced,
     FigureWrite,
     LiveFigure,
     ignore_figures,
 )
 
-LEASE_SECONDS = 15
-"""For how long a claim holds a tenant without being extended."""
-
 ANNOUNCED_BYTES = 65_536
 """Bytes of live figures in one announcement."""
 
-_LAST_DAY = 2**31
-_decode_field = msgspec.json.Decoder(tuple[str, str]).decode
 _decode_live = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
@@ -42,8 +44,9 @@ class RedisFigures:
     """Implements ``FigureStore`` in Redis.
 
     Args:
-        instance: of this process; claims are made in its name.
+        new_id: returns an id that no other process returns.
         max_events, max_bytes: the limits of a log that is held.
+        lease: seconds for which a claim holds a tenant without being extended.
     """
 
     def __init__(
@@ -51,18 +54,28 @@ class RedisFigures:
         redis: RedisClient,
         keys: Keys,
         tenant_store: Callable[[str], TenantStore],
-        instance: str,
+        new_id: Callable[[], str],
         *,
         max_events: int,
         max_bytes: int,
+        lease: float,
     ) -> None:
         self._redis = redis
         self._keys = keys
         self._tenant_store = tenant_store
-        self._instance = instance
+        self._new_id = new_id
+        # Claims are made in its name.
+        self._instance = new_id()
         self._limits = (max_events, max_bytes)
+        self._lease = repr(float(lease))
+        # Tenants that are in the set, as far as this process knows.
+        self._known: set[str] = set()
         self._claims: dict[str, int] = {}
         self.announced: FiguresAnnounced = ignore_figures
+
+    def connected(self) -> None:
+        """Forget which tenants are in the set: it may be another Redis, or one that has lost data."""
+        self._known.clear()
 
     async def tenants(self) -> Sequence[str]:
         """Return the tenants that have rows."""
@@ -70,7 +83,7 @@ class RedisFigures:
 
     async def claim(self, tenant_id: str) -> FigureClaim:
         """Take the tenant or extend the claim; see ``FigureStore.claim``."""
-        fence, is_held = await self._tenant_store(tenant_id).run(FIGURES_LEASE, self._instance, LEASE_SECONDS, "")
+        fence, is_held = await self._tenant_store(tenant_id).run(FIGURES_LEASE, self._instance, self._lease, "")
         if is_held:
             self._claims[tenant_id] = fence
         else:
@@ -80,7 +93,7 @@ class RedisFigures:
     async def release(self, tenant_id: str, fence: int) -> None:
         """Give the tenant back."""
         self._claims.pop(tenant_id, None)
-        await self._tenant_store(tenant_id).run(FIGURES_LEASE, self._instance, LEASE_SECONDS, fence)
+        await self._tenant_store(tenant_id).run(FIGURES_LEASE, self._instance, self._lease, fence)
 
     async def stop(self) -> None:
         """Give back all tenants, if Redis answers."""
@@ -89,47 +102,64 @@ class RedisFigures:
                 await self.release(tenant_id, fence)
 
     async def remove_live(self, tenant_id: str) -> None:
-        """Remove the live figures and the hold of a tenant."""
-        await self._tenant_store(tenant_id).run(FIGURES_END, self._keys.channel(tenant_id))
+        """Remove the live figures, the hold and the claim of a tenant, unless another process has the claim."""
+        self._claims.pop(tenant_id, None)
+        await self._tenant_store(tenant_id).run(FIGURES_END, self._instance, self._keys.channel(tenant_id))
 
     async def load(self, tenant_id: str, since_day: int) -> FigureCheckpoint | None:
         """Return the rows without a day, and those of days from ``since_day`` on."""
-        return await self._read(tenant_id, max(since_day, 1), _LAST_DAY, undated=True)
+        return await read_rows(self._tenant_store(tenant_id), [undated_and_since(since_day)])
 
     async def write(self, tenant_id: str, write: FigureWrite) -> bool:
-        """Take a write; see ``FigureStore.write``."""
+        """Take a write; see ``FigureStore.write``.
+
+        Rows that are too many for one call are kept apart first. The last call commits all of them with the position;
+        they are moved afterwards, by this process or by the next that reads or writes.
+        """
         store = self._tenant_store(tenant_id)
-        announcements = _announcements(write.live)
+        if write.after is None or tenant_id not in self._known:
+            # First: rows of a tenant that is not in the set would be found by no process.
+            await self._redis.send("SADD", self._keys.figure_tenants, tenant_id)
+            self._known.add(tenant_id)
+        calls = _calls(write)
+        write_id = self._new_id() if len(calls) > 1 else ""
+        kept = 0
+        for call in calls if write_id else ():
+            if not await self._run(store, FIGURES_STAGE, self._instance, write.fence, write_id, kept, *call):
+                return False
+            kept += len(call) // 3
         arguments: list[Argument] = [*store.history_arguments(NO_EVENT), self._instance, write.fence]
         arguments += ["" if write.after is None else f"{write.after.epoch} {write.after.seq}"]
-        arguments += [write.position.epoch, write.position.seq, write.hold, *self._limits]
-        arguments += [len(write.rows), len(write.live), len(announcements)]
-        for key, value in write.rows.items():
-            arguments += [key.day, encode_json((key.kind, key.name)), b"" if value is None else b"=" + value]
-        for figure in write.live:
-            arguments += [figure.key, figure.message]
-        is_taken = bool(await store.run(FIGURES_STORE, *arguments, *announcements))
-        if is_taken and write.after is None:
-            await self._redis.send("SADD", self._keys.figure_tenants, tenant_id)
-        return is_taken
+        arguments += [write.position.epoch, write.position.seq, write.hold, *self._limits, write_id]
+        arguments += [kept] if write_id else [len(calls[0]) // 3, *calls[0]]
+        if not await self._run(store, FIGURES_STORE, *arguments):
+            return False
+        if write_id:
+            await move_rows(store)
+        for part in _announcements(write.live):
+            text = b"=\n" + encode_json([(figure.key, figure.message.decode()) for figure in part])
+            figures = [argument for figure in part for argument in (figure.key, figure.message)]
+            channel = self._keys.channel(tenant_id)
+            await store.run(FIGURES_LIVE, self._instance, write.fence, channel, text, *figures)
+        return True
+
+    async def _run(self, store: TenantStore, script: Script, *arguments: Argument) -> bool:
+        """Run a script of a write; if rows of an earlier one have to be moved, do that first."""
+        while (reply := await store.run(script, *arguments)) < 0:
+            await move_rows(store)
+        return bool(reply)
 
     async def days(
         self, tenant_id: str, kind: str, names: Iterable[str] | None, first_day: int, last_day: int, limit: int
     ) -> Sequence[tuple[RowKey, bytes]]:
         """Return rows of sums; see ``FigureStore.days``."""
-        found = await self._read(tenant_id, max(first_day, 1), last_day, undated=False)
-        if found is None:
-            return []
-        is_wanted = of_days(kind, None if names is None else frozenset(names), first_day, last_day)
-        return list(limited([row for row in found.rows if is_wanted(row[0])], limit))
+        parts = days_of(kind, None if names is None else frozenset(names), first_day, last_day, limit)
+        found = await read_rows(self._tenant_store(tenant_id), parts) if parts else None
+        return [] if found is None else found.rows
 
     async def head(self, tenant_id: str, kinds: Sequence[str]) -> FigureCheckpoint | None:
         """Return the rows without a day of some kinds, with the position that they belong to."""
-        found = await self._read(tenant_id, 1, 0, undated=True)
-        if found is None:
-            return None
-        is_wanted = of_kinds(frozenset(kinds))
-        return FigureCheckpoint(found.position, [row for row in found.rows if is_wanted(row[0])])
+        return await read_rows(self._tenant_store(tenant_id), [undated_of(kinds)])
 
     async def live(self, tenant_id: str) -> Sequence[LiveFigure]:
         """Return the current live figures."""
@@ -161,27 +191,29 @@ class RedisFigures:
         figures = [LiveFigure(key, message.encode()) for key, message in _decode_live(text)] if text else None
         self.announced(tenant_id, figures)
 
-    async def _read(self, tenant_id: str, first: int, last: int, *, undated: bool) -> FigureCheckpoint | None:
-        position, found = await self._tenant_store(tenant_id).run(FIGURES_READ, first, last, int(undated))
-        if not position:
-            return None
-        epoch, seq = position.decode().split(" ")
-        rows = []
-        for day, fields in zip(found[::2], found[1::2], strict=True):
-            for field, value in zip(fields[::2], fields[1::2], strict=True):
-                if field != b"!":
-                    rows.append((RowKey(*_decode_field(field), int(day)), value))
-        return FigureCheckpoint(FigurePosition(epoch, int(seq)), rows)
+
+def _calls(write: FigureWrite) -> list[list[Argument]]:
+    """Return the rows of a write in parts of about ``CALL_ROWS`` and ``CALL_BYTES`` at most; one part if none."""
+    calls: list[list[Argument]] = [[]]
+    size = 0
+    for key, value in write.rows.items():
+        field, text = encode_json((key.kind, key.name)), b"" if value is None else b"=" + value
+        if calls[-1] and (len(calls[-1]) >= 3 * CALL_ROWS or size + len(field) + len(text) > CALL_BYTES):
+            calls.append([])
+            size = 0
+        calls[-1] += [key.day, field, text]
+        size += len(field) + len(text)
+    return calls
 
 
-def _announcements(live: Sequence[LiveFigure]) -> list[bytes]:
-    """Return the announcements of live figures, each of about ``ANNOUNCED_BYTES`` at most."""
-    parts: list[list[tuple[str, str]]] = []
+def _announcements(live: Sequence[LiveFigure]) -> list[list[LiveFigure]]:
+    """Return live figures in parts, each of about ``ANNOUNCED_BYTES`` and ``CALL_ROWS`` at most."""
+    parts: list[list[LiveFigure]] = []
     size = ANNOUNCED_BYTES
     for figure in live:
-        if size + len(figure.message) > ANNOUNCED_BYTES:
+        if size + len(figure.message) > ANNOUNCED_BYTES or len(parts[-1]) >= CALL_ROWS:
             parts.append([])
             size = 0
-        parts[-1].append((figure.key, figure.message.decode()))
+        parts[-1].append(figure)
         size += len(figure.message)
-    return [b"=\n" + encode_json(part) for part in parts]
+    return parts

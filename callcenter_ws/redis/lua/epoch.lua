@@ -6,6 +6,12 @@
 
 local MAX_FORKS = 8
 
+-- Seconds for which a log that the statistics need stays without a new event or a write of theirs.
+local HELD_LIFETIME = 8 * 86400
+
+-- The position above which the statistics need the log, false if they need none of it: read with the rest.
+local hold = false
+
 -- Whether an event that a node has seen is missing here, or another event has its position.
 local function is_lost(head, seq, id)
   if seq > head then
@@ -74,7 +80,8 @@ end
 -- Return the epoch, the head, and up to where positions of earlier epochs are valid: {{epoch, seq}, ...}.
 local function history()
   local known_epoch, known_seq, known_id = ARGV[4], tonumber(ARGV[5]), ARGV[6]
-  local meta = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'run', 'forks', 'firstrun')
+  local meta = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'run', 'forks', 'firstrun', 'hold')
+  hold = meta[6]
   local epoch, head = meta[1], tonumber(meta[2] or 0)
   if not epoch then
     return begin_from_nothing()

@@ -13,13 +13,14 @@ if ARGV[3] ~= '' then
   return {fence, 0}
 end
 local is_free = not lease[1] or lease[1] == '' or tonumber(lease[2]) <= now
-if lease[1] ~= ARGV[1] and not is_free then
-  return {fence, 0}
-end
-if is_free then
+if lease[1] ~= ARGV[1] then
+  if not is_free then
+    return {fence, 0}
+  end
   -- Also higher than before if Redis has lost the lease.
   fence = math.max(fence + 1, now)
 end
-redis.call('HSET', key('figurelease'), 'holder', ARGV[1], 'until', string.format('%.0f', now + 1000 * tonumber(ARGV[2])),
-  'fence', string.format('%.0f', fence))
+-- A lease that has expired is extended if no other process has taken it: nothing was written since.
+redis.call('HSET', key('figurelease'), 'holder', ARGV[1], 'until',
+  string.format('%.0f', now + 1000 * tonumber(ARGV[2])), 'fence', string.format('%.0f', fence))
 return {fence, 1}

@@ -17,7 +17,7 @@ local function append_presence_event(record, draft, online)
   local line, _, log_bytes = append(seq, draft.id, draft.at, rest, facts, first_log_bytes())
   redis.call('HSET', KEYS[1], 'head', seq, 'logbytes', log_bytes)
   trim_log(tonumber(ARGV[8]), tonumber(draft.at) - tonumber(ARGV[9]), 0)
-  redis.call('EXPIRE', key('log'), math.ceil(tonumber(ARGV[9])) + 3600)
+  expire_log(tonumber(ARGV[9]))
   announce(epoch, seq, seq, {line})
   record.told = online
 end

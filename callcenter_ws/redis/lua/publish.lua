@@ -12,8 +12,10 @@ local FIRST = 12
 local function condition_refusal(fact)
   local fence = fact.condition.fence
   if fence then
-    local lease = redis.call('HMGET', key('figurelease'), 'holder', 'fence')
-    if not lease[1] or lease[1] == '' or lease[2] ~= fence then
+    local lease = redis.call('HMGET', key('figurelease'), 'holder', 'fence', 'until')
+    local time = redis.call('TIME')
+    local now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
+    if not lease[1] or lease[1] == '' or lease[2] ~= fence or tonumber(lease[3]) <= now then
       return 'stale_generation'
     end
   end
@@ -49,6 +51,7 @@ for index, id in ipairs(ids) do
   local kind, fact = string.sub(kinds, index, index), facts[index]
   local before = known[kind .. id]
   local verdict = fact and fact.source and judge(fact.source) or 'new'
+  local refusal = fact and fact.condition and condition_refusal(fact)
   if verdict == 'early' then
     table.insert(seqs, 'null')
   elseif verdict == 'stale' then
@@ -58,9 +61,9 @@ for index, id in ipairs(ids) do
     table.insert(seqs, -before[1])
   elseif verdict == 'known' or (fact and fact.void) then
     table.insert(seqs, 0)
-  elseif fact and fact.condition and condition_refusal(fact) then
+  elseif refusal then
     table.insert(seqs, 0)
-    table.insert(refused, string.format('[%d,"%s"]', index - 1, condition_refusal(fact)))
+    table.insert(refused, string.format('[%d,"%s"]', index - 1, refusal))
   elseif fact and fact.writer and chat_refusal(tonumber(at), fact) then
     table.insert(seqs, 0)
     table.insert(refused, string.format('[%d,"%s"]', index - 1, chat_refusal(tonumber(at), fact)))

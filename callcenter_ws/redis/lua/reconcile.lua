@@ -3,7 +3,7 @@
 -- ARGV, after those of epoch.lua: 8 to 10 see publish.lua; 11 JSON: {"rule" (see source_marks.lua), "at" (Unix time),
 -- "last" (whether the mark is raised), "guards" ({{entity, count of slots, highest position}, ...})}, then for each
 -- event the four arguments of publish.lua. Returns JSON: [epoch, verdict ("new", "known", "early", "stale", "changed"),
--- head, [[queue, agents] of each event, or null]].
+-- head, [[queue, agents] of each event, or null]]. The events are those of a source, so none has a condition.
 
 local FIRST = 12
 local part = cjson.decode(ARGV[11])
@@ -11,7 +11,9 @@ local part = cjson.decode(ARGV[11])
 -- Everything that may fail comes before the first event: Redis does not roll scripts back.
 local facts = {}
 for at = FIRST, #ARGV, 4 do
-  table.insert(facts, cjson.decode(ARGV[at + 3]))
+  local fact = cjson.decode(ARGV[at + 3])
+  assert(not fact.condition, 'an event of a reconciliation has a condition')
+  table.insert(facts, fact)
 end
 
 local function is_unchanged(name, count, highest)

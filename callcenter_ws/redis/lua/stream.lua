@@ -585,14 +585,16 @@ local function trim_log_bytes(limit)
 end
 
 -- Trim a log of which the statistics need what follows "hold"; false if that is more than they may hold.
-local function trim_held(hold, head, meta, events, limit)
-  local oldest = redis.call('XRANGE', key('log'), (hold + 1) .. '-0', '+', 'COUNT', 1)[1]
-  if head - hold > tonumber(meta[3])
-    or oldest and tonumber(meta[4]) - tonumber(oldest[2][8] or 0) > tonumber(meta[5]) then
+local function trim_held(events, limit)
+  local meta = redis.call('HMGET', KEYS[1], 'head', 'logbytes', 'holdevents', 'holdbytes')
+  local held, head = tonumber(hold), tonumber(meta[1])
+  local oldest = redis.call('XRANGE', key('log'), (held + 1) .. '-0', '+', 'COUNT', 1)[1]
+  if head - held > tonumber(meta[3])
+    or oldest and tonumber(meta[2]) - tonumber(oldest[2][8] or 0) > tonumber(meta[4]) then
     return false
   end
-  local upto = math.min(head - events, hold)
-  for _, entry in ipairs(redis.call('XRANGE', key('log'), '-', hold .. '-0', 'COUNT', 400)) do
+  local upto = math.min(head - events, held)
+  for _, entry in ipairs(redis.call('XRANGE', key('log'), '-', held .. '-0', 'COUNT', 400)) do
     if tonumber(entry[2][4]) >= limit then
       break
     end
@@ -607,8 +609,7 @@ end
 -- Trim the log to its maximum number of events, to those received since the limit, and to those whose sum of bytes is
 -- above the other limit. The log may stay a little longer.
 local function trim_log(events, limit, bytes_limit)
-  local meta = redis.call('HMGET', KEYS[1], 'hold', 'head', 'holdevents', 'logbytes', 'holdbytes')
-  if meta[1] and trim_held(tonumber(meta[1]), tonumber(meta[2]), meta, events, limit) then
+  if hold and trim_held(events, limit) then
     return
   end
   redis.call('XTRIM', key('log'), 'MAXLEN', '~', events)
@@ -631,6 +632,12 @@ local function trim_log(events, limit, bytes_limit)
   end
 end
 
+-- Have Redis remove the log of a tenant without events: later if the statistics need it, and may be read again first.
+local function expire_log(seconds)
+  local lifetime = math.ceil(seconds) + 3600
+  redis.call('EXPIRE', key('log'), hold and math.max(lifetime, HELD_LIFETIME) or lifetime)
+end
+
 -- Announce events to the nodes that follow the tenant; with the events themselves unless they are too large.
 local function announce(epoch, first, last, lines)
   local text = table.concat(lines, '\n')
@@ -646,7 +653,7 @@ local function finish(epoch, first, head, lines, log_bytes, received_at)
   enforce_limits()
   enforce_message_limit()
   trim_log(tonumber(ARGV[8]), received_at - tonumber(ARGV[9]), log_bytes - tonumber(ARGV[10]))
-  redis.call('EXPIRE', key('log'), math.ceil(tonumber(ARGV[9])) + 3600)
+  expire_log(tonumber(ARGV[9]))
   for _, name in ipairs({'slots', 'entities', 'order', 'calls', 'callorder', 'chats', 'chatorder', 'messages',
     'messageorder'}) do
     redis.call('EXPIRE', key(name), 2 * DAY)
