@@ -24,6 +24,8 @@ class Instance(msgspec.Struct, array_like=True):
         since: the second from which the rule was broken; it identifies the alert.
         published: the second of the last ``queue.alert.raised``.
         repeats: how often that was repeated.
+        digest: of the rule by which it began (``rule_digest``); empty: not known.
+        metric, window, severity, threshold: as they were raised; of a rule that may be gone when it is cleared.
     """
 
     rule: str
@@ -35,6 +37,11 @@ class Instance(msgspec.Struct, array_like=True):
     published: int = 0
     repeats: int = 0
     acknowledged: bool = False
+    digest: str = ""
+    metric: str | None = None
+    window: str | None = None
+    severity: str | None = None
+    threshold: float | None = None
 
     @property
     def is_up(self) -> bool:
@@ -70,6 +77,12 @@ class Instance(msgspec.Struct, array_like=True):
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+def rule_digest(rule: AlertRule) -> str:
+    """Return what changes with a rule, if an alert that it raised does not hold under the changed one."""
+    limits = (rule.raise_, rule.clear, rule.min_offered, rule.no_data)
+    return _digest(msgspec.json.encode((rule.source, rule.metric, rule.window, limits)).decode())[:16]
 
 
 def breaches(rule: AlertRule, value: float | None) -> bool:
@@ -119,6 +132,15 @@ def step(instance: Instance, rule: AlertRule, second: int, value: float | None) 
     if instance.phase == "raised":
         instance.enter("recovering", second)
     return "cleared" if second - instance.began >= rule.clear.for_ * 1000 else None
+
+
+def step_out(instance: Instance, second: int) -> Wish | None:
+    """End a pending or raised alert whose rule is not evaluated any more; return the event that should be published."""
+    if instance.is_up:
+        return "cleared"
+    if instance.phase == "pending":
+        instance.enter("normal", second)
+    return None
 
 
 def is_due_again(instance: Instance, rule: AlertRule, second: int) -> bool:

@@ -125,6 +125,10 @@ class Reading:
 
     def queue_now(self, name: str) -> Figures:
         """Return what is true of a queue at ``now``."""
+        return {**self.queue_calls(name), **self.queue_members(name)}
+
+    def queue_calls(self, name: str) -> Figures:
+        """Return what is true of the calls of a queue at ``now``."""
         queue = self._state.queues.get(name) or Queue(name)
         waiting = [call_id for call_id in queue.waiting if call_id not in self._expired] if self._expired else ()
         opened = oldest_waiting(queue)
@@ -135,8 +139,11 @@ class Reading:
             "longest_wait_since": None if opened == NEVER else instant_text(opened),
             "longest_wait_time": None if opened == NEVER else seconds(max(self.now - opened, 0)),
             "interacting_calls": len(queue.interacting - self._expired),
-            **self._members(queue),
         }
+
+    def queue_members(self, name: str) -> Figures:
+        """Return what is true of the members of a queue at ``now``."""
+        return self._members(self._state.queues.get(name) or Queue(name))
 
     def _members(self, queue: Queue) -> Figures:
         states: Counter[str] = Counter()
