@@ -54,6 +54,7 @@ from callcenter_ws.ops.figure_metrics import FigureMetrics
 from callcenter_ws.ops.health import Health, Node
 from callcenter_ws.ops.metrics import Metrics
 from callcenter_ws.ops.peer_metrics import AmpMetrics, PeerMetrics
+from callcenter_ws.ops.webhook_metrics import WebhookMetrics
 from callcenter_ws.requests.admission import Admission
 from callcenter_ws.requests.chat_sessions import ChatSessions
 from callcenter_ws.requests.context import Context
@@ -251,6 +252,7 @@ def _add_metrics(core: Core, limits: PeerLimits, admission: Admission, amp_facto
         )
     )
     metrics.add(FigureMetrics(core.figures.counters))
+    metrics.add(WebhookMetrics(core.figures.counters.webhooks))
     metrics.add(PeerMetrics(limits))
     metrics.add(AmpMetrics(amp_factory.session_counts, amp_factory.refused, lambda: amp_factory.waiting_events))
 

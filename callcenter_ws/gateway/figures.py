@@ -8,7 +8,7 @@ from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.figures.archive import TenantArchive
 from callcenter_ws.figures.archive_thread import ArchiveCounters, ArchiveThread
-from callcenter_ws.figures.plan import CurrentPlan, TenantPlan
+from callcenter_ws.figures.plan import CurrentPlan, TenantPlan, WebhookPlan
 from callcenter_ws.figures.service import Figures
 from callcenter_ws.figures.tenant_fold import FoldContext
 from callcenter_ws.gateway.stores import EventStore
@@ -16,6 +16,8 @@ from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.statistics.counters import FigureCounters
 from callcenter_ws.statistics.store import FoldedPart
+from callcenter_ws.webhooks.delivery import webhook_sender
+from callcenter_ws.webhooks.queue import WebhookQueue
 
 
 def figures_of(
@@ -28,8 +30,9 @@ def figures_of(
     """
     hub.use_figures(store.figures, plan)
     store.figures.announced = hub.announce_figures
-    parts = _Parts(reactor, store, hub, plan, instance)
-    context = FoldContext(store=store.figures, broker=store.broker, clock=hub.clock, counters=FigureCounters())
+    counters = FigureCounters()
+    parts = _Parts(reactor, store, hub, plan, instance, counters)
+    context = FoldContext(store=store.figures, broker=store.broker, clock=hub.clock, counters=counters)
     return Figures(
         context,
         plan,
@@ -46,18 +49,28 @@ def figures_of(
 class _Parts:
     """Makes what is folded beside the figures, for each tenant."""
 
-    def __init__(self, reactor: Reactor, store: EventStore, hub: Hub, plan: CurrentPlan, instance: str) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        store: EventStore,
+        hub: Hub,
+        plan: CurrentPlan,
+        instance: str,
+        counters: FigureCounters,
+    ) -> None:
         self._reactor = reactor
         self._store = store
         self._clock = hub.clock
         self._plan = plan
         self._instance = instance
+        self._counters = counters
+        self._send = webhook_sender(reactor, hub.clock)
         self._archive_counters = ArchiveCounters()
         self._archive_thread: ArchiveThread | None = None
 
     def of(self, tenant_id: str, _plan: TenantPlan) -> Sequence[FoldedPart]:
         """Return the parts of a tenant."""
-        parts: list[FoldedPart] = []
+        parts: list[FoldedPart] = [self._webhooks(tenant_id)]
         folder = self._plan.plan.archive_folder
         if folder is not None:
             if self._archive_thread is None:
@@ -76,3 +89,12 @@ class _Parts:
                 )
             )
         return parts
+
+    def _webhooks(self, tenant_id: str) -> WebhookQueue:
+        """Return the queue of a tenant's webhooks; without any, it gives up what waits for those that there were."""
+
+        def targets() -> Sequence[WebhookPlan]:
+            plan = self._plan.plan.of(tenant_id)
+            return () if plan is None else plan.webhooks
+
+        return WebhookQueue(tenant_id, targets, self._send, self._clock, self._counters.webhooks)

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class WebhookCounters:
+    """What the webhooks of this process did since it was started.
+
+    Attributes:
+        delivered: items that their receivers have accepted.
+        failed: requests that failed.
+        dropped: items that were given up.
+        waiting: items that wait now, of the tenants that this process holds.
+    """
+
+    delivered: int = 0
+    failed: int = 0
+    dropped: int = 0
+    waiting: int = 0
 
 
 @dataclass(slots=True)
@@ -18,6 +35,7 @@ class FigureCounters:
         failed_writes: writes that failed and are repeated, because the store could not be reached.
         deposed: how often another process had taken a tenant that this one folded.
         gaps: how often the log did not reach back to the position of the figures.
+        webhooks: what the webhooks did.
     """
 
     held: int = 0
@@ -28,3 +46,4 @@ class FigureCounters:
     failed_writes: int = 0
     deposed: int = 0
     gaps: int = 0
+    webhooks: WebhookCounters = field(default_factory=WebhookCounters)

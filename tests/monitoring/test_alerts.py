@@ -148,6 +148,14 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"callcenter_ws_last_reload_successful": constant(0)},
         {"callcenter_ws_last_reload_successful": constant(1)},
     ),
+    "WebhooksFail": (
+        {"callcenter_ws_webhooks_waiting": constant(1)},
+        {"callcenter_ws_webhooks_waiting": f"5x{STEPS - 6} 0 2x5"},
+    ),
+    "WebhooksDropped": (
+        {"callcenter_ws_webhooks_dropped_total": rising(1)},
+        {"callcenter_ws_webhooks_dropped_total": constant(7)},
+    ),
     "BridgeUnreachable": ({'up{job="callcenter-bridge"}': constant(0)}, {'up{job="callcenter-bridge"}': constant(1)}),
     "BridgeExchangeDown": (
         {f"callcenter_bridge_up{PBX}": constant(0)},
