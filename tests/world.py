@@ -23,6 +23,7 @@ from callcenter_ws.events.frames import PLAIN, WireFormat
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.visibility import AgentCalls, AgentChats
 from callcenter_ws.interfaces import PublishResult
+from callcenter_ws.requests.alert_ack import AlertAckHandler
 from callcenter_ws.requests.chat_sessions import ChatSessions
 from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.dispatcher import Dispatcher
@@ -194,7 +195,14 @@ class World:
             broker=self.broker,
             broadcaster=self.broadcaster,
             authenticator=self.tokens,
-            handlers=all_handlers(chats, self.tokens, self.hub.revocations, self.clock, self.quotas),
+            handlers=all_handlers(
+                chats,
+                self.tokens,
+                self.hub.revocations,
+                self.clock,
+                self.quotas,
+                AlertAckHandler(self.broker, self.clock),
+            ),
             quotas=self.quotas,
             clock=self.clock,
             spawn=self.spawn,

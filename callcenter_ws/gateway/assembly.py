@@ -56,6 +56,7 @@ from callcenter_ws.ops.metrics import Metrics
 from callcenter_ws.ops.peer_metrics import AmpMetrics, PeerMetrics
 from callcenter_ws.ops.webhook_metrics import WebhookMetrics
 from callcenter_ws.requests.admission import Admission
+from callcenter_ws.requests.alert_ack import AlertAckHandler
 from callcenter_ws.requests.chat_sessions import ChatSessions
 from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.handlers import all_handlers
@@ -323,7 +324,14 @@ def _websocket_factory(
         broker=core.store.broker,
         broadcaster=core.broadcaster,
         authenticator=authenticator,
-        handlers=all_handlers(chats, authenticator, core.hub.revocations, core.clock, quotas),
+        handlers=all_handlers(
+            chats,
+            authenticator,
+            core.hub.revocations,
+            core.clock,
+            quotas,
+            AlertAckHandler(core.store.broker, core.clock),
+        ),
         quotas=quotas,
         clock=core.clock,
         spawn=spawn,

@@ -341,8 +341,13 @@ def all_handlers(
     revocations: Revocations,
     clock: Clock,
     quotas: Quotas,
+    *further: Handler,
 ) -> Handlers:
-    """Return the handlers of everything that a client may say."""
+    """Return the handlers of everything that a client may say.
+
+    Args:
+        further: handlers of other modules.
+    """
     return Handlers(
         SubscribeHandler(),
         UnsubscribeHandler(),
@@ -353,4 +358,5 @@ def all_handlers(
         AuthHandler(authenticator, revocations),
         ChatMessageHandler(chats, clock, quotas),
         ChatTypingHandler(chats, clock, quotas),
+        *further,
     )

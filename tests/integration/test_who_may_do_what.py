@@ -206,6 +206,17 @@ def writes_in_chats(actor: Actor) -> str:
     return "own" if answers == [True, False] else _yes_or_no(answers[0])
 
 
+def acknowledges_alerts(actor: Actor) -> str:
+    if not _opens_websocket(actor):
+        return "no"
+    client = _client(actor, session_id="of-alerts")
+    with closing(client.socket):
+        # No alert is raised: who may acknowledge some is told so.
+        code = client.request("alert.ack", {"alert_id": "alert-of-this-test"})["payload"]["code"]
+    assert code in ("forbidden", "unknown_alert")
+    return _yes_or_no(code == "unknown_alert")
+
+
 def reads_public_resources(actor: Actor) -> str:
     return _yes_or_no(all(actor.http(path) for path in ("/livez", "/readyz", "/schemas/", "/schemas/alert")))
 
@@ -317,6 +328,7 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "connect to /ws/public": connects_as_visitor,
     **{f"see {family}": _sees(family) for family in FAMILIES},
     "write chat.message, chat.typing": writes_in_chats,
+    "alert.ack": acknowledges_alerts,
     "GET /livez, GET /readyz, GET /schemas/": reads_public_resources,
     "GET /metrics from elsewhere": reads_metrics,
     "GET /ws/stats": _reads("/ws/stats"),

@@ -66,7 +66,7 @@ class TestEnvelope:
 
     @pytest.mark.parametrize(
         "type_",
-        ["", "call.incoming", "agent.login", "alert", "welcome", "error", "x" * 10_000],
+        ["", "call.incoming", "agent.login", "notification", "welcome", "error", "x" * 10_000],
     )
     def test_an_unknown_type_is_refused(self, world: World, type_: str) -> None:
         code, text = world.live(ANA).request_error(type_)
