@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 
 import msgspec
 
@@ -122,16 +123,17 @@ class RedisFigures:
             await self._redis.send("SADD", self._keys.figure_tenants, tenant_id)
             self._known.add(tenant_id)
         calls = _calls(write)
-        write_id = self._new_id() if len(calls) > 1 else ""
+        first, second = next(calls), next(calls, None)
+        write_id = self._new_id() if second else ""
         kept = 0
-        for call in calls if write_id else ():
+        for call in chain((first, second), calls) if second else ():
             if not await self._run(store, FIGURES_STAGE, self._instance, write.fence, write_id, kept, *call):
                 return False
             kept += len(call) // 3
         arguments: list[Argument] = [*store.history_arguments(NO_EVENT), self._instance, write.fence]
         arguments += ["" if write.after is None else f"{write.after.epoch} {write.after.seq}"]
         arguments += [write.position.epoch, write.position.seq, write.hold, *self._limits, write_id]
-        arguments += [kept] if write_id else [len(calls[0]) // 3, *calls[0]]
+        arguments += [kept] if write_id else [len(first) // 3, *first]
         if not await self._run(store, FIGURES_STORE, *arguments):
             return False
         if write_id:
@@ -192,18 +194,18 @@ class RedisFigures:
         self.announced(tenant_id, figures)
 
 
-def _calls(write: FigureWrite) -> list[list[Argument]]:
-    """Return the rows of a write in parts of about ``CALL_ROWS`` and ``CALL_BYTES`` at most; one part if none."""
-    calls: list[list[Argument]] = [[]]
+def _calls(write: FigureWrite) -> Iterator[list[Argument]]:
+    """Give the rows of a write in parts of about ``CALL_ROWS`` and ``CALL_BYTES`` at most; one part if none."""
+    call: list[Argument] = []
     size = 0
     for key, value in write.rows.items():
         field, text = encode_json((key.kind, key.name)), b"" if value is None else b"=" + value
-        if calls[-1] and (len(calls[-1]) >= 3 * CALL_ROWS or size + len(field) + len(text) > CALL_BYTES):
-            calls.append([])
-            size = 0
-        calls[-1] += [key.day, field, text]
+        if call and (len(call) >= 3 * CALL_ROWS or size + len(field) + len(text) > CALL_BYTES):
+            yield call
+            call, size = [], 0
+        call += [key.day, field, text]
         size += len(field) + len(text)
-    return calls
+    yield call
 
 
 def _announcements(live: Sequence[LiveFigure]) -> list[list[LiveFigure]]:
