@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
+from callcenter_ws.figures.alerting import Alerting
 from callcenter_ws.figures.archive import TenantArchive
 from callcenter_ws.figures.archive_thread import ArchiveCounters, ArchiveThread
 from callcenter_ws.figures.plan import CurrentPlan, TenantPlan, WebhookPlan
+from callcenter_ws.figures.publishing import publishing_to
 from callcenter_ws.figures.service import Figures
+from callcenter_ws.figures.settings_event import SettingsEvent
 from callcenter_ws.figures.tenant_fold import FoldContext
 from callcenter_ws.gateway.stores import EventStore
 from callcenter_ws.runtime.background import spawn
@@ -64,13 +67,18 @@ class _Parts:
         self._plan = plan
         self._instance = instance
         self._counters = counters
+        self._publish = publishing_to(store.broker)
         self._send = webhook_sender(reactor, hub.clock)
         self._archive_counters = ArchiveCounters()
         self._archive_thread: ArchiveThread | None = None
 
-    def of(self, tenant_id: str, _plan: TenantPlan) -> Sequence[FoldedPart]:
+    def of(self, tenant_id: str, plan: TenantPlan) -> Sequence[FoldedPart]:
         """Return the parts of a tenant."""
-        parts: list[FoldedPart] = [self._webhooks(tenant_id)]
+        parts: list[FoldedPart] = [
+            SettingsEvent(tenant_id, plan, self._publish, now=self._clock.time),
+            Alerting(tenant_id, plan, self._publish),
+            self._webhooks(tenant_id),
+        ]
         folder = self._plan.plan.archive_folder
         if folder is not None:
             if self._archive_thread is None:
