@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from callcenter_ws.statistics.alerts import Instance, is_active, is_due_again, step
+from callcenter_ws.statistics.alerts import Instance, is_active, is_due_again, step, step_out
 from callcenter_ws.statistics.rules import AlertRule, Clear, Raise, Schedule
 
 WAITS = AlertRule(
@@ -70,3 +70,18 @@ def test_a_schedule_over_midnight_keeps_to_the_clock_on_the_night_when_clocks_ch
     hours = [(start + timedelta(hours=hour)).astimezone(berlin) for hour in range(-1, 8)]
     # 22:00 to 03:00 is six hours that night, since the hour from two to three comes twice.
     assert [is_active(night, local) for local in hours] == [False, *[True] * 6, False, False]
+
+
+def test_a_schedule_over_the_night_on_which_an_hour_is_missing() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    night = Schedule(days="sat", from_="22:00", to="03:00")
+    start = datetime(2026, 3, 28, 21, tzinfo=ZoneInfo("UTC"))
+    hours = [(start + timedelta(hours=hour)).astimezone(berlin) for hour in range(-1, 6)]
+    # 22:00 to 03:00 is four hours that night, since there is no hour from two to three.
+    assert [is_active(night, local) for local in hours] == [False, *[True] * 4, False, False]
+
+
+def test_an_alert_whose_rule_is_not_evaluated_ends() -> None:
+    pending, raised = Instance("r", "q", phase="pending"), Instance("r", "q", phase="recovering")
+    assert (step_out(pending, 1), pending.phase) == (None, "normal")
+    assert (step_out(raised, 1), raised.phase) == ("cleared", "recovering")
