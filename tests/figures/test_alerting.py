@@ -263,3 +263,13 @@ def test_many_rules_of_many_queues_are_evaluated_in_turns(monkeypatch: pytest.Mo
     assert len(world.seen()) == 2_000
     most_of_one_queue = 75 + 50 * 23
     assert max(costs) < UNITS_PER_SECOND + most_of_one_queue
+
+
+@pytest.mark.parametrize(("no_data", "seen"), [("keep", []), ("clear", []), ("raise", [("raised", "q", 1)])])
+def test_a_window_without_calls_does_as_no_data_says(no_data: Any, seen: list[tuple[str, str, int]]) -> None:
+    rule = AlertRule(
+        name="sl", queues=("q",), metric="service_level", window="today", raise_=Raise(below=80), no_data=no_data
+    )
+    world = World(rule)
+    world.run(1, 3)
+    assert world.seen() == seen
