@@ -41,7 +41,7 @@ BESIDE: dict[str, set[str]] = {
     "bridge": {"errors", "runtime", "events", "remote"},
     "testing": {"errors", "runtime"},
     # The simulator is a sender like any other; its page is an HTTP resource.
-    "demo": {"errors", "runtime", "auth", "config", "http", "remote", "bridge"},
+    "demo": {"errors", "runtime", "auth", "config", "http", "remote", "bridge", "statistics.rules"},
     "cli": {
         "errors",
         "runtime",

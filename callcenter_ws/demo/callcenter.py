@@ -19,7 +19,8 @@ class CallCenter:
     """Twenty agents, three queues, calls and chats, as events of the catalogue.
 
     The events are consistent: only calls that rang are answered, an agent has one call at a time, and every call and
-    chat ends. Each event type except ``presence.changed`` occurs within a few minutes of model time.
+    chat ends. Each event type of senders occurs within a few minutes of model time, except ``presence.changed`` and
+    ``queue.stats``, which the gateway makes.
 
     Args:
         random: the only source of randomness.
@@ -30,11 +31,8 @@ class CallCenter:
     def __init__(self, random: Random, unix_time: Callable[[float], float], prefix: str) -> None:
         self._scheduler = Scheduler(random, unix_time)
         self._agents = AgentPool(self._scheduler, AGENTS, self._agent_changed)
-        self._queues = {
-            name: Queue(self._scheduler, name, [agent for agent in self._agents.agents if name in agent.person.queues])
-            for name in QUEUES
-        }
-        self._distributor = CallDistributor(self._scheduler, self._agents, list(self._queues.values()), prefix)
+        queues = [Queue(self._scheduler, name) for name in QUEUES]
+        self._distributor = CallDistributor(self._scheduler, self._agents, queues, prefix)
         self._recipients = ShuffleBag(random, [DEMO_AGENT.user_id, *[person.user_id for person in AGENTS[1:4]]])
         self._agents.open()
         self._distributor.open()
@@ -52,8 +50,6 @@ class CallCenter:
         return self._scheduler.step()
 
     def _agent_changed(self, agent: Agent) -> None:
-        for name in agent.person.queues:
-            self._queues[name].figures_changed()
         if agent.state == "available":
             self._distributor.distribute()
 

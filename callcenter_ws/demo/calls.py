@@ -10,12 +10,8 @@ from callcenter_ws.demo.agents import Agent, AgentPool
 from callcenter_ws.demo.sample_data import CALLERS, QUEUES
 from callcenter_ws.demo.scheduler import ScheduledCall, Scheduler, ShuffleBag
 
-STATS_INTERVAL_SECONDS = 3.0
-"""The minimum seconds between two ``queue.stats`` of one queue."""
-
 _ALERT_WAITING_CALLS = 4
 _ALERT_INTERVAL_SECONDS = 90.0
-_SERVICE_LEVEL_SECONDS = 20.0
 
 _COURSES = ("plain",) * 10 + ("held",) * 5 + ("transferred to agent",) * 3 + ("transferred to queue",) * 2
 _WAITS = ("long",) * 11 + ("short",)
@@ -77,30 +73,17 @@ class SimulatedCall:
 
 
 class Queue:
-    """One queue of calls, and its figures for wallboards.
+    """One queue of calls; the gateway derives its figures."""
 
-    Args:
-        members: the agents who serve it.
-    """
-
-    def __init__(self, scheduler: Scheduler, name: str, members: Sequence[Agent]) -> None:
+    def __init__(self, scheduler: Scheduler, name: str) -> None:
         self.name = name
         self.waiting: list[SimulatedCall] = []
         self._scheduler = scheduler
-        self._members = list(members)
-        self._answered = 0
-        self._answered_in_time = 0
-        self._waited = 0.0
-        self._completed = 0
-        self._abandoned = 0
-        self._stats_emitted_at = -STATS_INTERVAL_SECONDS
-        self._stats_scheduled = False
         self._alerted_at = -_ALERT_INTERVAL_SECONDS
 
     def enter(self, call: SimulatedCall) -> None:
         """Append a call to the queue."""
         self.waiting.append(call)
-        self.figures_changed()
         alert_is_due = self._scheduler.now - self._alerted_at >= _ALERT_INTERVAL_SECONDS
         if len(self.waiting) >= _ALERT_WAITING_CALLS and alert_is_due:
             self._alerted_at = self._scheduler.now
@@ -113,54 +96,6 @@ class Queue:
     def leave(self, call: SimulatedCall) -> None:
         """Remove a call from the queue."""
         self.waiting.remove(call)
-        self.figures_changed()
-
-    def count_answered(self, waited: float) -> None:
-        """Count a call that was answered after ``waited`` seconds."""
-        self._answered += 1
-        self._answered_in_time += waited <= _SERVICE_LEVEL_SECONDS
-        self._waited += waited
-
-    def count_completed(self) -> None:
-        """Count a call that has ended after it was answered."""
-        self._completed += 1
-        self.figures_changed()
-
-    def count_abandoned(self) -> None:
-        """Count a call whose caller hung up while it waited."""
-        self._abandoned += 1
-        self.figures_changed()
-
-    def figures_changed(self) -> None:
-        """Schedule a ``queue.stats`` event, as soon as ``STATS_INTERVAL_SECONDS`` allows."""
-        if not self._stats_scheduled:
-            self._stats_scheduled = True
-            due_in = self._stats_emitted_at + STATS_INTERVAL_SECONDS - self._scheduler.now
-            self._scheduler.call_later(max(0.0, due_in), self._emit_stats)
-
-    def _emit_stats(self) -> None:
-        self._stats_scheduled = False
-        self._stats_emitted_at = self._scheduler.now
-        self._scheduler.emit("queue.stats", self._figures())
-        if self.waiting:
-            self.figures_changed()  # the longest waiting time grows without any other change
-
-    def _figures(self) -> dict[str, str | int | float]:
-        states = [agent.state for agent in self._members]
-        now = self._scheduler.now
-        answered = self._answered
-        return {
-            "queue_name": self.name,
-            "calls_waiting": len(self.waiting),
-            "available_agents": states.count("available"),
-            "logged_in_agents": len(states) - states.count("offline"),
-            "talking_agents": states.count("talking") + states.count("hold"),
-            "longest_wait_time": round(max((now - call.queued for call in self.waiting), default=0.0), 1),
-            "average_wait_time": round(self._waited / answered, 1) if answered else 0.0,
-            "completed_calls": self._completed,
-            "abandoned_calls": self._abandoned,
-            "service_level": round(100 * self._answered_in_time / answered, 1) if answered else 100.0,
-        }
 
 
 class CallDistributor:
@@ -244,7 +179,6 @@ class CallDistributor:
         call.agent = None
         position = queue.waiting.index(call) + 1
         waited = self._leave(call, "abandoned")
-        queue.count_abandoned()
         self._scheduler.emit("call.abandoned", call.fields(wait_seconds=_seconds(waited), position=position))
         if agent is not None:
             self._agents.set_state(agent, "available")
@@ -274,8 +208,7 @@ class CallDistributor:
         self.distribute()
 
     def _answer_queued(self, call: SimulatedCall) -> None:
-        assert call.queue is not None  # noqa: S101 - narrows the type
-        call.queue.count_answered(self._leave(call, "answered"))
+        self._leave(call, "answered")
         self._answer(call)
 
     # Connected
@@ -344,9 +277,7 @@ class CallDistributor:
     def _end(self, call: SimulatedCall) -> None:
         agent = call.agent
         assert agent is not None  # noqa: S101 - narrows the type
-        assert call.queue is not None  # noqa: S101 - narrows the type
         call.talked += self._scheduler.now - call.answered
-        call.queue.count_completed()
         self._scheduler.emit(
             "call.ended",
             call.fields(

@@ -5,10 +5,35 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from callcenter_ws.config.settings import ControlSettings, PublicTenantSettings, Settings, StoreSettings
+from callcenter_ws.config.tenant_settings import TenantSettings, TenantStatistics
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.runtime.endpoints import EndpointDescription
+from callcenter_ws.statistics.rules import AlertRule, Clear, Raise
 
 _ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+DEMO_TENANT = TenantSettings(
+    statistics=TenantStatistics(enabled=True),
+    alerts=(
+        AlertRule(
+            name="long wait",
+            queues=("*",),
+            metric="longest_wait_time",
+            raise_=Raise(above=30, for_=5),
+            clear=Clear(at_most=15, for_=5),
+        ),
+        AlertRule(
+            name="service level",
+            queues=("*",),
+            metric="service_level",
+            window="last_30m",
+            raise_=Raise(below=70, for_=10),
+            clear=Clear(at_least=80, for_=10),
+            min_offered=5,
+        ),
+    ),
+)
+"""The statistics and alerts of the demo's tenant, unless the configuration has a table for it."""
 
 
 def page_url(settings: Settings) -> str:
@@ -45,7 +70,8 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
     """Return ``settings`` with what the demo needs.
 
     The demo page may connect, tokens are signed with the development secret, the simulator sends over a unix socket,
-    visitors of the demo's tenant need no token, and events and the control socket are in the demo's folder.
+    visitors of the demo's tenant need no token, and events and the control socket are in the demo's folder. The gateway
+    derives the statistics of the demo's tenant, and raises alerts.
     """
     origins = page_origins(state.url)
     tenant = settings.public.tenants.get(state.tenant, PublicTenantSettings(anonymous=True))
@@ -62,4 +88,5 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
         amp=replace(settings.amp, listen=(EndpointDescription.parse(state.amp_listen), *other_listeners)),
         control=replace(settings.control, socket=str(state.control_socket)) if own_socket else settings.control,
         public=replace(settings.public, tenants={**settings.public.tenants, state.tenant: tenant}),
+        tenants=replace(settings.tenants, by_name={state.tenant: DEMO_TENANT, **settings.tenants.by_name}),
     )
