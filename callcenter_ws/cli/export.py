@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+
+from twisted.internet.task import deferLater
 
 from callcenter_ws.broker.redis.broker import RedisBroker
 from callcenter_ws.broker.sqlite.export import stored_events
@@ -29,6 +31,9 @@ from callcenter_ws.statistics.export_line import export_line, read_line
 
 PAGE_EVENTS = 500
 """Events of one page that is read from Redis."""
+
+CONNECT_SECONDS = 15.0
+"""How long to wait until Redis is connected."""
 
 
 def add(commands: Commands) -> None:
@@ -53,41 +58,61 @@ def export(arguments: argparse.Namespace) -> int:
     """Print the lines; return the exit status."""
     settings = None if arguments.config is None and not arguments.set else settings_of(arguments)
     tenant_id = arguments.tenant or _demo_tenant(arguments)
-    out = sys.stdout.buffer
-    for line in _lines(arguments, settings, tenant_id):
-        if _is_wanted(line, arguments):
-            out.write(line.text + b"\n")
-    out.flush()
+    archive = arguments.archive or (None if settings is None else settings.archive.folder)
+    printing = _Printing(arguments, archive, tenant_id)
+    printing.print_archive()
+    _read_store(arguments, settings, tenant_id, printing.take, has_archive=archive is not None)
+    printing.flush()
     return 0
 
 
-def _is_wanted(line: Line, arguments: argparse.Namespace) -> bool:
-    received = line.event.received_ms
-    if arguments.since is not None and received < arguments.since:
-        return False
-    return arguments.until is None or received < arguments.until
+Take = Callable[[str, Publication], None]
+"""Takes the epoch and the next event of a store."""
 
 
-def _lines(arguments: argparse.Namespace, settings: Settings | None, tenant_id: str) -> Iterator[Line]:
-    merge = Merge()
-    archive = arguments.archive or (None if settings is None else settings.archive.folder)
-    files = [] if archive is None else _files(archive, tenant_id, arguments.since)
-    yield from archived_lines(files, merge, _warn)
-    begun = False
-    for epoch, publication in _stored(arguments, settings, tenant_id, has_archive=archive is not None):
-        last = merge.last(epoch)
-        if not begun and last and publication.seq > last + 1 and archive is not None:
+class _Printing:
+    """Prints the lines of the archive, then what the store has beyond them."""
+
+    def __init__(self, arguments: argparse.Namespace, archive: Path | None, tenant_id: str) -> None:
+        self._arguments = arguments
+        self._archive = archive
+        self._tenant_id = tenant_id
+        self._merge = Merge()
+        self._has_begun = False
+        self._out = sys.stdout.buffer
+
+    def print_archive(self) -> None:
+        """Print the lines of the archive that are new."""
+        if self._archive is not None:
+            files = _files(self._archive, self._tenant_id, self._arguments.since)
+            for line in archived_lines(files, self._merge, _warn):
+                self._print(line)
+
+    def take(self, epoch: str, publication: Publication) -> None:
+        """Print an event of the store, unless the archive has it."""
+        last = self._merge.last(epoch)
+        if not self._has_begun and last and publication.seq > last + 1:
             # What is missing was archived, and trimmed from the store, since the files were read.
-            yield from archived_lines(_files(archive, tenant_id, arguments.since), merge, _warn)
-            last = merge.last(epoch)
+            self.print_archive()
+            last = self._merge.last(epoch)
         if last and publication.seq > last + 1:
             _warn(f"events {last + 1:,} to {publication.seq - 1:,} are neither in this archive nor in the store")
-        begun = True
+        self._has_begun = True
         if publication.seq > last:
             text = export_line(publication, epoch)
             line = Line(text, read_line(text))
-            if merge.is_new(line):
-                yield line
+            if self._merge.is_new(line):
+                self._print(line)
+
+    def _print(self, line: Line) -> None:
+        received = line.event.received_ms
+        since, until = self._arguments.since, self._arguments.until
+        if (since is None or received >= since) and (until is None or received < until):
+            self._out.write(line.text + b"\n")
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        self._out.flush()
 
 
 def _files(archive: Path, tenant_id: str, since: int | None) -> list[Path]:
@@ -101,10 +126,10 @@ def _files(archive: Path, tenant_id: str, since: int | None) -> list[Path]:
     return [path for path in files if day_of_file(path) >= first]
 
 
-def _stored(
-    arguments: argparse.Namespace, settings: Settings | None, tenant_id: str, *, has_archive: bool
-) -> Iterator[tuple[str, Publication]]:
-    """Yield the epoch and each event that the store has.
+def _read_store(
+    arguments: argparse.Namespace, settings: Settings | None, tenant_id: str, take: Take, *, has_archive: bool
+) -> None:
+    """Have each event that the store has taken, in order.
 
     Raises:
         CommandFailed: it cannot be read.
@@ -116,18 +141,18 @@ def _stored(
         path = settings.store_file
     if path is not None:
         try:
-            yield from stored_events(path, tenant_id)
+            for epoch, publication in stored_events(path, tenant_id):
+                take(epoch, publication)
         except StoreUnusable as error:
             raise CommandFailed(str(error)) from None
     elif settings is not None and settings.redis_is_used:
-        yield from _events_in_redis(settings, tenant_id)
+        _read_redis(settings, tenant_id, take)
     elif not has_archive:
         raise CommandFailed("the store is in the memory of the gateway, and there is no archive: nothing can be read")
 
 
-def _events_in_redis(settings: Settings, tenant_id: str) -> Iterator[tuple[str, Publication]]:
-    """Yield what Redis has; each page is read by a connection that is kept for all."""
-    found: list[tuple[str, Publication]] = []
+def _read_redis(settings: Settings, tenant_id: str, take: Take) -> None:
+    """Have each event in Redis taken, page by page: the log may be larger than the memory."""
 
     async def read(reactor: Reactor) -> None:
         store = settings.store
@@ -143,12 +168,11 @@ def _events_in_redis(settings: Settings, tenant_id: str) -> Iterator[tuple[str, 
         )
         await broker.start(lambda _publications: None)
         try:
+            await _connected(reactor, broker, settings)
             log, seq = broker.tenant_store(tenant_id), 0
-            while True:
-                page = await log.read_log(seq, PAGE_EVENTS)
-                if not page.publications:
-                    return
-                found.extend((page.epoch, publication) for publication in page.publications)
+            while (page := await log.read_log(seq, PAGE_EVENTS)).publications:
+                for publication in page.publications:
+                    take(page.epoch, publication)
                 seq = page.publications[-1].seq
         finally:
             await broker.stop()
@@ -157,9 +181,23 @@ def _events_in_redis(settings: Settings, tenant_id: str) -> Iterator[tuple[str, 
         run_in_reactor(read)
     except Refusal as refusal:
         raise CommandFailed(f"{settings.store_name}: {refusal.message}") from None
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as error:
         raise CommandFailed(str(error)) from None
-    yield from found
+
+
+async def _connected(reactor: Reactor, broker: RedisBroker, settings: Settings) -> None:
+    """Wait until Redis is connected.
+
+    Raises:
+        CommandFailed: it is not in time.
+    """
+    deadline = reactor.seconds() + CONNECT_SECONDS
+    while (problem := broker.not_ready()) is not None:
+        if reactor.seconds() >= deadline:
+            raise CommandFailed(f"{settings.store_name}: {problem}")
+        await deferLater(reactor, 0.02)
 
 
 def _demo_tenant(arguments: argparse.Namespace) -> str:

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.figures.archive_files import TenantFolder, day_number, day_text
-from callcenter_ws.figures.archive_thread import ArchiveCounters, ArchiveThread, close_file, write_events
+from callcenter_ws.figures.archive_thread import ArchiveThread, close_file, write_events
 from callcenter_ws.interfaces import HistoryPage
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.backoff import Backoff
@@ -28,6 +28,7 @@ from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.log_fields import Name
 from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.statistics.checkpoint import NO_DAY, RowKey, Rows
+from callcenter_ws.statistics.counters import ArchiveCounters
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.store import FigureStore
 

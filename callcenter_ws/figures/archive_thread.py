@@ -1,9 +1,8 @@
-"""The thread that writes the files of all archives, what it runs, and the counters."""
+"""The thread that writes the files of all archives, and what it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorFromThreads
@@ -15,21 +14,6 @@ from callcenter_ws.runtime.threads import DedicatedThreadPool
 from callcenter_ws.statistics.export_line import export_line
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class ArchiveCounters:
-    """The numbers of the archives of all tenants, for the metrics.
-
-    Attributes:
-        failures: appends that failed, and are repeated.
-        lost: events that the store had trimmed before they were archived, as the disk did not work for too long.
-    """
-
-    events: int = 0
-    bytes: int = 0
-    failures: int = 0
-    lost: int = 0
 
 
 class ArchiveThread:

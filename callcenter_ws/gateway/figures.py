@@ -8,7 +8,7 @@ from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.figures.alerting import Alerting
 from callcenter_ws.figures.archive import TenantArchive
-from callcenter_ws.figures.archive_thread import ArchiveCounters, ArchiveThread
+from callcenter_ws.figures.archive_thread import ArchiveThread
 from callcenter_ws.figures.plan import CurrentPlan, TenantPlan, WebhookPlan
 from callcenter_ws.figures.publishing import publishing_to
 from callcenter_ws.figures.service import Figures
@@ -69,7 +69,6 @@ class _Parts:
         self._counters = counters
         self._publish = publishing_to(store.broker)
         self._send = webhook_sender(reactor, hub.clock)
-        self._archive_counters = ArchiveCounters()
         self._archive_thread: ArchiveThread | None = None
 
     def of(self, tenant_id: str, plan: TenantPlan) -> Sequence[FoldedPart]:
@@ -93,7 +92,7 @@ class _Parts:
                     self._clock,
                     spawn,
                     self._archive_thread,
-                    self._archive_counters,
+                    self._counters.archive,
                 )
             )
         return parts

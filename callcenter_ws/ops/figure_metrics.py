@@ -31,3 +31,12 @@ class FigureMetrics:
         yield counter(
             "figures_gaps", "Gaps in statistics: events were trimmed before they were counted.", counters.gaps
         )
+        archive = counters.archive
+        yield counter("archive_events", "Events that were appended to the archive.", archive.events)
+        yield counter("archive_bytes", "Compressed bytes that were appended to the archive.", archive.bytes)
+        yield counter(
+            "archive_appends_failed", "Appends to the archive that failed and are repeated.", archive.failures
+        )
+        yield counter(
+            "archive_events_lost", "Events that were trimmed from the store before they were archived.", archive.lost
+        )

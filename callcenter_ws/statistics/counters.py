@@ -23,6 +23,22 @@ class WebhookCounters:
 
 
 @dataclass(slots=True)
+class ArchiveCounters:
+    """What the archives of all tenants did since the process was started.
+
+    Attributes:
+        events, bytes: what was appended to files; the bytes are compressed.
+        failures: appends that failed, and are repeated.
+        lost: events that the store had trimmed before they were archived, as the disk did not work for too long.
+    """
+
+    events: int = 0
+    bytes: int = 0
+    failures: int = 0
+    lost: int = 0
+
+
+@dataclass(slots=True)
 class FigureCounters:
     """What folding did since the process was started.
 
@@ -36,6 +52,7 @@ class FigureCounters:
         deposed: how often another process had taken a tenant that this one folded.
         gaps: how often the log did not reach back to the position of the figures.
         webhooks: what the webhooks did.
+        archive: what the archives did.
     """
 
     held: int = 0
@@ -47,3 +64,4 @@ class FigureCounters:
     deposed: int = 0
     gaps: int = 0
     webhooks: WebhookCounters = field(default_factory=WebhookCounters)
+    archive: ArchiveCounters = field(default_factory=ArchiveCounters)

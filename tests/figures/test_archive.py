@@ -15,10 +15,11 @@ from callcenter_ws.events.publication import Publication
 from callcenter_ws.figures import archive as archive_module
 from callcenter_ws.figures.archive import APPEND_SECONDS, TenantArchive
 from callcenter_ws.figures.archive_files import DIGESTS, read_lines
-from callcenter_ws.figures.archive_thread import ArchiveCounters, ArchiveThread, T
+from callcenter_ws.figures.archive_thread import ArchiveThread, T
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.json import decode_json
 from callcenter_ws.statistics.checkpoint import RowKey
+from callcenter_ws.statistics.counters import ArchiveCounters
 from callcenter_ws.statistics.store import FigurePosition, FigureWrite
 from callcenter_ws.testing import FakeClock, run
 
