@@ -45,3 +45,27 @@ def test_figures_are_the_same_after_a_kill(start_gateway: Callable[..., Any], tm
     wait_until(
         lambda: figures_of(gateway, "offered", "flow_out", "lost") == {"sales": [1, 1, 0]}, "the figures after the kill"
     )
+
+
+ALERT = """
+[[tenants.acme.alerts]]
+name = "sales waits"
+queues = ["sales"]
+metric = "calls_waiting"
+raise = { above = 0 }
+clear = { at_most = 0 }
+"""
+
+
+def test_an_alert_is_raised_and_cleared(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway(STATISTICS + ALERT)
+    client = gateway.connect("supervisor", "/ws")
+    publish(gateway, ("queue.joined", CALL))
+    raised = client.receive_type("queue.alert.raised")
+    assert raised["seq"]
+    late = gateway.connect("wallboard", "/ws?snapshot=1")
+    events = late.receive_type("snapshot")["payload"]["events"]
+    assert raised["id"] in [event["id"] for event in events]
+    publish(gateway, ("queue.left", {**CALL, "reason": "timeout"}))
+    cleared = client.receive_type("queue.alert.cleared")
+    assert cleared["payload"]["alert_id"] == raised["payload"]["alert_id"]
