@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from twisted.logger import Logger
 
-from callcenter_ws.errors import Refusal
+from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.figures.plan import TenantPlan
 from callcenter_ws.figures.tenant_fold import Deposed, FoldContext, PartsOf, TenantFold
@@ -36,6 +36,7 @@ class TenantHolder:
         self._is_loaded = False
         self._is_due = False
         self._is_unreadable = False
+        self._is_stopped = False
         self._fence: int | None = None
         self._flight = SingleFlight(self._work, context.clock, spawn, backoff=Backoff(0.2, 10), delay=0)
 
@@ -73,13 +74,23 @@ class TenantHolder:
         Raises:
             Refusal: the store cannot be reached. A fold goes on: what it writes is checked by the store.
         """
+        if not self._may_claim():
+            return
         claim = await self._context.store.claim(self.tenant_id)
+        if not self._may_claim():
+            # It was given back while this claim was under way.
+            if claim.is_held:
+                await self._context.store.release(self.tenant_id, claim.fence)
+            return
         fence = claim.fence if claim.is_held else None
         if fence != self._fence:
             if self._fence is not None:
                 self._context.counters.deposed += 1
             self._fence = fence
             self._flight.request()
+
+    def _may_claim(self) -> bool:
+        return not self._is_stopped and not self._is_unreadable
 
     async def _work(self) -> None:
         fold = self._fold
@@ -90,13 +101,13 @@ class TenantHolder:
         try:
             await self._advance(self._fence)
         except Deposed:
-            self._context.counters.deposed += 1
+            _log.info("the statistics of tenant {tenant} are loaded again", tenant=Name(self.tenant_id))
             await self._drop()
             await self.claim()
-            self._flight.request()
+            raise Refusal(ErrorCode.UNAVAILABLE, "the statistics are loaded again") from None
         except Refusal:
             raise
-        except (UnknownVersion, msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (UnknownVersion, msgspec.DecodeError) as error:
             self._is_unreadable = True
             await self._drop()
             _log.critical(
@@ -104,10 +115,13 @@ class TenantHolder:
                 tenant=Name(self.tenant_id),
                 reason=str(error),
             )
+            # Another process may be of the version that can read them.
+            await self._give_back()
         except Exception:
-            # A bug: the state may be half changed. It is loaded again.
+            # A bug: the state may be half changed. It is loaded again, after the delay of a failure.
+            _log.failure("unhandled error in the statistics of tenant {tenant}", tenant=Name(self.tenant_id))
             await self._drop()
-            raise
+            raise Refusal(ErrorCode.UNAVAILABLE, "the statistics are loaded again") from None
 
     async def _advance(self, fence: int) -> None:
         if self._fold is None:
@@ -135,11 +149,18 @@ class TenantHolder:
 
     async def stop(self) -> None:
         """Write what changed, and give the tenant back; what cannot be written is folded again from the log."""
+        self._is_stopped = True
+        if self._fold is not None:
+            self._fold.end()
         await self._flight.stopped()
-        fold, self._fold = self._fold, None
-        if fold is not None and self._is_loaded:
+        if self._fold is not None and self._is_loaded:
+            fold, self._fold = self._fold, None
             self._context.counters.held -= 1
             await fold.stop()
+        await self._drop()
+        await self._give_back()
+
+    async def _give_back(self) -> None:
         fence, self._fence = self._fence, None
         if fence is not None:
             try:

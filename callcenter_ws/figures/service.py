@@ -13,6 +13,7 @@ from callcenter_ws.figures.plan import CurrentPlan, Plan
 from callcenter_ws.figures.tenant_fold import FoldContext, PartsOf
 from callcenter_ws.interfaces import Position
 from callcenter_ws.runtime.background import Spawn
+from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.clock import Timer
 from callcenter_ws.runtime.log_fields import Name
 from callcenter_ws.runtime.single_flight import SingleFlight
@@ -69,9 +70,10 @@ class Figures:
         self._holders: dict[str, TenantHolder] = {}
         self._timer: Timer | None = None
         self._claims = SingleFlight(self._claim_all, self._clock, spawn)
-        self._discovery = SingleFlight(self._discover, self._clock, spawn)
+        self._discovery = SingleFlight(self._discover, self._clock, spawn, backoff=Backoff(0.5, DISCOVERY_SECONDS))
         self._changes = SingleFlight(self._apply_plan, self._clock, spawn, delay=0)
         self._outdated: list[TenantHolder] = []
+        self._removed: set[str] = set()
         self._ticks = 0
         self._is_full = False
 
@@ -107,8 +109,9 @@ class Figures:
         await self._changes.stopped()
         await self._discovery.stopped()
         await self._claims.stopped()
-        for holder in list(self._holders.values()):
+        for holder in [*self._outdated, *self._holders.values()]:
             await holder.stop()
+        self._outdated.clear()
         self._holders.clear()
 
     def use(self, plan: Plan) -> None:
@@ -121,6 +124,7 @@ class Figures:
         self._changes.request()
 
     async def _apply_plan(self) -> None:
+        self._removed.clear()
         while self._outdated:
             holder = self._outdated.pop()
             await holder.stop()
@@ -155,8 +159,9 @@ class Figures:
         for tenant_id in sorted(names):
             if plan.is_enabled(tenant_id):
                 self._add(tenant_id)
-            elif tenant_id in stored:
+            elif tenant_id in stored and tenant_id not in self._removed:
                 await store.remove_live(tenant_id)
+                self._removed.add(tenant_id)
 
     def _tick(self) -> None:
         self._timer = self._clock.call_later(TICK_SECONDS, self._tick)

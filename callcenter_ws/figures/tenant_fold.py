@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.figures.plan import TenantPlan
 from callcenter_ws.figures.restore import RUNNER, Progress, Restored, restore
+from callcenter_ws.figures.waiting import Waiting
 from callcenter_ws.interfaces import Broker
 from callcenter_ws.runtime.background import next_turn
 from callcenter_ws.runtime.clock import Clock
@@ -31,14 +31,14 @@ from callcenter_ws.statistics.store import (
 )
 from callcenter_ws.statistics.sums import DAY_MS
 
-MAX_WAITING = 20_000
-"""Publications that wait to be folded; beyond that they are read from the log, which has them too."""
-
 PAGE = 200
 """Publications that are read from the log at once."""
 
 MAX_DIRTY = 500
 """Changed entities at which rows are written before the second ends."""
+
+MAX_UNWRITTEN = 10_000
+"""Publications after which rows are written while the fold catches up, so that a restart does not repeat all of it."""
 
 SECONDS_PER_TURN = 0.004
 """Time after which a turn applies no further publication."""
@@ -67,10 +67,10 @@ class FoldContext:
 
 
 class TenantFold:
-    """Folds one tenant under one claim. ``run`` loads, catches up, and goes on until ``stop`` or an exception.
+    """Folds one tenant under one claim: ``load`` first, then ``advance`` and ``tick`` until ``stop`` or ``drop``.
 
-    Publications that are delivered wait in a queue, at most ``MAX_WAITING``; since position and log are exact, what
-    does not fit is dropped, and read from the log in its turn.
+    Publications that are delivered wait in a bounded queue; since position and log are exact, what does not fit is
+    dropped, and read from the log in its turn.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TenantFold:
         self._progress = Progress()
         self._rows: Rows = {}
         self._announced: dict[str, LiveFigure] = {}
-        self._waiting: deque[Publication] = deque()
+        self._waiting = Waiting()
         self._head = 0
         # The head when the fold was loaded: from there on it is current.
         self._target = 0
@@ -102,13 +102,16 @@ class TenantFold:
     def offer(self, publications: Sequence[Publication]) -> None:
         """Accept publications in order of ``seq``; they are folded later."""
         self._head = publications[-1].seq
-        if len(self._waiting) < MAX_WAITING:
-            self._waiting.extend(publications)
+        self._waiting.extend(publications)
 
     def interrupted(self) -> None:
         """Compare the position with the log: deliveries were interrupted, or history was lost."""
         self._waiting.clear()
         self._must_check = True
+
+    def end(self) -> None:
+        """Have ``advance`` return after its present step, also while the fold catches up."""
+        self._is_stopped = True
 
     @property
     def behind(self) -> int:
@@ -155,19 +158,16 @@ class TenantFold:
         """
         while not self._is_stopped and not (self._is_current and is_due()):
             seq = self._state.seq
-            while self._waiting and self._waiting[0].seq <= seq:
-                self._waiting.popleft()
             if self._must_check:
                 await self._check()
-            elif self._waiting and self._waiting[0].seq == seq + 1:
-                self._apply_waiting()
+            elif self._waiting.has(seq + 1):
+                await self._apply_waiting()
             elif self._head > seq:
                 await self._read()
             else:
                 break
-            if self._dirty() >= MAX_DIRTY:
-                self._live.note(self._state)
-                await self._write(())
+            if self._dirty() >= MAX_DIRTY or self._state.seq - self._written_seq >= MAX_UNWRITTEN:
+                await self._write_rows()
             await next_turn(self._clock)
             if self._state.seq >= self._target:
                 self._become_current()
@@ -183,14 +183,11 @@ class TenantFold:
     def _dirty(self) -> int:
         return sum(map(len, self._state.dirty.values())) + len(self._state.gone)
 
-    def _apply_waiting(self) -> None:
+    async def _apply_waiting(self) -> None:
         ends = self._clock.monotonic() + SECONDS_PER_TURN
-        waiting = self._waiting
-        expected = self._state.seq + 1
-        while waiting and waiting[0].seq == expected and self._dirty() < MAX_DIRTY:
-            self._apply(waiting.popleft())
-            expected += 1
-            if not expected % 16 and self._clock.monotonic() >= ends:
+        while self._waiting.has(self._state.seq + 1) and self._dirty() < MAX_DIRTY:
+            await self._apply(self._waiting.take())
+            if not self._state.seq % 16 and self._clock.monotonic() >= ends:
                 break
 
     async def _read(self) -> None:
@@ -201,11 +198,11 @@ class TenantFold:
             raise Deposed
         self._head = max(self._head, page.head)
         if not page.reachable:
-            self._counters.gaps += 1
             oldest = await self._store.oldest_in_log(self.tenant_id)
             if oldest <= seq:
                 # The log was read while it was trimmed, or is not there yet; the next page says more.
-                return
+                raise Refusal(ErrorCode.UNAVAILABLE, "the log of events cannot be read yet")
+            self._counters.gaps += 1
             self._log_gap(seq, oldest)
             self._state.seq = oldest
             return
@@ -214,7 +211,7 @@ class TenantFold:
             raise Refusal(ErrorCode.UNAVAILABLE, "the log of events cannot be read yet")
         ends = self._clock.monotonic() + SECONDS_PER_TURN
         for publication in page.publications:
-            self._apply(publication)
+            await self._apply(publication)
             if self._clock.monotonic() >= ends:
                 await next_turn(self._clock)
                 ends = self._clock.monotonic() + SECONDS_PER_TURN
@@ -230,31 +227,39 @@ class TenantFold:
             last=oldest,
         )
 
-    def _apply(self, publication: Publication) -> None:
+    async def _apply(self, publication: Publication) -> None:
         received = publication.event.received_ms
-        self._evaluate_seconds((received - 1) // 1000)
+        await self._evaluate_seconds((received - 1) // 1000)
         apply_publication(self._state, publication, received)
         for part in self._parts:
             part.apply(publication)
         self._counters.folded += 1
 
-    def _evaluate_seconds(self, until: int) -> None:
-        """Evaluate the full seconds that end by ``until``, in Unix seconds: no event of theirs comes any more."""
+    async def _evaluate_seconds(self, until: int) -> None:
+        """Evaluate the full seconds that end by ``until``, in Unix seconds: no event of theirs comes any more.
+
+        After a pause these are many, so this may take several turns.
+        """
         progress = self._progress
         if until <= progress.second:
             return
+        ends = self._clock.monotonic() + SECONDS_PER_TURN
         for second in range(max(progress.second + 1, until - MAX_SECONDS + 1) if progress.second else until, until + 1):
+            progress.second = second
             for part in self._parts:
                 part.second(self._state, second * 1000)
-        progress.second = until
+            if self._clock.monotonic() >= ends:
+                await next_turn(self._clock)
+                ends = self._clock.monotonic() + SECONDS_PER_TURN
 
     async def _check(self) -> None:
         """Go on in the same history, or drop the fold."""
         self._must_check = False
         position = await self._broker.position(self.tenant_id)
-        if position.epoch != self._restored.epoch:
+        if position.epoch != self._restored.epoch or position.seq < self._state.seq:
             raise Deposed
-        self._head = max(self._head, position.seq)
+        # What was known before may be of a history that was lost.
+        self._head = max(position.seq, self._waiting.last)
 
     # The tick
 
@@ -270,7 +275,7 @@ class TenantFold:
         now = self._now()
         if not self.behind:
             # A publication that is received later belongs to a later second; clocks of nodes may differ.
-            self._evaluate_seconds((now - 50) // 1000)
+            await self._evaluate_seconds((now - 50) // 1000)
         await self._forget()
         for figures in self._live.slices(
             self._state, now, epoch=self._restored.epoch, incomplete_since=self._progress.incomplete_since
@@ -287,8 +292,21 @@ class TenantFold:
         self._forgotten_at = monotonic
         self._live.note(self._state)
         for _ in forget_days(self._state, self._now()):
+            # At midnight, all agents change.
+            if self._dirty() >= MAX_DIRTY:
+                await self._write_rows()
             await next_turn(self._clock)
         await self._store.forget_days(self.tenant_id, self._now() // DAY_MS - self._plan.retention_days)
+
+    @property
+    def _written_seq(self) -> int:
+        written = self._restored.written
+        return 0 if written is None or written.epoch != self._restored.epoch else written.seq
+
+    async def _write_rows(self) -> None:
+        """Write the rows that changed, without live figures: those of the next tick have the changes."""
+        self._live.note(self._state)
+        await self._write(())
 
     async def _write(self, live: Iterable[LiveFigure]) -> None:
         """Write the rows that changed, with the position that they belong to.
@@ -332,9 +350,8 @@ class TenantFold:
         for part in self._parts:
             await part.stop()
         if self._is_current:
-            self._live.note(self._state)
             try:
-                await self._write(())
+                await self._write_rows()
             except (Refusal, Deposed):
                 _log.info("the last figures of tenant {tenant} will be folded again", tenant=Name(self.tenant_id))
 
