@@ -90,6 +90,8 @@ def _lines(stats: Stats) -> Iterator[str]:
         yield _line("events", f"{messages['accepted']:,} published, {messages['duplicates']:,} repeated")
         yield _line("refused events", _counts(sum(messages["refused"].values()), messages["refused"]))
     yield _line("store", ", ".join(_store(store)))
+    if "statistics" in stats:
+        yield _line("statistics", _statistics(stats["statistics"]))
     if "sources" in stats:
         yield _line("sources", f"{stats['sources']['connected']:,} connected, {stats['sources']['lost']:,} lost so far")
     yield from _scope(stats)
@@ -117,6 +119,16 @@ def _store(store: Stats) -> Iterator[str]:
         yield f"file {store['file_bytes'] / 1e6:,.1f} MB"
     if "memory_bytes" in store:
         yield f"{store['memory_bytes'] / 1e6:,.1f} MB in memory"
+
+
+def _statistics(statistics: Stats) -> str:
+    """Return what the process does with the statistics of the tenant, or of all tenants."""
+    if "tenants" in statistics:
+        tenants = {name.replace("_", " "): number for name, number in statistics["tenants"].items() if number}
+        return f"tenants: {_counted(tenants) or 'none'}; {statistics['behind']:,} events behind"
+    if statistics["seq"] is None:
+        return f"{statistics['state'].replace('_', ' ')}: this process does not derive them now"
+    return f"{statistics['state'].replace('_', ' ')}, up to seq {statistics['seq']}, {statistics['behind']:,} behind"
 
 
 def _counts(total: int, parts: Mapping[str, int]) -> str:

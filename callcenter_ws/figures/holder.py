@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 import msgspec
 from twisted.logger import Logger
@@ -16,8 +17,23 @@ from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.log_fields import Name
 from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.statistics.checkpoint import UnknownVersion
+from callcenter_ws.statistics.store import FigurePosition
 
 _log = Logger("callcenter_ws")
+
+
+class HolderState(StrEnum):
+    """What a process does with the statistics of a tenant.
+
+    ``WAITING``: it has no claim; another process derives them, or the store cannot be reached. ``CATCHING_UP``: it
+    folds events that were published before it began. ``CURRENT``: it folds events as they are published.
+    ``UNREADABLE``: the rows in the store cannot be read; the log has the reason.
+    """
+
+    WAITING = "waiting"
+    CATCHING_UP = "catching_up"
+    CURRENT = "current"
+    UNREADABLE = "unreadable"
 
 
 class TenantHolder:
@@ -49,6 +65,20 @@ class TenantHolder:
     def behind(self) -> int:
         """The publications that are known and not folded."""
         return 0 if self._fold is None else self._fold.behind
+
+    @property
+    def state(self) -> HolderState:
+        """What becomes of the statistics in this process."""
+        if self._is_unreadable:
+            return HolderState.UNREADABLE
+        if self._fence is None:
+            return HolderState.WAITING
+        return HolderState.CURRENT if self._fold is not None and self._fold.is_current else HolderState.CATCHING_UP
+
+    @property
+    def position(self) -> FigurePosition | None:
+        """The position up to which events are folded; None: nothing is loaded."""
+        return None if self._fold is None or not self._is_loaded else self._fold.position
 
     def offer(self, publications: Sequence[Publication]) -> None:
         """Accept publications in order of ``seq``; they are folded in a later turn."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from twisted.logger import Logger
 
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.figures.holder import TenantHolder
+from callcenter_ws.figures.holder import HolderState, TenantHolder
 from callcenter_ws.figures.plan import CurrentPlan, Plan
 from callcenter_ws.figures.tenant_fold import FoldContext, PartsOf
 from callcenter_ws.interfaces import Position
@@ -93,6 +94,29 @@ class Figures:
         holder = self._holders.get(tenant_id)
         if holder is not None:
             holder.interrupted()
+
+    # For /ws/stats
+
+    def state_of(self, tenant_id: str) -> dict[str, object] | None:
+        """Return what this process does with the statistics of a tenant; None: they are not enabled."""
+        if not self._plan.is_enabled(tenant_id):
+            return None
+        holder = self._holders.get(tenant_id)
+        position = None if holder is None else holder.position
+        return {
+            "state": HolderState.WAITING if holder is None else holder.state,
+            "epoch": None if position is None else position.epoch,
+            "seq": None if position is None else position.seq,
+            "behind": 0 if holder is None else holder.behind,
+        }
+
+    def state(self) -> dict[str, object]:
+        """Return how many tenants are in each state in this process, and how many events it is behind."""
+        states = Counter(holder.state for holder in self._holders.values())
+        return {
+            "tenants": {state: states[state] for state in HolderState},
+            "behind": sum(holder.behind for holder in self._holders.values()),
+        }
 
     # Life
 

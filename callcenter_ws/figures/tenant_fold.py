@@ -118,6 +118,16 @@ class TenantFold:
         """The publications that are known and not folded."""
         return max(0, self._head - self._state.seq)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the fold has reached the head that the stream had when it was loaded."""
+        return self._is_current
+
+    @property
+    def position(self) -> FigurePosition:
+        """The position up to which events are folded."""
+        return FigurePosition(self._restored.epoch, self._state.seq)
+
     # The work
 
     async def load(self) -> None:
@@ -314,7 +324,7 @@ class TenantFold:
         Rows whose write failed are kept, and written with the next.
         """
         state, restored = self._state, self._restored
-        position = FigurePosition(restored.epoch, state.seq)
+        position = self.position
         rows, live = self._rows, tuple(live)
         for part in self._parts:
             rows.update(part.take_changes())

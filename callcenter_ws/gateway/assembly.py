@@ -401,6 +401,7 @@ def _ws_resource(
             core.store.broker,
             core.broadcaster.counters,
             core.store.sources.counters,
+            core.figures,
             node,
             core.clock,
         ),

@@ -36,6 +36,16 @@ class NodeFacts(Protocol):
         """The number of this worker process, from 1; None if the node is a single process."""
 
 
+class FigureStates(Protocol):
+    """Describes the process's part in deriving statistics."""
+
+    def state_of(self, tenant_id: str) -> dict[str, object] | None:
+        """Return what the process does with the statistics of a tenant; None: they are not enabled."""
+
+    def state(self) -> dict[str, object]:
+        """Return the same for all tenants together."""
+
+
 class StatsResource(JsonResource):
     """Responds with counts of connections, messages and lagging clients, and with the state of the broker.
 
@@ -56,6 +66,7 @@ class StatsResource(JsonResource):
         broker: Broker,
         ingest: IngestCounters,
         sources: SourceCounters,
+        figures: FigureStates,
         node: NodeFacts,
         clock: Clock,
     ) -> None:
@@ -65,6 +76,7 @@ class StatsResource(JsonResource):
         self._broker = broker
         self._ingest = ingest
         self._sources = sources
+        self._figures = figures
         self._node = node
         self._clock = clock
 
@@ -82,6 +94,9 @@ class StatsResource(JsonResource):
             "lagging": counted["lagging"],
             "broker": self._broker_state(tenant_id),
         }
+        statistics = self._figures.state() if tenant_id is None else self._figures.state_of(tenant_id)
+        if statistics is not None:
+            stats["statistics"] = statistics
         if tenant_id is None:
             stats["sources"] = {"connected": self._sources.connected, "lost": self._sources.lost}
         return json_response(stats)

@@ -49,6 +49,7 @@ STATS: dict[str, Any] = {
         "file_bytes": 12_345_678,
         "memory_bytes": 7_000_000,
     },
+    "statistics": {"tenants": {"waiting": 0, "catching_up": 1, "current": 1_200, "unreadable": 0}, "behind": 2_345},
     "sources": {"connected": 2, "lost": 1},
 }
 
@@ -69,6 +70,7 @@ def test_the_figures_of_all_tenants() -> None:
         "  events           99 published, 2 repeated",
         "  refused events   4: invalid_event 1, unknown_event 3",
         "  store            sqlite, ready, 5 events wait to be stored, file 12.3 MB, 7.0 MB in memory",
+        "  statistics       tenants: catching up 1, current 1,200; 2,345 events behind",
         "  sources          2 connected, 1 lost so far",
     ]
 
@@ -82,6 +84,7 @@ def test_the_figures_of_a_tenant_of_a_worker_on_redis() -> None:
         "connections": {"total": 0, "by_role": {}, "by_endpoint": {}},
         "messages": {"in": 0, "delivered": 0, "dropped": 0},
         "broker": {"kind": "redis", "ready": False},
+        "statistics": {"state": "waiting", "epoch": None, "seq": None, "behind": 0},
     }
     del stats["sources"]
     assert list(_lines(stats)) == [
@@ -93,6 +96,7 @@ def test_the_figures_of_a_tenant_of_a_worker_on_redis() -> None:
         "  messages         0 from clients, 0 to clients",
         "  dropped          0 messages that clients were told they miss",
         "  store            redis, NOT READY",
+        "  statistics       waiting: this process does not derive them now",
         f"{ONE_WORKER} Other nodes have figures of their own.",
     ]
     assert list(_lines({**stats, "worker": None}))[-1] == (

@@ -277,11 +277,20 @@ def test_catches_up_in_pages_and_becomes_current_only_then(world: World, monkeyp
     monkeypatch.setattr(tenant_fold, "PAGE", 10)
     monkeypatch.setattr(tenant_fold, "MAX_UNWRITTEN", 20)
     world.publish(45)
+    waiting = {"state": "waiting", "epoch": None, "seq": None, "behind": 0}
+    assert world.figures.state_of(ACME) == waiting
     world.figures.start()
     while not world.parts or not world.parts[0].seqs:
         assert world.clock.step()
     assert world.parts[0].calls == ["load"]
+    epoch = run(world.broker.position(ACME)).epoch
+    assert world.figures.state_of(ACME) == {"state": "catching_up", "epoch": epoch, "seq": 10, "behind": 35}
+    assert world.figures.state() == {
+        "tenants": {"waiting": 0, "catching_up": 1, "current": 0, "unreadable": 0},
+        "behind": 35,
+    }
     world.clock.advance(1.1)
+    assert world.figures.state_of(ACME) == {"state": "current", "epoch": epoch, "seq": 45, "behind": 0}
     world.check()
     assert world.store.pages == [0, 10, 20, 30, 40]
     assert world.parts[0].calls == ["load", "start 0"]
@@ -410,6 +419,7 @@ def test_a_deposed_fold_stops_and_another_claim_begins_it_again(world: World) ->
     world.publish(2)
     world.clock.advance(5)
     assert world.parts[0].calls == ["load", "start 0", "stop"]
+    assert world.figures.state_of(ACME) == {"state": "waiting", "epoch": None, "seq": None, "behind": 0}
     counters = world.figures.counters
     assert (len(world.parts), counters.held, counters.deposed) == (1, 0, 1)
     world.store.denies = False
@@ -493,6 +503,7 @@ def test_rows_of_another_version_are_left_alone_and_given_back(world: World) -> 
     assert world.store.released == [0]
     assert world.rows() == rows
     assert world.figures.counters.held == 0
+    assert world.figures.state_of(ACME) == {"state": "unreadable", "epoch": None, "seq": None, "behind": 0}
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stop", "kill"])

@@ -59,6 +59,16 @@ class FakeDirectory:
         }
 
 
+class FakeFigures:
+    """What a process tells about its statistics: those of ``acme`` are enabled."""
+
+    def state_of(self, tenant_id: str) -> dict[str, object] | None:
+        return {"state": "current", "epoch": "e", "seq": 7, "behind": 0} if tenant_id == MINE else None
+
+    def state(self) -> dict[str, object]:
+        return {"tenants": {"current": 1}, "behind": 3}
+
+
 @dataclass
 class ReceivedResponse:
     status: int
@@ -160,7 +170,7 @@ class HttpWorld:
         node = Node("node-1", "1.2.3", self.clock.time() - 90)
         counters = self.broadcaster.counters
         sources = SourceCounters(connected=2, lost=1)
-        stats = StatsResource(self.tokens, self.people, self.broker, counters, sources, node, self.clock)
+        stats = StatsResource(self.tokens, self.people, self.broker, counters, sources, FakeFigures(), node, self.clock)
         websockets.putChild(b"stats", stats)
         websockets.putChild(b"users", UsersResource(self.tokens, self.people))
         websockets.putChild(b"events", EventsResource(self.tokens, self.broadcaster, self.clock))

@@ -20,6 +20,7 @@ def test_a_tenants_token_reads_its_own_stats(world: HttpWorld) -> None:
     assert stats["messages"] == {"in": 7, "delivered": 21, "dropped": 1}
     assert stats["lagging"] == 1
     assert stats["broker"] == {"kind": "memory", "ready": True}
+    assert stats["statistics"] == {"state": "current", "epoch": "e", "seq": 7, "behind": 0}
     assert "sources" not in stats
     assert OTHER not in json.dumps(stats)
 
@@ -34,6 +35,11 @@ def test_an_admin_for_all_tenants_reads_all_stats(world: HttpWorld) -> None:
     assert (stats["messages"]["accepted"], stats["messages"]["duplicates"]) == (0, 0)
     assert stats["broker"] == world.broker.state()
     assert stats["sources"] == {"connected": 2, "lost": 1}
+    assert stats["statistics"] == {"tenants": {"current": 1}, "behind": 3}
+
+
+def test_a_tenant_whose_statistics_are_off_has_no_part_about_them(world: HttpWorld) -> None:
+    assert "statistics" not in world.ask("GET", "/ws/stats", f"supervisor:{OTHER}:u1").json
 
 
 @pytest.mark.parametrize("path", ["/ws/stats?tenant_id=globex", "/ws/stats?tenant_id=glob%65x"])
