@@ -298,6 +298,8 @@ class Hub:
         tenant = self._idle.pop(tenant_id, None) or self._new_tenant(tenant_id)
         self._tenants[tenant_id] = tenant
         self._attach(tenant_id)
+        # While a tenant has no clients its figures are not announced here: send none until they were read again.
+        tenant.drop_figures()
         if self._update_figures(tenant) is not None:
             self.announce_figures(tenant_id, None)
         return tenant

@@ -9,6 +9,7 @@ import pytest
 from world import ACME, World
 
 from callcenter_ws.delivery.welcome import ConnectOptions
+from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.principal import Role
 from callcenter_ws.figures.plan import Plan, TenantPlan
 from callcenter_ws.statistics.store import LiveFigure
@@ -121,6 +122,21 @@ def test_they_follow_resumed_and_are_in_the_snapshot_but_not_among_its_events(fi
     assert [message["type"] for message in messages] == ["welcome", "snapshot"]
     assert keys(messages[1]["payload"]["figures"]) == {one.key for one in ALL}
     assert not [event for event in messages[1]["payload"]["events"] if event["type"] == "queue.stats"]
+
+
+def test_the_first_client_after_a_pause_is_sent_no_figures_of_before(world: World) -> None:
+    store = Store()
+    world.hub.use_figures(store, Plan(default=TenantPlan()))  # type: ignore[arg-type]
+    first = world.live()
+    world.hub.announce_figures(ACME, ALL)
+    world.turn()
+    assert keys(first.read()) == {one.key for one in ALL}
+    first.client.close(CloseCode.NORMAL)
+    # This node is not informed of what happens meanwhile: the queue "sales" has other figures, "help" is gone.
+    store.figures = [figure("queue.stats:sales", 2)]
+    second = world.connect(Role.SUPERVISOR)
+    world.turn()
+    assert [(one["type"], one["payload"].get("as_of_seq")) for one in second.read()[1:]] == [("queue.stats", 2)]
 
 
 def test_clients_of_one_interest_stay_one_group(figures_of: World) -> None:
