@@ -40,11 +40,10 @@ def add(commands: Commands) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="print these events only, such as call.* or agent.login",
+        help="print these events and figures only, such as call.* or queue.stats",
     )
-    command.add_argument(
-        "--count", metavar="N", type=count, help="stop after N events; control messages are not counted"
-    )
+    text = "stop after N events; figures count if --events names them, control messages do not"
+    command.add_argument("--count", metavar="N", type=count, help=text)
     command.add_argument(
         "--resume", metavar="EPOCH:SEQ", type=position, help="start with the events after this position"
     )

@@ -17,7 +17,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import deferLater
 
 from callcenter_ws import __version__
-from callcenter_ws.cli.pretty import Pretty, Terminal
+from callcenter_ws.cli.pretty import Pretty, Terminal, is_figure
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.errors import CLOSES, CloseCode
 from callcenter_ws.events.catalogue import covers
@@ -47,7 +47,8 @@ class TailOptions:
         url: ``ws://`` or ``wss://``; the certificate of a ``wss://`` server must be valid for its host.
         token: the token; None to connect as an anonymous visitor.
         events: names, prefixes such as ``call.*``, or ``*``; empty for everything that the token may see.
-        count: stop after this number of stream events; control messages are not counted. None: do not stop.
+        count: stop after this number of stream events. Live figures are counted if ``events`` names them: they precede
+            the first event. Control messages are not. None: do not stop.
         resume: start with the events after this ``epoch`` and ``seq``.
         snapshot: start with the state of the tenant.
         pretty: write lines for people, for this terminal, in place of JSON; None: write JSON.
@@ -62,7 +63,7 @@ class TailOptions:
     pretty: Terminal | None = None
 
     def matches(self, name: str) -> bool:
-        """Return whether to print a stream event of this name."""
+        """Return whether to print an event or a figure of this name."""
         return not self.events or any(covers(pattern, name) for pattern in self.events)
 
     @property
@@ -150,8 +151,8 @@ class TailFactory(WebSocketClientFactory):
         """Print a message if it matches the options; return whether it was the last."""
         message = _decoded(text)
         self._follow(message)
-        is_event = "seq" in message
-        if is_event and not self.options.matches(str(message.get("type"))):
+        is_event, figure = "seq" in message, is_figure(message)
+        if (is_event or figure) and not self.options.matches(str(message.get("type"))):
             return False
         try:
             for line in self._lines(message, text):
@@ -163,7 +164,7 @@ class TailFactory(WebSocketClientFactory):
             # The only request is the URL.
             self.refusal = f"refused: {payload.get('message')}"
             return True
-        if is_event and self._remaining is not None:
+        if (is_event or (figure and self.options.events)) and self._remaining is not None:
             self._remaining -= 1
         return self._remaining == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from calendar import timegm
 from time import monotonic
@@ -146,3 +147,67 @@ def test_only_a_terminal_has_a_width_and_colours(monkeypatch: pytest.MonkeyPatch
     assert Terminal.of_output(FakeTerminal(), {"TERM": "dumb"}) == Terminal(77)
     assert Terminal.of_output(FakeTerminal(), {}) == Terminal(77)
     assert os.environ["COLUMNS"] == "77"
+
+
+def figure(type_: str, payload: dict[str, Any]) -> dict[str, Any]:
+    return {"type": type_, "timestamp": "2026-11-22T20:00:00.123Z", "payload": payload}
+
+
+def test_a_figure_has_what_is_read_most_at_the_start_of_its_line() -> None:
+    (line,) = lines(figure("queue.stats", EXAMPLES["queue.stats"]))
+    assert line.startswith(
+        "20:00:00.123 queue.stats                     queue_name=sales calls_waiting=3 available_agents=2 "
+        "longest_wait_since=2026-11-22T19:39:19.123Z staffed_agents=8 service_level=81.25 "
+        "today=[offered=325 answered=311 abandoned=12] last_30m=[offered=14 answered=12 abandoned=1] "
+    )
+    assert " interval=[start=2026-11-22T20:30:00+01:00 minutes=15 offered=9 answered=8]" in line
+    (line,) = lines(figure("agent.stats", EXAMPLES["agent.stats"]))
+    assert " state=break reason=lunch since=2026-11-22T19:32:00.000Z today=[answered=31 handled=30 missed=1 " in line
+
+
+@pytest.mark.parametrize("window", [None, 7, "x\x1b=", [], {"offered": {"a": 1}, "answered": [2]}])
+def test_figures_with_unexpected_windows_are_shown(window: Any) -> None:
+    (line,) = lines(figure("queue.stats", {"queue_name": "sales", "today": window}))
+    assert ("today=" in line) is (window is not None)
+    assert "\x1b" not in line
+
+
+def test_a_snapshot_has_a_line_for_each_figure() -> None:
+    figures = [figure("tenant.stats", {"today": {"calls_offered": 1}}), None]
+    snapshot = {"type": "snapshot", "payload": {"seq": 42, "events": [event("alert", {})], "figures": figures}}
+    assert lines(snapshot) == [
+        "20:01:02.345 snapshot                        seq=42 events=1 figures=2",
+        "  19:40:00.123 alert                  #42",
+        "  20:00:00.123 tenant.stats                    today=[calls_offered=1]",
+    ]
+
+
+def test_alerts_have_colours_and_their_rule_first() -> None:
+    terminal = Terminal(has_colours=True)
+    (raised,) = lines(event("queue.alert.raised", EXAMPLES["queue.alert.raised"]), terminal)
+    assert "\x1b[1;31mqueue.alert.raised" in raised
+    assert "#42      rule=" in raised
+    (cleared,) = lines(event("queue.alert.cleared", EXAMPLES["queue.alert.cleared"]), terminal)
+    assert "\x1b[32mqueue.alert.cleared" in cleared
+
+
+def printed(events: tuple[str, ...], count: int, *messages: dict[str, Any]) -> tuple[list[str], bool]:
+    """Return the types that tail prints with these options, and whether it is complete after the last message."""
+    written: list[str] = []
+    options = TailOptions(url="ws://gw.example.com/ws", events=events, count=count)
+    factory = TailFactory(options, written.append, Clock())
+    complete = [factory.print_message(json.dumps(message)) for message in messages]
+    return [json.loads(line)["type"] for line in written], complete[-1]
+
+
+def test_figures_are_filtered_and_count_only_if_they_are_named() -> None:
+    messages = [
+        {"type": "welcome", "payload": {}},
+        figure("queue.stats", {}),
+        figure("agent.stats", {}),
+        event("alert", {}),
+    ]
+    assert printed((), 1, *messages) == (["welcome", "queue.stats", "agent.stats", "alert"], True)
+    assert printed((), 2, *messages)[1] is False
+    assert printed(("queue.*",), 1, *messages[:2]) == (["welcome", "queue.stats"], True)
+    assert printed(("alert",), 1, *messages) == (["welcome", "alert"], True)
