@@ -9,6 +9,7 @@ from itertools import islice
 
 from twisted.logger import Logger
 
+from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.figures.alert_events import alert_payload
 from callcenter_ws.figures.alert_rows import KIND, AlertFacts, AlertRows, decode_alert
@@ -33,6 +34,10 @@ UNITS_PER_SECOND = 1_500
 EVENT_UNITS = 20
 """What it costs to make an event."""
 
+_ALERT = "queue.alert."
+_SOURCE_TYPES = ("source.up", "source.down")
+_TYPES = frozenset((*_SOURCE_TYPES, *[name for name in CATALOGUE if name.startswith(_ALERT)]))
+
 _Key = tuple[str, str]
 
 _log = Logger("callcenter_ws")
@@ -49,6 +54,7 @@ class Alerting:
     """
 
     kinds = frozenset((KIND,))
+    types: frozenset[str] | None = _TYPES
 
     def __init__(
         self,
@@ -70,7 +76,8 @@ class Alerting:
         self._alerts: dict[_Key, Instance] = {}
         self._state: State | None = None
         self._minute = -1
-        self._has_applied = True
+        # The position of the fold at the last evaluation; -1: none since the marks were taken.
+        self._seq = -1
         # Queues whose rules are evaluated, those of which only figures that grow are, and alerts: each in turn.
         self._queues: dict[str, None] = {}
         self._growing: dict[str, None] = {}
@@ -97,11 +104,10 @@ class Alerting:
 
     def apply(self, publication: Publication) -> None:
         """Take over alerts and sources from the stream."""
-        self._has_applied = True
         name = publication.event.type.name
-        if name in ("source.up", "source.down"):
+        if name in _SOURCE_TYPES:
             self._rows.source(publication, is_down=name == "source.down")
-        elif name.startswith("queue.alert."):
+        elif name.startswith(_ALERT):
             facts = decode_alert(publication, self._rows)
             if facts is not None:
                 self._take(name, facts)
@@ -136,9 +142,9 @@ class Alerting:
     def second(self, state: State, second_ms: int) -> None:
         """Evaluate the rules whose figures may have changed; publish if this part is started."""
         self._state = state
-        if self._has_applied:
+        if self._seq != state.seq:
             self._note(state, frozenset())
-            self._has_applied = False
+            self._seq = state.seq
         else:
             self._noted.clear()
         values = AlertValues(state, second_ms, self._interval_minutes, self._rows.is_down)
@@ -281,7 +287,7 @@ class Alerting:
         """Return the rows that changed since the last call."""
         if self._state is not None:
             # The marks are taken next. What this second has evaluated is left out, unless events came after it.
-            self._note(self._state, frozenset() if self._has_applied else self._noted)
+            self._note(self._state, self._noted if self._seq == self._state.seq else frozenset())
             self._noted = set()
         return self._rows.take()
 

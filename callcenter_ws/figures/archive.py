@@ -91,6 +91,7 @@ class TenantArchive:
     """
 
     kinds = frozenset(("archive",))
+    types: frozenset[str] | None = None
 
     def __init__(
         self,

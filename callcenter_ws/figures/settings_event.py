@@ -29,6 +29,7 @@ class SettingsEvent:
     """
 
     kinds: frozenset[str] = frozenset()
+    types: frozenset[str] | None = frozenset()
 
     def __init__(
         self,

@@ -24,6 +24,11 @@ class Waiting:
 
     def extend(self, publications: Sequence[Publication]) -> None:
         """Append publications while they fit."""
+        size = _size(publications)
+        if len(self._queue) + len(publications) <= MAX_WAITING and self._bytes + size <= MAX_WAITING_BYTES:
+            self._queue.extend(publications)
+            self._bytes += size
+            return
         for publication in publications:
             if len(self._queue) >= MAX_WAITING or self._bytes + publication.memory > MAX_WAITING_BYTES:
                 return
@@ -33,14 +38,20 @@ class Waiting:
     def has(self, seq: int) -> bool:
         """Return whether the publication of a position is the next; drop those before it."""
         while self._queue and self._queue[0].seq < seq:
-            self.take()
+            self._bytes -= self._queue.popleft().memory
         return bool(self._queue) and self._queue[0].seq == seq
 
-    def take(self) -> Publication:
-        """Remove and return the next publication."""
-        publication = self._queue.popleft()
-        self._bytes -= publication.memory
-        return publication
+    def take(self, seq: int, limit: int) -> list[Publication]:
+        """Remove and return the publications from a position on, without gaps, at most ``limit``."""
+        if not self.has(seq):
+            return []
+        count = min(limit, len(self._queue))
+        while self._queue[count - 1].seq != seq + count - 1:
+            # Some were dropped because they did not fit.
+            count -= 1
+        taken = [self._queue.popleft() for _ in range(count)]
+        self._bytes -= _size(taken)
+        return taken
 
     @property
     def last(self) -> int:
@@ -51,3 +62,7 @@ class Waiting:
         """Drop all publications."""
         self._queue.clear()
         self._bytes = 0
+
+
+def _size(publications: Sequence[Publication]) -> int:
+    return sum([publication.memory for publication in publications])

@@ -170,11 +170,14 @@ class FoldedPart(Protocol):
     kinds: frozenset[str]
     """The kinds of its rows; no other part has them. Their days are ``NO_DAY``."""
 
+    types: frozenset[str] | None
+    """The types of the publications that it applies; None: all."""
+
     def load(self, rows: Mapping[RowKey, bytes]) -> None:
         """Begin with the rows of a checkpoint, those of ``kinds``; empty: begin anew."""
 
     def apply(self, publication: Publication) -> None:
-        """Apply a publication of the stream: each once, in order of ``seq``, after the fold of the figures has."""
+        """Apply a publication of ``types``: each once, in order of ``seq``, after the fold of the figures has."""
 
     def second(self, state: State, second_ms: int) -> None:
         """Act on the end of a full second: every publication received until then is applied, none received later.

@@ -10,6 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.redaction import View
 from callcenter_ws.runtime.backoff import Backoff
@@ -30,6 +31,9 @@ FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 900.0
 
 KIND = "webhook"
+
+_TYPES = frozenset(name for name in CATALOGUE if name.startswith(("queue.alert.", "statistics.")))
+"""The types of events that are entered."""
 
 _log = Logger("callcenter_ws.webhooks")
 
@@ -70,6 +74,7 @@ class WebhookQueue:
     """
 
     kinds = frozenset({KIND})
+    types: frozenset[str] | None = _TYPES
 
     def __init__(
         self,
@@ -99,7 +104,7 @@ class WebhookQueue:
         """Enter an alert, or a change of settings, for each receiver that wants it."""
         event = publication.event
         name = event.type.name
-        if not name.startswith(("queue.alert.", "statistics.")):
+        if name not in _TYPES:
             return
         queue_name = _decode_queue(event.payload).queue_name
         for target in self._targets():

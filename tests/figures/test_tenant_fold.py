@@ -37,6 +37,7 @@ class Recorder:
     """A part that records the calls of its runner."""
 
     kinds = frozenset(("recorder",))
+    types: frozenset[str] | None = None
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -320,7 +321,7 @@ def test_the_queue_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     queue.extend([Publication(publication.event, seq) for seq in range(1, 10)])
     assert (len(queue), queue.last) == (3, 3)
     assert queue.has(2)
-    queue.take()
+    assert [one.seq for one in queue.take(2, 1)] == [2]
     queue.extend([Publication(publication.event, 10)])
     assert (len(queue), queue.last) == (2, 10)
     queue.clear()
