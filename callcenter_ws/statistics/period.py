@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from callcenter_ws.statistics.occurrence import milliseconds
 from callcenter_ws.statistics.sums import DAY_MS, MINUTE_MS
@@ -17,6 +17,8 @@ NAMES = (*map(str, INTERVALS), DAY)
 
 MAX_DAYS = 400
 """The longest period."""
+
+_FIRST, _LAST = date(1971, 1, 1), date(9995, 12, 31)
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -91,11 +93,11 @@ def _instant(zone: Zone, name: str, text: str) -> int:
     expected = f"{name}: expected a date such as 2026-11-23, or an instant such as 2026-11-23T08:00:00+01:00"
     try:
         if _DATE.fullmatch(text):
-            return zone.day(_within(date.fromisoformat(text)))[0]
+            return zone.day(_within(name, date.fromisoformat(text)))[0]
         instant = datetime.fromisoformat(text)
         if instant.tzinfo is None:
             raise BadPeriod(f"{name}: an instant needs its offset, such as 2026-11-23T08:00:00+01:00")
-        _within(instant.date())
+        _within(name, instant.date())
     except BadPeriod:
         raise
     except (ValueError, OverflowError):
@@ -103,8 +105,12 @@ def _instant(zone: Zone, name: str, text: str) -> int:
     return milliseconds(instant)
 
 
-def _within(day: date) -> date:
-    """Return a day whose neighbors are dates, too."""
-    if not date(1971, 1, 1) <= day <= date(9998, 1, 1) - timedelta(days=MAX_DAYS):
-        raise ValueError
+def _within(name: str, day: date) -> date:
+    """Return a day, if it and all days of a period that ends or begins there are dates.
+
+    Raises:
+        BadPeriod: it is not.
+    """
+    if not _FIRST <= day <= _LAST:
+        raise BadPeriod(f"{name}: expected a year from {_FIRST.year} to {_LAST.year}")
     return day

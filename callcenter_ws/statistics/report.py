@@ -5,9 +5,10 @@ The same report is made of the rows of a store and of a fold in memory, and both
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 import msgspec
 
@@ -57,6 +58,16 @@ class Entity:
     now: Callable[[], Figures] | None = None
 
 
+class Entities(Protocol):
+    """The entities of a report; those of a store are made one by one, since there may be 10,000."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __iter__(self) -> Iterator[Entity]:
+        """Yield them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a report is made of; ``json_pieces`` and ``csv_pieces`` write it.
@@ -73,7 +84,7 @@ class Report:
     epoch: str
     head: Reading
     period: Period
-    entities: Sequence[Entity]
+    entities: Entities
     parts: tuple[str, ...]
     queues: Names = None
     incomplete_since: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -92,48 +92,40 @@ class StoredFigures:
             live: the live figures of the tenant.
         """
         figures = {figure.key: figure.message for figure in live}
-        entities: list[Entity] = []
+        entities = _Entities()
         if QUEUES in question.parts:
-            entities += self._queues(question, days[QUEUES], figures)
+            self._add_queues(entities, question, days[QUEUES], figures)
         if AGENTS in question.parts:
-            entities += self._agents_of(question, days[AGENTS])
+            self._add_agents(entities, question, days[AGENTS])
         if TENANT in question.parts:
-            entities.append(Entity(TENANT, "", partial(self._reading, days[TENANT])))
+            entities.add([""], lambda name: Entity(TENANT, name, partial(self._reading, days[TENANT])))
         since = _incomplete_since(figures)
         return Report(
             tenant_id, self.epoch, self.head, period, entities, question.parts, question.queues_allowed, since
         )
 
-    def _queues(self, question: Question, days: Sequence[RowPair], live: Mapping[str, bytes]) -> list[Entity]:
+    def _add_queues(
+        self, entities: _Entities, question: Question, days: Sequence[RowPair], live: Mapping[str, bytes]
+    ) -> None:
         rows = _by_name(days)
         known = {key.partition(":")[2] for key in live if key.startswith("queue.stats:")} | rows.keys()
-        names = _names(known, question.queues, question.queues_allowed)
         asked = question.queues is not None
-        return [
-            Entity(
-                QUEUES,
-                name,
-                partial(self._reading, rows.get(name, ())),
-                asked,
-                partial(self._queue_now, live.get(f"queue.stats:{name}")),
-            )
-            for name in names
-        ]
 
-    def _agents_of(self, question: Question, days: Sequence[RowPair]) -> list[Entity]:
-        rows = _by_name(days)
-        names = _names(self._agents.keys() | rows.keys(), question.agents, question.agents_allowed)
+        def entity(name: str) -> Entity:
+            reading = partial(self._reading, rows.get(name, ()))
+            return Entity(QUEUES, name, reading, asked, partial(self._queue_now, live.get(f"queue.stats:{name}")))
+
+        entities.add(_names(known, question.queues, question.queues_allowed), entity)
+
+    def _add_agents(self, entities: _Entities, question: Question, days: Sequence[RowPair]) -> None:
+        rows, status = _by_name(days), self._agents
         asked = question.agents is not None
-        status = self._agents
-        return [
-            Entity(
-                AGENTS,
-                name,
-                partial(self._reading, (*rows.get(name, ()), *([status[name]] if name in status else ()))),
-                asked,
-            )
-            for name in names
-        ]
+
+        def entity(name: str) -> Entity:
+            state = [status[name]] if name in status else []
+            return Entity(AGENTS, name, partial(self._reading, (*rows.get(name, ()), *state)), asked)
+
+        entities.add(_names(status.keys() | rows.keys(), question.agents, question.agents_allowed), entity)
 
     def _reading(self, rows: Iterable[RowPair]) -> Reading:
         """Return a reading of some rows, with the settings of the tenant."""
@@ -149,6 +141,23 @@ class StoredFigures:
             waited = max(self.head.now - milliseconds(datetime.fromisoformat(since)), 0)
             payload = {**payload, "longest_wait_time": seconds(waited)}
         return {name: payload.get(name) for name in _NOW_FIELDS}
+
+
+class _Entities:
+    """Implements ``Entities``: names, and for each part what makes an entity of a name."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Sequence[str], Callable[[str], Entity]]] = []
+
+    def add(self, names: Sequence[str], make: Callable[[str], Entity]) -> None:
+        """Append the entities of a part."""
+        self._parts.append((names, make))
+
+    def __len__(self) -> int:
+        return sum(len(names) for names, _ in self._parts)
+
+    def __iter__(self) -> Iterator[Entity]:
+        return (make(name) for names, make in self._parts for name in names)
 
 
 def _by_name(rows: Iterable[RowPair]) -> dict[str, list[RowPair]]:
