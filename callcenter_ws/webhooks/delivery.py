@@ -108,7 +108,7 @@ def webhook_sender(
         resolve: looks up hosts; None: the reactor does.
         trust_root: the authorities that may issue certificates; None: those of the system.
     """
-    look_up = resolve or _resolver(reactor.nameResolver)
+    look_up = resolve or _resolver(reactor)
 
     def send(target: Target, event_id: str, body: bytes) -> Deferred[Outcome]:
         request = Deferred.fromCoroutine(
@@ -267,11 +267,11 @@ class _BoundedFactory(WrappingFactory):
     noisy = False
 
 
-def _resolver(resolver: Any) -> Resolve:  # an IHostnameResolver; mypy knows no methods of it
+def _resolver(reactor: Any) -> Resolve:  # see webhook_sender
     def resolve(host: str) -> Deferred[Sequence[str]]:
         found: list[str] = []
         result: Deferred[Sequence[str]] = Deferred()
-        resolver.resolveHostName(_Receiver(found, result), host)
+        reactor.nameResolver.resolveHostName(_Receiver(found, result), host)
         return result
 
     return resolve

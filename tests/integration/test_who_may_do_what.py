@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from processes import DEADLINE
+from processes import DEADLINE, wait_until
 from sample_events import REQUIRED
 from websockets.exceptions import InvalidStatus
 
 from callcenter_ws.amp import commands
 from callcenter_ws.events.catalogue import CATALOGUE
+from callcenter_ws.events.principal import Role
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "security.rst"
 SECRET = "a-shared-secret-of-this-test"
@@ -26,6 +28,16 @@ CHAT_SITE = "https://www.acme.example"
 NO_TOKEN, AMP_SECRET = "no token", "secret"
 ACTORS = (NO_TOKEN, "visitor", "wallboard", "agent", "supervisor", "admin", "service", AMP_SECRET)
 FAMILIES = ("agent.*", "call.*", "queue.*", "chat.*", "notification", "alert", "source.*", "presence.changed")
+DERIVED = ("agent.stats", "tenant.stats", "queue.alert.*", "statistics.settings.changed")
+"""What the gateway makes itself where statistics are on; apart from the families of the same beginning."""
+
+ALERT = """
+[[tenants.figures-of-{name}.alerts]]
+name = "waits"
+queues = ["*"]
+metric = "calls_waiting"
+raise = {{ above = 0 }}
+"""
 
 
 def read_table() -> dict[str, dict[str, str]]:
@@ -52,11 +64,18 @@ def gateway(start_shared_gateway: Callable[..., Any], tmp_path_factory: pytest.T
     secret = tmp_path_factory.mktemp("secret") / "amp.secret"
     secret.write_text(SECRET)
     secret.chmod(0o600)
-    settings = f'[public.tenants.{TENANT}]\norigins = ["{CHAT_SITE}"]\nanonymous = true\n'
+    settings = "[statistics]\nservice_level_seconds = 20\n"
+    settings += f'[public.tenants.{TENANT}]\norigins = ["{CHAT_SITE}"]\nanonymous = true\n'
+    for name in map(_hyphenated, ACTORS):
+        settings += f"[tenants.figures-of-{name}.statistics]\nenabled = true\n{ALERT.format(name=name)}"
     arguments = ["--set", "store.url=memory:", "--set", f"amp.token_file={secret}"]
     # Wrong tokens are what this module is about.
     arguments += ["--set", "limits.failed_tokens_per_network=1000000"]
     return start_shared_gateway(settings, *arguments, amp=["tcp:0:interface=127.0.0.1"])
+
+
+def _hyphenated(name: str) -> str:
+    return name.replace(" ", "-")
 
 
 class Actor:
@@ -66,6 +85,8 @@ class Actor:
         self.gateway = gateway
         self.name = name
         self.user = f"{name}-{secrets.token_hex(4)}"
+        # Each has a tenant with statistics of its own.
+        self.tenant_of_figures = f"figures-of-{_hyphenated(name)}"
 
     def token(self, **claims: Any) -> str | None:
         """Return its token; the shared secret is presented as one."""
@@ -235,6 +256,14 @@ def _reads(path: str) -> Callable[[Actor], str]:
     return read
 
 
+def _reads_statistics(query: str) -> Callable[[Actor], str]:
+    def read(actor: Actor) -> str:
+        assert not actor.http(f"/ws/statistics?tenant_id={OTHER}{query}", tenant_id=actor.tenant_of_figures)
+        return _yes_or_no(actor.http(f"/ws/statistics?interval=day{query}", tenant_id=actor.tenant_of_figures))
+
+    return read
+
+
 def reads_stats_of_node(actor: Actor) -> str:
     return _yes_or_no(actor.http("/ws/stats", tenant_id="*"))
 
@@ -326,13 +355,15 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "connect to /ws": connects_as_staff,
     "connect to /ws for any tenant, with a token of *": names_every_tenant_in_url,
     "connect to /ws/public": connects_as_visitor,
-    **{f"see {family}": _sees(family) for family in FAMILIES},
+    **{f"see {family}": _sees(family) for family in (*FAMILIES, *DERIVED)},
     "write chat.message, chat.typing": writes_in_chats,
     "alert.ack": acknowledges_alerts,
     "GET /livez, GET /readyz, GET /schemas/": reads_public_resources,
     "GET /metrics from elsewhere": reads_metrics,
     "GET /ws/stats": _reads("/ws/stats"),
     "GET /ws/stats of the node, with a token of *": reads_stats_of_node,
+    "GET /ws/statistics": _reads_statistics(""),
+    "GET /ws/statistics of other agents": _reads_statistics("&agent=another-user"),
     "GET /ws/users/USER/online": _reads("/ws/users/101/online"),
     "GET /ws/snapshot": _reads("/ws/snapshot?events=alert"),
     "POST /ws/events": publishes_over_http,
@@ -368,7 +399,11 @@ def _seen(actor: Actor) -> dict[str, str]:
     """Return what the cells of all families should say; the events are published once for each actor."""
     if actor.name not in _SEEN:
         _SEEN[actor.name] = _observe(actor) if _opens_websocket(actor) else _observe_over_amp(actor)
+        _SEEN[actor.name].update(_observe_derived(actor))
     return _SEEN[actor.name]
+
+
+OF_SERVICES = sorted(name for name, type_ in CATALOGUE.items() if Role.SERVICE in type_.audience)
 
 
 def _observe(actor: Actor) -> dict[str, str]:
@@ -379,7 +414,9 @@ def _observe(actor: Actor) -> dict[str, str]:
             _publish_all(actor, names)
             assert _received(client) == []
             assert client.request("subscribe", {"events": ["*"]})["type"] == "error"
-            assert client.request("subscribe", {"events": sorted(CATALOGUE)})["type"] == "subscribed"
+            for name in sorted(set(CATALOGUE) - set(OF_SERVICES)):
+                assert client.request("subscribe", {"events": [name]})["type"] == "error"
+            assert client.request("subscribe", {"events": OF_SERVICES})["type"] == "subscribed"
         _publish_all(actor, names)
         messages = _received(client)
     assert {message["tenant_id"] for message in messages} <= {TENANT}
@@ -405,12 +442,86 @@ def _received(client: Any) -> list[dict[str, Any]]:
     return [message for message in client.received_before_pong() if "seq" in message]
 
 
-def _is_of(type_: str, family: str) -> bool:
-    return type_.startswith(family[:-1]) if family.endswith("*") else type_ == family
+def _family(type_: str) -> str:
+    """Return the family of a type; those that are derived have families of their own."""
+    families = (*DERIVED, *FAMILIES)
+    return next(one for one in families if type_ == one or (one.endswith("*") and type_.startswith(one[:-1])))
 
 
 def _of_family(messages: list[dict[str, Any]], family: str) -> list[dict[str, Any]]:
-    return [message for message in messages if _is_of(message["type"], family)]
+    return [message for message in messages if _family(message["type"]) == family]
+
+
+def _observe_derived(actor: Actor) -> dict[str, str]:
+    """Return what the cells of figures and alerts should say, which are in a tenant of the actor alone."""
+    gateway, tenant = actor.gateway, actor.tenant_of_figures
+    with ExitStack() as stack:
+        witness = stack.enter_context(closing(gateway.connect("admin", claims={"tenant_id": tenant}).socket))
+        amp = stack.enter_context(AmpLine(gateway.ports["AmpServerFactory"][0]))
+        token = actor.token(tenant_id=tenant)
+        subscribes = (
+            token is not None
+            and b"_error_code" not in amp.ask(b"Authenticate", token=token)
+            and b"_error_code" not in amp.ask(b"Subscribe", kinds=["*"])
+        )
+        live = [_figures_client(actor, stack)] if _opens_websocket(actor) else []
+        for user in (actor.user, "another-user"):
+            gateway.publish("agent.login", {"user_id": user, "username": user}, tenant_id=tenant)
+        gateway.publish("queue.joined", REQUIRED["queue.joined"], tenant_id=tenant)
+        _change_settings(gateway)
+        missing = {("agent.stats", actor.user), ("agent.stats", "another-user")}
+        missing |= {(name, None) for name in ("tenant.stats", "queue.alert.raised", "statistics.settings.changed")}
+        while missing:
+            message = json.loads(witness.recv(timeout=DEADLINE))
+            missing.discard((message["type"], message["payload"].get("user_id")))
+        # Figures are sent in several turns; one who connects now has them after its welcome.
+        clients = [*live, *(_figures_client(actor, stack, client.welcome) for client in live)]
+        messages = [message for client in clients for message in client.received_before_pong()]
+        messages = [message for message in messages if "tenant_id" in message]
+        assert {message["tenant_id"] for message in messages} <= {tenant}
+        cells = {family: _derived_cell(actor, _of_family(messages, family)) for family in DERIVED}
+        if subscribes:
+            amp.ask(b"Ping")
+            types = [{"type": event[b"type"].decode()} for event in amp.events]
+            for family in DERIVED:
+                if cells[family] == "no" and _of_family(types, family):
+                    cells[family] = "over AMP"
+        return cells
+
+
+def _change_settings(gateway: Any) -> None:
+    """Change a setting from which figures are derived, and reload."""
+    # Not before the process has set its handler of the signal.
+    wait_until(lambda: "callcenter-ws serves" in gateway.log, "the gateway to serve")
+    config = gateway.folder / "callcenter-ws.toml"
+    text, before = config.read_text(), int(config.read_text().partition("service_level_seconds = ")[2].split()[0])
+    config.write_text(text.replace(f"service_level_seconds = {before}", f"service_level_seconds = {before + 1}"))
+    gateway.process.send_signal(signal.SIGHUP)
+
+
+def _figures_client(actor: Actor, stack: ExitStack, welcome: dict[str, Any] | None = None) -> Any:
+    """Connect to the tenant of figures; from a position of an earlier welcome on, all figures follow ``resumed``."""
+    path = "/ws/public?" if actor.name == "visitor" else "/ws?"
+    if actor.name == "service":
+        path += f"&events={','.join(OF_SERVICES)}"
+    if welcome is not None:
+        path += f"&epoch={welcome['payload']['epoch']}&seq={welcome['payload']['seq']}"
+    client = actor.gateway.connect(actor.name, path, token=actor.token(tenant_id=actor.tenant_of_figures))
+    stack.enter_context(closing(client.socket))
+    if welcome is not None:
+        client.receive_type("resumed")
+    return client
+
+
+def _derived_cell(actor: Actor, seen: list[dict[str, Any]]) -> str:
+    if not seen:
+        return "no"
+    assert all(("seq" in message) == (CATALOGUE[message["type"]].figure is None) for message in seen)
+    users = {message["payload"]["user_id"] for message in seen if message["type"] == "agent.stats"}
+    if users == {actor.user}:
+        return "own"
+    assert users in (set(), {actor.user, "another-user"})
+    return "named" if actor.name == "service" else "yes"
 
 
 class Names:
@@ -514,6 +625,6 @@ def test_the_table_has_every_command() -> None:
 
 def test_the_table_has_every_event_type() -> None:
     for type_ in CATALOGUE.values():
-        (row,) = (f"see {family}" for family in FAMILIES if _is_of(type_.name, family))
-        sees = {name for name, cell in TABLE[row].items() if cell != "no"} - {AMP_SECRET}
+        row = f"see {_family(type_.name)}"
+        sees = {name for name, cell in TABLE[row].items() if cell not in ("no", "over AMP")}
         assert sees == {role.value for role in type_.audience}, type_.name
