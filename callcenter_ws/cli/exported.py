@@ -5,16 +5,21 @@ from __future__ import annotations
 import heapq
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from callcenter_ws.cli.target import CommandFailed
-from callcenter_ws.figures.archive_files import day_of_file, read_lines
+from callcenter_ws.figures.archive_files import MAX_LINE_BYTES, day_of_file, read_lines
 from callcenter_ws.statistics.export_line import ExportedEvent, NotALine, read_line
 
 Warn = Callable[[str], None]
 """Informs the operator of something that is left out."""
+
+
+MAX_PROBLEMS = 10
+"""Lines of a file of which it is said what is wrong."""
 
 
 class Line(NamedTuple):
@@ -118,8 +123,37 @@ def _lines_of(path: Path, warn: Warn, *, must_exist: bool = False) -> Generator[
 
 
 def _read(file: BinaryIO, name: str, warn: Warn) -> Iterator[Line]:
-    for number, text in enumerate(read_lines(file), 1):
+    """Yield the lines of a file; say what is left out, of each file the first few, and how many more there are."""
+    torn = f"{name}: the end cannot be read: it is being written, was cut off or is damaged"
+    epoch, seq, problems = "", 0, 0
+    for number, text in enumerate(read_lines(file, partial(warn, torn)), 1):
+        if not text.strip():
+            continue
         try:
-            yield Line(text, read_line(text))
+            line = _line(text)
         except NotALine as error:
-            warn(f"{name}, line {number} is left out: {error}")
+            problems += 1
+            if problems <= MAX_PROBLEMS:
+                warn(f"{name}, line {number} is left out: {error}")
+            continue
+        if line.event.epoch == epoch and line.event.seq < seq:
+            problems += 1
+            if problems <= MAX_PROBLEMS:
+                warn(
+                    f"{name}, line {number}: event {line.event.seq:,} comes after {seq:,}, and may be left out for that"
+                )
+        epoch, seq = line.event.epoch, max(seq, line.event.seq) if line.event.epoch == epoch else line.event.seq
+        yield line
+    if problems > MAX_PROBLEMS:
+        warn(f"{name}: the same is true of {problems - MAX_PROBLEMS:,} more lines")
+
+
+def _line(text: bytes) -> Line:
+    """Return a line with what it says.
+
+    Raises:
+        NotALine: it is not a line of an exported stream.
+    """
+    if len(text) > MAX_LINE_BYTES:
+        raise NotALine(f"it is longer than {MAX_LINE_BYTES:,} bytes")
+    return Line(text, read_line(text))

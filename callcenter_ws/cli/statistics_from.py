@@ -14,6 +14,7 @@ from callcenter_ws.cli.exported import Line, Merge, lines_of_file
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.target import CommandFailed, settings_of
 from callcenter_ws.config.tenants import settings_table
+from callcenter_ws.statistics.export_line import NotALine
 from callcenter_ws.statistics.occurrence import milliseconds
 from callcenter_ws.statistics.period import BadPeriod, Period, period_of
 from callcenter_ws.statistics.refold import Refold
@@ -49,7 +50,10 @@ def report_from(arguments: argparse.Namespace) -> Report:
     for line in chain([first], lines):
         if arguments.at is not None and line.event.received_ms > arguments.at:
             break
-        fold.apply(line.event)
+        try:
+            fold.apply(line.event)
+        except NotALine as error:
+            _warn(f"event {line.event.seq:,} is left out: {error}")
     now = fold.last_ms if arguments.at is None else arguments.at
     names = [sorted(set(names)) or None for names in (arguments.queue, arguments.agent)]
     try:

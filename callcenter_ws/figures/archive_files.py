@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,9 @@ DIGESTS = "SHA256SUMS"
 
 MAX_NAME_BYTES = 200
 """Longer names of folders are cut, and end with a digest of the tenant."""
+
+MAX_LINE_BYTES = 8_388_608
+"""Lines that an archive has are shorter: a payload has 512 KiB."""
 
 _READ_BYTES = 1_048_576
 _FILE_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})\..+\.jsonl\.gz", re.DOTALL)
@@ -182,17 +185,20 @@ def _digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def read_lines(file: BinaryIO) -> Iterator[bytes]:
+def read_lines(file: BinaryIO, torn: Callable[[], None] = lambda: None) -> Iterator[bytes]:
     """Yield the lines of a file, compressed or not, without line feeds.
 
     What is left of a member that was being written when its process ended is not yielded: its events are in another
-    file, or still in the store.
+    file, or still in the store. Lines are cut behind ``MAX_LINE_BYTES`` and one more byte, so memory is bounded.
+
+    Args:
+        torn: called if compressed data end within a member, or are damaged; nothing behind that place is yielded.
     """
     start = file.read(2)
     if start != b"\x1f\x8b":
         yield from _split(_plain(start, file), is_torn=False)
     else:
-        yield from _split(_members(start, file), is_torn=True)
+        yield from _split(_members(start, file, torn), is_torn=True)
 
 
 def _plain(start: bytes, file: BinaryIO) -> Iterator[bytes]:
@@ -201,27 +207,37 @@ def _plain(start: bytes, file: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def _members(start: bytes, file: BinaryIO) -> Iterator[bytes]:
-    """Yield the contents of the members, up to what is torn or damaged."""
+def _members(start: bytes, file: BinaryIO, torn: Callable[[], None]) -> Iterator[bytes]:
+    """Yield the contents of the members in pieces, up to what is torn or damaged."""
     data, member = start + file.read(_READ_BYTES), zlib.decompressobj(zlib.MAX_WBITS | 16)
     while data:
         try:
-            yield member.decompress(data)
+            yield member.decompress(data, _READ_BYTES)
         except zlib.error:
+            torn()
             return
-        data = member.unused_data
-        if member.eof:
+        data = member.unused_data if member.eof else member.unconsumed_tail
+        data = data or file.read(_READ_BYTES)
+        if member.eof and data:
             member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            data = data or file.read(_READ_BYTES)
-        else:
-            data = file.read(_READ_BYTES)
+    if not member.eof:
+        torn()
 
 
 def _split(pieces: Iterator[bytes], *, is_torn: bool) -> Iterator[bytes]:
     """Yield the lines of a text; what follows the last line feed is a line too, unless it may be torn."""
-    rest = b""
+    line = bytearray()
     for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines
-    if rest and not is_torn:
-        yield rest
+        start = 0
+        while (end := piece.find(b"\n", start)) >= 0:
+            line += piece[start : min(end, start + _room(line))]
+            yield bytes(line)
+            line.clear()
+            start = end + 1
+        line += piece[start : start + _room(line)]
+    if line and not is_torn:
+        yield bytes(line)
+
+
+def _room(line: bytearray) -> int:
+    return MAX_LINE_BYTES + 1 - len(line)

@@ -31,13 +31,17 @@ class ExportedEvent(msgspec.Struct, gc=False):
     type: str
     tenant_id: str
     id: str
-    seq: Annotated[int, msgspec.Meta(ge=1)]
+    seq: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     timestamp: _Instant
     payload: msgspec.Raw
     received_at: _Instant
     user_id: str | None = None
     source: str | None = None
     epoch: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1971 <= self.received_at.year <= 9995:
+            raise ValueError("received_at: expected a year from 1971 to 9995")
 
     @property
     def received_ms(self) -> int:
@@ -50,20 +54,30 @@ class ExportedEvent(msgspec.Struct, gc=False):
         return self.user_id is None and self.type in TYPES
 
     def publication(self) -> Publication:
-        """Return the publication, with what a fold reads of it."""
-        event = restore_event(
-            type_=self.type,
-            tenant_id=self.tenant_id,
-            event_id=self.id,
-            timestamp=instant_text(milliseconds(self.timestamp)),
-            user_id=self.user_id,
-            payload=bytes(self.payload),
-            persist=False,
-            origin="producer",
-            received_at=0.0,
-            received_ms=self.received_ms,
-            source=self.source,
-        )
+        """Return the publication, with what a fold reads of it.
+
+        Raises:
+            NotALine: the payload is not an object.
+        """
+        payload = bytes(self.payload)
+        if not payload.startswith(b"{"):
+            raise NotALine("payload: expected an object")
+        try:
+            event = restore_event(
+                type_=self.type,
+                tenant_id=self.tenant_id,
+                event_id=self.id,
+                timestamp=instant_text(milliseconds(self.timestamp)),
+                user_id=self.user_id,
+                payload=payload,
+                persist=False,
+                origin="producer",
+                received_at=0.0,
+                received_ms=self.received_ms,
+                source=self.source,
+            )
+        except msgspec.DecodeError as error:
+            raise NotALine(f"payload: {error}") from None
         return Publication(event, self.seq)
 
 
@@ -91,3 +105,5 @@ def read_line(line: bytes) -> ExportedEvent:
         return _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotALine(str(error)) from None
+    except RecursionError:
+        raise NotALine("it is nested too deeply") from None

@@ -6,10 +6,12 @@ import gzip
 import hashlib
 import stat
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from callcenter_ws.figures import archive_files
 from callcenter_ws.figures.archive_files import DIGESTS, TenantFolder, folder_name, read_lines
 
 DAY = 20_780  # 2026-11-23
@@ -104,3 +106,42 @@ def test_lines_of_a_plain_file_may_end_without_a_line_feed(tmp_path: Path) -> No
     assert lines_of(path) == [b"one", b"two"]
     path.write_bytes(b"")
     assert lines_of(path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "is_torn"),
+    [
+        (gzip.compress(b"one\n"), False),
+        (gzip.compress(b"one\n") + gzip.compress(b"two\n")[:-3], True),
+        (gzip.compress(b"one\n") + b"no member", True),
+        (gzip.compress(b"one\n") + gzip.compress(b""), False),
+    ],
+)
+def test_compressed_lines_that_end_too_early_are_said(tmp_path: Path, content: bytes, is_torn: bool) -> None:
+    path = tmp_path / "lines.gz"
+    path.write_bytes(content)
+    said: list[bool] = []
+    with path.open("rb") as file:
+        found = list(read_lines(file, lambda: said.append(True)))
+    assert found[0] == b"one"
+    assert bool(said) == is_torn
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_long_lines_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_compressed: bool) -> None:
+    monkeypatch.setattr(archive_files, "MAX_LINE_BYTES", 10)
+    monkeypatch.setattr(archive_files, "_READ_BYTES", 7)
+    text = b"0123456789\n" + b"x" * 1_000 + b"\n" + b"\n" * 20 + b"last\n"
+    path = tmp_path / "lines"
+    path.write_bytes(gzip.compress(text) if is_compressed else text)
+    assert lines_of(path) == [b"0123456789", b"x" * 11, *[b""] * 20, b"last"]
+
+
+def test_little_memory_is_needed_for_much_that_was_compressed_well(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(b"x" * 50_000_000 + b"\n" * 2_000, 1))
+    tracemalloc.start()
+    with path.open("rb") as file:
+        assert sum(1 for _ in read_lines(file)) == 2_000
+    assert tracemalloc.get_traced_memory()[1] < 25_000_000
+    tracemalloc.stop()

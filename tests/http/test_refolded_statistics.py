@@ -19,7 +19,7 @@ from test_http_statistics import StatisticsWorld
 from callcenter_ws.cli.main import main
 from callcenter_ws.events.event import restore_event
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.runtime.json import encode_json
+from callcenter_ws.runtime.json import decode_json, encode_json
 from callcenter_ws.statistics.checkpoint import take_changes
 from callcenter_ws.statistics.export_line import export_line
 from callcenter_ws.statistics.fold import apply_publication
@@ -169,6 +169,55 @@ def test_what_is_missing_is_said(gateway: Gateway, tmp_path: Path) -> None:
         f"{file}, line 2 is left out: JSON is malformed: invalid character (byte 4)",
         "events 3 to 4 are not in these files: what depends on them is missing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (b'"seq":1,', b'"seq":1e30,', "line 1 is left out: "),
+        (b'"seq":1,', b'"seq":%d,' % 10**30, "line 1 is left out: "),
+        (b'"received_at":"2027', b'"received_at":"9999', "line 1 is left out: received_at: expected a year"),
+        (b'"payload":{', b'"payload":[],"old":{', "event 1 is left out: payload: expected an object"),
+        (b'"unique_id":"c1"', b'"unique_id":"\xff"', "event 1 is left out: payload: "),
+        (b'"payload":{', b'"payload":{"x":' + b"[" * 50_000 + b"]" * 50_000 + b",", "line 1 is left out: it is nested"),
+        (b'"payload":{', b'"payload":{"x":"' + b"x" * 8_388_608 + b'",', "line 1 is left out: it is longer than"),
+    ],
+)
+def test_a_damaged_line_is_left_out_and_said(
+    gateway: Gateway, tmp_path: Path, old: bytes, new: bytes, problem: str
+) -> None:
+    gateway.take([(1000, 0, ("queue.joined", {**JOINED, "unique_id": f"c{number}"})) for number in range(2)])
+    assert old in gateway.lines[0]
+    file = tmp_path / "some"
+    file.write_bytes(b"\n".join([gateway.lines[0].replace(old, new), *gateway.lines[1:]]))
+    status, printed, errors = command("--from", str(file), "--json")
+    assert status == 0
+    assert problem in errors
+    assert decode_json(printed)["queues"][0]["intervals"][0]["offered"] == len(gateway.lines) - 1
+
+
+def test_of_many_damaged_lines_the_first_are_said(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.take([(1000, 0, ("queue.joined", {**JOINED, "unique_id": f"c{number}"})) for number in range(4)])
+    file = tmp_path / "some"
+    lines = [gateway.lines[2], b"", *[b"x"] * 30, gateway.lines[1], gateway.lines[3]]
+    file.write_bytes(gzip.compress(b"\n".join(lines) + b"\n") + b"no member")
+    status, _, errors = command("--from", str(file))
+    assert status == 0
+    said = [line.removeprefix(f"callcenter-ws statistics: {file}, ") for line in errors.splitlines()]
+    assert sum(line.endswith("is left out: JSON is malformed: invalid character (byte 0)") for line in said) == 10
+    assert f"callcenter-ws statistics: {file}: the same is true of 21 more lines" in said
+    assert (
+        f"callcenter-ws statistics: {file}: the end cannot be read: it is being written, was cut off or is damaged"
+        in (said)
+    )
+
+
+def test_lines_that_are_out_of_order_are_said(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.take([(1000, 0, ("queue.joined", {**JOINED, "unique_id": f"c{number}"})) for number in range(4)])
+    file = tmp_path / "some"
+    file.write_bytes(b"\n".join([gateway.lines[2], gateway.lines[1], gateway.lines[3]]))
+    _, _, errors = command("--from", str(file))
+    assert f"{file}, line 2: event 2 comes after 3, and may be left out for that" in errors
 
 
 def test_another_epoch_ends_what_was_true(gateway: Gateway, tmp_path: Path) -> None:
