@@ -13,6 +13,7 @@ import pytest
 import pytest_twisted
 from broker_contract import DEADLINE, A, B, Bench
 from twisted.internet import reactor, task
+from twisted.internet.defer import Deferred
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Event, Origin, StoreCondition
@@ -201,6 +202,16 @@ class FigureContract:
         await bench.figures.forget_days(A, DAY)
         assert await stored(bench) == {FOLD: b"f", CALL: b"c", day_of("a"): b"a"}
         assert await stored(bench, B) == {day_of("a", DAY - 9): b"other"}
+
+    @pytest_twisted.ensureDeferred
+    async def test_days_are_forgotten_also_if_nothing_was_written_since(self, bench: Bench) -> None:
+        writer = await Writer.of(bench)
+        await writer.write({day_of("a"): b"a"})
+        done: list[None] = []
+        for number in range(3):
+            Deferred.fromCoroutine(bench.figures.forget_days(A, DAY)).addCallback(done.append)
+            await bench.until(lambda number=number: len(done) > number)
+        assert await days(bench, "queue-day", None, 0, DAY) == {day_of("a"): b"a"}
 
     @pytest_twisted.ensureDeferred
     async def test_a_write_after_another_position_than_the_stores_is_refused(self, bench: Bench) -> None:

@@ -246,10 +246,14 @@ class GroupCommit:
     def _write_unless_empty(self, batch: _Batch) -> None:
         if batch.transaction:
             self._write(batch)
-        elif self._queue.has_ready:
+            return
+        if self._queue.has_ready:
             self.request()
         elif not self._queue.waiting_events:
             self._fire_finished()
+        # What they wait for was committed before.
+        for waiter in batch.waiters:
+            waiter.callback(None)
 
     def _add_alive(self, transaction: Transaction) -> None:
         """Record that the process is running, if there is a transaction anyway and it was not recorded recently."""
