@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Callable, Collection, Iterable, Sequence
 from io import BytesIO
@@ -35,8 +36,14 @@ TIMEOUT_SECONDS = 10.0
 MAX_ANSWER_BYTES = 65_536
 """Bytes of an answer, with its headers."""
 
+MAX_INTERIM = 8
+"""Interim responses (1xx) before the answer."""
+
 MAX_ADDRESSES = 16
 """Addresses of a host that are looked at."""
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d\b")
 
 _LATER = frozenset({408, 425, 429})
 """Statuses of the 4xx class with which the same request may succeed later."""
@@ -152,10 +159,10 @@ async def _request(
         await end.reached
     except BaseException:
         endpoint.abort()
-        if not endpoint.is_too_large:
+        if not endpoint.problem:
             raise
-    if endpoint.is_too_large:
-        return Outcome(False, False, f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+    if endpoint.problem:
+        return Outcome(False, False, endpoint.problem)
     code = response.code
     if 200 <= code < 300:
         return Outcome(True, True, "")
@@ -191,9 +198,9 @@ class _CheckedEndpoint:
         self._connection: _BoundedProtocol | None = None
 
     @property
-    def is_too_large(self) -> bool:
-        """Whether the answer was cut off because of its size."""
-        return self._connection is not None and self._connection.received > MAX_ANSWER_BYTES
+    def problem(self) -> str:
+        """Why the answer was cut off, or nothing."""
+        return "" if self._connection is None else self._connection.problem
 
     def abort(self) -> None:
         """Close the connection at once, if there is one."""
@@ -236,18 +243,44 @@ class _CheckedEndpoint:
 
 
 class _BoundedProtocol(ProtocolWrapper):
-    """Closes the connection when the answer is too large, its headers included."""
+    """Closes the connection when the answer is too large, its headers included, or has too many interim responses."""
 
-    received = 0
     transport: Any  # of TLS, which can be aborted
 
+    def __init__(self, factory: _BoundedFactory, wrapped: Any) -> None:  # the protocol of the Agent, a private class
+        super().__init__(factory, wrapped)
+        self.problem = ""
+        self._received = 0
+        self._head: bytearray | None = bytearray()
+        self._interim = 0
+
     def dataReceived(self, data: bytes) -> None:
-        """Pass on data up to the limit."""
-        self.received += len(data)
-        if self.received > MAX_ANSWER_BYTES:
-            self.abortConnection()
-        else:
+        """Pass on data up to the limit, from the final response on: an Agent logs each interim one that it ignores."""
+        self._received += len(data)
+        if self._received > MAX_ANSWER_BYTES:
+            self._cut_off(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        elif self._head is None:
             super().dataReceived(data)
+        elif not self.problem:
+            self._take_head(self._head, data)
+
+    def _take_head(self, head: bytearray, data: bytes) -> None:
+        start = max(0, len(head) - 2)
+        head += data
+        while (end := _HEAD_END.search(head, start)) is not None and _INTERIM.match(head):
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                self._cut_off(f"the answer has more than {MAX_INTERIM} interim responses")
+                return
+            del head[: end.end()]
+            start = 0
+        if end is not None:
+            self._head = None
+            super().dataReceived(bytes(head))
+
+    def _cut_off(self, problem: str) -> None:
+        self.problem = problem
+        self.abortConnection()
 
     def loseConnection(self) -> None:
         """Close the connection without waiting for the peer to do so, which might never happen."""
@@ -265,6 +298,11 @@ class _BoundedProtocol(ProtocolWrapper):
 class _BoundedFactory(WrappingFactory):
     protocol = _BoundedProtocol
     noisy = False
+
+    def __init__(self, wrapped: Any) -> None:  # the factory of the Agent, a private class
+        super().__init__(wrapped)
+        # Otherwise each request would have two lines in the log.
+        wrapped.noisy = False
 
 
 def _resolver(reactor: Any) -> Resolve:  # see webhook_sender

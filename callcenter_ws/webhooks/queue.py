@@ -30,6 +30,9 @@ MAX_AGE_MS = 86_400_000
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 900.0
 
+LINES_PER_MINUTE = 20
+"""Items of a receiver that are given up with a line in the log; the others are counted in a later line."""
+
 KIND = "webhook"
 
 _TYPES = frozenset(name for name in CATALOGUE if name.startswith(("queue.alert.", "statistics.")))
@@ -209,13 +212,23 @@ class WebhookQueue:
         item = line.items[0]
         self._remove(line, item)
         self._counters.dropped += 1
+        if not line.may_log(self._clock.monotonic()):
+            return
         text = "gave up event {event_id} of tenant {tenant} for the webhook {hook}: {reason}"
         tenant = Name(self._tenant_id)
         _log.warn(text, event_id=Name(item.event_id), tenant=tenant, hook=line.hook, reason=reason)
+        if line.left_out:
+            text = "gave up {count} more events of tenant {tenant} for the webhook {hook} since the last line"
+            _log.warn(text, count=line.left_out, tenant=tenant, hook=line.hook)
+            line.left_out = 0
 
 
 class _Line:
-    """What waits for one receiver."""
+    """What waits for one receiver.
+
+    Attributes:
+        left_out: items that were given up without a line in the log.
+    """
 
     def __init__(self, hook: str) -> None:
         self.hook = hook
@@ -223,7 +236,21 @@ class _Line:
         self.request: Deferred[Outcome] | None = None
         self.timer: Timer | None = None
         self.backoff = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+        self.left_out = 0
         self._has_failed = False
+        self._minute = 0
+        self._logged = 0
+
+    def may_log(self, monotonic: float) -> bool:
+        """Return whether an item that is given up has a line of its own in this minute; if not, it is counted."""
+        minute = int(monotonic // 60)
+        if minute != self._minute:
+            self._minute, self._logged = minute, 0
+        if self._logged >= LINES_PER_MINUTE:
+            self.left_out += 1
+            return False
+        self._logged += 1
+        return True
 
     def succeeded(self, tenant_id: str) -> None:
         """Note that the receiver works."""

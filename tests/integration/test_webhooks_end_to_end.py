@@ -101,5 +101,6 @@ def test_an_alert_reaches_its_receiver_also_through_a_kill(
     message = json.loads(body)
     assert (message["type"], message["payload"]["queue_name"]) == ("queue.alert.raised", "sales")
     assert headers["X-Callcenter-Event-Id"] == message["id"]
+    assert "ClientFactory" not in gateway.log
     timestamp = headers["X-Callcenter-Timestamp"]
     assert headers["X-Callcenter-Signature"] == signature(SECRET.encode(), timestamp, body)

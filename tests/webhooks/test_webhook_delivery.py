@@ -22,6 +22,7 @@ from OpenSSL import SSL
 from twisted.internet import reactor, ssl
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from callcenter_ws.figures.plan import WebhookPlan
@@ -215,6 +216,27 @@ async def test_an_answer_that_is_no_complete_small_one_fails(tmp_path: Path, ans
         outcome = await sender(server)(server.target(), "alert-1", BODY)
     assert (outcome.is_done, outcome.is_final) == (False, False)
     assert outcome.reason == reason
+
+
+@limited
+async def test_interim_responses_are_ignored_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interim = b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n"
+    with capturedLogs() as logs:
+        with serving(tmp_path, closes_with(interim * 8 + OK)) as server:
+            assert (await sender(server)(server.target(), "alert-1", BODY)).is_done
+
+        def in_pieces(peer: Peer) -> None:
+            text = interim + b"HTTP/1.1 200 OK\nContent-Length: 1\n\nx"
+            for place in range(len(text)):
+                reactor.callLater(place / 1_000, peer.transport.write, text[place : place + 1])
+
+        with serving(tmp_path, in_pieces) as server:
+            assert (await sender(server)(server.target(), "alert-1", BODY)).is_done
+        with serving(tmp_path, lambda peer: peer.transport.write(interim * 1_500)) as server:
+            outcome = await sender(server)(server.target(), "alert-1", BODY)
+            await server.peers[0].closed
+    assert outcome == Outcome(False, False, "the answer has more than 8 interim responses")
+    assert not [one for one in logs if "log_format" in one and "nexpected" in one["log_format"]]
 
 
 @limited

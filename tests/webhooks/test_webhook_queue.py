@@ -154,6 +154,22 @@ def test_at_most_1000_items_wait_and_the_oldest_go_first() -> None:
     assert (world.asked, world.counters.dropped) == (["alert-3"], 2)
 
 
+def test_many_items_that_are_given_up_have_few_lines() -> None:
+    world = World()
+    world.queue.start(1)
+    with capturedLogs() as logs:
+        for seq in range(50):
+            world.queue.apply(alert(seq))
+            world.end(NEVER)
+        world.clock.advance(61)
+        world.queue.apply(alert(50))
+        world.end(NEVER)
+    lines = [one["log_format"] for one in logs if one["log_format"].startswith("gave up")]
+    assert [line.split()[2] for line in lines] == [*["event"] * 21, "{count}"]
+    assert [one["count"] for one in logs if "count" in one] == [30]
+    assert world.counters.dropped == 51
+
+
 def test_a_handover_keeps_what_was_not_delivered_in_its_order() -> None:
     world, rows = World(), {}
     world.queue.start(1)
