@@ -247,8 +247,8 @@ class _BoundedProtocol(ProtocolWrapper):
 
     transport: Any  # of TLS, which can be aborted
 
-    def __init__(self, factory: _BoundedFactory, wrapped: Any) -> None:  # the protocol of the Agent, a private class
-        super().__init__(factory, wrapped)
+    def __init__(self, *parts: Any) -> None:  # those of ProtocolWrapper; the wrapped protocol has a private class
+        super().__init__(*parts)
         self.problem = ""
         self._received = 0
         self._head: bytearray | None = bytearray()
