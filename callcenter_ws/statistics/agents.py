@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from callcenter_ws.statistics.occurrence import Occurrence, milliseconds, text_of
 from callcenter_ws.statistics.records import Agent, AgentStatus
+from callcenter_ws.statistics.repetitions import is_repeated
 from callcenter_ws.statistics.state import MAX_QUEUES, State
 from callcenter_ws.statistics.sums import AGENT_WRAP_UP, QUARTER_MS, STATE_FIELD, STATES, WRAP_UP
 
@@ -15,7 +16,7 @@ OFFLINE = "offline"
 
 def log_in(state: State, event: Occurrence) -> None:
     """Log an agent in, with the queues that the login names."""
-    agent = state.agent(text_of(event.facts.user_id))
+    agent = _agent_of(state, event)
     if agent is None:
         return
     if event.at >= agent.status.login:
@@ -27,16 +28,22 @@ def log_in(state: State, event: Occurrence) -> None:
 
 def change_state(state: State, event: Occurrence) -> None:
     """Change the state of an agent; an agent who is not logged in is so from now on."""
-    agent = state.agent(text_of(event.facts.user_id))
+    agent = _agent_of(state, event)
     if agent is not None and event.facts.state in (*STATES, OFFLINE):
         _change(state, agent, event.facts.state, event)
 
 
 def log_out(state: State, event: Occurrence) -> None:
     """Log an agent out."""
-    agent = state.agent(text_of(event.facts.user_id))
+    agent = _agent_of(state, event)
     if agent is not None:
         _change(state, agent, None, event)
+
+
+def _agent_of(state: State, event: Occurrence) -> Agent | None:
+    """Return the agent of an event, or None if it came before."""
+    agent = state.agent(text_of(event.facts.user_id))
+    return None if agent is None or is_repeated(agent.status.ahead, event) else agent
 
 
 def _change(state: State, agent: Agent, new: str | None, event: Occurrence) -> None:
@@ -61,8 +68,12 @@ def _change(state: State, agent: Agent, new: str | None, event: Occurrence) -> N
 
 
 def _end_wrap_up(state: State, agent: Agent, event: Occurrence) -> None:
-    duration = event.at - agent.status.started
-    queue = state.queue(agent.status.leg_queue)
+    status = agent.status
+    if status.leg_lost:
+        status.leg_lost = False
+        return
+    duration = event.at - status.started
+    queue = state.queue(status.leg_queue)
     agent.series.bucket(event.at).values[AGENT_WRAP_UP] += duration
     if queue is not None:
         queue.count(event.at, event.received, WRAP_UP, duration)
@@ -109,9 +120,11 @@ def open_time(status: AgentStatus, start: int, end: int) -> int:
 
 def change_member(state: State, event: Occurrence) -> None:
     """Add, remove, pause or unpause a member of a queue."""
-    queue, agent = state.queue(text_of(event.facts.queue_name)), state.agent(text_of(event.facts.user_id))
+    queue, agent = state.queue(text_of(event.facts.queue_name)), _agent_of(state, event)
     member = state.member(queue, agent) if queue is not None and agent is not None else None
     if member is None or event.at < member.changed:
+        return
+    if event.type == "queue.member.removed" and event.at < member.named:
         return
     member.changed, member.by_login = event.at, False
     member.present = event.type != "queue.member.removed"
@@ -137,5 +150,8 @@ def _set_login_queues(state: State, agent: Agent, event: Occurrence) -> None:
     for name in sorted(names):
         queue = state.queue(name)
         member = state.member(queue, agent) if queue is not None else None
-        if member is not None and not member.present and event.at >= member.changed:
+        if member is None or event.at < member.changed:
+            continue
+        member.named = event.at
+        if not member.present:
             member.present, member.by_login = True, True

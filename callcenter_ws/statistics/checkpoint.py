@@ -13,10 +13,10 @@ from typing import NamedTuple
 import msgspec
 
 from callcenter_ws.statistics.agents import settle
-from callcenter_ws.statistics.expiry import expire, expired_calls
+from callcenter_ws.statistics.expiry import expire
 from callcenter_ws.statistics.records import Agent, AgentStatus, Call, Member, Queue, Stage
 from callcenter_ws.statistics.settings import SettingsTable
-from callcenter_ws.statistics.state import State, rebuild_heap
+from callcenter_ws.statistics.state import OldCall, State, decode_call, encode_call, rebuild_heap
 from callcenter_ws.statistics.sums import DAY_MS, Quarters, Series
 
 VERSION = 1
@@ -71,7 +71,6 @@ FOLD = RowKey("fold", "", NO_DAY)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_fold = msgspec.msgpack.Decoder(_Fold).decode
-_decode_call = msgspec.msgpack.Decoder(Call).decode
 _decode_status = msgspec.msgpack.Decoder(AgentStatus).decode
 decode_members = msgspec.msgpack.Decoder(dict[str, Member]).decode
 """Return the members of a queue by their ids, from a row ``members``."""
@@ -115,7 +114,8 @@ def change_slices(state: State) -> Iterator[Rows]:
 
 def _encode_open(state: State, kind: str, name: str) -> bytes:
     if kind == "call":
-        return _encode(state.calls[name])
+        old = state.old_calls.get(name)
+        return encode_call(state.calls[name]) if old is None else old.data
     if kind == "agent":
         return _encode(state.agents[name].status)
     queue = state.queues[name]
@@ -135,17 +135,20 @@ def load(rows: Iterable[tuple[RowKey, bytes]]) -> State:
         msgspec.DecodeError: a row is damaged.
     """
     state = State()
-    calls: list[Call] = []
+    calls: list[tuple[Call, bytes]] = []
     for key, data in rows:
         if key.kind == "fold":
             _load_fold(state, data)
         elif key.kind == "call":
-            calls.append(_decode_call(data))
+            calls.append((decode_call(data), data))
         else:
             _load_entity(state, key, data)
-    for call in sorted(calls, key=lambda call: call.touched):
-        state.calls[call.call_id] = call
-        _index_call(state, call)
+    for call, data in sorted(calls, key=lambda row: row[0].touched):
+        if call.old:
+            state.old_calls[call.call_id] = OldCall(call.last, data)
+        else:
+            state.calls[call.call_id] = call
+            _index_call(state, call)
     for queue in state.queues.values():
         rebuild_heap(queue)
         for agent_id in queue.members:
@@ -202,8 +205,7 @@ def forget_days(state: State, now: int) -> Iterator[None]:
     buckets: both may belong to such a day. Events may be applied between the slices.
     """
     before = now // DAY_MS - DAYS_KEPT + 1
-    while next(expired_calls(state, now), None) is not None:
-        expire(state, now, SLICE)
+    while expire(state, now, SLICE):
         yield
     left = _drop_days(state.tenant, before)
     for number, agent in enumerate(list(state.agents.values())):
@@ -219,7 +221,7 @@ def forget_days(state: State, now: int) -> Iterator[None]:
         _drop_queue(state, queue)
     yield
     for number, agent in enumerate(list(state.agents.values())):
-        _drop_agent(state, agent)
+        _drop_agent(state, agent, before * DAY_MS)
         if number % SLICE == SLICE - 1:
             yield
     if not left:
@@ -245,18 +247,17 @@ def _drop_members(state: State, queue: Queue, before: int) -> None:
 
 def _drop_queue(state: State, queue: Queue) -> None:
     """Drop a queue without sums, calls and members: its name may come no more. An event makes it anew."""
-    if queue.series.days or queue.waiting or queue.interacting:
+    # Those who were members within the last days are kept: an older event must not make them members again.
+    if queue.series.days or queue.waiting or queue.interacting or queue.members:
         return
-    if not any(member.present for member in queue.members.values()):
-        for agent_id in queue.members:
-            state.agents[agent_id].queues.discard(queue.name)
-        del state.queues[queue.name]
-        _drop_rows(state, ("queue", "members"), queue.name)
+    del state.queues[queue.name]
+    _drop_rows(state, ("queue", "members"), queue.name)
 
 
-def _drop_agent(state: State, agent: Agent) -> None:
-    """Drop an agent who is logged out, has no sums, and is a member of no queue."""
-    if agent.status.state is None and not agent.series.days and not agent.queues:
+def _drop_agent(state: State, agent: Agent, before: int) -> None:
+    """Drop an agent who is logged out, has no sums, and is a member of no queue; older events are late."""
+    status = agent.status
+    if status.state is None and not agent.series.days and not agent.queues and max(status.heard, status.login) < before:
         del state.agents[agent.agent_id]
         _drop_rows(state, ("agent",), agent.agent_id)
 

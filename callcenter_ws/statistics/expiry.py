@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 
 from callcenter_ws.statistics.legs import end_leg
+from callcenter_ws.statistics.misses import take_back_misses
 from callcenter_ws.statistics.occurrence import Facts, Occurrence
-from callcenter_ws.statistics.records import Call, Stage
-from callcenter_ws.statistics.state import CALL_KEPT_MS, State
-from callcenter_ws.statistics.stays import ABANDONED_REASON, LOST_REASON, end_stays, leave_interaction, lose_stay
+from callcenter_ws.statistics.records import ABANDONED_REASON, LOST_REASON, Call, Stage
+from callcenter_ws.statistics.state import CALL_KEPT_MS, OLD_CALL_KEPT_MS, OldCall, State
+from callcenter_ws.statistics.stays import end_stays, leave_interaction, lose_stay
 
 
 def end_call(state: State, call: Call, event: Occurrence) -> None:
@@ -18,6 +19,7 @@ def end_call(state: State, call: Call, event: Occurrence) -> None:
         return
     lost = event.facts.ended_by == LOST_REASON
     call.ended, call.lost = event.at, lost
+    take_back_misses(state, call, event.at, event)
     end_stays(state, call, LOST_REASON if lost else ABANDONED_REASON, event)
     for leg in list(call.legs.values()):
         end_leg(state, call, leg, event.at, event, lost=lost)
@@ -37,13 +39,28 @@ def expired_calls(state: State, now: int) -> Iterator[Call]:
         yield call
 
 
-def expire(state: State, now: int, limit: int) -> None:
-    """Remove calls without events for 24 hours, at most ``limit`` of them."""
+def expire(state: State, now: int, limit: int) -> bool:
+    """Put away calls without events for 24 hours, and forget old ones, at most ``limit`` of each.
+
+    Returns:
+        Whether there were any.
+    """
     oldest = next(iter(state.calls.values()), None)
-    if oldest is None or not is_expired(oldest, now):
-        return
-    for call in list(islice(expired_calls(state, now), limit)):
-        lose_call(state, call)
+    expired = oldest is not None and is_expired(oldest, now)
+    if expired:
+        for call in list(islice(expired_calls(state, now), limit)):
+            lose_call(state, call)
+    old = next(iter(state.old_calls.values()), None)
+    if old is None or not _is_forgotten(old, now):
+        return expired
+    forgotten = takewhile(lambda item: _is_forgotten(item[1], now), state.old_calls.items())
+    for call_id, _ in list(islice(forgotten, limit)):
+        state.forget_old_call(call_id)
+    return True
+
+
+def _is_forgotten(old: OldCall, now: int) -> bool:
+    return old.last + OLD_CALL_KEPT_MS < now
 
 
 def lost_at(call: Call) -> int:
@@ -52,13 +69,13 @@ def lost_at(call: Call) -> int:
 
 
 def lose_call(state: State, call: Call, at: int | None = None) -> None:
-    """Remove a call; its open stays and legs are lost."""
+    """Put away a call; its open stays and legs are lost."""
     when = lost_at(call) if at is None else at
-    event = Occurrence("", Facts(), when, when, state.seq)
+    event = Occurrence("", Facts(), when, when, state.seq, when)
     for name, stay in call.stays.items():
         if stay.stage is not Stage.CLOSED and (queue := state.queue(name)) is not None:
             lose_stay(state, call, queue, stay, event)
     for leg in list(call.legs.values()):
         end_leg(state, call, leg, when, event, lost=True)
     leave_interaction(state, call)
-    state.forget_call(call.call_id)
+    state.put_away(call)

@@ -24,7 +24,6 @@ from callcenter_ws.statistics.sums import (
     FLOW_OUT,
     HANDLED,
     HOLD,
-    LEGS,
     LOST,
     LOST_LEGS,
     MISSED,
@@ -61,7 +60,7 @@ def queue_figures(bucket: Bucket, settings: Settings) -> Figures:
         "max_wait": None if bucket.max_wait < 0 else seconds(bucket.max_wait),
         **_handling(values[HANDLED], values[TALK], values[HOLD], values[WRAP_UP]),
         "missed": values[MISSED],
-        "agent_answer_rate": percent(values[LEGS], values[LEGS] + values[MISSED]),
+        "agent_answer_rate": percent(values[ANSWERED], values[ANSWERED] + values[MISSED]),
         "transferred_out": values[TRANSFERRED_OUT],
         "lost_legs": values[LOST_LEGS],
     }

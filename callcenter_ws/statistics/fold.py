@@ -7,10 +7,11 @@ from collections.abc import Callable
 import msgspec
 
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.statistics import agents, legs, stays
+from callcenter_ws.statistics import agents, legs, misses, stays
 from callcenter_ws.statistics.expiry import end_call, expire, is_expired, lose_call
 from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, Occurrence, occurrence_of, text_of
 from callcenter_ws.statistics.records import Call, Queue
+from callcenter_ws.statistics.repetitions import is_repeated
 from callcenter_ws.statistics.state import MAX_CALLS, State
 from callcenter_ws.statistics.sums import DAY_MS
 
@@ -63,7 +64,7 @@ QueueChange = Callable[[State, Call, Queue, Occurrence], None]
 def _of_call(change: CallChange) -> Callable[[State, Occurrence], None]:
     def apply_to_call(state: State, event: Occurrence) -> None:
         call = _call_of(state, event)
-        if call is not None:
+        if call is not None and not is_repeated(call.ahead, event):
             change(state, call, event)
 
     return apply_to_call
@@ -73,7 +74,7 @@ def _of_stay(change: QueueChange) -> Callable[[State, Occurrence], None]:
     def apply_to_stay(state: State, event: Occurrence) -> None:
         queue = state.queue(text_of(event.facts.queue_name))
         call = _call_of(state, event) if queue is not None else None
-        if queue is not None and call is not None:
+        if queue is not None and call is not None and not is_repeated(call.ahead, event):
             change(state, call, queue, event)
 
     return apply_to_stay
@@ -109,7 +110,7 @@ _CHANGES: dict[str, Callable[[State, Occurrence], None]] = {
     "call.abandoned": _of_stay(stays.abandon),
     "call.incoming": _of_call(_forget_nothing),
     "call.ringing": _of_call(legs.ring),
-    "call.missed": _of_call(legs.miss),
+    "call.missed": _of_call(misses.miss),
     "call.answered": _of_call(legs.answer),
     "call.hold": _of_call(legs.hold),
     "call.unhold": _of_call(legs.hold),

@@ -1,9 +1,10 @@
-"""Legs: agents in calls. Rings, misses, answers, holds and transfers, and the seconds that they last."""
+"""Legs: agents in calls. Rings, answers, holds and transfers, and the seconds that they last."""
 
 from __future__ import annotations
 
-from callcenter_ws.statistics.occurrence import Occurrence, duration_ms, text_of
-from callcenter_ws.statistics.records import NEVER, Call, Heard, Leg
+from callcenter_ws.statistics.misses import count_agent, take_back_misses
+from callcenter_ws.statistics.occurrence import Occurrence, text_of
+from callcenter_ws.statistics.records import NEVER, Call, Leg
 from callcenter_ws.statistics.state import MAX_LEGS, State, heard_of
 from callcenter_ws.statistics.stays import answer_stay, interact, transfer_stays
 from callcenter_ws.statistics.sums import (
@@ -12,14 +13,11 @@ from callcenter_ws.statistics.sums import (
     AGENT_HANDLED,
     AGENT_HOLD,
     AGENT_LOST_LEGS,
-    AGENT_MISSED,
     AGENT_TALK,
     AGENT_TRANSFERRED_OUT,
     HANDLED,
     HOLD,
-    LEGS,
     LOST_LEGS,
-    MISSED,
     TALK,
     TRANSFERRED_OUT,
 )
@@ -32,39 +30,7 @@ def ring(state: State, call: Call, event: Occurrence) -> None:
     if event.at <= heard.ringing:
         return
     heard.ringing = event.at
-    _count_agent(state, agent_id, event.at, AGENT_ALERTS)
-
-
-def miss(state: State, call: Call, event: Occurrence) -> None:
-    """Count a ring that the agent did not answer, unless another agent did, or the caller gave up."""
-    agent_id = text_of(event.facts.agent_id)
-    heard = heard_of(call, agent_id)
-    if event.at <= heard.missed:
-        return
-    heard.missed = event.at
-    if _was_taken_away(call, heard, event):
-        return
-    name = text_of(event.facts.queue_name) or _waiting_in(call)
-    queue = state.queue(name)
-    if queue is not None:
-        queue.count(event.at, event.received, MISSED)
-    _count_agent(state, agent_id, event.at, AGENT_MISSED)
-
-
-def _waiting_in(call: Call) -> str | None:
-    return max(call.stays, key=lambda name: call.stays[name].opened, default=None)
-
-
-def _was_taken_away(call: Call, heard: Heard, event: Occurrence) -> bool:
-    """Return whether the ring ended because the call was answered elsewhere, or was over."""
-    rang = duration_ms(event.facts.ring_seconds)
-    began = heard.ringing if heard.ringing != NEVER else NEVER if rang is None else event.at - rang
-    if began == NEVER or began > event.at:
-        return False
-    ends = [leg.start for leg in call.legs.values()]
-    ends += [stay.closed for stay in call.stays.values() if stay.gave_up]
-    ends += [other.answered for other in call.heard.values() if other is not heard]
-    return any(began <= end <= event.at for end in (*ends, call.ended))
+    count_agent(state, agent_id, event.at, AGENT_ALERTS)
 
 
 def answer(state: State, call: Call, event: Occurrence) -> None:
@@ -75,15 +41,15 @@ def answer(state: State, call: Call, event: Occurrence) -> None:
     if agent_id is None or event.at <= heard.answered:
         return
     heard.answered = event.at
-    name = answer_stay(state, call, text_of(facts.queue_name), event)
+    name = heard.queue_name = answer_stay(state, call, text_of(facts.queue_name), event)
     interact(state, call, name, event.at)
+    take_back_misses(state, call, event.at, event)
     leg = call.legs.get(agent_id)
-    if leg is not None and leg.queue_name == name and leg.start <= event.at:
+    if leg is not None and leg.by_transfer:
+        del call.legs[agent_id]  # it begins with the answer
+    elif leg is not None and leg.queue_name == name and leg.start <= event.at:
         return  # announced once more, while the agent is in the call
-    queue = state.queue(name)
-    if queue is not None:
-        queue.count(event.at, event.received, LEGS)
-    _count_agent(state, agent_id, event.at, AGENT_ANSWERED)
+    count_agent(state, agent_id, event.at, AGENT_ANSWERED)
     _replace_legs(state, call, Leg(agent_id, name, event.at), event)
 
 
@@ -113,12 +79,17 @@ def transfer(state: State, call: Call, event: Occurrence) -> None:
     heard.transferred = event.at
     transfer_stays(state, call, event)
     leg = call.legs.get(agent_id) if agent_id is not None else None
-    queue = state.queue(text_of(facts.queue_name) if leg is None else leg.queue_name)
+    name = heard.queue_name or text_of(facts.queue_name) if leg is None else leg.queue_name
+    queue = state.queue(name)
     if queue is not None:
         queue.count(event.at, event.received, TRANSFERRED_OUT)
-    _count_agent(state, agent_id, event.at, AGENT_TRANSFERRED_OUT)
+    count_agent(state, agent_id, event.at, AGENT_TRANSFERRED_OUT)
     if leg is not None and leg.start <= event.at:
         end_leg(state, call, leg, event.at, event)
+    target = text_of(facts.to_agent_id)
+    if facts.transfer_type == "attended" and target is not None and target not in call.legs:
+        # The target has answered the consultation, which is a call of its own, and is in this call from now on.
+        _replace_legs(state, call, Leg(target, name, event.at, by_transfer=True), event)
 
 
 def hold(state: State, call: Call, event: Occurrence) -> None:
@@ -146,10 +117,10 @@ def end_leg(state: State, call: Call, leg: Leg, at: int, event: Occurrence, *, l
     call.legs.pop(leg.agent_id, None)
     at = max(at, leg.start)
     agent, queue = state.agent(leg.agent_id), state.queue(leg.queue_name)
-    if agent is not None:
-        agent.status.leg_queue = None if lost else leg.queue_name
+    if agent is not None and event.type:  # else it is lost after a day, and not the agent's last
+        agent.status.leg_queue, agent.status.leg_lost = None if lost else leg.queue_name, lost
     if lost:
-        _count_agent(state, leg.agent_id, at, AGENT_LOST_LEGS)
+        count_agent(state, leg.agent_id, at, AGENT_LOST_LEGS)
         if queue is not None:
             queue.count(at, event.received, LOST_LEGS)
         return
@@ -166,9 +137,3 @@ def end_leg(state: State, call: Call, leg: Leg, at: int, event: Occurrence, *, l
             bucket.values[HANDLED] += 1
             bucket.values[TALK] += talked
             bucket.values[HOLD] += held
-
-
-def _count_agent(state: State, agent_id: str | None, at: int, field: int) -> None:
-    agent = state.agent(agent_id)
-    if agent is not None:
-        agent.series.bucket(at).values[field] += 1

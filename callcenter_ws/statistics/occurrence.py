@@ -32,6 +32,8 @@ class Facts(msgspec.Struct, gc=False):
     queue_name: _Id = None
     agent_id: _Id = None
     from_agent_id: _Id = None
+    to_agent_id: _Id = None
+    transfer_type: str | None = None
     held_by: _Id = None
     user_id: _Id = None
     username: str | None = None
@@ -58,6 +60,7 @@ class Occurrence(msgspec.Struct, gc=False):
         at: when it happened, never more than ``AHEAD_MS`` after ``received``; Unix milliseconds, as ``received``.
         received: when the gateway received it.
         seq: its position in the tenant's stream.
+        timestamp: when it happened by the clock of its sender, which may be ahead.
     """
 
     type: str
@@ -65,6 +68,7 @@ class Occurrence(msgspec.Struct, gc=False):
     at: int
     received: int
     seq: int
+    timestamp: int
 
 
 _decode_facts = msgspec.json.Decoder(Facts).decode
@@ -104,7 +108,7 @@ def make_occurrence(
         msgspec.ValidationError: a field has a type that the catalogue does not allow.
     """
     facts = msgspec.convert(payload, Facts)
-    return Occurrence(type_, facts, min(timestamp, received + AHEAD_MS), received, seq)
+    return Occurrence(type_, facts, min(timestamp, received + AHEAD_MS), received, seq, timestamp)
 
 
 def occurrence_of(publication: Publication, received: int) -> Occurrence:
@@ -116,4 +120,5 @@ def occurrence_of(publication: Publication, received: int) -> Occurrence:
     event = publication.event
     timestamp = milliseconds(datetime.fromisoformat(event.timestamp))
     facts = _decode_facts(event.payload)
-    return Occurrence(event.type.name, facts, min(timestamp, received + AHEAD_MS), received, publication.seq)
+    at = min(timestamp, received + AHEAD_MS)
+    return Occurrence(event.type.name, facts, at, received, publication.seq, timestamp)

@@ -13,6 +13,8 @@ NEVER = -1
 
 ROLLING_MINUTES = 30
 
+ANSWERED_REASON, ABANDONED_REASON, LOST_REASON, OTHER_REASON = "answered", "abandoned", "unknown", "other"
+
 
 class Stage(IntEnum):
     """Where a stay is."""
@@ -31,10 +33,12 @@ class Stay(msgspec.Struct, array_like=True, gc=False):
         wait: the wait that the source reported, in milliseconds; None: the difference of the times.
         reason: the reason that ``queue.left`` gave.
         before: when the stay before this one in the same queue was closed.
-        gave_up: whether it was closed as abandoned.
+        outcome: the reason with which it was counted; None: it is not closed.
         left: when the last ``queue.left`` of this call and queue happened; ``abandoned``: the same of
             ``call.abandoned``. They are kept for the next stay, so that a repetition does not close it.
         joined: when the last ``queue.joined`` that was ignored happened, which must not open the next stay.
+        judged: the wait, T and S with which it was counted, as long as another event may still report its wait.
+        abandon_wait: whether ``wait`` is that of ``call.abandoned``; that of ``queue.left`` takes its place.
     """
 
     opened: int
@@ -43,14 +47,20 @@ class Stay(msgspec.Struct, array_like=True, gc=False):
     wait: int | None = None
     reason: str | None = None
     before: int = NEVER
-    gave_up: bool = False
+    outcome: str | None = None
     left: int = NEVER
     abandoned: int = NEVER
     joined: int = NEVER
+    judged: tuple[int, int, int] | None = None
+    abandon_wait: bool = False
 
 
 class Leg(msgspec.Struct, array_like=True, gc=False):
-    """One agent in one call, from the answer to the transfer, the next agent's answer or the end."""
+    """One agent in one call, from the answer to the transfer, the next agent's answer or the end.
+
+    Attributes:
+        by_transfer: whether an attended transfer began it, and no answer came of this agent in this call.
+    """
 
     agent_id: str
     queue_name: str | None
@@ -58,15 +68,25 @@ class Leg(msgspec.Struct, array_like=True, gc=False):
     held_since: int = NEVER
     held: int = 0
     hold_changed: int = NEVER
+    by_transfer: bool = False
 
 
 class Heard(msgspec.Struct, array_like=True, gc=False):
-    """When the last event of each type of one call and agent happened."""
+    """When the last event of each type of one call and agent happened.
+
+    Attributes:
+        queue_name: the queue of the agent's last leg in the call.
+        rang_since: when the ring began that was counted as missed last; ``NEVER``: none, or it was taken back.
+        missed_in: the queue in which it was counted.
+    """
 
     ringing: int = NEVER
     missed: int = NEVER
     answered: int = NEVER
     transferred: int = NEVER
+    queue_name: str | None = None
+    rang_since: int = NEVER
+    missed_in: str | None = None
 
 
 class Call(msgspec.Struct, array_like=True):
@@ -81,6 +101,8 @@ class Call(msgspec.Struct, array_like=True):
         offered: whether it is counted as a call that was offered to a queue; ``answered`` likewise.
         queue_name: the queue in which it was answered last and has not ended; ``since``: the answer.
         ended: when it ended; ``lost``: whether its end was made by reconciling.
+        ahead: its events from clocks that are ahead, see ``repetitions``.
+        old: whether it had no event for so long that its record is kept only to recognize repetitions.
     """
 
     call_id: str
@@ -95,6 +117,8 @@ class Call(msgspec.Struct, array_like=True):
     since: int = NEVER
     ended: int = NEVER
     lost: bool = False
+    ahead: list[str] = []
+    old: bool = False
 
 
 class Member(msgspec.Struct, array_like=True, gc=False):
@@ -103,12 +127,14 @@ class Member(msgspec.Struct, array_like=True, gc=False):
     Attributes:
         changed: when the last ``queue.member`` event happened.
         by_login: whether only ``agent.login`` said that the agent is a member.
+        named: when the last login happened that named the queue.
     """
 
     present: bool
     paused: bool = False
     changed: int = NEVER
     by_login: bool = False
+    named: int = NEVER
 
 
 class AgentStatus(msgspec.Struct, array_like=True):
@@ -122,6 +148,8 @@ class AgentStatus(msgspec.Struct, array_like=True):
         heard: when the last event about the state happened.
         login: when the last login happened.
         leg_queue: the queue of the agent's last leg, to which wrap-up is added.
+        leg_lost: whether that leg is lost, so that its wrap-up is not counted.
+        ahead: events of the agent from clocks that are ahead, see ``repetitions``.
     """
 
     username: str | None = None
@@ -133,6 +161,8 @@ class AgentStatus(msgspec.Struct, array_like=True):
     heard: int = NEVER
     login: int = NEVER
     leg_queue: str | None = None
+    leg_lost: bool = False
+    ahead: list[str] = []
 
 
 class Agent:

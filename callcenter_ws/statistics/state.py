@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
+import msgspec
+
+from callcenter_ws.statistics.occurrence import AHEAD_MS
 from callcenter_ws.statistics.records import NEVER, Agent, Call, Heard, Member, Queue
 from callcenter_ws.statistics.settings import SettingsTable
 from callcenter_ws.statistics.sums import DAY_MS, TENANT_FIELDS, Series
 
 CALL_KEPT_MS = DAY_MS
-"""How long a call is remembered after its last event; a stay that is still open then is lost."""
+"""How long a call is followed after its last event; a stay that is still open then is lost."""
+
+OLD_CALL_KEPT_MS = 2 * DAY_MS + AHEAD_MS
+"""How long after its last event the packed record of a call is kept; repetitions of its events are late then."""
 
 MAX_CALLS = 50_000
-"""Calls that are remembered; the one whose last event is oldest gives way, as if it had no event for 24 hours."""
+"""Calls that are followed; the one whose last event is oldest gives way, as if it had no event for 24 hours.
+
+At most as many packed records of old calls are kept.
+"""
 
 MAX_QUEUES = 2_000
 MAX_AGENTS = 20_000
@@ -35,6 +45,17 @@ DIAGNOSTICS = (
 """Counters of what was not folded, or not as it came. They are no figures: repetitions raise them."""
 
 
+encode_call = msgspec.msgpack.Encoder().encode
+decode_call = msgspec.msgpack.Decoder(Call).decode
+
+
+class OldCall(NamedTuple):
+    """The packed record of a call; ``last`` is when its last event was received."""
+
+    last: int
+    data: bytes
+
+
 class State:
     """What a fold knows after its last event.
 
@@ -44,6 +65,7 @@ class State:
         touched: how often a call was touched; orders calls by their last event.
         kept_from: events before this instant are late, because their days were forgotten.
         calls: in the order of their last event, oldest first.
+        old_calls: those without events for 24 hours, oldest first; nothing of them is open.
         dirty: ids of what changed since the last checkpoint, by kind of row.
         gone: keys of rows to delete at the next checkpoint.
     """
@@ -53,6 +75,7 @@ class State:
         self.queues: dict[str, Queue] = {}
         self.agents: dict[str, Agent] = {}
         self.calls: dict[str, Call] = {}
+        self.old_calls: dict[str, OldCall] = {}
         self.tenant = Series(len(TENANT_FIELDS))
         self.diagnostics = dict.fromkeys(DIAGNOSTICS, 0)
         self.clock = self.seq = self.touched = self.kept_from = 0
@@ -103,8 +126,7 @@ class State:
         """Return a call, made if it is new, as the one with the newest event."""
         call = self.calls.pop(call_id, None)
         if call is None:
-            call = Call(call_id)
-            self.gone.discard(("call", call_id))
+            call = self._new_call(call_id)
         self.calls[call_id] = call
         self.touched += 1
         call.touched = self.touched
@@ -113,9 +135,27 @@ class State:
         self.dirty["call"].add(call_id)
         return call
 
-    def forget_call(self, call_id: str) -> None:
-        """Remove a call."""
-        del self.calls[call_id]
+    def _new_call(self, call_id: str) -> Call:
+        old = self.old_calls.pop(call_id, None)
+        if old is None:
+            self.gone.discard(("call", call_id))
+            return Call(call_id)
+        call = decode_call(old.data)
+        call.old = False
+        return call
+
+    def put_away(self, call: Call) -> None:
+        """Follow a call no more: keep its packed record, so that repetitions of its events are recognized."""
+        del self.calls[call.call_id]
+        if len(self.old_calls) >= MAX_CALLS:
+            self.forget_old_call(next(iter(self.old_calls)))
+        call.old = True
+        self.old_calls[call.call_id] = OldCall(call.last, encode_call(call))
+        self.dirty["call"].add(call.call_id)
+
+    def forget_old_call(self, call_id: str) -> None:
+        """Remove the record of a call."""
+        del self.old_calls[call_id]
         self.dirty["call"].discard(call_id)
         self.gone.add(("call", call_id))
 

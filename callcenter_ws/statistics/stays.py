@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from callcenter_ws.statistics.misses import last_queue, take_back_misses
 from callcenter_ws.statistics.occurrence import Occurrence, duration_ms
-from callcenter_ws.statistics.records import Call, Queue, Stage, Stay
+from callcenter_ws.statistics.records import (
+    ABANDONED_REASON,
+    ANSWERED_REASON,
+    LOST_REASON,
+    OTHER_REASON,
+    Call,
+    Queue,
+    Stage,
+    Stay,
+)
 from callcenter_ws.statistics.state import MAX_STAYS, State, start_waiting
 from callcenter_ws.statistics.sums import (
     ABANDONED,
@@ -22,8 +32,6 @@ from callcenter_ws.statistics.sums import (
     UNSERVED_IN,
     Bucket,
 )
-
-ANSWERED_REASON, ABANDONED_REASON, LOST_REASON, OTHER_REASON = "answered", "abandoned", "unknown", "other"
 
 _UNSERVED = ("timeout", "empty", "withdrawn")
 """Flow-outs that the method ``asterisk_2`` counts like abandoned calls."""
@@ -44,6 +52,12 @@ def join(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
     _decide_by(state, call, event, OTHER_REASON)
     stay = _remember(state, call, queue, new, event)
     _offer(state, call, queue, event.at, event.received)
+    answer = _answer_after(call, queue.name, event.at)
+    if answer is not None:
+        # It came earlier by another connection.
+        stay.stage, stay.closed = Stage.UNDECIDED, answer
+        close(state, call, queue, stay, ANSWERED_REASON, event)
+        return
     if event.at <= call.ended:
         # Its end came earlier by another connection: how it left the queue is not known yet.
         stay.stage, stay.closed = Stage.UNDECIDED, max(event.at, call.ended)
@@ -51,6 +65,16 @@ def join(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
     start_waiting(queue, call.call_id, event.at)
     if call.queue_name is not None and event.at > call.since:
         leave_interaction(state, call)
+
+
+def _answer_after(call: Call, name: str, at: int) -> int | None:
+    """Return when the call was answered in a queue that it joined at ``at``, or None."""
+    answers = [
+        heard.answered
+        for heard in call.heard.values()
+        if heard.answered >= at and (heard.queue_name == name or (heard.queue_name is None and heard.answered > at))
+    ]
+    return min(answers, default=None)
 
 
 def _join_later(state: State, call: Call, queue: Queue, stay: Stay, event: Occurrence) -> None:
@@ -71,9 +95,10 @@ def leave(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
         stay = _leave_unknown(state, call, queue, wait, event)
     elif event.at <= max(stay.left, stay.before):
         return
-    elif stay.stage is Stage.WAITING:
-        _stop(state, call, queue, stay, event.at, wait)
-        stay.wait, stay.reason = wait, facts.reason
+    else:
+        _end_wait(state, call, queue, stay, event.at, wait)
+        if stay.stage is not Stage.UNJOINED:
+            _take_wait(state, queue, stay, wait, event)
     stay.left = event.at
     if stay.stage is Stage.UNDECIDED and facts.reason is not None:
         close(state, call, queue, stay, facts.reason, event)
@@ -94,6 +119,40 @@ def _stop(state: State, call: Call, queue: Queue, stay: Stay, at: int, wait: int
     stay.stage = Stage.UNDECIDED
 
 
+def _end_wait(state: State, call: Call, queue: Queue, stay: Stay, at: int, wait: int | None = None) -> None:
+    """End the wait of a stay if it waits; it ended at ``at`` also if all that is known is that the call ended later."""
+    if stay.stage is Stage.WAITING:
+        _stop(state, call, queue, stay, at, wait)
+    elif stay.stage is Stage.UNDECIDED and max(stay.left, stay.abandoned) < stay.opened:
+        stay.closed = max(stay.opened, min(stay.closed, at))
+
+
+def _take_wait(
+    state: State, queue: Queue, stay: Stay, wait: int | None, event: Occurrence, *, abandon: bool = False
+) -> None:
+    """Use the wait that an event reports: that of ``queue.left`` before that of ``call.abandoned``, in any order."""
+    if wait is None or (stay.wait is not None and (abandon or not stay.abandon_wait)):
+        return
+    if stay.stage is not Stage.CLOSED:
+        stay.wait, stay.abandon_wait = wait, abandon
+    elif stay.judged is not None and event.at - wait <= stay.closed and stay.closed >= state.kept_from:
+        # Else it is of a stay that is not known, as its ``queue.joined`` did not come.
+        stay.wait, stay.abandon_wait = wait, abandon
+        _count_again(queue, stay, wait, event)
+
+
+def _count_again(queue: Queue, stay: Stay, wait: int, event: Occurrence) -> None:
+    """Count a closed stay with the wait that was reported later. The longest wait is not made shorter."""
+    if stay.judged is None or stay.outcome is None:
+        return
+    before, limit, short = stay.judged
+    for bucket in queue.buckets(stay.closed, event.received):
+        _count_end(bucket, stay.outcome, before, limit, short, -1)
+        _count_end(bucket, stay.outcome, wait, limit, short)
+        bucket.max_wait = max(bucket.max_wait, wait)
+    stay.judged = (wait, limit, short) if stay.abandon_wait else None
+
+
 def _leave_unknown(state: State, call: Call, queue: Queue, wait: int | None, event: Occurrence) -> Stay:
     """Remember a stay whose ``queue.joined`` did not come; with a wait, its beginning is known."""
     stay = Stay(event.at, Stage.UNJOINED, event.at, wait, event.facts.reason)
@@ -111,15 +170,16 @@ def abandon(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
     wait = _reported_wait(event)
     if stay is None:
         stay = _leave_unknown(state, call, queue, wait, event)
+        stay.abandon_wait = wait is not None
     elif event.at <= max(stay.abandoned, stay.before):
         return
-    elif stay.stage is Stage.WAITING:
-        _stop(state, call, queue, stay, event.at, wait)
+    else:
+        _end_wait(state, call, queue, stay, event.at, wait)
     stay.abandoned = event.at
+    if stay.outcome in (None, ABANDONED_REASON):
+        _take_wait(state, queue, stay, wait, event, abandon=True)
     if stay.stage is Stage.CLOSED:
         return
-    if stay.wait is None:
-        stay.wait = wait
     stay.reason = ABANDONED_REASON
     if stay.stage is Stage.UNDECIDED:
         close(state, call, queue, stay, ABANDONED_REASON, event)
@@ -128,23 +188,17 @@ def abandon(state: State, call: Call, queue: Queue, event: Occurrence) -> None:
 def answer_stay(state: State, call: Call, name: str | None, event: Occurrence) -> str | None:
     """Close the stay that ``call.answered`` answers; return the queue that the call was in last, or None."""
     if name is None:
-        name = _latest(call)
+        name = last_queue(call)
     stay = call.stays.get(name) if name is not None else None
     queue = state.queue(name)
     if stay is None or queue is None or event.at <= stay.before:
         return name
-    if stay.stage is Stage.WAITING:
-        _stop(state, call, queue, stay, event.at)
+    _end_wait(state, call, queue, stay, event.at)
     if stay.stage is Stage.UNDECIDED:
         close(state, call, queue, stay, ANSWERED_REASON, event)
     elif stay.stage is Stage.UNJOINED and stay.reason is None:
         stay.reason = ANSWERED_REASON
     return name
-
-
-def _latest(call: Call) -> str | None:
-    """Return the queue that the call joined last."""
-    return max(call.stays, key=lambda name: call.stays[name].opened, default=None)
 
 
 def end_stays(state: State, call: Call, reason: str, event: Occurrence) -> None:
@@ -223,13 +277,15 @@ def _offer(state: State, call: Call, queue: Queue, at: int, received: int) -> No
 
 def close(state: State, call: Call, queue: Queue, stay: Stay, reason: str, event: Occurrence) -> None:
     """Count the end of a stay in the bucket of ``stay.closed``."""
-    stay.stage = Stage.CLOSED
+    stay.stage, stay.outcome = Stage.CLOSED, reason
     if reason == LOST_REASON:
         queue.count(stay.closed, event.received, LOST)
         return
     wait = stay.closed - stay.opened if stay.wait is None else stay.wait
     settings = state.settings.of(queue.name)
     thresholds = settings.service_level_ms, settings.short_abandon_ms
+    if stay.wait is None or stay.abandon_wait:
+        stay.judged = (wait, *thresholds)
     for bucket in queue.buckets(stay.closed, event.received):
         bucket.note(thresholds)
         bucket.max_wait = max(bucket.max_wait, wait)
@@ -239,21 +295,23 @@ def close(state: State, call: Call, queue: Queue, stay: Stay, reason: str, event
         if not call.answered:
             call.answered = True
             state.tenant.bucket(stay.closed).values[CALLS_ANSWERED] += 1
-    stay.gave_up = reason == ABANDONED_REASON
+    if reason in (ANSWERED_REASON, ABANDONED_REASON):
+        take_back_misses(state, call, stay.closed, event)
 
 
-def _count_end(bucket: Bucket, reason: str, wait: int, service_level: int, short: int) -> None:
+def _count_end(bucket: Bucket, reason: str, wait: int, service_level: int, short: int, number: int = 1) -> None:
+    """Add a stay that ended to a bucket; with ``number`` -1, take it away."""
     values = bucket.values
-    inside = int(wait <= service_level)
+    inside = number * (wait <= service_level)
     if reason == ANSWERED_REASON:
-        values[ANSWERED] += 1
+        values[ANSWERED] += number
         values[ANSWERED_IN] += inside
-        values[ANSWERED_WAIT] += wait
+        values[ANSWERED_WAIT] += number * wait
     elif reason == ABANDONED_REASON:
-        values[ABANDONED] += 1
+        values[ABANDONED] += number
         values[ABANDONED_IN] += inside
-        values[ABANDONED_WAIT] += wait
-        values[ABANDONED_SHORT] += int(wait < short)
+        values[ABANDONED_WAIT] += number * wait
+        values[ABANDONED_SHORT] += number * (wait < short)
     else:
-        values[FLOW_OUT.get(reason, FLOW_OUT[OTHER_REASON])] += 1
+        values[FLOW_OUT.get(reason, FLOW_OUT[OTHER_REASON])] += number
         values[UNSERVED_IN] += inside if reason in _UNSERVED else 0

@@ -21,12 +21,12 @@ STATES = ("available", "busy", "away", "break", "ringing", "talking", "hold", "w
 # The fields of a queue's bucket. Durations are milliseconds.
 QUEUE_FIELDS = (
     "offered", "answered", "answered_in", "answered_wait", "abandoned", "abandoned_in", "abandoned_short",
-    "abandoned_wait", *FLOW_OUT_REASONS, "unserved_in", "lost", "handled", "talk", "hold", "wrap_up", "legs", "missed",
+    "abandoned_wait", *FLOW_OUT_REASONS, "unserved_in", "lost", "handled", "talk", "hold", "wrap_up", "missed",
     "transferred_out", "lost_legs",
 )  # fmt: skip
 (
     OFFERED, ANSWERED, ANSWERED_IN, ANSWERED_WAIT, ABANDONED, ABANDONED_IN, ABANDONED_SHORT, ABANDONED_WAIT,
-    *_REASONS, UNSERVED_IN, LOST, HANDLED, TALK, HOLD, WRAP_UP, LEGS, MISSED, TRANSFERRED_OUT, LOST_LEGS,
+    *_REASONS, UNSERVED_IN, LOST, HANDLED, TALK, HOLD, WRAP_UP, MISSED, TRANSFERRED_OUT, LOST_LEGS,
 ) = range(len(QUEUE_FIELDS))  # fmt: skip
 FLOW_OUT = dict(zip(FLOW_OUT_REASONS, _REASONS, strict=True))
 """The field of each reason of a flow-out."""

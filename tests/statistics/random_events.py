@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from callcenter_ws.statistics.fold import apply
-from callcenter_ws.statistics.occurrence import Occurrence, make_occurrence
+from callcenter_ws.statistics.occurrence import AHEAD_MS, Occurrence, make_occurrence
 from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.sums import DAY_MS, QUARTER_MS, STATES, Series
@@ -85,6 +85,12 @@ of_calls_in_order = _streams(st.sampled_from((1, 3000, QUARTER_MS)), st.just(0),
 
 of_calls_in_disorder = _streams(st.sampled_from((0, 1, 3000)), st.sampled_from((0, -1500, 700)), _call_event)
 """Events of few calls from two clocks, of which many come after newer ones."""
+
+
+def sent_again(event: Occurrence, received: int) -> Occurrence:
+    """Return an event as it is when its sender sends it once more."""
+    at = min(event.timestamp, received + AHEAD_MS)
+    return Occurrence(event.type, event.facts, at, received, event.seq, event.timestamp)
 
 
 def folded(events: list[Occurrence]) -> State:

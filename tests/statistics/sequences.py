@@ -1,4 +1,4 @@
-"""The sequences of ``sequences.json``, and how their checks are read."""
+"""The sequences of ``sequences.json`` and ``more_sequences.json``, and how their checks are read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from callcenter_ws.statistics.state import State
 
 Json = Any  # what a sequence holds depends on the scenario
 
-_CONTENT: Json = json.loads((Path(__file__).parent / "sequences.json").read_text())
-DEFAULTS: Json = _CONTENT["defaults"]
+_FILES: Json = [
+    json.loads((Path(__file__).parent / name).read_text()) for name in ("sequences.json", "more_sequences.json")
+]
+DEFAULTS: Json = _FILES[0]["defaults"]
 _SETTINGS = (
     "time_zone",
     "service_level_seconds",
@@ -62,7 +64,8 @@ class Scenario(NamedTuple):
 
 SCENARIOS = [
     Scenario(one["name"], milliseconds(datetime.fromisoformat(one["t0"])), one["config"], one["events"], one["checks"])
-    for one in _CONTENT["scenarios"]
+    for content in _FILES
+    for one in content["scenarios"]
 ]
 
 
@@ -135,6 +138,10 @@ def _expectations(check: Json, reading: Reading) -> Iterator[tuple[str, Json, Js
             yield f"{day} {name}", reading.agent_between(name, *reading.day(date.fromisoformat(day))), expected
     for day, expected in check.get("tenant", {}).items():
         yield day, reading.tenant_between(*reading.day(date.fromisoformat(day))), expected
+    for name, expected in check.get("last_30m", {}).items():
+        yield f"last 30 minutes {name}", reading.queue_last_30m(name), expected
+    for name, expected in check.get("agent_now", {}).items():
+        yield f"now {name}", reading.agent_now(name), expected
     yield from _intervals(check.get("interval", {}), reading, reading.queue_between)
     yield from _intervals(check.get("agent_interval", {}), reading, reading.agent_between)
     yield "diagnostics", reading.diagnostics(), check.get("diagnostics", {})

@@ -206,6 +206,17 @@ def test_since_is_not_made_younger() -> None:
     assert world.now(600)["logged_in_agents"] == 0 and world.now(600, "r")["available_agents"] == 1
 
 
+def test_a_removal_that_comes_again_after_a_login() -> None:
+    world = World()
+    world.put(10, "queue.member.removed", queue_name="q", user_id="u1")
+    world.put(20, "agent.login", user_id="u1", username="u1", queues=["q"])
+    world.put(30, "agent.login", user_id="u1", username="u1")
+    world.put(10, "queue.member.removed", queue_name="q", user_id="u1", received=40)
+    assert world.reading(50).queues_of("u1") == ["q"]
+    world.put(60, "queue.member.removed", queue_name="q", user_id="u1")
+    assert world.reading(70).queues_of("u1") == []
+
+
 def test_an_agent_who_never_logs_out_is_counted_on() -> None:
     world = World()
     world.put(0, "agent.login", user_id="u1", username="u1", state="available")
@@ -226,6 +237,44 @@ def test_an_agent_who_never_logs_out_is_counted_on() -> None:
 def forget(state: State, now: int) -> None:
     for _ in forget_days(state, now):
         pass
+
+
+def test_what_was_forgotten_does_not_come_back_by_older_events() -> None:
+    world, store = World(), Store()
+    world.put(10, "queue.member.removed", queue_name="q", user_id="u1")
+    world.put(10, "agent.logout", user_id="u2", username="u2")
+    store.write(world.state)
+    forget(world.state, world.state.clock)
+    world.put(5, "queue.member.added", queue_name="q", user_id="u1", received=20)
+    world.put(5, "agent.state.changed", user_id="u2", username="u2", state="talking", received=20)
+    assert world.reading(30).queues_of("u1") == []
+    assert world.reading(30).agent_now("u2")["state"] == "offline"
+    store.write(world.state)
+    for _ in range(2):
+        forget(world.state, world.state.clock + 4 * DAY_MS)
+        store.write(world.state)
+    assert world.state.queues == world.state.agents == {}
+
+
+def test_events_of_a_call_that_is_lost_are_recognized_for_another_day() -> None:
+    world, store = World(), Store()
+    world.join(0)
+    world.answer(0, "u1", "c2", queue_name="q")
+    world.join(86_500, "c3")
+    lost = world.queue(86_500)
+    assert (lost["offered"], lost["lost"], lost["lost_legs"]) == (2, 1, 1)
+    store.write(world.state)
+    world.state = store.read()
+    world.join(0, received=100_000)
+    world.leave(0.5, reason="answered", received=100_000)
+    world.answer(0, "u1", "c2", queue_name="q", received=100_000)
+    assert world.queue(100_000) == lost
+    world.join(3 * 86_400, "c4")
+    assert list(world.state.calls) == ["c4"] and sorted(world.state.old_calls) == ["c1", "c2", "c3"]
+    world.join(4 * 86_400, "c5")
+    assert sorted(world.state.old_calls) == ["c4"]
+    store.write(world.state)
+    assert sorted(key.name for key in store.rows if key.kind == "call") == ["c4", "c5"]
 
 
 def test_forgetting_days_waits_for_the_rows() -> None:

@@ -19,6 +19,7 @@ from tests.statistics.random_events import (
     in_order,
     of_calls_in_disorder,
     of_calls_in_order,
+    sent_again,
 )
 from tests.statistics.sequences import Store
 
@@ -86,5 +87,5 @@ def test_an_event_twice_changes_no_figure(events: list[Occurrence], place: int) 
 @given(in_order | of_calls_in_order | of_calls_in_disorder)
 def test_everything_twice_changes_no_figure(events: list[Occurrence]) -> None:
     now = _now(events)
-    again = [Occurrence(event.type, event.facts, event.at, now, event.seq) for event in events]
+    again = [sent_again(event, now) for event in events]
     assert figures(folded([*events, *again]), now) == figures(folded(events), now)
