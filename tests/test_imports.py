@@ -101,6 +101,7 @@ PURE_MAY_USE = {
     "runtime.json_names",
     "runtime.log_fields",
     "runtime.one_at_a_time",
+    "runtime.single_flight",
     "runtime.slicer",
     "runtime.suggestions",
 }

@@ -287,9 +287,8 @@ class Client:
             "seq": max(position, self.tenant.head) if self.state is SessionState.LIVE else position,
         }
         self.send(control_frame("subscribed", payload, in_reply_to=request_id))
+        # All that the subscription admits follow, once this answer is written.
         self.outbox.figures = -1
-        if self.state is SessionState.LIVE and not self.outbox.paused:
-            self.send_figures()
         if extended and not self.closed:
             self._catch_up.read_mailbox_again()
 

@@ -9,26 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-from callcenter_ws.delivery.figure_table import Figure, FigureFrames, FigureTable, batches
+from callcenter_ws.delivery.figure_table import QUEUE_STATS, Figure, FigureFrames, FigureTable, batches
+from callcenter_ws.delivery.figure_updates import FigureUpdates
 from callcenter_ws.delivery.group import Group
 from callcenter_ws.delivery.group_index import GroupIndex
+from callcenter_ws.delivery.outbox import SharedOutbox
 from callcenter_ws.delivery.subscriber import Subscriber
 from callcenter_ws.delivery.subscription import FixedSubscription
 from callcenter_ws.events.frames import text_frame
 from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.runtime.slicer import Slicer
 from callcenter_ws.statistics.store import FigurePolicy, LiveFigure
 
 FIGURES_PER_STEP = 50
-"""Figures that are taken, or matched with groups, in one step."""
+"""Figures that are matched with groups in one step."""
 
-GROUPS_PER_STEP = 20
+GROUPS_PER_STEP = 5
 """Groups that are offered figures in one step."""
 
-MAX_SHARED = 1_000
-"""Groups for which all figures are kept joined, until the next change; beyond that they are joined for each client."""
+MAX_AT_ONCE = 300
+"""Figures that one client is sent at once, or that are examined for it in one step."""
 
-QUEUE_STATS = "queue.stats"
+MAX_SHARED_BYTES = 33_554_432
+"""Bytes of figures that are kept joined for groups until the next change; others are joined for each client."""
+
+SHARED_COST = 500
+"""Bytes that one entry of these takes besides the figures."""
 
 
 class FigureFeed:
@@ -36,9 +43,14 @@ class FigureFeed:
 
     Args:
         slicer: takes the steps of delivering changes.
-        policy: decides for which queues figures are derived; may be replaced.
+        policy: decides for which queues figures are derived.
         indexes: returns the indexes of the tenant's groups.
         clients_of: returns the clients of a user.
+        version: of the table of the tenant's last feed.
+
+    Attributes:
+        reading: reads the table from the store; set by the owner.
+        is_closed: whether figures are delivered no more.
     """
 
     def __init__(
@@ -46,124 +58,153 @@ class FigureFeed:
         tenant_id: str,
         slicer: Slicer,
         policy: FigurePolicy,
-        indexes: Callable[[], Sequence[GroupIndex]],
-        clients_of: Callable[[str], Iterable[Subscriber]],
+        indexes: Callable[[], Sequence[GroupIndex]] = tuple,
+        clients_of: Callable[[str], Iterable[Subscriber]] = lambda user_id: (),
+        version: int = 0,
     ) -> None:
-        self.table = FigureTable()
+        self.table = FigureTable(version)
+        self.reading: SingleFlight | None = None
+        self.is_closed = False
+        self._updates = FigureUpdates(self.table, self._is_derived, self.request_reading)
         self._tenant_id = tenant_id
         self._slicer = slicer
-        self.policy = policy
+        self._policy = policy
         self._indexes = indexes
         self._clients_of = clients_of
-        # Announced, and not delivered yet: the newest of each key.
-        self._waiting: dict[str, LiveFigure] = {}
-        self._is_running = False
-        self._shared: dict[tuple[object, ...], list[FigureFrames]] = {}
+        # The keys of figures that the settings did not show before.
+        self._shown: list[str] = []
+        self._delivery: Generator[None, None, None] | None = None
+        # Joined figures, by group and version of the client; of one version of the table.
+        self._shared: dict[tuple[object, ...], tuple[list[FigureFrames], int]] = {}
+        self._shared_version = -1
+        self._shared_bytes = 0
+
+    def request_reading(self) -> None:
+        """Have the table read from the store, now or once more when it is being read."""
+        if self.reading is not None:
+            self.reading.request()
+
+    def begin_reading(self) -> None:
+        """Note that the store is being read from now on."""
+        self._updates.begin_reading()
 
     def announce(self, changed: Sequence[LiveFigure]) -> None:
         """Deliver figures that changed, in slices."""
-        for figure in changed:
-            # An older one that waits is not removed if another process announced it late: the table decides.
-            self._waiting.pop(figure.key, None)
-            self._waiting[figure.key] = figure
-        if self._waiting and not self._is_running:
-            self._is_running = True
-            self._slicer.run(self._deliver())
+        self._updates.announce(changed)
+        self._deliver()
 
-    def replace(self, figures: Sequence[LiveFigure], since: int) -> None:
-        """Take all figures as they were read from the store.
-
-        Args:
-            since: the version of the table when reading began.
-        """
-        keys = {figure.key for figure in figures}
-        for key in self.table.unchanged_since(since):
-            if key not in keys:
-                self.table.remove(key)
-        self.announce([figure for figure in figures if figure.key not in self._waiting])
+    def replace(self, figures: Sequence[LiveFigure]) -> None:
+        """Take all figures as they were read from the store, and deliver those that differ."""
+        self._updates.replace(figures)
+        self._deliver()
 
     def fill(self, figures: Sequence[LiveFigure]) -> Iterator[None]:
         """Take all figures of a tenant that has no clients, in steps."""
-        yield from self._take(list(figures))
+        self._updates.replace(figures)
+        while self._updates:
+            yield from self._updates.take()
 
-    def _deliver(self) -> Iterator[None]:
+    def use_policy(self, policy: FigurePolicy) -> None:
+        """Show other figures from now on: the settings were changed."""
+        self._policy = policy
+        for key in self.table.keys:
+            figure = self.table.get(key)
+            if figure is not None and figure.is_shown != self._is_derived(figure):
+                figure.is_shown = not figure.is_shown
+                # A version of its own for each: what is joined for clients, by version, is not valid any more.
+                self.table.version += 1
+                if figure.is_shown:
+                    self.table.put(key, figure, self.table.version)
+                    self._shown.append(key)
+        self._deliver()
+
+    def close(self) -> None:
+        """Deliver no further figure: the tenant has no statistics, or no clients."""
+        self.is_closed = True
+        if self.reading is not None:
+            self.reading.stop()
+        self._updates.clear()
+        self._shown.clear()
+        if self._delivery is not None:
+            self._delivery.close()
+
+    def _deliver(self) -> None:
+        if self._delivery is None and (self._updates or self._shown):
+            self._delivery = self._steps()
+            self._slicer.run(self._delivery)
+
+    def _steps(self) -> Generator[None, None, None]:
         try:
-            while self._waiting:
-                waiting, self._waiting = list(self._waiting.values()), {}
-                changed = yield from self._take(waiting)
-                if changed:
-                    yield from self._offer_to_groups(changed)
-                    yield from self._offer_to_agents(changed)
+            while self._updates or self._shown:
+                changed = yield from self._updates.take()
+                shown, self._shown = map(self.table.get, self._shown), []
+                # Each once.
+                changed = list(dict.fromkeys([*changed, *(figure for figure in shown if figure is not None)]))
+                changed = [figure for figure in changed if figure.is_shown]
+                version = self.table.version
+                yield from self._offer_to_groups(changed, version)
+                yield from self._offer_to_agents(changed, version)
         finally:
-            self._is_running = False
+            self._delivery = None
 
-    def _take(self, waiting: list[LiveFigure]) -> Generator[None, None, list[Figure]]:
-        """Put announced figures into the table; return those that were not older than the present ones."""
-        version = self.table.version + 1
-        changed: list[Figure] = []
-        for number, live in enumerate(waiting, 1):
-            if not live.message:
-                self.table.remove(live.key)
-            else:
-                figure = self.table.update(live, version)
-                if figure is not None and self._is_shown(figure):
-                    changed.append(figure)
-            if number % FIGURES_PER_STEP == 0:
-                yield
-        self.table.version = version
-        self._shared.clear()
-        return changed
-
-    def _is_shown(self, figure: Figure) -> bool:
+    def _is_derived(self, figure: Figure) -> bool:
         """Return whether the figures of a queue are derived: if not, its senders' figures are shown."""
-        return figure.type.name != QUEUE_STATS or not self.policy.takes_producers(self._tenant_id, figure.queue_name)
+        return figure.type.name != QUEUE_STATS or not self._policy.takes_producers(self._tenant_id, figure.queue_name)
 
-    def _offer_to_groups(self, changed: list[Figure]) -> Iterator[None]:
-        version = self.table.version
-        offered: dict[Group, list[Figure]] = {}
+    def _offer_to_groups(self, changed: list[Figure], version: int) -> Iterator[None]:
+        offered: dict[Group, list[bytes]] = {}
         for number, figure in enumerate(changed, 1):
             for index in self._indexes():
                 for group in index.candidates_of_figure(figure.type.of_queue, figure.queue_name):
                     if figure.type.name in group.names and figure.is_seen_by(group.principal):
-                        offered.setdefault(group, []).append(figure)
+                        offered.setdefault(group, []).append(figure.frame(group.wire_format))
             if number % FIGURES_PER_STEP == 0:
                 yield
-        yield
-        for number, (group, figures) in enumerate(offered.items(), 1):
-            group.offer_figures(batches([figure.frame(group.wire_format) for figure in figures]), version)
+        for number, (group, frames) in enumerate(offered.items(), 1):
+            group.offer_figures(batches(frames), version)
             if number % GROUPS_PER_STEP == 0:
                 yield
 
-    def _offer_to_agents(self, changed: list[Figure]) -> Iterator[None]:
-        version = self.table.version
+    def _offer_to_agents(self, changed: list[Figure], version: int) -> Iterator[None]:
         for number, figure in enumerate(changed, 1):
             for client in () if figure.user_id is None else list(self._clients_of(figure.user_id)):
                 if _is_own(figure, client):
-                    client.outbox.offer_own_figure(_own_frame(figure), version)
+                    client.outbox.offer_own_figure(_own_frame(figure), figure.version, version)
             if number % FIGURES_PER_STEP == 0:
                 yield
 
     # What one client is sent
 
     def send_owed(self, client: Subscriber) -> None:
-        """Queue what has changed since the client was sent figures, in as few pieces as possible."""
-        outbox, version = client.outbox, self.table.version
-        group = outbox.group
+        """Queue what has changed since the client was sent figures; of much, a part: the rest once that is written."""
+        outbox = client.outbox
+        group, since = outbox.group, outbox.figures
         if group is None:
             return
-        key = (group.key, outbox.figures)
-        found = self._shared.get(key)
-        if found is None:
-            fixed = client.subscription.fixed()
-            changed = self.table.changed_since(outbox.figures)
-            seen = self.seen_by(client.principal, fixed, changed)
-            found = batches([figure.ready_frame(outbox.wire_format) for figure in seen])
-            if len(self._shared) < MAX_SHARED:
-                self._shared[key] = found
+        found, until = self._owed(client, group, since)
         own = self.table.of_agent(client.principal.user_id)
-        if own is not None and own.version > outbox.figures and _is_own(own, client):
+        if own is not None and since < own.version <= until and _is_own(own, client):
             found = [*found, _own_frame(own)]
-        outbox.add_figures(found, version)
+        outbox.add_figures(found, until, is_all=until == self.table.version)
+
+    def _owed(self, client: Subscriber, group: SharedOutbox, since: int) -> tuple[list[FigureFrames], int]:
+        """Return what the clients of a group see of the figures that changed since a version, and up to which one."""
+        if self._shared_version != self.table.version:
+            self._shared.clear()
+            self._shared_version, self._shared_bytes = self.table.version, 0
+        known = self._shared.get((group.key, since))
+        if known is not None:
+            return known
+        principal, subscription = client.principal, client.subscription.fixed()
+        types = Figure.types_seen_by(principal, subscription)
+        changed, until = self.table.changed_since(since, types, MAX_AT_ONCE)
+        seen = self.seen_by(principal, subscription, changed)
+        found = batches([figure.ready_frame(client.outbox.wire_format) for figure in seen])
+        size = SHARED_COST + sum(map(len, found))
+        if self._shared_bytes + size <= MAX_SHARED_BYTES:
+            self._shared_bytes += size
+            self._shared[group.key, since] = found, until
+        return found, until
 
     def send_own(self, client: Subscriber) -> None:
         """Queue an agent's own figure, which is not in the snapshot that it shares with others."""
@@ -176,16 +217,19 @@ class FigureFeed:
         return [
             figure
             for figure in figures
-            if figure.is_admitted_by(subscription) and figure.is_seen_by(principal) and self._is_shown(figure)
+            if figure.is_admitted_by(subscription) and figure.is_seen_by(principal) and figure.is_shown
         ]
 
-    def read(self, principal: Principal, subscription: FixedSubscription) -> list[bytes]:
-        """Return the messages that a principal without a connection sees."""
-        messages = [figure.message for figure in self.seen_by(principal, subscription, self.table)]
+    def read(self, principal: Principal, subscription: FixedSubscription, messages: list[bytes]) -> Iterator[None]:
+        """Add the messages that a principal without a connection sees, in steps."""
+        figures = list(self.table)
+        for begin in range(0, len(figures), MAX_AT_ONCE):
+            some = figures[begin : begin + MAX_AT_ONCE]
+            messages += [figure.message for figure in self.seen_by(principal, subscription, some)]
+            yield
         own = self.table.of_agent(principal.user_id)
         if own is not None and principal.role is Role.AGENT and own.is_admitted_by(subscription):
             messages.append(own.own_message())
-        return messages
 
 
 def _is_own(figure: Figure, client: Subscriber) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import attrgetter
 
 import msgspec
 
@@ -13,7 +16,10 @@ from callcenter_ws.events.frames import PLAIN, WireFormat, text_frame
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.redaction import View
 from callcenter_ws.runtime.json import encode_json
-from callcenter_ws.statistics.store import LiveFigure
+
+AGENT_STATS, QUEUE_STATS, TENANT_STATS = "agent.stats", "queue.stats", "tenant.stats"
+FIGURE_TYPES = (QUEUE_STATS, AGENT_STATS, TENANT_STATS)
+"""The event types of live figures; the key of a figure begins with its type."""
 
 FIGURES_BYTES = 61_440
 """Size at which a batch of figures ends; it exceeds this by one figure at most."""
@@ -44,8 +50,10 @@ class Figure(msgspec.Struct, eq=False):
         queue_name: the queue that it is about.
         user_id: the agent that it is about.
         queues: the queues whose member the agent is.
-        order: of two figures with one key and ``epoch``, that with the greater one is newer.
+        order: epoch, ``as_of_seq`` and ``generated_at``: of two figures with one key, that with the greater one is
+            newer. Epochs are ULIDs, so that of a later history is greater.
         message: the message as JSON.
+        is_shown: whether it is derived by the settings; otherwise the figures of senders are shown in its place.
         version: of the table, when it changed.
     """
 
@@ -53,9 +61,9 @@ class Figure(msgspec.Struct, eq=False):
     queue_name: str | None
     user_id: str | None
     queues: frozenset[str]
-    epoch: str
-    order: tuple[int, str]
+    order: tuple[str, int, str]
     message: bytes
+    is_shown: bool = True
     version: int = 0
     _frame: bytes = b""
     _deflated: bytes = b""
@@ -68,15 +76,14 @@ class Figure(msgspec.Struct, eq=False):
         except msgspec.MsgspecError:
             return None
         declared, payload = CATALOGUE.get(decoded.type), decoded.payload
-        if declared is None or declared.figure is None:
+        if declared is None or declared.name not in FIGURE_TYPES:
             return None
         return cls(
             declared,
             payload.queue_name,
-            payload.user_id if declared.name == "agent.stats" else None,
+            payload.user_id if declared.name == AGENT_STATS else None,
             frozenset(payload.queues or ()),
-            payload.epoch,
-            (payload.as_of_seq, payload.generated_at),
+            (payload.epoch, payload.as_of_seq, payload.generated_at),
             message,
         )
 
@@ -100,6 +107,17 @@ class Figure(msgspec.Struct, eq=False):
         """Return the message for the agent that it is about, with the agent's ``user_id``."""
         return b'{"user_id":%b,%b' % (encode_json(self.user_id), self.message[1:])
 
+    @staticmethod
+    def types_seen_by(principal: Principal, subscription: FixedSubscription) -> list[str]:
+        """Return the types of the figures that all principals of one interest may see some of."""
+        return [
+            name
+            for name in FIGURE_TYPES
+            if name in subscription.names
+            and principal.role in CATALOGUE[name].audience
+            and not (name == AGENT_STATS and principal.role is Role.AGENT)
+        ]
+
     def is_seen_by(self, principal: Principal) -> bool:
         """Return whether all principals of one interest see it; an agent's own figure is apart from that.
 
@@ -122,61 +140,68 @@ class Figure(msgspec.Struct, eq=False):
 class FigureTable:
     """The present figures of a tenant; the newest of each key.
 
+    Args:
+        version: of an earlier table of the tenant, by which clients remember what they were sent.
+
     Attributes:
         version: the figures that changed since a client's version are those that it has not been sent.
     """
 
-    def __init__(self) -> None:
-        self.version = 0
-        # Those that changed last are at the end.
-        self._figures: OrderedDict[str, Figure] = OrderedDict()
+    def __init__(self, version: int = 0) -> None:
+        self.version = version
+        # By type; of each, those that changed last are at the end.
+        self._types: dict[str, OrderedDict[str, Figure]] = {name: OrderedDict() for name in FIGURE_TYPES}
 
     def __len__(self) -> int:
-        return len(self._figures)
+        return sum(map(len, self._types.values()))
 
     def __iter__(self) -> Iterator[Figure]:
-        return iter(self._figures.values())
+        return chain.from_iterable(figures.values() for figures in self._types.values())
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the figures, also while these are changed."""
+        return list(chain.from_iterable(self._types.values()))
 
     def get(self, key: str) -> Figure | None:
         """Return a figure."""
-        return self._figures.get(key)
+        figures = self._types.get(key.partition(":")[0])
+        return None if figures is None else figures.get(key)
 
     def of_agent(self, user_id: str) -> Figure | None:
         """Return the figure of an agent."""
-        return self._figures.get(f"agent.stats:{user_id}")
+        return self._types[AGENT_STATS].get(f"{AGENT_STATS}:{user_id}")
+
+    def put(self, key: str, figure: Figure, version: int) -> None:
+        """Replace the figure of a key; the caller sets ``version`` of the table to the same."""
+        figure.version = version
+        figures = self._types[figure.type.name]
+        figures[key] = figure
+        figures.move_to_end(key)
 
     def remove(self, key: str) -> None:
         """Remove a figure, of which there is no value any more."""
-        self._figures.pop(key, None)
+        figures = self._types.get(key.partition(":")[0])
+        if figures is not None:
+            figures.pop(key, None)
 
-    def unchanged_since(self, version: int) -> list[str]:
-        """Return the keys of the figures that have not changed since a version."""
-        return [key for key, figure in self._figures.items() if figure.version <= version]
+    def changed_since(self, version: int, types: Iterable[str], limit: int) -> tuple[list[Figure], int]:
+        """Return figures of some types that changed since a version, oldest first, and up to which version.
 
-    def update(self, changed: LiveFigure, version: int) -> Figure | None:
-        """Take a changed figure; return it if it is newer than the present one of its key."""
-        figure = Figure.parse(changed.message)
-        if figure is None:
-            return None
-        known = self._figures.get(changed.key)
-        if known is not None and known.epoch == figure.epoch and known.order >= figure.order:
-            return None
-        figure.version = version
-        self._figures[changed.key] = figure
-        self._figures.move_to_end(changed.key)
-        return figure
-
-    def changed_since(self, version: int) -> list[Figure]:
-        """Return the figures that changed since a version, oldest first."""
-        if version < 0:
-            return list(self._figures.values())
+        Args:
+            limit: they are about as many at most. As many figures as change at one version are returned beyond it.
+        """
         found = []
-        for figure in reversed(self._figures.values()):
-            if figure.version <= version:
-                break
-            found.append(figure)
-        found.reverse()
-        return found
+        for name in types:
+            for figure in reversed(self._types[name].values()):
+                if figure.version <= version:
+                    break
+                found.append(figure)
+        found.sort(key=attrgetter("version"))
+        if len(found) <= limit:
+            return found, self.version
+        last = found[limit - 1].version
+        return found[: bisect_right(found, last, key=attrgetter("version"))], last
 
 
 class FigureFrames(bytes):

@@ -183,13 +183,12 @@ class Group:
             self._synced_lists = None
             outbox.delivered += self._sent
             outbox.figures = max(outbox.figures, self.figures)
-            waiting, transmission = self._figure_messages, self._transmission
+            transmission = self._transmission
             if transmission is not None and transmission.remove(outbox):
                 outbox.delivered -= transmission.messages
-                waiting += transmission.figure_messages
-                outbox.adopt_pending(transmission.frames + self._pending, transmission.since, waiting)
+                outbox.adopt_pending(transmission.frames + self._pending, transmission.since)
             elif self._pending:
-                outbox.adopt_pending(list(self._pending), self._since, waiting)
+                outbox.adopt_pending(list(self._pending), self._since)
 
     def sent_to(self, outbox: Outbox) -> int:
         """Return what the group has sent for a synced client since its ``delivered`` was counted, or is sending now."""

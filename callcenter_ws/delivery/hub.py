@@ -27,6 +27,7 @@ from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.few_at_a_time import FewAtATime
 from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.runtime.slicer import Slicer
 from callcenter_ws.statistics.store import FigurePolicy, FigureStore, LiveFigure
 
@@ -298,10 +299,7 @@ class Hub:
         tenant = self._idle.pop(tenant_id, None) or self._new_tenant(tenant_id)
         self._tenants[tenant_id] = tenant
         self._attach(tenant_id)
-        # While a tenant has no clients its figures are not announced here: send none until they were read again.
-        tenant.drop_figures()
-        if self._update_figures(tenant) is not None:
-            self.announce_figures(tenant_id, None)
+        self._update_figures(tenant)
         return tenant
 
     # Live figures
@@ -310,39 +308,40 @@ class Hub:
         """Send live figures where the policy has them; call it before clients connect, and when the policy changed."""
         self._figures, self._figure_policy = store, policy
         for tenant in [*self._tenants.values(), *self._idle.values()]:
-            had = tenant.feed is not None
-            if self._update_figures(tenant) is not None and not had and tenant.clients:
-                self.announce_figures(tenant.tenant_id, None)
+            self._update_figures(tenant)
 
-    def _update_figures(self, tenant: Tenant) -> FigureFeed | None:
-        policy = self._figure_policy
-        if policy is not None and policy.is_enabled(tenant.tenant_id):
-            return tenant.use_figures(policy, self.slicer)
-        tenant.drop_figures()
-        return None
+    def _update_figures(self, tenant: Tenant) -> None:
+        """Begin or end to send live figures to the clients of a tenant, as the policy says."""
+        policy, store = self._figure_policy, self._figures
+        if policy is None or store is None:
+            return
+        tenant.use_policy(policy if policy.is_enabled(tenant.tenant_id) else None)
+        if tenant.feed is None and policy.is_enabled(tenant.tenant_id) and tenant.tenant_id in self._tenants:
+            feed = tenant.open_figures(policy, self.slicer)
+            read = partial(self._read_figures, tenant.tenant_id, feed, store)
+            feed.reading = SingleFlight(read, self.clock, self.spawn)
+            feed.request_reading()
 
     def announce_figures(self, tenant_id: str, changed: Sequence[LiveFigure] | None) -> None:
         """Send live figures that changed to the clients that may see them. Implements ``FiguresAnnounced``."""
         tenant = self._tenants.get(tenant_id)
         feed = None if tenant is None else tenant.feed
-        if tenant is None or feed is None:
+        if feed is None:
             return
         if changed is None:
-            self.spawn(self._read_figures(tenant, feed))
+            feed.request_reading()
         else:
             feed.announce(changed)
 
-    async def _read_figures(self, tenant: Tenant, feed: FigureFeed) -> None:
-        since = feed.table.version
+    async def _read_figures(self, tenant_id: str, feed: FigureFeed, store: FigureStore) -> None:
+        feed.begin_reading()
         try:
-            figures = [] if self._figures is None else await self._figures.live(tenant.tenant_id)
+            figures = await store.live(tenant_id)
         except Refusal:
-            # The store reports ``None`` again once it can be reached, or the tenant has no clients until then.
-            if self._tenants.get(tenant.tenant_id) is tenant and tenant.feed is feed:
-                self.clock.call_later(FIGURES_RETRY_SECONDS, self.announce_figures, tenant.tenant_id, None)
+            self.clock.call_later(FIGURES_RETRY_SECONDS, feed.request_reading)
             return
-        if tenant.feed is feed:
-            feed.replace(figures, since)
+        if not feed.is_closed:
+            feed.replace(figures)
 
     async def figures_to_read(self, tenant: Tenant) -> FigureFeed | None:
         """Return the figures of a tenant that may have no clients; None: it has no statistics.
@@ -350,12 +349,14 @@ class Hub:
         Raises:
             Refusal: the store does not answer.
         """
-        feed = self._update_figures(tenant)
-        if feed is None or self._figures is None or self._figure_policy is None or tenant.clients:
-            return feed
+        policy, store = self._figure_policy, self._figures
+        if policy is None or store is None or not policy.is_enabled(tenant.tenant_id):
+            return None
+        if tenant.feed is not None:
+            return tenant.feed
         # This node is not informed of the changes of such a tenant.
-        feed = FigureFeed(tenant.tenant_id, self.slicer, self._figure_policy, tuple, lambda user_id: ())
-        await self.slicer.run(feed.fill(await self._figures.live(tenant.tenant_id)))
+        feed = FigureFeed(tenant.tenant_id, self.slicer, policy)
+        await self.slicer.run(feed.fill(await store.live(tenant.tenant_id)))
         return feed
 
     def _new_tenant(self, tenant_id: str) -> Tenant:
@@ -369,11 +370,14 @@ class Hub:
         tenant = self._tenants.get(tenant_id) or self._idle.get(tenant_id)
         if tenant is None:
             tenant = self._new_tenant(tenant_id)
+            self._update_figures(tenant)
             self._keep_idle(tenant)
         return tenant
 
     def _deactivate(self, tenant: Tenant) -> None:
         del self._tenants[tenant.tenant_id]
+        # This node is not informed of their changes any more.
+        tenant.close_figures()
         tenant.continue_after(0)
         self._keep_idle(tenant)
         self._detach(tenant.tenant_id)

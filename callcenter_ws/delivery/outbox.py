@@ -87,6 +87,7 @@ class Outbox:
         "_base",
         "_batched",
         "_figure_messages",
+        "_figure_pieces",
         "_fragments",
         "_kept",
         "_limit",
@@ -135,7 +136,9 @@ class Outbox:
         self._batched = 0
         # Frames beyond the number of messages, because some messages consist of several. ``_limit`` includes them.
         self._fragments = 0
-        # Messages beyond the number of frames in pieces with several figures, which take no room from publications.
+        # Pieces with figures, which take no room from publications: ``_limit`` includes them. And the messages beyond
+        # their number, because most have several.
+        self._figure_pieces = 0
         self._figure_messages = 0
         self.figures = -1
         self.owes_figures = False
@@ -145,7 +148,7 @@ class Outbox:
 
     def resize(self, limit: int) -> None:
         """Hold at most ``limit`` publications from now on; what is beyond that overflows with the next one."""
-        self._limit = limit + self._fragments
+        self._limit = limit + self._fragments + self._figure_pieces
 
     @property
     def blocked(self) -> bool:
@@ -203,6 +206,7 @@ class Outbox:
         self.frames = self.frames[: self._kept] + [frame for frame in accepted if isinstance(frame, ControlFrame)]
         if any(isinstance(frame, FigureFrames) for frame in accepted):
             self.figures, self.owes_figures = -1, True
+            self._count_figures()
         self._base = None
         self._mailbox_acks.withdraw(self.position)
         self.accepting = False
@@ -219,20 +223,29 @@ class Outbox:
         else:
             self.add_figures(batches, version)
 
-    def offer_own_figure(self, frame: FigureFrames, version: int) -> None:
-        """Queue the changed figure of the client's user, after those of the group, likewise."""
+    def offer_own_figure(self, frame: FigureFrames, changed: int, version: int) -> None:
+        """Queue the figure of the client's user that changed at a version, after those of the group, likewise."""
         self.detach()
         if not self.accepting or self.paused or self.owes_figures:
-            self.figures, self.owes_figures = min(self.figures, version - 1), True
+            self.figures, self.owes_figures = min(self.figures, changed - 1), True
         else:
             self.add_figures([frame], version)
 
-    def add_figures(self, batches: Sequence[FigureFrames], version: int) -> None:
-        """Queue figures; everything up to ``version`` is then queued."""
+    def add_figures(self, batches: Sequence[FigureFrames], version: int, *, is_all: bool = True) -> None:
+        """Queue figures; everything up to ``version`` is then queued, and that is all unless others follow."""
         for batch in batches:
             self.add(batch)
+            self._figure_pieces += 1
+            self._limit += 1
             self._figure_messages += batch.messages - 1
-        self.figures, self.owes_figures = version, False
+        self.figures, self.owes_figures = version, not is_all
+
+    def _count_figures(self) -> None:
+        """Count the pieces with figures among the frames, after others have been added or discarded."""
+        pieces = [frame for frame in self.frames if isinstance(frame, FigureFrames)]
+        self._limit += len(pieces) - self._figure_pieces
+        self._figure_pieces = len(pieces)
+        self._figure_messages = sum(piece.messages - 1 for piece in pieces)
 
     # Live publications, continued
 
@@ -257,14 +270,11 @@ class Outbox:
         if self.group is not None:
             self.group.detach(self)
 
-    def adopt_pending(self, frames: list[bytes], since: int, figure_messages: int = 0) -> None:
-        """Take over the frames that wait in the group, all after the position ``since``.
-
-        Args:
-            figure_messages: messages beyond the number of frames.
-        """
+    def adopt_pending(self, frames: list[bytes], since: int) -> None:
+        """Take over the frames that wait in the group, all after the position ``since``."""
         self.frames, self._base = frames, since
-        self._figure_messages = figure_messages
+        if self.figures >= 0:
+            self._count_figures()
         self._owner.outbox_filled()
         if len(frames) > self._limit:
             self._overflow(since + 1)
@@ -273,15 +283,23 @@ class Outbox:
         """Share the frames of the group from now on, if nothing concerns this client alone."""
         if not self.accepting or self.frames or self.paused or self.group is None:
             return
-        if self.owes_figures:
-            self._owner.send_figures()
-            if self.frames or self.closed:
-                return
+        if self.owes_figures and not self._is_up_to_date():
+            return
         # Before the deliveries have come as far, the client could be offered what it has.
         if self.position <= self.group.head:
             send = self._transport.direct()
             if send is not None:
                 self.group.rejoin(self, send)
+
+    def _is_up_to_date(self) -> bool:
+        """Queue figures that are owed; return whether there were none that this client may see."""
+        self._owner.send_figures()
+        if self.closed or self.frames:
+            return False
+        if self.owes_figures:
+            # None of those that were examined is for this client; the next are examined in another turn.
+            self._owner.outbox_filled()
+        return not self.owes_figures
 
     def write_rest(self, data: bytes, sent: int) -> None:
         """Write ``data``, of which the group has sent the first ``sent`` bytes directly."""
@@ -343,9 +361,8 @@ class Outbox:
             self._transport.write(joined)
         count = len(self.frames) + self._batched + self._figure_messages - self._fragments
         self.frames = []
-        self._batched = self._figure_messages = 0
-        self._limit -= self._fragments
-        self._fragments = 0
+        self._limit -= self._fragments + self._figure_pieces
+        self._batched = self._fragments = self._figure_pieces = self._figure_messages = 0
         self._kept = 0
         self._base = None
         self.delivered += count

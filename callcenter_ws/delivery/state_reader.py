@@ -39,8 +39,12 @@ class StateReader:
         publications = await shared.publications_for(
             tenant.interest_of(principal, subscription.fixed()), principal, subscription
         )
-        figures = None if feed is None else feed.read(principal, subscription.fixed())
-        return Snapshot(snapshot.epoch, snapshot.seq, publications), figures
+        found = Snapshot(snapshot.epoch, snapshot.seq, publications)
+        if feed is None:
+            return found, None
+        figures: list[bytes] = []
+        await self._hub.slicer.run(feed.read(principal, subscription.fixed(), figures))
+        return found, figures
 
 
 def snapshot_json(snapshot: Snapshot, view: View, figures: Sequence[bytes] | None = None) -> Iterator[bytes]:

@@ -69,6 +69,7 @@ class Tenant:
         self.head = 0
         self.feed: FigureFeed | None = None
         self._policy: FigurePolicy | None = None
+        self._figures_version = 0
         self.clients: Clients = {}
         self.counters = TenantCounters()
         self.snapshot: SharedSnapshot | None = None
@@ -101,22 +102,29 @@ class Tenant:
         if self.feed is not None:
             client.outbox.owes_figures = True
 
-    def use_figures(self, policy: FigurePolicy, slicer: Slicer) -> FigureFeed:
-        """Have live figures, and hide those of senders."""
+    def use_policy(self, policy: FigurePolicy | None) -> None:
+        """Show the figures of senders only where the settings say so; None: the tenant has no statistics."""
         self._policy = policy
-        if self.feed is not None:
-            self.feed.policy = policy
-        else:
-            self.feed = FigureFeed(
-                self.tenant_id, slicer, policy, lambda: (self._index, *self._former), self.clients_of_user
-            )
-            self.snapshot = None
+        self.snapshot = None
+        if policy is None:
+            self.close_figures()
+        elif self.feed is not None:
+            self.feed.use_policy(policy)
+
+    def open_figures(self, policy: FigurePolicy, slicer: Slicer) -> FigureFeed:
+        """Deliver live figures to the clients from now on."""
+        self.snapshot = None
+        # Clients remember by the version what they were sent, also by the feed before.
+        version, indexes = self._figures_version, lambda: (self._index, *self._former)
+        self.feed = FigureFeed(self.tenant_id, slicer, policy, indexes, self.clients_of_user, version)
         return self.feed
 
-    def drop_figures(self) -> None:
-        """Have no live figures: the statistics of the tenant were switched off."""
+    def close_figures(self) -> None:
+        """Deliver no live figures any more."""
         if self.feed is not None:
-            self.feed = self._policy = self.snapshot = None
+            self._figures_version = self.feed.table.version
+            self.feed.close()
+            self.feed = self.snapshot = None
 
     def _hides(self, event: Event) -> bool:
         """Return whether an event has figures of a sender, in the place of which the gateway derives them."""
