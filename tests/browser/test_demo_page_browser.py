@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import urllib.request
@@ -27,6 +28,20 @@ FLAGS = (
     "--disable-sync",
     "--remote-debugging-port=0",
 )
+
+VIP = "<i>vip</i>"
+RULE = "<b>calls wait</b>"
+CONFIG = f"""
+[tenants.demo.statistics]
+enabled = true
+
+[[tenants.demo.alerts]]
+name = "{RULE}"
+queues = ["{VIP}"]
+metric = "calls_waiting"
+raise = {{ above = 0, for = 0 }}
+clear = {{ at_most = 0, for = 0 }}
+"""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -103,10 +118,12 @@ class RestartableDemo:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._port = free_port()
-        self.demo = Demo(folder, self._port)
+        self._config = folder.with_suffix(".toml")
+        self._config.write_text(CONFIG)
+        self.start()
 
     def start(self) -> None:
-        self.demo = Demo(self._folder, self._port)
+        self.demo = Demo(self._folder, self._port, config=self._config)
 
     def emit(self, type_: str, payload: dict[str, Any]) -> None:
         emitted = run("emit", type_, json.dumps(payload), environment=self.demo.environment)
@@ -169,22 +186,49 @@ def test_an_alert_is_shown_as_text(page: Page, restartable: RestartableDemo) -> 
     assert page.errors == []
 
 
-def test_a_queue_without_figures_is_counted_from_its_events(page: Page, restartable: RestartableDemo) -> None:
-    queue = {"queue_name": "of-an-exchange"}
-    ada, ben = ({"user_id": name, "username": name, "extension": name} for name in ("ada", "ben"))
-    for agent in (ada, ben):
-        restartable.emit("agent.login", {**agent, "state": "available"})
-        restartable.emit("queue.member.added", {**queue, **agent, "interface": "PJSIP/" + agent["user_id"]})
-    restartable.emit("queue.member.paused", {**queue, **ben, "interface": "PJSIP/ben"})
-    for call in ("first", "second"):
-        restartable.emit("queue.joined", {**queue, "unique_id": call})
-    card = "[...document.querySelectorAll('#queues > .queue')].find((one) => one.dataset.key === 'of-an-exchange')"
-    figures = f"[{card}?.querySelector('strong').textContent, {card}?.querySelectorAll('dd')[1].textContent].join()"
-    page.wait_for(f"{figures} === '2,1 of 2'")
-    restartable.emit("queue.left", {**queue, "unique_id": "first", "reason": "answered"})
-    restartable.emit("call.abandoned", {**queue, "unique_id": "second"})
-    restartable.emit("queue.member.removed", {**queue, **ben, "interface": "PJSIP/ben"})
-    page.wait_for(f"{figures} === '0,1 of 1'")
+def of_queue(name: str) -> str:
+    """Return an expression: the calls that wait, those answered, and the available agents, as the page shows them."""
+    card = f"[...document.querySelectorAll('#queues > .queue')].find((one) => one.dataset.key === {json.dumps(name)})"
+    return (
+        f"((card) => card && [card.querySelector('strong'), ...[...card.querySelectorAll('dd')].slice(4)]"
+        f".map((one) => one.textContent).join())({card})"
+    )
+
+
+def test_the_derived_figures_are_shown_as_text(page: Page, restartable: RestartableDemo) -> None:
+    ada = {"user_id": "ada", "username": "ada", "extension": "ada"}
+    restartable.emit("agent.login", {**ada, "state": "available"})
+    restartable.emit("queue.member.added", {"queue_name": VIP, **ada})
+    restartable.emit("queue.joined", {"queue_name": VIP, "unique_id": "first"})
+    restartable.emit("queue.left", {"queue_name": VIP, "unique_id": "first", "reason": "answered", "wait_seconds": 25})
+    page.wait_for(f"{of_queue(VIP)} === '0,1,0,1 of 1'")
+    assert page.evaluate("document.querySelectorAll('#queues i, #definitions *').length") == 0
+    assert "answered in time" in page.text("#definitions")
+    assert re.fullmatch(r"today \(UTC\): \d+ calls, \d+ answered", page.text("#calls"))
+    assert page.errors == []
+
+
+def test_an_alert_is_shown_until_it_is_cleared_and_can_be_acknowledged(
+    page: Page, restartable: RestartableDemo
+) -> None:
+    restartable.emit("queue.joined", {"queue_name": VIP, "unique_id": "third"})
+    page.wait_for("document.querySelectorAll('.raised').length === 1")
+    assert page.text(".raised strong") == f"{VIP}: {RULE}"
+    assert page.text(".raised .reason") == "calls waiting 1, limit 0"
+    page.wait_for("/^longest [0-9]:[0-9][0-9]$/.test(document.querySelector('[data-load=alert] .longest').textContent)")
+    page.evaluate("document.querySelector('.raised button').click()")
+    page.wait_for("!!document.querySelector('.raised.acknowledged')")
+    assert page.text(".raised .quiet") == "acknowledged by supervisor-01"
+    assert page.evaluate("document.querySelector('.raised button').hidden")
+    # A page that is opened later shows it, too; the acknowledged one is not for a wallboard to acknowledge.
+    page.evaluate("document.querySelector('input[value=wallboard]').click()")
+    page.wait_for("document.querySelector('#link-text').textContent === 'Connected as wallboard'")
+    page.wait_for("!!document.querySelector('.raised.acknowledged')")
+    page.evaluate("document.querySelector('input[value=supervisor]').click()")
+    page.wait_for("!!document.querySelector('.raised.acknowledged')")
+    restartable.emit("call.ended", {"queue_name": VIP, "unique_id": "third", "duration": 9})
+    page.wait_for("!document.querySelector('.raised') && !document.querySelector('#alerts-empty').hidden")
+    assert page.evaluate("document.querySelectorAll('#alerts *, #stream i, #stream b').length") == 0
     assert page.errors == []
 
 

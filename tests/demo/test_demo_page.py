@@ -17,6 +17,7 @@ from callcenter_ws.errors import CLOSES, ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.site import GatewaySite
+from callcenter_ws.statistics.service_level import METHODS
 
 
 def tokens(role: str) -> str:
@@ -141,7 +142,18 @@ def test_the_script_uses_only_element_ids_of_the_page() -> None:
 
 def test_the_script_has_words_for_each_event() -> None:
     script = request("/demo/page.js")[2].decode()
-    assert set(re.findall(r'^  "([a-z.]+)": \(p\) => ', script, re.MULTILINE)) == set(CATALOGUE)
+    figures = {name for name, declared in CATALOGUE.items() if declared.figure is not None}
+    # Senders may publish queue.stats; the other figures are never events.
+    events = {name for name in CATALOGUE if name not in figures or not CATALOGUE[name].by_gateway}
+    assert set(re.findall(r'^  "([a-z.]+)": \(p\) => ', script, re.MULTILINE)) == events
+    found = re.search(r"FIGURES = new Set\((\[.*\])\)", script)
+    assert found is not None
+    assert set(json.loads(found[1])) == figures
+
+
+def test_the_script_has_words_for_each_method_of_the_service_level() -> None:
+    script = request("/demo/page.js")[2].decode()
+    assert set(re.findall(r"^  ([a-z_0-9]+): \(p?\) =>", script, re.MULTILINE)) == set(METHODS)
 
 
 def test_the_script_reconnects_after_the_same_close_codes_as_the_table_says() -> None:

@@ -9,7 +9,6 @@ const MAX_BACKOFF_MS = 15000;
 const STABLE_AFTER_MS = 5000;
 const FIRST_FATAL_CLOSE = 4500;
 const ROLES = ["supervisor", "agent", "wallboard"];
-const MANY_WAITING = 4;
 
 const byId = (id) => document.getElementById(id);
 
@@ -20,7 +19,11 @@ const element = (tag, className, text) => {
   return made;
 };
 
-// ---- The board: the current state of queues and agents, from the events ----
+// ---- The board: the state of agents and alerts, from the events, and the figures that the gateway derives ----
+
+const FIGURES = new Set(["queue.stats", "agent.stats", "tenant.stats"]);
+const figureKey = ({ type, payload }) => `${type}:${payload.queue_name ?? payload.user_id ?? ""}`;
+const alertKey = (p) => JSON.stringify([p.rule, p.queue_name, p.source]);
 
 class Board {
   constructor() {
@@ -28,32 +31,24 @@ class Board {
   }
 
   clear() {
-    this.stats = new Map();
-    this.waiting = new Map();
-    this.members = new Map();
+    this.figures = new Map();
     this.agents = new Map();
+    this.alerts = new Map();
     this.changed = true;
   }
 
   apply({ type, payload, timestamp }) {
-    const queue = String(payload.queue_name);
-    const call = String(payload.call_id || payload.unique_id);
     const id = String(payload.user_id);
     if (type === "queue.stats") {
-      this.stats.set(queue, payload);
-    } else if (type === "queue.joined") {
-      this.of(this.waiting, queue).set(call, Date.parse(timestamp));
-    } else if (type === "queue.left") {
-      this.of(this.waiting, queue).delete(call);
-    } else if (type === "call.ended" || type === "call.abandoned") {
-      for (const calls of this.waiting.values()) calls.delete(call);
-    } else if (type === "queue.member.removed") {
-      this.of(this.members, queue).delete(id);
-    } else if (type.startsWith("queue.member.")) {
-      this.of(this.members, queue).set(id, type === "queue.member.paused" || payload.paused === true);
+      // Of a sender: the gateway derives no figures of this queue.
+      this.figures.set(figureKey({ type, payload }), payload);
+    } else if (type === "queue.alert.cleared") {
+      this.alerts.delete(alertKey(payload));
+    } else if (type === "queue.alert.raised" || type === "queue.alert.acknowledged") {
+      this.alerts.set(alertKey(payload), { ...payload, acknowledged: type === "queue.alert.acknowledged" });
     } else if (type === "agent.login" || type === "agent.state.changed") {
       const since = Date.parse(payload.since_at || timestamp);
-      this.agents.set(id, { name: payload.username, state: payload.state || "available", since });
+      this.agents.set(id, { id, name: payload.username, state: payload.state || "available", since });
     } else if (type === "agent.logout") {
       this.agents.delete(id);
     } else {
@@ -62,28 +57,26 @@ class Board {
     this.changed = true;
   }
 
-  of(queues, name) {
-    if (!queues.has(name)) queues.set(name, new Map());
-    return queues.get(name);
+  // A figure is a message without a position; the newest of each key counts.
+  take(message) {
+    const { payload } = message;
+    const key = figureKey(message);
+    const known = this.figures.get(key);
+    if (known && known.epoch === payload.epoch) {
+      const newer = payload.as_of_seq - known.as_of_seq;
+      if (newer < 0 || (newer === 0 && payload.generated_at < known.generated_at)) return;
+    }
+    this.figures.set(key, payload);
+    this.changed = true;
   }
 
-  // The figures of each queue. Those of a queue without queue.stats are counted here, as far as the events tell.
-  queues(now) {
-    const names = new Set([...this.stats.keys(), ...this.waiting.keys(), ...this.members.keys()]);
-    return [...names].sort((a, b) => a.localeCompare(b)).map((name) => [name, this.stats.get(name) || this.count(name, now)]);
+  queues() {
+    const found = [...this.figures].filter(([key]) => key.startsWith("queue.stats:"));
+    return found.map(([, payload]) => [String(payload.queue_name), payload]).sort(([a], [b]) => a.localeCompare(b));
   }
 
-  count(name, now) {
-    const joined = [...this.of(this.waiting, name).values()];
-    const members = [...this.of(this.members, name)];
-    const doing = (state) => members.filter(([id]) => this.agents.get(id)?.state === state);
-    return {
-      calls_waiting: joined.length,
-      longest_wait_time: joined.length ? Math.max(0, now - Math.min(...joined)) / 1000 : 0,
-      available_agents: doing("available").filter(([, paused]) => !paused).length,
-      logged_in_agents: members.length,
-      talking_agents: doing("talking").length,
-    };
+  isAlarmed(queue) {
+    return [...this.alerts.values()].some((alert) => String(alert.queue_name) === queue);
   }
 }
 
@@ -96,7 +89,25 @@ const caller = (p) => words(p.caller_name || "", p.caller_id && p.caller_id !== 
 const agent = (p) => p.agent_name || p.agent_id || "";
 const answerer = (p) => (p.direction === "outbound" ? p.destination : agent(p));
 const member = (p) => p.username || p.user_id;
-const state = (value) => String(value || "").replace("_", " ");
+const state = (value) => String(value || "").replaceAll("_", " ");
+
+const rounded = (value) => (Math.round(value * 10) / 10).toFixed(1);
+const percent = (value) => (value === undefined || value === null ? "-" : `${rounded(value)} %`);
+
+const WINDOWS = { last_30m: "in the last 30 minutes", interval: "in this interval", today: "today" };
+
+const measured = (metric, value) => {
+  const text = Number.isInteger(value) ? value : rounded(value);
+  if (/(level|rate|occupancy)$/.test(metric)) return `${text} %`;
+  return /(time|wait|seconds)$/.test(metric) ? `${text} s` : `${text}`;
+};
+
+const alertTitle = (p) => `${p.queue_name ?? p.source}: ${p.rule}`;
+const alertReason = (p) => {
+  if (typeof p.value !== "number" || !p.metric) return p.source ? "the source is down" : "";
+  const limit = typeof p.threshold === "number" ? `, limit ${measured(p.metric, p.threshold)}` : "";
+  return words(p.metric.replaceAll("_", " "), WINDOWS[p.window], measured(p.metric, p.value)) + limit;
+};
 
 const LINES = {
   "agent.login": (p) => words(p.username, "logged in", after("at", p.extension)),
@@ -114,8 +125,6 @@ const LINES = {
   "queue.joined": (p) => words(caller(p), "waits in", p.queue_name, after("at position", p.position)),
   "queue.left": (p) => words(caller(p), "left", p.queue_name, p.reason ? `(${p.reason})` : ""),
   "queue.stats": (p) => `${p.queue_name}: ${p.calls_waiting} waiting, ${p.available_agents} of ${p.logged_in_agents} agents free`,
-  "agent.stats": (p) => words("agent", p.username || p.agent_id, "is", p.state ? state(p.state) : "not known"),
-  "tenant.stats": (p) => `figures of the tenant on ${p.day}`,
   "queue.member.added": (p) => words(member(p), "serves", p.queue_name),
   "queue.member.removed": (p) => words(member(p), "no longer serves", p.queue_name),
   "queue.member.paused": (p) => words(member(p), "pauses in", p.queue_name, p.reason ? `(${p.reason})` : ""),
@@ -129,9 +138,9 @@ const LINES = {
   "alert": (p) => `${p.title}: ${p.message}`,
   "source.up": (p) => words(p.source, "is connected", after("to version", p.version)),
   "source.down": (p) => words(p.source, "is not connected", p.reason ? `(${state(p.reason)})` : ""),
-  "queue.alert.raised": (p) => words(p.queue_name ?? p.source, "alert:", p.rule),
-  "queue.alert.acknowledged": (p) => words(p.queue_name ?? p.source, "alert acknowledged:", p.rule, p.by ? `by ${p.by}` : ""),
-  "queue.alert.cleared": (p) => words(p.queue_name ?? p.source, "alert cleared:", p.rule),
+  "queue.alert.raised": (p) => words(alertTitle(p), "raised:", alertReason(p), p.repeat ? `(repeat ${p.repeat})` : ""),
+  "queue.alert.acknowledged": (p) => words(alertTitle(p), after("acknowledged by", p.by), after("with the note:", p.note)),
+  "queue.alert.cleared": (p) => words(alertTitle(p), "cleared", p.reason ? `(${state(p.reason)})` : ""),
   "statistics.settings.changed": (p) => words("the settings of the statistics have changed:", p.time_zone),
   "presence.changed": (p) => words(p.user_id, "is", p.online ? "online" : "offline"),
 };
@@ -143,7 +152,7 @@ const describe = (message) => {
 };
 
 const familyOf = (type) => {
-  const family = type.split(".")[0];
+  const family = type.startsWith("queue.alert.") ? "alert" : type.split(".")[0];
   return ["alert", "notification", "presence"].includes(family) ? "people" : family;
 };
 
@@ -182,6 +191,7 @@ class Stream {
 
   item({ at, type, text, kind }) {
     const item = element("li", kind);
+    item.dataset.type = type;
     const time = element("time", "", at.toLocaleTimeString([], { hour12: false }));
     time.dateTime = at.toISOString();
     item.append(time, element("span", "type", type), element("span", "text", text));
@@ -226,20 +236,55 @@ const reconcile = (list, entries, make, fill) => {
   known.forEach((child) => child.remove());
 };
 
-const FIGURES = [
-  ["longest wait", (s) => duration(1000 * (s.longest_wait_time || 0))],
-  ["agents free", (s) => `${s.available_agents} of ${s.logged_in_agents}`],
-  ["talking", (s) => s.talking_agents ?? "-"],
-  ["completed", (s) => s.completed_calls ?? "-"],
-  ["abandoned", (s) => s.abandoned_calls ?? "-"],
+const ofDay = (p, field, ofSender) => p.today?.[field] ?? p[ofSender] ?? "-";
+const level = (window) => (window ? percent(window.service_level) + (window.mixed_thresholds ? " *" : "") : "-");
+const isBelow = (window, p) => typeof window?.service_level === "number" && window.service_level < p.service_level_target;
+const target = (p) =>
+  p.service_level_target === undefined ? "-" : `${p.service_level_target} % in ${p.service_level_seconds} s`;
+const averageWait = ({ average_wait_time: value }) => (typeof value === "number" ? `${rounded(value)} s` : "-");
+
+// Each row of a queue: its name, its text, and whether that is bad.
+const ROWS = [
+  ["service level", (p) => level(p.today), (p) => isBelow(p.today, p)],
+  ["last 30 min", (p) => level(p.last_30m), (p) => isBelow(p.last_30m, p)],
+  ["target", target],
+  ["average wait", averageWait],
+  ["answered", (p) => ofDay(p, "answered", "completed_calls")],
+  ["abandoned", (p) => ofDay(p, "abandoned", "abandoned_calls")],
+  ["available", (p) => `${p.available_agents} of ${p.staffed_agents ?? p.logged_in_agents}`],
 ];
+
+const METHODS = {
+  answered_of_answered: () => "answered in time, of those answered",
+  asterisk_2: () => "answered or given up in time, of those answered or given up",
+  answered_of_offered: () => "answered in time, of those answered or abandoned",
+  answered_of_offered_less_short: (p) =>
+    `answered in time, of those answered or abandoned; abandons below ${p.short_abandon_seconds} s do not count`,
+  answered_of_all: () => "answered in time, of all that left the queue",
+  served_of_queued: () => "answered or abandoned in time, of all that left the queue",
+};
+
+// What the figures mean: a sentence for each definition, with the queues that it holds for if there are several.
+const definitions = (queues) => {
+  const found = new Map();
+  const note = (sentence, name) => found.set(sentence, [...(found.get(sentence) || []), name]);
+  for (const [name, p] of queues) {
+    const method = p.service_level_method;
+    if (method) note(`Service level: ${Object.hasOwn(METHODS, method) ? METHODS[method](p) : method}`, name);
+    if (p.today?.mixed_thresholds || p.last_30m?.mixed_thresholds) note("* The thresholds were changed meanwhile", name);
+    if (p.incomplete_since) note(`Incomplete since ${p.incomplete_since}: events were lost`, name);
+  }
+  return [...found].map(([text, names]) => (names.length < queues.length ? `${text} (${names.join(", ")})` : text));
+};
 
 const makeQueue = () => {
   const card = element("li", "queue");
   const waiting = element("p", "waiting");
-  waiting.append(element("strong"), element("span", "quiet", "waiting"));
+  const beside = element("span", "quiet");
+  beside.append(element("span", "longest"), "waiting");
+  waiting.append(element("strong"), beside);
   const figures = element("dl", "figures");
-  for (const [name] of FIGURES) {
+  for (const [name] of ROWS) {
     const row = element("div");
     row.append(element("dt", "", name), element("dd"));
     figures.append(row);
@@ -248,27 +293,60 @@ const makeQueue = () => {
   return card;
 };
 
-const fillQueue = (card, stats, name) => {
-  const waiting = stats.calls_waiting;
-  card.dataset.load = waiting >= MANY_WAITING ? "many" : waiting > 0 ? "some" : "none";
+const fillQueue = (card, [figures, isAlarmed], name) => {
+  const waiting = figures.calls_waiting;
+  card.dataset.load = isAlarmed ? "alert" : waiting > 0 ? "some" : "none";
   setText(card.querySelector("h3"), name);
   setText(card.querySelector("strong"), waiting);
-  card.querySelectorAll("dd").forEach((cell, index) => setText(cell, FIGURES[index][1](stats)));
+  const longest = card.querySelector(".longest");
+  longest.dataset.since = figures.longest_wait_since ? Date.parse(figures.longest_wait_since) : "";
+  // A sender may give only the age.
+  setText(longest, figures.longest_wait_time && waiting ? `longest ${duration(1000 * figures.longest_wait_time)}` : "");
+  card.querySelectorAll("dd").forEach((cell, index) => {
+    const [, text, isBad] = ROWS[index];
+    setText(cell, text(figures));
+    cell.classList.toggle("bad", Boolean(isBad && isBad(figures)));
+  });
+};
+
+const makeAlert = (acknowledge) => () => {
+  const item = element("li", "raised");
+  const since = element("span", "since");
+  since.setAttribute("aria-hidden", "true"); // it changes each second
+  const button = element("button", "", "Acknowledge");
+  button.type = "button";
+  button.addEventListener("click", () => acknowledge(item.dataset.alert));
+  item.append(element("strong"), element("span", "reason"), since, element("span", "quiet"), button);
+  return item;
+};
+
+const fillAlert = (item, [alert, mayAcknowledge]) => {
+  item.dataset.alert = alert.alert_id;
+  item.dataset.severity = alert.severity || "warning";
+  item.classList.toggle("acknowledged", alert.acknowledged);
+  setText(item.querySelector("strong"), alertTitle(alert));
+  setText(item.querySelector(".reason"), alertReason(alert));
+  item.querySelector(".since").dataset.since = Date.parse(alert.since);
+  setText(item.querySelector(".quiet"), alert.acknowledged ? `acknowledged ${after("by", alert.by)}` : "");
+  item.querySelector("button").hidden = alert.acknowledged || !mayAcknowledge;
 };
 
 const makeAgent = () => {
   const card = element("li", "agent");
   const doing = element("span", "doing");
   doing.append(element("span", "state"), element("span", "since"));
-  card.append(element("span", "name"), doing);
+  card.append(element("span", "name"), doing, element("span", "today quiet"));
   return card;
 };
 
-const fillAgent = (card, { name, state: doing, since }) => {
+const fillAgent = (card, [{ name, state: doing, since }, figures]) => {
   card.dataset.state = doing;
   card.dataset.since = since;
   setText(card.querySelector(".name"), name);
   setText(card.querySelector(".state"), state(doing));
+  const today = figures?.today;
+  const missed = today?.missed ? `, ${today.missed} missed` : "";
+  setText(card.querySelector(".today"), today ? `${today.answered} answered${missed}` : "");
 };
 
 // ---- The connection ----
@@ -281,7 +359,7 @@ const RESET_REASONS = {
 };
 
 class Connection {
-  // Calls these methods of the page: link, control, welcome, event, snapshot, position and reset.
+  // Calls these methods of the page: link, control, welcome, event, figure, snapshot, position and reset.
   constructor(role, page) {
     this.role = role;
     this.page = page;
@@ -392,7 +470,13 @@ class Connection {
       Connection.CONTROLS[message.type].call(this, message.payload || {});
     } else if (message.seq !== undefined) {
       this.receiveEvent(message);
+    } else if (FIGURES.has(message.type)) {
+      this.page.figure(message);
     }
+  }
+
+  send(type, payload) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ type, payload }));
   }
 
   // A message from the mailbox is older than the position of this client in the stream.
@@ -412,7 +496,7 @@ class Connection {
   async refresh() {
     try {
       const token = await this.token();
-      if (this.socket) this.socket.send(JSON.stringify({ type: "auth", payload: { token } }));
+      this.send("auth", { token });
     } catch (error) {
       this.page.control("session.expiring", error.message, "problem");
     }
@@ -426,10 +510,10 @@ Connection.CONTROLS = {
     this.page.welcome(payload);
     this.page.link("live", `Connected as ${this.role}`);
   },
-  snapshot({ epoch, seq, events }) {
+  snapshot({ epoch, seq, events = [], figures = [] }) {
     this.moveTo(epoch, seq);
-    this.page.snapshot(events || []);
-    this.page.control("snapshot", `the state at ${seq}: ${(events || []).length} events`);
+    this.page.snapshot(events, figures);
+    this.page.control("snapshot", `the state at ${seq}: ${events.length} events, ${figures.length} figures`);
   },
   resumed({ epoch, from_seq: from, to_seq: to, count }) {
     this.moveTo(epoch, to);
@@ -458,6 +542,9 @@ Connection.CONTROLS = {
     // An error in place of the welcome is followed by a close code.
     this.retryAfter = this.welcomed ? 0 : delay;
     this.page.control("error", `${code}: ${message}`, "problem");
+  },
+  accepted({ alert_id: alert }) {
+    if (alert) this.page.control("accepted", "the alert is acknowledged");
   },
   pong() {},
   subscribed() {},
@@ -541,10 +628,20 @@ class Page {
     this.draw();
   }
 
-  snapshot(events) {
+  figure(message) {
+    this.board.take(message);
+    this.draw();
+  }
+
+  snapshot(events, figures) {
     this.board.clear();
     for (const message of events) this.board.apply(message);
+    for (const message of figures) this.board.take(message);
     this.draw();
+  }
+
+  acknowledge(alert) {
+    this.connection.send("alert.ack", { alert_id: alert });
   }
 
   reset() {
@@ -585,20 +682,36 @@ class Page {
 
   drawBoard() {
     this.board.changed = false;
-    const queues = this.board.queues(Date.now() + this.skew);
-    const agents = [...this.board.agents].sort(([, a], [, b]) => String(a.name).localeCompare(String(b.name)));
-    reconcile(byId("queues"), queues, makeQueue, fillQueue);
-    reconcile(byId("agents"), agents, makeAgent, fillAgent);
+    const { board } = this;
+    const queues = board.queues();
+    const agents = [...board.agents].sort(([, a], [, b]) => String(a.name).localeCompare(String(b.name)));
+    const alerts = [...board.alerts].sort(([, a], [, b]) => String(b.since).localeCompare(String(a.since)));
+    const mayAcknowledge = this.connection.role === "supervisor";
+    reconcile(byId("queues"), queues.map(([name, p]) => [name, [p, board.isAlarmed(name)]]), makeQueue, fillQueue);
+    const figuresOf = (id) => board.figures.get(`agent.stats:${id}`);
+    reconcile(byId("agents"), agents.map(([id, one]) => [id, [one, figuresOf(id)]]), makeAgent, fillAgent);
+    const make = makeAlert((alert) => this.acknowledge(alert));
+    reconcile(byId("alerts"), alerts.map(([key, one]) => [key, [one, mayAcknowledge]]), make, fillAlert);
     byId("queues-empty").hidden = queues.length > 0;
     byId("agents-empty").hidden = agents.length > 0;
+    byId("alerts-empty").hidden = alerts.length > 0;
     const free = agents.filter(([, one]) => one.state === "available").length;
     setText(byId("agents-count"), agents.length ? `${agents.length} logged in, ${free} available` : "");
+    setText(byId("definitions"), definitions(queues).join("\n"));
+    const tenant = board.figures.get("tenant.stats:");
+    const calls = tenant?.today;
+    setText(byId("calls"), calls ? `today (${tenant.time_zone}): ${calls.calls_offered} calls, ${calls.calls_answered} answered` : "");
     this.tick();
   }
 
+  // Ages are computed from instants. They stand still while nothing comes in: what is shown is old then.
   tick() {
+    if (document.body.dataset.link !== "live") return;
     const now = Date.now() + this.skew;
-    for (const card of byId("agents").children) setText(card.querySelector(".since"), duration(now - card.dataset.since));
+    const age = (node) => duration(now - node.dataset.since);
+    for (const node of byId("agents").children) setText(node.querySelector(".since"), age(node));
+    for (const node of document.querySelectorAll(".longest")) if (node.dataset.since) setText(node, `longest ${age(node)}`);
+    for (const node of document.querySelectorAll(".raised .since")) setText(node, `for ${age(node)}`);
   }
 }
 
