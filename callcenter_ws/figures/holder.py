@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.figures.plan import TenantPlan
+from callcenter_ws.figures.seen import SeenStream
 from callcenter_ws.figures.tenant_fold import Deposed, FoldContext, PartsOf, TenantFold
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.backoff import Backoff
@@ -48,6 +49,7 @@ class TenantHolder:
         self._context = context
         self._plan = plan
         self._parts_of = parts_of
+        self._seen = SeenStream()
         self._fold: TenantFold | None = None
         self._is_loaded = False
         self._is_due = False
@@ -82,6 +84,7 @@ class TenantHolder:
 
     def offer(self, publications: Sequence[Publication]) -> None:
         """Accept publications in order of ``seq``; they are folded in a later turn."""
+        self._seen.note(publications)
         if self._fold is not None:
             self._fold.offer(publications)
             self._flight.request()
@@ -159,7 +162,7 @@ class TenantHolder:
             self._fold = TenantFold(self._context, self.tenant_id, self._plan, parts, fence)
             self._is_loaded = False
         if not self._is_loaded:
-            await self._fold.load()
+            await self._fold.load(self._seen)
             self._is_loaded = True
             self._context.counters.held += 1
         await self._fold.advance(lambda: self._is_due)

@@ -50,13 +50,21 @@ class Restored:
     parts: dict[RowKey, bytes] = field(default_factory=dict)
 
 
-async def restore(store: FigureStore, tenant_id: str, epoch: str, kinds: frozenset[str], now: int) -> Restored:
+async def restore(
+    store: FigureStore,
+    tenant_id: str,
+    epoch: str,
+    kinds: frozenset[str],
+    now: int,
+    lost_since: int | None = None,
+) -> Restored:
     """Return the beginning of a tenant's fold.
 
     Args:
         epoch: of the tenant's stream now. Rows of another epoch keep their days, and lose what was true then.
         kinds: of the rows of other parts.
         now: Unix milliseconds.
+        lost_since: since when events are known to be lost that no row in the store is of.
 
     Raises:
         Refusal: the store cannot be reached.
@@ -64,7 +72,8 @@ async def restore(store: FigureStore, tenant_id: str, epoch: str, kinds: frozens
     """
     checkpoint = await store.load(tenant_id, now // DAY_MS - DAYS_KEPT + 1)
     if checkpoint is None:
-        return await _begin(store, tenant_id, Restored(State(), epoch), now)
+        begun = Restored(State(), epoch, progress=Progress(incomplete_since=lost_since))
+        return await _begin(store, tenant_id, begun, now)
     rows = [row for row in checkpoint.rows if row[0].kind not in kinds and row[0].kind != KIND]
     restored = Restored(State(), epoch, checkpoint.position)
     restored.parts = {key: data for key, data in checkpoint.rows if key.kind in kinds}

@@ -12,6 +12,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.figures.plan import TenantPlan
 from callcenter_ws.figures.restore import RUNNER, Progress, Restored, restore
+from callcenter_ws.figures.seen import SeenStream
 from callcenter_ws.figures.waiting import Waiting
 from callcenter_ws.interfaces import Broker
 from callcenter_ws.runtime.background import next_turn
@@ -143,15 +144,24 @@ class TenantFold:
 
     # The work
 
-    async def load(self) -> None:
+    async def load(self, seen: SeenStream) -> None:
         """Begin with what the store has.
+
+        Args:
+            seen: what this process has seen of the stream.
 
         Raises:
             Refusal: the store cannot be reached.
         """
         position = await self._broker.position(self.tenant_id)
+        seen.reach(position.seq, self._now())
         kinds = frozenset(kind for part in self._parts for kind in part.kinds)
-        restored = await restore(self._store, self.tenant_id, position.epoch, kinds, self._now())
+        restored = await restore(self._store, self.tenant_id, position.epoch, kinds, self._now(), seen.lost_since)
+        if restored.written is None and seen.lost_since is not None:
+            _log.error(
+                "the statistics of tenant {tenant} begin again: the store has lost its events and figures",
+                tenant=Name(self.tenant_id),
+            )
         self._restored, self._state, self._progress = restored, restored.state, restored.progress
         self._rows = dict(restored.changes)
         self._head = max(self._head, position.seq)

@@ -411,6 +411,40 @@ def test_history_that_is_lost_below_the_fold_drops_it(world: World) -> None:
     world.check()
 
 
+@pytest.mark.logs_errors
+@pytest.mark.parametrize("held", [True, False])
+def test_a_store_that_has_lost_everything_is_no_new_tenant(world: World, held: bool) -> None:
+    world.start()
+    world.publish(3)
+    world.clock.advance(1.1)
+    last = world.written().clock
+    if not held:
+        world.store.claim_answer = FigureClaim(0, is_held=False)
+        world.clock.advance(4)
+        assert world.figures.state_of(ACME)["state"] == "waiting"
+        world.publish()
+        world.clock.advance(1.1)
+        last = world.expected().clock
+    # Another store, as it is after it was emptied: with positions from 1 again.
+    world.broker._epoch = world.broker.figures._epoch = "another"
+    world.broker._tenants.clear()
+    world.broker.figures._tenants.clear()
+    world.calls = 0
+    world.figures.interrupted(ACME, run(world.broker.position(ACME)))
+    world.publish(2)
+    world.store.claim_answer = FigureClaim(0, is_held=True)
+    with capturedLogs() as logs:
+        world.clock.advance(5)
+    world.check()
+    assert world.progress().incomplete_since == last
+    assert [line["log_format"] for line in logs if line["log_level"].name == "error"] == [
+        "the statistics of tenant {tenant} begin again: the store has lost its events and figures"
+    ]
+    world.clock.advance(5)
+    world.restart(kill=True)
+    assert world.progress().incomplete_since == last
+
+
 def test_a_deposed_fold_stops_and_another_claim_begins_it_again(world: World) -> None:
     world.start()
     world.publish(3)
