@@ -198,8 +198,9 @@ def test_the_table_holds_every_method_and_every_event_type() -> None:
     methods = {name for name, _ in inspect.getmembers(EventMethods, inspect.isfunction) if not name.startswith("_")}
     # Only a source, which says Hello, publishes source.up and source.down.
     assert {row.method for row in ROWS} == methods - {"publish", "source_up", "source_down"}
-    # The gateway itself publishes presence.changed.
+    # The gateway itself publishes presence.changed, figures, alerts and their settings (test_who_may_do_what.py).
     others = {"presence.changed", "source.up", "source.down"}
+    others |= {name for name, type_ in CATALOGUE.items() if type_.by_gateway}
     assert {row.type for row in ROWS} | others == set(CATALOGUE)
 
 
