@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from math import floor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -133,6 +134,8 @@ _AGENT_HEAD = ("AGENT", "START", "STATE", "ANSWERED", "HANDLED", "MISSED", "AHT"
 def lines_of(answer: Answer) -> Iterator[str]:
     """Yield the lines of tables of the queues and agents."""
     settings = answer["settings"]
+    # In the night on which clocks are set back, two rows would have the same start.
+    show_offset = answer["from"][-6:] != answer["to"][-6:]
     yield printable(
         f"{answer['tenant_id']}: {answer['from']} to {answer['to']} ({answer['time_zone']}), "
         f"at {answer['generated_at']}, up to seq {answer['as_of_seq']}"
@@ -144,25 +147,35 @@ def lines_of(answer: Answer) -> Iterator[str]:
     if answer["incomplete_since"] is not None:
         yield printable(f"INCOMPLETE since {answer['incomplete_since']}: events were lost before they were counted")
     if answer["queues"]:
-        yield from ("", *table([_QUEUE_HEAD, *(row for queue in answer["queues"] for row in _queue_rows(queue))]))
+        yield from (
+            "",
+            *table([_QUEUE_HEAD, *(row for queue in answer["queues"] for row in _queue_rows(queue, show_offset))]),
+        )
     if answer["agents"]:
-        yield from ("", *table([_AGENT_HEAD, *(row for agent in answer["agents"] for row in _agent_rows(agent))]))
+        yield from (
+            "",
+            *table([_AGENT_HEAD, *(row for agent in answer["agents"] for row in _agent_rows(agent, show_offset))]),
+        )
     if answer["tenant"]:
         heads = ("CALLS", "START", "OFFERED", "ANSWERED", "QUEUE ENTRIES")
         rows = [
-            ("", row["start"][:16], *(str(row[name]) for name in ("calls_offered", "calls_answered", "queue_entries")))
+            (
+                "",
+                _start(row, show_offset),
+                *(str(row[name]) for name in ("calls_offered", "calls_answered", "queue_entries")),
+            )
             for row in answer["tenant"]
         ]
         yield from ("", *table([heads, *rows]))
 
 
-def _queue_rows(queue: Answer) -> Iterator[tuple[str, ...]]:
+def _queue_rows(queue: Answer, show_offset: bool) -> Iterator[tuple[str, ...]]:
     now = queue["now"]
     for row in queue["intervals"]:
         mark = "*" if row["mixed_thresholds"] else ""
         yield (
             queue["queue_name"],
-            row["start"][:16],
+            _start(row, show_offset),
             "-" if now is None else str(now["calls_waiting"]),
             *(str(row[name]) for name in ("offered", "answered", "abandoned", "flow_out")),
             f"{_number(row['service_level'], ' %')}{mark}",
@@ -172,12 +185,12 @@ def _queue_rows(queue: Answer) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _agent_rows(agent: Answer) -> Iterator[tuple[str, ...]]:
+def _agent_rows(agent: Answer, show_offset: bool) -> Iterator[tuple[str, ...]]:
     now = agent["now"]
     for row in agent["intervals"]:
         yield (
             agent["username"] or agent["user_id"],
-            row["start"][:16],
+            _start(row, show_offset),
             "-" if now is None else now["state"],
             *(str(row[name]) for name in ("answered", "handled", "missed")),
             _number(row["average_handle_time"], " s"),
@@ -186,5 +199,11 @@ def _agent_rows(agent: Answer) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _start(row: Answer, show_offset: bool) -> str:
+    start: str = row["start"]
+    return f"{start[:16]}{start[19:]}" if show_offset else start[:16]
+
+
 def _number(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value:.1f}{unit}"
+    # Half up, as the demo's page and the figures themselves are rounded: 81.25 is 81.3.
+    return "-" if value is None else f"{floor(value * 10 + 0.5) / 10:.1f}{unit}"

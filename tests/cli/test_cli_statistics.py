@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from callcenter_ws.cli.main import main
+from callcenter_ws.cli.statistics import _number, lines_of
 from callcenter_ws.statistics.fold import apply
 from callcenter_ws.statistics.occurrence import make_occurrence
 from callcenter_ws.statistics.period import period_of
@@ -99,3 +100,31 @@ def test_csv(url: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_refusal_is_printed(url: str, capsys: pytest.CaptureFixture[str], form: str) -> None:
     assert run(url, "--tenant", "off", form) == 1
     assert "statistics_off: statistics are not enabled" in capsys.readouterr().err
+
+
+def test_rows_of_the_night_on_which_clocks_are_set_back_have_their_offset() -> None:
+    settings = {"service_level_method": "asterisk_2", "service_level_seconds": 20}
+    settings |= {"service_level_target": 80, "short_abandon_seconds": 5}
+    calls = {"calls_offered": 1, "calls_answered": 1, "queue_entries": 1}
+    answer = {
+        "tenant_id": "acme",
+        "from": "2026-10-25T00:00:00+02:00",
+        "to": "2026-10-26T00:00:00+01:00",
+        "time_zone": "Europe/Berlin",
+        "generated_at": "now",
+        "as_of_seq": 1,
+        "settings": settings,
+        "incomplete_since": None,
+        "queues": [],
+        "agents": [],
+        "tenant": [{"start": f"2026-10-25T02:00:00+0{hours}:00", **calls} for hours in (2, 1)],
+    }
+    starts = [line.split()[0] for line in list(lines_of(answer))[-2:]]
+    assert starts == ["2026-10-25T02:00+02:00", "2026-10-25T02:00+01:00"]
+    answer["to"] = "2026-10-25T03:00:00+02:00"
+    assert list(lines_of(answer))[-1].split()[0] == "2026-10-25T02:00"
+
+
+@pytest.mark.parametrize(("value", "text"), [(81.25, "81.3 %"), (81.24, "81.2 %"), (0.0, "0.0 %"), (None, "-")])
+def test_numbers_are_rounded_half_up_as_on_the_page(value: float | None, text: str) -> None:
+    assert _number(value, " %") == text
