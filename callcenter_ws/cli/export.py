@@ -118,7 +118,10 @@ class _Printing:
 def _files(archive: Path, tenant_id: str, since: int | None) -> list[Path]:
     if not archive.is_dir():
         raise CommandFailed(f"{archive}: no such folder")
-    files = TenantFolder(archive, tenant_id, "").files()
+    try:
+        files = TenantFolder(archive, tenant_id, "").files()
+    except OSError as error:
+        raise CommandFailed(f"{error.filename}: {error.strerror}") from None
     if since is None:
         return files
     # Where clocks of nodes differ, the file of a day has events of the first moments of the next.

@@ -6,17 +6,40 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from callcenter_ws import __version__
 from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.runtime.json import JsonObject
 
-MAX_BODY_BYTES = 4_194_304
+MAX_BODY_BYTES = 67_108_864
+"""The longest answer that is read; 10,000 intervals of ``GET /ws/statistics`` have about 20 MB."""
+
 _CHUNK_BYTES = 65_536
+_SCHEMES = {"ws": "http", "wss": "https"}
+
+
+def resource_url(address: str, name: str, fields: Sequence[tuple[str, str]]) -> str:
+    """Return the URL of a resource below ``/ws``.
+
+    Args:
+        address: of the gateway, of its WebSocket endpoint or of the resource.
+        fields: of the query.
+
+    Raises:
+        CommandFailed: the address is not a URL.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise CommandFailed(f"{address.partition('?')[0]} is not a URL: {error}") from None
+    path = f"{parts.path.rstrip('/').removesuffix(f'/{name}').removesuffix('/ws')}/ws/{name}"
+    return urlunsplit(
+        (_SCHEMES.get(parts.scheme, parts.scheme), parts.netloc, path, urlencode(fields, safe="", quote_via=quote), "")
+    )
 
 
 def get_json(url: str, token: str, timeout: float) -> JsonObject:

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from math import floor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token, instant, positive
-from callcenter_ws.cli.http_get import get_json, get_text
+from callcenter_ws.cli.http_get import get_json, get_text, resource_url
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.statistics_from import report_from
 from callcenter_ws.cli.table import table
@@ -22,8 +21,6 @@ from callcenter_ws.events.principal import Role
 from callcenter_ws.statistics.period import NAMES
 from callcenter_ws.statistics.report import Report, csv_pieces, json_pieces
 
-_SCHEMES = {"ws": "http", "wss": "https"}
-_PATH = "/ws/statistics"
 _CLEAR = "\x1b[H\x1b[2J"
 
 Answer = Mapping[str, Any]  # values of several types, see docs/statistics.rst
@@ -69,7 +66,7 @@ def print_statistics(arguments: argparse.Namespace) -> int:
     if address is None:
         raise CommandFailed("no URL known: give --url https://gw.example.com, with the name in the certificate")
     while True:
-        _print_once(arguments, target, _url(address, arguments))
+        _print_once(arguments, target, resource_url(address, "statistics", _fields(arguments)))
         if arguments.watch is None:
             return 0
         sys.stdout.flush()
@@ -112,17 +109,13 @@ def _print_once(arguments: argparse.Namespace, target: Target, url: str) -> None
     print((_CLEAR if arguments.watch is not None and sys.stdout.isatty() else "") + "\n".join(lines))
 
 
-def _url(address: str, arguments: argparse.Namespace) -> str:
-    """Return the URL; ``address`` may be that of the gateway or of its WebSocket endpoint."""
-    try:
-        parts = urlsplit(address)
-    except ValueError as error:
-        raise CommandFailed(f"{address.partition('?')[0]} is not a URL: {error}") from None
-    path = parts.path.rstrip("/").removesuffix("/statistics").removesuffix("/ws") + _PATH
+def _fields(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the fields of the query."""
     fields = [("queue", name) for name in arguments.queue] + [("agent", name) for name in arguments.agent]
     texts = {"from": arguments.since, "to": arguments.until, "interval": arguments.interval}
-    fields += [(name, text) for name, text in {**texts, "tenant_id": arguments.tenant}.items() if text is not None]
-    return urlunsplit((_SCHEMES.get(parts.scheme, parts.scheme), parts.netloc, path, urlencode(fields), ""))
+    return fields + [
+        (name, text) for name, text in {**texts, "tenant_id": arguments.tenant}.items() if text is not None
+    ]
 
 
 _QUEUE_HEAD = (

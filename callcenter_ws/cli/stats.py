@@ -6,17 +6,13 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token
-from callcenter_ws.cli.http_get import get_json
+from callcenter_ws.cli.http_get import get_json, resource_url
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.spans import span
 from callcenter_ws.cli.target import CommandFailed, demo_hint, given_token, target_of
 from callcenter_ws.events.principal import EVERY_TENANT, Role
-
-_SCHEMES = {"ws": "http", "wss": "https"}
-_PATH = "/ws/stats"
 
 
 def add(commands: Commands) -> None:
@@ -44,7 +40,8 @@ def print_stats(arguments: argparse.Namespace) -> int:
         claims = {"sub": "callcenter-ws stats", "tenant_id": EVERY_TENANT, "role": Role.ADMIN}
         token = target.token(claims)
     try:
-        stats = get_json(_stats_url(address, arguments.tenant), token, arguments.timeout)
+        fields = [] if arguments.tenant is None else [("tenant_id", arguments.tenant)]
+        stats = get_json(resource_url(address, "stats", fields), token, arguments.timeout)
     except CommandFailed as failure:
         raise CommandFailed(f"{failure}{'' if arguments.url else demo_hint(target)}") from None
     if arguments.json:
@@ -56,17 +53,6 @@ def print_stats(arguments: argparse.Namespace) -> int:
         raise CommandFailed(f"{address} answers with an object that has no statistics") from None
     print("\n".join(lines))
     return 0
-
-
-def _stats_url(address: str, tenant_id: str | None) -> str:
-    """Return the URL of the statistics; ``address`` may be that of the gateway or of its WebSocket endpoint."""
-    try:
-        parts = urlsplit(address)
-    except ValueError as error:
-        raise CommandFailed(f"{address.partition('?')[0]} is not a URL: {error}") from None
-    path = parts.path.rstrip("/").removesuffix("/stats").removesuffix("/ws") + _PATH
-    query = "" if tenant_id is None else f"tenant_id={quote(tenant_id, safe='')}"
-    return urlunsplit((_SCHEMES.get(parts.scheme, parts.scheme), parts.netloc, path, query, ""))
 
 
 Stats = Mapping[str, Any]  # values of several types, see docs/http.rst

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from callcenter_ws.statistics.checkpoint import DAYS_KEPT, NO_DAY, RowKey, Rows, load
+from callcenter_ws.statistics.checkpoint import DAYS_KEPT, NO_DAY, OPEN_KINDS, RowKey, Rows, load
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.store import FigurePosition, FigureStore
 from callcenter_ws.statistics.sums import DAY_MS
@@ -15,9 +15,6 @@ KIND = "runner"
 """The kind of the row that holds what only the runner needs."""
 
 RUNNER = RowKey(KIND, "", NO_DAY)
-
-_OPEN_KINDS = frozenset(("call", "queue", "members", "agent"))
-"""The kinds of rows of what is true now, which an interruption of the stream ends."""
 
 
 class Progress(msgspec.Struct, array_like=True):
@@ -83,8 +80,8 @@ async def restore(
     if checkpoint.position.epoch == epoch:
         restored.state = load(rows)
         return restored
-    restored.state = load([row for row in rows if row[0].kind not in _OPEN_KINDS])
-    restored.changes = {key: None for key, _ in rows if key.kind in _OPEN_KINDS}
+    restored.state = load([row for row in rows if row[0].kind not in OPEN_KINDS])
+    restored.changes = {key: None for key, _ in rows if key.kind in OPEN_KINDS}
     if restored.progress.incomplete_since is None:
         restored.progress.incomplete_since = restored.state.clock
     return await _begin(store, tenant_id, restored, now)

@@ -31,6 +31,9 @@ ROWS_PER_SLICE = 64
 SLICE = 200
 """Calls or agents that ``forget_days`` handles at once."""
 
+OPEN_KINDS = frozenset(("call", "queue", "members", "agent"))
+"""The kinds of rows of what is true now, which another epoch ends: events are missing between."""
+
 NO_DAY = 0
 """The day in the key of a row that is not the sums of a day."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from callcenter_ws.statistics.checkpoint import NO_DAY, RowKey, Rows, forget_days, load, take_changes
+from callcenter_ws.statistics.checkpoint import NO_DAY, OPEN_KINDS, RowKey, Rows, forget_days, load, take_changes
 from callcenter_ws.statistics.expiry import expire
 from callcenter_ws.statistics.export_line import ExportedEvent
 from callcenter_ws.statistics.fold import apply_publication
@@ -17,9 +17,6 @@ from callcenter_ws.statistics.store import FigureCheckpoint, FigurePosition
 from callcenter_ws.statistics.stored import AGENT_KIND, DAY_KINDS, FOLD_KIND, Question, StoredFigures
 from callcenter_ws.statistics.sums import DAY_MS
 from callcenter_ws.statistics.zones import Zone
-
-OPEN_KINDS = frozenset(("call", "queue", "members", "agent"))
-"""The kinds of rows of what is true now, which another epoch ends."""
 
 PeriodOf = Callable[[Zone, int], Period]
 """Returns a period in the zone of a tenant, at an instant."""

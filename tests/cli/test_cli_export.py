@@ -69,4 +69,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "none" in capsys.readouterr().err
     assert main(["export", "--file", str(tmp_path / "none")]) == 1
     assert "--tenant" in capsys.readouterr().err
+    (tmp_path / "acme").write_bytes(b"a file in place of the folder of a tenant")
+    assert main(["export", "--tenant", "acme", "--archive", str(tmp_path)]) == 1
+    assert f"{tmp_path}/acme: Not a directory" in capsys.readouterr().err
     assert main(["export", "--tenant", "acme", "--from", "2026-11-23T10:00:00"]) == 2

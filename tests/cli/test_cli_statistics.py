@@ -85,7 +85,7 @@ def test_options_are_parameters(url: str) -> None:
     options = ["--queue", "a b", "--queue", "c", "--agent", "7", "--since", "2026-11-23", "--until", "2026-11-24"]
     assert run(url + "/ws", *options, "--interval", "30", "--tenant", "acme", "--json") == 0
     assert Gateway.asked == [
-        "/ws/statistics?queue=a+b&queue=c&agent=7&from=2026-11-23&to=2026-11-24&interval=30&tenant_id=acme"
+        "/ws/statistics?queue=a%20b&queue=c&agent=7&from=2026-11-23&to=2026-11-24&interval=30&tenant_id=acme"
     ]
 
 

@@ -16,8 +16,9 @@ from cli_secret import SECRET
 from processes import free_port, run
 from tls_material import make_certificate
 
+from callcenter_ws.cli.http_get import resource_url
 from callcenter_ws.cli.main import main
-from callcenter_ws.cli.stats import _lines, _stats_url
+from callcenter_ws.cli.stats import _lines
 from callcenter_ws.cli.target import CommandFailed
 
 STATS: dict[str, Any] = {
@@ -114,13 +115,13 @@ def test_the_figures_of_a_tenant_of_a_worker_on_redis() -> None:
     ],
 )
 def test_the_url_of_the_statistics(address: str, url: str) -> None:
-    assert _stats_url(address, None) == url
-    assert _stats_url(address, "a b&c") == f"{url}?tenant_id=a%20b%26c"
+    assert resource_url(address, "stats", []) == url
+    assert resource_url(address, "stats", [("tenant_id", "a b&c")]) == f"{url}?tenant_id=a%20b%26c"
 
 
 def test_a_text_that_is_no_url() -> None:
     with pytest.raises(CommandFailed, match="is not a URL"):
-        _stats_url("http://[::1?token=geheim", None)
+        resource_url("http://[::1?token=geheim", "stats", [])
 
 
 class FakeGateway(ThreadingHTTPServer):
@@ -224,7 +225,7 @@ def test_a_given_token_is_used(fake: FakeGateway, tmp_path: Path) -> None:
         (200, b"<html>", "is not a gateway: it answers with status 200"),
         (200, b"[]", "is not a gateway: it answers with status 200"),
         (200, b'{"other": 1}', "answers with an object that has no statistics"),
-        (200, b"x" * 5_000_000, "the answer is larger than 4194304 bytes"),
+        (200, b"x" * 68_000_000, "the answer is larger than 67108864 bytes"),
         (403, rb'{"error": {"code": "no", "message": "\u001b[2J\u202eon"}}', "/ws/stats: no: �[2J�on"),
     ],
 )
