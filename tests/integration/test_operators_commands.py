@@ -17,6 +17,7 @@ from processes import free_port, run, wait_until
 from tls_material import make_certificate
 
 from callcenter_ws.cli.event_examples import EXAMPLES
+from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.source_rules import SOURCE_TYPES
 
 TLS = "ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
@@ -297,12 +298,20 @@ def test_the_figures_over_tls(start_gateway: Callable[..., Any], tmp_path: Path)
 
 
 def test_the_gateway_accepts_every_example(gateway: Any, config: list[str]) -> None:
-    for name in EXAMPLES.keys() - SOURCE_TYPES:
+    by_senders = {name for name in EXAMPLES.keys() - SOURCE_TYPES if not CATALOGUE[name].by_gateway}
+    for name in by_senders:
         user = {"user_id": "1001"} if name == "notification" else {}
         gateway.publish(name, EXAMPLES[name], tenant_id="examples", **user)
     payload = json.dumps(EXAMPLES["queue.stats"])
     emitted = printed("emit", "queue.stats", payload, "--tenant", "examples", *config)
-    assert json.loads(emitted)["seq"] == len(EXAMPLES) - len(SOURCE_TYPES) + 1
+    assert json.loads(emitted)["seq"] == len(by_senders) + 1
+
+
+@pytest.mark.parametrize("name", ["agent.stats", "queue.alert.raised", "statistics.settings.changed"])
+def test_emit_cannot_publish_what_the_gateway_derives(name: str, config: list[str]) -> None:
+    status, out, err = outcome("emit", name, json.dumps(EXAMPLES[name]), "--tenant", "acme", *config)
+    assert (status, out) == (1, "")
+    assert "only the gateway itself" in err
 
 
 def test_emit_cannot_publish_the_state_of_a_source(config: list[str]) -> None:
