@@ -319,11 +319,14 @@ class TenantFold:
         if began < self._rests_until:
             return
         await self._forget()
+        ends = self._clock.monotonic() + SECONDS_PER_TURN
         for figures in self._live.slices(
             self._state, now, epoch=self._restored.epoch, incomplete_since=self._progress.incomplete_since
         ):
             self._announced.update((figure.key, figure) for figure in figures)
-            await next_turn(self._clock)
+            if self._clock.monotonic() >= ends:
+                await next_turn(self._clock)
+                ends = self._clock.monotonic() + SECONDS_PER_TURN
         await self._write(tuple(self._announced.values()))
         self._announced.clear()
         ended = self._clock.monotonic()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from callcenter_ws.events.publication import Publication
 
-MAX_WAITING = 20_000
-MAX_WAITING_BYTES = 33_554_432
+MAX_WAITING = 60_000
+MAX_WAITING_BYTES = 134_217_728
 """Publications of a tenant that wait to be folded; beyond either they are read from the log, which has them too."""
 
 

@@ -9,7 +9,12 @@ import msgspec
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.statistics import agents, legs, misses, stays
 from callcenter_ws.statistics.expiry import end_call, expire, is_expired, lose_call
-from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, Occurrence, occurrence_of, text_of
+from callcenter_ws.statistics.occurrence import (
+    SETTINGS_CHANGED,
+    Occurrence,
+    occurrence_of,
+    text_of,
+)
 from callcenter_ws.statistics.records import Call, Queue
 from callcenter_ws.statistics.repetitions import is_repeated
 from callcenter_ws.statistics.state import MAX_CALLS, State
@@ -44,7 +49,8 @@ def apply_publication(state: State, publication: Publication, received: int) -> 
         received: when the gateway received it, in Unix milliseconds; stored with it.
     """
     event = publication.event
-    if event.user_id is not None or event.type.name not in _CHANGES:
+    name = event.type.name
+    if name not in _CHANGES or event.user_id is not None:
         state.seq = publication.seq
         return
     try:
@@ -82,18 +88,19 @@ def _of_stay(change: QueueChange) -> Callable[[State, Occurrence], None]:
 
 def _call_of(state: State, event: Occurrence) -> Call | None:
     """Return the call of an event: ``call_id``, else ``unique_id``."""
-    facts = event.facts
+    facts, received = event.facts, event.received
     call_id = text_of(facts.unique_id if facts.call_id is None else facts.call_id)
     if call_id is None:
         return None
-    expire(state, event.received, EXPIRED_AT_ONCE)
+    expire(state, received, EXPIRED_AT_ONCE)
     known = state.calls.get(call_id)
-    if known is not None and is_expired(known, event.received):
-        lose_call(state, known)
-    elif known is None and len(state.calls) >= MAX_CALLS:
+    if known is not None:
+        if is_expired(known, received):
+            lose_call(state, known)
+    elif len(state.calls) >= MAX_CALLS:
         state.diagnostics["forgotten_calls"] += 1
         lose_call(state, next(iter(state.calls.values())), at=state.clock)
-    return state.touch(call_id, event.received)
+    return state.touch(call_id, received)
 
 
 def _change_settings(state: State, event: Occurrence) -> None:

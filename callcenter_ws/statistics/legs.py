@@ -54,6 +54,9 @@ def answer(state: State, call: Call, event: Occurrence) -> None:
 
 
 def _replace_legs(state: State, call: Call, new: Leg, event: Occurrence) -> None:
+    if not call.legs and new.start > call.ended:
+        call.legs[new.agent_id] = new
+        return
     later = [leg.start for leg in call.legs.values() if leg.start > new.start]
     for leg in [leg for leg in call.legs.values() if leg.start <= new.start]:
         end_leg(state, call, leg, new.start, event)

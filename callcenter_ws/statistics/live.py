@@ -168,25 +168,30 @@ class LiveFigures:
         return not 0 <= now - self._agent_sent.get(agent_id, -AGENT_MS) < AGENT_MS
 
     def _agent(self, agent_id: str, reading: Reading, head: Figures) -> Iterator[LiveFigure]:
-        settled = reading.agent_between(agent_id, *reading.today(), growing=False)
-        for figure in self._changed(f"{AGENT}:{agent_id}", reading.agent_stats(agent_id), head, {"today": settled}):
-            self._agent_sent[agent_id] = reading.now
-            yield figure
+        """Yield the message about an agent if it changed.
 
-    def _changed(
-        self, key: str, payload: Figures, head: Figures, compared: Figures | None = None
-    ) -> Iterator[LiveFigure]:
-        """Yield the message of a payload that differs from the one sent; ``compared`` replaces fields that grow."""
+        Compared is what it depends on, for that costs less than to make it.
+        """
+        key = f"{AGENT}:{agent_id}"
+        basis = (reading.agent_basis(agent_id), head["epoch"], head["incomplete_since"])
+        if self._sent.get(key) != basis:
+            self._sent[key] = basis
+            self._agent_sent[agent_id] = reading.now
+            yield self._message(key, reading.agent_stats(agent_id), head)
+
+    def _changed(self, key: str, payload: Figures, head: Figures) -> Iterator[LiveFigure]:
+        """Yield the message of a payload that differs from the one sent."""
         lasting = {name: value for name, value in payload.items() if name not in _GROWING}
         lasting.update(head)
-        lasting.update(compared or {})
-        if self._sent.get(key) == lasting:
-            return
-        self._sent[key] = lasting
+        if self._sent.get(key) != lasting:
+            self._sent[key] = lasting
+            yield self._message(key, payload, head)
+
+    def _message(self, key: str, payload: Figures, head: Figures) -> LiveFigure:
         message = {
             "type": key.partition(":")[0],
             "tenant_id": self._tenant_id,
             "timestamp": payload["generated_at"],
             "payload": {**payload, **head},
         }
-        yield LiveFigure(key, _encode(message))
+        return LiveFigure(key, _encode(message))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -79,6 +80,12 @@ def milliseconds(instant: datetime) -> int:
     return (instant - _EPOCH) // _MILLISECOND
 
 
+@lru_cache(1024)
+def timestamp_ms(timestamp: str) -> int:
+    """Return the ``timestamp`` of an event in Unix milliseconds."""
+    return milliseconds(datetime.fromisoformat(timestamp))
+
+
 def instant_text(at: int) -> str:
     """Return an instant as RFC 3339 in UTC with milliseconds."""
     return (_EPOCH + at * _MILLISECOND).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -118,7 +125,7 @@ def occurrence_of(publication: Publication, received: int) -> Occurrence:
         msgspec.DecodeError: the payload is not what the catalogue declares.
     """
     event = publication.event
-    timestamp = milliseconds(datetime.fromisoformat(event.timestamp))
+    timestamp = timestamp_ms(event.timestamp)
     facts = _decode_facts(event.payload)
     at = min(timestamp, received + AHEAD_MS)
     return Occurrence(event.type.name, facts, at, received, publication.seq, timestamp)

@@ -50,6 +50,10 @@ class Reading:
         self.now = now
         self._older = older or {}
         self.zone = _zone(state)
+        # What many figures have in common.
+        self._today: tuple[int, int] | None = None
+        self._intervals: dict[int, tuple[str, int, int]] = {}
+        self._heads: Figures | None = None
         self._expired: set[str] = set()
         self._queue_losses: dict[str, list[_Loss]] = {}
         self._agent_losses: dict[str, list[_Loss]] = {}
@@ -91,7 +95,17 @@ class Reading:
 
     def today(self) -> tuple[int, int]:
         """Return the beginning and the end of the local day of ``now``."""
-        return self.zone.day(self.zone.day_of(self.now))
+        if self._today is None:
+            self._today = self.zone.day(self.zone.day_of(self.now))
+        return self._today
+
+    def _present(self, minutes: int) -> tuple[str, int, int]:
+        """Return the label, the beginning and the end of the interval of ``now``."""
+        found = self._intervals.get(minutes)
+        if found is None:
+            start, end = self.interval(self.now, minutes)
+            found = self._intervals[minutes] = (self.zone.label(start), start, end)
+        return found
 
     # Queues.
 
@@ -168,7 +182,7 @@ class Reading:
     def queue_stats(self, name: str, minutes: int = 15) -> Figures:
         """Return the payload of ``queue.stats``, with an interval of so many minutes."""
         today = self.queue_between(name, *self.today())
-        start, end = self.interval(self.now, minutes)
+        label, start, end = self._present(minutes)
         same = ("service_level_method", "service_level_seconds", "service_level_target", "short_abandon_seconds")
         return {
             "queue_name": name,
@@ -181,7 +195,7 @@ class Reading:
             "service_level": today["service_level"],
             "today": today,
             "last_30m": self.queue_last_30m(name),
-            "interval": {"start": self.zone.label(start), "minutes": minutes, **self.queue_between(name, start, end)},
+            "interval": {"start": label, "minutes": minutes, **self.queue_between(name, start, end)},
         }
 
     def queue_has_figures(self, name: str, start: int, end: int) -> bool:
@@ -190,13 +204,9 @@ class Reading:
 
     # Agents.
 
-    def agent_between(self, agent_id: str, start: int, end: int, *, growing: bool = True) -> Figures:
-        """Return the figures of an agent from ``start`` to before ``end``, the present state up to ``now`` included.
-
-        Args:
-            growing: False: without the seconds of the present state that are not in buckets yet.
-        """
-        return agent_figures(self._agent_sums(agent_id, start, end, growing=growing))
+    def agent_between(self, agent_id: str, start: int, end: int) -> Figures:
+        """Return the figures of an agent from ``start`` to before ``end``, the present state up to ``now`` included."""
+        return agent_figures(self._agent_sums(agent_id, start, end, growing=True))
 
     def _agent_sums(self, agent_id: str, start: int, end: int, *, growing: bool) -> Bucket:
         agent = self._state.agents.get(agent_id)
@@ -238,6 +248,14 @@ class Reading:
             "today": self.agent_between(agent_id, *self.today()),
         }
 
+    def agent_basis(self, agent_id: str) -> tuple[object, ...]:
+        """Return what ``agent_stats`` depends on, but for what grows by itself."""
+        status = (self._state.agents.get(agent_id) or Agent(agent_id)).status
+        today = self.today()
+        sums = self._agent_sums(agent_id, *today, growing=False).values
+        queues = self.queues_of(agent_id)
+        return (self.zone.name, today, status.username, status.state, status.reason, status.since, queues, sums)
+
     def queues_of(self, agent_id: str) -> list[str]:
         """Return the queues whose member an agent is."""
         agent = self._state.agents.get(agent_id)
@@ -252,8 +270,8 @@ class Reading:
 
     def tenant_stats(self, minutes: int = 15) -> Figures:
         """Return the payload of ``tenant.stats``, with an interval of so many minutes."""
-        start, end = self.interval(self.now, minutes)
-        interval = {"start": self.zone.label(start), "minutes": minutes, **self.tenant_between(start, end)}
+        label, start, end = self._present(minutes)
+        interval = {"start": label, "minutes": minutes, **self.tenant_between(start, end)}
         return {**self._head(), "today": self.tenant_between(*self.today()), "interval": interval}
 
     def diagnostics(self) -> dict[str, int]:
@@ -261,13 +279,15 @@ class Reading:
         return dict(self._state.diagnostics)
 
     def _head(self) -> Figures:
-        return {
-            "source": "gateway",
-            "as_of_seq": self._state.seq,
-            "generated_at": instant_text(self.now),
-            "day": self.zone.day_of(self.now).isoformat(),
-            "time_zone": self.zone.name,
-        }
+        if self._heads is None:
+            self._heads = {
+                "source": "gateway",
+                "as_of_seq": self._state.seq,
+                "generated_at": instant_text(self.now),
+                "day": self.zone.day_of(self.now).isoformat(),
+                "time_zone": self.zone.name,
+            }
+        return self._heads
 
 
 def _zone(state: State) -> Zone:

@@ -201,18 +201,25 @@ class Queue:
     def buckets(self, at: int, received: int) -> tuple[Bucket, ...]:
         """Return the buckets of an instant: the quarter's, and the minute's if the rolling window may hold it."""
         quarter = self.series.bucket(at)
+        minute = self._minute_of(at, received)
+        return (quarter,) if minute is None else (quarter, minute)
+
+    def _minute_of(self, at: int, received: int) -> Bucket | None:
+        """Return the bucket of a minute; None if the rolling window cannot hold it."""
         minute, newest = at // MINUTE_MS, received // MINUTE_MS
         if minute <= newest - ROLLING_MINUTES:
-            return (quarter,)
+            return None
         bucket = self.minutes.get(minute)
         if bucket is None:
             oldest = newest - ROLLING_MINUTES
             for number in [number for number in self.minutes if number <= oldest]:
                 del self.minutes[number]
             bucket = self.minutes[minute] = Bucket([0] * self.series.width)
-        return quarter, bucket
+        return bucket
 
     def count(self, at: int, received: int, field: int, number: int = 1) -> None:
         """Add to one field."""
-        for bucket in self.buckets(at, received):
-            bucket.values[field] += number
+        self.series.bucket(at).values[field] += number
+        minute = self._minute_of(at, received)
+        if minute is not None:
+            minute.values[field] += number

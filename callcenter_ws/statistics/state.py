@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
@@ -74,8 +75,9 @@ class State:
         self.settings = SettingsTable()
         self.queues: dict[str, Queue] = {}
         self.agents: dict[str, Agent] = {}
-        self.calls: dict[str, Call] = {}
-        self.old_calls: dict[str, OldCall] = {}
+        # Of a plain dict, the first would be found ever more slowly as those before it are moved or removed.
+        self.calls: OrderedDict[str, Call] = OrderedDict()
+        self.old_calls: OrderedDict[str, OldCall] = OrderedDict()
         self.tenant = Series(len(TENANT_FIELDS))
         self.diagnostics = dict.fromkeys(DIAGNOSTICS, 0)
         self.clock = self.seq = self.touched = self.kept_from = 0
@@ -124,10 +126,11 @@ class State:
 
     def touch(self, call_id: str, received: int) -> Call:
         """Return a call, made if it is new, as the one with the newest event."""
-        call = self.calls.pop(call_id, None)
+        call = self.calls.get(call_id)
         if call is None:
-            call = self._new_call(call_id)
-        self.calls[call_id] = call
+            call = self.calls[call_id] = self._new_call(call_id)
+        else:
+            self.calls.move_to_end(call_id)
         self.touched += 1
         call.touched = self.touched
         if received > call.last:

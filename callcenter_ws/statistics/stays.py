@@ -251,7 +251,8 @@ def interact(state: State, call: Call, name: str | None, at: int) -> None:
     call.since = at
     if call.queue_name == name:
         return
-    leave_interaction(state, call)
+    if call.queue_name is not None:
+        leave_interaction(state, call)
     queue = state.queue(name)
     if queue is not None:
         queue.interacting.add(call.call_id)
@@ -287,8 +288,10 @@ def close(state: State, call: Call, queue: Queue, stay: Stay, reason: str, event
     if stay.wait is None or stay.abandon_wait:
         stay.judged = (wait, *thresholds)
     for bucket in queue.buckets(stay.closed, event.received):
-        bucket.note(thresholds)
-        bucket.max_wait = max(bucket.max_wait, wait)
+        if thresholds not in bucket.thresholds:
+            bucket.note(thresholds)
+        if wait > bucket.max_wait:
+            bucket.max_wait = wait
         _count_end(bucket, reason, wait, *thresholds)
     if reason == ANSWERED_REASON:
         interact(state, call, queue.name, stay.closed)
