@@ -139,11 +139,12 @@ def lines_of(answer: Answer) -> Iterator[str]:
     )
     if answer["incomplete_since"] is not None:
         yield printable(f"INCOMPLETE since {answer['incomplete_since']}: events were lost before they were counted")
+    counted = [f"{name} {number}" for name, number in answer.get("diagnostics", {}).items() if number]
+    if counted:
+        yield printable(f"diagnostics, of all times: {', '.join(counted)}")
     if answer["queues"]:
-        yield from (
-            "",
-            *table([_QUEUE_HEAD, *(row for queue in answer["queues"] for row in _queue_rows(queue, show_offset))]),
-        )
+        rows = [row for queue in answer["queues"] for row in _queue_rows(queue, settings, show_offset)]
+        yield from ("", *table([_QUEUE_HEAD, *rows]))
     if answer["agents"]:
         yield from (
             "",
@@ -162,10 +163,17 @@ def lines_of(answer: Answer) -> Iterator[str]:
         yield from ("", *table([heads, *rows]))
 
 
-def _queue_rows(queue: Answer, show_offset: bool) -> Iterator[tuple[str, ...]]:
+_SHOWN = {"service_level_method": "", "service_level_seconds": " s", "short_abandon_seconds": " s short"}
+"""Labels of a service level that the head of the tables has for all queues, and the unit where a row differs."""
+
+
+def _queue_rows(queue: Answer, settings: Answer, show_offset: bool) -> Iterator[tuple[str, ...]]:
     now = queue["now"]
     for row in queue["intervals"]:
         mark = "*" if row["mixed_thresholds"] else ""
+        other = [f"{row[name]}{unit}" for name, unit in _SHOWN.items() if row[name] != settings[name]]
+        if other:
+            mark += f" ({', '.join(other)})"
         yield (
             queue["queue_name"],
             _start(row, show_offset),

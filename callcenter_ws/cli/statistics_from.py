@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -13,13 +13,15 @@ from pathlib import Path
 from callcenter_ws.cli.exported import Line, Merge, lines_of_file
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.target import CommandFailed, settings_of
-from callcenter_ws.config.tenants import settings_table
+from callcenter_ws.config.settings import Settings
+from callcenter_ws.config.tenants import producers_of, settings_table
 from callcenter_ws.statistics.export_line import NotALine
 from callcenter_ws.statistics.occurrence import milliseconds
 from callcenter_ws.statistics.period import BadPeriod, Period, period_of
 from callcenter_ws.statistics.refold import Refold
 from callcenter_ws.statistics.report import Report
 from callcenter_ws.statistics.settings import SettingsTable
+from callcenter_ws.statistics.stored import shows_derived
 from callcenter_ws.statistics.sums import DAY_MS
 from callcenter_ws.statistics.zones import Zone
 
@@ -46,7 +48,8 @@ def report_from(arguments: argparse.Namespace) -> Report:
             "these files have no event" + (f" of tenant {arguments.tenant}" if arguments.tenant else "")
         )
     tenant_id = first.event.tenant_id
-    fold = Refold(_settings(arguments, tenant_id), _first_day(arguments.since), _warn_of_gap)
+    settings = None if arguments.config is None and not arguments.set else settings_of(arguments)
+    fold = Refold(_table(settings, tenant_id), _first_day(arguments.since), _warn_of_gap)
     for line in chain([first], lines):
         if arguments.at is not None and line.event.received_ms > arguments.at:
             break
@@ -55,9 +58,9 @@ def report_from(arguments: argparse.Namespace) -> Report:
         except NotALine as error:
             _warn(f"event {line.event.seq:,} is left out: {error}")
     now = fold.last_ms if arguments.at is None else arguments.at
-    names = [sorted(set(names)) or None for names in (arguments.queue, arguments.agent)]
+    queues, agents = [sorted(set(names)) or None for names in (arguments.queue, arguments.agent)]
     try:
-        return fold.report(tenant_id, now, partial(_period, arguments), *names)
+        return fold.report(tenant_id, now, partial(_period, arguments), queues, agents, _producers(settings, tenant_id))
     except BadPeriod as problem:
         text = str(problem).replace("from:", "--since:").replace("to:", "--until:")
         raise CommandFailed(text) from None
@@ -85,11 +88,16 @@ class _Chosen:
                 raise CommandFailed("these files have events of several tenants: choose one with --tenant ID")
 
 
-def _settings(arguments: argparse.Namespace, tenant_id: str) -> SettingsTable | None:
-    if arguments.config is None and not arguments.set:
-        return None
-    settings = settings_of(arguments)
-    return settings_table(settings.statistics, settings.tenants.by_name.get(tenant_id))
+def _table(settings: Settings | None, tenant_id: str) -> SettingsTable | None:
+    return None if settings is None else settings_table(settings.statistics, settings.tenants.by_name.get(tenant_id))
+
+
+def _producers(settings: Settings | None, tenant_id: str) -> Callable[[str], bool]:
+    """Return what says whether the ``queue.stats`` of producers are shown for a queue."""
+    if settings is None:
+        return shows_derived
+    of_tenant, of_queues = producers_of(settings.statistics, settings.tenants.by_name.get(tenant_id))
+    return lambda name: of_queues.get(name, of_tenant)
 
 
 def _first_day(since: str | None) -> int | None:

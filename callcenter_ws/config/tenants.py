@@ -89,6 +89,13 @@ def settings_table(statistics: StatisticsSettings, tenant: TenantSettings | None
     return SettingsTable(of_tenant, {name: queue for name, queue in queues.items() if queue != of_tenant})
 
 
+def producers_of(statistics: StatisticsSettings, tenant: TenantSettings | None) -> tuple[bool, dict[str, bool]]:
+    """Return whether the ``queue.stats`` of producers are shown for a tenant, and the queues for which this differs."""
+    own = TenantStatistics() if tenant is None else tenant.statistics
+    queues = {name: one.queue_stats == "producer" for name, one in own.queues.items() if one.queue_stats is not None}
+    return (own.queue_stats or statistics.queue_stats) == "producer", queues
+
+
 def _overridden(settings: Settings, own: QueueStatistics) -> Settings:
     seconds, short = own.service_level_seconds, own.short_abandon_seconds
     target = own.service_level_target

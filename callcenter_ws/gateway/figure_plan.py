@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.config.tenant_settings import TenantSettings, TenantStatistics, WebhookSettings
-from callcenter_ws.config.tenants import is_enabled, settings_table
+from callcenter_ws.config.tenants import is_enabled, producers_of, settings_table
 from callcenter_ws.figures.plan import Plan, TenantPlan, WebhookPlan
 from callcenter_ws.runtime.secret_files import read_secret
 from callcenter_ws.runtime.setting_problems import ConfigError, Problem
@@ -35,12 +35,11 @@ def _tenant_plan(
     if not is_enabled(common, tenant):
         return None
     own = TenantStatistics() if tenant is None else tenant.statistics
+    producers, of_queues = producers_of(common, tenant)
     return TenantPlan(
         settings=settings_table(common, tenant),
-        producers=(own.queue_stats or common.queue_stats) == "producer",
-        producers_of={
-            queue: one.queue_stats == "producer" for queue, one in own.queues.items() if one.queue_stats is not None
-        },
+        producers=producers,
+        producers_of=of_queues,
         retention_days=own.retention_days or common.retention_days,
         interval_minutes=own.interval_minutes or common.interval_minutes,
         alerts=() if tenant is None else tenant.alerts,

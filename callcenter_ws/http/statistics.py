@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from twisted.web.server import Request
 
@@ -129,7 +130,9 @@ class StatisticsResource(JsonResource):
             before, head = head, await self._store.head(tenant_id, kinds)
             if head is None or (before is not None and before.position == head.position):
                 break
-        report = stored.report(tenant_id, period, question, days, live)
+        report = stored.report(
+            tenant_id, period, question, days, live, partial(self._policy.takes_producers, tenant_id)
+        )
         if period.count(now) * len(report.entities) > MAX_INTERVALS:
             raise Refusal(
                 ErrorCode.TOO_LARGE,

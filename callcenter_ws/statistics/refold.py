@@ -14,7 +14,7 @@ from callcenter_ws.statistics.report import Names, Report, parts_of
 from callcenter_ws.statistics.settings import SettingsTable
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.store import FigureCheckpoint, FigurePosition
-from callcenter_ws.statistics.stored import AGENT_KIND, DAY_KINDS, FOLD_KIND, Question, StoredFigures
+from callcenter_ws.statistics.stored import AGENT_KIND, DAY_KINDS, FOLD_KIND, Question, StoredFigures, shows_derived
 from callcenter_ws.statistics.sums import DAY_MS
 from callcenter_ws.statistics.zones import Zone
 
@@ -97,11 +97,20 @@ class Refold:
             else:
                 self._rows[key] = data
 
-    def report(self, tenant_id: str, now: int, period_of: PeriodOf, queues: Names, agents: Names) -> Report:
+    def report(
+        self,
+        tenant_id: str,
+        now: int,
+        period_of: PeriodOf,
+        queues: Names,
+        agents: Names,
+        producers: Callable[[str], bool] = shows_derived,
+    ) -> Report:
         """Return the report at an instant; no lines are applied after it.
 
         Args:
             queues, agents: names that are asked for; None: all, or none if only the others are named.
+            producers: whether the ``queue.stats`` of producers are shown for a queue.
 
         Raises:
             BadPeriod: of ``period_of``.
@@ -121,4 +130,4 @@ class Refold:
             part: [row for row in self._rows.items() if row[0].kind == kind and first <= row[0].day <= last]
             for part, kind in DAY_KINDS.items()
         }
-        return stored.report(tenant_id, period, question, days, live)
+        return stored.report(tenant_id, period, question, days, live, producers)

@@ -49,6 +49,7 @@ class Entity:
         reading: returns a reading that knows it.
         asked: whether it was named, and is in the report even without figures.
         now: returns the present figures; None: the reading knows them.
+        producer: whether a producer's ``queue.stats`` are shown for this queue: it has no derived figures of now.
     """
 
     part: str
@@ -56,6 +57,7 @@ class Entity:
     reading: Callable[[], Reading]
     asked: bool = False
     now: Callable[[], Figures] | None = None
+    producer: bool = False
 
 
 class Entities(Protocol):
@@ -161,7 +163,7 @@ def _entries(report: Report) -> Iterator[tuple[Entity, Figures, Iterator[Figures
 
 
 def _present(entity: Entity, reading: Reading) -> Figures | None:
-    if entity.part == TENANT:
+    if entity.part == TENANT or entity.producer:
         return None
     if entity.now is not None:
         return entity.now()
@@ -183,7 +185,8 @@ def _has_figures(period: Period, entity: Entity, reading: Reading) -> bool:
 
 def _name(entity: Entity, reading: Reading, now: Figures | None) -> Figures:
     if entity.part == QUEUES:
-        return {"queue_name": entity.name, "now": now}
+        label = {"queue_stats": "producer"} if entity.producer else {}
+        return {"queue_name": entity.name, **label, "now": now}
     return {"user_id": entity.name, "username": reading.username(entity.name), "now": now}
 
 

@@ -53,6 +53,11 @@ class Question:
     agents_allowed: Names = None
 
 
+def shows_derived(_queue_name: str) -> bool:
+    """Return False: the ``queue.stats`` of producers are not shown."""
+    return False
+
+
 class StoredFigures:
     """The figures of a tenant in a store, read in two steps: first the head, then the days of a period.
 
@@ -84,17 +89,19 @@ class StoredFigures:
         question: Question,
         days: Mapping[str, Sequence[RowPair]],
         live: Iterable[LiveFigure],
+        producers: Callable[[str], bool] = shows_derived,
     ) -> Report:
         """Return the report.
 
         Args:
             days: for each part, the rows of sums of the days of the period.
             live: the live figures of the tenant.
+            producers: whether the ``queue.stats`` of producers are shown for a queue.
         """
         figures = {figure.key: figure.message for figure in live}
         entities = _Entities()
         if QUEUES in question.parts:
-            self._add_queues(entities, question, days[QUEUES], figures)
+            self._add_queues(entities, question, days[QUEUES], figures, producers)
         if AGENTS in question.parts:
             self._add_agents(entities, question, days[AGENTS])
         if TENANT in question.parts:
@@ -105,7 +112,12 @@ class StoredFigures:
         )
 
     def _add_queues(
-        self, entities: _Entities, question: Question, days: Sequence[RowPair], live: Mapping[str, bytes]
+        self,
+        entities: _Entities,
+        question: Question,
+        days: Sequence[RowPair],
+        live: Mapping[str, bytes],
+        producers: Callable[[str], bool],
     ) -> None:
         rows = _by_name(days)
         known = {key.partition(":")[2] for key in live if key.startswith("queue.stats:")} | rows.keys()
@@ -113,7 +125,8 @@ class StoredFigures:
 
         def entity(name: str) -> Entity:
             reading = partial(self._reading, rows.get(name, ()))
-            return Entity(QUEUES, name, reading, asked, partial(self._queue_now, live.get(f"queue.stats:{name}")))
+            now = partial(self._queue_now, live.get(f"queue.stats:{name}"))
+            return Entity(QUEUES, name, reading, asked, now, producers(name))
 
         entities.add(_names(known, question.queues, question.queues_allowed), entity)
 

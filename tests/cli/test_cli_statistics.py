@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -78,6 +79,25 @@ def test_tables(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     (ada,) = [line.split() for line in lines if line.startswith("ada ")]
     assert ada[2:6] == ["available", "1", "0", "0"]
     assert "\x1b" not in "".join(lines)
+
+
+def test_rows_that_are_judged_otherwise_say_so() -> None:
+    state = State()
+    for number, (type_, payload) in enumerate(
+        (
+            ("statistics.settings.changed", {"queues": {"sales": {"service_level_seconds": 60}}}),
+            ("call.ended", {"unique_id": "c9", "duration": 0}),
+            *EVENTS,
+        )
+    ):
+        at = START + 4000 * number - (3 * 86_400_000 if type_ == "call.ended" else 0)
+        apply(state, make_occurrence(type_, payload, timestamp=at, received=START + 4000 * number, seq=number + 1))
+    period = period_of(zone_of("UTC"), START, start=None, end=None, interval=None)
+    report = report_of_state(state, START + 20_000, period, tenant_id="acme", epoch="e")
+    lines = list(lines_of(json.loads(b"".join(json_pieces(report)))))
+    assert lines[2] == "diagnostics, of all times: late_events 1"
+    (sales,) = [line for line in lines if line.startswith("sales  ")]
+    assert "100.0 % (60 s)" in sales
 
 
 def test_options_are_parameters(url: str) -> None:

@@ -40,12 +40,13 @@ EVENTS: Sequence[tuple[str, dict[str, Any]]] = (
 class Policy:
     def __init__(self) -> None:
         self.is_on = True
+        self.of_producers: set[str | None] = set()
 
     def is_enabled(self, tenant_id: str) -> bool:
         return self.is_on
 
     def takes_producers(self, tenant_id: str, queue_name: str | None) -> bool:
-        return False
+        return queue_name in self.of_producers
 
 
 class StatisticsWorld:
