@@ -23,6 +23,7 @@ from bench import (
     memory,
     resume,
     snapshot,
+    statistics,
     tenants,
 )
 from bench.failure import InvalidRun, Unavailable
@@ -43,6 +44,7 @@ CASES: Mapping[str, Callable[[Path, Scale], Report]] = {
     "cluster": cluster.measure,
     "hostile": hostile.measure,
     "bridge": bridge.measure,
+    "statistics": statistics.measure,
 }
 
 _DESCRIPTION = """\
@@ -65,6 +67,8 @@ cases of the gateway alone:
   hostile      another client's round trip, memory and the longest reactor turns under each of eleven attacks
   bridge       an Asterisk with 500 agents and 50 calls a second: its events per second and their CPU, in the bridge
                alone and through to a client; the client's delay; memory over a million events. Peer: panoramisk
+  statistics   ingest with statistics on and off: CPU per event and longest turns; memory and the start with 30 days of
+               200 queues and 2,000 agents in the file
   snapshot     the state of 5,000 agents, 500 calls and 100 queues: time to the first and last byte, and size
 
 peers:

@@ -33,6 +33,7 @@ class Scale:
         hostile_start_seconds: time for which an attack runs before it is measured.
         hostile_calls: calls in the state that attackers request.
         hostile_clients: connections with a token that an attack may use.
+        statistics_queues, statistics_agents: the size of the center whose figures are derived.
         bridge_calls: calls of an exchange whose events a bridge reads as fast as it can.
         bridge_seconds: time for which the exchange has calls at its rate.
         bridge_memory_calls: calls after which the memory of the state machine is compared.
@@ -64,6 +65,8 @@ class Scale:
     hostile_start_seconds: float
     hostile_calls: int
     hostile_clients: int
+    statistics_queues: int
+    statistics_agents: int
     bridge_calls: int
     bridge_seconds: float
     bridge_memory_calls: int
@@ -96,6 +99,8 @@ FULL = Scale(
     hostile_start_seconds=2,
     hostile_calls=40_000,
     hostile_clients=150,
+    statistics_queues=200,
+    statistics_agents=2_000,
     bridge_calls=3_000,
     bridge_seconds=10,
     bridge_memory_calls=33_000,
@@ -129,6 +134,8 @@ QUICK = Scale(
     hostile_start_seconds=0.2,
     hostile_calls=100,
     hostile_clients=60,
+    statistics_queues=5,
+    statistics_agents=20,
     bridge_calls=60,
     bridge_seconds=0.5,
     bridge_memory_calls=100,

@@ -13,8 +13,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 900
-DELIVERING = ("fan-out", "latency", "compression", "tenants", "ingest", "resume", "snapshot", "cluster", "bridge")
-OF_STORES = ("ingest", "resume", "snapshot")
+DELIVERING = (
+    "fan-out",
+    "latency",
+    "compression",
+    "tenants",
+    "ingest",
+    "resume",
+    "snapshot",
+    "cluster",
+    "bridge",
+    "statistics",
+)
+OF_STORES = ("ingest", "resume", "snapshot", "statistics")
 CASES = (
     "fan-out",
     "latency",
@@ -28,6 +39,7 @@ CASES = (
     "cluster",
     "hostile",
     "bridge",
+    "statistics",
 )
 NOT_INSTALLED = re.compile(r"not installed; bench/setup installs it$")
 
