@@ -33,10 +33,10 @@ class _Transmission:
 
     Attributes:
         since: the position before the first of the frames.
+        messages: how many messages each outbox is sent: pieces of figures have several.
         sends: how to send to each of the outboxes, in the same order.
         started: how many outboxes have been sent to.
         removed: how many of the others were detached, and adopted the frames.
-        figure_messages: messages beyond the number of frames, in pieces with several figures.
     """
 
     frames: list[bytes]
@@ -45,13 +45,8 @@ class _Transmission:
     sends: list[Send]
     started: int = 0
     removed: int = 0
-    figure_messages: int = 0
+    messages: int = 0
     indexes: dict[Outbox, int] | None = None
-
-    @property
-    def messages(self) -> int:
-        """How many messages each outbox is sent."""
-        return len(self.frames) + self.figure_messages
 
     def remove(self, outbox: Outbox) -> bool:
         """Skip an outbox; return whether the frames were still to be sent to it."""
@@ -233,13 +228,14 @@ class Group:
             The number of messages that were sent, over all clients.
         """
         frames, self._pending = self._pending, []
-        figure_messages, self._figure_messages = self._figure_messages, 0
-        self._sent += len(frames) + figure_messages
+        messages = len(frames) + self._figure_messages
+        self._figure_messages = 0
+        self._sent += messages
         joined = join(frames)
         if self._synced_lists is None:
             self._synced_lists = list(self.synced), list(self.synced.values())
         transmission = self._transmission = _Transmission(frames, self._since, *self._synced_lists)
-        transmission.figure_messages = figure_messages
+        transmission.messages = messages
         rejoining, self._rejoining = self._rejoining, []
         for outbox in rejoining:
             try:
@@ -251,7 +247,7 @@ class Group:
                 yield
             self._send_slice(transmission, joined, failed)
         self._transmission = None
-        return (len(transmission.outboxes) - transmission.removed) * transmission.messages
+        return (len(transmission.outboxes) - transmission.removed) * messages
 
     def abort_transmission(self, abandon: Callable[[Outbox], None]) -> None:
         """Abandon every client of a transmission that a bug broke off: what each was sent is unknown."""
