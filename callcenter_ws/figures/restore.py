@@ -58,7 +58,8 @@ async def restore(
     """Return the beginning of a tenant's fold.
 
     Args:
-        epoch: of the tenant's stream now. Rows of another epoch keep their days, and lose what was true then.
+        epoch: of the tenant's stream now. Rows of another epoch whose events are no more keep their days, and lose what
+            was true then.
         kinds: of the rows of other parts.
         now: Unix milliseconds.
         lost_since: since when events are known to be lost that no row in the store is of.
@@ -79,6 +80,12 @@ async def restore(
             restored.progress = msgspec.msgpack.decode(data, type=Progress)
     if checkpoint.position.epoch == epoch:
         restored.state = load(rows)
+        return restored
+    if 0 < checkpoint.position.seq <= checkpoint.common:
+        # The log still has what the rows were made of, and would be folded twice. Events that followed are lost.
+        restored.state = load(rows)
+        if restored.progress.incomplete_since is None:
+            restored.progress.incomplete_since = restored.state.clock
         return restored
     restored.state = load([row for row in rows if row[0].kind not in OPEN_KINDS])
     restored.changes = {key: None for key, _ in rows if key.kind in OPEN_KINDS}

@@ -48,10 +48,16 @@ class FigurePosition:
 
 @dataclass(frozen=True, slots=True)
 class FigureCheckpoint:
-    """What the store has of a tenant: the position, and rows that belong to it."""
+    """What the store has of a tenant: the position, and rows that belong to it.
+
+    Attributes:
+        common: up to this position, the present stream is that of the rows, although its epoch may be another one: the
+            store has lost what followed. Only ``FigureStore.load`` says it.
+    """
 
     position: FigurePosition
     rows: Sequence[tuple[RowKey, bytes]]
+    common: int = 0
 
 
 @dataclass(frozen=True, slots=True)

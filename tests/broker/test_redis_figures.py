@@ -49,6 +49,24 @@ class TestRedisFigures(FigureContract, ConditionContract, HoldContract, DurableF
 
 
 @pytest_twisted.ensureDeferred
+async def test_rows_say_up_to_where_the_log_is_the_one_that_they_are_of(bench: RedisBench) -> None:
+    await bench.alerts(5)
+    writer = await Writer.of(bench)
+    position = await writer.write({FOLD: b"1"}, seq=3)
+    found = await bench.figures.load(A, 0)
+    assert found is not None
+    assert (found.position, found.common) == (position, 0)
+    # Redis goes on with a log that ends before the last event that nodes have seen.
+    await bench.store.redis.send("HSET", bench.store.keys.of(A, "meta"), "head", "4")
+    await bench.store.redis.send("DEL", bench.store.keys.of(A, "log"))
+    await bench.alerts(1)
+    found = await bench.figures.load(A, 0)
+    assert found is not None
+    assert (found.position, found.common) == (position, 4)
+    assert (await bench.broker.position(A)).epoch != position.epoch
+
+
+@pytest_twisted.ensureDeferred
 async def test_brokers_that_compete_leave_rows_of_one_position(bench: RedisBench) -> None:
     other = RedisBench(bench.url, bench.prefix)
     await other.open()

@@ -394,6 +394,26 @@ def test_another_epoch_keeps_days_and_loses_what_was_true(world: World) -> None:
     assert sum(offered) > sum(before) > 0
 
 
+def test_another_epoch_of_the_same_log_counts_no_event_twice(world: World) -> None:
+    """A Redis that has lost its newest events, with the rows of their position, goes on in another epoch."""
+    world.start()
+    world.publish(4)
+    world.clock.advance(1.1)
+    world.stop()
+    clock, rows = world.written().clock, world.rows()
+    world.broker._epoch = world.broker.figures._epoch = "another"
+    written = FigurePosition("former", 4)
+    world.broker.figures._tenants[ACME].position = written
+    world.store.loads = lambda: FigureCheckpoint(written, rows, common=5)
+    world.publish(3)
+    world.figures = world._figures()
+    world.start()
+    world.store.loads = None
+    world.check()
+    assert len(world.written().calls) == 7
+    assert world.progress().incomplete_since == clock
+
+
 def _position(world: World, seq: int) -> Any:
     return FigurePosition(world.broker._epoch, seq)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 
 import msgspec
@@ -109,7 +110,13 @@ class RedisFigures:
 
     async def load(self, tenant_id: str, since_day: int) -> FigureCheckpoint | None:
         """Return the rows without a day, and those of days from ``since_day`` on."""
-        return await read_rows(self._tenant_store(tenant_id), [undated_and_since(since_day)])
+        found = await read_rows(self._tenant_store(tenant_id), [undated_and_since(since_day)])
+        if found is None:
+            return None
+        # Redis loses rows only together with the events of their position. So the rows are of a prefix of the log that
+        # it had when the epoch began; if it began with nothing, that is 0.
+        begun = await self._redis.send("HGET", self._keys.of(tenant_id, "meta"), "begun")
+        return replace(found, common=int(begun or 0))
 
     async def write(self, tenant_id: str, write: FigureWrite) -> bool:
         """Take a write; see ``FigureStore.write``.
