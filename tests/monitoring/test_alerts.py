@@ -148,6 +148,24 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"callcenter_ws_last_reload_successful": constant(0)},
         {"callcenter_ws_last_reload_successful": constant(1)},
     ),
+    "StatisticsBehind": (
+        {"callcenter_ws_figures_behind_events": constant(2_000)},
+        {"callcenter_ws_figures_behind_events": f"20000x{STEPS - 6} 0 20000x5"},
+    ),
+    "StatisticsIncomplete": (
+        {"callcenter_ws_figures_gaps_total": rising(1)},
+        {"callcenter_ws_figures_gaps_total": constant(7)},
+    ),
+    "ArchiveFails": (
+        {
+            "callcenter_ws_archive_appends_failed_total": rising(1),
+            "callcenter_ws_archive_events_lost_total": constant(0),
+        },
+        {
+            "callcenter_ws_archive_appends_failed_total": constant(7),
+            "callcenter_ws_archive_events_lost_total": constant(2),
+        },
+    ),
     "WebhooksFail": (
         {"callcenter_ws_webhooks_waiting": constant(1)},
         {"callcenter_ws_webhooks_waiting": f"5x{STEPS - 6} 0 2x5"},
