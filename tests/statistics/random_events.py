@@ -87,6 +87,10 @@ of_calls_in_disorder = _streams(st.sampled_from((0, 1, 3000)), st.sampled_from((
 """Events of few calls from two clocks, of which many come after newer ones."""
 
 
+of_a_clock_ahead = _streams(st.sampled_from((1, 3000, 60_000)), st.just(-3_600_000))
+"""Events whose sender's clock is an hour ahead."""
+
+
 def sent_again(event: Occurrence, received: int) -> Occurrence:
     """Return an event as it is when its sender sends it once more."""
     at = min(event.timestamp, received + AHEAD_MS)

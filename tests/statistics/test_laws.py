@@ -17,6 +17,7 @@ from tests.statistics.random_events import (
     folded,
     in_any_order,
     in_order,
+    of_a_clock_ahead,
     of_calls_in_disorder,
     of_calls_in_order,
     sent_again,
@@ -84,7 +85,7 @@ def test_an_event_twice_changes_no_figure(events: list[Occurrence], place: int) 
 
 
 @settings(max_examples=60)
-@given(in_order | of_calls_in_order | of_calls_in_disorder)
+@given(in_order | of_calls_in_order | of_calls_in_disorder | of_a_clock_ahead)
 def test_everything_twice_changes_no_figure(events: list[Occurrence]) -> None:
     now = _now(events)
     again = [sent_again(event, now) for event in events]
