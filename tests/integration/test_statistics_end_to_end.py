@@ -69,3 +69,42 @@ def test_an_alert_is_raised_and_cleared(start_gateway: Callable[..., Any]) -> No
     publish(gateway, ("queue.left", {**CALL, "reason": "timeout"}))
     cleared = client.receive_type("queue.alert.cleared")
     assert cleared["payload"]["alert_id"] == raised["payload"]["alert_id"]
+
+
+BAD = [
+    ("queue.joined", {"unique_id": "1"}, "0001-01-01T00:00:00Z"),
+    ("queue.joined", {"unique_id": "2"}, "9999-12-31T23:59:59.999Z"),
+    ("queue.left", {"unique_id": "3", "reason": "timeout", "wait_seconds": 1e308}, None),
+    ("call.abandoned", {"unique_id": "2", "wait_seconds": -5}, None),
+    ("call.answered", {"unique_id": "4", "agent_id": "=1+1", "wait_seconds": 1e300}, None),
+    ("call.ended", {"unique_id": "4", "duration": 0, "talk_seconds": 1e300}, None),
+    ("queue.joined", {"unique_id": "5", "queue_name": '\u202e,"'}, None),
+]
+
+
+def test_senseless_events_change_no_figure_of_another_tenant(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway(STATISTICS)
+
+    def report(tenant: str) -> Any:
+        status, answer = gateway.http("/ws/statistics", token=gateway.token("supervisor", tenant_id=tenant))
+        assert status == 200, answer
+        return {name: value for name, value in answer.items() if name != "generated_at"}
+
+    def state(tenant: str) -> Any:
+        return gateway.http("/ws/stats", token=gateway.token("supervisor", tenant_id=tenant))[1]["statistics"]
+
+    gateway.publish("queue.joined", CALL, tenant_id="globex")
+    gateway.publish("queue.left", {**CALL, "reason": "timeout", "wait_seconds": 7}, tenant_id="globex")
+    wait_until(lambda: report("globex")["as_of_seq"] == 2 and report("globex")["queues"], "the figures of globex")
+    before = report("globex")
+    for name, payload, timestamp in BAD:
+        more = {} if timestamp is None else {"timestamp": timestamp}
+        answer = gateway.publish(name, {**CALL, **payload}, tenant_id="acme", **more)
+    assert state("acme")["state"] in ("current", "catching_up")
+    wait_until(lambda: report("acme")["as_of_seq"] == answer["seq"] and report("acme")["queues"], "the figures of acme")
+    found = report("acme")
+    assert found["diagnostics"]["late_events"] == 1
+    (sales,) = [queue["intervals"][0] for queue in found["queues"] if queue["queue_name"] == "sales"]
+    assert (sales["offered"], sales["abandoned"], sales["lost"]) == (1, 1, 0)
+    assert report("globex") == before
+    assert state("globex")["behind"] == 0
