@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from callcenter_ws.statistics.checkpoint import DAYS_KEPT, NO_DAY, OPEN_KINDS, RowKey, Rows, load
+from callcenter_ws.runtime.background import next_turn
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.statistics.checkpoint import DAYS_KEPT, NO_DAY, OPEN_KINDS, RowKey, Rows, load_slices
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.store import FigurePosition, FigureStore
 from callcenter_ws.statistics.sums import DAY_MS
 
 KIND = "runner"
 """The kind of the row that holds what only the runner needs."""
+
+SECONDS_PER_TURN = 0.004
+"""Time after which a turn does no further step of the work of a fold."""
 
 RUNNER = RowKey(KIND, "", NO_DAY)
 
@@ -54,6 +60,8 @@ async def restore(
     kinds: frozenset[str],
     now: int,
     lost_since: int | None = None,
+    *,
+    clock: Clock,
 ) -> Restored:
     """Return the beginning of a tenant's fold.
 
@@ -79,19 +87,28 @@ async def restore(
         if key == RUNNER:
             restored.progress = msgspec.msgpack.decode(data, type=Progress)
     if checkpoint.position.epoch == epoch:
-        restored.state = load(rows)
+        await _load(restored.state, rows, clock)
         return restored
     if 0 < checkpoint.position.seq <= checkpoint.common:
         # The log still has what the rows were made of, and would be folded twice. Events that followed are lost.
-        restored.state = load(rows)
+        await _load(restored.state, rows, clock)
         if restored.progress.incomplete_since is None:
             restored.progress.incomplete_since = restored.state.clock
         return restored
-    restored.state = load([row for row in rows if row[0].kind not in OPEN_KINDS])
+    await _load(restored.state, [row for row in rows if row[0].kind not in OPEN_KINDS], clock)
     restored.changes = {key: None for key, _ in rows if key.kind in OPEN_KINDS}
     if restored.progress.incomplete_since is None:
         restored.progress.incomplete_since = restored.state.clock
     return await _begin(store, tenant_id, restored, now)
+
+
+async def _load(state: State, rows: Sequence[tuple[RowKey, bytes]], clock: Clock) -> None:
+    """Load rows into a new state, over several turns."""
+    ends = clock.monotonic() + SECONDS_PER_TURN
+    for _ in load_slices(state, rows):
+        if clock.monotonic() >= ends:
+            await next_turn(clock)
+            ends = clock.monotonic() + SECONDS_PER_TURN
 
 
 async def _begin(store: FigureStore, tenant_id: str, restored: Restored, now: int) -> Restored:

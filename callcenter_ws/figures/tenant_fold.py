@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.figures.plan import TenantPlan
-from callcenter_ws.figures.restore import RUNNER, Progress, Restored, restore
+from callcenter_ws.figures.restore import RUNNER, SECONDS_PER_TURN, Progress, Restored, restore
 from callcenter_ws.figures.seen import SeenStream
 from callcenter_ws.figures.waiting import Waiting
 from callcenter_ws.interfaces import Broker
@@ -48,9 +48,6 @@ RESTS = 9
 MAX_REST_SECONDS = 4.0
 """After writing and announcing, the fold does neither for so many times the time that it took, but not longer than
 this. Where that is less than a second, as it is in all but the busiest centers, both happen each second."""
-
-SECONDS_PER_TURN = 0.004
-"""Time after which a turn applies no further publication."""
 
 MAX_SECONDS = 3_600
 """Full seconds that are evaluated one by one after a pause; those before are left out."""
@@ -156,7 +153,9 @@ class TenantFold:
         position = await self._broker.position(self.tenant_id)
         seen.reach(position.seq, self._now())
         kinds = frozenset(kind for part in self._parts for kind in part.kinds)
-        restored = await restore(self._store, self.tenant_id, position.epoch, kinds, self._now(), seen.lost_since)
+        restored = await restore(
+            self._store, self.tenant_id, position.epoch, kinds, self._now(), seen.lost_since, clock=self._clock
+        )
         if restored.written is None and seen.lost_since is not None:
             _log.error(
                 "the statistics of tenant {tenant} begin again: the store has lost its events and figures",

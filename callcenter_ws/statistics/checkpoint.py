@@ -17,7 +17,7 @@ from callcenter_ws.statistics.expiry import expire
 from callcenter_ws.statistics.records import Agent, AgentStatus, Call, Member, Queue, Stage
 from callcenter_ws.statistics.settings import SettingsTable
 from callcenter_ws.statistics.state import OldCall, State, decode_call, encode_call, rebuild_heap
-from callcenter_ws.statistics.sums import DAY_MS, Quarters, Series
+from callcenter_ws.statistics.sums import DAY_MS, Series, decode_quarters
 
 VERSION = 1
 """The version of the rows."""
@@ -29,7 +29,7 @@ ROWS_PER_SLICE = 64
 """Entities whose rows ``change_slices`` encodes at once: about a millisecond."""
 
 SLICE = 200
-"""Calls or agents that ``forget_days`` handles at once."""
+"""Calls or agents that ``forget_days`` handles at once, and rows that ``load_slices`` does."""
 
 OPEN_KINDS = frozenset(("call", "queue", "members", "agent"))
 """The kinds of rows of what is true now, which another epoch ends: events are missing between."""
@@ -77,8 +77,6 @@ _decode_fold = msgspec.msgpack.Decoder(_Fold).decode
 _decode_status = msgspec.msgpack.Decoder(AgentStatus).decode
 decode_members = msgspec.msgpack.Decoder(dict[str, Member]).decode
 """Return the members of a queue by their ids, from a row ``members``."""
-decode_quarters = msgspec.msgpack.Decoder(Quarters).decode
-"""Return the quarters of a row of sums; those of older days are read from the store for this."""
 
 
 def take_changes(state: State) -> Rows:
@@ -126,8 +124,8 @@ def _encode_open(state: State, kind: str, name: str) -> bytes:
 
 
 def _take_days(rows: Rows, kind: str, name: str, series: Series) -> None:
-    for day in series.take_dirty():
-        rows[RowKey(kind, name, day)] = _encode(series.days[day])
+    for day, data in series.take_dirty():
+        rows[RowKey(kind, name, day)] = data
 
 
 def load(rows: Iterable[tuple[RowKey, bytes]]) -> State:
@@ -138,15 +136,30 @@ def load(rows: Iterable[tuple[RowKey, bytes]]) -> State:
         msgspec.DecodeError: a row is damaged.
     """
     state = State()
+    for _ in load_slices(state, rows):
+        pass
+    return state
+
+
+def load_slices(state: State, rows: Iterable[tuple[RowKey, bytes]]) -> Iterator[None]:
+    """Do what ``load`` does with a new state, in parts of little work; yield after each.
+
+    Raises:
+        UnknownVersion, msgspec.DecodeError: as ``load``.
+    """
     calls: list[tuple[Call, bytes]] = []
-    for key, data in rows:
+    for number, (key, data) in enumerate(rows):
+        if number % SLICE == SLICE - 1:
+            yield
         if key.kind == "fold":
             _load_fold(state, data)
         elif key.kind == "call":
             calls.append((decode_call(data), data))
         else:
             _load_entity(state, key, data)
-    for call, data in sorted(calls, key=lambda row: row[0].touched):
+    for number, (call, data) in enumerate(sorted(calls, key=lambda row: row[0].touched)):
+        if number % SLICE == SLICE - 1:
+            yield
         if call.old:
             state.old_calls[call.call_id] = OldCall(call.last, data)
         else:
@@ -156,7 +169,7 @@ def load(rows: Iterable[tuple[RowKey, bytes]]) -> State:
         rebuild_heap(queue)
         for agent_id in queue.members:
             state.agents[agent_id].queues.add(queue.name)
-    return state
+        yield
 
 
 def _load_fold(state: State, data: bytes) -> None:
@@ -171,7 +184,7 @@ def _load_fold(state: State, data: bytes) -> None:
 
 def _load_entity(state: State, key: RowKey, data: bytes) -> None:
     if key.kind == "tenant-day":
-        state.tenant.days[key.day] = decode_quarters(data)
+        state.tenant.put(key.day, data)
     elif key.kind in ("agent", "agent-day"):
         agent = state.agents.get(key.name)
         if agent is None:
@@ -179,7 +192,7 @@ def _load_entity(state: State, key: RowKey, data: bytes) -> None:
         if key.kind == "agent":
             agent.status = _decode_status(data)
         else:
-            agent.series.days[key.day] = decode_quarters(data)
+            agent.series.put(key.day, data)
     else:
         queue = state.queues.get(key.name)
         if queue is None:
@@ -189,7 +202,7 @@ def _load_entity(state: State, key: RowKey, data: bytes) -> None:
         elif key.kind == "members":
             queue.members = decode_members(data)
         else:
-            queue.series.days[key.day] = decode_quarters(data)
+            queue.series.put(key.day, data)
 
 
 def _index_call(state: State, call: Call) -> None:
@@ -233,7 +246,7 @@ def forget_days(state: State, now: int) -> Iterator[None]:
 
 def _drop_days(series: Series, before: int) -> bool:
     """Drop the days before one; return whether some are left, because their rows are not taken."""
-    old = [day for day in series.days if day < before]
+    old = [day for day in series.numbers() if day < before]
     for day in old:
         if day not in series.dirty:
             series.drop(day)
@@ -251,7 +264,7 @@ def _drop_members(state: State, queue: Queue, before: int) -> None:
 def _drop_queue(state: State, queue: Queue) -> None:
     """Drop a queue without sums, calls and members: its name may come no more. An event makes it anew."""
     # Those who were members within the last days are kept: an older event must not make them members again.
-    if queue.series.days or queue.waiting or queue.interacting or queue.members:
+    if queue.series.numbers() or queue.waiting or queue.interacting or queue.members:
         return
     del state.queues[queue.name]
     _drop_rows(state, ("queue", "members"), queue.name)
@@ -260,7 +273,12 @@ def _drop_queue(state: State, queue: Queue) -> None:
 def _drop_agent(state: State, agent: Agent, before: int) -> None:
     """Drop an agent who is logged out, has no sums, and is a member of no queue; older events are late."""
     status = agent.status
-    if status.state is None and not agent.series.days and not agent.queues and max(status.heard, status.login) < before:
+    if (
+        status.state is None
+        and not agent.series.numbers()
+        and not agent.queues
+        and max(status.heard, status.login) < before
+    ):
         del state.agents[agent.agent_id]
         _drop_rows(state, ("agent",), agent.agent_id)
 

@@ -132,7 +132,7 @@ class Reading:
 
     def _sums(self, kind: str, name: str, series: Series, start: int, end: int) -> Bucket:
         def quarters_of(day: int) -> Quarters:
-            quarters = series.days.get(day)
+            quarters = series.quarters(day)
             return self._older.get(RowKey(kind, name, day), {}) if quarters is None else quarters
 
         return sums_between(quarters_of, series.width, start, end)
