@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from processes import wait_until
 from scripted_server import ACCEPTED, ScriptedServer, control, event, frame
 
 from bench.failure import InvalidRun
@@ -150,7 +151,8 @@ def test_a_snapshot_in_several_frames_is_one_message(connect: Connect, tmp_path:
     assert timing.size == len(text)
     assert stats.kinds["snapshot"].total == 1
     assert (tmp_path / "messages").read_bytes().splitlines()[0] == text
-    assert b"still there?" in server.received
+    # The server may not have read it yet.
+    wait_until(lambda: b"still there?" in server.received, "the pong")
 
 
 def test_clear_resets_counts_but_not_positions(connect: Connect) -> None:
