@@ -28,6 +28,8 @@ from bench.request import Request, publish_batch
 from bench.scale import Scale
 from bench.sender import Sender
 from bench.store import Store
+from callcenter_ws.figures.service import TICK_SECONDS
+from callcenter_ws.figures.tenant_fold import MAX_REST_SECONDS
 from callcenter_ws.statistics.checkpoint import load
 
 GOAL = 1.15
@@ -57,7 +59,7 @@ class StatisticsRun:
         self.sent = 0
 
     def publish(self, requests: Sequence[Request], *, is_measured: bool) -> None:
-        """Publish batches, and wait until their figures are in the store.
+        """Publish batches, and wait until their figures have been written and announced.
 
         Raises:
             InvalidRun: an event was refused, or is not counted in time.
@@ -75,11 +77,13 @@ class StatisticsRun:
             self.turns.append(1e3 * max((cpu for _, cpu in turns), default=0))
 
     def _await_figures(self, seq: int) -> None:
+        """Wait until the events are folded, and what changed has been written and announced."""
         end = time.monotonic() + DEADLINE
         while folded(self.gateway) < seq:
             if time.monotonic() > end:
                 raise InvalidRun(f"the figures do not reach position {seq}")
             time.sleep(_PAUSE_SECONDS)
+        time.sleep(TICK_SECONDS + MAX_REST_SECONDS)
 
     def memory(self) -> float:
         """Return the private memory of the idle gateway in MiB."""
@@ -93,13 +97,11 @@ class StatisticsRun:
 
 
 def folded(gateway: Gateway) -> int:
-    """Return the position up to which figures are in the store; 0: there are none."""
+    """Return the position up to which events are folded."""
     site = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=DEADLINE)
     try:
-        headers = {"Authorization": f"Bearer {gateway.token('bench', 'supervisor')}"}
-        # Of a queue that does not exist, so that the answer costs little.
-        site.request("GET", "/ws/statistics?queue=none", headers=headers)
-        seq: int = json.load(site.getresponse())["as_of_seq"]
+        site.request("GET", "/ws/stats", headers={"Authorization": f"Bearer {gateway.token('bench', 'supervisor')}"})
+        seq: int = json.load(site.getresponse())["statistics"]["seq"] or 0
         return seq
     finally:
         site.close()
@@ -129,7 +131,7 @@ def measure(folder: Path, scale: Scale) -> Report:
         _measure_ingest(folder, store, scale, report)
     _measure_days(folder, scale, report)
     report.notes += [
-        f"batches of {BATCH} events over AMP, {WINDOW} in flight; with statistics until the figures are in the store",
+        f"batches of {BATCH} events over AMP, {WINDOW} in flight; with statistics until all is written and announced",
         "longest turn: in CPU time, without what other processes take",
         f"{DAYS} days: each queue and agent has sums in all 96 quarters of each day, which is more than in any center",
     ]
