@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from callcenter_ws.errors import Refusal
@@ -26,6 +27,9 @@ DISCOVERY_SECONDS = 30.0
 
 MAX_TENANTS = 10_000
 """Tenants that one process folds at most; those beyond have no figures, which is logged."""
+
+STOPPED_AT_ONCE = 50
+"""Folds that are stopped at the same time: each may wait some seconds for the disk of the archive."""
 
 KnownTenants = Callable[[], Awaitable[Sequence[str]]]
 """Returns the tenants of the store that have published; empty where each event is delivered to this process."""
@@ -73,7 +77,8 @@ class Figures:
         self._claims = SingleFlight(self._claim_all, self._clock, spawn)
         self._discovery = SingleFlight(self._discover, self._clock, spawn, backoff=Backoff(0.5, DISCOVERY_SECONDS))
         self._changes = SingleFlight(self._apply_plan, self._clock, spawn, delay=0)
-        self._outdated: list[TenantHolder] = []
+        # By tenant, the former holders whose settings changed: the next one begins when they have stopped.
+        self._outdated: dict[str, TenantHolder] = {}
         self._removed: set[str] = set()
         self._ticks = 0
         self._is_full = False
@@ -133,8 +138,7 @@ class Figures:
         await self._changes.stopped()
         await self._discovery.stopped()
         await self._claims.stopped()
-        for holder in [*self._outdated, *self._holders.values()]:
-            await holder.stop()
+        await _stop_all([*self._outdated.values(), *self._holders.values()])
         self._outdated.clear()
         self._holders.clear()
 
@@ -144,22 +148,25 @@ class Figures:
         for tenant_id, holder in list(self._holders.items()):
             if plan.of(tenant_id) != former.of(tenant_id) or plan.archive_folder != former.archive_folder:
                 del self._holders[tenant_id]
-                self._outdated.append(holder)
+                self._outdated[tenant_id] = holder
         self._changes.request()
 
     async def _apply_plan(self) -> None:
         self._removed.clear()
         while self._outdated:
-            holder = self._outdated.pop()
-            await holder.stop()
-            self._release(holder.tenant_id)
+            stopping = list(self._outdated.values())
+            await _stop_all(stopping)
+            for holder in stopping:
+                del self._outdated[holder.tenant_id]
+                self._add(holder.tenant_id)
+                self._release(holder.tenant_id)
         await self._discover()
 
     # Tenants
 
     def _add(self, tenant_id: str) -> None:
         plan = self._plan.plan.of(tenant_id)
-        if plan is None or tenant_id in self._holders:
+        if plan is None or tenant_id in self._holders or tenant_id in self._outdated:
             return
         if len(self._holders) >= MAX_TENANTS:
             if not self._is_full:
@@ -183,7 +190,7 @@ class Figures:
         for tenant_id in sorted(names):
             if plan.is_enabled(tenant_id):
                 self._add(tenant_id)
-            elif tenant_id in stored and tenant_id not in self._removed:
+            elif tenant_id in stored and tenant_id not in self._removed and tenant_id not in self._outdated:
                 await store.remove_live(tenant_id)
                 self._removed.add(tenant_id)
 
@@ -214,6 +221,19 @@ class Figures:
                 # The next claim may reach the store; until then it refuses what is written under an old one.
                 return
             held += holder.is_held - was_held
+
+
+async def _stop_all(holders: Sequence[TenantHolder]) -> None:
+    """Stop holders, some at a time; an error in one does not keep the others from writing."""
+    for begin in range(0, len(holders), STOPPED_AT_ONCE):
+        await DeferredList([Deferred.fromCoroutine(_stop(one)) for one in holders[begin : begin + STOPPED_AT_ONCE]])
+
+
+async def _stop(holder: TenantHolder) -> None:
+    try:
+        await holder.stop()
+    except Exception:
+        _log.failure("unhandled error in the statistics of tenant {tenant}", tenant=Name(holder.tenant_id))
 
 
 def both_interrupted(

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from doubles import SteppingClock
 from sample_events import ACME, event
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from callcenter_ws.broker.memory import MemoryBroker
@@ -75,6 +76,8 @@ class Recorder:
 
     async def stop(self) -> None:
         self.calls.append("stop")
+        if self._world.stopping is not None:
+            await self._world.stopping
 
 
 class ScriptedFigures:
@@ -135,6 +138,7 @@ class World:
         self.parts: list[Recorder] = []
         self.poison: int | None = None
         self.hold: int | None = None
+        self.stopping: Deferred[None] | None = None
         self.calls = 0
         self.retained: list[str] = []
         self.figures = self._figures()
@@ -651,6 +655,41 @@ def test_a_changed_plan_begins_the_fold_again_without_a_gap(world: World) -> Non
     assert [part.calls for part in world.parts] == [["load", "start 0", "stop"], ["load", "start 0"]]
     world.check()
     assert (world.retained, world.figures.counters.held) == ([ACME], 1)
+
+
+def test_a_fold_with_a_changed_plan_begins_only_when_the_former_has_ended(world: World) -> None:
+    world.start()
+    world.publish(3)
+    world.clock.advance(1.1)
+    world.stopping = Deferred()
+    world.figures.use(Plan(default=TenantPlan(interval_minutes=30)))
+    world.publish(3)
+    world.clock.advance(40)
+    assert [part.calls for part in world.parts] == [["load", "start 0", "stop"]]
+    assert world.store.released == []
+    assert world.figures.state_of(ACME)["state"] == "waiting"
+    stopping, world.stopping = world.stopping, None
+    stopping.callback(None)
+    world.clock.advance(3)
+    assert [part.calls for part in world.parts] == [["load", "start 0", "stop"], ["load", "start 0"]]
+    assert world.store.released == [0]
+    world.check()
+    assert (world.retained, world.figures.counters.held) == ([ACME], 1)
+
+
+def test_live_figures_are_removed_only_when_the_former_fold_has_ended(world: World) -> None:
+    world.start()
+    world.publish(3)
+    world.clock.advance(1.1)
+    world.stopping = Deferred()
+    world.figures.use(Plan())
+    world.clock.advance(65)
+    assert world.store.removed == []
+    stopping, world.stopping = world.stopping, None
+    stopping.callback(None)
+    world.clock.advance(1)
+    assert world.store.removed == [ACME]
+    assert ACME not in world.broker.figures.holds
 
 
 def test_statistics_that_are_switched_off_remove_their_live_figures(world: World) -> None:
