@@ -16,7 +16,8 @@ from twisted.logger import capturedLogs
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.figures import tenant_fold, waiting
+from callcenter_ws.figures import service, tenant_fold, waiting
+from callcenter_ws.figures.holder import TenantHolder
 from callcenter_ws.figures.plan import CurrentPlan, Plan, TenantPlan
 from callcenter_ws.figures.restore import RUNNER, Progress
 from callcenter_ws.figures.service import Figures
@@ -655,6 +656,27 @@ def test_a_changed_plan_begins_the_fold_again_without_a_gap(world: World) -> Non
     assert [part.calls for part in world.parts] == [["load", "start 0", "stop"], ["load", "start 0"]]
     world.check()
     assert (world.retained, world.figures.counters.held) == ([ACME], 1)
+
+
+def test_many_tenants_are_claimed_and_written_in_slices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "TICKED_PER_TURN", 2)
+    monkeypatch.setattr(service, "CLAIMED_PER_TURN", 2)
+    names = [f"tenant-{number}" for number in range(7)]
+    world.plan.plan = Plan(tenants=dict.fromkeys(names, TenantPlan()))
+    world.start()
+    assert world.figures.state()["tenants"]["current"] == 7
+    ticked: list[str] = []
+    monkeypatch.setattr(TenantHolder, "tick", lambda holder: ticked.append(holder.tenant_id))
+    world.figures._tick()
+    assert ticked == names[:2]
+    world.figures._tick()
+    assert ticked == names[:2], "those that are due come first"
+    assert world.clock.step()
+    assert ticked == names[:4]
+    world.clock.turn()
+    assert ticked == names
+    world.figures._tick()
+    assert ticked[7:] == names[:2]
 
 
 def test_a_fold_with_a_changed_plan_begins_only_when_the_former_has_ended(world: World) -> None:
