@@ -132,7 +132,7 @@ def _files(archive: Path, tenant_id: str, since: int | None) -> list[Path]:
 def _read_store(
     arguments: argparse.Namespace, settings: Settings | None, tenant_id: str, take: Take, *, has_archive: bool
 ) -> None:
-    """Have each event that the store has taken, in order.
+    """Pass each event of the store to ``take``, in order.
 
     Raises:
         CommandFailed: it cannot be read.
@@ -155,7 +155,7 @@ def _read_store(
 
 
 def _read_redis(settings: Settings, tenant_id: str, take: Take) -> None:
-    """Have each event in Redis taken, page by page: the log may be larger than the memory."""
+    """Pass each event in Redis to ``take``, page by page: the log may be larger than the memory."""
 
     async def read(reactor: Reactor) -> None:
         store = settings.store

@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
     form.add_argument("--json", action="store_true", help="print the JSON object of GET /ws/statistics")
     form.add_argument("--csv", action="store_true", help="print CSV")
     form.add_argument(
-        "--watch", metavar="SECONDS", type=positive, nargs="?", const=5.0, help="print the table anew (every 5 s)"
+        "--watch", metavar="SECONDS", type=positive, nargs="?", const=5.0, help="repeat the table (every 5 s)"
     )
     text = "fold the lines that export printed, or the files of an archive, and ask no gateway; - for standard input"
     command.add_argument("--from", dest="files", metavar="FILE", type=Path, nargs="+", help=text)

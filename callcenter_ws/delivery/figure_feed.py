@@ -80,7 +80,7 @@ class FigureFeed:
         self._shared_bytes = 0
 
     def request_reading(self) -> None:
-        """Have the table read from the store, now or once more when it is being read."""
+        """Request that the table is read from the store, once more if it is being read."""
         if self.reading is not None:
             self.reading.request()
 

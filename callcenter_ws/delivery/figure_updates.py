@@ -45,7 +45,7 @@ class FigureUpdates:
         return bool(self._waiting)
 
     def announce(self, changed: Sequence[LiveFigure]) -> None:
-        """Have figures taken that changed."""
+        """Queue figures that changed."""
         if self._announced is not None:
             self._announced.update(figure.key for figure in changed)
         self._waiting_figures += len(changed)
@@ -60,7 +60,7 @@ class FigureUpdates:
         self._announced = set()
 
     def replace(self, figures: Sequence[LiveFigure]) -> None:
-        """Have all figures taken as they were read from the store, except those that were announced meanwhile.
+        """Queue all figures as they were read from the store, except those that were announced meanwhile.
 
         Others are removed. Those that were read count, even if those in the table are newer: the store has lost them.
         """
@@ -69,7 +69,7 @@ class FigureUpdates:
         self._waiting.append(_Stored([figure for figure in figures if figure.key not in announced], keys))
 
     def clear(self) -> None:
-        """Take nothing of what waits."""
+        """Drop what waits."""
         self._waiting.clear()
         self._waiting_figures = 0
 

@@ -96,7 +96,7 @@ class Publication(msgspec.Struct, eq=False, gc=False):
         return frame_payload(self._plain_frame(view))
 
     def message(self, view: View) -> bytes:
-        """Return the message as a JSON object, made anew: for uses that are not worth a frame in memory."""
+        """Return the message as a JSON object, made at each call: for uses that are not worth a frame in memory."""
         return self._encode(view)
 
     def mail_frame(self, view: View, *, redelivered: bool) -> bytes:

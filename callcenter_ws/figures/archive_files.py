@@ -89,7 +89,7 @@ class TenantFolder:
             found = file.seek(0, os.SEEK_END)
             if found > size:
                 file.truncate(size)
-            # A file that someone has shortened or removed: its recorded size means nothing any more.
+            # If the file was shortened or removed, its recorded size is not valid any more.
             start = file.seek(min(found, size))
             member = gzip.compress(b"".join([line + b"\n" for line in lines]), 6, mtime=0)
             file.write(member)

@@ -217,7 +217,7 @@ class Figures:
             self._discovery.request()
 
     def _tick_some(self) -> None:
-        """Have some tenants ticked in this turn, and the others in the next ones."""
+        """Tick some tenants in this turn, and the others in the next ones."""
         for _ in range(min(TICKED_PER_TURN, len(self._due))):
             self._due.popleft().tick()
         if self._due:

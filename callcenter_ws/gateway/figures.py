@@ -98,7 +98,7 @@ class _Parts:
         return parts
 
     def _webhooks(self, tenant_id: str) -> WebhookQueue:
-        """Return the queue of a tenant's webhooks; without any, it gives up what waits for those that there were."""
+        """Return the queue of a tenant's webhooks; without receivers, it drops what waits for former ones."""
 
         def targets() -> Sequence[WebhookPlan]:
             plan = self._plan.plan.of(tenant_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from twisted.web.server import Request
@@ -37,8 +38,11 @@ class Places:
         """Return the responses that are being prepared or written."""
         return self._open.get((0, "process"), 0)
 
-    def take(self, principal: Principal, request: Request) -> None:
-        """Take a place until the request has ended.
+    @contextmanager
+    def take(self, principal: Principal, request: Request) -> Iterator[None]:
+        """Take a place until the response is prepared and the request has ended.
+
+        A response is prepared to its end even if the client disconnects, so its place is not free before.
 
         Raises:
             Refusal: ``try_later`` if there is none.
@@ -51,7 +55,18 @@ class Places:
                 raise Refusal(ErrorCode.TRY_LATER, self._refusal, retry_after=RETRY_AFTER_SECONDS)
         for key in keys:
             self._open[key] = self._open.get(key, 0) + 1
-        request.notifyFinish().addBoth(lambda _: self._free(keys))
+        under_way = {"preparation", "request"}
+
+        def end(part: str) -> None:
+            under_way.discard(part)
+            if not under_way:
+                self._free(keys)
+
+        request.notifyFinish().addBoth(lambda _: end("request"))
+        try:
+            yield
+        finally:
+            end("preparation")
 
     def _free(self, keys: list[Hashable]) -> None:
         for key in keys:

@@ -56,8 +56,8 @@ class SnapshotResource(JsonResource):
         if principal.every_tenant:
             principal = principal.narrow(tenant_id)
         subscription = _subscription(principal.role, request)
-        self.places.take(principal, request)
-        snapshot, figures = await self._reader.read(principal, subscription)
+        with self.places.take(principal, request):
+            snapshot, figures = await self._reader.read(principal, subscription)
         pieces = snapshot_json(snapshot, principal.view, figures)
         return PiecewiseResponse(start=lambda request: PieceWriter(request, pieces, self._writing).start())
 

@@ -103,8 +103,8 @@ class StatisticsResource(JsonResource):
         _check_rights(principal, queues, agents)
         if not self._policy.is_enabled(tenant_id):
             raise Refusal(ErrorCode.STATISTICS_OFF)
-        self.places.take(principal, request)
-        report = await self._report(principal, queues, agents, texts)
+        with self.places.take(principal, request):
+            report = await self._report(principal, queues, agents, texts)
         if _prefers_csv(request):
             pieces, headers = csv_pieces(report), {"Content-Type": "text/csv; charset=utf-8; header=present"}
         else:

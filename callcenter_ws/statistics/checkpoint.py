@@ -262,7 +262,7 @@ def _drop_members(state: State, queue: Queue, before: int) -> None:
 
 
 def _drop_queue(state: State, queue: Queue) -> None:
-    """Drop a queue without sums, calls and members: its name may come no more. An event makes it anew."""
+    """Drop a queue without sums, calls and members: its name may not occur again. An event creates it again."""
     # Those who were members within the last days are kept: an older event must not make them members again.
     if queue.series.numbers() or queue.waiting or queue.interacting or queue.members:
         return

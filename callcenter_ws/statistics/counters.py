@@ -44,7 +44,7 @@ class FigureCounters:
 
     Attributes:
         held: tenants that this process folds now.
-        behind: publications that it knows of and has not folded.
+        behind: known publications that are not folded yet.
         folded: publications that were applied.
         written: rows that the store has taken.
         writes: how often it has taken rows.

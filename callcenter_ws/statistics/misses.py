@@ -26,7 +26,7 @@ def miss(state: State, call: Call, event: Occurrence) -> None:
 def take_back_misses(state: State, call: Call, at: int, event: Occurrence) -> None:
     """Count no more the rings that ended because the call was answered, given up or over at ``at``.
 
-    Where that is told after ``call.missed``, these were counted.
+    Where that is known only after ``call.missed``, these were counted.
     """
     for agent_id, heard in call.heard.items():
         if NEVER != heard.rang_since <= at <= heard.missed:

@@ -109,7 +109,7 @@ class FigureStore(Protocol):
         """
 
     def release(self, tenant_id: str, fence: int) -> Awaitable[None]:
-        """Give the tenant back, so that another process can take it at once."""
+        """Release the claim, so that another process can take the tenant at once."""
 
     def remove_live(self, tenant_id: str) -> Awaitable[None]:
         """Remove the live figures and the hold of a tenant whose statistics were switched off; days stay.
@@ -157,7 +157,7 @@ class FigureStore(Protocol):
 
 
 class FigurePolicy(Protocol):
-    """What the settings say about the statistics of tenants; asked anew for each decision, as a reload changes it."""
+    """What the settings say about the statistics of tenants; read for each decision, since a reload changes it."""
 
     def is_enabled(self, tenant_id: str) -> bool:
         """Return whether the gateway derives the figures of this tenant."""
@@ -180,7 +180,7 @@ class FoldedPart(Protocol):
     """The types of the publications that it applies; None: all."""
 
     def load(self, rows: Mapping[RowKey, bytes]) -> None:
-        """Begin with the rows of a checkpoint, those of ``kinds``; empty: begin anew."""
+        """Begin with the rows of a checkpoint, those of ``kinds``; empty: begin without any."""
 
     def apply(self, publication: Publication) -> None:
         """Apply a publication of ``types``: each once, in order of ``seq``, after the fold of the figures has."""

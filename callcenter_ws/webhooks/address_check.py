@@ -1,4 +1,4 @@
-"""Tells addresses of the internet from those of this machine and of private networks."""
+"""Distinguishes addresses of the internet from those of this machine and of private networks."""
 
 from __future__ import annotations
 

@@ -10,7 +10,9 @@ import pytest
 from broker_contract import A
 from http_world import connect_to_site, request
 from test_http_snapshot import Transport
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock as ReactorTime
+from twisted.python.failure import Failure
 from world import World
 
 from callcenter_ws.events.principal import Principal, Role
@@ -225,6 +227,26 @@ def test_responses_at_the_same_time_are_bounded(desk: StatisticsWorld) -> None:
     connect_to_site(desk.site, waiting).dataReceived(request("GET", PATH, f"supervisor:{A}:u1"))
     assert error(desk.ask())[1] == "try_later"
     assert desk.names(token=f"supervisor:{A}:u2")[2] == 1
+
+
+def test_a_response_that_is_prepared_keeps_its_place_after_a_disconnection(
+    desk: StatisticsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = desk.site.resource.children[b"ws"].children[b"statistics"].places
+    reading: Deferred[None] = Deferred()
+    live = desk.figures.live
+
+    async def live_later(tenant_id: str) -> Any:
+        await reading
+        return await live(tenant_id)
+
+    monkeypatch.setattr(desk.figures, "live", live_later)
+    desk.ask().protocol.connectionLost(Failure(ConnectionError()))
+    desk.world.turn()
+    assert len(places) == 1
+    reading.callback(None)
+    desk.world.turn()
+    assert len(places) == 0
 
 
 def test_rows_that_change_while_they_are_read_are_read_once_more(

@@ -93,12 +93,12 @@ class RedisFigures:
         return FigureClaim(fence, bool(is_held))
 
     async def release(self, tenant_id: str, fence: int) -> None:
-        """Give the tenant back."""
+        """Release the claim of the tenant."""
         self._claims.pop(tenant_id, None)
         await self._tenant_store(tenant_id).run(FIGURES_LEASE, self._instance, self._lease, fence)
 
     async def stop(self) -> None:
-        """Give back all tenants, if Redis answers."""
+        """Release all claims, if Redis answers."""
         with suppress(Refusal):
             for tenant_id, fence in list(self._claims.items()):
                 await self.release(tenant_id, fence)
@@ -202,7 +202,7 @@ class RedisFigures:
 
 
 def _calls(write: FigureWrite) -> Iterator[list[Argument]]:
-    """Give the rows of a write in parts of about ``CALL_ROWS`` and ``CALL_BYTES`` at most; one part if none."""
+    """Yield the rows of a write in parts of about ``CALL_ROWS`` and ``CALL_BYTES`` at most; one part if none."""
     call: list[Argument] = []
     size = 0
     for key, value in write.rows.items():

@@ -105,7 +105,7 @@ class Selection:
     """Which rows of a tenant are read.
 
     Attributes:
-        is_wanted: tells the same of a key as ``conditions`` of a row.
+        is_wanted: returns for a key whether ``conditions`` admit its row.
         conditions: SQL conditions on ``figure``, with their parameters, of which a row meets at most one.
     """
 
