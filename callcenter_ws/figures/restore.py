@@ -11,7 +11,7 @@ from callcenter_ws.runtime.background import next_turn
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.statistics.checkpoint import DAYS_KEPT, NO_DAY, OPEN_KINDS, RowKey, Rows, load_slices
 from callcenter_ws.statistics.state import State
-from callcenter_ws.statistics.store import FigurePosition, FigureStore
+from callcenter_ws.statistics.store import FigureCheckpoint, FigurePosition, FigureStore
 from callcenter_ws.statistics.sums import DAY_MS
 
 KIND = "runner"
@@ -80,26 +80,35 @@ async def restore(
     if checkpoint is None:
         begun = Restored(State(), epoch, progress=Progress(incomplete_since=lost_since))
         return await _begin(store, tenant_id, begun, now)
-    rows = [row for row in checkpoint.rows if row[0].kind not in kinds and row[0].kind != KIND]
-    restored = Restored(State(), epoch, checkpoint.position)
-    restored.parts = {key: data for key, data in checkpoint.rows if key.kind in kinds}
-    for key, data in checkpoint.rows:
-        if key == RUNNER:
-            restored.progress = msgspec.msgpack.decode(data, type=Progress)
+    restored, rows = _divide(checkpoint, kinds, epoch)
     if checkpoint.position.epoch == epoch:
         await _load(restored.state, rows, clock)
         return restored
-    if 0 < checkpoint.position.seq <= checkpoint.common:
-        # The log still has what the rows were made of, and would be folded twice. Events that followed are lost.
-        await _load(restored.state, rows, clock)
-        if restored.progress.incomplete_since is None:
-            restored.progress.incomplete_since = restored.state.clock
-        return restored
-    await _load(restored.state, [row for row in rows if row[0].kind not in OPEN_KINDS], clock)
-    restored.changes = {key: None for key, _ in rows if key.kind in OPEN_KINDS}
+    # The log still has what the rows were made of, and would be folded twice. Events that followed are lost.
+    goes_on = 0 < checkpoint.position.seq <= checkpoint.common
+    if not goes_on:
+        restored.changes = {key: None for key, _ in rows if key.kind in OPEN_KINDS}
+        rows = [row for row in rows if row[0].kind not in OPEN_KINDS]
+    await _load(restored.state, rows, clock)
     if restored.progress.incomplete_since is None:
         restored.progress.incomplete_since = restored.state.clock
-    return await _begin(store, tenant_id, restored, now)
+    return restored if goes_on else await _begin(store, tenant_id, restored, now)
+
+
+def _divide(
+    checkpoint: FigureCheckpoint, kinds: frozenset[str], epoch: str
+) -> tuple[Restored, list[tuple[RowKey, bytes]]]:
+    """Return what a checkpoint has of the runner and of the other parts, and the rows of the fold."""
+    restored = Restored(State(), epoch, checkpoint.position)
+    rows: list[tuple[RowKey, bytes]] = []
+    for key, data in checkpoint.rows:
+        if key.kind in kinds:
+            restored.parts[key] = data
+        elif key.kind != KIND:
+            rows.append((key, data))
+        elif key == RUNNER:
+            restored.progress = msgspec.msgpack.decode(data, type=Progress)
+    return restored, rows
 
 
 async def _load(state: State, rows: Sequence[tuple[RowKey, bytes]], clock: Clock) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated
@@ -104,18 +103,6 @@ def duration_ms(seconds: float | None) -> int | None:
     return (
         MAX_SECONDS_MS if seconds * 1000 >= MAX_SECONDS_MS else max(round(max(seconds, -1e9) * 1000), -MAX_SECONDS_MS)
     )
-
-
-def make_occurrence(
-    type_: str, payload: Mapping[str, object], *, timestamp: int, received: int, seq: int
-) -> Occurrence:
-    """Return the occurrence of a payload that is decoded already.
-
-    Raises:
-        msgspec.ValidationError: a field has a type that the catalogue does not allow.
-    """
-    facts = msgspec.convert(payload, Facts)
-    return Occurrence(type_, facts, min(timestamp, received + AHEAD_MS), received, seq, timestamp)
 
 
 def occurrence_of(publication: Publication, received: int) -> Occurrence:

@@ -1,7 +1,4 @@
-"""Reports: the figures of a period, as ``GET /ws/statistics`` and ``callcenter-ws statistics`` give them.
-
-The same report is made of the rows of a store and of a fold in memory, and both give the same bytes.
-"""
+"""Reports: the figures of a period, as ``GET /ws/statistics`` and ``callcenter-ws statistics`` give them."""
 
 from __future__ import annotations
 
@@ -18,7 +15,6 @@ from callcenter_ws.statistics.period import Period
 from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.service_level import METHODS
 from callcenter_ws.statistics.settings import Settings, settings_payload
-from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.sums import (
     AGENT_FIELDS,
     FLOW_OUT_REASONS,
@@ -90,30 +86,6 @@ class Report:
     parts: tuple[str, ...]
     queues: Names = None
     incomplete_since: str | None = None
-
-
-def report_of_state(
-    state: State,
-    now: int,
-    period: Period,
-    *,
-    tenant_id: str,
-    epoch: str,
-    queues: Names = None,
-    agents: Names = None,
-    incomplete_since: str | None = None,
-) -> Report:
-    """Return the report of a fold in memory; names of queues without names of agents leave out the agents."""
-    reading = Reading(state, now)
-    parts = parts_of(queues, agents)
-    entities: list[Entity] = []
-    for part, asked, known in ((QUEUES, queues, state.queues), (AGENTS, agents, state.agents)):
-        if part in parts:
-            names = known if asked is None else asked
-            entities += [Entity(part, name, lambda: reading, asked is not None) for name in sorted(names)]
-    if TENANT in parts:
-        entities.append(Entity(TENANT, "", lambda: reading))
-    return Report(tenant_id, epoch, reading, period, entities, parts, None, incomplete_since)
 
 
 def parts_of(queues: Names, agents: Names) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
+from fold_samples import make_occurrence, report_of_state
 
 from callcenter_ws.cli.main import main
 from callcenter_ws.cli.statistics import _number, lines_of
 from callcenter_ws.statistics.fold import apply
-from callcenter_ws.statistics.occurrence import make_occurrence
 from callcenter_ws.statistics.period import period_of
-from callcenter_ws.statistics.report import csv_pieces, json_pieces, report_of_state
+from callcenter_ws.statistics.report import csv_pieces, json_pieces
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.zones import zone_of
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from broker_contract import A
+from fold_samples import make_occurrence
 from http_world import connect_to_site, request
 from test_http_snapshot import Transport
 from twisted.internet.defer import Deferred
@@ -25,7 +26,6 @@ from callcenter_ws.http.statistics import StatisticsResource
 from callcenter_ws.statistics.checkpoint import take_changes
 from callcenter_ws.statistics.fold import apply
 from callcenter_ws.statistics.live import LiveFigures
-from callcenter_ws.statistics.occurrence import make_occurrence
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.store import FigurePosition, FigureWrite
 from callcenter_ws.testing import run

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fold_samples import make_occurrence
 from hypothesis import strategies as st
 
 from callcenter_ws.statistics.fold import apply
-from callcenter_ws.statistics.occurrence import AHEAD_MS, Occurrence, make_occurrence
+from callcenter_ws.statistics.occurrence import AHEAD_MS, Occurrence
 from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.sums import DAY_MS, QUARTER_MS, STATES, Series

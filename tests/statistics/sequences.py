@@ -8,9 +8,11 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fold_samples import make_occurrence
+
 from callcenter_ws.statistics.checkpoint import RowKey, load, take_changes
 from callcenter_ws.statistics.fold import apply
-from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, Occurrence, make_occurrence, milliseconds
+from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, Occurrence, milliseconds
 from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.state import State
 

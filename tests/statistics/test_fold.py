@@ -6,13 +6,14 @@ from datetime import date, datetime
 from typing import Any
 
 import pytest
+from fold_samples import make_occurrence
 
 from callcenter_ws.events.event import Origin, make_event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.statistics import state as bounds
 from callcenter_ws.statistics.checkpoint import FOLD, UnknownVersion, decode_quarters, forget_days, load, take_changes
 from callcenter_ws.statistics.fold import apply, apply_publication
-from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, make_occurrence, occurrence_of
+from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, occurrence_of
 from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.settings import Settings, settings_payload
 from callcenter_ws.statistics.state import State

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from fold_samples import make_occurrence
+
 from callcenter_ws.statistics.checkpoint import take_changes
 from callcenter_ws.statistics.fold import apply
 from callcenter_ws.statistics.live import LiveFigures
-from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, make_occurrence
+from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.sums import DAY_MS, MINUTE_MS, QUARTER_MS
 

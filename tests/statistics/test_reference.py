@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from fold_samples import make_occurrence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callcenter_ws.statistics.fold import apply
-from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, make_occurrence
+from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED
 from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.sums import FLOW_OUT_REASONS, QUARTER_MS, STATES

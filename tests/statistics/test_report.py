@@ -9,15 +9,16 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from fold_samples import make_occurrence, report_of_state
 from hypothesis import given, settings
 
 from callcenter_ws.statistics.checkpoint import NO_DAY
 from callcenter_ws.statistics.expiry import expire
 from callcenter_ws.statistics.fold import apply
 from callcenter_ws.statistics.live import LiveFigures
-from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, Occurrence, make_occurrence, milliseconds
+from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED, Occurrence, milliseconds
 from callcenter_ws.statistics.period import BadPeriod, Period, period_of
-from callcenter_ws.statistics.report import Report, cell, csv_pieces, json_pieces, parts_of, report_of_state
+from callcenter_ws.statistics.report import Report, cell, csv_pieces, json_pieces, parts_of
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.store import FigureCheckpoint, FigurePosition
 from callcenter_ws.statistics.stored import DAY_KINDS, Question, StoredFigures
