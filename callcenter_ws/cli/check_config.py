@@ -41,6 +41,7 @@ def check_config(arguments: argparse.Namespace) -> int:
     print(f"  unopened chats      {'accepted' if opened else 'refused'} (public.open_sessions)")
     print(f"  store               {settings.store_name}")
     print(f"  statistics          {_statistics(settings)}")
+    print(f"  archive             {settings.archive.folder or 'none'}")
     connections = f"at most {limits.connections}" if limits.connections else "as many as file descriptors allow"
     print(f"  node                {settings.cluster.node_id}, connections: {connections}")
     more = (*check_ports(settings), *check_control_socket(settings))
@@ -59,5 +60,6 @@ def _statistics(settings: Settings) -> str:
         text = f"for all tenants but {names}" if others else "for all tenants"
     else:
         text = f"only for {names}" if others else "not enabled"
-    alerts = sum(len(one.alerts) for one in tenants.values() if is_enabled(common, one))
-    return f"{text} (zone {common.time_zone}); rules of alerts: {alerts}"
+    enabled = [one for one in tenants.values() if is_enabled(common, one)]
+    alerts, webhooks = sum(len(one.alerts) for one in enabled), sum(len(one.webhooks) for one in enabled)
+    return f"{text} (zone {common.time_zone}); rules of alerts: {alerts}, webhooks: {webhooks}"

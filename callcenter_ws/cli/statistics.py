@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--url", help=text)
     command.add_argument("--tenant", metavar="ID", help="tenant (default: that of the token, or of the demo)")
     command.add_argument("--queue", metavar="NAME", action="append", default=[], help="this queue; may be repeated")
-    command.add_argument("--agent", metavar="ID", action="append", default=[], help="this agent; may be repeated")
+    command.add_argument("--agent", metavar="ID", action="append", default=[], help="this user id; may be repeated")
     command.add_argument("--since", metavar="WHEN", help="first local date, or instant with offset (default: today)")
     command.add_argument("--until", metavar="WHEN", help="the same, exclusive (default: the end of today)")
     command.add_argument("--interval", choices=NAMES, default="day", help="length of the rows (default: day)")
@@ -96,12 +96,15 @@ def _print_once(arguments: argparse.Namespace, target: Target, url: str) -> None
         if arguments.csv:
             sys.stdout.write(get_text(url, token, "text/csv", arguments.timeout))
             return
+        if arguments.json:
+            # Its bytes, so that they can be compared with those of --from.
+            print(get_text(url, token, "application/json", arguments.timeout))
+            return
         answer = get_json(url, token, arguments.timeout)
     except CommandFailed as failure:
-        raise CommandFailed(f"{failure}{'' if arguments.url else demo_hint(target)}") from None
-    if arguments.json:
-        print(json.dumps(answer))
-        return
+        # The gateway names its parameters.
+        text = str(failure).replace(" from: ", " --since: ").replace(" to: ", " --until: ")
+        raise CommandFailed(f"{text}{'' if arguments.url else demo_hint(target)}") from None
     try:
         lines = list(lines_of(answer))
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -167,9 +170,14 @@ _SHOWN = {"service_level_method": "", "service_level_seconds": " s", "short_aban
 """Labels of a service level that the head of the tables has for all queues, and the unit where a row differs."""
 
 
+def _with_now(one: Answer) -> Iterator[tuple[Answer, Answer | None]]:
+    """Yield the rows, the last one with what is true now: of earlier ones it would be misread as what was true then."""
+    last = len(one["intervals"]) - 1
+    yield from ((row, one["now"] if number == last else None) for number, row in enumerate(one["intervals"]))
+
+
 def _queue_rows(queue: Answer, settings: Answer, show_offset: bool) -> Iterator[tuple[str, ...]]:
-    now = queue["now"]
-    for row in queue["intervals"]:
+    for row, now in _with_now(queue):
         mark = "*" if row["mixed_thresholds"] else ""
         other = [f"{row[name]}{unit}" for name, unit in _SHOWN.items() if row[name] != settings[name]]
         if other:
@@ -187,10 +195,10 @@ def _queue_rows(queue: Answer, settings: Answer, show_offset: bool) -> Iterator[
 
 
 def _agent_rows(agent: Answer, show_offset: bool) -> Iterator[tuple[str, ...]]:
-    now = agent["now"]
-    for row in agent["intervals"]:
+    name, user_id = agent["username"], agent["user_id"]
+    for row, now in _with_now(agent):
         yield (
-            agent["username"] or agent["user_id"],
+            f"{name} ({user_id})" if name and name != user_id else user_id,
             _start(row, show_offset),
             "-" if now is None else now["state"],
             *(str(row[name]) for name in ("answered", "handled", "missed")),

@@ -349,5 +349,5 @@ def _reason(error: BaseException) -> str:
     if isinstance(inner, CancelledError | ConnectingCancelledError):
         return f"there was no complete answer within {TIMEOUT_SECONDS:g} seconds"
     if isinstance(inner, SSL.Error):
-        return "TLS failed; is the certificate valid for the host?"
+        return "TLS failed; is the certificate valid for the host, and its authority known (SSL_CERT_FILE)?"
     return f"the request failed ({type(inner).__name__})"

@@ -43,6 +43,8 @@ class Gateway(BaseHTTPRequestHandler):
         status, body = 200, b"".join(pieces(report))
         if "tenant_id=off" in self.path:
             status, body = 404, b'{"error":{"code":"statistics_off","message":"statistics are not enabled"}}'
+        elif "from=yesterday" in self.path:
+            status, body = 400, b'{"error":{"code":"invalid_message","message":"from: expected a date such as"}}'
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -77,7 +79,8 @@ def test_tables(url: str, capsys: pytest.CaptureFixture[str]) -> None:
         "sales", "2027-01-15T00:00", "0", "1", "1", "0", "0", "100.0", "%", "4.0", "s", "-", "1", "of", "1",
     ]  # fmt: skip
     (ada,) = [line.split() for line in lines if line.startswith("ada ")]
-    assert ada[2:6] == ["available", "1", "0", "0"]
+    assert ada[1] == "(7)", "what --agent asks for"
+    assert ada[3:7] == ["available", "1", "0", "0"]
     assert "\x1b" not in "".join(lines)
 
 
@@ -100,6 +103,25 @@ def test_rows_that_are_judged_otherwise_say_so() -> None:
     assert "100.0 % (60 s)" in sales
 
 
+def test_what_is_true_now_is_in_the_last_row_only() -> None:
+    state = State()
+    for number, (type_, payload) in enumerate(EVENTS):
+        at = START + 4000 * number
+        apply(state, make_occurrence(type_, payload, timestamp=at, received=at, seq=number + 1))
+    period = period_of(zone_of("UTC"), START, start="2027-01-14", end=None, interval=None)
+    report = report_of_state(state, START + 20_000, period, tenant_id="acme", epoch="e")
+    lines = list(lines_of(json.loads(b"".join(json_pieces(report)))))
+    before, today = (line.split() for line in lines if line.startswith("sales  "))
+    assert (before[2], before[-1], today[2], today[-3:]) == ("-", "-", "0", ["1", "of", "1"])
+    assert [line.split()[3] for line in lines if line.startswith("ada ")] == ["-", "available"]
+
+
+def test_json_has_the_bytes_of_the_gateway(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(url, "--json") == 0
+    text = capsys.readouterr().out
+    assert text.startswith('{"tenant_id":"acme",') and text.endswith("}\n") and json.loads(text)
+
+
 def test_options_are_parameters(url: str) -> None:
     Gateway.asked.clear()
     options = ["--queue", "a b", "--queue", "c", "--agent", "7", "--since", "2026-11-23", "--until", "2026-11-24"]
@@ -120,6 +142,11 @@ def test_csv(url: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_refusal_is_printed(url: str, capsys: pytest.CaptureFixture[str], form: str) -> None:
     assert run(url, "--tenant", "off", form) == 1
     assert "statistics_off: statistics are not enabled" in capsys.readouterr().err
+
+
+def test_a_refusal_names_the_option(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(url, "--since", "yesterday") == 1
+    assert "invalid_message: --since: expected a date" in capsys.readouterr().err
 
 
 def test_rows_of_the_night_on_which_clocks_are_set_back_have_their_offset() -> None:
