@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -10,15 +10,19 @@ from twisted.logger import Logger
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.figures.fold_writer import Deposed, FoldContext
 from callcenter_ws.figures.plan import TenantPlan
 from callcenter_ws.figures.seen import SeenStream
-from callcenter_ws.figures.tenant_fold import Deposed, FoldContext, PartsOf, TenantFold
+from callcenter_ws.figures.tenant_fold import TenantFold
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.backoff import Backoff
 from callcenter_ws.runtime.log_fields import Name
 from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.statistics.checkpoint import UnknownVersion
-from callcenter_ws.statistics.store import FigurePosition
+from callcenter_ws.statistics.store import FigurePosition, FoldedPart
+
+PartsOf = Callable[[str, TenantPlan], Sequence[FoldedPart]]
+"""Makes the further parts of a tenant's fold."""
 
 _log = Logger("callcenter_ws")
 

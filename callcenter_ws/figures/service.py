@@ -10,9 +10,9 @@ from twisted.logger import Logger
 
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.figures.holder import HolderState, TenantHolder
+from callcenter_ws.figures.fold_writer import FoldContext
+from callcenter_ws.figures.holder import HolderState, PartsOf, TenantHolder
 from callcenter_ws.figures.plan import CurrentPlan, Plan
-from callcenter_ws.figures.tenant_fold import FoldContext, PartsOf
 from callcenter_ws.interfaces import Position
 from callcenter_ws.runtime.background import Spawn, next_turn
 from callcenter_ws.runtime.backoff import Backoff
@@ -255,27 +255,3 @@ async def _stop(holder: TenantHolder) -> None:
         await holder.stop()
     except Exception:
         _log.failure("unhandled error in the statistics of tenant {tenant}", tenant=Name(holder.tenant_id))
-
-
-def both_interrupted(
-    first: Callable[[str, Position], None], second: Callable[[str, Position], None]
-) -> Callable[[str, Position], None]:
-    """Return an ``Interrupted`` that calls two."""
-
-    def interrupted(tenant_id: str, position: Position) -> None:
-        first(tenant_id, position)
-        second(tenant_id, position)
-
-    return interrupted
-
-
-def both(
-    first: Callable[[Sequence[Publication]], None], second: Callable[[Sequence[Publication]], None]
-) -> Callable[[Sequence[Publication]], None]:
-    """Return a ``Deliver`` that calls two."""
-
-    def deliver(publications: Sequence[Publication]) -> None:
-        first(publications)
-        second(publications)
-
-    return deliver

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-import msgspec
 from twisted.logger import Logger
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.figures.fold_writer import Deposed, FoldContext, FoldWriter
 from callcenter_ws.figures.plan import TenantPlan
-from callcenter_ws.figures.restore import RUNNER, SECONDS_PER_TURN, Progress, Restored, restore
+from callcenter_ws.figures.restore import SECONDS_PER_TURN, Restored, restore
 from callcenter_ws.figures.seen import SeenStream
 from callcenter_ws.figures.waiting import Waiting
-from callcenter_ws.interfaces import Broker
 from callcenter_ws.runtime.background import next_turn
-from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.log_fields import Name
-from callcenter_ws.statistics.checkpoint import Rows, change_slices, forget_days
-from callcenter_ws.statistics.counters import FigureCounters
+from callcenter_ws.statistics.checkpoint import forget_days
 from callcenter_ws.statistics.fold import apply_publication
 from callcenter_ws.statistics.live import LiveFigures
 from callcenter_ws.statistics.state import State
-from callcenter_ws.statistics.store import (
-    FigurePosition,
-    FigureStore,
-    FigureWrite,
-    FoldedPart,
-    LiveFigure,
-)
+from callcenter_ws.statistics.store import FigurePosition, FoldedPart, LiveFigure
 from callcenter_ws.statistics.sums import DAY_MS
 
 PAGE = 200
@@ -58,20 +48,6 @@ FORGET_SECONDS = 3_600
 _log = Logger("callcenter_ws")
 
 
-class Deposed(Exception):
-    """Another process has taken the tenant, or the store has lost history: the fold is dropped and begun again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoldContext:
-    """What the folds of all tenants share."""
-
-    store: FigureStore
-    broker: Broker
-    clock: Clock
-    counters: FigureCounters
-
-
 class TenantFold:
     """Folds one tenant under one claim: ``load`` first, then ``advance`` and ``tick`` until ``stop`` or ``drop``.
 
@@ -83,8 +59,8 @@ class TenantFold:
         self, context: FoldContext, tenant_id: str, plan: TenantPlan, parts: Sequence[FoldedPart], fence: int
     ) -> None:
         self.tenant_id = tenant_id
+        self._context = context
         self._store, self._clock, self._counters = context.store, context.clock, context.counters
-        self._broker = context.broker
         self._plan = plan
         self._parts = parts
         # The types of publications that parts apply; None: all.
@@ -96,8 +72,8 @@ class TenantFold:
         self._state = State()
         self._live = LiveFigures(tenant_id)
         self._restored = Restored(self._state, "")
-        self._progress = Progress()
-        self._rows: Rows = {}
+        self._progress = self._restored.progress
+        self._writer = FoldWriter(context, tenant_id, parts, fence, self._restored)
         self._announced: dict[str, LiveFigure] = {}
         self._waiting = Waiting()
         self._head = 0
@@ -137,7 +113,7 @@ class TenantFold:
     @property
     def position(self) -> FigurePosition:
         """The position up to which events are folded."""
-        return FigurePosition(self._restored.epoch, self._state.seq)
+        return self._writer.position
 
     # The work
 
@@ -150,7 +126,7 @@ class TenantFold:
         Raises:
             Refusal: the store cannot be reached.
         """
-        position = await self._broker.position(self.tenant_id)
+        position = await self._context.broker.position(self.tenant_id)
         seen.reach(position.seq, self._now())
         kinds = frozenset(kind for part in self._parts for kind in part.kinds)
         restored = await restore(
@@ -162,7 +138,7 @@ class TenantFold:
                 tenant=Name(self.tenant_id),
             )
         self._restored, self._state, self._progress = restored, restored.state, restored.progress
-        self._rows = dict(restored.changes)
+        self._writer = FoldWriter(self._context, self.tenant_id, self._parts, self.fence, restored)
         self._head = max(self._head, position.seq)
         self._target = position.seq
         for part in self._parts:
@@ -198,7 +174,7 @@ class TenantFold:
                 await self._read()
             else:
                 break
-            if self._dirty() >= MAX_DIRTY or self._state.seq - self._written_seq >= MAX_UNWRITTEN:
+            if self._writer.changed >= MAX_DIRTY or self._writer.unwritten >= MAX_UNWRITTEN:
                 await self._write_rows()
             await next_turn(self._clock)
             if self._state.seq >= self._target:
@@ -211,9 +187,6 @@ class TenantFold:
             self._is_current = True
             for part in self._parts:
                 part.start(self.fence)
-
-    def _dirty(self) -> int:
-        return sum(map(len, self._state.dirty.values())) + len(self._state.gone)
 
     async def _apply_waiting(self) -> None:
         ends = self._clock.monotonic() + SECONDS_PER_TURN
@@ -293,7 +266,7 @@ class TenantFold:
     async def _check(self) -> None:
         """Go on in the same history, or drop the fold."""
         self._must_check = False
-        position = await self._broker.position(self.tenant_id)
+        position = await self._context.broker.position(self.tenant_id)
         if position.epoch != self._restored.epoch or position.seq < self._state.seq:
             raise Deposed
         # What was known before may be of a history that was lost.
@@ -326,7 +299,7 @@ class TenantFold:
             if self._clock.monotonic() >= ends:
                 await next_turn(self._clock)
                 ends = self._clock.monotonic() + SECONDS_PER_TURN
-        await self._write(tuple(self._announced.values()))
+        await self._writer.write(tuple(self._announced.values()))
         self._announced.clear()
         ended = self._clock.monotonic()
         self._rests_until = ended + min(RESTS * (ended - began), MAX_REST_SECONDS)
@@ -339,65 +312,15 @@ class TenantFold:
         self._live.note(self._state)
         for _ in forget_days(self._state, self._now()):
             # At midnight, all agents change.
-            if self._dirty() >= MAX_DIRTY:
+            if self._writer.changed >= MAX_DIRTY:
                 await self._write_rows()
             await next_turn(self._clock)
         await self._store.forget_days(self.tenant_id, self._now() // DAY_MS - self._plan.retention_days)
 
-    @property
-    def _written_seq(self) -> int:
-        written = self._restored.written
-        return 0 if written is None or written.epoch != self._restored.epoch else written.seq
-
     async def _write_rows(self) -> None:
         """Write the rows that changed, without live figures: those of the next tick have the changes."""
         self._live.note(self._state)
-        await self._write(())
-
-    async def _write(self, live: Iterable[LiveFigure]) -> None:
-        """Write the rows that changed, with the position that they belong to.
-
-        Rows whose write failed are kept, and written with the next.
-        """
-        state, restored = self._state, self._restored
-        position = self.position
-        rows, live = self._rows, tuple(live)
-        for part in self._parts:
-            rows.update(part.take_changes())
-        if position == restored.written and not live and not self._dirty() and not rows:
-            return
-        await self._take_rows(rows)
-        rows[RUNNER] = msgspec.msgpack.encode(self._progress)
-        holds = [hold for part in self._parts if (hold := part.hold()) is not None]
-        write = FigureWrite(
-            fence=self.fence,
-            after=restored.written,
-            position=position,
-            hold=min([state.seq, *holds]),
-            rows=dict(rows),
-            live=live,
-        )
-        try:
-            is_taken = await self._store.write(self.tenant_id, write)
-        except Refusal:
-            # Whether it was taken is not known; if it was, the next is not, and the fold is loaded again.
-            self._counters.failed_writes += 1
-            raise
-        if not is_taken:
-            raise Deposed
-        restored.written = position
-        self._rows = {}
-        self._counters.writes += 1
-        self._counters.written += len(write.rows)
-
-    async def _take_rows(self, rows: Rows) -> None:
-        """Add the rows that changed; no event is applied meanwhile."""
-        ends = self._clock.monotonic() + SECONDS_PER_TURN
-        for changed in change_slices(self._state):
-            rows.update(changed)
-            if self._clock.monotonic() >= ends:
-                await next_turn(self._clock)
-                ends = self._clock.monotonic() + SECONDS_PER_TURN
+        await self._writer.write()
 
     async def stop(self) -> None:
         """Write what changed and stop; nothing is lost if that fails, as the log is folded again."""
@@ -415,7 +338,3 @@ class TenantFold:
         self._is_stopped = True
         for part in self._parts:
             await part.stop()
-
-
-PartsOf = Callable[[str, TenantPlan], Sequence[FoldedPart]]
-"""Makes the further parts of a tenant's fold."""

@@ -9,11 +9,11 @@ from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.figures.alerting import Alerting
 from callcenter_ws.figures.archive import TenantArchive
 from callcenter_ws.figures.archive_thread import ArchiveThread
+from callcenter_ws.figures.fold_writer import FoldContext
 from callcenter_ws.figures.plan import CurrentPlan, TenantPlan, WebhookPlan
 from callcenter_ws.figures.publishing import publishing_to
 from callcenter_ws.figures.service import Figures
 from callcenter_ws.figures.settings_event import SettingsEvent
-from callcenter_ws.figures.tenant_fold import FoldContext
 from callcenter_ws.gateway.stores import EventStore
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.reactor import Reactor

@@ -23,9 +23,10 @@ from callcenter_ws.delivery.drain import longest_absence
 from callcenter_ws.delivery.hub import Hub
 from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.events.event import Origin
+from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.ulid import UlidFactory
-from callcenter_ws.figures.service import Figures, both, both_interrupted
-from callcenter_ws.interfaces import Broker, Directory, PresenceTracker
+from callcenter_ws.figures.service import Figures
+from callcenter_ws.interfaces import Broker, Deliver, Directory, Interrupted, Position, PresenceTracker
 from callcenter_ws.redis.address import redis_address
 from callcenter_ws.redis.counters import RedisCounters
 from callcenter_ws.runtime.background import spawn
@@ -172,7 +173,7 @@ class LocalStore:
         """
         failures: list[Failure] = []
         # A file is opened within the call, before anything else runs, so the outcome is known when it returns.
-        Deferred.fromCoroutine(self.broker.start(both(hub.deliver, figures.deliver))).addErrback(failures.append)
+        Deferred.fromCoroutine(self.broker.start(_both(hub.deliver, figures.deliver))).addErrback(failures.append)
         if not failures:
             # The previous process has asked its clients to reconnect, the last of them after this time.
             self.presence.resume(longest_absence(self._limits.drain_timeout))
@@ -263,8 +264,8 @@ class RedisStore:
 
     def open(self, hub: Hub, figures: Figures) -> None:
         """Start to connect. While Redis cannot be reached, ``/readyz`` reports it and connecting is retried."""
-        interrupted = both_interrupted(hub.interrupted, figures.interrupted)
-        spawn(self.broker.start(both(hub.deliver, figures.deliver), interrupted))
+        interrupted = _both_interrupted(hub.interrupted, figures.interrupted)
+        spawn(self.broker.start(_both(hub.deliver, figures.deliver), interrupted))
         self._cluster.start()
         self.sources.start()
 
@@ -307,3 +308,23 @@ def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> 
         unfolded_events=settings.statistics.unfolded_events,
         unfolded_bytes=settings.statistics.unfolded_bytes,
     )
+
+
+def _both(first: Deliver, second: Deliver) -> Deliver:
+    """Return a ``Deliver`` that calls two."""
+
+    def deliver(publications: Sequence[Publication]) -> None:
+        first(publications)
+        second(publications)
+
+    return deliver
+
+
+def _both_interrupted(first: Interrupted, second: Interrupted) -> Interrupted:
+    """Return an ``Interrupted`` that calls two."""
+
+    def interrupted(tenant_id: str, position: Position) -> None:
+        first(tenant_id, position)
+        second(tenant_id, position)
+
+    return interrupted

@@ -17,11 +17,11 @@ from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.figures import service, tenant_fold, waiting
+from callcenter_ws.figures.fold_writer import FoldContext
 from callcenter_ws.figures.holder import TenantHolder
 from callcenter_ws.figures.plan import CurrentPlan, Plan, TenantPlan
 from callcenter_ws.figures.restore import RUNNER, Progress
 from callcenter_ws.figures.service import Figures
-from callcenter_ws.figures.tenant_fold import FoldContext
 from callcenter_ws.interfaces import HistoryPage
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.statistics.checkpoint import NO_DAY, RowKey, Rows, load
