@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -11,16 +11,11 @@ from twisted.web.resource import Resource
 from callcenter_ws import __version__
 from callcenter_ws.amp.factory import AmpServerFactory
 from callcenter_ws.auth.revocation import UnrevokedTokens
-from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.config.settings import Settings
-from callcenter_ws.config.verification import token_rules
-from callcenter_ws.delivery.hub import Hub, burst_of
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.ulid import UlidFactory
-from callcenter_ws.figures.plan import CurrentPlan
-from callcenter_ws.figures.service import Figures
 from callcenter_ws.gateway.authentication import (
     Authentication,
     amp_secret,
@@ -28,13 +23,11 @@ from callcenter_ws.gateway.authentication import (
     origin_policy,
     token_sources,
 )
+from callcenter_ws.gateway.core import Core, core_of
 from callcenter_ws.gateway.descriptors import Descriptors, divide_descriptors
 from callcenter_ws.gateway.endpoints import WebSocketEndpoints
-from callcenter_ws.gateway.figure_plan import plan_of
-from callcenter_ws.gateway.figures import figures_of
 from callcenter_ws.gateway.log import TwistedConnectionLog
 from callcenter_ws.gateway.network_limits import peer_limits
-from callcenter_ws.gateway.stores import EventStore, event_store
 from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.first_bytes import UpgradeHandler
@@ -47,12 +40,10 @@ from callcenter_ws.http.snapshot import SnapshotResource
 from callcenter_ws.http.statistics import StatisticsResource
 from callcenter_ws.http.stats import StatsResource
 from callcenter_ws.http.users import UsersResource
-from callcenter_ws.interfaces import Directory
 from callcenter_ws.ops.delivery_metrics import DeliveryMetrics
 from callcenter_ws.ops.event_metrics import EventMetrics
 from callcenter_ws.ops.figure_metrics import FigureMetrics
 from callcenter_ws.ops.health import Health, Node
-from callcenter_ws.ops.metrics import Metrics
 from callcenter_ws.ops.peer_metrics import AmpMetrics, PeerMetrics
 from callcenter_ws.ops.webhook_metrics import WebhookMetrics
 from callcenter_ws.requests.admission import Admission
@@ -73,25 +64,6 @@ from callcenter_ws.workers.metrics import NodeMetrics
 from callcenter_ws.ws.authentication import HandshakeAuthenticator
 from callcenter_ws.ws.endpoint import WebSocketEndpoint
 from callcenter_ws.ws.factory import GatewayFactory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Core:
-    """The parts that publish, store and deliver events, without the network protocols.
-
-    Attributes:
-        plan: what the settings say about statistics.
-        figures: derives the statistics.
-    """
-
-    clock: ReactorClock
-    metrics: Metrics
-    store: EventStore
-    broadcaster: EventBroadcaster
-    hub: Hub
-    directory: Directory
-    plan: CurrentPlan
-    figures: Figures
 
 
 @dataclass(slots=True, kw_only=True)
@@ -144,7 +116,7 @@ def assemble(
     descriptors = divide_descriptors(settings.limits)
     limits = peer_limits(settings, clock, descriptors)
     log = TwistedConnectionLog(limits, connections=settings.log.connections)
-    core = _core(reactor, clock, settings, handoff, log, lambda: amp_factory.disconnect_revoked())
+    core = core_of(reactor, clock, settings, handoff, log, lambda: amp_factory.disconnect_revoked())
     accepted = authentication(reactor, clock, settings, handoff, core.hub.revocations)
     admission = Admission(core.hub, admission_limits(settings, descriptors), settings.policy.over_user_limit)
     quotas = Quotas(settings.limits, clock, **history_limits(settings))
@@ -256,52 +228,6 @@ def _add_metrics(core: Core, limits: PeerLimits, admission: Admission, amp_facto
     metrics.add(WebhookMetrics(core.figures.counters.webhooks))
     metrics.add(PeerMetrics(limits))
     metrics.add(AmpMetrics(amp_factory.session_counts, amp_factory.refused, lambda: amp_factory.waiting_events))
-
-
-def instance_name(settings: Settings, handoff: WorkerHandoff | None) -> str:
-    """Return the name of this process among those that share a store: the node's name, and a worker's number.
-
-    An example is ``pbx1/2``. While a worker is being replaced, two processes have the same name.
-    """
-    node_id = settings.cluster.node_id
-    return node_id if handoff is None else f"{node_id}/{handoff.number}"
-
-
-def _core(
-    reactor: Reactor,
-    clock: ReactorClock,
-    settings: Settings,
-    handoff: WorkerHandoff | None,
-    log: TwistedConnectionLog,
-    close_revoked_sessions: Callable[[], int],
-) -> Core:
-    metrics = Metrics()
-    instance = instance_name(settings, handoff)
-    store = event_store(reactor, clock, settings, instance, close_revoked_sessions)
-    hub = Hub(
-        store.broker,
-        store.presence,
-        clock,
-        log,
-        limits=settings.limits,
-        spawn=spawn,
-        agent_calls=settings.policy.agent_calls,
-        agent_chats=settings.policy.agent_chats,
-        burst=burst_of(settings.limits),
-        iat_tolerance=token_rules(settings.jwt).iat_tolerance,
-        observe_latency=metrics.observe_latency,
-    )
-    plan = CurrentPlan(plan_of(settings))
-    return Core(
-        clock=clock,
-        metrics=metrics,
-        store=store,
-        broadcaster=EventBroadcaster(store.broker, clock, figure_policy=plan),
-        hub=hub,
-        directory=store.directory(hub),
-        plan=plan,
-        figures=figures_of(reactor, store, hub, plan, instance, settings),
-    )
 
 
 # WebSocket, AMP and HTTP
