@@ -69,6 +69,7 @@ class FigureFeed:
         self._tenant_id = tenant_id
         self._slicer = slicer
         self._policy = policy
+        self._was_read = False
         self._indexes = indexes
         self._clients_of = clients_of
         # The keys of figures that the settings did not show before.
@@ -78,6 +79,11 @@ class FigureFeed:
         self._shared: dict[tuple[object, ...], tuple[list[FigureFrames], int]] = {}
         self._shared_version = -1
         self._shared_bytes = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the table has all figures that were read and announced."""
+        return self._was_read and not self._updates
 
     def request_reading(self) -> None:
         """Request that the table is read from the store, once more if it is being read."""
@@ -95,6 +101,7 @@ class FigureFeed:
 
     def replace(self, figures: Sequence[LiveFigure]) -> None:
         """Take all figures as they were read from the store, and deliver those that differ."""
+        self._was_read = True
         self._updates.replace(figures)
         self._deliver()
 

@@ -9,6 +9,7 @@ from functools import partial
 from callcenter_ws.auth.revocation import CLOCK_SKEW_SECONDS, Revocations
 from callcenter_ws.delivery.counters import HubCounters, TenantCounters, add
 from callcenter_ws.delivery.figure_feed import FigureFeed
+from callcenter_ws.delivery.figure_feeds import FigureFeeds, announce
 from callcenter_ws.delivery.group import CLIENTS_PER_SLICE, Group
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.outbox import Outbox, join
@@ -27,7 +28,6 @@ from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.few_at_a_time import FewAtATime
 from callcenter_ws.runtime.json import JsonObject
-from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.runtime.slicer import Slicer
 from callcenter_ws.statistics.store import FigurePolicy, FigureStore, LiveFigure
 
@@ -45,9 +45,6 @@ CHANGED_PER_STEP = 5
 
 RESIZED_PER_STEP = 500
 """Clients whose outboxes are resized in one step."""
-
-FIGURES_RETRY_SECONDS = 1.0
-"""Time after which live figures are read again that could not be read."""
 
 MAX_IDLE_TENANTS = 1_000
 """Tenants without clients whose counters are kept apart; beyond that they are added to those of former tenants."""
@@ -116,8 +113,7 @@ class Hub:
         self.outgoing = OutgoingBytes(clock, self.slicer, limits.outgoing_bytes, self._count_limit_exceeded)
         self.outgoing.others.append(lambda: self._prepared_views.bytes)
         self.counters = HubCounters()
-        self._figures: FigureStore | None = None
-        self._figure_policy: FigurePolicy | None = None
+        self._figures = FigureFeeds(clock, self.slicer, spawn)
 
     # Delivery
 
@@ -299,49 +295,24 @@ class Hub:
         tenant = self._idle.pop(tenant_id, None) or self._new_tenant(tenant_id)
         self._tenants[tenant_id] = tenant
         self._attach(tenant_id)
-        self._update_figures(tenant)
+        self._figures.update(tenant, has_clients=True)
         return tenant
 
     # Live figures
 
     def use_figures(self, store: FigureStore, policy: FigurePolicy) -> None:
         """Send live figures where the policy has them; call it before clients connect, and when the policy changed."""
-        self._figures, self._figure_policy = store, policy
-        for tenant in [*self._tenants.values(), *self._idle.values()]:
-            self._update_figures(tenant)
-
-    def _update_figures(self, tenant: Tenant) -> None:
-        """Begin or end to send live figures to the clients of a tenant, as the policy says."""
-        policy, store = self._figure_policy, self._figures
-        if policy is None or store is None:
-            return
-        tenant.use_policy(policy if policy.is_enabled(tenant.tenant_id) else None)
-        if tenant.feed is None and policy.is_enabled(tenant.tenant_id) and tenant.tenant_id in self._tenants:
-            feed = tenant.open_figures(policy, self.slicer)
-            read = partial(self._read_figures, tenant.tenant_id, feed, store)
-            feed.reading = SingleFlight(read, self.clock, self.spawn)
-            feed.request_reading()
+        self._figures.use(store, policy)
+        for tenant in self._tenants.values():
+            self._figures.update(tenant, has_clients=True)
+        for tenant in self._idle.values():
+            self._figures.update(tenant, has_clients=False)
 
     def announce_figures(self, tenant_id: str, changed: Sequence[LiveFigure] | None) -> None:
         """Send live figures that changed to the clients that may see them. Implements ``FiguresAnnounced``."""
         tenant = self._tenants.get(tenant_id)
-        feed = None if tenant is None else tenant.feed
-        if feed is None:
-            return
-        if changed is None:
-            feed.request_reading()
-        else:
-            feed.announce(changed)
-
-    async def _read_figures(self, tenant_id: str, feed: FigureFeed, store: FigureStore) -> None:
-        feed.begin_reading()
-        try:
-            figures = await store.live(tenant_id)
-        except Refusal:
-            self.clock.call_later(FIGURES_RETRY_SECONDS, feed.request_reading)
-            return
-        if not feed.is_closed:
-            feed.replace(figures)
+        if tenant is not None:
+            announce(tenant, changed)
 
     async def figures_to_read(self, tenant: Tenant) -> FigureFeed | None:
         """Return the figures of a tenant that may have no clients; None: it has no statistics.
@@ -349,15 +320,7 @@ class Hub:
         Raises:
             Refusal: the store does not answer.
         """
-        policy, store = self._figure_policy, self._figures
-        if policy is None or store is None or not policy.is_enabled(tenant.tenant_id):
-            return None
-        if tenant.feed is not None:
-            return tenant.feed
-        # This node is not informed of the changes of such a tenant.
-        feed = FigureFeed(tenant.tenant_id, self.slicer, policy)
-        await self.slicer.run(feed.fill(await store.live(tenant.tenant_id)))
-        return feed
+        return await self._figures.to_read(tenant)
 
     def _new_tenant(self, tenant_id: str) -> Tenant:
         policy = (self._agent_calls, self._agent_chats)
@@ -370,7 +333,7 @@ class Hub:
         tenant = self._tenants.get(tenant_id) or self._idle.get(tenant_id)
         if tenant is None:
             tenant = self._new_tenant(tenant_id)
-            self._update_figures(tenant)
+            self._figures.update(tenant, has_clients=False)
             self._keep_idle(tenant)
         return tenant
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from figure_world import FigureWorld, figure, key_of, newest_of
 from msgspec import structs
+from twisted.internet.defer import Deferred
 from world import ACME, Message, Peer, types_of
 
+from callcenter_ws.delivery.state_reader import StateReader
+from callcenter_ws.delivery.subscription import Subscription
 from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import CloseCode
 from callcenter_ws.events.deflate import Deflater
-from callcenter_ws.events.principal import Role
+from callcenter_ws.events.principal import Principal, Role
+from callcenter_ws.interfaces import Snapshot
 from callcenter_ws.statistics.store import LiveFigure
 
 SALES, HELP = "queue.stats:sales", "queue.stats:help"
@@ -317,6 +322,19 @@ class TestReading:
         reads = world.stored.reads
         world.clock.advance(60)
         assert world.stored.reads == reads, "once it was read, it is read no more"
+
+    def test_a_snapshot_over_http_has_all_while_the_first_client_waits_for_them(self, world: FigureWorld) -> None:
+        world.store(*ALL)
+        world.stored.is_slow = True
+        world.live()
+        world.stored.is_slow = False
+        supervisor = Principal(ACME, "u1", Role.SUPERVISOR, world.clock.time() + 3600, 0.0)
+        found: list[tuple[Snapshot, Sequence[bytes] | None]] = []
+        reading = StateReader(world.hub).read(supervisor, Subscription(Role.SUPERVISOR))
+        Deferred.fromCoroutine(reading).addCallback(found.append)
+        world.turn()
+        ((_, figures),) = found
+        assert keys([json.loads(text) for text in figures or ()]) == KEYS
 
     def test_many_requests_while_it_is_read_cause_one_more_reading(self, world: FigureWorld) -> None:
         world.stored.is_slow = True
