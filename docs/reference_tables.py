@@ -185,6 +185,7 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
     ("figures.waiting", "MAX_WAITING_BYTES", "bytes of these", "the same"),
     ("figures.archive", "MAX_GATHERED", "events of a tenant that wait for its archive", "the same"),
     ("figures.archive", "MAX_GATHERED_BYTES", "bytes of these", "the same"),
+    ("figures.archive", "MAX_GATHERED_BYTES_OF_ALL", "bytes of these, of all tenants", "the same"),
     (
         "figures.alerting",
         "MAX_ALERTS",

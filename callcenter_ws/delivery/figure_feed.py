@@ -114,9 +114,8 @@ class FigureFeed:
     def use_policy(self, policy: FigurePolicy) -> None:
         """Show other figures from now on: the settings were changed."""
         self._policy = policy
-        for key in self.table.keys:
-            figure = self.table.get(key)
-            if figure is not None and figure.is_shown != self._is_derived(figure):
+        for key, figure in self.table.of_queues():
+            if figure.is_shown != self._is_derived(figure):
                 figure.is_shown = not figure.is_shown
                 # A version of its own for each: what is joined for clients, by version, is not valid any more.
                 self.table.version += 1

@@ -163,6 +163,10 @@ class FigureTable:
         """The keys of the figures, also while these are changed."""
         return list(chain.from_iterable(self._types.values()))
 
+    def of_queues(self) -> list[tuple[str, Figure]]:
+        """Return the figures of queues with their keys, also while these are changed."""
+        return list(self._types[QUEUE_STATS].items())
+
     def get(self, key: str) -> Figure | None:
         """Return a figure."""
         figures = self._types.get(key.partition(":")[0])

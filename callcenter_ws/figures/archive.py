@@ -42,6 +42,9 @@ MAX_GATHERED_BYTES = 16_777_216
 MAX_GATHERED = 20_000
 """What is gathered while an append takes long. More is left to the log of the store, and read from there."""
 
+MAX_GATHERED_BYTES_OF_ALL = 268_435_456
+"""Bytes that are gathered for all tenants together. Beyond that, those of a tenant are read from the store too."""
+
 PAGE_EVENTS = 200
 CATCH_UP_PAGES = 50
 """Events of one page that is read from the log, and pages that are appended at once."""
@@ -144,7 +147,12 @@ class TenantArchive:
         if self._gathered and publication.seq != self._gathered[-1].seq + 1:
             self._forget_gathered()
         self._gathered.append(publication)
-        self._gathered_bytes += len(publication.event.payload) + _LINE_BYTES
+        size = len(publication.event.payload) + _LINE_BYTES
+        self._gathered_bytes += size
+        self._counters.gathered += size
+        if self._counters.gathered > MAX_GATHERED_BYTES_OF_ALL:
+            self._forget_gathered()
+            return
         if self._gathered_bytes < APPEND_BYTES and len(self._gathered) < MAX_GATHERED:
             return
         if self._gathered_bytes > MAX_GATHERED_BYTES or len(self._gathered) >= MAX_GATHERED:
@@ -189,6 +197,7 @@ class TenantArchive:
 
     def _forget_gathered(self) -> None:
         self._gathered.clear()
+        self._counters.gathered -= self._gathered_bytes
         self._gathered_bytes = 0
 
     def _append_soon(self, seconds: float) -> None:
@@ -261,10 +270,11 @@ class TenantArchive:
         self._is_changed = True
 
     def _take_gathered(self, seq: int) -> list[Publication]:
-        """Return what is gathered behind a position, if nothing is missing before it."""
+        """Return what is gathered behind a position, if nothing is missing before it, and forget it."""
         found = [publication for publication in self._gathered if publication.seq > seq]
-        if not found or found[0].seq != seq + 1:
+        if found and found[0].seq != seq + 1:
             return []
+        # If none follow, what is gathered was read from the store meanwhile.
         self._forget_gathered()
         return found
 

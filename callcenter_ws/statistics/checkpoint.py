@@ -231,10 +231,12 @@ def forget_days(state: State, now: int) -> Iterator[None]:
         left |= _drop_days(agent.series, before)
         if number % SLICE == SLICE - 1:
             yield
-    for queue in list(state.queues.values()):
+    for number, queue in enumerate(list(state.queues.values())):
         left |= _drop_days(queue.series, before)
         _drop_members(state, queue, before * DAY_MS)
         _drop_queue(state, queue)
+        if number % SLICE == SLICE - 1:
+            yield
     yield
     for number, agent in enumerate(list(state.agents.values())):
         _drop_agent(state, agent, before * DAY_MS)

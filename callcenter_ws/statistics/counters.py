@@ -30,12 +30,14 @@ class ArchiveCounters:
         events, bytes: what was appended to files; the bytes are compressed.
         failures: appends that failed, and are repeated.
         lost: events that the store had trimmed before they were archived, as the disk did not work for too long.
+        gathered: bytes that wait in memory for the next appends.
     """
 
     events: int = 0
     bytes: int = 0
     failures: int = 0
     lost: int = 0
+    gathered: int = 0
 
 
 @dataclass(slots=True)

@@ -108,7 +108,7 @@ class LiveFigures:
         self.note(state)
         reading = Reading(state, now)
         self._turn(state, reading, epoch, incomplete_since)
-        # Who takes figures from slices uses them: what was yielded counts as sent.
+        # What was yielded counts as sent, so the caller must not drop it.
         since = None if incomplete_since is None else instant_text(incomplete_since)
         head: Figures = {"epoch": epoch, "incomplete_since": since}
         yield [*self._gone(state), *self._changed(f"{TENANT}:", reading.tenant_stats(self._minutes), head)]

@@ -208,6 +208,22 @@ def test_a_disk_that_hangs_makes_nothing_grow(bench: Bench, monkeypatch: pytest.
     assert bench.archived() == list(range(1, 52))
 
 
+def test_what_all_tenants_gather_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.publish(2)
+    monkeypatch.setattr(archive_module, "MAX_GATHERED_BYTES_OF_ALL", 2 * bench.counters.gathered)
+    # Of other tenants.
+    bench.counters.gathered *= 2
+    others = bench.counters.gathered // 2
+    bench.publish(1)
+    assert not bench.archive._gathered
+    assert bench.counters.gathered == others
+    bench.counters.gathered = 0
+    bench.publish(3)
+    bench.append()
+    assert bench.archived() == [1, 2, 3, 4, 5, 6]
+    assert bench.counters.gathered == 0
+
+
 def test_a_process_does_not_wait_long_for_a_disk_that_hangs(bench: Bench) -> None:
     bench.publish(1)
     bench.thread.hangs = True
