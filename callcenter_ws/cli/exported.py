@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sys
+from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import groupby
@@ -22,6 +23,10 @@ MAX_PROBLEMS = 10
 """Lines of a file of which it is said what is wrong."""
 
 
+MAX_KNOWN = 1_000_000
+"""Events, at least, of which it is known which they were: more than a store holds when it begins a new epoch."""
+
+
 class Line(NamedTuple):
     """A line, and what it says."""
 
@@ -29,15 +34,54 @@ class Line(NamedTuple):
     event: ExportedEvent
 
 
+class _Known:
+    """The newest events of a stream, as hashes by position."""
+
+    def __init__(self) -> None:
+        self.epoch: str | None = None
+        self._first = 1
+        self._hashes = array("q")
+
+    @property
+    def last(self) -> int:
+        """The position of the last event."""
+        return self._first + len(self._hashes) - 1
+
+    def holds(self, event: ExportedEvent) -> bool:
+        """Return whether the event of this position is this one."""
+        index = event.seq - self._first
+        return 0 <= index < len(self._hashes) and self._hashes[index] == _hash(event)
+
+    def add(self, event: ExportedEvent, *, goes_on: bool) -> None:
+        """Add the next event; with ``goes_on``, behind those before its position, whatever their epoch."""
+        if not goes_on or not 0 <= event.seq - self._first <= len(self._hashes) + MAX_KNOWN:
+            self._first, self._hashes = event.seq, array("q")
+        del self._hashes[event.seq - self._first :]
+        self._hashes.extend(array("q", bytes(8 * (event.seq - 1 - self.last))))
+        self._hashes.append(_hash(event))
+        self.epoch = event.epoch
+        if len(self._hashes) > 2 * MAX_KNOWN:
+            del self._hashes[:MAX_KNOWN]
+            self._first += MAX_KNOWN
+
+
+def _hash(event: ExportedEvent) -> int:
+    return hash((event.id, event.received_ms))
+
+
 class Merge:
     """Merges lines of one stream: orders them by epoch and position, and leaves repetitions out.
 
-    An epoch is later than those that were met before it.
+    An epoch is later than those that were met before it. After a backup was restored, or a power loss, a store goes on
+    in a new epoch with the events that it has, and these come again, at the same positions. They are left out, except
+    the last one: that it comes again in the new epoch shows that nothing is between the two.
     """
 
     def __init__(self) -> None:
         self._ranks: dict[str, int] = {}
         self._last: dict[str, int] = {}
+        self._known = _Known()
+        self._going_on: str | None = None
 
     def last(self, epoch: str) -> int:
         """Return the position of the last line of an epoch."""
@@ -49,6 +93,10 @@ class Merge:
         if event.seq <= self.last(event.epoch):
             return False
         self._last[event.epoch] = event.seq
+        if event.epoch != self._known.epoch and self._known.holds(event):
+            self._going_on = event.epoch
+            return event.seq == self._known.last
+        self._known.add(event, goes_on=event.epoch in (self._known.epoch, self._going_on))
         return True
 
     def lines(self, sources: Iterable[Iterator[Line]]) -> Iterator[Line]:
@@ -58,7 +106,8 @@ class Merge:
             first = next(source, None)
             if first is not None:
                 heads.append((first, source))
-        heads.sort(key=lambda head: head[0].event.received_ms)
+        # An epoch that begins with the events of another has begun later; their names are in the order of time.
+        heads.sort(key=lambda head: (head[0].event.received_ms, head[0].event.epoch))
         for head, _ in heads:
             self._rank(head)
         for line in heapq.merge(*[_with_head(*head) for head in heads], key=self._rank):

@@ -257,7 +257,7 @@ class TenantArchive:
         oldest = await self._figures.oldest_in_log(self._tenant_id)
         if loaded != self._loaded:
             return
-        place = self._place
+        place, files = self._place, self._place.files
         if page.epoch == place.epoch:
             lost = max(0, oldest - place.seq)
             self._counters.lost += lost
@@ -266,7 +266,14 @@ class TenantArchive:
                 lost=lost,
                 tenant_id=Name(self._tenant_id),
             )
-        self._place = _Place(page.epoch, oldest, place.day, place.files)
+        elif place.epoch:
+            # A backup was restored, or the store has lost something: what a file has behind its recorded size may be
+            # nowhere else, so no file of before is written again.
+            await self._close_day(place.day)
+            if loaded != self._loaded:
+                return
+            files = {}
+        self._place = _Place(page.epoch, oldest, place.day, files)
         self._is_changed = True
 
     def _take_gathered(self, seq: int) -> list[Publication]:

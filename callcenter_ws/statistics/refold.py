@@ -41,13 +41,21 @@ class Refold:
         self._first_day = first_day
         self._gap = gap
         self._epoch: str | None = None
+        self._last: tuple[str, int] | None = None
         self._rows: dict[RowKey, bytes] = {}
         self._day = 0
         self._incomplete_since: int | None = None
         self.last_ms = 0
 
     def apply(self, event: ExportedEvent) -> None:
-        """Apply a line."""
+        """Apply a line; one that only shows that another epoch goes on where the last ended is not counted again."""
+        identity = (event.id, event.received_ms)
+        if event.epoch != self._epoch and event.seq == self._state.seq and identity == self._last:
+            # What the store had not written, or what followed a backup, is missing, and nothing says what it was.
+            self._miss(None)
+            self._epoch = event.epoch
+            return
+        self._last = identity
         if event.epoch != self._epoch:
             self._turn_to(event)
         elif event.seq > self._state.seq + 1:

@@ -53,6 +53,11 @@ async def test_the_archive_and_the_store_give_each_event_once(tmp_path: Path, ca
     assert exported("--from", "2027-01-16T08:00:00Z", "--to", "2027-01-17", *archive) == lines[1:2]
     assert exported("--to", "2027-01-16") == lines[:1]
     assert decode_json(lines[0])["received_at"] == "2027-01-15T08:00:00.000Z"
+    # The archive of a store that goes on in another epoch, as after a backup was restored.
+    earlier = [line.replace(epoch.encode(), b"0-earlier") for line in lines[:2]]
+    folder = TenantFolder(tmp_path / "before", "acme", "node")
+    folder.append(folder.new_file(20_833), 0, earlier)
+    assert exported("--archive", str(tmp_path / "before")) == [*earlier, *lines[1:]]
     # A fold of the lines is that of the publications.
     once, again = State(), State()
     for publication, line in zip(delivered, lines, strict=True):

@@ -150,6 +150,23 @@ def test_a_process_that_ends_before_the_place_is_recorded_repeats_nothing(bench:
     assert bench.archived() == [1, 2, 3, 4, 5]
 
 
+def test_a_store_that_goes_on_in_another_epoch_cuts_no_file(bench: Bench) -> None:
+    bench.publish(2)
+    bench.append()
+    bench.record()
+    # These follow the place that a backup has.
+    bench.publish(2)
+    bench.append()
+    (before,) = bench.folder.glob("acme/*.gz")
+    content = before.read_bytes()
+    bench.broker._epoch = bench.figures._epoch = "later"
+    bench.begin()
+    bench.append()
+    assert before.read_bytes() == content
+    assert bench.archived() == [1, 2, 3, 4, 1, 2, 3, 4]
+    assert before.name in (before.parent / DIGESTS).read_text()
+
+
 def test_what_was_published_before_the_process_began_is_read_from_the_store(bench: Bench) -> None:
     bench.publish(250)
     bench.record()

@@ -248,6 +248,29 @@ def test_another_epoch_ends_what_was_true(gateway: Gateway, tmp_path: Path) -> N
     other.site.stopFactory()
 
 
+def test_events_that_a_store_repeats_in_another_epoch_count_once(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.take([(1000, 0, ("queue.joined", {**JOINED, "unique_id": "c2"}))])
+    old, new, epoch = tmp_path / "old", tmp_path / "new", gateway._epoch.encode()
+    old.write_bytes(b"\n".join(gateway.lines))
+    # A backup was restored: the store goes on in a new epoch, and all that it has is archived again.
+    gateway.take([(1000, 0, ("call.abandoned", {**JOINED, "unique_id": "c2"}))])
+    new.write_bytes(b"\n".join(gateway.lines).replace(epoch, b"~later"))
+    for files in ((str(old), str(new)), (str(new), str(old))):
+        assert offered("--from", *files) == ["0", "2", "0", "2"], "what was true goes on, too"
+    _, printed, _ = command("--from", str(old), str(new))
+    assert b"INCOMPLETE since 2027-01-15T08:00:09.000Z" in printed, "what followed the backup is not known"
+
+
+def test_events_that_followed_a_backup_count_beside_those_after_it(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.take([(1000, 0, ("queue.joined", {**JOINED, "unique_id": "lost"}))])
+    old, new, epoch = tmp_path / "old", tmp_path / "new", gateway._epoch.encode()
+    old.write_bytes(b"\n".join(gateway.lines))
+    del gateway.lines[2:]
+    gateway.take([(1000, 0, ("queue.joined", {**JOINED, "unique_id": f"c{number}"})) for number in range(2, 4)])
+    new.write_bytes(b"\n".join(gateway.lines).replace(epoch, b"~later"))
+    assert offered("--from", str(old), str(new)) == ["2", "4", "0", "1"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
