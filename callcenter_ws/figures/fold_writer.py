@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import msgspec
 
 from callcenter_ws.errors import Refusal
-from callcenter_ws.figures.restore import RUNNER, SECONDS_PER_TURN, Restored
+from callcenter_ws.figures.restore import RUNNER, Restored
+from callcenter_ws.figures.turn import Turn
 from callcenter_ws.interfaces import Broker
-from callcenter_ws.runtime.background import next_turn
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.statistics.checkpoint import Rows, change_slices
 from callcenter_ws.statistics.counters import FigureCounters
@@ -109,9 +109,8 @@ class FoldWriter:
 
     async def _take_rows(self, rows: Rows) -> None:
         """Add the rows that changed; no event is applied meanwhile."""
-        ends = self._clock.monotonic() + SECONDS_PER_TURN
+        turn = Turn(self._clock)
         for changed in change_slices(self._state):
             rows.update(changed)
-            if self._clock.monotonic() >= ends:
-                await next_turn(self._clock)
-                ends = self._clock.monotonic() + SECONDS_PER_TURN
+            if turn.is_over:
+                await turn.next()

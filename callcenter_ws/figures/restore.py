@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from callcenter_ws.runtime.background import next_turn
+from callcenter_ws.figures.turn import Turn
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.statistics.checkpoint import DAYS_KEPT, NO_DAY, OPEN_KINDS, RowKey, Rows, load_slices
 from callcenter_ws.statistics.state import State
@@ -16,9 +16,6 @@ from callcenter_ws.statistics.sums import DAY_MS
 
 KIND = "runner"
 """The kind of the row that holds what only the runner needs."""
-
-SECONDS_PER_TURN = 0.004
-"""Time after which a turn does no further step of the work of a fold."""
 
 RUNNER = RowKey(KIND, "", NO_DAY)
 
@@ -113,11 +110,10 @@ def _divide(
 
 async def _load(state: State, rows: Sequence[tuple[RowKey, bytes]], clock: Clock) -> None:
     """Load rows into a new state, over several turns."""
-    ends = clock.monotonic() + SECONDS_PER_TURN
+    turn = Turn(clock)
     for _ in load_slices(state, rows):
-        if clock.monotonic() >= ends:
-            await next_turn(clock)
-            ends = clock.monotonic() + SECONDS_PER_TURN
+        if turn.is_over:
+            await turn.next()
 
 
 async def _begin(store: FigureStore, tenant_id: str, restored: Restored, now: int) -> Restored:

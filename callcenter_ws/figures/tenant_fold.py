@@ -10,8 +10,9 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.figures.fold_writer import Deposed, FoldContext, FoldWriter
 from callcenter_ws.figures.plan import TenantPlan
-from callcenter_ws.figures.restore import SECONDS_PER_TURN, Restored, restore
+from callcenter_ws.figures.restore import Restored, restore
 from callcenter_ws.figures.seen import SeenStream
+from callcenter_ws.figures.turn import Turn
 from callcenter_ws.figures.waiting import Waiting
 from callcenter_ws.runtime.background import next_turn
 from callcenter_ws.runtime.log_fields import Name
@@ -189,10 +190,10 @@ class TenantFold:
                 part.start(self.fence)
 
     async def _apply_waiting(self) -> None:
-        ends = self._clock.monotonic() + SECONDS_PER_TURN
+        turn = Turn(self._clock)
         while publications := self._waiting.take(self._state.seq + 1, STEP):
             await self._apply(publications)
-            if self._clock.monotonic() >= ends:
+            if turn.is_over:
                 break
 
     async def _read(self) -> None:
@@ -214,12 +215,11 @@ class TenantFold:
         if not page.publications:
             # Deliveries are ahead of the log that this process can read.
             raise Refusal(ErrorCode.UNAVAILABLE, "the log of events cannot be read yet")
-        ends = self._clock.monotonic() + SECONDS_PER_TURN
+        turn = Turn(self._clock)
         for begin in range(0, len(page.publications), STEP):
             await self._apply(page.publications[begin : begin + STEP])
-            if self._clock.monotonic() >= ends:
-                await next_turn(self._clock)
-                ends = self._clock.monotonic() + SECONDS_PER_TURN
+            if turn.is_over:
+                await turn.next()
 
     def _log_gap(self, seq: int, oldest: int) -> None:
         if self._progress.incomplete_since is None:
@@ -254,14 +254,13 @@ class TenantFold:
         progress = self._progress
         if until <= progress.second:
             return
-        ends = self._clock.monotonic() + SECONDS_PER_TURN
+        turn = Turn(self._clock)
         for second in range(max(progress.second + 1, until - MAX_SECONDS + 1) if progress.second else until, until + 1):
             progress.second = second
             for part in self._parts:
                 part.second(self._state, second * 1000)
-            if self._clock.monotonic() >= ends:
-                await next_turn(self._clock)
-                ends = self._clock.monotonic() + SECONDS_PER_TURN
+            if turn.is_over:
+                await turn.next()
 
     async def _check(self) -> None:
         """Go on in the same history, or drop the fold."""
@@ -291,14 +290,13 @@ class TenantFold:
         if began < self._rests_until:
             return
         await self._forget()
-        ends = self._clock.monotonic() + SECONDS_PER_TURN
+        turn = Turn(self._clock)
         for figures in self._live.slices(
             self._state, now, epoch=self._restored.epoch, incomplete_since=self._progress.incomplete_since
         ):
             self._announced.update((figure.key, figure) for figure in figures)
-            if self._clock.monotonic() >= ends:
-                await next_turn(self._clock)
-                ends = self._clock.monotonic() + SECONDS_PER_TURN
+            if turn.is_over:
+                await turn.next()
         await self._writer.write(tuple(self._announced.values()))
         self._announced.clear()
         ended = self._clock.monotonic()
