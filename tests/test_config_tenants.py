@@ -207,6 +207,12 @@ def test_warnings(folder: Path) -> None:
     assert "tenants.acme.webhooks: send no alerts: the tenant has none" in warning
     (warning,) = read(folder, "archive.folder = 'x'").warnings
     assert "archive.folder: has no effect" in warning
+    for host in ("10.0.0.1", "localhost", "[::1]"):
+        inner = "statistics.enabled = true\n" + ALERT + HOOK.replace("duty.example", host)
+        (warning,) = read(folder, inner).warnings
+        assert f"{WEBHOOK}.url: its host has an address that is not of the internet" in warning
+        assert "hidden" not in warning
+        assert not read(folder, f'{inner}allow_hosts = ["{host.strip("[]")}"]').warnings
     (folder / "hook.secret").chmod(0o644)
     (warning,) = read(folder, "statistics.enabled = true\n" + ALERT + HOOK).warnings
     assert f"{WEBHOOK}.secret_file: every user of this machine can read" in warning

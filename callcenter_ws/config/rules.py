@@ -7,8 +7,9 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from callcenter_ws.auth.keys import MIN_HMAC_BYTES, KeyRing, UnusableKey, hmac_key, read_public_key
 from callcenter_ws.config import validators
@@ -271,7 +272,31 @@ def check_statistics(settings: Settings) -> Iterator[Finding]:
         yield Finding("archive.folder", "has no effect: no tenant has statistics, whose process writes the archive")
 
 
-WARNINGS: tuple[Rule, ...] = (check_file_modes, check_exposure, check_history, check_statistics)
+def check_webhook_hosts(settings: Settings) -> Iterator[Finding]:
+    """Warn of a URL whose host is an inner address that is not allowed, as far as this needs no look-up of a name."""
+    for name, tenant in settings.tenants.by_name.items():
+        for number, hook in enumerate(tenant.webhooks, 1):
+            host = urlsplit(hook.url).hostname or ""
+            if host not in hook.allow_hosts and _is_inner(host):
+                key = f'{named("tenants", name)}.webhooks[{number}] "{hook.name}".url'
+                reason = "its host has an address that is not of the internet, and every request will be refused"
+                yield Finding(key, f"{reason}; if that is intended, list the host in allow_hosts")
+
+
+def _is_inner(host: str) -> bool:
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+WARNINGS: tuple[Rule, ...] = (
+    check_file_modes,
+    check_exposure,
+    check_history,
+    check_statistics,
+    check_webhook_hosts,
+)
 """Valid, but unwise settings."""
 
 
