@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import msgspec
 
 from callcenter_ws.errors import Refusal
+from callcenter_ws.figures.fold_turn import Turn
 from callcenter_ws.figures.restore import RUNNER, Restored
-from callcenter_ws.figures.turn import Turn
 from callcenter_ws.interfaces import Broker
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.statistics.checkpoint import Rows, change_slices

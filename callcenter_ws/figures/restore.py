@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from callcenter_ws.figures.turn import Turn
+from callcenter_ws.figures.fold_turn import Turn
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.statistics.checkpoint import DAYS_KEPT, NO_DAY, OPEN_KINDS, RowKey, Rows, load_slices
 from callcenter_ws.statistics.state import State

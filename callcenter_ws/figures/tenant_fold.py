@@ -8,11 +8,11 @@ from twisted.logger import Logger
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.figures.fold_turn import Turn
 from callcenter_ws.figures.fold_writer import Deposed, FoldContext, FoldWriter
 from callcenter_ws.figures.plan import TenantPlan
 from callcenter_ws.figures.restore import Restored, restore
 from callcenter_ws.figures.seen import SeenStream
-from callcenter_ws.figures.turn import Turn
 from callcenter_ws.figures.waiting import Waiting
 from callcenter_ws.runtime.background import next_turn
 from callcenter_ws.runtime.log_fields import Name

@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.figures import service, tenant_fold, turn, waiting
+from callcenter_ws.figures import fold_turn, service, tenant_fold, waiting
 from callcenter_ws.figures.fold_writer import FoldContext
 from callcenter_ws.figures.holder import TenantHolder
 from callcenter_ws.figures.plan import CurrentPlan, Plan, TenantPlan
@@ -595,7 +595,7 @@ def test_seconds_of_a_pause_are_evaluated_in_slices_up_to_a_bound(
     world.clock.advance(tenant_fold.MAX_SECONDS + 500)
     now = int(world.clock.time())
     world.figures = world._figures()
-    monkeypatch.setattr(turn, "SECONDS_PER_TURN", 0)
+    monkeypatch.setattr(fold_turn, "SECONDS_PER_TURN", 0)
     world.figures.start()
     world.clock.freeze(1)
     while len(world.parts) < 2 or not world.parts[1].seconds:
