@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from fold_samples import make_occurrence
 
+from callcenter_ws.statistics import live
 from callcenter_ws.statistics.checkpoint import take_changes
 from callcenter_ws.statistics.fold import apply
 from callcenter_ws.statistics.live import LiveFigures
 from callcenter_ws.statistics.occurrence import SETTINGS_CHANGED
+from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.sums import DAY_MS, MINUTE_MS, QUARTER_MS
 
@@ -124,7 +127,26 @@ def test_figures_of_what_is_gone_or_not_shown_are_removed() -> None:
     assert found["queue.stats:old"] is None
     assert found["agent.stats:8"] is None
     shown.remove("sales")
-    assert folding.tick() == {"queue.stats:sales": None}
+    assert folding.tick(MINUTE_MS) == {"queue.stats:sales": None}
+
+
+def test_nothing_is_computed_for_a_tenant_without_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def reading(state: State, now: int) -> Reading:
+        made.append(now)
+        return Reading(state, now)
+
+    monkeypatch.setattr(live, "Reading", reading)
+    folding = Folding()
+    folding.event("queue.joined", JOINED)
+    folding.tick()
+    assert [folding.tick() for _ in range(3)] == [{}, {}, {}]
+    assert len(made) == 1
+    folding.tick(MINUTE_MS)
+    folding.event("queue.left", {**JOINED, "reason": "abandoned"})
+    assert "queue.stats:sales" in folding.tick()
+    assert len(made) == 3
 
 
 def test_changes_between_two_calls_are_sent_though_rows_were_taken() -> None:
