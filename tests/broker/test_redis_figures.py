@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
@@ -28,8 +28,11 @@ from redis_server import RedisServer
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, gatherResults
 
+from callcenter_ws.broker.redis.figures import RedisFigures
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.event import Origin, StoreCondition
+from callcenter_ws.redis.client import RedisClient
+from callcenter_ws.redis.keys import Keys
 from callcenter_ws.statistics.checkpoint import NO_DAY, RowKey
 from callcenter_ws.statistics.store import FigureClaim, FigurePosition, FigureWrite, LiveFigure
 
@@ -64,6 +67,75 @@ async def test_rows_say_up_to_where_the_log_is_the_one_that_they_are_of(bench: R
     assert found is not None
     assert (found.position, found.common) == (position, 4)
     assert (await bench.broker.position(A)).epoch != position.epoch
+
+
+@pytest_twisted.ensureDeferred
+async def test_live_figures_are_read_in_parts_while_they_change(
+    bench: RedisBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = await Writer.of(bench)
+    await writer.write({}, live=[LiveFigure(f"kept:{number}", b"1") for number in range(1_500)])
+    parts: list[int] = []
+    send = bench.store.redis.send
+
+    async def send_slowly(command: str, *arguments: Any) -> Any:
+        reply = await send(command, *arguments)
+        if command in ("HSCAN", "HGETALL"):
+            parts.append(len(reply[1]) // 2)
+            # Further figures make Redis arrange all of them in another order.
+            some = [LiveFigure(f"new:{len(parts)}:{number}", b"1") for number in range(300)]
+            await writer.write({}, live=[*some, LiveFigure("kept:0", b"2"), LiveFigure("kept:1", b"2")])
+        return reply
+
+    monkeypatch.setattr(bench.store.redis, "send", send_slowly)
+    found = await bench.figures.live(A)
+    messages = {figure.key: figure.message for figure in found}
+    assert len(messages) == len(found)
+    kept = {key for key in messages if key.startswith("kept:")}
+    assert kept == {f"kept:{number}" for number in range(1_500)}
+    assert len(parts) > 5
+    assert max(parts) < 600
+    monkeypatch.undo()
+    assert (await live(bench))["kept:1"] == b"2"
+
+
+class ScriptedRedis:
+    """Answers with replies of a test, and makes a connection again before one of them."""
+
+    def __init__(self, *replies: list[Any], reconnects_before: int = -1) -> None:
+        self._replies = list(replies)
+        self._reconnects_before = reconnects_before
+        self.cursors: list[bytes] = []
+        self.figures = RedisFigures(
+            cast("RedisClient", self),
+            Keys("test", 0),
+            cast("Any", None),
+            lambda: "id",
+            max_events=1,
+            max_bytes=1,
+            lease=1,
+        )
+
+    async def send(self, _command: str, _name: str, cursor: bytes, *_options: Any) -> list[Any]:
+        if len(self.cursors) == self._reconnects_before:
+            self.figures.connected()
+        self.cursors.append(cursor)
+        return self._replies.pop(0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_a_live_figure_that_is_read_twice_the_last_counts() -> None:
+    redis = ScriptedRedis([b"7", [b"a", b"1", b"b", b"1"]], [b"5", []], [b"0", [b"a", b"2"]])
+    assert await redis.figures.live(A) == [LiveFigure("a", b"2"), LiveFigure("b", b"1")]
+    assert redis.cursors == [b"0", b"7", b"5"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_connection_begins_to_read_live_figures_again() -> None:
+    replies = [[b"7", [b"a", b"1"]], [b"0", [b"b", b"1"]], [b"3", [b"b", b"2"]], [b"0", [b"c", b"2"]]]
+    redis = ScriptedRedis(*replies, reconnects_before=1)
+    assert await redis.figures.live(A) == [LiveFigure("b", b"2"), LiveFigure("c", b"2")]
+    assert redis.cursors == [b"0", b"7", b"0", b"3"]
 
 
 @pytest_twisted.ensureDeferred

@@ -39,6 +39,9 @@ from callcenter_ws.statistics.store import (
 ANNOUNCED_BYTES = 65_536
 """Bytes of live figures in one announcement."""
 
+LIVE_PART = 200
+"""Live figures that are read in one call, about: some hundred kilobytes. A large tenant has tens of thousands."""
+
 _decode_live = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
@@ -73,11 +76,14 @@ class RedisFigures:
         # Tenants that are in the set, as far as this process knows.
         self._known: set[str] = set()
         self._claims: dict[str, int] = {}
+        # How often the connection was made.
+        self._connections = 0
         self.announced: FiguresAnnounced = ignore_figures
 
     def connected(self) -> None:
         """Forget which tenants are in the set: it may be another Redis, or one that has lost data."""
         self._known.clear()
+        self._connections += 1
 
     async def tenants(self) -> Sequence[str]:
         """Return the tenants that have rows."""
@@ -171,9 +177,25 @@ class RedisFigures:
         return await read_rows(self._tenant_store(tenant_id), [undated_of(kinds)])
 
     async def live(self, tenant_id: str) -> Sequence[LiveFigure]:
-        """Return the current live figures."""
-        found = await self._redis.send("HGETALL", self._keys.of(tenant_id, "figurelive"))
-        return [LiveFigure(key.decode(), message) for key, message in zip(found[::2], found[1::2], strict=True)]
+        """Return the current live figures, read in parts.
+
+        What changes meanwhile is announced: it may be in what is returned as before, as after or not at all.
+        """
+        name = self._keys.of(tenant_id, "figurelive")
+        figures: dict[bytes, LiveFigure] = {}
+        cursor, connection = b"0", self._connections
+        while True:
+            cursor, found = await self._redis.send("HSCAN", name, cursor, "COUNT", LIVE_PART)
+            if self._connections != connection:
+                # The cursor may be of another Redis, which has the fields in another order.
+                figures.clear()
+                cursor, connection = b"0", self._connections
+                continue
+            # A field may come more than once; the last time it is newest.
+            for key, message in zip(found[::2], found[1::2], strict=True):
+                figures[key] = LiveFigure(key.decode(), message)
+            if cursor == b"0":
+                return list(figures.values())
 
     async def forget_days(self, tenant_id: str, before: int) -> None:
         """Remove the rows of days before one: first the rows, so that a repetition finds what is left."""
