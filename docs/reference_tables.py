@@ -183,6 +183,7 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
         "they are read from the store",
     ),
     ("figures.waiting", "MAX_WAITING_BYTES", "bytes of these", "the same"),
+    ("figures.waiting", "MAX_WAITING_BYTES_OF_ALL", "bytes of these, of all tenants", "the same"),
     ("figures.archive", "MAX_GATHERED", "events of a tenant that wait for its archive", "the same"),
     ("figures.archive", "MAX_GATHERED_BYTES", "bytes of these", "the same"),
     ("figures.archive", "MAX_GATHERED_BYTES_OF_ALL", "bytes of these, of all tenants", "the same"),

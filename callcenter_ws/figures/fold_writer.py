@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from callcenter_ws.errors import Refusal
 from callcenter_ws.figures.fold_turn import Turn
 from callcenter_ws.figures.restore import RUNNER, Restored
+from callcenter_ws.figures.waiting import WaitingBytes
 from callcenter_ws.interfaces import Broker
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.statistics.checkpoint import Rows, change_slices
@@ -29,6 +30,7 @@ class FoldContext:
     broker: Broker
     clock: Clock
     counters: FigureCounters
+    waiting: WaitingBytes = field(default_factory=WaitingBytes)
 
 
 class FoldWriter:

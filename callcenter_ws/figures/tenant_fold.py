@@ -76,7 +76,7 @@ class TenantFold:
         self._progress = self._restored.progress
         self._writer = FoldWriter(context, tenant_id, parts, fence, self._restored)
         self._announced: dict[str, LiveFigure] = {}
-        self._waiting = Waiting()
+        self._waiting = Waiting(context.waiting)
         self._head = 0
         # The head when the fold was loaded: from there on it is current.
         self._target = 0
@@ -323,6 +323,7 @@ class TenantFold:
     async def stop(self) -> None:
         """Write what changed and stop; nothing is lost if that fails, as the log is folded again."""
         self._is_stopped = True
+        self._waiting.clear()
         for part in self._parts:
             await part.stop()
         if self._is_current:
@@ -334,5 +335,6 @@ class TenantFold:
     async def drop(self) -> None:
         """Stop without writing: the tenant was taken by another process."""
         self._is_stopped = True
+        self._waiting.clear()
         for part in self._parts:
             await part.stop()

@@ -322,7 +322,7 @@ def test_deliveries_beyond_the_queue_are_read_from_the_log(world: World, monkeyp
 def test_the_queue_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     publication = Publication(event("queue.joined"), 1)
     monkeypatch.setattr(waiting, "MAX_WAITING_BYTES", 3 * publication.memory)
-    queue = waiting.Waiting()
+    queue = waiting.Waiting(waiting.WaitingBytes())
     queue.extend([Publication(publication.event, seq) for seq in range(1, 10)])
     assert (len(queue), queue.last) == (3, 3)
     assert queue.has(2)
@@ -332,6 +332,47 @@ def test_the_queue_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     queue.clear()
     queue.extend([Publication(publication.event, seq) for seq in range(11, 20)])
     assert len(queue) == 3
+
+
+def test_the_queues_of_all_tenants_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    publications = [Publication(event("queue.joined"), seq) for seq in range(1, 10)]
+    size = publications[0].memory
+    monkeypatch.setattr(waiting, "MAX_WAITING_BYTES_OF_ALL", 5 * size)
+    of_all = waiting.WaitingBytes()
+    one, other = waiting.Waiting(of_all), waiting.Waiting(of_all)
+    one.extend(publications[:3])
+    other.extend(publications)
+    assert (len(one), len(other), of_all.used) == (3, 2, 5 * size)
+    one.extend(publications[3:])
+    assert len(one) == 3
+    assert other.has(2)
+    assert len(one.take(1, 2)) == 2
+    one.extend([Publication(publications[0].event, seq) for seq in range(20, 30)])
+    assert (len(one), len(other), of_all.used) == (4, 1, 5 * size)
+    one.clear()
+    one.clear()
+    assert of_all.used == size
+    other.extend(publications[2:])
+    assert (len(other), of_all.used) == (5, 5 * size)
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["stopped", "lost"])
+def test_a_fold_that_ends_leaves_its_room_to_others(world: World, is_lost: bool) -> None:
+    world.start()
+    world.publish()
+    world.clock.advance(1.1)
+    of_all = world.figures._context.waiting
+    assert of_all.used == 0
+    world.publish(5)
+    assert of_all.used > 0
+    if is_lost:
+        world.store.claim_answer = FigureClaim(1, is_held=False)
+        run(world.figures._holders[ACME].claim())
+        world.clock.turn()
+        assert world.figures._holders[ACME]._fold is None
+    else:
+        world.stop()
+    assert of_all.used == 0
 
 
 @pytest.mark.logs_errors
