@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.logger import Logger
 
 from callcenter_ws.errors import Refusal
@@ -25,8 +25,8 @@ TICK_SECONDS = 1.0
 TICKED_PER_TURN = 32
 """Tenants that write and announce in one turn: without events, each takes about a tenth of a millisecond."""
 
-CLAIMED_PER_TURN = 500
-"""Tenants that are claimed in one turn at most: less than two milliseconds."""
+CLAIMED_AT_ONCE = 100
+"""Claims that are under way at the same time: a slow store answers those of thousands of tenants within the lease."""
 
 DISCOVERY_SECONDS = 30.0
 """Seconds between two looks for tenants that no event and no setting has named."""
@@ -86,6 +86,8 @@ class Figures:
         # By tenant, the former holders whose settings changed: the next one begins when they have stopped.
         self._outdated: dict[str, TenantHolder] = {}
         self._removed: set[str] = set()
+        # Of the tenants without a claim, how many the last round came past before its time was over.
+        self._sought = 0
         self._ticks = 0
         # Tenants whose tick of this second is due.
         self._due: deque[TenantHolder] = deque()
@@ -224,24 +226,50 @@ class Figures:
             self._clock.call_later(0, self._tick_some)
 
     async def _claim_all(self) -> None:
-        """Extend the claims of this process, and take tenants that no process folds, but no more than its share."""
-        holders = list(self._holders.values())
-        processes = self._live_processes() or 1
-        share = -(-len(holders) // processes) + 1
-        held = sum(holder.is_held for holder in holders)
-        for number, holder in enumerate(holders, 1):
-            if number % CLAIMED_PER_TURN == 0:
-                # Where one process has the store, each claim is granted without waiting.
-                await next_turn(self._clock)
-            if not holder.is_held and held >= share:
-                continue
-            was_held = holder.is_held
-            try:
-                await holder.claim()
-            except Refusal:
-                # The next claim may reach the store; until then it refuses what is written under an old one.
+        """Extend the claims of this process, and take tenants that no process folds, but no more than its share.
+
+        After a refusal, the next round may reach the store; until then it refuses what is written under an old claim.
+        """
+        began = self._clock.monotonic()
+        own = [holder for holder in self._holders.values() if holder.is_held]
+        for begin in range(0, len(own), CLAIMED_AT_ONCE):
+            if not await self._claim_some(own[begin : begin + CLAIMED_AT_ONCE]):
                 return
-            held += holder.is_held - was_held
+        holders = list(self._holders.values())
+        share = -(-len(holders) // (self._live_processes() or 1)) + 1
+        others = [holder for holder in holders if not holder.is_held]
+        held = len(holders) - len(others)
+        first = self._sought if self._sought < len(others) else 0
+        others = others[first:] + others[:first]
+        self._sought = tried = 0
+        while tried < len(others) and held < share:
+            if tried and self._clock.monotonic() >= began + self._claim_seconds:
+                # The claims of this process are due again. The next round goes on here.
+                self._sought = (first + tried) % len(others)
+                return
+            some = others[tried : tried + min(CLAIMED_AT_ONCE, share - held)]
+            if not await self._claim_some(some):
+                return
+            tried += len(some)
+            held += sum(holder.is_held for holder in some)
+
+    async def _claim_some(self, holders: Sequence[TenantHolder]) -> bool:
+        """Claim tenants at the same time; return whether the store answered all of it."""
+        answered = await gatherResults([Deferred.fromCoroutine(_claim(holder)) for holder in holders])
+        # Where one process has the store, each claim is granted without waiting.
+        await next_turn(self._clock)
+        return all(answered)
+
+
+async def _claim(holder: TenantHolder) -> bool:
+    """Claim a tenant; return whether the store answered. An error does not keep the others from being claimed."""
+    try:
+        await holder.claim()
+    except Refusal:
+        return False
+    except Exception:
+        _log.failure("unhandled error in the statistics of tenant {tenant}", tenant=Name(holder.tenant_id))
+    return True
 
 
 async def _stop_all(holders: Sequence[TenantHolder]) -> None:

@@ -701,7 +701,7 @@ def test_a_changed_plan_begins_the_fold_again_without_a_gap(world: World) -> Non
 
 def test_many_tenants_are_claimed_and_written_in_slices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "TICKED_PER_TURN", 2)
-    monkeypatch.setattr(service, "CLAIMED_PER_TURN", 2)
+    monkeypatch.setattr(service, "CLAIMED_AT_ONCE", 2)
     names = [f"tenant-{number}" for number in range(7)]
     world.plan.plan = Plan(tenants=dict.fromkeys(names, TenantPlan()))
     world.start()
@@ -718,6 +718,79 @@ def test_many_tenants_are_claimed_and_written_in_slices(world: World, monkeypatc
     assert ticked == names
     world.figures._tick()
     assert ticked[7:] == names[:2]
+
+
+class SlowClaims:
+    """The claims in a store that a test answers."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._waiting: list[tuple[str, Deferred[FigureClaim]]] = []
+        world.store.claim = self._claim
+
+    async def _claim(self, tenant_id: str) -> FigureClaim:
+        self._waiting.append((tenant_id, Deferred()))
+        return await self._waiting[-1][1]
+
+    def answer(self, *, is_held: bool = True, refuses: str = "") -> list[str]:
+        """Answer the claims that are under way, and return their tenants."""
+        answered, self._waiting = self._waiting, []
+        for name, claim in answered:
+            if name == refuses:
+                claim.errback(Refusal(ErrorCode.UNAVAILABLE, "slow"))
+            else:
+                claim.callback(FigureClaim(0, is_held=is_held))
+        self._world.clock.turn()
+        return [name for name, _ in answered]
+
+
+@pytest.fixture
+def claims(world: World, monkeypatch: pytest.MonkeyPatch) -> SlowClaims:
+    """Claims of the tenants 0 to 6, of which 0 is claimed and three are claimed at once."""
+    monkeypatch.setattr(service, "CLAIMED_AT_ONCE", 3)
+    world.plan.plan = Plan(tenants={str(number): TenantPlan() for number in range(7)})
+    claims = SlowClaims(world)
+    world.start()
+    # The round that the first tenant has begun, then that for all tenants.
+    assert claims.answer() == ["0"]
+    assert claims.answer() == ["0"]
+    return claims
+
+
+def test_some_tenants_are_claimed_at_the_same_time(world: World, claims: SlowClaims) -> None:
+    assert claims.answer() == ["1", "2", "3"]
+    assert claims.answer() == ["4", "5", "6"]
+    assert claims.answer() == []
+    world.clock.advance(3)
+    assert claims.answer() == ["0", "1", "2"]
+    assert claims.answer(refuses="4") == ["3", "4", "5"]
+    assert claims.answer() == [], "the store cannot be reached"
+    world.clock.advance(3)
+    assert [claims.answer() for _ in range(4)] == [["0", "1", "2"], ["3", "4", "5"], ["6"], []]
+
+
+def test_claims_that_are_under_way_do_not_exceed_the_share(world: World, claims: SlowClaims) -> None:
+    assert claims.answer(is_held=False) == ["1", "2", "3"]
+    assert claims.answer() == ["4", "5", "6"]
+    world.figures._live_processes = lambda: 2
+    world.clock.advance(3)
+    assert [claims.answer() for _ in range(2)] == [["0", "4", "5"], ["6"]]
+    assert claims.answer(is_held=False) == ["1"], "there is room for one"
+    assert claims.answer() == ["2"]
+    assert claims.answer() == []
+
+
+def test_claims_are_extended_before_a_long_search_goes_on(world: World, claims: SlowClaims) -> None:
+    world.clock.freeze(3)
+    assert claims.answer(is_held=False) == ["1", "2", "3"]
+    world.clock.advance(3)
+    assert claims.answer() == ["0"]
+    assert claims.answer(is_held=False) == ["4", "5", "6"]
+    assert claims.answer(is_held=False) == ["1", "2", "3"]
+    world.clock.advance(3)
+    assert claims.answer() == ["0"]
+    assert claims.answer() == ["1", "2", "3"]
+    assert claims.answer() == ["4", "5", "6"]
 
 
 def test_a_fold_with_a_changed_plan_begins_only_when_the_former_has_ended(world: World) -> None:
