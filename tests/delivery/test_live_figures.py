@@ -1,4 +1,4 @@
-"""Live figures: who is sent them, in which order among events, and when the table is read from the store."""
+"""Live figures: which clients receive them, their order among events, and when the table is read from the store."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ SETTINGS = """
 enabled = true
 
 [[tenants.acme.alerts]]
-name = "nobody"
+name = "unstaffed"
 queues = ["sales"]
 metric = "staffed_agents"
 raise = { below = 1 }
@@ -25,7 +25,7 @@ def test_an_alert_is_raised_acknowledged_and_still_there_after_a_kill(
     gateway = start_gateway(SETTINGS, "--set", store)
     client = gateway.connect("supervisor", "/ws")
     raised = client.receive_type("queue.alert.raised")["payload"]
-    assert (raised["rule"], raised["queue_name"], raised["value"]) == ("nobody", "sales", 0)
+    assert (raised["rule"], raised["queue_name"], raised["value"]) == ("unstaffed", "sales", 0)
     answer = client.request("alert.ack", {"alert_id": raised["alert_id"], "note": "calling in two"})
     assert answer["payload"]["duplicate"] is False, answer
     gateway.process.kill()

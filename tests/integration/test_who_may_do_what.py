@@ -232,7 +232,7 @@ def acknowledges_alerts(actor: Actor) -> str:
         return "no"
     client = _client(actor, session_id="of-alerts")
     with closing(client.socket):
-        # No alert is raised: who may acknowledge some is told so.
+        # No alert is raised: the answer says so only to roles that may acknowledge alerts.
         code = client.request("alert.ack", {"alert_id": "alert-of-this-test"})["payload"]["code"]
     assert code in ("forbidden", "unknown_alert")
     return _yes_or_no(code == "unknown_alert")
