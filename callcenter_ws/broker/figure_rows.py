@@ -9,7 +9,9 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.statistics.checkpoint import NO_DAY, RowKey
 from callcenter_ws.statistics.store import LiveFigure
 
-RowPair = tuple[RowKey, bytes]
+LOCAL_FENCE = 0
+"""The fence of every claim in these stores: one process has the store, so no other can take a tenant."""
+
 S = TypeVar("S", bound=Sized)
 V = TypeVar("V", bound=bytes | None)
 

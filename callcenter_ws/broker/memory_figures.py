@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from callcenter_ws.broker.figure_rows import limited, of_days, of_kinds, selected, since, update_live
+from callcenter_ws.broker.figure_rows import LOCAL_FENCE, limited, of_days, of_kinds, selected, since, update_live
 from callcenter_ws.broker.history import History, Hold
 from callcenter_ws.interfaces import HistoryPage
 from callcenter_ws.statistics.checkpoint import NO_DAY, RowKey
@@ -18,9 +18,6 @@ from callcenter_ws.statistics.store import (
     LiveFigure,
     ignore_figures,
 )
-
-LOCAL_FENCE = 0
-"""The fence of every claim: one process has the store, so no other can take a tenant."""
 
 
 @dataclass(slots=True)

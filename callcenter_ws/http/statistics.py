@@ -24,6 +24,7 @@ from callcenter_ws.http.responses import (
 from callcenter_ws.interfaces import Authenticator
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.url_parameters import check_parameters
+from callcenter_ws.statistics.checkpoint import RowPair
 from callcenter_ws.statistics.period import BadPeriod, Period, period_of
 from callcenter_ws.statistics.report import AGENTS, QUEUES, TENANT, Report, csv_pieces, json_pieces, parts_of
 from callcenter_ws.statistics.store import FigurePolicy, FigureStore, LiveFigure
@@ -33,7 +34,6 @@ from callcenter_ws.statistics.stored import (
     FOLD_KIND,
     MEMBERS_KIND,
     Question,
-    RowPair,
     StoredFigures,
 )
 

@@ -52,6 +52,8 @@ class RowKey(NamedTuple):
     day: int
 
 
+RowPair = tuple[RowKey, bytes]
+
 Rows = dict[RowKey, bytes | None]
 """Rows to write; None: to delete."""
 

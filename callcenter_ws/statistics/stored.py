@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from callcenter_ws.statistics.checkpoint import RowKey, decode_members, load
+from callcenter_ws.statistics.checkpoint import RowPair, decode_members, load
 from callcenter_ws.statistics.figures import Figures, seconds
 from callcenter_ws.statistics.occurrence import milliseconds
 from callcenter_ws.statistics.period import Period
@@ -17,8 +17,6 @@ from callcenter_ws.statistics.reading import Reading
 from callcenter_ws.statistics.report import AGENTS, QUEUES, TENANT, Entity, Names, Report
 from callcenter_ws.statistics.state import State
 from callcenter_ws.statistics.store import FigureCheckpoint, LiveFigure
-
-RowPair = tuple[RowKey, bytes]
 
 FOLD_KIND, AGENT_KIND, MEMBERS_KIND = "fold", "agent", "members"
 """The kinds of rows without a day that reports need."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from callcenter_ws.broker.figure_rows import RowPair, limited
+from callcenter_ws.broker.figure_rows import limited
 from callcenter_ws.broker.redis.tenant_store import TenantStore
 from callcenter_ws.redis.connection import Argument, Reply
 from callcenter_ws.redis.scripts import FIGURES_MOVE, FIGURES_PAGE
 from callcenter_ws.runtime.json import encode_json
 from callcenter_ws.runtime.slicer import Slicer
-from callcenter_ws.statistics.checkpoint import RowKey
+from callcenter_ws.statistics.checkpoint import RowKey, RowPair
 from callcenter_ws.statistics.store import FigureCheckpoint, FigurePosition
 
 CALL_ROWS = 500

@@ -11,10 +11,10 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from callcenter_ws.broker.figure_rows import RowPair, of_days, of_kinds, since
+from callcenter_ws.broker.figure_rows import of_days, of_kinds, since
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.runtime.sqlite import insert, roll_back
-from callcenter_ws.statistics.checkpoint import NO_DAY, RowKey, Rows
+from callcenter_ws.statistics.checkpoint import NO_DAY, RowKey, RowPair, Rows
 
 STEP_ROWS = 500
 """Rows of old days that are removed in one transaction."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from callcenter_ws.broker.figure_rows import RowPair, limited, selected, update_live
+from callcenter_ws.broker.figure_rows import LOCAL_FENCE, limited, selected, update_live
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.figure_rows import (
     STEP_ROWS,
@@ -34,7 +34,7 @@ from callcenter_ws.broker.sqlite.threads import Threads
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import HistoryPage
 from callcenter_ws.runtime.clock import Clock, Timer
-from callcenter_ws.statistics.checkpoint import Rows
+from callcenter_ws.statistics.checkpoint import RowPair, Rows
 from callcenter_ws.statistics.store import (
     FigureCheckpoint,
     FigureClaim,
@@ -44,9 +44,6 @@ from callcenter_ws.statistics.store import (
     LiveFigure,
     ignore_figures,
 )
-
-LOCAL_FENCE = 0
-"""The fence of every claim: one process has the store, so no other can take a tenant."""
 
 WRITE_SECONDS = 1.0
 """After so long, rows are written without events."""
