@@ -42,6 +42,13 @@ class ErrorCode(StrEnum):
     STALE_GENERATION = "stale_generation"
     STATISTICS_OFF = "statistics_off"
     UNKNOWN_ALERT = "unknown_alert"
+    SIGNED_OUT = "signed_out"
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - no secret: the name of a failure
+    NEEDS_HTTPS = "needs_https"
+    SIGNING_IN_OFF = "signing_in_off"
+    UNKNOWN_CODE = "unknown_code"
+    UNKNOWN_USER = "unknown_user"
+    USER_EXISTS = "user_exists"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,25 @@ ERRORS: dict[ErrorCode, ErrorEntry] = {
         ),
         ErrorEntry(ErrorCode.STATISTICS_OFF, 404, b"INVALID_EVENT", "statistics are not enabled for this tenant"),
         ErrorEntry(ErrorCode.UNKNOWN_ALERT, 404, b"INVALID_EVENT", "there is no raised alert with this id"),
+        ErrorEntry(
+            ErrorCode.SIGNED_OUT, 401, b"UNAUTHENTICATED", "there is no session, or it has ended; sign in again"
+        ),
+        ErrorEntry(ErrorCode.WRONG_PASSWORD, 401, b"UNAUTHENTICATED", "the name or the password is wrong"),
+        ErrorEntry(
+            ErrorCode.NEEDS_HTTPS,
+            403,
+            b"FORBIDDEN",
+            "signing in needs https, or a browser on the gateway's own machine",
+        ),
+        ErrorEntry(ErrorCode.SIGNING_IN_OFF, 404, b"INVALID_EVENT", "signing in is not set up at this gateway"),
+        ErrorEntry(
+            ErrorCode.UNKNOWN_CODE,
+            404,
+            b"INVALID_EVENT",
+            "there is no such pairing code: it was used, has expired, or was never shown",
+        ),
+        ErrorEntry(ErrorCode.UNKNOWN_USER, 404, b"INVALID_EVENT", "there is no user with this name"),
+        ErrorEntry(ErrorCode.USER_EXISTS, 409, b"INVALID_EVENT", "there is a user with this name already"),
     )
 }
 

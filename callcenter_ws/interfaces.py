@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -456,6 +456,142 @@ class SourceCapabilities(Protocol):
         Raises:
             Refusal: ``unavailable``: the store that the nodes share cannot be reached.
         """
+
+
+class UserRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A user who signs in at the pages that the gateway serves.
+
+    Attributes:
+        name: what the user types; unique in the installation.
+        tenant_id, user_id, role, display_name, queues: the claims of the user's tokens; ``queues`` None: no
+            restriction.
+        password: how the password is recognized (``auth.passwords``), never the password.
+        changed_at: Unix time; sessions that were opened before it have ended.
+    """
+
+    name: str
+    tenant_id: str
+    user_id: str
+    role: str
+    display_name: str = ""
+    queues: tuple[str, ...] | None = None
+    password: str
+    changed_at: float
+
+    def __repr__(self) -> str:
+        return f"UserRecord(name={self.name!r}, tenant_id={self.tenant_id!r}, role={self.role!r})"
+
+
+SessionKind = Literal["person", "screen", "demo"]
+"""Who has signed in: a user with a password, a screen that was paired, or a browser of the demo."""
+
+
+class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A browser that has signed in.
+
+    Attributes:
+        id: the digest of the cookie, which only the browser has.
+        public_id: names the session in commands and in the claim ``sid``; it authorizes nothing.
+        name: the name of the user; empty for a screen and for the demo.
+        created_at, used_at, expires_at: Unix times; ``used_at`` is exact to a twentieth of the lifetime.
+    """
+
+    id: str
+    public_id: str
+    kind: SessionKind
+    name: str
+    tenant_id: str
+    user_id: str
+    role: str
+    display_name: str
+    queues: tuple[str, ...] | None
+    created_at: float
+    used_at: float
+    expires_at: float
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator has approved for a screen."""
+
+    tenant_id: str
+    role: str
+    queues: tuple[str, ...] | None = None
+    display_name: str = ""
+
+
+class PairingRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A screen that shows a code and waits until an operator approves it.
+
+    Attributes:
+        code, poll: digests of the code that the screen shows, and of the secret with which it asks.
+        expires_at: Unix time.
+        grant: None until an operator has approved it.
+    """
+
+    code: str
+    poll: str
+    expires_at: float
+    grant: Grant | None = None
+
+
+class AccountStore(Protocol):
+    """Keeps users, their sessions, and screens that wait to be paired. It never holds what authorizes a browser.
+
+    Times are passed in; what has ended by then is as if it were not there. Every method raises ``Refusal``,
+    ``unavailable``, when the store cannot be reached, and is durable when it returns. Every store passes
+    ``tests/account_store_contract.py``.
+    """
+
+    def user(self, name: str) -> Awaitable[UserRecord | None]:
+        """Return a user; None if there is none with this name."""
+
+    def users(self, tenant_id: str | None, after: str, limit: int) -> Awaitable[Sequence[UserRecord]]:
+        """Return at most ``limit`` users, by name, whose names follow ``after``; of one tenant, or of all."""
+
+    def save_user(self, record: UserRecord, *, create: bool) -> Awaitable[bool]:
+        """Add a user, or replace one. Return False if there is one (``create``), or none.
+
+        Raises:
+            Refusal: ``overloaded`` at the largest number of users.
+        """
+
+    def remove_user(self, name: str) -> Awaitable[UserRecord | None]:
+        """Remove a user with all sessions; return what was removed."""
+
+    def session(self, session_id: str, now: float) -> Awaitable[SessionRecord | None]:
+        """Return a session that has not ended."""
+
+    def save_session(self, record: SessionRecord, now: float, *, create: bool) -> Awaitable[bool]:
+        """Add a session, or replace one. Return False if there is none to replace: an ended one is not revived.
+
+        Of a user with too many sessions the one that was used least recently ends.
+
+        Raises:
+            Refusal: ``overloaded`` at the largest number of sessions.
+        """
+
+    def sessions(
+        self, tenant_id: str | None, name: str | None, after: str, limit: int, now: float
+    ) -> Awaitable[Sequence[SessionRecord]]:
+        """Return at most ``limit`` sessions, by their public id, that follow ``after``; of one tenant or user, or all.
+
+        Args:
+            name: of a user; None: of all, screens included.
+        """
+
+    def end_sessions(
+        self, now: float, *, name: str | None = None, public_id: str | None = None
+    ) -> Awaitable[Sequence[SessionRecord]]:
+        """End the sessions of a user, or one session; return those that were ended."""
+
+    def save_pairing(self, record: PairingRecord, now: float) -> Awaitable[bool]:
+        """Add a screen that waits. Return False if too many wait, or the code is in use."""
+
+    def approve_pairing(self, code: str, grant: Grant, now: float) -> Awaitable[bool]:
+        """Record what a screen is granted; False if none waits with this code, or it was approved before."""
+
+    def claim_pairing(self, poll: str, now: float) -> Awaitable[Grant | Literal["waiting"] | None]:
+        """Return what a screen was granted, to one caller once; None if it does not wait any more."""
 
 
 class PresenceTracker(Protocol):

@@ -45,6 +45,7 @@ SECRET = "correct horse battery staple, thrice, and some more of it: 64 bytes"
 def folder(tmp_path: Path) -> Path:
     """A folder with all files that settings may refer to."""
     (tmp_path / "jwt.secret").write_text(SECRET + "\n")
+    (tmp_path / "keys.secret").write_text(f"{SECRET}\ntoo short\n")
     (tmp_path / "short.secret").write_text("short\n")
     (tmp_path / "shared.secret").write_text(SECRET)
     key = Ed25519PrivateKey.generate()
@@ -218,6 +219,10 @@ FILE_RULES = [
     ("public", "tenants.acme.anonymous = 1", "public.tenants.acme.anonymous", "expected true or false"),
     ("public", 'tenants."*".anonymous = true', 'public.tenants."*"', "cannot be the name of a tenant"),
     ("public", 'tenants."".anonymous = true', 'public.tenants.""', "cannot be the name of a tenant"),
+    ("session", 'key_file = "short.secret"', "session.key_file", "has 5 bytes; it requires at least 32"),
+    ("session", "lifetime = 599", "session.lifetime", "599.0 is out of range: 600 to 2592000"),
+    ("session", 'key_file = "keys.secret"', "session.key_file", "each line is a key, and requires at least 32 bytes"),
+    ("web", 'embedders = ["https://*.example.com"]', "web.embedders", "a wildcard is not allowed here"),
     ("public", 'session_key_file = "short.secret"', "public.session_key_file", "has 5 bytes; it requires at least 32"),
     ("policy", 'agent_calls = "none"', "policy.agent_calls", 'expected "all" or "own"'),
     ("cluster", 'node_id = "a b"', "cluster.node_id", "not a name"),
@@ -700,7 +705,7 @@ def test_the_values_in_comments_of_the_etc_file_are_valid(tmp_path: Path) -> Non
     for key, line in _listed(ETC_FILE.read_text()).items():
         sections.setdefault(key.rpartition(".")[0], []).append(line)
     text = "\n".join("\n".join([f"[{section}]", *lines]) for section, lines in sections.items())
-    for name in ("jwt", "amp", "sessions", "redis"):
+    for name in ("jwt", "amp", "sessions", "redis", "pages"):
         (tmp_path / f"{name}.secret").write_text(SECRET)
         (tmp_path / f"{name}.secret").chmod(0o600)
     (tmp_path / "redis-ca.pem").write_text("-----BEGIN CERTIFICATE-----")
@@ -712,6 +717,27 @@ def test_the_values_in_comments_of_the_etc_file_are_valid(tmp_path: Path) -> Non
     assert loaded.public.tenants == {
         "acme": PublicTenantSettings(origins=("https://www.acme.example",), anonymous=True)
     }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "is_warned"),
+    [
+        (["web.listen=tcp:8080:interface=127.0.0.1"], False),
+        (["web.listen=unix:web.sock"], False),
+        (["web.listen=tcp:8080"], True),
+        (["web.listen=tcp:8080", "web.pages=false"], False),
+        (["web.listen=tcp:8080", "web.trusted_proxies=192.0.2.1"], False),
+    ],
+)
+def test_signing_in_that_would_need_https_is_warned_of(overrides: list[str], is_warned: bool) -> None:
+    warnings = load(None, overrides=overrides, demo=True).warnings
+    assert any("signing in at the pages works on this machine only" in text for text in warnings) is is_warned
+
+
+def test_the_keys_of_pages_are_beside_the_file_of_the_store(tmp_path: Path) -> None:
+    beside = load(None, overrides=["store.url=sqlite:a.sqlite"], folder=tmp_path, demo=True)
+    assert beside.session_key_file == tmp_path / "a.sqlite.session-key"
+    assert load(None, overrides=["store.url=memory:"], demo=True).session_key_file is None
 
 
 def test_loading_settings_installs_no_reactor() -> None:
@@ -727,6 +753,7 @@ def test_the_sections_and_the_limits() -> None:
         "web",
         "amp",
         "jwt",
+        "session",
         "store",
         "limits",
         "public",

@@ -18,9 +18,12 @@ WEBSOCKET_CODES = {
 }  # fmt: skip
 HTTP_ONLY = {
     ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED, ErrorCode.UPGRADE_REQUIRED, ErrorCode.HEADERS_TOO_LARGE,
-    ErrorCode.STATISTICS_OFF,
+    ErrorCode.STATISTICS_OFF, ErrorCode.SIGNED_OUT, ErrorCode.WRONG_PASSWORD, ErrorCode.NEEDS_HTTPS,
+    ErrorCode.SIGNING_IN_OFF, ErrorCode.UNKNOWN_CODE,
 }  # fmt: skip
-AMP_ONLY = {ErrorCode.SOURCE_IN_USE, ErrorCode.STALE_GENERATION}
+AMP_ONLY = {
+    ErrorCode.SOURCE_IN_USE, ErrorCode.STALE_GENERATION, ErrorCode.UNKNOWN_USER, ErrorCode.USER_EXISTS,
+}  # fmt: skip
 
 DOCUMENTED_CLOSES = {
     4001: "slow_consumer", 4002: "keepalive_timeout", 4003: "draining", 4004: "rate_limited", 4005: "token_expired",

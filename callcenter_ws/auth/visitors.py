@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from callcenter_ws.auth.jws import CompactToken, parse, unauthorized
 from callcenter_ws.auth.keys import KeyRing, VerificationKey, hmac_key
+from callcenter_ws.auth.page_tokens import PAGE_KID, PageTokens
 from callcenter_ws.auth.signing import sign_token
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.events.principal import Principal, Role
@@ -116,17 +117,19 @@ def session_key(key: bytes) -> VerificationKey:
 
 
 class GatewayTokens:
-    """Verifies session tokens and all other tokens. Implements ``interfaces.Authenticator``.
+    """Verifies the gateway's own tokens and all other tokens. Implements ``interfaces.Authenticator``.
 
-    Only the ``kid`` header decides which verifier is used: ``sessions`` for the gateway's own tokens, ``tokens`` for
-    all others. No token is tried with both, so that a token of one kind is never accepted as one of the other.
+    Only the ``kid`` header decides which verifier is used: ``sessions`` for visitors, ``pages`` for users who have
+    signed in at the gateway's pages, ``tokens`` for all others. No token is tried with two, so that a token of one kind
+    is never accepted as one of another.
 
     Attributes:
         tokens: may be replaced.
     """
 
-    def __init__(self, sessions: VisitorSessions, tokens: TokenVerifier) -> None:
+    def __init__(self, sessions: VisitorSessions, pages: PageTokens, tokens: TokenVerifier) -> None:
         self._sessions = sessions
+        self._pages = pages
         self.tokens = tokens
 
     def verify(self, token: str) -> Principal:
@@ -136,5 +139,8 @@ class GatewayTokens:
             Refusal: ``unauthorized``; ``unavailable`` while the keys have not been fetched for the first time.
         """
         parsed = parse(token)
-        verifier = self._sessions if parsed.kid == SESSION_KID else self.tokens
-        return verifier.verify_parsed(parsed)
+        if parsed.kid == SESSION_KID:
+            return self._sessions.verify_parsed(parsed)
+        if parsed.kid == PAGE_KID:
+            return self._pages.verify_parsed(parsed)
+        return self.tokens.verify_parsed(parsed)

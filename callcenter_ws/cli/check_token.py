@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from callcenter_ws.auth.jwkset import JwkSet, parse_jwk_set
 from callcenter_ws.auth.jws import parse
 from callcenter_ws.auth.keys import KeyRing, UnusableKey, read_secret
+from callcenter_ws.auth.page_tokens import PAGE_KID, PageTokens, page_keys
 from callcenter_ws.auth.tokens import TokenVerifier
 from callcenter_ws.auth.visitors import SESSION_KID, GatewayTokens, VisitorSessions
 from callcenter_ws.cli.arguments import TOKEN_VARIABLE, Commands, add_command, add_settings, add_timeout, add_token
@@ -97,12 +98,23 @@ def _verifier(settings: Settings, ring: KeyRing) -> GatewayTokens:
     file = settings.public.session_key_file
     session_key = secrets.token_bytes(32) if file is None else read_secret(file)
     sessions = VisitorSessions(session_key, time.time, lambda: "")
-    return GatewayTokens(sessions, TokenVerifier(ring, token_rules(settings.jwt), time.time))
+    # The file of a gateway is read, never made: the command may run as another user.
+    page_file = settings.session_key_file
+    keys = page_keys(page_file) if page_file is not None and page_file.exists() else []
+    pages = PageTokens(keys, time.time)
+    return GatewayTokens(sessions, pages, TokenVerifier(ring, token_rules(settings.jwt), time.time))
 
 
 def _refuse_unknown_session(settings: Settings, token: str) -> None:
-    """Refuse to judge a session token whose key only the gateway has."""
-    if settings.public.session_key_file is None and is_known_spelling(token) and parse(token).kid == SESSION_KID:
+    """Refuse to judge a token whose key only the gateway has."""
+    kid = parse(token).kid if is_known_spelling(token) else None
+    page_file = settings.session_key_file
+    if kid == PAGE_KID and (page_file is None or not page_file.exists()):
+        raise CommandFailed(
+            "this is a token of the gateway's pages, and its key is not where these settings say: it cannot be "
+            "verified here (session.key_file)"
+        )
+    if settings.public.session_key_file is None and kid == SESSION_KID:
         raise CommandFailed(
             "this is the session token of an anonymous visitor, which the gateway has signed with a key in its "
             "memory: it cannot be verified here (public.session_key_file is not set)"

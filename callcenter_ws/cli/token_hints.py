@@ -9,6 +9,7 @@ from typing import Any
 
 from callcenter_ws.auth.jws import CompactToken, parse
 from callcenter_ws.auth.keys import MIN_HMAC_BYTES, KeyRing, VerificationKey
+from callcenter_ws.auth.page_tokens import PAGE_KID
 from callcenter_ws.auth.visitors import SESSION_KID
 from callcenter_ws.cli.spans import instant, span
 from callcenter_ws.config.settings import Settings
@@ -125,6 +126,8 @@ def _key_hints(subject: str, header: CompactToken, settings: Settings, keys: Kno
         yield "No key is configured: set jwt.secret_file, jwt.public_key_files or jwt.jwks_url."
     elif header.kid == SESSION_KID:
         yield "It is a visitor's session token of a gateway with another key (public.session_key_file)."
+    elif header.kid == PAGE_KID:
+        yield "It is a token of the pages of a gateway with another key (session.key_file)."
     elif subject == "kid":
         yield f"The known keys: {_kids(keys) or 'none with a kid'}. Has the issuer changed its keys, or is it another?"
     elif subject == "alg":

@@ -44,6 +44,7 @@ _RESTART = ("web.listen", "web.metrics_listen", "amp.listen", "control.socket", 
 
 _PROCESS = (
     "web.demo",
+    "web.pages",
     "cluster.node_id",
     "cluster.lease",
     "amp.source_lease",

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from callcenter_ws.auth.keys import MIN_HMAC_BYTES, KeyRing, UnusableKey, hmac_key, read_public_key
+from callcenter_ws.auth.page_tokens import page_keys
 from callcenter_ws.config import validators
 from callcenter_ws.config.settings import JwtSettings, Settings
 from callcenter_ws.config.tables import named
@@ -24,6 +25,7 @@ TEXT_CHECKS: Mapping[str, Callable[[str], str | EndpointDescription]] = {
     "web.listen": validators.endpoint,
     "web.metrics_listen": validators.endpoint,
     "web.allowed_origins": validators.origin,
+    "web.embedders": validators.exact_origin,
     "web.trusted_proxies": validators.network,
     "amp.listen": validators.endpoint,
     "jwt.algorithms": validators.algorithm,
@@ -49,7 +51,12 @@ class Finding:
 
 Rule = Callable[[Settings], Iterator[Finding]]
 
-_MIN_SECRET_BYTES = {"amp.token_file": 16, "public.session_key_file": 32, "store.password_file": 1}
+_MIN_SECRET_BYTES = {
+    "amp.token_file": 16,
+    "public.session_key_file": 32,
+    "session.key_file": 32,
+    "store.password_file": 1,
+}
 _MIN_WEBHOOK_SECRET_BYTES = 32
 _KEY_SOURCES = ("jwt.secret_file", "jwt.public_key_files", "jwt.jwks_url")
 
@@ -125,6 +132,8 @@ def check_secret_files(settings: Settings) -> Iterator[Finding]:
                     key,
                     f"{path}: the secret has {len(secret.strip())} bytes; it requires at least {smallest}",
                 )
+            elif key == "session.key_file":
+                page_keys(path)
         except ValueError as error:
             yield Finding(key, str(error))
 
@@ -244,6 +253,23 @@ def check_exposure(settings: Settings) -> Iterator[Finding]:
             yield Finding("amp.listen", f"{shown(endpoint.text)}: every user of this machine may publish")
 
 
+def check_signing_in(settings: Settings) -> Iterator[Finding]:
+    """Warn if nobody can sign in at the pages from another machine: their cookie is sent by https only."""
+    web = settings.web
+    if not web.pages or web.trusted_proxies or any(endpoint.kind == "ssl" for endpoint in web.listen):
+        return
+    if any(_is_open_to_network(endpoint) for endpoint in web.listen):
+        reason = (
+            "signing in at the pages works on this machine only: other browsers need https, no endpoint of web.listen "
+            "has TLS, and no proxy is trusted"
+        )
+        yield Finding("web.pages", reason, ("web.listen", "web.trusted_proxies"))
+
+
+def _is_open_to_network(endpoint: EndpointDescription) -> bool:
+    return endpoint.kind == "tcp" and not validators.is_loopback(endpoint.interface)
+
+
 def check_history(settings: Settings) -> Iterator[Finding]:
     """Warn of a number of events that the bytes of the history do not allow."""
     store = settings.store
@@ -293,6 +319,7 @@ def _is_inner(host: str) -> bool:
 WARNINGS: tuple[Rule, ...] = (
     check_file_modes,
     check_exposure,
+    check_signing_in,
     check_history,
     check_statistics,
     check_webhook_hosts,
@@ -323,6 +350,7 @@ def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
         ("jwt.secret_file", settings.jwt.secret_file),
         ("amp.token_file", settings.amp.token_file),
         ("public.session_key_file", settings.public.session_key_file),
+        ("session.key_file", settings.session.key_file),
         ("store.password_file", settings.store.password_file),
     )
     yield from ((key, path) for key, path in files if path is not None)

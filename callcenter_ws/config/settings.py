@@ -35,6 +35,8 @@ class WebSettings(Section, frozen=True):
             ``https://*.domain``, in lower case and without default ports, as browsers send them; those of apps, as
             ``capacitor://localhost``, exactly.
         demo: serve the demo page at ``/``.
+        pages: serve the pages for people: signing in, the wallboard and the live view.
+        embedders: exact origins of the sites that may show the pages in a frame, and give them a token.
         metrics_listen: the endpoint of a listener for ``/metrics`` only; None: it is served on ``listen``.
         trusted_proxies: networks in CIDR notation whose ``X-Forwarded-For`` header is used.
     """
@@ -42,6 +44,8 @@ class WebSettings(Section, frozen=True):
     listen: tuple[EndpointDescription, ...] = (EndpointDescription.parse("tcp:8080:interface=127.0.0.1"),)
     allowed_origins: tuple[str, ...] = ()
     demo: bool = False
+    pages: bool = True
+    embedders: tuple[str, ...] = ()
     metrics_listen: EndpointDescription | None = None
     trusted_proxies: tuple[str, ...] = ()
 
@@ -88,6 +92,21 @@ class JwtSettings(Section, frozen=True):
     def has_keys(self) -> bool:
         """Whether there is a source of keys. Without keys the gateway refuses every token."""
         return bool(self.secret_file or self.public_key_files or self.jwks_url)
+
+
+class SessionSettings(Section, frozen=True):
+    """Signing in at the pages that the gateway serves.
+
+    Attributes:
+        key_file: the file with the keys of their tokens, one a line: the first signs, the others verify; None: beside
+            a file store the gateway makes one, with memory it takes a new key at each start.
+        lifetime: seconds for which a person stays signed in after the last use.
+        screen_lifetime: seconds for which a paired screen stays signed in after the last use.
+    """
+
+    key_file: Path | None = None
+    lifetime: Annotated[float, Meta(ge=600, le=2_592_000)] = 43_200
+    screen_lifetime: Annotated[float, Meta(ge=3_600, le=34_560_000)] = 7_776_000
 
 
 class StoreSettings(Section, frozen=True):
@@ -227,6 +246,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     web: WebSettings = msgspec.field(default_factory=WebSettings)
     amp: AmpSettings = msgspec.field(default_factory=AmpSettings)
     jwt: JwtSettings = msgspec.field(default_factory=JwtSettings)
+    session: SessionSettings = msgspec.field(default_factory=SessionSettings)
     store: StoreSettings = msgspec.field(default_factory=StoreSettings)
     limits: Limits = msgspec.field(default_factory=Limits)
     public: PublicSettings = msgspec.field(default_factory=PublicSettings)
@@ -246,6 +266,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The file of a ``sqlite:`` store; None for any other."""
         scheme, _, path = self.store.url.partition(":")
         return self.folder / path if scheme == "sqlite" else None
+
+    @property
+    def session_key_file(self) -> Path | None:
+        """The file with the keys of the pages' tokens: the one of the settings, or the one beside the store's file."""
+        if self.session.key_file is not None:
+            return self.session.key_file
+        file = self.store_file
+        return None if file is None else file.with_name(f"{file.name}.session-key")
 
     @property
     def control_socket(self) -> Path | None:

@@ -110,6 +110,18 @@ def origin(text: str) -> str:
     return allowed_origin(text)
 
 
+def exact_origin(text: str) -> str:
+    """Return the origin of one site; see ``origin``.
+
+    Raises:
+        ValueError: not an origin, or one with a wildcard: what may be shown in a frame and is given tokens is named.
+    """
+    checked = allowed_origin(text)
+    if "*" in checked:
+        raise ValueError(f"{shown(text)}: a wildcard is not allowed here; list the sites one by one")
+    return checked
+
+
 def network(text: str) -> str:
     """Return an IP address or network in CIDR notation.
 
@@ -136,14 +148,15 @@ def jwks_url(text: str) -> str:
     if url.scheme not in ("http", "https") or not host or port == 0 or re.search(r"[\x00-\x20\x7f]", text):
         named = f"; it begins with {url.scheme}:" if re.fullmatch(r"[a-z][a-z0-9+.-]{0,19}", url.scheme) else ""
         raise ValueError(f"is not an https:// URL{named}")
-    if url.scheme == "http" and not _is_loopback(host):
+    if url.scheme == "http" and not is_loopback(host):
         raise ValueError("must be https: an attacker who can change the keys in transit can forge any token")
     if url.username is not None or url.password is not None:
         raise ValueError("must not contain a user name or password")
     return text
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or an address is of this machine."""
     if host == "localhost":
         return True
     try:

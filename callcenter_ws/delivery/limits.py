@@ -291,6 +291,24 @@ class Limits:
             "answers after 3 s; OVERLOADED at once while 4 tries of the network wait, and the connection ends",
         ),
     ] = 10
+    failed_sign_ins_per_network: Annotated[
+        int,
+        Meta(ge=1, le=1_000),
+        Limit(
+            Scope.NETWORK,
+            "passwords: refused ones, and pairing codes that were asked for, per minute",
+            "429 with Retry-After before a password is checked",
+        ),
+    ] = 10
+    failed_sign_ins_per_name: Annotated[
+        int,
+        Meta(ge=1, le=1_000),
+        Limit(
+            Scope.USER,
+            "passwords: refused ones of one name, per 15 minutes",
+            "429 with Retry-After before a password is checked, the right one included; open sessions go on",
+        ),
+    ] = 10
     log_lines_per_network: Annotated[
         PositiveCount,
         Limit(

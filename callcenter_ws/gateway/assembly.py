@@ -10,6 +10,7 @@ from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
 from callcenter_ws.amp.factory import AmpServerFactory
+from callcenter_ws.auth.accounts import SignInRules
 from callcenter_ws.auth.revocation import UnrevokedTokens
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.limits import Limits
@@ -32,6 +33,7 @@ from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.first_bytes import UpgradeHandler
 from callcenter_ws.http.large_body import BodyWriting
+from callcenter_ws.http.page_options import PageOptions
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.schemas import SchemasResource
@@ -71,6 +73,8 @@ class GatewayParts:
     """The connected parts of one gateway process. ``gateway.reload_steps`` changes them.
 
     Attributes:
+        sign_in_rules: how long sessions last, and how often a password may be tried.
+        page_options: what the pages that the gateway serves depend on.
         chats: what clients write.
         endpoints: ``/ws`` and ``/ws/public``.
         cors, body_writing: of all sites.
@@ -83,6 +87,8 @@ class GatewayParts:
 
     core: Core
     authentication: Authentication
+    sign_in_rules: SignInRules
+    page_options: PageOptions
     admission: Admission
     chats: ChatSessions
     endpoints: WebSocketEndpoints
@@ -163,6 +169,8 @@ def assemble(
     return GatewayParts(
         core=core,
         authentication=accepted,
+        sign_in_rules=sign_in_rules(settings),
+        page_options=PageOptions(embedders=settings.web.embedders),
         admission=admission,
         chats=chats,
         endpoints=endpoints,
@@ -183,6 +191,12 @@ def assemble(
 def admission_limits(settings: Settings, descriptors: Descriptors) -> Limits:
     """Return the limits for ``requests.admission``."""
     return replace(settings.limits, connections=descriptors.websockets)
+
+
+def sign_in_rules(settings: Settings) -> SignInRules:
+    """Return the rules of signing in."""
+    session = settings.session
+    return SignInRules(session.lifetime, session.screen_lifetime, settings.limits.failed_sign_ins_per_name)
 
 
 def history_limits(settings: Settings) -> HistoryLimits:

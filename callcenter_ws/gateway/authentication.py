@@ -10,6 +10,7 @@ from twisted.web.client import Agent
 from callcenter_ws.auth.jwks import JwksSource
 from callcenter_ws.auth.jwkset import JwkSet
 from callcenter_ws.auth.keys import KeyRing, read_secret
+from callcenter_ws.auth.page_tokens import MIN_KEY_BYTES, PageTokens, page_keys
 from callcenter_ws.auth.revocation import Revocations, UnrevokedTokens
 from callcenter_ws.auth.tokens import TokenVerifier
 from callcenter_ws.auth.visitors import GatewayTokens, VisitorSessions
@@ -17,6 +18,7 @@ from callcenter_ws.config.settings import JwtSettings, Settings
 from callcenter_ws.config.verification import fixed_keys, token_rules
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.reactor import Reactor
+from callcenter_ws.runtime.secret_files import make_secret
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.ws.handshake import OptionalTokenSources
 from callcenter_ws.ws.origin import OriginList, OriginPolicy, PublicTenant
@@ -29,6 +31,7 @@ class Authentication:
     Attributes:
         tokens: verifies all tokens; its keys are replaced when they change.
         visitors: issues and verifies the session tokens of anonymous visitors.
+        pages: issues and verifies the tokens of the pages that the gateway serves.
         jwks: fetches the JWK set; None if ``jwt.jwks_url`` is not set.
         jwt: the settings that ``tokens`` follows now.
     """
@@ -36,6 +39,7 @@ class Authentication:
     authenticator: UnrevokedTokens
     tokens: GatewayTokens
     visitors: VisitorSessions
+    pages: PageTokens
     jwks: JwksSource | None
     jwt: JwtSettings
 
@@ -58,11 +62,13 @@ def authentication(
     jwt = settings.jwt
     ring = key_ring(jwt)
     visitors = VisitorSessions(session_key(settings, handoff), clock.time, lambda: secrets.token_urlsafe(16))
-    tokens = GatewayTokens(visitors, TokenVerifier(ring, token_rules(jwt), clock.time))
+    pages = PageTokens(page_token_keys(settings), clock.time)
+    tokens = GatewayTokens(visitors, pages, TokenVerifier(ring, token_rules(jwt), clock.time))
     return Authentication(
         authenticator=UnrevokedTokens(tokens, revocations),
         tokens=tokens,
         visitors=visitors,
+        pages=pages,
         jwks=jwks_source(reactor, clock, jwt, ring),
         jwt=jwt,
     )
@@ -100,6 +106,23 @@ def session_key(settings: Settings, handoff: WorkerHandoff | None) -> bytes:
         return read_secret(settings.public.session_key_file)
     # Every worker must accept the session tokens that another worker signed.
     return secrets.token_bytes(32) if handoff is None else handoff.session_key.read_bytes()
+
+
+def page_token_keys(settings: Settings) -> list[bytes]:
+    """Return the keys of the pages' tokens; none if signing in is off.
+
+    Beside a store's file a key is made at the first start: it lasts as long as the sessions in the file. Processes that
+    share a Redis need a file that all of them have. With a store in memory the sessions end with the process.
+
+    Raises:
+        OSError, ValueError: a file cannot be used.
+    """
+    path = settings.session_key_file
+    if path is None:
+        return [] if settings.redis_is_used else [secrets.token_bytes(MIN_KEY_BYTES)]
+    if settings.session.key_file is None:
+        make_secret(path, secrets.token_urlsafe(48))
+    return page_keys(path)
 
 
 def amp_secret(settings: Settings) -> bytes | None:

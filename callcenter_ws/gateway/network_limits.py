@@ -29,6 +29,7 @@ def peer_limit_values(settings: Settings, descriptors: Descriptors) -> PeerLimit
         failed={
             Credential.TOKEN: limits.failed_tokens_per_network,
             Credential.SECRET: limits.failed_secrets_per_network,
+            Credential.PASSWORD: limits.failed_sign_ins_per_network,
         },
     )
     return PeerLimitValues(

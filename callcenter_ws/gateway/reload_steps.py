@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from callcenter_ws.amp.authenticator import PeerAuthenticator
 from callcenter_ws.auth.jwkset import JwkSet
+from callcenter_ws.auth.page_tokens import PageTokens
 from callcenter_ws.auth.tokens import TokenVerifier
 from callcenter_ws.auth.visitors import session_key as session_verification_key
 from callcenter_ws.config.changes import changes_in_place
@@ -23,6 +24,7 @@ from callcenter_ws.gateway.authentication import (
     jwks_source,
     key_ring,
     origin_policy,
+    page_token_keys,
     session_key,
     token_sources,
 )
@@ -169,6 +171,34 @@ def _session_key(reloading: Reloading) -> Commit:
     return lambda: visitors.replace_key(key, verification_key)
 
 
+def _page_keys(reloading: Reloading) -> Commit:
+    """Replace the keys of the pages' tokens: a token whose key is gone is refused, and the page asks for another."""
+    pages, keys = reloading.parts.authentication.pages, page_token_keys(reloading.new)
+    PageTokens(keys, reloading.parts.core.clock.time)  # raises ValueError for keys that cannot be used
+    # With the same source a key that is only in memory stays, as with the key of visitors' sessions.
+    if reloading.new.session_key_file is None and reloading.old.session_key_file is None:
+        return lambda: None
+    return lambda: pages.replace_keys(keys)
+
+
+def _sessions(reloading: Reloading) -> Commit:
+    rules, session = reloading.parts.sign_in_rules, reloading.new.session
+
+    def commit() -> None:
+        rules.lifetime, rules.screen_lifetime = session.lifetime, session.screen_lifetime
+
+    return commit
+
+
+def _embedders(reloading: Reloading) -> Commit:
+    options, embedders = reloading.parts.page_options, reloading.new.web.embedders
+
+    def commit() -> None:
+        options.embedders = embedders
+
+    return commit
+
+
 def _statistics(reloading: Reloading) -> Commit:
     plan = plan_of(reloading.new)
     core = reloading.parts.core
@@ -250,6 +280,7 @@ def _limits(reloading: Reloading) -> Commit:
     def commit() -> None:
         parts.descriptors = descriptors
         parts.peer_limits.change(peers)
+        parts.sign_in_rules.failed_per_name = limits.failed_sign_ins_per_name
         parts.admission.limits, parts.admission.over_user_limit = admission, over_user_limit
         parts.core.store.change_limits(limits, over_user_limit)
         parts.core.hub.change_limits(limits)
@@ -276,6 +307,9 @@ STEPS: tuple[Step, ...] = (
     Step(("jwt.",), _token_keys),
     Step(("amp.token_file",), _amp_secret),
     Step(("public.session_key_file",), _session_key),
+    Step(("session.key_file",), _page_keys),
+    Step(("session.lifetime", "session.screen_lifetime"), _sessions),
+    Step(("web.embedders",), _embedders),
     Step(("web.allowed_origins", "public.tenants"), _origins),
     Step(("web.trusted_proxies",), _proxies),
     Step(("public.enabled",), _public_endpoint),

@@ -49,6 +49,7 @@ def _files(settings: Settings) -> Iterator[tuple[str, list[Path]]]:
         "store.password_file": _one(settings.store.password_file),
         "store.ca_file": _one(settings.store.ca_file),
         "public.session_key_file": _one(settings.public.session_key_file),
+        "session.key_file": _one(settings.session.key_file),
         "tenants.by_name": [hook.secret_file for one in settings.tenants.by_name.values() for hook in one.webhooks],
     }
     return ((key, paths) for key, paths in found.items() if paths)

@@ -27,6 +27,9 @@ class Credential(StrEnum):
     SECRET = "secret"  # noqa: S105 - no secret: the name of a kind
     """The argument of AMP's ``Authenticate``, unless it is a signed token."""
 
+    PASSWORD = "password"  # noqa: S105 - no secret: the name of a kind
+    """The password of a person, or the wish of a screen to be paired."""
+
 
 class Overdrawn(StrEnum):
     """Why something was refused to a peer; a label of the metrics."""
@@ -56,7 +59,9 @@ class BudgetLimits:
     requests: float = 100
     request_burst: int = 1_000
     bytes_per_second: int = 1_048_576
-    failed: dict[Credential, int] = field(default_factory=lambda: {Credential.TOKEN: 300, Credential.SECRET: 10})
+    failed: dict[Credential, int] = field(
+        default_factory=lambda: {Credential.TOKEN: 300, Credential.SECRET: 10, Credential.PASSWORD: 10}
+    )
 
 
 class Evictable(Protocol):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 MAX_FILE_BYTES = 65_536
@@ -31,6 +33,27 @@ def read_limited(path: Path) -> bytes:
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"the key file is larger than {MAX_FILE_BYTES} bytes")
     return content
+
+
+def make_secret(path: Path, text: str) -> None:
+    """Write a secret to a new file that only its owner can read; keep an existing one.
+
+    The file appears complete, so that no other process reads a part of it.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if path.exists():
+        return
+    # mkstemp makes the file with mode 600.
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+        with suppress(FileExistsError):  # another process has made it meanwhile
+            os.link(name, path)
+    finally:
+        os.unlink(name)
 
 
 def checked_secret(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callcenter_ws.auth.keys import KeyRing, UnusableKey, hmac_key
+from callcenter_ws.auth.page_tokens import PageTokens
 from callcenter_ws.auth.signing import sign_token
 from callcenter_ws.auth.tokens import TokenRules, TokenVerifier
 from callcenter_ws.auth.visitors import ISSUER, SESSION_KID, GatewayTokens, VisitorSessions
@@ -47,7 +48,9 @@ def sessions(time: Time) -> VisitorSessions:
 
 @pytest.fixture
 def gateway_tokens(sessions: VisitorSessions, time: Time) -> GatewayTokens:
-    return GatewayTokens(sessions, TokenVerifier(KeyRing([hmac_key(SECRET)]), TokenRules(("HS256",)), time))
+    return GatewayTokens(
+        sessions, PageTokens([], time), TokenVerifier(KeyRing([hmac_key(SECRET)]), TokenRules(("HS256",)), time)
+    )
 
 
 def session_token(key: bytes = KEY, header: dict[str, Any] | None = None, **claims: Any) -> str:
@@ -156,7 +159,9 @@ def test_the_session_key_cannot_sign_other_tokens(gateway_tokens: GatewayTokens)
 
 def test_a_shared_key_does_not_confuse_the_verifiers(time: Time) -> None:
     sessions = VisitorSessions(KEY, time, ids().__next__)
-    gateway_tokens = GatewayTokens(sessions, TokenVerifier(KeyRing([hmac_key(KEY)]), TokenRules(("HS256",)), time))
+    gateway_tokens = GatewayTokens(
+        sessions, PageTokens([], time), TokenVerifier(KeyRing([hmac_key(KEY)]), TokenRules(("HS256",)), time)
+    )
     assert "role" in refused(gateway_tokens, session_token(role="admin"))
 
 
@@ -164,7 +169,9 @@ def test_a_shared_key_does_not_confuse_the_verifiers(time: Time) -> None:
 def test_any_text_is_refused(text: str) -> None:
     time = Time()
     sessions = VisitorSessions(KEY, time, ids().__next__)
-    gateway_tokens = GatewayTokens(sessions, TokenVerifier(KeyRing([hmac_key(SECRET)]), TokenRules(("HS256",)), time))
+    gateway_tokens = GatewayTokens(
+        sessions, PageTokens([], time), TokenVerifier(KeyRing([hmac_key(SECRET)]), TokenRules(("HS256",)), time)
+    )
     refused(gateway_tokens, text)
     head = base64url(b'{"alg":"HS256","kid":"callcenter-ws-session"}')
     refused(gateway_tokens, f"{head}.{text}.{text}")
