@@ -159,7 +159,7 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
     ),
     ("broker.chat_messages", "SESSION_BYTES", "bytes of the last messages of a chat", "the oldest are left out"),
     ("broker.chat_messages", "TENANT_BYTES", "the same for a tenant", "the oldest of all chats are left out"),
-    ("broker.state", "MAX_LASTING", "users of a tenant who are online in a snapshot", "the first one is left out"),
+    ("events.slot_table", "MAX_LASTING", "users of a tenant who are online in a snapshot", "the first one is left out"),
     ("statistics.period", "MAX_DAYS", "days of the period of ``GET /ws/statistics``", "400"),
     ("statistics.state", "MAX_CALLS", "calls of a tenant that its statistics follow", "the oldest one counts as lost"),
     (

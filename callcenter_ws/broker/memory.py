@@ -12,7 +12,6 @@ from callcenter_ws.broker.mailboxes import Mailboxes
 from callcenter_ws.broker.memory_figures import MemoryFigures
 from callcenter_ws.broker.retention import UNFOLDED_BYTES, UNFOLDED_EVENTS
 from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
-from callcenter_ws.broker.state import ENTITY_LIFETIME
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import EntityKey
@@ -20,6 +19,7 @@ from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.reconciliation import Reconciliation
+from callcenter_ws.events.slot_table import ENTITY_LIFETIME
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import (
     Deliver,

@@ -9,18 +9,7 @@ from callcenter_ws.events.catalogue import EntityKey, Slot
 from callcenter_ws.events.entity import NO_VERSION, Entity, SlotKey, Version
 from callcenter_ws.events.event import UNASSIGNED, Event
 from callcenter_ws.events.publication import Publication
-
-ENTITY_LIFETIME = 86_400.0
-"""Seconds after its last publication at which an entity without an end is removed from the state."""
-
-
-MAX_SLOTS = 50_000
-"""Publications in the state of one tenant; above that the entity longest unchanged is removed first."""
-
-
-MAX_LASTING = 50_000
-"""Lasting entities (users who are online) in the state of one tenant; above that the one longest unchanged is removed
-first."""
+from callcenter_ws.events.slot_table import ENTITY_LIFETIME, MAX_LASTING, MAX_SLOTS
 
 
 class State:

@@ -10,12 +10,13 @@ from callcenter_ws.broker.chats import CHAT_LIFETIME, ChatTable
 from callcenter_ws.broker.history import History
 from callcenter_ws.broker.recent_ids import MAX_CLIENT_IDS, WINDOW_SECONDS, RecentIds
 from callcenter_ws.broker.source_marks import SourceMarks, Verdict, changed, out_of_order, superseded
-from callcenter_ws.broker.state import ENTITY_LIFETIME, State
+from callcenter_ws.broker.state import State
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.reconciliation import Reconciliation
+from callcenter_ws.events.slot_table import ENTITY_LIFETIME
 
 
 class Stream:

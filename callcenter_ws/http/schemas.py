@@ -1,4 +1,4 @@
-"""``GET /schemas/``: the JSON Schemas of all events, without authentication."""
+"""``GET /schemas/``: the JSON Schemas of all events, and their effects on the snapshot, without authentication."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from callcenter_ws.events.message_schemas import message_schemas
+from callcenter_ws.events.slot_table import slot_table
 from callcenter_ws.http.responses import JsonNotFound, JsonResource, Response
 from callcenter_ws.runtime.json import JsonValue, encode_json
 from callcenter_ws.runtime.suggestions import did_you_mean
@@ -18,6 +19,9 @@ MAX_AGE_SECONDS = 3_600
 """Time for which a client may use a schema without asking again. They change with the version of the gateway only."""
 
 _CONTENT_TYPE = "application/schema+json"
+
+_SLOTS = "slots"
+"""The name of the table of effects on the snapshot; no event type has this name."""
 
 
 class _Document(JsonResource):
@@ -44,15 +48,18 @@ class _Document(JsonResource):
 @cache
 def _documents() -> dict[bytes, _Document]:
     schemas = message_schemas()
-    index = {"schemas": {name: f"/schemas/{name}" for name in schemas}}
-    documents: dict[bytes, _Document] = {b"": _Document(index, "application/json")}
+    index: JsonValue = {"schemas": {name: f"/schemas/{name}" for name in schemas}, "slots": f"/schemas/{_SLOTS}"}
+    documents = {
+        b"": _Document(index, "application/json"),
+        _SLOTS.encode(): _Document(slot_table(), "application/json"),
+    }
     for name, schema in schemas.items():
         documents[name.encode()] = _Document({"$id": f"/schemas/{name}", **schema})
     return documents
 
 
 class SchemasResource(Resource):
-    """Serves ``/schemas/``, an index, and ``/schemas/NAME``, the schema of the messages of an event type.
+    """Serves ``/schemas/``, an index, ``/schemas/NAME``, the schema of the messages of a type, and ``/schemas/slots``.
 
     The documents are made once for a process, before a gateway accepts connections: it takes tens of milliseconds.
     """

@@ -8,12 +8,13 @@ import pytest
 
 from callcenter_ws.broker import state as state_module
 from callcenter_ws.broker.history import History
-from callcenter_ws.broker.state import ENTITY_LIFETIME, State
+from callcenter_ws.broker.state import State
 from callcenter_ws.events.event import make_event
 from callcenter_ws.events.frames import PLAIN
 from callcenter_ws.events.principal import Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.redaction import View
+from callcenter_ws.events.slot_table import ENTITY_LIFETIME
 
 
 def publication(seq: int, type_: str = "alert", at: float = 0.0, **payload: Any) -> Publication:

@@ -107,3 +107,15 @@ def test_the_probable_name_of_an_unknown_schema_is_shown(world: HttpWorld) -> No
 @pytest.mark.parametrize("path", ["/schemas/nothing", "/schemas/alert/x", "/schemas/..", "/schemas/%00"])
 def test_another_path_is_not_found(world: HttpWorld, path: str) -> None:
     assert world.ask("GET", path).error == "not_found"
+
+
+def test_the_table_of_slots(world: HttpWorld) -> None:
+    assert "slots" not in CATALOGUE
+    assert world.ask("GET", "/schemas/").json["slots"] == "/schemas/slots"
+    response = world.ask("GET", "/schemas/slots")
+    assert (response.status, response.headers["content-type"]) == (200, "application/json")
+    assert response.json["types"]["queue.left"] == {
+        "kind": "call",
+        "entity": [["call_id", "unique_id"]],
+        "drops": "joined",
+    }

@@ -19,7 +19,17 @@ ROOT = Path(__file__).parent.parent.parent
 PLUGINS = {"twisted/plugins/callcenter_ws_plugin.py", "twisted/plugins/callcenter_bridge_plugin.py"}
 REQUIRED = {*PLUGINS, "callcenter_ws/py.typed", "callcenter_ws/demo/page/index.html", "callcenter_ws/demo/shift.txt.xz"}
 IGNORED = shutil.ignore_patterns(
-    ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist", "_build", "dropin.cache"
+    ".git",
+    ".venv*",
+    ".*_cache",
+    ".hypothesis",
+    "__pycache__",
+    "*.egg-info",
+    "build",
+    "dist",
+    "_build",
+    "dropin.cache",
+    "node_modules",
 )
 TIMEOUT_SECONDS = 600
 

@@ -16,11 +16,12 @@ from callcenter_ws.broker.history import History
 from callcenter_ws.broker.redis.codec import decode_publications
 from callcenter_ws.broker.redis.state_loader import READ_EVENTS, StateLoader
 from callcenter_ws.broker.redis.tenant_store import KnownEvent, StreamStatus, TenantStore
-from callcenter_ws.broker.state import ENTITY_LIFETIME, State
+from callcenter_ws.broker.state import State
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.slot_table import ENTITY_LIFETIME
 from callcenter_ws.interfaces import Deliver, Interrupted, Position
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.backoff import Backoff

@@ -21,7 +21,6 @@ from callcenter_ws.broker.sqlite.reading import CLOSED, read
 from callcenter_ws.broker.sqlite.restore import restore_presence, restore_revocations, restore_sources
 from callcenter_ws.broker.sqlite.tenant import HistoryLimits, TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
-from callcenter_ws.broker.state import ENTITY_LIFETIME
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.broker.submission import Outcome, SubmissionQueue
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -29,6 +28,7 @@ from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.slot_table import ENTITY_LIFETIME
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import (
     Deliver,

@@ -1,0 +1,75 @@
+// Builds dist/ and the copy that the gateway serves, and writes types/*.d.ts: node build.mjs. Prints the size by module.
+// With --check it writes nothing, lists the files that differ, and exits with status 1 if there are any.
+import { build } from "esbuild";
+import { mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const served = join(here, "../../callcenter_ws/pages/static/client.js");
+const check = process.argv.includes("--check");
+const version = JSON.parse(readFileSync(join(here, "package.json"), "utf8")).version;
+/** @type {Map<string, string | Uint8Array>} */
+const files = new Map();
+
+/** @param {string} name */
+async function bundle(name) {
+  const result = await build({
+    absWorkingDir: here,
+    entryPoints: [`src/${name}.js`],
+    bundle: true,
+    minify: true,
+    format: "esm",
+    charset: "utf8",
+    legalComments: "none",
+    // The oldest browsers that the manual names.
+    target: ["chrome85", "firefox90", "safari15.4"],
+    banner: { js: `/* callcenter-ws ${version}, MIT licence */` },
+    metafile: true,
+    write: false,
+  });
+  for (const output of Object.values(result.metafile.outputs)) {
+    const inputs = Object.entries(output.inputs).sort((a, b) => b[1].bytesInOutput - a[1].bytesInOutput);
+    for (const [path, { bytesInOutput }] of inputs) console.log(String(bytesInOutput).padStart(7), path);
+  }
+  return result.outputFiles[0].contents;
+}
+
+function types() {
+  const folder = mkdtempSync(join(here, "types-"));
+  try {
+    const tsc = join(here, "node_modules/typescript/bin/tsc");
+    const options = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", folder];
+    execFileSync(process.execPath, [tsc, "-p", here, ...options], { stdio: "inherit" });
+    for (const name of readdirSync(folder)) files.set(join(here, "types", name), readFileSync(join(folder, name)));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const code = await bundle("index");
+files.set(join(here, "dist/callcenter-ws-client.js"), code);
+files.set(served, code);
+types();
+console.log(`${code.length} bytes, ${gzipSync(code, { level: 9 }).length} with gzip`);
+
+let differs = false;
+for (const [path, content] of files) {
+  let present = null;
+  try {
+    present = readFileSync(path);
+  } catch {
+    // It does not exist yet.
+  }
+  if (present !== null && Buffer.compare(present, Buffer.from(content)) === 0) continue;
+  if (check) {
+    differs = true;
+    console.log(`differs: ${relative(here, path)}`);
+  } else {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content);
+  }
+}
+process.exitCode = differs ? 1 : 0;

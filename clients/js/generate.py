@@ -1,0 +1,80 @@
+"""Generates the files of the browser client that are made from the code: ``python clients/js/generate.py [--write]``.
+
+Without an option the command lists the files that differ from the code, and exits with status 1 if there are any; with
+``--write`` it updates them. ``tests/clients`` runs the same check.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent.parent))
+
+from callcenter_ws.errors import CLOSES  # noqa: E402 - the line above
+from callcenter_ws.events.slot_table import slot_table  # noqa: E402
+
+HEADER = "// Generated from the gateway's code by clients/js/generate.py. Do not edit.\n"
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    differing = [path for path, text in generated().items() if not path.exists() or path.read_text() != text]
+    if "--write" not in sys.argv[1:]:
+        for path in differing:
+            print(f"differs: {path.relative_to(HERE)}")
+        return 1 if differing else 0
+    for path in differing:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(generated()[path])
+    return 0
+
+
+def generated() -> dict[Path, str]:
+    """Return the text of each generated file."""
+    return {HERE / "src/slots.js": slots(), HERE / "src/closes.js": closes()}
+
+
+def slots() -> str:
+    """Return the table of slots; types with the same effect share one entry, for the size of the bundle."""
+    table = slot_table()
+    names: dict[str, list[str]] = {}
+    for name, effect in table["types"].items():
+        names.setdefault(json.dumps(effect), []).append(name)
+    effects = "".join(f'  ["{" ".join(types)}", {effect}],\n' for effect, types in names.items())
+    return (
+        f"{HEADER}\n"
+        "/**\n"
+        " * The effect of an event on the state; see `GET /schemas/slots`.\n"
+        " * @typedef {{kind: string, entity: string[][], keeps?: string, drops?: string, appends?: boolean,\n"
+        " *   while_true?: string, lasting?: boolean}} Effect\n"
+        " */\n\n"
+        "/** @type {[string, Effect][]} */\n"
+        f"export const EFFECTS = [\n{effects}];\n\n"
+        "/** @type {{[type: string]: string[]}} */\n"
+        f"export const FIGURES = {json.dumps(table['figures'])};\n\n"
+        f"export const LIFETIME_MS = {int(table['entity_lifetime_seconds'] * 1000)};\n"
+        f"export const MAX_SLOTS = {table['max_slots']};\n"
+        f"export const MAX_LASTING = {table['max_lasting']};\n"
+    )
+
+
+def closes() -> str:
+    """Return the table of close codes."""
+    rows = "".join(
+        f"  {int(code)}: {json.dumps({'name': entry.name, 'text': entry.text, 'reconnect': code.reconnect})},\n"
+        for code, entry in CLOSES.items()
+    )
+    return (
+        f"{HEADER}\n"
+        "/** @type {Readonly<{[code: number]: {name: string, text: string, reconnect: boolean}}>} */\n"
+        f"export const CLOSES = {{\n{rows}}};\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

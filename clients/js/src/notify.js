@@ -1,0 +1,133 @@
+// Notifications of changes, at most once a frame.
+
+/** @template {Record<string, any>} Names */
+export class Emitter {
+  /** @type {Map<keyof Names, Set<(value: any) => void>>} */
+  #callbacks = new Map();
+  #failed;
+
+  /** @param {(error: unknown) => void} failed is told of what a callback throws. */
+  constructor(failed) {
+    this.#failed = failed;
+  }
+
+  /**
+   * @template {keyof Names} Name
+   * @param {Name} name
+   * @param {(value: Names[Name]) => void} callback
+   * @param {{signal?: AbortSignal}} [options]
+   * @returns {() => void} removes the callback.
+   */
+  on(name, callback, { signal } = {}) {
+    // A function of its own: the same callback may be added twice.
+    /** @param {Names[Name]} value */
+    const call = (value) => callback(value);
+    const callbacks = this.#callbacks.get(name) ?? new Set();
+    this.#callbacks.set(name, callbacks);
+    const remove = () => void callbacks.delete(call);
+    if (!signal?.aborted) callbacks.add(call);
+    signal?.addEventListener("abort", remove, { once: true });
+    return remove;
+  }
+
+  /**
+   * @template {keyof Names} Name
+   * @param {Name} name
+   * @param {Names[Name]} value
+   */
+  emit(name, value) {
+    for (const callback of [...(this.#callbacks.get(name) ?? [])]) {
+      try {
+        callback(value);
+      } catch (error) {
+        this.#failed(error);
+      }
+    }
+  }
+}
+
+/** @typedef {{kinds: Set<string>, keys: Set<string>}} Change */
+
+/** @param {() => void} flush */
+function schedule(flush) {
+  if (typeof document === "undefined") setTimeout(flush, 0);
+  else if (document.visibilityState === "visible") requestAnimationFrame(flush);
+  else setTimeout(flush, 250);
+}
+
+/** Collects changes and tells of them once a frame; runs selectors and tells of those that changed. */
+export class Notifier {
+  /** @type {Set<string>} */
+  #keys = new Set();
+  #isScheduled = false;
+  #isRebuilt = false;
+  /** @type {Set<() => void>} */
+  #watches = new Set();
+  #changed;
+  #failed;
+  #schedule;
+
+  /**
+   * @param {(change: Change) => void} changed
+   * @param {(error: unknown) => void} failed
+   * @param {(flush: () => void) => void} [scheduler]
+   */
+  constructor(changed, failed, scheduler = schedule) {
+    this.#changed = changed;
+    this.#failed = failed;
+    this.#schedule = scheduler;
+  }
+
+  /**
+   * Tell of these keys in the next frame. With `always`, selectors run even if there are none.
+   * @param {Iterable<string>} keys
+   * @param {boolean} [always]
+   */
+  add(keys, always = false) {
+    for (const key of keys) this.#keys.add(key);
+    this.#isRebuilt ||= always;
+    if (this.#isScheduled || !(this.#keys.size || this.#isRebuilt)) return;
+    this.#isScheduled = true;
+    this.#schedule(() => this.flush());
+  }
+
+  /** Tell of what was collected. */
+  flush() {
+    this.#isScheduled = this.#isRebuilt = false;
+    const keys = this.#keys;
+    this.#keys = new Set();
+    for (const run of [...this.#watches]) run();
+    if (keys.size) this.#changed({ kinds: new Set([...keys].map((key) => JSON.parse(key)[0])), keys });
+  }
+
+  /**
+   * Call back with what `select` returns, now and whenever it changes.
+   * @template T
+   * @param {() => T} select
+   * @param {(value: T, before: T | undefined) => void} callback
+   * @param {{equal?: (one: T, other: T) => boolean, signal?: AbortSignal}} [options]
+   * @returns {() => void} ends it.
+   */
+  watch(select, callback, { equal = Object.is, signal } = {}) {
+    /** @type {{value: T} | undefined} */
+    let known;
+    const run = () => {
+      try {
+        const value = select();
+        if (known && equal(known.value, value)) return;
+        const before = known?.value;
+        known = { value };
+        callback(value, before);
+      } catch (error) {
+        this.#failed(error);
+      }
+    };
+    const remove = () => void this.#watches.delete(run);
+    if (!signal?.aborted) {
+      this.#watches.add(run);
+      run();
+    }
+    signal?.addEventListener("abort", remove, { once: true });
+    return remove;
+  }
+}
