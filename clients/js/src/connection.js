@@ -1,0 +1,488 @@
+/** One socket with everything that keeps it: tokens, back-off, heartbeat, drain. In several tabs, the leading one has it. */
+
+import { backoff } from "./backoff.js";
+import { CLOSES } from "./closes.js";
+import { Heartbeat } from "./heartbeat.js";
+import { TokenRefused } from "./tokens.js";
+
+/** @typedef {import("./stream.js").Message} Message */
+/** @typedef {{code: number | string, name: string, text: string}} Reason */
+/**
+ * @typedef {{state: "connecting" | "catching_up" | "live" | "stale" | "offline" | "stopped", since: number,
+ *   offline_since: number | null, retry_at: number | null, attempt: number, reason: Reason | null}} LinkStatus
+ * Times are those of the gateway's clock, in Unix milliseconds.
+ */
+/**
+ * @typedef {{receive: (message: Message) => void, status: (status: LinkStatus) => void, serverTime: () => number,
+ *   token: (reason: "connect" | "expiring" | "retry") => Promise<string | null>,
+ *   position: () => import("./stream.js").Position | null, clock: (serverTime: string, rtt: number | null) => void,
+ *   log: (level: string, text: string, fields?: object) => void}} Host
+ */
+/**
+ * @typedef {{url: string, tenant?: string, events?: string[], queues?: string[], acknowledge: "auto" | "manual" | false,
+ *   heartbeat: {idleMs: number, answerMs: number}}} LinkOptions
+ */
+
+const SUBPROTOCOL = "callcenter.v1";
+const FIRST_FINAL_CLOSE = 4500;
+const TICK_MS = 1000;
+const OPEN_TIMEOUT_MS = 10000;
+/** A connection that was live for this long was a success: the next failure begins with the shortest delay. */
+const STABLE_MS = 10000;
+const ONLINE_SPREAD_MS = 1000;
+const EXTENDED_TIMEOUT_MS = 10000;
+const FIRST_RENEWAL_MS = 5000;
+const MAX_RENEWAL_MS = 20000;
+const DIAGNOSE_AFTER = 3;
+/** By how much the heartbeat waits longer while the client catches up. */
+const CATCHING_UP_PATIENCE = 6;
+/** Sent messages whose answers are awaited, to name the one because of which the gateway closed. */
+const MAX_SENT = 300;
+
+export class Connection {
+  #host;
+  #options;
+  #env;
+  /** @type {any} */
+  #socket = null;
+  /** @type {Heartbeat | null} */
+  #heartbeat = null;
+  /** @type {Record<string, any>} */
+  #timers = {};
+  /** Counts attempts, so that what belongs to an earlier one is recognized. */
+  #generation = 0;
+  #connecting = false;
+  #attempt = 0;
+  #unopened = 0;
+  /** When the connection became live. @type {number | null} */
+  #liveAt = null;
+  #needsSnapshot = false;
+  /** The `error` that came last, if nothing came after it. @type {any} */
+  #refusal = null;
+  /** Monotonic time before which not to connect, because the gateway asked for it. */
+  #notBefore = 0;
+  /** When a node that is stopping is left, on the gateway's clock. */
+  #drainEnds = 0;
+  /** When the last ping was sent, and its number. @type {{id: string, at: number} | null} */
+  #ping = null;
+  #pings = 0;
+  /** Sizes of messages that are not answered. @type {Map<string, number>} */
+  #sent = new Map();
+  /** @type {LinkStatus} */
+  status;
+
+  /**
+   * @param {Host} host
+   * @param {LinkOptions} options
+   * @param {import("./env.js").Env} env
+   * @param {LinkStatus} [before] the status of the connection that this one replaces
+   */
+  constructor(host, options, env, before) {
+    this.#host = host;
+    this.#options = options;
+    this.#env = env;
+    const since = host.serverTime();
+    this.status = before
+      ? { ...before, state: "offline", since: before.state === "offline" ? before.since : since, retry_at: null }
+      : { state: "connecting", since, offline_since: since, retry_at: null, attempt: 0, reason: null };
+    this.status.offline_since ??= since;
+  }
+
+  /** Connect, unless it was stopped before. */
+  start() {
+    if (this.#generation) return;
+    this.#host.status(this.status);
+    this.#connect("connect");
+  }
+
+  /** Send a message if there is a connection. @param {any} frame @returns {boolean} */
+  send(frame) {
+    if (this.#socket?.readyState !== 1) return false;
+    const text = JSON.stringify(frame);
+    this.#socket.send(text);
+    if (typeof frame.id === "string") {
+      this.#sent.set(frame.id, text.length);
+      if (this.#sent.size > MAX_SENT) this.#sent.delete(/** @type {string} */ (this.#sent.keys().next().value));
+    }
+    return true;
+  }
+
+  /** Find out whether the line is alive; without a connection, make one now unless the gateway asked to wait. */
+  probe() {
+    if (this.#heartbeat) this.#act(this.#heartbeat.wake(this.#env.now()));
+    else if (this.#timers.retry && this.#env.now() >= this.#notBefore) this.#connect("retry");
+  }
+
+  /** Look at the time. Timers of hidden tabs are late: whatever else happens may call this, too. */
+  tick() {
+    if (this.#heartbeat) this.#act(this.#heartbeat.tick(this.#env.now(), this.#env.wall(), this.#patience()));
+  }
+
+  /** Let the line be watched more closely. @param {{idleMs: number, answerMs: number}} limits */
+  limit(limits) {
+    this.#options.heartbeat = {
+      idleMs: Math.min(limits.idleMs, this.#options.heartbeat.idleMs),
+      answerMs: Math.min(limits.answerMs, this.#options.heartbeat.answerMs),
+    };
+    this.#heartbeat?.limit(limits);
+  }
+
+  /** Connect after a short random time: the network is back. */
+  online() {
+    if (this.#timers.retry && this.#env.now() >= this.#notBefore) {
+      this.#after("retry", this.#env.random() * ONLINE_SPREAD_MS, () => this.#connect("retry"));
+    } else {
+      this.probe();
+    }
+  }
+
+  /** Close for good. @param {Reason | null} reason without one, `status` is not told: another tab goes on */
+  stop(reason) {
+    this.#generation += 1;
+    this.#connecting = false;
+    this.#drop(1000);
+    if (reason) this.#set("stopped", { reason, retry_at: null });
+  }
+
+  // ---- Connecting ----
+
+  /** @param {"connect" | "retry"} reason */
+  async #connect(reason) {
+    const generation = ++this.#generation;
+    this.#cancel("retry");
+    this.#cancel("drain");
+    this.#connecting = true;
+    let token;
+    try {
+      token = await this.#host.token(reason);
+    } catch (error) {
+      if (generation !== this.#generation) return;
+      this.#connecting = false;
+      if (error instanceof TokenRefused) this.stop(signedOut(error));
+      // The connection of a node that is stopping may still live.
+      else if (!this.#socket) this.#retry({ code: "no_token", name: "no_token", text: messageOf(error) });
+      else this.#retryDrained();
+      return;
+    }
+    if (generation !== this.#generation) return;
+    this.#connecting = false;
+    this.#open(token);
+  }
+
+  /** @param {string | null} token */
+  #open(token) {
+    this.#drop(1000);
+    this.#refusal = null;
+    if (this.#subscribesLater()) this.#receiveOwn("reset", { reason: "subscribed_later" });
+    let socket;
+    try {
+      socket = new this.#env.WebSocket(this.#address(), token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL]);
+    } catch (error) {
+      // An address that no browser accepts: mixed content, or a policy of the page. Its text names no token.
+      this.#retry({ code: "no_socket", name: "no_socket", text: `the browser refuses to connect (${nameOf(error)})` });
+      return;
+    }
+    this.#socket = socket;
+    socket.onopen = () => this.#opened();
+    socket.onmessage = (/** @type {any} */ { data }) => this.#receive(socket, data);
+    socket.onclose = (/** @type {any} */ close) => this.#closed(close.code, close.reason);
+    this.#after("open", OPEN_TIMEOUT_MS, () => this.#lost("the gateway does not answer"));
+  }
+
+  #opened() {
+    this.#cancel("open");
+    this.#unopened = 0;
+    this.#heartbeat = new Heartbeat(this.#options.heartbeat, this.#env.now(), this.#env.wall());
+    this.#tickLater();
+  }
+
+  #tickLater() {
+    this.#after("tick", TICK_MS, () => {
+      this.tick();
+      if (this.#heartbeat) this.#tickLater();
+    });
+  }
+
+  #address() {
+    const { url, tenant, events, queues, acknowledge } = this.#options;
+    const address = new URL(url);
+    const position = this.#host.position();
+    const query = address.searchParams;
+    if (tenant) query.set("tenant_id", tenant);
+    if (events) query.set("events", events.join());
+    const named = queues?.filter((queue) => !queue.includes(","));
+    if (named?.length) query.set("queues", named.join());
+    if (acknowledge) query.set("ack", "1");
+    if (position) {
+      query.set("epoch", position.epoch);
+      query.set("seq", String(position.seq));
+    } else if (!this.#subscribesLater()) {
+      query.set("snapshot", "1");
+    }
+    return address.href;
+  }
+
+  /** Whether a queue cannot be named in the URL: a replay before `subscribe` would not be complete. */
+  #subscribesLater() {
+    return Boolean(this.#options.queues?.some((queue) => queue.includes(",")));
+  }
+
+  // ---- Receiving ----
+
+  /** @param {any} socket @param {any} data */
+  #receive(socket, data) {
+    if (socket !== this.#socket) return;
+    const message = parse(data);
+    if (!message) {
+      this.#host.log("error", "the gateway sent a message that is no JSON object");
+      this.#lost("the gateway sent a message that cannot be read");
+      return;
+    }
+    this.#heartbeat?.received(this.#env.now());
+    if (message.in_reply_to !== undefined) this.#sent.delete(message.in_reply_to);
+    // Why the gateway closes, if it closes now.
+    this.#refusal = message.type === "error" && message.in_reply_to === undefined ? message.payload : null;
+    if (message.type === "welcome") this.#host.clock(message.payload.server_time, null);
+    if (message.type === "pong") this.#pong(message);
+    this.#host.receive(message);
+    // What the page did with it may have closed the socket.
+    if (socket !== this.#socket) return;
+    if (this.status.state === "stale") this.#set(this.#liveAt === null ? "catching_up" : "live");
+    if (message.seq === undefined) this.#control(message);
+  }
+
+  /** @param {Message} message */
+  #pong({ payload, in_reply_to }) {
+    const rtt = this.#ping?.id === in_reply_to ? this.#env.now() - /** @type {any} */ (this.#ping).at : null;
+    this.#host.clock(payload.server_time, rtt);
+  }
+
+  /** @param {Message} message */
+  #control({ type, payload, in_reply_to }) {
+    switch (type) {
+      case "welcome":
+        this.#set("catching_up");
+        if (this.#subscribesLater()) this.send({ type: "subscribe", id: "subscribe", payload: { queues: this.#options.queues } });
+        break;
+      case "subscribed":
+        if (in_reply_to === "subscribe") this.send({ type: "snapshot" });
+        break;
+      case "resumed":
+        if (!this.#needsSnapshot) this.#caughtUp();
+        break;
+      case "snapshot":
+        this.#needsSnapshot = false;
+        this.#caughtUp();
+        break;
+      case "reset":
+        this.#rebuild();
+        break;
+      case "gap":
+        if (payload.reason === "mailbox") break;
+        this.#rebuild();
+        if (payload.reason !== "history_exceeded") this.send({ type: "snapshot" });
+        break;
+      case "drain": {
+        // Until then the node sends events; it closes the socket at about that time.
+        const delay = payload.reconnect_after_ms ?? 0;
+        this.#drainEnds = this.#host.serverTime() + delay;
+        this.#after("drain", delay, () => this.#connect("retry"));
+        break;
+      }
+      case "session.expiring":
+        this.#renew(FIRST_RENEWAL_MS);
+        break;
+      case "session.extended":
+        this.#cancel("renew");
+    }
+  }
+
+  #caughtUp() {
+    this.#liveAt ??= this.#env.now();
+    this.#set("live", { offline_since: null, retry_at: null, attempt: 0, reason: null });
+  }
+
+  #rebuild() {
+    this.#needsSnapshot = true;
+    this.#liveAt = null;
+    this.#set("catching_up");
+  }
+
+  /** While a large snapshot is received over a slow line, no answer can overtake it. */
+  #patience() {
+    return this.#liveAt === null ? CATCHING_UP_PATIENCE : 1;
+  }
+
+  /** @param {"ping" | "stale" | "dead" | null} what */
+  #act(what) {
+    if (what === "dead") {
+      this.#lost("the line is dead: the gateway did not answer");
+    } else if (what) {
+      this.#ping = { id: `ping:${++this.#pings}`, at: this.#env.now() };
+      this.send({ type: "ping", id: this.#ping.id });
+      if (what === "stale" && this.status.state !== "stale") this.#set("stale");
+    }
+  }
+
+  /** Ask for a token in place of the one that expires. @param {number} delay until the next try, if this one fails */
+  async #renew(delay) {
+    const socket = this.#socket;
+    const again = () => this.#after("renew", delay, () => this.#renew(Math.min(2 * delay, MAX_RENEWAL_MS)));
+    let token;
+    try {
+      token = await this.#host.token("expiring");
+    } catch (error) {
+      if (socket !== this.#socket) return;
+      if (error instanceof TokenRefused) return this.stop(signedOut(error));
+      this.#host.log("warning", "no token in place of the one that expires", { error: messageOf(error) });
+      return again();
+    }
+    if (socket !== this.#socket || !token) return;
+    this.send({ type: "auth", id: "auth", payload: { token } });
+    this.#after("renew", EXTENDED_TIMEOUT_MS, again);
+  }
+
+  // ---- Losing the connection ----
+
+  /** @param {number} code @param {string} text */
+  #closed(code, text) {
+    const opened = this.#heartbeat !== null;
+    const drained = this.#timers.drain !== undefined;
+    const entry = CLOSES[code];
+    const refusal = this.#refusal;
+    const reason = { code, name: entry?.name ?? "closed", text: refusal?.message || entry?.text || text || "closed" };
+    if (code === 1009) this.#refuseLargest(reason.text);
+    const { retry_after_ms: retryAfter } = refusal ?? {};
+    this.#drop(null, drained);
+    if (code >= FIRST_FINAL_CLOSE) return this.stop(reason);
+    if (drained || this.#connecting) return this.#waitForDrain(drained, reason);
+    if (code === 4005 && this.#attempt === 0) {
+      this.#attempt = 1;
+      this.#set("offline", { reason });
+      return void this.#connect("retry");
+    }
+    if (!opened && ++this.#unopened % DIAGNOSE_AFTER === 0) this.#diagnose();
+    this.#retry(reason, retryAfter);
+  }
+
+  /** Abandon a socket that does not answer. Its `onclose` may come a minute later. @param {string} text */
+  #lost(text) {
+    const drained = this.#timers.drain !== undefined;
+    this.#drop(1000, drained);
+    const reason = { code: 1006, name: "abnormal", text };
+    if (drained || this.#connecting) this.#waitForDrain(drained, reason);
+    else this.#retry(reason);
+  }
+
+  /** @param {boolean} drained @param {Reason} reason */
+  #waitForDrain(drained, reason) {
+    this.#set("offline", { reason, retry_at: drained ? this.#drainEnds : null });
+  }
+
+  /** @param {Reason} reason @param {number} [retryAfterMs] */
+  #retry(reason, retryAfterMs = 0) {
+    const delay = backoff(this.#attempt, this.#env.random, retryAfterMs);
+    this.#attempt += 1;
+    this.#notBefore = retryAfterMs ? this.#env.now() + delay : 0;
+    this.#set("offline", { reason, attempt: this.#attempt, retry_at: this.#host.serverTime() + delay });
+    this.#after("retry", delay, () => this.#connect("retry"));
+  }
+
+  /** Try again while the socket of a stopping node is open. */
+  #retryDrained() {
+    this.#after("drain", backoff(this.#attempt++, this.#env.random), () => this.#connect("retry"));
+  }
+
+  /** Have the request refused because of which the gateway closed: the largest that is not answered. @param {string} message */
+  #refuseLargest(message) {
+    const [largest] = [...this.#sent].sort((a, b) => b[1] - a[1]);
+    if (largest) this.#receiveOwn("error", { code: "too_large", message }, largest[0]);
+  }
+
+  /**
+   * Let go of the socket and of its timers.
+   *
+   * @param {number | null} code with which to close it; null: it is closed
+   * @param {boolean} [drained] keep the time at which to connect to another node
+   */
+  #drop(code, drained = false) {
+    const socket = this.#socket;
+    for (const name of Object.keys(this.#timers)) if (name !== "drain" || !drained) this.#cancel(name);
+    if (this.#liveAt !== null && this.#env.now() - this.#liveAt >= STABLE_MS) this.#attempt = 0;
+    this.#socket = this.#heartbeat = this.#liveAt = this.#ping = null;
+    this.#needsSnapshot = false;
+    this.#sent.clear();
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    if (code !== null) socket.close(code);
+  }
+
+  /** Find out whether the gateway refuses pages of this site, which a browser does not tell. */
+  async #diagnose() {
+    const url = this.#address().replace(/^ws/, "http").replace(/\?.*/, "");
+    const answers = (/** @type {object} */ options) =>
+      this.#env.fetch(url, { cache: "no-store", credentials: "omit", ...options }).then(() => true, () => false);
+    if (!(await answers({ mode: "no-cors" })) || (await answers({})) || this.status.state !== "offline") return;
+    const origin = this.#env.base ? new URL(this.#env.base).origin : "the page's origin";
+    const text = `the gateway answers, but refuses pages of this site: list ${origin} in web.allowed_origins`;
+    this.#set("offline", { reason: { code: "origin_refused", name: "origin_refused", text } });
+  }
+
+  /**
+   * Have a message received that the gateway would send if it knew.
+   *
+   * @param {string} type
+   * @param {object} payload
+   * @param {string} [in_reply_to]
+   */
+  #receiveOwn(type, payload, in_reply_to) {
+    this.#host.receive({ type, timestamp: new Date(this.#host.serverTime()).toISOString(), payload, in_reply_to });
+  }
+
+  // ---- State and timers ----
+
+  /** @param {LinkStatus["state"]} state @param {Partial<LinkStatus>} [changes] */
+  #set(state, changes = {}) {
+    const now = this.#host.serverTime();
+    const since = state === this.status.state ? this.status.since : now;
+    this.status = { ...this.status, state, since, ...changes };
+    if (state === "offline" || state === "stopped") this.status.offline_since ??= now;
+    this.#host.status(this.status);
+  }
+
+  /** @param {string} name @param {number} ms @param {() => void} callback */
+  #after(name, ms, callback) {
+    this.#cancel(name);
+    this.#timers[name] = this.#env.setTimeout(() => {
+      delete this.#timers[name];
+      callback();
+    }, ms);
+  }
+
+  /** @param {string} name */
+  #cancel(name) {
+    this.#env.clearTimeout(this.#timers[name]);
+    delete this.#timers[name];
+  }
+}
+
+/** @param {Error} error @returns {Reason} */
+function signedOut(error) {
+  return { code: "signed_out", name: "signed_out", text: error.message };
+}
+
+/** @param {unknown} error */
+const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
+/** @param {any} error */
+const nameOf = (error) => error?.name ?? "Error";
+
+/** @param {any} data @returns {Message | null} */
+function parse(data) {
+  try {
+    const message = JSON.parse(data);
+    return typeof message?.type === "string" ? message : null;
+  } catch {
+    return null;
+  }
+}
