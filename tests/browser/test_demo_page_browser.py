@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import DEADLINE, Deadline, Demo, Process, free_port, run
-from websockets.sync.client import connect
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--remote-debugging-port=0",
-)
+from browser_driver import Context, Tab
+from processes import Demo, free_port, run
 
 VIP = "<i>vip</i>"
 RULE = "<b>calls wait</b>"
@@ -42,69 +26,6 @@ metric = "calls_waiting"
 raise = {{ above = 0, for = 0 }}
 clear = {{ at_most = 0, for = 0 }}
 """
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-
-class Page:
-    """A page of the browser, driven over the Chrome DevTools Protocol."""
-
-    def __init__(self, url: str) -> None:
-        # Not as a context manager: the fixture closes it.
-        self._socket = connect(url, max_size=None, open_timeout=DEADLINE, legacy=True)
-        self._calls = 0
-        self.errors: list[str] = []
-        for domain in ("Page", "Runtime", "Log"):
-            self.call(f"{domain}.enable")
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call a method of the protocol and return its result."""
-        self._calls += 1
-        self._socket.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
-        deadline = Deadline()
-        while True:
-            message = json.loads(self._socket.recv(timeout=deadline.remaining()))
-            if message.get("id") == self._calls:
-                assert "error" not in message, message
-                result: dict[str, Any] = message["result"]
-                return result
-            self._note(message)
-
-    def _note(self, message: dict[str, Any]) -> None:
-        if message["method"] == "Runtime.exceptionThrown":
-            self.errors.append(json.dumps(message["params"]))
-        elif message["method"] == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
-            self.errors.append(message["params"]["entry"]["text"])
-
-    def evaluate(self, expression: str) -> Any:
-        """Return the value of an expression; a promise is awaited."""
-        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def wait_for(self, condition: str) -> Any:
-        """Wait in the page until an expression is true there, and return its value."""
-        milliseconds = int(DEADLINE * 1000)
-        value = self.evaluate(
-            f"""new Promise((resolve) => {{
-                const end = performance.now() + {milliseconds - 1000};
-                const check = () => {{
-                    const value = {condition};
-                    if (value || performance.now() > end) resolve(value);
-                    else setTimeout(check, 20);
-                }};
-                check();
-            }})"""
-        )
-        assert value, f"waited for {condition}\n{self.evaluate('document.body.innerText')}"
-        return value
-
-    def text(self, selector: str) -> str:
-        text: str = self.evaluate(f"document.querySelector({json.dumps(selector)}).textContent")
-        return text
 
 
 @pytest.fixture(scope="module")
@@ -139,33 +60,11 @@ def restartable(folder: Path) -> Iterator[RestartableDemo]:
 
 
 @pytest.fixture(scope="module")
-def chromium(folder: Path) -> Iterator[str]:
-    """The DevTools URL of the only, empty page of a browser."""
-    profile = folder / "profile"
-    browser = Process([str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"], {"HOME": str(folder)})
-    try:
-        endpoint = browser.expect(r"DevTools listening on (ws://127.0.0.1:\d+)(/\S+)")
-        with urllib.request.urlopen(endpoint[1].replace("ws:", "http:") + "/json/list", timeout=DEADLINE) as answer:
-            (page,) = (target for target in json.load(answer) if target["type"] == "page")
-        yield page["webSocketDebuggerUrl"]
-        with connect(endpoint[1] + endpoint[2], open_timeout=DEADLINE) as control:
-            control.send(json.dumps({"id": 1, "method": "Browser.close"}))
-            control.recv(timeout=DEADLINE)
-        browser.wait()
-    finally:
-        browser.stop(signal.SIGKILL)
+def page(context: Context, restartable: RestartableDemo) -> Tab:
+    return context.open(restartable.demo.url())
 
 
-@pytest.fixture(scope="module")
-def page(chromium: str, restartable: RestartableDemo) -> Iterator[Page]:
-    page = Page(chromium)
-    page.call("Page.navigate", url=restartable.demo.url())
-    page.wait_for("location.protocol === 'http:' && document.readyState === 'complete'")
-    yield page
-    page.close()
-
-
-def test_the_page_connects_and_shows_events(page: Page) -> None:
+def test_the_page_connects_and_shows_events(page: Tab) -> None:
     page.wait_for("document.body.dataset.link === 'live'")
     assert page.text("#link-text") == "Connected as supervisor"
     assert (page.text("#tenant"), page.text("#user")) == ("demo", "supervisor-01 (supervisor)")
@@ -177,7 +76,7 @@ def test_the_page_connects_and_shows_events(page: Page) -> None:
     assert page.errors == []
 
 
-def test_an_alert_is_shown_as_text(page: Page, restartable: RestartableDemo) -> None:
+def test_an_alert_is_shown_as_text(page: Tab, restartable: RestartableDemo) -> None:
     restartable.emit("alert", {"title": "<img src=x onerror=alert(1)>", "message": "<b>now</b>", "severity": "warning"})
     page.wait_for("!document.querySelector('#alert').hidden")
     assert page.text("#alert") == "<img src=x onerror=alert(1)>: <b>now</b>"
@@ -195,7 +94,7 @@ def of_queue(name: str) -> str:
     )
 
 
-def test_the_derived_figures_are_shown_as_text(page: Page, restartable: RestartableDemo) -> None:
+def test_the_derived_figures_are_shown_as_text(page: Tab, restartable: RestartableDemo) -> None:
     ada = {"user_id": "ada", "username": "ada", "extension": "ada"}
     restartable.emit("agent.login", {**ada, "state": "available"})
     restartable.emit("queue.member.added", {"queue_name": VIP, **ada})
@@ -208,9 +107,7 @@ def test_the_derived_figures_are_shown_as_text(page: Page, restartable: Restarta
     assert page.errors == []
 
 
-def test_an_alert_is_shown_until_it_is_cleared_and_can_be_acknowledged(
-    page: Page, restartable: RestartableDemo
-) -> None:
+def test_an_alert_is_shown_until_it_is_cleared_and_can_be_acknowledged(page: Tab, restartable: RestartableDemo) -> None:
     restartable.emit("queue.joined", {"queue_name": VIP, "unique_id": "third"})
     page.wait_for("document.querySelectorAll('.raised').length === 1")
     assert page.text(".raised strong") == f"{VIP}: {RULE}"
@@ -232,7 +129,7 @@ def test_an_alert_is_shown_until_it_is_cleared_and_can_be_acknowledged(
     assert page.errors == []
 
 
-def test_as_a_wallboard_the_page_does_not_receive_callers(page: Page, restartable: RestartableDemo) -> None:
+def test_as_a_wallboard_the_page_does_not_receive_callers(page: Tab, restartable: RestartableDemo) -> None:
     page.evaluate("document.querySelector('input[value=wallboard]').click()")
     page.wait_for("document.querySelector('#link-text').textContent === 'Connected as wallboard'")
     assert page.text("#user") == "wallboard-01 (wallboard)"
@@ -252,7 +149,7 @@ def test_as_a_wallboard_the_page_does_not_receive_callers(page: Page, restartabl
 
 @pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_the_page_reconnects_after_a_restart_of_the_gateway(
-    page: Page, restartable: RestartableDemo, way: signal.Signals
+    page: Tab, restartable: RestartableDemo, way: signal.Signals
 ) -> None:
     page.wait_for("document.body.dataset.link === 'live' && document.querySelector('#seq').textContent !== '-'")
     epoch = page.text("#epoch")
