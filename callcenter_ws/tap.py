@@ -29,10 +29,11 @@ from callcenter_ws.demo.page import demo_page
 from callcenter_ws.demo.service import SimulatorProcess
 from callcenter_ws.demo.settings import demo_settings, page_hosts, page_url
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
-from callcenter_ws.demo.tokens import DemoTokens, announcement, ready_made_tokens
+from callcenter_ws.demo.tokens import DemoTokens, announcement, demo_subjects, ready_made_tokens
 from callcenter_ws.gateway.descriptors import raise_descriptor_limit
 from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
+from callcenter_ws.http.session import DemoSignIn
 from callcenter_ws.ops.reload_outcome import RecordedReload
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
@@ -208,7 +209,8 @@ def _controlled(
 def _gateway(reactor: Reactor, options: Options) -> GatewayService:
     settings, demo = options.settings, options.demo
     page = _demo_page(demo) if settings.web.demo else {}
-    service = GatewayService(reactor, settings, extra_resources=page, handoff=options.handoff)
+    sign_in = None if demo is None else DemoSignIn(demo_subjects(demo), page_hosts(demo.url))
+    service = GatewayService(reactor, settings, extra_resources=page, handoff=options.handoff, demo=sign_in)
     if demo is not None:
         _sender(reactor, demo, is_exchange=bool(options["exchange"])).setServiceParent(service)
         # After the start: a port that cannot be opened ends the start, and then no address must be announced.

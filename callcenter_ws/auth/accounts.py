@@ -1,8 +1,32 @@
-"""Signing in at the pages that the gateway serves: users, their sessions, and screens that are paired."""
+"""Accounts: signing in at the pages that the gateway serves.
+
+The store has digests only: of the cookie of a session, of the code and the secret of a screen that waits, and of
+passwords.
+"""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from callcenter_ws.auth.account_rules import digest_of, normal_name
+from callcenter_ws.auth.page_tokens import PageTokens
+from callcenter_ws.auth.pairing_codes import new_code
+from callcenter_ws.auth.passwords import PasswordChecks, dummy_record
+from callcenter_ws.auth.sign_in_tries import OpenCodes, SignInTries
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.interfaces import AccountStore, PairingRecord, SessionKind, SessionRecord, UserRecord
+from callcenter_ws.runtime.clock import Clock
+
+PAIRING_SECONDS = 600.0
+"""Seconds for which a screen shows its code."""
+
+USED_SHARE = 20
+"""The use of a session is stored when a part of its lifetime has passed: one in so many."""
 
 
 @dataclass(slots=True)
@@ -17,3 +41,238 @@ class SignInRules:
     lifetime: float
     screen_lifetime: float
     failed_per_name: int
+
+    def lifetime_of(self, kind: SessionKind) -> float:
+        """Return the lifetime of a session after its last use."""
+        return self.screen_lifetime if kind == "screen" else self.lifetime
+
+
+class NewSession(NamedTuple):
+    """A session and its cookie, which is nowhere else."""
+
+    session: SessionRecord
+    cookie: str
+
+
+class SignedIn(NamedTuple):
+    """A token of a session, and when it ends (Unix seconds)."""
+
+    session: SessionRecord
+    token: str
+    expires_at: int
+
+
+class Pairing(NamedTuple):
+    """What a screen shows, and the secret with which it asks whether it was approved."""
+
+    code: str
+    poll: str
+    expires_at: float
+
+
+class Subject(NamedTuple):
+    """Whom the tokens of a session are for."""
+
+    tenant_id: str
+    user_id: str
+    role: str
+    display_name: str
+    queues: tuple[str, ...] | None
+
+
+class Accounts:
+    """Signs people and screens in, and gives their sessions tokens.
+
+    Args:
+        store: where users and sessions are; None: the store of this gateway cannot hold them, so signing in is off.
+        revoked_until: returns until which ``iat`` the tokens of a user are refused; None if they are not.
+
+    Attributes:
+        tokens: signs the tokens.
+        outcomes: how often something ended how, for the metrics.
+    """
+
+    def __init__(
+        self,
+        store: AccountStore | None,
+        tokens: PageTokens,
+        passwords: PasswordChecks,
+        rules: SignInRules,
+        clock: Clock,
+        *,
+        revoked_until: Callable[[str, str], float | None],
+    ) -> None:
+        self._store = store
+        self.tokens = tokens
+        self._passwords = passwords
+        self._rules = rules
+        self._clock = clock
+        self._revoked_until = revoked_until
+        self._tries = SignInTries(clock.monotonic, lambda: rules.failed_per_name)
+        self._codes = OpenCodes(clock.monotonic, PAIRING_SECONDS)
+        self._dummy = dummy_record()
+        self.outcomes: dict[str, int] = {}
+
+    @property
+    def is_on(self) -> bool:
+        """Whether people can sign in."""
+        return self._store is not None and self.tokens.has_keys
+
+    @property
+    def store(self) -> AccountStore:
+        """The store.
+
+        Raises:
+            Refusal: ``signing_in_off``, with what is missing.
+        """
+        if self._store is None:
+            text = "signing in is not available with this store (store.url); it needs a file, or memory"
+            raise Refusal(ErrorCode.SIGNING_IN_OFF, text)
+        if not self.tokens.has_keys:
+            raise Refusal(ErrorCode.SIGNING_IN_OFF, "signing in is not set up at this gateway: set session.key_file")
+        return self._store
+
+    def count(self, outcome: str) -> None:
+        """Count an outcome."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+    # People
+
+    async def sign_in(self, name: str, password: str, network: str) -> NewSession:
+        """Open a session for a user with the right password.
+
+        Raises:
+            Refusal: ``wrong_password``, ``rate_limited``, ``try_later``, ``signing_in_off``, ``unavailable``.
+        """
+        store, name = self.store, normal_name(name)
+        self._tries.take(name)
+        try:
+            # A change that is made while the password is checked ends the session: it is older than the change.
+            now = self._clock.time()
+            user = await store.user(name)
+            record = self._dummy if user is None else user.password
+            is_right = await self._passwords.check(password, record, network)
+        except BaseException:
+            self._tries.give_back(name)
+            raise
+        if user is None or not is_right:
+            raise Refusal(ErrorCode.WRONG_PASSWORD)
+        self._tries.give_back(name)
+        return await self.open_session("person", _subject_of(user), now, name=name)
+
+    async def open_session(self, kind: SessionKind, subject: Subject, now: float, name: str = "") -> NewSession:
+        """Open a session.
+
+        Args:
+            now: the Unix time at which its subject was known.
+
+        Raises:
+            Refusal: ``overloaded``, ``signing_in_off``, ``unavailable``.
+        """
+        cookie = secrets.token_urlsafe(32)
+        session = SessionRecord(
+            id=digest_of(cookie),
+            public_id=secrets.token_hex(8),
+            kind=kind,
+            name=name,
+            **subject._asdict(),
+            created_at=now,
+            used_at=now,
+            expires_at=now + self._rules.lifetime_of(kind),
+        )
+        await self.store.save_session(session, now, create=True)
+        return NewSession(session, cookie)
+
+    async def open_demo_session(self, subject: Subject) -> NewSession:
+        """Open a session without a password; raises as ``open_session``."""
+        return await self.open_session("demo", subject, self._clock.time())
+
+    def seconds_of(self, session: SessionRecord) -> float:
+        """Return the seconds until a session ends unless it is used."""
+        return self._rules.lifetime_of(session.kind)
+
+    async def token(self, cookie: str) -> SignedIn:
+        """Return a token for the session with a cookie, with the present rights of its user.
+
+        Raises:
+            Refusal: ``signed_out`` if it has ended; ``try_later`` if the token would still be covered by a revocation;
+                ``signing_in_off``, ``unavailable``.
+        """
+        now = self._clock.time()
+        session = await self._present(await self.store.session(digest_of(cookie), now), now)
+        if session is None:
+            raise Refusal(ErrorCode.SIGNED_OUT)
+        until = self._revoked_until(session.tenant_id, session.user_id)
+        if until is not None and int(now) <= until:
+            text = "the user's tokens were revoked a moment ago; a new one can be had in some seconds"
+            raise Refusal(ErrorCode.TRY_LATER, text, retry_after=until - int(now) + 1)
+        return SignedIn(session, *self.tokens.sign(session))
+
+    async def _present(self, session: SessionRecord | None, now: float) -> SessionRecord | None:
+        """Return a session with the present rights of its user, and record its use; None if it has ended."""
+        if session is None:
+            return None
+        if session.kind == "person":
+            user = await self.store.user(session.name)
+            if user is None or user.changed_at > session.created_at:
+                await self.store.end_sessions(now, public_id=session.public_id)
+                return None
+            session = replace(session, **_subject_of(user)._asdict())
+        lifetime = self._rules.lifetime_of(session.kind)
+        if now - session.used_at > lifetime / USED_SHARE:
+            session = replace(session, used_at=now, expires_at=now + lifetime)
+            # An operator may have ended it meanwhile.
+            if not await self.store.save_session(session, now, create=False):
+                return None
+        return session
+
+    async def sign_out(self, cookie: str) -> SessionRecord | None:
+        """End the session with a cookie; return it if there was one. Its last token ends within ten minutes.
+
+        Raises:
+            Refusal: ``signing_in_off``, ``unavailable``.
+        """
+        now = self._clock.time()
+        session = await self.store.session(digest_of(cookie), now)
+        if session is not None:
+            await self.store.end_sessions(now, public_id=session.public_id)
+            self.count("ended")
+        return session
+
+    # Screens
+
+    async def open_pairing(self, network: str) -> Pairing:
+        """Return a code for a screen to show.
+
+        Raises:
+            Refusal: ``rate_limited``, ``try_later`` if too many wait, ``signing_in_off``, ``unavailable``.
+        """
+        store, now = self.store, self._clock.time()
+        self._codes.add(network)
+        pairing = Pairing(new_code(), secrets.token_urlsafe(32), now + PAIRING_SECONDS)
+        record = PairingRecord(
+            code=self.tokens.code_digest(pairing.code), poll=digest_of(pairing.poll), expires_at=pairing.expires_at
+        )
+        if not await store.save_pairing(record, now):
+            raise Refusal(ErrorCode.TRY_LATER, "too many screens wait to be paired", retry_after=60.0)
+        return pairing
+
+    async def claim(self, poll: str) -> NewSession | None:
+        """Open the session of a screen that was approved; None while it was not.
+
+        Raises:
+            Refusal: ``unknown_code`` if it does not wait any more; ``signing_in_off``, ``unavailable``.
+        """
+        now = self._clock.time()
+        grant = await self.store.claim_pairing(digest_of(poll), now)
+        if grant is None:
+            raise Refusal(ErrorCode.UNKNOWN_CODE)
+        if isinstance(grant, str):
+            return None
+        user_id = f"screen-{secrets.token_hex(8)}"
+        subject = Subject(grant.tenant_id, user_id, grant.role, grant.display_name, grant.queues)
+        return await self.open_session("screen", subject, now)
+
+
+def _subject_of(user: UserRecord) -> Subject:
+    return Subject(user.tenant_id, user.user_id, user.role, user.display_name, user.queues)

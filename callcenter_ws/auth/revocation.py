@@ -156,6 +156,10 @@ class Revocations:
                 del revoked[key]
         self._by_tenant = dict(Counter(tenant_id for tenant_id, _ in (*self._tokens, *self._users)))
 
+    def revoked_until(self, tenant_id: str, user_id: str) -> float | None:
+        """Return until which ``iat`` all tokens of a user are refused; None if they are not."""
+        return self._users.get((tenant_id, user_id))
+
     def check(self, principal: Principal) -> None:
         """Check that the token of a principal is not revoked.
 

@@ -9,6 +9,7 @@ from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.history import History
 from callcenter_ws.broker.mailboxes import Mailboxes
+from callcenter_ws.broker.memory_accounts import MemoryAccounts
 from callcenter_ws.broker.memory_figures import MemoryFigures
 from callcenter_ws.broker.retention import UNFOLDED_BYTES, UNFOLDED_EVENTS
 from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
@@ -68,6 +69,7 @@ class MemoryBroker:
 
     Attributes:
         figures: the rows of the statistics.
+        accounts: the users and sessions of the pages.
         counters: for the metrics.
     """
 
@@ -96,6 +98,7 @@ class MemoryBroker:
         self._deliver: Deliver | None = None
         self._expiry_timer: Timer | None = None
         self.counters = StoreCounters()
+        self.accounts = MemoryAccounts()
         self.figures = MemoryFigures(
             self._epoch, self._history_of, max_events=unfolded_events, max_bytes=unfolded_bytes
         )

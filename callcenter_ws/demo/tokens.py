@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from callcenter_ws.auth.accounts import Subject
+from callcenter_ws.auth.page_tokens import PAGE_ROLES
 from callcenter_ws.auth.signing import sign_token
 from callcenter_ws.demo.sample_data import DEMO_AGENT, DEMO_SESSION
 from callcenter_ws.demo.state import DemoState
@@ -54,6 +56,15 @@ def ready_made_tokens(state: DemoState, now: float) -> dict[str, str]:
     """
     tokens = DemoTokens(state, lambda: now)
     return {role: tokens(role) for role in _CLAIMS}
+
+
+def demo_subjects(state: DemoState) -> dict[str, Subject]:
+    """Return whom a click on the page signs in, by role."""
+    return {
+        role: Subject(state.tenant, claims["sub"], role, claims["name"], None)
+        for role, claims in _CLAIMS.items()
+        if role in PAGE_ROLES
+    }
 
 
 def announcement(state: DemoState, tokens: Mapping[str, str]) -> str:

@@ -10,13 +10,13 @@ from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
 from callcenter_ws.amp.factory import AmpServerFactory
-from callcenter_ws.auth.accounts import SignInRules
 from callcenter_ws.auth.revocation import UnrevokedTokens
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.ulid import UlidFactory
+from callcenter_ws.gateway.accounts import SigningIn, signing_in
 from callcenter_ws.gateway.authentication import (
     Authentication,
     amp_secret,
@@ -37,6 +37,7 @@ from callcenter_ws.http.page_options import PageOptions
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.schemas import SchemasResource
+from callcenter_ws.http.session import DemoSignIn, session_resources
 from callcenter_ws.http.site import GatewaySite
 from callcenter_ws.http.snapshot import SnapshotResource
 from callcenter_ws.http.statistics import StatisticsResource
@@ -73,7 +74,7 @@ class GatewayParts:
     """The connected parts of one gateway process. ``gateway.reload_steps`` changes them.
 
     Attributes:
-        sign_in_rules: how long sessions last, and how often a password may be tried.
+        signing_in: signs people and screens in at the pages.
         page_options: what the pages that the gateway serves depend on.
         chats: what clients write.
         endpoints: ``/ws`` and ``/ws/public``.
@@ -87,7 +88,7 @@ class GatewayParts:
 
     core: Core
     authentication: Authentication
-    sign_in_rules: SignInRules
+    signing_in: SigningIn
     page_options: PageOptions
     admission: Admission
     chats: ChatSessions
@@ -106,13 +107,18 @@ class GatewayParts:
 
 
 def assemble(
-    reactor: Reactor, settings: Settings, handoff: WorkerHandoff | None, extra_resources: Mapping[bytes, Resource]
+    reactor: Reactor,
+    settings: Settings,
+    handoff: WorkerHandoff | None,
+    extra_resources: Mapping[bytes, Resource],
+    demo: DemoSignIn | None = None,
 ) -> GatewayParts:
     """Build the parts of a gateway.
 
     Args:
         handoff: what a worker received from its supervisor; None in a gateway of one process.
         extra_resources: further HTTP resources, by the path segment below the root of the site.
+        demo: whom a click signs in; None: nobody.
 
     Raises:
         OSError, ValueError: a file that the settings name cannot be used.
@@ -124,6 +130,10 @@ def assemble(
     log = TwistedConnectionLog(limits, connections=settings.log.connections)
     core = core_of(reactor, clock, settings, handoff, log, lambda: amp_factory.disconnect_revoked())
     accepted = authentication(reactor, clock, settings, handoff, core.hub.revocations)
+    signing = signing_in(
+        reactor, clock, settings, core.store.accounts, accepted.pages, core.directory, core.hub.revocations
+    )
+    page_options = PageOptions(embedders=settings.web.embedders)
     admission = Admission(core.hub, admission_limits(settings, descriptors), settings.policy.over_user_limit)
     quotas = Quotas(settings.limits, clock, **history_limits(settings))
     chats = _chat_sessions(settings, core, quotas)
@@ -158,6 +168,7 @@ def assemble(
         b"schemas": SchemasResource(),
         b"livez": LiveResource(),
         b"readyz": ReadyResource(health),
+        **(session_resources(signing.accounts, limits.proxies, page_options, demo) if settings.web.pages else {}),
         **extra_resources,
     }
     metrics_text, metrics_site = (node_metrics or core.metrics).text, None
@@ -169,8 +180,8 @@ def assemble(
     return GatewayParts(
         core=core,
         authentication=accepted,
-        sign_in_rules=sign_in_rules(settings),
-        page_options=PageOptions(embedders=settings.web.embedders),
+        signing_in=signing,
+        page_options=page_options,
         admission=admission,
         chats=chats,
         endpoints=endpoints,
@@ -191,12 +202,6 @@ def assemble(
 def admission_limits(settings: Settings, descriptors: Descriptors) -> Limits:
     """Return the limits for ``requests.admission``."""
     return replace(settings.limits, connections=descriptors.websockets)
-
-
-def sign_in_rules(settings: Settings) -> SignInRules:
-    """Return the rules of signing in."""
-    session = settings.session
-    return SignInRules(session.lifetime, session.screen_lifetime, settings.limits.failed_sign_ins_per_name)
 
 
 def history_limits(settings: Settings) -> HistoryLimits:

@@ -182,7 +182,7 @@ def _page_keys(reloading: Reloading) -> Commit:
 
 
 def _sessions(reloading: Reloading) -> Commit:
-    rules, session = reloading.parts.sign_in_rules, reloading.new.session
+    rules, session = reloading.parts.signing_in.rules, reloading.new.session
 
     def commit() -> None:
         rules.lifetime, rules.screen_lifetime = session.lifetime, session.screen_lifetime
@@ -280,7 +280,7 @@ def _limits(reloading: Reloading) -> Commit:
     def commit() -> None:
         parts.descriptors = descriptors
         parts.peer_limits.change(peers)
-        parts.sign_in_rules.failed_per_name = limits.failed_sign_ins_per_name
+        parts.signing_in.rules.failed_per_name = limits.failed_sign_ins_per_name
         parts.admission.limits, parts.admission.over_user_limit = admission, over_user_limit
         parts.core.store.change_limits(limits, over_user_limit)
         parts.core.hub.change_limits(limits)

@@ -16,6 +16,7 @@ from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.gateway.assembly import assemble
 from callcenter_ws.gateway.drain import Drain, GatewayListeners
+from callcenter_ws.http.session import DemoSignIn
 from callcenter_ws.ops.process_metrics import ProcessMetrics
 from callcenter_ws.ops.reactor_monitor import ReactorMonitor
 from callcenter_ws.ops.reload_outcome import ReloadOutcome
@@ -40,6 +41,7 @@ class GatewayService(MultiService):
 
     Args:
         extra_resources: further HTTP resources of ``web.listen``, by the path segment below the root.
+        demo: whom a click signs in at the pages; None: nobody.
         handoff: what a worker received from its supervisor; None in a gateway of one process.
 
     Attributes:
@@ -62,6 +64,7 @@ class GatewayService(MultiService):
         *,
         extra_resources: Mapping[bytes, Resource] = MappingProxyType({}),
         handoff: WorkerHandoff | None = None,
+        demo: DemoSignIn | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -73,7 +76,7 @@ class GatewayService(MultiService):
         self.is_stopping = False
         self.siblings_take_over: Callable[[], bool] = lambda: handoff is not None
         self.worker: Worker | None = None
-        self.parts = parts = assemble(reactor, settings, handoff, extra_resources)
+        self.parts = parts = assemble(reactor, settings, handoff, extra_resources, demo)
         if parts.authentication.jwks is not None:
             parts.authentication.jwks.setServiceParent(self)
         self.web_listeners = [self._listen("web.listen", endpoint, parts.site) for endpoint in settings.web.listen]

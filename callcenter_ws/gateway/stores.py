@@ -26,7 +26,7 @@ from callcenter_ws.events.event import Origin
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.figures.service import Figures
-from callcenter_ws.interfaces import Broker, Deliver, Directory, Interrupted, Position, PresenceTracker
+from callcenter_ws.interfaces import AccountStore, Broker, Deliver, Directory, Interrupted, Position, PresenceTracker
 from callcenter_ws.redis.address import redis_address
 from callcenter_ws.redis.counters import RedisCounters
 from callcenter_ws.runtime.background import spawn
@@ -56,6 +56,10 @@ class EventStore(Protocol):
     @property
     def sources(self) -> SourceRegistry:
         """The registry of sources, for the edges."""
+
+    @property
+    def accounts(self) -> AccountStore | None:
+        """The users and sessions of the pages; None if this store cannot hold them."""
 
     @property
     def counters(self) -> StoreCounters:
@@ -132,6 +136,7 @@ class LocalStore:
         self._clock = clock
         self._limits = settings.limits
         self.broker = _local_broker(reactor, clock, settings)
+        self.accounts: AccountStore | None = self.broker.accounts
         self.counters = self.broker.counters
         self.figures: FigureStore = self.broker.figures
         broadcaster = EventBroadcaster(self.broker, clock)
@@ -223,6 +228,7 @@ class RedisStore:
             unfolded_bytes=settings.statistics.unfolded_bytes,
             figure_lease=settings.statistics.lease,
         )
+        self.accounts: AccountStore | None = None
         self.counters = self.broker.counters
         self.figures: FigureStore = self.broker.figures
         self.redis_counters: RedisCounters | None = self.broker.redis.counters

@@ -64,20 +64,22 @@ class RequestPeer:
         if seconds:
             raise Refusal(ErrorCode.RATE_LIMITED, "too many bytes from this address", retry_after=seconds)
 
-    def check_try(self) -> None:
-        """Check that a token of this peer may be verified.
+    def check_try(self, kind: Credential = Credential.TOKEN) -> None:
+        """Check that a credential of this peer may be verified.
 
         Raises:
-            Refusal: ``rate_limited``: too many tokens of the network have been refused.
+            Refusal: ``rate_limited``: too many of this kind have been refused to the network.
         """
-        seconds = self._budget.seconds_until_try(self.network, Credential.TOKEN)
+        seconds = self._budget.seconds_until_try(self.network, kind)
         if seconds:
             self._budget.count_refused_try()
-            raise Refusal(ErrorCode.RATE_LIMITED, "too many refused tokens from this address", retry_after=seconds)
+            raise Refusal(
+                ErrorCode.RATE_LIMITED, f"too many refused {kind.value}s from this address", retry_after=seconds
+            )
 
-    def token_refused(self) -> None:
-        """Count a refused token."""
-        self._budget.credential_refused(self.network, Credential.TOKEN)
+    def token_refused(self, kind: Credential = Credential.TOKEN) -> None:
+        """Count a refused credential."""
+        self._budget.credential_refused(self.network, kind)
 
     def token_accepted(self) -> None:
         """Give the request back: its peer has authenticated."""

@@ -242,15 +242,20 @@ class JsonResource(Resource):
     Args:
         get: handles GET and HEAD.
         post: handles POST.
+        delete: handles DELETE.
     """
 
-    def __init__(self, *, get: Handler | None = None, post: Handler | None = None) -> None:
+    def __init__(
+        self, *, get: Handler | None = None, post: Handler | None = None, delete: Handler | None = None
+    ) -> None:
         super().__init__()
         self._handlers: dict[bytes, Handler] = {}
         if get is not None:
             self._handlers |= {b"GET": get, b"HEAD": get}
         if post is not None:
             self._handlers[b"POST"] = post
+        if delete is not None:
+            self._handlers[b"DELETE"] = delete
 
     def getChild(self, path: bytes, request: IRequest) -> Resource:
         """Return 404 for every path below, unless a child was added for it."""
@@ -306,7 +311,16 @@ class JsonNotFound(JsonResource):
         raise Refusal(ErrorCode.NOT_FOUND, self._message)
 
 
-_LOGGED_REFUSALS = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.FORBIDDEN, ErrorCode.RATE_LIMITED})
+_LOGGED_REFUSALS = frozenset(
+    {
+        ErrorCode.UNAUTHORIZED,
+        ErrorCode.FORBIDDEN,
+        ErrorCode.RATE_LIMITED,
+        ErrorCode.WRONG_PASSWORD,
+        ErrorCode.NEEDS_HTTPS,
+        ErrorCode.UNKNOWN_CODE,
+    }
+)
 
 _MAX_LOGGED_PATH = 200
 

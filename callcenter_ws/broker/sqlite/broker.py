@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
+from callcenter_ws.broker.memory_accounts import MemoryAccounts
 from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS, UNFOLDED_BYTES, UNFOLDED_EVENTS
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.figures import SqliteFigures
@@ -93,6 +94,7 @@ class SqliteBroker:
         self._is_stopping = False
         self.counters = StoreCounters()
         self.figures = SqliteFigures(clock)
+        self.accounts = MemoryAccounts()
 
     # Start and stop
 

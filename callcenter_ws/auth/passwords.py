@@ -1,0 +1,193 @@
+"""Passwords: what is stored of one, and whether another is the same. Both take the time of a guess, in a thread.
+
+A record is ``scrypt$15$8$3$SALT$HASH``: the parameters of scrypt (RFC 7914) and base64url without padding.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+import unicodedata
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import NamedTuple, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from callcenter_ws.errors import ErrorCode, Refusal
+
+MIN_PASSWORD_CHARACTERS = 10
+MAX_PASSWORD_BYTES = 1_024
+
+MAX_WAITING = 32
+"""Passwords that wait to be checked; each takes about 0.3 s."""
+
+_LOG2_N, _R, _P = 15, 8, 3
+"""One of the settings that OWASP calls equal; n = 2**17 with p = 1 would take 128 MiB each."""
+
+_MAX_LOG2_N, _MAX_R, _MAX_P = 17, 8, 8
+_MEMORY = 160 * 2**20
+_HASH_BYTES = 32
+_SALT_BYTES = 16
+_NICENESS = 10
+
+T = TypeVar("T")
+
+
+class _Parts(NamedTuple):
+    log2_n: int
+    r: int
+    p: int
+    salt: bytes
+    hash: bytes
+
+
+def password_problem(name: str, password: str) -> str | None:
+    """Return why a password cannot be used for a user, as a readable text without it; None if it can."""
+    text = _normal(password)
+    if len(text) < MIN_PASSWORD_CHARACTERS:
+        return f"a password has at least {MIN_PASSWORD_CHARACTERS} characters"
+    if len(_bytes(text)) > MAX_PASSWORD_BYTES:
+        return f"a password has at most {MAX_PASSWORD_BYTES} bytes"
+    if _normal(name).casefold() in text.casefold() and len(text) - len(name) < MIN_PASSWORD_CHARACTERS // 2:
+        return "a password is not the name of the user"
+    return None
+
+
+def hash_password(password: str, *, log2_n: int = _LOG2_N) -> str:
+    """Return the record of a password. Blocks for the time of a guess.
+
+    Args:
+        log2_n: the cost; a smaller one is for tests.
+    """
+    salt = secrets.token_bytes(_SALT_BYTES)
+    digest = _scrypt(password, _Parts(log2_n, _R, _P, salt, b""))
+    return f"scrypt${log2_n}${_R}${_P}${_base64(salt)}${_base64(digest)}"
+
+
+def matches(password: str, record: str) -> bool:
+    """Return whether a record is that of a password. Blocks for the time of a guess."""
+    parts = _parse(record)
+    if parts is None or len(_bytes(_normal(password))) > MAX_PASSWORD_BYTES:
+        return False
+    return hmac.compare_digest(_scrypt(password, parts), parts.hash)
+
+
+def is_password_record(text: str) -> bool:
+    """Return whether a text is a record that this gateway can check within bounds."""
+    return _parse(text) is not None
+
+
+def dummy_record(*, log2_n: int = _LOG2_N) -> str:
+    """Return a record that no password has, for names that no user has: the time must not tell them apart."""
+    salt, digest = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_HASH_BYTES)
+    return f"scrypt${log2_n}${_R}${_P}${_base64(salt)}${_base64(digest)}"
+
+
+class PasswordChecks:
+    """Checks passwords, one at a time, in a thread. The networks that ask take turns.
+
+    Args:
+        run: runs a call in that thread, and returns its result.
+        max_waiting: the passwords that may wait.
+    """
+
+    def __init__(self, run: Callable[[Callable[[], bool]], Awaitable[bool]], *, max_waiting: int = MAX_WAITING) -> None:
+        self._run = run
+        self._max_waiting = max_waiting
+        self._waiting: OrderedDict[str, deque[Deferred[None]]] = OrderedDict()
+        self._count = 0
+        self._is_busy = False
+
+    async def check(self, password: str, record: str, network: str) -> bool:
+        """Return whether a record is that of a password.
+
+        Raises:
+            Refusal: ``try_later`` if too many wait.
+        """
+        if self._is_busy:
+            await self._turn(network)
+        self._is_busy = True
+        try:
+            return await self._run(lambda: _in_thread(password, record))
+        finally:
+            self._is_busy = False
+            self._next()
+
+    def _turn(self, network: str) -> Deferred[None]:
+        if self._count >= self._max_waiting:
+            text = "many people are signing in at this moment; the page tries again"
+            raise Refusal(ErrorCode.TRY_LATER, text, retry_after=max(1.0, self._max_waiting / 4))
+        turn: Deferred[None] = Deferred()
+        self._waiting.setdefault(network, deque()).append(turn)
+        self._count += 1
+        return turn
+
+    def _next(self) -> None:
+        """Let the next one begin: the first of the network whose last turn is longest ago."""
+        if not self._waiting:
+            return
+        network, turns = self._waiting.popitem(last=False)
+        turn = turns.popleft()
+        if turns:
+            self._waiting[network] = turns
+        self._count -= 1
+        # It is not free in between: a password that arrives now waits, too.
+        self._is_busy = True
+        turn.callback(None)
+
+
+def _in_thread(password: str, record: str) -> bool:
+    # Of the thread alone, on Linux: the events of the call center come first.
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    return matches(password, record)
+
+
+def _scrypt(password: str, parts: _Parts) -> bytes:
+    return hashlib.scrypt(
+        _bytes(_normal(password)),
+        salt=parts.salt,
+        n=1 << parts.log2_n,
+        r=parts.r,
+        p=parts.p,
+        maxmem=_MEMORY,
+        dklen=_HASH_BYTES,
+    )
+
+
+def _normal(text: str) -> str:
+    """Return a text in one spelling: keyboards send the same letter as one character, or as two."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _bytes(text: str) -> bytes:
+    # Half of a surrogate pair, which JSON can spell, has no UTF-8.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _parse(record: str) -> _Parts | None:
+    fields = record.split("$")
+    if (
+        len(fields) != 6
+        or fields[0] != "scrypt"
+        or not all(field.isdecimal() and len(field) < 3 for field in fields[1:4])
+    ):
+        return None
+    log2_n, r, p = (int(field) for field in fields[1:4])
+    if not (1 <= log2_n <= _MAX_LOG2_N and 1 <= r <= _MAX_R and 1 <= p <= _MAX_P):
+        return None
+    try:
+        salt, digest = (base64.urlsafe_b64decode(field + "=" * (-len(field) % 4)) for field in fields[4:])
+    except ValueError:
+        return None
+    return _Parts(log2_n, r, p, salt, digest) if len(salt) == _SALT_BYTES and len(digest) == _HASH_BYTES else None
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
