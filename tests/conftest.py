@@ -14,7 +14,7 @@ from zope.interface import implementer
 pytest_plugins = ["redis_fixtures"]
 
 # pytest shows the operands of failed asserts in these modules too.
-for _name in ("broker_contract", "figure_store_contract", "redis_nodes"):
+for _name in ("account_store_contract", "broker_contract", "figure_store_contract", "redis_nodes"):
     pytest.register_assert_rewrite(_name)
 
 # The time that an example takes depends on the load of the machine, so it is not checked.

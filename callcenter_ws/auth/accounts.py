@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from callcenter_ws.auth.account_rules import digest_of, normal_name
 from callcenter_ws.auth.page_tokens import PageTokens
 from callcenter_ws.auth.pairing_codes import new_code
-from callcenter_ws.auth.passwords import PasswordChecks, dummy_record
+from callcenter_ws.auth.passwords import PasswordChecks
 from callcenter_ws.auth.sign_in_tries import OpenCodes, SignInTries
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import AccountStore, PairingRecord, SessionKind, SessionRecord, UserRecord
@@ -110,7 +110,6 @@ class Accounts:
         self._revoked_until = revoked_until
         self._tries = SignInTries(clock.monotonic, lambda: rules.failed_per_name)
         self._codes = OpenCodes(clock.monotonic, PAIRING_SECONDS)
-        self._dummy = dummy_record()
         self.outcomes: dict[str, int] = {}
 
     @property
@@ -150,7 +149,7 @@ class Accounts:
             # A change that is made while the password is checked ends the session: it is older than the change.
             now = self._clock.time()
             user = await store.user(name)
-            record = self._dummy if user is None else user.password
+            record = self._passwords.dummy if user is None else user.password
             is_right = await self._passwords.check(password, record, network)
         except BaseException:
             self._tries.give_back(name)

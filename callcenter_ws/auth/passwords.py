@@ -83,23 +83,28 @@ def is_password_record(text: str) -> bool:
     return _parse(text) is not None
 
 
-def dummy_record(*, log2_n: int = _LOG2_N) -> str:
-    """Return a record that no password has, for names that no user has: the time must not tell them apart."""
-    salt, digest = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_HASH_BYTES)
-    return f"scrypt${log2_n}${_R}${_P}${_base64(salt)}${_base64(digest)}"
-
-
 class PasswordChecks:
     """Checks passwords, one at a time, in a thread. The networks that ask take turns.
 
     Args:
         run: runs a call in that thread, and returns its result.
         max_waiting: the passwords that may wait.
+        log2_n: the cost of the dummy; a smaller one is for tests.
+
+    Attributes:
+        dummy: a record that no password has, for names that no user has: the time must not tell them apart.
     """
 
-    def __init__(self, run: Callable[[Callable[[], bool]], Awaitable[bool]], *, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        run: Callable[[Callable[[], bool]], Awaitable[bool]],
+        *,
+        max_waiting: int = MAX_WAITING,
+        log2_n: int = _LOG2_N,
+    ) -> None:
         self._run = run
         self._max_waiting = max_waiting
+        self.dummy = _dummy_record(log2_n)
         self._waiting: OrderedDict[str, deque[Deferred[None]]] = OrderedDict()
         self._count = 0
         self._is_busy = False
@@ -147,6 +152,11 @@ def _in_thread(password: str, record: str) -> bool:
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
     return matches(password, record)
+
+
+def _dummy_record(log2_n: int) -> str:
+    salt, digest = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_HASH_BYTES)
+    return f"scrypt${log2_n}${_R}${_P}${_base64(salt)}${_base64(digest)}"
 
 
 def _scrypt(password: str, parts: _Parts) -> bytes:
