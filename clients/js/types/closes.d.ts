@@ -1,0 +1,8 @@
+/** @type {Readonly<{[code: number]: {name: string, text: string, reconnect: boolean}}>} */
+export const CLOSES: Readonly<{
+    [code: number]: {
+        name: string;
+        text: string;
+        reconnect: boolean;
+    };
+}>;

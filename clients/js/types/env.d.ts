@@ -1,0 +1,29 @@
+/** What the client uses of its surroundings: a browser, or Node. Tests pass their own. */
+/**
+ * @typedef {{WebSocket: any, fetch: any, now: () => number, wall: () => number, random: () => number,
+ *   setTimeout: (callback: () => void, ms: number) => any, clearTimeout: (timer: any) => void,
+ *   report: (error: unknown) => void, page: EventTarget | null, isVisible: () => boolean, locks: any, BroadcastChannel: any, base: string | undefined}} Env
+ * `page` hears `online`, `visibilitychange` and the like; null outside a browser.
+ */
+/** @returns {Env} */
+export function environment(): Env;
+/** Return a random identifier. `crypto.randomUUID` exists in secure contexts only. @returns {string} */
+export function randomId(): string;
+/**
+ * `page` hears `online`, `visibilitychange` and the like; null outside a browser.
+ */
+export type Env = {
+    WebSocket: any;
+    fetch: any;
+    now: () => number;
+    wall: () => number;
+    random: () => number;
+    setTimeout: (callback: () => void, ms: number) => any;
+    clearTimeout: (timer: any) => void;
+    report: (error: unknown) => void;
+    page: EventTarget | null;
+    isVisible: () => boolean;
+    locks: any;
+    BroadcastChannel: any;
+    base: string | undefined;
+};

@@ -1,0 +1,91 @@
+export function keyOf(kind: string, ...id: (string | number)[]): string;
+export class Store {
+    /** @param {{chatMessages?: number, now?: () => number}} [options] `now` is the gateway's clock, in Unix ms. */
+    constructor({ chatMessages, now }?: {
+        chatMessages?: number;
+        now?: () => number;
+    });
+    /** @type {string | null} */
+    epoch: string | null;
+    seq: number;
+    /** Grows with each change. */
+    revision: number;
+    /**
+     * Update the state with the next event of the stream; return the keys of the entities that changed.
+     *
+     * A mailbox message that the stream has not reached is kept until then: the events before it may follow.
+     * @param {Message} message
+     * @returns {Set<string>}
+     */
+    apply(message: Message): Set<string>;
+    /**
+     * Move the position to that of `resumed`, when all events before it have been applied.
+     * @param {number} seq
+     * @returns {Set<string>}
+     */
+    advance(seq: number): Set<string>;
+    /**
+     * Keep a figure unless a newer one is known; return its key.
+     * @param {Message} message
+     * @returns {string | null}
+     */
+    figure(message: Message): string | null;
+    /**
+     * Replace the state by a snapshot; return the keys of the entities and figures that differ.
+     * @param {Snapshot} snapshot
+     * @returns {Set<string>}
+     */
+    load({ epoch, seq, events, figures }: Snapshot): Set<string>;
+    /**
+     * Return the state as a snapshot, from which `load` makes the same state.
+     * @returns {Required<Snapshot>}
+     */
+    dump(): Required<Snapshot>;
+    /**
+     * The messages in the slots of an entity, by the slot's name; those for the user alone have its id behind a NUL.
+     * @param {string} kind
+     * @param {...(string | number)} id
+     * @returns {Record<string, Message>}
+     */
+    slots(kind: string, ...id: (string | number)[]): Record<string, Message>;
+    /**
+     * The payloads of the live figures of a type; with a key, of this queue or agent only.
+     * @param {string} type
+     * @param {string} [key]
+     * @returns {any[]}
+     */
+    figures(type: string, key?: string): any[];
+    #private;
+}
+export type Effect = import("./slots.js").Effect;
+/**
+ * A message of the gateway. Figures have neither `id` nor `seq`.
+ */
+export type Message = {
+    type: string;
+    tenant_id?: string;
+    id?: string;
+    seq?: number;
+    timestamp: string;
+    user_id?: string;
+    offline?: boolean;
+    redelivered?: boolean;
+    payload: any;
+};
+export type Snapshot = {
+    epoch: string | null;
+    seq: number;
+    events: Message[];
+    figures?: Message[];
+};
+/**
+ * What the events of one agent, call, chat, … have left: the last message of each slot.
+ */
+export type Entity = {
+    key: string;
+    kind: string;
+    id: string[];
+    slots: Map<string, Message>;
+    messages: Message[];
+    at: number;
+};

@@ -1,0 +1,61 @@
+"""The browser client: its types are right, its tests pass, the built files are those of the sources, and are small."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+CLIENT = ROOT / "clients/js"
+SERVED = ROOT / "callcenter_ws/pages/static/client.js"
+BUNDLE = CLIENT / "dist/callcenter-ws-client.js"
+MAX_BYTES = 15_000
+"""Bytes of the compressed bundle, as the manual promises."""
+
+TIMEOUT_SECONDS = 300
+
+has_tools = pytest.mark.skipif(
+    shutil.which("node") is None or not (CLIENT / "node_modules/typescript").exists(),
+    reason="node is not installed, or `npm ci` was not run in clients/js",
+)
+
+
+def node(*arguments: str) -> None:
+    outcome = subprocess.run(
+        ["node", *arguments],
+        cwd=CLIENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stdout
+
+
+def test_the_gateway_serves_the_bundle_of_the_package() -> None:
+    assert SERVED.read_bytes() == BUNDLE.read_bytes()
+
+
+def test_the_bundle_is_small() -> None:
+    assert len(gzip.compress(BUNDLE.read_bytes(), 9)) <= MAX_BYTES
+
+
+@has_tools
+def test_the_types_are_right() -> None:
+    node("node_modules/typescript/bin/tsc", "-p", ".")
+
+
+@has_tools
+def test_the_built_files_are_those_of_the_sources() -> None:
+    node("build.mjs", "--check")
+
+
+@has_tools
+def test_the_parts_that_need_no_browser() -> None:
+    node("--test", "test/")
