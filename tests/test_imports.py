@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("requests", "cluster", "config"),
     ("figures", "webhooks", "ops"),
     ("amp", "http", "ws"),
+    ("pages",),
     ("gateway",),
     ("tap",),
 )

@@ -49,6 +49,7 @@ from callcenter_ws.ops.figure_metrics import FigureMetrics
 from callcenter_ws.ops.health import Health, Node
 from callcenter_ws.ops.peer_metrics import AmpMetrics, PeerMetrics
 from callcenter_ws.ops.webhook_metrics import WebhookMetrics
+from callcenter_ws.pages.resources import page_resources
 from callcenter_ws.requests.admission import Admission
 from callcenter_ws.requests.alert_ack import AlertAckHandler
 from callcenter_ws.requests.chat_sessions import ChatSessions
@@ -171,6 +172,10 @@ def assemble(
         **(session_resources(signing.accounts, limits.proxies, page_options, demo) if settings.web.pages else {}),
         **extra_resources,
     }
+    if settings.web.pages or settings.web.demo:
+        others = resources.pop(b"pages", JsonNotFound())
+        # The demo has a page of its own.
+        resources = {**page_resources(page_options, others), **resources}
     metrics_text, metrics_site = (node_metrics or core.metrics).text, None
     if settings.web.metrics_listen is None:
         resources[b"metrics"] = MetricsResource(metrics_text, core.metrics.content_type, accepted.authenticator)

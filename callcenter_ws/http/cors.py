@@ -14,7 +14,7 @@ from callcenter_ws.runtime.web_origin import OriginList, shown_origin
 PREFLIGHT_SECONDS = 600
 """Time for which a browser may use the answer to a preflight request."""
 
-_PATHS = (b"/ws/", b"/schemas")
+_PATHS = (b"/ws/", b"/schemas", b"/client/")
 _WEBSOCKETS = b"/ws"
 _NO_PATHS = (b"/ws/public",)
 _VARY = {"Vary": "Origin"}

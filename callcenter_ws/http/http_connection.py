@@ -32,6 +32,12 @@ from callcenter_ws.runtime.transports import TwistedTransport, unsent_bytes
 PROBE_PATHS = frozenset({b"/livez", b"/readyz", b"/metrics"})
 """Paths that monitoring asks; from this machine and from trusted proxies these requests are not counted."""
 
+PAGE_PATHS = frozenset({b"/", b"/login", b"/wallboard", b"/live"})
+PAGE_PREFIXES = (b"/pages/", b"/client/")
+"""The pages, and the files that they load. All desks of a site open them within a minute, from one address."""
+
+_SAFE_METHODS = frozenset({b"GET", b"HEAD"})
+
 LINGER_TIMEOUT_SECONDS = 5.0
 """Seconds for which the rest of a refused body is read and discarded, so that its sender can read the response."""
 
@@ -335,11 +341,13 @@ class GatewayChannel(HTTPChannel):
         """Return the peer of a request whose head is complete."""
         address, headers = self.peer_address, request.requestHeaders
         forwarded = [value.decode("latin-1") for value in headers.getRawHeaders(b"X-Forwarded-For") or ()]
-        is_probe = self.target_path() in PROBE_PATHS and address.is_local and not forwarded
+        path = self.target_path()
+        is_probe = path in PROBE_PATHS and address.is_local and not forwarded
+        is_page = self._command in _SAFE_METHODS and (path in PAGE_PATHS or path.startswith(PAGE_PREFIXES))
         return RequestPeer(
             self.limits,
             address.network_of_client(forwarded),
-            is_exempt=is_probe or self.authenticated,
+            is_exempt=is_probe or is_page or self.authenticated,
             has_credentials=headers.hasHeader(b"Authorization"),
             authenticated=self.mark_authenticated,
         )

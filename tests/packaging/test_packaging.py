@@ -17,7 +17,12 @@ import callcenter_ws
 
 ROOT = Path(__file__).parent.parent.parent
 PLUGINS = {"twisted/plugins/callcenter_ws_plugin.py", "twisted/plugins/callcenter_bridge_plugin.py"}
-REQUIRED = {*PLUGINS, "callcenter_ws/py.typed", "callcenter_ws/demo/page/index.html", "callcenter_ws/demo/shift.txt.xz"}
+REQUIRED = {
+    *PLUGINS,
+    "callcenter_ws/py.typed",
+    "callcenter_ws/demo/shift.txt.xz",
+    "callcenter_ws/pages/vendor.toml",
+}
 IGNORED = shutil.ignore_patterns(
     ".git",
     ".venv*",
@@ -110,6 +115,15 @@ def test_every_module_is_in_the_wheel(distributions: tuple[Path, Path], source: 
         names = set(archive.namelist())
     modules = {str(path.relative_to(source)) for path in (source / "callcenter_ws").rglob("*.py")}
     assert modules - names == set()
+
+
+def test_every_file_of_the_pages_is_in_the_wheel(distributions: tuple[Path, Path], source: Path) -> None:
+    with zipfile.ZipFile(distributions[1]) as archive:
+        names = set(archive.namelist())
+    static = source / "callcenter_ws" / "pages" / "static"
+    files = {str(path.relative_to(source)) for path in static.rglob("*") if path.is_file()}
+    assert files
+    assert files - names == set()
 
 
 def assert_commands_work(environment: Path, elsewhere: Path) -> None:
