@@ -63,7 +63,7 @@ class AccountTable:
     def undo(self, changes: Sequence[AccountChange]) -> None:
         """Undo changes that could not be stored, unless the record was changed again since."""
         for change in reversed(changes):
-            if self._get(change.kind, change.key) is change.after:
+            if self.get(change.kind, change.key) is change.after:
                 self._put(change.kind, change.key, change.before)
 
     def restore(self, records: Iterable[Record]) -> None:
@@ -195,16 +195,17 @@ class AccountTable:
             self._change("pairing", pairing.code, None)
 
     def _change(self, kind: Kind, key: str, after: Record | None) -> None:
-        self.changes.append(AccountChange(kind, key, self._get(kind, key), after))
+        self.changes.append(AccountChange(kind, key, self.get(kind, key), after))
         self._put(kind, key, after)
 
-    def _get(self, kind: Kind, key: str) -> Record | None:
+    def get(self, kind: Kind, key: str) -> Record | None:
+        """Return a record, also one that has ended."""
         if kind == "user":
             return self._users.get(key)
         return self._sessions.get(key) if kind == "session" else self._pairings.get(key)
 
     def _put(self, kind: Kind, key: str, record: Record | None) -> None:
-        before = self._get(kind, key)
+        before = self.get(kind, key)
         if isinstance(before, SessionRecord):
             self._forget_session(before)
         elif isinstance(before, PairingRecord):

@@ -46,6 +46,8 @@ def check_store(arguments: argparse.Namespace) -> int:
     print(f"  mail     {report.mail:,} messages in the mailboxes of users")
     if report.figures:
         print(f"  figures  {report.figures:,} rows of statistics")
+    if report.users or report.sessions:
+        print(f"  users    {report.users:,} who sign in at the pages, {report.sessions:,} sessions")
     for problem in report.problems:
         print(f"problem: {problem}", file=sys.stderr)
     return 1 if report.problems else 0

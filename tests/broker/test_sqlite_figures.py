@@ -542,7 +542,7 @@ class TestFiles:
         path = tmp_path / "events.sqlite"
         file_module.StoreFile(path, "normal", lambda: "epoch").close()
         monkeypatch.setattr(file_module, "VERSION", 4)
-        with pytest.raises(file_module.StoreUnusable, match="has schema version 5, this release knows 4"):
+        with pytest.raises(file_module.StoreUnusable, match=f"has schema version {VERSION}, this release knows 4"):
             file_module.StoreFile(path, "normal", lambda: "epoch")
 
     @pytest_twisted.ensureDeferred

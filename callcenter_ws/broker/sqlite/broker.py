@@ -9,8 +9,9 @@ from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
-from callcenter_ws.broker.memory_accounts import MemoryAccounts
 from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS, UNFOLDED_BYTES, UNFOLDED_EVENTS
+from callcenter_ws.broker.sqlite.account_rows import restore_accounts
+from callcenter_ws.broker.sqlite.accounts import SqliteAccounts
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.figures import SqliteFigures
 from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
@@ -63,6 +64,7 @@ class SqliteBroker:
 
     Attributes:
         figures: the rows of the statistics.
+        accounts: the users and sessions of the pages.
         counters: for the metrics.
     """
 
@@ -94,7 +96,7 @@ class SqliteBroker:
         self._is_stopping = False
         self.counters = StoreCounters()
         self.figures = SqliteFigures(clock)
-        self.accounts = MemoryAccounts()
+        self.accounts = SqliteAccounts()
 
     # Start and stop
 
@@ -116,6 +118,7 @@ class SqliteBroker:
         self._is_stopping = True
         store.maintenance.stop()
         self.figures.close()
+        self.accounts.close()
         await store.group_commit.finish()
         # Further pending writes would never be written.
         self._open = None
@@ -400,5 +403,6 @@ class _OpenStore:
             history_seconds=broker._limits.seconds,
         )
         broker.figures.open(file, self.threads, self.cache, self.group_commit)
+        broker.accounts.open(restore_accounts(file.writer, clock.time()), self.group_commit)
         self.threads.start()
         self.maintenance.start()

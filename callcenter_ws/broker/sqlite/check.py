@@ -17,6 +17,9 @@ _MAX_PROBLEMS = 20
 _FIGURES_SINCE = 5
 """The version of the schema since which there are rows of statistics."""
 
+_ACCOUNTS_SINCE = 6
+"""The same for users and sessions."""
+
 
 @dataclass(slots=True)
 class CheckReport:
@@ -29,6 +32,8 @@ class CheckReport:
         state: the number of events kept for the states of the tenants.
         mail: the number of items in mailboxes.
         figures: the number of rows of statistics.
+        users: the number of users who can sign in at the pages.
+        sessions: the number of sessions of these pages.
         problems: texts for an operator; empty when there are none.
     """
 
@@ -41,6 +46,8 @@ class CheckReport:
     state: int = 0
     mail: int = 0
     figures: int = 0
+    users: int = 0
+    sessions: int = 0
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -85,9 +92,21 @@ def _count(db: sqlite3.Connection, report: CheckReport) -> None:
     tables = ["tenant", "event", "state", "mail"]
     if report.version >= _FIGURES_SINCE:
         tables.append("figure")
+    if report.version >= _ACCOUNTS_SINCE:
+        tables += ["account", "account_session"]
     for table in tables:
         (count,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - names from our code
-        setattr(report, {"tenant": "tenants", "event": "events", "figure": "figures"}.get(table, table), count)
+        setattr(report, _NAMES.get(table, table), count)
+
+
+_NAMES = {
+    "tenant": "tenants",
+    "event": "events",
+    "figure": "figures",
+    "account": "users",
+    "account_session": "sessions",
+}
+"""What the report calls the rows of tables."""
 
 
 def _problems(db: sqlite3.Connection) -> Iterator[str]:

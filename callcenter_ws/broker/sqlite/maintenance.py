@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS
+from callcenter_ws.broker.sqlite.account_rows import remove_ended_accounts
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.expiry import BATCH_ROWS, remove_expired_mail, remove_old_presence, trim_history
 from callcenter_ws.broker.sqlite.file import StoreFile
@@ -162,6 +163,8 @@ class Maintenance:
                 self._counters.mail_expired += removed
             if not self._is_stopped:
                 await self._threads.write(remove_old_presence, self._file, MAX_PRESENCE_RECORDS)
+            if not self._is_stopped:
+                await self._threads.write(remove_ended_accounts, self._file, now)
             await self._checkpoint_old_tenants(now - self._limits.seconds - INTERVAL_SECONDS)
 
     async def _checkpoint_old_tenants(self, expired_before: float) -> None:

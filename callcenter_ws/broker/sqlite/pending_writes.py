@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from callcenter_ws.broker.account_table import Record
+from callcenter_ws.broker.sqlite.account_rows import AccountKey
 from callcenter_ws.broker.sqlite.figure_rows import FigureChanges
 from callcenter_ws.broker.sqlite.transaction import MailKey, Transaction
 from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
@@ -29,6 +31,8 @@ class PendingWrites:
         revocations: not bounded here; the list of revocations is (``auth.revocation``).
         sources: the records of sources, by scope and name; None: to be removed. Bounded by ``sources.claim``.
         figures: rows of folds by tenant. Not bounded here; those who fold bound the entities.
+        accounts: users, sessions and waiting screens by kind and key; None: to be removed. Bounded by
+            ``broker.account_table``.
         figure_rows: at least the number of these rows.
         metadata: values about the store itself.
     """
@@ -41,6 +45,7 @@ class PendingWrites:
     sources: dict[tuple[str, str], SourceRecord | None] = field(default_factory=dict)
     figures: dict[str, FigureChanges] = field(default_factory=dict)
     figure_rows: int = 0
+    accounts: dict[AccountKey, Record | None] = field(default_factory=dict)
     metadata: dict[str, object] = field(default_factory=dict)
 
     def mark_sent(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
@@ -76,6 +81,7 @@ class PendingWrites:
             self.sources,
             self.figures,
             self.figure_rows,
+            self.accounts,
             self.metadata,
         )
         transaction.sent += self.sent
@@ -85,10 +91,12 @@ class PendingWrites:
         transaction.revocations += self.revocations
         transaction.sources.update(self.sources)
         transaction.figures += self.figures.values()
+        transaction.accounts.update(self.accounts)
         transaction.metadata.update(self.metadata)
         self.sent, self.acknowledged, self.reported_gaps, self.presence = {}, {}, {}, {}
         self.revocations, self.sources, self.figures, self.metadata = [], {}, {}, {}
         self.figure_rows = 0
+        self.accounts = {}
         return moved
 
     def put_back(self, moved: PendingWrites) -> None:
@@ -105,6 +113,7 @@ class PendingWrites:
             newer = self.figures.get(tenant_id)
             self.figures[tenant_id] = older if newer is None else newer.with_older(older)
         self.figure_rows += moved.figure_rows
+        self.accounts = {**moved.accounts, **self.accounts}
         self.metadata = {**moved.metadata, **self.metadata}
 
 

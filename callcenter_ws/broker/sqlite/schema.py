@@ -8,9 +8,10 @@ identifiers of events that were removed within the window of ``broker.recent_ids
 ``entity_owner`` holds the creators of the entities at the checkpoint that had events of several senders.
 ``source_mark`` holds how far the events of each source are stored (``broker.source_marks``), and ``source`` the
 registered sources. ``figure`` holds the rows of the statistics (``statistics.checkpoint``), which belong to the
-position of their tenant in ``figure_fold``; events after ``figure_fold.hold`` are not trimmed. ``store`` holds values
-about the store itself. Names kept for compatibility: ``attendance`` holds the presence records, ``attendance.told`` is
-``PresenceRecord.announced``, and ``mail_loss`` holds the gaps of mailboxes.
+position of their tenant in ``figure_fold``; events after ``figure_fold.hold`` are not trimmed. ``account``,
+``account_session`` and ``pairing`` hold users, sessions and waiting screens (``broker.account_table``). ``store`` holds
+values about the store itself. Names kept for compatibility: ``attendance`` holds the presence records,
+``attendance.told`` is ``PresenceRecord.announced``, and ``mail_loss`` holds the gaps of mailboxes.
 """
 
 from __future__ import annotations
@@ -151,7 +152,14 @@ CREATE TABLE figure (
 CREATE UNIQUE INDEX figure_by_key ON figure (tenant, day, kind, name)
 """
 
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+_VERSION_6 = """
+CREATE TABLE account (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE account_session (id TEXT PRIMARY KEY, ends_at REAL NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX account_session_by_end ON account_session (ends_at);
+CREATE TABLE pairing (code TEXT PRIMARY KEY, ends_at REAL NOT NULL, record TEXT NOT NULL) WITHOUT ROWID
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 """The scripts that make version ``n + 1`` of version ``n``; an empty file is version 0. Append only; never edit one."""
 
 VERSION = len(MIGRATIONS)

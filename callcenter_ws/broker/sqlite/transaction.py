@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from callcenter_ws.broker.account_table import Record
 from callcenter_ws.broker.mailboxes import MAX_ITEMS
 from callcenter_ws.broker.source_marks import SourceMark
+from callcenter_ws.broker.sqlite.account_rows import AccountKey, save_accounts
 from callcenter_ws.broker.sqlite.codec import COLUMNS, WIDTH, CallValues, Row
 from callcenter_ws.broker.sqlite.figure_rows import FigureChanges, save_figures
 from callcenter_ws.broker.sqlite.file import StoreFile
@@ -71,6 +73,7 @@ class Transaction:
         sources: the records of sources to be saved, by scope and name; None: to be removed.
         announced: by tenant and user, whether the last ``presence.changed`` among the events says ``online``.
         figures: rows of folds, of each tenant once.
+        accounts: users, sessions and waiting screens by kind and key; None: to be removed.
         metadata: values about the store itself.
         seconds: how long writing took. This and ``mail_displaced`` are set by ``write``.
         mail_displaced: mailbox items that gave way to newer ones.
@@ -90,6 +93,7 @@ class Transaction:
     announced: dict[tuple[str, str], bool] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     figures: list[FigureChanges] = field(default_factory=list)
+    accounts: dict[AccountKey, Record | None] = field(default_factory=dict)
     metadata: dict[str, object] = field(default_factory=dict)
     seconds: float = 0.0
     mail_displaced: int = 0
@@ -97,7 +101,7 @@ class Transaction:
     def __bool__(self) -> bool:
         """Return whether there is anything to write."""
         mail = (self.sent, self.acknowledged, self.reported_gaps)
-        others = (self.presence, self.revocations, self.metadata, self.marks, self.sources, self.figures)
+        others = (self.presence, self.revocations, self.metadata, self.marks, self.sources, self.figures, self.accounts)
         return any((self.begun_histories, self.event_count, self.checkpoints, *mail, *others))
 
 
@@ -125,6 +129,7 @@ def write(file: StoreFile, transaction: Transaction) -> None:
         for checkpoint in transaction.checkpoints:
             _write_checkpoint(db, checkpoint)
         save_figures(db, transaction.figures)
+        save_accounts(db, transaction.accounts)
         if transaction.metadata:
             file.set_metadata(**transaction.metadata)
         db.execute("COMMIT")
