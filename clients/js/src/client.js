@@ -7,6 +7,7 @@ import { Emitter, Notifier } from "./notify.js";
 import { CHAT_TIMEOUT_MS, RequestRefused, Requests } from "./requests.js";
 import { Store } from "./store.js";
 import { Stream } from "./stream.js";
+import { Tabs } from "./tabs.js";
 import { askForToken, claims, identityOf } from "./tokens.js";
 
 /** @typedef {import("./stream.js").Message} Message */
@@ -63,8 +64,10 @@ export class Client {
   #emitter;
   #notifier;
   #requests;
-  /** @type {Connection | null} */
+  /** @type {Connection | Tabs | null} */
   #link = null;
+  #leads = true;
+  #shared = 1;
   /** @type {LinkStatus | null} */
   #status = null;
   /** @type {number | null} */
@@ -103,7 +106,7 @@ export class Client {
 
   /** @returns {Status} */
   get status() {
-    return { .../** @type {LinkStatus} */ (this.#status), as_of: this.#asOf, leads: true, shared: 1 };
+    return { .../** @type {LinkStatus} */ (this.#status), as_of: this.#asOf, leads: this.#leads, shared: this.#shared };
   }
 
   /** Return the time of the gateway's clock, in Unix milliseconds. */
@@ -203,7 +206,9 @@ export class Client {
 
   /** Close the socket: the user has signed out. */
   signOut() {
-    this.#stop({ code: "signed_out", name: "signed_out", text: "signed out" });
+    const reason = { code: "signed_out", name: "signed_out", text: "signed out" };
+    if (this.#link instanceof Tabs) this.#link.signOut(reason);
+    else this.#stop(reason);
   }
 
   /** Close this client. */
@@ -217,7 +222,7 @@ export class Client {
     const { events, queues, tenant, acknowledge, heartbeat } = this.#options;
     /** @type {import("./connection.js").LinkOptions} */
     const options = { url: this.#url, events, queues, tenant, acknowledge, heartbeat };
-    /** @type {import("./connection.js").Host} */
+    /** @type {import("./tabs.js").TabHost} */
     const host = {
       receive: (message) => link === this.#link && this.#receive(message),
       status: (status) => link === this.#link && this.#setStatus(status),
@@ -226,8 +231,18 @@ export class Client {
       token: (reason) => this.#token(reason),
       position: () => this.#stream.position,
       log: (level, text, fields) => this.#log(level, text, fields),
+      key: () => JSON.stringify([this.#url, tenant, this.#key, events, queues, acknowledge]),
+      dump: () => ({ position: this.#stream.position, dump: this.store.dump(), identity: this.identity }),
+      load: (state) => this.#takeOver(state),
+      leader: () => this.#requests.lost(),
+      shared: (leads, tabs) => this.#share(leads, tabs),
+      skew: (skew) => (skew === undefined ? this.#clock.skew : (this.#clock.skew = skew)),
     };
-    const link = new Connection(host, options, this.#env, this.#status ?? undefined);
+    const { locks, BroadcastChannel } = this.#env;
+    // Without locks no channel either: each tab would pass on what all receive.
+    const shares = this.#options.tabs !== false && locks && BroadcastChannel && !(this.#options.anonymous && !this.#sessionToken);
+    this.#leads = !shares;
+    const link = new (shares ? Tabs : Connection)(host, options, this.#env, this.#status ?? undefined);
     this.#link = link;
     this.#status = link.status;
     // After the page has added its callbacks.
@@ -270,6 +285,21 @@ export class Client {
     this.#begin();
   }
 
+  /** Go on where another tab is. @param {import("./tabs.js").State} state */
+  #takeOver({ position, dump, identity }) {
+    this.identity = identity;
+    this.#stream.rebuild({ reason: "taken_over" });
+    this.#load({ ...dump, ...position });
+  }
+
+  /** @param {boolean} leads @param {number} tabs */
+  #share(leads, tabs) {
+    if (leads === this.#leads && tabs === this.#shared) return;
+    this.#leads = leads;
+    this.#shared = tabs;
+    if (this.#status) this.#emitter.emit("status", this.status);
+  }
+
   /** @param {object} frame @returns {boolean} */
   #send(frame) {
     return this.#link?.send(frame) ?? false;
@@ -286,7 +316,9 @@ export class Client {
 
   /** @param {import("./connection.js").Reason} reason */
   #stop(reason) {
-    if (!this.#stopped) this.#link?.stop(reason);
+    if (this.#stopped) return;
+    this.#sendAcks();
+    this.#link?.stop(reason);
   }
 
   /** @param {string} text */
@@ -323,7 +355,8 @@ export class Client {
     const acknowledge = () => this.#acknowledge(/** @type {string} */ (message.id));
     const automatic = this.#options.acknowledge === "auto";
     if (tell) this.#emitter.emit("event", automatic ? message : { ...message, acknowledge });
-    if (automatic) acknowledge();
+    // One tab does it for all.
+    if (automatic && this.#leads) acknowledge();
   }
 
   /** @param {string} id */
@@ -387,17 +420,25 @@ export class Client {
       page.addEventListener(name, callback, { signal, capture: true });
     on("online", () => this.#link?.online());
     on("offline", () => this.probe());
-    for (const name of ["focus", "resume"]) on(name, () => this.probe());
+    on("focus", () => this.probe());
     on("visibilitychange", () => this.#env.isVisible() && this.probe());
-    on("pagehide", () => this.#pause());
-    on("pageshow", ({ persisted }) => persisted && this.#link === null && this.#begin());
+    // A tab that is frozen receives nothing, but may go on to answer other tabs: it must not lead.
+    for (const name of ["pagehide", "freeze"]) on(name, () => this.#pause());
+    on("pageshow", ({ persisted }) => persisted && this.#resume());
+    on("resume", () => this.#resume());
   }
 
   /** Let go of the socket: the page goes away, and perhaps comes back with all that it holds. */
   #pause() {
+    this.#sendAcks();
     this.#link?.stop(null);
     this.#link = null;
     this.#requests.live(false);
+  }
+
+  #resume() {
+    if (this.#link) this.probe();
+    else this.#begin();
   }
 
   /** @param {string} level @param {string} text @param {object} [fields] */

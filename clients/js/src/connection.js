@@ -81,11 +81,7 @@ export class Connection {
     this.#host = host;
     this.#options = options;
     this.#env = env;
-    const since = host.serverTime();
-    this.status = before
-      ? { ...before, state: "offline", since: before.state === "offline" ? before.since : since, retry_at: null }
-      : { state: "connecting", since, offline_since: since, retry_at: null, attempt: 0, reason: null };
-    this.status.offline_since ??= since;
+    this.status = firstStatus(host.serverTime(), before);
   }
 
   /** Connect, unless it was stopped before. */
@@ -466,8 +462,23 @@ export class Connection {
   }
 }
 
+/**
+ * Return the status before the first attempt.
+ *
+ * @param {number} now
+ * @param {LinkStatus} [before] the status of what is replaced
+ * @returns {LinkStatus}
+ */
+export function firstStatus(now, before) {
+  if (!before || before.state === "connecting") {
+    return { state: "connecting", since: now, offline_since: now, retry_at: null, attempt: 0, reason: null };
+  }
+  const since = before.state === "offline" ? before.since : now;
+  return { ...before, state: "offline", since, offline_since: before.offline_since ?? now, retry_at: null };
+}
+
 /** @param {Error} error @returns {Reason} */
-function signedOut(error) {
+export function signedOut(error) {
   return { code: "signed_out", name: "signed_out", text: error.message };
 }
 
