@@ -54,6 +54,8 @@ export class Connection {
   #connecting = false;
   #attempt = 0;
   #unopened = 0;
+  /** Why no attempt succeeds, if that was found out. @type {Reason | null} */
+  #diagnosis = null;
   /** When the connection became live. @type {number | null} */
   #liveAt = null;
   #needsSnapshot = false;
@@ -188,6 +190,7 @@ export class Connection {
   #opened() {
     this.#cancel("open");
     this.#unopened = 0;
+    this.#diagnosis = null;
     this.#heartbeat = new Heartbeat(this.#options.heartbeat, this.#env.now(), this.#env.wall());
     this.#tickLater();
   }
@@ -358,7 +361,7 @@ export class Connection {
       return void this.#connect("retry");
     }
     if (!opened && ++this.#unopened % DIAGNOSE_AFTER === 0) this.#diagnose();
-    this.#retry(reason, retryAfter);
+    this.#retry((!opened && this.#diagnosis) || reason, retryAfter);
   }
 
   /** Abandon a socket that does not answer. Its `onclose` may come a minute later. @param {string} text */
@@ -421,7 +424,8 @@ export class Connection {
     if (!(await answers({ mode: "no-cors" })) || (await answers({})) || this.status.state !== "offline") return;
     const origin = this.#env.base ? new URL(this.#env.base).origin : "the page's origin";
     const text = `the gateway answers, but refuses pages of this site: list ${origin} in web.allowed_origins`;
-    this.#set("offline", { reason: { code: "origin_refused", name: "origin_refused", text } });
+    this.#diagnosis = { code: "origin_refused", name: "origin_refused", text };
+    this.#set("offline", { reason: this.#diagnosis });
   }
 
   /**

@@ -302,6 +302,13 @@ test("a gateway that refuses pages of this site is named", async () => {
   const { text } = told.status.find(({ reason }) => reason?.code === "origin_refused").reason;
   assert.equal(text, "the gateway answers, but refuses pages of this site: list https://desk.example in web.allowed_origins");
   assert.equal(world.fetched[0][0], "https://gateway.example/ws");
+  await world.pass(client.status.retry_at - client.now());
+  world.socket.end(1006);
+  assert.equal(client.status.reason.code, "origin_refused", "it stays named");
+  await world.pass(client.status.retry_at - client.now());
+  await world.live();
+  world.socket.end(1006);
+  assert.equal(client.status.reason.code, 1006);
 });
 
 test("a gateway that does not answer is not accused of refusing", async () => {
