@@ -1,6 +1,8 @@
 // The state of the tenant, reduced from a snapshot and the events after it by the gateway's own table of slots.
 import { EFFECTS, FIGURES, LIFETIME_MS, MAX_LASTING, MAX_SLOTS } from "./slots.js";
 
+import { agents, alerts, calls, chats, presence, queues, sources, View } from "./views.js";
+
 /** @typedef {import("./slots.js").Effect} Effect */
 
 /**
@@ -28,6 +30,8 @@ export const keyOf = (kind, ...id) => JSON.stringify([kind, ...id.map(String)]);
 /** @param {Message} message */
 const size = (message) => JSON.stringify(message.payload).length;
 
+const AGENT = ["agent", "member", "presence", "agent.stats"];
+
 export class Store {
   /** @type {string | null} */
   epoch = null;
@@ -49,6 +53,17 @@ export class Store {
   #expiredAt = 0;
   #chatMessages;
   #now;
+  /** The revision of the last change of each kind. @type {Map<string, number>} */
+  #revisions = new Map();
+  /** @type {Map<string, {revision: number, entities: Entity[]}>} */
+  #lists = new Map();
+  #agents = new View(this, AGENT, agents);
+  #queues = new View(this, [...AGENT, "queue", "call", "alert", "queue.stats"], queues);
+  #calls = new View(this, [...AGENT, "call"], calls);
+  #chats = new View(this, [...AGENT, "chat"], chats);
+  #alerts = new View(this, ["alert"], alerts);
+  #sources = new View(this, ["source"], sources);
+  #presence = new View(this, ["presence"], presence);
 
   /** @param {{chatMessages?: number, now?: () => number}} [options] `now` is the gateway's clock, in Unix ms. */
   constructor({ chatMessages = 200, now = Date.now } = {}) {
@@ -76,8 +91,7 @@ export class Store {
     this.#expire(changed);
     this.#reduce(message, this.#now(), false, changed);
     this.seq = seq;
-    if (changed.size) this.revision++;
-    return changed;
+    return this.#note(changed);
   }
 
   /**
@@ -90,8 +104,7 @@ export class Store {
     const changed = new Set();
     this.#reach(seq, changed);
     this.seq = Math.max(this.seq, seq);
-    if (changed.size) this.revision++;
-    return changed;
+    return this.#note(changed);
   }
 
   /**
@@ -106,7 +119,7 @@ export class Store {
     const known = this.#figures.get(key);
     if (known && this.#isOlder(message.payload, known.payload)) return null;
     this.#figures.set(key, message);
-    this.revision++;
+    this.#note(new Set([key]));
     return key;
   }
 
@@ -161,7 +174,13 @@ export class Store {
     for (const key of new Set([...figuresBefore.keys(), ...this.#figures.keys()])) {
       if (figuresBefore.get(key) !== this.#figures.get(key)) changed.add(key);
     }
-    this.revision++;
+    return this.#note(changed);
+  }
+
+  /** @param {Set<string>} changed */
+  #note(changed) {
+    if (changed.size) this.revision++;
+    for (const key of changed) this.#revisions.set(JSON.parse(key)[0], this.revision);
     return changed;
   }
 
@@ -201,6 +220,75 @@ export class Store {
         known === type && (key === undefined || FIGURES[type].every((field) => String(payload[field]) === key)),
     );
     return found.map(({ payload }) => payload);
+  }
+
+  /** @param {string | number} id */
+  agent(id) {
+    return this.#agents.get(id);
+  }
+
+  agents() {
+    return this.#agents.list();
+  }
+
+  /** @param {string | number} name */
+  queue(name) {
+    return this.#queues.get(name);
+  }
+
+  queues() {
+    return this.#queues.list();
+  }
+
+  /** @param {string | number} id */
+  call(id) {
+    return this.#calls.get(id);
+  }
+
+  calls() {
+    return this.#calls.list();
+  }
+
+  /** @param {string | number} id */
+  chat(id) {
+    return this.#chats.get(id);
+  }
+
+  chats() {
+    return this.#chats.list();
+  }
+
+  alerts() {
+    return this.#alerts.list();
+  }
+
+  sources() {
+    return this.#sources.list();
+  }
+
+  /** @param {string | number} id a user who is online */
+  presence(id) {
+    return this.#presence.get(id);
+  }
+
+  /** For views: the revision of the last change of a kind of entities or figures. @param {string} kind */
+  revisionOf(kind) {
+    return this.#revisions.get(kind) ?? 0;
+  }
+
+  /**
+   * For views: the entities of a kind, not to be changed.
+   * @param {string} kind
+   * @returns {readonly Entity[]}
+   */
+  entities(kind) {
+    const revision = this.revisionOf(kind);
+    const known = this.#lists.get(kind);
+    if (known?.revision === revision) return known.entities;
+    const all = [...this.#entities.values(), ...this.#lasting.values()];
+    const entities = all.filter((entity) => entity.kind === kind);
+    this.#lists.set(kind, { revision, entities });
+    return entities;
   }
 
   /**
