@@ -1,3 +1,13 @@
+/**
+ * Return the status before the first attempt.
+ *
+ * @param {number} now
+ * @param {LinkStatus} [before] the status of what is replaced
+ * @returns {LinkStatus}
+ */
+export function firstStatus(now: number, before?: LinkStatus): LinkStatus;
+/** @param {Error} error @returns {Reason} */
+export function signedOut(error: Error): Reason;
 export class Connection {
     /**
      * @param {Host} host

@@ -55,6 +55,30 @@ export class Store {
      * @returns {any[]}
      */
     figures(type: string, key?: string): any[];
+    /** @param {string | number} id */
+    agent(id: string | number): import("./views.js").Agent | undefined;
+    agents(): readonly import("./views.js").Agent[];
+    /** @param {string | number} name */
+    queue(name: string | number): import("./views.js").Queue | undefined;
+    queues(): readonly import("./views.js").Queue[];
+    /** @param {string | number} id */
+    call(id: string | number): import("./views.js").Call | undefined;
+    calls(): readonly import("./views.js").Call[];
+    /** @param {string | number} id */
+    chat(id: string | number): import("./views.js").Chat | undefined;
+    chats(): readonly import("./views.js").Chat[];
+    alerts(): readonly import("./views.js").Alert[];
+    sources(): readonly import("./views.js").Source[];
+    /** @param {string | number} id a user who is online */
+    presence(id: string | number): import("./views.js").Presence | undefined;
+    /** For views: the revision of the last change of a kind of entities or figures. @param {string} kind */
+    revisionOf(kind: string): number;
+    /**
+     * For views: the entities of a kind, not to be changed.
+     * @param {string} kind
+     * @returns {readonly Entity[]}
+     */
+    entities(kind: string): readonly Entity[];
     #private;
 }
 export type Effect = import("./slots.js").Effect;
