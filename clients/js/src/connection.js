@@ -252,7 +252,8 @@ export class Connection {
 
   /** @param {Message} message */
   #pong({ payload, in_reply_to }) {
-    const rtt = this.#ping?.id === in_reply_to ? this.#env.now() - /** @type {any} */ (this.#ping).at : null;
+    const ping = this.#ping;
+    const rtt = ping && ping.id === in_reply_to ? this.#env.now() - ping.at : null;
     this.#host.clock(payload.server_time, rtt);
   }
 

@@ -189,9 +189,11 @@ export class Tabs {
 
   /** @param {object} options */
   async #lock(options) {
+    let isGranted = false;
     try {
       await this.#env.locks.request(this.#name, options, () => {
         if (this.#stopped) return;
+        isGranted = true;
         this.#waiting = null;
         return new Promise((resolve) => {
           this.#release = () => resolve(undefined);
@@ -200,7 +202,7 @@ export class Tabs {
       });
     } catch (error) {
       // The wait was ended, or another tab took the lock: this one was frozen, or the computer slept.
-      if (!this.#stopped && this.#connection) this.#follow();
+      if (isGranted && !this.#stopped && this.#connection) this.#follow();
     }
   }
 
@@ -221,8 +223,8 @@ export class Tabs {
       status: (status) => {
         if (connection !== this.#connection) return;
         this.#post("status", { status, skew: this.#host.skew() });
-        if (status.state !== "catching_up") this.#sendStates();
         this.#tell(status);
+        if (status.state !== "catching_up") this.#sendStates();
         if (status.state === "stopped") this.#leave(true);
       },
       token: (reason) => this.#token(reason),
