@@ -1,6 +1,6 @@
 // The figures that a wallboard can show: the value of each in a queue, its text, and the room it takes.
 import { text } from "../texts.js";
-import { count, duration, percent, shortCount, shortDuration } from "./format.js";
+import { count, duration, percent, shortCount, shortDuration, target } from "./format.js";
 import { limits } from "./thresholds.js";
 
 /** @typedef {import("./settings.js").Thresholds} Thresholds */
@@ -21,7 +21,9 @@ const percentOf = (figure) => (/** @type {number | null} */ value, /** @type {an
   return percent(value, known ? [known.warning, known.breach] : []);
 };
 /** @param {number | null | undefined} value */
-const ofTotal = (value) => (value === null || value === undefined ? "" : text("figure.of", { value: count(value) }));
+const ofTotal = (value) => (value === null || value === undefined ? "" : text("figure.of", { value: shortCount(value) }));
+/** @param {number | null | undefined} value */
+const ofTarget = (value) => (value === null || value === undefined ? "" : text("figure.of", { value: target(value) }));
 /** @param {number | null | undefined} value */
 const orNull = (value) => value ?? null;
 
@@ -46,7 +48,7 @@ export const FIGURES = {
     room: "of 88",
     value: (queue) => orNull(queue.service_level?.today),
     text: (value, queue) => percent(value, [orNull(queue.service_level?.target)]),
-    second: (queue) => ofTotal(queue.service_level?.target),
+    second: (queue) => ofTarget(queue.service_level?.target),
   },
   agents: {
     main: false,

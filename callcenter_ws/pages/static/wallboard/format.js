@@ -3,6 +3,7 @@ import { LANGUAGE, text } from "../texts.js";
 
 const WHOLE = new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 0 });
 const TENTHS = new Intl.NumberFormat(LANGUAGE, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const GIVEN = new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 2 });
 const SECOND = 1000;
 const HOUR = 3600 * SECOND;
 const DAY = 24 * HOUR;
@@ -75,6 +76,9 @@ export function percent(value, limits = []) {
   if (shown === undefined) return String(value);
   return shown === 100 ? WHOLE.format(shown) : TENTHS.format(shown);
 }
+
+/** @param {number} value a percentage of the settings, as it was written */
+export const target = (value) => GIVEN.format(value);
 
 /** @param {string | null | undefined} zone @param {Intl.DateTimeFormatOptions} options */
 function formatter(zone, options) {

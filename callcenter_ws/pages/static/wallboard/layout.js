@@ -1,21 +1,25 @@
 // Where everything goes and how large it is. Lengths are in pixels; the constants are in hundredths of the height ("vh").
 
 const MARGIN = 1.9;
-const PADDING = 0.8;
+const PADDING = 1.2;
 const STRIP = 9;
 const HEAD = 7.2;
-const MARK = 6;
-const NAME_ROOM = 24;
-const LEAST_NAME_ROOM = 16;
+const MARK = 5;
+const NAME_ROOM = 22;
+const LEAST_NAME_ROOM = 18;
 const TEXT = 6;
 /** A figure of the size s is 0.9 s high with its distance to the next. */
 const LINE = 0.92;
 /** Heads become smaller than other texts only in narrow windows. */
 const LEAST_HEAD = 3.6;
 const MAX_MAIN = 25;
+/** Beside names figures are no larger: the room is worth more to the names. */
+const MAX_MAIN_BESIDE = 15;
 /** Names become narrower before the main figures become smaller than this. */
 const GOOD_MAIN = 12;
 const STEP = 0.1;
+/** The margin and padding of a card, in ems of a main figure. */
+const CARD_MARGIN = 0.5;
 /** A figure that would be smaller than this part of its column's size is written shorter. */
 const SHORTEN_BELOW = 0.67;
 
@@ -49,8 +53,10 @@ export function ems(text, digit = DIGIT) {
  * @property {number} name
  * @property {number} text
  * @property {number} headText
+ * @property {number} mark width of the mark
+ * @property {number} nameWidth width of the column of names; 0 if they are above the figures
  * @property {number} padding
- * @property {number[]} columns widths; empty for cards
+ * @property {number[]} columns widths
  * @property {number} chart height left for the chart
  */
 
@@ -59,7 +65,7 @@ export function ems(text, digit = DIGIT) {
  * @returns {Layout}
  */
 export function layout({ width, height, rows, columns, digit = DIGIT }) {
-  if (width / height < 1.2 || height < 500) return cards(width);
+  if (width / height < 1.2 || height < 500) return cards(width, width / height < 1.2, columns);
   const unit = height / 100;
   const wide = width / unit - 2 * MARGIN;
   const form = rows <= 1 ? "single" : rows <= 3 ? "stacked" : "table";
@@ -72,11 +78,39 @@ export function layout({ width, height, rows, columns, digit = DIGIT }) {
   return { form, rows, ...common, ...Object.fromEntries(lengths) };
 }
 
-/** @param {number} width @returns {Layout} */
-function cards(width) {
-  // Phones: as large as three figures side by side allow.
-  const main = Math.min(56, Math.max(28, width / 9));
-  return { form: "cards", rows: 0, strip: 48, head: 0, rowHeight: 0, main, side: 17, name: 20, text: 16, headText: 15, padding: 8, columns: [], chart: 0 };
+/**
+ * Cards below each other, for phones and upright screens: as large as the figures side by side allow.
+ * @param {number} width
+ * @param {boolean} isUpright
+ * @param {Column[]} columns
+ * @returns {Layout}
+ */
+function cards(width, isUpright, columns) {
+  const main = isUpright ? Math.max(28, width / 8.5) : 40;
+  const [side, name, text] = [Math.max(18, main * 0.42), Math.max(18, main * 0.45), Math.max(15, main * 0.34)];
+  const padding = 6;
+  const inner = width - 2 * main * CARD_MARGIN;
+  const sizes = { main, side, name, text, headText: text, padding, columns: tiles(columns, inner, main, side, text, padding) };
+  return { form: "cards", rows: 0, strip: text * 3, head: 0, rowHeight: 0, chart: 0, mark: name, nameWidth: 0, ...sizes };
+}
+
+/**
+ * Return the widths of tiles that fill a line with the main figures and a line with the others.
+ * @param {Column[]} columns
+ * @param {number} wide
+ * @param {number} main
+ * @param {number} side
+ * @param {number} headText
+ * @param {number} padding
+ * @param {number} [digit]
+ */
+function tiles(columns, wide, main, side, headText, padding, digit = DIGIT) {
+  const wanted = columns.map(({ main: isMain, room, longest, head }) => {
+    const figure = Math.max(ems(room, digit), ems(longest, digit)) * (isMain ? main : side);
+    return Math.max(figure, ems(head, digit) * headText) + 2 * padding;
+  });
+  const sum = (/** @type {boolean} */ isMain) => wanted.reduce((all, one, at) => all + (columns[at].main === isMain ? one : 0), 0);
+  return wanted.map((one, at) => (one * wide) / sum(columns[at].main));
 }
 
 /**
@@ -92,15 +126,17 @@ function tabular(form, wide, rows, columns, digit) {
   const figures = form === "stacked" ? rowHeight - name * 1.25 : rowHeight;
   const side = Math.max(TEXT, Math.min(9, figures / 2.3, form === "stacked" ? 7 : TEXT));
   let nameRoom = form === "stacked" ? 0 : MARK + NAME_ROOM;
-  let main = Math.min(MAX_MAIN, figures / LINE);
+  let main = Math.min(form === "table" ? MAX_MAIN_BESIDE : MAX_MAIN, figures / LINE);
   let headText = TEXT;
   const widths = () => least(columns, main, side, headText, digit);
-  const isTooWide = () => nameRoom + widths().reduce((one, other) => one + other, 0) > wide;
+  const isTooWide = () => nameRoom + total(widths()) > wide;
   while (main > GOOD_MAIN && isTooWide()) main -= STEP;
   while (form === "table" && nameRoom > MARK + LEAST_NAME_ROOM && isTooWide()) nameRoom -= STEP;
   while (headText > LEAST_HEAD && isTooWide()) headText -= STEP;
   while (main > TEXT && isTooWide()) main -= STEP;
-  return { rowHeight, main, side, name, headText, columns: widened(columns, widths(), main, side, digit, wide - nameRoom), chart: 0 };
+  const made = widened(columns, widths(), main, digit, wide - nameRoom);
+  const nameWidth = form === "table" ? wide - MARK - total(made) : 0;
+  return { rowHeight, main, side, name, headText, mark: MARK, nameWidth, columns: made, chart: 0 };
 }
 
 /**
@@ -117,8 +153,9 @@ function single(wide, columns, digit) {
   const sum = () => mains.map((one) => tile(one, main, digit)).reduce((one, other) => one + other, 0);
   while (main > TEXT && sum() > wide) main -= STEP;
   const side = sides.length > 3 ? 8 : 10;
+  const widths = tiles(columns, wide, main, side, TEXT, PADDING, digit);
   const used = STRIP + name * 1.2 + (mains.length ? TEXT * 1.2 + main * LINE : 0) + (sides.length ? TEXT * 1.2 + side * 1.2 : 0);
-  return { rowHeight: 100 - STRIP, main, side, name, headText: TEXT, columns: [], chart: Math.max(0, Math.min(30, 97 - used)) };
+  return { rowHeight: 100 - STRIP, main, side, name, headText: TEXT, mark: name * 0.7, nameWidth: 0, columns: widths, chart: Math.max(0, Math.min(30, 97 - used)) };
 }
 
 /** @param {Column} column @param {number} main @param {number} digit */
@@ -134,8 +171,9 @@ const tile = ({ room, longest, head }, main, digit) =>
  * @param {number} digit
  */
 function least(columns, main, side, headText, digit) {
-  return columns.map(({ main: isMain, room, head }) => {
-    const figure = ems(room, digit) * (isMain ? main : side);
+  return columns.map(({ main: isMain, room, longest, head }) => {
+    // Small figures may not become smaller.
+    const figure = isMain ? ems(room, digit) * main : Math.max(ems(room, digit), ems(longest, digit)) * side;
     return Math.max(figure, ems(head, digit) * headText) + 2 * PADDING;
   });
 }
@@ -145,19 +183,20 @@ function least(columns, main, side, headText, digit) {
  * @param {Column[]} columns
  * @param {number[]} widths
  * @param {number} main
- * @param {number} side
  * @param {number} digit
  * @param {number} room
  */
-function widened(columns, widths, main, side, digit, room) {
+function widened(columns, widths, main, digit, room) {
   const extra = columns.map(({ main: isMain, longest }, at) =>
-    Math.max(0, ems(longest, digit) * (isMain ? main : side) + 2 * PADDING - widths[at]),
+    Math.max(0, (isMain ? ems(longest, digit) * main + 2 * PADDING : 0) - widths[at]),
   );
-  const wanted = extra.reduce((one, other) => one + other, 0);
-  const left = Math.max(0, room - widths.reduce((one, other) => one + other, 0));
-  const part = wanted > left ? left / wanted : 1;
+  const left = Math.max(0, room - total(widths));
+  const part = total(extra) > left ? left / total(extra) : 1;
   return widths.map((width, at) => width + extra[at] * part);
 }
+
+/** @param {number[]} lengths */
+const total = (lengths) => lengths.reduce((one, other) => one + other, 0);
 
 /**
  * Return the text of a figure and its size so that it fits its column: smaller, or written shorter, never cut.

@@ -174,7 +174,8 @@ export function page(rows, perPage, number) {
 /** Which page is shown: the next after some seconds, the first at once when there is a new breach. */
 export class Pager {
   number = 1;
-  #at = -Infinity;
+  /** @type {number | null} */
+  #at = null;
   #breaches = 0;
   #ms;
 
@@ -190,6 +191,7 @@ export class Pager {
    * @param {number} now monotonic
    */
   at(of, breaches, now) {
+    this.#at ??= now;
     if (breaches !== this.#breaches || this.number > of) this.#turn(1, now);
     else if (of > 1 && now - this.#at >= this.#ms) this.#turn((this.number % of) + 1, now);
     this.#breaches = breaches;
@@ -253,7 +255,7 @@ export function strip(store, status, now, { zone, messages, queues = [] } = {}) 
  */
 function stateOf(status, now, zone) {
   const is = (/** @type {Strip["kind"]} */ kind, /** @type {Severity} */ severity, /** @type {string} */ text) => ({ kind, severity, name: "", text });
-  if (status.state === "stopped") return is("old", 2, text("wallboard.stopped", { reason: status.reason?.text ?? "" }));
+  if (status.state === "stopped") return { ...is("old", 2, ""), name: text("wallboard.stopped", { reason: status.reason?.text ?? "" }) };
   if (age(status, now) === "fresh") return null;
   // Without a first snapshot there is nothing that could be old.
   if (!status.as_of) return is("old", 1, text(status.attempt ? "wallboard.connecting.failed" : "wallboard.connecting"));
@@ -304,16 +306,14 @@ const sourceItem = ({ name, since: began }, now, zone) => ({
 function alertItem({ rule, queue, source, metric: measured, value, threshold, severity, acknowledged }) {
   const name = queue ?? source ?? rule;
   const label = `metric.${measured}`;
-  const shown =
-    value === null || value === undefined
-      ? named("wallboard.alert.rule", "name", name, { metric: isolated(rule) })
-      : named("wallboard.alert", "name", name, {
-          metric: hasText(label) ? text(label) : isolated(rule),
-          value: metric(measured, value),
-          limit: metric(measured, threshold),
-        });
-  const said = acknowledged ? text("wallboard.alert.acknowledged", { text: shown.text }) : shown.text;
-  return { kind: "alert", severity: ofAlert({ severity }), ...shown, text: said, isAcknowledged: acknowledged };
+  const isMeasured = value !== null && value !== undefined;
+  const id = !isMeasured ? "wallboard.alert.rule" : acknowledged ? "wallboard.alert.acknowledged" : "wallboard.alert";
+  const shown = named(id, "name", name, {
+    metric: isMeasured && hasText(label) ? text(label) : isolated(rule),
+    value: metric(measured, value),
+    limit: metric(measured, threshold),
+  });
+  return { kind: "alert", severity: ofAlert({ severity }), ...shown, isAcknowledged: acknowledged };
 }
 
 /**
