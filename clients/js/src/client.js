@@ -1,7 +1,7 @@
 /** What a page uses: one `Client` in each tab, with a state of its own. */
 
 import { ServerClock } from "./clock.js";
-import { Connection } from "./connection.js";
+import { Connection, reasonOf, signedOut } from "./connection.js";
 import { environment, randomId } from "./env.js";
 import { Emitter, Notifier } from "./notify.js";
 import { CHAT_TIMEOUT_MS, RequestRefused, Requests } from "./requests.js";
@@ -206,14 +206,13 @@ export class Client {
 
   /** Close the socket: the user has signed out. */
   signOut() {
-    const reason = { code: "signed_out", name: "signed_out", text: "signed out" };
-    if (this.#link instanceof Tabs) this.#link.signOut(reason);
-    else this.#stop(reason);
+    if (this.#link instanceof Tabs) this.#link.signOut(signedOut());
+    else this.#stop(signedOut());
   }
 
   /** Close this client. */
   close() {
-    this.#stop({ code: "closed", name: "closed", text: "closed by the page" });
+    this.#stop(reasonOf("closed", "closed by the page"));
   }
 
   // ---- The connection ----

@@ -156,9 +156,9 @@ export class Connection {
     } catch (error) {
       if (generation !== this.#generation) return;
       this.#connecting = false;
-      if (error instanceof TokenRefused) this.stop(signedOut(error));
+      if (error instanceof TokenRefused) this.stop(signedOut(error.message));
       // The connection of a node that is stopping may still live.
-      else if (!this.#socket) this.#retry({ code: "no_token", name: "no_token", text: messageOf(error) });
+      else if (!this.#socket) this.#retry(reasonOf("no_token", messageOf(error)));
       else this.#retryDrained();
       return;
     }
@@ -177,7 +177,7 @@ export class Connection {
       socket = new this.#env.WebSocket(this.#address(), token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL]);
     } catch (error) {
       // An address that no browser accepts: mixed content, or a policy of the page. Its text names no token.
-      this.#retry({ code: "no_socket", name: "no_socket", text: `the browser refuses to connect (${nameOf(error)})` });
+      this.#retry(reasonOf("no_socket", `the browser refuses to connect (${/** @type {any} */ (error)?.name})`));
       return;
     }
     this.#socket = socket;
@@ -333,7 +333,7 @@ export class Connection {
       token = await this.#host.token("expiring");
     } catch (error) {
       if (socket !== this.#socket) return;
-      if (error instanceof TokenRefused) return this.stop(signedOut(error));
+      if (error instanceof TokenRefused) return this.stop(signedOut(error.message));
       this.#host.log("warning", "no token in place of the one that expires", { error: messageOf(error) });
       return again();
     }
@@ -350,12 +350,12 @@ export class Connection {
     const drained = this.#timers.drain !== undefined;
     const entry = CLOSES[code];
     const refusal = this.#refusal;
-    const reason = { code, name: entry?.name ?? "closed", text: refusal?.message || entry?.text || text || "closed" };
+    const reason = reasonOf(code, refusal?.message || entry?.text || text || "closed", entry?.name);
     if (code === 1009) this.#refuseLargest(reason.text);
     const { retry_after_ms: retryAfter } = refusal ?? {};
     this.#drop(null, drained);
     if (code >= FIRST_FINAL_CLOSE) return this.stop(reason);
-    if (drained || this.#connecting) return this.#waitForDrain(drained, reason);
+    if (this.#isComing(drained, reason)) return;
     if (code === 4005 && this.#attempt === 0) {
       this.#attempt = 1;
       this.#set("offline", { reason });
@@ -369,14 +369,14 @@ export class Connection {
   #lost(text) {
     const drained = this.#timers.drain !== undefined;
     this.#drop(1000, drained);
-    const reason = { code: 1006, name: "abnormal", text };
-    if (drained || this.#connecting) this.#waitForDrain(drained, reason);
-    else this.#retry(reason);
+    const reason = reasonOf(1006, text, "abnormal");
+    if (!this.#isComing(drained, reason)) this.#retry(reason);
   }
 
-  /** @param {boolean} drained @param {Reason} reason */
-  #waitForDrain(drained, reason) {
-    this.#set("offline", { reason, retry_at: drained ? this.#drainEnds : null });
+  /** Return whether another connection is on its way already. @param {boolean} drained @param {Reason} reason */
+  #isComing(drained, reason) {
+    if (drained || this.#connecting) this.#set("offline", { reason, retry_at: drained ? this.#drainEnds : null });
+    return drained || this.#connecting;
   }
 
   /** @param {Reason} reason @param {number} [retryAfterMs] */
@@ -425,7 +425,7 @@ export class Connection {
     if (!(await answers({ mode: "no-cors" })) || (await answers({})) || this.status.state !== "offline") return;
     const origin = this.#env.base ? new URL(this.#env.base).origin : "the page's origin";
     const text = `the gateway answers, but refuses pages of this site: list ${origin} in web.allowed_origins`;
-    this.#diagnosis = { code: "origin_refused", name: "origin_refused", text };
+    this.#diagnosis = reasonOf("origin_refused", text);
     this.#set("offline", { reason: this.#diagnosis });
   }
 
@@ -482,16 +482,14 @@ export function firstStatus(now, before) {
   return { ...before, state: "offline", since, offline_since: before.offline_since ?? now, retry_at: null };
 }
 
-/** @param {Error} error @returns {Reason} */
-export function signedOut(error) {
-  return { code: "signed_out", name: "signed_out", text: error.message };
-}
+/** @param {number | string} code @param {string} text @returns {Reason} */
+export const reasonOf = (code, text, name = `${code}`) => ({ code, name, text });
+
+/** @param {string} [text] */
+export const signedOut = (text = "signed out") => reasonOf("signed_out", text);
 
 /** @param {unknown} error */
-const messageOf = (error) => (error instanceof Error ? error.message : String(error));
-
-/** @param {any} error */
-const nameOf = (error) => error?.name ?? "Error";
+export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 
 /** @param {any} data @returns {Message | null} */
 function parse(data) {

@@ -4,7 +4,7 @@
  */
 
 import { backoff } from "./backoff.js";
-import { Connection, firstStatus, signedOut } from "./connection.js";
+import { Connection, firstStatus, messageOf, reasonOf, signedOut } from "./connection.js";
 import { randomId } from "./env.js";
 import { Heartbeat } from "./heartbeat.js";
 import { TokenRefused } from "./tokens.js";
@@ -91,8 +91,8 @@ export class Tabs {
       token = await this.#host.token("connect");
     } catch (error) {
       if (this.#stopped) return;
-      if (error instanceof TokenRefused) this.#end(signedOut(error));
-      else this.#identifyLater(/** @type {Error} */ (error));
+      if (error instanceof TokenRefused) this.#end(signedOut(error.message));
+      else this.#identifyLater(messageOf(error));
       return;
     }
     if (this.#stopped) return;
@@ -164,14 +164,12 @@ export class Tabs {
     this.stop(reason);
   }
 
-  /** @param {Error} error */
-  #identifyLater(error) {
+  /** @param {string} text */
+  #identifyLater(text) {
     const delay = backoff(this.#attempt++, this.#env.random);
     const now = this.#host.serverTime();
-    const reason = { code: "no_token", name: "no_token", text: error.message };
-    const since = this.status.state === "offline" ? this.status.since : now;
-    const { offline_since } = this.status;
-    this.#tell({ state: "offline", since, offline_since: offline_since ?? now, retry_at: now + delay, attempt: this.#attempt, reason });
+    const status = firstStatus(now, { ...this.status, state: "offline" });
+    this.#tell({ ...status, retry_at: now + delay, attempt: this.#attempt, reason: reasonOf("no_token", text) });
     this.#timer = this.#env.setTimeout(() => this.#again(), delay);
   }
 
@@ -498,7 +496,7 @@ export class Tabs {
     try {
       this.#post("token", { n, token: await this.#host.token(reason) });
     } catch (error) {
-      const text = /** @type {Error} */ (error).message;
+      const text = messageOf(error);
       this.#post("token", error instanceof TokenRefused ? { n, refused: text } : { n, failed: text });
     }
   }
