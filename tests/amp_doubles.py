@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from account_world import AccountWorld
 from doubles import KnownTokens, SteppingClock
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
@@ -147,6 +148,7 @@ class Gateway:
         new_id = UlidFactory(clock.time)
         announcer = SourceAnnouncer(self.broker, clock, new_id)
         self.sources = LocalSources(self.broker, announcer, clock, spawn, new_id, lease=30.0)
+        self.accounts = AccountWorld(clock)
         self.factory = self._factory(clock, self.directory, daemon_tokens(clock))
 
     def _factory(
@@ -160,6 +162,7 @@ class Gateway:
             sources=self.sources,
             source_publisher=SourcePublisher(self.broadcaster, self.broker, clock, self.sources.counters),
             state_sync=StateSync(self.broker, clock, self.sources.counters),
+            accounts=self.accounts.operations,
             secret=SECRET,
             authenticate=tokens,
             revocations=revocations,

@@ -254,6 +254,74 @@ class ForgetSource(GatewayCommand):
     response: ClassVar = [(b"released", amp.Integer())]
 
 
+class AddUser(GatewayCommand):
+    """Add a user who signs in at the gateway's pages.
+
+    Requires a credential for all tenants, as all commands about users, sessions and screens.
+
+    ``user`` is a JSON object: ``name``, ``tenant_id``, ``user_id``, ``role``, ``password`` (a record of
+    ``auth.passwords``, never a password), and optionally ``display_name`` and ``queues`` (null: all).
+    """
+
+    arguments: ClassVar = [(b"user", JsonText())]
+    response: ClassVar = []
+
+
+class ChangeUser(GatewayCommand):
+    """Change a user. The user's sessions end, the tokens are refused, and the connections are closed.
+
+    ``change`` is a JSON object with any of ``role``, ``queues``, ``display_name`` and ``password``.
+    """
+
+    arguments: ClassVar = [(b"name", amp.Unicode()), (b"change", JsonText())]
+    response: ClassVar = [(b"closed", amp.Integer())]
+
+
+class RemoveUser(GatewayCommand):
+    """Remove a user; what ends is as with ``ChangeUser``."""
+
+    arguments: ClassVar = [(b"name", amp.Unicode())]
+    response: ClassVar = [(b"closed", amp.Integer())]
+
+
+class ListUsers(GatewayCommand):
+    """Return users as a JSON list, by name, without their passwords; at most 200 whose names follow ``after``."""
+
+    arguments: ClassVar = [(b"tenant_id", amp.Unicode(optional=True)), (b"after", amp.Unicode(optional=True))]
+    response: ClassVar = [(b"users", JsonText()), (b"more", amp.Boolean())]
+
+
+class ListSessions(GatewayCommand):
+    """Return sessions as a JSON list, by ``session``, their public identifier; at most 200 that follow ``after``."""
+
+    arguments: ClassVar = [
+        (b"tenant_id", amp.Unicode(optional=True)),
+        (b"name", amp.Unicode(optional=True)),
+        (b"after", amp.Unicode(optional=True)),
+    ]
+    response: ClassVar = [(b"sessions", JsonText()), (b"more", amp.Boolean())]
+
+
+class EndSessions(GatewayCommand):
+    """End the sessions of the user ``name``, or ``session``; what else ends is as with ``ChangeUser``."""
+
+    arguments: ClassVar = [(b"name", amp.Unicode(optional=True)), (b"session", amp.Unicode(optional=True))]
+    response: ClassVar = [(b"sessions", amp.Integer()), (b"closed", amp.Integer())]
+
+
+class ApprovePairing(GatewayCommand):
+    """Let the screen that shows ``code`` sign in, with these claims; ``queues`` is a JSON list."""
+
+    arguments: ClassVar = [
+        (b"code", amp.Unicode()),
+        (b"tenant_id", amp.Unicode()),
+        (b"role", amp.Unicode()),
+        (b"queues", JsonText(optional=True)),
+        (b"name", amp.Unicode(optional=True)),
+    ]
+    response: ClassVar = []
+
+
 class UserOnline(GatewayCommand):
     """Return whether a user has open connections, and how many."""
 

@@ -6,6 +6,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ServerFactory
 
+from callcenter_ws.amp.account_responders import AccountResponders
 from callcenter_ws.amp.authentication_throttle import AuthenticationThrottle
 from callcenter_ws.amp.authenticator import PeerAuthenticator, is_revoked
 from callcenter_ws.amp.connection_log import DaemonLog
@@ -14,6 +15,7 @@ from callcenter_ws.amp.protocol import GatewayAMP
 from callcenter_ws.amp.responders import CommandResponders
 from callcenter_ws.amp.session import PeerSession
 from callcenter_ws.amp.source_responders import SourceResponders
+from callcenter_ws.auth.account_operations import AccountOperations
 from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode
@@ -42,6 +44,7 @@ class AmpServerFactory(ServerFactory):
         secret: the shared secret of ``amp.token_file``, without surrounding white space.
         sources: the registry of sources; ``source_publisher`` publishes their events, ``state_sync`` reconciles their
             state.
+        accounts: what operators do with the users of the pages.
         authenticate: verifies JWTs. Without this and without ``secret`` only unix sockets are usable.
         limits: the limits of peers that have not authenticated; None for limits of this factory alone.
         revocations: after ``RevokeToken``, the sessions whose own token is in it are disconnected.
@@ -67,6 +70,7 @@ class AmpServerFactory(ServerFactory):
         sources: SourceRegistry,
         source_publisher: SourcePublisher,
         state_sync: StateSync,
+        accounts: AccountOperations,
         secret: bytes | None = None,
         authenticate: Authenticator | None = None,
         revocations: Revocations | None = None,
@@ -84,6 +88,7 @@ class AmpServerFactory(ServerFactory):
             AuthenticationThrottle(self.limits, clock),
             self._subscriptions,
             SourceResponders(sources, source_publisher, state_sync, clock),
+            AccountResponders(accounts),
             clock,
             node_id,
             self.disconnect_revoked,

@@ -8,6 +8,7 @@ from functools import partial
 
 from callcenter_ws import __version__
 from callcenter_ws.amp import commands
+from callcenter_ws.amp.account_responders import AccountResponders
 from callcenter_ws.amp.authentication_throttle import AuthenticationThrottle
 from callcenter_ws.amp.authenticator import PeerAuthenticator
 from callcenter_ws.amp.commands import MAX_BATCH_EVENTS, GatewayCommand
@@ -62,6 +63,7 @@ class CommandResponders:
         throttle: AuthenticationThrottle,
         subscriptions: DaemonSubscriptions,
         sources: SourceResponders,
+        accounts: AccountResponders,
         clock: Clock,
         node_id: str,
         disconnect_revoked: Callable[[], int],
@@ -85,6 +87,13 @@ class CommandResponders:
             (commands.SyncState, sources.sync_state),
             (commands.ListSources, sources.list_sources),
             (commands.ForgetSource, sources.forget_source),
+            (commands.AddUser, accounts.add_user),
+            (commands.ChangeUser, accounts.change_user),
+            (commands.RemoveUser, accounts.remove_user),
+            (commands.ListUsers, accounts.list_users),
+            (commands.ListSessions, accounts.list_sessions),
+            (commands.EndSessions, accounts.end_sessions),
+            (commands.ApprovePairing, accounts.approve_pairing),
             (commands.UserOnline, self.user_online),
             (commands.DisconnectUser, self.disconnect_user),
             (commands.RevokeToken, self.revoke_token),

@@ -10,6 +10,7 @@ from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
 from callcenter_ws.amp.factory import AmpServerFactory
+from callcenter_ws.auth.account_operations import AccountOperations
 from callcenter_ws.auth.revocation import UnrevokedTokens
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.limits import Limits
@@ -139,7 +140,7 @@ def assemble(
     quotas = Quotas(settings.limits, clock, **history_limits(settings))
     chats = _chat_sessions(settings, core, quotas)
     websocket_factory = _websocket_factory(reactor, settings, core, accepted, admission, limits, log, quotas, chats)
-    amp_factory = _amp_factory(settings, core, accepted.authenticator, limits)
+    amp_factory = _amp_factory(settings, core, accepted.authenticator, limits, signing.operations)
     amp_factory.log.connections = settings.log.connections
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
     _add_metrics(core, limits, admission, amp_factory)
@@ -315,7 +316,7 @@ def _chat_sessions(settings: Settings, core: Core, quotas: Quotas) -> ChatSessio
 
 
 def _amp_factory(
-    settings: Settings, core: Core, authenticator: UnrevokedTokens, limits: PeerLimits
+    settings: Settings, core: Core, authenticator: UnrevokedTokens, limits: PeerLimits, accounts: AccountOperations
 ) -> AmpServerFactory:
     return AmpServerFactory(
         core.broadcaster,
@@ -325,6 +326,7 @@ def _amp_factory(
         sources=core.store.sources,
         source_publisher=SourcePublisher(core.broadcaster, core.store.broker, core.clock, core.store.sources.counters),
         state_sync=StateSync(core.store.broker, core.clock, core.store.sources.counters, core.plan),
+        accounts=accounts,
         secret=amp_secret(settings),
         authenticate=authenticator,
         revocations=core.hub.revocations,

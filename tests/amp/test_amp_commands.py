@@ -24,6 +24,13 @@ WIRE_FORMAT = {
     "SyncState": ("tenant_id scope source_seq part last entities timestamp?", "epoch seq published"),
     "ListSources": ("tenant_id?", "sources left_out"),
     "ForgetSource": ("source tenant_id?", "released"),
+    "AddUser": ("user", ""),
+    "ChangeUser": ("name change", "closed"),
+    "RemoveUser": ("name", "closed"),
+    "ListUsers": ("tenant_id? after?", "users more"),
+    "ListSessions": ("tenant_id? name? after?", "sessions more"),
+    "EndSessions": ("name? session?", "sessions closed"),
+    "ApprovePairing": ("code tenant_id role queues? name?", ""),
     "Ping": ("waiting?", "version node server_time_ms"),
 }
 

@@ -344,6 +344,14 @@ def forgets_sources(actor: Actor) -> str:
     return _yes_or_no(actor.amp(b"ForgetSource", scope="*", source="none-of-this-name"))
 
 
+def manages_users(actor: Actor) -> str:
+    asked = ((b"ListUsers", {}), (b"ListSessions", {}), (b"EndSessions", {"session": "none-of-this-id"}))
+    if actor.name != AMP_SECRET:
+        assert not any(actor.amp(command, **arguments) for command, arguments in asked)
+    (allowed,) = {actor.amp(command, scope="*", **arguments) for command, arguments in asked}
+    return _yes_or_no(allowed)
+
+
 def _sees(family: str) -> Callable[[Actor], str]:
     def see(actor: Actor) -> str:
         return _seen(actor)[family]
@@ -376,6 +384,7 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "AMP RevokeToken": _commands(b"RevokeToken", jti="a-token-of-this-test"),
     "AMP ListSources": _commands(b"ListSources"),
     "AMP ForgetSource, with a token of *": forgets_sources,
+    "AMP AddUser and the other commands about users of the pages, with a token of *": manages_users,
     "AMP, the same for any tenant, with a token of *": acts_for_any_tenant,
     "AMP RevokeToken for tokens of *, with a token of *": revokes_tokens_of_every_tenant,
 }
