@@ -47,6 +47,8 @@ import { askForToken, claims, identityOf } from "./tokens.js";
 const ACK_DELAY_MS = 200;
 const MAX_ACK_IDS = 100;
 const TYPING_MS = 1000;
+/** What left the view of a client that sees some queues or calls only ends without a message. */
+const RENEW_MS = 900000;
 /** Names of sessions of which is known when typing was told last. */
 const MAX_TYPING = 100;
 
@@ -84,6 +86,8 @@ export class Client {
   #ackTimer = null;
   /** @type {Map<string, number>} */
   #typed = new Map();
+  /** When to look for calls whose end was perhaps not sent. */
+  #renewAt = 0;
   #listening = new AbortController();
   #stopped = false;
 
@@ -288,7 +292,7 @@ export class Client {
   #takeOver({ position, dump, identity }) {
     this.identity = identity;
     this.#stream.rebuild({ reason: "taken_over" });
-    this.#load({ ...dump, ...position });
+    this.#load({ ...dump, ...position }, false);
   }
 
   /** @param {boolean} leads @param {number} tabs */
@@ -337,7 +341,18 @@ export class Client {
       const key = this.store.figure(message);
       if (key) this.#notifier.add([key]);
     } else this.#control(message);
-    if (this.#status?.state === "live") this.#asOf = this.now();
+    if (this.#status?.state !== "live") return;
+    this.#asOf = this.now();
+    if (this.#leads && this.#env.now() >= this.#renewAt) this.#renew();
+  }
+
+  /** Ask for the state again if this client does not see all calls, and has one that is old. */
+  #renew() {
+    this.#renewAt = this.#env.now() + RENEW_MS * (0.8 + 0.4 * this.#env.random());
+    if (!(this.#options.queues || this.identity?.queues || this.identity?.role === "agent")) return;
+    const isOld = (/** @type {import("./store.js").Message} */ { timestamp }) => Date.parse(timestamp) < this.now() - RENEW_MS;
+    const calls = this.store.calls().map(({ id }) => Object.values(this.store.slots("call", id)));
+    if (calls.some((messages) => messages.every(isOld))) this.#send({ type: "snapshot" });
   }
 
   /** @param {Message} message */
@@ -378,7 +393,7 @@ export class Client {
   #control(message) {
     const { type, payload } = message;
     if (type === "welcome") this.#welcome(payload);
-    else if (type === "snapshot") this.#load(payload);
+    else if (type === "snapshot") this.#load(payload, message.in_reply_to === undefined);
     else if (type === "resumed") {
       this.#stream.resumed(payload);
       this.#notifier.add(this.store.advance(payload.to_seq));
@@ -403,10 +418,12 @@ export class Client {
     this.#emitter.emit("session", { session_id, session_token });
   }
 
-  /** @param {any} snapshot */
-  #load(snapshot) {
-    this.#notifier.add(this.store.load(snapshot), true);
-    this.#emitter.emit("rebuilt", this.#stream.loaded(snapshot));
+  /** @param {any} snapshot @param {boolean} isQuiet whether it need not be told that nothing has changed */
+  #load(snapshot, isQuiet) {
+    const changed = this.store.load(snapshot);
+    const why = this.#stream.loaded(snapshot);
+    this.#notifier.add(changed, true);
+    if (changed.size || !isQuiet || why.reason !== "refresh") this.#emitter.emit("rebuilt", why);
   }
 
   // ---- The page ----

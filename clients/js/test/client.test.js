@@ -328,3 +328,32 @@ test("an error that answers nothing is told", async () => {
   world.socket.say("error", { code: "rate_limited", message: "slower", retry_after_ms: 100 });
   assert.equal(told.refused[0].code, "rate_limited");
 });
+
+test("a client that does not see all calls asks for the state if one is old, and tells what differs", async () => {
+  const call = { type: "call.answered", tenant_id: "acme", id: "c", seq: 3, timestamp: "2026-11-22T08:50:00.000Z", payload: { unique_id: "1", agent_id: "ada" } };
+  for (const [role, options, asks] of [["agent", {}, true], ["supervisor", {}, false], ["supervisor", { queues: ["sales"] }, true]]) {
+    const world = new World();
+    const { client, told } = world.client({ ...options, heartbeat: { idleMs: 1e9, answerMs: 1e9 } });
+    await settle();
+    world.socket.open();
+    world.welcome(10, { role });
+    world.snapshot(10, { events: [call] });
+    world.event(11);
+    assert.deepEqual(world.socket.requests, [], "it is ten minutes old");
+    await world.pass(899999);
+    world.event(12);
+    assert.deepEqual(world.socket.requests, []);
+    await world.pass(1);
+    world.event(13);
+    world.event(14);
+    assert.deepEqual(world.socket.requests, asks ? [{ type: "snapshot" }] : []);
+    if (!asks) continue;
+    world.snapshot(14, { events: [call] });
+    assert.deepEqual(told.rebuilt, [{ reason: "start" }]);
+    await world.pass(900000);
+    world.event(15);
+    world.snapshot(15);
+    assert.deepEqual(told.rebuilt, [{ reason: "start" }, { reason: "refresh" }]);
+    assert.equal(client.store.calls().length, 0);
+  }
+});
