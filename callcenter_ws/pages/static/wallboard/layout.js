@@ -20,6 +20,8 @@ const GOOD_MAIN = 12;
 const STEP = 0.1;
 /** The margin and padding of a card, in ems of a main figure. */
 const CARD_MARGIN = 0.5;
+/** In pixels. */
+const SCROLLBAR = 16;
 /** A figure that would be smaller than this part of its column's size is written shorter. */
 const SHORTEN_BELOW = 0.67;
 
@@ -89,7 +91,7 @@ function cards(width, isUpright, columns) {
   const main = isUpright ? Math.max(28, width / 8.5) : 40;
   const [side, name, text] = [Math.max(18, main * 0.42), Math.max(18, main * 0.45), Math.max(15, main * 0.34)];
   const padding = 6;
-  const inner = width - 2 * main * CARD_MARGIN;
+  const inner = width - 2 * main * CARD_MARGIN - SCROLLBAR;
   const sizes = { main, side, name, text, headText: text, padding, columns: tiles(columns, inner, main, side, text, padding) };
   return { form: "cards", rows: 0, strip: text * 3, head: 0, rowHeight: 0, chart: 0, mark: name, nameWidth: 0, ...sizes };
 }
