@@ -193,7 +193,7 @@ SLOT_RULES: list[tuple[list[tuple[str, dict[str, Any]]], list[int]]] = [
     ([("chat.session.started", {}), ("chat.message", {}), ("chat.session.ended", {}), ("chat.message", {})], []),
     ([("chat.session.started", {}), *[("chat.message", {})] * 52], [1, *range(4, 54)]),
     ([("chat.session.started", {}), ("chat.transferred", {}), ("chat.session.ended", {})], []),
-    ([("alert", {}), ("presence.changed", {})], []),
+    ([("alert", {}), ("call.missed", {})], []),
 ]
 
 

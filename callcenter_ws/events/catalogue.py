@@ -467,6 +467,7 @@ class SourceDown(SourceChanged, kw_only=True):
     audience=STAFF_AND_WALLS - {Role.AGENT},
     slot=Slot("presence", _AGENT, keeps="online", while_true="online", lasting=True),
     conflate_by=("user_id",),
+    by_gateway=True,
 )
 class PresenceChanged(Payload, kw_only=True):
     """Published by the gateway. Not for agents: the cost of a reconnect storm would grow with its square."""

@@ -13,6 +13,7 @@ from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.mailbox_acks import PING_SPACING_SECONDS
 from callcenter_ws.delivery.welcome import ConnectOptions
 from callcenter_ws.errors import CloseCode
+from callcenter_ws.events.event import Origin
 from callcenter_ws.events.principal import Role
 from callcenter_ws.testing import run
 
@@ -226,7 +227,8 @@ def test_a_visitor_has_a_mailbox(world: World) -> None:
 
 
 def test_mail_that_the_role_may_not_see_stays_in_the_mailbox(world: World) -> None:
-    world.publish("presence.changed", {"user_id": "9", "online": True}, user_id=USER, event_id="a", persist=True)
+    online = {"user_id": "9", "online": True}
+    world.publish("presence.changed", online, user_id=USER, event_id="a", persist=True, origin=Origin.GATEWAY)
     agent = world.connect(Role.AGENT, ConnectOptions(), user_id=USER)
     assert summary(agent.read()) == [("welcome",)]
     agent.answer_pings()

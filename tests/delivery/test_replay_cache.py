@@ -14,6 +14,7 @@ from callcenter_ws.delivery import replay_cache
 from callcenter_ws.delivery.catch_up import PAGE_EVENTS
 from callcenter_ws.delivery.replay_cache import KEPT_SECONDS
 from callcenter_ws.errors import CloseCode
+from callcenter_ws.events.event import Origin
 from callcenter_ws.events.principal import Role
 from callcenter_ws.interfaces import Position
 
@@ -67,7 +68,7 @@ def test_clients_at_different_positions_share_the_following_batches(
 def test_clients_with_different_interest_share_no_batch(world: World) -> None:
     world.publish_alerts(2)
     world.publish("call.incoming", {"unique_id": "1", "caller_id": "555", "destination": "100"})
-    world.publish("presence.changed", {"user_id": "7", "online": True})
+    world.publish("presence.changed", {"user_id": "7", "online": True}, origin=Origin.GATEWAY)
     world.turn()
     supervisor, wallboard = world.resume(0), world.resume(0, Role.WALLBOARD)
     agent = world.resume(0, Role.AGENT)

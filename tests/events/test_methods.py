@@ -62,9 +62,7 @@ def fields_of(method: str) -> dict[str, Any]:
 
 
 def test_each_type_except_the_gateways_own_has_a_method() -> None:
-    assert set(EVENT_OF_METHOD.values()) == {name for name, type_ in CATALOGUE.items() if not type_.by_gateway} - {
-        "presence.changed"
-    }
+    assert set(EVENT_OF_METHOD.values()) == {name for name, type_ in CATALOGUE.items() if not type_.by_gateway}
     methods = {name for name, _ in inspect.getmembers(EventMethods, inspect.isfunction) if name[0] != "_"}
     assert methods == set(EVENT_OF_METHOD) | {"publish"}
 

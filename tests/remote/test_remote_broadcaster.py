@@ -55,7 +55,7 @@ CALLS: dict[str, tuple[tuple[Any, ...], str]] = {
     "send_alert": (("Fire", "Leave the building"), "alert"),
     "source_up": (("acd",), "source.up"),
     "source_down": (("acd",), "source.down"),
-    "publish": (("presence.changed", {"user_id": "7", "online": True}), "presence.changed"),
+    "publish": (("alert", {"title": "Fire", "message": "Out"}), "alert"),
 }
 
 

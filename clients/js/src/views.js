@@ -46,6 +46,16 @@ const NON_PRODUCTIVE = ["away", "break"];
 const ms = (instant) => Date.parse(instant);
 /** @param {any} value @returns {string | null} */
 const text = (value) => (value == null ? null : String(value));
+/**
+ * @param {any} payload
+ * @param {string} names
+ * @param {(value: any) => any} [make]
+ * @returns {any} these fields, null if they are absent
+ */
+const given = (payload, names, make = (value) => value ?? null) =>
+  Object.fromEntries(names.split(" ").map((name) => [name, make(payload[name])]));
+/** @param {any} payload @param {string} names */
+const texts = (payload, names) => given(payload, names, text);
 /** @param {Message} one @param {Message} other */
 const newestFirst = (one, other) => Number(other.seq) - Number(one.seq);
 /** @param {Entity} entity */
@@ -242,22 +252,13 @@ export function chats(store) {
 export function alerts(store) {
   const found = store.entities("alert").map((entity) => {
     const { type, payload } = newest(entity);
-    const { alert_id, rule, metric, window, value, threshold, severity, since, by, note } = payload;
     return {
+      ...given(payload, "metric window value threshold severity note"),
+      ...texts(payload, "alert_id rule source by"),
       key: entity.key,
-      alert_id: String(alert_id),
-      rule: String(rule),
       queue: text(payload.queue_name),
-      source: text(payload.source),
-      metric: metric ?? null,
-      window: window ?? null,
-      value: value ?? null,
-      threshold: threshold ?? null,
-      severity: severity ?? null,
-      since: ms(since),
+      since: ms(payload.since),
       acknowledged: type === "queue.alert.acknowledged",
-      by: text(by),
-      note: note ?? null,
     };
   });
   return sorted(found, ({ key }) => key, ({ since }) => since);
@@ -267,14 +268,11 @@ export function alerts(store) {
 export function sources(store) {
   const found = store.entities("source").map((entity) => {
     const { type, timestamp, payload } = newest(entity);
-    const { since, kind, reason, version } = payload;
     return {
+      ...given(payload, "kind reason version"),
       name: entity.id[0],
       up: type === "source.up",
-      since: ms(since ?? timestamp),
-      kind: kind ?? null,
-      reason: reason ?? null,
-      version: version ?? null,
+      since: ms(payload.since ?? timestamp),
     };
   });
   return sorted(found, ({ name }) => name, ({ name }) => name);
