@@ -6,8 +6,6 @@
  * @returns {LinkStatus}
  */
 export function firstStatus(now: number, before?: LinkStatus): LinkStatus;
-/** @param {Error} error @returns {Reason} */
-export function signedOut(error: Error): Reason;
 export class Connection {
     /**
      * @param {Host} host
@@ -37,6 +35,9 @@ export class Connection {
     stop(reason: Reason | null): void;
     #private;
 }
+export function reasonOf(code: number | string, text: string, name?: string): Reason;
+export function signedOut(text?: string): Reason;
+export function messageOf(error: unknown): string;
 export type Message = import("./stream.js").Message;
 export type Reason = {
     code: number | string;
