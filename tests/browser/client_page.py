@@ -47,10 +47,12 @@ class ClientSite:
         origin: the origin of its pages.
         token: returns a token for a request's reason and tab; None: the user is signed out.
         asked: the reason and the tab of each request for a token.
+        pages: more pages, by path.
     """
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.pages: dict[str, str] = {}
         self.token: Callable[[str, str], str | None] = lambda reason, tab: None
         site = self
 
@@ -76,15 +78,18 @@ class ClientSite:
         """Answer a request."""
         url = urllib.parse.urlsplit(request.path)
         source = SOURCES / url.path.removeprefix("/src/")
-        if url.path == "/token":
+        if url.path.endswith("/token"):
             query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
-            self.asked.append((query["reason"], query["tab"]))
+            asked = (query.get("reason", ""), query.get("tab", ""))
+            self.asked.append(asked)
             try:
-                token = self.token(query["reason"], query["tab"])
+                token = self.token(*asked)
             except OSError:
                 self._send(request, 503, "text/plain", b"")
             else:
                 self._send(request, 401 if token is None else 200, "text/plain", (token or "").encode())
+        elif url.path in self.pages:
+            self._send(request, 200, "text/html; charset=utf-8", self.pages[url.path].encode())
         elif url.path == "/":
             self._send(request, 200, "text/html", PAGE.encode())
         elif source.parent == SOURCES and source.is_file():
