@@ -220,7 +220,9 @@ class Tab:
     def wait_for(self, condition: str) -> Any:
         """Wait until an expression is true in the page, which may change meanwhile, and return its value."""
         try:
-            return wait_until(lambda: self._evaluate_if_possible(condition), condition)
+            # An element cannot be returned by value.
+            found = f"((value) => value instanceof Node || value)({condition})"
+            return wait_until(lambda: self._evaluate_if_possible(found), condition)
         except AssertionError as error:
             shown = self._evaluate_if_possible("location.href + '\\n' + document.body.innerText")
             raise AssertionError(f"{error}\n{shown}\n{self.errors}") from None

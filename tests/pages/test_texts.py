@@ -9,7 +9,19 @@ from pathlib import Path
 STATIC = Path(__file__).parent.parent.parent / "callcenter_ws/pages/static"
 
 # Families of texts whose ids are put together of a prefix and a name.
-COMPOSED = ("figure.", "word.", "metric.", "severity.")
+COMPOSED = (
+    "figure.",
+    "word.",
+    "metric.",
+    "severity.",
+    "role.",
+    "page.",
+    "login.error.",
+    "live.family.",
+    "live.status.",
+    "live.told.",
+    "live.rebuilt.",
+)
 ID = re.compile(r"""["'`]((?:[a-z_]+\.)+[a-z0-9_]+)["'`]""")
 CALL = re.compile(r"""\btext\(\s*["']([^"']+)["']""")
 MARKUP = re.compile(r"html`(.*?)`", re.DOTALL)

@@ -1,0 +1,147 @@
+// The session of a page: its tokens, its client, signing out. No token is kept here or in any storage.
+
+import { connect, TokenRefused } from "./client.js";
+import { embedder, tokenOfSite } from "./embedded.js";
+
+const MAX_TRIES = 3;
+const MAX_WAIT_SECONDS = 60;
+/** What does not pass by itself: the page where people sign in says what to do. */
+const FINAL = new Set(["signed_out", "needs_https", "signing_in_off"]);
+
+/** Tells the pages of other tabs that somebody has signed out. */
+const channel = new BroadcastChannel("callcenter-ws pages");
+
+/** A request of these pages was refused. */
+export class SessionRefused extends Error {
+  /**
+   * @param {number} status
+   * @param {string} code
+   * @param {string} message
+   * @param {number} retryAfter seconds; 0 if the gateway names none
+   */
+  constructor(status, code, message, retryAfter) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/**
+ * Send a request to the gateway and return its answer; null without content.
+ *
+ * @param {string} method
+ * @param {string} path
+ * @param {object} [body]
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ */
+export async function ask(method, path, body, signal) {
+  const more = method === "GET" ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body ?? {}) };
+  const answer = await fetch(path, { method, signal, cache: "no-store", ...more });
+  const text = await answer.text();
+  let fields = null;
+  try {
+    fields = text ? JSON.parse(text) : null;
+  } catch {
+    // The page of a proxy.
+  }
+  if (answer.ok) return fields;
+  const { code = "", message = `HTTP ${answer.status}` } = fields?.error ?? {};
+  throw new SessionRefused(answer.status, code, message, Number(answer.headers.get("Retry-After")) || 0);
+}
+
+/** @type {Promise<{version: string, signing_in: boolean, demo: string[], embedders: string[]}> | null} */
+let asked = null;
+
+/** Return what the gateway says to pages before anybody has signed in. It is asked again if that has failed. */
+export function about() {
+  asked ??= ask("GET", "/pages/about").catch((error) => {
+    asked = null;
+    throw error;
+  });
+  return asked;
+}
+
+/** @param {number} seconds @param {AbortSignal} [signal] @returns {Promise<void>} */
+export function wait(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, seconds * 1000);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason ?? new Error("given up"));
+    });
+  });
+}
+
+/**
+ * Return who is signed in, with a fresh token.
+ *
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{token: string, user_id: string, tenant_id: string, role: string, name: string | null, session: string}>}
+ *   rejects with `SessionRefused`
+ */
+export async function session(signal) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await ask("POST", "/session/token", {}, signal);
+    } catch (error) {
+      const passes = error instanceof SessionRefused && (error.status === 429 || error.status === 503);
+      if (!passes || tries >= MAX_TRIES) throw error;
+      await wait(Math.min(error.retryAfter || tries, MAX_WAIT_SECONDS), signal);
+    }
+  }
+}
+
+/**
+ * Return a fresh token, of the session or of the site that shows this page in a frame.
+ *
+ * @param {{reason?: "connect" | "expiring" | "retry", signal?: AbortSignal}} [request]
+ * @returns {Promise<string>} rejects with `TokenRefused` if somebody has to sign in
+ */
+export async function token({ reason = "connect", signal } = {}) {
+  if (embedder()) return tokenOfSite((await about()).embedders, reason, signal);
+  try {
+    return (await session(signal)).token;
+  } catch (error) {
+    if (error instanceof SessionRefused && FINAL.has(error.code)) throw new TokenRefused(error.message);
+    throw error;
+  }
+}
+
+/**
+ * Return a client of the gateway that has served this page. If it stops because nobody is signed in, the browser goes to
+ * the page where people sign in.
+ *
+ * @param {{events?: string[], queues?: string[], heartbeat?: {idleMs: number, answerMs: number}}} [options]
+ * @returns {import("./client.js").Client}
+ */
+export function openClient(options = {}) {
+  const client = connect(new URL("/ws", location.href).href, { token, ...options });
+  client.on("status", ({ state, reason }) => {
+    if (state === "stopped" && reason?.code !== "closed") leave();
+  });
+  channel.addEventListener("message", ({ data }) => data === "signed-out" && client.signOut());
+  return client;
+}
+
+async function leave() {
+  try {
+    await token();
+  } catch (error) {
+    if (error instanceof TokenRefused) signIn();
+  }
+}
+
+/** Have somebody sign in, and come back to this page. In a frame, the site around it does that. */
+export function signIn() {
+  if (!embedder()) location.replace(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
+}
+
+/** End the session, in all tabs, and go to the page where people sign in. @param {{signOut(): void}} [client] */
+export async function signOut(client) {
+  await ask("DELETE", "/session/token");
+  channel.postMessage("signed-out");
+  client?.signOut();
+  if (!embedder()) location.replace("/login");
+}
