@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 
@@ -16,6 +17,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent.parent))
 
 from callcenter_ws.errors import CLOSES  # noqa: E402 - the line above
+from callcenter_ws.events.catalogue import CATALOGUE  # noqa: E402
+from callcenter_ws.events.message_schemas import message_schemas  # noqa: E402
 from callcenter_ws.events.slot_table import slot_table  # noqa: E402
 
 HEADER = "// Generated from the gateway's code by clients/js/generate.py. Do not edit.\n"
@@ -36,7 +39,11 @@ def main() -> int:
 
 def generated() -> dict[Path, str]:
     """Return the text of each generated file."""
-    return {HERE / "src/slots.js": slots(), HERE / "src/closes.js": closes()}
+    return {
+        HERE / "src/slots.js": slots(),
+        HERE / "src/closes.js": closes(),
+        HERE / "types/events.d.ts": event_types(),
+    }
 
 
 def slots() -> str:
@@ -74,6 +81,78 @@ def closes() -> str:
         "/** @type {Readonly<{[code: number]: {name: string, text: string, reconnect: boolean}}>} */\n"
         f"export const CLOSES = {{\n{rows}}};\n"
     )
+
+
+def event_types() -> str:
+    """Return the types of the messages of all events, from the schemas that the gateway serves."""
+    interfaces: dict[str, str] = {}
+    payloads: dict[str, str] = {}
+    for name, schema in message_schemas().items():
+        definitions: dict[str, Any] = schema["$defs"]
+        payloads[name] = type_of(schema["properties"]["payload"])
+        interfaces |= {defined: interface(defined, definition) for defined, definition in definitions.items()}
+    events = "".join(f'  "{name}": {payload};\n' for name, payload in payloads.items())
+    figures = " | ".join(f'"{name}"' for name, declared in CATALOGUE.items() if declared.figure)
+    return f"{HEADER}\n{''.join(interfaces.values())}export interface Events {{\n{events}}}\n{MESSAGES}".replace(
+        "FIGURES", figures
+    )
+
+
+MESSAGES = """
+/** Types whose live figures, in tenants with statistics, have neither `id` nor `seq`. */
+export type FigureType = FIGURES;
+
+export type Message<T extends keyof Events = keyof Events> = {
+  [K in T]: {
+    type: K;
+    tenant_id: string;
+    timestamp: string;
+    user_id?: string;
+    offline?: true;
+    redelivered?: true;
+    payload: Events[K];
+  } & (K extends FigureType ? { id?: string; seq?: number } : { id: string; seq: number });
+}[T];
+"""
+
+
+def interface(name: str, schema: dict[str, Any]) -> str:
+    """Return the declaration of an object; unknown fields are allowed, as senders may add them."""
+    required = schema.get("required", [])
+    fields = "".join(
+        f"  {field}: {type_of(value)};\n" if field in required else f"  {field}?: {type_of(value)};\n"
+        for field, value in schema["properties"].items()
+    )
+    return f"export interface {name} {{\n{fields}  [name: string]: unknown;\n}}\n\n"
+
+
+def type_of(schema: dict[str, Any]) -> str:
+    """Return the type of the values of a JSON Schema.
+
+    Raises:
+        KeyError: the schema has a form that the catalogue did not use before.
+    """
+    if not schema.keys() - {"default"}:
+        return "unknown"
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(type_of(alternative) for alternative in schema["anyOf"]))
+    if "enum" in schema:
+        return " | ".join(json.dumps(value) for value in schema["enum"])
+    if schema["type"] == "array":
+        return f"({type_of(schema['items'])})[]"
+    return _TYPES[schema["type"]]
+
+
+_TYPES = {
+    "string": "string",
+    "integer": "number",
+    "number": "number",
+    "boolean": "boolean",
+    "null": "null",
+    "object": "{ [name: string]: unknown }",
+}
 
 
 if __name__ == "__main__":

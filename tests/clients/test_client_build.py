@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from sample_events import REQUIRED
 
 ROOT = Path(__file__).parent.parent.parent
 CLIENT = ROOT / "clients/js"
@@ -54,12 +56,26 @@ def test_no_arguments_of_an_optional_call_are_spread() -> None:
 
 
 @has_tools
-def test_the_types_are_right() -> None:
-    node("node_modules/typescript/bin/tsc", "-p", ".")
+def test_the_types_are_those_of_the_events(tmp_path: Path) -> None:
+    """A valid message of each type is accepted, and one without a required field is not."""
+    lines = [f'import type {{ Events, Message }} from "{CLIENT}/types/events.js";']
+    for number, (name, payload) in enumerate(REQUIRED.items()):
+        fields = {**payload, "field_of_a_sender": 1}
+        lines.append(f'export const payload{number}: Events["{name}"] = {json.dumps(fields)};')
+        head = {"type": name, "tenant_id": "acme", "id": "e", "seq": 1, "timestamp": "2026-11-30T00:00:00.000Z"}
+        lines.append(f"export const message{number}: Message = {json.dumps({**head, 'payload': fields})};")
+        for missing in payload:
+            rest = {field: value for field, value in payload.items() if field != missing}
+            lines.append("// @ts-expect-error: a required field is missing")
+            lines.append(f'export const without{number}_{missing}: Events["{name}"] = {json.dumps(rest)};')
+    (tmp_path / "events.ts").write_text("\n".join(lines))
+    options = ("--strict", "--noEmit", "--module", "nodenext", "--target", "es2022")
+    node("node_modules/typescript/bin/tsc", *options, str(tmp_path / "events.ts"))
 
 
 @has_tools
 def test_the_built_files_are_those_of_the_sources() -> None:
+    """Making the declarations checks the types, too."""
     node("build.mjs", "--check")
 
 
