@@ -132,10 +132,8 @@ class SessionResource(JsonNotFound):
     async def _token(self, request: Request) -> Response:
         site = signing_in_site(request, self._proxies)
         _body(request, _Empty)
-        cookie = _cookie(request, site)
+        cookie = _cookie(request, site) or ""
         try:
-            if cookie is None:
-                raise Refusal(ErrorCode.SIGNED_OUT)
             signed = await self._accounts.token(cookie)
         except Refusal as refusal:
             if refusal.code is not ErrorCode.SIGNED_OUT:
@@ -152,8 +150,7 @@ class SessionResource(JsonNotFound):
 
     async def _sign_out(self, request: Request) -> Response:
         site = signing_in_site(request, self._proxies)
-        cookie = _cookie(request, site)
-        session = None if cookie is None else await self._accounts.sign_out(cookie)
+        session = await self._accounts.sign_out(_cookie(request, site) or "")
         if session is not None:
             _log.info("signed out: {kind} {name} from {peer}", **_log_fields(session, _peer_of(request)))
         return Response(b"", 204, _deleted(site))

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from amp_line import call_over
+from page_browser import PageBrowser
 from processes import Process, free_port, run
 from raw_socket import DEADLINE, RawPeer, frame, message
+
+from callcenter_ws.auth.passwords import hash_password
 
 MARK = "s3cr3t"
 """A part of everything that must not be logged."""
@@ -204,14 +207,49 @@ def call_amp(gateway: Gateway) -> None:
                 pass
 
 
+def sign_in(gateway: Gateway) -> list[str]:
+    """Sign in at the pages in every way; return what must not be logged."""
+    record = hash_password(f"{MARK} password", log2_n=4)
+    user = {"name": "anna", "tenant_id": "acme", "user_id": "anna", "role": "agent", "password": record}
+    page = PageBrowser(gateway.port)
+    pairing = page.send("/session/pairing")[1]
+    with gateway.amp() as operator:
+        call_over(operator, b"Authenticate", token=AMP_SECRET.encode())
+        assert b"_error" not in call_over(operator, b"AddUser", user=json.dumps(user).encode())
+        call_over(operator, b"AddUser", user=json.dumps({**user, MARK: MARK, "role": MARK}).encode())
+        call_over(operator, b"AddUser", user=b'{"' + MARK.encode())
+        call_over(operator, b"ChangeUser", name=b"anna", change=json.dumps({"password": MARK}).encode())
+        granted = {"code": pairing["code"].encode(), "tenant_id": b"acme", "role": b"wallboard"}
+        assert b"_error" not in call_over(operator, b"ApprovePairing", **granted)
+        call_over(operator, b"ApprovePairing", code=MARK.encode(), tenant_id=b"acme", role=b"agent")
+    screen = PageBrowser(gateway.port)
+    assert screen.send("/session/pairing/claim", {"poll": pairing["poll"]})[0] == 200
+    screen.send("/session/pairing/claim", {"poll": f"{MARK}-poll"})
+    assert page.login("anna", f"{MARK} password")[0] == 200
+    secret = [token for browser in (page, screen) for token in (browser.token(), *browser.cookies.values())]
+    stranger = PageBrowser(gateway.port)
+    stranger.login(f"{MARK} typed as name", "x")
+    stranger.login("anna", f"{MARK} wrong")
+    stranger.send("/session/login", {"name": MARK, "password": {MARK: MARK}})
+    stranger.cookies = dict.fromkeys(page.cookies, f"{MARK}-cookie")
+    stranger.send("/session/token")
+    stranger.send(f"/session/token?{MARK}={MARK}", headers={"Sec-Fetch-Site": MARK})
+    page.send("/session/token", method="DELETE")
+    # The digests of the store are no secrets, but are not logged either.
+    return [record, pairing["code"], pairing["poll"], *secret]
+
+
 def test_no_token_and_no_payload_is_logged(gateway: Gateway) -> None:
     agent, service = gateway.token("agent", "7"), gateway.token("service", "s")
     try_tokens_of_websockets(gateway)
     send_payloads_over_websocket(gateway, agent)
     send_http_requests(gateway, service)
     call_amp(gateway)
+    secret = sign_in(gateway)
     gateway.stop()
     log = gateway.output
+    assert "signed in: person anna as agent in acme" in log
+    assert "wrong_password" in log
     assert "unhandled error in a request of acme/7" in log
     assert "unhandled error in POST /ws/events" in log
     assert "unhandled error in AMP command PublishEvent" in log
@@ -222,5 +260,6 @@ def test_no_token_and_no_payload_is_logged(gateway: Gateway) -> None:
     assert "is closed by the peer with 4000 other" in log
     assert "Authenticate of AMP peer 127.0.0.1" in log
     signature = [token.rpartition(".")[2] for token in (agent, service)]
-    leaks = [line for line in gateway.lines if any(text in line for text in (MARK, agent, service, *signature))]
+    unwanted = (MARK, agent, service, *signature, *secret)
+    leaks = [line for line in gateway.lines if any(text in line for text in unwanted)]
     assert leaks == [], "\n" + "\n".join(leaks)
