@@ -23,6 +23,7 @@ from callcenter_ws.errors import CloseCode, ErrorCode, Refusal
 from callcenter_ws.events.frames import ControlFrame, control_frame
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Position
+from callcenter_ws.runtime.json import JsonObject
 
 PAGE_EVENTS = 200
 PAGE_BYTES = 262_144
@@ -479,7 +480,10 @@ class CatchUp:
         client = self._client
         shared = await take_snapshot(self._hub, self._tenant, self._client)
         frames, snapshot = await self._encode(shared, None), shared.snapshot
-        payload = {"reason": reason, "epoch": snapshot.epoch, "seq": snapshot.seq}
+        payload: JsonObject = {"reason": reason, "epoch": snapshot.epoch, "seq": snapshot.seq}
+        policy = self._hub.agent_policy(client.principal.role)
+        if policy is not None:
+            payload["policy"] = policy
         client.send(control_frame("reset", payload, in_reply_to=request_id))
         self._send_snapshot(frames, shared)
         add(self._hub.counters.resets, reason)

@@ -184,6 +184,7 @@ class Client:
             now=self._hub.clock.time(),
             ping_interval=self._hub.limits.ping_interval,
             session_token=self._session_token,
+            policy=self._hub.agent_policy(self.principal.role),
         )
 
     def _refuse_in_place_of_welcome(self, refusal: Refusal) -> None:

@@ -515,6 +515,12 @@ class Hub:
                 yield
         self._burst = burst_of(self.limits)
 
+    def agent_policy(self, role: Role) -> JsonObject | None:
+        """Return which calls and chats agents see, as ``welcome`` and ``reset`` tell them; None for other roles."""
+        if role is not Role.AGENT:
+            return None
+        return {"agent_calls": self._agent_calls, "agent_chats": self._agent_chats}
+
     def change_policy(self, agent_calls: AgentCalls, agent_chats: AgentChats) -> None:
         """Let agents see what another policy permits: new ones from now on, connected ones in turn, after a reset."""
         self._agent_calls, self._agent_chats = agent_calls, agent_chats

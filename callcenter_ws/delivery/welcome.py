@@ -9,7 +9,7 @@ from callcenter_ws.delivery.subscription import Subscription
 from callcenter_ws.events.frames import ControlFrame, control_frame
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.interfaces import Position
-from callcenter_ws.runtime.json import rfc3339
+from callcenter_ws.runtime.json import JsonObject, rfc3339
 
 
 class ConnectOptions(NamedTuple):
@@ -52,6 +52,7 @@ def welcome(
     now: float,
     ping_interval: float,
     session_token: str | None,
+    policy: JsonObject | None,
 ) -> ControlFrame:
     """Return the ``welcome`` message of a connection (``docs/protocol.rst``, "Messages from the gateway").
 
@@ -59,6 +60,7 @@ def welcome(
         head: the head of the tenant's stream.
         now: Unix time in seconds.
         session_token: with which an anonymous visitor may reconnect.
+        policy: which calls and chats an agent sees; None for other roles.
     """
     payload: dict[str, object] = {
         "connection_id": connection_id,
@@ -75,4 +77,6 @@ def welcome(
         payload["session_id"] = principal.session_id
     if session_token is not None:
         payload["session_token"] = session_token
+    if policy is not None:
+        payload["policy"] = policy
     return control_frame("welcome", payload, tenant_id=principal.tenant_id)

@@ -42,7 +42,13 @@ class TestWelcome:
             "server_time": rfc3339(world.clock.time()),
             "ping_interval": 54,
             "token_expires_at": rfc3339(expires_at),
+            "policy": {"agent_calls": "all", "agent_chats": "own"},
         }
+
+    def test_the_welcome_of_other_roles_has_no_policy_for_agents(self, world: World) -> None:
+        for role in set(Role) - {Role.AGENT}:
+            (welcome,) = world.connect(role, session_id="s-1").read()
+            assert "policy" not in welcome["payload"]
 
     def test_the_welcome_of_an_anonymous_visitor_has_its_session(self, world: World) -> None:
         (welcome,) = world.connect(Role.VISITOR, session_id="s-1", session_token="secret").read()

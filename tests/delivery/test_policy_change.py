@@ -51,6 +51,7 @@ def test_agents_see_only_their_calls_from_then_on(slow: bool, queues: frozenset[
     messages = ada.read()
     reset, calls = reset_and_snapshot(messages)
     assert reset["reason"] == "rights_changed"
+    assert reset["policy"] == {"agent_calls": "own", "agent_chats": "own"}
     # What comes behind the snapshot continues it.
     behind = [message for message in messages if message.get("seq", 0) > reset["seq"]]
     assert [*calls, *calls_of(behind)] == ["c1", "c4"]
