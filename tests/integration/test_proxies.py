@@ -19,7 +19,7 @@ from typing import Any
 import amp_line
 import pytest
 import tls_material
-from processes import DEADLINE, wait_until
+from processes import DEADLINE, free_port, run, wait_until
 from proxy_process import CLIENT, ETC, Proxy
 from raw_socket import RawPeer
 
@@ -143,7 +143,11 @@ def test_a_client_cannot_claim_another_address(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/schemas/", 200), ("/ws", 426), ("/metrics", 404), ("/readyz", 404), ("/livez", 404), ("/", 404)],
+    [
+        *[("/schemas/", 200), ("/ws", 426), ("/metrics", 404), ("/readyz", 404), ("/livez", 404), ("/other", 404)],
+        *[("/", 200), ("/login", 200), ("/live", 200), ("/pages/about", 200), ("/login/x", 404)],
+        ("/session/token", 405),
+    ],
 )
 def test_http(cluster: Cluster, path: str, status: int) -> None:
     """Schemas are public; metrics and health checks are not served to clients."""
@@ -151,6 +155,48 @@ def test_http(cluster: Cluster, path: str, status: int) -> None:
     assert answered == status, body
     if path == "/schemas/":
         assert "call.incoming" in json.dumps(json.loads(body))
+
+
+@pytest.mark.parametrize("name", ["nginx", "haproxy"])
+def test_a_person_signs_in(start_gateway: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    gateway = start_gateway("", "--set", "store.url=memory:", "--set", "web.trusted_proxies=127.0.0.1")
+    config = ["--config", str(gateway.folder / "callcenter-ws.toml")]
+    user = ["user", "add", "anna", "--tenant", "acme", "--role", "agent", "--password-file", "-"]
+    assert run(*user, *config, input="correct horse\n").returncode == 0
+    with ExitStack() as stack:
+        proxy = Proxy(tmp_path, name, [(gateway.port, free_port())])
+        stack.callback(proxy.stop)
+        page = {"Origin": "https://gateway.example", "Sec-Fetch-Site": "same-origin"}
+        login = {"name": "anna", "password": "correct horse"}
+        answer = posted(proxy, "/session/login", login, page)
+        assert answer.status == 200
+        cookie = answer.headers["Set-Cookie"]
+        assert cookie.startswith("__Secure-callcenter-session=")
+        assert cookie.endswith("; HttpOnly; SameSite=Strict; Secure")
+        with_cookie = {**page, "Cookie": cookie.partition(";")[0]}
+        assert posted(proxy, "/session/token", {}, with_cookie).status == 200
+        for other in (
+            {"Origin": "https://evil.example"},
+            {"Origin": "http://gateway.example"},
+            {"Sec-Fetch-Site": "none"},
+        ):
+            assert posted(proxy, "/session/token", {}, {**with_cookie, **other}).status == 403
+
+
+def posted(proxy: Proxy, path: str, body: object, headers: dict[str, str]) -> http.client.HTTPResponse:
+    """Send a request as a page of ``gateway.example`` does; return the response."""
+    context = ssl.create_default_context(cafile=str(proxy.certificate))
+    context.check_hostname = False
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", proxy.web_port, timeout=DEADLINE, context=context, source_address=(CLIENT, 0)
+    )
+    with ExitStack() as stack:
+        stack.callback(connection.close)
+        given = {"Host": "gateway.example", "Content-Type": "application/json", **headers}
+        connection.request("POST", path, json.dumps(body), given)
+        response = connection.getresponse()
+        response.read()
+        return response
 
 
 def test_daemons(cluster: Cluster) -> None:
