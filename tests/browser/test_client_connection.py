@@ -15,7 +15,7 @@ from client_page import (
     wait_for_event,
     wait_for_state,
 )
-from processes import wait_until
+from processes import run, wait_until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -130,6 +130,19 @@ def test_a_refused_token_stops_with_the_text_of_the_gateway(world: ClientWorld, 
     assert "expired" in tab.evaluate("client.status.reason.text")
 
 
+def test_a_user_whose_tokens_are_revoked_is_stopped(world: ClientWorld, context: Context) -> None:
+    world.site.token = lambda reason, tab: world.gateway.token("supervisor", sub="gone")
+    tab = world.live(context, tabs=False)
+    revoked = run("revoke", "--user", "gone", "--tenant", "acme", "--config", str(world.gateway.config))
+    assert revoked.returncode == 0, revoked.stderr
+    wait_for_state(tab, "stopped")
+    assert tab.evaluate("client.status.reason") == {
+        "code": 4503,
+        "name": "revoked",
+        "text": "the session was ended by an administrator",
+    }
+
+
 def test_a_site_that_may_not_connect_is_named(browser: Browser, world: ClientWorld) -> None:
     stranger = browser.context()
     tab = stranger.open(world.site.origin.replace("127.0.0.1", "localhost") + "/")
@@ -147,8 +160,12 @@ def test_a_site_that_may_not_connect_is_named(browser: Browser, world: ClientWor
     stranger.close()
 
 
-def test_a_dead_line_is_noticed_and_abandoned(world: ClientWorld, context: Context) -> None:
-    tab = world.live(context, tabs=False, heartbeat=QUICK)
+@pytest.mark.parametrize("is_visible", [True, False], ids=["visible", "hidden"])
+def test_a_dead_line_is_noticed_and_abandoned(world: ClientWorld, context: Context, is_visible: bool) -> None:
+    tab = world.live(context, is_visible=is_visible, tabs=False, heartbeat=QUICK)
+    if not is_visible:
+        context.open(world.site.origin + "/").activate()
+    tab.wait_for(f"document.visibilityState === '{'visible' if is_visible else 'hidden'}'")
     seq = world.alert("before")
     wait_for_event(tab, seq)
     world.line.hold()
