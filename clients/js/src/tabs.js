@@ -318,8 +318,8 @@ export class Tabs {
     if (message.term > this.#term) {
       this.#term = message.term;
       this.#host.leader();
-      // What it sent before this message is not known.
-      if (message.type !== "here") this.#frame = null;
+      // Its frames are numbered anew, and what it sent before this message is not known.
+      this.#frame = null;
       // It learns of this tab.
       this.#ask();
     }

@@ -5,6 +5,8 @@ import { Machine, flush } from "./machine.js";
 
 const SEEDS = Number(process.env.CALLCENTER_WS_SEEDS ?? 40);
 const STEPS = 60;
+/** What once failed: a leader whose frames had the same number as those of the one before. */
+const FOUND = [1219];
 
 /** A generator of random numbers (mulberry32). */
 function randomOf(seed) {
@@ -207,7 +209,7 @@ async function play(seed) {
 
 test("each tab is told each event once and in order, or of a new state", async () => {
   const first = Number(process.env.CALLCENTER_WS_SEED ?? 1);
-  for (let seed = first; seed < first + SEEDS; seed += 1) {
+  for (const seed of [...FOUND, ...Array.from({ length: SEEDS }, (_, at) => first + at)]) {
     await play(seed).catch((error) => {
       throw new Error(`CALLCENTER_WS_SEED=${seed} CALLCENTER_WS_SEEDS=1: ${error.message}`, { cause: error });
     });
