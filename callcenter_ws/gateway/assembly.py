@@ -44,6 +44,7 @@ from callcenter_ws.http.snapshot import SnapshotResource
 from callcenter_ws.http.statistics import StatisticsResource
 from callcenter_ws.http.stats import StatsResource
 from callcenter_ws.http.users import UsersResource
+from callcenter_ws.ops.account_metrics import AccountMetrics
 from callcenter_ws.ops.delivery_metrics import DeliveryMetrics
 from callcenter_ws.ops.event_metrics import EventMetrics
 from callcenter_ws.ops.figure_metrics import FigureMetrics
@@ -144,6 +145,7 @@ def assemble(
     amp_factory.log.connections = settings.log.connections
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
     _add_metrics(core, limits, admission, amp_factory)
+    core.metrics.add(AccountMetrics(signing.accounts.outcomes))
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)
     health = Health(core.store.broker.not_ready, core.hub.revocations.not_ready, accepted.missing_keys)
     endpoints = WebSocketEndpoints(

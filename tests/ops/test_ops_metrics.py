@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from callcenter_ws.broker.ingest import unused_result
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
+from callcenter_ws.ops.account_metrics import AccountMetrics
 from callcenter_ws.ops.families import MAX_SERIES
 from callcenter_ws.ops.metrics import Metrics
 from callcenter_ws.ops.peer_metrics import PeerMetrics
@@ -172,6 +173,15 @@ def test_what_is_refused_to_unauthenticated_peers(world: MetricsWorld) -> None:
     assert value("http_refused_total", reason="headers_too_large") == 1
     assert value("forwarded_unreadable_total", kind="unknown") == 1
     assert value("log_lines_left_out_total") == 3
+
+
+def test_signing_in(world: MetricsWorld) -> None:
+    outcomes = {"wrong_password": 2}
+    world.metrics.add(AccountMetrics(outcomes))
+    assert world.value("sign_ins_total", outcome="ok") == 0
+    assert world.value("sign_ins_total", outcome="wrong_password") == 2
+    outcomes["ok"] = 1
+    assert world.value("sign_ins_total", outcome="ok") == 1
 
 
 def test_labels_are_bounded(world: MetricsWorld) -> None:
