@@ -254,8 +254,12 @@ def check_exposure(settings: Settings) -> Iterator[Finding]:
 
 
 def check_signing_in(settings: Settings) -> Iterator[Finding]:
-    """Warn if nobody can sign in at the pages from another machine: their cookie is sent by https only."""
+    """Warn if nobody can sign in at the pages: with this store, or from another machine without https."""
     web = settings.web
+    if settings.redis_is_used and settings.session.key_file is not None:
+        reason = "has no effect: signing in is not available with a Redis yet; the pages answer signing_in_off"
+        yield Finding("session.key_file", reason, ("store.url",))
+        return
     if not web.pages or web.trusted_proxies or any(endpoint.kind == "ssl" for endpoint in web.listen):
         return
     if any(_is_open_to_network(endpoint) for endpoint in web.listen):
