@@ -1,7 +1,7 @@
 // The state of the tenant, reduced from a snapshot and the events after it by the gateway's own table of slots.
 import { EFFECTS, FIGURES, LIFETIME_MS, MAX_LASTING, MAX_SLOTS } from "./slots.js";
 
-import { agents, alerts, calls, chats, presence, queues, sources, View } from "./views.js";
+import { agents, alerts, bySeq, calls, chats, isEqual, presence, queues, sources, View } from "./views.js";
 
 /** @typedef {import("./slots.js").Effect} Effect */
 
@@ -10,6 +10,8 @@ import { agents, alerts, calls, chats, presence, queues, sources, View } from ".
  * @typedef {{type: string, tenant_id?: string, id?: string, seq?: number, timestamp: string, user_id?: string,
  *   offline?: boolean, redelivered?: boolean, payload: any}} Message
  */
+
+/** @typedef {{user_id: string, policy?: {agent_calls: string, agent_chats: string}}} Viewer */
 
 /** @typedef {{epoch: string | null, seq: number, events: Message[], figures?: Message[]}} Snapshot */
 
@@ -30,6 +32,7 @@ export const keyOf = (kind, ...id) => JSON.stringify([kind, ...id.map(String)]);
 /** @param {Message} message */
 const size = (message) => JSON.stringify(message.payload).length;
 
+const NAMING = /^call\.(ringing|answered|transferred)$/;
 const AGENT = ["agent", "member", "presence", "agent.stats"];
 
 export class Store {
@@ -38,6 +41,8 @@ export class Store {
   seq = 0;
   /** Grows with each change. */
   revision = 0;
+  /** Whether only a snapshot has what came before: a chat was transferred to the user. */
+  isIncomplete = false;
   // Ordered by last change, the oldest first: entities that expire, and those that do not.
   /** @type {Map<string, Entity>} */
   #entities = new Map();
@@ -53,6 +58,7 @@ export class Store {
   #expiredAt = 0;
   #chatMessages;
   #now;
+  #viewer;
   /** The revision of the last change of each kind. @type {Map<string, number>} */
   #revisions = new Map();
   /** @type {Map<string, {revision: number, entities: Entity[]}>} */
@@ -65,10 +71,14 @@ export class Store {
   #sources = new View(this, ["source"], sources);
   #presence = new View(this, ["presence"], presence);
 
-  /** @param {{chatMessages?: number, now?: () => number}} [options] `now` is the gateway's clock, in Unix ms. */
-  constructor({ chatMessages = 200, now = Date.now } = {}) {
+  /**
+   * `now` is the gateway's clock, in Unix ms. `viewer` is the user, with the `policy` of `welcome`.
+   * @param {{chatMessages?: number, now?: () => number, viewer?: () => Viewer | null}} [options]
+   */
+  constructor({ chatMessages = 200, now = Date.now, viewer = () => null } = {}) {
     this.#chatMessages = chatMessages;
     this.#now = now;
+    this.#viewer = viewer;
   }
 
   /**
@@ -144,7 +154,7 @@ export class Store {
     this.#lasting = new Map();
     this.#slots = this.#characters = 0;
     const now = this.#now();
-    for (const message of [...events].sort((a, b) => Number(a.seq) - Number(b.seq))) {
+    for (const message of [...events].sort(bySeq)) {
       // An instant of a sender whose clock is wrong says nothing about the age.
       const at = Date.parse(message.timestamp);
       this.#reduce(message, at > now - LIFETIME_MS && at < now ? at : now, true, changed);
@@ -152,6 +162,7 @@ export class Store {
     for (const entity of this.#entities.values()) if (!entity.slots.size) this.#forget(this.#entities, entity, changed);
     this.epoch = epoch;
     this.seq = seq;
+    this.isIncomplete = false;
     // The mailbox precedes the snapshot, which has what it holds.
     this.#late = [];
     // The figures of the own agent follow as messages.
@@ -159,13 +170,13 @@ export class Store {
     for (const figure of figures) {
       const key = this.figure(figure);
       const known = key && figuresBefore.get(key);
-      if (known && isSameFigure(known.payload, figure.payload)) this.#figures.set(key, known);
+      if (known && isEqual(known.payload, figure.payload)) this.#figures.set(key, known);
     }
     changed.clear();
     for (const entities of [this.#entities, this.#lasting]) {
       for (const [key, entity] of entities) {
         const known = before.get(key);
-        if (known && isSame(known, entity)) entities.set(key, { ...known, at: entity.at });
+        if (known && contentOf(known) === contentOf(entity)) entities.set(key, { ...known, at: entity.at });
         else changed.add(key);
         before.delete(key);
       }
@@ -193,7 +204,7 @@ export class Store {
       ...entity.slots.values(),
       ...entity.messages,
     ]);
-    events.sort((a, b) => Number(a.seq) - Number(b.seq));
+    events.sort(bySeq);
     return { epoch: this.epoch, seq: this.seq, events, figures: [...this.#figures.values()] };
   }
 
@@ -298,7 +309,7 @@ export class Store {
    */
   #reach(seq, changed) {
     if (!this.#late.length) return;
-    this.#late.sort((a, b) => Number(a.seq) - Number(b.seq));
+    this.#late.sort(bySeq);
     while (this.#late.length && Number(this.#late[0].seq) <= seq) {
       this.#reduce(/** @type {Message} */ (this.#late.shift()), this.#now(), false, changed);
     }
@@ -333,8 +344,29 @@ export class Store {
       entity.slots.set(slot, message);
     }
     changed.add(key);
-    if (drops && !entity.slots.size) this.#forget(entities, entity, changed);
+    const isEmpty = drops && !entity.slots.size;
+    if (isEmpty || (!isLoaded && user === undefined && this.#isTaken(entity, message, known))) {
+      this.#forget(entities, entity, changed);
+    }
     this.#limit(changed);
+  }
+
+  /**
+   * Whether another agent has taken a call or a chat, of which this one is sent nothing more.
+   * @param {Entity} entity
+   * @param {Message} message
+   * @param {Entity | undefined} known
+   */
+  #isTaken({ kind, slots }, { type, payload }, known) {
+    const { user_id, policy } = this.#viewer() ?? {};
+    /** @param {any} payload */
+    const agent = ({ to_agent_id, agent_id }) => String(to_agent_id ?? agent_id ?? user_id);
+    if (kind === "chat" && policy?.agent_chats === "own" && type !== "chat.message") {
+      if (agent(payload) !== user_id) return true;
+      if (!known && type === "chat.transferred") this.isIncomplete = true;
+    }
+    if (type !== "queue.left" || policy?.agent_calls !== "own") return false;
+    return ![...slots.values()].some(({ type, payload }) => NAMING.test(type) && agent(payload) === user_id);
   }
 
   /**
@@ -406,12 +438,5 @@ export class Store {
   }
 }
 
-/** @param {Entity} one @param {Entity} other */
-function isSame(one, other) {
-  const [a, b] = [one, other].map(({ slots, messages }) => [...slots.values(), ...messages]);
-  return one.slots.size === other.slots.size && a.length === b.length && a.every((message, at) => message.seq === b[at].seq);
-}
-
-/** @param {any} one @param {any} other */
-const isSameFigure = (one, other) =>
-  one.epoch === other.epoch && one.as_of_seq === other.as_of_seq && one.generated_at === other.generated_at;
+/** What an entity holds, as text. @param {Entity} entity */
+const contentOf = ({ slots, messages }) => [...slots.values(), ...messages].map(({ id }) => id).sort().join();

@@ -57,14 +57,11 @@ const given = (payload, names, make = (value) => value ?? null) =>
 /** @param {any} payload @param {string} names */
 const texts = (payload, names) => given(payload, names, text);
 /** @param {Message} one @param {Message} other */
-const newestFirst = (one, other) => Number(other.seq) - Number(one.seq);
+export const bySeq = (one, other) => Number(one.seq) - Number(other.seq);
 /** @param {Entity} entity */
-function newest({ slots }) {
-  /** @type {Message | undefined} */
-  let found;
-  for (const message of slots.values()) if (!found || newestFirst(found, message) > 0) found = message;
-  return /** @type {Message} */ (found);
-}
+const newestFirst = ({ slots }) => (slots.size > 1 ? [...slots.values()].sort(bySeq).reverse() : [...slots.values()]);
+/** @param {Entity} entity */
+const newest = (entity) => newestFirst(entity)[0];
 
 /**
  * Views of a kind, by id. An object stays the same until something in it changes, and so does the list.
@@ -120,7 +117,7 @@ export class View {
 }
 
 /** @param {any} one @param {any} other @returns {boolean} */
-function isEqual(one, other) {
+export function isEqual(one, other) {
   if (Object.is(one, other)) return true;
   if (typeof one !== "object" || typeof other !== "object" || !one || !other) return false;
   if (Array.isArray(one)) return one.length === other.length && one.every((item, at) => isEqual(item, other[at]));
@@ -147,13 +144,14 @@ function groupBy(items, key) {
 
 /**
  * @template T
- * @param {Iterable<T>} views
- * @param {(view: T) => string} id
- * @param {(view: T) => string | number} order
+ * @param {T[]} views
+ * @param {keyof T} id
+ * @param {keyof T} order
+ * @returns {Map<string, T>}
  */
 function sorted(views, id, order) {
-  const list = [...views].sort((one, other) => (order(one) < order(other) ? -1 : order(one) > order(other) ? 1 : 0));
-  return new Map(list.map((view) => [id(view), view]));
+  views.sort((one, other) => (one[order] < other[order] ? -1 : one[order] > other[order] ? 1 : 0));
+  return new Map(views.map((view) => [/** @type {string} */ (view[id]), view]));
 }
 
 /** @param {Entity} member */
@@ -185,13 +183,13 @@ export function agents(store) {
       figures: figures.get(id) ?? null,
     };
   });
-  return sorted(found, ({ id }) => id, ({ name }) => name);
+  return sorted(found, "id", "name");
 }
 
 /** @param {Store} store @returns {Map<string, Call>} */
 export function calls(store) {
   const found = store.entities("call").map((entity) => {
-    const messages = [...entity.slots.values()].sort(newestFirst);
+    const messages = newestFirst(entity);
     /** @param {string} name */
     const last = (name) => messages.find(({ payload }) => payload[name] != null)?.payload[name] ?? null;
     const decisive = messages.find(({ type }) => type !== "call.transferred") ?? messages[0];
@@ -213,7 +211,7 @@ export function calls(store) {
       started_at: ms(last("started_at") ?? messages[messages.length - 1].timestamp),
     };
   });
-  return sorted(found, ({ id }) => id, ({ started_at }) => started_at);
+  return sorted(found, "id", "started_at");
 }
 
 /** @type {{[type: string]: Call["state"]}} */
@@ -230,7 +228,7 @@ const STATES = {
 /** @param {Store} store @returns {Map<string, Chat>} */
 export function chats(store) {
   const found = store.entities("chat").map((entity) => {
-    const messages = [...entity.slots.values()].sort(newestFirst);
+    const messages = newestFirst(entity);
     const started = messages.find(({ type }) => type === "chat.session.started");
     const { payload } = messages[0];
     const agent = text(messages[0].type === "chat.transferred" ? payload.to_agent_id : payload.agent_id);
@@ -245,7 +243,7 @@ export function chats(store) {
       messages: entity.messages,
     };
   });
-  return sorted(found, ({ id }) => id, ({ since }) => since);
+  return sorted(found, "id", "since");
 }
 
 /** @param {Store} store @returns {Map<string, Alert>} */
@@ -261,7 +259,7 @@ export function alerts(store) {
       acknowledged: type === "queue.alert.acknowledged",
     };
   });
-  return sorted(found, ({ key }) => key, ({ since }) => since);
+  return sorted(found, "key", "since");
 }
 
 /** @param {Store} store @returns {Map<string, Source>} */
@@ -275,7 +273,7 @@ export function sources(store) {
       since: ms(payload.since ?? timestamp),
     };
   });
-  return sorted(found, ({ name }) => name, ({ name }) => name);
+  return sorted(found, "name", "name");
 }
 
 /** @param {Store} store @returns {Map<string, Presence>} */
@@ -294,7 +292,7 @@ export function queues(store) {
   const sent = new Map(store.entities("queue").map((entity) => [entity.id[0], newest(entity)]));
   const members = groupBy(store.entities("member"), ({ id }) => id[0]);
   const joined = store.entities("call").flatMap((entity) => {
-    const message = [...entity.slots.values()].filter(({ type }) => type === "queue.joined").sort(newestFirst)[0];
+    const message = newestFirst(entity).find(({ type }) => type === "queue.joined");
     return message ? [{ id: entity.id[0], queue: String(message.payload.queue_name), since: ms(message.timestamp) }] : [];
   });
   const waiting = groupBy(joined.sort((one, other) => one.since - other.since), ({ queue }) => queue);
@@ -316,7 +314,7 @@ export function queues(store) {
       figures: figure,
     };
   });
-  return sorted(found, ({ name }) => name, ({ name }) => name);
+  return sorted(found, "name", "name");
 }
 
 /** @param {any} figure @param {Message | undefined} sent */

@@ -135,3 +135,41 @@ test("a snapshot keeps the figures of the own agent, which follow as messages", 
   const changed = store.load({ epoch: "E", seq: 2, events: [], figures: [] });
   assert.deepEqual([store.figures("agent.stats"), [...changed]], [[own.payload], [keyOf("tenant.stats")]]);
 });
+
+test("an agent who sees only its own chats loses one that another agent has", () => {
+  const viewer = { user_id: "7", policy: { agent_calls: "all", agent_chats: "own" } };
+  const store = new Store({ ...clock, viewer: () => viewer });
+  last = 0;
+  store.apply(next("chat.session.started", { session_id: "s" }));
+  assert.equal(store.apply(next("chat.transferred", { session_id: "s", to_agent_id: 8 })).size, 1);
+  assert.deepEqual([store.chats(), store.isIncomplete], [[], false]);
+  // What came before was not sent.
+  store.apply(next("chat.transferred", { session_id: "s", to_agent_id: 7 }));
+  assert.deepEqual([store.chat("s").agent_id, store.isIncomplete], ["7", true]);
+  store.load({ epoch: "E", seq: 4, events: store.dump().events });
+  assert.equal(store.isIncomplete, false);
+  store.apply(at(5, "chat.message", { session_id: "s", sender_id: "8" }));
+  store.apply(at(6, "chat.session.started", { session_id: "s", agent_id: "9" }));
+  assert.deepEqual(store.dump().events, []);
+});
+
+test("a supervisor keeps the chats and calls of all", () => {
+  const store = new Store({ ...clock, viewer: () => ({ user_id: "1" }) });
+  last = 0;
+  store.apply(next("chat.transferred", { session_id: "s", to_agent_id: 8 }));
+  store.apply(next("call.incoming", { unique_id: "1", caller_id: "1", destination: "2" }));
+  store.apply(next("queue.left", { unique_id: "1", queue_name: "q" }));
+  assert.deepEqual([seqs(store), store.isIncomplete], [[1, 2], false]);
+});
+
+test("an agent who sees only its own calls loses those that another has answered", () => {
+  const store = new Store({ ...clock, viewer: () => ({ user_id: "7", policy: { agent_calls: "own", agent_chats: "own" } }) });
+  last = 0;
+  for (const unique_id of ["mine", "theirs"]) {
+    store.apply(next("call.incoming", { unique_id, caller_id: "1", destination: "2" }));
+    store.apply(next("queue.joined", { unique_id, queue_name: "q" }));
+    store.apply(next("call.ringing", { unique_id, agent_id: unique_id === "mine" ? 7 : 8 }));
+    store.apply(next("queue.left", { unique_id, queue_name: "q" }));
+  }
+  assert.deepEqual(store.calls().map(({ id }) => id), ["mine"]);
+});

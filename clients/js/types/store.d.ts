@@ -1,15 +1,21 @@
 export function keyOf(kind: string, ...id: (string | number)[]): string;
 export class Store {
-    /** @param {{chatMessages?: number, now?: () => number}} [options] `now` is the gateway's clock, in Unix ms. */
-    constructor({ chatMessages, now }?: {
+    /**
+     * `now` is the gateway's clock, in Unix ms. `viewer` is the user, with the `policy` of `welcome`.
+     * @param {{chatMessages?: number, now?: () => number, viewer?: () => Viewer | null}} [options]
+     */
+    constructor({ chatMessages, now, viewer }?: {
         chatMessages?: number;
         now?: () => number;
+        viewer?: () => Viewer | null;
     });
     /** @type {string | null} */
     epoch: string | null;
     seq: number;
     /** Grows with each change. */
     revision: number;
+    /** Whether only a snapshot has what came before: a chat was transferred to the user. */
+    isIncomplete: boolean;
     /**
      * Update the state with the next event of the stream; return the keys of the entities that changed.
      *
@@ -95,6 +101,13 @@ export type Message = {
     offline?: boolean;
     redelivered?: boolean;
     payload: any;
+};
+export type Viewer = {
+    user_id: string;
+    policy?: {
+        agent_calls: string;
+        agent_chats: string;
+    };
 };
 export type Snapshot = {
     epoch: string | null;

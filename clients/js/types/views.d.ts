@@ -1,3 +1,5 @@
+/** @param {any} one @param {any} other @returns {boolean} */
+export function isEqual(one: any, other: any): boolean;
 /** @param {Store} store @returns {Map<string, Agent>} */
 export function agents(store: Store): Map<string, Agent>;
 /** @param {Store} store @returns {Map<string, Call>} */
@@ -12,6 +14,7 @@ export function sources(store: Store): Map<string, Source>;
 export function presence(store: Store): Map<string, Presence>;
 /** @param {Store} store @returns {Map<string, Queue>} */
 export function queues(store: Store): Map<string, Queue>;
+export function bySeq(one: Message, other: Message): number;
 /**
  * Views of a kind, by id. An object stays the same until something in it changes, and so does the list.
  * @template T
