@@ -16,7 +16,7 @@ import { askForToken, claims, identityOf } from "./tokens.js";
 /** @typedef {LinkStatus & {as_of: number | null, leads: boolean, shared: number}} Status */
 /**
  * @typedef {{user_id: string, tenant_id: string, role: string, session_id?: string, name?: string, queues: string[] | null,
- *   token_expires_at: string | null}} Identity
+ *   policy?: {agent_calls: string, agent_chats: string}, token_expires_at: string | null}} Identity
  */
 /** @typedef {{reason: "connect" | "expiring" | "retry", signal: AbortSignal}} TokenRequest */
 /**
@@ -97,7 +97,7 @@ export class Client {
     this.#env = env;
     this.#url = socketUrl(url, env.base);
     this.#options = { acknowledge: /** @type {const} */ ("auto"), heartbeat: { idleMs: 20000, answerMs: 10000 }, ...options };
-    this.store = new Store({ chatMessages: options.chatMessages, now: () => this.now() });
+    this.store = new Store({ chatMessages: options.chatMessages, now: () => this.now(), viewer: () => this.identity });
     const failed = (/** @type {unknown} */ error) => this.#failed(error);
     this.#emitter = new Emitter(failed);
     this.#notifier = new Notifier((change) => this.#emitter.emit("change", change), failed);
@@ -359,6 +359,7 @@ export class Client {
   #event(message) {
     const { apply, tell } = this.#stream.event(message);
     if (apply) this.#notifier.add(this.store.apply(message));
+    if (this.store.isIncomplete && this.#leads) this.store.isIncomplete = !this.#send({ type: "snapshot" });
     if (message.user_id !== undefined && this.#options.acknowledge) this.#tellOwn(message, tell);
     else if (tell) this.#emitter.emit("event", message);
     this.#stream.done(message);
@@ -397,8 +398,10 @@ export class Client {
     else if (type === "resumed") {
       this.#stream.resumed(payload);
       this.#notifier.add(this.store.advance(payload.to_seq));
-    } else if (type === "reset") this.#stream.rebuild({ reason: "reset", detail: payload.reason });
-    else if (type === "gap") {
+    } else if (type === "reset") {
+      if (this.identity) this.identity.policy = payload.policy;
+      this.#stream.rebuild({ reason: "reset", detail: payload.reason });
+    } else if (type === "gap") {
       if (payload.reason !== "mailbox") this.#stream.rebuild({ reason: "gap", detail: payload.reason });
       this.#emitter.emit("lost", payload);
     } else if (type === "session.extended" && this.identity) {
@@ -411,8 +414,8 @@ export class Client {
   }
 
   /** @param {any} payload */
-  #welcome({ user_id, tenant_id, role, session_id, session_token, token_expires_at }) {
-    this.identity = { user_id, tenant_id, role, session_id, token_expires_at, ...this.#claims };
+  #welcome({ user_id, tenant_id, role, session_id, session_token, token_expires_at, policy }) {
+    this.identity = { user_id, tenant_id, role, session_id, token_expires_at, policy, ...this.#claims };
     if (!session_token) return;
     this.#sessionToken = session_token;
     this.#emitter.emit("session", { session_id, session_token });

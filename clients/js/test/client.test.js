@@ -357,3 +357,24 @@ test("a client that does not see all calls asks for the state if one is old, and
     assert.equal(client.store.calls().length, 0);
   }
 });
+
+test("an agent asks for the state of a chat that another agent hands over, by the policy of welcome or of reset", async () => {
+  const world = new World();
+  const { client } = world.client();
+  await settle();
+  world.socket.open();
+  world.welcome(10, { user_id: "ada", policy: { agent_calls: "all", agent_chats: "all" } });
+  world.snapshot(10);
+  const transfer = (seq, to_agent_id) =>
+    world.socket.say("chat.transferred", { session_id: `s${seq}`, to_agent_id }, { id: `e${seq}`, seq });
+  transfer(11, "eva");
+  transfer(12, "ada");
+  assert.deepEqual([world.socket.requests, client.store.chats().length], [[], 2]);
+  world.socket.say("reset", { reason: "rights_changed", epoch: "E", seq: 12, policy: { agent_calls: "all", agent_chats: "own" } });
+  world.snapshot(12);
+  transfer(13, "eva");
+  assert.deepEqual([world.socket.requests, client.store.chats().length], [[], 0]);
+  transfer(14, "ada");
+  transfer(15, "ada");
+  assert.deepEqual([world.socket.requests, client.store.chats().length], [[{ type: "snapshot" }, { type: "snapshot" }], 2]);
+});

@@ -115,6 +115,10 @@ export type Identity = {
     session_id?: string;
     name?: string;
     queues: string[] | null;
+    policy?: {
+        agent_calls: string;
+        agent_chats: string;
+    };
     token_expires_at: string | null;
 };
 export type TokenRequest = {
