@@ -16,8 +16,15 @@ sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
 from browser_driver import Browser  # noqa: E402 (after the path)
 from fixture_site import fixture_site  # noqa: E402
 
-SIZES = {"hd": (1920, 1080), "4k": (3840, 2160), "laptop": (1366, 768), "phone": (390, 844), "tablet": (1024, 768)}
-"""The windows in which each state is shown."""
+SIZES = {
+    "hd": (1920, 1080),
+    "4k": (3840, 2160),
+    "laptop": (1366, 768),
+    "phone": (390, 844),
+    "tablet": (1024, 768),
+    "manual": (960, 540),
+}
+"""The windows in which each state is shown; docs/wallboard-*.png are those for the manual."""
 
 
 def main() -> int:
