@@ -384,7 +384,7 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "AMP RevokeToken": _commands(b"RevokeToken", jti="a-token-of-this-test"),
     "AMP ListSources": _commands(b"ListSources"),
     "AMP ForgetSource, with a token of *": forgets_sources,
-    "AMP AddUser and the other commands about users of the pages, with a token of *": manages_users,
+    "AMP AddUser, ChangeUser, RemoveUser, ListUsers, ListSessions, EndSessions, ApprovePairing, with a token of *": manages_users,
     "AMP, the same for any tenant, with a token of *": acts_for_any_tenant,
     "AMP RevokeToken for tokens of *, with a token of *": revokes_tokens_of_every_tenant,
 }
