@@ -359,6 +359,8 @@ def _sees(family: str) -> Callable[[Actor], str]:
     return see
 
 
+USER_COMMANDS = "AddUser, ChangeUser, RemoveUser, ListUsers, ListSessions, EndSessions, ApprovePairing"
+
 ROWS: dict[str, Callable[[Actor], str]] = {
     "connect to /ws": connects_as_staff,
     "connect to /ws for any tenant, with a token of *": names_every_tenant_in_url,
@@ -384,7 +386,7 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "AMP RevokeToken": _commands(b"RevokeToken", jti="a-token-of-this-test"),
     "AMP ListSources": _commands(b"ListSources"),
     "AMP ForgetSource, with a token of *": forgets_sources,
-    "AMP AddUser, ChangeUser, RemoveUser, ListUsers, ListSessions, EndSessions, ApprovePairing, with a token of *": manages_users,
+    f"AMP {USER_COMMANDS}, with a token of *": manages_users,
     "AMP, the same for any tenant, with a token of *": acts_for_any_tenant,
     "AMP RevokeToken for tokens of *, with a token of *": revokes_tokens_of_every_tenant,
 }
