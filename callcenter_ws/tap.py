@@ -10,14 +10,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 from twisted.application.service import Service
 from twisted.logger import Logger
 from twisted.python import usage
-from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
 from callcenter_ws.config.settings import Settings
@@ -25,11 +23,10 @@ from callcenter_ws.config.source import SettingsSource
 from callcenter_ws.control.messages import Operations
 from callcenter_ws.control.reloads import ProcessOperations
 from callcenter_ws.control.server import ControlledService
-from callcenter_ws.demo.page import demo_page
 from callcenter_ws.demo.service import SimulatorProcess
 from callcenter_ws.demo.settings import demo_settings, page_hosts, page_url
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
-from callcenter_ws.demo.tokens import DemoTokens, announcement, demo_subjects, ready_made_tokens
+from callcenter_ws.demo.tokens import announcement, demo_subjects, ready_made_tokens
 from callcenter_ws.gateway.descriptors import raise_descriptor_limit
 from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.service import STOP_MARGIN_SECONDS, GatewayService
@@ -208,9 +205,8 @@ def _controlled(
 
 def _gateway(reactor: Reactor, options: Options) -> GatewayService:
     settings, demo = options.settings, options.demo
-    page = _demo_page(demo) if settings.web.demo else {}
     sign_in = None if demo is None else DemoSignIn(demo_subjects(demo), page_hosts(demo.url))
-    service = GatewayService(reactor, settings, extra_resources=page, handoff=options.handoff, demo=sign_in)
+    service = GatewayService(reactor, settings, handoff=options.handoff, demo=sign_in)
     if demo is not None:
         _sender(reactor, demo, is_exchange=bool(options["exchange"])).setServiceParent(service)
         # After the start: a port that cannot be opened ends the start, and then no address must be announced.
@@ -231,11 +227,6 @@ def _sender(reactor: Reactor, demo: DemoState, *, is_exchange: bool) -> Simulato
 def _reload(service: GatewayService, options: Options, lowest: LogLevelFilter) -> RecordedReload:
     """Return what loads the settings of a gateway again, and counts the outcome for the metrics."""
     return RecordedReload(GatewayReload(service, options.load_settings, lowest.set), service.reload_outcome, time.time)
-
-
-def _demo_page(demo: DemoState | None) -> Mapping[bytes, Resource]:
-    """Return the resources of the demo page; without ``--demo`` it hands out no tokens."""
-    return demo_page(None) if demo is None else demo_page(DemoTokens(demo, time.time), page_hosts(demo.url))
 
 
 def _supervisor(reactor: Reactor, options: Options, count: int, lowest: LogLevelFilter) -> Supervisor:

@@ -262,7 +262,7 @@ def test_there_is_no_cycle() -> None:
         ("errors", "from callcenter_ws.events.catalogue import CATALOGUE"),
         ("delivery.hub", "import callcenter_ws.ws.writer"),
         ("delivery.client", "from callcenter_ws.requests.dispatcher import Dispatcher"),
-        ("gateway.service", "from callcenter_ws.demo.page import demo_page"),
+        ("gateway.service", "from callcenter_ws.demo.tokens import DemoTokens"),
         ("http.stats", "def late():\n    from callcenter_ws.amp.commands import Ping"),
         ("remote.sender", "from callcenter_ws.amp.responders import CommandResponders"),
         ("delivery.hub", "if TYPE_CHECKING:\n    from callcenter_ws.ws.writer import Writer"),

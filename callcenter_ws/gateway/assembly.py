@@ -113,14 +113,12 @@ def assemble(
     reactor: Reactor,
     settings: Settings,
     handoff: WorkerHandoff | None,
-    extra_resources: Mapping[bytes, Resource],
     demo: DemoSignIn | None = None,
 ) -> GatewayParts:
     """Build the parts of a gateway.
 
     Args:
         handoff: what a worker received from its supervisor; None in a gateway of one process.
-        extra_resources: further HTTP resources, by the path segment below the root of the site.
         demo: whom a click signs in; None: nobody.
 
     Raises:
@@ -172,13 +170,10 @@ def assemble(
         b"schemas": SchemasResource(),
         b"livez": LiveResource(),
         b"readyz": ReadyResource(health),
-        **(session_resources(signing.accounts, limits.proxies, page_options, demo) if settings.web.pages else {}),
-        **extra_resources,
+        **_page_resources(
+            settings, session_resources(signing.accounts, limits.proxies, page_options, demo), page_options
+        ),
     }
-    if settings.web.pages or settings.web.demo:
-        others = resources.pop(b"pages", JsonNotFound())
-        # The demo has a page of its own.
-        resources = {**page_resources(page_options, others), **resources}
     metrics_text, metrics_site = (node_metrics or core.metrics).text, None
     if settings.web.metrics_listen is None:
         resources[b"metrics"] = MetricsResource(metrics_text, core.metrics.content_type, accepted.authenticator)
@@ -205,6 +200,15 @@ def assemble(
         descriptors=descriptors,
         metrics_site=metrics_site,
     )
+
+
+def _page_resources(
+    settings: Settings, session: Mapping[bytes, Resource], options: PageOptions
+) -> Mapping[bytes, Resource]:
+    """Return the resources of the pages, and of signing in at them; none if the settings say so."""
+    if not settings.web.pages and not settings.web.demo:
+        return {}
+    return {**session, **page_resources(options, session[b"pages"])}
 
 
 def admission_limits(settings: Settings, descriptors: Descriptors) -> Limits:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.logger import Logger
-from twisted.web.resource import Resource
 
 from callcenter_ws import __version__
 from callcenter_ws.config.settings import Settings
@@ -40,7 +38,6 @@ class GatewayService(MultiService):
     """A gateway.
 
     Args:
-        extra_resources: further HTTP resources of ``web.listen``, by the path segment below the root.
         demo: whom a click signs in at the pages; None: nobody.
         handoff: what a worker received from its supervisor; None in a gateway of one process.
 
@@ -62,7 +59,6 @@ class GatewayService(MultiService):
         reactor: Reactor,
         settings: Settings,
         *,
-        extra_resources: Mapping[bytes, Resource] = MappingProxyType({}),
         handoff: WorkerHandoff | None = None,
         demo: DemoSignIn | None = None,
     ) -> None:
@@ -76,7 +72,7 @@ class GatewayService(MultiService):
         self.is_stopping = False
         self.siblings_take_over: Callable[[], bool] = lambda: handoff is not None
         self.worker: Worker | None = None
-        self.parts = parts = assemble(reactor, settings, handoff, extra_resources, demo)
+        self.parts = parts = assemble(reactor, settings, handoff, demo)
         if parts.authentication.jwks is not None:
             parts.authentication.jwks.setServiceParent(self)
         self.web_listeners = [self._listen("web.listen", endpoint, parts.site) for endpoint in settings.web.listen]

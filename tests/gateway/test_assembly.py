@@ -43,13 +43,13 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_without_a_limit_there_are_as_many_websockets_as_descriptors_allow(settings: Settings) -> None:
     assert settings.limits.connections == 0
-    parts = assemble(reactor, settings, None, {})
+    parts = assemble(reactor, settings, None)
     assert parts.admission.limits.connections == parts.descriptors.websockets > 0
 
 
 def test_every_part_has_the_configured_limits(settings: Settings) -> None:
     assert (settings.limits.outbox, settings.limits.slow_timeout) == (16, 3)
-    parts = assemble(reactor, settings, None, {})
+    parts = assemble(reactor, settings, None)
     assert parts.core.hub.limits is settings.limits
     assert parts.websocket_factory.context.limits is settings.limits
     assert parts.websocket_factory.context.requests.limits is settings.limits

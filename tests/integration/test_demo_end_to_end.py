@@ -98,9 +98,9 @@ def test_the_page_and_its_files_are_served(demo: Demo) -> None:
     loaded = re.findall(rb'(?:src|href)="([^"]+)"', page)
     assert len(loaded) >= 3
     for path in loaded:
-        assert demo.get("/" + path.decode())[1]
-    _, answer = demo.get("/demo/token?role=supervisor")
-    assert json.loads(answer)["token"].count(".") == 2
+        assert demo.get(path.decode())[1]
+    about = json.loads(demo.get("/pages/about")[1])
+    assert about["signing_in"] and sorted(about["demo"]) == ["agent", "supervisor", "wallboard"]
 
 
 @pytest.mark.parametrize("role", ["agent", "supervisor", "wallboard"])
@@ -163,10 +163,16 @@ def test_the_configuration_of_the_project_is_checked(demo: Demo) -> None:
     assert checked.stdout.startswith("OK: ")
 
 
-def test_without_demo_the_page_is_served_without_tokens(start_gateway: Callable[..., Any]) -> None:
-    gateway = start_gateway("", "--set", "web.demo=true")
-    assert gateway.http("/")[0] == gateway.http("/demo/page.js")[0] == 200
-    assert gateway.http("/demo/token?role=supervisor")[0] == 404
+def test_without_demo_nobody_signs_in_with_a_click(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("", "--set", "web.demo=true", "--set", "web.pages=false")
+    assert gateway.http("/")[0] == gateway.http("/live")[0] == 200
+    assert gateway.http("/pages/about")[1]["demo"] == []
+    assert gateway.http("/session/demo")[0] == 404
+
+
+def test_pages_that_are_not_served_are_not_found(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway("", "--set", "web.pages=false")
+    assert {gateway.http(path)[0] for path in ("/", "/login", "/live", "/session/token", "/pages/about")} == {404}
 
 
 # The end of the demo

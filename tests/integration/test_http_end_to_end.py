@@ -327,7 +327,7 @@ def test_the_metrics_on_a_listener_of_their_own(start_gateway: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/demo/token", "/wss", "/ws/x", "/ws/stats/x", "/ws/users/x", "/ws/users/x/online/y", "/%00"]
+    "path", ["/demo", "/demo/token", "/wss", "/ws/x", "/ws/stats/x", "/ws/users/x", "/ws/users/x/online/y", "/%00"]
 )
 def test_other_paths_are_not_found(gateway: Any, path: str) -> None:
     answer = send(gateway, "GET", path)
