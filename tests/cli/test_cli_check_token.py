@@ -14,10 +14,12 @@ from typing import Any
 
 import jwt
 import pytest
+from account_store_contract import session
 from cli_secret import SECRET
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+from callcenter_ws.auth.page_tokens import PageTokens
 from callcenter_ws.auth.visitors import VisitorSessions
 from callcenter_ws.cli.main import main
 from callcenter_ws.demo.state import DemoState
@@ -274,3 +276,14 @@ def test_keys_that_are_not_used_are_named(check: Callable[..., Checked], issuer:
     checked = check(token(issuer.key, "ES256", kid="k1"), *issuer.settings)
     assert checked.status == 0
     assert "key 2: it is a symmetric key" in checked.err
+
+
+def test_a_token_of_the_pages(check: Callable[..., Checked], tmp_path: Path) -> None:
+    key = b"the key of the pages: 32 bytes !"
+    token, _ = PageTokens([key], time.time).sign(session(queues=("sales",)))
+    store = f"store.url=sqlite:{tmp_path}/events.sqlite"
+    assert "its key is not where these settings say" in check(token, store).err
+    (tmp_path / "events.sqlite.session-key").write_bytes(key)
+    assert "role           agent" in check(token, store).out
+    (tmp_path / "events.sqlite.session-key").write_bytes(key[::-1])
+    assert "session.key_file" in check(token, store).err
