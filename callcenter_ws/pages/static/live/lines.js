@@ -1,32 +1,37 @@
 // The texts of events, in one table beside ../texts.js: what a translation replaces.
 
-const seconds = (value) => (value === undefined || value === null ? "" : `${Math.round(value)} s`);
-const words = (...parts) => parts.filter((part) => part !== undefined && part !== null && part !== "").join(" ");
-const after = (word, value) => (value === undefined || value === null || value === "" ? "" : `${word} ${value}`);
-const caller = (p) => words(p.caller_name || "", p.caller_id && p.caller_id !== p.caller_name ? p.caller_id : "") || p.unique_id;
-const agent = (p) => p.agent_name || p.agent_id || "";
-const answerer = (p) => (p.direction === "outbound" ? p.destination : agent(p));
-const member = (p) => p.username || p.user_id;
-const state = (value) => String(value || "").replaceAll("_", " ");
+/** @typedef {import("../client.js").Events} Events */
+/** @typedef {string | number | null | undefined} Value */
+/** Fields that several events have. @typedef {{[name: string]: any}} Fields */
 
-const rounded = (value) => (Math.round(value * 10) / 10).toFixed(1);
+const seconds = (/** @type {number | null | undefined} */ value) => (value === undefined || value === null ? "" : `${Math.round(value)} s`);
+const words = (/** @type {Value[]} */ ...parts) => parts.filter((part) => part !== undefined && part !== null && part !== "").join(" ");
+const after = (/** @type {string} */ word, /** @type {Value} */ value) => (value === undefined || value === null || value === "" ? "" : `${word} ${value}`);
+const caller = (/** @type {Fields} */ p) => words(p.caller_name || "", p.caller_id && p.caller_id !== p.caller_name ? p.caller_id : "") || p.unique_id;
+const agent = (/** @type {Fields} */ p) => p.agent_name || p.agent_id || "";
+const answerer = (/** @type {Fields} */ p) => (p.direction === "outbound" ? p.destination : agent(p));
+const member = (/** @type {Fields} */ p) => p.username || p.user_id;
+const state = (/** @type {Value} */ value) => String(value || "").replaceAll("_", " ");
 
+const rounded = (/** @type {number} */ value) => (Math.round(value * 10) / 10).toFixed(1);
+
+/** @type {{[window: string]: string}} */
 const WINDOWS = { last_30m: "in the last 30 minutes", interval: "in this interval", today: "today" };
 
-const measured = (metric, value) => {
+const measured = (/** @type {string} */ metric, /** @type {number} */ value) => {
   const text = Number.isInteger(value) ? value : rounded(value);
   if (/(level|rate|occupancy)$/.test(metric)) return `${text} %`;
   return /(time|wait|seconds)$/.test(metric) ? `${text} s` : `${text}`;
 };
 
-export const alertTitle = (p) => `${p.queue_name ?? p.source}: ${p.rule}`;
-export const alertReason = (p) => {
+export const alertTitle = (/** @type {Fields} */ p) => `${p.queue_name ?? p.source}: ${p.rule}`;
+export const alertReason = (/** @type {Fields} */ p) => {
   if (typeof p.value !== "number" || !p.metric) return p.source ? "the source is down" : "";
   const limit = typeof p.threshold === "number" ? `, limit ${measured(p.metric, p.threshold)}` : "";
   return words(p.metric.replaceAll("_", " "), WINDOWS[p.window], measured(p.metric, p.value)) + limit;
 };
 
-/** What happened, by event type: one line in words. @type {{[type: string]: (payload: any) => string}} */
+/** What happened, by event type: one line in words. @type {{[Type in keyof Events]?: (payload: Events[Type]) => string}} */
 export const LINES = {
   "agent.login": (p) => words(p.username, "logged in", after("at", p.extension)),
   "agent.state.changed": (p) => words(`${p.username}:`, state(p.state), p.reason ? `(${state(p.reason)})` : ""),
@@ -65,8 +70,9 @@ export const LINES = {
 
 /** @param {{type: string, payload: any, offline?: boolean}} message @returns {string} */
 export function describe(message) {
-  const known = Object.hasOwn(LINES, message.type);
-  const words = known ? LINES[message.type](message.payload) : JSON.stringify(message.payload);
+  const lines = /** @type {{[type: string]: (payload: any) => string}} */ (LINES);
+  const known = Object.prototype.hasOwnProperty.call(lines, message.type);
+  const words = known ? lines[message.type](message.payload) : JSON.stringify(message.payload);
   return message.offline ? `${words} (while you were away)` : words;
 }
 

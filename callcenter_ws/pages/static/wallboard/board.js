@@ -13,7 +13,7 @@ import { cardsTemplate, emptyTemplate, stripTemplate, tableTemplate } from "./te
 /** @typedef {import("./model.js").Row} Row */
 /**
  * What a board needs of a client.
- * @typedef {{store: any, status: any, now: () => number, on: (name: string, callback: (value: any) => void, options?: {signal?: AbortSignal}) => void}} Source
+ * @typedef {{store: any, status: any, now: () => number, on: (name: any, callback: (value: any) => void, options?: {signal?: AbortSignal}) => void}} Source
  */
 /**
  * @typedef {object} Timing what tests replace

@@ -9,10 +9,11 @@ class Styled extends Directive {
   render(_properties) {}
 
   /**
-   * @param {{element: HTMLElement | SVGElement}} part
+   * @param {import("../vendor/lit-html/directive.js").Part} part
    * @param {[{[property: string]: string}]} values
    */
-  update({ element }, [properties]) {
+  update(part, [properties]) {
+    const { element } = /** @type {{element: HTMLElement | SVGElement}} */ (part);
     for (const [name, value] of Object.entries(properties)) {
       if (this.#known[name] !== value) element.style.setProperty(name, value);
     }

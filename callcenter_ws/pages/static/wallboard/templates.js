@@ -46,7 +46,7 @@ export function stripTemplate(strip, { title, clock, number, of, announced }) {
     <h1 class="title"><bdi dir="auto">${title}</bdi></h1>
     <p class="notice" data-kind=${strip.kind} data-severity=${strip.severity} ?data-quiet=${strip.isAcknowledged}>
       ${mark(strip.severity)}<bdi class="of" dir="auto">${strip.name}</bdi><span class="said">${strip.text}</span>
-      ${strip.of > 1 ? html`<span class="count">${text("wallboard.page", strip)}</span>` : nothing}
+      ${strip.of > 1 ? html`<span class="count">${text("wallboard.page", { number: strip.number, of: strip.of })}</span>` : nothing}
     </p>
     <p class="unseen" role="status">${announced}</p>
     ${of > 1
