@@ -466,7 +466,7 @@ class UserRecord(msgspec.Struct, frozen=True, kw_only=True):
         tenant_id, user_id, role, display_name, queues: the claims of the user's tokens; ``queues`` None: no
             restriction.
         password: how the password is recognized (``auth.passwords``), never the password.
-        changed_at: Unix time; sessions that were opened before it have ended.
+        changed_at: Unix time, which no two changes share; sessions that were opened before the last one have ended.
     """
 
     name: str
@@ -494,6 +494,8 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
         public_id: names the session in commands and in the claim ``sid``; it authorizes nothing.
         name: the name of the user; empty for a screen and for the demo.
         created_at, used_at, expires_at: Unix times; ``used_at`` is exact to a twentieth of the lifetime.
+        user_changed_at: the ``changed_at`` of the user when the password was checked; with another one the session has
+            ended. It is compared for equality, as the clocks of nodes differ. 0 for a screen and for the demo.
     """
 
     id: str
@@ -508,6 +510,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     used_at: float
     expires_at: float
+    user_changed_at: float = 0.0
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):

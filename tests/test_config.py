@@ -713,11 +713,7 @@ def test_the_values_in_comments_of_the_etc_file_are_valid(tmp_path: Path) -> Non
     text = text.replace('url = "sqlite:callcenter-ws.sqlite"', 'url = "rediss://redis.example/0"')
     loaded = load(write(tmp_path, text))
     unused = "has no effect: no tenant has statistics, whose process writes the archive"
-    off = "has no effect: signing in is not available with a Redis yet; the pages answer signing_in_off"
-    assert loaded.warnings == (
-        f"{tmp_path / 'gw.toml'}: session.key_file: {off}",
-        f"{tmp_path / 'gw.toml'}: archive.folder: {unused}",
-    )
+    assert loaded.warnings == (f"{tmp_path / 'gw.toml'}: archive.folder: {unused}",)
     assert loaded.public.tenants == {
         "acme": PublicTenantSettings(origins=("https://www.acme.example",), anonymous=True)
     }
@@ -736,6 +732,23 @@ def test_the_values_in_comments_of_the_etc_file_are_valid(tmp_path: Path) -> Non
 def test_signing_in_that_would_need_https_is_warned_of(overrides: list[str], is_warned: bool) -> None:
     warnings = load(None, overrides=overrides, demo=True).warnings
     assert any("signing in at the pages works on this machine only" in text for text in warnings) is is_warned
+
+
+@pytest.mark.parametrize(
+    ("overrides", "is_warned"),
+    [
+        (["store.url=redis://127.0.0.1/0"], True),
+        (["store.url=redis://127.0.0.1/0", "web.pages=false"], False),
+        (["store.url=redis://127.0.0.1/0", "session.key_file=pages.secret"], False),
+        (["store.url=memory:"], False),
+        (["store.url=sqlite:a.sqlite"], False),
+    ],
+)
+def test_a_redis_without_keys_of_the_pages_is_warned_of(tmp_path: Path, overrides: list[str], is_warned: bool) -> None:
+    (tmp_path / "pages.secret").write_text(SECRET)
+    (tmp_path / "pages.secret").chmod(0o600)
+    warnings = load(None, overrides=overrides, folder=tmp_path, demo=True).warnings
+    assert any("session.key_file: is not set: nobody can sign in" in text for text in warnings) is is_warned
 
 
 def test_the_keys_of_pages_are_beside_the_file_of_the_store(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -63,7 +64,9 @@ class AccountOperations:
         """
         before = await self.user(name)
         given = {field: value for field, value in msgspec.structs.asdict(change).items() if value is not UNSET}
-        record = replace(before, **given, changed_at=self._clock.time())
+        # Never the same twice, whatever the clock does: sessions compare it.
+        changed_at = max(self._clock.time(), math.nextafter(before.changed_at, math.inf))
+        record = replace(before, **given, changed_at=changed_at)
         check_user(record)
         if not await self._accounts.store.save_user(record, create=False):
             raise Refusal(ErrorCode.UNKNOWN_USER)
@@ -133,8 +136,11 @@ class AccountOperations:
         read, store = read_code(code), self._accounts.store
         if read is None:
             raise Refusal(ErrorCode.UNKNOWN_CODE)
-        if not await store.approve_pairing(self._accounts.tokens.code_digest(read), grant, self._clock.time()):
-            raise Refusal(ErrorCode.UNKNOWN_CODE)
+        # The keys may have been changed since the screen shows it, or not yet at the node that the screen has asked.
+        for digest in self._accounts.tokens.code_digests(read):
+            if await store.approve_pairing(digest, grant, self._clock.time()):
+                return
+        raise Refusal(ErrorCode.UNKNOWN_CODE)
 
     async def _end(self, user: UserRecord) -> tuple[int, int]:
         ended = await self._accounts.store.end_sessions(self._clock.time(), name=user.name)

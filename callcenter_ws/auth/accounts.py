@@ -84,7 +84,7 @@ class Accounts:
     """Signs people and screens in, and gives their sessions tokens.
 
     Args:
-        store: where users and sessions are; None: the store of this gateway cannot hold them, so signing in is off.
+        store: where users and sessions are.
         revoked_until: returns until which ``iat`` the tokens of a user are refused; None if they are not.
 
     Attributes:
@@ -94,7 +94,7 @@ class Accounts:
 
     def __init__(
         self,
-        store: AccountStore | None,
+        store: AccountStore,
         tokens: PageTokens,
         passwords: PasswordChecks,
         rules: SignInRules,
@@ -115,18 +115,15 @@ class Accounts:
     @property
     def is_on(self) -> bool:
         """Whether people can sign in."""
-        return self._store is not None and self.tokens.has_keys
+        return self.tokens.has_keys
 
     @property
     def store(self) -> AccountStore:
         """The store.
 
         Raises:
-            Refusal: ``signing_in_off``, with what is missing.
+            Refusal: ``signing_in_off``, with what is missing: processes that share a Redis need a file with keys.
         """
-        if self._store is None:
-            text = "signing in is not available with this store (store.url); it needs a file, or memory"
-            raise Refusal(ErrorCode.SIGNING_IN_OFF, text)
         if not self.tokens.has_keys:
             raise Refusal(ErrorCode.SIGNING_IN_OFF, "signing in is not set up at this gateway: set session.key_file")
         return self._store
@@ -146,8 +143,6 @@ class Accounts:
         store, name = self.store, normal_name(name)
         self._tries.take(name)
         try:
-            # A change that is made while the password is checked ends the session: it is older than the change.
-            now = self._clock.time()
             user = await store.user(name)
             record = self._passwords.dummy if user is None else user.password
             is_right = await self._passwords.check(password, record, network)
@@ -157,34 +152,36 @@ class Accounts:
         if user is None or not is_right:
             raise Refusal(ErrorCode.WRONG_PASSWORD)
         self._tries.give_back(name)
-        return await self.open_session("person", _subject_of(user), now, name=name)
+        return await self.open_session("person", _subject_of(user), user)
 
-    async def open_session(self, kind: SessionKind, subject: Subject, now: float, name: str = "") -> NewSession:
+    async def open_session(self, kind: SessionKind, subject: Subject, user: UserRecord | None = None) -> NewSession:
         """Open a session.
 
         Args:
-            now: the Unix time at which its subject was known.
+            user: whose password was right. If the user was changed meanwhile, the session has ended when it begins.
 
         Raises:
             Refusal: ``overloaded``, ``signing_in_off``, ``unavailable``.
         """
+        now = self._clock.time()
         cookie = secrets.token_urlsafe(32)
         session = SessionRecord(
             id=digest_of(cookie),
             public_id=secrets.token_hex(8),
             kind=kind,
-            name=name,
+            name="" if user is None else user.name,
             **subject._asdict(),
             created_at=now,
             used_at=now,
             expires_at=now + self._rules.lifetime_of(kind),
+            user_changed_at=0.0 if user is None else user.changed_at,
         )
         await self.store.save_session(session, now, create=True)
         return NewSession(session, cookie)
 
     async def open_demo_session(self, subject: Subject) -> NewSession:
         """Open a session without a password; raises as ``open_session``."""
-        return await self.open_session("demo", subject, self._clock.time())
+        return await self.open_session("demo", subject)
 
     def seconds_of(self, session: SessionRecord) -> float:
         """Return the seconds until a session ends unless it is used."""
@@ -213,16 +210,20 @@ class Accounts:
             return None
         if session.kind == "person":
             user = await self.store.user(session.name)
-            if user is None or user.changed_at > session.created_at:
+            if user is None or user.changed_at != session.user_changed_at:
                 await self.store.end_sessions(now, public_id=session.public_id)
                 return None
             session = replace(session, **_subject_of(user)._asdict())
         lifetime = self._rules.lifetime_of(session.kind)
         if now - session.used_at > lifetime / USED_SHARE:
             session = replace(session, used_at=now, expires_at=now + lifetime)
-            # An operator may have ended it meanwhile.
-            if not await self.store.save_session(session, now, create=False):
-                return None
+            # An operator may have ended it meanwhile. It is not longer, but valid, while the store takes no changes.
+            try:
+                if not await self.store.save_session(session, now, create=False):
+                    return None
+            except Refusal as refusal:
+                if refusal.code is not ErrorCode.UNAVAILABLE:
+                    raise
         return session
 
     async def sign_out(self, cookie: str) -> SessionRecord | None:
@@ -250,7 +251,7 @@ class Accounts:
         self._codes.add(network)
         pairing = Pairing(new_code(), secrets.token_urlsafe(32), now + PAIRING_SECONDS)
         record = PairingRecord(
-            code=self.tokens.code_digest(pairing.code), poll=digest_of(pairing.poll), expires_at=pairing.expires_at
+            code=self.tokens.code_digests(pairing.code)[0], poll=digest_of(pairing.poll), expires_at=pairing.expires_at
         )
         if not await store.save_pairing(record, now):
             raise Refusal(ErrorCode.TRY_LATER, "too many screens wait to be paired", retry_after=60.0)
@@ -262,15 +263,14 @@ class Accounts:
         Raises:
             Refusal: ``unknown_code`` if it does not wait any more; ``signing_in_off``, ``unavailable``.
         """
-        now = self._clock.time()
-        grant = await self.store.claim_pairing(digest_of(poll), now)
+        grant = await self.store.claim_pairing(digest_of(poll), self._clock.time())
         if grant is None:
             raise Refusal(ErrorCode.UNKNOWN_CODE)
         if isinstance(grant, str):
             return None
         user_id = f"screen-{secrets.token_hex(8)}"
         subject = Subject(grant.tenant_id, user_id, grant.role, grant.display_name, grant.queues)
-        return await self.open_session("screen", subject, now)
+        return await self.open_session("screen", subject)
 
 
 def _subject_of(user: UserRecord) -> Subject:

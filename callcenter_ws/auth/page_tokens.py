@@ -69,19 +69,21 @@ class PageTokens:
         """Use other keys from now on."""
         derived = [_derived(key) for key in keys]
         self._signing = derived[0] if derived else None
-        self._codes = hmac.digest(keys[0], b"callcenter-ws pairing codes", "sha256") if keys else None
+        self._code_keys = [hmac.digest(key, b"callcenter-ws pairing codes", "sha256") for key in keys]
         ring = KeyRing([hmac_key(key, (_ALGORITHM,), kid=PAGE_KID) for key in derived])
         self._verifier = TokenVerifier(ring, TokenRules((_ALGORITHM,), issuer=PAGE_KID), self._time)
 
-    def code_digest(self, code: str) -> str:
-        """Return the digest by which a store knows a pairing code: 40 bits could be guessed from a plain one.
+    def code_digests(self, code: str) -> list[str]:
+        """Return the digest by which a store knows a pairing code, and those that it had with former keys.
+
+        A plain digest would not do: 40 bits can be guessed from it.
 
         Raises:
             Refusal: ``signing_in_off`` without keys.
         """
-        if self._codes is None:
+        if not self._code_keys:
             raise Refusal(ErrorCode.SIGNING_IN_OFF)
-        return hmac.digest(self._codes, code.encode(), "sha256").hex()
+        return [hmac.digest(key, code.encode(), "sha256").hex() for key in self._code_keys]
 
     def sign(self, session: SessionRecord) -> tuple[str, int]:
         """Return a token for a session, and when it ends (Unix seconds).

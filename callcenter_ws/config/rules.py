@@ -254,13 +254,18 @@ def check_exposure(settings: Settings) -> Iterator[Finding]:
 
 
 def check_signing_in(settings: Settings) -> Iterator[Finding]:
-    """Warn if nobody can sign in at the pages: with this store, or from another machine without https."""
+    """Warn if nobody can sign in at the pages: with a Redis without keys, or from another machine without https."""
     web = settings.web
-    if settings.redis_is_used and settings.session.key_file is not None:
-        reason = "has no effect: signing in is not available with a Redis yet; the pages answer signing_in_off"
-        yield Finding("session.key_file", reason, ("store.url",))
+    if not web.pages:
         return
-    if not web.pages or web.trusted_proxies or any(endpoint.kind == "ssl" for endpoint in web.listen):
+    if settings.redis_is_used and settings.session.key_file is None:
+        reason = (
+            "is not set: nobody can sign in at the pages. With a Redis it names a file with the keys of their tokens, "
+            "the same at all nodes; or set web.pages = false"
+        )
+        yield Finding("session.key_file", reason, ("store.url", "web.pages"))
+        return
+    if web.trusted_proxies or any(endpoint.kind == "ssl" for endpoint in web.listen):
         return
     if any(_is_open_to_network(endpoint) for endpoint in web.listen):
         reason = (

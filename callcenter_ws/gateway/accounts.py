@@ -37,7 +37,7 @@ def signing_in(
     reactor: Reactor,
     clock: Clock,
     settings: Settings,
-    store: AccountStore | None,
+    store: AccountStore,
     tokens: PageTokens,
     directory: Directory,
     revocations: Revocations,

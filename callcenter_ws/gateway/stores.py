@@ -58,8 +58,8 @@ class EventStore(Protocol):
         """The registry of sources, for the edges."""
 
     @property
-    def accounts(self) -> AccountStore | None:
-        """The users and sessions of the pages; None if this store cannot hold them."""
+    def accounts(self) -> AccountStore:
+        """The users and sessions of the pages."""
 
     @property
     def counters(self) -> StoreCounters:
@@ -136,7 +136,7 @@ class LocalStore:
         self._clock = clock
         self._limits = settings.limits
         self.broker = _local_broker(reactor, clock, settings)
-        self.accounts: AccountStore | None = self.broker.accounts
+        self.accounts: AccountStore = self.broker.accounts
         self.counters = self.broker.counters
         self.figures: FigureStore = self.broker.figures
         broadcaster = EventBroadcaster(self.broker, clock)
@@ -228,7 +228,7 @@ class RedisStore:
             unfolded_bytes=settings.statistics.unfolded_bytes,
             figure_lease=settings.statistics.lease,
         )
-        self.accounts: AccountStore | None = None
+        self.accounts: AccountStore = self.broker.accounts
         self.counters = self.broker.counters
         self.figures: FigureStore = self.broker.figures
         self.redis_counters: RedisCounters | None = self.broker.redis.counters

@@ -46,6 +46,14 @@ class Keys:
         self.user_limit_channel = f"{self._channels}:{{nodes}}:user-limit"
         self.tenants_channel = f"{self._channels}:{{nodes}}:tenants"
 
+    def account(self, name: str) -> str:
+        """Return one of the keys about users of the pages; no tenant has keys that begin so.
+
+        Args:
+            name: as ``users``; ``account_keys.lua`` lists all, and derives them from that one.
+        """
+        return f"{self._prefix}:pages:{{accounts}}:{name}"
+
     def meta(self, tenant_id: str) -> str:
         """Return the key of the tenant's epoch and head; scripts derive the tenant's other keys from it."""
         return self.of(tenant_id, "meta")

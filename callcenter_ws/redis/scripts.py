@@ -80,10 +80,21 @@ SOURCE_RENEW = _script("source_renew", "source_keys")
 SOURCE_END = _script("source_end", "source_keys")
 SOURCE_FORGET = _script("source_forget", "source_keys")
 
+# Users of the pages, their sessions, and screens that wait.
+ACCOUNT_SAVE_USER = _script("account_save_user", "account_keys")
+ACCOUNT_REMOVE_USER = _script("account_remove_user", "account_keys")
+ACCOUNT_SAVE_SESSION = _script("account_save_session", "account_keys")
+ACCOUNT_END_SESSIONS = _script("account_end_sessions", "account_keys")
+ACCOUNT_SAVE_WAITING = _script("account_save_waiting", "account_keys")
+ACCOUNT_APPROVE = _script("account_approve", "account_keys")
+ACCOUNT_CLAIM = _script("account_claim", "account_keys")
+
 ALL = (
     *(PUBLISH, RECONCILE, STREAM_POSITION, STREAM_READ, STATE_POSITIONS, STATE_EVENTS, MAILBOX_READ, MAIL_ACK),
     *(FIGURES_LEASE, FIGURES_STORE, FIGURES_STAGE, FIGURES_MOVE, FIGURES_LIVE, FIGURES_PAGE, FIGURES_END),
     *(PRESENCE_UPDATE, PRESENCE_REMOVE_NODE, OFFLINE_DUE, OFFLINE_ANNOUNCE, USER_LOCATIONS),
     *(SOURCE_CLAIM, SOURCE_RELEASE, SOURCE_HELLO, SOURCE_RENEW, SOURCE_END, SOURCE_FORGET),
+    *(ACCOUNT_SAVE_USER, ACCOUNT_REMOVE_USER, ACCOUNT_SAVE_SESSION, ACCOUNT_END_SESSIONS),
+    *(ACCOUNT_SAVE_WAITING, ACCOUNT_APPROVE, ACCOUNT_CLAIM),
     *(LEASE, NODE_DEAD, CONTROL_ADD, REVOCATIONS_RESTORE, REVOCATIONS_EXPIRE),
 )

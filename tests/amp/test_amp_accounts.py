@@ -55,6 +55,7 @@ def test_users_are_added_changed_listed_and_removed(server: Any) -> None:
     operator = server.unix()
     assert added(operator, queues=["sales"], display_name="Anna") == {}
     assert added(operator)[0] == b"INVALID_EVENT"
+    server.clock.advance(1)
     assert of(operator, commands.ChangeUser, name="anna", change=b'{"role": "admin", "queues": null}') == {"closed": 2}
     answer = of(operator, commands.ListUsers)
     assert answer["more"] is False

@@ -98,20 +98,3 @@ def test_a_screen_is_paired_and_signed_out(installation: Installation) -> None:
     assert "closed 1 connection" in installation.command("user", "sign-out", "--session", session)
     assert client.close_code() == 4503
     assert screen.send("/session/token")[0] == 401
-
-
-def test_with_a_redis_signing_in_is_off_and_says_so(start_gateway: Callable[..., Any]) -> None:
-    gateway = start_gateway("", "--set", f"store.url=redis://127.0.0.1:{free_port()}/0")
-    page = PageBrowser(gateway.port)
-    assert page.send("/pages/about", method="GET")[1]["signing_in"] is False
-    for path, body in (
-        ("/session/login", {"name": "anna", "password": PASSWORD}),
-        ("/session/token", None),
-        ("/session/pairing", None),
-    ):
-        status, answer = page.send(path, body)
-        assert (status, answer["error"]["code"]) == (404, "signing_in_off")
-        assert "store.url" in answer["error"]["message"]
-    done = run("user", "list", "--config", str(gateway.folder / "callcenter-ws.toml"))
-    assert done.returncode == 1
-    assert "signing in is not available with this store" in done.stderr

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
+from callcenter_ws.broker.redis.accounts import RedisAccounts
 from callcenter_ws.broker.redis.figures import RedisFigures
 from callcenter_ws.broker.redis.follower import Follower
 from callcenter_ws.broker.redis.followers import Followers
@@ -62,6 +63,7 @@ class RedisBroker:
 
     Attributes:
         redis, keys, tenants: for other data in the same Redis.
+        accounts: users of the pages that the gateway serves.
         counters: for the metrics.
     """
 
@@ -116,6 +118,7 @@ class RedisBroker:
             max_bytes=unfolded_bytes,
             lease=figure_lease,
         )
+        self.accounts = RedisAccounts(self.redis, self.keys)
         self.tenants = TenantRegistry(self.redis, self.keys)
         self._followers = Followers(
             clock,

@@ -1,0 +1,8 @@
+-- Record what a screen is granted, once. ARGV: 1 the digest of its code, 2 the grant, 3 the time. Returns 1, or 0.
+
+if not is_waiting(ARGV[1], tonumber(ARGV[3])) or redis.call('HEXISTS', key('grants'), ARGV[1]) == 1 then
+  return 0
+end
+redis.call('HSET', key('grants'), ARGV[1], ARGV[2])
+expire('waitends', tonumber(ARGV[3]), 'grants')
+return 1
