@@ -42,7 +42,7 @@ OTHER_VARIABLES = frozenset(
     {
         *("CALLCENTER_WS_DEMO_DIR", "CALLCENTER_WS_TOKEN", "CALLCENTER_WS_PYTHON27", "CALLCENTER_WS_SEED"),
         *("CALLCENTER_WS_FAULTS", "CALLCENTER_WS_KILLS", "CALLCENTER_WS_SOURCE_FAULTS"),
-        "CALLCENTER_WS_DRAIN_CLIENTS",
+        *("CALLCENTER_WS_DRAIN_CLIENTS", "CALLCENTER_WS_TAB_SECONDS"),
     }
 )
 """Variables of the demo, of ``callcenter-ws tail`` and of the tests. They are not settings."""

@@ -111,8 +111,7 @@ class ClientWorld:
     def __init__(self, folder: Path, settings: str = "") -> None:
         self.site = ClientSite()
         folder.mkdir()
-        web = f'[web]\nallowed_origins = ["{self.site.origin}"]\n'
-        self.gateway = _Gateway(folder, web, settings)
+        self.gateway = PageGateway(folder, self.site.origin, settings)
         self.gateway.start()
         self.line = Line(self.gateway.port)
         self.site.token = lambda reason, tab: self.gateway.token("supervisor")
@@ -171,13 +170,18 @@ class ClientWorld:
         return state
 
 
-class _Gateway(RestartableGateway):
-    """A gateway whose pages of another site may connect, of the test."""
+class PageGateway(RestartableGateway):
+    """A gateway that pages of a site may connect to.
 
-    def __init__(self, folder: Path, web: str, settings: str) -> None:
+    Args:
+        origin: the origin of the site.
+        settings: additional text of the TOML file, beginning within ``[store]``.
+    """
+
+    def __init__(self, folder: Path, origin: str, settings: str = "") -> None:
         super().__init__(folder, settings)
         text = self.config.read_text()
-        self.config.write_text(text.replace("[web]\n", web))
+        self.config.write_text(text.replace("[web]\n", f'[web]\nallowed_origins = ["{origin}"]\n'))
 
 
 def wait_for_state(tab: Tab, state: str) -> None:
