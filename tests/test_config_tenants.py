@@ -11,6 +11,7 @@ import pytest
 from callcenter_ws.config.load import load
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.config.tenant_settings import Method
+from callcenter_ws.config.wallboards import Thresholds, WaitingLimits
 from callcenter_ws.figures.plan import TenantPlan
 from callcenter_ws.gateway.figure_plan import plan_of
 from callcenter_ws.runtime.setting_problems import ConfigError
@@ -39,6 +40,14 @@ SOURCE = """
     source = "pbx1"
 """
 
+BOARD = """
+    [[tenants.acme.wallboards]]
+    name = "floor"
+    title = "Sales floor"
+    queues = ["sales", "support"]
+    figures = ["waiting", "agents"]
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -62,6 +71,7 @@ def problems(folder: Path, text: str) -> list[tuple[str, str]]:
 
 RULE = 'tenants.acme.alerts[1] "sales waits"'
 WEBHOOK = 'tenants.acme.webhooks[1] "duty"'
+WALLBOARD = 'tenants.acme.wallboards[1] "floor"'
 
 WRONG = [
     ("", "tenants = 1", "tenants", "written as [tenants]"),
@@ -108,6 +118,25 @@ WRONG = [
     (HOOK, 'events = ["call.*"]', f"{WEBHOOK}.events", "no pattern of queue.alert.* or statistics.*"),
     (HOOK, "events = []", f"{WEBHOOK}.events", "lists no pattern"),
     (HOOK, 'allow_hosts = ["https://x"]', f"{WEBHOOK}.allow_hosts", "not the name of a host"),
+    (BOARD, "rows = 7", f"{WALLBOARD}.rows", "7 is out of range: 1 to 6"),
+    (BOARD, "page_seconds = 4", f"{WALLBOARD}.page_seconds", "4 is out of range: 5 to 120"),
+    (BOARD, 'theme = "drak"', f"{WALLBOARD}.theme", 'did you mean "dark"?'),
+    (BOARD, "chart = 1", f"{WALLBOARD}.chart", "expected true or false"),
+    (BOARD, "columns = 3", f"{WALLBOARD}.columns", "there is no such field"),
+    (BOARD, "thresholds = 1", f"{WALLBOARD}.thresholds", "expected a table"),
+    (BOARD, "thresholds.wait = {}", f"{WALLBOARD}.thresholds.wait", "did you mean waiting?"),
+    (
+        BOARD,
+        "thresholds.waiting = { warning = 12 }",
+        f"{WALLBOARD}.thresholds.waiting.breach",
+        "10 is below warning = 12: the warning would never be shown",
+    ),
+    (
+        BOARD,
+        "thresholds.service_level = { breach = 101 }",
+        f"{WALLBOARD}.thresholds.service_level.breach",
+        "out of range: 0 to 100",
+    ),
     (SOURCE, 'queues = ["sales"]', 'tenants.acme.alerts[1] "pbx is down".queues', "does not apply"),
     (SOURCE, "clear = { at_most = 1 }", 'tenants.acme.alerts[1] "pbx is down".clear.at_most', "does not apply"),
 ]
@@ -144,6 +173,14 @@ REPLACED = [
     (HOOK, "hidden", "hidden#part", f"{WEBHOOK}.url", "must not have a fragment"),
     (HOOK, '"hook.secret"', '"short.secret"', f"{WEBHOOK}.secret_file", "it requires at least 32"),
     (HOOK, '"hook.secret"', '"no.secret"', f"{WEBHOOK}.secret_file", "cannot read the file with the secret"),
+    (BOARD, 'name = "floor"', "", "tenants.acme.wallboards[1].name", "is missing"),
+    (BOARD, '"floor"', '"first floor"', 'tenants.acme.wallboards[1] "first floor".name', "is not a name of"),
+    (BOARD, '"Sales floor"', '"Sales\\nfloor"', f"{WALLBOARD}.title", "at most 100 printable characters"),
+    (BOARD, '"sales", ', '"", ', f"{WALLBOARD}.queues", "cannot be the name of a queue"),
+    (BOARD, '"sales", ', '"support", ', f"{WALLBOARD}.queues", "lists 'support' 2 times"),
+    (BOARD, '"agents"]', '"waiting"]', f"{WALLBOARD}.figures", "lists 'waiting' 2 times"),
+    (BOARD, '["waiting", "agents"]', "[]", f"{WALLBOARD}.figures", "lists 0 figures; write 1 to 6"),
+    (BOARD, '"agents"', '"service_level"', f"{WALLBOARD}.figures[2]", 'did you mean "service_level_30m"?'),
     (HOOK, '"duty"', '"on duty"', 'tenants.acme.webhooks[1] "on duty".name', "is not a name of"),
 ]
 
@@ -170,11 +207,20 @@ def test_names_are_unique(folder: Path) -> None:
     assert problems(folder, HOOK + HOOK) == [
         ("tenants.acme.webhooks", "2 of them have the name 'duty'; each needs its own")
     ]
+    assert problems(folder, BOARD + BOARD) == [
+        ("tenants.acme.wallboards", "2 of them have the name 'floor'; each needs its own")
+    ]
 
 
 def test_numbers_of_entries_are_bounded(folder: Path) -> None:
     alerts = "".join(ALERT.replace("sales waits", f"rule {number}") for number in range(201))
     assert problems(folder, alerts) == [("tenants.acme.alerts", "has 201 entries; at most 200 are allowed")]
+    boards = "".join(BOARD.replace("floor", f"floor-{number}") for number in range(101))
+    assert problems(folder, boards) == [("tenants.acme.wallboards", "has 101 entries; at most 100 are allowed")]
+    queues = ", ".join(f'"{number}"' for number in range(201))
+    assert problems(folder, BOARD.replace('"sales", "support"', queues)) == [
+        (f"{WALLBOARD}.queues", "lists 201 queues; at most 200 are allowed")
+    ]
 
 
 def test_all_problems_are_reported_together(folder: Path) -> None:
@@ -205,6 +251,9 @@ def test_warnings(folder: Path) -> None:
     assert "with the store memory: all figures end with the process" in warning
     (warning,) = read(folder, "statistics.enabled = true\n" + HOOK).warnings
     assert "tenants.acme.webhooks: send no alerts: the tenant has none" in warning
+    (warning,) = read(folder, BOARD).warnings
+    assert "tenants.acme.wallboards: show no service levels" in warning
+    assert not read(folder, "statistics.enabled = true\n" + BOARD).warnings
     (warning,) = read(folder, "archive.folder = 'x'").warnings
     assert "archive.folder: has no effect" in warning
     for host in ("10.0.0.1", "localhost", "[::1]"):
@@ -286,7 +335,14 @@ def test_the_tenant_in_comments_of_the_etc_file_is_valid(folder: Path) -> None:
     (folder / "webhook.secret").write_text(SECRET)
     (folder / "webhook.secret").chmod(0o600)
     text = ETC_FILE.read_text().partition("\n[tenants]\n")[2].partition("\n[control]\n")[0]
-    lines = re.findall(r"^# (\[.*|[a-z_]+ = .*)$", text, re.MULTILINE)
+    lines = re.findall(r"^# (\[.*|[a-z_.]+ = .*)$", text, re.MULTILINE)
     acme = read(folder, "\n".join(lines)).tenants.by_name["acme"]
     assert acme.statistics.enabled
     assert (len(acme.alerts), len(acme.webhooks), list(acme.statistics.queues)) == (1, 1, ["sales"])
+    assert [board.name for board in acme.wallboards] == ["floor"]
+
+
+def test_limits_that_are_not_given_have_their_defaults(folder: Path) -> None:
+    (board,) = read(folder, BOARD + "thresholds.waiting = { breach = 20 }").tenants.by_name["acme"].wallboards
+    assert board.thresholds == Thresholds(waiting=WaitingLimits(warning=5, breach=20))
+    assert (board.rows, board.page_seconds, board.theme, board.chart) == (6, 12, "dark", True)

@@ -298,6 +298,9 @@ def check_statistics(settings: Settings) -> Iterator[Finding]:
         for field, entries in (("alerts", tenant.alerts), ("webhooks", tenant.webhooks)):
             if entries and not enabled:
                 yield Finding(f"{path}.{field}", "have no effect: the statistics of this tenant are not enabled")
+        if tenant.wallboards and not enabled:
+            reason = "show no service levels, rates and charts: the statistics of this tenant are not enabled"
+            yield Finding(f"{path}.wallboards", reason)
         is_waiting = any(pattern.startswith("queue.") for hook in tenant.webhooks for pattern in hook.events)
         if is_waiting and enabled and not tenant.alerts:
             yield Finding(f"{path}.webhooks", f"send no alerts: the tenant has none; add [[{path}.alerts]]")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from callcenter_ws.config.wallboards import WallboardSettings
 from callcenter_ws.statistics.rules import AlertRule
 
 Method = Literal[
@@ -116,6 +117,7 @@ class TenantSettings(Table, frozen=True):
     statistics: TenantStatistics = TenantStatistics()
     alerts: tuple[AlertRule, ...] = ()
     webhooks: tuple[WebhookSettings, ...] = ()
+    wallboards: tuple[WallboardSettings, ...] = ()
 
 
 class TenantsSettings(Table, frozen=True):

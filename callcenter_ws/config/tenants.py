@@ -20,6 +20,16 @@ from callcenter_ws.config.tenant_settings import (
     TenantStatistics,
     WebhookSettings,
 )
+from callcenter_ws.config.wallboards import (
+    MAX_WALLBOARDS,
+    AbandonLimits,
+    LevelLimits,
+    WaitingLimits,
+    WaitLimits,
+    WallboardSettings,
+    check_limits,
+    check_wallboard,
+)
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.runtime.setting_values import shown
 from callcenter_ws.statistics.rules import AlertRule
@@ -43,7 +53,13 @@ def decode_tenants(
     for name in value if isinstance(value, dict) else ():
         if not 0 < len(name) <= 255 or name == EVERY_TENANT:
             report(named("tenants", name), "cannot be the name of a tenant")
-    limits = {"tenants": MAX_TENANTS, "queues": MAX_QUEUES, "alerts": MAX_ALERTS, "webhooks": MAX_WEBHOOKS}
+    limits = {
+        "tenants": MAX_TENANTS,
+        "queues": MAX_QUEUES,
+        "alerts": MAX_ALERTS,
+        "webhooks": MAX_WEBHOOKS,
+        "wallboards": MAX_WALLBOARDS,
+    }
     decoder = TableDecoder(base, credentials, report, _CHECKS, limits)
     tenants: Mapping[str, TenantSettings] | None = decoder.decode("tenants", Mapping[str, TenantSettings], value)
     return tenants
@@ -126,6 +142,7 @@ def _check_tenant(tenant: TenantSettings) -> Iterator[tuple[str, str]]:
     for field, names in (
         ("alerts", [rule.name for rule in tenant.alerts]),
         ("webhooks", [webhook.name for webhook in tenant.webhooks]),
+        ("wallboards", [board.name for board in tenant.wallboards]),
     ):
         for name, count in Counter(names).items():
             if count > 1:
@@ -177,4 +194,9 @@ _CHECKS: Mapping[type, Check] = {
     TenantStatistics: _check_statistics,
     TenantSettings: _check_tenant,
     WebhookSettings: _check_webhook,
+    WallboardSettings: check_wallboard,
+    LevelLimits: check_limits,
+    WaitLimits: check_limits,
+    WaitingLimits: check_limits,
+    AbandonLimits: check_limits,
 }

@@ -34,7 +34,7 @@ from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.first_bytes import UpgradeHandler
 from callcenter_ws.http.large_body import BodyWriting
-from callcenter_ws.http.page_options import PageOptions
+from callcenter_ws.http.page_options import PageOptions, wallboards_of
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.schemas import SchemasResource
@@ -44,6 +44,7 @@ from callcenter_ws.http.snapshot import SnapshotResource
 from callcenter_ws.http.statistics import StatisticsResource
 from callcenter_ws.http.stats import StatsResource
 from callcenter_ws.http.users import UsersResource
+from callcenter_ws.http.wallboards import WallboardsResource
 from callcenter_ws.ops.account_metrics import AccountMetrics
 from callcenter_ws.ops.delivery_metrics import DeliveryMetrics
 from callcenter_ws.ops.event_metrics import EventMetrics
@@ -134,7 +135,7 @@ def assemble(
     signing = signing_in(
         reactor, clock, settings, core.store.accounts, accepted.pages, core.directory, core.hub.revocations
     )
-    page_options = PageOptions(embedders=settings.web.embedders)
+    page_options = PageOptions(settings.web.embedders, wallboards_of(settings))
     admission = Admission(core.hub, admission_limits(settings, descriptors), settings.policy.over_user_limit)
     quotas = Quotas(settings.limits, clock, **history_limits(settings))
     chats = _chat_sessions(settings, core, quotas)
@@ -166,7 +167,7 @@ def assemble(
         )
 
     resources = {
-        b"ws": _ws_resource(settings, handoff, core, accepted, endpoints.staff, writing),
+        b"ws": _ws_resource(settings, handoff, core, accepted, endpoints.staff, writing, page_options),
         b"schemas": SchemasResource(),
         b"livez": LiveResource(),
         b"readyz": ReadyResource(health),
@@ -347,6 +348,7 @@ def _ws_resource(
     authentication: Authentication,
     endpoint: WebSocketEndpoint,
     writing: BodyWriting,
+    options: PageOptions,
 ) -> Resource:
     """Return the resource of ``/ws`` with those below it (docs/http.rst)."""
     authenticator = authentication.authenticator
@@ -367,6 +369,7 @@ def _ws_resource(
         b"users": UsersResource(authenticator, core.directory),
         b"events": EventsResource(authenticator, core.broadcaster, core.clock),
         b"snapshot": SnapshotResource(authenticator, StateReader(core.hub), writing),
+        b"wallboards": WallboardsResource(authenticator, options),
     }
     return _with_children(endpoint, children)
 

@@ -33,6 +33,7 @@ from callcenter_ws.gateway.figure_plan import plan_of
 from callcenter_ws.gateway.network_limits import peer_limit_values
 from callcenter_ws.gateway.service import GatewayService
 from callcenter_ws.gateway.setting_files import LISTEN_KEYS
+from callcenter_ws.http.page_options import wallboards_of
 from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.setting_problems import ConfigError, Problem
 from callcenter_ws.runtime.tls import server_context
@@ -199,13 +200,15 @@ def _embedders(reloading: Reloading) -> Commit:
     return commit
 
 
-def _statistics(reloading: Reloading) -> Commit:
-    plan = plan_of(reloading.new)
-    core = reloading.parts.core
+def _tenants(reloading: Reloading) -> Commit:
+    """Replace what tenants have: statistics, alerts and their receivers, wallboards."""
+    plan, wallboards = plan_of(reloading.new), wallboards_of(reloading.new)
+    core, options = reloading.parts.core, reloading.parts.page_options
 
     def commit() -> None:
         core.figures.use(plan)
         core.hub.use_figures(core.store.figures, core.plan)
+        options.wallboards = wallboards
 
     return commit
 
@@ -296,7 +299,7 @@ def _limits(reloading: Reloading) -> Commit:
     return commit
 
 
-_STATISTICS_KEYS = tuple(
+_TENANT_KEYS = tuple(
     key for key in KEYS if key.startswith(("statistics.", "archive.", "tenants.")) and changes_in_place(key)
 )
 
@@ -317,6 +320,6 @@ STEPS: tuple[Step, ...] = (
     Step(("policy.agent_calls", "policy.agent_chats"), _policy),
     Step(("limits.", "policy.over_user_limit"), _limits),
     Step(("compression.",), _compression),
-    Step(_STATISTICS_KEYS, _statistics),
+    Step(_TENANT_KEYS, _tenants),
 )
 """The steps, in the order in which they are carried out."""

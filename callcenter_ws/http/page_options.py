@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from callcenter_ws.config.settings import Settings
+from callcenter_ws.config.wallboards import WallboardSettings
+
+Wallboards = Mapping[str, Sequence[WallboardSettings]]
+"""The wallboards of each tenant that has some, by tenant id."""
 
 
 @dataclass(slots=True)
@@ -14,3 +21,9 @@ class PageOptions:
     """
 
     embedders: tuple[str, ...] = ()
+    wallboards: Wallboards = field(default_factory=dict)
+
+
+def wallboards_of(settings: Settings) -> Wallboards:
+    """Return the wallboards that the settings describe."""
+    return {name: tenant.wallboards for name, tenant in settings.tenants.by_name.items() if tenant.wallboards}

@@ -22,6 +22,7 @@ from callcenter_ws.config.changes import EFFECTS, Effect, changes_in_place
 from callcenter_ws.config.load import load
 from callcenter_ws.config.settings import KEYS, PublicTenantSettings, Settings
 from callcenter_ws.config.tenant_settings import TenantSettings, TenantStatistics
+from callcenter_ws.config.wallboards import WallboardSettings
 from callcenter_ws.errors import Refusal
 from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.reload_steps import STEPS
@@ -388,6 +389,16 @@ def test_a_changed_key_is_in_use_after_a_reload(settings: Settings, tmp_path: Pa
     # And back again.
     gateway.use(old)
     assert repr(probe(gateway)) == seen
+
+
+def test_wallboards_of_the_new_settings_are_in_use_after_a_reload(settings: Settings) -> None:
+    gateway = Running(settings)
+    assert gateway.parts.page_options.wallboards == {}
+    board = WallboardSettings(name="floor")
+    gateway.use(changed(settings, "tenants.by_name", {"acme": TenantSettings(wallboards=(board,))}))
+    assert gateway.parts.page_options.wallboards == {"acme": (board,)}
+    gateway.use(settings)
+    assert gateway.parts.page_options.wallboards == {}
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if not changes_in_place(key)])
