@@ -6,7 +6,7 @@ import base64
 import json
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Browser:
         self._process = Process(command, {"HOME": str(folder)})
         self._calls = 0
         self._sessions: dict[str, Tab] = {}
+        self._trace: list[dict[str, Any]] = []
+        self._is_tracing = False
         try:
             endpoint = self._process.expect(r"DevTools listening on (ws://\S+)")[1]
             # Not as a context manager: ``close`` closes it.
@@ -89,6 +91,28 @@ class Browser:
         """Give events of a session to no tab any more."""
         self._sessions.pop(session, None)
 
+    @contextmanager
+    def traced(self, categories: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        """Record what all processes of the browser do during the block.
+
+        Args:
+            categories: those of ``chrome://tracing``, as ``toplevel``.
+
+        Yields:
+            a list that has the records after the block.
+        """
+        records: list[dict[str, Any]] = []
+        config = {"includedCategories": list(categories), "recordMode": "recordContinuously"}
+        self.call("Tracing.start", transferMode="ReportEvents", traceConfig=config)
+        self._is_tracing = True
+        yield records
+        self.call("Tracing.end")
+        deadline = Deadline()
+        while self._is_tracing:
+            self._receive(deadline.remaining())
+        records += self._trace
+        self._trace = []
+
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol and return its result."""
         self._calls += 1
@@ -107,6 +131,10 @@ class Browser:
     def _receive(self, timeout: float) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(self._socket.recv(timeout=timeout))
         tab = self._sessions.get(message.get("sessionId", ""))
+        if message.get("method") == "Tracing.dataCollected":
+            self._trace += message["params"]["value"]
+        elif message.get("method") == "Tracing.tracingComplete":
+            self._is_tracing = False
         if tab is not None and "method" in message:
             tab.note(message["method"], message["params"])
         return message

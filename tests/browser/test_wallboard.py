@@ -163,6 +163,71 @@ def test_a_source_that_is_down_is_told_and_without_any_source_no_row_is_trusted(
     assert tab.evaluate("document.querySelector('.board').dataset.age") == "old"
 
 
+def day(tab: Tab) -> list[str]:
+    """Return what is written beside the chart."""
+    shown: list[str] = tab.evaluate("[...document.querySelectorAll('.day .key')].map((one) => one.textContent)")
+    return shown
+
+
+DRAWN = """(() => {
+    const canvas = document.querySelector('.day canvas');
+    const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    const wanted = %s;
+    let found = 0;
+    for (let at = 0; at < pixels.length; at += 4) {
+        if (wanted.every((part, one) => pixels[at + one] === part)) found += 1;
+    }
+    return found;
+})()"""
+GOOD, OLD = [0x56, 0xB4, 0xE9], [0x8D, 0x97, 0xA4]
+
+
+def test_one_queue_has_a_chart_of_the_day_that_is_old_and_gone_like_the_figures(tab: Tab) -> None:
+    show(tab, "one_good")
+    assert day(tab) == ["offered 335", "answered 274"]
+    assert tab.evaluate(DRAWN % GOOD) > 10_000
+    tab.evaluate("states.move(5000, {state: 'offline'})")
+    assert tab.evaluate("document.querySelector('.day').dataset.age") == "old"
+    assert (tab.evaluate(DRAWN % GOOD), day(tab)) == (0, ["offered 335", "answered 274"])
+    assert tab.evaluate(DRAWN % OLD) > 10_000
+    tab.evaluate("states.move(55000)")
+    assert day(tab) == ["offered \N{EN DASH}", "answered \N{EN DASH}"]
+    bars = "document.querySelector('.day').dataset.age"
+    assert tab.evaluate(bars) == "gone"
+    assert tab.evaluate(DRAWN % GOOD) == 0
+    tab.evaluate("states.move(1000, {state: 'live'})")
+    tab.wait_for("document.querySelector('.day').dataset.age === 'fresh'")
+    assert tab.evaluate(DRAWN % GOOD) > 10_000
+
+
+def test_a_chart_that_is_not_renewed_is_old_while_the_figures_are_live(tab: Tab) -> None:
+    show(tab, "one_good")
+    tab.evaluate("states.answer(503)")
+    tab.evaluate("states.move(140000)")
+    assert tab.evaluate("document.querySelector('.day').dataset.age") == "fresh"
+    tab.evaluate("states.move(10000)")
+    ages = "[document.querySelector('.board').dataset.age, document.querySelector('.day').dataset.age].join()"
+    assert tab.evaluate(ages) == "fresh,old"
+    tab.evaluate("states.answer(200)")
+    tab.evaluate("states.move(10000)")
+    tab.wait_for(f"{ages} === 'fresh,fresh'")
+
+
+def test_without_statistics_or_by_the_settings_there_is_no_chart(tab: Tab) -> None:
+    show(tab, "one_without_statistics")
+    assert day(tab) == []
+    show(tab, "one_good", chart=False)
+    assert day(tab) == []
+    show(tab, "one_without_calls")
+    assert day(tab) == ["offered 0", "answered 0"]
+
+
+def test_what_there_is_to_say_in_place_of_the_queues_is_said(tab: Tab) -> None:
+    show(tab, "unknown_board")
+    assert names(tab) == []
+    assert tab.text(".empty").startswith("There is no wallboard")
+
+
 def test_markup_in_names_is_text(tab: Tab) -> None:
     show(tab, "names")
     assert "<b>markup</b> & <img src=x onerror=alert(1)>" in names(tab)

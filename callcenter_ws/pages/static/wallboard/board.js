@@ -15,6 +15,7 @@ import { cardsTemplate, emptyTemplate, stripTemplate, tableTemplate } from "./te
  * What a board needs of a client.
  * @typedef {{store: any, status: any, now: () => number, on: (name: any, callback: (value: any) => void, options?: {signal?: AbortSignal}) => void}} Source
  */
+/** @typedef {(queue: string, look: import("./chart.js").Look) => unknown} Chart returns what is shown, or `nothing` */
 /**
  * @typedef {object} Timing what tests replace
  * @property {() => number} now monotonic milliseconds
@@ -70,7 +71,7 @@ class Board {
    * @param {HTMLElement} root
    * @param {Source} client
    * @param {Settings} settings
-   * @param {Partial<Timing> & {chart?: (queue: string, height: number) => unknown}} options
+   * @param {Partial<Timing> & {chart?: Chart}} options
    */
   constructor(root, client, settings, { chart, ...timing }) {
     this.#root = root;
@@ -140,6 +141,14 @@ class Board {
     this.#soon = this.#timing.schedule(() => this.draw(), wait);
   }
 
+  /** Show other settings from now on. @param {Settings} settings */
+  use(settings) {
+    this.#settings = settings;
+    this.#pager = new Pager(settings.page_seconds * 1000);
+    this.#order = new Order();
+    this.draw();
+  }
+
   /** Draw the present state. */
   draw() {
     if (this.#closing.signal.aborted) return;
@@ -149,46 +158,51 @@ class Board {
     const { store, status } = this.#client;
     const now = this.#client.now();
     const howOld = age(status, now);
-    const all = this.#order.sorted(rows(store, this.#settings, shownTime(status, now), howOld), now);
+    const made = this.#settings.note ? [] : rows(store, this.#settings, shownTime(status, now), howOld);
+    const all = this.#order.sorted(made, now);
     const zone = store.figures("queue.stats")[0]?.time_zone ?? null;
     const shown = strip(store, status, now, { zone, messages: this.#messages, queues: this.#settings.queues });
     const isOld = howOld === "fresh" && all.some((row) => row.source_down);
-    this.#render(all, shown, isOld ? "old" : howOld, clock(now, zone));
+    this.#render(all, shown, isOld ? "old" : howOld, now, zone);
   }
 
   /**
    * @param {Row[]} all
    * @param {import("./model.js").Strip} shown
    * @param {import("./model.js").Age} howOld
-   * @param {string} time
+   * @param {number} now
+   * @param {string | null} zone
    */
-  #render(all, shown, howOld, time) {
+  #render(all, shown, howOld, now, zone) {
     const { title } = this.#settings;
     const made = this.#layoutOf(all);
     const pages = page(all, made.rows, 1).of;
     this.#pages = pages;
     const { rows, number, of } = page(all, made.rows, this.#pager.at(pages, this.#order.breaches, this.#timing.now()));
-    const head = { title: title || text("wallboard.title"), clock: time, number, of, announced: this.#announce(shown) };
+    const head = { title: title || text("wallboard.title"), clock: clock(now, zone), number, of, announced: this.#announce(shown) };
     render(
       html`<div class="board" data-form=${made.form} data-age=${howOld} ${styled(sizes(made))}>
-        ${stripTemplate(shown, head)} ${this.#body(rows, made)}
+        ${stripTemplate(shown, head)} ${this.#body(rows, made, howOld, zone)}
       </div>`,
       this.#root,
     );
   }
 
-  /** @param {Row[]} rows @param {Layout} made */
-  #body(rows, made) {
+  /** @param {Row[]} rows @param {Layout} made @param {import("./model.js").Age} age @param {string | null} zone */
+  #body(rows, made, age, zone) {
     if (!rows.length) {
+      const { note } = this.#settings;
+      if (note) return emptyTemplate(note.text, note.hint);
       const isKnown = this.#client.status.as_of !== null;
       return isKnown ? emptyTemplate(text("wallboard.empty"), text("wallboard.empty.hint")) : emptyTemplate(text("wallboard.connecting"), "");
     }
-    const { figures } = this.#settings;
+    const { figures, chart } = this.#settings;
     const nameWidth = made.nameWidth - 2 * made.padding;
     const view = { figures, layout: made, digit: this.#digit ?? ems("0"), nameWidth };
     if (made.form === "table" || made.form === "stacked") return tableTemplate(rows, view);
-    const chart = made.form === "single" && made.chart ? (this.#chart?.(rows[0].name, made.chart) ?? nothing) : nothing;
-    return cardsTemplate(rows, view, chart);
+    const hasChart = chart && made.form === "single" && made.chart;
+    const look = { height: made.chart, text: made.text, age, zone };
+    return cardsTemplate(rows, view, hasChart ? this.#chart?.(rows[0].name, look) : nothing);
   }
 
   /** @param {Row[]} all @returns {Layout} */
@@ -242,8 +256,8 @@ function sizes(made) {
  * @param {HTMLElement} root
  * @param {Source} client
  * @param {Settings} settings
- * @param {Partial<Timing> & {chart?: (queue: string, height: number) => unknown}} [options]
- * @returns {{draw: () => void, close: () => void}}
+ * @param {Partial<Timing> & {chart?: Chart}} [options] `chart` draws the day of a queue that is shown alone
+ * @returns {{draw: () => void, use: (settings: Settings) => void, close: () => void}}
  */
 export function mountBoard(root, client, settings, options = {}) {
   return new Board(root, client, settings, options);

@@ -1,5 +1,8 @@
 // Where everything goes and how large it is. Lengths are in pixels; the constants are in hundredths of the height ("vh").
 
+/** The type of all pages, as in base.css: the chart draws letters of its own. */
+export const TYPE = '"Roboto Condensed", "DejaVu Sans Condensed", "Arial Narrow", sans-serif';
+
 const MARGIN = 1.9;
 const PADDING = 1.2;
 const STRIP = 9;
@@ -22,6 +25,9 @@ const STEP = 0.1;
 const CARD_MARGIN = 0.5;
 /** In pixels. */
 const SCROLLBAR = 16;
+/** A lower chart shows nothing. */
+const LEAST_CHART = 16;
+const MAX_CHART = 30;
 /** A figure that would be smaller than this part of its column's size is written shorter. */
 const SHORTEN_BELOW = 0.67;
 
@@ -56,7 +62,7 @@ export function ems(text, digit = DIGIT) {
  * @property {number} text
  * @property {number} headText
  * @property {number} mark width of the mark
- * @property {number} nameWidth width of the column of names; 0 if they are above the figures
+ * @property {number} nameWidth the width that a name has, with its words
  * @property {number} padding
  * @property {number[]} columns widths
  * @property {number} chart height left for the chart
@@ -93,7 +99,7 @@ function cards(width, isUpright, columns) {
   const padding = 6;
   const inner = width - 2 * main * CARD_MARGIN - SCROLLBAR;
   const sizes = { main, side, name, text, headText: text, padding, columns: tiles(columns, inner, main, side, text, padding) };
-  return { form: "cards", rows: 0, strip: text * 3, head: 0, rowHeight: 0, chart: 0, mark: name, nameWidth: 0, ...sizes };
+  return { form: "cards", rows: 0, strip: text * 3, head: 0, rowHeight: 0, chart: 0, mark: name, nameWidth: inner, ...sizes };
 }
 
 /**
@@ -137,7 +143,7 @@ function tabular(form, wide, rows, columns, digit) {
   while (headText > LEAST_HEAD && isTooWide()) headText -= STEP;
   while (main > TEXT && isTooWide()) main -= STEP;
   const made = widened(columns, widths(), main, digit, wide - nameRoom);
-  const nameWidth = form === "table" ? wide - MARK - total(made) : 0;
+  const nameWidth = form === "table" ? wide - MARK - total(made) : wide;
   return { rowHeight, main, side, name, headText, mark: MARK, nameWidth, columns: made, chart: 0 };
 }
 
@@ -157,7 +163,9 @@ function single(wide, columns, digit) {
   const side = sides.length > 3 ? 8 : 10;
   const widths = tiles(columns, wide, main, side, TEXT, PADDING, digit);
   const used = STRIP + name * 1.2 + (mains.length ? TEXT * 1.2 + main * LINE : 0) + (sides.length ? TEXT * 1.2 + side * 1.2 : 0);
-  return { rowHeight: 100 - STRIP, main, side, name, headText: TEXT, mark: name * 0.7, nameWidth: 0, columns: widths, chart: Math.max(0, Math.min(30, 97 - used)) };
+  const left = Math.min(MAX_CHART, 98 - used);
+  const chart = left < LEAST_CHART ? 0 : left;
+  return { rowHeight: 100 - STRIP, main, side, name, headText: TEXT, mark: name * 0.7, nameWidth: wide, columns: widths, chart };
 }
 
 /** @param {Column} column @param {number} main @param {number} digit */

@@ -1,7 +1,11 @@
-// The page /wallboard: the client of the session, and the board.
+// The page /wallboard: the client of the session, the settings of the board, and the board.
 import { openClient } from "../session.js";
+import { text } from "../texts.js";
 import { mountBoard } from "./board.js";
+import { described, followBoard } from "./boards.js";
+import { DayChart } from "./chart.js";
 import { FIGURES } from "./figures.js";
+import { ask } from "./gateway.js";
 import { complete, ofFragment } from "./settings.js";
 import { followUpdates } from "./update.js";
 import { keepAwake } from "./wake.js";
@@ -10,10 +14,24 @@ import { keepAwake } from "./wake.js";
 const HEARTBEAT = { idleMs: 2500, answerMs: 2500 };
 const EVENTS = ["queue.*", "call.*", "agent.*", "source.*", "alert"];
 
-const settings = complete(ofFragment(location.hash), (name) => name in FIGURES);
-document.documentElement.dataset.theme = settings.theme;
+const name = new URLSearchParams(location.search).get("board");
+
+/** What the address says goes before what the gateway says. @param {any} given */
+function settingsOf(given) {
+  const settings = complete({ ...given, ...ofFragment(location.hash) }, (figure) => figure in FIGURES);
+  document.documentElement.dataset.theme = settings.theme;
+  return settings;
+}
+
 addEventListener("hashchange", () => location.reload());
 keepAwake();
 const client = openClient({ events: EVENTS, heartbeat: HEARTBEAT });
-mountBoard(/** @type {HTMLElement} */ (document.getElementById("board")), client, settings);
+const chart = new DayChart({ ask, now: () => client.now(), changed: () => board.draw() });
+const board = mountBoard(
+  /** @type {HTMLElement} */ (document.getElementById("board")),
+  client,
+  settingsOf({ note: { text: text("wallboard.connecting"), hint: "" } }),
+  { chart: (queue, look) => chart.view(queue, look) },
+);
+followBoard(client, () => described(name, ask), (given) => board.use(settingsOf(given)));
 followUpdates(client, location.pathname, import.meta.url);

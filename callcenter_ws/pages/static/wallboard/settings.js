@@ -4,7 +4,8 @@
 /** @typedef {{service_level: Limits, longest_wait: Limits, waiting: Limits, abandon_rate: Limits}} Thresholds */
 /**
  * @typedef {{name: string, title: string, queues: string[], figures: string[], rows: number, page_seconds: number,
- *   theme: "dark" | "light" | "auto", thresholds: Thresholds}} Settings
+ *   theme: "dark" | "light" | "auto", chart: boolean, thresholds: Thresholds,
+ *   note: {text: string, hint: string} | null}} Settings `note`: what is said in place of the queues
  */
 
 export const MAX_ROWS = 6;
@@ -19,6 +20,8 @@ export const DEFAULTS = {
   rows: MAX_ROWS,
   page_seconds: 12,
   theme: "dark",
+  chart: true,
+  note: null,
   thresholds: {
     service_level: { warning: 0, breach: 10 },
     longest_wait: { warning: 1, breach: 3 },
@@ -42,6 +45,7 @@ export function complete(given, isFigure) {
     rows: within(given.rows, 1, MAX_ROWS, DEFAULTS.rows),
     page_seconds: within(given.page_seconds, 5, 120, DEFAULTS.page_seconds),
     theme: ["dark", "light", "auto"].includes(given.theme) ? given.theme : DEFAULTS.theme,
+    chart: given.chart !== false && given.chart !== "false",
     thresholds: { ...DEFAULTS.thresholds, ...given.thresholds },
   };
 }
@@ -61,7 +65,7 @@ export function ofFragment(fragment) {
   const given = {};
   for (const [name, value] of new URLSearchParams(fragment.replace(/^#/, ""))) {
     if (name === "queues" || name === "figures") given[name] = value.split(",").filter((one) => one !== "");
-    else if (name in DEFAULTS && name !== "thresholds") given[name] = value;
+    else if (name in DEFAULTS && !["name", "thresholds", "note"].includes(name)) given[name] = value;
   }
   return given;
 }

@@ -14,6 +14,10 @@ import { styled } from "./styled.js";
 const px = (/** @type {number} */ length) => `${Math.round(length * 100) / 100}px`;
 /** Capital letters are wider than those for which `ems` is made. */
 const CAPITALS = 1.25;
+const NAME = 1.1;
+/** In ems of a name above its figures, as in board.css: the size of a word, and the gap before it. */
+const WORD = 0.75;
+const GAP = 0.4;
 
 /** @param {string} figure */
 const label = (figure) => text(hasText(`figure.${figure}.label`) ? `figure.${figure}.label` : `figure.${figure}`);
@@ -94,7 +98,7 @@ function tableRow(row, view) {
 function stackedRow(row, view) {
   return html`<tbody>
     <tr class="heading">
-      <th scope="rowgroup" class="name" colspan=${view.figures.length}><div>${nameTemplate(row)}</div></th>
+      <th scope="rowgroup" class="name" colspan=${view.figures.length}><div>${nameTemplate(row, view)}</div></th>
     </tr>
     <tr class="figures">
       ${view.figures.map((figure, at) => cellTemplate(row, figure, at, view))}
@@ -102,9 +106,13 @@ function stackedRow(row, view) {
   </tbody>`;
 }
 
-/** @param {Row} row */
-const nameTemplate = (row) =>
-  html`${mark(row.severity)}<bdi dir="auto">${row.name}</bdi>${row.words.length ? html`<span class="word">${row.words.join(", ")}</span>` : nothing}`;
+/** @param {Row} row @param {View} view */
+function nameTemplate(row, { layout, digit, nameWidth }) {
+  // The name has room first.
+  const left = nameWidth / layout.name - ems(row.name, digit) * NAME - layout.mark / layout.name - 2 * GAP;
+  const words = wordsWithin(row.words, left / WORD, digit);
+  return html`${mark(row.severity)}<bdi dir="auto">${row.name}</bdi>${words ? html`<span class="word">${words}</span>` : nothing}`;
+}
 
 /** @param {Row} row @param {string} figure @param {number} at @param {View} view */
 function cellTemplate(row, figure, at, view) {
@@ -139,7 +147,7 @@ export function cardsTemplate(rows, view, chart = nothing) {
       rows,
       (row) => row.name,
       (row) => html`<li data-severity=${row.severity}>
-        <h2 class="name">${nameTemplate(row)}</h2>
+        <h2 class="name">${nameTemplate(row, view)}</h2>
         ${line(row, true)}${line(row, false)}${chart}
       </li>`,
     )}
