@@ -33,7 +33,7 @@ const note = (id, name, hint) => ({ note: { text: text(id, { name }), hint: text
 
 /**
  * Follow the settings of a wallboard: ask when the client is live, and again every five minutes.
- * @param {{on: (name: string, callback: (value: any) => void) => void}} client
+ * @param {{on: (name: "status", callback: (status: any) => void) => unknown}} client
  * @param {() => Promise<any>} ask
  * @param {(settings: any) => void} use is called when they are known, and when they have changed
  */
