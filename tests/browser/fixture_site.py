@@ -16,6 +16,10 @@ _TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=
 
 
 def _found(path: str, files: StaticFiles) -> tuple[bytes, str] | None:
+    path = path.partition("?")[0]
+    page = files.pages.get(path.removeprefix("/"))
+    if page:
+        return page.body, page.content_type
     folder, _, name = path.removeprefix("/").partition("/")
     if folder == "pages":
         asset = files.assets.get(name.partition("/")[2])
