@@ -62,10 +62,13 @@ const head = () => html`
     <button data-action="sign-out" @click=${end}>${text("login.sign_out")}</button>
   </header>`;
 
+/** A shape, so that the severity does not depend on color. @param {any} alert */
+const mark = ({ severity }) => html`<span class="mark"><span class="unseen">${text(severity === "critical" ? "severity.2" : "severity.1")}</span></span>`;
+
 /** @param {any} alert */
 const alertLine = (alert) => html`
   <li data-severity=${alert.severity ?? "warning"} class=${alert.acknowledged ? "acknowledged" : ""}>
-    <strong><bdi>${alertTitle({ queue_name: alert.queue ?? undefined, source: alert.source, rule: alert.rule })}</bdi></strong>
+    <strong>${mark(alert)}<bdi>${alertTitle({ queue_name: alert.queue ?? undefined, source: alert.source, rule: alert.rule })}</bdi></strong>
     <span>${alertReason(alert)}</span>
     ${alert.acknowledged ? html`<span class="quiet">${text("live.alert.acknowledged", { name: isolated(alert.by ?? "") })}</span>` : nothing}
     ${!alert.acknowledged && MAY_ACKNOWLEDGE.has(client.identity?.role ?? "")
@@ -88,7 +91,7 @@ const filters = () => html`
       </select>
     </label>
     <label class="grows">${text("live.filter.search")}<input data-filter="search" type="search" @input=${change("search")}></label>
-    <button data-action="pause" aria-pressed=${lines.paused ? "true" : "false"} @click=${pause}>
+    <button class=${lines.paused ? "main" : ""} data-action="pause" aria-pressed=${lines.paused ? "true" : "false"} @click=${pause}>
       ${lines.paused ? text("live.resume", { n: lines.waiting }) : text("live.pause")}
     </button>
   </div>`;
@@ -115,7 +118,7 @@ function page() {
     ${head()}
     ${alerts.length ? html`<ul class="alerts" aria-label=${text("live.alerts")}>${repeat(alerts, (alert) => alert.key, alertLine)}</ul>` : nothing}
     ${filters()}
-    ${shown.length ? nothing : html`<p class="quiet">${text("live.empty")}</p>`}
+    ${shown.some(({ kind }) => kind === "event") ? nothing : html`<p class="quiet">${text("live.empty")}</p>`}
     <ol class="lines" aria-label=${text("page.live")}>${repeat(shown, (line) => line.key, row)}</ol>
     <footer class="quiet">
       <span data-value="user">${identity ? text("live.user", { user: isolated(identity.user_id), role: hasText(`role.${identity.role}`) ? text(`role.${identity.role}`) : identity.role, tenant: isolated(identity.tenant_id) }) : nothing}</span>
@@ -174,7 +177,7 @@ function control(type, words, kind) {
 let told = "";
 
 client.on("status", ({ state, reason }) => {
-  const words = state === "live" || state === "catching_up" ? text(`live.told.${state}`) : (reason?.text ?? "");
+  const words = hasText(`live.told.${state}`) ? text(`live.told.${state}`) : (reason?.text ?? "");
   // Each failed try would be a line otherwise.
   if (`${state} ${words}` !== told && state !== "connecting") control(state, words, state === "stopped" ? "problem" : "control");
   told = `${state} ${words}`;

@@ -19,17 +19,24 @@ let pairing = null;
 
 /** @param {Partial<typeof state>} changes */
 function show(changes) {
+  const before = state.view;
   Object.assign(state, changes);
   document.title = text(state.view === "signed_in" ? "login.signed_in.title" : "login.title");
   root.dataset.view = state.view;
-  render(html`${VIEWS[state.view]()} ${state.problem ? html`<p class="problem" role="alert">${state.problem}</p>` : nothing}`, root);
+  render(html`${brand} ${VIEWS[state.view]()} ${state.problem ? html`<p class="problem" role="alert">${state.problem}</p>` : nothing}`, root);
+  if (before === state.view) return;
+  // What had the focus is no longer there.
+  const focused = root.querySelector("input") ?? (before === "loading" ? null : root.querySelector("h1"));
+  focused?.focus();
 }
 
 // ---- What is shown ----
 
 const role = (/** @type {string} */ name) => (hasText(`role.${name}`) ? text(`role.${name}`) : name);
 
-const title = (/** @type {string} */ id) => html`<h1>${text(id)}</h1>`;
+const brand = html`<div class="brand"><img src=${new URL("../icon.svg", import.meta.url).href} alt="">${text("page.product")}</div>`;
+
+const title = (/** @type {string} */ id) => html`<h1 tabindex="-1">${text(id)}</h1>`;
 
 const demoChoices = () => html`
   ${title("login.demo.title")}
@@ -43,7 +50,7 @@ const demoChoices = () => html`
 const form = () => html`
   ${title("login.title")}
   <form @submit=${signIn}>
-    <label>${text("login.name")}<input name="name" autocomplete="username" autocapitalize="none" spellcheck="false" required autofocus></label>
+    <label>${text("login.name")}<input name="name" autocomplete="username" autocapitalize="none" spellcheck="false" required></label>
     <label>${text("login.password")}<input name="password" type="password" autocomplete="current-password" required></label>
     <button class="main" ?disabled=${state.busy}>${text(state.busy ? "login.busy" : "login.submit")}</button>
   </form>
@@ -53,11 +60,14 @@ const form = () => html`
 
 const code = () => html`
   ${title("login.code.title")}
-  <p class="code" aria-live="polite">${state.code || "····-····"}</p>
-  <p>${text("login.code.hint")}</p>
-  <p class="command"><code>${`callcenter-ws pair ${state.code || "…"} --tenant ${text("login.code.tenant")}`}</code></p>
-  <p class="quiet">${text("login.code.then")}</p>
+  <div role="status">${state.code ? html`<p class="code">${state.code}</p>` : text("login.loading")}</div>
+  ${state.code ? approving() : nothing}
   <button data-action="name" @click=${leaveCode}>${text("login.with_name")}</button>`;
+
+const approving = () => html`
+  <p>${text("login.code.hint")}</p>
+  <p class="command"><code>${["callcenter-ws", "pair", state.code, "--tenant", text("login.code.tenant")].map((word) => html`<span>${word}</span> `)}</code></p>
+  <p class="quiet">${text("login.code.then")}</p>`;
 
 const signedIn = () => html`
   ${title("login.signed_in.title")}
@@ -76,7 +86,7 @@ const VIEWS = {
   form,
   code,
   signed_in: signedIn,
-  needs_https: () => html`${title("login.title")}<p role="alert">${text("login.needs_https", { host: location.host })}</p>`,
+  needs_https: () => html`${title("login.title")}<p role="alert">${text("login.needs_https")}</p>`,
   off: () => html`${title("login.title")}<p role="alert">${text("login.off")}</p>`,
 };
 
@@ -111,6 +121,8 @@ function goOn(user) {
   location.replace(next() ?? (user.role === "wallboard" ? "/wallboard" : "/live"));
 }
 
+const password = () => /** @type {HTMLInputElement | null} */ (root.querySelector("[name=password]"));
+
 /** @param {SubmitEvent} event */
 async function signIn(event) {
   event.preventDefault();
@@ -125,6 +137,7 @@ async function signIn(event) {
       if (!waits) {
         show({ busy: false });
         if (!isFinal(error)) show({ problem: problemOf(error) });
+        if (error instanceof SessionRefused && error.code === "wrong_password") password()?.select();
         return;
       }
       // Many people sign in at this moment; each gets a turn.
