@@ -98,7 +98,7 @@ def test_a_name_and_a_password_sign_in(tab: Tab, demo: Demo) -> None:
     tab.navigate(demo.url("/login"))
     tab.wait_for(f"{VIEW} === 'signed_in'")
     assert NAME in tab.text("#login p")
-    assert tab.evaluate("document.querySelectorAll('#login img').length") == 0
+    assert tab.evaluate("document.querySelectorAll('#login p img').length") == 0
 
 
 def test_a_screen_that_shows_a_code_goes_on_when_it_is_approved(tab: Tab, demo: Demo) -> None:
