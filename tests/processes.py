@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jwt
+
 DEADLINE = 30.0
 """Seconds after which a test that waits fails."""
 
@@ -233,6 +235,15 @@ class Demo(Process):
         """Return the headers and the body of an HTTP resource."""
         with urllib.request.urlopen(self.url(path), timeout=DEADLINE) as answer:
             return dict(answer.headers), answer.read()
+
+    def publish(self, type_: str, payload: Mapping[str, Any]) -> None:
+        """Publish an event over HTTP, which takes less time than ``callcenter-ws emit``."""
+        claims = {"sub": "test", "role": "service", "tenant_id": "demo", "exp": int(time.time()) + 60}
+        token = jwt.encode(claims, (self.folder / "secret").read_text(), "HS256")
+        body = json.dumps({"type": type_, "payload": payload}).encode()
+        request = urllib.request.Request(self.url("/ws/events"), body, {"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+            assert json.loads(answer.read())["seq"] > 0
 
     def simulator_pid(self) -> int:
         """Return the pid of the simulator, or of the exchange and its bridge."""

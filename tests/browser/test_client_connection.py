@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from browser_driver import CHROMIUM, Browser, Context
+from browser_driver import Browser, Context
 from client_page import (
     ClientWorld,
     alerts,
@@ -15,17 +15,9 @@ from client_page import (
     wait_for_event,
     wait_for_state,
 )
-from processes import run, wait_until
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+from processes import wait_until
 
 QUICK = {"idleMs": 1000, "answerMs": 1000}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser.start(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +125,7 @@ def test_a_refused_token_stops_with_the_text_of_the_gateway(world: ClientWorld, 
 def test_a_user_whose_tokens_are_revoked_is_stopped(world: ClientWorld, context: Context) -> None:
     world.site.token = lambda reason, tab: world.gateway.token("supervisor", sub="gone")
     tab = world.live(context, tabs=False)
-    revoked = run("revoke", "--user", "gone", "--tenant", "acme", "--config", str(world.gateway.config))
-    assert revoked.returncode == 0, revoked.stderr
+    assert world.gateway.amp("RevokeToken", tenant_id="acme", user_id="gone") == {"closed": "1"}
     wait_for_state(tab, "stopped")
     assert tab.evaluate("client.status.reason") == {
         "code": 4503,

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from browser_driver import CHROMIUM, Browser, Context, Tab
+from browser_driver import Browser, Context, Tab
 from client_page import ClientWorld, alerts, assert_equals_snapshot, wait_for_event, wait_for_state
 from processes import wait_until
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser.start(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

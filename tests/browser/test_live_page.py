@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from browser_driver import Context, Tab
-from processes import Demo, free_port, run
+from processes import Demo, free_port
 
 VIP = "<i>vip</i>"
 RULE = "<b>calls wait</b>"
@@ -43,8 +43,7 @@ class RestartableDemo:
         self.demo = Demo(self._folder, self._port, config=self._config)
 
     def emit(self, type_: str, payload: dict[str, Any]) -> None:
-        emitted = run("emit", type_, json.dumps(payload), environment=self.demo.environment)
-        assert emitted.returncode == 0, emitted.stderr
+        self.demo.publish(type_, payload)
 
     def alert(self, title: str, message: str) -> None:
         self.emit("alert", {"title": title, "message": message, "severity": "info"})

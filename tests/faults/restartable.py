@@ -149,3 +149,19 @@ class RestartableGateway:
     def publish(self, body: Any, timeout: float = DEADLINE) -> tuple[int, Any]:
         """Publish events over HTTP."""
         return self.http("/ws/events", token=self.token("service", tenant_id="*"), body=body, timeout=timeout)
+
+    def amp(self, command: str, **arguments: str) -> dict[str, str]:
+        """Call a command over AMP and return its answer, whose values are text."""
+        box = {"_ask": "1", "_command": command, **arguments}
+        texts = [text.encode() for pair in box.items() for text in pair]
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(DEADLINE)
+            connection.connect(str(self.amp_path))
+            connection.sendall(b"".join(len(text).to_bytes(2, "big") + text for text in texts) + b"\0\0")
+            with connection.makefile("rb") as answer:
+                texts = []
+                while size := int.from_bytes(answer.read(2), "big"):
+                    texts.append(answer.read(size))
+        values = dict(zip(*[(text.decode() for text in texts)] * 2, strict=True))
+        assert values.pop("_answer", None) == "1", values
+        return values

@@ -134,13 +134,13 @@ class TabSender(threading.Thread):
     """Publishes events over HTTP, in lists, and again until they are acknowledged.
 
     Attributes:
-        acknowledged: ids and users of the published events, by position.
+        acknowledged: ids and users of the published events, by epoch and position.
         refused: what was refused for good.
     """
 
     def __init__(self, gateway: RestartableGateway, events: Iterator[Event], rng: random.Random, rate: float) -> None:
         super().__init__(daemon=True)
-        self.acknowledged: dict[int, tuple[str, str | None]] = {}
+        self.acknowledged: dict[tuple[str, int], tuple[str, str | None]] = {}
         self.refused: list[Any] = []
         self.published = 0
         self._gateway = gateway
@@ -192,7 +192,8 @@ class TabSender(threading.Thread):
             batch = []
             for event, result in results:
                 if "error" not in result:
-                    self.acknowledged[result["seq"]] = result["event_id"], event.get("user_id")
+                    position = result["epoch"], result["seq"]
+                    self.acknowledged[position] = result["event_id"], event.get("user_id")
                     self.published += 1
                 elif result["error"]["code"] in ("unavailable", "try_later"):
                     batch.append(event)

@@ -39,22 +39,9 @@ metric = "calls_waiting"
 raise = { above = 2, for = 1 }
 clear = { at_most = 1, for = 1 }
 """
-CONNECT = """
-window.noted = [];
-window.fetchToken = window.token;
-window.client = library.connect(%s, {
-  token: (request) => window.token(request),
-  heartbeat: %s,
-  log: (level, text) => noted.push(["log", level, text]),
-});
-client.on("event", ({ seq, id, user_id, offline, redelivered }) =>
-  noted.push(["event", seq, id, user_id ?? null, Boolean(offline || redelivered)]));
-client.on("rebuilt", ({ reason, detail }) =>
-  noted.push(["rebuilt", client.store.seq, client.store.epoch, reason, detail]));
-client.on("lost", (gap) => noted.push(["lost", gap]));
-client.on("status", ({ state, reason }) => noted.push(["status", state, reason?.name]));
-true
-"""
+SCRIPT = Path(__file__).with_name("tab_page.js").read_text()
+"""What a page does: it connects, and notes what it tells."""
+
 LOOK = "JSON.stringify({ status: client.status, dump: client.store.dump(), noted: noted.splice(0) })"
 OFTEN = {"presence.changed"}
 """Types of which a client that lags is sent the last event of a user only."""
@@ -71,6 +58,7 @@ class OpenTab:
     Attributes:
         stuck: whether it is frozen or hung, so that it cannot be asked.
         position: that of the last event told, or of the state that was loaded after it; None: before the first.
+        told, told_before: ids of events that it has told of the present epoch, and of earlier ones.
         recent: the last things that it noted, for messages.
     """
 
@@ -80,6 +68,7 @@ class OpenTab:
     position: int | None = None
     epoch: str | None = None
     told: set[str] = field(default_factory=set)
+    told_before: set[str] = field(default_factory=set)
     recent: list[Any] = field(default_factory=list)
     rebuilt: Counter[str] = field(default_factory=Counter)
 
@@ -88,8 +77,12 @@ class OpenTab:
         for entry in noted:
             self.recent = [*self.recent[-60:], entry]
             if entry[0] == "rebuilt":
-                _, self.position, self.epoch, reason, _ = entry
+                _, self.position, epoch, reason, _ = entry
                 self.rebuilt[reason] += 1
+                if epoch != self.epoch:
+                    self.epoch = epoch
+                    self.told_before |= self.told
+                    self.told.clear()
             elif entry[0] == "event":
                 self._check_event(stream, *entry[1:])
 
@@ -101,10 +94,11 @@ class OpenTab:
                 self.fail(f"{id_} at {seq} is told before the state")
             if seq <= self.position:
                 self.fail(f"{id_} at {seq} is told after {self.position}")
-            self.check_up_to(seq - 1, stream)
+            if self.epoch == stream.epoch:
+                self.check_up_to(seq - 1, stream)
+                if stream.events.get(seq, (None,))[0] != id_:
+                    self.fail(f"{id_} is told at {seq}, where {stream.events.get(seq)} is")
             self.position = seq
-            if stream.events.get(seq, (id_,))[0] != id_:
-                self.fail(f"{id_} is told at {seq}, where {stream.events[seq]} is")
         self.told.add(id_)
 
     def check_up_to(self, seq: int, stream: Stream) -> None:
@@ -112,12 +106,14 @@ class OpenTab:
         assert self.position is not None
         for between in range(self.position + 1, seq + 1):
             id_, type_ = stream.events.get(between, (None, ""))
-            if id_ is not None and id_ not in self.told and type_ not in OFTEN:
+            is_told = id_ is None or id_ in self.told or id_ in self.told_before
+            if not is_told and type_ not in OFTEN:
                 self.fail(f"{id_} ({type_}) at {between} is not told")
         self.position = max(self.position, seq)
 
     def fail(self, text: str) -> None:
-        raise TabFault(f"{self.name}: {text}\n" + "\n".join(map(str, self.recent)))
+        trace = "" if self.stuck else self.tab.evaluate("trace.join('\\n')")
+        raise TabFault(f"{self.name}: {text}\n{chr(10).join(map(str, self.recent))}\n{trace}")
 
 
 @dataclass
@@ -153,10 +149,35 @@ class Group:
         name = f"{self.role} {self._opened}"
         tab = self.context.open(site.origin + "/", before=f"window.name = {json.dumps(name)};")
         tab.keep_visible()
-        tab.wait_for("typeof begin === 'function'")
+        self._connect(OpenTab(name, tab))
+
+    def _connect(self, tab: OpenTab) -> None:
+        tab.tab.wait_for("typeof begin === 'function'")
         url = f"ws://127.0.0.1:{self.line.port}/ws"
-        tab.evaluate(CONNECT % (json.dumps(url), json.dumps(HEARTBEAT)))
-        self.tabs.append(OpenTab(name, tab))
+        tab.tab.evaluate(f"{SCRIPT}\njoin({json.dumps(url)}, {json.dumps(HEARTBEAT)}); true")
+        self.tabs.append(tab)
+
+    def reload(self, tab: OpenTab) -> None:
+        """Load the page of a tab again."""
+        self.tabs.remove(tab)
+        tab.tab.reload()
+        self._connect(OpenTab(tab.name, tab.tab))
+
+    def leave(self, tab: OpenTab) -> None:
+        """Go to another page in a tab."""
+        tab.stuck = True
+        tab.tab.navigate("about:blank")
+
+    def come_back(self, tab: OpenTab) -> None:
+        """Go back to the page that was left, which the browser may have kept with all that it holds."""
+        history = tab.tab.call("Page.getNavigationHistory")
+        before = history["entries"][history["currentIndex"] - 1]["id"]
+        tab.tab.call("Page.navigateToHistoryEntry", entryId=before)
+        tab.tab.wait_for("typeof begin === 'function'")
+        tab.stuck = False
+        if not tab.tab.evaluate("typeof client === 'object'"):
+            self.tabs.remove(tab)
+            self._connect(OpenTab(tab.name, tab.tab))
 
     @property
     def responsive(self) -> list[OpenTab]:
@@ -209,20 +230,21 @@ class TabWorld:
 
     # Comparing
 
-    def compare(self, acknowledged: dict[int, tuple[str, str | None]]) -> None:
+    def compare(self, acknowledged: dict[tuple[str, int], tuple[str, str | None]]) -> None:
         """Wait until each tab holds the state of the gateway; check what it has told until then.
 
         Args:
-            acknowledged: ids and users of the published events, by position.
+            acknowledged: ids and users of the published events, by epoch and position.
         """
         end = time.monotonic() + SETTLE_SECONDS
         for group in self.groups:
             until(partial(self._is_equal, group, end), f"{group.role}: equal", SETTLE_SECONDS + DEADLINE)
         until(lambda: self._sockets() == len(self.groups), "each group has one socket", SETTLE_SECONDS)
         streams = {group.user: group.stream for group in self.groups}
-        for seq, (id_, user) in acknowledged.items():
-            found = streams[user or self.groups[0].user].events.get(seq)
-            if found is None or found[0] != id_:
+        for (epoch, seq), (id_, user) in acknowledged.items():
+            stream = streams[user or self.groups[0].user]
+            found = stream.events.get(seq)
+            if epoch == stream.epoch and (found is None or found[0] != id_):
                 raise TabFault(f"{id_} for {user} was acknowledged at {seq}, where {found} is")
         for group in self.groups:
             for tab in group.tabs:
@@ -260,27 +282,31 @@ class TabWorld:
     def _replay(self, group: Group) -> None:
         """Read what the gateway has for a user behind what is known."""
         stream = group.stream
-        position = f"epoch={stream.epoch}&seq={stream.seq}" if stream.epoch else "snapshot=1"
-        for message in self._read(group, position):
+        for message in self._read(group):
             payload = message["payload"]
+            if message["type"] == "welcome" and payload["epoch"] != stream.epoch:
+                # The store is new.
+                stream.events.clear()
+                stream.epoch, stream.seq = payload["epoch"], 0
+                return self._replay(group)
             if "seq" in message:
                 stream.events[message["seq"]] = (message["id"], message["type"])
-            elif message["type"] == "snapshot":
-                stream.epoch, stream.seq = payload["epoch"], payload["seq"]
             elif message["type"] == "resumed":
-                stream.epoch, stream.seq = payload["epoch"], payload["to_seq"]
+                stream.seq = payload["to_seq"]
             elif message["type"] in ("gap", "reset"):
                 raise TabFault(f"{group.role}: {message}")
+        return None
 
-    def _read(self, group: Group, position: str) -> Iterator[dict[str, Any]]:
-        """Yield the messages of a connection up to ``resumed`` or ``snapshot``."""
-        url = f"ws://127.0.0.1:{self.gateway.port}/ws?ack=1&{position}"
+    def _read(self, group: Group) -> Iterator[dict[str, Any]]:
+        """Yield the messages of a connection up to ``resumed``."""
+        stream = group.stream
+        url = f"ws://127.0.0.1:{self.gateway.port}/ws?ack=1&epoch={stream.epoch or 'none'}&seq={stream.seq}"
         protocols = ["callcenter.v1", f"bearer.{self._token_of(group)}"]
         with connect(url, subprotocols=protocols, max_size=None, open_timeout=DEADLINE, legacy=True) as socket:
             while True:
                 message = json.loads(socket.recv(timeout=DEADLINE))
                 yield message
-                if message["type"] in ("resumed", "snapshot"):
+                if message["type"] in ("resumed", "reset"):
                     return
 
 

@@ -49,7 +49,11 @@ class Faults:
             "hold": self._hold,
             "kill": lambda group: self._end_gateway(signal.SIGKILL),
             "drain": lambda group: self._end_gateway(signal.SIGTERM),
+            "lose store": self._lose_store,
             "close": self._close,
+            "reload": self._reload,
+            "leave": self._leave,
+            "silence": self._silence,
             "freeze": self._freeze,
             "hang": self._hang,
             "no token": self._refuse_tokens,
@@ -69,10 +73,10 @@ class Faults:
     def mend(self, *, everything: bool = False) -> None:
         """Mend what is due, or all."""
         now = time.monotonic()
-        due = [each for each in self._later if everything or each[0] <= now]
-        self._later = [each for each in self._later if each not in due]
-        for _, repair in sorted(due, key=lambda each: each[0]):
-            repair()
+        while due := [each for each in self._later if everything or each[0] <= now]:
+            self._later = [each for each in self._later if each not in due]
+            for _, repair in sorted(due, key=lambda each: each[0]):
+                repair()
         if everything:
             self._thread.submit(int).result()
         if self._restart is not None and self._restart.done():
@@ -102,16 +106,23 @@ class Faults:
         self._after(3, 12, mend)
         return True
 
-    def _end_gateway(self, how: signal.Signals) -> bool:
+    def _end_gateway(self, how: signal.Signals, *, loses: bool = False) -> bool:
         if self._restart is not None and not self._restart.done():
             return False
-        self._restart = self._thread.submit(self._restart_gateway, how, self._rng.uniform(0, 4))
+        self._restart = self._thread.submit(self._restart_gateway, how, self._rng.uniform(0, 4), loses)
         return True
 
-    def _restart_gateway(self, how: signal.Signals, pause: float) -> None:
-        self._world.gateway.end(how)
+    def _lose_store(self, group: Group) -> bool:
+        return self._rng.random() < 0.3 and self._end_gateway(signal.SIGKILL, loses=True)
+
+    def _restart_gateway(self, how: signal.Signals, pause: float, loses: bool) -> None:
+        gateway = self._world.gateway
+        gateway.end(how)
+        if loses:
+            for file in gateway.store.parent.glob(gateway.store.name + "*"):
+                file.unlink()
         time.sleep(pause)
-        self._world.gateway.start()
+        gateway.start()
 
     def _close(self, group: Group) -> bool:
         if not group.responsive:
@@ -120,6 +131,20 @@ class Faults:
         group.tabs.remove(closed)
         closed.tab.close()
         self._after(0, 3, lambda: group.open(self._world.site))
+        return True
+
+    def _reload(self, group: Group) -> bool:
+        if not group.responsive:
+            return False
+        group.reload(self._rng.choice(group.responsive))
+        return True
+
+    def _leave(self, group: Group) -> bool:
+        if not group.responsive:
+            return False
+        left = self._rng.choice(group.responsive)
+        group.leave(left)
+        self._after(0, 10, lambda: group.come_back(left))
         return True
 
     def _victim(self, group: Group) -> OpenTab | None:
@@ -171,18 +196,25 @@ class Faults:
         return True
 
     def _hang_token(self, group: Group) -> bool:
+        return self._change(group, "window.token = () => new Promise(() => {})", "window.token = window.fetchToken")
+
+    def _silence(self, group: Group) -> bool:
+        """Keep a tab from saying anything to the others."""
+        return self._change(group, "window.post = () => {}", "window.post = window.truePost")
+
+    def _change(self, group: Group, script: str, restoring: str) -> bool:
         victim = self._victim(group)
         if victim is None:
             return False
-        victim.tab.evaluate("window.token = () => new Promise(() => {}); true")
+        victim.tab.evaluate(f"{script}; true")
 
         def restore() -> None:
-            if victim in group.tabs and not victim.stuck:
-                victim.tab.evaluate("window.token = window.fetchToken; true")
-            elif victim in group.tabs:
+            if victim in group.tabs and victim.stuck:
                 self._after(1, 1, restore)
+            elif victim in group.tabs:
+                victim.tab.evaluate(f"{restoring}; true")
 
-        self._after(5, 10, restore)
+        self._after(5, 15, restore)
         return True
 
 
