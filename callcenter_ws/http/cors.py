@@ -1,7 +1,8 @@
 """Cross-origin requests (https://fetch.spec.whatwg.org/#http-cors-protocol) to the resources that a desk asks.
 
 The pages of ``web.allowed_origins`` may read the responses, errors included. They authenticate by ``Authorization``:
-credentials of the browser are never allowed, and no resource is open to every origin.
+credentials of the browser are never allowed. Only the files of the browser client, which are public, are open to every
+origin: so the client is loaded, and can say that the origin of the page is not listed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from callcenter_ws.runtime.web_origin import OriginList, shown_origin
 PREFLIGHT_SECONDS = 600
 """Time for which a browser may use the answer to a preflight request."""
 
-_PATHS = (b"/ws/", b"/schemas", b"/client/")
+_PATHS = (b"/ws/", b"/schemas")
+_PUBLIC_FILES = b"/client/"
 _WEBSOCKETS = b"/ws"
 _NO_PATHS = (b"/ws/public",)
 _VARY = {"Vary": "Origin"}
@@ -42,6 +44,8 @@ class CorsPolicy:
         Args:
             origin: the value of ``Origin``; None if there is none.
         """
+        if path.startswith(_PUBLIC_FILES):
+            return {"Access-Control-Allow-Origin": "*"}
         if not self.covers(path):
             return {}
         if origin is None or not self.origins.allows(origin):

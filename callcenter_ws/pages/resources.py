@@ -20,8 +20,8 @@ _PAGES = {b"": "login", b"login": "login", b"wallboard": "wallboard", b"live": "
 _EMBEDDABLE = frozenset({"wallboard", "live"})
 """The pages that listed sites may show in a frame. A form for passwords is never one."""
 
-_CLIENT = "client.js"
-_CLIENT_NAME = b"callcenter-ws-client.js"
+_CLIENT = {b"callcenter-ws-client.js": "client.js", b"callcenter-ws-embed.js": "embed.js"}
+"""What sites load from ``/client/``, and its files."""
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
@@ -113,11 +113,10 @@ def page_resources(options: PageOptions, others: Resource) -> dict[bytes, Resour
         resources[segment] = (
             EmbeddableResource(page, options) if name in _EMBEDDABLE else FileResource(page, _ASK_AGAIN)
         )
-    if _CLIENT in files.assets:
-        client = JsonNotFound()
+    client = resources[b"client"] = JsonNotFound()
+    for segment, path in _CLIENT.items():
         headers = {"Cross-Origin-Resource-Policy": "cross-origin"}
-        client.putChild(_CLIENT_NAME, FileResource(files.assets[_CLIENT], _ASK_AGAIN, headers))
-        resources[b"client"] = client
+        client.putChild(segment, FileResource(files.assets[path], _ASK_AGAIN, headers))
     return resources
 
 

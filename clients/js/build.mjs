@@ -1,4 +1,4 @@
-// Builds dist/ and the copy that the gateway serves, and writes types/*.d.ts: node build.mjs. Prints the size by module.
+// Builds dist/ and the copies that the gateway serves, and writes types/*.d.ts: node build.mjs. Prints the size by module.
 // With --check it writes nothing, lists the files that differ, and exits with status 1 if there are any.
 import { build } from "esbuild";
 import { mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const served = join(here, "../../callcenter_ws/pages/static/client.js");
+const served = join(here, "../../callcenter_ws/pages/static");
 const check = process.argv.includes("--check");
 const version = JSON.parse(readFileSync(join(here, "package.json"), "utf8")).version;
 /** @type {Map<string, string | Uint8Array>} */
@@ -51,11 +51,16 @@ function types() {
   }
 }
 
-const code = await bundle("index");
-files.set(join(here, "dist/callcenter-ws-client.js"), code);
-files.set(served, code);
+for (const [source, built, copy] of [
+  ["index", "callcenter-ws-client.js", "client.js"],
+  ["embed", "embed.js", "embed.js"],
+]) {
+  const code = await bundle(source);
+  files.set(join(here, "dist", built), code);
+  files.set(join(served, copy), code);
+  console.log(`${built}: ${code.length} bytes, ${gzipSync(code, { level: 9 }).length} with gzip`);
+}
 types();
-console.log(`${code.length} bytes, ${gzipSync(code, { level: 9 }).length} with gzip`);
 
 let differs = false;
 for (const [path, content] of files) {

@@ -106,12 +106,17 @@ class ClientSite:
 
 
 class ClientWorld:
-    """A gateway, a line to it, and a site whose pages connect through the line."""
+    """A gateway, a line to it, and a site whose pages connect through the line.
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    Args:
+        settings: additional text of the TOML file, beginning within ``[store]``.
+        web: additional text of the section ``[web]``.
+    """
+
+    def __init__(self, folder: Path, settings: str = "", *, web: str = "") -> None:
         self.site = ClientSite()
         folder.mkdir()
-        self.gateway = PageGateway(folder, self.site.origin, settings)
+        self.gateway = PageGateway(folder, self.site.origin, settings, web=web)
         self.gateway.start()
         self.line = Line(self.gateway.port)
         self.site.token = lambda reason, tab: self.gateway.token("supervisor")
@@ -176,12 +181,13 @@ class PageGateway(RestartableGateway):
     Args:
         origin: the origin of the site.
         settings: additional text of the TOML file, beginning within ``[store]``.
+        web: additional text of the section ``[web]``.
     """
 
-    def __init__(self, folder: Path, origin: str, settings: str = "") -> None:
+    def __init__(self, folder: Path, origin: str, settings: str = "", *, web: str = "") -> None:
         super().__init__(folder, settings)
         text = self.config.read_text()
-        self.config.write_text(text.replace("[web]\n", f'[web]\nallowed_origins = ["{origin}"]\n'))
+        self.config.write_text(text.replace("[web]\n", f'[web]\nallowed_origins = ["{origin}"]\n{web}'))
 
 
 def wait_for_state(tab: Tab, state: str) -> None:

@@ -14,10 +14,11 @@ from sample_events import REQUIRED
 
 ROOT = Path(__file__).parent.parent.parent
 CLIENT = ROOT / "clients/js"
-SERVED = ROOT / "callcenter_ws/pages/static/client.js"
+SERVED = ROOT / "callcenter_ws/pages/static"
 BUNDLE = CLIENT / "dist/callcenter-ws-client.js"
-MAX_BYTES = 15_000
-"""Bytes of the compressed bundle, as the manual promises."""
+EMBED = CLIENT / "dist/embed.js"
+MAX_BYTES = {BUNDLE: 15_000, EMBED: 1_500}
+"""Bytes of the compressed bundles, as the manual promises."""
 
 TIMEOUT_SECONDS = 300
 
@@ -41,12 +42,14 @@ def node(*arguments: str) -> None:
     assert outcome.returncode == 0, outcome.stdout
 
 
-def test_the_gateway_serves_the_bundle_of_the_package() -> None:
-    assert SERVED.read_bytes() == BUNDLE.read_bytes()
+def test_the_gateway_serves_the_bundles_of_the_package() -> None:
+    assert (SERVED / "client.js").read_bytes() == BUNDLE.read_bytes()
+    assert (SERVED / "embed.js").read_bytes() == EMBED.read_bytes()
 
 
-def test_the_bundle_is_small() -> None:
-    assert len(gzip.compress(BUNDLE.read_bytes(), 9)) <= MAX_BYTES
+def test_the_bundles_are_small() -> None:
+    for path, limit in MAX_BYTES.items():
+        assert len(gzip.compress(path.read_bytes(), 9)) <= limit, path.name
 
 
 def test_no_arguments_of_an_optional_call_are_spread() -> None:

@@ -99,3 +99,11 @@ def test_a_request_for_a_websocket_that_is_refused_is_readable(world: HttpWorld)
     response = world.ask("DELETE", "/ws", Origin=DESK)
     assert response.status == 405
     assert is_readable(response)
+
+
+@pytest.mark.parametrize("origin", [DESK, "https://evil.example", "null"])
+def test_every_page_may_load_the_browser_client(world: HttpWorld, origin: str) -> None:
+    headers = world.ask("GET", "/client/callcenter-ws-client.js", Origin=origin).headers
+    assert headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in headers
+    assert "access-control-allow-origin" not in world.ask("GET", "/client", Origin=origin).headers

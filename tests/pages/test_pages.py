@@ -19,7 +19,8 @@ from callcenter_ws.pages.resources import FileResource, page_resources
 
 FILES = StaticFiles.load()
 STATIC = Path(__file__).parents[2] / "callcenter_ws" / "pages" / "static"
-OURS = sorted(path for path in STATIC.rglob("*.js") if "vendor" not in path.parts and path.name != "client.js")
+BUILT = ("client.js", "embed.js")
+OURS = sorted(path for path in STATIC.rglob("*.js") if "vendor" not in path.parts and path.name not in BUILT)
 
 
 async def _about(request: Request) -> Response:
@@ -115,6 +116,27 @@ def test_the_build_is_in_a_running_gateway(demo: Demo) -> None:
     headers, body = demo.get(f"/pages/{FILES.build}/page.css")
     assert body == FILES.assets["page.css"].body
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize(("name", "file"), [("client", "client.js"), ("embed", "embed.js")])
+def test_other_sites_may_load_the_client(demo: Demo, name: str, file: str) -> None:
+    headers, body = demo.get(f"/client/callcenter-ws-{name}.js")
+    assert body == FILES.assets[file].body
+    assert headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize("page", ["wallboard", "live"])
+def test_listed_sites_only_may_show_a_page_in_a_frame(root: JsonNotFound, options: PageOptions, page: str) -> None:
+    options.embedders = ("https://site.example", "https://other.example:8443")
+    headers = get(root, f"/{page}").headers
+    policy = headers["Content-Security-Policy"]
+    assert policy.endswith("; frame-ancestors https://site.example https://other.example:8443")
+    assert "X-Frame-Options" not in headers
+    for other in ("/", "/login", f"/pages/{FILES.build}/embedded.js"):
+        headers = get(root, other).headers
+        assert headers["Content-Security-Policy"].endswith("; frame-ancestors 'none'")
+        assert headers["X-Frame-Options"] == "DENY"
 
 
 @pytest.fixture(scope="module")

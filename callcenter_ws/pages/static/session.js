@@ -1,15 +1,18 @@
 // The session of a page: its tokens, its client, signing out. No token is kept here or in any storage.
 
 import { connect, TokenRefused } from "./client.js";
-import { embedder, tokenOfSite } from "./embedded.js";
+import { embedder, onSignOut, showSignedOut, tokenOfSite } from "./embedded.js";
 
 const MAX_TRIES = 3;
 const MAX_WAIT_SECONDS = 60;
 /** What does not pass by itself: the page where people sign in says what to do. */
 const FINAL = new Set(["signed_out", "needs_https", "signing_in_off"]);
 
-/** Tells the pages of other tabs that somebody has signed out. */
-const channel = new BroadcastChannel("callcenter-ws pages");
+/**
+ * Tells the pages of other tabs that somebody has signed out. A page in a frame has no session, and its browser may refuse
+ * it a channel.
+ */
+const channel = embedder() ? null : new BroadcastChannel("callcenter-ws pages");
 
 /** A request of these pages was refused. */
 export class SessionRefused extends Error {
@@ -111,7 +114,7 @@ export async function token({ reason = "connect", signal } = {}) {
 
 /**
  * Return a client of the gateway that has served this page. If it stops because nobody is signed in, the browser goes to
- * the page where people sign in.
+ * the page where people sign in; in a frame, the page says that the user is signed out.
  *
  * @param {{events?: string[], queues?: string[], heartbeat?: {idleMs: number, answerMs: number}}} [options]
  * @returns {import("./client.js").Client}
@@ -119,9 +122,12 @@ export async function token({ reason = "connect", signal } = {}) {
 export function openClient(options = {}) {
   const client = connect(new URL("/ws", location.href).href, { token, ...options });
   client.on("status", ({ state, reason }) => {
-    if (state === "stopped" && reason?.code !== "closed") leave();
+    if (state !== "stopped" || reason?.code === "closed") return;
+    if (!embedder()) leave();
+    else if (reason?.code === "signed_out") showSignedOut(reason.text);
   });
-  channel.addEventListener("message", ({ data }) => data === "signed-out" && client.signOut());
+  channel?.addEventListener("message", ({ data }) => data === "signed-out" && client.signOut());
+  if (embedder()) onSignOut(() => client.signOut());
   return client;
 }
 
@@ -133,15 +139,20 @@ async function leave() {
   }
 }
 
-/** Have somebody sign in, and come back to this page. In a frame, the site around it does that. */
+/** Have somebody sign in, and come back to this page. */
 export function signIn() {
-  if (!embedder()) location.replace(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
+  location.replace(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
 }
 
-/** End the session, in all tabs, and go to the page where people sign in. @param {{signOut(): void}} [client] */
+/**
+ * End the session, in all tabs, and go to the page where people sign in. Not for a page in a frame: its user is signed in at
+ * the site around it.
+ *
+ * @param {{signOut(): void}} [client]
+ */
 export async function signOut(client) {
   await ask("DELETE", "/session/token");
-  channel.postMessage("signed-out");
+  channel?.postMessage("signed-out");
   client?.signOut();
-  if (!embedder()) location.replace("/login");
+  location.replace("/login");
 }

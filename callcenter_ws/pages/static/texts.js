@@ -111,6 +111,10 @@ export const TEXTS = {
   "login.error.unreachable": "The gateway does not answer.",
   "login.error.other": "That did not work: {message}",
 
+  "embedded.signed_out": "Signed out. Sign in at the site that shows this page.",
+  "embedded.not_listed": "The site around this page is not listed in web.embedders.",
+  "embedded.no_answer": "the site around this page does not answer its request for a token",
+
   "live.status.connecting": "connecting…",
   "live.status.catching_up": "catching up…",
   "live.status.live": "live, as of {as_of}",

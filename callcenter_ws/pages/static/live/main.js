@@ -1,5 +1,6 @@
 // The live view: the stream of events as lines, with filters, and the alerts that are raised.
 
+import { embedder } from "../embedded.js";
 import { openClient, signOut } from "../session.js";
 import { hasText, isolated, LANGUAGE, text } from "../texts.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
@@ -59,7 +60,7 @@ const head = () => html`
     <p class="status" data-state=${client.status.state}><span aria-hidden="true">${statusText()}</span><span class="unseen" role="status">${announced()}</span></p>
     <a class="button" href="/wallboard">${text("page.wallboard")}</a>
     ${client.status.state === "stopped" ? html`<button class="main" data-action="again" @click=${() => location.reload()}>${text("live.again")}</button>` : nothing}
-    <button data-action="sign-out" @click=${end}>${text("login.sign_out")}</button>
+    ${embedder() ? nothing : html`<button data-action="sign-out" @click=${end}>${text("login.sign_out")}</button>`}
   </header>`;
 
 /** A shape, so that the severity does not depend on color. @param {any} alert */
