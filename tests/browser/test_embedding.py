@@ -1,4 +1,4 @@
-"""Pages of the gateway in a frame of a site that has its own login: they get their tokens from that site, and no other."""
+"""Pages of the gateway in a frame of a site that has its own login, which gives them their tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from client_page import ClientSite, ClientWorld
 from processes import wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "browser" / "embedding.html"
-EMBED = """<link rel="icon" href="data:,"><iframe id="page" src="{gateway}/live" width="900" height="600"></iframe><script type="module">
+EMBED = """<link rel="icon" href="data:,">
+<iframe id="page" src="{gateway}/live" width="900" height="600"></iframe>
+<script type="module">
   window.library = await import("{gateway}/client/callcenter-ws-embed.js");
   window.calls = [];
   window.page = library.embed(document.getElementById("page"), {{
@@ -224,7 +226,8 @@ def test_the_page_takes_tokens_of_the_site_around_it_only(context: Context, worl
     garbage = ["null", "5", "[]", "{}", '{type: "callcenter.token", version: 2, id: 1, token: "t"}']
     garbage.append('{type: "callcenter.token", version: 1, id: 99, token: "t"}')
     tab.evaluate(
-        f"for (let at = 0; at < 1000; at += 1) for (const data of [{', '.join(garbage)}]) frames[0].postMessage(data, '*')"
+        f"for (let at = 0; at < 1000; at += 1) for (const data of [{', '.join(garbage)}]) {{"
+        "frames[0].postMessage(data, '*'); }"
     )
     frame.wait_for("received === 12000")
     assert world.sockets() == 0
