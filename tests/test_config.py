@@ -751,6 +751,20 @@ def test_a_redis_without_keys_of_the_pages_is_warned_of(tmp_path: Path, override
     assert any("session.key_file: is not set: nobody can sign in" in text for text in warnings) is is_warned
 
 
+def test_a_store_that_every_user_can_read_is_warned_of(tmp_path: Path) -> None:
+    """It has the hashes of passwords. The gateway makes the file with mode 600, and copies may have another."""
+
+    def warnings() -> tuple[str, ...]:
+        return load(None, overrides=["store.url=sqlite:a.sqlite"], folder=tmp_path, demo=True).warnings
+
+    assert warnings() == ()
+    (tmp_path / "a.sqlite").touch(mode=0o600)
+    assert warnings() == ()
+    (tmp_path / "a.sqlite").chmod(0o644)
+    (warning,) = warnings()
+    assert f"store.url: every user of this machine can read {tmp_path}/a.sqlite" in warning
+
+
 def test_the_keys_of_pages_are_beside_the_file_of_the_store(tmp_path: Path) -> None:
     beside = load(None, overrides=["store.url=sqlite:a.sqlite"], folder=tmp_path, demo=True)
     assert beside.session_key_file == tmp_path / "a.sqlite.session-key"

@@ -15,7 +15,10 @@ from callcenter_ws.runtime.json import JsonObject, encode_json
 from callcenter_ws.runtime.log_fields import Name
 
 MAX_LISTED = 200
-"""Users, or sessions, in one answer."""
+"""Users, or sessions, in one answer, at most."""
+
+MAX_LISTED_BYTES = 393_216
+"""Bytes of them, at most: one has some 6 KB if it may see many queues, and a text of AMP has 512 KiB."""
 
 _log = Logger("callcenter_ws")
 
@@ -89,8 +92,8 @@ class AccountResponders:
         """Return users, by name."""
         _check_operator(peer)
         found = await self._operations.users(tenant_id, after or "", MAX_LISTED + 1)
-        users = [_described_user(user) for user in found[:MAX_LISTED]]
-        return {"users": encode_json(users), "more": len(found) > MAX_LISTED}
+        users, is_all = _page([_described_user(user) for user in found])
+        return {"users": users, "more": not is_all}
 
     async def list_sessions(
         self, peer: PeerSession, *, tenant_id: str | None, name: str | None, after: str | None
@@ -98,8 +101,8 @@ class AccountResponders:
         """Return sessions, by their public identifier."""
         _check_operator(peer)
         found = await self._operations.sessions(tenant_id, name, after or "", MAX_LISTED + 1)
-        sessions = [_described_session(session) for session in found[:MAX_LISTED]]
-        return {"sessions": encode_json(sessions), "more": len(found) > MAX_LISTED}
+        sessions, is_all = _page([_described_session(session) for session in found])
+        return {"sessions": sessions, "more": not is_all}
 
     async def end_sessions(self, peer: PeerSession, *, name: str | None, session: str | None) -> dict[str, object]:
         """End the sessions of a user, or one session."""
@@ -154,6 +157,19 @@ def _decoded(name: str, text: bytes, kind: type[T]) -> T:
         raise Refusal(ErrorCode.INVALID_MESSAGE, f"{name}: {error}") from None
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise Refusal(ErrorCode.INVALID_JSON, f"{name}: not valid JSON") from None
+
+
+def _page(records: list[JsonObject]) -> tuple[bytes, bool]:
+    """Return the first records as a JSON list, as many as fit into an answer, and whether those are all."""
+    lines: list[bytes] = []
+    size = 0
+    for record in records[:MAX_LISTED]:
+        line = encode_json(record)
+        size += len(line) + 1
+        if lines and size > MAX_LISTED_BYTES:
+            break
+        lines.append(line)
+    return b"[" + b",".join(lines) + b"]", len(lines) == len(records)
 
 
 def _given(change: UserChange) -> list[str]:

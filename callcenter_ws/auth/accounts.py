@@ -17,13 +17,16 @@ from callcenter_ws.auth.account_rules import digest_of, normal_name
 from callcenter_ws.auth.page_tokens import PageTokens
 from callcenter_ws.auth.pairing_codes import new_code
 from callcenter_ws.auth.passwords import PasswordChecks
-from callcenter_ws.auth.sign_in_tries import OpenCodes, SignInTries
+from callcenter_ws.auth.sign_in_tries import KnownNetworks, OpenCodes, SignInTries
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import AccountStore, PairingRecord, SessionKind, SessionRecord, UserRecord
 from callcenter_ws.runtime.clock import Clock
 
 PAIRING_SECONDS = 600.0
 """Seconds for which a screen shows its code."""
+
+MAX_PERSON_SECONDS = 2_592_000.0
+"""Seconds after which a person has to sign in again, however often the session is used: a stolen cookie ends, too."""
 
 USED_SHARE = 20
 """The use of a session is stored when a part of its lifetime has passed: one in so many."""
@@ -42,9 +45,11 @@ class SignInRules:
     screen_lifetime: float
     failed_per_name: int
 
-    def lifetime_of(self, kind: SessionKind) -> float:
-        """Return the lifetime of a session after its last use."""
-        return self.screen_lifetime if kind == "screen" else self.lifetime
+    def end_of(self, kind: SessionKind, created_at: float, used_at: float) -> float:
+        """Return when a session ends (Unix seconds) that is not used any more."""
+        if kind == "screen":
+            return used_at + self.screen_lifetime
+        return min(used_at + self.lifetime, created_at + MAX_PERSON_SECONDS)
 
 
 class NewSession(NamedTuple):
@@ -89,6 +94,7 @@ class Accounts:
 
     Attributes:
         tokens: signs the tokens.
+        known_networks: from which somebody has signed in.
         outcomes: how often something ended how, for the metrics.
     """
 
@@ -108,8 +114,9 @@ class Accounts:
         self._rules = rules
         self._clock = clock
         self._revoked_until = revoked_until
-        self._tries = SignInTries(clock.monotonic, lambda: rules.failed_per_name)
-        self._codes = OpenCodes(clock.monotonic, PAIRING_SECONDS)
+        self.known_networks = KnownNetworks()
+        self._tries = SignInTries(clock.monotonic, lambda: rules.failed_per_name, self.known_networks)
+        self._codes = OpenCodes(clock.monotonic, PAIRING_SECONDS, self.known_networks)
         self.outcomes: dict[str, int] = {}
 
     @property
@@ -141,17 +148,19 @@ class Accounts:
             Refusal: ``wrong_password``, ``rate_limited``, ``try_later``, ``signing_in_off``, ``unavailable``.
         """
         store, name = self.store, normal_name(name)
-        self._tries.take(name)
+        give_back = self._tries.take(name, network)
         try:
             user = await store.user(name)
             record = self._passwords.dummy if user is None else user.password
-            is_right = await self._passwords.check(password, record, network)
+            is_known = network in self.known_networks
+            is_right = await self._passwords.check(password, record, network, is_known=is_known)
         except BaseException:
-            self._tries.give_back(name)
+            give_back()
             raise
         if user is None or not is_right:
             raise Refusal(ErrorCode.WRONG_PASSWORD)
-        self._tries.give_back(name)
+        give_back()
+        self.known_networks.add(network)
         return await self.open_session("person", _subject_of(user), user)
 
     async def open_session(self, kind: SessionKind, subject: Subject, user: UserRecord | None = None) -> NewSession:
@@ -173,7 +182,7 @@ class Accounts:
             **subject._asdict(),
             created_at=now,
             used_at=now,
-            expires_at=now + self._rules.lifetime_of(kind),
+            expires_at=self._rules.end_of(kind, now, now),
             user_changed_at=0.0 if user is None else user.changed_at,
         )
         await self.store.save_session(session, now, create=True)
@@ -184,8 +193,9 @@ class Accounts:
         return await self.open_session("demo", subject)
 
     def seconds_of(self, session: SessionRecord) -> float:
-        """Return the seconds until a session ends unless it is used."""
-        return self._rules.lifetime_of(session.kind)
+        """Return the seconds until a session ends that is used now, and not any more."""
+        now = self._clock.time()
+        return self._rules.end_of(session.kind, session.created_at, now) - now
 
     async def token(self, cookie: str) -> SignedIn:
         """Return a token for the session with a cookie, with the present rights of its user.
@@ -206,7 +216,8 @@ class Accounts:
 
     async def _present(self, session: SessionRecord | None, now: float) -> SessionRecord | None:
         """Return a session with the present rights of its user, and record its use; None if it has ended."""
-        if session is None:
+        # The lifetime may be shorter than when the session was used last.
+        if session is None or self._rules.end_of(session.kind, session.created_at, session.used_at) <= now:
             return None
         if session.kind == "person":
             user = await self.store.user(session.name)
@@ -214,9 +225,9 @@ class Accounts:
                 await self.store.end_sessions(now, public_id=session.public_id)
                 return None
             session = replace(session, **_subject_of(user)._asdict())
-        lifetime = self._rules.lifetime_of(session.kind)
-        if now - session.used_at > lifetime / USED_SHARE:
-            session = replace(session, used_at=now, expires_at=now + lifetime)
+        expires_at = self._rules.end_of(session.kind, session.created_at, now)
+        if now - session.used_at > (expires_at - now) / USED_SHARE:
+            session = replace(session, used_at=now, expires_at=expires_at)
             # An operator may have ended it meanwhile. It is not longer, but valid, while the store takes no changes.
             try:
                 if not await self.store.save_session(session, now, create=False):

@@ -86,6 +86,9 @@ def is_password_record(text: str) -> bool:
 class PasswordChecks:
     """Checks passwords, one at a time, in a thread. The networks that ask take turns.
 
+    If too many wait, one that comes from a network that is known takes the place of one that does not, and one of a
+    network that has few the place of one that has many: no stranger keeps others from signing in.
+
     Args:
         run: runs a call in that thread, and returns its result.
         max_waiting: the passwords that may wait.
@@ -106,17 +109,21 @@ class PasswordChecks:
         self._max_waiting = max_waiting
         self.dummy = _dummy_record(log2_n)
         self._waiting: OrderedDict[str, deque[Deferred[None]]] = OrderedDict()
+        self._known: set[str] = set()
         self._count = 0
         self._is_busy = False
 
-    async def check(self, password: str, record: str, network: str) -> bool:
+    async def check(self, password: str, record: str, network: str, *, is_known: bool = False) -> bool:
         """Return whether a record is that of a password.
+
+        Args:
+            is_known: whether somebody has signed in from the network.
 
         Raises:
             Refusal: ``try_later`` if too many wait.
         """
         if self._is_busy:
-            await self._turn(network)
+            await self._turn(network, is_known)
         self._is_busy = True
         try:
             return await self._run(lambda: _in_thread(password, record))
@@ -124,24 +131,51 @@ class PasswordChecks:
             self._is_busy = False
             self._next()
 
-    def _turn(self, network: str) -> Deferred[None]:
+    def _turn(self, network: str, is_known: bool) -> Deferred[None]:
         if self._count >= self._max_waiting:
-            text = "many people are signing in at this moment; the page tries again"
-            raise Refusal(ErrorCode.TRY_LATER, text, retry_after=max(1.0, self._max_waiting / 4))
+            other = self._most_waiting(network, is_known)
+            if other is None:
+                raise self._try_later()
+            self._remove(other, last=True).errback(self._try_later())
         turn: Deferred[None] = Deferred()
         self._waiting.setdefault(network, deque()).append(turn)
+        if is_known:
+            self._known.add(network)
         self._count += 1
+        return turn
+
+    def _try_later(self) -> Refusal:
+        text = "many people are signing in at this moment; the page tries again"
+        return Refusal(ErrorCode.TRY_LATER, text, retry_after=max(1.0, self._max_waiting / 4))
+
+    def _most_waiting(self, network: str, is_known: bool) -> str | None:
+        """Return the network that has the most waiting and gives way to one more of ``network``; None if none does."""
+        strangers = {one: len(turns) for one, turns in self._waiting.items() if one not in self._known}
+        if strangers and is_known:
+            return max(strangers, key=lambda one: strangers[one])
+        counts = {one: len(turns) for one, turns in self._waiting.items()} if is_known else strangers
+        own = len(self._waiting.get(network, ()))
+        most = max(counts, key=lambda one: counts[one], default=None)
+        return most if most is not None and counts[most] > own + 1 else None
+
+    def _remove(self, network: str, *, last: bool) -> Deferred[None]:
+        """Remove one that waits, the first or the last of its network."""
+        turns = self._waiting[network]
+        turn = turns.pop() if last else turns.popleft()
+        if not turns:
+            del self._waiting[network]
+            self._known.discard(network)
+        self._count -= 1
         return turn
 
     def _next(self) -> None:
         """Let the next one begin: the first of the network whose last turn is longest ago."""
         if not self._waiting:
             return
-        network, turns = self._waiting.popitem(last=False)
-        turn = turns.popleft()
-        if turns:
-            self._waiting[network] = turns
-        self._count -= 1
+        network = next(iter(self._waiting))
+        turn = self._remove(network, last=False)
+        if network in self._waiting:
+            self._waiting.move_to_end(network)
         # It is not free in between: a password that arrives now waits, too.
         self._is_busy = True
         turn.callback(None)

@@ -225,6 +225,9 @@ def check_file_modes(settings: Settings) -> Iterator[Finding]:
     for key, path in _secret_files(settings):
         if readable_by_others(path):
             yield Finding(key, f"every user of this machine can read {path}; run: chmod o-r {path}")
+    if (file := settings.store_file) is not None and file.exists() and readable_by_others(file):
+        reason = f"every user of this machine can read {file}, with the hashes of passwords; run: chmod o-r {file}*"
+        yield Finding("store.url", reason)
     for key, endpoint in listeners(settings):
         if endpoint.kind == "ssl":
             path = endpoint.private_key_file

@@ -305,7 +305,7 @@ class Limits:
         Meta(ge=1, le=1_000),
         Limit(
             Scope.USER,
-            "passwords: refused ones of one name, per 15 minutes",
+            "passwords: refused ones of one name, per 15 minutes: of each known network, and of all others",
             "429 with Retry-After before a password is checked, the right one included; open sessions go on",
         ),
     ] = 10

@@ -140,7 +140,10 @@ class SessionResource(JsonNotFound):
                 raise
             refused = refusal_response(refusal)
             return Response(refused.body, refused.status, {**refused.headers, **_deleted(site)})
-        _peer_of(request).token_accepted()
+        peer = _peer_of(request)
+        peer.token_accepted()
+        if signed.session.kind != "demo":
+            self._accounts.known_networks.add(peer.network)
         fields = _fields(signed.session) | {
             "expires_at": rfc3339(signed.expires_at),
             "token": signed.token,
@@ -179,7 +182,9 @@ class SessionResource(JsonNotFound):
         if new is None:
             return json_response({"state": "waiting"}, 202)
         self._accounts.count("paired")
-        return self._opened(new, site, _peer_of(request))
+        peer = _peer_of(request)
+        self._accounts.known_networks.add(peer.network)
+        return self._opened(new, site, peer)
 
     def _opened(self, new: NewSession, site: Site, peer: RequestPeer) -> Response:
         peer.token_accepted()

@@ -10,11 +10,18 @@ from account_world import KEY, PASSWORD, RECORD, AccountWorld
 from msgspec import structs
 
 from callcenter_ws.auth.account_operations import UserChange
-from callcenter_ws.auth.accounts import PAIRING_SECONDS, SignedIn, Subject
+from callcenter_ws.auth.accounts import MAX_PERSON_SECONDS, PAIRING_SECONDS, SignedIn, Subject
 from callcenter_ws.auth.jws import MAX_TOKEN_BYTES, parse
 from callcenter_ws.auth.pairing_codes import ALPHABET, new_code, read_code
 from callcenter_ws.auth.passwords import hash_password
-from callcenter_ws.auth.sign_in_tries import MAX_NAMES, MAX_OPEN_CODES, OpenCodes, SignInTries
+from callcenter_ws.auth.sign_in_tries import (
+    MAX_NAMES,
+    MAX_OPEN_CODES,
+    MAX_STRANGERS_CODES,
+    KnownNetworks,
+    OpenCodes,
+    SignInTries,
+)
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Grant, UserRecord
 from callcenter_ws.testing import FakeClock, run
@@ -108,6 +115,23 @@ def test_passwords_of_a_name_are_tried_a_limited_number_of_times(world: AccountW
     assert world.sign_in()
 
 
+def test_a_stranger_locks_nobody_out_of_a_network_that_is_known(world: AccountWorld) -> None:
+    world.add_user()
+    world.rules.failed_per_name = 3
+    world.sign_in(network="office")
+    # A stranger may have any number of networks.
+    for number in range(3):
+        assert code_of(world.accounts.sign_in("anna", "wrong password", f"n{number}")) is ErrorCode.WRONG_PASSWORD
+    assert code_of(world.accounts.sign_in("anna", PASSWORD, "n3")) is ErrorCode.RATE_LIMITED
+    assert world.sign_in(network="office")
+    # Nor can passwords be guessed from the office, or the lock be avoided by signing in as another user.
+    world.add_user("eve")
+    for _ in range(3):
+        assert code_of(world.accounts.sign_in("anna", "wrong password", "office")) is ErrorCode.WRONG_PASSWORD
+        world.sign_in("eve", network="office")
+    assert code_of(world.accounts.sign_in("anna", PASSWORD, "office")) is ErrorCode.RATE_LIMITED
+
+
 def test_names_of_nobody_are_limited_too(world: AccountWorld) -> None:
     world.rules.failed_per_name = 1
     assert code_of(world.accounts.sign_in("nobody", "x", "a")) is ErrorCode.WRONG_PASSWORD
@@ -139,6 +163,28 @@ def test_a_session_lasts_while_it_is_used(world: AccountWorld) -> None:
     assert run(world.store.session(session.id, world.clock.time())).created_at == session.created_at
     world.clock.advance(world.rules.lifetime)
     assert code_of(world.accounts.token(cookie)) is ErrorCode.SIGNED_OUT
+
+
+def test_a_person_signs_in_again_after_a_month(world: AccountWorld) -> None:
+    world.add_user()
+    session, cookie = world.sign_in()
+    end = session.created_at + MAX_PERSON_SECONDS
+    while world.clock.time() + world.rules.lifetime * 0.9 < end:
+        world.clock.advance(world.rules.lifetime * 0.9)
+        left = world.accounts.seconds_of(token(world, cookie).session)
+        assert left == pytest.approx(min(world.rules.lifetime, end - world.clock.time()))
+    world.clock.advance(end - world.clock.time())
+    assert code_of(world.accounts.token(cookie)) is ErrorCode.SIGNED_OUT
+
+
+def test_a_shorter_lifetime_ends_sessions_that_are_not_used(world: AccountWorld) -> None:
+    world.add_user()
+    (_, idle), (_, used) = world.sign_in(), world.sign_in()
+    world.rules.lifetime = 1_000
+    for _ in range(3):
+        world.clock.advance(900)
+        token(world, used)
+    assert code_of(world.accounts.token(idle)) is ErrorCode.SIGNED_OUT
 
 
 def test_its_use_is_stored_now_and_then(world: AccountWorld) -> None:
@@ -337,6 +383,7 @@ def test_a_screen_signs_in_when_its_code_is_approved(world: AccountWorld) -> Non
     assert (session.kind, session.name, session.role, session.queues) == ("screen", "", "wallboard", ("sales",))
     assert session.user_id.startswith("screen-")
     assert session.expires_at == world.clock.time() + world.rules.screen_lifetime
+    assert world.accounts.seconds_of(session) == world.rules.screen_lifetime
     principal = world.tokens.verify_parsed(parse(token(world, cookie).token))
     assert (principal.tenant_id, principal.name, principal.user_id) == ("acme", "Hall", session.user_id)
     assert code_of(world.accounts.claim(poll)) is ErrorCode.UNKNOWN_CODE
@@ -414,13 +461,32 @@ def test_without_a_key_nobody_signs_in(world: AccountWorld) -> None:
 
 def test_names_that_are_remembered_are_bounded() -> None:
     clock = FakeClock()
-    tries = SignInTries(clock.monotonic, lambda: 2)
+    known = KnownNetworks()
+    tries = SignInTries(clock.monotonic, lambda: 2, known)
     for number in range(MAX_NAMES + 10):
-        tries.take(f"name {number}")
+        give_back = tries.take(f"name {number}", "a")
     assert len(tries._used) == MAX_NAMES
-    tries.give_back(f"name {MAX_NAMES}")
+    give_back()
     assert len(tries._used) == MAX_NAMES - 1
-    codes = OpenCodes(clock.monotonic, 600)
+    codes = OpenCodes(clock.monotonic, 600, known)
     for number in range(MAX_NAMES + 10):
+        known.add(f"network {number}")
         codes.add(f"network {number}")
     assert len(codes._ends) == MAX_NAMES
+    assert "network 9" not in known
+    assert "network 10" in known
+
+
+def test_strangers_do_not_keep_known_networks_from_pairing() -> None:
+    clock, known = FakeClock(), KnownNetworks()
+    codes = OpenCodes(clock.monotonic, 600, known)
+    known.add("office")
+    for number in range(MAX_STRANGERS_CODES):
+        codes.add(f"network {number}")
+    with pytest.raises(Refusal) as refused:
+        codes.add("another")
+    assert (refused.value.code, refused.value.retry_after) == (ErrorCode.RATE_LIMITED, 600)
+    codes.add("office")
+    clock.advance(600)
+    codes.add("another")
+    assert len(codes._strangers_ends) == 1

@@ -106,8 +106,8 @@ class Thread:
         result.callback(call())
 
 
-def asked(checks: PasswordChecks, record: str, network: str, done: list[str]) -> None:
-    checking = ensureDeferred(checks.check(RIGHT, record, network))
+def asked(checks: PasswordChecks, record: str, network: str, done: list[str], *, is_known: bool = False) -> None:
+    checking = ensureDeferred(checks.check(RIGHT, record, network, is_known=is_known))
     checking.addCallback(lambda is_right: done.append(f"{network} {is_right}"))
     checking.addErrback(lambda failure: done.append(f"{network} {failure.value.code} {failure.value.retry_after:g}"))
 
@@ -138,6 +138,40 @@ def test_so_many_wait_at_most(record: str) -> None:
     while thread.calls:
         thread.step()
     assert done == ["d try_later 1", "a True", "b True", "c True", "e True"]
+
+
+def test_no_network_takes_all_places(record: str) -> None:
+    thread, done = Thread(), list[str]()
+    checks = PasswordChecks(thread, max_waiting=4, log2_n=COST)
+    for network in ("a", "a", "a", "a", "a", "b", "c", "b", "a"):
+        asked(checks, record, network, done)
+    # The first is being checked. The last of "a" gave way to "b" and "c", until none had two more than another.
+    assert done == ["a try_later 1", "a try_later 1", "b try_later 1", "a try_later 1"]
+    done.clear()
+    while thread.calls:
+        thread.step()
+    assert done == ["a True", "a True", "b True", "c True", "a True"]
+
+
+def test_strangers_give_way_to_networks_that_are_known(record: str) -> None:
+    thread, done = Thread(), list[str]()
+    checks = PasswordChecks(thread, max_waiting=3, log2_n=COST)
+    for network in "abcd":
+        asked(checks, record, network, done)
+    for _ in range(3):
+        asked(checks, record, "office", done, is_known=True)
+    assert done == ["b try_later 1", "c try_later 1", "d try_later 1"]
+    done.clear()
+    asked(checks, record, "e", done)
+    asked(checks, record, "home", done, is_known=True)
+    assert done == ["e try_later 1", "office try_later 1"]
+    done.clear()
+    while thread.calls:
+        thread.step()
+    assert done == ["a True", "office True", "home True", "office True"]
+    # It is forgotten who was known.
+    assert not checks._known
+    assert not checks._waiting
 
 
 def test_a_check_that_fails_does_not_stop_the_others(record: str) -> None:

@@ -14,6 +14,7 @@ from account_store_contract import (
     NOW,
     AccountContract,
     DurableAccountContract,
+    added,
     pairing,
     screen,
     session,
@@ -152,6 +153,34 @@ async def test_a_file_of_the_former_version_is_migrated(bench: SqliteBench, tmp_
     report = check(bench.path)
     assert (report.version, report.users, report.sessions, report.events) == (VERSION, 1, 0, 3)
     assert not report.problems
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backup_signs_nobody_in_again(bench: SqliteBench, accounts: AccountStore, tmp_path: Path) -> None:
     copy = tmp_path / "copy.sqlite"
+    await accounts.save_user(user(), create=True)
+    await added(accounts, session(1), screen(2), session(3, "", kind="demo", user_id="agent"))
+    await accounts.save_pairing(pairing(), NOW)
     back_up(bench.path, copy, lambda: "new epoch")
-    assert check(copy).users == 1
+    report = check(copy)
+    assert (report.users, report.sessions, report.problems) == (1, 1, [])
+    assert copy.stat().st_mode & 0o777 == bench.path.stat().st_mode & 0o777 == 0o600
+    await bench.close()
+    copy.replace(bench.path)
+    await bench.open()
+    restored = bench.store.accounts
+    assert await restored.user("anna") == user()
+    assert await restored.session(screen(2).id, NOW) == screen(2)
+    assert list(await restored.sessions(None, None, "", 9, NOW)) == [screen(2)]
+    assert await restored.claim_pairing("poll-1", NOW) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_without_users_is_backed_up(bench: SqliteBench, tmp_path: Path) -> None:
+    await bench.close()
+    with sqlite3.connect(bench.path) as db:
+        for table in ("account", "account_session", "pairing"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("PRAGMA user_version = 5")
+    back_up(bench.path, tmp_path / "copy.sqlite", lambda: "new epoch")
+    assert check(tmp_path / "copy.sqlite").version == 5

@@ -297,6 +297,41 @@ def test_wrong_passwords_of_a_network_are_limited(world: SessionWorld) -> None:
     assert world.people_of_pages.accounts.outcomes == {"wrong_password": 10, "rate_limited": 1}
 
 
+def test_where_a_page_is_signed_in_the_network_is_known(behind_tls: SessionWorld) -> None:
+    accounts = behind_tls.people_of_pages.accounts
+
+    def network(last: int) -> str:
+        behind_tls.further["X_Forwarded_For"] = f"203.0.113.{last}"
+        return f"203.0.113.{last}"
+
+    known = accounts.known_networks
+    office, cafe, hall = network(1), "203.0.113.2", "203.0.113.3"
+    assert behind_tls.login(password="wrong password").status == 401
+    assert office not in known
+    assert behind_tls.login().status == 200
+    assert office in known
+    # A session that is used elsewhere, as after a restart of the gateway: there it is known, too.
+    network(2)
+    assert cafe not in known
+    assert behind_tls.send("/session/token").status == 200
+    assert cafe in known
+    behind_tls.cookies = {}
+    network(3)
+    assert behind_tls.send("/session/token").status == 401
+    pairing = behind_tls.send("/session/pairing").json
+    assert behind_tls.send("/session/pairing/claim", {"poll": pairing["poll"]}).status == 202
+    assert hall not in known
+    run(behind_tls.people_of_pages.operations.approve(pairing["code"], Grant(tenant_id="acme", role="wallboard")))
+    assert behind_tls.send("/session/pairing/claim", {"poll": pairing["poll"]}).status == 200
+    assert hall in known
+
+
+def test_the_demo_makes_no_network_known(world: SessionWorld) -> None:
+    assert world.send("/session/demo", {"role": "agent"}).status == 200
+    assert world.send("/session/token").status == 200
+    assert "127.0.0.1" not in world.people_of_pages.accounts.known_networks
+
+
 def test_a_screen_is_paired(world: SessionWorld) -> None:
     pairing = world.send("/session/pairing")
     assert pairing.status == 201

@@ -59,6 +59,17 @@ def remove_ended_accounts(file: StoreFile, now: float) -> None:
         file.writer.execute(f"DELETE FROM {table} WHERE {key} IN ({ended})", (now,))  # noqa: S608 - names from our code
 
 
+def remove_people(db: sqlite3.Connection) -> None:
+    """Remove the sessions of people, and screens that wait, from a copy of the file.
+
+    Those that have ended since it was made must not come back with it. Screens stay signed in: nobody is beside them.
+    """
+    sessions = db.execute("SELECT id, record FROM account_session").fetchall()
+    people = [(key,) for key, text in sessions if _decode_session(text).kind != "screen"]
+    db.executemany("DELETE FROM account_session WHERE id = ?", people)
+    db.execute("DELETE FROM pairing")
+
+
 _decode_user = msgspec.json.Decoder(UserRecord).decode
 _decode_session = msgspec.json.Decoder(SessionRecord).decode
 _decode_pairing = msgspec.json.Decoder(PairingRecord).decode

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from callcenter_ws.broker.sqlite.account_rows import remove_people
 from callcenter_ws.broker.sqlite.file import StoreUnusable, require_file
-from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, VERSION
+from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, FIRST_WITH_ACCOUNTS, VERSION
 from callcenter_ws.runtime.sqlite import check_identity, connect, sqlite_reason
 
 _BACKUP_PAGES = 1_024
@@ -20,7 +21,7 @@ def back_up(path: Path, copy: Path, new_epoch: Callable[[], str]) -> None:
     """Write a consistent copy of a store into a new file.
 
     The copy has a new epoch: after it is restored, positions that were given since it was made are given to other
-    events, and clients must be able to detect that.
+    events, and clients must be able to detect that. It has no sessions of people, and no screens that wait.
 
     Raises:
         StoreUnusable: there is no store, or the copy cannot be written.
@@ -45,7 +46,8 @@ def back_up(path: Path, copy: Path, new_epoch: Callable[[], str]) -> None:
 
 def _copy(path: Path, draft: Path, epoch: str) -> None:
     with closing(connect(path, mode="ro")) as source, closing(connect(draft)) as target:
-        if check_identity(source, path, APPLICATION_ID, VERSION) == 0:
+        version = check_identity(source, path, APPLICATION_ID, VERSION)
+        if version == 0:
             raise StoreUnusable(f"{path} is empty: no gateway has used it yet")
         # Within a read transaction, writes of others do not restart the copy.
         source.execute("BEGIN")
@@ -56,3 +58,5 @@ def _copy(path: Path, draft: Path, epoch: str) -> None:
         target.execute("PRAGMA synchronous = FULL")
         metadata = [("epoch", epoch), ("open_since_boot", ""), ("is_open", 0)]
         target.executemany("INSERT OR REPLACE INTO store VALUES (?, ?)", metadata)
+        if version >= FIRST_WITH_ACCOUNTS:
+            remove_people(target)

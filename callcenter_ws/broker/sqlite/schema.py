@@ -164,6 +164,9 @@ MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSI
 
 VERSION = len(MIGRATIONS)
 
+FIRST_WITH_ACCOUNTS = 6
+"""The first version that has users and sessions of the pages."""
+
 
 def place_of(tenant: int, seq: int) -> int:
     """Return the place of an event: of the tenant with this number, at this ``seq``."""

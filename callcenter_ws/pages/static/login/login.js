@@ -112,7 +112,12 @@ function isFinal(error) {
 function next() {
   const wanted = new URLSearchParams(location.search).get("next");
   if (wanted === null) return null;
-  const url = new URL(wanted, location.origin);
+  let url;
+  try {
+    url = new URL(wanted, location.origin);
+  } catch {
+    return null;
+  }
   return url.origin === location.origin && NEXT.has(url.pathname) ? url.pathname + url.search + url.hash : null;
 }
 
