@@ -21,6 +21,9 @@ from callcenter_ws.events.catalogue import CATALOGUE  # noqa: E402
 from callcenter_ws.events.message_schemas import message_schemas  # noqa: E402
 from callcenter_ws.events.slot_table import slot_table  # noqa: E402
 
+FIRST_FINAL = 4500
+"""From this close code on, clients do not reconnect."""
+
 HEADER = "// Generated from the gateway's code by clients/js/generate.py. Do not edit.\n"
 
 
@@ -71,15 +74,26 @@ def slots() -> str:
 
 
 def closes() -> str:
-    """Return the table of close codes."""
-    rows = "".join(
-        f"  {int(code)}: {json.dumps({'name': entry.name, 'text': entry.text, 'reconnect': code.reconnect})},\n"
-        for code, entry in CLOSES.items()
-    )
+    """Return the table of close codes: a line of code, name and text each, for the size of the bundle.
+
+    Raises:
+        ValueError: whether to reconnect does not follow from the code alone.
+    """
+    for code in CLOSES:
+        if code.reconnect is not (code < FIRST_FINAL):
+            raise ValueError(f"close code {int(code)}: clients reconnect after the codes below {FIRST_FINAL}")
+    rows = "\n".join(f"{int(code)} {entry.name} {entry.text}" for code, entry in CLOSES.items())
     return (
         f"{HEADER}\n"
+        f"export const FIRST_FINAL_CLOSE = {FIRST_FINAL};\n\n"
+        f"const ROWS = `{rows}`;\n\n"
         "/** @type {Readonly<{[code: number]: {name: string, text: string, reconnect: boolean}}>} */\n"
-        f"export const CLOSES = {{\n{rows}}};\n"
+        "export const CLOSES = Object.fromEntries(\n"
+        '  ROWS.split("\\n").map((row) => {\n'
+        '    const [code, name, ...words] = row.split(" ");\n'
+        '    return [code, { name, text: words.join(" "), reconnect: +code < FIRST_FINAL_CLOSE }];\n'
+        "  }),\n"
+        ");\n"
     )
 
 

@@ -1,41 +1,28 @@
 /** One socket with everything that keeps it: tokens, back-off, heartbeat, drain. In several tabs, the leading one has it. */
 
+import { addressOf, subscribesLater } from "./address.js";
 import { backoff } from "./backoff.js";
-import { CLOSES } from "./closes.js";
-import { Heartbeat } from "./heartbeat.js";
+import { FIRST_FINAL_CLOSE } from "./closes.js";
+import { originRefused } from "./diagnosis.js";
+import { livenessOf } from "./liveness.js";
+import { renew } from "./renewal.js";
+import { firstStatus, messageOf, reasonOf, reasonOfClose, signedOut } from "./status.js";
+import { timersOf } from "./timers.js";
 import { TokenRefused } from "./tokens.js";
 
-/** @typedef {import("./stream.js").Message} Message */
-/** @typedef {{code: number | string, name: string, text: string}} Reason */
-/**
- * @typedef {{state: "connecting" | "catching_up" | "live" | "stale" | "offline" | "stopped", since: number,
- *   offline_since: number | null, retry_at: number | null, attempt: number, reason: Reason | null}} LinkStatus
- * Times are those of the gateway's clock, in Unix milliseconds.
- */
-/**
- * @typedef {{receive: (message: Message) => void, status: (status: LinkStatus) => void, serverTime: () => number,
- *   token: (reason: "connect" | "expiring" | "retry") => Promise<string | null>,
- *   position: () => import("./stream.js").Position | null, clock: (serverTime: string, rtt: number | null) => void,
- *   log: (level: string, text: string, fields?: object) => void}} Host
- */
-/**
- * @typedef {{url: string, tenant?: string, events?: string[], queues?: string[], acknowledge: "auto" | "manual" | false,
- *   heartbeat: {idleMs: number, answerMs: number}}} LinkOptions
- */
+/** @typedef {import("./types.js").Host} Host */
+/** @typedef {import("./types.js").LinkOptions} LinkOptions */
+/** @typedef {import("./types.js").LinkStatus} LinkStatus */
+/** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./types.js").Patience} Patience */
+/** @typedef {import("./types.js").Reason} Reason */
 
 const SUBPROTOCOL = "callcenter.v1";
-const FIRST_FINAL_CLOSE = 4500;
-const TICK_MS = 1000;
 const OPEN_TIMEOUT_MS = 10000;
 /** A connection that was live for this long was a success: the next failure begins with the shortest delay. */
 const STABLE_MS = 10000;
 const ONLINE_SPREAD_MS = 1000;
-const EXTENDED_TIMEOUT_MS = 10000;
-const FIRST_RENEWAL_MS = 5000;
-const MAX_RENEWAL_MS = 20000;
 const DIAGNOSE_AFTER = 3;
-/** By how much the heartbeat waits longer while the client catches up. */
-const CATCHING_UP_PATIENCE = 6;
 /** Sent messages whose answers are awaited, to name the one because of which the gateway closed. */
 const MAX_SENT = 300;
 
@@ -45,10 +32,9 @@ export class Connection {
   #env;
   /** @type {any} */
   #socket = null;
-  /** @type {Heartbeat | null} */
-  #heartbeat = null;
-  /** @type {Record<string, any>} */
-  #timers = {};
+  /** @type {import("./liveness.js").Liveness | null} */
+  #liveness = null;
+  #timers;
   /** Counts attempts, so that what belongs to an earlier one is recognized. */
   #generation = 0;
   #connecting = false;
@@ -65,9 +51,6 @@ export class Connection {
   #notBefore = 0;
   /** When a node that is stopping is left, on the gateway's clock. */
   #drainEnds = 0;
-  /** When the last ping was sent, and its number. @type {{id: string, at: number} | null} */
-  #ping = null;
-  #pings = 0;
   /** Sizes of messages that are not answered. @type {Map<string, number>} */
   #sent = new Map();
   /** @type {LinkStatus} */
@@ -83,6 +66,7 @@ export class Connection {
     this.#host = host;
     this.#options = options;
     this.#env = env;
+    this.#timers = timersOf(env);
     this.status = firstStatus(host.serverTime(), before);
   }
 
@@ -107,28 +91,28 @@ export class Connection {
 
   /** Find out whether the line is alive; without a connection, make one now unless the gateway asked to wait. */
   probe() {
-    if (this.#heartbeat) this.#act(this.#heartbeat.wake(this.#env.now()));
-    else if (this.#timers.retry && this.#env.now() >= this.#notBefore) this.#connect("retry");
+    if (this.#liveness) this.#liveness.probe();
+    else if (this.#timers.has("retry") && this.#env.now() >= this.#notBefore) this.#connect("retry");
   }
 
   /** Look at the time. Timers of hidden tabs are late: whatever else happens may call this, too. */
   tick() {
-    if (this.#heartbeat) this.#act(this.#heartbeat.tick(this.#env.now(), this.#env.wall(), this.#patience()));
+    this.#liveness?.tick();
   }
 
-  /** Let the line be watched more closely. @param {{idleMs: number, answerMs: number}} limits */
+  /** Let the line be watched more closely. @param {Patience} limits */
   limit(limits) {
     this.#options.heartbeat = {
       idleMs: Math.min(limits.idleMs, this.#options.heartbeat.idleMs),
       answerMs: Math.min(limits.answerMs, this.#options.heartbeat.answerMs),
     };
-    this.#heartbeat?.limit(limits);
+    this.#liveness?.limit(limits);
   }
 
   /** Connect after a short random time: the network is back. */
   online() {
-    if (this.#timers.retry && this.#env.now() >= this.#notBefore) {
-      this.#after("retry", this.#env.random() * ONLINE_SPREAD_MS, () => this.#connect("retry"));
+    if (this.#timers.has("retry") && this.#env.now() >= this.#notBefore) {
+      this.#timers.after("retry", this.#env.random() * ONLINE_SPREAD_MS, () => this.#connect("retry"));
     } else {
       this.probe();
     }
@@ -147,8 +131,8 @@ export class Connection {
   /** @param {"connect" | "retry"} reason */
   async #connect(reason) {
     const generation = ++this.#generation;
-    this.#cancel("retry");
-    this.#cancel("drain");
+    this.#timers.cancel("retry");
+    this.#timers.cancel("drain");
     this.#connecting = true;
     let token;
     try {
@@ -171,7 +155,7 @@ export class Connection {
   #open(token) {
     this.#drop(1000);
     this.#refusal = null;
-    if (this.#subscribesLater()) this.#receiveOwn("reset", { reason: "subscribed_later" });
+    if (this.#subscribesLater) this.#receiveOwn("reset", { reason: "subscribed_later" });
     let socket;
     try {
       socket = new this.#env.WebSocket(this.#address(), token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL]);
@@ -184,46 +168,28 @@ export class Connection {
     socket.onopen = () => this.#opened();
     socket.onmessage = (/** @type {any} */ { data }) => this.#receive(socket, data);
     socket.onclose = (/** @type {any} */ close) => this.#closed(close.code, close.reason);
-    this.#after("open", OPEN_TIMEOUT_MS, () => this.#lost("the gateway does not answer"));
+    this.#timers.after("open", OPEN_TIMEOUT_MS, () => this.#lost("the gateway does not answer"));
   }
 
   #opened() {
-    this.#cancel("open");
+    this.#timers.cancel("open");
     this.#unopened = 0;
     this.#diagnosis = null;
-    this.#heartbeat = new Heartbeat(this.#options.heartbeat, this.#env.now(), this.#env.wall());
-    this.#tickLater();
-  }
-
-  #tickLater() {
-    this.#after("tick", TICK_MS, () => {
-      this.tick();
-      if (this.#heartbeat) this.#tickLater();
+    this.#liveness = livenessOf(this.#options.heartbeat, this.#env, {
+      timers: this.#timers,
+      send: (frame) => this.send(frame),
+      stale: () => this.status.state !== "stale" && this.#set("stale"),
+      dead: () => this.#lost("the line is dead: the gateway did not answer"),
+      isCatchingUp: () => this.#liveAt === null,
     });
   }
 
   #address() {
-    const { url, tenant, events, queues, acknowledge } = this.#options;
-    const address = new URL(url);
-    const position = this.#host.position();
-    const query = address.searchParams;
-    if (tenant) query.set("tenant_id", tenant);
-    if (events) query.set("events", events.join());
-    const named = queues?.filter((queue) => !queue.includes(","));
-    if (named?.length) query.set("queues", named.join());
-    if (acknowledge) query.set("ack", "1");
-    if (position) {
-      query.set("epoch", position.epoch);
-      query.set("seq", String(position.seq));
-    } else if (!this.#subscribesLater()) {
-      query.set("snapshot", "1");
-    }
-    return address.href;
+    return addressOf(this.#options, this.#host.position());
   }
 
-  /** Whether a queue cannot be named in the URL: a replay before `subscribe` would not be complete. */
-  #subscribesLater() {
-    return Boolean(this.#options.queues?.some((queue) => queue.includes(",")));
+  get #subscribesLater() {
+    return subscribesLater(this.#options.queues);
   }
 
   // ---- Receiving ----
@@ -237,12 +203,12 @@ export class Connection {
       this.#lost("the gateway sent a message that cannot be read");
       return;
     }
-    this.#heartbeat?.received(this.#env.now());
+    this.#liveness?.received();
     if (message.in_reply_to !== undefined) this.#sent.delete(message.in_reply_to);
     // Why the gateway closes, if it closes now.
     this.#refusal = message.type === "error" && message.in_reply_to === undefined ? message.payload : null;
     if (message.type === "welcome") this.#host.clock(message.payload.server_time, null);
-    if (message.type === "pong") this.#pong(message);
+    if (message.type === "pong") this.#host.clock(message.payload.server_time, this.#liveness?.roundTrip(message.in_reply_to) ?? null);
     this.#host.receive(message);
     // What the page did with it may have closed the socket.
     if (socket !== this.#socket) return;
@@ -251,18 +217,11 @@ export class Connection {
   }
 
   /** @param {Message} message */
-  #pong({ payload, in_reply_to }) {
-    const ping = this.#ping;
-    const rtt = ping && ping.id === in_reply_to ? this.#env.now() - ping.at : null;
-    this.#host.clock(payload.server_time, rtt);
-  }
-
-  /** @param {Message} message */
   #control({ type, payload, in_reply_to }) {
     switch (type) {
       case "welcome":
         this.#set("catching_up");
-        if (this.#subscribesLater()) this.send({ type: "subscribe", id: "subscribe", payload: { queues: this.#options.queues } });
+        if (this.#subscribesLater) this.send({ type: "subscribe", id: "subscribe", payload: { queues: this.#options.queues } });
         break;
       case "subscribed":
         if (in_reply_to === "subscribe") this.send({ type: "snapshot" });
@@ -286,15 +245,26 @@ export class Connection {
         // Until then the node sends events; it closes the socket at about that time.
         const delay = payload.reconnect_after_ms ?? 0;
         this.#drainEnds = this.#host.serverTime() + delay;
-        this.#after("drain", delay, () => this.#connect("retry"));
+        this.#timers.after("drain", delay, () => this.#connect("retry"));
         break;
       }
       case "session.expiring":
-        this.#renew(FIRST_RENEWAL_MS);
+        this.#renew();
         break;
       case "session.extended":
-        this.#cancel("renew");
+        this.#timers.cancel("renew");
     }
+  }
+
+  #renew() {
+    const socket = this.#socket;
+    renew({
+      host: this.#host,
+      timers: this.#timers,
+      send: (frame) => this.send(frame),
+      isOpen: () => socket === this.#socket,
+      refused: (text) => this.stop(signedOut(text)),
+    });
   }
 
   #caughtUp() {
@@ -308,49 +278,14 @@ export class Connection {
     this.#set("catching_up");
   }
 
-  /** While a large snapshot is received over a slow line, no answer can overtake it. */
-  #patience() {
-    return this.#liveAt === null ? CATCHING_UP_PATIENCE : 1;
-  }
-
-  /** @param {"ping" | "stale" | "dead" | null} what */
-  #act(what) {
-    if (what === "dead") {
-      this.#lost("the line is dead: the gateway did not answer");
-    } else if (what) {
-      this.#ping = { id: `ping:${++this.#pings}`, at: this.#env.now() };
-      this.send({ type: "ping", id: this.#ping.id });
-      if (what === "stale" && this.status.state !== "stale") this.#set("stale");
-    }
-  }
-
-  /** Ask for a token in place of the one that expires. @param {number} delay until the next try, if this one fails */
-  async #renew(delay) {
-    const socket = this.#socket;
-    const again = () => this.#after("renew", delay, () => this.#renew(Math.min(2 * delay, MAX_RENEWAL_MS)));
-    let token;
-    try {
-      token = await this.#host.token("expiring");
-    } catch (error) {
-      if (socket !== this.#socket) return;
-      if (error instanceof TokenRefused) return this.stop(signedOut(error.message));
-      this.#host.log("warning", "no token in place of the one that expires", { error: messageOf(error) });
-      return again();
-    }
-    if (socket !== this.#socket || !token) return;
-    this.send({ type: "auth", id: "auth", payload: { token } });
-    this.#after("renew", EXTENDED_TIMEOUT_MS, again);
-  }
-
   // ---- Losing the connection ----
 
   /** @param {number} code @param {string} text */
   #closed(code, text) {
-    const opened = this.#heartbeat !== null;
-    const drained = this.#timers.drain !== undefined;
-    const entry = CLOSES[code];
+    const opened = this.#liveness !== null;
+    const drained = this.#timers.has("drain");
     const refusal = this.#refusal;
-    const reason = reasonOf(code, refusal?.message || entry?.text || text || "closed", entry?.name);
+    const reason = reasonOfClose(code, refusal?.message, text);
     if (code === 1009) this.#refuseLargest(reason.text);
     const { retry_after_ms: retryAfter } = refusal ?? {};
     this.#drop(null, drained);
@@ -367,7 +302,7 @@ export class Connection {
 
   /** Abandon a socket that does not answer. Its `onclose` may come a minute later. @param {string} text */
   #lost(text) {
-    const drained = this.#timers.drain !== undefined;
+    const drained = this.#timers.has("drain");
     this.#drop(1000, drained);
     const reason = reasonOf(1006, text, "abnormal");
     if (!this.#isComing(drained, reason)) this.#retry(reason);
@@ -385,12 +320,12 @@ export class Connection {
     this.#attempt += 1;
     this.#notBefore = retryAfterMs ? this.#env.now() + delay : 0;
     this.#set("offline", { reason, attempt: this.#attempt, retry_at: this.#host.serverTime() + delay });
-    this.#after("retry", delay, () => this.#connect("retry"));
+    this.#timers.after("retry", delay, () => this.#connect("retry"));
   }
 
   /** Try again while the socket of a stopping node is open. */
   #retryDrained() {
-    this.#after("drain", backoff(this.#attempt++, this.#env.random), () => this.#connect("retry"));
+    this.#timers.after("drain", backoff(this.#attempt++, this.#env.random), () => this.#connect("retry"));
   }
 
   /** Have the request refused because of which the gateway closed: the largest that is not answered. @param {string} message */
@@ -407,9 +342,9 @@ export class Connection {
    */
   #drop(code, drained = false) {
     const socket = this.#socket;
-    for (const name of Object.keys(this.#timers)) if (name !== "drain" || !drained) this.#cancel(name);
+    this.#timers.clear(drained ? "drain" : undefined);
     if (this.#liveAt !== null && this.#env.now() - this.#liveAt >= STABLE_MS) this.#attempt = 0;
-    this.#socket = this.#heartbeat = this.#liveAt = this.#ping = null;
+    this.#socket = this.#liveness = this.#liveAt = null;
     this.#needsSnapshot = false;
     this.#sent.clear();
     if (!socket) return;
@@ -417,16 +352,11 @@ export class Connection {
     if (code !== null) socket.close(code);
   }
 
-  /** Find out whether the gateway refuses pages of this site, which a browser does not tell. */
   async #diagnose() {
-    const url = this.#address().replace(/^ws/, "http").replace(/\?.*/, "");
-    const answers = (/** @type {object} */ options) =>
-      this.#env.fetch(url, { cache: "no-store", credentials: "omit", ...options }).then(() => true, () => false);
-    if (!(await answers({ mode: "no-cors" })) || (await answers({})) || this.status.state !== "offline") return;
-    const origin = this.#env.base ? new URL(this.#env.base).origin : "the page's origin";
-    const text = `the gateway answers, but refuses pages of this site: list ${origin} in web.allowed_origins`;
-    this.#diagnosis = reasonOf("origin_refused", text);
-    this.#set("offline", { reason: this.#diagnosis });
+    const reason = await originRefused(this.#address(), this.#env);
+    if (!reason || this.status.state !== "offline") return;
+    this.#diagnosis = reason;
+    this.#set("offline", { reason });
   }
 
   /**
@@ -440,8 +370,6 @@ export class Connection {
     this.#host.receive({ type, timestamp: new Date(this.#host.serverTime()).toISOString(), payload, in_reply_to });
   }
 
-  // ---- State and timers ----
-
   /** @param {LinkStatus["state"]} state @param {Partial<LinkStatus>} [changes] */
   #set(state, changes = {}) {
     const now = this.#host.serverTime();
@@ -450,46 +378,7 @@ export class Connection {
     if (state === "offline" || state === "stopped") this.status.offline_since ??= now;
     this.#host.status(this.status);
   }
-
-  /** @param {string} name @param {number} ms @param {() => void} callback */
-  #after(name, ms, callback) {
-    this.#cancel(name);
-    this.#timers[name] = this.#env.setTimeout(() => {
-      delete this.#timers[name];
-      callback();
-    }, ms);
-  }
-
-  /** @param {string} name */
-  #cancel(name) {
-    this.#env.clearTimeout(this.#timers[name]);
-    delete this.#timers[name];
-  }
 }
-
-/**
- * Return the status before the first attempt.
- *
- * @param {number} now
- * @param {LinkStatus} [before] the status of what is replaced
- * @returns {LinkStatus}
- */
-export function firstStatus(now, before) {
-  if (!before || before.state === "connecting") {
-    return { state: "connecting", since: now, offline_since: now, retry_at: null, attempt: 0, reason: null };
-  }
-  const since = before.state === "offline" ? before.since : now;
-  return { ...before, state: "offline", since, offline_since: before.offline_since ?? now, retry_at: null };
-}
-
-/** @param {number | string} code @param {string} text @returns {Reason} */
-export const reasonOf = (code, text, name = `${code}`) => ({ code, name, text });
-
-/** @param {string} [text] */
-export const signedOut = (text = "signed out") => reasonOf("signed_out", text);
-
-/** @param {unknown} error */
-export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 
 /** @param {any} data @returns {Message | null} */
 function parse(data) {

@@ -24,10 +24,7 @@ export class Emitter {
     const call = (value) => callback(value);
     const callbacks = this.#callbacks.get(name) ?? new Set();
     this.#callbacks.set(name, callbacks);
-    const remove = () => void callbacks.delete(call);
-    if (!signal?.aborted) callbacks.add(call);
-    signal?.addEventListener("abort", remove, { once: true });
-    return remove;
+    return addUntil(callbacks, call, signal);
   }
 
   /**
@@ -44,6 +41,25 @@ export class Emitter {
       }
     }
   }
+}
+
+/**
+ * Add to a set, until the returned function is called or the signal is aborted.
+ *
+ * @template T
+ * @param {Set<T>} set
+ * @param {T} item
+ * @param {AbortSignal | undefined} signal
+ */
+function addUntil(set, item, signal) {
+  const remove = () => {
+    set.delete(item);
+    // A signal may live longer than what it ends.
+    signal?.removeEventListener("abort", remove);
+  };
+  if (!signal?.aborted) set.add(item);
+  signal?.addEventListener("abort", remove);
+  return remove;
 }
 
 /** @typedef {{kinds: Set<string>, keys: Set<string>}} Change */
@@ -122,12 +138,7 @@ export class Notifier {
         this.#failed(error);
       }
     };
-    const remove = () => void this.#watches.delete(run);
-    if (!signal?.aborted) {
-      this.#watches.add(run);
-      run();
-    }
-    signal?.addEventListener("abort", remove, { once: true });
-    return remove;
+    if (!signal?.aborted) run();
+    return addUntil(this.#watches, run, signal);
   }
 }

@@ -116,17 +116,6 @@ export class Requests {
     this.#run();
   }
 
-  /**
-   * Note that the gateway closed the connection because of the oldest message that it has not answered.
-   *
-   * @param {string} code
-   * @param {string} message
-   */
-  refuseOldest(code, message) {
-    const entry = [...this.#entries.values()].find((one) => one.sent);
-    if (entry) this.#end(entry.id, (one) => one.reject(new RequestRefused(code, message)));
-  }
-
   /** Reject everything. @param {string} code @param {string} message */
   close(code, message) {
     for (const id of [...this.#entries.keys()]) this.#end(id, (entry) => entry.reject(new RequestRefused(code, message)));

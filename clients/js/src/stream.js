@@ -6,7 +6,7 @@
 
 /** @typedef {{epoch: string, seq: number}} Position */
 /** @typedef {Message & {seq: number, id: string}} Event */
-/** @typedef {import("./store.js").Message & {in_reply_to?: any}} Message */
+/** @typedef {import("./types.js").Message & {in_reply_to?: any}} Message */
 /** @typedef {{reason: "start" | "reset" | "gap" | "refresh" | "taken_over", detail?: string}} Rebuilt */
 
 /** As many ids of messages for this user are remembered, to recognize those that the mailbox sends again. */

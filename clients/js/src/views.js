@@ -2,7 +2,7 @@
 
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./store.js").Entity} Entity */
-/** @typedef {import("./store.js").Message} Message */
+/** @typedef {import("./types.js").Message} Message */
 /**
  * `online` is null for users who are not told of presence. `figures` is the payload of `agent.stats`.
  * @typedef {{id: string, name: string, state: string, since: number, reason: string | null, extension: string | null,

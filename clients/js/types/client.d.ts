@@ -11,10 +11,10 @@ export class Client {
     constructor(url: string, options?: Options, env?: import("./env.js").Env);
     /** @type {Store} */
     store: Store;
-    /** @type {Identity | null} */
-    identity: Identity | null;
     /** @returns {Status} */
     get status(): Status;
+    /** Whose connection it is; null before it is known. @returns {Identity | null} */
+    get identity(): Identity | null;
     /** Return the time of the gateway's clock, in Unix milliseconds. */
     now(): number;
     /**
@@ -100,89 +100,9 @@ export class Client {
     close(): void;
     #private;
 }
-export type Message = import("./stream.js").Message;
-export type Rebuilt = import("./stream.js").Rebuilt;
-export type LinkStatus = import("./connection.js").LinkStatus;
-export type Status = LinkStatus & {
-    as_of: number | null;
-    leads: boolean;
-    shared: number;
-};
-export type Identity = {
-    user_id: string;
-    tenant_id: string;
-    role: string;
-    session_id?: string;
-    name?: string;
-    queues: string[] | null;
-    policy?: {
-        agent_calls: string;
-        agent_chats: string;
-    };
-    token_expires_at: string | null;
-};
-export type TokenRequest = {
-    reason: "connect" | "expiring" | "retry";
-    signal: AbortSignal;
-};
-export type Options = {
-    /**
-     * returns a fresh token; throws `TokenRefused` if the
-     * user is signed out
-     */
-    token?: ((request: TokenRequest) => string | Promise<string>) | undefined;
-    /**
-     * event types and prefixes like `call.*`; all
-     */
-    events?: string[] | undefined;
-    /**
-     * all
-     */
-    queues?: string[] | undefined;
-    tenant?: string | undefined;
-    /**
-     * how messages for the user are acknowledged; "auto"
-     */
-    acknowledge?: false | "auto" | "manual" | undefined;
-    /**
-     * whether tabs share a socket; true
-     */
-    tabs?: boolean | undefined;
-    /**
-     * connect without a token, as the visitor of a site
-     */
-    anonymous?: boolean | undefined;
-    /**
-     * after how much silence a ping is sent; how long its answer may take
-     */
-    heartbeat?: {
-        idleMs: number;
-        answerMs: number;
-    } | undefined;
-    /**
-     * messages that are kept of each chat; 200
-     */
-    chatMessages?: number | undefined;
-    log?: ((level: string, text: string, fields?: object) => void) | undefined;
-};
-export type Names = {
-    status: Status;
-    event: any;
-    rebuilt: Rebuilt;
-    lost: {
-        from_seq: number;
-        to_seq: number;
-        reason: string;
-    };
-    change: import("./notify.js").Change;
-    refused: {
-        code: string;
-        message: string;
-        retry_after_ms?: number;
-    };
-    session: {
-        session_id: string;
-        session_token: string;
-    };
-};
+export type Identity = import("./types.js").Identity;
+export type LinkStatus = import("./types.js").LinkStatus;
+export type Names = import("./types.js").Names;
+export type Options = import("./types.js").Options;
+export type Status = import("./types.js").Status;
 import { Store } from "./store.js";

@@ -1,11 +1,3 @@
-/**
- * Return the status before the first attempt.
- *
- * @param {number} now
- * @param {LinkStatus} [before] the status of what is replaced
- * @returns {LinkStatus}
- */
-export function firstStatus(now: number, before?: LinkStatus): LinkStatus;
 export class Connection {
     /**
      * @param {Host} host
@@ -24,54 +16,17 @@ export class Connection {
     probe(): void;
     /** Look at the time. Timers of hidden tabs are late: whatever else happens may call this, too. */
     tick(): void;
-    /** Let the line be watched more closely. @param {{idleMs: number, answerMs: number}} limits */
-    limit(limits: {
-        idleMs: number;
-        answerMs: number;
-    }): void;
+    /** Let the line be watched more closely. @param {Patience} limits */
+    limit(limits: Patience): void;
     /** Connect after a short random time: the network is back. */
     online(): void;
     /** Close for good. @param {Reason | null} reason without one, `status` is not told: another tab goes on */
     stop(reason: Reason | null): void;
     #private;
 }
-export function reasonOf(code: number | string, text: string, name?: string): Reason;
-export function signedOut(text?: string): Reason;
-export function messageOf(error: unknown): string;
-export type Message = import("./stream.js").Message;
-export type Reason = {
-    code: number | string;
-    name: string;
-    text: string;
-};
-/**
- * Times are those of the gateway's clock, in Unix milliseconds.
- */
-export type LinkStatus = {
-    state: "connecting" | "catching_up" | "live" | "stale" | "offline" | "stopped";
-    since: number;
-    offline_since: number | null;
-    retry_at: number | null;
-    attempt: number;
-    reason: Reason | null;
-};
-export type Host = {
-    receive: (message: Message) => void;
-    status: (status: LinkStatus) => void;
-    serverTime: () => number;
-    token: (reason: "connect" | "expiring" | "retry") => Promise<string | null>;
-    position: () => import("./stream.js").Position | null;
-    clock: (serverTime: string, rtt: number | null) => void;
-    log: (level: string, text: string, fields?: object) => void;
-};
-export type LinkOptions = {
-    url: string;
-    tenant?: string;
-    events?: string[];
-    queues?: string[];
-    acknowledge: "auto" | "manual" | false;
-    heartbeat: {
-        idleMs: number;
-        answerMs: number;
-    };
-};
+export type Host = import("./types.js").Host;
+export type LinkOptions = import("./types.js").LinkOptions;
+export type LinkStatus = import("./types.js").LinkStatus;
+export type Message = import("./types.js").Message;
+export type Patience = import("./types.js").Patience;
+export type Reason = import("./types.js").Reason;

@@ -55,13 +55,6 @@ export class Requests {
     }): boolean;
     /** Note a `rate_limited` that does not name its request: whatever is not answered was perhaps not handled. @param {number} [retryAfterMs] */
     limited(retryAfterMs?: number): void;
-    /**
-     * Note that the gateway closed the connection because of the oldest message that it has not answered.
-     *
-     * @param {string} code
-     * @param {string} message
-     */
-    refuseOldest(code: string, message: string): void;
     /** Reject everything. @param {string} code @param {string} message */
     close(code: string, message: string): void;
     #private;

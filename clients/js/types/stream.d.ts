@@ -41,7 +41,7 @@ export type Event = Message & {
     seq: number;
     id: string;
 };
-export type Message = import("./store.js").Message & {
+export type Message = import("./types.js").Message & {
     in_reply_to?: any;
 };
 export type Rebuilt = {

@@ -1,11 +1,15 @@
 export class Tabs {
     /**
-     * @param {TabHost} host
-     * @param {import("./connection.js").LinkOptions} options
+     * @param {import("./types.js").TabHost} host
+     * @param {import("./types.js").LinkOptions} options
      * @param {import("./env.js").Env} env
      * @param {LinkStatus} [before] the status of what this one replaces
      */
-    constructor(host: TabHost, options: import("./connection.js").LinkOptions, env: import("./env.js").Env, before?: LinkStatus);
+    constructor(host: import("./types.js").TabHost, options: import("./types.js").LinkOptions, env: import("./env.js").Env, before?: LinkStatus);
+    id: string;
+    host: import("./types.js").TabHost;
+    options: import("./types.js").LinkOptions;
+    env: import("./env.js").Env;
     /** The status of the connection, wherever it is. @type {LinkStatus} */
     status: LinkStatus;
     /** Learn whose token the page has, and join the tabs that have the same. */
@@ -14,32 +18,17 @@ export class Tabs {
     send(frame: object): boolean;
     /** Find out whether the line is alive, and make a connection if there is none. */
     probe(): void;
-    /** The network is back. The leader hears it, too. */
+    /** The network is back. */
     online(): void;
-    /** Close the connection of all tabs: the user has signed out. @param {import("./connection.js").Reason} reason */
-    signOut(reason: import("./connection.js").Reason): void;
-    /** Leave the other tabs. @param {import("./connection.js").Reason | null} reason without one, the status is not told */
-    stop(reason: import("./connection.js").Reason | null): void;
+    /** Close the connection of all tabs: the user has signed out. @param {Reason} reason */
+    signOut(reason: Reason): void;
+    /** Leave the other tabs. @param {Reason | null} reason without one, the status is not told */
+    stop(reason: Reason | null): void;
+    /** Send a message to the other tabs. @param {string} type @param {object} [content] */
+    post(type: string, content?: object): void;
+    /** @param {LinkStatus} status @param {boolean} [isSilent] whether the leader does not answer */
+    tell(status: LinkStatus, isSilent?: boolean): void;
     #private;
 }
-export type LinkStatus = import("./connection.js").LinkStatus;
-export type Position = import("./stream.js").Position;
-/**
- * what a tab needs to go on where another one is
- */
-export type State = {
-    position: Position | null;
-    dump: any;
-    identity: any;
-};
-/**
- * `leader`: another tab leads than before, so what was sent may be lost.
- */
-export type TabHost = import("./connection.js").Host & {
-    key: () => string;
-    dump: () => State;
-    load: (state: State) => void;
-    leader: () => void;
-    shared: (leads: boolean, tabs: number) => void;
-    skew: (skew?: number) => number;
-};
+export type LinkStatus = import("./types.js").LinkStatus;
+export type Reason = import("./types.js").Reason;

@@ -33,7 +33,7 @@ export class View<T> {
 }
 export type Store = import("./store.js").Store;
 export type Entity = import("./store.js").Entity;
-export type Message = import("./store.js").Message;
+export type Message = import("./types.js").Message;
 /**
  * `online` is null for users who are not told of presence. `figures` is the payload of `agent.stats`.
  */

@@ -1,0 +1,42 @@
+/** The state of a connection, and the reasons that are told to a person. */
+
+import { CLOSES } from "./closes.js";
+
+/** @typedef {import("./types.js").LinkStatus} LinkStatus */
+/** @typedef {import("./types.js").Reason} Reason */
+
+/**
+ * Return the status before the first attempt.
+ *
+ * @param {number} now
+ * @param {LinkStatus} [before] the status of what is replaced
+ * @returns {LinkStatus}
+ */
+export function firstStatus(now, before) {
+  if (!before || before.state === "connecting") {
+    return { state: "connecting", since: now, offline_since: now, retry_at: null, attempt: 0, reason: null };
+  }
+  const since = before.state === "offline" ? before.since : now;
+  return { ...before, state: "offline", since, offline_since: before.offline_since ?? now, retry_at: null };
+}
+
+/** @param {number | string} code @param {string} text @returns {Reason} */
+export const reasonOf = (code, text, name = `${code}`) => ({ code, name, text });
+
+/**
+ * Return why the gateway closed.
+ *
+ * @param {number} code
+ * @param {string | undefined} message the error that preceded
+ * @param {string} text what the close frame says
+ */
+export function reasonOfClose(code, message, text) {
+  const { name, text: known } = CLOSES[code] ?? {};
+  return reasonOf(code, message || known || text || "closed", name);
+}
+
+/** @param {string} [text] */
+export const signedOut = (text = "signed out") => reasonOf("signed_out", text);
+
+/** @param {unknown} error */
+export const messageOf = (error) => (error instanceof Error ? error.message : String(error));

@@ -1,0 +1,12 @@
+/** What a client hears of its page. */
+/**
+ * @param {import("./env.js").Env} env
+ * @param {AbortSignal} signal ends it
+ * @param {{online: () => void, probe: () => void, pause: () => void, resume: () => void}} client
+ */
+export function listenToPage({ page, isVisible }: import("./env.js").Env, signal: AbortSignal, { online, probe, pause, resume }: {
+    online: () => void;
+    probe: () => void;
+    pause: () => void;
+    resume: () => void;
+}): void;
