@@ -40,7 +40,7 @@ async function bundle(name) {
     target: ["chrome85", "firefox90", "safari15.4"],
     // Chrome 85 fails only where arguments of an optional call are spread, which these sources do not do.
     supported: { "optional-chain": true },
-    mangleProps: new RegExp(`^(${INTERNAL.trim().split(/\s+/).join("|")})$`),
+    mangleProps: name === "index" ? new RegExp(`^(${INTERNAL.trim().split(/\s+/).join("|")})$`) : undefined,
     banner: { js: `/* callcenter-ws ${version}, MIT */` },
     metafile: true,
     write: false,
