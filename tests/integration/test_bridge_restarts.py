@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from bridge_world import Bridge, Exchange, source, write_config
-from conftest import RunningGateway
+from running_gateway import RunningGateway
 from test_bridge_service import exchange, history, processes, start_bridge, start_node, wait_for
 
 sys.path.append(str(Path(__file__).parents[1] / "bridge"))

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from bridge_world import SECRET, Bridge, Exchange, member_event, source, write_config, write_secret
-from conftest import RunningGateway, run_gateway
 from processes import DEADLINE, wait_until
+from running_gateway import RunningGateway, run_gateway
 
 ALICE = "PJSIP/201"
 BOB = "PJSIP/202"
