@@ -55,7 +55,7 @@ def check_rights(
         Refusal: ``invalid_message``.
     """
     if tenant_id == EVERY_TENANT:
-        raise _invalid("tenant_id", "nobody signs in for all tenants")
+        raise _invalid("tenant_id", "there are no users for all tenants")
     for field, text in (("tenant_id", tenant_id), ("user_id", user_id), *(("queues", queue) for queue in queues or ())):
         if problem := identifier_problem(text):
             raise _invalid(field, problem)

@@ -94,7 +94,7 @@ class Accounts:
 
     Attributes:
         tokens: signs the tokens.
-        known_networks: from which somebody has signed in.
+        known_networks: from which users or screens have signed in.
         outcomes: how often something ended how, for the metrics.
     """
 

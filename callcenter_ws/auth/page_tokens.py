@@ -119,7 +119,7 @@ class PageTokens:
         if token.kid != PAGE_KID:
             raise unauthorized("kid: not a token of this gateway's pages")
         principal = self._verifier.verify_parsed(token)
-        # Refused although a key has signed it: nobody can sign in so, and a stolen key must not reach further.
+        # Refused although a key has signed it: no user can have it, and a stolen key must not reach further.
         if principal.role not in PAGE_ROLES:
             raise unauthorized("role: the pages have no tokens with this role")
         if principal.tenant_id == EVERY_TENANT:

@@ -117,7 +117,7 @@ class PasswordChecks:
         """Return whether a record is that of a password.
 
         Args:
-            is_known: whether somebody has signed in from the network.
+            is_known: whether users have signed in from the network before.
 
         Raises:
             Refusal: ``try_later`` if too many wait.

@@ -27,13 +27,13 @@ MAX_STRANGERS_CODES = 500
 
 
 class KnownNetworks:
-    """The networks from which somebody has signed in, as this process knows: at most ``MAX_NAMES``."""
+    """The networks from which users or screens have signed in, as this process knows: at most ``MAX_NAMES``."""
 
     def __init__(self) -> None:
         self._networks: OrderedDict[str, None] = OrderedDict()
 
     def add(self, network: str) -> None:
-        """Note that somebody has signed in, or is signed in, from a network."""
+        """Note that a page of a network has signed in, or is signed in."""
         self._networks[network] = None
         self._networks.move_to_end(network)
         if len(self._networks) > MAX_NAMES:

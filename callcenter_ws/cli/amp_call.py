@@ -41,6 +41,9 @@ def call_amp(
     endpoint: str | None = arguments.amp or target.amp_endpoint
     if endpoint is None:
         raise CommandFailed("no AMP listener known: give --amp ENDPOINT, such as tcp:host=gw.example.com:port=8081")
+    for name, value in values.items():
+        if isinstance(value, str) and not is_utf8(value):
+            raise CommandFailed(f"{name}: not UTF-8")
     token = _token(arguments, target, endpoint)
 
     def call(reactor: Reactor) -> Deferred[CommandResponse]:
@@ -54,6 +57,15 @@ def call_amp(
         raise CommandFailed(f"{refusal}{hint}") from None
     except TimeoutError:
         raise CommandFailed(f"no answer from {endpoint} within {arguments.timeout:g} s; {without_answer}") from None
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text of the command line was UTF-8; Python has halves of surrogate pairs for other bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _token(arguments: argparse.Namespace, target: Target, endpoint: str) -> str | None:

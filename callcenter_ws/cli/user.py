@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from callcenter_ws.amp.commands import AddUser, ChangeUser, EndSessions, ListSessions, ListUsers, RemoveUser
+from callcenter_ws.auth.account_rules import check_rights, normal_name
 from callcenter_ws.auth.page_tokens import PAGE_ROLES
 from callcenter_ws.auth.passwords import hash_password, password_problem
 from callcenter_ws.cli.amp_call import call_amp
@@ -17,6 +18,7 @@ from callcenter_ws.cli.arguments import Commands, add_amp, add_command, add_sett
 from callcenter_ws.cli.spans import instant
 from callcenter_ws.cli.table import table
 from callcenter_ws.cli.target import CommandFailed, target_of, tenant_of
+from callcenter_ws.errors import Refusal
 from callcenter_ws.runtime.json import JsonObject
 
 _STILL = "it may still be done"
@@ -114,15 +116,20 @@ def _add_password_file(command: argparse.ArgumentParser) -> None:
 def add_user(arguments: argparse.Namespace) -> int:
     """Add a user."""
     target = target_of(arguments, arguments.amp)
-    user = {
-        "name": arguments.name,
+    rights = {
         "tenant_id": tenant_of(arguments, target),
         "user_id": arguments.user_id or arguments.name,
         "role": arguments.role,
         "display_name": arguments.display_name,
         "queues": arguments.queues,
-        "password": _password_record(arguments),
     }
+    try:
+        # Before the password is asked for. The gateway checks it again.
+        name = normal_name(arguments.name)
+        check_rights(**rights)
+    except Refusal as refusal:
+        raise CommandFailed(refusal.message) from None
+    user = {"name": name, **rights, "password": _password_record(arguments)}
     call_amp(arguments, target, AddUser, {"user": json.dumps(user).encode()}, _STILL)
     print(f"{arguments.name}: added to tenant {user['tenant_id']} as {arguments.role}")
     return 0

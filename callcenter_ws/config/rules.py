@@ -257,13 +257,13 @@ def check_exposure(settings: Settings) -> Iterator[Finding]:
 
 
 def check_signing_in(settings: Settings) -> Iterator[Finding]:
-    """Warn if nobody can sign in at the pages: with a Redis without keys, or from another machine without https."""
+    """Warn if signing in at the pages fails: with a Redis without keys, or from another machine without https."""
     web = settings.web
     if not web.pages:
         return
     if settings.redis_is_used and settings.session.key_file is None:
         reason = (
-            "is not set: nobody can sign in at the pages. With a Redis it names a file with the keys of their tokens, "
+            "is not set, so signing in at the pages is off. With a Redis it names a file with the keys of their tokens, "
             "the same at all nodes; or set web.pages = false"
         )
         yield Finding("session.key_file", reason, ("store.url", "web.pages"))

@@ -102,6 +102,46 @@ def test_without_a_terminal_a_file_is_needed(
     assert not calls.asked
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (["--tenant", "*"], "tenant_id: there are no users for all tenants"),
+        (["--user-id", "a\nb"], "user_id: control characters"),
+        (["--display-name", "x" * 256], "display_name: expected a string of 1 to 255"),
+        (
+            ["--queues", ",".join(f"queue {number}" for number in range(1_000))],
+            "queues: the names are too long together",
+        ),
+        (["--display-name", "\udcff"], "display_name: control characters"),
+    ],
+)
+def test_what_no_user_can_be_is_said_before_the_password_is_asked_for(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changes: list[str], text: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("getpass.getpass", lambda prompt: pytest.fail("it is asked for"))
+    assert main([*ADD, *changes]) == 1
+    assert text in capsys.readouterr().err
+    assert main(["user", "add", "an\nna", *ADD[3:]]) == 1
+    assert "name: control characters" in capsys.readouterr().err
+    assert not calls.asked
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["user", "list", "--tenant", "\udcff"],
+        ["user", "sessions", "\udcff"],
+        ["user", "remove", "\udcff"],
+        ["user", "sign-out", "--session", "\udcff"],
+        ["pair", "K7QX-2M4P", "--tenant", "acme", "--name", "\udcff"],
+    ],
+)
+def test_bytes_that_are_not_utf_8_are_said_to_be_so(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, *AMP]) == 1
+    assert capsys.readouterr().err.endswith(": not UTF-8\n")
+
+
 @pytest.mark.parametrize("role", ["service", "visitor", "root"])
 def test_roles_that_nobody_signs_in_with(calls: Calls, role: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["user", "add", "anna", "--tenant", "acme", "--role", role, *AMP]) == 2

@@ -62,7 +62,7 @@ def remove_ended_accounts(file: StoreFile, now: float) -> None:
 def remove_people(db: sqlite3.Connection) -> None:
     """Remove the sessions of people, and screens that wait, from a copy of the file.
 
-    Those that have ended since it was made must not come back with it. Screens stay signed in: nobody is beside them.
+    Those that have ended since it was made must not come back with it. Screens stay signed in: they have no keyboard.
     """
     sessions = db.execute("SELECT id, record FROM account_session").fetchall()
     people = [(key,) for key, text in sessions if _decode_session(text).kind != "screen"]
