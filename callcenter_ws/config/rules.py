@@ -263,8 +263,8 @@ def check_signing_in(settings: Settings) -> Iterator[Finding]:
         return
     if settings.redis_is_used and settings.session.key_file is None:
         reason = (
-            "is not set, so signing in at the pages is off. With a Redis it names a file with the keys of their tokens, "
-            "the same at all nodes; or set web.pages = false"
+            "is not set, so signing in at the pages is off. With a Redis it names a file with the keys of their "
+            "tokens, the same at all nodes; or set web.pages = false"
         )
         yield Finding("session.key_file", reason, ("store.url", "web.pages"))
         return
