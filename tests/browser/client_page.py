@@ -153,6 +153,7 @@ class ClientWorld:
         """Publish events and return their positions."""
         status, answer = self.gateway.publish([{"tenant_id": "acme", **event} for event in events])
         assert status == 200, answer
+        assert all("seq" in result for result in answer["results"]), answer["results"]
         return [result["seq"] for result in answer["results"]]
 
     def alert(self, title: str) -> int:

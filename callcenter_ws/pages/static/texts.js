@@ -171,8 +171,25 @@ export function text(id, values = {}) {
 /** @param {string} id */
 export const hasText = (id) => id in TEXTS;
 
+/** Characters that change the direction of the text around them. */
+const DIRECTIONS = /[\u202a-\u202e\u2066-\u2069]/g;
+
+/**
+ * Return a text without the characters that change the direction of what is around it: of a name, they would reverse the
+ * words beside it. Scripts from right to left do not need them.
+ * @param {string} given
+ */
+export const withoutDirections = (given) => given.replace(DIRECTIONS, "");
+
 /**
  * Return a name of any script so that it does not change the direction of the text around it.
  * @param {string} name
  */
-export const isolated = (name) => `\u2068${name}\u2069`;
+export const isolated = (name) => `\u2068${withoutDirections(name)}\u2069`;
+
+/**
+ * Return a value as JSON, in which characters that change the direction of text are escaped.
+ * @param {unknown} value
+ */
+export const shownJson = (value) =>
+  JSON.stringify(value, null, 2).replace(DIRECTIONS, (one) => `\\u${one.charCodeAt(0).toString(16)}`);

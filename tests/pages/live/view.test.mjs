@@ -96,3 +96,8 @@ test("the family is that of the longest beginning", () => {
 test("what waited in the mailbox says so", () => {
   assert.equal(describe({ ...alert("Hi"), offline: true }), "Hi: m (while you were away)");
 });
+test("characters that change the direction of text are not shown", () => {
+  const message = { type: "call.incoming", payload: { unique_id: "1", caller_id: "7", caller_name: "\u202eevil\u2069\u2067", destination: "100" } };
+  assert.equal(describe(message), "evil 7 calls 100");
+  assert.equal(describe({ type: "unknown", payload: { a: "\u202e" } }), '{"a":""}');
+});

@@ -1,5 +1,7 @@
 // The texts of events, in one table beside ../texts.js: what a translation replaces.
 
+import { withoutDirections } from "../texts.js";
+
 /** @typedef {import("../client.js").Events} Events */
 /** @typedef {string | number | null | undefined} Value */
 /** Fields that several events have. @typedef {{[name: string]: any}} Fields */
@@ -72,7 +74,7 @@ export const LINES = {
 export function describe(message) {
   const lines = /** @type {{[type: string]: (payload: any) => string}} */ (LINES);
   const known = Object.prototype.hasOwnProperty.call(lines, message.type);
-  const words = known ? lines[message.type](message.payload) : JSON.stringify(message.payload);
+  const words = withoutDirections(known ? lines[message.type](message.payload) : JSON.stringify(message.payload));
   return message.offline ? `${words} (while you were away)` : words;
 }
 

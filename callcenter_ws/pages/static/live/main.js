@@ -2,7 +2,7 @@
 
 import { embedder } from "../embedded.js";
 import { openClient, signOut } from "../session.js";
-import { hasText, isolated, LANGUAGE, text } from "../texts.js";
+import { hasText, isolated, LANGUAGE, shownJson, text } from "../texts.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { alertReason, alertTitle, FAMILIES } from "./lines.js";
@@ -103,7 +103,7 @@ const row = (line) => html`
     ${line.message
       ? html`<details ?open=${opened.has(line.key)} @toggle=${toggle(line.key)}>
           <summary class="cells">${cells(line)}</summary>
-          ${opened.has(line.key) ? html`<pre dir="ltr">${JSON.stringify(line.message, null, 2)}</pre>` : nothing}
+          ${opened.has(line.key) ? html`<pre dir="ltr">${shownJson(line.message)}</pre>` : nothing}
         </details>`
       : html`<div class="cells">${cells(line)}</div>`}
   </li>`;
