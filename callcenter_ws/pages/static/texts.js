@@ -153,7 +153,8 @@ export const TEXTS = {
   "live.seen": { one: "{n} event", other: "{n} events" },
 };
 
-const PLURALS = new Intl.PluralRules(LANGUAGE);
+/** Made when a text needs it: the first such object of a page takes long. @type {Intl.PluralRules | null} */
+let plurals = null;
 
 /**
  * Return a text of the table, with its values.
@@ -164,8 +165,14 @@ const PLURALS = new Intl.PluralRules(LANGUAGE);
 export function text(id, values = {}) {
   const entry = TEXTS[id];
   if (entry === undefined) throw new Error(`no text: ${id}`);
-  const form = typeof entry === "string" ? entry : (entry[PLURALS.select(Number(values.n))] ?? entry.other);
+  const form = typeof entry === "string" ? entry : (entry[formOf(Number(values.n))] ?? entry.other);
   return form.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+}
+
+/** @param {number} n */
+function formOf(n) {
+  plurals ??= new Intl.PluralRules(LANGUAGE);
+  return plurals.select(n);
 }
 
 /** @param {string} id */

@@ -42,7 +42,7 @@ test("the settings are asked for when the client is live, again after five minut
     if (answer instanceof Error) throw answer;
     return answer;
   };
-  followBoard({ on: (_, callback) => (tell = callback) }, ask, (settings) => used.push(settings.rows));
+  followBoard({ status: { state: "connecting" }, on: (_, callback) => (tell = callback) }, ask, (settings) => used.push(settings.rows));
   tell({ state: "connecting" });
   assert.equal(asked, 0);
   tell({ state: "live" });
@@ -61,6 +61,12 @@ test("the settings are asked for when the client is live, again after five minut
   tell({ state: "live" });
   await settle();
   assert.deepEqual([asked, used], [4, [2, 3]]);
+});
+
+test("a client that is live already is asked at once", async () => {
+  let asked = 0;
+  followBoard({ status: { state: "live" }, on: () => {} }, async () => ((asked += 1), new Promise(() => {})), () => {});
+  assert.equal(asked, 1);
 });
 
 test("what the gateway sends is taken over, the address goes before it", () => {

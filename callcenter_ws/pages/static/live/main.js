@@ -7,12 +7,14 @@ import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { alertReason, alertTitle, FAMILIES } from "./lines.js";
 import { Lines, MAX_SHOWN } from "./view.js";
+import { LineWindow } from "./window.js";
 
 const MAY_ACKNOWLEDGE = new Set(["supervisor", "admin"]);
 const OLD = new Set(["stale", "offline", "stopped"]);
 
 const root = /** @type {HTMLElement} */ (document.getElementById("live"));
 const lines = new Lines();
+const inDocument = new LineWindow();
 const client = openClient();
 /** The keys of the lines of which all fields are shown. @type {Set<number>} */
 const opened = new Set();
@@ -22,9 +24,15 @@ let queues = [];
 let alerts = [];
 let scheduled = false;
 
-const clock = new Intl.DateTimeFormat(LANGUAGE, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+/** Made when it is needed: the first such object of a page takes long. @type {Intl.DateTimeFormat | null} */
+let clock = null;
+
 /** @param {number | null} instant */
-const time = (instant) => (instant === null || !Number.isFinite(instant) ? text("figure.none") : clock.format(instant));
+function time(instant) {
+  if (instant === null || !Number.isFinite(instant)) return text("figure.none");
+  clock ??= new Intl.DateTimeFormat(LANGUAGE, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  return clock.format(instant);
+}
 
 function draw() {
   if (scheduled) return;
@@ -115,12 +123,14 @@ function page() {
   const { identity, store } = client;
   root.toggleAttribute("data-old", OLD.has(client.status.state));
   const shown = lines.shown();
+  const next = inDocument.next(shown);
+  if (!next.isWhole) draw();
   return html`
     ${head()}
     ${alerts.length ? html`<ul class="alerts" aria-label=${text("live.alerts")}>${repeat(alerts, (alert) => alert.key, alertLine)}</ul>` : nothing}
     ${filters()}
     ${shown.some(({ kind }) => kind === "event") ? nothing : html`<p class="quiet">${text("live.empty")}</p>`}
-    <ol class="lines" aria-label=${text("page.live")}>${repeat(shown, (line) => line.key, row)}</ol>
+    <ol class="lines" aria-label=${text("page.live")}>${repeat(next.lines, (line) => line.key, row)}</ol>
     <footer class="quiet">
       <span data-value="user">${identity ? text("live.user", { user: isolated(identity.user_id), role: hasText(`role.${identity.role}`) ? text(`role.${identity.role}`) : identity.role, tenant: isolated(identity.tenant_id) }) : nothing}</span>
       <span data-value="position">${text("live.position", { epoch: store.epoch ?? "–", seq: store.seq })}</span>
@@ -198,5 +208,13 @@ client.watch((store) => store.alerts(), (found) => {
   alerts = [...found];
   draw();
 }, { equal: (one, other) => one.length === other.length && one.every((alert, at) => alert === other[at]) });
-setInterval(draw, 1000);
-draw();
+addEventListener("scroll", () => {
+  const { scrollHeight } = document.documentElement;
+  if (inDocument.scrolled(scrollY, scrollHeight - scrollY - innerHeight, innerHeight)) draw();
+}, { passive: true });
+// The first time of day of a page takes long: it is a task of its own.
+setTimeout(() => {
+  time(0);
+  setInterval(draw, 1000);
+  draw();
+});

@@ -3,7 +3,7 @@ import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 import { text } from "../texts.js";
 import { FIGURES } from "./figures.js";
 import { clock } from "./format.js";
-import { ems, layout } from "./layout.js";
+import { TYPE, ems, layout } from "./layout.js";
 import { Messages, Order, Pager, age, page, rows, shownTime, strip } from "./model.js";
 import { styled } from "./styled.js";
 import { cardsTemplate, emptyTemplate, stripTemplate, tableTemplate } from "./templates.js";
@@ -39,7 +39,7 @@ const TIMING = {
 function digitWidth() {
   const context = document.createElement("canvas").getContext("2d");
   if (!context) return undefined;
-  context.font = `700 100px ${getComputedStyle(document.body).fontFamily}`;
+  context.font = `700 100px ${TYPE}`;
   return context.measureText("0000000000").width / 1000;
 }
 
@@ -94,8 +94,7 @@ class Board {
     addEventListener("keydown", (event) => this.#key(event), { signal });
     addEventListener("pointermove", () => this.#showPointer(), { signal });
     // Everything is drawn with measured digits once the font is there, or known to be missing.
-    const font = getComputedStyle(document.body).fontFamily;
-    const loaded = ["400", "700"].map((weight) => document.fonts.load(`${weight} 16px ${font}`));
+    const loaded = ["400", "700"].map((weight) => document.fonts.load(`${weight} 16px ${TYPE}`));
     Promise.allSettled(loaded).then(() => {
       this.#digit = digitWidth();
       this.draw();

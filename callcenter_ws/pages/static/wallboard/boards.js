@@ -33,7 +33,7 @@ const note = (id, name, hint) => ({ note: { text: text(id, { name }), hint: text
 
 /**
  * Follow the settings of a wallboard: ask when the client is live, and again every five minutes.
- * @param {{on: (name: "status", callback: (status: any) => void) => unknown}} client
+ * @param {{status: any, on: (name: "status", callback: (status: any) => void) => unknown}} client
  * @param {() => Promise<any>} ask
  * @param {(settings: any) => void} use is called when they are known, and when they have changed
  */
@@ -57,10 +57,12 @@ export function followBoard(client, ask, use) {
     clearTimeout(timer);
     if (isLive) timer = setTimeout(read, wait);
   };
-  client.on("status", ({ state }) => {
+  const see = (/** @type {any} */ { state }) => {
     const became = state === "live" && !isLive;
     isLive = state === "live";
     if (became) read();
     if (!isLive) clearTimeout(timer);
-  });
+  };
+  client.on("status", see);
+  see(client.status);
 }

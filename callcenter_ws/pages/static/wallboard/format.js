@@ -1,9 +1,9 @@
 // Figures as texts; null is a dash.
 import { LANGUAGE, text } from "../texts.js";
 
-const WHOLE = new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 0 });
-const TENTHS = new Intl.NumberFormat(LANGUAGE, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const GIVEN = new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 2 });
+const WHOLE = numbers({ maximumFractionDigits: 0 });
+const TENTHS = numbers({ minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const GIVEN = numbers({ maximumFractionDigits: 2 });
 const SECOND = 1000;
 const HOUR = 3600 * SECOND;
 const DAY = 24 * HOUR;
@@ -11,6 +11,13 @@ const MAX_FORMATTERS = 20;
 
 /** @type {Map<string, Intl.DateTimeFormat>} */
 const formatters = new Map();
+
+/** Make a format when it is needed: the first one of a page takes long. @param {Intl.NumberFormatOptions} options */
+function numbers(options) {
+  /** @type {Intl.NumberFormat | null} */
+  let made = null;
+  return { format: (/** @type {number} */ value) => (made ??= new Intl.NumberFormat(LANGUAGE, options)).format(value) };
+}
 
 /** @param {unknown} value @returns {value is number} */
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
