@@ -205,12 +205,14 @@ class RemoteDaemon(Process):
 class Demo(Process):
     """``twistd callcenter-ws --demo``, once its simulator has started; or with ``--exchange``, once its bridge has."""
 
-    def __init__(self, folder: Path, port: int, *, exchange: bool = False, config: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int, *, exchange: bool = False, config: Path | None = None, twistd: Path = TWISTD
+    ) -> None:
         self.folder = folder
         self.port = port
         self.environment = {"CALLCENTER_WS_DEMO_DIR": str(folder)}
         listen = f"web.listen=tcp:{port}:interface=127.0.0.1"
-        command = [str(TWISTD), "-n", "--pidfile=", "callcenter-ws", "--demo", "--set", listen]
+        command = [str(twistd), "-n", "--pidfile=", "callcenter-ws", "--demo", "--set", listen]
         command += ["--exchange"] if exchange else []
         command += [] if config is None else ["--config", str(config)]
         self._module = b"callcenter_ws.demo.exchange" if exchange else b"callcenter_ws.demo.simulator"

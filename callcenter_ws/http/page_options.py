@@ -18,9 +18,11 @@ class PageOptions:
 
     Attributes:
         embedders: the exact origins of the sites that may show the pages in a frame, and give them a token.
+        build: the digest of the files of the pages; empty without pages.
     """
 
     embedders: tuple[str, ...] = ()
+    build: str = ""
     wallboards: Wallboards = field(default_factory=dict)
 
 

@@ -205,6 +205,7 @@ class AboutResource(JsonResource):
     async def _get(self, request: Request) -> Response:
         about = {
             "version": __version__,
+            "build": self._options.build,
             "signing_in": self._accounts.is_on,
             "demo": self._roles if self._accounts.is_on else [],
             "embedders": list(self._options.embedders),

@@ -101,10 +101,11 @@ def page_resources(options: PageOptions, others: Resource) -> dict[bytes, Resour
     """Return the resources by their path segment below the root of the site.
 
     Args:
-        options: what a reload may change; its present values are used for each response.
+        options: what a reload may change; its present values are used for each response. The build is noted there.
         others: the parent of the other resources below ``/pages/``.
     """
     files = StaticFiles.load()
+    options.build = files.build
     resources: dict[bytes, Resource] = {b"pages": BuildsResource(files, others)}
     for segment, name in _PAGES.items():
         if name not in files.pages:

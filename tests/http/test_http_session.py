@@ -373,6 +373,7 @@ def test_about(world: SessionWorld) -> None:
     assert about.headers["cache-control"] == "no-cache"
     assert about.json | {"version": ""} == {
         "version": "",
+        "build": "",
         "signing_in": True,
         "demo": ["agent"],
         "embedders": ["https://intranet.example"],

@@ -1,8 +1,9 @@
-"""Installations contain the plugin, the page and the types, and twistd finds the plugin from any folder."""
+"""Installations contain the plugin, the pages and the types, and twistd finds the plugin from any folder."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import tarfile
 import venv
 import zipfile
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
+from processes import Demo, free_port
 
 import callcenter_ws
 
@@ -86,7 +89,14 @@ def environment(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_sdist_contains_the_files_for_building_and_testing(distributions: tuple[Path, Path]) -> None:
+def files_below(source: Path, folder: str) -> set[str]:
+    """Return the paths of the files in a folder of the project."""
+    files = {str(path.relative_to(source)) for path in (source / folder).rglob("*") if path.is_file()}
+    assert len(files) > 20
+    return files
+
+
+def test_the_sdist_contains_the_files_for_building_and_testing(distributions: tuple[Path, Path], source: Path) -> None:
     with tarfile.open(distributions[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     also = {
@@ -97,7 +107,7 @@ def test_the_sdist_contains_the_files_for_building_and_testing(distributions: tu
         "etc/bridge.toml",
         "tests/packaging/test_packaging.py",
     }
-    assert names >= REQUIRED | also
+    assert names >= REQUIRED | also | files_below(source, "callcenter_ws/pages/static") | files_below(source, "clients")
     assert "twisted/__init__.py" not in names
 
 
@@ -120,10 +130,7 @@ def test_every_module_is_in_the_wheel(distributions: tuple[Path, Path], source: 
 def test_every_file_of_the_pages_is_in_the_wheel(distributions: tuple[Path, Path], source: Path) -> None:
     with zipfile.ZipFile(distributions[1]) as archive:
         names = set(archive.namelist())
-    static = source / "callcenter_ws" / "pages" / "static"
-    files = {str(path.relative_to(source)) for path in static.rglob("*") if path.is_file()}
-    assert files
-    assert files - names == set()
+    assert files_below(source, "callcenter_ws/pages/static") - names == set()
 
 
 def assert_commands_work(environment: Path, elsewhere: Path) -> None:
@@ -140,9 +147,38 @@ def assert_commands_work(environment: Path, elsewhere: Path) -> None:
     assert twisted_file.strip().startswith(str(environment)), "the project's twisted folder shadows Twisted"
 
 
-def test_the_installed_wheel_runs(distributions: tuple[Path, Path], environment: Path, tmp_path: Path) -> None:
+def assert_pages_are_served(demo: Demo) -> None:
+    """Assert that all that the pages load, directly or not, is served."""
+    found = {"/", "/login", "/wallboard", "/live", "/client/callcenter-ws-client.js"}
+    unread = set(found)
+    while unread:
+        path = unread.pop()
+        headers, body = demo.get(path)
+        # The build is that of the page itself: browsers may keep the file.
+        assert ("/pages/" in path) == ("immutable" in headers["Cache-Control"]), path
+        if not headers["Content-Type"].startswith(("text/html", "text/css", "text/javascript")):
+            continue
+        named = re.findall(rb'(?:src|href)="([^"]+)"|url\("?([^")]+)|(?:from|import) ?\(?"(\.[^"]+)"', body)
+        new = {urljoin(path, next(filter(None, names)).decode()) for names in named} - found
+        unread |= new
+        found |= new
+    assert {path.rpartition("/")[2] for path in found} >= {"board.js", "lit-html.js", "client.js", "session.js"}
+    assert sum(path.endswith(".woff2") for path in found) == 4
+
+
+def test_the_installed_wheel_runs(
+    distributions: tuple[Path, Path], source: Path, environment: Path, tmp_path: Path
+) -> None:
     run(environment / "bin" / "python", "-m", "pip", "install", "--quiet", distributions[1], cwd=tmp_path)
     assert_commands_work(environment, tmp_path / "elsewhere")
+    demo = Demo(tmp_path / "demo", free_port(), twistd=environment / "bin" / "twistd")
+    try:
+        assert_pages_are_served(demo)
+        client = demo.get("/client/callcenter-ws-client.js")[1]
+        assert client == (source / "clients/js/dist/callcenter-ws-client.js").read_bytes()
+    finally:
+        demo.stop()
+    assert "Traceback" not in demo.output, demo.output
 
 
 def test_an_editable_install_runs(source: Path, environment: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,7 @@ def test_a_script_imports_files_that_exist(path: Path) -> None:
 
 
 def test_the_build_is_in_a_running_gateway(demo: Demo) -> None:
+    assert json.loads(demo.get("/pages/about")[1])["build"] == FILES.build
     headers, body = demo.get(f"/pages/{FILES.build}/page.css")
     assert body == FILES.assets["page.css"].body
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")
