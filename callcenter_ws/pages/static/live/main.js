@@ -74,6 +74,9 @@ const head = () => html`
 /** A shape, so that the severity does not depend on color. @param {any} alert */
 const mark = ({ severity }) => html`<span class="mark"><span class="unseen">${text(severity === "critical" ? "severity.2" : "severity.1")}</span></span>`;
 
+/** Critical ones first, acknowledged ones last. @param {any} alert */
+const urgency = ({ severity, acknowledged }) => (acknowledged ? 2 : severity === "critical" ? 0 : 1);
+
 /** @param {any} alert */
 const alertLine = (alert) => html`
   <li data-severity=${alert.severity ?? "warning"} class=${alert.acknowledged ? "acknowledged" : ""}>
@@ -205,7 +208,7 @@ client.watch((store) => JSON.stringify(store.queues().map(({ name }) => name).so
   draw();
 });
 client.watch((store) => store.alerts(), (found) => {
-  alerts = [...found];
+  alerts = [...found].sort((one, other) => urgency(one) - urgency(other) || other.since - one.since);
   draw();
 }, { equal: (one, other) => one.length === other.length && one.every((alert, at) => alert === other[at]) });
 addEventListener("scroll", () => {
