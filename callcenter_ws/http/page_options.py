@@ -22,10 +22,10 @@ class PageOptions:
     """
 
     embedders: tuple[str, ...] = ()
-    build: str = ""
     wallboards: Wallboards = field(default_factory=dict)
 
 
 def wallboards_of(settings: Settings) -> Wallboards:
     """Return the wallboards that the settings describe."""
     return {name: tenant.wallboards for name, tenant in settings.tenants.by_name.items() if tenant.wallboards}
+    build: str = ""
