@@ -18,14 +18,15 @@ class PageOptions:
 
     Attributes:
         embedders: the exact origins of the sites that may show the pages in a frame, and give them a token.
+        wallboards: those that the settings describe.
         build: the digest of the files of the pages; empty without pages.
     """
 
     embedders: tuple[str, ...] = ()
     wallboards: Wallboards = field(default_factory=dict)
+    build: str = ""
 
 
 def wallboards_of(settings: Settings) -> Wallboards:
     """Return the wallboards that the settings describe."""
     return {name: tenant.wallboards for name, tenant in settings.tenants.by_name.items() if tenant.wallboards}
-    build: str = ""
