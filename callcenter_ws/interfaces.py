@@ -527,12 +527,14 @@ class PairingRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         code, poll: digests of the code that the screen shows, and of the secret with which it asks.
+        network: where the screen is, for the operator: a stranger may have asked for the code (RFC 8628, section 5.4).
         expires_at: Unix time.
         grant: None until an operator has approved it.
     """
 
     code: str
     poll: str
+    network: str
     expires_at: float
     grant: Grant | None = None
 
@@ -590,8 +592,8 @@ class AccountStore(Protocol):
     def save_pairing(self, record: PairingRecord, now: float) -> Awaitable[bool]:
         """Add a screen that waits. Return False if too many wait, or the code is in use."""
 
-    def approve_pairing(self, code: str, grant: Grant, now: float) -> Awaitable[bool]:
-        """Record what a screen is granted; False if none waits with this code, or it was approved before."""
+    def approve_pairing(self, code: str, grant: Grant, now: float) -> Awaitable[str | None]:
+        """Record what a screen is granted, and return its network; None if none waits, or it was approved before."""
 
     def claim_pairing(self, poll: str, now: float) -> Awaitable[Grant | Literal["waiting"] | None]:
         """Return what a screen was granted, to one caller once; None if it does not wait any more."""

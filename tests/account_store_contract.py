@@ -52,7 +52,9 @@ def screen(number: int = 1, **changes: Any) -> SessionRecord:
 
 
 def pairing(number: int = 1, expires_at: float = NOW + 600) -> PairingRecord:
-    return PairingRecord(code=f"code-{number}", poll=f"poll-{number}", expires_at=expires_at)
+    return PairingRecord(
+        code=f"code-{number}", poll=f"poll-{number}", network=f"2001:db8:{number}::/64", expires_at=expires_at
+    )
 
 
 GRANT = Grant(tenant_id="acme", role="wallboard", queues=("sales",), display_name="Hall")
@@ -179,7 +181,7 @@ class AccountContract:
         assert await accounts.save_pairing(pairing(), NOW)
         assert await accounts.claim_pairing("poll-1", NOW) == "waiting"
         assert not await accounts.approve_pairing("other", GRANT, NOW)
-        assert await accounts.approve_pairing("code-1", GRANT, NOW)
+        assert await accounts.approve_pairing("code-1", GRANT, NOW) == "2001:db8:1::/64"
         assert not await accounts.approve_pairing("code-1", replace(GRANT, role="supervisor"), NOW)
         assert await accounts.claim_pairing("code-1", NOW) is None
         assert await accounts.claim_pairing("poll-1", NOW) == GRANT
@@ -198,9 +200,9 @@ class AccountContract:
     @pytest_twisted.ensureDeferred
     async def test_a_code_in_use_is_not_given_again(self, accounts: AccountStore) -> None:
         assert await accounts.save_pairing(pairing(), NOW)
-        assert not await accounts.save_pairing(PairingRecord(code="code-1", poll="p", expires_at=NOW + 600), NOW)
+        assert not await accounts.save_pairing(replace(pairing(), poll="p"), NOW)
         assert await accounts.claim_pairing("p", NOW) is None
-        assert await accounts.save_pairing(PairingRecord(code="code-1", poll="p", expires_at=NOW + 900), NOW + 600)
+        assert await accounts.save_pairing(replace(pairing(), poll="p", expires_at=NOW + 900), NOW + 600)
         assert await accounts.claim_pairing("p", NOW + 600) == "waiting"
 
     @pytest_twisted.ensureDeferred

@@ -128,16 +128,17 @@ class AccountResponders:
         """Let the screen that shows a code sign in. The code is not logged: until it is used it is a secret."""
         _check_operator(peer)
         listed = None if queues is None else _decoded("queues", queues, tuple[str, ...])
-        await self._operations.approve(
+        network = await self._operations.approve(
             code, Grant(tenant_id=tenant_id, role=role, queues=listed, display_name=name or "")
         )
         _log.info(
-            "AMP peer {peer} paired a screen of tenant {tenant} as {role}",
+            "AMP peer {peer} paired a screen of tenant {tenant} as {role}, at {network}",
             peer=peer.name,
             tenant=Name(tenant_id),
             role=role,
+            network=network,
         )
-        return {}
+        return {"network": network}
 
 
 def _check_operator(peer: PeerSession) -> None:

@@ -310,7 +310,7 @@ class EndSessions(GatewayCommand):
 
 
 class ApprovePairing(GatewayCommand):
-    """Let the screen that shows ``code`` sign in, with these claims; ``queues`` is a JSON list."""
+    """Let the screen that shows ``code`` sign in, with these claims; ``queues`` is a JSON list. Return its network."""
 
     arguments: ClassVar = [
         (b"code", amp.Unicode()),
@@ -319,7 +319,7 @@ class ApprovePairing(GatewayCommand):
         (b"queues", JsonText(optional=True)),
         (b"name", amp.Unicode(optional=True)),
     ]
-    response: ClassVar = []
+    response: ClassVar = [(b"network", amp.Unicode())]
 
 
 class UserOnline(GatewayCommand):

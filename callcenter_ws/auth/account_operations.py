@@ -126,8 +126,8 @@ class AccountOperations:
             closed += await self._revoke(session.tenant_id, session.user_id)
         return len(ended), closed
 
-    async def approve(self, code: str, grant: Grant) -> None:
-        """Let the screen that shows a code sign in.
+    async def approve(self, code: str, grant: Grant) -> str:
+        """Let the screen that shows a code sign in; return its network.
 
         Raises:
             Refusal: ``unknown_code``; ``invalid_message`` for what cannot be granted.
@@ -138,8 +138,9 @@ class AccountOperations:
             raise Refusal(ErrorCode.UNKNOWN_CODE)
         # The keys may have been changed since the screen shows it, or not yet at the node that the screen has asked.
         for digest in self._accounts.tokens.code_digests(read):
-            if await store.approve_pairing(digest, grant, self._clock.time()):
-                return
+            network = await store.approve_pairing(digest, grant, self._clock.time())
+            if network is not None:
+                return network
         raise Refusal(ErrorCode.UNKNOWN_CODE)
 
     async def _end(self, user: UserRecord) -> tuple[int, int]:

@@ -262,7 +262,10 @@ class Accounts:
         self._codes.add(network)
         pairing = Pairing(new_code(), secrets.token_urlsafe(32), now + PAIRING_SECONDS)
         record = PairingRecord(
-            code=self.tokens.code_digests(pairing.code)[0], poll=digest_of(pairing.poll), expires_at=pairing.expires_at
+            code=self.tokens.code_digests(pairing.code)[0],
+            poll=digest_of(pairing.poll),
+            network=network,
+            expires_at=pairing.expires_at,
         )
         if not await store.save_pairing(record, now):
             raise Refusal(ErrorCode.TRY_LATER, "too many screens wait to be paired", retry_after=60.0)

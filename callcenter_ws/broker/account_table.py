@@ -164,13 +164,13 @@ class AccountTable:
         self._change("pairing", record.code, record)
         return True
 
-    def approve_pairing(self, code: str, grant: Grant, now: float) -> bool:
-        """Record what a screen is granted, once."""
+    def approve_pairing(self, code: str, grant: Grant, now: float) -> str | None:
+        """Record what a screen is granted, once; return its network."""
         record = self._pairings.get(code)
         if record is None or record.expires_at <= now or record.grant is not None:
-            return False
+            return None
         self._change("pairing", code, replace(record, grant=grant))
-        return True
+        return record.network
 
     def claim_pairing(self, poll: str, now: float) -> Grant | Literal["waiting"] | None:
         """Return what a screen was granted, once."""

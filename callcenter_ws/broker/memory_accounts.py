@@ -72,11 +72,11 @@ class MemoryAccounts:
         await self._stored()
         return is_saved
 
-    async def approve_pairing(self, code: str, grant: Grant, now: float) -> bool:
-        """Record what a screen is granted."""
-        is_approved = self.table.approve_pairing(code, grant, now)
+    async def approve_pairing(self, code: str, grant: Grant, now: float) -> str | None:
+        """Record what a screen is granted; return its network."""
+        network = self.table.approve_pairing(code, grant, now)
         await self._stored()
-        return is_approved
+        return network
 
     async def claim_pairing(self, poll: str, now: float) -> Grant | Literal["waiting"] | None:
         """Return what a screen was granted."""

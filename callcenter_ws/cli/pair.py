@@ -44,6 +44,7 @@ def pair(arguments: argparse.Namespace) -> int:
         "queues": None if queues is None else json.dumps(queues).encode(),
         "name": arguments.name,
     }
-    call_amp(arguments, target, ApprovePairing, values, "it may still be paired")
+    network = call_amp(arguments, target, ApprovePairing, values, "it may still be paired")["network"]
     print(f"paired: the screen signs in to tenant {values['tenant_id']} as {arguments.role} within some seconds")
+    print(f"It is at {network}. If yours is not there, end its session: callcenter-ws user sign-out --session ID")
     return 0

@@ -81,7 +81,7 @@ def test_sessions_are_listed_and_ended_and_screens_paired(server: Any) -> None:
     opened = server.accounts.sign_in()
     pairing = run(server.accounts.accounts.open_pairing("192.0.2.7"))
     grant = {"tenant_id": "acme", "role": "wallboard", "queues": b'["sales"]', "name": "Hall"}
-    assert of(operator, commands.ApprovePairing, code=pairing.code, **grant) == {}
+    assert of(operator, commands.ApprovePairing, code=pairing.code, **grant) == {"network": "192.0.2.7"}
     assert operator.call(commands.ApprovePairing, code=pairing.code, **grant)[0] == b"INVALID_EVENT"
     screen = run(server.accounts.accounts.claim(pairing.poll)).session
     text = of(operator, commands.ListSessions)["sessions"].decode()

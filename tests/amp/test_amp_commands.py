@@ -30,7 +30,7 @@ WIRE_FORMAT = {
     "ListUsers": ("tenant_id? after?", "users more"),
     "ListSessions": ("tenant_id? name? after?", "sessions more"),
     "EndSessions": ("name? session?", "sessions closed"),
-    "ApprovePairing": ("code tenant_id role queues? name?", ""),
+    "ApprovePairing": ("code tenant_id role queues? name?", "network"),
     "Ping": ("waiting?", "version node server_time_ms"),
 }
 

@@ -376,7 +376,7 @@ def test_a_screen_signs_in_when_its_code_is_approved(world: AccountWorld) -> Non
     code, poll, expires_at = run(world.accounts.open_pairing("a"))
     assert expires_at == world.clock.time() + PAIRING_SECONDS
     assert run(world.accounts.claim(poll)) is None
-    run(world.operations.approve(code.lower().replace("-", " "), WALL))
+    assert run(world.operations.approve(code.lower().replace("-", " "), WALL)) == "a"
     opened = run(world.accounts.claim(poll))
     assert opened is not None
     session, cookie = opened

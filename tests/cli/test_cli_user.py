@@ -196,7 +196,9 @@ def test_a_code_that_cannot_be_one_is_not_sent(calls: Calls, capsys: pytest.Capt
     assert main(["pair", "abc", "--tenant", "acme", *AMP]) == 1
     assert "this is no code of a screen" in capsys.readouterr().err
     assert not calls.asked
+    calls.answers = [{"network": "203.0.113.9"}]
     assert main(["pair", "k7qx 2m4p", "--tenant", "acme", "--queues", "a,b", *AMP]) == 0
+    assert "It is at 203.0.113.9. If yours is not there" in capsys.readouterr().out
     assert calls.asked[0][1]["queues"] == b'["a", "b"]'
 
 

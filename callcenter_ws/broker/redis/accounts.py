@@ -137,12 +137,13 @@ class RedisAccounts:
 
     async def save_pairing(self, record: PairingRecord, now: float) -> bool:
         """Add a screen that waits."""
-        ends, most = self._time(record.expires_at), account_table.MAX_PAIRINGS
-        return bool(await self._run(ACCOUNT_SAVE_WAITING, record.code, record.poll, ends, self._time(now), most))
+        times, most = (self._time(record.expires_at), self._time(now)), account_table.MAX_PAIRINGS
+        return bool(await self._run(ACCOUNT_SAVE_WAITING, record.code, record.poll, *times, most, record.network))
 
-    async def approve_pairing(self, code: str, grant: Grant, now: float) -> bool:
-        """Record what a screen is granted."""
-        return bool(await self._run(ACCOUNT_APPROVE, code, encode_json(grant), self._time(now)))
+    async def approve_pairing(self, code: str, grant: Grant, now: float) -> str | None:
+        """Record what a screen is granted; return its network."""
+        network = await self._run(ACCOUNT_APPROVE, code, encode_json(grant), self._time(now))
+        return None if network is None else network.decode()
 
     async def claim_pairing(self, poll: str, now: float) -> Grant | Literal["waiting"] | None:
         """Return what a screen was granted."""

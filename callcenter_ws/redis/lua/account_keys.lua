@@ -1,8 +1,8 @@
 -- The users of the pages, their sessions, and screens that wait. KEYS[1] is the hash of users by name; "usernames", the
 -- sorted set of their names; "sessions", the hash of sessions by id; "ends", their ends; "listed", their public ids and
 -- ids as PUBLIC:ID; "of:OWNER", the sessions that count together, by their last use; "waiting", the hash of screens that
--- wait: the digests of their secrets, by those of their codes; "codes", the codes by the secrets; "grants", what was
--- granted to them; "waitends", when they end.
+-- wait: the digests of their secrets and their networks, by the digests of their codes; "codes", the codes by the secrets;
+-- "grants", what was granted to them; "waitends", when they end.
 --
 -- Times are Unix seconds by Redis's clock, as the gateway knows it.
 
@@ -57,12 +57,12 @@ local function forget_sessions(now)
 end
 
 local function end_waiting(code)
-  local poll = redis.call('HGET', key('waiting'), code)
+  local waiting = redis.call('HGET', key('waiting'), code)
   redis.call('HDEL', key('waiting'), code)
   redis.call('HDEL', key('grants'), code)
   redis.call('ZREM', key('waitends'), code)
-  if poll then
-    redis.call('HDEL', key('codes'), poll)
+  if waiting then
+    redis.call('HDEL', key('codes'), string.match(waiting, '^[^ ]*'))
   end
 end
 
