@@ -375,6 +375,7 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "GET /ws/statistics": _reads_statistics(""),
     "GET /ws/statistics of other agents": _reads_statistics("&agent=another-user"),
     "GET /ws/users/USER/online": _reads("/ws/users/101/online"),
+    "GET /ws/wallboards": _reads("/ws/wallboards"),
     "GET /ws/snapshot": _reads("/ws/snapshot?events=alert"),
     "POST /ws/events": publishes_over_http,
     "POST /ws/events for any tenant, with a token of *": publishes_over_http_for_others,
