@@ -50,7 +50,7 @@ async function bundle(name) {
     for (const [path, { bytesInOutput }] of inputs) console.log(String(bytesInOutput).padStart(7), path);
   }
   // What esbuild has made smaller, terser makes smaller by some percent more.
-  const compress = { ecma: 2020, passes: 3 };
+  const compress = { ecma: 2020, passes: 3, hoist_funs: true, pure_getters: true, sequences: false };
   const { code } = await minify(result.outputFiles[0].text, { module: true, ecma: 2020, compress, format: { comments: /^ callcenter-ws/ } });
   return Buffer.from(code ?? "");
 }

@@ -46,6 +46,8 @@ export class Client {
   #status = null;
   /** @type {number | null} */
   #asOf = null;
+  /** The status that was told last. */
+  #told = "";
   /** @type {Map<string, number>} */
   #typed = new Map();
   #listening = new AbortController();
@@ -251,10 +253,17 @@ export class Client {
 
   /** @param {boolean} leads @param {number} tabs */
   #share(leads, tabs) {
-    if (leads === this.#leads && tabs === this.#shared) return;
     this.#leads = leads;
     this.#shared = tabs;
-    if (this.#status) this.#emitter.emit("status", this.status);
+    this.#tell();
+  }
+
+  /** Tell of the status if more than `as_of` has changed. */
+  #tell() {
+    const told = JSON.stringify({ ...this.status, as_of: 0 });
+    if (told === this.#told) return;
+    this.#told = told;
+    this.#emitter.emit("status", this.status);
   }
 
   /** @param {LinkStatus} status */
@@ -263,14 +272,16 @@ export class Client {
     if (status.state === "live") this.#asOf = this.now();
     this.#requests.live(status.state === "live" || status.state === "stale");
     if (status.state === "stopped") this.#end(status.reason?.text ?? "");
-    this.#emitter.emit("status", this.status);
+    this.#tell();
   }
 
   /** @param {import("./types.js").Reason} reason */
   #stop(reason) {
     if (this.#stopped) return;
     this.#acks.flush();
-    this.#link?.stop(reason);
+    if (this.#link) this.#link.stop(reason);
+    // The page goes away: it must not come back with a connection.
+    else this.#setStatus({ .../** @type {LinkStatus} */ (this.#status), state: "stopped", since: this.now(), retry_at: null, reason });
   }
 
   /** @param {string} text */

@@ -178,9 +178,10 @@ export class Connection {
     this.#liveness = livenessOf(this.#options.heartbeat, this.#env, {
       timers: this.#timers,
       send: (frame) => this.send(frame),
-      stale: () => this.status.state !== "stale" && this.#set("stale"),
+      // What was never live has nothing that is old.
+      stale: () => this.status.state === "live" && this.#set("stale"),
       dead: () => this.#lost("the line is dead: the gateway did not answer"),
-      isCatchingUp: () => this.#liveAt === null,
+      isCatchingUp: () => this.status.state === "catching_up",
     });
   }
 
@@ -212,7 +213,7 @@ export class Connection {
     this.#host.receive(message);
     // What the page did with it may have closed the socket.
     if (socket !== this.#socket) return;
-    if (this.status.state === "stale") this.#set(this.#liveAt === null ? "catching_up" : "live");
+    if (this.status.state === "stale") this.#set("live");
     if (message.seq === undefined) this.#control(message);
   }
 
@@ -354,9 +355,8 @@ export class Connection {
 
   async #diagnose() {
     const reason = await originRefused(this.#address(), this.#env);
-    if (!reason || this.status.state !== "offline") return;
     this.#diagnosis = reason;
-    this.#set("offline", { reason });
+    if (reason && this.status.state === "offline") this.#set("offline", { reason });
   }
 
   /**

@@ -40,9 +40,10 @@ export class Credentials {
    * @returns {Promise<string | null>}
    */
   async token(reason) {
-    if (this.#options.anonymous && this.#session) return this.#session;
-    if (!this.#options.token) return null;
-    const token = this.#fresh ?? (await askForToken(this.#options.token, reason, this.#env));
+    const { anonymous, token: callback } = this.#options;
+    const session = anonymous && this.#session;
+    if (!session && !callback) return null;
+    const token = session || (this.#fresh ?? (await askForToken(/** @type {any} */ (callback), reason, this.#env)));
     this.#fresh = null;
     const key = identityOf(token);
     const isOther = this.key !== null && key !== this.key;

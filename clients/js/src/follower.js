@@ -4,6 +4,8 @@ import { Heartbeat } from "./heartbeat.js";
 
 /** A leader that is silent for 4 s is asked, after 7 s stale, and after 10 s replaced. */
 const SILENCE = { idleMs: 4000, answerMs: 3000 };
+/** The leader forgets a tab of which it hears nothing for 5 minutes. */
+const REMIND_MS = 60000;
 
 /** @param {import("./types.js").Tab} tab */
 export function followerOf(tab) {
@@ -13,8 +15,12 @@ export function followerOf(tab) {
   let isSilent = false;
   /** The number of the last frame; null: the state is needed first. @type {number | null} */
   let last = null;
+  let askedAt = 0;
 
-  const ask = (probe = false) => tab.post("ask", { probe, visible: env.isVisible(), heartbeat: options.heartbeat });
+  const ask = (probe = false) => {
+    askedAt = env.now();
+    tab.post("ask", { probe, visible: env.isVisible(), heartbeat: options.heartbeat });
+  };
 
   const want = () => {
     last = null;
@@ -25,7 +31,8 @@ export function followerOf(tab) {
   const compare = ({ at, frame }) => {
     if (frame === last) return;
     const own = host.position();
-    if (at === null || (own !== null && own.epoch === at.epoch && at.seq <= own.seq)) last = frame;
+    // A leader without a position has perhaps received a part of the state already.
+    if (at && own && own.epoch === at.epoch && at.seq <= own.seq) last = frame;
     else want();
   };
 
@@ -41,7 +48,7 @@ export function followerOf(tab) {
   const load = ({ to, frame, state }) => {
     if (to !== tab.id || last !== null) return;
     last = frame;
-    if (state.position) host.load(state);
+    host.load(state);
   };
 
   /** @param {import("./types.js").LinkStatus} status */
@@ -70,11 +77,16 @@ export function followerOf(tab) {
     },
     /** Have the line asked, too. */
     probe: () => ask(true),
-    online: () => ask(true),
+    /** The leader hears of the network itself, and waits for a moment. */
+    online: () => ask(),
     /** Look at the time; return whether the leader is to be replaced. */
     tick() {
       const what = silence.tick(env.now(), env.wall());
-      if (!what) return false;
+      if (!what) {
+        // A leader that has much to say is not asked because of its silence, and would forget this tab.
+        if (env.now() - askedAt > REMIND_MS) ask();
+        return false;
+      }
       if (what !== "ping") {
         isSilent = true;
         tab.tell(tab.status, true);

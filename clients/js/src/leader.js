@@ -93,7 +93,9 @@ export function leaderOf(tab, tokens, first) {
     begin() {},
     /** Forget tabs that were frozen. */
     tick() {
+      const known = tabs.size;
       for (const [id, { seen }] of tabs) if (env.now() - seen > FORGET_TAB_MS) tabs.delete(id);
+      if (tabs.size < known) share();
       return false;
     },
     /** Take a message of another tab. @param {any} message */

@@ -66,9 +66,15 @@ function addUntil(set, item, signal) {
 
 /** @param {() => void} flush */
 function schedule(flush) {
-  if (typeof document === "undefined") setTimeout(flush, 0);
-  else if (document.visibilityState === "visible") requestAnimationFrame(flush);
-  else setTimeout(flush, 250);
+  if (typeof document === "undefined") return void setTimeout(flush, 0);
+  const run = () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(timer);
+    flush();
+  };
+  // A hidden page has no frames, and may have been visible a moment ago.
+  const timer = setTimeout(run, 250);
+  const frame = requestAnimationFrame(run);
 }
 
 /** Collects changes and tells of them once a frame; runs selectors and tells of those that changed. */

@@ -11,7 +11,9 @@ export function listenToPage({ page, isVisible }, signal, { online, probe, pause
     for (const name of names.split(" ")) page.addEventListener(name, callback, { signal, capture: true });
   };
   on("online", online);
-  on("offline focus", probe);
+  on("offline", probe);
+  // Not that of an element of the page.
+  on("focus", ({ target }) => target === page && probe());
   on("visibilitychange", () => isVisible() && probe());
   // A tab that is frozen receives nothing, but may go on to answer other tabs: it must not lead.
   on("pagehide freeze", pause);

@@ -7,6 +7,8 @@ import { Stream } from "./stream.js";
 
 /** What left the view of a client that sees some queues or calls only ends without a message. */
 const RENEW_MS = 900000;
+/** What an `error` answers that no page asked for: nothing, or a message of the connection. */
+const UNASKED = [undefined, "subscribe", "auth"];
 
 /**
  * @typedef {{store: import("./store.js").Store, requests: import("./requests.js").Requests, acks: ReturnType<typeof import("./acks.js").acksOf>,
@@ -20,6 +22,8 @@ export class Receiver {
   identity = null;
   stream = new Stream();
   #client;
+  /** Whether the state was asked for on this connection, because it is incomplete. */
+  #isAsked = false;
   /** When to look for calls whose end was perhaps not sent. */
   #renewAt = 0;
 
@@ -39,9 +43,10 @@ export class Receiver {
 
   /** Go on where another tab is. @param {import("./types.js").State} state */
   takeOver({ position, dump, identity }) {
-    this.identity = identity;
+    this.identity = identity ?? this.identity;
     this.stream.rebuild({ reason: "taken_over" });
-    this.#load({ ...dump, ...position }, false);
+    // Without a position the leader waits for a snapshot.
+    if (position) this.#load({ ...dump, ...position }, false);
   }
 
   /** Begin with another user: nothing of the former one stays. */
@@ -68,7 +73,7 @@ export class Receiver {
     const { store, notifier, emitter, options, leads, send } = this.#client;
     const { apply, tell } = this.stream.event(message);
     if (apply) notifier.add(store.apply(message));
-    if (store.isIncomplete && leads()) store.isIncomplete = !send({ type: "snapshot" });
+    if (store.isIncomplete && !this.#isAsked && leads()) this.#isAsked = send({ type: "snapshot" });
     if (message.user_id !== undefined && options.acknowledge) this.#tellOwn(message, tell);
     else if (tell) emitter.emit("event", message);
     this.stream.done(message);
@@ -103,7 +108,7 @@ export class Receiver {
       this.identity = credentials.extended(this.identity, payload.expires_at);
     }
     // After the store holds the snapshot that answers.
-    if (requests.take(message) || type !== "error" || message.in_reply_to !== undefined) return;
+    if (requests.take(message) || type !== "error" || !UNASKED.includes(message.in_reply_to)) return;
     if (payload.code === "rate_limited") requests.limited(payload.retry_after_ms);
     emitter.emit("refused", payload);
   }
@@ -112,11 +117,13 @@ export class Receiver {
   #welcome(payload) {
     const { session_id, session_token } = payload;
     this.identity = this.#client.credentials.welcome(payload);
+    this.#isAsked = false;
     if (session_token) this.#client.emitter.emit("session", { session_id, session_token });
   }
 
   /** @param {any} snapshot @param {boolean} isQuiet whether it need not be told that nothing has changed */
   #load(snapshot, isQuiet) {
+    this.#isAsked = false;
     const changed = this.#client.store.load(snapshot);
     const why = this.stream.loaded(snapshot);
     this.#client.notifier.add(changed, true);

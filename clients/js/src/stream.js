@@ -44,7 +44,8 @@ export class Stream {
 
   /** Move to the end of a replay. @param {{epoch: string, to_seq: number}} payload */
   resumed({ epoch, to_seq: seq }) {
-    if (this.position) this.position = { epoch, seq };
+    // Another tab that leads now may have resumed behind this one, at a node that is behind.
+    if (this.position) this.position = { epoch, seq: Math.max(seq, this.position.seq) };
   }
 
   /**

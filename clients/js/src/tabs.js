@@ -183,7 +183,7 @@ export class Tabs {
     this.#timers.after("tick", TICK_MS, () => {
       this.#tickLater();
       if (!this.#role?.tick()) return;
-      this.host.log("warning", "the leading tab does not answer: this one takes its place, unless it answers now");
+      this.host.log("warning", "the leading tab does not answer");
       this.#leadership?.replace();
     });
   }

@@ -376,5 +376,77 @@ test("an agent asks for the state of a chat that another agent hands over, by th
   assert.deepEqual([world.socket.requests, client.store.chats().length], [[], 0]);
   transfer(14, "ada");
   transfer(15, "ada");
-  assert.deepEqual([world.socket.requests, client.store.chats().length], [[{ type: "snapshot" }, { type: "snapshot" }], 2]);
+  // The snapshot comes after both, and has both.
+  assert.deepEqual([world.socket.requests, client.store.chats().length], [[{ type: "snapshot" }], 2]);
+  world.snapshot(15);
+  transfer(16, "ada");
+  assert.equal(world.socket.requests.length, 2);
+});
+
+test("a client that is closed while its page goes away does not come back with it", async () => {
+  const world = new World();
+  const { client, told } = world.client();
+  await world.live();
+  world.hear("pagehide");
+  client.close();
+  world.hear("pageshow", { persisted: true });
+  await world.pass(60000);
+  assert.equal(world.sockets.length, 1);
+  assert.deepEqual([client.status.state, told.status.at(-1).reason.code], ["stopped", "closed"]);
+  await assert.rejects(client.request("ping"), { code: "stopped" });
+});
+
+test("the focus of the page asks the line, that of a field does not", async () => {
+  const world = new World();
+  world.client();
+  await world.live();
+  const ofField = Object.defineProperty(new Event("focus"), "target", { value: {} });
+  world.page.dispatchEvent(ofField);
+  assert.deepEqual(world.socket.sent, []);
+  world.hear("focus");
+  assert.deepEqual(world.socket.sent.map(({ type }) => type), ["ping"]);
+});
+
+test("the status is told when it changes, and not when a state is loaded again", async () => {
+  const world = new World();
+  const { client, states } = world.client();
+  await world.live();
+  const before = states();
+  const refreshed = client.refresh();
+  world.snapshot(11, {}, {});
+  world.socket.say("snapshot", { epoch: "E1", seq: 11, events: [], figures: [] }, { in_reply_to: world.socket.requests[0].id });
+  await refreshed;
+  assert.deepEqual(states(), before);
+});
+
+test("a refused subscription is told", async () => {
+  const world = new World();
+  const { told } = world.client({ queues: ["a,b"] });
+  await settle();
+  world.socket.open();
+  world.welcome();
+  world.socket.say("error", { code: "invalid_message", message: "too many queues" }, { in_reply_to: "subscribe" });
+  assert.deepEqual(told.refused.map(({ code }) => code), ["invalid_message"]);
+});
+
+test("a state that is incomplete is asked for again when the connection was lost before it came", async () => {
+  const world = new World();
+  const { client } = world.client();
+  await world.live();
+  const policy = { agent_chats: "own", agent_calls: "all" };
+  world.socket.say("reset", { reason: "rights_changed", policy });
+  world.snapshot(10);
+  const transferred = (seq) => world.socket.say("chat.transferred", { session_id: `s${seq}`, to_agent_id: "ada" }, { id: `t${seq}`, seq });
+  const asked = () => world.socket.requests.filter(({ type }) => type === "snapshot").length;
+  transferred(11);
+  transferred(12);
+  assert.equal(asked(), 1);
+  world.socket.end(1006);
+  await world.pass(20000);
+  await world.live(12);
+  world.event(13);
+  assert.equal(asked(), 1);
+  world.snapshot(13);
+  world.event(14);
+  assert.deepEqual([asked(), client.store.isIncomplete], [1, false]);
 });

@@ -356,3 +356,13 @@ test("a message that was too large for the gateway is refused, others are sent a
   world.socket.say("accepted", { message_id: "m" }, { in_reply_to: id });
   assert.deepEqual(await small, { message_id: "m" });
 });
+
+test("a gateway that accepts the socket and says nothing is left soon, and is never stale", async () => {
+  const world = new World();
+  const { states } = world.client();
+  await settle();
+  world.socket.open();
+  await world.pass(41000);
+  assert.equal(world.sockets[0].closedWith, 1000);
+  assert.ok(!states().includes("stale"), states().join());
+});

@@ -55,3 +55,36 @@ test("what a callback throws stops nothing", () => {
   emitter.emit("event", 2);
   assert.deepEqual([seen, told.errors], [[1], ["select", "event", "event"]]);
 });
+
+test("changes are told although the page is hidden before its next frame", () => {
+  const kept = { setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout };
+  const timers = [];
+  let frames = 0;
+  const page = { document: { visibilityState: "visible" }, requestAnimationFrame: () => ++frames, cancelAnimationFrame: () => (frames -= 1) };
+  Object.assign(globalThis, page, { setTimeout: (callback) => timers.push(callback), clearTimeout: () => {} });
+  try {
+    const changes = [];
+    const notifier = new Notifier((change) => changes.push([...change.keys]), assert.fail);
+    notifier.add(['["call","1"]']);
+    assert.deepEqual([frames, timers.length], [1, 1]);
+    timers[0]();
+    assert.deepEqual([frames, changes], [0, [['["call","1"]']]]);
+  } finally {
+    for (const name of Object.keys(page)) delete globalThis[name];
+    Object.assign(globalThis, kept);
+  }
+});
+
+test("a signal that lives longer than what it ends does not keep it", () => {
+  const kept = new Set();
+  const signal = {
+    aborted: false,
+    addEventListener: (_, callback) => kept.add(callback),
+    removeEventListener: (_, callback) => kept.delete(callback),
+  };
+  const emitter = new Emitter(assert.fail);
+  const { notifier } = world();
+  emitter.on("event", () => {}, { signal })();
+  notifier.watch(() => 1, () => {}, { signal })();
+  assert.equal(kept.size, 0);
+});

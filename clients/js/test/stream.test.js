@@ -84,3 +84,12 @@ test("the end of a replay moves the position, unless a snapshot is awaited", () 
   stream.resumed({ epoch: "E1", to_seq: 30 });
   assert.equal(stream.position, null);
 });
+
+test("a replay that another tab asked for, and that ends earlier, does not move the position back", () => {
+  const stream = new Stream();
+  stream.loaded({ epoch: "E1", seq: 10 });
+  stream.resumed({ epoch: "E1", to_seq: 8 });
+  assert.deepEqual(stream.position, { epoch: "E1", seq: 10 });
+  stream.resumed({ epoch: "E1", to_seq: 12 });
+  assert.deepEqual(stream.position, { epoch: "E1", seq: 12 });
+});

@@ -315,3 +315,97 @@ test("what is not of this client on the channel is ignored", async () => {
   await flush();
   assert.deepEqual(states(made), ["live", "live"]);
 });
+
+test("a leader does not forget a tab, although its stream is never silent", async () => {
+  let refuses = false;
+  const { world, made } = await tabs(2, (number) => ({
+    token: () => {
+      if (refuses && !number) throw new Error("no token here");
+      return token();
+    },
+  }));
+  for (let seq = 11; seq < 140; seq += 1) {
+    world.event(seq);
+    await world.pass(3000);
+  }
+  assert.equal(made[0].client.status.shared, 2);
+  refuses = true;
+  world.socket.end(4005);
+  await flush();
+  assert.equal(world.sockets.length, 2);
+});
+
+test("a tab that is frozen for long is not counted", async () => {
+  const { world, made } = await tabs(2);
+  made[1].silent = true;
+  for (let seq = 11; seq < 140; seq += 1) {
+    world.event(seq);
+    await world.pass(3000);
+  }
+  assert.equal(made[0].client.status.shared, 1);
+  assert.equal(made[0].told.status.at(-1).shared, 1);
+});
+
+test("a tab that joins between welcome and snapshot knows whose connection it is", async () => {
+  const machine = new Machine();
+  const { world } = machine;
+  machine.tab("first");
+  await flush();
+  world.socket.open();
+  world.welcome(10);
+  const late = machine.tab("late");
+  await flush();
+  world.snapshot(10);
+  await flush();
+  const { client, told } = late;
+  assert.deepEqual([client.identity?.user_id, client.status.state, client.store.seq], ["ada", "live", 10]);
+  assert.deepEqual(told.rebuilt, [{ reason: "start" }]);
+  world.event(11);
+  await flush();
+  assert.deepEqual(seqs(late), [11]);
+});
+
+test("a tab that missed a gap is told that its state was rebuilt, although nothing else differs", async () => {
+  const { world, made } = await tabs(2);
+  made[1].deaf = true;
+  world.event(11);
+  world.socket.say("gap", { from_seq: 12, to_seq: 13, reason: "history_exceeded" });
+  await flush();
+  made[1].deaf = false;
+  await world.pass(5000);
+  world.snapshot(13);
+  world.event(14);
+  await flush();
+  assert.deepEqual(made[1].told.rebuilt, [{ reason: "start" }, { reason: "taken_over" }]);
+  assert.deepEqual(made[1].told.event.map(({ seq }) => seq), [14]);
+});
+
+test("when the network is back, several tabs wait as one does", async () => {
+  const { world, made } = await tabs(2);
+  world.socket.end(1006);
+  await flush();
+  for (const { page } of made) page.dispatchEvent(new Event("online"));
+  await flush();
+  assert.equal(world.sockets.length, 1);
+  await world.pass(500);
+  assert.equal(world.sockets.length, 2);
+});
+
+test("anonymous visitors with sessions of their own do not share a socket after they come back", async () => {
+  const machine = new Machine();
+  const { world } = machine;
+  const made = [];
+  for (const session_id of ["s1", "s2"]) {
+    made.push(machine.tab(session_id, { token: undefined, anonymous: true }));
+    await flush();
+    world.socket.open();
+    world.welcome(10, { session_id, session_token: token({ session_id, role: "visitor" }) });
+    world.snapshot(10);
+    await flush();
+  }
+  for (const { page } of made) page.dispatchEvent(new Event("pagehide"));
+  for (const { page } of made) page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  await flush();
+  assert.equal(world.sockets.length, 4);
+  assert.deepEqual(leads(made), [true, true]);
+});

@@ -11,6 +11,7 @@ export function followerOf(tab: import("./types.js").Tab): {
     send(message: object): boolean;
     /** Have the line asked, too. */
     probe: () => void;
+    /** The leader hears of the network itself, and waits for a moment. */
     online: () => void;
     /** Look at the time; return whether the leader is to be replaced. */
     tick(): boolean;
