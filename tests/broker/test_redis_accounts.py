@@ -182,6 +182,9 @@ async def test_what_has_ended_is_removed_by_later_changes(
     for number in range(120):
         await added(accounts, session(number, f"user-{number}"))
         await accounts.save_pairing(pairing(number), NOW)
+    # One call removes a hundred; what is left has ended as well.
+    assert not await accounts.save_session(session(119, "user-119"), NOW + 2_000, create=False)
+    assert await accounts.session(session(119).id, NOW + 2_000) is None
     for number in range(120, 122):
         assert await accounts.save_session(session(number, expires_at=NOW + 9_000), NOW + 2_000, create=True)
         assert await accounts.save_pairing(pairing(number, NOW + 9_000), NOW + 2_000)
