@@ -121,6 +121,33 @@ test("a tab that joins during a replay waits for its end", async () => {
   assert.deepEqual(seqs(late), []);
 });
 
+test("a tab with a state follows one that has none, and is told of the state that comes", async () => {
+  const { machine, world, made } = await tabs(2);
+  world.socket.end(1006);
+  await world.pass(1000);
+  world.socket.open();
+  world.welcome(20);
+  const late = machine.tab("late");
+  await flush();
+  // It waits behind the one that has no state yet.
+  made[1].page.dispatchEvent(new Event("pagehide"));
+  made[1].page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  await flush();
+  made[0].client.close();
+  await flush();
+  assert.deepEqual(leads([late, made[1]]), [true, false]);
+  assert.equal(new URL(world.socket.url).searchParams.get("snapshot"), "1");
+  world.socket.open();
+  world.welcome(20);
+  world.event(21);
+  world.snapshot(21);
+  world.event(22);
+  await flush();
+  assert.deepEqual(seqs(late), [22]);
+  assert.deepEqual(seqs(made[1]), [22]);
+  assert.deepEqual(made[1].told.rebuilt, [{ reason: "start" }, { reason: "taken_over" }]);
+});
+
 test("a silent leader is stale after seven seconds, and replaced after ten", async () => {
   const { world, made } = await tabs(3);
   made[0].silent = true;
