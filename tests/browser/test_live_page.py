@@ -137,7 +137,7 @@ def test_an_alert_is_shown_until_it_is_cleared_and_can_be_acknowledged(page: Tab
     restartable.emit("queue.joined", {"queue_name": VIP, "unique_id": "third"})
     page.wait_for("document.querySelectorAll('.alerts li').length === 1")
     assert page.text(".alerts strong") == f"{VIP}: {RULE}"
-    assert "calls waiting 1, limit 0" in page.text(".alerts li")
+    assert "waiting 1, limit 0" in page.text(".alerts li")
     page.click("[data-action=acknowledge]")
     page.wait_for("document.querySelector('.alerts .acknowledged')")
     assert "supervisor-01" in page.text(".alerts li")

@@ -12,6 +12,7 @@ from callcenter_ws.events.catalogue import CATALOGUE
 
 STATIC = Path(__file__).parents[2] / "callcenter_ws" / "pages" / "static"
 LINES = (STATIC / "live" / "lines.js").read_text()
+TEXTS = (STATIC / "texts.js").read_text()
 OURS = sorted(path for path in STATIC.rglob("*.js") if "vendor" not in path.parts)
 
 
@@ -19,6 +20,7 @@ def test_the_script_has_words_for_each_event() -> None:
     # Senders may publish queue.stats; the other figures are never events.
     events = {name for name, declared in CATALOGUE.items() if declared.figure is None or not declared.by_gateway}
     assert set(re.findall(r'^  "?([a-z.]+)"?: \(p\) => ', LINES, re.MULTILINE)) == events
+    assert set(re.findall(r'^  "event\.([a-z.]+)": ', TEXTS, re.MULTILINE)) == events
 
 
 def test_each_event_belongs_to_a_family() -> None:

@@ -21,6 +21,9 @@ COMPOSED = (
     "live.status.",
     "live.told.",
     "live.rebuilt.",
+    "event.",
+    "state.",
+    "window.",
 )
 ID = re.compile(r"""["'`]((?:[a-z_]+\.)+[a-z0-9_]+)["'`]""")
 CALL = re.compile(r"""\btext\(\s*["']([^"']+)["']""")

@@ -1,5 +1,5 @@
 // All texts of the pages, in one table: what a translation replaces. `{name}` stands for a value; of a text with forms,
-// `n` chooses one by the rules of the language.
+// `n` chooses one by the rules of the language. What is in brackets is left out if one of its values is empty.
 
 /** The language of the texts, of numbers and of dates. */
 export const LANGUAGE = "en";
@@ -145,11 +145,71 @@ export const TEXTS = {
   "live.family.chat": "chats",
   "live.family.notice": "alerts and notifications",
   "live.family.source": "sources",
+  "live.alert.title": "{name}: {rule}",
+  "live.alert.reason": "{metric}[ {window}] {value}[, limit {limit}]",
+  "live.alert.source_down": "the source is down",
+  "live.while_away": "{words} (while you were away)",
+  "live.visitor": "a visitor",
+  "live.wrote": "wrote",
+  "live.noted": "noted",
+  "live.typing": "is typing",
+  "live.typing.ended": "stopped typing",
+  "live.online": "online",
+  "live.offline": "offline",
   "live.pause": "Pause",
   "live.resume": { one: "Go on ({n} new line)", other: "Go on ({n} new lines)" },
   "live.empty": "No event yet that the filters let through.",
   "live.user": "{user}, {role}, tenant {tenant}",
   "live.position": "epoch {epoch}, seq {seq}",
+
+  "window.last_30m": "in the last 30 minutes",
+  "window.interval": "in this interval",
+  "window.today": "today",
+
+  // What the lines of the live view say, by type of event.
+  "event.agent.login": "{agent} logged in[ at {extension}]",
+  "event.agent.state.changed": "{agent}: {state}[ ({reason})]",
+  "event.agent.logout": "{agent} logged out",
+  "event.call.incoming": "{caller} calls {destination}",
+  "event.call.ringing": "{caller} rings at {agent}",
+  "event.call.answered": "{agent} answered {caller}[ after {wait} s]",
+  "event.call.hold": "{caller} is on hold[ with {agent}]",
+  "event.call.unhold": "{caller} is off hold[ with {agent}]",
+  "event.call.transferred": "{caller} is transferred to {destination}",
+  "event.call.missed": "[{agent} missed ]{caller}",
+  "event.call.abandoned": "{caller} hung up in {queue}[ after {wait} s]",
+  "event.call.ended": "call with {caller} ended[ after {duration} s]",
+  "event.queue.joined": "{caller} waits in {queue}[ at position {position}]",
+  "event.queue.left": "{caller} left {queue}[ ({reason})]",
+  "event.queue.stats": "{queue}: {waiting} waiting, {available} of {of} agents free",
+  "event.queue.member.added": "{agent} serves {queue}",
+  "event.queue.member.removed": "{agent} no longer serves {queue}",
+  "event.queue.member.paused": "{agent} pauses in {queue}[ ({reason})]",
+  "event.queue.member.unpaused": "{agent} is back in {queue}",
+  "event.chat.session.started": "{visitor} opened a chat[ with {agent}]",
+  "event.chat.message": "{sender} {verb}: {body}",
+  "event.chat.typing": "{sender} {verb}",
+  "event.chat.transferred": "chat {chat} is transferred to {agent}",
+  "event.chat.session.ended": "chat {chat} ended[ ({reason})]",
+  "event.notification": "{title}: {message}",
+  "event.alert": "{title}: {message}",
+  "event.source.up": "{source} is connected[ to version {version}]",
+  "event.source.down": "{source} is not connected[ ({reason})]",
+  "event.queue.alert.raised": "{name}: {rule} raised[: {reason}][ (repeat {repeat})]",
+  "event.queue.alert.acknowledged": "{name}: {rule} acknowledged[ by {by}][ with the note: {note}]",
+  "event.queue.alert.cleared": "{name}: {rule} cleared[ ({reason})]",
+  "event.statistics.settings.changed": "the settings of the statistics have changed: {zone}",
+  "event.presence.changed": "{user} is {state}",
+  "state.available": "available",
+  "state.away": "away",
+  "state.break": "on a break",
+  "state.busy": "busy",
+  "state.hold": "on hold",
+  "state.offline": "offline",
+  "state.ringing": "ringing",
+  "state.talking": "talking",
+  "state.wrap_up": "wrapping up",
+
   "live.seen": { one: "{n} event", other: "{n} events" },
 };
 
@@ -166,7 +226,9 @@ export function text(id, values = {}) {
   const entry = TEXTS[id];
   if (entry === undefined) throw new Error(`no text: ${id}`);
   const form = typeof entry === "string" ? entry : (entry[formOf(Number(values.n))] ?? entry.other);
-  return form.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  const isFilled = (/** @type {string} */ part) => (part.match(/\w+(?=\})/g) ?? []).every((name) => name in values && values[name] !== "");
+  const chosen = form.replace(/\[([^\][]*)\]/g, (_, part) => (isFilled(part) ? part : ""));
+  return chosen.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
 /** @param {number} n */

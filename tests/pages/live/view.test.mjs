@@ -96,8 +96,20 @@ test("the family is that of the longest beginning", () => {
 test("what waited in the mailbox says so", () => {
   assert.equal(describe({ ...alert("Hi"), offline: true }), "Hi: m (while you were away)");
 });
+
+test("what an event does not say is left out of its line", () => {
+  const answered = (more) => describe({ type: "call.answered", payload: { unique_id: "1", caller_id: "7", agent_id: "9", ...more } });
+  assert.equal(answered({}), "9 answered 7");
+  assert.equal(answered({ wait_seconds: 7.4, agent_name: "[Ada]" }), "[Ada] answered 7 after 7 s");
+  assert.equal(answered({ wait_seconds: 0, agent_name: "{wait}" }), "{wait} answered 7 after 0 s");
+  const raised = { queue_name: "sales", rule: "calls wait", metric: "longest_wait_time", window: "today", value: 92, threshold: 30 };
+  assert.equal(describe({ type: "queue.alert.raised", payload: raised }), "sales: calls wait raised: longest wait today 1:32, limit 0:30");
+});
+
 test("characters that change the direction of text are not shown", () => {
   const message = { type: "call.incoming", payload: { unique_id: "1", caller_id: "7", caller_name: "\u202eevil\u2069\u2067", destination: "100" } };
   assert.equal(describe(message), "evil 7 calls 100");
+  const arabic = "\u0642\u0627\u0626\u0645\u0629";
+  assert.equal(describe({ ...message, payload: { ...message.payload, caller_name: arabic } }), `\u2068${arabic} 7\u2069 calls 100`);
   assert.equal(describe({ type: "unknown", payload: { a: "\u202e" } }), '{"a":""}');
 });

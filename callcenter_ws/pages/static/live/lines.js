@@ -1,81 +1,97 @@
-// The texts of events, in one table beside ../texts.js: what a translation replaces.
+// What an event says: the values for the text of its type, which is in ../texts.js.
 
-import { withoutDirections } from "../texts.js";
+import { hasText, isolated, text, withoutDirections } from "../texts.js";
+import { metric } from "../wallboard/format.js";
 
 /** @typedef {import("../client.js").Events} Events */
-/** @typedef {string | number | null | undefined} Value */
+/** @typedef {{[name: string]: string | number | null | undefined}} Values */
 /** Fields that several events have. @typedef {{[name: string]: any}} Fields */
 
-const seconds = (/** @type {number | null | undefined} */ value) => (value === undefined || value === null ? "" : `${Math.round(value)} s`);
-const words = (/** @type {Value[]} */ ...parts) => parts.filter((part) => part !== undefined && part !== null && part !== "").join(" ");
-const after = (/** @type {string} */ word, /** @type {Value} */ value) => (value === undefined || value === null || value === "" ? "" : `${word} ${value}`);
-const caller = (/** @type {Fields} */ p) => words(p.caller_name || "", p.caller_id && p.caller_id !== p.caller_name ? p.caller_id : "") || p.unique_id;
-const agent = (/** @type {Fields} */ p) => p.agent_name || p.agent_id || "";
-const answerer = (/** @type {Fields} */ p) => (p.direction === "outbound" ? p.destination : agent(p));
+/** Letters of scripts that run from right to left. */
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+
+/** Return what a sender has filled in so that it changes the direction of no word beside it. @param {unknown} value */
+function shown(value) {
+  const plain = withoutDirections(String(value ?? ""));
+  return RIGHT_TO_LEFT.test(plain) ? isolated(plain) : plain;
+}
+
+const seconds = (/** @type {number | null | undefined} */ value) => (typeof value === "number" ? Math.round(value) : null);
+const caller = (/** @type {Fields} */ p) => {
+  const number = p.caller_id !== p.caller_name ? p.caller_id : "";
+  return [p.caller_name, number].filter(Boolean).join(" ") || p.unique_id;
+};
+const agent = (/** @type {Fields} */ p) => p.agent_name || p.agent_id;
 const member = (/** @type {Fields} */ p) => p.username || p.user_id;
-const state = (/** @type {Value} */ value) => String(value || "").replaceAll("_", " ");
 
-const rounded = (/** @type {number} */ value) => (Math.round(value * 10) / 10).toFixed(1);
+/** Return a word of the protocol in the language of the table, if that has it. @param {string} family @param {unknown} value */
+const word = (family, value) => (hasText(`${family}.${value}`) ? text(`${family}.${value}`) : String(value ?? "").replaceAll("_", " "));
 
-/** @type {{[window: string]: string}} */
-const WINDOWS = { last_30m: "in the last 30 minutes", interval: "in this interval", today: "today" };
+/** @param {Fields} p */
+const measured = (p) => ({
+  metric: word("metric", p.metric),
+  window: hasText(`window.${p.window}`) ? text(`window.${p.window}`) : "",
+  value: metric(p.metric, p.value),
+  limit: typeof p.threshold === "number" ? metric(p.metric, p.threshold) : "",
+});
 
-const measured = (/** @type {string} */ metric, /** @type {number} */ value) => {
-  const text = Number.isInteger(value) ? value : rounded(value);
-  if (/(level|rate|occupancy)$/.test(metric)) return `${text} %`;
-  return /(time|wait|seconds)$/.test(metric) ? `${text} s` : `${text}`;
+/** @param {Fields} p a queue or a source, and its rule */
+export const alertTitle = (p) => text("live.alert.title", { name: shown(p.queue_name ?? p.source), rule: shown(p.rule) });
+/** @param {Fields} p */
+export const alertReason = (p) => {
+  if (typeof p.value !== "number" || !p.metric) return p.source ? text("live.alert.source_down") : "";
+  return text("live.alert.reason", measured(p));
 };
+const alert = (/** @type {Fields} */ p) => ({ name: p.queue_name ?? p.source, rule: p.rule });
 
-export const alertTitle = (/** @type {Fields} */ p) => `${p.queue_name ?? p.source}: ${p.rule}`;
-export const alertReason = (/** @type {Fields} */ p) => {
-  if (typeof p.value !== "number" || !p.metric) return p.source ? "the source is down" : "";
-  const limit = typeof p.threshold === "number" ? `, limit ${measured(p.metric, p.threshold)}` : "";
-  return words(p.metric.replaceAll("_", " "), WINDOWS[p.window], measured(p.metric, p.value)) + limit;
-};
-
-/** What happened, by event type: one line in words. @type {{[Type in keyof Events]?: (payload: Events[Type]) => string}} */
-export const LINES = {
-  "agent.login": (p) => words(p.username, "logged in", after("at", p.extension)),
-  "agent.state.changed": (p) => words(`${p.username}:`, state(p.state), p.reason ? `(${state(p.reason)})` : ""),
-  "agent.logout": (p) => words(p.username, "logged out"),
-  "call.incoming": (p) => words(caller(p), "calls", p.destination),
-  "call.ringing": (p) => words(caller(p), "rings at", agent(p)),
-  "call.answered": (p) => words(answerer(p), "answered", caller(p), after("after", seconds(p.wait_seconds))),
-  "call.hold": (p) => words(caller(p), "is on hold", after("with", agent(p))),
-  "call.unhold": (p) => words(caller(p), "is off hold", after("with", agent(p))),
-  "call.transferred": (p) => words(caller(p), "is transferred to", p.destination),
-  "call.missed": (p) => words(agent(p), "missed", caller(p)),
-  "call.abandoned": (p) => words(caller(p), "hung up in", p.queue_name, after("after", seconds(p.wait_seconds))),
-  "call.ended": (p) => words("call with", caller(p), "ended after", seconds(p.duration)),
-  "queue.joined": (p) => words(caller(p), "waits in", p.queue_name, after("at position", p.position)),
-  "queue.left": (p) => words(caller(p), "left", p.queue_name, p.reason ? `(${p.reason})` : ""),
-  "queue.stats": (p) => `${p.queue_name}: ${p.calls_waiting} waiting, ${p.available_agents} of ${p.logged_in_agents} agents free`,
-  "queue.member.added": (p) => words(member(p), "serves", p.queue_name),
-  "queue.member.removed": (p) => words(member(p), "no longer serves", p.queue_name),
-  "queue.member.paused": (p) => words(member(p), "pauses in", p.queue_name, p.reason ? `(${p.reason})` : ""),
-  "queue.member.unpaused": (p) => words(member(p), "is back in", p.queue_name),
-  "chat.session.started": (p) => words(p.visitor_name || "a visitor", "opened a chat", after("with", agent(p))),
-  "chat.message": (p) => words(p.sender_name || p.sender_id, p.private ? "noted:" : "wrote:", p.body),
-  "chat.typing": (p) => words(p.sender_name || p.sender_type, p.is_typing ? "is typing" : "stopped typing"),
-  "chat.transferred": (p) => words("chat", p.session_id, "is transferred to", p.agent_name || p.to_agent_id),
-  "chat.session.ended": (p) => words("chat", p.session_id, "ended", p.reason ? `(${p.reason})` : ""),
-  "notification": (p) => `${p.title}: ${p.message}`,
-  "alert": (p) => `${p.title}: ${p.message}`,
-  "source.up": (p) => words(p.source, "is connected", after("to version", p.version)),
-  "source.down": (p) => words(p.source, "is not connected", p.reason ? `(${state(p.reason)})` : ""),
-  "queue.alert.raised": (p) => words(alertTitle(p), "raised:", alertReason(p), p.repeat ? `(repeat ${p.repeat})` : ""),
-  "queue.alert.acknowledged": (p) => words(alertTitle(p), after("acknowledged by", p.by), after("with the note:", p.note)),
-  "queue.alert.cleared": (p) => words(alertTitle(p), "cleared", p.reason ? `(${state(p.reason)})` : ""),
-  "statistics.settings.changed": (p) => words("the settings of the statistics have changed:", p.time_zone),
-  "presence.changed": (p) => words(p.user_id, "is", p.online ? "online" : "offline"),
+/** The values of an event for its text, by event type. @type {{[Type in keyof Events]?: (payload: Events[Type]) => Values}} */
+export const VALUES = {
+  "agent.login": (p) => ({ agent: p.username, extension: p.extension }),
+  "agent.state.changed": (p) => ({ agent: p.username, state: word("state", p.state), reason: p.reason && word("reason", p.reason) }),
+  "agent.logout": (p) => ({ agent: p.username }),
+  "call.incoming": (p) => ({ caller: caller(p), destination: p.destination }),
+  "call.ringing": (p) => ({ caller: caller(p), agent: agent(p) }),
+  "call.answered": (p) => ({ caller: caller(p), agent: p.direction === "outbound" ? p.destination : agent(p), wait: seconds(p.wait_seconds) }),
+  "call.hold": (p) => ({ caller: caller(p), agent: agent(p) }),
+  "call.unhold": (p) => ({ caller: caller(p), agent: agent(p) }),
+  "call.transferred": (p) => ({ caller: caller(p), destination: p.destination }),
+  "call.missed": (p) => ({ caller: caller(p), agent: agent(p) }),
+  "call.abandoned": (p) => ({ caller: caller(p), queue: p.queue_name, wait: seconds(p.wait_seconds) }),
+  "call.ended": (p) => ({ caller: caller(p), duration: seconds(p.duration) }),
+  "queue.joined": (p) => ({ caller: caller(p), queue: p.queue_name, position: p.position }),
+  "queue.left": (p) => ({ caller: caller(p), queue: p.queue_name, reason: p.reason && word("reason", p.reason) }),
+  "queue.stats": (p) => ({ queue: p.queue_name, waiting: p.calls_waiting, available: p.available_agents, of: p.logged_in_agents }),
+  "queue.member.added": (p) => ({ agent: member(p), queue: p.queue_name }),
+  "queue.member.removed": (p) => ({ agent: member(p), queue: p.queue_name }),
+  "queue.member.paused": (p) => ({ agent: member(p), queue: p.queue_name, reason: p.reason }),
+  "queue.member.unpaused": (p) => ({ agent: member(p), queue: p.queue_name }),
+  "chat.session.started": (p) => ({ visitor: p.visitor_name || text("live.visitor"), agent: agent(p) }),
+  "chat.message": (p) => ({ sender: p.sender_name || p.sender_id, body: p.body, verb: text(p.private ? "live.noted" : "live.wrote") }),
+  "chat.typing": (p) => ({ sender: p.sender_name || p.sender_type, verb: text(p.is_typing ? "live.typing" : "live.typing.ended") }),
+  "chat.transferred": (p) => ({ chat: p.session_id, agent: p.agent_name || p.to_agent_id }),
+  "chat.session.ended": (p) => ({ chat: p.session_id, reason: p.reason && word("reason", p.reason) }),
+  "notification": (p) => ({ title: p.title, message: p.message }),
+  "alert": (p) => ({ title: p.title, message: p.message }),
+  "source.up": (p) => ({ source: p.source, version: p.version }),
+  "source.down": (p) => ({ source: p.source, reason: p.reason && word("reason", p.reason) }),
+  "queue.alert.raised": (p) => ({ ...alert(p), reason: alertReason(p), repeat: p.repeat || null }),
+  "queue.alert.acknowledged": (p) => ({ ...alert(p), by: p.by, note: p.note }),
+  "queue.alert.cleared": (p) => ({ ...alert(p), reason: p.reason && word("reason", p.reason) }),
+  "statistics.settings.changed": (p) => ({ zone: p.time_zone }),
+  "presence.changed": (p) => ({ user: p.user_id, state: text(p.online ? "live.online" : "live.offline") }),
 };
 
 /** @param {{type: string, payload: any, offline?: boolean}} message @returns {string} */
 export function describe(message) {
-  const lines = /** @type {{[type: string]: (payload: any) => string}} */ (LINES);
-  const known = Object.prototype.hasOwnProperty.call(lines, message.type);
-  const words = withoutDirections(known ? lines[message.type](message.payload) : JSON.stringify(message.payload));
-  return message.offline ? `${words} (while you were away)` : words;
+  const known = /** @type {{[type: string]: (payload: any) => Values}} */ (VALUES);
+  const isKnown = Object.prototype.hasOwnProperty.call(known, message.type);
+  const words = isKnown ? sentence(message.type, known[message.type](message.payload)) : withoutDirections(JSON.stringify(message.payload));
+  return message.offline ? text("live.while_away", { words }) : words;
+}
+
+/** @param {string} type @param {Values} given */
+function sentence(type, given) {
+  return text(`event.${type}`, Object.fromEntries(Object.entries(given).map(([name, value]) => [name, shown(value)])));
 }
 
 /** The families that the view can be limited to, with the beginnings of their types. @type {{[family: string]: string[]}} */

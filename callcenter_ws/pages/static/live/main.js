@@ -80,7 +80,7 @@ const urgency = ({ severity, acknowledged }) => (acknowledged ? 2 : severity ===
 /** @param {any} alert */
 const alertLine = (alert) => html`
   <li data-severity=${alert.severity ?? "warning"} class=${alert.acknowledged ? "acknowledged" : ""}>
-    <strong>${mark(alert)}<bdi>${alertTitle({ queue_name: alert.queue ?? undefined, source: alert.source, rule: alert.rule })}</bdi></strong>
+    ${mark(alert)}<strong><bdi>${alertTitle({ queue_name: alert.queue ?? undefined, source: alert.source, rule: alert.rule })}</bdi></strong>
     <span>${alertReason(alert)}</span>
     ${alert.acknowledged ? html`<span class="quiet">${text("live.alert.acknowledged", { name: isolated(alert.by ?? "") })}</span>` : nothing}
     ${!alert.acknowledged && MAY_ACKNOWLEDGE.has(client.identity?.role ?? "")
@@ -120,7 +120,7 @@ const row = (line) => html`
   </li>`;
 
 /** @param {import("./view.js").Line} line */
-const cells = (line) => html`<time>${time(line.at)}</time><span class="type">${line.type}</span><span class="text" dir="auto">${line.text}</span>`;
+const cells = (line) => html`<time>${time(line.at)}</time><span class="type">${line.type}</span><span class="text">${line.text}</span>`;
 
 function page() {
   const { identity, store } = client;

@@ -82,6 +82,6 @@ export class Lines {
     if (line.kind !== "event") return true;
     if (this.family && line.family !== this.family) return false;
     if (this.queue && line.queue !== this.queue) return false;
-    return !wanted || `${line.type} ${line.text} ${JSON.stringify(line.message)}`.toLowerCase().includes(wanted);
+    return !wanted || `${line.type} ${line.text.replace(/[\u2068\u2069]/g, "")} ${JSON.stringify(line.message)}`.toLowerCase().includes(wanted);
   }
 }
