@@ -11,6 +11,7 @@ import hmac
 import os
 import secrets
 import threading
+import time
 import unicodedata
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
@@ -36,7 +37,15 @@ _HASH_BYTES = 32
 _SALT_BYTES = 16
 _NICENESS = 10
 
+MAX_WAIT_SECONDS = 20.0
+"""Seconds after which a password that waits is refused for now: a proxy may wait for an answer for 30 s only."""
+
 T = TypeVar("T")
+
+
+class _Turn(NamedTuple):
+    begin: Deferred[None]
+    since: float
 
 
 class _Parts(NamedTuple):
@@ -84,13 +93,14 @@ def is_password_record(text: str) -> bool:
 
 
 class PasswordChecks:
-    """Checks passwords, one at a time, in a thread. The networks that ask take turns.
+    """Checks passwords, one at a time, in a thread. The networks that ask take turns, known ones every other time.
 
     If too many wait, one that comes from a network that is known takes the place of one that does not, and one of a
     network that has few the place of one that has many: no stranger keeps others from signing in.
 
     Args:
         run: runs a call in that thread, and returns its result.
+        monotonic: returns seconds.
         max_waiting: the passwords that may wait.
         log2_n: the cost of the dummy; a smaller one is for tests.
 
@@ -102,14 +112,18 @@ class PasswordChecks:
         self,
         run: Callable[[Callable[[], bool]], Awaitable[bool]],
         *,
+        monotonic: Callable[[], float] = time.monotonic,
         max_waiting: int = MAX_WAITING,
         log2_n: int = _LOG2_N,
     ) -> None:
         self._run = run
+        self._monotonic = monotonic
         self._max_waiting = max_waiting
         self.dummy = _dummy_record(log2_n)
-        self._waiting: OrderedDict[str, deque[Deferred[None]]] = OrderedDict()
+        # The turns of each network, and since when they wait.
+        self._waiting: OrderedDict[str, deque[_Turn]] = OrderedDict()
         self._known: set[str] = set()
+        self._last_was_known = False
         self._count = 0
         self._is_busy = False
 
@@ -120,7 +134,7 @@ class PasswordChecks:
             is_known: whether users have signed in from the network before.
 
         Raises:
-            Refusal: ``try_later`` if too many wait.
+            Refusal: ``try_later`` if too many wait, or it takes longer than ``MAX_WAIT_SECONDS``.
         """
         if self._is_busy:
             await self._turn(network, is_known)
@@ -128,7 +142,6 @@ class PasswordChecks:
         try:
             return await self._run(lambda: _in_thread(password, record))
         finally:
-            self._is_busy = False
             self._next()
 
     def _turn(self, network: str, is_known: bool) -> Deferred[None]:
@@ -138,7 +151,7 @@ class PasswordChecks:
                 raise self._try_later()
             self._remove(other, last=True).errback(self._try_later())
         turn: Deferred[None] = Deferred()
-        self._waiting.setdefault(network, deque()).append(turn)
+        self._waiting.setdefault(network, deque()).append(_Turn(turn, self._monotonic()))
         if is_known:
             self._known.add(network)
         self._count += 1
@@ -166,18 +179,29 @@ class PasswordChecks:
             del self._waiting[network]
             self._known.discard(network)
         self._count -= 1
-        return turn
+        return turn.begin
+
+    def _refuse_late(self) -> None:
+        """Refuse what has waited too long, before a proxy gives up: the page tries again."""
+        oldest = self._monotonic() - MAX_WAIT_SECONDS
+        for network in list(self._waiting):
+            while network in self._waiting and self._waiting[network][0].since < oldest:
+                self._remove(network, last=False).errback(self._try_later())
 
     def _next(self) -> None:
         """Let the next one begin: the first of the network whose last turn is longest ago."""
+        self._refuse_late()
         if not self._waiting:
+            self._is_busy = False
             return
-        network = next(iter(self._waiting))
+        strangers = (one for one in self._waiting if one not in self._known)
+        known = (one for one in self._waiting if one in self._known)
+        first, second = (strangers, known) if self._last_was_known else (known, strangers)
+        network = next(first, None) or next(second)
+        self._last_was_known = network in self._known
         turn = self._remove(network, last=False)
         if network in self._waiting:
             self._waiting.move_to_end(network)
-        # It is not free in between: a password that arrives now waits, too.
-        self._is_busy = True
         turn.callback(None)
 
 

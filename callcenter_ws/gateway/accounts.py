@@ -54,7 +54,14 @@ def signing_in(
         return await directory.revoke(tenant_id, user_id=user_id, for_all=True)
 
     rules = sign_in_rules(settings)
-    accounts = Accounts(store, tokens, PasswordChecks(run), rules, clock, revoked_until=revocations.revoked_until)
+    accounts = Accounts(
+        store,
+        tokens,
+        PasswordChecks(run, monotonic=clock.monotonic),
+        rules,
+        clock,
+        revoked_until=revocations.revoked_until,
+    )
     return SigningIn(rules, accounts, AccountOperations(accounts, clock, revoke))
 
 

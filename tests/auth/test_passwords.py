@@ -21,6 +21,7 @@ from callcenter_ws.auth.passwords import (
 )
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.runtime.threads import DedicatedThreadPool
+from callcenter_ws.testing import FakeClock
 
 RIGHT = "correct horse"
 COST = 4
@@ -172,6 +173,37 @@ def test_strangers_give_way_to_networks_that_are_known(record: str) -> None:
     # It is forgotten who was known.
     assert not checks._known
     assert not checks._waiting
+
+
+def test_a_known_network_is_next_after_each_stranger(record: str) -> None:
+    thread, done = Thread(), list[str]()
+    checks = PasswordChecks(thread, log2_n=COST)
+    for network in "abcde":
+        asked(checks, record, network, done)
+    for network in ("office", "office", "home"):
+        asked(checks, record, network, done, is_known=True)
+    while thread.calls:
+        thread.step()
+    order = ["a", "office", "b", "home", "c", "office", "d", "e"]
+    assert done == [f"{network} True" for network in order]
+
+
+def test_no_password_waits_until_a_proxy_gives_up(record: str) -> None:
+    thread, done, clock = Thread(), list[str](), FakeClock()
+    checks = PasswordChecks(thread, monotonic=clock.monotonic, log2_n=COST)
+    asked(checks, record, "a", done)
+    for network in ("b", "c", "c"):
+        asked(checks, record, network, done)
+    clock.advance(15)
+    asked(checks, record, "c", done)
+    clock.advance(6)
+    thread.step()
+    assert done == ["b try_later 8", "c try_later 8", "c try_later 8", "a True"]
+    thread.step()
+    assert done[-1] == "c True"
+    asked(checks, record, "b", done)
+    thread.step()
+    assert done[-1] == "b True"
 
 
 def test_a_check_that_fails_does_not_stop_the_others(record: str) -> None:
