@@ -127,6 +127,13 @@ export type Message<T extends keyof Events = keyof Events> = {
     payload: Events[K];
   } & (K extends FigureType ? { id?: string; seq?: number } : { id: string; seq: number });
 }[T];
+
+/** What `on("event", …)` tells. Messages for the user have `acknowledge`, if the page acknowledges them itself. */
+export type EventMessage<T extends keyof Events = keyof Events> = Message<T> & {
+  id: string;
+  seq: number;
+  acknowledge?: () => void;
+};
 """
 
 

@@ -135,11 +135,12 @@ export class Client {
   /**
    * Send a request and return the payload of its answer.
    *
+   * @template {object} [Answer=Record<string, unknown>]
    * @param {string} type
    * @param {object} [payload]
    * @param {{signal?: AbortSignal, timeoutMs?: number, retry?: boolean}} [options] `retry`: send it again if its answer was
    *   lost; only for what may be carried out twice
-   * @returns {Promise<any>} rejects with `RequestRefused`
+   * @returns {Promise<Answer>} rejects with `RequestRefused`
    */
   request(type, payload, options) {
     if (this.#stopped) return Promise.reject(new RequestRefused("stopped", "the client is stopped"));
@@ -180,7 +181,7 @@ export class Client {
    *
    * @param {string} alertId
    * @param {string} [note]
-   * @returns {Promise<any>}
+   * @returns {Promise<Record<string, unknown>>}
    */
   acknowledgeAlert(alertId, note) {
     return this.request("alert.ack", note ? { alert_id: alertId, note } : { alert_id: alertId }, { retry: true });

@@ -3,6 +3,7 @@
 import { Stream } from "./stream.js";
 
 /** @typedef {import("./types.js").Identity} Identity */
+/** @typedef {import("./types.js").EventMessage} EventMessage */
 /** @typedef {import("./types.js").Message} Message */
 
 /** What left the view of a client that sees some queues or calls only ends without a message. */
@@ -75,7 +76,7 @@ export class Receiver {
     if (apply) notifier.add(store.apply(message));
     if (store.isIncomplete && !this.#isAsked && leads()) this.#isAsked = send({ type: "snapshot" });
     if (message.user_id !== undefined && options.acknowledge) this.#tellOwn(message, tell);
-    else if (tell) emitter.emit("event", message);
+    else if (tell) emitter.emit("event", /** @type {EventMessage} */ (message));
     this.stream.done(message);
   }
 
@@ -84,7 +85,7 @@ export class Receiver {
     const { acks, emitter, leads, options } = this.#client;
     const acknowledge = () => acks.add(/** @type {string} */ (message.id));
     const automatic = options.acknowledge === "auto";
-    if (tell) emitter.emit("event", automatic ? message : { ...message, acknowledge });
+    if (tell) emitter.emit("event", /** @type {EventMessage} */ (automatic ? message : { ...message, acknowledge }));
     // One tab does it for all.
     if (automatic && leads()) acknowledge();
   }

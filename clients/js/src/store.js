@@ -5,11 +5,7 @@ import { agents, alerts, bySeq, calls, chats, isEqual, presence, queues, sources
 
 /** @typedef {import("./slots.js").Effect} Effect */
 
-/**
- * A message of the gateway. Figures have neither `id` nor `seq`.
- * @typedef {{type: string, tenant_id?: string, id?: string, seq?: number, timestamp: string, user_id?: string,
- *   offline?: boolean, redelivered?: boolean, payload: any}} Message
- */
+/** @typedef {import("./types.js").Message} Message */
 
 /** @typedef {{user_id: string, policy?: {agent_calls: string, agent_chats: string}}} Viewer */
 
@@ -214,18 +210,20 @@ export class Store {
    * The messages in the slots of an entity, by the slot's name; those for the user alone have its id behind a NUL.
    * @param {string} kind
    * @param {...(string | number)} id
-   * @returns {Record<string, Message>}
+   * @returns {Record<string, import("../types/events.js").EventMessage>}
    */
   slots(kind, ...id) {
     const key = keyOf(kind, ...id);
-    return Object.fromEntries((this.#entities.get(key) ?? this.#lasting.get(key))?.slots ?? []);
+    const entity = this.#entities.get(key) ?? this.#lasting.get(key);
+    return /** @type {Record<string, any>} */ (Object.fromEntries(entity?.slots ?? []));
   }
 
   /**
    * The payloads of the live figures of a type; with a key, of this queue or agent only.
-   * @param {string} type
+   * @template {import("../types/events.js").FigureType} T
+   * @param {T} type
    * @param {string} [key]
-   * @returns {any[]}
+   * @returns {import("../types/events.js").Events[T][]}
    */
   figures(type, key) {
     const found = [...this.#figures.values()].filter(

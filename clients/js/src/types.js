@@ -5,6 +5,7 @@
  * @typedef {{type: string, tenant_id?: string, id?: string, seq?: number, timestamp: string, user_id?: string,
  *   offline?: boolean, redelivered?: boolean, in_reply_to?: any, payload: any}} Message
  */
+/** @typedef {import("../types/events.js").EventMessage} EventMessage a message of the stream, as a page sees it */
 /** @typedef {{epoch: string, seq: number}} Position */
 /** @typedef {{code: number | string, name: string, text: string}} Reason `text` is for a person */
 /** @typedef {{reason: "start" | "reset" | "gap" | "refresh" | "taken_over", detail?: string}} Rebuilt */
@@ -50,7 +51,7 @@
  * What `on` tells, by name.
  * @typedef {object} Names
  * @property {Status} status
- * @property {any} event
+ * @property {EventMessage} event
  * @property {Rebuilt} rebuilt
  * @property {{from_seq: number, to_seq: number, reason: string}} lost
  * @property {{kinds: Set<string>, keys: Set<string>}} change

@@ -6,7 +6,8 @@
 /**
  * `online` is null for users who are not told of presence. `figures` is the payload of `agent.stats`.
  * @typedef {{id: string, name: string, state: string, since: number, reason: string | null, extension: string | null,
- *   queues: readonly string[], paused_in: readonly string[], online: boolean | null, figures: any}} Agent
+ *   queues: readonly string[], paused_in: readonly string[], online: boolean | null,
+ *   figures: import("../types/events.js").Events["agent.stats"] | null}} Agent
  */
 /**
  * Instants are Unix ms, rates and levels percentages, waits seconds. `calls` are those that wait. `source` says where the
@@ -18,7 +19,8 @@
  *   abandon_rate: {last_30m: number | null, today: number | null}, average_wait: {today: number | null},
  *   offered_today: number | null, answered_today: number | null, abandoned_today: number | null,
  *   members: readonly string[], calls: readonly string[], alerts: readonly Alert[],
- *   source: "gateway" | "sender" | "events", figures: any, incomplete_since: number | null}} Queue
+ *   source: "gateway" | "sender" | "events", incomplete_since: number | null,
+ *   figures: import("../types/events.js").Events["queue.stats"] | null}} Queue
  */
 /**
  * @typedef {{id: string, state: "incoming" | "waiting" | "ringing" | "talking" | "hold", queue: string | null,
@@ -27,7 +29,8 @@
  */
 /**
  * @typedef {{id: string, state: "waiting" | "assigned", visitor_name: string | null, queue: string | null,
- *   agent_id: string | null, agent_name: string | null, since: number, messages: readonly Message[]}} Chat
+ *   agent_id: string | null, agent_name: string | null, since: number,
+ *   messages: readonly import("../types/events.js").EventMessage<"chat.message">[]}} Chat
  */
 /**
  * @typedef {{key: string, alert_id: string, rule: string, queue: string | null, source: string | null,
@@ -240,7 +243,7 @@ export function chats(store) {
       agent_id: agent,
       agent_name: payload.agent_name ?? (agent === null ? null : (store.agent(agent)?.name ?? null)),
       since: ms((started ?? messages[0]).timestamp),
-      messages: entity.messages,
+      messages: /** @type {any[]} */ (entity.messages),
     };
   });
   return sorted(found, "id", "since");

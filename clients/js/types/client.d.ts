@@ -45,17 +45,18 @@ export class Client {
     /**
      * Send a request and return the payload of its answer.
      *
+     * @template {object} [Answer=Record<string, unknown>]
      * @param {string} type
      * @param {object} [payload]
      * @param {{signal?: AbortSignal, timeoutMs?: number, retry?: boolean}} [options] `retry`: send it again if its answer was
      *   lost; only for what may be carried out twice
-     * @returns {Promise<any>} rejects with `RequestRefused`
+     * @returns {Promise<Answer>} rejects with `RequestRefused`
      */
-    request(type: string, payload?: object, options?: {
+    request<Answer extends object = Record<string, unknown>>(type: string, payload?: object, options?: {
         signal?: AbortSignal;
         timeoutMs?: number;
         retry?: boolean;
-    }): Promise<any>;
+    }): Promise<Answer>;
     /**
      * Send a message to a chat; it is sent again until it is known to be published, and published once.
      *
@@ -87,9 +88,9 @@ export class Client {
      *
      * @param {string} alertId
      * @param {string} [note]
-     * @returns {Promise<any>}
+     * @returns {Promise<Record<string, unknown>>}
      */
-    acknowledgeAlert(alertId: string, note?: string): Promise<any>;
+    acknowledgeAlert(alertId: string, note?: string): Promise<Record<string, unknown>>;
     /** Have the state sent again; resolves when the store holds it. @returns {Promise<void>} */
     refresh(): Promise<void>;
     /** Find out whether the connection is alive, and make one now if there is none. */

@@ -21,6 +21,7 @@ export class Receiver {
     #private;
 }
 export type Identity = import("./types.js").Identity;
+export type EventMessage = import("./types.js").EventMessage;
 export type Message = import("./types.js").Message;
 export type Parts = {
     store: import("./store.js").Store;

@@ -51,16 +51,17 @@ export class Store {
      * The messages in the slots of an entity, by the slot's name; those for the user alone have its id behind a NUL.
      * @param {string} kind
      * @param {...(string | number)} id
-     * @returns {Record<string, Message>}
+     * @returns {Record<string, import("../types/events.js").EventMessage>}
      */
-    slots(kind: string, ...id: (string | number)[]): Record<string, Message>;
+    slots(kind: string, ...id: (string | number)[]): Record<string, import("../types/events.js").EventMessage>;
     /**
      * The payloads of the live figures of a type; with a key, of this queue or agent only.
-     * @param {string} type
+     * @template {import("../types/events.js").FigureType} T
+     * @param {T} type
      * @param {string} [key]
-     * @returns {any[]}
+     * @returns {import("../types/events.js").Events[T][]}
      */
-    figures(type: string, key?: string): any[];
+    figures<T extends import("../types/events.js").FigureType>(type: T, key?: string): import("../types/events.js").Events[T][];
     /** @param {string | number} id */
     agent(id: string | number): import("./views.js").Agent | undefined;
     agents(): readonly import("./views.js").Agent[];
@@ -88,20 +89,7 @@ export class Store {
     #private;
 }
 export type Effect = import("./slots.js").Effect;
-/**
- * A message of the gateway. Figures have neither `id` nor `seq`.
- */
-export type Message = {
-    type: string;
-    tenant_id?: string;
-    id?: string;
-    seq?: number;
-    timestamp: string;
-    user_id?: string;
-    offline?: boolean;
-    redelivered?: boolean;
-    payload: any;
-};
+export type Message = import("./types.js").Message;
 export type Viewer = {
     user_id: string;
     policy?: {

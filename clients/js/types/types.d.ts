@@ -13,6 +13,10 @@ export type Message = {
     in_reply_to?: any;
     payload: any;
 };
+/**
+ * a message of the stream, as a page sees it
+ */
+export type EventMessage = import("../types/events.js").EventMessage;
 export type Position = {
     epoch: string;
     seq: number;
@@ -132,7 +136,7 @@ export type Options = {
  */
 export type Names = {
     status: Status;
-    event: any;
+    event: EventMessage;
     rebuilt: Rebuilt;
     lost: {
         from_seq: number;

@@ -47,7 +47,7 @@ export type Agent = {
     queues: readonly string[];
     paused_in: readonly string[];
     online: boolean | null;
-    figures: any;
+    figures: import("../types/events.js").Events["agent.stats"] | null;
 };
 /**
  * Instants are Unix ms, rates and levels percentages, waits seconds. `calls` are those that wait. `source` says where the
@@ -84,8 +84,8 @@ export type Queue = {
     calls: readonly string[];
     alerts: readonly Alert[];
     source: "gateway" | "sender" | "events";
-    figures: any;
     incomplete_since: number | null;
+    figures: import("../types/events.js").Events["queue.stats"] | null;
 };
 export type Call = {
     id: string;
@@ -108,7 +108,7 @@ export type Chat = {
     agent_id: string | null;
     agent_name: string | null;
     since: number;
-    messages: readonly Message[];
+    messages: readonly import("../types/events.js").EventMessage<"chat.message">[];
 };
 export type Alert = {
     key: string;
