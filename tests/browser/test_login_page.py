@@ -59,7 +59,7 @@ def test_a_click_signs_in_at_the_demo_and_out_again_in_all_tabs(own_context: Con
 
 
 @pytest.mark.parametrize(
-    "wanted", ["/live?x=1#y", "https://evil.example/live", "//evil.example/live", "/session/token"]
+    "wanted", ["/live?x=1#y", "https://evil.example/live", "//evil.example/live", "/session/token", "http://"]
 )
 def test_only_pages_of_the_gateway_come_next(tab: Tab, demo: Demo, wanted: str) -> None:
     tab.navigate(demo.url(f"/login?next={quote(wanted, safe='')}"))
