@@ -231,6 +231,14 @@ class Tab:
         self.call("Page.reload")
         self._wait_until_loaded()
 
+    def go_back(self) -> None:
+        """Go back to the page before this one, which the browser may have kept with all that it held."""
+        history = self.call("Page.getNavigationHistory")
+        self.call("Page.navigateToHistoryEntry", entryId=history["entries"][history["currentIndex"] - 1]["id"])
+        # A page that was kept has this mark from when it was left.
+        kept = "location.href !== 'about:blank' && (delete window.leftByTest, document.readyState === 'complete')"
+        wait_until(lambda: self._evaluate_if_possible(kept), "a page is shown again")
+
     def _wait_until_loaded(self) -> None:
         loaded = "!window.leftByTest && document.readyState === 'complete'"
         wait_until(lambda: self._evaluate_if_possible(loaded), "a page is loaded")

@@ -119,6 +119,29 @@ def test_a_leader_that_is_frozen_leaves_the_others_to_another(world: ClientWorld
     assert world.sockets() == 1
 
 
+def test_a_page_to_which_the_user_comes_back_goes_on(world: ClientWorld, context: Context) -> None:
+    left, other = [world.live(context, f"tab {number}") for number in range(2)]
+    seqs = [world.alert("before")]
+    for tab in (left, other):
+        wait_for_event(tab, seqs[-1])
+    left.navigate("about:blank")
+    other.wait_for("client.status.leads && client.status.state === 'live' || (client.probe(), false)")
+    seqs.append(world.alert("during"))
+    wait_for_event(other, seqs[-1])
+    left.go_back()
+    # The browser has kept the page with all that it held.
+    assert left.evaluate("told.rebuilt.length") >= 1
+    wait_for_state(left, "live")
+    seqs.append(world.alert("after"))
+    for tab in (left, other):
+        wait_for_event(tab, seqs[-1])
+    assert alerts(other) == seqs
+    assert alerts(left) in (seqs, [seqs[0], seqs[2]])
+    assert left.evaluate("told.rebuilt.length") == (1 if alerts(left) == seqs else 2)
+    assert_equals_snapshot(left, world.snapshot())
+    assert world.sockets() == 1
+
+
 def test_a_leader_that_is_silent_is_replaced(world: ClientWorld, context: Context) -> None:
     silent, *others = tabs = [world.live(context, f"tab {number}") for number in range(3)]
     assert leader(tabs) is silent

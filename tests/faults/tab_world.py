@@ -170,9 +170,7 @@ class Group:
 
     def come_back(self, tab: OpenTab) -> None:
         """Go back to the page that was left, which the browser may have kept with all that it holds."""
-        history = tab.tab.call("Page.getNavigationHistory")
-        before = history["entries"][history["currentIndex"] - 1]["id"]
-        tab.tab.call("Page.navigateToHistoryEntry", entryId=before)
+        tab.tab.go_back()
         tab.tab.wait_for("typeof begin === 'function'")
         tab.stuck = False
         if not tab.tab.evaluate("typeof client === 'object'"):
@@ -229,6 +227,12 @@ class TabWorld:
         return self.gateway.token(group.role, sub=group.user, exp=int(time.time()) + TOKEN_SECONDS)
 
     # Comparing
+
+    def probe(self) -> None:
+        """Have all tabs connect now, as when a user looks at them, in place of after a while."""
+        for group in self.groups:
+            for tab in group.tabs:
+                tab.tab.evaluate("client.probe(); true")
 
     def compare(self, acknowledged: dict[tuple[str, int], tuple[str, str | None]]) -> None:
         """Wait until each tab holds the state of the gateway; check what it has told until then.

@@ -251,4 +251,6 @@ def play(world: TabWorld, faults: Faults, sender: TabSender, rng: random.Random,
         time.sleep(0.05)
     faults.mend(everything=True)
     sender.pause()
+    if rng.random() < 0.7:
+        world.probe()
     world.compare(sender.acknowledged)
