@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -70,15 +69,13 @@ class OpenTab:
     told: set[str] = field(default_factory=set)
     told_before: set[str] = field(default_factory=set)
     recent: list[Any] = field(default_factory=list)
-    rebuilt: Counter[str] = field(default_factory=Counter)
 
     def check(self, noted: list[Any], stream: Stream) -> None:
         """Check that what it has noted is the next part of the stream."""
         for entry in noted:
             self.recent = [*self.recent[-60:], entry]
             if entry[0] == "rebuilt":
-                _, self.position, epoch, reason, _ = entry
-                self.rebuilt[reason] += 1
+                _, self.position, epoch, _, _ = entry
                 if epoch != self.epoch:
                     self.epoch = epoch
                     self.told_before |= self.told

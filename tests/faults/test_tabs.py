@@ -232,7 +232,8 @@ def test_each_tab_holds_what_the_gateway_holds(world: TabWorld, seed: int) -> No
     try:
         while time.monotonic() < end:
             play(world, faults, sender, rng, min(end, time.monotonic() + ROUND_SECONDS))
-            print(f"{dict(faults.counts)}, {world.compared} comparisons, {sender.published} events")  # noqa: T201
+            report = f"{dict(faults.counts)}, {world.compared} comparisons, {sender.published} events"
+            print(report, flush=True)  # noqa: T201 - pytest shows it with the failure, or with -s at once
     finally:
         sender.end()
         faults.end()
