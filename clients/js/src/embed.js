@@ -1,6 +1,6 @@
 /** The side of a site that shows a page of the gateway in a frame, and hands it tokens. An entry of its own: `dist/embed.js`. */
 
-import { TokenRefused } from "./tokens.js";
+import { checkedToken, TokenRefused } from "./tokens.js";
 
 export { TokenRefused };
 
@@ -84,9 +84,7 @@ async function answerOf(callback, reason, closing) {
       timer = setTimeout(end, TIMEOUT_MS);
       closing.addEventListener("abort", end, { signal: late.signal });
     });
-    const token = await Promise.race([callback({ reason, signal: late.signal }), timeout]);
-    // The value is in no message: it may be a page with an error of the site, or a secret.
-    if (typeof token !== "string" || !/^[\w.-]+$/.test(token)) throw new Error("the token callback returned no token");
+    const token = checkedToken(await Promise.race([callback({ reason, signal: late.signal }), timeout]));
     return { type: "callcenter.token", token };
   } catch (error) {
     const { name, message } = /** @type {Error} */ (error ?? {});

@@ -30,13 +30,23 @@ export async function askForToken(callback, reason, env) {
     }, TIMEOUT_MS);
   });
   try {
-    const token = await Promise.race([callback({ reason, signal: abort.signal }), late]);
-    // Other characters are not allowed in a subprotocol: the constructor of WebSocket would throw, and name the token.
-    if (typeof token !== "string" || !/^[\w.-]+$/.test(token)) throw new Error("the token callback returned no token");
-    return token;
+    return checkedToken(await Promise.race([callback({ reason, signal: abort.signal }), late]));
   } finally {
     env.clearTimeout(timer);
   }
+}
+
+/**
+ * Return a token of a callback, without the newline with which many servers end it.
+ *
+ * @param {any} token
+ * @returns {string}
+ */
+export function checkedToken(token) {
+  // Other characters are not allowed in a subprotocol: the constructor of WebSocket would throw, and name the token.
+  const [found] = (typeof token === "string" && token.trim().match(/^[\w.-]+$/)) || [];
+  if (!found) throw new Error("the token callback returned no token");
+  return found;
 }
 
 /**

@@ -35,7 +35,7 @@ beforeEach(() => {
 test("a request of the page in the frame is answered, at its exact origin", async () => {
   const frame = newFrame();
   const asked = [];
-  embed(frame, { origin: ORIGIN, token: async ({ reason }) => (asked.push(reason), "a.b.c") });
+  embed(frame, { origin: ORIGIN, token: async ({ reason }) => (asked.push(reason), "a.b.c\n") });
   post(frame, request(7, { reason: "expiring" }));
   await settled();
   assert.deepEqual(asked, ["expiring"]);

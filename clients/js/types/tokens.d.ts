@@ -11,6 +11,13 @@ export function askForToken(callback: (request: {
     signal: AbortSignal;
 }) => any, reason: "connect" | "expiring" | "retry", env: import("./env.js").Env): Promise<string>;
 /**
+ * Return a token of a callback, without the newline with which many servers end it.
+ *
+ * @param {any} token
+ * @returns {string}
+ */
+export function checkedToken(token: any): string;
+/**
  * Return the claims of a token, not verified; empty if it cannot be read.
  *
  * @param {string} token
