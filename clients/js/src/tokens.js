@@ -44,9 +44,8 @@ export async function askForToken(callback, reason, env) {
  */
 export function checkedToken(token) {
   // Other characters are not allowed in a subprotocol: the constructor of WebSocket would throw, and name the token.
-  const [found] = (typeof token === "string" && token.trim().match(/^[\w.-]+$/)) || [];
-  if (!found) throw new Error("the token callback returned no token");
-  return found;
+  if (typeof token !== "string" || !/^[\w.-]+\s*$/.test(token)) throw new Error("the token callback returned no token");
+  return token.trim();
 }
 
 /**
