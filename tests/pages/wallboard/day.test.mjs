@@ -35,7 +35,7 @@ test("a day without calls, and one without any interval, are empty", () => {
   const now = at("14:32:12") * 1000;
   assert.deepEqual(dayOf(quarters(now, {}), now).sums, { offered: 0, answered: 0 });
   const none = dayOf([], now);
-  assert.deepEqual([none.starts, none.sums, none.to - none.from], [[], { offered: 0, answered: 0 }, 4 * 3600]);
+  assert.deepEqual([none.starts, none.sums, label(none.from), label(none.to)], [[], { offered: 0, answered: 0 }, "11:00", "15:00"]);
 });
 
 test("hours are written as far as they have room", () => {

@@ -24,7 +24,8 @@ export function dayOf(intervals, now) {
   const all = intervals.map(({ start, offered, answered }) => ({ at: Date.parse(start) / 1000, offered, answered }));
   const sum = (/** @type {"offered" | "answered"} */ name) => all.reduce((total, one) => total + one[name], 0);
   const present = now / 1000;
-  const midnight = all[0]?.at ?? present;
+  // Without any interval: the hours before the present one.
+  const midnight = all[0]?.at ?? Math.floor(present / HOUR_SECONDS + 1) * HOUR_SECONDS - LEAST_SECONDS;
   const first = all.find(({ offered, answered }) => offered || answered)?.at ?? present;
   const to = Math.max(hourBefore(present, midnight) + HOUR_SECONDS, midnight + LEAST_SECONDS);
   const from = Math.max(midnight, Math.min(hourBefore(first, midnight), to - LEAST_SECONDS));

@@ -29,7 +29,7 @@ const orNull = (value) => value ?? null;
 
 /** @type {{[name: string]: Figure}} */
 export const FIGURES = {
-  waiting: { main: true, room: "888", value: (queue) => orNull(queue.waiting), text: count, short: shortCount },
+  waiting: { main: true, room: "88", value: (queue) => orNull(queue.waiting), text: count, short: shortCount },
   longest_wait: {
     main: true,
     room: "88:88",

@@ -15,6 +15,10 @@ const px = (/** @type {number} */ length) => `${Math.round(length * 100) / 100}p
 /** Capital letters are wider than those for which `ems` is made. */
 const CAPITALS = 1.25;
 const NAME = 1.1;
+/** The padding of a word, in its ems. */
+const WORD_PADDING = 0.4;
+/** In narrow windows names are written smaller, down to this part of their size, before a word is divided. */
+const SMALLEST_NAME = 0.55;
 /** In ems of a name above its figures, as in board.css: the size of a word, and the gap before it. */
 const WORD = 0.75;
 const GAP = 0.4;
@@ -36,7 +40,7 @@ export function wordsWithin(words, room, digit) {
   for (let length = words.length; length > 0; length--) {
     const more = words.length > length ? ` +${words.length - length}` : "";
     const said = words.slice(0, length).join(", ") + more;
-    if (ems(said, digit) * CAPITALS <= room) return said;
+    if (ems(said, digit) * CAPITALS + WORD_PADDING <= room) return said;
   }
   return words[0] ?? "";
 }
@@ -88,10 +92,18 @@ function tableRow(row, view) {
   return html`<tbody>
     <tr>
       <td class="of-mark">${mark(row.severity)}</td>
-      <th scope="row" class="name" data-lines=${words ? 1 : 2}><bdi dir="auto">${row.name}</bdi>${words ? html`<span class="word">${words}</span>` : nothing}</th>
+      <th scope="row" class="name" data-lines=${words ? 1 : 2}><bdi dir="auto" ${styled({ "font-size": nameSize(row.name, view) })}>${row.name}</bdi>${words ? html`<span class="word">${words}</span>` : nothing}</th>
       ${view.figures.map((figure, at) => cellTemplate(row, figure, at, view))}
     </tr>
   </tbody>`;
+}
+
+/** @param {string} name @param {View} view */
+function nameSize(name, { layout, digit, nameWidth }) {
+  const isNarrow = layout.headText < layout.text;
+  const longest = Math.max(...name.split(/\s+/).map((word) => ems(word, digit)));
+  const fitting = nameWidth / (longest * NAME);
+  return px(isNarrow ? Math.max(layout.name * SMALLEST_NAME, Math.min(layout.name, fitting)) : layout.name);
 }
 
 /** @param {Row} row @param {View} view */
