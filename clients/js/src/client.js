@@ -170,9 +170,9 @@ export class Client {
   sendTyping(sessionId, isTyping) {
     const now = this.#env.now();
     if (this.#status?.state !== "live" || now - (this.#typed.get(sessionId) ?? -TYPING_MS) < TYPING_MS) return;
-    this.#typed.delete(sessionId);
+    // One message more than once a second does no harm: the gateway drops it.
+    if (this.#typed.size >= MAX_TYPING) this.#typed.clear();
     this.#typed.set(sessionId, now);
-    if (this.#typed.size > MAX_TYPING) this.#typed.delete(/** @type {string} */ (this.#typed.keys().next().value));
     this.#link?.send({ type: "chat.typing", payload: { session_id: sessionId, is_typing: isTyping } });
   }
 
@@ -223,7 +223,7 @@ export class Client {
       clock: (serverTime, rtt) => this.#clock.sample(serverTime, this.#env.wall(), this.#env.now(), rtt),
       token: (reason) => this.#credentials.token(reason),
       position: () => receiver.stream.position,
-      log: (level, text, fields) => this.#log(level, text, fields),
+      log: (level, text, fields) => this.#options.log?.(level, text, fields),
       key: () => JSON.stringify([this.#url, tenant, this.#credentials.key, events, queues, acknowledge]),
       dump: () => ({ position: receiver.stream.position, dump: this.store.dump(), identity: receiver.identity }),
       load: (state) => receiver.takeOver(state),
@@ -315,14 +315,9 @@ export class Client {
     else this.#begin();
   }
 
-  /** @param {string} level @param {string} text @param {object} [fields] */
-  #log(level, text, fields) {
-    this.#options.log?.(level, text, fields);
-  }
-
   /** What a callback of the page throws must not stop the client, and must be seen. @param {unknown} error */
   #failed(error) {
-    this.#log("error", "a callback failed", { error });
+    this.#options.log?.("error", "a callback failed", { error });
     this.#env.report(error);
   }
 }

@@ -57,8 +57,7 @@ export function checkedToken(token) {
 export function claims(token) {
   try {
     const text = atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"));
-    const read = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (one) => one.charCodeAt(0))));
-    return read && typeof read === "object" ? read : {};
+    return Object(JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (one) => one.charCodeAt(0)))));
   } catch {
     return {};
   }

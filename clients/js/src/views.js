@@ -123,7 +123,6 @@ export class View {
 export function isEqual(one, other) {
   if (Object.is(one, other)) return true;
   if (typeof one !== "object" || typeof other !== "object" || !one || !other) return false;
-  if (Array.isArray(one)) return one.length === other.length && one.every((item, at) => isEqual(item, other[at]));
   const names = Object.keys(one);
   return names.length === Object.keys(other).length && names.every((name) => isEqual(one[name], other[name]));
 }
@@ -138,9 +137,9 @@ function groupBy(items, key) {
   /** @type {Map<string, T[]>} */
   const groups = new Map();
   for (const item of items) {
-    const group = groups.get(key(item));
-    if (group) group.push(item);
-    else groups.set(key(item), [item]);
+    const group = groups.get(key(item)) ?? [];
+    groups.set(key(item), group);
+    group.push(item);
   }
   return groups;
 }
