@@ -170,7 +170,7 @@ export class Client {
   sendTyping(sessionId, isTyping) {
     const now = this.#env.now();
     if (this.#status?.state !== "live" || now - (this.#typed.get(sessionId) ?? -TYPING_MS) < TYPING_MS) return;
-    // One message more than once a second does no harm: the gateway drops it.
+    // At worst a message is sent a little sooner, and the gateway refuses it.
     if (this.#typed.size >= MAX_TYPING) this.#typed.clear();
     this.#typed.set(sessionId, now);
     this.#link?.send({ type: "chat.typing", payload: { session_id: sessionId, is_typing: isTyping } });
