@@ -19,6 +19,8 @@ import { TokenRefused } from "./tokens.js";
 
 const SUBPROTOCOL = "callcenter.v1";
 const OPEN_TIMEOUT_MS = 10000;
+/** For so long a session counts as extended just now. */
+const EXTENDED_MS = 30000;
 /** A connection that was live for this long was a success: the next failure begins with the shortest delay. */
 const STABLE_MS = 10000;
 const ONLINE_SPREAD_MS = 1000;
@@ -180,7 +182,7 @@ export class Connection {
       send: (frame) => this.send(frame),
       // What was never live has nothing that is old.
       stale: () => this.status.state === "live" && this.#set("stale"),
-      dead: () => this.#lost("the line is dead: the gateway did not answer"),
+      dead: () => this.#lost("the gateway does not answer"),
       isCatchingUp: () => this.status.state === "catching_up",
     });
   }
@@ -200,7 +202,7 @@ export class Connection {
     if (socket !== this.#socket) return;
     const message = parse(data);
     if (!message) {
-      this.#host.log("error", "the gateway sent a message that is no JSON object");
+      this.#host.log("error", "the gateway sent a message that cannot be read");
       this.#lost("the gateway sent a message that cannot be read");
       return;
     }
@@ -249,11 +251,16 @@ export class Connection {
         this.#timers.after("drain", delay, () => this.#connect("retry"));
         break;
       }
-      case "session.expiring":
-        this.#renew();
+      case "session.expiring": {
+        // A token of a minute or less expires soon from its beginning: half of its time is used, or each would be replaced at once.
+        const half = (Date.parse(payload.expires_at) - this.#host.serverTime()) / 2;
+        if (this.#timers.has("extended")) this.#timers.after("renew", half, () => this.#renew());
+        else this.#renew();
         break;
+      }
       case "session.extended":
         this.#timers.cancel("renew");
+        this.#timers.after("extended", EXTENDED_MS, () => {});
     }
   }
 

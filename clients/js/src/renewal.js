@@ -26,7 +26,7 @@ export async function renew(connection, delay = FIRST_RENEWAL_MS) {
   } catch (error) {
     if (!isOpen()) return;
     if (error instanceof TokenRefused) return connection.refused(error.message);
-    host.log("warning", "no token in place of the one that expires", { error: messageOf(error) });
+    host.log("warning", "no fresh token", { error: messageOf(error) });
     again();
   }
 }

@@ -252,6 +252,22 @@ test("a token that expires is replaced on the connection", async () => {
   assert.equal(world.socket.requests.length, 1);
 });
 
+test("a token that lives for less than a minute is replaced when half of its time has passed", async () => {
+  const asked = [];
+  const { world } = await live({ token: ({ reason }) => (asked.push(reason), token()), heartbeat: { idleMs: 1e9, answerMs: 1e9 } });
+  const expiry = () => ({ expires_at: new Date(world.env.wall() + 20000).toISOString() });
+  world.socket.say("session.expiring", expiry());
+  await settle();
+  for (let count = 2; count < 5; count += 1) {
+    assert.equal(asked.length, count);
+    world.socket.say("session.extended", expiry(), { in_reply_to: "auth" });
+    world.socket.say("session.expiring", expiry());
+    await world.pass(9999);
+    assert.equal(asked.length, count);
+    await world.pass(1);
+  }
+});
+
 test("a replacement that fails, or is not confirmed, is tried again after 5, 10 and 20 seconds", async () => {
   const asked = [];
   const world = new World();
