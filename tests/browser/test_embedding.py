@@ -215,22 +215,23 @@ def test_the_page_takes_tokens_of_the_site_around_it_only(context: Context, worl
         target.postMessage({{type: "callcenter.token.refused", version: 1, id, message: "no"}}, "*");
         target.postMessage({{type: "callcenter.sign-out", version: 1}}, "*");
     }}"""
-    # A listed site in a frame beside it.
-    world.second.pages["/flood"] = f"<script>const target = parent.frames[0]; {flood}</script>"
-    tab.evaluate(
-        f"document.body.append(Object.assign(document.createElement('iframe'), {{src: '{world.second.origin}/flood'}}))"
-    )
-    frame.wait_for("received === 3000")
+    # Frames beside it: of another listed site, and of the same.
+    for number, site in enumerate((world.second, world.first), 1):
+        site.pages["/flood"] = f"<script>const target = parent.frames[0]; {flood}</script>"
+        tab.evaluate(
+            f"document.body.append(Object.assign(document.createElement('iframe'), {{src: '{site.origin}/flood'}}))"
+        )
+        frame.wait_for(f"received === {3000 * number}")
     # The page itself, at the origin of the gateway: not the site around it.
     frame.evaluate(f"{{const target = window; {flood}}}")
-    frame.wait_for("received === 6000")
+    frame.wait_for("received === 9000")
     garbage = ["null", "5", "[]", "{}", '{type: "callcenter.token", version: 2, id: 1, token: "t"}']
     garbage.append('{type: "callcenter.token", version: 1, id: 99, token: "t"}')
     tab.evaluate(
         f"for (let at = 0; at < 1000; at += 1) for (const data of [{', '.join(garbage)}]) {{"
         "frames[0].postMessage(data, '*'); }"
     )
-    frame.wait_for("received === 12000")
+    frame.wait_for("received === 15000")
     assert world.sockets() == 0
     tab.evaluate(
         "for (let id = 1; id < 9; id += 1) "
@@ -240,7 +241,7 @@ def test_the_page_takes_tokens_of_the_site_around_it_only(context: Context, worl
     assert world.sockets() == 1
     # What a site had posted to the connected page, and the windows that it has opened.
     frame.evaluate(f"{{const target = window; {flood}}}")
-    frame.wait_for("received >= 15008")
+    frame.wait_for("received >= 18008")
     assert frame.evaluate(LIVE) is True
 
 
