@@ -719,6 +719,14 @@ def test_the_values_in_comments_of_the_etc_file_are_valid(tmp_path: Path) -> Non
     }
 
 
+def test_the_installation_in_the_readme_makes_a_valid_file_of_it(folder: Path) -> None:
+    readme = (ETC_FILE.parents[1] / "README.rst").read_text()
+    (command,) = re.findall(r"\$ (sed -i .+) ~/gateway/callcenter-ws.toml", readme)
+    file = write(folder, ETC_FILE.read_text())
+    subprocess.run([*shlex.split(command), str(file)], check=True)
+    assert load(file).jwt.secret_file == folder / "jwt.secret"
+
+
 @pytest.mark.parametrize(
     ("overrides", "is_warned"),
     [
