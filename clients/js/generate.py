@@ -74,7 +74,7 @@ def slots() -> str:
 
 
 def closes() -> str:
-    """Return the table of close codes: a line of code, name and text each, for the size of the bundle.
+    """Return the names of the close codes. Their texts are in the close frames, so that the bundle needs none.
 
     Raises:
         ValueError: whether to reconnect does not follow from the code alone.
@@ -82,18 +82,13 @@ def closes() -> str:
     for code in CLOSES:
         if code.reconnect is not (code < FIRST_FINAL):
             raise ValueError(f"close code {int(code)}: clients reconnect after the codes below {FIRST_FINAL}")
-    rows = "\n".join(f"{int(code)} {entry.name} {entry.text}" for code, entry in CLOSES.items())
+    names = ",\n".join(f'  {int(code)}: "{entry.name}"' for code, entry in CLOSES.items())
     return (
         f"{HEADER}\n"
+        "/** From this close code on, clients do not reconnect. */\n"
         f"export const FIRST_FINAL_CLOSE = {FIRST_FINAL};\n\n"
-        f"const ROWS = `{rows}`;\n\n"
-        "/** @type {Readonly<{[code: number]: {name: string, text: string, reconnect: boolean}}>} */\n"
-        "export const CLOSES = Object.fromEntries(\n"
-        '  ROWS.split("\\n").map((row) => {\n'
-        '    const [code, name, ...words] = row.split(" ");\n'
-        '    return [code, { name, text: words.join(" "), reconnect: +code < FIRST_FINAL_CLOSE }];\n'
-        "  }),\n"
-        ");\n"
+        "/** The names of the close codes. @type {Readonly<{[code: number]: string}>} */\n"
+        f"export const CLOSE_NAMES = {{\n{names},\n}};\n"
     )
 
 

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 PROGRAM = """
-import { CLOSES, Client, RequestRefused, Store, TokenRefused, connect } from "callcenter-ws-client";
+import { CLOSE_NAMES, Client, RequestRefused, Store, TokenRefused, connect } from "callcenter-ws-client";
 import * as bundle from "callcenter-ws-client/bundle";
 import { embed } from "callcenter-ws-client/embed";
 
-const names = Object.keys({ CLOSES, Client, RequestRefused, Store, TokenRefused, connect }).sort();
+const names = Object.keys({ CLOSE_NAMES, Client, RequestRefused, Store, TokenRefused, connect }).sort();
 if (Object.keys(bundle).sort().join() !== names.join()) throw new Error(Object.keys(bundle).join());
-if (CLOSES[4503].reconnect || bundle.CLOSES[4503].text !== CLOSES[4503].text) throw new Error("CLOSES");
+if (CLOSE_NAMES[4503] !== "revoked" || bundle.CLOSE_NAMES[4503] !== "revoked") throw new Error("CLOSE_NAMES");
 for (const { connect: open, TokenRefused: Refused } of [{ connect, TokenRefused }, bundle]) {
   const client = open("wss://gateway.example/ws", { token: () => { throw new Refused("signed out here"); } });
   const status = await new Promise((done) => client.on("status", (one) => one.state === "stopped" && done(one)));

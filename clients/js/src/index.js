@@ -1,4 +1,4 @@
-export { CLOSES } from "./closes.js";
+export { CLOSE_NAMES } from "./closes.js";
 export { Client, connect } from "./client.js";
 export { RequestRefused } from "./requests.js";
 export { Store } from "./store.js";

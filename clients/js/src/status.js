@@ -1,6 +1,6 @@
 /** The state of a connection, and the reasons that are told to a person. */
 
-import { CLOSES } from "./closes.js";
+import { CLOSE_NAMES } from "./closes.js";
 
 /** @typedef {import("./types.js").LinkStatus} LinkStatus */
 /** @typedef {import("./types.js").Reason} Reason */
@@ -24,15 +24,15 @@ export function firstStatus(now, before) {
 export const reasonOf = (code, text, name = `${code}`) => ({ code, name, text });
 
 /**
- * Return why the gateway closed.
+ * Return why the connection ended.
  *
  * @param {number} code
  * @param {string | undefined} message the error that preceded
- * @param {string} text what the close frame says
+ * @param {string} text what the close frame says; the gateway's frames always have a text
  */
 export function reasonOfClose(code, message, text) {
-  const { name, text: known } = CLOSES[code] ?? {};
-  return reasonOf(code, message || known || text || "closed", name);
+  const name = CLOSE_NAMES[code];
+  return reasonOf(code, message || text || (code === 1006 ? "the connection was lost" : name || "closed"), name);
 }
 
 /** @param {string} [text] */

@@ -44,7 +44,7 @@ test("after a loss the client resumes with a fresh token, and nothing is told tw
   world.event(11);
   world.socket.end(1006);
   assert.equal(client.status.state, "offline");
-  assert.equal(client.status.reason.text, "the connection was lost without a close frame");
+  assert.equal(client.status.reason.text, "the connection was lost");
   assert.equal(client.status.retry_at, client.now() + 750);
   await world.pass(749);
   assert.equal(world.sockets.length, 1);

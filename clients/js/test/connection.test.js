@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CLOSES, TokenRefused } from "../src/index.js";
+import { CLOSE_NAMES, TokenRefused } from "../src/index.js";
 import { World, settle, token } from "./world.js";
 
 async function live(options) {
@@ -10,15 +10,23 @@ async function live(options) {
   return { world, ...made };
 }
 
-test("each close code below 4500 is followed by another connection, each other one stops with its text", async () => {
-  for (const [name, { text, reconnect }] of Object.entries(CLOSES)) {
+test("each close code below 4500 is followed by another connection, each other one stops with the text of the frame", async () => {
+  for (const [code, name] of Object.entries(CLOSE_NAMES)) {
     const { world, client } = await live();
-    world.socket.end(Number(name), "the reason of the frame");
-    assert.equal(client.status.reason.text, text);
-    assert.equal(client.status.reason.code, Number(name));
-    assert.equal(client.status.state, reconnect ? "offline" : "stopped", name);
+    world.socket.end(Number(code), "the reason of the frame");
+    assert.deepEqual(client.status.reason, { code: Number(code), name, text: "the reason of the frame" });
+    const reconnects = Number(code) < 4500;
+    assert.equal(client.status.state, reconnects ? "offline" : "stopped", name);
     await world.pass(60000);
-    assert.equal(world.sockets.length > 1, reconnect, name);
+    assert.equal(world.sockets.length > 1, reconnects, name);
+  }
+});
+
+test("a frame without a text is told by the name of its code", async () => {
+  for (const [code, text] of [[1001, "going_away"], [4998, "closed"]]) {
+    const { world, client } = await live();
+    world.socket.end(code, "");
+    assert.equal(client.status.reason.text, text);
   }
 });
 
@@ -45,7 +53,7 @@ test("an old error does not explain a later close", async () => {
   world.socket.say("error", { code: "rate_limited", message: "slower", retry_after_ms: 60000 });
   world.event(11);
   world.socket.end(1006);
-  assert.equal(client.status.reason.text, "the connection was lost without a close frame");
+  assert.equal(client.status.reason.text, "the connection was lost");
   assert.ok(client.status.retry_at - client.now() <= 1000);
 });
 

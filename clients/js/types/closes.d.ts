@@ -1,9 +1,6 @@
+/** From this close code on, clients do not reconnect. */
 export const FIRST_FINAL_CLOSE: 4500;
-/** @type {Readonly<{[code: number]: {name: string, text: string, reconnect: boolean}}>} */
-export const CLOSES: Readonly<{
-    [code: number]: {
-        name: string;
-        text: string;
-        reconnect: boolean;
-    };
+/** The names of the close codes. @type {Readonly<{[code: number]: string}>} */
+export const CLOSE_NAMES: Readonly<{
+    [code: number]: string;
 }>;

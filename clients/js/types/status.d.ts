@@ -9,11 +9,11 @@
  */
 export function firstStatus(now: number, before?: LinkStatus): LinkStatus;
 /**
- * Return why the gateway closed.
+ * Return why the connection ended.
  *
  * @param {number} code
  * @param {string | undefined} message the error that preceded
- * @param {string} text what the close frame says
+ * @param {string} text what the close frame says; the gateway's frames always have a text
  */
 export function reasonOfClose(code: number, message: string | undefined, text: string): import("./types.js").Reason;
 export function reasonOf(code: number | string, text: string, name?: string): Reason;
