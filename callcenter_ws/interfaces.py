@@ -527,7 +527,7 @@ class PairingRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         code, poll: digests of the code that the screen shows, and of the secret with which it asks.
-        network: where the screen is, for the operator: a stranger may have asked for the code (RFC 8628, section 5.4).
+        network: where the screen is, for the operator: an attacker may have asked for the code (RFC 8628, section 5.4).
         expires_at: Unix time.
         grant: None until an operator has approved it.
     """

@@ -61,7 +61,7 @@ class Options(usage.Options):
         ["workers", "w", None, "Number of worker processes; auto: one for each processor. Needs a Redis store."],
     ]
     optFlags = [  # noqa: RUF012 - Twisted's name and form
-        ["demo", None, "Run with a development secret, a simulated call center and a demo page."],
+        ["demo", None, "Run with a development secret, a simulated call center, and pages that show it."],
         ["exchange", None, "With --demo: a bridge to a played Asterisk in place of the simulated call center."],
     ]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})

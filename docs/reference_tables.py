@@ -235,6 +235,26 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
         "of these, reserved for credentials for all tenants",
         "``OVERLOADED``",
     ),
+    ("auth.passwords", "MAX_WAITING", "passwords that wait to be checked", "503; those of unknown networks first"),
+    ("auth.passwords", "MAX_WAIT_SECONDS", "seconds for which one waits", "503"),
+    ("auth.sign_in_tries", "MAX_OPEN_CODES", "screens of a network that wait to be paired", "429"),
+    ("auth.sign_in_tries", "MAX_UNKNOWN_CODES", "the same of all networks that are not known", "429"),
+    ("broker.account_table", "MAX_PAIRINGS", "the same of all networks", "503"),
+    (
+        "auth.sign_in_tries",
+        "MAX_NAMES",
+        "known networks, and names of users, whose tries are remembered",
+        "the least recently used one is forgotten",
+    ),
+    ("broker.account_table", "MAX_USERS", "users of the pages", "``OVERLOADED``"),
+    ("broker.account_table", "MAX_SESSIONS", "sessions of the pages", "503"),
+    (
+        "broker.account_table",
+        "MAX_SESSIONS_PER_USER",
+        "the same of a user",
+        "the one that was used least recently ends",
+    ),
+    ("http.session", "MAX_BODY_BYTES", "bytes of the body of a request below ``/session``", "413"),
     ("amp.session", "MAX_EVENTS_IN_FLIGHT", "events of a daemon that are not answered", "the gateway reads no more"),
 )
 """Module and name of a constant, what it limits, and what a peer sees that exceeds it."""

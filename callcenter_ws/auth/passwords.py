@@ -37,7 +37,7 @@ _HASH_BYTES = 32
 _SALT_BYTES = 16
 _NICENESS = 10
 
-MAX_WAIT_SECONDS = 20.0
+MAX_WAIT_SECONDS = 20
 """Seconds after which a password that waits is refused for now: a proxy may wait for an answer for 30 s only."""
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class PasswordChecks:
     """Checks passwords, one at a time, in a thread. The networks that ask take turns, known ones every other time.
 
     If too many wait, one that comes from a network that is known takes the place of one that does not, and one of a
-    network that has few the place of one that has many: no stranger keeps others from signing in.
+    network that has few the place of one that has many: no unknown network keeps others from signing in.
 
     Args:
         run: runs a call in that thread, and returns its result.
@@ -163,10 +163,10 @@ class PasswordChecks:
 
     def _most_waiting(self, network: str, is_known: bool) -> str | None:
         """Return the network that has the most waiting and gives way to one more of ``network``; None if none does."""
-        strangers = {one: len(turns) for one, turns in self._waiting.items() if one not in self._known}
-        if strangers and is_known:
-            return max(strangers, key=lambda one: strangers[one])
-        counts = {one: len(turns) for one, turns in self._waiting.items()} if is_known else strangers
+        unknown = {one: len(turns) for one, turns in self._waiting.items() if one not in self._known}
+        if unknown and is_known:
+            return max(unknown, key=lambda one: unknown[one])
+        counts = {one: len(turns) for one, turns in self._waiting.items()} if is_known else unknown
         own = len(self._waiting.get(network, ()))
         most = max(counts, key=lambda one: counts[one], default=None)
         return most if most is not None and counts[most] > own + 1 else None
@@ -194,9 +194,9 @@ class PasswordChecks:
         if not self._waiting:
             self._is_busy = False
             return
-        strangers = (one for one in self._waiting if one not in self._known)
+        unknown = (one for one in self._waiting if one not in self._known)
         known = (one for one in self._waiting if one in self._known)
-        first, second = (strangers, known) if self._last_was_known else (known, strangers)
+        first, second = (unknown, known) if self._last_was_known else (known, unknown)
         network = next(first, None) or next(second)
         self._last_was_known = network in self._known
         turn = self._remove(network, last=False)

@@ -1,7 +1,7 @@
 """How often a password of a name may be tried, and how many screens may wait to be paired.
 
 A network is known if a person or a screen has signed in from it, or a page there has had a token of a session. What is
-tried from other networks does not count for the known ones: a stranger cannot lock a user out of the office.
+tried from other networks does not count for the known ones: an attacker elsewhere cannot lock a user out of the office.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAME_SECONDS = 900.0
 MAX_OPEN_CODES = 20
 """Screens of one network that may wait at the same time."""
 
-MAX_STRANGERS_CODES = 500
+MAX_UNKNOWN_CODES = 500
 """Screens that may wait at the same time in networks that are not known: half of what a store holds."""
 
 
@@ -95,7 +95,7 @@ class OpenCodes:
     Args:
         monotonic: returns seconds.
         lifetime: seconds for which a code can be used.
-        known: the networks that do not share in ``MAX_STRANGERS_CODES``.
+        known: the networks that do not share in ``MAX_UNKNOWN_CODES``.
     """
 
     def __init__(self, monotonic: Callable[[], float], lifetime: float, known: KnownNetworks) -> None:
@@ -103,7 +103,7 @@ class OpenCodes:
         self._lifetime = lifetime
         self._known = known
         self._ends: OrderedDict[str, list[float]] = OrderedDict()
-        self._strangers_ends: deque[float] = deque()
+        self._unknown_ends: deque[float] = deque()
 
     def add(self, network: str) -> None:
         """Count a code.
@@ -117,17 +117,17 @@ class OpenCodes:
             text = f"{MAX_OPEN_CODES} screens of this network wait to be paired"
             raise Refusal(ErrorCode.RATE_LIMITED, text, retry_after=ends[0] - now)
         if network not in self._known:
-            self._add_of_stranger(now)
+            self._add_of_unknown(now)
         self._ends[network] = [*ends, now + self._lifetime]
         self._ends.move_to_end(network)
         if len(self._ends) > MAX_NAMES:
             self._ends.popitem(last=False)
 
-    def _add_of_stranger(self, now: float) -> None:
-        ends = self._strangers_ends
+    def _add_of_unknown(self, now: float) -> None:
+        ends = self._unknown_ends
         while ends and ends[0] <= now:
             ends.popleft()
-        if len(ends) >= MAX_STRANGERS_CODES:
+        if len(ends) >= MAX_UNKNOWN_CODES:
             text = "many screens wait to be paired; sign in with a name at a page of this network, and try again"
             raise Refusal(ErrorCode.RATE_LIMITED, text, retry_after=ends[0] - now)
         ends.append(now + self._lifetime)

@@ -14,7 +14,7 @@ from callcenter_ws.cli.target import CommandFailed, target_of, tenant_of
 from callcenter_ws.events.principal import Role
 
 ROLES = [role for role in PAGE_ROLES if role is not Role.ADMIN]
-"""What a screen can be: everybody can reach its keyboard."""
+"""The roles of a screen: not ``admin``, because anyone who passes by may reach its keyboard."""
 
 
 def add(commands: Commands) -> None:

@@ -214,5 +214,5 @@ def _start(row: Answer, show_offset: bool) -> str:
 
 
 def _number(value: float | None, unit: str) -> str:
-    # Half up, as the demo's page and the figures themselves are rounded: 81.25 is 81.3.
+    # Half up, as the figures themselves are rounded: 81.25 is 81.3.
     return "-" if value is None else f"{floor(value * 10 + 0.5) / 10:.1f}{unit}"

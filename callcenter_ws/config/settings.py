@@ -34,7 +34,7 @@ class WebSettings(Section, frozen=True):
         allowed_origins: the origins whose pages may connect and read HTTP responses, as ``https://host[:port]`` or
             ``https://*.domain``, in lower case and without default ports, as browsers send them; those of apps, as
             ``capacitor://localhost``, exactly.
-        demo: serve the demo page at ``/``.
+        demo: serve the pages for people, also without ``pages``; ``--demo`` sets it.
         pages: serve the pages for people: signing in, the wallboard and the live view.
         embedders: exact origins of the sites that may show the pages in a frame, and give them a token.
         metrics_listen: the endpoint of a listener for ``/metrics`` only; None: it is served on ``listen``.

@@ -37,7 +37,7 @@ DEMO_TENANT = TenantSettings(
 
 
 def page_url(settings: Settings) -> str:
-    """Return the URL of the demo page for a browser on this machine, such as ``http://127.0.0.1:8080/``.
+    """Return the URL of the demo's pages for a browser on this machine, such as ``http://127.0.0.1:8080/``.
 
     Raises:
         DemoUnavailable: no browser can reach the listeners.
@@ -69,7 +69,7 @@ def page_hosts(url: str) -> frozenset[str]:
 def demo_settings(settings: Settings, state: DemoState) -> Settings:
     """Return ``settings`` with what the demo needs.
 
-    The demo page may connect, tokens are signed with the development secret, the simulator sends over a unix socket,
+    The demo's pages may connect, tokens are signed with the development secret, the simulator sends over a unix socket,
     visitors of the demo's tenant need no token, and events and the control socket are in the demo's folder. The gateway
     derives the statistics of the demo's tenant, and raises alerts.
     """

@@ -120,7 +120,7 @@ def assemble(
 
     Args:
         handoff: what a worker received from its supervisor; None in a gateway of one process.
-        demo: whom a click signs in; None: nobody.
+        demo: whom a click signs in; None without the demo.
 
     Raises:
         OSError, ValueError: a file that the settings name cannot be used.

@@ -38,7 +38,7 @@ class GatewayService(MultiService):
     """A gateway.
 
     Args:
-        demo: whom a click signs in at the pages; None: nobody.
+        demo: whom a click signs in at the pages; None without the demo.
         handoff: what a worker received from its supervisor; None in a gateway of one process.
 
     Attributes:

@@ -84,7 +84,7 @@ class SessionResource(JsonNotFound):
 
     Args:
         proxies: the trusted proxies, which say what the browser has asked.
-        demo: whom a click signs in; None: nobody.
+        demo: whom a click signs in; None without the demo.
     """
 
     def __init__(self, accounts: Accounts, proxies: TrustedProxies, demo: DemoSignIn | None) -> None:
@@ -194,7 +194,7 @@ class SessionResource(JsonNotFound):
 
 
 class AboutResource(JsonResource):
-    """``GET /pages/about``: what the pages need to know before anybody has signed in."""
+    """``GET /pages/about``: what the pages need before a user has signed in."""
 
     def __init__(self, accounts: Accounts, options: PageOptions, demo: DemoSignIn | None) -> None:
         super().__init__(get=self._get)

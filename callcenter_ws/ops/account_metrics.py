@@ -12,7 +12,7 @@ OUTCOMES = ("ok", "wrong_password", "rate_limited", "paired", "ended")
 
 
 class AccountMetrics:
-    """Reads how often signing in ended how."""
+    """Reads how many attempts to sign in had each outcome."""
 
     def __init__(self, outcomes: Mapping[str, int]) -> None:
         self._outcomes = outcomes

@@ -28,5 +28,5 @@ def frame_headers(embedders: Collection[str] = ()) -> dict[str, str]:
     """
     ancestors = " ".join(embedders) or "'none'"
     headers = {"Content-Security-Policy": f"{_DIRECTIVES}; frame-ancestors {ancestors}"}
-    # Old browsers that do not know frame-ancestors cannot be told several origins.
+    # For old browsers without frame-ancestors; the header cannot name several origins.
     return headers if embedders else {**headers, "X-Frame-Options": "DENY"}

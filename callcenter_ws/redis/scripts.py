@@ -85,7 +85,7 @@ ACCOUNT_SAVE_USER = _script("account_save_user", "account_keys")
 ACCOUNT_REMOVE_USER = _script("account_remove_user", "account_keys")
 ACCOUNT_SAVE_SESSION = _script("account_save_session", "account_keys")
 ACCOUNT_END_SESSIONS = _script("account_end_sessions", "account_keys")
-ACCOUNT_SAVE_WAITING = _script("account_save_waiting", "account_keys")
+ACCOUNT_SAVE_PAIRING = _script("account_save_pairing", "account_keys")
 ACCOUNT_APPROVE = _script("account_approve", "account_keys")
 ACCOUNT_CLAIM = _script("account_claim", "account_keys")
 
@@ -95,6 +95,6 @@ ALL = (
     *(PRESENCE_UPDATE, PRESENCE_REMOVE_NODE, OFFLINE_DUE, OFFLINE_ANNOUNCE, USER_LOCATIONS),
     *(SOURCE_CLAIM, SOURCE_RELEASE, SOURCE_HELLO, SOURCE_RENEW, SOURCE_END, SOURCE_FORGET),
     *(ACCOUNT_SAVE_USER, ACCOUNT_REMOVE_USER, ACCOUNT_SAVE_SESSION, ACCOUNT_END_SESSIONS),
-    *(ACCOUNT_SAVE_WAITING, ACCOUNT_APPROVE, ACCOUNT_CLAIM),
+    *(ACCOUNT_SAVE_PAIRING, ACCOUNT_APPROVE, ACCOUNT_CLAIM),
     *(LEASE, NODE_DEAD, CONTROL_ADD, REVOCATIONS_RESTORE, REVOCATIONS_EXPIRE),
 )

@@ -28,7 +28,7 @@ class Credential(StrEnum):
     """The argument of AMP's ``Authenticate``, unless it is a signed token."""
 
     PASSWORD = "password"  # noqa: S105 - no secret: the name of a kind
-    """The password of a person, or the wish of a screen to be paired."""
+    """The password of a person, or a request for a pairing code."""
 
 
 class Overdrawn(StrEnum):

@@ -17,7 +17,7 @@ from callcenter_ws.auth.passwords import hash_password
 from callcenter_ws.auth.sign_in_tries import (
     MAX_NAMES,
     MAX_OPEN_CODES,
-    MAX_STRANGERS_CODES,
+    MAX_UNKNOWN_CODES,
     KnownNetworks,
     OpenCodes,
     SignInTries,
@@ -115,11 +115,11 @@ def test_passwords_of_a_name_are_tried_a_limited_number_of_times(world: AccountW
     assert world.sign_in()
 
 
-def test_a_stranger_locks_nobody_out_of_a_network_that_is_known(world: AccountWorld) -> None:
+def test_an_unknown_network_locks_no_user_out_of_a_known_one(world: AccountWorld) -> None:
     world.add_user()
     world.rules.failed_per_name = 3
     world.sign_in(network="office")
-    # A stranger may have any number of networks.
+    # An attacker may have any number of networks.
     for number in range(3):
         assert code_of(world.accounts.sign_in("anna", "wrong password", f"n{number}")) is ErrorCode.WRONG_PASSWORD
     assert code_of(world.accounts.sign_in("anna", PASSWORD, "n3")) is ErrorCode.RATE_LIMITED
@@ -479,11 +479,11 @@ def test_names_that_are_remembered_are_bounded() -> None:
     assert "network 10" in known
 
 
-def test_strangers_do_not_keep_known_networks_from_pairing() -> None:
+def test_unknown_networks_do_not_keep_known_ones_from_pairing() -> None:
     clock, known = FakeClock(), KnownNetworks()
     codes = OpenCodes(clock.monotonic, 600, known)
     known.add("office")
-    for number in range(MAX_STRANGERS_CODES):
+    for number in range(MAX_UNKNOWN_CODES):
         codes.add(f"network {number}")
     with pytest.raises(Refusal) as refused:
         codes.add("another")
@@ -491,4 +491,4 @@ def test_strangers_do_not_keep_known_networks_from_pairing() -> None:
     codes.add("office")
     clock.advance(600)
     codes.add("another")
-    assert len(codes._strangers_ends) == 1
+    assert len(codes._unknown_ends) == 1

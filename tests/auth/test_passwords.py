@@ -154,7 +154,7 @@ def test_no_network_takes_all_places(record: str) -> None:
     assert done == ["a True", "a True", "b True", "c True", "a True"]
 
 
-def test_strangers_give_way_to_networks_that_are_known(record: str) -> None:
+def test_unknown_networks_give_way_to_known_ones(record: str) -> None:
     thread, done = Thread(), list[str]()
     checks = PasswordChecks(thread, max_waiting=3, log2_n=COST)
     for network in "abcd":
@@ -175,7 +175,7 @@ def test_strangers_give_way_to_networks_that_are_known(record: str) -> None:
     assert not checks._waiting
 
 
-def test_a_known_network_is_next_after_each_stranger(record: str) -> None:
+def test_a_known_network_is_next_after_each_unknown_one(record: str) -> None:
     thread, done = Thread(), list[str]()
     checks = PasswordChecks(thread, log2_n=COST)
     for network in "abcde":

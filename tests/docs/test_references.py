@@ -56,7 +56,10 @@ def test_named_files_exist(page: Path) -> None:
 GENERATED = {"daemon.py", "monday.toml"}
 """Files that the reader creates."""
 
-SERVED = {"/client/", "/client/callcenter-ws-client.js", "/client/callcenter-ws-embed.js"}
+SERVED = {
+    *("/client/", "/client/callcenter-ws-client.js", "/client/callcenter-ws-embed.js"),
+    *("/pages/", "/schemas/", "/session/"),
+}
 """Paths of URLs."""
 
 OF_ASTERISK = {"manager.conf", "manager_custom.conf", "queues.conf", "extensions.conf", "pjsip.conf"}

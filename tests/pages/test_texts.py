@@ -19,7 +19,7 @@ COMPOSED = (
     "login.error.",
     "live.family.",
     "live.status.",
-    "live.told.",
+    "live.announced.",
     "live.rebuilt.",
     "event.",
     "state.",

@@ -19,9 +19,9 @@ from callcenter_ws.redis.scripts import (
     ACCOUNT_CLAIM,
     ACCOUNT_END_SESSIONS,
     ACCOUNT_REMOVE_USER,
+    ACCOUNT_SAVE_PAIRING,
     ACCOUNT_SAVE_SESSION,
     ACCOUNT_SAVE_USER,
-    ACCOUNT_SAVE_WAITING,
     Script,
 )
 from callcenter_ws.runtime.json import encode_json
@@ -138,7 +138,7 @@ class RedisAccounts:
     async def save_pairing(self, record: PairingRecord, now: float) -> bool:
         """Add a screen that waits."""
         times, most = (self._time(record.expires_at), self._time(now)), account_table.MAX_PAIRINGS
-        return bool(await self._run(ACCOUNT_SAVE_WAITING, record.code, record.poll, *times, most, record.network))
+        return bool(await self._run(ACCOUNT_SAVE_PAIRING, record.code, record.poll, *times, most, record.network))
 
     async def approve_pairing(self, code: str, grant: Grant, now: float) -> str | None:
         """Record what a screen is granted; return its network."""

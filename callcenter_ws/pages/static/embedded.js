@@ -48,7 +48,7 @@ function listen(callback, signal) {
  * @param {string[]} origins those of `web.embedders`
  * @param {string} reason
  * @param {AbortSignal} [signal]
- * @returns {Promise<string>} rejects with `TokenRefused` if nobody is signed in at the site
+ * @returns {Promise<string>} rejects with `TokenRefused` if no one is signed in at the site
  */
 export function tokenOfSite(origins, reason, signal) {
   listed = possible(origins);

@@ -9,7 +9,7 @@ const MAX_WAIT_SECONDS = 60;
 const FINAL = new Set(["signed_out", "needs_https", "signing_in_off"]);
 
 /**
- * Tells the pages of other tabs that somebody has signed out. A page in a frame has no session, and its browser may refuse
+ * For telling pages in other tabs that the user has signed out. A page in a frame has no session, and its browser may refuse
  * it a channel.
  */
 const channel = embedder() ? null : new BroadcastChannel("callcenter-ws pages");
@@ -57,7 +57,7 @@ export async function ask(method, path, body, signal) {
 /** @type {Promise<{version: string, signing_in: boolean, demo: string[], embedders: string[]}> | null} */
 let asked = null;
 
-/** Return what the gateway says to pages before anybody has signed in. It is asked again if that has failed. */
+/** Return what pages need before a user has signed in (`GET /pages/about`). After a failure the next call asks again. */
 export function about() {
   asked ??= ask("GET", "/pages/about").catch((error) => {
     asked = null;
@@ -100,7 +100,7 @@ export async function session(signal) {
  * Return a fresh token, of the session or of the site that shows this page in a frame.
  *
  * @param {{reason?: "connect" | "expiring" | "retry", signal?: AbortSignal}} [request]
- * @returns {Promise<string>} rejects with `TokenRefused` if somebody has to sign in
+ * @returns {Promise<string>} rejects with `TokenRefused` if no one is signed in
  */
 export async function token({ reason = "connect", signal } = {}) {
   if (embedder()) return tokenOfSite((await about()).embedders, reason, signal);
@@ -113,7 +113,7 @@ export async function token({ reason = "connect", signal } = {}) {
 }
 
 /**
- * Return a client of the gateway that has served this page. If it stops because nobody is signed in, the browser goes to
+ * Return a client of the gateway that has served this page. If it stops because no one is signed in, the browser goes to
  * the page where people sign in; in a frame, the page says that the user is signed out.
  *
  * @param {{events?: string[], queues?: string[], heartbeat?: {idleMs: number, answerMs: number}}} [options]
@@ -139,7 +139,7 @@ async function leave() {
   }
 }
 
-/** Have somebody sign in, and come back to this page. */
+/** Go to the page where people sign in, which comes back to this one. */
 export function signIn() {
   location.replace(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
 }

@@ -56,10 +56,10 @@ function statusText() {
   return text(state === "offline" && retry_at !== null ? "live.status.offline.retry" : `live.status.${state}`, values);
 }
 
-/** What a screen reader says: the times, which tick, are left out. */
+/** Return what a screen reader says: the state without the times, which change each second. */
 function announced() {
   const { state, reason } = client.status;
-  return hasText(`live.told.${state}`) ? text(`live.told.${state}`) : (reason?.text ?? text("live.status.connecting"));
+  return hasText(`live.announced.${state}`) ? text(`live.announced.${state}`) : (reason?.text ?? text("live.status.connecting"));
 }
 
 const head = () => html`
@@ -188,13 +188,13 @@ function control(type, words, kind) {
   draw();
 }
 
-let told = "";
+let last = "";
 
 client.on("status", ({ state, reason }) => {
-  const words = hasText(`live.told.${state}`) ? text(`live.told.${state}`) : (reason?.text ?? "");
+  const words = hasText(`live.announced.${state}`) ? text(`live.announced.${state}`) : (reason?.text ?? "");
   // Each failed try would be a line otherwise.
-  if (`${state} ${words}` !== told && state !== "connecting") control(state, words, state === "stopped" ? "problem" : "control");
-  told = `${state} ${words}`;
+  if (`${state} ${words}` !== last && state !== "connecting") control(state, words, state === "stopped" ? "problem" : "control");
+  last = `${state} ${words}`;
 });
 client.on("event", (message) => {
   lines.event(message);

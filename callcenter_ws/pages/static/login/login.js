@@ -6,7 +6,7 @@ import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 
 const PAGES = ["/wallboard", "/live"];
 /** Where the browser may be sent after signing in. */
-const NEXT = new Set([...PAGES, "/desk", "/supervisor"]);
+const NEXT = new Set(PAGES);
 const ROLES = ["supervisor", "agent", "wallboard"];
 const BUSY_SECONDS = 5;
 
@@ -145,7 +145,7 @@ async function signIn(event) {
         if (error instanceof SessionRefused && error.code === "wrong_password") password()?.select();
         return;
       }
-      // Many people sign in at this moment; each gets a turn.
+      // Many people are signing in: the gateway checks their passwords in turn.
       show({ problem: problemOf(error) });
       await wait(error.retryAfter || BUSY_SECONDS);
     }
@@ -221,7 +221,7 @@ async function begin() {
     try {
       state.demo = (await about()).demo;
       const user = await session();
-      // Whoever opens this page without being sent to it may want to sign out.
+      // A user who opens this page without being sent to it may want to sign out.
       return next() ? goOn(user) : show({ view: "signed_in", user, problem: "" });
     } catch (error) {
       if (error instanceof SessionRefused && error.code === "signed_out") break;

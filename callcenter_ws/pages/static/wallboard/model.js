@@ -273,7 +273,7 @@ function stateOf(status, now, zone) {
 function itemsOf(store, now, zone, messages, queues) {
   const down = store.sources().filter((/** @type {any} */ { up }) => !up);
   const names = new Set(down.map((/** @type {any} */ { name }) => name));
-  // That a source is down is told with the sources.
+  // A source that is down has an item of its own.
   const alerts = store.alerts().filter((/** @type {any} */ { source, queue }) =>
     source ? !names.has(source) : !queues.length || !queue || queues.includes(queue),
   );

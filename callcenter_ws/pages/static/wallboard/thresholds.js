@@ -44,7 +44,8 @@ export function severity(figure, value, queue, thresholds) {
 }
 
 /**
- * Nobody staffed while calls wait is a breach, nobody available a warning. An empty queue at night is neither.
+ * Return the severity of the agents: calls that wait with no agent staffed are a breach, with none available a warning. A
+ * queue without calls and agents, as at night, has none.
  * @param {any} queue
  * @returns {Severity}
  */
