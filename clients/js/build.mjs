@@ -7,6 +7,8 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { minify } from "terser";
+import ts from "typescript";
+import { INTERNAL } from "./internal.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const served = join(here, "../../callcenter_ws/pages/static");
@@ -14,17 +16,6 @@ const check = process.argv.includes("--check");
 const version = JSON.parse(readFileSync(join(here, "package.json"), "utf8")).version;
 /** @type {Map<string, string | Uint8Array>} */
 const files = new Map();
-
-/**
- * Members that only the client's own modules use: they get short names. None of them may be part of a message of the gateway,
- * of a message between tabs (whose pages may be of two versions), of an object of the browser, or of what a page uses.
- */
-const INTERNAL = `
-  acks after answered ask begin cancel clearTimeout clock emit emitter entities env extended flush forget hear host isAnonymous
-  isCatchingUp isIncomplete isOpen isSilent isVisible lane lead leader limit limited live loaded mayReplace notBefore notifier
-  options pause post rebuild receive received receiver release renew report requests restart resume resumed revisionOf roundTrip
-  sample sent serverTime setTimeout start stop stream take takeOver tell tick timers tried tries viewer wait wake wall
-`;
 
 /** @param {string} name */
 async function bundle(name) {
@@ -40,7 +31,7 @@ async function bundle(name) {
     target: ["chrome85", "firefox90", "safari15.4"],
     // Chrome 85 fails only where arguments of an optional call are spread, which these sources do not do.
     supported: { "optional-chain": true },
-    mangleProps: name === "index" ? new RegExp(`^(${INTERNAL.trim().split(/\s+/).join("|")})$`) : undefined,
+    mangleProps: name === "index" ? new RegExp(`^(${INTERNAL.join("|")})$`) : undefined,
     banner: { js: `/* callcenter-ws ${version}, MIT */` },
     metafile: true,
     write: false,
@@ -55,13 +46,20 @@ async function bundle(name) {
   return Buffer.from(code ?? "");
 }
 
+/** Return declarations without the members that are marked as internal: tsc removes them from TypeScript only. @param {string} text */
+function published(text) {
+  const members = ts.createSourceFile("types.d.ts", text, ts.ScriptTarget.Latest, true).statements.flatMap((node) => (ts.isClassDeclaration(node) ? [...node.members] : []));
+  const internal = members.filter((member) => ts.getJSDocTags(member).some(({ tagName }) => tagName.text === "internal"));
+  return internal.reduceRight((kept, { pos, end }) => kept.slice(0, pos) + kept.slice(end), text);
+}
+
 function types() {
   const folder = mkdtempSync(join(here, "types-"));
   try {
     const tsc = join(here, "node_modules/typescript/bin/tsc");
     const options = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", folder];
     execFileSync(process.execPath, [tsc, "-p", here, ...options], { stdio: "inherit" });
-    for (const name of readdirSync(folder)) files.set(join(here, "types", name), readFileSync(join(folder, name)));
+    for (const name of readdirSync(folder)) files.set(join(here, "types", name), published(readFileSync(join(folder, name), "utf8")));
   } finally {
     rmSync(folder, { recursive: true });
   }

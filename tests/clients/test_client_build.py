@@ -22,6 +22,22 @@ MAX_BYTES = {BUNDLE: 15_000, EMBED: 1_500}
 
 TIMEOUT_SECONDS = 300
 
+SAME_QUEUES = """
+import assert from "node:assert";
+const today = { offered: 9, answered: 7, abandoned: 2, service_level: 80 };
+const payload = { queue: "sales", today, last_30m: { service_level: 75 } };
+const figure = { type: "queue.stats", tenant_id: "acme", timestamp: "2026-11-30T00:00:00.000Z", payload };
+const queues = [];
+for (const path of ["./src/index.js", "./dist/callcenter-ws-client.js"]) {
+  const { Store } = await import(path);
+  const store = new Store({ now: () => 0 });
+  store.load({ epoch: "e", seq: 1, events: [], figures: [figure] });
+  queues.push(store.queues());
+}
+assert.strictEqual(queues[0][0].answered_today, 7);
+assert.deepStrictEqual(queues[1], queues[0]);
+"""
+
 has_tools = pytest.mark.skipif(
     shutil.which("node") is None or not (CLIENT / "node_modules/typescript").exists(),
     reason="node is not installed, or `npm ci` was not run in clients/js",
@@ -85,3 +101,14 @@ def test_the_built_files_are_those_of_the_sources() -> None:
 @has_tools
 def test_the_parts_that_need_no_browser() -> None:
     node("--test", "test/")
+
+
+@has_tools
+def test_no_short_name_of_the_bundle_is_used_elsewhere() -> None:
+    """Nothing that the gateway, another tab, the browser or a page knows by name has another one in the bundle."""
+    node(str(Path(__file__).with_name("internal_names.mjs")))
+
+
+@has_tools
+def test_the_bundle_reads_figures_as_the_sources_do() -> None:
+    node("--input-type=module", "-e", SAME_QUEUES)

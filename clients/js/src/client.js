@@ -53,7 +53,12 @@ export class Client {
   #listening = new AbortController();
   #stopped = false;
 
-  /** @param {string} url @param {Options} [options] @param {import("./env.js").Env} [env] for tests */
+  /**
+   * @overload
+   * @param {string} url
+   * @param {Options} [options]
+   */
+  /** @param {string} url @param {Options} [options] @param {import("./env.js").Env} [env] for the tests of this package */
   constructor(url, options = {}, env = environment()) {
     if (!options.token && !options.anonymous) throw new TypeError("token: a function is needed, unless anonymous is true");
     this.#env = env;

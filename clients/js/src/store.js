@@ -37,7 +37,7 @@ export class Store {
   seq = 0;
   /** Grows with each change. */
   revision = 0;
-  /** Whether only a snapshot has what came before: a chat was transferred to the user. */
+  /** Whether only a snapshot has what came before: a chat was transferred to the user. @internal */
   isIncomplete = false;
   // Ordered by last change, the oldest first: entities that expire, and those that do not.
   /** @type {Map<string, Entity>} */
@@ -68,9 +68,17 @@ export class Store {
   #presence = new View(this, ["presence"], presence);
 
   /**
-   * `now` is the gateway's clock, in Unix ms. `viewer` is the user, with the `policy` of `welcome`.
-   * @param {{chatMessages?: number, now?: () => number, viewer?: () => Viewer | null}} [options]
+   * `now` is the gateway's clock, in Unix ms.
+   * @overload
+   * @param {{chatMessages?: number, now?: () => number}} [options]
    */
+  /**
+   * `viewer` is the user, with the `policy` of `welcome`.
+   * @internal
+   * @overload
+   * @param {{chatMessages?: number, now?: () => number, viewer: () => Viewer | null}} options
+   */
+  /** @param {{chatMessages?: number, now?: () => number, viewer?: () => Viewer | null}} [options] */
   constructor({ chatMessages = 200, now = Date.now, viewer = () => null } = {}) {
     this.#chatMessages = chatMessages;
     this.#now = now;
@@ -282,13 +290,14 @@ export class Store {
     return this.#presence.get(id);
   }
 
-  /** For views: the revision of the last change of a kind of entities or figures. @param {string} kind */
+  /** For views: the revision of the last change of a kind of entities or figures. @internal @param {string} kind */
   revisionOf(kind) {
     return this.#revisions.get(kind) ?? 0;
   }
 
   /**
    * For views: the entities of a kind, not to be changed.
+   * @internal
    * @param {string} kind
    * @returns {readonly Entity[]}
    */

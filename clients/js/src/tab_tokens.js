@@ -73,7 +73,7 @@ export function tabTokensOf(env, own, post) {
         next(() => own(reason));
       }),
     /** Take the answer of another tab. @param {{n: number, token?: string, refused?: string, failed?: string}} message */
-    answered({ n, token, refused, failed }) {
+    hear({ n, token, refused, failed }) {
       const question = questions.get(n);
       questions.delete(n);
       if (token) question?.resolve(token);

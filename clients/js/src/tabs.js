@@ -197,7 +197,7 @@ export class Tabs {
     else if (LEADING.includes(type)) this.#hearLeader(message);
     else if (this.#role?.leads) {
       this.#role.hear(message);
-      if (type === "token") this.#tokens.answered(message);
+      if (type === "token") this.#tokens.hear(message);
     }
   }
 

@@ -7,8 +7,12 @@
  */
 export function connect(url: string, options?: Options): Client;
 export class Client {
-    /** @param {string} url @param {Options} [options] @param {import("./env.js").Env} [env] for tests */
-    constructor(url: string, options?: Options, env?: import("./env.js").Env);
+    /**
+     * @overload
+     * @param {string} url
+     * @param {Options} [options]
+     */
+    constructor(url: string, options?: import("./types.js").Options | undefined);
     /** @type {Store} */
     store: Store;
     /** @returns {Status} */

@@ -1,21 +1,19 @@
 export function keyOf(kind: string, ...id: (string | number)[]): string;
 export class Store {
     /**
-     * `now` is the gateway's clock, in Unix ms. `viewer` is the user, with the `policy` of `welcome`.
-     * @param {{chatMessages?: number, now?: () => number, viewer?: () => Viewer | null}} [options]
+     * `now` is the gateway's clock, in Unix ms.
+     * @overload
+     * @param {{chatMessages?: number, now?: () => number}} [options]
      */
-    constructor({ chatMessages, now, viewer }?: {
+    constructor(options?: {
         chatMessages?: number;
         now?: () => number;
-        viewer?: () => Viewer | null;
-    });
+    } | undefined);
     /** @type {string | null} */
     epoch: string | null;
     seq: number;
     /** Grows with each change. */
     revision: number;
-    /** Whether only a snapshot has what came before: a chat was transferred to the user. */
-    isIncomplete: boolean;
     /**
      * Update the state with the next event of the stream; return the keys of the entities that changed.
      *
@@ -78,14 +76,6 @@ export class Store {
     sources(): readonly import("./views.js").Source[];
     /** @param {string | number} id a user who is online */
     presence(id: string | number): import("./views.js").Presence | undefined;
-    /** For views: the revision of the last change of a kind of entities or figures. @param {string} kind */
-    revisionOf(kind: string): number;
-    /**
-     * For views: the entities of a kind, not to be changed.
-     * @param {string} kind
-     * @returns {readonly Entity[]}
-     */
-    entities(kind: string): readonly Entity[];
     #private;
 }
 export type Effect = import("./slots.js").Effect;

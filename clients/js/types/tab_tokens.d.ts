@@ -14,7 +14,7 @@ export function tabTokensOf(env: import("./env.js").Env, own: (reason: TokenReas
      */
     token: (reason: TokenReason, tabs: string[]) => Promise<string | null>;
     /** Take the answer of another tab. @param {{n: number, token?: string, refused?: string, failed?: string}} message */
-    answered({ n, token, refused, failed }: {
+    hear({ n, token, refused, failed }: {
         n: number;
         token?: string;
         refused?: string;

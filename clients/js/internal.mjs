@@ -1,0 +1,11 @@
+/**
+ * Members that only the client's own modules use: the bundle has short names for them. None of them may be part of a message
+ * of the gateway, of a message between tabs (whose pages may be of two versions), of an object of the browser, or of what a
+ * page uses: a test finds out (tests/clients/internal_names.mjs).
+ */
+export const INTERNAL = `
+  acks after ask base begin cancel clearTimeout clock emit emitter entities env extended flush forget hear host isAnonymous
+  isCatchingUp isIncomplete isOpen isSilent isVisible lane lead leader limit limited live loaded mayReplace notBefore notifier
+  options pause post rebuild receive received release renew report requests restart resume resumed revisionOf roundTrip sample
+  sent serverTime setTimeout start stop stream take takeOver tell tick timers tried tries viewer wait wake wall
+`.trim().split(/\s+/);
