@@ -1,8 +1,9 @@
 """Cross-origin requests (https://fetch.spec.whatwg.org/#http-cors-protocol) to the resources that a desk asks.
 
 The pages of ``web.allowed_origins`` may read the responses, errors included. They authenticate by ``Authorization``:
-credentials of the browser are never allowed. Only the files of the browser client, which are public, are open to every
-origin: so the client is loaded, and can say that the origin of the page is not listed.
+credentials of the browser are never allowed. The files of the browser client, which are public, and the refusals at the
+addresses of WebSockets are open to every origin: so the client is loaded, and can say that the origin of the page is
+not listed, which browsers hide.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ PREFLIGHT_SECONDS = 600
 
 _PATHS = (b"/ws/", b"/schemas")
 _PUBLIC_FILES = b"/client/"
-_WEBSOCKETS = b"/ws"
+_WEBSOCKETS = (b"/ws", b"/ws/", b"/ws/public", b"/ws/public/")
 _NO_PATHS = (b"/ws/public",)
 _VARY = {"Vary": "Origin"}
 _ALLOWED_HEADERS = "Authorization, Content-Type, If-None-Match"
@@ -36,7 +37,7 @@ class CorsPolicy:
 
     def covers(self, path: bytes) -> bool:
         """Return whether pages of other sites may read the responses to requests for ``path`` at all."""
-        return path == _WEBSOCKETS or (path.startswith(_PATHS) and not path.startswith(_NO_PATHS))
+        return path.startswith(_PATHS) and not path.startswith(_NO_PATHS)
 
     def headers(self, path: bytes, origin: str | None) -> Mapping[str, str]:
         """Return the headers of every response to a request for ``path``, whatever its status.
@@ -44,7 +45,7 @@ class CorsPolicy:
         Args:
             origin: the value of ``Origin``; None if there is none.
         """
-        if path.startswith(_PUBLIC_FILES):
+        if path.startswith(_PUBLIC_FILES) or path in _WEBSOCKETS:
             return {"Access-Control-Allow-Origin": "*"}
         if not self.covers(path):
             return {}

@@ -120,11 +120,17 @@ class WebSocketEndpoint(Resource):
         Raises:
             Refusal: the connection and all counts are unchanged.
         """
-        handshake = read_handshake(head, self.token_sources)
+        check_origin = partial(self._check_origin, head, host, transport)
+        try:
+            handshake = read_handshake(head, self.token_sources)
+        except Refusal as refusal:
+            if refusal.code is ErrorCode.UPGRADE_REQUIRED:
+                # A browser hides from a page why its handshake was refused. It may read the answer to a plain request.
+                for origin in header_values(head, b"origin"):
+                    check_origin(origin)
+            raise
         if handshake.origin is not None:
-            is_own = partial(self._is_own_origin, head, host, transport)
-            origin = self._context.authenticator.check_origin(self._endpoint, handshake.origin, is_own)
-            handshake = handshake._replace(origin=origin)
+            handshake = handshake._replace(origin=check_origin(handshake.origin))
         ip = self._client_ip(head, host)
         result = self._counted_result(handshake, ip, network_of(ip))
         protocol = self._factory.build()
@@ -136,6 +142,12 @@ class WebSocketEndpoint(Resource):
             self._context.peer_limits.log.failure("unhandled error in opening a WebSocket for {ip}", Failure(), ip=ip)
             if protocol.transport is not None:
                 protocol.transport.abortConnection()
+
+    def _check_origin(
+        self, head: RequestHead, host: str | None, transport: TwistedTransport, origin: str
+    ) -> str | None:
+        is_own = partial(self._is_own_origin, head, host, transport)
+        return self._context.authenticator.check_origin(self._endpoint, origin, is_own)
 
     def _is_own_origin(self, head: RequestHead, host: str | None, transport: TwistedTransport, origin: str) -> bool:
         """Return whether the site that the client has connected to is that of ``origin``, behind proxies too."""

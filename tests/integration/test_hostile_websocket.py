@@ -218,7 +218,7 @@ def test_a_refused_handshake_gets_an_http_response_only(gateway: Any) -> None:
         (b"GET /ws HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
         (b"GET /ws HTTP/2.0\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", 400),
         (b"POST /ws HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405),
-        (b"GET /ws HTTP/1.1\r\nHost: x\r\nOrigin: \xff\xfe\r\n\r\n", 426),
+        (b"GET /ws HTTP/1.1\r\nHost: x\r\nOrigin: \xff\xfe\r\n\r\n", 403),
         (b"GET /ws/%2e%2e/secret HTTP/1.1\r\nHost: x\r\n\r\n", 404),
     ],
     ids=["many headers", "no colon", "HTTP/2.0", "POST", "not ASCII", "path"],

@@ -174,6 +174,7 @@ def test_a_refusal_does_not_contain_the_token() -> None:
         (request("/ws?seq=x&epoch=e"), 400, ("content-type", "application/json")),
         (request(), 401, ("www-authenticate", 'Bearer error="invalid_token"')),
         (request(Origin="https://evil.example"), 403, ("content-type", "application/json")),
+        (request(Origin="https://evil.example", drop=("Upgrade",)), 403, ("content-type", "application/json")),
         (request("/ws/nothing"), 404, ("content-type", "application/json")),
     ],
 )

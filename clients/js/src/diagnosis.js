@@ -3,7 +3,7 @@
 import { reasonOf } from "./status.js";
 
 /**
- * Find out whether the gateway refuses pages of this site.
+ * Find out whether the gateway refuses pages of this site: it says so in the answer to a request that is no handshake.
  *
  * @param {string} url the address of the gateway
  * @param {import("./env.js").Env} env
@@ -11,10 +11,12 @@ import { reasonOf } from "./status.js";
  */
 export async function originRefused(url, env) {
   const address = url.replace(/^ws/, "http").replace(/\?.*/, "");
-  const answers = (/** @type {object} */ options) =>
-    env.fetch(address, { cache: "no-store", credentials: "omit", ...options }).then(() => true, () => false);
-  if (!(await answers({ mode: "no-cors" })) || (await answers({}))) return null;
-  const origin = env.base ? new URL(env.base).origin : "the page's origin";
-  const text = `the gateway answers, but refuses pages of this site: list ${origin} in web.allowed_origins`;
-  return reasonOf("origin_refused", text);
+  try {
+    const answer = await env.fetch(address, { cache: "no-store", credentials: "omit" });
+    if (answer.status !== 403) return null;
+    const { error } = await answer.json();
+    return reasonOf("origin_refused", `the gateway refuses pages of this site: ${error.message}`);
+  } catch {
+    return null; // nothing answers, or a proxy alone
+  }
 }

@@ -313,7 +313,8 @@ test("an expired token is replaced at once, but not in a circle", async () => {
 
 test("a gateway that refuses pages of this site is named", async () => {
   const world = new World();
-  world.fetches = (_, { mode }) => mode === "no-cors";
+  const message = "the Origin https://desk.example is not listed in web.allowed_origins";
+  world.fetches = () => ({ status: 403, json: async () => ({ error: { code: "forbidden", message } }) });
   const { client, told } = world.client();
   for (let times = 0; times < 3; times += 1) {
     await settle();
@@ -324,7 +325,7 @@ test("a gateway that refuses pages of this site is named", async () => {
   const reasons = told.status.map(({ reason }) => reason?.code);
   assert.ok(reasons.includes("origin_refused"), String(reasons));
   const { text } = told.status.find(({ reason }) => reason?.code === "origin_refused").reason;
-  assert.equal(text, "the gateway answers, but refuses pages of this site: list https://desk.example in web.allowed_origins");
+  assert.equal(text, `the gateway refuses pages of this site: ${message}`);
   assert.equal(world.fetched[0][0], "https://gateway.example/ws");
   await world.pass(client.status.retry_at - client.now());
   world.socket.end(1006);
@@ -336,15 +337,19 @@ test("a gateway that refuses pages of this site is named", async () => {
 });
 
 test("a gateway that does not answer is not accused of refusing", async () => {
-  const world = new World();
-  world.fetches = () => false;
-  const { told } = world.client();
-  for (let times = 0; times < 4; times += 1) {
-    await settle();
-    world.socket.end(1006);
-    await world.pass(20000);
+  const html = () => Promise.reject(new SyntaxError("Unexpected token '<'"));
+  for (const answer of [null, { status: 426 }, { status: 502 }, { status: 403, json: html }, { status: 403, json: async () => ({}) }]) {
+    const world = new World();
+    world.fetches = () => answer;
+    const { told } = world.client();
+    for (let times = 0; times < 4; times += 1) {
+      await settle();
+      world.socket.end(1006);
+      await world.pass(20000);
+    }
+    assert.ok(!told.status.some(({ reason }) => reason?.code === "origin_refused"), JSON.stringify(answer));
+    assert.ok(world.fetched.length > 0);
   }
-  assert.ok(!told.status.some(({ reason }) => reason?.code === "origin_refused"));
 });
 
 test("a message that cannot be read ends the connection", async () => {

@@ -17,7 +17,7 @@ export class World {
   randomly = 0.5;
   sockets = [];
   fetched = [];
-  fetches = () => true;
+  fetches = () => ({ status: 426 });
   reported = [];
   visible = true;
   page = new EventTarget();
@@ -27,8 +27,9 @@ export class World {
     WebSocket: this.#socketClass(),
     fetch: async (url, options) => {
       this.fetched.push([url, options]);
-      if (!this.fetches(url, options)) throw new TypeError("Failed to fetch");
-      return {};
+      const answer = this.fetches(url, options);
+      if (!answer) throw new TypeError("Failed to fetch");
+      return answer;
     },
     now: () => this.time,
     wall: () => this.epoch + this.time,

@@ -1,5 +1,5 @@
 /**
- * Find out whether the gateway refuses pages of this site.
+ * Find out whether the gateway refuses pages of this site: it says so in the answer to a request that is no handshake.
  *
  * @param {string} url the address of the gateway
  * @param {import("./env.js").Env} env
