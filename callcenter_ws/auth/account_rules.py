@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from callcenter_ws.auth.page_tokens import PAGE_ROLES
 from callcenter_ws.auth.passwords import is_password_record
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.identifiers import identifier_problem
+from callcenter_ws.events.identifiers import MAX_ID_LENGTH, identifier_problem
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.interfaces import UserRecord
 
 MAX_CLAIM_BYTES = 5_000
 """Bytes of the claims that an operator chooses: they are in each token, which has at most ``jws.MAX_TOKEN_BYTES``."""
+
+MAX_NAME_CHARACTERS = 4 * MAX_ID_LENGTH
+"""Characters of a name as it was typed."""
 
 
 def digest_of(secret: str) -> str:
@@ -29,7 +32,9 @@ def normal_name(name: str) -> str:
     Raises:
         Refusal: ``invalid_message`` for what no user can have as name.
     """
-    normal = unicodedata.normalize("NFC", name).strip()
+    # Before it is normalized, which takes the square of the length. A letter with accents is a few characters.
+    too_long = len(name) > MAX_NAME_CHARACTERS
+    normal = name if too_long else unicodedata.normalize("NFC", name).strip()
     if problem := identifier_problem(normal):
         raise _invalid("name", problem)
     return normal

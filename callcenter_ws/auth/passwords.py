@@ -58,11 +58,11 @@ class _Parts(NamedTuple):
 
 def password_problem(name: str, password: str) -> str | None:
     """Return why a password cannot be used for a user, as a readable text without it; None if it can."""
+    if _is_too_long(password):
+        return f"a password has at most {MAX_PASSWORD_BYTES} bytes"
     text = _normal(password)
     if len(text) < MIN_PASSWORD_CHARACTERS:
         return f"a password has at least {MIN_PASSWORD_CHARACTERS} characters"
-    if len(_bytes(text)) > MAX_PASSWORD_BYTES:
-        return f"a password has at most {MAX_PASSWORD_BYTES} bytes"
     if _normal(name).casefold() in text.casefold() and len(text) - len(name) < MIN_PASSWORD_CHARACTERS // 2:
         return "a password is not the name of the user"
     return None
@@ -82,7 +82,7 @@ def hash_password(password: str, *, log2_n: int = _LOG2_N) -> str:
 def matches(password: str, record: str) -> bool:
     """Return whether a record is that of a password. Blocks for the time of a guess."""
     parts = _parse(record)
-    if parts is None or len(_bytes(_normal(password))) > MAX_PASSWORD_BYTES:
+    if parts is None or _is_too_long(password):
         return False
     return hmac.compare_digest(_scrypt(password, parts), parts.hash)
 
@@ -232,6 +232,11 @@ def _scrypt(password: str, parts: _Parts) -> bytes:
 def _normal(text: str) -> str:
     """Return a text in one spelling: keyboards send the same letter as one character, or as two."""
     return unicodedata.normalize("NFC", text)
+
+
+def _is_too_long(password: str) -> bool:
+    # By its characters first: to normalize takes the square of the length, and no other thread runs meanwhile.
+    return len(password) > MAX_PASSWORD_BYTES or len(_bytes(_normal(password))) > MAX_PASSWORD_BYTES
 
 
 def _bytes(text: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,6 +97,16 @@ def test_a_name_may_be_typed_in_two_ways(world: AccountWorld) -> None:
     world.add_user("J\u00f6rg")
     assert world.sign_in(" Jo\u0308rg ").session.name == "J\u00f6rg"
     assert code_of(world.accounts.sign_in("a\nb", PASSWORD, "a")) is ErrorCode.INVALID_MESSAGE
+
+
+def test_a_long_name_is_refused_before_it_is_normalized(world: AccountWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes the square of its length."""
+
+    def fail(*_: object) -> str:
+        raise AssertionError("not to be called")
+
+    monkeypatch.setattr("callcenter_ws.auth.account_rules.unicodedata", SimpleNamespace(normalize=fail))
+    assert code_of(world.accounts.sign_in("\u0301\u0316" * 600, PASSWORD, "a")) is ErrorCode.INVALID_MESSAGE
 
 
 def test_passwords_of_a_name_are_tried_a_limited_number_of_times(world: AccountWorld) -> None:

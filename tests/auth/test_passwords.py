@@ -39,6 +39,18 @@ def test_a_record_is_that_of_its_password_only(record: str) -> None:
     assert RIGHT not in record
 
 
+def test_a_long_password_is_refused_before_it_is_normalized(record: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes the square of its length, in a call that keeps the events of the call center waiting."""
+    monkeypatch.setattr("callcenter_ws.auth.passwords._normal", fail)
+    long = "\u0301\u0316" * 600
+    assert not matches(long, record)
+    assert password_problem("anna", long) == "a password has at most 1024 bytes"
+
+
+def fail(*_: object) -> str:
+    raise AssertionError("not to be called")
+
+
 def test_equal_passwords_have_different_records(record: str) -> None:
     assert hash_password(RIGHT, log2_n=COST) != record
 

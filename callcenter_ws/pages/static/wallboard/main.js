@@ -20,7 +20,7 @@ const name = new URLSearchParams(location.search).get("board");
 
 /** What the address says goes before what the gateway says. @param {any} given */
 function settingsOf(given) {
-  const settings = complete({ ...given, ...ofFragment(location.hash) }, (figure) => figure in FIGURES);
+  const settings = complete({ ...given, ...ofFragment(location.hash) }, (figure) => Object.keys(FIGURES).includes(figure));
   document.documentElement.dataset.theme = settings.theme;
   return settings;
 }

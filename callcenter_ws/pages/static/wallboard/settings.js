@@ -65,7 +65,7 @@ export function ofFragment(fragment) {
   const given = {};
   for (const [name, value] of new URLSearchParams(fragment.replace(/^#/, ""))) {
     if (name === "queues" || name === "figures") given[name] = value.split(",").filter((one) => one !== "");
-    else if (name in DEFAULTS && !["name", "thresholds", "note"].includes(name)) given[name] = value;
+    else if (Object.keys(DEFAULTS).includes(name) && !["name", "thresholds", "note"].includes(name)) given[name] = value;
   }
   return given;
 }
