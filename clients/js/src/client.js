@@ -21,7 +21,7 @@ import { Tabs } from "./tabs.js";
 /** @typedef {import("./types.js").Status} Status */
 
 const TYPING_MS = 1000;
-/** Names of sessions of which is known when typing was told last. */
+/** Chats of which the time of the last notice about typing is remembered. */
 const MAX_TYPING = 100;
 
 export class Client {
@@ -46,8 +46,8 @@ export class Client {
   #status = null;
   /** @type {number | null} */
   #asOf = null;
-  /** The status that was told last. */
-  #told = "";
+  /** The status that was reported last, as JSON. */
+  #reported = "";
   /** @type {Map<string, number>} */
   #typed = new Map();
   #listening = new AbortController();
@@ -167,7 +167,7 @@ export class Client {
   }
 
   /**
-   * Tell that the user writes, or ceased to; at most once a second, and not at all without a connection.
+   * Report that the user is typing, or has stopped; at most once a second, and not at all without a connection.
    *
    * @param {string} sessionId
    * @param {boolean} isTyping
@@ -192,7 +192,7 @@ export class Client {
     return this.request("alert.ack", note ? { alert_id: alertId, note } : { alert_id: alertId }, { retry: true });
   }
 
-  /** Have the state sent again; resolves when the store holds it. @returns {Promise<void>} */
+  /** Request the state again; the promise is resolved when the store holds it. @returns {Promise<void>} */
   async refresh() {
     await this.request("snapshot", {}, { retry: true, timeoutMs: CHAT_TIMEOUT_MS });
   }
@@ -264,11 +264,11 @@ export class Client {
     this.#tell();
   }
 
-  /** Tell of the status if more than `as_of` has changed. */
+  /** Report the status if more than `as_of` has changed. */
   #tell() {
-    const told = JSON.stringify({ ...this.status, as_of: 0 });
-    if (told === this.#told) return;
-    this.#told = told;
+    const reported = JSON.stringify({ ...this.status, as_of: 0 });
+    if (reported === this.#reported) return;
+    this.#reported = reported;
     this.#emitter.emit("status", this.status);
   }
 
@@ -307,7 +307,7 @@ export class Client {
 
   // ---- The page ----
 
-  /** Let go of the socket: the page goes away, and perhaps comes back with all that it holds. */
+  /** Close the socket: the browser freezes or leaves the page, and may resume it later. */
   #pause() {
     this.#acks.flush();
     this.#link?.stop(null);

@@ -13,7 +13,7 @@ export class ServerClock {
   #offset = null;
 
   /**
-   * Note a time that the gateway told.
+   * Note a time that the gateway sent.
    *
    * @param {string} serverTime RFC 3339
    * @param {number} wall `Date.now()` at reception

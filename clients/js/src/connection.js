@@ -14,7 +14,7 @@ import { TokenRefused } from "./tokens.js";
 /** @typedef {import("./types.js").LinkOptions} LinkOptions */
 /** @typedef {import("./types.js").LinkStatus} LinkStatus */
 /** @typedef {import("./types.js").Message} Message */
-/** @typedef {import("./types.js").Patience} Patience */
+/** @typedef {import("./types.js").HeartbeatLimits} HeartbeatLimits */
 /** @typedef {import("./types.js").Reason} Reason */
 
 const SUBPROTOCOL = "callcenter.v1";
@@ -102,7 +102,7 @@ export class Connection {
     this.#liveness?.tick();
   }
 
-  /** Let the line be watched more closely. @param {Patience} limits */
+  /** Shorten the limits of the heartbeat. @param {HeartbeatLimits} limits */
   limit(limits) {
     this.#options.heartbeat = {
       idleMs: Math.min(limits.idleMs, this.#options.heartbeat.idleMs),
@@ -120,7 +120,7 @@ export class Connection {
     }
   }
 
-  /** Close for good. @param {Reason | null} reason without one, `status` is not told: another tab goes on */
+  /** Close for good. @param {Reason | null} reason without one, no status is reported: another tab goes on */
   stop(reason) {
     this.#generation += 1;
     this.#connecting = false;
@@ -143,7 +143,7 @@ export class Connection {
       if (generation !== this.#generation) return;
       this.#connecting = false;
       if (error instanceof TokenRefused) this.stop(signedOut(error.message));
-      // The connection of a node that is stopping may still live.
+      // The connection to a node that is stopping may still be open.
       else if (!this.#socket) this.#retry(reasonOf("no_token", messageOf(error)));
       else this.#retryDrained();
       return;
@@ -343,7 +343,7 @@ export class Connection {
   }
 
   /**
-   * Let go of the socket and of its timers.
+   * Close the socket and cancel its timers.
    *
    * @param {number | null} code with which to close it; null: it is closed
    * @param {boolean} [drained] keep the time at which to connect to another node
@@ -367,7 +367,7 @@ export class Connection {
   }
 
   /**
-   * Have a message received that the gateway would send if it knew.
+   * Pass on a message as if the gateway had sent it.
    *
    * @param {string} type
    * @param {object} payload

@@ -1,4 +1,4 @@
-/** Why no attempt to connect succeeds, which a browser does not tell. */
+/** Finds out why no attempt to connect succeeds: a browser does not say. */
 
 import { reasonOf } from "./status.js";
 

@@ -1,10 +1,10 @@
-/** What the other tabs do: they go by what the leading one passes on, and notice when it is silent. */
+/** The part of a tab that does not lead: receives what the leading tab passes on, and detects when it is silent. */
 
 import { Heartbeat } from "./heartbeat.js";
 
 /** A leader that is silent for 4 s is asked, after 7 s stale, and after 10 s replaced. */
 const SILENCE = { idleMs: 4000, answerMs: 3000 };
-/** The leader forgets a tab of which it hears nothing for 5 minutes. */
+/** The leader forgets a tab from which no message has come for 5 minutes. */
 const REMIND_MS = 60000;
 
 /** @param {import("./types.js").Tab} tab */
@@ -75,15 +75,15 @@ export function followerOf(tab) {
       tab.post("send", { message });
       return true;
     },
-    /** Have the line asked, too. */
+    /** Have the leader check its connection, too. */
     probe: () => ask(true),
-    /** The leader hears of the network itself, and waits for a moment. */
+    /** Ask only: the leader gets the same event, and connects after a moment. */
     online: () => ask(),
     /** Look at the time; return whether the leader is to be replaced. */
     tick() {
       const what = silence.tick(env.now(), env.wall());
       if (!what) {
-        // A leader that has much to say is not asked because of its silence, and would forget this tab.
+        // A leader that is never silent is not asked because of silence, and would forget this tab.
         if (env.now() - askedAt > REMIND_MS) ask();
         return false;
       }
@@ -95,10 +95,10 @@ export function followerOf(tab) {
       else silence = listen();
       return what === "dead";
     },
-    /** Note that another tab leads: its frames are numbered anew, and what it sent before is not known. */
+    /** Note that another tab leads: its frames have numbers of their own, and what it sent before is not known. */
     begin() {
       last = null;
-      // It learns of this tab.
+      // So that it knows this tab.
       ask();
     },
     /** Take a message of the leader. @param {any} message */

@@ -1,9 +1,9 @@
 /** Decides from silence whether a connection is dead. It has no timer and no socket: times are passed in. */
 
 const TICK_MS = 1000;
-/** A tick that is late by this much is a waking: the tab was throttled, or the computer slept. */
+/** A tick that is late by this much is a wake-up: the tab was throttled, or the computer slept. */
 const LATE_MS = 5000;
-/** How long after a waking an answer may take. */
+/** How long an answer may take after a wake-up. */
 const WAKE_ANSWER_MS = 5000;
 
 export class Heartbeat {
@@ -13,7 +13,7 @@ export class Heartbeat {
   #heard;
   /** When the unanswered ping was sent. @type {number | null} */
   #asked = null;
-  /** "idle": the first ping after silence; "second": the ping of a stale line; "wake": a ping after a waking. */
+  /** "idle": the first ping after silence; "second": the ping of a stale line; "wake": a ping after a wake-up. */
   #why = "idle";
   #tick;
   #wall;
@@ -31,7 +31,7 @@ export class Heartbeat {
   }
 
   /**
-   * Shorten the limits; a visible tab with short ones keeps a leader alert that has long ones.
+   * Shorten the limits; those of a visible tab hold also for a leader with longer ones.
    *
    * @param {{idleMs: number, answerMs: number}} limits
    */
@@ -51,18 +51,18 @@ export class Heartbeat {
    *
    * @param {number} now monotonic milliseconds; it may stand still while the computer sleeps
    * @param {number} wall Unix milliseconds; it may jump
-   * @param {number} [patience] by how much to wait longer for answers
+   * @param {number} [factor] by which to wait longer for answers
    * @returns {"ping" | "stale" | "dead" | null} "ping": send one; "stale": say so and send one; "dead": abandon the socket
    */
-  tick(now, wall, patience = 1) {
+  tick(now, wall, factor = 1) {
     const late = Math.max(now - this.#tick, wall - this.#wall) - TICK_MS > LATE_MS;
     this.#tick = now;
     this.#wall = wall;
-    // The silence before a waking proves nothing: answers that came meanwhile are handled after this call. A ping that was
-    // sent at the waking before is different: a throttled tab wakes once a minute, and handles messages in between.
+    // The silence before a wake-up proves nothing: answers that came meanwhile are handled after this call. A ping that was
+    // sent at the wake-up before is different: a throttled tab wakes once a minute, and handles messages in between.
     if (late && !(this.#why === "wake" && this.#asked !== null)) return this.#ask("wake", now);
     if (this.#asked === null) return now - this.#heard >= this.#idleMs ? this.#ask("idle", now) : null;
-    if (now - this.#asked < (this.#why === "wake" ? WAKE_ANSWER_MS : this.#answerMs) * patience) return null;
+    if (now - this.#asked < (this.#why === "wake" ? WAKE_ANSWER_MS : this.#answerMs) * factor) return null;
     if (this.#why !== "idle") return "dead";
     this.#ask("second", now);
     return "stale";

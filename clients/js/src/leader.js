@@ -1,8 +1,8 @@
-/** What the leading tab does: it has the connection, and passes on what it receives. */
+/** The part of the leading tab: has the connection, and passes on what it receives. */
 
 import { Connection } from "./connection.js";
 
-/** A token that was fetched to learn whose it is serves for the first connection, if that follows soon. */
+/** A token that was fetched to find out whose it is serves for the first connection, if that follows soon. */
 const FRESH_MS = 5000;
 const FORGET_TAB_MS = 300000;
 
@@ -23,7 +23,7 @@ export function leaderOf(tab, tokens, first) {
 
   const here = () => tab.post("here", { at: host.position(), frame, status: tab.status });
 
-  /** Tell how many tabs share the connection. */
+  /** Report how many tabs share the connection. */
   const share = () => {
     const shared = tabs.size + 1;
     host.shared(true, shared);
@@ -80,7 +80,7 @@ export function leaderOf(tab, tokens, first) {
       share();
       connection.start();
     },
-    /** Let go of the connection without a word: another tab leads, or this one is closed. */
+    /** Close the connection without a status: another tab leads, or this one is closed. */
     stop() {
       stopped = true;
       connection.stop(null);

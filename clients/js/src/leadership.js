@@ -1,7 +1,7 @@
-/** Which tab leads: the one that holds a lock of the browser. */
+/** Decides which tab leads: the one that holds a lock of the browser. */
 
 const LAST_QUESTION_MS = 1000;
-/** After the end of a session the lock is kept for a moment, so that no other tab connects before it hears of it. */
+/** After the end of a session the lock is kept for a moment, so that no other tab connects before the message about it has come. */
 const RELEASE_MS = 1000;
 
 /** @typedef {ReturnType<typeof leadershipOf>} Leadership */
@@ -15,7 +15,7 @@ const RELEASE_MS = 1000;
 export function leadershipOf(env, name, tab) {
   /** Ends the wait for the lock. @type {AbortController | null} */
   let waiting = null;
-  /** Lets go of the lock. @type {(() => void) | null} */
+  /** Releases the lock. @type {(() => void) | null} */
   let held = null;
   let closed = false;
 
@@ -42,7 +42,7 @@ export function leadershipOf(env, name, tab) {
     }
   };
 
-  /** Let go of the lock. */
+  /** Release the lock. */
   const release = () => {
     held?.();
     held = null;
@@ -50,7 +50,7 @@ export function leadershipOf(env, name, tab) {
 
   return {
     release,
-    /** Wait for the lock; whoever leads has it. */
+    /** Wait for the lock, which the leading tab has. */
     wait() {
       waiting = new AbortController();
       lock({ signal: waiting.signal });
@@ -68,7 +68,7 @@ export function leadershipOf(env, name, tab) {
         await pause();
       });
     },
-    /** Neither lead nor wait any more. @param {boolean} later whether to let go of the lock after a moment */
+    /** Neither lead nor wait any more. @param {boolean} later whether to release the lock after a moment */
     close(later) {
       closed = true;
       waiting?.abort();

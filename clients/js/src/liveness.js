@@ -2,15 +2,15 @@
 
 import { Heartbeat } from "./heartbeat.js";
 
-/** @typedef {import("./types.js").Patience} Patience */
+/** @typedef {import("./types.js").HeartbeatLimits} HeartbeatLimits */
 /** @typedef {ReturnType<typeof livenessOf>} Liveness */
 
 const TICK_MS = 1000;
-/** By how much an answer may take longer while the client catches up: none can overtake a large snapshot on a slow line. */
-const CATCHING_UP_PATIENCE = 6;
+/** By which factor an answer may take longer while the client catches up: none can overtake a large snapshot on a slow line. */
+const CATCHING_UP_FACTOR = 6;
 
 /**
- * @param {Patience} limits
+ * @param {HeartbeatLimits} limits
  * @param {import("./env.js").Env} env
  * @param {{timers: import("./timers.js").Timers, send: (frame: object) => void, stale: () => void, dead: () => void,
  *   isCatchingUp: () => boolean}} link
@@ -31,7 +31,7 @@ export function livenessOf(limits, env, { timers, send, stale, dead, isCatchingU
     if (what === "stale") stale();
   };
 
-  const tick = () => act(heartbeat.tick(env.now(), env.wall(), isCatchingUp() ? CATCHING_UP_PATIENCE : 1));
+  const tick = () => act(heartbeat.tick(env.now(), env.wall(), isCatchingUp() ? CATCHING_UP_FACTOR : 1));
 
   const tickLater = () =>
     timers.after("tick", TICK_MS, () => {
@@ -47,7 +47,7 @@ export function livenessOf(limits, env, { timers, send, stale, dead, isCatchingU
     received: () => heartbeat.received(env.now()),
     /** Ask now. */
     probe: () => act(heartbeat.wake(env.now())),
-    /** @param {Patience} limits */
+    /** @param {HeartbeatLimits} limits */
     limit: (limits) => heartbeat.limit(limits),
     /** Return how long the answer to the last ping took; null: this answers another one. @param {string} id @returns {number | null} */
     roundTrip: (id) => (id === idOf() ? env.now() - pingedAt : null),

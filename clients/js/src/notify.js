@@ -6,7 +6,7 @@ export class Emitter {
   #callbacks = new Map();
   #failed;
 
-  /** @param {(error: unknown) => void} failed is told of what a callback throws. */
+  /** @param {(error: unknown) => void} failed is called with what a callback throws */
   constructor(failed) {
     this.#failed = failed;
   }
@@ -77,7 +77,7 @@ function schedule(flush) {
   const frame = requestAnimationFrame(run);
 }
 
-/** Collects changes and tells of them once a frame; runs selectors and tells of those that changed. */
+/** Collects changes and reports them once a frame; runs selectors and reports those that changed. */
 export class Notifier {
   /** @type {Set<string>} */
   #keys = new Set();
@@ -101,7 +101,7 @@ export class Notifier {
   }
 
   /**
-   * Tell of these keys in the next frame. With `always`, selectors run even if there are none.
+   * Report these keys in the next frame. With `always`, selectors run even if there are none.
    * @param {Iterable<string>} keys
    * @param {boolean} [always]
    */
@@ -113,7 +113,7 @@ export class Notifier {
     this.#schedule(() => this.flush());
   }
 
-  /** Tell of what was collected. */
+  /** Report what was collected. */
   flush() {
     this.#isScheduled = this.#isRebuilt = false;
     const keys = this.#keys;

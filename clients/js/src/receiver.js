@@ -1,4 +1,4 @@
-/** What becomes of a message: the state changes, the page is told, and requests are answered. */
+/** Handles a message: updates the state, reports to the page, and settles requests. */
 
 import { Stream } from "./stream.js";
 
@@ -80,7 +80,7 @@ export class Receiver {
     this.stream.done(message);
   }
 
-  /** Tell of a message for this user, and have it acknowledged. @param {Message} message @param {boolean} tell */
+  /** Report a message for this user, and have it acknowledged. @param {Message} message @param {boolean} tell */
   #tellOwn(message, tell) {
     const { acks, emitter, leads, options } = this.#client;
     const acknowledge = () => acks.add(/** @type {string} */ (message.id));
@@ -122,7 +122,7 @@ export class Receiver {
     if (session_token) this.#client.emitter.emit("session", { session_id, session_token });
   }
 
-  /** @param {any} snapshot @param {boolean} isQuiet whether it need not be told that nothing has changed */
+  /** @param {any} snapshot @param {boolean} isQuiet whether to report nothing if nothing has changed */
   #load(snapshot, isQuiet) {
     this.#isAsked = false;
     const changed = this.#client.store.load(snapshot);

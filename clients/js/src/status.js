@@ -1,4 +1,4 @@
-/** The state of a connection, and the reasons that are told to a person. */
+/** The state of a connection, and the reasons for it as texts for a person. */
 
 import { CLOSE_NAMES } from "./closes.js";
 

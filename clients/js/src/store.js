@@ -132,7 +132,7 @@ export class Store {
     const key = keyOf(message.type, ...fields.map((field) => message.payload[field] ?? ""));
     const known = this.#figures.get(key);
     if (known && this.#isOlder(message.payload, known.payload)) return null;
-    // The gateway does not tell of figures that it has forgotten.
+    // The gateway does not report which figures it has removed.
     if (this.#figures.size >= MAX_SLOTS) this.#figures.delete(/** @type {string} */ (this.#figures.keys().next().value));
     this.#figures.set(key, message);
     this.#note(new Set([key]));

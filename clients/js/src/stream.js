@@ -1,13 +1,13 @@
 /**
  * The order of a stream: where the client is in it, what is a duplicate, and why its state was rebuilt. It sends nothing.
  *
- * The promise: each event once, in order, or word that the state was rebuilt or that messages were lost.
+ * The promise: each event once, in order, or a report that the state was rebuilt or that messages were lost.
  */
 
-/** @typedef {{epoch: string, seq: number}} Position */
+/** @typedef {import("./types.js").Position} Position */
 /** @typedef {Message & {seq: number, id: string}} Event */
-/** @typedef {import("./types.js").Message & {in_reply_to?: any}} Message */
-/** @typedef {{reason: "start" | "reset" | "gap" | "refresh" | "taken_over", detail?: string}} Rebuilt */
+/** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./types.js").Rebuilt} Rebuilt */
 
 /** As many ids of messages for this user are remembered, to recognize those that the mailbox sends again. */
 const MAX_IDS = 2000;
@@ -21,7 +21,8 @@ export class Stream {
   #ids = new Set();
 
   /**
-   * Return what to do with an event: whether the store takes it, and whether the page is told. Then call `done`.
+   * Return what to do with an event: whether the store applies it, and whether it is reported to the page (`tell`). Then call
+   * `done`.
    *
    * @param {Message} message
    * @returns {{apply: boolean, tell: boolean}}
@@ -34,7 +35,7 @@ export class Stream {
     return { apply: isNew, tell: isNew && !(user !== undefined && this.#ids.has(id)) };
   }
 
-  /** Note that an event was applied and told. @param {Message} message */
+  /** Note that an event was applied and reported. @param {Message} message */
   done(message) {
     const { seq, id, user_id: user, offline, redelivered } = /** @type {Event} */ (message);
     if (user !== undefined) this.#remember(id);
@@ -67,7 +68,7 @@ export class Stream {
    * @param {Rebuilt} why
    */
   rebuild(why) {
-    // A state that was never loaded is not rebuilt: the page is told its start, whatever happened before.
+    // A state that was never loaded is not rebuilt: `start` is reported, whatever happened before.
     if (this.#why.reason !== "start") this.#why = why;
     this.position = null;
   }

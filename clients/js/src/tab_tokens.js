@@ -98,8 +98,8 @@ export function tabTokensOf(env, own, post) {
 class NoAnswer extends Error {}
 
 /**
- * Return the error of a round in which no tab had a token. The user is signed out only if all that answer say so; who does
- * not answer says neither.
+ * Return the error of a round in which no tab had a token. The user is signed out only if all that answer say so; a tab
+ * without an answer counts for neither.
  *
  * @param {Error[]} errors
  */

@@ -57,7 +57,7 @@ export class Tabs {
     this.#tokens = tabTokensOf(env, host.token, (type, content) => this.post(type, content));
   }
 
-  /** Learn whose token the page has, and join the tabs that have the same. */
+  /** Find out whose token the page has, and join the tabs that have the same. */
   async start() {
     this.#timers.cancel("again");
     if (this.#stopped) return;
@@ -109,7 +109,7 @@ export class Tabs {
     this.#end(reason);
   }
 
-  /** Leave the other tabs. @param {Reason | null} reason without one, the status is not told */
+  /** Leave the other tabs. @param {Reason | null} reason without one, no status is reported */
   stop(reason) {
     this.#leave(false);
     if (reason) this.tell({ ...this.status, state: "stopped", since: this.host.serverTime(), retry_at: null, reason });
@@ -169,7 +169,7 @@ export class Tabs {
     this.#role.start();
   }
 
-  /** Go by what another tab passes on, and wait for the lock. */
+  /** Receive what another tab passes on, and wait for the lock. */
   #follow() {
     this.#role?.stop();
     this.#leadership?.release();

@@ -10,7 +10,8 @@
 /** @typedef {{code: number | string, name: string, text: string}} Reason `text` is for a person */
 /** @typedef {{reason: "start" | "reset" | "gap" | "refresh" | "taken_over", detail?: string}} Rebuilt */
 /** @typedef {"connect" | "expiring" | "retry"} TokenReason */
-/** @typedef {{idleMs: number, answerMs: number}} Patience after how much silence to ask, and how long an answer may take */
+/** @typedef {{idleMs: number, answerMs: number}} HeartbeatLimits the silence after
+ * which to ask, and how long an answer may take */
 /**
  * Times are those of the gateway's clock, in Unix milliseconds.
  * @typedef {{state: "connecting" | "catching_up" | "live" | "stale" | "offline" | "stopped", since: number,
@@ -23,7 +24,7 @@
  */
 /**
  * @typedef {{url: string, tenant?: string, events?: string[], queues?: string[], acknowledge: "auto" | "manual" | false,
- *   heartbeat: Patience}} LinkOptions
+ *   heartbeat: HeartbeatLimits}} LinkOptions
  */
 /**
  * What a connection uses of the client.
@@ -43,12 +44,12 @@
  * @property {"auto" | "manual" | false} [acknowledge] how messages for the user are acknowledged; "auto"
  * @property {boolean} [tabs] whether tabs share a socket; true
  * @property {boolean} [anonymous] connect without a token, as the visitor of a site
- * @property {Patience} [heartbeat] after how much silence a ping is sent; how long its answer may take
+ * @property {HeartbeatLimits} [heartbeat] after how much silence a ping is sent; how long its answer may take
  * @property {number} [chatMessages] messages that are kept of each chat; 200
  * @property {(level: string, text: string, fields?: object) => void} [log]
  */
 /**
- * What `on` tells, by name.
+ * What `on` reports, by name.
  * @typedef {object} Names
  * @property {Status} status
  * @property {EventMessage} event

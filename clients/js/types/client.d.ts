@@ -81,7 +81,7 @@ export class Client {
         duplicate: boolean;
     }>;
     /**
-     * Tell that the user writes, or ceased to; at most once a second, and not at all without a connection.
+     * Report that the user is typing, or has stopped; at most once a second, and not at all without a connection.
      *
      * @param {string} sessionId
      * @param {boolean} isTyping
@@ -95,7 +95,7 @@ export class Client {
      * @returns {Promise<Record<string, unknown>>}
      */
     acknowledgeAlert(alertId: string, note?: string): Promise<Record<string, unknown>>;
-    /** Have the state sent again; resolves when the store holds it. @returns {Promise<void>} */
+    /** Request the state again; the promise is resolved when the store holds it. @returns {Promise<void>} */
     refresh(): Promise<void>;
     /** Find out whether the connection is alive, and make one now if there is none. */
     probe(): void;

@@ -2,7 +2,7 @@ export class ServerClock {
     /** Milliseconds to add to `Date.now()`. */
     skew: number;
     /**
-     * Note a time that the gateway told.
+     * Note a time that the gateway sent.
      *
      * @param {string} serverTime RFC 3339
      * @param {number} wall `Date.now()` at reception

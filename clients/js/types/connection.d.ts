@@ -16,11 +16,11 @@ export class Connection {
     probe(): void;
     /** Look at the time. Timers of hidden tabs are late: whatever else happens may call this, too. */
     tick(): void;
-    /** Let the line be watched more closely. @param {Patience} limits */
-    limit(limits: Patience): void;
+    /** Shorten the limits of the heartbeat. @param {HeartbeatLimits} limits */
+    limit(limits: HeartbeatLimits): void;
     /** Connect after a short random time: the network is back. */
     online(): void;
-    /** Close for good. @param {Reason | null} reason without one, `status` is not told: another tab goes on */
+    /** Close for good. @param {Reason | null} reason without one, no status is reported: another tab goes on */
     stop(reason: Reason | null): void;
     #private;
 }
@@ -28,5 +28,5 @@ export type Host = import("./types.js").Host;
 export type LinkOptions = import("./types.js").LinkOptions;
 export type LinkStatus = import("./types.js").LinkStatus;
 export type Message = import("./types.js").Message;
-export type Patience = import("./types.js").Patience;
+export type HeartbeatLimits = import("./types.js").HeartbeatLimits;
 export type Reason = import("./types.js").Reason;

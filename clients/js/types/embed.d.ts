@@ -6,7 +6,7 @@
  * @param {object} options
  * @param {string} options.origin the origin of the gateway, exactly: `https://gateway.example`
  * @param {(request: {reason: string, signal: AbortSignal}) => string | Promise<string>} options.token returns a token for
- *   the user who is signed in at the site. Throw `TokenRefused` if nobody is; after any other error the page asks again.
+ *   the user who is signed in at the site. Throw `TokenRefused` if no one is; after any other error the page asks again.
  * @param {AbortSignal} [options.signal] ends it
  * @returns {{signOut(): void, close(): void}} `signOut` closes the connection of the page, in all tabs, and removes from it
  *   what it shows; load the frame again after signing in. `close` stops handing out tokens.

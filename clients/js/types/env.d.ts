@@ -3,14 +3,14 @@
  * @typedef {{WebSocket: any, fetch: any, now: () => number, wall: () => number, random: () => number,
  *   setTimeout: (callback: () => void, ms: number) => any, clearTimeout: (timer: any) => void,
  *   report: (error: unknown) => void, page: EventTarget | null, isVisible: () => boolean, locks: any, BroadcastChannel: any, base: string | undefined}} Env
- * `page` hears `online`, `visibilitychange` and the like; null outside a browser.
+ * `page` is the target of `online`, `visibilitychange` and the like; null outside a browser.
  */
 /** @returns {Env} */
 export function environment(): Env;
 /** Return a random identifier. `crypto.randomUUID` exists in secure contexts only. @returns {string} */
 export function randomId(): string;
 /**
- * `page` hears `online`, `visibilitychange` and the like; null outside a browser.
+ * `page` is the target of `online`, `visibilitychange` and the like; null outside a browser.
  */
 export type Env = {
     WebSocket: any;

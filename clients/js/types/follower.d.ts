@@ -9,13 +9,13 @@ export function followerOf(tab: import("./types.js").Tab): {
     ask: (probe?: boolean) => void;
     /** @param {object} message */
     send(message: object): boolean;
-    /** Have the line asked, too. */
+    /** Have the leader check its connection, too. */
     probe: () => void;
-    /** The leader hears of the network itself, and waits for a moment. */
+    /** Ask only: the leader gets the same event, and connects after a moment. */
     online: () => void;
     /** Look at the time; return whether the leader is to be replaced. */
     tick(): boolean;
-    /** Note that another tab leads: its frames are numbered anew, and what it sent before is not known. */
+    /** Note that another tab leads: its frames have numbers of their own, and what it sent before is not known. */
     begin(): void;
     /** Take a message of the leader. @param {any} message */
     hear(message: any): void;

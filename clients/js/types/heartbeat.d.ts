@@ -9,7 +9,7 @@ export class Heartbeat {
         answerMs: number;
     }, now: number, wall: number);
     /**
-     * Shorten the limits; a visible tab with short ones keeps a leader alert that has long ones.
+     * Shorten the limits; those of a visible tab hold also for a leader with longer ones.
      *
      * @param {{idleMs: number, answerMs: number}} limits
      */
@@ -24,10 +24,10 @@ export class Heartbeat {
      *
      * @param {number} now monotonic milliseconds; it may stand still while the computer sleeps
      * @param {number} wall Unix milliseconds; it may jump
-     * @param {number} [patience] by how much to wait longer for answers
+     * @param {number} [factor] by which to wait longer for answers
      * @returns {"ping" | "stale" | "dead" | null} "ping": send one; "stale": say so and send one; "dead": abandon the socket
      */
-    tick(now: number, wall: number, patience?: number): "ping" | "stale" | "dead" | null;
+    tick(now: number, wall: number, factor?: number): "ping" | "stale" | "dead" | null;
     /**
      * Ask whether the line is alive: the page became visible, or the network changed.
      *

@@ -10,7 +10,7 @@ export function leaderOf(tab: import("./types.js").Tab, tokens: import("./tab_to
     leads: boolean;
     isSilent: () => boolean;
     start(): void;
-    /** Let go of the connection without a word: another tab leads, or this one is closed. */
+    /** Close the connection without a status: another tab leads, or this one is closed. */
     stop(): void;
     /** @param {object} message */
     send: (message: object) => boolean;

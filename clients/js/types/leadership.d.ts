@@ -12,11 +12,11 @@ export function leadershipOf(env: import("./env.js").Env, name: string, tab: {
     mayReplace: () => boolean;
 }): {
     release: () => void;
-    /** Wait for the lock; whoever leads has it. */
+    /** Wait for the lock, which the leading tab has. */
     wait(): void;
     /** Take the place of a leader that does not answer, unless another tab does so or it answers at last. */
     replace(): void;
-    /** Neither lead nor wait any more. @param {boolean} later whether to let go of the lock after a moment */
+    /** Neither lead nor wait any more. @param {boolean} later whether to release the lock after a moment */
     close(later: boolean): void;
 };
 export type Leadership = ReturnType<typeof leadershipOf>;

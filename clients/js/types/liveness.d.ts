@@ -1,10 +1,10 @@
 /**
- * @param {Patience} limits
+ * @param {HeartbeatLimits} limits
  * @param {import("./env.js").Env} env
  * @param {{timers: import("./timers.js").Timers, send: (frame: object) => void, stale: () => void, dead: () => void,
  *   isCatchingUp: () => boolean}} link
  */
-export function livenessOf(limits: Patience, env: import("./env.js").Env, { timers, send, stale, dead, isCatchingUp }: {
+export function livenessOf(limits: HeartbeatLimits, env: import("./env.js").Env, { timers, send, stale, dead, isCatchingUp }: {
     timers: import("./timers.js").Timers;
     send: (frame: object) => void;
     stale: () => void;
@@ -17,10 +17,10 @@ export function livenessOf(limits: Patience, env: import("./env.js").Env, { time
     received: () => void;
     /** Ask now. */
     probe: () => void;
-    /** @param {Patience} limits */
-    limit: (limits: Patience) => void;
+    /** @param {HeartbeatLimits} limits */
+    limit: (limits: HeartbeatLimits) => void;
     /** Return how long the answer to the last ping took; null: this answers another one. @param {string} id @returns {number | null} */
     roundTrip: (id: string) => number | null;
 };
-export type Patience = import("./types.js").Patience;
+export type HeartbeatLimits = import("./types.js").HeartbeatLimits;
 export type Liveness = ReturnType<typeof livenessOf>;

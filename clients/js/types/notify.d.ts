@@ -1,6 +1,6 @@
 /** @template {Record<string, any>} Names */
 export class Emitter<Names extends Record<string, any>> {
-    /** @param {(error: unknown) => void} failed is told of what a callback throws. */
+    /** @param {(error: unknown) => void} failed is called with what a callback throws */
     constructor(failed: (error: unknown) => void);
     /**
      * @template {keyof Names} Name
@@ -20,7 +20,7 @@ export class Emitter<Names extends Record<string, any>> {
     emit<Name extends keyof Names>(name: Name, value: Names[Name]): void;
     #private;
 }
-/** Collects changes and tells of them once a frame; runs selectors and tells of those that changed. */
+/** Collects changes and reports them once a frame; runs selectors and reports those that changed. */
 export class Notifier {
     /**
      * @param {(change: Change) => void} changed
@@ -29,12 +29,12 @@ export class Notifier {
      */
     constructor(changed: (change: Change) => void, failed: (error: unknown) => void, scheduler?: (flush: () => void) => void);
     /**
-     * Tell of these keys in the next frame. With `always`, selectors run even if there are none.
+     * Report these keys in the next frame. With `always`, selectors run even if there are none.
      * @param {Iterable<string>} keys
      * @param {boolean} [always]
      */
     add(keys: Iterable<string>, always?: boolean): void;
-    /** Tell of what was collected. */
+    /** Report what was collected. */
     flush(): void;
     /**
      * Call back with what `select` returns, now and whenever it changes.

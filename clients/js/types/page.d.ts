@@ -1,4 +1,4 @@
-/** What a client hears of its page. */
+/** The events of the page that a client listens to. */
 /**
  * @param {import("./env.js").Env} env
  * @param {AbortSignal} signal ends it

@@ -2,7 +2,8 @@ export class Stream {
     /** The position after which to resume; null: a snapshot is needed. @type {Position | null} */
     position: Position | null;
     /**
-     * Return what to do with an event: whether the store takes it, and whether the page is told. Then call `done`.
+     * Return what to do with an event: whether the store applies it, and whether it is reported to the page (`tell`). Then call
+     * `done`.
      *
      * @param {Message} message
      * @returns {{apply: boolean, tell: boolean}}
@@ -11,7 +12,7 @@ export class Stream {
         apply: boolean;
         tell: boolean;
     };
-    /** Note that an event was applied and told. @param {Message} message */
+    /** Note that an event was applied and reported. @param {Message} message */
     done(message: Message): void;
     /** Move to the end of a replay. @param {{epoch: string, to_seq: number}} payload */
     resumed({ epoch, to_seq: seq }: {
@@ -33,18 +34,10 @@ export class Stream {
     rebuild(why: Rebuilt): void;
     #private;
 }
-export type Position = {
-    epoch: string;
-    seq: number;
-};
+export type Position = import("./types.js").Position;
 export type Event = Message & {
     seq: number;
     id: string;
 };
-export type Message = import("./types.js").Message & {
-    in_reply_to?: any;
-};
-export type Rebuilt = {
-    reason: "start" | "reset" | "gap" | "refresh" | "taken_over";
-    detail?: string;
-};
+export type Message = import("./types.js").Message;
+export type Rebuilt = import("./types.js").Rebuilt;

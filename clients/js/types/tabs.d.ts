@@ -12,7 +12,7 @@ export class Tabs {
     env: import("./env.js").Env;
     /** The status of the connection, wherever it is. @type {LinkStatus} */
     status: LinkStatus;
-    /** Learn whose token the page has, and join the tabs that have the same. */
+    /** Find out whose token the page has, and join the tabs that have the same. */
     start(): Promise<void>;
     /** Send a message by the connection, wherever it is. @param {object} frame @returns {boolean} */
     send(frame: object): boolean;
@@ -22,7 +22,7 @@ export class Tabs {
     online(): void;
     /** Close the connection of all tabs: the user has signed out. @param {Reason} reason */
     signOut(reason: Reason): void;
-    /** Leave the other tabs. @param {Reason | null} reason without one, the status is not told */
+    /** Leave the other tabs. @param {Reason | null} reason without one, no status is reported */
     stop(reason: Reason | null): void;
     /** Send a message to the other tabs. @param {string} type @param {object} [content] */
     post(type: string, content?: object): void;

@@ -35,9 +35,10 @@ export type Rebuilt = {
 };
 export type TokenReason = "connect" | "expiring" | "retry";
 /**
- * after how much silence to ask, and how long an answer may take
+ * the silence after
+ * which to ask, and how long an answer may take
  */
-export type Patience = {
+export type HeartbeatLimits = {
     idleMs: number;
     answerMs: number;
 };
@@ -76,7 +77,7 @@ export type LinkOptions = {
     events?: string[];
     queues?: string[];
     acknowledge: "auto" | "manual" | false;
-    heartbeat: Patience;
+    heartbeat: HeartbeatLimits;
 };
 /**
  * What a connection uses of the client.
@@ -124,7 +125,7 @@ export type Options = {
     /**
      * after how much silence a ping is sent; how long its answer may take
      */
-    heartbeat?: Patience | undefined;
+    heartbeat?: HeartbeatLimits | undefined;
     /**
      * messages that are kept of each chat; 200
      */
@@ -132,7 +133,7 @@ export type Options = {
     log?: ((level: string, text: string, fields?: object) => void) | undefined;
 };
 /**
- * What `on` tells, by name.
+ * What `on` reports, by name.
  */
 export type Names = {
     status: Status;
