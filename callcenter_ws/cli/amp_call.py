@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.protocol import Factory
 
-from callcenter_ws.amp.commands import Authenticate, GatewayCommand
+from callcenter_ws.amp.commands import Authenticate, GatewayCommand, PublishEvent
 from callcenter_ws.cli.in_reactor import run_in_reactor
 from callcenter_ws.cli.target import CommandFailed, Target, demo_hint, read_token
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -53,6 +53,9 @@ def call_amp(
     try:
         return run_in_reactor(call)
     except Refusal as refusal:
+        if refusal.code is ErrorCode.INVALID_EVENT and command is not PublishEvent:
+            # What AMP calls every argument that is refused: its name says nothing to an operator.
+            raise CommandFailed(refusal.message) from None
         hint = demo_hint(target) if refusal.code is ErrorCode.UNAVAILABLE and not arguments.amp else ""
         raise CommandFailed(f"{refusal}{hint}") from None
     except TimeoutError:

@@ -76,6 +76,8 @@ def test_a_user_signs_in_until_the_password_is_changed(installation: Installatio
     assert status == 200 or answer["error"]["code"] == "try_later"
     wait_until(lambda: page.send("/session/token")[0] == 200, "a token that is accepted")
     installation.gateway.connect(token=page.token()).socket.close()
+    unknown = run("user", "remove", "nobody", "--config", str(installation.gateway.folder / "callcenter-ws.toml"))
+    assert (unknown.returncode, unknown.stderr) == (1, "callcenter-ws user: there is no user with this name\n")
     keys = installation.store.with_name("events.sqlite.session-key").stat()
     assert keys.st_mode & 0o777 == 0o600
 

@@ -16,6 +16,7 @@ test("the wallboard of the address is asked for, without one the first of the te
   const ask = gateway({ "/ws/wallboards": { wallboards: [floor, { name: "other" }] }, "/ws/wallboards/floor": floor });
   assert.equal(await described("floor", ask), floor);
   assert.equal(await described(null, ask), floor);
+  assert.equal(await described("", ask), floor);
   assert.deepEqual(await described(null, gateway({ "/ws/wallboards": { wallboards: [] } })), {});
 });
 
@@ -23,6 +24,8 @@ test("a wallboard that does not exist, or may not be seen, is said", async () =>
   const ask = (status) => gateway({ "/ws/wallboards/a%2Fb": refused(status) });
   assert.equal((await described("a/b", ask(404))).note.text, "There is no wallboard “a/b”");
   assert.equal((await described("a/b", ask(403))).note.text, "This screen may not show “a/b”");
+  // These would be folders in an address.
+  for (const name of [".", ".."]) assert.equal((await described(name, gateway({}))).note.text, `There is no wallboard “${name}”`);
 });
 
 test("what passes by itself is thrown", async () => {

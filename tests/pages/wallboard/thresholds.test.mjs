@@ -38,7 +38,7 @@ test("settings have defaults and bounds, also those of the address", () => {
   const is = (name) => name === "waiting";
   assert.deepEqual(complete({}, is).figures, DEFAULTS.figures);
   assert.deepEqual(complete({ figures: ["waiting", "nothing"] }, is).figures, ["waiting"]);
-  const given = complete(ofFragment("#queues=a,b&rows=40&page_seconds=x&theme=pink&thresholds=1&title=T"), is);
+  const given = complete(ofFragment("#queues=a,b,,a&rows=40&page_seconds=x&theme=pink&thresholds=1&title=T"), is);
   assert.deepEqual(given, { ...DEFAULTS, queues: ["a", "b"], title: "T" });
   assert.deepEqual(complete(ofFragment("#toString=1&valueOf=1&__proto__=1"), is), DEFAULTS);
 });

@@ -8,28 +8,33 @@ const RETRY_MS = 5_000;
 
 /**
  * Return the settings of a wallboard, as the gateway describes it; with a `note` to be shown if there is none.
- * @param {string | null} name null: the first one that the screen may see; without any, the defaults
+ * @param {string | null} name null or empty: the first one that the screen may see; without any, the defaults
  * @param {(path: string) => Promise<any>} ask rejects with an error that has a `status` if the gateway refuses
  * @returns {Promise<any>} rejects if that cannot be said now
  */
 export async function described(name, ask) {
   try {
-    if (name === null) {
+    if (!name) {
       const [first] = (await ask(PATH)).wallboards;
       return first ? await ask(`${PATH}/${encodeURIComponent(first.name)}`) : {};
     }
+    // A browser takes these for folders, and asks for something else.
+    if (name === "." || name === "..") return unknown(name);
     return await ask(`${PATH}/${encodeURIComponent(name)}`);
   } catch (error) {
     const status = /** @type {{status?: number}} */ (error).status ?? 0;
     // 400: no wallboard can have such a name.
-    if (name !== null && (status === 404 || status === 400)) return note("wallboard.unknown", name, "wallboard.unknown.hint");
-    if (name !== null && status === 403) return note("wallboard.forbidden", name, "wallboard.forbidden.hint");
+    if (name && (status === 404 || status === 400)) return unknown(name);
+    if (name && status === 403) return note("wallboard.forbidden", name, "wallboard.forbidden.hint");
     throw error;
   }
 }
 
 /** @param {string} id @param {string} name @param {string} hint */
 const note = (id, name, hint) => ({ note: { text: text(id, { name }), hint: text(hint) } });
+
+/** @param {string} name */
+const unknown = (name) => note("wallboard.unknown", name, "wallboard.unknown.hint");
 
 /**
  * Follow the settings of a wallboard: ask when the client is live, and again every five minutes.

@@ -64,7 +64,7 @@ export function ofFragment(fragment) {
   /** @type {any} */
   const given = {};
   for (const [name, value] of new URLSearchParams(fragment.replace(/^#/, ""))) {
-    if (name === "queues" || name === "figures") given[name] = value.split(",").filter((one) => one !== "");
+    if (name === "queues" || name === "figures") given[name] = [...new Set(value.split(","))].filter((one) => one !== "");
     else if (Object.keys(DEFAULTS).includes(name) && !["name", "thresholds", "note"].includes(name)) given[name] = value;
   }
   return given;
