@@ -319,8 +319,7 @@ def _difference(look: dict[str, Any], snapshot: dict[str, Any]) -> str | None:
     if dump["epoch"] != snapshot["epoch"]:
         return f"epoch {dump['epoch']} in place of {snapshot['epoch']}"
     for kind, key in (("events", _event_key), ("figures", _figure_key)):
-        # The figures of the own agent follow a snapshot as messages.
-        has = dict(key(one) for one in dump[kind] if kind == "events" or "user_id" not in one)
+        has = dict(map(key, dump[kind]))
         wants = dict(map(key, snapshot[kind]))
         if has != wants:
             missing = {name: wants[name] for name in wants if has.get(name) != wants[name]}

@@ -171,8 +171,9 @@ export class Store {
     this.isIncomplete = false;
     // The mailbox precedes the snapshot, which has what it holds.
     this.#late = [];
-    // The figures of the own agent follow as messages.
-    this.#figures = new Map([...figuresBefore].filter(([, figure]) => figure.user_id !== undefined));
+    // The figures of the own agent follow as messages, if there are any in this epoch.
+    const isOwn = (/** @type {Message} */ { user_id, payload }) => user_id !== undefined && payload.epoch === epoch;
+    this.#figures = new Map([...figuresBefore].filter(([, figure]) => isOwn(figure)));
     for (const figure of figures) {
       const key = this.figure(figure);
       const known = key && figuresBefore.get(key);

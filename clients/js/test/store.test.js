@@ -134,6 +134,9 @@ test("a snapshot keeps the figures of the own agent, which follow as messages", 
   store.figure(own);
   const changed = store.load({ epoch: "E", seq: 2, events: [], figures: [] });
   assert.deepEqual([store.figures("agent.stats"), [...changed]], [[own.payload], [keyOf("tenant.stats")]]);
+  // In another epoch there are none until the gateway sends them.
+  store.load({ epoch: "F", seq: 1, events: [], figures: [] });
+  assert.deepEqual(store.figures("agent.stats"), []);
 });
 
 test("an agent who sees only its own chats loses one that another agent has", () => {
