@@ -166,6 +166,9 @@ def test_the_page_reconnects_after_a_restart_of_the_gateway(
     position = page.text("[data-value=position]")
     restartable.demo.stop(way)
     assert "Traceback" not in restartable.demo.output, restartable.demo.output
+    module = "import(new URL('../session.js', document.querySelector('script[type=module]').src))"
+    asking = f"{module}.then(({{ ask }}) => ask('POST', '/session/token')).catch(({{ message }}) => message)"
+    assert page.evaluate(asking) == "the gateway does not answer"
     page.wait_for("document.querySelector('.status').dataset.state === 'offline'")
     assert "offline since" in page.text(".status")
     restartable.start()

@@ -34,10 +34,19 @@ class Installation:
         self.gateway = self._start()
 
     def command(self, *arguments: str, password: str = "") -> str:
-        config = ["--config", str(self.gateway.folder / "callcenter-ws.toml")]
-        done: subprocess.CompletedProcess[str] = run(*arguments, *config, input=f"{password}\n")
+        done = self._run(*arguments, typed=f"{password}\n")
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
+
+    def refusal(self, *arguments: str) -> str:
+        done = self._run(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        return done.stderr.rstrip()
+
+    def _run(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        config = ["--config", str(self.gateway.folder / "callcenter-ws.toml")]
+        done: subprocess.CompletedProcess[str] = run(*arguments, *config, input=typed)
+        return done
 
 
 @pytest.fixture
@@ -100,3 +109,6 @@ def test_a_screen_is_paired_and_signed_out(installation: Installation) -> None:
     assert "closed 1 connection" in installation.command("user", "sign-out", "--session", session)
     assert client.close_code() == 4503
     assert screen.send("/session/token")[0] == 401
+    assert installation.refusal("pair", code, "--tenant", "acme") == (
+        "callcenter-ws pair: there is no such pairing code: it was used, has expired, or was never shown"
+    )

@@ -2,6 +2,7 @@
 
 import { connect, TokenRefused } from "./client.js";
 import { embedder, onSignOut, showSignedOut, tokenOfSite } from "./embedded.js";
+import { text } from "./texts.js";
 
 const MAX_TRIES = 3;
 const MAX_WAIT_SECONDS = 60;
@@ -35,22 +36,24 @@ export class SessionRefused extends Error {
  *
  * @param {string} method
  * @param {string} path
- * @param {object} [body]
+ * @param {object} [fields]
  * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
  */
-export async function ask(method, path, body, signal) {
-  const more = method === "GET" ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body ?? {}) };
-  const answer = await fetch(path, { method, signal, cache: "no-store", ...more });
-  const text = await answer.text();
-  let fields = null;
+export async function ask(method, path, fields, signal) {
+  const more = method === "GET" ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(fields ?? {}) };
+  const answer = await fetch(path, { method, signal, cache: "no-store", ...more }).catch((error) => {
+    throw signal?.aborted ? error : new Error(text("page.unreachable"));
+  });
+  const body = await answer.text();
+  let answered = null;
   try {
-    fields = text ? JSON.parse(text) : null;
+    answered = body ? JSON.parse(body) : null;
   } catch {
     // The page of a proxy.
   }
-  if (answer.ok) return fields;
-  const { code = "", message = `HTTP ${answer.status}` } = fields?.error ?? {};
+  if (answer.ok) return answered;
+  const { code = "", message = `HTTP ${answer.status}` } = answered?.error ?? {};
   throw new SessionRefused(answer.status, code, message, Number(answer.headers.get("Retry-After")) || 0);
 }
 

@@ -83,6 +83,7 @@ export const TEXTS = {
   "page.product": "callcenter-ws",
   "page.wallboard": "Wallboard",
   "page.live": "Live view",
+  "page.unreachable": "the gateway does not answer",
 
   "login.title": "Sign in",
   "login.loading": "One moment…",
